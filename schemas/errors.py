@@ -1,0 +1,74 @@
+"""Everything that this project raises on purpose.
+
+    RiskError
+    ├── SettingsError        a setting is unknown, missing or out of range          exit 2
+    ├── DataError            an incident file cannot be used as asked               exit 3
+    ├── ArtifactError        an artifact is missing, damaged or untrusted           exit 4
+    │   └── SpecMismatch     two parts were made for different specs
+    ├── BrokerError          Kafka cannot be reached, started or used               exit 5
+    ├── SinkError            scores cannot be stored                                exit 6
+    │   ├── SinkRefused      the store said no: trying again cannot help
+    │   └── SinkUnavailable  the store did not answer in time, tries are used up
+    └── PipelineError        the job itself failed                                  exit 7
+        └── LedgerUnbalanced messages in and outcomes out differ: a bug of ours
+
+A message says what happened, with which value, and what to do about it.
+"""
+
+
+class RiskError(Exception):
+    """Base of all errors that carry a message for the person at the terminal."""
+
+    exit_code = 1
+
+
+class SettingsError(RiskError):
+    """A setting is unknown, missing or out of range."""
+
+    exit_code = 2
+
+
+class DataError(RiskError):
+    """An incident file cannot be used as asked."""
+
+    exit_code = 3
+
+
+class ArtifactError(RiskError):
+    """An artifact is missing, damaged or not to be trusted."""
+
+    exit_code = 4
+
+
+class SpecMismatch(ArtifactError):
+    """Two parts that must share a spec were made for different ones."""
+
+
+class BrokerError(RiskError):
+    """Kafka cannot be reached, started or used as configured."""
+
+    exit_code = 5
+
+
+class SinkError(RiskError):
+    """Scores cannot be stored."""
+
+    exit_code = 6
+
+
+class SinkRefused(SinkError):
+    """The store refused the write: the same bytes will be refused again."""
+
+
+class SinkUnavailable(SinkError):
+    """The store did not acknowledge the write within the allowed tries."""
+
+
+class PipelineError(RiskError):
+    """The streaming job failed."""
+
+    exit_code = 7
+
+
+class LedgerUnbalanced(PipelineError):
+    """A batch's outcomes do not add up to what it consumed."""

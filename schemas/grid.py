@@ -1,0 +1,177 @@
+"""The grid: square cells over one region, and the way from a place to a cell and back."""
+
+import math
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import DataError
+
+Floats = npt.NDArray[np.float64]
+Cells = npt.NDArray[np.int32]
+
+_SEMI_MAJOR_M = 6_378_137.0  # WGS 84
+_ECCENTRICITY_SQUARED = 6.694379990141316e-3  # WGS 84
+_GEOHASH_ALPHABET = "0123456789bcdefghjkmnpqrstuvwxyz"
+_CELL_ID = re.compile(r"r(\d{3,})c(\d{3,})")
+
+
+class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """`rows` x `cols` squares of `cell_m` metres, counted from the south-west corner.
+
+    Row 0 is the southernmost, column 0 the westernmost; a cell's index is `row * cols + col`. A cell is
+    half-open: its south and west edges belong to it. Projection: local equirectangular with the WGS 84 radii
+    of curvature at the grid's middle latitude, so a cell's true area differs from `cell_m`² by less than 1 %
+    for a region up to 100 km high below 60° of latitude.
+    """
+
+    south_deg: float
+    west_deg: float
+    cell_m: float
+    rows: int
+    cols: int
+
+    def __post_init__(self) -> None:
+        if not (-89 < self.south_deg < 89 and -180 <= self.west_deg < 180):
+            raise DataError(f"grid corner {self.south_deg}, {self.west_deg} is not a place in degrees")
+        if not 200 <= self.cell_m <= 100_000:
+            raise DataError(f"cell_m={self.cell_m}: choose 200 to 100000 m (smaller cells identify households)")
+        if not (1 <= self.rows <= 999 and 1 <= self.cols <= 999 and self.rows * self.cols <= 65_536):
+            raise DataError(f"{self.rows} x {self.cols} cells: at most 999 a side and 65536 in all; enlarge cell_m")
+
+    @property
+    def cells(self) -> int:
+        return self.rows * self.cols
+
+    @cached_property
+    def metres_per_degree(self) -> tuple[float, float]:
+        """(of latitude, of longitude) at the middle latitude. Source: WGS 84 radii of curvature M and N."""
+        latitude = math.radians(self.south_deg)
+        for _ in range(3):  # the middle depends on the scale, which depends on the middle
+            sine = 1 - _ECCENTRICITY_SQUARED * math.sin(latitude) ** 2
+            meridian = _SEMI_MAJOR_M * (1 - _ECCENTRICITY_SQUARED) / sine**1.5
+            per_lat = math.radians(1) * meridian
+            latitude = math.radians(self.south_deg + self.rows * self.cell_m / per_lat / 2)
+        sine = 1 - _ECCENTRICITY_SQUARED * math.sin(latitude) ** 2
+        per_lon = math.radians(1) * _SEMI_MAJOR_M / math.sqrt(sine) * math.cos(latitude)
+        return per_lat, per_lon
+
+    def locate(self, lat_deg: Floats, lon_deg: Floats) -> tuple[Cells, npt.NDArray[np.bool_]]:
+        """Cell index of each place, and whether the place lies inside. Outside, the index is meaningless.
+
+        lat_deg, lon_deg: (n,) degrees. Gives (n,) int32 and (n,) bool.
+        """
+        per_lat, per_lon = self.metres_per_degree
+        row = np.floor((np.asarray(lat_deg) - self.south_deg) * (per_lat / self.cell_m))
+        col = np.floor((np.asarray(lon_deg) - self.west_deg) * (per_lon / self.cell_m))
+        inside = (row >= 0) & (row < self.rows) & (col >= 0) & (col < self.cols)
+        cells = np.where(inside, row * self.cols + col, 0).astype(np.int32)
+        return cells, inside
+
+    def corners(self) -> tuple[Floats, Floats]:
+        """Latitudes of the row edges (rows + 1,) and longitudes of the column edges (cols + 1,), degrees."""
+        per_lat, per_lon = self.metres_per_degree
+        lat = self.south_deg + np.arange(self.rows + 1) * (self.cell_m / per_lat)
+        lon = self.west_deg + np.arange(self.cols + 1) * (self.cell_m / per_lon)
+        return lat, lon
+
+    def centres(self) -> tuple[Floats, Floats]:
+        """Latitude and longitude of every cell's centre, each (cells,), degrees."""
+        lat, lon = self.corners()
+        mid_lat, mid_lon = (lat[:-1] + lat[1:]) / 2, (lon[:-1] + lon[1:]) / 2
+        return np.repeat(mid_lat, self.cols), np.tile(mid_lon, self.rows)
+
+    def cell_ids(self) -> list[str]:
+        """`r012c345` for every cell, in index order."""
+        return [f"r{row:03d}c{col:03d}" for row in range(self.rows) for col in range(self.cols)]
+
+    def index_of(self, cell_id: str) -> int:
+        """Index of `cell_id`. Raises DataError when the grid has no such cell."""
+        match = _CELL_ID.fullmatch(cell_id)
+        row, col = (int(match[1]), int(match[2])) if match else (self.rows, self.cols)
+        if row >= self.rows or col >= self.cols:
+            raise DataError(f"no cell {cell_id!r} in a grid of {self.rows} x {self.cols}: ids look like r012c034")
+        return row * self.cols + col
+
+    def polygon(self, cell: int) -> list[tuple[float, float]]:
+        """Closed ring of (lon, lat), counter-clockwise from the south-west corner (GeoJSON's order)."""
+        lat, lon = self.corners()
+        row, col = divmod(cell, self.cols)
+        south, north, west, east = lat[row], lat[row + 1], lon[col], lon[col + 1]
+        ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+        return [(float(x), float(y)) for x, y in ring]
+
+    def geohashes(self, precision: int = 8) -> list[str]:
+        """Geohash of every cell's centre. Source: the public-domain geohash scheme of G. Niemeyer, 2008."""
+        lat, lon = self.centres()
+        return [geohash(float(y), float(x), precision) for y, x in zip(lat, lon, strict=True)]
+
+    def geojson(self, cells: Sequence[int] | None = None) -> dict[str, Any]:
+        """FeatureCollection of the cells; a feature's `id` is the cell id. Coordinates have 5 decimals."""
+        ids = self.cell_ids()
+        chosen = range(self.cells) if cells is None else cells
+        features = [
+            {
+                "type": "Feature",
+                "id": ids[cell],
+                "properties": {"cell": ids[cell]},
+                "geometry": {
+                    "type": "Polygon",
+                    "coordinates": [[[round(x, 5), round(y, 5)] for x, y in self.polygon(cell)]],
+                },
+            }
+            for cell in chosen
+        ]
+        return {"type": "FeatureCollection", "features": features}
+
+    @classmethod
+    def around(cls, lat_deg: Floats, lon_deg: Floats, *, cell_m: float, trim: float = 0.0005) -> "Grid":
+        """The grid that holds the given places, the outermost `trim` share of each side left out.
+
+        The trim keeps one stray coordinate from making a grid of millions of empty cells.
+        """
+        if len(lat_deg) == 0:
+            raise DataError("no place to put a grid around: the file has no usable incident")
+        south, north = np.quantile(lat_deg, [trim, 1 - trim])
+        west, east = np.quantile(lon_deg, [trim, 1 - trim])
+        probe = cls(south_deg=float(south), west_deg=float(west), cell_m=cell_m, rows=1, cols=1)
+        per_lat, per_lon = probe.metres_per_degree
+        rows = math.floor((north - south) * per_lat / cell_m) + 2
+        cols = math.floor((east - west) * per_lon / cell_m) + 2
+        margin_lat, margin_lon = cell_m / per_lat / 2, cell_m / per_lon / 2
+        return cls(
+            south_deg=round(float(south) - margin_lat, 6),
+            west_deg=round(float(west) - margin_lon, 6),
+            cell_m=cell_m,
+            rows=rows,
+            cols=cols,
+        )
+
+
+def geohash(lat_deg: float, lon_deg: float, precision: int) -> str:
+    """Geohash of one place: interleaved bisection bits of longitude and latitude, five to a letter.
+
+    >>> geohash(57.64911, 10.40744, 11)
+    'u4pruydqqvj'
+    """
+    south, north, west, east = -90.0, 90.0, -180.0, 180.0
+    letters = []
+    bits = 0
+    for step in range(precision * 5):
+        if step % 2 == 0:
+            middle = (west + east) / 2
+            upper = lon_deg >= middle
+            west, east = (middle, east) if upper else (west, middle)
+        else:
+            middle = (south + north) / 2
+            upper = lat_deg >= middle
+            south, north = (middle, north) if upper else (south, middle)
+        bits = bits << 1 | upper
+        if step % 5 == 4:
+            letters.append(_GEOHASH_ALPHABET[bits & 31])
+    return "".join(letters)

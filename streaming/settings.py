@@ -1,0 +1,95 @@
+"""Settings: the plumbing of a deployment. Meaning (grid, windows, horizons) travels in the artifact instead.
+
+Each field is declared once; its environment name, the row in README and the line in `.env.example` are
+checked against this file by tests/unit/test_settings.py.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from schemas.errors import SettingsError
+
+PREFIX = "RISK_"
+INFLUX_PREFIX = "INFLUXDB_V2_"
+
+
+class Settings(BaseModel):
+    """One deployment's plumbing. Environment name: `RISK_` plus the field's name in capitals, or its alias."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, host:port[,host:port]")
+    topic: str = Field("incidents.v1", description="Topic the incident events are read from")
+    dead_letter_topic: str = Field("incidents.v1.dlq", description="Topic that refused events are written to")
+    artifacts: Path = Field(Path("data/artifacts"), description="Folder with one artifact folder per region")
+    checkpoint: Path = Field(Path("data/checkpoint"), description="Spark's checkpoint: local disk, one job only")
+    sink: str = Field("file:data/scores.lp", description="`influxdb`, or `file:PATH` for line protocol in a file")
+    map_page: Path | None = Field(None, description="Also keep a live map page (HTML) at this path")
+    clock: Literal["wall", "event"] = Field(
+        "wall", description="`wall`: scores are for now. `event`: for the newest event (replays, tests)"
+    )
+    starting: Literal["earliest", "latest"] = Field(
+        "earliest", description="Where to begin in the topic when there is no checkpoint yet"
+    )
+    trigger_s: float = Field(0.5, ge=0, le=60, description="Shortest time between two batches, seconds")
+    max_events_per_batch: int = Field(400_000, ge=1, description="Most events that one batch takes from Kafka")
+    top_k: int = Field(10, ge=1, le=1000, description="Cells in the `top` measurement, per category and horizon")
+    master: str = Field("local[*,4]", description="Spark master; `local[N]` without a retry count never retries")
+    shuffle_partitions: int = Field(2, ge=1, description="Spark state partitions; fixed once a checkpoint exists")
+    driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver")
+    cache: Path = Field(Path("~/.cache/incident-risk-scorer"), description="Where downloaded jars are kept")
+    write_timeout_s: float = Field(60.0, gt=0, description="Longest time to keep trying one write to the store")
+    influx_url: str = Field("http://127.0.0.1:8086", alias="INFLUXDB_V2_URL", description="InfluxDB's address")
+    influx_org: str = Field("risk", alias="INFLUXDB_V2_ORG", description="InfluxDB organisation")
+    influx_bucket: str = Field("risk", alias="INFLUXDB_V2_BUCKET", description="Bucket that scores are written to")
+    influx_token: SecretStr = Field(SecretStr(""), alias="INFLUXDB_V2_TOKEN", description="Token that may write it")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str], **overrides: Any) -> "Settings":
+        """Read all settings from `environment`; `overrides` (command-line options that were given) win.
+
+        `NAME_FILE` names a file that holds NAME's value. Raises SettingsError that lists every mistake at once.
+        """
+        names = environment_names()
+        values: dict[str, Any] = {}
+        mistakes: list[str] = []
+        for name, value in environment.items():
+            if not name.startswith((PREFIX, INFLUX_PREFIX)):
+                continue
+            field = names.get(name) or names.get(name.removesuffix("_FILE"))
+            if field is None:
+                if name.startswith(PREFIX):
+                    mistakes.append(f"{name} is not a setting{_did_you_mean(name, list(names))} (see .env.example)")
+            elif name in names:
+                values[field] = value
+            else:
+                try:
+                    values[field] = Path(value).read_text(encoding="utf-8").strip()
+                except OSError as error:
+                    mistakes.append(f"{name}={value} cannot be read ({error.strerror}): name a readable file")
+        values.update({key: value for key, value in overrides.items() if value is not None})
+        try:
+            settings = cls(**values)
+        except ValidationError as error:
+            fields = {field: name for name, field in names.items()}
+            for item in error.errors(include_url=False, include_input=False):
+                place = str(item["loc"][0])
+                mistakes.append(f"{fields.get(place, place)}: {item['msg']} (see .env.example)")
+        if mistakes:
+            raise SettingsError("; ".join(mistakes))
+        return settings
+
+
+def environment_names() -> dict[str, str]:
+    """Environment name -> field name, for every setting."""
+    return {info.alias or PREFIX + field.upper(): field for field, info in Settings.model_fields.items()}
+
+
+def _did_you_mean(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]}?" if close else ""
