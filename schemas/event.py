@@ -27,7 +27,7 @@ Reason = Literal[
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
-_AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
+AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -38,7 +38,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         msgspec.Meta(min_length=1, max_length=128, description="The producer's id; also the Kafka key"),
     ]
     region: Annotated[str, msgspec.Meta(description="Slug of a region that this deployment scores")]
-    occurred_at: Annotated[_AwareTime, msgspec.Meta(description="When it happened: RFC 3339 with an offset")]
+    occurred_at: Annotated[AwareTime, msgspec.Meta(description="When it happened: RFC 3339 with an offset")]
     category: Annotated[str, msgspec.Meta(description="Slug of one of the region's categories")]
     lat: Annotated[float, msgspec.Meta(ge=-90, le=90, description="Latitude in degrees, WGS 84")]
     lon: Annotated[float, msgspec.Meta(ge=-180, le=180, description="Longitude in degrees, WGS 84")]
@@ -46,12 +46,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         Origin,
         msgspec.Meta(description="Who brought it up; officer-initiated and unknown never feed a score by default"),
     ]
-    revision: Annotated[
-        int, msgspec.Meta(ge=0, le=2**31 - 1, description="A higher revision replaces a lower one")
-    ] = 0
+    revision: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1, description="A higher revision replaces a lower one")] = 0
     status: Annotated[Status, msgspec.Meta(description="`cancelled` takes the count back")] = "open"
     received_at: Annotated[
-        _AwareTime | None, msgspec.Meta(description="When the centre learned of it; default: Kafka's timestamp")
+        AwareTime | None,
+        msgspec.Meta(description="When the centre learned of it; default: Kafka's timestamp"),
     ] = None
     type_code: Annotated[str, msgspec.Meta(max_length=64, description="The centre's own code")] | None = None
     priority: Annotated[int, msgspec.Meta(ge=0, le=9, description="The centre's own priority")] | None = None

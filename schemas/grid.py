@@ -76,8 +76,8 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def corners(self) -> tuple[Floats, Floats]:
         """Latitudes of the row edges (rows + 1,) and longitudes of the column edges (cols + 1,), degrees."""
         per_lat, per_lon = self.metres_per_degree
-        lat = self.south_deg + np.arange(self.rows + 1) * (self.cell_m / per_lat)
-        lon = self.west_deg + np.arange(self.cols + 1) * (self.cell_m / per_lon)
+        lat: Floats = self.south_deg + np.arange(self.rows + 1, dtype=np.float64) * (self.cell_m / per_lat)
+        lon: Floats = self.west_deg + np.arange(self.cols + 1, dtype=np.float64) * (self.cell_m / per_lon)
         return lat, lon
 
     def centres(self) -> tuple[Floats, Floats]:

@@ -1,0 +1,133 @@
+"""The registry of incidents: what is known of each id, in arrays, found by hashing.
+
+An open-addressing table (linear probing, at most half full) of entry numbers over append-only columns: looking
+up and adding n ids costs O(n) array operations whatever is already stored, where a dict of Python objects would
+need ten times the memory.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+_RECORD = np.dtype(
+    [
+        ("key", "<u8"),
+        ("occurred_s", "<i8"),
+        ("revision", "<i4"),
+        ("cell", "<i4"),
+        ("category", "<i2"),
+        ("flags", "u1"),
+    ]
+)
+_FREE = -1
+_SMALLEST = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """The last known revision of some incidents, one array per column, each (n,)."""
+
+    key: npt.NDArray[np.uint64]
+    occurred_s: npt.NDArray[np.int64]
+    revision: npt.NDArray[np.int32]
+    cell: npt.NDArray[np.int32]
+    category: npt.NDArray[np.int16]
+    flags: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Records":
+        return Records(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+
+    def pack(self) -> bytes:
+        rows = np.empty(len(self), _RECORD)
+        for name in _RECORD.names or ():
+            rows[name] = getattr(self, name)
+        return rows.tobytes()
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "Records":
+        rows = np.frombuffer(packed, _RECORD)
+        return cls(**{name: np.ascontiguousarray(rows[name]) for name in _RECORD.names or ()})
+
+
+class Registry:
+    """Last revision of every incident that can still be corrected or repeated."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._columns = Records.unpack(bytes(_RECORD.itemsize * _SMALLEST))
+        self._slots = np.full(2 * _SMALLEST, _FREE, np.int32)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+        """Entry number of each key, (n,); `_FREE` (negative) where the key is unknown."""
+        mask = np.uint64(len(self._slots) - 1)
+        found = np.full(len(keys), _FREE, np.int32)
+        open_ = np.arange(len(keys))
+        slot = (keys & mask).astype(np.intp)
+        while len(open_):
+            entry = self._slots[slot]
+            taken = entry != _FREE
+            open_, slot, entry = open_[taken], slot[taken], entry[taken]
+            same = self._columns.key[entry] == keys[open_]
+            found[open_[same]] = entry[same]
+            open_, slot = open_[~same], (slot[~same] + 1) & int(mask)
+        return found
+
+    def entries(self, numbers: npt.NDArray[np.int32]) -> Records:
+        return self._columns.select(numbers.astype(np.intp))
+
+    def put(self, records: Records, found: npt.NDArray[np.int32] | None = None) -> None:
+        """Store records of different keys, replacing what was known. `found`: what `find` gave for them."""
+        found = self.find(records.key) if found is None else found
+        known = found != _FREE
+        for field in fields(records):
+            getattr(self._columns, field.name)[found[known]] = getattr(records, field.name)[known]
+        self._append(records.select(~known))
+
+    def expire(self, before_s: int) -> None:
+        """Forget incidents that happened before `before_s`, once they are a quarter of all."""
+        keep = self._columns.occurred_s[: self._count] >= before_s
+        if 4 * np.count_nonzero(keep) > 3 * self._count:
+            return
+        kept = self._columns.select(np.flatnonzero(keep))
+        self.__init__()  # type: ignore[misc]
+        self._append(kept)
+
+    def records(self) -> Records:
+        return self._columns.select(np.arange(self._count))
+
+    def _append(self, records: Records) -> None:
+        first, self._count = self._count, self._count + len(records)
+        if self._count > len(self._columns):
+            room = 2 * self._count
+            self._columns = Records(
+                **{
+                    f.name: np.concatenate(
+                        [(old := getattr(self._columns, f.name)), np.zeros(room - len(old), old.dtype)]
+                    )
+                    for f in fields(records)
+                }
+            )
+        for field in fields(records):
+            getattr(self._columns, field.name)[first : self._count] = getattr(records, field.name)
+        if 2 * self._count > len(self._slots):
+            self._slots = np.full(1 << (4 * self._count).bit_length(), _FREE, np.int32)
+            first = 0
+        self._index(first)
+
+    def _index(self, first: int) -> None:
+        """Enter the entries from number `first` on into the table; all their keys are new to it."""
+        mask = len(self._slots) - 1
+        entry = np.arange(first, self._count, dtype=np.int32)
+        slot = (self._columns.key[entry] & np.uint64(mask)).astype(np.intp)
+        while len(entry):
+            free = self._slots[slot] == _FREE
+            self._slots[slot[free]] = entry[free]  # where several want one slot, the last one written has it
+            lost = self._slots[slot] != entry
+            entry, slot = entry[lost], (slot[lost] + 1) & mask

@@ -1,0 +1,96 @@
+"""Decoded incidents as columns, and the bytes in which they travel between two stages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.event import Reason
+
+COUNTED_ORIGIN = 1  # bit of `flags`: the origin feeds the score
+CANCELLED = 2  # bit of `flags`: the revision takes the count back
+
+_ROW = np.dtype(
+    [
+        ("key", "<u8"),
+        ("revision", "<i4"),
+        ("occurred_s", "<i8"),
+        ("received_ms", "<i8"),
+        ("cell", "<i4"),
+        ("category", "<i2"),
+        ("flags", "u1"),
+        ("partition", "<i4"),
+        ("kafka_offset", "<i8"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incidents:
+    """Decoded incidents of one region, one array per column, each (n,), in the order of the topic."""
+
+    key: npt.NDArray[np.uint64]  # stable hash of incident_id
+    revision: npt.NDArray[np.int32]
+    occurred_s: npt.NDArray[np.int64]  # event time, epoch seconds UTC, floored
+    received_ms: npt.NDArray[np.int64]  # when the centre learned of it, epoch milliseconds UTC
+    cell: npt.NDArray[np.int32]
+    category: npt.NDArray[np.int16]  # position in the spec's categories
+    flags: npt.NDArray[np.uint8]  # COUNTED_ORIGIN | CANCELLED
+    partition: npt.NDArray[np.int32]
+    kafka_offset: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    @classmethod
+    def empty(cls) -> Self:
+        return cls.unpack(b"")
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Incidents"]) -> Self:
+        """The parts' incidents in the order of (partition, offset), whatever order the parts came in."""
+        if not parts:
+            return cls.empty()
+        columns = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)}
+        partition, offset = columns["partition"], columns["kafka_offset"]
+        step = np.diff(partition)
+        if np.any((step < 0) | ((step == 0) & (np.diff(offset) < 0))):
+            order = np.lexsort((offset, partition))
+            columns = {name: column[order] for name, column in columns.items()}
+        return cls(**columns)
+
+    def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Self:
+        return type(self)(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+
+    def pack(self) -> bytes:
+        rows = np.empty(len(self), _ROW)
+        for name in _ROW.names or ():
+            rows[name] = getattr(self, name)
+        return rows.tobytes()
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        rows = np.frombuffer(packed, _ROW)
+        return cls(**{name: np.ascontiguousarray(rows[name]) for name in _ROW.names or ()})
+
+
+class Rejection(msgspec.Struct, frozen=True, array_like=True):
+    """A refused message: why, where it stood in the topic, and its bytes where they may be kept."""
+
+    reason: Reason
+    detail: str
+    partition: int
+    kafka_offset: int
+    kafka_time_ms: int
+    payload: bytes | None  # None for person_field, and where the bytes are no longer at hand
+
+
+def pack_rejections(rejections: Sequence[Rejection]) -> bytes:
+    return msgspec.msgpack.encode(rejections)
+
+
+def unpack_rejections(packed: bytes) -> list[Rejection]:
+    return msgspec.msgpack.decode(packed, type=list[Rejection])

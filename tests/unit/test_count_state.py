@@ -1,0 +1,128 @@
+"""CountState against a recount of the final revisions, on random streams in random batches."""
+
+from collections import Counter, defaultdict
+from dataclasses import fields
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.count_state import CountState
+from schemas.grid import Grid
+from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
+from schemas.spec import Spec
+
+NOW = 1_700_000_000
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000, rows=2, cols=2),
+    categories=("fire", "ems"),
+    features=(),
+)
+
+event = st.fixed_dictionaries(
+    {
+        "key": st.integers(0, 6).map(lambda n: (n * 0x9E3779B97F4A7C15) % 2**64),
+        "revision": st.integers(0, 3),
+        "ago_s": st.one_of(
+            st.integers(-300, 3 * 3600), st.integers(0, 47 * 3600), st.sampled_from([-301, -300, 172_800, 172_801])
+        ),
+        "cell": st.integers(0, 3),
+        "category": st.integers(0, 1),
+        "flags": st.sampled_from([0, COUNTED_ORIGIN, COUNTED_ORIGIN, COUNTED_ORIGIN | CANCELLED]),
+    }
+)
+
+
+def incidents(events, clocks, first_offset):
+    count = len(events)
+    columns = {
+        "key": [e["key"] for e in events],
+        "revision": [e["revision"] for e in events],
+        "occurred_s": [clock - e["ago_s"] for e, clock in zip(events, clocks, strict=True)],
+        "received_ms": [clock * 1000 for clock in clocks],
+        "cell": [e["cell"] for e in events],
+        "category": [e["category"] for e in events],
+        "flags": [e["flags"] for e in events],
+        "partition": [0] * count,
+        "kafka_offset": range(first_offset, first_offset + count),
+    }
+    empty = Incidents.empty()
+    return Incidents(**{f.name: np.array(columns[f.name], getattr(empty, f.name).dtype) for f in fields(Incidents)})
+
+
+def recount(batches):
+    """The contract in plain Python: one message after another, then a count of what is left."""
+    known, ledger = {}, Counter()
+    for as_of, batch in batches:
+        for row in zip(*(getattr(batch, f.name).tolist() for f in fields(Incidents)), strict=True):
+            key, revision, occurred, _, cell, category, flags, _, _ = row
+            if occurred > as_of + 300:
+                ledger["future"] += 1
+            elif occurred < as_of - 172_800:
+                ledger["late"] += 1
+            elif key in known and revision <= known[key][0]:
+                ledger["duplicate"] += 1
+            else:
+                first = key not in known
+                known[key] = (revision, occurred, cell, category, flags)
+                if not flags & COUNTED_ORIGIN:
+                    ledger["excluded"] += 1
+                else:
+                    ledger["counted" if first and not flags & CANCELLED else "corrected"] += 1
+    counts = defaultdict(int)
+    for _, occurred, cell, category, flags in known.values():
+        if flags == COUNTED_ORIGIN:
+            for width in (300, 3600, 86_400):
+                counts[width, occurred // width, cell, category] += 1
+    return ledger, counts
+
+
+@st.composite
+def streams(draw):
+    """Batches of events with a clock that only goes forward, by at most two hours in all."""
+    clock, batches, offset = NOW, [], 0
+    for events in draw(st.lists(st.lists(event, max_size=8), min_size=1, max_size=6)):
+        clock += draw(st.sampled_from([0, 1, 299, 300, 3600]))
+        batches.append((clock, incidents(events, [clock] * len(events), offset)))
+        offset += len(events)
+    return batches
+
+
+def totals(applied):
+    return sum((Counter({**a.outcomes, "future": len(a.future), "late": len(a.late)}) for a in applied), Counter())
+
+
+def assert_equal_to(state, counts):
+    for name, width in (("pane", 300), ("hour", 3600), ("day", 86_400)):
+        level = state.levels[name]
+        for number in range(level.oldest, level.newest + level.ahead + 1):
+            seen = state.shape(level.ring[number % len(level.ring)])
+            for cell in range(4):
+                for category in range(2):
+                    assert seen[cell, category] == counts[width, number, cell, category], (name, number)
+
+
+@settings(max_examples=150, deadline=None)
+@given(streams())
+def test_counts_and_ledger_equal_a_recount_of_the_final_revisions(batches):
+    state = CountState(SPEC)
+    applied = [state.apply(batch, as_of) for as_of, batch in batches]
+    ledger, counts = recount(batches)
+    assert totals(applied) == ledger
+    assert_equal_to(state, counts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(streams(), st.randoms(use_true_random=False))
+def test_batch_boundaries_change_nothing(batches, random):
+    whole = Incidents.concatenate([batch for _, batch in batches])
+    once = CountState(SPEC)
+    once.apply(whole, batches[-1][0])
+    cuts = sorted(random.sample(range(len(whole) + 1), min(3, len(whole))))
+    split = CountState(SPEC)
+    for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        split.apply(whole.select(np.arange(start, stop)), batches[-1][0])
+    for name in once.levels:
+        np.testing.assert_array_equal(once.levels[name].ring, split.levels[name].ring)
