@@ -1,0 +1,88 @@
+"""Jars that pip does not bring: fetched once, by the Ivy that comes with pyspark, into the cache folder."""
+
+import shutil
+import subprocess
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+from schemas.errors import BrokerError
+
+KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
+_LOG_BACKEND = ("slf4j-api", "log4j-slf4j2-impl", "log4j-core", "log4j-api")
+_SETTINGS = """<ivysettings>
+  <settings defaultResolver="central"/>
+  <resolvers><ibiblio name="central" m2compatible="true"/></resolvers>
+</ivysettings>
+"""
+
+
+def ivy_settings(cache: Path) -> Path:
+    """Path of an Ivy settings file that asks the central repository only, for `spark.jars.ivySettings`.
+
+    Spark's own default asks a second repository at every start, also when every jar is already here.
+    """
+    path = _folder(cache) / "ivysettings.xml"
+    if not path.is_file() or path.read_text(encoding="utf-8") != _SETTINGS:
+        path.write_text(_SETTINGS, encoding="utf-8")
+    return path
+
+
+def ivy_folder(cache: Path) -> Path:
+    """Folder for `spark.jars.ivy`; the broker's jars pass through the same one, so shared jars come once."""
+    return _folder(cache) / "ivy"
+
+
+def kafka_class_path(cache: Path) -> str:
+    """Java class path of a Kafka broker that writes a log; fetches the broker's jars (43 MB) when they are missing.
+
+    Kafka's dependencies name no log backend, so pyspark's comes first. Raises BrokerError when the fetch fails.
+    """
+    lib = _folder(cache) / f"kafka-{KAFKA_VERSION}" / "lib"
+    if not lib.is_dir():
+        _fetch_kafka(cache, lib.parent)
+    backend = [_pyspark_jar(f"{name}-[0-9]*.jar") for name in _LOG_BACKEND]
+    return ":".join(str(part) for part in (*backend, lib / "*"))
+
+
+def java() -> str:
+    """Path of the Java launcher. Raises BrokerError when there is none."""
+    found = shutil.which("java")
+    if found is None:
+        raise BrokerError("there is no `java` on PATH: install Java 17 (Debian: openjdk-17-jre-headless)")
+    return found
+
+
+def _fetch_kafka(cache: Path, target: Path) -> None:
+    """Fetch beside the target and rename at the end, so that a cut download is never taken for a whole one."""
+    launcher = java()
+    with tempfile.TemporaryDirectory(dir=_folder(cache), prefix="fetching-kafka-") as beside:
+        whole = Path(beside) / "kafka"
+        command = [launcher, "-jar", str(_pyspark_jar("ivy-[0-9]*.jar")), "-warn"]
+        command += ["-settings", str(ivy_settings(cache)), "-cache", str(ivy_folder(cache) / "cache")]
+        command += ["-dependency", "org.apache.kafka", "kafka_2.13", KAFKA_VERSION, "-types", "jar", "bundle"]
+        command += ["-retrieve", f"{whole}/lib/[artifact]-[revision](-[classifier]).[ext]"]
+        ran = subprocess.run(command, cwd=beside, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if ran.returncode != 0 or not (whole / "lib" / f"kafka_2.13-{KAFKA_VERSION}.jar").is_file():
+            tail = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-15:])
+            raise BrokerError(
+                f"Kafka {KAFKA_VERSION}'s jars could not be fetched (Ivy's exit code {ran.returncode}): check the way "
+                f"to Maven's central repository (a proxy goes into JAVA_TOOL_OPTIONS) and try again\n{tail}"
+            )
+        if not target.exists():  # another process may have been faster; its jars are the same
+            whole.rename(target)
+
+
+def _pyspark_jar(pattern: str) -> Path:
+    spec = find_spec("pyspark")  # found, not imported: importing pyspark takes a second
+    folders = spec.submodule_search_locations if spec else None
+    found = sorted(jar for folder in folders or () for jar in Path(folder, "jars").glob(pattern))
+    if not found:
+        raise BrokerError(f"pyspark's jars hold no {pattern}: install this project's pinned pyspark again")
+    return found[-1]
+
+
+def _folder(cache: Path) -> Path:
+    folder = cache.expanduser().resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
