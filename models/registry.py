@@ -5,6 +5,7 @@ up and adding n ids costs O(n) array operations whatever is already stored, wher
 need ten times the memory.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -40,6 +41,10 @@ class Records:
 
     def select(self, chosen: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Records":
         return Records(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Records"]) -> "Records":
+        return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
     def pack(self) -> bytes:
         rows = np.empty(len(self), _RECORD)

@@ -52,6 +52,7 @@ class Incidents:
     @classmethod
     def concatenate(cls, parts: Sequence["Incidents"]) -> Self:
         """The parts' incidents in the order of (partition, offset), whatever order the parts came in."""
+        parts = sorted((p for p in parts if len(p)), key=lambda p: (int(p.partition[0]), int(p.kafka_offset[0])))
         if not parts:
             return cls.empty()
         columns = {f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)}

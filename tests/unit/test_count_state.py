@@ -4,10 +4,13 @@ from collections import Counter, defaultdict
 from dataclasses import fields
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.blobs import Journal, export_state, restore_state
 from models.count_state import CountState
+from models.registry import Records, Registry
 from schemas.grid import Grid
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
 from schemas.spec import Spec
@@ -126,3 +129,49 @@ def test_batch_boundaries_change_nothing(batches, random):
         split.apply(whole.select(np.arange(start, stop)), batches[-1][0])
     for name in once.levels:
         np.testing.assert_array_equal(once.levels[name].ring, split.levels[name].ring)
+
+
+@settings(max_examples=60, deadline=None)
+@given(streams(), st.lists(st.booleans(), min_size=6, max_size=6), st.integers(1, 3))
+def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fold_after):
+    stored: dict[str, bytes] = {}
+
+    def write(changes):
+        stored.update(changes.puts)
+        for key in changes.deletes:
+            del stored[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.blobs._FOLD_SEGMENTS", fold_after)
+        journal, changes = Journal.start(CountState(SPEC))
+        write(changes)
+        undisturbed = CountState(SPEC)
+        for (as_of, batch), restart in zip(batches, restarts, strict=False):
+            write(journal.record(journal.state.apply(batch, as_of).changed))
+            undisturbed.apply(batch, as_of)
+            if restart:
+                journal = Journal.restore(SPEC, stored)
+                journal.state.advance(as_of)
+            for name, level in undisturbed.levels.items():
+                np.testing.assert_array_equal(level.ring, journal.state.levels[name].ring)
+                assert level.newest == journal.state.levels[name].newest
+    again = restore_state(SPEC, export_state(undisturbed))
+    for name, level in undisturbed.levels.items():
+        np.testing.assert_array_equal(level.ring, again.levels[name].ring)
+    assert sorted(again.registry.records().key) == sorted(undisturbed.registry.records().key)
+
+
+def test_the_registry_forgets_what_can_no_longer_be_corrected_and_keeps_the_rest():
+    registry = Registry()
+    keys = np.arange(5000, dtype=np.uint64) * np.uint64(1 << 40)  # equal low bits: the longest probe chains
+    ages = np.arange(5000, dtype=np.int64)
+    zeros = np.zeros(5000, np.int32)
+    registry.put(
+        Records(
+            key=keys, occurred_s=ages, revision=zeros, cell=zeros, category=zeros.astype("i2"), flags=zeros.astype("u1")
+        )
+    )
+    registry.expire(2000)
+    assert (registry.find(keys[2000:]) >= 0).all()
+    assert (registry.find(keys[:2000]) < 0).all()
+    assert len(registry) == 3000

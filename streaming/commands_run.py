@@ -1,0 +1,48 @@
+"""The `run` command: settings, signals and the progress line around the pipeline."""
+
+import logging
+import signal
+from pathlib import Path
+from threading import Event
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from streaming.pipeline import run as run_pipeline
+from streaming.progress import ProgressLine
+from streaming.settings import Settings
+
+_errors = Console(stderr=True)
+
+
+def run(
+    ctx: typer.Context,
+    sink: Annotated[str | None, typer.Option(help="`influxdb` or `file:PATH`")] = None,
+    clock: Annotated[str | None, typer.Option(help="`wall` (now) or `event` (replays)")] = None,
+    artifacts: Annotated[Path | None, typer.Option(help="Folder with one artifact folder per region")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder of this job alone")] = None,
+    map_page: Annotated[Path | None, typer.Option(help="Also keep a live map page (HTML) here")] = None,
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
+) -> None:
+    """Score incidents from Kafka until told to stop (Ctrl-C or SIGTERM). Options win over the environment."""
+    settings: Settings = ctx.obj(
+        sink=sink,
+        clock=clock,
+        artifacts=artifacts,
+        checkpoint=checkpoint,
+        map_page=map_page,
+        kafka_bootstrap=bootstrap,
+    )
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=_errors, show_path=False)]
+    )
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+    logging.getLogger("py4j").setLevel(logging.ERROR)
+    stop = Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
+    with ProgressLine(_errors) as progress:
+        run_pipeline(settings, stop=stop, watchers=[progress.show])
+    _errors.print(progress.closing_line())

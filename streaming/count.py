@@ -1,0 +1,254 @@
+"""Stage 2, on the workers: packed incidents -> counts -> features, one row per region. State lives in Spark.
+
+Stored per region: `head` (clock, totals, what was last emitted, and a digest that names the state's content) and
+`blobs` (models/blobs.py). The live CountState stays in a cache of the worker process and is used only while its
+digest equals the stored one; after a failed attempt, or on another worker, it is rebuilt from the blobs.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import xxhash
+from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
+from pyspark.sql.types import BinaryType, StringType, StructField, StructType
+
+from models.artifact import Artifact
+from models.blobs import Changes, Journal
+from models.count_state import OUTCOMES
+from models.features import FeatureEngine
+from schemas.errors import LedgerUnbalanced, SpecMismatch
+from schemas.event import Reason
+from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
+from streaming.roster import load_artifact
+
+COUNTED = StructType(
+    [
+        StructField("region", StringType()),
+        StructField("artifact", StringType()),
+        StructField("features", BinaryType()),
+        StructField("summary", BinaryType()),
+    ]
+)
+UNASSIGNED = ""  # the region of messages that name no region of the roster
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a region's stored state without opening its blobs."""
+
+    fingerprint: str = ""
+    as_of_s: int = 0
+    emitted_tick_s: int = -1
+    emitted_artifact: str = ""
+    newest_event_s: int = 0
+    totals: dict[str, int] = {}
+    digest: int = 0
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One region's batch, as the driver needs it."""
+
+    as_of_s: int
+    ledger: dict[str, int]
+    totals: dict[str, int]
+    newest_event_s: int
+    newest_received_ms: int
+    rejections: bytes
+    observed_1h: bytes = b""
+    support: bytes = b""
+
+
+@dataclass(slots=True)
+class _Live:
+    journal: Journal
+    engine: FeatureEngine
+    engine_of: str
+    digest: int
+
+
+_LIVE: dict[str, _Live] = {}
+
+
+class RegionCounter(StatefulProcessor):  # type: ignore[misc]
+    """One region's counts. Every batch brings at least a heartbeat row, so every region ticks."""
+
+    def __init__(self, clock: str) -> None:
+        self.clock = clock
+
+    def init(self, handle: StatefulProcessorHandle) -> None:
+        self.head = handle.getValueState("head", StructType([StructField("head", BinaryType())]))
+        self.blobs = handle.getMapState(
+            "blobs", StructType([StructField("name", StringType())]), StructType([StructField("blob", BinaryType())])
+        )
+
+    def handleInputRows(self, key: Any, rows: Iterator[pd.DataFrame], timerValues: Any) -> Iterator[pd.DataFrame]:
+        region = key[0]
+        packed = pd.concat(list(rows), ignore_index=True)
+        stored = self.head.get()
+        head = msgspec.msgpack.decode(stored[0], type=Head) if stored else Head()
+        now_ms = int(timerValues.getCurrentProcessingTimeInMs())
+        if region == UNASSIGNED:
+            after, row = _unassigned(head, packed, now_ms if self.clock == "wall" else int(packed["newest_ms"].max()))
+        else:
+            after, row = self._region(region, head, packed, now_ms)
+        if after != head:
+            self.head.update((msgspec.msgpack.encode(after),))
+        yield pd.DataFrame([row], columns=COUNTED.names)
+
+    def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tuple[Any, ...]]:
+        folder = _artifact_in_force(packed)
+        artifact = load_artifact(folder)
+        live = _LIVE.pop(region, None)
+        if live is None or live.digest != head.digest:
+            live = self._open(artifact, folder, head)
+        if live.engine_of != folder:
+            live.engine, live.engine_of = FeatureEngine(artifact.spec, artifact.constants), folder
+        incidents = Incidents.concatenate([Incidents.unpack(blob) for blob in packed["incidents"] if blob])
+        as_of_s = now_ms // 1000 if self.clock == "wall" else int(incidents.received_ms.max(initial=0)) // 1000
+        result = count_batch(live, head, packed, incidents, as_of_s)
+        if result.head != head:
+            self._write(result.changes)
+        live.digest = result.head.digest
+        _LIVE[region] = live
+        return result.head, (region, folder, result.features, msgspec.msgpack.encode(result.summary))
+
+    def _open(self, artifact: Artifact, folder: str, head: Head) -> _Live:
+        fingerprint = artifact.spec.fingerprint()
+        if head.digest == 0:
+            journal, changes = Journal.start(artifact.history())
+            self._write(changes)
+        else:
+            if head.fingerprint != fingerprint:
+                raise SpecMismatch(
+                    f"stored counts of {artifact.spec.region} are for spec {head.fingerprint}, artifact {folder} "
+                    f"has {fingerprint}: start with a new checkpoint folder"
+                )
+            blobs = {name[0]: bytes(blob[0]) for name, blob in self.blobs.iterator()}
+            journal = Journal.restore(artifact.spec, blobs)
+        return _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder, head.digest)
+
+    def _write(self, changes: Changes) -> None:
+        for name, blob in changes.puts.items():
+            self.blobs.updateValue((name,), (blob,))
+        for name in changes.deletes:
+            self.blobs.removeKey((name,))
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResult:
+    """What a region's batch leads to: the new head, the blobs to write, and the row for the next stage."""
+
+    head: Head
+    changes: Changes
+    features: bytes | None  # None: nothing that is scored has changed since the last emission
+    summary: Summary
+
+
+def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incidents, as_of_s: int) -> BatchResult:
+    """Apply one region's batch to its live state. Mutates `live`; everything else is given back."""
+    state = live.journal.state
+    applied = state.apply(incidents, as_of_s)
+    rejections = [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
+    rejections += _refused_by_clock(incidents, applied.future, "future", "ahead of the region's clock")
+    rejections += _refused_by_clock(incidents, applied.late, "late", "older than the registry remembers")
+    consumed = int(packed["consumed"].sum())
+    ledger = balanced_ledger(consumed, applied.outcomes, rejections)
+    changes = live.journal.record(applied.changed)
+
+    tick_s = state.as_of_s - state.as_of_s % state.spec.tick_s
+    must_emit = (
+        len(applied.changed) > 0 or tick_s != head.emitted_tick_s or live.engine_of != head.emitted_artifact
+    )
+    newest_event_s = max(head.newest_event_s, int(applied.changed.occurred_s.max(initial=0)))
+    after = Head(
+        fingerprint=state.spec.fingerprint(),
+        as_of_s=state.as_of_s if consumed or must_emit else head.as_of_s,
+        emitted_tick_s=tick_s,
+        emitted_artifact=live.engine_of,
+        newest_event_s=newest_event_s,
+        totals=add_up(head.totals, ledger),
+        digest=head.digest,
+    )
+    if after != head or head.digest == 0:
+        after = msgspec.structs.replace(after, digest=_digest(after, changes))
+    features = live.engine.compute(state) if must_emit else None
+    summary = Summary(
+        as_of_s=state.as_of_s,
+        ledger=ledger,
+        totals=after.totals,
+        newest_event_s=newest_event_s,
+        newest_received_ms=int(incidents.received_ms.max(initial=0)),
+        rejections=pack_rejections(rejections) if rejections else b"",
+        observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
+        support=features.support.astype("u1").tobytes() if features else b"",
+    )
+    return BatchResult(
+        head=after,
+        changes=changes,
+        features=features.values.astype("<f4").tobytes() if features else None,
+        summary=summary,
+    )
+
+
+def balanced_ledger(consumed: int, outcomes: Mapping[str, int], rejections: list[Rejection]) -> dict[str, int]:
+    """consumed = counted + corrected + duplicate + excluded + rejected, or LedgerUnbalanced."""
+    reasons = Counter(f"rejected_{one.reason}" for one in rejections)
+    ledger = {"consumed": consumed, **{name: outcomes.get(name, 0) for name in OUTCOMES}, "rejected": len(rejections)}
+    if consumed != sum(outcomes.values()) + len(rejections):
+        raise LedgerUnbalanced(f"{ledger}: outcomes do not add up to what was consumed; please report this")
+    return ledger | dict(sorted(reasons.items()))
+
+
+def add_up(totals: Mapping[str, int], ledger: Mapping[str, int]) -> dict[str, int]:
+    return {name: totals.get(name, 0) + ledger.get(name, 0) for name in {**totals, **ledger}}
+
+
+def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tuple[Any, ...]]:
+    """Messages that belong to no region: nothing to count, but each has its place in a ledger."""
+    rejections = [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
+    ledger = balanced_ledger(int(packed["consumed"].sum()), {}, rejections)
+    after = Head(as_of_s=max(head.as_of_s, now_ms // 1000), totals=add_up(head.totals, ledger), digest=1)
+    summary = Summary(
+        as_of_s=after.as_of_s,
+        ledger=ledger,
+        totals=after.totals,
+        newest_event_s=0,
+        newest_received_ms=0,
+        rejections=pack_rejections(rejections),
+    )
+    return after, (UNASSIGNED, None, None, msgspec.msgpack.encode(summary))
+
+
+def _artifact_in_force(packed: pd.DataFrame) -> str:
+    """The heartbeat's word decides; events that came before a new region's first heartbeat bring their own."""
+    told = packed.loc[packed["heartbeat"], "artifact"]
+    return str(max(told if len(told) else packed["artifact"]))
+
+
+def _refused_by_clock(incidents: Incidents, where: Any, reason: Reason, detail: str) -> list[Rejection]:
+    return [
+        Rejection(
+            reason,
+            detail,
+            int(incidents.partition[i]),
+            int(incidents.kafka_offset[i]),
+            int(incidents.received_ms[i]),
+            None,
+        )
+        for i in np.asarray(where).tolist()
+    ]
+
+
+def _digest(head: Head, changes: Changes) -> int:
+    content = xxhash.xxh3_64(msgspec.msgpack.encode(head))
+    for name, blob in sorted(changes.puts.items()):
+        content.update(name.encode())
+        content.update(blob)
+    return content.intdigest() >> 2 | 2  # fits a signed 64-bit integer, never 0 or 1

@@ -1,0 +1,79 @@
+"""Stage 1, on the workers: bytes from Kafka -> one packed row per region, and a heartbeat for every region.
+
+The heartbeat is one extra row per batch (from a rate source, see `source.py`). The task that meets it emits an
+empty packed row for each region of the roster, so that silent regions tick and new ones join while running.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from schemas.decode import Messages, decode_messages
+from schemas.incidents import pack_rejections
+from streaming.roster import read_roster, vocabulary
+
+HEARTBEAT = -1  # the `partition` of the heartbeat row
+PACKED_DDL = (
+    "region string, artifact string, heartbeat boolean, newest_ms bigint, consumed bigint, "
+    "incidents binary, rejections binary"
+)
+_PACKED = pa.schema(
+    [
+        ("region", pa.string()),
+        ("artifact", pa.string()),
+        ("heartbeat", pa.bool_()),
+        ("newest_ms", pa.int64()),
+        ("consumed", pa.int64()),
+        ("incidents", pa.binary()),
+        ("rejections", pa.binary()),
+    ]
+)
+
+
+def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function for `mapInArrow`: (value, partition, offset, time_ms) -> packed rows."""
+
+    def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        roster = read_roster(Path(roster_path))
+        regions = {region: vocabulary(entry.folder) for region, entry in roster.items()}
+        for batch in batches:
+            partition = batch.column("partition").to_numpy()
+            rows: list[tuple[str, str | None, bool, int, int, bytes, bytes]] = []
+            if (partition == HEARTBEAT).any():
+                rows += [(region, entry.folder, True, 0, 0, b"", b"") for region, entry in roster.items()]
+                batch = batch.filter(pa.array(partition != HEARTBEAT))
+                partition = partition[partition != HEARTBEAT]
+            if batch.num_rows:
+                time_ms = batch.column("time_ms").to_numpy()
+                messages = Messages(
+                    values=batch.column("value").to_pylist(),
+                    partition=partition,
+                    kafka_offset=batch.column("offset").to_numpy(),
+                    kafka_time_ms=time_ms,
+                )
+                decoded = decode_messages(messages, regions)
+                newest_ms = int(time_ms.max())
+                for region in sorted({*decoded.incidents, *decoded.rejections}):
+                    incidents = decoded.incidents.get(region)
+                    refused = decoded.rejections.get(region, [])
+                    rows.append(
+                        (
+                            region,
+                            roster[region].folder if region in roster else None,
+                            False,
+                            newest_ms,
+                            (0 if incidents is None else len(incidents)) + len(refused),
+                            b"" if incidents is None else incidents.pack(),
+                            pack_rejections(refused) if refused else b"",
+                        )
+                    )
+                assert sum(row[4] for row in rows) == batch.num_rows, "a message was lost or doubled in decoding"
+            columns = list(zip(*rows, strict=True)) if rows else [()] * len(_PACKED)
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(column, field.type) for column, field in zip(columns, _PACKED, strict=True)], schema=_PACKED
+            )
+
+    return decode
+
+

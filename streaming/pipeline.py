@@ -1,0 +1,165 @@
+"""The job on one page: source -> decode -> count -> score -> publish, and its life from start to stop."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import msgspec
+from pyspark.errors import StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from schemas.errors import ArtifactError, PipelineError
+from streaming.count import COUNTED, RegionCounter
+from streaming.dead_letters import DeadLetters
+from streaming.decode import PACKED_DDL, decode_stage
+from streaming.publish import Published, Publisher
+from streaming.roster import refresh_roster
+from streaming.score import score_udf
+from streaming.session import start_session
+from streaming.settings import Settings
+from streaming.sinks import open_sink
+from streaming.source import read_messages, with_heartbeat
+
+log = logging.getLogger(__name__)
+_ROSTER_EVERY_S = 2.0
+_COMMIT_WAIT_S = 10.0
+
+
+def scored(messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
+    """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms)."""
+    counted = (
+        messages.mapInArrow(decode_stage(str(roster)), PACKED_DDL)
+        .groupBy("region")
+        .transformWithStateInPandas(
+            statefulProcessor=RegionCounter(clock),
+            outputStructType=COUNTED,
+            outputMode="update",
+            timeMode="ProcessingTime",
+        )
+    )
+    return counted.select("region", "artifact", "summary", score_udf("artifact", "features").alias("scores"))
+
+
+def roster_path(settings: Settings) -> Path:
+    return settings.checkpoint.absolute() / "roster.json"
+
+
+def start_query(session: SparkSession, settings: Settings, messages: DataFrame, publisher: Publisher) -> StreamingQuery:
+    """Start the streaming query on its checkpoint."""
+    return (
+        scored(messages, roster=roster_path(settings), clock=settings.clock)
+        .writeStream.outputMode("update")
+        .foreachBatch(publisher)
+        .option("checkpointLocation", str(settings.checkpoint.absolute() / "spark"))
+        .trigger(processingTime=f"{int(settings.trigger_s * 1000)} milliseconds")
+        .start()
+    )
+
+
+@dataclass(slots=True)
+class RosterWatch:
+    """Looks for new artifacts from time to time and says once what was refused."""
+
+    settings: Settings
+    _due_s: float = 0.0
+    _told: frozenset[str] = frozenset()
+
+    def look(self, now_s: float) -> None:
+        if now_s < self._due_s:
+            return
+        self._due_s = now_s + _ROSTER_EVERY_S
+        before = self._told
+        roster, refused = refresh_roster(roster_path(self.settings), self.settings.artifacts.absolute())
+        self._told = frozenset(one.folder for one in refused) | {entry.folder for entry in roster.values()}
+        for one in refused:
+            if one.folder not in before:
+                log.warning("artifact=%s refused reason=%s", one.folder, one.reason)
+        for region, entry in roster.items():
+            if entry.folder not in before:
+                log.info("region=%s artifact=%s in force", region, entry.version)
+        if not roster:
+            raise ArtifactError(
+                f"no usable artifact in {self.settings.artifacts}: train one with `python -m models train`, "
+                "or name the folder with RISK_ARTIFACTS" + "".join(f"; {one.folder}: {one.reason}" for one in refused)
+            )
+
+
+def run(settings: Settings, *, stop: Event, watchers: list[Callable[[Published], None]]) -> None:
+    """Run the job until `stop` is set. Raises the RiskError that ended it, if one did."""
+    watch = RosterWatch(settings)
+    watch.look(time.monotonic())
+    sink = open_sink(settings)
+    dead_letters = DeadLetters(settings)
+    publisher = Publisher(sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=watchers)
+    try:
+        sink.check()
+        session = start_session(settings)
+        try:
+            messages = with_heartbeat(session, read_messages(session, settings))
+            query = start_query(session, settings, messages, publisher)
+            publisher.lag_events = _LagMeter(query).events
+            _attend(query, publisher, watch, stop, settings.checkpoint.absolute() / "spark" / "commits")
+        finally:
+            session.stop()
+    finally:
+        dead_letters.close()
+        sink.close()
+
+
+def _attend(query: StreamingQuery, publisher: Publisher, watch: RosterWatch, stop: Event, commits: Path) -> None:
+    """Watch over the query until it fails or is to stop; a stop waits for the running batch's commit."""
+    last = [-1]
+    publisher.watchers.append(lambda published: last.__setitem__(0, published.batch_id))
+    try:
+        while not stop.wait(0.2):
+            if query.awaitTermination(0):
+                break
+            watch.look(time.monotonic())
+        else:
+            _wait_for_commit(query, commits, last)
+            query.stop()
+    except StreamingQueryException as error:
+        raise publisher.failure or PipelineError(_first_line(error)) from error
+
+
+def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int]) -> None:
+    """Return between two batches: stopping in the middle of one makes Spark print a frightening trace."""
+    seen, deadline = last[0], time.monotonic() + _COMMIT_WAIT_S
+    while query.isActive and time.monotonic() < deadline:
+        if not query.status["isTriggerActive"]:
+            return
+        if last[0] > seen and (commits / str(last[0])).exists():
+            return
+        time.sleep(0.001)
+
+
+@dataclass(slots=True)
+class _LagMeter:
+    """Events in the topic that were not read yet when the last finished batch began."""
+
+    query: StreamingQuery
+
+    def events(self) -> float:
+        progress = self.query.lastProgress
+        if progress is None:
+            return 0.0
+        for source in progress["sources"]:
+            if "KafkaV2" in source["description"] and source["latestOffset"]:
+                return float(_total(source["latestOffset"]) - _total(source["endOffset"]))
+        return 0.0
+
+
+def _total(offsets: object) -> int:
+    parsed = msgspec.json.decode(offsets) if isinstance(offsets, str) else offsets
+    assert isinstance(parsed, dict), offsets
+    return sum(sum(partitions.values()) for partitions in parsed.values())
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if "Error:" in line or "Exception:" in line]
+    return (named or lines or [type(error).__name__])[-1][:500]

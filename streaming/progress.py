@@ -1,0 +1,62 @@
+"""What the terminal shows while the job runs: one line that renews itself, and a closing line."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.status import Status
+
+from streaming.publish import Published
+
+_EVERY_S = 30.0  # without a terminal, a line this often
+
+
+class ProgressLine:
+    """A spinner with the newest batch's figures on a terminal; a plain line now and then elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = Status("starting Spark", console=console)
+        self._totals: Counter[str] = Counter()
+        self._points = 0
+        self._said_s = 0.0
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._status.stop()
+
+    def show(self, published: Published) -> None:
+        for summary in published.summaries.values():
+            self._totals.update(summary.ledger)
+        self._points += published.points
+        line = self._line(published)
+        if self._console.is_terminal:
+            self._status.update(line)
+        elif published.acknowledged_s - self._said_s >= _EVERY_S:
+            self._said_s = published.acknowledged_s
+            self._console.print(line, highlight=False)
+
+    def closing_line(self) -> str:
+        return f"stopped between two batches: {self._counts()}, {self._points:,} points written"
+
+    def _line(self, published: Published) -> str:
+        clocks = {s.as_of_s for region, s in published.summaries.items() if region}
+        as_of = datetime.fromtimestamp(max(clocks), UTC).strftime("%Y-%m-%d %H:%M:%SZ") if clocks else "-"
+        regions = len([region for region in published.summaries if region])
+        return (
+            f"as of {as_of}  {regions} region(s)  {self._counts()}  "
+            f"batch {published.batch_id}: {published.points:,} points in {published.seconds * 1000:.0f} ms"
+        )
+
+    def _counts(self) -> str:
+        t = self._totals
+        return (
+            f"{t['consumed']:,} events ({t['counted']:,} counted, {t['corrected']:,} corrected, "
+            f"{t['duplicate']:,} duplicate, {t['excluded']:,} excluded, {t['rejected']:,} rejected)"
+        )

@@ -1,0 +1,119 @@
+"""Stage 4, on the driver: scored rows -> dead letters, points in the store, the map page. One action per batch.
+
+Everything is written before the batch is committed; a failure raises, Spark repeats the batch, and the points of
+the repeat overwrite those of the first try.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+from pyspark.sql import DataFrame
+
+from schemas.errors import RiskError
+from schemas.frame import RiskFrame
+from schemas.incidents import unpack_rejections
+from streaming.count import Summary
+from streaming.dead_letters import DeadLetters
+from streaming.lines import changed_points, pipeline_lines, risk_lines, top_lines
+from streaming.roster import load_artifact
+from streaming.score import FIELDS
+from streaming.sinks import Sink
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What one batch brought, for whoever watches the job."""
+
+    batch_id: int
+    frames: Mapping[str, RiskFrame]  # regions whose scores were renewed
+    summaries: Mapping[str, Summary]
+    points: int
+    seconds: float  # from the start of the batch's action to the acknowledgement of its last write
+    acknowledged_s: float
+
+
+@dataclass(slots=True)
+class Publisher:
+    """The callback of `foreachBatch`."""
+
+    sink: Sink
+    dead_letters: DeadLetters
+    top_k: int
+    now_s: Callable[[], float] = time.time
+    watchers: list[Callable[[Published], None]] = field(default_factory=list)
+    lag_events: Callable[[], float] = lambda: 0.0
+    failure: RiskError | None = None
+    _stored: dict[str, RiskFrame] = field(default_factory=dict)
+
+    def __call__(self, batch: DataFrame, batch_id: int) -> None:
+        try:
+            published = self._publish(batch, batch_id)
+        except RiskError as error:
+            self.failure = error  # the class is lost on the way through the JVM
+            raise
+        for watcher in self.watchers:
+            watcher(published)
+
+    def _publish(self, batch: DataFrame, batch_id: int) -> Published:
+        started = time.monotonic()
+        rows = batch.toArrow().to_pylist()
+        summaries = {row["region"]: msgspec.msgpack.decode(row["summary"], type=Summary) for row in rows}
+        self.dead_letters.write(
+            {region: unpack_rejections(s.rejections) for region, s in summaries.items() if s.rejections}
+        )
+        frames = {row["region"]: frame_of(row, summaries[row["region"]]) for row in rows if row["scores"]["model"]}
+        parts: list[bytes] = []
+        for region, frame in sorted(frames.items()):
+            stored = self._stored.get(region)
+            same_tick = stored is not None and stored.tick_s == frame.tick_s and stored.model == frame.model
+            parts.append(risk_lines(frame, changed_points(frame, stored) if stored and same_tick else None))
+            parts.append(top_lines(frame, self.top_k))
+        for region, summary in sorted(summaries.items()):
+            if summary.ledger["consumed"] or region in frames:
+                parts.append(self._pipeline_line(region, summary, frames.get(region)))
+        report = self.sink.write(b"".join(parts))
+        self._stored |= frames
+        return Published(
+            batch_id=batch_id,
+            frames=frames,
+            summaries=summaries,
+            points=report.lines,
+            seconds=time.monotonic() - started,
+            acknowledged_s=self.now_s(),
+        )
+
+    def _pipeline_line(self, region: str, summary: Summary, frame: RiskFrame | None) -> bytes:
+        tick_s = frame.tick_s if frame else summary.as_of_s - summary.as_of_s % 60
+        fields: dict[str, float | int | str] = {
+            **summary.totals,
+            "as_of": summary.as_of_s,
+            "lag_events": self.lag_events(),
+        }
+        if summary.newest_event_s:
+            fields["silent_s"] = max(0, summary.as_of_s - summary.newest_event_s)
+        if frame:
+            fields["model"] = frame.model
+        return pipeline_lines(region or "_unassigned", tick_s, fields)
+
+
+def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:
+    """The frame that a scored row holds."""
+    spec = load_artifact(row["artifact"]).spec
+    places = (spec.grid.cells, len(spec.categories))
+    shape = (*places, len(spec.horizons_s))
+    scores = row["scores"]
+    return RiskFrame(
+        spec=spec,
+        as_of_s=summary.as_of_s,
+        model=scores["model"],
+        observed_1h=np.frombuffer(summary.observed_1h, "<i4").reshape(places),
+        support=np.frombuffer(summary.support, "u1").reshape(places),
+        **{name: np.frombuffer(scores[name], "<f4").reshape(shape) for name in FIELDS},
+    )

@@ -1,0 +1,98 @@
+"""The roster: which artifact scores which region. The driver decides, the workers read its decision from a file.
+
+One writer and one file mean that every stage of every batch, on every worker and after every restart, follows
+the same decision. The file stands beside the checkpoint, because it also says for which spec each region's
+stored counts were made: an artifact with another fingerprint is refused for as long as that checkpoint is used.
+"""
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+
+from models.artifact import Artifact, newest_artifacts, read_artifact
+from schemas.decode import Vocabulary
+from schemas.errors import ArtifactError, SpecMismatch
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One region's artifact in force."""
+
+    folder: str
+    version: str
+    fingerprint: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An artifact that was not taken over, and why."""
+
+    folder: str
+    reason: str
+
+
+@lru_cache(maxsize=256)
+def load_artifact(folder: str) -> Artifact:
+    """The artifact in `folder`, read and verified once per process: a published folder never changes."""
+    return read_artifact(Path(folder))
+
+
+@lru_cache(maxsize=256)
+def vocabulary(folder: str) -> Vocabulary:
+    return Vocabulary.of(load_artifact(folder).spec)
+
+
+def read_roster(path: Path) -> dict[str, Entry]:
+    """The roster in force: region -> entry. Empty when none has been published yet."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Entry])
+    except FileNotFoundError:
+        return {}
+
+
+def refresh_roster(path: Path, artifacts: Path) -> tuple[dict[str, Entry], list[Refused]]:
+    """Take over the newest sound artifact of each region and publish the roster if it changed.
+
+    Gives the roster and the artifacts newer than those in force that were refused. A region keeps its place
+    while any sound artifact of its fingerprint exists.
+    """
+    before = read_roster(path)
+    after: dict[str, Entry] = {}
+    refused: list[Refused] = []
+    for region, folders in newest_artifacts(artifacts).items():
+        in_force = before.get(region)
+        for folder in folders:
+            if in_force and str(folder) == in_force.folder:
+                after[region] = in_force
+                break
+            try:
+                after[region] = _admit(region, folder, in_force)
+                break
+            except ArtifactError as error:
+                refused.append(Refused(str(folder), str(error)))
+    if after != before:
+        _publish(path, after)
+    return after, refused
+
+
+def _admit(region: str, folder: Path, in_force: Entry | None) -> Entry:
+    artifact = load_artifact(str(folder))
+    fingerprint = artifact.spec.fingerprint()
+    if artifact.spec.region != region:
+        raise ArtifactError(f"{folder} is for region {artifact.spec.region}: move it to a folder of that name")
+    if in_force and fingerprint != in_force.fingerprint:
+        raise SpecMismatch(
+            f"{folder} has spec {fingerprint}, but the stored counts of {region} were made for spec "
+            f"{in_force.fingerprint}: start with a new checkpoint folder, or train with the old spec"
+        )
+    return Entry(str(folder), artifact.version, fingerprint)
+
+
+def _publish(path: Path, roster: dict[str, Entry]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(roster, order="sorted")))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

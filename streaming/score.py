@@ -1,0 +1,65 @@
+"""Stage 3, on the workers: features of a whole grid -> scores, with torch, on the GPU that the task was given."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pyspark import TaskContext
+from pyspark.sql.functions import pandas_udf
+from pyspark.sql.types import BinaryType, StringType, StructField, StructType
+
+from models.artifact import Artifact
+from models.scoring import Scores, score
+from schemas.frame import BASELINE_MODEL
+from streaming.roster import load_artifact
+
+FIELDS = ("expected", "risk", "low", "high", "usual")
+SCORED = StructType([StructField("model", StringType()), *(StructField(name, BinaryType()) for name in FIELDS)])
+
+
+@lru_cache(maxsize=64)
+def _network(folder: str, device: str) -> torch.nn.Module | None:
+    network = load_artifact(folder).network()
+    return None if network is None else network.to(device)
+
+
+def task_device() -> str:
+    """The device of this task: the GPU address that Spark assigned to it, else the CPU."""
+    context = TaskContext.get()
+    gpus = context.resources().get("gpu") if context else None
+    if gpus is None or not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{gpus.addresses[0]}"
+
+
+def score_features(artifact: Artifact, network: torch.nn.Module | None, features: bytes) -> tuple[str, Scores]:
+    """Scores of one region, and what made them: the artifact's version, or the baseline and why."""
+    spec = artifact.spec
+    shape = (spec.grid.cells, len(spec.categories), len(spec.features))
+    values = np.frombuffer(features, "<f4").reshape(shape)
+    if network is None:
+        return f"{BASELINE_MODEL}:{artifact.network_fault}", score(values, None, artifact.constants, spec)
+    try:
+        return artifact.version, score(values, network, artifact.constants, spec)
+    except FloatingPointError as error:
+        return f"{BASELINE_MODEL}:{error}", score(values, None, artifact.constants, spec)
+
+
+def _score(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
+    torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
+    device = task_device()
+    for artifacts, features in batches:
+        rows: list[tuple[Any, ...]] = []
+        for folder, packed in zip(artifacts, features, strict=True):
+            if packed is None:
+                rows.append((None,) * len(SCORED))
+                continue
+            model, scores = score_features(load_artifact(folder), _network(folder, device), packed)
+            rows.append((model, *(getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)))
+        yield pd.DataFrame(rows, columns=SCORED.names)
+
+
+score_udf = pandas_udf(_score, returnType=SCORED)

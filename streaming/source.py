@@ -1,0 +1,39 @@
+"""The input: Kafka's messages and, once per batch, a heartbeat row."""
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from streaming.decode import HEARTBEAT
+from streaming.settings import Settings
+
+
+def read_messages(session: SparkSession, settings: Settings) -> DataFrame:
+    """(value, partition, offset, time_ms), unbounded. Data loss in the topic fails the query."""
+    kafka = (
+        session.readStream.format("kafka")
+        .option("kafka.bootstrap.servers", settings.kafka_bootstrap)
+        .option("subscribe", settings.topic)
+        .option("startingOffsets", settings.starting)
+        .option("maxOffsetsPerTrigger", settings.max_events_per_batch)
+        .option("failOnDataLoss", "true")
+        .option("kafka.fetch.max.wait.ms", "10")
+        .option("kafkaConsumer.pollTimeoutMs", "30000")
+        .load()
+    )
+    return kafka.select("value", "partition", "offset", F.unix_millis("timestamp").alias("time_ms"))
+
+
+def with_heartbeat(session: SparkSession, messages: DataFrame) -> DataFrame:
+    """The messages and one heartbeat row per batch, in at most as many tasks as there are cores.
+
+    Without the heartbeat a batch would have rows only for regions with messages. It is joined before
+    `coalesce`, so it costs a row in a task that runs anyway and not a task of its own.
+    """
+    beat = session.readStream.format("rate-micro-batch").option("rowsPerBatch", 1).option("numPartitions", 1).load()
+    heartbeat = beat.select(
+        F.lit(None).cast("binary").alias("value"),
+        F.lit(HEARTBEAT).alias("partition"),
+        F.lit(0).cast("long").alias("offset"),
+        F.lit(0).cast("long").alias("time_ms"),
+    )
+    return messages.unionByName(heartbeat).coalesce(session.sparkContext.defaultParallelism)
