@@ -1,0 +1,31 @@
+.PHONY: help demo test unit lint bench
+PYTHON := .venv/bin/python
+export PYTHONDONTWRITEBYTECODE := 1
+
+help: ## this list
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+
+demo: ## a real day of incidents through Kafka, Spark and the model, with a live map page
+	@.ci/setup java
+	@$(PYTHON) -m streaming demo --out out/demo
+
+test: ## every test that can run on this machine
+	@.ci/setup java services
+	@$(PYTHON) -m pytest tests/unit -q
+	@$(PYTHON) -m pytest tests --ignore tests/unit -q
+
+unit: ## the tests that need neither JVM nor services
+	@.ci/setup
+	@$(PYTHON) -m pytest tests/unit -q
+
+lint: ## style, types, import directions
+	@.ci/setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports
+
+bench: ## throughput, latency and rivals on this machine; writes benchmarks/results.json
+	@.ci/setup java services
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints.txt -e '.[bench]'
+	@$(PYTHON) -m benchmarks
