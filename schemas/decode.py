@@ -1,31 +1,24 @@
 """From Kafka's bytes to incidents: strict, total, and fast. A message is counted or refused, never lost.
 
 `decode_messages` gives back columns per region and a rejection, with its reason, for every refused message.
-The fast path decodes into a typed struct; only a message that fails there is looked at again to name the reason.
+The fast path decodes into a typed struct; only a message that fails there is looked at again (schemas/refusal.py).
 """
 
-import json
-import re
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import xxhash
 from msgspec import UNSET, UnsetType
 
-from schemas.event import MAX_EVENT_BYTES, AwareTime, Event, Reason
+from schemas.event import MAX_EVENT_BYTES, Event, Reason
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection
+from schemas.refusal import fault_in_keys, reason_for
 from schemas.spec import Spec
-
-_TIME_FIELDS = ("occurred_at", "received_at")
-_PERSON_WORDS = re.compile(
-    r"name|phone|mobile|e?mail|birth|\bdob\b|\bage\b|\bsex\b|gender|race|ethnic|religio|nationalit|ssn|"
-    r"social_?sec|passport|licen[cs]e|plate|\bvin\b|address|\baddr\b|street|suspect|victim|offender|witness|"
-    r"caller|patient|person|driver|owner|complainant|arrest|officer_?id|badge|face|photo|finger|biometric|"
-    r"\bmrn\b|medical_?rec|insur|account|narrative|descript|remark|comment|\bnotes?\b|free_?text"
-)
 
 
 def _wire_type() -> Any:
@@ -97,16 +90,16 @@ def decode_messages(messages: Messages, regions: Mapping[str, Vocabulary]) -> De
     for index, value in enumerate(messages.values):
         try:
             if value is None or len(value) > MAX_EVENT_BYTES:
-                refuse(index, "", *_reason_for(value))
+                refuse(index, "", *reason_for(value))
                 continue
             event = _WIRE.decode(value)
-            if value.count(b'"') != _expected_quotes(event) and (fault := _fault_in_keys(value)):
+            if value.count(b'"') != _expected_quotes(event) and (fault := fault_in_keys(value)):
                 refuse(index, "", *fault)
                 continue
             events[event.region].append(event)
             indices[event.region].append(index)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            refuse(index, "", *_reason_for(value))
+            refuse(index, "", *reason_for(value))
         except KeyError:
             refuse(index, "", "unknown_region", "no artifact of this deployment has this region")
 
@@ -124,14 +117,12 @@ def _columns(
     """Columns of the events that the region's spec accepts; the others go to `refuse`."""
     spec = vocabulary.spec
     kafka_ms = messages.kafka_time_ms[where]
-    occurred = np.array([event.occurred_at.timestamp() for event in events])
-    received_ms = np.array(
-        [
-            event.received_at.timestamp() * 1000 if event.received_at else kafka_time
-            for event, kafka_time in zip(events, kafka_ms.tolist(), strict=True)
-        ]
-    ).astype(np.int64)
-    occurred_s = np.floor(occurred).astype(np.int64)
+    occurred_us = _microseconds([event.occurred_at.timestamp() for event in events])
+    stated_us = _microseconds([e.received_at.timestamp() if e.received_at else math.nan for e in events])
+    stated = ~np.isnan(stated_us)
+    received_us = np.where(stated, stated_us, kafka_ms * 1e3)
+    received_ms = kafka_ms.astype(np.int64)
+    received_ms[stated] = np.floor(stated_us[stated] / 1e3)
     codes = vocabulary.categories
     category = np.array([codes.get(event.category, len(codes)) for event in events], np.int16)
     cell, inside = spec.grid.locate(
@@ -143,18 +134,21 @@ def _columns(
         np.uint8,
     )
     printable = np.array([event.incident_id.isprintable() for event in events])
-    ahead = np.maximum(occurred * 1000 - received_ms, received_ms - kafka_ms)
-    behind_s = received_ms / 1000 - occurred
+    ahead_us = np.maximum(occurred_us - received_us, received_us - kafka_ms * 1e3)
     faults: list[tuple[np.ndarray, Reason, str]] = [
-        (~printable, "schema", "incident_id holds a control character"),
+        (~printable, "schema", "incident_id holds a character that cannot be printed"),
         (category == len(codes), "unknown_category", "the region's spec has no such category"),
         (~inside, "outside_grid", "the place lies outside the region's grid"),
         (
-            ahead > spec.future_limit_s * 1000,
+            ahead_us > spec.future_limit_s * 1e6,
             "future",
             f"more than {spec.future_limit_s} s ahead of its arrival",
         ),
-        (behind_s > spec.late_limit_s, "late", f"more than {spec.late_limit_s} s before its arrival"),
+        (
+            received_us - occurred_us > spec.late_limit_s * 1e6,
+            "late",
+            f"more than {spec.late_limit_s} s before its arrival",
+        ),
     ]
     good = np.ones(len(events), bool)
     for fault, reason, detail in faults:
@@ -165,7 +159,7 @@ def _columns(
     columns = Incidents(
         key=np.array([xxhash.xxh3_64_intdigest(event.incident_id.encode()) for event in events], np.uint64),
         revision=np.array(revision, np.int32),
-        occurred_s=occurred_s,
+        occurred_s=np.floor(occurred_us / 1e6).astype(np.int64),
         received_ms=received_ms,
         cell=cell,
         category=category,
@@ -174,6 +168,11 @@ def _columns(
         kafka_offset=messages.kafka_offset[where].astype(np.int64),
     )
     return columns if good.all() else columns.select(good)
+
+
+def _microseconds(epoch_s: list[float]) -> npt.NDArray[np.float64]:
+    """Whole microseconds, exact until the year 2255, so that both time rules hold to the last digit."""
+    return np.rint(np.array(epoch_s, np.float64) * 1e6)
 
 
 def _expected_quotes(event: Any) -> int:
@@ -187,59 +186,3 @@ def _expected_quotes(event: Any) -> int:
         + 2 * (event.priority is not UNSET)
         + 2 * (event.accuracy_m is not UNSET)
     )
-
-
-def _fault_in_keys(value: bytes) -> tuple[Reason, str] | None:
-    seen: set[str] = set()
-    doubled: list[str] = []
-
-    def collect(pairs: list[tuple[str, Any]]) -> None:
-        for key, _ in pairs:
-            (doubled.append if key in seen else seen.add)(key)
-
-    json.loads(value, object_pairs_hook=collect)
-    return ("schema", f"key {doubled[0]!r} stands more than once") if doubled else None
-
-
-def _reason_for(value: bytes | None) -> tuple[Reason, str]:
-    """Why a message that the fast path refused is refused. Details name fields, never their values."""
-    if value is None:
-        return "null_value", "the message has no value (a tombstone)"
-    if len(value) > MAX_EVENT_BYTES:
-        return "too_large", f"{len(value)} bytes, at most {MAX_EVENT_BYTES}"
-    try:
-        record = msgspec.json.decode(value)
-        keys = list(record) if isinstance(record, dict) else []
-        text = all(isinstance(key, str) for key in keys)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return "not_json", "the value is not one JSON text in UTF-8"
-    if not isinstance(record, dict) or not text:
-        return "schema", "the value is not a JSON object"
-    unknown = [key for key in record if key not in Event.__struct_fields__]
-    if any(_PERSON_WORDS.search(_words(key)) for key in unknown):
-        return "person_field", "a field that may describe a person; the payload is not kept"
-    if unknown:
-        return "unknown_field", f"{len(unknown)} field(s) that the event contract does not have"
-    for field in _TIME_FIELDS:
-        given = record.get(field)
-        if (given is not None or (field == "occurred_at" and field in record)) and not _is_aware_time(given):
-            return "bad_time", f"{field} is not an RFC 3339 time with an offset"
-    try:
-        _WIRE.decode(value)
-    except msgspec.ValidationError as error:
-        return "schema", re.sub(r"'[^']*'", "'...'", str(error))[:200]
-    return "schema", "the value is no event"
-
-
-def _words(key: str) -> str:
-    """`callerName` -> `caller_name`, `DOB` -> `dob`: one spelling for the list of person words."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()
-    return re.sub(r"[^a-z0-9]+", " ", spaced).strip().replace(" ", "_") + " " + re.sub(r"[^a-z0-9]+", " ", spaced)
-
-
-def _is_aware_time(value: object) -> bool:
-    try:
-        msgspec.convert(value, type=AwareTime)
-    except msgspec.ValidationError:
-        return False
-    return True

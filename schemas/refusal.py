@@ -1,0 +1,97 @@
+"""Why a message is refused. The slow path of the decoder: it may take its time, never raise, never quote a value."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+
+from schemas.event import MAX_EVENT_BYTES, AwareTime, Event, Reason
+
+_EVENT = msgspec.json.Decoder(Event)
+_FIELDS = frozenset(Event.__struct_fields__)
+_TIME_FIELDS = ("occurred_at", "received_at")
+_PERSON_FIELD: tuple[Reason, str] = "person_field", "a field that may describe a person; the payload is not kept"
+_PERSON_WORDS = re.compile(
+    r"name|phone|mobile|e?mail|birth|\bdob\b|\bage\b|\bsex\b|gender|\brace\b|ethnic|religio|nationalit|ssn|"
+    r"social_?sec|passport|licen[cs]e|plate|\bvin\b|address|\baddr\b|street|suspect|victim|offender|witness|"
+    r"caller|patient|person|driver|owner|complainant|arrest|officer_?id|badge|\bface\b|photo|finger|biometric|"
+    r"\bmrn\b|medical_?rec|insur|account|narrative|descript|remark|comment|\bnotes?\b|free_?text"
+)
+_KEY_LIKE = re.compile(r"""(?<![\w .-])[\w .-]++["']?\s{0,8}+[:=]""")  # in bytes that are no JSON; linear time
+_QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
+
+
+def reason_for(value: bytes | None) -> tuple[Reason, str]:
+    """Why a message that the fast path refused is refused. Details name fields, never their values."""
+    if value is None:
+        return "null_value", "the message has no value (a tombstone)"
+    if len(value) > MAX_EVENT_BYTES:
+        return "too_large", f"{len(value)} bytes, at most {MAX_EVENT_BYTES}"
+    try:
+        record = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if _names_a_person(_KEY_LIKE.findall(value.replace(b"\0", b"").decode(errors="replace"))):
+            return _PERSON_FIELD
+        if isinstance(error, msgspec.ValidationError):
+            return "schema", "a number is beyond what a 64-bit float can hold"
+        return "not_json", "the value is not one JSON text in UTF-8"
+    if _names_a_person(_keys_in(record)):
+        return _PERSON_FIELD
+    if not isinstance(record, dict):
+        return "schema", "the value is not a JSON object"
+    if unknown := record.keys() - _FIELDS:
+        return "unknown_field", f"{len(unknown)} field(s) that the event contract does not have"
+    for field in _TIME_FIELDS:
+        given = record.get(field)
+        if (given is not None or (field == "occurred_at" and field in record)) and not _is_aware_time(given):
+            return "bad_time", f"{field} is not an RFC 3339 time with an offset"
+    try:
+        _EVENT.decode(value)
+    except msgspec.ValidationError as error:
+        return "schema", _QUOTED.sub("...", str(error))[:200]
+    return "schema", "the value is no event"
+
+
+def fault_in_keys(value: bytes) -> tuple[Reason, str] | None:
+    """A key that stands twice in a JSON object that is otherwise an event, if there is one."""
+    seen: set[str] = set()
+    doubled: list[str] = []
+
+    def collect(pairs: list[tuple[str, Any]]) -> None:
+        for key, _ in pairs:
+            (doubled.append if key in seen else seen.add)(key)
+
+    json.loads(value, object_pairs_hook=collect)
+    return ("schema", f"key {doubled[0]!r} stands more than once") if doubled else None
+
+
+def _keys_in(record: object) -> Iterator[str]:
+    """Every key at every depth, except the event's own at the top."""
+    pending = [record]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict):
+            yield from (part.keys() - _FIELDS if part is record else part)
+            pending.extend(part.values())
+        elif isinstance(part, list):
+            pending.extend(part)
+
+
+def _names_a_person(keys: Iterable[str]) -> bool:
+    return any(_PERSON_WORDS.search(_words(key)) for key in keys)
+
+
+def _words(key: str) -> str:
+    """`callerName` -> `caller_name`, `DOB` -> `dob`: one spelling for the list of person words."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()
+    return re.sub(r"[^a-z0-9]+", " ", spaced).strip().replace(" ", "_") + " " + re.sub(r"[^a-z0-9]+", " ", spaced)
+
+
+def _is_aware_time(value: object) -> bool:
+    try:
+        msgspec.convert(value, type=AwareTime)
+    except msgspec.ValidationError:
+        return False
+    return True
