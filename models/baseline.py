@@ -1,0 +1,133 @@
+"""The baseline: long-memory rate of each cell and category x hour-of-week profile, thin cells shrunk.
+
+It is what the network starts from, and what answers when there is no network. Every sum over history is a sum of
+integers (counts x weights in units of 2**-20), so it is exact and cannot depend on the order of adding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from models.hour_of_week import HOURS, hours_within
+from models.neighbours import ring_size, ring_sum
+from models.pyramid import LevelBins
+from schemas.errors import DataError
+from schemas.spec import Spec
+
+Floats = npt.NDArray[np.float64]
+
+WEIGHT_ONE = 1 << 20
+_BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
+_SURELY_SOME = 20.0  # where so many incidents a day are usual, a day without any is a day without data
+_REGION_DAYS = 1.0  # weight of the training mean in the region's rate, days
+_NEIGHBOURHOOD_CELL_DAYS = 30.0  # weight of the region's mean cell in a neighbourhood's rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineConstants:
+    """What was learned of a region besides its counts. Rates are per day for the whole region."""
+
+    half_life_days: Floats  # () of the long memory
+    shrink_days: Floats  # () days of the neighbourhood's rate that are mixed into a cell's own
+    profile: Floats  # (categories, 168) rate by hour of the local week, mean 1
+    mean_per_day: Floats  # (categories,) incidents of the region per day in training, > 0
+    dispersion: Floats  # (categories, horizons) size r of the negative binomial: variance = mean + mean**2 / r
+    first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
+
+    def arrays(self) -> dict[str, Floats]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
+        """Constants from arrays of any origin. Raises DataError when one is missing, misshapen or impossible."""
+        categories = len(spec.categories)
+        shapes = {
+            "half_life_days": (),
+            "shrink_days": (),
+            "profile": (categories, HOURS),
+            "mean_per_day": (categories,),
+            "dispersion": (categories, len(spec.horizons_s)),
+            "first_day": (),
+        }
+        if set(arrays) != set(shapes):
+            raise DataError(f"baseline holds {sorted(arrays)}, needs {sorted(shapes)}: train again")
+        for name, shape in shapes.items():
+            array = arrays[name]
+            if array.dtype != np.float64 or array.shape != shape:
+                raise DataError(f"baseline's {name} is {array.dtype}{array.shape}, must be float64{shape}: train again")
+            if not (np.isfinite(array).all() and (array > 0).all()):
+                raise DataError(f"baseline's {name} has values that are not positive and finite: train again")
+        return cls(**arrays)
+
+
+@lru_cache(maxsize=64)
+def day_weights(half_life_days: float, days: int) -> Floats:
+    """(days,) whole numbers, oldest day first: 2**20 for yesterday, half of it one half-life earlier."""
+    age = np.arange(days - 1, -1, -1)
+    weights: Floats = np.rint(WEIGHT_ONE * 0.5 ** (age / half_life_days))
+    weights.flags.writeable = False
+    return weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Finished days weighed by each of some half-lives: counts, and the days of data behind them."""
+
+    counts: Floats  # (half-lives, cells, categories) weighted incidents
+    days: Floats  # (half-lives,) weighted days that have data
+
+
+def remember(level: LevelBins, half_lives_days: tuple[float, ...], constants: BaselineConstants, spec: Spec) -> Memory:
+    """Weigh the finished bins of the day level. An infinite half-life weighs all days alike."""
+    finished = level.level.keep - 1
+    weights = np.stack([day_weights(half_life, finished) for half_life in half_lives_days])
+    totals = np.zeros((len(weights), level.places))
+    per_day = np.empty(finished)
+    first_bin = level.newest - finished
+    for start in range(0, finished, _BLOCK_DAYS):
+        stop = min(start + _BLOCK_DAYS, finished)
+        block = level.newest_bins(stop - start, skip=1 + finished - stop).astype(np.float64)
+        totals += weights[:, start:stop] @ block
+        per_day[start:stop] = block.sum(axis=1)
+    has_data = np.arange(first_bin, first_bin + finished) >= constants.first_day
+    if constants.mean_per_day.sum() >= _SURELY_SOME:
+        has_data &= per_day > 0
+    counts = (totals / WEIGHT_ONE).reshape(len(weights), spec.grid.cells, len(spec.categories))
+    return Memory(counts=counts, days=(weights * has_data).sum(axis=1) / WEIGHT_ONE)
+
+
+def region_rate(counts: Floats, days: float, constants: BaselineConstants) -> Floats:
+    """(categories,) incidents per day of the whole region; without data the training mean. counts: (cells, cats)."""
+    total = counts.sum(axis=0) + _REGION_DAYS * constants.mean_per_day
+    return np.asarray(total / (days + _REGION_DAYS))
+
+
+def cell_rate(counts: Floats, days: float, constants: BaselineConstants, spec: Spec) -> Floats:
+    """(cells, categories) incidents per day, > 0: a cell's own rate, shrunk to its neighbourhood, that to the region.
+
+    counts: (cells, categories) weighted incidents in `days` weighted days.
+    """
+    mean_cell = region_rate(counts, days, constants) / spec.grid.cells
+    around = ring_sum(counts, spec.grid) + counts + _NEIGHBOURHOOD_CELL_DAYS * mean_cell
+    cell_days = (ring_size(spec.grid) + 1)[:, None] * days + _NEIGHBOURHOOD_CELL_DAYS
+    shrink = float(constants.shrink_days)
+    return np.asarray((counts + shrink * (around / cell_days)) / (days + shrink))
+
+
+def profile_hours(constants: BaselineConstants, start_s: int, stop_s: int, timezone: str) -> Floats:
+    """(categories,) the stretch [start_s, stop_s) in hours of average rate: the profile's integral over it."""
+    return np.asarray((constants.profile * hours_within(start_s, stop_s, timezone)).sum(axis=1))
+
+
+def horizon_hours(constants: BaselineConstants, as_of_s: int, spec: Spec) -> Floats:
+    """(categories, horizons) the profile's integral from `as_of_s` over each horizon, hours of average rate."""
+    spans = [profile_hours(constants, as_of_s, as_of_s + h, spec.timezone) for h in spec.horizons_s]
+    return np.stack(spans, axis=1)
+
+
+def usual(rate_per_hour: Floats, constants: BaselineConstants, as_of_s: int, spec: Spec) -> Floats:
+    """(cells, categories, horizons) incidents that are usual from `as_of_s` on. rate_per_hour: (cells, categories)."""
+    return rate_per_hour[:, :, None] * horizon_hours(constants, as_of_s, spec)

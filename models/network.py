@@ -1,0 +1,44 @@
+"""The network: a bounded correction of the baseline's logarithm, nothing at all until it is trained."""
+
+import torch
+from torch import Tensor, nn
+
+RESIDUAL_LIMIT = 2.0  # the network can change the baseline by a factor of exp(2) = 7.4 at most
+_FARTHEST = 6.0  # standard deviations; what lies farther out was hardly seen in training
+_WIDTHS = (64, 32)
+
+
+class ResidualNetwork(nn.Module):
+    """One small perceptron for every cell and category, with an embedding of the category."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, *, features: int, categories: int, horizons: int) -> None:
+        super().__init__()
+        first, second = _WIDTHS
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+        self.enter = nn.Linear(features, first)
+        self.category = nn.Embedding(categories, first)
+        self.middle = nn.Linear(first, second)
+        self.leave = nn.Linear(second, horizons)
+        for parameter in (*self.leave.parameters(), *self.category.parameters()):
+            nn.init.zeros_(parameter)
+
+    def scale_like(self, values: Tensor) -> None:
+        """Learn each feature's mean and spread from (n, features) training rows; a constant feature keeps scale 1."""
+        spread = values.std(dim=0)
+        self.mean.copy_(values.mean(dim=0))
+        self.scale.copy_(torch.where(spread > 1e-4, spread, 1.0))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Residuals, to be added to the log of the baseline: |residual| < RESIDUAL_LIMIT.
+
+        values: (grids, cells, categories, features). Gives (grids, cells, categories, horizons).
+        """
+        scaled = ((values - self.mean) / self.scale).clamp(-_FARTHEST, _FARTHEST)
+        hidden = self.enter(scaled) + self.category.weight  # (grids, cells, categories, 64)
+        hidden = self.middle(torch.relu(hidden))  # (grids, cells, categories, 32)
+        residual = self.leave(torch.relu(hidden))  # (grids, cells, categories, horizons)
+        return RESIDUAL_LIMIT * torch.tanh(residual / RESIDUAL_LIMIT)

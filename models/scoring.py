@@ -1,0 +1,54 @@
+"""From features to scores: what is expected, how likely at least one is, and how wide the prediction is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from models.baseline import BaselineConstants
+from models.likelihood import at_least_one, predictive_quantile
+from schemas.spec import Spec
+
+Array = npt.NDArray[np.float32]
+LOW, HIGH = 0.05, 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """(cells, categories, horizons) each; see schemas.frame.RiskFrame for their meaning."""
+
+    expected: Array
+    risk: Array
+    low: Array
+    high: Array
+    usual: Array
+
+
+def score(values: Array, network: nn.Module | None, constants: BaselineConstants, spec: Spec) -> Scores:
+    """Scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
+
+    values: (cells, categories, features). The network is used on the device it is on, with the threads torch was
+    given. Raises FloatingPointError when a score is not finite: the caller can then score without the network.
+    """
+    log_usual = values[:, :, -len(spec.horizons_s) :]  # (cells, categories, horizons)
+    log_mean = log_usual if network is None else log_usual + residual_of(values, network)
+    usual, expected = np.exp(log_usual), np.exp(log_mean)
+    if not (np.isfinite(expected).all() and np.isfinite(usual).all()):
+        raise FloatingPointError("the network's output is not finite" if network else "the baseline is not finite")
+    return Scores(
+        expected=expected,
+        risk=at_least_one(expected, constants.dispersion),
+        low=predictive_quantile(expected, constants.dispersion, LOW),
+        high=predictive_quantile(expected, constants.dispersion, HIGH),
+        usual=usual,
+    )
+
+
+def residual_of(values: Array, network: nn.Module) -> Array:
+    """(cells, categories, horizons) what the network adds to the log of the baseline."""
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        whole_grid = torch.tensor(values[None], device=device)  # a copy: the caller's array may be read-only
+        return np.asarray(network(whole_grid)[0].cpu().numpy())
