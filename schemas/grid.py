@@ -43,6 +43,11 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise DataError(f"cell_m={self.cell_m}: choose 200 to 100000 m (smaller cells identify households)")
         if not (1 <= self.rows <= 999 and 1 <= self.cols <= 999 and self.rows * self.cols <= 65_536):
             raise DataError(f"{self.rows} x {self.cols} cells: at most 999 a side and 65536 in all; enlarge cell_m")
+        for name in ("south_deg", "west_deg", "cell_m"):  # 1000 and 1000.0, 0.0 and -0.0 must be one grid in JSON
+            msgspec.structs.force_setattr(self, name, float(getattr(self, name)) + 0.0)
+        north, width = float(self.corners()[0][-1]), float(np.ptp(self.corners()[1]))
+        if north > 90 or width > 360:
+            raise DataError(f"{self.rows} x {self.cols} cells of {self.cell_m} m from {self.south_deg} leave the globe")
 
     @property
     def cells(self) -> int:
@@ -66,9 +71,9 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
         lat_deg, lon_deg: (n,) degrees. Gives (n,) int32 and (n,) bool.
         """
-        per_lat, per_lon = self.metres_per_degree
-        row = np.floor((np.asarray(lat_deg) - self.south_deg) * (per_lat / self.cell_m))
-        col = np.floor((np.asarray(lon_deg) - self.west_deg) * (per_lon / self.cell_m))
+        lat_edges, lon_edges = self.corners()  # compared with the very edges of `polygon`, so both always agree
+        row = np.searchsorted(lat_edges, lat_deg, side="right") - 1
+        col = np.searchsorted(lon_edges, lon_deg, side="right") - 1
         inside = (row >= 0) & (row < self.rows) & (col >= 0) & (col < self.cols)
         cells = np.where(inside, row * self.cols + col, 0).astype(np.int32)
         return cells, inside
@@ -140,8 +145,9 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         south, north = np.quantile(lat_deg, [trim, 1 - trim])
         west, east = np.quantile(lon_deg, [trim, 1 - trim])
         probe = cls(south_deg=float(south), west_deg=float(west), cell_m=cell_m, rows=1, cols=1)
-        per_lat, per_lon = probe.metres_per_degree
-        rows = math.floor((north - south) * per_lat / cell_m) + 2
+        rows = math.floor((north - south) * probe.metres_per_degree[0] / cell_m) + 2
+        probe = cls(south_deg=float(south), west_deg=float(west), cell_m=cell_m, rows=rows, cols=1)
+        per_lat, per_lon = probe.metres_per_degree  # of the middle latitude, which `rows` decides
         cols = math.floor((east - west) * per_lon / cell_m) + 2
         margin_lat, margin_lon = cell_m / per_lat / 2, cell_m / per_lon / 2
         return cls(

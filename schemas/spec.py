@@ -43,16 +43,24 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         if not 1 <= len(self.categories) <= 64 or len(set(self.categories)) != len(self.categories):
             raise DataError(f"categories {self.categories}: name 1 to 64 different ones")
-        wrong = [slug for slug in (self.region, *self.categories) if not re.match(SLUG, slug)]
+        wrong = [slug for slug in (self.region, *self.categories) if not re.fullmatch(SLUG, slug)]
         if wrong:
             raise DataError(f"{wrong} are not slugs: use a-z, 0-9, - and _, at most 63 characters")
         if set(self.counted_origins) - set(ORIGINS):
             raise DataError(f"counted_origins {self.counted_origins}: choose from {ORIGINS}")
         if self.late_limit_s < self.slide_s or self.late_limit_s > 7 * DAY_S:
             raise DataError(f"late_limit_s={self.late_limit_s}: choose {self.slide_s} to {7 * DAY_S}")
-        if HOUR_S % self.slide_s or DAY_S % self.tick_s:
+        if self.slide_s < 1 or HOUR_S % self.slide_s or self.tick_s < 1 or DAY_S % self.tick_s:
             raise DataError(f"slide_s={self.slide_s} must divide an hour, tick_s={self.tick_s} a day")
-        ZoneInfo(self.timezone)
+        if self.future_limit_s < 0:
+            raise DataError(f"future_limit_s={self.future_limit_s}: choose 0 or more")
+        hours = self.horizons_s
+        if not hours or min(hours) < HOUR_S or any(h % HOUR_S for h in hours) or sorted(set(hours)) != list(hours):
+            raise DataError(f"horizons_s={hours}: name whole hours in seconds, each once, the shortest first")
+        try:
+            ZoneInfo(self.timezone)
+        except (KeyError, ValueError, OSError):
+            raise DataError(f"timezone {self.timezone!r} is unknown: use an IANA name like America/Chicago") from None
 
     @property
     def levels(self) -> tuple[Level, ...]:
