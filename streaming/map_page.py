@@ -1,0 +1,152 @@
+"""The live map page: one HTML file that holds its own data and says by itself when it has become old."""
+
+import base64
+import hashlib
+import html
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import DataError, SinkError
+from schemas.frame import BASELINE_MODEL, RiskFrame
+
+LEVEL_FLOOR = 1e-7  # smaller values are shown as zero
+LEVEL_STEP = math.log(1e5 / LEVEL_FLOOR) / 65_534  # one step is 0.042 %: finer than any figure on the page
+STALE_INTERVALS = 3  # ticks or refreshes that may be missed before the picture counts as old
+
+_SLOT = re.compile(r"\{\{(\w+)\}\}")
+_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
+_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapView:
+    """What the page shows: the newest frame of each region and what happened to its messages."""
+
+    title: str
+    frames: tuple[RiskFrame, ...]  # one per region, at least one
+    written_at_s: int  # wall clock, epoch seconds UTC
+    clock: Literal["wall", "event"]
+    refresh_s: float  # how often the page loads itself again
+    ledger: Mapping[str, Mapping[str, int]]  # region -> outcome -> messages so far
+    last_event_s: Mapping[str, int | None]  # region -> the region's clock at its newest incident
+    finished: bool = False  # the job has ended: nothing will replace this page
+
+
+def render(view: MapView) -> str:
+    """The page as HTML: no network, no inline handler, a policy that lets only its own script run.
+
+    Equal views give equal text. Raises DataError when there is no frame.
+    """
+    if not view.frames:
+        raise DataError("no frame to draw: write the map page after the first score")
+    template, policy = _template()
+    slots = {"policy": policy, "title": html.escape(view.title), "data": _data_block(view)}
+    return _SLOT.sub(lambda slot: slots[slot[1]], template)
+
+
+def write_page(path: Path, page: str) -> None:
+    """Put `page` at `path` in one step, so that no browser ever loads half of it. Raises SinkError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(page, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise SinkError(f"map page {path} cannot be written ({error.strerror}): choose another path") from error
+
+
+def quantise(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
+    """Logarithmic codes of values from 0 to 1e5, same shape: 0 below LEVEL_FLOOR, else steps of LEVEL_STEP."""
+    codes = 1 + np.rint(np.log(np.maximum(values, LEVEL_FLOOR) / LEVEL_FLOOR) / LEVEL_STEP)
+    return np.where(values < LEVEL_FLOOR, 0, np.minimum(codes, 65_535)).astype(np.uint16)
+
+
+@cache
+def _template() -> tuple[str, str]:
+    """The template, and the content security policy that fits its style and script."""
+    template = Path(__file__).with_name("map_page.html").read_text(encoding="utf-8")
+    hashes = {
+        name: base64.b64encode(hashlib.sha256(pattern.findall(template)[0].encode()).digest()).decode()
+        for name, pattern in (("style", _STYLE), ("script", _SCRIPT))
+    }
+    sources = "; ".join(f"{name}-src 'sha256-{digest}'" for name, digest in hashes.items())
+    return template, f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'"
+
+
+def _data_block(view: MapView) -> str:
+    """JSON that is safe inside a script element: no character in it can end the element."""
+    data = {
+        "title": view.title,
+        "written_at_s": view.written_at_s,
+        "clock": view.clock,
+        "refresh_s": view.refresh_s,
+        "finished": view.finished,
+        "stale_intervals": STALE_INTERVALS,
+        "level_floor": LEVEL_FLOOR,
+        "level_step": LEVEL_STEP,
+        "regions": [_region(frame, view) for frame in view.frames],
+    }
+    text = msgspec.json.encode(data).decode()
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _region(frame: RiskFrame, view: MapView) -> dict[str, Any]:
+    """One region's numbers, for its active cells only: arrays are (categories, horizons, active), flattened."""
+    spec, grid = frame.spec, frame.spec.grid
+    active = np.flatnonzero((frame.support > 0).any(axis=1) | (frame.observed_1h > 0).any(axis=1))
+    per_lat, per_lon = grid.metres_per_degree
+
+    def packed(values: npt.NDArray[np.floating[Any]]) -> str:
+        return _base64(quantise(values[active].transpose(1, 2, 0)))
+
+    def listed(values: npt.NDArray[Any]) -> str:
+        numbers = np.moveaxis(values[active], 0, -1).ravel().tolist()
+        return ",".join(f"{value:.3g}" if value else "" for value in numbers)  # most are 0: an empty text is 0
+
+    return {
+        "region": spec.region,
+        "timezone": spec.timezone,
+        "tick_s": spec.tick_s,
+        "as_of_s": frame.as_of_s,
+        "last_event_s": view.last_event_s.get(spec.region),
+        "model": frame.model,
+        "baseline_only": frame.model.startswith(BASELINE_MODEL),
+        "ledger": list(view.ledger.get(spec.region, {}).items()),
+        "rows": grid.rows,
+        "cols": grid.cols,
+        "cell_m": grid.cell_m,
+        "south_deg": grid.south_deg,
+        "west_deg": grid.west_deg,
+        "cell_lat_deg": grid.cell_m / per_lat,
+        "cell_lon_deg": grid.cell_m / per_lon,
+        "categories": spec.categories,
+        "horizons": spec.horizon_names,
+        "whole_expected": _sums(frame.expected),
+        "whole_usual": _sums(frame.usual),
+        "active": _base64(active.astype(np.uint16)),
+        "expected": packed(frame.expected),
+        "risk": packed(frame.risk),
+        "usual": packed(frame.usual),
+        "low": listed(frame.low),
+        "high": listed(frame.high),
+        "observed_1h": listed(frame.observed_1h),
+        "support": "".join(map(str, frame.support[active].T.ravel().tolist())),
+    }
+
+
+def _sums(values: npt.NDArray[np.float32]) -> list[list[float]]:
+    """Sums over all cells, (categories, horizons), to 4 decimals."""
+    return [[round(value, 4) for value in line] for line in values.sum(axis=0, dtype=np.float64).tolist()]
+
+
+def _base64(values: npt.NDArray[np.uint16]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<u2").tobytes()).decode()

@@ -1,0 +1,141 @@
+"""The live map page in a real browser: does it say how old it is?"""
+
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.frame import RiskFrame
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.map_page import MapView, render, write_page
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine: the page's script cannot run"),
+]
+QUIET = "--disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"
+
+
+def a_frame(as_of_s: int, model: str = "r3") -> RiskFrame:
+    spec = Spec(
+        region="chicago",
+        timezone="America/Chicago",
+        grid=Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=3, cols=4),
+        categories=("theft", "battery"),
+        features=("count_1h",),
+    )
+    expected = np.full((12, 2, 3), 0.1, np.float32)
+    expected[7] = 0.5
+    support = np.full((12, 2), 2, np.uint8)
+    support[0] = 0
+    return RiskFrame(
+        spec=spec,
+        as_of_s=as_of_s,
+        model=model,
+        expected=expected,
+        risk=1 - np.exp(-expected),
+        low=np.zeros_like(expected),
+        high=np.ones_like(expected),
+        usual=expected / 2,
+        observed_1h=np.zeros((12, 2), np.int32),
+        support=support,
+    )
+
+
+@pytest.fixture
+def dom(tmp_path):
+    def load(*, written_ago_s=0, as_of_ago_s=None, model="r3", address="", **kind) -> str:
+        now = int(time.time())
+        as_of_s = now - (written_ago_s if as_of_ago_s is None else as_of_ago_s)
+        view = MapView(
+            title="Incident risk",
+            frames=(a_frame(as_of_s, model),),
+            written_at_s=now - written_ago_s,
+            refresh_s=20,
+            ledger={"chicago": {"counted": 1234}},
+            last_event_s={"chicago": as_of_s - 5},
+            **{"clock": "wall", **kind},
+        )
+        path: Path = tmp_path / "map.html"
+        write_page(path, render(view))
+        command = [BROWSER, "--headless", "--no-sandbox", *QUIET.split(), f"--user-data-dir={tmp_path / 'profile'}"]
+        command += ["--virtual-time-budget=1500", "--dump-dom", path.as_uri() + address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.partition('<script type="application/json"')[0]  # the script names every state
+
+    return load
+
+
+def state(page: str) -> str:
+    return re.search(r'<body data-state="(\w+)"', page)[1]
+
+
+def test_a_fresh_page_is_live_and_shows_its_numbers(dom):
+    page = dom()
+    assert state(page) == "live"
+    assert "STALE" not in page
+    assert re.search(r'id="banner"[^>]*hidden', page)
+    assert "1,234" in page
+    assert "Highest cell r001c003" in page
+    assert "63 %" in page  # 1 - exp(-1): two categories at 0.5 each
+    assert "×2.00 of usual" in page
+
+
+def test_a_page_nobody_rewrites_says_stale(dom):
+    page = dom(written_ago_s=840)
+    assert state(page) == "stale"
+    assert re.search(r"STALE – last score \d\d:\d\d:\d\d, 14 min ago</p>", page)
+    assert re.search(r'aria-label="STALE – last score', page)
+    assert "<title>STALE · " in page
+
+
+def test_a_rewritten_page_with_an_old_frame_says_stale_too(dom):
+    assert state(dom(as_of_ago_s=840)) == "stale"
+
+
+def test_three_missed_ticks_are_still_allowed(dom):
+    assert state(dom(written_ago_s=150)) == "live"
+
+
+def test_a_screen_whose_clock_is_behind_does_not_call_the_page_live(dom):
+    page = dom(written_ago_s=-300)
+    assert state(page) == "doubt"
+    assert "AGE UNKNOWN" in page
+
+
+def test_a_replay_says_so_even_when_its_incidents_are_years_old(dom):
+    page = dom(as_of_ago_s=10**8, clock="event")
+    assert state(page) == "replay"
+    assert "REPLAY: the clock is the incidents' own" in page
+
+
+def test_a_finished_replay_says_that_it_is_not_live(dom):
+    page = dom(written_ago_s=10**6, clock="event", finished=True)
+    assert state(page) == "ended"
+    assert "Replay ended – this picture is not live" in page
+
+
+def test_a_finished_live_job_is_stale_at_once(dom):
+    assert state(dom(finished=True)) == "stale"
+
+
+def test_the_baseline_is_announced_with_its_reason(dom):
+    page = dom(model="baseline:weights are damaged")
+    assert re.search(r'id="fallback">Baseline only: .*\(weights are damaged\)', page)
+
+
+def test_the_address_keeps_the_choice_and_the_pinned_cell(dom):
+    page = dom(address="#measure=expected&category=battery&horizon=4h&cell=r002c001")
+    assert "Expected count: battery, next 4 h" in page
+    assert "Cell r002c001" in page
+
+
+def test_a_cell_without_history_has_no_score(dom):
+    page = dom(address="#cell=r000c000")
+    assert "No incident on record here, so there is no score." in page
