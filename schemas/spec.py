@@ -54,9 +54,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise DataError(f"slide_s={self.slide_s} must divide an hour, tick_s={self.tick_s} a day")
         if self.future_limit_s < 0:
             raise DataError(f"future_limit_s={self.future_limit_s}: choose 0 or more")
-        hours = self.horizons_s
-        if not hours or min(hours) < HOUR_S or any(h % HOUR_S for h in hours) or sorted(set(hours)) != list(hours):
-            raise DataError(f"horizons_s={hours}: name whole hours in seconds, each once, the shortest first")
+        horizons = self.horizons_s
+        if not horizons or any(h < HOUR_S or h % HOUR_S for h in horizons) or sorted(set(horizons)) != list(horizons):
+            raise DataError(f"horizons_s={horizons}: name whole hours in seconds, each once, the shortest first")
         try:
             ZoneInfo(self.timezone)
         except (KeyError, ValueError, OSError):

@@ -1,0 +1,26 @@
+"""`python -m schemas` writes the generated contract files; with `--check` it only says whether they are up to date."""
+
+import sys
+from collections.abc import Sequence
+
+from schemas.contract import documents, out_of_date
+
+
+def main(arguments: Sequence[str]) -> int:
+    """0: all is up to date or written. 1: `--check` found a difference. 2: an unknown argument."""
+    if list(arguments) not in ([], ["--check"]):
+        sys.stderr.write("usage: python -m schemas [--check]\n")
+        return 2
+    stale = out_of_date()
+    if arguments:
+        for path in stale:
+            sys.stderr.write(f"{path.name} differs from the types: run `python -m schemas` and commit the result\n")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(documents()[path], encoding="utf-8")
+        sys.stdout.write(f"{path.name} written\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
