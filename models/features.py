@@ -131,8 +131,12 @@ class FeatureEngine:
         self._memo: dict[str, tuple[LevelBins, int, object]] = {}
 
     def compute(self, state: CountState) -> Features:
-        """Features at the state's own clock, `state.as_of_s`."""
+        """Features at the start of the tick that the state's clock is in.
+
+        So they change inside a tick only where counts do: next to a new incident, and nowhere else.
+        """
         spec, grid = self.spec, self.spec.grid
+        at_s = state.as_of_s - state.as_of_s % spec.tick_s
         shape = (grid.cells, len(spec.categories))
         panes, hours, days = (state.levels[name] for name in ("pane", "hour", "day"))
         long = self._past(days, self._long)
@@ -151,11 +155,11 @@ class FeatureEngine:
         np.log1p(np.stack(counts, axis=-1).astype(np.float32), out=values[:, :, :at])
         values[:, :, at : at + 7] = long.columns
         w30d = days.sum_of_newest(30).reshape(shape)
-        levels = self._levels(state, [w1h, w6h, w24h, w3d, w7d, w30d], long)
-        moment = self._moment(state.as_of_s)
+        levels = self._levels(panes, [w1h, w6h, w24h, w3d, w7d, w30d], long)
+        moment = self._moment(at_s)
         values[:, :, at + 7 : at + 17] = levels
         values[:, :, at + 17 : at + 21] = moment
-        log_hours = np.log(horizon_hours(self.constants, state.as_of_s, spec)).astype(np.float32)
+        log_hours = np.log(horizon_hours(self.constants, at_s, spec)).astype(np.float32)
         values[:, :, at + 21 :] = long.log_rate_per_hour[:, :, None] + log_hours
 
         remembered = long.remembered + days.newest_bins(1).reshape(shape)
@@ -220,15 +224,21 @@ class FeatureEngine:
             remembered=memory.counts[-1].astype(np.int32),
         )
 
-    def _levels(self, state: CountState, windows: list[Counts], long: _Long) -> Columns:
-        """(categories, 10) the region's windows against what is usual, by category and over all."""
-        seen = np.stack([window.sum(axis=0) for window in windows], axis=1)  # (categories, windows)
+    def _levels(self, panes: LevelBins, windows: list[Counts], long: _Long) -> Columns:
+        """(categories, 10) the region's windows against what is usual, by category and over all.
+
+        The unfinished pane is left out: otherwise every incident would change every cell of the region.
+        """
+        unfinished = panes.newest_bins(1).reshape(windows[0].shape)
+        seen = np.stack([(window - unfinished).sum(axis=0) for window in windows], axis=1)  # (categories, windows)
+        until_s = panes.newest * self.spec.slide_s
+        hour, day = until_s // HOUR_S * HOUR_S, until_s // DAY_S * DAY_S
         starts = [
-            *((state.levels["pane"].newest + 1) * self.spec.slide_s - width for width in _PANE_WINDOWS_S[1:]),
-            *((state.levels["hour"].newest + 1) * HOUR_S - days * DAY_S for days in (3, 7)),
-            (state.levels["day"].newest + 1) * DAY_S - 30 * DAY_S,
+            *(until_s + self.spec.slide_s - width for width in _PANE_WINDOWS_S[1:]),
+            *(hour + HOUR_S - days * DAY_S for days in (3, 7)),
+            day + DAY_S - 30 * DAY_S,
         ]
-        integrals = [profile_hours(self.constants, start, state.as_of_s, self.spec.timezone) for start in starts]
+        integrals = [profile_hours(self.constants, start, until_s, self.spec.timezone) for start in starts]
         expected = long.region_per_hour[:, None] * np.stack(integrals, axis=1)
         by_category = np.log((seen + _LEVEL_PRIOR) / (expected + _LEVEL_PRIOR))
         over_all = np.log((seen.sum(axis=0) + _LEVEL_PRIOR) / (expected.sum(axis=0) + _LEVEL_PRIOR))

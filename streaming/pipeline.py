@@ -116,7 +116,7 @@ def _attend(query: StreamingQuery, publisher: Publisher, watch: RosterWatch, sto
     publisher.watchers.append(lambda published: last.__setitem__(0, published.batch_id))
     try:
         while not stop.wait(0.2):
-            if query.awaitTermination(0):
+            if query.awaitTermination(0.001):
                 break
             watch.look(time.monotonic())
         else:

@@ -19,7 +19,7 @@ from schemas.frame import RiskFrame
 from schemas.incidents import unpack_rejections
 from streaming.count import Summary
 from streaming.dead_letters import DeadLetters
-from streaming.lines import changed_points, pipeline_lines, risk_lines, top_lines
+from streaming.lines import changed, pipeline_lines, risk_lines, top_lines
 from streaming.roster import load_artifact
 from streaming.score import FIELDS
 from streaming.sinks import Sink
@@ -71,9 +71,7 @@ class Publisher:
         frames = {row["region"]: frame_of(row, summaries[row["region"]]) for row in rows if row["scores"]["model"]}
         parts: list[bytes] = []
         for region, frame in sorted(frames.items()):
-            stored = self._stored.get(region)
-            same_tick = stored is not None and stored.tick_s == frame.tick_s and stored.model == frame.model
-            parts.append(risk_lines(frame, changed_points(frame, stored) if stored and same_tick else None))
+            parts.append(risk_lines(frame, changed(frame, self._stored.get(region))))
             parts.append(top_lines(frame, self.top_k))
         for region, summary in sorted(summaries.items()):
             if summary.ledger["consumed"] or region in frames:
