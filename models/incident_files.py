@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import re
+import unicodedata
 import zipfile
 import zlib
 from collections import Counter
@@ -23,64 +24,13 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from models.layouts import Layout
 from models.local_time import utc_from_local, zone_of
 from schemas.errors import DataError
 
 MAX_CATEGORIES = 64
 _YEAR_2100_S = 4_102_444_800
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - wall-clock times are counted from a wall-clock epoch
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Where an incident file keeps what we read. No other column is ever looked at."""
-
-    name: str
-    time_column: str
-    lat_column: str
-    lon_column: str
-    category_column: str
-    timezone: str  # IANA name, for times that carry no offset
-    time_format: str | None = None  # as for strptime; None: ISO 8601
-    category_until: str | None = None  # the category is the text before this mark
-    delimiter: str = ","
-    header: tuple[str, ...] | None = None  # the columns' names, when the file's first line does not hold them
-
-
-LAYOUTS: Mapping[str, Layout] = MappingProxyType(
-    {
-        layout.name: layout
-        for layout in (
-            Layout(
-                name="chicago",
-                time_column="time",
-                lat_column="lat",
-                lon_column="lon",
-                category_column="category",
-                timezone="America/Chicago",
-                time_format="%m/%d/%Y %I:%M:%S %p",
-                header=("time", "category", "lat", "lon"),
-            ),
-            Layout(
-                name="montgomery",
-                time_column="timeStamp",
-                lat_column="lat",
-                lon_column="lng",
-                category_column="title",
-                category_until=":",
-                timezone="America/New_York",
-            ),
-            Layout(
-                name="sample",
-                time_column="occurred_at",
-                lat_column="lat",
-                lon_column="lon",
-                category_column="category",
-                timezone="America/Chicago",
-            ),
-        )
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +112,9 @@ def read_incidents(path: Path, layout: Layout) -> IncidentTable:
 
 @lru_cache(maxsize=4096)
 def slug(name: str) -> str:
-    """`CRIMINAL DAMAGE` -> `criminal_damage`: lower case, runs of anything else become one `_`."""
-    return re.sub(r"[^a-z0-9-]+", "_", name.lower()).strip("_-")[:63]
+    """`CRIMINAL DAMAGE` -> `criminal_damage`: lower case, accents dropped, runs of anything else become one `_`."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9-]+", "_", plain.lower()).strip("_-")[:63]
 
 
 def _sorted_table(

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +18,7 @@ from typing import Self, TextIO
 
 import msgspec
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import KafkaError
 
 from schemas.errors import BrokerError
 from streaming.jars import java, kafka_class_path
@@ -180,22 +179,6 @@ def stop_broker(folder: Path) -> bool:
                 return True
             time.sleep(0.05)
     raise BrokerError(f"the broker's process {broker.pid} does not end: look at {broker.folder / 'broker.log'}")
-
-
-def ensure_topics(bootstrap: str, topics: Mapping[str, int]) -> None:
-    """Create each topic that is missing, with that many partitions; leave the others as they are."""
-    try:
-        with KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=10_000) as admin:
-            known = set(admin.list_topics())
-            missing = {name: count for name, count in topics.items() if name not in known}
-            if missing:
-                with contextlib.suppress(TopicAlreadyExistsError):  # another process was faster
-                    admin.create_topics({name: {"num_partitions": count} for name, count in missing.items()})
-                admin.wait_for_topics(list(missing))
-    except (KafkaError, TimeoutError) as error:
-        raise BrokerError(
-            f"topics {sorted(topics)} cannot be made on {bootstrap} ({error}): check that the broker runs"
-        ) from error
 
 
 def _configure(folder: Path, *, port: int) -> Path:

@@ -1,0 +1,188 @@
+import gzip
+import zipfile
+from datetime import UTC, datetime
+
+import pytest
+
+from models.incident_files import read_incidents, slug
+from models.layouts import LAYOUTS, Layout, parse_layout
+from schemas.errors import DataError
+
+CHICAGO = """\
+10/12/2017 07:14:00 PM,CRIMINAL DAMAGE,41.918711651,-87.76551063
+09/06/2017 12:30:00 AM,THEFT,41.844510467,-87.705519454
+10/12/2017 07:14:00 PM,CRIMINAL DAMAGE,41.918711651,-87.76551063
+"""
+MONTGOMERY = """\
+lat,lng,desc,zip,title,timeStamp,twp,addr,e
+40.2978759,-75.5812935,"A CT, WITH COMMA; STN 332",19525,EMS: BACK PAINS,2015-12-10 17:40:00,NEW HANOVER,A CT,1
+40.1211818,-75.3519752,B AVE,,Fire: GAS-ODOR/LEAK,2015-12-10 17:40:01,NORRISTOWN,B AVE,1
+"""
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def utc(text):
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+
+
+def generic(**changes):
+    fields = {
+        "name": "town",
+        "time_column": "when",
+        "lat_column": "y",
+        "lon_column": "x",
+        "category_column": "kind",
+        "timezone": "America/Chicago",
+    }
+    return Layout(**{**fields, **changes})
+
+
+def rows(*times):
+    return "when,y,x,kind\n" + "".join(f"{time},41.9,-87.6,fire\n" for time in times)
+
+
+def test_chicago_is_sorted_by_time_and_keeps_rows_that_repeat(tmp_path):
+    table = read_incidents(write(tmp_path / "c.csv", CHICAGO), LAYOUTS["chicago"])
+    assert table.occurred_s.tolist() == [utc("2017-09-06 05:30:00"), utc("2017-10-13 00:14"), utc("2017-10-13 00:14")]
+    assert table.categories == ("criminal_damage", "theft")
+    assert table.category.tolist() == [1, 0, 0]
+    assert table.lat_deg.tolist() == [41.844510467, 41.918711651, 41.918711651]
+    assert table.exact_duplicates == 1
+    assert [table.incident_id(i) for i in range(3)] == ["chicago-0000002", "chicago-0000001", "chicago-0000003"]
+
+
+def test_montgomery_takes_the_class_before_the_colon_and_nothing_street_level(tmp_path):
+    table = read_incidents(write(tmp_path / "911.csv", MONTGOMERY), LAYOUTS["montgomery"])
+    assert table.categories == ("ems", "fire")
+    assert table.occurred_s.tolist() == [utc("2015-12-10 22:40:00"), utc("2015-12-10 22:40:01")]
+    assert "AVE" not in repr(table)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".zip"])
+def test_plain_gzipped_and_zipped_files_read_the_same(tmp_path, suffix):
+    path = tmp_path / f"calls{suffix}"
+    if suffix == ".csv":
+        write(path, MONTGOMERY)
+    elif suffix == ".csv.gz":
+        path.write_bytes(gzip.compress(MONTGOMERY.encode()))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("calls.csv", MONTGOMERY)
+    assert read_incidents(path, LAYOUTS["montgomery"]).lon_deg.tolist() == [-75.5812935, -75.3519752]
+
+
+def test_a_local_time_that_was_shown_twice_is_taken_as_the_first(tmp_path):
+    #  UTC    05:30   06:30   07:30
+    #  local  00:30   01:30   01:30 (clocks went back at 02:00)
+    table = read_incidents(write(tmp_path / "t.csv", rows("2017-11-05 01:30:00")), generic())
+    assert table.occurred_s.tolist() == [utc("2017-11-05 06:30:00")]
+    assert (table.ambiguous_times, table.nonexistent_times) == (1, 0)
+
+
+def test_a_local_time_that_was_never_shown_is_moved_on_by_the_change(tmp_path):
+    #  UTC    07:59   08:00   08:30
+    #  local  01:59   03:00   03:30 (clocks went forward; 02:30 never was)
+    table = read_incidents(write(tmp_path / "t.csv", rows("2017-03-12 02:30:00")), generic())
+    assert table.occurred_s.tolist() == [utc("2017-03-12 08:30:00")]
+    assert (table.ambiguous_times, table.nonexistent_times) == (0, 1)
+
+
+def test_a_time_with_an_offset_needs_no_zone(tmp_path):
+    table = read_incidents(write(tmp_path / "t.csv", rows("2017-11-05T01:30:00-06:00")), generic())
+    assert table.occurred_s.tolist() == [utc("2017-11-05 07:30:00")]
+    assert table.ambiguous_times == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("%d.%m.%Y %H:%M", "12.10.2017 19:14"),
+        ("%d %b %Y %H:%M", "12 Oct 2017 19:14"),
+        ("%Y%m%d%H%M", "201710121914"),
+        ("%d/%m/%Y %H:%M%z", "13/10/2017 00:14+0000"),
+    ],
+)
+def test_other_time_formats_are_read(tmp_path, pattern, text):
+    table = read_incidents(write(tmp_path / "t.csv", rows(text)), generic(time_format=pattern))
+    assert table.occurred_s.tolist() == [utc("2017-10-13 00:14:00")]
+
+
+def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path):
+    text = (
+        "kind;when;x;y\n"
+        "fire;2017-01-01T00:00;-87.6;41.9\n"
+        "fire;2017-01-01T00:00\n"
+        "fire;yesterday;-87.6;41.9\n"
+        "fire;1969-12-31T00:00;-87.6;41.9\n"
+        "fire;2100-01-02T00:00;-87.6;41.9\n"
+        "fire;2017-01-01T00:00;;41.9\n"
+        "fire;2017-01-01T00:00;nan;41.9\n"
+        "fire;2017-01-01T00:00;-187.6;41.9\n"
+        "?;2017-01-01T00:00;-87.6;41.9\n"
+    )
+    table = read_incidents(write(tmp_path / "t.csv", text), generic(delimiter=";"))
+    assert len(table) == 1
+    assert table.skipped == {
+        "short_row": 1,
+        "bad_time": 1,
+        "before_1970": 1,
+        "after_2100": 1,
+        "bad_place": 3,
+        "no_category": 1,
+    }
+
+
+def test_an_id_belongs_to_its_row_also_when_others_are_skipped(tmp_path):
+    table = read_incidents(write(tmp_path / "t.csv", rows("never", "2017-01-01T00:00")), generic())
+    assert table.incident_id(0) == "town-0000002"
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "message"),
+    [
+        (rows("never"), generic(), "gives no incident"),
+        (rows("2017-01-01"), generic(lat_column="latitude"), r"no column \['latitude'\]"),
+        ("", generic(), "no column"),
+        ("when,y,x,kind\n" + "".join(f"2017-01-01,1,1,k{i}\n" for i in range(65)), generic(), "65 categories"),
+        (rows("2017-01-01"), generic(timezone="Mars/Base"), "time zone"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_with_the_reason(tmp_path, text, layout, message):
+    path = write(tmp_path / "t.csv", text)
+    with pytest.raises(DataError, match=message):
+        read_incidents(path, layout)
+
+
+def test_a_damaged_or_missing_file_is_refused(tmp_path):
+    (tmp_path / "t.zip").write_bytes(b"PK no archive")
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(MONTGOMERY.encode())[:-30])
+    for name in ("t.zip", "t.csv.gz", "none.csv"):
+        with pytest.raises(DataError, match=name):
+            read_incidents(tmp_path / name, LAYOUTS["montgomery"])
+
+
+def test_slugs_are_lower_case_words():
+    assert [slug(name) for name in ("CRIMINAL DAMAGE", " EMS", "Fire/Alarm (2)", "Übung")] == [
+        "criminal_damage",
+        "ems",
+        "fire_alarm_2",
+        "ubung",
+    ]
+
+
+def test_a_layout_can_be_written_on_the_command_line(tmp_path):
+    layout = parse_layout(
+        "time=when,lat=y,lon=x,category=kind,timezone=America/Chicago,delimiter=tab,header=when|kind|y|x,until=-"
+    )
+    table = read_incidents(write(tmp_path / "t.tsv", "2017-10-12T19:14\tfire-3\t41.9\t-87.6\n"), layout)
+    assert (table.categories, table.incident_id(0)) == (("fire",), "file-0000001")
+
+
+@pytest.mark.parametrize("text", ["chicgo", "time=t,lat=y", "time=t,lat=y,lon=x,category=k,timezone=UTC,colour=red"])
+def test_a_layout_that_is_none_is_refused(text):
+    with pytest.raises(DataError, match="is no layout"):
+        parse_layout(text)

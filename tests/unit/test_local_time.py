@@ -1,0 +1,44 @@
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.local_time import local_from_utc, utc_from_local
+from schemas.errors import DataError
+
+ZONES = ["America/Chicago", "America/New_York", "Europe/Berlin", "Asia/Kolkata", "Australia/Lord_Howe", "UTC"]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# from 2010 to 2030, with the hours around changes of the clock in Chicago drawn often
+MOMENTS = st.integers(1_262_304_000, 1_893_456_000) | st.integers(1_489_280_000, 1_489_320_000)
+COLUMNS = st.lists(MOMENTS | st.integers(1_509_830_000, 1_509_890_000), min_size=1, max_size=20)
+
+
+@settings(max_examples=40)
+@given(wall_s=COLUMNS, zone=st.sampled_from(ZONES))
+def test_wall_clock_times_become_the_instants_that_zoneinfo_gives(wall_s, zone):
+    naive = [datetime.fromtimestamp(s, UTC).replace(tzinfo=ZoneInfo(zone)) for s in wall_s]
+    expected = [int(when.timestamp()) for when in naive]
+    twice = [when.replace(fold=1).utcoffset() < when.utcoffset() for when in naive]
+    never = [when.replace(fold=1).utcoffset() > when.utcoffset() for when in naive]
+
+    utc_s, reading = utc_from_local(np.array(wall_s, np.int64), zone)
+
+    assert utc_s.tolist() == expected
+    assert (reading == 1).tolist() == twice
+    assert (reading == -1).tolist() == never
+
+
+@settings(max_examples=40)
+@given(utc_s=COLUMNS, zone=st.sampled_from(ZONES))
+def test_instants_become_the_wall_clock_times_that_zoneinfo_gives(utc_s, zone):
+    clocks = [datetime.fromtimestamp(s, ZoneInfo(zone)).replace(tzinfo=UTC) for s in utc_s]
+    expected = [int((clock - EPOCH).total_seconds()) for clock in clocks]
+    assert local_from_utc(np.array(utc_s, np.int64), zone).tolist() == expected
+
+
+def test_an_unknown_zone_is_named_in_the_error():
+    with pytest.raises(DataError, match="Atlantis"):
+        utc_from_local(np.zeros(1, np.int64), "Atlantis/Town")
