@@ -15,7 +15,7 @@ _TIME_FIELDS = ("occurred_at", "received_at")
 _PERSON_FIELD: tuple[Reason, str] = "person_field", "a field that may describe a person; the payload is not kept"
 _PERSON_WORDS = re.compile(
     r"name|phone|mobile|e?mail|birth|\bdob\b|\bage\b|\bsex\b|gender|\brace\b|ethnic|religio|nationalit|ssn|"
-    r"social_?sec|passport|licen[cs]e|plate|\bvin\b|address|\baddr\b|street|suspect|victim|offender|witness|"
+    r"social_?sec|passport|licen[cs]e|(?<!tem)plate|\bvin\b|address|\baddr\b|street|suspect|victim|offender|witness|"
     r"caller|patient|person|driver|owner|complainant|arrest|officer_?id|badge|\bface\b|photo|finger|biometric|"
     r"\bmrn\b|medical_?rec|insur|account|narrative|descript|remark|comment|\bnotes?\b|free_?text"
 )

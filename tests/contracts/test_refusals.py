@@ -1,0 +1,189 @@
+"""Messages at the borders of the contract, each with the answer that we owe the producer (None: accepted)."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.event import MAX_EVENT_BYTES
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+KAFKA_TIME_MS = 1_773_477_600_000  # 2026-03-14T08:40:00Z
+# Around the meridian and the equator, so that zero and minus zero are places inside.
+SPEC = Spec(
+    region="null_island",
+    timezone="UTC",
+    grid=Grid(south_deg=-0.1, west_deg=-0.1, cell_m=1000, rows=20, cols=20),
+    categories=("fire", "ems"),
+    features=(),
+)
+GOOD = {
+    "incident_id": "A-1",
+    "region": "null_island",
+    "occurred_at": "2026-03-14T08:00:00Z",
+    "category": "fire",
+    "lat": 0.05,
+    "lon": 0.06,
+    "origin": "public_call",
+}
+LINE = json.dumps(GOOD).encode()
+
+
+def changed(**fields):
+    return json.dumps({**GOOD, **fields}).encode()
+
+
+def literal(field, text):
+    """The event with `text` standing for the field's value, whatever it is."""
+    return json.dumps({**GOOD, field: "@@"}).replace('"@@"', text).encode()
+
+
+def without(field):
+    return json.dumps({name: value for name, value in GOOD.items() if name != field}).encode()
+
+
+CASES = {
+    "tombstone": (None, "null_value"),
+    "empty value": (b"", "not_json"),
+    "only white space": (b" \r\n", "not_json"),
+    "NaN": (literal("lat", "NaN"), "not_json"),
+    "Infinity": (literal("lat", "Infinity"), "not_json"),
+    "minus Infinity": (literal("lon", "-Infinity"), "not_json"),
+    "1e999": (literal("lat", "1e999"), "schema"),
+    "1e-999 is zero": (literal("lat", "1e-999"), None),
+    "number of 5,000 digits": (literal("lat", "1" + "0" * 5000), "schema"),
+    "integer of 400 digits": (literal("revision", "1" + "0" * 400), "schema"),
+    "number as text": (changed(lat="2.5"), "schema"),
+    "boolean as number": (changed(lat=True), "schema"),
+    "key twice": (LINE[:-1] + b', "lat": 0.05}', "schema"),
+    "key twice, once escaped": (LINE[:-1] + b', "l\\u0061t": 0.05}', "schema"),
+    "key escaped": (LINE.replace(b'"lat"', b'"l\\u0061t"'), None),
+    "trailing garbage": (LINE + b"x", "not_json"),
+    "second object": (LINE + LINE, "not_json"),
+    "trailing comma": (LINE[:-1] + b",}", "not_json"),
+    "array": (b"[" + LINE + b"]", "schema"),
+    "number": (b"7", "schema"),
+    "text": (b'"x"', "schema"),
+    "null literal": (b"null", "schema"),
+    "empty object": (b"{}", "schema"),
+    "cut off": (LINE[:-1], "not_json"),
+    "UTF-16": (LINE.decode().encode("utf-16"), "not_json"),
+    "UTF-16 without a mark": (LINE.decode().encode("utf-16-le"), "not_json"),
+    "UTF-32": (LINE.decode().encode("utf-32"), "not_json"),
+    "byte order mark": (b"\xef\xbb\xbf" + LINE, "not_json"),
+    "nested 2,000 deep": (b"[" * 2000 + b"]" * 2000, "not_json"),
+    "objects 1,200 deep": (b'{"a":' * 1200 + b"1" + b"}" * 1200, "not_json"),
+    "FF FE in a text": (LINE.replace(b"A-1", b"A\xff\xfe1"), "not_json"),
+    "half a UTF-8 character": (LINE.replace(b"A-1", b"A\xc3"), "not_json"),
+    "high surrogate alone": (literal("incident_id", '"\\ud800"'), "not_json"),
+    "low surrogate alone": (literal("incident_id", '"\\udc00"'), "not_json"),
+    "surrogates the wrong way round": (literal("incident_id", '"\\udc00\\ud800"'), "not_json"),
+    "surrogate in a key": (LINE[:-1] + b', "\\ud800": 1}', "not_json"),
+    "surrogate pair in the id": (literal("incident_id", '"\\ud83d\\ude92"'), None),
+    "U+0000 in the id": (literal("incident_id", '"A\\u0000"'), "schema"),
+    "line end in the id": (literal("incident_id", '"A\\n"'), "schema"),
+    "escape sequence in the id": (literal("incident_id", '"\\u001b[2J"'), "schema"),
+    "direction override in the id": (literal("incident_id", '"\\u202e1"'), "schema"),
+    "space in the id": (changed(incident_id="A 1"), None),
+    "quotation mark in the id": (changed(incident_id='A"1'), None),
+    "control character unescaped": (LINE.replace(b"A-1", b"A\x01"), "not_json"),
+    "single quotes": (LINE.replace(b'"', b"'"), "not_json"),
+    "CRLF around": (b"\r\n" + LINE + b"\r\n", None),
+    "form feed around": (b"\f" + LINE, "not_json"),
+    "gzip": (gzip.compress(LINE, mtime=0), "not_json"),
+    **{f"{field} missing": (without(field), "schema") for field in GOOD},
+    "unknown field": (changed(weather="snow"), "unknown_field"),
+    "known field in capitals": (changed(LAT=1.0), "unknown_field"),
+    "empty field name": (changed(**{"": 1}), "unknown_field"),
+    "schema version": (changed(schema_version=2), "unknown_field"),
+    "time as seconds": (changed(occurred_at=1_773_475_200), "bad_time"),
+    "time as milliseconds": (changed(occurred_at=1_773_475_200_000), "bad_time"),
+    "time null": (changed(occurred_at=None), "bad_time"),
+    "time without a zone": (changed(occurred_at="2026-03-14T08:00:00"), "bad_time"),
+    "date only": (changed(occurred_at="2026-03-14"), "bad_time"),
+    "year 294247": (changed(occurred_at="294247-01-10T04:00:54Z"), "bad_time"),
+    "year 0": (changed(occurred_at="0000-01-01T00:00:00Z"), "bad_time"),
+    "leap second": (changed(occurred_at="2016-12-31T23:59:60Z"), "bad_time"),
+    "hour 24": (changed(occurred_at="2026-03-13T24:00:00Z"), "bad_time"),
+    "last microsecond of time rounded up": (changed(occurred_at="9999-12-31T23:59:59.9999999Z"), "bad_time"),
+    "last second of time": (changed(occurred_at="9999-12-31T23:59:59-23:59"), "future"),
+    "year 2099": (changed(occurred_at="2099-01-01T00:00:00Z"), "future"),
+    "first second of time": (changed(occurred_at="0001-01-01T00:00:00+23:59"), "late"),
+    "epoch 0": (changed(occurred_at="1970-01-01T00:00:00Z"), "late"),
+    "lower-case t and z": (changed(occurred_at="2026-03-14t08:00:00z"), None),
+    "received_at null": (changed(received_at=None), None),
+    "received_at without a zone": (changed(received_at="2026-03-14T08:00:00"), "bad_time"),
+    "minus zero": (changed(lat=-0.0, lon=-0.0), None),
+    "minus zero as an integer": (literal("lat", "-0"), None),
+    "latitude and longitude swapped": (changed(lat=0.06, lon=41.5), "outside_grid"),
+    "pole": (changed(lat=90), "outside_grid"),
+    "beyond the pole": (changed(lat=90.00001), "schema"),
+    "date line": (changed(lon=180), "outside_grid"),
+    "region unknown": (changed(region="atlantis"), "unknown_region"),
+    "region with a line end": (changed(region="null_island\n"), "unknown_region"),
+    "category unknown": (changed(category="flood"), "unknown_category"),
+    "category in capitals": (changed(category="FIRE"), "unknown_category"),
+    "category with a homoglyph": (changed(category="firе"), "unknown_category"),
+    "category with a space": (changed(category="fire "), "unknown_category"),
+    "id of 0 characters": (changed(incident_id=""), "schema"),
+    "id of 1 character": (changed(incident_id="x"), None),
+    "id of 128 characters": (changed(incident_id="é" * 128), None),
+    "id of 129 characters": (changed(incident_id="x" * 129), "schema"),
+    "id of 8,000 characters": (changed(incident_id="x" * 8000), "schema"),
+    "id of 10,000 characters": (changed(incident_id="x" * 10_000), "too_large"),
+    "1 MiB": (b" " * 2**20, "too_large"),
+    "largest size": (LINE + b" " * (MAX_EVENT_BYTES - len(LINE)), None),
+    "one byte more": (LINE + b" " * (MAX_EVENT_BYTES - len(LINE) + 1), "too_large"),
+    "revision negative": (changed(revision=-1), "schema"),
+    "revision 2**31 - 1": (changed(revision=2**31 - 1), None),
+    "revision 2**31": (changed(revision=2**31), "schema"),
+    "revision 2**64": (changed(revision=2**64), "schema"),
+    "revision 1.0": (changed(revision=1.0), "schema"),
+    "revision null": (changed(revision=None), "schema"),
+    "status null": (changed(status=None), "schema"),
+    "status in capitals": (changed(status="Open"), "schema"),
+    "priority 10": (changed(priority=10), "schema"),
+    "priority -1": (changed(priority=-1), "schema"),
+    "priority null": (changed(priority=None), None),
+    "type code and accuracy null": (changed(type_code=None, accuracy_m=None), None),
+    "latitude null": (changed(lat=None), "schema"),
+    "accuracy infinite": (literal("accuracy_m", "1e400"), "schema"),
+    "value of a key is an event": (changed(category=GOOD), "schema"),
+}
+
+
+def decode(*values):
+    messages = Messages(
+        values=values,
+        partition=np.zeros(len(values), np.int32),
+        kafka_offset=np.arange(len(values), dtype=np.int64),
+        kafka_time_ms=np.full(len(values), KAFKA_TIME_MS),
+    )
+    return decode_messages(messages, {"null_island": Vocabulary.of(SPEC)})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_message_at_the_border_gets_its_answer_and_its_neighbours_keep_theirs(name):
+    value, reason = CASES[name]
+    decoded = decode(LINE, value, LINE)
+    refused = [(one.kafka_offset, one.reason) for part in decoded.rejections.values() for one in part]
+    assert refused == ([(1, reason)] if reason else [])
+    accepted = decoded.incidents["null_island"].kafka_offset.tolist()
+    assert accepted == ([0, 2] if reason else [0, 1, 2])
+
+
+def test_all_of_them_in_one_slice_get_the_same_answers():
+    decoded = decode(*(value for value, _ in CASES.values()))
+    reasons = {one.kafka_offset: one.reason for part in decoded.rejections.values() for one in part}
+    assert [reasons.get(position) for position in range(len(CASES))] == [reason for _, reason in CASES.values()]
+
+
+def test_refused_messages_are_filed_under_their_region_once_it_is_known():
+    decoded = decode(changed(category="flood"), changed(region="atlantis"), b"{")
+    assert {region: [one.reason for one in part] for region, part in decoded.rejections.items()} == {
+        "null_island": ["unknown_category"],
+        "": ["unknown_region", "not_json"],
+    }
