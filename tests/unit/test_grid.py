@@ -1,0 +1,225 @@
+"""The grid against geometry that is written here a second time."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import DataError
+from schemas.grid import Grid, geohash
+
+grids = st.builds(
+    Grid,
+    south_deg=st.floats(-60, 59),
+    west_deg=st.floats(-180, 175),
+    cell_m=st.floats(200, 2000),
+    rows=st.integers(1, 12),
+    cols=st.integers(1, 12),
+)
+share = st.floats(0, 1, exclude_max=True)
+
+
+def contains(ring, lat, lon):
+    """Half-open: the south and west edges belong to the cell."""
+    (west, south), _, (east, north) = ring[:3]
+    return south <= lat < north and west <= lon < east
+
+
+@given(grids, share, share)
+def test_a_place_lies_in_the_polygon_of_its_cell(grid, up, right):
+    lat_edges, lon_edges = grid.corners()
+    lat = float(lat_edges[0] + up * (lat_edges[-1] - lat_edges[0]))
+    lon = float(lon_edges[0] + right * (lon_edges[-1] - lon_edges[0]))
+    [cell], [inside] = grid.locate(np.array([lat]), np.array([lon]))
+    if inside:
+        assert contains(grid.polygon(int(cell)), lat, lon)
+    else:  # rounding put it on the last edge, which belongs to the next cell
+        assert lat == lat_edges[-1] or lon == lon_edges[-1]
+
+
+@settings(max_examples=50)
+@given(grids)
+def test_the_centre_of_a_cell_lies_in_it_and_ids_round_trip(grid):
+    cells, inside = grid.locate(*grid.centres())
+    assert inside.all()
+    assert cells.tolist() == list(range(grid.cells))
+    ids = grid.cell_ids()
+    assert [grid.index_of(cell_id) for cell_id in ids] == list(range(grid.cells))
+    assert ids[-1] == f"r{grid.rows - 1:03d}c{grid.cols - 1:03d}"
+
+
+@settings(max_examples=50)
+@given(grids)
+def test_edges_belong_to_the_cell_north_and_east_of_them_and_the_last_ones_to_nobody(grid):
+    lat_edges, lon_edges = grid.corners()
+    lat, lon = (axis.ravel() for axis in np.meshgrid(lat_edges, lon_edges, indexing="ij"))
+    cells, inside = grid.locate(lat, lon)
+    row, col = (axis.ravel() for axis in np.indices((grid.rows + 1, grid.cols + 1)))
+    assert inside.tolist() == ((row < grid.rows) & (col < grid.cols)).tolist()
+    assert cells[inside].tolist() == (row * grid.cols + col)[inside].tolist()
+    below = grid.locate(np.nextafter(lat_edges, -np.inf), np.full(grid.rows + 1, lon_edges[0]))
+    assert below[1].tolist() == [False] + [True] * grid.rows
+    assert below[0][1:].tolist() == [row * grid.cols for row in range(grid.rows)]
+
+
+@pytest.mark.parametrize("stray", [math.nan, math.inf, -math.inf, 91.0, -500.0])
+def test_a_place_that_is_none_lies_outside(stray):
+    grid = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
+    good = np.array([41.7, 41.7])
+    assert grid.locate(np.array([stray, 41.7]), np.array([-87.8, -87.8]))[1].tolist() == [False, True]
+    assert grid.locate(good, np.array([stray, -87.8]))[1].tolist() == [False, True]
+
+
+def vincenty_m(lat_1, lon_1, lat_2, lon_2):
+    """Length of the geodesic on WGS 84 (T. Vincenty, Survey Review 23, 1975: the inverse formula)."""
+    a, f = 6_378_137.0, 1 / 298.257223563
+    b = (1 - f) * a
+    u_1, u_2 = (math.atan((1 - f) * math.tan(math.radians(lat))) for lat in (lat_1, lat_2))
+    difference = lam = math.radians(lon_2 - lon_1)
+    for _ in range(100):
+        x = math.cos(u_2) * math.sin(lam)
+        y = math.cos(u_1) * math.sin(u_2) - math.sin(u_1) * math.cos(u_2) * math.cos(lam)
+        sin_sigma = math.hypot(x, y)
+        cos_sigma = math.sin(u_1) * math.sin(u_2) + math.cos(u_1) * math.cos(u_2) * math.cos(lam)
+        sigma = math.atan2(sin_sigma, cos_sigma)
+        sin_alpha = math.cos(u_1) * math.cos(u_2) * math.sin(lam) / sin_sigma
+        cos2_alpha = 1 - sin_alpha**2
+        cos_2m = cos_sigma - 2 * math.sin(u_1) * math.sin(u_2) / cos2_alpha if cos2_alpha > 1e-12 else 0.0
+        c = f / 16 * cos2_alpha * (4 + f * (4 - 3 * cos2_alpha))
+        inner = sigma + c * sin_sigma * (cos_2m + c * cos_sigma * (2 * cos_2m**2 - 1))
+        new = difference + (1 - c) * f * sin_alpha * inner
+        if abs(new - lam) < 1e-13:
+            break
+        lam = new
+    squared = cos2_alpha * (a**2 - b**2) / b**2
+    big_a = 1 + squared / 16384 * (4096 + squared * (-768 + squared * (320 - 175 * squared)))
+    big_b = squared / 1024 * (256 + squared * (-128 + squared * (74 - 47 * squared)))
+    tail = big_b / 6 * cos_2m * (4 * sin_sigma**2 - 3) * (4 * cos_2m**2 - 3)
+    delta = big_b * sin_sigma * (cos_2m + big_b / 4 * (cos_sigma * (2 * cos_2m**2 - 1) - tail))
+    return b * big_a * (sigma - delta)
+
+
+def test_the_second_geodesic_is_right():
+    """Flinders Peak to Buninyong, the classic worked example: 54,972.271 m."""
+    found = vincenty_m(-37.95103341666667, 144.42486788888888, -37.65282113888889, 143.92649552777777)
+    assert found == pytest.approx(54_972.271, abs=0.01)
+
+
+@settings(max_examples=50)
+@given(st.floats(-50, 49), st.floats(-180, 178), st.floats(500, 2000), st.integers(1, 50), st.floats(0, 1))
+def test_a_cell_has_its_height_width_and_area_within_one_percent(south, west, cell_m, rows, pick):
+    grid = Grid(south_deg=south, west_deg=west, cell_m=cell_m, rows=rows, cols=3)
+    (w, s), (e, _), (_, n), *_ = grid.polygon(round(pick * (grid.cells - 1)))
+    high = vincenty_m(s, w, n, w)
+    wide = vincenty_m((s + n) / 2, w, (s + n) / 2, e)
+    assert high == pytest.approx(cell_m, rel=0.01)
+    assert wide == pytest.approx(cell_m, rel=0.01)
+    assert high * wide == pytest.approx(cell_m**2, rel=0.01)
+
+
+BASE_32 = "0123456789bcdefghjkmnpqrstuvwxyz"
+
+
+def interleaved_geohash(lat, lon, precision):
+    """By arithmetic instead of bisection: both coordinates as whole numbers, their bits shuffled together."""
+    bits = precision * 5
+    lon_bits, lat_bits = (bits + 1) // 2, bits // 2
+    x = math.floor((lon + 180) / 360 * 2**lon_bits)
+    y = math.floor((lat + 90) / 180 * 2**lat_bits)
+    x, y = min(x, 2**lon_bits - 1), min(y, 2**lat_bits - 1)
+    shuffled = []
+    for step in range(bits):
+        number, place = (x, lon_bits) if step % 2 == 0 else (y, lat_bits)
+        shuffled.append(number >> (place - 1 - step // 2) & 1)
+    return "".join(BASE_32[int("".join(map(str, shuffled[start : start + 5])), 2)] for start in range(0, bits, 5))
+
+
+@given(
+    st.integers(-90 * 2**20, 90 * 2**20).map(lambda it: it / 2**20),
+    st.integers(-180 * 2**20, 180 * 2**20).map(lambda it: it / 2**20),
+    st.integers(1, 9),
+)
+def test_geohash_equals_a_second_implementation(lat, lon, precision):
+    assert geohash(lat, lon, precision) == interleaved_geohash(lat, lon, precision)
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon", "known"),
+    [(57.64911, 10.40744, "u4pruydqqvj"), (42.6, -5.6, "ezs42"), (-25.382708, -49.265506, "6gkzwgjzn820")],
+)
+def test_geohash_gives_the_published_examples(lat, lon, known):
+    assert geohash(lat, lon, len(known)) == known
+
+
+def test_every_cell_has_the_geohash_of_its_centre():
+    grid = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=2, cols=2)
+    lat, lon = grid.centres()
+    assert grid.geohashes(6) == [geohash(float(y), float(x), 6) for y, x in zip(lat, lon, strict=True)]
+    assert len(set(grid.geohashes())) == 4
+
+
+def test_geojson_closes_every_ring_counter_clockwise():
+    grid = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=3, cols=4)
+    collection = grid.geojson()
+    assert [feature["id"] for feature in collection["features"]] == grid.cell_ids()
+    for feature in collection["features"]:
+        [ring] = feature["geometry"]["coordinates"]
+        assert ring[0] == ring[-1]
+        assert sum(x_1 * y_2 - x_2 * y_1 for (x_1, y_1), (x_2, y_2) in pairwise(ring)) > 0
+    assert [feature["id"] for feature in grid.geojson([5])["features"]] == ["r001c001"]
+
+
+@given(st.floats(-59, 59), st.floats(-179, 170), st.floats(0.01, 0.9), st.floats(0.01, 0.9), st.integers(0, 2**32 - 1))
+def test_a_grid_around_places_holds_them_all_and_not_much_more(lat, lon, height, width, seed):
+    random = np.random.default_rng(seed)
+    lats, lons = lat + height * random.random(100), lon + width * random.random(100)
+    grid = Grid.around(lats, lons, cell_m=1000, trim=0.0)
+    assert grid.locate(lats, lons)[1].all()
+    per_lat, per_lon = grid.metres_per_degree
+    assert grid.rows <= np.ptp(lats) * per_lat / 1000 + 2
+    assert grid.cols <= np.ptp(lons) * per_lon / 1000 * 1.02 + 2
+
+
+def test_a_grid_around_places_ignores_one_stray_place():
+    random = np.random.default_rng(7)
+    lats, lons = 41.6 + 0.4 * random.random(5000), -87.9 + 0.4 * random.random(5000)
+    calm = Grid.around(lats, lons, cell_m=1000)
+    lats[17], lons[17] = 0.0, 0.0
+    stirred = Grid.around(lats, lons, cell_m=1000)
+    assert abs(calm.rows - stirred.rows) <= 1
+    assert abs(calm.cols - stirred.cols) <= 1
+    assert np.count_nonzero(~stirred.locate(lats, lons)[1]) <= 10
+
+
+def test_no_place_makes_no_grid():
+    with pytest.raises(DataError, match="no usable incident"):
+        Grid.around(np.array([]), np.array([]), cell_m=1000)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"south_deg": 89.5}, "is not a place"),
+        ({"south_deg": math.nan}, "is not a place"),
+        ({"west_deg": 180.0}, "is not a place"),
+        ({"cell_m": 199.0}, "identify households"),
+        ({"cell_m": math.nan}, "choose 200"),
+        ({"rows": 0}, "at most 999"),
+        ({"cols": 1000}, "at most 999"),
+        ({"rows": 500, "cols": 500}, "65536"),
+        ({"south_deg": 88.9, "rows": 999, "cols": 1}, "leave the globe"),
+        ({"cell_m": 100_000.0, "rows": 2, "cols": 900}, "leave the globe"),
+    ],
+)
+def test_a_wrong_grid_is_refused_with_what_to_do(wrong, said):
+    with pytest.raises(DataError, match=said):
+        Grid(**{"south_deg": 41.6, "west_deg": -87.9, "cell_m": 1000, "rows": 4, "cols": 4, **wrong})
+
+
+@pytest.mark.parametrize("wrong", ["r004c000", "r000c003", "r0c0", "R000C000", "r000c000 ", "", "r000c-01"])
+def test_an_id_that_the_grid_does_not_have_is_refused(wrong):
+    with pytest.raises(DataError, match="no cell"):
+        Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=4, cols=3).index_of(wrong)
