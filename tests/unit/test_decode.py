@@ -1,0 +1,268 @@
+"""The decoder's columns against a slow one that is written here with the standard library only."""
+
+import json
+import math
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.event import ORIGINS
+from schemas.grid import Grid
+from schemas.incidents import (
+    CANCELLED,
+    COUNTED_ORIGIN,
+    Incidents,
+    Rejection,
+    pack_rejections,
+    unpack_rejections,
+)
+from schemas.spec import Spec
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOW = datetime(2026, 3, 14, 8, 40, tzinfo=UTC)
+GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=5000, rows=8, cols=6)
+
+
+def spec(region, *categories, **other):
+    return Spec(region=region, timezone="UTC", grid=GRID, categories=categories, features=(), **other)
+
+
+SPECS = {
+    "riverton": spec("riverton", "fire", "ems"),
+    "lakeside": spec("lakeside", "ems", "crash", counted_origins=("unknown",), future_limit_s=0, late_limit_s=3600),
+}
+REGIONS = {region: Vocabulary.of(it) for region, it in SPECS.items()}
+GOOD = {
+    "incident_id": "A-1",
+    "region": "riverton",
+    "occurred_at": NOW.isoformat(),
+    "category": "fire",
+    "lat": 41.7,
+    "lon": -87.8,
+    "origin": "sensor",
+}
+
+
+def milliseconds(when):
+    return (when - EPOCH) // timedelta(milliseconds=1)
+
+
+def decode(*values, kafka_time=NOW, partition=None, kafka_offset=None):
+    count = len(values)
+    return decode_messages(
+        Messages(
+            values=[json.dumps(value).encode() if isinstance(value, dict) else value for value in values],
+            partition=np.zeros(count, np.int32) if partition is None else np.array(partition),
+            kafka_offset=np.arange(count) if kafka_offset is None else np.array(kafka_offset),
+            kafka_time_ms=np.full(count, milliseconds(kafka_time)),
+        ),
+        REGIONS,
+    )
+
+
+def rows(incidents):
+    return [tuple(row) for row in zip(*(getattr(incidents, f.name).tolist() for f in fields(Incidents)), strict=True)]
+
+
+def decode_slowly(record, kafka_time, position):
+    """One event -> the reason of its refusal, or its row."""
+    it = SPECS[record["region"]]
+    occurred = datetime.fromisoformat(record["occurred_at"])
+    received = datetime.fromisoformat(record["received_at"]) if record.get("received_at") else kafka_time
+    if record["category"] not in it.categories:
+        return "unknown_category"
+    cell = None
+    for candidate in range(GRID.cells):
+        (west, south), _, (east, north), *_ = GRID.polygon(candidate)
+        if south <= record["lat"] < north and west <= record["lon"] < east:
+            cell = candidate
+    if cell is None:
+        return "outside_grid"
+    ahead = timedelta(seconds=it.future_limit_s)
+    if occurred > received + ahead or received > kafka_time + ahead:
+        return "future"
+    if occurred < received - timedelta(seconds=it.late_limit_s):
+        return "late"
+    counted = COUNTED_ORIGIN if record["origin"] in it.counted_origins else 0
+    cancelled = CANCELLED if record.get("status") == "cancelled" else 0
+    return (
+        int.from_bytes(xxhash.xxh3_64_digest(record["incident_id"].encode()), "big"),
+        record.get("revision", 0),
+        (occurred - EPOCH) // timedelta(seconds=1),
+        milliseconds(received),
+        cell,
+        it.categories.index(record["category"]),
+        counted | cancelled,
+        position % 3,
+        1000 + position,
+    )
+
+
+zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+ago_us = st.one_of(
+    st.integers(-400_000_000, 90_000_000_000),
+    st.sampled_from([300_000_000, 86_400_000_000, 3_600_000_000, 0, -300_000_000]).flatmap(
+        lambda limit: st.integers(limit - 1, limit + 1)
+    ),
+)
+times = st.builds(lambda us, zone: (NOW - timedelta(microseconds=us)).astimezone(zone).isoformat(), ago_us, zones)
+records = st.fixed_dictionaries(
+    {
+        "incident_id": st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=20),
+        "region": st.sampled_from(sorted(SPECS)),
+        "occurred_at": times,
+        "category": st.sampled_from(["fire", "ems", "crash"]),
+        "lat": st.floats(41.59, 41.97) | st.sampled_from(GRID.corners()[0].tolist()),
+        "lon": st.floats(-87.91, -87.53) | st.sampled_from(GRID.corners()[1].tolist()),
+        "origin": st.sampled_from(ORIGINS),
+    },
+    optional={
+        "revision": st.integers(0, 2**31 - 1),
+        "status": st.sampled_from(["open", "closed", "cancelled"]),
+        "received_at": times | st.none(),
+        "type_code": st.text(max_size=10) | st.none(),
+        "priority": st.integers(0, 9) | st.none(),
+        "accuracy_m": st.floats(0, 1e6) | st.none(),
+    },
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(records, max_size=5))
+def test_columns_and_refusals_equal_those_of_a_slow_decoder(batch):
+    positions = range(len(batch))
+    decoded = decode(*batch, partition=[at % 3 for at in positions], kafka_offset=[1000 + at for at in positions])
+    for region in SPECS:
+        expected = [decode_slowly(it, NOW, at) for at, it in enumerate(batch) if it["region"] == region]
+        got = rows(decoded.incidents.get(region, Incidents.empty()))
+        assert got == [row for row in expected if isinstance(row, tuple)]
+        refused = [one.reason for one in sorted(decoded.rejections.get(region, []), key=lambda one: one.kafka_offset)]
+        assert refused == [reason for reason in expected if isinstance(reason, str)]
+
+
+def at(**later):
+    return (NOW + timedelta(**later)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("occurred_at", "received_at", "reason"),
+    [
+        (at(seconds=300), None, None),
+        (at(seconds=300, microseconds=1), None, "future"),
+        (at(hours=-1, seconds=300), at(hours=-1), None),
+        (at(hours=-1, seconds=300, microseconds=1), at(hours=-1), "future"),
+        (at(), at(seconds=300), None),
+        (at(), at(seconds=300, microseconds=1), "future"),
+        (at(hours=-24), None, None),
+        (at(hours=-24, microseconds=-1), None, "late"),
+        (at(hours=-48), at(hours=-24), None),
+        (at(hours=-48, microseconds=-1), at(hours=-24), "late"),
+        (at(hours=-24, microseconds=123_457), at(microseconds=123_457), None),
+        (at(hours=-24, microseconds=123_456), at(microseconds=123_457), "late"),
+    ],
+)
+def test_the_limits_themselves_are_inside(occurred_at, received_at, reason):
+    """
+    accepted:  received - 24 h <= occurred <= received + 5 min,  received <= Kafka's timestamp + 5 min
+    """
+    decoded = decode({**GOOD, "occurred_at": occurred_at, "received_at": received_at})
+    assert [one.reason for one in decoded.rejections.get("riverton", [])] == ([reason] if reason else [])
+
+
+def test_without_received_at_kafkas_timestamp_is_taken():
+    kafka_time = NOW + timedelta(milliseconds=789)
+    decoded = decode(GOOD, {**GOOD, "received_at": None}, {**GOOD, "received_at": at(seconds=7)}, kafka_time=kafka_time)
+    expected = [milliseconds(kafka_time), milliseconds(kafka_time), milliseconds(NOW + timedelta(seconds=7))]
+    assert decoded.incidents["riverton"].received_ms.tolist() == expected
+
+
+@pytest.mark.parametrize("told", range(0, 1000, 37))
+def test_no_millisecond_is_lost_on_the_way_through_floats(told):
+    when = NOW + timedelta(milliseconds=told)
+    decoded = decode({**GOOD, "occurred_at": when.isoformat(), "received_at": when.isoformat()})
+    assert decoded.incidents["riverton"].received_ms.tolist() == [milliseconds(when)]
+
+
+@pytest.mark.parametrize("kafka_time_ms", [-(2**63), -1, 0, 2**63 - 1])
+def test_a_kafka_timestamp_that_is_no_time_refuses_the_event_and_nothing_else_happens(kafka_time_ms):
+    messages = Messages(
+        values=[json.dumps(GOOD).encode()],
+        partition=np.zeros(1, np.int32),
+        kafka_offset=np.zeros(1, np.int64),
+        kafka_time_ms=np.array([kafka_time_ms]),
+    )
+    [refusal] = decode_messages(messages, REGIONS).rejections["riverton"]
+    assert refusal.reason in ("future", "late")
+    assert refusal.kafka_time_ms == kafka_time_ms
+
+
+def test_messages_keep_their_order_within_a_region():
+    other = {**GOOD, "region": "lakeside", "category": "crash"}
+    decoded = decode(GOOD, other, GOOD, b"{", other, GOOD)
+    assert decoded.incidents["riverton"].kafka_offset.tolist() == [0, 2, 5]
+    assert decoded.incidents["lakeside"].kafka_offset.tolist() == [1, 4]
+    assert [one.kafka_offset for one in decoded.rejections[""]] == [3]
+
+
+def test_no_message_gives_nothing():
+    assert decode().incidents == {}
+    assert decode().rejections == {}
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 50)), unique=True, max_size=20),
+    st.lists(st.integers(0, 20), max_size=4),
+)
+def test_parts_come_together_in_the_order_of_partition_and_offset(places, cuts):
+    count = len(places)
+    whole = Incidents(
+        **{
+            field.name: np.arange(count).astype(getattr(Incidents.empty(), field.name).dtype)
+            for field in fields(Incidents)
+            if field.name not in ("partition", "kafka_offset")
+        },
+        partition=np.array([partition for partition, _ in places], np.int32),
+        kafka_offset=np.array([offset for _, offset in places], np.int64),
+    )
+    bounds = [0, *sorted(min(cut, count) for cut in cuts), count]
+    parts = [whole.select(np.arange(start, end)) for start, end in pairwise(bounds)]
+    joined = Incidents.concatenate(parts)
+    assert list(zip(joined.partition.tolist(), joined.kafka_offset.tolist(), strict=True)) == sorted(places)
+    assert sorted(rows(joined)) == sorted(rows(whole))
+    assert rows(Incidents.unpack(joined.pack())) == rows(joined)
+
+
+def test_packed_columns_keep_their_types():
+    decoded = decode(GOOD, GOOD).incidents["riverton"]
+    again = Incidents.unpack(decoded.pack())
+    for field in fields(Incidents):
+        before, after = getattr(decoded, field.name), getattr(again, field.name)
+        assert before.dtype == after.dtype
+        assert before.dtype == getattr(Incidents.empty(), field.name).dtype
+        assert after.flags.c_contiguous
+    assert rows(again) == rows(decoded)
+    assert len(Incidents.concatenate([])) == 0
+
+
+def test_rejections_survive_packing():
+    refused = [
+        Rejection("schema", "why", 2, 2**40, milliseconds(NOW), b"\xff\x00{"),
+        Rejection("person_field", "", 0, 0, -1, None),
+    ]
+    assert unpack_rejections(pack_rejections(refused)) == refused
+    assert unpack_rejections(pack_rejections([])) == []
+
+
+def test_the_place_of_an_event_is_only_kept_as_its_cell():
+    assert {field.name for field in fields(Incidents)}.isdisjoint({"lat", "lon"})
+    decoded = decode({**GOOD, "lat": 41.712345, "lon": -87.812345}).incidents["riverton"]
+    [cell] = decoded.cell.tolist()
+    assert math.dist(GRID.polygon(cell)[0], (-87.812345, 41.712345)) < 0.1

@@ -1,0 +1,132 @@
+"""The spec: equal meaning, equal fingerprint; another meaning, another fingerprint; nonsense is refused."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import DataError
+from schemas.grid import Grid
+from schemas.spec import DAY_S, HOUR_S, Spec
+
+GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
+SPEC = Spec(
+    region="riverton",
+    timezone="America/Chicago",
+    grid=GRID,
+    categories=("fire", "ems"),
+    features=("count_1h", "count_24h"),
+)
+
+
+def test_the_fingerprint_of_this_spec_never_changes():
+    """Artifacts carry fingerprints. If this one changes, every stored artifact and checkpoint is refused."""
+    assert SPEC.fingerprint() == "f697058cfc575953"
+
+
+OTHER = {
+    "region": "lakeside",
+    "timezone": "UTC",
+    "grid": msgspec.structs.replace(GRID, rows=41),
+    "categories": ("ems", "fire"),
+    "counted_origins": ("public_call",),
+    "tick_s": 30,
+    "slide_s": 600,
+    "horizons_s": (HOUR_S,),
+    "late_limit_s": 2 * DAY_S,
+    "future_limit_s": 60,
+    "features": ("count_24h", "count_1h"),
+}
+
+
+def test_every_field_changes_the_fingerprint():
+    assert list(OTHER) == list(Spec.__struct_fields__)
+    prints = {msgspec.structs.replace(SPEC, **{name: value}).fingerprint() for name, value in OTHER.items()}
+    assert len(prints | {SPEC.fingerprint()}) == len(OTHER) + 1
+
+
+@pytest.mark.parametrize("field", Grid.__struct_fields__)
+def test_every_field_of_the_grid_changes_it_too(field):
+    moved = msgspec.structs.replace(GRID, **{field: getattr(GRID, field) + 1})
+    assert msgspec.structs.replace(SPEC, grid=moved).fingerprint() != SPEC.fingerprint()
+
+
+specs = st.builds(
+    Spec,
+    region=st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True),
+    timezone=st.sampled_from(["UTC", "America/Chicago", "Asia/Kathmandu"]),
+    grid=st.builds(
+        Grid,
+        south_deg=st.integers(-60, 59) | st.floats(-60, 59),
+        west_deg=st.integers(-180, 170) | st.floats(-180, 170),
+        cell_m=st.integers(200, 5000) | st.floats(200, 5000),
+        rows=st.integers(1, 60),
+        cols=st.integers(1, 60),
+    ),
+    categories=st.lists(st.sampled_from("abcdefgh"), min_size=1, unique=True).map(tuple),
+    features=st.lists(st.text(max_size=5), max_size=3).map(tuple),
+)
+
+
+@settings(max_examples=40)
+@given(specs)
+def test_a_spec_survives_json_and_keeps_its_fingerprint(spec):
+    again = msgspec.json.decode(msgspec.json.encode(spec), type=Spec)
+    assert again == spec
+    assert again.fingerprint() == spec.fingerprint()
+
+
+def test_the_order_of_keys_in_the_file_does_not_matter():
+    fields = msgspec.to_builtins(SPEC)
+    backwards = msgspec.convert(dict(reversed(fields.items())), Spec)
+    assert backwards.fingerprint() == SPEC.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"region": "River Town"}, "are not slugs"),
+        ({"region": "riverton\n"}, "are not slugs"),
+        ({"region": ""}, "are not slugs"),
+        ({"region": "x" * 64}, "are not slugs"),
+        ({"categories": ()}, "name 1 to 64"),
+        ({"categories": ("fire", "fire")}, "name 1 to 64"),
+        ({"categories": tuple(f"c{number}" for number in range(65))}, "name 1 to 64"),
+        ({"categories": ("Fire",)}, "are not slugs"),
+        ({"counted_origins": ("rumour",)}, "choose from"),
+        ({"late_limit_s": 10}, "late_limit_s=10: choose 300 to"),
+        ({"late_limit_s": 8 * DAY_S}, "choose 300 to 604800"),
+        ({"slide_s": 7}, "must divide an hour"),
+        ({"slide_s": 0}, "must divide an hour"),
+        ({"tick_s": 0}, "must divide an hour"),
+        ({"tick_s": 7}, "tick_s=7 a day"),
+        ({"tick_s": -60}, "tick_s=-60 a day"),
+        ({"future_limit_s": -1}, "choose 0 or more"),
+        ({"horizons_s": ()}, "whole hours"),
+        ({"horizons_s": (1800,)}, "whole hours"),
+        ({"horizons_s": (HOUR_S, HOUR_S)}, "each once"),
+        ({"horizons_s": (2 * HOUR_S, HOUR_S)}, "the shortest first"),
+        ({"timezone": "Chicago"}, "IANA name"),
+        ({"timezone": ""}, "IANA name"),
+        ({"timezone": "../UTC"}, "IANA name"),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_the_value_and_what_to_do(wrong, said):
+    with pytest.raises(DataError, match=said):
+        msgspec.structs.replace(SPEC, **wrong)
+
+
+def test_a_wrong_or_unknown_field_in_a_file_is_refused():
+    fields = msgspec.to_builtins(SPEC)
+    for wrong in ({"slides": 3}, {"region": "A B"}, {"grid": {**fields["grid"], "cell": 3}}, {"tick_s": "60"}):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({**fields, **wrong}, Spec)
+
+
+def test_levels_tile_each_other_and_reach_far_enough():
+    pane, hour, day = SPEC.levels
+    assert hour.width_s % pane.width_s == 0
+    assert day.width_s % hour.width_s == 0
+    assert pane.width_s * pane.keep > SPEC.late_limit_s
+    assert SPEC.registry_keep_s == SPEC.late_limit_s + DAY_S
+    assert SPEC.horizon_names == ("1h", "4h", "24h")
