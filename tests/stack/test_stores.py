@@ -1,0 +1,219 @@
+"""Scores in real stores: what the sink sends is what a query gives back."""
+
+import json
+import shutil
+from dataclasses import replace
+from time import time
+
+import numpy as np
+import pytest
+import urllib3
+
+from schemas.errors import SinkUnavailable
+from schemas.frame import RiskFrame
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.influx import InfluxSink
+from streaming.lines import pipeline_lines, risk_lines, top_lines
+from streaming.local_store import BINARIES, DATABASE, local_store
+from streaming.settings import Settings
+
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000, rows=30, cols=40),
+    categories=("fire", "ems", "traffic"),
+    features=("count_1h",),
+)
+SHAPE = (1200, 3, 3)
+LATEST = (
+    "SELECT last(risk) AS risk, expected FROM risk "
+    "WHERE region='toyville' AND category='ems' AND horizon='4h' GROUP BY cell, geohash"
+)
+RISKIEST = "SELECT cell, risk, lift FROM top WHERE category='fire' AND horizon='24h' AND rank='01'"
+
+
+@pytest.fixture(scope="module")
+def scores():
+    draw = np.random.default_rng(1)
+    expected = draw.gamma(0.2, 1.0, SHAPE).astype(np.float32)
+    return RiskFrame(
+        spec=SPEC,
+        as_of_s=int(time()) - 600,
+        model="2026-11-01",
+        expected=expected,
+        risk=-np.expm1(-expected),
+        low=np.zeros(SHAPE, np.float32),
+        high=np.ceil(expected * 3),
+        usual=expected / 2,
+        observed_1h=draw.poisson(0.2, SHAPE[:2]).astype(np.int32),
+        support=draw.integers(0, 3, SHAPE[:2]).astype(np.uint8),
+    )
+
+
+def store(name, folder):
+    if shutil.which(BINARIES[name]) is None:
+        pytest.skip(f"{BINARIES[name]} is not installed: apt-get install {name}")
+    return local_store(name, folder)
+
+
+@pytest.fixture(scope="module")
+def victoria_metrics(tmp_path_factory):
+    with store("victoria-metrics", tmp_path_factory.mktemp("victoria")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def influxdb(tmp_path_factory):
+    with store("influxdb", tmp_path_factory.mktemp("influxdb")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def http():
+    with urllib3.PoolManager(retries=False, timeout=20.0) as pool:
+        yield pool
+
+
+def everything(scores):
+    fields = {"consumed": 12, "batch_s": 0.4, "state": 'said "no", twice = \\o/'}
+    return risk_lines(scores) + top_lines(scores, 10) + pipeline_lines("toyville", scores.tick_s, fields)
+
+
+def post(http, url, lines):
+    answer = http.request("POST", f"{url}/write?db={DATABASE}&precision=s", body=lines)
+    assert answer.status == 204, answer.data
+
+
+def series(http, url, query):
+    answer = json.loads(http.request("GET", f"{url}/query", fields={"db": DATABASE, "epoch": "s", "q": query}).data)
+    assert "error" not in answer["results"][0], answer
+    return answer["results"][0].get("series", [])
+
+
+def exported(http, url, metric):
+    """Every stored (labels, [(milliseconds, value)]) of one metric."""
+    assert http.request("GET", f"{url}/internal/force_flush").status == 200
+    answer = http.request("GET", f"{url}/api/v1/export", fields={"match[]": metric})
+    rows = [json.loads(line) for line in answer.data.splitlines()]
+    return [(row["metric"], list(zip(row["timestamps"], row["values"], strict=True))) for row in rows]
+
+
+@pytest.mark.stack
+def test_victoria_metrics_stores_each_score_that_the_sink_wrote(scores, victoria_metrics, http):
+    sink = InfluxSink(Settings(influx_url=victoria_metrics, influx_token="any"))
+    sink.check()
+    lines = everything(scores)
+    for _ in range(2):
+        report = sink.write(lines)
+        assert (report.lines, report.requests, report.dropped) == (10_800 + 90 + 1, 2, 0)
+    sink.close()
+    stored = exported(http, victoria_metrics, "risk_risk")
+    assert len(stored) == 10_800
+    ids, horizons = SPEC.grid.cell_ids(), ("1h", "4h", "24h")
+    for labels, samples in stored:
+        category, horizon = SPEC.categories.index(labels["category"]), horizons.index(labels["horizon"])
+        risk = scores.risk[ids.index(labels["cell"]), category, horizon]
+        for when_ms, value in samples:
+            assert (when_ms, value) == (scores.tick_s * 1000, pytest.approx(risk, rel=5.1e-4, abs=5.1e-7))
+
+
+@pytest.mark.stack
+def test_influxdb_gives_back_the_scores_by_cell_and_a_second_write_overwrites(scores, influxdb, http):
+    older = replace(scores, expected=scores.expected * np.float32(0.5))
+    post(http, influxdb, everything(older))
+    post(http, influxdb, everything(scores))
+    found = series(http, influxdb, LATEST)
+    assert len(found) == 1200
+    ids, geohashes = SPEC.grid.cell_ids(), SPEC.grid.geohashes()
+    for entry in found:
+        cell = ids.index(entry["tags"]["cell"])
+        assert entry["tags"]["geohash"] == geohashes[cell]
+        assert entry["columns"] == ["time", "risk", "expected"]
+        assert entry["values"] == [
+            [
+                scores.tick_s,
+                pytest.approx(scores.risk[cell, 1, 1], rel=5.1e-4, abs=5.1e-7),
+                pytest.approx(scores.expected[cell, 1, 1], rel=5.1e-4, abs=5.1e-7),
+            ]
+        ]
+    counted = series(http, influxdb, "SELECT count(expected) FROM risk WHERE region='toyville'")
+    assert counted[0]["values"][0][1] == 10_800
+
+
+@pytest.mark.stack
+def test_influxdb_gives_back_top_and_pipeline_as_they_were(scores, influxdb, http):
+    post(http, influxdb, everything(scores))
+    best = series(http, influxdb, RISKIEST)
+    cell = int(np.lexsort((-scores.expected[:, 0, 2], -scores.risk[:, 0, 2]))[0])
+    assert best[0]["values"][0][1] == SPEC.grid.cell_ids()[cell]
+    assert best[0]["values"][0][2] == pytest.approx(scores.risk[cell, 0, 2], rel=5.1e-4)
+    assert best[0]["values"][0][3] == pytest.approx(2.0, rel=1e-3)
+    point = series(http, influxdb, "SELECT consumed, batch_s, state FROM pipeline WHERE region='toyville'")
+    assert point[0]["values"][0][1:] == [12, 0.4, 'said "no", twice = \\o/']
+
+
+@pytest.mark.stack
+def test_every_number_is_a_float_to_influxdb(scores, influxdb, http):
+    post(http, influxdb, everything(scores))
+    types = {
+        name: kind
+        for measurement in ("risk", "top", "pipeline")
+        for name, kind in series(http, influxdb, f"SHOW FIELD KEYS FROM {measurement}")[0]["values"]
+    }
+    texts = {"support", "model", "cell", "geohash", "state"}
+    assert types == {name: "string" if name in texts else "float" for name in types}
+    assert {"risk", "observed_1h", "lift", "consumed", *texts} <= set(types)
+
+
+@pytest.mark.stack
+def test_a_store_that_stops_is_reported_and_after_its_return_the_same_write_succeeds(tmp_path, scores):
+    with store("victoria-metrics", tmp_path) as url:
+        sink = InfluxSink(Settings(influx_url=url, write_timeout_s=0.2))
+        sink.write(risk_lines(scores))
+    with pytest.raises(SinkUnavailable, match="no answer"):
+        sink.write(risk_lines(scores))
+    sink.close()
+
+
+def test_a_missing_program_is_named_with_its_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SinkUnavailable, match="apt-get install influxdb"), local_store("influxdb", tmp_path):
+        pytest.fail("nothing was there to start")
+
+
+@pytest.mark.stack
+def test_a_store_that_cannot_start_is_reported_with_the_end_of_its_log(tmp_path):
+    (tmp_path / "data").write_text("a file where the folder should be")
+    with pytest.raises(SinkUnavailable, match=r"ended with code .*store\.log"), store("victoria-metrics", tmp_path):
+        pytest.fail("it must not start")
+
+
+@pytest.mark.docker
+def test_influxdb_2_takes_the_sink_and_answers_influxql(scores, http):
+    docker = pytest.importorskip("docker", reason="the docker package is not installed")
+    try:
+        docker.from_env().ping()
+    except docker.errors.DockerException as error:
+        pytest.skip(f"no Docker engine answers: {error}")
+    from testcontainers.influxdb2 import InfluxDb2Container
+
+    token = "a-token-of-this-test"
+    container = InfluxDb2Container(
+        "influxdb:2.9.1",
+        init_mode="setup",
+        username="risk",
+        password="risk-risk-risk",
+        org_name="risk",
+        bucket="risk",
+        admin_token=token,
+    )
+    with container:
+        url = container.get_url()
+        sink = InfluxSink(Settings(influx_url=url, influx_token=token))
+        sink.check()
+        assert sink.write(everything(scores)).lines == 10_800 + 90 + 1
+        sink.close()
+        query = {"db": "risk", "q": LATEST}
+        answer = http.request("GET", f"{url}/query", fields=query, headers={"Authorization": f"Token {token}"})
+        assert len(json.loads(answer.data)["results"][0]["series"]) == 1200
