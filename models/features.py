@@ -180,7 +180,7 @@ class FeatureEngine:
         total, taken = np.zeros(level.places, np.int32), 0
         for window_s in _PANE_WINDOWS_S:
             more = window_s // level.level.width_s - 1 - taken
-            total, taken = total + _sum_of(level, more, skip=1 + taken), taken + more
+            total, taken = total + level.sum_of_newest(more, skip=1 + taken), taken + more
             sums.append(total.reshape(shape))
         return sums
 
@@ -192,7 +192,7 @@ class FeatureEngine:
         last_71 = week[-71:].sum(axis=0, dtype=np.int32)
         same = np.zeros(level.places, np.int32)
         for day in range(1, SAME_HOURS_DAYS + 1):
-            same += _sum_of(level, SAME_HOURS, skip=24 * day - SAME_HOURS + 1)
+            same += level.sum_of_newest(SAME_HOURS, skip=24 * day - SAME_HOURS + 1)
         return _Hours(
             last_71=last_71.reshape(shape),
             last_167=(last_71 + week[:-71].sum(axis=0, dtype=np.int32)).reshape(shape),
@@ -251,10 +251,6 @@ class FeatureEngine:
         hour = float(hour_of_week(np.array([as_of_s]), self.spec.timezone)[0])
         day, week = 2 * np.pi * hour / 24, 2 * np.pi * hour / HOURS
         return np.array([np.sin(day), np.cos(day), np.sin(week), np.cos(week)], np.float32)
-
-
-def _sum_of(level: LevelBins, bins: int, *, skip: int) -> Counts:
-    return np.asarray(level.newest_bins(bins, skip=skip).sum(axis=0, dtype=np.int32))
 
 
 def _all_categories(counts: Counts) -> Counts:

@@ -58,18 +58,14 @@ class LevelBins:
             self.past_version += bool(bins.min() < self.newest)
             self.dirty.update(np.unique(bins // CHUNK_BINS).tolist())
 
-    def sum_of_newest(self, bins: int) -> npt.NDArray[np.int32]:
-        """Counts of the newest `bins` bins, the current, unfinished one included: (places,)."""
-        return self._sum(self.newest - bins + 1, self.newest)
-
-    def _sum(self, first: int, last: int) -> npt.NDArray[np.int32]:
-        slots = len(self.ring)
-        start, stop = first % slots, last % slots + 1
-        if start < stop:
-            total = self.ring[start:stop].sum(axis=0, dtype=np.int32)
-        else:
-            total = self.ring[start:].sum(axis=0, dtype=np.int32) + self.ring[:stop].sum(axis=0, dtype=np.int32)
-        return np.asarray(total)
+    def sum_of_newest(self, bins: int, *, skip: int = 0) -> npt.NDArray[np.int32]:
+        """Counts of the `bins` newest bins (the current, unfinished one first) after leaving out `skip`: (places,)."""
+        last = self.newest - skip
+        start, stop = (last - bins + 1) % len(self.ring), last % len(self.ring) + 1
+        if bins == 0:
+            return np.zeros(self.places, np.int32)
+        parts = (self.ring[start:stop],) if start < stop else (self.ring[start:], self.ring[:stop])
+        return np.asarray(sum(part.sum(axis=0, dtype=np.int32) for part in parts))
 
     def newest_bins(self, bins: int, *, skip: int = 0) -> npt.NDArray[np.int32]:
         """The `bins` newest bins, oldest first, after leaving out the `skip` newest: (bins, places), a copy."""

@@ -1,0 +1,55 @@
+"""An artifact for a region without history: a flat rate everywhere, until its own incidents say more."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.artifact import DataSource, write_artifact
+from models.baseline import BaselineConstants
+from models.count_state import CountState
+from models.hour_of_week import HOURS
+from models.network import ResidualNetwork
+from schemas.spec import DAY_S, Spec
+
+_HALF_LIFE_DAYS = 120.0
+_SHRINK_DAYS = 30.0
+_DISPERSION = 5.0  # a guess on the wide side; measured ones of the two development cities lie between 0.5 and 5
+
+_CARD = """# {region}: not trained
+
+This artifact was made without any history: {per_day:g} incidents a day of each category, spread evenly over the
+grid. It serves to start counting in a new region. Its scores mean nothing until the region has some weeks of its
+own incidents; then train a real one. The network in it adds nothing to the baseline.
+"""
+
+
+def write_untrained(artifacts: Path, spec: Spec, *, per_day: float, cutoff_s: int, created: str) -> Path:
+    """Publish an untrained artifact for `spec` and give its folder. Its history is empty and ends at `cutoff_s`."""
+    categories = len(spec.categories)
+    constants = BaselineConstants(
+        half_life_days=np.float64(_HALF_LIFE_DAYS) * np.ones(()),
+        shrink_days=np.float64(_SHRINK_DAYS) * np.ones(()),
+        profile=np.ones((categories, HOURS)),
+        mean_per_day=np.full(categories, float(per_day)),
+        dispersion=np.full((categories, len(spec.horizons_s)), _DISPERSION),
+        first_day=np.float64(cutoff_s // DAY_S) * np.ones(()),
+    )
+    history = CountState(spec)
+    history.advance(cutoff_s)
+    torch.manual_seed(0)
+    return write_artifact(
+        artifacts,
+        spec=spec,
+        constants=constants,
+        network=ResidualNetwork(
+            features=len(spec.features), categories=categories, horizons=len(spec.horizons_s)
+        ).eval(),
+        history=history,
+        card=_CARD.format(region=spec.region, per_day=per_day),
+        data=DataSource(file_name="none", sha256="", layout="none", incidents=0, first_s=cutoff_s, cutoff_s=cutoff_s),
+        created=created,
+        seed=0,
+        libraries={},
+        evaluation=[],
+    )
