@@ -177,11 +177,11 @@ def test_geojson_closes_every_ring_counter_clockwise():
 def test_a_grid_around_places_holds_them_all_and_not_much_more(lat, lon, height, width, seed):
     random = np.random.default_rng(seed)
     lats, lons = lat + height * random.random(100), lon + width * random.random(100)
-    grid = Grid.around(lats, lons, cell_m=1000, trim=0.0)
+    grid = Grid.around(lats, lons, cell_m=400, trim=0.0)
     assert grid.locate(lats, lons)[1].all()
     per_lat, per_lon = grid.metres_per_degree
-    assert grid.rows <= np.ptp(lats) * per_lat / 1000 + 2
-    assert grid.cols <= np.ptp(lons) * per_lon / 1000 * 1.02 + 2
+    assert grid.rows <= np.ptp(lats) * per_lat / 400 + 2
+    assert grid.cols <= np.ptp(lons) * per_lon / 400 * 1.02 + 2
 
 
 def test_a_grid_around_places_ignores_one_stray_place():

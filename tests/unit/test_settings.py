@@ -1,0 +1,108 @@
+"""Settings: every mistake is named at once, secrets stay secret, and what is written down is what is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from schemas.errors import SettingsError
+from streaming.settings import Settings, environment_names
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_an_empty_environment_gives_the_defaults():
+    assert Settings.from_environment({}) == Settings()
+    assert Settings.from_environment({"PATH": "/bin", "KAFKA_HOME": "/opt"}) == Settings()
+
+
+def test_values_come_from_the_environment_and_options_win():
+    environment = {"RISK_TOPIC": "calls", "RISK_TRIGGER_S": "2", "INFLUXDB_V2_ORG": "city"}
+    settings = Settings.from_environment(environment, topic="other", trigger_s=None)
+    assert (settings.topic, settings.trigger_s, settings.influx_org) == ("other", 2.0, "city")
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_name():
+    with pytest.raises(SettingsError, match=r"RISK_TRIGER_S is not a setting: did you mean RISK_TRIGGER_S\?"):
+        Settings.from_environment({"RISK_TRIGER_S": "1"})
+
+
+def test_an_unknown_setting_like_no_other_gets_no_guess():
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({"RISK_QQQQQQQQQQQQ": "1"})
+    assert "did you mean" not in str(caught.value)
+
+
+def test_settings_of_the_influx_client_that_we_do_not_read_are_left_alone():
+    assert Settings.from_environment({"INFLUXDB_V2_TIMEOUT": "6000"}) == Settings()
+
+
+def test_all_mistakes_are_listed_at_once(tmp_path):
+    environment = {
+        "RISK_TOPPIC": "x",
+        "RISK_TRIGGER_S": "-1",
+        "RISK_CLOCK": "sundial",
+        "RISK_DRIVER_MEMORY": "lots",
+        "INFLUXDB_V2_TOKEN_FILE": str(tmp_path / "missing"),
+    }
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(environment)
+    message = str(caught.value)
+    for name in environment:
+        assert name in message
+    assert caught.value.exit_code == 2
+
+
+def test_a_value_may_stand_in_a_file(tmp_path):
+    path = tmp_path / "token"
+    path.write_text("s3cret\n", encoding="utf-8")
+    settings = Settings.from_environment({"INFLUXDB_V2_TOKEN_FILE": str(path)})
+    assert settings.influx_token.get_secret_value() == "s3cret"
+
+
+def test_a_secret_is_in_no_text_and_no_message():
+    environment = {"INFLUXDB_V2_TOKEN": "s3cret", "RISK_TRIGGER_S": "-1"}
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment(environment)
+    settings = Settings.from_environment({"INFLUXDB_V2_TOKEN": "s3cret"})
+    for text in (str(caught.value), repr(settings), str(settings), settings.model_dump_json()):
+        assert "s3cret" not in text
+
+
+def test_settings_cannot_be_changed_afterwards():
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().topic = "other"
+
+
+def default_text(field):
+    default = Settings.model_fields[field].default
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    return "" if default is None else str(default)
+
+
+def expected_rows():
+    return {
+        name: (default_text(field), Settings.model_fields[field].description)
+        for name, field in environment_names().items()
+    }
+
+
+def test_every_setting_has_a_description():
+    assert all(description for _, description in expected_rows().values())
+
+
+def test_env_example_lists_every_setting_with_description_and_default():
+    text = (ROOT / ".env.example").read_text(encoding="utf-8")
+    found = re.findall(r"^# (.+)\n#([A-Z0-9_]+)=(.*)$", text, re.MULTILINE)
+    assert {name: (default, description) for description, name, default in found} == expected_rows()
+
+
+def test_the_readme_lists_every_setting_with_default_and_description():
+    path = ROOT / "README.md"
+    if not path.is_file():
+        pytest.skip("README.md is not written yet")
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| (?:`([^`]*)`)? *\| (.+?) \|$", text, re.MULTILINE)
+    assert {name: (default, description) for name, default, description in found} == expected_rows()
