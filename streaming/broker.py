@@ -41,7 +41,8 @@ auto.create.topics.enable=false
 # replayed incidents are years old or a little ahead of this clock; neither may be refused or deleted for it
 log.message.timestamp.after.max.ms=9223372036854775807
 log.retention.ms=-1
-# one node, small heap, quick start
+# one node, small heap, quick start, also after a kill: the dead broker's session must end first
+broker.session.timeout.ms=6000
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
 transaction.state.log.replication.factor=1
@@ -110,7 +111,10 @@ def start_broker(folder: Path, *, cache: Path, port: int = 9092) -> Broker:
     running then, nor after an interrupt.
     """
     folder = folder.expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BrokerError(f"the broker's folder {folder} cannot be made ({error.strerror}): choose another") from error
     running = running_broker(folder)
     if running is not None:
         if port not in (0, running.port):
@@ -222,7 +226,8 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, port:
 
 def _answers(port: int) -> bool:
     try:
-        with KafkaAdminClient(bootstrap_servers=f"{HOST}:{port}", bootstrap_timeout_ms=5_000) as admin:
+        address = f"{HOST}:{port}"
+        with KafkaAdminClient(bootstrap_servers=address, bootstrap_timeout_ms=5_000, request_timeout_ms=5_000) as admin:
             return bool(admin.describe_cluster()["cluster_id"] == _CLUSTER_ID)
     except (KafkaError, TimeoutError):
         return False

@@ -36,7 +36,7 @@ def broker_start(
 ) -> None:
     """Start the broker, make the topics, leave it running. The first start fetches Kafka's jars (43 MB)."""
     settings: Settings = context.obj
-    console = Console()
+    console = _console()
     with console.status("starting Kafka (the first start fetches its jars, 43 MB) ..."):
         broker = start_broker(folder, cache=settings.cache, port=port or _local_port(settings.kafka_bootstrap))
         ensure_topics(broker.bootstrap, {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1})
@@ -48,7 +48,7 @@ def broker_start(
 def broker_stop(folder: _FOLDER = _DEFAULT_FOLDER) -> None:
     """Stop the broker and wait until it is gone."""
     stopped = stop_broker(folder)
-    Console().print("Kafka has stopped" if stopped else f"no broker runs from {folder}")
+    _console().print("Kafka has stopped" if stopped else f"no broker runs from {folder}")
 
 
 @broker_app.command("status")
@@ -56,9 +56,9 @@ def broker_status(folder: _FOLDER = _DEFAULT_FOLDER) -> None:
     """Say whether the broker runs; exit code 1 when it does not."""
     broker = running_broker(folder)
     if broker is None:
-        Console().print(f"no broker runs from {folder}")
+        _console().print(f"no broker runs from {folder}")
         raise typer.Exit(1)
-    Console().print(f"Kafka runs at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")
+    _console().print(f"Kafka runs at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")
 
 
 def replay_command(
@@ -89,7 +89,7 @@ def replay_command(
 ) -> None:
     """Send an incident file to Kafka as if it happened again. Score it with RISK_CLOCK=event."""
     settings: Settings = context.obj
-    console = Console()
+    console = _console()
     with console.status(f"reading {file} ..."):
         table = read_incidents(file, parse_layout(layout))
     zone = table.timezone
@@ -125,6 +125,10 @@ def replay_command(
         f"sent {sum(counts.values()):,} messages in {time.monotonic() - started:.1f} s ({kinds}); simulated time "
         f"{first} to {last} {zone}, {weeks:+d} weeks"
     )
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
 
 
 class _Rate(ProgressColumn):

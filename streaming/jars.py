@@ -84,5 +84,8 @@ def _pyspark_jar(pattern: str) -> Path:
 
 def _folder(cache: Path) -> Path:
     folder = cache.expanduser().resolve()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BrokerError(f"the cache {folder} cannot be made ({error.strerror}): set RISK_CACHE to another") from error
     return folder

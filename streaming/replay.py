@@ -19,7 +19,7 @@ from schemas.errors import DataError
 from schemas.event import Event, Status
 from streaming.poison import poison_messages
 
-KINDS = ("incident", "duplicate", "correction", "bad")
+KINDS = ("incidents", "duplicates", "corrections", "bad")
 INCIDENT, DUPLICATE, CORRECTION, BAD = range(len(KINDS))
 WEEK_S = 7 * 86_400
 _OPEN, _, _CANCELLED = get_args(Status)

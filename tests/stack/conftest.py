@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from streaming.settings import Settings
 @pytest.fixture(scope="session")
 def jar_cache() -> Path:
     """Where the broker's jars are, or go: the same place as for the commands, so that they are fetched once."""
+    if shutil.which("java") is None:
+        pytest.skip("the broker needs Java 17 (Debian: openjdk-17-jre-headless)")
     return Settings.from_environment({key: os.environ[key] for key in ("RISK_CACHE",) if key in os.environ}).cache
 
 

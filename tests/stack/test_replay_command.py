@@ -55,7 +55,7 @@ def test_a_replayed_file_arrives_with_its_keys_times_and_mix(tmp_path, broker, j
     assert ran.exit_code == 0
     said = " ".join(ran.output.split())
     assert "sent 165 messages" in said
-    assert "60 incident, 30 duplicate, 15 correction, 60 bad" in said
+    assert "60 incidents, 30 duplicates, 15 corrections, 60 bad" in said
     records = read_all(broker.bootstrap, "replayed", 165)
     assert len(records) == 165
     incidents = [record for record in records if record.key.startswith(b"montgomery-")]

@@ -40,7 +40,7 @@ def test_everything_is_sent_with_its_time_and_counted_by_kind():
     counts = send_messages(PLANNED, producer, topic="incidents.v1", on_sent=seen.append)
     assert producer.sent == [("incidents.v1", one.key, one.value, one.send_ms) for one in PLANNED]
     assert seen == PLANNED
-    assert counts == {"incident": 1, "duplicate": 1, "correction": 0, "bad": 1}
+    assert counts == {"incidents": 1, "duplicates": 1, "corrections": 0, "bad": 1}
     assert producer.flushed
 
 
