@@ -51,7 +51,8 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes]) -> CountState:
         elif kind == "r":
             state.registry.put(Records.unpack(blobs[key]))
         elif kind == "s":
-            state.settle(Records.unpack(blobs[key]))
+            forget_before_s, records = _unpack_segment(blobs[key])
+            state.settle(records, forget_before_s=forget_before_s)
     return state
 
 
@@ -87,7 +88,7 @@ class Journal:
                 journal.folded[key] = int(Records.unpack(blobs[key]).occurred_s.max(initial=0))
                 journal.next_segment = int(rest) + 1
             elif kind == "s":
-                journal.open_segments[key] = Records.unpack(blobs[key])
+                journal.open_segments[key] = _unpack_segment(blobs[key])[1]
                 journal.next_segment = int(rest) + 1
         return journal
 
@@ -101,7 +102,8 @@ class Journal:
         self.open_segments[key] = changed
         rows = sum(map(len, self.open_segments.values()))
         if len(self.open_segments) < _FOLD_SEGMENTS and rows < _FOLD_ROWS:
-            return Changes(puts=puts | {key: changed.pack()})
+            segment = self.state.forget_before_s.to_bytes(8, "little", signed=True) + changed.pack()
+            return Changes(puts=puts | {key: segment})
         return self._fold(puts, written=set(self.open_segments) - {key})
 
     def _fold(self, puts: dict[str, bytes], *, written: set[str]) -> Changes:
@@ -123,9 +125,14 @@ class Journal:
         self.folded[key] = int(merged.occurred_s.max())
         self.open_segments.clear()
 
-        forget_s = self.state.as_of_s - self.state.spec.registry_keep_s
+        forget_s = self.state.forget_before_s
         expired = [key for key, newest_s in self.folded.items() if newest_s < forget_s]
         for key in expired:
             del self.folded[key]
         self.state.registry.expire(forget_s)
         return Changes(puts=puts, deletes=tuple(key for key in (*deletes, *expired) if key not in puts))
+
+
+def _unpack_segment(blob: bytes) -> tuple[int, Records]:
+    """What was forgotten when the segment's records were counted, and the records."""
+    return int.from_bytes(blob[:8], "little", signed=True), Records.unpack(blob[8:])

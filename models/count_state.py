@@ -62,7 +62,8 @@ class CountState:
         group = np.cumsum(first) - 1
         found = self.registry.find(batch.key[first])
         known = self.registry.entries(np.maximum(found, 0))
-        known_revision = np.where(found >= 0, known.revision, -1).astype(np.int64)
+        remembered = (found >= 0) & (known.occurred_s >= self.forget_before_s)
+        known_revision = np.where(remembered, known.revision, -1).astype(np.int64)
 
         ranked = (group << 33) + batch.revision.astype(np.int64) + 1  # revisions comparable within a group
         floor = (np.arange(len(found), dtype=np.int64) << 33) + known_revision + 1
@@ -90,15 +91,25 @@ class CountState:
             category=batch.category[last],
             flags=batch.flags[last],
         )
-        self.settle(changed, found[group[last]])
+        self.settle(changed, forget_before_s=self.forget_before_s, found=found[group[last]])
         return Applied(
             outcomes=outcomes, future=np.flatnonzero(is_future), late=np.flatnonzero(is_late), changed=changed
         )
 
-    def settle(self, records: Records, found: npt.NDArray[np.int32] | None = None) -> None:
-        """Replace what is known of these incidents (different keys) and move their counts accordingly."""
+    @property
+    def forget_before_s(self) -> int:
+        """Incidents that happened earlier can no longer be corrected; their ids count as unseen."""
+        return self.as_of_s - self.spec.registry_keep_s
+
+    def settle(self, records: Records, *, forget_before_s: int, found: npt.NDArray[np.int32] | None = None) -> None:
+        """Replace what is known of these incidents (different keys) and move their counts accordingly.
+
+        An old record that happened before `forget_before_s` keeps its count: whether the registry has dropped it
+        yet must not matter.
+        """
         found = self.registry.find(records.key) if found is None else found
         replaced = self.registry.entries(found[found >= 0])
+        replaced = replaced.select(replaced.occurred_s >= forget_before_s)
         for revision, sign in ((replaced, -1), (records, 1)):
             adds = (revision.flags & (COUNTED_ORIGIN | CANCELLED)) == COUNTED_ORIGIN
             place = revision.cell[adds].astype(np.intp) * len(self.spec.categories) + revision.category[adds]

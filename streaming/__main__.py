@@ -2,13 +2,13 @@
 
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from schemas.errors import RiskError
+from streaming import commands_run, commands_stack
 from streaming.settings import Settings
 
 app = typer.Typer(
@@ -21,26 +21,21 @@ app = typer.Typer(
 
 
 @app.callback()
-def _settings(ctx: typer.Context) -> None:
-    def read(**overrides: Any) -> Settings:
-        return Settings.from_environment(os.environ, **overrides)  # noqa: TID251 - the one place
-
-    ctx.obj = read
+def _settings(context: typer.Context) -> None:
+    context.obj = Settings.from_environment(os.environ)  # noqa: TID251 - the one place
 
 
-def _mount() -> None:
-    from streaming.commands_run import run
-
-    app.command()(run)
+app.command("run")(commands_run.run)
+app.command("replay")(commands_stack.replay_command)
+app.add_typer(commands_stack.broker_app, name="broker")
 
 
 def main() -> None:
     """Run a command; a RiskError becomes one line and its exit code."""
-    _mount()
     try:
         app()
     except RiskError as error:
-        Console(stderr=True).print(f"[bold]error:[/bold] {error}", highlight=False, markup=True)
+        Console(stderr=True).print(f"[bold]error:[/bold] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
 
 

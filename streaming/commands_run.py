@@ -10,15 +10,13 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from streaming.pipeline import run as run_pipeline
-from streaming.progress import ProgressLine
 from streaming.settings import Settings
 
 _errors = Console(stderr=True)
 
 
 def run(
-    ctx: typer.Context,
+    context: typer.Context,
     sink: Annotated[str | None, typer.Option(help="`influxdb` or `file:PATH`")] = None,
     clock: Annotated[str | None, typer.Option(help="`wall` (now) or `event` (replays)")] = None,
     artifacts: Annotated[Path | None, typer.Option(help="Folder with one artifact folder per region")] = None,
@@ -27,7 +25,11 @@ def run(
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
 ) -> None:
     """Score incidents from Kafka until told to stop (Ctrl-C or SIGTERM). Options win over the environment."""
-    settings: Settings = ctx.obj(
+    from streaming.pipeline import run as run_pipeline  # pyspark and torch: seconds that other commands save
+    from streaming.progress import ProgressLine
+
+    asked: Settings = context.obj
+    settings = asked.with_options(
         sink=sink,
         clock=clock,
         artifacts=artifacts,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from schemas.decode import Messages, decode_messages
+from schemas.errors import LedgerUnbalanced
 from schemas.incidents import pack_rejections
 from streaming.roster import read_roster, vocabulary
 
@@ -68,12 +69,11 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
                             pack_rejections(refused) if refused else b"",
                         )
                     )
-                assert sum(row[4] for row in rows) == batch.num_rows, "a message was lost or doubled in decoding"
+                if sum(row[4] for row in rows) != batch.num_rows:
+                    raise LedgerUnbalanced(f"of {batch.num_rows} messages some were lost or doubled in decoding")
             columns = list(zip(*rows, strict=True)) if rows else [()] * len(_PACKED)
             yield pa.RecordBatch.from_arrays(
                 [pa.array(column, field.type) for column, field in zip(columns, _PACKED, strict=True)], schema=_PACKED
             )
 
     return decode
-
-

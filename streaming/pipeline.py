@@ -149,14 +149,14 @@ class _LagMeter:
             return 0.0
         for source in progress["sources"]:
             if "KafkaV2" in source["description"] and source["latestOffset"]:
-                return float(_total(source["latestOffset"]) - _total(source["endOffset"]))
+                return float(_position(source["latestOffset"]) - _position(source["endOffset"]))
         return 0.0
 
 
-def _total(offsets: object) -> int:
-    parsed = msgspec.json.decode(offsets) if isinstance(offsets, str) else offsets
-    assert isinstance(parsed, dict), offsets
-    return sum(sum(partitions.values()) for partitions in parsed.values())
+def _position(offsets: str | dict[str, dict[str, int]]) -> int:
+    """Sum of the offsets of all partitions, from Spark's `{topic: {partition: offset}}`."""
+    topics = msgspec.json.decode(offsets, type=dict[str, dict[str, int]]) if isinstance(offsets, str) else offsets
+    return sum(sum(partitions.values()) for partitions in topics.values())
 
 
 def _first_line(error: Exception) -> str:

@@ -48,10 +48,10 @@ class Settings(BaseModel):
     influx_token: SecretStr = Field(SecretStr(""), alias="INFLUXDB_V2_TOKEN", description="Token that may write it")
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str], **overrides: Any) -> "Settings":
-        """Read all settings from `environment`; `overrides` (command-line options that were given) win.
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """Read all settings from `environment`. `NAME_FILE` names a file that holds NAME's value.
 
-        `NAME_FILE` names a file that holds NAME's value. Raises SettingsError that lists every mistake at once.
+        Raises SettingsError that lists every mistake at once.
         """
         names = environment_names()
         values: dict[str, Any] = {}
@@ -70,14 +70,22 @@ class Settings(BaseModel):
                     values[field] = Path(value).read_text(encoding="utf-8").strip()
                 except OSError as error:
                     mistakes.append(f"{name}={value} cannot be read ({error.strerror}): name a readable file")
-        values.update({key: value for key, value in overrides.items() if value is not None})
+        return cls._checked(values, mistakes)
+
+    def with_options(self, **options: Any) -> "Settings":
+        """These settings with the command-line options that were given, i.e. are not None. Raises SettingsError."""
+        given = {name: value for name, value in options.items() if value is not None}
+        return self._checked(self.model_dump() | given, [])
+
+    @classmethod
+    def _checked(cls, values: Mapping[str, Any], mistakes: list[str]) -> "Settings":
         try:
             settings = cls(**values)
         except ValidationError as error:
-            fields = {field: name for name, field in names.items()}
+            names = {field: name for name, field in environment_names().items()}
             for item in error.errors(include_url=False, include_input=False):
                 place = str(item["loc"][0])
-                mistakes.append(f"{fields.get(place, place)}: {item['msg']} (see .env.example)")
+                mistakes = [*mistakes, f"{names.get(place, place)}: {item['msg']} (see .env.example)"]
         if mistakes:
             raise SettingsError("; ".join(mistakes))
         return settings

@@ -19,7 +19,7 @@ def test_an_empty_environment_gives_the_defaults():
 
 def test_values_come_from_the_environment_and_options_win():
     environment = {"RISK_TOPIC": "calls", "RISK_TRIGGER_S": "2", "INFLUXDB_V2_ORG": "city"}
-    settings = Settings.from_environment(environment, topic="other", trigger_s=None)
+    settings = Settings.from_environment(environment).with_options(topic="other", trigger_s=None)
     assert (settings.topic, settings.trigger_s, settings.influx_org) == ("other", 2.0, "city")
 
 
