@@ -121,7 +121,7 @@ def test_no_tracked_text_names_a_package_registry_or_a_path_of_one_machine():
 
 
 def test_such_names_would_be_found():
-    assert REGISTRY_HOST.search("https://files." + "pythonhosted.org/x")
+    assert REGISTRY_HOST.search("https://files.pythonhosted" + ".org/x")
     assert REGISTRY_HOST.search("docker" + ".io/library/x")
     assert MACHINE_PATH.search("see /work" + "/main")
     assert not MACHINE_PATH.search("frame/work/of and https://example.org/work/x and ./work/x")
