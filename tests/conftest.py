@@ -26,6 +26,7 @@ class StubStore:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 5
+    wbufsize = 65_536  # one packet per answer: two of them wait 40 ms for each other
 
     def do_POST(self):
         store = self.server.store
