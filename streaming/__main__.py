@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from schemas.errors import RiskError
-from streaming import commands_run, commands_stack
+from streaming import commands_demo, commands_run, commands_stack
 from streaming.settings import Settings
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ def _settings(context: typer.Context) -> None:
     context.obj = Settings.from_environment(os.environ)  # noqa: TID251 - the one place
 
 
+app.command("demo")(commands_demo.demo)
 app.command("run")(commands_run.run)
 app.command("replay")(commands_stack.replay_command)
 app.add_typer(commands_stack.broker_app, name="broker")

@@ -2,9 +2,10 @@
 
 import logging
 import signal
+import time
 from pathlib import Path
 from threading import Event
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,7 +13,11 @@ from rich.logging import RichHandler
 
 from streaming.settings import Settings
 
+if TYPE_CHECKING:
+    from streaming.map_watch import MapWatch
+
 _errors = Console(stderr=True)
+_MAP_EVERY_S = 5.0
 
 
 def run(
@@ -46,5 +51,21 @@ def run(
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())
     with ProgressLine(_errors) as progress:
-        run_pipeline(settings, stop=stop, watchers=[progress.show])
-    _errors.print(progress.closing_line())
+        watchers = [progress.show]
+        page = map_watch(settings)
+        if page:
+            watchers.append(page.show)
+        run_pipeline(settings, stop=stop, watchers=watchers)
+        if page:
+            page.finish()
+    _errors.print(progress.closing_line(), highlight=False)
+
+
+def map_watch(settings: Settings) -> "MapWatch | None":
+    from streaming.map_watch import MapWatch
+
+    if settings.map_page is None:
+        return None
+    return MapWatch(
+        path=settings.map_page, clock=settings.clock, refresh_s=_MAP_EVERY_S, title="Incident risk", now_s=time.time
+    )

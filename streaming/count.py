@@ -34,6 +34,7 @@ COUNTED = StructType(
         StructField("summary", BinaryType()),
     ]
 )
+OUTCOMES_SHOWN = ("consumed", *OUTCOMES, "rejected")
 UNASSIGNED = ""  # the region of messages that name no region of the roster
 
 
@@ -163,9 +164,7 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
     changes = live.journal.record(applied.changed)
 
     tick_s = state.as_of_s - state.as_of_s % state.spec.tick_s
-    must_emit = (
-        len(applied.changed) > 0 or tick_s != head.emitted_tick_s or live.engine_of != head.emitted_artifact
-    )
+    must_emit = len(applied.changed) > 0 or tick_s != head.emitted_tick_s or live.engine_of != head.emitted_artifact
     newest_event_s = max(head.newest_event_s, int(applied.changed.occurred_s.max(initial=0)))
     after = Head(
         fingerprint=state.spec.fingerprint(),
@@ -200,7 +199,8 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
 def balanced_ledger(consumed: int, outcomes: Mapping[str, int], rejections: list[Rejection]) -> dict[str, int]:
     """consumed = counted + corrected + duplicate + excluded + rejected, or LedgerUnbalanced."""
     reasons = Counter(f"rejected_{one.reason}" for one in rejections)
-    ledger = {"consumed": consumed, **{name: outcomes.get(name, 0) for name in OUTCOMES}, "rejected": len(rejections)}
+    seen = {"consumed": consumed, **outcomes, "rejected": len(rejections)}
+    ledger = {name: seen.get(name, 0) for name in OUTCOMES_SHOWN}
     if consumed != sum(outcomes.values()) + len(rejections):
         raise LedgerUnbalanced(f"{ledger}: outcomes do not add up to what was consumed; please report this")
     return ledger | dict(sorted(reasons.items()))

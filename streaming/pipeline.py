@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -88,13 +88,13 @@ class RosterWatch:
             )
 
 
-def run(settings: Settings, *, stop: Event, watchers: list[Callable[[Published], None]]) -> None:
+def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> None:
     """Run the job until `stop` is set. Raises the RiskError that ended it, if one did."""
     watch = RosterWatch(settings)
     watch.look(time.monotonic())
     sink = open_sink(settings)
     dead_letters = DeadLetters(settings)
-    publisher = Publisher(sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=watchers)
+    publisher = Publisher(sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=list(watchers))
     try:
         sink.check()
         session = start_session(settings)
