@@ -1,0 +1,317 @@
+"""The stateful stage with a simulated state store and clock: no JVM, but Spark's own harness for processors."""
+
+import copy
+import json
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyspark.sql.streaming.tws_tester import TwsTester
+
+from models.count_state import CountState
+from models.features import FeatureEngine
+from models.scoring import score
+from schemas.errors import LedgerUnbalanced, SpecMismatch
+from schemas.incidents import Rejection, unpack_rejections
+from streaming import count
+from streaming.count import UNASSIGNED, RegionCounter, Summary, balanced_ledger
+from streaming.decode import HEARTBEAT, decode_stage
+from streaming.roster import load_artifact, refresh_roster
+
+pytestmark = pytest.mark.spark
+NOW = 1_700_000_040  # the start of a tick
+DAY_S = 86_400
+MIDDLE = 14  # a cell
+
+
+class Bench:
+    """The decode stage and the counter of each region, fed by hand at a clock that the test sets."""
+
+    def __init__(self, folder, *, clock="wall"):
+        self.roster = folder / "roster.json"
+        self.artifacts = folder / "artifacts"
+        self.artifacts.mkdir(parents=True)
+        self.tester = TwsTester(RegionCounter(clock), timeMode="ProcessingTime", outputMode="Update")
+        self.offset = 0
+
+    def look(self):
+        return refresh_roster(self.roster, self.artifacts)
+
+    def batch(self, at_s, *values):
+        """One micro-batch: region -> (features or None, Summary)."""
+        rows = [(None, HEARTBEAT, 0, 0), *((v, 0, self.offset + i, at_s * 1000) for i, v in enumerate(values))]
+        self.offset += len(values)
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        types = (pa.binary(), pa.int32(), pa.int64(), pa.int64())
+        record_batch = pa.RecordBatch.from_arrays(
+            [pa.array(c, t) for c, t in zip(columns, types, strict=True)],
+            names=["value", "partition", "offset", "time_ms"],
+        )
+        packed = pa.Table.from_batches(decode_stage(str(self.roster))(iter([record_batch]))).to_pandas()
+        if at_s * 1000 > self.tester._currentProcessingTimeMs:
+            self.tester.setProcessingTime(at_s * 1000)
+        out = {}
+        for region, group in packed.groupby("region"):
+            row = self.tester.testInPandas(region, group.reset_index(drop=True)).iloc[0]
+            out[region] = (row["features"], msgspec.msgpack.decode(row["summary"], type=Summary))
+        return out
+
+    def stored(self, region):
+        """Everything that the store holds of a region."""
+        return self.tester.peekValueState("head", region), self.tester.peekMapState("blobs", region)
+
+    def all_stored(self):
+        return copy.deepcopy({name: state.state for name, state in self._states().items()})
+
+    def store_again(self, stored):
+        for name, state in self._states().items():
+            state.state = stored[name]
+
+    def _states(self):
+        return {**self.tester.handle.value_states, **self.tester.handle.map_states}
+
+
+@pytest.fixture
+def new_bench(networks, publish):
+    """new_bench(folder, spec): a bench whose region has an artifact with a random network and no history."""
+
+    def make(folder, spec):
+        bench = Bench(folder)
+        network = networks["random"](spec, 1)
+        publish(bench.artifacts, spec, created="20260101T000000Z", network=network, history=empty_history(spec))
+        bench.look()
+        return bench
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def empty_cache():
+    count._LIVE.clear()
+
+
+def event(spec, at_s, *, cell=MIDDLE, number=1, category="fire", **changes):
+    lat, lon = spec.grid.centres()
+    record = {
+        "incident_id": f"i-{number}",
+        "region": spec.region,
+        "occurred_at": datetime.fromtimestamp(at_s, UTC).isoformat(),
+        "category": category,
+        "lat": float(lat[cell]),
+        "lon": float(lon[cell]),
+        "origin": "public_call",
+    }
+    return json.dumps({**record, **changes}).encode()
+
+
+def empty_history(spec, at_s=NOW - 3600):
+    history = CountState(spec)
+    history.advance(at_s)
+    return history
+
+
+def scores_of(artifact, features):
+    shape = (artifact.spec.grid.cells, len(artifact.spec.categories), len(artifact.spec.features))
+    return score(np.frombuffer(features, "<f4").reshape(shape), artifact.network(), artifact.constants, artifact.spec)
+
+
+def test_a_silent_region_is_scored_once_a_tick_and_its_risk_falls_back_to_the_baseline(
+    tmp_path, toy, networks, publish
+):
+    spec = toy("riverton")
+    bench = Bench(tmp_path)
+    folder = publish(
+        bench.artifacts,
+        spec,
+        created="20260101T000000Z",
+        network=networks["exciting"](spec),
+        history=empty_history(spec),
+    )
+    bench.look()
+    artifact = load_artifact(str(folder))
+    features, summary = bench.batch(NOW, event(spec, NOW - 10))["riverton"]
+    assert summary.ledger["counted"] == 1
+    excited = scores_of(artifact, features)
+    assert (excited.expected[MIDDLE, 0] > 1.5 * excited.usual[MIDDLE, 0]).all()
+    assert (excited.risk[MIDDLE, 0] > excited.risk[MIDDLE, 1]).all()
+
+    assert bench.batch(NOW + 20)["riverton"][0] is None  # the same tick, nothing new: nothing to score
+    by_tick = {}
+    for at_s in range(NOW + spec.tick_s, NOW + 4200, spec.tick_s):
+        features, summary = bench.batch(at_s)["riverton"]
+        assert summary.as_of_s == at_s
+        assert summary.ledger["consumed"] == 0
+        by_tick[at_s] = scores_of(artifact, features)
+    still_in_the_hour = by_tick[NOW + 3300]
+    assert (still_in_the_hour.expected[MIDDLE, 0] > still_in_the_hour.usual[MIDDLE, 0]).all()
+    calm = by_tick[NOW + 4140]
+    np.testing.assert_array_equal(calm.expected, calm.usual)
+
+
+def test_incidents_that_aged_out_leave_no_trace_at_all(tmp_path, toy, new_bench):
+    spec = toy("riverton")
+    with_incidents, without = new_bench(tmp_path / "a", spec), new_bench(tmp_path / "b", spec)
+    first = [event(spec, NOW - n, number=n, cell=n % 36, category=("fire", "ems")[n % 2]) for n in range(300)]
+    with_incidents.batch(NOW, *first)
+    without.batch(NOW)
+    differences = []
+    for days in (1, 20, 100, 399, 401):
+        at_s = NOW + days * DAY_S
+        seen = np.frombuffer(with_incidents.batch(at_s)["riverton"][0], "<f4")
+        unseen = np.frombuffer(without.batch(at_s)["riverton"][0], "<f4")
+        differences.append(int((seen != unseen).sum()))
+    assert min(differences[:-1]) > 0
+    assert differences[-1] == 0
+
+
+def test_a_new_region_starts_from_its_artifacts_history(tmp_path, toy, networks, publish):
+    spec = toy("lakeside")
+    bench = Bench(tmp_path, clock="event")
+    history = empty_history(spec)
+    history.levels["pane"].add(np.full(5, NOW - 4000), np.arange(5), 1)
+    history.levels["day"].add(np.full(50, NOW - 9 * DAY_S), np.arange(50) % 7, 1)
+    folder = publish(
+        bench.artifacts, spec, created="20260101T000000Z", network=networks["random"](spec, 1), history=history
+    )
+    assert bench.look()[0]["lakeside"].folder == str(folder)
+    artifact = load_artifact(str(folder))
+    features, summary = bench.batch(NOW)["lakeside"]
+    assert summary.as_of_s == NOW - 3600
+    expected = FeatureEngine(artifact.spec, artifact.constants).compute(history)
+    assert features == expected.values.tobytes()
+    assert summary.observed_1h == expected.observed_1h.astype("<i4").tobytes()
+    assert sum(np.frombuffer(summary.observed_1h, "<i4")) == 5
+
+
+def stream(spec, batches=90):
+    """Batches of events at a clock that goes on, by random steps, and now and then none at all."""
+    draw = np.random.default_rng(4)
+    at_s = NOW
+    for number in range(batches):
+        at_s += int(draw.choice([1, 20, 61, 301, 3600]))
+        size = int(draw.choice([0, 1, 12]))
+        yield (
+            at_s,
+            [
+                event(
+                    spec,
+                    at_s - int(draw.integers(0, 7200)),
+                    number=int(draw.integers(0, 200)),
+                    cell=int(draw.integers(0, 36)),
+                    category=("fire", "ems")[int(draw.integers(0, 2))],
+                    revision=number,
+                    status=("open", "open", "cancelled")[int(draw.integers(0, 3))],
+                )
+                for _ in range(size)
+            ],
+        )
+
+
+def test_a_rebuilt_state_and_the_cached_one_give_the_same_bytes(tmp_path, toy, new_bench):
+    spec = toy("riverton")
+    benches = [new_bench(tmp_path / name, spec) for name in ("cached", "rebuilt", "now and then")]
+    caches = [{}, {}, {}]
+    scored = 0
+    for number, (at_s, values) in enumerate(stream(spec)):
+        if number % 3 == 0:
+            caches[2] = {}
+        caches[1] = {}
+        results = []
+        for which, bench in enumerate(benches):  # each has the cache that its own worker process would have
+            count._LIVE.clear()
+            count._LIVE.update(caches[which])
+            results.append(bench.batch(at_s, *values)["riverton"])
+            caches[which] = dict(count._LIVE)
+        (features, summary), *others = results
+        for other_features, other_summary in others:
+            assert (other_features is None) == (features is None)
+            assert other_features == features
+            assert other_summary.totals == summary.totals
+            assert other_summary.observed_1h == summary.observed_1h
+        scored += features is not None
+    assert scored > 40
+
+
+def test_a_cache_that_a_failed_attempt_left_ahead_is_not_used(tmp_path, toy, new_bench):
+    spec = toy("riverton")
+    bench = new_bench(tmp_path, spec)
+    for at_s, values in stream(spec, batches=12):
+        before, offset = bench.all_stored(), bench.offset
+        failed = bench.batch(at_s, *values)["riverton"]
+        bench.store_again(before)
+        bench.offset = offset
+        again = bench.batch(at_s, *values)["riverton"]
+        assert again == failed
+
+
+def test_what_is_stored_does_not_grow_with_the_number_of_batches(tmp_path, toy, new_bench):
+    spec = toy("riverton")
+    bench = new_bench(tmp_path, spec)
+    sizes = []
+    for number in range(900):
+        at_s = NOW + number * 1800
+        bench.batch(at_s, event(spec, at_s - 5, number=number, cell=number % 36))
+        if number % 100 == 99:
+            blobs = bench.stored("riverton")[1]
+            sizes.append((len(blobs), sum(len(blob) for (blob,) in blobs.values())))
+    assert max(count for count, _ in sizes) < 150
+    assert sizes[-1][1] < 1.5 * sizes[4][1]
+
+
+def test_stored_counts_of_another_spec_are_not_touched(tmp_path, toy, networks, publish):
+    bench = Bench(tmp_path)
+    for number, spec in enumerate((toy("riverton"), toy("riverton", categories=("ems", "fire")))):
+        publish(
+            bench.artifacts,
+            spec,
+            created=f"2026010{number + 1}T000000Z",
+            network=networks["random"](spec, 1),
+            history=empty_history(spec),
+        )
+        bench.roster.unlink(missing_ok=True)  # as if someone had removed it: the counter has its own check
+        bench.look()
+        if number == 0:
+            bench.batch(NOW)
+            stored = bench.stored("riverton")
+            count._LIVE.clear()
+        else:
+            with pytest.raises(SpecMismatch, match="new checkpoint folder"):
+                bench.batch(NOW + 60)
+    assert bench.stored("riverton") == stored
+
+
+def test_messages_of_no_region_have_a_ledger_of_their_own(tmp_path, toy, new_bench):
+    spec = toy("riverton")
+    bench = new_bench(tmp_path, spec)
+    values = [b"{", None, event(spec, NOW, region="atlantis"), event(spec, NOW - 1)]
+    for times in (1, 2):
+        results = bench.batch(NOW + times, *values)
+        features, summary = results[UNASSIGNED]
+        assert features is None
+        assert summary.ledger == {
+            "consumed": 3,
+            "counted": 0,
+            "corrected": 0,
+            "duplicate": 0,
+            "excluded": 0,
+            "rejected": 3,
+            "rejected_not_json": 1,
+            "rejected_null_value": 1,
+            "rejected_unknown_region": 1,
+        }
+        assert summary.totals["consumed"] == 3 * times
+        assert [one.kafka_offset for one in unpack_rejections(summary.rejections)] == [
+            4 * times - 4,
+            4 * times - 3,
+            4 * times - 2,
+        ]
+        assert results["riverton"][1].totals["consumed"] == times
+
+
+def test_a_ledger_that_does_not_balance_stops_the_job():
+    refused = [Rejection("late", "", 0, 1, 0, None)]
+    assert balanced_ledger(3, {"counted": 2}, refused)["rejected_late"] == 1
+    with pytest.raises(LedgerUnbalanced, match="please report"):
+        balanced_ledger(4, {"counted": 2}, refused)
