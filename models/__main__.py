@@ -1,0 +1,129 @@
+"""`python -m models train`: from an incident file to an artifact."""
+
+import hashlib
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from models.artifact import DataSource, write_artifact
+from models.card import card_text
+from models.evaluate import Row
+from models.incident_files import IncidentTable, read_incidents
+from models.layouts import parse_layout
+from models.local_time import utc_from_local
+from models.train import spec_for, train
+from schemas.errors import DataError, RiskError
+
+LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
+
+app = typer.Typer(help="Train models of incident risk.", pretty_exceptions_enable=False, add_completion=False)
+
+
+@app.callback()
+def _commands() -> None:
+    pass
+
+
+@app.command("train")
+def train_command(
+    data: Annotated[Path, typer.Option(help="Incident file: .csv, .csv.gz, or .zip with one .csv")],
+    layout: Annotated[str, typer.Option(help="chicago, montgomery, sample, or time=COLUMN,lat=...,timezone=ZONE")],
+    region: Annotated[str, typer.Option(help="Region's slug: a-z, 0-9, - and _")],
+    cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = 1000.0,
+    out: Annotated[Path, typer.Option(help="Folder of artifacts")] = Path("data/artifacts"),
+    until: Annotated[
+        str, typer.Option(help="Local date YYYY-MM-DD: use only what happened before it; or none")
+    ] = "none",
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal models")] = 0,
+    epochs: Annotated[int, typer.Option(min=1, help="Most passes over the training examples")] = 12,
+    step_minutes: Annotated[int, typer.Option(min=5, help="Mean time between two training moments")] = 180,
+) -> None:
+    """Train on a file of incidents and publish the artifact."""
+    console = Console()
+    incidents = read_incidents(data, parse_layout(layout))
+    cutoff_s = _cutoff_s(until, incidents)
+    spec = spec_for(incidents, region=region, cell_m=cell_m, cutoff_s=cutoff_s)
+    console.print(f"{len(incidents):,} incidents, {spec.grid.rows} x {spec.grid.cols} cells of {cell_m:.0f} m")
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        bars = {name: progress.add_task(name, total=1.0) for name in ("baseline", "replay", "network")}
+
+        def tell(what: str, share: float) -> None:
+            progress.update(bars[what.partition(":")[0]], description=what, completed=share)
+
+        trained = train(
+            incidents, spec, cutoff_s=cutoff_s, step_s=60 * step_minutes, epochs=epochs, seed=seed, tell=tell
+        )
+    folder = write_artifact(
+        out,
+        spec=spec,
+        constants=trained.constants,
+        network=trained.network,
+        history=trained.history,
+        card=card_text(trained, layout=incidents.layout),
+        data=DataSource(
+            file_name=data.name,
+            sha256=hashlib.sha256(data.read_bytes()).hexdigest(),
+            layout=incidents.layout,
+            incidents=len(trained.story.incidents),
+            first_s=trained.story.first_s,
+            cutoff_s=cutoff_s,
+        ),
+        created=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
+        seed=seed,
+        libraries={name: version(name) for name in LIBRARIES},
+        evaluation=[asdict(row) for row in trained.rows],
+    )
+    console.print(_table(trained.rows))
+    console.print(f"artifact: {folder}", soft_wrap=True)
+
+
+def _cutoff_s(until: str, incidents: IncidentTable) -> int:
+    """Local midnight of `until`, epoch seconds; without it, just after the file's last incident."""
+    if until == "none":
+        return int(incidents.occurred_s[-1]) + 1
+    try:
+        day = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise DataError(f"--until {until}: give a date as YYYY-MM-DD, or none") from error
+    return int(utc_from_local(np.array([int(day.timestamp())]), incidents.timezone)[0][0])
+
+
+def _table(rows: list[Row]) -> Table:
+    shown = Table(title="last block of time, all cells: baseline → network", min_width=78)
+    for name in ("horizon", "deviance", "log score", "difference (95 %)", "forecast / actual"):
+        shown.add_column(name, justify="right")
+    shown.add_column("verdict")
+    for row in rows:
+        shown.add_row(
+            row.horizon,
+            f"{row.baseline_deviance:.4f} → {row.network_deviance:.4f}",
+            f"{row.baseline_log_score:.4f} → {row.network_log_score:.4f}",
+            row.difference_text(),
+            f"{row.forecast_over_actual:.3f}",
+            row.verdict,
+        )
+    return shown
+
+
+def main() -> None:
+    """Run a command; a RiskError becomes one line and its exit code."""
+    try:
+        app()
+    except RiskError as error:
+        Console(stderr=True).print(f"[bold]error:[/bold] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

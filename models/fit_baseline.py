@@ -1,0 +1,134 @@
+"""Learning the baseline's constants: closed forms on the training block, three choices on the validation block."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.baseline import BaselineConstants, Floats, cell_rate
+from models.hour_of_week import HOURS, hour_of_week, hours_within
+from models.likelihood import negative_binomial_nll
+from models.replay import Story
+from schemas.spec import DAY_S
+
+HALF_LIVES_DAYS = (30.0, 60.0, 120.0, 240.0, 480.0)
+SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
+DISPERSIONS = np.geomspace(0.1, 300, 49)
+_LEAST_PER_DAY = 1e-3  # a category that was never seen in training still gets a rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """[train | validation | test], by time. Forecasts are made inside a block and come true inside it."""
+
+    burn_in_s: int  # first moment of training: before it the memory is too short
+    validation_s: int
+    test_s: int
+    end_s: int
+
+    @classmethod
+    def of(cls, first_s: int, cutoff_s: int) -> "Blocks":
+        span = cutoff_s - first_s
+        return cls(
+            burn_in_s=first_s + min(28 * DAY_S, span // 5),
+            validation_s=first_s + span * 70 // 100,
+            test_s=first_s + span * 85 // 100,
+            end_s=cutoff_s,
+        )
+
+
+def fit_constants(story: Story, blocks: Blocks) -> BaselineConstants:
+    """Constants from the training block, choices by the validation block. Dispersion is Poisson's until fitted."""
+    spec = story.spec
+    days = max((blocks.validation_s - story.first_s) / DAY_S, 1.0)
+    mean_per_day = story.counts(story.first_s, blocks.validation_s).sum(axis=0) / days
+    start = BaselineConstants(
+        half_life_days=np.array(HALF_LIVES_DAYS[0]),
+        shrink_days=np.array(SHRINK_DAYS[0]),
+        profile=np.ones((len(spec.categories), HOURS)),
+        mean_per_day=np.maximum(mean_per_day, _LEAST_PER_DAY),
+        dispersion=np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1]),
+        first_day=np.array(float(-(-story.first_s // DAY_S))),
+    )
+    half_life, shrink = _choose_memory(story, blocks, start)
+    profile = _choose_profile(story, blocks)
+    return _replaced(start, half_life_days=np.array(half_life), shrink_days=np.array(shrink), profile=profile)
+
+
+def with_dispersion(constants: BaselineConstants, log_mean: torch.Tensor, counts: torch.Tensor) -> BaselineConstants:
+    """Constants with the dispersion under which the counts are likeliest.
+
+    log_mean, counts: (n, categories, horizons).
+    """
+    losses = []
+    for size in DISPERSIONS:
+        dispersion = torch.tensor(size, dtype=log_mean.dtype)
+        losses.append(negative_binomial_nll(log_mean, counts, dispersion).mean(dim=0).double().numpy())
+    best = np.argmin(np.stack(losses), axis=0)  # (categories, horizons)
+    return _replaced(constants, dispersion=DISPERSIONS[best])
+
+
+def _choose_memory(story: Story, blocks: Blocks, start: BaselineConstants) -> tuple[float, float]:
+    """Half-life and shrinkage under which the validation block's days were least surprising (Poisson)."""
+    first, last = -(-story.first_s // DAY_S), blocks.test_s // DAY_S
+    losses = dict.fromkeys(product(HALF_LIVES_DAYS, SHRINK_DAYS), 0.0)
+    for half_life in HALF_LIVES_DAYS:
+        for day, counts, past, past_days in _days(story, half_life, first, last):
+            if day * DAY_S < blocks.validation_s:
+                continue
+            for shrink in SHRINK_DAYS:
+                rate = cell_rate(past, past_days, _replaced(start, shrink_days=np.array(shrink)), story.spec)
+                losses[half_life, shrink] += float((rate - counts * np.log(rate)).sum())
+    return min(losses, key=losses.__getitem__)
+
+
+def _days(
+    story: Story, half_life: float, first: int, last: int
+) -> Iterator[tuple[int, npt.NDArray[np.int32], Floats, float]]:
+    """Each day with its counts, and the weighted counts and days before it."""
+    fade = 0.5 ** (1 / half_life)
+    past, past_days = np.zeros((story.spec.grid.cells, len(story.spec.categories))), 0.0
+    for day in range(first, last):
+        counts = story.counts(day * DAY_S, (day + 1) * DAY_S)
+        yield day, counts, past, past_days
+        past, past_days = fade * past + counts, fade * past_days + 1
+
+
+def _choose_profile(story: Story, blocks: Blocks) -> Floats:
+    """(categories, 168) profile by hour of the week, with the prior under which validation was least surprising."""
+    seen, exposure = _by_hour(story, story.first_s, blocks.validation_s)
+    later, later_exposure = _by_hour(story, blocks.validation_s, blocks.test_s)
+    profiles = [_profile(seen, exposure, prior) for prior in PROFILE_PRIORS]
+    surprise = []
+    for profile in profiles:
+        share = profile * later_exposure
+        share = share / share.sum(axis=1, keepdims=True)
+        used = later_exposure > 0
+        surprise.append(-float((later * np.log(np.where(used, share, 1.0))).sum()))
+    return profiles[int(np.argmin(surprise))]
+
+
+def _profile(seen: Floats, exposure: Floats, prior: float) -> Floats:
+    over_all = (seen.sum(axis=0) + prior) / (exposure + prior / max(seen.sum() / max(exposure.sum(), 1.0), 1e-9))
+    over_all = over_all / over_all.mean()
+    mean = np.maximum(seen.sum(axis=1, keepdims=True) / max(exposure.sum(), 1.0), 1e-9)  # incidents per hour
+    profile = (seen + prior * over_all) / (mean * exposure + prior)
+    return np.asarray(profile / profile.mean(axis=1, keepdims=True))
+
+
+def _by_hour(story: Story, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
+    """(categories, 168) incidents and (168,) hours of [start_s, stop_s) by hour of the local week."""
+    part = slice(story.position(start_s), story.position(stop_s))
+    hour = hour_of_week(story.incidents.occurred_s[part], story.spec.timezone).astype(np.intp)
+    place = story.incidents.category[part].astype(np.intp) * HOURS + hour
+    categories = len(story.spec.categories)
+    seen = np.bincount(place, minlength=categories * HOURS).astype(np.float64).reshape(categories, HOURS)
+    return seen, hours_within(start_s, stop_s, story.spec.timezone)
+
+
+def _replaced(constants: BaselineConstants, **arrays: Floats) -> BaselineConstants:
+    return BaselineConstants(**(constants.arrays() | arrays))

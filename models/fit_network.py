@@ -1,0 +1,101 @@
+"""Training the residual network: fitted on one block of time, stopped early by the next."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.likelihood import negative_binomial_nll
+from models.network import ResidualNetwork
+
+LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 1e-4
+MINIBATCH = 2048  # cells at a moment, each with all its categories
+PATIENCE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Examples:
+    """Cells at moments. The features' last columns are the log of the baseline."""
+
+    values: Tensor  # (n, categories, features)
+    counts: Tensor  # (n, categories, horizons) incidents that came
+
+    @property
+    def log_usual(self) -> Tensor:
+        return self.values[:, :, -self.counts.shape[2] :]
+
+
+def fit_network(
+    train: Examples,
+    validation: Examples,
+    dispersion: Tensor,
+    *,
+    epochs: int,
+    seed: int,
+    after_epoch: Callable[[int, float], None],
+) -> ResidualNetwork:
+    """The network with the least validation loss of at most `epochs`, in eval mode. Equal seeds, equal weights.
+
+    Loss: negative-binomial log score, each horizon as a ratio to the baseline's own on the training block.
+    `after_epoch(number, ratio)` is told the validation loss over the baseline's; below 1 is better.
+    """
+    torch.manual_seed(seed)
+    order = torch.Generator().manual_seed(seed)
+    _, categories, features = train.values.shape
+    network = ResidualNetwork(features=features, categories=categories, horizons=train.counts.shape[2])
+    network.scale_like(train.values.reshape(-1, features))
+    unit = _baseline_loss(train, dispersion)  # (horizons,)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs)
+    best_loss = untrained = _loss_over(network, validation, dispersion, unit)
+    best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    since_best = 0
+    for epoch in range(epochs):
+        network.train()
+        for chosen in _minibatches(torch.randperm(len(train.values), generator=order), MINIBATCH):
+            optimiser.zero_grad(set_to_none=True)
+            loss = _losses(network, train, chosen, dispersion).div(unit).mean()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        schedule.step()
+        loss_now = _loss_over(network, validation, dispersion, unit)
+        after_epoch(epoch + 1, loss_now / untrained)
+        since_best += 1
+        if loss_now < best_loss:
+            best_loss, since_best = loss_now, 0
+            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        if since_best == PATIENCE:
+            break
+    network.load_state_dict(best)
+    return network.eval().requires_grad_(False)
+
+
+def _losses(network: ResidualNetwork, examples: Examples, chosen: Tensor, dispersion: Tensor) -> Tensor:
+    """(horizons,) mean loss of the chosen examples."""
+    values, counts = examples.values[chosen], examples.counts[chosen]
+    residual = network(values[:, None])[:, 0]  # each example as a grid of one cell
+    log_mean = values[:, :, -counts.shape[2] :] + residual
+    return negative_binomial_nll(log_mean, counts, dispersion).mean(dim=(0, 1))
+
+
+def _loss_over(network: ResidualNetwork, examples: Examples, dispersion: Tensor, unit: Tensor) -> float:
+    network.eval()
+    total = torch.zeros_like(unit)
+    with torch.inference_mode():
+        for chosen in _minibatches(torch.arange(len(examples.values)), 8 * MINIBATCH):
+            total += _losses(network, examples, chosen, dispersion) * len(chosen)
+    return float(total.div(len(examples.values)).div(unit).mean())
+
+
+def _baseline_loss(examples: Examples, dispersion: Tensor) -> Tensor:
+    total = torch.zeros(examples.counts.shape[2])
+    for chosen in _minibatches(torch.arange(len(examples.values)), 8 * MINIBATCH):
+        loss = negative_binomial_nll(examples.log_usual[chosen], examples.counts[chosen], dispersion)
+        total += loss.mean(dim=1).sum(dim=0)
+    return total / len(examples.values)
+
+
+def _minibatches(positions: Tensor, size: int) -> Sequence[Tensor]:
+    return torch.split(positions, size)  # type: ignore[no-untyped-call, no-any-return]

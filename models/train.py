@@ -1,0 +1,163 @@
+"""Training: an incident file in, an artifact out. The same counting and the same features as in the stream."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.baseline import BaselineConstants
+from models.count_state import CountState
+from models.evaluate import Row, Tally, table, tally
+from models.features import FeatureEngine, feature_names
+from models.fit_baseline import Blocks, fit_constants, with_dispersion
+from models.fit_network import Examples, fit_network
+from models.incident_files import IncidentTable
+from models.network import ResidualNetwork
+from models.replay import Replay, Story
+from models.scoring import residual_of
+from schemas.errors import DataError
+from schemas.grid import Grid
+from schemas.spec import DAY_S, Spec
+
+MOST_EXAMPLES = 600_000  # cells at moments that are kept for training; they decide the memory that it takes
+_EMPTY_CELLS_SHARE = 0.1  # cells without any incident that are trained on: enough to learn that they are quiet
+_LEAST_DAYS = 21
+_LEAST_INCIDENTS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What training gives."""
+
+    story: Story
+    constants: BaselineConstants
+    network: ResidualNetwork
+    history: CountState  # at the cut-off
+    blocks: Blocks
+    rows: list[Row]
+    tallies: list[Tally]
+    examples: int
+
+
+def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int) -> Spec:
+    """The region's spec; its grid comes from the training block alone."""
+    usable = int(np.searchsorted(table.occurred_s, cutoff_s))
+    days = (min(cutoff_s, int(table.occurred_s[-1]) + 1) - int(table.occurred_s[0])) / DAY_S
+    if usable < _LEAST_INCIDENTS or days < _LEAST_DAYS:
+        raise DataError(
+            f"{usable} incidents over {days:.0f} days before the cut-off: at least {_LEAST_INCIDENTS} over "
+            f"{_LEAST_DAYS} days are needed; give a longer file"
+        )
+    known = np.searchsorted(table.occurred_s, Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s)
+    return Spec(
+        region=region,
+        timezone=table.timezone,
+        grid=Grid.around(table.lat_deg[:known], table.lon_deg[:known], cell_m=float(cell_m)),
+        categories=table.categories,
+        features=feature_names(),
+    )
+
+
+def train(
+    table_: IncidentTable,
+    spec: Spec,
+    *,
+    cutoff_s: int,
+    step_s: int,
+    epochs: int,
+    seed: int,
+    tell: Callable[[str, float], None],
+) -> Trained:
+    """Fit on the first 70 % of the time, choose on the next 15 %, judge on the rest, count up to the cut-off.
+
+    Moments stand `step_s` apart on average, at random seconds. `tell(what, share)` reports progress, 0..1.
+    """
+    story = Story.of(table_, spec, cutoff_s)
+    blocks = Blocks.of(story.first_s, cutoff_s)
+    tell("baseline", 0)
+    constants = fit_constants(story, blocks)
+    tell("baseline", 1)
+    random = np.random.default_rng(seed)
+    replay, engine = Replay(story), FeatureEngine(spec, constants)
+    told = _Told(blocks, tell)
+    train_at = _moments(blocks.burn_in_s, blocks.validation_s - max(spec.horizons_s), step_s, random)
+    validate_at = _moments(blocks.validation_s, blocks.test_s - max(spec.horizons_s), step_s, random)
+    test_at = _moments(blocks.test_s, blocks.end_s - max(spec.horizons_s), step_s, random)
+
+    cells = _cells_to_learn(story, blocks, random)
+    learned = _collect(replay, engine, train_at, cells, random, told)
+    chosen_by = _collect(replay, engine, validate_at, cells, random, told)
+    constants = with_dispersion(constants, chosen_by.log_usual, chosen_by.counts)
+    network = fit_network(
+        learned,
+        chosen_by,
+        torch.from_numpy(constants.dispersion).float(),
+        epochs=epochs,
+        seed=seed,
+        after_epoch=lambda epoch, loss: tell(f"network: validation {loss:.4f} of the baseline's", epoch / epochs),
+    )
+    tallies = []
+    for as_of_s in test_at:
+        values = engine.compute(replay.lead_to(as_of_s)).values
+        log_usual = values[:, :, -len(spec.horizons_s) :]
+        expected = np.exp(log_usual + residual_of(values, network))
+        tallies.append(tally(as_of_s, np.exp(log_usual), expected, story.coming(as_of_s), constants))
+        told(as_of_s)
+    return Trained(
+        story=story,
+        constants=constants,
+        network=network,
+        history=replay.lead_to(cutoff_s),
+        blocks=blocks,
+        rows=table(tallies, cells=spec.grid.cells, horizon_names=spec.horizon_names, seed=seed),
+        tallies=tallies,
+        examples=len(learned.values),
+    )
+
+
+class _Told:
+    """Reports how far the replay has come."""
+
+    def __init__(self, blocks: Blocks, tell: Callable[[str, float], None]) -> None:
+        self.blocks, self.tell = blocks, tell
+
+    def __call__(self, as_of_s: int) -> None:
+        start, end = self.blocks.burn_in_s, self.blocks.end_s
+        self.tell("replay", (as_of_s - start) / (end - start))
+
+
+def _moments(start_s: int, stop_s: int, step_s: int, random: np.random.Generator) -> list[int]:
+    """One moment at a random second of every step in [start_s, stop_s)."""
+    starts = np.arange(start_s, stop_s - step_s + 1, step_s)
+    if len(starts) == 0:
+        raise DataError(f"no step of {step_s} s fits between {start_s} and {stop_s}: give a longer file")
+    return (starts + random.integers(0, step_s, len(starts))).tolist()  # type: ignore[no-any-return]
+
+
+def _cells_to_learn(story: Story, blocks: Blocks, random: np.random.Generator) -> npt.NDArray[np.intp]:
+    seen = story.counts(story.first_s, blocks.validation_s).sum(axis=1) > 0
+    return np.flatnonzero(seen | (random.random(len(seen)) < _EMPTY_CELLS_SHARE))
+
+
+def _collect(
+    replay: Replay,
+    engine: FeatureEngine,
+    moments: list[int],
+    cells: npt.NDArray[np.intp],
+    random: np.random.Generator,
+    told: Callable[[int], None],
+) -> Examples:
+    """Examples from a random, equally large part of the cells at every moment."""
+    spec = engine.spec
+    each = min(len(cells), max(MOST_EXAMPLES // len(moments), 1))
+    values = np.empty((len(moments), each, len(spec.categories), len(spec.features)), np.float32)
+    counts = np.empty((len(moments), each, len(spec.categories), len(spec.horizons_s)), np.float32)
+    for number, as_of_s in enumerate(moments):
+        chosen = np.sort(random.choice(cells, each, replace=False))
+        values[number] = engine.compute(replay.lead_to(as_of_s)).values[chosen]
+        counts[number] = replay.story.coming(as_of_s)[chosen]
+        told(as_of_s)
+    flat = (len(moments) * each, len(spec.categories), -1)
+    return Examples(values=torch.from_numpy(values.reshape(flat)), counts=torch.from_numpy(counts.reshape(flat)))
