@@ -48,6 +48,10 @@ def roster_path(settings: Settings) -> Path:
     return settings.checkpoint.absolute() / "roster.json"
 
 
+def spark_log(settings: Settings) -> Path:
+    return settings.checkpoint.absolute() / "spark.log"
+
+
 def start_query(session: SparkSession, settings: Settings, messages: DataFrame, publisher: Publisher) -> StreamingQuery:
     """Start the streaming query on its checkpoint."""
     return (
@@ -97,7 +101,7 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publish
     publisher = Publisher(sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=list(watchers))
     try:
         sink.check()
-        session = start_session(settings)
+        session = start_session(settings, spark_log(settings))
         try:
             messages = with_heartbeat(session, read_messages(session, settings))
             query = start_query(session, settings, messages, publisher)
@@ -123,7 +127,7 @@ def _attend(query: StreamingQuery, publisher: Publisher, watch: RosterWatch, sto
             _wait_for_commit(query, commits, last)
             query.stop()
     except StreamingQueryException as error:
-        raise publisher.failure or PipelineError(_first_line(error)) from error
+        raise publisher.failure or PipelineError(f"{_first_line(error)}; see {spark_log(watch.settings)}") from error
 
 
 def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int]) -> None:

@@ -1,7 +1,11 @@
 """The Spark session, with the settings that design and measurement ask for."""
 
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
@@ -11,8 +15,29 @@ from streaming.settings import Settings
 _STREAMING = "org.apache.spark.sql.execution.streaming"
 
 
-def start_session(settings: Settings) -> SparkSession:
-    """A session that can read Kafka. The first start downloads the connector's jars into the cache folder."""
+@contextmanager
+def _output_into(log: Path) -> Iterator[None]:
+    """Send what this process and its children write on the terminal to `log` instead; children keep doing so."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ours = [os.dup(number) for number in (1, 2)]
+    with log.open("ab") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        for number, saved in zip((1, 2), ours, strict=True):
+            os.dup2(saved, number)
+            os.close(saved)
+
+
+def start_session(settings: Settings, log: Path) -> SparkSession:
+    """A session that can read Kafka. The first start downloads the connector's jars into the cache folder.
+
+    What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job.
+    """
     connector = f"org.apache.spark:spark-sql-kafka-0-10_2.13:{version('pyspark')}"
     options = {
         "spark.jars.packages": connector,
@@ -39,7 +64,8 @@ def start_session(settings: Settings) -> SparkSession:
     builder = SparkSession.builder.master(settings.master).appName("incident-risk-scorer")
     for name, value in options.items():
         builder = builder.config(name, value)
-    session = builder.getOrCreate()
+    with _output_into(log):
+        session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
     session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the workers need our packages
     return session

@@ -49,7 +49,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read all settings from `environment`. `NAME_FILE` names a file that holds NAME's value.
+        """Read all settings from `environment`. `NAME_FILE` names a file that holds NAME's value; empty is unset.
 
         Raises SettingsError that lists every mistake at once.
         """
@@ -57,19 +57,20 @@ class Settings(BaseModel):
         values: dict[str, Any] = {}
         mistakes: list[str] = []
         for name, value in environment.items():
-            if not name.startswith((PREFIX, INFLUX_PREFIX)):
+            if not name.startswith((PREFIX, INFLUX_PREFIX)) or not value:
                 continue
-            field = names.get(name) or names.get(name.removesuffix("_FILE"))
-            if field is None:
+            from_file = name not in names and name.endswith("_FILE")
+            setting = name.removesuffix("_FILE") if from_file else name
+            if setting not in names:
                 if name.startswith(PREFIX):
                     mistakes.append(f"{name} is not a setting{_did_you_mean(name, list(names))} (see .env.example)")
-            elif name in names:
-                values[field] = value
+            elif from_file and environment.get(setting):
+                mistakes.append(f"{setting} and {name} are both given: keep one of them")
             else:
                 try:
-                    values[field] = Path(value).read_text(encoding="utf-8").strip()
-                except OSError as error:
-                    mistakes.append(f"{name}={value} cannot be read ({error.strerror}): name a readable file")
+                    values[names[setting]] = Path(value).read_text(encoding="utf-8").strip() if from_file else value
+                except (OSError, UnicodeDecodeError) as error:
+                    mistakes.append(f"{name}={value} cannot be read ({error}): name a readable text file")
         return cls._checked(values, mistakes)
 
     def with_options(self, **options: Any) -> "Settings":

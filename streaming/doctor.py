@@ -1,0 +1,170 @@
+"""Checks of a deployment before it is trusted: each finding says what is wrong and what to do about it."""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from models.artifact import newest_artifacts, read_artifact
+from schemas.errors import RiskError
+from streaming.jars import java
+from streaming.roster import read_roster
+from streaming.settings import Settings
+from streaming.sinks import open_sink
+from streaming.topics import existing_topics
+
+_OLDEST_JAVA = 17
+_PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
+_OLD_DATA_DAYS = 90
+
+Grade = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What a check saw. `remedy` is empty when there is nothing to do."""
+
+    what: str
+    grade: Grade
+    seen: str
+    remedy: str = ""
+
+
+def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
+    """All findings, one after another, so that a slow check does not hold back the ones before it."""
+    checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
+        ("Java", _java),
+        ("packages", _packages),
+        ("Kafka connector", lambda: _connector(settings)),
+        ("Kafka", lambda: _kafka(settings)),
+        ("store", lambda: _store(settings)),
+        ("artifacts", lambda: _artifacts(settings, now_s)),
+        ("checkpoint", lambda: _checkpoint(settings)),
+    )
+    for what, check in checks:
+        try:
+            yield from check()
+        except RiskError as error:
+            said, _, remedy = str(error).rpartition("; ")
+            if not said:
+                said, _, remedy = str(error).partition(": ")
+            yield Finding(what=what, grade="fail", seen=said, remedy=remedy)
+
+
+def _java() -> Iterator[Finding]:
+    said = subprocess.run([java(), "-version"], capture_output=True, text=True, check=False, timeout=30).stderr
+    found = re.search(r'version "(\d+)', said)
+    number = int(found[1]) if found else 0
+    good = number >= _OLDEST_JAVA
+    yield Finding(
+        what="Java",
+        grade="ok" if good else "fail",
+        seen=f"version {number}",
+        remedy="" if good else f"install Java {_OLDEST_JAVA} (Debian: openjdk-17-jre-headless)",
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            yield Finding(what="packages", grade="fail", seen=f"{name} is missing", remedy=f"pip install {name}")
+    yield Finding(what="packages", grade="ok", seen=", ".join(f"{name} {number}" for name, number in found.items()))
+
+
+def _connector(settings: Settings) -> Iterator[Finding]:
+    jars = list((settings.cache.expanduser() / "ivy").rglob("*spark-sql-kafka-0-10*.jar"))
+    yield Finding(
+        what="Kafka connector",
+        grade="ok" if jars else "warn",
+        seen=f"in {settings.cache}" if jars else f"not in {settings.cache} yet",
+        remedy="" if jars else "nothing: the first start fetches it (60 MB) and needs the network for that",
+    )
+
+
+def _kafka(settings: Settings) -> Iterator[Finding]:
+    topics = existing_topics(settings.kafka_bootstrap)
+    yield Finding(what="Kafka", grade="ok", seen=f"answers at {settings.kafka_bootstrap}")
+    for topic in (settings.topic, settings.dead_letter_topic):
+        yield Finding(
+            what="topic",
+            grade="ok" if topic in topics else "fail",
+            seen=f"{topic} exists" if topic in topics else f"{topic} does not exist",
+            remedy="" if topic in topics else "create it (`broker start` does on this machine), or correct its setting",
+        )
+
+
+def _store(settings: Settings) -> Iterator[Finding]:
+    sink = open_sink(settings)
+    try:
+        sink.check()
+    finally:
+        sink.close()
+    place = f"{settings.influx_url}, bucket {settings.influx_bucket}" if settings.sink == "influxdb" else settings.sink
+    yield Finding(what="store", grade="ok", seen=f"{place} may be written")
+
+
+def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
+    regions = newest_artifacts(settings.artifacts)
+    if not regions:
+        yield Finding(
+            what="artifacts",
+            grade="fail",
+            seen=f"{settings.artifacts} is empty",
+            remedy="train one with `python -m models train`, or correct RISK_ARTIFACTS",
+        )
+    for region, folders in regions.items():
+        artifact = read_artifact(folders[0])
+        days = (now_s - artifact.manifest.data.cutoff_s) / 86_400
+        old = days > _OLD_DATA_DAYS and settings.clock == "wall"
+        seen = f"version {artifact.version}, spec {artifact.spec.fingerprint()}, data end {days:.0f} days ago"
+        remedy = "train again with newer incidents: the map rests on old habits" if old else ""
+        if artifact.network_fault:
+            old, seen, remedy = True, f"{seen}; no network: {artifact.network_fault}", "copy the artifact again"
+        yield Finding(what=f"artifact {region}", grade="warn" if old else "ok", seen=seen, remedy=remedy)
+
+
+def _checkpoint(settings: Settings) -> Iterator[Finding]:
+    folder = settings.checkpoint
+    roster = read_roster(folder / "roster.json")
+    if not roster:
+        yield Finding(
+            what="checkpoint", grade="ok", seen=f"{folder} is new: counting starts from the artifacts' history"
+        )
+        return
+    available = newest_artifacts(settings.artifacts)
+    for region, entry in roster.items():
+        specs = {read_artifact(path).spec.fingerprint() for path in available.get(region, [])}
+        good = entry.fingerprint in specs
+        yield Finding(
+            what=f"checkpoint {region}",
+            grade="ok" if good else "fail",
+            seen=f"counts are for spec {entry.fingerprint}" + ("" if good else f", artifacts are for {sorted(specs)}"),
+            remedy="" if good else "bring back an artifact of that spec, or start with a new RISK_CHECKPOINT",
+        )
+    stored = _stored_partitions(folder)
+    if stored is not None and stored != settings.shuffle_partitions:
+        yield Finding(
+            what="checkpoint",
+            grade="warn",
+            seen=f"has {stored} state partitions; RISK_SHUFFLE_PARTITIONS={settings.shuffle_partitions} is ignored",
+            remedy=f"set RISK_SHUFFLE_PARTITIONS={stored}, or start with a new RISK_CHECKPOINT",
+        )
+
+
+def _stored_partitions(checkpoint: Path) -> int | None:
+    """The number of state partitions that Spark wrote into its newest offset file; None when there is none."""
+    files = [path for path in (checkpoint / "spark" / "offsets").glob("*") if path.name.isdigit()]
+    if not files:
+        return None
+    lines = max(files, key=lambda path: int(path.name)).read_text(encoding="utf-8").splitlines()
+    conf = msgspec.json.decode(lines[1]).get("conf", {}) if len(lines) > 1 else {}
+    number = conf.get("spark.sql.shuffle.partitions")
+    return None if number is None else int(number)
