@@ -120,12 +120,14 @@ def publish() -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def session():
+def session(tmp_path_factory):
     """The job's own session on two cores, with retries."""
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java 17 (Debian: openjdk-17-jre-headless)")
     environment = {name: os.environ[name] for name in ("RISK_CACHE",) if name in os.environ}
-    spark = start_session(Settings.from_environment(environment, master="local[2,4]", driver_memory="1g"))
+    settings = Settings.from_environment(environment)
+    settings = settings.model_copy(update={"master": "local[2,4]", "driver_memory": "1g"})
+    spark = start_session(settings, tmp_path_factory.mktemp("session") / "spark.log")
     yield spark
     spark.stop()
 
@@ -158,6 +160,7 @@ class Job:
     failure: RiskError | None = None
     sent: int = 0
     _files: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
     @property

@@ -117,9 +117,7 @@ def scores_of(artifact, features):
     return score(np.frombuffer(features, "<f4").reshape(shape), artifact.network(), artifact.constants, artifact.spec)
 
 
-def test_a_silent_region_is_scored_once_a_tick_and_its_risk_falls_back_to_the_baseline(
-    tmp_path, toy, networks, publish
-):
+def test_a_silent_region_is_scored_once_a_tick_and_falls_back_to_the_baseline(tmp_path, toy, networks, publish):
     spec = toy("riverton")
     bench = Bench(tmp_path)
     folder = publish(

@@ -1,0 +1,186 @@
+"""Artifacts come and go while the job runs: regions join, newer models take over, wrong ones are refused."""
+
+import json
+import logging
+import shutil
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+import torch
+
+from models.artifact import WEIGHTS
+from models.count_state import CountState
+from models.features import FeatureEngine
+from models.scoring import score
+from schemas.errors import ArtifactError
+from streaming.roster import load_artifact
+from streaming.score import FIELDS
+
+pytestmark = pytest.mark.spark
+NOW = 1_700_000_000
+
+
+def history_with(spec, incidents, at_s=NOW):
+    history = CountState(spec)
+    history.advance(at_s)
+    draw = np.random.default_rng(5)
+    for level in history.levels.values():
+        level.add(draw.integers(at_s - 20 * 86_400, at_s, incidents), draw.integers(0, 72, incidents), 1)
+    return history
+
+
+def calls(spec, count, *, at_s, first_offset=0, partition=0):
+    """`count` messages of different incidents, one in each cell from the first on, and all in the hour before `at_s`."""
+    lat, lon = spec.grid.centres()
+    return [
+        (
+            json.dumps(
+                {
+                    "incident_id": f"{spec.region}-{first_offset + n}",
+                    "region": spec.region,
+                    "occurred_at": datetime.fromtimestamp(at_s - 60 * n, UTC).isoformat(),
+                    "category": "fire",
+                    "lat": float(lat[n]),
+                    "lon": float(lon[n]),
+                    "origin": "public_call",
+                }
+            ).encode(),
+            partition,
+            first_offset + n,
+            at_s * 1000,
+        )
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def add(networks, publish):
+    """add(job, spec, created=, incidents=, seed=): publish an artifact with a history to a job."""
+
+    def make(job, spec, *, created="20260101T000000Z", incidents=0, seed=1):
+        network = networks["random"](spec, seed)
+        return publish(job.artifacts, spec, created=created, network=network, history=history_with(spec, incidents))
+
+    return make
+
+
+def assert_scored_from_history(frame, folder):
+    artifact = load_artifact(str(folder))
+    torch.set_num_threads(1)
+    features = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history())
+    scores = score(features.values, artifact.network(), artifact.constants, artifact.spec)
+    assert (frame.as_of_s, frame.model) == (NOW, artifact.version)
+    np.testing.assert_array_equal(frame.observed_1h, features.observed_1h)
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(frame, name), getattr(scores, name), err_msg=name)
+
+
+def test_a_region_joins_with_its_history_while_the_job_runs_and_before_a_restart(new_job, toy, add):
+    riverton, lakeside, hilltop = (toy(region) for region in ("riverton", "lakeside", "hilltop"))
+    job = new_job()
+    add(job, riverton)
+    with job.running():
+        job.send(calls(riverton, 5, at_s=NOW + 600))
+        job.send(calls(lakeside, 3, at_s=NOW + 600, partition=1))  # nobody scores it yet
+        job.wait_until(lambda: job.consumed() == job.sent)
+        assert [region for region, _ in job.letters.kept.values()] == [""] * 3
+        joined = add(job, lakeside, incidents=400)
+        job.wait_until(lambda: job.frames("lakeside"))
+        job.send(calls(lakeside, 4, at_s=NOW + 600, partition=1, first_offset=3))
+        job.wait_until(lambda: job.consumed() == job.sent)
+    assert_scored_from_history(job.frames("lakeside")[0], joined)
+    assert job.frames("lakeside")[-1].observed_1h.sum() >= 4
+
+    added_while_stopped = add(job, hilltop, incidents=300)
+    with job.running():
+        job.wait_until(lambda: job.frames("hilltop"))
+        job.send(calls(riverton, 6, at_s=NOW + 1200, first_offset=5))
+        job.wait_until(lambda: job.consumed() == job.sent)
+    assert_scored_from_history(job.frames("hilltop")[0], added_while_stopped)
+    newest = job.published[-1].summaries
+    assert {region: newest[region].totals["counted"] for region in ("riverton", "lakeside", "hilltop")} == {
+        "riverton": 11,
+        "lakeside": 4,
+        "hilltop": 0,
+    }
+
+
+def test_a_newer_model_takes_over_and_the_counts_stay(new_job, toy, add):
+    spec = toy("riverton")
+    job = new_job()
+    old = add(job, spec)
+    with job.running():
+        job.send(calls(spec, 20, at_s=NOW + 600))
+        job.wait_until(lambda: job.consumed() == job.sent)
+        before = job.frames("riverton")[-1]
+        new = add(job, spec, created="20260201T000000Z", seed=2)
+        job.wait_until(lambda: job.frames("riverton")[-1].model == new.name)
+    after = job.frames("riverton")[-1]
+    assert (before.model, after.model) == (old.name, new.name)
+    assert {frame.model for frame in job.frames("riverton")} == {old.name, new.name}
+    assert before.observed_1h.sum() == 20
+    np.testing.assert_array_equal(after.observed_1h, before.observed_1h)
+    np.testing.assert_array_equal(after.usual, before.usual)  # from the same counts and constants
+    assert (after.expected != before.expected).any()
+    assert job.published[-1].summaries["riverton"].totals["counted"] == 20
+
+
+def test_an_artifact_of_another_spec_is_refused_and_the_old_one_stays(new_job, toy, add, caplog):
+    spec = toy("riverton")
+    job = new_job()
+    old = add(job, spec)
+    with caplog.at_level(logging.WARNING, "streaming.pipeline"), job.running():
+        job.send(calls(spec, 5, at_s=NOW + 600))
+        job.wait_until(lambda: job.consumed() == job.sent)
+        other = add(job, toy("riverton", categories=("fire", "ems", "traffic")), created="20260301T000000Z")
+        job.wait_until(lambda: "refused" in caplog.text)
+        job.send(calls(spec, 5, at_s=NOW + 1200, first_offset=5))
+        job.wait_until(lambda: job.consumed() == job.sent)
+    assert {frame.model for frame in job.frames("riverton")} == {old.name}
+    refusals = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
+    assert len(refusals) == 1
+    assert str(other) in refusals[0]
+    assert load_artifact(str(other)).spec.fingerprint() in refusals[0]
+    assert "new checkpoint folder" in refusals[0]
+
+    shutil.rmtree(old)
+    with pytest.raises(ArtifactError, match="new checkpoint folder"):
+        job.start()
+
+
+def test_a_damaged_network_is_replaced_by_the_baseline_and_the_score_says_so(new_job, toy, add, tmp_path):
+    spec = toy("riverton")
+    job = new_job()
+    sound = add(job, spec)
+    with job.running():
+        job.send(calls(spec, 5, at_s=NOW + 600))
+        job.wait_until(lambda: job.consumed() == job.sent)
+        elsewhere = new_job("elsewhere")
+        broken = add(elsewhere, spec, created="20260201T000000Z", seed=2)
+        weights = broken / WEIGHTS
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+        broken.rename(job.artifacts / "riverton" / broken.name)
+        job.wait_until(lambda: job.frames("riverton")[-1].model != sound.name)
+    frame = job.frames("riverton")[-1]
+    assert frame.model.startswith("baseline:")
+    assert "damaged" in frame.model
+    np.testing.assert_array_equal(frame.expected, frame.usual)
+    assert (job.frames("riverton")[0].expected != frame.expected).any()
+    assert f'model="{frame.model}"'.encode() in b"".join(job.sink.writes)
+
+
+def test_on_the_wall_clock_a_silent_region_is_scored_at_every_tick(new_job, toy, add):
+    spec = toy("riverton", tick_s=1)
+    job = new_job(clock="wall")
+    add(job, spec)
+    with job.running():
+        job.wait_until(lambda: len(job.frames("riverton")) >= 4)
+    ticks = [frame.tick_s for frame in job.frames("riverton")]
+    assert ticks == sorted(set(ticks))
+    written = [lines for lines in job.sink.writes if lines]
+    assert len(written) == len(ticks)
+    for tick_s, lines in zip(ticks, written, strict=True):
+        times = {line.rsplit(b" ", 1)[1] for line in lines.splitlines()}
+        assert times == {str(tick_s).encode()}
+        assert sum(line.startswith(b"risk,") for line in lines.splitlines()) == 36 * 2 * 3
