@@ -1,0 +1,61 @@
+"""The demo as a stranger meets it: it ends by itself, shows a picture, and leaves nothing running."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.stack
+
+
+def started(out: Path, *options: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "streaming", "demo", "--out", str(out), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def left_of(out: Path) -> list[str]:
+    """Processes that were started for this demo: all of them name its folder or were started from it."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        if str(out) in " ".join(process.info["cmdline"] or ()):
+            found.append(" ".join(process.info["cmdline"])[:200])
+    return found
+
+
+def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(tmp_path):
+    out = tmp_path / "demo"
+    demo = started(out, "--seconds", "15")
+    said, _ = demo.communicate(timeout=280)
+    assert demo.returncode == 0, said
+    assert re.search(r"unaccounted\s+0\b", said), said
+    assert re.search(r"model\s+\d+ of 501\s+[\d.]+%", said), said
+    page = (out / "map.html").read_text(encoding="utf-8")
+    assert '"finished":true' in page.replace(" ", "")
+    lines = (out / "scores.lp").read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith("risk,") for line in lines)
+    counted = [line for line in lines if line.startswith("pipeline,region=chicago")][-1]
+    assert "counted=501.0" in counted
+    assert left_of(out) == []
+
+
+def test_an_interrupted_demo_says_so_and_leaves_nothing_running(tmp_path):
+    out = tmp_path / "demo"
+    demo = started(out)
+    deadline = time.monotonic() + 120
+    while not (out / "broker").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(3)
+    demo.send_signal(signal.SIGINT)
+    said, _ = demo.communicate(timeout=120)
+    assert demo.returncode == 130, said
+    assert "stopped" in said
+    assert "Traceback" not in said
+    deadline = time.monotonic() + 20
+    while left_of(out) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert left_of(out) == []

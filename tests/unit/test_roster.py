@@ -1,0 +1,63 @@
+"""The roster: which artifact is in force, and which one is refused."""
+
+import pytest
+
+from models.features import feature_names
+from models.untrained import write_untrained
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.roster import read_roster, refresh_roster
+
+
+def spec(region="toyville", **changes):
+    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
+    return Spec(
+        region=region, timezone="UTC", grid=grid, categories=("ems", "fire"), features=feature_names(), **changes
+    )
+
+
+@pytest.fixture
+def publish(tmp_path):
+    def publish(of, *, day):
+        created = f"202601{day:02d}T000000Z"
+        return write_untrained(tmp_path / "artifacts", of, per_day=5, cutoff_s=1_767_225_600, created=created)
+
+    return publish
+
+
+def test_the_newest_sound_artifact_of_each_region_is_in_force(publish, tmp_path):
+    publish(spec(), day=1)
+    newest, other = publish(spec(), day=2), publish(spec("elsewhere"), day=1)
+    roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    assert {region: entry.folder for region, entry in roster.items()} == {
+        "toyville": str(newest),
+        "elsewhere": str(other),
+    }
+    assert refused == []
+    assert read_roster(tmp_path / "roster.json") == roster
+
+
+def test_a_newer_artifact_takes_over_and_a_damaged_one_does_not(publish, tmp_path):
+    first = publish(spec(), day=1)
+    refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    damaged = publish(spec(), day=3)
+    (damaged / "baseline.npz").write_bytes(b"not what it was")
+    roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    assert roster["toyville"].folder == str(first)
+    assert [one.folder for one in refused] == [str(damaged)]
+    assert "damaged" in refused[0].reason
+    second = publish(spec(), day=4)
+    roster, _ = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    assert roster["toyville"].folder == str(second)
+
+
+def test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept(publish, tmp_path):
+    first = publish(spec(), day=1)
+    refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    publish(spec(tick_s=30), day=2)
+    roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    assert roster["toyville"].folder == str(first)
+    assert spec().fingerprint() in refused[0].reason
+    assert "new checkpoint" in refused[0].reason
+    fresh, _ = refresh_roster(tmp_path / "another.json", tmp_path / "artifacts")
+    assert fresh["toyville"].fingerprint == spec(tick_s=30).fingerprint()
