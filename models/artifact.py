@@ -15,22 +15,23 @@ import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
-from safetensors import SafetensorError
 
 from models.baseline import BaselineConstants
 from models.blobs import export_state, restore_state
 from models.count_state import CountState
 from models.features import feature_names
-from models.network import ResidualNetwork
 from schemas.errors import ArtifactError, RiskError
 from schemas.spec import Spec
+
+if TYPE_CHECKING:  # torch takes seconds to import, and only scoring needs it
+    from models.network import ResidualNetwork
 
 MANIFEST, WEIGHTS, BASELINE, HISTORY, CARD = (
     "manifest.json",
@@ -77,16 +78,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: dict[str, FileEntry]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A verified artifact. `network_fault` says why there is no network; everything else is sound."""
 
     folder: Path
     manifest: Manifest
     constants: BaselineConstants
-    network_fault: str | None
     card: str
-    _weights: bytes
+    _weights: bytes | ArtifactError
     _history: bytes
 
     @property
@@ -97,9 +97,23 @@ class Artifact:
     def version(self) -> str:
         return self.manifest.version
 
-    def network(self) -> ResidualNetwork | None:
+    @cached_property
+    def network_fault(self) -> str | None:
+        """Why there is no network; None when there is one."""
+        try:
+            self._load_network()
+        except ArtifactError as error:
+            return str(error)
+        return None
+
+    def network(self) -> "ResidualNetwork | None":
         """A new module in eval mode on the CPU; None when `network_fault` says why."""
-        return None if self.network_fault else _network(self._weights, self.spec)
+        return None if self.network_fault else self._load_network()
+
+    def _load_network(self) -> "ResidualNetwork":
+        if isinstance(self._weights, ArtifactError):
+            raise self._weights
+        return _network(self._weights, self.spec, self.folder / WEIGHTS)
 
     def history(self) -> CountState:
         """A new CountState as of the data's cut-off."""
@@ -111,7 +125,7 @@ def write_artifact(
     *,
     spec: Spec,
     constants: BaselineConstants,
-    network: ResidualNetwork,
+    network: "ResidualNetwork",
     history: CountState,
     card: str,
     data: DataSource,
@@ -125,6 +139,8 @@ def write_artifact(
     A file torn by a power cut fails its sha256, so the reader refuses the folder and takes the one before.
     """
     spec = msgspec.json.decode(msgspec.json.encode(spec), type=Spec)  # whole numbers where floats belong become floats
+    import safetensors.torch
+
     contents = {
         WEIGHTS: safetensors.torch.save({name: t.contiguous() for name, t in network.state_dict().items()}),
         BASELINE: _pack(constants.arrays()),
@@ -161,35 +177,31 @@ def write_artifact(
 def read_artifact(folder: Path) -> Artifact:
     """The artifact in `folder`, verified. Damaged weights make a `network_fault`; anything else ArtifactError."""
     manifest = _read_manifest(folder)
-    fault = None
-    contents: dict[str, bytes] = {}
-    for name in FILES:
-        try:
-            contents[name] = _read_file(folder / name, manifest.files[name])
-        except ArtifactError as error:
-            if name != WEIGHTS:
-                raise
-            fault, contents[name] = str(error), b""
+    contents = {name: _read_file(folder / name, manifest.files[name]) for name in FILES if name != WEIGHTS}
+    weights: bytes | ArtifactError
+    try:
+        weights = _read_file(folder / WEIGHTS, manifest.files[WEIGHTS])
+    except ArtifactError as error:
+        weights = error
     try:
         constants = BaselineConstants.checked(_unpack(contents[BASELINE], folder / BASELINE), manifest.spec)
         card = contents[CARD].decode()
     except (RiskError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{folder}: {error}") from error
-    if fault is None:
-        try:
-            _network(contents[WEIGHTS], manifest.spec)
-        except ArtifactError as error:
-            fault = f"{folder / WEIGHTS}: {error}"
     _history(contents[HISTORY], manifest.spec)
     return Artifact(
         folder=folder,
         manifest=manifest,
         constants=constants,
-        network_fault=fault,
         card=card,
-        _weights=contents[WEIGHTS],
+        _weights=weights,
         _history=contents[HISTORY],
     )
+
+
+def read_spec(folder: Path) -> Spec:
+    """The spec of the artifact in `folder`, from its verified manifest alone. Raises ArtifactError."""
+    return _read_manifest(folder).spec
 
 
 def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
@@ -250,7 +262,12 @@ def _read_plain(path: Path, most_bytes: int) -> bytes:
     return content
 
 
-def _network(weights: bytes, spec: Spec) -> ResidualNetwork:
+def _network(weights: bytes, spec: Spec, path: Path) -> "ResidualNetwork":
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    from models.network import ResidualNetwork
+
     network = ResidualNetwork(
         features=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s)
     )
@@ -258,9 +275,9 @@ def _network(weights: bytes, spec: Spec) -> ResidualNetwork:
         tensors = safetensors.torch.load(weights)
         network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, KeyError) as error:
-        raise ArtifactError(f"the weights do not fit the network ({str(error)[:200]}): train again") from error
+        raise ArtifactError(f"{path} does not fit the network ({str(error)[:200]}): train again") from error
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise ArtifactError("the weights are not finite: train again")
+        raise ArtifactError(f"{path}: the weights are not finite: train again")
     return network.eval().requires_grad_(False)
 
 

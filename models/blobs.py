@@ -5,11 +5,13 @@ bins are written whole, the segments become one registry segment. What is stored
 bins at the last fold, the registry, and the segments since; `restore` gives back the same counts to the last one.
 """
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
+import xxhash
 
 from models.count_state import CountState
 from models.pyramid import CHUNK_BINS
@@ -17,6 +19,7 @@ from models.registry import Records
 from schemas.spec import Spec
 
 _CLOCK = "clock"
+_SEGMENT = struct.Struct("<Qq")
 _FOLD_SEGMENTS = 64
 _FOLD_ROWS = 400_000
 
@@ -40,10 +43,13 @@ def export_state(state: CountState) -> dict[str, bytes]:
     return blobs
 
 
-def restore_state(spec: Spec, blobs: Mapping[str, bytes]) -> CountState:
-    """The state that `blobs` describe. A segment that was not folded yet (`s:`) is counted again."""
+def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None = None) -> CountState:
+    """The state that `blobs` describe, at `as_of_s` or at the clock that was exported with them.
+
+    A segment that was not folded yet (`s:`) is counted again.
+    """
     state = CountState(spec)
-    state.advance(msgspec.msgpack.decode(blobs[_CLOCK], type=int))
+    state.advance(msgspec.msgpack.decode(blobs[_CLOCK], type=int) if as_of_s is None else as_of_s)
     for key in sorted(blobs):  # bins, then registry, then the segments since, each in order
         kind, _, rest = key.partition(":")
         if kind == "b":
@@ -51,16 +57,38 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes]) -> CountState:
         elif kind == "r":
             state.registry.put(Records.unpack(blobs[key]))
         elif kind == "s":
-            forget_before_s, records = _unpack_segment(blobs[key])
-            state.settle(records, forget_before_s=forget_before_s)
+            segment = Segment.unpack(blobs[key])
+            state.settle(segment.records, forget_before_s=segment.as_of_s - spec.registry_keep_s)
     return state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """The records that one batch changed, and the state that they were counted on."""
+
+    parent: int  # digest of the state before
+    as_of_s: int  # clock of the batch
+    records: Records
+
+    def pack(self) -> bytes:
+        return _SEGMENT.pack(self.parent, self.as_of_s) + self.records.pack()
+
+    @classmethod
+    def unpack(cls, blob: bytes) -> "Segment":
+        parent, as_of_s = _SEGMENT.unpack_from(blob)
+        return cls(parent=parent, as_of_s=as_of_s, records=Records.unpack(blob[_SEGMENT.size :]))
 
 
 @dataclass(slots=True)
 class Journal:
-    """Keeps stored blobs in step with a live CountState at a cost that follows the batch, not the state."""
+    """Keeps stored blobs in step with a live CountState at a cost that follows the batch, not the state.
+
+    `digest` names the content: it is a hash over all segments so far. Two journals with one digest hold the same
+    counts; one that lags behind can `follow` the segments that it has missed.
+    """
 
     state: CountState
+    digest: int
     next_segment: int = 1
     open_segments: dict[str, Records] = field(default_factory=dict)
     folded: dict[str, int] = field(default_factory=dict)  # stored registry segment -> newest event time in it
@@ -70,15 +98,17 @@ class Journal:
     def start(cls, state: CountState) -> tuple["Journal", Changes]:
         """Begin to keep a state that is not stored at all yet."""
         blobs = export_state(state)
-        return cls._over(state, blobs), Changes(puts=blobs)
+        digest = _hash(0, *(blobs[key] for key in sorted(blobs)))
+        return cls._over(state, blobs, digest), Changes(puts=blobs)
 
     @classmethod
-    def restore(cls, spec: Spec, blobs: Mapping[str, bytes]) -> "Journal":
-        return cls._over(restore_state(spec, blobs), blobs)
+    def restore(cls, spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int, digest: int) -> "Journal":
+        """The journal over stored blobs; `as_of_s` and `digest` are what the last batch left."""
+        return cls._over(restore_state(spec, blobs, as_of_s=as_of_s), blobs, digest)
 
     @classmethod
-    def _over(cls, state: CountState, blobs: Mapping[str, bytes]) -> "Journal":
-        journal = cls(state)
+    def _over(cls, state: CountState, blobs: Mapping[str, bytes], digest: int) -> "Journal":
+        journal = cls(state, digest)
         for key in sorted(blobs):
             kind, _, rest = key.partition(":")
             if kind == "b":
@@ -88,25 +118,44 @@ class Journal:
                 journal.folded[key] = int(Records.unpack(blobs[key]).occurred_s.max(initial=0))
                 journal.next_segment = int(rest) + 1
             elif kind == "s":
-                journal.open_segments[key] = _unpack_segment(blobs[key])[1]
+                journal.open_segments[key] = Segment.unpack(blobs[key]).records
                 journal.next_segment = int(rest) + 1
         return journal
 
+    @property
+    def next_key(self) -> str:
+        return f"s:{self.next_segment:010d}"
+
+    def follow(self, blob: bytes) -> bool:
+        """Take over the segment `next_key` that another journal of this state stored; False if it is no sequel."""
+        segment = Segment.unpack(blob)
+        if segment.parent != self.digest:
+            return False
+        self.state.advance(segment.as_of_s)
+        self.state.settle(segment.records, forget_before_s=segment.as_of_s - self.state.spec.registry_keep_s)
+        self._append(segment.records, blob)
+        return True
+
     def record(self, changed: Records) -> Changes:
-        """The writes that store what a batch changed. The clock is stored with them."""
-        puts = {_CLOCK: msgspec.msgpack.encode(self.state.as_of_s)}
+        """The writes that store what a batch changed."""
         if not len(changed):
-            return Changes(puts=puts)
-        key = f"s:{self.next_segment:010d}"
-        self.next_segment += 1
-        self.open_segments[key] = changed
+            return Changes(puts={})
+        key, written = self.next_key, set(self.open_segments)
+        segment = Segment(parent=self.digest, as_of_s=self.state.as_of_s, records=changed)
+        blob = segment.pack()
+        self._append(changed, blob)
         rows = sum(map(len, self.open_segments.values()))
         if len(self.open_segments) < _FOLD_SEGMENTS and rows < _FOLD_ROWS:
-            segment = self.state.forget_before_s.to_bytes(8, "little", signed=True) + changed.pack()
-            return Changes(puts=puts | {key: segment})
-        return self._fold(puts, written=set(self.open_segments) - {key})
+            return Changes(puts={key: blob})
+        return self._fold(written)
 
-    def _fold(self, puts: dict[str, bytes], *, written: set[str]) -> Changes:
+    def _append(self, records: Records, blob: bytes) -> None:
+        self.digest = _hash(self.digest, blob)
+        self.open_segments[self.next_key] = records
+        self.next_segment += 1
+
+    def _fold(self, written: set[str]) -> Changes:
+        puts: dict[str, bytes] = {}
         deletes = list(written)
         for name, level in self.state.levels.items():
             for chunk in sorted(level.dirty):
@@ -133,6 +182,8 @@ class Journal:
         return Changes(puts=puts, deletes=tuple(key for key in (*deletes, *expired) if key not in puts))
 
 
-def _unpack_segment(blob: bytes) -> tuple[int, Records]:
-    """What was forgotten when the segment's records were counted, and the records."""
-    return int.from_bytes(blob[:8], "little", signed=True), Records.unpack(blob[8:])
+def _hash(before: int, *blobs: bytes) -> int:
+    content = xxhash.xxh3_64(before.to_bytes(8, "little"))
+    for blob in blobs:
+        content.update(blob)
+    return content.intdigest() | 1  # never 0, which stands for nothing stored

@@ -1,8 +1,9 @@
 """Stage 2, on the workers: packed incidents -> counts -> features, one row per region. State lives in Spark.
 
-Stored per region: `head` (clock, totals, what was last emitted, and a digest that names the state's content) and
-`blobs` (models/blobs.py). The live CountState stays in a cache of the worker process and is used only while its
-digest equals the stored one; after a failed attempt, or on another worker, it is rebuilt from the blobs.
+Stored per region: `head` (clock, totals, what was last emitted, and a digest that names the counts) and `blobs`
+(models/blobs.py). The live CountState stays in a cache of the worker process. Spark hands a region to whichever
+worker is free, so a cached state may lag: it then follows the stored segments that it missed. Where that does not
+lead to the stored digest (after a failed attempt, or a fold) it is rebuilt from the blobs.
 """
 
 from collections import Counter
@@ -13,7 +14,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
-import xxhash
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
@@ -68,7 +68,6 @@ class _Live:
     journal: Journal
     engine: FeatureEngine
     engine_of: str
-    digest: int
 
 
 _LIVE: dict[str, _Live] = {}
@@ -103,19 +102,29 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
     def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tuple[Any, ...]]:
         folder = _artifact_in_force(packed)
         artifact = load_artifact(folder)
-        live = _LIVE.pop(region, None)
-        if live is None or live.digest != head.digest:
+        incidents = Incidents.concatenate([Incidents.unpack(blob) for blob in packed["incidents"] if blob])
+        as_of_s = now_ms // 1000 if self.clock == "wall" else int(incidents.received_ms.max(initial=0)) // 1000
+        as_of_s = max(as_of_s, head.as_of_s)
+        live = _LIVE.pop(region, None)  # put back at the end: a failure in between must not leave it half changed
+        if live is None or not self._is_current(live, head, as_of_s):
             live = self._open(artifact, folder, head)
         if live.engine_of != folder:
             live.engine, live.engine_of = FeatureEngine(artifact.spec, artifact.constants), folder
-        incidents = Incidents.concatenate([Incidents.unpack(blob) for blob in packed["incidents"] if blob])
-        as_of_s = now_ms // 1000 if self.clock == "wall" else int(incidents.received_ms.max(initial=0)) // 1000
         result = count_batch(live, head, packed, incidents, as_of_s)
-        if result.head != head:
-            self._write(result.changes)
-        live.digest = result.head.digest
+        self._write(result.changes)
         _LIVE[region] = live
         return result.head, (region, folder, result.features, msgspec.msgpack.encode(result.summary))
+
+    def _is_current(self, live: _Live, head: Head, as_of_s: int) -> bool:
+        """Bring a live state that other workers have overtaken up to the stored one; False if that cannot be."""
+        journal = live.journal
+        if journal.state.as_of_s > as_of_s:
+            return False
+        while journal.digest != head.digest:
+            missed = self.blobs.getValue((journal.next_key,))
+            if missed is None or not journal.follow(bytes(missed[0])):
+                return False
+        return True
 
     def _open(self, artifact: Artifact, folder: str, head: Head) -> _Live:
         fingerprint = artifact.spec.fingerprint()
@@ -129,8 +138,8 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
                     f"has {fingerprint}: start with a new checkpoint folder"
                 )
             blobs = {name[0]: bytes(blob[0]) for name, blob in self.blobs.iterator()}
-            journal = Journal.restore(artifact.spec, blobs)
-        return _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder, head.digest)
+            journal = Journal.restore(artifact.spec, blobs, as_of_s=head.as_of_s, digest=head.digest)
+        return _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder)
 
     def _write(self, changes: Changes) -> None:
         for name, blob in changes.puts.items():
@@ -173,10 +182,8 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
         emitted_artifact=live.engine_of,
         newest_event_s=newest_event_s,
         totals=add_up(head.totals, ledger),
-        digest=head.digest,
+        digest=live.journal.digest,
     )
-    if after != head or head.digest == 0:
-        after = msgspec.structs.replace(after, digest=_digest(after, changes))
     features = live.engine.compute(state) if must_emit else None
     summary = Summary(
         as_of_s=state.as_of_s,
@@ -244,11 +251,3 @@ def _refused_by_clock(incidents: Incidents, where: Any, reason: Reason, detail: 
         )
         for i in np.asarray(where).tolist()
     ]
-
-
-def _digest(head: Head, changes: Changes) -> int:
-    content = xxhash.xxh3_64(msgspec.msgpack.encode(head))
-    for name, blob in sorted(changes.puts.items()):
-        content.update(name.encode())
-        content.update(blob)
-    return content.intdigest() >> 2 | 2  # fits a signed 64-bit integer, never 0 or 1

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -29,19 +30,34 @@ _ROSTER_EVERY_S = 2.0
 _COMMIT_WAIT_S = 10.0
 
 
-def scored(messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
+def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
     """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms)."""
-    counted = (
-        messages.mapInArrow(decode_stage(str(roster)), PACKED_DDL)
-        .groupBy("region")
-        .transformWithStateInPandas(
+    with _workers_of_their_own(session, "decode"):
+        packed = messages.mapInArrow(decode_stage(str(roster)), PACKED_DDL)
+    with _workers_of_their_own(session, "count"):
+        counted = packed.groupBy("region").transformWithStateInPandas(
             statefulProcessor=RegionCounter(clock),
             outputStructType=COUNTED,
             outputMode="update",
             timeMode="ProcessingTime",
         )
-    )
-    return counted.select("region", "artifact", "summary", score_udf("artifact", "features").alias("scores"))
+    with _workers_of_their_own(session, "score"):
+        return counted.select("region", "artifact", "summary", score_udf("artifact", "features").alias("scores"))
+
+
+@contextmanager
+def _workers_of_their_own(session: SparkSession, stage: str) -> Iterator[None]:
+    """Functions made inside run in Python workers that no other stage uses.
+
+    Spark pools its workers by their environment and hands them out in turn. One pool for all would spread every
+    region's live counts and every network over all workers, and each would lag behind most of the time.
+    """
+    environment = session.sparkContext.environment
+    environment["RISK_STAGE"] = stage
+    try:
+        yield
+    finally:
+        del environment["RISK_STAGE"]
 
 
 def roster_path(settings: Settings) -> Path:
@@ -55,7 +71,7 @@ def spark_log(settings: Settings) -> Path:
 def start_query(session: SparkSession, settings: Settings, messages: DataFrame, publisher: Publisher) -> StreamingQuery:
     """Start the streaming query on its checkpoint."""
     return (
-        scored(messages, roster=roster_path(settings), clock=settings.clock)
+        scored(session, messages, roster=roster_path(settings), clock=settings.clock)
         .writeStream.outputMode("update")
         .foreachBatch(publisher)
         .option("checkpointLocation", str(settings.checkpoint.absolute() / "spark"))

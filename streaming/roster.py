@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.artifact import Artifact, newest_artifacts, read_artifact
+from models.artifact import Artifact, newest_artifacts, read_artifact, read_spec
 from schemas.decode import Vocabulary
 from schemas.errors import ArtifactError, SpecMismatch
 
@@ -39,7 +39,7 @@ def load_artifact(folder: str) -> Artifact:
 
 @lru_cache(maxsize=256)
 def vocabulary(folder: str) -> Vocabulary:
-    return Vocabulary.of(load_artifact(folder).spec)
+    return Vocabulary.of(read_spec(Path(folder)))
 
 
 def read_roster(path: Path) -> dict[str, Entry]:
