@@ -1,0 +1,61 @@
+"""`python -m benchmarks [--quick]` measures everything; `python -m benchmarks profile` says where time goes."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from benchmarks.plan import FULL, QUICK
+from schemas.errors import RiskError
+
+RESULTS = Path(__file__).with_name("results.json")
+QUICK_RESULTS = RESULTS.parents[1] / "out" / "bench" / "results-quick.json"
+Quick = Annotated[bool, typer.Option("--quick", help="Few events and short times: to see that all of it runs")]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback(invoke_without_command=True)
+def measure(context: typer.Context, quick: Quick = False) -> None:
+    """Throughput, latency, full frames and rivals; a table, and results.json (a quick run's go to out/bench)."""
+    if context.invoked_subcommand:
+        return
+    from benchmarks.bench import measure_all  # torch and clients: seconds that --help saves
+    from benchmarks.report import print_results, write_results
+
+    console = Console()
+    path = QUICK_RESULTS if quick else RESULTS
+    start_s = time.monotonic()
+
+    def say(what: str) -> None:
+        console.print(f"[dim]{time.monotonic() - start_s:4.0f} s  {what}[/dim]", highlight=False)
+
+    results = measure_all(QUICK if quick else FULL, say)
+    write_results(results, path)
+    print_results(results, console)
+    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+
+
+@app.command("profile")
+def profile_command(quick: Quick = False) -> None:
+    """Where a batch's time goes."""
+    from benchmarks.profile import profile
+
+    profile(QUICK if quick else FULL, Console())
+
+
+def main() -> None:
+    from benchmarks.child import ChildError
+
+    try:
+        app()
+    except (RiskError, ChildError) as error:
+        Console(stderr=True).print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""The whole benchmark: every measurement in turn, on one stack."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from benchmarks import rivals
+from benchmarks.full_frame import measure_full_frames
+from benchmarks.latency import measure_latency
+from benchmarks.load import load_topic
+from benchmarks.machine import describe_machine, describe_versions, now
+from benchmarks.plan import CATEGORIES, FRAME_SIDES, SIDE, Plan, bench_specs
+from benchmarks.product import measure_throughput
+from benchmarks.rates import Rate
+from benchmarks.stack import Stack, running_stack
+from streaming.commands_stack import TOPIC_PARTITIONS
+from streaming.synthetic import synthetic_events
+
+REGIONS = (4, 1)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A topic that was filled before the clock starts."""
+
+    topic: str
+    as_of_s: int
+    event_bytes: float
+
+
+def measure_all(plan: Plan, say: Say) -> dict[str, Any]:
+    """The results, ready to be written. Raises where the product fails or counts wrong; a rival may be missing."""
+    results: dict[str, Any] = {"date": now(), "plan": plan.name, "machine": describe_machine()}
+    say("starting Kafka and victoria-metrics")
+    with running_stack(plan) as stack:
+        loaded = {count: load_events(stack, count, say) for count in REGIONS}
+        results["settings"] = _settings(stack, loaded)
+        results |= _throughput(stack, loaded, say)
+        say(f"latency at {plan.rate_per_s:.0f} events/s, {plan.latency_warm_up_s + plan.latency_s:.0f} s")
+        results |= measure_latency(stack)
+        say(f"full frames of {', '.join(f'{side}x{side}' for side in FRAME_SIDES)} cells")
+        results |= measure_full_frames(stack)
+    results["versions"] = describe_versions() | {
+        name: results[f"{name}_version"] for name in ("quix", "pathway") if results[f"{name}_version"]
+    }
+    return results
+
+
+def load_events(stack: Stack, regions: int, say: Say) -> Loaded:
+    say(f"loading {stack.plan.events:,} events of {regions} region(s)")
+    topic, as_of_s = stack.topic(f"events-of-{regions}"), int(time.time())
+    events = synthetic_events(bench_specs(regions), stack.plan.events, seed=regions, as_of_s=as_of_s)
+    return Loaded(topic=topic, as_of_s=as_of_s, event_bytes=load_topic(stack.bootstrap, topic, events))
+
+
+def _throughput(stack: Stack, loaded: dict[int, Loaded], say: Say) -> dict[str, Any]:
+    """Product and plain loop in turn, then the single region and the other rivals; ratios of steady rates."""
+    four, specs = loaded[4], bench_specs(4)
+    product: list[Rate] = []
+    loop: list[Rate] = []
+    for number in range(1, stack.plan.rounds + 1):
+        say(f"throughput, 4 regions, round {number} of {stack.plan.rounds}")
+        product.append(measure_throughput(stack, f"four-{number}", topic=four.topic, specs=specs))
+        say(f"plain loop, round {number} of {stack.plan.rounds}")
+        loop.append(rivals.plain_loop(stack, f"plain-{number}", topic=four.topic, specs=specs))
+    say("throughput, 1 region")
+    one = measure_throughput(stack, "one", topic=loaded[1].topic, specs=bench_specs(1))
+    say("Quix Streams")
+    quix = rivals.quix(stack, specs=specs, seed=4, as_of_s=four.as_of_s)
+    say("Pathway")
+    pathway = rivals.pathway(stack, topic=four.topic, specs=specs)
+
+    ours = mean(rate.steady_eps for rate in product)
+    results: dict[str, Any] = {
+        "throughput_4_regions_eps": round(ours),
+        "throughput_4_regions_rounds": [rate.as_dict() for rate in product],
+        "throughput_1_region_eps": round(one.steady_eps),
+        "throughput_1_region": one.as_dict(),
+        "plain_loop_eps": round(mean(rate.steady_eps for rate in loop)),
+        "plain_loop_rounds": [rate.as_dict() for rate in loop],
+        "ratio_to_plain_loop": round(ours / mean(rate.steady_eps for rate in loop), 3),
+    }
+    for name, outcome in (("quix", quix), ("pathway", pathway)):
+        rate = outcome.rate
+        results |= {
+            f"ratio_to_{name}": round(ours / rate.steady_eps, 3) if rate else None,
+            f"ratio_to_{name}_reason": outcome.reason,
+            f"{name}_eps": round(rate.steady_eps) if rate else None,
+            f"{name}": rate.as_dict() if rate else None,
+            f"{name}_version": outcome.version,
+        }
+    return results
+
+
+def _settings(stack: Stack, loaded: dict[int, Loaded]) -> dict[str, Any]:
+    """The product's settings as run, without this machine's paths and ports, and the shape of the load."""
+    settings = stack.settings(topic=loaded[4].topic, specs=bench_specs(4), checkpoint="none")
+    plumbing = ("sink", "clock", "starting", "trigger_s", "max_events_per_batch", "top_k", "master")
+    return {
+        **settings.model_dump(mode="json", include={*plumbing, "shuffle_partitions", "driver_memory"}),
+        "topic_partitions": TOPIC_PARTITIONS,
+        "events": stack.plan.events,
+        "event_bytes": round(loaded[4].event_bytes, 1),
+        "cells_per_region": SIDE * SIDE,
+        "categories": len(CATEGORIES),
+        "horizons": len(bench_specs(1)[0].horizons_s),
+        "store": "victoria-metrics, /api/v2/write",
+    }

@@ -1,0 +1,82 @@
+"""The product in a process of its own: `streaming.pipeline.run`, with one watcher that writes a line per batch."""
+
+import logging
+import signal
+import sys
+from collections import Counter
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import msgspec
+from pyspark.sql import SparkSession
+
+from streaming.pipeline import run
+from streaming.publish import Published
+from streaming.settings import Settings
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch, as the watcher saw it after the store's acknowledgement."""
+
+    batch_id: int
+    started_s: float
+    acknowledged_s: float
+    points: int
+    ledger: dict[str, int]  # of all regions together
+    end_offsets: dict[str, int]  # by partition: the first offset that this batch did not take
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    settings: dict[str, Any]
+    batches: str  # file that gets one JSON line per batch
+    progress: str | None  # file that gets Spark's own progress reports, for the profile
+
+
+def end_offsets(checkpoint: Path, batch_id: int) -> dict[str, int]:
+    """Kafka's end offsets by partition, from Spark's offset log, which is written before a batch runs."""
+    for line in (checkpoint / "spark" / "offsets" / str(batch_id)).read_text(encoding="utf-8").splitlines():
+        if line.startswith("{"):
+            for value in msgspec.json.decode(line).values():
+                if isinstance(value, dict) and value and all(part.isdecimal() for part in value):
+                    return value
+    return {}
+
+
+def main(orders: Orders) -> None:
+    settings = Settings(**orders.settings)
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Path(orders.batches).open("ab", buffering=0) as file:
+
+        def watch(published: Published) -> None:
+            ledger: Counter[str] = Counter()
+            for summary in published.summaries.values():
+                ledger.update(summary.ledger)
+            batch = Batch(
+                batch_id=published.batch_id,
+                started_s=published.acknowledged_s - published.seconds,
+                acknowledged_s=published.acknowledged_s,
+                points=published.points,
+                ledger=dict(ledger),
+                end_offsets=end_offsets(settings.checkpoint.absolute(), published.batch_id),
+            )
+            file.write(msgspec.json.encode(batch) + b"\n")
+            if orders.progress:
+                _keep_progress(Path(orders.progress))
+
+        run(settings, stop=stop, watchers=[watch])
+
+
+def _keep_progress(path: Path) -> None:
+    """Append the report on the batch before this one; this one's is not made yet."""
+    for query in SparkSession.builder.getOrCreate().streams.active:
+        if query.lastProgress is not None:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(query.lastProgress.json.replace("\n", " ") + "\n")
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING)
+    main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Orders))

@@ -1,0 +1,126 @@
+"""Rival: what someone writes in an afternoon. One process, one loop, the product's own functions, no fault tolerance.
+
+confluent-kafka -> decode_messages -> CountState -> features -> torch -> line protocol -> InfluxSink. It stores no
+state and no offsets: killed, it has lost its counts and does not know what it had read. That is the difference.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from benchmarks.full_frame import TOP_K, frame_of
+from models.artifact import Artifact
+from models.count_state import CountState
+from models.features import FeatureEngine
+from models.network import ResidualNetwork
+from models.scoring import score
+from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.frame import RiskFrame
+from schemas.incidents import Incidents
+from streaming.influx import InfluxSink
+from streaming.lines import changed, risk_lines, top_lines
+from streaming.roster import load_artifact
+from streaming.settings import Settings
+
+_WAIT_S = 10.0
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    settings: dict[str, Any]
+    events: int
+    result: str
+
+
+@dataclass(slots=True)
+class Region:
+    """One region's live state."""
+
+    artifact: Artifact
+    network: ResidualNetwork | None
+    state: CountState
+    engine: FeatureEngine
+    frame: RiskFrame | None = None
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> "Region":
+        return cls(artifact, artifact.network(), artifact.history(), FeatureEngine(artifact.spec, artifact.constants))
+
+    def lines(self, incidents: Incidents, as_of_s: int) -> tuple[int, bytes]:
+        """Incidents counted, and the points that they changed."""
+        counted = self.state.apply(incidents, as_of_s).outcomes["counted"]
+        features = self.engine.compute(self.state)
+        scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
+        frame = frame_of(self.artifact.spec, self.artifact.version, self.state.as_of_s, features, scores)
+        before, self.frame = self.frame, frame
+        return counted, risk_lines(frame, changed(frame, before)) + top_lines(frame, TOP_K)
+
+
+def slices(settings: Settings, events: int) -> Iterator[list[Message]]:
+    """`events` messages from the beginning of the topic, at most the product's batch size at a time."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka_bootstrap,
+            "group.id": "plain-loop",
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 10,
+        }
+    )
+    partitions = consumer.list_topics(settings.topic).topics[settings.topic].partitions
+    consumer.assign([TopicPartition(settings.topic, number, 0) for number in partitions])
+    left = events
+    while left:
+        messages = consumer.consume(min(left, settings.max_events_per_batch), timeout=_WAIT_S)
+        for message in messages:
+            if message.error():
+                raise KafkaException(message.error())
+        if not messages:
+            raise TimeoutError(f"{left} of {events} events did not come within {_WAIT_S} s")
+        left -= len(messages)
+        yield messages
+    consumer.close()
+
+
+def main(orders: Orders) -> None:
+    settings = Settings(**orders.settings)
+    folders = sorted(settings.artifacts.glob("*/*"))
+    regions = {one.artifact.spec.region: one for one in (Region.of(load_artifact(str(f))) for f in folders)}
+    vocabularies = {name: Vocabulary.of(region.artifact.spec) for name, region in regions.items()}
+    sink = InfluxSink(settings)
+    done = counted = 0
+    marks: list[tuple[int, float]] = []
+    started_s = time.time()
+    for messages in slices(settings, orders.events):
+        decoded = decode_messages(
+            Messages(
+                values=[message.value() for message in messages],
+                partition=np.array([message.partition() for message in messages]),
+                kafka_offset=np.array([message.offset() for message in messages]),
+                kafka_time_ms=np.array([message.timestamp()[1] for message in messages]),
+            ),
+            vocabularies,
+        )
+        as_of_s, parts = int(time.time()), []
+        for name, incidents in decoded.incidents.items():
+            fresh, lines = regions[name].lines(incidents, as_of_s)
+            counted += fresh
+            parts.append(lines)
+        sink.write(b"".join(parts))
+        done += len(messages)
+        marks.append((done, time.time()))
+    sink.close()
+    if counted != orders.events:
+        sys.exit(f"invalid run: {orders.events} events were loaded, {counted} counted")
+    result = Path(orders.result)
+    result.with_suffix(".part").write_bytes(msgspec.json.encode({"started_s": started_s, "marks": marks}))
+    result.with_suffix(".part").replace(result)
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Orders))

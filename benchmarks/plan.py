@@ -1,0 +1,62 @@
+"""What is measured, how much of it, and on which regions."""
+
+from dataclasses import dataclass
+
+from models.features import feature_names
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+CATEGORIES = ("ems", "fire", "traffic", "other")
+CELL_M = 1000.0
+SIDE = 48
+FRAME_SIDES = (24, 48, 96)
+WARM_UP_EVENTS_OF_LATENCY = 1000  # sent before the clock starts, so that Spark has seen events and loaded torch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The sizes of one run."""
+
+    name: str
+    events: int  # pre-loaded for throughput, in each of the two topics
+    rounds: int  # product and plain loop in turn, this often
+    events_per_batch: int | None  # None: the product's default
+    quix_events: int
+    rate_per_s: float
+    latency_warm_up_s: float
+    latency_s: float  # measured, after the warm-up
+    frame_repeats: int
+
+
+FULL = Plan(
+    name="full",
+    events=2_400_000,
+    rounds=2,
+    events_per_batch=None,
+    quix_events=600_000,
+    rate_per_s=1000.0,
+    latency_warm_up_s=15.0,
+    latency_s=90.0,
+    frame_repeats=30,
+)
+QUICK = Plan(
+    name="quick",
+    events=200_000,
+    rounds=1,
+    events_per_batch=40_000,
+    quix_events=100_000,
+    rate_per_s=1000.0,
+    latency_warm_up_s=5.0,
+    latency_s=15.0,
+    frame_repeats=5,
+)
+
+
+def bench_spec(region: str, side: int = SIDE) -> Spec:
+    """A region of side x side cells of 1 km, 4 categories, 3 horizons."""
+    grid = Grid(south_deg=41.6, west_deg=-88.0, cell_m=CELL_M, rows=side, cols=side)
+    return Spec(region=region, timezone="America/Chicago", grid=grid, categories=CATEGORIES, features=feature_names())
+
+
+def bench_specs(regions: int) -> list[Spec]:
+    return [bench_spec(f"bench-{number}") for number in range(1, regions + 1)]

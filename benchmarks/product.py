@@ -1,0 +1,94 @@
+"""Running the product against the stack, and what its batches say."""
+
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.child import ChildError, child, wait_for
+from benchmarks.job import Batch, Orders
+from benchmarks.rates import Rate, rate_of
+from benchmarks.stack import Stack
+from schemas.spec import Spec
+
+_LIMIT_S = 600.0
+_START_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningJob:
+    """The product at work."""
+
+    process: subprocess.Popen[bytes]
+    folder: Path
+
+    def batches(self) -> list[Batch]:
+        """Those that were acknowledged so far, in order."""
+        path = self.folder / "batches.jsonl"
+        whole = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
+        return [msgspec.json.decode(line, type=Batch) for line in whole]
+
+    def wait_until_ready(self) -> None:
+        """Return after two batches: Spark, torch and the artifacts are loaded."""
+        wait_for(self.process, self.folder, done=lambda: len(self.batches()) >= 2, limit_s=_START_LIMIT_S)
+
+    def wait_until_consumed(self, events: int, limit_s: float = _LIMIT_S) -> list[Batch]:
+        """All batches, once `events` are consumed. Raises ChildError unless each was counted, exactly once."""
+        wait_for(self.process, self.folder, done=lambda: ledger(self.batches())["consumed"] >= events, limit_s=limit_s)
+        batches = self.batches()
+        total = ledger(batches)
+        if total["consumed"] != events or total["counted"] != events:
+            raise ChildError(f"invalid run: {events} events were loaded, the ledger says {dict(total)}")
+        return batches
+
+    def stop(self) -> None:
+        """SIGTERM, and exit code 0, or ChildError."""
+        self.process.send_signal(signal.SIGTERM)
+        wait_for(self.process, self.folder, done=lambda: self.process.poll() == 0, limit_s=60)
+
+
+@contextmanager
+def running_job(
+    stack: Stack, name: str, *, topic: str, specs: Sequence[Spec], progress: bool = False
+) -> Iterator[RunningJob]:
+    """Start the product on a new checkpoint, reading `topic` from its beginning."""
+    folder = stack.folder / name
+    settings = stack.settings(topic=topic, specs=specs, checkpoint=f"{name}-checkpoint")
+    orders = Orders(
+        settings=settings.model_dump(mode="json", exclude={"influx_token"}),
+        batches=str(folder / "batches.jsonl"),
+        progress=str(folder / "progress.jsonl") if progress else None,
+    )
+    with child("benchmarks.job", msgspec.to_builtins(orders), folder, python=sys.executable) as process:
+        yield RunningJob(process=process, folder=folder)
+
+
+def ledger(batches: Sequence[Batch]) -> Counter[str]:
+    """The batches' ledgers added up."""
+    total: Counter[str] = Counter()
+    for batch in batches:
+        total.update(batch.ledger)
+    return total
+
+
+def measure_throughput(stack: Stack, name: str, *, topic: str, specs: Sequence[Spec]) -> Rate:
+    """Rate over all events of the pre-loaded topic; the first batch that has any is the warm-up."""
+    with running_job(stack, name, topic=topic, specs=specs) as job:
+        batches = job.wait_until_consumed(stack.plan.events)
+        job.stop()
+    return rate_of_batches(batches)
+
+
+def rate_of_batches(batches: Sequence[Batch]) -> Rate:
+    full = [batch for batch in batches if batch.ledger["consumed"]]
+    done, marks = 0, []
+    for batch in full:
+        done += batch.ledger["consumed"]
+        marks.append((done, batch.acknowledged_s))
+    return rate_of(marks, started_s=full[0].started_s, warm_up_events=full[0].ledger["consumed"])

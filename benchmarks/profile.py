@@ -1,0 +1,134 @@
+"""Where a batch's time goes: our own functions on one batch in this process, and Spark's report on real batches."""
+
+import time
+from statistics import median
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.bench import load_events
+from benchmarks.full_frame import TOP_K, Stopwatch, frame_of
+from benchmarks.plan import Plan, bench_specs
+from benchmarks.product import ledger, rate_of_batches, running_job
+from benchmarks.stack import Stack, running_stack
+from models.blobs import Journal
+from models.features import FeatureEngine
+from models.scoring import score
+from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.frame import RiskFrame
+from schemas.incidents import Incidents
+from streaming.influx import InfluxSink
+from streaming.lines import changed, risk_lines, top_lines
+from streaming.roster import load_artifact
+from streaming.synthetic import synthetic_events
+
+REGIONS = 4
+_STAGE_EVENTS = 50_000
+_STAGE_BATCHES = 4
+_DURATIONS = ("latestOffset", "queryPlanning", "walCommit", "addBatch", "commitOffsets", "triggerExecution")
+_STATE_TIMES = ("allUpdatesTimeMs", "allRemovalsTimeMs", "commitTimeMs")
+
+
+def profile(plan: Plan, console: Console) -> None:
+    """Print both tables."""
+    with running_stack(plan) as stack:
+        console.print(_stages_table(_stages(stack)))
+        loaded = load_events(stack, REGIONS, console.print)
+        specs = bench_specs(REGIONS)
+        with running_job(stack, "profile", topic=loaded.topic, specs=specs, progress=True) as job:
+            batches = job.wait_until_consumed(plan.events)
+            seen = len(batches)
+            while len(job.batches()) < seen + 2 and job.process.poll() is None:  # the last report comes a batch later
+                time.sleep(0.1)
+            job.stop()
+            reports = _reports((job.folder / "progress.jsonl").read_bytes())
+    console.print(_spark_table(reports, {batch.batch_id: batch.acknowledged_s - batch.started_s for batch in batches}))
+    rate = rate_of_batches(batches)
+    console.print(f"{ledger(batches)['counted']:,} events, {rate.steady_eps:,.0f} events/s after the first batch")
+
+
+def _stages(stack: Stack) -> list[dict[str, float]]:
+    """Milliseconds by stage of each batch of one region, all functions called one after the other on one core."""
+    torch.set_num_threads(1)
+    spec = bench_specs(1)[0]
+    artifact = load_artifact(str(next((stack.artifacts([spec]) / spec.region).iterdir())))
+    vocabulary = {spec.region: Vocabulary.of(spec)}
+    network, engine = artifact.network(), FeatureEngine(spec, artifact.constants)
+    journal, _ = Journal.start(artifact.history())
+    sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
+    frame: RiskFrame | None = None
+    runs = []
+    for number in range(_STAGE_BATCHES):
+        now_s, watch = int(time.time()), Stopwatch()
+        messages = _messages(synthetic_events([spec], _STAGE_EVENTS, seed=900 + number, as_of_s=now_s), now_s)
+        with watch.part("decode"):
+            decoded = decode_messages(messages, vocabulary).incidents[spec.region]
+        with watch.part("pack"):
+            packed = decoded.pack()
+        with watch.part("unpack"):
+            incidents = Incidents.concatenate([Incidents.unpack(packed)])
+        with watch.part("count"):
+            applied = journal.state.apply(incidents, now_s)
+        with watch.part("journal"):
+            journal.record(applied.changed)
+        with watch.part("features"):
+            features = engine.compute(journal.state)
+        with watch.part("score"):
+            scores = score(features.values, network, artifact.constants, spec)
+        with watch.part("lines"):
+            before, frame = frame, frame_of(spec, artifact.version, journal.state.as_of_s, features, scores)
+            lines = risk_lines(frame, changed(frame, before)) + top_lines(frame, TOP_K)
+        with watch.part("write"):
+            sink.write(lines)
+        runs.append(watch.ms)
+    sink.close()
+    return runs[1:]
+
+
+def _messages(events: Any, now_s: int) -> Messages:
+    values = [value for _, value in events]
+    return Messages(
+        values=values,
+        partition=np.zeros(len(values), np.int32),
+        kafka_offset=np.arange(len(values)),
+        kafka_time_ms=np.full(len(values), now_s * 1000),
+    )
+
+
+def _reports(lines: bytes) -> dict[int, dict[str, Any]]:
+    """Spark's progress reports of batches that read events, by batch."""
+    reports = [msgspec.json.decode(line) for line in lines.splitlines()]
+    return {report["batchId"]: report for report in reports if report["numInputRows"] > 1}  # 1: the heartbeat alone
+
+
+def _stages_table(runs: list[dict[str, float]]) -> Table:
+    table = Table(title=f"one region, {_STAGE_EVENTS:,} events, one core: median of {len(runs)} batches")
+    for heading in ("stage", "ms", "us per event"):
+        table.add_column(heading, justify="right")
+    for stage in runs[0]:
+        ms = median(run[stage] for run in runs)
+        table.add_row(stage, f"{ms:.1f}", f"{ms * 1000 / _STAGE_EVENTS:.2f}")
+    total = sum(median(run[stage] for run in runs) for stage in runs[0])
+    table.add_row("all", f"{total:.1f}", f"{total * 1000 / _STAGE_EVENTS:.2f}", style="bold")
+    return table
+
+
+def _spark_table(reports: dict[int, dict[str, Any]], publish_s: dict[int, float]) -> Table:
+    """Milliseconds of each batch. `publish` lies within addBatch, the state's times within publish."""
+    table = Table(title="Spark's batches, ms (publish is part of addBatch; state times are summed over tasks)")
+    for heading in ("batch", "events", *_DURATIONS, "publish", *_STATE_TIMES):
+        table.add_column(heading, justify="right")
+    for batch_id, report in sorted(reports.items()):
+        durations, states = report["durationMs"], report["stateOperators"]
+        table.add_row(
+            str(batch_id),
+            f"{report['numInputRows'] - 1:,}",
+            *(f"{durations.get(name, 0):,}" for name in _DURATIONS),
+            f"{publish_s.get(batch_id, 0) * 1000:,.0f}",
+            *(f"{sum(state[name] for state in states):,}" for name in _STATE_TIMES),
+        )
+    return table
