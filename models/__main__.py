@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -49,6 +50,7 @@ def train_command(
     step_minutes: Annotated[int, typer.Option(min=5, help="Mean time between two training moments")] = 180,
 ) -> None:
     """Train on a file of incidents and publish the artifact."""
+    torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     incidents = read_incidents(data, parse_layout(layout))
     cutoff_s = _cutoff_s(until, incidents)

@@ -14,6 +14,7 @@ BLOCK_S = 3 * DAY_S  # bootstrap blocks: moments whose horizons overlap must be 
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)
 Array = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +22,10 @@ class Tally:
     """One moment, summed over all cells: (categories, horizons) each, [0] of the baseline and [1] of the network."""
 
     as_of_s: int
-    deviance: tuple[Array, Array]
-    log_score: tuple[Array, Array]
-    forecast: tuple[Array, Array]
-    actual: Array
+    deviance: tuple[Floats, Floats]
+    log_score: tuple[Floats, Floats]
+    forecast: tuple[Floats, Floats]
+    actual: Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,17 +53,17 @@ class Row:
 
 def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.int32], c: BaselineConstants) -> Tally:
     """Compare two forecasts of one moment. usual, expected, counts: (cells, categories, horizons)."""
-    seen = torch.from_numpy(counts).float()
-    dispersion = torch.from_numpy(c.dispersion).float()
-    logs = [torch.from_numpy(mean).log() for mean in (usual, expected)]
+    seen = torch.from_numpy(counts).double()
+    dispersion = torch.from_numpy(c.dispersion)
+    logs = [torch.from_numpy(mean).double().log() for mean in (usual, expected)]
     deviance = [poisson_deviance(log_mean, seen).sum(dim=0).numpy() for log_mean in logs]
     log_score = [negative_binomial_nll(log_mean, seen, dispersion).sum(dim=0).numpy() for log_mean in logs]
     return Tally(
         as_of_s=as_of_s,
         deviance=(deviance[0], deviance[1]),
         log_score=(log_score[0], log_score[1]),
-        forecast=(usual.sum(axis=0), expected.sum(axis=0)),
-        actual=counts.sum(axis=0).astype(np.float32),
+        forecast=(usual.sum(axis=0, dtype=np.float64), expected.sum(axis=0, dtype=np.float64)),
+        actual=counts.sum(axis=0).astype(np.float64),
     )
 
 

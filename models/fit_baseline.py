@@ -18,6 +18,7 @@ HALF_LIVES_DAYS = (30.0, 60.0, 120.0, 240.0, 480.0)
 SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
 DISPERSIONS = np.geomspace(0.1, 300, 49)
+_DISPERSION_EXAMPLES = 100_000
 _LEAST_PER_DAY = 1e-3  # a category that was never seen in training still gets a rate
 
 
@@ -64,10 +65,11 @@ def with_dispersion(constants: BaselineConstants, log_mean: torch.Tensor, counts
 
     log_mean, counts: (n, categories, horizons).
     """
-    losses = []
-    for size in DISPERSIONS:
-        dispersion = torch.tensor(size, dtype=log_mean.dtype)
-        losses.append(negative_binomial_nll(log_mean, counts, dispersion).mean(dim=0).double().numpy())
+    every = -(-len(counts) // _DISPERSION_EXAMPLES)
+    log_mean, counts = log_mean[::every].double(), counts[::every].double()
+    losses = [
+        negative_binomial_nll(log_mean, counts, torch.tensor(size).double()).mean(dim=0).numpy() for size in DISPERSIONS
+    ]
     best = np.argmin(np.stack(losses), axis=0)  # (categories, horizons)
     return _replaced(constants, dispersion=DISPERSIONS[best])
 

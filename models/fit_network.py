@@ -98,4 +98,4 @@ def _baseline_loss(examples: Examples, dispersion: Tensor) -> Tensor:
 
 
 def _minibatches(positions: Tensor, size: int) -> Sequence[Tensor]:
-    return torch.split(positions, size)  # type: ignore[no-untyped-call, no-any-return]
+    return torch.split(positions, size)

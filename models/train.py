@@ -21,7 +21,7 @@ from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
 
-MOST_EXAMPLES = 600_000  # cells at moments that are kept for training; they decide the memory that it takes
+MOST_EXAMPLES = 400_000  # cells at moments that are kept for training; they decide the memory that it takes
 _EMPTY_CELLS_SHARE = 0.1  # cells without any incident that are trained on: enough to learn that they are quiet
 _LEAST_DAYS = 21
 _LEAST_INCIDENTS = 500

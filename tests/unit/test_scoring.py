@@ -1,0 +1,82 @@
+"""From features to scores: an untrained network changes nothing, a broken one is noticed."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import nbinom
+
+from models.baseline import BaselineConstants
+from models.features import feature_names
+from models.network import RESIDUAL_LIMIT, ResidualNetwork
+from models.scoring import score
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+CELLS, CATEGORIES, HORIZONS = 6, 2, 3
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=2, cols=3),
+    categories=("fire", "ems"),
+    features=feature_names(),
+)
+CONSTANTS = BaselineConstants(
+    half_life_days=np.array(60.0),
+    shrink_days=np.array(5.0),
+    profile=np.ones((2, 168)),
+    mean_per_day=np.ones(2),
+    dispersion=np.array([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]]),
+    first_day=np.array(1.0),
+)
+VALUES = np.random.default_rng(0).normal(size=(CELLS, CATEGORIES, len(SPEC.features))).astype(np.float32)
+VALUES.flags.writeable = False
+
+
+def network():
+    torch.manual_seed(0)
+    return ResidualNetwork(features=len(SPEC.features), categories=CATEGORIES, horizons=HORIZONS).eval()
+
+
+def test_an_untrained_network_is_the_baseline_to_the_last_bit():
+    with_network, without = score(VALUES, network(), CONSTANTS, SPEC), score(VALUES, None, CONSTANTS, SPEC)
+    for name in ("expected", "risk", "low", "high", "usual"):
+        np.testing.assert_array_equal(getattr(with_network, name), getattr(without, name))
+        assert getattr(with_network, name).dtype == np.float32
+        assert getattr(with_network, name).shape == (CELLS, CATEGORIES, HORIZONS)
+    np.testing.assert_array_equal(without.expected, without.usual)
+    np.testing.assert_array_equal(without.usual, np.exp(VALUES[:, :, -HORIZONS:]))
+
+
+def test_scores_are_those_of_scipys_negative_binomial():
+    scores = score(VALUES, None, CONSTANTS, SPEC)
+    mean = scores.expected.astype(np.float64)
+    law = nbinom(CONSTANTS.dispersion, CONSTANTS.dispersion / (CONSTANTS.dispersion + mean))
+    np.testing.assert_allclose(scores.risk, law.sf(0), rtol=1e-5)
+    np.testing.assert_array_equal(scores.low, law.ppf(0.05))
+    np.testing.assert_array_equal(scores.high, law.ppf(0.95))
+
+
+def test_the_network_cannot_leave_its_limit_whatever_it_is_fed():
+    wild = network()
+    torch.nn.init.constant_(wild.leave.bias, 1e6)
+    scores = score(VALUES, wild, CONSTANTS, SPEC)
+    np.testing.assert_allclose(np.log(scores.expected / scores.usual), RESIDUAL_LIMIT, rtol=1e-5)
+
+
+def test_an_output_that_is_no_number_raises_instead_of_scoring():
+    broken = network()
+    with torch.no_grad():
+        broken.enter.weight[0, 0] = float("nan")
+        broken.leave.weight.fill_(1.0)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        score(VALUES, broken, CONSTANTS, SPEC)
+
+
+def test_categories_are_told_apart():
+    learned = network()
+    with torch.no_grad():
+        learned.category.weight[1] = 1.0
+        learned.leave.weight.fill_(0.1)
+    same = np.repeat(VALUES[:, :1], CATEGORIES, axis=1)
+    scores = score(same, learned, CONSTANTS, SPEC)
+    assert (scores.expected[:, 0] != scores.expected[:, 1]).all()
