@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -102,15 +103,14 @@ def _cutoff_s(until: str, incidents: IncidentTable) -> int:
 
 
 def _table(rows: list[Row]) -> Table:
-    shown = Table(title="last block of time, all cells: baseline → network", min_width=78)
-    for name in ("horizon", "deviance", "log score", "difference (95 %)", "forecast / actual"):
-        shown.add_column(name, justify="right")
-    shown.add_column("verdict")
+    shown = Table(title="last block of time, all cells: baseline → network", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in ("", "deviance", "log score", "difference (95 %)", "fc/act", "verdict"):
+        shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         shown.add_row(
             row.horizon,
-            f"{row.baseline_deviance:.4f} → {row.network_deviance:.4f}",
-            f"{row.baseline_log_score:.4f} → {row.network_log_score:.4f}",
+            f"{row.baseline_deviance:.4f}→{row.network_deviance:.4f}",
+            f"{row.baseline_log_score:.5f}→{row.network_log_score:.5f}",
             row.difference_text(),
             f"{row.forecast_over_actual:.3f}",
             row.verdict,

@@ -9,24 +9,21 @@
 Every file is read once, whole; its bytes are checked against the manifest before anything parses them.
 """
 
-import hashlib
-import io
 import shutil
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from models.baseline import BaselineConstants
 from models.blobs import export_state, restore_state
 from models.count_state import CountState
 from models.features import feature_names
+from models.sealed import MAX_FILE_BYTES, pack_arrays, read_plain, sha256, unpack_arrays
 from schemas.errors import ArtifactError, RiskError
 from schemas.spec import Spec
 
@@ -41,7 +38,6 @@ MANIFEST, WEIGHTS, BASELINE, HISTORY, CARD = (
     "card.md",
 )
 FILES = (WEIGHTS, BASELINE, HISTORY, CARD)
-MAX_FILE_BYTES = 256 * 1024 * 1024
 _MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 
 
@@ -143,11 +139,11 @@ def write_artifact(
 
     contents = {
         WEIGHTS: safetensors.torch.save({name: t.contiguous() for name, t in network.state_dict().items()}),
-        BASELINE: _pack(constants.arrays()),
-        HISTORY: _pack({name: np.frombuffer(blob, np.uint8) for name, blob in export_state(history).items()}),
+        BASELINE: pack_arrays(constants.arrays()),
+        HISTORY: pack_arrays({name: np.frombuffer(blob, np.uint8) for name, blob in export_state(history).items()}),
         CARD: card.encode(),
     }
-    files = {name: FileEntry(sha256=_sha256(content), size_bytes=len(content)) for name, content in contents.items()}
+    files = {name: FileEntry(sha256=sha256(content), size_bytes=len(content)) for name, content in contents.items()}
     manifest = Manifest(
         version=_version(created, spec, files),
         created=created,
@@ -184,7 +180,7 @@ def read_artifact(folder: Path) -> Artifact:
     except ArtifactError as error:
         weights = error
     try:
-        constants = BaselineConstants.checked(_unpack(contents[BASELINE], folder / BASELINE), manifest.spec)
+        constants = BaselineConstants.checked(unpack_arrays(contents[BASELINE], folder / BASELINE), manifest.spec)
         card = contents[CARD].decode()
     except (RiskError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{folder}: {error}") from error
@@ -225,7 +221,7 @@ def _read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(
             f"{folder} lacks {sorted(missing)}, and has {sorted(unknown)} that do not belong: copy again"
         )
-    raw = _read_plain(folder / MANIFEST, _MAX_MANIFEST_BYTES)
+    raw = read_plain(folder / MANIFEST, _MAX_MANIFEST_BYTES)
     try:
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.DecodeError, RiskError, RecursionError) as error:
@@ -246,19 +242,9 @@ def _read_manifest(folder: Path) -> Manifest:
 
 def _read_file(path: Path, entry: FileEntry) -> bytes:
     """The file's bytes. Raises ArtifactError unless they are the ones that the manifest names."""
-    content = _read_plain(path, min(entry.size_bytes, MAX_FILE_BYTES))
-    if len(content) != entry.size_bytes or _sha256(content) != entry.sha256:
+    content = read_plain(path, min(entry.size_bytes, MAX_FILE_BYTES))
+    if len(content) != entry.size_bytes or sha256(content) != entry.sha256:
         raise ArtifactError(f"{path} is damaged: its sha256 or size is not the manifest's; copy the artifact again")
-    return content
-
-
-def _read_plain(path: Path, most_bytes: int) -> bytes:
-    if path.is_symlink() or not path.is_file():
-        raise ArtifactError(f"{path} is missing or no plain file: copy the artifact again")
-    with path.open("rb") as file:
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise ArtifactError(f"{path} is larger than {most_bytes} bytes: copy the artifact again")
     return content
 
 
@@ -282,35 +268,17 @@ def _network(weights: bytes, spec: Spec, path: Path) -> "ResidualNetwork":
 
 
 def _history(packed: bytes, spec: Spec) -> CountState:
-    arrays = _unpack(packed, Path(HISTORY))
+    arrays = unpack_arrays(packed, Path(HISTORY))
     try:
-        return restore_state(spec, {name: array.tobytes() for name, array in arrays.items()})
+        state = restore_state(spec, {name: array.tobytes() for name, array in arrays.items()})
     except (ValueError, KeyError, IndexError, msgspec.DecodeError) as error:
         raise ArtifactError(f"{HISTORY} does not fit the spec ({error}): train again") from error
-
-
-def _pack(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    packed = io.BytesIO()
-    np.savez_compressed(packed, allow_pickle=False, **arrays)
-    return packed.getvalue()
-
-
-def _unpack(packed: bytes, path: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
-                raise ArtifactError(f"{path} unpacks to more than {MAX_FILE_BYTES} bytes: not an artifact of ours")
-        with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ArtifactError(f"{path} cannot be used ({error}): train again") from error
+    if any(int(level.ring.min()) < 0 for level in state.levels.values()):
+        raise ArtifactError(f"{HISTORY} counts less than nothing: train again")
+    return state
 
 
 def _version(created: str, spec: Spec, files: Mapping[str, FileEntry]) -> str:
     """Sorts by time of making, and names the contents."""
     content = spec.fingerprint() + "".join(files[name].sha256 for name in sorted(files))
-    return f"{created}-{_sha256(content.encode())[:8]}"
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return f"{created}-{sha256(content.encode())[:8]}"

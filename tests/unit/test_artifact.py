@@ -1,0 +1,268 @@
+"""Artifacts: what is written is read back to the last bit; whatever was changed on the way is refused."""
+
+import io
+import shutil
+import struct
+import zipfile
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from models.artifact import FILES, DataSource, newest_artifacts, read_artifact, read_spec, write_artifact
+from models.baseline import BaselineConstants
+from models.blobs import export_state
+from models.count_state import CountState
+from models.features import FeatureEngine, feature_names
+from models.network import ResidualNetwork
+from models.scoring import score
+from models.sealed import sha256
+from schemas.errors import ArtifactError
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+NOW = 1_700_000_000
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=2, cols=3),
+    categories=("fire", "ems"),
+    features=feature_names(),
+)
+CONSTANTS = BaselineConstants(
+    half_life_days=np.array(60.0),
+    shrink_days=np.array(5.0),
+    profile=np.random.default_rng(0).gamma(3, size=(2, 168)),
+    mean_per_day=np.ones(2),
+    dispersion=np.full((2, 3), 3.0),
+    first_day=np.array(1.0),
+)
+
+
+def network():
+    torch.manual_seed(1)
+    made = ResidualNetwork(features=len(SPEC.features), categories=2, horizons=3)
+    torch.nn.init.normal_(made.leave.weight)
+    return made.eval()
+
+
+def history():
+    state = CountState(SPEC)
+    state.advance(NOW)
+    random = np.random.default_rng(2)
+    for level in state.levels.values():
+        level.add(NOW - random.integers(0, 40 * 86_400, 300), random.integers(0, 12, 300), 1)
+    return state
+
+
+def write(folder, created="20260101T000000Z", card="what it is for"):
+    return write_artifact(
+        folder,
+        spec=SPEC,
+        constants=CONSTANTS,
+        network=network(),
+        history=history(),
+        card=card,
+        data=DataSource(file_name="a.csv", sha256="0", layout="sample", incidents=300, first_s=1, cutoff_s=NOW),
+        created=created,
+        seed=0,
+        libraries={"numpy": np.__version__},
+        evaluation=[{"horizon": "1h", "difference": -0.1}],
+    )
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("artifacts"))
+
+
+@pytest.fixture
+def copy(published, tmp_path):
+    return shutil.copytree(published, tmp_path / "toyville" / published.name)
+
+
+def test_what_is_written_scores_as_before_to_the_last_bit(published):
+    artifact = read_artifact(published)
+    assert artifact.network_fault is None
+    assert artifact.card == "what it is for"
+    assert read_spec(published) == artifact.spec
+    assert artifact.version == published.name
+    assert export_state(artifact.history()) == export_state(history())
+    before = FeatureEngine(SPEC, CONSTANTS).compute(history()).values
+    after = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
+    assert before.tobytes() == after.tobytes()
+    expected = score(before, network(), CONSTANTS, SPEC)
+    read_back = score(after, artifact.network(), artifact.constants, artifact.spec)
+    assert (expected.expected != expected.usual).any()
+    assert expected.expected.tobytes() == read_back.expected.tobytes()
+
+
+def test_a_history_is_a_new_state_each_time(published):
+    artifact = read_artifact(published)
+    artifact.history().advance(NOW + 10**9)
+    assert artifact.history().as_of_s == NOW
+
+
+def test_a_flipped_bit_is_found_in_every_file_and_spares_the_baseline_only_in_the_weights(copy):
+    for name in (*FILES, "manifest.json"):
+        path = copy / name
+        content = path.read_bytes()
+        at = content.index(b'"sha256"') + 14 if name == "manifest.json" else len(content) // 2
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        if name == "weights.safetensors":
+            damaged = read_artifact(copy)
+            assert "damaged" in damaged.network_fault
+            assert damaged.network() is None
+            values = FeatureEngine(damaged.spec, damaged.constants).compute(damaged.history()).values
+            scores = score(values, damaged.network(), damaged.constants, damaged.spec)
+            np.testing.assert_array_equal(scores.expected, scores.usual)
+        else:
+            with pytest.raises(ArtifactError, match=name.partition(".")[0]):
+                read_artifact(copy)
+        path.write_bytes(content)
+    assert read_artifact(copy).network_fault is None
+
+
+@pytest.mark.parametrize("name", ["card.md", "baseline.npz", "history.npz", "manifest.json"])
+def test_a_missing_file_is_named(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(ArtifactError, match=name):
+        read_artifact(copy)
+
+
+def test_missing_weights_leave_the_baseline(copy):
+    (copy / "weights.safetensors").unlink()
+    assert "missing" in read_artifact(copy).network_fault
+
+
+def test_a_file_that_does_not_belong_is_refused(copy):
+    (copy / "hook.py").write_text("print('hello')")
+    with pytest.raises(ArtifactError, match=r"hook\.py"):
+        read_artifact(copy)
+
+
+def test_a_link_is_refused_even_to_the_right_bytes(copy):
+    target = copy.parent / "elsewhere"
+    (copy / "card.md").rename(target)
+    (copy / "card.md").symlink_to(target)
+    with pytest.raises(ArtifactError, match="no plain file"):
+        read_artifact(copy)
+
+
+def test_a_renamed_folder_is_refused(copy):
+    with pytest.raises(ArtifactError, match="copy again"):
+        read_artifact(copy.rename(copy.parent / "20990101T000000Z-00000000"))
+
+
+def forge(copy, changes=None, **files):
+    """Replace files and list their true hashes, as one would who wants to be believed. Gives the new folder."""
+    from models import artifact as module
+
+    manifest = msgspec.json.decode((copy / "manifest.json").read_bytes(), type=module.Manifest)
+    entries = dict(manifest.files)
+    for name, content in files.items():
+        name = name.replace("__", ".")
+        (copy / name).write_bytes(content)
+        entries[name] = module.FileEntry(sha256=sha256(content), size_bytes=len(content))
+    version = module._version(manifest.created, manifest.spec, entries)
+    manifest = msgspec.structs.replace(manifest, files=entries, version=version, **(changes or {}))
+    (copy / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+    return copy.rename(copy.parent / version)
+
+
+def npz(**arrays):
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)
+    return packed.getvalue()
+
+
+def test_a_pickle_in_a_correctly_listed_npz_is_never_opened(copy):
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("a pickle was executed",))
+
+    arrays = CONSTANTS.arrays() | {"profile": np.array([Bomb()], dtype=object)}
+    with pytest.raises(ArtifactError, match=r"baseline\.npz cannot be used"):
+        read_artifact(forge(copy, baseline__npz=npz(**arrays)))
+
+
+def test_constants_of_another_shape_are_refused(copy):
+    with pytest.raises(ArtifactError, match="profile"):
+        read_artifact(forge(copy, baseline__npz=npz(**(CONSTANTS.arrays() | {"profile": np.ones((2, 24))}))))
+
+
+def test_an_npz_that_unpacks_to_more_than_is_sane_is_not_unpacked(copy, monkeypatch):
+    monkeypatch.setattr("models.sealed.MAX_FILE_BYTES", 1_000_000)
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("profile.npy", bytes(2_000_000))
+    with pytest.raises(ArtifactError, match="unpacks to more"):
+        read_artifact(forge(copy, baseline__npz=bomb.getvalue()))
+
+
+def test_weights_that_do_not_fit_leave_the_baseline(copy):
+    from safetensors.torch import save
+
+    other = ResidualNetwork(features=3, categories=2, horizons=3)
+    assert "does not fit" in read_artifact(forge(copy, weights__safetensors=save(other.state_dict()))).network_fault
+
+
+def test_weights_that_are_no_numbers_leave_the_baseline(copy):
+    from safetensors.torch import save
+
+    state = network().state_dict()
+    state["mean"][0] = float("nan")
+    assert "not finite" in read_artifact(forge(copy, weights__safetensors=save(state))).network_fault
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [b"\x00" * 7, struct.pack("<qii", NOW // 86_400, 999, 1), struct.pack("<qii", NOW // 86_400, 0, -1)],
+    ids=["cut short", "a cell beyond the grid", "less than nothing"],
+)
+def test_a_history_that_does_not_fit_is_refused(copy, blob):
+    blobs = {"clock": msgspec.msgpack.encode(NOW), "b:day:614": blob}
+    packed = npz(**{name: np.frombuffer(content, np.uint8) for name, content in blobs.items()})
+    with pytest.raises(ArtifactError, match="history"):
+        read_artifact(forge(copy, history__npz=packed))
+
+
+def test_features_that_this_program_does_not_compute_are_refused(copy):
+    with pytest.raises(ArtifactError, match="other features"):
+        read_artifact(forge(copy, changes={"features": ("speed",)}))
+
+
+def test_a_file_outside_the_folder_cannot_be_listed(copy):
+    path = copy / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b'"card.md"', b'"../../card.md"'))
+    with pytest.raises(ArtifactError, match="lists files"):
+        read_artifact(copy)
+
+
+def test_a_changed_spec_or_an_unknown_field_is_refused(copy):
+    path = copy / "manifest.json"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"UTC"', b'"Europe/Berlin"'))
+    with pytest.raises(ArtifactError, match="spec was changed"):
+        read_artifact(copy)
+    path.write_bytes(content.replace(b'"seed"', b'"on_load": "run me", "seed"'))
+    with pytest.raises(ArtifactError, match="on_load"):
+        read_artifact(copy)
+
+
+def test_the_newest_comes_first_and_half_written_ones_do_not_count(tmp_path):
+    old, new = (write(tmp_path, created=f"2026010{day}T000000Z") for day in (1, 2))
+    (tmp_path / "toyville" / ".20990101T000000Z-00000000.new").mkdir()
+    (tmp_path / "emptyville").mkdir()
+    assert newest_artifacts(tmp_path) == {"toyville": [new, old]}
+    with pytest.raises(ArtifactError, match="no folder"):
+        newest_artifacts(tmp_path / "nowhere")
+
+
+def test_a_version_names_its_contents_and_is_never_written_twice(tmp_path):
+    first = write(tmp_path)
+    assert write(tmp_path, card="another card").name != first.name
+    with pytest.raises(ArtifactError, match="exists already"):
+        write(tmp_path)
+    assert read_artifact(first).card == "what it is for"
