@@ -1,0 +1,74 @@
+"""What doctor finds on a machine where little is right, without any service."""
+
+import shutil
+
+import msgspec
+import pytest
+
+from models.features import feature_names
+from models.untrained import write_untrained
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.doctor import examine
+from streaming.roster import refresh_roster
+from streaming.settings import Settings
+
+NOW_S = 1_767_225_600
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3),
+    categories=("ems", "fire"),
+    features=feature_names(),
+)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(
+        kafka_bootstrap="127.0.0.1:1",  # nothing listens there
+        artifacts=tmp_path / "artifacts",
+        checkpoint=tmp_path / "checkpoint",
+        sink=f"file:{tmp_path / 'scores.lp'}",
+        cache=tmp_path / "cache",
+    )
+
+
+def findings(settings):
+    return {finding.what: finding for finding in examine(settings, now_s=NOW_S)}
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="doctor's check of Java needs Java")
+def test_every_fault_is_named_with_its_remedy_and_none_hides_the_next(settings):
+    found = findings(settings)
+    assert found["Java"].grade == "ok"
+    assert found["Kafka"].grade == "fail"
+    assert "127.0.0.1:1" in found["Kafka"].seen
+    assert "RISK_KAFKA_BOOTSTRAP" in found["Kafka"].remedy
+    assert found["artifacts"].grade == "fail"
+    assert found["store"].grade == "ok"
+    assert found["Kafka connector"].grade == "warn"
+
+
+def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
+    write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
+    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    assert findings(settings)["checkpoint toyville"].grade == "ok"
+    shutil.rmtree(settings.artifacts)
+    changed = msgspec.structs.replace(SPEC, tick_s=30)
+    write_untrained(settings.artifacts, changed, per_day=5, cutoff_s=NOW_S, created="20260102T000000Z")
+    finding = findings(settings)["checkpoint toyville"]
+    assert finding.grade == "fail"
+    assert SPEC.fingerprint() in finding.seen
+    assert "RISK_CHECKPOINT" in finding.remedy
+
+
+def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
+    write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
+    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    offsets = settings.checkpoint / "spark" / "offsets"
+    offsets.mkdir(parents=True)
+    (offsets / "7").write_text('v1\n{"conf": {"spark.sql.shuffle.partitions": "5"}}\n{}\n', encoding="utf-8")
+    finding = findings(settings)["checkpoint"]
+    assert finding.grade == "warn"
+    assert "5 state partitions" in finding.seen
