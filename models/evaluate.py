@@ -48,7 +48,7 @@ class Row:
         """The difference and its interval, in percent of the baseline's log score."""
         shares = (self.difference, self.difference_low, self.difference_high)
         middle, low, high = (100 * share / self.baseline_log_score for share in shares)
-        return f"{middle:+.2f} % ({low:+.2f} to {high:+.2f})"
+        return f"{middle:+.2f} % ({low:+.2f}, {high:+.2f})"
 
 
 def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.int32], c: BaselineConstants) -> Tally:

@@ -1,0 +1,67 @@
+"""The table's verdicts on forecasts whose quality is known."""
+
+import numpy as np
+import pytest
+from scipy.stats import nbinom, poisson
+
+from models.baseline import BaselineConstants
+from models.evaluate import calibration, table, tally
+
+CELLS, HORIZONS = 30, ("1h", "4h", "24h")
+CONSTANTS = BaselineConstants(
+    half_life_days=np.array(60.0),
+    shrink_days=np.array(5.0),
+    profile=np.ones((2, 168)),
+    mean_per_day=np.ones(2),
+    dispersion=np.array([[1.0, 3.0, 9.0], [50.0, 50.0, 50.0]]),
+    first_day=np.array(1.0),
+)
+
+
+def tallies(network_factor, baseline_factor=1.0, moments=120):
+    """Counts of a known mean, and two forecasts that are that mean times a factor."""
+    random = np.random.default_rng(0)
+    made = []
+    for moment in range(moments):
+        mean = random.gamma(0.5, size=(CELLS, 2, 3)).astype(np.float32) + np.float32(0.01)
+        counts = random.poisson(mean).astype(np.int32)
+        factor = network_factor * np.exp(0.01 * random.normal()) if network_factor != 1 else 1.0
+        usual, expected = mean * np.float32(baseline_factor), mean * np.float32(factor)
+        made.append(tally(moment * 6 * 3600, usual, expected, counts, CONSTANTS))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("network", "baseline", "verdict"), [(1.0, 1.6, "better"), (1.6, 1.0, "worse"), (1.0, 1.0, "tie")]
+)
+def test_verdicts_follow_the_truth(network, baseline, verdict):
+    rows = table(tallies(network, baseline), cells=CELLS, horizon_names=HORIZONS, seed=0)
+    assert [row.horizon for row in rows] == list(HORIZONS)
+    for row in rows:
+        assert row.verdict == verdict
+        assert row.difference_low <= row.difference <= row.difference_high
+        assert row.baseline_over_actual == pytest.approx(baseline, rel=0.1)
+        assert row.forecast_over_actual == pytest.approx(network, rel=0.1)
+
+
+def test_a_tally_is_scipys_log_likelihood_over_all_cells():
+    random = np.random.default_rng(1)
+    usual = random.gamma(1.0, size=(CELLS, 2, 3)).astype(np.float32)
+    counts = random.poisson(usual).astype(np.int32)
+    one = tally(0, usual, 2 * usual, counts, CONSTANTS)
+    for side, mean in enumerate((usual.astype(np.float64), 2 * usual.astype(np.float64))):
+        size = CONSTANTS.dispersion
+        expected = -nbinom.logpmf(counts, size, size / (size + mean)).sum(axis=0)
+        np.testing.assert_allclose(one.log_score[side], expected, rtol=1e-6)
+        saturated = poisson.logpmf(counts, np.maximum(counts, 1e-300))
+        deviance = 2 * (saturated - poisson.logpmf(counts, mean)).sum(axis=0)
+        np.testing.assert_allclose(one.deviance[side], deviance, rtol=1e-6)
+
+
+def test_calibration_is_the_ratio_of_the_sums():
+    made = tallies(1.6)
+    for name, ratio in calibration(made, ("fire", "ems"), 2).items():
+        category = ("fire", "ems").index(name)
+        forecast = sum(one.forecast[1][category, 2] for one in made)
+        actual = sum(one.actual[category, 2] for one in made)
+        assert ratio == pytest.approx(forecast / actual)
