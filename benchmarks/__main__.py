@@ -1,5 +1,6 @@
 """`python -m benchmarks [--quick]` measures everything; `python -m benchmarks profile` says where time goes."""
 
+import signal
 import sys
 import time
 from pathlib import Path
@@ -50,6 +51,7 @@ def profile_command(quick: Quick = False) -> None:
 def main() -> None:
     from benchmarks.child import ChildError
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that broker and store are ended
     try:
         app()
     except (RiskError, ChildError) as error:

@@ -1,16 +1,15 @@
 """Latency of every event: from the time it was meant to be sent to the store's acknowledgement of its scores."""
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.child import child, wait_for
-from benchmarks.job import Batch
 from benchmarks.plan import WARM_UP_EVENTS_OF_LATENCY, bench_specs
 from benchmarks.product import running_job
+from benchmarks.rates import latencies
 from benchmarks.stack import Stack
 
 REGIONS = 4
@@ -30,32 +29,21 @@ def measure_latency(stack: Stack) -> dict[str, Any]:
         sent = _send(stack, topic, "live", events)
         batches = job.wait_until_consumed(WARM_UP_EVENTS_OF_LATENCY + events)
         job.stop()
-    latency_s = latencies(sent, batches)
-    measured = latency_s[sent[:, 2] >= sent[0, 2] + plan.latency_warm_up_s]
+    latency_s = latencies(
+        sent, np.array([batch.acknowledged_s for batch in batches]), [batch.end_offsets for batch in batches]
+    )
+    is_measured = sent[:, 2] >= sent[0, 2] + plan.latency_warm_up_s
+    measured, late_s = latency_s[is_measured], (sent[:, 3] - sent[:, 2])[is_measured]
     p50, p95, p99 = (round(float(value) * 1000, 1) for value in np.percentile(measured, PERCENTILES))
     return {
         "latency_ms": {"p50": p50, "p95": p95, "p99": p99},
         "latency_worst_ms": round(float(measured.max()) * 1000, 1),
         "latency_events": len(measured),
+        "latency_producer_late_p99_ms": round(float(np.percentile(late_s, 99)) * 1000, 1),
         "latency_rate_per_s": plan.rate_per_s,
         "latency_warm_up_s": plan.latency_warm_up_s,
         "latency_regions": REGIONS,
     }
-
-
-def latencies(sent: npt.NDArray[np.float64], batches: Sequence[Batch]) -> npt.NDArray[np.float64]:
-    """(events,) seconds from the intended time to the acknowledgement of the batch that held the event.
-
-    sent: (events, 3) partition, offset, intended epoch seconds. An event is in the first batch whose end offset in
-    the event's partition is greater than the event's own.
-    """
-    acknowledged_s = np.array([batch.acknowledged_s for batch in batches])
-    latency_s = np.empty(len(sent))
-    for partition in np.unique(sent[:, 0]):
-        ends = np.array([batch.end_offsets.get(f"{partition:.0f}", 0) for batch in batches])
-        here = sent[:, 0] == partition
-        latency_s[here] = acknowledged_s[np.searchsorted(ends, sent[here, 1], side="right")] - sent[here, 2]
-    return latency_s
 
 
 def _send(stack: Stack, topic: str, name: str, events: int) -> npt.NDArray[np.float64]:

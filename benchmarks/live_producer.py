@@ -1,7 +1,7 @@
 """A live producer, kafka-python, open loop: each event has an intended time and its latency starts there.
 
 A producer that waits for its system would send less when the system is slow and hide it. This one does not wait:
-what is sent late is as late as that for the measurement. It writes (partition, offset, intended time) of all events.
+what is sent late is as late as that for the measurement. It writes where and when of every event.
 """
 
 import sys
@@ -25,13 +25,13 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     rate_per_s: float
     seed: int
-    result: str  # .npy, (events, 3) float64: partition, offset, intended epoch seconds
+    result: str  # .npy, (events, 4) float64: partition, offset, intended and real time of sending in epoch seconds
 
 
 def main(orders: Orders) -> None:
     templates = synthetic_events(bench_specs(orders.regions), orders.events, seed=orders.seed, as_of_s=int(time.time()))
     events = [(key, msgspec.json.decode(value)) for key, value in templates]
-    rows = np.full((orders.events, 3), np.nan)
+    rows = np.full((orders.events, 4), np.nan)
 
     def acknowledged(number: int, where: Any) -> None:
         rows[number, :2] = where.partition, where.offset
@@ -46,6 +46,7 @@ def main(orders: Orders) -> None:
         ahead_s = intended_s - time.time()
         if ahead_s > 0:
             time.sleep(ahead_s)
+        rows[number, 3] = time.time()
         producer.send(orders.topic, key=key, value=value).add_callback(acknowledged, number)
     producer.flush(timeout=30)
     producer.close()

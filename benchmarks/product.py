@@ -18,7 +18,7 @@ from benchmarks.stack import Stack
 from schemas.spec import Spec
 
 _LIMIT_S = 600.0
-_START_LIMIT_S = 120.0
+_START_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

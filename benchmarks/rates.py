@@ -1,7 +1,10 @@
-"""From marks (so many events were done at that time) to rates, the same for the product and every rival."""
+"""From raw records of a run to figures: rates, the same way for the product and every rival, and latencies."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 Mark = tuple[int, float]  # events done so far, epoch seconds
 
@@ -33,3 +36,23 @@ def rate_of(marks: Sequence[Mark], *, started_s: float, warm_up_events: int) -> 
         warm_up_events=first_events,
         seconds=last_s - started_s,
     )
+
+
+def latencies(
+    sent: npt.NDArray[np.float64],
+    acknowledged_s: npt.NDArray[np.float64],
+    end_offsets: Sequence[Mapping[str, int]],
+) -> npt.NDArray[np.float64]:
+    """(events,) seconds from the intended time to the acknowledgement of the batch that held the event.
+
+    sent: (events, 3 or more) partition, offset, intended epoch seconds. acknowledged_s and end_offsets, by partition:
+    one per batch, in order. An event is in the first batch whose end offset in its partition exceeds its own offset.
+    Raises IndexError when no batch held an event.
+    """
+    latency_s = np.empty(len(sent))
+    for partition in np.unique(sent[:, 0]):
+        ends = np.array([ends.get(f"{partition:.0f}", 0) for ends in end_offsets])
+        here = sent[:, 0] == partition
+        batch = np.searchsorted(ends, sent[here, 1], side="right")
+        latency_s[here] = acknowledged_s[batch] - sent[here, 2]
+    return latency_s

@@ -46,7 +46,7 @@ class Stack:
 
     def settings(self, *, topic: str, specs: Sequence[Spec], checkpoint: str) -> Settings:
         """As the product ships, except where things are, and the batch size of a quick run."""
-        return Settings().with_options(
+        return Settings.from_environment({}).with_options(
             kafka_bootstrap=self.bootstrap,
             topic=topic,
             dead_letter_topic=self.topic("dead-letters"),
