@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy.stats import nbinom, poisson
 
 from models.baseline import BaselineConstants
 from models.evaluate import calibration, table, tally
@@ -42,20 +41,6 @@ def test_verdicts_follow_the_truth(network, baseline, verdict):
         assert row.difference_low <= row.difference <= row.difference_high
         assert row.baseline_over_actual == pytest.approx(baseline, rel=0.1)
         assert row.forecast_over_actual == pytest.approx(network, rel=0.1)
-
-
-def test_a_tally_is_scipys_log_likelihood_over_all_cells():
-    random = np.random.default_rng(1)
-    usual = random.gamma(1.0, size=(CELLS, 2, 3)).astype(np.float32)
-    counts = random.poisson(usual).astype(np.int32)
-    one = tally(0, usual, 2 * usual, counts, CONSTANTS)
-    for side, mean in enumerate((usual.astype(np.float64), 2 * usual.astype(np.float64))):
-        size = CONSTANTS.dispersion
-        expected = -nbinom.logpmf(counts, size, size / (size + mean)).sum(axis=0)
-        np.testing.assert_allclose(one.log_score[side], expected, rtol=1e-6)
-        saturated = poisson.logpmf(counts, np.maximum(counts, 1e-300))
-        deviance = 2 * (saturated - poisson.logpmf(counts, mean)).sum(axis=0)
-        np.testing.assert_allclose(one.deviance[side], deviance, rtol=1e-6)
 
 
 def test_calibration_is_the_ratio_of_the_sums():

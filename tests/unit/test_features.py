@@ -166,7 +166,7 @@ def recount(incidents):
             yield cell, k, f, observed, 0 if total == 0 else 1 if total < 20 else 2
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(incident, max_size=60))
 def test_features_equal_a_recount_from_the_raw_incidents(incidents):
     features = FeatureEngine(SPEC, CONSTANTS).compute(state_of(incidents))
@@ -177,7 +177,7 @@ def test_features_equal_a_recount_from_the_raw_incidents(incidents):
         assert features.support[cell, category] == support
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.lists(incident, max_size=12), min_size=1, max_size=5), st.lists(st.integers(0, 4000), min_size=5))
 def test_a_warm_engine_a_cold_one_and_a_restored_state_agree_to_the_last_bit(batches, waits):
     warm, state, now = FeatureEngine(SPEC, CONSTANTS), state_of([]), NOW

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import nbinom
 
 from models.baseline import BaselineConstants
 from models.features import feature_names
@@ -45,15 +44,6 @@ def test_an_untrained_network_is_the_baseline_to_the_last_bit():
         assert getattr(with_network, name).shape == (CELLS, CATEGORIES, HORIZONS)
     np.testing.assert_array_equal(without.expected, without.usual)
     np.testing.assert_array_equal(without.usual, np.exp(VALUES[:, :, -HORIZONS:]))
-
-
-def test_scores_are_those_of_scipys_negative_binomial():
-    scores = score(VALUES, None, CONSTANTS, SPEC)
-    mean = scores.expected.astype(np.float64)
-    law = nbinom(CONSTANTS.dispersion, CONSTANTS.dispersion / (CONSTANTS.dispersion + mean))
-    np.testing.assert_allclose(scores.risk, law.sf(0), rtol=1e-5)
-    np.testing.assert_array_equal(scores.low, law.ppf(0.05))
-    np.testing.assert_array_equal(scores.high, law.ppf(0.95))
 
 
 def test_the_network_cannot_leave_its_limit_whatever_it_is_fed():
