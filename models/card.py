@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from models.baseline import BaselineConstants
-from models.evaluate import Row, calibration
+from models.evaluate import LEAST_BLOCKS, Row, calibration
 from models.features import FeatureEngine
 from models.train import Trained
 from schemas.frame import SUPPORT
@@ -25,6 +25,7 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
         "better": "better than the baseline: the interval lies below zero",
         "tie": "a tie with the baseline: the interval holds zero",
         "worse": "worse than the baseline: the interval lies above zero",
+        "too short": f"not known: fewer than {LEAST_BLOCKS} blocks of time to judge on",
     }
 )
 _TEXT = """# Model card: {region}
@@ -53,7 +54,7 @@ By category over the longest horizon: {by_category}.
 
 ## Baseline
 Half-life of the memory {half_life:.0f} days; {shrink:g} days of the neighbourhood's rate are mixed into a cell's own.
-Where the verdict is a tie, the baseline is as good, and it is what scores when the network cannot be read.
+Where the verdict is not `better`, the baseline is as good, and it is what scores when the network cannot be read.
 
 ## Where it is thin
 Of all cells and categories at the cut-off: {support}. `sparse` and `no_history` scores are mostly the

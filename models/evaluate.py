@@ -11,6 +11,7 @@ from models.likelihood import negative_binomial_nll, poisson_deviance
 from schemas.spec import DAY_S
 
 BLOCK_S = 3 * DAY_S  # bootstrap blocks: moments whose horizons overlap must be drawn together
+LEAST_BLOCKS = 10  # fewer say nothing about how much one block differs from another
 RESAMPLES = 2000
 LEVELS = (2.5, 97.5)
 Array = npt.NDArray[np.float32]
@@ -96,10 +97,16 @@ def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], s
                 difference_high=float(high),
                 forecast_over_actual=float(forecast[:, 1].sum() / actual),
                 baseline_over_actual=float(forecast[:, 0].sum() / actual),
-                verdict="better" if high < 0 else "worse" if low > 0 else "tie",
+                verdict=_verdict(low, high, len(moments)),
             )
         )
     return rows
+
+
+def _verdict(low: float, high: float, blocks: int) -> str:
+    if blocks < LEAST_BLOCKS:
+        return "too short"
+    return "better" if high < 0 else "worse" if low > 0 else "tie"
 
 
 def calibration(tallies: list[Tally], categories: tuple[str, ...], horizon: int) -> dict[str, float]:

@@ -16,7 +16,7 @@ from schemas.errors import DataError
 
 DAY, HOUR = 86_400, 3600
 START = 1_600_000_000 // DAY * DAY
-DAYS = 120
+DAYS = 210
 
 
 def region(level_of_day, seed=0):
@@ -47,7 +47,7 @@ def trained(table, **changes):
     torch.set_num_threads(1)
     cutoff = START + DAYS * DAY
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff)
-    options = {"cutoff_s": cutoff, "step_s": 4 * HOUR, "epochs": 6, "seed": 0, "tell": lambda what, share: None}
+    options = {"cutoff_s": cutoff, "step_s": 6 * HOUR, "epochs": 6, "seed": 0, "tell": lambda what, share: None}
     return train(table, spec, **(options | changes))
 
 
@@ -75,7 +75,7 @@ def test_on_pure_noise_nothing_is_claimed(noise):
     for horizon, row in enumerate(noise.rows):
         assert row.verdict != "better" or row.difference > -0.001 * row.baseline_log_score
         seen = sum(one.actual[:, horizon].sum() for one in noise.tallies)
-        chance = 4 / np.sqrt(min(seen, 200 * 18))  # of the total; overlapping horizons count an incident many times
+        chance = 4 / np.sqrt(min(seen, 200 * 31))  # of the total; overlapping horizons count an incident many times
         assert row.baseline_over_actual == pytest.approx(1, abs=chance)
         assert row.forecast_over_actual == pytest.approx(1, abs=chance)
 

@@ -43,6 +43,11 @@ def test_verdicts_follow_the_truth(network, baseline, verdict):
         assert row.forecast_over_actual == pytest.approx(network, rel=0.1)
 
 
+def test_a_test_block_that_is_too_short_gives_no_verdict():
+    rows = table(tallies(1.0, 1.6, moments=100), cells=CELLS, horizon_names=HORIZONS, seed=0)
+    assert {row.verdict for row in rows} == {"too short"}
+
+
 def test_calibration_is_the_ratio_of_the_sums():
     made = tallies(1.6)
     for name, ratio in calibration(made, ("fire", "ems"), 2).items():
