@@ -43,10 +43,11 @@ def run(
         kafka_bootstrap=bootstrap,
     )
     logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=_errors, show_path=False)]
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=_errors, show_path=False)]
     )
+    logging.getLogger("streaming").setLevel(logging.INFO)
     logging.getLogger("kafka").setLevel(logging.ERROR)
-    logging.getLogger("py4j").setLevel(logging.ERROR)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it prints a trace of every error that we tell in one line
     stop = Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: stop.set())

@@ -3,17 +3,18 @@
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
 import msgspec
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from schemas.errors import ArtifactError, PipelineError
+from schemas.errors import ArtifactError, BrokerError, PipelineError
 from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
@@ -24,10 +25,12 @@ from streaming.session import start_session
 from streaming.settings import Settings
 from streaming.sinks import open_sink
 from streaming.source import read_messages, with_heartbeat
+from streaming.topics import existing_topics
 
 log = logging.getLogger(__name__)
 _ROSTER_EVERY_S = 2.0
 _COMMIT_WAIT_S = 10.0
+_JAVA_IS_GONE = (Py4JError, ConnectionError)
 
 
 def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
@@ -116,6 +119,7 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publish
     dead_letters = DeadLetters(settings)
     publisher = Publisher(sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=list(watchers))
     try:
+        _refuse_missing_topics(settings)  # Spark's own consumer keeps trying for minutes
         sink.check()
         session = start_session(settings, spark_log(settings))
         try:
@@ -124,10 +128,20 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publish
             publisher.lag_events = _LagMeter(query).events
             _attend(query, publisher, watch, stop, settings.checkpoint.absolute() / "spark" / "commits")
         finally:
-            session.stop()
+            with suppress(*_JAVA_IS_GONE):
+                session.stop()
     finally:
         dead_letters.close()
         sink.close()
+
+
+def _refuse_missing_topics(settings: Settings) -> None:
+    missing = {settings.topic, settings.dead_letter_topic} - existing_topics(settings.kafka_bootstrap)
+    if missing:
+        raise BrokerError(
+            f"Kafka at {settings.kafka_bootstrap} has no topic {', '.join(sorted(missing))}: create it (`broker start` "
+            "does on this machine), or set RISK_TOPIC and RISK_DEAD_LETTER_TOPIC"
+        )
 
 
 def _attend(query: StreamingQuery, publisher: Publisher, watch: RosterWatch, stop: Event, commits: Path) -> None:
@@ -142,8 +156,13 @@ def _attend(query: StreamingQuery, publisher: Publisher, watch: RosterWatch, sto
         else:
             _wait_for_commit(query, commits, last)
             query.stop()
-    except StreamingQueryException as error:
+    except (StreamingQueryException, Py4JJavaError) as error:
         raise publisher.failure or PipelineError(f"{_first_line(error)}; see {spark_log(watch.settings)}") from error
+    except _JAVA_IS_GONE as error:
+        raise PipelineError(
+            "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
+            f"{spark_log(watch.settings)}"
+        ) from error
 
 
 def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int]) -> None:
