@@ -31,7 +31,7 @@ def history_with(spec, incidents, at_s=NOW):
 
 
 def calls(spec, count, *, at_s, first_offset=0, partition=0):
-    """`count` messages of different incidents, one in each cell from the first on, and all in the hour before `at_s`."""
+    """`count` messages of different incidents, one in each cell from the first on, one a minute until `at_s`."""
     lat, lon = spec.grid.centres()
     return [
         (

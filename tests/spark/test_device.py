@@ -1,0 +1,114 @@
+"""The GPU that Spark assigns to a task reaches the choice of the device. A script pretends that there are two GPUs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from models.count_state import CountState
+
+pytestmark = pytest.mark.spark
+ROOT = Path(__file__).parents[2]
+DISCOVERY = """#!/bin/sh
+echo '{"name": "gpu", "addresses": ["0", "1"]}'
+"""
+# Executors of their own need a process of their own: a run of tests has one session.
+DRIVER = """
+import json, sys
+import torch
+import pandas as pd
+from pathlib import Path
+from pyspark.sql import SparkSession
+from models.features import FeatureEngine
+from streaming.roster import load_artifact
+from streaming.score import FIELDS, score_features, score_udf
+
+folder, discovery = sys.argv[1:]
+session = (
+    SparkSession.builder.master("local-cluster[1,2,1024]")
+    .config("spark.ui.enabled", "false")
+    .config("spark.driver.bindAddress", "127.0.0.1")
+    .config("spark.driver.host", "127.0.0.1")
+    .config("spark.worker.resource.gpu.amount", "2")
+    .config("spark.worker.resource.gpu.discoveryScript", discovery)
+    .config("spark.executor.resource.gpu.amount", "2")
+    .config("spark.executor.resource.gpu.discoveryScript", discovery)
+    .config("spark.task.resource.gpu.amount", "1")
+    .getOrCreate()
+)
+
+
+def devices(batches):
+    import pandas as pd
+    import torch
+    from pyspark import TaskContext
+    from streaming.score import task_device
+
+    list(batches)
+    without_cuda = task_device()
+    torch.cuda.is_available = lambda: True
+    (address,) = TaskContext.get().resources()["gpu"].addresses
+    yield pd.DataFrame({"without_cuda": [without_cuda], "with_cuda": [task_device()], "address": [address]})
+
+
+seen = session.range(0, 2, 1, 2).mapInPandas(devices, "without_cuda string, with_cuda string, address string", True)
+tasks = [row.asDict() for row in seen.collect()]
+
+artifact = load_artifact(folder)
+features = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values.tobytes()
+frame = session.createDataFrame([(folder, bytearray(features))], "folder string, features binary")
+(row,) = frame.select(score_udf("folder", "features").alias("scores")).collect()
+torch.set_num_threads(1)
+model, scores = score_features(artifact, artifact.network(), features)
+equal = all(bytes(row.scores[name]) == getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)
+print("RESULT", json.dumps({"tasks": tasks, "model": row.scores.model, "expected": model, "equal": equal}))
+session.stop()
+"""
+
+
+def test_a_task_takes_the_gpu_it_was_given_and_the_cpu_where_there_is_no_cuda(tmp_path, toy, networks, publish):
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java 17 (Debian: openjdk-17-jre-headless)")
+    discovery = tmp_path / "gpus.sh"
+    discovery.write_text(DISCOVERY)
+    discovery.chmod(0o755)
+    home = tmp_path / "home"  # executors write a folder `work` into Spark's home
+    home.mkdir()
+    for path in Path(find_spec("pyspark").origin).parent.iterdir():
+        (home / path.name).symlink_to(path)
+    spec = toy("riverton")
+    history = CountState(spec)
+    history.advance(1_700_000_000)
+    network = networks["random"](spec, 1)
+    folder = publish(tmp_path / "artifacts", spec, created="20260101T000000Z", network=network, history=history)
+    python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    ran = subprocess.run(
+        [sys.executable, "-c", DRIVER, str(folder), str(discovery)],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": python_path,
+            "SPARK_HOME": str(home),
+            "PYSPARK_PYTHON": sys.executable,
+            "CUDA_VISIBLE_DEVICES": "",
+        },
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    (line,) = [line for line in ran.stdout.splitlines() if line.startswith("RESULT ")]
+    result = json.loads(line.removeprefix("RESULT "))
+    assert sorted(task["address"] for task in result["tasks"]) == ["0", "1"]
+    for task in result["tasks"]:
+        assert task["with_cuda"] == f"cuda:{task['address']}"
+        assert task["without_cuda"] == "cpu"
+    assert (result["model"], result["equal"]) == (folder.name, True)
+    assert result["expected"] == folder.name

@@ -1,0 +1,128 @@
+"""The whole job as an operator starts it: a real broker, a process of its own, scores in a file."""
+
+import base64
+import json
+import signal
+from itertools import zip_longest
+
+import pytest
+
+from streaming.poison import poison_messages, template_event
+
+pytestmark = pytest.mark.stack
+START = 1_700_000_000
+PAYLOAD_CANARY, PERSON_CANARY, SECRET_CANARY = "zebrafinch7731", "quokka4419", "numbat8087"
+GOOD = 240
+TROUBLE = ("Traceback", "StackOverflow", "Exception", "Py4J", "at org.apache", "WARN", "ERROR")
+
+
+class Story:
+    """One run: good events with every kind of bad message between them, read to the end, then stopped."""
+
+    def __init__(self, scorer, region, topic):
+        self.scorer, self.region = scorer, region
+        folder = region.publish(scorer.artifacts)
+        self.version = folder.name
+        bad = [(one.reason, one.value) for one in poison_messages(template_event(region.spec, as_of_s=START + 600))]
+        bad += self._bad_with_canaries()
+        self.kinds = len(bad)
+        good = [(None, self._good(number)) for number in range(GOOD)]
+        mixed = [one for pair in zip_longest(good, bad) for one in pair if one is not None]
+        self.refused = {}
+        scorer.start(INFLUXDB_V2_TOKEN=SECRET_CANARY)
+        sent = 0
+        for part in (mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]):  # the second comes while the job runs
+            places = topic.send((number % 3, value, (START + 600) * 1000) for number, (_, value) in enumerate(part))
+            self.refused |= {place: reason for place, (reason, _) in zip(places, part, strict=True) if reason}
+            sent += len(part)
+            scorer.wait_until(lambda so_far=sent: scorer.consumed() == so_far)
+        self.code = scorer.end(signal.SIGTERM)
+        self.letters = scorer.letters()
+
+    def _good(self, number):
+        return self.region.event(
+            number,
+            cell=number % 36,
+            at_s=START + 600 - number,
+            incident_id=f"{PAYLOAD_CANARY}-{number}",
+            type_code=PAYLOAD_CANARY,
+        )
+
+    def _bad_with_canaries(self):
+        good = self._good(0)
+        return [
+            ("not_json", good[:-1]),
+            ("unknown_field", json.dumps({**json.loads(good), "weather": PAYLOAD_CANARY}).encode()),
+            ("unknown_category", json.dumps({**json.loads(good), "category": PAYLOAD_CANARY}).encode()),
+            ("schema", json.dumps({**json.loads(good), "status": PAYLOAD_CANARY}).encode()),
+            ("schema", json.dumps({**json.loads(good), "lat": f'{PAYLOAD_CANARY} "quoted"'}).encode()),
+            ("person_field", json.dumps({**json.loads(good), "caller_name": PERSON_CANARY}).encode()),
+            ("person_field", json.dumps({**json.loads(good), "unit": {"driver": PERSON_CANARY}}).encode()),
+            ("person_field", b'{"narrative": "' + PERSON_CANARY.encode()),
+        ]
+
+
+@pytest.fixture(scope="module")
+def story(new_topic, new_region, new_scorer):
+    topic = new_topic("poisoned", partitions=3)
+    return Story(new_scorer("poisoned", topic), new_region("riverton"), topic)
+
+
+def test_every_kind_of_bad_message_becomes_a_dead_letter_with_its_reason_and_place(story):
+    assert story.kinds >= 80
+    assert len(story.refused) == story.kinds
+    seen = {
+        (letter["source_partition"], letter["source_offset"]): letter["reason"]
+        for letter in story.letters
+        if letter["source_topic"] == story.scorer.topic.name
+    }
+    assert seen == story.refused
+    assert len(story.letters) == story.kinds  # nothing was repeated, as nothing failed
+
+
+def test_neighbours_of_bad_messages_are_counted_and_every_ledger_balances(story):
+    totals = story.scorer.totals()
+    assert totals["riverton"]["counted"] == GOOD
+    assert totals["riverton"]["rejected"] + totals["_unassigned"]["rejected"] == story.kinds
+    assert totals["riverton"]["consumed"] + totals["_unassigned"]["consumed"] == GOOD + story.kinds
+    ledgers = [fields for (key, _), fields in story.scorer.points().items() if key.startswith("pipeline,")]
+    assert ledgers
+    for fields in ledgers:
+        numbers = {name: float(value) for name, value in fields.items() if name != "model"}
+        assert numbers["consumed"] == sum(
+            numbers[name] for name in ("counted", "corrected", "duplicate", "excluded", "rejected")
+        )
+        assert numbers["rejected"] == sum(v for name, v in numbers.items() if name.startswith("rejected_"))
+
+
+def test_events_in_become_a_full_frame_of_scores_out(story):
+    spec = story.region.spec
+    points = {key: fields for (key, _), fields in story.scorer.points().items() if key.startswith("risk,")}
+    assert len(points) == 36 * len(spec.categories) * len(spec.horizons_s)
+    assert {fields["model"] for fields in points.values()} == {f'"{story.version}"'}
+    seen = sum(int(fields["observed_1h"]) for key, fields in points.items() if "horizon=1h" in key)
+    assert seen == GOOD  # all of them happened within the last ten minutes
+    assert all(0 < float(fields["risk"]) < 1 for fields in points.values())
+
+
+def test_sigterm_ends_the_job_with_exit_code_0_one_line_and_no_trace(story):
+    assert story.code == 0
+    assert "stopped between two batches" in story.scorer.output
+    assert not [word for word in TROUBLE if word in story.scorer.output]
+
+
+def test_payloads_and_secrets_are_in_no_output_and_person_payloads_nowhere(story):
+    folder, checkpoint = story.scorer.folder, story.scorer.checkpoint
+    outputs = [folder / "scores.lp", folder / "terminal.txt", checkpoint / "spark.log"]
+    for path in outputs:
+        content = path.read_bytes()
+        for canary in (PAYLOAD_CANARY, PERSON_CANARY, SECRET_CANARY):
+            assert canary.encode() not in content, path
+    kept = [base64.b64decode(letter["payload_base64"] or "") for letter in story.letters]
+    assert any(PAYLOAD_CANARY.encode() in payload for payload in kept)
+    assert not any(PERSON_CANARY.encode() in payload for payload in kept)
+    assert not any(
+        PERSON_CANARY in json.dumps(letter) or PAYLOAD_CANARY in letter["detail"] for letter in story.letters
+    )
+    for path in (path for path in story.scorer.checkpoint.rglob("*") if path.is_file()):
+        assert not [one for one in (PERSON_CANARY, SECRET_CANARY) if one.encode() in path.read_bytes()], path
