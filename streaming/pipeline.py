@@ -19,7 +19,7 @@ from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
 from streaming.publish import Published, Publisher
-from streaming.roster import refresh_roster
+from streaming.roster import load_artifact, refresh_roster
 from streaming.score import score_udf
 from streaming.session import start_session
 from streaming.settings import Settings
@@ -103,7 +103,10 @@ class RosterWatch:
                 log.warning("artifact=%s refused reason=%s", one.folder, one.reason)
         for region, entry in roster.items():
             if entry.folder not in before:
+                fault = load_artifact(entry.folder).network_fault
                 log.info("region=%s artifact=%s in force", region, entry.version)
+                if fault:
+                    log.warning("region=%s artifact=%s scores by its baseline only: %s", region, entry.version, fault)
         if not roster:
             raise ArtifactError(
                 f"no usable artifact in {self.settings.artifacts}: train one with `python -m models train`, "

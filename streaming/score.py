@@ -41,7 +41,7 @@ def score_features(artifact: Artifact, network: torch.nn.Module | None, features
     shape = (spec.grid.cells, len(spec.categories), len(spec.features))
     values = np.frombuffer(features, "<f4").reshape(shape)
     if network is None:
-        return f"{BASELINE_MODEL}:{artifact.network_fault}", score(values, None, artifact.constants, spec)
+        return f"{BASELINE_MODEL}:network unusable", score(values, None, artifact.constants, spec)
     try:
         return artifact.version, score(values, network, artifact.constants, spec)
     except FloatingPointError as error:
