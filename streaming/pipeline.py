@@ -190,15 +190,17 @@ class _LagMeter:
         if progress is None:
             return 0.0
         for source in progress["sources"]:
-            if "KafkaV2" in source["description"] and source["latestOffset"]:
-                return float(_position(source["latestOffset"]) - _position(source["endOffset"]))
+            if "KafkaV2" in source["description"]:  # a batch that was repeated after a crash has no latest offset
+                return float(max(0, _position(source["latestOffset"]) - _position(source["endOffset"])))
         return 0.0
 
 
-def _position(offsets: str | dict[str, dict[str, int]]) -> int:
-    """Sum of the offsets of all partitions, from Spark's `{topic: {partition: offset}}`."""
-    topics = msgspec.json.decode(offsets, type=dict[str, dict[str, int]]) if isinstance(offsets, str) else offsets
-    return sum(sum(partitions.values()) for partitions in topics.values())
+def _position(offsets: str | dict[str, dict[str, int]] | None) -> int:
+    """Sum of the offsets of all partitions, from Spark's `{topic: {partition: offset}}` or `null`."""
+    topics = (
+        msgspec.json.decode(offsets, type=dict[str, dict[str, int]] | None) if isinstance(offsets, str) else offsets
+    )
+    return sum(sum(partitions.values()) for partitions in (topics or {}).values())
 
 
 def _first_line(error: Exception) -> str:
