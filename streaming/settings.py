@@ -35,10 +35,12 @@ class Settings(BaseModel):
         "earliest", description="Where to begin in the topic when there is no checkpoint yet"
     )
     trigger_s: float = Field(0.5, ge=0, le=60, description="Shortest time between two batches, seconds")
-    max_events_per_batch: int = Field(400_000, ge=1, description="Most events that one batch takes from Kafka")
+    max_events_per_batch: int = Field(800_000, ge=1, description="Most events that one batch takes from Kafka")
     top_k: int = Field(10, ge=1, le=1000, description="Cells in the `top` measurement, per category and horizon")
     master: str = Field("local[*,4]", description="Spark master; `local[N]` without a retry count never retries")
-    shuffle_partitions: int = Field(2, ge=1, description="Spark state partitions; fixed once a checkpoint exists")
+    shuffle_partitions: int = Field(
+        1, ge=1, description="Spark state partitions, fixed by the checkpoint; 1 up to 4 cores"
+    )
     driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver")
     cache: Path = Field(Path("~/.cache/incident-risk-scorer"), description="Where downloaded jars are kept")
     write_timeout_s: float = Field(60.0, gt=0, description="Longest time to keep trying one write to the store")
