@@ -12,7 +12,7 @@ from benchmarks.product import running_job
 from benchmarks.rates import latencies
 from benchmarks.stack import Stack
 
-REGIONS = 4
+REGIONS = 2
 PERCENTILES = (50, 95, 99)
 _SEEDS = {"warm-up": 50, "live": 51}
 

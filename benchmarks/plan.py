@@ -30,8 +30,8 @@ class Plan:
 
 FULL = Plan(
     name="full",
-    events=2_400_000,
-    rounds=2,
+    events=3_200_000,
+    rounds=1,
     events_per_batch=None,
     quix_events=600_000,
     rate_per_s=1000.0,
