@@ -5,6 +5,8 @@ import random
 import re
 import zlib
 from collections import Counter, defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -355,10 +357,34 @@ def without_artifact_names(points):
 
 def spark_workers():
     """Python workers of the running session: what its daemons forked."""
-    below = psutil.Process().children(recursive=True)
-    daemons = [p for p in below if any("pyspark.daemon" in part for part in p.cmdline())]
-    parents = {p.pid for p in daemons}
-    return [p for p in daemons if p.ppid() in parents]
+    workers = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if "pyspark.daemon" in process.cmdline() and "pyspark.daemon" in process.parent().cmdline():
+                workers.append(process)
+    return workers
+
+
+@dataclass
+class Killer:
+    """Kills all Python workers in the middle of a stage, `kills` times, and notes where that has cost a task."""
+
+    tracker: object
+    kills: int
+    aimed_at: set = field(default_factory=set)
+
+    def look(self):
+        for stage in self.tracker.getActiveStageIds():
+            if len(self.aimed_at) < self.kills and stage not in self.aimed_at:
+                self.aimed_at.add(stage)
+                for worker in spark_workers():
+                    worker.kill()
+                return
+
+    def hits(self):
+        """Stages in which a task failed."""
+        infos = filter(None, map(self.tracker.getStageInfo, self.aimed_at))
+        return [info.stageId for info in infos if info.numFailedTasks]
 
 
 def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, session):
@@ -367,27 +393,17 @@ def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, 
     undisturbed.run_through(batches)
 
     job = random_job("killed")
-    tracker = session.sparkContext.statusTracker()
-    failed = set()
-
-    def kill_one_in_a_running_stage():
-        for stage in tracker.getActiveStageIds():
-            info = tracker.getStageInfo(stage)
-            if info is None:
-                continue
-            if info.numFailedTasks:
-                failed.add(stage)
-            elif len(failed) < 3 and info.numActiveTasks:
-                for worker in spark_workers()[:1]:
-                    worker.kill()
-        return job.consumed() == job.sent
-
+    killer = Killer(session.sparkContext.statusTracker(), kills=3)
     for batch in batches:
         job.send(batch)
+
+    def done():
+        killer.look()
+        return job.consumed() == job.sent
+
     with job.running():
-        job.wait_until(kill_one_in_a_running_stage)
-    assert failed, "no task was ever hit"
-    assert without_artifact_names(stored_points(job.sink.writes)) == without_artifact_names(
-        stored_points(undisturbed.sink.writes)
-    )
+        job.wait_until(done)
+    assert killer.hits(), "no task was ever hit"
+    disturbed, expected = stored_points(job.sink.writes), stored_points(undisturbed.sink.writes)
+    assert without_artifact_names(disturbed) == without_artifact_names(expected)
     assert job.letters.kept == undisturbed.letters.kept
