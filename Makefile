@@ -1,6 +1,6 @@
 .PHONY: help demo test unit lint bench
 PYTHON := .venv/bin/python
-export PYTHONDONTWRITEBYTECODE := 1
+unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
 help: ## this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
