@@ -55,11 +55,11 @@ class Publisher:
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
         try:
             published = self._publish(batch, batch_id)
+            for watcher in self.watchers:
+                watcher(published)
         except RiskError as error:
             self.failure = error  # the class is lost on the way through the JVM
             raise
-        for watcher in self.watchers:
-            watcher(published)
 
     def _publish(self, batch: DataFrame, batch_id: int) -> Published:
         started = time.monotonic()
