@@ -159,8 +159,12 @@ class Journal:
         deletes = list(written)
         for name, level in self.state.levels.items():
             for chunk in sorted(level.dirty):
-                puts[f"b:{name}:{chunk}"] = level.pack_chunk(chunk)
-                self.chunks.add((name, chunk))
+                if packed := level.pack_chunk(chunk):
+                    puts[f"b:{name}:{chunk}"] = packed
+                    self.chunks.add((name, chunk))
+                elif (name, chunk) in self.chunks:
+                    deletes.append(f"b:{name}:{chunk}")
+                    self.chunks.remove((name, chunk))
             level.dirty.clear()
             gone = {c for c in self.chunks if c[0] == name and (c[1] + 1) * CHUNK_BINS <= level.oldest}
             self.chunks -= gone
@@ -175,11 +179,15 @@ class Journal:
         self.open_segments.clear()
 
         forget_s = self.state.forget_before_s
-        expired = [key for key, newest_s in self.folded.items() if newest_s < forget_s]
-        for key in expired:
+        expired = []
+        for key in sorted(self.folded):  # oldest first, up to the first that lives: it may correct one before it
+            if self.folded[key] >= forget_s:
+                break
+            expired.append(key)
             del self.folded[key]
         self.state.registry.expire(forget_s)
-        return Changes(puts=puts, deletes=tuple(key for key in (*deletes, *expired) if key not in puts))
+        puts = {key: blob for key, blob in puts.items() if key not in expired}
+        return Changes(puts=puts, deletes=(*deletes, *expired))
 
 
 def _hash(before: int, *blobs: bytes) -> int:

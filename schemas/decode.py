@@ -71,8 +71,12 @@ def incident_keys(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     return np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, ids)), np.uint64, len(ids))
 
 
-def decode_messages(messages: Messages, regions: Mapping[str, Vocabulary]) -> Decoded:
-    """Decode every message. Never raises for a message's content; each is an incident or a rejection."""
+def decode_messages(messages: Messages, regions: Mapping[str, Vocabulary], *, now_ms: int | None = None) -> Decoded:
+    """Decode every message. Never raises for a message's content; each is an incident or a rejection.
+
+    now_ms: the real time, where there is one; a Kafka timestamp further ahead of it than a spec's limit makes the
+    message `future`, so that no producer's clock can carry a region's clock away.
+    """
     refused: dict[str, list[Rejection]] = {}
 
     def refuse(index: int, region: str, reason: Reason, detail: str) -> None:
@@ -110,12 +114,18 @@ def decode_messages(messages: Messages, regions: Mapping[str, Vocabulary]) -> De
     for region, chosen in events.items():
         if chosen:
             where = np.asarray(indices[region], np.intp)
-            incidents[region] = _columns(region, chosen, where, messages, regions[region], refuse)
+            incidents[region] = _columns(region, chosen, where, messages, regions[region], refuse, now_ms)
     return Decoded(incidents=incidents, rejections=refused)
 
 
 def _columns(
-    region: str, events: list[Any], where: np.ndarray, messages: Messages, vocabulary: Vocabulary, refuse: Any
+    region: str,
+    events: list[Any],
+    where: np.ndarray,
+    messages: Messages,
+    vocabulary: Vocabulary,
+    refuse: Any,
+    now_ms: int | None,
 ) -> Incidents:
     """Columns of the events that the region's spec accepts; the others go to `refuse`."""
     spec = vocabulary.spec
@@ -139,6 +149,8 @@ def _columns(
     ids = [event.incident_id for event in events]
     printable = np.fromiter(map(str.isprintable, ids), bool, len(ids))
     ahead_us = np.maximum(occurred_us - received_us, received_us - kafka_ms * 1e3)
+    if now_ms is not None:
+        ahead_us = np.maximum(ahead_us, (kafka_ms - now_ms) * 1e3)
     faults: list[tuple[np.ndarray, Reason, str]] = [
         (~printable, "schema", "incident_id holds a character that cannot be printed"),
         (category == len(codes), "unknown_category", "the region's spec has no such category"),

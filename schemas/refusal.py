@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,9 +18,8 @@ _PERSON_WORDS = re.compile(
     r"name|phone|mobile|e?mail|birth|\bdob\b|\bage\b|\bsex\b|gender|\brace\b|ethnic|religio|nationalit|ssn|"
     r"social_?sec|passport|licen[cs]e|(?<!tem)plate|\bvin\b|address|\baddr\b|street|suspect|victim|offender|witness|"
     r"caller|patient|person|driver|owner|complainant|arrest|officer_?id|badge|\bface\b|photo|finger|biometric|"
-    r"\bmrn\b|medical_?rec|insur|account|narrative|descript|remark|comment|\bnotes?\b|free_?text"
+    r"\btel\b|contact|reporting|callback|\bani\b|\bali\b|\bapt\b|\bsubject\b|\bmrn\b|medical_?rec|insur|account|narrative|descript|remark|comment|\bnotes?\b|free_?text"
 )
-_KEY_LIKE = re.compile(r"""(?<![\w .-])[\w .-]++["']?\s{0,8}+[:=]""")  # in bytes that are no JSON; linear time
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
 
@@ -32,12 +32,12 @@ def reason_for(value: bytes | None) -> tuple[Reason, str]:
     try:
         record = msgspec.json.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if _names_a_person(_KEY_LIKE.findall(value.replace(b"\0", b"").decode(errors="replace"))):
+        if _names_a_person([value.replace(b"\0", b"").decode(errors="replace")]):
             return _PERSON_FIELD
         if isinstance(error, msgspec.ValidationError):
             return "schema", "a number is beyond what a 64-bit float can hold"
         return "not_json", "the value is not one JSON text in UTF-8"
-    if _names_a_person(_keys_in(record)):
+    if _names_a_person(_keys_in(record)) or _names_a_person(_packed_texts_in(record)):
         return _PERSON_FIELD
     if not isinstance(record, dict):
         return "schema", "the value is not a JSON object"
@@ -79,13 +79,27 @@ def _keys_in(record: object) -> Iterator[str]:
             pending.extend(part)
 
 
+def _packed_texts_in(record: object) -> Iterator[str]:
+    """Texts that may hold a record of their own (JSON in JSON, XML); any text where the whole is no object."""
+    pending = [record]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, str) and (not isinstance(record, dict) or part.lstrip()[:1] in ("{", "[", "<", '"')):
+            yield part
+        elif isinstance(part, dict):
+            pending.extend(part.values())
+        elif isinstance(part, list):
+            pending.extend(part)
+
+
 def _names_a_person(keys: Iterable[str]) -> bool:
     return any(_PERSON_WORDS.search(_words(key)) for key in keys)
 
 
 def _words(key: str) -> str:
     """`callerName` -> `caller_name`, `DOB` -> `dob`: one spelling for the list of person words."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", key).lower()
+    plain = unicodedata.normalize("NFKC", key)
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain).lower()
     return re.sub(r"[^a-z0-9]+", " ", spaced).strip().replace(" ", "_") + " " + re.sub(r"[^a-z0-9]+", " ", spaced)
 
 

@@ -102,6 +102,12 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
     def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tuple[Any, ...]]:
         folder = _artifact_in_force(packed)
         artifact = load_artifact(folder)
+        fingerprint = artifact.spec.fingerprint()
+        if head.fingerprint not in ("", fingerprint):
+            raise SpecMismatch(
+                f"stored counts of {region} are for spec {head.fingerprint}, artifact {folder} has {fingerprint}: "
+                "start with a new checkpoint folder"
+            )
         incidents = Incidents.concatenate([Incidents.unpack(blob) for blob in packed["incidents"] if blob])
         as_of_s = now_ms // 1000 if self.clock == "wall" else int(incidents.received_ms.max(initial=0)) // 1000
         as_of_s = max(as_of_s, head.as_of_s)
@@ -127,16 +133,10 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         return True
 
     def _open(self, artifact: Artifact, folder: str, head: Head) -> _Live:
-        fingerprint = artifact.spec.fingerprint()
         if head.digest == 0:
             journal, changes = Journal.start(artifact.history())
             self._write(changes)
         else:
-            if head.fingerprint != fingerprint:
-                raise SpecMismatch(
-                    f"stored counts of {artifact.spec.region} are for spec {head.fingerprint}, artifact {folder} "
-                    f"has {fingerprint}: start with a new checkpoint folder"
-                )
             blobs = {name[0]: bytes(blob[0]) for name, blob in self.blobs.iterator()}
             journal = Journal.restore(artifact.spec, blobs, as_of_s=head.as_of_s, digest=head.digest)
         return _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder)

@@ -4,6 +4,7 @@ The heartbeat is one extra row per batch (from a rate source, see `source.py`). 
 empty packed row for each region of the roster, so that silent regions tick and new ones join while running.
 """
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
                     kafka_offset=batch.column("offset").to_numpy(),
                     kafka_time_ms=time_ms,
                 )
-                decoded = decode_messages(messages, regions)
+                decoded = decode_messages(messages, regions, now_ms=int(time.time() * 1000))
                 newest_ms = int(time_ms.max())
                 for region in sorted({*decoded.incidents, *decoded.rejections}):
                     incidents = decoded.incidents.get(region)

@@ -10,7 +10,7 @@ from threading import Event
 
 import msgspec
 from py4j.protocol import Py4JError, Py4JJavaError
-from pyspark.errors import StreamingQueryException
+from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 _ROSTER_EVERY_S = 2.0
 _COMMIT_WAIT_S = 10.0
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
+_STOPPED_WITH_US = (
+    "Spark's Java process got the signal too and ended first: its last batch is repeated at the next start"
+)
 
 
 def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
@@ -124,7 +127,13 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publish
     try:
         _refuse_missing_topics(settings)  # Spark's own consumer keeps trying for minutes
         sink.check()
-        session = start_session(settings, spark_log(settings))
+        try:
+            session = start_session(settings, spark_log(settings))
+        except (*_JAVA_IS_GONE, PySparkException) as error:
+            if stop.is_set():
+                log.warning(_STOPPED_WITH_US)
+                return
+            raise PipelineError(f"Spark did not start ({_first_line(error)}); see {spark_log(settings)}") from error
         try:
             messages = with_heartbeat(session, read_messages(session, settings))
             query = start_query(session, settings, messages, publisher)
@@ -154,14 +163,20 @@ def _attend(query: StreamingQuery, publisher: Publisher, watch: RosterWatch, sto
     try:
         while not stop.wait(0.2):
             if query.awaitTermination(0.001):
-                break
+                raise PipelineError(f"the query ended by itself; see {spark_log(watch.settings)}")
             watch.look(time.monotonic())
         else:
             _wait_for_commit(query, commits, last)
             query.stop()
     except (StreamingQueryException, Py4JJavaError) as error:
+        if stop.is_set() and publisher.failure is None and "stopped SparkContext" in str(error):
+            log.warning(_STOPPED_WITH_US)
+            return
         raise publisher.failure or PipelineError(f"{_first_line(error)}; see {spark_log(watch.settings)}") from error
     except _JAVA_IS_GONE as error:
+        if stop.is_set():
+            log.warning(_STOPPED_WITH_US)
+            return
         raise PipelineError(
             "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
             f"{spark_log(watch.settings)}"

@@ -13,7 +13,7 @@ import msgspec
 
 from models.artifact import Artifact, newest_artifacts, read_artifact, read_spec
 from schemas.decode import Vocabulary
-from schemas.errors import ArtifactError, SpecMismatch
+from schemas.errors import ArtifactError, SettingsError, SpecMismatch
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -48,16 +48,20 @@ def read_roster(path: Path) -> dict[str, Entry]:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Entry])
     except FileNotFoundError:
         return {}
+    except (OSError, msgspec.DecodeError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({error}): bring it back, or start with a new checkpoint"
+        ) from error
 
 
 def refresh_roster(path: Path, artifacts: Path) -> tuple[dict[str, Entry], list[Refused]]:
     """Take over the newest sound artifact of each region and publish the roster if it changed.
 
-    Gives the roster and the artifacts newer than those in force that were refused. A region keeps its place
-    while any sound artifact of its fingerprint exists.
+    Gives the roster and the artifacts newer than those in force that were refused. A region never leaves the
+    roster: its entry is what says for which spec its stored counts were made.
     """
     before = read_roster(path)
-    after: dict[str, Entry] = {}
+    after = dict(before)
     refused: list[Refused] = []
     for region, folders in newest_artifacts(artifacts).items():
         in_force = before.get(region)
@@ -77,6 +81,9 @@ def refresh_roster(path: Path, artifacts: Path) -> tuple[dict[str, Entry], list[
 
 def _admit(region: str, folder: Path, in_force: Entry | None) -> Entry:
     artifact = load_artifact(str(folder))
+    if in_force and artifact.network_fault:
+        load_artifact.cache_clear()  # it may be a copy that has not come to its end
+        raise ArtifactError(f"{artifact.network_fault}; {in_force.version} stays in force")
     fingerprint = artifact.spec.fingerprint()
     if artifact.spec.region != region:
         raise ArtifactError(f"{folder} is for region {artifact.spec.region}: move it to a folder of that name")
@@ -89,10 +96,13 @@ def _admit(region: str, folder: Path, in_force: Entry | None) -> Entry:
 
 
 def _publish(path: Path, roster: dict[str, Entry]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(roster, order="sorted")))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.format(msgspec.json.encode(roster, order="sorted")))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise SettingsError(f"RISK_CHECKPOINT={path.parent} cannot be written ({error.strerror})") from error

@@ -44,8 +44,8 @@ def score_features(artifact: Artifact, network: torch.nn.Module | None, features
         return f"{BASELINE_MODEL}:network unusable", score(values, None, artifact.constants, spec)
     try:
         return artifact.version, score(values, network, artifact.constants, spec)
-    except FloatingPointError as error:
-        return f"{BASELINE_MODEL}:{error}", score(values, None, artifact.constants, spec)
+    except (FloatingPointError, RuntimeError) as error:  # torch reports a lost or full GPU as RuntimeError
+        return f"{BASELINE_MODEL}:{type(error).__name__}", score(values, None, artifact.constants, spec)
 
 
 def _score(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:

@@ -72,7 +72,8 @@ class Settings(BaseModel):
                 try:
                     values[names[setting]] = Path(value).read_text(encoding="utf-8").strip() if from_file else value
                 except (OSError, UnicodeDecodeError) as error:
-                    mistakes.append(f"{name}={value} cannot be read ({error}): name a readable text file")
+                    what = error.strerror if isinstance(error, OSError) else "not UTF-8"
+                    mistakes.append(f"{name} does not name a readable text file ({what})")
         return cls._checked(values, mistakes)
 
     def with_options(self, **options: Any) -> "Settings":

@@ -1,5 +1,7 @@
 """The roster: which artifact is in force, and which one is refused."""
 
+import shutil
+
 import pytest
 
 from models.features import feature_names
@@ -61,3 +63,28 @@ def test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept(publis
     assert "new checkpoint" in refused[0].reason
     fresh, _ = refresh_roster(tmp_path / "another.json", tmp_path / "artifacts")
     assert fresh["toyville"].fingerprint == spec(tick_s=30).fingerprint()
+
+
+def test_a_region_keeps_its_spec_when_its_artifact_is_gone(publish, tmp_path):
+    first = publish(spec(), day=1)
+    refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    publish(spec(tick_s=30), day=2)
+    shutil.rmtree(first)
+    for _ in range(3):  # the second look is the one that must not have forgotten
+        roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+        assert roster["toyville"].fingerprint == spec().fingerprint()
+        assert len(refused) == 1
+
+
+def test_a_copy_that_has_not_come_to_its_end_waits_while_a_sound_artifact_is_in_force(publish, tmp_path):
+    first = publish(spec(), day=1)
+    refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    second = publish(spec(), day=2)
+    weights = (second / "weights.safetensors").read_bytes()
+    (second / "weights.safetensors").unlink()
+    roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    assert roster["toyville"].folder == str(first)
+    assert "missing" in refused[0].reason
+    (second / "weights.safetensors").write_bytes(weights)
+    roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    assert (roster["toyville"].folder, refused) == (str(second), [])
