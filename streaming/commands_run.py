@@ -46,7 +46,7 @@ def run(
         level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=_errors, show_path=False)]
     )
     logging.getLogger("streaming").setLevel(logging.INFO)
-    logging.getLogger("kafka").setLevel(logging.ERROR)
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it repeats every lost connection; we say it once
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it prints a trace of every error that we tell in one line
     stop = Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):

@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
+from streaming.count import OUTCOMES_SHOWN
 from streaming.publish import Published
 
 _EVERY_S = 30.0  # without a terminal, a line this often
@@ -48,15 +49,10 @@ class ProgressLine:
     def _line(self, published: Published) -> str:
         clocks = {s.as_of_s for region, s in published.summaries.items() if region}
         as_of = datetime.fromtimestamp(max(clocks), UTC).strftime("%Y-%m-%d %H:%M:%SZ") if clocks else "-"
-        regions = len([region for region in published.summaries if region])
-        return (
-            f"as of {as_of}  {regions} region(s)  {self._counts()}  "
-            f"batch {published.batch_id}: {published.points:,} points in {published.seconds * 1000:.0f} ms"
-        )
+        return f"as of {as_of}: {self._counts()}, {self._points:,} points, {published.seconds * 1000:.0f} ms a batch"
 
     def _counts(self) -> str:
-        t = self._totals
-        return (
-            f"{t['consumed']:,} events ({t['counted']:,} counted, {t['corrected']:,} corrected, "
-            f"{t['duplicate']:,} duplicate, {t['excluded']:,} excluded, {t['rejected']:,} rejected)"
-        )
+        outcomes = ", ".join(f"{self._totals[name]:,} {name}" for name in OUTCOMES_SHOWN[1:] if self._totals[name])
+        reasons = [name for name in sorted(self._totals) if name.startswith("rejected_") and self._totals[name]]
+        because = ", ".join(f"{self._totals[name]:,} {name.removeprefix('rejected_')}" for name in reasons)
+        return f"{self._totals['consumed']:,} events ({outcomes or 'none yet'}{f': {because}' if because else ''})"

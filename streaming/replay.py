@@ -4,6 +4,7 @@
 at its time (open loop: at the intended time, however long the ones before took).
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from models.incident_files import IncidentTable
 from models.local_time import local_from_utc, utc_from_local, zone_of
 from schemas.errors import DataError
 from schemas.event import Event, Status
+from schemas.spec import SLUG
 from streaming.poison import poison_messages
 
 KINDS = ("incidents", "duplicates", "corrections", "bad")
@@ -90,6 +92,8 @@ def plan_replay(
 
     The same arguments give the same plan. Raises DataError when no incident lies in the span.
     """
+    if not re.match(SLUG, region):
+        raise DataError(f"region {region!r} is not a slug: use a-z, 0-9, - and _ as the artifact's region does")
     chosen = np.ones(len(table), bool)
     if from_s is not None:
         chosen &= table.occurred_s >= from_s

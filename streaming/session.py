@@ -1,6 +1,7 @@
 """The Spark session, with the settings that design and measurement ask for."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -64,8 +65,10 @@ def start_session(settings: Settings, log: Path) -> SparkSession:
     builder = SparkSession.builder.master(settings.master).appName("incident-risk-scorer")
     for name, value in options.items():
         builder = builder.config(name, value)
+    on_interrupt = signal.getsignal(signal.SIGINT)
     with _output_into(log):
         session = builder.getOrCreate()
+    signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
     session.sparkContext.setLogLevel("ERROR")
     session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the workers need our packages
     return session

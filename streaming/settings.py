@@ -5,6 +5,7 @@ checked against this file by tests/unit/test_settings.py.
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +65,7 @@ class Settings(BaseModel):
             from_file = name not in names and name.endswith("_FILE")
             setting = name.removesuffix("_FILE") if from_file else name
             if setting not in names:
-                if name.startswith(PREFIX):
+                if name.startswith(PREFIX) or get_close_matches(setting, names, n=1, cutoff=0.93):
                     mistakes.append(f"{name} is not a setting{_did_you_mean(name, list(names))} (see .env.example)")
             elif from_file and environment.get(setting):
                 mistakes.append(f"{setting} and {name} are both given: keep one of them")
@@ -101,7 +102,5 @@ def environment_names() -> dict[str, str]:
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
     close = get_close_matches(name, known, n=1)
     return f": did you mean {close[0]}?" if close else ""
