@@ -11,7 +11,6 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -103,8 +102,12 @@ def _cutoff_s(until: str, incidents: IncidentTable) -> int:
 
 
 def _table(rows: list[Row]) -> Table:
-    shown = Table(title="last block of time, all cells: baseline → network", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in ("", "deviance", "log score", "difference (95 %)", "fc/act", "verdict"):
+    shown = Table(
+        title="last block of time, all cells: baseline → network (f/a: forecast over actual)",
+        box=None,
+        padding=(0, 0, 0, 1),
+    )
+    for name in ("", "deviance", "log score", "difference (95 %)", "f/a", "verdict"):
         shown.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         shown.add_row(
