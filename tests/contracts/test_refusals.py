@@ -9,6 +9,7 @@ import pytest
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.event import MAX_EVENT_BYTES
 from schemas.grid import Grid
+from schemas.refusal import reason_for
 from schemas.spec import Spec
 
 KAFKA_TIME_MS = 1_773_477_600_000  # 2026-03-14T08:40:00Z
@@ -187,3 +188,19 @@ def test_refused_messages_are_filed_under_their_region_once_it_is_known():
         "null_island": ["unknown_category"],
         "": ["unknown_region", "not_json"],
     }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b'"{\\"caller_name\\":\\"John Doe\\"}"',
+        b'["{\\"phone\\":1}"]',
+        b"<call><callerName>John Doe</callerName></call>",
+        b"caller_name,phone\nJohn Doe,555",
+        b'{"caller_name"            : "John Doe"',
+        '{"ｎame":"John Doe"}'.encode(),
+        b'{"reporting_party":"John Doe"}',
+    ],
+)
+def test_what_may_hold_a_person_in_any_wrapping_keeps_no_payload(value):
+    assert reason_for(value)[0] == "person_field"

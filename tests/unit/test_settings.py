@@ -106,3 +106,15 @@ def test_the_readme_lists_every_setting_with_default_and_description():
     text = path.read_text(encoding="utf-8")
     found = re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| (?:`([^`]*)`)? *\| (.+?) \|$", text, re.MULTILINE)
     assert {name: (default, description) for name, default, description in found} == expected_rows()
+
+
+def test_a_misspelt_setting_of_the_store_is_refused_and_the_clients_own_ones_are_not():
+    with pytest.raises(SettingsError, match="did you mean INFLUXDB_V2_BUCKET"):
+        Settings.from_environment({"INFLUXDB_V2_BUKET": "b"})
+    assert Settings.from_environment({"INFLUXDB_V2_VERIFY_SSL": "1", "INFLUXDB_V2_CONNECTION_POOL_MAXSIZE": "4"})
+
+
+def test_a_secret_given_as_a_file_name_is_not_repeated():
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment({"INFLUXDB_V2_TOKEN_FILE": "the-token-itself"})
+    assert "the-token-itself" not in str(error.value)
