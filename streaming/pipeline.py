@@ -100,6 +100,12 @@ class RosterWatch:
         self._due_s = now_s + _ROSTER_EVERY_S
         before = self._told
         roster, refused = refresh_roster(roster_path(self.settings), self.settings.artifacts.absolute())
+        gone = [entry.folder for entry in roster.values() if not Path(entry.folder).is_dir()]
+        if gone and not before:
+            raise ArtifactError(
+                f"{gone[0]}, in force for this checkpoint, is gone: bring it back"
+                + "".join(f"; {one.folder}: {one.reason}" for one in refused)
+            )
         self._told = frozenset(one.folder for one in refused) | {entry.folder for entry in roster.values()}
         for one in refused:
             if one.folder not in before:
@@ -110,12 +116,6 @@ class RosterWatch:
                 log.info("region=%s artifact=%s in force", region, entry.version)
                 if fault:
                     log.warning("region=%s artifact=%s scores by its baseline only: %s", region, entry.version, fault)
-        gone = [entry.folder for entry in roster.values() if not Path(entry.folder).is_dir()]
-        if gone and not before:
-            raise ArtifactError(
-                f"{gone[0]}, in force for this checkpoint, is gone: bring it back"
-                + "".join(f"; {one.folder}: {one.reason}" for one in refused)
-            )
         if not roster:
             raise ArtifactError(
                 f"no usable artifact in {self.settings.artifacts}: train one with `python -m models train`, "
