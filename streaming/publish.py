@@ -51,6 +51,7 @@ class Publisher:
     lag_events: Callable[[], float] = lambda: 0.0
     failure: RiskError | None = None
     _stored: dict[str, RiskFrame] = field(default_factory=dict)
+    _last_batch_s: float = 0.0
 
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
         try:
@@ -78,12 +79,13 @@ class Publisher:
                 parts.append(self._pipeline_line(region, summary, frames.get(region)))
         report = self.sink.write(b"".join(parts))
         self._stored |= frames
+        self._last_batch_s = time.monotonic() - started
         return Published(
             batch_id=batch_id,
             frames=frames,
             summaries=summaries,
             points=report.lines,
-            seconds=time.monotonic() - started,
+            seconds=self._last_batch_s,
             acknowledged_s=self.now_s(),
         )
 
@@ -93,7 +95,10 @@ class Publisher:
             **summary.totals,
             "as_of": summary.as_of_s,
             "lag_events": self.lag_events(),
+            "batch_s": self._last_batch_s,
         }
+        if summary.newest_received_ms:
+            fields["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
         if summary.newest_event_s:
             fields["silent_s"] = max(0, summary.as_of_s - summary.newest_event_s)
         if frame:

@@ -66,9 +66,10 @@ def newest(folder):
 
 
 def ledger_of(scorer):
-    """Stored points without the one field that tells of the broker and not of the events."""
+    """Stored points without the fields that tell of the machine and not of the events."""
+    of_the_machine = {"lag_events", "batch_s", "freshness_s"}
     return {
-        key: {name: value for name, value in fields.items() if name != "lag_events"}
+        key: {name: value for name, value in fields.items() if name not in of_the_machine}
         for key, fields in scorer.points().items()
     }
 
