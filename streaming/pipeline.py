@@ -29,7 +29,7 @@ from streaming.topics import existing_topics
 
 log = logging.getLogger(__name__)
 _ROSTER_EVERY_S = 2.0
-_COMMIT_WAIT_S = 10.0
+_COMMIT_WAIT_S = 10.0  # beyond the longest time that a write to the store may take
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
 _STOPPED_WITH_US = (
     "Spark's Java process got the signal too and ended first: its last batch is repeated at the next start"
@@ -172,7 +172,7 @@ def _attend(query: StreamingQuery, publisher: Publisher, watch: RosterWatch, sto
                 raise PipelineError(f"the query ended by itself; see {spark_log(watch.settings)}")
             watch.look(time.monotonic())
         else:
-            _wait_for_commit(query, commits, last)
+            _wait_for_commit(query, commits, last, wait_s=_COMMIT_WAIT_S + watch.settings.write_timeout_s)
             query.stop()
     except (StreamingQueryException, Py4JJavaError) as error:
         if stop.is_set() and publisher.failure is None and "stopped SparkContext" in str(error):
@@ -189,9 +189,9 @@ def _attend(query: StreamingQuery, publisher: Publisher, watch: RosterWatch, sto
         ) from error
 
 
-def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int]) -> None:
+def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int], *, wait_s: float) -> None:
     """Return between two batches: stopping in the middle of one makes Spark print a frightening trace."""
-    seen, deadline = last[0], time.monotonic() + _COMMIT_WAIT_S
+    seen, deadline = last[0], time.monotonic() + wait_s
     while query.isActive and time.monotonic() < deadline:
         if not query.status["isTriggerActive"]:
             return

@@ -89,7 +89,6 @@ def test_the_check_itself_finds_what_is_wrong():
         assert word in fault(line)
 
 
-@pytest.mark.skipif(not README.exists(), reason="README.md is not written yet")
 def test_the_readme_shows_the_commands_that_a_newcomer_needs():
     shown = commands()
     for needed in ("make demo", "make test", "python -m streaming run", "python -m streaming broker start"):
