@@ -36,7 +36,7 @@ def main(orders: Orders) -> None:
     def acknowledged(number: int, where: Any) -> None:
         rows[number, :2] = where.partition, where.offset
 
-    producer = KafkaProducer(bootstrap_servers=orders.bootstrap, linger_ms=0)
+    producer = KafkaProducer(bootstrap_servers=orders.bootstrap, linger_ms=5)
     producer.partitions_for(orders.topic)  # asks for the metadata now and not with the first event
     begin_s = time.time() + 0.1
     for number, (key, event) in enumerate(events):

@@ -25,6 +25,7 @@ from schemas.errors import LedgerUnbalanced, SpecMismatch
 from schemas.event import Reason
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
 from streaming.roster import load_artifact
+from streaming.workers import settle_worker
 
 COUNTED = StructType(
     [
@@ -80,6 +81,7 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         self.clock = clock
 
     def init(self, handle: StatefulProcessorHandle) -> None:
+        settle_worker()
         self.head = handle.getValueState("head", StructType([StructField("head", BinaryType())]))
         self.blobs = handle.getMapState(
             "blobs", StructType([StructField("name", StringType())]), StructType([StructField("blob", BinaryType())])

@@ -14,6 +14,7 @@ from schemas.decode import Messages, decode_messages
 from schemas.errors import LedgerUnbalanced
 from schemas.incidents import pack_rejections
 from streaming.roster import read_roster, vocabulary
+from streaming.workers import settle_worker
 
 HEARTBEAT = -1  # the `partition` of the heartbeat row
 PACKED_DDL = (
@@ -37,6 +38,7 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
     """The function for `mapInArrow`: (value, partition, offset, time_ms) -> packed rows."""
 
     def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        settle_worker()
         roster = read_roster(Path(roster_path))
         regions = {region: vocabulary(entry.folder) for region, entry in roster.items()}
         for batch in batches:

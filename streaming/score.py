@@ -15,6 +15,7 @@ from models.artifact import Artifact
 from models.scoring import Scores, score
 from schemas.frame import BASELINE_MODEL
 from streaming.roster import load_artifact
+from streaming.workers import settle_worker
 
 FIELDS = ("expected", "risk", "low", "high", "usual")
 SCORED = StructType([StructField("model", StringType()), *(StructField(name, BinaryType()) for name in FIELDS)])
@@ -49,6 +50,7 @@ def score_features(artifact: Artifact, network: torch.nn.Module | None, features
 
 
 def _score(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
+    settle_worker()
     torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
     device = task_device()
     for artifacts, features in batches:
