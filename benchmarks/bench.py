@@ -12,7 +12,7 @@ from benchmarks.latency import measure_latency
 from benchmarks.load import load_topic
 from benchmarks.machine import describe_machine, describe_versions, now
 from benchmarks.plan import CATEGORIES, FRAME_SIDES, SIDE, Plan, bench_specs
-from benchmarks.product import measure_throughput
+from benchmarks.product import FLOOR, measure_throughput
 from benchmarks.rates import Rate
 from benchmarks.stack import Stack, running_stack
 from streaming.commands_stack import TOPIC_PARTITIONS
@@ -41,6 +41,8 @@ def measure_all(plan: Plan, say: Say) -> dict[str, Any]:
         results |= _throughput(stack, loaded, say)
         say(f"latency at {plan.rate_per_s:.0f} events/s, {plan.latency_warm_up_s + plan.latency_s:.0f} s")
         results |= measure_latency(stack)
+        say("the same with empty stages")
+        results["spark_floor_latency_ms"] = measure_latency(stack, FLOOR)["latency_ms"]
         say(f"full frames of {', '.join(f'{side}x{side}' for side in FRAME_SIDES)} cells")
         results |= measure_full_frames(stack)
     results["versions"] = describe_versions() | {
@@ -66,6 +68,8 @@ def _throughput(stack: Stack, loaded: dict[int, Loaded], say: Say) -> dict[str, 
         product.append(measure_throughput(stack, f"four-{number}", topic=four.topic, specs=specs))
         say(f"plain loop, round {number} of {stack.plan.rounds}")
         loop.append(rivals.plain_loop(stack, f"plain-{number}", topic=four.topic, specs=specs))
+    say("throughput, 4 regions, empty stages")
+    floor = measure_throughput(stack, "floor", topic=four.topic, specs=specs, module=FLOOR)
     say("throughput, 1 region")
     one = measure_throughput(stack, "one", topic=loaded[1].topic, specs=bench_specs(1))
     say("Quix Streams")
@@ -79,6 +83,8 @@ def _throughput(stack: Stack, loaded: dict[int, Loaded], say: Say) -> dict[str, 
         "throughput_4_regions_rounds": [rate.as_dict() for rate in product],
         "throughput_1_region_eps": round(one.steady_eps),
         "throughput_1_region": one.as_dict(),
+        "spark_floor_eps": round(floor.steady_eps),
+        "spark_floor": floor.as_dict(),
         "plain_loop_eps": round(mean(rate.steady_eps for rate in loop)),
         "plain_loop_rounds": [rate.as_dict() for rate in loop],
         "ratio_to_plain_loop": round(ours / mean(rate.steady_eps for rate in loop), 3),

@@ -29,6 +29,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
+    regions: int
     batches: str  # file that gets one JSON line per batch
     progress: str | None  # file that gets Spark's own progress reports, for the profile
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from benchmarks.child import child, wait_for
 from benchmarks.plan import WARM_UP_EVENTS_OF_LATENCY, bench_specs
-from benchmarks.product import running_job
+from benchmarks.product import PRODUCT, running_job
 from benchmarks.rates import latencies
 from benchmarks.stack import Stack
 
@@ -17,12 +17,13 @@ PERCENTILES = (50, 95, 99)
 _SEEDS = {"warm-up": 50, "live": 51}
 
 
-def measure_latency(stack: Stack) -> dict[str, Any]:
+def measure_latency(stack: Stack, module: str = PRODUCT) -> dict[str, Any]:
     """Percentiles in milliseconds over all events sent after the warm-up, and how punctual the producer was."""
     plan = stack.plan
-    topic = stack.topic("live")
+    name = module.rpartition(".")[2]
+    topic = stack.topic(f"live-{name}")
     events = round(plan.rate_per_s * (plan.latency_warm_up_s + plan.latency_s))
-    with running_job(stack, "latency", topic=topic, specs=bench_specs(REGIONS)) as job:
+    with running_job(stack, f"latency-{name}", topic=topic, specs=bench_specs(REGIONS), module=module) as job:
         job.wait_until_ready()
         _send(stack, topic, "warm-up", WARM_UP_EVENTS_OF_LATENCY)
         job.wait_until_consumed(WARM_UP_EVENTS_OF_LATENCY)
@@ -47,7 +48,7 @@ def measure_latency(stack: Stack) -> dict[str, Any]:
 
 
 def _send(stack: Stack, topic: str, name: str, events: int) -> npt.NDArray[np.float64]:
-    folder = stack.folder / f"producer-{name}"
+    folder = stack.folder / f"{topic}-{name}"
     orders = {
         "bootstrap": stack.bootstrap,
         "topic": topic,

@@ -17,6 +17,8 @@ from benchmarks.rates import Rate, rate_of
 from benchmarks.stack import Stack
 from schemas.spec import Spec
 
+PRODUCT = "benchmarks.job"
+FLOOR = "benchmarks.floor_job"
 _LIMIT_S = 600.0
 _START_LIMIT_S = 300.0
 
@@ -55,17 +57,24 @@ class RunningJob:
 
 @contextmanager
 def running_job(
-    stack: Stack, name: str, *, topic: str, specs: Sequence[Spec], progress: bool = False
+    stack: Stack,
+    name: str,
+    *,
+    topic: str,
+    specs: Sequence[Spec],
+    progress: bool = False,
+    module: str = PRODUCT,
 ) -> Iterator[RunningJob]:
     """Start the product on a new checkpoint, reading `topic` from its beginning."""
     folder = stack.folder / name
     settings = stack.settings(topic=topic, specs=specs, checkpoint=f"{name}-checkpoint")
     orders = Orders(
         settings=settings.model_dump(mode="json", exclude={"influx_token"}),
+        regions=len(specs),
         batches=str(folder / "batches.jsonl"),
         progress=str(folder / "progress.jsonl") if progress else None,
     )
-    with child("benchmarks.job", msgspec.to_builtins(orders), folder, python=sys.executable) as process:
+    with child(module, msgspec.to_builtins(orders), folder, python=sys.executable) as process:
         yield RunningJob(process=process, folder=folder)
 
 
@@ -77,9 +86,9 @@ def ledger(batches: Sequence[Batch]) -> Counter[str]:
     return total
 
 
-def measure_throughput(stack: Stack, name: str, *, topic: str, specs: Sequence[Spec]) -> Rate:
+def measure_throughput(stack: Stack, name: str, *, topic: str, specs: Sequence[Spec], module: str = PRODUCT) -> Rate:
     """Rate over all events of the pre-loaded topic; the first batch that has any is the warm-up."""
-    with running_job(stack, name, topic=topic, specs=specs) as job:
+    with running_job(stack, name, topic=topic, specs=specs, module=module) as job:
         batches = job.wait_until_consumed(stack.plan.events)
         job.stop()
     return rate_of_batches(batches)

@@ -35,9 +35,12 @@ def print_results(results: dict[str, Any], console: Console) -> None:
         ("throughput_1_region_eps", "1 region, events/s"),
     ):
         table.add_row(words, f"{results[name]:,}", f">= {TARGETS[name]:,}")
+    table.add_row("the same plan with empty stages, 4 regions, events/s", f"{results['spark_floor_eps']:,}", "")
     latency, rate = results["latency_ms"], results["latency_rate_per_s"]
     for name, target in (("p50", "<= 400"), ("p95", ""), ("p99", "<= 800")):
         table.add_row(f"latency at {rate:.0f} events/s, {name}, ms", f"{latency[name]}", target)
+        floor = results["spark_floor_latency_ms"][name]
+        table.add_row(f"the same plan with empty stages, {name}, ms", f"{floor}", "")
     for cells, milliseconds in results["full_frame_ms"].items():
         table.add_row(f"full frame of {cells} cells, ms", f"{milliseconds}", "<= 150" if cells == "48x48" else "")
     for name, words in (("plain_loop", "plain loop"), ("pathway", "Pathway"), ("quix", "Quix Streams")):

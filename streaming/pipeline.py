@@ -38,21 +38,21 @@ _STOPPED_WITH_US = (
 
 def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
     """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms)."""
-    with _workers_of_their_own(session, "decode"):
+    with workers_of_their_own(session, "decode"):
         packed = messages.mapInArrow(decode_stage(str(roster)), PACKED_DDL)
-    with _workers_of_their_own(session, "count"):
+    with workers_of_their_own(session, "count"):
         counted = packed.groupBy("region").transformWithStateInPandas(
             statefulProcessor=RegionCounter(clock),
             outputStructType=COUNTED,
             outputMode="update",
             timeMode="ProcessingTime",
         )
-    with _workers_of_their_own(session, "score"):
+    with workers_of_their_own(session, "score"):
         return counted.select("region", "artifact", "summary", score_udf("artifact", "features").alias("scores"))
 
 
 @contextmanager
-def _workers_of_their_own(session: SparkSession, stage: str) -> Iterator[None]:
+def workers_of_their_own(session: SparkSession, stage: str) -> Iterator[None]:
     """Functions made inside run in Python workers that no other stage uses.
 
     Spark pools its workers by their environment and hands them out in turn. One pool for all would spread every
@@ -76,10 +76,14 @@ def spark_log(settings: Settings) -> Path:
 
 def start_query(session: SparkSession, settings: Settings, messages: DataFrame, publisher: Publisher) -> StreamingQuery:
     """Start the streaming query on its checkpoint."""
+    scores = scored(session, messages, roster=roster_path(settings), clock=settings.clock)
+    return write_batches(scores, settings, publisher)
+
+
+def write_batches(rows: DataFrame, settings: Settings, publish: Callable[[DataFrame, int], None]) -> StreamingQuery:
     return (
-        scored(session, messages, roster=roster_path(settings), clock=settings.clock)
-        .writeStream.outputMode("update")
-        .foreachBatch(publisher)
+        rows.writeStream.outputMode("update")
+        .foreachBatch(publish)
         .option("checkpointLocation", str(settings.checkpoint.absolute() / "spark"))
         .trigger(processingTime=f"{int(settings.trigger_s * 1000)} milliseconds")
         .start()

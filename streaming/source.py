@@ -6,6 +6,16 @@ from pyspark.sql import functions as F
 from streaming.decode import HEARTBEAT
 from streaming.settings import Settings
 
+# Measured on 2 cores: reading alone 3.5 -> 1.9 core-us per event. The consumer's own defaults hand Spark 500 records
+# a call, 1 MiB a fetch, and let the socket wait for a 64 KiB window.
+_FETCH = {
+    "kafka.max.poll.records": 10_000,
+    "kafka.max.partition.fetch.bytes": 8 << 20,
+    "kafka.fetch.max.bytes": 64 << 20,
+    "kafka.receive.buffer.bytes": 1 << 20,
+    "kafka.fetch.max.wait.ms": 10,
+}
+
 
 def read_messages(session: SparkSession, settings: Settings) -> DataFrame:
     """(value, partition, offset, time_ms), unbounded. Data loss in the topic fails the query."""
@@ -16,7 +26,7 @@ def read_messages(session: SparkSession, settings: Settings) -> DataFrame:
         .option("startingOffsets", settings.starting)
         .option("maxOffsetsPerTrigger", settings.max_events_per_batch)
         .option("failOnDataLoss", "true")
-        .option("kafka.fetch.max.wait.ms", "10")
+        .options(**_FETCH)
         .option("kafkaConsumer.pollTimeoutMs", "30000")
         .load()
     )
