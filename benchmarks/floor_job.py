@@ -22,9 +22,10 @@ from pyspark.sql.functions import pandas_udf
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import LongType
 
-from benchmarks.job import Batch, Orders, end_offsets
+from benchmarks.job import Batch, Orders
 from benchmarks.plan import bench_specs
 from streaming.decode import HEARTBEAT
+from streaming.guard import end_offsets
 from streaming.pipeline import spark_log, workers_of_their_own, write_batches
 from streaming.session import start_session
 from streaming.settings import Settings

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from pyspark.sql import SparkSession
 
+from streaming.guard import end_offsets
 from streaming.pipeline import run
 from streaming.publish import Published
 from streaming.settings import Settings
@@ -24,7 +25,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged_s: float
     points: int
     ledger: dict[str, int]  # of all regions together
-    end_offsets: dict[str, int]  # by partition: the first offset that this batch did not take
+    end_offsets: dict[int, int]  # by partition: the first offset that this batch did not take
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,16 +33,6 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     regions: int
     batches: str  # file that gets one JSON line per batch
     progress: str | None  # file that gets Spark's own progress reports, for the profile
-
-
-def end_offsets(checkpoint: Path, batch_id: int) -> dict[str, int]:
-    """Kafka's end offsets by partition, from Spark's offset log, which is written before a batch runs."""
-    for line in (checkpoint / "spark" / "offsets" / str(batch_id)).read_text(encoding="utf-8").splitlines():
-        if line.startswith("{"):
-            for value in msgspec.json.decode(line).values():
-                if isinstance(value, dict) and value and all(part.isdecimal() for part in value):
-                    return value
-    return {}
 
 
 def main(orders: Orders) -> None:

@@ -41,7 +41,7 @@ def rate_of(marks: Sequence[Mark], *, started_s: float, warm_up_events: int) -> 
 def latencies(
     sent: npt.NDArray[np.float64],
     acknowledged_s: npt.NDArray[np.float64],
-    end_offsets: Sequence[Mapping[str, int]],
+    end_offsets: Sequence[Mapping[int, int]],
 ) -> npt.NDArray[np.float64]:
     """(events,) seconds from the intended time to the acknowledgement of the batch that held the event.
 
@@ -51,7 +51,7 @@ def latencies(
     """
     latency_s = np.empty(len(sent))
     for partition in np.unique(sent[:, 0]):
-        ends = np.array([ends.get(f"{partition:.0f}", 0) for ends in end_offsets])
+        ends = np.array([ends.get(int(partition), 0) for ends in end_offsets])
         here = sent[:, 0] == partition
         batch = np.searchsorted(ends, sent[here, 1], side="right")
         latency_s[here] = acknowledged_s[batch] - sent[here, 2]

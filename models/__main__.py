@@ -20,7 +20,7 @@ from models.artifact import DataSource, write_artifact
 from models.card import card_text
 from models.evaluate import Row
 from models.incident_files import IncidentTable, read_incidents
-from models.layouts import parse_layout
+from models.layouts import LAYOUT_HELP, parse_layout
 from models.local_time import utc_from_local
 from models.train import spec_for, train
 from schemas.errors import DataError, RiskError
@@ -38,7 +38,7 @@ def _commands() -> None:
 @app.command("train")
 def train_command(
     data: Annotated[Path, typer.Option(help="Incident file: .csv, .csv.gz, or .zip with one .csv")],
-    layout: Annotated[str, typer.Option(help="chicago, montgomery, sample, or time=COLUMN,lat=...,timezone=ZONE")],
+    layout: Annotated[str, typer.Option(help=LAYOUT_HELP)],
     region: Annotated[str, typer.Option(help="Region's slug: a-z, 0-9, - and _")],
     cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = 1000.0,
     out: Annotated[Path, typer.Option(help="Folder of artifacts")] = Path("data/artifacts"),

@@ -203,7 +203,10 @@ def read_spec(folder: Path) -> Spec:
 def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
     """Region -> its artifact folders, newest first; half-written ones (names with a dot first) left out."""
     if not artifacts.is_dir():
-        raise ArtifactError(f"{artifacts} is no folder: train a model, or point to the folder that holds the regions")
+        raise ArtifactError(
+            f"{artifacts} is no folder: train a model with `python -m models train`, or name the folder that holds the "
+            "regions with RISK_ARTIFACTS"
+        )
     regions = sorted(path for path in artifacts.iterdir() if path.is_dir() and not path.name.startswith("."))
     found = {
         region.name: sorted((p for p in region.iterdir() if p.is_dir() and not p.name.startswith(".")), reverse=True)

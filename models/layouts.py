@@ -58,6 +58,10 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         )
     }
 )
+LAYOUT_HELP = (
+    f"{', '.join(LAYOUTS)}; or your file's columns, joined by commas: time=COLUMN lat=COLUMN lon=COLUMN "
+    "category=COLUMN timezone=ZONE, and where needed format=STRPTIME until=MARK delimiter=X header=a|b|c name=PREFIX"
+)
 
 
 _KEYS: Mapping[str, str] = MappingProxyType(

@@ -44,6 +44,8 @@ class Trained:
 def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int) -> Spec:
     """The region's spec; its grid comes from the training block alone."""
     usable = int(np.searchsorted(table.occurred_s, cutoff_s))
+    if usable == 0:
+        raise DataError("no incident of the file lies before the cut-off: give a later --until")
     days = (min(cutoff_s, int(table.occurred_s[-1]) + 1) - int(table.occurred_s[0])) / DAY_S
     if usable < _LEAST_INCIDENTS or days < _LEAST_DAYS:
         raise DataError(

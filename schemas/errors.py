@@ -6,9 +6,11 @@
     ├── ArtifactError        an artifact is missing, damaged or untrusted           exit 4
     │   └── SpecMismatch     two parts were made for different specs
     ├── BrokerError          Kafka cannot be reached, started or used               exit 5
+    │   └── EventsGone       Kafka deleted events before they were read             exit 9
     ├── SinkError            scores cannot be stored                                exit 6
     │   ├── SinkRefused      the store said no: trying again cannot help
     │   └── SinkUnavailable  the store did not answer in time, tries are used up
+    ├── CheckpointError      the checkpoint is another job's, topic's or setting's  exit 8
     └── PipelineError        the job itself failed                                  exit 7
         └── LedgerUnbalanced messages in and outcomes out differ: a bug of ours
 
@@ -50,6 +52,12 @@ class BrokerError(RiskError):
     exit_code = 5
 
 
+class EventsGone(BrokerError):
+    """Kafka deleted events before they were read, by its retention or because somebody asked it to."""
+
+    exit_code = 9
+
+
 class SinkError(RiskError):
     """Scores cannot be stored."""
 
@@ -62,6 +70,12 @@ class SinkRefused(SinkError):
 
 class SinkUnavailable(SinkError):
     """The store did not acknowledge the write within the allowed tries."""
+
+
+class CheckpointError(RiskError):
+    """The checkpoint is in use, or was made for another topic or other settings."""
+
+    exit_code = 8
 
 
 class PipelineError(RiskError):

@@ -2,8 +2,6 @@
 
 import logging
 import shutil
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +9,7 @@ import typer
 from rich.console import Console
 
 from streaming.settings import Settings
+from streaming.stopping import stop_on_signals
 
 
 def demo(
@@ -32,9 +31,7 @@ def demo(
     if (out / "broker").exists() or (out / "checkpoint").exists():
         shutil.rmtree(out)  # only a folder that an earlier demo made
     out.mkdir(parents=True, exist_ok=True)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
 
     page = (out / "map.html").resolve()
     console.print(f"[bold]Incident Risk Scorer[/bold]: one real day of Chicago, 2017-10-21, in {seconds:.0f} seconds.")

@@ -1,10 +1,8 @@
 """The `run` command: settings, signals and the progress line around the pipeline."""
 
 import logging
-import signal
 import time
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +10,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from streaming.settings import Settings
+from streaming.stopping import stop_on_signals
 
 if TYPE_CHECKING:
     from streaming.map_watch import MapWatch
@@ -48,9 +47,7 @@ def run(
     logging.getLogger("streaming").setLevel(logging.INFO)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it repeats every lost connection; we say it once
     logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it prints a trace of every error that we tell in one line
-    stop = Event()
-    for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: stop.set())
+    stop = stop_on_signals()
     with ProgressLine(_errors) as progress:
         watchers = [progress.show]
         page = map_watch(settings)

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from models.incident_files import read_incidents
-from models.layouts import LAYOUTS, parse_layout
+from models.layouts import LAYOUT_HELP, parse_layout
 from schemas.errors import BrokerError, DataError
 from streaming.broker import HOST, running_broker, start_broker, stop_broker
 from streaming.producer import replay
@@ -68,10 +68,7 @@ def replay_command(
     ],
     layout: Annotated[
         str,
-        typer.Option(
-            help=f"{', '.join(LAYOUTS)}, or time=COLUMN,lat=COLUMN,lon=COLUMN,category=COLUMN,timezone=ZONE"
-            "[,format=STRPTIME][,until=MARK][,delimiter=X][,header=a|b|c][,name=PREFIX]"
-        ),
+        typer.Option(help=LAYOUT_HELP),
     ],
     region: Annotated[str, typer.Option(help="Slug of the region that the events are for")],
     from_: Annotated[str | None, typer.Option("--from", help="First moment, local date or time; default: all")] = None,
@@ -112,13 +109,18 @@ def replay_command(
                 shown_s = time.monotonic()
                 progress.update(task, completed=sent, description=local_text(message.send_ms // 1000, zone))
 
-        counts = replay(
-            plan,
-            bootstrap=bootstrap or settings.kafka_bootstrap,
-            topic=topic or settings.topic,
-            speed=speed,
-            on_sent=show,
-        )
+        try:
+            counts = replay(
+                plan,
+                bootstrap=bootstrap or settings.kafka_bootstrap,
+                topic=topic or settings.topic,
+                speed=speed,
+                on_sent=show,
+            )
+        except KeyboardInterrupt:
+            progress.stop()
+            console.print(f"interrupted: {sent:,} of {len(plan):,} messages were sent")
+            raise typer.Exit(130) from None
     kinds = ", ".join(f"{count:,} {name}" for name, count in counts.items())
     first, last = (local_text(int(plan.send_ms[end]) // 1000, zone) for end in (0, -1))
     console.print(

@@ -5,13 +5,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Literal
-
-import msgspec
 
 from models.artifact import newest_artifacts, read_artifact
 from schemas.errors import RiskError
+from streaming.guard import changed_settings, last_commit, read_guard
 from streaming.jars import java
 from streaming.roster import read_roster
 from streaming.settings import Settings
@@ -149,22 +147,12 @@ def _checkpoint(settings: Settings) -> Iterator[Finding]:
             seen=f"counts are for spec {entry.fingerprint}" + ("" if good else f", artifacts are for {sorted(specs)}"),
             remedy="" if good else "bring back an artifact of that spec, or start with a new RISK_CHECKPOINT",
         )
-    stored = _stored_partitions(folder)
-    if stored is not None and stored != settings.shuffle_partitions:
+    guard = read_guard(folder)
+    if guard and last_commit(folder):
+        changed = changed_settings(guard, settings)
         yield Finding(
             what="checkpoint",
-            grade="warn",
-            seen=f"has {stored} state partitions; RISK_SHUFFLE_PARTITIONS={settings.shuffle_partitions} is ignored",
-            remedy=f"set RISK_SHUFFLE_PARTITIONS={stored}, or start with a new RISK_CHECKPOINT",
+            grade="fail" if changed else "ok",
+            seen="; ".join(changed) or f"reads {guard.topic}, {guard.clock} clock",
+            remedy="set back, or begin anew with `checkpoint reset`" if changed else "",
         )
-
-
-def _stored_partitions(checkpoint: Path) -> int | None:
-    """The number of state partitions that Spark wrote into its newest offset file; None when there is none."""
-    files = [path for path in (checkpoint / "spark" / "offsets").glob("*") if path.name.isdigit()]
-    if not files:
-        return None
-    lines = max(files, key=lambda path: int(path.name)).read_text(encoding="utf-8").splitlines()
-    conf = msgspec.json.decode(lines[1]).get("conf", {}) if len(lines) > 1 else {}
-    number = conf.get("spark.sql.shuffle.partitions")
-    return None if number is None else int(number)

@@ -29,6 +29,7 @@ MESSAGE_LENGTH = 400
 _AGAIN = (429, 500, 502, 503, 504)
 _NEWLINE = 10
 _DROPPED = re.compile(r"dropped=(\d+)")
+_ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")]+)")
 _TYPE_CONFLICT = "field type conflict"
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ class InfluxSink:
         except ApiException as error:
             return error
         except urllib3.exceptions.HTTPError as error:
-            raise _TryAgain(self._shown(f"no answer ({type(error).__name__}: {error})")) from None
+            raise _TryAgain(self._shown(f"no answer ({_cause(error)})")) from None
         except UnicodeDecodeError:
             raise _TryAgain("the answer is not UTF-8: a proxy, or not an InfluxDB") from None
         return None
@@ -170,6 +171,12 @@ class InfluxSink:
         hidden = text.replace(self._token, "***") if self._token else text
         flat = " ".join(hidden.split())
         return flat if len(flat) <= MESSAGE_LENGTH else flat[:MESSAGE_LENGTH] + "…"
+
+
+def _cause(error: urllib3.exceptions.HTTPError) -> str:
+    """The system's word for it where there is one: urllib3 wraps it in objects and addresses."""
+    said = _ERRNO.search(str(error))
+    return said[1].strip().lower() if said else f"{type(error).__name__}: {error}"
 
 
 class _TryAgain(Exception):

@@ -120,7 +120,7 @@ def _region(frame: RiskFrame, view: MapView) -> dict[str, Any]:
         "last_event_s": view.last_event_s.get(spec.region),
         "model": frame.model,
         "baseline_only": frame.model.startswith(BASELINE_MODEL),
-        "ledger": list(view.ledger.get(spec.region, {}).items()),
+        "ledger": [*view.ledger.get(spec.region, {}).items(), *_of_no_region(view)],
         "rows": grid.rows,
         "cols": grid.cols,
         "cell_m": grid.cell_m,
@@ -150,3 +150,9 @@ def _sums(values: npt.NDArray[np.float32]) -> list[list[float]]:
 
 def _base64(values: npt.NDArray[np.uint16]) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype="<u2").tobytes()).decode()
+
+
+def _of_no_region(view: MapView) -> list[tuple[str, int]]:
+    """Messages that are in no region's ledger, because none could be read from them."""
+    consumed = view.ledger.get("unassigned", {}).get("consumed", 0)
+    return [("refused, of no region", consumed)] if consumed else []

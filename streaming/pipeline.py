@@ -18,6 +18,7 @@ from schemas.errors import ArtifactError, BrokerError, PipelineError
 from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
+from streaming.guard import claim, only_writer
 from streaming.publish import Published, Publisher
 from streaming.roster import load_artifact, refresh_roster
 from streaming.score import score_udf
@@ -25,7 +26,7 @@ from streaming.session import start_session
 from streaming.settings import Settings
 from streaming.sinks import open_sink
 from streaming.source import read_messages, with_heartbeat
-from streaming.topics import existing_topics
+from streaming.topics import describe_topic, existing_topics
 
 log = logging.getLogger(__name__)
 _ROSTER_EVERY_S = 2.0
@@ -129,6 +130,11 @@ class RosterWatch:
 
 def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> None:
     """Run the job until `stop` is set. Raises the RiskError that ended it, if one did."""
+    with only_writer(settings.checkpoint):
+        _run(settings, stop=stop, watchers=watchers)
+
+
+def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> None:
     watch = RosterWatch(settings)
     watch.look(time.monotonic())
     sink = open_sink(settings)
@@ -136,6 +142,7 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publish
     publisher = Publisher(sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=list(watchers))
     try:
         _refuse_missing_topics(settings)  # Spark's own consumer keeps trying for minutes
+        claim(settings, describe_topic(settings.kafka_bootstrap, settings.topic))
         sink.check()
         try:
             session = start_session(settings, spark_log(settings))

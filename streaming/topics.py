@@ -3,13 +3,22 @@
 import contextlib
 import socket
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from schemas.errors import BrokerError
 
 _TIMEOUT_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """A topic as Kafka holds it. `id` stays the same until it is deleted (KIP-516)."""
+
+    id: str
+    first_offsets: Mapping[int, int]  # by partition: the oldest message that is still there
 
 
 def ensure_topics(bootstrap: str, topics: Mapping[str, int]) -> None:
@@ -37,6 +46,20 @@ def existing_topics(bootstrap: str) -> frozenset[str]:
             return frozenset(admin.list_topics())
     except (KafkaError, TimeoutError) as error:
         raise BrokerError(f"Kafka at {bootstrap} does not answer as it should ({error}): look at its log") from error
+
+
+def describe_topic(bootstrap: str, name: str) -> Topic:
+    """Identity and oldest offsets of an existing topic. Raises BrokerError when Kafka does not answer."""
+    refuse_unreachable(bootstrap)
+    try:
+        with KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
+            (described,) = admin.describe_topics([name])
+        places = [TopicPartition(name, one["partition_index"]) for one in described["partitions"]]
+        with KafkaConsumer(bootstrap_servers=bootstrap, bootstrap_timeout_ms=_TIMEOUT_MS) as consumer:
+            first = consumer.beginning_offsets(places)
+    except (KafkaError, TimeoutError) as error:
+        raise BrokerError(f"Kafka at {bootstrap} does not answer as it should ({error}): look at its log") from error
+    return Topic(id=str(described["topic_id"]), first_offsets={place.partition: first[place] for place in places})
 
 
 def refuse_unreachable(bootstrap: str) -> None:

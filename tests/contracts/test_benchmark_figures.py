@@ -21,13 +21,13 @@ def test_a_run_that_ends_within_its_warm_up_has_no_rate():
 def test_every_event_is_timed_by_the_batch_that_took_it(data):
     """Against a simulation that knows which batch took which event, of two partitions."""
     batches = data.draw(st.lists(st.lists(st.sampled_from([0, 1]), max_size=6), min_size=1, max_size=6))
-    sent, expected, end_offsets, end = [], [], [], {"0": 0, "1": 0}
+    sent, expected, end_offsets, end = [], [], [], {0: 0, 1: 0}
     for number, partitions in enumerate(batches):
         for partition in partitions:
             intended_s = number + data.draw(st.floats(-5, 0))
-            sent.append((partition, end[f"{partition}"], intended_s))
+            sent.append((partition, end[partition], intended_s))
             expected.append(10.0 * number - intended_s)
-            end[f"{partition}"] += 1
+            end[partition] += 1
         end_offsets.append(dict(end))
     order = data.draw(st.permutations(range(len(sent))))
     rows = np.array([sent[i] for i in order], np.float64).reshape(-1, 3)
@@ -37,4 +37,4 @@ def test_every_event_is_timed_by_the_batch_that_took_it(data):
 
 def test_an_event_that_no_batch_took_is_an_error():
     with pytest.raises(IndexError):
-        latencies(np.array([[0, 5, 1.0]]), np.array([2.0]), [{"0": 5}])
+        latencies(np.array([[0, 5, 1.0]]), np.array([2.0]), [{0: 5}])

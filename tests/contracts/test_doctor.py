@@ -10,8 +10,10 @@ from models.untrained import write_untrained
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.doctor import examine
+from streaming.guard import claim
 from streaming.roster import refresh_roster
 from streaming.settings import Settings
+from streaming.topics import Topic
 
 NOW_S = 1_767_225_600
 SPEC = Spec(
@@ -66,9 +68,12 @@ def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
 def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
-    offsets = settings.checkpoint / "spark" / "offsets"
-    offsets.mkdir(parents=True)
-    (offsets / "7").write_text('v1\n{"conf": {"spark.sql.shuffle.partitions": "5"}}\n{}\n', encoding="utf-8")
+    claim(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}))
+    (settings.checkpoint / "spark" / "commits").mkdir(parents=True)
+    (settings.checkpoint / "spark" / "offsets").mkdir()
+    for name in ("offsets", "commits"):
+        (settings.checkpoint / "spark" / name / "7").write_text("v1\n{}\n", encoding="utf-8")
     finding = findings(settings)["checkpoint"]
-    assert finding.grade == "warn"
-    assert "5 state partitions" in finding.seen
+    assert finding.grade == "fail"
+    assert "RISK_SHUFFLE_PARTITIONS was 5 and is 1" in finding.seen
+    assert "checkpoint reset" in finding.remedy

@@ -17,8 +17,9 @@ from streaming.topics import ensure_topics
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).parents[2]
 HOLDER = """
-import sys
+import signal, sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
 from streaming.broker import start_broker
 with start_broker(Path(sys.argv[1]), cache=Path(sys.argv[2]), port=0):
     print("up", flush=True)

@@ -1,0 +1,82 @@
+"""The commands `checkpoint show` and `checkpoint reset`."""
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from schemas.errors import DataError
+from streaming.guard import begin_ms, last_commit, only_writer, read_guard, read_until, set_aside
+from streaming.roster import read_roster
+from streaming.settings import Settings
+
+checkpoint_app = typer.Typer(no_args_is_help=True, help="What has been read and counted so far, and beginning anew.")
+
+
+@checkpoint_app.command("show")
+def show(context: typer.Context) -> None:
+    """Print what the checkpoint stands for and how far it has come."""
+    settings: Settings = context.obj
+    folder = settings.checkpoint
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_row("folder", str(folder))
+    guard = read_guard(folder)
+    if guard:
+        table.add_row("topic", f"{guard.topic} (id {guard.topic_id})")
+        table.add_row("clock", guard.clock)
+        table.add_row("state partitions", str(guard.shuffle_partitions))
+    from_ms = begin_ms(folder)
+    if from_ms is not None:
+        table.add_row("begins at", _time(from_ms / 1000))
+    for region, entry in read_roster(folder / "roster.json").items():
+        table.add_row(f"region {region}", f"artifact {entry.version}, spec {entry.fingerprint}")
+    commit = last_commit(folder)
+    if commit:
+        number, at_s = commit
+        table.add_row("last batch", f"{number}, stored {_time(at_s)}, {time.time() - at_s:,.0f} s ago")
+        read = ", ".join(f"{partition}: {offset:,}" for partition, offset in sorted(read_until(folder).items()))
+        table.add_row("read up to", f"offset by partition {read}")
+    else:
+        table.add_row("last batch", "none yet: counting starts from the artifacts' history")
+    Console(highlight=False).print(table)
+
+
+@checkpoint_app.command("reset")
+def reset(
+    context: typer.Context,
+    from_: Annotated[
+        str, typer.Option("--from", help="`earliest`, `latest`, or a time with an offset: 2026-11-25T06:00:00Z")
+    ],
+) -> None:
+    """Begin anew at a time of the topic. Counts then rest on the artifacts' history and what came since that time."""
+    settings: Settings = context.obj
+    now_s = time.time()
+    from_ms = _milliseconds(from_, now_s)
+    with only_writer(settings.checkpoint):
+        old = set_aside(
+            settings.checkpoint, datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"), from_ms=from_ms
+        )
+    kept = (
+        f"what was there lies in {old}; remove it when it is no longer needed" if old else "there was nothing to keep"
+    )
+    Console(highlight=False, soft_wrap=True).print(f"the next run begins at {from_} of {settings.topic}; {kept}")
+
+
+def _milliseconds(text: str, now_s: float) -> int:
+    """Kafka time to begin at, epoch milliseconds."""
+    if text in ("earliest", "latest"):
+        return 0 if text == "earliest" else int(now_s * 1000)
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DataError(f"--from {text}: write earliest, latest, or a time as 2026-11-25T06:00:00Z") from error
+    if when.tzinfo is None:
+        raise DataError(f"--from {text} has no offset: add Z for UTC, or one like -06:00")
+    return int(when.timestamp() * 1000)
+
+
+def _time(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

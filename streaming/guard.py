@@ -1,0 +1,191 @@
+"""The guard beside the checkpoint: one writer, and the topic and settings that its counts were made with.
+
+Spark keeps neither. It ignores a changed setting, takes a topic that was deleted and made anew for the old one, and
+notices a second job only when both write the same batch. All of this is refused here, before anything is written.
+"""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from schemas.errors import CheckpointError, EventsGone
+from streaming.settings import Settings
+from streaming.topics import Topic
+
+_HELD = ("spark", "roster.json", "guard.json", "begin")
+_RESET = "or begin anew with `checkpoint reset`"
+
+
+class Guard(msgspec.Struct, frozen=True, kw_only=True):
+    """What a checkpoint stands for."""
+
+    topic: str
+    topic_id: str
+    clock: str
+    starting: str
+    shuffle_partitions: int
+
+
+_SETTINGS = {
+    "topic": "RISK_TOPIC",
+    "clock": "RISK_CLOCK",
+    "starting": "RISK_STARTING",
+    "shuffle_partitions": "RISK_SHUFFLE_PARTITIONS",
+}
+
+
+@contextmanager
+def only_writer(checkpoint: Path) -> Iterator[None]:
+    """Hold the checkpoint's lock; the system gives it back when the process ends, however it ends.
+
+    Raises CheckpointError while another process holds it, or when the folder cannot be written.
+    """
+    path = checkpoint / "lock"
+    try:
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise CheckpointError(f"RISK_CHECKPOINT={checkpoint} cannot be written ({error.strerror})") from error
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"{checkpoint} is in use by {os.read(file, 200).decode() or 'another process'}: stop that job, or set "
+                "RISK_CHECKPOINT to a folder of this job's own"
+            ) from error
+        os.ftruncate(file, 0)
+        os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        yield
+    finally:
+        os.close(file)
+
+
+def claim(settings: Settings, topic: Topic) -> None:
+    """Check the checkpoint against this start, and keep what it stands for. Needs the lock.
+
+    Raises CheckpointError when the topic or a setting that the counts rest on differs, and EventsGone when Kafka has
+    deleted events that were not read yet.
+    """
+    before = read_guard(settings.checkpoint)
+    after = Guard(
+        topic=settings.topic,
+        topic_id=topic.id,
+        clock=settings.clock,
+        starting=settings.starting,
+        shuffle_partitions=settings.shuffle_partitions,
+    )
+    if before is None or last_commit(settings.checkpoint) is None:
+        _write(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
+    else:
+        refuse_changes(before, after)
+    refuse_gap(read_until(settings.checkpoint), topic.first_offsets, settings.topic)
+
+
+def changed_settings(before: Guard, after: Guard | Settings) -> list[str]:
+    """What the counts rest on and differs, each as `NAME was VALUE and is VALUE`."""
+    return [
+        f"{name} was {was} and is {now}"
+        for field, name in _SETTINGS.items()
+        if (was := getattr(before, field)) != (now := getattr(after, field))
+    ]
+
+
+def refuse_changes(before: Guard, after: Guard) -> None:
+    """Raise CheckpointError that names every setting that differs, with both values, or the topic that does."""
+    if changed := changed_settings(before, after):
+        raise CheckpointError(f"the checkpoint was made with other settings: {'; '.join(changed)}. Set back, {_RESET}")
+    if before.topic_id != after.topic_id:
+        raise CheckpointError(
+            f"topic {after.topic} was deleted and made anew since the last run (id {before.topic_id}, now "
+            f"{after.topic_id}): offsets that were read mean nothing in it. If that is what you want, {_RESET[3:]}"
+        )
+
+
+def refuse_gap(read: Mapping[int, int], first: Mapping[int, int], topic: str) -> None:
+    """Raise EventsGone when events between what was read and what Kafka still has are missing, by partition."""
+    gone = {partition: first[partition] - end for partition, end in read.items() if first.get(partition, 0) > end}
+    if gone:
+        places = ", ".join(
+            f"{count:,} of partition {partition} (offsets {read[partition]} to {first[partition] - 1})"
+            for partition, count in sorted(gone.items())
+        )
+        raise EventsGone(
+            f"Kafka deleted events of {topic} before they were read: {places}. Lengthen the topic's retention; to go "
+            "on without them, `checkpoint reset --from earliest`"
+        )
+
+
+def read_guard(checkpoint: Path) -> Guard | None:
+    """What the checkpoint stands for; None when it is new."""
+    path = checkpoint / "guard.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Guard)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}): bring it back, {_RESET}") from error
+
+
+def read_until(checkpoint: Path) -> dict[int, int]:
+    """By partition, the first offset that no committed batch has taken. Empty before the first commit."""
+    newest = last_commit(checkpoint)
+    return {} if newest is None else end_offsets(checkpoint, newest[0])
+
+
+def end_offsets(checkpoint: Path, batch: int) -> dict[int, int]:
+    """By partition, the first offset after those that the batch takes; Spark writes it down before the batch runs.
+
+    The file's first lines are a version and the batch's settings. Then comes one line per source, and Kafka's is
+    {topic: {partition: offset}}. Empty where there was nothing in Kafka yet.
+    """
+    for line in (checkpoint / "spark" / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines()[2:]:
+        value = msgspec.json.decode(line) if line.startswith("{") else None
+        for partitions in value.values() if isinstance(value, dict) else ():
+            if isinstance(partitions, dict) and all(name.isdecimal() for name in partitions):
+                return {int(name): int(offset) for name, offset in partitions.items()}
+    return {}
+
+
+def last_commit(checkpoint: Path) -> tuple[int, float] | None:
+    """(number, epoch seconds) of the newest batch that was stored and committed."""
+    commits = [path for path in (checkpoint / "spark" / "commits").glob("*") if path.name.isdecimal()]
+    newest = max(commits, key=lambda path: int(path.name), default=None)
+    return None if newest is None else (int(newest.name), newest.stat().st_mtime)
+
+
+def begin_ms(checkpoint: Path) -> int | None:
+    """Kafka time of the first event that counts, epoch milliseconds, where a reset asked for one."""
+    path = checkpoint / "begin"
+    return int(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def set_aside(checkpoint: Path, stamp: str, *, from_ms: int | None) -> Path | None:
+    """Move what the checkpoint holds into its subfolder `old-STAMP`, so that the next run begins anew. Needs the lock.
+
+    from_ms: what `begin_ms` then says. Gives the subfolder, or None when there was nothing to move.
+    """
+    held = [path for name in _HELD if (path := checkpoint / name).exists()]
+    old = checkpoint / f"old-{stamp}"
+    if held:
+        old.mkdir()
+    for path in held:
+        path.rename(old / path.name)
+    if from_ms is not None:
+        _write(checkpoint / "begin", str(from_ms).encode())
+    return old if held else None
+
+
+def _write(path: Path, content: bytes) -> None:
+    """A crash leaves the old file or the new one."""
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,89 @@
+"""What the checkpoint stands for is kept: a second job, other settings, a gap or another topic are refused."""
+
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import pytest
+from kafka import KafkaAdminClient, TopicPartition
+
+from streaming.topics import ensure_topics
+
+pytestmark = pytest.mark.stack
+START = 1_700_000_000
+FIRST, MORE = 40, 10
+
+
+def events(region, numbers):
+    """One event a minute, into partition 0."""
+    return [
+        (0, region.event(number, cell=number % 36, at_s=START + 60 * number), 1000 * (START + 60 * number))
+        for number in numbers
+    ]
+
+
+def command(scorer, *words):
+    ran = subprocess.run(
+        [sys.executable, "-m", "streaming", *words], env=scorer.environment, capture_output=True, text=True, timeout=120
+    )
+    assert ran.returncode == 0, ran.stderr
+    return " ".join(ran.stdout.split())
+
+
+def refusal(scorer, **environment):
+    """(exit code, message) of a start that must be refused."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "streaming", "run"],
+        env={**scorer.environment, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in ran.stderr
+    return ran.returncode, ran.stderr
+
+
+def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_topic, new_region):
+    topic, region = new_topic("guarded"), new_region("riverton")
+    topic.send(events(region, range(FIRST)))
+    scorer = new_scorer("guarded", topic)
+    region.publish(scorer.artifacts)
+    scorer.start()
+    scorer.wait_until(lambda: scorer.consumed() == FIRST)
+
+    code, said = refusal(scorer)
+    assert (code, f"in use by process {scorer.process.pid}" in said) == (8, True), said
+    assert scorer.end(signal.SIGTERM) == 0
+    stored = scorer.points()
+
+    shown = command(scorer, "checkpoint", "show")
+    assert f"topic {topic.name}" in shown
+    assert f"offset by partition 0: {FIRST}" in shown
+
+    code, said = refusal(scorer, RISK_CLOCK="wall")
+    assert (code, "RISK_CLOCK was event and is wall" in said) == (8, True), said
+
+    topic.send(events(region, range(FIRST, FIRST + MORE)))
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
+        admin.delete_records({TopicPartition(topic.name, 0): FIRST + 4})
+    code, said = refusal(scorer)
+    assert (code, f"4 of partition 0 (offsets {FIRST} to {FIRST + 3})" in said) == (9, True), said
+    assert scorer.points() == stored, "a refused start wrote something"
+
+    from_ = datetime.fromtimestamp(START + 60 * (FIRST + 7), UTC).isoformat()
+    assert "the next run begins at" in command(scorer, "checkpoint", "reset", "--from", from_)
+    scorer.start()
+    scorer.wait_until(lambda: scorer.totals().get("riverton", {}).get("consumed") == MORE - 7)
+    assert scorer.end(signal.SIGTERM) == 0
+
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
+        admin.delete_topics([topic.name])
+        deadline = time.monotonic() + 60
+        while topic.name in admin.list_topics():
+            assert time.monotonic() < deadline, "Kafka does not delete the topic"
+            time.sleep(0.2)
+    ensure_topics(topic.bootstrap, {topic.name: 1})
+    code, said = refusal(scorer)
+    assert (code, "deleted and made anew" in said) == (8, True), said

@@ -1,0 +1,114 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from schemas.errors import CheckpointError, EventsGone
+from streaming.guard import begin_ms, claim, last_commit, only_writer, read_guard, read_until, set_aside
+from streaming.settings import Settings
+from streaming.topics import Topic
+
+TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0})
+HOLD = """
+import sys, time
+from pathlib import Path
+from streaming.guard import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def commit(checkpoint, batch, read):
+    """What Spark leaves of a committed batch, with the offsets that it had read up to."""
+    for name, lines in {
+        "offsets": ["v1", json.dumps({"conf": {"1": "no topic"}}), "7", json.dumps({"incidents.v1": read})],
+        "commits": ["v1", "{}"],
+    }.items():
+        (checkpoint / "spark" / name).mkdir(parents=True, exist_ok=True)
+        (checkpoint / "spark" / name / str(batch)).write_text("\n".join(lines), encoding="utf-8")
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(checkpoint=tmp_path, shuffle_partitions=2)
+
+
+@pytest.fixture
+def used(settings):
+    """A checkpoint after ten batches."""
+    claim(settings, TOPIC)
+    commit(settings.checkpoint, 9, {"0": 100, "1": 40})
+    commit(settings.checkpoint, 10, {"0": 120, "1": 40})
+    return settings
+
+
+def test_progress_is_read_from_the_newest_committed_batch(used):
+    assert last_commit(used.checkpoint)[0] == 10
+    assert read_until(used.checkpoint) == {0: 120, 1: 40}
+    (used.checkpoint / "spark" / "commits" / "10").unlink()
+    assert read_until(used.checkpoint) == {0: 100, 1: 40}
+
+
+def test_the_same_settings_and_topic_are_taken(used):
+    claim(used, TOPIC)
+    claim(used.with_options(trigger_s=3, sink="influxdb", dead_letter_topic="other"), TOPIC)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("RISK_TOPIC was incidents.v1 and is other", {"topic": "other"}),
+        ("RISK_CLOCK was wall and is event", {"clock": "event"}),
+        ("RISK_STARTING was earliest and is latest", {"starting": "latest"}),
+        ("RISK_SHUFFLE_PARTITIONS was 2 and is 3", {"shuffle_partitions": 3}),
+    ],
+)
+def test_a_changed_setting_that_spark_would_ignore_is_refused_once_there_are_counts(settings, name, changes):
+    claim(settings, TOPIC)
+    claim(settings.with_options(**changes), TOPIC)  # nothing is counted yet
+    claim(settings, TOPIC)
+    commit(settings.checkpoint, 0, {"0": 1})
+    with pytest.raises(CheckpointError, match=f"{name}.*Set back, or begin anew with `checkpoint reset`"):
+        claim(settings.with_options(**changes), TOPIC)
+    claim(settings, TOPIC)
+
+
+def test_a_topic_that_was_made_anew_is_refused(used):
+    with pytest.raises(CheckpointError, match="deleted and made anew"):
+        claim(used, Topic(id="77aa", first_offsets={0: 0, 1: 0}))
+
+
+def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partition(used):
+    claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 5}))
+    with pytest.raises(EventsGone, match=r"80 of partition 0 \(offsets 120 to 199\), 1 of partition 1"):
+        claim(used, Topic(id="5f0c", first_offsets={0: 200, 1: 41}))
+
+
+def test_a_guard_that_cannot_be_read_is_refused(used):
+    (used.checkpoint / "guard.json").write_bytes(b"{")
+    with pytest.raises(CheckpointError, match=r"guard\.json"):
+        claim(used, TOPIC)
+
+
+def test_a_second_writer_is_refused_until_the_first_has_ended_however_it_ends(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"held\n"
+        with pytest.raises(CheckpointError, match=f"in use by process {first.pid} on"), only_writer(tmp_path):
+            pass
+        first.kill()
+        first.wait()
+    with only_writer(tmp_path):
+        pass
+
+
+def test_a_reset_keeps_the_old_state_aside_and_says_where_to_begin(used):
+    old = set_aside(used.checkpoint, "stamp", from_ms=5)
+    assert (read_guard(used.checkpoint), last_commit(used.checkpoint), read_until(used.checkpoint)) == (None, None, {})
+    assert begin_ms(used.checkpoint) == 5
+    assert read_until(old) == {0: 120, 1: 40}
+    claim(used.with_options(clock="event"), Topic(id="77aa", first_offsets={0: 500}))
+    assert begin_ms(used.checkpoint) == 5
+    set_aside(used.checkpoint, "again", from_ms=None)
+    assert begin_ms(used.checkpoint) is None
