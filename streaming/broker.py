@@ -38,8 +38,9 @@ controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
 auto.create.topics.enable=false
-# replayed incidents are years old or a little ahead of this clock; neither may be refused or deleted for it
-log.message.timestamp.after.max.ms=9223372036854775807
+# replayed incidents are years old or ahead of this clock; neither may be refused or deleted for it. Not without a limit
+# (here 100 years), because Spark cannot read a message of the year 292,278
+log.message.timestamp.after.max.ms=3155760000000
 log.retention.ms=-1
 # one node, small heap, quick start, also after a kill: the dead broker's session must end first
 broker.session.timeout.ms=6000

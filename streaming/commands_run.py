@@ -42,21 +42,21 @@ def run(
         kafka_bootstrap=bootstrap,
     )
     logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=_errors, show_path=False)]
+        level=logging.CRITICAL,  # kafka repeats every lost connection, py4j traces every error: we say it, once
+        format="%(message)s",
+        handlers=[RichHandler(console=_errors, show_path=False)],
     )
     logging.getLogger("streaming").setLevel(logging.INFO)
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # it repeats every lost connection; we say it once
-    logging.getLogger("py4j").setLevel(logging.CRITICAL)  # it prints a trace of every error that we tell in one line
     stop = stop_on_signals()
     with ProgressLine(_errors) as progress:
         watchers = [progress.show]
         page = map_watch(settings)
         if page:
             watchers.append(page.show)
-        run_pipeline(settings, stop=stop, watchers=watchers)
+        is_clean = run_pipeline(settings, stop=stop, watchers=watchers)
         if page:
             page.finish()
-    _errors.print(progress.closing_line(), highlight=False)
+    _errors.print(progress.closing_line(is_clean=is_clean), highlight=False)
 
 
 def map_watch(settings: Settings) -> "MapWatch | None":

@@ -94,7 +94,8 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         head = msgspec.msgpack.decode(stored[0], type=Head) if stored else Head()
         now_ms = int(timerValues.getCurrentProcessingTimeInMs())
         if region == UNASSIGNED:
-            after, row = _unassigned(head, packed, now_ms if self.clock == "wall" else int(packed["newest_ms"].max()))
+            newest_ms = now_ms if self.clock == "wall" else int(packed["newest_ms"].max())
+            after, row = _unassigned(head, packed, min(now_ms, newest_ms))
         else:
             after, row = self._region(region, head, packed, now_ms)
         if after != head:

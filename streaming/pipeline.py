@@ -1,6 +1,7 @@
 """The job on one page: source -> decode -> count -> score -> publish, and its life from start to stop."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
 from streaming.guard import claim, only_writer
+from streaming.kafka_watch import KafkaWatch
 from streaming.publish import Published, Publisher
 from streaming.roster import load_artifact, refresh_roster
 from streaming.score import score_udf
@@ -32,9 +34,8 @@ log = logging.getLogger(__name__)
 _ROSTER_EVERY_S = 2.0
 _COMMIT_WAIT_S = 10.0  # beyond the longest time that a write to the store may take
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
-_STOPPED_WITH_US = (
-    "Spark's Java process got the signal too and ended first: its last batch is repeated at the next start"
-)
+_STOPPED_WITH_US = "Spark's Java process got the signal too and ended first"
+_UNREADABLE = re.compile(r"Record at (topic \S+ partition \d+ offset \d+) has timestamp value (-?\d+)")
 
 
 def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
@@ -128,13 +129,16 @@ class RosterWatch:
             )
 
 
-def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> None:
-    """Run the job until `stop` is set. Raises the RiskError that ended it, if one did."""
+def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> bool:
+    """Run the job until `stop` is set. Raises the RiskError that ended it, if one did.
+
+    Gives whether it stopped between two batches; if not, the last one is repeated at the next start.
+    """
     with only_writer(settings.checkpoint):
-        _run(settings, stop=stop, watchers=watchers)
+        return _run(settings, stop=stop, watchers=watchers)
 
 
-def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> None:
+def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> bool:
     watch = RosterWatch(settings)
     watch.look(time.monotonic())
     sink = open_sink(settings)
@@ -149,13 +153,14 @@ def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publis
         except (*_JAVA_IS_GONE, PySparkException) as error:
             if stop.is_set():
                 log.warning(_STOPPED_WITH_US)
-                return
+                return False
             raise PipelineError(f"Spark did not start ({_first_line(error)}); see {spark_log(settings)}") from error
         try:
             messages = with_heartbeat(session, read_messages(session, settings))
             query = start_query(session, settings, messages, publisher)
             publisher.lag_events = _LagMeter(query).events
-            _attend(query, publisher, watch, stop, settings.checkpoint.absolute() / "spark" / "commits")
+            kafka, commits = KafkaWatch(settings.kafka_bootstrap), settings.checkpoint.absolute() / "spark" / "commits"
+            return _attend(query, publisher, watch, kafka, stop, commits)
         finally:
             with suppress(*_JAVA_IS_GONE):
                 session.stop()
@@ -173,42 +178,64 @@ def _refuse_missing_topics(settings: Settings) -> None:
         )
 
 
-def _attend(query: StreamingQuery, publisher: Publisher, watch: RosterWatch, stop: Event, commits: Path) -> None:
-    """Watch over the query until it fails or is to stop; a stop waits for the running batch's commit."""
-    last = [-1]
+def _attend(
+    query: StreamingQuery, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event, commits: Path
+) -> bool:
+    """Watch over the query until it fails or is to stop; a stop waits for the running batch's commit.
+
+    Gives whether the query stopped between two batches.
+    """
+    last, is_between = [-1], False
     publisher.watchers.append(lambda published: last.__setitem__(0, published.batch_id))
     try:
         while not stop.wait(0.2):
             if query.awaitTermination(0.001):
                 raise PipelineError(f"the query ended by itself; see {spark_log(watch.settings)}")
             watch.look(time.monotonic())
+            kafka.look(time.monotonic())
         else:
-            _wait_for_commit(query, commits, last, wait_s=_COMMIT_WAIT_S + watch.settings.write_timeout_s)
+            if not kafka.is_away:
+                wait_s = _COMMIT_WAIT_S + watch.settings.write_timeout_s
+                is_between = _wait_for_commit(query, commits, last, wait_s=wait_s)
             query.stop()
+            return is_between
     except (StreamingQueryException, Py4JJavaError) as error:
         if stop.is_set() and publisher.failure is None and "stopped SparkContext" in str(error):
             log.warning(_STOPPED_WITH_US)
-            return
+            return False
+        if unreadable := _UNREADABLE.search(str(error)):
+            place, timestamp = unreadable.groups()
+            raise BrokerError(
+                f"Spark cannot read {place}: its Kafka timestamp {timestamp} ms is too far away. Set "
+                "message.timestamp.after.max.ms of the topic, so that the broker refuses such messages, then pass this "
+                "one with `checkpoint reset --from TIME`"
+            ) from error
+        if kafka.is_away and publisher.failure is None:
+            raise kafka.absence() from error
         raise publisher.failure or PipelineError(f"{_first_line(error)}; see {spark_log(watch.settings)}") from error
     except _JAVA_IS_GONE as error:
         if stop.is_set():
             log.warning(_STOPPED_WITH_US)
-            return
+            return False
         raise PipelineError(
             "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
             f"{spark_log(watch.settings)}"
         ) from error
 
 
-def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int], *, wait_s: float) -> None:
-    """Return between two batches: stopping in the middle of one makes Spark print a frightening trace."""
+def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int], *, wait_s: float) -> bool:
+    """Return between two batches: stopping in the middle of one makes Spark print a frightening trace.
+
+    False when the running one does not come to its end.
+    """
     seen, deadline = last[0], time.monotonic() + wait_s
     while query.isActive and time.monotonic() < deadline:
         if not query.status["isTriggerActive"]:
-            return
+            return True
         if last[0] > seen and (commits / str(last[0])).exists():
-            return
+            return True
         time.sleep(0.001)
+    return False
 
 
 @dataclass(slots=True)

@@ -43,8 +43,9 @@ class ProgressLine:
             self._said_s = published.acknowledged_s
             self._console.print(line, highlight=False)
 
-    def closing_line(self) -> str:
-        return f"stopped between two batches: {self._counts()}, {self._points:,} points written"
+    def closing_line(self, *, is_clean: bool) -> str:
+        how = "stopped between two batches" if is_clean else "stopped; the last batch is repeated at the next start"
+        return f"{how}: {self._counts()}, {self._points:,} points written"
 
     def _line(self, published: Published) -> str:
         clocks = {s.as_of_s for region, s in published.summaries.items() if region}

@@ -34,6 +34,10 @@ def _output_into(log: Path) -> Iterator[None]:
             os.close(saved)
 
 
+def _java_hung_up(*_: object) -> None:
+    """What the job makes of it is decided where its query is attended."""
+
+
 def start_session(settings: Settings, log: Path) -> SparkSession:
     """A session that can read Kafka. The first start downloads the connector's jars into the cache folder.
 
@@ -72,5 +76,6 @@ def start_session(settings: Settings, log: Path) -> SparkSession:
         session = builder.getOrCreate()
     signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
     session.sparkContext.setLogLevel("ERROR")
+    session.sparkContext._accumulatorServer.handle_error = _java_hung_up  # it prints a trace when Java ends before us
     session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the workers need our packages
     return session

@@ -4,16 +4,17 @@ import os
 import signal
 from threading import Event
 
-_HEARD = b"\nstopping: what runs is brought to its end first (a few seconds) ...\n"
+_HEARD = b"\nstopping: what runs is brought to its end first (a few seconds); once more to stop at once\n"
 
 
 def stop_on_signals() -> Event:
-    """An event that is set by SIGTERM and SIGINT, which then no longer end the process."""
+    """An event that is set by the first SIGTERM or SIGINT; the second one raises KeyboardInterrupt."""
     stop = Event()
 
     def wish(*_: object) -> None:
-        if not stop.is_set():
-            os.write(2, _HEARD)  # a console in the middle of a line must not be entered again from a handler
+        if stop.is_set():
+            raise KeyboardInterrupt
+        os.write(2, _HEARD)  # a console in the middle of a line must not be entered again from a handler
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -147,6 +147,15 @@ class Letters:
         """Nothing to release."""
 
 
+class NoKafka:
+    """The messages come from files: there is no broker to look after."""
+
+    is_away = False
+
+    def look(self, now_s):
+        pass
+
+
 @dataclass
 class Job:
     """source -> decode -> count -> score -> publish on one checkpoint. A file that is sent is one micro-batch."""
@@ -199,7 +208,7 @@ class Job:
 
         def attend():
             try:
-                _attend(query, publisher, watch, self._stop, commits)
+                _attend(query, publisher, watch, NoKafka(), self._stop, commits)
             except RiskError as error:
                 self.failure = error
 

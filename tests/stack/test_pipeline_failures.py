@@ -1,8 +1,16 @@
 """What ends the job is told in one line, with an exit code of its own."""
 
+import os
+import signal
 import socket
+from dataclasses import replace
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource
+
+from streaming.broker import start_broker, stop_broker
+from streaming.topics import ensure_topics
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -90,4 +98,54 @@ def test_a_java_process_that_is_killed_and_then_a_checkpoint_of_another_spec(new
     (scorer.folder / "terminal.txt").unlink()
     scorer.start()
     assert_one_clear_line(scorer, 4, "new checkpoint folder")
+    assert_no_trace(scorer)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_process_group_leaves_no_trace(new_scorer, topic, new_region, number):
+    """As a terminal's Ctrl-C, or a supervisor that ends the group: Java gets the signal too, and often ends first."""
+    scorer = new_scorer(f"group_{number.name.lower()}", topic)
+    new_region("riverton").publish(scorer.artifacts)
+    scorer.start()
+    scorer.wait_until(lambda: scorer.points())
+    scorer.note_children()
+    os.killpg(scorer.process.pid, number)
+    assert scorer.end() == 0
+    assert_no_trace(scorer)
+    assert "stopping" in scorer.output
+    assert scorer.output.count("stopped between two batches") + scorer.output.count("is repeated at the next") == 1
+
+
+def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
+    new_scorer, new_topic, new_region, jar_cache, tmp_path
+):
+    with start_broker(tmp_path / "broker", cache=jar_cache, port=0) as broker:
+        ensure_topics(broker.bootstrap, {"short": 1, "short.dlq": 1})
+        port = int(broker.bootstrap.rpartition(":")[2])
+        scorer = new_scorer("lost_broker", replace(new_topic("not_this"), bootstrap=broker.bootstrap, name="short"))
+        scorer.environment |= {"RISK_KAFKA_BOOTSTRAP": broker.bootstrap, "RISK_DEAD_LETTER_TOPIC": "short.dlq"}
+        region = new_region("riverton")
+        region.publish(scorer.artifacts)
+        scorer.start()
+        scorer.topic.send([(0, region.event(1, cell=3, at_s=START + 60), (START + 60) * 1000)])
+        scorer.wait_until(lambda: scorer.consumed() == 1)
+        stop_broker(tmp_path / "broker")
+        scorer.wait_until(lambda: "does not answer: no new" in scorer.output)
+    with start_broker(tmp_path / "broker", cache=jar_cache, port=port):
+        scorer.topic.send([(0, region.event(2, cell=3, at_s=START + 90), (START + 90) * 1000)])
+        scorer.wait_until(lambda: "answers again" in " ".join(scorer.output.split()))
+        scorer.wait_until(lambda: scorer.consumed() == 2)
+        assert scorer.end(signal.SIGTERM) == 0
+        assert_no_trace(scorer)
+
+
+def test_a_kafka_timestamp_that_spark_cannot_read_is_named(new_scorer, new_topic, new_region, broker):
+    topic = new_topic("far_future")
+    with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
+        admin.alter_configs([ConfigResource("TOPIC", topic.name, {"message.timestamp.after.max.ms": f"{2**63 - 1}"})])
+    scorer, region = new_scorer("far_future", topic), new_region("riverton")
+    region.publish(scorer.artifacts)
+    topic.send([(0, region.event(1, cell=3, at_s=START + 60), 2**63 - 1)])
+    scorer.start()
+    assert_one_clear_line(scorer, 5, "topic far_future partition 0 offset 0", "message.timestamp.after.max.ms")
     assert_no_trace(scorer)
