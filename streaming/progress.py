@@ -19,7 +19,7 @@ class ProgressLine:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._status = Status("starting Spark", console=console)
+        self._status = Status("starting Spark, then a first batch (10 to 40 s) ...", console=console)
         self._totals: Counter[str] = Counter()
         self._points = 0
         self._said_s = 0.0
