@@ -1,14 +1,20 @@
 """Looks whether Kafka is there while the job runs: Spark alone is silent for minutes when it is not."""
 
 import logging
+import time
 from dataclasses import dataclass
+from threading import Event
 
 from schemas.errors import BrokerError
 from streaming.topics import refuse_unreachable
 
 log = logging.getLogger(__name__)
 _EVERY_S = 5.0
-LONGEST_ABSENCE_S = 120.0
+LONGEST_ABSENCE_S = 600.0
+
+
+class KafkaIsAway(Exception):
+    """The query has ended because Kafka is away; a new one can go on when it is back."""
 
 
 @dataclass(slots=True)
@@ -39,11 +45,19 @@ class KafkaWatch:
                     LONGEST_ABSENCE_S,
                 )
             elif now_s - self._away_since_s >= LONGEST_ABSENCE_S:
-                raise self.absence() from error
+                raise BrokerError(
+                    f"Kafka at {self.bootstrap} has not answered for {now_s - self._away_since_s:.0f} s: start it, "
+                    "then start this again; nothing is lost"
+                ) from error
         else:
             if self._away_since_s is not None:
                 log.info("Kafka at %s answers again after %.0f s", self.bootstrap, now_s - self._away_since_s)
                 self._away_since_s = None
 
-    def absence(self) -> BrokerError:
-        return BrokerError(f"Kafka at {self.bootstrap} does not answer: start it, then start again; nothing is lost")
+    def wait_until_back(self, stop: Event) -> bool:
+        """True once Kafka answers, False when told to stop. Raises BrokerError as `look` does."""
+        while self.is_away:
+            if stop.wait(1.0):
+                return False
+            self.look(time.monotonic())
+        return True

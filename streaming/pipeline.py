@@ -20,7 +20,7 @@ from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
 from streaming.guard import claim, only_writer
-from streaming.kafka_watch import KafkaWatch
+from streaming.kafka_watch import KafkaIsAway, KafkaWatch
 from streaming.publish import Published, Publisher
 from streaming.roster import load_artifact, refresh_roster
 from streaming.score import score_udf
@@ -157,10 +157,16 @@ def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publis
             raise PipelineError(f"Spark did not start ({_first_line(error)}); see {spark_log(settings)}") from error
         try:
             messages = with_heartbeat(session, read_messages(session, settings))
-            query = start_query(session, settings, messages, publisher)
-            publisher.lag_events = _LagMeter(query).events
             kafka, commits = KafkaWatch(settings.kafka_bootstrap), settings.checkpoint.absolute() / "spark" / "commits"
-            return _attend(query, publisher, watch, kafka, stop, commits)
+            while True:
+                query = start_query(session, settings, messages, publisher)
+                publisher.lag_events = _LagMeter(query).events
+                try:
+                    return _attend(query, publisher, watch, kafka, stop, commits)
+                except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
+                    if not kafka.wait_until_back(stop):
+                        return False
+                    log.info("reading on from the last committed batch")
         finally:
             with suppress(*_JAVA_IS_GONE):
                 session.stop()
@@ -211,7 +217,7 @@ def _attend(
                 "one with `checkpoint reset --from TIME`"
             ) from error
         if kafka.is_away and publisher.failure is None:
-            raise kafka.absence() from error
+            raise KafkaIsAway from error
         raise publisher.failure or PipelineError(f"{_first_line(error)}; see {spark_log(watch.settings)}") from error
     except _JAVA_IS_GONE as error:
         if stop.is_set():

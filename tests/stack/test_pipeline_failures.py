@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -131,10 +132,14 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
         scorer.wait_until(lambda: scorer.consumed() == 1)
         stop_broker(tmp_path / "broker")
         scorer.wait_until(lambda: "does not answer: no new" in scorer.output)
+        time.sleep(150)  # Spark asks three times for a minute each
+        scorer.wait_until(lambda: "TimeoutException" in (scorer.checkpoint / "spark.log").read_text(encoding="utf-8"))
+        time.sleep(5)  # Spark's query has given up by now; the job has not
     with start_broker(tmp_path / "broker", cache=jar_cache, port=port):
         scorer.topic.send([(0, region.event(2, cell=3, at_s=START + 90), (START + 90) * 1000)])
         scorer.wait_until(lambda: "answers again" in " ".join(scorer.output.split()))
         scorer.wait_until(lambda: scorer.consumed() == 2)
+        assert "reading on from the last committed batch" in " ".join(scorer.output.split())
         assert scorer.end(signal.SIGTERM) == 0
         assert_no_trace(scorer)
 
