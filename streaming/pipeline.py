@@ -166,6 +166,7 @@ def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publis
                 except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
                     if not kafka.wait_until_back(stop):
                         return False
+                    claim(settings, describe_topic(settings.kafka_bootstrap, settings.topic))  # it may not be the same
                     log.info("reading on from the last committed batch")
         finally:
             with suppress(*_JAVA_IS_GONE):
