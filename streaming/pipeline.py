@@ -162,7 +162,7 @@ def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publis
                 query = start_query(session, settings, messages, publisher)
                 publisher.lag_events = _LagMeter(query).events
                 try:
-                    return _attend(query, publisher, watch, kafka, stop, commits)
+                    return attend(query, publisher, watch, kafka, stop, commits)
                 except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
                     if not kafka.wait_until_back(stop):
                         return False
@@ -185,7 +185,7 @@ def _refuse_missing_topics(settings: Settings) -> None:
         )
 
 
-def _attend(
+def attend(
     query: StreamingQuery, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event, commits: Path
 ) -> bool:
     """Watch over the query until it fails or is to stop; a stop waits for the running batch's commit.

@@ -1,17 +1,11 @@
-"""One Spark session for the whole run, and a job in it that a test feeds with files instead of Kafka."""
+"""One Spark session for the whole run, toy regions, and jobs that a test feeds with files instead of Kafka."""
 
 import os
 import shutil
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -21,20 +15,12 @@ from models.count_state import CountState
 from models.features import feature_names
 from models.hour_of_week import HOURS
 from models.network import ResidualNetwork
-from schemas.errors import RiskError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
-from streaming.pipeline import RosterWatch, _attend, start_query
-from streaming.publish import Published, Publisher
 from streaming.session import start_session
 from streaming.settings import Settings
-from streaming.sinks import ListSink
-from streaming.source import with_heartbeat
-
-DEADLINE_S = 240.0
-MESSAGES = pa.schema(
-    [("value", pa.binary()), ("partition", pa.int32()), ("offset", pa.int64()), ("time_ms", pa.int64())]
-)
+from tests.spark.file_job import Job
+from tests.spark.random_world import NOW, REGIONS, random_batches
 
 
 def toy_spec(region, **changes):
@@ -132,141 +118,6 @@ def session(tmp_path_factory):
     spark.stop()
 
 
-@dataclass
-class Letters:
-    """The dead-letter topic as a dictionary: where the message stood -> (its region, the reason)."""
-
-    kept: dict = field(default_factory=dict)
-
-    def write(self, refused):
-        for region, rejections in refused.items():
-            for one in rejections:
-                self.kept[one.partition, one.kafka_offset] = (region, one.reason)
-
-    def close(self):
-        """Nothing to release."""
-
-
-class NoKafka:
-    """The messages come from files: there is no broker to look after."""
-
-    is_away = False
-
-    def look(self, now_s):
-        pass
-
-
-@dataclass
-class Job:
-    """source -> decode -> count -> score -> publish on one checkpoint. A file that is sent is one micro-batch."""
-
-    session: object
-    folder: Path
-    clock: str = "event"
-    sink: ListSink = field(default_factory=ListSink)
-    letters: Letters = field(default_factory=Letters)
-    published: list[Published] = field(default_factory=list)
-    failure: RiskError | None = None
-    sent: int = 0
-    _files: int = 0
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-
-    @property
-    def artifacts(self) -> Path:
-        return self.folder / "artifacts"
-
-    @property
-    def settings(self) -> Settings:
-        return Settings(
-            artifacts=self.artifacts, checkpoint=self.folder / "checkpoint", clock=self.clock, trigger_s=0.05
-        )
-
-    def send(self, messages: Sequence[tuple[bytes | None, int, int, int]]) -> None:
-        """Hand over (value, partition, offset, time_ms) as the next micro-batch."""
-        columns = [list(column) for column in zip(*messages, strict=True)]
-        table = pa.table([pa.array(c, f.type) for c, f in zip(columns, MESSAGES, strict=True)], schema=MESSAGES)
-        self._files += 1
-        unseen = self.folder / f"{self._files:04d}.parquet"
-        pq.write_table(table, unseen)
-        os.utime(unseen, (self._files, self._files))  # the source reads the oldest file first
-        unseen.rename(self._input() / unseen.name)
-        self.sent += len(messages)
-
-    def start(self, **overrides) -> None:
-        settings = self.settings.model_copy(update=overrides)
-        watch = RosterWatch(settings)
-        watch.look(time.monotonic())
-        files = self.session.readStream.schema("value binary, `partition` int, `offset` bigint, time_ms bigint").option(
-            "maxFilesPerTrigger", 1
-        )
-        messages = with_heartbeat(self.session, files.parquet(str(self._input())))
-        publisher = Publisher(sink=self.sink, dead_letters=self.letters, top_k=3, watchers=[self.published.append])
-        query = start_query(self.session, settings, messages, publisher)
-        commits = settings.checkpoint.absolute() / "spark" / "commits"
-        self.failure, self._stop = None, threading.Event()
-
-        def attend():
-            try:
-                _attend(query, publisher, watch, NoKafka(), self._stop, commits)
-            except RiskError as error:
-                self.failure = error
-
-        self._thread = threading.Thread(target=attend)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Stop between two batches. Raises what ended the job."""
-        self._stop.set()
-        self._thread.join(DEADLINE_S)
-        assert not self._thread.is_alive(), "the query did not stop"
-        if self.failure is not None:
-            raise self.failure
-
-    def wait_for_end(self) -> RiskError:
-        """The error that ended the job."""
-        self._thread.join(DEADLINE_S)
-        assert not self._thread.is_alive(), "the query still runs"
-        assert self.failure is not None
-        return self.failure
-
-    @contextmanager
-    def running(self, **overrides) -> Iterator["Job"]:
-        self.start(**overrides)
-        try:
-            yield self
-        finally:
-            self.stop()
-
-    def wait_until(self, condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while not condition():
-            if self.failure is not None:
-                raise self.failure
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.02)
-
-    def consumed(self) -> int:
-        """Messages in the newest totals of every region."""
-        newest = {region: s for p in list(self.published) for region, s in p.summaries.items()}
-        return sum(summary.totals["consumed"] for summary in newest.values())
-
-    def run_through(self, batches, **overrides) -> None:
-        """Send the batches, wait until the job has counted all of them, and stop it."""
-        for batch in batches:
-            self.send(batch)
-        with self.running(**overrides):
-            self.wait_until(lambda: self.consumed() == self.sent)
-
-    def frames(self, region: str) -> list:
-        return [p.frames[region] for p in list(self.published) if region in p.frames]
-
-    def _input(self) -> Path:
-        path = self.folder / "input"
-        path.mkdir(exist_ok=True)
-        return path
-
-
 @pytest.fixture
 def new_job(session, tmp_path) -> Callable[..., Job]:
     """new_job(name, clock=, sink=): a job with folders of its own."""
@@ -276,6 +127,28 @@ def new_job(session, tmp_path) -> Callable[..., Job]:
         folder.mkdir()
         job = Job(session=session, folder=folder, **fields)
         job.artifacts.mkdir()
+        return job
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def world(toy):
+    specs = {region: toy(region) for region in REGIONS}
+    return specs, random_batches(specs, seed=11, batches=9, size=70)
+
+
+@pytest.fixture
+def random_job(new_job, world, networks, publish):
+    """random_job(name, sink=): a job whose two regions have random networks and no history."""
+
+    def make(name, **fields):
+        job = new_job(name, **fields)
+        for spec in world[0].values():
+            history = CountState(spec)
+            history.advance(NOW - 7200)
+            network = networks["random"](spec, 3)
+            publish(job.artifacts, spec, created="20260101T000000Z", network=network, history=history)
         return job
 
     return make

@@ -1,0 +1,124 @@
+"""Repeated batches, restarts and killed workers change nothing in the store."""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import psutil
+import pytest
+
+from schemas.errors import SinkUnavailable
+from streaming.sinks import ListSink
+from tests.spark.random_world import stored_points
+
+pytestmark = pytest.mark.spark
+
+
+class FaultySink(ListSink):
+    """Stores the nth write that has content, says that it has not, and takes all others."""
+
+    def __init__(self, *fails):
+        super().__init__()
+        self.fails = set(fails)
+        self.seen = 0
+
+    def write(self, lines):
+        report = super().write(lines)
+        self.seen += bool(lines)
+        if lines and self.seen in self.fails:
+            raise SinkUnavailable("no acknowledgement came: look at the store")
+        return report
+
+
+def test_batches_that_are_repeated_and_restarts_change_nothing_in_the_store(random_job, world):
+    _, batches = world
+    undisturbed = random_job("undisturbed")
+    undisturbed.run_through(batches)
+
+    job = random_job("disturbed", sink=FaultySink(2, 5, 6))  # the repeated fifth fails once more
+    for batch in batches:
+        job.send(batch)
+    for _ in range(3):
+        job.start()
+        assert isinstance(job.wait_for_end(), SinkUnavailable)
+    with job.running():
+        job.wait_until(lambda: job.consumed() > job.sent // 2)
+    with job.running():
+        job.wait_until(lambda: job.consumed() == job.sent)
+
+    disturbed, expected = stored_points(job.sink.writes), stored_points(undisturbed.sink.writes)
+    assert job.sink.seen > sum(map(bool, undisturbed.sink.writes))
+    assert without_the_runs_own(disturbed) == without_the_runs_own(expected)
+    assert job.letters.kept == undisturbed.letters.kept
+
+
+def without_the_runs_own(points):
+    """Points without the fields that tell of the artifact's name and of the machine, not of the events."""
+    own = {"model", "lag_events", "batch_s", "freshness_s"}
+    return {key: {n: v for n, v in fields.items() if n not in own} for key, fields in points.items()}
+
+
+def spark_workers():
+    """Python workers of the running session: what its daemons forked."""
+    workers = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if "pyspark.daemon" in process.cmdline() and "pyspark.daemon" in process.parent().cmdline():
+                workers.append(process)
+    return workers
+
+
+@dataclass
+class Killer:
+    """Kills all Python workers while a task waits for one of them, `kills` times.
+
+    They are stopped first, so that the next task that is given to one cannot end before the kill.
+    """
+
+    tracker: object
+    kills: int
+    aimed_at: set = field(default_factory=set)
+    _stopped: list = field(default_factory=list)
+    _stuck: tuple = (None, 0.0)  # stage, since when
+
+    def look(self):
+        stages, (stage, since) = self.tracker.getActiveStageIds(), self._stuck
+        if len(self.hit()) == self.kills or self.aimed_at & set(stages):  # a task has only so many tries
+            return
+        if not self._stopped:
+            self._stopped = spark_workers()
+            for worker in self._stopped:
+                worker.suspend()
+        if stage not in stages:
+            self._stuck = (stages[0] if stages else None, time.monotonic())
+        elif time.monotonic() - since > 1:
+            for worker in self._stopped:
+                worker.kill()
+            self.aimed_at.add(stage)
+            self._stopped, self._stuck = [], (None, 0.0)
+
+    def hit(self):
+        """Stages in which a task failed."""
+        return [stage for stage in self.aimed_at if self.tracker.getStageInfo(stage).numFailedTasks]
+
+
+def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, session):
+    _, batches = world
+    undisturbed = random_job("undisturbed")
+    undisturbed.run_through(batches)
+
+    job = random_job("killed")
+    killer = Killer(session.sparkContext.statusTracker(), kills=3)
+    for batch in batches:
+        job.send(batch)
+
+    def done():
+        killer.look()
+        return job.consumed() == job.sent
+
+    with job.running():
+        job.wait_until(done)
+    assert len(killer.hit()) == 3
+    disturbed, expected = stored_points(job.sink.writes), stored_points(undisturbed.sink.writes)
+    assert without_the_runs_own(disturbed) == without_the_runs_own(expected)
+    assert job.letters.kept == undisturbed.letters.kept
