@@ -1,0 +1,79 @@
+"""A broker, topics, regions and scorers for the tests that start the whole job."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from streaming.broker import Broker, start_broker
+from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
+from streaming.topics import ensure_topics
+from tests.harness.region import make_region
+from tests.harness.scorer import Scorer
+from tests.harness.topic import Topic
+
+
+@pytest.fixture(scope="session")
+def jar_cache() -> Path:
+    """Where the broker's jars are, or go: the same place as for the commands, so that they are fetched once."""
+    if shutil.which("java") is None:
+        pytest.skip("the broker needs Java 17 (Debian: openjdk-17-jre-headless)")
+    return Settings.from_environment({key: os.environ[key] for key in ("RISK_CACHE",) if key in os.environ}).cache
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory, jar_cache: Path) -> Broker:
+    """A real Kafka broker for the whole run: make topics of your own on it."""
+    with start_broker(tmp_path_factory.mktemp("broker"), cache=jar_cache, port=0) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def new_topic(broker) -> Callable[..., Topic]:
+    """new_topic(name, partitions=): an empty topic."""
+
+    def make(name: str, *, partitions: int = 1) -> Topic:
+        ensure_topics(broker.bootstrap, {name: partitions})
+        return Topic(broker.bootstrap, name, partitions)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def new_scorer(broker, jar_cache, new_topic, tmp_path_factory):
+    """new_scorer(name, topic, **settings): a scorer that is not started, on the clock of the events, into a file."""
+    made = []
+
+    def make(name, topic, **settings):
+        folder = tmp_path_factory.mktemp(name)
+        dead_letters = new_topic(f"{topic.name}.{name}.dlq")
+        ours = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, INFLUX_PREFIX))}
+        environment = {
+            "RISK_KAFKA_BOOTSTRAP": broker.bootstrap,
+            "RISK_TOPIC": topic.name,
+            "RISK_DEAD_LETTER_TOPIC": dead_letters.name,
+            "RISK_ARTIFACTS": str(folder / "artifacts"),
+            "RISK_CHECKPOINT": str(folder / "checkpoint"),
+            "RISK_SINK": f"file:{folder / 'scores.lp'}",
+            "RISK_CLOCK": "event",
+            "RISK_CACHE": str(jar_cache),
+            "RISK_MASTER": "local[2,4]",
+            "RISK_DRIVER_MEMORY": "1g",
+            **settings,
+        }
+        scorer = Scorer(folder=folder, topic=topic, dead_letters=dead_letters, environment={**ours, **environment})
+        scorer.artifacts.mkdir()
+        made.append(scorer)
+        return scorer
+
+    yield make
+    for scorer in made:
+        scorer.clean_up()
+
+
+@pytest.fixture(scope="session")
+def new_region():
+    """new_region(name, south_deg=, categories=)."""
+    return make_region

@@ -1,0 +1,129 @@
+"""The job as an operator starts it, and what it has stored."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.harness.topic import Topic
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_S = 240.0
+LEDGER = ("consumed", "counted", "corrected", "duplicate", "excluded", "rejected")
+_FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]+)')
+
+
+def read_points(path):
+    """(measurement and tags, time) -> fields as text, later lines over earlier ones, as a store would have them."""
+    points = defaultdict(dict)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    for line in text[: text.rfind("\n") + 1].splitlines():
+        key, rest = line.split(" ", 1)
+        fields, time_s = rest.rsplit(" ", 1)
+        points[key, int(time_s)].update(_FIELD.findall(fields))
+    return dict(points)
+
+
+@dataclass
+class Scorer:
+    """`python -m streaming run` as an operator starts it, with folders and topics of its own."""
+
+    folder: Path
+    topic: Topic
+    dead_letters: Topic
+    environment: dict
+    process: subprocess.Popen | None = None
+    children: list = field(default_factory=list)
+
+    @property
+    def artifacts(self):
+        return self.folder / "artifacts"
+
+    @property
+    def checkpoint(self):
+        return self.folder / "checkpoint"
+
+    @property
+    def output(self):
+        """What the process has written on the terminal, standard output and error together."""
+        return (self.folder / "terminal.txt").read_text(encoding="utf-8", errors="replace")
+
+    def start(self, *command, **environment):
+        """Start it in a process group of its own. `environment`: more settings."""
+        command = [sys.executable, *(command or ("-m", "streaming", "run"))]
+        with (self.folder / "terminal.txt").open("ab") as terminal:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**self.environment, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=terminal,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+
+    def wait_until(self, condition, *, poll_s=0.05):
+        """Poll `condition`; the process has to live on meanwhile."""
+        deadline = time.monotonic() + DEADLINE_S
+        while not (found := condition()):
+            assert self.process.poll() is None, f"the scorer ended too early:\n{self.output[-3000:]}"
+            assert time.monotonic() < deadline, f"waited in vain:\n{self.output[-3000:]}"
+            time.sleep(poll_s)
+        self.note_children()
+        return found
+
+    def note_children(self):
+        try:
+            self.children += psutil.Process(self.process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return
+
+    def points(self):
+        return read_points(self.folder / "scores.lp")
+
+    def totals(self):
+        """Newest ledger totals of each region, from the stored points."""
+        newest = {}
+        for (key, time_s), fields in self.points().items():
+            measurement, *tags = key.split(",")
+            region = dict(tag.split("=") for tag in tags)["region"]
+            if measurement == "pipeline" and time_s >= newest.get(region, (0,))[0]:
+                newest[region] = time_s, fields
+        return {
+            region: {name: int(float(value)) for name, value in fields.items() if name in LEDGER or "rejected" in name}
+            for region, (_, fields) in newest.items()
+        }
+
+    def consumed(self):
+        return sum(totals["consumed"] for totals in self.totals().values())
+
+    def letters(self):
+        return [json.loads(value) for value in self.dead_letters.read()]
+
+    def end(self, number=None):
+        """Wait for the process, after a signal if one is given, and for all it started. Gives its exit code.
+
+        SIGKILL goes to the whole process group, as when a machine goes down; others to the process alone.
+        """
+        self.note_children()
+        if number == signal.SIGKILL:
+            os.killpg(self.process.pid, number)
+        elif number is not None:
+            self.process.send_signal(number)
+        code = self.process.wait(DEADLINE_S)
+        _, alive = psutil.wait_procs(self.children, timeout=60)
+        assert not alive, f"left behind: {alive}"
+        self.children.clear()
+        return code
+
+    def clean_up(self):
+        if self.process is not None and self.process.poll() is None:
+            self.end(signal.SIGKILL)

@@ -1,0 +1,41 @@
+"""A topic of a test's own, on a real broker."""
+
+import time
+from dataclasses import dataclass
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+DEADLINE_S = 240.0
+
+
+@dataclass
+class Topic:
+    """A topic of the test's own, on the real broker."""
+
+    bootstrap: str
+    name: str
+    partitions: int
+
+    def send(self, messages):
+        """Send (partition, value, time_ms) in order; gives each one's (partition, offset)."""
+        with KafkaProducer(bootstrap_servers=self.bootstrap, linger_ms=20, max_request_size=1 << 20) as producer:
+            sent = [
+                producer.send(self.name, key=b"k", value=value, partition=partition, timestamp_ms=time_ms)
+                for partition, value, time_ms in messages
+            ]
+            producer.flush(timeout=60)
+            return [(one.partition, one.offset) for one in (future.get(timeout=10) for future in sent)]
+
+    def read(self):
+        """Every message's value, up to the topic's end now."""
+        places = [TopicPartition(self.name, number) for number in range(self.partitions)]
+        values = []
+        with KafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest") as consumer:
+            ends = consumer.end_offsets(places)
+            consumer.assign(places)
+            consumer.seek_to_beginning(*places)
+            deadline = time.monotonic() + DEADLINE_S
+            while any(consumer.position(place) < ends[place] for place in places):
+                assert time.monotonic() < deadline, "the topic cannot be read to its end"
+                values += [r.value for records in consumer.poll(timeout_ms=200).values() for r in records]
+        return values
