@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from streaming.broker import Broker, start_broker
-from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
+from streaming.settings import Settings
 from streaming.topics import ensure_topics
 from tests.harness.region import make_region
-from tests.harness.scorer import Scorer
+from tests.harness.scorer import make_scorer
 from tests.harness.topic import Topic
 
 
@@ -47,26 +47,10 @@ def new_scorer(broker, jar_cache, new_topic, tmp_path_factory):
     made = []
 
     def make(name, topic, **settings):
-        folder = tmp_path_factory.mktemp(name)
         dead_letters = new_topic(f"{topic.name}.{name}.dlq")
-        ours = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, INFLUX_PREFIX))}
-        environment = {
-            "RISK_KAFKA_BOOTSTRAP": broker.bootstrap,
-            "RISK_TOPIC": topic.name,
-            "RISK_DEAD_LETTER_TOPIC": dead_letters.name,
-            "RISK_ARTIFACTS": str(folder / "artifacts"),
-            "RISK_CHECKPOINT": str(folder / "checkpoint"),
-            "RISK_SINK": f"file:{folder / 'scores.lp'}",
-            "RISK_CLOCK": "event",
-            "RISK_CACHE": str(jar_cache),
-            "RISK_MASTER": "local[2,4]",
-            "RISK_DRIVER_MEMORY": "1g",
-            **settings,
-        }
-        scorer = Scorer(folder=folder, topic=topic, dead_letters=dead_letters, environment={**ours, **environment})
-        scorer.artifacts.mkdir()
-        made.append(scorer)
-        return scorer
+        folder = tmp_path_factory.mktemp(name)
+        made.append(make_scorer(folder, topic, dead_letters, RISK_CACHE=str(jar_cache), **settings))
+        return made[-1]
 
     yield make
     for scorer in made:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from streaming.settings import INFLUX_PREFIX, PREFIX
 from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[2]
@@ -127,3 +128,23 @@ class Scorer:
     def clean_up(self):
         if self.process is not None and self.process.poll() is None:
             self.end(signal.SIGKILL)
+
+
+def make_scorer(folder, topic, dead_letters, **settings):
+    """A scorer that is not started, on the clock of the events, into a file. `settings`: more, and other ones."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, INFLUX_PREFIX))}
+    environment = {
+        "RISK_KAFKA_BOOTSTRAP": topic.bootstrap,
+        "RISK_TOPIC": topic.name,
+        "RISK_DEAD_LETTER_TOPIC": dead_letters.name,
+        "RISK_ARTIFACTS": str(folder / "artifacts"),
+        "RISK_CHECKPOINT": str(folder / "checkpoint"),
+        "RISK_SINK": f"file:{folder / 'scores.lp'}",
+        "RISK_CLOCK": "event",
+        "RISK_MASTER": "local[2,4]",
+        "RISK_DRIVER_MEMORY": "1g",
+        **settings,
+    }
+    scorer = Scorer(folder=folder, topic=topic, dead_letters=dead_letters, environment={**ours, **environment})
+    scorer.artifacts.mkdir()
+    return scorer

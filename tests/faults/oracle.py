@@ -1,0 +1,173 @@
+"""What must be in the store after all events of a topic, by the event contract alone.
+
+Shares no code with the product: the artifact's manifest and the topic are read as the plain JSON that they are, and the
+contract (schemas/README.md) is followed literally, one message after another, with dictionaries.
+"""
+
+import json
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import datetime
+
+REQUIRED = ("incident_id", "region", "occurred_at", "category", "lat", "lon", "origin")
+OPTIONAL = ("revision", "status", "received_at", "type_code", "priority", "accuracy_m")
+COUNTING = ("public_call", "sensor", "responder")
+OUTCOMES = ("counted", "corrected", "duplicate", "excluded", "rejected")
+PERSON = ("caller_name", "phone")  # those that the scenarios send
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region's spec, as the artifact's manifest says it. Edges in degrees."""
+
+    name: str
+    categories: tuple
+    horizons: tuple
+    lat_edges: tuple
+    lon_edges: tuple
+    slide_s: int
+    tick_s: int
+    late_limit_s: int
+    future_limit_s: int
+    start_s: int  # the end of the artifact's history: the clock at first
+
+    @classmethod
+    def of(cls, manifest):
+        spec, grid = manifest["spec"], manifest["spec"]["grid"]
+        per_lat, per_lon = metres_per_degree(grid["south_deg"], grid["rows"] * grid["cell_m"])
+        return cls(
+            name=spec["region"],
+            categories=tuple(spec["categories"]),
+            horizons=tuple(f"{seconds // 3600}h" for seconds in spec["horizons_s"]),
+            lat_edges=tuple(grid["south_deg"] + i * grid["cell_m"] / per_lat for i in range(grid["rows"] + 1)),
+            lon_edges=tuple(grid["west_deg"] + i * grid["cell_m"] / per_lon for i in range(grid["cols"] + 1)),
+            slide_s=spec["slide_s"],
+            tick_s=spec["tick_s"],
+            late_limit_s=spec["late_limit_s"],
+            future_limit_s=spec["future_limit_s"],
+            start_s=manifest["data"]["cutoff_s"],
+        )
+
+    @property
+    def cells(self):
+        return [f"r{r:03d}c{c:03d}" for r in range(len(self.lat_edges) - 1) for c in range(len(self.lon_edges) - 1)]
+
+    def cell_of(self, lat, lon):
+        row = sum(edge <= lat for edge in self.lat_edges) - 1
+        col = sum(edge <= lon for edge in self.lon_edges) - 1
+        inside = 0 <= row < len(self.lat_edges) - 1 and 0 <= col < len(self.lon_edges) - 1
+        return f"r{row:03d}c{col:03d}" if inside else None
+
+
+def metres_per_degree(south_deg, height_m):
+    """Of latitude and longitude at the grid's middle latitude: WGS 84 radii of curvature M and N."""
+    a, e2 = 6_378_137.0, 6.694379990141316e-3
+    middle = math.radians(south_deg)
+    for _ in range(3):
+        w = 1 - e2 * math.sin(middle) ** 2
+        per_lat = math.radians(a * (1 - e2) / w**1.5)
+        middle = math.radians(south_deg + height_m / per_lat / 2)
+    w = 1 - e2 * math.sin(middle) ** 2
+    return per_lat, math.radians(a / math.sqrt(w) * math.cos(middle))
+
+
+@dataclass
+class Expected:
+    """The recount: clock and ledger per region ('' for messages of none), refusals, and what counts."""
+
+    clock_s: dict
+    ledger: dict = field(default_factory=lambda: defaultdict(Counter))
+    refused: dict = field(default_factory=dict)  # (partition, offset) -> reason
+    known: dict = field(default_factory=lambda: defaultdict(dict))  # region -> id -> what is known
+
+    def observed_1h(self, region):
+        """(cell, category) -> incidents in the twelve panes that end with the clock's."""
+        newest = self.clock_s[region.name] // region.slide_s
+        panes = 3600 // region.slide_s
+        return Counter(
+            (one["cell"], one["category"])
+            for one in self.known[region.name].values()
+            if one["counts"] and newest - panes < one["occurred_s"] // region.slide_s <= newest
+        )
+
+
+def recount(messages, regions):
+    """`messages`: (partition, offset, value or None, Kafka time in ms) of the topic, in each partition's order."""
+    found = Expected({region.name: region.start_s for region in regions})
+    by_name = {region.name: region for region in regions}
+    for partition, offset, value, time_ms in messages:
+        name, verdict = judge(value, time_ms, by_name)
+        ledger = found.ledger[name]
+        ledger["consumed"] += 1
+        if isinstance(verdict, str):
+            ledger["rejected"] += 1
+            ledger[f"rejected_{verdict}"] += 1
+            found.refused[partition, offset] = verdict
+            continue
+        found.clock_s[name] = max(found.clock_s[name], math.floor(verdict["received_s"]))
+        ledger[settle(found.known[name], verdict)] += 1
+    return found
+
+
+def judge(value, time_ms, regions):
+    """(region or '', reason) of a message that is refused; (region, incident) of one that is not."""
+    if value is None:
+        return "", "null_value"
+    if len(value) > 8192:
+        return "", "too_large"
+    try:
+        record = json.loads(value, parse_constant=_no_constant)
+    except ValueError:
+        return "", "not_json"
+    if not isinstance(record, dict):
+        return "", "schema"
+    if any(name in PERSON for name in record):
+        return "", "person_field"
+    if set(record) - set(REQUIRED) - set(OPTIONAL):
+        return "", "unknown_field"
+    times = [record[name] for name in ("occurred_at", "received_at") if record.get(name) is not None]
+    if any(not isinstance(text, str) or datetime.fromisoformat(text).tzinfo is None for text in times):
+        return "", "bad_time"
+    if set(REQUIRED) - set(record) or not all(isinstance(record[name], int | float) for name in ("lat", "lon")):
+        return "", "schema"
+    region = regions.get(record["region"])
+    if region is None:
+        return "", "unknown_region"
+    if record["category"] not in region.categories:
+        return region.name, "unknown_category"
+    cell = region.cell_of(record["lat"], record["lon"])
+    if cell is None:
+        return region.name, "outside_grid"
+    occurred_s = datetime.fromisoformat(record["occurred_at"]).timestamp()
+    stated = record.get("received_at")
+    received_s = datetime.fromisoformat(stated).timestamp() if stated else time_ms / 1000
+    if occurred_s - received_s > region.future_limit_s or received_s - time_ms / 1000 > region.future_limit_s:
+        return region.name, "future"
+    if received_s - occurred_s > region.late_limit_s:
+        return region.name, "late"
+    return region.name, {
+        "id": record["incident_id"],
+        "revision": record.get("revision", 0),
+        "occurred_s": math.floor(occurred_s),
+        "received_s": received_s,
+        "cell": cell,
+        "category": record["category"],
+        "origin_counts": record["origin"] in COUNTING,
+        "cancelled": record.get("status") == "cancelled",
+    }
+
+
+def settle(known, incident):
+    """The outcome of an accepted event, given what is known of its region's incidents; which it changes."""
+    before = known.get(incident["id"])
+    if before is not None and incident["revision"] <= before["revision"]:
+        return "duplicate"
+    known[incident["id"]] = {**incident, "counts": incident["origin_counts"] and not incident["cancelled"]}
+    if not incident["origin_counts"]:
+        return "excluded"
+    return "counted" if before is None and not incident["cancelled"] else "corrected"
+
+
+def _no_constant(name):
+    raise ValueError(name)

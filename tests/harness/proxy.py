@@ -1,0 +1,121 @@
+"""A TCP proxy that cuts, delays, throttles and half-sends, between a client and a server on this machine."""
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass, field
+
+_CHUNK = 16_384
+_RESET = struct.pack("ii", 1, 0)  # closing with a linger of nothing sends RST instead of FIN
+
+
+@dataclass
+class Proxy:
+    """Forwards 127.0.0.1:port to 127.0.0.1:target. The faults are plain attributes; they act on what is open, too.
+
+    refuses: new connections are reset. swallows: bytes are read and not passed on, in both directions.
+    delay_s: wait before each chunk, per direction. bytes_per_s: throttle. cut_upload_after: reset both ends when
+    that many more bytes have gone to the server. loses_answer: reset the client when the server's answer arrives.
+    """
+
+    target: int
+    refuses: bool = False
+    swallows: bool = False
+    delay_s: float = 0.0
+    bytes_per_s: float = 0.0
+    cut_upload_after: int | None = None
+    loses_answer: bool = False
+    port: int = 0
+    faults_shown: int = 0  # connections that were reset, refused or lost by a fault
+    _listener: socket.socket = field(default_factory=socket.socket)
+    _open: set = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __enter__(self):
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._listener.bind(("127.0.0.1", self.port))
+        self._listener.listen(64)
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def heal(self):
+        """Take every fault back; what is open stays open."""
+        self.refuses = self.swallows = self.loses_answer = False
+        self.delay_s = self.bytes_per_s = 0.0
+        self.cut_upload_after = None
+
+    def cut(self):
+        """Reset every open connection."""
+        with self._lock:
+            pairs, self._open = self._open, set()
+        for pair in pairs:
+            self.faults_shown += 1
+            _reset(*pair)
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if self.refuses:
+                self.faults_shown += 1
+                _reset(client)
+                continue
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target), timeout=5)
+            except OSError:
+                _reset(client)
+                continue
+            server.settimeout(None)
+            pair = (client, server)
+            with self._lock:
+                self._open.add(pair)
+            for source, sink, is_upload in ((client, server, True), (server, client, False)):
+                threading.Thread(target=self._pump, args=(pair, source, sink, is_upload), daemon=True).start()
+
+    def _pump(self, pair, source, sink, is_upload):
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(_CHUNK):
+                if self.swallows:
+                    continue
+                if self.delay_s:
+                    time.sleep(self.delay_s)
+                if self.bytes_per_s:
+                    time.sleep(len(chunk) / self.bytes_per_s)
+                if is_upload and self.cut_upload_after is not None:
+                    part, self.cut_upload_after = chunk[: self.cut_upload_after], self.cut_upload_after - len(chunk)
+                    sink.sendall(part)
+                    if self.cut_upload_after <= 0:
+                        self.cut_upload_after = None
+                        self._end(pair)
+                        return
+                    continue
+                if not is_upload and self.loses_answer:
+                    self.loses_answer = False
+                    self._end(pair)
+                    return
+                sink.sendall(chunk)
+            sink.shutdown(socket.SHUT_WR)
+
+    def _end(self, pair):
+        self.faults_shown += 1
+        with self._lock:
+            self._open.discard(pair)
+        _reset(*pair)
+
+
+def _reset(*sockets):
+    for one in sockets:
+        with contextlib.suppress(OSError):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            one.close()

@@ -1,0 +1,93 @@
+"""A store that keeps points as InfluxDB does, last write wins, and can be told to fail: real HTTP on a free port."""
+
+import gzip
+import re
+import threading
+from collections import defaultdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]+)')
+
+
+class RecordingStore:
+    """`answers`: (status, body, headers) for the next writes that have points, in order; then 204 for ever.
+
+    before_write, after_write: called once each, around storing the next write that has points, before it is answered.
+    """
+
+    def __init__(self):
+        self.points = defaultdict(dict)  # (measurement and tags, time in s) -> {field: text}
+        self.answers = []
+        self.before_write = self.after_write = None
+        self.writes = 0
+        self.lock = threading.Lock()
+
+    def __enter__(self):
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server.daemon_threads = True
+        self._server.store = self
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    def take(self, body):
+        with self.lock:
+            self.writes += 1
+            for line in body.decode().splitlines():
+                key, rest = line.split(" ", 1)
+                fields, time_s = rest.rsplit(" ", 1)
+                self.points[key, int(time_s)].update(FIELD.findall(fields))
+
+    def snapshot(self):
+        with self.lock:
+            return {key: dict(fields) for key, fields in self.points.items()}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = 65_536
+
+    def do_POST(self):
+        store, length = self.server.store, int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client or the way to it broke: a store takes whole requests only
+            self.close_connection = True
+            return
+        if self.headers.get("Content-Encoding") == "gzip":
+            body = gzip.decompress(body)
+        has_points = not body.startswith(b"#")  # the job asks first whether it may write
+        if has_points and store.answers:
+            status, text, headers = store.answers.pop(0)
+            self._answer(status, text, headers)
+            return
+        if has_points and (hook := store.before_write):
+            store.before_write = None
+            hook()
+        if has_points:
+            store.take(body)
+        if has_points and (hook := store.after_write):
+            store.after_write = None
+            hook()
+        self._answer(204, b"", {})
+
+    def _answer(self, status, text, headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def finish(self):
+        try:
+            super().finish()
+        except OSError:
+            self.rfile.close()  # the connection was reset on purpose
+
+    def log_message(self, *_):
+        """Say nothing."""
