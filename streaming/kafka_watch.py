@@ -10,7 +10,6 @@ from streaming.topics import refuse_unreachable
 
 log = logging.getLogger(__name__)
 _EVERY_S = 5.0
-LONGEST_ABSENCE_S = 600.0
 
 
 class KafkaIsAway(Exception):
@@ -19,9 +18,10 @@ class KafkaIsAway(Exception):
 
 @dataclass(slots=True)
 class KafkaWatch:
-    """Says when Kafka has gone and when it is back; gives up when it stays away."""
+    """Says when Kafka has gone and when it is back; gives up when it stays away for `longest_s`."""
 
     bootstrap: str
+    longest_s: float
     _due_s: float = 0.0
     _away_since_s: float | None = None
 
@@ -30,7 +30,7 @@ class KafkaWatch:
         return self._away_since_s is not None
 
     def look(self, now_s: float) -> None:
-        """Raises BrokerError when nobody has listened for LONGEST_ABSENCE_S. `now_s`: any steady clock."""
+        """Raises BrokerError when nobody has listened for `longest_s`. `now_s`: any steady clock."""
         if now_s < self._due_s:
             return
         self._due_s = now_s + _EVERY_S
@@ -40,11 +40,12 @@ class KafkaWatch:
             if self._away_since_s is None:
                 self._away_since_s = now_s
                 log.warning(
-                    "Kafka at %s does not answer: no new scores. Waiting for it, %.0f s at most",
+                    "Kafka at %s does not answer: no new scores. Start it, or correct RISK_KAFKA_BOOTSTRAP; waiting "
+                    "for it, %.0f s at most",
                     self.bootstrap,
-                    LONGEST_ABSENCE_S,
+                    self.longest_s,
                 )
-            elif now_s - self._away_since_s >= LONGEST_ABSENCE_S:
+            elif now_s - self._away_since_s >= self.longest_s:
                 raise BrokerError(
                     f"Kafka at {self.bootstrap} has not answered for {now_s - self._away_since_s:.0f} s: start it, "
                     "then start this again; nothing is lost"
@@ -54,8 +55,9 @@ class KafkaWatch:
                 log.info("Kafka at %s answers again after %.0f s", self.bootstrap, now_s - self._away_since_s)
                 self._away_since_s = None
 
-    def wait_until_back(self, stop: Event) -> bool:
+    def wait_until_there(self, stop: Event) -> bool:
         """True once Kafka answers, False when told to stop. Raises BrokerError as `look` does."""
+        self.look(time.monotonic())
         while self.is_away:
             if stop.wait(1.0):
                 return False

@@ -35,6 +35,7 @@ _ROSTER_EVERY_S = 2.0
 _COMMIT_WAIT_S = 10.0  # beyond the longest time that a write to the store may take
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
 _STOPPED_WITH_US = "Spark's Java process got the signal too and ended first"
+_KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")
 _UNREADABLE = re.compile(r"Record at (topic \S+ partition \d+ offset \d+) has timestamp value (-?\d+)")
 
 
@@ -144,7 +145,10 @@ def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publis
     sink = open_sink(settings)
     dead_letters = DeadLetters(settings)
     publisher = Publisher(sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=list(watchers))
+    kafka = KafkaWatch(settings.kafka_bootstrap, settings.kafka_timeout_s)
     try:
+        if not kafka.wait_until_there(stop):
+            return True
         _refuse_missing_topics(settings)  # Spark's own consumer keeps trying for minutes
         claim(settings, describe_topic(settings.kafka_bootstrap, settings.topic))
         sink.check()
@@ -157,14 +161,14 @@ def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publis
             raise PipelineError(f"Spark did not start ({_first_line(error)}); see {spark_log(settings)}") from error
         try:
             messages = with_heartbeat(session, read_messages(session, settings))
-            kafka, commits = KafkaWatch(settings.kafka_bootstrap), settings.checkpoint.absolute() / "spark" / "commits"
+            commits = settings.checkpoint.absolute() / "spark" / "commits"
             while True:
                 query = start_query(session, settings, messages, publisher)
                 publisher.lag_events = _LagMeter(query).events
                 try:
                     return attend(query, publisher, watch, kafka, stop, commits)
                 except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
-                    if not kafka.wait_until_back(stop):
+                    if not kafka.wait_until_there(stop):
                         return False
                     claim(settings, describe_topic(settings.kafka_bootstrap, settings.topic))  # it may not be the same
                     log.info("reading on from the last committed batch")
@@ -193,7 +197,11 @@ def attend(
     Gives whether the query stopped between two batches.
     """
     last, is_between = [-1], False
-    publisher.watchers.append(lambda published: last.__setitem__(0, published.batch_id))
+
+    def note(published: Published) -> None:
+        last[0] = published.batch_id
+
+    publisher.watchers.append(note)
     try:
         while not stop.wait(0.2):
             if query.awaitTermination(0.001):
@@ -217,7 +225,7 @@ def attend(
                 "message.timestamp.after.max.ms of the topic, so that the broker refuses such messages, then pass this "
                 "one with `checkpoint reset --from TIME`"
             ) from error
-        if kafka.is_away and publisher.failure is None:
+        if publisher.failure is None and (kafka.is_away or _KAFKA_FAILED.search(str(error))):
             raise KafkaIsAway from error
         raise publisher.failure or PipelineError(f"{_first_line(error)}; see {spark_log(watch.settings)}") from error
     except _JAVA_IS_GONE as error:
@@ -228,6 +236,8 @@ def attend(
             "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
             f"{spark_log(watch.settings)}"
         ) from error
+    finally:
+        publisher.watchers.remove(note)
 
 
 def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int], *, wait_s: float) -> bool:

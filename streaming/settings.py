@@ -23,6 +23,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, host:port[,host:port]")
+    kafka_timeout_s: float = Field(
+        600.0, gt=0, description="Longest absence of Kafka to wait for, at the start and later, seconds"
+    )
     topic: str = Field("incidents.v1", description="Topic the incident events are read from")
     dead_letter_topic: str = Field("incidents.v1.dlq", description="Topic that refused events are written to")
     artifacts: Path = Field(Path("data/artifacts"), description="Folder with one artifact folder per region")

@@ -49,7 +49,7 @@ def _ledgers(points, expected):
         stored = newest.get(region, (0, {}))[1]
         for name in {*ledger, *OUTCOMES}:
             if stored.get(name, 0) != ledger[name]:
-                yield f"I1: {region or 'no region'}: {name} is {stored.get(name)} in the store, recounted {ledger[name]}"
+                yield f"I1: {region or 'no region'}: {name} is {stored.get(name)}, recounted {ledger[name]}"
 
 
 def _dead_letters(world, expected):
@@ -89,7 +89,7 @@ def _frames(world, points, expected):
                 yield f"I8: {key} was made by {fields['model']}, in force is {world.versions[region.name]}"
         wanted = {(cell, cat, hor) for cell in region.cells for cat in region.categories for hor in region.horizons}
         if seen != wanted:
-            yield f"I4: {region.name} at {tick_s}: {len(wanted - seen)} points are missing, {len(seen - wanted)} too many"
+            yield f"I4: {region.name} at {tick_s}: {len(wanted - seen)} points missing, {len(seen - wanted)} too many"
 
 
 def _scores(points):

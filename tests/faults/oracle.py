@@ -117,8 +117,8 @@ def judge(value, time_ms, regions):
     if len(value) > 8192:
         return "", "too_large"
     try:
-        record = json.loads(value, parse_constant=_no_constant)
-    except ValueError:
+        record = json.loads(value.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
         return "", "not_json"
     if not isinstance(record, dict):
         return "", "schema"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 START_S = 1_700_000_000
+ORIGINS = ("public_call", "public_call", "sensor", "responder", "officer_initiated", "unknown")
 CANARY = "zebrafinch7731"  # stands in payloads; no log may show it
 
 # kind -> (how often, choices of its argument, most times in one scenario)
@@ -142,7 +143,7 @@ class Producer:
             "occurred_at": iso(occurred_s + draw.choice([0, 0.25, 0.999])),
             "category": draw.choice(region.categories),
             **place(region, draw),
-            "origin": draw.choice(["public_call", "public_call", "sensor", "responder", "officer_initiated", "unknown"]),
+            "origin": draw.choice(ORIGINS),
             "type_code": CANARY,
         }
         if draw.random() < 0.3:

@@ -59,10 +59,11 @@ def test_a_store_that_does_not_listen(new_scorer, topic, new_region, closed_port
 
 
 def test_a_broker_that_does_not_listen(new_scorer, topic, new_region, closed_port):
-    scorer = new_scorer("no_broker", topic, RISK_KAFKA_BOOTSTRAP=f"127.0.0.1:{closed_port}")
+    scorer = new_scorer("no_broker", topic, RISK_KAFKA_BOOTSTRAP=f"127.0.0.1:{closed_port}", RISK_KAFKA_TIMEOUT_S="3")
     new_region("riverton").publish(scorer.artifacts)
     scorer.start()
-    assert_one_clear_line(scorer, 5, str(closed_port))
+    assert_one_clear_line(scorer, 5, str(closed_port), "has not answered for")
+    assert "waiting for it, 3 s at most" in " ".join(scorer.output.split())
     assert_no_trace(scorer)
 
 
