@@ -79,6 +79,7 @@ class World:
     _place: dict = field(default_factory=dict)
     _timers: list = field(default_factory=list)
     _partitions: int = 1
+    _commit_at_start: int = -1
 
     def __post_init__(self):
         name = f"s{self.scenario.seed}-{int(time.time() * 1000)}"
@@ -286,7 +287,7 @@ class World:
         self._timers.clear()
         began = time.monotonic()
         expected = self.in_topic()
-        self._wait_until(lambda: self.consumed() >= expected, f"{expected} messages after {what}")
+        self._wait_until(lambda: self.consumed() >= expected and self._is_up(), f"{expected} messages after {what}")
         self.recoveries.append((what, time.monotonic() - began))
 
     def _wait_until(self, condition, what):
@@ -310,8 +311,13 @@ class World:
         self._look_at_commits()
 
     def _start(self):
+        self._commit_at_start = newest(self.scorer.checkpoint / "spark" / "commits")
         self.scorer.start()
         self.starts += 1
+
+    def _is_up(self):
+        """It has committed a batch since it was started."""
+        return newest(self.scorer.checkpoint / "spark" / "commits") > self._commit_at_start
 
     def _look_at_commits(self):
         """I7: what is committed has been stored before."""

@@ -92,7 +92,7 @@ class Killer:
         if stage not in stages:
             self._stuck = (stages[0] if stages else None, time.monotonic())
         elif time.monotonic() - since > 1:
-            for worker in self._stopped:
+            for worker in spark_workers():  # one that was forked meanwhile may have the task
                 worker.kill()
             self.aimed_at.add(stage)
             self._stopped, self._stuck = [], (None, 0.0)

@@ -1,0 +1,72 @@
+"""`python -m tests.faults seeds 0-9`: seeded scenarios; `python -m tests.faults report`: docs/reliability.md."""
+
+import json
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from streaming.settings import Settings
+from tests.faults.report import write_report
+from tests.faults.run import run_scenario, shorten, test_broker
+from tests.faults.scenario import generate
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+console = Console(highlight=False, soft_wrap=True)
+RESULTS = Path("out/faults/seeds.jsonl")
+
+
+@app.command()
+def seeds(
+    wanted: Annotated[str, typer.Argument(help="Seeds: `7`, or `0-9`")],
+    cache: Annotated[Path, typer.Option(envvar="RISK_CACHE")] = Settings().cache,
+    results: Annotated[Path, typer.Option(help="One JSON line per scenario is added here")] = RESULTS,
+    shortened: Annotated[bool, typer.Option("--shorten", help="Leave out of a failing one what it does not need")] = False,
+) -> None:
+    """Make, print and run scenarios, and check every invariant after each. Exit code 1 when one is broken."""
+    first, _, last = wanted.partition("-")
+    failures = 0
+    results.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="faults-") as name, test_broker(Path(name, "broker"), cache) as broker:
+
+        def run(scenario):
+            return run_scenario(scenario, Path(tempfile.mkdtemp(dir=name)), broker)
+
+        for seed in range(int(first), int(last or first) + 1):
+            scenario = generate(seed)
+            console.print(str(scenario))
+            outcome = run(scenario)
+            worst = max((seconds for _, seconds in outcome.recoveries), default=0.0)
+            console.print(
+                f"  {'BROKEN' if outcome.broken else 'holds'}: {outcome.messages} messages, {outcome.starts} starts, "
+                f"exits {list(outcome.exits)}, slowest recovery {worst:.0f} s, {outcome.seconds:.0f} s in all"
+            )
+            for sentence in outcome.broken:
+                console.print(f"    {sentence}")
+            with results.open("a", encoding="utf-8") as file:
+                line = {"seed": seed, "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", **vars(outcome)}
+                file.write(json.dumps(line) + "\n")
+            if outcome.broken:
+                failures += 1
+                if shortened:
+                    console.print("  needed for it to break:")
+                    console.print(str(shorten(scenario, lambda one: bool(run(one).broken))))
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(
+    matrix: Annotated[Path, typer.Option(help="pytest's JUnit file of the matrix")] = Path("out/faults/matrix.xml"),
+    results: Annotated[Path, typer.Option(help="What `seeds` has added")] = RESULTS,
+    document: Annotated[Path, typer.Option(help="Markdown to write")] = Path("docs/reliability.md"),
+) -> None:
+    """Write the table of faults and scenarios."""
+    write_report(matrix, results, document)
+
+
+if __name__ == "__main__":
+    app()

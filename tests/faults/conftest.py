@@ -1,0 +1,3 @@
+from tests.harness.fixtures import broker, jar_cache, new_region, new_scorer, new_topic
+
+__all__ = ["broker", "jar_cache", "new_region", "new_scorer", "new_topic"]

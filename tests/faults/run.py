@@ -1,0 +1,67 @@
+"""Scenarios run one after another on one broker; a failing one can be shortened."""
+
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tests.faults.invariants import broken
+from tests.faults.scenario import Scenario
+from tests.faults.world import TestBroker, World
+from tests.harness.proxy import Proxy
+from tests.harness.recording_store import RecordingStore
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a scenario led to. `recoveries`: (fault, seconds until all that had been sent was in the store)."""
+
+    broken: Sequence[str]
+    seconds: float
+    starts: int
+    exits: Sequence[int]
+    recoveries: Sequence[tuple[str, float]]
+    messages: int
+
+
+@contextmanager
+def test_broker(folder: Path, cache: Path):
+    broker = TestBroker(folder, cache)
+    try:
+        yield broker
+    finally:
+        broker.stop()
+
+
+def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcome:
+    """Run it in `folder`, which must be empty; what is broken comes back in words, an error of the run too."""
+    began = time.monotonic()
+    with RecordingStore() as store, Proxy(store.port) as proxy:
+        world = World(scenario, folder, broker, store, proxy)
+        try:
+            world.run()
+            found, messages = broken(world), world.in_topic()
+        except AssertionError as error:
+            found, messages = [f"I9: {error}"], 0
+        finally:
+            world.close()
+    return Outcome(
+        broken=tuple(found),
+        seconds=time.monotonic() - began,
+        starts=world.starts,
+        exits=tuple(world.exits),
+        recoveries=tuple(world.recoveries),
+        messages=messages,
+    )
+
+
+def shorten(scenario: Scenario, fails) -> Scenario:
+    """The scenario without every action that is not needed for `fails(scenario)` to stay true."""
+    number = len(scenario.actions) - 1
+    while number >= 0:
+        without = replace(scenario, actions=scenario.actions[:number] + scenario.actions[number + 1 :])
+        if without.actions and fails(without):
+            scenario = without
+        number -= 1
+    return scenario

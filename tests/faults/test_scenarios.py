@@ -1,0 +1,56 @@
+"""One fault each, on real Kafka and a process of its own, judged by the recount of tests/faults/oracle.py."""
+
+import pytest
+
+from tests.faults.run import run_scenario, test_broker
+from tests.faults.scenario import START_S, Action, Scenario
+
+pytestmark = pytest.mark.stack
+
+# name -> actions between the first and the last load of events
+SCENARIOS = {
+    "baseline": (),
+    "kill_now": (("kill", "now"),),
+    "kill_between_batches": (("kill", "between batches"),),
+    "kill_after_offsets": (("kill", "after offsets"),),
+    "kill_in_write": (("kill", "in write"),),
+    "kill_after_write": (("kill", "after write"),),
+    "restart": (("restart", None),),
+    "broker_restart": (("broker_restart", 4),),
+    "broker_kill": (("broker_kill", 4),),
+    "broker_freeze": (("broker_freeze", 8),),
+    "partitions": (("add_partitions", 2), ("produce", 60)),
+    "store_down": (("store_down", 9), ("produce", 20)),
+    "store_hangs": (("store_hangs", 8), ("produce", 20)),
+    "store_slow": (("store_slow", 6), ("produce", 20)),
+    "store_503": (("store_503", 3), ("produce", 20)),
+    "store_half": (("store_half", 5000), ("store_half", 700)),
+    "store_loses_answer": (("store_loses_answer", None), ("store_loses_answer", None)),
+    "store_cut": (("cut", None), ("produce", 20), ("cut", None)),
+    "region_and_swap": (("add_region", None), ("produce", 20), ("swap_artifact", None)),
+}
+IN_EVERY_RUN = ("baseline", "kill_after_write", "store_half")
+
+
+def scenario_of(name):
+    steps = [("produce", 60), ("correct", 10), ("cancel", 5), ("repeat", 15), ("rubbish", 12), ("stray", 8)]
+    steps += [*SCENARIOS[name], ("produce", 20), ("correct", 10), ("repeat", 15), ("rubbish", 12)]
+    actions = [Action(kind, value, START_S + 60 + 130 * n, seed=1000 + n) for n, (kind, value) in enumerate(steps)]
+    return Scenario(seed=0, partitions=2, write_timeout_s=20, per_batch=60, actions=tuple(actions))
+
+
+@pytest.fixture(scope="module")
+def shared_broker(tmp_path_factory, jar_cache):
+    with test_broker(tmp_path_factory.mktemp("faults") / "broker", jar_cache) as broker:
+        yield broker
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in IN_EVERY_RUN else pytest.mark.long) for name in SCENARIOS]
+)
+def test_every_invariant_holds(name, tmp_path, shared_broker, record_property):
+    outcome = run_scenario(scenario_of(name), tmp_path, shared_broker)
+    assert not outcome.broken, "\n".join(outcome.broken)
+    assert not outcome.exits, "the job was to go on by itself"
+    record_property("recovery_s", max(seconds for _, seconds in outcome.recoveries))
+    record_property("messages", outcome.messages)
