@@ -1,0 +1,22 @@
+"""`streaming run` with a decoder that raises for messages that say `deadly`, as a fault of ours would."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from streaming import decode
+from streaming.__main__ import main
+
+
+def failing(messages, *rest, **more):
+    from schemas.decode import decode_messages
+
+    if any(value and b"deadly" in value for value in messages.values):
+        raise RuntimeError("a fault that escaped every test")
+    return decode_messages(messages, *rest, **more)
+
+
+decode.decode_messages = failing  # travels to the Python workers by value
+sys.argv = ["streaming", "run"]
+main()

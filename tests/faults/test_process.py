@@ -1,0 +1,195 @@
+"""Faults of the process, its executors, its disk and its dead-letter topic: the real job, and the recount."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from kafka import KafkaAdminClient
+
+from streaming.topics import ensure_topics
+from tests.faults.oracle import Region, recount
+
+pytestmark = [pytest.mark.stack, pytest.mark.long]
+START = 1_700_000_000
+FAILING_JOB = str(Path(__file__).with_name("failing_job.py"))
+
+
+def events(region, numbers, partitions=2):
+    return [
+        (n % partitions, region.event(n, cell=n % 36, at_s=START + 10 * n), 1000 * (START + 10 * n)) for n in numbers
+    ]
+
+
+class Sent:
+    """What went into a topic, for the recount."""
+
+    def __init__(self, scorer):
+        self.scorer, self.messages = scorer, []
+
+    def send(self, messages):
+        messages = list(messages)
+        places = self.scorer.topic.send(messages)
+        self.messages += [
+            (*place, value, time_ms) for place, (_, value, time_ms) in zip(places, messages, strict=True)
+        ]
+
+    def wait(self):
+        self.scorer.wait_until(lambda: self.scorer.consumed() == len(self.messages))
+
+    def check(self):
+        """Ledger, dead letters and the newest frame against the recount."""
+        scorer = self.scorer
+        (manifest,) = scorer.artifacts.glob("*/*/manifest.json")
+        region = Region.of(json.loads(manifest.read_bytes()))
+        expected = recount(sorted(self.messages, key=lambda one: one[:2]), [region])
+        totals = scorer.totals()
+        for name, ledger in expected.ledger.items():
+            told = {key: value for key, value in totals[name or "_unassigned"].items() if value}
+            assert told == dict(ledger)
+        letters = {(one["source_partition"], one["source_offset"], one["reason"]) for one in scorer.letters()}
+        assert letters == {(*place, reason) for place, reason in expected.refused.items()}
+        tick_s = expected.clock_s[region.name] // 60 * 60
+        observed = expected.observed_1h(region)
+        frame = {}
+        for (key, time_s), fields in scorer.points().items():
+            tags = dict(tag.split("=") for tag in key.split(",")[1:])
+            if key.startswith("risk,") and time_s == tick_s and tags["horizon"] == "1h":
+                frame[tags["cell"], tags["category"]] = int(fields["observed_1h"])
+        assert frame == {(cell, cat): observed[cell, cat] for cell in region.cells for cat in region.categories}
+
+
+@pytest.fixture
+def job(request, new_topic, new_scorer, new_region):
+    """job(**settings): a scorer with one region that is not started, and what is sent to it."""
+
+    def make(**settings):
+        name = request.node.name.removeprefix("test_").replace("_", "-")[:60]
+        scorer = new_scorer(name, new_topic(name, partitions=2), **settings)
+        region = new_region("riverton")
+        region.publish(scorer.artifacts)
+        return scorer, region, Sent(scorer)
+
+    return make
+
+
+def test_a_job_that_is_frozen_for_a_minute_catches_up(job, record_property):
+    scorer, region, sent = job()
+    scorer.start()
+    sent.send(events(region, range(30)))
+    sent.wait()
+    os.killpg(scorer.process.pid, signal.SIGSTOP)
+    sent.send(events(region, range(30, 60)))
+    time.sleep(60)
+    os.killpg(scorer.process.pid, signal.SIGCONT)
+    began = time.monotonic()
+    sent.wait()
+    record_property("recovery_s", time.monotonic() - began)
+    assert scorer.end(signal.SIGTERM) == 0
+    sent.check()
+
+
+def test_a_killed_executor_is_replaced(job, record_property):
+    scorer, region, sent = job(RISK_MASTER="local-cluster[2,1,1024]")
+    scorer.start()
+    sent.send(events(region, range(30)))
+    sent.wait()
+    executors = [
+        child
+        for child in psutil.Process(scorer.process.pid).children(recursive=True)
+        if child.name() == "java" and "CoarseGrainedExecutorBackend" in " ".join(child.cmdline())
+    ]
+    assert len(executors) == 2
+    executors[0].kill()
+    began = time.monotonic()
+    sent.send(events(region, range(30, 60)))
+    sent.wait()
+    record_property("recovery_s", time.monotonic() - began)
+    assert scorer.end(signal.SIGTERM) == 0
+    sent.check()
+
+
+def test_giant_messages_are_refused_and_their_neighbours_counted(job):
+    scorer, region, sent = job()
+    giants = [(n % 2, region.event(n, cell=0, at_s=START, type_code="x" * 900_000), START * 1000) for n in range(60)]
+    mixed = [one for pair in zip(giants, events(region, range(60)), strict=True) for one in pair]
+    sent.send(mixed)
+    scorer.start()
+    sent.wait()
+    assert scorer.end(signal.SIGTERM) == 0
+    sent.check()
+    letters = scorer.letters()
+    assert [one["reason"] for one in letters] == ["too_large"] * 60
+    assert not [one for one in letters if one.get("payload_base64")]
+
+
+def test_a_full_checkpoint_disk_ends_the_job_and_loses_nothing(job, tmp_path, record_property):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    scorer, region, sent = job(RISK_CHECKPOINT=str(disk / "checkpoint"))
+    try:
+        scorer.start()
+        sent.send(events(region, range(30)))
+        sent.wait()
+        filler = disk / "filler"
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(bytes(4096))
+        sent.send(events(region, range(30, 60)))
+        code = scorer.end()
+        assert code in (7, 8), scorer.output
+        assert [line for line in scorer.output.splitlines() if line.startswith("error:")]
+        filler.unlink()
+        scorer.start()
+        began = time.monotonic()
+        sent.wait()
+        record_property("recovery_s", time.monotonic() - began)
+        assert scorer.end(signal.SIGTERM) == 0
+        sent.check()
+    finally:
+        scorer.clean_up()
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, record_property):
+    scorer, region, sent = job(RISK_WRITE_TIMEOUT_S="5")
+    scorer.start()
+    sent.send(events(region, range(30)))
+    sent.wait()
+    with KafkaAdminClient(bootstrap_servers=scorer.topic.bootstrap) as admin:
+        admin.delete_topics([scorer.dead_letters.name])
+    sent.send([(0, b"rubbish", START * 1000), *events(region, range(30, 40))])
+    assert scorer.end() == 5, scorer.output
+    assert "dead letters" in scorer.output
+    assert scorer.consumed() == 30
+    ensure_topics(scorer.topic.bootstrap, {scorer.dead_letters.name: 1})
+    scorer.start()
+    began = time.monotonic()
+    sent.wait()
+    record_property("recovery_s", time.monotonic() - began)
+    assert scorer.end(signal.SIGTERM) == 0
+    sent.check()
+
+
+def test_a_batch_that_always_fails_is_named_and_not_skipped(job):
+    scorer, region, sent = job()
+    scorer.start(FAILING_JOB)
+    sent.send(events(region, range(10), partitions=1))
+    sent.wait()
+    sent.send([(0, region.event(11, cell=0, at_s=START, type_code="deadly"), START * 1000)])
+    for _ in range(2):
+        assert scorer.end() == 7, scorer.output
+        error = [line for line in scorer.output.splitlines() if line.startswith("error:")][-1]
+        assert "partition 0: offsets 10 to 10" in error
+        assert scorer.consumed() == 10
+        scorer.start(FAILING_JOB)
+    assert scorer.end() == 7
