@@ -17,7 +17,7 @@ from schemas.errors import CheckpointError, EventsGone
 from streaming.settings import Settings
 from streaming.topics import Topic
 
-_HELD = ("spark", "roster.json", "guard.json", "begin")
+_HELD = ("spark", "batches", "roster.json", "guard.json", "begin")
 _RESET = "or begin anew with `checkpoint reset`"
 
 
@@ -72,19 +72,22 @@ def claim(settings: Settings, topic: Topic) -> None:
     Raises CheckpointError when the topic or a setting that the counts rest on differs, and EventsGone when Kafka has
     deleted events that were not read yet.
     """
-    before = read_guard(settings.checkpoint)
-    after = Guard(
+    before, after = read_guard(settings.checkpoint), guard_of(settings, topic)
+    if before is None or last_commit(settings.checkpoint) is None:
+        write_whole(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
+    else:
+        refuse_changes(before, after)
+    refuse_gap(read_until(settings.checkpoint), topic.first_offsets, settings.topic)
+
+
+def guard_of(settings: Settings, topic: Topic) -> Guard:
+    return Guard(
         topic=settings.topic,
         topic_id=topic.id,
         clock=settings.clock,
         starting=settings.starting,
         shuffle_partitions=settings.shuffle_partitions,
     )
-    if before is None or last_commit(settings.checkpoint) is None:
-        _write(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
-    else:
-        refuse_changes(before, after)
-    refuse_gap(read_until(settings.checkpoint), topic.first_offsets, settings.topic)
 
 
 def changed_settings(before: Guard, after: Guard | Settings) -> list[str]:
@@ -144,7 +147,26 @@ def end_offsets(checkpoint: Path, batch: int) -> dict[int, int]:
     The file's first lines are a version and the batch's settings. Then comes one line per source, and Kafka's is
     {topic: {partition: offset}}. Empty where there was nothing in Kafka yet.
     """
-    for line in (checkpoint / "spark" / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines()[2:]:
+    return _kafka_offsets(_offsets_file(checkpoint, batch)[2:])
+
+
+def begin_offsets(checkpoint: Path) -> dict[int, int]:
+    """By partition, the first offset of the first batch. A partition that was added later begins at 0."""
+    path = checkpoint / "spark" / "sources" / "0" / "0"
+    return _kafka_offsets(path.read_text(encoding="utf-8").splitlines()[1:]) if path.is_file() else {}
+
+
+def batch_time_ms(checkpoint: Path, batch: int) -> int:
+    """When the batch was begun, epoch milliseconds; a repeat of it keeps that time."""
+    return int(msgspec.json.decode(_offsets_file(checkpoint, batch)[1])["batchTimestampMs"])
+
+
+def _offsets_file(checkpoint: Path, batch: int) -> list[str]:
+    return (checkpoint / "spark" / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines()
+
+
+def _kafka_offsets(sources: list[str]) -> dict[int, int]:
+    for line in sources:
         value = msgspec.json.decode(line) if line.startswith("{") else None
         for partitions in value.values() if isinstance(value, dict) else ():
             if isinstance(partitions, dict) and all(name.isdecimal() for name in partitions):
@@ -177,12 +199,12 @@ def set_aside(checkpoint: Path, stamp: str, *, from_ms: int | None) -> Path | No
     for path in held:
         path.rename(old / path.name)
     if from_ms is not None:
-        _write(checkpoint / "begin", str(from_ms).encode())
+        write_whole(checkpoint / "begin", str(from_ms).encode())
     return old if held else None
 
 
-def _write(path: Path, content: bytes) -> None:
-    """A crash leaves the old file or the new one."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file: a crash leaves the old file or the new one."""
     temporary = path.with_suffix(".new")
     with temporary.open("wb") as file:
         file.write(content)

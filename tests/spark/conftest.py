@@ -24,6 +24,7 @@ from models.network import ResidualNetwork
 from schemas.errors import RiskError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
+from streaming.batch_log import BatchLog
 from streaming.pipeline import RosterWatch, _attend, start_query
 from streaming.publish import Published, Publisher
 from streaming.session import start_session
@@ -32,6 +33,7 @@ from streaming.sinks import ListSink
 from streaming.source import with_heartbeat
 
 DEADLINE_S = 240.0
+TOP_K = 3
 MESSAGES = pa.schema(
     [("value", pa.binary()), ("partition", pa.int32()), ("offset", pa.int64()), ("time_ms", pa.int64())]
 )
@@ -201,7 +203,8 @@ class Job:
             "maxFilesPerTrigger", 1
         )
         messages = with_heartbeat(self.session, files.parquet(str(self._input())))
-        publisher = Publisher(sink=self.sink, dead_letters=self.letters, top_k=3, watchers=[self.published.append])
+        watchers = [BatchLog(settings.checkpoint).keep, self.published.append]
+        publisher = Publisher(sink=self.sink, dead_letters=self.letters, top_k=TOP_K, watchers=watchers)
         query = start_query(self.session, settings, messages, publisher)
         commits = settings.checkpoint.absolute() / "spark" / "commits"
         self.failure, self._stop = None, threading.Event()

@@ -33,7 +33,8 @@ class Bench:
         self.roster = folder / "roster.json"
         self.artifacts = folder / "artifacts"
         self.artifacts.mkdir(parents=True)
-        self.tester = TwsTester(RegionCounter(clock), timeMode="ProcessingTime", outputMode="Update")
+        counter = RegionCounter(clock, folder / "batches")
+        self.tester = TwsTester(counter, timeMode="ProcessingTime", outputMode="Update")
         self.offset = 0
 
     def look(self):
