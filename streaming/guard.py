@@ -6,6 +6,7 @@ notices a second job only when both write the same batch. All of this is refused
 
 import fcntl
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from streaming.settings import Settings
 from streaming.topics import Topic
 
 _HELD = ("spark", "batches", "roster.json", "guard.json", "begin")
+_STATE_FILE = re.compile(r"\.?(\d+)\.(?:changelog|zip)(?:\.crc)?")
 _RESET = "or begin anew with `checkpoint reset`"
 
 
@@ -69,8 +71,8 @@ def only_writer(checkpoint: Path) -> Iterator[None]:
 def claim(settings: Settings, topic: Topic) -> None:
     """Check the checkpoint against this start, and keep what it stands for. Needs the lock.
 
-    Raises CheckpointError when the topic or a setting that the counts rest on differs, and EventsGone when Kafka has
-    deleted events that were not read yet.
+    What a batch without a commit left of the state is removed. Raises CheckpointError when the topic or a setting that
+    the counts rest on differs, and EventsGone when Kafka has deleted events that were not read yet.
     """
     before, after = read_guard(settings.checkpoint), guard_of(settings, topic)
     if before is None or last_commit(settings.checkpoint) is None:
@@ -78,6 +80,7 @@ def claim(settings: Settings, topic: Topic) -> None:
     else:
         refuse_changes(before, after)
     refuse_gap(read_until(settings.checkpoint), topic.first_offsets, settings.topic)
+    drop_unfinished(settings.checkpoint)
 
 
 def guard_of(settings: Settings, topic: Topic) -> Guard:
@@ -179,6 +182,20 @@ def last_commit(checkpoint: Path) -> tuple[int, float] | None:
     commits = [path for path in (checkpoint / "spark" / "commits").glob("*") if path.name.isdecimal()]
     newest = max(commits, key=lambda path: int(path.name), default=None)
     return None if newest is None else (int(newest.name), newest.stat().st_mtime)
+
+
+def drop_unfinished(checkpoint: Path) -> None:
+    """Remove the state files of a batch that was begun and not committed.
+
+    On a local disk Spark does not replace them when it repeats the batch: it keeps the first attempt's file and says
+    nothing. If a region joined in between, the counts that the repeat made for it are lost at the next start.
+    """
+    newest = last_commit(checkpoint)
+    committed = 0 if newest is None else newest[0] + 1  # the state's version after batch N is N + 1
+    for path in (checkpoint / "spark" / "state").rglob("*"):
+        match = _STATE_FILE.fullmatch(path.name)
+        if match and int(match[1]) > committed:
+            path.unlink()
 
 
 def begin_ms(checkpoint: Path) -> int | None:

@@ -99,6 +99,12 @@ def read_points(path):
     return dict(points)
 
 
+@pytest.fixture(scope="session")
+def points_of():
+    """points_of(path): what a store would have of a file of line protocol."""
+    return read_points
+
+
 @dataclass
 class Scorer:
     """`python -m streaming run` as an operator starts it, with folders and topics of its own."""
