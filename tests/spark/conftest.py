@@ -203,7 +203,8 @@ class Job:
             "maxFilesPerTrigger", 1
         )
         messages = with_heartbeat(self.session, files.parquet(str(self._input())))
-        watchers = [BatchLog(settings.checkpoint).keep, self.published.append]
+        log = BatchLog(settings.checkpoint)
+        watchers = [log.keep, self.published.append]
         publisher = Publisher(sink=self.sink, dead_letters=self.letters, top_k=TOP_K, watchers=watchers)
         query = start_query(self.session, settings, messages, publisher)
         commits = settings.checkpoint.absolute() / "spark" / "commits"
@@ -214,6 +215,8 @@ class Job:
                 _attend(query, publisher, watch, NoKafka(), self._stop, commits)
             except RiskError as error:
                 self.failure = error
+            finally:
+                log.close()
 
         self._thread = threading.Thread(target=attend)
         self._thread.start()
