@@ -41,7 +41,7 @@ _UNREADABLE = re.compile(r"Record at (topic \S+ partition \d+ offset \d+) has ti
 
 
 def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
-    """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms)."""
+    """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms, now_ms)."""
     with workers_of_their_own(session, "decode"):
         packed = messages.mapInArrow(decode_stage(str(roster)), PACKED_DDL)
     with workers_of_their_own(session, "count"):

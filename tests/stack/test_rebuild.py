@@ -22,7 +22,7 @@ from streaming.settings import Settings
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
-EVENTS, PER_BATCH, STEP_S = 200, 8, 4  # about two batches a minute of events
+EVENTS, PER_BATCH, STEP_S = 120, 8, 4  # about two batches a minute of events
 KILLED_JOB = str(Path(__file__).with_name("killed_job.py"))
 OF_THE_MACHINE = {"lag_events", "batch_s", "freshness_s"}
 
@@ -76,6 +76,14 @@ def rebuild(scorer, name, from_, to):
     return ran.returncode, ran.stdout + ran.stderr, path
 
 
+def rebuild_here(scorer, name, span):
+    """The same in this process, which is faster; the file."""
+    environment = {name: value for name, value in scorer.environment.items() if name.startswith("RISK_")}
+    settings = Settings.from_environment({**environment, "RISK_SINK": f"file:{scorer.folder / name}"})
+    rebuild_span(settings, span, on_batch=lambda *_: None)
+    return scorer.folder / name
+
+
 def last_lines(path):
     """(series, time) -> the last line of that point as bytes, for `risk` and `top`, which are always written whole."""
     lines = {}
@@ -108,19 +116,17 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     topic.send(careless_stream([riverton, lakeside], events=EVENTS, start_s=START, step_s=STEP_S, seed=3))
     scorer = new_scorer("lost", topic, RISK_MAX_EVENTS_PER_BATCH=str(PER_BATCH), RISK_TRIGGER_S="0.05")
     first = publish(riverton, scorer.artifacts, per_day=5, created="20260101T000000Z")
-    scorer.start(KILLED_JOB, "in-write", "8")
+    scorer.start(KILLED_JOB, "in-write", "4")
     assert scorer.end() == -signal.SIGKILL
     publish(lakeside, scorer.artifacts, per_day=9, created="20260101T000000Z")
-    scorer.start(KILLED_JOB, "after-write", "4")
+    scorer.start(KILLED_JOB, "after-write", "3")
     assert scorer.end() == -signal.SIGKILL
     second = publish(riverton, scorer.artifacts, per_day=50, created="20260201T000000Z")
     scorer.start()
     scorer.wait_until(lambda: scorer.consumed() == EVENTS)
     assert scorer.end(signal.SIGTERM) == 0
 
-    live = scorer.folder / "scores.lp"
-    lost = scorer.folder / "lost.lp"
-    live.rename(lost)
+    lost = (scorer.folder / "scores.lp").rename(scorer.folder / "lost.lp")
     wanted, wanted_ledgers = last_lines(lost), ledgers(points_of(lost))
     assert {f'model="{folder.name}"'.encode() in b"".join(wanted.values()) for folder in (first, second)} == {True}
     code, said, path = rebuild(scorer, "all.lp", "earliest", "latest")
@@ -131,21 +137,21 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
 
     ticks = sorted({time_s for _, time_s in wanted})
     from_s, to_s = ticks[len(ticks) // 3], ticks[2 * len(ticks) // 3]
-    code, said, path = rebuild(scorer, "span.lp", iso(from_s), iso(to_s))
-    assert code == 0, said
+    span = Span(from_s=from_s, to_s=to_s)
+    path = rebuild_here(scorer, "span.lp", span)
+    assert 0 < len(last_lines(path)) < len(wanted)
     assert last_lines(path) == within(wanted, from_s, to_s)
     assert ledgers(points_of(path)) == within(wanted_ledgers, from_s, to_s)
 
-    settings = Settings.from_environment({k: v for k, v in scorer.environment.items() if k.startswith("RISK_")})
     first.rename(first.with_name(".away"))
     with pytest.raises(ArtifactError, match=f"{first}, which made the scores of riverton"):
-        rebuild_span(settings, Span(from_s=0, to_s=ticks[-1]), on_batch=lambda *_: None)
+        rebuild_here(scorer, "none.lp", Span(from_s=0, to_s=ticks[-1]))
     first.with_name(".away").rename(first)
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
         admin.delete_records({TopicPartition(topic.name, 1): 7})
     with pytest.raises(EventsGone, match="offsets 0 to 6 of partition 1"):
-        rebuild_span(settings, Span(from_s=from_s, to_s=to_s), on_batch=lambda *_: None)
-    assert not live.exists(), "a refused rebuild wrote something"
+        rebuild_here(scorer, "none.lp", span)
+    assert not (scorer.folder / "none.lp").exists(), "a refused rebuild wrote something"
 
 
 def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_region, points_of):
@@ -157,12 +163,12 @@ def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_reg
     scorer.start()
     scorer.wait_until(scorer.points)
     began_s, sent = time.time(), 0
-    for second in range(8):
+    for second in range(6):
         now_s = int(time.time())
-        part = careless_stream([region], events=30, start_s=now_s - 1, step_s=0, seed=second)
+        part = careless_stream([region], events=40, start_s=now_s - 1, step_s=0, seed=second)
         topic.send(part)
         sent += len(part)
-        if second == 4:
+        if second == 3:
             publish(region, scorer.artifacts, per_day=50, created="20260201T000000Z")
         time.sleep(1)
     scorer.wait_until(lambda: scorer.consumed() == sent)
@@ -178,8 +184,7 @@ def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_reg
     assert last_lines(beside) == within(wanted, began_s, to_s)
     assert ledgers(points_of(beside)) == within(wanted_ledgers, began_s, to_s)
 
-    code, said, path = rebuild(scorer, "all.lp", "earliest", "latest")
-    assert code == 0, said
+    path = rebuild_here(scorer, "all.lp", Span(from_s=0, to_s=int(time.time())))
     assert last_lines(path) == wanted
     assert ledgers(points_of(path)) == wanted_ledgers
     totals = scorer.totals()["riverton"]
