@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from schemas.errors import DataError
 from streaming.guard import begin_ms, last_commit, only_writer, read_guard, read_until, set_aside
+from streaming.instants import instant_ms, instant_text
 from streaming.roster import read_roster
 from streaming.settings import Settings
 
@@ -30,13 +30,13 @@ def show(context: typer.Context) -> None:
         table.add_row("state partitions", str(guard.shuffle_partitions))
     from_ms = begin_ms(folder)
     if from_ms is not None:
-        table.add_row("begins at", _time(from_ms / 1000))
+        table.add_row("begins at", instant_text(from_ms / 1000))
     for region, entry in read_roster(folder / "roster.json").items():
         table.add_row(f"region {region}", f"artifact {entry.version}, spec {entry.fingerprint}")
     commit = last_commit(folder)
     if commit:
         number, at_s = commit
-        table.add_row("last batch", f"{number}, stored {_time(at_s)}, {time.time() - at_s:,.0f} s ago")
+        table.add_row("last batch", f"{number}, stored {instant_text(at_s)}, {time.time() - at_s:,.0f} s ago")
         read = ", ".join(f"{partition}: {offset:,}" for partition, offset in sorted(read_until(folder).items()))
         table.add_row("read up to", f"offset by partition {read}")
     else:
@@ -54,7 +54,7 @@ def reset(
     """Begin anew at a time of the topic. Counts then rest on the artifacts' history and what came since that time."""
     settings: Settings = context.obj
     now_s = time.time()
-    from_ms = _milliseconds(from_, now_s)
+    from_ms = instant_ms(from_, option="--from", now_s=now_s)
     with only_writer(settings.checkpoint):
         old = set_aside(
             settings.checkpoint, datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"), from_ms=from_ms
@@ -63,20 +63,3 @@ def reset(
         f"what was there lies in {old}; remove it when it is no longer needed" if old else "there was nothing to keep"
     )
     Console(highlight=False, soft_wrap=True).print(f"the next run begins at {from_} of {settings.topic}; {kept}")
-
-
-def _milliseconds(text: str, now_s: float) -> int:
-    """Kafka time to begin at, epoch milliseconds."""
-    if text in ("earliest", "latest"):
-        return 0 if text == "earliest" else int(now_s * 1000)
-    try:
-        when = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise DataError(f"--from {text}: write earliest, latest, or a time as 2026-11-25T06:00:00Z") from error
-    if when.tzinfo is None:
-        raise DataError(f"--from {text} has no offset: add Z for UTC, or one like -06:00")
-    return int(when.timestamp() * 1000)
-
-
-def _time(epoch_s: float) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -7,8 +7,9 @@ lead to the stored digest (after a failed attempt, or a fold) it is rebuilt from
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,11 +20,12 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from models.artifact import Artifact
 from models.blobs import Changes, Journal
-from models.count_state import OUTCOMES
+from models.count_state import OUTCOMES, Applied, CountState
 from models.features import FeatureEngine
 from schemas.errors import LedgerUnbalanced, SpecMismatch
 from schemas.event import Reason
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
+from streaming.kept_counts import counts_path, day_of, write_counts
 from streaming.roster import load_artifact
 from streaming.workers import settle_worker
 
@@ -49,6 +51,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     newest_event_s: int = 0
     totals: dict[str, int] = {}
     digest: int = 0
+    kept_day: str = ""  # day at whose first batch the counts were kept for a rebuild
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,10 +78,14 @@ _LIVE: dict[str, _Live] = {}
 
 
 class RegionCounter(StatefulProcessor):  # type: ignore[misc]
-    """One region's counts. Every batch brings at least a heartbeat row, so every region ticks."""
+    """One region's counts. Every batch brings at least a heartbeat row, so every region ticks.
 
-    def __init__(self, clock: str) -> None:
+    batches: folder of the log of batches, where each day's first counts are kept.
+    """
+
+    def __init__(self, clock: str, batches: Path) -> None:
         self.clock = clock
+        self.batches = batches
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         settle_worker()
@@ -119,10 +126,15 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             live = self._open(artifact, folder, head)
         if live.engine_of != folder:
             live.engine, live.engine_of = FeatureEngine(artifact.spec, artifact.constants), folder
+        day = max(day_of(now_ms), head.kept_day)
+        if day != head.kept_day:
+            path = counts_path(self.batches, day, region)
+            write_counts(path, live.journal.state, totals=head.totals, newest_event_s=head.newest_event_s)
         result = count_batch(live, head, packed, incidents, as_of_s)
         self._write(result.changes)
         _LIVE[region] = live
-        return result.head, (region, folder, result.features, msgspec.msgpack.encode(result.summary))
+        row = (region, folder, result.features, msgspec.msgpack.encode(result.summary))
+        return msgspec.structs.replace(result.head, kept_day=day), row
 
     def _is_current(self, live: _Live, head: Head, as_of_s: int) -> bool:
         """Bring a live state that other workers have overtaken up to the stored one; False if that cannot be."""
@@ -167,12 +179,9 @@ class BatchResult:
 def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incidents, as_of_s: int) -> BatchResult:
     """Apply one region's batch to its live state. Mutates `live`; everything else is given back."""
     state = live.journal.state
-    applied = state.apply(incidents, as_of_s)
-    rejections = [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
-    rejections += _refused_by_clock(incidents, applied.future, "future", "ahead of the region's clock")
-    rejections += _refused_by_clock(incidents, applied.late, "late", "older than the registry remembers")
+    refused = [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
     consumed = int(packed["consumed"].sum())
-    ledger = balanced_ledger(consumed, applied.outcomes, rejections)
+    applied, rejections, ledger = take_in(state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
     changes = live.journal.record(applied.changed)
 
     tick_s = state.as_of_s - state.as_of_s % state.spec.tick_s
@@ -204,6 +213,19 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
         features=features.values.astype("<f4").tobytes() if features else None,
         summary=summary,
     )
+
+
+def take_in(
+    state: CountState, incidents: Incidents, refused: Sequence[Rejection], *, as_of_s: int, consumed: int
+) -> tuple[Applied, list[Rejection], dict[str, int]]:
+    """Count a batch: what became of its incidents, all rejections (`refused` and the clock's), and its ledger."""
+    applied = state.apply(incidents, as_of_s)
+    rejections = [
+        *refused,
+        *_refused_by_clock(incidents, applied.future, "future", "ahead of the region's clock"),
+        *_refused_by_clock(incidents, applied.late, "late", "older than the registry remembers"),
+    ]
+    return applied, rejections, balanced_ledger(consumed, applied.outcomes, rejections)
 
 
 def balanced_ledger(consumed: int, outcomes: Mapping[str, int], rejections: list[Rejection]) -> dict[str, int]:

@@ -4,7 +4,6 @@ The heartbeat is one extra row per batch (from a rate source, see `source.py`). 
 empty packed row for each region of the roster, so that silent regions tick and new ones join while running.
 """
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,7 +34,7 @@ _PACKED = pa.schema(
 
 
 def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `mapInArrow`: (value, partition, offset, time_ms) -> packed rows."""
+    """The function for `mapInArrow`: (value, partition, offset, time_ms, now_ms) -> packed rows."""
 
     def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         settle_worker()
@@ -56,7 +55,7 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
                     kafka_offset=batch.column("offset").to_numpy(),
                     kafka_time_ms=time_ms,
                 )
-                decoded = decode_messages(messages, regions, now_ms=int(time.time() * 1000))
+                decoded = decode_messages(messages, regions, now_ms=batch.column("now_ms")[0].as_py())
                 newest_ms = int(time_ms.max())
                 for region in sorted({*decoded.incidents, *decoded.rejections}):
                     incidents = decoded.incidents.get(region)

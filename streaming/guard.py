@@ -6,6 +6,7 @@ notices a second job only when both write the same batch. All of this is refused
 
 import fcntl
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from schemas.errors import CheckpointError, EventsGone
 from streaming.settings import Settings
 from streaming.topics import Topic
 
-_HELD = ("spark", "roster.json", "guard.json", "begin")
+_HELD = ("spark", "batches", "roster.json", "guard.json", "begin")
+_STATE_FILE = re.compile(r"\.?(\d+)\.(?:changelog|zip)(?:\.crc)?")
 _RESET = "or begin anew with `checkpoint reset`"
 
 
@@ -69,22 +71,26 @@ def only_writer(checkpoint: Path) -> Iterator[None]:
 def claim(settings: Settings, topic: Topic) -> None:
     """Check the checkpoint against this start, and keep what it stands for. Needs the lock.
 
-    Raises CheckpointError when the topic or a setting that the counts rest on differs, and EventsGone when Kafka has
-    deleted events that were not read yet.
+    What a batch without a commit left of the state is removed. Raises CheckpointError when the topic or a setting that
+    the counts rest on differs, and EventsGone when Kafka has deleted events that were not read yet.
     """
-    before = read_guard(settings.checkpoint)
-    after = Guard(
+    before, after = read_guard(settings.checkpoint), guard_of(settings, topic)
+    if before is None or last_commit(settings.checkpoint) is None:
+        write_whole(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
+    else:
+        refuse_changes(before, after)
+    refuse_gap(read_until(settings.checkpoint), topic.first_offsets, settings.topic)
+    drop_unfinished(settings.checkpoint)
+
+
+def guard_of(settings: Settings, topic: Topic) -> Guard:
+    return Guard(
         topic=settings.topic,
         topic_id=topic.id,
         clock=settings.clock,
         starting=settings.starting,
         shuffle_partitions=settings.shuffle_partitions,
     )
-    if before is None or last_commit(settings.checkpoint) is None:
-        _write(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
-    else:
-        refuse_changes(before, after)
-    refuse_gap(read_until(settings.checkpoint), topic.first_offsets, settings.topic)
 
 
 def changed_settings(before: Guard, after: Guard | Settings) -> list[str]:
@@ -144,7 +150,26 @@ def end_offsets(checkpoint: Path, batch: int) -> dict[int, int]:
     The file's first lines are a version and the batch's settings. Then comes one line per source, and Kafka's is
     {topic: {partition: offset}}. Empty where there was nothing in Kafka yet.
     """
-    for line in (checkpoint / "spark" / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines()[2:]:
+    return _kafka_offsets(_offsets_file(checkpoint, batch)[2:])
+
+
+def begin_offsets(checkpoint: Path) -> dict[int, int]:
+    """By partition, the first offset of the first batch. A partition that was added later begins at 0."""
+    path = checkpoint / "spark" / "sources" / "0" / "0"
+    return _kafka_offsets(path.read_text(encoding="utf-8").splitlines()[1:]) if path.is_file() else {}
+
+
+def batch_time_ms(checkpoint: Path, batch: int) -> int:
+    """When the batch was begun, epoch milliseconds; a repeat of it keeps that time."""
+    return int(msgspec.json.decode(_offsets_file(checkpoint, batch)[1])["batchTimestampMs"])
+
+
+def _offsets_file(checkpoint: Path, batch: int) -> list[str]:
+    return (checkpoint / "spark" / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines()
+
+
+def _kafka_offsets(sources: list[str]) -> dict[int, int]:
+    for line in sources:
         value = msgspec.json.decode(line) if line.startswith("{") else None
         for partitions in value.values() if isinstance(value, dict) else ():
             if isinstance(partitions, dict) and all(name.isdecimal() for name in partitions):
@@ -157,6 +182,20 @@ def last_commit(checkpoint: Path) -> tuple[int, float] | None:
     commits = [path for path in (checkpoint / "spark" / "commits").glob("*") if path.name.isdecimal()]
     newest = max(commits, key=lambda path: int(path.name), default=None)
     return None if newest is None else (int(newest.name), newest.stat().st_mtime)
+
+
+def drop_unfinished(checkpoint: Path) -> None:
+    """Remove the state files of a batch that was begun and not committed.
+
+    On a local disk Spark does not replace them when it repeats the batch: it keeps the first attempt's file and says
+    nothing. If a region joined in between, the counts that the repeat made for it are lost at the next start.
+    """
+    newest = last_commit(checkpoint)
+    committed = 0 if newest is None else newest[0] + 1  # the state's version after batch N is N + 1
+    for path in (checkpoint / "spark" / "state").rglob("*"):
+        match = _STATE_FILE.fullmatch(path.name)
+        if match and int(match[1]) > committed:
+            path.unlink()
 
 
 def begin_ms(checkpoint: Path) -> int | None:
@@ -177,12 +216,12 @@ def set_aside(checkpoint: Path, stamp: str, *, from_ms: int | None) -> Path | No
     for path in held:
         path.rename(old / path.name)
     if from_ms is not None:
-        _write(checkpoint / "begin", str(from_ms).encode())
+        write_whole(checkpoint / "begin", str(from_ms).encode())
     return old if held else None
 
 
-def _write(path: Path, content: bytes) -> None:
-    """A crash leaves the old file or the new one."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file: a crash leaves the old file or the new one."""
     temporary = path.with_suffix(".new")
     with temporary.open("wb") as file:
         file.write(content)

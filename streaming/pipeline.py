@@ -16,11 +16,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import ArtifactError, BrokerError, PipelineError
+from streaming.batch_log import BatchLog
 from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
 from streaming.guard import claim, only_writer
 from streaming.kafka_watch import KafkaIsAway, KafkaWatch
+from streaming.kept_counts import batches_folder
 from streaming.publish import Published, Publisher
 from streaming.roster import load_artifact, refresh_roster
 from streaming.score import score_udf
@@ -40,12 +42,12 @@ _UNREADABLE = re.compile(r"Record at (topic \S+ partition \d+ offset \d+) has ti
 
 
 def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
-    """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms)."""
+    """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms, now_ms)."""
     with workers_of_their_own(session, "decode"):
         packed = messages.mapInArrow(decode_stage(str(roster)), PACKED_DDL)
     with workers_of_their_own(session, "count"):
         counted = packed.groupBy("region").transformWithStateInPandas(
-            statefulProcessor=RegionCounter(clock),
+            statefulProcessor=RegionCounter(clock, batches_folder(roster.parent)),
             outputStructType=COUNTED,
             outputMode="update",
             timeMode="ProcessingTime",
@@ -144,8 +146,11 @@ def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publis
     watch.look(time.monotonic())
     sink = open_sink(settings)
     dead_letters = DeadLetters(settings)
-    publisher = Publisher(sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=list(watchers))
     kafka = KafkaWatch(settings.kafka_bootstrap, settings.kafka_timeout_s)
+    batch_log = BatchLog(settings.checkpoint)
+    publisher = Publisher(
+        sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=[batch_log.keep, *watchers]
+    )
     try:
         if not kafka.wait_until_there(stop):
             return True
@@ -176,6 +181,7 @@ def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publis
             with suppress(*_JAVA_IS_GONE):
                 session.stop()
     finally:
+        batch_log.close()
         dead_letters.close()
         sink.close()
 

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from pyspark.sql import DataFrame
 from schemas.errors import RiskError
 from schemas.frame import RiskFrame
 from schemas.incidents import unpack_rejections
+from schemas.spec import Spec
 from streaming.count import Summary
 from streaming.dead_letters import DeadLetters
 from streaming.lines import changed, pipeline_lines, risk_lines, top_lines
@@ -34,6 +36,7 @@ class Published:
     batch_id: int
     frames: Mapping[str, RiskFrame]  # regions whose scores were renewed
     summaries: Mapping[str, Summary]
+    artifacts: Mapping[str, str]  # by region, the version in force
     points: int
     seconds: float  # from the start of the batch's action to the acknowledgement of its last write
     acknowledged_s: float
@@ -74,9 +77,10 @@ class Publisher:
         for region, frame in sorted(frames.items()):
             parts.append(risk_lines(frame, changed(frame, self._stored.get(region))))
             parts.append(top_lines(frame, self.top_k))
+        artifacts = {row["region"]: row["artifact"] for row in rows if row["artifact"]}
         for region, summary in sorted(summaries.items()):
             if summary.ledger["consumed"] or region in frames:
-                parts.append(self._pipeline_line(region, summary, frames.get(region)))
+                parts.append(self._pipeline_line(region, summary, artifacts.get(region), frames.get(region)))
         report = self.sink.write(b"".join(parts))
         self._stored |= frames
         self._last_batch_s = time.monotonic() - started
@@ -84,26 +88,49 @@ class Publisher:
             batch_id=batch_id,
             frames=frames,
             summaries=summaries,
+            artifacts={region: Path(folder).name for region, folder in artifacts.items()},
             points=report.lines,
             seconds=self._last_batch_s,
             acknowledged_s=self.now_s(),
         )
 
-    def _pipeline_line(self, region: str, summary: Summary, frame: RiskFrame | None) -> bytes:
-        tick_s = frame.tick_s if frame else summary.as_of_s - summary.as_of_s % 60
-        fields: dict[str, float | int | str] = {
-            **summary.totals,
-            "as_of": summary.as_of_s,
-            "lag_events": self.lag_events(),
-            "batch_s": self._last_batch_s,
-        }
+    def _pipeline_line(self, region: str, summary: Summary, artifact: str | None, frame: RiskFrame | None) -> bytes:
+        of_the_machine = {"lag_events": self.lag_events(), "batch_s": self._last_batch_s}
         if summary.newest_received_ms:
-            fields["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
-        if summary.newest_event_s:
-            fields["silent_s"] = max(0, summary.as_of_s - summary.newest_event_s)
-        if frame:
-            fields["model"] = frame.model
-        return pipeline_lines(region or "_unassigned", tick_s, fields)
+            of_the_machine["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
+        return ledger_line(
+            region,
+            tick_of(summary.as_of_s, load_artifact(artifact).spec if artifact else None),
+            as_of_s=summary.as_of_s,
+            totals=summary.totals,
+            newest_event_s=summary.newest_event_s,
+            model=frame.model if frame else None,
+            of_the_machine=of_the_machine,
+        )
+
+
+def tick_of(as_of_s: int, spec: Spec | None) -> int:
+    """Start of the tick that a region's clock is in. spec: None for messages of no region, with ticks of a minute."""
+    return as_of_s - as_of_s % (spec.tick_s if spec else 60)
+
+
+def ledger_line(
+    region: str,
+    tick_s: int,
+    *,
+    as_of_s: int,
+    totals: Mapping[str, int],
+    newest_event_s: int,
+    model: str | None,
+    of_the_machine: Mapping[str, float],
+) -> bytes:
+    """The `pipeline` point of a region's batch. model: what made the scores that it renewed, if it did."""
+    fields: dict[str, float | int | str] = {**totals, "as_of": as_of_s, **of_the_machine}
+    if newest_event_s:
+        fields["silent_s"] = max(0, as_of_s - newest_event_s)
+    if model:
+        fields["model"] = model
+    return pipeline_lines(region or "_unassigned", tick_s, fields)
 
 
 def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:

@@ -122,7 +122,7 @@ class FileSink:
     def _opened(self) -> FileIO:
         if self._file is None:
             try:
-                self._file = _open_whole(self._path)
+                self._file = open_whole(self._path)
             except _NO_USE_TO_RETRY as error:
                 raise SinkRefused(
                     f"{self._path} cannot be opened for writing ({error.strerror}): choose another path"
@@ -132,7 +132,7 @@ class FileSink:
         return self._file
 
 
-def _open_whole(path: Path) -> FileIO:
+def open_whole(path: Path) -> FileIO:
     """Lock `path` and open it for appending after its last whole line. Raises OSError, and SinkRefused if locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = FileIO(path, "a+")

@@ -46,6 +46,7 @@ def read_messages(session: SparkSession, settings: Settings) -> DataFrame:
 def with_heartbeat(session: SparkSession, messages: DataFrame) -> DataFrame:
     """The messages and one heartbeat row per batch, in at most as many tasks as there are cores.
 
+    `now_ms` is the batch's time: a batch that is repeated, or rebuilt much later, is judged by the same clock.
     Without the heartbeat a batch would have rows only for regions with messages. It is joined before
     `coalesce`, so it costs a row in a task that runs anyway and not a task of its own.
     """
@@ -56,4 +57,5 @@ def with_heartbeat(session: SparkSession, messages: DataFrame) -> DataFrame:
         F.lit(0).cast("long").alias("offset"),
         F.lit(0).cast("long").alias("time_ms"),
     )
-    return messages.unionByName(heartbeat).coalesce(session.sparkContext.defaultParallelism)
+    together = messages.unionByName(heartbeat).coalesce(session.sparkContext.defaultParallelism)
+    return together.withColumn("now_ms", F.unix_millis(F.current_timestamp()))

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from tests.faults.report import write_report
 
 from streaming.settings import Settings
-from tests.faults.report import write_report
 from tests.faults.run import run_scenario, shorten, test_broker
 from tests.faults.scenario import generate
 
@@ -24,7 +24,9 @@ def seeds(
     wanted: Annotated[str, typer.Argument(help="Seeds: `7`, or `0-9`")],
     cache: Annotated[Path, typer.Option(envvar="RISK_CACHE")] = Settings().cache,
     results: Annotated[Path, typer.Option(help="One JSON line per scenario is added here")] = RESULTS,
-    shortened: Annotated[bool, typer.Option("--shorten", help="Leave out of a failing one what it does not need")] = False,
+    shortened: Annotated[
+        bool, typer.Option("--shorten", help="Leave out of a failing one what it does not need")
+    ] = False,
 ) -> None:
     """Make, print and run scenarios, and check every invariant after each. Exit code 1 when one is broken."""
     first, _, last = wanted.partition("-")

@@ -328,8 +328,7 @@ FAULTS = (
         (
             "tests/spark/test_artifacts.py::test_an_artifact_of_another_spec_is_refused_and_the_old_one_stays",
             "tests/spark/test_region_counter.py::test_stored_counts_of_another_spec_are_not_touched",
-            "tests/contracts/test_roster.py::"
-            "test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept",
+            "tests/contracts/test_roster.py::test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept",
         ),
     ),
     Fault(
@@ -393,9 +392,7 @@ FAULTS = (
         "the GPU is lost",
         "a device that raises; no CUDA on a task that was given a GPU",
         "the baseline, and the point says so",
-        (
-            "tests/spark/test_device.py",
-        ),
+        ("tests/spark/test_device.py",),
     ),
     Fault(
         "F38",

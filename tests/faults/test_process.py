@@ -34,9 +34,7 @@ class Sent:
     def send(self, messages):
         messages = list(messages)
         places = self.scorer.topic.send(messages)
-        self.messages += [
-            (*place, value, time_ms) for place, (_, value, time_ms) in zip(places, messages, strict=True)
-        ]
+        self.messages += [(*place, value, time_ms) for place, (_, value, time_ms) in zip(places, messages, strict=True)]
 
     def wait(self):
         self.scorer.wait_until(lambda: self.scorer.consumed() == len(self.messages))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import RiskError
+from streaming.batch_log import BatchLog
 from streaming.pipeline import RosterWatch, attend, start_query
 from streaming.publish import Published, Publisher
 from streaming.settings import Settings
@@ -19,6 +20,7 @@ from streaming.sinks import ListSink
 from streaming.source import with_heartbeat
 
 DEADLINE_S = 240.0
+TOP_K = 3
 MESSAGES = pa.schema(
     [("value", pa.binary()), ("partition", pa.int32()), ("offset", pa.int64()), ("time_ms", pa.int64())]
 )
@@ -93,7 +95,9 @@ class Job:
             "maxFilesPerTrigger", 1
         )
         messages = with_heartbeat(self.session, files.parquet(str(self._input())))
-        publisher = Publisher(sink=self.sink, dead_letters=self.letters, top_k=3, watchers=[self.published.append])
+        log = BatchLog(settings.checkpoint)
+        watchers = [log.keep, self.published.append]
+        publisher = Publisher(sink=self.sink, dead_letters=self.letters, top_k=TOP_K, watchers=watchers)
         query = start_query(self.session, settings, messages, publisher)
         commits = settings.checkpoint.absolute() / "spark" / "commits"
         self.failure, self._stop = None, threading.Event()
@@ -103,6 +107,8 @@ class Job:
                 attend(query, publisher, watch, NoKafka(), self._stop, commits)
             except RiskError as error:
                 self.failure = error
+            finally:
+                log.close()
 
         self._thread = threading.Thread(target=watch_over)
         self._thread.start()
@@ -142,6 +148,10 @@ class Job:
         """Messages in the newest totals of every region."""
         newest = {region: s for p in list(self.published) for region, s in p.summaries.items()}
         return sum(summary.totals["consumed"] for summary in newest.values())
+
+    def with_messages(self) -> list[Published]:
+        """Batches that brought a message."""
+        return [one for one in list(self.published) if sum(s.ledger["consumed"] for s in one.summaries.values())]
 
     def run_through(self, batches, **overrides) -> None:
         """Send the batches, wait until the job has counted all of them, and stop it."""

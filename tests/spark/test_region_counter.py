@@ -33,7 +33,8 @@ class Bench:
         self.roster = folder / "roster.json"
         self.artifacts = folder / "artifacts"
         self.artifacts.mkdir(parents=True)
-        self.tester = TwsTester(RegionCounter(clock), timeMode="ProcessingTime", outputMode="Update")
+        counter = RegionCounter(clock, folder / "batches")
+        self.tester = TwsTester(counter, timeMode="ProcessingTime", outputMode="Update")
         self.offset = 0
 
     def look(self):
@@ -41,13 +42,15 @@ class Bench:
 
     def batch(self, at_s, *values):
         """One micro-batch: region -> (features or None, Summary)."""
-        rows = [(None, HEARTBEAT, 0, 0), *((v, 0, self.offset + i, at_s * 1000) for i, v in enumerate(values))]
+        now_ms = at_s * 1000
+        rows = [(None, HEARTBEAT, 0, 0, now_ms)]
+        rows += [(value, 0, self.offset + number, now_ms, now_ms) for number, value in enumerate(values)]
         self.offset += len(values)
         columns = [list(column) for column in zip(*rows, strict=True)]
-        types = (pa.binary(), pa.int32(), pa.int64(), pa.int64())
+        types = (pa.binary(), pa.int32(), pa.int64(), pa.int64(), pa.int64())
         record_batch = pa.RecordBatch.from_arrays(
             [pa.array(c, t) for c, t in zip(columns, types, strict=True)],
-            names=["value", "partition", "offset", "time_ms"],
+            names=["value", "partition", "offset", "time_ms", "now_ms"],
         )
         packed = pa.Table.from_batches(decode_stage(str(self.roster))(iter([record_batch]))).to_pandas()
         if at_s * 1000 > self.tester._currentProcessingTimeMs:

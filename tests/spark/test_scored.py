@@ -17,10 +17,6 @@ def artifacts_of(job):
     return {region: load_artifact(str(folder)) for region, folder in folders.items()}
 
 
-def with_messages(job):
-    return [published for published in job.published if sum(s.ledger["consumed"] for s in published.summaries.values())]
-
-
 def test_counts_ledger_and_dead_letters_equal_a_recount_and_scores_the_offline_path(random_job, world):
     specs, batches = world
     job = random_job("oracle")
@@ -28,7 +24,7 @@ def test_counts_ledger_and_dead_letters_equal_a_recount_and_scores_the_offline_p
 
     recount = Recount(specs, known_bad(specs["riverton"]), NOW - 7200)
     unspark = offline(batches, artifacts_of(job))
-    published = with_messages(job)
+    published = job.with_messages()
     assert len(published) == len(batches)
     for batch, seen, expected in zip(batches, published, unspark, strict=True):
         ledgers = recount.batch(batch)

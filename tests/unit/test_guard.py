@@ -86,6 +86,24 @@ def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partitio
         claim(used, Topic(id="5f0c", first_offsets={0: 200, 1: 41}))
 
 
+def state_files(checkpoint):
+    return {str(path.relative_to(checkpoint)) for path in (checkpoint / "spark" / "state").rglob("*.*")}
+
+
+def test_state_of_a_batch_without_a_commit_is_removed_and_all_other_state_stays(used):
+    folder = used.checkpoint / "spark" / "state" / "0" / "1"
+    (folder / "SSTs").mkdir(parents=True)
+    kept = ["9.zip", "11.changelog", ".11.changelog.crc", "SSTs/000012-2f.sst"]  # batch 10 leads to version 11
+    for name in [*kept, "12.changelog", ".12.changelog.crc", "12.zip", "113.zip"]:
+        (folder / name).write_bytes(b"x")
+    claim(used, TOPIC)
+    assert state_files(used.checkpoint) == {f"spark/state/0/1/{name}" for name in kept}
+    for path in (used.checkpoint / "spark" / "commits").iterdir():
+        path.unlink()
+    claim(used, TOPIC)
+    assert state_files(used.checkpoint) == {"spark/state/0/1/SSTs/000012-2f.sst"}
+
+
 def test_a_guard_that_cannot_be_read_is_refused(used):
     (used.checkpoint / "guard.json").write_bytes(b"{")
     with pytest.raises(CheckpointError, match=r"guard\.json"):

@@ -1,0 +1,63 @@
+"""A rebuild from the log of batches gives what Spark stored."""
+
+import numpy as np
+import pytest
+
+from models.count_state import CountState
+from schemas.decode import Messages
+from schemas.errors import PipelineError
+from streaming.rebuild import Rebuild
+from streaming.rebuild_plan import Span, plan_rebuild
+from tests.spark.file_job import TOP_K
+from tests.spark.random_world import stored_points
+
+pytestmark = pytest.mark.spark
+
+
+def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_and_a_restart(
+    random_job, world, networks, publish
+):
+    specs, batches = world
+    job = random_job("logged")
+    job.run_through(batches[:4])
+    spec = specs["lakeside"]
+    publish(
+        job.artifacts,
+        spec,
+        created="20260202T000000Z",
+        network=networks["random"](spec, 8),
+        history=CountState(spec),
+    )
+    job.run_through(batches[4:])
+
+    checkpoint = job.settings.checkpoint
+    sent = dict(zip((published.batch_id for published in job.with_messages()), batches, strict=True))
+    plan = plan_rebuild(checkpoint, specs, Span(from_s=0, to_s=1 << 40), clock="event")
+    rebuild = Rebuild(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs, top_k=TOP_K)
+    lines = [rebuild.points(batch, slices(sent.get(batch.number, []))) for batch in plan.batches]
+    of_the_machine = {"lag_events", "batch_s", "freshness_s"}
+    stored = stored_points(job.sink.writes)
+    assert stored_points(lines) == {
+        key: {name: value for name, value in fields.items() if name not in of_the_machine}
+        for key, fields in stored.items()
+    }
+    assert len(b"".join(lines).splitlines()) == len(stored)
+    assert len({fields["model"] for (key, _), fields in stored.items() if "region=lakeside" in key}) == 2
+
+    messages = next(iter(sent.values()))
+    again = Rebuild(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs, top_k=TOP_K)
+    with pytest.raises(PipelineError, match="does not come out as it did live"):
+        [again.points(batch, slices(messages)) for batch in plan.batches]  # the same ones for every batch
+
+
+def slices(messages):
+    """The messages in the order of the topic, seven at a time."""
+    messages = sorted(messages, key=lambda message: message[1:3])
+    for first in range(0, len(messages), 7):
+        value, partition, offset, time_ms = zip(*messages[first : first + 7], strict=True)
+        yield Messages(
+            values=value,
+            partition=np.array(partition),
+            kafka_offset=np.array(offset),
+            kafka_time_ms=np.array(time_ms),
+        )
