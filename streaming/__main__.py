@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from schemas.errors import RiskError
-from streaming import commands_checkpoint, commands_demo, commands_doctor, commands_run, commands_stack
+from streaming import commands_audit, commands_checkpoint, commands_demo, commands_doctor, commands_run, commands_stack
 from streaming.settings import Settings
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("doctor")(commands_doctor.doctor)
 app.command("replay")(commands_stack.replay_command)
 app.add_typer(commands_stack.broker_app, name="broker")
 app.add_typer(commands_checkpoint.checkpoint_app, name="checkpoint")
+app.add_typer(commands_audit.audit_app, name="audit")
 
 
 def main() -> None:
