@@ -37,6 +37,7 @@ class Published:
     points: int
     seconds: float  # from the start of the batch's action to the acknowledgement of its last write
     acknowledged_s: float
+    lag_events: float  # in the topic and not read yet when the batch before this one began
 
 
 @dataclass(slots=True)
@@ -70,13 +71,14 @@ class Publisher:
             {region: unpack_rejections(s.rejections) for region, s in summaries.items() if s.rejections}
         )
         frames = {row["region"]: frame_of(row, summaries[row["region"]]) for row in rows if row["scores"]["model"]}
+        lag_events = self.lag_events()
         parts: list[bytes] = []
         for region, frame in sorted(frames.items()):
             parts.append(risk_lines(frame, changed(frame, self._stored.get(region))))
             parts.append(top_lines(frame, self.top_k))
         for region, summary in sorted(summaries.items()):
             if summary.ledger["consumed"] or region in frames:
-                parts.append(self._pipeline_line(region, summary, frames.get(region)))
+                parts.append(self._pipeline_line(region, summary, frames.get(region), lag_events))
         report = self.sink.write(b"".join(parts))
         self._stored |= frames
         self._last_batch_s = time.monotonic() - started
@@ -87,14 +89,15 @@ class Publisher:
             points=report.lines,
             seconds=self._last_batch_s,
             acknowledged_s=self.now_s(),
+            lag_events=lag_events,
         )
 
-    def _pipeline_line(self, region: str, summary: Summary, frame: RiskFrame | None) -> bytes:
+    def _pipeline_line(self, region: str, summary: Summary, frame: RiskFrame | None, lag_events: float) -> bytes:
         tick_s = frame.tick_s if frame else summary.as_of_s - summary.as_of_s % 60
         fields: dict[str, float | int | str] = {
             **summary.totals,
             "as_of": summary.as_of_s,
-            "lag_events": self.lag_events(),
+            "lag_events": lag_events,
             "batch_s": self._last_batch_s,
         }
         if summary.newest_received_ms:
