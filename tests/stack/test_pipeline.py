@@ -146,7 +146,7 @@ def test_the_audit_log_tells_the_run_from_start_to_stop(story):
     assert [one.event for one in seen] == ["start", "settings", "artifact_in_force", "stop"]
     assert seen[2].details["version"] == story.version
     assert seen[3].details["between_batches"] is True
-    assert verdict.head in story.scorer.output
+    assert f"head={verdict.head}\n" in story.scorer.output
 
 
 def test_payloads_and_secrets_are_in_no_output_and_person_payloads_nowhere(story):
