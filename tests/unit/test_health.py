@@ -131,8 +131,14 @@ def test_it_is_said_in_words_one_fact_a_line():
     assert list(in_words(None, "no job", NOW)) == ["not ready: no job"]
 
 
-def test_the_check_imports_nothing_that_is_slow():
-    heavy = {"pyspark", "torch", "pandas", "pyarrow", "kafka", "numpy", "influxdb_client"}
-    code = f"import sys, streaming.commands_health; print(sorted({heavy!r} & sys.modules.keys()))"
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("streaming.commands_health", {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client", "kafka", "numpy"}),
+        ("streaming.__main__", {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client"}),  # with all other commands
+    ],
+)
+def test_the_check_imports_nothing_that_is_slow(module, slow):
+    code = f"import sys, {module}; print(sorted({slow!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
