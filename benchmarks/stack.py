@@ -55,6 +55,7 @@ class Stack:
             dead_letter_topic=self.topic("dead-letters"),
             artifacts=self.artifacts(specs),
             checkpoint=self.folder / checkpoint,
+            audit=self.folder / "audit.jsonl",
             sink="influxdb",
             trigger_s=0.0,
             influx_url=self.store_url,

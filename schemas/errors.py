@@ -11,6 +11,7 @@
     │   ├── SinkRefused      the store said no: trying again cannot help
     │   └── SinkUnavailable  the store did not answer in time, tries are used up
     ├── CheckpointError      the checkpoint is another job's, topic's or setting's  exit 8
+    ├── AuditError           the audit log cannot be written, or was changed        exit 10
     └── PipelineError        the job itself failed                                  exit 7
         └── LedgerUnbalanced messages in and outcomes out differ: a bug of ours
 
@@ -76,6 +77,12 @@ class CheckpointError(RiskError):
     """The checkpoint is in use, or was made for another topic or other settings."""
 
     exit_code = 8
+
+
+class AuditError(RiskError):
+    """The audit log cannot be written or read, or it is not what was written."""
+
+    exit_code = 10
 
 
 class PipelineError(RiskError):

@@ -9,9 +9,11 @@ from rich.markup import escape
 
 from schemas.errors import RiskError
 from streaming import (
+    commands_audit,
     commands_checkpoint,
     commands_demo,
     commands_doctor,
+    commands_health,
     commands_rebuild,
     commands_run,
     commands_stack,
@@ -36,9 +38,11 @@ app.command("demo")(commands_demo.demo)
 app.command("run")(commands_run.run)
 app.command("doctor")(commands_doctor.doctor)
 app.command("rebuild")(commands_rebuild.rebuild)
+app.command("health")(commands_health.health)
 app.command("replay")(commands_stack.replay_command)
 app.add_typer(commands_stack.broker_app, name="broker")
 app.add_typer(commands_checkpoint.checkpoint_app, name="checkpoint")
+app.add_typer(commands_audit.audit_app, name="audit")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from streaming.audit import record
 from streaming.guard import begin_ms, last_commit, only_writer, read_guard, read_until, set_aside
 from streaming.instants import instant_ms, instant_text
 from streaming.roster import read_roster
@@ -56,6 +57,8 @@ def reset(
     now_s = time.time()
     from_ms = instant_ms(from_, option="--from", now_s=now_s)
     with only_writer(settings.checkpoint):
+        details = {"checkpoint": str(settings.checkpoint.absolute()), "from": from_}
+        record(settings.audit, "checkpoint_reset", details, at_s=now_s)
         old = set_aside(
             settings.checkpoint, datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"), from_ms=from_ms
         )

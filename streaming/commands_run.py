@@ -43,8 +43,8 @@ def run(
     )
     logging.basicConfig(
         level=logging.CRITICAL,  # kafka repeats every lost connection, py4j traces every error: we say it, once
-        format="%(message)s",
-        handlers=[RichHandler(console=_errors, show_path=False)],
+        format="%(message)s" if _errors.is_terminal else "%(asctime)s %(levelname)s %(message)s",
+        handlers=[RichHandler(console=_errors, show_path=False) if _errors.is_terminal else logging.StreamHandler()],
     )
     logging.getLogger("streaming").setLevel(logging.INFO)
     stop = stop_on_signals()

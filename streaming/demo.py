@@ -117,6 +117,7 @@ def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.
             kafka_bootstrap=broker.bootstrap,
             artifacts=ARTIFACTS,
             checkpoint=out / "checkpoint",
+            audit=out / "audit.jsonl",
             sink=f"file:{scores}",
             clock="event",
             trigger_s=0.0,

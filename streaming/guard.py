@@ -8,16 +8,22 @@ import fcntl
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from schemas.errors import CheckpointError, EventsGone
+from streaming.files import replace_file
 from streaming.settings import Settings
-from streaming.topics import Topic
 
+if TYPE_CHECKING:
+    from streaming.topics import Topic  # Kafka's client: the health check has no time for it
+
+_LOOKS, _LOOK_AGAIN_S = 5, 0.05
 _HELD = ("spark", "batches", "roster.json", "guard.json", "begin")
 _STATE_FILE = re.compile(r"\.?(\d+)\.(?:changelog|zip)(?:\.crc)?")
 _RESET = "or begin anew with `checkpoint reset`"
@@ -55,7 +61,7 @@ def only_writer(checkpoint: Path) -> Iterator[None]:
         raise CheckpointError(f"RISK_CHECKPOINT={checkpoint} cannot be written ({error.strerror})") from error
     try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(file)
         except BlockingIOError as error:
             raise CheckpointError(
                 f"{checkpoint} is in use by {os.read(file, 200).decode() or 'another process'}: stop that job, or set "
@@ -68,7 +74,31 @@ def only_writer(checkpoint: Path) -> Iterator[None]:
         os.close(file)
 
 
-def claim(settings: Settings, topic: Topic) -> None:
+def _lock(file: int) -> None:
+    """Raises BlockingIOError when another process keeps the lock; `is_held` has it for a moment only."""
+    for _ in range(_LOOKS):
+        with suppress(BlockingIOError):
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_LOOK_AGAIN_S)
+    return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_held(checkpoint: Path) -> bool:
+    """Whether a process holds the checkpoint's lock now."""
+    try:
+        file = os.open(checkpoint / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def claim(settings: Settings, topic: "Topic") -> None:
     """Check the checkpoint against this start, and keep what it stands for. Needs the lock.
 
     What a batch without a commit left of the state is removed. Raises CheckpointError when the topic or a setting that
@@ -76,14 +106,14 @@ def claim(settings: Settings, topic: Topic) -> None:
     """
     before, after = read_guard(settings.checkpoint), guard_of(settings, topic)
     if before is None or last_commit(settings.checkpoint) is None:
-        write_whole(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
+        _keep(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
     else:
         refuse_changes(before, after)
     refuse_gap(read_until(settings.checkpoint), topic.first_offsets, settings.topic)
     drop_unfinished(settings.checkpoint)
 
 
-def guard_of(settings: Settings, topic: Topic) -> Guard:
+def guard_of(settings: Settings, topic: "Topic") -> Guard:
     return Guard(
         topic=settings.topic,
         topic_id=topic.id,
@@ -216,15 +246,12 @@ def set_aside(checkpoint: Path, stamp: str, *, from_ms: int | None) -> Path | No
     for path in held:
         path.rename(old / path.name)
     if from_ms is not None:
-        write_whole(checkpoint / "begin", str(from_ms).encode())
+        _keep(checkpoint / "begin", str(from_ms).encode())
     return old if held else None
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file: a crash leaves the old file or the new one."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _keep(path: Path, content: bytes) -> None:
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be written ({error.strerror}): make room, or mend its rights") from error

@@ -11,7 +11,7 @@ from models.blobs import export_state, restore_state
 from models.count_state import CountState
 from schemas.errors import CheckpointError
 from schemas.spec import Spec
-from streaming.guard import write_whole
+from streaming.files import replace_file
 
 
 class _Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +41,7 @@ def write_counts(path: Path, state: CountState, *, totals: Mapping[str, int], ne
         newest_event_s=newest_event_s,
         blobs=export_state(state),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, zlib.compress(msgspec.msgpack.encode(counts), 1))
+    replace_file(path, zlib.compress(msgspec.msgpack.encode(counts), 1))
 
 
 def read_counts(path: Path, spec: Spec) -> tuple[CountState, dict[str, int], int]:

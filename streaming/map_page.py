@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from schemas.errors import DataError, SinkError
 from schemas.frame import BASELINE_MODEL, RiskFrame
+from streaming.files import replace_file
 
 LEVEL_FLOOR = 1e-7  # smaller values are shown as zero
 LEVEL_STEP = math.log(1e5 / LEVEL_FLOOR) / 65_534  # one step is 0.042 %: finer than any figure on the page
@@ -55,11 +56,8 @@ def render(view: MapView) -> str:
 
 def write_page(path: Path, page: str) -> None:
     """Put `page` at `path` in one step, so that no browser ever loads half of it. Raises SinkError."""
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(page, encoding="utf-8")
-        part.replace(path)
+        replace_file(path, page.encode(), outlives_power_cut=False)
     except OSError as error:
         raise SinkError(f"map page {path} cannot be written ({error.strerror}): choose another path") from error
 

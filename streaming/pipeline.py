@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,17 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import ArtifactError, BrokerError, PipelineError
+from streaming.audit import Event as AuditEvent
+from streaming.audit import Plain, record
 from streaming.batch_log import BatchLog
 from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
 from streaming.guard import claim, only_writer
+from streaming.health_watch import HealthWatch
 from streaming.kafka_watch import KafkaIsAway, KafkaWatch
 from streaming.kept_counts import batches_folder
+from streaming.life import on_record
 from streaming.publish import Published, Publisher
 from streaming.roster import load_artifact, refresh_roster
 from streaming.score import score_udf
@@ -119,10 +123,13 @@ class RosterWatch:
         for one in refused:
             if one.folder not in before:
                 log.warning("artifact=%s refused reason=%s", one.folder, one.reason)
+                self._record("artifact_refused", {"folder": one.folder, "reason": one.reason})
         for region, entry in roster.items():
             if entry.folder not in before:
                 fault = load_artifact(entry.folder).network_fault
                 log.info("region=%s artifact=%s in force", region, entry.version)
+                said = {"region": region, "version": entry.version, "spec": entry.fingerprint, "folder": entry.folder}
+                self._record("artifact_in_force", {**said, "network_fault": fault})
                 if fault:
                     log.warning("region=%s artifact=%s scores by its baseline only: %s", region, entry.version, fault)
         if not roster:
@@ -131,22 +138,29 @@ class RosterWatch:
                 "or name the folder with RISK_ARTIFACTS" + "".join(f"; {one.folder}: {one.reason}" for one in refused)
             )
 
+    def _record(self, event: AuditEvent, details: Mapping[str, Plain]) -> None:
+        record(self.settings.audit, event, details, at_s=time.time())
+
 
 def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> bool:
     """Run the job until `stop` is set. Raises the RiskError that ended it, if one did.
 
     Gives whether it stopped between two batches; if not, the last one is repeated at the next start.
     """
-    with only_writer(settings.checkpoint):
-        return _run(settings, stop=stop, watchers=watchers)
+    with only_writer(settings.checkpoint), on_record(settings) as life:
+        life.is_clean = _run(settings, life.health, stop=stop, watchers=[*watchers, life.health.show])
+        return life.is_clean
 
 
-def _run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> bool:
+def _run(
+    settings: Settings, health: HealthWatch, *, stop: Event, watchers: Sequence[Callable[[Published], None]]
+) -> bool:
     watch = RosterWatch(settings)
     watch.look(time.monotonic())
     sink = open_sink(settings)
     dead_letters = DeadLetters(settings)
     kafka = KafkaWatch(settings.kafka_bootstrap, settings.kafka_timeout_s)
+    health.is_kafka_away = lambda: kafka.is_away
     batch_log = BatchLog(settings.checkpoint)
     publisher = Publisher(
         sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=[batch_log.keep, *watchers]

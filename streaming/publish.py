@@ -40,6 +40,7 @@ class Published:
     points: int
     seconds: float  # from the start of the batch's action to the acknowledgement of its last write
     acknowledged_s: float
+    lag_events: float  # in the topic and not read yet when the batch before this one began
 
 
 @dataclass(slots=True)
@@ -73,6 +74,7 @@ class Publisher:
             {region: unpack_rejections(s.rejections) for region, s in summaries.items() if s.rejections}
         )
         frames = {row["region"]: frame_of(row, summaries[row["region"]]) for row in rows if row["scores"]["model"]}
+        lag_events = self.lag_events()
         parts: list[bytes] = []
         for region, frame in sorted(frames.items()):
             parts.append(risk_lines(frame, changed(frame, self._stored.get(region))))
@@ -80,7 +82,9 @@ class Publisher:
         artifacts = {row["region"]: row["artifact"] for row in rows if row["artifact"]}
         for region, summary in sorted(summaries.items()):
             if summary.ledger["consumed"] or region in frames:
-                parts.append(self._pipeline_line(region, summary, artifacts.get(region), frames.get(region)))
+                parts.append(
+                    self._pipeline_line(region, summary, artifacts.get(region), frames.get(region), lag_events)
+                )
         report = self.sink.write(b"".join(parts))
         self._stored |= frames
         self._last_batch_s = time.monotonic() - started
@@ -92,10 +96,13 @@ class Publisher:
             points=report.lines,
             seconds=self._last_batch_s,
             acknowledged_s=self.now_s(),
+            lag_events=lag_events,
         )
 
-    def _pipeline_line(self, region: str, summary: Summary, artifact: str | None, frame: RiskFrame | None) -> bytes:
-        of_the_machine = {"lag_events": self.lag_events(), "batch_s": self._last_batch_s}
+    def _pipeline_line(
+        self, region: str, summary: Summary, artifact: str | None, frame: RiskFrame | None, lag_events: float
+    ) -> bytes:
+        of_the_machine = {"lag_events": lag_events, "batch_s": self._last_batch_s}
         if summary.newest_received_ms:
             of_the_machine["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
         return ledger_line(

@@ -5,7 +5,6 @@ the same decision. The file stands beside the checkpoint, because it also says f
 stored counts were made: an artifact with another fingerprint is refused for as long as that checkpoint is used.
 """
 
-import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import msgspec
 from models.artifact import Artifact, newest_artifacts, read_artifact, read_spec
 from schemas.decode import Vocabulary
 from schemas.errors import ArtifactError, SettingsError, SpecMismatch
+from streaming.files import replace_file
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -96,13 +96,7 @@ def _admit(region: str, folder: Path, in_force: Entry | None) -> Entry:
 
 
 def _publish(path: Path, roster: dict[str, Entry]) -> None:
-    temporary = path.with_suffix(".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(roster, order="sorted")))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_file(path, msgspec.json.format(msgspec.json.encode(roster, order="sorted")))
     except OSError as error:
         raise SettingsError(f"RISK_CHECKPOINT={path.parent} cannot be written ({error.strerror})") from error

@@ -4,6 +4,7 @@ Each field is declared once; its environment name, the row in README and the lin
 checked against this file by tests/unit/test_settings.py.
 """
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +16,8 @@ from schemas.errors import SettingsError
 
 PREFIX = "RISK_"
 INFLUX_PREFIX = "INFLUXDB_V2_"
+
+_USER_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
 class Settings(BaseModel):
@@ -30,6 +33,7 @@ class Settings(BaseModel):
     dead_letter_topic: str = Field("incidents.v1.dlq", description="Topic that refused events are written to")
     artifacts: Path = Field(Path("data/artifacts"), description="Folder with one artifact folder per region")
     checkpoint: Path = Field(Path("data/checkpoint"), description="Spark's checkpoint: local disk, one job only")
+    audit: Path = Field(Path("data/audit.jsonl"), description="Append-only log of what changed what people see")
     sink: str = Field("file:data/scores.lp", description="`influxdb`, or `file:PATH` for line protocol in a file")
     map_page: Path | None = Field(None, description="Also keep a live map page (HTML) at this path")
     clock: Literal["wall", "event"] = Field(
@@ -85,6 +89,18 @@ class Settings(BaseModel):
         given = {name: value for name, value in options.items() if value is not None}
         return self._checked(self.model_dump() | given, [])
 
+    def shown(self) -> dict[str, str]:
+        """Environment name -> value as text, for logs: of a secret only whether it is set, of a URL no password."""
+        return {name: _shown(getattr(self, field)) for name, field in environment_names().items()}
+
+    def without_secrets(self, text: str) -> str:
+        """`text` with *** in place of every secret's value."""
+        for field in type(self).model_fields:
+            value = getattr(self, field)
+            secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
+            text = text.replace(secret, "***") if secret else text
+        return text
+
     @classmethod
     def _checked(cls, values: Mapping[str, Any], mistakes: list[str]) -> "Settings":
         try:
@@ -102,6 +118,12 @@ class Settings(BaseModel):
 def environment_names() -> dict[str, str]:
     """Environment name -> field name, for every setting."""
     return {info.alias or PREFIX + field.upper(): field for field, info in Settings.model_fields.items()}
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "(set)" if value.get_secret_value() else ""
+    return "" if value is None else _USER_IN_URL.sub("//***@", str(value))
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:

@@ -16,17 +16,16 @@ from tests.faults.scenario import generate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console(highlight=False, soft_wrap=True)
+CACHE = Settings().cache
 RESULTS = Path("out/faults/seeds.jsonl")
 
 
 @app.command()
 def seeds(
     wanted: Annotated[str, typer.Argument(help="Seeds: `7`, or `0-9`")],
-    cache: Annotated[Path, typer.Option(envvar="RISK_CACHE")] = Settings().cache,
+    cache: Annotated[Path, typer.Option(envvar="RISK_CACHE", help="Where the broker's jars are")] = CACHE,
     results: Annotated[Path, typer.Option(help="One JSON line per scenario is added here")] = RESULTS,
-    shortened: Annotated[
-        bool, typer.Option("--shorten", help="Leave out of a failing one what it does not need")
-    ] = False,
+    shortened: Annotated[bool, typer.Option("--shorten", help="Find out what a failing one needs to fail")] = False,
 ) -> None:
     """Make, print and run scenarios, and check every invariant after each. Exit code 1 when one is broken."""
     first, _, last = wanted.partition("-")

@@ -73,7 +73,11 @@ class Job:
     @property
     def settings(self) -> Settings:
         return Settings(
-            artifacts=self.artifacts, checkpoint=self.folder / "checkpoint", clock=self.clock, trigger_s=0.05
+            artifacts=self.artifacts,
+            checkpoint=self.folder / "checkpoint",
+            audit=self.folder / "audit.jsonl",
+            clock=self.clock,
+            trigger_s=0.05,
         )
 
     def send(self, messages: Sequence[tuple[bytes | None, int, int, int]]) -> None:

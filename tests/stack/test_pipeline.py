@@ -3,10 +3,13 @@
 import base64
 import json
 import signal
+import subprocess
+import sys
 from itertools import zip_longest
 
 import pytest
 
+from streaming.audit_verify import records, verify
 from streaming.poison import poison_messages, template_event
 
 pytestmark = pytest.mark.stack
@@ -14,6 +17,18 @@ START = 1_700_000_000
 PAYLOAD_CANARY, PERSON_CANARY, SECRET_CANARY = "zebrafinch7731", "quokka4419", "numbat8087"
 GOOD = 240
 TROUBLE = ("Traceback", "StackOverflow", "Exception", "Py4J", "at org.apache", "WARN", "ERROR")
+
+
+def health_command(scorer):
+    """(exit code, lines) of `health`, as a container's health check calls it."""
+    ran = subprocess.run(
+        [sys.executable, "-m", "streaming", "health"],
+        env=scorer.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return ran.returncode, ran.stdout.splitlines()
 
 
 class Story:
@@ -36,8 +51,10 @@ class Story:
             self.refused |= {place: reason for place, (reason, _) in zip(places, part, strict=True) if reason}
             sent += len(part)
             scorer.wait_until(lambda so_far=sent: scorer.consumed() == so_far)
+        self.health_while_it_ran = health_command(scorer)
         self.code = scorer.end(signal.SIGTERM)
         self.letters = scorer.letters()
+        self.health_afterwards = health_command(scorer)
 
     def _good(self, number):
         return self.region.event(
@@ -111,9 +128,30 @@ def test_sigterm_ends_the_job_with_exit_code_0_one_line_and_no_trace(story):
     assert not [word for word in TROUBLE if word in story.scorer.output]
 
 
+def test_the_health_check_says_ready_while_it_runs_and_stopped_afterwards(story):
+    code, lines = story.health_while_it_ran
+    assert (code, lines[0]) == (0, "ready"), lines
+    assert f"process {story.scorer.process.pid}, " in lines[1]
+    assert {"ledger balanced", "Kafka answers"} <= set(lines)
+    assert any(line.startswith("scores of riverton as of 2023-11-14 22:2") for line in lines)
+    code, lines = story.health_afterwards
+    assert (code, lines[0]) == (1, "not ready: stopped")
+
+
+def test_the_audit_log_tells_the_run_from_start_to_stop(story):
+    content = (story.scorer.folder / "audit.jsonl").read_bytes()
+    verdict = verify(content)
+    assert (verdict.faults, verdict.torn) == ((), ())
+    seen = list(records(content))
+    assert [one.event for one in seen] == ["start", "settings", "artifact_in_force", "stop"]
+    assert seen[2].details["version"] == story.version
+    assert seen[3].details["between_batches"] is True
+    assert f"head={verdict.head}\n" in story.scorer.output
+
+
 def test_payloads_and_secrets_are_in_no_output_and_person_payloads_nowhere(story):
     folder, checkpoint = story.scorer.folder, story.scorer.checkpoint
-    outputs = [folder / "scores.lp", folder / "terminal.txt", checkpoint / "spark.log"]
+    outputs = [folder / "scores.lp", folder / "terminal.txt", checkpoint / "spark.log", folder / "audit.jsonl"]
     for path in outputs:
         content = path.read_bytes()
         for canary in (PAYLOAD_CANARY, PERSON_CANARY, SECRET_CANARY):

@@ -1,5 +1,6 @@
 """What ends the job is told in one line, with an exit code of its own."""
 
+import json
 import os
 import signal
 import socket
@@ -37,6 +38,10 @@ def assert_one_clear_line(scorer, code, *words):
     assert len(errors) == 1, said
     assert [word for word in words if word not in errors[0]] == []
     assert SECRET_CANARY not in said
+
+
+def health(scorer):
+    return json.loads((scorer.checkpoint / "health.json").read_bytes())
 
 
 def assert_no_trace(scorer):
@@ -131,8 +136,10 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
         scorer.start()
         scorer.topic.send([(0, region.event(1, cell=3, at_s=START + 60), (START + 60) * 1000)])
         scorer.wait_until(lambda: scorer.consumed() == 1)
+        scorer.wait_until(lambda: health(scorer)["ready"])
         stop_broker(tmp_path / "broker")
         scorer.wait_until(lambda: "does not answer: no new" in scorer.output)
+        scorer.wait_until(lambda: health(scorer)["reason"] == "Kafka does not answer")
         time.sleep(150)  # Spark asks three times for a minute each
         scorer.wait_until(lambda: "TimeoutException" in (scorer.checkpoint / "spark.log").read_text(encoding="utf-8"))
         time.sleep(5)  # Spark's query has given up by now; the job has not
@@ -140,6 +147,7 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
         scorer.topic.send([(0, region.event(2, cell=3, at_s=START + 90), (START + 90) * 1000)])
         scorer.wait_until(lambda: "answers again" in " ".join(scorer.output.split()))
         scorer.wait_until(lambda: scorer.consumed() == 2)
+        scorer.wait_until(lambda: health(scorer)["ready"])
         assert "reading on from the last committed batch" in " ".join(scorer.output.split())
         assert scorer.end(signal.SIGTERM) == 0
         assert_no_trace(scorer)

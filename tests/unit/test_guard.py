@@ -1,11 +1,13 @@
+import fcntl
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from schemas.errors import CheckpointError, EventsGone
-from streaming.guard import begin_ms, claim, last_commit, only_writer, read_guard, read_until, set_aside
+from streaming.guard import begin_ms, claim, is_held, last_commit, only_writer, read_guard, read_until, set_aside
 from streaming.settings import Settings
 from streaming.topics import Topic
 
@@ -130,3 +132,20 @@ def test_a_reset_keeps_the_old_state_aside_and_says_where_to_begin(used):
     assert begin_ms(used.checkpoint) == 5
     set_aside(used.checkpoint, "again", from_ms=None)
     assert begin_ms(used.checkpoint) is None
+
+
+def test_whether_a_job_holds_the_checkpoint_can_be_seen_without_disturbing_it(tmp_path):
+    assert not is_held(tmp_path / "never made")
+    with only_writer(tmp_path):
+        assert is_held(tmp_path)
+    assert not is_held(tmp_path)
+
+
+def test_a_start_waits_for_a_look_that_has_the_lock_for_a_moment(tmp_path):
+    with only_writer(tmp_path):
+        pass
+    with (tmp_path / "lock").open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        threading.Timer(0.02, lambda: fcntl.flock(look, fcntl.LOCK_UN)).start()
+        with only_writer(tmp_path):
+            assert is_held(tmp_path)

@@ -115,3 +115,20 @@ def test_a_secret_given_as_a_file_name_is_not_repeated():
     with pytest.raises(SettingsError) as error:
         Settings.from_environment({"INFLUXDB_V2_TOKEN_FILE": "the-token-itself"})
     assert "the-token-itself" not in str(error.value)
+
+
+def test_what_is_shown_of_the_settings_has_no_secret():
+    settings = Settings.from_environment(
+        {
+            "INFLUXDB_V2_TOKEN": "s3cret",
+            "INFLUXDB_V2_URL": "https://me:pa55@influx.example.org/x",
+            "RISK_TRIGGER_S": "2",
+        }
+    )
+    shown = settings.shown()
+    assert shown.keys() == environment_names().keys()
+    assert (shown["INFLUXDB_V2_TOKEN"], shown["INFLUXDB_V2_URL"]) == ("(set)", "https://***@influx.example.org/x")
+    assert (shown["RISK_TRIGGER_S"], shown["RISK_MAP_PAGE"], shown["RISK_CLOCK"]) == ("2.0", "", "wall")
+    assert Settings().shown()["INFLUXDB_V2_TOKEN"] == ""
+    assert settings.without_secrets("refused s3cret, twice s3cret") == "refused ***, twice ***"
+    assert Settings().without_secrets("no secret is set") == "no secret is set"

@@ -1,0 +1,54 @@
+"""The commands `audit verify` and `audit show`."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from schemas.errors import AuditError
+from streaming.settings import Settings
+
+audit_app = typer.Typer(no_args_is_help=True, help="The log of what changed what people see.")
+
+
+@audit_app.command("verify")
+def verify_command(
+    context: typer.Context,
+    head: Annotated[str | None, typer.Option(help="A head noted earlier: the log must still contain it")] = None,
+) -> None:
+    """Check that no line of the log was edited, removed or moved. Exit code 10 when one was."""
+    from streaming.audit_verify import read_log, verify
+
+    settings: Settings = context.obj
+    verdict = verify(read_log(settings.audit), noted_head=head)
+    console = Console(highlight=False, soft_wrap=True)
+    for line in verdict.torn:
+        console.print(line)
+    if verdict.faults:
+        raise AuditError(f"the audit log {settings.audit} was changed: {'; '.join(verdict.faults)}")
+    span = f", from {verdict.first_at:%Y-%m-%d %H:%M:%SZ} to {verdict.last_at:%Y-%m-%d %H:%M:%SZ}"
+    console.print(f"{settings.audit}: {verdict.records} records{span if verdict.records else ''}, chain unbroken")
+    console.print(f"head {verdict.head}")
+    if head is None:
+        console.print("note the head elsewhere: that the last lines are gone shows only with `--head`")
+
+
+@audit_app.command("show")
+def show(
+    context: typer.Context,
+    last: Annotated[int, typer.Option(min=1, help="How many records")] = 20,
+) -> None:
+    """Print the newest records, oldest first. It does not check them."""
+    from streaming.audit_verify import read_log, records
+
+    settings: Settings = context.obj
+    console = Console(highlight=False, soft_wrap=True)
+    for one in list(records(read_log(settings.audit)))[-last:]:
+        details = ", ".join(f"{name}={_text(value)}" for name, value in one.details.items() if value != "")
+        console.print(escape(f"{one.sequence} {one.at:%Y-%m-%d %H:%M:%SZ} {one.event}: {details}"))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,134 @@
+"""Whether the running job may be trusted now: the rules, and the small file beside the checkpoint that says it.
+
+The job writes the file every second (streaming/health_watch.py). A container's health check reads it by the command
+`health`, every few seconds, so nothing that is slow to import is imported here.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from streaming.guard import is_held
+
+LONGEST_SILENCE_S = 60.0  # without a stored batch; batches come every RISK_TRIGGER_S, also when nothing happens
+OLDEST_SCORES_S = 180.0  # three ticks, as on the map page
+HEALTH_FILE_STALE_S = 15.0
+
+Phase = Literal["running", "stopped", "failed"]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The newest batch that the store has acknowledged."""
+
+    id: int
+    stored_at: datetime
+
+
+class RegionHealth(msgspec.Struct, frozen=True, kw_only=True):
+    as_of: datetime
+    age_s: float  # when the file was written
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The file's content. `reason` says in words why the job is not ready; empty when it is."""
+
+    ready: bool = False
+    reason: str = ""
+    phase: Phase = "running"
+    process: int
+    started_at: datetime
+    written_at: datetime
+    clock: Literal["wall", "event"]
+    trigger_s: float
+    last_batch: Batch | None = None
+    regions: dict[str, RegionHealth] = {}
+    ledger_balanced: bool = True
+    unbalanced: list[str] = []  # regions; also `_unassigned`, for messages of no region
+    kafka_away: bool = False
+    lag_events: float = 0.0
+    error: str = ""
+    exit_code: int | None = None
+
+
+def judged(health: Health) -> Health:
+    """With `ready` and `reason` by the rules below, at the time the file is written."""
+    reason = why_not_ready(health, health.written_at)
+    return msgspec.structs.replace(health, ready=not reason, reason=reason)
+
+
+def why_not_ready(health: Health, now: datetime) -> str:
+    """Why nobody should rely on the job's scores now; empty when all is well. A picture from before is not well.
+
+    Scores are old when no batch was stored for LONGEST_SILENCE_S (or three triggers, if that is more), or when a
+    region's are for a time more than OLDEST_SCORES_S ago. On the clock of events (replays) their age says nothing.
+    """
+    if health.phase == "failed":
+        return f"failed with exit code {health.exit_code}: {health.error}"
+    if health.phase == "stopped":
+        return "stopped"
+    if health.kafka_away:
+        return "Kafka does not answer"
+    if health.last_batch is None:
+        return "starting: no batch has been stored yet"
+    if not health.ledger_balanced:
+        return f"the ledger of {', '.join(health.unbalanced)} does not balance: report this, do not rely on the counts"
+    silence_s = (now - health.last_batch.stored_at).total_seconds()
+    if abs(silence_s) > max(LONGEST_SILENCE_S, 3 * health.trigger_s):
+        return f"no batch has been stored for {silence_s:,.0f} s"
+    for region, one in health.regions.items():
+        age_s = (now - one.as_of).total_seconds()
+        if health.clock == "wall" and abs(age_s) > OLDEST_SCORES_S:
+            return f"the scores of {region} are for {_time(one.as_of)}, {age_s:,.0f} s ago"
+    return ""
+
+
+def health_path(checkpoint: Path) -> Path:
+    return checkpoint / "health.json"
+
+
+def read_health(checkpoint: Path, now: datetime) -> tuple[Health | None, str]:
+    """(the file's content, why the job is not ready). No file, an old one, or one whose job is gone is not ready."""
+    try:
+        health = msgspec.json.decode(health_path(checkpoint).read_bytes(), type=Health)
+    except FileNotFoundError:
+        return None, f"no job has run on {checkpoint} yet"
+    except (OSError, msgspec.DecodeError) as error:
+        return None, f"{health_path(checkpoint)} cannot be read ({error})"
+    age_s = (now - health.written_at).total_seconds()
+    if health.phase == "running" and not is_held(checkpoint):
+        return health, f"no job is running: process {health.process} ended without a word, last wrote {_ago(age_s)}"
+    if health.phase == "running" and abs(age_s) > HEALTH_FILE_STALE_S:
+        return health, f"process {health.process} hangs or was paused: last wrote {_ago(age_s)}"
+    return health, why_not_ready(health, now)
+
+
+def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]:
+    """One line per fact."""
+    yield f"not ready: {reason}" if reason else "ready"
+    if health is None:
+        return
+    yield f"process {health.process}, started {_time(health.started_at)}, last wrote {_since(health.written_at, now)}"
+    batch = health.last_batch
+    yield f"batch {batch.id} stored {_since(batch.stored_at, now)}" if batch else "no batch stored yet"
+    for region, one in health.regions.items():
+        yield f"scores of {region} as of {_time(one.as_of)}, {_since(one.as_of, now)}"
+    yield "ledger balanced" if health.ledger_balanced else "ledger NOT balanced"
+    yield "Kafka does not answer" if health.kafka_away else "Kafka answers"
+    yield f"{health.lag_events:,.0f} events waited unread behind that batch"
+
+
+def _since(then: datetime, now: datetime) -> str:
+    return _ago((now - then).total_seconds())
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 0:
+        return f"{-seconds:,.0f} s ahead of this clock"
+    return f"{seconds:,.0f} s ago" if seconds < 120 else f"{seconds / 60:,.0f} min ago"
+
+
+def _time(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -1,0 +1,60 @@
+"""The job's life on record: the audit log and the health file say that it began, and how it ended."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from schemas.errors import AuditError, RiskError
+from streaming.audit import Event, Plain, record
+from streaming.health_watch import HealthWatch
+from streaming.settings import Settings
+
+log = logging.getLogger(__name__)
+_INTERRUPTED = 130
+
+
+@dataclass(slots=True)
+class Life:
+    """What is known of a job that runs. `is_clean`: it stopped between two batches."""
+
+    health: HealthWatch
+    is_clean: bool = False
+
+
+@contextmanager
+def on_record(settings: Settings) -> Iterator[Life]:
+    """Needs the checkpoint's lock. Raises AuditError when the log cannot be written: nothing runs unrecorded."""
+    job: dict[str, Plain] = {"process": os.getpid(), "host": socket.gethostname()}
+    record(settings.audit, "start", {**job, "checkpoint": str(settings.checkpoint.absolute())}, at_s=time.time())
+    _record_and_say(settings, "settings", settings.shown())
+    life = Life(HealthWatch(settings, time.time))
+    try:
+        with life.health.kept(lambda error: told(error, settings)):
+            yield life
+    except BaseException as error:
+        text, code = told(error, settings)
+        try:
+            _record_and_say(settings, "failure", {**job, "error": text, "exit_code": code})
+        except AuditError as unwritten:  # what ended the job is the news
+            log.warning("%s", unwritten)
+        raise
+    _record_and_say(settings, "stop", {**job, "between_batches": life.is_clean, "last_batch": life.health.last_batch})
+
+
+def told(error: BaseException, settings: Settings) -> tuple[str, int]:
+    """(text without secrets, exit code). Of an error that is not ours only the kind: its text may hold anything."""
+    if isinstance(error, RiskError):
+        return settings.without_secrets(str(error)), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped at once by a second signal", _INTERRUPTED
+    return f"{type(error).__name__}, a fault of this program", 1
+
+
+def _record_and_say(settings: Settings, event: Event, details: Mapping[str, Plain]) -> None:
+    """The head that is said can be noted elsewhere: it makes up for what the file alone cannot show."""
+    head = record(settings.audit, event, details, at_s=time.time())
+    log.info("audit=%s head=%s", settings.audit, head)

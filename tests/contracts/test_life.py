@@ -1,0 +1,229 @@
+"""What the health file and the audit log say of a job from its start to its end, without Spark."""
+
+import json
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from models.features import feature_names
+from models.untrained import write_untrained
+from schemas.errors import AuditError, SinkRefused
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.__main__ import app
+from streaming.audit_verify import records, verify
+from streaming.count import Summary
+from streaming.guard import only_writer
+from streaming.health_watch import HealthWatch, is_balanced
+from streaming.life import on_record
+from streaming.pipeline import RosterWatch
+from streaming.publish import Published
+from streaming.settings import Settings
+
+NOW_S = 1_764_000_000.0
+TOTALS = {
+    "consumed": 10,
+    "counted": 5,
+    "corrected": 2,
+    "duplicate": 1,
+    "excluded": 1,
+    "rejected": 1,
+    "rejected_late": 1,
+}
+SECRET = "numbat8087"
+
+
+def summary(as_of_s, totals=TOTALS):
+    return Summary(
+        as_of_s=int(as_of_s), ledger=totals, totals=totals, newest_event_s=0, newest_received_ms=0, rejections=b""
+    )
+
+
+def published(batch_id=3, *, at_s=NOW_S, **summaries):
+    return Published(
+        batch_id=batch_id, frames={}, summaries=summaries, points=0, seconds=0.1, acknowledged_s=at_s, lag_events=7.0
+    )
+
+
+@pytest.fixture
+def settings(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    return Settings(checkpoint=tmp_path / "checkpoint", audit=tmp_path / "audit.jsonl", influx_token=SECRET)
+
+
+def health(settings):
+    return json.loads((settings.checkpoint / "health.json").read_bytes())
+
+
+def audit(settings):
+    content = settings.audit.read_bytes()
+    assert verify(content).faults == ()
+    return {one.event: one.details for one in records(content)}
+
+
+def test_a_ledger_balances_or_does_not():
+    assert is_balanced(TOTALS)
+    assert is_balanced({})
+    for name in ("consumed", "counted", "corrected", "duplicate", "excluded", "rejected"):
+        assert not is_balanced({**TOTALS, name: TOTALS[name] + 1}), name
+
+
+@dataclass
+class Clock:
+    now_s: float = NOW_S
+
+    def __call__(self):
+        return self.now_s
+
+
+def test_the_file_follows_the_job(settings):
+    clock, away = Clock(), [False]
+    watch = HealthWatch(settings, clock, is_kafka_away=lambda: away[0])
+    watch.write()
+    assert (health(settings)["ready"], health(settings)["reason"]) == (False, "starting: no batch has been stored yet")
+    watch.show(published(riverton=summary(NOW_S - 2)))
+    watch.write()
+    file = health(settings)
+    assert (file["ready"], file["reason"], file["lag_events"]) == (True, "", 7.0)
+    assert file["last_batch"] == {"id": 3, "stored_at": "2025-11-24T16:00:00Z"}
+    assert file["regions"] == {"riverton": {"as_of": "2025-11-24T15:59:58Z", "age_s": 2.0}}
+    clock.now_s += 61
+    watch.write()
+    assert health(settings)["reason"] == "no batch has been stored for 61 s"
+    watch.show(published(4, at_s=clock.now_s, riverton=summary(clock.now_s)))
+    away[0] = True
+    watch.write()
+    assert (health(settings)["ready"], health(settings)["kafka_away"]) == (False, True)
+    away[0] = False
+    watch.write()
+    assert health(settings)["ready"]
+
+
+def test_a_region_that_no_longer_ticks_makes_the_job_not_ready_and_messages_of_no_region_do_not(settings):
+    clock = Clock()
+    watch = HealthWatch(settings, clock)
+    watch.show(published(1, **{"": summary(NOW_S), "riverton": summary(NOW_S), "lakeside": summary(NOW_S)}))
+    clock.now_s += 181
+    watch.show(published(2, at_s=clock.now_s, lakeside=summary(clock.now_s)))
+    watch.write()
+    assert "scores of riverton" in health(settings)["reason"]
+    watch.show(published(3, at_s=clock.now_s, riverton=summary(clock.now_s)))
+    watch.write()
+    assert health(settings)["ready"]
+
+
+def test_totals_that_do_not_add_up_are_named(settings):
+    watch = HealthWatch(settings, Clock())
+    watch.show(published(1, **{"": summary(NOW_S, {"consumed": 1}), "riverton": summary(NOW_S)}))
+    watch.write()
+    assert (health(settings)["ledger_balanced"], health(settings)["unbalanced"]) == (False, ["_unassigned"])
+    assert "_unassigned does not balance" in health(settings)["reason"]
+
+
+def test_a_health_file_that_cannot_be_written_is_said_once_and_ends_nothing(settings, caplog):
+    watch = HealthWatch(settings, Clock())
+    (settings.checkpoint / ".health.json.part").mkdir()
+    for _ in range(3):
+        watch.write()
+    assert len(caplog.records) == 1
+
+
+def test_a_clean_life_is_on_record(settings):
+    with only_writer(settings.checkpoint), on_record(settings) as life:
+        assert health(settings)["phase"] == "running"
+        life.health.show(published(5, riverton=summary(NOW_S)))
+        life.is_clean = True
+    assert (health(settings)["phase"], health(settings)["reason"]) == ("stopped", "stopped")
+    seen = audit(settings)
+    assert list(seen) == ["start", "settings", "stop"]
+    assert seen["start"]["checkpoint"] == str(settings.checkpoint)
+    assert seen["settings"]["RISK_CHECKPOINT"] == str(settings.checkpoint)
+    assert (seen["stop"]["between_batches"], seen["stop"]["last_batch"]) == (True, 5)
+    assert SECRET not in settings.audit.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "code"),
+    [
+        (SinkRefused(f"token {SECRET} is not known"), "token *** is not known", 6),
+        (KeyboardInterrupt(), "stopped at once by a second signal", 130),
+        (ValueError(f"odd {SECRET}"), "ValueError, a fault of this program", 1),
+    ],
+    ids=["ours", "second signal", "a bug"],
+)
+def test_a_failure_is_on_record_with_its_exit_code_and_no_secret(settings, error, text, code):
+    with pytest.raises(type(error)), on_record(settings):
+        raise error
+    assert (health(settings)["error"], health(settings)["exit_code"]) == (text, code)
+    seen = audit(settings)
+    assert list(seen) == ["start", "settings", "failure"]
+    assert (seen["failure"]["error"], seen["failure"]["exit_code"]) == (text, code)
+
+
+def test_no_job_runs_unrecorded(settings):
+    settings.audit.mkdir()
+    ran = []
+    with pytest.raises(AuditError, match="RISK_AUDIT"), on_record(settings):
+        ran.append("a batch")
+    assert ran == []
+
+
+def test_what_ended_the_job_is_not_hidden_by_a_log_that_can_no_longer_be_written(settings):
+    def fail():
+        settings.audit.unlink()
+        settings.audit.mkdir()
+        raise SinkRefused("the store said no")
+
+    with pytest.raises(SinkRefused), on_record(settings):
+        fail()
+    assert health(settings)["exit_code"] == 6
+
+
+def test_artifacts_taken_over_and_refused_are_on_record_once(settings, tmp_path):
+    settings = settings.with_options(artifacts=tmp_path / "artifacts")
+    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
+    spec = Spec(region="toyville", timezone="UTC", grid=grid, categories=("ems",), features=feature_names())
+
+    def publish(of, day):
+        return write_untrained(
+            settings.artifacts, of, per_day=5, cutoff_s=1_767_225_600, created=f"202601{day:02d}T000000Z"
+        )
+
+    first, watch = publish(spec, 1), RosterWatch(settings)
+    for now_s in (10, 20, 30):
+        watch.look(now_s)
+    other = publish(msgspec.structs.replace(spec, tick_s=30), 2)
+    watch.look(40)
+    second = publish(spec, 3)
+    for now_s in (50, 60):
+        watch.look(now_s)
+    seen = list(records(settings.audit.read_bytes()))
+    assert [(one.event, one.details["folder"]) for one in seen] == [
+        ("artifact_in_force", str(first)),
+        ("artifact_refused", str(other)),
+        ("artifact_in_force", str(second)),
+    ]
+    assert seen[0].details["version"] == first.name
+    assert spec.fingerprint() in seen[1].details["reason"]
+
+
+def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(settings):
+    environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(settings.audit)}
+
+    def said(*words, code=0):
+        ran = CliRunner().invoke(app, words, env=environment)
+        assert (ran.exit_code, type(ran.exception)) == (code, SystemExit if code == 1 else type(None)), ran.output
+        return ran.output
+
+    assert "the next run begins at latest" in said("checkpoint", "reset", "--from", "latest")
+    head = verify(settings.audit.read_bytes()).head
+    assert "1 checkpoint_reset" not in said("audit", "verify")
+    assert f"head {head}" in said("audit", "verify", "--head", head)
+    assert f"checkpoint={settings.checkpoint}, from=latest" in said("audit", "show")
+    assert "no job has run on" in said("health", code=1)
+    settings.audit.write_bytes(settings.audit.read_bytes().replace(b"latest", b"latesd"))
+    ran = CliRunner().invoke(app, ["audit", "verify"], env=environment)
+    assert isinstance(ran.exception, AuditError)
+    assert "line 1 was edited" in str(ran.exception)
