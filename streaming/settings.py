@@ -23,6 +23,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, host:port[,host:port]")
+    kafka_security: Literal["plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="`sasl_ssl`: TLS, and sign in by SCRAM-SHA-512"
+    )
+    kafka_username: str = Field("", description="Kafka user, for `sasl_ssl`")
+    kafka_password: SecretStr = Field(SecretStr(""), description="Its password")
+    kafka_ca: Path | None = Field(None, description="PEM file of the authority that signed Kafka's certificate")
     topic: str = Field("incidents.v1", description="Topic the incident events are read from")
     dead_letter_topic: str = Field("incidents.v1.dlq", description="Topic that refused events are written to")
     artifacts: Path = Field(Path("data/artifacts"), description="Folder with one artifact folder per region")

@@ -51,10 +51,12 @@ class Topic:
     bootstrap: str
     name: str
     partitions: int
+    client: dict = field(default_factory=dict)  # more options of kafka-python
 
     def send(self, messages):
         """Send (partition, value, time_ms) in order; gives each one's (partition, offset)."""
-        with KafkaProducer(bootstrap_servers=self.bootstrap, linger_ms=20, max_request_size=1 << 20) as producer:
+        options = {"linger_ms": 20, "max_request_size": 1 << 20, **self.client}
+        with KafkaProducer(bootstrap_servers=self.bootstrap, **options) as producer:
             sent = [
                 producer.send(self.name, key=b"k", value=value, partition=partition, timestamp_ms=time_ms)
                 for partition, value, time_ms in messages
@@ -66,7 +68,7 @@ class Topic:
         """Every message's value, up to the topic's end now."""
         places = [TopicPartition(self.name, number) for number in range(self.partitions)]
         values = []
-        with KafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest") as consumer:
+        with KafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", **self.client) as consumer:
             ends = consumer.end_offsets(places)
             consumer.assign(places)
             consumer.seek_to_beginning(*places)
@@ -75,6 +77,11 @@ class Topic:
                 assert time.monotonic() < deadline, "the topic cannot be read to its end"
                 values += [r.value for records in consumer.poll(timeout_ms=200).values() for r in records]
         return values
+
+
+@pytest.fixture(scope="session")
+def topic_type():
+    return Topic
 
 
 @pytest.fixture(scope="module")
