@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from schemas.errors import RiskError
 from streaming import commands_checkpoint, commands_demo, commands_doctor, commands_run, commands_stack
-from streaming.settings import Settings
+from streaming.settings import Settings, secret_names
 
 app = typer.Typer(
     name="incident-scorer",
@@ -23,6 +23,8 @@ app = typer.Typer(
 @app.callback()
 def _settings(context: typer.Context) -> None:
     context.obj = Settings.from_environment(os.environ)  # noqa: TID251 - the one place
+    for name in secret_names():  # or Java and every Python worker would inherit them
+        os.environ.pop(name, None)  # noqa: TID251
 
 
 app.command("demo")(commands_demo.demo)

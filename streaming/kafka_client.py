@@ -13,21 +13,16 @@ from kafka.net.selector import NetworkSelector
 from pydantic import SecretStr
 
 from schemas.errors import BrokerError, SettingsError
+from streaming.certificates import fault_of, trusting
 from streaming.settings import Settings
 
 TIMEOUT_MS = 10_000
 RIGHTS = "see docs/security.md for the rights each user needs"
+_CA = "RISK_KAFKA_CA"
 _NO_PASSWORD = SecretStr("")
 _MECHANISM = "SCRAM-SHA-512"
 # What Java's StreamTokenizer, which reads a JAAS line, undoes between double quotes.
 _JAAS_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"})
-_UNTRUSTED = (
-    ("has expired", "has expired: renew it on the broker"),
-    ("not yet valid", "is not valid yet: check the clocks of both machines"),
-    ("mismatch", "is for another name: give the name it was made for in RISK_KAFKA_BOOTSTRAP, or make it anew"),
-    ("", "is signed by nobody that we trust: set RISK_KAFKA_CA to the PEM file of the authority that signed it"),
-)
-
 _REFUSAL = re.compile(
     r"org\.apache\.kafka\.common\.errors\.(SslAuthentication|SaslAuthentication|TopicAuthorization|GroupAuthorization)"
     r"Exception: ([^\n]{1,200})"
@@ -56,13 +51,7 @@ class Security:
             return PLAINTEXT
         if not (settings.kafka_username and settings.kafka_password.get_secret_value()):
             raise SettingsError("RISK_KAFKA_SECURITY=sasl_ssl needs RISK_KAFKA_USERNAME and RISK_KAFKA_PASSWORD")
-        if settings.kafka_ca:
-            try:
-                ssl.create_default_context(cafile=settings.kafka_ca)
-            except OSError as error:
-                raise SettingsError(
-                    f"RISK_KAFKA_CA={settings.kafka_ca} is not a readable PEM file of certificates ({error.strerror})"
-                ) from error
+        trusting(settings.kafka_ca, setting=_CA)
         return cls(
             protocol="sasl_ssl",
             username=settings.kafka_username,
@@ -158,11 +147,7 @@ def sign_in(bootstrap: str, security: Security) -> None:
 
 def _refuse_untrusted(bootstrap: str, security: Security) -> None:
     """Shake hands as kafka-python does, which would repeat a failure until its time is up."""
-    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if security.ca:
-        trusting.load_verify_locations(security.ca)
-    else:
-        trusting.load_default_certs()
+    context = trusting(security.ca, setting=_CA)
     failure = BrokerError(f"no Kafka broker listens at {bootstrap}: it went away just now")
     for address in bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")
@@ -170,12 +155,12 @@ def _refuse_untrusted(bootstrap: str, security: Security) -> None:
         try:
             with (
                 socket.create_connection((host, int(port)), timeout=5) as plain,
-                trusting.wrap_socket(plain, server_hostname=host),
+                context.wrap_socket(plain, server_hostname=host),
             ):
                 return
         except ssl.SSLCertVerificationError as error:
-            why = next(why for words, why in _UNTRUSTED if words in error.verify_message)
-            failure = BrokerError(f"the certificate of {place} {why}")
+            fault = fault_of(error.verify_message, address="RISK_KAFKA_BOOTSTRAP", authority=_CA)
+            failure = BrokerError(f"the certificate of {place} {fault}")
         except OSError as error:
             said = error.strerror or type(error).__name__
             failure = BrokerError(f"{place} does not speak TLS ({said}): give the port of its SASL_SSL listener")

@@ -55,6 +55,9 @@ class Settings(BaseModel):
     influx_org: str = Field("risk", alias="INFLUXDB_V2_ORG", description="InfluxDB organisation")
     influx_bucket: str = Field("risk", alias="INFLUXDB_V2_BUCKET", description="Bucket that scores are written to")
     influx_token: SecretStr = Field(SecretStr(""), alias="INFLUXDB_V2_TOKEN", description="Token that may write it")
+    influx_ca: Path | None = Field(
+        None, alias="INFLUXDB_V2_SSL_CA_CERT", description="PEM file of the authority that signed its certificate"
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -105,6 +108,13 @@ class Settings(BaseModel):
 def environment_names() -> dict[str, str]:
     """Environment name -> field name, for every setting."""
     return {info.alias or PREFIX + field.upper(): field for field, info in Settings.model_fields.items()}
+
+
+def secret_names() -> frozenset[str]:
+    """Environment names whose value is a secret."""
+    return frozenset(
+        name for name, field in environment_names().items() if Settings.model_fields[field].annotation is SecretStr
+    )
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:

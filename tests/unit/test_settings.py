@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from schemas.errors import SettingsError
-from streaming.settings import Settings, environment_names
+from streaming.settings import Settings, environment_names, secret_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,3 +115,7 @@ def test_a_secret_given_as_a_file_name_is_not_repeated():
     with pytest.raises(SettingsError) as error:
         Settings.from_environment({"INFLUXDB_V2_TOKEN_FILE": "the-token-itself"})
     assert "the-token-itself" not in str(error.value)
+
+
+def test_the_secrets_are_known_by_name():
+    assert secret_names() == {"INFLUXDB_V2_TOKEN", "RISK_KAFKA_PASSWORD"}
