@@ -135,10 +135,12 @@ def sign_in(bootstrap: str, security: Security) -> None:
         for broker in manager.cluster.bootstrap_brokers():
             try:
                 net.run(connect, broker.node_id)
+                return
+            except SaslAuthenticationFailedError as error:
+                failure = error
+                break  # the other addresses know the same users: no second refusal, which may lock the account
             except KafkaError as error:
                 failure = error
-            else:
-                return
     finally:
         manager.close()
         net.close()
