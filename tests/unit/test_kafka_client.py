@@ -1,12 +1,16 @@
 """Connection options: what is half given is refused, and what the clients get is what they would read."""
 
+import socket
+import threading
+from contextlib import suppress
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from schemas.errors import SettingsError
-from streaming.kafka_client import PLAINTEXT, Security, jaas_quoted, refusal_in
+from schemas.errors import BrokerError, SettingsError
+from streaming.kafka_client import PLAINTEXT, Security, jaas_quoted, refusal_in, sign_in
 from streaming.settings import Settings
 
 CANARY = "numbat8087"
@@ -108,3 +112,19 @@ def test_the_password_is_in_no_repr():
 def test_a_refusal_is_found_in_what_spark_says(said, expected):
     refusal = refusal_in(said, Settings(**FULL))
     assert (refusal is None) if expected is None else (expected in str(refusal))
+
+
+def test_a_port_that_does_not_speak_tls_is_told_from_an_untrusted_one():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up():
+            with suppress(OSError):  # the listener is closed at the end
+                while True:
+                    listener.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(BrokerError, match="does not speak TLS .*: give the port of its SASL_SSL listener"):
+            sign_in(f"127.0.0.1:{listener.getsockname()[1]}", Security.of(Settings(**FULL)))
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
