@@ -124,7 +124,7 @@ def test_a_port_that_does_not_speak_tls_is_told_from_an_untrusted_one():
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        with pytest.raises(BrokerError, match="does not speak TLS .*: give the port of its SASL_SSL listener"):
+        with pytest.raises(BrokerError, match=r"does not speak TLS .*: give the port of its SASL_SSL listener"):
             sign_in(f"127.0.0.1:{listener.getsockname()[1]}", Security.of(Settings(**FULL)))
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
