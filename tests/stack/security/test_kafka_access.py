@@ -23,7 +23,7 @@ WRONG = {
     "user": ({"RISK_KAFKA_USERNAME": "nobody"}, "does not accept user 'nobody'", "RISK_KAFKA_USERNAME"),
     "authority": ({"RISK_KAFKA_CA": "another_ca.pem"}, "signed by nobody that we trust", "RISK_KAFKA_CA"),
     "name": ({"RISK_KAFKA_BOOTSTRAP": "localhost"}, "is for another name", "RISK_KAFKA_BOOTSTRAP"),
-    "expired": ({"RISK_KAFKA_BOOTSTRAP": "expired"}, "has expired", "renew it on the broker"),
+    "expired": ({"RISK_KAFKA_BOOTSTRAP": "expired"}, "has expired", "renew it there"),
     "plain": (
         {name: "" for name in ("RISK_KAFKA_SECURITY", "RISK_KAFKA_USERNAME", "RISK_KAFKA_PASSWORD", "RISK_KAFKA_CA")},
         "wants TLS",
