@@ -178,7 +178,7 @@ def explained(error: BaseException | None, bootstrap: str, security: Security) -
             "RISK_KAFKA_PASSWORD"
         )
     if isinstance(error, AuthorizationError):
-        return BrokerError(f"{place} does not allow that to user {security.username!r} ({said}): {RIGHTS}")
+        return BrokerError(f"{place} does not allow user {security.username!r} to do that ({said}): {RIGHTS}")
     if security.protocol == "plaintext" and _speaks_tls(bootstrap):
         return BrokerError(f"{place} wants TLS: set RISK_KAFKA_SECURITY=sasl_ssl, a user and a password")
     return BrokerError(f"{place} does not answer as it should ({said}): look at its log")

@@ -164,6 +164,12 @@ def kafka(tmp_path_factory, jar_cache, certificates):
         yield ours
 
 
+@pytest.fixture(scope="session")
+def broker(kafka):
+    """Scorers of this folder are for this broker, and the open one is not started."""
+    return kafka
+
+
 @pytest.fixture(scope="module")
 def new_topic(kafka, topic_type):
     """new_topic(name): a topic that the administrator has made and uses."""
