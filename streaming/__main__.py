@@ -18,7 +18,7 @@ from streaming import (
     commands_run,
     commands_stack,
 )
-from streaming.settings import Settings
+from streaming.settings import Settings, secret_names
 
 app = typer.Typer(
     name="incident-scorer",
@@ -32,6 +32,8 @@ app = typer.Typer(
 @app.callback()
 def _settings(context: typer.Context) -> None:
     context.obj = Settings.from_environment(os.environ)  # noqa: TID251 - the one place
+    for name in secret_names():  # or Java and every Python worker would inherit them
+        os.environ.pop(name, None)  # noqa: TID251
 
 
 app.command("demo")(commands_demo.demo)

@@ -22,6 +22,7 @@ from kafka.errors import KafkaError
 
 from schemas.errors import BrokerError
 from streaming.jars import java, kafka_class_path
+from streaming.kafka_client import PLAINTEXT, Security
 
 HOST = "127.0.0.1"
 _CLUSTER_ID = "aW5jaWRlbnQtcmlzay1zYw"  # any 16 bytes in base64url
@@ -75,6 +76,15 @@ class _State(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Secured:
+    """What a broker needs that is not open to everybody on this machine."""
+
+    properties: str  # added to ours; {port} and {controller_port} are filled in
+    format_options: tuple[str, ...]  # of StorageTool: the users that must be there before the first start
+    security: Security  # how we sign in to see that it answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
     """A running broker. As a context manager it stops on the way out, unless it already ran before."""
 
@@ -104,7 +114,7 @@ class Broker:
             self.process.wait()
 
 
-def start_broker(folder: Path, *, cache: Path, port: int = 9092) -> Broker:
+def start_broker(folder: Path, *, cache: Path, port: int = 9092, secured: Secured | None = None) -> Broker:
     """Start the broker of `folder`, or find it running, and wait until it answers.
 
     It runs in its own session: Ctrl-C in this terminal does not reach it, and it outlives this process unless it is
@@ -124,16 +134,16 @@ def start_broker(folder: Path, *, cache: Path, port: int = 9092) -> Broker:
                 "another folder"
             )
         return running
-    port = port or _free_port()
+    port = port or free_port()
     _refuse_taken(port)
     class_path = kafka_class_path(cache)
     with (folder / _LOCK).open("a+") as lock:
         if not _lock(lock):
             raise BrokerError(f"another process is starting the broker of {folder} right now: wait for it")
         lock.truncate(0)  # what an earlier broker wrote must not pass for this one's
-        properties = _configure(folder, port=port)
+        properties = _configure(folder, port=port, more=secured.properties if secured else "")
         if not (folder / "data" / "meta.properties").is_file():
-            _format(folder, class_path, properties)
+            _format(folder, class_path, properties, *(secured.format_options if secured else ()))
         with (folder / "broker.log").open("wb") as log:
             process = subprocess.Popen(
                 [java(), "-Xms256m", "-Xmx512m", *_logging(folder), "-cp", class_path, "kafka.Kafka", str(properties)],
@@ -148,7 +158,7 @@ def start_broker(folder: Path, *, cache: Path, port: int = 9092) -> Broker:
             undo.callback(_end, process)
             lock.write(msgspec.json.encode(_State(process.pid, port)).decode())
             lock.flush()
-            _wait_until_it_answers(process, folder, port)
+            _wait_until_it_answers(process, folder, port, secured.security if secured else PLAINTEXT)
             undo.pop_all()
     return Broker(folder=folder, pid=process.pid, port=port, already_ran=False, process=process)
 
@@ -186,8 +196,8 @@ def stop_broker(folder: Path) -> bool:
     raise BrokerError(f"the broker's process {broker.pid} does not end: look at {broker.folder / 'broker.log'}")
 
 
-def _configure(folder: Path, *, port: int) -> Path:
-    text = _PROPERTIES.format(host=HOST, port=port, controller_port=_free_port(), data=folder / "data")
+def _configure(folder: Path, *, port: int, more: str) -> Path:
+    text = (_PROPERTIES + more).format(host=HOST, port=port, controller_port=free_port(), data=folder / "data")
     (folder / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
     path = folder / "server.properties"
     path.write_text(text, encoding="utf-8")
@@ -198,16 +208,16 @@ def _logging(folder: Path) -> tuple[str, ...]:
     return (f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-Xlog:disable", "-Xlog:all=error:stderr")
 
 
-def _format(folder: Path, class_path: str, properties: Path) -> None:
+def _format(folder: Path, class_path: str, properties: Path, *options: str) -> None:
     """Write the storage's identity, which Kafka asks for before its first start."""
     command = [java(), "-Xmx256m", "-XX:TieredStopAtLevel=1", *_logging(folder), "-cp", class_path]
-    command += ["kafka.tools.StorageTool", "format", "--cluster-id", _CLUSTER_ID, "--config", str(properties)]
+    command += ["kafka.tools.StorageTool", "format", "--cluster-id", _CLUSTER_ID, "--config", str(properties), *options]
     ran = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if ran.returncode != 0:
         raise BrokerError(f"Kafka cannot use the folder {folder}: choose another\n{_tail(ran.stdout + ran.stderr)}")
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, port: int) -> None:
+def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, port: int, security: Security) -> None:
     deadline = time.monotonic() + _START_LIMIT_S
     log = folder / "broker.log"
     while time.monotonic() < deadline:
@@ -216,7 +226,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, port:
                 f"the broker ended with exit code {process.returncode} while it started: its log {log} says\n"
                 + _tail(log.read_text(encoding="utf-8", errors="replace"))
             )
-        if _is_open(port) and _answers(port):
+        if _is_open(port) and _answers(port, security):
             return
         time.sleep(0.05)
     raise BrokerError(
@@ -225,10 +235,10 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, port:
     )
 
 
-def _answers(port: int) -> bool:
+def _answers(port: int, security: Security) -> bool:
+    waits = {"bootstrap_timeout_ms": 5_000, "request_timeout_ms": 5_000}
     try:
-        address = f"{HOST}:{port}"
-        with KafkaAdminClient(bootstrap_servers=address, bootstrap_timeout_ms=5_000, request_timeout_ms=5_000) as admin:
+        with KafkaAdminClient(bootstrap_servers=f"{HOST}:{port}", **waits, **security.client()) as admin:
             return bool(admin.describe_cluster()["cluster_id"] == _CLUSTER_ID)
     except (KafkaError, TimeoutError):
         return False
@@ -259,7 +269,7 @@ def _refuse_taken(port: int) -> None:
             ) from error
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

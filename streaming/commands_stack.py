@@ -13,6 +13,7 @@ from models.incident_files import read_incidents
 from models.layouts import LAYOUT_HELP, parse_layout
 from schemas.errors import BrokerError, DataError
 from streaming.broker import HOST, running_broker, start_broker, stop_broker
+from streaming.kafka_client import Security
 from streaming.producer import replay
 from streaming.replay import Message, Mix, local_text, parse_when, plan_replay, weeks_until
 from streaming.settings import Settings
@@ -115,6 +116,7 @@ def replay_command(
                 bootstrap=bootstrap or settings.kafka_bootstrap,
                 topic=topic or settings.topic,
                 speed=speed,
+                security=Security.of(settings),
                 on_sent=show,
             )
         except KeyboardInterrupt:

@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import AuthorizationError, KafkaError
 
 from schemas.dead_letter import encode_dead_letter
 from schemas.errors import BrokerError
 from schemas.incidents import Rejection
+from streaming.kafka_client import Security, explained
 from streaming.settings import Settings
 
 
@@ -16,6 +17,7 @@ class DeadLetters:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._security = Security.of(settings)
         self._producer: KafkaProducer | None = None
 
     def write(self, refused: Mapping[str, Iterable[Rejection]]) -> None:
@@ -31,12 +33,17 @@ class DeadLetters:
         try:
             if self._producer is None:
                 self._producer = KafkaProducer(
-                    bootstrap_servers=self._settings.kafka_bootstrap.split(","), linger_ms=5, acks="all"
+                    bootstrap_servers=self._settings.kafka_bootstrap.split(","),
+                    linger_ms=5,
+                    acks="all",
+                    **self._security.client(),
                 )
             sent = [self._producer.send(topic, value=letter) for letter in letters]
             self._producer.flush(timeout=self._settings.write_timeout_s)
             for future in sent:
                 future.get(timeout=1)
+        except AuthorizationError as error:
+            raise explained(error, self._settings.kafka_bootstrap, self._security) from error
         except KafkaError as error:
             raise BrokerError(
                 f"{len(letters)} dead letters were not taken by topic {topic} at {self._settings.kafka_bootstrap} "

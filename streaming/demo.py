@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import SecretStr
 
 from models.incident_files import IncidentTable, read_incidents
 from models.layouts import LAYOUTS
@@ -31,6 +32,13 @@ MAP_EVERY_S = 2.0
 DAY_S = 86_400
 _STOP_AFTER_S = 240.0  # a demo that has not come to its end by then never will
 _POLL_S = 0.1
+# Whatever Kafka the settings are for, the demo's own has no passwords.
+_OUR_OWN_BROKER = {
+    "kafka_security": "plaintext",
+    "kafka_username": "",
+    "kafka_password": SecretStr(""),
+    "kafka_ca": None,
+}
 Watcher = Callable[[Published], None]
 
 
@@ -113,7 +121,7 @@ def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.
     )
     scores = out / "scores.lp"
     with start_broker(out / "broker", cache=settings.cache, port=0) as broker:
-        ours = settings.with_options(
+        ours = settings.model_copy(update=_OUR_OWN_BROKER).with_options(
             kafka_bootstrap=broker.bootstrap,
             artifacts=ARTIFACTS,
             checkpoint=out / "checkpoint",

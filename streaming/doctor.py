@@ -11,10 +11,11 @@ from models.artifact import newest_artifacts, read_artifact
 from schemas.errors import RiskError
 from streaming.guard import changed_settings, last_commit, read_guard
 from streaming.jars import java
+from streaming.kafka_client import PLAINTEXT, Security
 from streaming.roster import read_roster
 from streaming.settings import Settings
 from streaming.sinks import open_sink
-from streaming.topics import existing_topics
+from streaming.topics import topic_faults, wanted_of
 
 _OLDEST_JAVA = 17
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
@@ -88,15 +89,13 @@ def _connector(settings: Settings) -> Iterator[Finding]:
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
-    topics = existing_topics(settings.kafka_bootstrap)
-    yield Finding(what="Kafka", grade="ok", seen=f"answers at {settings.kafka_bootstrap}")
-    for topic in (settings.topic, settings.dead_letter_topic):
-        yield Finding(
-            what="topic",
-            grade="ok" if topic in topics else "fail",
-            seen=f"{topic} exists" if topic in topics else f"{topic} does not exist",
-            remedy="" if topic in topics else "create it (`broker start` does on this machine), or correct its setting",
-        )
+    wanted, security = wanted_of(settings), Security.of(settings)
+    faults = topic_faults(settings.kafka_bootstrap, wanted, security=security)
+    how = "in plain text" if security == PLAINTEXT else f"over TLS, to user {security.username}"
+    yield Finding(what="Kafka", grade="ok", seen=f"answers at {settings.kafka_bootstrap} {how}")
+    for topic, right in wanted.items():
+        seen, _, remedy = faults.get(topic, f"{topic} exists, and we may {right.lower()} it").partition(": ")
+        yield Finding(what="topic", grade="fail" if topic in faults else "ok", seen=seen, remedy=remedy)
 
 
 def _store(settings: Settings) -> Iterator[Finding]:

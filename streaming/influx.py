@@ -17,6 +17,7 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
+from streaming.certificates import fault_of, trusting
 from streaming.settings import Settings
 from streaming.sinks import WriteReport, count_lines
 
@@ -26,6 +27,7 @@ ANSWER_TIMEOUT_S = 15.0  # the server itself gives up after 10 s and says so wit
 FIRST_WAIT_S, LONGEST_WAIT_S, JITTER_S = 0.1, 5.0, 0.5
 MESSAGE_LENGTH = 400
 
+_CA = "INFLUXDB_V2_SSL_CA_CERT"
 _AGAIN = (429, 500, 502, 503, 504)
 _NEWLINE = 10
 _DROPPED = re.compile(r"dropped=(\d+)")
@@ -55,6 +57,7 @@ class InfluxSink:
             url=self._url,
             token=self._token,
             org=self._org,
+            ssl_context=trusting(settings.influx_ca, setting=_CA) if address.scheme == "https" else None,
             timeout=tuple(1000 * min(wait_s, settings.write_timeout_s) for wait_s in waits_s),
         )
         self._writer = self._client.write_api(write_options=SYNCHRONOUS)
@@ -141,7 +144,10 @@ class InfluxSink:
         """The rules for an answer that is not 2xx; what it gives back and raises is what `_post` does."""
         message, line = _read(refusal.body or "")
         message = self._shown(message or refusal.reason or "no reason given")
-        if not refusal.status:  # TLS: the connection broke, or the certificate is not trusted
+        if not refusal.status:  # TLS: the certificate is not trusted, or the connection broke
+            if "CERTIFICATE_VERIFY_FAILED" in message:
+                fault = fault_of(message, address="INFLUXDB_V2_URL", authority=_CA)
+                raise SinkRefused(f"the certificate of {self._place()} {fault}")
             raise _TryAgain(f"no secure connection ({message})")
         if refusal.status in _AGAIN:
             raise _TryAgain(f"{refusal.status} {message}", wait_s=_retry_after_s(refusal.headers))

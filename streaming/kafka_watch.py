@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from threading import Event
 
 from schemas.errors import BrokerError
-from streaming.topics import refuse_unreachable
+from streaming.kafka_client import refuse_unreachable
 
 log = logging.getLogger(__name__)
 _EVERY_S = 5.0

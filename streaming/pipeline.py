@@ -24,6 +24,7 @@ from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
 from streaming.guard import claim, only_writer
 from streaming.health_watch import HealthWatch
+from streaming.kafka_client import Security, refusal_in
 from streaming.kafka_watch import KafkaIsAway, KafkaWatch
 from streaming.kept_counts import batches_folder
 from streaming.life import on_record
@@ -34,7 +35,7 @@ from streaming.session import start_session
 from streaming.settings import Settings
 from streaming.sinks import open_sink
 from streaming.source import read_messages, with_heartbeat
-from streaming.topics import describe_topic, existing_topics
+from streaming.topics import Topic, describe_topic, topic_faults, wanted_of
 
 log = logging.getLogger(__name__)
 _ROSTER_EVERY_S = 2.0
@@ -169,7 +170,7 @@ def _run(
         if not kafka.wait_until_there(stop):
             return True
         _refuse_missing_topics(settings)  # Spark's own consumer keeps trying for minutes
-        claim(settings, describe_topic(settings.kafka_bootstrap, settings.topic))
+        claim(settings, _topic(settings))
         sink.check()
         try:
             session = start_session(settings, spark_log(settings))
@@ -189,7 +190,7 @@ def _run(
                 except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
                     if not kafka.wait_until_there(stop):
                         return False
-                    claim(settings, describe_topic(settings.kafka_bootstrap, settings.topic))  # it may not be the same
+                    claim(settings, _topic(settings))  # it may not be the same
                     log.info("reading on from the last committed batch")
         finally:
             with suppress(*_JAVA_IS_GONE):
@@ -200,13 +201,14 @@ def _run(
         sink.close()
 
 
+def _topic(settings: Settings) -> Topic:
+    return describe_topic(settings.kafka_bootstrap, settings.topic, security=Security.of(settings))
+
+
 def _refuse_missing_topics(settings: Settings) -> None:
-    missing = {settings.topic, settings.dead_letter_topic} - existing_topics(settings.kafka_bootstrap)
-    if missing:
-        raise BrokerError(
-            f"Kafka at {settings.kafka_bootstrap} has no topic {', '.join(sorted(missing))}: create it (`broker start` "
-            "does on this machine), or set RISK_TOPIC and RISK_DEAD_LETTER_TOPIC"
-        )
+    faults = topic_faults(settings.kafka_bootstrap, wanted_of(settings), security=Security.of(settings))
+    if faults:
+        raise BrokerError("; ".join(faults.values()))
 
 
 def attend(
@@ -245,6 +247,8 @@ def attend(
                 "message.timestamp.after.max.ms of the topic, so that the broker refuses such messages, then pass this "
                 "one with `checkpoint reset --from TIME`"
             ) from error
+        if refused := refusal_in(str(error), watch.settings):
+            raise refused from error
         if publisher.failure is None and (kafka.is_away or _KAFKA_FAILED.search(str(error))):
             raise KafkaIsAway from error
         raise publisher.failure or PipelineError(f"{_first_line(error)}; see {spark_log(watch.settings)}") from error

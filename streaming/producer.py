@@ -9,8 +9,9 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from schemas.errors import BrokerError
+from streaming.kafka_client import PLAINTEXT, Security, explained
 from streaming.replay import KINDS, Message, Plan, messages, paced
-from streaming.topics import existing_topics
+from streaming.topics import topic_faults
 
 
 class Producer(Protocol):
@@ -50,15 +51,13 @@ def replay(
     bootstrap: str,
     topic: str,
     speed: float,
+    security: Security = PLAINTEXT,
     on_sent: Callable[[Message], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, int]:
     """Send the plan to Kafka at `speed` times real time (0: as fast as it goes); messages by kind, all acknowledged."""
-    if topic not in existing_topics(bootstrap):
-        raise BrokerError(
-            f"Kafka at {bootstrap} has no topic {topic!r}: create it (`broker start` does on this machine) or set "
-            "RISK_TOPIC"
-        )
+    if faults := topic_faults(bootstrap, {topic: "WRITE"}, security=security):
+        raise BrokerError(faults[topic])
     try:
         producer = KafkaProducer(
             bootstrap_servers=bootstrap,
@@ -70,9 +69,10 @@ def replay(
             request_timeout_ms=10_000,
             delivery_timeout_ms=30_000,
             metrics_enabled=False,
+            **security.client(),
         )
     except KafkaError as error:
-        raise BrokerError(f"Kafka at {bootstrap} does not answer as it should ({error}): look at its log") from error
+        raise explained(error, bootstrap, security) from error
     try:
         due = paced(messages(plan), speed=speed, clock=time.monotonic, sleep=sleep)
         return send_messages(due, producer, topic=topic, on_sent=on_sent)

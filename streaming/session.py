@@ -54,6 +54,7 @@ def start_session(settings: Settings, log: Path) -> SparkSession:
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
+        "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas",  # the last is ours
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),  # 200 cost 9.6 s a batch

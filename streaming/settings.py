@@ -29,6 +29,12 @@ class Settings(BaseModel):
     kafka_timeout_s: float = Field(
         600.0, gt=0, description="Longest absence of Kafka to wait for, at the start and later, seconds"
     )
+    kafka_security: Literal["plaintext", "sasl_ssl"] = Field(
+        "plaintext", description="`sasl_ssl`: TLS, and sign in by SCRAM-SHA-512"
+    )
+    kafka_username: str = Field("", description="Kafka user, for `sasl_ssl`")
+    kafka_password: SecretStr = Field(SecretStr(""), description="Its password")
+    kafka_ca: Path | None = Field(None, description="PEM file of the authority that signed Kafka's certificate")
     topic: str = Field("incidents.v1", description="Topic the incident events are read from")
     dead_letter_topic: str = Field("incidents.v1.dlq", description="Topic that refused events are written to")
     artifacts: Path = Field(Path("data/artifacts"), description="Folder with one artifact folder per region")
@@ -56,6 +62,9 @@ class Settings(BaseModel):
     influx_org: str = Field("risk", alias="INFLUXDB_V2_ORG", description="InfluxDB organisation")
     influx_bucket: str = Field("risk", alias="INFLUXDB_V2_BUCKET", description="Bucket that scores are written to")
     influx_token: SecretStr = Field(SecretStr(""), alias="INFLUXDB_V2_TOKEN", description="Token that may write it")
+    influx_ca: Path | None = Field(
+        None, alias="INFLUXDB_V2_SSL_CA_CERT", description="PEM file of the authority that signed its certificate"
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
@@ -124,6 +133,13 @@ def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         return "(set)" if value.get_secret_value() else ""
     return "" if value is None else _USER_IN_URL.sub("//***@", str(value))
+
+
+def secret_names() -> frozenset[str]:
+    """Environment names whose value is a secret."""
+    return frozenset(
+        name for name, field in environment_names().items() if Settings.model_fields[field].annotation is SecretStr
+    )
 
 
 def _did_you_mean(name: str, known: list[str]) -> str:

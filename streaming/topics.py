@@ -1,16 +1,18 @@
 """Topics: which there are, and making those that are missing."""
 
 import contextlib
-import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from schemas.errors import BrokerError
+from streaming.kafka_client import PLAINTEXT, RIGHTS, TIMEOUT_MS, Security, explained, sign_in
+from streaming.settings import Settings
 
-_TIMEOUT_MS = 10_000
+_NOT_ALLOWED, _UNKNOWN = 29, 3  # Kafka's error codes
+Right = Literal["READ", "WRITE"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,56 +23,65 @@ class Topic:
     first_offsets: Mapping[int, int]  # by partition: the oldest message that is still there
 
 
-def ensure_topics(bootstrap: str, topics: Mapping[str, int]) -> None:
+def ensure_topics(bootstrap: str, topics: Mapping[str, int], *, security: Security = PLAINTEXT) -> None:
     """Create each topic that is missing, with that many partitions; leave the others as they are."""
-    refuse_unreachable(bootstrap)
-    try:
-        with KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
-            known = set(admin.list_topics())
-            missing = {name: count for name, count in topics.items() if name not in known}
-            if missing:
-                with contextlib.suppress(TopicAlreadyExistsError):  # another process was faster
-                    admin.create_topics({name: {"num_partitions": count} for name, count in missing.items()})
-                admin.wait_for_topics(list(missing))
-    except (KafkaError, TimeoutError) as error:
-        raise BrokerError(
-            f"topics {sorted(topics)} cannot be made on {bootstrap} ({error}): check that the broker runs"
-        ) from error
+    with _admin(bootstrap, security) as admin:
+        known = set(admin.list_topics())
+        missing = {name: count for name, count in topics.items() if name not in known}
+        if missing:
+            with contextlib.suppress(TopicAlreadyExistsError):  # another process was faster
+                admin.create_topics({name: {"num_partitions": count} for name, count in missing.items()})
+            admin.wait_for_topics(list(missing))
 
 
-def existing_topics(bootstrap: str) -> frozenset[str]:
-    """Names of the topics that this client may see. Raises BrokerError when Kafka does not answer."""
-    refuse_unreachable(bootstrap)
-    try:
-        with KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
-            return frozenset(admin.list_topics())
-    except (KafkaError, TimeoutError) as error:
-        raise BrokerError(f"Kafka at {bootstrap} does not answer as it should ({error}): look at its log") from error
+def wanted_of(settings: Settings) -> dict[str, Right]:
+    """What the job wants of its two topics."""
+    return {settings.topic: "READ", settings.dead_letter_topic: "WRITE"}
 
 
-def describe_topic(bootstrap: str, name: str) -> Topic:
+def topic_faults(bootstrap: str, wanted: Mapping[str, Right], *, security: Security = PLAINTEXT) -> dict[str, str]:
+    """By topic, what keeps us from what is wanted of it, with the remedy. Raises BrokerError without an answer."""
+    with _admin(bootstrap, security) as admin:
+        described = {one["name"]: one for one in admin.describe_topics(list(wanted))}
+    return {
+        name: fault for name, right in wanted.items() if (fault := _fault(described[name], right, bootstrap, security))
+    }
+
+
+def _fault(described: Mapping[str, Any], right: Right, bootstrap: str, security: Security) -> str | None:
+    name, may = described["name"], described.get("authorized_operations")
+    if described["error_code"] == _NOT_ALLOWED or (may is not None and right not in may):
+        return (
+            f"Kafka at {bootstrap} does not let user {security.username!r} {right.lower()} topic {name}: allow it "
+            f"{right} and DESCRIBE there; {RIGHTS}"
+        )
+    if described["error_code"] == _UNKNOWN:
+        return (
+            f"Kafka at {bootstrap} has no topic {name}: create it (`broker start` does on this machine), or correct "
+            "RISK_TOPIC or RISK_DEAD_LETTER_TOPIC"
+        )
+    return None
+
+
+def describe_topic(bootstrap: str, name: str, *, security: Security = PLAINTEXT) -> Topic:
     """Identity and oldest offsets of an existing topic. Raises BrokerError when Kafka does not answer."""
-    refuse_unreachable(bootstrap)
-    try:
-        with KafkaAdminClient(bootstrap_servers=bootstrap, bootstrap_timeout_ms=_TIMEOUT_MS) as admin:
-            (described,) = admin.describe_topics([name])
+    options = {"bootstrap_servers": bootstrap, "bootstrap_timeout_ms": TIMEOUT_MS, **security.client()}
+    with _admin(bootstrap, security) as admin:
+        (described,) = admin.describe_topics([name])
         places = [TopicPartition(name, one["partition_index"]) for one in described["partitions"]]
-        with KafkaConsumer(bootstrap_servers=bootstrap, bootstrap_timeout_ms=_TIMEOUT_MS) as consumer:
+        with KafkaConsumer(**options) as consumer:
             first = consumer.beginning_offsets(places)
-    except (KafkaError, TimeoutError) as error:
-        raise BrokerError(f"Kafka at {bootstrap} does not answer as it should ({error}): look at its log") from error
     return Topic(id=str(described["topic_id"]), first_offsets={place.partition: first[place] for place in places})
 
 
-def refuse_unreachable(bootstrap: str) -> None:
-    """Raise BrokerError at once when nothing listens at any of the addresses; Kafka's clients take ten seconds."""
-    for address in bootstrap.split(","):
-        host, _, port = address.strip().rpartition(":")
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except ValueError as error:
-            raise BrokerError(f"{address!r} is no Kafka address: write host:port") from error
-        except OSError:
-            continue
-        return
-    raise BrokerError(f"no Kafka broker listens at {bootstrap}: start one (`broker start`) or set RISK_KAFKA_BOOTSTRAP")
+@contextlib.contextmanager
+def _admin(bootstrap: str, security: Security) -> Iterator[KafkaAdminClient]:
+    """A client for a few questions; what goes wrong on the way is raised as BrokerError."""
+    sign_in(bootstrap, security)
+    try:
+        with KafkaAdminClient(
+            bootstrap_servers=bootstrap, bootstrap_timeout_ms=TIMEOUT_MS, **security.client()
+        ) as admin:
+            yield admin
+    except (KafkaError, TimeoutError) as error:
+        raise explained(error, bootstrap, security) from error

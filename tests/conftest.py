@@ -1,4 +1,6 @@
+import ssl
 import threading
+from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 
 import pytest
@@ -6,15 +8,33 @@ import pytest
 from tests.harness.stub_store import Handler, StubStore
 
 
-@pytest.fixture
-def stub_store():
+@contextmanager
+def serving(tls: ssl.SSLContext | None = None):
+    """The store while it listens, over TLS if a context with a certificate is given."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    server.store = StubStore(url=f"http://127.0.0.1:{server.server_port}")
+    server.handle_error = lambda *_: None  # a client that breaks off is what some tests are about
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.store = StubStore(url=f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield server.store
-    server.store.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server.store
+    finally:
+        server.store.released.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def stub_store():
+    with serving() as store:
+        yield store
+
+
+@pytest.fixture
+def stub_store_over_tls():
+    """Gives `with stub_store_over_tls(context) as store`."""
+    return serving

@@ -1,7 +1,7 @@
 """A topic of a test's own, on a real broker."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
@@ -15,10 +15,12 @@ class Topic:
     bootstrap: str
     name: str
     partitions: int
+    client: dict = field(default_factory=dict)  # more options of kafka-python
 
     def send(self, messages):
         """Send (partition, value, time_ms) in order; gives each one's (partition, offset)."""
-        with KafkaProducer(bootstrap_servers=self.bootstrap, linger_ms=20, max_request_size=1 << 20) as producer:
+        options = {"linger_ms": 20, "max_request_size": 1 << 20, **self.client}
+        with KafkaProducer(bootstrap_servers=self.bootstrap, **options) as producer:
             sent = [
                 producer.send(self.name, key=b"k", value=value, partition=partition, timestamp_ms=time_ms)
                 for partition, value, time_ms in messages
@@ -30,7 +32,7 @@ class Topic:
         """Every message's value, up to the topic's end now."""
         places = [TopicPartition(self.name, number) for number in range(self.partitions)]
         values = []
-        with KafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest") as consumer:
+        with KafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", **self.client) as consumer:
             ends = consumer.end_offsets(places)
             consumer.assign(places)
             consumer.seek_to_beginning(*places)

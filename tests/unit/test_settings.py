@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from schemas.errors import SettingsError
-from streaming.settings import Settings, environment_names
+from streaming.settings import Settings, environment_names, secret_names
 
 ROOT = Path(__file__).parents[2]
 
@@ -132,3 +132,7 @@ def test_what_is_shown_of_the_settings_has_no_secret():
     assert Settings().shown()["INFLUXDB_V2_TOKEN"] == ""
     assert settings.without_secrets("refused s3cret, twice s3cret") == "refused ***, twice ***"
     assert Settings().without_secrets("no secret is set") == "no secret is set"
+
+
+def test_the_secrets_are_known_by_name():
+    assert secret_names() == {"INFLUXDB_V2_TOKEN", "RISK_KAFKA_PASSWORD"}

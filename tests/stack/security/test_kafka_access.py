@@ -1,0 +1,199 @@
+"""TLS, passwords and rights on a real broker: what is right works, what is wrong is one clear line and no storm."""
+
+import signal
+import socket
+import threading
+from dataclasses import replace
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ACLOperation
+from kafka.errors import AuthorizationError
+
+from schemas.errors import BrokerError
+from streaming.doctor import examine
+from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
+from streaming.topics import ensure_topics, topic_faults
+
+pytestmark = pytest.mark.stack
+START = 1_700_000_000
+EVENTS, DEAD_LETTERS = "incidents.v1", "incidents.v1.dlq"
+WRONG = {
+    "password": ({"RISK_KAFKA_PASSWORD": "wr0ng"}, "does not accept user 'scorer'", "RISK_KAFKA_PASSWORD"),
+    "user": ({"RISK_KAFKA_USERNAME": "nobody"}, "does not accept user 'nobody'", "RISK_KAFKA_USERNAME"),
+    "authority": ({"RISK_KAFKA_CA": "another_ca.pem"}, "signed by nobody that we trust", "RISK_KAFKA_CA"),
+    "name": ({"RISK_KAFKA_BOOTSTRAP": "localhost"}, "is for another name", "RISK_KAFKA_BOOTSTRAP"),
+    "expired": ({"RISK_KAFKA_BOOTSTRAP": "expired"}, "has expired", "renew it there"),
+    "plain": (
+        {name: "" for name in ("RISK_KAFKA_SECURITY", "RISK_KAFKA_USERNAME", "RISK_KAFKA_PASSWORD", "RISK_KAFKA_CA")},
+        "wants TLS",
+        "RISK_KAFKA_SECURITY=sasl_ssl",
+    ),
+}
+
+
+class CountingRelay:
+    """Passes TCP connections on to an address and counts them."""
+
+    def __init__(self, address):
+        host, port = address.rsplit(":", 1)
+        self._target, self.connections = (host, int(port)), 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            server = socket.create_connection(self._target)
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source, sink):
+        try:
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        except OSError:
+            pass
+        finally:
+            for end in (source, sink):
+                end.close()
+
+    def close(self):
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture
+def relay(kafka):
+    made = []
+
+    def make(address):
+        made.append(CountingRelay(address))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def events(new_topic):
+    return new_topic(EVENTS)
+
+
+@pytest.fixture
+def region(new_region):
+    return new_region("riverton")
+
+
+def assert_one_clear_line(scorer, *words):
+    code, said = scorer.end(), scorer.output
+    assert code == 5, said
+    (error,) = [line for line in said.splitlines() if line.startswith("error:")]
+    assert [word for word in words if word not in error] == []
+    assert len(said.strip().splitlines()) <= 6, (
+        said
+    )  # the artifact in force, the progress line; nothing again and again
+    assert not [word for word in ("Traceback", "Py4J", "at org.apache", "numbat", "wr0ng") if word in said], said
+
+
+def doctor_says(scorer):
+    """What doctor found wrong with Kafka under the scorer's settings, seen and remedy together."""
+    ours = {name: value for name, value in scorer.environment.items() if name.startswith((PREFIX, INFLUX_PREFIX))}
+    found = examine(Settings.from_environment(ours), now_s=START)
+    return " ".join(
+        f"{one.seen} {one.remedy}" for one in found if one.what in ("Kafka", "topic") and one.grade == "fail"
+    )
+
+
+def test_with_the_documented_rights_the_job_counts_scores_and_puts_aside(kafka, events, new_scorer, region, tmp_path):
+    password = tmp_path / "password"
+    password.write_text(kafka.user("scorer").password.get_secret_value() + "\n", encoding="utf-8")
+    settings = kafka.settings(RISK_KAFKA_PASSWORD="", RISK_KAFKA_PASSWORD_FILE=str(password))
+    scorer = new_scorer("rights", events, **settings)
+    region.publish(scorer.artifacts)
+    site = replace(events, client=kafka.user("producer-site").client())
+    good = [(0, region.event(n, cell=n, at_s=START + 60), (START + 60) * 1000) for n in range(3)]
+    site.send([*good, (0, b"rubbish", START * 1000)])
+    scorer.start()
+    scorer.wait_until(lambda: scorer.totals().get("riverton", {}).get("counted") == 3)
+    scorer.wait_until(lambda: any(key.startswith("risk,") for key, _ in scorer.points()))
+    assert doctor_says(scorer) == ""
+    assert scorer.end(signal.SIGTERM) == 0
+    place = TopicPartition(DEAD_LETTERS, 0)
+    with KafkaConsumer(bootstrap_servers=kafka.bootstrap, **kafka.user("dlq-reader").client()) as reader:
+        assert reader.end_offsets([place])[place] == 1
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_is_said_once_with_the_remedy_and_not_tried_again(
+    what, kafka, certificates, events, new_scorer, region, relay
+):
+    changes, *words = WRONG[what]
+    changes = dict(changes)
+    if changes.get("RISK_KAFKA_CA"):
+        changes["RISK_KAFKA_CA"] = str(certificates / changes["RISK_KAFKA_CA"])
+    counted = relay(kafka.expired_bootstrap if what == "expired" else kafka.bootstrap)
+    host = "localhost" if what == "name" else "127.0.0.1"
+    settings = kafka.settings(**{**changes, "RISK_KAFKA_BOOTSTRAP": f"{host}:{counted.port}"})
+    scorer = new_scorer(f"wrong_{what}", events, **settings)
+    region.publish(scorer.artifacts)
+    scorer.start()
+    assert_one_clear_line(scorer, *words)
+    assert 1 <= counted.connections <= 3  # does anybody listen; sign in; after a failure: is it TLS
+    assert all(word in doctor_says(scorer) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("operation", "topic"), [(ACLOperation.READ, EVENTS), (ACLOperation.WRITE, DEAD_LETTERS)], ids=["read", "write"]
+)
+def test_a_missing_right_is_named_before_anything_is_read(operation, topic, kafka, events, new_scorer, region):
+    scorer = new_scorer(f"no_{operation.name.lower()}", events, **kafka.settings())
+    region.publish(scorer.artifacts)
+    words = (f"user 'scorer' {operation.name.lower()} topic {topic}", "DESCRIBE", "docs/security.md")
+    with kafka.without("scorer", operation, topic):
+        scorer.start()
+        assert_one_clear_line(scorer, *words)
+        assert all(word in doctor_says(scorer) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("operation", "topic"), [(ACLOperation.READ, EVENTS), (ACLOperation.WRITE, DEAD_LETTERS)], ids=["read", "write"]
+)
+def test_a_right_that_is_taken_away_while_the_job_runs_ends_it(operation, topic, kafka, events, new_scorer, region):
+    scorer = new_scorer(f"lost_{operation.name.lower()}", events, **kafka.settings())
+    region.publish(scorer.artifacts)
+    scorer.start()
+    scorer.wait_until(scorer.points)
+    with kafka.without("scorer", operation, topic):
+        events.send([(0, b"more rubbish", START * 1000)])
+        assert_one_clear_line(scorer, "user 'scorer'", topic, "docs/security.md")
+
+
+def test_nobody_may_do_more_than_is_written_down(kafka):
+    with pytest.raises(BrokerError, match="docs/security"):
+        ensure_topics(kafka.bootstrap, {"another": 1}, security=kafka.user("producer-site"))
+    allowed = {
+        (user, topic, right)
+        for user in ("producer-site", "scorer", "dlq-reader")
+        for topic in (EVENTS, DEAD_LETTERS)
+        for right in ("READ", "WRITE")
+        if not topic_faults(kafka.bootstrap, {topic: right}, security=kafka.user(user))
+    }
+    assert allowed == {
+        ("producer-site", EVENTS, "WRITE"),
+        ("scorer", EVENTS, "READ"),
+        ("scorer", DEAD_LETTERS, "WRITE"),
+        ("dlq-reader", DEAD_LETTERS, "READ"),
+    }
+    with (
+        KafkaProducer(bootstrap_servers=kafka.bootstrap, **kafka.user("scorer").client()) as producer,
+        pytest.raises(AuthorizationError),
+    ):
+        producer.send(EVENTS, b"forged").get(timeout=20)

@@ -1,0 +1,113 @@
+"""Canaries: the password of Kafka and the token of the store are looked for wherever they could leak to."""
+
+import os
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.stack
+START = 1_700_000_000
+EVENTS = "incidents.v1"
+TOKEN = "quokka-5511-token"
+# What of each stays the same however it is quoted or escaped on its way.
+CANARIES = {"token": "quokka-5511", "password": "numbat"}
+PLAN = """
+from pathlib import Path
+import os, sys
+from streaming.session import start_session
+from streaming.settings import Settings
+from streaming.source import read_messages, with_heartbeat
+settings = Settings.from_environment(os.environ)
+session = start_session(settings, Path(sys.argv[1]))
+messages = with_heartbeat(session, read_messages(session, settings))
+messages.explain("formatted")
+messages.explain(True)
+print(messages._jdf.queryExecution().toString())
+print(session.sparkContext.getConf().toDebugString())
+session.stop()
+"""
+
+
+def found(text):
+    """Names of the canaries in `text`, bytes or str, also as UTF-16, in which Java writes some strings."""
+    data = text if isinstance(text, bytes) else text.encode()
+    forms = {name: (word.encode(), word.encode("utf-16-le")) for name, word in CANARIES.items()}
+    return sorted(name for name, words in forms.items() if any(word in data for word in words))
+
+
+def leaks_of(process):
+    """{what: canaries} of a running process: its command line as `ps` shows it, and its environment."""
+    try:
+        return {
+            f"command line of {process.name()}": found("\0".join(process.cmdline())),
+            f"environment of {process.name()}": found("\0".join(f"{k}={v}" for k, v in process.environ().items())),
+        }
+    except psutil.NoSuchProcess:
+        return {}
+
+
+def leaks_below(folder):
+    """{file: canaries} of every file below the folder."""
+    return {str(path): found(path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
+
+
+def only_leaks(seen):
+    return {what: canaries for what, canaries in seen.items() if canaries}
+
+
+@pytest.mark.parametrize("by_file", ["token", "password"])
+def test_no_secret_is_anywhere_but_where_it_was_given(
+    by_file, kafka, new_topic, new_scorer, new_region, stub_store, tmp_path
+):
+    settings = kafka.settings(RISK_SINK="influxdb", INFLUXDB_V2_TOKEN=TOKEN, INFLUXDB_V2_URL=stub_store.url)
+    name = {"token": "INFLUXDB_V2_TOKEN", "password": "RISK_KAFKA_PASSWORD"}[by_file]
+    secret = tmp_path / "secret"
+    secret.write_text(settings.pop(name) + "\n", encoding="utf-8")
+    settings[f"{name}_FILE"] = str(secret)
+    by_environment = "password" if by_file == "token" else "token"
+
+    topic, region = new_topic(EVENTS), new_region("riverton")
+    scorer = new_scorer(f"canaries_{by_file}", topic, **settings)
+    region.publish(scorer.artifacts)
+    local, page = scorer.folder / "spark_local", scorer.folder / "map.html"
+    local.mkdir()
+    scorer.start(SPARK_LOCAL_DIRS=str(local), TMPDIR=str(local), RISK_MAP_PAGE=str(page))
+    topic.send([(0, region.event(1, cell=3, at_s=START + 60), (START + 60) * 1000), (0, b"rubbish", START * 1000)])
+    scorer.wait_until(lambda: page.exists() and any(b"risk," in body for body in stub_store.acknowledged))
+
+    main = psutil.Process(scorer.process.pid)
+    assert found("\0".join(main.cmdline())) == []
+    assert leaks_of(main)[f"environment of {main.name()}"] == [by_environment]  # the scan can see; and we said so
+    kinds = {child.name() for child in scorer.children}
+    assert "java" in kinds
+    assert len(kinds) > 1, kinds  # Python workers
+    for child in scorer.children:
+        assert only_leaks(leaks_of(child)) == {}
+    assert only_leaks(leaks_below(scorer.folder)) == {}
+
+    stub_store.answers.append((401, f"who is Token {TOKEN}?".encode(), {"X-Echo": TOKEN}))
+    topic.send([(0, region.event(2, cell=4, at_s=START + 120), (START + 120) * 1000)])
+    assert scorer.end() == 6
+    assert "who is Token ***?" in " ".join(scorer.output.split())
+    seen = leaks_below(scorer.folder)
+    assert only_leaks(seen) == {}
+    names = {os.path.basename(path) for path in seen}
+    assert {"terminal.txt", "spark.log", "map.html", "guard.json", "roster.json", "manifest.json", "metadata"} <= names
+
+
+def test_sparks_plans_and_settings_hide_the_jaas_line(kafka, new_topic, new_scorer, tmp_path):
+    """Spark's own pages and logs are made of these texts; the pages themselves are switched off."""
+    scorer = new_scorer("plan", new_topic(EVENTS), **kafka.settings())
+    ran = subprocess.run(
+        [sys.executable, "-c", PLAN, str(tmp_path / "spark.log")],
+        env=scorer.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=200,
+    )
+    assert "StreamingRelation" in ran.stdout
+    assert "spark.ui.enabled=false" in ran.stdout
+    assert found(ran.stdout + ran.stderr + (tmp_path / "spark.log").read_text(encoding="utf-8")) == []
