@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from schemas.event import MAX_EVENT_BYTES, AwareTime, Event, Reason
+from schemas.event import AwareTime, Event, Reason
+from schemas.limits import MAX_EVENT_BYTES
 
 _EVENT = msgspec.json.Decoder(Event)
 _FIELDS = frozenset(Event.__struct_fields__)

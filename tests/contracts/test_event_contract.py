@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import schemas
 from schemas.decode import Messages, Vocabulary, decode_messages
-from schemas.event import MAX_EVENT_BYTES, REASONS, Event
+from schemas.event import REASONS, Event
 from schemas.grid import Grid
+from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import Spec
 
 FOLDER = Path(schemas.__file__).parent

@@ -61,6 +61,7 @@ def test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept(publis
     assert roster["toyville"].folder == str(first)
     assert spec().fingerprint() in refused[0].reason
     assert "new checkpoint" in refused[0].reason
+    assert "(tick_s was 60 and is 30)" in refused[0].reason
     fresh, _ = refresh_roster(tmp_path / "another.json", tmp_path / "artifacts")
     assert fresh["toyville"].fingerprint == spec(tick_s=30).fingerprint()
 
@@ -74,6 +75,30 @@ def test_a_region_keeps_its_spec_when_its_artifact_is_gone(publish, tmp_path):
         roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
         assert roster["toyville"].fingerprint == spec().fingerprint()
         assert len(refused) == 1
+        assert spec().fingerprint() in refused[0].reason
+
+
+def test_a_region_too_many_is_refused_and_the_others_stay(publish, tmp_path, monkeypatch):
+    publish(spec("aston"), day=1)
+    refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    publish(spec("bray"), day=1)
+    series = spec().series
+    for limit, value, said in (
+        ("MAX_REGIONS", 1, "would be region 2, at most 1 fit"),
+        ("MAX_SERIES", 2 * series - 1, f"from {series} to {2 * series} series, at most {2 * series - 1}"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"streaming.roster.{limit}", value)
+            roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+        assert list(roster) == ["aston"]
+        assert said in refused[0].reason
+    newer = publish(spec("aston"), day=2)  # one that takes an old one's place is none too many
+    monkeypatch.setattr("streaming.roster.MAX_REGIONS", 1)
+    roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    assert (roster["aston"].folder, len(refused)) == (str(newer), 1)
+    monkeypatch.undo()
+    roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    assert (sorted(roster), refused) == (["aston", "bray"], [])
 
 
 def test_a_copy_that_has_not_come_to_its_end_waits_while_a_sound_artifact_is_in_force(publish, tmp_path):
