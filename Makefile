@@ -1,4 +1,4 @@
-.PHONY: help demo test unit lint bench
+.PHONY: help demo test unit lint fuzz bench
 PYTHON := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
@@ -24,6 +24,12 @@ lint: ## style, types, import directions
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+FUZZ_SECONDS ?= 60
+fuzz: ## the decoder against any bytes, led by coverage, FUZZ_SECONDS=60; findings go to out/fuzz
+	@.ci/setup
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints.txt -e '.[fuzz]'
+	@$(PYTHON) tests/fuzz/decoder.py --seconds $(FUZZ_SECONDS)
 
 bench: ## throughput, latency and rivals on this machine; writes benchmarks/results.json
 	@.ci/setup java services
