@@ -8,7 +8,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from schemas.errors import RiskError
-from streaming import commands_checkpoint, commands_demo, commands_doctor, commands_run, commands_stack
+from streaming import (
+    commands_checkpoint,
+    commands_demo,
+    commands_doctor,
+    commands_run,
+    commands_sbom,
+    commands_stack,
+)
 from streaming.settings import Settings
 
 app = typer.Typer(
@@ -28,6 +35,7 @@ def _settings(context: typer.Context) -> None:
 app.command("demo")(commands_demo.demo)
 app.command("run")(commands_run.run)
 app.command("doctor")(commands_doctor.doctor)
+app.command("sbom")(commands_sbom.sbom)
 app.command("replay")(commands_stack.replay_command)
 app.add_typer(commands_stack.broker_app, name="broker")
 app.add_typer(commands_checkpoint.checkpoint_app, name="checkpoint")
