@@ -210,7 +210,9 @@ def judge(value):
     valid = value is not None and schema_accepts(value)
     if refusal is None:
         assert valid
-        agrees_with_its_json(first.incidents["riverton"], json.loads(value))
+        pairs = json.loads(value, object_pairs_hook=list)
+        assert len(pairs) == len(dict(pairs))  # no key stands twice
+        agrees_with_its_json(first.incidents["riverton"], dict(pairs))
         return None
     assert refusal.reason in REASONS
     assert refusal.payload == (None if refusal.reason in ("person_field", "too_large", "null_value") else value)

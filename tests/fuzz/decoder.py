@@ -67,10 +67,11 @@ def report(out: Path, seconds: int) -> int:
 
 
 def seeds(out: Path) -> Path:
-    """A folder with every example and every poison of the contract's test."""
+    """A folder with every example, poison and largest message of the contract's test."""
     folder = out / "seeds"
     folder.mkdir(exist_ok=True)
-    for number, value in enumerate(contract().CORPUS):
+    test = contract()
+    for number, value in enumerate((*test.CORPUS, *test.LARGEST.values())):
         (folder / f"{number:03d}").write_bytes(value)
     return folder
 
