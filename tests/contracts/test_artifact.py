@@ -119,6 +119,18 @@ def test_a_flipped_bit_is_found_in_every_file_and_spares_the_baseline_only_in_th
     assert read_artifact(copy).network_fault is None
 
 
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+def test_a_file_that_was_cut_off_is_refused_and_spares_the_baseline_only_in_the_weights(copy, name, share):
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: int(len(content) * share)])
+    if name == "weights.safetensors":
+        assert "damaged" in read_artifact(copy).network_fault
+    else:
+        with pytest.raises(ArtifactError, match=name.partition(".")[0]):
+            read_artifact(copy)
+
+
 @pytest.mark.parametrize("name", ["card.md", "baseline.npz", "history.npz", "manifest.json"])
 def test_a_missing_file_is_named(copy, name):
     (copy / name).unlink()
