@@ -1,4 +1,4 @@
-.PHONY: help demo test unit lint bench
+.PHONY: help demo test unit lint fuzz sbom lock bench
 PYTHON := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
@@ -25,7 +25,21 @@ lint: ## style, types, import directions
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 
+FUZZ_SECONDS ?= 60
+fuzz: ## the decoder against any bytes, led by coverage, FUZZ_SECONDS=60; findings go to out/fuzz
+	@.ci/setup
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[fuzz]'
+	@$(PYTHON) tests/fuzz/decoder.py --seconds $(FUZZ_SECONDS)
+
+sbom: ## the bill of materials in CycloneDX's JSON: packages, and jars with sha256; writes out/sbom.json
+	@.ci/setup
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[sbom]'
+	@$(PYTHON) -m streaming sbom
+
+lock: ## constraints-hashes.txt anew, after a change of pyproject.toml or constraints.txt
+	@.ci/setup lock
+
 bench: ## throughput, latency and rivals on this machine; writes benchmarks/results.json
 	@.ci/setup java services
-	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints.txt -e '.[bench]'
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
 	@$(PYTHON) -m benchmarks

@@ -16,12 +16,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from models.artifact import DataSource, write_artifact
+from models.artifact import write_artifact
 from models.card import card_text
 from models.evaluate import Row
 from models.incident_files import IncidentTable, read_incidents
 from models.layouts import LAYOUT_HELP, parse_layout
 from models.local_time import utc_from_local
+from models.manifest import DataSource
 from models.train import spec_for, train
 from schemas.errors import DataError, RiskError
 

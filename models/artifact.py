@@ -17,61 +17,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from models.baseline import BaselineConstants
-from models.blobs import export_state, restore_state
 from models.count_state import CountState
-from models.features import feature_names
-from models.sealed import MAX_FILE_BYTES, pack_arrays, read_plain, sha256, unpack_arrays
+from models.history import pack_history, unpack_history
+from models.manifest import (
+    BASELINE,
+    CARD,
+    FILES,
+    HISTORY,
+    MANIFEST,
+    WEIGHTS,
+    DataSource,
+    FileEntry,
+    Manifest,
+    read_file,
+    read_manifest,
+    version_of,
+)
+from models.sealed import pack_arrays, sha256, unpack_arrays
 from schemas.errors import ArtifactError, RiskError
+from schemas.limits import MAX_BASELINE_BYTES
 from schemas.spec import Spec
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only scoring needs it
     from models.network import ResidualNetwork
-
-MANIFEST, WEIGHTS, BASELINE, HISTORY, CARD = (
-    "manifest.json",
-    "weights.safetensors",
-    "baseline.npz",
-    "history.npz",
-    "card.md",
-)
-FILES = (WEIGHTS, BASELINE, HISTORY, CARD)
-_MAX_MANIFEST_BYTES = 4 * 1024 * 1024
-
-
-class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a file must be."""
-
-    sha256: str
-    size_bytes: int
-
-
-class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the model learned from."""
-
-    file_name: str
-    sha256: str
-    layout: str
-    incidents: int  # inside the grid and before the cut-off
-    first_s: int
-    cutoff_s: int
-
-
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The artifact's table of contents."""
-
-    version: str
-    created: str  # UTC, YYYYMMDDTHHMMSSZ
-    spec: Spec
-    spec_fingerprint: str
-    features: tuple[str, ...]
-    data: DataSource
-    seed: int
-    libraries: dict[str, str]
-    evaluation: list[dict[str, str | float]]
-    files: dict[str, FileEntry]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +83,7 @@ class Artifact:
 
     def history(self) -> CountState:
         """A new CountState as of the data's cut-off."""
-        return _history(self._history, self.spec)
+        return _history(self._history, self.folder, self.manifest)
 
 
 def write_artifact(
@@ -140,12 +110,12 @@ def write_artifact(
     contents = {
         WEIGHTS: safetensors.torch.save({name: t.contiguous() for name, t in network.state_dict().items()}),
         BASELINE: pack_arrays(constants.arrays()),
-        HISTORY: pack_arrays({name: np.frombuffer(blob, np.uint8) for name, blob in export_state(history).items()}),
+        HISTORY: pack_history(history),
         CARD: card.encode(),
     }
     files = {name: FileEntry(sha256=sha256(content), size_bytes=len(content)) for name, content in contents.items()}
     manifest = Manifest(
-        version=_version(created, spec, files),
+        version=version_of(created, spec, files),
         created=created,
         spec=spec,
         spec_fingerprint=spec.fingerprint(),
@@ -172,19 +142,20 @@ def write_artifact(
 
 def read_artifact(folder: Path) -> Artifact:
     """The artifact in `folder`, verified. Damaged weights make a `network_fault`; anything else ArtifactError."""
-    manifest = _read_manifest(folder)
-    contents = {name: _read_file(folder / name, manifest.files[name]) for name in FILES if name != WEIGHTS}
+    manifest = read_manifest(folder)
+    contents = {name: read_file(folder, name, manifest) for name in FILES if name != WEIGHTS}
     weights: bytes | ArtifactError
     try:
-        weights = _read_file(folder / WEIGHTS, manifest.files[WEIGHTS])
+        weights = read_file(folder, WEIGHTS, manifest)
     except ArtifactError as error:
         weights = error
     try:
-        constants = BaselineConstants.checked(unpack_arrays(contents[BASELINE], folder / BASELINE), manifest.spec)
+        arrays = unpack_arrays(contents[BASELINE], folder / BASELINE, MAX_BASELINE_BYTES)
+        constants = BaselineConstants.checked(arrays, manifest.spec)
         card = contents[CARD].decode()
     except (RiskError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{folder}: {error}") from error
-    _history(contents[HISTORY], manifest.spec)
+    _history(contents[HISTORY], folder, manifest)
     return Artifact(
         folder=folder,
         manifest=manifest,
@@ -197,7 +168,7 @@ def read_artifact(folder: Path) -> Artifact:
 
 def read_spec(folder: Path) -> Spec:
     """The spec of the artifact in `folder`, from its verified manifest alone. Raises ArtifactError."""
-    return _read_manifest(folder).spec
+    return read_manifest(folder).spec
 
 
 def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
@@ -207,52 +178,20 @@ def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
             f"{artifacts} is no folder: train a model with `python -m models train`, or name the folder that holds the "
             "regions with RISK_ARTIFACTS"
         )
-    regions = sorted(path for path in artifacts.iterdir() if path.is_dir() and not path.name.startswith("."))
-    found = {
-        region.name: sorted((p for p in region.iterdir() if p.is_dir() and not p.name.startswith(".")), reverse=True)
-        for region in regions
-    }
+    try:
+        found = {region.name: _folders_in(region)[::-1] for region in _folders_in(artifacts)}
+    except OSError as error:
+        raise ArtifactError(f"{artifacts} cannot be read ({error}): check owners and modes") from error
     return {region: folders for region, folders in found.items() if folders}
 
 
-def _read_manifest(folder: Path) -> Manifest:
-    if not folder.is_dir():
-        raise ArtifactError(f"{folder} is no folder: name an artifact's folder, <artifacts>/<region>/<version>")
-    present = {path.name for path in folder.iterdir()}
-    missing, unknown = {MANIFEST, *FILES} - present - {WEIGHTS}, present - {MANIFEST, *FILES}
-    if missing or unknown:
-        raise ArtifactError(
-            f"{folder} lacks {sorted(missing)}, and has {sorted(unknown)} that do not belong: copy again"
-        )
-    raw = read_plain(folder / MANIFEST, _MAX_MANIFEST_BYTES)
-    try:
-        manifest = msgspec.json.decode(raw, type=Manifest)
-    except (msgspec.DecodeError, RiskError, RecursionError) as error:
-        raise ArtifactError(f"{folder / MANIFEST} cannot be used ({error}): train again") from error
-    if set(manifest.files) != set(FILES):
-        raise ArtifactError(f"{folder / MANIFEST} lists files {sorted(manifest.files)}, must list {sorted(FILES)}")
-    spec = manifest.spec
-    if spec.fingerprint() != manifest.spec_fingerprint:
-        raise ArtifactError(f"{folder / MANIFEST}: its spec was changed after it was written: train again")
-    if not manifest.features == spec.features == feature_names(spec.horizon_names):
-        raise ArtifactError(f"{folder / MANIFEST}: made for other features than this program computes: train again")
-    if manifest.version != _version(manifest.created, spec, manifest.files) or folder.name != manifest.version:
-        raise ArtifactError(
-            f"{folder} holds version {manifest.version}, which is not what its contents say: copy again"
-        )
-    return manifest
-
-
-def _read_file(path: Path, entry: FileEntry) -> bytes:
-    """The file's bytes. Raises ArtifactError unless they are the ones that the manifest names."""
-    content = read_plain(path, min(entry.size_bytes, MAX_FILE_BYTES))
-    if len(content) != entry.size_bytes or sha256(content) != entry.sha256:
-        raise ArtifactError(f"{path} is damaged: its sha256 or size is not the manifest's; copy the artifact again")
-    return content
+def _folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _network(weights: bytes, spec: Spec, path: Path) -> "ResidualNetwork":
     import safetensors.torch
+    import torch
     from safetensors import SafetensorError
 
     from models.network import ResidualNetwork
@@ -262,26 +201,15 @@ def _network(weights: bytes, spec: Spec, path: Path) -> "ResidualNetwork":
     )
     try:
         tensors = safetensors.torch.load(weights)
+        if other := sorted({str(t.dtype) for t in tensors.values() if t.dtype != torch.float32}):
+            raise ArtifactError(f"{path} holds weights of type {', '.join(other)}, must be float32: train again")
         network.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError, KeyError) as error:
+    except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{path} does not fit the network ({str(error)[:200]}): train again") from error
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise ArtifactError(f"{path}: the weights are not finite: train again")
     return network.eval().requires_grad_(False)
 
 
-def _history(packed: bytes, spec: Spec) -> CountState:
-    arrays = unpack_arrays(packed, Path(HISTORY))
-    try:
-        state = restore_state(spec, {name: array.tobytes() for name, array in arrays.items()})
-    except (ValueError, KeyError, IndexError, msgspec.DecodeError) as error:
-        raise ArtifactError(f"{HISTORY} does not fit the spec ({error}): train again") from error
-    if any(int(level.ring.min()) < 0 for level in state.levels.values()):
-        raise ArtifactError(f"{HISTORY} counts less than nothing: train again")
-    return state
-
-
-def _version(created: str, spec: Spec, files: Mapping[str, FileEntry]) -> str:
-    """Sorts by time of making, and names the contents."""
-    content = spec.fingerprint() + "".join(files[name].sha256 for name in sorted(files))
-    return f"{created}-{sha256(content.encode())[:8]}"
+def _history(packed: bytes, folder: Path, manifest: Manifest) -> CountState:
+    return unpack_history(packed, folder / HISTORY, manifest.spec, cutoff_s=manifest.data.cutoff_s)

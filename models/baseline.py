@@ -24,6 +24,14 @@ _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cach
 _SURELY_SOME = 20.0  # where so many incidents a day are usual, a day without any is a day without data
 _REGION_DAYS = 1.0  # weight of the training mean in the region's rate, days
 _NEIGHBOURHOOD_CELL_DAYS = 30.0  # weight of the region's mean cell in a neighbourhood's rate
+_RANGES = {  # far around what training can find; within them every score is finite
+    "half_life_days": (0.1, 1e5),
+    "shrink_days": (1e-3, 1e5),
+    "profile": (1e-6, HOURS),
+    "mean_per_day": (1e-6, 1e7),
+    "dispersion": (1e-3, 1e6),
+    "first_day": (1.0, 1e5),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +66,9 @@ class BaselineConstants:
             array = arrays[name]
             if array.dtype != np.float64 or array.shape != shape:
                 raise DataError(f"baseline's {name} is {array.dtype}{array.shape}, must be float64{shape}: train again")
-            if not (np.isfinite(array).all() and (array > 0).all()):
-                raise DataError(f"baseline's {name} has values that are not positive and finite: train again")
+            low, high = _RANGES[name]
+            if not ((array >= low) & (array <= high)).all():
+                raise DataError(f"baseline's {name} has values outside {low:g} to {high:g}: train again")
         return cls(**arrays)
 
 

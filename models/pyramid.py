@@ -26,7 +26,7 @@ class LevelBins:
     @classmethod
     def empty(cls, level: Level, spec: Spec) -> "LevelBins":
         places = spec.grid.cells * len(spec.categories)
-        ahead = 1 + spec.future_limit_s // level.width_s
+        ahead = spec.ahead(level)
         return cls(level, places, ahead, np.zeros((level.keep + ahead, places), np.int32), -(1 << 40), set())
 
     @property
@@ -84,6 +84,9 @@ class LevelBins:
         return entries.tobytes()
 
     def unpack_chunk(self, packed: bytes) -> None:
+        """Take over a chunk's counts. Raises IndexError for a place that the level does not have."""
         entries = np.frombuffer(packed, _ENTRY)
+        if entries["place"].min(initial=0) < 0:
+            raise IndexError("a place before the first")
         live = entries[(entries["bin"] >= self.oldest) & (entries["bin"] <= self.newest + self.ahead)]
         self.ring[live["bin"] % len(self.ring), live["place"]] = live["count"]

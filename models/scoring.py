@@ -30,11 +30,14 @@ def score(values: Array, network: nn.Module | None, constants: BaselineConstants
     """Scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
 
     values: (cells, categories, features). The network is used on the device it is on, with the threads torch was
-    given. Raises FloatingPointError when a score is not finite: the caller can then score without the network.
+    given. Raises FloatingPointError when a score is not finite, RuntimeError when the network gives another shape: the
+    caller can then score without the network.
     """
     log_usual = values[:, :, -len(spec.horizons_s) :]  # (cells, categories, horizons)
-    log_mean = log_usual if network is None else log_usual + residual_of(values, network)
-    usual, expected = np.exp(log_usual), np.exp(log_mean)
+    residual = np.zeros_like(log_usual) if network is None else residual_of(values, network)
+    if residual.shape != log_usual.shape:  # NumPy would stretch one horizon over all
+        raise RuntimeError(f"the network gives {residual.shape}, must give {log_usual.shape}")
+    usual, expected = np.exp(log_usual), np.exp(log_usual + residual)
     if not (np.isfinite(expected).all() and np.isfinite(usual).all()):
         raise FloatingPointError("the network's output is not finite" if network else "the baseline is not finite")
     return Scores(

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.artifact import DataSource, write_artifact
+from models.artifact import write_artifact
 from models.baseline import BaselineConstants
 from models.count_state import CountState
 from models.hour_of_week import HOURS
+from models.manifest import DataSource
 from models.network import ResidualNetwork
 from schemas.spec import DAY_S, Spec
 

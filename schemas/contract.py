@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from schemas.dead_letter import SCHEMA_VERSION, DeadLetter
-from schemas.event import MAX_EVENT_BYTES, Event
+from schemas.event import Event
+from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import SLUG
 
 EVENT_TOPIC = "incidents.v1"

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import xxhash
 from msgspec import UNSET, UnsetType
 
-from schemas.event import MAX_EVENT_BYTES, Event, Reason
+from schemas.event import Event, Reason
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection
+from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import fault_in_keys, reason_for
 from schemas.spec import Spec
 

@@ -5,8 +5,6 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-MAX_EVENT_BYTES = 8 * 1024
-
 Origin = Literal["public_call", "sensor", "responder", "officer_initiated", "unknown"]
 Status = Literal["open", "closed", "cancelled"]
 ORIGINS: tuple[str, ...] = get_args(Origin)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import DataError
+from schemas.limits import MAX_CELLS, MAX_SIDE
 
 Floats = npt.NDArray[np.float64]
 Cells = npt.NDArray[np.int32]
@@ -41,8 +42,10 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise DataError(f"grid corner {self.south_deg}, {self.west_deg} is not a place in degrees")
         if not 200 <= self.cell_m <= 100_000:
             raise DataError(f"cell_m={self.cell_m}: choose 200 to 100000 m (smaller cells identify households)")
-        if not (1 <= self.rows <= 999 and 1 <= self.cols <= 999 and self.rows * self.cols <= 65_536):
-            raise DataError(f"{self.rows} x {self.cols} cells: at most 999 a side and 65536 in all; enlarge cell_m")
+        if not (1 <= self.rows <= MAX_SIDE and 1 <= self.cols <= MAX_SIDE and self.rows * self.cols <= MAX_CELLS):
+            raise DataError(
+                f"{self.rows} x {self.cols} cells: at most {MAX_SIDE} a side and {MAX_CELLS} in all; enlarge cell_m"
+            )
         for name in ("south_deg", "west_deg", "cell_m"):  # 1000 and 1000.0, 0.0 and -0.0 must be one grid in JSON
             msgspec.structs.force_setattr(self, name, float(getattr(self, name)) + 0.0)
         north, width = float(self.corners()[0][-1]), float(np.ptp(self.corners()[1]))

@@ -3,12 +3,14 @@
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from schemas.event import MAX_EVENT_BYTES, AwareTime, Event, Reason
+from schemas.event import AwareTime, Event, Reason
+from schemas.limits import MAX_EVENT_BYTES
 
 _EVENT = msgspec.json.Decoder(Event)
 _FIELDS = frozenset(Event.__struct_fields__)
@@ -47,6 +49,8 @@ def reason_for(value: bytes | None) -> tuple[Reason, str]:
         given = record.get(field)
         if (given is not None or (field == "occurred_at" and field in record)) and not _is_aware_time(given):
             return "bad_time", f"{field} is not an RFC 3339 time with an offset"
+    if fault := fault_in_keys(value):  # what stands first may be wrong and what stands last, which was looked at, right
+        return fault
     try:
         _EVENT.decode(value)
     except msgspec.ValidationError as error:
@@ -55,15 +59,17 @@ def reason_for(value: bytes | None) -> tuple[Reason, str]:
 
 
 def fault_in_keys(value: bytes) -> tuple[Reason, str] | None:
-    """A key that stands twice in a JSON object that is otherwise an event, if there is one."""
-    seen: set[str] = set()
+    """A key that stands twice in a JSON object with an event's keys, if there is one."""
     doubled: list[str] = []
 
     def collect(pairs: list[tuple[str, Any]]) -> None:
-        for key, _ in pairs:
-            (doubled.append if key in seen else seen.add)(key)
+        times = Counter(key for key, _ in pairs)
+        doubled[:] = [key for key, often in times.items() if often > 1]  # the outermost object comes last
 
-    json.loads(value, object_pairs_hook=collect)
+    try:
+        json.loads(value, object_pairs_hook=collect)
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or nested as deep as can just be read
+        return None
     return ("schema", f"key {doubled[0]!r} stands more than once") if doubled else None
 
 

@@ -16,6 +16,7 @@ from streaming import (
     commands_health,
     commands_rebuild,
     commands_run,
+    commands_sbom,
     commands_stack,
 )
 from streaming.settings import Settings, secret_names
@@ -41,6 +42,7 @@ app.command("run")(commands_run.run)
 app.command("doctor")(commands_doctor.doctor)
 app.command("rebuild")(commands_rebuild.rebuild)
 app.command("health")(commands_health.health)
+app.command("sbom")(commands_sbom.sbom)
 app.command("replay")(commands_stack.replay_command)
 app.add_typer(commands_stack.broker_app, name="broker")
 app.add_typer(commands_checkpoint.checkpoint_app, name="checkpoint")

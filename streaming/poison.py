@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from schemas.event import MAX_EVENT_BYTES, Event, Reason
+from schemas.event import Event, Reason
+from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import Spec
 
 

@@ -13,6 +13,8 @@ import msgspec
 from models.artifact import Artifact, newest_artifacts, read_artifact, read_spec
 from schemas.decode import Vocabulary
 from schemas.errors import ArtifactError, SettingsError, SpecMismatch
+from schemas.limits import MAX_REGIONS, MAX_SERIES
+from schemas.spec import Spec, differences
 from streaming.files import replace_file
 
 
@@ -31,13 +33,13 @@ class Refused(msgspec.Struct, frozen=True):
     reason: str
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=MAX_REGIONS)
 def load_artifact(folder: str) -> Artifact:
     """The artifact in `folder`, read and verified once per process: a published folder never changes."""
     return read_artifact(Path(folder))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=MAX_REGIONS)
 def vocabulary(folder: str) -> Vocabulary:
     return Vocabulary.of(read_spec(Path(folder)))
 
@@ -70,7 +72,10 @@ def refresh_roster(path: Path, artifacts: Path) -> tuple[dict[str, Entry], list[
                 after[region] = in_force
                 break
             try:
-                after[region] = _admit(region, folder, in_force)
+                entry = _admit(region, folder, in_force)
+                if in_force is None:
+                    _refuse_too_many(after, folder)
+                after[region] = entry
                 break
             except ArtifactError as error:
                 refused.append(Refused(str(folder), str(error)))
@@ -90,9 +95,32 @@ def _admit(region: str, folder: Path, in_force: Entry | None) -> Entry:
     if in_force and fingerprint != in_force.fingerprint:
         raise SpecMismatch(
             f"{folder} has spec {fingerprint}, but the stored counts of {region} were made for spec "
-            f"{in_force.fingerprint}: start with a new checkpoint folder, or train with the old spec"
+            f"{in_force.fingerprint}{_what_differs(in_force, artifact.spec)}: start with a new checkpoint folder, or "
+            "train with the old spec"
         )
     return Entry(str(folder), artifact.version, fingerprint)
+
+
+def _what_differs(in_force: Entry, now: Spec) -> str:
+    """The fields that differ from the artifact in force; nothing when that one is gone."""
+    try:
+        was = vocabulary(in_force.folder).spec
+    except ArtifactError:
+        return ""
+    return f" ({'; '.join(differences(was, now))})"
+
+
+def _refuse_too_many(roster: dict[str, Entry], folder: Path) -> None:
+    """Raise ArtifactError when one more region would be more than this job or its store can carry."""
+    if len(roster) >= MAX_REGIONS:
+        raise ArtifactError(f"{folder} would be region {len(roster) + 1}, at most {MAX_REGIONS} fit: run a second job")
+    there = sum(vocabulary(entry.folder).spec.series for entry in roster.values() if Path(entry.folder).is_dir())
+    new = vocabulary(str(folder)).spec.series
+    if there + new > MAX_SERIES:
+        raise ArtifactError(
+            f"{folder} would bring the store from {there:,} to {there + new:,} series, at most {MAX_SERIES:,} are "
+            "allowed: choose larger cells, or run a second job with a store of its own"
+        )
 
 
 def _publish(path: Path, roster: dict[str, Entry]) -> None:

@@ -15,8 +15,9 @@ import schemas
 import schemas.__main__ as command
 from schemas.contract import DEAD_LETTER_TOPIC, EVENT_TOPIC, documents, out_of_date
 from schemas.dead_letter import DeadLetter, encode_dead_letter
-from schemas.event import MAX_EVENT_BYTES, REASONS, Event
+from schemas.event import REASONS, Event
 from schemas.incidents import Rejection
+from schemas.limits import MAX_EVENT_BYTES
 from streaming.settings import Settings
 
 FOLDER = Path(schemas.__file__).parent

@@ -1,7 +1,10 @@
 """Two judges of one contract: the checked-in JSON Schema and the decoder. The decoder may be stricter, never laxer."""
 
 import json
+import re
 import time
+import tracemalloc
+from datetime import datetime
 from pathlib import Path
 
 import jsonschema
@@ -12,9 +15,11 @@ from hypothesis import strategies as st
 
 import schemas
 from schemas.decode import Messages, Vocabulary, decode_messages
-from schemas.event import MAX_EVENT_BYTES, REASONS, Event
+from schemas.event import REASONS, Event
 from schemas.grid import Grid
+from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import Spec
+from streaming.poison import poison_messages, template_event
 
 FOLDER = Path(schemas.__file__).parent
 GOOD = sorted((FOLDER / "examples" / "good").glob("*.json"))
@@ -44,8 +49,22 @@ STRICTER = {
     "unknown_region--not_scored_here": "a schema does not know the deployment",
 }
 
+# The same for any message: what the decoder may refuse although the schema accepts it, by reason and detail.
+STRICTER_CAUSES = {
+    "bad_time": r"(occurred_at|received_at) is not an RFC 3339 time with an offset",  # 30 February, year 0
+    "future": r"more than 300 s ahead of its arrival",
+    "late": r"more than 86400 s before its arrival",
+    "outside_grid": r"the place lies outside the region's grid",
+    "unknown_category": r"the region's spec has no such category",
+    "unknown_region": r"no artifact of this deployment has this region",
+    "schema": r"incident_id holds a character that cannot be printed|key '\w+' stands more than once"
+    r"|Expected `int( \| null)?`, got `float` - at `\$\.(revision|priority)`",  # 1.0 is an integer for JSON Schema
+    "not_json": r"the value is not one JSON text in UTF-8",  # only half of a surrogate pair, which is no character
+    "person_field": r"a field that may describe a person; the payload is not kept",  # a record inside a text
+}
+
 SCHEMA = json.loads((FOLDER / "event.schema.json").read_text(encoding="utf-8"))
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA, format_checker=jsonschema.FormatChecker())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)  # `format` is a hint: what it enforces depends on what is installed
 
 
 def decode(*values):
@@ -75,10 +94,9 @@ def schema_accepts(value):
         raise ValueError(name)
 
     try:
-        record = json.loads(value.decode("utf-8"), parse_constant=refuse_constant)
-    except (ValueError, RecursionError):
+        return VALIDATOR.is_valid(json.loads(value.decode("utf-8"), parse_constant=refuse_constant))
+    except (ValueError, RecursionError):  # no field takes a value that is nested at all
         return False
-    return VALIDATOR.is_valid(record)
 
 
 def test_the_schema_is_a_valid_schema_and_closed():
@@ -113,6 +131,8 @@ def test_the_bad_examples_show_every_reason_that_a_file_can_show():
 
 CANARY = "K4N4RY"
 EVENTS = [json.loads(path.read_bytes()) for path in GOOD]
+POISONS = [poison.value for poison in poison_messages(template_event(SPEC, as_of_s=KAFKA_TIME_MS // 1000))]
+CORPUS = [path.read_bytes() for path in (*GOOD, *BAD)] + [value for value in POISONS if value and len(value) < 3000]
 events = st.sampled_from(EVENTS)
 leaves = st.one_of(
     st.none(),
@@ -121,6 +141,7 @@ leaves = st.one_of(
     st.floats(),
     st.sampled_from([0, -1, 2**31 - 1, 2**31, 9, 10, 90, 90.0000001, -0.0, 1e308, 41.5, -87.6]),
     st.text(max_size=200),
+    st.text(st.characters(categories=["Cs", "Cc", "Ll"]), max_size=8),  # halves of surrogate pairs
     st.sampled_from(["open", "sensor", "riverton", "medical", "2026-03-14T07:41:05Z", "2026-03-14 07:41:05+0000"]),
     st.from_regex(SCHEMA["properties"]["occurred_at"]["pattern"], fullmatch=True),
     st.sampled_from([f"'{CANARY}'", f'"{CANARY}" - at `$.x`', f"a'b\"{CANARY}\"c'd", f"{CANARY}\n`{CANARY}`"]),
@@ -146,9 +167,8 @@ def altered_records(draw):
 
 @st.composite
 def mangled_bytes(draw):
-    """The bytes of a valid event: flipped, cut, spliced with another, repeated in part, or with some put in."""
-    value = bytearray(json.dumps(draw(events)).encode())
-    other = json.dumps(draw(events)).encode()
+    """The bytes of an event or a poison: flipped, cut, spliced, repeated in part, or with some put in."""
+    value, other = bytearray(draw(st.sampled_from(CORPUS))), draw(st.sampled_from(CORPUS))
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(value)))
         end = draw(st.integers(start, min(len(value), start + 40)))
@@ -168,7 +188,61 @@ def mangled_bytes(draw):
     return bytes(value)
 
 
-messages = st.one_of(altered_records(), mangled_bytes(), st.binary(max_size=64), st.none())
+@st.composite
+def nested(draw):
+    """Arrays and objects in one another, up to the deepest that 8 KiB can hold, closed or not."""
+    opening, closing = draw(st.sampled_from([(b"[", b"]"), (b'{"a":', b"}"), (b'[{"":', b"}]"), (b'{"name":[', b"]}")]))
+    depth = draw(st.integers(1, (MAX_EVENT_BYTES + 100) // (len(opening) + len(closing))))
+    inside = opening * depth + draw(st.sampled_from([b"", b"1", b"null"])) + closing * draw(st.sampled_from([depth, 0]))
+    return inside if draw(st.booleans()) else b'{"incident_id":' + inside + b"}"
+
+
+messages = st.one_of(altered_records(), mangled_bytes(), nested(), st.binary(max_size=64), st.none())
+
+
+def judge(value):
+    """Everything that holds for one message, whatever it is. Also what `tests/fuzz/decoder.py` asks of each input."""
+    first, second = decode(value), decode(value)
+    [(_, refusal)] = outcomes(first)
+    assert outcomes(second) == outcomes(first)
+    packed = {region: part.pack() for region, part in first.incidents.items()}
+    assert packed == {region: part.pack() for region, part in second.incidents.items()}
+    valid = value is not None and schema_accepts(value)
+    if refusal is None:
+        assert valid
+        pairs = json.loads(value, object_pairs_hook=list)
+        assert len(pairs) == len(dict(pairs))  # no key stands twice
+        agrees_with_its_json(first.incidents["riverton"], dict(pairs))
+        return None
+    assert refusal.reason in REASONS
+    assert refusal.payload == (None if refusal.reason in ("person_field", "too_large", "null_value") else value)
+    assert (refusal.reason == "too_large") == (value is not None and len(value) > MAX_EVENT_BYTES)
+    if valid and refusal.reason != "too_large":
+        assert re.fullmatch(STRICTER_CAUSES.get(refusal.reason, "none"), refusal.detail), refusal
+        assert refusal.reason != "not_json" or re.search(rb"\\u[dD][89a-fA-F]", value)
+    return refusal
+
+
+def agrees_with_its_json(incidents, record):
+    """An incident says what Python's own JSON and time say, and nothing in it is out of range."""
+    at = datetime.fromisoformat(record["occurred_at"].upper()).timestamp()
+    assert len(incidents) == 1
+    assert abs(int(incidents.occurred_s[0]) - at) <= 1  # digits beyond the microsecond are rounded here, cut there
+    assert incidents.revision.tolist() == [record.get("revision", 0)]
+    assert incidents.category.tolist() == [SPEC.categories.index(record["category"])]
+    counts = record["origin"] in SPEC.counted_origins
+    assert incidents.flags.tolist() == [counts + 2 * (record.get("status") == "cancelled")]
+    [(west, south), _, (east, north), *_] = SPEC.grid.polygon(int(incidents.cell[0]))
+    assert west <= record["lon"] < east
+    assert south <= record["lat"] < north
+    received_s = int(incidents.received_ms[0]) / 1000
+    assert -SPEC.late_limit_s - 1 <= at - received_s <= SPEC.future_limit_s + 1
+    assert received_s <= KAFKA_TIME_MS / 1000 + SPEC.future_limit_s
+
+
+def test_every_example_and_every_poison_is_judged_alike():
+    for value in (*CORPUS, *POISONS):
+        judge(value)
 
 
 @settings(max_examples=400, deadline=None)
@@ -176,19 +250,13 @@ messages = st.one_of(altered_records(), mangled_bytes(), st.binary(max_size=64),
 @example(b'{"lat":' + b"1" * 5000 + b"}")
 @example(b"[" * 2000)
 @example(json.dumps({**EVENTS[0], "origin": f"a'b\"{CANARY}\"c'd"}).encode())
+@example(json.dumps({**EVENTS[0], "incident_id": "\ud800"}).encode())
+@example(b'{"occurred_at":"2026-03-14T07:41:0ton",' + json.dumps(EVENTS[0]).encode()[1:])  # found by the fuzzer
+@example(b'{"status":{"K4N4RY":1,"K4N4RY":1},' + json.dumps(EVENTS[0]).encode()[1:])
+@example(b'{"status":{"K4N4RY":1,"K4N4RY":1},"lat":' + b"1" * 5000 + b"," + json.dumps(EVENTS[0]).encode()[1:])
 def test_any_message_has_one_outcome_the_same_twice_and_never_one_that_the_schema_refuses(value):
-    first, second = decode(value), decode(value)
-    [(_, refusal)] = outcomes(first)
-    assert outcomes(second) == outcomes(first)
-    assert {r: part.pack() for r, part in first.incidents.items()} == {
-        r: part.pack() for r, part in second.incidents.items()
-    }
-    if refusal is None:
-        assert schema_accepts(value)
-        return
-    assert refusal.reason in REASONS
-    assert refusal.payload == (None if refusal.reason in ("person_field", "too_large", "null_value") else value)
-    assert CANARY not in refusal.detail
+    refusal = judge(value)
+    assert refusal is None or CANARY not in refusal.detail
 
 
 @settings(max_examples=100, deadline=None)
@@ -199,6 +267,55 @@ def test_a_message_fares_the_same_alone_and_among_others(values):
     assert [offset for offset, _ in outcomes(together)] == list(range(len(values)))
     reasons = [refusal and (refusal.reason, refusal.detail) for _, refusal in outcomes(together)]
     assert reasons == [refusal and (refusal.reason, refusal.detail) for refusal in alone]
+
+
+LARGEST = {
+    "arrays in arrays": b"[" * MAX_EVENT_BYTES,
+    "objects in objects": b'{"a":' * (MAX_EVENT_BYTES // 5),
+    "closed arrays": b"[" * 4000 + b"]" * 4000,
+    "one number": b"9" * MAX_EVENT_BYTES,
+    "one float": b'{"lat":0.' + b"9" * 8000 + b"}",
+    "one exponent": b'{"lat":1e' + b"9" * 8000 + b"}",
+    "many numbers": b"[" + b"1," * 4000 + b"1]",
+    "many keys": b"{" + b",".join(b'"%x":0' % n for n in range(1000)) + b"}",
+    "one key many times": b"{" + b",".join([b'"a":0'] * 1300) + b"}",
+    "many person keys": b"{" + b",".join(b'"name%x":0' % n for n in range(600)) + b"}",
+    "empty objects": b"[" + b"{}," * 2700 + b"{}]",
+    "one text": b'{"incident_id":"' + b"x" * 8000 + b'"}',
+    "escapes": b'{"incident_id":"' + b"\\u00e9" * 1300 + b'"}',
+    "surrogates": b'{"incident_id":"' + b"\\ud83d\\ude00" * 650 + b'"}',
+    "characters of four bytes": b'{"incident_id":"' + "\U0001f600".encode() * 2000 + b'"}',
+    "one that normalisation makes eighteen": b'{"' + "\ufdfa".encode() * 2700 + b'":0}',
+    "the same, four bytes each": b'{"' + ("\U0001f600" + "\ufdfa" * 2700).encode() + b'":0}',
+    "a record in a text": b'{"incident_id":"{' + b"[" * 8000 + b'"}',
+    "spaces": b" " * MAX_EVENT_BYTES,
+    "any bytes": bytes(range(256)) * 32,
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_the_memory_that_a_message_takes_is_bounded_by_its_size(name):
+    value = LARGEST[name]
+    assert len(value) <= MAX_EVENT_BYTES
+    decode(value)  # what is made once, like compiled patterns, is none of the message's
+    tracemalloc.start()
+    try:
+        decode(value)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < 150 * MAX_EVENT_BYTES, f"{most:,} bytes for {len(value):,}"
+
+
+@pytest.mark.parametrize("size", [MAX_EVENT_BYTES + 1, 1_000_000])
+def test_a_message_beyond_the_limit_reaches_no_parser(size, monkeypatch):
+    def fail(*_, **__):
+        pytest.fail("a message that is too large was parsed")
+
+    for parser in ("schemas.decode._WIRE", "schemas.refusal._EVENT", "schemas.refusal.msgspec", "schemas.refusal.json"):
+        monkeypatch.setattr(parser, type("Poisoned", (), {"decode": fail, "loads": fail, "json": property(fail)})())
+    refusal = decoder_says(b'{"name":"' + b"x" * (size - 11) + b'"}')
+    assert (refusal.reason, refusal.payload) == ("too_large", None)
 
 
 # --- Persons ----------------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from schemas.decode import Messages, Vocabulary, decode_messages
-from schemas.event import MAX_EVENT_BYTES
 from schemas.grid import Grid
+from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import reason_for
 from schemas.spec import Spec
 

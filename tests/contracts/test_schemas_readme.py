@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 import schemas
-from schemas.event import MAX_EVENT_BYTES, ORIGINS, REASONS, Event
+from schemas.event import ORIGINS, REASONS, Event
+from schemas.limits import MAX_EVENT_BYTES
 
 FOLDER = Path(schemas.__file__).parent
 TEXT = (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -138,7 +138,9 @@ def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
         network=swinging.network,
         history=swinging.history,
         card=card,
-        data=DataSource(file_name="made", sha256="0", layout="made", incidents=1, first_s=START, cutoff_s=START),
+        data=DataSource(
+            file_name="made", sha256="0", layout="made", incidents=1, first_s=START, cutoff_s=swinging.history.as_of_s
+        ),
         created="20260101T000000Z",
         seed=0,
         libraries={},

@@ -132,8 +132,8 @@ def test_a_rate_lies_between_its_own_and_its_neighbourhoods_and_is_never_zero(co
     ("name", "value", "message"),
     [
         ("profile", np.ones((3, 168)), "must be float64"),
-        ("mean_per_day", np.array([1.0, 0.0]), "not positive and finite"),
-        ("dispersion", np.full((2, 3), np.nan), "not positive and finite"),
+        ("mean_per_day", np.array([1.0, 0.0]), "has values outside"),
+        ("dispersion", np.full((2, 3), np.nan), "has values outside"),
         ("half_life_days", np.array(30.0, np.float32), "must be float64"),
     ],
 )

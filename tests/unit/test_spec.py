@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import DAY_S, HOUR_S, Spec
+from schemas.spec import DAY_S, HOUR_S, Spec, differences
 
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
 SPEC = Spec(
@@ -43,6 +43,21 @@ def test_every_field_changes_the_fingerprint():
     assert list(OTHER) == list(Spec.__struct_fields__)
     prints = {msgspec.structs.replace(SPEC, **{name: value}).fingerprint() for name, value in OTHER.items()}
     assert len(prints | {SPEC.fingerprint()}) == len(OTHER) + 1
+
+
+@pytest.mark.parametrize("name", sorted(OTHER))
+def test_the_field_that_differs_is_named_with_both_values(name):
+    other = msgspec.structs.replace(SPEC, **{name: OTHER[name]})
+    [said] = differences(SPEC, other)
+    assert said.startswith("grid.rows was 40 and is 41" if name == "grid" else f"{name} was ")
+    assert differences(other, other) == []
+
+
+def test_every_field_that_differs_is_named_and_long_values_are_cut():
+    many = tuple(f"category-number-{n}" for n in range(60))
+    other = msgspec.structs.replace(SPEC, tick_s=30, categories=many)
+    assert [said.split()[0] for said in differences(SPEC, other)] == ["categories", "tick_s"]
+    assert max(map(len, differences(SPEC, other))) < 300
 
 
 @pytest.mark.parametrize("field", Grid.__struct_fields__)
@@ -101,7 +116,12 @@ def test_the_order_of_keys_in_the_file_does_not_matter():
         ({"tick_s": 0}, "must divide an hour"),
         ({"tick_s": 7}, "tick_s=7 a day"),
         ({"tick_s": -60}, "tick_s=-60 a day"),
+        ({"slide_s": 30}, "choose 60 to 900"),
+        ({"slide_s": 1800}, "choose 60 to 900"),
         ({"future_limit_s": -1}, "choose 0 or more"),
+        ({"future_limit_s": 86_401}, "at most 86400"),
+        ({"horizons_s": tuple(HOUR_S * n for n in range(1, 8))}, "at most 6"),
+        ({"horizons_s": (169 * HOUR_S,)}, "none beyond 604800 s"),
         ({"horizons_s": ()}, "whole hours"),
         ({"horizons_s": (1800,)}, "whole hours"),
         ({"horizons_s": (HOUR_S, HOUR_S)}, "each once"),
@@ -130,3 +150,12 @@ def test_levels_tile_each_other_and_reach_far_enough():
     assert pane.width_s * pane.keep > SPEC.late_limit_s
     assert SPEC.registry_keep_s == SPEC.late_limit_s + DAY_S
     assert SPEC.horizon_names == ("1h", "4h", "24h")
+
+
+def test_a_spec_says_how_much_it_takes_in_store_and_memory():
+    assert SPEC.series == 40 * 30 * 2 * 3
+    bins = (26 * 12 + 1 + 1) + (15 * 24 + 1) + (400 + 1)
+    assert SPEC.counters == 40 * 30 * 2 * bins
+    large = msgspec.structs.replace(GRID, rows=256, cols=256)
+    with pytest.raises(DataError, match="1179648 series and"):
+        msgspec.structs.replace(SPEC, grid=large, categories=tuple("abcdef"))

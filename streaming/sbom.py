@@ -1,0 +1,92 @@
+"""The bill of materials: every Python package and every jar of this installation, in CycloneDX's JSON.
+
+CycloneDX's own program lists the packages; the jars, which no Python program knows of, are added with their sha256.
+"""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from schemas.errors import RiskError
+
+_JAR_NAME = re.compile(r"(.+?)-(\d[\w.+-]*)\.jar")
+_POM = re.compile(r"META-INF/maven/([^/]+)/([^/]+)/pom\.properties")
+
+Json = dict[str, Any]
+
+
+def bill_of_materials(cache: Path) -> Json:
+    """CycloneDX document of the running Python's packages, pyspark's jars, and the jars fetched into `cache`.
+
+    Raises RiskError when the library that lists packages is not installed, or fails.
+    """
+    if find_spec("cyclonedx_py") is None:
+        raise RiskError("the bill of materials needs cyclonedx-bom: install this project with its extra `sbom`")
+    command = [
+        sys.executable,
+        "-m",
+        "cyclonedx_py",
+        "environment",
+        "--output-reproducible",
+        "--no-validate",
+        sys.executable,
+    ]
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if ran.returncode != 0:
+        raise RiskError(f"cyclonedx-py failed: {ran.stderr.decode(errors='replace').strip()[-500:]}")
+    document: Json = json.loads(ran.stdout)
+    return with_jars(document, [*fetched_jars(cache), *pyspark_jars()])
+
+
+def with_jars(document: Json, jars: list[Json]) -> Json:
+    """The document with components for jars, each content once, in the order of their references."""
+    by_reference = {jar["bom-ref"]: jar for jar in jars}
+    return {**document, "components": [*document["components"], *(by_reference[ref] for ref in sorted(by_reference))]}
+
+
+def fetched_jars(cache: Path) -> Iterator[Json]:
+    """The jars that Ivy fetched: Kafka's broker and Spark's Kafka connector, with what they need."""
+    for path in sorted(cache.expanduser().glob("ivy/cache/*/*/*/*.jar")):
+        group, name = path.parts[-4:-2]
+        yield jar_component(path, name=name, version=path.stem.removeprefix(f"{name}-"), group=group)
+
+
+def pyspark_jars() -> Iterator[Json]:
+    """The jars that came inside pyspark."""
+    spec = find_spec("pyspark")
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        for path in sorted(Path(folder, "jars").glob("*.jar")):
+            match = _JAR_NAME.fullmatch(path.name)
+            name, version = (match[1], match[2]) if match else (path.stem, "unknown")
+            yield jar_component(path, name=name, version=version, group=_group_within(path))
+
+
+def jar_component(path: Path, *, name: str, version: str, group: str | None) -> Json:
+    """A jar as a component, with the sha256 of its bytes; without its Maven group it has no package URL."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    component: Json = {
+        "type": "library",
+        "bom-ref": f"jar:{path.name}:{digest[:16]}",
+        "name": name,
+        "version": version,
+        "hashes": [{"alg": "SHA-256", "content": digest}],
+    }
+    if group is None:
+        return component
+    return component | {"group": group, "purl": f"pkg:maven/{quote(group)}/{quote(name)}@{quote(version)}"}
+
+
+def _group_within(path: Path) -> str | None:
+    """The Maven group that a jar says it is of; None where it says nothing or names several."""
+    with zipfile.ZipFile(path) as jar:
+        groups = {match[1] for name in jar.namelist() if (match := _POM.fullmatch(name))}
+    return groups.pop() if len(groups) == 1 else None
