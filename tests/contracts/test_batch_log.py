@@ -57,6 +57,7 @@ def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
         points=0,
         seconds=0,
         acknowledged_s=0,
+        lag_events=0,
     )
 
 

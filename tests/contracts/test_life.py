@@ -43,7 +43,14 @@ def summary(as_of_s, totals=TOTALS):
 
 def published(batch_id=3, *, at_s=NOW_S, **summaries):
     return Published(
-        batch_id=batch_id, frames={}, summaries=summaries, points=0, seconds=0.1, acknowledged_s=at_s, lag_events=7.0
+        batch_id=batch_id,
+        frames={},
+        summaries=summaries,
+        artifacts={},
+        points=0,
+        seconds=0.1,
+        acknowledged_s=at_s,
+        lag_events=7.0,
     )
 
 
