@@ -202,7 +202,7 @@ class World:
         self.settle(f"SIGKILL {action.argument}")
 
     def do_restart(self, action):
-        self._ensure_running()
+        self._wait_until(self._is_up, "the job")
         code = self.scorer.end(signal.SIGTERM)
         if code:
             self._note_exit(code)
