@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from kafka.errors import AuthorizationError, KafkaConnectionError, KafkaError, SaslAuthenticationFailedError
+from kafka.errors import (
+    AuthorizationError,
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    SaslAuthenticationFailedError,
+)
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 from pydantic import SecretStr
@@ -109,9 +115,10 @@ def refuse_unreachable(bootstrap: str) -> None:
 
 
 def sign_in(bootstrap: str, security: Security) -> None:
-    """Connect once and sign in, at the first address that answers. Raises BrokerError that says what is wrong.
+    """Connect once and sign in, at the first address that answers. Raises BrokerError when that can never succeed.
 
-    Kafka's clients repeat a refused sign-in until their time is up and then do not tell the reason.
+    Kafka's clients repeat a refused sign-in until their time is up and then do not tell the reason. What may pass, as
+    a broker that is only just starting, is left to them.
     """
     refuse_unreachable(bootstrap)
     if security.protocol == "sasl_ssl":
@@ -144,7 +151,9 @@ def sign_in(bootstrap: str, security: Security) -> None:
     finally:
         manager.close()
         net.close()
-    raise explained(failure, bootstrap, security) from failure
+    may_pass = isinstance(failure, KafkaConnectionError | KafkaTimeoutError)
+    if not may_pass or (security.protocol == "plaintext" and _speaks_tls(bootstrap)):
+        raise explained(failure, bootstrap, security) from failure
 
 
 def _refuse_untrusted(bootstrap: str, security: Security) -> None:
@@ -156,7 +165,7 @@ def _refuse_untrusted(bootstrap: str, security: Security) -> None:
         place = f"Kafka at {address.strip()}"
         try:
             with (
-                socket.create_connection((host, int(port)), timeout=5) as plain,
+                socket.create_connection((host, int(port)), timeout=TIMEOUT_MS / 1000) as plain,
                 context.wrap_socket(plain, server_hostname=host),
             ):
                 return

@@ -18,7 +18,6 @@ from kafka.admin import (
     ACLFilter,
     ACLOperation,
     ACLPermissionType,
-    ACLResourcePatternType,
     ResourcePattern,
     ResourceType,
     UserScramCredentialUpsertion,
@@ -103,22 +102,19 @@ def documented_acls():
     """The rights that the commands of docs/security.md give, read from there."""
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").replace("\\\n", " ")
     parser = ArgumentParser()
-    for option in ("--allow-principal", "--topic", "--group", "--bootstrap-server", "--command-config"):
+    for option in ("--allow-principal", "--topic", "--bootstrap-server", "--command-config"):
         parser.add_argument(option)
     parser.add_argument("--operation", action="append")
-    parser.add_argument("--resource-pattern-type", default="literal")
     parser.add_argument("--add", action="store_true", required=True)
     for command in re.findall(r"^kafka-acls\.sh (.*)$", text, re.MULTILINE):
         asked = parser.parse_args(shlex.split(command))
-        kind = ResourceType.TOPIC if asked.topic else ResourceType.GROUP
-        pattern = ACLResourcePatternType[asked.resource_pattern_type.upper()]
         for operation in asked.operation:
             yield ACL(
                 asked.allow_principal,
                 "*",
                 ACLOperation[operation.upper()],
                 ACLPermissionType.ALLOW,
-                ResourcePattern(kind, asked.topic or asked.group, pattern),
+                ResourcePattern(ResourceType.TOPIC, asked.topic),
             )
 
 
