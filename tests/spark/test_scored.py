@@ -367,13 +367,8 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
     job = random_job("logged")
     job.run_through(batches[:4])
     spec = specs["lakeside"]
-    publish(
-        job.artifacts,
-        spec,
-        created="20260202T000000Z",
-        network=networks["random"](spec, 8),
-        history=CountState(spec),
-    )
+    network, history = networks["random"](spec, 8), artifacts_of(job)["lakeside"].history()
+    publish(job.artifacts, spec, created="20260202T000000Z", network=network, history=history)
     job.run_through(batches[4:])
 
     checkpoint = job.settings.checkpoint
