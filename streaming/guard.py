@@ -214,6 +214,17 @@ def last_commit(checkpoint: Path) -> tuple[int, float] | None:
     return None if newest is None else (int(newest.name), newest.stat().st_mtime)
 
 
+def open_batch(checkpoint: Path) -> tuple[int, dict[int, tuple[int, int]]] | None:
+    """(number, {partition: (first, last offset)}) of a batch that has begun and is not committed; None without one."""
+    begun = [int(path.name) for path in (checkpoint / "spark" / "offsets").glob("*") if path.name.isdecimal()]
+    newest = last_commit(checkpoint)
+    if not begun or (newest is not None and max(begun) <= newest[0]):
+        return None
+    first = begin_offsets(checkpoint) | read_until(checkpoint)
+    ends = end_offsets(checkpoint, max(begun))
+    return max(begun), {one: (first.get(one, 0), end - 1) for one, end in ends.items() if end > first.get(one, 0)}
+
+
 def drop_unfinished(checkpoint: Path) -> None:
     """Remove the state files of a batch that was begun and not committed.
 

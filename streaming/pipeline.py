@@ -1,35 +1,32 @@
 """The job on one page: source -> decode -> count -> score -> publish, and its life from start to stop."""
 
 import logging
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-import msgspec
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from schemas.errors import ArtifactError, BrokerError, PipelineError
-from streaming.audit import Event as AuditEvent
-from streaming.audit import Plain, record
+from schemas.errors import BrokerError, PipelineError
 from streaming.batch_log import BatchLog
 from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
 from streaming.guard import claim, only_writer
 from streaming.health_watch import HealthWatch
-from streaming.kafka_client import Security, refusal_in
+from streaming.kafka_client import Security
 from streaming.kafka_watch import KafkaIsAway, KafkaWatch
 from streaming.kept_counts import batches_folder
+from streaming.lag import LagMeter
 from streaming.life import on_record
 from streaming.publish import Published, Publisher
-from streaming.roster import load_artifact, refresh_roster
+from streaming.query_failure import failed_by_kafka, failure_of, first_line, spark_log
+from streaming.roster_watch import RosterWatch, roster_path
 from streaming.score import score_udf
 from streaming.session import start_session
 from streaming.settings import Settings
@@ -38,12 +35,9 @@ from streaming.source import read_messages, with_heartbeat
 from streaming.topics import Topic, describe_topic, topic_faults, wanted_of
 
 log = logging.getLogger(__name__)
-_ROSTER_EVERY_S = 2.0
 _COMMIT_WAIT_S = 10.0  # beyond the longest time that a write to the store may take
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
 _STOPPED_WITH_US = "Spark's Java process got the signal too and ended first"
-_KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")
-_UNREADABLE = re.compile(r"Record at (topic \S+ partition \d+ offset \d+) has timestamp value (-?\d+)")
 
 
 def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
@@ -76,14 +70,6 @@ def workers_of_their_own(session: SparkSession, stage: str) -> Iterator[None]:
         del environment["RISK_STAGE"]
 
 
-def roster_path(settings: Settings) -> Path:
-    return settings.checkpoint.absolute() / "roster.json"
-
-
-def spark_log(settings: Settings) -> Path:
-    return settings.checkpoint.absolute() / "spark.log"
-
-
 def start_query(session: SparkSession, settings: Settings, messages: DataFrame, publisher: Publisher) -> StreamingQuery:
     """Start the streaming query on its checkpoint."""
     scores = scored(session, messages, roster=roster_path(settings), clock=settings.clock)
@@ -98,49 +84,6 @@ def write_batches(rows: DataFrame, settings: Settings, publish: Callable[[DataFr
         .trigger(processingTime=f"{int(settings.trigger_s * 1000)} milliseconds")
         .start()
     )
-
-
-@dataclass(slots=True)
-class RosterWatch:
-    """Looks for new artifacts from time to time and says once what was refused."""
-
-    settings: Settings
-    _due_s: float = 0.0
-    _told: frozenset[str] = frozenset()
-
-    def look(self, now_s: float) -> None:
-        if now_s < self._due_s:
-            return
-        self._due_s = now_s + _ROSTER_EVERY_S
-        before = self._told
-        roster, refused = refresh_roster(roster_path(self.settings), self.settings.artifacts.absolute())
-        gone = [entry.folder for entry in roster.values() if not Path(entry.folder).is_dir()]
-        if gone and not before:
-            raise ArtifactError(
-                f"{gone[0]}, in force for this checkpoint, is gone: bring it back"
-                + "".join(f"; {one.folder}: {one.reason}" for one in refused)
-            )
-        self._told = frozenset(one.folder for one in refused) | {entry.folder for entry in roster.values()}
-        for one in refused:
-            if one.folder not in before:
-                log.warning("artifact=%s refused reason=%s", one.folder, one.reason)
-                self._record("artifact_refused", {"folder": one.folder, "reason": one.reason})
-        for region, entry in roster.items():
-            if entry.folder not in before:
-                fault = load_artifact(entry.folder).network_fault
-                log.info("region=%s artifact=%s in force", region, entry.version)
-                said = {"region": region, "version": entry.version, "spec": entry.fingerprint, "folder": entry.folder}
-                self._record("artifact_in_force", {**said, "network_fault": fault})
-                if fault:
-                    log.warning("region=%s artifact=%s scores by its baseline only: %s", region, entry.version, fault)
-        if not roster:
-            raise ArtifactError(
-                f"no usable artifact in {self.settings.artifacts}: train one with `python -m models train`, "
-                "or name the folder with RISK_ARTIFACTS" + "".join(f"; {one.folder}: {one.reason}" for one in refused)
-            )
-
-    def _record(self, event: AuditEvent, details: Mapping[str, Plain]) -> None:
-        record(self.settings.audit, event, details, at_s=time.time())
 
 
 def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> bool:
@@ -178,13 +121,16 @@ def _run(
             if stop.is_set():
                 log.warning(_STOPPED_WITH_US)
                 return False
-            raise PipelineError(f"Spark did not start ({_first_line(error)}); see {spark_log(settings)}") from error
+            raise PipelineError(f"Spark did not start ({first_line(error)}); see {spark_log(settings)}") from error
         try:
             messages = with_heartbeat(session, read_messages(session, settings))
             commits = settings.checkpoint.absolute() / "spark" / "commits"
             while True:
-                query = start_query(session, settings, messages, publisher)
-                publisher.lag_events = _LagMeter(query).events
+                try:
+                    query = start_query(session, settings, messages, publisher)
+                except (PySparkException, Py4JJavaError) as error:
+                    raise failure_of(error, settings) from error
+                publisher.lag_events = LagMeter(query).events
                 try:
                     return attend(query, publisher, watch, kafka, stop, commits)
                 except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
@@ -240,18 +186,12 @@ def attend(
         if stop.is_set() and publisher.failure is None and "stopped SparkContext" in str(error):
             log.warning(_STOPPED_WITH_US)
             return False
-        if unreadable := _UNREADABLE.search(str(error)):
-            place, timestamp = unreadable.groups()
-            raise BrokerError(
-                f"Spark cannot read {place}: its Kafka timestamp {timestamp} ms is too far away. Set "
-                "message.timestamp.after.max.ms of the topic, so that the broker refuses such messages, then pass this "
-                "one with `checkpoint reset --from TIME`"
-            ) from error
-        if refused := refusal_in(str(error), watch.settings):
-            raise refused from error
-        if publisher.failure is None and (kafka.is_away or _KAFKA_FAILED.search(str(error))):
+        if publisher.failure:
+            raise publisher.failure from error
+        failure = failure_of(error, watch.settings)
+        if isinstance(failure, PipelineError) and (kafka.is_away or failed_by_kafka(error)):
             raise KafkaIsAway from error
-        raise publisher.failure or PipelineError(f"{_first_line(error)}; see {spark_log(watch.settings)}") from error
+        raise failure from error
     except _JAVA_IS_GONE as error:
         if stop.is_set():
             log.warning(_STOPPED_WITH_US)
@@ -277,33 +217,3 @@ def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int], *, w
             return True
         time.sleep(0.001)
     return False
-
-
-@dataclass(slots=True)
-class _LagMeter:
-    """Events in the topic that were not read yet when the last finished batch began."""
-
-    query: StreamingQuery
-
-    def events(self) -> float:
-        progress = self.query.lastProgress
-        if progress is None:
-            return 0.0
-        for source in progress["sources"]:
-            if "KafkaV2" in source["description"]:  # a batch that was repeated after a crash has no latest offset
-                return float(max(0, _position(source["latestOffset"]) - _position(source["endOffset"])))
-        return 0.0
-
-
-def _position(offsets: str | dict[str, dict[str, int]] | None) -> int:
-    """Sum of the offsets of all partitions, from Spark's `{topic: {partition: offset}}` or `null`."""
-    topics = (
-        msgspec.json.decode(offsets, type=dict[str, dict[str, int]] | None) if isinstance(offsets, str) else offsets
-    )
-    return sum(sum(partitions.values()) for partitions in (topics or {}).values())
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    named = [line for line in lines if "Error:" in line or "Exception:" in line]
-    return (named or lines or [type(error).__name__])[-1][:500]

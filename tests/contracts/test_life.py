@@ -18,8 +18,8 @@ from streaming.count import Summary
 from streaming.guard import only_writer
 from streaming.health_watch import HealthWatch, is_balanced
 from streaming.life import on_record
-from streaming.pipeline import RosterWatch
 from streaming.publish import Published
+from streaming.roster_watch import RosterWatch
 from streaming.settings import Settings
 
 NOW_S = 1_764_000_000.0

@@ -14,9 +14,10 @@ HEAD = """# Reliability: what was broken on purpose, and what came of it
 
 Written by `make faults`; do not edit. The faults run against the real thing: a Kafka broker, the job in a process of
 its own with its JVM and Python workers, and a store over HTTP behind a proxy that cuts, delays, throttles and
-half-sends. What must be in the store is recounted from the topic by [tests/faults/oracle.py](../tests/faults/oracle.py), which
-follows the event contract literally and shares no code with the product. The machine has two shared cores, so recovery
-times are those of a busy machine; they contain the start of Python, Spark and the model.
+half-sends. What must be in the store is recounted from the topic by
+[tests/faults/oracle.py](../tests/faults/oracle.py), which follows the event contract literally and shares no code with
+the product. The machine has two shared cores, so recovery times are those of a busy machine; they contain the start of
+Python, Spark and the model.
 
 ## Invariants
 

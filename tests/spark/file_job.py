@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from schemas.errors import RiskError
 from streaming.batch_log import BatchLog
-from streaming.pipeline import RosterWatch, attend, start_query
+from streaming.pipeline import attend, start_query
 from streaming.publish import Published, Publisher
+from streaming.roster_watch import RosterWatch
 from streaming.settings import Settings
 from streaming.sinks import ListSink
 from streaming.source import with_heartbeat

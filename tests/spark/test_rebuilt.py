@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from models.count_state import CountState
 from schemas.decode import Messages
 from schemas.errors import PipelineError
 from streaming.rebuild import Rebuild
 from streaming.rebuild_plan import Span, plan_rebuild
+from streaming.roster import load_artifact
 from tests.spark.file_job import TOP_K
 from tests.spark.random_world import stored_points
 
@@ -21,13 +21,8 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
     job = random_job("logged")
     job.run_through(batches[:4])
     spec = specs["lakeside"]
-    publish(
-        job.artifacts,
-        spec,
-        created="20260202T000000Z",
-        network=networks["random"](spec, 8),
-        history=CountState(spec),
-    )
+    history = load_artifact(str(next((job.artifacts / "lakeside").iterdir()))).history()
+    publish(job.artifacts, spec, created="20260202T000000Z", network=networks["random"](spec, 8), history=history)
     job.run_through(batches[4:])
 
     checkpoint = job.settings.checkpoint

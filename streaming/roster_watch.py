@@ -1,0 +1,63 @@
+"""Looks for new artifacts while the job runs, and says and records once what came of them."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.errors import ArtifactError
+from streaming.audit import Event as AuditEvent
+from streaming.audit import Plain, record
+from streaming.roster import load_artifact, refresh_roster
+from streaming.settings import Settings
+
+log = logging.getLogger(__name__)
+_ROSTER_EVERY_S = 2.0
+
+
+def roster_path(settings: Settings) -> Path:
+    return settings.checkpoint.absolute() / "roster.json"
+
+
+@dataclass(slots=True)
+class RosterWatch:
+    """Looks for new artifacts from time to time and says once what was refused."""
+
+    settings: Settings
+    _due_s: float = 0.0
+    _told: frozenset[str] = frozenset()
+
+    def look(self, now_s: float) -> None:
+        if now_s < self._due_s:
+            return
+        self._due_s = now_s + _ROSTER_EVERY_S
+        before = self._told
+        roster, refused = refresh_roster(roster_path(self.settings), self.settings.artifacts.absolute())
+        gone = [entry.folder for entry in roster.values() if not Path(entry.folder).is_dir()]
+        if gone and not before:
+            raise ArtifactError(
+                f"{gone[0]}, in force for this checkpoint, is gone: bring it back"
+                + "".join(f"; {one.folder}: {one.reason}" for one in refused)
+            )
+        self._told = frozenset(one.folder for one in refused) | {entry.folder for entry in roster.values()}
+        for one in refused:
+            if one.folder not in before:
+                log.warning("artifact=%s refused reason=%s", one.folder, one.reason)
+                self._record("artifact_refused", {"folder": one.folder, "reason": one.reason})
+        for region, entry in roster.items():
+            if entry.folder not in before:
+                fault = load_artifact(entry.folder).network_fault
+                log.info("region=%s artifact=%s in force", region, entry.version)
+                said = {"region": region, "version": entry.version, "spec": entry.fingerprint, "folder": entry.folder}
+                self._record("artifact_in_force", {**said, "network_fault": fault})
+                if fault:
+                    log.warning("region=%s artifact=%s scores by its baseline only: %s", region, entry.version, fault)
+        if not roster:
+            raise ArtifactError(
+                f"no usable artifact in {self.settings.artifacts}: train one with `python -m models train`, "
+                "or name the folder with RISK_ARTIFACTS" + "".join(f"; {one.folder}: {one.reason}" for one in refused)
+            )
+
+    def _record(self, event: AuditEvent, details: Mapping[str, Plain]) -> None:
+        record(self.settings.audit, event, details, at_s=time.time())
