@@ -94,9 +94,8 @@ def copy_of(used, new_scorer, damage):
             shutil.copytree(source, target, dirs_exist_ok=True)
         else:
             shutil.copy(source, target)
-    for path in Path(scorer.checkpoint).glob("roster.json"):
-        path.write_text(
-            path.read_text(encoding="utf-8").replace(str(used.folder), str(scorer.folder)), encoding="utf-8"
-        )
+    roster = scorer.checkpoint / "roster.json"
+    moved = roster.read_text(encoding="utf-8").replace(str(used.folder), str(scorer.folder))
+    roster.write_text(moved, encoding="utf-8")
     damage(scorer.checkpoint / "spark")
     return scorer
