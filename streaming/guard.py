@@ -180,13 +180,13 @@ def end_offsets(checkpoint: Path, batch: int) -> dict[int, int]:
     The file's first lines are a version and the batch's settings. Then comes one line per source, and Kafka's is
     {topic: {partition: offset}}. Empty where there was nothing in Kafka yet.
     """
-    return _kafka_offsets(_offsets_file(checkpoint, batch)[2:])
+    return _kafka_offsets(checkpoint, _offsets_file(checkpoint, batch)[2:])
 
 
 def begin_offsets(checkpoint: Path) -> dict[int, int]:
     """By partition, the first offset of the first batch. A partition that was added later begins at 0."""
     path = checkpoint / "spark" / "sources" / "0" / "0"
-    return _kafka_offsets(path.read_text(encoding="utf-8").splitlines()[1:]) if path.is_file() else {}
+    return _kafka_offsets(checkpoint, path.read_text(encoding="utf-8").splitlines()[1:]) if path.is_file() else {}
 
 
 def batch_time_ms(checkpoint: Path, batch: int) -> int:
@@ -194,13 +194,28 @@ def batch_time_ms(checkpoint: Path, batch: int) -> int:
     return int(msgspec.json.decode(_offsets_file(checkpoint, batch)[1])["batchTimestampMs"])
 
 
+def damaged(checkpoint: Path, what: str) -> CheckpointError:
+    """The error for a checkpoint that Spark or we cannot read any more."""
+    return CheckpointError(
+        f"the checkpoint {checkpoint} is damaged: {what}. Nothing was written. Bring it back from a copy, or begin "
+        "anew with `checkpoint reset --from TIME`: counts then rest on the artifact's history and the events since TIME"
+    )
+
+
 def _offsets_file(checkpoint: Path, batch: int) -> list[str]:
-    return (checkpoint / "spark" / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines()
+    path = checkpoint / "spark" / "offsets" / str(batch)
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise damaged(checkpoint, f"{path.name} of its offsets cannot be read ({error})") from error
 
 
-def _kafka_offsets(sources: list[str]) -> dict[int, int]:
+def _kafka_offsets(checkpoint: Path, sources: list[str]) -> dict[int, int]:
     for line in sources:
-        value = msgspec.json.decode(line) if line.startswith("{") else None
+        try:
+            value = msgspec.json.decode(line) if line.startswith("{") else None
+        except msgspec.DecodeError as error:
+            raise damaged(checkpoint, f"its offsets cannot be read ({error})") from error
         for partitions in value.values() if isinstance(value, dict) else ():
             if isinstance(partitions, dict) and all(name.isdecimal() for name in partitions):
                 return {int(name): int(offset) for name, offset in partitions.items()}

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from schemas.errors import BrokerError, CheckpointError, PipelineError, RiskError
-from streaming.guard import open_batch
+from schemas.errors import BrokerError, PipelineError, RiskError
+from streaming.guard import damaged, open_batch
 from streaming.kafka_client import refusal_in
 from streaming.settings import Settings
 
@@ -45,11 +45,7 @@ def failure_of(error: Exception, settings: Settings) -> RiskError:
         return refused
     for pattern, what in _DAMAGED:
         if re.search(pattern, text):
-            return CheckpointError(
-                f"the checkpoint {settings.checkpoint} is damaged: {what}. Nothing was written. Bring it back from a "
-                "copy, or begin anew with `checkpoint reset --from TIME`: the counts then rest on the artifact's "
-                f"history and the events since TIME; see {spark_log(settings)}"
-            )
+            return damaged(settings.checkpoint, f"{what} (see {spark_log(settings)})")
     return PipelineError(f"{first_line(error)}{_place(settings)}; see {spark_log(settings)}")
 
 
