@@ -1,4 +1,4 @@
-.PHONY: help demo test unit lint fuzz sbom lock bench
+.PHONY: help demo test unit lint faults fuzz sbom lock bench
 PYTHON := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
@@ -9,10 +9,10 @@ demo: ## a real day of incidents through Kafka, Spark and the model, with a live
 	@.ci/setup java
 	@$(PYTHON) -m streaming demo --out out/demo
 
-test: ## every test that can run on this machine
+test: ## every test that can run on this machine and takes less than a minute
 	@.ci/setup java services
 	@$(PYTHON) -m pytest tests/unit -q
-	@$(PYTHON) -m pytest tests --ignore tests/unit -q
+	@$(PYTHON) -m pytest tests --ignore tests/unit -q -m 'not long'
 
 unit: ## the tests that need neither JVM nor services
 	@.ci/setup
@@ -24,6 +24,14 @@ lint: ## style, types, import directions
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+SEEDS ?= 0-9
+faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/reliability.md
+	@.ci/setup java services
+	@mkdir -p out/faults
+	@$(PYTHON) -m tests.faults matrix
+	@$(PYTHON) -m tests.faults seeds $(SEEDS)
+	@$(PYTHON) -m tests.faults report
 
 FUZZ_SECONDS ?= 60
 fuzz: ## the decoder against any bytes, led by coverage, FUZZ_SECONDS=60; findings go to out/fuzz

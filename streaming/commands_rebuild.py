@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from streaming.audit import record
 from streaming.instants import instant_ms, instant_text
 from streaming.settings import Settings
 
@@ -38,6 +39,8 @@ def rebuild(
         def show(batch: "Batch", total: int) -> None:
             progress.update(task, total=total, advance=1, description=instant_text(batch.at_ms / 1000))
 
+        details = {"checkpoint": str(settings.checkpoint.absolute()), "from": from_, "to": to, "sink": settings.sink}
+        record(settings.audit, "rebuild", details, at_s=now_s)
         try:
             done = rebuild_span(settings, span, on_batch=show)
         except KeyboardInterrupt:

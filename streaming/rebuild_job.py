@@ -12,6 +12,7 @@ from schemas.errors import CheckpointError, EventsGone
 from streaming.batch_log import KEEP_DAYS, Batch, logged_days
 from streaming.guard import guard_of, only_writer, read_guard, refuse_changes
 from streaming.instants import instant_text
+from streaming.kafka_client import Security
 from streaming.rebuild import Rebuild
 from streaming.rebuild_plan import Plan, Span, plan_rebuild
 from streaming.roster import read_roster
@@ -65,13 +66,13 @@ def rebuild_span(settings: Settings, span: Span, *, on_batch: Callable[[Batch, i
             plan=plan, checkpoint=checkpoint, artifacts=settings.artifacts, specs=specs, top_k=settings.top_k
         )
         rebuilt.check_artifacts()
-        topic = describe_topic(settings.kafka_bootstrap, settings.topic)
+        topic = describe_topic(settings.kafka_bootstrap, settings.topic, security=Security.of(settings))
         refuse_changes(guard, guard_of(settings, topic))
         _refuse_gone(plan.offsets, topic.first_offsets, settings.topic)
         sink = open_sink(settings)
         stack.callback(sink.close)
         sink.check()
-        reader = stack.enter_context(TopicReader(settings.kafka_bootstrap, settings.topic, plan.offsets))
+        reader = stack.enter_context(TopicReader(settings, plan.offsets))
         out = _Gathered(sink)
         stack.callback(out.flush)
         for batch in plan.batches:

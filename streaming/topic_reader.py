@@ -11,6 +11,8 @@ from kafka.errors import KafkaError
 
 from schemas.decode import Messages
 from schemas.errors import BrokerError
+from streaming.kafka_client import Security
+from streaming.settings import Settings
 
 _SILENCE_S = 30.0
 _AHEAD = 50_000  # messages of a partition that may wait in memory
@@ -20,20 +22,21 @@ _SLICE = 5_000  # messages decoded at once, as in the stream
 class TopicReader:
     """`offsets`: by partition, the first message and the first one after the last. Spans are taken in their order."""
 
-    def __init__(self, bootstrap: str, topic: str, offsets: Mapping[int, tuple[int, int]]) -> None:
-        self._topic = topic
+    def __init__(self, settings: Settings, offsets: Mapping[int, tuple[int, int]]) -> None:
+        self._topic = topic = settings.topic
         self._ends = {TopicPartition(topic, number): end for number, (_, end) in offsets.items()}
         self._waiting: dict[TopicPartition, deque[Any]] = {place: deque() for place in self._ends}
         self._paused: set[TopicPartition] = set()
         try:
             self._consumer = KafkaConsumer(
-                bootstrap_servers=bootstrap,
+                bootstrap_servers=settings.kafka_bootstrap,
                 bootstrap_timeout_ms=10_000,
                 auto_offset_reset="none",
                 enable_auto_commit=False,
                 max_poll_records=10_000,
                 max_partition_fetch_bytes=8 << 20,
                 metrics_enabled=False,
+                **Security.of(settings).client(),
             )
             self._consumer.assign(list(self._ends))
             for place in self._ends:

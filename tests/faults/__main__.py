@@ -6,17 +6,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import pytest
 import typer
 from rich.console import Console
-from tests.faults.report import write_report
 
 from streaming.settings import Settings
+from tests.faults.matrix import FAULTS
+from tests.faults.report import write_report
 from tests.faults.run import run_scenario, shorten, test_broker
 from tests.faults.scenario import generate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console(highlight=False, soft_wrap=True)
 CACHE = Settings().cache
+MATRIX = Path("out/faults/matrix.xml")
 RESULTS = Path("out/faults/seeds.jsonl")
 
 
@@ -60,13 +63,21 @@ def seeds(
 
 
 @app.command()
+def matrix(result: Annotated[Path, typer.Option(help="pytest's JUnit file")] = MATRIX) -> None:
+    """Run every test of the matrix. What fails stands in the table; the exit code is pytest's."""
+    tests = sorted({test for fault in FAULTS for test in fault.tests})
+    chosen = [test for test in tests if test.split("[")[0] not in tests or test == test.split("[")[0]]
+    raise typer.Exit(pytest.main([*chosen, "-q", f"--junitxml={result}"]))
+
+
+@app.command()
 def report(
-    matrix: Annotated[Path, typer.Option(help="pytest's JUnit file of the matrix")] = Path("out/faults/matrix.xml"),
+    result: Annotated[Path, typer.Option(help="What `matrix` has written")] = MATRIX,
     results: Annotated[Path, typer.Option(help="What `seeds` has added")] = RESULTS,
     document: Annotated[Path, typer.Option(help="Markdown to write")] = Path("docs/reliability.md"),
 ) -> None:
     """Write the table of faults and scenarios."""
-    write_report(matrix, results, document)
+    write_report(result, results, document)
 
 
 if __name__ == "__main__":

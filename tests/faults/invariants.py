@@ -3,10 +3,16 @@
 import json
 import math
 
+from schemas.errors import RiskError
+from streaming.rebuild_job import rebuild_span
+from streaming.rebuild_plan import Span
+from streaming.settings import PREFIX, Settings
 from tests.faults.oracle import OUTCOMES, recount
 from tests.faults.scenario import CANARY
 from tests.faults.world import TOKEN
+from tests.harness.scorer import read_points
 
+OF_THE_MACHINE = ("lag_events", "batch_s", "freshness_s")
 VALUES = ("expected", "risk", "low", "high", "usual")
 SUPPORT = ('"ok"', '"sparse"', '"no_history"')
 
@@ -24,6 +30,7 @@ def broken(world):
         *_frames(world, points, expected),
         *_scores(points),
         *_secrets(world),
+        *_restarts(world, points),
     ]
 
 
@@ -109,3 +116,21 @@ def _secrets(world):
         for canary in (TOKEN, CANARY):
             if canary.encode() in content:
                 yield f"I12: {path.name} shows {canary}"
+
+
+def _restarts(world, points):
+    """I6: one calm pass over the topic, without Spark and without a restart, gives the very points that are stored."""
+    calm = world.scorer.folder / "calm.lp"
+    ours = {key: value for key, value in world.scorer.environment.items() if key.startswith(PREFIX)}
+    settings = Settings.from_environment({**ours, "RISK_SINK": f"file:{calm}"})
+    try:
+        rebuild_span(settings, Span(from_s=0, to_s=1 << 40), on_batch=lambda *_: None)
+    except RiskError as error:
+        yield f"I6: the calm pass ended with: {error}"
+        return
+    wanted = read_points(calm)
+    for key in wanted.keys() | points.keys():
+        stored = {name: value for name, value in points.get(key, {}).items() if name not in OF_THE_MACHINE}
+        if stored != wanted.get(key):
+            yield f"I6: {key} is {stored}, in one calm pass {wanted.get(key)}"
+            return

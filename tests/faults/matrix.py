@@ -228,8 +228,8 @@ FAULTS = (
         "F20",
         "the host's clock steps",
         "an hour back and an hour ahead, by the injected clock",
-        "I7",
-        ("tests/faults/test_clock.py",),
+        "I7; what a right clock stamps is refused as `future`, with its place, while ours is behind",
+        ("tests/spark/test_clock_steps.py",),
     ),
     Fault(
         "F21",
@@ -318,7 +318,11 @@ FAULTS = (
         "a damaged artifact",
         "files missing, cut, bit-flipped, linked, a pickle inside, half copied",
         "refused with the reason; the old one stays; damaged weights leave the baseline",
-        ("tests/contracts/test_artifact.py", "tests/contracts/test_roster.py"),
+        (
+            "tests/contracts/test_artifact.py",
+            "tests/contracts/test_hostile_artifact.py",
+            "tests/contracts/test_roster.py",
+        ),
     ),
     Fault(
         "F29",
@@ -337,7 +341,9 @@ FAULTS = (
         "NaN weights, weights that do not fit, scores out of range",
         "the baseline, and the point says so; I8",
         (
-            "tests/contracts/test_artifact.py::test_weights_that_are_no_numbers_leave_the_baseline",
+            "tests/contracts/test_hostile_artifact.py::test_weights_that_are_no_numbers_leave_the_baseline",
+            "tests/contracts/test_hostile_artifact.py::"
+            "test_a_network_that_gives_no_usable_number_leaves_the_baseline_and_the_score_says_so",
             "tests/spark/test_artifacts.py::test_a_damaged_network_leaves_the_baseline_and_the_score_says_so",
             "tests/unit/test_lines.py",
         ),
@@ -400,5 +406,48 @@ FAULTS = (
         "a decoder that raises for one payload (test build)",
         "I9: exit 7 after four tries, with the batch and its offsets; the next start fails the same way",
         ("tests/faults/test_process.py::test_a_batch_that_always_fails_is_named_and_not_skipped",),
+    ),
+    Fault(
+        "F39",
+        "Kafka does not let us in",
+        "wrong password, user, authority, name; an expired certificate; no TLS; a right that is missing or taken away",
+        "I9: exit 5 with one line that names it, no storm of connections; I12",
+        ("tests/stack/security/test_kafka_access.py",),
+    ),
+    Fault(
+        "F40",
+        "the store's certificate or our token is not good",
+        "unknown, expired, early and foreign certificates, no TLS, unknown and read-only tokens",
+        "I9: exit 6 at once, the token is not sent",
+        ("tests/unit/test_influx_tls.py",),
+    ),
+    Fault(
+        "F41",
+        "the store lost its scores",
+        "its file is deleted, after kills, a swapped artifact and a region that joined; beside the running job",
+        "`rebuild` writes them again byte for byte, or says what is gone",
+        (
+            "tests/stack/test_rebuild.py",
+            "tests/contracts/test_batch_log.py",
+            "tests/spark/test_rebuilt.py",
+        ),
+    ),
+    Fault(
+        "F42",
+        "somebody edits the record",
+        "any byte of the audit log, any line removed or moved, two writers, a torn end",
+        "`audit verify` names the line",
+        ("tests/unit/test_audit.py",),
+    ),
+    Fault(
+        "F43",
+        "a secret could leak",
+        "canaries as password and token, by file and by environment, in a job that runs and one that is refused",
+        "I12: in no process's arguments, log, checkpoint, artifact, page, plan",
+        (
+            "tests/stack/security/test_secrets.py",
+            "tests/stack/test_pipeline.py::test_payloads_and_secrets_are_in_no_output_and_person_payloads_nowhere",
+            "tests/unit/test_sinks.py::test_the_token_is_in_no_message_traceback_log_or_repr",
+        ),
     ),
 )

@@ -17,8 +17,10 @@ from models.hour_of_week import HOURS
 from models.network import ResidualNetwork
 from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
+from streaming import count
 from streaming.session import start_session
 from streaming.settings import Settings
+from tests.spark.bench import Bench, empty_history
 from tests.spark.file_job import Job
 from tests.spark.random_world import NOW, REGIONS, random_batches
 
@@ -152,3 +154,22 @@ def random_job(new_job, world, networks, publish):
         return job
 
     return make
+
+
+@pytest.fixture
+def new_bench(networks, publish):
+    """new_bench(folder, spec): a bench whose region has an artifact with a random network and no history."""
+
+    def make(folder, spec):
+        bench = Bench(folder)
+        network = networks["random"](spec, 1)
+        publish(bench.artifacts, spec, created="20260101T000000Z", network=network, history=empty_history(spec))
+        bench.look()
+        return bench
+
+    return make
+
+
+@pytest.fixture
+def empty_cache():
+    count._LIVE.clear()

@@ -1,118 +1,19 @@
 """The stateful stage with a simulated state store and clock: no JVM, but Spark's own harness for processors."""
 
-import copy
-import json
-from datetime import UTC, datetime
-
-import msgspec
 import numpy as np
-import pyarrow as pa
 import pytest
-from pyspark.sql.streaming.tws_tester import TwsTester
 
-from models.count_state import CountState
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.errors import LedgerUnbalanced, SpecMismatch
 from schemas.incidents import Rejection, unpack_rejections
 from streaming import count
-from streaming.count import UNASSIGNED, RegionCounter, Summary, balanced_ledger
-from streaming.decode import HEARTBEAT, decode_stage
-from streaming.roster import load_artifact, refresh_roster
+from streaming.count import UNASSIGNED, balanced_ledger
+from streaming.roster import load_artifact
+from tests.spark.bench import MIDDLE, NOW, Bench, empty_history, event
 
-pytestmark = pytest.mark.spark
-NOW = 1_700_000_040  # the start of a tick
+pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
 DAY_S = 86_400
-MIDDLE = 14  # a cell
-
-
-class Bench:
-    """The decode stage and the counter of each region, fed by hand at a clock that the test sets."""
-
-    def __init__(self, folder, *, clock="wall"):
-        self.roster = folder / "roster.json"
-        self.artifacts = folder / "artifacts"
-        self.artifacts.mkdir(parents=True)
-        counter = RegionCounter(clock, folder / "batches")
-        self.tester = TwsTester(counter, timeMode="ProcessingTime", outputMode="Update")
-        self.offset = 0
-
-    def look(self):
-        return refresh_roster(self.roster, self.artifacts)
-
-    def batch(self, at_s, *values):
-        """One micro-batch: region -> (features or None, Summary)."""
-        now_ms = at_s * 1000
-        rows = [(None, HEARTBEAT, 0, 0, now_ms)]
-        rows += [(value, 0, self.offset + number, now_ms, now_ms) for number, value in enumerate(values)]
-        self.offset += len(values)
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        types = (pa.binary(), pa.int32(), pa.int64(), pa.int64(), pa.int64())
-        record_batch = pa.RecordBatch.from_arrays(
-            [pa.array(c, t) for c, t in zip(columns, types, strict=True)],
-            names=["value", "partition", "offset", "time_ms", "now_ms"],
-        )
-        packed = pa.Table.from_batches(decode_stage(str(self.roster))(iter([record_batch]))).to_pandas()
-        if at_s * 1000 > self.tester._currentProcessingTimeMs:
-            self.tester.setProcessingTime(at_s * 1000)
-        out = {}
-        for region, group in packed.groupby("region"):
-            row = self.tester.testInPandas(region, group.reset_index(drop=True)).iloc[0]
-            out[region] = (row["features"], msgspec.msgpack.decode(row["summary"], type=Summary))
-        return out
-
-    def stored(self, region):
-        """Everything that the store holds of a region."""
-        return self.tester.peekValueState("head", region), self.tester.peekMapState("blobs", region)
-
-    def all_stored(self):
-        return copy.deepcopy({name: state.state for name, state in self._states().items()})
-
-    def store_again(self, stored):
-        for name, state in self._states().items():
-            state.state = stored[name]
-
-    def _states(self):
-        return {**self.tester.handle.value_states, **self.tester.handle.map_states}
-
-
-@pytest.fixture
-def new_bench(networks, publish):
-    """new_bench(folder, spec): a bench whose region has an artifact with a random network and no history."""
-
-    def make(folder, spec):
-        bench = Bench(folder)
-        network = networks["random"](spec, 1)
-        publish(bench.artifacts, spec, created="20260101T000000Z", network=network, history=empty_history(spec))
-        bench.look()
-        return bench
-
-    return make
-
-
-@pytest.fixture(autouse=True)
-def empty_cache():
-    count._LIVE.clear()
-
-
-def event(spec, at_s, *, cell=MIDDLE, number=1, category="fire", **changes):
-    lat, lon = spec.grid.centres()
-    record = {
-        "incident_id": f"i-{number}",
-        "region": spec.region,
-        "occurred_at": datetime.fromtimestamp(at_s, UTC).isoformat(),
-        "category": category,
-        "lat": float(lat[cell]),
-        "lon": float(lon[cell]),
-        "origin": "public_call",
-    }
-    return json.dumps({**record, **changes}).encode()
-
-
-def empty_history(spec, at_s=NOW - 3600):
-    history = CountState(spec)
-    history.advance(at_s)
-    return history
 
 
 def scores_of(artifact, features):

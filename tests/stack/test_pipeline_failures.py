@@ -123,6 +123,7 @@ def test_a_signal_to_the_whole_process_group_leaves_no_trace(new_scorer, topic, 
     assert scorer.output.count("stopped between two batches") + scorer.output.count("is repeated at the next") == 1
 
 
+@pytest.mark.long
 def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
     new_scorer, new_topic, new_region, jar_cache, tmp_path
 ):

@@ -1,6 +1,7 @@
 """A store that lost its scores gets them back from Kafka, byte for byte, by the command that an operator would use."""
 
 import dataclasses
+import json
 import random
 import signal
 import subprocess
@@ -180,6 +181,8 @@ def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_reg
     code, said, beside = rebuild(scorer, "beside.lp", iso(began_s), iso(to_s))
     assert code == 0, said
     assert scorer.end(signal.SIGTERM) == 0
+    audit = (scorer.folder / "audit.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["event"] for line in audit].count("rebuild") == 2  # the refused one, too, was tried
     live = scorer.folder / "scores.lp"
     wanted, wanted_ledgers = last_lines(live), ledgers(read_points(live))
     assert last_lines(beside) == within(wanted, began_s, to_s)

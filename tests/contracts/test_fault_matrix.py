@@ -1,0 +1,71 @@
+"""The fault matrix names tests that exist, every fault of it, and every invariant that it speaks of."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.matrix import FAULTS, INVARIANTS
+from tests.faults.report import write_report
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def collected():
+    paths = sorted({test.split("::")[0] for fault in FAULTS for test in fault.tests})
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", *paths],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(ran.stdout.split())
+
+
+def test_every_fault_from_f00_to_f43_is_there_once():
+    assert [fault.id for fault in FAULTS] == [f"F{number:02d}" for number in range(44)]
+
+
+def test_a_fault_has_tests_that_exist_or_a_reason(collected):
+    for fault in FAULTS:
+        assert bool(fault.tests) != bool(fault.not_run), fault.id
+        for test in fault.tests:
+            assert any(one == test or one.startswith((f"{test}[", f"{test}::")) for one in collected), test
+
+
+def test_the_invariants_that_must_hold_are_explained():
+    for fault in FAULTS:
+        assert set(re.findall(r"I\d+", fault.holds)) <= set(INVARIANTS)
+
+
+JUNIT = """<testsuites><testsuite>
+<testcase classname="tests.faults.test_scenarios" name="test_every_invariant_holds[baseline]">
+  <properties><property name="recovery_s" value="2.5"/></properties></testcase>
+<testcase classname="tests.faults.test_scenarios" name="test_every_invariant_holds[kill_now]">
+  <failure message="I1: lost">I1: lost</failure></testcase>
+<testcase classname="tests.faults.test_checkpoint_damage" name="test_a"><skipped message="no disk"/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
+    (tmp_path / "matrix.xml").write_text(JUNIT, encoding="utf-8")
+    lines = [
+        '{"seed": 3, "at": "now", "broken": ["I4: gone"], "seconds": 9, "starts": 2, "exits": [6], '
+        '"recoveries": [["SIGKILL now", 4.0]], "messages": 50}',
+        '{"seed": 4, "at": "now", "broken": [], "seconds": 9, "starts": 1, "exits": [], "recoveries": [], '
+        '"messages": 7}',
+    ]
+    (tmp_path / "seeds.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    write_report(tmp_path / "matrix.xml", tmp_path / "seeds.jsonl", tmp_path / "docs" / "reliability.md")
+    text = (tmp_path / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| F")}
+    assert "held in 1 test | 2 |" in rows["F00"]
+    assert "**broken**: test_every_invariant_holds[kill_now]" in rows["F01"]
+    assert "not run: no disk" in rows["F31"]
+    assert "not run: no test was selected" in rows["F02"]
+    assert "2 seeds, 1 of them without a broken invariant; 57 messages, 3 starts" in text
+    assert "- seed 3 (now): I4: gone" in text

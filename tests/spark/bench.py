@@ -1,0 +1,88 @@
+"""The decode stage and the stateful one with a simulated state store and clock: no JVM."""
+
+import copy
+import json
+from datetime import UTC, datetime
+
+import msgspec
+import pyarrow as pa
+from pyspark.sql.streaming.tws_tester import TwsTester
+
+from models.count_state import CountState
+from streaming.count import RegionCounter, Summary
+from streaming.decode import HEARTBEAT, decode_stage
+from streaming.roster import refresh_roster
+
+NOW = 1_700_000_040  # the start of a tick
+MIDDLE = 14  # a cell
+
+
+class Bench:
+    """The decode stage and the counter of each region, fed by hand at a clock that the test sets."""
+
+    def __init__(self, folder, *, clock="wall"):
+        self.roster = folder / "roster.json"
+        self.artifacts = folder / "artifacts"
+        self.artifacts.mkdir(parents=True)
+        counter = RegionCounter(clock, folder / "batches")
+        self.tester = TwsTester(counter, timeMode="ProcessingTime", outputMode="Update")
+        self.offset = 0
+
+    def look(self):
+        return refresh_roster(self.roster, self.artifacts)
+
+    def batch(self, at_s, *values, sent_s=None):
+        """One micro-batch: region -> (features or None, Summary). sent_s: Kafka's time, if it is not the batch's."""
+        now_ms = at_s * 1000
+        rows = [(None, HEARTBEAT, 0, 0, now_ms)]
+        time_ms = now_ms if sent_s is None else sent_s * 1000
+        rows += [(value, 0, self.offset + number, time_ms, now_ms) for number, value in enumerate(values)]
+        self.offset += len(values)
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        types = (pa.binary(), pa.int32(), pa.int64(), pa.int64(), pa.int64())
+        record_batch = pa.RecordBatch.from_arrays(
+            [pa.array(c, t) for c, t in zip(columns, types, strict=True)],
+            names=["value", "partition", "offset", "time_ms", "now_ms"],
+        )
+        packed = pa.Table.from_batches(decode_stage(str(self.roster))(iter([record_batch]))).to_pandas()
+        if at_s * 1000 > self.tester._currentProcessingTimeMs:
+            self.tester.setProcessingTime(at_s * 1000)
+        out = {}
+        for region, group in packed.groupby("region"):
+            row = self.tester.testInPandas(region, group.reset_index(drop=True)).iloc[0]
+            out[region] = (row["features"], msgspec.msgpack.decode(row["summary"], type=Summary))
+        return out
+
+    def stored(self, region):
+        """Everything that the store holds of a region."""
+        return self.tester.peekValueState("head", region), self.tester.peekMapState("blobs", region)
+
+    def all_stored(self):
+        return copy.deepcopy({name: state.state for name, state in self._states().items()})
+
+    def store_again(self, stored):
+        for name, state in self._states().items():
+            state.state = stored[name]
+
+    def _states(self):
+        return {**self.tester.handle.value_states, **self.tester.handle.map_states}
+
+
+def event(spec, at_s, *, cell=MIDDLE, number=1, category="fire", **changes):
+    lat, lon = spec.grid.centres()
+    record = {
+        "incident_id": f"i-{number}",
+        "region": spec.region,
+        "occurred_at": datetime.fromtimestamp(at_s, UTC).isoformat(),
+        "category": category,
+        "lat": float(lat[cell]),
+        "lon": float(lon[cell]),
+        "origin": "public_call",
+    }
+    return json.dumps({**record, **changes}).encode()
+
+
+def empty_history(spec, at_s=NOW - 3600):
+    history = CountState(spec)
+    history.advance(at_s)
+    return history
