@@ -131,7 +131,9 @@ def test_with_the_documented_rights_the_job_counts_scores_and_puts_aside(kafka, 
         assert reader.end_offsets([place])[place] == 1
 
 
-@pytest.mark.parametrize("what", WRONG)
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[] if what == "password" else pytest.mark.long) for what in WRONG]
+)
 def test_what_is_wrong_is_said_once_with_the_remedy_and_not_tried_again(
     what, kafka, certificates, events, new_scorer, region, relay
 ):
@@ -163,6 +165,7 @@ def test_a_missing_right_is_named_before_anything_is_read(operation, topic, kafk
         assert all(word in doctor_says(scorer) for word in words)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("operation", "topic"), [(ACLOperation.READ, EVENTS), (ACLOperation.WRITE, DEAD_LETTERS)], ids=["read", "write"]
 )

@@ -57,7 +57,7 @@ def only_leaks(seen):
     return {what: canaries for what, canaries in seen.items() if canaries}
 
 
-@pytest.mark.parametrize("by_file", ["token", "password"])
+@pytest.mark.parametrize("by_file", ["token", pytest.param("password", marks=pytest.mark.long)])
 def test_no_secret_is_anywhere_but_where_it_was_given(
     by_file, kafka, new_topic, new_scorer, new_region, stub_store, tmp_path
 ):
