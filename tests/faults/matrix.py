@@ -92,11 +92,12 @@ FAULTS = (
         "F06",
         "Kafka is away",
         "nobody listens at the start; the broker stops for 4 s, for 150 s (Spark's query has failed by then); it is "
-        "frozen for 8 s",
+        "frozen for 8 s; the way to it is cut, refused for 9 s, silent for 8 s, slowed to 0.2 s a packet",
         "I1 to I8, I9: said within seconds, exit 5 when it stays away",
         (
             f"{SCENARIO}[broker_restart]",
             f"{SCENARIO}[broker_freeze]",
+            *(f"{SCENARIO}[kafka_{what}]" for what in ("cut", "down", "hangs", "slow")),
             "tests/stack/test_pipeline_failures.py::test_a_broker_that_does_not_listen",
             "tests/stack/test_pipeline_failures.py::"
             "test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for",

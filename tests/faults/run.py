@@ -31,7 +31,7 @@ def test_broker(folder: Path, cache: Path):
     try:
         yield broker
     finally:
-        broker.stop()
+        broker.close()
 
 
 def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcome:

@@ -26,6 +26,10 @@ KINDS = {
     "broker_restart": (1, (1, 4), 1),
     "broker_kill": (1, (1, 4), 1),
     "broker_freeze": (1, (3, 8), 1),
+    "kafka_cut": (1, (None,), 2),
+    "kafka_down": (1, (2, 9), 1),
+    "kafka_hangs": (1, (3, 8), 1),
+    "kafka_slow": (1, (3, 6), 1),
     "store_down": (2, (2, 9), 2),
     "store_hangs": (1, (3, 8), 1),
     "store_slow": (1, (3, 6), 1),
@@ -37,7 +41,6 @@ KINDS = {
     "add_partitions": (1, (1, 2), 1),
     "swap_artifact": (1, (None,), 1),
 }
-SENDS = ("produce", "correct", "cancel", "repeat", "rubbish", "stray", "kill", "store_503", "store_half")
 COSTLY = ("kill", "restart", "broker_restart", "broker_kill", "broker_freeze")
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
-from streaming.broker import start_broker, stop_broker
+from streaming.broker import Secured, free_port, start_broker, stop_broker
+from streaming.kafka_client import PLAINTEXT
 from streaming.topics import ensure_topics
 from tests.faults.oracle import Region
 from tests.faults.scenario import Producer
@@ -27,22 +28,45 @@ TOKEN = "numbat8087"  # no log may show it
 FAILURES = (5, 6, 7)  # broker, store, the job itself: what a fault may end the job with
 
 
+# A second listener that is told to clients as the proxy's address, so that everything they do goes through it.
+PROPERTIES = """
+listeners=PLAINTEXT://127.0.0.1:{{port}},PROXIED://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{{controller_port}}
+advertised.listeners=PLAINTEXT://127.0.0.1:{{port}},PROXIED://127.0.0.1:{proxy}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+"""
+
+
 class TestBroker:
-    """A broker whose process can be stopped, killed and frozen; it comes back on the same port with the same data."""
+    """A broker whose process can be stopped, killed and frozen; it comes back on the same port with the same data.
+
+    `bootstrap` leads to it directly, `proxied` through `proxy`.
+    """
 
     __test__ = False
 
     def __init__(self, folder: Path, cache: Path):
         self.folder, self.cache, self.port = folder, cache, 0
+        self.proxy = Proxy(free_port()).__enter__()
+        properties = PROPERTIES.format(behind=self.proxy.target, proxy=self.proxy.port)
+        self._more = Secured(properties=properties, format_options=(), security=PLAINTEXT)
         self.start()
 
     @property
     def bootstrap(self):
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def proxied(self):
+        return f"127.0.0.1:{self.proxy.port}"
+
     def start(self):
-        self.broker = start_broker(self.folder, cache=self.cache, port=self.port)
+        self.broker = start_broker(self.folder, cache=self.cache, port=self.port, secured=self._more)
         self.port = self.broker.port
+
+    def close(self):
+        self.stop()
+        self.proxy.__exit__()
 
     def stop(self):
         stop_broker(self.folder)
@@ -92,6 +116,7 @@ class World:
             self.topic,
             self.letters,
             RISK_CACHE=str(self.broker.cache),
+            RISK_KAFKA_BOOTSTRAP=self.broker.proxied,
             RISK_SINK="influxdb",
             INFLUXDB_V2_URL=f"http://127.0.0.1:{self.proxy.port}",
             INFLUXDB_V2_TOKEN=TOKEN,
@@ -111,6 +136,7 @@ class World:
     def close(self):
         for timer in self._timers:
             timer.cancel()
+        self.broker.proxy.heal()
         self.scorer.clean_up()
         self._kafka.close(timeout=5)
 
@@ -226,18 +252,35 @@ class World:
         self.broker.freeze(action.argument)
         self.settle("broker SIGSTOP")
 
+    def do_kafka_cut(self, action):
+        self.broker.proxy.cut()
+        self.do_send(action)
+
+    def do_kafka_down(self, action):
+        self.broker.proxy.refuses = True
+        self.broker.proxy.cut()
+        self._heal_after(action.argument, self.broker.proxy)
+
+    def do_kafka_hangs(self, action):
+        self.broker.proxy.swallows = True
+        self._heal_after(action.argument, self.broker.proxy)
+
+    def do_kafka_slow(self, action):
+        self.broker.proxy.delay_s = 0.2
+        self._heal_after(action.argument, self.broker.proxy)
+
     def do_store_down(self, action):
         self.proxy.refuses = True
         self.proxy.cut()
-        self._heal_after(action.argument)
+        self._heal_after(action.argument, self.proxy)
 
     def do_store_hangs(self, action):
         self.proxy.swallows = True
-        self._heal_after(action.argument)
+        self._heal_after(action.argument, self.proxy)
 
     def do_store_slow(self, action):
         self.proxy.delay_s = 0.2
-        self._heal_after(action.argument)
+        self._heal_after(action.argument, self.proxy)
 
     def do_store_503(self, action):
         self.store.answers += [(503, b'{"code":"unavailable","message":"try later"}', {})] * action.argument
@@ -325,8 +368,8 @@ class World:
         if committed > stored:
             self.faults.append(f"I7: {committed} messages are committed, but the store has {stored}")
 
-    def _heal_after(self, seconds):
-        timer = threading.Timer(seconds, self.proxy.heal)
+    def _heal_after(self, seconds, proxy):
+        timer = threading.Timer(seconds, proxy.heal)
         timer.start()
         self._timers.append(timer)
 
