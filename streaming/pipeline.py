@@ -164,6 +164,32 @@ def attend(
 
     Gives whether the query stopped between two batches.
     """
+    try:
+        try:
+            return _until_stopped(query, publisher, watch, kafka, stop, commits)
+        except (StreamingQueryException, Py4JJavaError) as error:
+            if stop.is_set() and publisher.failure is None and "stopped SparkContext" in str(error):
+                log.warning(_STOPPED_WITH_US)
+                return False
+            if publisher.failure:
+                raise publisher.failure from error
+            failure = failure_of(error, watch.settings)
+            if isinstance(failure, PipelineError) and (kafka.is_away or failed_by_kafka(error)):
+                raise KafkaIsAway from error
+            raise failure from error
+    except _JAVA_IS_GONE as error:  # also while an error above is asked, in Java, what it says
+        if stop.is_set():
+            log.warning(_STOPPED_WITH_US)
+            return False
+        raise PipelineError(
+            "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
+            f"{spark_log(watch.settings)}"
+        ) from error
+
+
+def _until_stopped(
+    query: StreamingQuery, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event, commits: Path
+) -> bool:
     last, is_between = [-1], False
 
     def note(published: Published) -> None:
@@ -176,30 +202,11 @@ def attend(
                 raise PipelineError(f"the query ended by itself; see {spark_log(watch.settings)}")
             watch.look(time.monotonic())
             kafka.look(time.monotonic())
-        else:
-            if not kafka.is_away:
-                wait_s = _COMMIT_WAIT_S + watch.settings.write_timeout_s
-                is_between = _wait_for_commit(query, commits, last, wait_s=wait_s)
-            query.stop()
-            return is_between
-    except (StreamingQueryException, Py4JJavaError) as error:
-        if stop.is_set() and publisher.failure is None and "stopped SparkContext" in str(error):
-            log.warning(_STOPPED_WITH_US)
-            return False
-        if publisher.failure:
-            raise publisher.failure from error
-        failure = failure_of(error, watch.settings)
-        if isinstance(failure, PipelineError) and (kafka.is_away or failed_by_kafka(error)):
-            raise KafkaIsAway from error
-        raise failure from error
-    except _JAVA_IS_GONE as error:
-        if stop.is_set():
-            log.warning(_STOPPED_WITH_US)
-            return False
-        raise PipelineError(
-            "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
-            f"{spark_log(watch.settings)}"
-        ) from error
+        if not kafka.is_away:
+            wait_s = _COMMIT_WAIT_S + watch.settings.write_timeout_s
+            is_between = _wait_for_commit(query, commits, last, wait_s=wait_s)
+        query.stop()
+        return is_between
     finally:
         publisher.watchers.remove(note)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from streaming.settings import Settings
 from tests.faults.matrix import FAULTS
 from tests.faults.report import write_report
-from tests.faults.run import run_scenario, shorten, test_broker
+from tests.faults.run import broker_to_break, run_scenario, shorten
 from tests.faults.scenario import generate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -34,7 +34,7 @@ def seeds(
     first, _, last = wanted.partition("-")
     failures = 0
     results.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="faults-") as name, test_broker(Path(name, "broker"), cache) as broker:
+    with tempfile.TemporaryDirectory(prefix="faults-") as name, broker_to_break(Path(name, "broker"), cache) as broker:
 
         def run(scenario):
             return run_scenario(scenario, Path(tempfile.mkdtemp(dir=name)), broker)

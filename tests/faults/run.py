@@ -26,7 +26,7 @@ class Outcome:
 
 
 @contextmanager
-def test_broker(folder: Path, cache: Path):
+def broker_to_break(folder: Path, cache: Path):
     broker = TestBroker(folder, cache)
     try:
         yield broker

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.run import run_scenario, test_broker
+from tests.faults.run import broker_to_break, run_scenario
 from tests.faults.scenario import START_S, Action, Scenario
 
 pytestmark = pytest.mark.stack
@@ -45,7 +45,7 @@ def scenario_of(name):
 
 @pytest.fixture(scope="module")
 def shared_broker(tmp_path_factory, jar_cache):
-    with test_broker(tmp_path_factory.mktemp("faults") / "broker", jar_cache) as broker:
+    with broker_to_break(tmp_path_factory.mktemp("faults") / "broker", jar_cache) as broker:
         yield broker
 
 
