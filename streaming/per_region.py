@@ -1,6 +1,7 @@
 """What a process keeps of artifacts: of each region the last few, so that it does not grow as versions come."""
 
 from collections.abc import Callable
+from functools import update_wrapper
 from threading import Lock
 from typing import Generic, TypeVar
 
@@ -15,6 +16,7 @@ class KeptPerRegion(Generic[T]):
     """
 
     def __init__(self, read: Callable[[str], T]) -> None:
+        update_wrapper(self, read)
         self._read = read
         self._kept: dict[str, dict[str, T]] = {}
         self._lock = Lock()
@@ -32,6 +34,10 @@ class KeptPerRegion(Generic[T]):
             while len(kept) > KEPT_VERSIONS:
                 del kept[next(iter(kept))]
         return value
+
+    def __reduce__(self) -> str:
+        """As a function of a module is pickled: by name. Spark sends its workers ours, and each keeps its own."""
+        return self._read.__qualname__
 
     def cache_clear(self) -> None:
         with self._lock:

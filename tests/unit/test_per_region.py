@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.per_region import KEPT_VERSIONS, KeptPerRegion
+from streaming.roster import load_artifact, vocabulary
 
 
 def counting():
@@ -57,3 +59,8 @@ def test_after_clearing_everything_is_read_anew():
     kept.cache_clear()
     kept("/a/r/1")
     assert reads == ["/a/r/1"] * 2
+
+
+@pytest.mark.parametrize("kept", [load_artifact, vocabulary])
+def test_what_is_sent_to_workers_is_its_name_not_what_it_keeps(kept):
+    assert pickle.loads(pickle.dumps(kept)) is kept  # noqa: S301
