@@ -6,19 +6,17 @@ A sender that waits for its system would send less when the system is slow, and 
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from threading import Event
 
 import numpy as np
-import numpy.typing as npt
 from confluent_kafka import KafkaError, Message, Producer
+
+from benchmarks.sent_log import Timed
 
 _SHORTEST_SLEEP_S = 0.001  # wakes a thousand times a second at most; what is late by it is late
 _WRITE_EVERY = 2_000
-COLUMNS = 4  # partition, offset, intended and real time of sending in epoch seconds
-
-Timed = tuple[float, bytes, bytes | None]  # intended epoch seconds, key, value
 
 
 def send_open_loop(bootstrap: str, topic: str, messages: Iterable[Timed], *, log: Path) -> None:
@@ -60,24 +58,3 @@ def send_open_loop(bootstrap: str, topic: str, messages: Iterable[Timed], *, log
         write()
     if failures or left:
         sys.exit(f"Kafka did not take {len(failures) + left} messages: {failures[:1]}")
-
-
-def paced(
-    events: Iterable[tuple[bytes, bytes]], rates: Iterable[tuple[float, float]], begin_s: float
-) -> Iterator[Timed]:
-    """The events at `rates`, one (events per second, seconds) after the other."""
-    each = iter(events)
-    for rate_per_s, seconds in rates:
-        for number in range(round(rate_per_s * seconds)):
-            yield begin_s + number / rate_per_s, *next(each)
-        begin_s += seconds
-
-
-def sent_so_far(log: Path) -> npt.NDArray[np.float64]:
-    """(messages, COLUMNS), in the order of their acknowledgement. Whole rows only: the last may be being written."""
-    data = np.fromfile(log, np.float64) if log.exists() else np.empty(0)
-    return data[: len(data) // COLUMNS * COLUMNS].reshape(-1, COLUMNS)
-
-
-def count_sent(log: Path) -> int:
-    return log.stat().st_size // (8 * COLUMNS) if log.exists() else 0

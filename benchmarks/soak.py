@@ -24,11 +24,12 @@ from rich.console import Console
 
 from benchmarks.child import ROOT, ChildError, child, wait_for
 from benchmarks.machine import describe_machine, describe_versions, now
-from benchmarks.open_loop import count_sent
 from benchmarks.plan import CATEGORIES, FULL, bench_spec
 from benchmarks.product import RunningJob, ledger, running_job
+from benchmarks.sent_log import count_sent
 from benchmarks.soak_figures import BOUNDS, judge, ledger_faults
-from benchmarks.soak_report import soak_page, write_plot
+from benchmarks.soak_plot import write_plot
+from benchmarks.soak_report import soak_page
 from benchmarks.soak_sampler import of_batches, of_disk, of_heap, of_processes
 from benchmarks.soak_traffic import SIDE, Orders, Region, expected_ledger
 from benchmarks.stack import Stack, running_stack
@@ -60,6 +61,12 @@ class Scenario:
         starts = {"one": 0.0, "two": 0.0, "three": end / 12, "four": end / 6, "five": end / 4}
         ends = {"three": end * 0.4}
         return [Region(name=name, from_s=at, to_s=ends.get(name, end)) for name, at in starts.items()]
+
+    @property
+    def changes_s(self) -> list[float]:
+        """When a region joins or falls silent."""
+        times = {at_s for region in self.regions for at_s in (region.from_s, region.to_s)}
+        return sorted(times - {0.0, self.seconds})
 
     @property
     def simulated_days(self) -> int:
@@ -210,7 +217,7 @@ def soak(
     samples = {name: np.array([row[name] for row in results["rows"]]) for name in results["rows"][0]}
     verdicts = judge(samples, BOUNDS, from_s=minutes * 30)
     faults = ledger_faults(results["ledger"], results["expected"])
-    write_plot(samples, verdicts, OUT / "soak.png", from_s=minutes * 30)
+    write_plot(samples, verdicts, OUT / "soak.png", from_s=minutes * 30, changes_s=results["scenario"].changes_s)
     page = soak_page(results, samples, verdicts, faults)
     (OUT / "soak.md").write_text(page, encoding="utf-8")
     if docs:

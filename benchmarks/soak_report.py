@@ -1,78 +1,9 @@
-"""docs/soak.md and its picture."""
+"""docs/soak.md."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-
-from benchmarks.soak_figures import MIB, Samples, Verdict, fitted_line
-
-_SEEN, _FIT, _LIMIT, _MARK = "#0072b2", "#000000", "#d55e00", "#999999"  # of Okabe and Ito: safe for colour blindness
-_COLUMNS = 4
-
-
-def write_plot(samples: Samples, verdicts: Sequence[Verdict], path: Path, *, from_s: float) -> None:
-    """A panel per quantity: the samples, the fitted line, and the steepest line that its bound allows."""
-    rows = -(-(len(verdicts) + 1) // _COLUMNS)
-    plt.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
-    figure, axes = plt.subplots(rows, _COLUMNS, figsize=(15, 2.6 * rows), sharex=True, layout="constrained")
-    minutes = samples["t_s"] / 60
-    panels = list(axes.flat)
-    for panel, verdict in zip(panels, verdicts, strict=False):
-        _panel(panel, minutes, samples[verdict.bound.name], verdict, from_s=from_s, samples=samples)
-    ledger = panels[len(verdicts)]
-    ledger.plot(minutes, samples["sent"] / 1e6, color=_MARK, linewidth=4, label="sent")
-    ledger.plot(minutes, samples["consumed"] / 1e6, color=_SEEN, linewidth=1.2, label="in the ledger")
-    ledger.set_title("events since the start", loc="left", fontsize=9)
-    ledger.set_ylabel("million")
-    ledger.legend(frameon=False, fontsize=8)
-    for panel in panels[len(verdicts) + 1 :]:
-        panel.set_visible(False)
-    for panel in axes[-1]:
-        panel.set_xlabel("minutes")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100)
-    plt.close(figure)
-
-
-def _panel(panel: Axes, minutes: Any, values: Any, verdict: Verdict, *, from_s: float, samples: Samples) -> None:
-    there = np.isfinite(values)
-    is_dense = there.mean() > 0.5
-    panel.axvspan(from_s / 60, minutes[-1], color="#f2f2f2", zorder=0)
-    panel.plot(
-        minutes[there],
-        values[there],
-        color=_SEEN,
-        linewidth=1,
-        marker=None if is_dense else "o",
-        markersize=4,
-        label="measured",
-    )
-    t_s, fit = fitted_line(samples["t_s"], values, from_s=from_s)
-    panel.plot(t_s / 60, fit, color=_FIT, linewidth=1.5, label="fit over the last half")
-    steepest = fit[0] + (t_s - t_s[0]) / 3600 * verdict.most_per_hour
-    panel.plot(t_s / 60, steepest, color=_LIMIT, linewidth=1.5, linestyle="--", label="steepest that is allowed")
-    panel.set_title(verdict.bound.words, loc="left", fontsize=9)
-    panel.set_ylabel(verdict.bound.unit)
-    digits = verdict.bound.digits
-    panel.set_ylim(0, max(float(np.nanpercentile(values, 99.5)), float(steepest.max())) * 1.15)
-    panel.text(
-        0.98,
-        0.04,
-        f"{signed(verdict.slope_per_hour, digits)} an hour, bound {signed(verdict.most_per_hour, digits)}",
-        transform=panel.transAxes,
-        ha="right",
-        fontsize=8,
-        color=_FIT if verdict.is_within else _LIMIT,
-    )
+from benchmarks.soak_figures import MIB, Samples, Verdict
 
 
 def signed(value: float, digits: int) -> str:

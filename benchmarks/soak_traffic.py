@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.open_loop import Timed, send_open_loop
 from benchmarks.plan import bench_spec
+from benchmarks.sent_log import Timed
 from streaming.poison import poison_messages, template_event
 from streaming.synthetic import synthetic_events
 
@@ -111,6 +111,8 @@ def expected_ledger(sent: Counter[str]) -> dict[str, int]:
 
 
 def main(orders: Orders) -> None:
+    from benchmarks.open_loop import send_open_loop  # librdkafka, which the tests of `messages` do without
+
     sent: Counter[str] = Counter()
     send_open_loop(orders.bootstrap, orders.topic, messages(orders, time.time() + 0.5, sent), log=Path(orders.log))
     Path(orders.kinds).write_bytes(msgspec.json.encode(sent))

@@ -17,10 +17,10 @@ from rich.console import Console
 from benchmarks.child import ROOT, ChildError, child, wait_for
 from benchmarks.job import Batch
 from benchmarks.machine import describe_machine, describe_versions, now
-from benchmarks.open_loop import count_sent, sent_so_far
 from benchmarks.plan import FULL, bench_specs
 from benchmarks.product import RunningJob, ledger, running_job
 from benchmarks.report import write_results
+from benchmarks.sent_log import count_sent, sent_so_far
 from benchmarks.stack import Stack, running_stack
 from benchmarks.surge_figures import NORMAL_FACTOR, WINDOW_S, figures_of, normal_from, phase, timed
 from benchmarks.surge_report import surge_page

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.open_loop import paced, send_open_loop
+from benchmarks.open_loop import send_open_loop
 from benchmarks.plan import bench_specs
+from benchmarks.sent_log import paced
 from streaming.synthetic import synthetic_events
 
 _ENDLESS = 10**9
