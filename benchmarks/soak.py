@@ -7,6 +7,7 @@ for that: incidents are forgotten after a minute (48 h), hours after seven and a
 import csv
 import math
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -229,6 +230,7 @@ def soak(
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that broker and store are ended
     try:
         typer.run(soak)
     except (RiskError, ChildError) as error:

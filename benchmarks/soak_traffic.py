@@ -51,7 +51,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def messages(orders: Orders, begin_s: float, sent: Counter[str]) -> Iterator[Timed]:
-    """All messages in turn; `sent` counts what was taken from here by kind."""
+    """All messages in turn; `sent` counts, by kind, those before the one that is being taken."""
     random = np.random.default_rng(orders.seed)
     recent: list[dict[str, Any]] = []
     specs = {region.name: bench_spec(region.name, SIDE) for region in orders.regions}
@@ -83,8 +83,8 @@ def messages(orders: Orders, begin_s: float, sent: Counter[str]) -> Iterator[Tim
                         recent[slot] = _revised(recent[slot], kind, received_at, random)
                     record = recent[slot]
                 key, value = record["incident_id"].encode(), msgspec.json.encode(record)
-            sent[kind] += 1
             yield begin_s + now_s + number / orders.rate_per_s, key, value
+            sent[kind] += 1
 
 
 def _revised(record: dict[str, Any], kind: str, received_at: str, random: np.random.Generator) -> dict[str, Any]:

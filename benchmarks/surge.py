@@ -180,6 +180,7 @@ def surge(
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that broker and store are ended
     try:
         typer.run(surge)
     except (RiskError, ChildError) as error:
