@@ -44,7 +44,7 @@ class Plan:
 
     normal_per_s: float = 1_000.0
     surge_per_s: float = 10_000.0
-    warm_up_s: float = 20.0  # sent and not reported: Spark has seen events and loaded torch
+    warm_up_s: float = 30.0  # sent and not reported: Spark has seen events and loaded torch
     normal_s: float = 30.0
     surge_s: float = 60.0
     stop_s: float
@@ -88,8 +88,8 @@ def measure(stack: Stack, plan: Plan, say: Callable[[str], None]) -> dict[str, A
             )
             sender = Sender(process=process, folder=folder, log=Path(orders.log))
             spans = spans_of(plan, orders.begin_s)
-            again_s = _wait_until_normal(spans, job, sender)
-            spans |= {"until normal again": (spans["surge"][1], again_s), "normal again": (again_s, time.time())}
+            again_s, known_s = _wait_until_normal(spans, job, sender)
+            spans |= {"until normal again": (spans["surge"][1], again_s), "normal again": (again_s, known_s)}
             say(f"normal again {again_s - spans['surge'][1]:.0f} s later")
             say(f"the scorer stops for {plan.stop_s / 60:g} minutes")
             stopping_s = time.time()
@@ -122,7 +122,10 @@ def spans_of(plan: Plan, begin_s: float) -> dict[str, tuple[float, float]]:
     return {"normal": (normal_s, surge_s), "surge": (surge_s, surge_s + plan.surge_s)}
 
 
-def _wait_until_normal(spans: Mapping[str, tuple[float, float]], job: RunningJob, sender: Sender) -> float:
+def _wait_until_normal(
+    spans: Mapping[str, tuple[float, float]], job: RunningJob, sender: Sender
+) -> tuple[float, float]:
+    """When it was, and until when every event's latency is known, epoch seconds."""
     over_s = spans["surge"][1]
     while time.time() < over_s + _LIMIT_S:
         _sleep_until(max(time.time() + 1.0, over_s + WINDOW_S + 2.0), sender, job)
@@ -132,7 +135,7 @@ def _wait_until_normal(spans: Mapping[str, tuple[float, float]], job: RunningJob
         until_s = float(intended_s[-1]) - _LOG_LAG_S
         again_s = normal_from(intended_s, latency_s, since_s=over_s, until_s=until_s, limit_s=limit_s)
         if again_s is not None:
-            return again_s
+            return again_s, until_s
     raise ChildError(f"latency was not normal again {_LIMIT_S:.0f} s after the surge")
 
 
