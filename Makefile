@@ -1,4 +1,4 @@
-.PHONY: help demo test unit lint faults fuzz sbom lock bench
+.PHONY: help demo test unit lint faults soak load fuzz sbom lock bench
 PYTHON := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
@@ -32,6 +32,17 @@ faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=
 	@$(PYTHON) -m tests.faults matrix
 	@$(PYTHON) -m tests.faults seeds $(SEEDS)
 	@$(PYTHON) -m tests.faults report
+
+MINUTES ?= 30
+soak: ## MINUTES=30 at 2,000 events/s: does anything grow; writes docs/soak.md with a picture
+	@.ci/setup java services
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench,plots]'
+	@$(PYTHON) -m benchmarks.soak --minutes $(MINUTES)
+
+load: ## ten times the load for a minute, and ten minutes without the scorer; writes docs/load.md
+	@.ci/setup java services
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
+	@$(PYTHON) -m benchmarks.surge
 
 FUZZ_SECONDS ?= 60
 fuzz: ## the decoder against any bytes, led by coverage, FUZZ_SECONDS=60; findings go to out/fuzz

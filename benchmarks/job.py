@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 from pyspark.sql import SparkSession
 
+from benchmarks.heap import HeapWatch
 from streaming.guard import end_offsets
 from streaming.pipeline import run
 from streaming.publish import Published
@@ -33,11 +34,14 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     regions: int
     batches: str  # file that gets one JSON line per batch
     progress: str | None  # file that gets Spark's own progress reports, for the profile
+    heap: str | None = None  # file that gets a line per full collection, for the soak
+    collect_every_s: float = 0.0
 
 
 def main(orders: Orders) -> None:
     settings = Settings(**orders.settings)
     stop = Event()
+    heap = HeapWatch(Path(orders.heap), orders.collect_every_s) if orders.heap else None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with Path(orders.batches).open("ab", buffering=0) as file:
@@ -57,6 +61,8 @@ def main(orders: Orders) -> None:
             file.write(msgspec.json.encode(batch) + b"\n")
             if orders.progress:
                 _keep_progress(Path(orders.progress))
+            if heap:
+                heap.look(published.acknowledged_s)
 
         run(settings, stop=stop, watchers=[watch])
 

@@ -4,10 +4,11 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -64,17 +65,26 @@ def running_job(
     specs: Sequence[Spec],
     progress: bool = False,
     module: str = PRODUCT,
+    checkpoint: str | None = None,
+    collect_every_s: float | None = None,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> Iterator[RunningJob]:
-    """Start the product on a new checkpoint, reading `topic` from its beginning."""
+    """Start the product, reading `topic` from its beginning; with the name of a checkpoint, from where that one is.
+
+    options: settings other than the benchmark's.
+    """
     folder = stack.folder / name
-    settings = stack.settings(topic=topic, specs=specs, checkpoint=f"{name}-checkpoint")
+    settings = stack.settings(topic=topic, specs=specs, checkpoint=checkpoint or f"{name}-checkpoint")
     orders = Orders(
-        settings=settings.model_dump(mode="json", exclude={"influx_token"}),
+        settings=settings.with_options(**options).model_dump(mode="json", exclude={"influx_token"}),
         regions=len(specs),
         batches=str(folder / "batches.jsonl"),
         progress=str(folder / "progress.jsonl") if progress else None,
+        heap=str(folder / "heap.jsonl") if collect_every_s else None,
+        collect_every_s=collect_every_s or 0.0,
     )
-    with child(module, msgspec.to_builtins(orders), folder, python=sys.executable) as process:
+    with child(module, msgspec.to_builtins(orders), folder, python=sys.executable, environment=environment) as process:
         yield RunningJob(process=process, folder=folder)
 
 

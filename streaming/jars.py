@@ -9,6 +9,7 @@ from pathlib import Path
 from schemas.errors import BrokerError
 
 KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
+CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not to be had
 _LOG_BACKEND = ("slf4j-api", "log4j-slf4j2-impl", "log4j-core", "log4j-api")
 _SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>

@@ -5,7 +5,6 @@ the same decision. The file stands beside the checkpoint, because it also says f
 stored counts were made: an artifact with another fingerprint is refused for as long as that checkpoint is used.
 """
 
-from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ from schemas.errors import ArtifactError, SettingsError, SpecMismatch
 from schemas.limits import MAX_REGIONS, MAX_SERIES
 from schemas.spec import Spec, differences
 from streaming.files import replace_file
+from streaming.per_region import KeptPerRegion
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -33,13 +33,13 @@ class Refused(msgspec.Struct, frozen=True):
     reason: str
 
 
-@lru_cache(maxsize=MAX_REGIONS)
+@KeptPerRegion
 def load_artifact(folder: str) -> Artifact:
     """The artifact in `folder`, read and verified once per process: a published folder never changes."""
     return read_artifact(Path(folder))
 
 
-@lru_cache(maxsize=MAX_REGIONS)
+@KeptPerRegion
 def vocabulary(folder: str) -> Vocabulary:
     return Vocabulary.of(read_spec(Path(folder)))
 

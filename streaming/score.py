@@ -1,7 +1,7 @@
 """Stage 3, on the workers: features of a whole grid -> scores, with torch, on the GPU that the task was given."""
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from models.artifact import Artifact
 from models.scoring import Scores, score
 from schemas.frame import BASELINE_MODEL
+from streaming.per_region import KeptPerRegion
 from streaming.roster import load_artifact
 from streaming.workers import settle_worker
 
@@ -21,10 +22,15 @@ FIELDS = ("expected", "risk", "low", "high", "usual")
 SCORED = StructType([StructField("model", StringType()), *(StructField(name, BinaryType()) for name in FIELDS)])
 
 
-@lru_cache(maxsize=64)
-def _network(folder: str, device: str) -> torch.nn.Module | None:
-    network = load_artifact(folder).network()
-    return None if network is None else network.to(device)
+@cache
+def _networks(device: str) -> KeptPerRegion[torch.nn.Module | None]:
+    """By artifact folder, its network on that device."""
+
+    def read(folder: str) -> torch.nn.Module | None:
+        network = load_artifact(folder).network()
+        return None if network is None else network.to(device)
+
+    return KeptPerRegion(read)
 
 
 def task_device() -> str:
@@ -52,14 +58,14 @@ def score_features(artifact: Artifact, network: torch.nn.Module | None, features
 def _score(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
     settle_worker()
     torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
-    device = task_device()
+    networks = _networks(task_device())
     for artifacts, features in batches:
         rows: list[tuple[Any, ...]] = []
         for folder, packed in zip(artifacts, features, strict=True):
             if packed is None:
                 rows.append((None,) * len(SCORED))
                 continue
-            model, scores = score_features(load_artifact(folder), _network(folder, device), packed)
+            model, scores = score_features(load_artifact(folder), networks(folder), packed)
             rows.append((model, *(getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)))
         yield pd.DataFrame(rows, columns=SCORED.names)
 

@@ -5,12 +5,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from streaming.jars import ivy_folder, ivy_settings
+from streaming.jars import CONNECTOR, ivy_folder, ivy_settings
 from streaming.settings import Settings
 
 _STREAMING = "org.apache.spark.sql.execution.streaming"
@@ -43,9 +42,8 @@ def start_session(settings: Settings, log: Path) -> SparkSession:
 
     What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job.
     """
-    connector = f"org.apache.spark:spark-sql-kafka-0-10_2.13:{version('pyspark')}"
     options = {
-        "spark.jars.packages": connector,
+        "spark.jars.packages": CONNECTOR,
         "spark.jars.ivySettings": str(ivy_settings(settings.cache)),
         "spark.jars.ivy": str(ivy_folder(settings.cache)),
         "spark.driver.memory": settings.driver_memory,

@@ -41,7 +41,7 @@ def test_a_fetched_jar_is_named_by_group_name_version_and_the_hash_of_its_bytes(
 def test_the_jars_inside_pyspark_are_listed_with_their_hashes():
     jars = {jar["name"]: jar for jar in pyspark_jars()}
     assert len(jars) > 200
-    assert jars["spark-core_2.13"]["version"] == "4.2.0"
+    assert jars["spark-core_2.13"]["version"] == "4.2.1"
     assert jars["py4j"]["version"] == "0.10.9.9"
     assert all(len(jar["hashes"][0]["content"]) == 64 for jar in jars.values())
 

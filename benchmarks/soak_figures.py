@@ -1,0 +1,130 @@
+"""Does a quantity grow? Slopes by least squares over the last half of a run, each against its bound."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+MIB = 2.0**20
+Samples = Mapping[str, npt.NDArray[np.float64]]  # by name, one value per sample; NaN where it was not measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """How much a quantity may grow in an hour; `share` of its mean over the fitted span, and `at_least`."""
+
+    name: str  # of the samples
+    words: str
+    unit: str
+    share: float
+    at_least: float
+    reason: str
+    digits: int = 0
+
+    def per_hour(self, mean: float) -> float:
+        return max(self.share * mean, self.at_least)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One quantity of a run."""
+
+    bound: Bound
+    at_middle: float
+    at_end: float
+    slope_per_hour: float
+    most_per_hour: float
+
+    @property
+    def is_within(self) -> bool:
+        return self.slope_per_hour <= self.most_per_hour
+
+
+def slope_per_hour(t_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> float:
+    """Slope of the least-squares line, per hour. Raises ValueError for fewer than 3 samples: a line says nothing then.
+
+    >>> slope_per_hour(np.array([0.0, 1800.0, 3600.0]), np.array([5.0, 6.0, 7.0]))
+    2.0
+    """
+    there = np.isfinite(values)
+    if there.sum() < 3:
+        raise ValueError(f"{there.sum()} samples are too few for a slope: run longer")
+    t_h, y = t_s[there] / 3600, values[there]
+    t_h = t_h - t_h.mean()
+    return float((t_h * (y - y.mean())).sum() / (t_h**2).sum())
+
+
+def fitted_line(
+    t_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64], *, from_s: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Times of the samples at or after `from_s`, and the least-squares line there."""
+    there = np.isfinite(values) & (t_s >= from_s)
+    t, y = t_s[there], values[there]
+    return t, y.mean() + slope_per_hour(t, y) * (t - t.mean()) / 3600
+
+
+def ledger_faults(ledger: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
+    """Where the ledger is not what was sent, in words; empty when it is."""
+    outcomes = ("counted", "corrected", "duplicate", "excluded", "rejected")
+    faults = [
+        f"{name}: {ledger.get(name, 0):,} in the ledger, {expected.get(name, 0):,} were sent"
+        for name in ("consumed", *outcomes)
+        if ledger.get(name, 0) != expected.get(name, 0)
+    ]
+    if ledger.get("consumed", 0) != sum(ledger.get(name, 0) for name in outcomes):
+        faults.append(f"the ledger does not balance: {dict(ledger)}")
+    return faults
+
+
+def judge(samples: Samples, bounds: Sequence[Bound], *, from_s: float) -> list[Verdict]:
+    """A verdict per bound, from the samples at or after `from_s`. Values are medians of its first and last tenth."""
+    t_s = samples["t_s"]
+    fitted = t_s >= from_s
+    verdicts = []
+    for bound in bounds:
+        t, values = t_s[fitted], samples[bound.name][fitted]
+        there = values[np.isfinite(values)]
+        few = max(1, len(there) // 10)
+        verdicts.append(
+            Verdict(
+                bound=bound,
+                at_middle=float(np.median(there[:few])),
+                at_end=float(np.median(there[-few:])),
+                slope_per_hour=slope_per_hour(t, values),
+                most_per_hour=bound.per_hour(float(there.mean())),
+            )
+        )
+    return verdicts
+
+
+_PYTHON = (
+    "about 10 KiB a batch in each process: anything of a batch that is kept (its rows, its frames of 138 KiB a region) "
+    "would be many times that"
+)
+_JVM = "the JVM fills its heap before it collects, so this says little; the two lines below it say whether it leaks"
+_LIVE = "some KiB a batch: a plan, a query's progress or a state store's handle that is kept would be more"
+_CLOSED = "one in hundreds of batches: what each batch or each artifact opens, it must close"
+_KEPT = "Spark keeps 20 batches and cleans up about every minute, so this goes up and down around a level"
+_STATE = (
+    "days are kept for 400 and two pass in a minute here, which may add 21 MiB an hour by design; incidents that were "
+    "never forgotten would add more than 100"
+)
+_PACE = "noise of a shared machine; a job that slowed down as it aged would fall behind without end"
+BOUNDS = (
+    Bound(name="driver_mib", words="memory of the driver", unit="MiB", share=0, at_least=50, reason=_PYTHON),
+    Bound(name="workers_mib", words="memory of all Python workers", unit="MiB", share=0, at_least=150, reason=_PYTHON),
+    Bound(name="jvm_mib", words="memory of the JVM", unit="MiB", share=0.25, at_least=250, reason=_JVM),
+    Bound(name="heap_mib", words="its heap after a full collection", unit="MiB", share=0, at_least=30, reason=_LIVE),
+    Bound(name="outside_mib", words="its classes and compiled code", unit="MiB", share=0, at_least=50, reason=_LIVE),
+    Bound(name="files", words="open files, driver and JVM", unit="files", share=0, at_least=20, reason=_CLOSED),
+    Bound(name="threads", words="threads, driver and JVM", unit="threads", share=0, at_least=20, reason=_CLOSED),
+    Bound(name="checkpoint_files", words="files of its checkpoint", unit="files", share=0.2, at_least=20, reason=_KEPT),
+    Bound(name="checkpoint_mib", words="Spark's checkpoint", unit="MiB", share=0.2, at_least=30, reason=_STATE),
+    Bound(name="state_mib", words="the state in it", unit="MiB", share=0.2, at_least=30, reason=_STATE),
+    Bound(name="local_mib", words="Spark's temporary files", unit="MiB", share=0.2, at_least=30, reason=_STATE),
+    Bound(name="batch_s", words="seconds a batch, mean", unit="s", share=0.5, at_least=0.5, reason=_PACE, digits=2),
+    Bound(
+        name="lag_events", words="events not in the ledger yet", unit="events", share=0.5, at_least=2000, reason=_PACE
+    ),
+)

@@ -1,0 +1,95 @@
+"""docs/soak.md."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.soak_figures import MIB, Samples, Verdict
+
+
+def signed(value: float, digits: int) -> str:
+    """With its sign, and never as minus nothing."""
+    return f"{round(value, digits) + 0.0:+,.{digits}f}"
+
+
+def verdict_table(verdicts: Sequence[Verdict], *, middle: float, end: float) -> str:
+    """The verdicts as a table in Markdown; middle and end in minutes."""
+    lines = [
+        f"| quantity | unit | minute {middle:g} | minute {end:g} | slope an hour | bound an hour | verdict |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for one in verdicts:
+        digits = one.bound.digits
+        figures = (f"{one.at_middle:,.{digits}f}", f"{one.at_end:,.{digits}f}", signed(one.slope_per_hour, digits))
+        verdict = "within" if one.is_within else "**beyond**"
+        cells = (one.bound.words, one.bound.unit, *figures, signed(one.most_per_hour, digits), verdict)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def reasons(verdicts: Sequence[Verdict]) -> str:
+    """Each bound's reason, those that share one together."""
+    by_reason: dict[str, list[str]] = {}
+    for one in verdicts:
+        by_reason.setdefault(one.bound.reason, []).append(one.bound.words)
+    return "\n".join(f"- {', '.join(words)}: {reason}." for reason, words in by_reason.items())
+
+
+def soak_page(results: Mapping[str, Any], samples: Samples, verdicts: Sequence[Verdict], faults: Sequence[str]) -> str:
+    """docs/soak.md."""
+    scenario, machine, ledger, sent = results["scenario"], results["machine"], results["ledger"], results["sent"]
+    minutes, regions, batches = scenario.seconds / 60, scenario.regions, results["batches"]
+    last = {name: float(values[-1]) for name, values in samples.items()}
+    of_kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(sent.items()))
+    outcomes = ("counted", "corrected", "duplicate", "rejected")
+    became = ", ".join(f"{ledger.get(name, 0):,} {name}" for name in outcomes)
+    said = "".join(f"\n- **{fault}**" for fault in faults) or "\n- Outcome by outcome that is what was sent."
+    is_well = not faults and all(one.is_within for one in verdicts)
+    log_bytes = last["batch_log_mib"] * MIB
+    result = "nothing grows" if is_well else "**something is wrong**"
+    return f"""# Soak: {result} in {minutes:g} minutes at {scenario.rate_per_s:,.0f} events/s
+
+Written by `make soak` on {results["date"][:10]}; the samples of a run lie in `out/soak/samples.csv`.
+
+![What was measured, with fitted lines and bounds](soak.png)
+
+{verdict_table(verdicts, middle=minutes / 2, end=minutes)}
+
+The slope is that of a least-squares line over the last half (grey in the picture); the values beside it are medians of
+the first and the last tenth of that half. The bounds and their reasons:
+
+{reasons(verdicts)}
+
+## What was run
+
+The job in a process of its own on a real Kafka and victoria-metrics, all on one machine: {machine["cores"]} cores of
+{machine["cpu"]}, {machine["memory_gib"]} GiB, load average {machine["load_average_at_start"][0]} at the start.
+Settings as shipped, but without a pause between batches, which makes more of them: {batches:,} batches wrote
+{results["points"]:,} points.
+
+State is in balance only once as much time has passed as it remembers. So the job ran on the events' clock
+(`RISK_CLOCK=event`) and simulated time went {results["speed"]:,} times as fast as real time: an incident is forgotten
+after a minute (48 h), a count by the hour after {15 * 1440 / results["speed"]:.1f} minutes (15 days). Counts by the
+day are kept for 400 days, so these still grew, by at most {results["day_bytes"] / 1024:.0f} KiB a region and day.
+
+- Sent, in an open loop: {sum(sent.values()):,} messages ({of_kinds}).
+- Became: {ledger["consumed"]:,} consumed, of them {became}.{said}
+- The last event was in the ledger {results["last_event_s"]:.1f} s after the sender's end.
+- Regions, each of {results["cells"]} cells, 4 categories, 3 horizons:
+{regions_list(scenario)}
+- {results["versions_sent"]} newer artifacts came for the first two regions while they ran.
+- State on disk at the end: {last["state_mib"] / len(regions):.1f} MiB a region, with Spark's last 20 versions of it.
+- The log of batches that `rebuild` needs grows by design and is kept for 35 days: {last["batch_log_mib"]:.1f} MiB here,
+  {log_bytes / batches:,.0f} bytes a batch.
+
+Memory is proportional (PSS: a page that several workers share counts once), of the job's own processes only. A full
+collection every {results["collect_every_s"]:.0f} s shows what of the heap is really in use.
+"""
+
+
+def regions_list(scenario: Any) -> str:
+    """When each region sent, in minutes."""
+    lines = []
+    for region in scenario.regions:
+        end = "to the end" if region.to_s >= scenario.seconds else f"to minute {region.to_s / 60:.1f}, then silent"
+        lines.append(f"  - `{region.name}` from minute {region.from_s / 60:.1f} {end}")
+    return "\n".join(lines)

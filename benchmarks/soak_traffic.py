@@ -1,0 +1,122 @@
+"""What the soak sends: new incidents, repeats, corrections, cancellations and rubbish, in simulated time."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from benchmarks.plan import bench_spec
+from benchmarks.sent_log import Timed
+from streaming.poison import poison_messages, template_event
+from streaming.synthetic import synthetic_events
+
+SIDE = 24
+STEP_S = 0.1  # the simulated clock moves so often
+KINDS = ("new", "repeat", "correction", "cancellation", "rubbish")
+SHARES = (0.82, 0.06, 0.06, 0.03, 0.03)
+OUTCOME = {
+    "new": "counted",
+    "repeat": "duplicate",
+    "correction": "corrected",
+    "cancellation": "corrected",
+    "rubbish": "rejected",
+}
+_REMEMBERED = 20_000  # incidents that may still be repeated or corrected: the newest ones
+
+
+class Region(msgspec.Struct, frozen=True, kw_only=True):
+    """A region, and the real seconds since the start between which it sends."""
+
+    name: str
+    from_s: float
+    to_s: float
+
+
+class Orders(msgspec.Struct, frozen=True, kw_only=True):
+    bootstrap: str
+    topic: str
+    regions: list[Region]
+    rate_per_s: float
+    seconds: float
+    speed: float  # simulated seconds in a real one
+    simulated_begin_s: int
+    seed: int
+    log: str  # see open_loop
+    kinds: str  # file that gets how many of each kind were sent
+
+
+def messages(orders: Orders, begin_s: float, sent: Counter[str]) -> Iterator[Timed]:
+    """All messages in turn; `sent` counts, by kind, those before the one that is being taken."""
+    random = np.random.default_rng(orders.seed)
+    recent: list[dict[str, Any]] = []
+    specs = {region.name: bench_spec(region.name, SIDE) for region in orders.regions}
+    per_step = round(orders.rate_per_s * STEP_S)
+    for step in range(round(orders.seconds / STEP_S)):
+        now_s = step * STEP_S
+        as_of_s = orders.simulated_begin_s + int(now_s * orders.speed)
+        sending = [specs[one.name] for one in orders.regions if one.from_s <= now_s < one.to_s]
+        fresh = synthetic_events(sending, per_step, seed=step + 1, as_of_s=as_of_s)
+        rubbish = poison_messages(template_event(sending[step % len(sending)], as_of_s=as_of_s))
+        received_at = np.datetime_as_string(np.datetime64(as_of_s, "s")) + "Z"
+        for number, kind in enumerate(random.choice(KINDS, per_step, p=SHARES).tolist()):
+            if kind == "rubbish":
+                bad = rubbish[int(random.integers(len(rubbish)))]
+                key, value = b"rubbish", bad.value
+            else:
+                if kind == "new" or len(recent) < _REMEMBERED // 10:
+                    kind = "new"
+                    record = msgspec.json.decode(next(fresh)[1])
+                    slot = len(recent)
+                    if slot < _REMEMBERED:
+                        recent.append(record)
+                    else:
+                        slot = sent["new"] % _REMEMBERED
+                        recent[slot] = record
+                else:
+                    slot = int(random.integers(len(recent)))
+                    if kind != "repeat":
+                        recent[slot] = _revised(recent[slot], kind, received_at, random)
+                    record = recent[slot]
+                key, value = record["incident_id"].encode(), msgspec.json.encode(record)
+            yield begin_s + now_s + number / orders.rate_per_s, key, value
+            sent[kind] += 1
+
+
+def _revised(record: dict[str, Any], kind: str, received_at: str, random: np.random.Generator) -> dict[str, Any]:
+    """The next revision: the place moved a little towards the grid's middle, or the incident taken back."""
+    after = {**record, "revision": record["revision"] + 1, "received_at": received_at}
+    if kind == "cancellation":
+        return {**after, "status": "cancelled"}
+    lat, lon = bench_spec("middle", SIDE).grid.centres()
+    share = float(random.uniform(0, 0.1))
+    return {
+        **after,
+        "status": "open",
+        "lat": record["lat"] + share * (float(lat.mean()) - record["lat"]),
+        "lon": record["lon"] + share * (float(lon.mean()) - record["lon"]),
+    }
+
+
+def expected_ledger(sent: Counter[str]) -> dict[str, int]:
+    """What the job's ledger must say of what was sent."""
+    ledger = Counter({"consumed": sum(sent.values())})
+    for kind, count in sent.items():
+        ledger[OUTCOME[kind]] += count
+    return dict(ledger)
+
+
+def main(orders: Orders) -> None:
+    from benchmarks.open_loop import send_open_loop  # librdkafka, which the tests of `messages` do without
+
+    sent: Counter[str] = Counter()
+    send_open_loop(orders.bootstrap, orders.topic, messages(orders, time.time() + 0.5, sent), log=Path(orders.log))
+    Path(orders.kinds).write_bytes(msgspec.json.encode(sent))
+
+
+if __name__ == "__main__":
+    main(msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Orders))

@@ -1,0 +1,87 @@
+"""The soak's verdicts: slopes against SciPy's, and a leak must be seen."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import linregress
+
+from benchmarks.soak_figures import BOUNDS, Bound, fitted_line, judge, ledger_faults, slope_per_hour
+from benchmarks.soak_report import verdict_table
+
+T_S = np.arange(0.0, 1800.0, 5.0)
+MEMORY = Bound(name="mib", words="memory", unit="MiB", share=0.0, at_least=100.0, reason="it must not grow")
+SHARE = Bound(name="mib", words="memory", unit="MiB", share=0.5, at_least=10.0, reason="it must not grow")
+
+
+def noisy(growth_per_hour, *, level=900.0, seed=0):
+    return level + growth_per_hour * T_S / 3600 + np.random.default_rng(seed).normal(0, 5, len(T_S))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4000), st.floats(-1e6, 1e6)), min_size=3, max_size=40, unique_by=lambda p: p[0])
+)
+def test_the_slope_is_that_of_scipy(points):
+    t_s, values = np.array(points, np.float64).T
+    expected = linregress(t_s / 3600, values).slope
+    assert slope_per_hour(t_s, values) == pytest.approx(expected, rel=1e-6, abs=1e-6 * (1 + np.abs(values).max()))
+
+
+def test_the_fitted_line_is_that_of_numpy_and_begins_where_it_is_told():
+    values = noisy(40)
+    t_s, line = fitted_line(T_S, values, from_s=900.0)
+    late = T_S >= 900
+    assert t_s[0] == 900.0
+    np.testing.assert_allclose(line, np.polyval(np.polyfit(T_S[late], values[late], 1), T_S[late]))
+
+
+def test_samples_that_are_missing_do_not_count():
+    values = noisy(40)
+    holes = np.where(np.arange(len(T_S)) % 3 == 0, values, np.nan)
+    assert slope_per_hour(T_S, holes) == pytest.approx(linregress(T_S[::3] / 3600, values[::3]).slope)
+
+
+def test_two_samples_make_no_slope():
+    with pytest.raises(ValueError, match="2 samples are too few"):
+        slope_per_hour(T_S[:3], np.array([1.0, np.nan, 2.0]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("growth", "is_within"), [(0, True), (-500, True), (60, True), (200, False), (5000, False)])
+def test_a_leak_is_flagged_and_noise_is_not(growth, is_within, seed):
+    samples = {"t_s": T_S, "mib": noisy(growth, seed=seed)}
+    (verdict,) = judge(samples, [MEMORY], from_s=900.0)
+    assert verdict.is_within == is_within
+    assert ("**beyond**" in verdict_table([verdict], middle=15, end=30)) != is_within
+
+
+def test_what_grows_before_the_fitted_half_is_no_leak():
+    samples = {"t_s": T_S, "mib": np.where(T_S < 900, T_S, 900.0)}
+    (verdict,) = judge(samples, [MEMORY], from_s=900.0)
+    assert (verdict.slope_per_hour, verdict.at_middle, verdict.at_end, verdict.is_within) == (0.0, 900.0, 900.0, True)
+
+
+def test_a_bound_by_share_follows_the_mean_but_never_falls_below_its_least():
+    def most(level):
+        return judge({"t_s": T_S, "mib": np.full(len(T_S), level)}, [SHARE], from_s=0)[0].most_per_hour
+
+    assert (most(1000.0), most(4.0)) == (500.0, 10.0)
+
+
+def test_every_bound_says_why_and_allows_something():
+    assert len({bound.name for bound in BOUNDS}) == len(BOUNDS)
+    assert all(bound.reason and bound.per_hour(1000.0) > 0 for bound in BOUNDS)
+
+
+def test_a_ledger_that_is_not_what_was_sent_is_named():
+    expected = {"consumed": 10, "counted": 7, "duplicate": 3}
+    assert ledger_faults(expected, expected) == []
+    said = ledger_faults({"consumed": 10, "counted": 8, "duplicate": 3}, expected)
+    assert said[0] == "counted: 8 in the ledger, 7 were sent"
+    assert "does not balance" in said[1]
+
+
+def test_the_table_has_a_row_for_each_quantity_with_its_figures():
+    (verdict,) = judge({"t_s": T_S, "mib": np.full(len(T_S), 1234.4)}, [MEMORY], from_s=900.0)
+    last = verdict_table([verdict], middle=15, end=30).splitlines()[-1]
+    assert last == "| memory | MiB | 1,234 | 1,234 | +0 | +100 | within |"
