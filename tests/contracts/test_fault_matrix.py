@@ -60,7 +60,7 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
         '"messages": 7}',
     ]
     (tmp_path / "seeds.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    write_report(tmp_path / "matrix.xml", tmp_path / "seeds.jsonl", tmp_path / "docs" / "reliability.md")
+    write_report([tmp_path / "matrix.xml"], tmp_path / "seeds.jsonl", tmp_path / "docs" / "reliability.md")
     text = (tmp_path / "docs" / "reliability.md").read_text(encoding="utf-8")
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| F")}
     assert "held in 1 test | 2 |" in rows["F00"]

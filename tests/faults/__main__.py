@@ -72,7 +72,7 @@ def matrix(result: Annotated[Path, typer.Option(help="pytest's JUnit file")] = M
 
 @app.command()
 def report(
-    result: Annotated[Path, typer.Option(help="What `matrix` has written")] = MATRIX,
+    result: Annotated[list[Path], typer.Option(help="What `matrix` has written; may be given again")] = [MATRIX],  # noqa: B006
     results: Annotated[Path, typer.Option(help="What `seeds` has added")] = RESULTS,
     document: Annotated[Path, typer.Option(help="Markdown to write")] = Path("docs/reliability.md"),
 ) -> None:

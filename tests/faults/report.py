@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -93,8 +94,13 @@ def ran_of(fault, cases):
     return ran
 
 
-def write_report(matrix: Path, results: Path, document: Path) -> None:
-    cases = {node_of(case): case for case in ElementTree.parse(matrix).iter("testcase")}  # noqa: S314 - our own file
+def write_report(matrix: Sequence[Path], results: Path, document: Path) -> None:
+    """`matrix`: JUnit files, later ones count for tests that are in several."""
+    cases = {
+        node_of(case): case
+        for path in matrix
+        for case in ElementTree.parse(path).iter("testcase")  # noqa: S314 - our own files
+    }
     rows, not_run = [], []
     for fault in FAULTS:
         if fault.not_run:
