@@ -67,5 +67,6 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
     assert "**broken**: test_every_invariant_holds[kill_now]" in rows["F01"]
     assert "not run: no disk" in rows["F31"]
     assert "not run: no test was selected" in rows["F02"]
+    assert "held in 1 test, 1 more not run this time" in rows["F12"]
     assert "2 seeds, 1 of them without a broken invariant; 57 messages, 3 starts" in text
     assert "- seed 3 (now): I4: gone" in text

@@ -54,6 +54,7 @@ class Ran:
     passed: int = 0
     failed: list = field(default_factory=list)
     skipped: list = field(default_factory=list)
+    missing: list = field(default_factory=list)  # tests of the fault that this run did not have
     recovery_s: float | None = None
 
     def add(self, case):
@@ -74,9 +75,10 @@ class Ran:
             return f"**broken**: {', '.join(self.failed)}"
         if not self.passed:
             return f"not run: {'; '.join(sorted(set(self.skipped))) or 'no test was selected'}"
-        return f"held in {self.passed} test{'s' if self.passed > 1 else ''}" + (
-            f", {len(self.skipped)} skipped" if self.skipped else ""
-        )
+        words = [f"held in {self.passed} test{'s' if self.passed > 1 else ''}"]
+        words += [f"{len(self.skipped)} skipped"] if self.skipped else []
+        words += [f"{len(self.missing)} more not run this time"] if self.missing else []
+        return ", ".join(words)
 
 
 def node_of(case):
@@ -88,9 +90,12 @@ def node_of(case):
 def ran_of(fault, cases):
     """A test without brackets counts with all its parameters; a path alone counts whole."""
     ran = Ran()
-    for node, case in cases.items():
-        if any(node == test or node.startswith((f"{test}[", f"{test}::")) for test in fault.tests):
+    for test in fault.tests:
+        found = [case for node, case in cases.items() if node == test or node.startswith((f"{test}[", f"{test}::"))]
+        for case in found:
             ran.add(case)
+        if not found:
+            ran.missing.append(test)
     return ran
 
 
