@@ -85,6 +85,7 @@ are kept for 400 days, so these still grew, by at most {results["day_bytes"] / 1
 - Regions, each of {results["cells"]} cells, 4 categories, 3 horizons:
 {regions_list(scenario)}
 - {results["versions_sent"]} newer artifacts came for the first two regions while they ran.
+- The JVM as a whole took {samples["jvm_mib"].max():,.0f} MiB at most; its heap may take 2 GiB, and grows in steps.
 - State on disk at the end: {last["state_mib"] / len(regions):.1f} MiB a region, with Spark's last 20 versions of it.
 - The log of batches that `rebuild` needs grows by design and is kept for 35 days: {last["batch_log_mib"]:.1f} MiB here,
   {log_bytes / batches:,.0f} bytes a batch.

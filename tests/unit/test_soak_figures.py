@@ -8,6 +8,7 @@ from scipy.stats import linregress
 
 from benchmarks.soak_figures import BOUNDS, Bound, fitted_line, judge, ledger_faults, slope_per_hour
 from benchmarks.soak_report import verdict_table
+from benchmarks.soak_sampler import beyond_heap_bytes
 
 T_S = np.arange(0.0, 1800.0, 5.0)
 MEMORY = Bound(name="mib", words="memory", unit="MiB", share=0.0, at_least=100.0, reason="it must not grow")
@@ -85,3 +86,17 @@ def test_the_table_has_a_row_for_each_quantity_with_its_figures():
     (verdict,) = judge({"t_s": T_S, "mib": np.full(len(T_S), 1234.4)}, [MEMORY], from_s=900.0)
     last = verdict_table([verdict], middle=15, end=30).splitlines()[-1]
     assert last == "| memory | MiB | 1,234 | 1,234 | +0 | +100 | within |"
+
+
+def test_the_heap_of_a_jvm_is_told_apart_by_its_address():
+    smaps = """80000000-95a80000 rw-p 00000000 00:00 0
+Rss:              900000 kB
+Pss:              800000 kB
+Pss_Dirty:        700000 kB
+100000000-1001e0000 rw-p 00000000 00:00 0
+Pss:                2000 kB
+7f924cec7000-7f924ee57000 rwxp 00000000 00:00 0 /usr/lib/some-library.so
+Pss:                  64 kB
+SwapPss:               8 kB
+"""
+    assert beyond_heap_bytes(smaps) == 2064 * 1024
