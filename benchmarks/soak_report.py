@@ -1,5 +1,6 @@
 """docs/soak.md."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,16 +15,23 @@ def signed(value: float, digits: int) -> str:
 def verdict_table(verdicts: Sequence[Verdict], *, middle: float, end: float) -> str:
     """The verdicts as a table in Markdown; middle and end in minutes."""
     lines = [
-        f"| quantity | unit | minute {middle:g} | minute {end:g} | slope an hour | bound an hour | verdict |",
-        "| --- | --- | ---: | ---: | ---: | ---: | --- |",
+        f"| quantity | unit | minute {middle:g} | minute {end:g} | slope an hour | noise | bound an hour | verdict |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
     for one in verdicts:
         digits = one.bound.digits
         figures = (f"{one.at_middle:,.{digits}f}", f"{one.at_end:,.{digits}f}", signed(one.slope_per_hour, digits))
-        verdict = "within" if one.is_within else "**beyond**"
-        cells = (one.bound.words, one.bound.unit, *figures, signed(one.most_per_hour, digits), verdict)
+        limits = (f"±{one.noise_per_hour:,.{digits}f}", signed(one.most_per_hour, digits))
+        cells = (one.bound.words, one.bound.unit, *figures, *limits, one.words)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
+    """How many quantities got which verdict."""
+    count = Counter(one.words.strip("*") for one in verdicts)
+    parts = [f"{count[words]} {words}" for words in ("within", "not told from noise", "beyond")]
+    return f"Of {len(verdicts)} quantities, slope against bound: {', '.join(parts)}."
 
 
 def reasons(verdicts: Sequence[Verdict]) -> str:
@@ -36,8 +44,8 @@ def reasons(verdicts: Sequence[Verdict]) -> str:
 
 _FOUND = """## What it found
 
-- Spark 4.2.0 kept one socket open for every batch (SPARK-58932), 3,500 an hour here: the job would have ended when no
-  file could be opened any more. Spark 4.2.1 closes it.
+- Spark 4.2.0 kept one socket open for every batch (SPARK-58932), 3,500 an hour in a trial: the job would have ended when
+  no file could be opened any more. Spark 4.2.1 closes it.
 - Every process kept the last 256 artifacts that it had read, however few regions there were; now two of each region.
 """
 
@@ -51,10 +59,10 @@ def soak_page(results: Mapping[str, Any], samples: Samples, verdicts: Sequence[V
     outcomes = ("counted", "corrected", "duplicate", "rejected")
     became = ", ".join(f"{ledger.get(name, 0):,} {name}" for name in outcomes)
     said = "".join(f"\n- **{fault}**" for fault in faults) or "\n- Outcome by outcome that is what was sent."
-    is_well = not faults and all(one.is_within for one in verdicts)
     log_bytes = last["batch_log_mib"] * MIB
-    result = "nothing grows" if is_well else "**something is wrong**"
-    return f"""# Soak: {result} in {minutes:g} minutes at {scenario.rate_per_s:,.0f} events/s
+    return f"""# Soak: does anything grow in {minutes:g} minutes at {scenario.rate_per_s:,.0f} events/s?
+
+**{summary(verdicts)}** {"The ledger is exact." if not faults else "**The ledger is wrong.**"}
 
 Written by `make soak` on {results["date"][:10]}; the samples of a run lie in `out/soak/samples.csv`.
 
@@ -63,7 +71,8 @@ Written by `make soak` on {results["date"][:10]}; the samples of a run lie in `o
 {verdict_table(verdicts, middle=minutes / 2, end=minutes)}
 
 The slope is that of a least-squares line over the last half (grey in the picture); the values beside it are medians of
-the first and the last tenth of that half. The bounds and their reasons:
+the first and the last tenth of that half. Noise is twice the slope's standard error, from means over a minute; a slope
+is *beyond* when it exceeds its bound by more than that, and the command then fails. The bounds and their reasons:
 
 {reasons(verdicts)}
 
