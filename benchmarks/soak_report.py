@@ -44,8 +44,8 @@ def reasons(verdicts: Sequence[Verdict]) -> str:
 
 _FOUND = """## What it found
 
-- Spark 4.2.0 kept one socket open for every batch (SPARK-58932), 3,500 an hour in a trial: the job would have ended when
-  no file could be opened any more. Spark 4.2.1 closes it.
+- Spark 4.2.0 kept one socket open for every batch (SPARK-58932), 3,500 an hour in a trial: the job would have ended
+  when no file could be opened any more. Spark 4.2.1 closes it.
 - Every process kept the last 256 artifacts that it had read, however few regions there were; now two of each region.
 """
 
