@@ -34,11 +34,19 @@ class Verdict:
     at_middle: float
     at_end: float
     slope_per_hour: float
+    noise_per_hour: float  # twice the slope's standard error
     most_per_hour: float
 
     @property
-    def is_within(self) -> bool:
-        return self.slope_per_hour <= self.most_per_hour
+    def is_beyond(self) -> bool:
+        """By more than the noise of other work on the machine explains."""
+        return self.slope_per_hour - self.noise_per_hour > self.most_per_hour
+
+    @property
+    def words(self) -> str:
+        if self.is_beyond:
+            return "**beyond**"
+        return "within" if self.slope_per_hour <= self.most_per_hour else "not told from noise"
 
 
 def slope_per_hour(t_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> float:
@@ -53,6 +61,22 @@ def slope_per_hour(t_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
     t_h, y = t_s[there] / 3600, values[there]
     t_h = t_h - t_h.mean()
     return float((t_h * (y - y.mean())).sum() / (t_h**2).sum())
+
+
+def noise_per_hour(t_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> float:
+    """Twice the standard error of the slope, from means over a minute: samples seconds apart are much alike.
+
+    0 when there are fewer than 3 minutes: nothing is then excused as noise.
+    """
+    there = np.isfinite(values)
+    _, minute = np.unique(t_s[there] // 60, return_inverse=True)
+    size = np.bincount(minute)
+    if len(size) < 3:
+        return 0.0
+    x, y = (np.bincount(minute, weights=one[there]) / size for one in (t_s / 3600, values))
+    x, y = x - x.mean(), y - y.mean()
+    slope = (x * y).sum() / (x**2).sum()
+    return float(2 * np.sqrt(((y - slope * x) ** 2).sum() / (len(x) - 2) / (x**2).sum()))
 
 
 def fitted_line(
@@ -92,6 +116,7 @@ def judge(samples: Samples, bounds: Sequence[Bound], *, from_s: float) -> list[V
                 at_middle=float(np.median(there[:few])),
                 at_end=float(np.median(there[-few:])),
                 slope_per_hour=slope_per_hour(t, values),
+                noise_per_hour=noise_per_hour(t, values),
                 most_per_hour=bound.per_hour(float(there.mean())),
             )
         )
@@ -102,24 +127,27 @@ _PYTHON = (
     "about 10 KiB a batch in each process: anything of a batch that is kept (its rows, its frames of 138 KiB a region) "
     "would be many times that"
 )
-_JVM = "the JVM fills its heap before it collects, so this says little; the two lines below it say whether it leaks"
+_NATIVE = "state store, Arrow, network buffers and classes, which no collection frees; a kept state store would be more"
 _LIVE = "some KiB a batch: a plan, a query's progress or a state store's handle that is kept would be more"
+_CLASSES = "compiling comes to rest; a class made for every batch and kept would be more"
 _CLOSED = "one in hundreds of batches: what each batch or each artifact opens, it must close"
 _KEPT = "Spark keeps 20 batches and cleans up about every minute, so this goes up and down around a level"
 _STATE = (
     "days are kept for 400 and two pass in a minute here, which may add 21 MiB an hour by design; incidents that were "
     "never forgotten would add more than 100"
 )
-_PACE = "noise of a shared machine; a job that slowed down as it aged would fall behind without end"
+_PACE = "a job that slowed down as it aged would fall behind without end"
 BOUNDS = (
     Bound(name="driver_mib", words="memory of the driver", unit="MiB", share=0, at_least=50, reason=_PYTHON),
     Bound(name="workers_mib", words="memory of all Python workers", unit="MiB", share=0, at_least=150, reason=_PYTHON),
-    Bound(name="jvm_mib", words="memory of the JVM", unit="MiB", share=0.25, at_least=250, reason=_JVM),
-    Bound(name="heap_mib", words="its heap after a full collection", unit="MiB", share=0, at_least=30, reason=_LIVE),
-    Bound(name="outside_mib", words="its classes and compiled code", unit="MiB", share=0, at_least=50, reason=_LIVE),
+    Bound(
+        name="beyond_heap_mib", words="JVM memory beyond its heap", unit="MiB", share=0, at_least=100, reason=_NATIVE
+    ),
+    Bound(name="heap_mib", words="JVM heap after a full collection", unit="MiB", share=0, at_least=30, reason=_LIVE),
+    Bound(name="outside_mib", words="JVM classes and compiled code", unit="MiB", share=0, at_least=50, reason=_CLASSES),
     Bound(name="files", words="open files, driver and JVM", unit="files", share=0, at_least=20, reason=_CLOSED),
     Bound(name="threads", words="threads, driver and JVM", unit="threads", share=0, at_least=20, reason=_CLOSED),
-    Bound(name="checkpoint_files", words="files of its checkpoint", unit="files", share=0.2, at_least=20, reason=_KEPT),
+    Bound(name="checkpoint_files", words="files of the checkpoint", unit="files", share=0.2, at_least=20, reason=_KEPT),
     Bound(name="checkpoint_mib", words="Spark's checkpoint", unit="MiB", share=0.2, at_least=30, reason=_STATE),
     Bound(name="state_mib", words="the state in it", unit="MiB", share=0.2, at_least=30, reason=_STATE),
     Bound(name="local_mib", words="Spark's temporary files", unit="MiB", share=0.2, at_least=30, reason=_STATE),

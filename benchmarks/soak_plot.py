@@ -16,6 +16,7 @@ from benchmarks.soak_report import signed
 _SEEN, _LIMIT, _CHANGE = "#0072b2", "#d55e00", "#cc79a7"  # of Okabe and Ito: safe for colour blindness
 _FIT, _SENT, _FITTED = "#000000", "#bbbbbb", "#f2f2f2"
 _COLUMNS = 5
+_MANY = 50  # values in a line need no marks
 _STYLE = {"font.size": 9, "axes.titlesize": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
@@ -49,7 +50,7 @@ def write_plot(
 def _quantity(panel: Axes, samples: Samples, verdict: Verdict, *, from_s: float) -> None:
     values, bound = samples[verdict.bound.name], verdict.bound
     there = np.isfinite(values)
-    marker = None if there.mean() > 0.5 else "o"
+    marker = None if there.sum() > _MANY else "o"
     style = {"color": _SEEN, "linewidth": 1.0, "marker": marker, "markersize": 3.5}
     panel.plot(samples["t_s"][there] / 60, values[there], label="measured", **style)
     t_s, fit = fitted_line(samples["t_s"], values, from_s=from_s)
@@ -57,8 +58,11 @@ def _quantity(panel: Axes, samples: Samples, verdict: Verdict, *, from_s: float)
     panel.plot(t_s / 60, steepest, color=_LIMIT, linewidth=1.6, linestyle="--", label="steepest growth that is allowed")
     panel.plot(t_s / 60, fit, color=_FIT, linewidth=1.6, label="fit over the last half")
     slopes = (signed(verdict.slope_per_hour, bound.digits), signed(verdict.most_per_hour, bound.digits))
-    outcome = "" if verdict.is_within else " BEYOND"
-    panel.set_title(f"{bound.words}\n{slopes[0]} an hour, bound {slopes[1]}{outcome}", loc="left")
+    outcome = " BEYOND" if verdict.is_beyond else ""
+    panel.set_title(
+        f"{bound.words}\n{slopes[0]} ±{verdict.noise_per_hour:,.{bound.digits}f} an hour, bound {slopes[1]}{outcome}",
+        loc="left",
+    )
     panel.set_ylabel(bound.unit)
     panel.set_ylim(0, max(float(np.nanpercentile(values, 99.5)), float(steepest.max()), float(fit.max())) * 1.1)
 

@@ -16,12 +16,14 @@ from benchmarks.soak_figures import MIB
 
 def of_processes(driver: psutil.Process) -> dict[str, float]:
     """Memory in MiB, pages that several processes share divided among them; open files and threads."""
-    memory = {"driver": 0.0, "workers": 0.0, "jvm": 0.0}
+    memory = {"driver": 0.0, "workers": 0.0, "jvm": 0.0, "beyond_heap": 0.0}
     files = threads = workers = 0
     for process in (driver, *driver.children(recursive=True)):
         with suppress(psutil.NoSuchProcess, FileNotFoundError):
             kind = "driver" if process.pid == driver.pid else "jvm" if process.name() == "java" else "workers"
             memory[kind] += process.memory_full_info().pss / MIB
+            if kind == "jvm":
+                memory["beyond_heap"] += beyond_heap_bytes(Path(f"/proc/{process.pid}/smaps").read_text()) / MIB
             workers += kind == "workers"
             if kind != "workers":
                 files += process.num_fds()
@@ -32,6 +34,21 @@ def of_processes(driver: psutil.Process) -> dict[str, float]:
         "files": files,
         "threads": threads,
     }
+
+
+def beyond_heap_bytes(smaps: str) -> int:
+    """Proportional memory of a JVM without its heap, from Linux's list of its mappings.
+
+    A heap of up to 2 GiB lies below the address 4 GiB, and nothing else does, as long as the JVM finds room there.
+    """
+    size, is_beyond = 0, False
+    for line in smaps.splitlines():
+        name, _, rest = line.partition(" ")
+        if name == "Pss:":
+            size += int(rest.split()[0]) * 1024 * is_beyond
+        elif "-" in name:
+            is_beyond = int(name.partition("-")[0], 16) >= 4 << 30
+    return size
 
 
 def of_disk(checkpoint: Path, local: Path) -> dict[str, float]:

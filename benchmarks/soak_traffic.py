@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def _revised(record: dict[str, Any], kind: str, received_at: str, random: np.ran
     }
 
 
-def expected_ledger(sent: Counter[str]) -> dict[str, int]:
+def expected_ledger(sent: Mapping[str, int]) -> dict[str, int]:
     """What the job's ledger must say of what was sent."""
     ledger = Counter({"consumed": sum(sent.values())})
     for kind, count in sent.items():

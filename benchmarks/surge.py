@@ -127,15 +127,17 @@ def _wait_until_normal(
 ) -> tuple[float, float]:
     """When it was, and until when every event's latency is known, epoch seconds."""
     over_s = spans["surge"][1]
+    _sleep_until(over_s + WINDOW_S, sender, job)
+    normal = phase(*timed(sent_so_far(sender.log), job.batches()), *spans["normal"])
+    limit_s = NORMAL_FACTOR * normal["p99"] / 1000
     while time.time() < over_s + _LIMIT_S:
-        _sleep_until(max(time.time() + 1.0, over_s + WINDOW_S + 2.0), sender, job)
-        intended_s, latency_s = timed(sent_so_far(sender.log), job.batches())
-        normal = phase(intended_s, latency_s, *spans["normal"])
-        limit_s = NORMAL_FACTOR * normal["p99"] / 1000
-        until_s = float(intended_s[-1]) - _LOG_LAG_S
+        _sleep_until(time.time() + 1.0, sender, job)
+        sent = sent_so_far(sender.log)
+        intended_s, latency_s = timed(sent[sent[:, 2] >= over_s], job.batches())
+        until_s = intended_s.max(initial=over_s) - _LOG_LAG_S
         again_s = normal_from(intended_s, latency_s, since_s=over_s, until_s=until_s, limit_s=limit_s)
         if again_s is not None:
-            return again_s, until_s
+            return again_s, float(until_s)
     raise ChildError(f"latency was not normal again {_LIMIT_S:.0f} s after the surge")
 
 

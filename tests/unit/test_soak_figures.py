@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import linregress
 
-from benchmarks.soak_figures import BOUNDS, Bound, fitted_line, judge, ledger_faults, slope_per_hour
-from benchmarks.soak_report import verdict_table
+from benchmarks.soak_figures import BOUNDS, Bound, fitted_line, judge, ledger_faults, noise_per_hour, slope_per_hour
+from benchmarks.soak_report import summary, verdict_table
+from benchmarks.soak_sampler import beyond_heap_bytes
 
 T_S = np.arange(0.0, 1800.0, 5.0)
 MEMORY = Bound(name="mib", words="memory", unit="MiB", share=0.0, at_least=100.0, reason="it must not grow")
@@ -47,18 +48,33 @@ def test_two_samples_make_no_slope():
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(("growth", "is_within"), [(0, True), (-500, True), (60, True), (200, False), (5000, False)])
-def test_a_leak_is_flagged_and_noise_is_not(growth, is_within, seed):
+@pytest.mark.parametrize(("growth", "is_beyond"), [(0, False), (-500, False), (60, False), (200, True), (5000, True)])
+def test_a_leak_is_flagged_and_noise_is_not(growth, is_beyond, seed):
     samples = {"t_s": T_S, "mib": noisy(growth, seed=seed)}
     (verdict,) = judge(samples, [MEMORY], from_s=900.0)
-    assert verdict.is_within == is_within
-    assert ("**beyond**" in verdict_table([verdict], middle=15, end=30)) != is_within
+    assert verdict.is_beyond == is_beyond
+    assert ("**beyond**" in verdict_table([verdict], middle=15, end=30)) == is_beyond
+
+
+def test_noise_is_twice_scipys_standard_error_of_the_means_over_a_minute():
+    values = noisy(40)
+    minutes = T_S.reshape(30, 12).mean(axis=1) / 3600
+    expected = 2 * linregress(minutes, values.reshape(30, 12).mean(axis=1)).stderr
+    assert noise_per_hour(T_S, values) == pytest.approx(expected)
+
+
+def test_a_slope_that_noise_explains_is_called_so_and_a_short_run_is_excused_nothing():
+    swings = 900 + 120 * T_S / 3600 + 80 * np.sin(T_S / 97)
+    (verdict,) = judge({"t_s": T_S, "mib": swings}, [MEMORY], from_s=900.0)
+    assert verdict.noise_per_hour > 100
+    (short,) = judge({"t_s": T_S[:20], "mib": swings[:20]}, [MEMORY], from_s=0.0)
+    assert (short.noise_per_hour, short.is_beyond) == (0.0, True)
 
 
 def test_what_grows_before_the_fitted_half_is_no_leak():
     samples = {"t_s": T_S, "mib": np.where(T_S < 900, T_S, 900.0)}
     (verdict,) = judge(samples, [MEMORY], from_s=900.0)
-    assert (verdict.slope_per_hour, verdict.at_middle, verdict.at_end, verdict.is_within) == (0.0, 900.0, 900.0, True)
+    assert (verdict.slope_per_hour, verdict.at_middle, verdict.at_end, verdict.words) == (0.0, 900.0, 900.0, "within")
 
 
 def test_a_bound_by_share_follows_the_mean_but_never_falls_below_its_least():
@@ -73,6 +89,13 @@ def test_every_bound_says_why_and_allows_something():
     assert all(bound.reason and bound.per_hour(1000.0) > 0 for bound in BOUNDS)
 
 
+def test_the_summary_counts_every_verdict():
+    swings = 900 + 120 * T_S / 3600 + 80 * np.sin(T_S / 97)
+    runs = [np.full(len(T_S), 5.0), swings, noisy(5000)]
+    verdicts = [judge({"t_s": T_S, "mib": run}, [MEMORY], from_s=900.0)[0] for run in runs]
+    assert summary(verdicts) == "Of 3 quantities, slope against bound: 1 within, 1 not told from noise, 1 beyond."
+
+
 def test_a_ledger_that_is_not_what_was_sent_is_named():
     expected = {"consumed": 10, "counted": 7, "duplicate": 3}
     assert ledger_faults(expected, expected) == []
@@ -84,4 +107,18 @@ def test_a_ledger_that_is_not_what_was_sent_is_named():
 def test_the_table_has_a_row_for_each_quantity_with_its_figures():
     (verdict,) = judge({"t_s": T_S, "mib": np.full(len(T_S), 1234.4)}, [MEMORY], from_s=900.0)
     last = verdict_table([verdict], middle=15, end=30).splitlines()[-1]
-    assert last == "| memory | MiB | 1,234 | 1,234 | +0 | +100 | within |"
+    assert last == "| memory | MiB | 1,234 | 1,234 | +0 | ±0 | +100 | within |"
+
+
+def test_the_heap_of_a_jvm_is_told_apart_by_its_address():
+    smaps = """80000000-95a80000 rw-p 00000000 00:00 0
+Rss:              900000 kB
+Pss:              800000 kB
+Pss_Dirty:        700000 kB
+100000000-1001e0000 rw-p 00000000 00:00 0
+Pss:                2000 kB
+7f924cec7000-7f924ee57000 rwxp 00000000 00:00 0 /usr/lib/some-library.so
+Pss:                  64 kB
+SwapPss:               8 kB
+"""
+    assert beyond_heap_bytes(smaps) == 2064 * 1024
