@@ -38,6 +38,7 @@ IN_EVERY_RUN = ("baseline", "kill_after_write", "store_half")
 
 def scenario_of(name):
     steps = [("produce", 60), ("correct", 10), ("cancel", 5), ("repeat", 15), ("rubbish", 12), ("stray", 8)]
+    steps += [("settle", None)]
     steps += [*SCENARIOS[name], ("produce", 20), ("correct", 10), ("repeat", 15), ("rubbish", 12)]
     actions = [Action(kind, value, START_S + 60 + 130 * n, seed=1000 + n) for n, (kind, value) in enumerate(steps)]
     return Scenario(seed=0, partitions=2, write_timeout_s=20, per_batch=60, actions=tuple(actions))

@@ -185,6 +185,10 @@ class World:
             where = future.get(timeout=30)
             self.acknowledged[where.partition, where.offset] = value
 
+    def do_settle(self, action):
+        """Wait until the job runs and has all of it: what comes next meets it at work, not at its start."""
+        self.settle("the first load")
+
     def do_pause(self, action):
         time.sleep(action.argument)
 
