@@ -36,7 +36,7 @@ faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=
 MINUTES ?= 30
 soak: ## MINUTES=30 at 2,000 events/s: does anything grow; writes docs/soak.md with a picture
 	@.ci/setup java services
-	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench,plots]'
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench,evaluate]'
 	@$(PYTHON) -m benchmarks.soak --minutes $(MINUTES)
 
 load: ## ten times the load for a minute, and ten minutes without the scorer; writes docs/load.md

@@ -18,7 +18,10 @@ from rich.table import Table
 
 from models.artifact import write_artifact
 from models.card import card_text
+from models.commands_evaluate import evaluate_command
+from models.data_report import rows_seen, thin_categories
 from models.evaluate import Row
+from models.fit_baseline import Blocks
 from models.incident_files import IncidentTable, read_incidents
 from models.layouts import LAYOUT_HELP, parse_layout
 from models.local_time import utc_from_local
@@ -28,12 +31,10 @@ from schemas.errors import DataError, RiskError
 
 LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
 
-app = typer.Typer(help="Train models of incident risk.", pretty_exceptions_enable=False, add_completion=False)
-
-
-@app.callback()
-def _commands() -> None:
-    pass
+app = typer.Typer(
+    help="Train and evaluate models of incident risk.", pretty_exceptions_enable=False, add_completion=False
+)
+app.command("evaluate")(evaluate_command)
 
 
 @app.command("train")
@@ -57,6 +58,10 @@ def train_command(
     cutoff_s = _cutoff_s(until, incidents)
     spec = spec_for(incidents, region=region, cell_m=cell_m, cutoff_s=cutoff_s)
     console.print(f"{len(incidents):,} incidents, {spec.grid.rows} x {spec.grid.cols} cells of {cell_m:.0f} m")
+    for line in rows_seen(incidents, spec.grid):
+        console.print(f"{line.rows:>12,}  {line.what}: {line.decision}", highlight=False)
+    if warning := thin_categories(incidents, Blocks.of(int(incidents.occurred_s[0]), cutoff_s).validation_s):
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         bars = {name: progress.add_task(name, total=1.0) for name in ("baseline", "replay", "network")}

@@ -1,4 +1,4 @@
-"""The baseline: long-memory rate of each cell and category x hour-of-week profile, thin cells shrunk.
+"""The baseline: long-memory rate x hour-of-week profile x the cell's own day, thin cells shrunk.
 
 It is what the network starts from, and what answers when there is no network. Every sum over history is a sum of
 integers (counts x weights in units of 2**-20), so it is exact and cannot depend on the order of adding.
@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from models.hour_of_week import HOURS, hours_within
+from models.hour_of_week import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
 from models.neighbours import ring_size, ring_sum
 from models.pyramid import LevelBins
 from schemas.errors import DataError
@@ -28,6 +28,7 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "half_life_days": (0.1, 1e5),
     "shrink_days": (1e-3, 1e5),
     "profile": (1e-6, HOURS),
+    "day_lift": (1e-6, 1e3),
     "mean_per_day": (1e-6, 1e7),
     "dispersion": (1e-3, 1e6),
     "first_day": (1.0, 1e5),
@@ -41,6 +42,7 @@ class BaselineConstants:
     half_life_days: Floats  # () of the long memory
     shrink_days: Floats  # () days of the neighbourhood's rate that are mixed into a cell's own
     profile: Floats  # (categories, 168) rate by hour of the local week, mean 1
+    day_lift: Floats  # (cells, categories, 16) what a cell has of the profile at that time of the day
     mean_per_day: Floats  # (categories,) incidents of the region per day in training, > 0
     dispersion: Floats  # (categories, horizons) size r of the negative binomial: variance = mean + mean**2 / r
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
@@ -56,6 +58,7 @@ class BaselineConstants:
             "half_life_days": (),
             "shrink_days": (),
             "profile": (categories, HOURS),
+            "day_lift": (spec.grid.cells, categories, DAY_BLOCKS),
             "mean_per_day": (categories,),
             "dispersion": (categories, len(spec.horizons_s)),
             "first_day": (),
@@ -132,9 +135,10 @@ def profile_hours(constants: BaselineConstants, start_s: int, stop_s: int, timez
 
 
 def horizon_hours(constants: BaselineConstants, as_of_s: int, spec: Spec) -> Floats:
-    """(categories, horizons) the profile's integral from `as_of_s` over each horizon, hours of average rate."""
-    spans = [profile_hours(constants, as_of_s, as_of_s + h, spec.timezone) for h in spec.horizons_s]
-    return np.stack(spans, axis=1)
+    """(cells, categories, horizons) each horizon from `as_of_s` on in hours of the cell's average rate."""
+    hours = np.stack([hours_within(as_of_s, as_of_s + h, spec.timezone) for h in spec.horizons_s], axis=1)
+    blocks = np.einsum("bw,kw,wh->kbh", HOURS_OF_BLOCK, constants.profile, hours)
+    return np.asarray(np.einsum("ckb,kbh->ckh", constants.day_lift, blocks))
 
 
 def usual(rate_per_hour: Floats, constants: BaselineConstants, as_of_s: int, spec: Spec) -> Floats:

@@ -7,13 +7,12 @@ import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants
+from models.evaluation.paired import LEAST_BLOCKS as LEAST_BLOCKS
+from models.evaluation.paired import block_bootstrap, verdict
 from models.likelihood import negative_binomial_nll, poisson_deviance
 from schemas.spec import DAY_S
 
 BLOCK_S = 3 * DAY_S  # bootstrap blocks: moments whose horizons overlap must be drawn together
-LEAST_BLOCKS = 10  # fewer say nothing about how much one block differs from another
-RESAMPLES = 2000
-LEVELS = (2.5, 97.5)
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
@@ -71,7 +70,6 @@ def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.in
 def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], seed: int) -> list[Row]:
     """A row for each horizon, with a block-bootstrap 95 % interval of the difference of the log scores."""
     block = np.unique([one.as_of_s // BLOCK_S for one in tallies], return_inverse=True)[1]
-    draws = np.random.default_rng(seed).integers(0, block.max() + 1, (RESAMPLES, block.max() + 1))
     rows = []
     for horizon, name in enumerate(horizon_names):
         deviance = np.array([[side[:, horizon].sum() for side in one.deviance] for one in tallies], np.float64)
@@ -80,10 +78,7 @@ def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], s
         actual = max(float(sum(one.actual[:, horizon].sum() for one in tallies)), 1.0)
         values = cells * len(tallies[0].actual)
         difference = (log_score[:, 1] - log_score[:, 0]) / values
-        sums = np.bincount(block, weights=difference)
-        moments = np.bincount(block)
-        resampled = sums[draws].sum(axis=1) / moments[draws].sum(axis=1)
-        low, high = np.percentile(resampled, LEVELS)
+        low, high = block_bootstrap(difference, block, np.random.default_rng(seed))
         deviances, log_scores = deviance.mean(axis=0) / values, log_score.mean(axis=0) / values
         rows.append(
             Row(
@@ -93,20 +88,14 @@ def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], s
                 baseline_log_score=float(log_scores[0]),
                 network_log_score=float(log_scores[1]),
                 difference=float(difference.mean()),
-                difference_low=float(low),
-                difference_high=float(high),
+                difference_low=low,
+                difference_high=high,
                 forecast_over_actual=float(forecast[:, 1].sum() / actual),
                 baseline_over_actual=float(forecast[:, 0].sum() / actual),
-                verdict=_verdict(low, high, len(moments)),
+                verdict=verdict(low, high, int(block.max()) + 1),
             )
         )
     return rows
-
-
-def _verdict(low: float, high: float, blocks: int) -> str:
-    if blocks < LEAST_BLOCKS:
-        return "too short"
-    return "better" if high < 0 else "worse" if low > 0 else "tie"
 
 
 def calibration(tallies: list[Tally], categories: tuple[str, ...], horizon: int) -> dict[str, float]:

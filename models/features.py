@@ -129,6 +129,7 @@ class FeatureEngine:
         self.spec = spec
         self.constants = constants
         self._memo: dict[str, tuple[LevelBins, int, object]] = {}
+        self._hours_at: tuple[int, Columns] = (-1, np.empty(0, np.float32))
 
     def compute(self, state: CountState) -> Features:
         """Features at the start of the tick that the state's clock is in.
@@ -159,8 +160,7 @@ class FeatureEngine:
         moment = self._moment(at_s)
         values[:, :, at + 7 : at + 17] = levels
         values[:, :, at + 17 : at + 21] = moment
-        log_hours = np.log(horizon_hours(self.constants, at_s, spec)).astype(np.float32)
-        values[:, :, at + 21 :] = long.log_rate_per_hour[:, :, None] + log_hours
+        values[:, :, at + 21 :] = long.log_rate_per_hour[:, :, None] + self._log_hours(at_s)
 
         remembered = long.remembered + days.newest_bins(1).reshape(shape)
         support = (remembered > 0).astype(np.uint8) + (remembered >= SPARSE_BELOW)
@@ -245,6 +245,12 @@ class FeatureEngine:
         over_all = np.broadcast_to(over_all[[0, 1, 2, 4]], (len(seen), 4))
         ratios = np.concatenate([by_category, over_all], axis=1)
         return np.clip(ratios, -LEVEL_LIMIT, LEVEL_LIMIT).astype(np.float32)  # type: ignore[no-any-return]
+
+    def _log_hours(self, at_s: int) -> Columns:
+        """(cells, categories, horizons) log of the horizons in hours of the cell's average rate."""
+        if self._hours_at[0] != at_s:
+            self._hours_at = at_s, np.log(horizon_hours(self.constants, at_s, self.spec)).astype(np.float32)
+        return self._hours_at[1]
 
     def _moment(self, as_of_s: int) -> Columns:
         """(4,) time of day and of week as points on a circle."""

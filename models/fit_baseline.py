@@ -9,14 +9,17 @@ import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants, Floats, cell_rate
-from models.hour_of_week import HOURS, hour_of_week, hours_within
+from models.hour_of_week import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.likelihood import negative_binomial_nll
+from models.neighbours import ring_sum
 from models.replay import Story
+from schemas.grid import Grid
 from schemas.spec import DAY_S
 
 HALF_LIVES_DAYS = (30.0, 60.0, 120.0, 240.0, 480.0)
 SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
+LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
 DISPERSIONS = np.geomspace(0.1, 300, 49)
 _DISPERSION_EXAMPLES = 100_000
 _LEAST_PER_DAY = 1e-3  # a category that was never seen in training still gets a rate
@@ -51,27 +54,36 @@ def fit_constants(story: Story, blocks: Blocks) -> BaselineConstants:
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
         shrink_days=np.array(SHRINK_DAYS[0]),
         profile=np.ones((len(spec.categories), HOURS)),
+        day_lift=np.ones((spec.grid.cells, len(spec.categories), DAY_BLOCKS)),
         mean_per_day=np.maximum(mean_per_day, _LEAST_PER_DAY),
         dispersion=np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1]),
         first_day=np.array(float(-(-story.first_s // DAY_S))),
     )
     half_life, shrink = _choose_memory(story, blocks, start)
     profile = _choose_profile(story, blocks)
-    return _replaced(start, half_life_days=np.array(half_life), shrink_days=np.array(shrink), profile=profile)
+    day_lift = _choose_day_lift(story, blocks, profile)
+    return _replaced(
+        start,
+        half_life_days=np.array(half_life),
+        shrink_days=np.array(shrink),
+        profile=profile,
+        day_lift=day_lift,
+    )
 
 
 def with_dispersion(constants: BaselineConstants, log_mean: torch.Tensor, counts: torch.Tensor) -> BaselineConstants:
-    """Constants with the dispersion under which the counts are likeliest.
+    """Constants with the dispersion under which the counts are likeliest. Shapes as for `likeliest_dispersion`."""
+    return _replaced(constants, dispersion=likeliest_dispersion(log_mean, counts))
 
-    log_mean, counts: (n, categories, horizons).
-    """
+
+def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
+    """(categories, horizons) size r of DISPERSIONS. log_mean, counts: (n, categories, horizons)."""
     every = -(-len(counts) // _DISPERSION_EXAMPLES)
     log_mean, counts = log_mean[::every].double(), counts[::every].double()
     losses = [
         negative_binomial_nll(log_mean, counts, torch.tensor(size).double()).mean(dim=0).numpy() for size in DISPERSIONS
     ]
-    best = np.argmin(np.stack(losses), axis=0)  # (categories, horizons)
-    return _replaced(constants, dispersion=DISPERSIONS[best])
+    return np.asarray(DISPERSIONS[np.argmin(np.stack(losses), axis=0)])
 
 
 def _choose_memory(story: Story, blocks: Blocks, start: BaselineConstants) -> tuple[float, float]:
@@ -120,6 +132,49 @@ def _profile(seen: Floats, exposure: Floats, prior: float) -> Floats:
     mean = np.maximum(seen.sum(axis=1, keepdims=True) / max(exposure.sum(), 1.0), 1e-9)  # incidents per hour
     profile = (seen + prior * over_all) / (mean * exposure + prior)
     return np.asarray(profile / profile.mean(axis=1, keepdims=True))
+
+
+def _choose_day_lift(story: Story, blocks: Blocks, profile: Floats) -> Floats:
+    """(cells, categories, 16) lifts, with the prior under which the validation block was least surprising."""
+    seen, share = _by_block(story, profile, story.first_s, blocks.validation_s)
+    later, later_share = _by_block(story, profile, blocks.validation_s, blocks.test_s)
+    best, least = np.ones_like(seen), np.inf
+    for prior in LIFT_PRIORS:
+        lift = day_lift(seen, share, prior, story.spec.grid)
+        expected = lift * later_share
+        expected = expected / expected.sum(axis=2, keepdims=True)
+        surprise = -float((later * np.log(np.where(later_share > 0, expected, 1.0))).sum())
+        if surprise < least:
+            best, least = lift, surprise
+    return best
+
+
+def day_lift(seen: Floats, share: Floats, prior: float, grid: Grid) -> Floats:
+    """(cells, categories, 16) what a cell has of the profile: its own incidents over the profile's, shrunk.
+
+    A cell's category is shrunk to the cell, that to its 3 x 3 neighbourhood, that to 1. The share-weighted mean is 1.
+    seen: (cells, categories, 16) incidents; share: (categories, 16) of the profile in each block, sums to 1.
+    """
+    expected = seen.sum(axis=2, keepdims=True) * share
+    cell_seen, cell_expected = seen.sum(axis=1), expected.sum(axis=1)
+    around_seen = ring_sum(cell_seen, grid) + cell_seen
+    around_expected = ring_sum(cell_expected, grid) + cell_expected
+    around = (around_seen + 2 * prior) / (around_expected + 2 * prior)
+    cell = (cell_seen + prior * around) / (cell_expected + prior)
+    lift = (seen + prior * cell[:, None]) / (expected + prior)
+    return np.asarray(lift / (lift * share).sum(axis=2, keepdims=True))
+
+
+def _by_block(story: Story, profile: Floats, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
+    """(cells, categories, 16) incidents of [start_s, stop_s), and (categories, 16) the profile's share, sums to 1."""
+    part = slice(story.position(start_s), story.position(stop_s))
+    hour = hour_of_week(story.incidents.occurred_s[part], story.spec.timezone).astype(np.intp)
+    cells, categories = story.spec.grid.cells, len(story.spec.categories)
+    series = story.incidents.cell[part].astype(np.intp) * categories + story.incidents.category[part]
+    seen = np.bincount(series * DAY_BLOCKS + BLOCK_OF_HOUR[hour], minlength=cells * categories * DAY_BLOCKS)
+    weighed = profile * hours_within(start_s, stop_s, story.spec.timezone)
+    share = weighed @ HOURS_OF_BLOCK.T
+    return seen.reshape(cells, categories, DAY_BLOCKS).astype(np.float64), share / share.sum(axis=1, keepdims=True)
 
 
 def _by_hour(story: Story, start_s: int, stop_s: int) -> tuple[Floats, Floats]:

@@ -6,8 +6,15 @@ import numpy.typing as npt
 from models.local_time import local_from_utc
 
 HOURS = 168
+DAY_BLOCKS = 16  # three hours of the day each, weekdays and weekends apart
 _QUARTER_S = 900  # every zone's offset and every change of clocks is a whole number of quarter hours
 _MONDAY_HOUR = 72  # 1970-01-01 was a Thursday
+_WEEKEND_FROM = 120
+
+BLOCK_OF_HOUR: npt.NDArray[np.intp] = np.arange(HOURS) % 24 // 3 + DAY_BLOCKS // 2 * (np.arange(HOURS) >= _WEEKEND_FROM)
+HOURS_OF_BLOCK: npt.NDArray[np.float64] = (np.arange(DAY_BLOCKS)[:, None] == BLOCK_OF_HOUR).astype(np.float64)
+for _constant in (BLOCK_OF_HOUR, HOURS_OF_BLOCK):
+    _constant.flags.writeable = False
 
 
 def hour_of_week(utc_s: npt.NDArray[np.int64], timezone: str) -> npt.NDArray[np.float64]:

@@ -1,7 +1,8 @@
 """Incident files as columns: place, time and category of each incident, and nothing else of the file.
 
-Kept as the file has them: rows that repeat each other (two reports may share minute, place and category, and
-published figures count them). They are counted in `exact_duplicates`, so that a caller can decide otherwise.
+Kept as the file has them, and counted, so that a caller can decide otherwise: rows that repeat each other (two reports
+may share minute, place and category, and published figures count them), and rounded times. An incident whose layout
+gives the interval in which it happened gets one time, drawn evenly inside it (models/aoristic.py).
 """
 
 import csv
@@ -14,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from operator import itemgetter
@@ -24,18 +25,25 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from models.aoristic import MAX_INTERVAL_S, draw_within
 from models.layouts import Layout
-from models.local_time import utc_from_local, zone_of
+from models.local_time import local_from_utc, utc_from_local, zone_of
 from schemas.errors import DataError
+from schemas.spec import DAY_S
 
 MAX_CATEGORIES = 64
 _YEAR_2100_S = 4_102_444_800
+_NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: where geocoders put what they did not find
+_Written = tuple[int, bool]  # epoch seconds and True for a time with an offset, wall-clock seconds and False without
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - wall-clock times are counted from a wall-clock epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentTable:
-    """A file's incidents in the order of time; incidents of one second keep the file's order."""
+    """A file's incidents in the order of time; incidents of one second keep the file's order.
+
+    The numbers at the end are about the file as it was read: `select` leaves them as they are.
+    """
 
     layout: str
     timezone: str
@@ -49,24 +57,42 @@ class IncidentTable:
     exact_duplicates: int  # rows that repeat an earlier row in all that we read; they are kept
     ambiguous_times: int  # local times that the clock showed twice; the first is taken
     nonexistent_times: int  # local times that the clock never showed; moved on by the change
+    out_of_order: int = 0  # rows earlier than the row before them
+    whole_hours: int = 0  # local times at minute 00 and second 00; kept
+    midnights: int = 0  # of these, at 00:00; kept
+    uncertain_times: int = 0  # times drawn inside an interval
+    repeated_calls: int = 0  # left out by `merge_repeated`
 
     def __len__(self) -> int:
         return len(self.occurred_s)
+
+    def select(self, chosen: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "IncidentTable":
+        """The incidents at these ascending positions, or where this mask is true."""
+        return replace(
+            self,
+            occurred_s=self.occurred_s[chosen],
+            lat_deg=self.lat_deg[chosen],
+            lon_deg=self.lon_deg[chosen],
+            category=self.category[chosen],
+            row=self.row[chosen],
+        )
 
     def incident_id(self, position: int) -> str:
         """The same id for the same row of the same file, whatever part of it is read."""
         return f"{self.layout}-{self.row[position]:07d}"
 
 
-def read_incidents(path: Path, layout: Layout) -> IncidentTable:
+def read_incidents(path: Path, layout: Layout, *, random: np.random.Generator | None = None) -> IncidentTable:
     """Read `path` (.csv, .csv.gz, or .zip with one .csv in it).
 
     Rows without a usable time, place or category are skipped and counted by reason (`short_row`, `bad_time`,
-    `before_1970`, `after_2100`, `bad_place`, `no_category`). Raises DataError when the file
-    cannot be read as this layout, or when nothing is left.
+    `before_1970`, `after_2100`, `bad_place`, `null_island`, `no_category`; of intervals also `bad_end`,
+    `end_before_start`, `interval_too_long`: longer than MAX_INTERVAL_S). An interval whose end is empty is the time of
+    its start. `random` draws the times inside intervals; without it, a generator of seed 0 does. Raises DataError
+    when the file cannot be read as this layout, or when nothing is left.
     """
-    seconds: list[int] = []
-    aware: list[bool] = []
+    start: list[_Written] = []
+    end: list[_Written] = []
     lat: list[float] = []
     lon: list[float] = []
     names: list[str] = []
@@ -76,7 +102,7 @@ def read_incidents(path: Path, layout: Layout) -> IncidentTable:
     with _table(path, layout) as (select, rows):
         for number, fields in enumerate(rows, start=1):
             try:
-                time_text, lat_text, lon_text, name = select(fields)
+                time_text, lat_text, lon_text, name, *end_text = select(fields)
             except IndexError:
                 skipped["short_row"] += 1
                 continue
@@ -87,27 +113,59 @@ def read_incidents(path: Path, layout: Layout) -> IncidentTable:
             if not (-90 <= place[0] <= 90 and -180 <= place[1] <= 180):
                 skipped["bad_place"] += 1
                 continue
+            if max(abs(place[0]), abs(place[1])) < _NULL_ISLAND_DEG:
+                skipped["null_island"] += 1
+                continue
             when = read_time(time_text)
             if when is None or not 0 <= when[0] < _YEAR_2100_S:
                 skipped["bad_time" if when is None else "before_1970" if when[0] < 0 else "after_2100"] += 1
+                continue
+            until = read_time(end_text[0]) if end_text and end_text[0].strip() else when
+            if until is None or not 0 <= until[0] < _YEAR_2100_S:
+                skipped["bad_end"] += 1
                 continue
             if layout.category_until is not None:
                 name = name.partition(layout.category_until)[0]
             if not slug(name):
                 skipped["no_category"] += 1
                 continue
-            seconds.append(when[0])
-            aware.append(when[1])
+            start.append(when)
+            end.append(until)
             lat.append(place[0])
             lon.append(place[1])
             names.append(slug(name))
             row.append(number)
-    if not seconds:
+    (start_s, reading), (end_s, _) = (_utc(written, layout.timezone) for written in (start, end))
+    too_early, too_long = end_s < start_s, end_s - start_s > MAX_INTERVAL_S
+    skipped.update({"end_before_start": int(too_early.sum()), "interval_too_long": int(too_long.sum())})
+    kept = np.flatnonzero(~too_early & ~too_long)
+    reasons = {reason: count for reason, count in skipped.items() if count}
+    if not len(kept):
         raise DataError(
-            f"{path} gives no incident in layout {layout.name!r} (skipped: {dict(skipped) or 'no rows'}): "
+            f"{path} gives no incident in layout {layout.name!r} (skipped: {reasons or 'no rows'}): "
             "check the layout's columns and time format"
         )
-    return _sorted_table(layout, seconds, aware, lat, lon, names, row, skipped)
+    kept_names = [names[position] for position in kept.tolist()]
+    categories = _categories(kept_names, layout)
+    codes = {name: code for code, name in enumerate(categories)}
+    return _sorted_table(
+        IncidentTable(
+            layout=layout.name,
+            timezone=layout.timezone,
+            occurred_s=start_s[kept],
+            lat_deg=np.array(lat)[kept],
+            lon_deg=np.array(lon)[kept],
+            category=np.array([codes[name] for name in kept_names], np.int16),
+            row=np.array(row, np.int64)[kept],
+            categories=categories,
+            skipped=MappingProxyType(reasons),
+            exact_duplicates=0,
+            ambiguous_times=int((reading[kept] == 1).sum()),
+            nonexistent_times=int((reading[kept] == -1).sum()),
+        ),
+        end_s[kept],
+        np.random.default_rng(0) if random is None else random,
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -117,57 +175,48 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9-]+", "_", plain.lower()).strip("_-")[:63]
 
 
-def _sorted_table(
-    layout: Layout,
-    seconds: list[int],
-    aware: list[bool],
-    lat: list[float],
-    lon: list[float],
-    names: list[str],
-    row: list[int],
-    skipped: Mapping[str, int],
-) -> IncidentTable:
+def _categories(names: list[str], layout: Layout) -> tuple[str, ...]:
     categories = tuple(sorted(set(names)))
     if len(categories) > MAX_CATEGORIES:
         raise DataError(
             f"column {layout.category_column!r} gives {len(categories)} categories ({categories[:3]}, ...), at most "
             f"{MAX_CATEGORIES}: name another column, or the mark that ends the category"
         )
-    codes = {name: code for code, name in enumerate(categories)}
-    written_s = np.array(seconds, np.int64)
-    utc_s, reading = utc_from_local(written_s, layout.timezone)
-    has_offset = np.array(aware)
-    occurred_s = np.where(has_offset, written_s, utc_s)
-    order = np.argsort(occurred_s, kind="stable")
-    columns = (
-        occurred_s[order],
-        np.array(lat)[order],
-        np.array(lon)[order],
-        np.array([codes[name] for name in names], np.int16)[order],
-    )
-    by_all = np.lexsort(columns)
-    repeats = np.logical_and.reduce([np.diff(column[by_all]) == 0 for column in columns])
-    return IncidentTable(
-        layout=layout.name,
-        timezone=layout.timezone,
-        occurred_s=columns[0],
-        lat_deg=columns[1],
-        lon_deg=columns[2],
-        category=columns[3],
-        row=np.array(row, np.int64)[order],
-        categories=categories,
-        skipped=MappingProxyType(dict(skipped)),
+    return categories
+
+
+def _utc(written: list[_Written], timezone: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
+    """(n,) epoch seconds, and (n,) how the clock read them (see `utc_from_local`); 0 for times with an offset."""
+    seconds, has_offset = np.array(written, np.int64).reshape(-1, 2).T
+    utc_s, reading = utc_from_local(seconds, timezone)
+    return np.where(has_offset, seconds, utc_s), np.where(has_offset, np.int8(0), reading)
+
+
+def _sorted_table(table: IncidentTable, end_s: npt.NDArray[np.int64], random: np.random.Generator) -> IncidentTable:
+    """The table in the order of time, with what there is to count in it; `occurred_s` was the interval's start."""
+    start_s = table.occurred_s
+    read = (start_s, end_s, table.lat_deg, table.lon_deg, table.category)
+    by_all = np.lexsort(read)
+    repeats = np.logical_and.reduce([np.diff(column[by_all]) == 0 for column in read])
+    local_s = local_from_utc(start_s, table.timezone)
+    drawn_s = draw_within(start_s, end_s, random)
+    counted = replace(
+        table,
+        occurred_s=drawn_s,
         exact_duplicates=int(repeats.sum()),
-        ambiguous_times=int(((reading == 1) & ~has_offset).sum()),
-        nonexistent_times=int(((reading == -1) & ~has_offset).sum()),
+        out_of_order=int((np.diff(start_s) < 0).sum()),
+        whole_hours=int((local_s % 3600 == 0).sum()),
+        midnights=int((local_s % DAY_S == 0).sum()),
+        uncertain_times=int((end_s > start_s).sum()),
     )
+    return counted.select(np.argsort(drawn_s, kind="stable"))
 
 
-def _time_reader(layout: Layout) -> Callable[[str], tuple[int, bool] | None]:
-    """Text -> (epoch seconds, True) for a time with an offset, (wall-clock seconds, False) for one without.
+def _time_reader(layout: Layout) -> Callable[[str], _Written | None]:
+    """Text -> time as written, None for what is no time.
 
-    None for what is no time. Dates and times of day recur, so where the format is `date clock` each is parsed once:
-    eight times as fast as strptime on every row.
+    Dates and times of day recur, so where the format is `date clock` each is parsed once: eight times as fast as
+    strptime on every row.
     """
     zone_of(layout.timezone)
     pattern = layout.time_format
@@ -180,7 +229,7 @@ def _time_reader(layout: Layout) -> Callable[[str], tuple[int, bool] | None]:
     parse_date = cache(lambda text: _parse(lambda one: datetime.strptime(one, date_pattern), text))  # noqa: DTZ007
     parse_clock = cache(lambda text: _parse(lambda one: datetime.strptime(one, clock_pattern), text))  # noqa: DTZ007
 
-    def read(text: str) -> tuple[int, bool] | None:
+    def read(text: str) -> _Written | None:
         date_text, _, clock_text = text.partition(" ")
         date, clock = parse_date(date_text), parse_clock("1970-" + clock_text)
         return None if date is None or clock is None else (date[0] + clock[0], False)
@@ -188,7 +237,7 @@ def _time_reader(layout: Layout) -> Callable[[str], tuple[int, bool] | None]:
     return read
 
 
-def _parse(parse: Callable[[str], datetime], text: str) -> tuple[int, bool] | None:
+def _parse(parse: Callable[[str], datetime], text: str) -> _Written | None:
     try:
         when = parse(text)
         is_aware = when.tzinfo is not None
@@ -200,12 +249,13 @@ def _parse(parse: Callable[[str], datetime], text: str) -> tuple[int, bool] | No
 
 @contextmanager
 def _table(path: Path, layout: Layout) -> Iterator[tuple[Callable[[list[str]], tuple[str, ...]], Iterator[list[str]]]]:
-    """A function that takes the layout's four fields out of a row, and the file's rows."""
+    """A function that takes the layout's fields out of a row, and the file's rows."""
     try:
         with _open_text(path) as text:
             rows = csv.reader(text, delimiter=layout.delimiter)
             header = list(layout.header or next(rows, ()))
-            wanted = (layout.time_column, layout.lat_column, layout.lon_column, layout.category_column)
+            wanted = [layout.time_column, layout.lat_column, layout.lon_column, layout.category_column]
+            wanted += [layout.end_column] if layout.end_column else []
             missing = [name for name in wanted if name not in header]
             if missing:
                 raise DataError(f"{path} has no column {missing}, but {header[:20]}: name the columns of this file")

@@ -13,7 +13,7 @@ class Layout:
     """Where an incident file keeps what we read. No other column is ever looked at."""
 
     name: str
-    time_column: str
+    time_column: str  # of the interval's start, if there is an `end_column`
     lat_column: str
     lon_column: str
     category_column: str
@@ -21,6 +21,7 @@ class Layout:
     time_format: str | None = None  # as for strptime; None: ISO 8601
     category_until: str | None = None  # the category is the text before this mark
     delimiter: str = ","
+    end_column: str | None = None  # incidents happened between `time_column` and this one
     header: tuple[str, ...] | None = None  # the columns' names, when the file's first line does not hold them
 
 
@@ -60,7 +61,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
 )
 LAYOUT_HELP = (
     f"{', '.join(LAYOUTS)}; or your file's columns, joined by commas: time=COLUMN lat=COLUMN lon=COLUMN "
-    "category=COLUMN timezone=ZONE, and where needed format=STRPTIME until=MARK delimiter=X header=a|b|c name=PREFIX"
+    "category=COLUMN timezone=ZONE (start=COLUMN end=COLUMN in place of time= where only an interval is known), "
+    "and where needed format=STRPTIME until=MARK delimiter=X header=a|b|c name=PREFIX"
 )
 
 
@@ -68,6 +70,8 @@ _KEYS: Mapping[str, str] = MappingProxyType(
     {
         "name": "name",
         "time": "time_column",
+        "start": "time_column",
+        "end": "end_column",
         "lat": "lat_column",
         "lon": "lon_column",
         "category": "category_column",
@@ -83,6 +87,7 @@ _KEYS: Mapping[str, str] = MappingProxyType(
 def parse_layout(text: str) -> Layout:
     """The layout of that name, or one written as `time=COLUMN,lat=COLUMN,lon=COLUMN,category=COLUMN,timezone=ZONE`.
 
+    Where only an interval is known, `start=COLUMN,end=COLUMN` stands in place of `time=`.
     Also allowed there: `name=` (prefix of the incident ids, default `file`), `format=` (as for strptime; default
     ISO 8601), `until=` (mark that ends the category), `delimiter=` (`tab` for a tab), `header=a|b|c` (names of the
     columns of a file without a header line). Raises DataError for anything else.
@@ -94,10 +99,12 @@ def parse_layout(text: str) -> Layout:
     pairs = [part.partition("=") for part in text.split(",")]
     given = {_KEYS[key]: value for key, _, value in pairs if key in _KEYS and value}
     needed = {"time_column", "lat_column", "lon_column", "category_column", "timezone"}
-    if len(given) != len(pairs) or needed - set(given):
+    times = {key for key, _, _ in pairs} & {"time", "start", "end"}
+    if len(given) != len(pairs) or needed - set(given) or times not in ({"time"}, {"start", "end"}):
         raise DataError(
             f"{text!r} is no layout: name one of {', '.join(LAYOUTS)}, or write time=COLUMN,lat=COLUMN,lon=COLUMN,"
-            f"category=COLUMN,timezone=ZONE and, where needed, more of {', '.join(_KEYS)}"
+            f"category=COLUMN,timezone=ZONE (or start=COLUMN,end=COLUMN in place of time=) and, where needed, more of "
+            f"{', '.join(_KEYS)}"
         )
     fields: dict[str, Any] = {"name": "file", **given}
     if "header" in fields:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from models.count_state import CountState
 from models.incident_files import IncidentTable
 from schemas.decode import incident_keys
+from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN, Incidents
 from schemas.spec import DAY_S, Spec
 
@@ -23,7 +24,18 @@ class Story:
 
     @classmethod
     def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "Story":
-        cell, inside = spec.grid.locate(table.lat_deg, table.lon_deg)
+        return cls.placed(table, *spec.grid.locate(table.lat_deg, table.lon_deg), spec, cutoff_s)
+
+    @classmethod
+    def placed(
+        cls,
+        table: IncidentTable,
+        cell: npt.NDArray[np.int32],
+        inside: npt.NDArray[np.bool_],
+        spec: Spec,
+        cutoff_s: int,
+    ) -> "Story":
+        """With the cell of each incident, and whether it lies inside: (n,) each."""
         chosen = np.flatnonzero(inside & (table.occurred_s < cutoff_s))
         count = len(chosen)
         incidents = Incidents(
@@ -57,10 +69,15 @@ class Story:
 
 
 class Replay:
-    """A CountState that is led through a story. It only goes forward."""
+    """A CountState that is led through a story. It only goes forward.
 
-    def __init__(self, story: Story) -> None:
-        self.story = story
+    Incidents are told `lag_s` seconds after they happened, at most the spec's limit for late ones.
+    """
+
+    def __init__(self, story: Story, lag_s: int = 0) -> None:
+        if lag_s > story.spec.late_limit_s:
+            raise DataError(f"incidents {lag_s} s late would not be counted: at most {story.spec.late_limit_s} s")
+        self.story, self.lag_s = story, lag_s
         self.state = CountState(story.spec)
         self.state.advance(story.first_s)
         self._told = 0
@@ -69,7 +86,7 @@ class Replay:
         """The state at `as_of_s`, all that happened before it counted; told day by day, so that nothing is late."""
         while self.state.as_of_s < as_of_s:
             stop_s = min(self.state.as_of_s + DAY_S, as_of_s)
-            until = self.story.position(stop_s)
+            until = self.story.position(stop_s - self.lag_s)
             self.state.apply(self.story.incidents.select(np.arange(self._told, until)), stop_s)
             self._told = until
             self.state.registry.expire(stop_s - self.story.spec.registry_keep_s)

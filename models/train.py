@@ -4,15 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants
 from models.count_state import CountState
+from models.data_report import refuse_one_cell
 from models.evaluate import Row, Tally, table, tally
+from models.examples import cells_to_learn, collect, random_moments
 from models.features import FeatureEngine, feature_names
 from models.fit_baseline import Blocks, fit_constants, with_dispersion
-from models.fit_network import Examples, fit_network
+from models.fit_network import fit_network
 from models.incident_files import IncidentTable
 from models.network import ResidualNetwork
 from models.replay import Replay, Story
@@ -21,8 +22,6 @@ from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
 
-MOST_EXAMPLES = 400_000  # cells at moments that are kept for training; they decide the memory that it takes
-_EMPTY_CELLS_SHARE = 0.1  # cells without any incident that are trained on: enough to learn that they are quiet
 _LEAST_DAYS = 21
 _LEAST_INCIDENTS = 500
 
@@ -52,11 +51,14 @@ def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int)
             f"{usable} incidents over {days:.0f} days before the cut-off: at least {_LEAST_INCIDENTS} over "
             f"{_LEAST_DAYS} days are needed; give a longer file"
         )
-    known = np.searchsorted(table.occurred_s, Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s)
+    validation_s = Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
+    known = np.searchsorted(table.occurred_s, validation_s)
+    grid = Grid.around(table.lat_deg[:known], table.lon_deg[:known], cell_m=float(cell_m))
+    refuse_one_cell(table, grid, validation_s)
     return Spec(
         region=region,
         timezone=table.timezone,
-        grid=Grid.around(table.lat_deg[:known], table.lon_deg[:known], cell_m=float(cell_m)),
+        grid=grid,
         categories=table.categories,
         features=feature_names(),
     )
@@ -84,13 +86,13 @@ def train(
     random = np.random.default_rng(seed)
     replay, engine = Replay(story), FeatureEngine(spec, constants)
     told = _Told(blocks, tell)
-    train_at = _moments(blocks.burn_in_s, blocks.validation_s - max(spec.horizons_s), step_s, random)
-    validate_at = _moments(blocks.validation_s, blocks.test_s - max(spec.horizons_s), step_s, random)
-    test_at = _moments(blocks.test_s, blocks.end_s - max(spec.horizons_s), step_s, random)
+    train_at = random_moments(blocks.burn_in_s, blocks.validation_s - max(spec.horizons_s), step_s, random)
+    validate_at = random_moments(blocks.validation_s, blocks.test_s - max(spec.horizons_s), step_s, random)
+    test_at = random_moments(blocks.test_s, blocks.end_s - max(spec.horizons_s), step_s, random)
 
-    cells = _cells_to_learn(story, blocks, random)
-    learned = _collect(replay, engine, train_at, cells, random, told)
-    chosen_by = _collect(replay, engine, validate_at, cells, random, told)
+    cells = cells_to_learn(story, blocks, random)
+    learned = collect(replay, engine, train_at, cells, random, told)
+    chosen_by = collect(replay, engine, validate_at, cells, random, told)
     constants = with_dispersion(constants, chosen_by.log_usual, chosen_by.counts)
     network = fit_network(
         learned,
@@ -128,38 +130,3 @@ class _Told:
     def __call__(self, as_of_s: int) -> None:
         start, end = self.blocks.burn_in_s, self.blocks.end_s
         self.tell("replay", (as_of_s - start) / (end - start))
-
-
-def _moments(start_s: int, stop_s: int, step_s: int, random: np.random.Generator) -> list[int]:
-    """One moment at a random second of every step in [start_s, stop_s)."""
-    starts = np.arange(start_s, stop_s - step_s + 1, step_s)
-    if len(starts) == 0:
-        raise DataError(f"no step of {step_s} s fits between {start_s} and {stop_s}: give a longer file")
-    return (starts + random.integers(0, step_s, len(starts))).tolist()  # type: ignore[no-any-return]
-
-
-def _cells_to_learn(story: Story, blocks: Blocks, random: np.random.Generator) -> npt.NDArray[np.intp]:
-    seen = story.counts(story.first_s, blocks.validation_s).sum(axis=1) > 0
-    return np.flatnonzero(seen | (random.random(len(seen)) < _EMPTY_CELLS_SHARE))
-
-
-def _collect(
-    replay: Replay,
-    engine: FeatureEngine,
-    moments: list[int],
-    cells: npt.NDArray[np.intp],
-    random: np.random.Generator,
-    told: Callable[[int], None],
-) -> Examples:
-    """Examples from a random, equally large part of the cells at every moment."""
-    spec = engine.spec
-    each = min(len(cells), max(MOST_EXAMPLES // len(moments), 1))
-    values = np.empty((len(moments), each, len(spec.categories), len(spec.features)), np.float32)
-    counts = np.empty((len(moments), each, len(spec.categories), len(spec.horizons_s)), np.float32)
-    for number, as_of_s in enumerate(moments):
-        chosen = np.sort(random.choice(cells, each, replace=False))
-        values[number] = engine.compute(replay.lead_to(as_of_s)).values[chosen]
-        counts[number] = replay.story.coming(as_of_s)[chosen]
-        told(as_of_s)
-    flat = (len(moments) * each, len(spec.categories), -1)
-    return Examples(values=torch.from_numpy(values.reshape(flat)), counts=torch.from_numpy(counts.reshape(flat)))

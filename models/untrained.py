@@ -8,7 +8,7 @@ import torch
 from models.artifact import write_artifact
 from models.baseline import BaselineConstants
 from models.count_state import CountState
-from models.hour_of_week import HOURS
+from models.hour_of_week import DAY_BLOCKS, HOURS
 from models.manifest import DataSource
 from models.network import ResidualNetwork
 from schemas.spec import DAY_S, Spec
@@ -32,6 +32,7 @@ def write_untrained(artifacts: Path, spec: Spec, *, per_day: float, cutoff_s: in
         half_life_days=np.float64(_HALF_LIFE_DAYS) * np.ones(()),
         shrink_days=np.float64(_SHRINK_DAYS) * np.ones(()),
         profile=np.ones((categories, HOURS)),
+        day_lift=np.ones((spec.grid.cells, categories, DAY_BLOCKS)),
         mean_per_day=np.full(categories, float(per_day)),
         dispersion=np.full((categories, len(spec.horizons_s)), _DISPERSION),
         first_day=np.float64(cutoff_s // DAY_S) * np.ones(()),

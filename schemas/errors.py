@@ -3,6 +3,7 @@
     RiskError
     ├── SettingsError        a setting is unknown, missing or out of range          exit 2
     ├── DataError            an incident file cannot be used as asked               exit 3
+    │   └── LeakError        a forecast uses what was not reported by then
     ├── ArtifactError        an artifact is missing, damaged or untrusted           exit 4
     │   └── SpecMismatch     two parts were made for different specs
     ├── BrokerError          Kafka cannot be reached, started or used               exit 5
@@ -35,6 +36,10 @@ class DataError(RiskError):
     """An incident file cannot be used as asked."""
 
     exit_code = 3
+
+
+class LeakError(DataError):
+    """A forecast uses counts that were not reported when it had to be made."""
 
 
 class ArtifactError(RiskError):

@@ -29,6 +29,7 @@ CONSTANTS = BaselineConstants(
     half_life_days=np.array(60.0),
     shrink_days=np.array(5.0),
     profile=np.random.default_rng(0).gamma(3, size=(2, 168)),
+    day_lift=np.random.default_rng(1).gamma(3, size=(6, 2, 16)),
     mean_per_day=np.ones(2),
     dispersion=np.full((2, 3), 3.0),
     first_day=np.array(1.0),

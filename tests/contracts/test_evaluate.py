@@ -11,6 +11,7 @@ CONSTANTS = BaselineConstants(
     half_life_days=np.array(60.0),
     shrink_days=np.array(5.0),
     profile=np.ones((2, 168)),
+    day_lift=np.ones((6, 2, 16)),
     mean_per_day=np.ones(2),
     dispersion=np.array([[1.0, 3.0, 9.0], [50.0, 50.0, 50.0]]),
     first_day=np.array(1.0),

@@ -99,6 +99,7 @@ def npy_head(shape, descr="<f8"):
 def constants():
     return {
         "half_life_days": np.array(60.0),
+        "day_lift": np.ones((6, 2, 16)),
         "shrink_days": np.array(5.0),
         "profile": np.ones((2, 168)),
         "mean_per_day": np.ones(2),

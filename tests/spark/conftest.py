@@ -13,7 +13,7 @@ from models.artifact import DataSource, write_artifact
 from models.baseline import BaselineConstants
 from models.count_state import CountState
 from models.features import feature_names
-from models.hour_of_week import HOURS
+from models.hour_of_week import DAY_BLOCKS, HOURS
 from models.network import ResidualNetwork
 from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
@@ -70,6 +70,7 @@ def publish_artifact(artifacts: Path, spec: Spec, *, created: str, network, hist
         half_life_days=np.array(60.0),
         shrink_days=np.array(20.0),
         profile=np.random.default_rng(0).uniform(0.5, 1.5, (categories, HOURS)),
+        day_lift=np.random.default_rng(1).uniform(0.5, 1.5, (spec.grid.cells, categories, DAY_BLOCKS)),
         mean_per_day=np.full(categories, 3.0),
         dispersion=np.full((categories, len(spec.horizons_s)), 2.0),
         first_day=np.array(float(history.as_of_s // DAY_S - 30)),

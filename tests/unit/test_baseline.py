@@ -36,6 +36,7 @@ def constants_of(**changes):
         "half_life_days": np.array(30.0),
         "shrink_days": np.array(5.0),
         "profile": np.ones((2, 168)),
+        "day_lift": np.ones((4, 2, 16)),
         "mean_per_day": np.array([1.0, 2.0]),
         "dispersion": np.full((2, 3), 3.0),
         "first_day": np.array(1.0),
@@ -67,13 +68,15 @@ def test_usual_is_the_profile_integrated_minute_by_minute(timezone, as_of):
     spec = spec_of(1, 1, timezone)
     profile = np.random.default_rng(0).gamma(3, size=(2, 168))
     as_of_s = int(datetime.fromisoformat(as_of).timestamp())
-    result = usual(np.array([[0.5, 2.0]]), constants_of(profile=profile), as_of_s, spec)
+    lift = np.random.default_rng(1).gamma(3, size=(1, 2, 16))
+    result = usual(np.array([[0.5, 2.0]]), constants_of(profile=profile, day_lift=lift), as_of_s, spec)
     zone = ZoneInfo(timezone)
     for horizon, width_s in enumerate(spec.horizons_s):
         total = np.zeros(2)
         for second in range(as_of_s, as_of_s + width_s, 30):
             local = datetime.fromtimestamp(second, UTC).astimezone(zone)
-            total += profile[:, local.weekday() * 24 + local.hour] / 120
+            block = local.hour // 3 + 8 * (local.weekday() > 4)
+            total += profile[:, local.weekday() * 24 + local.hour] * lift[0, :, block] / 120
         np.testing.assert_allclose(result[0, :, horizon], np.array([0.5, 2.0]) * total, rtol=1e-9)
 
 

@@ -31,10 +31,12 @@ SPEC = Spec(
     features=feature_names(),
 )
 PROFILE = 1 + 0.5 * np.sin(2 * np.pi * np.arange(168) / 24 + np.array([[0.0], [1.0]]))
+LIFT = np.random.default_rng(0).uniform(0.5, 1.5, (ROWS * COLS, CATEGORIES, 16))
 CONSTANTS = BaselineConstants(
     half_life_days=np.array(60.0),
     shrink_days=np.array(5.0),
     profile=PROFILE / PROFILE.mean(axis=1, keepdims=True),
+    day_lift=LIFT,
     mean_per_day=np.array([0.5, 2.0]),
     dispersion=np.full((2, 3), 3.0),
     first_day=np.array(float(NOW // DAY - 50)),
@@ -67,14 +69,15 @@ def neighbours(cell):
     ]
 
 
-def integral(category, start, stop):
-    """The profile over [start, stop) in average hours, minute by minute."""
+def integral(category, start, stop, cell=None):
+    """The profile, in a cell the cell's own, over [start, stop) in average hours, minute by minute."""
     total = 0.0
     at = start
     while at < stop:
         after = min(at - at % 60 + 60, stop)
         local = datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(ZONE))
-        total += CONSTANTS.profile[category, local.weekday() * 24 + local.hour] * (after - at) / HOUR
+        own = 1 if cell is None else LIFT[cell, category, local.hour // 3 + (8 if local.weekday() in (5, 6) else 0)]
+        total += own * CONSTANTS.profile[category, local.weekday() * 24 + local.hour] * (after - at) / HOUR
         at = after
     return total
 
@@ -86,8 +89,13 @@ INTEGRALS = {
         *((PANE + 300 - width, PANE) for width in (HOUR, 6 * HOUR, DAY)),
         *((NOW - NOW % HOUR + HOUR - days * DAY, PANE) for days in (3, 7)),
         (NOW - NOW % DAY + DAY - 30 * DAY, PANE),
-        *((TICK, TICK + horizon) for horizon in SPEC.horizons_s),
     )
+}
+COMING = {
+    (cell, category, horizon): integral(category, TICK, TICK + horizon, cell)
+    for cell in range(ROWS * COLS)
+    for category in range(CATEGORIES)
+    for horizon in SPEC.horizons_s
 }
 
 
@@ -160,7 +168,7 @@ def recount(incidents):
             week = (local.weekday() * 24 + clock) / 168
             f["week_sin"], f["week_cos"] = sin(2 * pi * week), cos(2 * pi * week)
             for name, horizon in zip(SPEC.horizon_names, SPEC.horizons_s, strict=True):
-                f[f"log_usual_{name}"] = log(base[cell, k] / 24 * INTEGRALS[k, TICK, TICK + horizon])
+                f[f"log_usual_{name}"] = log(base[cell, k] / 24 * COMING[cell, k, horizon])
             observed = n(start["1h"], cell, k)
             total = n(0, cell, k)
             yield cell, k, f, observed, 0 if total == 0 else 1 if total < 20 else 2

@@ -1,0 +1,80 @@
+"""`python -m models evaluate`: the network beside every simple rival, on a block of time that no choice has seen."""
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from models.evaluation.tasks import STEPS_S, TASKS, Task, task_of_file
+from models.layouts import LAYOUT_HELP, parse_layout
+from schemas.errors import DataError, SettingsError
+
+if TYPE_CHECKING:
+    from models.evaluation.contract import Regression
+
+LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn", "scoringrules", "pyspark")
+BARS = ("counting", "replay", "fitting", "judging")
+
+
+def evaluate_command(
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.json, pictures and the page")],
+    task: Annotated[str, typer.Option(help=f"{', '.join(TASKS)}; without it, --data is judged")] = "",
+    data: Annotated[Path | None, typer.Option(help="Incident file; a task looks for its own in ../shared/data")] = None,
+    layout: Annotated[str, typer.Option(help=LAYOUT_HELP)] = "",
+    cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = 1000.0,
+    step: Annotated[str, typer.Option(help="hour or day: how far ahead a forecast goes")] = "hour",
+    seeds: Annotated[int, typer.Option(min=1, help="Networks to train; the row is their mean")] = 5,
+    delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
+    forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
+) -> None:
+    """Judge the network, and every simple rival in the same table, on the last block of time."""
+    try:
+        from models.evaluation.evaluate import Plan, evaluate
+        from models.evaluation.regressions.boosting import Boosting
+        from models.evaluation.regressions.poisson_glm import PoissonGlm
+        from models.evaluation.report import write_report
+        from models.evaluation.table import print_table
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"{error.name} is not installed: pip install 'incident-risk-scorer[evaluate]'") from error
+    torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
+    console = Console()
+    chosen = _task(task, data, layout, cell_m, step)
+    with ExitStack() as stack:
+        regressions: list[Regression] = [PoissonGlm(), Boosting()]
+        if forest:
+            from models.evaluation.regressions.random_forest import RandomForest, spark
+
+            regressions.append(RandomForest(session=stack.enter_context(spark())))
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        progress = stack.enter_context(Progress(*columns, console=console, transient=True))
+        bars = {name: progress.add_task(name, total=1.0) for name in BARS}
+        plan = Plan(
+            regressions=regressions,
+            seeds=range(seeds),
+            purge=1 + delay_steps,
+            delay=delay_steps,
+            tell=lambda what, share: progress.update(bars[what.partition(":")[0]], description=what, completed=share),
+        )
+        evaluation = evaluate(chosen, plan, now=datetime.now(UTC), versions={name: version(name) for name in LIBRARIES})
+    page = write_report(evaluation, out)
+    print_table(evaluation, console)
+    console.print(f"report: {page}", soft_wrap=True)
+
+
+def _task(task: str, data: Path | None, layout: str, cell_m: float, step: str) -> Task:
+    if task:
+        if task not in TASKS:
+            raise DataError(f"--task {task}: choose one of {', '.join(TASKS)}")
+        make, usual_place = TASKS[task]
+        return make(data or usual_place)
+    if data is None or not layout:
+        raise DataError("give --task, or --data and --layout")
+    if step not in STEPS_S:
+        raise DataError(f"--step {step}: choose one of {', '.join(STEPS_S)}")
+    return task_of_file(data, parse_layout(layout), cell_m=cell_m, step=step)

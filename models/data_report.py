@@ -1,0 +1,71 @@
+"""What the reader saw in an incident file, and whether it is enough to train on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.incident_files import IncidentTable
+from schemas.errors import DataError
+from schemas.grid import Grid
+
+LEAST_OF_A_CATEGORY = 100  # a Poisson count of 100 has a standard error of 10 %
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One line of the report."""
+
+    what: str
+    rows: int
+    decision: str
+
+
+def rows_seen(table: IncidentTable, grid: Grid) -> list[Seen]:
+    """The rows of the file and what became of them, most general first; nothing that did not occur.
+
+    table: as it was read, repeated calls merged or not.
+    """
+    outside = int((~grid.locate(table.lat_deg, table.lon_deg)[1]).sum())
+    rows = len(table) + sum(table.skipped.values()) + table.repeated_calls
+    lines = [
+        ("rows in the file", rows, "read"),
+        *((reason.replace("_", " "), count, "left out") for reason, count in sorted(table.skipped.items())),
+        ("repeated calls", table.repeated_calls, "left out"),
+        ("outside the grid", outside, "left out"),
+        ("to be counted", len(table) - outside, "kept"),
+        ("out of order", table.out_of_order, "sorted"),
+        ("exact duplicates", table.exact_duplicates, "kept"),
+        ("whole hours", table.whole_hours, "kept"),
+        ("midnights", table.midnights, "kept"),
+        ("local times shown twice", table.ambiguous_times, "the first taken"),
+        ("local times never shown", table.nonexistent_times, "moved on by the change of clocks"),
+        ("uncertain times", table.uncertain_times, "drawn inside the interval"),
+    ]
+    return [Seen(what=what, rows=count, decision=decision) for what, count, decision in lines if count]
+
+
+def refuse_one_cell(table: IncidentTable, grid: Grid, until_s: int) -> None:
+    """Raises DataError when all incidents of the grid before `until_s` lie in one cell: there is no risk to compare."""
+    past = table.occurred_s < until_s
+    cell, inside = grid.locate(table.lat_deg[past], table.lon_deg[past])
+    if len(np.unique(cell[inside])) <= 1:
+        raise DataError(
+            f"all {int(inside.sum())} incidents to train on lie in one cell of {grid.cell_m:.0f} m: "
+            "give a smaller --cell-m, and check the columns of latitude and longitude"
+        )
+
+
+def thin_categories(table: IncidentTable, until_s: int) -> str | None:
+    """A warning that names the categories with fewer than LEAST_OF_A_CATEGORY incidents before `until_s`."""
+    counts = np.bincount(table.category[table.occurred_s < until_s], minlength=len(table.categories))
+    thin = [
+        f"{name} ({count})"
+        for name, count in zip(table.categories, counts.tolist(), strict=True)
+        if count < LEAST_OF_A_CATEGORY
+    ]
+    if not thin:
+        return None
+    return (
+        f"fewer than {LEAST_OF_A_CATEGORY} incidents to train on: {', '.join(thin)}; their scores say little: "
+        "give a longer file, or a category column with fewer values"
+    )

@@ -1,0 +1,54 @@
+"""What all figures share: one look, colours that the colour-blind tell apart, and markers beside the colours."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from types import MappingProxyType
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+# Okabe and Ito's palette, and greys
+NETWORK, BASELINE, BETTER, WORSE, UNKNOWN = "#0072b2", "#d55e00", "#009e73", "#d55e00", "#cc79a7"
+INK, QUIET, PALE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
+VERDICTS: Mapping[str, tuple[str, str]] = MappingProxyType(  # colour and marker
+    {"better": (BETTER, "o"), "tie": (QUIET, "D"), "worse": (WORSE, "s"), "too short": (UNKNOWN, "v")}
+)
+WIDTH = 8.0  # inches
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 10.5,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+}
+PERCENT = FuncFormatter(lambda share, _: f"{100 * share:.6g} %")
+
+
+def styled() -> AbstractContextManager[None]:
+    return mpl.rc_context(_STYLE)
+
+
+def canvas(height: float, *, width: float = WIDTH) -> Figure:
+    """An empty figure, inches. No window and no state of pyplot belongs to it."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def grid_lines(axes: Axes, axis: str = "both") -> None:
+    axes.grid(visible=True, axis=axis, color="#ececec", linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)

@@ -1,0 +1,211 @@
+"""Every model on one task: fitted on the past, checked for leaks, judged on the steps that no choice has seen."""
+
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.evaluation.contract import Regression, Regressor, Rival, Values
+from models.evaluation.cube import Floats
+from models.evaluation.judge import Judge, mean_scores
+from models.evaluation.leaks import refuse_leaks
+from models.evaluation.product import (
+    Learned,
+    ProductBaseline,
+    ProductNetwork,
+    judged_values,
+    learn,
+    refuse_leaking_features,
+)
+from models.evaluation.result import Evaluation, LearningCurve, Row
+from models.evaluation.rivals.constant import Constant
+from models.evaluation.rivals.ewma import Ewma
+from models.evaluation.rivals.ewma_profile import EwmaProfile
+from models.evaluation.rivals.expanding import Expanding
+from models.evaluation.rivals.historical import Historical
+from models.evaluation.rivals.kde import Kde
+from models.evaluation.rivals.last_week import LastWeek
+from models.evaluation.rivals.same_weekday import SameWeekday
+from models.evaluation.rivals.self_exciting import SelfExciting
+from models.evaluation.tasks import Task
+from models.fit_baseline import likeliest_dispersion
+
+RIVALS: tuple[Rival, ...] = (
+    Constant(),
+    LastWeek(),
+    SameWeekday(),
+    Historical(),
+    Expanding(),
+    Ewma(half_life_days=30),
+    Ewma(half_life_days=60),
+    EwmaProfile(),
+    Kde(),
+    SelfExciting(),
+)
+PRODUCT_BASELINE, NETWORK = "our baseline", "network"
+EPOCHS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    regressions: Sequence[Regression]
+    seeds: Sequence[int]  # of the network; the first decides every draw that is not a model's, too
+    purge: int  # steps left out between what models learn from and what comes after
+    delay: int  # steps until counts are known
+    tell: Callable[[str, float], None]  # (what, how far 0..1)
+
+
+def evaluate(task: Task, plan: Plan, *, now: datetime, versions: Mapping[str, str]) -> Evaluation:
+    """All rows of the table. Raises LeakError when a forecast or a feature uses what it cannot know."""
+    began = time.monotonic()
+    judge = Judge(task=task, seed=plan.seeds[0])
+    rows = []
+    for number, rival in enumerate(RIVALS):
+        plan.tell(f"counting: {rival.name}", number / len(RIVALS))
+        rows.append(_counting_row(rival, judge, plan))
+    plan.tell("counting", 1.0)
+    learned = learn(
+        task,
+        purge=plan.purge,
+        delay=plan.delay,
+        random=np.random.default_rng(plan.seeds[0]),
+        tell=lambda share: plan.tell("replay", share),
+    )
+    rows += (featured := _featured_rows(learned, judge, plan)).rows
+    best = min((row for row in rows if row.kind != "network"), key=_log_score)
+    rows = [
+        row if row is best else replace(row, versus_best_baseline=judge.versus(row.scores, best.scores)) for row in rows
+    ]
+    return Evaluation(
+        task=task.name,
+        title=task.title,
+        cube=task.cube,
+        first=task.test,
+        scored_cells=int(task.scored.sum()),
+        purge_steps=plan.purge,
+        delay_steps=plan.delay,
+        rows=sorted(rows, key=_log_score),
+        best_baseline=best.model,
+        observed=task.cube.counts[task.test :].mean(axis=0),
+        expected=featured.expected,
+        learning=featured.learning,
+        seconds=time.monotonic() - began,
+        peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20),
+        made_at=f"{now:%Y-%m-%d %H:%M} UTC",
+        versions=versions,
+    )
+
+
+def _log_score(row: Row) -> float:
+    return row.scores.sheet.nb_log_score
+
+
+def _counting_row(rival: Rival, judge: Judge, plan: Plan) -> Row:
+    task, began = judge.task, time.monotonic()
+    forecaster = rival.fit(task.cube.until(task.test - plan.purge - plan.delay), task.validation - plan.purge)
+    mean = forecaster.forecast(task.cube, task.validation, delay=plan.delay)
+    refuse_leaks(
+        lambda cube, first: forecaster.forecast(cube, first, delay=plan.delay),
+        task.cube,
+        task.test,
+        name=rival.name,
+        random=np.random.default_rng(judge.seed),
+        delay=plan.delay,
+    )
+    chosen, judged = mean[: task.test - task.validation, task.scored], mean[task.test - task.validation :, task.scored]
+    seen = task.cube.counts[task.validation : task.test, task.scored]
+    return _row(
+        rival.name,
+        "rule",
+        [judged],
+        _dispersion(chosen, seen),
+        judge,
+        chosen=forecaster.chosen,
+        seconds=time.monotonic() - began,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Featured:
+    rows: list[Row]
+    expected: Floats  # (cells, categories)
+    learning: LearningCurve
+
+
+def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
+    """The rows that see the product's features, from one pass over the judged steps."""
+    task, seconds = judge.task, {}
+    models: dict[str, list[Regressor]] = {PRODUCT_BASELINE: [ProductBaseline()]}
+    for regression in plan.regressions:
+        plan.tell(f"fitting: {regression.name}", 0.0)
+        began = time.monotonic()
+        models[regression.name] = [regression.fit(learned.train, learned.validation, seed=plan.seeds[0])]
+        seconds[regression.name] = time.monotonic() - began
+    began = time.monotonic()
+    networks = []
+    for number, seed in enumerate(plan.seeds):
+        plan.tell(f"fitting: network, seed {seed}", number / len(plan.seeds))
+        networks.append(ProductNetwork.fit(learned, epochs=EPOCHS, seed=seed))
+    models[NETWORK] = list(networks)
+    seconds[NETWORK] = time.monotonic() - began
+    plan.tell("fitting", 1.0)
+
+    steps, cells, categories = judge.counts.shape
+    means = {name: [np.empty((steps, cells, categories), np.float32) for _ in each] for name, each in models.items()}
+    checked = int(np.random.default_rng(plan.seeds[0]).integers(steps))
+    for run, values in judged_values(task, learned):
+        plan.tell("judging", run.start / steps)
+        if run.start <= checked < run.stop:
+            refuse_leaking_features(task, learned, task.test + checked, values[checked - run.start])
+        flat = values.reshape(-1, categories, values.shape[-1])
+        for name, each in models.items():
+            for mean, model in zip(means[name], each, strict=True):
+                mean[run] = model.predict(flat).reshape(-1, cells, categories)
+    plan.tell("judging", 1.0)
+    rows = []
+    for name, each in models.items():
+        chosen = np.mean([model.predict(learned.validation.values.numpy()) for model in each], axis=0)
+        size = _dispersion(chosen[:, None], learned.validation.counts[:, :, 0].numpy()[:, None])
+        kind = "network" if name == NETWORK else "regression"
+        rows.append(_row(name, kind, means[name], size, judge, seconds=seconds.get(name, 0.0)))
+    expected = np.full((len(task.scored), categories), np.nan)
+    expected[task.scored] = np.mean([mean.mean(axis=0) for mean in means[NETWORK]], axis=0)
+    return _Featured(rows=rows, expected=expected, learning=LearningCurve(seeds=tuple(one.losses for one in networks)))
+
+
+def _row(
+    name: str,
+    kind: str,
+    means: Sequence[Floats | Values],
+    dispersion: Floats,
+    judge: Judge,
+    *,
+    seconds: float,
+    chosen: Mapping[str, float] | None = None,
+) -> Row:
+    of_seeds = [judge.scores(mean, dispersion) for mean in means]
+    return Row(
+        model=name,
+        kind=kind,
+        scores=mean_scores(of_seeds),
+        totals=judge.totals(means[0], dispersion),
+        dispersion=tuple(dispersion.tolist()),
+        chosen=chosen or {},
+        seeds=len(means),
+        log_scores_of_seeds=tuple(one.sheet.nb_log_score for one in of_seeds),
+        seconds=seconds,
+        versus_best_baseline=None,
+    )
+
+
+def _dispersion(mean: Floats | Values, counts: npt.NDArray[np.generic]) -> Floats:
+    """(categories,) size that is likeliest for forecasts of the validation block: (steps, cells, categories) each."""
+    categories = mean.shape[2]
+    log_mean = torch.from_numpy(np.log(mean.reshape(-1, categories, 1)))
+    seen = torch.from_numpy(counts.reshape(-1, categories, 1))
+    return likeliest_dispersion(log_mean, seen)[:, 0]

@@ -1,0 +1,87 @@
+"""Judging forecasts of one task: the same steps, cells, and random draws for every model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from models.evaluation.contract import Values
+from models.evaluation.cube import Counts, Floats
+from models.evaluation.paired import Difference, compare
+from models.evaluation.ranking import AtShare
+from models.evaluation.scores import Scores, score
+from models.evaluation.sheet import Sheet
+from models.evaluation.tasks import Task
+from models.evaluation.totals import Totals, totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judge:
+    task: Task
+    seed: int  # of the randomised PIT and the bootstrap
+
+    @property
+    def counts(self) -> Counts:
+        """(judged steps, scored cells, categories) what came."""
+        return self.task.cube.counts[self.task.test :, self.task.scored]
+
+    def scores(self, mean: Floats | Values, dispersion: Floats) -> Scores:
+        """mean: (judged steps, scored cells, categories)."""
+        return score(
+            np.asarray(mean, np.float64),
+            self.counts,
+            dispersion,
+            self.task.cube.categories,
+            np.random.default_rng(self.seed),
+        )
+
+    def totals(self, mean: Floats | Values, dispersion: Floats) -> Totals:
+        """Of the scored cells; in the others nothing is expected and nothing came."""
+        everywhere = np.zeros((len(mean), len(self.task.scored), mean.shape[2]))
+        everywhere[:, self.task.scored] = mean
+        cube = self.task.cube
+        return totals(everywhere, replace(cube, counts=cube.counts * self.task.scored[:, None]), dispersion)
+
+    def versus(self, model: Scores, rival: Scores) -> Difference:
+        return compare(
+            model.log_score_sums.sum(axis=1),
+            rival.log_score_sums.sum(axis=1),
+            values=int(self.task.scored.sum()) * len(self.task.cube.categories),
+            steps_per_week=self.task.cube.steps_per_week,
+            random=np.random.default_rng(self.seed),
+        )
+
+
+def mean_scores(of_seeds: Sequence[Scores]) -> Scores:
+    """Every figure's mean over the seeds; the curves of the first."""
+    first = of_seeds[0]
+    return replace(
+        first,
+        sheet=_mean_sheet([one.sheet for one in of_seeds]),
+        by_category={name: _mean_sheet([one.by_category[name] for one in of_seeds]) for name in first.by_category},
+        log_score_sums=np.mean([one.log_score_sums for one in of_seeds], axis=0),
+    )
+
+
+def _mean_sheet(sheets: Sequence[Sheet]) -> Sheet:
+    plain = {
+        field.name: _mean([getattr(one, field.name) for one in sheets])
+        for field in fields(Sheet)
+        if field.name != "ranking"
+    }
+    return Sheet(
+        **plain, ranking=tuple(_mean_share(shares) for shares in zip(*(one.ranking for one in sheets), strict=True))
+    )
+
+
+def _mean_share(shares: Sequence[AtShare]) -> AtShare:
+    return replace(
+        shares[0],
+        hit_rate=_mean([one.hit_rate for one in shares]),
+        pai=_mean([one.pai for one in shares]),
+        pei=_mean([one.pei for one in shares]),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))

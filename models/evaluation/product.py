@@ -1,0 +1,150 @@
+"""The product's own chain on a task: its counts, its features, its baseline and its network."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from models.baseline import BaselineConstants
+from models.evaluation.contract import Values
+from models.evaluation.tasks import Task
+from models.examples import cells_to_learn, collect
+from models.features import FeatureEngine, feature_names
+from models.fit_baseline import Blocks, fit_constants, with_dispersion
+from models.fit_network import Examples, fit_network
+from models.network import ResidualNetwork
+from models.replay import Replay, Story
+from models.scoring import residual_of
+from schemas.errors import LeakError
+from schemas.spec import DAY_S, Spec
+
+BURN_IN_DAYS = 28  # before them the memory is too short to learn from
+MOST_MOMENTS = 6000  # steps that are learned from: a random part of those there are
+BLOCK_ROWS = 1 << 17  # cells at steps whose features are in memory at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What the steps before the judged block gave."""
+
+    engine: FeatureEngine
+    constants: BaselineConstants  # with the dispersion that is likeliest on the validation steps
+    train: Examples
+    validation: Examples
+    replay: Replay  # at the end of the validation steps
+
+
+def spec_of(task: Task) -> Spec:
+    """The spec under which the product would serve the task: one horizon, the step."""
+    return Spec(
+        region=task.name,
+        timezone=task.incidents.timezone,
+        grid=task.grid,
+        categories=task.cube.categories,
+        horizons_s=(task.step_s,),
+        features=feature_names((f"{task.step_s // 3600}h",)),
+    )
+
+
+def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, tell: Callable[[float], None]) -> Learned:
+    """Fit the baseline, and collect what the network learns from. `tell` is told how far it is, 0..1."""
+    spec, starts_s = spec_of(task), task.cube.starts_s
+    story = story_of(task, spec, int(starts_s[-1]))
+    first = min(BURN_IN_DAYS * DAY_S // task.step_s, task.validation // 5)
+    learn_until, choose_until = task.validation - purge, task.test - purge
+    blocks = Blocks(
+        burn_in_s=int(starts_s[first]),
+        validation_s=int(starts_s[learn_until]),
+        test_s=int(starts_s[choose_until]),
+        end_s=int(starts_s[-1]),
+    )
+    constants = fit_constants(story, blocks)
+    engine = FeatureEngine(spec, constants)
+    replay = Replay(story, delay * task.step_s)
+    cells = cells_to_learn(story, blocks, random)
+    told = lambda at_s: tell((at_s - blocks.burn_in_s) / (blocks.test_s - blocks.burn_in_s))  # noqa: E731
+
+    def examples(start: int, stop: int) -> Examples:
+        steps = np.arange(start, stop)
+        chosen = np.sort(random.choice(steps, min(len(steps), MOST_MOMENTS), replace=False))
+        return collect(replay, engine, starts_s[chosen].tolist(), cells, random, told)
+
+    train = examples(first, learn_until)
+    validation = examples(task.validation, choose_until)
+    constants = with_dispersion(constants, validation.log_usual, validation.counts)
+    return Learned(engine=engine, constants=constants, train=train, validation=validation, replay=replay)
+
+
+def story_of(task: Task, spec: Spec, cutoff_s: int) -> Story:
+    inside = np.ones(len(task.cell), np.bool_)
+    return Story.placed(task.incidents, task.cell, inside, spec, cutoff_s)
+
+
+def judged_values(task: Task, learned: Learned) -> Iterator[tuple[slice, Values]]:
+    """Runs of judged steps, counted from the first, with (steps, scored cells, categories, features) of each."""
+    cells = np.flatnonzero(task.scored)
+    height = max(1, BLOCK_ROWS // len(cells))
+    steps = range(task.test, len(task.cube))
+    for start in range(0, len(steps), height):
+        run = steps[start : start + height]
+        at_s = [int(task.cube.starts_s[step]) for step in run]
+        yield (
+            slice(start, start + len(run)),
+            np.stack([learned.engine.compute(learned.replay.lead_to(one)).values[cells] for one in at_s]),
+        )
+
+
+def refuse_leaking_features(
+    task: Task,
+    learned: Learned,
+    step: int,
+    seen: Values,
+) -> None:
+    """Raises LeakError when the features of a step change with what happened after it began.
+
+    seen: (scored cells, categories, features) of that step as the evaluation had them. They are computed again from a
+    story that ends when the step begins.
+    """
+    at_s = int(task.cube.starts_s[step])
+    spec = learned.engine.spec
+    engine = FeatureEngine(spec, learned.engine.constants)
+    replay = Replay(story_of(task, spec, at_s), learned.replay.lag_s)
+    again = engine.compute(replay.lead_to(at_s)).values[np.flatnonzero(task.scored)]
+    changed = (again != seen).any(axis=(0, 1))
+    if changed.any():
+        names = [name for name, differs in zip(spec.features, changed, strict=True) if differs]
+        raise LeakError(
+            f"feature {', '.join(names)} of step {step} changes with what happens after the step begins: "
+            "let it use only counts before it"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductBaseline:
+    """The forecast that the network starts from, and that serves when there is no network."""
+
+    def predict(self, values: Values) -> Values:
+        return np.asarray(np.exp(values[:, :, -1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProductNetwork:
+    network: ResidualNetwork
+    losses: tuple[float, ...]  # validation loss after each epoch, over the untrained network's
+
+    @classmethod
+    def fit(cls, learned: Learned, *, epochs: int, seed: int) -> "ProductNetwork":
+        losses: list[float] = []
+        network = fit_network(
+            learned.train,
+            learned.validation,
+            torch.from_numpy(learned.constants.dispersion).float(),
+            epochs=epochs,
+            seed=seed,
+            after_epoch=lambda _, loss: losses.append(loss),
+        )
+        return cls(network=network, losses=tuple(losses))
+
+    def predict(self, values: Values) -> Values:
+        return np.asarray(np.exp(values[:, :, -1] + residual_of(values, self.network)[:, :, 0]))

@@ -1,0 +1,69 @@
+"""How an evaluation was made, in words: data, blocks of time, and what each model chose."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from models.evaluation.findings import step_name
+from models.evaluation.paired import BLOCK_DAYS, RESAMPLES
+from models.evaluation.result import Evaluation, Row
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {"rule": "counts only", "regression": "sees the product's features", "network": "sees the product's features"}
+)
+
+
+def how_made(evaluation: Evaluation) -> dict[str, str]:
+    """What a reader needs to judge the judgement, or to repeat it."""
+    cube, unit = evaluation.cube, step_name(evaluation)
+    steps, seeds = len(cube) - evaluation.first, evaluation.network.seeds
+    return {
+        "Task": f"{evaluation.task}: {evaluation.title}",
+        "Judged on": f"{steps:,} steps of one {unit}, {_minute(int(cube.starts_s[evaluation.first]))} to "
+        f"{_minute(int(cube.starts_s[-1]))} UTC. No model learned from them or chose anything by them",
+        "Cells": f"{evaluation.scored_cells:,} of {cube.rows * cube.cols:,} cells of {cube.cell_m:,.0f} m are scored, "
+        "each in every step and category, also where nothing happened",
+        "Categories": ", ".join(cube.categories),
+        "Purge": f"{_steps(evaluation.purge_steps, unit)} left out between what a model learned from and the first "
+        "that it is judged on",
+        "Delay": f"counts are known {_steps(evaluation.delay_steps, unit)} late"
+        if evaluation.delay_steps
+        else "none: counts are known as soon as a step ends",
+        "Leaks": "at a step drawn at random, the rules' forecasts were made again with the future changed, and the "
+        "product's features without it; nothing differed",
+        "Comparison": "differences of the negative binomial log scores of the same steps, in runs of "
+        f"{BLOCK_DAYS} days that are drawn anew {RESAMPLES:,} times. The best baseline is the one that scored best on "
+        "the judged steps themselves, which is in its favour",
+        "Seeds": f"{seeds} of the network; its figures are their mean, its curves the first one's"
+        if seeds > 1
+        else "one of the network: how far seeds differ was not measured",
+        "Effort": f"{_duration(evaluation.seconds)}, {evaluation.peak_gib:.1f} GiB of memory at most",
+        "Versions": ", ".join(f"{name} {version}" for name, version in sorted(evaluation.versions.items())),
+        "Made at": evaluation.made_at,
+    }
+
+
+def facts(row: Row, evaluation: Evaluation) -> dict[str, str]:
+    """What a model is and what it chose."""
+    sizes = zip(evaluation.cube.categories, row.dispersion, strict=True)
+    return {
+        "model": row.model,
+        "kind": KINDS[row.kind],
+        "chosen": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row.chosen.items()) or "nothing",
+        "dispersion": ", ".join(f"{name} {size:.3g}" for name, size in sizes),
+        "seeds": f"{row.seeds}",
+        "time": _duration(row.seconds),
+    }
+
+
+def _steps(number: int, unit: str) -> str:
+    return "no step" if not number else f"{number} step{'s' if number > 1 else ''} of one {unit}"
+
+
+def _minute(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

@@ -1,0 +1,41 @@
+"""Poisson regression with a log link on the product's features."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from sklearn.linear_model import PoissonRegressor
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from models.evaluation.contract import LEAST_MEAN, Values
+from models.evaluation.loss import poisson_loss
+from models.evaluation.regressions.flat import flat, flat_counts
+from models.fit_network import Examples
+
+PENALTIES = (1e-6, 1e-4, 1e-2)  # of the L2 norm; the best on validation is taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoissonGlm:
+    name: ClassVar[str] = "Poisson GLM"
+
+    def fit(self, train: Examples, validation: Examples, *, seed: int) -> "FittedGlm":
+        values, counts = flat(train.values.numpy()), flat_counts(train)
+        later, later_counts = flat(validation.values.numpy()), flat_counts(validation)
+        fitted = []
+        for penalty in PENALTIES:
+            model = make_pipeline(StandardScaler(), PoissonRegressor(alpha=penalty, max_iter=300))
+            fitted.append(FittedGlm(model=model.fit(values, counts)))
+        return min(fitted, key=lambda one: poisson_loss(one.of_rows(later), later_counts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedGlm:
+    model: Pipeline
+
+    def of_rows(self, rows: Values) -> Values:
+        return np.asarray(np.maximum(self.model.predict(rows), LEAST_MEAN), np.float32)
+
+    def predict(self, values: Values) -> Values:
+        return self.of_rows(flat(values)).reshape(values.shape[:2])

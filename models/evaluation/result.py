@@ -1,0 +1,58 @@
+"""What an evaluation found: one row per model, and what the report draws."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from models.evaluation.cube import Cube, Floats
+from models.evaluation.paired import Difference
+from models.evaluation.scores import Scores
+from models.evaluation.totals import Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One model. With several seeds each figure is the mean over them, and the curves are the first seed's."""
+
+    model: str
+    kind: str  # "rule" counts for itself, "regression" and "network" see the product's features
+    scores: Scores
+    totals: Totals
+    dispersion: tuple[float, ...]  # by category, likeliest on the validation steps
+    chosen: Mapping[str, float]  # what was chosen on the validation steps, by name
+    seeds: int
+    log_scores_of_seeds: tuple[float, ...]  # NB log score of each seed; one without seeds
+    seconds: float  # of fitting and forecasting
+    versus_best_baseline: Difference | None  # None for the best baseline itself
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearningCurve:
+    """Validation loss after each epoch over the untrained network's, by seed."""
+
+    seeds: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """All of it. Cells that are not scored have no part in any figure."""
+
+    task: str
+    title: str  # data, cell, step and blocks in words
+    cube: Cube
+    first: int  # first judged step
+    scored_cells: int
+    purge_steps: int  # between what a model learned from and the first step it is judged on
+    delay_steps: int  # how late counts are known
+    rows: Sequence[Row]  # best NB log score first
+    best_baseline: str
+    observed: Floats  # (cells, categories) incidents per step of the judged block
+    expected: Floats  # (cells, categories) the same, as the network expected them; nan in cells that are not scored
+    learning: LearningCurve
+    seconds: float
+    peak_gib: float
+    made_at: str  # UTC
+    versions: Mapping[str, str]
+
+    @property
+    def network(self) -> Row:
+        return next(row for row in self.rows if row.kind == "network")

@@ -1,0 +1,52 @@
+"""Long-memory rate of each cell times the region's week: the rival that is hard to beat."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from types import MappingProxyType
+from typing import ClassVar
+
+import numpy as np
+
+from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.cube import Cube, Floats
+from models.evaluation.loss import poisson_loss
+from models.evaluation.rivals.ewma import ewma
+from models.evaluation.rivals.known import known_steps, mean_count
+from models.evaluation.rivals.profile import week_profile, week_slots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EwmaProfile:
+    """Chooses the half-life, and whether half of the rate is the expanding mean."""
+
+    half_lives_days: tuple[float, ...] = (30.0, 60.0, 120.0, 240.0)
+    expanding_shares: tuple[float, ...] = (0.0, 0.5)
+    name: ClassVar[str] = "EWMA x week"
+
+    def fit(self, past: Cube, validation: int) -> "FittedEwmaProfile":
+        profile = week_profile(past.until(validation))
+        candidates = (
+            FittedEwmaProfile(half_life_days=half_life, expanding_share=share, profile=profile)
+            for half_life, share in product(self.half_lives_days, self.expanding_shares)
+        )
+        counts = past.counts[validation:]
+        return min(candidates, key=lambda fitted: poisson_loss(fitted.forecast(past, validation), counts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedEwmaProfile:
+    half_life_days: float
+    expanding_share: float
+    profile: Floats  # (steps_per_week, categories), mean 1
+
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        return MappingProxyType({"half_life_days": self.half_life_days, "expanding_share": self.expanding_share})
+
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+        known = known_steps(cube, first, delay)
+        rate = ewma(cube, known, self.half_life_days)
+        if self.expanding_share:
+            rate = (1 - self.expanding_share) * rate + self.expanding_share * mean_count(cube.counts, known)
+        return np.maximum(rate * self.profile[week_slots(cube)[first:], None, :], LEAST_MEAN)

@@ -1,0 +1,53 @@
+"""Kernel density estimate: the EWMA of each cell spread over its surroundings by a Gaussian kernel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.cube import Cube, Floats
+from models.evaluation.loss import poisson_loss
+from models.evaluation.rivals.ewma import ewma
+from models.evaluation.rivals.known import known_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kde:
+    """Chooses the bandwidth, the kernel's standard deviation in cells; 0.1 smooths nothing."""
+
+    half_life_days: float = 60.0
+    bandwidths_cells: tuple[float, ...] = (0.1, 0.3, 0.5, 1.0, 2.0)
+    name: ClassVar[str] = "KDE over EWMA"
+
+    def fit(self, past: Cube, validation: int) -> "FittedKde":
+        candidates = (
+            FittedKde(half_life_days=self.half_life_days, bandwidth_cells=bandwidth)
+            for bandwidth in self.bandwidths_cells
+        )
+        counts = past.counts[validation:]
+        return min(candidates, key=lambda fitted: poisson_loss(fitted.forecast(past, validation), counts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedKde:
+    half_life_days: float
+    bandwidth_cells: float
+
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        return MappingProxyType({"bandwidth_cells": self.bandwidth_cells})
+
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+        rate = ewma(cube, known_steps(cube, first, delay), self.half_life_days)
+        return np.maximum(smooth(rate, cube, self.bandwidth_cells), LEAST_MEAN)
+
+
+def smooth(rate: Floats, cube: Cube, bandwidth_cells: float) -> Floats:
+    """(steps, cells, categories) the rate spread over the grid; what would leave it is reflected, so the sum stays."""
+    square = rate.reshape(len(rate), cube.rows, cube.cols, -1)
+    spread = gaussian_filter(square, sigma=bandwidth_cells, axes=(1, 2), mode="reflect")
+    return np.asarray(spread.reshape(rate.shape), np.float64)

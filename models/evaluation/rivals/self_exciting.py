@@ -1,0 +1,85 @@
+"""An incident makes others likelier for a while, in its cell and around it.
+
+A Hawkes process on the grid in discrete time: mean = (1 - weight) x usual + weight x excitation, where `usual` is the
+EWMA x week and `excitation` a weighted mean of the last counts here and in the eight neighbours. Source of the
+form: Mohler et al., "Self-exciting point process modeling of crime", JASA 106 (2011).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import ClassVar
+
+import numpy as np
+from scipy.ndimage import convolve
+
+from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.cube import Cube, Floats
+from models.evaluation.loss import poisson_loss
+from models.evaluation.rivals.ewma_profile import EwmaProfile, FittedEwmaProfile
+from models.evaluation.rivals.known import decayed_sums, kept_per_step, known_steps
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfExciting:
+    """Chooses how long excitation lasts, how much it weighs, and how much of it comes from the cell itself."""
+
+    usual: EwmaProfile = field(default_factory=EwmaProfile)
+    half_lives_hours: tuple[float, ...] = (1.0, 3.0, 12.0, 48.0, 168.0)
+    weights: tuple[float, ...] = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1)
+    own_shares: tuple[float, ...] = (1.0, 0.5)
+    name: ClassVar[str] = "EWMA x week, self-exciting"
+
+    def fit(self, past: Cube, validation: int) -> "FittedSelfExciting":
+        usual = self.usual.fit(past, validation)
+        usual_mean, counts = usual.forecast(past, validation), past.counts[validation:]
+
+        def tried() -> Iterator[tuple[float, FittedSelfExciting]]:
+            for half_life in self.half_lives_hours:
+                for own_share in self.own_shares:
+                    excitation = excite(past, validation, half_life, own_share, delay=0)
+                    for weight in self.weights:
+                        loss = poisson_loss(mix(usual_mean, excitation, weight), counts)
+                        fitted = FittedSelfExciting(
+                            usual=usual, half_life_hours=half_life, weight=weight, own_share=own_share
+                        )
+                        yield loss, fitted
+
+        return min(tried(), key=lambda pair: pair[0])[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedSelfExciting:
+    usual: FittedEwmaProfile
+    half_life_hours: float
+    weight: float
+    own_share: float
+
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        own = {
+            "excitation_half_life_hours": self.half_life_hours,
+            "excitation_weight": self.weight,
+            "excitation_own_share": self.own_share,
+        }
+        return MappingProxyType({**self.usual.chosen, **own})
+
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+        """What is not yet reported excites as usual: with each step of delay the weight decays as the excitation."""
+        excitation = excite(cube, first, self.half_life_hours, self.own_share, delay=delay)
+        weight = self.weight * kept_per_step(cube, self.half_life_hours / 24) ** delay
+        return mix(self.usual.forecast(cube, first, delay=delay), excitation, weight)
+
+
+def excite(cube: Cube, first: int, half_life_hours: float, own_share: float, *, delay: int) -> Floats:
+    """(steps - first, cells, categories) weighted mean of the known counts of the cell and of its neighbours."""
+    keep = kept_per_step(cube, half_life_hours / 24)
+    recent = (1 - keep) * decayed_sums(cube.counts, known_steps(cube, first, delay), keep)
+    kernel = np.full((1, 3, 3, 1), (1 - own_share) / 8)
+    kernel[0, 1, 1, 0] = own_share
+    square = recent.reshape(len(recent), cube.rows, cube.cols, -1)
+    return np.asarray(convolve(square, kernel, mode="constant").reshape(recent.shape), np.float64)
+
+
+def mix(usual: Floats, excitation: Floats, weight: float) -> Floats:
+    return np.maximum((1 - weight) * usual + weight * excitation, LEAST_MEAN)

@@ -1,0 +1,158 @@
+"""What is forecast: which incidents, in which cells and steps, and which steps are learned from and judged on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from models.evaluation.cube import Cube, count
+from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, published_chicago
+from models.incident_files import IncidentTable, read_incidents
+from models.layouts import LAYOUTS, Layout
+from models.local_time import local_from_utc, utc_from_local
+from schemas.errors import DataError
+from schemas.grid import Grid
+from schemas.spec import DAY_S, HOUR_S
+
+DATA = Path("../shared/data")
+STEPS_S: Mapping[str, int] = MappingProxyType({"hour": HOUR_S, "day": DAY_S})
+KM_PER_DEGREE = 111.2  # of latitude; the grids of the hourly tasks start at the smallest coordinates
+MONTGOMERY_BOX = (39.9, 40.5, -75.9, -74.9)  # south, north, west, east: 99,473 calls lie inside
+LEAST_STEPS = 200
+TRAIN_PERCENT, VALIDATION_PERCENT = 70, 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Steps [0, validation) are learned from, [validation, test) decide choices, the rest is judged."""
+
+    name: str
+    title: str
+    incidents: IncidentTable  # those inside the grid, in the order of time
+    cell: npt.NDArray[np.int32]  # (n,)
+    grid: Grid  # in the published tasks its rows and columns count, its squares are not quite theirs
+    cube: Cube
+    validation: int
+    test: int
+    scored: npt.NDArray[np.bool_]  # (cells,) those that are judged
+
+    @property
+    def step_s(self) -> int:
+        return round(float(np.median(np.diff(self.cube.starts_s))))
+
+
+def chicago_3km_daily(path: Path) -> Task:
+    """The published benchmark: 731 days, 14 x 12 cells, four categories, the last 92 days judged; all cells."""
+    published = published_chicago(read_incidents(path, LAYOUTS["chicago"]))
+    cube = published.cube
+    return Task(
+        name="chicago-3km-daily",
+        title="Chicago 2016-2017, 3 km, one day, 4 categories, all 168 cells",
+        incidents=published.incidents,
+        cell=published.cell,
+        grid=_nominal_grid(published.incidents, cube),
+        cube=cube,
+        validation=len(cube) - TEST_DAYS - VALIDATION_DAYS,
+        test=len(cube) - TEST_DAYS,
+        scored=np.ones(cube.rows * cube.cols, np.bool_),
+    )
+
+
+def chicago_1km_hourly(path: Path) -> Task:
+    """All categories together, cells with any incident in the file, the last 15 % of the hours judged."""
+    table = read_incidents(path, LAYOUTS["chicago"])
+    return _hourly("chicago-1km-hourly", "Chicago 2016-2017, 1 km, one hour, all categories", table, cell_km=1.0)
+
+
+def montgomery_2km_hourly(path: Path) -> Task:
+    """Raw calls of all classes together, cells with any call in the file, the last 15 % of the hours judged."""
+    table = read_incidents(path, LAYOUTS["montgomery"])
+    south, north, west, east = MONTGOMERY_BOX
+    inside = (table.lat_deg > south) & (table.lat_deg < north) & (table.lon_deg > west) & (table.lon_deg < east)
+    title = "Montgomery County 911 2015-2016, 2 km, one hour, raw calls"
+    return _hourly("montgomery-2km-hourly", title, table.select(inside), cell_km=2.0)
+
+
+TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = MappingProxyType(
+    {
+        "chicago-3km-daily": (chicago_3km_daily, DATA / "chicago_2016_2017.zip"),
+        "chicago-1km-hourly": (chicago_1km_hourly, DATA / "chicago_2016_2017.zip"),
+        "montgomery-2km-hourly": (montgomery_2km_hourly, DATA / "montgomery_911_2015_2016.zip"),
+    }
+)
+
+
+def task_of_file(path: Path, layout: Layout, *, cell_m: float, step: str) -> Task:
+    """Any incident file in local days or hours: 70/15/15 % of them, the grid from the first 70 %, all cells judged."""
+    table = read_incidents(path, layout)
+    starts_s = _steps(table, STEPS_S[step])
+    steps = len(starts_s) - 1
+    if steps < LEAST_STEPS:
+        raise DataError(f"{steps} steps of a {step} in {path}: at least {LEAST_STEPS} are needed; give a longer file")
+    validation, test = _blocks(steps)
+    known = table.occurred_s < starts_s[validation]
+    grid = Grid.around(table.lat_deg[known], table.lon_deg[known], cell_m=cell_m)
+    cell, inside = grid.locate(table.lat_deg, table.lon_deg)
+    incidents = table.select(inside)
+    return Task(
+        name=f"{layout.name}-{cell_m:.0f}m-{step}",
+        title=f"{path.name}, {cell_m:.0f} m, one {step}, {len(table.categories)} categories, all {grid.cells} cells",
+        incidents=incidents,
+        cell=cell[inside],
+        grid=grid,
+        cube=count(incidents, cell[inside], starts_s, rows=grid.rows, cols=grid.cols, cell_m=cell_m),
+        validation=validation,
+        test=test,
+        scored=np.ones(grid.cells, np.bool_),
+    )
+
+
+def _hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Task:
+    incidents = replace(table, category=np.zeros_like(table.category), categories=("all",))
+    north, east = (degrees - degrees.min() for degrees in (incidents.lat_deg, incidents.lon_deg))
+    km_east = KM_PER_DEGREE * np.cos(np.radians(incidents.lat_deg.mean()))
+    row = np.floor(north * KM_PER_DEGREE / cell_km).astype(np.int32)
+    col = np.floor(east * km_east / cell_km).astype(np.int32)
+    rows, cols = int(row.max()) + 1, int(col.max()) + 1
+    starts_s = _steps(incidents, HOUR_S)
+    cell = row * cols + col
+    cube = count(incidents, cell, starts_s, rows=rows, cols=cols, cell_m=1000 * cell_km)
+    scored = cube.counts.sum(axis=(0, 2)) > 0
+    validation, test = _blocks(len(cube))
+    return Task(
+        name=name,
+        title=f"{title}, {int(scored.sum())} cells with any",
+        incidents=incidents,
+        cell=cell,
+        grid=_nominal_grid(incidents, cube),
+        cube=cube,
+        validation=validation,
+        test=test,
+        scored=scored,
+    )
+
+
+def _steps(table: IncidentTable, step_s: int) -> npt.NDArray[np.int64]:
+    """(steps + 1,) starts of the local days or whole hours from the first incident to the last."""
+    if step_s == HOUR_S:
+        first, last = table.occurred_s[[0, -1]] // HOUR_S
+        return np.arange(first, last + 2) * HOUR_S
+    first, last = local_from_utc(table.occurred_s[[0, -1]], table.timezone) // DAY_S
+    return utc_from_local(np.arange(first, last + 2) * DAY_S, table.timezone)[0]
+
+
+def _blocks(steps: int) -> tuple[int, int]:
+    return steps * TRAIN_PERCENT // 100, steps * (TRAIN_PERCENT + VALIDATION_PERCENT) // 100
+
+
+def _nominal_grid(incidents: IncidentTable, cube: Cube) -> Grid:
+    return Grid(
+        south_deg=float(incidents.lat_deg.min()),
+        west_deg=float(incidents.lon_deg.min()),
+        cell_m=cube.cell_m,
+        rows=cube.rows,
+        cols=cube.cols,
+    )

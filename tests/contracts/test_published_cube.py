@@ -1,0 +1,139 @@
+"""The simple rivals on Chicago's file give the published figures, so they are the published rivals.
+
+Published: the daily benchmark of 3 km cells, and hours in 1 km cells. Forecasts of zero are raised there to 1e-4, and
+in the hourly table to 1e-6, which moves only last week's count (0.1886 with 1e-6, 0.1817 with LEAST_MEAN).
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import nbinom
+from sklearn.metrics import mean_poisson_deviance
+
+from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.cube import Cube
+from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, published_chicago
+from models.evaluation.rivals.ewma import Ewma
+from models.evaluation.rivals.ewma_profile import EwmaProfile
+from models.evaluation.rivals.expanding import Expanding
+from models.evaluation.rivals.historical import Historical
+from models.evaluation.rivals.kde import Kde
+from models.evaluation.rivals.last_week import LastWeek
+from models.evaluation.rivals.self_exciting import SelfExciting
+from models.hour_of_week import hour_of_week
+from models.incident_files import read_incidents
+from models.layouts import LAYOUTS
+from models.local_time import local_from_utc, utc_from_local
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "chicago_2016_2017.zip"
+CLOSE = 0.003  # relative
+DISPERSIONS = (1, 2, 4, 8, 20, 50)  # the published log scores take the best of the validation month, each rival its own
+TEST = 731 - TEST_DAYS
+VALIDATION = TEST - VALIDATION_DAYS
+
+PUBLISHED_DAILY = [  # Poisson deviance, NB log score, dispersion
+    (Historical(), 0.5020, 0.5800, 20),
+    (Expanding(), 0.5005, 0.5794, 20),
+    (Ewma(half_life_days=60.0), 0.4986, 0.5789, 20),
+    (EwmaProfile(half_lives_days=(120.0,), expanding_shares=(0.0,)), 0.4959, 0.5777, 20),
+    (EwmaProfile(half_lives_days=(60.0,), expanding_shares=(0.5,)), 0.4956, 0.5775, 20),
+    (Kde(bandwidths_cells=(1.0,)), 0.7949, 0.6988, 2),
+    (LastWeek(), 0.6429, 0.6485, 8),
+]
+EWMA60_PROFILE = EwmaProfile(half_lives_days=(60.0,), expanding_shares=(0.0,))
+PUBLISHED_HOURLY = [
+    (Expanding(), 0.1734),
+    (Ewma(half_life_days=60.0), 0.1732),
+    (EWMA60_PROFILE, 0.1689),
+    (SelfExciting(usual=EWMA60_PROFILE), 0.1688),
+]
+
+
+@pytest.fixture(scope="module")
+def table():
+    if not DATA.is_file():
+        pytest.skip(f"the real incident file is not at {DATA}")
+    return read_incidents(DATA, LAYOUTS["chicago"])
+
+
+@pytest.fixture(scope="module")
+def daily(table):
+    return published_chicago(table).cube
+
+
+@pytest.fixture(scope="module")
+def hourly(table):
+    """All categories together, in cells of 1 km."""
+    north, east = table.lat_deg - table.lat_deg.min(), table.lon_deg - table.lon_deg.min()
+    middle = np.radians((table.lat_deg.min() + table.lat_deg.max()) / 2)
+    row = np.floor(north * 111.195).astype(int)
+    col = np.floor(east * 111.32 * np.cos(middle)).astype(int)
+    rows, cols = int(row.max()) + 1, int(col.max()) + 1
+    hour = local_from_utc(table.occurred_s, table.timezone) // 3600
+    hours = np.arange(hour[0], hour[0] + 731 * 24 + 1)
+    counts = np.bincount((hour - hour[0]) * rows * cols + row * cols + col, minlength=731 * 24 * rows * cols)
+    starts_s, _ = utc_from_local(hours * 3600, table.timezone)
+    return Cube(
+        counts=counts.reshape(731 * 24, rows * cols, 1).astype(np.int32),
+        starts_s=starts_s,
+        hour_of_week=hour_of_week(starts_s[:-1], table.timezone).astype(np.int16),
+        rows=rows,
+        cols=cols,
+        cell_m=1000.0,
+        categories=("any",),
+    )
+
+
+def nb_log_score(mean, counts, dispersion):
+    return -nbinom.logpmf(counts, dispersion, dispersion / (dispersion + mean)).mean()
+
+
+@pytest.mark.parametrize(
+    ("rival", "deviance", "log_score", "dispersion"), PUBLISHED_DAILY, ids=lambda value: str(value)
+)
+def test_chicago_by_days_gives_the_published_figures(daily, rival, deviance, log_score, dispersion):
+    fitted = rival.fit(daily.until(TEST), VALIDATION)
+    mean, counts = fitted.forecast(daily, TEST), daily.counts[TEST:]
+    month, seen = fitted.forecast(daily.until(TEST), VALIDATION), daily.counts[VALIDATION:TEST]
+    assert min(DISPERSIONS, key=lambda size: nb_log_score(month, seen, size)) == dispersion
+    assert mean_poisson_deviance(counts.ravel(), mean.ravel()) == pytest.approx(deviance, rel=CLOSE)
+    assert nb_log_score(mean, counts, dispersion) == pytest.approx(log_score, rel=CLOSE)
+
+
+def test_constant_one_wins_by_an_error_that_leaves_out_what_did_not_happen(daily):
+    """Published: MAPE over the counts above zero is 0.3641 for the constant and 0.5178 for the historical average."""
+    counts = daily.counts[TEST:]
+    happened = counts > 0
+    average = Historical().fit(daily.until(TEST), VALIDATION).forecast(daily, TEST)
+
+    def masked_mape(mean):
+        return float((np.abs(mean - counts) / np.maximum(counts, 1))[happened].mean())
+
+    assert masked_mape(np.ones(counts.shape)) == pytest.approx(0.3641, rel=CLOSE)
+    assert masked_mape(average) == pytest.approx(0.5178, rel=CLOSE)
+
+
+def test_the_bandwidth_that_validation_chooses_in_3_km_cells_is_none(daily):
+    assert Kde().fit(daily.until(TEST), VALIDATION).chosen == {"bandwidth_cells": 0.1}
+
+
+@pytest.mark.parametrize(("rival", "deviance"), PUBLISHED_HOURLY, ids=lambda value: getattr(value, "name", None))
+def test_chicago_by_hours_gives_the_published_figures(hourly, rival, deviance):
+    judged = hourly.counts.any(axis=(0, 2))
+    assert judged.sum() == 661
+    validation, test = int(0.7 * len(hourly)), int(0.85 * len(hourly))
+    mean = rival.fit(hourly.until(test), validation).forecast(hourly, test)[:, judged]
+    counts = hourly.counts[test:, judged]
+    assert mean_poisson_deviance(counts.ravel(), mean.ravel()) == pytest.approx(deviance, rel=CLOSE)
+
+
+def test_last_weeks_count_by_hours_owes_its_published_figure_to_the_least_mean(hourly):
+    judged = hourly.counts.any(axis=(0, 2))
+    test = int(0.85 * len(hourly))
+    mean = LastWeek().forecast(hourly, test)[:, judged]
+    counts = hourly.counts[test:, judged]
+    assert mean.min() == LEAST_MEAN
+    lower = np.where(mean == LEAST_MEAN, 1e-6, mean)
+    assert mean_poisson_deviance(counts.ravel(), lower.ravel()) == pytest.approx(0.1886, rel=CLOSE)
+    assert mean_poisson_deviance(counts.ravel(), mean.ravel()) == pytest.approx(0.1817, rel=CLOSE)

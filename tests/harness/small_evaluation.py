@@ -1,0 +1,131 @@
+"""A small evaluation with real forecasts: simple rivals, and networks that know most of the truth."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from models.evaluation.judge import mean_scores
+from models.evaluation.paired import compare
+from models.evaluation.result import Evaluation, LearningCurve, Row
+from models.evaluation.rivals.constant import Constant
+from models.evaluation.rivals.ewma import Ewma
+from models.evaluation.rivals.ewma_profile import EwmaProfile
+from models.evaluation.rivals.historical import Historical
+from models.evaluation.rivals.last_week import LastWeek
+from models.evaluation.scores import score
+from models.evaluation.totals import totals
+from tests.harness.small_cube import cube_of
+
+ROWS, COLS = 9, 8
+RIVALS = (Constant(), LastWeek(), Historical(), Ewma(half_life_days=30), EwmaProfile(half_lives_days=(10.0, 40.0)))
+CATEGORIES = ("fire", "medical", "traffic")
+SIZE = 8.0  # of every model's negative binomial
+SCORED = np.hypot(*(np.indices((ROWS, COLS)) - np.array([4.0, 3.5])[:, None, None])).ravel() < 4.3  # a round city
+
+
+def small_evaluation(
+    *,
+    seed=0,
+    steps=400,
+    judged=100,
+    steps_per_week=7,
+    categories=CATEGORIES,
+    quiet=(),
+    rate=0.6,
+    skill=0.9,
+    bias=1.0,
+    seeds=3,
+    network="network",
+):
+    """Counts of a round city in a square grid, and every rival judged on the last steps.
+
+    rate: mean incidents of a cell and step. quiet: categories in which nothing happens. skill: 0..1, how much of the
+    truth the networks know beside the best rival's forecast. bias: factor on what they expect.
+    """
+    random = np.random.default_rng(seed)
+    truth = _intensity(random, steps, steps_per_week, len(categories), rate)
+    truth[..., [categories.index(name) for name in quiet]] = 0
+    cube = cube_of(random.poisson(truth), rows=ROWS, cols=COLS, steps_per_week=steps_per_week)
+    cube = replace(cube, categories=categories)
+    first = steps - judged
+    rules = {}
+    for rival in RIVALS:
+        fitted = rival.fit(cube.until(first), 3 * first // 4)
+        rules[rival.name] = (fitted.forecast(cube, first)[:, SCORED], fitted.chosen)
+    usual = rules["EWMA x week"][0]
+    mixed = bias * usual ** (1 - skill) * np.maximum(truth[first:, SCORED], 1e-4) ** skill
+    networks = [mixed * random.normal(1, 0.05, mixed.shape).clip(0.5) for _ in range(seeds)]
+    rows = [_row(cube, name, "rule", [mean], chosen) for name, (mean, chosen) in rules.items()]
+    best = min(rows, key=_log_score)
+    rows.append(_row(cube, network, "network", networks, {}))
+    rows = [row if row is best else replace(row, versus_best_baseline=_versus(row, best, cube)) for row in rows]
+    expected = np.full((ROWS * COLS, len(categories)), np.nan)
+    expected[SCORED] = networks[0].mean(axis=0)
+    curve = 1 - 0.02 * (1 - 0.6 ** np.arange(1, 13)) + 0.0004 * np.arange(12)
+    return Evaluation(
+        task="small-daily",
+        title=f"Small town, simulated, 1 km, one day, {int(SCORED.sum())} cells",
+        cube=cube,
+        first=first,
+        scored_cells=int(SCORED.sum()),
+        purge_steps=1,
+        delay_steps=2,
+        rows=sorted(rows, key=_log_score),
+        best_baseline=best.model,
+        observed=cube.counts[first:].mean(axis=0),
+        expected=expected,
+        learning=LearningCurve(
+            seeds=tuple(tuple((curve + random.normal(0, 0.001, 12)).tolist()) for _ in range(seeds))
+        ),
+        seconds=61.5,
+        peak_gib=1.25,
+        made_at="2026-01-02 03:04 UTC",
+        versions={"numpy": np.__version__, "scorer": "0.1.0"},
+    )
+
+
+def _intensity(random, steps, steps_per_week, categories, rate):
+    """(steps, cells, categories) of a centre, quiet edges, a week's rhythm, and good and bad days."""
+    row, col = np.indices((ROWS, COLS)).reshape(2, -1)
+    place = np.exp(-np.hypot(row - 4, col - 4) / 1.8) * random.gamma(2, 0.5, ROWS * COLS)
+    week = 1 + 0.5 * np.sin(2 * np.pi * np.arange(steps_per_week) / min(steps_per_week, 24))
+    day = np.arange(steps) * 7 // steps_per_week
+    level = np.exp(random.normal(0, 0.15, day[-1] + 1))[day]
+    mix = random.uniform(0.3, 1.5, categories)
+    shape = (week[np.arange(steps) % steps_per_week] * level)[:, None, None] * (place * SCORED)[:, None] * mix
+    return rate * shape / shape[:, SCORED].mean()
+
+
+def _row(cube, model, kind, means, chosen):
+    steps, categories = len(means[0]), len(cube.categories)
+    size = np.full(categories, SIZE)
+    seen = cube.counts[-steps:, SCORED]
+    scored = [score(mean, seen, size, cube.categories, np.random.default_rng(1)) for mean in means]
+    everywhere = np.zeros((steps, ROWS * COLS, categories))
+    everywhere[:, SCORED] = means[0]
+    return Row(
+        model=model,
+        kind=kind,
+        scores=mean_scores(scored),
+        totals=totals(everywhere, cube, size),
+        dispersion=tuple(size.tolist()),
+        chosen=dict(chosen),
+        seeds=len(means),
+        log_scores_of_seeds=tuple(one.sheet.nb_log_score for one in scored),
+        seconds=0.25,
+        versus_best_baseline=None,
+    )
+
+
+def _versus(row, best, cube):
+    return compare(
+        row.scores.log_score_sums.sum(axis=1),
+        best.scores.log_score_sums.sum(axis=1),
+        values=int(SCORED.sum()) * len(cube.categories),
+        steps_per_week=cube.steps_per_week,
+        random=np.random.default_rng(2),
+    )
+
+
+def _log_score(row):
+    return row.scores.sheet.nb_log_score

@@ -1,0 +1,296 @@
+"""The simple rivals, each against its definition computed step by step and cell by cell."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import gammaln, xlogy
+
+from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.loss import poisson_loss
+from models.evaluation.rivals.constant import Constant
+from models.evaluation.rivals.ewma import Ewma
+from models.evaluation.rivals.ewma_profile import EwmaProfile, FittedEwmaProfile
+from models.evaluation.rivals.expanding import Expanding
+from models.evaluation.rivals.historical import Historical
+from models.evaluation.rivals.kde import FittedKde, Kde, smooth
+from models.evaluation.rivals.last_week import LastWeek
+from models.evaluation.rivals.profile import week_profile, week_slots
+from models.evaluation.rivals.same_weekday import SameWeekday
+from models.evaluation.rivals.self_exciting import FittedSelfExciting, SelfExciting
+from tests.harness.small_cube import RIVALS, cube_of, random_cube
+
+
+@st.composite
+def tasks(draw):
+    """A cube, the first step to forecast, and the delay, which may hide all that was before."""
+    steps = draw(st.integers(2, 80))
+    cube = random_cube(
+        np.random.default_rng(draw(st.integers(0, 2**32))),
+        steps=steps,
+        rows=draw(st.integers(1, 4)),
+        cols=draw(st.integers(1, 4)),
+        categories=draw(st.integers(1, 3)),
+        steps_per_week=draw(st.sampled_from([7, 28])),
+    )
+    return cube, draw(st.integers(1, steps - 1)), draw(st.integers(0, 12))
+
+
+def by_steps(cube, first, delay, mean_of):
+    """(steps - first, cells, categories): `mean_of(known counts, step)` for each step, from its known counts alone."""
+    rows = [mean_of(cube.counts[: max(step - delay, 0)], step) for step in range(first, len(cube))]
+    return np.maximum(np.broadcast_to(np.stack(rows), (len(cube) - first, *cube.counts.shape[1:])), LEAST_MEAN)
+
+
+def mean_or_zero(counts):
+    return counts.mean(axis=0) if len(counts) else np.zeros(counts.shape[1:])
+
+
+def weighted_mean(counts, half_life_steps):
+    age = np.arange(len(counts))[::-1]
+    weights = 0.5 ** (age / half_life_steps)
+    return np.average(counts, axis=0, weights=weights) if len(counts) else np.zeros(counts.shape[1:])
+
+
+@given(tasks())
+def test_constant_says_one(task):
+    cube, first, delay = task
+    forecast = Constant().fit(cube.until(first), 0).forecast(cube, first, delay=delay)
+    np.testing.assert_array_equal(forecast, np.ones_like(cube.counts[first:], np.float64))
+
+
+@given(tasks())
+def test_last_week_is_the_mean_of_its_days(task):
+    cube, first, delay = task
+    expected = by_steps(cube, first, delay, lambda known, _: mean_or_zero(known[-cube.steps_per_week :]))
+    np.testing.assert_allclose(LastWeek().forecast(cube, first, delay=delay), expected, rtol=1e-12)
+
+
+@given(tasks())
+def test_expanding_is_the_mean_of_all_that_is_known(task):
+    cube, first, delay = task
+    expected = by_steps(cube, first, delay, lambda known, _: mean_or_zero(known))
+    np.testing.assert_allclose(Expanding().forecast(cube, first, delay=delay), expected, rtol=1e-12)
+
+
+@given(tasks())
+def test_same_weekday_is_the_mean_of_the_known_steps_at_the_same_local_hour_of_the_week(task):
+    cube, first, delay = task
+    hours = cube.hour_of_week
+    expected = by_steps(cube, first, delay, lambda known, step: mean_or_zero(known[hours[: len(known)] == hours[step]]))
+    np.testing.assert_allclose(SameWeekday().forecast(cube, first, delay=delay), expected, rtol=1e-12)
+
+
+@given(tasks())
+def test_historical_is_the_mean_of_the_steps_before_validation(task):
+    cube, first, delay = task
+    forecast = Historical().fit(cube, first).forecast(cube, first, delay=delay)
+    expected = by_steps(cube, first, delay, lambda *_: cube.counts[:first].mean(axis=0))
+    np.testing.assert_allclose(forecast, expected, rtol=1e-12)
+
+
+@given(tasks(), st.floats(0.2, 400))
+def test_ewma_halves_the_weight_of_a_step_with_each_half_life(task, half_life_days):
+    cube, first, delay = task
+    half_life_steps = half_life_days * cube.steps_per_week / 7
+    expected = by_steps(cube, first, delay, lambda known, _: weighted_mean(known, half_life_steps))
+    forecast = Ewma(half_life_days=half_life_days).forecast(cube, first, delay=delay)
+    np.testing.assert_allclose(forecast, expected, rtol=1e-9)
+
+
+@given(tasks(), st.floats(0.2, 400), st.sampled_from([0.0, 0.5]))
+def test_ewma_profile_is_the_rate_times_how_busy_the_region_is_then(task, half_life_days, share):
+    cube, first, delay = task
+    profile = week_profile(cube.until(first))
+    half_life_steps = half_life_days * cube.steps_per_week / 7
+
+    def mean_of(known, step):
+        rate = (1 - share) * weighted_mean(known, half_life_steps) + share * mean_or_zero(known)
+        return rate * profile[cube.hour_of_week[step] * cube.steps_per_week // 168]
+
+    fitted = FittedEwmaProfile(half_life_days=half_life_days, expanding_share=share, profile=profile)
+    forecast = fitted.forecast(cube, first, delay=delay)
+    np.testing.assert_allclose(forecast, by_steps(cube, first, delay, mean_of), rtol=1e-9)
+
+
+def test_the_profile_finds_the_week_that_made_the_counts():
+    week = np.array([[0.5], [0.5], [1.0], [1.0], [1.5], [2.0], [0.5]])  # from Thursday on, mean 1
+    counts = np.random.default_rng(3).poisson(4 * week[np.arange(1400) % 7][:, None, :], (1400, 9, 1))
+    profile = week_profile(cube_of(counts, rows=3, cols=3))
+    np.testing.assert_allclose(np.roll(profile, -3, axis=0), week, atol=0.02)
+
+
+@given(tasks())
+def test_the_profile_has_mean_one_and_is_never_zero(task):
+    cube, first, _ = task
+    profile = week_profile(cube.until(first))
+    assert profile.shape == (cube.steps_per_week, len(cube.categories))
+    assert (profile > 0).all()
+    np.testing.assert_allclose(profile.mean(axis=0), 1)
+
+
+@given(tasks())
+def test_the_profile_is_each_slots_mean_with_one_usual_week_more(task):
+    cube, first, _ = task
+    past = cube.until(first)
+    per_step = past.counts.sum(axis=1)
+    for category in np.flatnonzero(per_step.any(axis=0)):
+        usual = per_step[:, category].mean()
+        slots = [
+            np.append(per_step[week_slots(past) == slot, category], usual).mean() for slot in range(cube.steps_per_week)
+        ]
+        np.testing.assert_allclose(week_profile(past)[:, category], slots / np.mean(slots))
+
+
+def test_a_slot_that_was_never_seen_and_a_category_that_never_happened_are_usual():
+    counts = np.zeros((3, 4, 2))
+    counts[:, 0, 0] = 5
+    np.testing.assert_allclose(week_profile(cube_of(counts, rows=2, cols=2)), np.ones((7, 2)))
+
+
+def test_slots_follow_the_local_week_where_a_change_of_clocks_makes_a_step_longer():
+    cube = cube_of(np.zeros((14, 1, 1)), rows=1, cols=1)
+    np.testing.assert_array_equal(week_slots(cube), [3, 4, 5, 6, 0, 1, 2] * 2)  # 1970 began on a Thursday
+    cube.starts_s[5:] += 3600
+    np.testing.assert_array_equal(week_slots(cube), [3, 4, 5, 6, 0, 1, 2] * 2)
+
+
+@given(tasks(), st.floats(0.1, 3.0))
+def test_smoothing_is_a_sum_over_a_kernel_and_over_its_reflections(task, bandwidth):
+    cube, first, _ = task
+    rate = cube.counts[first:].astype(np.float64)
+    reach = int(4 * bandwidth + 0.5)  # four standard deviations
+    distance = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (distance / bandwidth) ** 2)
+    kernel = np.outer(kernel, kernel) / kernel.sum() ** 2
+    square = rate.reshape(len(rate), cube.rows, cube.cols, -1)
+    framed = np.pad(square, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="symmetric")
+    expected = np.zeros_like(square)
+    for row, col in np.ndindex(cube.rows, cube.cols):
+        around = framed[:, row : row + 2 * reach + 1, col : col + 2 * reach + 1]
+        expected[:, row, col] = np.einsum("trcj,rc->tj", around, kernel)
+    smoothed = smooth(rate, cube, bandwidth)
+    np.testing.assert_allclose(smoothed, expected.reshape(rate.shape), atol=1e-12)
+    np.testing.assert_allclose(smoothed.sum(axis=1), rate.sum(axis=1))
+
+
+@given(tasks())
+def test_kde_with_the_smallest_bandwidth_is_the_ewma(task):
+    cube, first, delay = task
+    forecast = FittedKde(half_life_days=9.0, bandwidth_cells=0.1).forecast(cube, first, delay=delay)
+    np.testing.assert_array_equal(forecast, Ewma(half_life_days=9.0).forecast(cube, first, delay=delay))
+
+
+@given(tasks(), st.floats(1, 400), st.floats(0, 0.5), st.sampled_from([1.0, 0.5]))
+def test_excitation_decays_and_reaches_the_neighbours(task, half_life_hours, weight, own_share):
+    """What is not reported is taken as usual, so the excitation's weights sum to 1 with any delay."""
+    cube, first, delay = task
+    keep = 0.5 ** (168 / cube.steps_per_week / half_life_hours)
+    usual = FittedEwmaProfile(half_life_days=9.0, expanding_share=0.0, profile=week_profile(cube.until(first)))
+    usually = usual.forecast(cube, first, delay=delay)
+    expected = np.empty_like(usually)
+    for step in range(first, len(cube)):
+        for cell in range(cube.rows * cube.cols):
+            near = [other for other in range(cube.rows * cube.cols) if 0 < chebyshev(cube, cell, other) <= 1]
+            excitation = np.zeros(len(cube.categories))
+            for age in range(step):
+                counts = cube.counts[step - 1 - age]
+                here = own_share * counts[cell] + (1 - own_share) * counts[near].sum(axis=0) / 8
+                excitation += (1 - keep) * keep**age * (here if age >= delay else usually[step - first, cell])
+            if delay > step:  # steps before the cube began, of which there would be no report either
+                excitation += (keep**step - keep**delay) * usually[step - first, cell]
+            expected[step - first, cell] = (1 - weight) * usually[step - first, cell] + weight * excitation
+    fitted = FittedSelfExciting(usual=usual, half_life_hours=half_life_hours, weight=weight, own_share=own_share)
+    forecast = fitted.forecast(cube, first, delay=delay)
+    np.testing.assert_allclose(forecast, np.maximum(expected, LEAST_MEAN), rtol=1e-7)
+
+
+def chebyshev(cube, one, other):
+    rows, cols = np.divmod([one, other], cube.cols)
+    return max(abs(rows[0] - rows[1]), abs(cols[0] - cols[1]))
+
+
+@given(tasks())
+def test_two_losses_differ_as_the_poisson_likelihoods_do(task):
+    cube, first, _ = task
+    counts = cube.counts[first:]
+    one, other = (Ewma(half_life_days=days).forecast(cube, first) for days in (2.0, 20.0))
+    expected = np.mean([minus_log_probability(mean, counts) for mean in (one, other)], axis=(1, 2, 3))
+    assert poisson_loss(one, counts) - poisson_loss(other, counts) == pytest.approx(expected[0] - expected[1], abs=1e-9)
+
+
+def minus_log_probability(mean, counts):
+    return mean - xlogy(counts, mean) + gammaln(counts + 1)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_choice_is_the_best_of_its_candidates_on_the_validation_steps(seed):
+    cube = random_cube(np.random.default_rng(seed), steps=90, rows=4, cols=4)
+    past, validation = cube.until(80), 60
+    loss = losses(past, validation)
+
+    ewma_profile = EwmaProfile(half_lives_days=(1.0, 4.0, 16.0, 64.0))
+    one_by_one = [
+        EwmaProfile(half_lives_days=(half_life,), expanding_shares=(share,))
+        for half_life in ewma_profile.half_lives_days
+        for share in ewma_profile.expanding_shares
+    ]
+    assert loss(ewma_profile) == min(map(loss, one_by_one)) < max(map(loss, one_by_one))
+
+    kde = Kde()
+    one_by_one = [Kde(bandwidths_cells=(bandwidth,)) for bandwidth in kde.bandwidths_cells]
+    assert loss(kde) == min(map(loss, one_by_one)) < max(map(loss, one_by_one))
+
+    exciting = SelfExciting(usual=EwmaProfile(half_lives_days=(16.0,)))
+    one_by_one = [
+        SelfExciting(usual=exciting.usual, half_lives_hours=(half_life,), weights=(weight,), own_shares=(share,))
+        for half_life in exciting.half_lives_hours
+        for weight in exciting.weights
+        for share in exciting.own_shares
+    ]
+    assert loss(exciting) == min(map(loss, one_by_one)) < max(map(loss, one_by_one))
+
+
+def losses(past, validation):
+    counts = past.counts[validation:]
+
+    def loss(rival):
+        mean = rival.fit(past, validation).forecast(past, validation)
+        return float(np.round(minus_log_probability(mean, counts).mean(), 12))
+
+    return loss
+
+
+def test_self_exciting_finds_the_excitation_that_made_the_counts():
+    random, keep = np.random.default_rng(1), 0.5 ** (24 / 48)
+    counts = np.zeros((600, 25, 1), np.int32)
+    excitation = np.zeros((25, 1))
+    for step in range(len(counts)):
+        counts[step] = random.poisson(0.7 + 0.3 * excitation)
+        excitation = keep * excitation + (1 - keep) * counts[step]
+    rival = SelfExciting(
+        usual=EwmaProfile(half_lives_days=(240.0,)),
+        half_lives_hours=(12.0, 48.0, 400.0),
+        weights=(0.0, 0.1, 0.3, 0.6),
+    )
+    chosen = rival.fit(cube_of(counts, rows=5, cols=5), 300).chosen
+    assert (chosen["excitation_weight"], chosen["excitation_half_life_hours"]) == (0.3, 48.0)
+    assert chosen["excitation_own_share"] == 1.0
+
+
+@pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
+def test_every_rival_gives_a_mean_for_every_cell_and_says_what_it_chose(rival):
+    cube = random_cube(np.random.default_rng(2), steps=64, steps_per_week=28)
+    cube.counts[:, 0] = 0
+    fitted = rival.fit(cube.until(50), 40)
+    for delay in (0, 3, 60):
+        forecast = fitted.forecast(cube, 50, delay=delay)
+        assert (forecast.shape, forecast.dtype) == ((14, 6, 2), np.float64)
+        assert (forecast >= LEAST_MEAN).all()
+        assert np.isfinite(forecast).all()
+    assert all(isinstance(value, float) for value in fitted.chosen.values())
+
+
+def test_the_names_in_the_table_differ():
+    names = [rival.name for rival in RIVALS] + [Ewma(half_life_days=30.0).name]
+    assert len(set(names)) == len(names)
