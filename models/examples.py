@@ -12,7 +12,7 @@ from models.fit_network import Examples
 from models.replay import Replay, Story
 from schemas.errors import DataError
 
-MOST_EXAMPLES = 400_000  # cells at moments that are kept for training; they decide the memory that it takes
+MOST_EXAMPLES = 1_600_000  # categories of cells at moments that are kept for training; they decide the memory it takes
 _EMPTY_CELLS_SHARE = 0.1  # cells without any incident that are trained on: enough to learn that they are quiet
 
 
@@ -40,7 +40,7 @@ def collect(
 ) -> Examples:
     """Examples from a random, equally large part of the cells at every moment."""
     spec = engine.spec
-    each = min(len(cells), max(MOST_EXAMPLES // len(moments), 1))
+    each = min(len(cells), max(MOST_EXAMPLES // len(spec.categories) // len(moments), 1))
     values = np.empty((len(moments), each, len(spec.categories), len(spec.features)), np.float32)
     counts = np.empty((len(moments), each, len(spec.categories), len(spec.horizons_s)), np.float32)
     for number, as_of_s in enumerate(moments):

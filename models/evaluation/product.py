@@ -59,7 +59,7 @@ def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, te
         test_s=int(starts_s[choose_until]),
         end_s=int(starts_s[-1]),
     )
-    constants = fit_constants(story, blocks)
+    constants = fit_constants(story_of(task, spec, blocks.test_s), blocks)  # of a story that ends before what is judged
     engine = FeatureEngine(spec, constants)
     replay = Replay(story, delay * task.step_s)
     cells = cells_to_learn(story, blocks, random)

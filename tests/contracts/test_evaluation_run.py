@@ -1,0 +1,136 @@
+"""A whole evaluation of a small town: what it finds, and that it refuses what knows the future."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from scipy.stats import nbinom
+
+from models.evaluation import evaluate as module
+from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.evaluate import Plan, evaluate
+from models.evaluation.product import judged_values, learn, refuse_leaking_features
+from models.evaluation.regressions.boosting import Boosting
+from models.evaluation.regressions.poisson_glm import PoissonGlm
+from models.evaluation.rivals.rule import Rule
+from models.replay import Replay
+from schemas.errors import DataError, LeakError
+from tests.harness.small_task import DAY_S, small_task
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def plan_of(**changes):
+    fields = {"regressions": (), "seeds": (0,), "purge": 1, "delay": 0, "tell": lambda what, share: None}
+    return Plan(**(fields | changes))
+
+
+def run(task, **changes):
+    return evaluate(task, plan_of(**changes), now=NOW, versions={})
+
+
+@pytest.fixture(scope="module")
+def small():
+    return small_task()
+
+
+@pytest.fixture(scope="module")
+def found(small):
+    return run(small[0], regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
+
+
+def row_of(evaluation, name):
+    return next(row for row in evaluation.rows if row.model == name)
+
+
+def test_every_row_is_there_and_the_order_is_that_of_the_log_score(found):
+    names = [row.model for row in found.rows]
+    assert {"Poisson GLM", "gradient boosting", "our baseline", "network", "constant 1"} < set(names)
+    assert len(names) == len(set(names)) == len(module.RIVALS) + 4
+    scores = [row.scores.sheet.nb_log_score for row in found.rows]
+    assert scores == sorted(scores)
+    assert names[-1] == "constant 1"
+
+
+def test_the_best_baseline_is_the_yardstick_of_all_others(found):
+    best = min((row for row in found.rows if row.kind != "network"), key=lambda row: row.scores.sheet.nb_log_score)
+    assert best.model == found.best_baseline
+    assert best.versus_best_baseline is None
+    for row in found.rows:
+        if row is not best:
+            difference = row.scores.sheet.nb_log_score - best.scores.sheet.nb_log_score
+            assert row.versus_best_baseline.mean == pytest.approx(difference, abs=1e-12)
+            assert row.versus_best_baseline.low <= difference <= row.versus_best_baseline.high
+
+
+def test_no_forecast_beats_the_truth_and_ours_come_close(small, found):
+    task, truth = small
+    mean, seen = truth[task.test :, task.scored], task.cube.counts[task.test :, task.scored]
+    best_possible = -nbinom.logpmf(seen, 300, 300 / (300 + mean)).mean()
+    assert best_possible < found.network.scores.sheet.nb_log_score < best_possible + 0.03
+    assert found.network.scores.sheet.nb_log_score < row_of(found, "EWMA 60 d").scores.sheet.nb_log_score
+
+
+def test_a_network_row_is_the_mean_of_its_seeds(found):
+    network = found.network
+    assert network.seeds == len(network.log_scores_of_seeds) == len(found.learning.seeds) == 2
+    assert network.scores.sheet.nb_log_score == pytest.approx(np.mean(network.log_scores_of_seeds))
+
+
+def test_cells_that_are_not_scored_have_no_part(small, found):
+    task, _ = small
+    other = task.cube.counts.copy()
+    other[task.test :, 3] += 50  # in the only cell that is not scored
+    judge = module.Judge(task=replace(task, cube=replace(task.cube, counts=other)), seed=0)
+    again = module._counting_row(module.Historical(), judge, plan_of())
+    assert again.scores.sheet == row_of(found, "historical average").scores.sheet
+
+
+class Peeking(Rule):
+    name = "peeking"
+
+    def forecast(self, cube, first, *, delay=0):
+        return np.maximum(cube.counts[first:].astype(float), LEAST_MEAN)
+
+
+def test_a_rival_that_knows_the_future_is_refused(small, monkeypatch):
+    monkeypatch.setattr(module, "RIVALS", (Peeking(),))
+    with pytest.raises(LeakError, match="'peeking' leaks"):
+        run(small[0])
+
+
+def test_a_feature_that_knows_the_future_is_refused(small, monkeypatch):
+    monkeypatch.setattr(module, "RIVALS", module.RIVALS[:1])
+    honest = Replay.lead_to
+
+    def hasty(self, as_of_s):
+        self.lag_s = -DAY_S  # tells a day that has not been
+        return honest(self, as_of_s)
+
+    monkeypatch.setattr(Replay, "lead_to", hasty)
+    with pytest.raises(LeakError, match=r"feature cell_.* changes with what happens after the step begins"):
+        run(small[0])
+
+
+def test_with_a_delay_no_feature_knows_the_unreported_day(small):
+    task, _ = small
+    reported = features_of(task, delay=1)
+    counts = task.cube.counts.copy()
+    unreported = task.incidents.occurred_s >= int(task.cube.starts_s[task.test - 1])
+    without = replace(task, incidents=task.incidents.select(~unreported), cell=task.cell[~unreported])
+    np.testing.assert_array_equal(reported, features_of(without, delay=1))
+    assert (reported != features_of(task, delay=0)).any()
+    assert counts[task.test - 1].sum() > 0
+
+
+def features_of(task, *, delay):
+    learned = learn(task, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
+    _, values = next(iter(judged_values(task, learned)))
+    refuse_leaking_features(task, learned, task.test, values[0])
+    return values[0]
+
+
+def test_a_delay_beyond_the_late_limit_is_refused(small):
+    with pytest.raises(DataError, match="172800 s late would not be counted: at most 86400 s"):
+        features_of(small[0], delay=2)
