@@ -50,7 +50,7 @@ def evaluate_command(
         if forest:
             from models.evaluation.regressions.random_forest import RandomForest, spark
 
-            regressions.append(RandomForest(session=stack.enter_context(spark())))
+            regressions.append(RandomForest(session=stack.enter_context(spark(out / "spark.log"))))
         columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         progress = stack.enter_context(Progress(*columns, console=console, transient=True))
         bars = {name: progress.add_task(name, total=1.0) for name in BARS}

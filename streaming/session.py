@@ -1,36 +1,16 @@
 """The Spark session, with the settings that design and measurement ask for."""
 
-import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
+from models.output_into import output_into
 from streaming.jars import CONNECTOR, ivy_folder, ivy_settings
 from streaming.settings import Settings
 
 _STREAMING = "org.apache.spark.sql.execution.streaming"
-
-
-@contextmanager
-def _output_into(log: Path) -> Iterator[None]:
-    """Send what this process and its children write on the terminal to `log` instead; children keep doing so."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    ours = [os.dup(number) for number in (1, 2)]
-    with log.open("ab") as file:
-        for number in (1, 2):
-            os.dup2(file.fileno(), number)
-    try:
-        yield
-    finally:
-        for number, saved in zip((1, 2), ours, strict=True):
-            os.dup2(saved, number)
-            os.close(saved)
 
 
 def _java_hung_up(*_: object) -> None:
@@ -71,7 +51,7 @@ def start_session(settings: Settings, log: Path) -> SparkSession:
     for name, value in options.items():
         builder = builder.config(name, value)
     on_interrupt = signal.getsignal(signal.SIGINT)
-    with _output_into(log):
+    with output_into(log):
         session = builder.getOrCreate()
     signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
     session.sparkContext.setLogLevel("ERROR")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,15 +16,16 @@ from pyspark.sql import DataFrame, SparkSession
 from models.evaluation.contract import LEAST_MEAN, Values
 from models.evaluation.regressions.flat import flat, flat_counts
 from models.fit_network import Examples
+from models.output_into import output_into
 
 MOST_ROWS = 200_000  # that a forest is grown from
 TREES, DEPTH, LEAST_IN_LEAF = 30, 9, 50
 
 
 @contextmanager
-def spark() -> Iterator[SparkSession]:
-    """A local session with a core to itself."""
-    session = (
+def spark(log: Path) -> Iterator[SparkSession]:
+    """A session on this machine. What Spark prints goes to `log`."""
+    builder = (
         SparkSession.builder.master("local[*]")
         .appName("evaluate")
         .config("spark.driver.memory", "2g")
@@ -33,8 +35,9 @@ def spark() -> Iterator[SparkSession]:
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.execution.arrow.pyspark.enabled", "true")
         .config("spark.log.level", "ERROR")
-        .getOrCreate()
     )
+    with output_into(log):
+        session = builder.getOrCreate()
     try:
         yield session
     finally:
