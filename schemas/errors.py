@@ -7,6 +7,7 @@
     ├── ArtifactError        an artifact is missing, damaged or untrusted           exit 4
     │   └── SpecMismatch     two parts were made for different specs
     ├── BrokerError          Kafka cannot be reached, started or used               exit 5
+    │   ├── BrokerUnavailable Kafka does not answer now; it may later
     │   └── EventsGone       Kafka deleted events before they were read             exit 9
     ├── SinkError            scores cannot be stored                                exit 6
     │   ├── SinkRefused      the store said no: trying again cannot help
@@ -56,6 +57,10 @@ class BrokerError(RiskError):
     """Kafka cannot be reached, started or used as configured."""
 
     exit_code = 5
+
+
+class BrokerUnavailable(BrokerError):
+    """Kafka does not answer now: the same question may be answered later."""
 
 
 class EventsGone(BrokerError):

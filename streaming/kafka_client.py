@@ -11,20 +11,21 @@ from kafka.errors import (
     AuthorizationError,
     KafkaConnectionError,
     KafkaError,
-    KafkaTimeoutError,
+    RetriableError,
     SaslAuthenticationFailedError,
 )
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 from pydantic import SecretStr
 
-from schemas.errors import BrokerError, SettingsError
+from schemas.errors import BrokerError, BrokerUnavailable, SettingsError
 from streaming.certificates import fault_of, trusting
 from streaming.settings import Settings
 
 TIMEOUT_MS = 10_000
 RIGHTS = "see docs/security.md for the rights each user needs"
 _CA = "RISK_KAFKA_CA"
+_MAY_PASS = (RetriableError, TimeoutError)
 _NO_PASSWORD = SecretStr("")
 _MECHANISM = "SCRAM-SHA-512"
 # What Java's StreamTokenizer, which reads a JAAS line, undoes between double quotes.
@@ -101,7 +102,7 @@ def jaas_quoted(text: str) -> str:
 
 
 def refuse_unreachable(bootstrap: str) -> None:
-    """Raise BrokerError at once when nothing listens at any of the addresses; Kafka's clients take ten seconds."""
+    """Raise BrokerUnavailable at once when nobody listens at any address; Kafka's clients take ten seconds."""
     for address in bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")
         try:
@@ -111,7 +112,9 @@ def refuse_unreachable(bootstrap: str) -> None:
         except OSError:
             continue
         return
-    raise BrokerError(f"no Kafka broker listens at {bootstrap}: start one (`broker start`) or set RISK_KAFKA_BOOTSTRAP")
+    raise BrokerUnavailable(
+        f"no Kafka broker listens at {bootstrap}: start one (`broker start`) or set RISK_KAFKA_BOOTSTRAP"
+    )
 
 
 def sign_in(bootstrap: str, security: Security) -> None:
@@ -151,15 +154,14 @@ def sign_in(bootstrap: str, security: Security) -> None:
     finally:
         manager.close()
         net.close()
-    may_pass = isinstance(failure, KafkaConnectionError | KafkaTimeoutError)
-    if not may_pass or (security.protocol == "plaintext" and _speaks_tls(bootstrap)):
+    if not isinstance(failure, _MAY_PASS) or (security.protocol == "plaintext" and _speaks_tls(bootstrap)):
         raise explained(failure, bootstrap, security) from failure
 
 
 def _refuse_untrusted(bootstrap: str, security: Security) -> None:
     """Shake hands as kafka-python does, which would repeat a failure until its time is up."""
     context = trusting(security.ca, setting=_CA)
-    failure = BrokerError(f"no Kafka broker listens at {bootstrap}: it went away just now")
+    failure: BrokerError = BrokerUnavailable(f"no Kafka broker listens at {bootstrap}: it went away just now")
     for address in bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")
         place = f"Kafka at {address.strip()}"
@@ -190,7 +192,8 @@ def explained(error: BaseException | None, bootstrap: str, security: Security) -
         return BrokerError(f"{place} does not allow user {security.username!r} to do that ({said}): {RIGHTS}")
     if security.protocol == "plaintext" and _speaks_tls(bootstrap):
         return BrokerError(f"{place} wants TLS: set RISK_KAFKA_SECURITY=sasl_ssl, a user and a password")
-    return BrokerError(f"{place} does not answer as it should ({said}): look at its log")
+    kind = BrokerUnavailable if isinstance(error, _MAY_PASS) else BrokerError
+    return kind(f"{place} does not answer as it should ({said}): look at its log")
 
 
 def refusal_in(spark_said: str, settings: Settings) -> BrokerError | None:

@@ -2,14 +2,17 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
+from typing import TypeVar
 
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, BrokerUnavailable
 from streaming.kafka_client import refuse_unreachable
 
 log = logging.getLogger(__name__)
 _EVERY_S = 5.0
+T = TypeVar("T")
 
 
 class KafkaIsAway(Exception):
@@ -36,7 +39,7 @@ class KafkaWatch:
         self._due_s = now_s + _EVERY_S
         try:
             refuse_unreachable(self.bootstrap)
-        except BrokerError as error:
+        except BrokerUnavailable as error:
             if self._away_since_s is None:
                 self._away_since_s = now_s
                 log.warning(
@@ -63,3 +66,19 @@ class KafkaWatch:
                 return False
             self.look(time.monotonic())
         return True
+
+    def answer(self, question: Callable[[], T], stop: Event) -> T | None:
+        """What Kafka says, asked again while it does not answer; None when told to stop.
+
+        `question` raises BrokerUnavailable for want of an answer; so does this once none has come for `longest_s`.
+        """
+        began_s = time.monotonic()
+        while self.wait_until_there(stop):
+            try:
+                return question()
+            except BrokerUnavailable as error:
+                if time.monotonic() - began_s >= self.longest_s:
+                    raise
+                log.warning("%s; asking again", error)
+            stop.wait(1.0)
+        return None

@@ -110,10 +110,10 @@ def _run(
         sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=[batch_log.keep, *watchers]
     )
     try:
-        if not kafka.wait_until_there(stop):
+        topic = kafka.answer(lambda: _usable_topic(settings), stop)
+        if topic is None:
             return True
-        _refuse_missing_topics(settings)  # Spark's own consumer keeps trying for minutes
-        claim(settings, _topic(settings))
+        claim(settings, topic)
         sink.check()
         try:
             session = start_session(settings, spark_log(settings))
@@ -134,9 +134,10 @@ def _run(
                 try:
                     return attend(query, publisher, watch, kafka, stop, commits)
                 except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
-                    if not kafka.wait_until_there(stop):
+                    topic = kafka.answer(lambda: _usable_topic(settings), stop)
+                    if topic is None:
                         return False
-                    claim(settings, _topic(settings))  # it may not be the same
+                    claim(settings, topic)  # it may not be the same
                     log.info("reading on from the last committed batch")
         finally:
             with suppress(*_JAVA_IS_GONE):
@@ -147,14 +148,13 @@ def _run(
         sink.close()
 
 
-def _topic(settings: Settings) -> Topic:
-    return describe_topic(settings.kafka_bootstrap, settings.topic, security=Security.of(settings))
-
-
-def _refuse_missing_topics(settings: Settings) -> None:
-    faults = topic_faults(settings.kafka_bootstrap, wanted_of(settings), security=Security.of(settings))
+def _usable_topic(settings: Settings) -> Topic:
+    """The topic of events. What is missing or forbidden is said here: Spark's own consumer keeps trying for minutes."""
+    security = Security.of(settings)
+    faults = topic_faults(settings.kafka_bootstrap, wanted_of(settings), security=security)
     if faults:
         raise BrokerError("; ".join(faults.values()))
+    return describe_topic(settings.kafka_bootstrap, settings.topic, security=security)
 
 
 def attend(

@@ -1,6 +1,7 @@
 """`python -m tests.faults seeds 0-9`: seeded scenarios; `python -m tests.faults report`: docs/reliability.md."""
 
 import json
+import subprocess
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 console = Console(highlight=False, soft_wrap=True)
 CACHE = Settings().cache
 MATRIX = Path("out/faults/matrix.xml")
-RESULTS = Path("out/faults/seeds.jsonl")
+RESULTS = Path("docs/reliability-seeds.jsonl")  # kept: 200 of them take hours on a small machine
 
 
 @app.command()
@@ -32,7 +33,7 @@ def seeds(
 ) -> None:
     """Make, print and run scenarios, and check every invariant after each. Exit code 1 when one is broken."""
     first, _, last = wanted.partition("-")
-    failures = 0
+    failures, commit = 0, commit_of_the_tree()
     results.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="faults-") as name, broker_to_break(Path(name, "broker"), cache) as broker:
 
@@ -51,7 +52,8 @@ def seeds(
             for sentence in outcome.broken:
                 console.print(f"    {sentence}")
             with results.open("a", encoding="utf-8") as file:
-                line = {"seed": seed, "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", **vars(outcome)}
+                at = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
+                line = {"seed": seed, "at": at, "commit": commit, **vars(outcome)}
                 file.write(json.dumps(line) + "\n")
             if outcome.broken:
                 failures += 1
@@ -60,6 +62,12 @@ def seeds(
                     console.print(str(shorten(scenario, lambda one: bool(run(one).broken))))
     if failures:
         raise typer.Exit(1)
+
+
+def commit_of_the_tree() -> str:
+    """Which code ran: git's short name of it, with a + when files differ from it; empty outside of a clone."""
+    ran = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True)  # noqa: S607
+    return ran.stdout.strip()
 
 
 @app.command()

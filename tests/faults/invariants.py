@@ -12,6 +12,7 @@ from tests.faults.scenario import CANARY
 from tests.faults.world import TOKEN
 from tests.harness.scorer import read_points
 
+RECOVERY_LIMIT_S = 60.0
 OF_THE_MACHINE = ("lag_events", "batch_s", "freshness_s")
 VALUES = ("expected", "risk", "low", "high", "usual")
 SUPPORT = ('"ok"', '"sparse"', '"no_history"')
@@ -24,6 +25,7 @@ def broken(world):
     expected = recount(messages, regions)
     return [
         *world.faults,
+        *(f"I10: {seconds:.0f} s after {what}" for what, seconds in world.recoveries if seconds > RECOVERY_LIMIT_S),
         *_acknowledged(world, messages),
         *_ledgers(points, expected),
         *_dead_letters(world, expected),

@@ -8,9 +8,10 @@ from pathlib import Path
 from statistics import median
 from xml.etree import ElementTree
 
+from tests.faults.invariants import RECOVERY_LIMIT_S
 from tests.faults.matrix import FAULTS, INVARIANTS
 
-RECOVERY_LIMIT_S = 60.0
+FOUND = Path(__file__).with_name("found.md")
 HEAD = """# Reliability: what was broken on purpose, and what came of it
 
 Written by `make faults`; do not edit. The faults run against the real thing: a Kafka broker, the job in a process of
@@ -37,14 +38,16 @@ SEEDS = """## Seeded scenarios
 
 From one seed comes a whole list of actions (load, corrections, cancellations, repeats, rubbish, SIGKILL at a mark,
 broker and store faults, a new region, more partitions, a swapped artifact); it is printed, run, and judged by the same
-recount.
-`python -m tests.faults seeds 17 --shorten` runs one again and leaves out what it does not need to fail.
+recount. `python -m tests.faults seeds 17 --shorten` runs one again and leaves out what it does not need to fail. Every
+run is a line of [reliability-seeds.jsonl](reliability-seeds.jsonl), with its day and commit; the newest of each seed
+counts here.
 
 {summary}
 
 {actions}
 
-{failures}"""
+{failures}
+{found}"""
 
 
 @dataclass
@@ -137,6 +140,7 @@ def _seeds(lines):
         for what, seconds in line["recoveries"]:
             recoveries[what].append(seconds)
     failed = [line for line in runs if line["broken"]]
+    mended = [line for line in lines if line["broken"] and not newest[line["seed"]]["broken"]]
     exits = Counter(code for line in runs for code in line["exits"])
     summary = (
         f"{len(runs)} seeds, {len(runs) - len(failed)} of them without a broken invariant; "
@@ -152,9 +156,14 @@ def _seeds(lines):
         f"| {what} | {len(seconds)} | {median(seconds):.0f} | {max(seconds):.0f} |"
         for what, seconds in sorted(recoveries.items())
     ]
-    failures = "\n".join(
-        f"- seed {line['seed']} ({line['at']}): {line['broken'][0].splitlines()[0]}" for line in failed
-    )
     return SEEDS.format(
-        summary=summary, actions="\n".join(actions), failures=f"Broken:\n\n{failures}\n" if failures else ""
+        summary=summary,
+        actions="\n".join(actions),
+        failures=_listed("Broken:", failed) + _listed("Broken once, and held when run again:", mended),
+        found=FOUND.read_text(encoding="utf-8"),
     )
+
+
+def _listed(title, lines):
+    rows = [f"- seed {line['seed']} ({line['at']}): {line['broken'][0].splitlines()[0]}" for line in lines]
+    return "\n".join([title, "", *rows, "", ""]) if rows else ""

@@ -48,10 +48,10 @@ def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcom
             world.close()
     return Outcome(
         broken=tuple(found),
-        seconds=time.monotonic() - began,
+        seconds=round(time.monotonic() - began, 1),
         starts=world.starts,
         exits=tuple(world.exits),
-        recoveries=tuple(world.recoveries),
+        recoveries=tuple((what, round(seconds, 1)) for what, seconds in world.recoveries),
         messages=messages,
     )
 

@@ -1,8 +1,9 @@
 import socket
+import threading
 
 import pytest
 
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, BrokerUnavailable
 from streaming.kafka_watch import KafkaWatch
 
 LONGEST_ABSENCE_S = 600
@@ -33,3 +34,58 @@ def test_a_broker_that_stays_away_ends_the_job():
         watch.look(1000 + LONGEST_ABSENCE_S)  # too soon after the last look to count
         with pytest.raises(BrokerError, match="has not answered for 605 s: start it"):
             watch.look(1000 + LONGEST_ABSENCE_S + 5)
+
+
+@pytest.fixture
+def listening():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_a_question_without_an_answer_is_asked_again(listening, caplog):
+    tries = []
+
+    def question():
+        tries.append(1)
+        if len(tries) < 3:
+            raise BrokerUnavailable("it hangs")
+        return "the topic"
+
+    assert KafkaWatch(listening, LONGEST_ABSENCE_S).answer(question, threading.Event()) == "the topic"
+    assert caplog.messages == ["it hangs; asking again"] * 2
+
+
+def test_a_question_is_not_asked_for_ever(listening):
+    def question():
+        raise BrokerUnavailable("it hangs")
+
+    with pytest.raises(BrokerUnavailable, match="it hangs"):
+        KafkaWatch(listening, longest_s=0.5).answer(question, threading.Event())
+
+
+def test_a_refusal_is_no_reason_to_ask_again(listening):
+    tries = []
+
+    def question():
+        tries.append(1)
+        raise BrokerError("wrong password")
+
+    with pytest.raises(BrokerError, match="wrong password"):
+        KafkaWatch(listening, LONGEST_ABSENCE_S).answer(question, threading.Event())
+    assert len(tries) == 1
+
+
+def test_nothing_is_asked_of_who_is_told_to_stop():
+    stop = threading.Event()
+    stop.set()
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", LONGEST_ABSENCE_S)
+        assert watch.answer(lambda: pytest.fail("asked"), stop) is None
+
+
+def test_a_misspelt_address_is_refused_at_once():
+    with pytest.raises(BrokerError, match="'kafka' is no Kafka address: write host:port"):
+        KafkaWatch("kafka", LONGEST_ABSENCE_S).wait_until_there(threading.Event())
