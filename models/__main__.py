@@ -19,6 +19,7 @@ from rich.table import Table
 from models.artifact import write_artifact
 from models.card import card_text
 from models.commands_evaluate import evaluate_command
+from models.commands_explain import explain_command
 from models.data_report import rows_seen, thin_categories
 from models.evaluate import Row
 from models.fit_baseline import Blocks
@@ -35,6 +36,7 @@ app = typer.Typer(
     help="Train and evaluate models of incident risk.", pretty_exceptions_enable=False, add_completion=False
 )
 app.command("evaluate")(evaluate_command)
+app.command("explain")(explain_command)
 
 
 @app.command("train")

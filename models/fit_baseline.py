@@ -22,6 +22,7 @@ PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spr
 LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
 DISPERSIONS = np.geomspace(0.1, 300, 49)
 _DISPERSION_EXAMPLES = 100_000
+_LEAST_LIFT = 1e-4
 _LEAST_PER_DAY = 1e-3  # a category that was never seen in training still gets a rate
 
 
@@ -146,7 +147,7 @@ def _choose_day_lift(story: Story, blocks: Blocks, profile: Floats) -> Floats:
         surprise = -float((later * np.log(np.where(later_share > 0, expected, 1.0))).sum())
         if surprise < least:
             best, least = lift, surprise
-    return best
+    return np.maximum(best.round(4), _LEAST_LIFT)  # four digits: a third of the artifact's size
 
 
 def day_lift(seen: Floats, share: Floats, prior: float, grid: Grid) -> Floats:

@@ -14,6 +14,7 @@ from streaming import (
     commands_demo,
     commands_doctor,
     commands_health,
+    commands_parity,
     commands_rebuild,
     commands_run,
     commands_sbom,
@@ -42,6 +43,7 @@ app.command("run")(commands_run.run)
 app.command("doctor")(commands_doctor.doctor)
 app.command("rebuild")(commands_rebuild.rebuild)
 app.command("health")(commands_health.health)
+app.command("parity")(commands_parity.parity)
 app.command("sbom")(commands_sbom.sbom)
 app.command("replay")(commands_stack.replay_command)
 app.add_typer(commands_stack.broker_app, name="broker")

@@ -30,10 +30,10 @@ def day_hits(demo: Demo, beforehand: RiskFrame) -> HitRates:
 
 
 def _ledger(demo: Demo) -> Table:
-    recording, ledger = demo.recording, demo.recording.ledger
-    sent = ", ".join(f"{count:,} {kind}" for kind, count in recording.sent_by_kind.items() if count)
+    recording, ledger = demo.recording, demo.ledger
+    sent = ", ".join(f"{count:,} {kind}" for kind, count in demo.sent_by_kind.items() if count)
     table = _table("Every message has one outcome", "", "messages", "")
-    table.add_row("sent", f"{sum(recording.sent_by_kind.values()):,}", sent)
+    table.add_row("sent", f"{sum(demo.sent_by_kind.values()):,}", sent)
     table.add_row("consumed", f"{ledger['consumed']:,}", f"in {recording.batches} batches, {recording.points:,} points")
     for name, meaning in (
         ("counted", "first sight of an incident"),

@@ -1,0 +1,34 @@
+"""MLlib's forest behind the contract of a regression: rows keep their order, and a step is learned."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.regressions.random_forest import RandomForest
+from models.fit_network import Examples
+
+pytestmark = pytest.mark.spark
+
+
+def examples(cells, seed):
+    """Two categories; the first has 4 incidents where feature 1 is positive and none elsewhere, the second has 1."""
+    random = np.random.default_rng(seed)
+    values = random.normal(size=(cells, 2, 3)).astype(np.float32)
+    mean = np.stack([np.where(values[:, 0, 1] > 0, 4.0, 0.0), np.ones(cells)], axis=1)
+    counts = random.poisson(mean).astype(np.float32)
+    return Examples(values=torch.from_numpy(values), counts=torch.from_numpy(counts[:, :, None])), mean
+
+
+def test_a_forest_learns_a_step_and_keeps_the_order_of_rows(session):
+    train, _ = examples(4000, seed=0)
+    later, mean = examples(500, seed=1)
+    forest = RandomForest(session=session).fit(train, later, seed=0)
+    forecast = forest.predict(later.values.numpy())
+    assert forecast.shape == (500, 2)
+    assert forecast.min() >= LEAST_MEAN
+    assert np.abs(forecast - mean).mean() < 0.5
+    order = np.random.default_rng(2).permutation(500)
+    np.testing.assert_array_equal(forest.predict(later.values.numpy()[order]), forecast[order])
+    again = RandomForest(session=session).fit(train, later, seed=0)
+    np.testing.assert_array_equal(again.predict(later.values.numpy()), forecast)

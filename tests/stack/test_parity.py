@@ -1,0 +1,108 @@
+"""Seven days through the real job equal the offline replay, and a difference would be seen."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from models.artifact import DataSource, read_artifact, write_artifact
+from models.features import FeatureEngine
+from models.incident_files import read_incidents
+from models.layouts import LAYOUTS
+from models.scoring import score
+from models.train import spec_for, train
+from schemas.frame import RiskFrame
+from schemas.spec import DAY_S
+from streaming.parity import SCORES, Offline, Parity
+from streaming.replay import Mix, parse_when, plan_replay
+from streaming.sample_cut import SAMPLE
+
+pytestmark = pytest.mark.stack
+ROOT = Path(__file__).parents[2]
+DAYS = 7
+
+
+@pytest.fixture(scope="module")
+def trained_on_four_weeks(tmp_path_factory):
+    """(artifacts, folder) of a real model of the sample's first four weeks."""
+    torch.set_num_threads(1)
+    table = read_incidents(SAMPLE, LAYOUTS["sample"])
+    cutoff_s = parse_when("2017-10-14", table.timezone)
+    spec = spec_for(table, region="chicago", cell_m=3000, cutoff_s=cutoff_s)
+    made = train(
+        table, spec, cutoff_s=cutoff_s, step_s=6 * 3600, epochs=3, seed=0, tell=lambda what, share: None
+    )
+    with torch.no_grad():
+        made.network.leave.bias += 0.1  # so that the network has a say, whatever four weeks taught it
+    artifacts = tmp_path_factory.mktemp("parity") / "artifacts"
+    folder = write_artifact(
+        artifacts,
+        spec=spec,
+        constants=made.constants,
+        network=made.network,
+        history=made.history,
+        card="# made for a test\n",
+        data=DataSource(
+            file_name="none", sha256="", layout="sample", incidents=0, first_s=0, cutoff_s=cutoff_s
+        ),
+        created="20260101T000000Z",
+        seed=0,
+        libraries={},
+        evaluation=[],
+    )
+    return artifacts, folder
+
+
+def test_a_week_through_the_job_equals_the_offline_replay(trained_on_four_weeks, jar_cache):
+    artifacts, _ = trained_on_four_weeks
+    ran = subprocess.run(
+        [sys.executable, "-m", "streaming", "parity", "--data", SAMPLE, "--layout", "sample", "--region", "chicago",
+         "--artifacts", artifacts, "--days", str(DAYS)],
+        cwd=ROOT, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "stream and offline replay are equal" in ran.stdout
+    frames = int(ran.stdout.split("compared")[1].split("frames")[0].replace(",", ""))
+    assert frames > 20
+
+
+def frame_of(offline, as_of_s):
+    """What an honest job would show after `offline.read` messages."""
+    state = offline.artifact.history()
+    chosen = offline._order[: offline.read]
+    state.apply(offline._incidents.select(chosen[chosen >= 0]), as_of_s)
+    features = FeatureEngine(offline.artifact.spec, offline.artifact.constants).compute(state)
+    scores = score(features.values, offline.network, offline.artifact.constants, offline.artifact.spec)
+    return RiskFrame(
+        spec=offline.artifact.spec,
+        as_of_s=as_of_s,
+        model=offline.artifact.version,
+        observed_1h=features.observed_1h,
+        support=features.support,
+        **{name: getattr(scores, name) for name in SCORES},
+    )
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "observed_1h", "support", *SCORES])
+def test_one_value_that_differs_is_seen(trained_on_four_weeks, wrong):
+    _, folder = trained_on_four_weeks
+    table, artifact = read_incidents(SAMPLE, LAYOUTS["sample"]), read_artifact(folder)
+    from_s = artifact.manifest.data.cutoff_s
+    plan = plan_replay(table, region="chicago", mix=Mix(), from_s=from_s, to_s=from_s + DAY_S)
+    offline, parity = Offline(artifact, table, plan), Parity(len(plan))
+    offline.read = 100
+    as_of_s = int(plan.received_ms[:100].max()) // 1000
+    frame = frame_of(offline, as_of_s)
+    if wrong != "nothing":
+        values = getattr(frame, wrong).copy()
+        values.flat[17] += values.dtype.type(1 if values.dtype.kind in "iu" else 1e-5)
+        frame = replace(frame, **{wrong: values})
+    offline.compare(frame, parity)
+    assert parity.is_equal == (wrong == "nothing")
+    assert parity.wrong_counts == (wrong in ("observed_1h", "support"))
+    assert parity.wrong_scores == (wrong in SCORES)
+    assert np.isfinite(list(parity.largest.values())).all()
