@@ -46,9 +46,7 @@ def parity(
             def show(frame: "RiskFrame", so_far: "Parity") -> None:
                 status.update(f"{local_text(frame.as_of_s, frame.spec.timezone)}: {so_far.frames} frames compared")
 
-            found = run_parity(
-                settings, table, artifact, days=days, out=out, stop=stop_on_signals(), on_frame=show
-            )
+            found = run_parity(settings, table, artifact, days=days, out=out, stop=stop_on_signals(), on_frame=show)
     finally:
         shutil.rmtree(out, ignore_errors=True)
     console.print(_table(found, days))

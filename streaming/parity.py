@@ -78,9 +78,7 @@ def run_parity(
             offline.compare(frame, parity)
             on_frame(frame, parity)
 
-    rehearsal = Rehearsal(
-        plan=plan, artifacts=artifact.folder.parent.parent, out=out, speed=0, longest_s=_LONGEST_S
-    )
+    rehearsal = Rehearsal(plan=plan, artifacts=artifact.folder.parent.parent, out=out, speed=0, longest_s=_LONGEST_S)
     rehearsal.run(settings.with_options(max_events_per_batch=PER_BATCH), stop=stop, watchers=[compare])
     return parity
 

@@ -33,9 +33,7 @@ def trained_on_four_weeks(tmp_path_factory):
     table = read_incidents(SAMPLE, LAYOUTS["sample"])
     cutoff_s = parse_when("2017-10-14", table.timezone)
     spec = spec_for(table, region="chicago", cell_m=3000, cutoff_s=cutoff_s)
-    made = train(
-        table, spec, cutoff_s=cutoff_s, step_s=6 * 3600, epochs=3, seed=0, tell=lambda what, share: None
-    )
+    made = train(table, spec, cutoff_s=cutoff_s, step_s=6 * 3600, epochs=3, seed=0, tell=lambda what, share: None)
     with torch.no_grad():
         made.network.leave.bias += 0.1  # so that the network has a say, whatever four weeks taught it
     artifacts = tmp_path_factory.mktemp("parity") / "artifacts"
@@ -46,9 +44,7 @@ def trained_on_four_weeks(tmp_path_factory):
         network=made.network,
         history=made.history,
         card="# made for a test\n",
-        data=DataSource(
-            file_name="none", sha256="", layout="sample", incidents=0, first_s=0, cutoff_s=cutoff_s
-        ),
+        data=DataSource(file_name="none", sha256="", layout="sample", incidents=0, first_s=0, cutoff_s=cutoff_s),
         created="20260101T000000Z",
         seed=0,
         libraries={},
