@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 from rich.console import Console
@@ -20,15 +19,17 @@ from models.artifact import write_artifact
 from models.card import card_text
 from models.commands_evaluate import evaluate_command
 from models.commands_explain import explain_command
+from models.commands_tune import tune_command
+from models.cutoff import UNTIL_HELP, cutoff_of
 from models.data_report import rows_seen, thin_categories
 from models.evaluate import Row
 from models.fit_baseline import Blocks
-from models.incident_files import IncidentTable, read_incidents
+from models.incident_files import read_incidents
 from models.layouts import LAYOUT_HELP, parse_layout
-from models.local_time import utc_from_local
 from models.manifest import DataSource
+from models.recipe import DEFAULT, read_recipe
 from models.train import spec_for, train
-from schemas.errors import DataError, RiskError
+from schemas.errors import RiskError
 
 LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
+app.command("tune")(tune_command)
 
 
 @app.command("train")
@@ -46,18 +48,20 @@ def train_command(
     region: Annotated[str, typer.Option(help="Region's slug: a-z, 0-9, - and _")],
     cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = 1000.0,
     out: Annotated[Path, typer.Option(help="Folder of artifacts")] = Path("data/artifacts"),
-    until: Annotated[
-        str, typer.Option(help="Local date YYYY-MM-DD: use only what happened before it; or none")
-    ] = "none",
+    until: Annotated[str, typer.Option(help=UNTIL_HELP)] = "none",
     seed: Annotated[int, typer.Option(help="Equal seeds give equal models")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Most passes over the training examples")] = 12,
     step_minutes: Annotated[int, typer.Option(min=5, help="Mean time between two training moments")] = 180,
+    recipe: Annotated[
+        Path | None, typer.Option(help="recipe.json of `python -m models tune`; without it, the default recipe")
+    ] = None,
 ) -> None:
     """Train on a file of incidents and publish the artifact."""
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
+    chosen = read_recipe(recipe) if recipe else DEFAULT
     incidents = read_incidents(data, parse_layout(layout))
-    cutoff_s = _cutoff_s(until, incidents)
+    cutoff_s = cutoff_of(until, incidents)
     spec = spec_for(incidents, region=region, cell_m=cell_m, cutoff_s=cutoff_s)
     console.print(f"{len(incidents):,} incidents, {spec.grid.rows} x {spec.grid.cols} cells of {cell_m:.0f} m")
     for line in rows_seen(incidents, spec.grid):
@@ -72,7 +76,14 @@ def train_command(
             progress.update(bars[what.partition(":")[0]], description=what, completed=share)
 
         trained = train(
-            incidents, spec, cutoff_s=cutoff_s, step_s=60 * step_minutes, epochs=epochs, seed=seed, tell=tell
+            incidents,
+            spec,
+            cutoff_s=cutoff_s,
+            step_s=60 * step_minutes,
+            epochs=epochs,
+            seed=seed,
+            tell=tell,
+            recipe=chosen,
         )
     folder = write_artifact(
         out,
@@ -96,17 +107,6 @@ def train_command(
     )
     console.print(_table(trained.rows))
     console.print(f"artifact: {folder}", soft_wrap=True)
-
-
-def _cutoff_s(until: str, incidents: IncidentTable) -> int:
-    """Local midnight of `until`, epoch seconds; without it, just after the file's last incident."""
-    if until == "none":
-        return int(incidents.occurred_s[-1]) + 1
-    try:
-        day = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise DataError(f"--until {until}: give a date as YYYY-MM-DD, or none") from error
-    return int(utc_from_local(np.array([int(day.timestamp())]), incidents.timezone)[0][0])
 
 
 def _table(rows: list[Row]) -> Table:

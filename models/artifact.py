@@ -35,12 +35,15 @@ from models.manifest import (
     read_manifest,
     version_of,
 )
+from models.recipe import Recipe
 from models.sealed import pack_arrays, sha256, unpack_arrays
-from schemas.errors import ArtifactError, RiskError
+from schemas.errors import ArtifactError, DataError, RiskError
 from schemas.limits import MAX_BASELINE_BYTES
 from schemas.spec import Spec
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only scoring needs it
+    from torch import Tensor
+
     from models.network import ResidualNetwork
 
 
@@ -196,19 +199,29 @@ def _network(weights: bytes, spec: Spec, path: Path) -> "ResidualNetwork":
 
     from models.network import ResidualNetwork
 
-    network = ResidualNetwork(
-        features=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s)
-    )
     try:
         tensors = safetensors.torch.load(weights)
         if other := sorted({str(t.dtype) for t in tensors.values() if t.dtype != torch.float32}):
             raise ArtifactError(f"{path} holds weights of type {', '.join(other)}, must be float32: train again")
+        network = ResidualNetwork(
+            features=len(spec.features),
+            categories=len(spec.categories),
+            horizons=len(spec.horizons_s),
+            widths=_widths(tensors["enter.weight"], tensors["middle.weight"]),
+        )
         network.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, DataError) as error:
         raise ArtifactError(f"{path} does not fit the network ({str(error)[:200]}): train again") from error
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise ArtifactError(f"{path}: the weights are not finite: train again")
     return network.eval().requires_grad_(False)
+
+
+def _widths(enter: "Tensor", middle: "Tensor") -> tuple[int, int]:
+    """Of the hidden layers, from the shapes of their weights. Raises DataError when no recipe allows them."""
+    if enter.ndim != 2 or middle.ndim != 2:
+        raise DataError(f"the layers have {enter.ndim} and {middle.ndim} dimensions, must have 2")
+    return Recipe(widths=(len(enter), len(middle))).widths
 
 
 def _history(packed: bytes, folder: Path, manifest: Manifest) -> CountState:

@@ -8,11 +8,9 @@ from torch import Tensor
 
 from models.likelihood import negative_binomial_nll
 from models.network import ResidualNetwork
+from models.recipe import DEFAULT, Recipe
 
-LEARNING_RATE = 2e-3
-WEIGHT_DECAY = 1e-4
-MINIBATCH = 2048  # cells at a moment, each with all its categories
-PATIENCE = 3
+_JUDGED_TOGETHER = 16_384  # cells at a moment; a part of the sum, no choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +30,7 @@ def fit_network(
     validation: Examples,
     dispersion: Tensor,
     *,
+    recipe: Recipe = DEFAULT,
     epochs: int,
     seed: int,
     after_epoch: Callable[[int, float], None],
@@ -44,17 +43,19 @@ def fit_network(
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     _, categories, features = train.values.shape
-    network = ResidualNetwork(features=features, categories=categories, horizons=train.counts.shape[2])
+    network = ResidualNetwork(
+        features=features, categories=categories, horizons=train.counts.shape[2], widths=recipe.widths
+    )
     network.scale_like(train.values.reshape(-1, features))
     unit = _baseline_loss(train, dispersion)  # (horizons,)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs)
     best_loss = untrained = _loss_over(network, validation, dispersion, unit)
     best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     since_best = 0
     for epoch in range(epochs):
         network.train()
-        for chosen in _minibatches(torch.randperm(len(train.values), generator=order), MINIBATCH):
+        for chosen in _minibatches(torch.randperm(len(train.values), generator=order), recipe.minibatch):
             optimiser.zero_grad(set_to_none=True)
             loss = _losses(network, train, chosen, dispersion).div(unit).mean()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -66,7 +67,7 @@ def fit_network(
         if loss_now < best_loss:
             best_loss, since_best = loss_now, 0
             best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        if since_best == PATIENCE:
+        if since_best == recipe.patience:
             break
     network.load_state_dict(best)
     return network.eval().requires_grad_(False)
@@ -84,14 +85,14 @@ def _loss_over(network: ResidualNetwork, examples: Examples, dispersion: Tensor,
     network.eval()
     total = torch.zeros_like(unit)
     with torch.inference_mode():
-        for chosen in _minibatches(torch.arange(len(examples.values)), 8 * MINIBATCH):
+        for chosen in _minibatches(torch.arange(len(examples.values)), _JUDGED_TOGETHER):
             total += _losses(network, examples, chosen, dispersion) * len(chosen)
     return float(total.div(len(examples.values)).div(unit).mean())
 
 
 def _baseline_loss(examples: Examples, dispersion: Tensor) -> Tensor:
     total = torch.zeros(examples.counts.shape[2])
-    for chosen in _minibatches(torch.arange(len(examples.values)), 8 * MINIBATCH):
+    for chosen in _minibatches(torch.arange(len(examples.values)), _JUDGED_TOGETHER):
         loss = negative_binomial_nll(examples.log_usual[chosen], examples.counts[chosen], dispersion)
         total += loss.mean(dim=1).sum(dim=0)
     return total / len(examples.values)

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from models.recipe import DEFAULT
+
 RESIDUAL_LIMIT = 2.0  # the network can change the baseline by a factor of exp(2) = 7.4 at most
 _FARTHEST = 6.0  # standard deviations; what lies farther out was hardly seen in training
-_WIDTHS = (64, 32)
 
 
 class ResidualNetwork(nn.Module):
@@ -14,9 +15,11 @@ class ResidualNetwork(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, *, features: int, categories: int, horizons: int) -> None:
+    def __init__(
+        self, *, features: int, categories: int, horizons: int, widths: tuple[int, int] = DEFAULT.widths
+    ) -> None:
         super().__init__()
-        first, second = _WIDTHS
+        first, second = widths
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
         self.enter = nn.Linear(features, first)
@@ -38,7 +41,7 @@ class ResidualNetwork(nn.Module):
         values: (grids, cells, categories, features). Gives (grids, cells, categories, horizons).
         """
         scaled = ((values - self.mean) / self.scale).clamp(-_FARTHEST, _FARTHEST)
-        hidden = self.enter(scaled) + self.category.weight  # (grids, cells, categories, 64)
-        hidden = self.middle(torch.relu(hidden))  # (grids, cells, categories, 32)
+        hidden = self.enter(scaled) + self.category.weight  # (grids, cells, categories, first)
+        hidden = self.middle(torch.relu(hidden))  # (grids, cells, categories, second)
         residual = self.leave(torch.relu(hidden))  # (grids, cells, categories, horizons)
         return RESIDUAL_LIMIT * torch.tanh(residual / RESIDUAL_LIMIT)

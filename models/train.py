@@ -16,6 +16,7 @@ from models.fit_baseline import Blocks, fit_constants, with_dispersion
 from models.fit_network import fit_network
 from models.incident_files import IncidentTable
 from models.network import ResidualNetwork
+from models.recipe import DEFAULT, Recipe
 from models.replay import Replay, Story
 from models.scoring import residual_of
 from schemas.errors import DataError
@@ -73,6 +74,7 @@ def train(
     epochs: int,
     seed: int,
     tell: Callable[[str, float], None],
+    recipe: Recipe = DEFAULT,
 ) -> Trained:
     """Fit on the first 70 % of the time, choose on the next 15 %, judge on the rest, count up to the cut-off.
 
@@ -98,6 +100,7 @@ def train(
         learned,
         chosen_by,
         torch.from_numpy(constants.dispersion).float(),
+        recipe=recipe,
         epochs=epochs,
         seed=seed,
         after_epoch=lambda epoch, loss: tell(f"network: validation {loss:.4f} of the baseline's", epoch / epochs),

@@ -365,6 +365,63 @@ def test_weights_that_do_not_fit_leave_the_baseline(copy):
     assert "does not fit" in read_artifact(forge(copy, weights__safetensors=save(other.state_dict()))).network_fault
 
 
+def test_a_network_of_other_widths_is_built_as_its_weights_are(copy):
+    other = ResidualNetwork(features=len(SPEC.features), categories=2, horizons=3, widths=(24, 8))
+    torch.nn.init.normal_(other.leave.weight)
+    read = read_artifact(forge(copy, weights__safetensors=save(other.state_dict()))).network()
+    values = torch.randn(1, 6, 2, len(SPEC.features))
+    assert torch.equal(read(values), other(values))
+
+
+def hidden(**shapes):
+    """The state of a network of widths 16 and 8, with other shapes in place of some of its tensors'."""
+    state = ResidualNetwork(features=len(SPEC.features), categories=2, horizons=3, widths=(16, 8)).state_dict()
+    return state | {name.replace("__", "."): torch.zeros(shape) for name, shape in shapes.items()}
+
+
+FEATURES = len(SPEC.features)
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (hidden(enter__weight=(7, FEATURES)), "width of 7: choose 8 to 512"),
+        (hidden(enter__weight=(0, FEATURES)), "width of 0"),
+        (hidden(enter__weight=(513, 8)), "width of 513: choose 8 to 512"),
+        (hidden(enter__weight=(200_000, 1)), "width of 200000"),
+        (hidden(middle__weight=(200_000, 1)), "width of 200000"),
+        (hidden(enter__weight=(512, 1), middle__weight=(512, 1)), "512 x 512: choose two whose product is at most"),
+        (hidden(enter__weight=()), "0 and 2 dimensions, must have 2"),
+        (hidden(middle__weight=(2, 2, 2)), "2 and 3 dimensions, must have 2"),
+        ({name: tensor for name, tensor in hidden().items() if name != "enter.weight"}, "enter.weight"),
+        ({name: tensor for name, tensor in hidden().items() if name != "middle.weight"}, "middle.weight"),
+    ],
+)
+def test_widths_that_no_recipe_allows_are_refused_before_a_network_is_built(copy, monkeypatch, state, said):
+    folder = forge(copy, weights__safetensors=save(state))
+    monkeypatch.setattr("models.network.ResidualNetwork.__init__", lambda *_, **__: pytest.fail("a network was built"))
+    artifact = read_artifact(folder)
+    assert "does not fit" in artifact.network_fault
+    assert said in artifact.network_fault
+    assert artifact.network() is None
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        hidden(enter__weight=(512, FEATURES)),
+        hidden(middle__weight=(8, 17)),
+        hidden(category__weight=(2, 15)),
+        hidden(leave__weight=(3, 9)),
+        hidden(mean=(FEATURES + 1,)),
+        hidden(more=(1,)),
+    ],
+    ids=["first width", "second layer", "categories", "horizons", "features", "another tensor"],
+)
+def test_weights_whose_layers_do_not_fit_one_another_are_refused(copy, state):
+    assert "does not fit" in read_artifact(forge(copy, weights__safetensors=save(state))).network_fault
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

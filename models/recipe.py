@@ -1,0 +1,86 @@
+"""The recipe: how a network is made. Its widths, and how it is trained; `tune` writes one, `train` reads one."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import msgspec
+
+from schemas.errors import DataError
+
+LEAST_WIDTH, MOST_WIDTH = 8, 512
+MOST_WEIGHTS = 1 << 17  # between the two hidden layers; with the others they stay below the limit of an artifact's file
+
+
+_LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "width": (LEAST_WIDTH, MOST_WIDTH),
+        "learning_rate": (1e-6, 1),
+        "weight_decay": (0, 10),
+        "minibatch": (16, 1e6),
+        "patience": (1, 100),
+    }
+)
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Raises DataError for what no training should be asked to do."""
+
+    widths: tuple[int, int] = (64, 32)  # of the hidden layers
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    minibatch: int = 2048  # cells at a moment, each with all its categories
+    patience: int = 3  # epochs without a smaller validation loss until training stops
+
+    def __post_init__(self) -> None:
+        first, second = self.widths
+        values = (
+            ("width", first),
+            ("width", second),
+            *((name, getattr(self, name)) for name in _LIMITS if name != "width"),
+        )
+        for name, value in values:
+            least, most = _LIMITS[name]
+            if not least <= value <= most:
+                raise DataError(f"{name} of {value:g}: choose {least:g} to {most:g}")
+        if first * second > MOST_WEIGHTS:
+            raise DataError(f"widths {first} x {second}: choose two whose product is at most {MOST_WEIGHTS}")
+
+
+DEFAULT = Recipe()
+
+
+class TunedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a recipe was chosen by."""
+
+    data_sha256: str
+    layout: str
+    cell_m: float
+    task: str
+    objective: str
+    sampler: str
+    seed: int
+    trials: int
+    made_at: str  # UTC
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    recipe: Recipe
+    tuned_on: TunedOn | None = None  # a recipe written by hand was not tuned
+
+
+def write_recipe(path: Path, recipe: Recipe, tuned_on: TunedOn) -> None:
+    """Write a recipe and what it was tuned on, as JSON for people."""
+    content = msgspec.json.encode(_File(recipe=recipe, tuned_on=tuned_on))
+    path.write_bytes(msgspec.json.format(content, indent=2) + b"\n")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe in `path`. Raises DataError when there is none, or one that cannot be used."""
+    remedy = "write one with `python -m models tune`, or leave out --recipe"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_File).recipe
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, DataError) as error:
+        raise DataError(f"{path} is no recipe ({error}): {remedy}") from error
