@@ -20,6 +20,7 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from models.artifact import Artifact
 from models.blobs import Changes, Journal
+from models.closed import closed_between
 from models.count_state import OUTCOMES, Applied, CountState
 from models.features import FeatureEngine
 from schemas.errors import LedgerUnbalanced, SpecMismatch
@@ -54,6 +55,14 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     kept_day: str = ""  # day at whose first batch the counts were kept for a rebuild
 
 
+class ClosedCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """`models.closed.Closed` on its way to the driver."""
+
+    horizon: int
+    tick_s: int
+    came: bytes  # little-endian int32, (cells, categories)
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One region's batch, as the driver needs it."""
 
@@ -65,6 +74,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     rejections: bytes
     observed_1h: bytes = b""
     support: bytes = b""
+    closed: tuple[ClosedCounts, ...] = ()  # horizons that this batch's clock has closed
 
 
 @dataclass(slots=True)
@@ -206,12 +216,23 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
         rejections=pack_rejections(rejections) if rejections else b"",
         observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
         support=features.support.astype("u1").tobytes() if features else b"",
+        closed=_closed(state, head),
     )
     return BatchResult(
         head=after,
         changes=changes,
         features=features.values.astype("<f4").tobytes() if features else None,
         summary=summary,
+    )
+
+
+def _closed(state: CountState, head: Head) -> tuple[ClosedCounts, ...]:
+    """A batch that is repeated closes the same horizons: its clock and the stored one before it are the same."""
+    if not head.as_of_s:
+        return ()
+    return tuple(
+        ClosedCounts(horizon=one.horizon, tick_s=one.tick_s, came=one.came.astype("<i4").tobytes())
+        for one in closed_between(state, head.as_of_s)
     )
 
 

@@ -111,12 +111,46 @@ def pipeline_lines(region: str, tick_s: int, fields: Mapping[str, float | int | 
     """
     if not fields:
         raise PipelineError(f"pipeline point of {region} at {tick_s} has no field: give at least one")
+    return _point(f"pipeline,region={tag(region)}", fields, tick_s)
+
+
+def outcome_lines(
+    region: str,
+    horizon: str,
+    tick_s: int,
+    *,
+    figures: Mapping[str, Mapping[str, float]],
+    areas: Mapping[tuple[str, int], tuple[float, float]],
+    model: str,
+) -> bytes:
+    """How the forecast of `tick_s` came out: `outcome` by category, `outcome_area` by category and district.
+
+    figures: category -> field -> value. areas: (category, district) -> expected, observed. Numbers are floats at full
+    precision. Raises PipelineError when one is not finite.
+    """
+    where = f"horizon={tag(horizon)},region={tag(region)}"
+    points = [
+        _point(f"outcome,category={tag(category)},{where}", {**values, "model": model}, tick_s)
+        for category, values in figures.items()
+    ]
+    points += [
+        _point(
+            f"outcome_area,category={tag(category)},district={district:02d},{where}",
+            {"expected": expected, "observed": observed},
+            tick_s,
+        )
+        for (category, district), (expected, observed) in areas.items()
+    ]
+    return b"".join(points)
+
+
+def _point(key: str, fields: Mapping[str, float | int | str], tick_s: int) -> bytes:
     pairs = []
     for name, value in fields.items():
         if not isinstance(value, str) and not math.isfinite(value):
-            raise PipelineError(f"pipeline point of {region} at {tick_s}: {name}={value} is no finite number")
+            raise PipelineError(f"point {key} at {tick_s}: {name}={value} is no finite number")
         pairs.append(f"{tag(name)}={string(value) if isinstance(value, str) else repr(float(value))}")
-    return f"pipeline,region={tag(region)} {','.join(pairs)} {tick_s}\n".encode()
+    return f"{key} {','.join(pairs)} {tick_s}\n".encode()
 
 
 def tag(text: str) -> str:

@@ -24,6 +24,7 @@ from streaming.kafka_watch import KafkaIsAway, KafkaWatch
 from streaming.kept_counts import batches_folder
 from streaming.lag import LagMeter
 from streaming.life import on_record
+from streaming.outcomes import Outcomes
 from streaming.publish import Published, Publisher
 from streaming.query_failure import failed_by_kafka, failure_of, first_line, spark_log
 from streaming.roster_watch import RosterWatch, roster_path
@@ -107,7 +108,11 @@ def _run(
     health.is_kafka_away = lambda: kafka.is_away
     batch_log = BatchLog(settings.checkpoint)
     publisher = Publisher(
-        sink=sink, dead_letters=dead_letters, top_k=settings.top_k, watchers=[batch_log.keep, *watchers]
+        sink=sink,
+        dead_letters=dead_letters,
+        outcomes=Outcomes(settings.checkpoint),
+        top_k=settings.top_k,
+        watchers=[batch_log.keep, *watchers],
     )
     try:
         topic = kafka.answer(lambda: _usable_topic(settings), stop)

@@ -22,6 +22,7 @@ from schemas.spec import Spec
 from streaming.count import Summary
 from streaming.dead_letters import DeadLetters
 from streaming.lines import changed, pipeline_lines, risk_lines, top_lines
+from streaming.outcomes import Outcomes
 from streaming.roster import load_artifact
 from streaming.score import FIELDS
 from streaming.sinks import Sink
@@ -49,6 +50,7 @@ class Publisher:
 
     sink: Sink
     dead_letters: DeadLetters
+    outcomes: Outcomes
     top_k: int
     now_s: Callable[[], float] = time.time
     watchers: list[Callable[[Published], None]] = field(default_factory=list)
@@ -80,6 +82,11 @@ class Publisher:
             parts.append(risk_lines(frame, changed(frame, self._stored.get(region))))
             parts.append(top_lines(frame, self.top_k))
         artifacts = {row["region"]: row["artifact"] for row in rows if row["artifact"]}
+        for region, frame in frames.items():
+            self.outcomes.keep(frame, artifacts[region])
+        for region, summary in sorted(summaries.items()):
+            if summary.closed:
+                parts.append(self.outcomes.points(load_artifact(artifacts[region]).spec, summary.closed))
         for region, summary in sorted(summaries.items()):
             if summary.ledger["consumed"] or region in frames:
                 parts.append(

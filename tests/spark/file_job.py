@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from schemas.errors import RiskError
 from streaming.batch_log import BatchLog
+from streaming.outcomes import Outcomes
 from streaming.pipeline import attend, start_query
 from streaming.publish import Published, Publisher
 from streaming.roster_watch import RosterWatch
@@ -102,7 +103,13 @@ class Job:
         messages = with_heartbeat(self.session, files.parquet(str(self._input())))
         log = BatchLog(settings.checkpoint)
         watchers = [log.keep, self.published.append]
-        publisher = Publisher(sink=self.sink, dead_letters=self.letters, top_k=TOP_K, watchers=watchers)
+        publisher = Publisher(
+            sink=self.sink,
+            dead_letters=self.letters,
+            outcomes=Outcomes(self.folder),
+            top_k=TOP_K,
+            watchers=watchers,
+        )
         query = start_query(self.session, settings, messages, publisher)
         commits = settings.checkpoint.absolute() / "spark" / "commits"
         self.failure, self._stop = None, threading.Event()

@@ -1,0 +1,33 @@
+"""Which horizons have closed, and what came in them. Whole hours, so that a sum of the hour level is exact."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.count_state import CountState
+from schemas.spec import HOUR_S
+
+GRACE_S = HOUR_S  # between the end of a horizon and its judgement: late reports have come by then
+MOST_HOURS = 48  # that are judged at once after an outage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closed:
+    """What came in one horizon that has closed."""
+
+    horizon: int  # place in the spec's horizons
+    tick_s: int  # when it began, a whole hour
+    came: npt.NDArray[np.int32]  # (cells, categories)
+
+
+def closed_between(state: CountState, before_s: int) -> Iterator[Closed]:
+    """Horizons that are to be judged now and were not at `before_s`, the state's clock one batch earlier."""
+    spec, hours = state.spec, state.levels["hour"]
+    last = (state.as_of_s - GRACE_S) // HOUR_S  # the newest hour that is judged by now
+    first = max((before_s - GRACE_S) // HOUR_S + 1, last - MOST_HOURS + 1)
+    for end in range(first, last + 1):
+        for number, horizon_s in enumerate(spec.horizons_s):
+            came = hours.sum_of_newest(horizon_s // HOUR_S, skip=hours.newest - end + 1)
+            yield Closed(horizon=number, tick_s=end * HOUR_S - horizon_s, came=state.shape(came))

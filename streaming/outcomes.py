@@ -1,0 +1,96 @@
+"""Forecasts kept on the hour beside the checkpoint, and the points that tell how they came out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from models.closed import GRACE_S, Closed
+from models.outcomes import Forecast, by_district, judge
+from models.sealed import pack_arrays, read_plain, unpack_arrays
+from schemas.errors import ArtifactError, CheckpointError
+from schemas.frame import RiskFrame
+from schemas.limits import MAX_HISTORY_BYTES
+from schemas.spec import HOUR_S, Spec
+from streaming.count import ClosedCounts
+from streaming.files import replace_file
+from streaming.lines import outcome_lines
+from streaming.roster import load_artifact
+
+
+class Outcomes:
+    """Keeps the first forecast of every hour, and judges it when its horizons have closed."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._folder = checkpoint / "outcomes"
+
+    def keep(self, frame: RiskFrame, artifact: str) -> None:
+        """Keep a frame whose tick is a whole hour, unless that hour has one. Raises CheckpointError on a full disk."""
+        if frame.tick_s % HOUR_S:
+            return
+        path = self._path(frame.spec.region, frame.tick_s)
+        if path.exists():
+            return
+        dispersion = load_artifact(artifact).constants.dispersion
+        content = pack_arrays(
+            {
+                "model": np.frombuffer(frame.model.encode(), np.uint8),
+                "expected": frame.expected,
+                "usual": frame.usual,
+                "dispersion": dispersion,
+            }
+        )
+        try:
+            replace_file(path, content)
+            self._forget(path.parent, frame.tick_s - max(frame.spec.horizons_s) - GRACE_S - 2 * HOUR_S)
+        except OSError as error:
+            raise CheckpointError(f"{path.parent} cannot be written ({error.strerror}): make room for it") from error
+
+    def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
+        """`outcome` and `outcome_area` lines of the horizons for which a forecast was kept."""
+        parts = []
+        for one in closed:
+            forecast = self._read(self._path(spec.region, one.tick_s), spec)
+            if forecast is None:
+                continue
+            came = np.frombuffer(one.came, "<i4").reshape(spec.grid.cells, len(spec.categories))
+            what = Closed(horizon=one.horizon, tick_s=one.tick_s, came=came)
+            horizon = spec.horizon_names[one.horizon]
+            parts.append(
+                outcome_lines(
+                    spec.region,
+                    horizon,
+                    one.tick_s,
+                    figures=judge(forecast, what, spec),
+                    areas=by_district(forecast, what, spec),
+                    model=forecast.model,
+                )
+            )
+        return b"".join(parts)
+
+    def _path(self, region: str, tick_s: int) -> Path:
+        return self._folder / region / f"{tick_s}.npz"
+
+    def _forget(self, folder: Path, before_s: int) -> None:
+        for path in folder.glob("*.npz"):
+            if path.stem.isdigit() and int(path.stem) < before_s:
+                path.unlink()
+
+    def _read(self, path: Path, spec: Spec) -> Forecast | None:
+        if not path.exists():
+            return None
+        try:
+            arrays = unpack_arrays(read_plain(path, MAX_HISTORY_BYTES), path, MAX_HISTORY_BYTES)
+        except ArtifactError as error:
+            raise CheckpointError(
+                f"{path} is damaged ({error}): delete it, that hour stays without an outcome"
+            ) from error
+        shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
+        if arrays["expected"].shape != shape:  # an artifact of another grid made it, before a new checkpoint
+            return None
+        return Forecast(
+            model=arrays["model"].tobytes().decode(),
+            expected=arrays["expected"],
+            usual=arrays["usual"],
+            dispersion=arrays["dispersion"],
+        )
