@@ -21,6 +21,7 @@ import msgspec
 from models.baseline import BaselineConstants
 from models.count_state import CountState
 from models.history import pack_history, unpack_history
+from models.hour_of_week import DAY_BLOCKS
 from models.manifest import (
     BASELINE,
     CARD,
@@ -38,7 +39,7 @@ from models.manifest import (
 from models.recipe import Recipe
 from models.sealed import pack_arrays, sha256, unpack_arrays
 from schemas.errors import ArtifactError, DataError, RiskError
-from schemas.limits import MAX_BASELINE_BYTES
+from schemas.limits import MIB
 from schemas.spec import Spec
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only scoring needs it
@@ -153,7 +154,7 @@ def read_artifact(folder: Path) -> Artifact:
     except ArtifactError as error:
         weights = error
     try:
-        arrays = unpack_arrays(contents[BASELINE], folder / BASELINE, MAX_BASELINE_BYTES)
+        arrays = unpack_arrays(contents[BASELINE], folder / BASELINE, _most_baseline_bytes(manifest.spec))
         constants = BaselineConstants.checked(arrays, manifest.spec)
         card = contents[CARD].decode()
     except (RiskError, UnicodeDecodeError) as error:
@@ -190,6 +191,10 @@ def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
 
 def _folders_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _most_baseline_bytes(spec: Spec) -> int:
+    return MIB + 8 * DAY_BLOCKS * spec.grid.cells * len(spec.categories)
 
 
 def _network(weights: bytes, spec: Spec, path: Path) -> "ResidualNetwork":

@@ -8,9 +8,7 @@ import msgspec
 
 from schemas.errors import DataError
 
-LEAST_WIDTH, MOST_WIDTH = 8, 512
-MOST_WEIGHTS = 1 << 17  # between the two hidden layers; with the others they stay below the limit of an artifact's file
-
+LEAST_WIDTH, MOST_WIDTH = 8, 128  # a whole grid is scored at once: the widths decide the memory that it takes
 
 _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
@@ -43,8 +41,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             least, most = _LIMITS[name]
             if not least <= value <= most:
                 raise DataError(f"{name} of {value:g}: choose {least:g} to {most:g}")
-        if first * second > MOST_WEIGHTS:
-            raise DataError(f"widths {first} x {second}: choose two whose product is at most {MOST_WEIGHTS}")
 
 
 DEFAULT = Recipe()

@@ -23,10 +23,11 @@ MAX_REGIONS = 256  # each worker keeps that many artifacts at hand; more would b
 MAX_SERIES = 10_000_000  # beyond it the store's sizing guide calls a single server infeasible
 
 # Files of an artifact, as read and as unpacked
-MAX_MANIFEST_BYTES = 1024 * 1024  # a real one has 6 KiB
-MAX_CARD_BYTES = 1024 * 1024  # text for a person
-MAX_WEIGHTS_BYTES = 1024 * 1024  # the largest network that the limits above allow has 40 KiB
-MAX_BASELINE_BYTES = 1024 * 1024  # 168 hours x 64 categories x 8 bytes, and little else
-MAX_HISTORY_BYTES = 256 * 1024 * 1024  # 16 bytes for each incident and level: five million incidents
+MIB = 1024 * 1024
+MAX_MANIFEST_BYTES = MIB  # a real one has 6 KiB
+MAX_CARD_BYTES = MIB  # text for a person
+MAX_WEIGHTS_BYTES = MIB  # the largest network that a recipe and the limits above allow has 120 KiB
+MAX_BASELINE_BYTES = 80 * MIB  # 16 blocks of the day x 8 bytes for half a million cells and categories
+MAX_HISTORY_BYTES = 256 * MIB  # 16 bytes for each incident and level: five million incidents
 MAX_ARRAYS = 512  # 6 constants; a history has one array for 32 bins, about 50 in all
 MAX_TIME_S = 7_258_118_400  # 2200-01-01: where a history's clock stands farther on, it is no clock

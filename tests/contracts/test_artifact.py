@@ -2,6 +2,7 @@
 
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from models.count_state import CountState
 from models.features import FeatureEngine, feature_names
 from models.network import ResidualNetwork
 from models.scoring import score
+from models.untrained import write_untrained
 from schemas.errors import ArtifactError
 from schemas.grid import Grid
 from schemas.spec import Spec
@@ -92,6 +94,16 @@ def test_what_is_written_scores_as_before_to_the_last_bit(published):
     read_back = score(after, artifact.network(), artifact.constants, artifact.spec)
     assert (expected.expected != expected.usual).any()
     assert expected.expected.tobytes() == read_back.expected.tobytes()
+
+
+def test_a_large_region_fits_into_an_artifact(tmp_path):
+    spec = msgspec.structs.replace(
+        SPEC,
+        grid=Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=150, cols=150),
+        categories=("assault", "battery", "criminal_damage", "theft"),
+    )
+    folder = write_untrained(tmp_path, spec, per_day=5, cutoff_s=NOW, created="20260101T000000Z")
+    assert read_artifact(folder).constants.day_lift.shape == (22_500, 4, 16)
 
 
 def test_a_history_is_a_new_state_each_time(published):
