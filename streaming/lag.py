@@ -1,4 +1,4 @@
-"""How far the job is behind the end of the topic."""
+"""What Spark says of the query: how far it is behind the end of the topic, and how large its state is."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,15 @@ from pyspark.sql.streaming import StreamingQuery
 
 @dataclass(slots=True)
 class LagMeter:
-    """Events in the topic that were not read yet when the last finished batch began."""
-
     query: StreamingQuery
 
+    def state_bytes(self) -> float:
+        """Memory that the state stores' open versions take, after the last finished batch."""
+        progress = self.query.lastProgress
+        return float(sum(one["memoryUsedBytes"] for one in progress["stateOperators"])) if progress else 0.0
+
     def events(self) -> float:
+        """Events in the topic that were not read yet when the last finished batch began."""
         progress = self.query.lastProgress
         if progress is None:
             return 0.0

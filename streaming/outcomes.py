@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from models.closed import GRACE_S, Closed
+from models.hour_of_week import hour_of_week
 from models.outcomes import Forecast, by_district, judge
 from models.sealed import pack_arrays, read_plain, unpack_arrays
 from schemas.errors import ArtifactError, CheckpointError
@@ -56,12 +57,14 @@ class Outcomes:
             came = np.frombuffer(one.came, "<i4").reshape(spec.grid.cells, len(spec.categories))
             what = Closed(horizon=one.horizon, tick_s=one.tick_s, came=came)
             horizon = spec.horizon_names[one.horizon]
+            weekday, hour = divmod(int(hour_of_week(np.array([one.tick_s]), spec.timezone)[0]), 24)
+            moment = {"weekday": weekday + 1, "hour": hour}  # local, when the horizon began; Monday is 1
             parts.append(
                 outcome_lines(
                     spec.region,
                     horizon,
                     one.tick_s,
-                    figures=judge(forecast, what, spec),
+                    figures={category: values | moment for category, values in judge(forecast, what, spec).items()},
                     areas=by_district(forecast, what, spec),
                     model=forecast.model,
                 )

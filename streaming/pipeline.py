@@ -135,7 +135,8 @@ def _run(
                     query = start_query(session, settings, messages, publisher)
                 except (PySparkException, Py4JJavaError) as error:
                     raise failure_of(error, settings) from error
-                publisher.lag_events = LagMeter(query).events
+                meter = LagMeter(query)
+                publisher.lag_events, publisher.state_bytes = meter.events, meter.state_bytes
                 try:
                     return attend(query, publisher, watch, kafka, stop, commits)
                 except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on

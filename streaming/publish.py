@@ -28,6 +28,16 @@ from streaming.score import FIELDS
 from streaming.sinks import Sink
 
 log = logging.getLogger(__name__)
+# Fields of a `pipeline` point that a repeated batch, or a rebuild, may give otherwise.
+OF_THE_MACHINE = (
+    "lag_events",
+    "batch_s",
+    "freshness_s",
+    "state_bytes",
+    "write_retries",
+    "write_dropped",
+    "started_s",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +65,16 @@ class Publisher:
     now_s: Callable[[], float] = time.time
     watchers: list[Callable[[Published], None]] = field(default_factory=list)
     lag_events: Callable[[], float] = lambda: 0.0
+    state_bytes: Callable[[], float] = lambda: 0.0
     failure: RiskError | None = None
     _stored: dict[str, RiskFrame] = field(default_factory=dict)
     _last_batch_s: float = 0.0
+    _started_s: float = 0.0
+    _retries: int = 0
+    _dropped: int = 0
+
+    def __post_init__(self) -> None:
+        self._started_s = self.now_s()
 
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
         try:
@@ -94,6 +111,7 @@ class Publisher:
                 )
         report = self.sink.write(b"".join(parts))
         self._stored |= frames
+        self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
         self._last_batch_s = time.monotonic() - started
         return Published(
             batch_id=batch_id,
@@ -109,7 +127,14 @@ class Publisher:
     def _pipeline_line(
         self, region: str, summary: Summary, artifact: str | None, frame: RiskFrame | None, lag_events: float
     ) -> bytes:
-        of_the_machine = {"lag_events": lag_events, "batch_s": self._last_batch_s}
+        of_the_machine = {
+            "lag_events": lag_events,
+            "batch_s": self._last_batch_s,
+            "state_bytes": self.state_bytes(),
+            "write_retries": self._retries,
+            "write_dropped": self._dropped,
+            "started_s": self._started_s,
+        }
         if summary.newest_received_ms:
             of_the_machine["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
         return ledger_line(

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from schemas.errors import SinkUnavailable
+from streaming.publish import OF_THE_MACHINE
 from streaming.sinks import ListSink
 from tests.spark.random_world import stored_points
 
@@ -54,7 +55,7 @@ def test_batches_that_are_repeated_and_restarts_change_nothing_in_the_store(rand
 
 def without_the_runs_own(points):
     """Points without the fields that tell of the artifact's name and of the machine, not of the events."""
-    own = {"model", "lag_events", "batch_s", "freshness_s"}
+    own = {"model", *OF_THE_MACHINE}
     return {key: {n: v for n, v in fields.items() if n not in own} for key, fields in points.items()}
 
 

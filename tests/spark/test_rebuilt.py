@@ -5,6 +5,7 @@ import pytest
 
 from schemas.decode import Messages
 from schemas.errors import PipelineError
+from streaming.publish import OF_THE_MACHINE
 from streaming.rebuild import Rebuild
 from streaming.rebuild_plan import Span, plan_rebuild
 from streaming.roster import load_artifact
@@ -30,10 +31,9 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
     plan = plan_rebuild(checkpoint, specs, Span(from_s=0, to_s=1 << 40), clock="event")
     rebuild = Rebuild(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs, top_k=TOP_K)
     lines = [rebuild.points(batch, slices(sent.get(batch.number, []))) for batch in plan.batches]
-    of_the_machine = {"lag_events", "batch_s", "freshness_s"}
     stored = stored_points(job.sink.writes)
     assert stored_points(lines) == {
-        key: {name: value for name, value in fields.items() if name not in of_the_machine}
+        key: {name: value for name, value in fields.items() if name not in OF_THE_MACHINE}
         for key, fields in stored.items()
     }
     assert len(b"".join(lines).splitlines()) == len(stored)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from streaming.poison import poison_messages, template_event
+from streaming.publish import OF_THE_MACHINE
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -67,9 +68,8 @@ def newest(folder):
 
 def ledger_of(scorer):
     """Stored points without the fields that tell of the machine and not of the events."""
-    of_the_machine = {"lag_events", "batch_s", "freshness_s"}
     return {
-        key: {name: value for name, value in fields.items() if name not in of_the_machine}
+        key: {name: value for name, value in fields.items() if name not in OF_THE_MACHINE}
         for key, fields in scorer.points().items()
     }
 

@@ -17,6 +17,7 @@ from kafka import KafkaAdminClient, TopicPartition
 from models.untrained import write_untrained
 from schemas.errors import ArtifactError, EventsGone
 from streaming.poison import poison_messages, template_event
+from streaming.publish import OF_THE_MACHINE
 from streaming.rebuild_job import rebuild_span
 from streaming.rebuild_plan import Span
 from streaming.settings import Settings
@@ -26,7 +27,6 @@ pytestmark = pytest.mark.stack
 START = 1_700_000_000
 EVENTS, PER_BATCH, STEP_S = 120, 8, 4  # about two batches a minute of events
 KILLED_JOB = str(Path(__file__).with_name("killed_job.py"))
-OF_THE_MACHINE = {"lag_events", "batch_s", "freshness_s"}
 
 
 def iso(epoch_s):
