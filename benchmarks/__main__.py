@@ -2,6 +2,7 @@
 
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -46,6 +47,23 @@ def profile_command(quick: Quick = False) -> None:
     from benchmarks.profile import profile
 
     profile(QUICK if quick else FULL, Console())
+
+
+@app.command("map-query")
+def map_query_command(
+    minutes: Annotated[int, typer.Option(min=5, help="Minutes of scores; 1440 is a day")] = 60,
+    side: Annotated[int, typer.Option(min=2, help="Cells on a side of the region")] = 48,
+    repeat: Annotated[int, typer.Option(min=1, help="How often each query is asked")] = 7,
+) -> None:
+    """How long the Grafana pages' queries take on a real InfluxDB; out/bench/map-query.json."""
+    from benchmarks.map_query import measure_queries
+    from benchmarks.report import write_results
+
+    console, path = Console(), QUICK_RESULTS.with_name("map-query.json")
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure_queries(Path(folder), minutes=minutes, side=side, repeat=repeat, console=console)
+    write_results(results, path)
+    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from rich.markup import escape
 from schemas.errors import RiskError
 from streaming import (
     commands_audit,
+    commands_cells,
     commands_checkpoint,
     commands_demo,
     commands_doctor,
@@ -44,6 +45,7 @@ app.command("doctor")(commands_doctor.doctor)
 app.command("rebuild")(commands_rebuild.rebuild)
 app.command("health")(commands_health.health)
 app.command("parity")(commands_parity.parity)
+app.command("cells")(commands_cells.cells)
 app.command("sbom")(commands_sbom.sbom)
 app.command("replay")(commands_stack.replay_command)
 app.add_typer(commands_stack.broker_app, name="broker")

@@ -1,0 +1,145 @@
+"""How long the pages' queries take on a real InfluxDB that holds a day of minutes.
+
+The store is Debian's InfluxDB 1.6: it answers the same InfluxQL as the product's 2.9, with the same storage engine,
+but it is not the same program. Values repeat every FRAMES minutes, so they compress somewhat better than real ones.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.plan import bench_spec
+from schemas.spec import Spec
+from streaming.lines import risk_lines, top_lines
+from streaming.local_store import local_store
+from tests.grafana.influx import Store, filled_in
+from tests.grafana.world import frame, outcome_lines, pipeline
+
+PROVISIONING = Path(__file__).parents[1] / "grafana-provisioning"
+FRAMES = 16
+LINES_PER_REQUEST = 10_000  # as the product's sink
+MAP_TARGET_MS, TARGET_MS = 200, 1000
+DAY_S = 86_400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Milliseconds of one query, the client's reading of the answer included. rows: of the answer."""
+
+    name: str
+    median_ms: float
+    worst_ms: float
+    rows: int
+    target_ms: int
+
+
+def measure_queries(folder: Path, *, minutes: int, side: int, repeat: int, console: Console) -> dict[str, Any]:
+    """Fill a store in `folder` with `minutes` minutes of side x side cells, time every query `repeat` times."""
+    spec = bench_spec("town", side=side)
+    tick_s = int(time.time()) // 60 * 60
+    with local_store("influxdb", folder) as url:
+        store = Store(url=url)
+        started_s = time.monotonic()
+        points = _fill(store, spec, tick_s, minutes, console)
+        fill_s = time.monotonic() - started_s
+        console.print(f"{points:,} points of `risk` in {fill_s:.0f} s", highlight=False)
+        timings = [_timed(store, *query, repeat=repeat) for query in _queries(spec, tick_s + 30)]
+    _print(timings, console, points)
+    rows = [
+        {
+            "query": one.name,
+            "median_ms": one.median_ms,
+            "worst_ms": one.worst_ms,
+            "rows": one.rows,
+            "target_ms": one.target_ms,
+        }
+        for one in timings
+    ]
+    return {"store": "InfluxDB 1.6", "points": points, "minutes": minutes, "cells": side**2, "queries": rows}
+
+
+def _fill(store: Store, spec: Spec, tick_s: int, minutes: int, console: Console) -> int:
+    draw = np.random.default_rng(1)
+    marker = 1_000_000_000
+    frames = [frame(spec, marker, draw) for _ in range(FRAMES)]
+    bodies = [risk_lines(one) + top_lines(one, 10) for one in frames]
+    stamp = f" {frames[0].tick_s}\n".encode()
+    with console.status("") as status:
+        for minute in range(minutes):
+            at_s = tick_s - 60 * (minutes - 1 - minute)
+            body = bodies[minute % FRAMES].replace(stamp, f" {at_s}\n".encode())
+            body += pipeline(spec.region, at_s, minute + 1) + outcome_lines(spec, at_s, draw)
+            for request in _requests(body):
+                store.write(request)
+            status.update(f"minute {minute + 1} of {minutes}")
+    return minutes * spec.series
+
+
+def _requests(body: bytes) -> Iterator[bytes]:
+    lines = body.splitlines(keepends=True)
+    for start in range(0, len(lines), LINES_PER_REQUEST):
+        yield b"".join(lines[start : start + LINES_PER_REQUEST])
+
+
+def _queries(spec: Spec, now_s: int) -> Iterator[tuple[str, str, int]]:
+    """(name, InfluxQL, target in ms): each panel's, each variable's and each alert's."""
+    chosen = {
+        "region": spec.region,
+        "category": spec.categories[0],
+        "horizon": "4h",
+        "cell": spec.grid.cell_ids()[spec.grid.cells // 2],
+        "colour": '"r" / 0.05',
+        "bucket": "risk",
+    }
+    for path in sorted((PROVISIONING / "dashboards").glob("*.json")):
+        page = json.loads(path.read_text(encoding="utf-8"))
+        several = {one["name"]: ".*" for one in page["templating"]["list"] if one.get("multi")}
+        for variable in page["templating"]["list"]:
+            if variable["type"] == "query":
+                query = filled_in(variable["query"], from_s=0, to_s=now_s, variables=chosen)
+                yield f"{path.stem}: choices of {variable['label']}", query, TARGET_MS
+        for panel in page["panels"]:
+            for target in panel.get("targets", []):
+                query = filled_in(target["query"], from_s=now_s - DAY_S, to_s=now_s, variables=chosen | several)
+                is_map = panel["type"] == "geomap"
+                yield f"{path.stem}: {panel['title']}", query, MAP_TARGET_MS if is_map else TARGET_MS
+    rules = yaml.safe_load((PROVISIONING / "alerting" / "rules.yaml").read_text(encoding="utf-8"))
+    for rule in rules["groups"][0]["rules"]:
+        asked = rule["data"][0]
+        from_s = now_s - asked["relativeTimeRange"]["from"]
+        yield f"alert: {rule['title']}", filled_in(asked["model"]["query"], from_s=from_s, to_s=now_s), TARGET_MS
+
+
+def _timed(store: Store, name: str, query: str, target_ms: int, *, repeat: int) -> Timing:
+    taken_ms = []
+    for _ in range(repeat):
+        started_s = time.perf_counter()
+        series = store.series(query)
+        taken_ms.append(1000 * (time.perf_counter() - started_s))
+    return Timing(
+        name=name,
+        median_ms=round(median(taken_ms), 1),
+        worst_ms=round(max(taken_ms), 1),
+        rows=sum(len(one["values"]) for one in series),
+        target_ms=target_ms,
+    )
+
+
+def _print(timings: list[Timing], console: Console, points: int) -> None:
+    table = Table(title=f"Queries over a day, {points:,} points of `risk`")
+    for heading, side in (("query", "left"), ("median ms", "right"), ("worst ms", "right"), ("rows", "right")):
+        table.add_column(heading, justify=side)  # type: ignore[arg-type]
+    table.add_column("target ms", justify="right")
+    for one in sorted(timings, key=lambda one: -one.median_ms):
+        missed = " missed" if one.median_ms > one.target_ms else ""
+        table.add_row(one.name, f"{one.median_ms}", f"{one.worst_ms}", f"{one.rows:,}", f"{one.target_ms}{missed}")
+    console.print(table)

@@ -1,0 +1,71 @@
+"""Grafana's evaluation of one alert rule, as far as our rules use it: query, reduce, threshold with recovery level.
+
+Not evaluated here: `for`, `missing_series_evals_to_resolve` and notification. Source of the semantics: Grafana's
+documentation of expressions ("Threshold, custom recovery threshold") and of the states No Data and Error.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.grafana.influx import Store, filled_in
+
+Labels = tuple[tuple[str, str], ...]
+
+REDUCERS: Mapping[str, Callable[[list[float]], float]] = {"last": lambda values: values[-1], "max": max, "sum": sum}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """firing: labels of each alert. no_data: the query gave nothing, and the rule's `noDataState` decides."""
+
+    firing: frozenset[Labels]
+    values: Mapping[Labels, float]
+    no_data: bool
+
+
+def evaluate(
+    rule: Mapping[str, Any], store: Store, now_s: float, *, already: frozenset[Labels] = frozenset()
+) -> Evaluation:
+    """One evaluation at `now_s`. already: alerts that were firing, which end at the recovery level only."""
+    query, reduce, threshold = rule["data"]
+    assert (query["refId"], reduce["model"]["expression"], threshold["model"]["expression"]) == ("A", "A", "B")
+    assert rule["condition"] == threshold["refId"]
+    span = query["relativeTimeRange"]
+    asked = filled_in(query["model"]["query"], from_s=now_s - span["from"], to_s=now_s - span["to"])
+    values = {}
+    for series in store.series(asked):
+        assert series["columns"][0] == "time", "an alert needs time series"
+        assert len(series["columns"]) == 2, "one value column: each would be an alert of its own with the same labels"
+        numbers = [float(row[1]) for row in series["values"] if row[1] is not None and math.isfinite(row[1])]
+        if numbers:
+            values[tuple(sorted(series.get("tags", {}).items()))] = REDUCERS[reduce["model"]["reducer"]](numbers)
+    (condition,) = threshold["model"]["conditions"]
+    firing = {
+        labels
+        for labels, value in values.items()
+        if (_ends_not(condition, value) if labels in already else holds(condition["evaluator"], value))
+    }
+    no_data = not values
+    if no_data and rule["noDataState"] == "Alerting":
+        firing = {()}
+    return Evaluation(firing=frozenset(firing), values=values, no_data=no_data)
+
+
+def _ends_not(condition: Mapping[str, Any], value: float) -> bool:
+    recovery = condition.get("unloadEvaluator")
+    return not holds(recovery, value) if recovery else holds(condition["evaluator"], value)
+
+
+def holds(evaluator: Mapping[str, Any], value: float) -> bool:
+    """Whether a threshold is met. The ends of a range do not count, as in Grafana."""
+    kind, params = evaluator["type"], evaluator["params"]
+    if kind == "gt":
+        return value > params[0]
+    if kind == "lt":
+        return value < params[0]
+    if kind == "within_range":
+        return params[0] < value < params[1]
+    assert kind == "outside_range", kind
+    return value < params[0] or value > params[1]

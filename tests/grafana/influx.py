@@ -1,0 +1,65 @@
+"""Queries as Grafana sends them, to an InfluxDB 1 that answers the same InfluxQL."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import urllib3
+
+from streaming.local_store import DATABASE
+
+Series = dict[str, Any]  # "tags": names to values, "columns", "values"
+
+_HTTP = urllib3.PoolManager(retries=False, timeout=30.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    url: str
+    database: str = DATABASE
+
+    def write(self, lines: bytes) -> None:
+        answer = _HTTP.request("POST", f"{self.url}/write?db={self.database}&precision=s", body=lines)
+        assert answer.status == 204, answer.data[:500]
+
+    def series(self, query: str) -> list[Series]:
+        """The answer's series. InfluxQL's errors come with HTTP 200, so the body is read."""
+        fields = {"db": self.database, "epoch": "ms", "q": query}
+        answer = json.loads(_HTTP.request("POST", f"{self.url}/query", fields=fields, encode_multipart=False).data)
+        result = answer if "error" in answer else answer["results"][0]
+        assert "error" not in result, f"{result['error']}\n{query}"
+        series: list[Series] = result.get("series", [])
+        return series
+
+    def another(self, name: str) -> "Store":
+        """An empty database on the same server."""
+        query = f'DROP DATABASE "{name}"; CREATE DATABASE "{name}"'
+        assert _HTTP.request("POST", f"{self.url}/query", fields={"q": query}, encode_multipart=False).status == 200
+        return Store(url=self.url, database=name)
+
+
+def filled_in(
+    query: str, *, from_s: float, to_s: float, interval: str = "60s", variables: Mapping[str, str] | None = None
+) -> str:
+    """`query` with Grafana's macros and variables replaced, as its front end and back end do together.
+
+    A variable with `:regex` is a list for a regular expression. Fails when something of Grafana's is left over.
+    """
+    from_ms, to_ms = round(1000 * from_s), round(1000 * to_s)
+    text = query.replace("$timeFilter", f"time >= {from_ms}ms and time <= {to_ms}ms")
+    text = text.replace("$__interval", interval).replace("${__to}", str(to_ms)).replace("${__from}", str(from_ms))
+    for name, value in (variables or {}).items():
+        text = re.sub(rf"\$\{{{name}(:\w+)?\}}|\${name}\b", lambda _, value=value: value, text)
+    assert "$" not in text.replace("$/", "/"), f"not replaced: {text}"  # a regular expression ends in $/
+    return text
+
+
+def table(series: list[Series]) -> list[dict[str, Any]]:
+    """Rows of the one frame that Grafana makes of all series in the format `table`: Time, tags, values by name."""
+    return [
+        {"Time": row[0], **one.get("tags", {}), **dict(zip(one["columns"][1:], row[1:], strict=True))}
+        for one in series
+        for row in one["values"]
+    ]

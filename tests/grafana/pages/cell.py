@@ -1,0 +1,151 @@
+"""Cell: one square over time, reached from the map and its table."""
+
+# ruff: noqa: S608 - these are queries for Grafana, made from constants
+
+from tests.grafana.pages.panels import (
+    BLUE,
+    FRESH,
+    GREY,
+    LIFT,
+    ORANGE,
+    PLACE,
+    PURPLE,
+    RED,
+    RISK,
+    STALE_MAPPING,
+    Json,
+    Panel,
+    bucket_variable,
+    column,
+    dashboard,
+    fixed,
+    lines,
+    place_variables,
+    stat,
+    tag_variable,
+    text,
+)
+
+UID = "risk-cell"
+HERE = f"{PLACE} AND \"cell\" = '$cell'"
+OVER_TIME = f"FROM {RISK} WHERE {HERE} AND $timeFilter GROUP BY time($__interval) fill(none)"
+
+WHAT_MADE_IT = """**Expected** is how many incidents the scores foresee here within the horizon; **usual** is
+the long-run rate for this hour of the week. **Low** and **high** hold nine of ten outcomes. **Seen** is what was
+reported in the last hour, whatever the horizon.
+
+What made a score, in parts that multiply to it (history, hour of the week, recent counts here and next door, network):
+
+```
+python -m models explain --region ${region} --cell ${cell}
+```
+
+Support `ok`: enough history. `sparse`: little, borrowed from the neighbourhood. `no_history`: nothing was ever reported
+here; the number stands for nothing."""
+
+
+def _now(title: str, description: str, x: int, field: str, unit: str, **more: str) -> Panel:
+    """The newest value, STALE without one."""
+    query = f'SELECT last("{field}") AS "{field}" FROM "risk" WHERE {HERE} AND {FRESH}'
+    colour = {"mode": "fixed", "fixedColor": BLUE}
+    defaults: Json = {"unit": unit, "noValue": "STALE", "mappings": [STALE_MAPPING], "color": colour}
+    return stat(title, description, (x, 0, 4, 4), query, defaults, background=True, **more)
+
+
+def _support() -> Panel:
+    colours = {"ok": BLUE, "sparse": ORANGE, "no_history": GREY}
+    words = {
+        "type": "value",
+        "options": {name: {"color": colour, "index": i} for i, (name, colour) in enumerate(colours.items(), start=1)},
+    }
+    panel = _now("Support", "How much history stands behind the numbers.", 20, "support", "string", column="support")
+    panel.defaults["mappings"] = [STALE_MAPPING, words]
+    return panel
+
+
+def cell() -> Json:
+    lift_now = (
+        f'SELECT {LIFT} AS "lift" FROM (SELECT last("expected") AS "expected", "usual" FROM "risk" '
+        f"WHERE {HERE} AND {FRESH})"
+    )
+    lift = stat(
+        "Lift",
+        "Expected over usual: 1 is as always at this hour.",
+        (12, 0, 4, 4),
+        lift_now,
+        {
+            "unit": "suffix: x usual",
+            "decimals": 2,
+            "noValue": "STALE",
+            "mappings": [STALE_MAPPING],
+            "color": {"mode": "fixed", "fixedColor": BLUE},
+        },
+        background=True,
+    )
+    band = {"custom__lineWidth": 0, "custom__showPoints": "never"}
+    panels = [
+        _now("Chance of at least one", "Within the horizon, from the newest minute.", 0, "risk", "percentunit"),
+        _now("Expected", "Incidents foreseen within the horizon.", 4, "expected", "suffix: incidents"),
+        _now("Usual", "The long-run rate for this hour of the week.", 8, "usual", "suffix: incidents"),
+        lift,
+        _now("Seen in the last hour", "Incidents counted here.", 16, "observed_1h", "suffix: incidents"),
+        _support(),
+        lines(
+            "Expected, usual and what nine of ten outcomes lie between",
+            "Incidents within the horizon. The band is the 90 % predictive interval; a band that touches 0 means that "
+            "no incident is well possible.",
+            (0, 4, 24, 9),
+            f'SELECT mean("low") AS "low", mean("high") AS "high", mean("expected") AS "expected", '
+            f'mean("usual") AS "usual" {OVER_TIME}',
+            "suffix: incidents",
+            overrides=[
+                fixed("low", BLUE, **band),
+                fixed("high", BLUE, custom__fillBelowTo="low", custom__fillOpacity=15, **band),
+                fixed("expected", BLUE),
+                fixed("usual", ORANGE, custom__lineStyle={"fill": "dash", "dash": [8, 6]}),
+            ],
+        ),
+        lines(
+            "Seen in the last hour",
+            "Incidents counted here in the hour before each moment.",
+            (0, 13, 12, 7),
+            f'SELECT max("observed_1h") AS "seen" {OVER_TIME}',
+            "suffix: incidents",
+            overrides=[fixed("seen", RED, custom__lineInterpolation="stepAfter")],
+        ),
+        lines(
+            "Lift over usual",
+            "1 is as always at this hour of the week.",
+            (12, 13, 12, 7),
+            f'SELECT mean("expected") / mean("usual") AS "lift" {OVER_TIME}',
+            "suffix: x usual",
+            overrides=[fixed("lift", PURPLE)],
+        ),
+        Panel(
+            kind="state-timeline",
+            title="Who made the scores, and on how much history",
+            description="The model version in force and the support of this cell. `baseline` means that the network "
+            "did not answer.",
+            place=(0, 20, 14, 7),
+            queries=[f'SELECT last("model") AS "model", last("support") AS "support" {OVER_TIME}'],
+            form="time_series",
+            options={
+                "showValue": "auto",
+                "rowHeight": 0.8,
+                "mergeValues": True,
+                "alignValue": "left",
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
+                "tooltip": {"mode": "single", "sort": "none"},
+            },
+            defaults={"unit": "string", "color": {"mode": "palette-classic"}},
+            overrides=[column("model", displayName="Model"), column("support", displayName="Support")],
+        ),
+        text("What made it", WHAT_MADE_IT, (14, 20, 10, 7)),
+    ]
+    cells = 'SHOW TAG VALUES FROM "risk" WITH KEY = "cell" WHERE "region" = \'$region\''
+    variables = [
+        *place_variables(),
+        bucket_variable(),
+        tag_variable("cell", "Cell", cells, "Row and column of the square, from the south-west"),
+    ]
+    return dashboard(UID, "Cell", "One cell over time: expected, interval, usual, seen.", panels, variables)

@@ -1,0 +1,185 @@
+"""Does it help?: for whoever answers for the system. Live figures of forecasts whose horizon has closed."""
+
+# ruff: noqa: S608 - these are queries for Grafana, made from constants
+
+from tests.grafana.pages.panels import (
+    BLUE,
+    GREY,
+    ORANGE,
+    OUTCOME,
+    OUTCOME_AREA,
+    PURPLE,
+    WITHOUT_TIME,
+    Json,
+    Panel,
+    bucket_variable,
+    column,
+    dashboard,
+    fixed,
+    lines,
+    place_variables,
+    stat,
+    steps,
+    table,
+    text,
+)
+
+UID = "risk-helps"
+CLOSED = (
+    'WHERE "region" = \'$region\' AND "horizon" = \'$horizon\' AND "category" =~ /^${category:regex}$/ AND $timeFilter'
+)
+FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight"
+
+WHAT_IT_IS = """### What this is
+Every minute the system foresees where incidents are likely within the horizon. When that time is over, it counts what
+really happened and writes the result here. Nobody chooses the days, and nothing is left out.
+
+**Hit rate at 5 % of the area**: had units watched only the twentieth of the area that the forecast named, this share of
+the incidents would have happened there. The **simple baseline** names the places that were always busy at that hour. If
+the forecast is not above it, the forecast does not help. **Perfect foresight** is the best that anyone could have named
+afterwards: nobody can reach it."""
+
+WHAT_IT_IS_NOT = """### What this is not
+It says where incidents are likely to be *reported*, not where people do wrong. It knows no person and no address. It is
+for readiness of dispatch centres, fire, EMS and road safety; it must not be used for enforcement, and it does not act
+without a person. Where less is reported, it sees less.
+
+**Questions, objections, correction of an error:** ${contact}"""
+
+
+def _share(k: int) -> str:
+    """Hits over incidents, three ways."""
+    return ", ".join(
+        f'sum("{field}_{k}") / sum("events") AS "{name}"'
+        for field, name in (("hits", FORECAST), ("baseline_hits", SIMPLE), ("ideal_hits", IDEAL))
+    )
+
+
+def _colours() -> list[Json]:
+    return [fixed(FORECAST, BLUE), fixed(SIMPLE, ORANGE), fixed(IDEAL, GREY)]
+
+
+def _hits(k: int, x: int) -> Panel:
+    return stat(
+        f"Incidents inside the named {k} % of the area",
+        f"Share of the incidents in the shown time that happened in the {k} % of the cells named beforehand.",
+        (x, 8, 9, 6),
+        f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED}",
+        {"unit": "percentunit", "decimals": 1, "noValue": "nothing has closed yet"},
+        overrides=_colours(),
+        background=True,
+    )
+
+
+def _hits_by_day(k: int, x: int) -> Panel:
+    return lines(
+        f"By day: incidents inside the named {k} %",
+        "The same share for each day of forecasts (UTC). Single days jump: look at the order of the lines.",
+        (x, 14, 12, 8),
+        f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} GROUP BY time(1d) fill(none)",
+        "percentunit",
+        overrides=_colours(),
+    )
+
+
+def _blocks() -> Panel:
+    query = (
+        'SELECT sum("observed") AS "seen", sum("expected") AS "expected", sum("observed") / sum("expected") AS "ratio" '
+        f'FROM {OUTCOME_AREA} {CLOSED} GROUP BY "district"'
+    )
+    colours = steps((None, ORANGE), (0.8, BLUE), (1.25, ORANGE))
+    return table(
+        "By district: seen over expected",
+        "1 is right on the whole. Blue: within a quarter. Orange: the forecast leans here, and somebody should ask "
+        "why. Sums over all minutes of the shown time, so they are larger than the number of incidents.",
+        (0, 30, 24, 9),
+        query,
+        [
+            column("district", unit="string", displayName="District"),
+            column("seen", unit="short", displayName="Seen, summed"),
+            column("expected", unit="short", displayName="Expected, summed"),
+            column(
+                "ratio",
+                unit="none",
+                decimals=2,
+                displayName="Seen over expected",
+                thresholds=colours,
+                color={"mode": "thresholds"},
+                custom__cellOptions={"type": "color-background", "mode": "basic"},
+            ),
+        ],
+        more={"transformations": [WITHOUT_TIME]},
+    )
+
+
+def _small(title: str, description: str, y: int, query: str, defaults: Json) -> Panel:
+    colour = {"color": {"mode": "fixed", "fixedColor": GREY}, "noValue": "nothing has closed yet"}
+    return stat(title, description, (18, y, 6, 3), query, colour | defaults)
+
+
+def helps() -> Json:
+    skill = '1 - mean("{0}") / mean("baseline_{0}")'
+    panels = [
+        text("What this is", WHAT_IT_IS, (0, 0, 12, 8)),
+        text("What this is not", WHAT_IT_IS_NOT, (12, 0, 12, 8)),
+        _hits(5, 0),
+        _hits(10, 9),
+        _small(
+            "Last evaluation",
+            "When the newest result was counted.",
+            8,
+            f'SELECT last("closed_s") * 1000 AS "closed" FROM {OUTCOME} {CLOSED}',
+            {"unit": "dateTimeFromNow"},
+        ),
+        _small(
+            "Seen over expected",
+            "All incidents over all that was foreseen; 1 is right on the whole.",
+            11,
+            f'SELECT sum("observed") / sum("expected") AS "ratio" FROM {OUTCOME} {CLOSED}',
+            {"unit": "none", "decimals": 2},
+        ),
+        _hits_by_day(5, 0),
+        _hits_by_day(10, 12),
+        lines(
+            "Foreseen and seen",
+            "Incidents within the horizon from each moment, all chosen categories: what was foreseen, what the usual "
+            "rate was, what happened.",
+            (0, 22, 12, 8),
+            'SELECT sum("expected") AS "expected", sum("usual") AS "usual", sum("observed") AS "seen" FROM '
+            f'(SELECT mean("expected") AS "expected", mean("usual") AS "usual", mean("observed") AS "observed" '
+            f'FROM {OUTCOME} {CLOSED} GROUP BY time($__interval), "category" fill(none)) '
+            "WHERE $timeFilter GROUP BY time($__interval) fill(none)",
+            "suffix: incidents",
+            overrides=[fixed("expected", BLUE), fixed("usual", GREY), fixed("seen", ORANGE)],
+        ),
+        lines(
+            "Better than the simple baseline, by day",
+            "How much smaller the error is than the baseline's: Brier score of the chances, log score of the counts. "
+            "Above 0 the forecast is better, below 0 it is worse.",
+            (12, 22, 12, 8),
+            f'SELECT {skill.format("brier")} AS "Brier score", {skill.format("log_score")} AS "log score" '
+            f"FROM {OUTCOME} {CLOSED} GROUP BY time(1d) fill(none)",
+            "percentunit",
+            minimum=None,
+            overrides=[fixed("Brier score", BLUE), fixed("log score", PURPLE)],
+        ),
+        _blocks(),
+    ]
+    contact: Json = {
+        "type": "constant",
+        "name": "contact",
+        "label": "Contact",
+        "description": "Who answers questions about this page: set it in the dashboard's file",
+        "hide": 2,
+        "query": "the operator of this service",
+        "current": {"text": "the operator of this service", "value": "the operator of this service"},
+    }
+    return dashboard(
+        UID,
+        "Does it help?",
+        "How often the forecast was right, beside a simple baseline and perfect foresight.",
+        panels,
+        [*place_variables(several_categories=True), bucket_variable(), contact],
+        time={"from": "now-30d", "to": "now"},
+        refresh="5m",
+    )

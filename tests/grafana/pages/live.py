@@ -1,0 +1,269 @@
+"""Live risk map: what a dispatcher looks at."""
+
+# ruff: noqa: S608 - these are queries for Grafana, made from constants
+
+from tests.grafana.pages.panels import (
+    BLUE,
+    FRESH,
+    GREY,
+    LIFT,
+    ORANGE,
+    PLACE,
+    STALE_MAPPING,
+    STALE_S,
+    WITHOUT_TIME,
+    Json,
+    Panel,
+    column,
+    dashboard,
+    place_variables,
+    stat,
+    steps,
+    table,
+    text,
+)
+
+UID = "risk-live"
+NEWEST = (
+    'SELECT last("risk") AS "r", "expected", "usual", "low", "high", "observed_1h", "support" FROM "risk" '
+    f'WHERE {PLACE} AND {FRESH} GROUP BY "cell", "geohash"'
+)
+COUNTED = f'SELECT last("risk") AS "r", "support" FROM "risk" WHERE {PLACE} AND {FRESH} GROUP BY "cell"'
+MAP = (
+    f'SELECT ${{colour:raw}} AS "shade", "r" AS "risk", {LIFT} AS "lift", "expected", "usual", "low", "high", '
+    f'"observed_1h", "support", "cell", "geohash" FROM ({NEWEST}) WHERE "support" != \'no_history\''
+)
+AS_OF = (
+    'last("as_of") {alias} FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' '
+    "AND time > ${{__to}}ms - 7d AND time <= ${{__to}}ms"
+)
+AGE = "SELECT ${__to} / 1000 - " + AS_OF.format(alias='AS "age"')
+CELL_LINK = {
+    "title": "This cell over time",
+    "url": "/d/risk-cell?var-region=${region}&var-category=${category}&var-horizon=${horizon}"
+    "&var-cell=${__data.fields.cell}&${__url_time_range}",
+}
+# Blue to brown, no green: ColorBrewer's YlOrBr with a blue below it, told apart with any colour vision.
+SHADES = steps((None, "#9ECAE1"), (1, "#FEE391"), (2, "#FE9929"), (4, "#D95F0E"), (8, "#7F2704"))
+
+KEY = """| colour | chance of at least one | lift over usual |
+| --- | --- | --- |
+| pale blue | below 5 % | below the usual |
+| yellow | 5 % and more | the usual and more |
+| orange | 10 % and more | twice the usual and more |
+| dark orange | 20 % and more | four times the usual and more |
+| brown | 40 % and more | eight times the usual and more |
+| **grey** | **not known**: no history here, or the scores are stale | |
+
+`Colour by` at the top switches. A quiet cell is not a safe cell: grey means that nothing is known.
+The scores are for readiness, that units stand in the right place. They say nothing about people."""
+
+
+def _words(column_name: str) -> Json:
+    return {
+        "unit": "string",
+        "noValue": "STALE",
+        "mappings": [STALE_MAPPING],
+        "color": {"mode": "fixed", "fixedColor": BLUE},
+    }
+
+
+def _top_row() -> list[Panel]:
+    newest_model = f'SELECT last("model") AS "model" FROM "top" WHERE {PLACE} AND {FRESH}'
+    stale = {
+        "type": "range",
+        "options": {"from": STALE_S, "to": None, "result": {"text": "STALE", "color": GREY, "index": 1}},
+    }
+    return [
+        stat(
+            "Age of the newest scores",
+            "Seconds between the moment the scores are for and the end of the shown time. From three minutes on this "
+            "says STALE, and map, table and numbers go grey or empty: do not rely on them. No data means the same.",
+            (0, 0, 6, 4),
+            AGE,
+            {
+                "unit": "s",
+                "decimals": 0,
+                "noValue": "STALE",
+                "mappings": [STALE_MAPPING, stale],
+                "thresholds": steps((None, BLUE), (STALE_S, GREY)),
+                "color": {"mode": "thresholds"},
+            },
+            background=True,
+        ),
+        stat(
+            "Scores are for",
+            "The region's clock when the newest scores were made. Shown also when they are stale.",
+            (6, 0, 5, 4),
+            "SELECT 1000 * " + AS_OF.format(alias='AS "as_of"'),
+            {"unit": "dateTimeAsLocal", "noValue": "STALE", "color": {"mode": "fixed", "fixedColor": GREY}},
+        ),
+        stat(
+            "Who made the scores",
+            "Network: the trained model. BASELINE ONLY: the network did not answer or has expired; the scores are the "
+            "long-run rate for this hour of the week, and lift is 1 everywhere.",
+            (11, 0, 5, 4),
+            newest_model,
+            _words("model")
+            | {
+                "mappings": [
+                    STALE_MAPPING,
+                    _says("/^baseline.*$/", "BASELINE ONLY", ORANGE, 1),
+                    _says("/^(?!baseline).*$/", "Network", BLUE, 2),
+                ]
+            },
+            column="model",
+            background=True,
+        ),
+        stat(
+            "Model version",
+            "The artifact that made the newest scores, or `baseline:` and why.",
+            (16, 0, 4, 4),
+            newest_model,
+            _words("model"),
+            column="model",
+            background=True,
+        ),
+        stat(
+            "Cells that have a history",
+            "Only these have a colour. Without one a cell is grey: nothing was ever reported there, nothing is known.",
+            (20, 0, 4, 4),
+            [
+                f'SELECT count("r") AS "with history" FROM ({COUNTED}) WHERE "support" != \'no_history\'',
+                f'SELECT count("r") AS "all cells" FROM ({COUNTED})',
+            ],
+            {
+                "unit": "none",
+                "noValue": "STALE",
+                "mappings": [STALE_MAPPING],
+                "color": {"mode": "fixed", "fixedColor": BLUE},
+            },
+            background=True,
+        ),
+    ]
+
+
+def _says(pattern: str, word: str, colour: str, index: int) -> Json:
+    return {"type": "regex", "options": {"pattern": pattern, "result": {"text": word, "color": colour, "index": index}}}
+
+
+def _columns() -> list[Json]:
+    return [
+        column("shade", unit="none", decimals=1, displayName="Colour step", thresholds=SHADES),
+        column("risk", unit="percentunit", decimals=1, displayName="Chance of at least one"),
+        column("lift", unit="suffix: x usual", decimals=2, displayName="Lift"),
+        column("expected", unit="suffix: incidents", decimals=3, displayName="Expected"),
+        column("usual", unit="suffix: incidents", decimals=3, displayName="Usual"),
+        column("cell", unit="string", displayName="Cell", links=[CELL_LINK]),
+        column("geohash", unit="string"),
+    ]
+
+
+def _layers() -> list[Json]:
+    rows = {"id": "byRefId", "options": "A"}
+    colour = {"field": "shade", "fixed": GREY}
+    centres = {
+        "type": "markers",
+        "name": "Centres of cells",
+        "filterData": rows,
+        "location": {"mode": "geohash", "geohash": "geohash"},
+        "tooltip": True,
+        "config": {
+            "showLegend": True,
+            "style": {
+                "color": colour,
+                "opacity": 0.9,
+                "size": {"fixed": 4, "min": 2, "max": 8},
+                "symbol": {"mode": "fixed", "fixed": "img/icons/marker/square.svg"},
+            },
+        },
+    }
+    outlines = {
+        "type": "geojson",
+        "name": "All cells of the region, grey",
+        "tooltip": False,
+        "config": {
+            "src": "public/cells/${region}.geojson",
+            "rules": [],
+            "style": {"color": {"fixed": GREY}, "opacity": 0.25, "lineWidth": 1},
+        },
+    }
+    cells = {
+        "type": "dynamic-geojson",
+        "name": "Cells with a score",
+        "filterData": rows,
+        "opacity": 0.6,
+        "tooltip": True,
+        "config": {
+            "src": "public/cells/_all.geojson",
+            "idField": "geohash",
+            "rules": [],
+            "style": {"color": {"fixed": "transparent"}, "opacity": 0, "lineWidth": 0},
+            "dataStyle": {"color": colour, "opacity": 0.6},
+        },
+    }
+    return [outlines, centres, cells]
+
+
+def _map() -> Panel:
+    return Panel(
+        kind="geomap",
+        title="Where incidents are likely: $category, next $horizon",
+        description="Each square is a cell. Colour by the chance of at least one incident or by lift over the usual "
+        "(switch at the top). Grey cells have no history, or the scores are stale. A click shows the numbers.",
+        place=(0, 4, 16, 21),
+        queries=[MAP],
+        options={
+            "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},
+            "controls": {"showZoom": True, "mouseWheelZoom": True, "showAttribution": True, "showScale": True},
+            "basemap": {"type": "default", "name": "Base map", "config": {}},
+            "layers": _layers(),
+            "tooltip": {"mode": "details"},
+        },
+        defaults={"unit": "short", "thresholds": SHADES, "color": {"mode": "thresholds"}},
+        overrides=_columns(),
+        more={"maxDataPoints": 10_000},
+    )
+
+
+def live() -> Json:
+    top = (
+        'SELECT last("risk") AS "risk", "lift", "expected", "usual", "cell" FROM "top" '
+        f'WHERE {PLACE} AND {FRESH} GROUP BY "rank"'
+    )
+    panels = [
+        *_top_row(),
+        _map(),
+        table(
+            "The ten highest cells",
+            "The riskiest cells of the newest minute, highest first. A click on a cell opens its history. "
+            "Empty when the scores are stale.",
+            (16, 4, 8, 12),
+            top,
+            [
+                column("rank", unit="string", displayName="#", custom__width=40),
+                *[one for one in _columns() if one["matcher"]["options"] not in ("shade", "geohash")],
+            ],
+            more={"transformations": [WITHOUT_TIME]},
+        ),
+        text("How to read the map", KEY, (16, 16, 8, 9)),
+    ]
+    colour: Json = {
+        "type": "custom",
+        "name": "colour",
+        "label": "Colour by",
+        "description": "What the colours of the map stand for",
+        "query": f'Chance of at least one : "r" / 0.05, Lift over usual : {LIFT}',
+        "current": {"text": "Chance of at least one", "value": '"r" / 0.05'},
+        "multi": False,
+        "includeAll": False,
+    }
+    return dashboard(
+        UID,
+        "Live risk map",
+        "Where the next hours' incidents are likely, for staging units. Places, never people.",
+        panels,
+        [*place_variables(), colour],
+        time={"from": "now-1h", "to": "now"},
+        refresh="5s",
+    )

@@ -1,0 +1,250 @@
+"""Building blocks of the dashboards: Grafana's classic JSON, all that repeats, once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+DATASOURCE: Json = {"type": "influxdb", "uid": "risk-influxdb"}
+TAG = "incident-risk"
+STALE_S = 180  # three ticks of a minute, as in streaming/health.py
+
+# Okabe and Ito's palette, which people with any colour vision can tell apart; grey is kept for "not known".
+BLUE, ORANGE, SKY, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#8E8E8E"
+
+PLACE = "\"region\" = '$region' AND \"category\" = '$category' AND \"horizon\" = '$horizon'"
+LIFT = '("expected" + 0.000001) / ("usual" + 0.000001)'  # `lift` of streaming/lines.py, up to its smallest step
+OUTCOME, OUTCOME_AREA, RISK = '"${bucket:raw}".."outcome"', '"${bucket:raw}".."outcome_area"', '"${bucket:raw}".."risk"'
+FRESH = "time > ${__to}ms - 3m AND time <= ${__to}ms"  # the newest three ticks of the shown range; none when stale
+
+STALE_MAPPING: Json = {
+    "type": "special",
+    "options": {"match": "null+nan", "result": {"text": "STALE", "color": GREY, "index": 0}},
+}
+
+WITHOUT_TIME: Json = {
+    "id": "organize",
+    "options": {"excludeByName": {"Time": True}, "indexByName": {}, "renameByName": {}},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One panel. place: (x, y, width, height) on the grid of 24 columns. queries: InfluxQL, refId A, B, ..."""
+
+    kind: str
+    title: str
+    description: str
+    place: tuple[int, int, int, int]
+    queries: Sequence[str] = ()
+    form: str = "table"  # "table": one frame. "time_series": a frame per series and column
+    alias: str = "$col"
+    options: Json = field(default_factory=dict)
+    defaults: Json = field(default_factory=dict)
+    overrides: Sequence[Json] = ()
+    more: Json = field(default_factory=dict)
+
+    def json(self, number: int) -> Json:
+        x, y, width, height = self.place
+        panel: Json = {
+            "id": number,
+            "type": self.kind,
+            "title": self.title,
+            "description": self.description,
+            "gridPos": {"x": x, "y": y, "w": width, "h": height},
+            "options": self.options,
+        }
+        if self.kind == "text":
+            return panel | self.more
+        targets = [
+            {
+                "refId": "ABCDEF"[i],
+                "datasource": DATASOURCE,
+                "rawQuery": True,
+                "query": query,
+                "resultFormat": self.form,
+                **({"alias": self.alias} if self.form == "time_series" else {}),
+            }
+            for i, query in enumerate(self.queries)
+        ]
+        fields = {"defaults": self.defaults, "overrides": list(self.overrides)}
+        return panel | {"datasource": DATASOURCE, "targets": targets, "fieldConfig": fields} | self.more
+
+
+def text(title: str, content: str, place: tuple[int, int, int, int]) -> Panel:
+    """A panel of plain language, Markdown."""
+    options = {"mode": "markdown", "content": content}
+    return Panel(kind="text", title=title, description="An explanation in words.", place=place, options=options)
+
+
+def stat(
+    title: str,
+    description: str,
+    place: tuple[int, int, int, int],
+    query: str | Sequence[str],
+    defaults: Json,
+    **more: Any,
+) -> Panel:
+    """One number or word, large. A colour fills the panel when `background=True`; `column` names a text column."""
+    column, background = more.pop("column", None), more.pop("background", False)
+    options = {
+        "reduceOptions": {"calcs": ["lastNotNull"], "fields": f"/^{column}$/" if column else "", "values": False},
+        "colorMode": "background" if background else "none",
+        "graphMode": "none",
+        "justifyMode": "center",
+        "orientation": "auto",
+        "textMode": "value" if isinstance(query, str) else "value_and_name",
+        "wideLayout": True,
+        "percentChangeColorMode": "standard",
+        "showPercentChange": False,
+    }
+    queries = [query] if isinstance(query, str) else query
+    return Panel(
+        kind="stat",
+        title=title,
+        description=description,
+        place=place,
+        queries=queries,
+        options=options,
+        defaults=defaults,
+        **more,
+    )
+
+
+def lines(
+    title: str, description: str, place: tuple[int, int, int, int], query: str | Sequence[str], unit: str, **more: Any
+) -> Panel:
+    """Values over time. bars: stacked bars instead of lines."""
+    bars, minimum = more.pop("bars", False), more.pop("minimum", 0)
+    drawing: Json = {"drawStyle": "line", "lineWidth": 2, "fillOpacity": 0, "showPoints": "auto", "spanNulls": False}
+    if bars:
+        drawing |= {
+            "drawStyle": "bars",
+            "lineWidth": 0,
+            "fillOpacity": 80,
+            "stacking": {"mode": "normal", "group": "A"},
+        }
+    defaults = {"unit": unit, "color": {"mode": "palette-classic-by-name"}, "custom": drawing}
+    options = {
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
+        "tooltip": {"mode": "multi", "sort": "none"},
+    }
+    return Panel(
+        kind="timeseries",
+        title=title,
+        description=description,
+        place=place,
+        queries=[query] if isinstance(query, str) else query,
+        form="time_series",
+        options=options,
+        defaults=defaults if minimum is None else defaults | {"min": minimum},
+        **more,
+    )
+
+
+def table(
+    title: str,
+    description: str,
+    place: tuple[int, int, int, int],
+    query: str,
+    columns: Sequence[Json],
+    **more: Any,
+) -> Panel:
+    return Panel(
+        kind="table",
+        title=title,
+        description=description,
+        place=place,
+        queries=[query],
+        options={"frameIndex": 0, "showHeader": True, "cellHeight": "sm"},
+        defaults={"unit": "short", "custom": {"align": "auto"}},
+        overrides=columns,
+        **more,
+    )
+
+
+def column(name: str, **properties: Any) -> Json:
+    """Properties of the field `name`; `custom__x` stands for `custom.x`."""
+    pairs = [{"id": key.replace("__", "."), "value": value} for key, value in properties.items()]
+    return {"matcher": {"id": "byName", "options": name}, "properties": pairs}
+
+
+def fixed(name: str, colour: str, **properties: Any) -> Json:
+    return column(name, color={"mode": "fixed", "fixedColor": colour}, **properties)
+
+
+def steps(*levels: tuple[float | None, str]) -> Json:
+    """Thresholds: the colour from each level on; None is minus infinity."""
+    return {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in levels]}
+
+
+def tag_variable(name: str, label: str, query: str, description: str, *, several: bool = False) -> Json:
+    """A drop-down of a tag's values. several: any number of them, first all."""
+    more = {"multi": True, "includeAll": True, "current": {"text": ["All"], "value": ["$__all"]}} if several else {}
+    return {
+        "type": "query",
+        "name": name,
+        "label": label,
+        "description": description,
+        "datasource": DATASOURCE,
+        "query": query,
+        "refresh": 1,
+        "sort": 7,  # 1h, 4h, 24h in that order
+        "multi": False,
+        "includeAll": False,
+        **more,
+    }
+
+
+def place_variables(*, several_categories: bool = False) -> list[Json]:
+    """Region, category, horizon, from the small `top` measurement."""
+
+    def values(key: str, where: str = "") -> str:
+        return f'SHOW TAG VALUES FROM "top" WITH KEY = "{key}"{where}'
+
+    here = " WHERE \"region\" = '$region'"
+    return [
+        tag_variable("region", "Region", values("region"), "The area that one agency serves"),
+        tag_variable("category", "Category", values("category", here), "Kind of incident", several=several_categories),
+        tag_variable("horizon", "Horizon", values("horizon", here), "How far ahead the score looks"),
+    ]
+
+
+def bucket_variable() -> Json:
+    """Which data: what is kept for a month, or its hourly extract that is kept for a year."""
+    choices = {"a month (every minute)": "risk", "a year (every hour)": "risk_long"}
+    return {
+        "type": "custom",
+        "name": "bucket",
+        "label": "Data kept for",
+        "description": "Long ranges read the extract, one value an hour; it is written 10 minutes after each hour",
+        "query": ", ".join(f"{text} : {value}" for text, value in choices.items()),
+        "current": {"text": "a month (every minute)", "value": "risk"},
+        "multi": False,
+        "includeAll": False,
+    }
+
+
+def dashboard(
+    uid: str, title: str, description: str, panels: Sequence[Panel], variables: Sequence[Json], **more: Any
+) -> Json:
+    links = {"type": "dashboards", "title": "Other pages", "tags": [TAG], "asDropdown": True, "icon": "external link"}
+    links |= {"includeVars": True, "keepTime": True, "targetBlank": False, "tooltip": ""}
+    base: Mapping[str, Any] = {
+        "uid": uid,
+        "title": title,
+        "description": description,
+        "tags": [TAG],
+        "schemaVersion": 42,
+        "version": 1,
+        "editable": False,
+        "graphTooltip": 1,
+        "timezone": "browser",
+        "time": {"from": "now-6h", "to": "now"},
+        "refresh": "10s",
+        "links": [links],
+        "templating": {"list": list(variables)},
+        "annotations": {"list": []},
+    }
+    return {**base, **more, "panels": [panel.json(i) for i, panel in enumerate(panels, start=1)]}

@@ -1,0 +1,232 @@
+"""Pipeline: what the operator watches."""
+
+# ruff: noqa: S608 - these are queries for Grafana, made from constants
+
+from models.count_state import OUTCOMES
+from schemas.event import REASONS
+from tests.grafana.pages.panels import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    STALE_S,
+    Json,
+    Panel,
+    column,
+    dashboard,
+    lines,
+    stat,
+    steps,
+    table,
+    tag_variable,
+)
+
+UID = "risk-pipeline"
+REGIONS = '"region" =~ /^${region:regex}$/'
+BY_TIME = f'FROM "pipeline" WHERE {REGIONS} AND $timeFilter GROUP BY time($__interval), "region" fill(none)'
+
+
+def _added_up(names: tuple[str, ...], *, prefix: str = "") -> str:
+    """What came in each step, summed over the regions; the fields are totals since the counts began."""
+    inner = ", ".join(f'non_negative_difference(last("{prefix}{name}")) AS "{name}"' for name in names)
+    outer = ", ".join(f'sum("{name}") AS "{name}"' for name in names)
+    return f"SELECT {outer} FROM (SELECT {inner} {BY_TIME}) WHERE $timeFilter GROUP BY time($__interval) fill(none)"
+
+
+def _freshness() -> Panel:
+    query = (
+        'SELECT ${__to} / 1000 - last("as_of") AS "age", "model" FROM "pipeline" '
+        f"WHERE {REGIONS} AND \"region\" != '_unassigned' "
+        'AND time > ${__to}ms - 1d AND time <= ${__to}ms GROUP BY "region"'
+    )
+    return table(
+        "Freshness of each region",
+        "Age of the newest scores at the end of the shown time. Orange: late. Grey: stale, more than three ticks.",
+        (0, 0, 12, 8),
+        query,
+        [
+            column("region", unit="string", displayName="Region"),
+            column(
+                "age",
+                unit="s",
+                decimals=0,
+                displayName="Age",
+                thresholds=steps((None, BLUE), (90, ORANGE), (STALE_S, GREY)),
+                color={"mode": "thresholds"},
+                custom__cellOptions={"type": "color-background", "mode": "basic"},
+            ),
+            column("model", unit="string", displayName="Model"),
+        ],
+        more={"transformations": [{"id": "organize", "options": {"excludeByName": {"Time": True}}}]},
+    )
+
+
+def _number(title: str, description: str, x: int, y: int, query: str, unit: str, levels: Json) -> Panel:
+    defaults = {
+        "unit": unit,
+        "decimals": 0,
+        "noValue": "no data",
+        "thresholds": levels,
+        "color": {"mode": "thresholds"},
+    }
+    return stat(title, description, (x, y, 4, 4), query, defaults, background=True)
+
+
+def _newest(fields: str) -> str:
+    """Sum over the chosen regions of something of each one's newest point."""
+    return f'SELECT {fields} FROM "pipeline" WHERE {REGIONS} AND $timeFilter'
+
+
+def _figures() -> list[Panel]:
+    zero = steps((None, BLUE), (1, RED))
+    unbalanced = (
+        'SELECT sum("gap") AS "gap" FROM (SELECT last("consumed") - '
+        + " - ".join(f'last("{name}")' for name in (*OUTCOMES, "rejected"))
+        + f' AS "gap" FROM "pipeline" WHERE {REGIONS} AND $timeFilter GROUP BY "region")'
+    )
+    return [
+        _number(
+            "Ledger gap",
+            "Consumed less all outcomes, summed over the regions: 0, or counts cannot be relied on.",
+            12,
+            0,
+            unbalanced,
+            "suffix: events",
+            steps((None, RED), (0, BLUE), (1, RED)),
+        ),
+        _number(
+            "Behind Kafka's end",
+            "Events in the topic that were not read yet when the newest batch began.",
+            16,
+            0,
+            _newest('last("lag_events") AS "lag"'),
+            "suffix: events",
+            steps((None, BLUE), (10_000, ORANGE), (100_000, RED)),
+        ),
+        _number(
+            "Starts of the job",
+            "How often the job was started in the shown time. Above 1 it was restarted.",
+            20,
+            0,
+            _newest('count(distinct("started_s")) AS "starts"'),
+            "none",
+            steps((None, BLUE), (2, ORANGE), (4, RED)),
+        ),
+        _number(
+            "Points dropped by the store",
+            "Points the store refused for good, most often outside its retention, since the job's start.",
+            12,
+            4,
+            _newest('max("write_dropped") AS "dropped"'),
+            "suffix: points",
+            zero,
+        ),
+        _number(
+            "Write retries",
+            "Requests to the store that had to be sent again since the job's start.",
+            16,
+            4,
+            _newest('max("write_retries") AS "retries"'),
+            "suffix: retries",
+            steps((None, BLUE), (1, ORANGE), (100, RED)),
+        ),
+        _number(
+            "Silence of the feed",
+            "Longest time since the newest incident of a chosen region.",
+            20,
+            4,
+            'SELECT max("silent") AS "silent" FROM (SELECT last("silent_s") AS "silent" FROM "pipeline" '
+            f'WHERE {REGIONS} AND $timeFilter GROUP BY "region")',
+            "s",
+            steps((None, BLUE), (3600, ORANGE), (10_800, RED)),
+        ),
+    ]
+
+
+def pipeline() -> Json:
+    region = "$tag_region"
+    panels = [
+        _freshness(),
+        *_figures(),
+        lines(
+            "Events in",
+            "Messages a second that were read, by region.",
+            (0, 8, 12, 8),
+            f'SELECT non_negative_derivative(last("consumed"), 1s) AS "rate" {BY_TIME}',
+            "suffix: events/s",
+            alias=region,
+        ),
+        lines(
+            "Time of a batch",
+            "From the start of a batch's writing to the store's acknowledgement.",
+            (12, 8, 12, 8),
+            f'SELECT max("batch_s") AS "batch" {BY_TIME}',
+            "s",
+            alias=region,
+        ),
+        lines(
+            "From Kafka to the store",
+            "Age of the newest event of a batch when its scores were being written.",
+            (0, 16, 12, 8),
+            f'SELECT max("freshness_s") AS "freshness" {BY_TIME}',
+            "s",
+            alias=region,
+        ),
+        lines(
+            "Behind Kafka's end",
+            "Events not read yet when a batch began. Rising for long: the job is too slow.",
+            (12, 16, 12, 8),
+            f'SELECT max("lag_events") AS "lag" {BY_TIME}',
+            "suffix: events",
+            alias=region,
+        ),
+        lines(
+            "What became of the messages",
+            "Every message read is in exactly one of these.",
+            (0, 24, 12, 9),
+            _added_up((*OUTCOMES, "rejected")),
+            "suffix: events",
+            bars=True,
+        ),
+        lines(
+            "Refused, by reason",
+            "`late` and `future` are refused by the clock, the others by the contract; `outside_grid` lies elsewhere.",
+            (12, 24, 12, 9),
+            _added_up(REASONS, prefix="rejected_"),
+            "suffix: events",
+            bars=True,
+        ),
+        lines(
+            "Late",
+            "Messages refused because their incident was older than the region's late limit.",
+            (0, 33, 12, 7),
+            f'SELECT non_negative_difference(last("rejected_late")) AS "late" {BY_TIME}',
+            "suffix: events",
+            alias=region,
+        ),
+        lines(
+            "State of a region",
+            "Size of its counts and registry of incidents in Spark's state store.",
+            (12, 33, 12, 7),
+            f'SELECT last("state_bytes") AS "state" {BY_TIME}',
+            "bytes",
+            alias=region,
+        ),
+    ]
+    variables = [
+        tag_variable(
+            "region",
+            "Region",
+            'SHOW TAG VALUES FROM "pipeline" WITH KEY = "region"',
+            "Regions, and `_unassigned` for messages of none",
+            several=True,
+        )
+    ]
+    return dashboard(
+        UID,
+        "Pipeline",
+        "Whether events come in, are counted, scored and stored.",
+        panels,
+        variables,
+        time={"from": "now-3h", "to": "now"},
+    )

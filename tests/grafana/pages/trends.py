@@ -1,0 +1,191 @@
+"""Trends: counts and risk by category, hour of the week, district and week, for an analyst."""
+
+# ruff: noqa: S608 - these are queries for Grafana, made from constants
+
+from tests.grafana.pages.panels import (
+    BLUE,
+    FRESH,
+    ORANGE,
+    OUTCOME,
+    OUTCOME_AREA,
+    WITHOUT_TIME,
+    Json,
+    Panel,
+    bucket_variable,
+    column,
+    dashboard,
+    fixed,
+    lines,
+    place_variables,
+    steps,
+    table,
+    text,
+)
+
+UID = "risk-trends"
+CATEGORIES = '"category" =~ /^${category:regex}$/'
+# One closed forecast of one hour per hour: the first tick of each, so that no incident is counted twice.
+HOURLY = (
+    f'SELECT first("observed") AS "seen", first("expected") AS "expected" FROM {OUTCOME} '
+    f"WHERE \"region\" = '$region' AND \"horizon\" = '1h' AND {CATEGORIES} AND $timeFilter "
+    'GROUP BY time(1h), "category" fill(none)'
+)
+DAYS = {1: "Mon", 2: "Tue", 3: "Wed", 4: "Thu", 5: "Fri", 6: "Sat", 7: "Sun"}
+
+WORDS = """Counts come from forecasts of one hour that have **closed**: the newest bar is an hour old. Hours and
+days are those of the region's own clock in the heat map, of your browser elsewhere. A place that reports less looks
+quieter than it is. Long ranges read one value per hour, never each minute."""
+
+
+def _week() -> Panel:
+    """Hour against weekday: Grafana's transformations make the matrix."""
+    query = (
+        'SELECT first("observed") AS "seen", first("weekday") AS "weekday", first("hour") AS "hour" '
+        f"FROM {OUTCOME} WHERE \"region\" = '$region' AND \"horizon\" = '1h' AND {CATEGORIES} AND $timeFilter "
+        'GROUP BY time(1h), "category" fill(none)'
+    )
+    groups = {
+        "weekday": {"operation": "groupby", "aggregations": []},
+        "hour": {"operation": "groupby", "aggregations": []},
+        "seen": {"operation": "aggregate", "aggregations": ["mean"]},
+    }
+    shade = steps((None, "#FFFFFF"), (0.1, "#DEEBF7"), (0.5, "#9ECAE1"), (1, "#4292C6"), (3, "#2171B5"), (6, "#08306B"))
+    matrix = {"rowField": "hour", "columnField": "weekday", "valueField": "seen (mean)", "emptyValue": "empty"}
+    return Panel(
+        kind="table",
+        title="Hour of the week",
+        description="Mean incidents in an hour and category, by the region's local hour (rows) and weekday (columns), "
+        "over eight weeks.",
+        place=(12, 0, 12, 17),
+        queries=[query],
+        options={"frameIndex": 0, "showHeader": True, "cellHeight": "sm"},
+        defaults={
+            "unit": "none",
+            "decimals": 2,
+            "custom": {"align": "center", "cellOptions": {"type": "color-background", "mode": "basic"}},
+            "thresholds": shade,
+            "color": {"mode": "thresholds"},
+        },
+        overrides=[
+            column("hour\\weekday", displayName="Hour", custom__cellOptions={"type": "auto"}, decimals=0),
+            *[column(str(number), displayName=name) for number, name in DAYS.items()],
+        ],
+        more={
+            "timeFrom": "8w",
+            "transformations": [
+                {"id": "groupBy", "options": {"fields": groups}},
+                {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "weekday"}]}},
+                {"id": "groupingToMatrix", "options": matrix},
+                {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "hour\\weekday"}]}},
+            ],
+        },
+    )
+
+
+def _districts() -> Panel:
+    daily = (
+        f'SELECT first("observed") AS "seen", first("expected") AS "expected" FROM {OUTCOME_AREA} '
+        f"WHERE \"region\" = '$region' AND \"horizon\" = '24h' AND {CATEGORIES} AND $timeFilter "
+        'GROUP BY time(1d), "district", "category" fill(none)'
+    )
+    query = (
+        'SELECT sum("seen") AS "seen", sum("expected") AS "expected", sum("seen") / sum("expected") AS "ratio" '
+        f'FROM ({daily}) GROUP BY "district"'
+    )
+    return table(
+        "Districts",
+        "Incidents seen and expected per district in the shown time: one forecast of 24 hours a day.",
+        (0, 25, 12, 9),
+        query,
+        [
+            column("district", unit="string", displayName="District"),
+            column("seen", unit="suffix: incidents", decimals=0, displayName="Seen"),
+            column("expected", unit="suffix: incidents", decimals=1, displayName="Expected"),
+            column("ratio", unit="suffix: x expected", decimals=2, displayName="Seen over expected"),
+        ],
+        more={"transformations": [WITHOUT_TIME]},
+    )
+
+
+def trends() -> Json:
+    weekly = (
+        f'SELECT sum("seen") AS "seen" FROM ({HOURLY}) WHERE $timeFilter GROUP BY time(1w, 4d), "category" fill(none)'
+    )
+    newest = (
+        'SELECT last("expected") AS "e" FROM "risk" WHERE "region" = \'$region\' AND '
+        f'"horizon" = \'$horizon\' AND {CATEGORIES} AND {FRESH} GROUP BY "cell", "category"'
+    )
+    both = (
+        f'SELECT sum("seen") AS "seen", sum("expected") AS "expected" FROM ({HOURLY}) '
+        "WHERE $timeFilter GROUP BY time(1h) fill(none)"
+    )
+    panels = [
+        lines(
+            "Incidents in an hour, by category",
+            "What was counted, hour by hour.",
+            (0, 0, 12, 9),
+            HOURLY.replace(', first("expected") AS "expected"', ""),
+            "suffix: incidents",
+            alias="$tag_category",
+            bars=True,
+        ),
+        _week(),
+        lines(
+            "Seen and expected in an hour, all chosen categories",
+            "What was counted beside what the forecast made at the start of that hour foresaw.",
+            (0, 9, 12, 8),
+            both,
+            "suffix: incidents",
+            overrides=[fixed("seen", ORANGE), fixed("expected", BLUE)],
+        ),
+        lines(
+            "Week over week",
+            "Incidents in a week from Monday (UTC), by category; the newest week is not complete.",
+            (0, 17, 24, 8),
+            weekly,
+            "suffix: incidents",
+            alias="$tag_category",
+            bars=True,
+            more={"timeFrom": "8w"},
+        ),
+        _districts(),
+        Panel(
+            kind="bargauge",
+            title="Expected now in the whole region, next $horizon",
+            description="Incidents foreseen by the newest scores, by category. Empty when the scores are stale.",
+            place=(12, 25, 12, 5),
+            queries=[f'SELECT sum("e") AS "expected" FROM ({newest}) GROUP BY "category"'],
+            form="time_series",
+            alias="$tag_category",
+            options={
+                "displayMode": "basic",
+                "orientation": "horizontal",
+                "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+                "showUnfilled": True,
+                "valueMode": "color",
+                "minVizHeight": 16,
+                "minVizWidth": 8,
+                "maxVizHeight": 300,
+                "namePlacement": "auto",
+                "sizing": "auto",
+                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
+            },
+            defaults={
+                "unit": "suffix: incidents",
+                "decimals": 1,
+                "min": 0,
+                "noValue": "STALE",
+                "color": {"mode": "fixed", "fixedColor": BLUE},
+            },
+        ),
+        text("About these counts", WORDS, (12, 30, 12, 4)),
+    ]
+    return dashboard(
+        UID,
+        "Trends",
+        "Counts and forecasts by category, hour of the week, district and week.",
+        panels,
+        [*place_variables(several_categories=True), bucket_variable()],
+        time={"from": "now-7d", "to": "now"},
+        refresh="5m",
+    )

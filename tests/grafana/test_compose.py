@@ -1,0 +1,73 @@
+"""Grafana's files name secrets, folders and addresses: compose.yaml gives it each of them."""
+
+import json
+import re
+
+import pytest
+import yaml
+
+from streaming.commands_cells import ALL_REGIONS
+from tests.grafana.pages.files import DASHBOARDS, PROVISIONING, ROOT
+
+COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
+GRAFANA = COMPOSE["services"]["grafana"]
+PROVISIONED = "/etc/grafana/provisioning"
+
+
+def targets(service):
+    """Paths in the container that a volume, a secret or a config puts there."""
+    for mount in service.get("volumes", []):
+        yield mount["target"] if isinstance(mount, dict) else mount.split(":")[1]
+    for secret in service.get("secrets", []):
+        yield secret["target"] if isinstance(secret, dict) else f"/run/secrets/{secret}"
+
+
+def text_of(pattern):
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(PROVISIONING.rglob(pattern)))
+
+
+def test_each_secret_file_is_mounted():
+    named = set(re.findall(r"\$__file\{([^}]+)\}", text_of("*.yaml")))
+    assert len(named) == 2
+    for path in named:
+        assert any(path == target or path.startswith(f"{target}/") for target in targets(GRAFANA)), path
+
+
+def test_no_variable_of_the_environment_is_needed():
+    assert not re.findall(r"\$__env|\$\{?[A-Z]", text_of("*.yaml"))
+
+
+def test_the_provisioning_folder_and_the_first_page_are_where_grafana_looks():
+    mount = next(one for one in GRAFANA["volumes"] if isinstance(one, str) and one.split(":")[1] == PROVISIONED)
+    assert (ROOT / mount.split(":")[0]).resolve() == PROVISIONING
+    home = GRAFANA["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (PROVISIONING / home.removeprefix(f"{PROVISIONED}/")).is_file()
+
+
+def test_the_maps_polygons_are_in_a_folder_that_grafana_serves():
+    page = json.loads((DASHBOARDS / "live-map.json").read_text(encoding="utf-8"))
+    layers = next(panel for panel in page["panels"] if panel["type"] == "geomap")["options"]["layers"]
+    sources = {layer["config"]["src"] for layer in layers if "src" in layer["config"]}
+    assert {source.rpartition("/")[2] for source in sources} == {"${region}.geojson", ALL_REGIONS}
+    for source in sources:
+        assert f"/usr/share/grafana/{source.rpartition('/')[0]}" in targets(GRAFANA)
+
+
+def test_the_store_has_the_address_that_the_data_source_asks():
+    (source,) = yaml.safe_load((PROVISIONING / "datasources" / "influxdb.yaml").read_text(encoding="utf-8"))[
+        "datasources"
+    ]
+    host = re.fullmatch(r"http://([\w-]+):8086", source["url"])[1]
+    store = COMPOSE["services"][host]
+    assert set(store["networks"]) & set(GRAFANA["networks"])
+    assert source["jsonData"]["dbName"] == COMPOSE["services"]["scorer"]["environment"]["INFLUXDB_V2_BUCKET"]
+
+
+def test_runbook_links_lead_to_headings():
+    guide = ROOT / "docs" / "operations.md"
+    if not guide.exists():
+        pytest.skip("docs/operations.md is not written yet")
+    headings = re.findall(r"^#+ (.+)$", guide.read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+    linked = set(re.findall(r"docs/operations\.md#([\w-]+)", text_of("rules.yaml")))
+    assert linked <= anchors

@@ -1,0 +1,189 @@
+"""The files that Grafana reads at its start, without Grafana: its own types as JSON Schema, and rules of ours."""
+
+import json
+import re
+from itertools import combinations
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.grafana.pages.files import BUILDERS, DASHBOARDS, PROVISIONING, ROOT, generated
+
+SCHEMAS = ROOT / "tests" / "grafana" / "schema"
+DASHBOARD_SCHEMA = json.loads((SCHEMAS / "dashboard.json").read_text(encoding="utf-8"))
+OPTIONS_SCHEMAS = json.loads((SCHEMAS / "panel-options.json").read_text(encoding="utf-8"))
+PAGES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(DASHBOARDS.glob("*.json"))}
+PANELS = [
+    pytest.param(panel, id=f"{name}:{panel['id']}:{panel['title']}")
+    for name, page in PAGES.items()
+    for panel in page["panels"]
+]
+
+
+def read(name):
+    return yaml.safe_load((PROVISIONING / name).read_text(encoding="utf-8"))
+
+
+RULES = [rule for group in read("alerting/rules.yaml")["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize(("path", "content"), [pytest.param(*one, id=one[0].name) for one in generated()])
+def test_generated_files_are_up_to_date(path, content):
+    assert path.read_text(encoding="utf-8") == content, "run `python -m tests.grafana.pages`"
+
+
+def test_every_page_is_a_generated_one():
+    assert set(PAGES) == set(BUILDERS)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_meets_grafanas_own_schema(name):
+    jsonschema.Draft7Validator(DASHBOARD_SCHEMA).validate(PAGES[name])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"panels": [{"type": 3}]},
+        {"elements": {}},
+        {"refresh": 5},
+        {"templating": {"list": [{"name": "x", "type": "y"}]}},
+    ],
+    ids=lambda damage: next(iter(damage)),
+)
+def test_the_schema_refuses_what_is_wrong(damage):
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft7Validator(DASHBOARD_SCHEMA).validate(PAGES["cell"] | damage)
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panels_options_meet_the_schema_of_its_type(panel):
+    schema = OPTIONS_SCHEMAS[panel["type"].replace("-", "")]
+    jsonschema.Draft7Validator(schema).validate(panel["options"])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_ids_are_unique_and_nothing_of_the_new_layout_or_an_export_is_left(name):
+    page = PAGES[name]
+    ids = [panel["id"] for panel in page["panels"]]
+    assert len(set(ids)) == len(ids)
+    assert not {"id", "__inputs", "__requires", "elements", "layout"} & set(page)
+    assert page["schemaVersion"] == 42
+    assert page["editable"] is False
+    assert "${DS_" not in json.dumps(page)
+
+
+def test_uids_are_unique():
+    uids = [page["uid"] for page in PAGES.values()] + [rule["uid"] for rule in RULES]
+    assert len(set(uids)) == len(uids)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_panels_lie_on_the_grid_of_24_columns_and_do_not_overlap(name):
+    boxes = [panel["gridPos"] for panel in PAGES[name]["panels"]]
+    assert all(box["x"] >= 0 and box["w"] > 0 and box["h"] > 0 and box["x"] + box["w"] <= 24 for box in boxes)
+    for one, other in combinations(boxes, 2):
+        beside = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        above = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert beside or above, (one, other)
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_says_what_it_shows_and_in_which_unit(panel):
+    assert panel["title"]
+    assert panel["description"]
+    if panel["type"] != "text":
+        assert panel["fieldConfig"]["defaults"]["unit"]
+    else:
+        assert len(panel["options"]["content"]) > 80
+
+
+def asked_sources():
+    yield from (
+        target["datasource"]["uid"]
+        for page in PAGES.values()
+        for p in page["panels"]
+        for target in p.get("targets", [])
+    )
+    yield from (p["datasource"]["uid"] for page in PAGES.values() for p in page["panels"] if "datasource" in p)
+    yield from (
+        v["datasource"]["uid"] for page in PAGES.values() for v in page["templating"]["list"] if "datasource" in v
+    )
+    yield from (query["datasourceUid"] for rule in RULES for query in rule["data"])
+
+
+def test_each_data_source_that_is_asked_exists():
+    known = {source["uid"] for source in read("datasources/influxdb.yaml")["datasources"]}
+    assert set(asked_sources()) == known | {"__expr__"}
+
+
+def test_the_token_is_a_file_and_no_page_can_be_changed_in_the_browser():
+    (source,) = read("datasources/influxdb.yaml")["datasources"]
+    assert source["secureJsonData"] == {"httpHeaderValue1": "Token $__file{/run/secrets/grafana_influx_token}"}
+    assert source["editable"] is False
+    (provider,) = read("dashboards/provider.yaml")["providers"]
+    assert provider["allowUiUpdates"] is False
+    assert provider["options"]["path"] == "/etc/grafana/provisioning/dashboards"
+
+
+@pytest.mark.parametrize("panel", [one for one in PANELS if one.values[0]["type"] == "geomap"])
+def test_the_map_takes_all_cells_and_works_without_features_in_alpha(panel):
+    assert panel["maxDataPoints"] >= 10_000
+    kinds = [layer["type"] for layer in panel["options"]["layers"]]
+    assert kinds.index("markers") < kinds.index("dynamic-geojson"), "what Grafana cannot make must come last"
+    assert len({layer["name"] for layer in panel["options"]["layers"]}) == len(kinds)
+    by_type = {layer["type"]: layer for layer in panel["options"]["layers"]}
+    assert by_type["markers"]["location"] == {"mode": "geohash", "geohash": "geohash"}
+
+
+def colours(node):
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("color", "fixedColor", "fixed") and isinstance(value, str):
+                yield value
+            yield from colours(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from colours(value)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_colour_is_green_so_that_unknown_never_looks_safe(name):
+    for colour in set(colours(PAGES[name]["panels"])) - {"img/icons/marker/square.svg", "transparent"}:
+        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        assert not (green > red + 10 and green > blue + 10), colour
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_to_pages_that_exist_with_variables_that_they_have(name):
+    by_uid = {page["uid"]: {one["name"] for one in page["templating"]["list"]} for page in PAGES.values()}
+    for uid, query in re.findall(r"/d/([\w-]+)\?([^\"]*)", json.dumps(PAGES[name])):
+        assert set(re.findall(r"var-(\w+)=", query)) <= by_uid[uid]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
+    page = PAGES[name]
+    text = json.dumps([page["panels"], [one.get("query") for one in page["templating"]["list"]]])
+    used = set(re.findall(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)", text))
+    names = {a or b for a, b in used}
+    builtin = {"__to", "__interval", "__url_time_range", "timeFilter", "col", "tag_region", "tag_category", "__data"}
+    assert names - builtin == {one["name"] for one in page["templating"]["list"]}
+
+
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["uid"]) for rule in RULES])
+def test_a_rule_says_what_it_means_what_to_do_and_where_to_look(rule):
+    assert re.fullmatch(r"docs/operations\.md#alert-[a-z-]+", rule["annotations"]["runbook_url"])
+    assert rule["annotations"]["summary"]
+    assert rule["annotations"]["description"]
+    assert "$" not in json.dumps(rule["annotations"]), "provisioning takes it for an environment variable"
+    page = next(page for page in PAGES.values() if page["uid"] == rule["dashboardUid"])
+    assert rule["panelId"] in {panel["id"] for panel in page["panels"]}
+    assert rule["execErrState"] == "KeepLast"
+    assert not re.search(r"\$(?!timeFilter)", rule["data"][0]["model"]["query"]), "a rule knows no variables"
+
+
+def test_each_alert_goes_to_a_contact_point_that_exists():
+    names = {point["name"] for point in read("alerting/contact-points.yaml")["contactPoints"]}
+    assert {policy["receiver"] for policy in read("alerting/policies.yaml")["policies"]} == names

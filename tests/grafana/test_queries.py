@@ -1,0 +1,140 @@
+"""Every query of every page on a real InfluxDB: it gives what its panel needs."""
+
+import pytest
+
+from streaming.commands_cells import ALL_REGIONS, geojson_files
+from tests.grafana.influx import filled_in, table
+from tests.grafana.pages.files import BUILDERS
+from tests.grafana.world import SPECS, VARIABLES
+
+pytestmark = pytest.mark.stack
+
+RANGES_S = {"live-map": 3600, "cell": 3600, "pipeline": 3600, "trends": 7 * 86_400, "does-it-help": 30 * 86_400}
+PAGES = {name: build() for name, build in BUILDERS.items()}
+TARGETS = [
+    pytest.param(name, panel, target, id=f"{name}:{panel['id']}{target['refId']}")
+    for name, page in PAGES.items()
+    for panel in page["panels"]
+    for target in panel.get("targets", [])
+]
+NUMBERS = ("stat", "timeseries", "bargauge")
+
+
+def asked(store, page, panel, target, to_s, **changes):
+    days = int(panel["timeFrom"].removesuffix("w")) * 7 if "timeFrom" in panel else 0
+    from_s = to_s - (days * 86_400 or RANGES_S[page])
+    return store.series(
+        filled_in(target["query"], from_s=from_s, to_s=to_s, variables=VARIABLES | changes, interval="60s")
+    )
+
+
+def fields_of(series):
+    return set(series[0]["columns"]) - {"time"} | set(series[0].get("tags", {}))
+
+
+def names_asked_for(panel):
+    """Fields that the panel's settings name: overrides, colours, places, matrices."""
+    named = {one["matcher"]["options"] for one in panel["fieldConfig"]["overrides"]}
+    shown_by_transformation = {"hour\\weekday", *"1234567"}
+    return named - shown_by_transformation
+
+
+@pytest.mark.parametrize(("page", "panel", "target"), TARGETS)
+def test_a_query_gives_rows_of_the_shape_its_panel_needs(filled, now_s, page, panel, target):
+    series = asked(filled, page, panel, target, now_s)
+    assert series, "no rows"
+    assert all(one["columns"][0] == "time" for one in series)
+    if target["resultFormat"] == "table":
+        assert all(one["columns"] == series[0]["columns"] for one in series), "a table is one frame"
+    if len(panel["targets"]) == 1:
+        assert names_asked_for(panel) <= fields_of(series), "a setting names a field that does not come"
+    values = [value for one in series for row in one["values"] for value in row[1:]]
+    assert any(value is not None for value in values)
+    texts = [value for value in values if isinstance(value, str)]
+    column = panel["options"].get("reduceOptions", {}).get("fields", "")
+    if panel["type"] in NUMBERS and not column:
+        assert not texts, "a number was wanted"
+    if column:
+        assert column.strip("/^$") in fields_of(series)
+    if panel["type"] == "timeseries":
+        assert all(len(one["values"]) > 1 for one in series), "one point makes no line"
+
+
+LONG = [one for one in TARGETS if "${bucket:raw}" in one.values[2]["query"]]
+
+
+@pytest.mark.parametrize(("page", "panel", "target"), LONG)
+def test_the_bucket_for_long_ranges_answers_the_same_queries(filled_for_long, now_s, page, panel, target):
+    from_s = now_s - 40 * 86_400
+    variables = VARIABLES | {"bucket": "risk_long"}
+    query = filled_in(target["query"], from_s=from_s, to_s=now_s, variables=variables, interval="3h")
+    assert filled_for_long.series(query)
+
+
+@pytest.mark.parametrize("colour", ["risk", "lift"])
+def test_the_map_gets_one_flat_row_per_cell_with_a_history(filled, now_s, colour):
+    page = PAGES["live-map"]
+    panel = next(panel for panel in page["panels"] if panel["type"] == "geomap")
+    switch = next(one for one in page["templating"]["list"] if one["name"] == "colour")
+    choices = [choice.split(" : ")[1] for choice in switch["query"].split(", ")]
+    expression = choices[("risk", "lift").index(colour)]
+    series = asked(filled, "live-map", panel, panel["targets"][0], now_s, colour=expression)
+    assert len(series) == 1
+    rows, grid = table(series), SPECS["northville"].grid
+    known = [cell for cell in range(grid.cells) if cell % 3]
+    assert {row["cell"] for row in rows} == {grid.cell_ids()[cell] for cell in known}
+    geohash = dict(zip(grid.cell_ids(), grid.geohashes(), strict=True))
+    for row in rows:
+        assert row["geohash"] == geohash[row["cell"]]
+        assert row["support"] in ("sparse", "ok")
+        wanted = row["risk"] / 0.05 if colour == "risk" else (row["expected"] + 1e-6) / (row["usual"] + 1e-6)
+        assert row["shade"] == pytest.approx(wanted)
+
+
+def test_the_polygons_ids_are_the_tags_that_the_sink_wrote(filled):
+    for region, spec in SPECS.items():
+        tags = filled.series(
+            f'SHOW TAG VALUES FROM "risk" WITH KEY IN ("cell", "geohash") WHERE "region" = \'{region}\''
+        )
+        stored = {key: {row["value"] for row in table(tags) if row["Time"] == key} for key in ("cell", "geohash")}
+        files = geojson_files([spec])
+        assert {feature["id"] for feature in files[f"{region}.geojson"]["features"]} == stored["cell"]
+        assert {feature["id"] for feature in files[ALL_REGIONS]["features"]} == stored["geohash"]
+
+
+def test_the_ten_highest_come_in_order(filled, now_s):
+    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "table")
+    rows = table(asked(filled, "live-map", panel, panel["targets"][0], now_s))
+    assert [row["rank"] for row in rows] == [f"{rank:02d}" for rank in range(1, 11)]
+    assert [row["risk"] for row in rows] == sorted((row["risk"] for row in rows), reverse=True)
+
+
+def test_stale_scores_leave_the_map_page_grey_and_empty(filled, now_s):
+    later_s = now_s + 240
+    for panel in PAGES["live-map"]["panels"]:
+        for target in panel.get("targets", []):
+            series = asked(filled, "live-map", panel, target, later_s)
+            if panel["title"] == "Age of the newest scores":
+                assert table(series)[0]["age"] == pytest.approx(250, abs=0.5)
+            elif panel["title"] != "Scores are for":
+                assert series == [], panel["title"]
+
+
+def test_the_age_is_that_of_the_newest_scores(filled, now_s):
+    panel = PAGES["live-map"]["panels"][0]
+    rows = table(asked(filled, "live-map", panel, panel["targets"][0], now_s))
+    assert rows[0]["age"] == pytest.approx(10, abs=0.5)  # scored at second 20 of the tick, looked at at second 30
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_choices_come_from_the_store(filled, page):
+    found = {}
+    for variable in PAGES[page]["templating"]["list"]:
+        if variable["type"] == "query":
+            query = filled_in(variable["query"], from_s=0, to_s=1, variables=VARIABLES)
+            found[variable["name"]] = {row["value"] for row in table(filled.series(query))}
+    assert found["region"] - {"_unassigned"} == set(SPECS)
+    spec = SPECS["northville"]
+    expected = {"category": set(spec.categories), "horizon": set(spec.horizon_names), "cell": set(spec.grid.cell_ids())}
+    for name, values in found.items():
+        assert name == "region" or values == expected[name]

@@ -1,0 +1,103 @@
+"""Figures of the pages against a recount of the stored points in Python."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.grafana.influx import filled_in, table
+from tests.grafana.pages.files import BUILDERS
+from tests.grafana.world import SHARES, VARIABLES, ledger
+
+pytestmark = pytest.mark.stack
+
+DAY_S = 86_400
+
+
+def panel_of(page, title):
+    return next(panel for panel in BUILDERS[page]()["panels"] if panel["title"] == title)
+
+
+def answer(store, page, title, now_s, days, **changes):
+    query = panel_of(page, title)["targets"][0]["query"]
+    variables = VARIABLES | {"category": "(fire|ems)"} | changes
+    return store.series(filled_in(query, from_s=now_s - days * DAY_S, to_s=now_s, variables=variables, interval="60s"))
+
+
+def points(store, measurement, now_s, days, **tags):
+    """Stored points of the shown time, oldest first."""
+    where = " AND ".join(f"\"{name}\" = '{value}'" for name, value in tags.items())
+    query = f'SELECT * FROM "{measurement}" WHERE {where} AND $timeFilter'  # noqa: S608 - made from constants
+    return table(store.series(filled_in(query, from_s=now_s - days * DAY_S, to_s=now_s)))
+
+
+def moment(point):
+    return datetime.fromtimestamp(point["Time"] / 1000, UTC)
+
+
+@pytest.mark.parametrize("k", [5, 10])
+def test_hit_rates_are_hits_over_incidents(filled, now_s, k):
+    (row,) = table(answer(filled, "does-it-help", f"Incidents inside the named {k} % of the area", now_s, 30))
+    wanted = {"this forecast": "hits", "simple baseline": "baseline_hits", "perfect foresight": "ideal_hits"}
+    for name, kind in wanted.items():
+        assert row[name] == pytest.approx(SHARES[kind] * k / 20)
+
+
+def test_seen_over_expected_counts_all_chosen_categories(filled, now_s):
+    stored = points(filled, "outcome", now_s, 30, region="northville", horizon="4h")
+    wanted = sum(point["observed"] for point in stored) / sum(point["expected"] for point in stored)
+    (row,) = table(answer(filled, "does-it-help", "Seen over expected", now_s, 30))
+    assert row["ratio"] == pytest.approx(wanted)
+
+
+def test_better_than_the_baseline_is_the_part_of_its_error_that_is_gone(filled, now_s):
+    rows = table(answer(filled, "does-it-help", "Better than the simple baseline, by day", now_s, 30))
+    assert rows[3]["Brier score"] == pytest.approx(1 - 0.1 / 0.11)
+    assert rows[3]["log score"] == pytest.approx(1 - 0.3 / 0.32)
+
+
+def test_weeks_begin_on_monday_and_count_each_hour_once(filled, now_s):
+    wanted = Counter()
+    for point in points(filled, "outcome", now_s, 56, region="northville", horizon="1h"):
+        monday = moment(point).date() - timedelta(days=moment(point).weekday())
+        wanted[point["category"], monday] += point["observed"]
+    rows = table(answer(filled, "trends", "Week over week", now_s, 56))
+    found = {(row["category"], moment(row).date()): row["seen"] for row in rows}
+    whole = [key for key in wanted if min(wanted, key=lambda one: one[1])[1] < key[1]]  # the first is cut by the range
+    assert len(whole) >= 14
+    for key in whole:
+        assert found[key] == wanted[key]
+
+
+def test_districts_count_one_forecast_a_day(filled, now_s):
+    daily = {}
+    for point in points(filled, "outcome_area", now_s, 7, region="northville", horizon="24h"):
+        daily.setdefault((point["district"], point["category"], moment(point).date()), point["observed"])
+    wanted = Counter()
+    for (district, _, _), observed in daily.items():
+        wanted[district] += observed
+    rows = table(answer(filled, "trends", "Districts", now_s, 7))
+    assert {row["district"]: row["seen"] for row in rows} == dict(wanted)
+
+
+def test_the_hour_of_the_week_comes_with_each_hour(filled, now_s):
+    for row in table(answer(filled, "trends", "Hour of the week", now_s, 14)):
+        assert (row["weekday"], row["hour"]) == (moment(row).isoweekday(), moment(row).hour)
+
+
+def test_the_ledger_over_time_adds_up_to_what_was_consumed(filled, now_s):
+    region = "(northville|southville)"
+    rows = table(answer(filled, "pipeline", "What became of the messages", now_s, 1 / 24, region=region))
+    minutes = len(rows)
+    assert minutes >= 58
+    per_minute = {name: value for name, value in ledger(1).items() if name in rows[0]}
+    for name, value in per_minute.items():
+        assert sum(row[name] for row in rows) == 2 * minutes * value
+    assert sum(per_minute.values()) == ledger(1)["consumed"]
+
+
+def test_rejects_by_reason_add_up_to_the_rejects(filled, now_s):
+    region = "(northville|southville)"
+    rows = table(answer(filled, "pipeline", "Refused, by reason", now_s, 1 / 24, region=region))
+    refused = sum(value for row in rows for name, value in row.items() if name != "Time")
+    assert refused == 2 * len(rows) * ledger(1)["rejected"]
