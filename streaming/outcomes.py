@@ -52,23 +52,8 @@ class Outcomes:
         parts = []
         for one in closed:
             forecast = self._read(self._path(spec.region, one.tick_s), spec)
-            if forecast is None:
-                continue
-            came = np.frombuffer(one.came, "<i4").reshape(spec.grid.cells, len(spec.categories))
-            what = Closed(horizon=one.horizon, tick_s=one.tick_s, came=came)
-            horizon = spec.horizon_names[one.horizon]
-            weekday, hour = divmod(int(hour_of_week(np.array([one.tick_s]), spec.timezone)[0]), 24)
-            moment = {"weekday": weekday + 1, "hour": hour}  # local, when the horizon began; Monday is 1
-            parts.append(
-                outcome_lines(
-                    spec.region,
-                    horizon,
-                    one.tick_s,
-                    figures={category: values | moment for category, values in judge(forecast, what, spec).items()},
-                    areas=by_district(forecast, what, spec),
-                    model=forecast.model,
-                )
-            )
+            if forecast is not None:
+                parts.append(closed_points(forecast, one, spec))
         return b"".join(parts)
 
     def _path(self, region: str, tick_s: int) -> Path:
@@ -97,3 +82,23 @@ class Outcomes:
             usual=arrays["usual"],
             dispersion=arrays["dispersion"],
         )
+
+
+def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes:
+    """How a forecast came out, as line protocol at its own time."""
+    came = np.frombuffer(closed.came, "<i4").reshape(spec.grid.cells, len(spec.categories))
+    what = Closed(horizon=closed.horizon, tick_s=closed.tick_s, came=came)
+    weekday, hour = divmod(int(hour_of_week(np.array([closed.tick_s]), spec.timezone)[0]), 24)
+    moment = {  # local, when the horizon began; Monday is 1
+        "weekday": weekday + 1,
+        "hour": hour,
+        "closed_s": closed.tick_s + spec.horizons_s[closed.horizon] + GRACE_S,
+    }
+    return outcome_lines(
+        spec.region,
+        spec.horizon_names[closed.horizon],
+        closed.tick_s,
+        figures={category: values | moment for category, values in judge(forecast, what, spec).items()},
+        areas=by_district(forecast, what, spec),
+        model=forecast.model,
+    )

@@ -12,6 +12,7 @@ from streaming.local_store import DATABASE
 
 Series = dict[str, Any]  # "tags": names to values, "columns", "values"
 
+MOST_BYTES = 10_000_000
 _HTTP = urllib3.PoolManager(retries=False, timeout=30.0)
 
 
@@ -21,8 +22,11 @@ class Store:
     database: str = DATABASE
 
     def write(self, lines: bytes) -> None:
-        answer = _HTTP.request("POST", f"{self.url}/write?db={self.database}&precision=s", body=lines)
-        assert answer.status == 204, answer.data[:500]
+        while lines:  # a body may have 25 MB
+            end = len(lines) if len(lines) < MOST_BYTES else lines.rindex(b"\n", 0, MOST_BYTES) + 1
+            answer = _HTTP.request("POST", f"{self.url}/write?db={self.database}&precision=s", body=lines[:end])
+            assert answer.status == 204, answer.data[:500]
+            lines = lines[end:]
 
     def series(self, query: str) -> list[Series]:
         """The answer's series. InfluxQL's errors come with HTTP 200, so the body is read."""

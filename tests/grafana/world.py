@@ -1,18 +1,17 @@
-"""What the scorer would have written: frames of two regions, by the sink's own functions, and their outcomes.
-
-`outcome_lines` stands in for the writer of outcomes: it names the fields that the page "Does it help?" asks for.
-"""
+"""What the scorer would have written: frames of two regions and their outcomes, by the job's own functions."""
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 
 import numpy as np
 
+from models.outcomes import Forecast
 from schemas.event import REASONS
 from schemas.frame import RiskFrame
 from schemas.spec import Spec
-from streaming.lines import pipeline_lines, risk_lines, tag, top_lines
-from streaming.publish import ledger_line
+from streaming.count import ClosedCounts
+from streaming.lines import risk_lines, top_lines
+from streaming.outcomes import closed_points
+from streaming.publish import OF_THE_MACHINE, ledger_line
 from tests.harness.region import make_region
 
 SPECS = {name: make_region(name, south_deg=south).spec for name, south in (("northville", 42.0), ("southville", 38.0))}
@@ -26,9 +25,7 @@ VARIABLES = {
     "contact": "nobody",
 }
 MODEL = "20260101T000000Z-abc"
-# Fields of `pipeline` that the page asks for and the publisher does not write yet.
-NOT_WRITTEN_YET = {"state_bytes": 1e6, "write_retries": 0, "write_dropped": 0, "started_s": 1_700_000_000}
-SHARES = {"hits": 1.0, "baseline_hits": 0.8, "ideal_hits": 1.6}  # of 5 % in a twentieth of the area
+OURS = dict.fromkeys(OF_THE_MACHINE, 0.0) | {"lag_events": 3.0, "batch_s": 0.4, "freshness_s": 0.9, "state_bytes": 1e6}
 
 
 def frame(spec: Spec, as_of_s: int, draw: np.random.Generator, *, model: str = MODEL) -> RiskFrame:
@@ -70,44 +67,27 @@ def ledger(minute: int) -> dict[str, int]:
 def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, **changes: int) -> bytes:
     """The `pipeline` point of one minute, by the publisher's function; `changes` replace totals of the ledger."""
     as_of_s = tick_s + 20
-    written = ledger_line(
+    return ledger_line(
         region,
         tick_s,
         as_of_s=as_of_s,
         totals=ledger(minute) | changes,
         newest_event_s=as_of_s - silent_s,
         model=None if region == "_unassigned" else MODEL,
-        of_the_machine={"lag_events": 3, "batch_s": 0.4, "freshness_s": 0.9},
+        of_the_machine=OURS | {"started_s": 1_700_000_000.0},
     )
-    return written + pipeline_lines(region, tick_s, NOT_WRITTEN_YET)
 
 
 def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: float = 1.0) -> bytes:
-    """`outcome` and `outcome_area` of a tick whose horizons have closed. ratio: seen over expected."""
-    moment = datetime.fromtimestamp(tick_s, UTC)
-    lines = []
-    for category in spec.categories:
-        for name, horizon_s in zip(spec.horizon_names, spec.horizons_s, strict=True):
-            expected = horizon_s / 360.0
-            events = float(draw.poisson(expected * ratio))
-            fields = {
-                "events": events,
-                **{f"{kind}_{k}": events * share * k / 20 for k in (5, 10) for kind, share in SHARES.items()},
-                "expected": expected,
-                "usual": expected * 0.9,
-                "observed": events,
-                "brier": 0.1,
-                "baseline_brier": 0.11,
-                "log_score": 0.3,
-                "baseline_log_score": 0.32,
-                "closed_s": float(tick_s + horizon_s + 60),
-                "weekday": float(moment.isoweekday()),
-                "hour": float(moment.hour),
-            }
-            tags = f"category={tag(category)},horizon={name},region={tag(spec.region)}"
-            lines.append(f"outcome,{tags} {','.join(f'{key}={value!r}' for key, value in fields.items())} {tick_s}")
-            lines += [
-                f"outcome_area,{tags},district={district} expected={expected / 2!r},observed={events / 2!r} {tick_s}"
-                for district in ("east", "west")
-            ]
-    return ("\n".join(lines) + "\n").encode()
+    """`outcome` and `outcome_area` of a tick, all horizons closed, by the job's writer. ratio: seen over expected."""
+    places = (spec.grid.cells, len(spec.categories))
+    hours = np.array([horizon_s / 3600 for horizon_s in spec.horizons_s])
+    expected = np.broadcast_to(10 * hours / spec.grid.cells, (*places, len(hours))).astype(np.float32)
+    forecast = Forecast(
+        model=MODEL, expected=expected, usual=0.9 * expected, dispersion=np.full((places[1], len(hours)), 3.0)
+    )
+    came = [
+        ClosedCounts(horizon=number, tick_s=tick_s, came=draw.poisson(ratio * mean).astype("<i4").tobytes())
+        for number, mean in enumerate(np.moveaxis(expected.astype(float), 2, 0))
+    ]
+    return b"".join(closed_points(forecast, one, spec) for one in came)

@@ -50,7 +50,7 @@ without a person. Where less is reported, it sees less.
 def _share(k: int) -> str:
     """Hits over incidents, three ways."""
     return ", ".join(
-        f'sum("{field}_{k}") / sum("events") AS "{name}"'
+        f'sum("{field}_{k}") / sum("observed") AS "{name}"'
         for field, name in (("hits", FORECAST), ("baseline_hits", SIMPLE), ("ideal_hits", IDEAL))
     )
 
