@@ -1,4 +1,4 @@
-.PHONY: help demo test unit lint faults soak load fuzz sbom lock bench
+.PHONY: help demo test unit lint faults soak load fuzz sbom lock bench secrets compose-check
 PYTHON := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
@@ -62,3 +62,11 @@ bench: ## throughput, latency and rivals on this machine; writes benchmarks/resu
 	@.ci/setup java services
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
 	@$(PYTHON) -m benchmarks
+
+secrets: ## the secrets of compose.yaml as files in secrets/; those that are there stay
+	@sh deploy/make-secrets.sh
+
+compose-check: ## compose.yaml and the image's Dockerfile, by every check that needs no Docker engine
+	@.ci/setup java
+	@sh deploy/get-compose.sh .venv/bin
+	@$(PYTHON) -m pytest tests/compose -q

@@ -1,0 +1,143 @@
+"""The demo of compose.yaml: `demo.py artifact`, then `demo.py replay`.
+
+The sample's incidents are moved by whole weeks, so that hour and weekday stay true and its last week covers now. What
+then lies before a midnight (UTC) six to thirty hours ago is history and goes into an artifact of its own; the rest is
+sent to Kafka: what has happened by now within five minutes, then each incident at its time.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from models.artifact import Artifact, read_artifact, write_artifact
+from models.count_state import CountState
+from models.incident_files import IncidentTable, read_incidents
+from models.layouts import LAYOUTS
+from models.replay import Story
+from schemas.spec import DAY_S, HOUR_S
+from streaming.demo import ARTIFACTS, MIX, REGION
+from streaming.kafka_client import Security
+from streaming.producer import replay
+from streaming.replay import Message, Plan, plan_replay, shifted, weeks_until
+from streaming.sample_cut import SAMPLE
+from streaming.settings import Settings
+
+CATCH_UP_S = 300.0
+_SOONEST_S = 6 * HOUR_S  # so much of the past is sent at least
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """The sample as if its last week were this one."""
+
+    table: IncidentTable
+    weeks: int
+    occurred_s: npt.NDArray[np.int64]  # (n,) moved event time, epoch seconds UTC, ascending
+    cut_s: int  # moved time; what happened before it is history
+
+    @classmethod
+    def to(cls, now_s: int) -> "Moved":
+        table = read_incidents(SAMPLE, LAYOUTS["sample"])
+        weeks = weeks_until(int(table.occurred_s[-1]), now_s=now_s, timezone=table.timezone) + 1
+        moved_s = shifted(table.occurred_s, table.timezone, weeks=weeks)
+        return cls(table=table, weeks=weeks, occurred_s=moved_s, cut_s=(now_s - _SOONEST_S) // DAY_S * DAY_S)
+
+
+def history_of(moved: Moved, artifact: Artifact) -> CountState:
+    """Counts as of the cut: the sample's own days from the sample, the days before it from the artifact."""
+    spec = artifact.spec
+    story = Story.of(replace(moved.table, occurred_s=moved.occurred_s), spec, moved.cut_s)
+    place = story.incidents.cell.astype(np.intp) * len(spec.categories) + story.incidents.category
+    state = CountState(spec)
+    state.advance(moved.cut_s)
+    for level in state.levels.values():
+        level.add(story.incidents.occurred_s, place, 1)
+    days, before = state.levels["day"], artifact.history().levels["day"]
+    numbers = np.arange(before.oldest, int(moved.table.occurred_s[0]) // DAY_S)
+    numbers = numbers[numbers + 7 * moved.weeks >= days.oldest]
+    days.ring[(numbers + 7 * moved.weeks) % len(days.ring)] += before.ring[numbers % len(before.ring)]
+    return state
+
+
+def publish_artifact(moved: Moved, artifacts: Path, now_s: int) -> Path:
+    """The sample's artifact with the moved history, published under `artifacts`; its folder."""
+    (folder,) = (ARTIFACTS / REGION).iterdir()
+    artifact = read_artifact(folder)
+    network, manifest, first_day = artifact.network(), artifact.manifest, artifact.constants.first_day
+    if network is None:
+        raise SystemExit(f"the sample's network cannot be used: {artifact.network_fault}")
+    return write_artifact(
+        artifacts,
+        spec=artifact.spec,
+        constants=replace(artifact.constants, first_day=first_day + 7 * moved.weeks),
+        network=network,
+        history=history_of(moved, artifact),
+        card=artifact.card,
+        data=msgspec.structs.replace(manifest.data, cutoff_s=moved.cut_s),
+        created=datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"),
+        seed=manifest.seed,
+        libraries=manifest.libraries,
+        evaluation=manifest.evaluation,
+    )
+
+
+def plan_of(moved: Moved) -> Plan:
+    """What is sent: everything from the cut on, with repeats, corrections and rubbish mixed in."""
+    first = int(np.searchsorted(moved.occurred_s, moved.cut_s))
+    return plan_replay(
+        moved.table, region=REGION, mix=MIX, weeks=moved.weeks, from_s=int(moved.table.occurred_s[first])
+    )
+
+
+def waits_s(plan: Plan, *, start_s: float, clock: Callable[[], float]) -> Callable[[int], float]:
+    """A function that gives how long to wait before the message at a position of the plan, seconds."""
+    past_s = max(1.0, start_s - int(plan.send_ms[0]) / 1000)
+
+    def wait_s(position: int) -> float:
+        due_s = int(plan.send_ms[position]) / 1000
+        if due_s < start_s:  # the past, so much faster that it takes CATCH_UP_S
+            due_s = start_s + (due_s - int(plan.send_ms[0]) / 1000) * CATCH_UP_S / past_s
+        return max(0.0, due_s - clock())
+
+    return wait_s
+
+
+def main() -> None:
+    settings = Settings.from_environment(os.environ)  # noqa: TID251 - a program of its own
+    now_s = time.time()
+    moved = Moved.to(int(now_s))
+    if sys.argv[1:] == ["artifact"]:
+        sys.stdout.write(f"made {publish_artifact(moved, settings.artifacts, int(now_s))}\n")
+        return
+    if sys.argv[1:] != ["replay"]:
+        raise SystemExit("demo.py artifact, or demo.py replay")
+    plan = plan_of(moved)
+    wait_s = waits_s(plan, start_s=now_s, clock=time.time)
+    sent = 0
+
+    def wait(_: Message) -> None:
+        nonlocal sent
+        sent += 1
+        if sent < len(plan):
+            time.sleep(wait_s(sent))
+
+    replay(
+        plan,
+        bootstrap=settings.kafka_bootstrap,
+        topic=settings.topic,
+        speed=0,
+        security=Security.of(settings),
+        on_sent=wait,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+// Every hour: the hour that ended, one value a series, into the bucket for long ranges. Times are the hour's start.
+option task = {name: "risk_long", every: 1h, offset: 10m}
+
+hour = from(bucket: "risk") |> range(start: -task.every)
+
+hour
+    |> filter(fn: (r) => r._measurement == "risk")
+    |> filter(fn: (r) => r._field == "expected" or r._field == "risk" or r._field == "usual")
+    |> aggregateWindow(every: 1h, fn: mean, createEmpty: false, timeSrc: "_start")
+    |> to(bucket: "risk_long")
+
+hour
+    |> filter(fn: (r) => r._measurement == "risk" and r._field == "observed_1h")
+    |> aggregateWindow(every: 1h, fn: last, createEmpty: false, timeSrc: "_start")
+    |> to(bucket: "risk_long")
+
+// The small measurements (ledger, outcomes) keep their newest value of the hour.
+hour
+    |> filter(fn: (r) => r._measurement != "risk" and r._measurement != "top")
+    |> aggregateWindow(every: 1h, fn: last, createEmpty: false, timeSrc: "_start")
+    |> to(bucket: "risk_long")

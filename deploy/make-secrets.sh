@@ -1,0 +1,26 @@
+#!/bin/sh
+# Makes the secrets that compose.yaml mounts; one that is there already stays. make-secrets.sh [FOLDER]
+# A container's user is not the owner of these files, so the folder, which only its owner may enter, keeps them.
+set -eu
+folder=${1:-secrets}
+
+# Keeps what comes in as the secret $1, unless there is one.
+keep() {
+    if [ -s "$folder/$1" ]; then
+        echo "$folder/$1 is there already"
+        return
+    fi
+    (umask 077 && cat > "$folder/.$1.new")
+    chmod 444 "$folder/.$1.new"
+    mv "$folder/.$1.new" "$folder/$1"
+    echo "$folder/$1 made"
+}
+
+mkdir -p "$folder"
+chmod 700 "$folder"
+echo '*' > "$folder/.gitignore"
+for name in influxdb_admin_password influxdb_admin_token grafana_admin_password; do
+    od -An -v -tx1 -N24 /dev/urandom | tr -d ' \n' | keep $name
+done
+# Where alerts go; write the address of your webhook into it.
+printf 'http://127.0.0.1:9/no-webhook-set' | keep grafana_alert_webhook

@@ -1,0 +1,90 @@
+"""What the Dockerfile relies on: names in this repository, hashes, and commands that exist."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import typer
+
+from streaming.__main__ import app
+from streaming.settings import Settings
+from tests.compose.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments
+
+DOCKERFILE = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
+USAGE_ERROR = typer.BadParameter.__base__
+
+
+def test_what_is_copied_is_here_and_part_of_the_build_context():
+    copied = [
+        word for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE) for word in line.split()[:-1]
+    ]
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert {Path(path).parts[0] for path in copied} == allowed
+    assert all((ROOT / path).exists() for path in copied)
+
+
+def test_the_image_does_not_run_as_root():
+    assert re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE)[-1] == "10001:10001"
+
+
+@pytest.mark.parametrize("name", OUR_SERVICES)
+def test_a_command_exists_and_takes_its_arguments(name):
+    program, *words = arguments(SERVICES[name])
+    if program == "/opt/demo.py":
+        assert words in (["artifact"], ["replay"])
+        return
+    assert program == "streaming"
+    command = typer.main.get_command(app).commands[words[0]]
+    command.make_context(words[0], words[1:])
+
+
+def test_a_wrong_argument_would_be_found():
+    command = typer.main.get_command(app).commands["cells"]
+    with pytest.raises(USAGE_ERROR):
+        command.make_context("cells", ["--outt", "/cells"])
+
+
+def test_the_cpu_image_takes_all_pins_but_those_of_torch_and_cuda():
+    (program,) = re.findall(r"awk '(.*?)'", DOCKERFILE)
+    pins = ROOT / "constraints-hashes.txt"
+    left = subprocess.run(["/usr/bin/awk", program, pins], check=True, capture_output=True, text=True).stdout
+    names = re.findall(r"^([a-z0-9-]+)==", left, re.MULTILINE)
+    everything = re.findall(r"^([a-z0-9-]+)==", pins.read_text(), re.MULTILINE)
+    gone = {name for name in everything if re.match(r"torch$|triton$|nvidia-|cuda-", name)}
+    assert {"torch", "triton"} < gone
+    assert names == [name for name in everything if name not in gone]
+    assert left.count("--hash") == pins.read_text().count("--hash") - sum(
+        len(re.findall("--hash", entry))
+        for entry in re.findall(r"^[a-z].*?(?=^[a-z]|\Z)", pins.read_text(), re.MULTILINE | re.DOTALL)
+        if entry.split("==")[0] in gone
+    )
+
+
+def test_the_image_reads_one_version_of_torch_and_of_uv_from_the_pins():
+    pins = ROOT / "constraints-hashes.txt"
+    for expression in re.findall(r"sed -n '(.*?)' constraints-hashes\.txt", DOCKERFILE):
+        found = subprocess.run(["/bin/sed", "-n", expression, pins], check=True, capture_output=True, text=True).stdout
+        assert len(re.findall(r"^(?:uv|torch)==[\d.]+", found, re.MULTILINE)) == 1
+
+
+def test_the_jars_that_are_checked_are_those_of_a_start_here():
+    jars = Settings().cache.expanduser() / "ivy" / "jars"
+    if not jars.is_dir():
+        pytest.skip(f"no start of Spark has filled {jars} yet")
+    ran = subprocess.run(
+        ["/usr/bin/sha256sum", "--check", "--strict", ROOT / "deploy" / "jars.sha256"],
+        cwd=jars, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    listed = {line.split()[1] for line in (ROOT / "deploy" / "jars.sha256").read_text().splitlines()}
+    assert {path.name for path in jars.glob("*.jar")} == listed
+
+
+def test_the_map_is_served_from_where_the_dashboards_look():
+    text = (ROOT / "grafana-provisioning" / "dashboards" / "live-map.json").read_text(encoding="utf-8")
+    sources = re.findall(r'"src": "([^"]+)"', text)
+    assert sources
+    assert all(source.startswith(("public/cells/", "/public/cells/")) for source in sources)
+    (cells,) = (v for v in SERVICES["grafana"]["volumes"] if isinstance(v, dict) and v["source"] == "cells")
+    assert cells["target"] == "/usr/share/grafana/public/cells"

@@ -1,0 +1,211 @@
+"""Rules that every service keeps, and what the services promise each other."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from streaming.settings import Settings, environment_names
+from tests.compose.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
+
+each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
+RUNNING = ("kafka", "influxdb", "scorer", "grafana")
+MADE = {"data/artifacts"}  # by `python -m models train`
+
+
+def seconds(text):
+    return int(text.removesuffix("s"))
+
+
+@each_service
+def test_an_image_has_a_full_version(service):
+    assert re.fullmatch(r"[\w./-]+:\d+\.\d+\.\d+", service["image"])
+
+
+@each_service
+def test_a_service_has_limits_and_no_rights_beyond_its_own(service):
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
+    assert service["cap_drop"] == ["ALL"]
+    assert "no-new-privileges:true" in service["security_opt"]
+    assert service["read_only"] is True
+    assert not {"privileged", "cap_add", "pid", "ipc", "devices"} & set(service)
+    assert service.get("network_mode") in (None, "none")
+    assert all(source != "/var/run/docker.sock" for source, *_ in mounts(service))
+
+
+@each_service
+def test_logs_are_rotated(service):
+    assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+
+
+@each_service
+def test_ports_are_open_on_this_machine_only(service):
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_only_kafka_and_grafana_have_a_port_at_all():
+    assert {name for name, service in SERVICES.items() if service.get("ports")} == {"kafka", "grafana"}
+
+
+@each_service
+def test_no_variable_holds_a_secret(service):
+    for name, value in variables(service).items():
+        if re.search(r"PASSWORD|TOKEN|SECRET|CREDENTIAL", name):
+            assert value == "" or value.startswith("/run/"), name
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml", "deploy/demo.env"])
+def test_nothing_in_the_files_looks_like_a_secret(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert not re.findall(r"[A-Za-z0-9+=]{32,}|-----BEGIN", text)
+
+
+def test_the_secrets_are_those_that_the_script_makes(tmp_path):
+    subprocess.run(["/bin/sh", ROOT / "deploy" / "make-secrets.sh", tmp_path], check=True, capture_output=True)
+    made = {path.name for path in tmp_path.iterdir()} - {".gitignore"}
+    assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {f"./secrets/{name}" for name in made}
+
+
+def test_each_secret_reaches_those_alone_that_need_it():
+    readers = {}
+    for name, service in SERVICES.items():
+        for secret in service.get("secrets", []):
+            readers.setdefault(secret if isinstance(secret, str) else secret["source"], set()).add(name)
+    assert readers == {
+        "influxdb_admin_password": {"influxdb"},
+        "influxdb_admin_token": {"influxdb", "influxdb-setup"},
+        "grafana_admin_password": {"grafana"},
+        "grafana_alert_webhook": {"grafana"},
+    }
+
+
+@pytest.mark.parametrize("reader", ["scorer", "grafana"])
+def test_a_token_is_written_by_the_setup_and_read_by_one(reader):
+    users = {
+        name: (target, is_read_only)
+        for name, service in SERVICES.items()
+        for source, target, is_read_only in mounts(service)
+        if source == f"{reader}-token"
+    }
+    assert users == {"influxdb-setup": (f"/tokens/{reader}", False), reader: ("/run/secrets", True)}
+    written = next(word for word in SERVICES["influxdb-setup"]["command"] if word.startswith(f"/tokens/{reader}/"))
+    name = Path(written).name
+    if reader == "scorer":
+        assert variables(SERVICES["scorer"])["INFLUXDB_V2_TOKEN_FILE"] == f"/run/secrets/{name}"
+    else:
+        assert name == "grafana_influx_token"
+
+
+@each_service
+def test_what_is_mounted_from_here_is_here(service):
+    for source, _, is_read_only in mounts(service):
+        if source.startswith("."):
+            assert (ROOT / source).exists() or source.removeprefix("./") in MADE, source
+            assert is_read_only, source
+        else:
+            assert source in COMPOSE["volumes"], source
+
+
+@each_service
+def test_a_service_waits_for_what_can_be_waited_for(service):
+    for name, wanted in service.get("depends_on", {}).items():
+        other = SERVICES[name]
+        if wanted["condition"] == "service_healthy":
+            assert name in OUR_SERVICES or "test" in other["healthcheck"]  # our image has a check of its own
+            assert not other.get("healthcheck", {}).get("disable")
+        elif wanted["condition"] == "service_completed_successfully":
+            assert other["restart"].startswith("on-failure:")
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_only_what_runs_on_is_started_again_for_ever(name):
+    service = SERVICES[name]
+    assert (service["restart"] == "unless-stopped") == (name in RUNNING)
+    assert ("stop_grace_period" in service) == (name in RUNNING)
+
+
+def test_the_scorer_is_given_the_time_that_a_clean_stop_may_take():
+    pipeline = (ROOT / "streaming" / "pipeline.py").read_text(encoding="utf-8")
+    (commit_s,) = re.findall(r"^_COMMIT_WAIT_S = ([\d.]+)", pipeline, re.MULTILINE)
+    longest_s = Settings().write_timeout_s + float(commit_s)
+    assert seconds(SERVICES["scorer"]["stop_grace_period"]) >= longest_s + 15  # Spark and Java end after that
+
+
+@pytest.mark.parametrize("name", OUR_SERVICES)
+def test_our_services_are_given_settings_that_exist_and_can_be_read(name, tmp_path):
+    environment = variables(SERVICES[name])
+    if "INFLUXDB_V2_TOKEN_FILE" in environment:
+        (tmp_path / "token").write_text("t")
+        environment["INFLUXDB_V2_TOKEN_FILE"] = str(tmp_path / "token")
+    settings = Settings.from_environment(environment)
+    assert settings.kafka_bootstrap == "kafka:19092"
+    assert "INTERNAL://kafka:19092" in variables(SERVICES["kafka"])["KAFKA_ADVERTISED_LISTENERS"]
+
+
+def test_the_scorer_writes_into_the_bucket_that_is_set_up():
+    scorer, store = variables(SERVICES["scorer"]), variables(SERVICES["influxdb"])
+    for name in ("ORG", "BUCKET"):
+        assert scorer[f"INFLUXDB_V2_{name}"] == store[f"DOCKER_INFLUXDB_INIT_{name}"]
+    days = variables(SERVICES["influxdb-setup"])["RAW_DAYS"]
+    assert store["DOCKER_INFLUXDB_INIT_RETENTION"] == f"{days}d"
+
+
+def test_a_topics_name_set_by_the_operator_reaches_all_that_use_it():
+    services = read_compose(RISK_TOPIC="calls", RISK_DEAD_LETTER_TOPIC="calls.dlq")["services"]
+    for name in ("topics", "scorer", "replay"):
+        environment = variables(services[name])
+        assert (environment["RISK_TOPIC"], environment["RISK_DEAD_LETTER_TOPIC"]) == ("calls", "calls.dlq")
+
+
+def test_kafka_tells_producers_the_port_that_is_open():
+    kafka = read_compose(KAFKA_PORT="19999")["services"]["kafka"]
+    assert kafka["ports"] == ["127.0.0.1:19999:9092"]
+    assert "HOST://127.0.0.1:19999," in variables(kafka)["KAFKA_ADVERTISED_LISTENERS"]
+
+
+def test_java_may_load_the_libraries_that_it_unpacks():
+    for name in ("kafka", "topics", "scorer"):
+        (tmp,) = (mount for mount in SERVICES[name]["tmpfs"] if mount.startswith("/tmp:"))  # noqa: S108
+        assert "exec" in tmp.partition(":")[2].split(","), name
+
+
+def test_the_first_page_of_grafana_is_there():
+    home = variables(SERVICES["grafana"])["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    mounted = {target: source for source, target, _ in mounts(SERVICES["grafana"])}
+    inside = home.removeprefix("/etc/grafana/provisioning/")
+    assert (ROOT / mounted["/etc/grafana/provisioning"] / inside).is_file()
+
+
+def test_files_that_grafanas_configuration_reads_are_mounted():
+    asked = set()
+    for path in (ROOT / "grafana-provisioning").rglob("*.yaml"):
+        asked |= set(re.findall(r"\$__file\{([^}]+)\}", path.read_text(encoding="utf-8")))
+    targets = {secret["target"] for secret in SERVICES["grafana"]["secrets"]}
+    written = {"/run/secrets/" + Path(word).name for word in SERVICES["influxdb-setup"]["command"] if "grafana" in word}
+    assert asked
+    assert asked <= targets | written
+
+
+def test_the_demo_alone_lets_anybody_look_at_grafana():
+    assert variables(SERVICES["grafana"])["GF_AUTH_ANONYMOUS_ENABLED"] == "false"
+    demo = dict(re.findall(r"^(\w+)=(.*)$", (ROOT / "deploy" / "demo.env").read_text(encoding="utf-8"), re.MULTILINE))
+    grafana = variables(read_compose(**demo)["services"]["grafana"])
+    assert (grafana["GF_AUTH_ANONYMOUS_ENABLED"], grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"]) == ("true", "Viewer")
+    assert demo["COMPOSE_PROFILES"] == "demo"
+    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]} == {
+        "demo-artifact",
+        "replay",
+    }
+
+
+def test_every_variable_of_the_files_is_documented():
+    used = set()
+    for name in ("compose.yaml", "compose.gpu.yaml"):
+        used |= set(re.findall(r"\$\{(\w+)", (ROOT / name).read_text(encoding="utf-8")))
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    ours = dict(re.findall(r"^#(\w+)=(\S+) +# \S", example, re.MULTILINE))
+    assert set(ours) == used - set(environment_names())
+    for name, default in ours.items():
+        text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
+        assert f"${{{name}:-{default}}}" in text

@@ -1,0 +1,188 @@
+"""Each service's command of compose.yaml as a plain process, with the same arguments and variables.
+
+Kafka is the tests' own broker, the store a stub; addresses and folders are theirs, all else is compose.yaml's. Kafka's
+topics are made by Kafka's own tool, from the jars of the version that the image holds.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from streaming.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings
+from streaming.settings import INFLUX_PREFIX, PREFIX
+from tests.compose.compose_file import ROOT, SERVICES, arguments, mounts, variables
+from tests.harness.topic import Topic
+
+pytestmark = [pytest.mark.stack, pytest.mark.spark]
+DEADLINE_S = 240.0
+TOPICS = {"RISK_TOPIC": "walked.v1", "RISK_DEAD_LETTER_TOPIC": "walked.v1.dlq"}
+
+
+@pytest.fixture(scope="module")
+def stores():
+    from tests.conftest import serving
+
+    with serving() as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def world(broker, jar_cache, stores, tmp_path_factory):
+    """Gives environment_of(service): its variables, with this test's addresses and folders in place of the image's."""
+    folder = tmp_path_factory.mktemp("walk")
+    for name in ("artifacts", "state", "cells", "run"):
+        (folder / name).mkdir()
+    (folder / "run" / "scorer_influx_token").write_text("walked-token\n")
+
+    def environment_of(name):
+        service = SERVICES[name]
+        targets = {target for _, target, _ in mounts(service)}
+        places = {"/artifacts": "artifacts", "/state": "state", "/cells": "cells", "/run/secrets": "run"}
+
+        def here(value):
+            for target, place in places.items():
+                if value == target or value.startswith(target + "/"):
+                    assert target in targets or value.startswith("/state"), f"{name}: nothing is mounted at {target}"
+                    return str(folder / place) + value.removeprefix(target)
+            return value.replace("kafka:19092", broker.bootstrap).replace("http://influxdb:8086", stores.url)
+
+        ours = {key: value for key, value in os.environ.items() if not key.startswith((PREFIX, INFLUX_PREFIX))}
+        theirs = {key: here(value) for key, value in variables(service).items()}
+        local = {"RISK_CACHE": str(jar_cache), "RISK_MASTER": "local[2,4]", "RISK_DRIVER_MEMORY": "1g"}
+        return {**ours, **theirs, **TOPICS, **local, "PYTHONPATH": str(ROOT), "HERE": str(folder)}
+
+    return environment_of
+
+
+def command_of(name, environment):
+    """The service's process: our Python in place of the image's, its program from this repository."""
+    program, *rest = arguments(SERVICES[name])
+    start = [str(ROOT / "deploy" / "demo.py")] if program == "/opt/demo.py" else ["-m", program]
+    return [sys.executable, *start, *(str(Path(environment["HERE"]) / "cells") if w == "/cells" else w for w in rest)]
+
+
+def run_once(name, environment):
+    ran = subprocess.run(
+        command_of(name, environment), cwd=environment["HERE"], env=environment, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran
+
+
+@pytest.fixture(scope="module")
+def kafka_topics(jar_cache, tmp_path_factory):
+    """A program that does what the image's /opt/kafka/bin/kafka-topics.sh does."""
+    folder = tmp_path_factory.mktemp("tools")
+    fetch = ["java", "-jar", str(_pyspark_jar("ivy-[0-9]*.jar")), "-warn", "-settings", str(ivy_settings(jar_cache))]
+    fetch += ["-cache", str(ivy_folder(jar_cache) / "cache"), "-types", "jar", "bundle"]
+    fetch += ["-dependency", "org.apache.kafka", "kafka-tools", KAFKA_VERSION]
+    fetch += ["-retrieve", f"{folder}/lib/[artifact]-[revision](-[classifier]).[ext]"]
+    ran = subprocess.run(fetch, cwd=folder, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
+    if not (folder / "lib" / f"kafka-tools-{KAFKA_VERSION}.jar").is_file():
+        pytest.skip(f"Kafka's tools cannot be fetched: {(ran.stdout + ran.stderr)[-300:]}")
+    program = folder / "kafka-topics.sh"
+    java = f'exec java -Xmx256m -XX:TieredStopAtLevel=1 -cp "{folder}/lib/*" org.apache.kafka.tools.TopicCommand'
+    program.write_text(f'#!/bin/sh\n{java} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture(scope="module")
+def topics(world, broker, kafka_topics):
+    """The service `topics`, run twice, as at a second `up`."""
+    service = SERVICES["topics"]
+    assert service["image"] == f"apache/kafka:{KAFKA_VERSION}"
+    (script,) = service["command"]
+    assert "/opt/kafka/bin/kafka-topics.sh" in script
+    script = script.replace("/opt/kafka/bin/kafka-topics.sh", str(kafka_topics))
+    script = script.replace("kafka:19092", broker.bootstrap)
+    environment = {key: value for key, value in world("topics").items() if key != "KAFKA_HEAP_OPTS"}
+    for _ in range(2):
+        ran = subprocess.run(
+            [*service["entrypoint"], script], env=environment, capture_output=True, text=True, check=False,
+            timeout=DEADLINE_S,
+        )  # fmt: skip
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+    return TOPICS["RISK_TOPIC"], TOPICS["RISK_DEAD_LETTER_TOPIC"]
+
+
+@pytest.fixture(scope="module")
+def artifact(world):
+    return run_once("demo-artifact", world("demo-artifact"))
+
+
+def test_topics_have_partitions_and_retention(topics, broker):
+    with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
+        partitions = {one["name"]: len(one["partitions"]) for one in admin.describe_topics(list(topics))}
+        asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
+        configs = admin.describe_configs(asked, config_filter="all")["topic"]
+    assert partitions == dict(zip(topics, (4, 1), strict=True))
+    assert {configs[name]["retention.ms"]["value"] for name in topics} == {str(7 * 86_400_000)}
+
+
+def test_cells_of_the_demos_region_are_written_for_the_map(world, artifact):
+    environment = world("cells")
+    run_once("cells", environment)
+    assert (Path(environment["HERE"]) / "cells" / "chicago.geojson").is_file()
+
+
+def test_the_scorer_becomes_healthy_takes_the_replay_and_stops_in_time(world, topics, artifact, broker, stores):
+    environment, log = world("scorer"), Path(world("scorer")["HERE"]) / "terminal.txt"
+    with log.open("wb") as terminal:
+        scorer = subprocess.Popen(
+            command_of("scorer", environment), cwd=environment["HERE"], env=environment, stdin=subprocess.DEVNULL,
+            stdout=terminal, stderr=subprocess.STDOUT, process_group=0,
+        )  # fmt: skip
+        replay = None
+        try:
+            health = [sys.executable, *health_check()[1:]]
+            until(
+                lambda: subprocess.run(health, env=environment, capture_output=True, check=False).returncode == 0, log
+            )
+            replay = subprocess.Popen(command_of("replay", world("replay")), env=world("replay"))
+            until(lambda: stored(stores, "pipeline", "consumed") >= 1, log)
+            assert replay.poll() is None
+            replay.terminate()
+            scorer.send_signal(signal.SIGTERM)
+            grace_s = int(SERVICES["scorer"]["stop_grace_period"].removesuffix("s"))
+            assert scorer.wait(grace_s) == 0, log.read_text()
+        finally:
+            for process in (replay, scorer):
+                if process and process.poll() is None:
+                    process.kill()
+                    process.wait()
+    assert all(path.startswith("/api/v2/write?") for path, _, _ in stores.requests)
+    assert all("org=risk" in path and "bucket=risk" in path for path, _, _ in stores.requests)
+    assert all(headers["Authorization"] == "Token walked-token" for _, headers, _ in stores.requests)
+    sent = Topic(broker.bootstrap, TOPICS["RISK_TOPIC"], 4).read()
+    assert stored(stores, "pipeline", "consumed") <= len(sent)
+    assert re.search(rb"^risk,\S*region=chicago\S* ", b"\n".join(stores.acknowledged), re.MULTILINE)
+
+
+def health_check():
+    """The image's health check: ["python", "-m", "streaming", "health"]."""
+    text = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
+    (words,) = re.findall(r"^HEALTHCHECK .* CMD \[(.*)\]$", text, re.MULTILINE)
+    return re.findall(r'"([^"]+)"', words)
+
+
+def stored(stores, measurement, field):
+    """The largest value of a field that the store was given, over all regions."""
+    pattern = re.compile(rf"^{measurement},\S* (?:\S*,)?{field}=(\d+)".encode(), re.MULTILINE)
+    return max((int(value) for body in stores.acknowledged for value in pattern.findall(body)), default=0)
+
+
+def until(condition, log):
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text()[-3000:]
+        time.sleep(2)  # each look costs a second of a core
