@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
 help: ## this list
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
 
 demo: ## a real day of incidents through Kafka, Spark and the model, with a live map page
 	@.ci/setup java

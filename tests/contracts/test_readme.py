@@ -41,7 +41,7 @@ def fault(line):
     if words[:1] == ["export"]:
         return next(filter(None, map(fault_in_variable, words[1:])), None)
     if words[:1] == ["make"]:
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         unknown = [word for word in words[1:] if word not in targets]
         return f"Makefile has no target {unknown}" if unknown else None
     for start, app in PROGRAMS:
