@@ -25,6 +25,7 @@ class KafkaWatch:
 
     bootstrap: str
     longest_s: float
+    pause_s: float = 1.0  # between two questions that were not answered
     _due_s: float = 0.0
     _away_since_s: float | None = None
 
@@ -80,5 +81,5 @@ class KafkaWatch:
                 if time.monotonic() - began_s >= self.longest_s:
                     raise
                 log.warning("%s; asking again", error)
-            stop.wait(1.0)
+            stop.wait(self.pause_s)
         return None

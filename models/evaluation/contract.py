@@ -1,13 +1,15 @@
 """What a forecast is, and what a rival of the network must be able to do."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.cube import Cube, Floats
-from models.fit_network import Examples
+
+if TYPE_CHECKING:  # torch takes seconds to import, and what only counts does not need it
+    from models.fit_network import Examples
 
 LEAST_MEAN = 1e-4  # expected incidents; a forecast of zero would make one surprise infinitely bad
 Values = npt.NDArray[np.float32]
@@ -55,6 +57,6 @@ class Regression(Protocol):
     @property
     def name(self) -> str: ...
 
-    def fit(self, train: Examples, validation: Examples, *, seed: int) -> Regressor:
+    def fit(self, train: "Examples", validation: "Examples", *, seed: int) -> Regressor:
         """Fit on `train`; `validation`, the block of time after it, may stop it early. One horizon."""
         ...

@@ -53,7 +53,7 @@ def test_a_question_without_an_answer_is_asked_again(listening, caplog):
             raise BrokerUnavailable("it hangs")
         return "the topic"
 
-    assert KafkaWatch(listening, LONGEST_ABSENCE_S).answer(question, threading.Event()) == "the topic"
+    assert KafkaWatch(listening, LONGEST_ABSENCE_S, pause_s=0.01).answer(question, threading.Event()) == "the topic"
     assert caplog.messages == ["it hangs; asking again"] * 2
 
 
@@ -62,7 +62,7 @@ def test_a_question_is_not_asked_for_ever(listening):
         raise BrokerUnavailable("it hangs")
 
     with pytest.raises(BrokerUnavailable, match="it hangs"):
-        KafkaWatch(listening, longest_s=0.5).answer(question, threading.Event())
+        KafkaWatch(listening, longest_s=0.05, pause_s=0.01).answer(question, threading.Event())
 
 
 def test_a_refusal_is_no_reason_to_ask_again(listening):
