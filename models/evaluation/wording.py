@@ -62,13 +62,20 @@ def verdict_sentence(evaluation: Evaluation) -> str:
         case "tie":
             return (
                 f"A tie: the network's log score differs from that of the best baseline ({name}) by {mean} %, and the "
-                f"95 % interval, {low} % to {high} %, holds zero: use {name}, it is simpler."
+                f"95 % interval, {low} % to {high} %, holds zero: {_instead(evaluation)}."
             )
         case _:
             return (
                 f"Not known: the judged time has {difference.blocks} blocks of {BLOCK_DAYS} days, and a verdict needs "
-                f"{LEAST_BLOCKS}. Until then use {name}, it is simpler."
+                f"{LEAST_BLOCKS}. Until then {_instead(evaluation)}."
             )
+
+
+def _instead(evaluation: Evaluation) -> str:
+    name = evaluation.best_baseline
+    if best_baseline(evaluation).kind == "rule":
+        return f"use {name}, it is simpler"
+    return f"the network gains nothing over {name}, which sees the same features"
 
 
 def warnings(evaluation: Evaluation) -> tuple[str, ...]:
