@@ -19,7 +19,7 @@ for place in /mnt $PLACES /; do
     mountpoint -q "$place" || mount --bind "$place" "$place"
     mount -o remount,bind,ro "$place"
 done
-if touch "$JARS/written" "$ROOT/written" /root/written 2> /dev/null; then exit 9; fi
+if touch "$JARS/written" "$ROOT/written" ~/written 2> /dev/null; then exit 9; fi
 ip link set lo up
 cd /tmp
 exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs /bin/sh -c "$ENTRYPOINT" incident-scorer
