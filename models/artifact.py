@@ -189,6 +189,14 @@ def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
     return {region: folders for region, folders in found.items() if folders}
 
 
+def newest_artifact(artifacts: Path, region: str) -> Artifact:
+    """The newest artifact of a region, verified. Raises ArtifactError when there is none."""
+    folders = newest_artifacts(artifacts).get(region)
+    if not folders:
+        raise ArtifactError(f"{artifacts} holds no artifact of {region!r}: train one, or name another folder")
+    return read_artifact(folders[0])
+
+
 def _folders_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 

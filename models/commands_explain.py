@@ -9,14 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.artifact import Artifact, newest_artifacts, read_artifact
+from models.artifact import Artifact, newest_artifact
 from models.count_state import CountState
 from models.explain import Explanation, explain
 from models.incident_files import read_incidents
 from models.layouts import LAYOUT_HELP, parse_layout
 from models.local_time import zone_of
 from models.replay import Story
-from schemas.errors import ArtifactError, DataError
+from schemas.errors import DataError
 
 
 def explain_command(
@@ -28,10 +28,7 @@ def explain_command(
     layout: Annotated[str, typer.Option(help=LAYOUT_HELP)] = "",
 ) -> None:
     """How much of each score came from the cell's history, the hour, recent counts here and next door, the network."""
-    folders = newest_artifacts(artifacts).get(region)
-    if not folders:
-        raise ArtifactError(f"{artifacts} holds no artifact of {region!r}: train one, or name another folder")
-    artifact = read_artifact(folders[0])
+    artifact = newest_artifact(artifacts, region)
     place = artifact.spec.grid.index_of(cell)
     state = _state_at(artifact, at, data, layout)
     console = Console(highlight=False)

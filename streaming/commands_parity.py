@@ -30,15 +30,16 @@ def parity(
     days: Annotated[int, typer.Option(min=1, help="How many days to replay")] = 7,
 ) -> None:
     """Whether stream and offline replay give the same counts and scores. Exit code 1 when they do not."""
+    from models.artifact import newest_artifact
     from models.incident_files import read_incidents
     from models.layouts import parse_layout
-    from streaming.parity import TOLERANCE, artifact_of, run_parity
+    from streaming.parity import TOLERANCE, run_parity
     from streaming.replay import local_text
 
     settings: Settings = context.obj
     console = Console(highlight=False)
     logging.basicConfig(level=logging.ERROR)
-    artifact, table = artifact_of(artifacts, region), read_incidents(data, parse_layout(layout))
+    artifact, table = newest_artifact(artifacts, region), read_incidents(data, parse_layout(layout))
     out = Path(tempfile.mkdtemp(prefix="parity-"))
     try:
         with console.status("starting Kafka and Spark ...") as status:

@@ -1,29 +1,35 @@
 """What Spark says of the query: how far it is behind the end of the topic, and how large its state is."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from pyspark.sql.streaming import StreamingQuery
 
 
-@dataclass(slots=True)
-class LagMeter:
-    query: StreamingQuery
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryFacts:
+    """Of the last finished batch; nothing before the first."""
 
-    def state_bytes(self) -> float:
-        """Memory that the state stores' open versions take, after the last finished batch."""
-        progress = self.query.lastProgress
-        return float(sum(one["memoryUsedBytes"] for one in progress["stateOperators"])) if progress else 0.0
+    lag_events: float = 0.0  # in the topic and not read yet when it began
+    state_bytes: float = 0.0  # memory of the state stores' open versions
 
-    def events(self) -> float:
-        """Events in the topic that were not read yet when the last finished batch began."""
-        progress = self.query.lastProgress
-        if progress is None:
-            return 0.0
-        for source in progress["sources"]:
-            if "KafkaV2" in source["description"]:  # a batch that was repeated after a crash has no latest offset
-                return float(max(0, _position(source["latestOffset"]) - _position(source["endOffset"])))
-        return 0.0
+
+def facts_of(query: StreamingQuery) -> QueryFacts:
+    progress = query.lastProgress
+    if progress is None:
+        return QueryFacts()
+    return QueryFacts(
+        lag_events=_lag(progress["sources"]),
+        state_bytes=float(sum(one["memoryUsedBytes"] for one in progress["stateOperators"])),
+    )
+
+
+def _lag(sources: Any) -> float:
+    for source in sources:
+        if "KafkaV2" in source["description"]:  # a batch that was repeated after a crash has no latest offset
+            return float(max(0, _position(source["latestOffset"]) - _position(source["endOffset"])))
+    return 0.0
 
 
 def _position(offsets: str | dict[str, dict[str, int]] | None) -> int:

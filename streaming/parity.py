@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from models.artifact import Artifact, newest_artifacts, read_artifact
+from models.artifact import Artifact
 from models.features import FeatureEngine
 from models.incident_files import IncidentTable
 from models.replay import Story
 from models.scoring import score
-from schemas.errors import ArtifactError
 from schemas.frame import RiskFrame
 from schemas.spec import DAY_S
 from streaming.publish import Published
@@ -41,14 +40,6 @@ class Parity:
     @property
     def is_equal(self) -> bool:
         return self.frames > 0 and not self.wrong_counts and not self.wrong_scores
-
-
-def artifact_of(artifacts: Path, region: str) -> Artifact:
-    """The newest artifact of a region. Raises ArtifactError when there is none."""
-    folders = newest_artifacts(artifacts).get(region)
-    if not folders:
-        raise ArtifactError(f"{artifacts} holds no artifact of {region!r}: train one, or name another folder")
-    return read_artifact(folders[0])
 
 
 def run_parity(

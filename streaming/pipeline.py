@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -22,7 +23,7 @@ from streaming.health_watch import HealthWatch
 from streaming.kafka_client import Security
 from streaming.kafka_watch import KafkaIsAway, KafkaWatch
 from streaming.kept_counts import batches_folder
-from streaming.lag import LagMeter
+from streaming.lag import facts_of
 from streaming.life import on_record
 from streaming.outcomes import Outcomes
 from streaming.publish import Published, Publisher
@@ -135,8 +136,7 @@ def _run(
                     query = start_query(session, settings, messages, publisher)
                 except (PySparkException, Py4JJavaError) as error:
                     raise failure_of(error, settings) from error
-                meter = LagMeter(query)
-                publisher.lag_events, publisher.state_bytes = meter.events, meter.state_bytes
+                publisher.facts = partial(facts_of, query)
                 try:
                     return attend(query, publisher, watch, kafka, stop, commits)
                 except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on

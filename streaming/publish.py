@@ -21,6 +21,7 @@ from schemas.incidents import unpack_rejections
 from schemas.spec import Spec
 from streaming.count import Summary
 from streaming.dead_letters import DeadLetters
+from streaming.lag import QueryFacts
 from streaming.lines import changed, pipeline_lines, risk_lines, top_lines
 from streaming.outcomes import Outcomes
 from streaming.roster import load_artifact
@@ -64,8 +65,7 @@ class Publisher:
     top_k: int
     now_s: Callable[[], float] = time.time
     watchers: list[Callable[[Published], None]] = field(default_factory=list)
-    lag_events: Callable[[], float] = lambda: 0.0
-    state_bytes: Callable[[], float] = lambda: 0.0
+    facts: Callable[[], QueryFacts] = QueryFacts
     failure: RiskError | None = None
     _stored: dict[str, RiskFrame] = field(default_factory=dict)
     _last_batch_s: float = 0.0
@@ -93,7 +93,7 @@ class Publisher:
             {region: unpack_rejections(s.rejections) for region, s in summaries.items() if s.rejections}
         )
         frames = {row["region"]: frame_of(row, summaries[row["region"]]) for row in rows if row["scores"]["model"]}
-        lag_events = self.lag_events()
+        facts = self.facts()
         parts: list[bytes] = []
         for region, frame in sorted(frames.items()):
             parts.append(risk_lines(frame, changed(frame, self._stored.get(region))))
@@ -106,9 +106,7 @@ class Publisher:
                 parts.append(self.outcomes.points(load_artifact(artifacts[region]).spec, summary.closed))
         for region, summary in sorted(summaries.items()):
             if summary.ledger["consumed"] or region in frames:
-                parts.append(
-                    self._pipeline_line(region, summary, artifacts.get(region), frames.get(region), lag_events)
-                )
+                parts.append(self._pipeline_line(region, summary, artifacts.get(region), frames.get(region), facts))
         report = self.sink.write(b"".join(parts))
         self._stored |= frames
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
@@ -121,16 +119,16 @@ class Publisher:
             points=report.lines,
             seconds=self._last_batch_s,
             acknowledged_s=self.now_s(),
-            lag_events=lag_events,
+            lag_events=facts.lag_events,
         )
 
     def _pipeline_line(
-        self, region: str, summary: Summary, artifact: str | None, frame: RiskFrame | None, lag_events: float
+        self, region: str, summary: Summary, artifact: str | None, frame: RiskFrame | None, facts: QueryFacts
     ) -> bytes:
         of_the_machine = {
-            "lag_events": lag_events,
+            "lag_events": facts.lag_events,
             "batch_s": self._last_batch_s,
-            "state_bytes": self.state_bytes(),
+            "state_bytes": facts.state_bytes,
             "write_retries": self._retries,
             "write_dropped": self._dropped,
             "started_s": self._started_s,

@@ -39,8 +39,14 @@ class Judge:
         """Of the scored cells; in the others nothing is expected and nothing came."""
         everywhere = np.zeros((len(mean), len(self.task.scored), mean.shape[2]))
         everywhere[:, self.task.scored] = mean
-        cube = self.task.cube
-        return totals(everywhere, replace(cube, counts=cube.counts * self.task.scored[:, None]), dispersion)
+        cube, first = self.task.cube, self.task.test
+        judged = replace(
+            cube,
+            counts=cube.counts[first:] * self.task.scored[:, None],
+            starts_s=cube.starts_s[first:],
+            hour_of_week=cube.hour_of_week[first:],
+        )
+        return totals(everywhere, judged, dispersion)
 
     def versus(self, model: Scores, rival: Scores) -> Difference:
         return compare(
