@@ -30,7 +30,7 @@ class Plan:
 
 FULL = Plan(
     name="full",
-    events=3_200_000,
+    events=6_400_000,
     rounds=1,
     events_per_batch=None,
     quix_events=600_000,

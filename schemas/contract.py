@@ -1,6 +1,7 @@
-"""The written contract, generated from the types: JSON Schema of the event and an AsyncAPI document of both topics.
+"""The written contract, generated from the types: JSON Schema of the event, an AsyncAPI document of both topics, and a
+dictionary of all data in words.
 
-`python -m schemas` writes the two files beside this module; a test fails when they are out of date.
+`python -m schemas`, in a clone, writes them; a test fails when they are out of date.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 
 from schemas.dead_letter import SCHEMA_VERSION, DeadLetter
+from schemas.dictionary import data_dictionary
 from schemas.event import Event
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import SLUG
@@ -101,7 +103,12 @@ def asyncapi() -> Json:
 def documents() -> Mapping[Path, str]:
     """Path -> text of every generated file."""
     made = {"event.schema.json": event_schema(), "asyncapi.json": asyncapi()}
-    return {_FOLDER / name: json.dumps(it, indent=2, ensure_ascii=False) + "\n" for name, it in made.items()}
+    texts = {_FOLDER / name: json.dumps(it, indent=2, ensure_ascii=False) + "\n" for name, it in made.items()}
+    topics = {
+        EVENT_TOPIC: ("One incident, or a correction of one, as JSON.", _object_schema(Event)),
+        DEAD_LETTER_TOPIC: ("A refused message, with the reason.", _object_schema(DeadLetter)),
+    }
+    return {**texts, _FOLDER.parent / "docs" / "data-dictionary.md": data_dictionary(topics)}
 
 
 def out_of_date() -> list[Path]:

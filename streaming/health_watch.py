@@ -50,6 +50,9 @@ class HealthWatch:
     def last_batch(self) -> int | None:
         return None if self._newest is None else self._newest.batch_id
 
+    def is_ready(self) -> bool:
+        return judged(self._health()).ready
+
     @contextmanager
     def kept(self, ended_by: Callable[[BaseException], tuple[str, int]]) -> Iterator[None]:
         """Write the file every second meanwhile, and the end at the end.
@@ -106,7 +109,7 @@ class HealthWatch:
             ledger_balanced=not unbalanced,
             unbalanced=unbalanced,
             kafka_away=self.is_kafka_away(),
-            lag_events=newest.lag_events if newest else 0.0,
+            lag_events=newest.facts.lag_events if newest else 0.0,
         )
 
 

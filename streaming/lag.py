@@ -1,6 +1,7 @@
-"""What Spark says of the query: how far it is behind the end of the topic, and how large its state is."""
+"""What Spark says of the query: how far it is behind the end of the topic, how large its state is, where time goes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -13,6 +14,9 @@ class QueryFacts:
 
     lag_events: float = 0.0  # in the topic and not read yet when it began
     state_bytes: float = 0.0  # memory of the state stores' open versions
+    input_rows_per_s: float = 0.0
+    processed_rows_per_s: float = 0.0
+    phases_s: Mapping[str, float] = field(default_factory=dict)  # by Spark's names: addBatch, walCommit, ...
 
 
 def facts_of(query: StreamingQuery) -> QueryFacts:
@@ -22,6 +26,9 @@ def facts_of(query: StreamingQuery) -> QueryFacts:
     return QueryFacts(
         lag_events=_lag(progress["sources"]),
         state_bytes=float(sum(one["memoryUsedBytes"] for one in progress["stateOperators"])),
+        input_rows_per_s=float(progress["inputRowsPerSecond"]),
+        processed_rows_per_s=float(progress["processedRowsPerSecond"]),
+        phases_s={phase: ms / 1000 for phase, ms in progress["durationMs"].items()},
     )
 
 

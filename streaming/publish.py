@@ -50,9 +50,11 @@ class Published:
     summaries: Mapping[str, Summary]
     artifacts: Mapping[str, str]  # by region, the version in force
     points: int
+    retries: int  # of its write
+    dropped: int  # points that the store will never take
     seconds: float  # from the start of the batch's action to the acknowledgement of its last write
     acknowledged_s: float
-    lag_events: float  # in the topic and not read yet when the batch before this one began
+    facts: QueryFacts
 
 
 @dataclass(slots=True)
@@ -117,9 +119,11 @@ class Publisher:
             summaries=summaries,
             artifacts={region: Path(folder).name for region, folder in artifacts.items()},
             points=report.lines,
+            retries=report.retries,
+            dropped=report.dropped,
             seconds=self._last_batch_s,
             acknowledged_s=self.now_s(),
-            lag_events=facts.lag_events,
+            facts=facts,
         )
 
     def _pipeline_line(

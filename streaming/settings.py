@@ -42,6 +42,11 @@ class Settings(BaseModel):
     audit: Path = Field(Path("data/audit.jsonl"), description="Append-only log of what changed what people see")
     sink: str = Field("file:data/scores.lp", description="`influxdb`, or `file:PATH` for line protocol in a file")
     map_page: Path | None = Field(None, description="Also keep a live map page (HTML) at this path")
+    metrics: str = Field(
+        "",
+        pattern=r"^$|^\S+:\d{1,5}$",
+        description="Serve figures for Prometheus at this host:port; nothing when empty",
+    )
     clock: Literal["wall", "event"] = Field(
         "wall", description="`wall`: scores are for now. `event`: for the newest event (replays, tests)"
     )
@@ -49,7 +54,7 @@ class Settings(BaseModel):
         "earliest", description="Where to begin in the topic when there is no checkpoint yet"
     )
     trigger_s: float = Field(0.5, ge=0, le=60, description="Shortest time between two batches, seconds")
-    max_events_per_batch: int = Field(800_000, ge=1, description="Most events that one batch takes from Kafka")
+    max_events_per_batch: int = Field(1_600_000, ge=1, description="Most events that one batch takes from Kafka")
     top_k: int = Field(10, ge=1, le=1000, description="Cells in the `top` measurement, per category and horizon")
     master: str = Field("local[*,4]", description="Spark master; `local[N]` without a retry count never retries")
     shuffle_partitions: int = Field(

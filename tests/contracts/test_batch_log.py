@@ -17,6 +17,7 @@ from schemas.spec import Spec
 from streaming.batch_log import KEEP_DAYS, BatchLog, logged_batches, logged_days
 from streaming.count import Summary
 from streaming.kept_counts import read_counts, write_counts
+from streaming.lag import QueryFacts
 from streaming.publish import Published
 from streaming.rebuild_plan import Span, plan_rebuild
 
@@ -55,9 +56,11 @@ def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
         summaries={region: summary},
         artifacts={region: "v1"},
         points=0,
+        retries=0,
+        dropped=0,
         seconds=0,
         acknowledged_s=0,
-        lag_events=0,
+        facts=QueryFacts(),
     )
 
 

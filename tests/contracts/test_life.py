@@ -17,6 +17,7 @@ from streaming.audit_verify import records, verify
 from streaming.count import Summary
 from streaming.guard import only_writer
 from streaming.health_watch import HealthWatch, is_balanced
+from streaming.lag import QueryFacts
 from streaming.life import on_record
 from streaming.publish import Published
 from streaming.roster_watch import RosterWatch
@@ -48,9 +49,11 @@ def published(batch_id=3, *, at_s=NOW_S, **summaries):
         summaries=summaries,
         artifacts={},
         points=0,
+        retries=0,
+        dropped=0,
         seconds=0.1,
         acknowledged_s=at_s,
-        lag_events=7.0,
+        facts=QueryFacts(lag_events=7.0),
     )
 
 

@@ -170,8 +170,8 @@ FAULTS = (
         (
             "tests/spark/test_scored.py::"
             "test_counts_ledger_and_dead_letters_equal_a_recount_and_scores_the_offline_path",
-            "tests/unit/test_count_state.py::test_batch_boundaries_change_nothing",
-            "tests/unit/test_count_state.py::test_a_restart_from_the_stored_blobs_equals_no_restart",
+            "tests/contracts/test_count_state.py::test_batch_boundaries_change_nothing",
+            "tests/contracts/test_count_state.py::test_a_restart_from_the_stored_blobs_equals_no_restart",
         ),
     ),
     Fault(
@@ -179,7 +179,7 @@ FAULTS = (
         "the same id with other content",
         "higher, equal and lower revisions, cancellations",
         "I1: the highest revision counts",
-        ("tests/unit/test_count_state.py::test_counts_and_ledger_equal_a_recount_of_the_final_revisions",),
+        ("tests/contracts/test_count_state.py::test_counts_and_ledger_equal_a_recount_of_the_final_revisions",),
     ),
     Fault(
         "F16",
@@ -263,8 +263,8 @@ FAULTS = (
                     "store_cut",
                 )
             ),
-            "tests/unit/test_sinks.py::test_a_busy_store_is_asked_again_until_it_takes_the_lines",
-            "tests/unit/test_sinks.py::test_a_store_says_how_long_to_wait",
+            "tests/contracts/test_influx_answers.py::test_a_busy_store_is_asked_again_until_it_takes_the_lines",
+            "tests/contracts/test_influx_answers.py::test_a_store_says_how_long_to_wait",
             "tests/stack/test_stores.py::"
             "test_a_store_that_has_stopped_is_reported_and_its_lines_are_there_after_a_restart",
             "tests/stack/test_pipeline_failures.py::test_a_store_that_does_not_listen",
@@ -275,7 +275,7 @@ FAULTS = (
         "the store refuses a line",
         "400 with the forms of InfluxDB 1, 2 and 3",
         "I9: exit 6 with the line's number; not tried again",
-        ("tests/unit/test_sinks.py::test_the_first_bad_line_is_counted_from_the_start_of_the_write",),
+        ("tests/contracts/test_influx_answers.py::test_the_first_bad_line_is_counted_from_the_start_of_the_write",),
     ),
     Fault(
         "F24",
@@ -283,8 +283,8 @@ FAULTS = (
         "422 for retention, for a type conflict",
         "dropped points are counted; a conflict stops",
         (
-            "tests/unit/test_sinks.py::test_points_beyond_the_retention_are_counted_and_the_rest_goes_on",
-            "tests/unit/test_sinks.py::test_points_lost_for_another_reason_stop_the_write",
+            "tests/contracts/test_influx_answers.py::test_points_beyond_the_retention_are_counted_and_the_rest_goes_on",
+            "tests/contracts/test_influx_answers.py::test_points_lost_for_another_reason_stop_the_write",
         ),
     ),
     Fault(
@@ -293,7 +293,7 @@ FAULTS = (
         "500 `no space left`; a full file system under the file sink",
         "tried again, then exit 6",
         (
-            "tests/unit/test_sinks.py::test_a_store_that_stays_busy_is_given_up",
+            "tests/contracts/test_influx_answers.py::test_a_store_that_stays_busy_is_given_up",
             "tests/unit/test_file_sink.py::test_a_full_disk_fails_the_write_and_the_next_one_leaves_no_torn_line",
         ),
     ),
@@ -310,7 +310,7 @@ FAULTS = (
         "401, 403, 404, at the start and while it runs",
         "I9: exit 6 with the remedy, at once",
         (
-            "tests/unit/test_sinks.py::test_a_refusal_is_not_tried_again_and_names_its_remedy",
+            "tests/contracts/test_influx_answers.py::test_a_refusal_is_not_tried_again_and_names_its_remedy",
             "tests/stack/test_pipeline_failures.py::test_a_store_that_refuses_while_the_job_runs",
         ),
     ),
@@ -363,7 +363,7 @@ FAULTS = (
         "I9: exit 8 that names the first",
         (
             "tests/stack/test_checkpoint.py::test_a_checkpoint_is_for_one_job_one_topic_and_its_settings",
-            "tests/unit/test_guard.py::test_a_second_writer_is_refused_until_the_first_has_ended_however_it_ends",
+            "tests/contracts/test_between_processes.py::test_a_second_writer_is_refused_until_the_first_has_ended_however_it_ends",
         ),
     ),
     Fault(
@@ -420,7 +420,7 @@ FAULTS = (
         "the store's certificate or our token is not good",
         "unknown, expired, early and foreign certificates, no TLS, unknown and read-only tokens",
         "I9: exit 6 at once, the token is not sent",
-        ("tests/unit/test_influx_tls.py",),
+        ("tests/contracts/test_influx_tls.py",),
     ),
     Fault(
         "F41",
@@ -448,7 +448,7 @@ FAULTS = (
         (
             "tests/stack/security/test_secrets.py",
             "tests/stack/test_pipeline.py::test_payloads_and_secrets_are_in_no_output_and_person_payloads_nowhere",
-            "tests/unit/test_sinks.py::test_the_token_is_in_no_message_traceback_log_or_repr",
+            "tests/contracts/test_influx_answers.py::test_the_token_is_in_no_message_traceback_log_or_repr",
         ),
     ),
 )

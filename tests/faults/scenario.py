@@ -92,7 +92,7 @@ def generate(seed):
         seed=seed,
         partitions=draw.choice([1, 2, 3]),
         write_timeout_s=draw.choice([4, 20]),
-        per_batch=draw.choice([15, 60, 800_000]),
+        per_batch=draw.choice([15, 60, 1_600_000]),
         actions=tuple(actions),
     )
 

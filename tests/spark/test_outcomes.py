@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import nbinom
 
 from models.evaluation.totals import districts
+from schemas.measurements import MEASUREMENTS
 from streaming.roster import load_artifact
 from tests.spark.bench import empty_history
 from tests.spark.random_world import stored_points
@@ -76,6 +77,10 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, networks, publis
     job.run_through(batches[:half])
     job.run_through(batches[half:])  # kept forecasts outlive a restart
     points = stored_points(job.sink.writes)
+    for key, fields in points.items():  # no column that the data dictionary does not have
+        name, *tags = key[0].split(",")
+        assert {tag.split("=")[0] for tag in tags} == MEASUREMENTS[name].names("tag")
+        assert fields.keys() <= MEASUREMENTS[name].names("float", "string")
     stored = {key: fields for key, fields in points.items() if key[0].startswith("outcome,")}
     areas = {key: fields for key, fields in points.items() if key[0].startswith("outcome_area,")}
 

@@ -4,8 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,13 +16,6 @@ from streaming.audit_verify import verify
 
 START_S = 1_764_000_000.25
 EVENTS = ("start", "settings", "artifact_in_force", "artifact_refused", "stop", "failure")
-WRITER = """
-import sys
-from pathlib import Path
-from streaming.audit import record
-for number in range(40):
-    record(Path(sys.argv[1]), "rebuild", {"writer": sys.argv[2], "number": number}, at_s=1.0)
-"""
 
 
 def written(path, count=6):
@@ -169,14 +160,6 @@ def test_an_edited_last_line_is_not_taken_for_a_torn_one_by_the_records_after_it
         path.write_bytes(edited)
         record(path, "start", {}, at_s=START_S)
         assert verify(path.read_bytes()).faults[0].startswith("line 2 was edited")
-
-
-def test_two_writers_take_turns(tmp_path):
-    path = tmp_path / "new" / "audit.jsonl"
-    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("a", "b")]
-    assert [writer.wait(60) for writer in writers] == [0, 0]
-    verdict = verify(path.read_bytes())
-    assert (verdict.records, verdict.faults) == (80, ())
 
 
 def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):

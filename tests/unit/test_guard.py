@@ -1,7 +1,5 @@
 import fcntl
 import json
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -12,14 +10,6 @@ from streaming.settings import Settings
 from streaming.topics import Topic
 
 TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0})
-HOLD = """
-import sys, time
-from pathlib import Path
-from streaming.guard import only_writer
-with only_writer(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(60)
-"""
 
 
 def commit(checkpoint, batch, read):
@@ -110,17 +100,6 @@ def test_a_guard_that_cannot_be_read_is_refused(used):
     (used.checkpoint / "guard.json").write_bytes(b"{")
     with pytest.raises(CheckpointError, match=r"guard\.json"):
         claim(used, TOPIC)
-
-
-def test_a_second_writer_is_refused_until_the_first_has_ended_however_it_ends(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as first:
-        assert first.stdout.readline() == b"held\n"
-        with pytest.raises(CheckpointError, match=f"in use by process {first.pid} on"), only_writer(tmp_path):
-            pass
-        first.kill()
-        first.wait()
-    with only_writer(tmp_path):
-        pass
 
 
 def test_a_reset_keeps_the_old_state_aside_and_says_where_to_begin(used):

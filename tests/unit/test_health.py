@@ -1,7 +1,5 @@
 """When the job may be relied on, by drawn times, and what is said when it may not."""
 
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -13,13 +11,6 @@ from streaming.guard import only_writer
 from streaming.health import Batch, Health, RegionHealth, health_path, in_words, judged, read_health, why_not_ready
 
 NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
-CRASHES = """
-import os, sys
-from pathlib import Path
-from streaming.guard import only_writer
-with only_writer(Path(sys.argv[1])):
-    os._exit(9)
-"""
 
 
 def ago(seconds):
@@ -102,14 +93,6 @@ def test_a_file_of_a_job_that_holds_the_lock_is_believed(tmp_path):
         assert read_health(tmp_path, NOW + timedelta(seconds=3))[1] == "no batch has been stored for 61 s"
 
 
-def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):
-    put(tmp_path, healthy(written_at=ago(200)))
-    assert subprocess.run([sys.executable, "-c", CRASHES, str(tmp_path)], check=False).returncode == 9
-    assert read(tmp_path) == "no job is running: process 4242 ended without a word, last wrote 3 min ago"
-    put(tmp_path, healthy(written_at=NOW))
-    assert "no job is running" in read(tmp_path)
-
-
 def test_no_file_and_a_damaged_one_are_not_ready(tmp_path):
     assert "no job has run" in read(tmp_path)
     for content in (b"", b"{}", b'{"ready": true'):
@@ -129,16 +112,3 @@ def test_it_is_said_in_words_one_fact_a_line():
         "1,200 events waited unread behind that batch",
     ]
     assert list(in_words(None, "no job", NOW)) == ["not ready: no job"]
-
-
-@pytest.mark.parametrize(
-    ("module", "slow"),
-    [
-        ("streaming.commands_health", {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client", "kafka", "numpy"}),
-        ("streaming.__main__", {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client"}),  # with all other commands
-    ],
-)
-def test_the_check_imports_nothing_that_is_slow(module, slow):
-    code = f"import sys, {module}; print(sorted({slow!r} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -1,0 +1,56 @@
+"""The data dictionary against what the job's own writers put into the store."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.dead_letter import DeadLetter
+from schemas.event import Event
+from schemas.measurements import MEASUREMENTS
+from tests.grafana.world import SPECS, outcome_lines, pipeline, score_lines
+from tests.spark.random_world import stored_points
+
+DOCUMENT = Path("docs/data-dictionary.md").read_text(encoding="utf-8")
+TICK_S = 1_764_000_000
+
+
+@pytest.fixture(scope="module")
+def columns():
+    """Measurement -> column -> kind, of all lines of an hour in which every reason for a refusal came."""
+    draw = np.random.default_rng(1)
+    lines = [*score_lines(SPECS.values(), [TICK_S], draw), pipeline("northville", TICK_S, 60)]
+    lines += [outcome_lines(spec, TICK_S, draw) for spec in SPECS.values()]
+    found = {}
+    for (key, _), fields in stored_points(lines).items():
+        name, *tags = key.split(",")
+        kinds = found.setdefault(name, {})
+        kinds |= {tag.split("=")[0]: "tag" for tag in tags}
+        kinds |= {field: "string" if value.startswith('"') else "float" for field, value in fields.items()}
+    return found
+
+
+def test_every_measurement_is_described_and_no_other(columns):
+    assert columns.keys() == MEASUREMENTS.keys()
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_the_columns_are_those_that_are_written(columns, name):
+    assert columns[name] == {column.name: column.kind for column in MEASUREMENTS[name].columns}
+
+
+def section(heading):
+    return DOCUMENT.split(f"## {heading}\n")[1].split("\n## ")[0]
+
+
+def test_the_document_has_a_row_for_every_column_and_every_field():
+    for name, measurement in MEASUREMENTS.items():
+        rows = section(f"InfluxDB: `{name}`")
+        assert [row.split("`")[1] for row in rows.splitlines() if row.startswith("| `")] == [
+            column.name for column in measurement.columns
+        ]
+    for topic, struct in (("incidents.v1", Event), ("incidents.v1.dlq", DeadLetter)):
+        rows = section(f"Kafka: `{topic}`")
+        assert [row.split("`")[1] for row in rows.splitlines() if row.startswith("| `")] == list(
+            struct.__struct_fields__
+        )

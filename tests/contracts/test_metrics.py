@@ -1,0 +1,133 @@
+"""What Prometheus gets, read over HTTP and parsed by Prometheus' own parser."""
+
+import socket
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from schemas.errors import SettingsError
+from streaming.count import Summary
+from streaming.lag import QueryFacts
+from streaming.metrics import Metrics
+from streaming.publish import Published
+
+LEDGER = {"consumed": 9, "counted": 5, "corrected": 1, "duplicate": 1, "rejected": 2, "rejected_late": 2}
+
+LABELS = ("region", "outcome", "reason", "version", "phase")
+
+
+def published(batch_id, **changes):
+    summaries = {
+        "riverton": Summary(
+            as_of_s=1_764_000_060,
+            ledger=LEDGER,
+            totals=dict.fromkeys(LEDGER, 10**6),  # of the state, which outlives the process
+            newest_event_s=1_764_000_001,
+            newest_received_ms=0,
+            rejections=b"",
+        ),
+        "": Summary(
+            as_of_s=0,
+            ledger={"consumed": 1, "rejected": 1, "rejected_unknown_region": 1},
+            totals={},
+            newest_event_s=0,
+            newest_received_ms=0,
+            rejections=b"",
+        ),
+    }
+    fields = {
+        "batch_id": batch_id,
+        "frames": {},
+        "summaries": summaries,
+        "artifacts": {"riverton": "20260101T000000Z-0a0a0a0a"},
+        "points": 12,
+        "retries": 1,
+        "dropped": 0,
+        "seconds": 0.25,
+        "acknowledged_s": 1_764_000_061.5,
+        "facts": QueryFacts(lag_events=7.0, state_bytes=4096.0, phases_s={"addBatch": 0.2}, input_rows_per_s=20.0),
+    }
+    return Published(**fields | changes)
+
+
+def free_address():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def scraped(address):
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+        return {
+            (
+                sample.name.removeprefix("incident_risk_"),
+                *(sample.labels[one] for one in LABELS if one in sample.labels),
+            ): (sample.value)
+            for family in families
+            for sample in family.samples
+        }
+
+
+def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says():
+    ready = [False]
+    metrics, address = Metrics(lambda: ready[0]), free_address()
+    with metrics.served(address):
+        assert scraped(address)["ready",] == 0
+        ready[0] = True
+        metrics.show(published(3))
+        metrics.show(published(4))
+        figures = scraped(address)
+    expected = {
+        ("ready",): 1,
+        ("events_total", "riverton", "consumed"): 18,
+        ("events_total", "riverton", "counted"): 10,
+        ("events_total", "riverton", "rejected"): 4,
+        ("rejected_total", "riverton", "late"): 4,
+        ("rejected_total", "_unassigned", "unknown_region"): 2,
+        ("as_of_timestamp_seconds", "riverton"): 1_764_000_060,
+        ("newest_event_timestamp_seconds", "riverton"): 1_764_000_001,
+        ("model_info", "riverton", "20260101T000000Z-0a0a0a0a"): 1,
+        ("batches_total",): 2,
+        ("points_written_total",): 24,
+        ("write_retries_total",): 2,
+        ("last_batch_timestamp_seconds",): 1_764_000_061.5,
+        ("lag_events",): 7,
+        ("state_bytes",): 4096,
+        ("spark_phase_seconds", "addBatch"): 0.2,
+        ("spark_input_rows_per_second",): 20,
+    }
+    assert {name: figures.get(name) for name in expected} == expected
+    assert ("as_of_timestamp_seconds", "_unassigned") not in figures
+
+
+def test_a_new_artifact_takes_the_place_of_the_old_one():
+    metrics, address = Metrics(lambda: True), free_address()
+    with metrics.served(address):
+        metrics.show(published(1))
+        metrics.show(published(2, artifacts={"riverton": "20260201T000000Z-0b0b0b0b"}))
+        models = [name for name in scraped(address) if name[0] == "model_info"]
+    assert models == [("model_info", "riverton", "20260201T000000Z-0b0b0b0b")]
+
+
+def test_the_port_is_free_again_afterwards():
+    address = free_address()
+    for _ in range(2):
+        with Metrics(lambda: True).served(address):
+            assert scraped(address)["ready",] == 1
+
+
+def test_without_an_address_nothing_listens():
+    with Metrics(lambda: True).served(""):
+        pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
+def test_an_address_that_cannot_be_listened_at_is_refused(host):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"{host}:{taken.getsockname()[1]}"
+        with pytest.raises(SettingsError, match=address), Metrics(lambda: True).served(address):
+            pass
