@@ -39,7 +39,7 @@ class Measurement:
 
 _REGION = Column("region", "tag", "", "Slug of the region")
 _CATEGORY = Column("category", "tag", "", "Slug of the category")
-_HORIZON = Column("horizon", "tag", "", "How far ahead the score looks: `1h`, `6h`, `24h`")
+_HORIZON = Column("horizon", "tag", "", "How far ahead the score looks: `1h`, `4h`, `24h`")
 _MODEL = Column(
     "model", "string", "", "Version of the artifact; `baseline` or `baseline:REASON` where no network answered"
 )

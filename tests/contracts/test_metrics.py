@@ -1,20 +1,18 @@
 """What Prometheus gets, read over HTTP and parsed by Prometheus' own parser."""
 
 import socket
-import urllib.request
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.errors import SettingsError
+from streaming.broker import free_port
 from streaming.count import Summary
 from streaming.lag import QueryFacts
 from streaming.metrics import Metrics
 from streaming.publish import Published
+from tests.harness.prometheus import scraped
 
 LEDGER = {"consumed": 9, "counted": 5, "corrected": 1, "duplicate": 1, "rejected": 2, "rejected_late": 2}
-
-LABELS = ("region", "outcome", "reason", "version", "phase")
 
 
 def published(batch_id, **changes):
@@ -52,33 +50,18 @@ def published(batch_id, **changes):
 
 
 def free_address():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-def scraped(address):
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
-        return {
-            (
-                sample.name.removeprefix("incident_risk_"),
-                *(sample.labels[one] for one in LABELS if one in sample.labels),
-            ): (sample.value)
-            for family in families
-            for sample in family.samples
-        }
+    return f"127.0.0.1:{free_port()}"
 
 
 def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says():
     ready = [False]
     metrics, address = Metrics(lambda: ready[0]), free_address()
     with metrics.served(address):
-        assert scraped(address)["ready",] == 0
+        assert scraped(address)[1]["ready",] == 0
         ready[0] = True
         metrics.show(published(3))
         metrics.show(published(4))
-        figures = scraped(address)
+        _, figures = scraped(address)
     expected = {
         ("ready",): 1,
         ("events_total", "riverton", "consumed"): 18,
@@ -107,7 +90,7 @@ def test_a_new_artifact_takes_the_place_of_the_old_one():
     with metrics.served(address):
         metrics.show(published(1))
         metrics.show(published(2, artifacts={"riverton": "20260201T000000Z-0b0b0b0b"}))
-        models = [name for name in scraped(address) if name[0] == "model_info"]
+        models = [name for name in scraped(address)[1] if name[0] == "model_info"]
     assert models == [("model_info", "riverton", "20260201T000000Z-0b0b0b0b")]
 
 
@@ -115,7 +98,7 @@ def test_the_port_is_free_again_afterwards():
     address = free_address()
     for _ in range(2):
         with Metrics(lambda: True).served(address):
-            assert scraped(address)["ready",] == 1
+            assert scraped(address)[1]["ready",] == 1
 
 
 def test_without_an_address_nothing_listens():

@@ -5,12 +5,16 @@ import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from itertools import zip_longest
 
 import pytest
 
 from streaming.audit_verify import records, verify
+from streaming.broker import free_port
 from streaming.poison import poison_messages, template_event
+from tests.harness.prometheus import scraped
+from tests.harness.scorer import LEDGER
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -44,7 +48,8 @@ class Story:
         good = [(None, self._good(number)) for number in range(GOOD)]
         mixed = [one for pair in zip_longest(good, bad) for one in pair if one is not None]
         self.refused = {}
-        scorer.start(INFLUXDB_V2_TOKEN=SECRET_CANARY)
+        address = f"127.0.0.1:{free_port()}"
+        scorer.start(INFLUXDB_V2_TOKEN=SECRET_CANARY, RISK_METRICS=address)
         sent = 0
         for part in (mixed[: len(mixed) // 2], mixed[len(mixed) // 2 :]):  # the second comes while the job runs
             places = topic.send((number % 3, value, (START + 600) * 1000) for number, (_, value) in enumerate(part))
@@ -52,6 +57,7 @@ class Story:
             sent += len(part)
             scorer.wait_until(lambda so_far=sent: scorer.consumed() == so_far)
         self.health_while_it_ran = health_command(scorer)
+        self.metrics, self.figures = scraped(address)
         self.code = scorer.end(signal.SIGTERM)
         self.letters = scorer.letters()
         self.health_afterwards = health_command(scorer)
@@ -95,6 +101,21 @@ def test_every_kind_of_bad_message_becomes_a_dead_letter_with_its_reason_and_pla
     }
     assert seen == story.refused
     assert len(story.letters) == story.kinds  # nothing was repeated, as nothing failed
+
+
+def test_prometheus_gets_the_ledger_by_outcome_and_by_reason(story):
+    figures, totals = story.figures, story.scorer.totals()
+    assert figures["ready",] == 1
+    for region, ledger in totals.items():
+        for outcome in LEDGER:
+            assert figures.get(("events_total", region, outcome), 0) == ledger[outcome], (region, outcome)
+    reasons = Counter(story.refused.values())
+    assert {
+        reason: sum(figures.get(("rejected_total", region, reason), 0) for region in totals) for reason in reasons
+    } == reasons
+    assert figures["model_info", "riverton", story.version] == 1
+    assert figures["spark_phase_seconds", "addBatch"] > 0
+    assert not [canary for canary in (PAYLOAD_CANARY, PERSON_CANARY, SECRET_CANARY) if canary in story.metrics]
 
 
 def test_neighbours_of_bad_messages_are_counted_and_every_ledger_balances(story):
