@@ -30,6 +30,7 @@ from streaming.roster import load_artifact
 from streaming.settings import Settings
 
 _WAIT_S = 10.0
+_MOST_AT_ONCE = 1_000_000  # the client takes no more in one call
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,12 +77,16 @@ def slices(settings: Settings, events: int) -> Iterator[list[Message]]:
     consumer.assign([TopicPartition(settings.topic, number, 0) for number in partitions])
     left = events
     while left:
-        messages = consumer.consume(min(left, settings.max_events_per_batch), timeout=_WAIT_S)
+        wanted = min(left, settings.max_events_per_batch)
+        messages: list[Message] = []
+        while len(messages) < wanted:
+            part = consumer.consume(min(wanted - len(messages), _MOST_AT_ONCE), timeout=_WAIT_S)
+            if not part:
+                raise TimeoutError(f"{left - len(messages)} of {events} events did not come within {_WAIT_S} s")
+            messages += part
         for message in messages:
             if message.error():
                 raise KafkaException(message.error())
-        if not messages:
-            raise TimeoutError(f"{left} of {events} events did not come within {_WAIT_S} s")
         left -= len(messages)
         yield messages
     consumer.close()
