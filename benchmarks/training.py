@@ -1,0 +1,118 @@
+"""How the cost of `models train` and `models evaluate` grows with the number of cells and with the file's years."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.child import ChildError
+from benchmarks.machine import describe_machine, now
+from benchmarks.plan import CATEGORIES, bench_spec
+
+PER_CELL_AND_DAY = 0.3  # about that of Chicago's cells of a kilometre that have any incident
+DAY_S = 86_400
+_LAYOUT = "time=time,lat=lat,lon=lon,category=category,timezone=America/Chicago"
+_END = np.datetime64("2025-01-01T00:00:00")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What one command took."""
+
+    command: str
+    cells: int
+    years: float
+    incidents: int
+    seconds: float
+    peak_mib: int  # of the Python process; the Java of the random forest comes on top
+
+
+def measure_training(
+    folder: Path, *, sides: Sequence[int], years: Sequence[float], commands: Sequence[str], console: Console
+) -> dict[str, Any]:
+    """Run each command on a file of every size, one after another. Raises ChildError when one fails."""
+    costs = []
+    for side in sides:
+        for span in years:
+            data = folder / f"incidents-{side}-{span:g}.csv"
+            incidents = write_incidents(data, side=side, years=span, random=np.random.default_rng(side))
+            for command in commands:
+                cost = _cost(command, data, folder, side=side, years=span, incidents=incidents)
+                console.print(f"[dim]{cost}[/dim]", highlight=False, soft_wrap=True)
+                costs.append(cost)
+            data.unlink()
+    _print(costs, console)
+    return {"date": now(), "machine": describe_machine(), "costs": [asdict(cost) for cost in costs]}
+
+
+def write_incidents(path: Path, *, side: int, years: float, random: np.random.Generator) -> int:
+    """A CSV of incidents of side x side cells of a kilometre, busy cells and quiet ones. Gives how many."""
+    spec = bench_spec("town", side=side)
+    rate = random.gamma(0.5, 2 * PER_CELL_AND_DAY, spec.grid.cells)
+    days = int(365 * years)
+    counts = random.poisson(rate[:, None], (spec.grid.cells, days))
+    cell, day = (np.repeat(where, counts[counts > 0]) for where in np.nonzero(counts))
+    at = _END - np.timedelta64(days, "D") + day.astype("timedelta64[D]") + _seconds(len(day), random)
+    lat, lon = spec.grid.centres()
+    kind = random.integers(0, len(CATEGORIES), len(day))
+    with path.open("w", encoding="utf-8") as file:
+        file.write("time,lat,lon,category\n")
+        file.writelines(_rows(np.sort(at), lat[cell], lon[cell], kind))
+    return len(day)
+
+
+def _seconds(count: int, random: np.random.Generator) -> Any:
+    return random.integers(0, DAY_S, count).astype("timedelta64[s]")
+
+
+def _rows(at: Any, lat: Any, lon: Any, kind: Any) -> Iterator[str]:
+    for when, south, west, number in zip(at.astype(str), lat.tolist(), lon.tolist(), kind.tolist(), strict=True):
+        yield f"{when},{south:.5f},{west:.5f},{CATEGORIES[number]}\n"
+
+
+def _cost(command: str, data: Path, folder: Path, *, side: int, years: float, incidents: int) -> Cost:
+    out = folder / f"{command}-{side}-{years:g}"
+    words = [sys.executable, "-m", "models", command, "--data", str(data), "--layout", _LAYOUT, "--cell-m", "1000"]
+    words += ["--out", str(out), *(("--region", "town") if command == "train" else ("--step", "hour"))]
+    log = out.with_suffix(".log")
+    started_s = time.monotonic()
+    with log.open("wb") as file:
+        process = subprocess.Popen(words, stdout=file, stderr=file)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise ChildError(
+            f"`models {command}` ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}"
+        )
+    return Cost(
+        command=command,
+        cells=side * side,
+        years=years,
+        incidents=incidents,
+        seconds=round(time.monotonic() - started_s, 1),
+        peak_mib=usage.ru_maxrss // 1024,
+    )
+
+
+def _print(costs: Sequence[Cost], console: Console) -> None:
+    table = Table(title="Cost of training and evaluation")
+    for heading in ("command", "cells", "years", "incidents", "seconds", "peak MiB"):
+        table.add_column(heading, justify="left" if heading == "command" else "right")
+    for cost in costs:
+        table.add_row(
+            cost.command,
+            f"{cost.cells:,}",
+            f"{cost.years:g}",
+            f"{cost.incidents:,}",
+            f"{cost.seconds:,.0f}",
+            f"{cost.peak_mib:,}",
+        )
+    console.print(table)
