@@ -25,7 +25,7 @@ def day_hits(demo: Demo, beforehand: RiskFrame) -> HitRates:
     start_s = beforehand.tick_s
     chosen = (demo.day.occurred_s >= start_s) & (demo.day.occurred_s < start_s + DAY_S)
     cell, inside = beforehand.spec.grid.locate(demo.day.lat_deg[chosen], demo.day.lon_deg[chosen])
-    counts = np.bincount(cell[inside], minlength=beforehand.spec.grid.cells)
+    counts = np.bincount(cell[inside], minlength=beforehand.spec.grid.cells).astype(np.int32)
     return hit_rates(beforehand, counts, area_share=_AREA_SHARE)
 
 
