@@ -32,11 +32,12 @@ from models.manifest import (
     DataSource,
     FileEntry,
     Manifest,
+    Training,
     read_file,
     read_manifest,
     version_of,
 )
-from models.recipe import Recipe
+from models.recipe import Recipe, RecipeFile
 from models.sealed import pack_arrays, sha256, unpack_arrays
 from schemas.errors import ArtifactError, DataError, RiskError
 from schemas.limits import MIB
@@ -103,8 +104,12 @@ def write_artifact(
     seed: int,
     libraries: Mapping[str, str],
     evaluation: list[dict[str, str | float]],
+    recipe: RecipeFile | None = None,
+    training: Training | None = None,
 ) -> Path:
     """Publish an artifact under `artifacts` and give its folder. It appears whole or not at all.
+
+    `recipe` and `training` say how a network was trained; None for one that was not.
 
     A file torn by a power cut fails its sha256, so the reader refuses the folder and takes the one before.
     """
@@ -129,6 +134,9 @@ def write_artifact(
         libraries=dict(libraries),
         evaluation=evaluation,
         files=files,
+        recipe=recipe.recipe if recipe else None,
+        tuned_on=recipe.tuned_on if recipe else None,
+        training=training,
     )
     contents[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
     target = artifacts / spec.region / manifest.version

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from models.likelihood import negative_binomial_nll
 from models.network import ResidualNetwork
 from models.recipe import DEFAULT, Recipe
+from models.shares import ALONE, Share
 
 _JUDGED_TOGETHER = 16_384  # cells at a moment; a part of the sum, no choice
 
@@ -24,6 +26,25 @@ class Examples:
     def log_usual(self) -> Tensor:
         return self.values[:, :, -self.counts.shape[2] :]
 
+    def on(self, device: str) -> "Examples":
+        return Examples(values=self.values.to(device), counts=self.counts.to(device))
+
+
+class Fit(Protocol):
+    """`fit_network`, or another way to the same network."""
+
+    def __call__(
+        self,
+        train: Examples,
+        validation: Examples,
+        dispersion: Tensor,
+        *,
+        recipe: Recipe,
+        epochs: int,
+        seed: int,
+        after_epoch: Callable[[int, float], None],
+    ) -> ResidualNetwork: ...
+
 
 def fit_network(
     train: Examples,
@@ -34,9 +55,13 @@ def fit_network(
     epochs: int,
     seed: int,
     after_epoch: Callable[[int, float], None],
+    device: str = "cpu",
+    share: Share = ALONE,
 ) -> ResidualNetwork:
-    """The network with the least validation loss of at most `epochs`, in eval mode. Equal seeds, equal weights.
+    """The network with the least validation loss of at most `epochs`, in eval mode on the CPU.
 
+    Equal seeds give equal weights on the CPU. With a `share`, every rank is given the same examples, goes through the
+    same minibatches in the same order, and ends with the same network: the one of a single process up to rounding.
     Loss: negative-binomial log score, each horizon as a ratio to the baseline's own on the training block.
     `after_epoch(number, ratio)` is told the validation loss over the baseline's; below 1 is better.
     """
@@ -47,21 +72,26 @@ def fit_network(
         features=features, categories=categories, horizons=train.counts.shape[2], widths=recipe.widths
     )
     network.scale_like(train.values.reshape(-1, features))
-    unit = _baseline_loss(train, dispersion)  # (horizons,)
+    unit = _baseline_loss(train, dispersion).to(device)  # (horizons,)
+    network, dispersion = network.to(device), dispersion.to(device)
+    train, validation = train.on(device), validation.on(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs)
-    best_loss = untrained = _loss_over(network, validation, dispersion, unit)
+    best_loss = untrained = _loss_over(network, validation, dispersion, unit, share)
     best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     since_best = 0
     for epoch in range(epochs):
         network.train()
-        for chosen in _minibatches(torch.randperm(len(train.values), generator=order), recipe.minibatch):
+        shuffled = torch.randperm(len(train.values), generator=order).to(device)
+        for minibatch in _minibatches(shuffled, recipe.minibatch):
+            chosen, counted = share.of(minibatch)
             optimiser.zero_grad(set_to_none=True)
-            loss = _losses(network, train, chosen, dispersion).div(unit).mean()
+            loss = _losses(network, train, chosen, dispersion).div(unit).mean() * (counted / len(minibatch))
             loss.backward()  # type: ignore[no-untyped-call]
+            share.add_up_gradients(network.parameters())
             optimiser.step()
         schedule.step()
-        loss_now = _loss_over(network, validation, dispersion, unit)
+        loss_now = _loss_over(network, validation, dispersion, unit, share)
         after_epoch(epoch + 1, loss_now / untrained)
         since_best += 1
         if loss_now < best_loss:
@@ -70,7 +100,7 @@ def fit_network(
         if since_best == recipe.patience:
             break
     network.load_state_dict(best)
-    return network.eval().requires_grad_(False)
+    return network.cpu().eval().requires_grad_(False)
 
 
 def _losses(network: ResidualNetwork, examples: Examples, chosen: Tensor, dispersion: Tensor) -> Tensor:
@@ -81,12 +111,14 @@ def _losses(network: ResidualNetwork, examples: Examples, chosen: Tensor, disper
     return negative_binomial_nll(log_mean, counts, dispersion).mean(dim=(0, 1))
 
 
-def _loss_over(network: ResidualNetwork, examples: Examples, dispersion: Tensor, unit: Tensor) -> float:
+def _loss_over(network: ResidualNetwork, examples: Examples, dispersion: Tensor, unit: Tensor, share: Share) -> float:
     network.eval()
     total = torch.zeros_like(unit)
     with torch.inference_mode():
-        for chosen in _minibatches(torch.arange(len(examples.values)), _JUDGED_TOGETHER):
-            total += _losses(network, examples, chosen, dispersion) * len(chosen)
+        for together in _minibatches(torch.arange(len(examples.values), device=unit.device), _JUDGED_TOGETHER):
+            chosen, counted = share.of(together)
+            total += _losses(network, examples, chosen, dispersion) * counted
+    share.add_up(total)
     return float(total.div(len(examples.values)).div(unit).mean())
 
 

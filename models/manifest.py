@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 
 from models.features import feature_names
+from models.recipe import Recipe, TunedOn
 from models.sealed import read_plain, sha256
 from schemas.errors import ArtifactError, RiskError
 from schemas.limits import (
@@ -57,6 +58,15 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cutoff_s: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_S)]
 
 
+class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What it takes to make the network again, beside the data, the spec, the seed and the recipe."""
+
+    epochs: int
+    step_minutes: int
+    workers: int
+    device: str  # equal weights are promised for `cpu`
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The artifact's table of contents."""
 
@@ -70,6 +80,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     libraries: dict[str, str]
     evaluation: list[dict[str, str | float]]
     files: dict[str, FileEntry]
+    recipe: Recipe | None = None  # null: made before it was kept, or not trained; so are the next two
+    tuned_on: TunedOn | None = None  # null also: the default recipe, or one that a person wrote
+    training: Training | None = None
 
 
 def read_manifest(folder: Path) -> Manifest:

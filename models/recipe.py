@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Annotated
 
 import msgspec
 
@@ -20,15 +21,17 @@ _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 
+_Whole = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]  # a number that a message can show
+
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Raises DataError for what no training should be asked to do."""
 
-    widths: tuple[int, int] = (64, 32)  # of the hidden layers
+    widths: tuple[_Whole, _Whole] = (64, 32)  # of the hidden layers
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
-    minibatch: int = 2048  # cells at a moment, each with all its categories
-    patience: int = 3  # epochs without a smaller validation loss until training stops
+    minibatch: _Whole = 2048  # cells at a moment, each with all its categories
+    patience: _Whole = 3  # epochs without a smaller validation loss until training stops
 
     def __post_init__(self) -> None:
         first, second = self.widths
@@ -60,22 +63,24 @@ class TunedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     made_at: str  # UTC
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RecipeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recipe, and what it was tuned on."""
+
     recipe: Recipe
     tuned_on: TunedOn | None = None  # a recipe written by hand was not tuned
 
 
 def write_recipe(path: Path, recipe: Recipe, tuned_on: TunedOn) -> None:
     """Write a recipe and what it was tuned on, as JSON for people."""
-    content = msgspec.json.encode(_File(recipe=recipe, tuned_on=tuned_on))
+    content = msgspec.json.encode(RecipeFile(recipe=recipe, tuned_on=tuned_on))
     path.write_bytes(msgspec.json.format(content, indent=2) + b"\n")
 
 
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in `path`. Raises DataError when there is none, or one that cannot be used."""
+def read_recipe(path: Path) -> RecipeFile:
+    """What `path` holds. Raises DataError when there is none, or one that cannot be used."""
     remedy = "write one with `python -m models tune`, or leave out --recipe"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_File).recipe
+        return msgspec.json.decode(path.read_bytes(), type=RecipeFile)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, DataError) as error:

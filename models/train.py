@@ -13,7 +13,7 @@ from models.evaluate import Row, Tally, table, tally
 from models.examples import cells_to_learn, collect, random_moments
 from models.features import FeatureEngine, feature_names
 from models.fit_baseline import Blocks, fit_constants, with_dispersion
-from models.fit_network import fit_network
+from models.fit_network import Fit, fit_network
 from models.incident_files import IncidentTable
 from models.network import ResidualNetwork
 from models.recipe import DEFAULT, Recipe
@@ -75,6 +75,7 @@ def train(
     seed: int,
     tell: Callable[[str, float], None],
     recipe: Recipe = DEFAULT,
+    fit: Fit = fit_network,
 ) -> Trained:
     """Fit on the first 70 % of the time, choose on the next 15 %, judge on the rest, count up to the cut-off.
 
@@ -96,7 +97,7 @@ def train(
     learned = collect(replay, engine, train_at, cells, random, told)
     chosen_by = collect(replay, engine, validate_at, cells, random, told)
     constants = with_dispersion(constants, chosen_by.log_usual, chosen_by.counts)
-    network = fit_network(
+    network = fit(
         learned,
         chosen_by,
         torch.from_numpy(constants.dispersion).float(),

@@ -1,5 +1,6 @@
 """Artifacts: what is written is read back to the last bit; whatever was changed on the way is refused."""
 
+import json
 import shutil
 
 import msgspec
@@ -12,7 +13,9 @@ from models.baseline import BaselineConstants
 from models.blobs import export_state
 from models.count_state import CountState
 from models.features import FeatureEngine, feature_names
+from models.manifest import Training
 from models.network import ResidualNetwork
+from models.recipe import Recipe, RecipeFile, TunedOn
 from models.scoring import score
 from models.untrained import write_untrained
 from schemas.errors import ArtifactError
@@ -54,7 +57,7 @@ def history():
     return state
 
 
-def write(folder, created="20260101T000000Z", card="what it is for"):
+def write(folder, created="20260101T000000Z", card="what it is for", recipe=None, training=None):
     return write_artifact(
         folder,
         spec=SPEC,
@@ -67,6 +70,8 @@ def write(folder, created="20260101T000000Z", card="what it is for"):
         seed=0,
         libraries={"numpy": np.__version__},
         evaluation=[{"horizon": "1h", "difference": -0.1}],
+        recipe=recipe,
+        training=training,
     )
 
 
@@ -94,6 +99,30 @@ def test_what_is_written_scores_as_before_to_the_last_bit(published):
     read_back = score(after, artifact.network(), artifact.constants, artifact.spec)
     assert (expected.expected != expected.usual).any()
     assert expected.expected.tobytes() == read_back.expected.tobytes()
+
+
+def test_a_manifest_says_how_the_network_was_trained_and_may_lack_it(published, tmp_path):
+    tuned_on = TunedOn(
+        data_sha256="0",
+        layout="made",
+        cell_m=1000,
+        task="toyville",
+        objective="loss",
+        sampler="tpe",
+        seed=0,
+        trials=9,
+        made_at="20260101T000000Z",
+    )
+    recipe = RecipeFile(recipe=Recipe(widths=(24, 16), learning_rate=0.01), tuned_on=tuned_on)
+    training = Training(epochs=3, step_minutes=60, workers=2, device="cpu")
+    manifest = read_artifact(write(tmp_path, recipe=recipe, training=training)).manifest
+    assert (manifest.recipe, manifest.tuned_on, manifest.training) == (recipe.recipe, tuned_on, training)
+    path = published / "manifest.json"
+    record = json.loads(path.read_bytes())
+    assert [record.pop(name) for name in ("recipe", "tuned_on", "training")] == [None, None, None]
+    older = shutil.copytree(published, tmp_path / "older" / published.name)
+    (older / "manifest.json").write_text(json.dumps(record))  # as before these fields were kept
+    assert read_artifact(older).manifest == read_artifact(published).manifest
 
 
 def test_a_large_region_fits_into_an_artifact(tmp_path):

@@ -494,6 +494,17 @@ def test_a_manifest_that_is_no_json_of_ours_is_refused(copy, content):
         read_artifact(copy)
 
 
+@pytest.mark.parametrize(
+    "recipe", [{"widths": [64, 10**300]}, {"minibatch": 10**400}, {"patience": -(10**400)}, {"learning_rate": 10**400}]
+)
+def test_a_recipe_that_nobody_could_train_by_is_refused(copy, recipe):
+    def edit(record):
+        record["recipe"] = recipe
+
+    with pytest.raises(ArtifactError, match=next(iter(recipe))):
+        read_artifact(edit_manifest(copy, edit))
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=9),
     lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=9), part, max_size=3),

@@ -20,6 +20,7 @@ from models.commands_tune import verdict
 from models.fit_baseline import Blocks, fit_constants
 from models.fit_network import fit_network
 from models.incident_files import IncidentTable
+from models.manifest import Training
 from models.recipe import DEFAULT, Recipe, TunedOn, read_recipe
 from models.rolling_origin import FOLDS, collect_folds, origins
 from models.search import GRID_POINTS, SPACE, open_study
@@ -398,7 +399,7 @@ def test_the_command_goes_on_and_train_reads_what_it_wrote(command, tmp_path):
     assert "0, default" in second.output
     written = json.loads((tmp_path / "recipe.json").read_text())
     assert (written["tuned_on"]["trials"], written["tuned_on"]["layout"]) == (3, "file")
-    assert read_recipe(tmp_path / "recipe.json").patience == written["recipe"]["patience"]
+    assert read_recipe(tmp_path / "recipe.json").recipe.patience == written["recipe"]["patience"]
     fewer = command("tune", "--out", str(tmp_path), "--trials", "1")
     assert "best of 3 trials" in fewer.output
     assert json.loads((tmp_path / "recipe.json").read_text())["tuned_on"]["trials"] == 3
@@ -407,11 +408,14 @@ def test_the_command_goes_on_and_train_reads_what_it_wrote(command, tmp_path):
 def test_train_makes_the_network_of_the_recipe(command, tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text('{"recipe": {"widths": [24, 16]}}')
-    done = command("train", "--out", str(tmp_path / "artifacts"), "--recipe", str(path))
+    done = command("train", "--out", str(tmp_path / "artifacts"), "--recipe", str(path), "--device", "cpu")
     assert done.exit_code == 0
     artifact = read_artifact(newest_artifacts(tmp_path / "artifacts")["toyville"][0])
     network = artifact.network()
     assert (network.enter.out_features, network.middle.out_features) == (24, 16)
+    manifest = artifact.manifest
+    assert (manifest.recipe, manifest.tuned_on) == (Recipe(widths=(24, 16)), None)
+    assert manifest.training == Training(epochs=1, step_minutes=720, workers=1, device="cpu")
 
 
 def test_an_unknown_sampler_is_refused(command, tmp_path):

@@ -1,19 +1,16 @@
 """The GPU that Spark assigns to a task reaches the choice of the device. A script pretends that there are two GPUs."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 from models.count_state import CountState
+from tests.harness.cluster import cluster_environment
 
 pytestmark = pytest.mark.spark
-ROOT = Path(__file__).parents[2]
 DISCOVERY = """#!/bin/sh
 echo '{"name": "gpu", "addresses": ["0", "1"]}'
 """
@@ -77,26 +74,15 @@ def test_a_task_takes_the_gpu_it_was_given_and_the_cpu_where_there_is_no_cuda(tm
     discovery = tmp_path / "gpus.sh"
     discovery.write_text(DISCOVERY)
     discovery.chmod(0o755)
-    home = tmp_path / "home"  # executors write a folder `work` into Spark's home
-    home.mkdir()
-    for path in Path(find_spec("pyspark").origin).parent.iterdir():
-        (home / path.name).symlink_to(path)
     spec = toy("riverton")
     history = CountState(spec)
     history.advance(1_700_000_000)
     network = networks["random"](spec, 1)
     folder = publish(tmp_path / "artifacts", spec, created="20260101T000000Z", network=network, history=history)
-    python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     ran = subprocess.run(
         [sys.executable, "-c", DRIVER, str(folder), str(discovery)],
         cwd=tmp_path,
-        env={
-            **os.environ,
-            "PYTHONPATH": python_path,
-            "SPARK_HOME": str(home),
-            "PYSPARK_PYTHON": sys.executable,
-            "CUDA_VISIBLE_DEVICES": "",
-        },
+        env={**cluster_environment(tmp_path), "PYSPARK_PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

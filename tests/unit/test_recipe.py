@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.features import feature_names
-from models.recipe import DEFAULT, LEAST_WIDTH, MOST_WIDTH, Recipe, TunedOn, read_recipe, write_recipe
+from models.recipe import DEFAULT, LEAST_WIDTH, MOST_WIDTH, Recipe, RecipeFile, TunedOn, read_recipe, write_recipe
 from schemas.errors import DataError
 from schemas.limits import MAX_CATEGORIES, MAX_HORIZONS, MAX_WEIGHTS_BYTES
 
@@ -40,14 +40,14 @@ def recipes():
 def test_a_recipe_comes_back_from_its_file_as_it_was(tmp_path_factory, recipe):
     path = tmp_path_factory.mktemp("recipe") / "recipe.json"
     write_recipe(path, recipe, TUNED_ON)
-    assert read_recipe(path) == recipe
+    assert read_recipe(path) == RecipeFile(recipe=recipe, tuned_on=TUNED_ON)
     assert json.loads(path.read_text())["tuned_on"]["trials"] == 30
 
 
 def test_a_recipe_that_a_person_wrote_needs_no_more_than_what_differs(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text('{"recipe": {"weight_decay": 0}}')
-    assert read_recipe(path) == Recipe(weight_decay=0.0)
+    assert read_recipe(path) == RecipeFile(recipe=Recipe(weight_decay=0.0))
 
 
 @pytest.mark.parametrize(

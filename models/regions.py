@@ -1,0 +1,51 @@
+"""What one training is asked for, and the file that lists many of them."""
+
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from schemas.errors import DataError
+
+
+class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options of `train` that say what is made; the same names and defaults."""
+
+    data: str
+    layout: str
+    region: str
+    cell_m: float = 1000.0
+    until: str = "none"
+    seed: int = 0
+    epochs: Annotated[int, msgspec.Meta(ge=1)] = 12
+    step_minutes: Annotated[int, msgspec.Meta(ge=5)] = 180
+    recipe: str = ""  # a file; empty: the default recipe
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    regions: Annotated[tuple[RegionTask, ...], msgspec.Meta(min_length=1)]
+
+
+def read_regions(path: Path) -> tuple[RegionTask, ...]:
+    """The tasks in a TOML file of tables `[[regions]]`. Paths in it count from its folder and come back whole.
+
+    Raises DataError when it cannot be read, names what is no option, or lists a region twice.
+    """
+    remedy = "give a TOML file of tables [[regions]] with the names of train's options: region, data, layout ..."
+    try:
+        tasks = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File).regions
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise DataError(f"{path} lists no regions ({error}): {remedy}") from error
+    if twice := [name for name, times in Counter(task.region for task in tasks).items() if times > 1]:
+        raise DataError(f"{path} lists {', '.join(twice)} more than once: leave one of each")
+    folder = path.resolve().parent
+    return tuple(
+        msgspec.structs.replace(
+            task, data=str(folder / task.data), recipe=str(folder / task.recipe) if task.recipe else ""
+        )
+        for task in tasks
+    )

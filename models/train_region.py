@@ -1,0 +1,128 @@
+"""From an incident file to a published artifact: what `train` does here, and `train-regions` in tasks of Spark."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from models.artifact import write_artifact
+from models.card import card_text
+from models.cutoff import cutoff_of
+from models.data_report import thin_categories
+from models.evaluate import Row
+from models.fit_baseline import Blocks
+from models.fit_network import Fit, fit_network
+from models.incident_files import IncidentTable, read_incidents
+from models.layouts import parse_layout
+from models.manifest import DataSource, Training
+from models.recipe import DEFAULT, RecipeFile, read_recipe
+from models.regions import RegionTask
+from models.sealed import sha256
+from models.train import spec_for, train
+from schemas.errors import RiskError
+from schemas.spec import Spec
+
+LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A task whose files are read."""
+
+    task: RegionTask
+    recipe: RecipeFile
+    incidents: IncidentTable
+    cutoff_s: int
+    spec: Spec
+    warning: str | None  # of categories with too few incidents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What became of a region."""
+
+    folder: Path | None = None  # of its artifact
+    rows: tuple[Row, ...] = ()
+    warning: str | None = None
+    fault: str | None = None  # why there is no artifact
+
+
+def prepare(task: RegionTask) -> Prepared:
+    """Read a task's files. Raises DataError when they cannot be used as asked."""
+    recipe = read_recipe(Path(task.recipe)) if task.recipe else RecipeFile(recipe=DEFAULT)
+    incidents = read_incidents(Path(task.data), parse_layout(task.layout))
+    cutoff_s = cutoff_of(task.until, incidents)
+    return Prepared(
+        task=task,
+        recipe=recipe,
+        incidents=incidents,
+        cutoff_s=cutoff_s,
+        spec=spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s),
+        warning=thin_categories(incidents, Blocks.of(int(incidents.occurred_s[0]), cutoff_s).validation_s),
+    )
+
+
+def train_region(
+    ready: Prepared,
+    out: Path,
+    *,
+    fit: Fit = fit_network,
+    workers: int = 1,
+    device: str = "cpu",
+    tell: Callable[[str, float], None],
+) -> tuple[Path, list[Row]]:
+    """Train and publish under `out`. Gives the artifact's folder and the table of its test block.
+
+    `workers` and `device` are what `fit` uses, for the record. `tell` is that of `train`.
+    """
+    task = ready.task
+    torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
+    trained = train(
+        ready.incidents,
+        ready.spec,
+        cutoff_s=ready.cutoff_s,
+        step_s=60 * task.step_minutes,
+        epochs=task.epochs,
+        seed=task.seed,
+        tell=tell,
+        recipe=ready.recipe.recipe,
+        fit=fit,
+    )
+    data = Path(task.data)
+    folder = write_artifact(
+        out,
+        spec=ready.spec,
+        constants=trained.constants,
+        network=trained.network,
+        history=trained.history,
+        card=card_text(trained, layout=ready.incidents.layout),
+        data=DataSource(
+            file_name=data.name,
+            sha256=sha256(data.read_bytes()),
+            layout=ready.incidents.layout,
+            incidents=len(trained.story.incidents),
+            first_s=trained.story.first_s,
+            cutoff_s=ready.cutoff_s,
+        ),
+        created=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
+        seed=task.seed,
+        libraries={name: version(name) for name in LIBRARIES},
+        evaluation=[asdict(row) for row in trained.rows],
+        recipe=ready.recipe,
+        training=Training(epochs=task.epochs, step_minutes=task.step_minutes, workers=workers, device=device),
+    )
+    return folder, trained.rows
+
+
+def train_in_task(work: tuple[RegionTask, Path]) -> Ended:
+    """A region from its file to its artifact under a folder, by itself; a RiskError becomes its fault."""
+    task, out = work
+    try:
+        ready = prepare(task)
+        folder, rows = train_region(ready, out, tell=lambda what, share: None)
+    except RiskError as error:
+        return Ended(fault=str(error))
+    return Ended(folder=folder, rows=tuple(rows), warning=ready.warning)

@@ -1,0 +1,25 @@
+"""A file of incidents that is learned from in seconds."""
+
+import csv
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+LAYOUT = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
+START_S, DAYS = 1_600_000_000 // 86_400 * 86_400, 60
+
+
+def write_town(path: Path, *, seed: int) -> Path:
+    """60 incidents a day over 4 x 4 km for 60 days, at half or one and a half of that for a week at a time."""
+    random = np.random.default_rng(seed)
+    level = np.where(random.random(DAYS // 7 + 1) < 0.5, 0.5, 1.5).repeat(7)[:DAYS]
+    day = np.repeat(np.arange(DAYS), random.poisson(60 * level))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["when", "lat", "lon", "kind"])
+        for at_s in START_S + day * 86_400 + random.integers(0, 86_400, len(day)):
+            when = datetime.fromtimestamp(int(at_s), UTC).isoformat()
+            kind = "fire" if random.random() < 0.5 else "ems"
+            writer.writerow([when, 41 + 0.036 * random.beta(1, 2), -87 + 0.048 * random.random(), kind])
+    return path

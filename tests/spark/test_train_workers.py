@@ -1,0 +1,150 @@
+"""Training over Spark: one fit spread over executors, and regions side by side."""
+
+import math
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from models.artifact import newest_artifact
+from models.fit_files import read_fitted
+from models.fit_network import fit_network
+from models.manifest import Training
+from models.over_spark import side_by_side
+from models.recipe import DEFAULT, Recipe
+from models.regions import RegionTask
+from models.train_region import train_in_task
+from tests.harness.cluster import ROOT, cluster_environment
+from tests.harness.made_examples import DISPERSION, made_examples
+from tests.harness.small_town import LAYOUT, write_town
+
+pytestmark = pytest.mark.spark
+MASTER = "local-cluster[2,1,1024]"
+RECIPE = Recipe(minibatch=64, learning_rate=5e-3)
+# Fits the same examples twice by two executors, and then what cannot be fitted.
+DRIVER = """
+import sys
+from pathlib import Path
+from models.fit_files import write_fitted
+import torch
+from models.over_spark import executors, fit_spread
+from schemas.errors import PipelineError
+from tests.harness.made_examples import DISPERSION, made_examples
+from tests.spark.test_train_workers import MASTER, RECIPE
+
+folder = Path(sys.argv[1])
+with executors(MASTER, folder / "spark.log") as session:
+    for name, dispersion in {"first": DISPERSION, "second": DISPERSION, "never": torch.ones(9, 9)}.items():
+        ratios = []
+        try:
+            network = fit_spread(
+                made_examples(64 * 20 + 1, seed=1), made_examples(500, seed=2), dispersion,
+                recipe=RECIPE, epochs=4, seed=2, after_epoch=lambda epoch, ratio: ratios.append(ratio),
+                session=session, workers=2, shared=folder / "shared", log=folder / "spark.log",
+            )
+        except PipelineError as error:
+            print(f"{name}: {error}")
+            continue
+        (folder / name).mkdir()
+        write_fitted(folder / name, network, ratios)
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run(arguments of Python): what ended, in a process that may start a `local-cluster`."""
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java 17 (Debian: openjdk-17-jre-headless)")
+    environment = cluster_environment(tmp_path)
+
+    def python(*arguments):
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return python
+
+
+def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why_not(run, tmp_path):
+    """Tolerance: 1e-4 of the loss, 0.001 of a log forecast."""
+    ran = run("-c", DRIVER, tmp_path)
+    log = tmp_path / "spark.log"
+    assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr[-3000:]
+    assert ran.stdout.startswith(f"never: 2 workers did not come to an end: see {log}")
+    assert len(ran.stdout.splitlines()) == 1
+    assert "The size of tensor" in log.read_text()
+    assert list((tmp_path / "shared").iterdir()) == []
+    first, ratios = read_fitted(tmp_path / "first")
+    second, ratios_again = read_fitted(tmp_path / "second")
+    alone_ratios = []
+    torch.set_num_threads(1)
+    validation = made_examples(500, seed=2)
+    alone = fit_network(
+        made_examples(64 * 20 + 1, seed=1),
+        validation,
+        DISPERSION,
+        recipe=RECIPE,
+        epochs=4,
+        seed=2,
+        after_epoch=lambda epoch, ratio: alone_ratios.append(ratio),
+    )
+    assert min(alone_ratios) < 0.97
+    assert ratios == pytest.approx(alone_ratios, rel=1e-4)
+    values = validation.values[None]
+    torch.testing.assert_close(first(values), alone(values), rtol=0, atol=1e-3)
+    weights, weights_again, weights_alone = (one.state_dict() for one in (first, second, alone))
+    assert any(not torch.equal(weights[name], weights_alone[name]) for name in weights)  # two did add up in another way
+    assert ratios == ratios_again
+    assert all(torch.equal(weights[name], weights_again[name]) for name in weights)
+
+
+def test_the_command_fits_by_two_workers_and_its_artifact_says_so(run, tmp_path):
+    town = write_town(tmp_path / "town.csv", seed=0)
+    what = ("--data", town, "--layout", LAYOUT, "--region", "town", "--epochs", 2, "--step-minutes", 720)
+    ran = run("-m", "models", "train", *what, "--workers", 2, "--out", tmp_path / "artifacts")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    artifact = newest_artifact(tmp_path / "artifacts", "town")
+    assert artifact.network_fault is None
+    assert artifact.manifest.recipe == DEFAULT
+    assert artifact.manifest.training == Training(epochs=2, step_minutes=720, workers=2, device="cpu")
+    assert [path.name for path in (tmp_path / "artifacts").iterdir() if path.is_dir()] == ["town"]
+
+
+def test_a_task_that_fails_is_named_in_the_log_and_stops_no_other(session, tmp_path):
+    ended = dict(side_by_side(session, math.sqrt, [4.0, -1.0, 9.0], workers=2, log=tmp_path / "log"))
+    assert ended == {4.0: 2.0, -1.0: None, 9.0: 3.0}
+    assert "ValueError" in (tmp_path / "log").read_text()
+
+
+def test_regions_side_by_side_get_the_artifacts_of_train_and_a_bad_file_stops_none(run, tmp_path):
+    tasks = {}
+    for seed, region in enumerate(("north", "south")):
+        data = write_town(tmp_path / f"{region}.csv", seed=seed)
+        tasks[region] = RegionTask(region=region, data=str(data), layout=LAYOUT, seed=3, epochs=2, step_minutes=720)
+    (tmp_path / "bad.csv").write_text("when,lat,lon,kind\n")
+    listed = "".join(
+        f'[[regions]]\nregion = "{region}"\ndata = "{region}.csv"\nlayout = "{LAYOUT}"\n'
+        "seed = 3\nepochs = 2\nstep_minutes = 720\n"
+        for region in ("north", "bad", "south")
+    )
+    (tmp_path / "regions.toml").write_text(listed)
+    where = ("--out", tmp_path / "artifacts", "--workers", 2, "--master", MASTER)
+    ran = run("-m", "models", "train-regions", tmp_path / "regions.toml", *where)
+    assert ran.returncode == 3, ran.stderr
+    assert "1 of 3 regions have no new artifact: bad: " in ran.stderr
+    for region, task in tasks.items():
+        spread = newest_artifact(tmp_path / "artifacts", region)
+        here = train_in_task((task, tmp_path / "here"))
+        assert (here.fault, f"{region}: {spread.folder}" in ran.stdout) == (None, True)
+        alone = newest_artifact(tmp_path / "here", region)
+        assert spread.manifest.files == alone.manifest.files
+        assert spread.manifest.evaluation == alone.manifest.evaluation
