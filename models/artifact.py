@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -89,6 +90,18 @@ class Artifact:
     def history(self) -> CountState:
         """A new CountState as of the data's cut-off."""
         return _history(self._history, self.folder, self.manifest)
+
+
+def check_writable(artifacts: Path) -> None:
+    """Before the work is done: raises ArtifactError when nothing could be published under `artifacts`."""
+    try:
+        artifacts.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=artifacts):
+            pass
+    except OSError as error:
+        raise ArtifactError(
+            f"{artifacts} cannot be written ({error.strerror}): name another folder by --out"
+        ) from error
 
 
 def write_artifact(

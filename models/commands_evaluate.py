@@ -1,5 +1,6 @@
 """`python -m models evaluate`: the network beside every simple rival, on a block of time that no choice has seen."""
 
+import time
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -77,4 +78,4 @@ def _task(task: str, data: Path | None, layout: str, cell_m: float, step: str) -
         raise DataError("give --task, or --data and --layout")
     if step not in STEPS_S:
         raise DataError(f"--step {step}: choose one of {', '.join(STEPS_S)}")
-    return task_of_file(data, parse_layout(layout), cell_m=cell_m, step=step)
+    return task_of_file(data, parse_layout(layout), cell_m=cell_m, step=step, now_s=time.time())

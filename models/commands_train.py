@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from models.artifact import check_writable
 from models.cutoff import UNTIL_HELP
 from models.data_report import rows_seen
 from models.device import DEVICE_HELP, device_of
@@ -35,7 +36,7 @@ def train_command(
         "data/artifacts"
     ),
     until: Annotated[str, typer.Option(help=UNTIL_HELP)] = "none",
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal models")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal models")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Most passes over the training examples")] = 12,
     step_minutes: Annotated[int, typer.Option(min=5, help="Mean time between two training moments")] = 180,
     recipe: Annotated[
@@ -51,6 +52,7 @@ def train_command(
     if master and workers == 1:
         raise SettingsError(f"--master {master}: one worker needs no Spark; leave it out, or give --workers")
     where = device_of(device, workers=workers)
+    check_writable(out)
     console = Console()
     ready = prepare(
         RegionTask(
@@ -93,6 +95,7 @@ def train_regions_command(
     """Train many regions side by side over Spark, each as `train` would; one that fails does not stop the others."""
     console = Console(highlight=False)
     tasks = read_regions(file)
+    check_writable(out)
     works = [(task, out.resolve()) for task in tasks]
     log, faults = out / LOG, dict[str, str]()
     with executors(master or f"local[{workers}]", log) as session:
@@ -114,7 +117,12 @@ def train_regions_command(
 
 def _say(ready: Prepared, console: Console) -> None:
     grid = ready.spec.grid
-    console.print(f"{len(ready.incidents):,} incidents, {grid.rows} x {grid.cols} cells of {grid.cell_m:.0f} m")
+    lat, lon = grid.corners()
+    console.print(
+        f"{len(ready.incidents):,} incidents, {grid.rows} x {grid.cols} cells of {grid.cell_m:.0f} m, latitude "
+        f"{lat.min():.3f} to {lat.max():.3f}, longitude {lon.min():.3f} to {lon.max():.3f}",
+        soft_wrap=True,
+    )
     for line in rows_seen(ready.incidents, grid):
         console.print(f"{line.rows:>12,}  {line.what}: {line.decision}", highlight=False)
     if ready.warning:

@@ -1,5 +1,6 @@
 """`python -m models tune`: which recipe suits a file, and whether it suits better than the default."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from models.cutoff import UNTIL_HELP, cutoff_of
-from models.incident_files import read_incidents
+from models.data_report import read_past
 from models.layouts import LAYOUT_HELP, parse_layout
 from models.recipe import TunedOn, write_recipe
 from models.rolling_origin import FOLDS, OBJECTIVE, collect_folds
@@ -51,7 +52,7 @@ def tune_command(
         raise DataError(f"--sampler {sampler}: choose one of {', '.join(SAMPLERS)}")
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console(highlight=False)
-    incidents = read_incidents(data, parse_layout(layout))
+    incidents = read_past(data, parse_layout(layout), now_s=time.time())
     cutoff_s = cutoff_of(until, incidents)
     spec = spec_for(incidents, region=region, cell_m=cell_m, cutoff_s=cutoff_s)
     until_utc = datetime.fromtimestamp(cutoff_s, UTC)

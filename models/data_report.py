@@ -1,14 +1,19 @@
-"""What the reader saw in an incident file, and whether it is enough to train on."""
+"""What the reader saw in an incident file, and whether one can learn from it."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
-from models.incident_files import IncidentTable
+from models.incident_files import IncidentTable, read_incidents
+from models.layouts import Layout
 from schemas.errors import DataError
 from schemas.grid import Grid
+from schemas.spec import DAY_S
 
 LEAST_OF_A_CATEGORY = 100  # a Poisson count of 100 has a standard error of 10 %
+LONGEST_GAP_DAYS = 400  # as long as counts by the day are kept: what lies behind it is forgotten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +23,26 @@ class Seen:
     what: str
     rows: int
     decision: str
+
+
+def read_past(path: Path, layout: Layout, *, now_s: float) -> IncidentTable:
+    """The incidents of `path` that a model can learn from: none later than now, and no empty years between them.
+
+    Raises DataError where `read_incidents` does, and for rows that stand apart: mostly a mistyped year, which would
+    stretch the history over times that nobody recorded.
+    """
+    table = read_incidents(path, layout, now_s=now_s)
+    gaps_s = np.diff(table.occurred_s)
+    if gaps_s.max(initial=0) > LONGEST_GAP_DAYS * DAY_S:
+        last = int(gaps_s.argmax())
+        apart = min((np.arange(last + 1), np.arange(last + 1, len(table))), key=len)
+        before, after = (datetime.fromtimestamp(int(table.occurred_s[one]), UTC) for one in (last, last + 1))
+        rows = ", ".join(f"{row:,}" for row in table.row[apart[:3]].tolist())
+        raise DataError(
+            f"{path}: no incident from {before:%Y-%m-%d} to {after:%Y-%m-%d}; {len(apart):,} of {len(table):,} stand "
+            f"apart (row {rows}{', ...' if len(apart) > 3 else ''}): correct their times, or leave them out"
+        )
+    return table
 
 
 def rows_seen(table: IncidentTable, grid: Grid) -> list[Seen]:
@@ -35,8 +60,8 @@ def rows_seen(table: IncidentTable, grid: Grid) -> list[Seen]:
         ("to be counted", len(table) - outside, "kept"),
         ("out of order", table.out_of_order, "sorted"),
         ("exact duplicates", table.exact_duplicates, "kept"),
-        ("whole hours", table.whole_hours, "kept"),
-        ("midnights", table.midnights, "kept"),
+        ("times on the full hour", table.whole_hours, "kept"),
+        ("times at midnight", table.midnights, "kept"),
         ("local times shown twice", table.ambiguous_times, "the first taken"),
         ("local times never shown", table.nonexistent_times, "moved on by the change of clocks"),
         ("uncertain times", table.uncertain_times, "drawn inside the interval"),

@@ -33,6 +33,7 @@ from schemas.spec import DAY_S
 
 MAX_CATEGORIES = 64
 _YEAR_2100_S = 4_102_444_800
+_CLOCKS_DIFFER_S = 300
 _NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: where geocoders put what they did not find
 _Written = tuple[int, bool]  # epoch seconds and True for a time with an offset, wall-clock seconds and False without
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - wall-clock times are counted from a wall-clock epoch
@@ -82,13 +83,16 @@ class IncidentTable:
         return f"{self.layout}-{self.row[position]:07d}"
 
 
-def read_incidents(path: Path, layout: Layout, *, random: np.random.Generator | None = None) -> IncidentTable:
+def read_incidents(
+    path: Path, layout: Layout, *, now_s: float | None = None, random: np.random.Generator | None = None
+) -> IncidentTable:
     """Read `path` (.csv, .csv.gz, or .zip with one .csv in it).
 
     Rows without a usable time, place or category are skipped and counted by reason (`short_row`, `bad_time`,
     `before_1970`, `after_2100`, `bad_place`, `null_island`, `no_category`; of intervals also `bad_end`,
     `end_before_start`, `interval_too_long`: longer than MAX_INTERVAL_S). An interval whose end is empty is the time of
-    its start. `random` draws the times inside intervals; without it, a generator of seed 0 does. Raises DataError
+    its start. With `now_s`, what happened more than a few minutes after it is skipped as `in_the_future`. `random`
+    draws the times inside intervals; without it, a generator of seed 0 does. Raises DataError
     when the file cannot be read as this layout, or when nothing is left.
     """
     start: list[_Written] = []
@@ -138,7 +142,9 @@ def read_incidents(path: Path, layout: Layout, *, random: np.random.Generator | 
     (start_s, reading), (end_s, _) = (_utc(written, layout.timezone) for written in (start, end))
     too_early, too_long = end_s < start_s, end_s - start_s > MAX_INTERVAL_S
     skipped.update({"end_before_start": int(too_early.sum()), "interval_too_long": int(too_long.sum())})
-    kept = np.flatnonzero(~too_early & ~too_long)
+    ahead = np.zeros(len(start_s), np.bool_) if now_s is None else end_s > now_s + _CLOCKS_DIFFER_S
+    skipped.update({"in_the_future": int((ahead & ~too_early & ~too_long).sum())})
+    kept = np.flatnonzero(~too_early & ~too_long & ~ahead)
     reasons = {reason: count for reason, count in skipped.items() if count}
     if not len(kept):
         raise DataError(
@@ -254,6 +260,8 @@ def _table(path: Path, layout: Layout) -> Iterator[tuple[Callable[[list[str]], t
         with _open_text(path) as text:
             rows = csv.reader(text, delimiter=layout.delimiter)
             header = list(layout.header or next(rows, ()))
+            if not header:
+                raise DataError(f"{path} is empty: give the file that was meant")
             wanted = [layout.time_column, layout.lat_column, layout.lon_column, layout.category_column]
             wanted += [layout.end_column] if layout.end_column else []
             missing = [name for name in wanted if name not in header]

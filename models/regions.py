@@ -18,7 +18,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     region: str
     cell_m: float = 1000.0
     until: str = "none"
-    seed: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     epochs: Annotated[int, msgspec.Meta(ge=1)] = 12
     step_minutes: Annotated[int, msgspec.Meta(ge=5)] = 180
     recipe: str = ""  # a file; empty: the default recipe

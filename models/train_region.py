@@ -1,5 +1,6 @@
 """From an incident file to a published artifact: what `train` does here, and `train-regions` in tasks of Spark."""
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -11,11 +12,11 @@ import torch
 from models.artifact import write_artifact
 from models.card import card_text
 from models.cutoff import cutoff_of
-from models.data_report import thin_categories
+from models.data_report import read_past, thin_categories
 from models.evaluate import Row
 from models.fit_baseline import Blocks
 from models.fit_network import Fit, fit_network
-from models.incident_files import IncidentTable, read_incidents
+from models.incident_files import IncidentTable
 from models.layouts import parse_layout
 from models.manifest import DataSource, Training
 from models.recipe import DEFAULT, RecipeFile, read_recipe
@@ -53,7 +54,7 @@ class Ended:
 def prepare(task: RegionTask) -> Prepared:
     """Read a task's files. Raises DataError when they cannot be used as asked."""
     recipe = read_recipe(Path(task.recipe)) if task.recipe else RecipeFile(recipe=DEFAULT)
-    incidents = read_incidents(Path(task.data), parse_layout(task.layout))
+    incidents = read_past(Path(task.data), parse_layout(task.layout), now_s=time.time())
     cutoff_s = cutoff_of(task.until, incidents)
     return Prepared(
         task=task,

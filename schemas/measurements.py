@@ -120,7 +120,9 @@ MEASUREMENTS: Mapping[str, Measurement] = {
             _REGION,
             Column("consumed", "float", "messages", "Read from Kafka; the sum of the next five"),
             Column("counted", "float", "messages", "First news of an incident"),
-            Column("corrected", "float", "messages", "A higher revision that replaced an earlier one"),
+            Column(
+                "corrected", "float", "messages", "A revision that replaced an earlier one, or took an incident back"
+            ),
             Column("duplicate", "float", "messages", "Known already: an equal or lower revision"),
             Column("excluded", "float", "messages", "Of an origin that feeds no score"),
             Column("rejected", "float", "messages", "Refused, each with a dead letter"),

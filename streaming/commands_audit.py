@@ -28,8 +28,13 @@ def verify_command(
         console.print(line)
     if verdict.faults:
         raise AuditError(f"the audit log {settings.audit} was changed: {'; '.join(verdict.faults)}")
+    if not verdict.records:
+        raise AuditError(
+            f"the audit log {settings.audit} holds no record: it is made with its first one, so it was emptied, or the "
+            "disk was full then; compare with a head that was noted"
+        )
     span = f", from {verdict.first_at:%Y-%m-%d %H:%M:%SZ} to {verdict.last_at:%Y-%m-%d %H:%M:%SZ}"
-    console.print(f"{settings.audit}: {verdict.records} records{span if verdict.records else ''}, chain unbroken")
+    console.print(f"{settings.audit}: {verdict.records} records{span}, chain unbroken")
     console.print(f"head {verdict.head}")
     if head is None:
         console.print("note the head elsewhere: that the last lines are gone shows only with `--head`")

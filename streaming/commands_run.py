@@ -3,12 +3,14 @@
 import logging
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from schemas.errors import SettingsError
 from streaming.settings import Settings
 from streaming.stopping import stop_on_signals
 
@@ -56,7 +58,7 @@ def run(
         is_clean = run_pipeline(settings, stop=stop, watchers=watchers)
         if page:
             page.finish()
-    _errors.print(progress.closing_line(is_clean=is_clean), highlight=False)
+    _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)
 
 
 def map_watch(settings: Settings) -> "MapWatch | None":
@@ -64,6 +66,14 @@ def map_watch(settings: Settings) -> "MapWatch | None":
 
     if settings.map_page is None:
         return None
+    try:
+        settings.map_page.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=settings.map_page.parent):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"RISK_MAP_PAGE={settings.map_page}: that folder cannot be written ({error.strerror}); name another"
+        ) from error
     return MapWatch(
         path=settings.map_page, clock=settings.clock, refresh_s=_MAP_EVERY_S, title="Incident risk", now_s=time.time
     )

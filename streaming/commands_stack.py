@@ -1,5 +1,6 @@
 """The commands `broker` and `replay`. They expect the deployment's Settings as the typer context's object."""
 
+import re
 import time
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ from streaming.topics import ensure_topics
 
 TOPIC_PARTITIONS = 4  # room for four cores to read; a topic's number can only grow
 _REFRESH_S = 0.1
+_MOST_WEEKS = 5200  # a century
 _FOLDER = Annotated[Path, typer.Option("--folder", help="Where the broker keeps its data and its log")]
 _DEFAULT_FOLDER = Path("data/broker")
 
@@ -81,7 +83,7 @@ def replay_command(
     duplicates: Annotated[float, typer.Option(min=0, max=1, help="Share of the incidents that is sent again")] = 0.0,
     corrections: Annotated[float, typer.Option(min=0, max=1, help="Share that is corrected by a later revision")] = 0.0,
     bad: Annotated[float, typer.Option(min=0, max=1, help="Messages that must be refused, as a share")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal replays")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal replays")] = 0,
     bootstrap: Annotated[str | None, typer.Option(help="Default: RISK_KAFKA_BOOTSTRAP")] = None,
     topic: Annotated[str | None, typer.Option(help="Default: RISK_TOPIC")] = None,
 ) -> None:
@@ -145,10 +147,9 @@ def _weeks(shift_to: str, last_s: int, timezone: str) -> int:
         return 0
     if shift_to == "now":
         return weeks_until(last_s, now_s=int(time.time()), timezone=timezone)
-    try:
+    if re.fullmatch(r"[+-]?\d{1,4}", shift_to) and abs(int(shift_to)) <= _MOST_WEEKS:
         return int(shift_to)
-    except ValueError as error:
-        raise DataError(f"--shift-to {shift_to}: write now, none, or a whole number of weeks") from error
+    raise DataError(f"--shift-to {shift_to}: write now, none, or a whole number of weeks, at most {_MOST_WEEKS:,}")
 
 
 def _local_port(bootstrap: str) -> int:

@@ -1,6 +1,7 @@
 """Refused messages go to a topic of their own, with the reason and the place they came from."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from kafka import KafkaProducer
 from kafka.errors import AuthorizationError, KafkaError
@@ -52,4 +53,5 @@ class DeadLetters:
 
     def close(self) -> None:
         if self._producer is not None:
-            self._producer.close(timeout=5)
+            with suppress(KafkaError):  # what is not acknowledged yet belongs to a batch that is repeated
+                self._producer.close(timeout=5)

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from models.artifact import newest_artifacts, read_artifact
@@ -12,7 +13,8 @@ from schemas.errors import RiskError
 from streaming.guard import changed_settings, last_commit, read_guard
 from streaming.jars import java
 from streaming.kafka_client import PLAINTEXT, Security
-from streaming.roster import read_roster
+from streaming.roster import elsewhere, load_artifact, next_roster, read_roster
+from streaming.roster_watch import latest_history_s
 from streaming.settings import Settings
 from streaming.sinks import open_sink
 from streaming.topics import topic_faults, wanted_of
@@ -117,8 +119,18 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
             seen=f"{settings.artifacts} is empty",
             remedy="train one with `python -m models train`, or correct RISK_ARTIFACTS",
         )
-    for region, folders in regions.items():
-        artifact = read_artifact(folders[0])
+    before, artifacts = read_roster(settings.checkpoint / "roster.json"), settings.artifacts.absolute()
+    roster, refused = next_roster(before, artifacts, latest_s=latest_history_s(settings, now_s))
+    if stray := elsewhere(roster, artifacts):
+        seen, _, remedy = stray.rpartition(": ")
+        yield Finding(what="artifacts", grade="fail", seen=seen, remedy=remedy)
+    for one in refused:
+        region, version = Path(one.folder).parts[-2:]
+        seen, _, remedy = one.reason.rpartition(": ")
+        grade: Grade = "warn" if region in roster else "fail"
+        yield Finding(what=f"artifact {region}", grade=grade, seen=f"{version} is refused: {seen}", remedy=remedy)
+    for region, entry in roster.items():
+        artifact = load_artifact(entry.folder)
         days = (now_s - artifact.manifest.data.cutoff_s) / 86_400
         old = days > _OLD_DATA_DAYS and settings.clock == "wall"
         seen = f"version {artifact.version}, spec {artifact.spec.fingerprint()}, data end {days:.0f} days ago"

@@ -4,6 +4,7 @@ The job writes the file every second (streaming/health_watch.py). A container's 
 `health`, every few seconds, so nothing that is slow to import is imported here.
 """
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,7 +82,7 @@ def why_not_ready(health: Health, now: datetime) -> str:
     for region, one in health.regions.items():
         age_s = (now - one.as_of).total_seconds()
         if health.clock == "wall" and abs(age_s) > OLDEST_SCORES_S:
-            return f"the scores of {region} are for {_time(one.as_of)}, {age_s:,.0f} s ago"
+            return f"the scores of {region} are for {_time(one.as_of)}, {_ago(age_s)}"
     return ""
 
 
@@ -114,7 +115,8 @@ def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]
     batch = health.last_batch
     yield f"batch {batch.id} stored {_since(batch.stored_at, now)}" if batch else "no batch stored yet"
     for region, one in health.regions.items():
-        yield f"scores of {region} as of {_time(one.as_of)}, {_since(one.as_of, now)}"
+        age = f", {_since(one.as_of, now)}" if health.clock == "wall" else " on the clock of events"
+        yield f"scores of {region} as of {_time(one.as_of)}{age}"
     yield "ledger balanced" if health.ledger_balanced else "ledger NOT balanced"
     yield "Kafka does not answer" if health.kafka_away else "Kafka answers"
     yield f"{health.lag_events:,.0f} events waited unread behind that batch"
@@ -125,9 +127,10 @@ def _since(then: datetime, now: datetime) -> str:
 
 
 def _ago(seconds: float) -> str:
-    if seconds < 0:
-        return f"{-seconds:,.0f} s ahead of this clock"
-    return f"{seconds:,.0f} s ago" if seconds < 120 else f"{seconds / 60:,.0f} min ago"
+    long = abs(seconds)
+    units = ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h"), (math.inf, 86_400, "days"))
+    width, unit = next((width, unit) for limit, width, unit in units if long < limit)
+    return f"{long / width:,.0f} {unit} {'ahead of this clock' if seconds < 0 else 'ago'}"
 
 
 def _time(when: datetime) -> str:

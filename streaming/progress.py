@@ -1,5 +1,6 @@
 """What the terminal shows while the job runs: one line that renews itself, and a closing line."""
 
+import logging
 from collections import Counter
 from datetime import UTC, datetime
 from types import TracebackType
@@ -11,6 +12,7 @@ from rich.status import Status
 from streaming.count import OUTCOMES_SHOWN
 from streaming.publish import Published
 
+log = logging.getLogger(__name__)
 _EVERY_S = 30.0  # without a terminal, a line this often
 
 
@@ -41,7 +43,7 @@ class ProgressLine:
             self._status.update(line)
         elif published.acknowledged_s - self._said_s >= _EVERY_S:
             self._said_s = published.acknowledged_s
-            self._console.print(line, highlight=False)
+            log.info("%s", line)
 
     def closing_line(self, *, is_clean: bool) -> str:
         how = "stopped between two batches" if is_clean else "stopped; the last batch is repeated at the next start"

@@ -94,6 +94,8 @@ def plan_replay(
     """
     if not re.match(SLUG, region):
         raise DataError(f"region {region!r} is not a slug: use a-z, 0-9, - and _ as the artifact's region does")
+    if from_s is not None and to_s is not None and from_s >= to_s:
+        raise DataError("--from is not before --to: exchange them, or give a later --to")
     chosen = np.ones(len(table), bool)
     if from_s is not None:
         chosen &= table.occurred_s >= from_s

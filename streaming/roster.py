@@ -5,6 +5,9 @@ the same decision. The file stands beside the checkpoint, because it also says f
 stored counts were made: an artifact with another fingerprint is refused for as long as that checkpoint is used.
 """
 
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -56,13 +59,28 @@ def read_roster(path: Path) -> dict[str, Entry]:
         ) from error
 
 
-def refresh_roster(path: Path, artifacts: Path) -> tuple[dict[str, Entry], list[Refused]]:
+def refresh_roster(
+    path: Path, artifacts: Path, *, latest_s: float = math.inf
+) -> tuple[dict[str, Entry], list[Refused]]:
     """Take over the newest sound artifact of each region and publish the roster if it changed.
 
-    Gives the roster and the artifacts newer than those in force that were refused. A region never leaves the
-    roster: its entry is what says for which spec its stored counts were made.
+    Gives what `next_roster` gives.
     """
     before = read_roster(path)
+    after, refused = next_roster(before, artifacts, latest_s=latest_s)
+    if after != before:
+        _publish(path, after)
+    return after, refused
+
+
+def next_roster(
+    before: Mapping[str, Entry], artifacts: Path, *, latest_s: float = math.inf
+) -> tuple[dict[str, Entry], list[Refused]]:
+    """The roster after `before`, and the artifacts newer than those in force that were refused.
+
+    A region never leaves the roster: its entry is what says for which spec its stored counts were made. latest_s: end
+    of the latest history that a region may begin with, epoch seconds.
+    """
     after = dict(before)
     refused: list[Refused] = []
     for region, folders in newest_artifacts(artifacts).items():
@@ -72,19 +90,28 @@ def refresh_roster(path: Path, artifacts: Path) -> tuple[dict[str, Entry], list[
                 after[region] = in_force
                 break
             try:
-                entry = _admit(region, folder, in_force)
+                entry = _admit(region, folder, in_force, latest_s)
                 if in_force is None:
                     _refuse_too_many(after, folder)
                 after[region] = entry
                 break
             except ArtifactError as error:
                 refused.append(Refused(str(folder), str(error)))
-    if after != before:
-        _publish(path, after)
     return after, refused
 
 
-def _admit(region: str, folder: Path, in_force: Entry | None) -> Entry:
+def elsewhere(roster: Mapping[str, Entry], artifacts: Path) -> str:
+    """Says which artifact in force does not lie under `artifacts`; empty when all do."""
+    for region, entry in roster.items():
+        if Path(entry.folder).parents[1] != artifacts:
+            return (
+                f"{artifacts} has no artifact of {region} that fits the checkpoint, whose own is {entry.folder}: "
+                f"set RISK_ARTIFACTS to {Path(entry.folder).parents[1]}, or put one of that spec there"
+            )
+    return ""
+
+
+def _admit(region: str, folder: Path, in_force: Entry | None, latest_s: float) -> Entry:
     artifact = load_artifact(str(folder))
     if in_force and artifact.network_fault:
         load_artifact.cache_clear()  # it may be a copy that has not come to its end
@@ -97,6 +124,12 @@ def _admit(region: str, folder: Path, in_force: Entry | None) -> Entry:
             f"{folder} has spec {fingerprint}, but the stored counts of {region} were made for spec "
             f"{in_force.fingerprint}{_what_differs(in_force, artifact.spec)}: start with a new checkpoint folder, or "
             "train with the old spec"
+        )
+    cutoff_s = artifact.manifest.data.cutoff_s
+    if in_force is None and cutoff_s > latest_s:
+        raise ArtifactError(
+            f"{folder} has counts up to {datetime.fromtimestamp(cutoff_s, UTC):%Y-%m-%d %H:%M}Z, a time to come: "
+            "set this machine's clock, or train again without incidents of the future"
         )
     return Entry(str(folder), artifact.version, fingerprint)
 

@@ -44,7 +44,7 @@ class Settings(BaseModel):
     map_page: Path | None = Field(None, description="Also keep a live map page (HTML) at this path")
     metrics: str = Field(
         "",
-        pattern=r"^$|^\S+:\d{1,5}$",
+        pattern=r"^$|^\S+:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])$",
         description="Serve figures for Prometheus at this host:port; nothing when empty",
     )
     clock: Literal["wall", "event"] = Field(
@@ -53,7 +53,9 @@ class Settings(BaseModel):
     starting: Literal["earliest", "latest"] = Field(
         "earliest", description="Where to begin in the topic when there is no checkpoint yet"
     )
-    trigger_s: float = Field(0.5, ge=0, le=60, description="Shortest time between two batches, seconds")
+    trigger_s: float = Field(
+        0.5, ge=0, le=60, allow_inf_nan=False, description="Shortest time between two batches, seconds"
+    )
     max_events_per_batch: int = Field(1_600_000, ge=1, description="Most events that one batch takes from Kafka")
     top_k: int = Field(10, ge=1, le=1000, description="Cells in the `top` measurement, per category and horizon")
     master: str = Field("local[*,4]", description="Spark master; `local[N]` without a retry count never retries")
@@ -124,6 +126,13 @@ class Settings(BaseModel):
             for item in error.errors(include_url=False, include_input=False):
                 place = str(item["loc"][0])
                 mistakes = [*mistakes, f"{names.get(place, place)}: {item['msg']} (see .env.example)"]
+        else:
+            if settings.topic == settings.dead_letter_topic:
+                mistakes = [
+                    *mistakes,
+                    f"RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both {settings.topic}: every refused message would be "
+                    "read and refused again, for ever; name two topics",
+                ]
         if mistakes:
             raise SettingsError("; ".join(mistakes))
         return settings

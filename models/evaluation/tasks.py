@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from models.data_report import read_past
 from models.evaluation.cube import Cube, count
 from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, published_chicago
 from models.incident_files import IncidentTable, read_incidents
@@ -85,9 +86,9 @@ TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = MappingProxyType(
 )
 
 
-def task_of_file(path: Path, layout: Layout, *, cell_m: float, step: str) -> Task:
+def task_of_file(path: Path, layout: Layout, *, cell_m: float, step: str, now_s: float) -> Task:
     """Any incident file in local days or hours: 70/15/15 % of them, the grid from the first 70 %, all cells judged."""
-    table = read_incidents(path, layout)
+    table = read_past(path, layout, now_s=now_s)
     starts_s = _steps(table, STEPS_S[step])
     steps = len(starts_s) - 1
     if steps < LEAST_STEPS:

@@ -1,10 +1,12 @@
+import re
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 
-from models.data_report import refuse_one_cell, rows_seen, thin_categories
+from models.data_report import read_past, refuse_one_cell, rows_seen, thin_categories
 from models.incident_files import IncidentTable
+from models.layouts import parse_layout
 from schemas.errors import DataError
 from schemas.grid import Grid
 
@@ -45,8 +47,43 @@ def test_every_row_of_the_file_is_accounted_for():
         "outside the grid": (1, "left out"),
         "to be counted": (2, "kept"),
         "exact duplicates": (1, "kept"),
-        "midnights": (1, "kept"),
+        "times at midnight": (1, "kept"),
     }
+
+
+@pytest.fixture
+def file_of(tmp_path):
+    """file_of(dates): a CSV with one incident on each."""
+
+    def write(*dates):
+        path = tmp_path / "town.csv"
+        path.write_text("when,lat,lon,kind\n" + "".join(f"{date}T12:00,41,-87.999,ems\n" for date in dates))
+        return path
+
+    return write
+
+
+LAYOUT = parse_layout("time=when,lat=lat,lon=lon,category=kind,timezone=UTC")
+NOW_S = 1_767_225_600  # 2026-01-01
+
+
+@pytest.mark.parametrize(
+    ("dates", "said"),
+    [
+        (["2025-03-01", "1985-03-02", "2025-03-03"], "from 1985-03-02 to 2025-03-01; 1 of 3 stand apart (row 2)"),
+        (["2020-01-01", "2025-03-02", "2025-03-03", "2020-01-02", "2025-03-01"], "2 of 5 stand apart (row 1, 4)"),
+        (["2023-01-01", "2024-02-06"], "1 of 2 stand apart (row 1)"),  # 401 days
+    ],
+)
+def test_incidents_that_stand_years_apart_are_named_and_refused(file_of, dates, said):
+    with pytest.raises(DataError, match=re.escape(said)):
+        read_past(file_of(*dates), LAYOUT, now_s=NOW_S)
+
+
+def test_a_gap_of_four_hundred_days_is_no_fault_and_the_future_is_left_out(file_of):
+    table = read_past(file_of("2023-01-01", "2024-02-05", "2090-01-01", "2026-01-01"), LAYOUT, now_s=NOW_S)
+    assert len(table) == 2
+    assert table.skipped == {"in_the_future": 2}
 
 
 def test_incidents_of_one_cell_are_refused_whatever_comes_later():

@@ -65,6 +65,36 @@ def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
     assert "RISK_CHECKPOINT" in finding.remedy
 
 
+def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
+    in_force = write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S - 100, created="20260101T000000Z")
+    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    newer = write_untrained(
+        settings.artifacts,
+        msgspec.structs.replace(SPEC, tick_s=30),
+        per_day=5,
+        cutoff_s=NOW_S,
+        created="20260102T000000Z",
+    )
+    shutil.copytree(settings.artifacts / "toyville", settings.artifacts / "misnamed")
+    future = write_untrained(
+        settings.artifacts,
+        msgspec.structs.replace(SPEC, region="tomorrow"),
+        per_day=5,
+        cutoff_s=NOW_S + 86_400,
+        created="20260101T000000Z",
+    )
+    found = [one for one in examine(settings, now_s=NOW_S) if one.what.startswith("artifact")]
+    graded = {(one.what, one.grade, one.seen.split()[0]) for one in found}
+    assert ("artifact toyville", "warn", newer.name) in graded
+    assert ("artifact misnamed", "fail", in_force.name) in graded
+    assert ("artifact tomorrow", "fail", future.name) in graded
+    assert [one.seen for one in found if one.grade == "ok"] == [
+        f"version {in_force.name}, spec {SPEC.fingerprint()}, data end 0 days ago"
+    ]
+    settings = settings.with_options(artifacts=settings.artifacts / "misnamed")
+    assert ("fail", "set RISK_ARTIFACTS") in {(one.grade, one.remedy[:18]) for one in examine(settings, now_s=NOW_S)}
+
+
 def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)

@@ -1,6 +1,7 @@
 """What the health file and the audit log say of a job from its start to its end, without Spark."""
 
 import json
+import time
 from dataclasses import dataclass
 
 import msgspec
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from models.features import feature_names
 from models.untrained import write_untrained
-from schemas.errors import AuditError, SinkRefused
+from schemas.errors import ArtifactError, AuditError, SinkRefused
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.__main__ import app
@@ -219,6 +220,48 @@ def test_artifacts_taken_over_and_refused_are_on_record_once(settings, tmp_path)
     assert spec.fingerprint() in seen[1].details["reason"]
 
 
+def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(settings, tmp_path):
+    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
+    spec = Spec(region="toyville", timezone="UTC", grid=grid, categories=("ems",), features=feature_names())
+
+    def publish(folder, of):
+        return write_untrained(tmp_path / folder, of, per_day=5, cutoff_s=1_700_000_000, created="20260101T000000Z")
+
+    first = publish("first", spec)
+    RosterWatch(settings.with_options(artifacts=tmp_path / "first")).look(1)
+    (tmp_path / "empty").mkdir()
+    publish("misfit", msgspec.structs.replace(spec, tick_s=30))
+    for folder in ("empty", "misfit"):
+        with pytest.raises(ArtifactError, match=f"set RISK_ARTIFACTS to {tmp_path / 'first'}"):
+            RosterWatch(settings.with_options(artifacts=tmp_path / folder)).look(1)
+    second = publish("second", spec)
+    watch = RosterWatch(settings.with_options(artifacts=tmp_path / "second"))
+    watch.look(1)
+    in_force = [
+        one.details["folder"] for one in records(settings.audit.read_bytes()) if one.event == "artifact_in_force"
+    ]
+    assert in_force == [str(first), str(second)]
+
+
+@pytest.mark.parametrize(
+    ("clock", "ahead_s", "is_refused"), [("wall", 3600, True), ("wall", 60, False), ("event", 3600, False)]
+)
+def test_a_history_that_ends_in_the_future_is_refused_on_the_wall_clock(settings, tmp_path, clock, ahead_s, is_refused):
+    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
+    spec = Spec(region="toyville", timezone="UTC", grid=grid, categories=("ems",), features=feature_names())
+    settings = settings.with_options(artifacts=tmp_path / "artifacts", clock=clock)
+    write_untrained(
+        settings.artifacts, spec, per_day=5, cutoff_s=int(time.time()) + ahead_s, created="20260101T000000Z"
+    )
+    watch = RosterWatch(settings)
+    if is_refused:
+        with pytest.raises(ArtifactError, match="a time to come"):
+            watch.look(1)
+    else:
+        watch.look(1)
+        assert [one.event for one in records(settings.audit.read_bytes())] == ["artifact_in_force"]
+
+
 def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(settings):
     environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(settings.audit)}
 
@@ -233,7 +276,11 @@ def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(sett
     assert f"head {head}" in said("audit", "verify", "--head", head)
     assert f"checkpoint={settings.checkpoint}, from=latest" in said("audit", "show")
     assert "no job has run on" in said("health", code=1)
-    settings.audit.write_bytes(settings.audit.read_bytes().replace(b"latest", b"latesd"))
-    ran = CliRunner().invoke(app, ["audit", "verify"], env=environment)
-    assert isinstance(ran.exception, AuditError)
-    assert "line 1 was edited" in str(ran.exception)
+    for spoilt, fault in (
+        (settings.audit.read_bytes().replace(b"latest", b"latesd"), "line 1 was edited"),
+        (b"", "emptied"),
+    ):
+        settings.audit.write_bytes(spoilt)
+        ran = CliRunner().invoke(app, ["audit", "verify"], env=environment)
+        assert isinstance(ran.exception, AuditError)
+        assert fault in str(ran.exception)

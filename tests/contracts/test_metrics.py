@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+import streaming.metrics
 from schemas.errors import SettingsError
 from streaming.broker import free_port
 from streaming.count import Summary
@@ -101,9 +102,11 @@ def test_the_port_is_free_again_afterwards():
             assert scraped(address)[1]["ready",] == 1
 
 
-def test_without_an_address_nothing_listens():
+def test_without_an_address_nothing_listens(monkeypatch):
+    listening = []
+    monkeypatch.setattr(streaming.metrics, "start_http_server", lambda *_: listening.append("it does"))
     with Metrics(lambda: True).served(""):
-        pass
+        assert listening == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])

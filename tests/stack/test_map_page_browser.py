@@ -109,6 +109,13 @@ def test_a_screen_whose_clock_is_behind_does_not_call_the_page_live(dom):
     assert "AGE UNKNOWN" in page
 
 
+def test_scores_for_a_time_to_come_are_not_called_live(dom):
+    page = dom(as_of_ago_s=-3600)
+    assert state(page) == "doubt"
+    assert "AGE UNKNOWN – the scores are for a time 60 min ahead of the scorer's clock" in page
+    assert state(dom(as_of_ago_s=-30)) == "live"  # of the tick that runs
+
+
 def test_a_replay_says_so_even_when_its_incidents_are_years_old(dom):
     page = dom(as_of_ago_s=10**8, clock="event")
     assert state(page) == "replay"

@@ -82,11 +82,19 @@ def calls_of_the_day():
 
 
 def stored(http, url, metric):
-    """{labels as text: newest value} of one metric in victoria-metrics."""
+    """{labels as text: highest of the newest values} of one metric in victoria-metrics.
+
+    It keeps every value that was written for a time, in no order; totals only rise.
+    """
     assert http.request("GET", f"{url}/internal/force_flush").status == 200
     answer = http.request("GET", f"{url}/api/v1/export", fields={"match[]": metric})
     rows = [json.loads(line) for line in answer.data.splitlines()]
-    return {json.dumps(row["metric"], sort_keys=True): row["values"][-1] for row in rows}
+    found = {}
+    for row in rows:
+        newest = max(row["timestamps"])
+        values = [value for value, at in zip(row["values"], row["timestamps"], strict=True) if at == newest]
+        found[json.dumps(row["metric"], sort_keys=True)] = max(values)
+    return found
 
 
 def test_the_storm_of_the_readme_reaches_the_store(tmp_path, jar_cache):

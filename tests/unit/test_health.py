@@ -56,7 +56,7 @@ def test_a_job_that_stores_batches_is_ready():
         ({"last_batch": Batch(17, ago(75))}, "no batch has been stored for 75 s"),
         (
             {"regions": {"riverton": RegionHealth(as_of=ago(240), age_s=240)}},
-            "the scores of riverton are for 2026-11-25 02:10:00Z, 240 s ago",
+            "the scores of riverton are for 2026-11-25 02:10:00Z, 4 min ago",
         ),
         ({"phase": "stopped", "exit_code": 0}, "stopped"),
         ({"phase": "failed", "exit_code": 6, "error": "store said no"}, "failed with exit code 6: store said no"),
@@ -88,7 +88,7 @@ def test_a_file_of_a_job_that_holds_the_lock_is_believed(tmp_path):
         put(tmp_path, healthy(written_at=ago(16)))
         assert read(tmp_path) == "process 4242 hangs or was paused: last wrote 16 s ago"
         put(tmp_path, healthy(written_at=ago(-3600)))
-        assert read(tmp_path) == "process 4242 hangs or was paused: last wrote 3,600 s ahead of this clock"
+        assert read(tmp_path) == "process 4242 hangs or was paused: last wrote 60 min ahead of this clock"
         put(tmp_path, healthy(last_batch=Batch(3, ago(58)), written_at=ago(5)))
         assert read_health(tmp_path, NOW + timedelta(seconds=3))[1] == "no batch has been stored for 61 s"
 

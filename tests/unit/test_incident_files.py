@@ -147,7 +147,8 @@ def test_an_id_belongs_to_its_row_also_when_others_are_skipped(tmp_path):
     [
         (rows("never"), generic(), "gives no incident"),
         (rows("2017-01-01"), generic(lat_column="latitude"), r"no column \['latitude'\]"),
-        ("", generic(), "no column"),
+        ("", generic(), "is empty"),
+        ("when,y\n", generic(), "no column"),
         ("when,y,x,kind\n" + "".join(f"2017-01-01,1,1,k{i}\n" for i in range(65)), generic(), "65 categories"),
         (rows("2017-01-01"), generic(timezone="Mars/Base"), "time zone"),
     ],
@@ -156,6 +157,19 @@ def test_a_file_that_does_not_fit_is_refused_with_the_reason(tmp_path, text, lay
     path = write(tmp_path / "t.csv", text)
     with pytest.raises(DataError, match=message):
         read_incidents(path, layout)
+
+
+def test_rows_of_the_future_are_left_out_and_counted_where_now_is_known(tmp_path):
+    path = write(
+        tmp_path / "t.csv", rows("2017-01-01T00:00", "2017-01-01T00:05", "2017-01-01T00:06", "2018-01-01T00:00")
+    )
+    now_s = 1_483_228_800
+    table = read_incidents(path, generic(timezone="UTC"), now_s=now_s)
+    assert (table.occurred_s - now_s).tolist() == [0, 300]
+    assert table.skipped == {"in_the_future": 2}
+    assert len(read_incidents(path, generic(timezone="UTC"))) == 4
+    with pytest.raises(DataError, match="'in_the_future': 4"):
+        read_incidents(path, generic(timezone="UTC"), now_s=now_s - 301)
 
 
 def test_a_damaged_or_missing_file_is_refused(tmp_path):

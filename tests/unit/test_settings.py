@@ -38,6 +38,26 @@ def test_settings_of_the_influx_client_that_we_do_not_read_are_left_alone():
     assert Settings.from_environment({"INFLUXDB_V2_TIMEOUT": "6000"}) == Settings()
 
 
+def test_dead_letters_must_not_go_back_into_the_topic_of_events():
+    for environment in ({"RISK_TOPIC": "one", "RISK_DEAD_LETTER_TOPIC": "one"}, {"RISK_TOPIC": "incidents.v1.dlq"}):
+        with pytest.raises(SettingsError, match="RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both"):
+            Settings.from_environment(environment)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:99999", ":9464", "a b:1"]
+)
+def test_an_address_for_figures_that_cannot_be_is_refused(address):
+    with pytest.raises(SettingsError, match="RISK_METRICS"):
+        Settings.from_environment({"RISK_METRICS": address})
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "61"])
+def test_a_trigger_must_be_a_number_of_its_range(seconds):
+    with pytest.raises(SettingsError, match="RISK_TRIGGER_S"):
+        Settings.from_environment({"RISK_TRIGGER_S": seconds})
+
+
 def test_all_mistakes_are_listed_at_once(tmp_path):
     environment = {
         "RISK_TOPPIC": "x",

@@ -1,0 +1,78 @@
+"""Options that cannot be meant are refused at once, with a sentence, before anything is read, sent or trained."""
+
+import pytest
+from typer.testing import CliRunner
+
+import models.__main__
+import streaming.__main__
+from schemas.errors import ArtifactError, DataError, SettingsError
+
+LAYOUT = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "town.csv"
+    path.write_text("when,lat,lon,kind\n" + "".join(f"2026-01-{day:02d},41.0,-87.0,ems\n" for day in range(1, 29)))
+    return path
+
+
+def run(app, *words, **environment):
+    return CliRunner().invoke(app, [str(word) for word in words], env=environment)
+
+
+def replay(data, *options):
+    nowhere = ("--bootstrap", "127.0.0.1:1")
+    return run(
+        streaming.__main__.app,
+        "replay",
+        data,
+        "--layout",
+        LAYOUT,
+        "--region",
+        "town",
+        *nowhere,
+        *options,
+        RISK_AUDIT="",
+    )
+
+
+def train(data, *options):
+    return run(models.__main__.app, "train", "--data", data, "--layout", LAYOUT, "--region", "town", *options)
+
+
+@pytest.mark.parametrize("command", [replay, train])
+def test_a_negative_seed_is_refused_as_an_option(data, command):
+    ran = command(data, "--seed", "-1")
+    assert ran.exit_code == 2
+    assert "--seed" in ran.output
+
+
+@pytest.mark.parametrize("weeks", ["5201", "-5201", "999999999", "1.5", "soon"])
+def test_a_shift_beyond_a_century_or_by_no_number_is_refused(data, weeks):
+    ran = replay(data, "--shift-to", weeks)
+    assert isinstance(ran.exception, DataError)
+    assert f"--shift-to {weeks}: write now, none, or a whole number of weeks" in str(ran.exception)
+
+
+def test_a_span_that_ends_before_it_begins_is_said(data):
+    ran = replay(data, "--from", "2026-01-05", "--to", "2026-01-04")
+    assert isinstance(ran.exception, DataError)
+    assert "--from is not before --to" in str(ran.exception)
+
+
+@pytest.mark.parametrize("out", ["/proc/nowhere", "a file"])
+def test_a_folder_that_cannot_be_written_is_refused_before_training(data, tmp_path, out):
+    (tmp_path / "a file").touch()
+    ran = train(data, "--out", tmp_path / out)
+    assert isinstance(ran.exception, ArtifactError)
+    assert "cannot be written" in str(ran.exception)
+    assert "incidents" not in ran.output
+
+
+def test_a_map_page_that_cannot_be_written_is_refused_before_the_start(tmp_path):
+    audit = tmp_path / "audit.jsonl"
+    ran = run(streaming.__main__.app, "run", "--map-page", "/proc/nowhere/map.html", RISK_AUDIT=str(audit))
+    assert isinstance(ran.exception, SettingsError)
+    assert "RISK_MAP_PAGE=/proc/nowhere/map.html" in str(ran.exception)
+    assert not audit.exists()
