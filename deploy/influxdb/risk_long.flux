@@ -14,8 +14,14 @@ hour
     |> aggregateWindow(every: 1h, fn: last, createEmpty: false, timeSrc: "_start")
     |> to(bucket: "risk_long")
 
-// The small measurements (ledger, outcomes) keep their newest value of the hour.
+// The ledger keeps its newest value of the hour.
 hour
-    |> filter(fn: (r) => r._measurement != "risk" and r._measurement != "top")
+    |> filter(fn: (r) => r._measurement == "pipeline")
     |> aggregateWindow(every: 1h, fn: last, createEmpty: false, timeSrc: "_start")
+    |> to(bucket: "risk_long")
+
+// Outcomes bear the hour of their forecast and come when its horizon has closed, days later: copied again each time.
+from(bucket: "risk")
+    |> range(start: -9d)
+    |> filter(fn: (r) => r._measurement == "outcome" or r._measurement == "outcome_area")
     |> to(bucket: "risk_long")

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
 
+from models.closed import GRACE_S
+from schemas.limits import MAX_HORIZON_S
 from tests.compose.compose_file import ROOT, SERVICES
 
 HERE = ROOT / "tests" / "compose"
@@ -27,6 +30,16 @@ def store(tmp_path):
     state = {"admin": "admin-token", "next": 1, "commands": [], "task": {}, "auth": {}}
     write(tmp_path, {**state, "bucket": {BUCKET: {"name": "risk"}, "b1": {"name": "_tasks"}}})
     return tmp_path
+
+
+def test_outcomes_reach_the_bucket_for_long_ranges_however_late_their_horizon_closes():
+    """An outcome bears the time of its forecast: the task must look back as far as one can come."""
+    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
+    copied = task[task.index("// Outcomes") :]
+    assert 'r._measurement == "outcome" or r._measurement == "outcome_area"' in copied
+    days = int(re.search(r"range\(start: -(\d+)d\)", copied)[1])
+    latest_s = 3600 + MAX_HORIZON_S + GRACE_S + 2 * 3600  # forecast within the hour, closed, and two runs of the task
+    assert days * 86_400 >= latest_s
 
 
 def write(store, state):

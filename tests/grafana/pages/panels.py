@@ -230,7 +230,7 @@ def dashboard(
     uid: str, title: str, description: str, panels: Sequence[Panel], variables: Sequence[Json], **more: Any
 ) -> Json:
     links = {"type": "dashboards", "title": "Other pages", "tags": [TAG], "asDropdown": True, "icon": "external link"}
-    links |= {"includeVars": True, "keepTime": True, "targetBlank": False, "tooltip": ""}
+    links |= {"includeVars": True, "keepTime": False, "targetBlank": False, "tooltip": ""}
     base: Mapping[str, Any] = {
         "uid": uid,
         "title": title,
