@@ -45,14 +45,22 @@ class Store:
 
 
 def filled_in(
-    query: str, *, from_s: float, to_s: float, interval: str = "60s", variables: Mapping[str, str] | None = None
+    query: str,
+    *,
+    from_s: float,
+    to_s: float,
+    now_s: float | None = None,
+    interval: str = "60s",
+    variables: Mapping[str, str] | None = None,
 ) -> str:
     """`query` with Grafana's macros and variables replaced, as its front end and back end do together.
 
-    A variable with `:regex` is a list for a regular expression. Fails when something of Grafana's is left over.
+    `now_s` stands for the store's clock; without it, the shown range ends now. A variable with `:regex` is a list for a
+    regular expression. Fails when something of Grafana's is left over.
     """
     from_ms, to_ms = round(1000 * from_s), round(1000 * to_s)
     text = query.replace("$timeFilter", f"time >= {from_ms}ms and time <= {to_ms}ms")
+    text = text.replace("now()", f"{to_ms if now_s is None else round(1000 * now_s)}ms")
     text = text.replace("$__interval", interval).replace("${__to}", str(to_ms)).replace("${__from}", str(from_ms))
     for name, value in (variables or {}).items():
         text = re.sub(rf"\$\{{{name}(:\w+)?\}}|\${name}\b", lambda _, value=value: value, text)

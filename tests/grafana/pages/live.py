@@ -33,11 +33,8 @@ MAP = (
     f'SELECT ${{colour:raw}} AS "shade", "r" AS "risk", {LIFT} AS "lift", "expected", "usual", "low", "high", '
     f'"observed_1h", "support", "cell", "geohash" FROM ({NEWEST}) WHERE "support" != \'no_history\''
 )
-AS_OF = (
-    'last("as_of") {alias} FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' '
-    "AND time > ${{__to}}ms - 7d AND time <= ${{__to}}ms"
-)
-AGE = "SELECT ${__to} / 1000 - " + AS_OF.format(alias='AS "age"')
+AS_OF = 'last("as_of") {alias} FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND {since}'
+AGE = "SELECT ${__to} / 1000 - " + AS_OF.format(alias='AS "age"', since=FRESH)
 CELL_LINK = {
     "title": "This cell over time",
     "url": "/d/risk-cell?var-region=${region}&var-category=${category}&var-horizon=${horizon}"
@@ -74,18 +71,24 @@ def _top_row() -> list[Panel]:
         "type": "range",
         "options": {"from": STALE_S, "to": None, "result": {"text": "STALE", "color": GREY, "index": 1}},
     }
+    past = {
+        "type": "range",
+        "options": {"from": None, "to": -60, "result": {"text": "NOT NOW", "color": GREY, "index": 2}},
+    }
     return [
         stat(
             "Age of the newest scores",
-            "Seconds between the moment the scores are for and the end of the shown time. From three minutes on this "
-            "says STALE, and map, table and numbers go grey or empty: do not rely on them. No data means the same.",
+            "Seconds between the moment the scores are for and the end of the shown time. Without scores of the last "
+            "three minutes, by the store's clock, this says STALE, and map, table and numbers go grey or empty: do not "
+            "rely on them. No data means the same. NOT NOW: the shown time ends in the past, or this screen's clock is "
+            "wrong.",
             (0, 0, 6, 4),
             AGE,
             {
                 "unit": "s",
                 "decimals": 0,
                 "noValue": "STALE",
-                "mappings": [STALE_MAPPING, stale],
+                "mappings": [STALE_MAPPING, stale, past],
                 "thresholds": steps((None, BLUE), (STALE_S, GREY)),
                 "color": {"mode": "thresholds"},
             },
@@ -95,7 +98,7 @@ def _top_row() -> list[Panel]:
             "Scores are for",
             "The region's clock when the newest scores were made. Shown also when they are stale.",
             (6, 0, 5, 4),
-            "SELECT 1000 * " + AS_OF.format(alias='AS "as_of"'),
+            "SELECT 1000 * " + AS_OF.format(alias='AS "as_of"', since="time > now() - 7d"),
             {"unit": "dateTimeAsLocal", "noValue": "STALE", "color": {"mode": "fixed", "fixedColor": GREY}},
         ),
         stat(

@@ -16,7 +16,7 @@ BLUE, ORANGE, SKY, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#56B4E9", "#D55E00
 PLACE = "\"region\" = '$region' AND \"category\" = '$category' AND \"horizon\" = '$horizon'"
 LIFT = '("expected" + 0.000001) / ("usual" + 0.000001)'  # `lift` of streaming/lines.py, up to its smallest step
 OUTCOME, OUTCOME_AREA, RISK = '"${bucket:raw}".."outcome"', '"${bucket:raw}".."outcome_area"', '"${bucket:raw}".."risk"'
-FRESH = "time > ${__to}ms - 3m AND time <= ${__to}ms"  # the newest three ticks of the shown range; none when stale
+FRESH = "time > now() - 3m"  # three ticks by the store's clock, whatever range is shown; none when stale
 
 STALE_MAPPING: Json = {
     "type": "special",
