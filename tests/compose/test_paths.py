@@ -1,0 +1,151 @@
+"""Every path, address and name in compose.yaml that two services, or a service and its image, must agree on.
+
+What the images of others read stands here as their documentation gives it; none of them was run.
+"""
+
+import re
+
+import pytest
+import yaml
+
+from tests.compose.compose_file import COMPOSE, ROOT, SERVICES, mounts, variables
+
+DATASOURCE = yaml.safe_load((ROOT / "grafana-provisioning" / "datasources" / "influxdb.yaml").read_text())[
+    "datasources"
+][0]
+
+
+def place(service, path):
+    """Where a path of a container comes from: ("secret", name), or (volume or folder, path inside it)."""
+    for secret in SERVICES[service].get("secrets", []):
+        name, target = (
+            (secret, f"/run/secrets/{secret}") if isinstance(secret, str) else (secret["source"], secret["target"])
+        )
+        if path == target:
+            return "secret", name
+    found = [
+        (len(target), source, path[len(target) :].lstrip("/"))
+        for source, target, _ in mounts(SERVICES[service])
+        if path == target or path.startswith(f"{target}/")
+    ]
+    assert found, f"{service}: nothing is mounted at {path}"
+    return max(found)[1:]
+
+
+def value(service, name):
+    return variables(SERVICES[service])[name]
+
+
+def test_each_token_is_made_where_its_one_reader_looks_for_it():
+    admin, task, scorer, grafana = SERVICES["influxdb-setup"]["command"]
+    header = DATASOURCE["secureJsonData"]["httpHeaderValue1"]
+    read_by_grafana = re.fullmatch(r"Token \$__file\{(.+)\}", header)[1]
+    assert DATASOURCE["jsonData"]["httpHeaderName1"] == "Authorization"
+    assert place("influxdb-setup", admin) == ("secret", "influxdb_admin_token")
+    assert place("influxdb-setup", scorer) == place("scorer", value("scorer", "INFLUXDB_V2_TOKEN_FILE"))
+    assert place("influxdb-setup", grafana) == place("grafana", read_by_grafana)
+    assert place("influxdb-setup", scorer)[0] != place("influxdb-setup", grafana)[0]
+    assert (ROOT / "deploy" / "influxdb" / place("influxdb-setup", task)[1]).is_file()
+    assert (
+        ROOT / "deploy" / "influxdb" / place("influxdb-setup", *SERVICES["influxdb-setup"]["entrypoint"])[1]
+    ).is_file()
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "secret"),
+    [
+        ("influxdb", "DOCKER_INFLUXDB_INIT_PASSWORD_FILE", "influxdb_admin_password"),
+        ("influxdb", "DOCKER_INFLUXDB_INIT_ADMIN_TOKEN_FILE", "influxdb_admin_token"),
+        ("grafana", "GF_SECURITY_ADMIN_PASSWORD__FILE", "grafana_admin_password"),
+    ],
+)
+def test_a_variable_of_an_image_names_the_secret_that_it_is_for(service, name, secret):
+    assert place(service, value(service, name)) == ("secret", secret)
+    assert COMPOSE["secrets"][secret]["file"] == f"./secrets/{secret}"
+
+
+@pytest.mark.parametrize(
+    ("service", "name", "wanted"),
+    [
+        ("influxdb", "DOCKER_INFLUXDB_INIT_MODE", "setup"),
+        ("influxdb", "DOCKER_INFLUXDB_INIT_ORG", value("scorer", "INFLUXDB_V2_ORG")),
+        ("influxdb", "DOCKER_INFLUXDB_INIT_BUCKET", value("scorer", "INFLUXDB_V2_BUCKET")),
+        ("influxdb-setup", "INFLUX_HOST", value("scorer", "INFLUXDB_V2_URL")),
+        ("grafana", "GF_PANELS_ENABLE_ALPHA", "true"),
+    ],
+)
+def test_a_variable_of_an_image_has_the_value_that_the_others_count_on(service, name, wanted):
+    assert value(service, name) == wanted
+
+
+def test_grafana_asks_the_store_that_the_scorer_writes_to():
+    assert DATASOURCE["url"] == value("scorer", "INFLUXDB_V2_URL") == "http://influxdb:8086"
+
+
+# Where each image keeps what must outlive its container.
+@pytest.mark.parametrize(
+    ("service", "path"),
+    [
+        ("kafka", value("kafka", "KAFKA_LOG_DIRS")),
+        ("influxdb", "/var/lib/influxdb2"),
+        ("influxdb", value("influxdb", "INFLUXD_SQLITE_PATH")),
+        ("grafana", "/var/lib/grafana"),
+        ("scorer", value("scorer", "RISK_CHECKPOINT")),
+        ("scorer", value("scorer", "RISK_AUDIT")),
+    ],
+)
+def test_what_must_outlive_a_container_lies_in_a_named_volume(service, path):
+    assert place(service, path)[0] in COMPOSE["volumes"]
+
+
+def test_a_health_check_asks_a_port_that_its_service_listens_on():
+    listeners = dict(
+        re.findall(r"(\w+)://[\w.]+:(\d+)", value("kafka", "KAFKA_LISTENERS")),
+    )
+    assert SERVICES["kafka"]["healthcheck"]["test"][-1] == listeners["INTERNAL"]
+    assert value("scorer", "RISK_KAFKA_BOOTSTRAP") == f"kafka:{listeners['INTERNAL']}"
+    (published,) = SERVICES["grafana"]["ports"]
+    assert f":{published.rsplit(':', 1)[1]}/" in SERVICES["grafana"]["healthcheck"]["test"][-1]
+
+
+def test_the_image_of_influxdb_runs_as_the_owner_of_its_folder():
+    assert SERVICES["influxdb"]["user"] == "1000:1000"
+
+
+@pytest.mark.parametrize(
+    ("service", "needed"),
+    [
+        ("topics", {"kafka": "service_healthy"}),
+        ("influxdb-setup", {"influxdb": "service_healthy"}),
+        (
+            "scorer",
+            {
+                "kafka": "service_healthy",
+                "topics": "service_completed_successfully",
+                "influxdb": "service_healthy",
+                "influxdb-setup": "service_completed_successfully",
+                "demo-artifact": "service_completed_successfully",
+            },
+        ),
+        (
+            "grafana",
+            {
+                "influxdb": "service_healthy",
+                "influxdb-setup": "service_completed_successfully",
+                "cells": "service_started",
+            },
+        ),
+    ],
+)
+def test_a_service_waits_for_what_it_needs(service, needed):
+    assert {name: one["condition"] for name, one in SERVICES[service]["depends_on"].items()} == needed
+
+
+def test_the_cells_that_grafana_serves_are_those_that_are_made():
+    (*_, folder) = SERVICES["cells"]["command"]
+    assert place("cells", folder) == place("grafana", "/usr/share/grafana/public/cells")
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_only_the_scorer_gets_what_stands_in_the_operators_settings(service):
+    assert ("env_file" in SERVICES[service]) == (service == "scorer")
