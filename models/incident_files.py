@@ -29,11 +29,11 @@ from models.aoristic import MAX_INTERVAL_S, draw_within
 from models.layouts import Layout
 from models.local_time import local_from_utc, utc_from_local, zone_of
 from schemas.errors import DataError
+from schemas.limits import CLOCKS_DIFFER_S
 from schemas.spec import DAY_S
 
 MAX_CATEGORIES = 64
 _YEAR_2100_S = 4_102_444_800
-_CLOCKS_DIFFER_S = 300
 _NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: where geocoders put what they did not find
 _Written = tuple[int, bool]  # epoch seconds and True for a time with an offset, wall-clock seconds and False without
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - wall-clock times are counted from a wall-clock epoch
@@ -142,7 +142,7 @@ def read_incidents(
     (start_s, reading), (end_s, _) = (_utc(written, layout.timezone) for written in (start, end))
     too_early, too_long = end_s < start_s, end_s - start_s > MAX_INTERVAL_S
     skipped.update({"end_before_start": int(too_early.sum()), "interval_too_long": int(too_long.sum())})
-    ahead = np.zeros(len(start_s), np.bool_) if now_s is None else end_s > now_s + _CLOCKS_DIFFER_S
+    ahead = np.zeros(len(start_s), np.bool_) if now_s is None else end_s > now_s + CLOCKS_DIFFER_S
     skipped.update({"in_the_future": int((ahead & ~too_early & ~too_long).sum())})
     kept = np.flatnonzero(~too_early & ~too_long & ~ahead)
     reasons = {reason: count for reason, count in skipped.items() if count}

@@ -11,6 +11,7 @@ MAX_CELLS = 65_536  # a region 256 cells wide and high, which at 1 km is larger 
 MAX_SIDE = 999  # rows and columns have three digits in a cell's id
 MAX_CATEGORIES = 64  # the categories of an agency are some ten; each one multiplies cells
 MAX_HORIZONS = 6  # three are used: an hour, half a shift, a day
+CLOCKS_DIFFER_S = 300  # what is this little ahead of our clock is not taken for the future
 MAX_HORIZON_S = 7 * 86_400  # the profile knows the hours of one week
 MIN_SLIDE_S = 60  # a finer pane takes more counters than it gives knowledge of a place
 MAX_SLIDE_S = 900  # the shortest window that features look at

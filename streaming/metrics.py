@@ -80,25 +80,28 @@ class Metrics:
         for phase, seconds in facts.phases_s.items():
             self._phases.labels(phase).set(seconds)
 
-    @contextmanager
-    def served(self, address: str) -> Iterator[None]:
-        """Answer `GET /metrics` at `host:port` meanwhile; an empty address serves nothing.
 
-        Raises SettingsError when the port is taken or the host is not this machine's.
-        """
-        if not address:
-            yield
-            return
-        host, _, port = address.rpartition(":")
-        try:
-            server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
-        except (OSError, OverflowError) as error:
-            raise SettingsError(
-                f"RISK_METRICS={address}: nothing can listen there ({error}); choose a free port of this machine"
-            ) from error
-        try:
-            yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+@contextmanager
+def served(address: str, is_ready: Callable[[], bool]) -> Iterator[list[Callable[[Published], None]]]:
+    """Answer `GET /metrics` at `host:port` meanwhile; gives who must be shown the batches for it.
+
+    An empty address serves nothing and needs nobody. Raises SettingsError when the port is taken or the host is not
+    this machine's.
+    """
+    if not address:
+        yield []
+        return
+    metrics = Metrics(is_ready)
+    host, _, port = address.rpartition(":")
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), metrics.registry)
+    except OSError as error:
+        raise SettingsError(
+            f"RISK_METRICS={address}: nothing can listen there ({error}); choose a free port of this machine"
+        ) from error
+    try:
+        yield [metrics.show]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -25,7 +25,7 @@ from streaming.kafka_watch import KafkaIsAway, KafkaWatch
 from streaming.kept_counts import batches_folder
 from streaming.lag import facts_of
 from streaming.life import on_record
-from streaming.metrics import Metrics
+from streaming.metrics import served
 from streaming.outcomes import Outcomes
 from streaming.publish import Published, Publisher
 from streaming.query_failure import failed_by_kafka, failure_of, first_line, spark_log
@@ -94,10 +94,12 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publish
 
     Gives whether it stopped between two batches; if not, the last one is repeated at the next start.
     """
-    with only_writer(settings.checkpoint), on_record(settings) as life:
-        metrics = Metrics(life.health.is_ready)
-        with metrics.served(settings.metrics):
-            life.is_clean = _run(settings, life.health, stop=stop, watchers=[*watchers, life.health.show, metrics.show])
+    with (
+        only_writer(settings.checkpoint),
+        on_record(settings) as life,
+        served(settings.metrics, life.health.is_ready) as more,
+    ):
+        life.is_clean = _run(settings, life.health, stop=stop, watchers=[*watchers, life.health.show, *more])
         return life.is_clean
 
 

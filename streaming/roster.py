@@ -64,10 +64,13 @@ def refresh_roster(
 ) -> tuple[dict[str, Entry], list[Refused]]:
     """Take over the newest sound artifact of each region and publish the roster if it changed.
 
-    Gives what `next_roster` gives.
+    Gives what `next_roster` gives. Raises ArtifactError, and publishes nothing, when an artifact in force would lie
+    outside of `artifacts`.
     """
     before = read_roster(path)
     after, refused = next_roster(before, artifacts, latest_s=latest_s)
+    if stray := elsewhere(after, artifacts):
+        raise ArtifactError(stray + "".join(f"; {one.folder}: {one.reason}" for one in refused))
     if after != before:
         _publish(path, after)
     return after, refused

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import ArtifactError
+from schemas.limits import CLOCKS_DIFFER_S
 from streaming.audit import Event as AuditEvent
 from streaming.audit import Plain, record
-from streaming.roster import elsewhere, load_artifact, refresh_roster
+from streaming.roster import load_artifact, refresh_roster
 from streaming.settings import Settings
 
 log = logging.getLogger(__name__)
 _ROSTER_EVERY_S = 2.0
-_CLOCKS_DIFFER_S = 300.0
 
 
 def roster_path(settings: Settings) -> Path:
@@ -24,7 +24,7 @@ def roster_path(settings: Settings) -> Path:
 
 def latest_history_s(settings: Settings, now_s: float) -> float:
     """End of the latest history that a region may begin with: on the wall clock, now."""
-    return now_s + _CLOCKS_DIFFER_S if settings.clock == "wall" else math.inf
+    return now_s + CLOCKS_DIFFER_S if settings.clock == "wall" else math.inf
 
 
 @dataclass(slots=True)
@@ -40,12 +40,11 @@ class RosterWatch:
             return
         self._due_s = now_s + _ROSTER_EVERY_S
         before = self._told
-        artifacts = self.settings.artifacts.absolute()
         roster, refused = refresh_roster(
-            roster_path(self.settings), artifacts, latest_s=latest_history_s(self.settings, time.time())
+            roster_path(self.settings),
+            self.settings.artifacts.absolute(),
+            latest_s=latest_history_s(self.settings, time.time()),
         )
-        if not before and (stray := elsewhere(roster, artifacts)):
-            raise ArtifactError(stray + "".join(f"; {one.folder}: {one.reason}" for one in refused))
         gone = [entry.folder for entry in roster.values() if not Path(entry.folder).is_dir()]
         if gone and not before:
             raise ArtifactError(

@@ -234,13 +234,17 @@ def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(sett
     for folder in ("empty", "misfit"):
         with pytest.raises(ArtifactError, match=f"set RISK_ARTIFACTS to {tmp_path / 'first'}"):
             RosterWatch(settings.with_options(artifacts=tmp_path / folder)).look(1)
+    publish("misfit", msgspec.structs.replace(spec, region="another"))
+    with pytest.raises(ArtifactError, match="set RISK_ARTIFACTS"):
+        RosterWatch(settings.with_options(artifacts=tmp_path / "misfit")).look(1)
+    RosterWatch(settings.with_options(artifacts=tmp_path / "first")).look(1)  # what was refused has left no trace
     second = publish("second", spec)
     watch = RosterWatch(settings.with_options(artifacts=tmp_path / "second"))
     watch.look(1)
     in_force = [
         one.details["folder"] for one in records(settings.audit.read_bytes()) if one.event == "artifact_in_force"
     ]
-    assert in_force == [str(first), str(second)]
+    assert in_force == [str(first), str(first), str(second)]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from schemas.errors import SettingsError
 from streaming.broker import free_port
 from streaming.count import Summary
 from streaming.lag import QueryFacts
-from streaming.metrics import Metrics
+from streaming.metrics import served
 from streaming.publish import Published
 from tests.harness.prometheus import scraped
 
@@ -56,12 +56,12 @@ def free_address():
 
 def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says():
     ready = [False]
-    metrics, address = Metrics(lambda: ready[0]), free_address()
-    with metrics.served(address):
+    address = free_address()
+    with served(address, lambda: ready[0]) as [show]:
         assert scraped(address)[1]["ready",] == 0
         ready[0] = True
-        metrics.show(published(3))
-        metrics.show(published(4))
+        show(published(3))
+        show(published(4))
         _, figures = scraped(address)
     expected = {
         ("ready",): 1,
@@ -87,10 +87,10 @@ def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says():
 
 
 def test_a_new_artifact_takes_the_place_of_the_old_one():
-    metrics, address = Metrics(lambda: True), free_address()
-    with metrics.served(address):
-        metrics.show(published(1))
-        metrics.show(published(2, artifacts={"riverton": "20260201T000000Z-0b0b0b0b"}))
+    address = free_address()
+    with served(address, lambda: True) as [show]:
+        show(published(1))
+        show(published(2, artifacts={"riverton": "20260201T000000Z-0b0b0b0b"}))
         models = [name for name in scraped(address)[1] if name[0] == "model_info"]
     assert models == [("model_info", "riverton", "20260201T000000Z-0b0b0b0b")]
 
@@ -98,15 +98,15 @@ def test_a_new_artifact_takes_the_place_of_the_old_one():
 def test_the_port_is_free_again_afterwards():
     address = free_address()
     for _ in range(2):
-        with Metrics(lambda: True).served(address):
+        with served(address, lambda: True):
             assert scraped(address)[1]["ready",] == 1
 
 
 def test_without_an_address_nothing_listens(monkeypatch):
     listening = []
     monkeypatch.setattr(streaming.metrics, "start_http_server", lambda *_: listening.append("it does"))
-    with Metrics(lambda: True).served(""):
-        assert listening == []
+    with served("", lambda: True) as watchers:
+        assert (listening, watchers) == ([], [])
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "192.0.2.1"])
@@ -115,5 +115,5 @@ def test_an_address_that_cannot_be_listened_at_is_refused(host):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"{host}:{taken.getsockname()[1]}"
-        with pytest.raises(SettingsError, match=address), Metrics(lambda: True).served(address):
+        with pytest.raises(SettingsError, match=address), served(address, lambda: True):
             pass
