@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from models.baseline import BaselineConstants
 from models.count_state import CountState
+from models.folders import make_writable
 from models.history import pack_history, unpack_history
 from models.hour_of_week import DAY_BLOCKS
 from models.manifest import (
@@ -95,9 +95,7 @@ class Artifact:
 def check_writable(artifacts: Path) -> None:
     """Before the work is done: raises ArtifactError when nothing could be published under `artifacts`."""
     try:
-        artifacts.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=artifacts):
-            pass
+        make_writable(artifacts)
     except OSError as error:
         raise ArtifactError(
             f"{artifacts} cannot be written ({error.strerror}): name another folder by --out"

@@ -10,10 +10,9 @@ from models.incident_files import IncidentTable, read_incidents
 from models.layouts import Layout
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import DAY_S
+from schemas.spec import DAY_S, DAYS_KEPT
 
 LEAST_OF_A_CATEGORY = 100  # a Poisson count of 100 has a standard error of 10 %
-LONGEST_GAP_DAYS = 400  # as long as counts by the day are kept: what lies behind it is forgotten
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +32,7 @@ def read_past(path: Path, layout: Layout, *, now_s: float) -> IncidentTable:
     """
     table = read_incidents(path, layout, now_s=now_s)
     gaps_s = np.diff(table.occurred_s)
-    if gaps_s.max(initial=0) > LONGEST_GAP_DAYS * DAY_S:
+    if gaps_s.max(initial=0) > DAYS_KEPT * DAY_S:  # what lies behind it is forgotten
         last = int(gaps_s.argmax())
         apart = min((np.arange(last + 1), np.arange(last + 1, len(table))), key=len)
         before, after = (datetime.fromtimestamp(int(table.occurred_s[one]), UTC) for one in (last, last + 1))

@@ -26,6 +26,7 @@ SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
 HOUR_S = 3600
 DAY_S = 86_400
+DAYS_KEPT = 400  # of counts by the day
 _LONGEST_SHOWN = 200  # characters of a value in a message
 
 
@@ -90,7 +91,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return (
             Level(name="pane", width_s=self.slide_s, keep=26 * HOUR_S // self.slide_s),
             Level(name="hour", width_s=HOUR_S, keep=15 * 24),
-            Level(name="day", width_s=DAY_S, keep=400),
+            Level(name="day", width_s=DAY_S, keep=DAYS_KEPT),
         )
 
     @property

@@ -3,13 +3,13 @@
 import logging
 import time
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from models.folders import make_writable
 from schemas.errors import SettingsError
 from streaming.settings import Settings
 from streaming.stopping import stop_on_signals
@@ -67,9 +67,7 @@ def map_watch(settings: Settings) -> "MapWatch | None":
     if settings.map_page is None:
         return None
     try:
-        settings.map_page.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=settings.map_page.parent):
-            pass
+        make_writable(settings.map_page.parent)
     except OSError as error:
         raise SettingsError(
             f"RISK_MAP_PAGE={settings.map_page}: that folder cannot be written ({error.strerror}); name another"
