@@ -131,7 +131,12 @@ MEASUREMENTS: Mapping[str, Measurement] = {
                 for reason in REASONS
             ),
             Column("as_of", "float", "s since 1970", "The region's clock"),
-            Column("silent_s", "float", "s", "From the newest counted incident to the clock"),
+            Column(
+                "silent_s",
+                "float",
+                "s",
+                "From the newest counted incident to the clock; before the first, from its history's end",
+            ),
             Column("lag_events", "float", "messages", "In the topic and not read when the batch before began"),
             Column("batch_s", "float", "s", "The last batch's writing, from its rows to the store's answer"),
             Column("freshness_s", "float", "s", "From the newest message's receipt to this write"),

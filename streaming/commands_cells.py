@@ -1,5 +1,6 @@
-"""The `cells` command: the cells of every region as GeoJSON, for the map in Grafana."""
+"""The `cells` command: what the map in Grafana needs of the artifacts, its cells' outlines and where it opens."""
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -7,17 +8,24 @@ import msgspec
 import typer
 
 from schemas.errors import ArtifactError, SettingsError
+from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.files import replace_file
 from streaming.settings import Settings
 
 ALL_REGIONS = "_all.geojson"  # no region can have this name
+DASHBOARDS = "dashboards"
+_WORLD_PX = 256  # the whole world's width at zoom 0, pixels
+_MAP_PX = (800, 640)  # of the map's panel on a small screen
 
 
 def cells(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the files")],
     artifacts: Annotated[Path | None, typer.Option(help="Folder of artifacts; default: RISK_ARTIFACTS")] = None,
+    live_map: Annotated[
+        Path | None, typer.Option(help="Dashboard of the live map, to be written to OUT/dashboards, open at the cells")
+    ] = None,
 ) -> None:
     """Write REGION.geojson of each region, ids = cell ids, and _all.geojson of them together, ids = geohashes."""
     from models.artifact import newest_artifacts, read_spec  # torch: seconds that other commands save
@@ -29,11 +37,28 @@ def cells(
         raise ArtifactError(f"no artifact in {folder}: train one, or give the folder with --artifacts")
     specs = [read_spec(folders[0]) for _, folders in sorted(newest.items())]
     for name, collection in geojson_files(specs).items():
-        try:
-            replace_file(out / name, msgspec.json.encode(collection))
-        except OSError as error:
-            raise SettingsError(f"{out / name} cannot be written ({error.strerror}): choose another --out") from error
+        _write(out / name, collection)
         typer.echo(f"{out / name}: {len(collection['features']):,} cells")
+    if live_map:
+        path = out / DASHBOARDS / live_map.name
+        _write(path, opened_at(_dashboard(live_map), specs))
+        typer.echo(f"{path}: the live map")
+
+
+def _write(path: Path, content: Any) -> None:
+    try:
+        replace_file(path, msgspec.json.encode(content))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written ({error.strerror}): choose another --out") from error
+
+
+def _dashboard(path: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise SettingsError(f"--live-map {path} cannot be read ({error.strerror})") from error
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"--live-map {path} is no dashboard ({error})") from error
 
 
 def geojson_files(specs: list[Spec]) -> dict[str, dict[str, Any]]:
@@ -50,3 +75,37 @@ def geojson_files(specs: list[Spec]) -> dict[str, dict[str, Any]]:
         )
     ]
     return {**of_regions, ALL_REGIONS: {"type": "FeatureCollection", "features": together}}
+
+
+def opened_at(dashboard: dict[str, Any], specs: list[Spec]) -> dict[str, Any]:
+    """The dashboard with its maps opened at the cells, when there is one region: there a view stays where it is moved.
+
+    With several, which one is shown is chosen in the browser, so the maps go on fitting themselves to the data.
+    """
+    if len(specs) > 1:
+        return dashboard
+    (spec,) = specs
+    panels = [
+        {**panel, "options": {**panel["options"], "view": panel["options"]["view"] | view_of(spec.grid)}}
+        if panel["type"] == "geomap"
+        else panel
+        for panel in dashboard["panels"]
+    ]
+    return {**dashboard, "panels": panels}
+
+
+def view_of(grid: Grid) -> dict[str, str | float]:
+    """Grafana's view of a map that shows the whole grid: its middle in degrees, and the zoom of web tiles.
+
+    Source: the spherical Mercator projection; at zoom z the world is 256 * 2**z pixels wide.
+    """
+    lat_deg, lon_deg = grid.corners()
+    south, north = (math.asinh(math.tan(math.radians(edge))) for edge in (lat_deg[0], lat_deg[-1]))
+    turns = (math.radians(lon_deg[-1] - lon_deg[0]) / math.tau, (north - south) / math.tau)
+    zoom = min(math.log2(pixels / _WORLD_PX / share) for pixels, share in zip(_MAP_PX, turns, strict=True))
+    return {
+        "id": "coords",
+        "lat": round(math.degrees(math.atan(math.sinh((south + north) / 2))), 5),
+        "lon": round(float(lon_deg[0] + lon_deg[-1]) / 2, 5),
+        "zoom": math.floor(10 * zoom) / 10,
+    }

@@ -139,12 +139,13 @@ class Publisher:
         }
         if summary.newest_received_ms:
             of_the_machine["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
+        known = load_artifact(artifact).manifest if artifact else None
         return ledger_line(
             region,
-            tick_of(summary.as_of_s, load_artifact(artifact).spec if artifact else None),
+            tick_of(summary.as_of_s, known.spec if known else None),
             as_of_s=summary.as_of_s,
             totals=summary.totals,
-            newest_event_s=summary.newest_event_s,
+            heard_s=summary.newest_event_s or (known.data.cutoff_s if known else 0),
             model=frame.model if frame else None,
             of_the_machine=of_the_machine,
         )
@@ -161,14 +162,18 @@ def ledger_line(
     *,
     as_of_s: int,
     totals: Mapping[str, int],
-    newest_event_s: int,
+    heard_s: int,
     model: str | None,
     of_the_machine: Mapping[str, float],
 ) -> bytes:
-    """The `pipeline` point of a region's batch. model: what made the scores that it renewed, if it did."""
+    """The `pipeline` point of a region's batch.
+
+    heard_s: the newest counted incident, before the first one the end of the artifact's history, so that a feed that
+    never connected is silent too; 0 for messages of no region. model: what made the scores that it renewed, if it did.
+    """
     fields: dict[str, float | int | str] = {**totals, "as_of": as_of_s, **of_the_machine}
-    if newest_event_s:
-        fields["silent_s"] = max(0, as_of_s - newest_event_s)
+    if heard_s:
+        fields["silent_s"] = max(0, as_of_s - heard_s)
     if model:
         fields["model"] = model
     return pipeline_lines(region or "_unassigned", tick_s, fields)

@@ -142,7 +142,8 @@ class Rebuild:
         if place in self.plan.ledgers:
             tick_s = tick_of(taken.as_of_s, self.specs[region])
             model = one.model if one.scored_tick_s == tick_s else None
-            parts.append(_ledger_point(region, tick_s, taken.as_of_s, one.totals, one.newest_event_s, model))
+            heard_s = one.newest_event_s or load_artifact(str(self._folder(region, taken))).manifest.data.cutoff_s
+            parts.append(_ledger_point(region, tick_s, taken.as_of_s, one.totals, heard_s, model))
         return parts
 
     def _opened(self, batch: Batch, region: str) -> _Region:
@@ -172,14 +173,14 @@ class Rebuild:
 
 
 def _ledger_point(
-    region: str, tick_s: int, as_of_s: int, totals: Mapping[str, int], newest_event_s: int, model: str | None
+    region: str, tick_s: int, as_of_s: int, totals: Mapping[str, int], heard_s: int, model: str | None
 ) -> bytes:
     return ledger_line(
         region,
         tick_s,
         as_of_s=as_of_s,
         totals=totals,
-        newest_event_s=newest_event_s,
+        heard_s=heard_s,
         model=model,
         of_the_machine={},
     )

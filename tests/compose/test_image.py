@@ -82,7 +82,7 @@ def test_the_jars_that_are_checked_are_those_of_a_start_here():
 
 
 def test_the_map_is_served_from_where_the_dashboards_look():
-    text = (ROOT / "grafana-provisioning" / "dashboards" / "live-map.json").read_text(encoding="utf-8")
+    text = (ROOT / "grafana-provisioning" / "templates" / "live-map.json").read_text(encoding="utf-8")
     sources = re.findall(r'"src": "([^"]+)"', text)
     assert sources
     assert all(source.startswith(("public/cells/", "/public/cells/")) for source in sources)

@@ -142,8 +142,10 @@ def test_a_service_waits_for_what_it_needs(service, needed):
 
 
 def test_the_cells_that_grafana_serves_are_those_that_are_made():
-    (*_, folder) = SERVICES["cells"]["command"]
+    command = SERVICES["cells"]["command"]
+    folder, live_map = (command[command.index(option) + 1] for option in ("--out", "--live-map"))
     assert place("cells", folder) == place("grafana", "/usr/share/grafana/public/cells")
+    assert place("cells", live_map) == ("./grafana-provisioning/templates", "live-map.json")
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))

@@ -170,13 +170,6 @@ def test_java_may_load_the_libraries_that_it_unpacks():
         assert "exec" in tmp.partition(":")[2].split(","), name
 
 
-def test_the_first_page_of_grafana_is_there():
-    home = variables(SERVICES["grafana"])["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    mounted = {target: source for source, target, _ in mounts(SERVICES["grafana"])}
-    inside = home.removeprefix("/etc/grafana/provisioning/")
-    assert (ROOT / mounted["/etc/grafana/provisioning"] / inside).is_file()
-
-
 def test_files_that_grafanas_configuration_reads_are_mounted():
     asked = set()
     for path in (ROOT / "grafana-provisioning").rglob("*.yaml"):

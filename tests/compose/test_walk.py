@@ -4,6 +4,7 @@ Kafka is the tests' own broker, the store a stub; addresses and folders are thei
 topics are made by Kafka's own tool, from the jars of the version that the image holds.
 """
 
+import json
 import os
 import re
 import signal
@@ -66,7 +67,13 @@ def command_of(name, environment):
     """The service's process: our Python in place of the image's, its program from this repository."""
     program, *rest = arguments(SERVICES[name])
     start = [str(ROOT / "deploy" / "demo.py")] if program == "/opt/demo.py" else ["-m", program]
-    return [sys.executable, *start, *(str(Path(environment["HERE"]) / "cells") if w == "/cells" else w for w in rest)]
+    places = {"/cells": f"{environment['HERE']}/cells", "/templates": str(ROOT / "grafana-provisioning" / "templates")}
+
+    def here(word):
+        target = next((one for one in places if word == one or word.startswith(f"{one}/")), "")
+        return places.get(target, "") + word.removeprefix(target)
+
+    return [sys.executable, *start, *map(here, rest)]
 
 
 def run_once(name, environment):
@@ -132,7 +139,11 @@ def test_topics_have_partitions_and_retention(topics, broker):
 def test_cells_of_the_demos_region_are_written_for_the_map(world, artifact):
     environment = world("cells")
     run_once("cells", environment)
-    assert (Path(environment["HERE"]) / "cells" / "chicago.geojson").is_file()
+    folder = Path(environment["HERE"]) / "cells"
+    assert (folder / "chicago.geojson").is_file()
+    dashboard = json.loads((folder / "dashboards" / "live-map.json").read_text(encoding="utf-8"))
+    (view,) = (panel["options"]["view"] for panel in dashboard["panels"] if panel["type"] == "geomap")
+    assert (round(view["lat"]), round(view["lon"])) == (42, -88)
 
 
 def test_the_scorer_becomes_healthy_takes_the_replay_and_stops_in_time(world, topics, artifact, broker, stores):

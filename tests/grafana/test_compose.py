@@ -2,12 +2,13 @@
 
 import json
 import re
+from pathlib import Path
 
-import pytest
 import yaml
 
 from streaming.commands_cells import ALL_REGIONS
-from tests.grafana.pages.files import DASHBOARDS, PROVISIONING, ROOT
+from streaming.commands_cells import DASHBOARDS as DASHBOARDS_OF_CELLS
+from tests.grafana.pages.files import PROVISIONING, ROOT, TEMPLATES
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 GRAFANA = COMPOSE["services"]["grafana"]
@@ -37,15 +38,27 @@ def test_no_variable_of_the_environment_is_needed():
     assert not re.findall(r"\$__env|\$\{?[A-Z]", text_of("*.yaml"))
 
 
-def test_the_provisioning_folder_and_the_first_page_are_where_grafana_looks():
+def test_the_provisioning_folder_is_where_grafana_looks():
     mount = next(one for one in GRAFANA["volumes"] if isinstance(one, str) and one.split(":")[1] == PROVISIONED)
     assert (ROOT / mount.split(":")[0]).resolve() == PROVISIONING
+
+
+def test_the_first_page_is_the_live_map_that_cells_writes_where_a_provider_looks():
+    cells = COMPOSE["services"]["cells"]
+    arguments = dict(zip(cells["command"][1::2], cells["command"][2::2], strict=True))
+    template = next(one.split(":") for one in cells["volumes"] if one.split(":")[0].startswith("./grafana"))
+    assert (ROOT / template[0] / arguments["--live-map"].removeprefix(f"{template[1]}/")).is_file()
+    volume = next(one["target"] for one in GRAFANA["volumes"] if isinstance(one, dict) and one["source"] == "cells")
+    assert f"cells:{arguments['--out']}" in cells["volumes"]
+    folder = f"{volume}/{DASHBOARDS_OF_CELLS}"
     home = GRAFANA["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
-    assert (PROVISIONING / home.removeprefix(f"{PROVISIONED}/")).is_file()
+    assert home == f"{folder}/{Path(arguments['--live-map']).name}"
+    providers = yaml.safe_load((PROVISIONING / "dashboards" / "provider.yaml").read_text(encoding="utf-8"))["providers"]
+    assert folder in {provider["options"]["path"] for provider in providers}
 
 
 def test_the_maps_polygons_are_in_a_folder_that_grafana_serves():
-    page = json.loads((DASHBOARDS / "live-map.json").read_text(encoding="utf-8"))
+    page = json.loads((TEMPLATES / "live-map.json").read_text(encoding="utf-8"))
     layers = next(panel for panel in page["panels"] if panel["type"] == "geomap")["options"]["layers"]
     sources = {layer["config"]["src"] for layer in layers if "src" in layer["config"]}
     assert {source.rpartition("/")[2] for source in sources} == {"${region}.geojson", ALL_REGIONS}
@@ -61,13 +74,3 @@ def test_the_store_has_the_address_that_the_data_source_asks():
     store = COMPOSE["services"][host]
     assert set(store["networks"]) & set(GRAFANA["networks"])
     assert source["jsonData"]["dbName"] == COMPOSE["services"]["scorer"]["environment"]["INFLUXDB_V2_BUCKET"]
-
-
-def test_runbook_links_lead_to_headings():
-    guide = ROOT / "docs" / "operations.md"
-    if not guide.exists():
-        pytest.skip("docs/operations.md is not written yet")
-    headings = re.findall(r"^#+ (.+)$", guide.read_text(encoding="utf-8"), re.MULTILINE)
-    anchors = {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
-    linked = set(re.findall(r"docs/operations\.md#([\w-]+)", text_of("rules.yaml")))
-    assert linked <= anchors

@@ -8,12 +8,13 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.grafana.pages.files import BUILDERS, DASHBOARDS, PROVISIONING, ROOT, generated
+from tests.grafana.pages.files import BUILDERS, DASHBOARDS, PROVISIONING, ROOT, TEMPLATES, generated
 
 SCHEMAS = ROOT / "tests" / "grafana" / "schema"
 DASHBOARD_SCHEMA = json.loads((SCHEMAS / "dashboard.json").read_text(encoding="utf-8"))
 OPTIONS_SCHEMAS = json.loads((SCHEMAS / "panel-options.json").read_text(encoding="utf-8"))
-PAGES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(DASHBOARDS.glob("*.json"))}
+FILES = sorted([*DASHBOARDS.glob("*.json"), *TEMPLATES.glob("*.json")])
+PAGES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FILES}
 PANELS = [
     pytest.param(panel, id=f"{name}:{panel['id']}:{panel['title']}")
     for name, page in PAGES.items()
@@ -122,9 +123,11 @@ def test_the_token_is_a_file_and_no_page_can_be_changed_in_the_browser():
     (source,) = read("datasources/influxdb.yaml")["datasources"]
     assert source["secureJsonData"] == {"httpHeaderValue1": "Token $__file{/run/secrets/grafana_influx_token}"}
     assert source["editable"] is False
-    (provider,) = read("dashboards/provider.yaml")["providers"]
-    assert provider["allowUiUpdates"] is False
-    assert provider["options"]["path"] == "/etc/grafana/provisioning/dashboards"
+    providers = read("dashboards/provider.yaml")["providers"]
+    assert not any(provider["allowUiUpdates"] for provider in providers)
+    paths = [provider["options"]["path"] for provider in providers]
+    assert "/etc/grafana/provisioning/dashboards" in paths
+    assert len({provider["name"] for provider in providers}) == len(set(paths)) == len(providers)
 
 
 @pytest.mark.parametrize("panel", [one for one in PANELS if one.values[0]["type"] == "geomap"])
@@ -174,7 +177,9 @@ def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["uid"]) for rule in RULES])
 def test_a_rule_says_what_it_means_what_to_do_and_where_to_look(rule):
-    assert re.fullmatch(r"docs/operations\.md#alert-[a-z-]+", rule["annotations"]["runbook_url"])
+    (runbook_panel,) = re.findall(r"^/d/risk-runbook\?viewPanel=(\d+)$", rule["annotations"]["runbook_url"])
+    (section,) = (panel for panel in PAGES["runbook"]["panels"] if panel["id"] == int(runbook_panel))
+    assert section["title"] == rule["title"]
     assert rule["annotations"]["summary"]
     assert rule["annotations"]["description"]
     assert "$" not in json.dumps(rule["annotations"]), "provisioning takes it for an environment variable"

@@ -119,8 +119,30 @@ def test_stale_scores_leave_the_map_page_grey_and_empty(filled, now_s):
     for panel in PAGES["live-map"]["panels"]:
         for target in panel.get("targets", []):
             series = asked(filled, "live-map", panel, target, later_s)
-            if panel["title"] != "Scores are for":
+            if not told_when_stale(panel, target):
                 assert series == [], panel["title"]
+
+
+def told_when_stale(panel, target):
+    """Whether it is one of the two queries that answer of the past: when the last scores were, and no cell at all."""
+    return panel["title"] == "Scores are for" or (panel["type"], target["refId"]) == ("geomap", "B")
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_the_layer_of_polygons_gets_rows_always_and_cells_only_while_they_are_fresh(filled, now_s, stale):
+    """It draws the first frame that it gets, and keeps its last colours when it gets none."""
+    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "geomap")
+    layer = next(layer for layer in panel["options"]["layers"] if layer["type"] == "dynamic-geojson")
+    assert "filterData" not in layer, "it would lose the frame of B"
+    at_s = now_s + 86_400 * stale
+    frames = [asked(filled, "live-map", panel, target, at_s) for target in panel["targets"]]
+    rows = table(next(series for series in frames if series))
+    wanted = {layer["config"]["idField"], layer["config"]["dataStyle"]["color"]["field"]}
+    assert wanted <= set(rows[0]), "a frame without them is passed over"
+    cells = set(SPECS["northville"].grid.geohashes())
+    assert ({row["geohash"] for row in rows} <= cells) is not stale
+    assert cells.isdisjoint(row["geohash"] for row in rows) is stale
+    assert panel["targets"][0]["refId"] == "A"
 
 
 def said(panel, value):
@@ -149,7 +171,7 @@ def test_the_picture_is_that_of_now_whatever_range_is_shown(filled, now_s):
                 rows = table(filled.series(query))
                 if panel["title"] == "Age of the newest scores" and scorer_is_alive:
                     assert said(panel, rows[0]["age"]) == ("NOT NOW", GREY)
-                elif panel["title"] != "Scores are for":
+                elif not told_when_stale(panel, target):
                     assert bool(rows) == scorer_is_alive, panel["title"]
 
 
@@ -175,8 +197,7 @@ def test_a_model_that_is_only_the_baseline_is_announced():
 def test_the_polygons_are_found_by_the_ids_of_the_file_of_cells_and_coloured_by_a_number(filled, now_s):
     panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "geomap")
     layer = next(layer for layer in panel["options"]["layers"] if layer["type"] == "dynamic-geojson")
-    target = next(one for one in panel["targets"] if one["refId"] == layer["filterData"]["options"])
-    rows = table(asked(filled, "live-map", panel, target, now_s))
+    rows = table(asked(filled, "live-map", panel, panel["targets"][0], now_s))
     files = geojson_files(SPECS.values())
     assert layer["config"]["src"] == f"public/cells/{ALL_REGIONS}"
     ids = {feature["id"] for feature in files[ALL_REGIONS]["features"]}
@@ -191,7 +212,7 @@ def test_the_age_is_that_of_the_newest_scores(filled, now_s):
     assert rows[0]["age"] == pytest.approx(10, abs=0.5)  # scored at second 20 of the tick, looked at at second 30
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [name for name, page in PAGES.items() if page["templating"]["list"]])
 def test_the_choices_come_from_the_store(filled, page):
     found = {}
     for variable in PAGES[page]["templating"]["list"]:

@@ -41,6 +41,7 @@ def test_hit_rates_are_hits_over_incidents(filled, now_s, k):
     (row,) = table(answer(filled, "does-it-help", f"Incidents inside the named {k} % of the area", now_s, 30))
     wanted = {"this forecast": "hits", "simple baseline": "baseline_hits", "perfect foresight": "ideal_hits"}
     stored = points(filled, "outcome", now_s, 30, region="northville", horizon="4h")
+    assert len({round(row[name], 6) for name in wanted}) == 3, "the stored points cannot tell them apart"
     for name, kind in wanted.items():
         hits = sum(point[f"{kind}_{k}"] for point in stored)
         assert row[name] == pytest.approx(hits / sum(point["observed"] for point in stored))

@@ -72,19 +72,23 @@ def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, **cha
         tick_s,
         as_of_s=as_of_s,
         totals=ledger(minute) | changes,
-        newest_event_s=as_of_s - silent_s,
+        heard_s=as_of_s - silent_s,
         model=None if region == "_unassigned" else MODEL,
         of_the_machine=OURS | {"started_s": 1_700_000_000.0},
     )
 
 
 def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: float = 1.0) -> bytes:
-    """`outcome` and `outcome_area` of a tick, all horizons closed, by the job's writer. ratio: seen over expected."""
+    """`outcome` and `outcome_area` of a tick, all horizons closed, by the job's writer. ratio: seen over expected.
+
+    The baseline ranks the cells the other way round, so that its hits differ from the model's.
+    """
     places = (spec.grid.cells, len(spec.categories))
     hours = np.array([horizon_s / 3600 for horizon_s in spec.horizons_s])
-    expected = np.broadcast_to(10 * hours / spec.grid.cells, (*places, len(hours))).astype(np.float32)
+    weights = np.linspace(0.2, 1.8, spec.grid.cells)[:, None, None]
+    expected = np.broadcast_to(10 * hours * weights / spec.grid.cells, (*places, len(hours))).astype(np.float32)
     forecast = Forecast(
-        model=MODEL, expected=expected, usual=0.9 * expected, dispersion=np.full((places[1], len(hours)), 3.0)
+        model=MODEL, expected=expected, usual=0.9 * expected[::-1], dispersion=np.full((places[1], len(hours)), 3.0)
     )
     came = [
         ClosedCounts(horizon=number, tick_s=tick_s, came=draw.poisson(ratio * mean).astype("<i4").tobytes())

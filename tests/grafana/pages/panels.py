@@ -22,6 +22,10 @@ STALE_MAPPING: Json = {
     "type": "special",
     "options": {"match": "null+nan", "result": {"text": "STALE", "color": GREY, "index": 0}},
 }
+NOT_NOW_MAPPING: Json = {  # an age below zero: the shown range ended in the past, or this screen's clock is wrong
+    "type": "range",
+    "options": {"from": None, "to": -60, "result": {"text": "NOT NOW", "color": GREY, "index": 2}},
+}
 
 WITHOUT_TIME: Json = {
     "id": "organize",

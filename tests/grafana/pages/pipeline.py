@@ -7,6 +7,7 @@ from schemas.event import REASONS
 from tests.grafana.pages.panels import (
     BLUE,
     GREY,
+    NOT_NOW_MAPPING,
     ORANGE,
     RED,
     STALE_S,
@@ -37,11 +38,12 @@ def _freshness() -> Panel:
     query = (
         'SELECT ${__to} / 1000 - last("as_of") AS "age", "model" FROM "pipeline" '
         f"WHERE {REGIONS} AND \"region\" != '_unassigned' "
-        'AND time > ${__to}ms - 1d AND time <= ${__to}ms GROUP BY "region"'
+        'AND time > now() - 1d GROUP BY "region"'
     )
     return table(
         "Freshness of each region",
-        "Age of the newest scores at the end of the shown time. Orange: late. Grey: stale, more than three ticks.",
+        "Age of the newest scores of a day, by the store's clock. Orange: late. Grey: stale, more than three ticks. "
+        "NOT NOW: the shown time ends in the past, or this screen's clock is wrong.",
         (0, 0, 12, 8),
         query,
         [
@@ -51,6 +53,7 @@ def _freshness() -> Panel:
                 unit="s",
                 decimals=0,
                 displayName="Age",
+                mappings=[NOT_NOW_MAPPING],
                 thresholds=steps((None, BLUE), (90, ORANGE), (STALE_S, GREY)),
                 color={"mode": "thresholds"},
                 custom__cellOptions={"type": "color-background", "mode": "basic"},
