@@ -72,7 +72,8 @@ Written by `make soak` on {results["date"][:10]}; the samples of a run lie in `o
 
 The slope is that of a least-squares line over the last half (grey in the picture); the values beside it are medians of
 the first and the last tenth of that half. Noise is twice the slope's standard error, from means over a minute; a slope
-is *beyond* when it exceeds its bound by more than that, and the command then fails. The bounds and their reasons:
+is *beyond* when it exceeds its bound by more than that. The command fails unless all are within. The bounds and their
+reasons:
 
 {reasons(verdicts)}
 

@@ -29,7 +29,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     payload_base64: Annotated[
         bytes | None,
         msgspec.Meta(
-            description="Its bytes in base64; null for `person_field` (never kept), `null_value` and `too_large`"
+            description="Its bytes in base64; null for `person_field` (never kept), `null_value`, `too_large`, for "
+            "what the region's clock refuses, and for what of a flood exceeds 4 MiB a batch and partition"
         ),
     ]
 

@@ -1,5 +1,6 @@
 """One region's scores at one moment: what the model gives and what is shown and stored."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,3 +31,10 @@ class RiskFrame:
     def tick_s(self) -> int:
         """Timestamp of the frame's points: as_of floored to the tick, so replays overwrite."""
         return self.as_of_s - self.as_of_s % self.spec.tick_s
+
+    def digest(self) -> str:
+        """16 hex digits of everything that is stored of the frame: equal ones are equal to the last bit."""
+        seal = hashlib.blake2b(f"{self.as_of_s} {self.model}".encode(), digest_size=8)
+        for array in (self.expected, self.risk, self.low, self.high, self.usual, self.observed_1h, self.support):
+            seal.update(array.tobytes())
+        return seal.hexdigest()

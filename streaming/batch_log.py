@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from datetime import date, timedelta
 from io import FileIO
 from pathlib import Path
 
@@ -28,11 +27,11 @@ KEEP_DAYS = 35
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a batch led to in one region. `artifact` is the version in force; is_scored: it renewed the scores."""
+    """What a batch led to in one region. `artifact` is the version in force; scores: the digest of those it renewed."""
 
     as_of_s: int
     artifact: str = ""
-    is_scored: bool = False
+    scores: str = ""
     totals: dict[str, int] = {}
 
 
@@ -41,6 +40,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int
     at_ms: int
+    top_k: int  # cells in `top`
     offsets: dict[int, tuple[int, int]]
     regions: dict[str, Taken]
 
@@ -48,8 +48,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 class BatchLog:
     """Writes the lines: a watcher of the job. One process writes, the one that holds the checkpoint's lock."""
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, *, top_k: int) -> None:
         self._checkpoint = checkpoint
+        self._top_k = top_k
         self._day = max(logged_days(checkpoint), default="")
         self._file: FileIO | None = None
 
@@ -59,7 +60,7 @@ class BatchLog:
             region: Taken(
                 as_of_s=summary.as_of_s,
                 artifact=published.artifacts.get(region, ""),
-                is_scored=region in published.frames,
+                scores=published.frames[region].digest() if region in published.frames else "",
                 totals={name: count for name, count in summary.totals.items() if count},
             )
             for region, summary in sorted(published.summaries.items())
@@ -68,7 +69,7 @@ class BatchLog:
         if regions:
             number = published.batch_id
             at_ms = batch_time_ms(self._checkpoint, number)
-            batch = Batch(number=number, at_ms=at_ms, offsets=self._taken(number), regions=regions)
+            batch = Batch(number=number, at_ms=at_ms, top_k=self._top_k, offsets=self._taken(number), regions=regions)
             self._append(day_of(at_ms), msgspec.json.encode(batch) + b"\n")
 
     def close(self) -> None:
@@ -102,10 +103,8 @@ class BatchLog:
             self.close()
             self._file = open_whole(_lines_path(self._checkpoint, day))
             self._day = day
-            oldest = (date.fromisoformat(day) - timedelta(days=KEEP_DAYS)).isoformat()
-            for old in logged_days(self._checkpoint):
-                if old < oldest:
-                    shutil.rmtree(batches_folder(self._checkpoint) / old)
+            for old in logged_days(self._checkpoint)[:-KEEP_DAYS]:  # by their number: one wrong clock must not end all
+                shutil.rmtree(batches_folder(self._checkpoint) / old)
         return self._file
 
 

@@ -29,6 +29,9 @@ def show(context: typer.Context) -> None:
         table.add_row("topic", f"{guard.topic} (id {guard.topic_id})")
         table.add_row("clock", guard.clock)
         table.add_row("state partitions", str(guard.shuffle_partitions))
+        shown = settings.shown()
+        others = [f"{name} {was}, now {shown[name]}" for name, was in guard.settings.items() if was != shown.get(name)]
+        table.add_row("last run had", "; ".join(others) or "the settings that are given now")
     from_ms = begin_ms(folder)
     if from_ms is not None:
         table.add_row("begins at", instant_text(from_ms / 1000))

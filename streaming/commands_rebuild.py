@@ -52,3 +52,10 @@ def rebuild(
         f"frames of {done.regions} region(s), from {done.events:,} events in {done.batches:,} batches, in "
         f"{time.monotonic() - started:.1f} s"
     )
+    if done.others:
+        console.print(
+            f"[bold]warning:[/bold] the counts are those of then, but the scores of {done.others:,} frames are not: "
+            "made by another version of this program or of torch, or on another device (a GPU, or the baseline)"
+        )
+    else:
+        console.print("every frame is equal to what was written live, to the last bit")

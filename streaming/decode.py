@@ -4,18 +4,23 @@ The heartbeat is one extra row per batch (from a rate source, see `source.py`). 
 empty packed row for each region of the roster, so that silent regions tick and new ones join while running.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 
 from schemas.decode import Messages, decode_messages
 from schemas.errors import LedgerUnbalanced
-from schemas.incidents import pack_rejections
+from schemas.incidents import Rejection, pack_rejections
+from schemas.limits import MIB
 from streaming.roster import read_roster, vocabulary
 from streaming.workers import settle_worker
 
 HEARTBEAT = -1  # the `partition` of the heartbeat row
+# A task is a partition's share of a batch. All refused messages of a batch meet in one worker and in the driver, so a
+# flood of rubbish (1.6 million x 8 KiB) would end the job, again at every start.
+PAYLOADS_PER_TASK = 4 * MIB
 PACKED_DDL = (
     "region string, artifact string, heartbeat boolean, newest_ms bigint, consumed bigint, "
     "incidents binary, rejections binary"
@@ -40,6 +45,7 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
         settle_worker()
         roster = read_roster(Path(roster_path))
         regions = {region: vocabulary(entry.folder) for region, entry in roster.items()}
+        room = PAYLOADS_PER_TASK
         for batch in batches:
             partition = batch.column("partition").to_numpy()
             rows: list[tuple[str, str | None, bool, int, int, bytes, bytes]] = []
@@ -59,7 +65,7 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
                 newest_ms = int(time_ms.max())
                 for region in sorted({*decoded.incidents, *decoded.rejections}):
                     incidents = decoded.incidents.get(region)
-                    refused = decoded.rejections.get(region, [])
+                    refused, room = within(decoded.rejections.get(region, []), room)
                     rows.append(
                         (
                             region,
@@ -79,3 +85,16 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
             )
 
     return decode
+
+
+def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], int]:
+    """The rejections, without the payloads for which `room` bytes are not enough, and the room that is left."""
+    kept = []
+    for one in refused:
+        size = len(one.payload or b"")
+        if size > room:
+            kept.append(msgspec.structs.replace(one, payload=None))
+        else:
+            kept.append(one)
+            room -= size
+    return kept, room

@@ -30,13 +30,14 @@ _RESET = "or begin anew with `checkpoint reset`"
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint stands for."""
+    """What a checkpoint stands for. `settings`: all of the last run's as text, without secrets."""
 
     topic: str
     topic_id: str
     clock: str
     starting: str
     shuffle_partitions: int
+    settings: dict[str, str] = {}
 
 
 _SETTINGS = {
@@ -67,8 +68,13 @@ def only_writer(checkpoint: Path) -> Iterator[None]:
                 f"{checkpoint} is in use by {os.read(file, 200).decode() or 'another process'}: stop that job, or set "
                 "RISK_CHECKPOINT to a folder of this job's own"
             ) from error
-        os.ftruncate(file, 0)
-        os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        except OSError as error:
+            raise CheckpointError(
+                f"{path} cannot be locked ({error.strerror}): set RISK_CHECKPOINT to a folder on a local disk"
+            ) from error
+        with suppress(OSError):  # a full disk: who holds it is a help, the lock does not need it
+            os.ftruncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         os.close(file)
@@ -102,13 +108,14 @@ def claim(settings: Settings, topic: "Topic") -> None:
     """Check the checkpoint against this start, and keep what it stands for. Needs the lock.
 
     What a batch without a commit left of the state is removed. Raises CheckpointError when the topic or a setting that
-    the counts rest on differs, and EventsGone when Kafka has deleted events that were not read yet.
+    the counts rest on differs, or a part of the checkpoint is missing, and EventsGone when Kafka has deleted events
+    that were not read yet.
     """
     before, after = read_guard(settings.checkpoint), guard_of(settings, topic)
-    if before is None or last_commit(settings.checkpoint) is None:
-        _keep(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
-    else:
+    refuse_missing_parts(settings.checkpoint)
+    if before is not None and _begun(settings.checkpoint):
         refuse_changes(before, after)
+    _keep(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
     refuse_gap(read_until(settings.checkpoint), topic.first_offsets, settings.topic)
     drop_unfinished(settings.checkpoint)
 
@@ -120,6 +127,7 @@ def guard_of(settings: Settings, topic: "Topic") -> Guard:
         clock=settings.clock,
         starting=settings.starting,
         shuffle_partitions=settings.shuffle_partitions,
+        settings=settings.shown(),
     )
 
 
@@ -130,6 +138,24 @@ def changed_settings(before: Guard, after: Guard | Settings) -> list[str]:
         for field, name in _SETTINGS.items()
         if (was := getattr(before, field)) != (now := getattr(after, field))
     ]
+
+
+def refuse_missing_parts(checkpoint: Path) -> None:
+    """Raise CheckpointError when what Spark and we write one after the other is not there together.
+
+    Before anything else: for want of a commit the counts would be taken for those of an unfinished batch, and removed.
+    """
+    begun, newest = _begun(checkpoint), last_commit(checkpoint)
+    committed = -1 if newest is None else newest[0]
+    if begun and max(begun) > committed + 1:
+        raise damaged(checkpoint, f"batch {max(begun)} was begun, but the commit of batch {max(begun) - 1} is missing")
+    if (begun or newest) and not (checkpoint / "guard.json").exists():
+        raise damaged(checkpoint, "its guard.json, which says what it was made with, is missing")
+
+
+def _begun(checkpoint: Path) -> list[int]:
+    """Numbers of the batches whose offsets Spark has written down, of those that it keeps."""
+    return [int(path.name) for path in (checkpoint / "spark" / "offsets").glob("*") if path.name.isdecimal()]
 
 
 def refuse_changes(before: Guard, after: Guard) -> None:
@@ -144,11 +170,15 @@ def refuse_changes(before: Guard, after: Guard) -> None:
 
 
 def refuse_gap(read: Mapping[int, int], first: Mapping[int, int], topic: str) -> None:
-    """Raise EventsGone when events between what was read and what Kafka still has are missing, by partition."""
-    gone = {partition: first[partition] - end for partition, end in read.items() if first.get(partition, 0) > end}
+    """Raise EventsGone when events between what was read and what Kafka still has are missing, by partition.
+
+    A partition that was added since is read from its beginning. Before the first commit nothing is known, and checked.
+    """
+    due = {partition: read.get(partition, 0) for partition in {*read, *first}} if read else {}
+    gone = {partition: first[partition] - end for partition, end in due.items() if first.get(partition, 0) > end}
     if gone:
         places = ", ".join(
-            f"{count:,} of partition {partition} (offsets {read[partition]} to {first[partition] - 1})"
+            f"{count:,} of partition {partition} (offsets {due[partition]} to {first[partition] - 1})"
             for partition, count in sorted(gone.items())
         )
         raise EventsGone(
@@ -231,8 +261,7 @@ def last_commit(checkpoint: Path) -> tuple[int, float] | None:
 
 def open_batch(checkpoint: Path) -> tuple[int, dict[int, tuple[int, int]]] | None:
     """(number, {partition: (first, last offset)}) of a batch that has begun and is not committed; None without one."""
-    begun = [int(path.name) for path in (checkpoint / "spark" / "offsets").glob("*") if path.name.isdecimal()]
-    newest = last_commit(checkpoint)
+    begun, newest = _begun(checkpoint), last_commit(checkpoint)
     if not begun or (newest is not None and max(begun) <= newest[0]):
         return None
     first = begin_offsets(checkpoint) | read_until(checkpoint)
@@ -267,10 +296,13 @@ def set_aside(checkpoint: Path, stamp: str, *, from_ms: int | None) -> Path | No
     """
     held = [path for name in _HELD if (path := checkpoint / name).exists()]
     old = checkpoint / f"old-{stamp}"
-    if held:
-        old.mkdir()
-    for path in held:
-        path.rename(old / path.name)
+    try:
+        if held:
+            old.mkdir()
+        for path in held:
+            path.rename(old / path.name)
+    except OSError as error:
+        raise CheckpointError(f"{old} cannot be written ({error.strerror}): make room, or mend its rights") from error
     if from_ms is not None:
         _keep(checkpoint / "begin", str(from_ms).encode())
     return old if held else None

@@ -32,7 +32,8 @@ _AGAIN = (429, 500, 502, 503, 504)
 _NEWLINE = 10
 _DROPPED = re.compile(r"dropped=(\d+)")
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")]+)")
-_TYPE_CONFLICT = "field type conflict"
+# The one reason to drop points that is as it should be, in the words of InfluxDB 1 and of 2
+_RETENTION = re.compile(r"(?:beyond|outside) (?:the )?retention")
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class InfluxSink:
             return wait_s if time.monotonic() + wait_s < deadline_s else False
 
         tries = 0
+        began_s = time.monotonic()
         try:
             for attempt in stamina.retry_context(
                 on=wait_for,
@@ -110,12 +112,19 @@ class InfluxSink:
             ):
                 with attempt:
                     tries = attempt.num
-                    dropped = self._post(chunk, first_line=first_line)
+                    try:
+                        dropped = self._post(chunk, first_line=first_line)
+                    except _TryAgain as error:
+                        if tries == 1:
+                            log.warning("%s: %s; no new scores meanwhile, trying again", self._place(), error)
+                        raise
         except _TryAgain as error:
             raise SinkUnavailable(
                 f"{self._place()}: {error}; given up after {tries} tries within {self._write_timeout_s:g} s. "
                 "Look at the store's log; the batch is repeated at the next start"
             ) from error
+        if tries > 1:
+            log.info("%s took the points after %.0f s", self._place(), time.monotonic() - began_s)
         return dropped, tries
 
     def _post(self, chunk: bytes, *, first_line: int) -> int:
@@ -152,7 +161,7 @@ class InfluxSink:
         if refusal.status in _AGAIN:
             raise _TryAgain(f"{refusal.status} {message}", wait_s=_retry_after_s(refusal.headers))
         dropped = _DROPPED.search(message)
-        if refusal.status == HTTPStatus.UNPROCESSABLE_ENTITY and dropped and _TYPE_CONFLICT not in message:
+        if refusal.status == HTTPStatus.UNPROCESSABLE_ENTITY and dropped and _RETENTION.search(message):
             return int(dropped[1])
         where = "" if line is None else f" at line {first_line + line - 1} of the write"
         self._refuse(refusal.status, message, where)
@@ -164,7 +173,8 @@ class InfluxSink:
             403: f"the token may not write: make one that may write bucket {self._bucket!r}",
             404: f"create bucket {self._bucket!r} in organisation {self._org!r}, or correct the INFLUXDB_V2_ settings",
             413: f"raise the body limit of the proxy or store above {LINES_PER_REQUEST} lines (about 2 MB)",
-            422: "another writer gave these fields another type: use an empty bucket of our own",
+            422: "another writer gave these fields another type (use an empty bucket of our own), or a limit of the "
+            "store is too low (raise it); then `rebuild` what it dropped",
         }
         remedy = remedies.get(status, "see the store's manual for this answer, and INFLUXDB_V2_URL")
         raise SinkRefused(f"{self._place()} answered {status}{where}: {message}; {remedy}")

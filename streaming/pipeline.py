@@ -28,7 +28,7 @@ from streaming.life import on_record
 from streaming.metrics import served
 from streaming.outcomes import Outcomes
 from streaming.publish import Published, Publisher
-from streaming.query_failure import failed_by_kafka, failure_of, first_line, spark_log
+from streaming.query_failure import failed_by_kafka, failure_of, first_line, lost_events, spark_log
 from streaming.roster_watch import RosterWatch, roster_path
 from streaming.score import score_udf
 from streaming.session import start_session
@@ -112,7 +112,7 @@ def _run(
     dead_letters = DeadLetters(settings)
     kafka = KafkaWatch(settings.kafka_bootstrap, settings.kafka_timeout_s)
     health.is_kafka_away = lambda: kafka.is_away
-    batch_log = BatchLog(settings.checkpoint)
+    batch_log = BatchLog(settings.checkpoint, top_k=settings.top_k)
     publisher = Publisher(
         sink=sink,
         dead_letters=dead_letters,
@@ -185,6 +185,8 @@ def attend(
             if publisher.failure:
                 raise publisher.failure from error
             failure = failure_of(error, watch.settings)
+            if lost_events(error) and (topic := kafka.answer(lambda: _usable_topic(watch.settings), stop)):
+                claim(watch.settings, topic)  # counts what is gone, or says that it is another topic
             if isinstance(failure, PipelineError) and (kafka.is_away or failed_by_kafka(error)):
                 raise KafkaIsAway from error
             raise failure from error

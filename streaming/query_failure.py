@@ -9,6 +9,7 @@ from streaming.kafka_client import refusal_in
 from streaming.settings import Settings
 
 _KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")
+_EVENTS_LOST = re.compile(r"KAFKA_DATA_LOSS|[Ss]ome data may have been (?:lost|missed)")
 _UNREADABLE = re.compile(r"Record at (topic \S+ partition \d+ offset \d+) has timestamp value (-?\d+)")
 # Spark's words for a damaged checkpoint -> ours. The first that is found counts.
 _DAMAGED = (
@@ -29,6 +30,11 @@ def spark_log(settings: Settings) -> Path:
 def failed_by_kafka(error: Exception) -> bool:
     """Whether a client of Kafka gave up waiting: a new query may fare better."""
     return bool(_KAFKA_FAILED.search(str(error)))
+
+
+def lost_events(error: Exception) -> bool:
+    """Whether Spark misses events in the topic: what is gone, and whether it is the same topic, Kafka can say."""
+    return bool(_EVENTS_LOST.search(str(error)))
 
 
 def failure_of(error: Exception, settings: Settings) -> RiskError:

@@ -59,7 +59,7 @@ class Rebuild:
     checkpoint: Path
     artifacts: Path
     specs: Mapping[str, Spec]
-    top_k: int
+    others: int = 0  # frames that came out otherwise than live
     _vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
     _regions: dict[str, _Region] = field(default_factory=dict)
     _scorers: dict[str, _Scorer] = field(default_factory=dict)
@@ -138,7 +138,8 @@ class Rebuild:
         if place in self.plan.frames:
             frame = self._scored(region, one.state, self._folder(region, taken))
             one.scored_tick_s, one.model = frame.tick_s, frame.model
-            parts += [risk_lines(frame), top_lines(frame, self.top_k)]
+            self.others += frame.digest() != taken.scores
+            parts += [risk_lines(frame), top_lines(frame, batch.top_k)]
         if place in self.plan.ledgers:
             tick_s = tick_of(taken.as_of_s, self.specs[region])
             model = one.model if one.scored_tick_s == tick_s else None
@@ -158,7 +159,7 @@ class Rebuild:
             engine = FeatureEngine(artifact.spec, artifact.constants)
             scorer = self._scorers[region] = _Scorer(str(folder), engine, artifact.network())
         features = scorer.engine.compute(state)
-        model, scores = score_features(artifact, scorer.network, features.values.astype("<f4").tobytes())
+        model, scores = score_features(artifact, lambda: scorer.network, features.values.astype("<f4").tobytes())
         return RiskFrame(
             spec=artifact.spec,
             as_of_s=state.as_of_s,

@@ -31,6 +31,7 @@ class Done:
     first_s: int  # time of the first point
     last_s: int
     frames: int  # ticks with scores, of all regions
+    others: int  # of these, how many differ from what was written live
     regions: int
     events: int
     batches: int
@@ -62,9 +63,7 @@ def rebuild_span(settings: Settings, span: Span, *, on_batch: Callable[[Batch, i
     with ExitStack() as stack:
         if plan.open_ticks:
             stack.enter_context(_no_job_beside(checkpoint, plan))
-        rebuilt = Rebuild(
-            plan=plan, checkpoint=checkpoint, artifacts=settings.artifacts, specs=specs, top_k=settings.top_k
-        )
+        rebuilt = Rebuild(plan=plan, checkpoint=checkpoint, artifacts=settings.artifacts, specs=specs)
         rebuilt.check_artifacts()
         topic = describe_topic(settings.kafka_bootstrap, settings.topic, security=Security.of(settings))
         refuse_changes(guard, guard_of(settings, topic))
@@ -83,6 +82,7 @@ def rebuild_span(settings: Settings, span: Span, *, on_batch: Callable[[Batch, i
         first_s=plan.first_s,
         last_s=plan.last_s,
         frames=len(plan.frames),
+        others=rebuilt.others,
         regions=len({region for _, region in plan.frames}),
         events=sum(end - first for first, end in plan.offsets.values()),
         batches=len(plan.batches),

@@ -63,7 +63,7 @@ def plan_rebuild(checkpoint: Path, specs: Mapping[str, Spec], span: Span, *, clo
                 if tick_s in span:
                     needed = len(batches)
                     ledgers[region, tick_s] = batch.number
-                    if taken.is_scored:
+                    if taken.scores:
                         frames[region, tick_s] = batch.number
     if not needed:
         return None

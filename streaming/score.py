@@ -1,7 +1,7 @@
 """Stage 3, on the workers: features of a whole grid -> scores, with torch, on the GPU that the task was given."""
 
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Callable, Iterator
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -42,14 +42,20 @@ def task_device() -> str:
     return f"cuda:{gpus.addresses[0]}"
 
 
-def score_features(artifact: Artifact, network: torch.nn.Module | None, features: bytes) -> tuple[str, Scores]:
-    """Scores of one region, and what made them: the artifact's version, or the baseline and why."""
+def score_features(
+    artifact: Artifact, network_of: Callable[[], torch.nn.Module | None], features: bytes
+) -> tuple[str, Scores]:
+    """Scores of one region, and what made them: the artifact's version, or the baseline and why.
+
+    network_of: gives the network on its device, None when it cannot be used; may fail as the network itself may.
+    """
     spec = artifact.spec
     shape = (spec.grid.cells, len(spec.categories), len(spec.features))
     values = np.frombuffer(features, "<f4").reshape(shape)
-    if network is None:
-        return f"{BASELINE_MODEL}:network unusable", score(values, None, artifact.constants, spec)
     try:
+        network = network_of()
+        if network is None:
+            return f"{BASELINE_MODEL}:network unusable", score(values, None, artifact.constants, spec)
         return artifact.version, score(values, network, artifact.constants, spec)
     except (FloatingPointError, RuntimeError) as error:  # torch reports a lost or full GPU as RuntimeError
         return f"{BASELINE_MODEL}:{type(error).__name__}", score(values, None, artifact.constants, spec)
@@ -65,7 +71,7 @@ def _score(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFr
             if packed is None:
                 rows.append((None,) * len(SCORED))
                 continue
-            model, scores = score_features(load_artifact(folder), networks(folder), packed)
+            model, scores = score_features(load_artifact(folder), partial(networks, folder), packed)
             rows.append((model, *(getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)))
         yield pd.DataFrame(rows, columns=SCORED.names)
 

@@ -66,7 +66,7 @@ def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
 
 def keep(checkpoint, number, *, at_s=NOON, **fields):
     spark_files(checkpoint, number, read={"0": 10 * (number + 1)}, at_s=at_s)
-    with closing(BatchLog(checkpoint)) as log:  # a process of its own
+    with closing(BatchLog(checkpoint, top_k=10)) as log:  # a process of its own
         log.keep(published(number, as_of_s=fields.pop("as_of_s", at_s), **fields))
 
 
@@ -75,7 +75,7 @@ def lines(checkpoint, day=DAY):
 
 
 def test_a_line_says_which_messages_came_when_and_what_they_led_to(tmp_path):
-    with closing(BatchLog(tmp_path)) as log:
+    with closing(BatchLog(tmp_path, top_k=10)) as log:
         spark_files(tmp_path, 0, read={}, at_s=NOON, begin={"0": 5, "1": 7})
         log.keep(published(0, as_of_s=NOON - 3, consumed=0))
         spark_files(tmp_path, 1, read={"0": 9, "1": 7}, at_s=NOON + 1)
@@ -88,7 +88,8 @@ def test_a_line_says_which_messages_came_when_and_what_they_led_to(tmp_path):
     assert (first.number, first.at_ms, first.offsets) == (0, NOON * 1000, {})
     assert (second.number, second.offsets) == (1, {0: (5, 9)})
     assert third.offsets == {1: (7, 8), 2: (0, 2)}
-    assert [one.regions["toyville"].is_scored for one in (first, second, third)] == [True, False, True]
+    assert [bool(one.regions["toyville"].scores) for one in (first, second, third)] == [True, False, True]
+    assert {one.top_k for one in (first, second, third)} == {10}
     assert second.regions["toyville"].as_of_s == NOON - 2
     assert second.regions["toyville"].totals == {"consumed": 4, "counted": 4}
     assert third.regions["toyville"].artifact == "v1"
@@ -116,12 +117,19 @@ def test_a_line_that_a_crash_tore_is_not_read_and_is_replaced_by_its_repeat(tmp_
 
 
 def test_each_day_has_a_folder_a_clock_set_back_opens_none_and_old_ones_go(tmp_path):
-    for number, days in enumerate((0, 1, 0, KEEP_DAYS, KEEP_DAYS + 1)):
+    for number, days in enumerate((0, 1, 0, *range(2, KEEP_DAYS + 1))):
         keep(tmp_path, number, at_s=NOON + days * DAY_S)
         if number == 2:
             assert logged_days(tmp_path) == [DAY, "2026-11-26"]
             assert [one.number for one in lines(tmp_path, "2026-11-26")] == [1, 2]
-    assert logged_days(tmp_path) == ["2026-11-26", "2026-12-30", "2026-12-31"]
+    assert len(logged_days(tmp_path)) == KEEP_DAYS
+    assert (logged_days(tmp_path)[0], logged_days(tmp_path)[-1]) == ("2026-11-26", "2026-12-30")
+
+
+def test_a_clock_that_was_once_far_ahead_ends_no_day(tmp_path):
+    for number, days in enumerate((0, 1, 500, 2)):
+        keep(tmp_path, number, at_s=NOON + days * DAY_S)
+    assert logged_days(tmp_path)[:2] == [DAY, "2026-11-26"]
 
 
 def test_counts_are_kept_whole_and_a_damaged_file_is_refused(tmp_path):

@@ -156,7 +156,7 @@ def test_a_sound_artifact_is_loaded_and_scored_without_any_unpickling(copy, monk
         monkeypatch.setattr(loader, fail)
     artifact = read_artifact(copy)
     values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
-    model, _ = score_features(artifact, artifact.network(), values.tobytes())
+    model, _ = score_features(artifact, artifact.network, values.tobytes())
     assert model == artifact.version
 
 
@@ -525,7 +525,7 @@ def usable(folder):
     except ArtifactError:
         return False
     values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
-    _, scores = score_features(artifact, artifact.network(), values.tobytes())
+    _, scores = score_features(artifact, artifact.network, values.tobytes())
     assert all(np.isfinite(getattr(scores, name)).all() for name in Scores.__dataclass_fields__)
     return True
 
@@ -612,11 +612,24 @@ def test_a_network_that_gives_no_usable_number_leaves_the_baseline_and_the_score
     artifact = read_artifact(published)
     values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
     with np.errstate(over="ignore"):
-        model, scores = score_features(artifact, Misbehaving(give), values.tobytes())
+        model, scores = score_features(artifact, lambda: Misbehaving(give), values.tobytes())
     assert model == said
     baseline = score(values, None, artifact.constants, artifact.spec)
     for name in Scores.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(scores, name), getattr(baseline, name))
+
+
+def test_a_device_that_does_not_take_the_network_leaves_the_baseline_and_the_score_says_so(published, monkeypatch):
+    artifact = read_artifact(published)
+    values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
+
+    def lost(*_):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(torch.nn.Module, "to", lost)
+    model, scores = score_features(artifact, lambda: artifact.network().to("cuda:0"), values.tobytes())
+    assert model == "baseline:RuntimeError"
+    np.testing.assert_array_equal(scores.expected, score(values, None, artifact.constants, artifact.spec).expected)
 
 
 @settings(max_examples=60, deadline=None)

@@ -111,8 +111,14 @@ def test_an_answer_that_is_not_the_expected_json_is_still_shown(stub_store, sink
         sink.write(LINES)
 
 
-def test_points_beyond_the_retention_are_counted_and_the_rest_goes_on(stub_store, sink, caplog):
-    message = "failure writing points to database: partial write: points beyond retention policy dropped=3"
+@pytest.mark.parametrize(
+    "message",
+    [
+        "failure writing points to database: partial write: points beyond retention policy dropped=3",
+        "partial write: dropped 3 points outside retention policy of duration 720h0m0s dropped=3",
+    ],
+)
+def test_points_beyond_the_retention_are_counted_and_the_rest_goes_on(stub_store, sink, caplog, message):
     stub_store.answers.extend([answer(422, message), answer(422, message)])
     report = sink.write(b"m f=1 60\n" * 20_001)
     assert report == WriteReport(lines=20_001, bytes=20_001 * 9, requests=3, dropped=6)
@@ -120,7 +126,15 @@ def test_points_beyond_the_retention_are_counted_and_the_rest_goes_on(stub_store
     assert "dropped=6" in caplog.text
 
 
-@pytest.mark.parametrize("message", ["partial write: field type conflict: input field dropped=1", "no number given"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        "partial write: field type conflict: input field dropped=1",
+        "partial write: max-values-per-tag limit exceeded (100000/100000) dropped=2304",
+        'partial write: invalid field name: input field "time" on measurement "risk" is invalid dropped=9',
+        "points beyond retention policy, no number given",
+    ],
+)
 def test_points_lost_for_another_reason_stop_the_write(stub_store, sink, message):
     stub_store.answers.append(answer(422, message))
     with pytest.raises(SinkRefused, match="422"):
@@ -129,10 +143,14 @@ def test_points_lost_for_another_reason_stop_the_write(stub_store, sink, message
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, waits, status):
+def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, waits, caplog, status):
+    caplog.set_level(logging.INFO)
     stub_store.answers.extend([answer(status), answer(status)])
     assert sink.write(LINES) == WriteReport(lines=2, bytes=len(LINES), requests=1, retries=2)
     assert stub_store.acknowledged == [LINES]
+    away, back = (one.getMessage() for one in caplog.records if one.name == "streaming.influx")
+    assert f"{status} no; no new scores meanwhile, trying again" in away
+    assert "took the points after" in back
     assert 0.1 <= waits[0] <= 0.6
     assert 0.2 <= waits[1] <= 0.7
 

@@ -101,7 +101,7 @@ class Job:
             "maxFilesPerTrigger", 1
         )
         messages = with_heartbeat(self.session, files.parquet(str(self._input())))
-        log = BatchLog(settings.checkpoint)
+        log = BatchLog(settings.checkpoint, top_k=TOP_K)
         watchers = [log.keep, self.published.append]
         publisher = Publisher(
             sink=self.sink,

@@ -47,10 +47,12 @@ def devices(batches):
     from streaming.score import task_device
 
     list(batches)
-    without_cuda = task_device()
+    without_cuda, is_available = task_device(), torch.cuda.is_available
     torch.cuda.is_available = lambda: True
+    with_cuda = task_device()
+    torch.cuda.is_available = is_available  # Spark may give this worker to the next stage
     (address,) = TaskContext.get().resources()["gpu"].addresses
-    yield pd.DataFrame({"without_cuda": [without_cuda], "with_cuda": [task_device()], "address": [address]})
+    yield pd.DataFrame({"without_cuda": [without_cuda], "with_cuda": [with_cuda], "address": [address]})
 
 
 seen = session.range(0, 2, 1, 2).mapInPandas(devices, "without_cuda string, with_cuda string, address string", True)
@@ -61,7 +63,7 @@ features = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.his
 frame = session.createDataFrame([(folder, bytearray(features))], "folder string, features binary")
 (row,) = frame.select(score_udf("folder", "features").alias("scores")).collect()
 torch.set_num_threads(1)
-model, scores = score_features(artifact, artifact.network(), features)
+model, scores = score_features(artifact, artifact.network, features)
 equal = all(bytes(row.scores[name]) == getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)
 print("RESULT", json.dumps({"tasks": tasks, "model": row.scores.model, "expected": model, "equal": equal}))
 session.stop()

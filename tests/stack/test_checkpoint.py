@@ -1,5 +1,6 @@
 """What the checkpoint stands for is kept: a second job, other settings, a gap or another topic are refused."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -78,6 +79,12 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_
     scorer.wait_until(lambda: scorer.totals().get("riverton", {}).get("consumed") == MORE - 7)
     assert scorer.end(signal.SIGTERM) == 0
 
+    make_anew(topic)
+    code, said = refusal(scorer)
+    assert (code, "deleted and made anew" in said) == (8, True), said
+
+
+def make_anew(topic):
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
         admin.delete_topics([topic.name])
         deadline = time.monotonic() + 60
@@ -85,5 +92,36 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_
             assert time.monotonic() < deadline, "Kafka does not delete the topic"
             time.sleep(0.2)
     ensure_topics(topic.bootstrap, {topic.name: 1})
-    code, said = refusal(scorer)
-    assert (code, "deleted and made anew" in said) == (8, True), said
+
+
+def delete_unread(topic):
+    with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
+        admin.delete_records({TopicPartition(topic.name, 0): FIRST + 4})
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("break_it", "code", "said"),
+    [
+        (delete_unread, 9, f"4 of partition 0 (offsets {FIRST} to {FIRST + 3})"),
+        (make_anew, 8, "deleted and made anew"),
+    ],
+    ids=["deleted events", "another topic"],
+)
+def test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start(
+    new_scorer, new_topic, new_region, break_it, code, said
+):
+    topic, region = new_topic(f"lost{code}"), new_region("riverton")
+    topic.send(events(region, range(FIRST)))
+    scorer = new_scorer(f"lost{code}", topic)
+    region.publish(scorer.artifacts)
+    scorer.start()
+    scorer.wait_until(lambda: scorer.consumed() == FIRST)
+    os.killpg(scorer.process.pid, signal.SIGSTOP)
+    topic.send(events(region, range(FIRST, FIRST + MORE)))
+    break_it(topic)
+    os.killpg(scorer.process.pid, signal.SIGCONT)
+    assert scorer.end() == code, scorer.output
+    assert said in scorer.output
+    assert "Traceback" not in scorer.output
+    assert scorer.consumed() == FIRST

@@ -1,5 +1,8 @@
+import errno
 import fcntl
 import json
+import os
+import shutil
 import threading
 
 import pytest
@@ -73,7 +76,9 @@ def test_a_topic_that_was_made_anew_is_refused(used):
 
 
 def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partition(used):
-    claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 5}))
+    claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 0}))
+    with pytest.raises(EventsGone, match=r"5 of partition 2 \(offsets 0 to 4\)"):  # added since, and never read
+        claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 5}))
     with pytest.raises(EventsGone, match=r"80 of partition 0 \(offsets 120 to 199\), 1 of partition 1"):
         claim(used, Topic(id="5f0c", first_offsets={0: 200, 1: 41}))
 
@@ -90,10 +95,70 @@ def test_state_of_a_batch_without_a_commit_is_removed_and_all_other_state_stays(
         (folder / name).write_bytes(b"x")
     claim(used, TOPIC)
     assert state_files(used.checkpoint) == {f"spark/state/0/1/{name}" for name in kept}
-    for path in (used.checkpoint / "spark" / "commits").iterdir():
-        path.unlink()
-    claim(used, TOPIC)
-    assert state_files(used.checkpoint) == {"spark/state/0/1/SSTs/000012-2f.sst"}
+
+
+def test_state_of_a_first_batch_without_a_commit_is_removed(settings):
+    claim(settings, TOPIC)
+    commit(settings.checkpoint, 0, {"0": 1})
+    (settings.checkpoint / "spark" / "commits" / "0").unlink()
+    (settings.checkpoint / "spark" / "state").mkdir()
+    (settings.checkpoint / "spark" / "state" / "1.changelog").write_bytes(b"x")
+    claim(settings, TOPIC)
+    assert state_files(settings.checkpoint) == set()
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        ("spark/commits", "commit of batch 9 is missing"),
+        ("guard.json", r"guard\.json.* is missing"),
+        ("spark/commits/9 spark/commits/10", "commit of batch 9 is missing"),
+    ],
+)
+def test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched(used, lost, named):
+    """Without its commits all of the state would look like that of an unfinished batch, and be removed."""
+    (used.checkpoint / "spark" / "state").mkdir()
+    (used.checkpoint / "spark" / "state" / "10.changelog").write_bytes(b"counts")
+    for name in lost.split():
+        path = used.checkpoint / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = everything(used.checkpoint)
+    with pytest.raises(CheckpointError, match=f"damaged: .*{named}.*Nothing was written"):
+        claim(used.with_options(clock="event"), Topic(id="77aa", first_offsets={}))
+    assert everything(used.checkpoint) == before
+
+
+def test_settings_are_compared_from_the_first_offsets_on_as_spark_keeps_them(settings):
+    claim(settings, TOPIC)
+    commit(settings.checkpoint, 0, {"0": 1})
+    (settings.checkpoint / "spark" / "commits" / "0").unlink()
+    with pytest.raises(CheckpointError, match="RISK_SHUFFLE_PARTITIONS was 2 and is 3"):
+        claim(settings.with_options(shuffle_partitions=3), TOPIC)
+
+
+def test_the_settings_of_the_last_run_are_kept_without_secrets(used):
+    claim(used.with_options(top_k=7, influx_token="canary"), TOPIC)
+    assert read_guard(used.checkpoint).settings["RISK_TOP_K"] == "7"
+    assert b"canary" not in (used.checkpoint / "guard.json").read_bytes()
+
+
+def test_a_lock_that_cannot_be_had_or_signed_is_told_or_done_without(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(os, "ftruncate", full)
+    with only_writer(tmp_path):
+        assert is_held(tmp_path)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(CheckpointError, match="No locks available"), only_writer(tmp_path):
+        pass
 
 
 def test_a_guard_that_cannot_be_read_is_refused(used):
