@@ -7,7 +7,15 @@ import pytest
 
 from tests.compose.compose_file import ROOT, SERVICES, tool
 
-FILES = (("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"))
+EXTERNAL = ("compose.yaml", "deploy/external-kafka.yaml")
+FILES = (("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), EXTERNAL)
+TOLD = {"RISK_KAFKA_BOOTSTRAP": "kafka.example.org:9093", "RISK_KAFKA_USERNAME": "scorer"}
+
+
+@pytest.fixture(autouse=True)
+def what_stands_in_env(monkeypatch):
+    for name, value in TOLD.items():
+        monkeypatch.setenv(name, value)
 
 
 def run(*command):
@@ -56,7 +64,41 @@ def test_the_gpu_reaches_the_scorer_alone():
     assert scorer["environment"]["RISK_SINK"] == "influxdb"
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
+def with_external_kafka():
+    options = [word for name in EXTERNAL for word in ("-f", name)]
+    return docker_compose(*options, "config", "--format", "json")
+
+
+def test_with_an_external_kafka_ours_does_not_run_and_the_scorer_signs_in_by_files():
+    config = json.loads(with_external_kafka().stdout)
+    assert not {"kafka", "topics"} & set(config["services"])
+    scorer = config["services"]["scorer"]
+    needed_ones = {name for name, one in scorer["depends_on"].items() if one["required"]}
+    assert needed_ones == {"influxdb", "influxdb-setup"}
+    kafka = {name: value for name, value in scorer["environment"].items() if "KAFKA" in name}
+    mounted = {one["target"]: one["source"] for one in scorer["secrets"]}
+    assert kafka == {
+        **TOLD,
+        "RISK_KAFKA_SECURITY": "sasl_ssl",
+        "RISK_KAFKA_PASSWORD": "",
+        "RISK_KAFKA_PASSWORD_FILE": "/run/kafka/password",
+        "RISK_KAFKA_CA": "/run/kafka/ca.pem",
+    }
+    assert mounted == {kafka["RISK_KAFKA_PASSWORD_FILE"]: "kafka_password", kafka["RISK_KAFKA_CA"]: "kafka_ca"}
+    assert config["secrets"]["kafka_password"]["file"] == str(ROOT / "secrets" / "kafka_password")
+    users = [name for name, one in config["services"].items() if "kafka_password" in str(one.get("secrets"))]
+    assert users == ["scorer"]
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_an_external_kafka_must_be_named(monkeypatch, name):
+    monkeypatch.delenv(name)
+    ran = with_external_kafka()
+    assert ran.returncode != 0
+    assert f"set {name} in .env" in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml", "deploy/external-kafka.yaml"])
 def test_a_file_keeps_the_schema_of_compose(name):
     ran = run(needed("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", name)
     assert ran.returncode == 0, ran.stdout
