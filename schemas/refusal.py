@@ -16,12 +16,19 @@ _EVENT = msgspec.json.Decoder(Event)
 _FIELDS = frozenset(Event.__struct_fields__)
 _TIME_FIELDS = ("occurred_at", "received_at")
 _PERSON_FIELD: tuple[Reason, str] = "person_field", "a field that may describe a person; the payload is not kept"
-_PERSON_WORDS = re.compile(
-    r"name|phone|mobile|e?mail|birth|\bdob\b|\bage\b|\bsex\b|gender|\brace\b|ethnic|religio|nationalit|ssn|"
-    r"social_?sec|passport|licen[cs]e|(?<!tem)plate|\bvin\b|address|\baddr\b|street|suspect|victim|offender|witness|"
-    r"caller|patient|person|driver|owner|complainant|arrest|officer_?id|badge|\bface\b|photo|finger|biometric|"
-    r"\btel\b|contact|reporting|callback|\bani\b|\bali\b|\bapt\b|\bsubject\b|\bmrn\b|medical_?rec|insur|account|narrative|descript|remark|comment|\bnotes?\b|free_?text"
-)
+# Anywhere in a key. Plain texts, which are found some hundred times as fast as by one pattern with alternatives: a
+# flood of rubbish must not hold up the rest.
+_PERSON_STEMS = """
+    name phone mobile mail birth gender ethnic religio nationalit ssn social_sec socialsec passport license licence
+    address street suspect victim offender witness caller patient person driver owner complainant arrest officer_id
+    officerid badge photo finger biometric contact reporting callback medical_rec medicalrec insur account narrative
+    descript remark comment free_text freetext
+""".split()  # noqa: SIM905 - a list of words
+_PERSON_WORDS = frozenset("dob age sex race vin addr face tel ani ali apt subject mrn note notes".split())  # noqa: SIM905
+_PLATE = re.compile("(?<!tem)plate")
+_BETWEEN_KEYS = "|"
+_NOT_IN_WORDS = re.compile(f"[^a-z0-9{_BETWEEN_KEYS}]+")
+_CAMEL = re.compile(r"([a-z0-9])(?=[A-Z])")
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
 
@@ -99,14 +106,14 @@ def _packed_texts_in(record: object) -> Iterator[str]:
 
 
 def _names_a_person(keys: Iterable[str]) -> bool:
-    return any(_PERSON_WORDS.search(_words(key)) for key in keys)
-
-
-def _words(key: str) -> str:
-    """`callerName` -> `caller_name`, `DOB` -> `dob`: one spelling for the list of person words."""
-    plain = unicodedata.normalize("NFKC", key)
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain).lower()
-    return re.sub(r"[^a-z0-9]+", " ", spaced).strip().replace(" ", "_") + " " + re.sub(r"[^a-z0-9]+", " ", spaced)
+    """`callerName`, `DOB` and `Caller-Name` are one spelling each: `caller_name`, `dob`, `caller_name`."""
+    plain = (key if key.isascii() else unicodedata.normalize("NFKC", key) for key in keys)
+    text = _BETWEEN_KEYS.join(key.replace(_BETWEEN_KEYS, " ") for key in plain)
+    words = _NOT_IN_WORDS.sub(" ", _CAMEL.sub(r"\1 ", text).lower())
+    if not _PERSON_WORDS.isdisjoint(words.replace(_BETWEEN_KEYS, " ").split()):
+        return True
+    spelled = words.replace(" ", "_")
+    return any(stem in spelled for stem in _PERSON_STEMS) or bool(_PLATE.search(spelled))
 
 
 def _is_aware_time(value: object) -> bool:

@@ -2,9 +2,13 @@
 
 import gzip
 import json
+import re
+import unicodedata
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.grid import Grid
@@ -204,3 +208,34 @@ def test_refused_messages_are_filed_under_their_region_once_it_is_known():
 )
 def test_what_may_hold_a_person_in_any_wrapping_keeps_no_payload(value):
     assert reason_for(value)[0] == "person_field"
+
+
+# What may describe a person, as one pattern on one key: slow, and the second implementation.
+PERSON = re.compile(
+    r"name|phone|mobile|e?mail|birth|\bdob\b|\bage\b|\bsex\b|gender|\brace\b|ethnic|religio|nationalit|ssn|"
+    r"social_?sec|passport|licen[cs]e|(?<!tem)plate|\bvin\b|address|\baddr\b|street|suspect|victim|offender|witness|"
+    r"caller|patient|person|driver|owner|complainant|arrest|officer_?id|badge|\bface\b|photo|finger|biometric|"
+    r"\btel\b|contact|reporting|callback|\bani\b|\bali\b|\bapt\b|\bsubject\b|\bmrn\b|medical_?rec|insur|account|"
+    r"narrative|descript|remark|comment|\bnotes?\b|free_?text"
+)
+PIECES = """
+    name mail eMail dob age Sex race ssn social Sec sec license plate template tem vin addr street officer ID id
+    medical rec notes note free Text freeText ali apt x Y 7 é ｎ | _ - . / A
+""".split()  # noqa: SIM905 - a list of words
+
+
+def describes_a_person(key):
+    plain = unicodedata.normalize("NFKC", key)
+    words = re.sub(r"[^a-z0-9]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain).lower())
+    return bool(PERSON.search(words.strip().replace(" ", "_")) or PERSON.search(words))
+
+
+@settings(max_examples=2000, deadline=None)
+@given(
+    keys=st.lists(
+        st.lists(st.sampled_from([*PIECES, " "]), min_size=1, max_size=5).map("".join), min_size=1, max_size=4
+    )
+)
+def test_keys_describe_a_person_exactly_where_the_pattern_finds_one(keys):
+    reason, _ = reason_for(json.dumps(dict.fromkeys(keys, 1)).encode())
+    assert (reason == "person_field") == any(describes_a_person(key) for key in keys if key not in GOOD)
