@@ -15,7 +15,7 @@ from streaming.settings import Settings
 from tests.faults.matrix import FAULTS
 from tests.faults.report import write_report
 from tests.faults.run import broker_to_break, run_scenario, shorten
-from tests.faults.scenario import generate
+from tests.faults.scenario import GENERATOR, generate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console(highlight=False, soft_wrap=True)
@@ -53,7 +53,7 @@ def seeds(
                 console.print(f"    {sentence}")
             with results.open("a", encoding="utf-8") as file:
                 at = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
-                line = {"seed": seed, "at": at, "commit": commit, **vars(outcome)}
+                line = {"seed": seed, "generator": GENERATOR, "at": at, "commit": commit, **vars(outcome)}
                 file.write(json.dumps(line) + "\n")
             if outcome.broken:
                 failures += 1

@@ -25,6 +25,7 @@ SCENARIOS = {
     "broker_restart": (("broker_restart", 4),),
     "broker_kill": (("broker_kill", 4),),
     "broker_freeze": (("broker_freeze", 8),),
+    "broker_freeze_long": (("broker_freeze", 75),),
     "kafka_cut": (("kafka_cut", None), ("produce", 20), ("kafka_cut", None)),
     "kafka_down": (("kafka_down", 9), ("produce", 20)),
     "kafka_hangs": (("kafka_hangs", 8), ("produce", 20)),
@@ -43,7 +44,7 @@ IN_EVERY_RUN = ("baseline", "kill_after_write", "store_half")
 
 
 def scenario_of(name):
-    steps = [("produce", 60), ("correct", 10), ("cancel", 5), ("repeat", 15), ("rubbish", 12), ("stray", 8)]
+    steps = [("produce", 60), ("correct", 10), ("cancel", 5), ("repeat", 15), ("rubbish", "each"), ("stray", "each")]
     steps += [("settle", None)]
     steps += [*SCENARIOS[name], ("produce", 20), ("correct", 10), ("repeat", 15), ("rubbish", 12)]
     actions = [Action(kind, value, START_S + 60 + 130 * n, seed=1000 + n) for n, (kind, value) in enumerate(steps)]
@@ -64,5 +65,7 @@ def test_every_invariant_holds(name, tmp_path, shared_broker, record_property):
     gc.collect()
     assert not outcome.broken, "\n".join(outcome.broken)
     assert not outcome.exits, "the job was to go on by itself"
+    missed = [kind for kind, hits, *_ in outcome.injected if not hits]
+    assert not missed, f"these faults met nothing: {missed}"
     record_property("recovery_s", max(seconds for _, seconds in outcome.recoveries))
     record_property("messages", outcome.messages)
