@@ -6,7 +6,7 @@ from streaming.rebuild_plan import Span
 from streaming.settings import PREFIX, Settings
 from tests.faults.rules import Seen, breaches, decoded
 from tests.faults.scenario import CANARY
-from tests.faults.world import TOKEN
+from tests.faults.world import FIRST_LOAD, TOKEN
 from tests.harness.scorer import read_points
 
 RECOVERY_LIMIT_S = 60.0
@@ -37,11 +37,17 @@ def broken(world):
     )
     return [
         *world.faults,
-        *(f"I10: {seconds:.0f} s after {what}" for what, seconds in world.recoveries if seconds > RECOVERY_LIMIT_S),
+        *_recoveries(world),
         *breaches(seen),
         *_secrets(world),
         *_restarts(world, points),
     ]
+
+
+def _recoveries(world):
+    for what, seconds in world.recoveries:
+        if seconds > RECOVERY_LIMIT_S and what != FIRST_LOAD:
+            yield f"I10: {seconds:.0f} s after {what}"
 
 
 def _secrets(world):

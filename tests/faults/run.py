@@ -48,7 +48,7 @@ def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcom
             world.run()
             found, messages = broken(world), world.in_topic()
         except AssertionError as error:
-            found, messages = [f"I9: {error}"], 0
+            found, messages = [*world.faults, *world.witness.faults, f"I9: {error}"], 0
         finally:
             world.close()
     return Outcome(

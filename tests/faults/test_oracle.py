@@ -210,6 +210,7 @@ class Job:
 
     def __init__(self, folder):
         self.folder, self.checkpoint = folder, folder / "checkpoint"
+        self.environment = {"RISK_CHECKPOINT": str(self.checkpoint)}
         for name in ("offsets", "commits"):
             (self.checkpoint / "spark" / name).mkdir(parents=True)
 

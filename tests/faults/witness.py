@@ -5,6 +5,7 @@ import json
 import re
 import threading
 import time
+from pathlib import Path
 
 from tests.faults.offsets import committed, ends_of, numbers
 
@@ -21,6 +22,7 @@ class Witness:
 
     def __init__(self, scorer, topic, stored):
         self.scorer, self.topic, self.stored = scorer, topic, stored
+        self.checkpoint = Path(scorer.environment["RISK_CHECKPOINT"])
         self.batches, self.signs, self.faults = {}, [], []
         self._read, self._was_ready = 0, True
         self._ended = threading.Event()
@@ -31,6 +33,12 @@ class Witness:
         return self
 
     def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        """Look once more, and no more after that."""
+        if self._ended.is_set():
+            return
         if not self._thread.is_alive():
             self.faults.append("the witness ended before the scenario did")
         self._ended.set()
@@ -56,13 +64,13 @@ class Witness:
 
     def _look_at_commits(self):
         """I7: what is committed has been stored before."""
-        done = committed(self.scorer.checkpoint / "spark", self.topic)  # first: the store may only be ahead of it
+        done = committed(self.checkpoint / "spark", self.topic)  # first: the store may only be ahead of it
         stored = self.stored()
         if done > stored and not self.faults:
             self.faults.append(f"I7: {done} messages are committed, but the store has {stored}")
 
     def _look_at_plans(self):
-        spark = self.scorer.checkpoint / "spark"
+        spark = self.checkpoint / "spark"
         for batch in set(numbers(spark / "offsets")) - set(self.batches):
             if ends := ends_of(spark, batch, self.topic):
                 self.batches[batch] = ends
@@ -79,7 +87,7 @@ class Witness:
     def _look_at_health(self):
         """A job that is only starting says nothing by being not ready."""
         with contextlib.suppress(FileNotFoundError, ValueError):
-            health = json.loads((self.scorer.checkpoint / "health.json").read_text(encoding="utf-8"))
+            health = json.loads((self.checkpoint / "health.json").read_text(encoding="utf-8"))
             is_ready = health.get("ready", False) or health.get("reason", "").startswith(("starting", "stopped"))
             if self._was_ready and not is_ready:
                 self.signs.append((time.monotonic(), f"health: {health.get('reason')}"))

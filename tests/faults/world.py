@@ -28,6 +28,7 @@ from tests.harness.topic import Topic
 
 DEADLINE_S = 240.0
 TOKEN = "numbat8087"  # no log may show it
+FIRST_LOAD = "the first load"  # what comes before the faults
 FAILURES = (5, 6, 7)  # broker, store, the job itself: what a fault may end the job with
 
 
@@ -141,7 +142,7 @@ class World:
 
     def do_settle(self, action):
         """Wait until the job runs and has all of it: what comes next meets it at work, not at its start."""
-        self.settle("the first load")
+        self.settle(FIRST_LOAD)
 
     def do_pause(self, action):
         time.sleep(action.argument)
