@@ -4,9 +4,10 @@ from schemas.errors import RiskError
 from streaming.rebuild_job import rebuild_span
 from streaming.rebuild_plan import Span
 from streaming.settings import PREFIX, Settings
+from tests.faults.actions import FIRST_LOAD
 from tests.faults.rules import Seen, breaches, decoded
 from tests.faults.scenario import CANARY
-from tests.faults.world import FIRST_LOAD, TOKEN
+from tests.faults.world import TOKEN
 from tests.harness.scorer import read_points
 
 RECOVERY_LIMIT_S = 60.0

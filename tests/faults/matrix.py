@@ -76,7 +76,7 @@ FAULTS = (
         "F05",
         "Python workers are killed",
         "SIGKILL to all of them in the middle of a task, three times",
-        "I1 to I6",
+        "I3 to I6: points and dead letters are those of an undisturbed run",
         ("tests/spark/test_disturbed.py::test_killed_python_workers_cost_a_retry_and_nothing_else",),
     ),
     Fault(

@@ -45,6 +45,7 @@ def breaches(seen):
     for name, tick_s in frames:
         yield f"I7: {name} has scores at {tick_s}, where its clock never was"
     yield from _tops(seen.points)
+    yield from _outcomes(seen.points, expected)
 
 
 def frames_of(points):
@@ -208,6 +209,20 @@ def _tops(points):
     for place, wanted in risks.items():
         if [risk for _, risk in sorted(listed[place].items())] != sorted(wanted, reverse=True)[:TOP]:
             yield f"I8: top of {place} is {listed[place]}, the highest risks are {sorted(wanted, reverse=True)[:TOP]}"
+
+
+def _outcomes(points, expected):
+    """I1: what came in an hour or more, as `outcome` has it. A horizon closes with the scenario's last event."""
+    for (key, time_s), fields in points.items():
+        if not key.startswith("outcome,"):
+            continue
+        tags = tags_of(key)
+        end_s = time_s + 3600 * int(tags["horizon"].removesuffix("h"))
+        known = expected.known[tags["region"]].values()
+        came = [one for one in known if one["counts"] and time_s <= one["occurred_s"] < end_s]
+        observed = sum(one["category"] == tags["category"] for one in came)
+        if float(fields["observed"]) != observed:
+            yield f"I1: {key} at {time_s}: observed is {fields['observed']}, recounted {observed}"
 
 
 def decoded(letters):

@@ -144,6 +144,14 @@ def top_of_another_cell(seen):
     seen.points[key]["risk"] = "0"
 
 
+def outcome(observed):
+    def change(seen):
+        key = "outcome,category=fire,horizon=1h,region=riverton"
+        seen.points[key, 1_700_002_800 - 3600] = {"observed": observed}
+
+    return change
+
+
 def lost_message(seen):
     seen.messages.pop()
 
@@ -181,6 +189,7 @@ MUTANTS = {
     "a dead letter too many": (letter_too_many, "I3"),
     "a dead letter for another reason": (letter_of_another_reason, "I3"),
     "a person's payload kept": (person_kept, "I12"),
+    "an outcome off by many": (outcome("400"), "I1"),
     "an acknowledged message lost": (lost_message, "I2: Kafka lost"),
     "offsets going back": (plan_goes_back, "I7"),
     "a batch that nobody saw": (batch_not_seen, "of the batches only"),

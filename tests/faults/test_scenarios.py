@@ -4,9 +4,9 @@ import gc
 
 import pytest
 
+from tests.faults.actions import FIRST_LOAD
 from tests.faults.run import broker_to_break, run_scenario
 from tests.faults.scenario import START_S, Action, Scenario
-from tests.faults.world import FIRST_LOAD
 
 pytestmark = [
     pytest.mark.stack,
