@@ -1,6 +1,7 @@
 """One fault each, on real Kafka and a process of its own, judged by the recount of tests/faults/oracle.py."""
 
 import gc
+import json
 
 import pytest
 
@@ -70,3 +71,4 @@ def test_every_invariant_holds(name, tmp_path, shared_broker, record_property):
     assert not missed, f"these faults met nothing: {missed}"
     record_property("recovery_s", max(seconds for what, seconds in outcome.recoveries if what != FIRST_LOAD))
     record_property("messages", outcome.messages)
+    record_property("injected", json.dumps(outcome.injected))
