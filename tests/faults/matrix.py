@@ -110,17 +110,25 @@ FAULTS = (
     Fault(
         "F08",
         "Kafka deletes events before they are read",
-        "records deleted while the job is stopped",
+        "records deleted while the job is stopped, and while it runs",
         "I9: exit 9 that counts the offsets by partition; nothing is written",
-        ("tests/stack/test_checkpoint.py::test_a_checkpoint_is_for_one_job_one_topic_and_its_settings",),
+        of(
+            "tests/stack/test_checkpoint.py",
+            "test_a_checkpoint_is_for_one_job_one_topic_and_its_settings",
+            "test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start",
+        ),
     ),
     Fault(
         "F09",
         "the topic is deleted and made anew",
-        "by the admin API",
+        "by the admin API, while the job is stopped and while it runs",
         "I9: exit 8 that names both ids",
         (
-            "tests/stack/test_checkpoint.py::test_a_checkpoint_is_for_one_job_one_topic_and_its_settings",
+            *of(
+                "tests/stack/test_checkpoint.py",
+                "test_a_checkpoint_is_for_one_job_one_topic_and_its_settings",
+                "test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start",
+            ),
             "tests/unit/test_guard.py::test_a_topic_that_was_made_anew_is_refused",
         ),
     ),
@@ -154,10 +162,12 @@ FAULTS = (
     Fault(
         "F13",
         "giant payloads",
-        "60 messages of 900 kB (54 MB) between good events",
-        "I1 to I5, I7, I8; a message beyond the limit reaches no parser",
+        "60 messages of 900 kB (54 MB) between good events; a flood of small rubbish",
+        "I1 to I5, I7, I8; a message beyond the limit reaches no parser, and a task keeps no more payload than it may",
         (
             "tests/faults/test_process.py::test_giant_messages_are_refused_and_their_neighbours_counted",
+            "tests/contracts/test_decode_stage.py::"
+            "test_a_flood_of_rubbish_keeps_every_place_and_no_more_payload_than_a_task_may",
             "tests/contracts/test_event_contract.py::test_a_message_beyond_the_limit_reaches_no_parser",
         ),
     ),
@@ -393,6 +403,7 @@ FAULTS = (
         (
             "tests/faults/test_checkpoint_damage.py::test_a_damaged_checkpoint_is_named_and_nothing_is_written",
             "tests/faults/test_checkpoint_damage.py::test_a_batch_whose_commit_was_lost_is_repeated",
+            "tests/unit/test_guard.py::test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched",
         ),
     ),
     Fault(
