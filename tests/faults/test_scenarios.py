@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 
 import pytest
 
@@ -62,7 +63,8 @@ def shared_broker(tmp_path_factory, jar_cache):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in IN_EVERY_RUN else pytest.mark.long) for name in SCENARIOS]
 )
-def test_every_invariant_holds(name, tmp_path, shared_broker, record_property):
+def test_every_invariant_holds(name, tmp_path, shared_broker, record_property, caplog):
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # what pytest keeps of its lines would keep its sockets open
     outcome = run_scenario(scenario_of(name), tmp_path, shared_broker)
     gc.collect()
     assert not outcome.broken, "\n".join(outcome.broken)
