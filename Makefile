@@ -29,9 +29,10 @@ SEEDS ?= 0-9
 faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/reliability.md
 	@.ci/setup java services
 	@mkdir -p out/faults
-	@$(PYTHON) -m tests.faults matrix
-	@$(PYTHON) -m tests.faults seeds $(SEEDS)
-	@$(PYTHON) -m tests.faults report
+	@matrix=0; seeds=0; \
+	$(PYTHON) -m tests.faults matrix || matrix=$$?; \
+	$(PYTHON) -m tests.faults seeds $(SEEDS) || seeds=$$?; \
+	$(PYTHON) -m tests.faults report && exit $$((matrix ? matrix : seeds))
 
 MINUTES ?= 30
 soak: ## MINUTES=30 at 2,000 events/s: does anything grow; writes docs/soak.md with a picture

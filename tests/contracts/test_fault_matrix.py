@@ -1,5 +1,6 @@
 """The fault matrix names tests that exist, every fault of it, and every invariant that it speaks of."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.matrix import FAULTS, INVARIANTS
+from tests.faults.matrix import FAULTS
+from tests.faults.promises import INVARIANTS
 from tests.faults.report import write_report
 
 ROOT = Path(__file__).parents[2]
@@ -26,15 +28,16 @@ def collected():
     return set(ran.stdout.split())
 
 
-def test_every_fault_from_f00_to_f43_is_there_once():
-    assert [fault.id for fault in FAULTS] == [f"F{number:02d}" for number in range(44)]
+def test_every_fault_from_f00_to_f44_is_there_once():
+    assert [fault.id for fault in FAULTS] == [f"F{number:02d}" for number in range(45)]
 
 
 def test_a_fault_has_tests_that_exist_or_a_reason(collected):
     for fault in FAULTS:
         assert bool(fault.tests) != bool(fault.not_run), fault.id
         for test in fault.tests:
-            assert any(one == test or one.startswith((f"{test}[", f"{test}::")) for one in collected), test
+            assert "::" in test, f"{test}: a whole file also has tests that inject nothing"
+            assert any(one == test or one.startswith(f"{test}[") for one in collected), test
 
 
 def test_the_invariants_that_must_hold_are_explained():
@@ -47,7 +50,10 @@ JUNIT = """<testsuites><testsuite>
   <properties><property name="recovery_s" value="2.5"/></properties></testcase>
 <testcase classname="tests.faults.test_scenarios" name="test_every_invariant_holds[kill_now]">
   <failure message="I1: lost">I1: lost</failure></testcase>
-<testcase classname="tests.faults.test_checkpoint_damage" name="test_a"><skipped message="no disk"/></testcase>
+<testcase classname="tests.faults.test_checkpoint_damage" name="test_a_batch_whose_commit_was_lost_is_repeated">
+  <skipped message="no disk"/></testcase>
+<testcase classname="tests.faults.test_process" name="test_a_killed_executor_is_replaced">
+  <properties><property name="recovery_s" value="61"/></properties></testcase>
 </testsuite></testsuites>"""
 
 
@@ -58,15 +64,28 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
         '"recoveries": [["SIGKILL now", 4.0]], "messages": 50}',
         '{"seed": 4, "at": "now", "broken": [], "seconds": 9, "starts": 1, "exits": [], "recoveries": [], '
         '"messages": 7}',
+        '{"seed": 4, "generator": 2, "commit": "abc", "at": "later", "broken": [], "seconds": 9, "starts": 1, "exits": '
+        '[], "recoveries": [], "messages": 7, '
+        '"injected": [["store_down", 3, 8.1, "line: WARNING"], ["cut", 0, 0, null]]}',
     ]
+    noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1}
+    (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
     (tmp_path / "seeds.jsonl").write_text("\n".join(lines), encoding="utf-8")
     write_report([tmp_path / "matrix.xml"], tmp_path / "seeds.jsonl", tmp_path / "docs" / "reliability.md")
     text = (tmp_path / "docs" / "reliability.md").read_text(encoding="utf-8")
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| F")}
-    assert "held in 1 test | 2 |" in rows["F00"]
+    assert "held in 1 test | real 1 | 2 |" in rows["F00"]
+    assert "**broken**: recovered after 61 s only | real 1 | 61 |" in rows["F04"]
+    assert "ran on 2026-11-26 01:00 on commit 0b204f5+; pytest's exit code was 1" in text
     assert "**broken**: test_every_invariant_holds[kill_now]" in rows["F01"]
     assert "not run: no disk" in rows["F31"]
     assert "not run: no test was selected" in rows["F02"]
     assert "held in 1 test, 1 more not run this time" in rows["F12"]
-    assert "2 seeds, 1 of them without a broken invariant; 57 messages, 3 starts" in text
+    assert "3 runs in all, of 2 seeds; **1 runs broke something**" in text
+    assert "never run: 0-2, 5-199." in text
+    assert "| not noted | 1 | 2 | 1 |" in text
+    assert "| abc | 2 | 1 | 0 |" in text
+    assert "2 seeds, 1 of them without a broken invariant, 1 by generator 2; 57 messages, 3 starts" in text
+    assert "| cut | 1 | 1 | 0 | 0 | 0 | 0 |" in text
+    assert "| store_down | 1 | 0 | 1 | 0 | 0 | 0 |" in text
     assert "- seed 3 (now): I4: gone" in text

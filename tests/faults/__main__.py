@@ -13,9 +13,9 @@ from rich.console import Console
 
 from streaming.settings import Settings
 from tests.faults.matrix import FAULTS
-from tests.faults.report import write_report
+from tests.faults.report import run_file, write_report
 from tests.faults.run import broker_to_break, run_scenario, shorten
-from tests.faults.scenario import generate
+from tests.faults.scenario import GENERATOR, generate
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 console = Console(highlight=False, soft_wrap=True)
@@ -52,8 +52,7 @@ def seeds(
             for sentence in outcome.broken:
                 console.print(f"    {sentence}")
             with results.open("a", encoding="utf-8") as file:
-                at = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
-                line = {"seed": seed, "at": at, "commit": commit, **vars(outcome)}
+                line = {"seed": seed, "generator": GENERATOR, "at": now(), "commit": commit, **vars(outcome)}
                 file.write(json.dumps(line) + "\n")
             if outcome.broken:
                 failures += 1
@@ -62,6 +61,10 @@ def seeds(
                     console.print(str(shorten(scenario, lambda one: bool(run(one).broken))))
     if failures:
         raise typer.Exit(1)
+
+
+def now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
 
 
 def commit_of_the_tree() -> str:
@@ -75,7 +78,11 @@ def matrix(result: Annotated[Path, typer.Option(help="pytest's JUnit file")] = M
     """Run every test of the matrix. What fails stands in the table; the exit code is pytest's."""
     tests = sorted({test for fault in FAULTS for test in fault.tests})
     chosen = [test for test in tests if test.split("[")[0] not in tests or test == test.split("[")[0]]
-    raise typer.Exit(pytest.main([*chosen, "-q", f"--junitxml={result}"]))
+    began, commit = now(), commit_of_the_tree()
+    result.unlink(missing_ok=True)
+    code = int(pytest.main([*chosen, "-q", f"--junitxml={result}"]))
+    run_file(result).write_text(json.dumps({"at": began, "commit": commit, "exit_code": code}), encoding="utf-8")
+    raise typer.Exit(code)
 
 
 @app.command()

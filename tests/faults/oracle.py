@@ -6,15 +6,24 @@ contract (schemas/README.md) is followed literally, one message after another, w
 
 import json
 import math
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 
 REQUIRED = ("incident_id", "region", "occurred_at", "category", "lat", "lon", "origin")
 OPTIONAL = ("revision", "status", "received_at", "type_code", "priority", "accuracy_m")
 COUNTING = ("public_call", "sensor", "responder")
 OUTCOMES = ("counted", "corrected", "duplicate", "excluded", "rejected")
 PERSON = ("caller_name", "phone")  # those that the scenarios send
+DAY_S = 86_400
+# Of the artifacts that the scenarios publish (models/untrained.py): no history, a flat profile, a network that adds 0.
+PER_DAY = 5.0  # incidents of a category in the whole region
+HALF_LIFE_DAYS = 120.0
+SHRINK_DAYS = 30.0
+DISPERSION = 5.0  # size of the negative binomial
+MANY = 20  # incidents in a cell and category from which on a score's support is ok
 
 
 @dataclass(frozen=True)
@@ -72,42 +81,122 @@ def metres_per_degree(south_deg, height_m):
     return per_lat, math.radians(a / math.sqrt(w) * math.cos(middle))
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A region after the last batch of a tick. counting: (cell, category, occurred_s) of each incident that counts."""
+
+    region: Region
+    clock_s: int
+    ledger: Counter
+    counting: tuple
+
+    def observed_1h(self):
+        """(cell, category) -> incidents in the twelve panes that end with the clock's."""
+        slide_s = self.region.slide_s
+        newest = self.clock_s // slide_s
+        return self._count(lambda occurred_s: newest - 3600 // slide_s < occurred_s // slide_s <= newest)
+
+    def remembered(self):
+        """(cell, category) -> incidents up to the clock's day."""
+        return self._count(lambda occurred_s: occurred_s // DAY_S <= self.clock_s // DAY_S)
+
+    def per_day(self):
+        """(cell, category) -> the long-memory rate: finished days, each cell shrunk to its neighbours, these to all."""
+        region, today = self.region, self.clock_s // DAY_S
+        weights = {day: 0.5 ** ((today - 1 - day) / HALF_LIFE_DAYS) for day in range(region.start_s // DAY_S, today)}
+        days, counts, cells = sum(weights.values()), Counter(), region.cells
+        for cell, category, occurred_s in self.counting:
+            counts[cell, category] += weights.get(occurred_s // DAY_S, 0)
+        rates = {}
+        for category in region.categories:
+            whole = (sum(counts[cell, category] for cell in cells) + PER_DAY) / (days + 1)
+            for cell in cells:
+                near = [one for one in neighbours(cell) if one in cells]
+                around = sum(counts[one, category] for one in near) + 30 * whole / len(cells)
+                mixed = SHRINK_DAYS * around / (len(near) * days + 30)
+                rates[cell, category] = (counts[cell, category] + mixed) / (days + SHRINK_DAYS)
+        return rates
+
+    def _count(self, is_within):
+        return Counter((cell, category) for cell, category, occurred_s in self.counting if is_within(occurred_s))
+
+
+def neighbours(cell):
+    """The cell itself and the eight around it, also those beyond the grid."""
+    row, col = int(cell[1:4]), int(cell[5:8])
+    return [f"r{r:03d}c{c:03d}" for r in range(row - 1, row + 2) for c in range(col - 1, col + 2)]
+
+
 @dataclass
 class Expected:
-    """The recount: clock and ledger per region ('' for messages of none), refusals, and what counts."""
+    """The recount: clock and ledger per region ('' for messages of none), refusals, what counts, and all moments."""
 
     clock_s: dict
     ledger: dict = field(default_factory=lambda: defaultdict(Counter))
     refused: dict = field(default_factory=dict)  # (partition, offset) -> reason
     known: dict = field(default_factory=lambda: defaultdict(dict))  # region -> id -> what is known
+    moments: dict = field(default_factory=dict)  # (region, tick in s) -> Moment
+
+    def moment(self, region):
+        counting = [
+            (one["cell"], one["category"], one["occurred_s"])
+            for one in self.known[region.name].values()
+            if one["counts"]
+        ]
+        return Moment(region, self.clock_s[region.name], Counter(self.ledger[region.name]), tuple(counting))
 
     def observed_1h(self, region):
-        """(cell, category) -> incidents in the twelve panes that end with the clock's."""
-        newest = self.clock_s[region.name] // region.slide_s
-        panes = 3600 // region.slide_s
-        return Counter(
-            (one["cell"], one["category"])
-            for one in self.known[region.name].values()
-            if one["counts"] and newest - panes < one["occurred_s"] // region.slide_s <= newest
-        )
+        return self.moment(region).observed_1h()
+
+    def take(self, messages, regions):
+        """One batch: (partition, offset, value or None, Kafka time in ms), in each partition's order."""
+        for partition, offset, value, time_ms in messages:
+            name, verdict = judge(value, time_ms, regions)
+            ledger = self.ledger[name]
+            ledger["consumed"] += 1
+            if isinstance(verdict, str):
+                ledger["rejected"] += 1
+                ledger[f"rejected_{verdict}"] += 1
+                self.refused[partition, offset] = verdict
+                continue
+            self.clock_s[name] = max(self.clock_s[name], math.floor(verdict["received_s"]))
+            ledger[settle(self.known[name], verdict)] += 1
+        for region in regions.values():
+            tick_s = self.clock_s[region.name] // region.tick_s * region.tick_s
+            self.moments[region.name, tick_s] = self.moment(region)
 
 
-def recount(messages, regions):
-    """`messages`: (partition, offset, value or None, Kafka time in ms) of the topic, in each partition's order."""
+def recount(messages, regions, batches=()):
+    """`messages`: (partition, offset, value or None, Kafka time in ms) of the topic, in each partition's order.
+
+    batches: {partition: first offset after it} of each batch, in order; what is beyond the last is one more batch.
+    """
     found = Expected({region.name: region.start_s for region in regions})
     by_name = {region.name: region for region in regions}
-    for partition, offset, value, time_ms in messages:
-        name, verdict = judge(value, time_ms, by_name)
-        ledger = found.ledger[name]
-        ledger["consumed"] += 1
-        if isinstance(verdict, str):
-            ledger["rejected"] += 1
-            ledger[f"rejected_{verdict}"] += 1
-            found.refused[partition, offset] = verdict
-            continue
-        found.clock_s[name] = max(found.clock_s[name], math.floor(verdict["received_s"]))
-        ledger[settle(found.known[name], verdict)] += 1
+    for batch in batched(messages, batches):
+        found.take(batch, by_name)
     return found
+
+
+def batched(messages, batches):
+    """The messages of each batch; those beyond the last batch come last, if there are any."""
+    parts = [[] for _ in range(len(batches) + 1)]
+    for message in messages:
+        partition, offset = message[:2]
+        parts[bisect_right([batch.get(partition, 0) for batch in batches], offset)].append(message)
+    return parts if parts[-1] else parts[:-1]
+
+
+@cache
+def quantile(mean, share):
+    """Smallest count that is not exceeded with probability `share`, by adding up the negative binomial."""
+    count, chance = 0, (DISPERSION / (DISPERSION + mean)) ** DISPERSION
+    total = chance
+    while total < share:
+        count += 1
+        chance *= (DISPERSION + count - 1) / count * mean / (DISPERSION + mean)
+        total += chance
+    return count
 
 
 def judge(value, time_ms, regions):

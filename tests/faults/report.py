@@ -1,24 +1,26 @@
 """docs/reliability.md from what was run: pytest's JUnit file of the matrix, and the lines that `seeds` adds."""
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from xml.etree import ElementTree
 
 from tests.faults.invariants import RECOVERY_LIMIT_S
-from tests.faults.matrix import FAULTS, INVARIANTS
+from tests.faults.matrix import FAULTS
+from tests.faults.promises import INVARIANTS, shown_by
+from tests.faults.report_seeds import seeds_section
 
-FOUND = Path(__file__).with_name("found.md")
 HEAD = """# Reliability: what was broken on purpose, and what came of it
 
-Written by `make faults`; do not edit. The faults run against the real thing: a Kafka broker, the job in a process of
+Written by `make faults`; do not edit. Most faults run against the real thing: a Kafka broker, the job in a process of
 its own with its JVM and Python workers, and a store over HTTP behind a proxy that cuts, delays, throttles and
-half-sends. What must be in the store is recounted from the topic by
+half-sends. What must be in the store is recounted from the topic, batch by batch, by
 [tests/faults/oracle.py](../tests/faults/oracle.py), which follows the event contract literally and shares no code with
-the product. The machine has two shared cores, so recovery times are those of a busy machine; they contain the start of
+the product; that it finds what is wrong is tried with stores that are wrong on purpose
+([tests/faults/test_oracle.py](../tests/faults/test_oracle.py)). Only I6 compares with our own code: a calm pass without
+Spark. The machine has two shared cores, so recovery times are those of a busy machine; they contain the start of
 Python, Spark and the model.
 
 ## Invariants
@@ -27,47 +29,41 @@ Python, Spark and the model.
 
 ## Faults
 
-`recovery`: seconds from the end of the fault until everything that had been sent was in the store (the slowest of the
-fault's tests, where it is measured). Limit: {limit:.0f} s.
+`shown by`: how many tests, and on what. *real*: the whole job in processes of its own, on a real broker. *part*: a
+real part of it, as Spark without Kafka, a broker without the job, or our client against a stub of the store. *pure*:
+functions. `recovery`: seconds from the end of the fault until everything that had been sent was in the store (the
+slowest of the fault's tests, where it is measured). Limit: {limit:.0f} s. A backlog is work, not recovery: what ten
+minutes without the scorer take stands in [load.md](load.md), and whether anything grows in half an hour in
+[soak.md](soak.md).
+
+{ran}
 
 {faults}
 
 {not_run}
 """
-SEEDS = """## Seeded scenarios
 
-From one seed comes a whole list of actions (load, corrections, cancellations, repeats, rubbish, SIGKILL at a mark,
-broker and store faults, a new region, more partitions, a swapped artifact); it is printed, run, and judged by the same
-recount. `python -m tests.faults seeds 17 --shorten` runs one again and leaves out what it does not need to fail. Every
-run is a line of [reliability-seeds.jsonl](reliability-seeds.jsonl), with its day and commit; the newest of each seed
-counts here.
-
-{summary}
-
-{actions}
-
-{failures}
-{found}"""
+COLUMNS = "| id | fault | injected | must hold | seen | shown by | recovery |"
 
 
 @dataclass
 class Ran:
-    """Outcomes of a fault's tests."""
+    """Outcomes of a fault's tests. passed: by what they show it."""
 
-    passed: int = 0
+    passed: Counter = field(default_factory=Counter)
     failed: list = field(default_factory=list)
     skipped: list = field(default_factory=list)
     missing: list = field(default_factory=list)  # tests of the fault that this run did not have
     recovery_s: float | None = None
 
-    def add(self, case):
+    def add(self, node, case):
         name = case.get("name")
         if case.find("failure") is not None or case.find("error") is not None:
             self.failed.append(name)
         elif (skip := case.find("skipped")) is not None:
             self.skipped.append(skip.get("message", "skipped"))
         else:
-            self.passed += 1
+            self.passed[shown_by(node)] += 1
         for one in case.iter("property"):
             if one.get("name") == "recovery_s":
                 self.recovery_s = max(self.recovery_s or 0.0, float(one.get("value")))
@@ -78,10 +74,21 @@ class Ran:
             return f"**broken**: {', '.join(self.failed)}"
         if not self.passed:
             return f"not run: {'; '.join(sorted(set(self.skipped))) or 'no test was selected'}"
-        words = [f"held in {self.passed} test{'s' if self.passed > 1 else ''}"]
+        if (self.recovery_s or 0.0) > RECOVERY_LIMIT_S:
+            return f"**broken**: recovered after {self.recovery_s:.0f} s only"
+        count = self.passed.total()
+        words = [f"held in {count} test{'s' if count > 1 else ''}"]
         words += [f"{len(self.skipped)} skipped"] if self.skipped else []
         words += [f"{len(self.missing)} more not run this time"] if self.missing else []
         return ", ".join(words)
+
+    @property
+    def shown(self):
+        return ", ".join(f"{kind} {self.passed[kind]}" for kind in ("real", "part", "pure") if self.passed[kind])
+
+    @property
+    def recovery(self):
+        return "" if self.recovery_s is None else f"{self.recovery_s:.0f}"
 
 
 def node_of(case):
@@ -91,12 +98,12 @@ def node_of(case):
 
 
 def ran_of(fault, cases):
-    """A test without brackets counts with all its parameters; a path alone counts whole."""
+    """A test without brackets counts with all its parameters."""
     ran = Ran()
     for test in fault.tests:
-        found = [case for node, case in cases.items() if node == test or node.startswith((f"{test}[", f"{test}::"))]
-        for case in found:
-            ran.add(case)
+        found = {node: case for node, case in cases.items() if node == test or node.startswith(f"{test}[")}
+        for node, case in found.items():
+            ran.add(node, case)
         if not found:
             ran.missing.append(test)
     return ran
@@ -107,6 +114,7 @@ def write_report(matrix: Sequence[Path], results: Path, document: Path) -> None:
     cases = {
         node_of(case): case
         for path in matrix
+        if path.exists()  # a run that could not even begin has left none
         for case in ElementTree.parse(path).iter("testcase")  # noqa: S314 - our own files
         if case.get("classname")  # one that was interrupted has none
     }
@@ -116,54 +124,28 @@ def write_report(matrix: Sequence[Path], results: Path, document: Path) -> None:
             not_run.append(f"- {fault.id}, {fault.what}: {fault.not_run}.")
             continue
         ran = ran_of(fault, cases)
-        recovery = "" if ran.recovery_s is None else f"{ran.recovery_s:.0f}"
-        rows.append(f"| {fault.id} | {fault.what} | {fault.injected} | {fault.holds} | {ran.verdict} | {recovery} |")
+        words = (fault.id, fault.what, fault.injected, fault.holds, ran.verdict, ran.shown, ran.recovery)
+        rows.append(f"| {' | '.join(words)} |")
     text = HEAD.format(
         limit=RECOVERY_LIMIT_S,
         invariants="\n".join(f"- **{name}** {meaning}" for name, meaning in INVARIANTS.items()),
-        faults="\n".join(
-            ["| id | fault | injected | must hold | seen | recovery |", "| --- | --- | --- | --- | --- | --- |", *rows]
-        ),
+        ran="\n".join(map(_when, matrix)),
+        faults="\n".join([COLUMNS, "| --- | --- | --- | --- | --- | --- | --- |", *rows]),
         not_run="Not run:\n\n" + "\n".join(not_run),
     )
     if results.exists():
-        text += "\n" + _seeds([json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()])
+        text += "\n" + seeds_section([json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()])
     document.parent.mkdir(exist_ok=True)
     document.write_text(text, encoding="utf-8")
 
 
-def _seeds(lines):
-    newest = {line["seed"]: line for line in lines}
-    runs = sorted(newest.values(), key=lambda line: line["seed"])
-    recoveries = defaultdict(list)
-    for line in runs:
-        for what, seconds in line["recoveries"]:
-            recoveries[what].append(seconds)
-    failed = [line for line in runs if line["broken"]]
-    mended = [line for line in lines if line["broken"] and not newest[line["seed"]]["broken"]]
-    exits = Counter(code for line in runs for code in line["exits"])
-    summary = (
-        f"{len(runs)} seeds, {len(runs) - len(failed)} of them without a broken invariant; "
-        f"{sum(line['messages'] for line in runs):,} messages, {sum(line['starts'] for line in runs)} starts of the "
-        "job. "
-        "The job ended by itself "
-        + (", ".join(f"{count} times with code {code}" for code, count in sorted(exits.items())) or "never")
-        + " (a store that stays away longer than a write may take, for one) and was started again, as a supervisor "
-        "does."
-    )
-    actions = ["| after | times | median s | slowest s |", "| --- | --- | --- | --- |"]
-    actions += [
-        f"| {what} | {len(seconds)} | {median(seconds):.0f} | {max(seconds):.0f} |"
-        for what, seconds in sorted(recoveries.items())
-    ]
-    return SEEDS.format(
-        summary=summary,
-        actions="\n".join(actions),
-        failures=_listed("Broken:", failed) + _listed("Broken once, and held when run again:", mended),
-        found=FOUND.read_text(encoding="utf-8"),
-    )
+def run_file(matrix: Path) -> Path:
+    """Where `matrix` notes when and on which commit a JUnit file was made."""
+    return matrix.with_suffix(".json")
 
 
-def _listed(title, lines):
-    rows = [f"- seed {line['seed']} ({line['at']}): {line['broken'][0].splitlines()[0]}" for line in lines]
-    return "\n".join([title, "", *rows, "", ""]) if rows else ""
+def _when(matrix: Path) -> str:
+    if not run_file(matrix).exists():
+        return f"Nobody noted when `{matrix.name}` was made."
+    run = json.loads(run_file(matrix).read_text(encoding="utf-8"))
+    return f"These tests ran on {run['at']} on commit {run['commit']}; pytest's exit code was {run['exit_code']}."

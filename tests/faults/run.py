@@ -6,16 +6,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.faults.breakable_broker import TestBroker
 from tests.faults.invariants import broken
 from tests.faults.scenario import Scenario
-from tests.faults.world import TestBroker, World
+from tests.faults.world import World
 from tests.harness.proxy import Proxy
 from tests.harness.recording_store import RecordingStore
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a scenario led to. `recoveries`: (fault, seconds until all that had been sent was in the store)."""
+    """What a scenario led to. `recoveries`: (fault, seconds until all that had been sent was in the store).
+
+    injected: (fault, what it met, seconds that it was felt, what the job said of it) of faults of broker and store.
+    """
 
     broken: Sequence[str]
     seconds: float
@@ -23,6 +27,7 @@ class Outcome:
     exits: Sequence[int]
     recoveries: Sequence[tuple[str, float]]
     messages: int
+    injected: Sequence[tuple[str, int, float, str | None]] = ()
 
 
 @contextmanager
@@ -43,7 +48,7 @@ def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcom
             world.run()
             found, messages = broken(world), world.in_topic()
         except AssertionError as error:
-            found, messages = [f"I9: {error}"], 0
+            found, messages = [*world.faults, *world.witness.faults, f"I9: {error}"], 0
         finally:
             world.close()
     return Outcome(
@@ -53,6 +58,7 @@ def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcom
         exits=tuple(world.exits),
         recoveries=tuple((what, round(seconds, 1)) for what, seconds in world.recoveries),
         messages=messages,
+        injected=tuple((one.kind, one.hits, round(one.effect_s, 1), one.sign) for one in world.injected),
     )
 
 

@@ -3,12 +3,15 @@
 Pure: no clock, no file, no product code. In the manner of Materialize's Zippy and RisingWave's recovery tests.
 """
 
+import itertools
 import json
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 START_S = 1_700_000_000
+GENERATOR = 2  # grows when a seed comes to mean something else: docs/reliability.md counts its runs apart
+DAY_S = 86_400
 ORIGINS = ("public_call", "public_call", "sensor", "responder", "officer_initiated", "unknown")
 CANARY = "zebrafinch7731"  # stands in payloads; no log may show it
 
@@ -97,6 +100,12 @@ def generate(seed):
     )
 
 
+def closing(scenario):
+    """One more event for each region on the next day (UTC): what a region has counted is in `usual` only then."""
+    newest_s = max(action.at_s for action in scenario.actions)
+    return Action("close", None, (newest_s // DAY_S + 1) * DAY_S + 600, seed=scenario.seed)
+
+
 class Producer:
     """What a careless producer sends for each action: pure, but it remembers its incidents."""
 
@@ -110,11 +119,20 @@ class Producer:
         draw = random.Random(action.seed)
         made = []
         for record in self._records(action, draw):
-            value = record if isinstance(record, bytes | None) else json.dumps(record).encode()
-            key = record["incident_id"] if isinstance(record, dict) and "incident_id" in record else f"{len(made)}"
-            made.append((key, value, action.at_s * 1000 + draw.randrange(1000)))
+            made.append(self._message(record, len(made), action, draw))
         self.bytes_sent += made
         return made
+
+    def stream(self, action):
+        """Events without end, as `messages` gives them."""
+        draw = random.Random(action.seed)
+        for number in itertools.count():
+            yield self._message(self._event(action, draw, number), number, action, draw)
+
+    def _message(self, record, number, action, draw):
+        value = record if isinstance(record, bytes | None) else json.dumps(record).encode()
+        key = record["incident_id"] if isinstance(record, dict) and "incident_id" in record else f"{number}"
+        return key, value, action.at_s * 1000 + draw.randrange(1000)
 
     def _records(self, action, draw):
         count = action.argument if isinstance(action.argument, int) else 6
@@ -127,6 +145,14 @@ class Producer:
             case "repeat":
                 for key, value, _ in draw.choices(self.bytes_sent, k=count) if self.bytes_sent else []:
                     yield value if value is None or key.isdigit() else json.loads(value)
+            case "close":
+                for number, region in enumerate(self.regions):
+                    where = {"region": region.name, "category": region.categories[0], **place(region, draw)}
+                    yield {**self._event(action, draw, number), **where, "occurred_at": iso(action.at_s)}
+            case "rubbish" | "stray" if action.argument == "each":
+                make = rubbish if action.kind == "rubbish" else strays
+                for number in range(len(make(self._event(action, draw, 0)))):
+                    yield make(self._event(action, draw, number))[number]
             case "rubbish":
                 yield from (draw.choice(rubbish(self._event(action, draw, number))) for number in range(count))
             case "stray":
@@ -201,9 +227,11 @@ def strays(event):
     return [
         {**event, "category": "flood"},
         {**event, "lat": event["lat"] + 3},
-        {**event, "occurred_at": iso(when + 40 * 86_400)},
+        {**event, "occurred_at": iso(when + 40 * DAY_S)},
         {**event, "occurred_at": "2099-12-31T23:59:59Z"},
-        {**event, "occurred_at": iso(when - 3 * 86_400)},
+        {**event, "occurred_at": iso(when - 3 * DAY_S)},
+        {**event, "occurred_at": iso(when - 2 * DAY_S)},
+        {**event, "occurred_at": iso(when - DAY_S - 1), "received_at": iso(when)},
         {**event, "received_at": iso(when + 30 * 3600)},
     ]
 

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -14,7 +14,11 @@ import pytest
 from kafka import KafkaAdminClient
 
 from streaming.topics import ensure_topics
-from tests.faults.oracle import Region, recount
+from tests.faults.file_ledgers import FileLedgers
+from tests.faults.offsets import committed
+from tests.faults.oracle import Region
+from tests.faults.rules import Seen, breaches
+from tests.faults.witness import Witness
 
 pytestmark = [pytest.mark.stack, pytest.mark.long]
 START = 1_700_000_000
@@ -28,10 +32,12 @@ def events(region, numbers, partitions=2):
 
 
 class Sent:
-    """What went into a topic, for the recount."""
+    """What goes into a job's topic, and what must come of it."""
 
     def __init__(self, scorer):
         self.scorer, self.messages = scorer, []
+        self.ledgers = FileLedgers(scorer.folder / "scores.lp")
+        self.witness = Witness(scorer, scorer.topic.name, self.ledgers.consumed)
 
     def send(self, messages):
         messages = list(messages)
@@ -42,39 +48,36 @@ class Sent:
         self.scorer.wait_until(lambda: self.scorer.consumed() == len(self.messages))
 
     def check(self):
-        """Ledger, dead letters and the newest frame against the recount."""
-        scorer = self.scorer
-        (manifest,) = scorer.artifacts.glob("*/*/manifest.json")
-        region = Region.of(json.loads(manifest.read_bytes()))
-        expected = recount(sorted(self.messages, key=lambda one: one[:2]), [region])
-        totals = scorer.totals()
-        for name, ledger in expected.ledger.items():
-            told = {key: value for key, value in totals[name or "_unassigned"].items() if value}
-            assert told == dict(ledger)
-        letters = {(one["source_partition"], one["source_offset"], one["reason"]) for one in scorer.letters()}
-        assert letters == {(*place, reason) for place, reason in expected.refused.items()}
-        tick_s = expected.clock_s[region.name] // 60 * 60
-        observed = expected.observed_1h(region)
-        frame = {}
-        for (key, time_s), fields in scorer.points().items():
-            tags = dict(tag.split("=") for tag in key.split(",")[1:])
-            if key.startswith("risk,") and time_s == tick_s and tags["horizon"] == "1h":
-                frame[tags["cell"], tags["category"]] = int(fields["observed_1h"])
-        assert frame == {(cell, cat): observed[cell, cat] for cell in region.cells for cat in region.categories}
+        """I1 to I5, I7 and I8, by the same rules as in the scenarios. The job has ended."""
+        self.witness.stop()
+        (manifest,) = self.scorer.artifacts.glob("*/*/manifest.json")
+        seen = Seen(
+            messages=sorted(self.messages, key=lambda one: one[:2]),
+            regions=[Region.of(json.loads(manifest.read_bytes()))],
+            versions={"riverton": [manifest.parent.name]},
+            batches=self.witness.batches,
+            points=self.scorer.points(),
+            ledgers=self.ledgers.taken,
+            letters=self.scorer.letters(),
+        )
+        assert [*self.witness.faults, *breaches(seen)] == []
 
 
 @pytest.fixture
 def job(request, new_topic, new_scorer, new_region):
     """job(**settings): a scorer with one region that is not started, and what is sent to it."""
+    with ExitStack() as stack:
 
-    def make(**settings):
-        name = request.node.name.removeprefix("test_").replace("_", "-")[:60]
-        scorer = new_scorer(name, new_topic(name, partitions=2), **settings)
-        region = new_region("riverton")
-        region.publish(scorer.artifacts)
-        return scorer, region, Sent(scorer)
+        def make(**settings):
+            name = request.node.name.removeprefix("test_").replace("_", "-")[:60]
+            scorer = new_scorer(name, new_topic(name, partitions=2), **settings)
+            region = new_region("riverton")
+            region.publish(scorer.artifacts)
+            sent = Sent(scorer)
+            stack.enter_context(sent.witness)
+            return scorer, region, sent
 
-    return make
+        yield make
 
 
 def test_a_job_that_is_frozen_for_a_minute_catches_up(job, record_property):
@@ -98,19 +101,28 @@ def test_a_killed_executor_is_replaced(job, record_property):
     scorer.start()
     sent.send(events(region, range(30)))
     sent.wait()
-    executors = [
-        child
-        for child in psutil.Process(scorer.process.pid).children(recursive=True)
-        if child.name() == "java" and "CoarseGrainedExecutorBackend" in " ".join(child.cmdline())
-    ]
-    assert len(executors) == 2
-    executors[0].kill()
+    before = executors(scorer)
+    assert len(before) == 2
+    before[0].kill()
     began = time.monotonic()
     sent.send(events(region, range(30, 60)))
     sent.wait()
     record_property("recovery_s", time.monotonic() - began)
+    scorer.wait_until(lambda: len(set(executors(scorer)) - {before[0]}) == 2)
+    sent.send(events(region, range(60, 90)))
+    sent.wait()
     assert scorer.end(signal.SIGTERM) == 0
     sent.check()
+
+
+def executors(scorer):
+    """Spark's executors, each a Java process."""
+    found = []
+    for child in psutil.Process(scorer.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            if child.name() == "java" and "CoarseGrainedExecutorBackend" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def test_giant_messages_are_refused_and_their_neighbours_counted(job):
@@ -158,6 +170,7 @@ def test_a_full_checkpoint_disk_ends_the_job_and_loses_nothing(job, tmp_path, re
         sent.check()
     finally:
         scorer.clean_up()
+        sent.witness.stop()
         subprocess.run(["/usr/bin/umount", str(disk)], check=True)
 
 
@@ -179,7 +192,7 @@ def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, reco
     sent.send([(0, b"rubbish", START * 1000), *events(region, range(30, 40))])
     assert scorer.end() == 5, scorer.output
     assert "dead letters" in scorer.output
-    assert scorer.consumed() == 30
+    assert scorer.consumed() == committed(scorer.checkpoint / "spark", scorer.topic.name) == 30
     ensure_topics(scorer.topic.bootstrap, {scorer.dead_letters.name: 1})
     scorer.start()
     began = time.monotonic()
@@ -191,12 +204,15 @@ def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, reco
 
 def test_a_batch_that_always_fails_is_named_and_not_skipped(job):
     scorer, region, sent = job()
+    tries = scorer.folder / "tries.txt"
+    scorer.environment["FAILING_JOB_TRIES"] = str(tries)
     scorer.start(FAILING_JOB)
     sent.send(events(region, range(10), partitions=1))
     sent.wait()
     sent.send([(0, region.event(11, cell=0, at_s=START, type_code="deadly"), START * 1000)])
-    for _ in range(2):
+    for run in range(2):
         assert scorer.end() == 7, scorer.output
+        assert len(tries.read_text().splitlines()) == 4 * (run + 1)
         error = [line for line in scorer.output.splitlines() if line.startswith("error:")][-1]
         assert "partition 0: offsets 10 to 10" in error
         assert scorer.consumed() == 10

@@ -1,9 +1,12 @@
 """One fault each, on real Kafka and a process of its own, judged by the recount of tests/faults/oracle.py."""
 
 import gc
+import json
+import logging
 
 import pytest
 
+from tests.faults.actions import FIRST_LOAD
 from tests.faults.run import broker_to_break, run_scenario
 from tests.faults.scenario import START_S, Action, Scenario
 
@@ -25,6 +28,7 @@ SCENARIOS = {
     "broker_restart": (("broker_restart", 4),),
     "broker_kill": (("broker_kill", 4),),
     "broker_freeze": (("broker_freeze", 8),),
+    "broker_freeze_long": (("broker_freeze", 75),),
     "kafka_cut": (("kafka_cut", None), ("produce", 20), ("kafka_cut", None)),
     "kafka_down": (("kafka_down", 9), ("produce", 20)),
     "kafka_hangs": (("kafka_hangs", 8), ("produce", 20)),
@@ -43,7 +47,7 @@ IN_EVERY_RUN = ("baseline", "kill_after_write", "store_half")
 
 
 def scenario_of(name):
-    steps = [("produce", 60), ("correct", 10), ("cancel", 5), ("repeat", 15), ("rubbish", 12), ("stray", 8)]
+    steps = [("produce", 60), ("correct", 10), ("cancel", 5), ("repeat", 15), ("rubbish", "each"), ("stray", "each")]
     steps += [("settle", None)]
     steps += [*SCENARIOS[name], ("produce", 20), ("correct", 10), ("repeat", 15), ("rubbish", 12)]
     actions = [Action(kind, value, START_S + 60 + 130 * n, seed=1000 + n) for n, (kind, value) in enumerate(steps)]
@@ -59,10 +63,14 @@ def shared_broker(tmp_path_factory, jar_cache):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in IN_EVERY_RUN else pytest.mark.long) for name in SCENARIOS]
 )
-def test_every_invariant_holds(name, tmp_path, shared_broker, record_property):
+def test_every_invariant_holds(name, tmp_path, shared_broker, record_property, caplog):
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # what pytest keeps of its lines would keep its sockets open
     outcome = run_scenario(scenario_of(name), tmp_path, shared_broker)
     gc.collect()
     assert not outcome.broken, "\n".join(outcome.broken)
     assert not outcome.exits, "the job was to go on by itself"
-    record_property("recovery_s", max(seconds for _, seconds in outcome.recoveries))
+    missed = [kind for kind, hits, *_ in outcome.injected if not hits]
+    assert not missed, f"these faults met nothing: {missed}"
+    record_property("recovery_s", max(seconds for what, seconds in outcome.recoveries if what != FIRST_LOAD))
     record_property("messages", outcome.messages)
+    record_property("injected", json.dumps(outcome.injected))

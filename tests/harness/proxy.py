@@ -15,9 +15,10 @@ _RESET = struct.pack("ii", 1, 0)  # closing with a linger of nothing sends RST i
 class Proxy:
     """Forwards 127.0.0.1:port to 127.0.0.1:target. The faults are plain attributes; they act on what is open, too.
 
-    refuses: new connections are reset. swallows: bytes are read and not passed on, in both directions.
-    delay_s: wait before each chunk, per direction. bytes_per_s: throttle. cut_upload_after: reset both ends when
-    that many more bytes have gone to the server. loses_answer: reset the client when the server's answer arrives.
+    `close_door` takes the listener away, `open_door` brings it back. refuses: new connections are accepted and reset.
+    swallows: bytes are read and not passed on, in both directions. delay_s: wait before each chunk, per direction.
+    bytes_per_s: throttle. cut_upload_after: reset both ends when that many more bytes have gone to the server.
+    loses_answer: reset the client when the server's answer arrives.
     """
 
     target: int
@@ -28,23 +29,35 @@ class Proxy:
     cut_upload_after: int | None = None
     loses_answer: bool = False
     port: int = 0
-    faults_shown: int = 0  # connections that were reset, refused or lost by a fault
-    _listener: socket.socket = field(default_factory=socket.socket)
+    hits: list = field(default_factory=list)  # monotonic times at which a fault met a connection
+    _listener: socket.socket | None = None
     _open: set = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self):
+        self.open_door()
+        return self
+
+    def __exit__(self, *_):
+        self.close_door()
+
+    def open_door(self):
+        if self._listener is not None:
+            return
+        self._listener = socket.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._listener.bind(("127.0.0.1", self.port))
         self._listener.listen(64)
         self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
-    def __exit__(self, *_):
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+    def close_door(self):
+        """Nobody listens any more, as behind a process that has ended; what is open is reset."""
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            self._listener.close()
+            self._listener = None
         self.cut()
 
     def heal(self):
@@ -58,17 +71,20 @@ class Proxy:
         with self._lock:
             pairs, self._open = self._open, set()
         for pair in pairs:
-            self.faults_shown += 1
+            self._hit()
             _reset(*pair)
 
-    def _accept(self):
+    def _hit(self):
+        self.hits.append(time.monotonic())
+
+    def _accept(self, listener):
         while True:
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             if self.refuses:
-                self.faults_shown += 1
+                self._hit()
                 _reset(client)
                 continue
             try:
@@ -87,8 +103,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             while chunk := source.recv(_CHUNK):
                 if self.swallows:
+                    self._hit()
                     continue
                 if self.delay_s:
+                    self._hit()
                     time.sleep(self.delay_s)
                 if self.bytes_per_s:
                     time.sleep(len(chunk) / self.bytes_per_s)
@@ -106,9 +124,15 @@ class Proxy:
                     return
                 sink.sendall(chunk)
             sink.shutdown(socket.SHUT_WR)
+        with self._lock:
+            is_last = pair not in self._open
+            self._open.discard(pair)  # one side has ended: a cut would meet nobody
+        if is_last:
+            for one in pair:
+                one.close()
 
     def _end(self, pair):
-        self.faults_shown += 1
+        self._hit()
         with self._lock:
             self._open.discard(pair)
         _reset(*pair)

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import re
 import threading
+import time
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,7 +19,9 @@ class RecordingStore:
 
     def __init__(self):
         self.points = defaultdict(dict)  # (measurement and tags, time in s) -> {field: text}
+        self.ledgers = []  # (measurement and tags, time in s, {field: text}) of `pipeline`, each as it was written
         self.answers = []
+        self.hits = []  # monotonic times at which one of `answers` was given
         self.before_write = self.after_write = None
         self.writes = 0
         self.lock = threading.Lock()
@@ -41,7 +44,10 @@ class RecordingStore:
             for line in body.decode().splitlines():
                 key, rest = line.split(" ", 1)
                 fields, time_s = rest.rsplit(" ", 1)
-                self.points[key, int(time_s)].update(FIELD.findall(fields))
+                found = dict(FIELD.findall(fields))
+                self.points[key, int(time_s)].update(found)
+                if key.startswith("pipeline,"):
+                    self.ledgers.append((key, int(time_s), found))
 
     def snapshot(self):
         with self.lock:
@@ -66,6 +72,7 @@ class _Handler(BaseHTTPRequestHandler):
         has_points = not body.startswith(b"#")  # the job asks first whether it may write
         if has_points and store.answers:
             status, text, headers = store.answers.pop(0)
+            store.hits.append(time.monotonic())
             self._answer(status, text, headers)
             return
         if has_points and (hook := store.before_write):

@@ -1,13 +1,23 @@
-"""The GPU that Spark assigns to a task reaches the choice of the device. A script pretends that there are two GPUs."""
+"""The GPU that Spark assigns to a task reaches the choice of the device. A script pretends that there are two GPUs.
+
+A task that was given a GPU where there is no CUDA scores with the network on the CPU; a device that is lost, before or
+while it scores, leaves the baseline.
+"""
 
 import json
 import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
+import torch
 
 from models.count_state import CountState
+from models.features import FeatureEngine
+from models.network import ResidualNetwork
+from streaming.roster import load_artifact
+from streaming.score import score_udf
 from tests.harness.cluster import cluster_environment
 
 pytestmark = pytest.mark.spark
@@ -100,3 +110,24 @@ def test_a_task_takes_the_gpu_it_was_given_and_the_cpu_where_there_is_no_cuda(tm
         assert task["without_cuda"] == "cpu"
     assert (result["model"], result["equal"]) == (folder.name, True)
     assert result["expected"] == folder.name
+
+
+def lost(*_, **__):
+    raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+@pytest.mark.parametrize("lost_in", [(torch.nn.Module, "to"), (ResidualNetwork, "forward")], ids=["to", "forward"])
+def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(
+    lost_in, tmp_path, toy, networks, publish, monkeypatch
+):
+    spec = toy("riverton")
+    history = CountState(spec)
+    history.advance(1_700_000_000)
+    folder = publish(tmp_path, spec, created="20260101T000000Z", network=networks["random"](spec, 1), history=history)
+    artifact = load_artifact(str(folder))
+    features = FeatureEngine(spec, artifact.constants).compute(artifact.history()).values.tobytes()
+    monkeypatch.setattr(*lost_in, lost)
+    (rows,) = score_udf.func(iter([(pd.Series([str(folder)]), pd.Series([features]))]))
+    (row,) = rows.itertuples()
+    assert row.model == "baseline:RuntimeError"
+    assert row.expected == row.usual

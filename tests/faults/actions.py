@@ -1,0 +1,182 @@
+"""What a scenario can do to the job, its broker and its store."""
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+
+from kafka import KafkaAdminClient
+
+from tests.faults.offsets import newest
+from tests.faults.sender import Sender
+
+DEADLINE_S = 240.0
+FIRST_LOAD = "the first load"  # what comes before the faults
+
+
+class Actions:
+    """Of a World. Every method brings about one action and returns when it is done."""
+
+    def do_send(self, action):
+        """produce, correct, cancel, repeat, rubbish, stray"""
+        sent = [(self.send(message), message[1]) for message in self.producer.messages(action)]
+        self._kafka.flush(timeout=60)
+        for future, value in sent:
+            where = future.get(timeout=30)
+            self.acknowledged[where.partition, where.offset] = value
+
+    def do_settle(self, action):
+        """Wait until the job runs and has all of it: what comes next meets it at work, not at its start."""
+        self.settle(FIRST_LOAD)
+
+    def do_pause(self, action):
+        time.sleep(action.argument)
+
+    def do_kill(self, action):
+        """SIGKILL to the job's process group at a mark, while it takes in what is sent here."""
+        self._ensure_running()
+        process, spark = self.scorer.process, self.scorer.checkpoint / "spark"
+        died = threading.Event()
+
+        def shoot():
+            self.scorer.note_children()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            died.set()
+
+        if action.argument == "in write":
+            self.store.before_write = shoot
+        elif action.argument == "after write":
+            self.store.after_write = shoot
+        offsets = newest(spark / "offsets")
+        self.do_send(action)
+        deadline = time.monotonic() + DEADLINE_S
+        if action.argument == "now":
+            time.sleep(random.Random(action.seed).uniform(0, 2))
+            shoot()
+        while not died.is_set():
+            assert time.monotonic() < deadline, f"the mark {action.argument} was not reached"
+            if process.poll() is not None:
+                break  # another fault has ended it
+            if action.argument == "after offsets" and newest(spark / "offsets") > offsets:
+                shoot()
+            if action.argument == "between batches" and newest(spark / "offsets") == newest(spark / "commits") > -1:
+                shoot()
+            time.sleep(0.001)
+        self.store.before_write = self.store.after_write = None
+        code = self.scorer.end()
+        if code != -signal.SIGKILL:
+            self._note_exit(code)
+        self._start()
+        self.settle(f"SIGKILL {action.argument}")
+
+    def do_restart(self, action):
+        self._wait_until(self._is_up, "the job")
+        code = self.scorer.end(signal.SIGTERM)
+        if code:
+            self._note_exit(code)
+        self._start()
+        self.settle("restart")
+
+    def do_broker_restart(self, action):
+        self._without_broker(action, self.broker.stop, "broker restart")
+
+    def do_broker_kill(self, action):
+        self._without_broker(action, self.broker.kill, "broker SIGKILL")
+
+    def _without_broker(self, action, end_it, what):
+        """Events go on coming in meanwhile; what Kafka acknowledged must be there afterwards."""
+        with Sender(self, action) as sender:
+            injected = self._inject(action.kind, sender.sent_at)
+            end_it()
+            time.sleep(action.argument)
+            self.broker.start()
+            back = injected.ended = time.monotonic()
+        self.settle(what, since=back)
+
+    def do_broker_freeze(self, action):
+        with Sender(self, action) as sender:
+            injected = self._inject(action.kind, sender.sent_at)
+            self.broker.freeze(action.argument)
+            back = injected.ended = time.monotonic()
+        self.settle("broker SIGSTOP", since=back)
+
+    def do_kafka_cut(self, action):
+        self._inject(action.kind, self.broker.proxy.hits)
+        self.broker.proxy.cut()
+        self.do_send(action)
+
+    def do_kafka_down(self, action):
+        self.broker.proxy.refuses = True
+        self.broker.proxy.cut()
+        self._heal_after(action, self.broker.proxy)
+
+    def do_kafka_hangs(self, action):
+        self.broker.proxy.swallows = True
+        self._heal_after(action, self.broker.proxy)
+
+    def do_kafka_slow(self, action):
+        self.broker.proxy.delay_s = 0.2
+        self._heal_after(action, self.broker.proxy)
+
+    def do_store_down(self, action):
+        self.proxy.refuses = True
+        self.proxy.cut()
+        self._heal_after(action, self.proxy)
+
+    def do_store_hangs(self, action):
+        self.proxy.swallows = True
+        self._heal_after(action, self.proxy)
+
+    def do_store_slow(self, action):
+        self.proxy.delay_s = 0.2
+        self._heal_after(action, self.proxy)
+
+    def do_store_503(self, action):
+        injected = self._inject(action.kind, self.store.hits)
+        self.store.answers += [(503, b'{"code":"unavailable","message":"try later"}', {})] * action.argument
+        self._send_until_hit(action, injected)
+
+    def do_store_half(self, action):
+        injected = self._inject(action.kind, self.proxy.hits)
+        self.proxy.cut_upload_after = action.argument
+        self._send_until_hit(action, injected)
+
+    def do_store_loses_answer(self, action):
+        injected = self._inject(action.kind, self.proxy.hits)
+        self.proxy.loses_answer = True
+        self._send_until_hit(action, injected)
+
+    def do_cut(self, action):
+        self._inject(action.kind, self.proxy.hits)
+        self.proxy.cut()
+        self.do_send(action)
+
+    def _send_until_hit(self, action, injected):
+        self.do_send(action)
+        self._wait_until(lambda: injected.hits, f"{action.kind} to meet a write")
+
+    def do_add_region(self, action):
+        region = self._publish("lakeside", 44.0)
+        self._wait_until(lambda: any("region=lakeside" in key for key, _ in self.store.snapshot()), "the new region")
+        self.producer.regions.append(region)
+        self.do_send(action)
+
+    def do_add_partitions(self, action):
+        self._partitions += action.argument
+        with KafkaAdminClient(bootstrap_servers=self.broker.bootstrap) as admin:
+            admin.create_partitions({self.topic.name: self._partitions})
+        self._kafka.close(timeout=30)
+        self._kafka = self._connect()
+        self.do_send(action)
+
+    def do_swap_artifact(self, action):
+        self._publish("riverton", 41.0, created="20260201T000000Z")
+        version = self.versions["riverton"][-1]
+        self._wait_until(
+            lambda: any(fields.get("model") == f'"{version}"' for fields in self.store.snapshot().values()),
+            f"artifact {version}",
+        )
+        self.do_send(action)

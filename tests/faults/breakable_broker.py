@@ -1,0 +1,70 @@
+"""A real broker that can be stopped, killed and frozen."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from streaming.broker import Secured, free_port, start_broker, stop_broker
+from streaming.kafka_client import PLAINTEXT
+from tests.harness.proxy import Proxy
+
+# A second listener that is told to clients as the proxy's address, so that everything they do goes through it.
+PROPERTIES = """
+listeners=PLAINTEXT://127.0.0.1:{{port}},PROXIED://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{{controller_port}}
+advertised.listeners=PLAINTEXT://127.0.0.1:{{port}},PROXIED://127.0.0.1:{proxy}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+"""
+
+
+class TestBroker:
+    """A broker whose process can be stopped, killed and frozen; it comes back on the same port with the same data.
+
+    `bootstrap` leads to it directly, `proxied` through `proxy`.
+    """
+
+    __test__ = False
+
+    def __init__(self, folder: Path, cache: Path):
+        self.folder, self.cache, self.port = folder, cache, 0
+        self.proxy = Proxy(free_port()).__enter__()
+        properties = PROPERTIES.format(behind=self.proxy.target, proxy=self.proxy.port)
+        self._more = Secured(properties=properties, format_options=(), security=PLAINTEXT)
+        self.start()
+
+    @property
+    def bootstrap(self):
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def proxied(self):
+        return f"127.0.0.1:{self.proxy.port}"
+
+    def start(self):
+        """Also lets clients of `proxied` in: while the broker is down nobody listens there either."""
+        self.broker = start_broker(self.folder, cache=self.cache, port=self.port, secured=self._more)
+        self.port = self.broker.port
+        self.proxy.open_door()
+
+    def close(self):
+        self.stop()
+        self.proxy.__exit__()
+
+    def stop(self):
+        self.proxy.close_door()
+        stop_broker(self.folder)
+        self._reap()
+
+    def kill(self):
+        self.proxy.close_door()
+        os.kill(self.broker.pid, signal.SIGKILL)
+        self._reap()
+
+    def freeze(self, seconds):
+        os.kill(self.broker.pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.kill(self.broker.pid, signal.SIGCONT)
+
+    def _reap(self):
+        self.broker.process.wait(60)

@@ -1,0 +1,127 @@
+"""What the job leaves behind when all goes well, made in a second: its own functions, one batch after another.
+
+No Kafka, Spark or process. It serves to show the oracle what is right, so that each thing wrong stands out.
+"""
+
+import base64
+import json
+from collections import Counter
+
+import numpy as np
+
+from models.features import FeatureEngine
+from models.scoring import score
+from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.frame import RiskFrame
+from schemas.incidents import Incidents
+from streaming.count import add_up, take_in
+from streaming.lines import risk_lines, top_lines
+from streaming.publish import ledger_line
+from streaming.roster import load_artifact
+from streaming.score import FIELDS
+from tests.faults.oracle import Region
+from tests.faults.rules import TOP, Seen
+from tests.faults.scenario import Producer, closing
+from tests.harness.recording_store import RecordingStore
+from tests.harness.region import make_region
+
+PER_BATCH = 60
+
+
+def good_store(scenario, folder):
+    """`Seen` of one region and partition after a scenario's messages. `folder`: for the artifact."""
+    artifact = load_artifact(str(make_region("riverton").publish(folder)))
+    region = Region.of(json.loads((artifact.folder / "manifest.json").read_bytes()))
+    producer = Producer([region])
+    sent = [one for action in (*scenario.actions, closing(scenario)) for one in producer.messages(action)]
+    messages = [(0, offset, value, time_ms) for offset, (_, value, time_ms) in enumerate(sent)]
+    store, letters = RecordingStore(), []
+    job = _Job(artifact, store, letters)
+    batches = {}
+    for number, start in enumerate(range(0, len(messages), PER_BATCH)):
+        part = messages[start : start + PER_BATCH]
+        batches[number] = {0: part[-1][1] + 1}
+        job.take(part)
+    return Seen(
+        messages=messages,
+        regions=[region],
+        versions={"riverton": [artifact.version]},
+        batches=batches,
+        points=store.snapshot(),
+        ledgers=store.ledgers,
+        letters=letters,
+        acknowledged={(partition, offset): value for partition, offset, value, _ in messages},
+    )
+
+
+class _Job:
+    def __init__(self, artifact, store, letters):
+        self.artifact, self.store, self.letters = artifact, store, letters
+        self.state, self.engine = artifact.history(), FeatureEngine(artifact.spec, artifact.constants)
+        self.totals, self.unassigned = {}, {}
+
+    def take(self, part):
+        spec = self.artifact.spec
+        _, offsets, values, times_ms = zip(*part, strict=True)
+        decoded = decode_messages(
+            Messages(
+                values=list(values),
+                partition=np.zeros(len(part), np.int32),
+                kafka_offset=np.array(offsets),
+                kafka_time_ms=np.array(times_ms),
+            ),
+            {spec.region: Vocabulary.of(spec)},
+        )
+        for rejections in decoded.rejections.values():
+            self.letters += [_letter(one) for one in rejections]
+        incidents = Incidents.concatenate([decoded.incidents[spec.region]])
+        refused = decoded.rejections.get(spec.region, [])
+        as_of_s = max(self.state.as_of_s, int(incidents.received_ms.max(initial=0)) // 1000)
+        consumed = len(incidents) + len(refused)
+        _, _, ledger = take_in(self.state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
+        self.totals = add_up(self.totals, ledger)
+        frame = self._frame()
+        self.store.take(risk_lines(frame) + top_lines(frame, TOP) + _pipeline(spec.region, frame, self.totals))
+        if others := decoded.rejections.get("", []):
+            reasons = Counter(f"rejected_{one.reason}" for one in others)
+            none = dict.fromkeys(("counted", "corrected", "duplicate", "excluded"), 0)
+            here = {"consumed": len(others), **none, "rejected": len(others), **reasons}
+            self.unassigned = add_up(self.unassigned, here)
+            self.store.take(_pipeline("", frame, self.unassigned))
+
+    def _frame(self):
+        features = self.engine.compute(self.state)
+        artifact = self.artifact
+        scores = score(features.values.astype("<f4"), artifact.network(), artifact.constants, artifact.spec)
+        return RiskFrame(
+            spec=artifact.spec,
+            as_of_s=self.state.as_of_s,
+            model=artifact.version,
+            observed_1h=features.observed_1h,
+            support=features.support,
+            **{name: getattr(scores, name) for name in FIELDS},
+        )
+
+
+def _pipeline(region, frame, totals):
+    return ledger_line(
+        region,
+        frame.tick_s,
+        as_of_s=frame.as_of_s,
+        totals=totals,
+        heard_s=0,
+        model=frame.model,
+        of_the_machine={"write_dropped": 0},
+    )
+
+
+def _letter(one):
+    return {
+        "schema_version": 1,
+        "reason": one.reason,
+        "source_topic": "t",
+        "source_partition": one.partition,
+        "source_offset": one.kafka_offset,
+        "source_time": None,
+        "payload_base64": base64.b64encode(one.payload).decode() if one.payload else None,
+    }

@@ -1,0 +1,49 @@
+"""Faults as they were brought about: whether they met anything, how long they lasted, and what the job said of them."""
+
+import time
+from dataclasses import dataclass, field
+
+# Seconds of effect after which I9 wants a sign. The job asks every 5 s whether somebody listens where Kafka was; one
+# that listens and is silent shows by a minute without a batch; a write that is not taken is said at the next try.
+SAID_AFTER_S = {
+    "broker_restart": 8.0,
+    "broker_kill": 8.0,
+    "broker_freeze": 65.0,
+    "kafka_down": 65.0,
+    "kafka_hangs": 65.0,
+    "store_down": 6.0,
+    "store_hangs": 6.0,
+}
+
+
+@dataclass
+class Injected:
+    """One fault. `log`: monotonic times at which faults of its place met something; it grows."""
+
+    kind: str
+    log: list
+    began: float = field(default_factory=time.monotonic)
+    ended: float | None = None  # None: it is over at once
+    sign: str | None = None
+    is_judged: bool = False
+
+    @property
+    def hits(self):
+        """How often it met a connection, a write, or an event that was being sent."""
+        return sum(self.began <= at <= (self.ended or at) for at in list(self.log))
+
+    @property
+    def effect_s(self):
+        """From the first that it met to its end."""
+        first = min((at for at in list(self.log) if at >= self.began), default=None)
+        return 0.0 if first is None or self.ended is None else max(0.0, self.ended - first)
+
+    def judge(self, witness):
+        """To be called when the job has recovered: what it says later is not of this fault."""
+        if not self.is_judged:
+            self.sign, self.is_judged = witness.sign_since(self.began), True
+
+    @property
+    def was_silent(self):
+        """I9 is broken: long enough to matter, and the job has said nothing of it until it had recovered."""
+        return self.sign is None and self.effect_s >= SAID_AFTER_S.get(self.kind, float("inf"))

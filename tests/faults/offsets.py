@@ -1,0 +1,31 @@
+"""What Spark's own checkpoint says: which batches were planned, where each ends in the topic, which are committed."""
+
+import contextlib
+import json
+
+
+def newest(folder):
+    """The highest batch number in a folder of Spark's checkpoint; -1 without one."""
+    return max(numbers(folder), default=-1)
+
+
+def numbers(folder):
+    with contextlib.suppress(FileNotFoundError):
+        return [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+    return []
+
+
+def ends_of(spark, batch, topic):
+    """By partition, the first offset after a batch; empty where its file is gone or says nothing of the topic."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in (spark / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                found = json.loads(line)
+                if isinstance(found, dict) and topic in found:
+                    return {int(partition): end for partition, end in found[topic].items()}
+    return {}
+
+
+def committed(spark, topic):
+    """Messages up to the end of the newest committed batch."""
+    return sum(ends_of(spark, newest(spark / "commits"), topic).values())

@@ -1,0 +1,44 @@
+"""What the invariants say, and by what a test shows them: the words of docs/reliability.md."""
+
+INVARIANTS = {
+    "I1": "every valid event is counted exactly once: ledger, `observed_1h` and `usual` of every tick that was written "
+    "are recounted, and each counted incident shows in one of them",
+    "I2": "consumed = counted + corrected + duplicate + excluded + rejected, in every point that was ever written; "
+    "what Kafka acknowledged to a producer is in the topic",
+    "I3": "every refused message is in the dead-letter topic with its reason and place, and no other one is",
+    "I4": "no score is missing: one point for each cell, category and horizon at every tick that was written, quiet "
+    "ones included; the store dropped none",
+    "I5": "no score is doubled: a repeated batch overwrites its own points",
+    "I6": "the points are those of one calm pass over the topic without Spark, but for `outcome` and the machine's own "
+    "figures",
+    "I7": "clocks, offsets and `consumed` never go back, as they were written; nothing is committed before the store "
+    "has it, looked at ten times a second",
+    "I8": "every score is finite and follows from its mean: risk, low and high as recounted, one model that was in "
+    "force for a tick, and the right support",
+    "I9": "a fault is never quiet: a line of warning, a health file that is not ready, or an exit code other than 0, "
+    "where it was felt for more than 8 s (nobody listens where Kafka was), 6 s (the store), or 65 s (a Kafka that "
+    "listens and is silent); the last SIGTERM ends with 0",
+    "I10": "recovery within 60 s after the fault has ended",
+    "I11": "memory, files and threads stay flat: nothing here asserts it, [soak.md](soak.md) does (`make soak`)",
+    "I12": "no secret and no payload in any log",
+}
+
+# By what a test shows it, by the beginning of its name; the longest that fits counts.
+SHOWN_BY = {
+    "tests/": "pure",
+    "tests/faults/": "real",
+    "tests/stack/": "real",
+    "tests/stack/test_broker.py": "part",
+    "tests/stack/test_map_page_browser.py": "part",
+    "tests/stack/test_stores.py": "part",
+    "tests/spark/": "part",
+    "tests/spark/test_device.py::test_a_device_that_is_lost": "pure",
+    "tests/contracts/test_between_processes.py": "part",
+    "tests/contracts/test_influx_answers.py": "part",
+    "tests/contracts/test_influx_tls.py": "part",
+}
+
+
+def shown_by(test):
+    """`real`, `part` or `pure`; docs/reliability.md says what they mean."""
+    return SHOWN_BY[max((start for start in SHOWN_BY if test.startswith(start)), key=len)]

@@ -1,0 +1,229 @@
+"""What must hold of the points, ledgers and letters that a scenario leaves behind, each breach in words.
+
+Numbers of the invariants: tests/faults/matrix.py. Pure: tests/faults/test_oracle.py shows each rule what it must find.
+"""
+
+import json
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from tests.faults.oracle import DISPERSION, MANY, OUTCOMES, quantile, recount
+
+VALUES = ("expected", "risk", "low", "high", "usual")
+TOP = 10  # ranks of a category and horizon
+ROUNDED = 6e-4  # four significant digits are written
+
+
+@dataclass
+class Seen:
+    """A scenario's traces as plain data. messages: as `recount` takes them. versions: by region, in order."""
+
+    messages: list
+    regions: list
+    versions: dict
+    batches: dict  # number -> {partition: first offset after it}
+    points: dict  # (measurement and tags, time in s) -> {field: text}
+    ledgers: list  # (measurement and tags, time in s, fields) of `pipeline`, each as it was written
+    letters: list  # of the dead-letter topic, decoded
+    acknowledged: dict = field(default_factory=dict)  # (partition, offset) -> value
+
+
+def breaches(seen):
+    """What does not hold, as sentences; none when all is well."""
+    expected = recount(seen.messages, seen.regions, [ends for _, ends in sorted(seen.batches.items())])
+    yield from _acknowledged(seen)
+    yield from _plans(seen.batches)
+    yield from _written_ledgers(seen.ledgers)
+    yield from _final_ledgers(seen.ledgers, expected)
+    yield from _dead_letters(seen.letters, expected)
+    frames = frames_of(seen.points)
+    for (name, tick_s), moment in expected.moments.items():
+        yield from _ledger_of_tick(seen.points.get((f"pipeline,region={name}", tick_s)), name, tick_s, moment)
+        yield from _frame(frames.pop((name, tick_s), {}), tick_s, moment, seen.versions[name])
+    yield from _versions(frames_of(seen.points), seen.versions)
+    for name, tick_s in frames:
+        yield f"I7: {name} has scores at {tick_s}, where its clock never was"
+    yield from _tops(seen.points)
+    yield from _outcomes(seen.points, expected)
+
+
+def frames_of(points):
+    """(region, tick in s) -> {(cell, category, horizon): fields} of the `risk` points."""
+    frames = defaultdict(dict)
+    for (key, time_s), fields in points.items():
+        if key.startswith("risk,"):
+            tags = tags_of(key)
+            frames[tags["region"], time_s][tags["cell"], tags["category"], tags["horizon"]] = fields
+    return frames
+
+
+def tags_of(key):
+    return dict(tag.split("=") for tag in key.split(",")[1:])
+
+
+def _acknowledged(seen):
+    there = {(partition, offset): value for partition, offset, value, _ in seen.messages}
+    for place, value in seen.acknowledged.items():
+        if there.get(place) != value or place not in there:
+            yield f"I2: Kafka lost the acknowledged message at {place}"
+
+
+def _plans(batches):
+    """The recount needs to know which batch a message was in."""
+    if sorted(batches) != list(range(len(batches))):
+        yield f"of the batches only {sorted(batches)} were seen"
+    before = {}
+    for number, ends in sorted(batches.items()):
+        if any(ends.get(partition, 0) < end for partition, end in before.items()):
+            yield f"I7: batch {number} ends at {ends}, the one before at {before}"
+        before = ends
+
+
+def _written_ledgers(ledgers):
+    """Every `pipeline` point as it was written, not only what it was overwritten by."""
+    before = {}
+    for key, time_s, fields in ledgers:
+        numbers = {name: float(value) for name, value in fields.items() if not value.startswith('"')}
+        if numbers["consumed"] != sum(numbers[name] for name in OUTCOMES):
+            yield f"I2: {key} at {time_s} does not balance: {numbers}"
+        if numbers.get("write_dropped", 0):
+            yield f"I4: {key} at {time_s}: the store dropped {numbers['write_dropped']:.0f} points"
+        for name in ("as_of", "consumed"):
+            if numbers[name] < before.get(key, numbers)[name]:
+                yield f"I7: {key} at {time_s}: {name} goes back from {before[key][name]:.0f} to {numbers[name]:.0f}"
+        before[key] = numbers
+
+
+def _final_ledgers(ledgers, expected):
+    last = {tags_of(key)["region"].replace("_unassigned", ""): fields for key, _, fields in ledgers}
+    for region, ledger in expected.ledger.items():
+        yield from _differences(last.get(region, {}), ledger, region or "no region")
+
+
+def _ledger_of_tick(fields, name, tick_s, moment):
+    if fields is None:
+        yield f"I2: {name} has no ledger at {tick_s}"
+        return
+    yield from _differences(fields, moment.ledger, f"{name} at {tick_s}")
+    if float(fields["as_of"]) != moment.clock_s:
+        yield f"I7: {name} at {tick_s}: as_of is {fields['as_of']}, recounted {moment.clock_s}"
+
+
+def _differences(fields, ledger, where):
+    for name in sorted({*ledger, *OUTCOMES, *(name for name in fields if name.startswith("rejected"))}):
+        if float(fields.get(name, 0)) != ledger[name]:
+            yield f"I1: {where}: {name} is {fields.get(name)}, recounted {ledger[name]}"
+
+
+def _dead_letters(letters, expected):
+    seen = {(one["source_partition"], one["source_offset"], one["reason"]) for one in letters}
+    wanted = {(*place, reason) for place, reason in expected.refused.items()}
+    for one in sorted(wanted - seen):
+        yield f"I3: no dead letter for {one}"
+    for one in sorted(seen - wanted):
+        yield f"I3: dead letter {one} for a message that is not to be refused so"
+    for one in letters:
+        missing = {"source_topic", "source_time", "schema_version", "reason"} - set(one)
+        if missing:
+            yield f"I3: a dead letter lacks {missing}: {sorted(one)}"
+        if one["reason"] == "person_field" and one.get("payload_base64"):
+            yield "I12: the payload of a person_field was kept"
+
+
+def _frame(frame, tick_s, moment, versions):
+    """Every tick's frame: complete, by one model that was in force, and each score as recounted."""
+    region = moment.region
+    wanted = {(cell, cat, hor) for cell in region.cells for cat in region.categories for hor in region.horizons}
+    where = f"{region.name} at {tick_s}"
+    if missing := wanted - set(frame):
+        yield f"I4: {where}: {len(missing)} points missing, as {min(missing)}"
+    if more := set(frame) - wanted:
+        yield f"I4: {where}: {len(more)} points too many, as {min(more)}"
+    models = {fields["model"] for fields in frame.values()}
+    if len(models) > 1 or not models <= {f'"{version}"' for version in versions}:
+        yield f"I8: {where} was made by {sorted(models)}, published are {versions}"
+    observed, remembered, per_day = moment.observed_1h(), moment.remembered(), moment.per_day()
+    for (cell, category, horizon), fields in frame.items():
+        place, name = (cell, category), f"{where}, {cell} {category} {horizon}"
+        yield from _score(fields, name)
+        if place not in per_day:
+            continue
+        if float(fields["observed_1h"]) != observed[place]:
+            yield f"I1: {name}: observed_1h is {fields['observed_1h']}, recounted {observed[place]}"
+        if fields["support"] != (support := _support(remembered[place])):
+            yield f"I8: {name}: support is {fields['support']}, recounted {support}"
+        usual = per_day[place] / 24 * int(horizon.removesuffix("h"))
+        if not _equal(float(fields["usual"]), usual):
+            yield f"I1: {name}: usual is {fields['usual']}, recounted {usual:.6g}"
+
+
+def _versions(frames, versions):
+    """I7, I8: a newer artifact takes over and stays."""
+    for name, made in versions.items():
+        order = {f'"{version}"': number for number, version in enumerate(made)}
+        models = [min(one["model"] for one in frames[place].values()) for place in sorted(frames) if place[0] == name]
+        in_force = [order.get(model, -1) for model in models]
+        if in_force != sorted(in_force) or in_force[-1:] != [len(made) - 1]:
+            yield f"I8: {name} was made by {models}, one after another; in force at last is {made[-1]}"
+
+
+def _support(remembered):
+    return '"no_history"' if not remembered else '"sparse"' if remembered < MANY else '"ok"'
+
+
+def _score(fields, name):
+    """Within itself: the network of these artifacts adds nothing, and the rest follows from the mean."""
+    expected, risk, low, high, usual = (float(fields[value]) for value in VALUES)
+    if not all(math.isfinite(one) and one >= 0 for one in (expected, risk, low, high, usual)) or risk > 1:
+        yield f"I8: {name}: not a score: {fields}"
+        return
+    if expected != usual:
+        yield f"I8: {name}: expected {expected}, usual {usual}"
+    if not _equal(risk, 1 - (1 + expected / DISPERSION) ** -DISPERSION, 2 * ROUNDED):  # of two that were rounded
+        yield f"I8: {name}: risk {risk} with expected {expected}"
+    for value, share in ((low, 0.05), (high, 0.95)):
+        if not quantile(expected * (1 - ROUNDED), share) <= value <= quantile(expected * (1 + ROUNDED), share):
+            yield f"I8: {name}: {value} is not the {share} quantile with expected {expected}"
+    if low > high:
+        yield f"I8: {name}: low {low} above high {high}"
+
+
+def _equal(value, wanted, share=ROUNDED):
+    """Four significant digits are written, in steps of 1e-6 below 0.001."""
+    return abs(value - wanted) <= share * wanted + 1e-6
+
+
+def _tops(points):
+    """I8: `top` is the frame of its tick, sorted."""
+    listed, risks = defaultdict(dict), defaultdict(list)
+    for (key, time_s), fields in points.items():
+        if not key.startswith(("top,", "risk,")):
+            continue
+        tags = tags_of(key)
+        place = tags["region"], time_s, tags["category"], tags["horizon"]
+        if key.startswith("top,"):
+            listed[place][tags["rank"]] = float(fields["risk"])
+        else:
+            risks[place].append(float(fields["risk"]))
+    for place, wanted in risks.items():
+        if [risk for _, risk in sorted(listed[place].items())] != sorted(wanted, reverse=True)[:TOP]:
+            yield f"I8: top of {place} is {listed[place]}, the highest risks are {sorted(wanted, reverse=True)[:TOP]}"
+
+
+def _outcomes(points, expected):
+    """I1: what came in an hour or more, as `outcome` has it. A horizon closes with the scenario's last event."""
+    for (key, time_s), fields in points.items():
+        if not key.startswith("outcome,"):
+            continue
+        tags = tags_of(key)
+        end_s = time_s + 3600 * int(tags["horizon"].removesuffix("h"))
+        known = expected.known[tags["region"]].values()
+        came = [one for one in known if one["counts"] and time_s <= one["occurred_s"] < end_s]
+        observed = sum(one["category"] == tags["category"] for one in came)
+        if float(fields["observed"]) != observed:
+            yield f"I1: {key} at {time_s}: observed is {fields['observed']}, recounted {observed}"
+
+
+def decoded(letters):
+    return [json.loads(value) for value in letters]

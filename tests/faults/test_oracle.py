@@ -1,0 +1,287 @@
+"""The oracle itself: it takes a store as it must be, and finds each thing that is wrong with another one."""
+
+import copy
+import json
+import time
+from dataclasses import replace
+
+import pytest
+
+from tests.faults.good_store import good_store
+from tests.faults.injected import Injected
+from tests.faults.oracle import Region, recount
+from tests.faults.rules import ROUNDED, breaches
+from tests.faults.scenario import Producer, generate
+from tests.faults.test_scenarios import SCENARIOS, scenario_of
+from tests.faults.witness import Witness
+from tests.harness.region import make_region
+
+REASONS = {
+    *("null_value", "too_large", "not_json", "schema", "person_field", "unknown_field", "bad_time"),
+    *("unknown_region", "unknown_category", "outside_grid", "future", "late"),
+}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return good_store(scenario_of("baseline"), tmp_path_factory.mktemp("good"))
+
+
+@pytest.fixture(scope="module")
+def region(tmp_path_factory):
+    folder = make_region("riverton").publish(tmp_path_factory.mktemp("region"))
+    return Region.of(json.loads((folder / "manifest.json").read_bytes()))
+
+
+def test_a_good_store_has_no_breach(good):
+    assert list(breaches(good)) == []
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_scenario_sends_a_message_for_every_reason(name, region):
+    producer = Producer([region])
+    sent = [one for action in scenario_of(name).actions for one in producer.messages(action)]
+    found = recount([(0, offset, value, time_ms) for offset, (_, value, time_ms) in enumerate(sent)], [region])
+    assert set(found.refused.values()) == REASONS
+
+
+def test_late_events_are_in_most_seeds_that_send_strays(region):
+    late = 0
+    seeds = [scenario for scenario in map(generate, range(60)) if any(a.kind == "stray" for a in scenario.actions)]
+    for scenario in seeds:
+        producer = Producer([region])
+        sent = [one for action in scenario.actions for one in producer.messages(action)]
+        found = recount([(0, offset, value, time_ms) for offset, (_, value, time_ms) in enumerate(sent)], [region])
+        late += "late" in found.refused.values()
+    assert late > len(seeds) / 2
+
+
+def risk_key(seen, *, number=100):
+    return sorted(key for key in seen.points if key[0].startswith("risk,"))[number]
+
+
+def scaled(name, factor):
+    def change(seen):
+        fields = seen.points[risk_key(seen)]
+        fields[name] = str(float(fields[name]) * factor)
+
+    return change
+
+
+def set_to(name, value):
+    def change(seen):
+        seen.points[risk_key(seen)][name] = value
+
+    return change
+
+
+def without_tick(seen):
+    _, tick_s = risk_key(seen)
+    for key in [key for key in seen.points if key[0].startswith("risk,") and key[1] == tick_s]:
+        del seen.points[key]
+
+
+def without_point(seen):
+    del seen.points[risk_key(seen)]
+
+
+def point_of_no_cell(seen):
+    key, time_s = risk_key(seen)
+    before = key.split("cell=")[1][:8]
+    seen.points[key.replace(before, "r099c099"), time_s] = seen.points[key, time_s]
+
+
+def tick_too_many(seen):
+    key, time_s = risk_key(seen)
+    seen.points[key, time_s + 6000] = seen.points[key, time_s]
+
+
+def ledger(name, value, *, number=2):
+    def change(seen):
+        seen.ledgers[number][2][name] = value
+
+    return change
+
+
+def clock_goes_back(seen):
+    key = seen.ledgers[-1][0]
+    (*_, last) = [fields for name, _, fields in seen.ledgers if name == key]
+    last["as_of"] = "1700000000.0"
+
+
+def consumed_falls(seen):
+    _, time_s, fields = copy.deepcopy(seen.ledgers[0])
+    seen.ledgers.append((seen.ledgers[0][0], time_s, fields))
+
+
+def stored_ledger(seen):
+    key = max(key for key in seen.points if key[0] == "pipeline,region=riverton")
+    seen.points[key]["counted"] = str(float(seen.points[key]["counted"]) + 1)
+
+
+def no_letter(seen):
+    seen.letters.pop()
+
+
+def letter_too_many(seen):
+    seen.letters.append({**seen.letters[0], "source_offset": 0})
+
+
+def letter_of_another_reason(seen):
+    seen.letters[0]["reason"] = "late" if seen.letters[0]["reason"] != "late" else "future"
+
+
+def person_kept(seen):
+    next(one for one in seen.letters if one["reason"] == "person_field")["payload_base64"] = "eA=="
+
+
+def other_model(seen):
+    seen.points[risk_key(seen)]["model"] = '"baseline:RuntimeError"'
+
+
+def top_of_another_cell(seen):
+    key = next(key for key in seen.points if key[0].startswith("top,") and "rank=01" in key[0])
+    seen.points[key]["risk"] = "0"
+
+
+def outcome(observed):
+    def change(seen):
+        key = "outcome,category=fire,horizon=1h,region=riverton"
+        seen.points[key, 1_700_002_800 - 3600] = {"observed": observed}
+
+    return change
+
+
+def lost_message(seen):
+    seen.messages.pop()
+
+
+def plan_goes_back(seen):
+    seen.batches[2] = {0: 1}
+
+
+def batch_not_seen(seen):
+    del seen.batches[1]
+
+
+MUTANTS = {
+    "a score doubled": (scaled("expected", 2), "I8"),
+    "a usual doubled": (scaled("usual", 2), "I1"),
+    "a risk a little off": (scaled("risk", 1.01), "I8"),
+    "a score that is no number": (set_to("expected", "nan"), "I8"),
+    "a score below zero": (set_to("low", "-1"), "I8"),
+    "low above high": (set_to("low", "9"), "I8"),
+    "high too high": (set_to("high", "9"), "I8"),
+    "an incident too few in observed_1h": (set_to("observed_1h", "7"), "I1"),
+    "another support": (set_to("support", '"ok"'), "I8"),
+    "another model in the frame": (other_model, "I8"),
+    "a tick missing": (without_tick, "I4"),
+    "a point missing": (without_point, "I4"),
+    "a point of no cell": (point_of_no_cell, "I4"),
+    "a tick that never was": (tick_too_many, "I7"),
+    "a top of another cell": (top_of_another_cell, "I8"),
+    "an unbalanced ledger that was overwritten": (ledger("counted", "1.0"), "I2"),
+    "dropped points": (ledger("write_dropped", "99.0"), "I4"),
+    "a clock going back": (clock_goes_back, "I7"),
+    "consumed falling": (consumed_falls, "I7"),
+    "a stored ledger off by one": (stored_ledger, "I1"),
+    "a missing dead letter": (no_letter, "I3"),
+    "a dead letter too many": (letter_too_many, "I3"),
+    "a dead letter for another reason": (letter_of_another_reason, "I3"),
+    "a person's payload kept": (person_kept, "I12"),
+    "an outcome off by many": (outcome("400"), "I1"),
+    "an acknowledged message lost": (lost_message, "I2: Kafka lost"),
+    "offsets going back": (plan_goes_back, "I7"),
+    "a batch that nobody saw": (batch_not_seen, "of the batches only"),
+}
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_it_finds(name, good):
+    change, said = MUTANTS[name]
+    mutant = copy.deepcopy(good)
+    change(mutant)
+    assert [sentence for sentence in breaches(mutant) if sentence.startswith(said)]
+
+
+def test_each_counted_incident_leaves_a_trace_that_is_judged(good):
+    expected = recount(good.messages, good.regions, [ends for _, ends in sorted(good.batches.items())])
+    _, last = max(expected.moments.items(), key=lambda item: item[0][1])
+    assert len(last.counting) > 60
+    for number, (cell, category, _) in enumerate(last.counting):
+        without = replace(last, counting=last.counting[:number] + last.counting[number + 1 :])
+        usual, observed = last.per_day()[cell, category], last.observed_1h()
+        assert without.per_day()[cell, category] < usual * (1 - 2 * ROUNDED) or without.observed_1h() != observed
+
+
+class Job:
+    """The folders of a scorer that is not there."""
+
+    def __init__(self, folder):
+        self.folder, self.checkpoint = folder, folder / "checkpoint"
+        self.environment = {"RISK_CHECKPOINT": str(self.checkpoint)}
+        for name in ("offsets", "commits"):
+            (self.checkpoint / "spark" / name).mkdir(parents=True)
+
+    def plan(self, batch, ends):
+        text = "v1\n{}\n" + json.dumps({"t": ends}) + "\n0\n"
+        (self.checkpoint / "spark" / "offsets" / str(batch)).write_text(text, encoding="utf-8")
+
+    def commit(self, batch):
+        (self.checkpoint / "spark" / "commits" / str(batch)).write_text("v1\n{}", encoding="utf-8")
+
+    def say(self, line):
+        with (self.folder / "terminal.txt").open("a", encoding="utf-8") as terminal:
+            terminal.write(line + "\n")
+
+    def health(self, **fields):
+        (self.checkpoint / "health.json").write_text(json.dumps(fields), encoding="utf-8")
+
+
+def test_a_commit_ahead_of_the_store_is_seen_while_it_lasts(tmp_path):
+    job, stored = Job(tmp_path), [5]
+    witness = Witness(job, "t", lambda: stored[0])
+    job.plan(0, {"0": 3, "1": 2})
+    job.commit(0)
+    witness.look()
+    assert (witness.faults, witness.batches) == ([], {0: {0: 3, 1: 2}})
+    job.plan(1, {"0": 4, "1": 2})
+    job.commit(1)
+    witness.look()
+    stored[0] = 6
+    witness.look()
+    assert witness.faults == ["I7: 6 messages are committed, but the store has 5"]
+
+
+def test_a_fault_that_is_felt_and_not_said_is_silent(tmp_path):
+    job = Job(tmp_path)
+    witness, hits = Witness(job, "t", lambda: 0), []
+    began = time.monotonic()
+    quiet = Injected("store_down", hits, began=began, ended=began + 9)
+    quiet.judge(witness)
+    assert not quiet.was_silent, "it met nothing"
+    hits.append(began + 1)
+    assert (quiet.hits, quiet.effect_s, quiet.was_silent) == (1, 8, True)
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda job: job.say("2026-11-25 02:14:00,000 WARNING Kafka does not answer"), "line: 2026"),
+        (lambda job: job.say("error: the store does not answer"), "line: error"),
+        (lambda job: job.say("2026-11-25 02:14:00,000 INFO reading on"), None),
+        (lambda job: job.health(ready=False, reason="Kafka does not answer"), "health: Kafka"),
+        (lambda job: job.health(ready=False, reason="starting: no batch has been stored yet"), None),
+        (lambda job: job.health(ready=True, reason=""), None),
+    ],
+)
+def test_a_line_of_warning_or_a_health_file_that_is_not_ready_is_a_sign(act, said, tmp_path):
+    job = Job(tmp_path)
+    witness = Witness(job, "t", lambda: 0)
+    job.say("2026-11-25 02:13:00,000 WARNING something before")
+    witness.look()
+    began = time.monotonic()
+    act(job)
+    witness.look()
+    sign = witness.sign_since(began)
+    assert sign.startswith(said) if said else sign is None

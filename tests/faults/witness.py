@@ -1,0 +1,94 @@
+"""Looks at the running job ten times a second: what it commits and plans, and what it says about its state."""
+
+import contextlib
+import json
+import re
+import threading
+import time
+from pathlib import Path
+
+from tests.faults.offsets import committed, ends_of, numbers
+
+EVERY_S = 0.1
+SPOKEN = re.compile(r" (WARNING|ERROR) |^error:")
+
+
+class Witness:
+    """Collects while it is entered. `stored`: gives the messages that the store knows of.
+
+    batches: number -> {partition: first offset after it}, of all that were planned; Spark forgets the old ones.
+    signs: (monotonic time, what) of each line of warning, each time the health file turns not ready, and each exit.
+    """
+
+    def __init__(self, scorer, topic, stored):
+        self.scorer, self.topic, self.stored = scorer, topic, stored
+        self.checkpoint = Path(scorer.environment["RISK_CHECKPOINT"])
+        self.batches, self.signs, self.faults = {}, [], []
+        self._read, self._was_ready = 0, True
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep_looking, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def stop(self):
+        """Look once more, and no more after that."""
+        if self._ended.is_set():
+            return
+        if not self._thread.is_alive():
+            self.faults.append("the witness ended before the scenario did")
+        self._ended.set()
+        self._thread.join()
+        self.look()
+
+    def sign_since(self, began):
+        """The first that was seen at `began` or later; None without one."""
+        return next((what for at, what in list(self.signs) if at >= began), None)
+
+    def note_exit(self, code):
+        self.signs.append((time.monotonic(), f"exit {code}"))
+
+    def look(self):
+        self._look_at_commits()
+        self._look_at_plans()
+        self._look_at_lines()
+        self._look_at_health()
+
+    def _keep_looking(self):
+        while not self._ended.wait(EVERY_S):
+            self.look()
+
+    def _look_at_commits(self):
+        """I7: what is committed has been stored before."""
+        done = committed(self.checkpoint / "spark", self.topic)  # first: the store may only be ahead of it
+        stored = self.stored()
+        if done > stored and not self.faults:
+            self.faults.append(f"I7: {done} messages are committed, but the store has {stored}")
+
+    def _look_at_plans(self):
+        spark = self.checkpoint / "spark"
+        for batch in set(numbers(spark / "offsets")) - set(self.batches):
+            if ends := ends_of(spark, batch, self.topic):
+                self.batches[batch] = ends
+
+    def _look_at_lines(self):
+        with contextlib.suppress(FileNotFoundError), (self.scorer.folder / "terminal.txt").open("rb") as terminal:
+            terminal.seek(self._read)
+            new = terminal.read()
+            whole = new[: new.rfind(b"\n") + 1]
+            self._read += len(whole)
+            spoken = [line for line in whole.decode(errors="replace").splitlines() if SPOKEN.search(line)]
+            self.signs += [(time.monotonic(), f"line: {line[:200]}") for line in spoken]
+
+    def _look_at_health(self):
+        """A job that is only starting says nothing by being not ready."""
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            health = json.loads((self.checkpoint / "health.json").read_text(encoding="utf-8"))
+            is_ready = health.get("ready", False) or health.get("reason", "").startswith(("starting", "stopped"))
+            if self._was_ready and not is_ready:
+                self.signs.append((time.monotonic(), f"health: {health.get('reason')}"))
+            self._was_ready = is_ready
