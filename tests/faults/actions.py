@@ -104,9 +104,7 @@ class Actions:
         self.settle("broker SIGSTOP", since=back)
 
     def do_kafka_cut(self, action):
-        self._inject(action.kind, self.broker.proxy.hits)
-        self.broker.proxy.cut()
-        self.do_send(action)
+        self._cut(action, self.broker.proxy)
 
     def do_kafka_down(self, action):
         self.broker.proxy.refuses = True
@@ -150,9 +148,14 @@ class Actions:
         self._send_until_hit(action, injected)
 
     def do_cut(self, action):
-        self._inject(action.kind, self.proxy.hits)
-        self.proxy.cut()
+        self._cut(action, self.proxy)
+
+    def _cut(self, action, proxy):
+        """After what is sent here: it makes the job open a connection where it has none."""
         self.do_send(action)
+        self._wait_until(lambda: proxy.is_in_use, f"{action.kind} to have something to cut")
+        self._inject(action.kind, proxy.hits)
+        proxy.cut()
 
     def _send_until_hit(self, action, injected):
         self.do_send(action)

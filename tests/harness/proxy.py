@@ -74,6 +74,10 @@ class Proxy:
             self._hit()
             _reset(*pair)
 
+    @property
+    def is_in_use(self):
+        return bool(self._open)
+
     def _hit(self):
         self.hits.append(time.monotonic())
 
@@ -123,7 +127,8 @@ class Proxy:
                     self._end(pair)
                     return
                 sink.sendall(chunk)
-            sink.shutdown(socket.SHUT_WR)
+            if pair in self._open:  # else it was cut: a reset is to come, no orderly end
+                sink.shutdown(socket.SHUT_WR)
         with self._lock:
             is_last = pair not in self._open
             self._open.discard(pair)  # one side has ended: a cut would meet nobody
@@ -142,4 +147,5 @@ def _reset(*sockets):
     for one in sockets:
         with contextlib.suppress(OSError):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            one.close()
+            one.shutdown(socket.SHUT_RD)  # a thread that waits to read would keep it open
+        one.close()
