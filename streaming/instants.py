@@ -2,19 +2,19 @@
 
 from datetime import UTC, datetime
 
-from schemas.errors import DataError
+from schemas.errors import SettingsError
 
 
 def instant_ms(text: str, *, option: str, now_s: float) -> int:
-    """Epoch milliseconds of `earliest`, `latest`, or a time with an offset. Raises DataError that names the option."""
+    """Epoch milliseconds of `earliest`, `latest`, or a time with an offset. Raises SettingsError that names the option."""
     if text in ("earliest", "latest"):
         return 0 if text == "earliest" else int(now_s * 1000)
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
-        raise DataError(f"{option} {text}: write earliest, latest, or a time as 2026-11-25T06:00:00Z") from error
+        raise SettingsError(f"{option} {text}: write earliest, latest, or a time as 2026-11-25T06:00:00Z") from error
     if when.tzinfo is None:
-        raise DataError(f"{option} {text} has no offset: add Z for UTC, or one like -06:00")
+        raise SettingsError(f"{option} {text} has no offset: add Z for UTC, or one like -06:00")
     return int(when.timestamp() * 1000)
 
 

@@ -76,3 +76,13 @@ def test_a_map_page_that_cannot_be_written_is_refused_before_the_start(tmp_path)
     assert isinstance(ran.exception, SettingsError)
     assert "RISK_MAP_PAGE=/proc/nowhere/map.html" in str(ran.exception)
     assert not audit.exists()
+
+
+@pytest.mark.parametrize("words", [("checkpoint", "reset"), ("rebuild", "--to", "latest")], ids=" ".join)
+@pytest.mark.parametrize("instant", ["yesterday", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00"])
+def test_a_time_that_is_none_is_a_wrong_setting(tmp_path, words, instant):
+    folders = {"RISK_CHECKPOINT": str(tmp_path / "checkpoint"), "RISK_AUDIT": str(tmp_path / "audit.jsonl")}
+    ran = run(streaming.__main__.app, *words, "--from", instant, **folders)
+    assert isinstance(ran.exception, SettingsError)
+    assert f"--from {instant}" in str(ran.exception)
+    assert list(tmp_path.iterdir()) == []
