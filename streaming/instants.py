@@ -6,7 +6,7 @@ from schemas.errors import SettingsError
 
 
 def instant_ms(text: str, *, option: str, now_s: float) -> int:
-    """Epoch milliseconds of `earliest`, `latest`, or a time with an offset. Raises SettingsError that names the option."""
+    """Epoch milliseconds of `earliest`, `latest`, or a time with an offset. Raises SettingsError."""
     if text in ("earliest", "latest"):
         return 0 if text == "earliest" else int(now_s * 1000)
     try:
