@@ -162,10 +162,12 @@ FAULTS = (
     Fault(
         "F13",
         "giant payloads",
-        "60 messages of 900 kB (54 MB) between good events; a flood of small rubbish",
+        "60 messages of 900 kB (54 MB) between good events; 150,000 of 8 kB (1.2 GB) in one batch",
         "I1 to I5, I7, I8; a message beyond the limit reaches no parser, and a task keeps no more payload than it may",
         (
             "tests/faults/test_process.py::test_giant_messages_are_refused_and_their_neighbours_counted",
+            "tests/stack/test_flood.py::"
+            "test_a_batch_of_rubbish_larger_than_sparks_limit_is_refused_and_its_neighbours_counted",
             "tests/contracts/test_decode_stage.py::"
             "test_a_flood_of_rubbish_keeps_every_place_and_no_more_payload_than_a_task_may",
             "tests/contracts/test_event_contract.py::test_a_message_beyond_the_limit_reaches_no_parser",
@@ -293,8 +295,8 @@ FAULTS = (
     Fault(
         "F24",
         "the store takes a part",
-        "422 for retention, for a type conflict",
-        "dropped points are counted; a conflict stops",
+        "422 for retention, for a type conflict, a limit of the store, a bad field name",
+        "dropped points that are too old are counted; everything else stops",
         (
             "tests/contracts/test_influx_answers.py::test_points_beyond_the_retention_are_counted_and_the_rest_goes_on",
             "tests/contracts/test_influx_answers.py::test_points_lost_for_another_reason_stop_the_write",
