@@ -15,11 +15,12 @@ def sketch(dashboard: Json) -> str:
     bottom = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in dashboard["panels"])
     width, height = 24 * COLUMN + 2 * MARGIN, bottom * ROW + HEAD + MARGIN
     names = ", ".join(one["label"] for one in dashboard["templating"]["list"] if one.get("hide") != 2)
+    note = f"Layout only. To choose from: {names}" if names else "Layout only."
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif">',
         f'<rect width="{width}" height="{height}" fill="#FFFFFF"/>',
         f'<text x="{MARGIN}" y="24" font-size="18" font-weight="bold">{escape(dashboard["title"])}</text>',
-        f'<text x="{MARGIN}" y="44" font-size="12" fill="#555555">Layout only. To choose from: {escape(names)}</text>',
+        f'<text x="{MARGIN}" y="44" font-size="12" fill="#555555">{escape(note)}</text>',
     ]
     for panel in dashboard["panels"]:
         parts += _box(panel)
