@@ -178,6 +178,8 @@ def read_artifact(folder: Path) -> Artifact:
         card = contents[CARD].decode()
     except (RiskError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{folder}: {error}") from error
+    if not card.strip():
+        raise ArtifactError(f"{folder / CARD} is empty: a model that does not say what it is for is not used")
     _history(contents[HISTORY], folder, manifest)
     return Artifact(
         folder=folder,

@@ -78,9 +78,14 @@ def with_dispersion(constants: BaselineConstants, log_mean: torch.Tensor, counts
 
 
 def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
-    """(categories, horizons) size r of DISPERSIONS. log_mean, counts: (n, categories, horizons)."""
-    every = -(-len(counts) // _DISPERSION_EXAMPLES)
-    log_mean, counts = log_mean[::every].double(), counts[::every].double()
+    """(categories, horizons) size r of DISPERSIONS. log_mean, counts: (n, categories, horizons).
+
+    Of very many a sample is taken, drawn with a fixed seed: every n-th would, on many grids, be the same few columns.
+    """
+    if len(counts) > _DISPERSION_EXAMPLES:
+        drawn = torch.randperm(len(counts), generator=torch.Generator().manual_seed(0))[:_DISPERSION_EXAMPLES]
+        log_mean, counts = log_mean[drawn], counts[drawn]
+    log_mean, counts = log_mean.double(), counts.double()
     losses = [
         negative_binomial_nll(log_mean, counts, torch.tensor(size).double()).mean(dim=0).numpy() for size in DISPERSIONS
     ]

@@ -347,6 +347,12 @@ def test_a_spec_that_would_take_too_much_memory_or_too_many_series_is_refused(co
 # --- Contents ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("card", [b"", b" \n"])
+def test_an_artifact_without_a_word_on_its_card_is_refused(copy, card):
+    with pytest.raises(ArtifactError, match=r"card\.md is empty"):
+        read_artifact(forge(copy, card__md=card))
+
+
 def test_constants_of_another_shape_are_refused(copy):
     with pytest.raises(ArtifactError, match="profile"):
         read_artifact(forge(copy, baseline__npz=npz(**(constants() | {"profile": np.ones((2, 24))}))))

@@ -8,6 +8,7 @@ from scipy.stats import nbinom, poisson
 from models.baseline import BaselineConstants
 from models.evaluate import tally
 from models.features import feature_names
+from models.fit_baseline import DISPERSIONS, likeliest_dispersion
 from models.likelihood import (
     at_least_one,
     negative_binomial_nll,
@@ -98,3 +99,16 @@ def test_a_tally_is_scipys_log_likelihood_over_all_cells():
         saturated = poisson.logpmf(counts, np.maximum(counts, 1e-300))
         deviance = 2 * (saturated - poisson.logpmf(counts, mean)).sum(axis=0)
         np.testing.assert_allclose(one.deviance[side], deviance, rtol=1e-6)
+
+
+def test_the_dispersion_of_very_many_counts_is_that_of_all_of_them_whatever_their_order():
+    """25 x 24 cells, hour after hour, with two quiet western columns: every 24th count is of the quietest one."""
+    random = np.random.default_rng(5)
+    hours, rows, cols = 4_000, 25, 24
+    mean = np.broadcast_to(np.where(np.arange(cols) < 2, 1e-3, 0.05), (hours, rows, cols)).reshape(-1)
+    counts = random.negative_binomial(0.5, 0.5 / (0.5 + mean))
+    log_mean = torch.tensor(np.log(mean))[:, None, None]
+    (found,) = likeliest_dispersion(log_mean, torch.tensor(counts)[:, None, None]).ravel()
+    sizes = DISPERSIONS[(DISPERSIONS > 0.3) & (DISPERSIONS < 0.9)]
+    surprise = [-nbinom.logpmf(counts, size, size / (size + mean)).sum() for size in sizes]
+    assert abs(np.log(found / sizes[int(np.argmin(surprise))])) < 0.25
