@@ -99,9 +99,13 @@ def warnings(evaluation: Evaluation) -> tuple[str, ...]:
 
 def _gain(evaluation: Evaluation) -> str:
     mean, low, high = percent_texts(network_difference(evaluation), evaluation)
-    if network_difference(evaluation).verdict in ("tie", "too short"):
-        return f"Between {_signless(low)} and {_signless(high)}"
-    return _signless(mean)
+    match network_difference(evaluation).verdict:
+        case "too short":
+            return _SHORT["too short"]
+        case "tie":
+            return f"Between {_signless(low)} and {_signless(high)}"
+        case _:
+            return _signless(mean)
 
 
 def _signless(percent: str) -> str:

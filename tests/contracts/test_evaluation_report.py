@@ -195,6 +195,11 @@ def test_the_verdict_is_said_in_words(evaluation, found, words):
     assert verdict_sentence(changed) in " ".join(printed(changed, 1000))
 
 
+def test_what_is_not_known_has_no_size(evaluation):
+    short = with_network(evaluation, versus_best_baseline=difference(-0.02, -0.03, -0.01, "too short", 4))
+    assert [one.short for one in answers(short)[:2]] == ["Not known yet", "Not known yet"]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
