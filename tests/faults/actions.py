@@ -107,30 +107,24 @@ class Actions:
         self._cut(action, self.broker.proxy)
 
     def do_kafka_down(self, action):
-        self.broker.proxy.refuses = True
+        self._for_a_while(action, self.broker.proxy, refuses=True)
         self.broker.proxy.cut()
-        self._heal_after(action, self.broker.proxy)
 
     def do_kafka_hangs(self, action):
-        self.broker.proxy.swallows = True
-        self._heal_after(action, self.broker.proxy)
+        self._for_a_while(action, self.broker.proxy, swallows=True)
 
     def do_kafka_slow(self, action):
-        self.broker.proxy.delay_s = 0.2
-        self._heal_after(action, self.broker.proxy)
+        self._for_a_while(action, self.broker.proxy, delay_s=0.2)
 
     def do_store_down(self, action):
-        self.proxy.refuses = True
+        self._for_a_while(action, self.proxy, refuses=True)
         self.proxy.cut()
-        self._heal_after(action, self.proxy)
 
     def do_store_hangs(self, action):
-        self.proxy.swallows = True
-        self._heal_after(action, self.proxy)
+        self._for_a_while(action, self.proxy, swallows=True)
 
     def do_store_slow(self, action):
-        self.proxy.delay_s = 0.2
-        self._heal_after(action, self.proxy)
+        self._for_a_while(action, self.proxy, delay_s=0.2)
 
     def do_store_503(self, action):
         injected = self._inject(action.kind, self.store.hits)

@@ -79,3 +79,11 @@ def test_what_is_refused_or_swallowed_is_a_hit(proxy):
     with socket.create_connection(("127.0.0.1", proxy.port)) as connection, pytest.raises(ConnectionError):
         ask(connection)
     assert len(proxy.hits) == 2
+
+
+def test_a_fault_that_is_taken_back_leaves_the_others(proxy):
+    proxy.delay_s, proxy.cut_upload_after, proxy.refuses = 0.2, 700, True
+    proxy.heal("delay_s", "refuses")
+    assert (proxy.delay_s, proxy.cut_upload_after, proxy.refuses) == (0.0, 700, False)
+    proxy.heal()
+    assert proxy.cut_upload_after is None

@@ -176,10 +176,13 @@ class World(Actions):
         self.injected.append(Injected(kind, log))
         return self.injected[-1]
 
-    def _heal_after(self, action, proxy):
+    def _for_a_while(self, action, proxy, **fault):
+        """The proxy with this fault, and without it again when its time is over; another one that came since stays."""
         injected = self._inject(action.kind, proxy.hits)
         injected.ended = injected.began + action.argument
-        timer = threading.Timer(action.argument, proxy.heal)
+        for name, value in fault.items():
+            setattr(proxy, name, value)
+        timer = threading.Timer(action.argument, proxy.heal, args=[*fault])
         timer.start()
         self._timers.append(timer)
 

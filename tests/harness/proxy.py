@@ -11,6 +11,9 @@ _CHUNK = 16_384
 _RESET = struct.pack("ii", 1, 0)  # closing with a linger of nothing sends RST instead of FIN
 
 
+FAULTS = ("refuses", "swallows", "delay_s", "bytes_per_s", "cut_upload_after", "loses_answer")
+
+
 @dataclass
 class Proxy:
     """Forwards 127.0.0.1:port to 127.0.0.1:target. The faults are plain attributes; they act on what is open, too.
@@ -60,11 +63,10 @@ class Proxy:
             self._listener = None
         self.cut()
 
-    def heal(self):
-        """Take every fault back; what is open stays open."""
-        self.refuses = self.swallows = self.loses_answer = False
-        self.delay_s = self.bytes_per_s = 0.0
-        self.cut_upload_after = None
+    def heal(self, *faults):
+        """Take these faults back, without any name all of them; what is open stays open."""
+        for name in faults or FAULTS:
+            setattr(self, name, getattr(type(self), name))
 
     def cut(self):
         """Reset every open connection."""
