@@ -132,12 +132,12 @@ class Actions:
         self._send_until_hit(action, injected)
 
     def do_store_half(self, action):
-        injected = self._inject(action.kind, self.proxy.hits)
+        injected = self._inject(action.kind, self.proxy.hits["cut_upload_after"])
         self.proxy.cut_upload_after = action.argument
         self._send_until_hit(action, injected)
 
     def do_store_loses_answer(self, action):
-        injected = self._inject(action.kind, self.proxy.hits)
+        injected = self._inject(action.kind, self.proxy.hits["loses_answer"])
         self.proxy.loses_answer = True
         self._send_until_hit(action, injected)
 
@@ -148,7 +148,7 @@ class Actions:
         """After what is sent here: it makes the job open a connection where it has none."""
         self.do_send(action)
         self._wait_until(lambda: proxy.is_in_use, f"{action.kind} to have something to cut")
-        self._inject(action.kind, proxy.hits)
+        self._inject(action.kind, proxy.hits["cut"])
         proxy.cut()
 
     def _send_until_hit(self, action, injected):

@@ -178,7 +178,7 @@ class World(Actions):
 
     def _for_a_while(self, action, proxy, **fault):
         """The proxy with this fault, and without it again when its time is over; another one that came since stays."""
-        injected = self._inject(action.kind, proxy.hits)
+        injected = self._inject(action.kind, proxy.hits[next(iter(fault))])
         injected.ended = injected.began + action.argument
         for name, value in fault.items():
             setattr(proxy, name, value)

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 _CHUNK = 16_384
@@ -32,7 +33,8 @@ class Proxy:
     cut_upload_after: int | None = None
     loses_answer: bool = False
     port: int = 0
-    hits: list = field(default_factory=list)  # monotonic times at which a fault met a connection
+    # By fault, and "cut": monotonic times at which it met a connection.
+    hits: defaultdict = field(default_factory=lambda: defaultdict(list))
     _listener: socket.socket | None = None
     _open: set = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -73,15 +75,15 @@ class Proxy:
         with self._lock:
             pairs, self._open = self._open, set()
         for pair in pairs:
-            self._hit()
+            self._hit("cut")
             _reset(*pair)
 
     @property
     def is_in_use(self):
         return bool(self._open)
 
-    def _hit(self):
-        self.hits.append(time.monotonic())
+    def _hit(self, fault):
+        self.hits[fault].append(time.monotonic())
 
     def _accept(self, listener):
         while True:
@@ -90,7 +92,7 @@ class Proxy:
             except OSError:
                 return
             if self.refuses:
-                self._hit()
+                self._hit("refuses")
                 _reset(client)
                 continue
             try:
@@ -109,10 +111,10 @@ class Proxy:
         with contextlib.suppress(OSError):
             while chunk := source.recv(_CHUNK):
                 if self.swallows:
-                    self._hit()
+                    self._hit("swallows")
                     continue
                 if self.delay_s:
-                    self._hit()
+                    self._hit("delay_s")
                     time.sleep(self.delay_s)
                 if self.bytes_per_s:
                     time.sleep(len(chunk) / self.bytes_per_s)
@@ -121,12 +123,12 @@ class Proxy:
                     sink.sendall(part)
                     if self.cut_upload_after <= 0:
                         self.cut_upload_after = None
-                        self._end(pair)
+                        self._end(pair, "cut_upload_after")
                         return
                     continue
                 if not is_upload and self.loses_answer:
                     self.loses_answer = False
-                    self._end(pair)
+                    self._end(pair, "loses_answer")
                     return
                 sink.sendall(chunk)
             if pair in self._open:  # else it was cut: a reset is to come, no orderly end
@@ -138,8 +140,8 @@ class Proxy:
             for one in pair:
                 one.close()
 
-    def _end(self, pair):
-        self._hit()
+    def _end(self, pair, fault):
+        self._hit(fault)
         with self._lock:
             self._open.discard(pair)
         _reset(*pair)
