@@ -99,7 +99,7 @@ class InfluxSink:
             wait_s = error.wait_s + random.uniform(0, JITTER_S)  # noqa: S311 - spreads load, guards nothing
             return wait_s if time.monotonic() + wait_s < deadline_s else False
 
-        tries = 0
+        tries, said = 0, ""
         began_s = time.monotonic()
         try:
             for attempt in stamina.retry_context(
@@ -115,8 +115,9 @@ class InfluxSink:
                     try:
                         dropped = self._post(chunk, first_line=first_line)
                     except _TryAgain as error:
-                        if tries == 1:
+                        if str(error) != said:  # at first, and when the reason changes
                             log.warning("%s: %s; no new scores meanwhile, trying again", self._place(), error)
+                        said = str(error)
                         raise
         except _TryAgain as error:
             raise SinkUnavailable(

@@ -142,6 +142,15 @@ def test_points_lost_for_another_reason_stop_the_write(stub_store, sink, message
     assert len(stub_store.requests) == 1
 
 
+def test_a_reason_that_changes_while_it_tries_is_said(stub_store, sink, waits, caplog):
+    stub_store.answers.extend([answer(503), answer(503), answer(429, "slow down"), answer(429, "slow down")])
+    sink.write(LINES)
+    said = [
+        one.getMessage() for one in caplog.records if one.name == "streaming.influx" and "again" in one.getMessage()
+    ]
+    assert ["503 no" in said[0], "429 slow down" in said[1], len(said)] == [True, True, 2]
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, waits, caplog, status):
     caplog.set_level(logging.INFO)
