@@ -1,5 +1,5 @@
 // Every hour: the hour that ended, one value a series, into the bucket for long ranges. Times are the hour's start.
-// Each stream has a name of its own: two without one would be results of the same name, which Flux refuses.
+// Each stream has a name of its own: Flux asks for one where a script has several results.
 option task = {name: "risk_long", every: 1h, offset: 10m}
 
 hour = from(bucket: "risk") |> range(start: -task.every)
