@@ -12,10 +12,10 @@ import msgspec
 from pyspark.sql import SparkSession
 
 from benchmarks.heap import HeapWatch
-from streaming.guard import end_offsets
 from streaming.pipeline import run
 from streaming.publish import Published
 from streaming.settings import Settings
+from streaming.spark_files import end_offsets
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,10 +18,10 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import CheckpointError
-from streaming.guard import batch_time_ms, begin_offsets, end_offsets
 from streaming.kept_counts import batches_folder, day_of
 from streaming.publish import Published
 from streaming.sinks import open_whole
+from streaming.spark_files import batch_time_ms, begin_offsets, end_offsets
 
 KEEP_DAYS = 35
 

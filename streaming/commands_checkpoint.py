@@ -9,10 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from streaming.audit import record
-from streaming.guard import begin_ms, last_commit, only_writer, read_guard, read_until, set_aside
+from streaming.guard import begin_ms, only_writer, read_guard, set_aside
 from streaming.instants import instant_ms, instant_text
 from streaming.roster import read_roster
 from streaming.settings import Settings
+from streaming.spark_files import last_commit, read_until
 
 checkpoint_app = typer.Typer(no_args_is_help=True, help="What has been read and counted so far, and beginning anew.")
 

@@ -10,13 +10,14 @@ from typing import Literal
 
 from models.artifact import newest_artifacts, read_artifact
 from schemas.errors import RiskError
-from streaming.guard import changed_settings, last_commit, read_guard
+from streaming.guard import changed_settings, read_guard
 from streaming.jars import java
 from streaming.kafka_client import PLAINTEXT, Security
 from streaming.roster import elsewhere, load_artifact, next_roster, read_roster
 from streaming.roster_watch import latest_history_s
 from streaming.settings import Settings
 from streaming.sinks import open_sink
+from streaming.spark_files import last_commit
 from streaming.topics import topic_faults, wanted_of
 
 _OLDEST_JAVA = 17

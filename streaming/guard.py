@@ -6,7 +6,6 @@ notices a second job only when both write the same batch. All of this is refused
 
 import fcntl
 import os
-import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -19,13 +18,13 @@ import msgspec
 from schemas.errors import CheckpointError, EventsGone
 from streaming.files import replace_file
 from streaming.settings import Settings
+from streaming.spark_files import damaged, drop_unfinished, last_begun, last_commit, read_until
 
 if TYPE_CHECKING:
     from streaming.topics import Topic  # Kafka's client: the health check has no time for it
 
 _LOOKS, _LOOK_AGAIN_S = 5, 0.05
 _HELD = ("spark", "batches", "roster.json", "guard.json", "begin")
-_STATE_FILE = re.compile(r"\.?(\d+)\.(?:changelog|zip)(?:\.crc)?")
 _RESET = "or begin anew with `checkpoint reset`"
 
 
@@ -113,7 +112,7 @@ def claim(settings: Settings, topic: "Topic") -> None:
     """
     before, after = read_guard(settings.checkpoint), guard_of(settings, topic)
     refuse_missing_parts(settings.checkpoint)
-    if before is not None and _begun(settings.checkpoint):
+    if before is not None and last_begun(settings.checkpoint) >= 0:
         refuse_changes(before, after)
     _keep(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
     refuse_gap(read_until(settings.checkpoint), topic.first_offsets, settings.topic)
@@ -145,17 +144,11 @@ def refuse_missing_parts(checkpoint: Path) -> None:
 
     Before anything else: for want of a commit the counts would be taken for those of an unfinished batch, and removed.
     """
-    begun, newest = _begun(checkpoint), last_commit(checkpoint)
-    committed = -1 if newest is None else newest[0]
-    if begun and max(begun) > committed + 1:
-        raise damaged(checkpoint, f"batch {max(begun)} was begun, but the commit of batch {max(begun) - 1} is missing")
-    if (begun or newest) and not (checkpoint / "guard.json").exists():
+    begun, newest = last_begun(checkpoint), last_commit(checkpoint)
+    if begun > (-1 if newest is None else newest[0]) + 1:
+        raise damaged(checkpoint, f"batch {begun} was begun, but the commit of batch {begun - 1} is missing")
+    if (begun >= 0 or newest) and not (checkpoint / "guard.json").exists():
         raise damaged(checkpoint, "its guard.json, which says what it was made with, is missing")
-
-
-def _begun(checkpoint: Path) -> list[int]:
-    """Numbers of the batches whose offsets Spark has written down, of those that it keeps."""
-    return [int(path.name) for path in (checkpoint / "spark" / "offsets").glob("*") if path.name.isdecimal()]
 
 
 def refuse_changes(before: Guard, after: Guard) -> None:
@@ -196,91 +189,6 @@ def read_guard(checkpoint: Path) -> Guard | None:
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): bring it back, {_RESET}") from error
-
-
-def read_until(checkpoint: Path) -> dict[int, int]:
-    """By partition, the first offset that no committed batch has taken. Empty before the first commit."""
-    newest = last_commit(checkpoint)
-    return {} if newest is None else end_offsets(checkpoint, newest[0])
-
-
-def end_offsets(checkpoint: Path, batch: int) -> dict[int, int]:
-    """By partition, the first offset after those that the batch takes; Spark writes it down before the batch runs.
-
-    The file's first lines are a version and the batch's settings. Then comes one line per source, and Kafka's is
-    {topic: {partition: offset}}. Empty where there was nothing in Kafka yet.
-    """
-    return _kafka_offsets(checkpoint, _offsets_file(checkpoint, batch)[2:])
-
-
-def begin_offsets(checkpoint: Path) -> dict[int, int]:
-    """By partition, the first offset of the first batch. A partition that was added later begins at 0."""
-    path = checkpoint / "spark" / "sources" / "0" / "0"
-    return _kafka_offsets(checkpoint, path.read_text(encoding="utf-8").splitlines()[1:]) if path.is_file() else {}
-
-
-def batch_time_ms(checkpoint: Path, batch: int) -> int:
-    """When the batch was begun, epoch milliseconds; a repeat of it keeps that time."""
-    return int(msgspec.json.decode(_offsets_file(checkpoint, batch)[1])["batchTimestampMs"])
-
-
-def damaged(checkpoint: Path, what: str) -> CheckpointError:
-    """The error for a checkpoint that Spark or we cannot read any more."""
-    return CheckpointError(
-        f"the checkpoint {checkpoint} is damaged: {what}. Nothing was written. Bring it back from a copy, or begin "
-        "anew with `checkpoint reset --from TIME`: counts then rest on the artifact's history and the events since TIME"
-    )
-
-
-def _offsets_file(checkpoint: Path, batch: int) -> list[str]:
-    path = checkpoint / "spark" / "offsets" / str(batch)
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise damaged(checkpoint, f"{path.name} of its offsets cannot be read ({error})") from error
-
-
-def _kafka_offsets(checkpoint: Path, sources: list[str]) -> dict[int, int]:
-    for line in sources:
-        try:
-            value = msgspec.json.decode(line) if line.startswith("{") else None
-        except msgspec.DecodeError as error:
-            raise damaged(checkpoint, f"its offsets cannot be read ({error})") from error
-        for partitions in value.values() if isinstance(value, dict) else ():
-            if isinstance(partitions, dict) and all(name.isdecimal() for name in partitions):
-                return {int(name): int(offset) for name, offset in partitions.items()}
-    return {}
-
-
-def last_commit(checkpoint: Path) -> tuple[int, float] | None:
-    """(number, epoch seconds) of the newest batch that was stored and committed."""
-    commits = [path for path in (checkpoint / "spark" / "commits").glob("*") if path.name.isdecimal()]
-    newest = max(commits, key=lambda path: int(path.name), default=None)
-    return None if newest is None else (int(newest.name), newest.stat().st_mtime)
-
-
-def open_batch(checkpoint: Path) -> tuple[int, dict[int, tuple[int, int]]] | None:
-    """(number, {partition: (first, last offset)}) of a batch that has begun and is not committed; None without one."""
-    begun, newest = _begun(checkpoint), last_commit(checkpoint)
-    if not begun or (newest is not None and max(begun) <= newest[0]):
-        return None
-    first = begin_offsets(checkpoint) | read_until(checkpoint)
-    ends = end_offsets(checkpoint, max(begun))
-    return max(begun), {one: (first.get(one, 0), end - 1) for one, end in ends.items() if end > first.get(one, 0)}
-
-
-def drop_unfinished(checkpoint: Path) -> None:
-    """Remove the state files of a batch that was begun and not committed.
-
-    On a local disk Spark does not replace them when it repeats the batch: it keeps the first attempt's file and says
-    nothing. If a region joined in between, the counts that the repeat made for it are lost at the next start.
-    """
-    newest = last_commit(checkpoint)
-    committed = 0 if newest is None else newest[0] + 1  # the state's version after batch N is N + 1
-    for path in (checkpoint / "spark" / "state").rglob("*"):
-        match = _STATE_FILE.fullmatch(path.name)
-        if match and int(match[1]) > committed:
-            path.unlink()
 
 
 def begin_ms(checkpoint: Path) -> int | None:

@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from schemas.errors import BrokerError, PipelineError, RiskError
-from streaming.guard import damaged, open_batch
 from streaming.kafka_client import refusal_in
 from streaming.settings import Settings
+from streaming.spark_files import damaged, open_batch
 
 _KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")
 _EVENTS_LOST = re.compile(r"KAFKA_DATA_LOSS|[Ss]ome data may have been (?:lost|missed)")

@@ -164,7 +164,7 @@ def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_reg
     publish(region, scorer.artifacts, per_day=5, created="20260101T000000Z")
     scorer.start()
     scorer.wait_until(scorer.points)
-    into_minute_s = time.time() % 60  # messages of no region have ticks of a minute; the last is open while the job runs
+    into_minute_s = time.time() % 60  # messages of no region have ticks of a minute; the last one stays open
     if not 2 < into_minute_s < 30:
         time.sleep((62.5 - into_minute_s) % 60)
     began_s, sent = time.time(), 0

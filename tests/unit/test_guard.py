@@ -8,8 +8,9 @@ import threading
 import pytest
 
 from schemas.errors import CheckpointError, EventsGone
-from streaming.guard import begin_ms, claim, is_held, last_commit, only_writer, read_guard, read_until, set_aside
+from streaming.guard import begin_ms, claim, is_held, only_writer, read_guard, set_aside
 from streaming.settings import Settings
+from streaming.spark_files import last_commit, read_until
 from streaming.topics import Topic
 
 TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0})

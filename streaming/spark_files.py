@@ -1,0 +1,104 @@
+"""What Spark keeps in the checkpoint, read without Spark: offsets, commits, state.
+
+Spark writes a batch's offsets before it runs, its state while it runs, and its commit after it was stored.
+"""
+
+import re
+from pathlib import Path
+
+import msgspec
+
+from schemas.errors import CheckpointError
+
+_STATE_FILE = re.compile(r"\.?(\d+)\.(?:changelog|zip)(?:\.crc)?")
+
+
+def last_commit(checkpoint: Path) -> tuple[int, float] | None:
+    """(number, epoch seconds) of the newest batch that was stored and committed."""
+    commits = [path for path in (checkpoint / "spark" / "commits").glob("*") if path.name.isdecimal()]
+    newest = max(commits, key=lambda path: int(path.name), default=None)
+    return None if newest is None else (int(newest.name), newest.stat().st_mtime)
+
+
+def last_begun(checkpoint: Path) -> int:
+    """Number of the newest batch whose offsets Spark has written down; -1 before the first."""
+    offsets = (checkpoint / "spark" / "offsets").glob("*")
+    return max((int(path.name) for path in offsets if path.name.isdecimal()), default=-1)
+
+
+def open_batch(checkpoint: Path) -> tuple[int, dict[int, tuple[int, int]]] | None:
+    """(number, {partition: (first, last offset)}) of a batch that has begun and is not committed; None without one."""
+    number, newest = last_begun(checkpoint), last_commit(checkpoint)
+    if number <= (-1 if newest is None else newest[0]):
+        return None
+    first = begin_offsets(checkpoint) | read_until(checkpoint)
+    ends = end_offsets(checkpoint, number)
+    return number, {one: (first.get(one, 0), end - 1) for one, end in ends.items() if end > first.get(one, 0)}
+
+
+def read_until(checkpoint: Path) -> dict[int, int]:
+    """By partition, the first offset that no committed batch has taken. Empty before the first commit."""
+    newest = last_commit(checkpoint)
+    return {} if newest is None else end_offsets(checkpoint, newest[0])
+
+
+def begin_offsets(checkpoint: Path) -> dict[int, int]:
+    """By partition, the first offset of the first batch. A partition that was added later begins at 0."""
+    path = checkpoint / "spark" / "sources" / "0" / "0"
+    return _kafka_offsets(checkpoint, path.read_text(encoding="utf-8").splitlines()[1:]) if path.is_file() else {}
+
+
+def end_offsets(checkpoint: Path, batch: int) -> dict[int, int]:
+    """By partition, the first offset after those that the batch takes; Spark writes it down before the batch runs.
+
+    The file's first lines are a version and the batch's settings. Then comes one line per source, and Kafka's is
+    {topic: {partition: offset}}. Empty where there was nothing in Kafka yet.
+    """
+    return _kafka_offsets(checkpoint, _offsets_file(checkpoint, batch)[2:])
+
+
+def _offsets_file(checkpoint: Path, batch: int) -> list[str]:
+    path = checkpoint / "spark" / "offsets" / str(batch)
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise damaged(checkpoint, f"{path.name} of its offsets cannot be read ({error})") from error
+
+
+def _kafka_offsets(checkpoint: Path, sources: list[str]) -> dict[int, int]:
+    for line in sources:
+        try:
+            value = msgspec.json.decode(line) if line.startswith("{") else None
+        except msgspec.DecodeError as error:
+            raise damaged(checkpoint, f"its offsets cannot be read ({error})") from error
+        for partitions in value.values() if isinstance(value, dict) else ():
+            if isinstance(partitions, dict) and all(name.isdecimal() for name in partitions):
+                return {int(name): int(offset) for name, offset in partitions.items()}
+    return {}
+
+
+def batch_time_ms(checkpoint: Path, batch: int) -> int:
+    """When the batch was begun, epoch milliseconds; a repeat of it keeps that time."""
+    return int(msgspec.json.decode(_offsets_file(checkpoint, batch)[1])["batchTimestampMs"])
+
+
+def drop_unfinished(checkpoint: Path) -> None:
+    """Remove the state files of a batch that was begun and not committed.
+
+    On a local disk Spark does not replace them when it repeats the batch: it keeps the first attempt's file and says
+    nothing. If a region joined in between, the counts that the repeat made for it are lost at the next start.
+    """
+    newest = last_commit(checkpoint)
+    committed = 0 if newest is None else newest[0] + 1  # the state's version after batch N is N + 1
+    for path in (checkpoint / "spark" / "state").rglob("*"):
+        match = _STATE_FILE.fullmatch(path.name)
+        if match and int(match[1]) > committed:
+            path.unlink()
+
+
+def damaged(checkpoint: Path, what: str) -> CheckpointError:
+    """The error for a checkpoint that Spark or we cannot read any more."""
+    return CheckpointError(
+        f"the checkpoint {checkpoint} is damaged: {what}. Nothing was written. Bring it back from a copy, or begin "
+        "anew with `checkpoint reset --from TIME`: counts then rest on the artifact's history and the events since TIME"
+    )
