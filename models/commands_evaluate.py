@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from models.evaluation.tasks import STEPS_S, TASKS, Task, task_of_file
 from models.layouts import LAYOUT_HELP, parse_layout
+from models.recipe import DEFAULT, read_recipe
 from schemas.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -29,14 +30,17 @@ def evaluate_command(
     data: Annotated[Path | None, typer.Option(help="Incident file; a task looks for its own in ../shared/data")] = None,
     layout: Annotated[str, typer.Option(help=LAYOUT_HELP)] = "",
     cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = 1000.0,
-    step: Annotated[str, typer.Option(help="hour or day: how far ahead a forecast goes")] = "hour",
+    step: Annotated[str, typer.Option(help="hour, 4h or day: how far ahead a forecast goes")] = "hour",
     seeds: Annotated[int, typer.Option(min=1, help="Networks to train; the row is their mean")] = 5,
+    origins: Annotated[int, typer.Option(min=1, help="Blocks of time to judge, models fitted for each")] = 1,
+    purge_steps: Annotated[int, typer.Option(min=0, help="Left out before what is judged, beside 1 and the delay")] = 0,
+    recipe: Annotated[Path | None, typer.Option(help="What `tune` chose, for the network")] = None,
     delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
     forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
 ) -> None:
     """Judge the network, and every simple rival in the same table, on the last block of time."""
     try:
-        from models.evaluation.evaluate import Plan, evaluate
+        from models.evaluation.evaluate import Plan, evaluate_rolling
         from models.evaluation.regressions.boosting import Boosting
         from models.evaluation.regressions.poisson_glm import PoissonGlm
         from models.evaluation.report import write_report
@@ -46,6 +50,8 @@ def evaluate_command(
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     chosen = _task(task, data, layout, cell_m, step)
+    for line in chosen.rows_seen:
+        console.print(f"{line.rows:>12,}  {line.what}: {line.decision}", highlight=False)
     with ExitStack() as stack:
         regressions: list[Regression] = [PoissonGlm(), Boosting()]
         if forest:
@@ -58,11 +64,18 @@ def evaluate_command(
         plan = Plan(
             regressions=regressions,
             seeds=range(seeds),
-            purge=1 + delay_steps,
+            purge=1 + delay_steps + purge_steps,
             delay=delay_steps,
+            recipe=read_recipe(recipe).recipe if recipe else DEFAULT,
             tell=lambda what, share: progress.update(bars[what.partition(":")[0]], description=what, completed=share),
         )
-        evaluation = evaluate(chosen, plan, now=datetime.now(UTC), versions={name: version(name) for name in LIBRARIES})
+        evaluation = evaluate_rolling(
+            chosen,
+            plan,
+            origins=origins,
+            now=datetime.now(UTC),
+            versions={name: version(name) for name in LIBRARIES},
+        )
     page = write_report(evaluation, out)
     print_table(evaluation, console)
     console.print(f"report: {page}", soft_wrap=True)

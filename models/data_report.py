@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from models.incident_files import IncidentTable, read_incidents
 from models.layouts import Layout
@@ -12,7 +13,11 @@ from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, DAYS_KEPT
 
+LEAST_INCIDENTS, LEAST_DAYS = 500, 21
 LEAST_OF_A_CATEGORY = 100  # a Poisson count of 100 has a standard error of 10 %
+
+
+Times = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +71,16 @@ def rows_seen(table: IncidentTable, grid: Grid) -> list[Seen]:
         ("uncertain times", table.uncertain_times, "drawn inside the interval"),
     ]
     return [Seen(what=what, rows=count, decision=decision) for what, count, decision in lines if count]
+
+
+def refuse_too_little(occurred_s: Times) -> None:
+    """Raises DataError for too few incidents to learn from. occurred_s: in their order, at least one."""
+    days = (int(occurred_s[-1]) + 1 - int(occurred_s[0])) / DAY_S
+    if len(occurred_s) < LEAST_INCIDENTS or days < LEAST_DAYS:
+        raise DataError(
+            f"{len(occurred_s)} incidents over {days:.0f} days to learn from: at least {LEAST_INCIDENTS} over "
+            f"{LEAST_DAYS} days are needed; give a longer file"
+        )
 
 
 def refuse_one_cell(table: IncidentTable, grid: Grid, until_s: int) -> None:

@@ -78,7 +78,7 @@ def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], s
         actual = max(float(sum(one.actual[:, horizon].sum() for one in tallies)), 1.0)
         values = cells * len(tallies[0].actual)
         difference = (log_score[:, 1] - log_score[:, 0]) / values
-        low, high = block_bootstrap(difference, block, np.random.default_rng(seed))
+        low, high = block_bootstrap(difference[None], block, np.random.default_rng(seed))
         deviances, log_scores = deviance.mean(axis=0) / values, log_score.mean(axis=0) / values
         rows.append(
             Row(

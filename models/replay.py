@@ -68,6 +68,12 @@ class Story:
         return np.stack([self.counts(as_of_s, as_of_s + horizon) for horizon in self.spec.horizons_s], axis=-1)
 
 
+def refuse_lag(spec: Spec, lag_s: int) -> None:
+    """Raises DataError when incidents that are told so late would not be counted."""
+    if lag_s > spec.late_limit_s:
+        raise DataError(f"incidents {lag_s} s late would not be counted: at most {spec.late_limit_s} s")
+
+
 class Replay:
     """A CountState that is led through a story. It only goes forward.
 
@@ -75,8 +81,7 @@ class Replay:
     """
 
     def __init__(self, story: Story, lag_s: int = 0) -> None:
-        if lag_s > story.spec.late_limit_s:
-            raise DataError(f"incidents {lag_s} s late would not be counted: at most {story.spec.late_limit_s} s")
+        refuse_lag(story.spec, lag_s)
         self.story, self.lag_s = story, lag_s
         self.state = CountState(story.spec)
         self.state.advance(story.first_s)

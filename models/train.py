@@ -8,7 +8,7 @@ import torch
 
 from models.baseline import BaselineConstants
 from models.count_state import CountState
-from models.data_report import refuse_one_cell
+from models.data_report import refuse_one_cell, refuse_too_little
 from models.evaluate import Row, Tally, table, tally
 from models.examples import cells_to_learn, collect, random_moments
 from models.features import FeatureEngine, feature_names
@@ -21,10 +21,7 @@ from models.replay import Replay, Story
 from models.scoring import residual_of
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import DAY_S, Spec
-
-_LEAST_DAYS = 21
-_LEAST_INCIDENTS = 500
+from schemas.spec import Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,15 +40,9 @@ class Trained:
 
 def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int) -> Spec:
     """The region's spec; its grid comes from the training block alone."""
-    usable = int(np.searchsorted(table.occurred_s, cutoff_s))
-    if usable == 0:
+    if table.occurred_s[0] >= cutoff_s:
         raise DataError("no incident of the file lies before the cut-off: give a later --until")
-    days = (min(cutoff_s, int(table.occurred_s[-1]) + 1) - int(table.occurred_s[0])) / DAY_S
-    if usable < _LEAST_INCIDENTS or days < _LEAST_DAYS:
-        raise DataError(
-            f"{usable} incidents over {days:.0f} days before the cut-off: at least {_LEAST_INCIDENTS} over "
-            f"{_LEAST_DAYS} days are needed; give a longer file"
-        )
+    refuse_too_little(table.occurred_s[table.occurred_s < cutoff_s])
     validation_s = Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
     known = np.searchsorted(table.occurred_s, validation_s)
     grid = Grid.around(table.lat_deg[:known], table.lon_deg[:known], cell_m=float(cell_m))

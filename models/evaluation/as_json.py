@@ -7,9 +7,9 @@ from math import isfinite
 from statistics import stdev
 from typing import Any
 
-from models.evaluation.findings import n_test, percents_of_best
+from models.evaluation.findings import best_baseline, best_rule, n_test, percents
 from models.evaluation.paired import Difference
-from models.evaluation.result import Evaluation, Row
+from models.evaluation.result import Evaluation, Origins, Row
 from models.evaluation.sheet import Sheet
 from models.evaluation.totals import Total, Totals
 
@@ -42,10 +42,13 @@ def as_json(evaluation: Evaluation) -> Value:
             "cols": cube.cols,
             "cell_m": cube.cell_m,
             "scored_cells": evaluation.scored_cells,
+            "judged_incidents_outside": evaluation.outside,
         },
         "categories": list(cube.categories),
         "best_baseline": evaluation.best_baseline,
+        "best_rule": evaluation.best_rule,
         "rows": [_row(row, evaluation) for row in evaluation.rows],
+        "origins": None if evaluation.origins is None else _origins(evaluation.origins),
         "learning": [_numbers(losses) for losses in evaluation.learning.seeds],
         "seconds": _number(evaluation.seconds),
         "peak_gib": _number(evaluation.peak_gib),
@@ -64,7 +67,12 @@ def _row(row: Row, evaluation: Evaluation) -> Value:
         "kind": row.kind,
         "seeds": row.seeds,
         **_sheet(row.scores.sheet),
-        "versus_best_baseline": _difference(row.versus_best_baseline, evaluation),
+        "versus_best_baseline": _difference(row.versus_best_baseline, best_baseline(evaluation).scores.sheet),
+        "versus_best_rule": _difference(row.versus_best_rule, best_rule(evaluation).scores.sheet),
+        "versus_best_baseline_by_category": {
+            name: _difference(found, best_baseline(evaluation).scores.by_category[name])
+            for name, found in row.versus_by_category.items()
+        },
         "spread": {
             "nb_log_score": _numbers(row.log_scores_of_seeds),
             "standard_deviation": _number(stdev(row.log_scores_of_seeds)) if row.seeds > 1 else None,
@@ -77,17 +85,43 @@ def _row(row: Row, evaluation: Evaluation) -> Value:
     }
 
 
+def _origins(origins: Origins) -> Value:
+    scores = {row.model: row.nb_log_score for row in origins.rows}
+
+    def against(difference: Difference | None, rival: str) -> Value | None:
+        return None if difference is None else _in_figures(difference, scores[rival])
+
+    return {
+        "judged_from": [utc(at_s) for at_s in origins.judged_from_s],
+        "best_baseline": origins.best_baseline,
+        "best_rule": origins.best_rule,
+        "rows": [
+            {
+                "model": row.model,
+                "nb_log_scores": _numbers(row.nb_log_scores),
+                "nb_log_score": _number(row.nb_log_score),
+                "versus_best_baseline": against(row.versus_best_baseline, origins.best_baseline),
+                "versus_best_rule": against(row.versus_best_rule, origins.best_rule),
+            }
+            for row in origins.rows
+        ],
+    }
+
+
 def _sheet(sheet: Sheet) -> Value:
     plain = {field.name: _number(getattr(sheet, field.name)) for field in fields(Sheet) if field.name != "ranking"}
     ranked = {name: {f"{one.area_share:g}": _number(getattr(one, name)) for one in sheet.ranking} for name in AT_SHARE}
     return {**plain, "flagged_cells": ranked.pop("cells"), **ranked}
 
 
-def _difference(difference: Difference | None, evaluation: Evaluation) -> Value | None:
-    """In nats per value, and in percent of the best baseline's log score; None for that baseline itself."""
-    if difference is None:
-        return None
-    percent, low, high = percents_of_best(difference, evaluation)
+def _difference(difference: Difference | None, rival: Sheet) -> Value | None:
+    """None for the rival itself."""
+    return None if difference is None else _in_figures(difference, rival.nb_log_score)
+
+
+def _in_figures(difference: Difference, score: float) -> Value:
+    """In nats per value, and in percent of `score`, the rival's log score."""
+    percent, low, high = percents(difference, score)
     return {
         "difference": _number(difference.mean),
         "low": _number(difference.low),

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10
 
-from models.evaluation.findings import at_share, percent_texts
+from models.evaluation.findings import at_share, best_baseline, percent_texts
+from models.evaluation.paired import Difference
 from models.evaluation.result import Evaluation, Row
 from models.evaluation.sheet import Sheet
 
@@ -133,14 +134,19 @@ def texts(column: Column, sheets: Sequence[Sheet]) -> list[str]:
 
 def difference_text(row: Row, evaluation: Evaluation) -> str:
     """Difference to the best baseline and its 95 % interval, percent of the best baseline's log score."""
-    if row.versus_best_baseline is None:
-        return BEST
-    mean, low, high = percent_texts(row.versus_best_baseline, evaluation)
+    return against_text(row.versus_best_baseline, best_baseline(evaluation).scores.sheet.nb_log_score)
+
+
+def against_text(difference: Difference | None, score: float, rival: str = BEST) -> str:
+    """The difference in percent of `score`, the rival's log score; the rival's name where there is none."""
+    if difference is None:
+        return rival
+    mean, low, high = percent_texts(difference, score)
     return f"{mean} ({low}, {high})"
 
 
-def verdict_text(row: Row) -> str:
-    return row.versus_best_baseline.verdict if row.versus_best_baseline else ""
+def verdict_text(difference: Difference | None) -> str:
+    return difference.verdict if difference else ""
 
 
 def _text(value: float, digits: int) -> str:

@@ -6,13 +6,24 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.cube import Cube, Floats
+from models.evaluation.cube import Counts, Cube, Floats
 
 if TYPE_CHECKING:  # torch takes seconds to import, and what only counts does not need it
     from models.fit_network import Examples
 
-LEAST_MEAN = 1e-4  # expected incidents; a forecast of zero would make one surprise infinitely bad
+LEAST_SHARE = 0.01  # of the mean of all cells
 Values = npt.NDArray[np.float32]
+
+
+def least_mean(counts: Counts) -> Floats:
+    """(categories,) the least that a forecast of one cell and step is taken for, the same for every model.
+
+    A forecast of zero would make one surprise infinitely bad. This is a hundredth of the category's mean in `counts`,
+    the (steps, cells, categories) that are learned from, with one incident more so that it is never zero: where no
+    cell had any incident, forecasts grow by no more than 1 %.
+    """
+    steps, cells, _ = counts.shape
+    return np.asarray(LEAST_SHARE * (counts.sum(axis=(0, 1)) + 1) / (steps * cells), np.float64)
 
 
 class Forecaster(Protocol):
@@ -24,7 +35,7 @@ class Forecaster(Protocol):
         ...
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        """(steps - first, cells, categories) expected counts, each at least LEAST_MEAN.
+        """(steps - first, cells, categories) expected counts, 0 or more.
 
         Row i is about step `first + i` and may use only steps before `first + i - delay`: `delay` steps are not yet
         reported. `evaluate` refuses a rival that looks further (models/evaluation/leaks.py).
@@ -47,7 +58,7 @@ class Regressor(Protocol):
     """A fitted rival that sees the product's features."""
 
     def predict(self, values: Values) -> Values:
-        """(n, categories) expected counts, > 0. values: (n, categories, features) of cells at moments."""
+        """(n, categories) expected counts, 0 or more. values: (n, categories, features) of cells at moments."""
         ...
 
 

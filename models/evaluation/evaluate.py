@@ -14,6 +14,7 @@ from models.evaluation.contract import Regression, Regressor, Rival, Values
 from models.evaluation.cube import Floats
 from models.evaluation.judge import Judge, mean_scores
 from models.evaluation.leaks import refuse_leaks
+from models.evaluation.origins import together
 from models.evaluation.product import (
     Learned,
     ProductBaseline,
@@ -21,6 +22,7 @@ from models.evaluation.product import (
     judged_values,
     learn,
     refuse_leaking_features,
+    spec_of,
 )
 from models.evaluation.result import Evaluation, LearningCurve, Row
 from models.evaluation.rivals.constant import Constant
@@ -32,8 +34,11 @@ from models.evaluation.rivals.kde import Kde
 from models.evaluation.rivals.last_week import LastWeek
 from models.evaluation.rivals.same_weekday import SameWeekday
 from models.evaluation.rivals.self_exciting import SelfExciting
-from models.evaluation.tasks import Task
+from models.evaluation.tasks import Task, earlier
 from models.fit_baseline import likeliest_dispersion
+from models.recipe import DEFAULT, Recipe
+from models.replay import refuse_lag
+from schemas.errors import DataError
 
 RIVALS: tuple[Rival, ...] = (
     Constant(),
@@ -57,11 +62,22 @@ class Plan:
     seeds: Sequence[int]  # of the network; the first decides every draw that is not a model's, too
     purge: int  # steps left out between what models learn from and what comes after
     delay: int  # steps until counts are known
+    recipe: Recipe = DEFAULT  # of the network
     tell: Callable[[str, float], None]  # (what, how far 0..1)
 
 
 def evaluate(task: Task, plan: Plan, *, now: datetime, versions: Mapping[str, str]) -> Evaluation:
-    """All rows of the table. Raises LeakError when a forecast or a feature uses what it cannot know."""
+    """All rows of the table.
+
+    Raises LeakError when a forecast or a feature uses what it cannot know, and DataError for a delay or a purge that
+    leaves nothing to count or to choose by.
+    """
+    refuse_lag(spec_of(task), plan.delay * task.step_s)
+    if plan.purge >= task.test - task.validation:
+        raise DataError(
+            f"a purge of {plan.purge} steps leaves none of the {task.test - task.validation} that choices are made on: "
+            "choose a smaller --purge-steps"
+        )
     began = time.monotonic()
     judge = Judge(task=task, seed=plan.seeds[0])
     rows = []
@@ -78,19 +94,20 @@ def evaluate(task: Task, plan: Plan, *, now: datetime, versions: Mapping[str, st
     )
     rows += (featured := _featured_rows(learned, judge, plan)).rows
     best = min((row for row in rows if row.kind != "network"), key=_log_score)
-    rows = [
-        row if row is best else replace(row, versus_best_baseline=judge.versus(row.scores, best.scores)) for row in rows
-    ]
+    best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
+    rows = [_compared(row, best, best_rule, judge) for row in rows]
     return Evaluation(
         task=task.name,
         title=task.title,
         cube=task.cube,
         first=task.test,
         scored_cells=int(task.scored.sum()),
+        outside=task.outside,
         purge_steps=plan.purge,
         delay_steps=plan.delay,
         rows=sorted(rows, key=_log_score),
         best_baseline=best.model,
+        best_rule=best_rule.model,
         observed=task.cube.counts[task.test :].mean(axis=0),
         expected=featured.expected,
         learning=featured.learning,
@@ -101,8 +118,31 @@ def evaluate(task: Task, plan: Plan, *, now: datetime, versions: Mapping[str, st
     )
 
 
+def evaluate_rolling(task: Task, plan: Plan, *, origins: int, now: datetime, versions: Mapping[str, str]) -> Evaluation:
+    """`evaluate`, and the same at origins before: `origins` blocks of time, one behind the other, each judged once."""
+    tasks = [earlier(task, blocks) for blocks in range(origins - 1, 0, -1)]
+    found = [evaluate(one, plan, now=now, versions=versions) for one in (*tasks, task)]
+    if origins == 1:
+        return found[0]
+    return replace(
+        found[-1],
+        origins=together(found, seed=plan.seeds[0]),
+        seconds=sum(one.seconds for one in found),
+        peak_gib=max(one.peak_gib for one in found),
+    )
+
+
 def _log_score(row: Row) -> float:
     return row.scores.sheet.nb_log_score
+
+
+def _compared(row: Row, best: Row, best_rule: Row, judge: Judge) -> Row:
+    if row is not best_rule:
+        row = replace(row, versus_best_rule=judge.versus(row.scores, best_rule.scores))
+    if row.model == best.model:
+        return row
+    each = {name: judge.versus(row.scores, best.scores, name) for name in judge.task.cube.categories}
+    return replace(row, versus_best_baseline=judge.versus(row.scores, best.scores), versus_by_category=each)
 
 
 def _counting_row(rival: Rival, judge: Judge, plan: Plan) -> Row:
@@ -117,7 +157,8 @@ def _counting_row(rival: Rival, judge: Judge, plan: Plan) -> Row:
         random=np.random.default_rng(judge.seed),
         delay=plan.delay,
     )
-    chosen, judged = mean[: task.test - task.validation, task.scored], mean[task.test - task.validation :, task.scored]
+    mean = judge.floored(mean[:, task.scored])
+    chosen, judged = mean[: task.test - task.validation], mean[task.test - task.validation :]
     seen = task.cube.counts[task.validation : task.test, task.scored]
     return _row(
         rival.name,
@@ -150,7 +191,7 @@ def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
     networks = []
     for number, seed in enumerate(plan.seeds):
         plan.tell(f"fitting: network, seed {seed}", number / len(plan.seeds))
-        networks.append(ProductNetwork.fit(learned, epochs=EPOCHS, seed=seed))
+        networks.append(ProductNetwork.fit(learned, recipe=plan.recipe, epochs=EPOCHS, seed=seed))
     models[NETWORK] = list(networks)
     seconds[NETWORK] = time.monotonic() - began
     plan.tell("fitting", 1.0)
@@ -165,11 +206,11 @@ def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
         flat = values.reshape(-1, categories, values.shape[-1])
         for name, each in models.items():
             for mean, model in zip(means[name], each, strict=True):
-                mean[run] = model.predict(flat).reshape(-1, cells, categories)
+                mean[run] = judge.floored(model.predict(flat).reshape(-1, cells, categories))
     plan.tell("judging", 1.0)
     rows = []
     for name, each in models.items():
-        chosen = np.mean([model.predict(learned.validation.values.numpy()) for model in each], axis=0)
+        chosen = np.mean([judge.floored(model.predict(learned.validation.values.numpy())) for model in each], axis=0)
         size = _dispersion(chosen[:, None], learned.validation.counts[:, :, 0].numpy()[:, None])
         kind = "network" if name == NETWORK else "regression"
         rows.append(_row(name, kind, means[name], size, judge, seconds=seconds.get(name, 0.0)))
@@ -199,7 +240,6 @@ def _row(
         seeds=len(means),
         log_scores_of_seeds=tuple(one.sheet.nb_log_score for one in of_seeds),
         seconds=seconds,
-        versus_best_baseline=None,
     )
 
 

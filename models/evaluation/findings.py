@@ -1,5 +1,7 @@
 """Picked out of an evaluation: its best baseline, differences in percent, figures at a share of the area."""
 
+from dataclasses import dataclass
+
 from models.evaluation.paired import Difference
 from models.evaluation.ranking import AtShare
 from models.evaluation.result import Evaluation, Row
@@ -12,23 +14,63 @@ def best_baseline(evaluation: Evaluation) -> Row:
     return next(row for row in evaluation.rows if row.model == evaluation.best_baseline)
 
 
-def network_difference(evaluation: Evaluation) -> Difference:
-    """Of the network to the best baseline. Raises DataError when the network was compared with nothing."""
-    difference = evaluation.network.versus_best_baseline
+def best_rule(evaluation: Evaluation) -> Row:
+    return next(row for row in evaluation.rows if row.model == evaluation.best_rule)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """The network's difference to a rival, in percent of the rival's NB log score."""
+
+    percent: tuple[float, float, float]  # mean, low and high of the 95 % interval; below zero is better
+    mean: str  # the same in words, signed
+    low: str
+    high: str
+    blocks: int
+    verdict: str
+
+    @property
+    def size(self) -> str:
+        return self.mean.lstrip("+-")
+
+
+def against_best(evaluation: Evaluation) -> Against:
+    """The best baseline."""
+    return _against(evaluation.network.versus_best_baseline, best_baseline(evaluation))
+
+
+def against_rule(evaluation: Evaluation) -> Against:
+    """The best of the rules that only count."""
+    return _against(evaluation.network.versus_best_rule, best_rule(evaluation))
+
+
+def _against(difference: Difference | None, rival: Row) -> Against:
     if difference is None:
-        raise DataError(f"{evaluation.network.model!r} was compared with nothing: give it a best baseline")
-    return difference
+        raise DataError(f"the network was not compared with {rival.model!r}")
+    return against(difference, rival.scores.sheet.nb_log_score)
 
 
-def percents_of_best(difference: Difference, evaluation: Evaluation) -> tuple[float, float, float]:
-    """Mean and 95 % interval in percent of the best baseline's NB log score."""
-    of = best_baseline(evaluation).scores.sheet.nb_log_score
-    return 100 * difference.mean / of, 100 * difference.low / of, 100 * difference.high / of
+def against(difference: Difference, score: float) -> Against:
+    """In percent of `score`, the rival's NB log score."""
+    mean, low, high = percent_texts(difference, score)
+    return Against(
+        percent=percents(difference, score),
+        mean=mean,
+        low=low,
+        high=high,
+        blocks=difference.blocks,
+        verdict=difference.verdict,
+    )
 
 
-def percent_texts(difference: Difference, evaluation: Evaluation) -> tuple[str, str, str]:
+def percents(difference: Difference, score: float) -> tuple[float, float, float]:
+    """Mean and 95 % interval in percent of `score`, the rival's NB log score."""
+    return 100 * difference.mean / score, 100 * difference.low / score, 100 * difference.high / score
+
+
+def percent_texts(difference: Difference, score: float) -> tuple[str, str, str]:
     """The same in words: signed, with digits that fit the size."""
-    shares = percents_of_best(difference, evaluation)
+    shares = percents(difference, score)
     largest = max(map(abs, shares))
     digits = 0 if largest >= 100 else 1 if largest >= 10 else 2 if largest >= 0.1 else 3
     mean, low, high = (f"{share:+.{digits}f}" for share in shares)

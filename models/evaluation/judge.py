@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from models.evaluation.contract import Values
+from models.evaluation.contract import Values, least_mean
 from models.evaluation.cube import Counts, Floats
 from models.evaluation.paired import Difference, compare
 from models.evaluation.ranking import AtShare
@@ -19,6 +19,10 @@ from models.evaluation.totals import Totals, totals
 class Judge:
     task: Task
     seed: int  # of the randomised PIT and the bootstrap
+
+    def floored(self, mean: Floats | Values) -> Floats:
+        """(steps, scored cells, categories) the forecast as it is judged, see `least_mean`."""
+        return np.maximum(mean, least_mean(self.task.cube.counts[: self.task.validation, self.task.scored]))
 
     @property
     def counts(self) -> Counts:
@@ -48,24 +52,28 @@ class Judge:
         )
         return totals(everywhere, judged, dispersion)
 
-    def versus(self, model: Scores, rival: Scores) -> Difference:
+    def versus(self, model: Scores, rival: Scores, category: str | None = None) -> Difference:
+        """Over all categories, or in one of them."""
+        names = self.task.cube.categories
+        taken = [place for place, name in enumerate(names) if category in (None, name)]
+        model_sums, rival_sums = (one.log_score_sums[:, :, taken].sum(axis=2) for one in (model, rival))
         return compare(
-            model.log_score_sums.sum(axis=1),
-            rival.log_score_sums.sum(axis=1),
-            values=int(self.task.scored.sum()) * len(self.task.cube.categories),
+            model_sums,
+            rival_sums,
+            values=int(self.task.scored.sum()) * len(taken),
             steps_per_week=self.task.cube.steps_per_week,
             random=np.random.default_rng(self.seed),
         )
 
 
 def mean_scores(of_seeds: Sequence[Scores]) -> Scores:
-    """Every figure's mean over the seeds; the curves of the first."""
+    """Every figure's mean over the seeds; the curves of the first, the sums of each."""
     first = of_seeds[0]
     return replace(
         first,
         sheet=_mean_sheet([one.sheet for one in of_seeds]),
         by_category={name: _mean_sheet([one.by_category[name] for one in of_seeds]) for name in first.by_category},
-        log_score_sums=np.mean([one.log_score_sums for one in of_seeds], axis=0),
+        log_score_sums=np.concatenate([one.log_score_sums for one in of_seeds]),
     )
 
 

@@ -27,7 +27,10 @@ class Plot:
 
 
 def _differences(evaluation: Evaluation) -> str:
-    rows = (f"{row.model} {difference_text(row, evaluation)} {verdict_text(row)}".strip() for row in evaluation.rows)
+    rows = (
+        f"{row.model} {difference_text(row, evaluation)} {verdict_text(row.versus_best_baseline)}".strip()
+        for row in evaluation.rows
+    )
     return f"Every model's log score against the best baseline, percent: {'; '.join(rows)}."
 
 

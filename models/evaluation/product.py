@@ -14,6 +14,7 @@ from models.features import FeatureEngine, feature_names
 from models.fit_baseline import Blocks, fit_constants, with_dispersion
 from models.fit_network import Examples, fit_network
 from models.network import ResidualNetwork
+from models.recipe import DEFAULT, Recipe
 from models.replay import Replay, Story
 from models.scoring import residual_of
 from schemas.errors import LeakError
@@ -134,12 +135,13 @@ class ProductNetwork:
     losses: tuple[float, ...]  # validation loss after each epoch, over the untrained network's
 
     @classmethod
-    def fit(cls, learned: Learned, *, epochs: int, seed: int) -> "ProductNetwork":
+    def fit(cls, learned: Learned, *, recipe: Recipe = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
         losses: list[float] = []
         network = fit_network(
             learned.train,
             learned.validation,
             torch.from_numpy(learned.constants.dispersion).float(),
+            recipe=recipe,
             epochs=epochs,
             seed=seed,
             after_epoch=lambda _, loss: losses.append(loss),

@@ -24,16 +24,19 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
         "Cells": f"{evaluation.scored_cells:,} of {cube.rows * cube.cols:,} cells of {cube.cell_m:,.0f} m are scored, "
         "each in every step and category, also where nothing happened",
         "Categories": ", ".join(cube.categories),
+        "Outside": f"{evaluation.outside:,} incidents of the judged steps lie in no cell; no model is judged on them",
+        "Least forecast": "no forecast is taken for less than a hundredth of its category's mean over all cells and "
+        "learned steps, the same for every model: a forecast of zero would make one surprise infinitely bad",
         "Purge": f"{_steps(evaluation.purge_steps, unit)} left out between what a model learned from and the first "
-        "that it is judged on",
+        "that it is judged on. What a forecast knows when it is made may reach further back, as it does in service",
         "Delay": f"counts are known {_steps(evaluation.delay_steps, unit)} late"
         if evaluation.delay_steps
         else "none: counts are known as soon as a step ends",
         "Leaks": "at a step drawn at random, the rules' forecasts were made again with the future changed, and the "
         "product's features without it; nothing differed",
         "Comparison": "differences of the negative binomial log scores of the same steps, in runs of "
-        f"{BLOCK_DAYS} days that are drawn anew {RESAMPLES:,} times. The best baseline is the one that scored best on "
-        "the judged steps themselves, which is in its favour",
+        f"{BLOCK_DAYS} days; runs and seeds are drawn anew {RESAMPLES:,} times, and the percentiles widened where runs "
+        "are few. The best baseline is the one that scored best on the judged steps themselves, which is in its favour",
         "Seeds": f"{seeds} of the network; its figures are their mean, its curves the first one's"
         if seeds > 1
         else "one of the network: how far seeds differ was not measured",

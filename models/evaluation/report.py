@@ -11,8 +11,9 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from models.evaluation.as_json import as_json
-from models.evaluation.columns import MAIN, MORE, Column, difference_text, texts, verdict_text
+from models.evaluation.as_json import Value, as_json, utc
+from models.evaluation.columns import MAIN, MORE, Column, against_text, difference_text, texts, verdict_text
+from models.evaluation.findings import best_baseline
 from models.evaluation.plots import PLOTS, Plot
 from models.evaluation.provenance import facts, how_made
 from models.evaluation.result import Evaluation
@@ -80,12 +81,9 @@ def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
         all_columns=(*MAIN, *MORE),
         groups={
             "all categories": _rows(evaluation, [row.scores.sheet for row in evaluation.rows]),
-            **{
-                name: _rows(evaluation, [row.scores.by_category[name] for row in evaluation.rows])
-                for name in network.by_category
-                if len(network.by_category) > 1
-            },
+            **{name: _of_category(name, evaluation) for name in network.by_category if len(network.by_category) > 1},
         },
+        origins=_at_origins(evaluation),
         figures=FIGURES,
     )
 
@@ -93,9 +91,43 @@ def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
 def _main_rows(evaluation: Evaluation) -> Cells:
     shown = _rows(evaluation, [row.scores.sheet for row in evaluation.rows], MAIN)
     return [
-        {**cells, "difference": difference_text(row, evaluation), "verdict": verdict_text(row)}
+        {**cells, "difference": difference_text(row, evaluation), "verdict": verdict_text(row.versus_best_baseline)}
         for row, cells in zip(evaluation.rows, shown, strict=True)
     ]
+
+
+def _of_category(name: str, evaluation: Evaluation) -> Cells:
+    score = best_baseline(evaluation).scores.by_category[name].nb_log_score
+    shown = _rows(evaluation, [row.scores.by_category[name] for row in evaluation.rows])
+    found = [row.versus_by_category.get(name) for row in evaluation.rows]
+    return [
+        {**cells, "difference": against_text(one, score), "verdict": verdict_text(one)}
+        for cells, one in zip(shown, found, strict=True)
+    ]
+
+
+def _at_origins(evaluation: Evaluation) -> Value | None:
+    """The table of several origins: headings and rows."""
+    origins = evaluation.origins
+    if origins is None:
+        return None
+    scores = {row.model: row.nb_log_score for row in origins.rows}
+    kinds = {row.model: row.kind for row in evaluation.rows}
+    return {
+        "from": [utc(at_s)[:10] for at_s in origins.judged_from_s],
+        "rows": [
+            {
+                "model": row.model,
+                "kind": kinds[row.model],
+                "texts": [f"{score:.5f}" for score in (*row.nb_log_scores, row.nb_log_score)],
+                "difference": against_text(row.versus_best_baseline, scores[origins.best_baseline]),
+                "verdict": verdict_text(row.versus_best_baseline),
+                "difference_rule": against_text(row.versus_best_rule, scores[origins.best_rule], "best rule"),
+                "verdict_rule": verdict_text(row.versus_best_rule),
+            }
+            for row in origins.rows
+        ],
+    }
 
 
 def _rows(evaluation: Evaluation, sheets: Sequence[Sheet], columns: Sequence[Column] = (*MAIN, *MORE)) -> Cells:

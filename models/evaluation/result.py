@@ -1,7 +1,7 @@
 """What an evaluation found: one row per model, and what the report draws."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models.evaluation.cube import Cube, Floats
 from models.evaluation.paired import Difference
@@ -22,7 +22,9 @@ class Row:
     seeds: int
     log_scores_of_seeds: tuple[float, ...]  # NB log score of each seed; one without seeds
     seconds: float  # of fitting and forecasting
-    versus_best_baseline: Difference | None  # None for the best baseline itself
+    versus_best_baseline: Difference | None = None  # None for the best baseline itself
+    versus_best_rule: Difference | None = None  # None for the best rule itself
+    versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best baseline; empty for itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +32,27 @@ class LearningCurve:
     """Validation loss after each epoch over the untrained network's, by seed."""
 
     seeds: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """One model over the judged steps of several origins, fitted anew for each."""
+
+    model: str
+    nb_log_scores: tuple[float, ...]  # by origin
+    nb_log_score: float  # mean over all judged steps
+    versus_best_baseline: Difference | None  # None for the baseline that is best over all origins
+    versus_best_rule: Difference | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origins:
+    """The same models at several origins, the earliest first."""
+
+    judged_from_s: tuple[int, ...]  # epoch seconds
+    best_baseline: str  # over all of them
+    best_rule: str
+    rows: tuple[Together, ...]  # best first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +64,12 @@ class Evaluation:
     cube: Cube
     first: int  # first judged step
     scored_cells: int
+    outside: int  # incidents of the judged steps that no cell holds: no model is judged on them
     purge_steps: int  # between what a model learned from and the first step it is judged on
     delay_steps: int  # how late counts are known
     rows: Sequence[Row]  # best NB log score first
-    best_baseline: str
+    best_baseline: str  # of all rows but the network's
+    best_rule: str  # of those that only count
     observed: Floats  # (cells, categories) incidents per step of the judged block
     expected: Floats  # (cells, categories) the same, as the network expected them; nan in cells that are not scored
     learning: LearningCurve
@@ -52,6 +77,7 @@ class Evaluation:
     peak_gib: float
     made_at: str  # UTC
     versions: Mapping[str, str]
+    origins: Origins | None = None  # where earlier stretches were judged, too
 
     @property
     def network(self) -> Row:

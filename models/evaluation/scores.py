@@ -26,7 +26,7 @@ class Scores:
     curves: Curves
     by_category: Mapping[str, Sheet]
     curves_by_category: Mapping[str, Curves]
-    log_score_sums: Floats  # (steps, categories) negative binomial log score, summed over cells
+    log_score_sums: Floats  # (seeds, steps, categories) negative binomial log score, summed over cells
 
 
 def score(
@@ -47,7 +47,7 @@ def score(
         curves=curves,
         by_category={name: row[0] for name, row in rows.items()},
         curves_by_category={name: row[1] for name, row in rows.items()},
-        log_score_sums=np.stack([part.log_score_sums for part in parts], axis=1),
+        log_score_sums=np.stack([part.log_score_sums for part in parts], axis=1)[None],
     )
 
 

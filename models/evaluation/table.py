@@ -22,7 +22,7 @@ from models.evaluation.columns import (
     verdict_text,
 )
 from models.evaluation.result import Evaluation
-from models.evaluation.wording import verdict_sentence, warnings
+from models.evaluation.wording import counting_sentence, origins_sentences, verdict_sentence, warnings
 
 EXPENDABLE = (HIT_5, DEVIANCE, CRPS, AUC_PR, COVER_90, HIT_10, RATIO)  # the first goes first
 NAME_WIDTH = 22  # a longer model's name is broken between words before a column goes
@@ -39,7 +39,11 @@ def print_table(evaluation: Evaluation, console: Console) -> None:
     console.print(_widest(evaluation, console))
     console.print(Text(_UNITS, style="dim"))
     console.print()
+    if evaluation.best_rule != evaluation.best_baseline:
+        console.print(Text(counting_sentence(evaluation), style="bold"))
     console.print(Text(verdict_sentence(evaluation), style="bold"))
+    for sentence in origins_sentences(evaluation):
+        console.print(Text(sentence))
     for warning in warnings(evaluation):
         console.print(Text(f"Warning: {warning}", style="yellow"))
 
@@ -63,7 +67,7 @@ def table(evaluation: Evaluation, columns: Sequence[Column], *, name_width: int 
     headings = [column.heading.replace(" ", "\n") for column in columns]
     for heading, below in zip([*headings, "difference, %"], cells, strict=True):
         shown.add_column(heading, justify="right", min_width=max(map(len, below)), no_wrap=True)
-    verdicts = [verdict_text(row) for row in evaluation.rows]
+    verdicts = [verdict_text(row.versus_best_baseline) for row in evaluation.rows]
     shown.add_column("verdict", min_width=max(map(len, verdicts)), no_wrap=True)
     for row, texts_of_row, verdict in zip(evaluation.rows, zip(*cells, strict=True), verdicts, strict=True):
         style = "bold" if row.kind == "network" else ""

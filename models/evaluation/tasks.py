@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from models.data_report import read_past
+from models.data_report import Seen, read_past, refuse_one_cell, refuse_too_little, rows_seen
 from models.evaluation.cube import Cube, count
 from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, published_chicago
 from models.incident_files import IncidentTable, read_incidents
@@ -19,10 +19,12 @@ from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S
 
 DATA = Path("../shared/data")
-STEPS_S: Mapping[str, int] = MappingProxyType({"hour": HOUR_S, "day": DAY_S})
+STEPS_S: Mapping[str, int] = MappingProxyType({"hour": HOUR_S, "4h": 4 * HOUR_S, "day": DAY_S})
+STEP_NAMES: Mapping[str, str] = MappingProxyType({"hour": "one hour", "4h": "four hours", "day": "one day"})
 KM_PER_DEGREE = 111.2  # of latitude; the grids of the hourly tasks start at the smallest coordinates
 MONTGOMERY_BOX = (39.9, 40.5, -75.9, -74.9)  # south, north, west, east: 99,473 calls lie inside
 LEAST_STEPS = 200
+MOST_OUTSIDE = 0.1  # of the incidents of the judged steps
 TRAIN_PERCENT, VALIDATION_PERCENT = 70, 15
 
 
@@ -39,6 +41,8 @@ class Task:
     validation: int
     test: int
     scored: npt.NDArray[np.bool_]  # (cells,) those that are judged
+    outside: int = 0  # incidents of the judged steps that lie in no cell
+    rows_seen: tuple[Seen, ...] = ()  # what became of the file's rows; of the published tasks the README says it
 
     @property
     def step_s(self) -> int:
@@ -87,20 +91,41 @@ TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = MappingProxyType(
 
 
 def task_of_file(path: Path, layout: Layout, *, cell_m: float, step: str, now_s: float) -> Task:
-    """Any incident file in local days or hours: 70/15/15 % of them, the grid from the first 70 %, all cells judged."""
+    """Any incident file in local days, four hours or hours: 70/15/15 % of them, the grid from the first 70 %.
+
+    All cells are judged. The file's first and last step are left out: it may hold only a part of them. Raises DataError
+    for a file that is too short, and when the grid misses too many incidents of the judged steps.
+    """
     table = read_past(path, layout, now_s=now_s)
-    starts_s = _steps(table, STEPS_S[step])
+    starts_s = _steps(table, STEPS_S[step])[1:-1]
     steps = len(starts_s) - 1
     if steps < LEAST_STEPS:
-        raise DataError(f"{steps} steps of a {step} in {path}: at least {LEAST_STEPS} are needed; give a longer file")
+        raise DataError(
+            f"{max(steps, 0)} whole steps ({step}) in {path}: at least {LEAST_STEPS} are needed; give a longer file"
+        )
     validation, test = _blocks(steps)
-    known = table.occurred_s < starts_s[validation]
+    known = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[validation])
+    if not known.any():
+        raise DataError(f"no incident in the first {TRAIN_PERCENT} % of the steps of {path}: give a file without gaps")
+    refuse_too_little(table.occurred_s[known])
     grid = Grid.around(table.lat_deg[known], table.lon_deg[known], cell_m=cell_m)
+    refuse_one_cell(table, grid, int(starts_s[validation]))
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
+    judged = (table.occurred_s >= starts_s[test]) & (table.occurred_s < starts_s[-1])
+    outside = int((judged & ~inside).sum())
+    if outside > MOST_OUTSIDE * judged.sum():
+        raise DataError(
+            f"{outside:,} of the {int(judged.sum()):,} incidents of the judged steps lie outside the grid of the steps "
+            "that are learned from: the file's area changed; leave out what lies elsewhere, or the time before"
+        )
+    inside &= (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
     incidents = table.select(inside)
     return Task(
         name=f"{layout.name}-{cell_m:.0f}m-{step}",
-        title=f"{path.name}, {cell_m:.0f} m, one {step}, {len(table.categories)} categories, all {grid.cells} cells",
+        title=(
+            f"{path.name}, {cell_m:.0f} m, {STEP_NAMES[step]}, {len(table.categories)} categories, "
+            f"all {grid.cells} cells"
+        ),
         incidents=incidents,
         cell=cell[inside],
         grid=grid,
@@ -108,6 +133,8 @@ def task_of_file(path: Path, layout: Layout, *, cell_m: float, step: str, now_s:
         validation=validation,
         test=test,
         scored=np.ones(grid.cells, np.bool_),
+        outside=outside,
+        rows_seen=tuple(rows_seen(table, grid)),
     )
 
 
@@ -137,12 +164,40 @@ def _hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> T
 
 
 def _steps(table: IncidentTable, step_s: int) -> npt.NDArray[np.int64]:
-    """(steps + 1,) starts of the local days or whole hours from the first incident to the last."""
+    """(steps + 1,) starts of the hours, or of the local days or parts of them, from the first incident to the last.
+
+    Where clocks change, a local day has 23 or 25 hours, and is one step all the same.
+    """
     if step_s == HOUR_S:
         first, last = table.occurred_s[[0, -1]] // HOUR_S
         return np.arange(first, last + 2) * HOUR_S
-    first, last = local_from_utc(table.occurred_s[[0, -1]], table.timezone) // DAY_S
-    return utc_from_local(np.arange(first, last + 2) * DAY_S, table.timezone)[0]
+    first, last = local_from_utc(table.occurred_s[[0, -1]], table.timezone) // step_s
+    return utc_from_local(np.arange(first, last + 2) * step_s, table.timezone)[0]
+
+
+def earlier(task: Task, blocks: int) -> Task:
+    """The same task with its judged steps, and those before, `blocks` times the length of the judged block earlier.
+
+    Raises DataError when too few steps are left to learn from.
+    """
+    shift = blocks * (len(task.cube) - task.test)
+    end = len(task.cube) - shift
+    least = LEAST_STEPS * TRAIN_PERCENT // 100
+    if task.validation - shift < least:
+        raise DataError(
+            f"{blocks} origins before the last leave {task.validation - shift} steps to learn from: at least "
+            f"{least} are needed; choose fewer --origins"
+        )
+    until = int(np.searchsorted(task.incidents.occurred_s, task.cube.starts_s[end]))
+    return replace(
+        task,
+        incidents=task.incidents.select(np.arange(len(task.incidents)) < until),
+        cell=task.cell[:until],
+        cube=task.cube.until(end),
+        validation=task.validation - shift,
+        test=task.test - shift,
+        outside=0,
+    )
 
 
 def _blocks(steps: int) -> tuple[int, int]:

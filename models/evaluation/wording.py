@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from math import isnan
 
-from models.evaluation.findings import at_share, best_baseline, network_difference, percent_texts, percents_of_best
+from models.evaluation.as_json import utc
+from models.evaluation.findings import Against, against, against_best, against_rule, at_share, best_baseline, best_rule
 from models.evaluation.paired import BLOCK_DAYS, LEAST_BLOCKS
+from models.evaluation.ranking import AtShare
 from models.evaluation.result import Evaluation
 
 RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
 COVERAGE_BOUNDS = (0.88, 0.92)  # of its 90 % interval
 AREA_SHARE = 0.10  # at which the page speaks of hits
-SLIGHT = 1.0  # percent of the log score
 _SHORT = {"better": "Yes", "worse": "No", "tie": "No difference can be told", "too short": "Not known yet"}
 
 
@@ -24,17 +25,27 @@ class Answer:
 
 def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
     """What an official asks, and the answers that the figures give."""
-    found, verdict = warnings(evaluation), network_difference(evaluation).verdict
-    nothing_came = isnan(evaluation.network.scores.sheet.forecast_over_actual)
-    gain = -percents_of_best(network_difference(evaluation), evaluation)[0]
+    found, nothing_came = warnings(evaluation), isnan(evaluation.network.scores.sheet.forecast_over_actual)
+    rule, best = against_rule(evaluation), against_best(evaluation)
+    only_rules = () if best_baseline(evaluation).kind != "rule" else (verdict_sentence(evaluation),)
+    counting = Answer(
+        question="Is the model better than simple counting?",
+        short=_SHORT[rule.verdict] + (f", by {rule.size} %" if rule.verdict in ("better", "worse") else ""),
+        tone=rule.verdict,
+        sentences=only_rules or (counting_sentence(evaluation),),
+    )
+    network = Answer(
+        question="Is the network better than every other model here?",
+        short=_SHORT[best.verdict] + (f", by {best.size} %" if best.verdict in ("better", "worse") else ""),
+        tone=best.verdict,
+        sentences=(verdict_sentence(evaluation),),
+    )
     return (
+        counting,
+        *(() if only_rules else (network,)),
         Answer(
-            question="Is the model better than simple counting?",
-            short=_SHORT[verdict] + (", slightly" if verdict == "better" and gain < SLIGHT else ""),
-            tone=verdict,
-            sentences=(verdict_sentence(evaluation), _against_counting(evaluation)),
+            question="What does it change in use?", short=_found(evaluation), tone="", sentences=_in_use(evaluation)
         ),
-        Answer(question="By how much?", short=_gain(evaluation), tone="", sentences=_in_use(evaluation)),
         Answer(
             question="Do its numbers come true?",
             short="Not known" if nothing_came else "Not quite" if found else "Yes",
@@ -46,28 +57,63 @@ def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
 
 def verdict_sentence(evaluation: Evaluation) -> str:
     """Network against best baseline, with the interval, and which of the two to use."""
-    difference, name = network_difference(evaluation), evaluation.best_baseline
-    mean, low, high = percent_texts(difference, evaluation)
-    match difference.verdict:
+    name = evaluation.best_baseline
+    return _sentence(against_best(evaluation), f"the best baseline ({name})", f"use {name}", _instead(evaluation))
+
+
+def counting_sentence(evaluation: Evaluation) -> str:
+    """Network against the best of the rules that only count."""
+    name, rules = evaluation.best_rule, sum(row.kind == "rule" for row in evaluation.rows)
+    return _sentence(
+        against_rule(evaluation),
+        f"the best of {rules} simple rules that only count ({name})",
+        f"use {name}",
+        f"use {name}, it is simpler",
+    )
+
+
+def origins_sentences(evaluation: Evaluation) -> tuple[str, ...]:
+    """The network over several origins; empty where only the last block of time was judged."""
+    origins = evaluation.origins
+    if origins is None:
+        return ()
+    scores = {row.model: row.nb_log_score for row in origins.rows}
+    network = next(row for row in origins.rows if row.model == evaluation.network.model)
+    days = ", ".join(utc(at_s)[:10] for at_s in origins.judged_from_s)
+    sentences = [f"Judged from {days} on, fitted anew each time:"]
+    for versus, rival, instead in (
+        (network.versus_best_rule, origins.best_rule, "use it, it is simpler"),
+        (network.versus_best_baseline, origins.best_baseline, f"{origins.best_baseline} serves as well"),
+    ):
+        if versus is not None:
+            found = against(versus, scores[rival])
+            sentences.append(
+                _sentence(found, f"{rival} over all {len(origins.judged_from_s)} origins", f"use {rival}", instead)
+            )
+    return tuple(dict.fromkeys(sentences))
+
+
+def _sentence(found: Against, rival: str, when_worse: str, otherwise: str) -> str:
+    match found.verdict:
         case "better":
             return (
-                f"The network is better than the best baseline ({name}) by {mean.lstrip('-')} % of its log score, "
-                f"95 % interval {high.lstrip('-')} % to {low.lstrip('-')} %."
+                f"The network is better than {rival} by {found.size} % of its log score, 95 % interval "
+                f"{found.high.lstrip('-')} % to {found.low.lstrip('-')} %."
             )
         case "worse":
             return (
-                f"The network is worse than the best baseline ({name}) by {mean.lstrip('+')} % of its log score, "
-                f"95 % interval {low.lstrip('+')} % to {high.lstrip('+')} %: use {name}."
+                f"The network is worse than {rival} by {found.size} % of its log score, 95 % interval "
+                f"{found.low.lstrip('+')} % to {found.high.lstrip('+')} %: {when_worse}."
             )
         case "tie":
             return (
-                f"A tie: the network's log score differs from that of the best baseline ({name}) by {mean} %, and the "
-                f"95 % interval, {low} % to {high} %, holds zero: {_instead(evaluation)}."
+                f"A tie: the network's log score differs from that of {rival} by {found.mean} %, and the "
+                f"95 % interval, {found.low} % to {found.high} %, holds zero: {otherwise}."
             )
         case _:
             return (
-                f"Not known: the judged time has {difference.blocks} blocks of {BLOCK_DAYS} days, and a verdict needs "
-                f"{LEAST_BLOCKS}. Until then {_instead(evaluation)}."
+                f"Not known against {rival}: the judged time has {found.blocks} blocks of {BLOCK_DAYS} days, and a "
+                f"verdict needs {LEAST_BLOCKS}. Until then {otherwise}."
             )
 
 
@@ -97,55 +143,43 @@ def warnings(evaluation: Evaluation) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _gain(evaluation: Evaluation) -> str:
-    mean, low, high = percent_texts(network_difference(evaluation), evaluation)
-    match network_difference(evaluation).verdict:
-        case "too short":
-            return _SHORT["too short"]
-        case "tie":
-            return f"Between {_signless(low)} and {_signless(high)}"
-        case _:
-            return _signless(mean)
+def _hits(evaluation: Evaluation) -> tuple[AtShare, AtShare]:
+    """Of the network and of the best rule."""
+    network, rule = (at_share(row.scores.sheet, AREA_SHARE) for row in (evaluation.network, best_rule(evaluation)))
+    return network, rule
 
 
-def _signless(percent: str) -> str:
-    return f"{percent[1:]} % {'better' if percent.startswith('-') else 'worse'}"
-
-
-def _against_counting(evaluation: Evaluation) -> str:
-    """The rules are the simple counting of the question; the best baseline may be one of them."""
-    rules = [row for row in evaluation.rows if row.kind == "rule"]
-    if rules[0].model == evaluation.best_baseline:
-        return f"That baseline only counts; it is the best of the {len(rules)} simple rules that were tried."
-    score = rules[0].scores.sheet.nb_log_score
-    share = 100 * (evaluation.network.scores.sheet.nb_log_score - score) / score
-    return (
-        f"Against the best of the {len(rules)} simple rules that only count ({rules[0].model}) the network's log score "
-        f"is {abs(share):.1f} % {'smaller: better' if share < 0 else 'larger: worse'}."
-    )
-
-
-def _in_use(evaluation: Evaluation) -> tuple[str, str]:
-    """What the score means, and how many incidents the first cells hold."""
-    meaning = "The log score says how much a forecast was surprised by what came: less is better."
-    network, baseline = (
-        at_share(row.scores.sheet, AREA_SHARE) for row in (evaluation.network, best_baseline(evaluation))
-    )
+def _found(evaluation: Evaluation) -> str:
+    network, rule = _hits(evaluation)
     if isnan(network.hit_rate):
-        return meaning, "No incident came in the judged time: there was nothing to find."
+        return "Nothing to find"
+    return f"{100 * (network.hit_rate - rule.hit_rate):+.1f} in 100 incidents found"
+
+
+def _in_use(evaluation: Evaluation) -> tuple[str, ...]:
+    """How many incidents the first cells hold, and what the score means."""
+    network, rule = _hits(evaluation)
+    if isnan(network.hit_rate):
+        return ("No incident came in the judged time: there was nothing to find.",)
     area = f"{100 * AREA_SHARE:.0f} %"
     return (
-        meaning,
-        f"In use: the {area} of the area that the network puts first held {100 * network.hit_rate:.1f} % of the "
-        f"incidents, those that the best baseline puts first {100 * baseline.hit_rate:.1f} %. Choosing at random finds "
-        f"about {area}; the best choice in hindsight would have found {100 * network.ideal_hit_rate:.1f} %.",
+        f"The {area} of the area that the network puts first held {100 * network.hit_rate:.1f} % of the incidents, "
+        f"those that the best rule ({evaluation.best_rule}) puts first {100 * rule.hit_rate:.1f} %. Choosing at random "
+        f"finds about {area}; the best choice in hindsight would have found {100 * network.ideal_hit_rate:.1f} %.",
+        "The log score, by which the models are compared, says how much a forecast was surprised by what came: less "
+        "is better.",
     )
 
 
 def _calibrated(evaluation: Evaluation) -> tuple[str, str]:
     network, actual = evaluation.network, evaluation.network.totals.city.actual
     ratio = network.scores.sheet.forecast_over_actual
-    kept = f"Its 90 % intervals hold {100 * network.scores.sheet.coverage_90:.1f} % of the counts; 90 % is right."
+    sheet = network.scores.sheet
+    kept = (
+        f"Its 90 % intervals hold {100 * sheet.coverage_90:.1f} % of the counts by the randomised PIT; 90 % is right, "
+        "but where incidents are rare a wrong forecast may come close to it, too. In whole numbers they hold "
+        f"{100 * sheet.plain_coverage_90:.1f} %."
+    )
     if isnan(ratio):
         return f"It expected {network.totals.city.forecast:,.0f} incidents, and none came.", kept
     ratios = {name: of.forecast_over_actual for name, of in network.scores.by_category.items()}

@@ -2,25 +2,31 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
-from models.evaluation.paired import LEVELS, RESAMPLES, block_bootstrap, compare, day_blocks, verdict
+from models.evaluation.paired import RESAMPLES, block_bootstrap, compare, day_blocks, levels, verdict
 
 VALUES = 50
 
 
 def test_the_interval_is_that_of_whole_blocks_put_together():
     random = np.random.default_rng(0)
-    per_step, block = random.normal(size=40), np.repeat(np.arange(12), [1, 5, 3, 3, 3, 3, 3, 3, 3, 3, 9, 1])
-    draws = np.random.default_rng(3).integers(0, 12, (RESAMPLES, 12))
-    pieces = [per_step[block == number] for number in range(12)]
-    means = [np.concatenate([pieces[number] for number in draw]).mean() for draw in draws]
-    assert block_bootstrap(per_step, block, np.random.default_rng(3)) == pytest.approx(np.percentile(means, LEVELS))
+    per_step, block = random.normal(size=(3, 40)), np.repeat(np.arange(12), [1, 5, 3, 3, 3, 3, 3, 3, 3, 3, 9, 1])
+    means = []
+    for _ in range(RESAMPLES):
+        drawn = random.integers(0, 12, 12)
+        steps = np.concatenate([np.flatnonzero(block == number) for number in drawn])
+        means.append(per_step[random.integers(0, 3, 3)][:, steps].mean())
+    low, high = block_bootstrap(per_step, block, np.random.default_rng(3))
+    assert (low, high) == pytest.approx(tuple(np.percentile(means, levels(12))), abs=0.04)
 
 
 def test_the_interval_is_as_wide_as_the_days_differ_not_as_the_hours_are_many():
     days = np.random.default_rng(0).normal(size=400)
     hours = np.repeat(days, 24)
-    low, high = block_bootstrap(hours, day_blocks(9600, steps_per_week=168, block_days=1), np.random.default_rng(1))
+    low, high = block_bootstrap(
+        hours[None], day_blocks(9600, steps_per_week=168, block_days=1), np.random.default_rng(1)
+    )
     assert high - low == pytest.approx(2 * 1.96 * days.std() / 20, rel=0.1)
 
 
@@ -35,10 +41,10 @@ def test_blocks_are_runs_of_days(steps_per_week, block_days, expected):
 
 
 def scores(shift, days=60):
-    """(days,) sums of a rival, and of a model that is `shift` nats per value from it, give or take."""
+    """(1, days) sums of a rival, and of a model that is `shift` nats per value from it, give or take."""
     random = np.random.default_rng(5)
-    rival = random.normal(30, 3, days)
-    return rival + VALUES * (shift + random.normal(0, 0.01, days)), rival
+    rival = random.normal(30, 3, (1, days))
+    return rival + VALUES * (shift + random.normal(0, 0.01, (1, days))), rival
 
 
 @pytest.mark.parametrize(("shift", "word"), [(-0.01, "better"), (0.01, "worse"), (0.0, "tie")])
@@ -73,3 +79,27 @@ def test_an_interval_that_touches_zero_is_a_tie():
         "worse",
         "too short",
     ]
+
+
+@pytest.mark.parametrize("blocks", [10, 19, 60])
+def test_95_of_100_intervals_hold_the_truth_also_where_blocks_are_few(blocks):
+    """Of skewed blocks, as a log score's are, and beside the t interval of the same blocks."""
+    random, held, held_by_t = np.random.default_rng(blocks), 0, 0
+    for _ in range(400):
+        per_step = random.gamma(4.0, 0.5, blocks) - 2
+        low, high = block_bootstrap(per_step[None], np.arange(blocks), random)
+        interval = ttest_1samp(per_step, 0).confidence_interval()
+        held += low <= 0 <= high
+        held_by_t += interval.low <= 0 <= interval.high
+    assert held / 400 == pytest.approx(0.95, abs=0.035)
+    assert held >= held_by_t - 6
+
+
+def test_seeds_that_differ_widen_the_interval():
+    random = np.random.default_rng(0)
+    per_step, block = random.normal(0, 0.1, (5, 60)), np.arange(60) // 3
+    apart = per_step + np.array([-0.4, -0.2, 0.0, 0.2, 0.4])[:, None]
+    narrow, wide = (block_bootstrap(one, block, np.random.default_rng(1)) for one in (per_step, apart))
+    spread = np.sqrt(0.08 / 5)  # of the mean of five seeds that are drawn from these
+    assert wide[1] - wide[0] == pytest.approx(2 * 2.1 * spread, rel=0.1)
+    assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])

@@ -15,6 +15,7 @@ from scipy.stats import binomtest
 from models.evaluation.as_json import as_json
 from models.evaluation.columns import MAIN, NONE, difference_text, texts
 from models.evaluation.drawing.calibration import clopper_pearson
+from models.evaluation.origins import together
 from models.evaluation.paired import Difference
 from models.evaluation.plots import PLOTS
 from models.evaluation.report import render, write_report
@@ -186,18 +187,77 @@ def test_names_are_no_markup():
             difference(0.001, -0.01, 0.012, "tie"),
             r"A tie: .* \+0\.\d\d %, .* holds zero: use EWMA x week, it is simpler",
         ),
-        (difference(0.02, 0.01, 0.03, "too short", 4), r"Not known: .* 4 blocks of 3 days, .* 10\. .* use EWMA x week"),
+        (
+            difference(0.02, 0.01, 0.03, "too short", 4),
+            r"Not known against .* 4 blocks of 3 days, .* 10\. .* use EWMA x week",
+        ),
     ],
 )
 def test_the_verdict_is_said_in_words(evaluation, found, words):
-    changed = with_network(evaluation, versus_best_baseline=found)
+    changed = with_network(evaluation, versus_best_baseline=found, versus_best_rule=found)
     assert re.search(words, verdict_sentence(changed))
     assert verdict_sentence(changed) in " ".join(printed(changed, 1000))
 
 
 def test_what_is_not_known_has_no_size(evaluation):
-    short = with_network(evaluation, versus_best_baseline=difference(-0.02, -0.03, -0.01, "too short", 4))
+    unknown = difference(-0.02, -0.03, -0.01, "too short", 4)
+    short = with_network(with_regression(evaluation), versus_best_baseline=unknown, versus_best_rule=unknown)
     assert [one.short for one in answers(short)[:2]] == ["Not known yet", "Not known yet"]
+
+
+def with_regression(evaluation):
+    """The same, but that the best baseline sees the features; the best rule is another."""
+    seen = next(row for row in evaluation.rows if row.model == evaluation.best_baseline)
+    rule = next(row for row in evaluation.rows if row.kind == "rule" and row is not seen)
+    rows = [replace(row, kind="regression") if row is seen else row for row in evaluation.rows]
+    return replace(evaluation, rows=rows, best_rule=rule.model)
+
+
+def test_counting_and_the_best_baseline_are_answered_apart(evaluation):
+    better, tie = difference(-0.02, -0.03, -0.01, "better"), difference(0.001, -0.01, 0.012, "tie")
+    told = with_network(with_regression(evaluation), versus_best_baseline=tie, versus_best_rule=better)
+    counting, network, use, *_ = answers(told)
+    assert (counting.tone, network.tone) == ("better", "tie")
+    assert told.best_rule in counting.sentences[0]
+    assert told.best_baseline in network.sentences[0]
+    assert counting.short.startswith("Yes, by 2.")
+    text = " ".join(printed(told, 1000))
+    assert counting.sentences[0] in text
+    assert network.sentences[0] in text
+    hits = [next(one for one in row.scores.sheet.ranking if one.area_share == 0.1).hit_rate for row in told.rows]
+    by_model = dict(zip((row.model for row in told.rows), hits, strict=True))
+    assert use.short == f"{100 * (by_model['network'] - by_model[told.best_rule]):+.1f} in 100 incidents found"
+
+
+def test_several_origins_are_in_the_page_the_terminal_and_the_json():
+    parts = [small_evaluation(skill=0.3, seed=seed) for seed in (1, 2)]
+    rolled = replace(parts[-1], origins=together(parts, seed=0))
+    page = unescape(render(rolled, NO_PICTURES))
+    written = strict(json.dumps(as_json(rolled), allow_nan=False))["origins"]
+    for row in rolled.origins.rows:
+        scores = [next(one for one in part.rows if one.model == row.model) for part in parts]
+        expected = [one.scores.sheet.nb_log_score for one in scores]
+        assert row.nb_log_scores == tuple(expected)
+        assert row.nb_log_score == pytest.approx(np.mean(expected))
+        assert f"<td>{row.nb_log_score:.5f}</td>" in page
+        found = next(one for one in written["rows"] if one["model"] == row.model)
+        assert found["nb_log_scores"] == expected
+        if row.model != rolled.origins.best_rule:
+            rule = next(one for one in rolled.origins.rows if one.model == rolled.origins.best_rule)
+            assert found["versus_best_rule"]["difference"] == pytest.approx(row.nb_log_score - rule.nb_log_score)
+            assert found["versus_best_rule"]["blocks"] == 2 * 34
+    assert "over all 2 origins" in " ".join(printed(rolled, 1000))
+    assert "At earlier times, too" not in render(parts[0], NO_PICTURES)
+
+
+def test_each_category_has_its_own_difference_and_verdict(evaluation):
+    for found, row in zip(as_json(evaluation)["rows"], evaluation.rows, strict=True):
+        best = next(one for one in evaluation.rows if one.model == evaluation.best_baseline)
+        for name, versus in found["versus_best_baseline_by_category"].items():
+            scores = [one.scores.by_category[name].nb_log_score for one in (row, best)]
+            assert versus["difference"] == pytest.approx(scores[0] - scores[1], abs=1e-12)
+            assert versus["percent"] == pytest.approx(100 * (scores[0] - scores[1]) / scores[1], abs=1e-9)
+        assert bool(found["versus_best_baseline_by_category"]) == (row is not best)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from scipy.stats import nbinom
 
 from models.evaluation import evaluate as module
-from models.evaluation.contract import LEAST_MEAN
-from models.evaluation.evaluate import Plan, evaluate
+from models.evaluation.evaluate import Plan, evaluate, evaluate_rolling
 from models.evaluation.product import judged_values, learn, refuse_leaking_features
 from models.evaluation.regressions.boosting import Boosting
 from models.evaluation.regressions.poisson_glm import PoissonGlm
@@ -91,7 +91,7 @@ class Peeking(Rule):
     name = "peeking"
 
     def forecast(self, cube, first, *, delay=0):
-        return np.maximum(cube.counts[first:].astype(float), LEAST_MEAN)
+        return cube.counts[first:].astype(float)
 
 
 def test_a_rival_that_knows_the_future_is_refused(small, monkeypatch):
@@ -129,6 +129,59 @@ def features_of(task, *, delay):
     _, values = next(iter(judged_values(task, learned)))
     refuse_leaking_features(task, learned, task.test, values[0])
     return values[0]
+
+
+def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(small, monkeypatch):
+    monkeypatch.setattr(module, "RIVALS", None)
+    with pytest.raises(DataError, match="172800 s late would not be counted"):
+        run(small[0], delay=2)
+    with pytest.raises(DataError, match="purge of 60 steps leaves none of the 60"):
+        run(small[0], purge=60)
+
+
+def test_every_model_is_judged_with_the_same_least_forecast(small, found):
+    task, _ = small
+    judge = module.Judge(task=task, seed=0)
+    seen = task.cube.counts[: task.validation, task.scored]
+    floored = judge.floored(np.zeros((1, int(task.scored.sum()), 2)))
+    np.testing.assert_allclose(floored[0, 0], 0.01 * (seen.sum(axis=(0, 1)) + 1) / seen[..., 0].size)
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.Judge, "floored", lambda self, mean: asked.append(mean.shape) or mean + 1e-9)
+        run(task, regressions=(PoissonGlm(),))
+    models = len(module.RIVALS) + 3
+    assert len(asked) >= models, "a row was judged without it"
+
+
+class Noting(Rule):
+    """Says how many steps it was given to learn from."""
+
+    name = "noting"
+    fitted_until: ClassVar[list[int]] = []
+
+    def fit(self, past, validation):
+        self.fitted_until.append(len(past))
+        return self
+
+    def forecast(self, cube, first, *, delay=0):
+        return np.ones((len(cube) - first, *cube.counts.shape[1:]))
+
+
+def test_several_origins_are_fitted_apart_and_judge_each_step_once(small, monkeypatch):
+    task, _ = small
+    monkeypatch.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
+    Noting.fitted_until.clear()
+    task = replace(task, validation=task.test - 20)
+    rolled = evaluate_rolling(task, plan_of(), origins=2, now=NOW, versions={})
+    assert Noting.fitted_until == [task.test - 60 - 1, task.test - 1]
+    alone = run(task)
+    assert [row.scores.sheet for row in rolled.rows] == [row.scores.sheet for row in alone.rows]
+    assert rolled.origins.judged_from_s == (int(task.cube.starts_s[180]), int(task.cube.starts_s[240]))
+    for row in rolled.origins.rows:
+        assert row.nb_log_scores[1] == pytest.approx(row_of(alone, row.model).scores.sheet.nb_log_score)
+        assert row.nb_log_score == pytest.approx(np.mean(row.nb_log_scores))
+    with pytest.raises(DataError, match="2 origins before the last leave"):
+        evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={})
 
 
 def test_a_delay_beyond_the_late_limit_is_refused(small):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import gammaln, xlogy
 
-from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.contract import LEAST_SHARE, least_mean
 from models.evaluation.loss import poisson_loss
 from models.evaluation.rivals.constant import Constant
 from models.evaluation.rivals.ewma import Ewma
@@ -39,7 +39,7 @@ def tasks(draw):
 def by_steps(cube, first, delay, mean_of):
     """(steps - first, cells, categories): `mean_of(known counts, step)` for each step, from its known counts alone."""
     rows = [mean_of(cube.counts[: max(step - delay, 0)], step) for step in range(first, len(cube))]
-    return np.maximum(np.broadcast_to(np.stack(rows), (len(cube) - first, *cube.counts.shape[1:])), LEAST_MEAN)
+    return np.broadcast_to(np.stack(rows), (len(cube) - first, *cube.counts.shape[1:]))
 
 
 def mean_or_zero(counts):
@@ -202,7 +202,7 @@ def test_excitation_decays_and_reaches_the_neighbours(task, half_life_hours, wei
             expected[step - first, cell] = (1 - weight) * usually[step - first, cell] + weight * excitation
     fitted = FittedSelfExciting(usual=usual, half_life_hours=half_life_hours, weight=weight, own_share=own_share)
     forecast = fitted.forecast(cube, first, delay=delay)
-    np.testing.assert_allclose(forecast, np.maximum(expected, LEAST_MEAN), rtol=1e-7)
+    np.testing.assert_allclose(forecast, expected, rtol=1e-7)
 
 
 def chebyshev(cube, one, other):
@@ -214,7 +214,7 @@ def chebyshev(cube, one, other):
 def test_two_losses_differ_as_the_poisson_likelihoods_do(task):
     cube, first, _ = task
     counts = cube.counts[first:]
-    one, other = (Ewma(half_life_days=days).forecast(cube, first) for days in (2.0, 20.0))
+    one, other = (Ewma(half_life_days=days).forecast(cube, first) + 0.01 for days in (2.0, 20.0))
     expected = np.mean([minus_log_probability(mean, counts) for mean in (one, other)], axis=(1, 2, 3))
     assert poisson_loss(one, counts) - poisson_loss(other, counts) == pytest.approx(expected[0] - expected[1], abs=1e-9)
 
@@ -252,10 +252,10 @@ def test_each_choice_is_the_best_of_its_candidates_on_the_validation_steps(seed)
 
 
 def losses(past, validation):
-    counts = past.counts[validation:]
+    counts, least = past.counts[validation:], past.counts[:validation].mean(axis=(0, 1)) / 100
 
     def loss(rival):
-        mean = rival.fit(past, validation).forecast(past, validation)
+        mean = np.maximum(rival.fit(past, validation).forecast(past, validation), least)
         return float(np.round(minus_log_probability(mean, counts).mean(), 12))
 
     return loss
@@ -286,7 +286,7 @@ def test_every_rival_gives_a_mean_for_every_cell_and_says_what_it_chose(rival):
     for delay in (0, 3, 60):
         forecast = fitted.forecast(cube, 50, delay=delay)
         assert (forecast.shape, forecast.dtype) == ((14, 6, 2), np.float64)
-        assert (forecast >= LEAST_MEAN).all()
+        assert (forecast >= 0).all()
         assert np.isfinite(forecast).all()
     assert all(isinstance(value, float) for value in fitted.chosen.values())
 
@@ -294,3 +294,15 @@ def test_every_rival_gives_a_mean_for_every_cell_and_says_what_it_chose(rival):
 def test_the_names_in_the_table_differ():
     names = [rival.name for rival in RIVALS] + [Ewma(half_life_days=30.0).name]
     assert len(set(names)) == len(names)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 5000), st.integers(0, 40))
+def test_the_least_forecast_adds_a_hundredth_at_most_however_rare_incidents_are(seed, cells, incidents):
+    random = np.random.default_rng(seed)
+    counts = np.zeros((50, cells, 2), np.int32)
+    np.add.at(counts, (random.integers(50, size=incidents), random.integers(cells, size=incidents), 0), 1)
+    least = least_mean(counts)
+    forecast = counts.mean(axis=0)
+    grown = np.maximum(forecast, least).sum(axis=0) - forecast.sum(axis=0)
+    assert (least > 0).all()
+    assert (grown <= LEAST_SHARE * (counts.sum(axis=(0, 1)) + 1) / 50 * (1 + 1e-9)).all()

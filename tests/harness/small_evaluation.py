@@ -51,14 +51,14 @@ def small_evaluation(
     rules = {}
     for rival in RIVALS:
         fitted = rival.fit(cube.until(first), 3 * first // 4)
-        rules[rival.name] = (fitted.forecast(cube, first)[:, SCORED], fitted.chosen)
+        rules[rival.name] = (np.maximum(fitted.forecast(cube, first)[:, SCORED], 1e-4), fitted.chosen)
     usual = rules["EWMA x week"][0]
     mixed = bias * usual ** (1 - skill) * np.maximum(truth[first:, SCORED], 1e-4) ** skill
     networks = [mixed * random.normal(1, 0.05, mixed.shape).clip(0.5) for _ in range(seeds)]
     rows = [_row(cube, name, "rule", [mean], chosen) for name, (mean, chosen) in rules.items()]
     best = min(rows, key=_log_score)
     rows.append(_row(cube, network, "network", networks, {}))
-    rows = [row if row is best else replace(row, versus_best_baseline=_versus(row, best, cube)) for row in rows]
+    rows = [row if row is best else _compared(row, best, cube) for row in rows]
     expected = np.full((ROWS * COLS, len(categories)), np.nan)
     expected[SCORED] = networks[0].mean(axis=0)
     curve = 1 - 0.02 * (1 - 0.6 ** np.arange(1, 13)) + 0.0004 * np.arange(12)
@@ -68,10 +68,12 @@ def small_evaluation(
         cube=cube,
         first=first,
         scored_cells=int(SCORED.sum()),
+        outside=7,
         purge_steps=1,
         delay_steps=2,
         rows=sorted(rows, key=_log_score),
         best_baseline=best.model,
+        best_rule=best.model,
         observed=cube.counts[first:].mean(axis=0),
         expected=expected,
         learning=LearningCurve(
@@ -113,15 +115,20 @@ def _row(cube, model, kind, means, chosen):
         seeds=len(means),
         log_scores_of_seeds=tuple(one.sheet.nb_log_score for one in scored),
         seconds=0.25,
-        versus_best_baseline=None,
     )
 
 
-def _versus(row, best, cube):
+def _compared(row, best, cube):
+    found = _versus(row, best, cube, range(len(cube.categories)))
+    each = {name: _versus(row, best, cube, [place]) for place, name in enumerate(cube.categories)}
+    return replace(row, versus_best_baseline=found, versus_best_rule=found, versus_by_category=each)
+
+
+def _versus(row, best, cube, categories):
     return compare(
-        row.scores.log_score_sums.sum(axis=1),
-        best.scores.log_score_sums.sum(axis=1),
-        values=int(SCORED.sum()) * len(cube.categories),
+        row.scores.log_score_sums[:, :, categories].sum(axis=2),
+        best.scores.log_score_sums[:, :, categories].sum(axis=2),
+        values=int(SCORED.sum()) * len(categories),
         steps_per_week=cube.steps_per_week,
         random=np.random.default_rng(2),
     )

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from models.evaluation.columns import difference_text, verdict_text
 from models.evaluation.cube import Floats
 from models.evaluation.drawing.style import INK, VERDICTS, canvas, grid_lines, styled
-from models.evaluation.findings import percents_of_best
+from models.evaluation.findings import best_baseline, percents
 from models.evaluation.result import Evaluation
 
 FAR = 3  # times the median row: further rows lie outside the picture, and an arrow points to them
@@ -15,12 +15,10 @@ FAR = 3  # times the median row: further rows lie outside the picture, and an ar
 
 def difference_plot(evaluation: Evaluation) -> Figure:
     """Differences of the log score with 95 % intervals; left of zero a row is better than the best baseline."""
-    rows = evaluation.rows
+    rows, score = evaluation.rows, best_baseline(evaluation).scores.sheet.nb_log_score
     shares = np.array(
         [
-            (0.0, 0.0, 0.0)
-            if row.versus_best_baseline is None
-            else percents_of_best(row.versus_best_baseline, evaluation)
+            (0.0, 0.0, 0.0) if row.versus_best_baseline is None else percents(row.versus_best_baseline, score)
             for row in rows
         ]
     )  # (rows, 3) mean, low, high, percent
@@ -35,7 +33,7 @@ def difference_plot(evaluation: Evaluation) -> Figure:
             else:
                 _interval(axes, place, (mean, low, high), (left, right), row.versus_best_baseline.verdict)
             weight = "bold" if row.kind == "network" else "normal"
-            words = f"{difference_text(row, evaluation)}  {verdict_text(row)}"
+            words = f"{difference_text(row, evaluation)}  {verdict_text(row.versus_best_baseline)}"
             axes.text(1.02, place, words, transform=axes.get_yaxis_transform(), va="center", weight=weight)
         axes.set_yticks(range(len(rows)), [row.model for row in rows])
         axes.set(xlim=(left, right), ylim=(len(rows) - 0.4, -0.6))

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from models.evaluation.drawing.style import INK, NETWORK, PALE, QUIET, canvas, grid_lines, styled
-from models.evaluation.findings import best_baseline, network_difference, percents_of_best
+from models.evaluation.findings import against_best, best_baseline
 from models.evaluation.result import Evaluation
 
 
@@ -34,7 +34,7 @@ def seed_spread(evaluation: Evaluation) -> Figure:
     """Each seed's log score against the best baseline's, over the interval of their mean."""
     of = best_baseline(evaluation).scores.sheet.nb_log_score
     shares = 100 * (np.array(evaluation.network.log_scores_of_seeds) - of) / of
-    mean, low, high = percents_of_best(network_difference(evaluation), evaluation)
+    mean, low, high = against_best(evaluation).percent
     place = np.arange(1, len(shares) + 1)
     with styled():
         figure = canvas(1.8 + 0.25 * len(shares))

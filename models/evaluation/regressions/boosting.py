@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from models.evaluation.contract import LEAST_MEAN, Values
+from models.evaluation.contract import Values
+from models.evaluation.loss import poisson_loss
 from models.evaluation.regressions.flat import flat, flat_counts
 from models.fit_network import Examples
 
@@ -16,33 +18,52 @@ PATIENCE = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boosting:
+    """Chooses whether trees explain the counts, or what the counts are beside the product's baseline."""
+
     name: ClassVar[str] = "gradient boosting"
 
     def fit(self, train: Examples, validation: Examples, *, seed: int) -> "FittedBoosting":
-        model = HistGradientBoostingRegressor(
-            loss="poisson",
-            learning_rate=0.05,
-            max_iter=MOST_TREES,
-            max_leaf_nodes=15,
-            min_samples_leaf=200,
-            l2_regularization=1.0,
-            early_stopping=True,
-            n_iter_no_change=PATIENCE,
-            random_state=seed,
-        )
-        model.fit(
-            flat(train.values.numpy()),
-            flat_counts(train),
-            X_val=flat(validation.values.numpy()),
-            y_val=flat_counts(validation),
-        )
-        return FittedBoosting(model=model)
+        later, counts = validation.values.numpy(), validation.counts[:, :, 0].double().numpy()
+        fitted = [_fit(train, validation, seed=seed, beside_baseline=beside) for beside in (False, True)]
+        return min(fitted, key=lambda one: poisson_loss(one.predict(later), counts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedBoosting:
     model: HistGradientBoostingRegressor
+    beside_baseline: bool
 
     def predict(self, values: Values) -> Values:
-        mean = np.maximum(self.model.predict(flat(values)), LEAST_MEAN)
+        mean = self.model.predict(flat(values)) * _exposure(values, self.beside_baseline)
         return np.asarray(mean, np.float32).reshape(values.shape[:2])
+
+
+def _fit(train: Examples, validation: Examples, *, seed: int, beside_baseline: bool) -> FittedBoosting:
+    """A rate count / exposure of weight `exposure` has the same Poisson likelihood as the count with an offset."""
+    exposure, later_exposure = (_exposure(one.values.numpy(), beside_baseline) for one in (train, validation))
+    model = HistGradientBoostingRegressor(
+        loss="poisson",
+        learning_rate=0.05,
+        max_iter=MOST_TREES,
+        max_leaf_nodes=15,
+        min_samples_leaf=200,
+        l2_regularization=1.0,
+        early_stopping=True,
+        n_iter_no_change=PATIENCE,
+        random_state=seed,
+    )
+    model.fit(
+        flat(train.values.numpy()),
+        flat_counts(train) / exposure,
+        sample_weight=exposure,
+        X_val=flat(validation.values.numpy()),
+        y_val=flat_counts(validation) / later_exposure,
+        sample_weight_val=later_exposure,
+    )
+    return FittedBoosting(model=model, beside_baseline=beside_baseline)
+
+
+def _exposure(values: Values, beside_baseline: bool) -> npt.NDArray[np.float64]:
+    """(n * categories,) expected counts of the product's baseline, or 1."""
+    log_usual = values[:, :, -1].reshape(-1).astype(np.float64)
+    return np.exp(log_usual) if beside_baseline else np.ones_like(log_usual)

@@ -8,7 +8,7 @@ from sklearn.linear_model import PoissonRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.evaluation.contract import LEAST_MEAN, Values
+from models.evaluation.contract import Values
 from models.evaluation.loss import poisson_loss
 from models.evaluation.regressions.flat import flat, flat_counts
 from models.fit_network import Examples
@@ -35,7 +35,7 @@ class FittedGlm:
     model: Pipeline
 
     def of_rows(self, rows: Values) -> Values:
-        return np.asarray(np.maximum(self.model.predict(rows), LEAST_MEAN), np.float32)
+        return np.asarray(self.model.predict(rows), np.float32)
 
     def predict(self, values: Values) -> Values:
         return self.of_rows(flat(values)).reshape(values.shape[:2])

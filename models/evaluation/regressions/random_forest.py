@@ -13,7 +13,7 @@ from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.regression import RandomForestRegressionModel, RandomForestRegressor
 from pyspark.sql import DataFrame, SparkSession
 
-from models.evaluation.contract import LEAST_MEAN, Values
+from models.evaluation.contract import Values
 from models.evaluation.regressions.flat import flat, flat_counts
 from models.fit_network import Examples
 from models.output_into import output_into
@@ -75,7 +75,7 @@ class FittedForest:
         rows = flat(values)
         scored = self.model.transform(_frame(self.session, rows, np.zeros(len(rows))))
         mean = scored.select("row", "prediction").toPandas().sort_values("row")["prediction"].to_numpy()
-        return np.asarray(np.maximum(mean, LEAST_MEAN), np.float32).reshape(values.shape[:2])
+        return np.asarray(mean, np.float32).reshape(values.shape[:2])
 
 
 def _frame(session: SparkSession, rows: Values, counts: npt.NDArray[np.float64]) -> DataFrame:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.evaluation.contract import LEAST_MEAN
 from models.evaluation.cube import Cube, Floats
 from models.evaluation.rivals.known import Steps, decayed_sums, kept_per_step, known_steps
 from models.evaluation.rivals.rule import Rule
@@ -19,7 +18,7 @@ class Ewma(Rule):
         return f"EWMA {self.half_life_days:g} d"
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        return np.maximum(ewma(cube, known_steps(cube, first, delay), self.half_life_days), LEAST_MEAN)
+        return ewma(cube, known_steps(cube, first, delay), self.half_life_days)
 
 
 def ewma(cube: Cube, known: Steps, half_life_days: float) -> Floats:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.contract import least_mean
 from models.evaluation.cube import Cube, Floats
 from models.evaluation.loss import poisson_loss
 from models.evaluation.rivals.ewma import ewma
@@ -20,7 +20,7 @@ from models.evaluation.rivals.profile import week_profile, week_slots
 class EwmaProfile:
     """Chooses the half-life, and whether half of the rate is the expanding mean."""
 
-    half_lives_days: tuple[float, ...] = (30.0, 60.0, 120.0, 240.0)
+    half_lives_days: tuple[float, ...] = (30.0, 60.0, 120.0, 240.0, 480.0)
     expanding_shares: tuple[float, ...] = (0.0, 0.5)
     name: ClassVar[str] = "EWMA x week"
 
@@ -30,8 +30,10 @@ class EwmaProfile:
             FittedEwmaProfile(half_life_days=half_life, expanding_share=share, profile=profile)
             for half_life, share in product(self.half_lives_days, self.expanding_shares)
         )
-        counts = past.counts[validation:]
-        return min(candidates, key=lambda fitted: poisson_loss(fitted.forecast(past, validation), counts))
+        counts, least = past.counts[validation:], least_mean(past.counts[:validation])
+        return min(
+            candidates, key=lambda fitted: poisson_loss(np.maximum(fitted.forecast(past, validation), least), counts)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,4 +51,4 @@ class FittedEwmaProfile:
         rate = ewma(cube, known, self.half_life_days)
         if self.expanding_share:
             rate = (1 - self.expanding_share) * rate + self.expanding_share * mean_count(cube.counts, known)
-        return np.maximum(rate * self.profile[week_slots(cube)[first:], None, :], LEAST_MEAN)
+        return rate * self.profile[week_slots(cube)[first:], None, :]

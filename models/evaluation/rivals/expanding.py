@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from models.evaluation.contract import LEAST_MEAN
 from models.evaluation.cube import Cube, Floats
 from models.evaluation.rivals.known import known_steps, mean_count
 from models.evaluation.rivals.rule import Rule
@@ -16,4 +13,4 @@ class Expanding(Rule):
     name: ClassVar[str] = "expanding mean"
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        return np.maximum(mean_count(cube.counts, known_steps(cube, first, delay)), LEAST_MEAN)
+        return mean_count(cube.counts, known_steps(cube, first, delay))

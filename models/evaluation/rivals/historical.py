@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from models.evaluation.contract import LEAST_MEAN
 from models.evaluation.cube import Cube, Floats
 
 
@@ -28,4 +27,4 @@ class FittedHistorical:
         return MappingProxyType({})
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        return np.tile(np.maximum(self.mean, LEAST_MEAN), (len(cube) - first, 1, 1))
+        return np.tile(self.mean, (len(cube) - first, 1, 1))

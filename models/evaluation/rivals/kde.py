@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.contract import least_mean
 from models.evaluation.cube import Cube, Floats
 from models.evaluation.loss import poisson_loss
 from models.evaluation.rivals.ewma import ewma
@@ -28,8 +28,10 @@ class Kde:
             FittedKde(half_life_days=self.half_life_days, bandwidth_cells=bandwidth)
             for bandwidth in self.bandwidths_cells
         )
-        counts = past.counts[validation:]
-        return min(candidates, key=lambda fitted: poisson_loss(fitted.forecast(past, validation), counts))
+        counts, least = past.counts[validation:], least_mean(past.counts[:validation])
+        return min(
+            candidates, key=lambda fitted: poisson_loss(np.maximum(fitted.forecast(past, validation), least), counts)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class FittedKde:
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
         rate = ewma(cube, known_steps(cube, first, delay), self.half_life_days)
-        return np.maximum(smooth(rate, cube, self.bandwidth_cells), LEAST_MEAN)
+        return smooth(rate, cube, self.bandwidth_cells)
 
 
 def smooth(rate: Floats, cube: Cube, bandwidth_cells: float) -> Floats:

@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from models.evaluation.contract import LEAST_MEAN
 from models.evaluation.cube import Cube, Floats
 from models.evaluation.rivals.known import known_steps, mean_count
 from models.evaluation.rivals.rule import Rule
@@ -19,4 +16,4 @@ class LastWeek(Rule):
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
         known = known_steps(cube, first, delay)
-        return np.maximum(mean_count(cube.counts, known, window=cube.steps_per_week), LEAST_MEAN)
+        return mean_count(cube.counts, known, window=cube.steps_per_week)

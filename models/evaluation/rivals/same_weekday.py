@@ -5,7 +5,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from models.evaluation.contract import LEAST_MEAN
 from models.evaluation.cube import Cube, Floats
 from models.evaluation.rivals.known import known_steps, mean_count
 from models.evaluation.rivals.profile import week_slots
@@ -14,7 +13,7 @@ from models.evaluation.rivals.rule import Rule
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SameWeekday(Rule):
-    """Mean of the known steps in the same slot of the week; LEAST_MEAN where there is none."""
+    """Mean of the known steps in the same slot of the week; 0 where there is none."""
 
     name: ClassVar[str] = "same weekday and hour"
 
@@ -25,4 +24,4 @@ class SameWeekday(Rule):
             alike = np.flatnonzero(slots == slot)
             rows = np.flatnonzero(slots[first:] == slot)
             mean[rows] = mean_count(cube.counts[alike], np.searchsorted(alike, known[rows]))
-        return np.maximum(mean, LEAST_MEAN)
+        return mean

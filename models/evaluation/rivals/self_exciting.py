@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import convolve
 
-from models.evaluation.contract import LEAST_MEAN
+from models.evaluation.contract import least_mean
 from models.evaluation.cube import Cube, Floats
 from models.evaluation.loss import poisson_loss
 from models.evaluation.rivals.ewma_profile import EwmaProfile, FittedEwmaProfile
@@ -33,13 +33,14 @@ class SelfExciting:
     def fit(self, past: Cube, validation: int) -> "FittedSelfExciting":
         usual = self.usual.fit(past, validation)
         usual_mean, counts = usual.forecast(past, validation), past.counts[validation:]
+        least = least_mean(past.counts[:validation])
 
         def tried() -> Iterator[tuple[float, FittedSelfExciting]]:
             for half_life in self.half_lives_hours:
                 for own_share in self.own_shares:
                     excitation = excite(past, validation, half_life, own_share, delay=0)
                     for weight in self.weights:
-                        loss = poisson_loss(mix(usual_mean, excitation, weight), counts)
+                        loss = poisson_loss(np.maximum(mix(usual_mean, excitation, weight), least), counts)
                         fitted = FittedSelfExciting(
                             usual=usual, half_life_hours=half_life, weight=weight, own_share=own_share
                         )
@@ -82,4 +83,4 @@ def excite(cube: Cube, first: int, half_life_hours: float, own_share: float, *, 
 
 
 def mix(usual: Floats, excitation: Floats, weight: float) -> Floats:
-    return np.maximum((1 - weight) * usual + weight * excitation, LEAST_MEAN)
+    return (1 - weight) * usual + weight * excitation

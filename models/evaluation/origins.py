@@ -1,0 +1,67 @@
+"""Rolling origin: the same models fitted again for earlier stretches of time, and their differences taken together.
+
+Source: Tashman, Out-of-sample tests of forecasting accuracy, International Journal of Forecasting 16, 2000.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from models.evaluation.cube import Floats
+from models.evaluation.paired import Difference, day_blocks, difference
+from models.evaluation.result import Evaluation, Origins, Row, Together
+
+
+def together(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
+    """Evaluations of the same task at several origins, the earliest first. No block of days reaches over an origin."""
+    last = evaluations[-1]
+    values = last.scored_cells * len(last.cube.categories)
+    sums = {
+        row.model: np.concatenate([_sums(_row(one, row.model)) for one in evaluations], axis=1) / values
+        for row in last.rows
+    }
+    mean = {model: float(per_step.mean()) for model, per_step in sums.items()}
+    best = min((row.model for row in last.rows if row.kind != "network"), key=mean.__getitem__)
+    best_rule = min((row.model for row in last.rows if row.kind == "rule"), key=mean.__getitem__)
+    block = _blocks(evaluations)
+
+    def versus(model: str, rival: str) -> Difference | None:
+        if model == rival:
+            return None
+        return difference(sums[model] - sums[rival].mean(axis=0), block, np.random.default_rng(seed))
+
+    rows = [
+        Together(
+            model=model,
+            nb_log_scores=tuple(_row(one, model).scores.sheet.nb_log_score for one in evaluations),
+            nb_log_score=mean[model],
+            versus_best_baseline=versus(model, best),
+            versus_best_rule=versus(model, best_rule),
+        )
+        for model in sums
+    ]
+    return Origins(
+        judged_from_s=tuple(int(one.cube.starts_s[one.first]) for one in evaluations),
+        best_baseline=best,
+        best_rule=best_rule,
+        rows=tuple(sorted(rows, key=lambda row: row.nb_log_score)),
+    )
+
+
+def _row(evaluation: Evaluation, model: str) -> Row:
+    return next(row for row in evaluation.rows if row.model == model)
+
+
+def _sums(row: Row) -> Floats:
+    """(seeds, steps) log score, summed over cells and categories."""
+    return np.asarray(row.scores.log_score_sums.sum(axis=2), np.float64)
+
+
+def _blocks(evaluations: Sequence[Evaluation]) -> npt.NDArray[np.int64]:
+    """(steps of all origins,) the block of each step, from 0."""
+    parts: list[npt.NDArray[np.int64]] = []
+    for one in evaluations:
+        start = int(parts[-1][-1]) + 1 if parts else 0
+        parts.append(start + day_blocks(len(one.cube) - one.first, steps_per_week=one.cube.steps_per_week))
+    return np.concatenate(parts)
