@@ -1,15 +1,15 @@
 """How the cost of `models train` and `models evaluate` grows with the number of cells and with the file's years."""
 
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +19,7 @@ from benchmarks.plan import CATEGORIES, bench_spec
 
 PER_CELL_AND_DAY = 0.3  # about that of Chicago's cells of a kilometre that have any incident
 DAY_S = 86_400
+LOOK_EVERY_S = 0.5
 _LAYOUT = "time=time,lat=lat,lon=lon,category=category,timezone=America/Chicago"
 _END = np.datetime64("2025-01-01T00:00:00")
 
@@ -32,7 +33,7 @@ class Cost:
     years: float
     incidents: int
     seconds: float
-    peak_mib: int  # of the Python process; the Java of the random forest comes on top
+    peak_mib: int  # of all its processes together, shared pages once; the Java of the random forest is one of them
 
 
 def measure_training(
@@ -85,9 +86,11 @@ def _cost(command: str, data: Path, folder: Path, *, side: int, years: float, in
     log = out.with_suffix(".log")
     started_s = time.monotonic()
     with log.open("wb") as file:
-        process = subprocess.Popen(words, stdout=file, stderr=file)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+        process = psutil.Popen(words, stdout=file, stderr=file)
+        peak_bytes = 0
+        while process.poll() is None:
+            peak_bytes = max(peak_bytes, _memory_bytes(process))
+            time.sleep(LOOK_EVERY_S)
     if process.returncode:
         raise ChildError(
             f"`models {command}` ended with {process.returncode}: {log.read_text(errors='replace')[-2000:]}"
@@ -98,8 +101,17 @@ def _cost(command: str, data: Path, folder: Path, *, side: int, years: float, in
         years=years,
         incidents=incidents,
         seconds=round(time.monotonic() - started_s, 1),
-        peak_mib=usage.ru_maxrss // 1024,
+        peak_mib=peak_bytes >> 20,
     )
+
+
+def _memory_bytes(process: psutil.Process) -> int:
+    total = 0
+    with suppress(psutil.NoSuchProcess):
+        for one in (process, *process.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += one.memory_full_info().pss
+    return total
 
 
 def _print(costs: Sequence[Cost], console: Console) -> None:
