@@ -50,7 +50,7 @@ of blocks of three days.
 Verdict: {verdict}.
 
 The baseline here is the product's own. `python -m models evaluate` puts a network like this one, made for one horizon,
-beside simple rules, a Poisson regression and trees on the same file: ask it before you trust the network more than them.
+beside simple rules, a Poisson regression and trees on the same file: ask it before you trust the network more.
 
 Forecast over what came (1 is calibrated), network: {totals}; baseline: {baseline_totals}.
 By category over the longest horizon: {by_category}.
