@@ -43,10 +43,14 @@ class Verdict:
         return self.slope_per_hour - self.noise_per_hour > self.most_per_hour
 
     @property
+    def is_within(self) -> bool:
+        return self.slope_per_hour <= self.most_per_hour
+
+    @property
     def words(self) -> str:
         if self.is_beyond:
             return "**beyond**"
-        return "within" if self.slope_per_hour <= self.most_per_hour else "not told from noise"
+        return "within" if self.is_within else "not told from noise"
 
 
 def slope_per_hour(t_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> float:
