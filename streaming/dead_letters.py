@@ -1,13 +1,14 @@
 """Refused messages go to a topic of their own, with the reason and the place they came from."""
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from kafka import KafkaProducer
-from kafka.errors import AuthorizationError, KafkaError
+from kafka.errors import AuthorizationError, KafkaError, RetriableError
 
 from schemas.dead_letter import encode_dead_letter
-from schemas.errors import BrokerError
+from schemas.errors import BrokerError, BrokerUnavailable
 from schemas.incidents import Rejection
 from streaming.kafka_client import Security, explained
 from streaming.settings import Settings
@@ -16,13 +17,19 @@ from streaming.settings import Settings
 class DeadLetters:
     """Writer of the dead-letter topic. `write` returns when the broker has all of them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, now_s: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._security = Security.of(settings)
+        self._now_s = now_s  # any steady clock
+        self._failing_since_s: float | None = None
         self._producer: KafkaProducer | None = None
 
     def write(self, refused: Mapping[str, Iterable[Rejection]]) -> None:
-        """Send the rejections of each region ('' for none). Raises BrokerError when one is not acknowledged."""
+        """Send the rejections of each region ('' for none).
+
+        Raises BrokerUnavailable when Kafka does not take them now, BrokerError when it has not for
+        `RISK_KAFKA_TIMEOUT_S` or never will. The batch is repeated, so some may be in the topic twice.
+        """
         letters = [
             encode_dead_letter(rejection, source_topic=self._settings.topic, region=region or None)
             for region, rejections in refused.items()
@@ -30,28 +37,42 @@ class DeadLetters:
         ]
         if not letters:
             return
-        topic = self._settings.dead_letter_topic
+        began_s = self._now_s()
         try:
-            if self._producer is None:
-                self._producer = KafkaProducer(
-                    bootstrap_servers=self._settings.kafka_bootstrap.split(","),
-                    linger_ms=5,
-                    acks="all",
-                    **self._security.client(),
-                )
-            sent = [self._producer.send(topic, value=letter) for letter in letters]
-            self._producer.flush(timeout=self._settings.write_timeout_s)
-            for future in sent:
-                future.get(timeout=1)
+            self._send(letters)
         except AuthorizationError as error:
             raise explained(error, self._settings.kafka_bootstrap, self._security) from error
         except KafkaError as error:
-            raise BrokerError(
-                f"{len(letters)} dead letters were not taken by topic {topic} at {self._settings.kafka_bootstrap} "
-                f"({type(error).__name__}): create the topic and check the broker; the batch will be repeated"
+            self.close()
+            since_s = self._failing_since_s = self._failing_since_s or began_s
+            may_pass = isinstance(error, RetriableError)
+            lasts = self._now_s() - since_s >= self._settings.kafka_timeout_s
+            raise (BrokerUnavailable if may_pass and not lasts else BrokerError)(
+                f"{len(letters)} dead letters were not taken by topic {self._settings.dead_letter_topic} at "
+                f"{self._settings.kafka_bootstrap} ({type(error).__name__}): create the topic and check the broker; "
+                "the batch will be repeated"
             ) from error
+        self._failing_since_s = None
+
+    def _send(self, letters: Iterable[bytes]) -> None:
+        longest_s = self._settings.write_timeout_s
+        if self._producer is None:
+            self._producer = KafkaProducer(
+                bootstrap_servers=self._settings.kafka_bootstrap.split(","),
+                linger_ms=5,
+                acks="all",
+                max_block_ms=int(1000 * longest_s),
+                request_timeout_ms=int(500 * longest_s),
+                delivery_timeout_ms=int(1000 * longest_s),
+                **self._security.client(),
+            )
+        sent = [self._producer.send(self._settings.dead_letter_topic, value=letter) for letter in letters]
+        self._producer.flush(timeout=longest_s + 5)
+        for future in sent:
+            future.get(timeout=1)
 
     def close(self) -> None:
         if self._producer is not None:
             with suppress(KafkaError):  # what is not acknowledged yet belongs to a batch that is repeated
                 self._producer.close(timeout=5)
+            self._producer = None

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
 from typing import TypeVar
@@ -11,7 +12,7 @@ from schemas.errors import BrokerError, BrokerUnavailable
 from streaming.kafka_client import refuse_unreachable
 
 log = logging.getLogger(__name__)
-_EVERY_S = 5.0
+_EVERY_S, _ASK_EVERY_S = 5.0, 20.0
 T = TypeVar("T")
 
 
@@ -26,7 +27,9 @@ class KafkaWatch:
     bootstrap: str
     longest_s: float
     pause_s: float = 1.0  # between two questions that were not answered
+    check: Callable[[], None] | None = None  # asked from time to time while Kafka answers; raises when the job must end
     _due_s: float = 0.0
+    _check_due_s: float = 0.0
     _away_since_s: float | None = None
 
     @property
@@ -34,7 +37,7 @@ class KafkaWatch:
         return self._away_since_s is not None
 
     def look(self, now_s: float) -> None:
-        """Raises BrokerError when nobody has listened for `longest_s`. `now_s`: any steady clock."""
+        """Raises BrokerError when nobody has listened for `longest_s`, and what `check` raises. `now_s`: steady."""
         if now_s < self._due_s:
             return
         self._due_s = now_s + _EVERY_S
@@ -58,6 +61,10 @@ class KafkaWatch:
             if self._away_since_s is not None:
                 log.info("Kafka at %s answers again after %.0f s", self.bootstrap, now_s - self._away_since_s)
                 self._away_since_s = None
+            if self.check is not None and now_s >= self._check_due_s:
+                self._check_due_s = now_s + _ASK_EVERY_S
+                with suppress(BrokerUnavailable):  # it went away just now
+                    self.check()
 
     def wait_until_there(self, stop: Event) -> bool:
         """True once Kafka answers, False when told to stop. Raises BrokerError as `look` does."""

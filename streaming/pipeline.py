@@ -13,12 +13,12 @@ from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from schemas.errors import BrokerError, PipelineError
+from schemas.errors import BrokerError, BrokerUnavailable, PipelineError
 from streaming.batch_log import BatchLog
 from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
-from streaming.guard import claim, only_writer
+from streaming.guard import claim, guard_of, only_writer, read_guard, refuse_changes
 from streaming.health_watch import HealthWatch
 from streaming.kafka_client import Security
 from streaming.kafka_watch import KafkaIsAway, KafkaWatch
@@ -35,7 +35,7 @@ from streaming.session import start_session
 from streaming.settings import Settings
 from streaming.sinks import open_sink
 from streaming.source import read_messages, with_heartbeat
-from streaming.topics import Topic, describe_topic, topic_faults, wanted_of
+from streaming.topics import Topic, describe_topic, topic_faults, topic_id, wanted_of
 
 log = logging.getLogger(__name__)
 _COMMIT_WAIT_S = 10.0  # beyond the longest time that a write to the store may take
@@ -125,6 +125,7 @@ def _run(
         if topic is None:
             return True
         claim(settings, topic)
+        kafka.check = partial(_refuse_other_topic, settings)
         sink.check()
         try:
             session = start_session(settings, spark_log(settings))
@@ -132,7 +133,7 @@ def _run(
             if stop.is_set():
                 log.warning(_STOPPED_WITH_US)
                 return False
-            raise PipelineError(f"Spark did not start ({first_line(error)}); see {spark_log(settings)}") from error
+            raise PipelineError(f"Spark did not start ({first_line(error, settings)}); see {spark_log(settings)}") from error
         try:
             messages = with_heartbeat(session, read_messages(session, settings))
             commits = settings.checkpoint.absolute() / "spark" / "commits"
@@ -168,6 +169,16 @@ def _usable_topic(settings: Settings) -> Topic:
     return describe_topic(settings.kafka_bootstrap, settings.topic, security=security)
 
 
+def _refuse_other_topic(settings: Settings) -> None:
+    """Raise CheckpointError when the topic was made anew under the running job.
+
+    Spark notices that only while the new topic is shorter than what was read of the old one.
+    """
+    if before := read_guard(settings.checkpoint):
+        now = topic_id(settings.kafka_bootstrap, settings.topic, security=Security.of(settings))
+        refuse_changes(before, guard_of(settings, Topic(id=now, first_offsets={})))
+
+
 def attend(
     query: StreamingQuery, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event, commits: Path
 ) -> bool:
@@ -182,8 +193,12 @@ def attend(
             if stop.is_set() and publisher.failure is None and "stopped SparkContext" in str(error):
                 log.warning(_STOPPED_WITH_US)
                 return False
-            if publisher.failure:
-                raise publisher.failure from error
+            if told := publisher.failure:
+                publisher.failure = None
+                if isinstance(told, BrokerUnavailable):
+                    log.warning("%s", told)
+                    raise KafkaIsAway from error
+                raise told from error
             failure = failure_of(error, watch.settings)
             if lost_events(error) and (topic := kafka.answer(lambda: _usable_topic(watch.settings), stop)):
                 claim(watch.settings, topic)  # counts what is gone, or says that it is another topic

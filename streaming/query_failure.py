@@ -52,14 +52,14 @@ def failure_of(error: Exception, settings: Settings) -> RiskError:
     for pattern, what in _DAMAGED:
         if re.search(pattern, text):
             return damaged(settings.checkpoint, f"{what} (see {spark_log(settings)})")
-    return PipelineError(f"{first_line(error)}{_place(settings)}; see {spark_log(settings)}")
+    return PipelineError(f"{first_line(error, settings)}{_place(settings)}; see {spark_log(settings)}")
 
 
-def first_line(error: Exception) -> str:
-    """What an exception says, without Spark's plans and traces."""
+def first_line(error: Exception, settings: Settings) -> str:
+    """What an exception says, without Spark's plans and traces, and without secrets."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if "Error:" in line or "Exception:" in line]
-    return (named or lines or [type(error).__name__])[-1][:500]
+    return settings.without_secrets((named or lines or [type(error).__name__])[-1])[:500]
 
 
 def _place(settings: Settings) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
+from schemas.errors import BrokerError
 from streaming.kafka_client import PLAINTEXT, RIGHTS, TIMEOUT_MS, Security, explained, sign_in
 from streaming.settings import Settings
 
@@ -55,12 +56,23 @@ def _fault(described: Mapping[str, Any], right: Right, bootstrap: str, security:
             f"Kafka at {bootstrap} does not let user {security.username!r} {right.lower()} topic {name}: allow it "
             f"{right} and DESCRIBE there; {RIGHTS}"
         )
+    return _missing(name, bootstrap) if described["error_code"] == _UNKNOWN else None
+
+
+def _missing(name: str, bootstrap: str) -> str:
+    return (
+        f"Kafka at {bootstrap} has no topic {name}: create it (`broker start` does on this machine), or correct "
+        "RISK_TOPIC or RISK_DEAD_LETTER_TOPIC"
+    )
+
+
+def topic_id(bootstrap: str, name: str, *, security: Security = PLAINTEXT) -> str:
+    """Identity of a topic. Raises BrokerError when there is none, or no answer."""
+    with _admin(bootstrap, security) as admin:
+        (described,) = admin.describe_topics([name])
     if described["error_code"] == _UNKNOWN:
-        return (
-            f"Kafka at {bootstrap} has no topic {name}: create it (`broker start` does on this machine), or correct "
-            "RISK_TOPIC or RISK_DEAD_LETTER_TOPIC"
-        )
-    return None
+        raise BrokerError(_missing(name, bootstrap))
+    return str(described["topic_id"])
 
 
 def describe_topic(bootstrap: str, name: str, *, security: Security = PLAINTEXT) -> Topic:

@@ -125,3 +125,25 @@ def test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start(
     assert said in scorer.output
     assert "Traceback" not in scorer.output
     assert scorer.consumed() == FIRST
+
+
+@pytest.mark.long
+def test_a_topic_that_was_made_anew_and_grew_past_what_was_read_ends_the_running_job(new_scorer, new_topic, new_region):
+    """Spark itself reads on in it without a word: its offsets only ever grow."""
+    topic, region = new_topic("outgrown"), new_region("riverton")
+    topic.send(events(region, range(FIRST)))
+    scorer = new_scorer("outgrown", topic)
+    region.publish(scorer.artifacts)
+    scorer.start()
+    scorer.wait_until(lambda: scorer.consumed() == FIRST)
+    os.killpg(scorer.process.pid, signal.SIGSTOP)
+    make_anew(topic)
+    topic.send(events(region, range(1000, 1000 + FIRST + MORE)))
+    os.killpg(scorer.process.pid, signal.SIGCONT)
+    began_s = time.monotonic()
+    assert scorer.end() == 8, scorer.output
+    assert time.monotonic() - began_s < 45
+    assert "deleted and made anew" in scorer.output
+    assert "Traceback" not in scorer.output
+    code, said = refusal(scorer)
+    assert (code, "deleted and made anew" in said) == (8, True), said

@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from schemas.errors import BrokerError, BrokerUnavailable
+from schemas.errors import BrokerError, BrokerUnavailable, CheckpointError
 from streaming.kafka_watch import KafkaWatch
 
 LONGEST_ABSENCE_S = 600
@@ -89,3 +89,32 @@ def test_nothing_is_asked_of_who_is_told_to_stop():
 def test_a_misspelt_address_is_refused_at_once():
     with pytest.raises(BrokerError, match="'kafka' is no Kafka address: write host:port"):
         KafkaWatch("kafka", LONGEST_ABSENCE_S).wait_until_there(threading.Event())
+
+
+def test_the_check_is_asked_every_20_seconds_while_kafka_answers(listening):
+    asked, now_s = [], [0.0]
+
+    def check():
+        asked.append(now_s[0])
+        raise BrokerUnavailable("it went away just now")
+
+    watch = KafkaWatch(listening, LONGEST_ABSENCE_S, check=check)
+    for now_s[0] in range(0, 61, 5):
+        watch.look(now_s[0])
+    assert asked == [0, 20, 40, 60]
+
+
+def test_what_the_check_refuses_ends_the_job(listening):
+    def check():
+        raise CheckpointError("made anew")
+
+    with pytest.raises(CheckpointError, match="made anew"):
+        KafkaWatch(listening, LONGEST_ABSENCE_S, check=check).look(0)
+
+
+def test_nothing_is_asked_of_a_broker_that_is_away():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        watch = KafkaWatch(f"127.0.0.1:{taken.getsockname()[1]}", LONGEST_ABSENCE_S, check=lambda: pytest.fail("asked"))
+        watch.look(0)
+    assert watch.is_away
