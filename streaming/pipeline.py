@@ -133,7 +133,9 @@ def _run(
             if stop.is_set():
                 log.warning(_STOPPED_WITH_US)
                 return False
-            raise PipelineError(f"Spark did not start ({first_line(error, settings)}); see {spark_log(settings)}") from error
+            raise PipelineError(
+                f"Spark did not start ({first_line(error, settings)}); see {spark_log(settings)}"
+            ) from error
         try:
             messages = with_heartbeat(session, read_messages(session, settings))
             commits = settings.checkpoint.absolute() / "spark" / "commits"
