@@ -53,7 +53,7 @@ def _quantity(panel: Axes, samples: Samples, verdict: Verdict, *, from_s: float)
     marker = None if there.sum() > _MANY else "o"
     style = {"color": _SEEN, "linewidth": 1.0, "marker": marker, "markersize": 3.5}
     panel.plot(samples["t_s"][there] / 60, values[there], label="measured", **style)
-    t_s, fit = fitted_line(samples["t_s"], values, from_s=from_s)
+    t_s, fit = fitted_line(*bound.judged(samples), from_s=from_s)
     steepest = fit[0] + (t_s - t_s[0]) / 3600 * verdict.most_per_hour
     panel.plot(t_s / 60, steepest, color=_LIMIT, linewidth=1.6, linestyle="--", label="steepest growth that is allowed")
     panel.plot(t_s / 60, fit, color=_FIT, linewidth=1.6, label="fit over the last half")

@@ -26,6 +26,7 @@ from schemas.spec import DAY_S
 
 SPEED = 2880  # simulated seconds in a real one
 EVERY_S = 5.0
+TRIGGER_S = 1.0  # as long as a batch takes less, other work on the machine does not change how many there are
 _AHEAD_S = 10.0  # an artifact is there so long before its region's first event
 _VERSIONS = 30  # newer versions of artifacts that come during a run
 _COLLECTIONS = 15
@@ -77,6 +78,7 @@ def run_soak(scenario: Scenario, say: Callable[[str], None]) -> dict[str, Any]:
             topic=topic,
             specs=first,
             clock="event",
+            trigger_s=TRIGGER_S,
             artifacts=artifacts,
             collect_every_s=scenario.seconds / _COLLECTIONS,
             environment={"SPARK_LOCAL_DIRS": str(local)},

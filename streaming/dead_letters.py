@@ -61,6 +61,7 @@ class DeadLetters:
                 bootstrap_servers=self._settings.kafka_bootstrap.split(","),
                 linger_ms=5,
                 acks="all",
+                bootstrap_timeout_ms=int(1000 * longest_s),
                 max_block_ms=int(1000 * longest_s),
                 request_timeout_ms=int(500 * longest_s),
                 delivery_timeout_ms=int(1000 * longest_s),

@@ -1,5 +1,7 @@
 """The soak's verdicts: slopes against SciPy's, and a leak must be seen."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -122,3 +124,16 @@ Pss:                  64 kB
 SwapPss:               8 kB
 """
     assert beyond_heap_bytes(smaps) == 2064 * 1024
+
+
+def test_of_a_sawtooth_what_the_cleaning_leaves_is_judged():
+    """Teeth that grow higher because batches come faster are no leak; a level that rises between them is one."""
+    t_s = np.arange(0, 1800, 5.0)
+    higher = (t_s % 60) * (1 + t_s / 1800)
+    bound = Bound(name="files", words="", unit="", share=0, at_least=20, reason="", is_sawtooth=True)
+    (calm,) = judge({"t_s": t_s, "files": 300 + higher}, [bound], from_s=900)
+    assert (round(calm.slope_per_hour), calm.is_within) == (0, True)
+    (leak,) = judge({"t_s": t_s, "files": 300 + higher + t_s / 36}, [bound], from_s=900)
+    assert (round(leak.slope_per_hour), leak.is_beyond) == (100, True)
+    (raw,) = judge({"t_s": t_s, "files": 300 + higher}, [replace(bound, is_sawtooth=False)], from_s=900)
+    assert raw.slope_per_hour > 20

@@ -70,7 +70,7 @@ class Actions:
         if code != -signal.SIGKILL:
             self._note_exit(code)
         self._start()
-        self.settle(f"SIGKILL {action.argument}")
+        self.settle(f"SIGKILL {action.argument}" if code == -signal.SIGKILL else "an end before SIGKILL came")
 
     def do_restart(self, action):
         self._wait_until(self._is_up, "the job")

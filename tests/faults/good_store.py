@@ -3,7 +3,6 @@
 No Kafka, Spark or process. It serves to show the oracle what is right, so that each thing wrong stands out.
 """
 
-import base64
 import json
 from collections import Counter
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from models.features import FeatureEngine
 from models.scoring import score
+from schemas.dead_letter import encode_dead_letter
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
@@ -25,7 +25,7 @@ from tests.faults.scenario import Producer, closing
 from tests.harness.recording_store import RecordingStore
 from tests.harness.region import make_region
 
-PER_BATCH = 60
+PER_BATCH, TOPIC = 60, "t"
 
 
 def good_store(scenario, folder):
@@ -50,6 +50,7 @@ def good_store(scenario, folder):
         points=store.snapshot(),
         ledgers=store.ledgers,
         letters=letters,
+        topic=TOPIC,
         acknowledged={(partition, offset): value for partition, offset, value, _ in messages},
     )
 
@@ -72,8 +73,7 @@ class _Job:
             ),
             {spec.region: Vocabulary.of(spec)},
         )
-        for rejections in decoded.rejections.values():
-            self.letters += [_letter(one) for one in rejections]
+        self.letters += _letters(decoded)
         incidents = Incidents.concatenate([decoded.incidents[spec.region]])
         refused = decoded.rejections.get(spec.region, [])
         as_of_s = max(self.state.as_of_s, int(incidents.received_ms.max(initial=0)) // 1000)
@@ -115,13 +115,9 @@ def _pipeline(region, frame, totals):
     )
 
 
-def _letter(one):
-    return {
-        "schema_version": 1,
-        "reason": one.reason,
-        "source_topic": "t",
-        "source_partition": one.partition,
-        "source_offset": one.kafka_offset,
-        "source_time": None,
-        "payload_base64": base64.b64encode(one.payload).decode() if one.payload else None,
-    }
+def _letters(decoded):
+    return [
+        json.loads(encode_dead_letter(one, source_topic=TOPIC, region=region or None))
+        for region, rejections in decoded.rejections.items()
+        for one in rejections
+    ]

@@ -1,5 +1,6 @@
 """Faults as they were brought about: whether they met anything, how long they lasted, and what the job said of them."""
 
+import re
 import time
 from dataclasses import dataclass, field
 
@@ -16,6 +17,13 @@ SAID_AFTER_S = {
 }
 
 
+# What a sign must speak of to be one of this fault. That no batch was stored for a minute may come of either.
+SIDES = {
+    "broker": re.compile(r"Kafka|dead letters|exit 5|no batch has been stored"),
+    "store": re.compile(r"store|[Ii]nflux|write|exit 6|no batch has been stored"),
+}
+
+
 @dataclass
 class Injected:
     """One fault. `log`: monotonic times at which faults of its place met something; it grows."""
@@ -25,7 +33,12 @@ class Injected:
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None  # None: it is over at once
     sign: str | None = None
+    back_s: float | None = None  # from its end to the next commit
     is_judged: bool = False
+
+    @property
+    def side(self):
+        return "broker" if self.kind.startswith(("broker", "kafka")) else "store"
 
     @property
     def hits(self):
@@ -41,7 +54,8 @@ class Injected:
     def judge(self, witness):
         """To be called when the job has recovered: what it says later is not of this fault."""
         if not self.is_judged:
-            self.sign, self.is_judged = witness.sign_since(self.began), True
+            self.sign, self.is_judged = witness.sign_since(self.began, SIDES[self.side]), True
+            self.back_s = None if self.ended is None else witness.commit_after_s(self.ended)
 
     @property
     def was_silent(self):

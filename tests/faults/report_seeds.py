@@ -109,7 +109,7 @@ def _injected(runs):
     """How often a fault met nothing, and by what the job gave a sign of the others before it had recovered."""
     by_kind = defaultdict(list)
     for line in runs:
-        for kind, hits, _, sign in line.get("injected", ()):
+        for kind, hits, _, sign, *_ in line.get("injected", ()):
             by_kind[kind].append((hits, (sign or "none").split(":")[0].split(" ")[0]))
     if not by_kind:
         return ""

@@ -3,15 +3,18 @@
 Numbers of the invariants: tests/faults/matrix.py. Pure: tests/faults/test_oracle.py shows each rule what it must find.
 """
 
+import base64
 import json
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from tests.faults.oracle import DISPERSION, MANY, OUTCOMES, quantile, recount
 
 VALUES = ("expected", "risk", "low", "high", "usual")
 TOP = 10  # ranks of a category and horizon
+WITH_PAYLOAD = ("not_json", "schema", "unknown_field", "bad_time")  # others: too large, none, or refused by the clock
 ROUNDED = 6e-4  # four significant digits are written
 
 
@@ -26,6 +29,7 @@ class Seen:
     points: dict  # (measurement and tags, time in s) -> {field: text}
     ledgers: list  # (measurement and tags, time in s, fields) of `pipeline`, each as it was written
     letters: list  # of the dead-letter topic, decoded
+    topic: str = ""
     acknowledged: dict = field(default_factory=dict)  # (partition, offset) -> value
 
 
@@ -36,7 +40,7 @@ def breaches(seen):
     yield from _plans(seen.batches)
     yield from _written_ledgers(seen.ledgers)
     yield from _final_ledgers(seen.ledgers, expected)
-    yield from _dead_letters(seen.letters, expected)
+    yield from _dead_letters(seen.letters, expected, seen.messages, seen.topic)
     frames = frames_of(seen.points)
     for (name, tick_s), moment in expected.moments.items():
         yield from _ledger_of_tick(seen.points.get((f"pipeline,region={name}", tick_s)), name, tick_s, moment)
@@ -116,19 +120,29 @@ def _differences(fields, ledger, where):
             yield f"I1: {where}: {name} is {fields.get(name)}, recounted {ledger[name]}"
 
 
-def _dead_letters(letters, expected):
+def _dead_letters(letters, expected, messages, topic):
     seen = {(one["source_partition"], one["source_offset"], one["reason"]) for one in letters}
     wanted = {(*place, reason) for place, reason in expected.refused.items()}
     for one in sorted(wanted - seen):
         yield f"I3: no dead letter for {one}"
     for one in sorted(seen - wanted):
         yield f"I3: dead letter {one} for a message that is not to be refused so"
+    sent = {(partition, offset): (value, time_ms) for partition, offset, value, time_ms in messages}
     for one in letters:
-        missing = {"source_topic", "source_time", "schema_version", "reason"} - set(one)
-        if missing:
-            yield f"I3: a dead letter lacks {missing}: {sorted(one)}"
-        if one["reason"] == "person_field" and one.get("payload_base64"):
+        place = one["source_partition"], one["source_offset"]
+        value, time_ms = sent.get(place, (None, 0))
+        at = datetime.fromtimestamp(time_ms // 1000, UTC) + timedelta(milliseconds=time_ms % 1000)
+        if (one.get("schema_version"), one.get("source_topic")) != (1, topic):
+            yield f"I3: the dead letter of {place} is of version {one.get('schema_version')}, {one.get('source_topic')}"
+        if datetime.fromisoformat(one["source_time"]) != at:
+            yield f"I3: the dead letter of {place} has the time {one['source_time']}, the message {at}"
+        kept = one["payload_base64"]
+        if one["reason"] == "person_field" and kept:
             yield "I12: the payload of a person_field was kept"
+        if kept is not None and base64.b64decode(kept) != value:
+            yield f"I3: the dead letter of {place} has another payload than the message"
+        if kept is None and one["reason"] in WITH_PAYLOAD:
+            yield f"I3: the dead letter of {place} ({one['reason']}) has no payload"
 
 
 def _frame(frame, tick_s, moment, versions):

@@ -18,7 +18,8 @@ from tests.harness.recording_store import RecordingStore
 class Outcome:
     """What a scenario led to. `recoveries`: (fault, seconds until all that had been sent was in the store).
 
-    injected: (fault, what it met, seconds that it was felt, what the job said of it) of faults of broker and store.
+    injected: (fault, what it met, seconds that it was felt, what the job said of it, seconds until the next commit
+    after it) of faults of broker and store.
     """
 
     broken: Sequence[str]
@@ -27,7 +28,7 @@ class Outcome:
     exits: Sequence[int]
     recoveries: Sequence[tuple[str, float]]
     messages: int
-    injected: Sequence[tuple[str, int, float, str | None]] = ()
+    injected: Sequence[tuple[str, int, float, str | None, float | None]] = ()
 
 
 @contextmanager
@@ -47,8 +48,9 @@ def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcom
         try:
             world.run()
             found, messages = broken(world), world.in_topic()
-        except AssertionError as error:
-            found, messages = [*world.faults, *world.witness.faults, f"I9: {error}"], 0
+        except Exception as error:
+            found = [*world.faults, *world.witness.faults, f"the run ended with {type(error).__name__}: {error}"]
+            messages = 0
         finally:
             world.close()
     return Outcome(
@@ -58,7 +60,7 @@ def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcom
         exits=tuple(world.exits),
         recoveries=tuple((what, round(seconds, 1)) for what, seconds in world.recoveries),
         messages=messages,
-        injected=tuple((one.kind, one.hits, round(one.effect_s, 1), one.sign) for one in world.injected),
+        injected=tuple((one.kind, one.hits, round(one.effect_s, 1), one.sign, one.back_s) for one in world.injected),
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.good_store import good_store
-from tests.faults.injected import Injected
+from tests.faults.injected import SIDES, Injected
 from tests.faults.oracle import Region, recount
 from tests.faults.rules import ROUNDED, breaches
 from tests.faults.scenario import Producer, generate
@@ -135,6 +135,13 @@ def person_kept(seen):
     next(one for one in seen.letters if one["reason"] == "person_field")["payload_base64"] = "eA=="
 
 
+def letter_with(**fields):
+    def change(seen):
+        next(one for one in seen.letters if one["reason"] == "not_json").update(fields)
+
+    return change
+
+
 def other_model(seen):
     seen.points[risk_key(seen)]["model"] = '"baseline:RuntimeError"'
 
@@ -189,6 +196,10 @@ MUTANTS = {
     "a dead letter too many": (letter_too_many, "I3"),
     "a dead letter for another reason": (letter_of_another_reason, "I3"),
     "a person's payload kept": (person_kept, "I12"),
+    "a payload of another message": (letter_with(payload_base64="eA=="), "I3"),
+    "a payload lost": (letter_with(payload_base64=None), "I3"),
+    "a dead letter of another time": (letter_with(source_time="2023-11-14T00:00:00Z"), "I3"),
+    "a dead letter of another topic": (letter_with(source_topic="other"), "I3"),
     "an outcome off by many": (outcome("400"), "I1"),
     "an acknowledged message lost": (lost_message, "I2: Kafka lost"),
     "offsets going back": (plan_goes_back, "I7"),
@@ -268,7 +279,8 @@ def test_a_fault_that_is_felt_and_not_said_is_silent(tmp_path):
     ("act", "said"),
     [
         (lambda job: job.say("2026-11-25 02:14:00,000 WARNING Kafka does not answer"), "line: 2026"),
-        (lambda job: job.say("error: the store does not answer"), "line: error"),
+        (lambda job: job.say("error: Kafka at x has not answered for 605 s"), "line: error"),
+        (lambda job: job.say("error: the store does not answer"), None),
         (lambda job: job.say("2026-11-25 02:14:00,000 INFO reading on"), None),
         (lambda job: job.health(ready=False, reason="Kafka does not answer"), "health: Kafka"),
         (lambda job: job.health(ready=False, reason="starting: no batch has been stored yet"), None),
@@ -283,5 +295,5 @@ def test_a_line_of_warning_or_a_health_file_that_is_not_ready_is_a_sign(act, sai
     began = time.monotonic()
     act(job)
     witness.look()
-    sign = witness.sign_since(began)
+    sign = witness.sign_since(began, SIDES["broker"])
     assert sign.startswith(said) if said else sign is None

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.faults.offsets import committed, ends_of, numbers
+from tests.faults.offsets import committed, ends_of, newest, numbers
 
 EVERY_S = 0.1
 SPOKEN = re.compile(r" (WARNING|ERROR) |^error:")
@@ -18,12 +18,14 @@ class Witness:
 
     batches: number -> {partition: first offset after it}, of all that were planned; Spark forgets the old ones.
     signs: (monotonic time, what) of each line of warning, each time the health file turns not ready, and each exit.
+    commits: monotonic time of each look that saw a new one.
     """
 
     def __init__(self, scorer, topic, stored):
         self.scorer, self.topic, self.stored = scorer, topic, stored
         self.checkpoint = Path(scorer.environment["RISK_CHECKPOINT"])
-        self.batches, self.signs, self.faults = {}, [], []
+        self.batches, self.signs, self.commits, self.faults = {}, [], [], []
+        self._newest = -1
         self._read, self._was_ready = 0, True
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep_looking, daemon=True)
@@ -45,9 +47,14 @@ class Witness:
         self._thread.join()
         self.look()
 
-    def sign_since(self, began):
-        """The first that was seen at `began` or later; None without one."""
-        return next((what for at, what in list(self.signs) if at >= began), None)
+    def sign_since(self, began, of):
+        """The first that was seen at `began` or later and in which `of`, a pattern, is found; None without one."""
+        return next((what for at, what in list(self.signs) if at >= began and of.search(what)), None)
+
+    def commit_after_s(self, at):
+        """Seconds from `at` to the next commit; None when there has been none."""
+        later = [when for when in list(self.commits) if when >= at]
+        return round(min(later) - at, 1) if later else None
 
     def note_exit(self, code):
         self.signs.append((time.monotonic(), f"exit {code}"))
@@ -64,6 +71,9 @@ class Witness:
 
     def _look_at_commits(self):
         """I7: what is committed has been stored before."""
+        if (number := newest(self.checkpoint / "spark" / "commits")) != self._newest:
+            self._newest = number
+            self.commits.append(time.monotonic())
         done = committed(self.checkpoint / "spark", self.topic)  # first: the store may only be ahead of it
         stored = self.stored()
         if done > stored and not self.faults:

@@ -25,7 +25,8 @@ from tests.harness.scorer import make_scorer
 from tests.harness.topic import Topic
 
 TOKEN = "numbat8087"  # no log may show it
-FAILURES = (5, 6, 7)  # broker, store, the job itself: what a fault may end the job with
+RECOVERY_LIMIT_S = 60.0
+EXPLAINED_BY = {5: "broker", 6: "store"}  # what a fault of that side may end the job with
 
 
 @dataclass
@@ -82,6 +83,8 @@ class World(Actions):
                 self.faults.append(f"I9: told to stop when all was well, the job ended with code {code}")
         self.faults += self.witness.faults
         for one in self.injected:
+            if (one.back_s or 0) > RECOVERY_LIMIT_S:
+                self.faults.append(f"I10: {one.back_s:.0f} s from the end of {one.kind} to the next commit")
             if one.was_silent:
                 self.faults.append(f"I9: {one.kind} was felt for {one.effect_s:.0f} s, and nothing was said of it")
 
@@ -160,8 +163,10 @@ class World(Actions):
     def _note_exit(self, code):
         self.exits.append(code)
         self.witness.note_exit(code)
-        if code not in FAILURES:
-            self.faults.append(f"I9: the job ended with code {code}:\n{self.scorer.output[-1500:]}")
+        if not any(one.side == EXPLAINED_BY.get(code) and not one.is_judged for one in self.injected):
+            self.faults.append(
+                f"I9: the job ended with code {code}, which no fault explains:\n{self.scorer.output[-1500:]}"
+            )
 
     def _start(self):
         self._commit_at_start = newest(self.scorer.checkpoint / "spark" / "commits")
