@@ -71,8 +71,10 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
     noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1}
     (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
     (tmp_path / "seeds.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    write_report([tmp_path / "matrix.xml"], tmp_path / "seeds.jsonl", tmp_path / "docs" / "reliability.md")
+    broke = write_report([tmp_path / "matrix.xml"], tmp_path / "seeds.jsonl", tmp_path / "docs" / "reliability.md")
     text = (tmp_path / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert {"F01", "F02", "F04"} < set(broke)
+    assert not {"F00", "F12", "F31"} & set(broke)
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| F")}
     assert "held in 1 test | real 1 | 2 |" in rows["F00"]
     assert "**broken**: recovered after 61 s only | real 1 | 61 |" in rows["F04"]

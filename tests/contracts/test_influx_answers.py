@@ -172,6 +172,15 @@ def test_a_store_that_stays_busy_is_given_up(stub_store, sink, three_tries, stat
     assert stub_store.acknowledged == []
 
 
+def test_a_store_whose_disk_is_full_is_tried_again_and_then_given_up(stub_store, sink, three_tries):
+    said = "write /var/lib/influxdb2/engine/wal/_00001.wal: no space left on device"
+    stub_store.answers.extend([answer(500, said)] * 3)
+    with pytest.raises(SinkUnavailable, match="no space left on device; given up after 3 tries within 20 s"):
+        sink.write(LINES)
+    assert stub_store.acknowledged == []
+    assert sink.write(LINES).lines == 2  # there is room again
+
+
 def test_a_store_says_how_long_to_wait(stub_store, sink, waits):
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=8), usegmt=True)
     stub_store.answers.extend(answer(503, Retry_After=wait) for wait in ("7", soon, "soon"))

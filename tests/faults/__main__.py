@@ -91,8 +91,10 @@ def report(
     results: Annotated[Path, typer.Option(help="What `seeds` has added")] = RESULTS,
     document: Annotated[Path, typer.Option(help="Markdown to write")] = Path("docs/reliability.md"),
 ) -> None:
-    """Write the table of faults and scenarios."""
-    write_report(result, results, document)
+    """Write the table of faults and scenarios. Exit code 1 when a fault broke something or was not tried."""
+    if broke := write_report(result, results, document):
+        console.print(f"broken or not tried: {', '.join(broke)}")
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

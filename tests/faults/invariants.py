@@ -5,9 +5,10 @@ from streaming.rebuild_job import rebuild_span
 from streaming.rebuild_plan import Span
 from streaming.settings import PREFIX, Settings
 from tests.faults.actions import FIRST_LOAD
+from tests.faults.promises import RECOVERY_LIMIT_S
 from tests.faults.rules import Seen, breaches, decoded
 from tests.faults.scenario import CANARY
-from tests.faults.world import RECOVERY_LIMIT_S, TOKEN
+from tests.faults.world import TOKEN
 from tests.harness.scorer import read_points
 
 # Fields of a `pipeline` point that a calm pass cannot give again: the machine's, not the events'.

@@ -51,7 +51,7 @@ FAULTS = (
         "F02",
         "the job is told to stop",
         "SIGTERM to the process, SIGTERM and SIGINT to its group, a restart in the middle of the load",
-        f"exit 0, {IN_SCENARIO}",
+        f"exit 0 without a trace; of the restart in the middle of the load {IN_SCENARIO}",
         (
             f"{SCENARIO}[restart]",
             "tests/stack/test_pipeline_failures.py::test_a_signal_to_the_whole_process_group_leaves_no_trace",
@@ -121,13 +121,14 @@ FAULTS = (
     Fault(
         "F09",
         "the topic is deleted and made anew",
-        "by the admin API, while the job is stopped and while it runs",
+        "by the admin API, while the job is stopped and while it runs, then shorter and longer than what was read",
         "I9: exit 8 that names both ids",
         (
             *of(
                 "tests/stack/test_checkpoint.py",
                 "test_a_checkpoint_is_for_one_job_one_topic_and_its_settings",
                 "test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start",
+                "test_a_topic_that_was_made_anew_and_grew_past_what_was_read_ends_the_running_job",
             ),
             "tests/unit/test_guard.py::test_a_topic_that_was_made_anew_is_refused",
         ),
@@ -305,10 +306,10 @@ FAULTS = (
     Fault(
         "F25",
         "the store's disk is full",
-        "500 `no space left`; a full file system under the file sink",
+        "500 with `no space left on device`; a full file system under the file sink (its answer, not a real one)",
         "tried again, then exit 6",
         (
-            "tests/contracts/test_influx_answers.py::test_a_store_that_stays_busy_is_given_up",
+            "tests/contracts/test_influx_answers.py::test_a_store_whose_disk_is_full_is_tried_again_and_then_given_up",
             "tests/unit/test_file_sink.py::test_a_full_disk_fails_the_write_and_the_next_one_leaves_no_torn_line",
         ),
     ),
@@ -371,12 +372,13 @@ FAULTS = (
     Fault(
         "F29",
         "an artifact of another spec",
-        "other categories, grid, features",
+        "other categories, another tick, features that this program does not compute",
         "refused; the stored counts are not touched",
         (
             "tests/spark/test_artifacts.py::test_an_artifact_of_another_spec_is_refused_and_the_old_one_stays",
             "tests/spark/test_region_counter.py::test_stored_counts_of_another_spec_are_not_touched",
             "tests/contracts/test_roster.py::test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept",
+            "tests/contracts/test_hostile_artifact.py::test_features_that_this_program_does_not_compute_are_named",
         ),
     ),
     Fault(

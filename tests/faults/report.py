@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tests.faults.invariants import RECOVERY_LIMIT_S
 from tests.faults.matrix import FAULTS
-from tests.faults.promises import INVARIANTS, shown_by
+from tests.faults.promises import INVARIANTS, RECOVERY_LIMIT_S, shown_by
 from tests.faults.report_seeds import seeds_section
 
 HEAD = """# Reliability: what was broken on purpose, and what came of it
@@ -69,6 +68,12 @@ class Ran:
                 self.recovery_s = max(self.recovery_s or 0.0, float(one.get("value")))
 
     @property
+    def is_broken(self):
+        """Also where none of its tests was even tried: a skip has a reason, this has none."""
+        none_tried = not self.passed and not self.skipped
+        return bool(self.failed) or none_tried or (self.recovery_s or 0.0) > RECOVERY_LIMIT_S
+
+    @property
     def verdict(self):
         if self.failed:
             return f"**broken**: {', '.join(self.failed)}"
@@ -109,8 +114,8 @@ def ran_of(fault, cases):
     return ran
 
 
-def write_report(matrix: Sequence[Path], results: Path, document: Path) -> None:
-    """`matrix`: JUnit files, later ones count for tests that are in several."""
+def write_report(matrix: Sequence[Path], results: Path, document: Path) -> list[str]:
+    """`matrix`: JUnit files, later ones count for tests that are in several. Gives the faults that broke something."""
     cases = {
         node_of(case): case
         for path in matrix
@@ -118,12 +123,13 @@ def write_report(matrix: Sequence[Path], results: Path, document: Path) -> None:
         for case in ElementTree.parse(path).iter("testcase")  # noqa: S314 - our own files
         if case.get("classname")  # one that was interrupted has none
     }
-    rows, not_run = [], []
+    rows, not_run, broke = [], [], []
     for fault in FAULTS:
         if fault.not_run:
             not_run.append(f"- {fault.id}, {fault.what}: {fault.not_run}.")
             continue
         ran = ran_of(fault, cases)
+        broke += [fault.id] * ran.is_broken
         words = (fault.id, fault.what, fault.injected, fault.holds, ran.verdict, ran.shown, ran.recovery)
         rows.append(f"| {' | '.join(words)} |")
     text = HEAD.format(
@@ -137,6 +143,7 @@ def write_report(matrix: Sequence[Path], results: Path, document: Path) -> None:
         text += "\n" + seeds_section([json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()])
     document.parent.mkdir(exist_ok=True)
     document.write_text(text, encoding="utf-8")
+    return broke
 
 
 def run_file(matrix: Path) -> Path:

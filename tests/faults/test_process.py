@@ -1,6 +1,5 @@
 """Faults of the process, its executors, its disk and its dead-letter topic: the real job, and the recount."""
 
-import json
 import os
 import shutil
 import signal
@@ -14,53 +13,11 @@ import pytest
 from kafka import KafkaAdminClient
 
 from streaming.topics import ensure_topics
-from tests.faults.file_ledgers import FileLedgers
 from tests.faults.offsets import committed
-from tests.faults.oracle import Region
-from tests.faults.rules import Seen, breaches
-from tests.faults.witness import Witness
+from tests.faults.sent import START, Sent, events
 
 pytestmark = [pytest.mark.stack, pytest.mark.long]
-START = 1_700_000_000
 FAILING_JOB = str(Path(__file__).with_name("failing_job.py"))
-
-
-def events(region, numbers, partitions=2):
-    return [
-        (n % partitions, region.event(n, cell=n % 36, at_s=START + 10 * n), 1000 * (START + 10 * n)) for n in numbers
-    ]
-
-
-class Sent:
-    """What goes into a job's topic, and what must come of it."""
-
-    def __init__(self, scorer):
-        self.scorer, self.messages = scorer, []
-        self.ledgers = FileLedgers(scorer.folder / "scores.lp")
-        self.witness = Witness(scorer, scorer.topic.name, self.ledgers.consumed)
-
-    def send(self, messages):
-        messages = list(messages)
-        places = self.scorer.topic.send(messages)
-        self.messages += [(*place, value, time_ms) for place, (_, value, time_ms) in zip(places, messages, strict=True)]
-
-    def wait(self):
-        self.scorer.wait_until(lambda: self.scorer.consumed() == len(self.messages))
-
-    def check(self):
-        """I1 to I5, I7 and I8, by the same rules as in the scenarios. The job has ended."""
-        self.witness.stop()
-        (manifest,) = self.scorer.artifacts.glob("*/*/manifest.json")
-        seen = Seen(
-            messages=sorted(self.messages, key=lambda one: one[:2]),
-            regions=[Region.of(json.loads(manifest.read_bytes()))],
-            versions={"riverton": [manifest.parent.name]},
-            batches=self.witness.batches,
-            points=self.scorer.points(),
-            ledgers=self.ledgers.taken,
-            letters=self.scorer.letters(),
-        )
-        assert [*self.witness.faults, *breaches(seen)] == []
 
 
 @pytest.fixture
@@ -90,8 +47,7 @@ def test_a_job_that_is_frozen_for_a_minute_catches_up(job, record_property):
     time.sleep(60)
     os.killpg(scorer.process.pid, signal.SIGCONT)
     began = time.monotonic()
-    sent.wait()
-    record_property("recovery_s", time.monotonic() - began)
+    sent.recovers(began, record_property)
     assert scorer.end(signal.SIGTERM) == 0
     sent.check()
 
@@ -106,8 +62,7 @@ def test_a_killed_executor_is_replaced(job, record_property):
     before[0].kill()
     began = time.monotonic()
     sent.send(events(region, range(30, 60)))
-    sent.wait()
-    record_property("recovery_s", time.monotonic() - began)
+    sent.recovers(began, record_property)
     scorer.wait_until(lambda: len(set(executors(scorer)) - {before[0]}) == 2)
     sent.send(events(region, range(60, 90)))
     sent.wait()
@@ -164,8 +119,7 @@ def test_a_full_checkpoint_disk_ends_the_job_and_loses_nothing(job, tmp_path, re
         filler.unlink()
         scorer.start()
         began = time.monotonic()
-        sent.wait()
-        record_property("recovery_s", time.monotonic() - began)
+        sent.recovers(began, record_property)
         assert scorer.end(signal.SIGTERM) == 0
         sent.check()
     finally:
@@ -196,8 +150,7 @@ def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, reco
     ensure_topics(scorer.topic.bootstrap, {scorer.dead_letters.name: 1})
     scorer.start()
     began = time.monotonic()
-    sent.wait()
-    record_property("recovery_s", time.monotonic() - began)
+    sent.recovers(began, record_property)
     assert scorer.end(signal.SIGTERM) == 0
     sent.check()
 

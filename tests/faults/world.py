@@ -16,6 +16,7 @@ from tests.faults.breakable_broker import TestBroker
 from tests.faults.injected import Injected
 from tests.faults.offsets import newest
 from tests.faults.oracle import Region
+from tests.faults.promises import RECOVERY_LIMIT_S
 from tests.faults.scenario import Producer, closing
 from tests.faults.witness import Witness
 from tests.harness.proxy import Proxy
@@ -25,7 +26,6 @@ from tests.harness.scorer import make_scorer
 from tests.harness.topic import Topic
 
 TOKEN = "numbat8087"  # no log may show it
-RECOVERY_LIMIT_S = 60.0
 EXPLAINED_BY = {5: "broker", 6: "store"}  # what a fault of that side may end the job with
 
 

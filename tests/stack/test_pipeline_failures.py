@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,8 @@ from kafka.admin import ConfigResource
 
 from streaming.broker import start_broker, stop_broker
 from streaming.topics import ensure_topics
+from tests.faults.sent import Sent, events
+from tests.harness.topic import Topic
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -24,6 +27,12 @@ def closed_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         yield probe.getsockname()[1]  # taken, but nobody listens
+
+
+@pytest.fixture
+def stack():
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")
@@ -125,18 +134,21 @@ def test_a_signal_to_the_whole_process_group_leaves_no_trace(new_scorer, topic, 
 
 @pytest.mark.long
 def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
-    new_scorer, new_topic, new_region, jar_cache, tmp_path
+    new_scorer, new_topic, new_region, jar_cache, tmp_path, record_property, stack
 ):
     with start_broker(tmp_path / "broker", cache=jar_cache, port=0) as broker:
         ensure_topics(broker.bootstrap, {"short": 1, "short.dlq": 1})
         port = int(broker.bootstrap.rpartition(":")[2])
         scorer = new_scorer("lost_broker", replace(new_topic("not_this"), bootstrap=broker.bootstrap, name="short"))
         scorer.environment |= {"RISK_KAFKA_BOOTSTRAP": broker.bootstrap, "RISK_DEAD_LETTER_TOPIC": "short.dlq"}
+        scorer.dead_letters = Topic(broker.bootstrap, "short.dlq", 1)
         region = new_region("riverton")
         region.publish(scorer.artifacts)
+        sent = Sent(scorer)
+        stack.enter_context(sent.witness)
         scorer.start()
-        scorer.topic.send([(0, region.event(1, cell=3, at_s=START + 60), (START + 60) * 1000)])
-        scorer.wait_until(lambda: scorer.consumed() == 1)
+        sent.send(events(region, range(20), partitions=1))
+        sent.wait()
         scorer.wait_until(lambda: health(scorer)["ready"])
         stop_broker(tmp_path / "broker")
         scorer.wait_until(lambda: "does not answer: no new" in scorer.output)
@@ -145,12 +157,14 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
         scorer.wait_until(lambda: "TimeoutException" in (scorer.checkpoint / "spark.log").read_text(encoding="utf-8"))
         time.sleep(5)  # Spark's query has given up by now; the job has not
     with start_broker(tmp_path / "broker", cache=jar_cache, port=port):
-        scorer.topic.send([(0, region.event(2, cell=3, at_s=START + 90), (START + 90) * 1000)])
-        scorer.wait_until(lambda: "answers again" in " ".join(scorer.output.split()))
-        scorer.wait_until(lambda: scorer.consumed() == 2)
+        began = time.monotonic()
+        sent.send([(0, b"rubbish", START * 1000), *events(region, range(20, 40), partitions=1)])
+        sent.recovers(began, record_property)
+        assert "answers again" in " ".join(scorer.output.split())
         scorer.wait_until(lambda: health(scorer)["ready"])
         assert "reading on from the last committed batch" in " ".join(scorer.output.split())
         assert scorer.end(signal.SIGTERM) == 0
+        sent.check()
         assert_no_trace(scorer)
 
 

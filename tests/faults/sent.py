@@ -1,0 +1,58 @@
+"""A job with one region and a file as its store: what is sent into its topic, and what must come of it."""
+
+import json
+import time
+
+from tests.faults.file_ledgers import FileLedgers
+from tests.faults.oracle import Region
+from tests.faults.promises import RECOVERY_LIMIT_S
+from tests.faults.rules import Seen, breaches
+from tests.faults.witness import Witness
+
+START = 1_700_000_000
+
+
+def events(region, numbers, partitions=2):
+    return [
+        (n % partitions, region.event(n, cell=n % 36, at_s=START + 10 * n), 1000 * (START + 10 * n)) for n in numbers
+    ]
+
+
+class Sent:
+    """What goes into a job's topic, and what must come of it."""
+
+    def __init__(self, scorer):
+        self.scorer, self.messages = scorer, []
+        self.ledgers = FileLedgers(scorer.folder / "scores.lp")
+        self.witness = Witness(scorer, scorer.topic.name, self.ledgers.consumed)
+
+    def send(self, messages):
+        messages = list(messages)
+        places = self.scorer.topic.send(messages)
+        self.messages += [(*place, value, time_ms) for place, (_, value, time_ms) in zip(places, messages, strict=True)]
+
+    def wait(self):
+        self.scorer.wait_until(lambda: self.scorer.consumed() == len(self.messages))
+
+    def recovers(self, began, record_property):
+        """I10, where the fault ended at `began`, monotonic time."""
+        self.wait()
+        seconds = time.monotonic() - began
+        record_property("recovery_s", seconds)
+        assert seconds <= RECOVERY_LIMIT_S, f"I10: {seconds:.0f} s"
+
+    def check(self):
+        """I1 to I5, I7 and I8, by the same rules as in the scenarios. The job has ended."""
+        self.witness.stop()
+        (manifest,) = self.scorer.artifacts.glob("*/*/manifest.json")
+        seen = Seen(
+            messages=sorted(self.messages, key=lambda one: one[:2]),
+            regions=[Region.of(json.loads(manifest.read_bytes()))],
+            versions={"riverton": [manifest.parent.name]},
+            batches=self.witness.batches,
+            points=self.scorer.points(),
+            ledgers=self.ledgers.taken,
+            letters=self.scorer.letters(),
+            topic=self.scorer.topic.name,
+        )
+        assert [*self.witness.faults, *breaches(seen)] == []
