@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from models.data_report import thin_categories
 from models.evaluation.tasks import STEPS_S, TASKS, Task, task_of_file
 from models.layouts import LAYOUT_HELP, parse_layout
 from models.recipe import DEFAULT, read_recipe
@@ -49,9 +51,13 @@ def evaluate_command(
         raise SettingsError(f"{error.name} is not installed: pip install 'incident-risk-scorer[evaluate]'") from error
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
-    chosen = _task(task, data, layout, cell_m, step)
+    if recipe and origins > 1:
+        raise SettingsError("--recipe with --origins: the recipe was chosen on the earlier blocks; give one of the two")
+    chosen = _task(task, data, layout, cell_m, step, origins)
     for line in chosen.rows_seen:
         console.print(f"{line.rows:>12,}  {line.what}: {line.decision}", highlight=False)
+    if thin := thin_categories(chosen.incidents, int(chosen.cube.starts_s[chosen.validation])):
+        console.print(f"[yellow]warning:[/yellow] {escape(thin)}", soft_wrap=True)
     with ExitStack() as stack:
         regressions: list[Regression] = [PoissonGlm(), Boosting()]
         if forest:
@@ -81,7 +87,7 @@ def evaluate_command(
     console.print(f"report: {page}", soft_wrap=True)
 
 
-def _task(task: str, data: Path | None, layout: str, cell_m: float, step: str) -> Task:
+def _task(task: str, data: Path | None, layout: str, cell_m: float, step: str, origins: int) -> Task:
     if task:
         if task not in TASKS:
             raise DataError(f"--task {task}: choose one of {', '.join(TASKS)}")
@@ -91,4 +97,4 @@ def _task(task: str, data: Path | None, layout: str, cell_m: float, step: str) -
         raise DataError("give --task, or --data and --layout")
     if step not in STEPS_S:
         raise DataError(f"--step {step}: choose one of {', '.join(STEPS_S)}")
-    return task_of_file(data, parse_layout(layout), cell_m=cell_m, step=step, now_s=time.time())
+    return task_of_file(data, parse_layout(layout), cell_m=cell_m, step=step, now_s=time.time(), origins=origins)

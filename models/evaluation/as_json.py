@@ -7,6 +7,8 @@ from math import isfinite
 from statistics import stdev
 from typing import Any
 
+from msgspec import to_builtins
+
 from models.evaluation.findings import best_baseline, best_rule, n_test, percents
 from models.evaluation.paired import Difference
 from models.evaluation.result import Evaluation, Origins, Row
@@ -28,6 +30,8 @@ def as_json(evaluation: Evaluation) -> Value:
         "task": evaluation.task,
         "title": evaluation.title,
         "made_at": evaluation.made_at,
+        "recipe": to_builtins(evaluation.recipe),
+        "seeds": list(evaluation.seeds),
         "blocks": {
             "steps": len(cube),
             "first_judged_step": evaluation.first,
@@ -130,6 +134,7 @@ def _in_figures(difference: Difference, score: float) -> Value:
         "percent_low": _number(low),
         "percent_high": _number(high),
         "blocks": difference.blocks,
+        "block_correlation": _number(difference.correlation),
         "verdict": difference.verdict,
     }
 

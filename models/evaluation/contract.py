@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and what only counts does no
     from models.fit_network import Examples
 
 LEAST_SHARE = 0.01  # of the mean of all cells
+UNSEEN = 0.5  # incidents
 Values = npt.NDArray[np.float32]
 
 
@@ -19,11 +20,11 @@ def least_mean(counts: Counts) -> Floats:
     """(categories,) the least that a forecast of one cell and step is taken for, the same for every model.
 
     A forecast of zero would make one surprise infinitely bad. This is a hundredth of the category's mean in `counts`,
-    the (steps, cells, categories) that are learned from, with one incident more so that it is never zero: where no
-    cell had any incident, forecasts grow by no more than 1 %.
+    the (steps, cells, categories) that are learned from, and half an incident spread over all of them (Jeffreys' prior
+    of a rate), so that a category that was never seen may come.
     """
     steps, cells, _ = counts.shape
-    return np.asarray(LEAST_SHARE * (counts.sum(axis=(0, 1)) + 1) / (steps * cells), np.float64)
+    return np.asarray((LEAST_SHARE * counts.sum(axis=(0, 1)) + UNSEEN) / (steps * cells), np.float64)
 
 
 class Forecaster(Protocol):
@@ -49,13 +50,21 @@ class Rival(Protocol):
     @property
     def name(self) -> str: ...
 
-    def fit(self, past: Cube, validation: int) -> Forecaster:
-        """Fit on the steps before `validation`, choose by those from it on. `past` ends before the test block."""
+    def fit(self, past: Cube, validation: int, *, delay: int = 0) -> Forecaster:
+        """Fit on the steps before `validation`, choose by those from it on, with the delay of the forecasts to come.
+
+        `past` ends before the test block.
+        """
         ...
 
 
 class Regressor(Protocol):
     """A fitted rival that sees the product's features."""
+
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        """What it chose on the validation steps, by name; empty when there was no choice."""
+        ...
 
     def predict(self, values: Values) -> Values:
         """(n, categories) expected counts, 0 or more. values: (n, categories, features) of cells at moments."""
@@ -67,6 +76,11 @@ class Regression(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def is_seeded(self) -> bool:
+        """Whether another seed may give another fit: its row is then the mean over all of them."""
+        ...
 
     def fit(self, train: "Examples", validation: "Examples", *, seed: int) -> Regressor:
         """Fit on `train`; `validation`, the block of time after it, may stop it early. One horizon."""

@@ -73,10 +73,11 @@ def evaluate(task: Task, plan: Plan, *, now: datetime, versions: Mapping[str, st
     leaves nothing to count or to choose by.
     """
     refuse_lag(spec_of(task), plan.delay * task.step_s)
-    if plan.purge >= task.test - task.validation:
+    least = min(task.test - task.validation, task.validation // 2)
+    if plan.purge >= least:
         raise DataError(
-            f"a purge of {plan.purge} steps leaves none of the {task.test - task.validation} that choices are made on: "
-            "choose a smaller --purge-steps"
+            f"a purge of {plan.purge} steps leaves too few of the {task.validation} to learn from and the "
+            f"{task.test - task.validation} to choose by: choose a --purge-steps of at most {least - 2 - plan.delay}"
         )
     began = time.monotonic()
     judge = Judge(task=task, seed=plan.seeds[0])
@@ -115,6 +116,8 @@ def evaluate(task: Task, plan: Plan, *, now: datetime, versions: Mapping[str, st
         peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20),
         made_at=f"{now:%Y-%m-%d %H:%M} UTC",
         versions=versions,
+        recipe=plan.recipe,
+        seeds=tuple(plan.seeds),
     )
 
 
@@ -147,7 +150,8 @@ def _compared(row: Row, best: Row, best_rule: Row, judge: Judge) -> Row:
 
 def _counting_row(rival: Rival, judge: Judge, plan: Plan) -> Row:
     task, began = judge.task, time.monotonic()
-    forecaster = rival.fit(task.cube.until(task.test - plan.purge - plan.delay), task.validation - plan.purge)
+    choose_until = task.test - plan.purge
+    forecaster = rival.fit(task.cube.until(choose_until), task.validation - plan.purge, delay=plan.delay)
     mean = forecaster.forecast(task.cube, task.validation, delay=plan.delay)
     refuse_leaks(
         lambda cube, first: forecaster.forecast(cube, first, delay=plan.delay),
@@ -158,8 +162,8 @@ def _counting_row(rival: Rival, judge: Judge, plan: Plan) -> Row:
         delay=plan.delay,
     )
     mean = judge.floored(mean[:, task.scored])
-    chosen, judged = mean[: task.test - task.validation], mean[task.test - task.validation :]
-    seen = task.cube.counts[task.validation : task.test, task.scored]
+    chosen, judged = mean[: choose_until - task.validation], mean[task.test - task.validation :]
+    seen = task.cube.counts[task.validation : choose_until, task.scored]
     return _row(
         rival.name,
         "rule",
@@ -185,7 +189,8 @@ def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
     for regression in plan.regressions:
         plan.tell(f"fitting: {regression.name}", 0.0)
         began = time.monotonic()
-        models[regression.name] = [regression.fit(learned.train, learned.validation, seed=plan.seeds[0])]
+        seeds = plan.seeds if regression.is_seeded else plan.seeds[:1]
+        models[regression.name] = [regression.fit(learned.train, learned.validation, seed=seed) for seed in seeds]
         seconds[regression.name] = time.monotonic() - began
     began = time.monotonic()
     networks = []
@@ -213,7 +218,7 @@ def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
         chosen = np.mean([judge.floored(model.predict(learned.validation.values.numpy())) for model in each], axis=0)
         size = _dispersion(chosen[:, None], learned.validation.counts[:, :, 0].numpy()[:, None])
         kind = "network" if name == NETWORK else "regression"
-        rows.append(_row(name, kind, means[name], size, judge, seconds=seconds.get(name, 0.0)))
+        rows.append(_row(name, kind, means[name], size, judge, chosen=each[0].chosen, seconds=seconds.get(name, 0.0)))
     expected = np.full((len(task.scored), categories), np.nan)
     expected[task.scored] = np.mean([mean.mean(axis=0) for mean in means[NETWORK]], axis=0)
     return _Featured(rows=rows, expected=expected, learning=LearningCurve(seeds=tuple(one.losses for one in networks)))

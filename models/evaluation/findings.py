@@ -1,6 +1,7 @@
 """Picked out of an evaluation: its best baseline, differences in percent, figures at a share of the area."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from models.evaluation.paired import Difference
 from models.evaluation.ranking import AtShare
@@ -85,6 +86,11 @@ def at_share(sheet: Sheet, area_share: float) -> AtShare:
 def n_test(total: Total) -> float:
     """The total's N-test; nan where nothing is expected because no cell is scored."""
     return total.n_test if total.variance > 0 else float("nan")
+
+
+def minute(at_s: int) -> str:
+    """`2017-10-01 05:00`, UTC."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def step_name(evaluation: Evaluation) -> str:

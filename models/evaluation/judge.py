@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -14,15 +15,21 @@ from models.evaluation.sheet import Sheet
 from models.evaluation.tasks import Task
 from models.evaluation.totals import Totals, totals
 
+LEAST_JUDGED = 100  # incidents; of fewer, the forecast that expects nothing seems best
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Judge:
     task: Task
     seed: int  # of the randomised PIT and the bootstrap
 
     def floored(self, mean: Floats | Values) -> Floats:
         """(steps, scored cells, categories) the forecast as it is judged, see `least_mean`."""
-        return np.maximum(mean, least_mean(self.task.cube.counts[: self.task.validation, self.task.scored]))
+        return np.maximum(mean, self._least)
+
+    @cached_property
+    def _least(self) -> Floats:
+        return least_mean(self.task.cube.counts[: self.task.validation, self.task.scored])
 
     @property
     def counts(self) -> Counts:
@@ -57,13 +64,14 @@ class Judge:
         names = self.task.cube.categories
         taken = [place for place, name in enumerate(names) if category in (None, name)]
         model_sums, rival_sums = (one.log_score_sums[:, :, taken].sum(axis=2) for one in (model, rival))
-        return compare(
+        found = compare(
             model_sums,
             rival_sums,
             values=int(self.task.scored.sum()) * len(taken),
             steps_per_week=self.task.cube.steps_per_week,
             random=np.random.default_rng(self.seed),
         )
+        return found if self.counts[:, :, taken].sum() >= LEAST_JUDGED else replace(found, verdict="too few")
 
 
 def mean_scores(of_seeds: Sequence[Scores]) -> Scores:

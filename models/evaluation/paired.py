@@ -23,7 +23,8 @@ class Difference:
     low: float  # of the 95 % interval
     high: float
     blocks: int
-    verdict: str  # better, worse, tie or too short, of the first
+    correlation: float  # of neighbouring blocks, -1..1; far above 0 the interval is too narrow
+    verdict: str  # better, worse, tie, too short or too few, of the first
 
 
 def compare(
@@ -47,10 +48,22 @@ def compare(
 def difference(per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator) -> Difference:
     """The difference, its interval and its verdict. Takes what `block_bootstrap` takes."""
     low, high = block_bootstrap(per_step, block, random)
-    blocks = int(block[-1]) + 1
+    per_block = np.bincount(block, weights=per_step.mean(axis=0)) / np.bincount(block)
     return Difference(
-        mean=float(per_step.mean()), low=low, high=high, blocks=blocks, verdict=verdict(low, high, blocks)
+        mean=float(per_step.mean()),
+        low=low,
+        high=high,
+        blocks=len(per_block),
+        correlation=neighbours_correlate(per_block),
+        verdict=verdict(low, high, len(per_block)),
     )
+
+
+def neighbours_correlate(per_block: Floats) -> float:
+    """First autocorrelation of the blocks' differences; 0 where all are equal."""
+    apart = per_block - per_block.mean()
+    spread = float((apart**2).sum())
+    return float((apart[1:] * apart[:-1]).sum()) / spread if spread > 0 else 0.0
 
 
 def day_blocks(steps: int, *, steps_per_week: int, block_days: int = BLOCK_DAYS) -> npt.NDArray[np.int64]:
@@ -62,11 +75,14 @@ def block_bootstrap(per_step: Floats, block: npt.NDArray[np.int64], random: np.r
     """95 % interval of the mean over steps, by drawing whole blocks, and where there are several, seeds.
 
     per_step: (seeds, steps). block: (steps,) number of each step's block, from 0, none left out. Each draw takes as
-    many blocks and seeds as there are, with replacement. Source: block bootstrap with fixed blocks, Carlstein, Annals
-    of Statistics 14, 1986; percentiles for few blocks as in `levels`.
+    many blocks and seeds as there are, with replacement; seeds are first moved apart by sqrt(S / (S - 1)), as a draw
+    of S of S values has only (S - 1) / S of their variance. Source: block bootstrap with fixed blocks, Carlstein,
+    Annals of Statistics 14, 1986; percentiles for few blocks as in `levels`.
     """
     sums = np.stack([np.bincount(block, weights=one) for one in per_step])
     seeds, blocks = sums.shape
+    mean = sums.mean(axis=0)
+    sums = mean + (sums - mean) * sqrt(seeds / max(seeds - 1, 1))
     drawn, trained = _drawn(blocks, random), _drawn(seeds, random) / seeds
     means = ((trained @ sums) * drawn).sum(axis=1) / (drawn @ np.bincount(block))
     low, high = np.percentile(means, levels(blocks))

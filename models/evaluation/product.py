@@ -1,6 +1,6 @@
 """The product's own chain on a task: its counts, its features, its baseline and its network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,12 +105,12 @@ def refuse_leaking_features(
     """Raises LeakError when the features of a step change with what happened after it began.
 
     seen: (scored cells, categories, features) of that step as the evaluation had them. They are computed again from a
-    story that ends when the step begins.
+    story that ends with what is reported when the step begins.
     """
     at_s = int(task.cube.starts_s[step])
     spec = learned.engine.spec
     engine = FeatureEngine(spec, learned.engine.constants)
-    replay = Replay(story_of(task, spec, at_s), learned.replay.lag_s)
+    replay = Replay(story_of(task, spec, at_s - learned.replay.lag_s), learned.replay.lag_s)
     again = engine.compute(replay.lead_to(at_s)).values[np.flatnonzero(task.scored)]
     changed = (again != seen).any(axis=(0, 1))
     if changed.any():
@@ -125,6 +125,10 @@ def refuse_leaking_features(
 class ProductBaseline:
     """The forecast that the network starts from, and that serves when there is no network."""
 
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        return {}
+
     def predict(self, values: Values) -> Values:
         return np.asarray(np.exp(values[:, :, -1]))
 
@@ -133,6 +137,12 @@ class ProductBaseline:
 class ProductNetwork:
     network: ResidualNetwork
     losses: tuple[float, ...]  # validation loss after each epoch, over the untrained network's
+
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        """The epoch that was kept, from 1; 0 when none was better than the baseline."""
+        least = min((1.0, *self.losses))
+        return {"epoch": 0.0 if least == 1.0 else self.losses.index(least) + 1.0}
 
     @classmethod
     def fit(cls, learned: Learned, *, recipe: Recipe = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":

@@ -1,15 +1,23 @@
 """How an evaluation was made, in words: data, blocks of time, and what each model chose."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from types import MappingProxyType
 
-from models.evaluation.findings import step_name
+from msgspec import to_builtins
+
+from models.evaluation.findings import minute, step_name
 from models.evaluation.paired import BLOCK_DAYS, RESAMPLES
 from models.evaluation.result import Evaluation, Row
+from models.recipe import DEFAULT
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {"rule": "counts only", "regression": "sees the product's features", "network": "sees the product's features"}
+)
+
+
+_EARLIER = (
+    "grid and scored cells are the same for all blocks: of a file those of what the earliest learns from, of a named task "
+    "those of the published one. On blocks like these of the two files of the named tasks the default recipe was chosen"
 )
 
 
@@ -19,8 +27,8 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
     steps, seeds = len(cube) - evaluation.first, evaluation.network.seeds
     return {
         "Task": f"{evaluation.task}: {evaluation.title}",
-        "Judged on": f"{steps:,} steps of one {unit}, {_minute(int(cube.starts_s[evaluation.first]))} to "
-        f"{_minute(int(cube.starts_s[-1]))} UTC. No model learned from them or chose anything by them",
+        "Judged on": f"{steps:,} steps of one {unit}, {minute(int(cube.starts_s[evaluation.first]))} to "
+        f"{minute(int(cube.starts_s[-1]))} UTC. No model learned from them or chose anything by them",
         "Cells": f"{evaluation.scored_cells:,} of {cube.rows * cube.cols:,} cells of {cube.cell_m:,.0f} m are scored, "
         "each in every step and category, also where nothing happened",
         "Categories": ", ".join(cube.categories),
@@ -36,14 +44,33 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
         "product's features without it; nothing differed",
         "Comparison": "differences of the negative binomial log scores of the same steps, in runs of "
         f"{BLOCK_DAYS} days; runs and seeds are drawn anew {RESAMPLES:,} times, and the percentiles widened where runs "
-        "are few. The best baseline is the one that scored best on the judged steps themselves, which is in its favour",
-        "Seeds": f"{seeds} of the network; its figures are their mean, its curves the first one's"
+        f"are few. Runs are taken as independent: {_correlation(evaluation)}. The best baseline is the one that scored "
+        "best on the judged steps themselves, which is in its favour",
+        "Seeds": f"{', '.join(map(str, evaluation.seeds))}, of the network and of what else has seeds; figures are "
+        "their mean, curves the first one's"
         if seeds > 1
         else "one of the network: how far seeds differ was not measured",
-        "Effort": f"{_duration(evaluation.seconds)}, {evaluation.peak_gib:.1f} GiB of memory at most",
+        "Recipe": _recipe(evaluation),
+        **({"Earlier blocks": _EARLIER} if evaluation.origins else {}),
+        "Effort": f"{_duration(evaluation.seconds)}, {evaluation.peak_gib:.1f} GiB of memory at most without Java",
         "Versions": ", ".join(f"{name} {version}" for name, version in sorted(evaluation.versions.items())),
         "Made at": evaluation.made_at,
     }
+
+
+def _correlation(evaluation: Evaluation) -> str:
+    found = evaluation.network.versus_best_baseline
+    return (
+        f"the network's differences to the best baseline of neighbouring runs correlate by {found.correlation:+.2f}"
+        if found
+        else "the network was compared with nothing"
+    )
+
+
+def _recipe(evaluation: Evaluation) -> str:
+    settings = to_builtins(evaluation.recipe)
+    words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
+    return f"{words}{' (the default)' if evaluation.recipe == DEFAULT else ''}"
 
 
 def facts(row: Row, evaluation: Evaluation) -> dict[str, str]:
@@ -61,10 +88,6 @@ def facts(row: Row, evaluation: Evaluation) -> dict[str, str]:
 
 def _steps(number: int, unit: str) -> str:
     return "no step" if not number else f"{number} step{'s' if number > 1 else ''} of one {unit}"
-
-
-def _minute(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _duration(seconds: float) -> str:

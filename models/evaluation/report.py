@@ -11,14 +11,14 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from models.evaluation.as_json import Value, as_json, utc
+from models.evaluation.as_json import Value, as_json
 from models.evaluation.columns import MAIN, MORE, Column, against_text, difference_text, texts, verdict_text
-from models.evaluation.findings import best_baseline
+from models.evaluation.findings import best_baseline, minute
 from models.evaluation.plots import PLOTS, Plot
 from models.evaluation.provenance import facts, how_made
 from models.evaluation.result import Evaluation
 from models.evaluation.sheet import Sheet
-from models.evaluation.wording import answers
+from models.evaluation.wording import answers, origins_sentences
 from schemas.errors import DataError
 
 PAGE, FIGURES = "index.html", "evaluation.json"
@@ -114,7 +114,8 @@ def _at_origins(evaluation: Evaluation) -> Value | None:
     scores = {row.model: row.nb_log_score for row in origins.rows}
     kinds = {row.model: row.kind for row in evaluation.rows}
     return {
-        "from": [utc(at_s)[:10] for at_s in origins.judged_from_s],
+        "from": [minute(at_s) for at_s in origins.judged_from_s],
+        "sentences": origins_sentences(evaluation),
         "rows": [
             {
                 "model": row.model,

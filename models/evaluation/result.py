@@ -7,6 +7,7 @@ from models.evaluation.cube import Cube, Floats
 from models.evaluation.paired import Difference
 from models.evaluation.scores import Scores
 from models.evaluation.totals import Totals
+from models.recipe import DEFAULT, Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class Row:
     scores: Scores
     totals: Totals
     dispersion: tuple[float, ...]  # by category, likeliest on the validation steps
-    chosen: Mapping[str, float]  # what was chosen on the validation steps, by name
+    chosen: Mapping[str, float]  # what was chosen on the validation steps, by name; of several seeds the first's
     seeds: int
     log_scores_of_seeds: tuple[float, ...]  # NB log score of each seed; one without seeds
     seconds: float  # of fitting and forecasting
@@ -77,6 +78,8 @@ class Evaluation:
     peak_gib: float
     made_at: str  # UTC
     versions: Mapping[str, str]
+    recipe: Recipe = DEFAULT  # of the network
+    seeds: tuple[int, ...] = ()  # of the network, and of regressions that have seeds
     origins: Origins | None = None  # where earlier stretches were judged, too
 
     @property

@@ -22,6 +22,7 @@ DATA = Path("../shared/data")
 STEPS_S: Mapping[str, int] = MappingProxyType({"hour": HOUR_S, "4h": 4 * HOUR_S, "day": DAY_S})
 STEP_NAMES: Mapping[str, str] = MappingProxyType({"hour": "one hour", "4h": "four hours", "day": "one day"})
 KM_PER_DEGREE = 111.2  # of latitude; the grids of the hourly tasks start at the smallest coordinates
+_NONE: npt.NDArray[np.int64] = np.empty(0, np.int64)
 MONTGOMERY_BOX = (39.9, 40.5, -75.9, -74.9)  # south, north, west, east: 99,473 calls lie inside
 LEAST_STEPS = 200
 MOST_OUTSIDE = 0.1  # of the incidents of the judged steps
@@ -41,8 +42,14 @@ class Task:
     validation: int
     test: int
     scored: npt.NDArray[np.bool_]  # (cells,) those that are judged
-    outside: int = 0  # incidents of the judged steps that lie in no cell
+    outside_s: npt.NDArray[np.int64] = _NONE  # when incidents happened that lie in no cell, ascending
     rows_seen: tuple[Seen, ...] = ()  # what became of the file's rows; of the published tasks the README says it
+
+    @property
+    def outside(self) -> int:
+        """Incidents of the judged steps that lie in no cell."""
+        first, last = np.searchsorted(self.outside_s, self.cube.starts_s[[self.test, -1]])
+        return int(last - first)
 
     @property
     def step_s(self) -> int:
@@ -90,11 +97,12 @@ TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = MappingProxyType(
 )
 
 
-def task_of_file(path: Path, layout: Layout, *, cell_m: float, step: str, now_s: float) -> Task:
-    """Any incident file in local days, four hours or hours: 70/15/15 % of them, the grid from the first 70 %.
+def task_of_file(path: Path, layout: Layout, *, cell_m: float, step: str, now_s: float, origins: int = 1) -> Task:
+    """Any incident file in local days, four hours or hours: 70/15/15 % of them.
 
-    All cells are judged. The file's first and last step are left out: it may hold only a part of them. Raises DataError
-    for a file that is too short, and when the grid misses too many incidents of the judged steps.
+    The grid is that of the steps which the earliest of `origins` learns from (see `earlier`), all of its cells are
+    judged. The file's first and last step are left out: it may hold only a part of them. Raises DataError for a file
+    that is too short, and when the grid misses too many incidents of the judged steps.
     """
     table = read_past(path, layout, now_s=now_s)
     starts_s = _steps(table, STEPS_S[step])[1:-1]
@@ -104,38 +112,44 @@ def task_of_file(path: Path, layout: Layout, *, cell_m: float, step: str, now_s:
             f"{max(steps, 0)} whole steps ({step}) in {path}: at least {LEAST_STEPS} are needed; give a longer file"
         )
     validation, test = _blocks(steps)
-    known = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[validation])
+    learned = validation - (origins - 1) * (steps - test)
+    _refuse_short(learned, origins - 1)
+    known = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[learned])
     if not known.any():
         raise DataError(f"no incident in the first {TRAIN_PERCENT} % of the steps of {path}: give a file without gaps")
     refuse_too_little(table.occurred_s[known])
     grid = Grid.around(table.lat_deg[known], table.lon_deg[known], cell_m=cell_m)
-    refuse_one_cell(table, grid, int(starts_s[validation]))
+    refuse_one_cell(table, grid, int(starts_s[learned]))
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
-    judged = (table.occurred_s >= starts_s[test]) & (table.occurred_s < starts_s[-1])
-    outside = int((judged & ~inside).sum())
-    if outside > MOST_OUTSIDE * judged.sum():
-        raise DataError(
-            f"{outside:,} of the {int(judged.sum()):,} incidents of the judged steps lie outside the grid of the steps "
-            "that are learned from: the file's area changed; leave out what lies elsewhere, or the time before"
-        )
-    inside &= (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
-    incidents = table.select(inside)
-    return Task(
+    whole = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
+    seen = [
+        *rows_seen(table, grid),
+        Seen(what="in the first or last step, which may be partial", rows=int((~whole).sum()), decision="left out"),
+    ]
+    incidents = table.select(inside & whole)
+    task = Task(
         name=f"{layout.name}-{cell_m:.0f}m-{step}",
         title=(
             f"{path.name}, {cell_m:.0f} m, {STEP_NAMES[step]}, {len(table.categories)} categories, "
             f"all {grid.cells} cells"
         ),
         incidents=incidents,
-        cell=cell[inside],
+        cell=cell[inside & whole],
         grid=grid,
-        cube=count(incidents, cell[inside], starts_s, rows=grid.rows, cols=grid.cols, cell_m=cell_m),
+        cube=count(incidents, cell[inside & whole], starts_s, rows=grid.rows, cols=grid.cols, cell_m=cell_m),
         validation=validation,
         test=test,
         scored=np.ones(grid.cells, np.bool_),
-        outside=outside,
-        rows_seen=tuple(rows_seen(table, grid)),
+        outside_s=table.occurred_s[~inside],
+        rows_seen=tuple(line for line in seen if line.rows),
     )
+    judged = int(((table.occurred_s >= starts_s[test]) & whole).sum())
+    if task.outside > MOST_OUTSIDE * judged:
+        raise DataError(
+            f"{task.outside:,} of the {judged:,} incidents of the judged steps lie outside the grid of the steps "
+            "that are learned from: the file's area changed; leave out what lies elsewhere, or the time before"
+        )
+    return task
 
 
 def _hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Task:
@@ -178,16 +192,11 @@ def _steps(table: IncidentTable, step_s: int) -> npt.NDArray[np.int64]:
 def earlier(task: Task, blocks: int) -> Task:
     """The same task with its judged steps, and those before, `blocks` times the length of the judged block earlier.
 
-    Raises DataError when too few steps are left to learn from.
+    Grid and scored cells stay those of the task. Raises DataError when too few steps are left to learn from.
     """
     shift = blocks * (len(task.cube) - task.test)
     end = len(task.cube) - shift
-    least = LEAST_STEPS * TRAIN_PERCENT // 100
-    if task.validation - shift < least:
-        raise DataError(
-            f"{blocks} origins before the last leave {task.validation - shift} steps to learn from: at least "
-            f"{least} are needed; choose fewer --origins"
-        )
+    _refuse_short(task.validation - shift, blocks)
     until = int(np.searchsorted(task.incidents.occurred_s, task.cube.starts_s[end]))
     return replace(
         task,
@@ -196,8 +205,16 @@ def earlier(task: Task, blocks: int) -> Task:
         cube=task.cube.until(end),
         validation=task.validation - shift,
         test=task.test - shift,
-        outside=0,
     )
+
+
+def _refuse_short(learned: int, blocks: int) -> None:
+    least = LEAST_STEPS * TRAIN_PERCENT // 100
+    if learned < least:
+        raise DataError(
+            f"{blocks} origins before the last leave {max(learned, 0)} steps to learn from: at least {least} are "
+            "needed; choose fewer --origins"
+        )
 
 
 def _blocks(steps: int) -> tuple[int, int]:

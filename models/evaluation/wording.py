@@ -3,8 +3,17 @@
 from dataclasses import dataclass
 from math import isnan
 
-from models.evaluation.as_json import utc
-from models.evaluation.findings import Against, against, against_best, against_rule, at_share, best_baseline, best_rule
+from models.evaluation.findings import (
+    Against,
+    against,
+    against_best,
+    against_rule,
+    at_share,
+    best_baseline,
+    best_rule,
+    minute,
+)
+from models.evaluation.judge import LEAST_JUDGED
 from models.evaluation.paired import BLOCK_DAYS, LEAST_BLOCKS
 from models.evaluation.ranking import AtShare
 from models.evaluation.result import Evaluation
@@ -12,7 +21,15 @@ from models.evaluation.result import Evaluation
 RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
 COVERAGE_BOUNDS = (0.88, 0.92)  # of its 90 % interval
 AREA_SHARE = 0.10  # at which the page speaks of hits
-_SHORT = {"better": "Yes", "worse": "No", "tie": "No difference can be told", "too short": "Not known yet"}
+LEAST_SEEDS = 5
+CATEGORY_BOUNDS, ENOUGH = (0.9, 1.1), 400  # forecast over actual of a category, where chance makes 5 %
+_SHORT = {
+    "better": "Yes",
+    "worse": "No",
+    "tie": "No difference can be told",
+    "too short": "Not known yet",
+    "too few": "Not known yet",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +65,7 @@ def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
         ),
         Answer(
             question="Do its numbers come true?",
-            short="Not known" if nothing_came else "Not quite" if found else "Yes",
+            short="Not known" if nothing_came else "Not quite" if found else "Nothing speaks against it",
             tone="tie" if nothing_came else "worse" if found else "better",
             sentences=(*_calibrated(evaluation), *found),
         ),
@@ -58,7 +75,9 @@ def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
 def verdict_sentence(evaluation: Evaluation) -> str:
     """Network against best baseline, with the interval, and which of the two to use."""
     name = evaluation.best_baseline
-    return _sentence(against_best(evaluation), f"the best baseline ({name})", f"use {name}", _instead(evaluation))
+    said = _sentence(against_best(evaluation), f"the best baseline ({name})", f"use {name}", _instead(evaluation))
+    seeds = evaluation.network.seeds
+    return said if seeds >= LEAST_SEEDS else f"{said} Seeds: {seeds}; {LEAST_SEEDS} are needed to rely on this."
 
 
 def counting_sentence(evaluation: Evaluation) -> str:
@@ -79,8 +98,8 @@ def origins_sentences(evaluation: Evaluation) -> tuple[str, ...]:
         return ()
     scores = {row.model: row.nb_log_score for row in origins.rows}
     network = next(row for row in origins.rows if row.model == evaluation.network.model)
-    days = ", ".join(utc(at_s)[:10] for at_s in origins.judged_from_s)
-    sentences = [f"Judged from {days} on, fitted anew each time:"]
+    times = ", ".join(minute(at_s) for at_s in origins.judged_from_s)
+    sentences = [f"Judged from {times} (UTC) on, fitted anew each time:"]
     for versus, rival, instead in (
         (network.versus_best_rule, origins.best_rule, "use it, it is simpler"),
         (network.versus_best_baseline, origins.best_baseline, f"{origins.best_baseline} serves as well"),
@@ -110,6 +129,8 @@ def _sentence(found: Against, rival: str, when_worse: str, otherwise: str) -> st
                 f"A tie: the network's log score differs from that of {rival} by {found.mean} %, and the "
                 f"95 % interval, {found.low} % to {found.high} %, holds zero: {otherwise}."
             )
+        case "too few":
+            return f"Not known against {rival}: fewer than {LEAST_JUDGED} incidents came. Until then {otherwise}."
         case _:
             return (
                 f"Not known against {rival}: the judged time has {found.blocks} blocks of {BLOCK_DAYS} days, and a "
@@ -121,7 +142,7 @@ def _instead(evaluation: Evaluation) -> str:
     name = evaluation.best_baseline
     if best_baseline(evaluation).kind == "rule":
         return f"use {name}, it is simpler"
-    return f"the network gains nothing over {name}, which sees the same features"
+    return f"no gain over {name}, which sees the same features, was shown"
 
 
 def warnings(evaluation: Evaluation) -> tuple[str, ...]:
@@ -134,6 +155,13 @@ def warnings(evaluation: Evaluation) -> tuple[str, ...]:
             f"The network expects too {'many' if sheet.forecast_over_actual > 1 else 'few'} incidents: forecast over "
             f"actual is {sheet.forecast_over_actual:.3f}, outside {RATIO_BOUNDS[0]} to {RATIO_BOUNDS[1]}."
         )
+    for name, one in evaluation.network.scores.by_category.items():
+        actual = sum(total.actual for total in evaluation.network.totals.by_category if total.name == name)
+        if actual >= ENOUGH and not CATEGORY_BOUNDS[0] <= one.forecast_over_actual <= CATEGORY_BOUNDS[1]:
+            found.append(
+                f"Of {name} it expects too {'many' if one.forecast_over_actual > 1 else 'few'}: forecast over actual "
+                f"is {one.forecast_over_actual:.3f}, outside {CATEGORY_BOUNDS[0]} to {CATEGORY_BOUNDS[1]}."
+            )
     if not COVERAGE_BOUNDS[0] <= sheet.coverage_90 <= COVERAGE_BOUNDS[1]:
         found.append(
             f"The network's intervals are too {'wide' if sheet.coverage_90 > COVERAGE_BOUNDS[1] else 'narrow'}: those "
@@ -165,7 +193,8 @@ def _in_use(evaluation: Evaluation) -> tuple[str, ...]:
     return (
         f"The {area} of the area that the network puts first held {100 * network.hit_rate:.1f} % of the incidents, "
         f"those that the best rule ({evaluation.best_rule}) puts first {100 * rule.hit_rate:.1f} %. Choosing at random "
-        f"finds about {area}; the best choice in hindsight would have found {100 * network.ideal_hit_rate:.1f} %.",
+        f"finds about {area}; the best choice in hindsight would have found {100 * network.ideal_hit_rate:.1f} %. "
+        "How much of a difference in hits is chance was not computed.",
         "The log score, by which the models are compared, says how much a forecast was surprised by what came: less "
         "is better.",
     )

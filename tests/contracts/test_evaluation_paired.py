@@ -2,9 +2,20 @@
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.stats import ttest_1samp
 
-from models.evaluation.paired import RESAMPLES, block_bootstrap, compare, day_blocks, levels, verdict
+from models.evaluation.paired import (
+    RESAMPLES,
+    block_bootstrap,
+    compare,
+    day_blocks,
+    levels,
+    neighbours_correlate,
+    verdict,
+)
 
 VALUES = 50
 
@@ -100,6 +111,22 @@ def test_seeds_that_differ_widen_the_interval():
     per_step, block = random.normal(0, 0.1, (5, 60)), np.arange(60) // 3
     apart = per_step + np.array([-0.4, -0.2, 0.0, 0.2, 0.4])[:, None]
     narrow, wide = (block_bootstrap(one, block, np.random.default_rng(1)) for one in (per_step, apart))
-    spread = np.sqrt(0.08 / 5)  # of the mean of five seeds that are drawn from these
+    spread = np.sqrt(0.1 / 5)  # standard error of the mean of five seeds as far apart as these
     assert wide[1] - wide[0] == pytest.approx(2 * 2.1 * spread, rel=0.1)
     assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
+
+
+@given(arrays(np.float64, st.integers(3, 40), elements=st.floats(-5, 5)))
+def test_the_correlation_of_neighbours_is_that_of_a_loop(per_block):
+    apart = per_block - per_block.mean()
+    spread = sum(one * one for one in apart)
+    assume(spread > 1e-9)
+    expected = sum(apart[n] * apart[n + 1] for n in range(len(apart) - 1)) / spread
+    assert neighbours_correlate(per_block) == pytest.approx(expected, abs=1e-9)
+
+
+def test_good_and_bad_weeks_correlate_and_equal_blocks_do_not():
+    weeks = np.repeat(np.random.default_rng(0).normal(size=40), 3)
+    assert neighbours_correlate(weeks) > 0.5
+    assert abs(neighbours_correlate(np.random.default_rng(0).normal(size=400))) < 0.15
+    assert neighbours_correlate(np.ones(20)) == 0

@@ -67,7 +67,7 @@ def with_sheet(evaluation, **changes):
 
 
 def difference(mean, low, high, verdict, blocks=30):
-    return Difference(mean=mean, low=low, high=high, blocks=blocks, verdict=verdict)
+    return Difference(mean=mean, low=low, high=high, blocks=blocks, correlation=0.0, verdict=verdict)
 
 
 # ---- evaluation.json

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import nbinom
 
 from models.evaluation import evaluate as module
+from models.evaluation import judge as judge_module
 from models.evaluation.evaluate import Plan, evaluate, evaluate_rolling
 from models.evaluation.product import judged_values, learn, refuse_leaking_features
 from models.evaluation.regressions.boosting import Boosting
@@ -135,22 +136,21 @@ def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fi
     monkeypatch.setattr(module, "RIVALS", None)
     with pytest.raises(DataError, match="172800 s late would not be counted"):
         run(small[0], delay=2)
-    with pytest.raises(DataError, match="purge of 60 steps leaves none of the 60"):
+    with pytest.raises(DataError, match=r"purge of 60 steps leaves too few of the 180 .* 60 to choose by"):
         run(small[0], purge=60)
 
 
-def test_every_model_is_judged_with_the_same_least_forecast(small, found):
+def test_every_model_is_judged_with_the_same_least_forecast(small, found, monkeypatch):
+    """With one above all forecasts, all are the same; the best of seeds is then as good as the worst rule."""
     task, _ = small
-    judge = module.Judge(task=task, seed=0)
     seen = task.cube.counts[: task.validation, task.scored]
-    floored = judge.floored(np.zeros((1, int(task.scored.sum()), 2)))
-    np.testing.assert_allclose(floored[0, 0], 0.01 * (seen.sum(axis=(0, 1)) + 1) / seen[..., 0].size)
-    asked = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.Judge, "floored", lambda self, mean: asked.append(mean.shape) or mean + 1e-9)
-        run(task, regressions=(PoissonGlm(),))
-    models = len(module.RIVALS) + 3
-    assert len(asked) >= models, "a row was judged without it"
+    floored = module.Judge(task=task, seed=0).floored(np.zeros((1, int(task.scored.sum()), 2)))
+    np.testing.assert_allclose(floored[0, 0], (0.01 * seen.sum(axis=(0, 1)) + 0.5) / seen[..., 0].size)
+    monkeypatch.setattr(judge_module, "least_mean", lambda counts: np.array([50.0, 50.0]))
+    for row in run(task, regressions=(PoissonGlm(),)).rows:
+        assert row.scores.sheet.forecast_over_actual == pytest.approx(
+            50 * floored[0].size * 60 / task.cube.counts[task.test :, task.scored].sum()
+        ), row.model
 
 
 class Noting(Rule):
@@ -159,7 +159,7 @@ class Noting(Rule):
     name = "noting"
     fitted_until: ClassVar[list[int]] = []
 
-    def fit(self, past, validation):
+    def fit(self, past, validation, *, delay=0):
         self.fitted_until.append(len(past))
         return self
 
@@ -184,6 +184,20 @@ def test_several_origins_are_fitted_apart_and_judge_each_step_once(small, monkey
         evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={})
 
 
-def test_a_delay_beyond_the_late_limit_is_refused(small):
-    with pytest.raises(DataError, match="172800 s late would not be counted: at most 86400 s"):
-        features_of(small[0], delay=2)
+def test_rules_learn_up_to_the_purge_and_know_the_delay(small, monkeypatch):
+    task, _ = small
+    Noting.fitted_until.clear()
+    monkeypatch.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
+    run(task, purge=5, delay=1)
+    assert Noting.fitted_until == [task.test - 5]
+
+
+def test_a_time_without_incidents_gives_no_verdict(small):
+    """There the forecast that expects the least seems best."""
+    task, _ = small
+    quiet = task.cube.counts.copy()
+    quiet[task.test :] = 0
+    quiet[task.test, 0, 0] = 99
+    row = run(replace(task, cube=replace(task.cube, counts=quiet))).network
+    assert (row.versus_best_baseline.verdict, row.versus_best_rule.verdict) == ("too few", "too few")
+    assert {one.verdict for one in row.versus_by_category.values()} == {"too few"}

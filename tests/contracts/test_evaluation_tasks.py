@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.evaluation.tasks import TASKS, task_of_file
+from models.evaluation.tasks import TASKS, earlier, task_of_file
 from models.layouts import parse_layout
-from schemas.errors import DataError
+from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
 
 NOW_S = 2_000_000_000
@@ -24,8 +24,8 @@ def town(tmp_path_factory):
     return write_town(tmp_path_factory.mktemp("town") / "town.csv", seed=1)
 
 
-def task_of(path, *, step="hour", layout=LAYOUT, cell_m=1000.0):
-    return task_of_file(path, parse_layout(layout), cell_m=cell_m, step=step, now_s=NOW_S)
+def task_of(path, *, step="hour", layout=LAYOUT, cell_m=1000.0, origins=1):
+    return task_of_file(path, parse_layout(layout), cell_m=cell_m, step=step, now_s=NOW_S, origins=origins)
 
 
 def rows_of(path):
@@ -157,6 +157,52 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
     assert figures["best_rule"] == best_rule["model"]
     assert f"({best_rule['model']})" in printed
     assert "report: " in printed
+    assert f"{figures['grid']['judged_incidents_outside']}" in {"0", "1", "2", "3"}
+    assert (figures["seeds"], figures["recipe"]["widths"]) == ([0], [64, 32])
+
+
+def test_several_origins_and_a_recipe_by_the_command(town, tmp_path):
+    words = ["evaluate", "--data", str(town), "--layout", LAYOUT, "--seeds", "1", "--no-forest", "--step", "4h"]
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"recipe": {"widths": [16, 8]}}', encoding="utf-8")
+    with pytest.raises(SettingsError, match="--recipe with --origins"):
+        invoke([*words, "--out", str(tmp_path), "--recipe", str(recipe), "--origins", "2"])
+    ran = invoke([*words, "--out", str(tmp_path / "recipe"), "--recipe", str(recipe)])
+    figures = json.loads((tmp_path / "recipe" / "evaluation.json").read_text(encoding="utf-8"))
+    assert figures["recipe"]["widths"] == [16, 8]
+    ran = invoke([*words, "--out", str(tmp_path / "origins"), "--origins", "2"])
+    figures = json.loads((tmp_path / "origins" / "evaluation.json").read_text(encoding="utf-8"))
+    assert len(figures["origins"]["judged_from"]) == 2
+    assert "over all 2 origins" in " ".join(ran.output.split())
+
+
+def invoke(words):
+    ran = CliRunner().invoke(app, words, env={"COLUMNS": "200"}, catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    return ran
+
+
+def test_the_grid_of_several_origins_knows_only_what_the_earliest_learns_from(town, tmp_path):
+    rows = [[when.isoformat(), row["lat"], row["lon"], row["kind"]] for when, row in rows_of(town)]
+    late = len(rows) * 62 // 100  # after what the earlier origin learns from, before what the last one does
+    grown = [
+        [*row[:1], 41.0365 + 0.002 * (n % 3), *row[2:]] if n >= late and n % 50 == 0 else row
+        for n, row in enumerate(rows)
+    ]
+    path = written(tmp_path / "grown.csv", grown)
+    whole, rolling = task_of(path), task_of(path, origins=2)
+    assert rolling.grid == task_of(town, origins=2).grid
+    assert whole.grid != rolling.grid
+    back = earlier(rolling, 1)
+    starts = back.cube.starts_s
+    assert (
+        back.outside
+        == sum(
+            starts[back.test] <= datetime.fromisoformat(row[0]).timestamp() < starts[-1] and float(row[1]) > 41.0364
+            for row in grown
+        )
+        > 0
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,11 @@ INVARIANTS = {
     "I8": "every score is finite and follows from its mean: risk, low and high as recounted, one model that was in "
     "force for a tick, and the right support",
     "I9": "a fault is never quiet: a line of warning, a health file that is not ready, or the exit code of its side (5 "
-    "for Kafka, 6 for the store), which speak of the side that the fault is on, where it was felt for more than 8 s (nobody listens where Kafka was), 6 s (the store), or 65 s (a Kafka that "
-    "listens and is silent); no other exit code comes of a fault, and the last SIGTERM ends with 0",
-    "I10": "recovery within 60 s after the fault has ended: all that had been sent is in the store, and after a fault of "
-    "some seconds beside the load, the next batch is committed",
+    "for Kafka, 6 for the store), which speak of the side that the fault is on, where it was felt for more than 8 s "
+    "(nobody listens where Kafka was), 6 s (the store), or 65 s (a Kafka that listens and is silent); no other exit "
+    "code comes of a fault, and the last SIGTERM ends with 0",
+    "I10": "recovery within 60 s after the fault has ended: all that had been sent is in the store, and after a fault "
+    "of some seconds beside the load, the next batch is committed",
     "I11": "memory, files and threads stay flat: nothing here asserts it, [soak.md](soak.md) does (`make soak`)",
     "I12": "no secret and no payload in any log, health file or record beside the checkpoint",
 }

@@ -1,5 +1,6 @@
 """Gradient boosting of trees with the Poisson loss on the product's features."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ class Boosting:
     """Chooses whether trees explain the counts, or what the counts are beside the product's baseline."""
 
     name: ClassVar[str] = "gradient boosting"
+    is_seeded: ClassVar[bool] = True
 
     def fit(self, train: Examples, validation: Examples, *, seed: int) -> "FittedBoosting":
         later, counts = validation.values.numpy(), validation.counts[:, :, 0].double().numpy()
@@ -32,6 +34,10 @@ class Boosting:
 class FittedBoosting:
     model: HistGradientBoostingRegressor
     beside_baseline: bool
+
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        return {"beside_baseline": float(self.beside_baseline), "trees": float(self.model.n_iter_)}
 
     def predict(self, values: Values) -> Values:
         mean = self.model.predict(flat(values)) * _exposure(values, self.beside_baseline)

@@ -1,5 +1,6 @@
 """Poisson regression with a log link on the product's features."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ PENALTIES = (1e-6, 1e-4, 1e-2)  # of the L2 norm; the best on validation is take
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoissonGlm:
     name: ClassVar[str] = "Poisson GLM"
+    is_seeded: ClassVar[bool] = False
 
     def fit(self, train: Examples, validation: Examples, *, seed: int) -> "FittedGlm":
         values, counts = flat(train.values.numpy()), flat_counts(train)
@@ -26,13 +28,18 @@ class PoissonGlm:
         fitted = []
         for penalty in PENALTIES:
             model = make_pipeline(StandardScaler(), PoissonRegressor(alpha=penalty, max_iter=300))
-            fitted.append(FittedGlm(model=model.fit(values, counts)))
+            fitted.append(FittedGlm(model=model.fit(values, counts), penalty=penalty))
         return min(fitted, key=lambda one: poisson_loss(one.of_rows(later), later_counts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedGlm:
     model: Pipeline
+    penalty: float
+
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        return {"penalty": self.penalty}
 
     def of_rows(self, rows: Values) -> Values:
         return np.asarray(self.model.predict(rows), np.float32)

@@ -1,6 +1,6 @@
 """Spark MLlib's random forest on the product's features. It minimises squared errors, which rare counts do not suit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ def spark(log: Path) -> Iterator[SparkSession]:
 class RandomForest:
     session: SparkSession
     name: ClassVar[str] = "random forest (MLlib)"
+    is_seeded: ClassVar[bool] = True
 
     def fit(self, train: Examples, validation: Examples, *, seed: int) -> "FittedForest":
         values, counts = flat(train.values.numpy()), flat_counts(train)
@@ -70,6 +71,10 @@ class RandomForest:
 class FittedForest:
     session: SparkSession
     model: RandomForestRegressionModel
+
+    @property
+    def chosen(self) -> Mapping[str, float]:
+        return {}
 
     def predict(self, values: Values) -> Values:
         rows = flat(values)

@@ -24,16 +24,18 @@ class EwmaProfile:
     expanding_shares: tuple[float, ...] = (0.0, 0.5)
     name: ClassVar[str] = "EWMA x week"
 
-    def fit(self, past: Cube, validation: int) -> "FittedEwmaProfile":
+    def fit(self, past: Cube, validation: int, *, delay: int = 0) -> "FittedEwmaProfile":
         profile = week_profile(past.until(validation))
         candidates = (
             FittedEwmaProfile(half_life_days=half_life, expanding_share=share, profile=profile)
             for half_life, share in product(self.half_lives_days, self.expanding_shares)
         )
         counts, least = past.counts[validation:], least_mean(past.counts[:validation])
-        return min(
-            candidates, key=lambda fitted: poisson_loss(np.maximum(fitted.forecast(past, validation), least), counts)
-        )
+
+        def loss(fitted: FittedEwmaProfile) -> float:
+            return poisson_loss(np.maximum(fitted.forecast(past, validation, delay=delay), least), counts)
+
+        return min(candidates, key=loss)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

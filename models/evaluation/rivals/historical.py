@@ -14,7 +14,7 @@ from models.evaluation.cube import Cube, Floats
 class Historical:
     name: ClassVar[str] = "historical average"
 
-    def fit(self, past: Cube, validation: int) -> "FittedHistorical":
+    def fit(self, past: Cube, validation: int, *, delay: int = 0) -> "FittedHistorical":
         return FittedHistorical(mean=past.counts[:validation].mean(axis=0))
 
 

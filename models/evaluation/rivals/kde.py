@@ -23,15 +23,17 @@ class Kde:
     bandwidths_cells: tuple[float, ...] = (0.1, 0.3, 0.5, 1.0, 2.0)
     name: ClassVar[str] = "KDE over EWMA"
 
-    def fit(self, past: Cube, validation: int) -> "FittedKde":
+    def fit(self, past: Cube, validation: int, *, delay: int = 0) -> "FittedKde":
         candidates = (
             FittedKde(half_life_days=self.half_life_days, bandwidth_cells=bandwidth)
             for bandwidth in self.bandwidths_cells
         )
         counts, least = past.counts[validation:], least_mean(past.counts[:validation])
-        return min(
-            candidates, key=lambda fitted: poisson_loss(np.maximum(fitted.forecast(past, validation), least), counts)
-        )
+
+        def loss(fitted: FittedKde) -> float:
+            return poisson_loss(np.maximum(fitted.forecast(past, validation, delay=delay), least), counts)
+
+        return min(candidates, key=loss)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

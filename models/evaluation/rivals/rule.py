@@ -16,5 +16,5 @@ class Rule:
     def chosen(self) -> Mapping[str, float]:
         return MappingProxyType({})
 
-    def fit(self, past: Cube, validation: int) -> Self:
+    def fit(self, past: Cube, validation: int, *, delay: int = 0) -> Self:
         return self

@@ -30,21 +30,21 @@ class SelfExciting:
     own_shares: tuple[float, ...] = (1.0, 0.5)
     name: ClassVar[str] = "EWMA x week, self-exciting"
 
-    def fit(self, past: Cube, validation: int) -> "FittedSelfExciting":
-        usual = self.usual.fit(past, validation)
-        usual_mean, counts = usual.forecast(past, validation), past.counts[validation:]
+    def fit(self, past: Cube, validation: int, *, delay: int = 0) -> "FittedSelfExciting":
+        usual = self.usual.fit(past, validation, delay=delay)
+        usual_mean, counts = usual.forecast(past, validation, delay=delay), past.counts[validation:]
         least = least_mean(past.counts[:validation])
 
         def tried() -> Iterator[tuple[float, FittedSelfExciting]]:
             for half_life in self.half_lives_hours:
                 for own_share in self.own_shares:
-                    excitation = excite(past, validation, half_life, own_share, delay=0)
+                    excitation = excite(past, validation, half_life, own_share, delay=delay)
                     for weight in self.weights:
-                        loss = poisson_loss(np.maximum(mix(usual_mean, excitation, weight), least), counts)
                         fitted = FittedSelfExciting(
                             usual=usual, half_life_hours=half_life, weight=weight, own_share=own_share
                         )
-                        yield loss, fitted
+                        mean = mix(usual_mean, excitation, fitted.weight_after(past, delay))
+                        yield poisson_loss(np.maximum(mean, least), counts), fitted
 
         return min(tried(), key=lambda pair: pair[0])[1]
 
@@ -68,8 +68,10 @@ class FittedSelfExciting:
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
         """What is not yet reported excites as usual: with each step of delay the weight decays as the excitation."""
         excitation = excite(cube, first, self.half_life_hours, self.own_share, delay=delay)
-        weight = self.weight * kept_per_step(cube, self.half_life_hours / 24) ** delay
-        return mix(self.usual.forecast(cube, first, delay=delay), excitation, weight)
+        return mix(self.usual.forecast(cube, first, delay=delay), excitation, self.weight_after(cube, delay))
+
+    def weight_after(self, cube: Cube, delay: int) -> float:
+        return float(self.weight * kept_per_step(cube, self.half_life_hours / 24) ** delay)
 
 
 def excite(cube: Cube, first: int, half_life_hours: float, own_share: float, *, delay: int) -> Floats:
