@@ -16,8 +16,8 @@ KINDS: Mapping[str, str] = MappingProxyType(
 
 
 _EARLIER = (
-    "grid and scored cells are the same for all blocks: of a file those of what the earliest learns from, of a named task "
-    "those of the published one. On blocks like these of the two files of the named tasks the default recipe was chosen"
+    "grid and scored cells are the same for all blocks: of a file those of what the earliest learns from, of a named "
+    "task the published ones. On blocks like these of the two files of the named tasks the default recipe was chosen"
 )
 
 

@@ -78,12 +78,21 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_written(damage, used, new_
     assert scorer.points() == stored
 
 
-def test_a_batch_whose_commit_was_lost_is_repeated(used, new_scorer):
-    scorer = copy_of(used, new_scorer, delete_commit)
-    scorer.start()
-    scorer.wait_until(lambda: scorer.consumed() == FIRST + MORE)
-    assert scorer.end(signal.SIGTERM) == 0
-    assert scorer.totals()["riverton"]["counted"] == FIRST + MORE
+def nothing(spark):
+    pass
+
+
+def test_a_batch_whose_commit_was_lost_is_repeated_and_gives_what_it_gives_without_the_loss(used, new_scorer):
+    scores = []
+    for damage in (delete_commit, nothing):
+        scorer = copy_of(used, new_scorer, damage)
+        scorer.start()
+        scorer.wait_until(lambda scorer=scorer: scorer.consumed() == FIRST + MORE)
+        assert scorer.end(signal.SIGTERM) == 0
+        assert scorer.totals()["riverton"]["counted"] == FIRST + MORE
+        scores.append({key: fields for key, fields in scorer.points().items() if key[0].startswith("risk")})
+    assert scores[0] == scores[1]
+    assert len(scores[0]) > 1000
 
 
 def copy_of(used, new_scorer, damage):

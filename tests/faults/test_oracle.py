@@ -4,13 +4,16 @@ import copy
 import json
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
+from tests.faults import run as run_module
 from tests.faults.good_store import good_store
 from tests.faults.injected import SIDES, Injected
 from tests.faults.oracle import Region, recount
 from tests.faults.rules import ROUNDED, breaches
+from tests.faults.run import shorten
 from tests.faults.scenario import Producer, generate
 from tests.faults.test_scenarios import SCENARIOS, scenario_of
 from tests.faults.witness import Witness
@@ -297,3 +300,38 @@ def test_a_line_of_warning_or_a_health_file_that_is_not_ready_is_a_sign(act, sai
     witness.look()
     sign = witness.sign_since(began, SIDES["broker"])
     assert sign.startswith(said) if said else sign is None
+
+
+def test_a_failing_scenario_is_shortened_to_what_it_needs_to_fail():
+    scenario = generate(17)
+    needed = [scenario.actions[0], scenario.actions[-2]]
+
+    def fails(one):
+        return all(action in one.actions for action in needed)
+
+    short = shorten(scenario, fails)
+    assert list(short.actions) == needed
+    assert (short.seed, short.partitions, short.per_batch) == (17, scenario.partitions, scenario.per_batch)
+
+
+def test_a_scenario_that_needs_all_of_itself_stays_whole():
+    scenario = generate(3)
+    assert shorten(scenario, lambda one: one == scenario) == scenario
+
+
+def test_a_crash_of_a_run_is_an_outcome_and_does_not_end_the_others(monkeypatch, tmp_path):
+    class Falling:
+        faults, witness, exits, recoveries, injected, starts = ["I7: before"], SimpleNamespace(faults=[]), [], [], [], 1
+
+        def __init__(self, *_):
+            self.closed = False
+
+        def run(self):
+            raise KeyError("partition")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(run_module, "World", Falling)
+    outcome = run_module.run_scenario(generate(1), tmp_path, None)
+    assert outcome.broken == ("I7: before", "the run ended with KeyError: 'partition'")
