@@ -50,7 +50,7 @@ JUNIT = """<testsuites><testsuite>
   <properties><property name="recovery_s" value="2.5"/></properties></testcase>
 <testcase classname="tests.faults.test_scenarios" name="test_every_invariant_holds[kill_now]">
   <failure message="I1: lost">I1: lost</failure></testcase>
-<testcase classname="tests.faults.test_checkpoint_damage" name="test_a_batch_whose_commit_was_lost_is_repeated_and_gives_what_it_gives_without_the_loss">
+<testcase classname="tests.faults.test_checkpoint_damage" name="test_a_batch_whose_commit_was_lost_is_repeated">
   <skipped message="no disk"/></testcase>
 <testcase classname="tests.faults.test_process" name="test_a_killed_executor_is_replaced">
   <properties><property name="recovery_s" value="61"/></properties></testcase>

@@ -406,7 +406,7 @@ FAULTS = (
         "counted twice",
         (
             "tests/faults/test_checkpoint_damage.py::test_a_damaged_checkpoint_is_named_and_nothing_is_written",
-            "tests/faults/test_checkpoint_damage.py::test_a_batch_whose_commit_was_lost_is_repeated_and_gives_what_it_gives_without_the_loss",
+            "tests/faults/test_checkpoint_damage.py::test_a_batch_whose_commit_was_lost_is_repeated",
             "tests/unit/test_guard.py::test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched",
         ),
     ),

@@ -82,7 +82,7 @@ def nothing(spark):
     pass
 
 
-def test_a_batch_whose_commit_was_lost_is_repeated_and_gives_what_it_gives_without_the_loss(used, new_scorer):
+def test_a_batch_whose_commit_was_lost_is_repeated(used, new_scorer):
     scores = []
     for damage in (delete_commit, nothing):
         scorer = copy_of(used, new_scorer, damage)
