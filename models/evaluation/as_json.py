@@ -7,7 +7,7 @@ from math import isfinite
 from statistics import stdev
 from typing import Any
 
-from msgspec import to_builtins
+from msgspec import json
 
 from models.evaluation.findings import best_baseline, best_rule, n_test, percents
 from models.evaluation.paired import Difference
@@ -30,7 +30,7 @@ def as_json(evaluation: Evaluation) -> Value:
         "task": evaluation.task,
         "title": evaluation.title,
         "made_at": evaluation.made_at,
-        "recipe": to_builtins(evaluation.recipe),
+        "recipe": json.decode(json.encode(evaluation.recipe)),
         "seeds": list(evaluation.seeds),
         "blocks": {
             "steps": len(cube),

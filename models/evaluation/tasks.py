@@ -1,7 +1,7 @@
 """What is forecast: which incidents, in which cells and steps, and which steps are learned from and judged on."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,7 +22,6 @@ DATA = Path("../shared/data")
 STEPS_S: Mapping[str, int] = MappingProxyType({"hour": HOUR_S, "4h": 4 * HOUR_S, "day": DAY_S})
 STEP_NAMES: Mapping[str, str] = MappingProxyType({"hour": "one hour", "4h": "four hours", "day": "one day"})
 KM_PER_DEGREE = 111.2  # of latitude; the grids of the hourly tasks start at the smallest coordinates
-_NONE: npt.NDArray[np.int64] = np.empty(0, np.int64)
 MONTGOMERY_BOX = (39.9, 40.5, -75.9, -74.9)  # south, north, west, east: 99,473 calls lie inside
 LEAST_STEPS = 200
 MOST_OUTSIDE = 0.1  # of the incidents of the judged steps
@@ -42,7 +41,9 @@ class Task:
     validation: int
     test: int
     scored: npt.NDArray[np.bool_]  # (cells,) those that are judged
-    outside_s: npt.NDArray[np.int64] = _NONE  # when incidents happened that lie in no cell, ascending
+    outside_s: npt.NDArray[np.int64] = field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )  # when incidents happened that lie in no cell, ascending
     rows_seen: tuple[Seen, ...] = ()  # what became of the file's rows; of the published tasks the README says it
 
     @property
