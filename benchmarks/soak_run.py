@@ -29,7 +29,7 @@ EVERY_S = 5.0
 TRIGGER_S = 1.0  # as long as a batch takes less, other work on the machine does not change how many there are
 _AHEAD_S = 10.0  # an artifact is there so long before its region's first event
 _VERSIONS = 30  # newer versions of artifacts that come during a run
-_COLLECTIONS = 15
+_COLLECTIONS = 30
 _BYTES_PER_COUNT = 16  # of a stored count that is not zero, see models/pyramid.py
 
 
