@@ -11,7 +11,7 @@ from models.evaluation.cube import Counts, Cube, Floats
 if TYPE_CHECKING:  # torch takes seconds to import, and what only counts does not need it
     from models.fit_network import Examples
 
-LEAST_SHARE = 0.01  # of the mean of all cells
+LEAST_SHARE = 1e-4  # of the mean of all cells
 UNSEEN = 0.5  # incidents
 Values = npt.NDArray[np.float32]
 
@@ -19,7 +19,7 @@ Values = npt.NDArray[np.float32]
 def least_mean(counts: Counts) -> Floats:
     """(categories,) the least that a forecast of one cell and step is taken for, the same for every model.
 
-    A forecast of zero would make one surprise infinitely bad. This is a hundredth of the category's mean in `counts`,
+    A forecast of zero would make one surprise infinitely bad. This is LEAST_SHARE of the category's mean in `counts`,
     the (steps, cells, categories) that are learned from, and half an incident spread over all of them (Jeffreys' prior
     of a rate), so that a category that was never seen may come.
     """

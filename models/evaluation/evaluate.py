@@ -52,6 +52,7 @@ RIVALS: tuple[Rival, ...] = (
     Kde(),
     SelfExciting(),
 )
+MIXED_IN = "share_of_the_mean_mixed_in"
 PRODUCT_BASELINE, NETWORK = "our baseline", "network"
 EPOCHS = 12
 
@@ -164,13 +165,14 @@ def _counting_row(rival: Rival, judge: Judge, plan: Plan) -> Row:
     mean = judge.floored(mean[:, task.scored])
     chosen, judged = mean[: choose_until - task.validation], mean[task.test - task.validation :]
     seen = task.cube.counts[task.validation : choose_until, task.scored]
+    share = judge.share_mixed_in(chosen, seen)
     return _row(
         rival.name,
         "rule",
-        [judged],
-        _dispersion(chosen, seen),
+        [judge.mixed(judged, share)],
+        _dispersion(judge.mixed(chosen, share), seen),
         judge,
-        chosen=forecaster.chosen,
+        chosen={**forecaster.chosen, MIXED_IN: share},
         seconds=time.monotonic() - began,
     )
 
@@ -202,7 +204,9 @@ def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
     plan.tell("fitting", 1.0)
 
     steps, cells, categories = judge.counts.shape
-    means = {name: [np.empty((steps, cells, categories), np.float32) for _ in each] for name, each in models.items()}
+    means: dict[str, list[Values]] = {
+        name: [np.empty((steps, cells, categories), np.float32) for _ in each] for name, each in models.items()
+    }
     checked = int(np.random.default_rng(plan.seeds[0]).integers(steps))
     for run, values in judged_values(task, learned):
         plan.tell("judging", run.start / steps)
@@ -216,9 +220,22 @@ def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
     rows = []
     for name, each in models.items():
         chosen = np.mean([judge.floored(model.predict(learned.validation.values.numpy())) for model in each], axis=0)
-        size = _dispersion(chosen[:, None], learned.validation.counts[:, :, 0].numpy()[:, None])
+        seen = learned.validation.counts[:, :, 0].numpy()
+        share = judge.share_mixed_in(chosen, seen)
+        size = _dispersion(judge.mixed(chosen, share)[:, None], seen[:, None])
+        means[name] = [judge.mixed(mean, share) for mean in means[name]]
         kind = "network" if name == NETWORK else "regression"
-        rows.append(_row(name, kind, means[name], size, judge, chosen=each[0].chosen, seconds=seconds.get(name, 0.0)))
+        rows.append(
+            _row(
+                name,
+                kind,
+                means[name],
+                size,
+                judge,
+                chosen={**each[0].chosen, MIXED_IN: share},
+                seconds=seconds.get(name, 0.0),
+            )
+        )
     expected = np.full((len(task.scored), categories), np.nan)
     expected[task.scored] = np.mean([mean.mean(axis=0) for mean in means[NETWORK]], axis=0)
     return _Featured(rows=rows, expected=expected, learning=LearningCurve(seeds=tuple(one.losses for one in networks)))

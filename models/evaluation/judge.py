@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from models.evaluation.contract import Values, least_mean
 from models.evaluation.cube import Counts, Floats
+from models.evaluation.loss import poisson_loss
 from models.evaluation.paired import Difference, compare
 from models.evaluation.ranking import AtShare
 from models.evaluation.scores import Scores, score
@@ -15,6 +18,14 @@ from models.evaluation.sheet import Sheet
 from models.evaluation.tasks import Task
 from models.evaluation.totals import Totals, totals
 
+Means = TypeVar("Means", Floats, Values)
+SHARES = (
+    0.0,
+    1e-4,
+    1e-3,
+    1e-2,
+    0.05,
+)  # of the mean that a model may mix in, so that a quiet place is not taken for a dead one
 LEAST_JUDGED = 100  # incidents; of fewer, the forecast that expects nothing seems best
 
 
@@ -26,6 +37,18 @@ class Judge:
     def floored(self, mean: Floats | Values) -> Floats:
         """(steps, scored cells, categories) the forecast as it is judged, see `least_mean`."""
         return np.maximum(mean, self._least)
+
+    def share_mixed_in(self, chosen: Means, seen: npt.NDArray[np.number]) -> float:
+        """Which of SHARES makes the forecasts of the validation steps best. chosen: as `floored` gives them."""
+        return min(SHARES, key=lambda share: poisson_loss(self.mixed(chosen, share), seen))
+
+    def mixed(self, floored: Means, share: float) -> Means:
+        """The forecast with `share` of it replaced by the category's mean over scored cells and learned steps."""
+        return (floored + share * (self._usual - floored)).astype(floored.dtype) if share else floored
+
+    @cached_property
+    def _usual(self) -> Floats:
+        return np.asarray(self.task.cube.counts[: self.task.validation, self.task.scored].mean(axis=(0, 1)), np.float64)
 
     @cached_property
     def _least(self) -> Floats:

@@ -33,8 +33,9 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
         "each in every step and category, also where nothing happened",
         "Categories": ", ".join(cube.categories),
         "Outside": f"{evaluation.outside:,} incidents of the judged steps lie in no cell; no model is judged on them",
-        "Least forecast": "no forecast is taken for less than a hundredth of its category's mean over all cells and "
-        "learned steps, the same for every model: a forecast of zero would make one surprise infinitely bad",
+        "Quiet cells": "every model may mix a share of its category's mean into its forecasts, chosen on the steps "
+        "before the judged ones, and no forecast is taken for less than a ten-thousandth of that mean: a forecast of "
+        "zero would make one surprise infinitely bad",
         "Purge": f"{_steps(evaluation.purge_steps, unit)} left out between what a model learned from and the first "
         "that it is judged on. What a forecast knows when it is made may reach further back, as it does in service",
         "Delay": f"counts are known {_steps(evaluation.delay_steps, unit)} late"

@@ -145,12 +145,36 @@ def test_every_model_is_judged_with_the_same_least_forecast(small, found, monkey
     task, _ = small
     seen = task.cube.counts[: task.validation, task.scored]
     floored = module.Judge(task=task, seed=0).floored(np.zeros((1, int(task.scored.sum()), 2)))
-    np.testing.assert_allclose(floored[0, 0], (0.01 * seen.sum(axis=(0, 1)) + 0.5) / seen[..., 0].size)
+    np.testing.assert_allclose(floored[0, 0], (1e-4 * seen.sum(axis=(0, 1)) + 0.5) / seen[..., 0].size)
+    monkeypatch.setattr(judge_module, "SHARES", (0.0,))
     monkeypatch.setattr(judge_module, "least_mean", lambda counts: np.array([50.0, 50.0]))
     for row in run(task, regressions=(PoissonGlm(),)).rows:
         assert row.scores.sheet.forecast_over_actual == pytest.approx(
             50 * floored[0].size * 60 / task.cube.counts[task.test :, task.scored].sum()
         ), row.model
+
+
+class Stubborn(Rule):
+    """Expects nothing where nothing has come in the last two days, and what came otherwise."""
+
+    name = "stubborn"
+
+    def forecast(self, cube, first, *, delay=0):
+        return np.stack([cube.counts[step - 2 : step].mean(axis=0) for step in range(first, len(cube))])
+
+
+def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(small, found, monkeypatch):
+    task, _ = small
+    monkeypatch.setattr(module, "RIVALS", (*module.RIVALS[:3], Stubborn()))
+    row = row_of(run(task), "stubborn")
+    assert row.chosen[module.MIXED_IN] == max(judge_module.SHARES)
+    judge = module.Judge(task=task, seed=0)
+    raw = judge.floored(Stubborn().forecast(task.cube, task.test)[:, task.scored])
+    by_hand = 0.95 * raw + 0.05 * task.cube.counts[: task.validation, task.scored].mean(axis=(0, 1))
+    again = judge.scores(by_hand, np.array(row.dispersion))
+    assert row.scores.sheet.nb_log_score == pytest.approx(again.sheet.nb_log_score)
+    assert row.scores.sheet.nb_log_score < judge.scores(raw, np.array(row.dispersion)).sheet.nb_log_score
+    assert row_of(found, "network").chosen[module.MIXED_IN] in judge_module.SHARES
 
 
 class Noting(Rule):

@@ -298,7 +298,7 @@ def test_the_names_in_the_table_differ():
 
 
 @given(st.integers(0, 2**32), st.integers(1, 5000), st.integers(0, 40))
-def test_the_least_forecast_adds_a_hundredth_and_half_an_incident_at_most(seed, cells, incidents):
+def test_the_least_forecast_adds_half_an_incident_and_hardly_more(seed, cells, incidents):
     """Over all the steps that were learned from, whatever the forecast is."""
     random = np.random.default_rng(seed)
     counts = np.zeros((50, cells, 2), np.int32)
@@ -307,4 +307,4 @@ def test_the_least_forecast_adds_a_hundredth_and_half_an_incident_at_most(seed, 
     assert (least > 0).all(), "a category that was never seen may come"
     forecast = counts.mean(axis=0)
     added = 50 * (np.maximum(forecast, least) - forecast).sum(axis=0)
-    assert (added <= np.array([0.01 * incidents + 0.5, 0.5]) + 1e-9).all()
+    assert (added <= np.array([1e-4 * incidents + 0.5, 0.5]) + 1e-9).all()
