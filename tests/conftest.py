@@ -4,8 +4,12 @@ from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 
 import pytest
+from hypothesis import settings
 
 from tests.harness.stub_store import Handler, StubStore
+
+settings.register_profile("untimed", deadline=None)  # how fast an example runs says something about the machine
+settings.load_profile("untimed")
 
 
 @contextmanager

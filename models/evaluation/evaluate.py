@@ -223,7 +223,7 @@ def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
         seen = learned.validation.counts[:, :, 0].numpy()
         share = judge.share_mixed_in(chosen, seen)
         size = _dispersion(judge.mixed(chosen, share)[:, None], seen[:, None])
-        means[name] = [judge.mixed(mean, share) for mean in means[name]]
+        means[name] = [np.asarray(judge.mixed(mean, share), np.float32) for mean in means[name]]
         kind = "network" if name == NETWORK else "regression"
         rows.append(
             _row(

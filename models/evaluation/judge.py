@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from models.evaluation.sheet import Sheet
 from models.evaluation.tasks import Task
 from models.evaluation.totals import Totals, totals
 
-Means = TypeVar("Means", Floats, Values)
+AnyFloats = npt.NDArray[np.floating]
 SHARES = (
     0.0,
     1e-4,
@@ -38,13 +37,13 @@ class Judge:
         """(steps, scored cells, categories) the forecast as it is judged, see `least_mean`."""
         return np.maximum(mean, self._least)
 
-    def share_mixed_in(self, chosen: Means, seen: npt.NDArray[np.number]) -> float:
+    def share_mixed_in(self, chosen: AnyFloats, seen: npt.NDArray[np.number]) -> float:
         """Which of SHARES makes the forecasts of the validation steps best. chosen: as `floored` gives them."""
         return min(SHARES, key=lambda share: poisson_loss(self.mixed(chosen, share), seen))
 
-    def mixed(self, floored: Means, share: float) -> Means:
+    def mixed(self, floored: AnyFloats, share: float) -> AnyFloats:
         """The forecast with `share` of it replaced by the category's mean over scored cells and learned steps."""
-        return (floored + share * (self._usual - floored)).astype(floored.dtype) if share else floored
+        return np.asarray(floored + share * (self._usual - floored), floored.dtype) if share else floored
 
     @cached_property
     def _usual(self) -> Floats:
