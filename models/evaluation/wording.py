@@ -181,7 +181,8 @@ def _found(evaluation: Evaluation) -> str:
     network, rule = _hits(evaluation)
     if isnan(network.hit_rate):
         return "Nothing to find"
-    return f"{100 * (network.hit_rate - rule.hit_rate):+.1f} in 100 incidents found"
+    more = round(100 * (network.hit_rate - rule.hit_rate), 1)
+    return f"{abs(more):.1f} {'more' if more > 0 else 'fewer'} of 100 found" if more else "As many found as by counting"
 
 
 def _in_use(evaluation: Evaluation) -> tuple[str, ...]:

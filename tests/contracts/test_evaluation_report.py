@@ -226,7 +226,8 @@ def test_counting_and_the_best_baseline_are_answered_apart(evaluation):
     assert network.sentences[0] in text
     hits = [next(one for one in row.scores.sheet.ranking if one.area_share == 0.1).hit_rate for row in told.rows]
     by_model = dict(zip((row.model for row in told.rows), hits, strict=True))
-    assert use.short == f"{100 * (by_model['network'] - by_model[told.best_rule]):+.1f} in 100 incidents found"
+    more = round(100 * (by_model["network"] - by_model[told.best_rule]), 1)
+    assert use.short == f"{abs(more)} {'more' if more > 0 else 'fewer'} of 100 found"
 
 
 def test_several_origins_are_in_the_page_the_terminal_and_the_json():
