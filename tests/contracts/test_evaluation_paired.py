@@ -93,17 +93,17 @@ def test_an_interval_that_touches_zero_is_a_tie():
     ]
 
 
-@pytest.mark.parametrize("blocks", [10, 19, 60])
+@pytest.mark.parametrize("blocks", [10, 30])
 def test_95_of_100_intervals_hold_the_truth_also_where_blocks_are_few(blocks):
     """Of skewed blocks, as a log score's are, and beside the t interval of the same blocks."""
     random, held, held_by_t = np.random.default_rng(blocks), 0, 0
-    for _ in range(400):
+    for _ in range(250):
         per_step = random.gamma(4.0, 0.5, blocks) - 2
         low, high = block_bootstrap(per_step[None], np.arange(blocks), random)
         interval = ttest_1samp(per_step, 0).confidence_interval()
         held += low <= 0 <= high
         held_by_t += interval.low <= 0 <= interval.high
-    assert held / 400 == pytest.approx(0.95, abs=0.035)
+    assert held / 250 == pytest.approx(0.95, abs=0.04)
     assert held >= held_by_t - 6
 
 

@@ -41,6 +41,14 @@ def found(small):
     return run(small[0], regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Few rules and a network of one epoch: for tests of what is judged, not of how well."""
+    monkeypatch.setattr(module, "RIVALS", module.RIVALS[:3])
+    monkeypatch.setattr(module, "EPOCHS", 1)
+    return monkeypatch
+
+
 def row_of(evaluation, name):
     return next(row for row in evaluation.rows if row.model == name)
 
@@ -140,14 +148,14 @@ def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fi
         run(small[0], purge=60)
 
 
-def test_every_model_is_judged_with_the_same_least_forecast(small, found, monkeypatch):
+def test_every_model_is_judged_with_the_same_least_forecast(small, found, quick):
     """With one above all forecasts, all are the same; the best of seeds is then as good as the worst rule."""
     task, _ = small
     seen = task.cube.counts[: task.validation, task.scored]
     floored = module.Judge(task=task, seed=0).floored(np.zeros((1, int(task.scored.sum()), 2)))
     np.testing.assert_allclose(floored[0, 0], (1e-4 * seen.sum(axis=(0, 1)) + 0.5) / seen[..., 0].size)
-    monkeypatch.setattr(judge_module, "SHARES", (0.0,))
-    monkeypatch.setattr(judge_module, "least_mean", lambda counts: np.array([50.0, 50.0]))
+    quick.setattr(judge_module, "SHARES", (0.0,))
+    quick.setattr(judge_module, "least_mean", lambda counts: np.array([50.0, 50.0]))
     for row in run(task, regressions=(PoissonGlm(),)).rows:
         assert row.scores.sheet.forecast_over_actual == pytest.approx(
             50 * floored[0].size * 60 / task.cube.counts[task.test :, task.scored].sum()
@@ -163,9 +171,9 @@ class Stubborn(Rule):
         return np.stack([cube.counts[step - 2 : step].mean(axis=0) for step in range(first, len(cube))])
 
 
-def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(small, found, monkeypatch):
+def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(small, found, quick):
     task, _ = small
-    monkeypatch.setattr(module, "RIVALS", (*module.RIVALS[:3], Stubborn()))
+    quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Stubborn()))
     row = row_of(run(task), "stubborn")
     assert row.chosen[module.MIXED_IN] == max(judge_module.SHARES)
     judge = module.Judge(task=task, seed=0)
@@ -191,9 +199,9 @@ class Noting(Rule):
         return np.ones((len(cube) - first, *cube.counts.shape[1:]))
 
 
-def test_several_origins_are_fitted_apart_and_judge_each_step_once(small, monkeypatch):
+def test_several_origins_are_fitted_apart_and_judge_each_step_once(small, quick):
     task, _ = small
-    monkeypatch.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
+    quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
     Noting.fitted_until.clear()
     task = replace(task, validation=task.test - 20)
     rolled = evaluate_rolling(task, plan_of(), origins=2, now=NOW, versions={})
@@ -208,15 +216,15 @@ def test_several_origins_are_fitted_apart_and_judge_each_step_once(small, monkey
         evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={})
 
 
-def test_rules_learn_up_to_the_purge_and_know_the_delay(small, monkeypatch):
+def test_rules_learn_up_to_the_purge_and_know_the_delay(small, quick):
     task, _ = small
     Noting.fitted_until.clear()
-    monkeypatch.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
+    quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
     run(task, purge=5, delay=1)
     assert Noting.fitted_until == [task.test - 5]
 
 
-def test_a_time_without_incidents_gives_no_verdict(small):
+def test_a_time_without_incidents_gives_no_verdict(small, quick):
     """There the forecast that expects the least seems best."""
     task, _ = small
     quiet = task.cube.counts.copy()

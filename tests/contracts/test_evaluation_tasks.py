@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.__main__ import app
+from models.evaluation import evaluate as evaluate_module
 from models.evaluation.tasks import TASKS, earlier, task_of_file
 from models.layouts import parse_layout
 from schemas.errors import DataError, SettingsError
@@ -17,6 +18,12 @@ from tests.harness.small_town import LAYOUT, write_town
 
 NOW_S = 2_000_000_000
 DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A network of one epoch: what the command reads and writes is asked here, not how good it is."""
+    monkeypatch.setattr(evaluate_module, "EPOCHS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +168,8 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
     assert (figures["seeds"], figures["recipe"]["widths"]) == ([0], [64, 32])
 
 
-def test_several_origins_and_a_recipe_by_the_command(town, tmp_path):
+def test_several_origins_and_a_recipe_by_the_command(town, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
     words = ["evaluate", "--data", str(town), "--layout", LAYOUT, "--seeds", "1", "--no-forest", "--step", "4h"]
     recipe = tmp_path / "recipe.json"
     recipe.write_text('{"recipe": {"widths": [16, 8]}}', encoding="utf-8")
