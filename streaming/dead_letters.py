@@ -10,7 +10,7 @@ from kafka.errors import AuthorizationError, KafkaError, RetriableError
 from schemas.dead_letter import encode_dead_letter
 from schemas.errors import BrokerError, BrokerUnavailable
 from schemas.incidents import Rejection
-from streaming.kafka_client import Security, explained
+from streaming.kafka_client import Security, explained, refuse_unreachable
 from streaming.settings import Settings
 
 
@@ -42,10 +42,10 @@ class DeadLetters:
             self._send(letters)
         except AuthorizationError as error:
             raise explained(error, self._settings.kafka_bootstrap, self._security) from error
-        except KafkaError as error:
+        except (KafkaError, BrokerUnavailable) as error:
             self.close()
             since_s = self._failing_since_s = self._failing_since_s or began_s
-            may_pass = isinstance(error, RetriableError)
+            may_pass = isinstance(error, RetriableError | BrokerUnavailable)
             lasts = self._now_s() - since_s >= self._settings.kafka_timeout_s
             raise (BrokerUnavailable if may_pass and not lasts else BrokerError)(
                 f"{len(letters)} dead letters were not taken by topic {self._settings.dead_letter_topic} at "
@@ -57,6 +57,7 @@ class DeadLetters:
     def _send(self, letters: Iterable[bytes]) -> None:
         longest_s = self._settings.write_timeout_s
         if self._producer is None:
+            refuse_unreachable(self._settings.kafka_bootstrap)  # the client would take its time to find out
             self._producer = KafkaProducer(
                 bootstrap_servers=self._settings.kafka_bootstrap.split(","),
                 linger_ms=5,

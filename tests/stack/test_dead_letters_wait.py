@@ -3,6 +3,8 @@
 import gc
 import json
 import socket
+import threading
+import time
 from dataclasses import dataclass, replace
 
 import pytest
@@ -25,7 +27,11 @@ pytestmark = [
 @pytest.fixture(autouse=True)
 def collected():
     """What a test leaves to the garbage collector is collected while its filter of warnings holds."""
+    before = set(threading.enumerate())
     yield
+    deadline = time.monotonic() + 30
+    while set(threading.enumerate()) - before and time.monotonic() < deadline:
+        time.sleep(0.1)  # a producer that was closed before its time ends its threads a little later
     gc.collect()
 
 
