@@ -1,6 +1,6 @@
 """What a forecast is, and what a rival of the network must be able to do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -77,11 +77,9 @@ class Regression(Protocol):
     @property
     def name(self) -> str: ...
 
-    @property
-    def is_seeded(self) -> bool:
-        """Whether another seed may give another fit: its row is then the mean over all of them."""
-        ...
+    def fit(self, train: "Examples", validation: "Examples", *, seeds: Sequence[int]) -> Sequence[Regressor]:
+        """One for each seed, or one alone where seeds make no difference. One horizon.
 
-    def fit(self, train: "Examples", validation: "Examples", *, seed: int) -> Regressor:
-        """Fit on `train`; `validation`, the block of time after it, may stop it early. One horizon."""
+        Fitted on `train`; `validation`, the block of time after it, is for choices and may stop a fit early.
+        """
         ...

@@ -191,8 +191,7 @@ def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
     for regression in plan.regressions:
         plan.tell(f"fitting: {regression.name}", 0.0)
         began = time.monotonic()
-        seeds = plan.seeds if regression.is_seeded else plan.seeds[:1]
-        models[regression.name] = [regression.fit(learned.train, learned.validation, seed=seed) for seed in seeds]
+        models[regression.name] = list(regression.fit(learned.train, learned.validation, seeds=plan.seeds))
         seconds[regression.name] = time.monotonic() - began
     began = time.monotonic()
     networks = []

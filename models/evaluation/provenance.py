@@ -45,7 +45,7 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
         "product's features without it; nothing differed",
         "Comparison": "differences of the negative binomial log scores of the same steps, in runs of "
         f"{BLOCK_DAYS} days; runs and seeds are drawn anew {RESAMPLES:,} times, and the percentiles widened where runs "
-        f"are few. Runs are taken as independent: {_correlation(evaluation)}. The best baseline is the one that scored "
+        f"are few or alike: {_correlation(evaluation)}. The best baseline is the one that scored "
         "best on the judged steps themselves, which is in its favour",
         "Seeds": f"{', '.join(map(str, evaluation.seeds))}, of the network and of what else has seeds; figures are "
         "their mean, curves the first one's"

@@ -22,12 +22,13 @@ def examples(cells, seed):
 def test_a_forest_learns_a_step_and_keeps_the_order_of_rows(session):
     train, _ = examples(4000, seed=0)
     later, mean = examples(500, seed=1)
-    forest = RandomForest(session=session).fit(train, later, seed=0)
+    (forest,) = RandomForest(session=session).fit(train, later, seeds=[0])
     forecast = forest.predict(later.values.numpy())
     assert forecast.shape == (500, 2)
     assert forecast.min() >= 0
     assert np.abs(forecast - mean).mean() < 0.5
     order = np.random.default_rng(2).permutation(500)
     np.testing.assert_array_equal(forest.predict(later.values.numpy()[order]), forecast[order])
-    again = RandomForest(session=session).fit(train, later, seed=0)
+    again, other = RandomForest(session=session).fit(train, later, seeds=[0, 1])
     np.testing.assert_array_equal(again.predict(later.values.numpy()), forecast)
+    assert (other.predict(later.values.numpy()) != forecast).any()

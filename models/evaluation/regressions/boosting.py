@@ -1,6 +1,6 @@
 """Gradient boosting of trees with the Poisson loss on the product's features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,15 +19,16 @@ PATIENCE = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boosting:
-    """Chooses whether trees explain the counts, or what the counts are beside the product's baseline."""
+    """Chooses with the first seed: trees explain the counts, or what they are beside the product's baseline."""
 
     name: ClassVar[str] = "gradient boosting"
-    is_seeded: ClassVar[bool] = True
 
-    def fit(self, train: Examples, validation: Examples, *, seed: int) -> "FittedBoosting":
+    def fit(self, train: Examples, validation: Examples, *, seeds: Sequence[int]) -> "list[FittedBoosting]":
         later, counts = validation.values.numpy(), validation.counts[:, :, 0].double().numpy()
-        fitted = [_fit(train, validation, seed=seed, beside_baseline=beside) for beside in (False, True)]
-        return min(fitted, key=lambda one: poisson_loss(one.predict(later), counts))
+        tried = [_fit(train, validation, seed=seeds[0], beside_baseline=beside) for beside in (False, True)]
+        first = min(tried, key=lambda one: poisson_loss(one.predict(later), counts))
+        more = [_fit(train, validation, seed=seed, beside_baseline=first.beside_baseline) for seed in seeds[1:]]
+        return [first, *more]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

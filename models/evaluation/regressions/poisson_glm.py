@@ -1,6 +1,6 @@
 """Poisson regression with a log link on the product's features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,16 +20,15 @@ PENALTIES = (1e-6, 1e-4, 1e-2)  # of the L2 norm; the best on validation is take
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoissonGlm:
     name: ClassVar[str] = "Poisson GLM"
-    is_seeded: ClassVar[bool] = False
 
-    def fit(self, train: Examples, validation: Examples, *, seed: int) -> "FittedGlm":
+    def fit(self, train: Examples, validation: Examples, *, seeds: Sequence[int]) -> "list[FittedGlm]":
         values, counts = flat(train.values.numpy()), flat_counts(train)
         later, later_counts = flat(validation.values.numpy()), flat_counts(validation)
         fitted = []
         for penalty in PENALTIES:
             model = make_pipeline(StandardScaler(), PoissonRegressor(alpha=penalty, max_iter=300))
             fitted.append(FittedGlm(model=model.fit(values, counts), penalty=penalty))
-        return min(fitted, key=lambda one: poisson_loss(one.of_rows(later), later_counts))
+        return [min(fitted, key=lambda one: poisson_loss(one.of_rows(later), later_counts))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

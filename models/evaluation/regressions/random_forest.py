@@ -1,6 +1,6 @@
 """Spark MLlib's random forest on the product's features. It minimises squared errors, which rare counts do not suit."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +48,11 @@ def spark(log: Path) -> Iterator[SparkSession]:
 class RandomForest:
     session: SparkSession
     name: ClassVar[str] = "random forest (MLlib)"
-    is_seeded: ClassVar[bool] = True
 
-    def fit(self, train: Examples, validation: Examples, *, seed: int) -> "FittedForest":
+    def fit(self, train: Examples, validation: Examples, *, seeds: Sequence[int]) -> "list[FittedForest]":
+        return [self._fit(train, seed) for seed in seeds]
+
+    def _fit(self, train: Examples, seed: int) -> "FittedForest":
         values, counts = flat(train.values.numpy()), flat_counts(train)
         chosen = np.random.default_rng(seed).permutation(len(values))[:MOST_ROWS]
         frame = _frame(self.session, values[chosen], counts[chosen])
