@@ -30,6 +30,9 @@ def fit_share(folder: Path) -> None:
     )
     if share.rank == 0:
         write_fitted(folder, network, ratios)
+    # The last sum's tensor may still be in the hands of a thread of gloo. If Python ends first, the process aborts when
+    # the thread lets go of it; at the barrier it has.
+    distributed.barrier()
     distributed.destroy_process_group()
 
 

@@ -10,7 +10,6 @@ README = ROOT / "models" / "README.md"
 KEPT = {
     "Chicago 3 km, day": "chicago-3km-daily",
     "Chicago 1 km, hour": "chicago-1km-hourly",
-    "Montgomery 2 km, hour": "montgomery-2km-hourly",
 }
 
 
