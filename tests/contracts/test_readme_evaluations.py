@@ -10,6 +10,7 @@ README = ROOT / "models" / "README.md"
 KEPT = {
     "Chicago 3 km, day": "chicago-3km-daily",
     "Chicago 1 km, hour": "chicago-1km-hourly",
+    "Montgomery 2 km, hour": "montgomery-2km-hourly",
 }
 
 
