@@ -30,8 +30,8 @@ def fit_share(folder: Path) -> None:
     )
     if share.rank == 0:
         write_fitted(folder, network, ratios)
-    # A thread of gloo may still hold the last sum's tensor, and a process that ends before it lets go is aborted: seen in
-    # 2 of 21 fits on a busy machine, with the barrier in 1 of 54.
+    # A thread of gloo may still hold the last sum's tensor, and a process that ends before it lets go is aborted: in 2
+    # of 21 fits on a busy machine, with the barrier in 1 of 54.
     distributed.barrier()
     distributed.destroy_process_group()
 
