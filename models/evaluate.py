@@ -8,7 +8,7 @@ import torch
 
 from models.baseline import BaselineConstants
 from models.evaluation.paired import LEAST_BLOCKS as LEAST_BLOCKS
-from models.evaluation.paired import block_bootstrap, verdict
+from models.evaluation.paired import difference
 from models.likelihood import negative_binomial_nll, poisson_deviance
 from schemas.spec import DAY_S
 
@@ -77,8 +77,8 @@ def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], s
         forecast = np.array([[side[:, horizon].sum() for side in one.forecast] for one in tallies], np.float64)
         actual = max(float(sum(one.actual[:, horizon].sum() for one in tallies)), 1.0)
         values = cells * len(tallies[0].actual)
-        difference = (log_score[:, 1] - log_score[:, 0]) / values
-        low, high = block_bootstrap(difference[None], block, np.random.default_rng(seed))
+        per_moment = (log_score[:, 1] - log_score[:, 0]) / values
+        found = difference(per_moment[None], block, np.random.default_rng(seed))
         deviances, log_scores = deviance.mean(axis=0) / values, log_score.mean(axis=0) / values
         rows.append(
             Row(
@@ -87,12 +87,12 @@ def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], s
                 network_deviance=float(deviances[1]),
                 baseline_log_score=float(log_scores[0]),
                 network_log_score=float(log_scores[1]),
-                difference=float(difference.mean()),
-                difference_low=low,
-                difference_high=high,
+                difference=found.mean,
+                difference_low=found.low,
+                difference_high=found.high,
                 forecast_over_actual=float(forecast[:, 1].sum() / actual),
                 baseline_over_actual=float(forecast[:, 0].sum() / actual),
-                verdict=verdict(low, high, int(block.max()) + 1),
+                verdict=found.verdict,
             )
         )
     return rows

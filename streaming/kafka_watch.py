@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Event
+from threading import Event, Thread
 from typing import TypeVar
 
-from schemas.errors import BrokerError, BrokerUnavailable
+from schemas.errors import BrokerError, BrokerUnavailable, RiskError
 from streaming.kafka_client import refuse_unreachable
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ class KafkaWatch:
     check: Callable[[], None] | None = None  # asked from time to time while Kafka answers; raises when the job must end
     _due_s: float = 0.0
     _check_due_s: float = 0.0
+    _asking: Thread | None = None
+    _refused: RiskError | None = None
     _away_since_s: float | None = None
 
     @property
@@ -38,6 +40,8 @@ class KafkaWatch:
 
     def look(self, now_s: float) -> None:
         """Raises BrokerError when nobody has listened for `longest_s`, and what `check` raises. `now_s`: steady."""
+        if self._refused is not None:
+            raise self._refused
         if now_s < self._due_s:
             return
         self._due_s = now_s + _EVERY_S
@@ -61,10 +65,21 @@ class KafkaWatch:
             if self._away_since_s is not None:
                 log.info("Kafka at %s answers again after %.0f s", self.bootstrap, now_s - self._away_since_s)
                 self._away_since_s = None
-            if self.check is not None and now_s >= self._check_due_s:
+            if self.check is not None and now_s >= self._check_due_s and not self._is_asking():
                 self._check_due_s = now_s + _ASK_EVERY_S
-                with suppress(BrokerUnavailable):  # it went away just now
-                    self.check()
+                self._asking = Thread(target=self._ask, args=[self.check], daemon=True)
+                self._asking.start()
+
+    def _is_asking(self) -> bool:
+        return self._asking is not None and self._asking.is_alive()
+
+    def _ask(self, check: Callable[[], None]) -> None:
+        """Aside: a Kafka that listens and is silent answers after its time limit, and a stop must not wait for that."""
+        try:
+            with suppress(BrokerUnavailable):  # it went away just now
+                check()
+        except RiskError as error:
+            self._refused = error
 
     def wait_until_there(self, stop: Event) -> bool:
         """True once Kafka answers, False when told to stop. Raises BrokerError as `look` does."""

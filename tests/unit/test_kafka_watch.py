@@ -101,15 +101,42 @@ def test_the_check_is_asked_every_20_seconds_while_kafka_answers(listening):
     watch = KafkaWatch(listening, LONGEST_ABSENCE_S, check=check)
     for now_s[0] in range(0, 61, 5):
         watch.look(now_s[0])
+        wait_for_answer()
     assert asked == [0, 20, 40, 60]
+
+
+def wait_for_answer():
+    for thread in set(threading.enumerate()) - {threading.current_thread()}:
+        thread.join(timeout=10)
+
+
+def test_a_kafka_that_is_silent_keeps_nobody_waiting_and_is_asked_once(listening):
+    asked, answered = [], threading.Event()
+
+    def check():
+        asked.append(1)
+        answered.wait(10)
+
+    watch = KafkaWatch(listening, LONGEST_ABSENCE_S, check=check)
+    for now_s in range(0, 100, 5):
+        watch.look(now_s)
+    assert len(asked) == 1
+    answered.set()
+    wait_for_answer()
+    watch.look(100)
+    wait_for_answer()
+    assert len(asked) == 2
 
 
 def test_what_the_check_refuses_ends_the_job(listening):
     def check():
         raise CheckpointError("made anew")
 
+    watch = KafkaWatch(listening, LONGEST_ABSENCE_S, check=check)
+    watch.look(0)
+    wait_for_answer()
     with pytest.raises(CheckpointError, match="made anew"):
-        KafkaWatch(listening, LONGEST_ABSENCE_S, check=check).look(0)
+        watch.look(0.2)
 
 
 def test_nothing_is_asked_of_a_broker_that_is_away():
