@@ -56,22 +56,20 @@ def _fault(described: Mapping[str, Any], right: Right, bootstrap: str, security:
             f"Kafka at {bootstrap} does not let user {security.username!r} {right.lower()} topic {name}: allow it "
             f"{right} and DESCRIBE there; {RIGHTS}"
         )
-    return _missing(name, bootstrap) if described["error_code"] == _UNKNOWN else None
-
-
-def _missing(name: str, bootstrap: str) -> str:
-    return (
-        f"Kafka at {bootstrap} has no topic {name}: create it (`broker start` does on this machine), or correct "
-        "RISK_TOPIC or RISK_DEAD_LETTER_TOPIC"
-    )
+    if described["error_code"] == _UNKNOWN:
+        return (
+            f"Kafka at {bootstrap} has no topic {name}: create it (`broker start` does on this machine), or correct "
+            "RISK_TOPIC or RISK_DEAD_LETTER_TOPIC"
+        )
+    return None
 
 
 def topic_id(bootstrap: str, name: str, *, security: Security = PLAINTEXT) -> str:
-    """Identity of a topic. Raises BrokerError when there is none, or no answer."""
+    """Identity of a topic. Raises BrokerError when there is none, when we may not read it, or without an answer."""
     with _admin(bootstrap, security) as admin:
         (described,) = admin.describe_topics([name])
-    if described["error_code"] == _UNKNOWN:
-        raise BrokerError(_missing(name, bootstrap))
+    if fault := _fault(described, "READ", bootstrap, security):  # it has no identity then
+        raise BrokerError(fault)
     return str(described["topic_id"])
 
 
