@@ -62,11 +62,12 @@ def write_incidents(path: Path, *, side: int, years: float, random: np.random.Ge
     counts = random.poisson(rate[:, None], (spec.grid.cells, days))
     cell, day = (np.repeat(where, counts[counts > 0]) for where in np.nonzero(counts))
     at = _END - np.timedelta64(days, "D") + day.astype("timedelta64[D]") + _seconds(len(day), random)
+    order = np.argsort(at)
     lat, lon = spec.grid.centres()
     kind = random.integers(0, len(CATEGORIES), len(day))
     with path.open("w", encoding="utf-8") as file:
         file.write("time,lat,lon,category\n")
-        file.writelines(_rows(np.sort(at), lat[cell], lon[cell], kind))
+        file.writelines(_rows(at[order], lat[cell[order]], lon[cell[order]], kind))
     return len(day)
 
 

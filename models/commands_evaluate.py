@@ -1,8 +1,8 @@
 """`python -m models evaluate`: the network beside every simple rival, on a block of time that no choice has seen."""
 
 import time
-from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,14 +58,13 @@ def evaluate_command(
         console.print(f"{line.rows:>12,}  {line.what}: {line.decision}", highlight=False)
     if thin := thin_categories(chosen.incidents, int(chosen.cube.starts_s[chosen.validation])):
         console.print(f"[yellow]warning:[/yellow] {escape(thin)}", soft_wrap=True)
-    with ExitStack() as stack:
-        regressions: list[Regression] = [PoissonGlm(), Boosting()]
-        if forest:
-            from models.evaluation.regressions.random_forest import RandomForest, spark
+    regressions: list[Regression] = [PoissonGlm(), Boosting()]
+    if forest:
+        from models.evaluation.regressions.random_forest import RandomForest, spark
 
-            regressions.append(RandomForest(session=stack.enter_context(spark(out / "spark.log"))))
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-        progress = stack.enter_context(Progress(*columns, console=console, transient=True))
+        regressions.append(RandomForest(session=partial(spark, out / "spark.log")))
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
         bars = {name: progress.add_task(name, total=1.0) for name in BARS}
         plan = Plan(
             regressions=regressions,

@@ -80,14 +80,14 @@ class Intervals:
         return float(self.pit[outside : PIT_BINS - outside].sum() / self.pit.sum())
 
 
-def intervals(mean: Floats, counts: Counts, size: float, random: np.random.Generator) -> Intervals:
-    """Tallies of the negative binomial of size r = `size`. mean, counts: (n,).
+def intervals(mean: Floats, counts: Counts, size: float, uniform: Floats) -> Intervals:
+    """Tallies of the negative binomial of size r = `size`. mean, counts, uniform: (n,).
 
-    The randomised PIT is P(X < y) + u P(X = y), u uniform. Source: Czado, Gneiting and Held, Predictive model
-    assessment for count data, Biometrics 65, 2009.
+    The randomised PIT is P(X < y) + u P(X = y), u in `uniform`, drawn from 0..1. Source: Czado, Gneiting
+    and Held, Predictive model assessment for count data, Biometrics 65, 2009.
     """
     below, up_to = cumulative(mean, counts, size)
-    pit = below + random.random(len(mean)) * (up_to - below)
+    pit = below + uniform * (up_to - below)
     column = mean.astype(np.float32)[:, None, None]
     low, high = (predictive_quantile(column, np.array([[size]]), share) for share in (0.05, 0.95))
     return Intervals(

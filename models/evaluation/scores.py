@@ -1,16 +1,17 @@
 """Score a forecast against what came: every value counts, and every figure comes in total and by category."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
 import numpy as np
 
-from models.evaluation.calibration import intervals
+from models.evaluation.calibration import Intervals, intervals
 from models.evaluation.cube import Counts, Floats
 from models.evaluation.proper import PROPER, proper_scores
-from models.evaluation.ranking import capture
+from models.evaluation.ranking import Capture, capture
 from models.evaluation.sheet import Curves, Measured, Sheet, sheet_of
 from schemas.errors import DataError
 
@@ -74,16 +75,19 @@ def _measure(mean: Floats, counts: Counts, size: float, random: np.random.Genera
     """mean, counts: (steps, cells)."""
     probability = np.empty(mean.shape, np.float32)
     sums = np.empty((len(PROPER), len(mean)))
-    spreads, captures = [], []
     height = max(1, BLOCK_VALUES // mean.shape[1])
-    for start in range(0, len(mean), height):
+    uniform = random.random(mean.shape)
+
+    def block(start: int) -> tuple[Intervals, Capture]:
         steps = slice(start, start + height)
         means, seen = np.array(mean[steps], np.float64, order="C"), np.array(counts[steps], np.int32, order="C")
         scores, chance = proper_scores(means.ravel(), seen.ravel(), size)
         sums[:, steps] = scores.reshape(-1, *means.shape).sum(axis=2)
         probability[steps] = chance.reshape(means.shape)
-        spreads.append(intervals(means.ravel(), seen.ravel(), size, random))
-        captures.append(capture(means, seen))
+        return intervals(means.ravel(), seen.ravel(), size, uniform[steps].ravel()), capture(means, seen)
+
+    with ThreadPoolExecutor() as pool:  # NumPy lets go of the interpreter
+        spreads, captures = zip(*pool.map(block, range(0, len(mean), height)), strict=True)
     return Measured(
         proper=sums.sum(axis=1) / mean.size,
         log_score_sums=sums[PROPER.index("nb_log_score")],

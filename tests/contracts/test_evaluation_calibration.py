@@ -31,7 +31,7 @@ def test_the_distribution_function_is_scipys(size):
 @pytest.mark.parametrize("scale", [0.03, 1.0, 10.0])
 def test_a_right_forecast_keeps_its_promises_however_rare_the_incidents(scale):
     mean, counts = simulated(scale)
-    tallies = intervals(mean, counts, SIZE, np.random.default_rng(1))
+    tallies = intervals(mean, counts, SIZE, np.random.default_rng(1).random(len(mean)))
     assert chisquare(tallies.pit).pvalue > 1e-3
     assert tallies.coverage_50 == pytest.approx(0.5, abs=4 * (0.25 / VALUES) ** 0.5)
     assert tallies.coverage_90 == pytest.approx(0.9, abs=4 * (0.09 / VALUES) ** 0.5)
@@ -42,7 +42,7 @@ def test_a_right_forecast_keeps_its_promises_however_rare_the_incidents(scale):
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_half_and_double_the_truth_bend_the_histogram(scale, factor):
     mean, counts = simulated(scale)
-    tallies = intervals(factor * mean, counts, SIZE, np.random.default_rng(1))
+    tallies = intervals(factor * mean, counts, SIZE, np.random.default_rng(1).random(len(mean)))
     assert chisquare(tallies.pit).pvalue < 1e-6
     lower, upper = tallies.pit[: PIT_BINS // 2].sum(), tallies.pit[PIT_BINS // 2 :].sum()
     assert (lower > upper) == (factor > 1)
@@ -50,7 +50,7 @@ def test_half_and_double_the_truth_bend_the_histogram(scale, factor):
 
 def test_a_forecast_of_too_small_a_spread_is_caught_by_its_coverage():
     mean, counts = simulated(10.0)
-    tallies = intervals(mean, counts, 100.0, np.random.default_rng(1))
+    tallies = intervals(mean, counts, 100.0, np.random.default_rng(1).random(len(mean)))
     assert tallies.coverage_50 < 0.4
     assert tallies.coverage_90 < 0.8
 
@@ -59,16 +59,16 @@ def test_plain_intervals_are_scipys():
     mean, counts = simulated(3.0)
     law = nbinom(SIZE, SIZE / (SIZE + mean[:2000]))
     low, high = law.ppf(0.05), law.ppf(0.95)
-    tallies = intervals(mean[:2000], counts[:2000], SIZE, np.random.default_rng(1))
+    tallies = intervals(mean[:2000], counts[:2000], SIZE, np.random.default_rng(1).random(2000))
     assert tallies.width_90 == (high - low).mean()
     assert tallies.plain_coverage_90 == ((low <= counts[:2000]) & (counts[:2000] <= high)).mean()
 
 
 def test_tallies_of_parts_add_up():
     mean, counts = simulated(1.0)
-    random = np.random.default_rng(1)
-    parts = [intervals(mean[part], counts[part], SIZE, random) for part in (slice(0, 333), slice(333, None))]
-    whole, both = intervals(mean, counts, SIZE, np.random.default_rng(1)), parts[0] + parts[1]
+    uniform = np.random.default_rng(1).random(len(mean))
+    parts = [intervals(mean[part], counts[part], SIZE, uniform[part]) for part in (slice(0, 333), slice(333, None))]
+    whole, both = intervals(mean, counts, SIZE, uniform), parts[0] + parts[1]
     np.testing.assert_array_equal(both.pit, whole.pit)
     assert (both.inside, both.width) == (whole.inside, whole.width)
 

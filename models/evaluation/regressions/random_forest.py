@@ -1,20 +1,21 @@
 """Spark MLlib's random forest on the product's features. It minimises squared errors, which rare counts do not suit."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.regression import RandomForestRegressionModel, RandomForestRegressor
 from pyspark.sql import DataFrame, SparkSession
 
 from models.evaluation.contract import Values
+from models.evaluation.cube import Floats
 from models.evaluation.regressions.flat import flat, flat_counts
+from models.evaluation.regressions.trees import Trees
 from models.fit_network import Examples
 from models.output_into import output_into
 
@@ -28,7 +29,7 @@ def spark(log: Path) -> Iterator[SparkSession]:
     builder = (
         SparkSession.builder.master("local[*]")
         .appName("evaluate")
-        .config("spark.driver.memory", "2g")
+        .config("spark.driver.memory", "1g")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.ui.enabled", "false")
@@ -46,48 +47,48 @@ def spark(log: Path) -> Iterator[SparkSession]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomForest:
-    session: SparkSession
+    session: Callable[[], AbstractContextManager[SparkSession]]  # its Java need not live longer than the fit
     name: ClassVar[str] = "random forest (MLlib)"
 
     def fit(self, train: Examples, validation: Examples, *, seeds: Sequence[int]) -> "list[FittedForest]":
-        return [self._fit(train, seed) for seed in seeds]
-
-    def _fit(self, train: Examples, seed: int) -> "FittedForest":
         values, counts = flat(train.values.numpy()), flat_counts(train)
-        chosen = np.random.default_rng(seed).permutation(len(values))[:MOST_ROWS]
-        frame = _frame(self.session, values[chosen], counts[chosen])
-        forest = RandomForestRegressor(
-            featuresCol="features",
-            labelCol="count",
-            numTrees=TREES,
-            maxDepth=DEPTH,
-            minInstancesPerNode=LEAST_IN_LEAF,
-            maxBins=64,
-            featureSubsetStrategy="onethird",
-            seed=seed,
-        )
-        return FittedForest(session=self.session, model=forest.fit(frame))
+        with self.session() as session:
+            return [
+                FittedForest(trees=Trees.read(grown(session, values, counts, seed).toDebugString)) for seed in seeds
+            ]
+
+
+def grown(session: SparkSession, values: Values, counts: Floats, seed: int) -> RandomForestRegressionModel:
+    chosen = np.random.default_rng(seed).permutation(len(values))[:MOST_ROWS]
+    frame = training_frame(session, values[chosen], counts[chosen])
+    forest = RandomForestRegressor(
+        featuresCol="features",
+        labelCol="count",
+        numTrees=TREES,
+        maxDepth=DEPTH,
+        minInstancesPerNode=LEAST_IN_LEAF,
+        maxBins=64,
+        featureSubsetStrategy="onethird",
+        seed=seed,
+    )
+    return forest.fit(frame)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FittedForest:
-    session: SparkSession
-    model: RandomForestRegressionModel
+    trees: Trees
 
     @property
     def chosen(self) -> Mapping[str, float]:
         return {}
 
     def predict(self, values: Values) -> Values:
-        rows = flat(values)
-        scored = self.model.transform(_frame(self.session, rows, np.zeros(len(rows))))
-        mean = scored.select("row", "prediction").toPandas().sort_values("row")["prediction"].to_numpy()
-        return np.asarray(mean, np.float32).reshape(values.shape[:2])
+        return np.asarray(self.trees.predict(flat(values)), np.float32).reshape(values.shape[:2])
 
 
-def _frame(session: SparkSession, rows: Values, counts: npt.NDArray[np.float64]) -> DataFrame:
+def training_frame(session: SparkSession, rows: Values, counts: Floats) -> DataFrame:
     columns = [f"f{number}" for number in range(rows.shape[1])]
     table = pd.DataFrame(rows, columns=columns)
-    table["row"], table["count"] = np.arange(len(rows)), counts
+    table["count"] = counts
     assembler = VectorAssembler(inputCols=columns, outputCol="features")
-    return assembler.transform(session.createDataFrame(table)).select("row", "count", "features")
+    return assembler.transform(session.createDataFrame(table)).select("count", "features")
