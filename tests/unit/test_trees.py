@@ -21,7 +21,7 @@ FOREST = """RandomForestRegressionModel: uid=RandomForestRegressor_1, numTrees=2
 ROWS = [([-1.0, 0.5], 1.0), ([3.0, -3.0], 2.0), ([-1.0, 0.75], 0.04), ([0.1, 0.0], 2.0)]
 
 
-@pytest.mark.parametrize("block", [1, 3, 8192])
+@pytest.mark.parametrize("block", [1, 3, 4096])
 def test_rows_go_where_the_splits_send_them(monkeypatch, block):
     """0.1 as a 32-bit float lies above the split's 64-bit value, so that row goes right, as among Java's doubles."""
     monkeypatch.setattr(trees, "BLOCK_ROWS", block)

@@ -1,4 +1,4 @@
-"""A forest of MLlib as arrays: Spark needs 20 us for a row that these need less than 2 for."""
+"""A forest of MLlib as arrays: they forecast a row in a fraction of the time that sending it to Spark takes."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,8 @@ import numpy.typing as npt
 from models.evaluation.contract import Values
 from models.evaluation.cube import Floats
 
-BLOCK_ROWS = 1 << 13  # at a time: they fit into a core's cache
+BLOCK_ROWS = 1 << 12  # at a time: they fit into a core's cache
+Places = npt.NDArray[np.intp]
 _LINE = re.compile(r"(?P<tree>Tree) \d+ |(?P<split>If) \(feature (\d+) <= (\S+)\)|(?P<leaf>Predict): (\S+)")
 
 
@@ -18,11 +19,10 @@ _LINE = re.compile(r"(?P<tree>Tree) \d+ |(?P<split>If) \(feature (\d+) <= (\S+)\
 class Trees:
     """Nodes of all trees, one behind the other. A leaf is a split that leads back to itself."""
 
-    roots: npt.NDArray[np.int32]  # (trees,)
-    feature: npt.NDArray[np.int32]  # (nodes,)
+    roots: Places  # (trees,)
+    feature: Places  # (nodes,)
     threshold: Floats  # (nodes,)
-    below: npt.NDArray[np.int32]  # (nodes,) where a value of at most the threshold goes
-    above: npt.NDArray[np.int32]  # (nodes,)
+    children: Places  # (2 * nodes,) where a value above the threshold goes, then where one of at most that goes
     value: Floats  # (nodes,) what a leaf predicts; nan elsewhere
     depth: int  # splits from a root to the furthest leaf
 
@@ -54,11 +54,10 @@ class Trees:
         nodes = [splits.get(node, (0, np.inf, node, node)) for node in range(number)]
         feature, threshold, below, above = zip(*nodes, strict=True)
         return cls(
-            roots=np.array(roots, np.int32),
-            feature=np.array(feature, np.int32),
+            roots=np.array(roots, np.intp),
+            feature=np.array(feature, np.intp),
             threshold=np.array(threshold, np.float64),
-            below=np.array(below, np.int32),
-            above=np.array(above, np.int32),
+            children=np.array([above, below], np.intp).T.ravel(),
             value=np.array([leaves.get(node, np.nan) for node in range(number)]),
             depth=deepest,
         )
@@ -76,7 +75,7 @@ class Trees:
         for root in self.roots:
             node = np.full(len(rows), root)
             for _ in range(self.depth):
-                is_below = flat[first + self.feature[node]] <= self.threshold[node]
-                node = np.where(is_below, self.below[node], self.above[node])
-            total += self.value[node]
+                is_below = flat.take(first + self.feature.take(node)) <= self.threshold.take(node)
+                node = self.children.take(2 * node + is_below)
+            total += self.value.take(node)
         return total / len(self.roots)
