@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from models.evaluation.cube import Counts, Floats
 
@@ -66,3 +67,16 @@ def capture(mean: Floats, counts: Counts) -> Capture:
     credit = (incidents / np.bincount(tie))[tie].reshape(mean.shape)
     most_first = np.sort(counts, axis=1)[:, ::-1]
     return Capture(caught=credit.sum(axis=0).cumsum(), ideal=most_first.sum(axis=0).cumsum().astype(np.float64))
+
+
+def average_precision(probability: npt.NDArray[np.floating], happened: npt.NDArray[np.bool_]) -> float:
+    """Area under precision over recall, in steps: the mean precision at the place of each incident, in order of rank.
+
+    probability, happened: any one shape; at least one happened. Equal probabilities share the last of their places.
+    What scikit-learn's `average_precision_score` gives, which sorts places with their values: a plain sort takes a
+    tenth of its time, and incidents are few.
+    """
+    levels, found = np.unique(probability[happened], return_counts=True)
+    found_at_least = found[::-1].cumsum()[::-1]
+    ranked_at_least = probability.size - np.searchsorted(np.sort(probability, axis=None), levels)
+    return float((found * found_at_least / ranked_at_least).sum() / found.sum())

@@ -7,12 +7,11 @@ from operator import add
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score
 
 from models.evaluation.calibration import RELIABILITY_BINS, Intervals, Reliability, reliability
 from models.evaluation.cube import Floats
 from models.evaluation.proper import PROPER
-from models.evaluation.ranking import AREA_SHARES, AtShare, Capture
+from models.evaluation.ranking import AREA_SHARES, AtShare, Capture, average_precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ def sheet_of(parts: Sequence[Measured]) -> tuple[Sheet, Curves]:
     sheet = Sheet(
         **dict(zip(PROPER, np.mean([part.proper for part in parts], axis=0).tolist(), strict=True)),
         ece=table.ece,
-        auc_pr=float(average_precision_score(happened.ravel(), probability.ravel())) if actual else np.nan,
+        auc_pr=average_precision(probability, happened) if actual else np.nan,
         forecast_over_actual=sum(part.forecast for part in parts) / actual if actual else np.nan,
         coverage_50=spread.coverage_50,
         coverage_90=spread.coverage_90,
