@@ -35,6 +35,7 @@ from schemas.spec import DAY_S
 MAX_CATEGORIES = 64
 _YEAR_2100_S = 4_102_444_800
 _NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: where geocoders put what they did not find
+_LOST = "\N{REPLACEMENT CHARACTER}"  # what a byte that is no UTF-8 was read as
 _Written = tuple[int, bool]  # epoch seconds and True for a time with an offset, wall-clock seconds and False without
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - wall-clock times are counted from a wall-clock epoch
 
@@ -93,7 +94,7 @@ def read_incidents(
     `end_before_start`, `interval_too_long`: longer than MAX_INTERVAL_S). An interval whose end is empty is the time of
     its start. With `now_s`, what happened more than a few minutes after it is skipped as `in_the_future`. `random`
     draws the times inside intervals; without it, a generator of seed 0 does. Raises DataError
-    when the file cannot be read as this layout, or when nothing is left.
+    when the file cannot be read as this layout, when a category is no UTF-8, or when nothing is left.
     """
     start: list[_Written] = []
     end: list[_Written] = []
@@ -130,6 +131,11 @@ def read_incidents(
                 continue
             if layout.category_until is not None:
                 name = name.partition(layout.category_until)[0]
+            if _LOST in name:
+                raise DataError(
+                    f"{path}, row {number}: the category {name!r} is not UTF-8, and without its letters it would be "
+                    "another category than the one in the events: convert the file (iconv -f LATIN1 -t UTF-8)"
+                )
             if not slug(name):
                 skipped["no_category"] += 1
                 continue
@@ -274,7 +280,7 @@ def _table(path: Path, layout: Layout) -> Iterator[tuple[Callable[[list[str]], t
 
 @contextmanager
 def _open_text(path: Path) -> Iterator[io.TextIOBase]:
-    """Bytes that are no UTF-8 are replaced: they can only stand in columns that we do not read."""
+    """Bytes that are no UTF-8 are replaced: they may stand in columns that we do not read."""
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
             members = [name for name in archive.namelist() if name.lower().endswith(".csv")]

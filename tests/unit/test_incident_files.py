@@ -271,3 +271,15 @@ def test_rounded_local_times_are_counted_and_kept(tmp_path):
     text = rows(*(f"2017-01-01T{time}" for time in ("00:00:00", "00:01:00", "13:00:00", "13:00:01", "18:00:00")))
     table = read_incidents(write(tmp_path / "t.csv", text), generic())
     assert (len(table), table.whole_hours, table.midnights) == (5, 3, 1)
+
+
+def test_a_category_that_is_not_utf8_is_refused_and_other_columns_may_be(tmp_path):
+    text = "when,y,x,kind,street\n2017-01-01T00:00,41.9,-87.6,fire,Rue Béranger\n"
+    path = tmp_path / "latin.csv"
+    path.write_bytes(text.encode("latin-1"))
+    assert read_incidents(path, generic()).categories == ("fire",)
+    path.write_bytes((text + "2017-01-01T01:00,41.9,-87.6,véhicule,\n").encode("latin-1"))
+    with pytest.raises(DataError, match=r"row 2: the category 'v.hicule' is not UTF-8.*iconv -f LATIN1 -t UTF-8"):
+        read_incidents(path, generic())
+    write(path, "when,y,x,kind\n2017-01-01T01:00,41.9,-87.6,Véhicule\n")
+    assert read_incidents(path, generic()).categories == ("vehicule",)
