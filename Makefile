@@ -11,6 +11,7 @@ demo: ## a real day of incidents through Kafka, Spark and the model, with a live
 
 test: ## every test that can run on this machine and takes less than a minute
 	@.ci/setup java services
+	@$(PYTHON) -m streaming prepare
 	@$(PYTHON) -m pytest tests/unit -q
 	@$(PYTHON) -m pytest tests --ignore tests/unit -q -m 'not long'
 
@@ -28,6 +29,7 @@ lint: ## style, types, import directions
 SEEDS ?= 0-9
 faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/reliability.md
 	@.ci/setup java services
+	@$(PYTHON) -m streaming prepare
 	@mkdir -p out/faults
 	@matrix=0; seeds=0; \
 	$(PYTHON) -m tests.faults matrix || matrix=$$?; \
@@ -37,11 +39,13 @@ faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=
 MINUTES ?= 30
 soak: ## MINUTES=30 at 2,000 events/s: does anything grow; writes docs/soak.md with a picture
 	@.ci/setup java services
+	@$(PYTHON) -m streaming prepare
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench,evaluate]'
 	@$(PYTHON) -m benchmarks.soak --minutes $(MINUTES)
 
 load: ## ten times the load for a minute, and ten minutes without the scorer; writes docs/load.md
 	@.ci/setup java services
+	@$(PYTHON) -m streaming prepare
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
 	@$(PYTHON) -m benchmarks.surge
 
@@ -61,6 +65,7 @@ lock: ## constraints-hashes.txt anew, after a change of pyproject.toml or constr
 
 bench: ## throughput, latency and rivals on this machine; writes benchmarks/results.json
 	@.ci/setup java services
+	@$(PYTHON) -m streaming prepare
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
 	@$(PYTHON) -m benchmarks
 

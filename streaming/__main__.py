@@ -16,6 +16,7 @@ from streaming import (
     commands_doctor,
     commands_health,
     commands_parity,
+    commands_prepare,
     commands_rebuild,
     commands_run,
     commands_sbom,
@@ -45,6 +46,7 @@ app.command("doctor")(commands_doctor.doctor)
 app.command("rebuild")(commands_rebuild.rebuild)
 app.command("health")(commands_health.health)
 app.command("parity")(commands_parity.parity)
+app.command("prepare")(commands_prepare.prepare)
 app.command("cells")(commands_cells.cells)
 app.command("sbom")(commands_sbom.sbom)
 app.command("replay")(commands_stack.replay_command)

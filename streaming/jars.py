@@ -1,12 +1,17 @@
 """Jars that pip does not bring: fetched once, by the Ivy that comes with pyspark, into the cache folder."""
 
+import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 
 from schemas.errors import BrokerError
+from streaming.files import replace_file
 
 KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not to be had
@@ -32,6 +37,56 @@ def ivy_settings(cache: Path) -> Path:
 def ivy_folder(cache: Path) -> Path:
     """Folder for `spark.jars.ivy`; the broker's jars pass through the same one, so shared jars come once."""
     return _folder(cache) / "ivy"
+
+
+def connector(cache: Path) -> dict[str, str]:
+    """Spark's options that bring the connector: the jars of an earlier start, or the order to fetch them.
+
+    Asking Ivy takes seconds of every start, also when every jar is already here.
+    """
+    listed = _list_of_jars(cache)
+    jars = [ivy_folder(cache) / "jars" / name for name in listed.read_text().split()] if listed.is_file() else []
+    if jars and all(jar.is_file() for jar in jars):
+        return {"spark.jars": ",".join(map(str, jars))}
+    return {
+        "spark.jars.packages": CONNECTOR,
+        "spark.jars.ivySettings": str(ivy_settings(cache)),
+        "spark.jars.ivy": str(ivy_folder(cache)),
+    }
+
+
+def keep_list_of_jars(cache: Path, places: Iterable[str]) -> None:
+    """Note which jars Ivy has found. places: their addresses in the session."""
+    names = [place.rpartition("/")[2] for place in places]
+    with suppress(FileNotFoundError):  # another start was faster, with the same list
+        replace_file(_list_of_jars(cache), "\n".join(names).encode())
+
+
+def class_archive(cache: Path) -> Path | None:
+    """The archive of the classes of this Java and this pyspark, if it is whole: Java would crash on half of one."""
+    for path in _folder(cache).glob(f"{_archive_name()}*.jsa"):
+        if path.stem == f"{_archive_name()}{path.stat().st_size}":
+            return path
+    return None
+
+
+def keep_class_archive(cache: Path, written: Path) -> Path:
+    """Put the archive into the cache, in place of all others. Its size stands in its name."""
+    with written.open("rb") as file:
+        os.fsync(file.fileno())
+    for old in _folder(cache).glob("java-classes-*.jsa"):
+        old.unlink()
+    return written.rename(_folder(cache) / f"{_archive_name()}{written.stat().st_size}.jsa")
+
+
+def _archive_name() -> str:
+    parts = [Path(shutil.which("java") or "java").resolve(), _pyspark_jar("spark-core_*.jar")]
+    known = " ".join(f"{part} {part.stat().st_mtime_ns if part.exists() else 0}" for part in parts)
+    return f"java-classes-{sha256(known.encode()).hexdigest()[:16]}-"
+
+
+def _list_of_jars(cache: Path) -> Path:
+    return ivy_folder(cache) / f"{CONNECTOR.replace(':', '_')}.jars"
 
 
 def kafka_class_path(cache: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from models.output_into import output_into
-from streaming.jars import CONNECTOR, ivy_folder, ivy_settings
+from streaming.jars import class_archive, connector, keep_list_of_jars
 from streaming.settings import Settings
 
 _STREAMING = "org.apache.spark.sql.execution.streaming"
@@ -18,18 +18,21 @@ def _java_hung_up(*_: object) -> None:
     """What the job makes of it is decided where its query is attended."""
 
 
-def start_session(settings: Settings, log: Path) -> SparkSession:
+def start_session(settings: Settings, log: Path, *, classes_into: Path | None = None) -> SparkSession:
     """A session that can read Kafka. The first start downloads the connector's jars into the cache folder.
 
-    What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job.
+    What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job. Java takes
+    its classes from the archive that `prepare` has made, if there is one; with `classes_into` it writes one at its end.
     """
+    java_options = ["-XX:+UseParallelGC"]  # of G1, serial and parallel most events a second and the shortest batch
+    if classes_into:
+        java_options.append(f'"-XX:ArchiveClassesAtExit={classes_into}"')
+    elif archive := class_archive(settings.cache):
+        java_options.append(f'"-XX:SharedArchiveFile={archive}"')
     options = {
-        "spark.jars.packages": CONNECTOR,
-        "spark.jars.ivySettings": str(ivy_settings(settings.cache)),
-        "spark.jars.ivy": str(ivy_folder(settings.cache)),
+        **(jars := connector(settings.cache)),
         "spark.driver.memory": settings.driver_memory,
-        # Of G1, serial and parallel the last gives the most events per second and the shortest batch on 2 cores.
-        "spark.driver.extraJavaOptions": "-XX:+UseParallelGC",
+        "spark.driver.extraJavaOptions": " ".join(java_options),
         "spark.driver.bindAddress": "127.0.0.1",
         "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
@@ -52,10 +55,12 @@ def start_session(settings: Settings, log: Path) -> SparkSession:
     for name, value in options.items():
         builder = builder.config(name, value)
     # Java's 300 threads would get glibc's 8 arenas a core, and what RocksDB frees in them stays the process's.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # noqa: TID251 - Java takes it over
     on_interrupt = signal.getsignal(signal.SIGINT)
     with output_into(log):
         session = builder.getOrCreate()
+    if "spark.jars" not in jars:
+        keep_list_of_jars(settings.cache, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
     signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
     session.sparkContext.setLogLevel("ERROR")
     session.sparkContext._accumulatorServer.handle_error = _java_hung_up  # it prints a trace when Java ends before us
