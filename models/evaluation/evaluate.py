@@ -216,27 +216,28 @@ def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
             for mean, model in zip(means[name], each, strict=True):
                 mean[run] = judge.floored(model.predict(flat).reshape(-1, cells, categories))
     plan.tell("judging", 1.0)
-    rows = []
+    rows, expected = [], np.full((len(task.scored), categories), np.nan)
     for name, each in models.items():
         chosen = np.mean([judge.floored(model.predict(learned.validation.values.numpy())) for model in each], axis=0)
         seen = learned.validation.counts[:, :, 0].numpy()
         share = judge.share_mixed_in(chosen, seen)
         size = _dispersion(judge.mixed(chosen, share)[:, None], seen[:, None])
-        means[name] = [np.asarray(judge.mixed(mean, share), np.float32) for mean in means[name]]
-        kind = "network" if name == NETWORK else "regression"
+        judged = means.pop(name)  # hundreds of megabytes in a large city
+        for place, mean in enumerate(judged):
+            judged[place] = np.asarray(judge.mixed(mean, share), np.float32)
+        if name == NETWORK:
+            expected[task.scored] = np.mean([mean.mean(axis=0) for mean in judged], axis=0)
         rows.append(
             _row(
                 name,
-                kind,
-                means[name],
+                "network" if name == NETWORK else "regression",
+                judged,
                 size,
                 judge,
                 chosen={**each[0].chosen, MIXED_IN: share},
                 seconds=seconds.get(name, 0.0),
             )
         )
-    expected = np.full((len(task.scored), categories), np.nan)
-    expected[task.scored] = np.mean([mean.mean(axis=0) for mean in means[NETWORK]], axis=0)
     return _Featured(rows=rows, expected=expected, learning=LearningCurve(seeds=tuple(one.losses for one in networks)))
 
 
