@@ -4,7 +4,6 @@ The store is Debian's InfluxDB 1.6: it answers the same InfluxQL as the product'
 but it is not the same program. Values repeat every FRAMES minutes, so they compress somewhat better than real ones.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from schemas.spec import Spec
 from streaming.lines import risk_lines, top_lines
 from streaming.local_store import local_store
 from tests.grafana.influx import Store, filled_in
+from tests.grafana.pages.files import BUILDERS
 from tests.grafana.world import frame, outcome_lines, pipeline
 
 PROVISIONING = Path(__file__).parents[1] / "grafana-provisioning"
@@ -100,18 +100,19 @@ def _queries(spec: Spec, now_s: int) -> Iterator[tuple[str, str, int]]:
         "colour": '"r" / 0.05',
         "bucket": "risk",
     }
-    for path in sorted((PROVISIONING / "dashboards").glob("*.json")):
-        page = json.loads(path.read_text(encoding="utf-8"))
+    for name, build in BUILDERS.items():
+        page = build()
         several = {one["name"]: ".*" for one in page["templating"]["list"] if one.get("multi")}
         for variable in page["templating"]["list"]:
             if variable["type"] == "query":
                 query = filled_in(variable["query"], from_s=0, to_s=now_s, variables=chosen)
-                yield f"{path.stem}: choices of {variable['label']}", query, TARGET_MS
+                yield f"{name}: choices of {variable['label']}", query, TARGET_MS
         for panel in page["panels"]:
             for target in panel.get("targets", []):
                 query = filled_in(target["query"], from_s=now_s - DAY_S, to_s=now_s, variables=chosen | several)
                 is_map = panel["type"] == "geomap"
-                yield f"{path.stem}: {panel['title']}", query, MAP_TARGET_MS if is_map else TARGET_MS
+                what = f"{name}: {panel['title']}" + (f" ({target['refId']})" if len(panel["targets"]) > 1 else "")
+                yield what, query, MAP_TARGET_MS if is_map else TARGET_MS
     rules = yaml.safe_load((PROVISIONING / "alerting" / "rules.yaml").read_text(encoding="utf-8"))
     for rule in rules["groups"][0]["rules"]:
         asked = rule["data"][0]

@@ -4,14 +4,14 @@
 set -eu
 folder=${1:-secrets}
 
-# Keeps what comes in as the secret $1, unless there is one.
+# Keeps what comes in as the secret $1 of mode $2, unless there is one.
 keep() {
     if [ -s "$folder/$1" ]; then
         echo "$folder/$1 is there already"
         return
     fi
     (umask 077 && cat > "$folder/.$1.new")
-    chmod 444 "$folder/.$1.new"
+    chmod "${2:-444}" "$folder/.$1.new"
     mv "$folder/.$1.new" "$folder/$1"
     echo "$folder/$1 made"
 }
@@ -23,4 +23,4 @@ for name in influxdb_admin_password influxdb_admin_token grafana_admin_password;
     od -An -v -tx1 -N24 /dev/urandom | tr -d ' \n' | keep $name
 done
 # Where alerts go; write the address of your webhook into it.
-printf 'http://127.0.0.1:9/no-webhook-set' | keep grafana_alert_webhook
+printf 'http://127.0.0.1:9/no-webhook-set' | keep grafana_alert_webhook 644

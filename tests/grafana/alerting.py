@@ -48,8 +48,8 @@ def evaluate(
         if (_ends_not(condition, value) if labels in already else holds(condition["evaluator"], value))
     }
     no_data = not values
-    if no_data and rule["noDataState"] == "Alerting":
-        firing = {()}
+    if no_data:
+        firing = {"Alerting": {()}, "KeepLast": already, "OK": set()}[rule["noDataState"]]
     return Evaluation(firing=frozenset(firing), values=values, no_data=no_data)
 
 

@@ -1,5 +1,6 @@
-"""A real InfluxDB with an hour of scores and ledgers and sixty days of outcomes."""
+"""A real InfluxDB as the product fills it: a month in one bucket, an extract of longer in another."""
 
+import re
 import shutil
 import time
 
@@ -8,10 +9,12 @@ import pytest
 
 from streaming.local_store import BINARIES, local_store
 from tests.grafana.influx import Store
+from tests.grafana.pages.files import ROOT
 from tests.grafana.world import SPECS, outcome_lines, pipeline, score_lines
 
 DAY_S = 86_400
 MINUTES = 60
+RAW_DAYS = 30  # as in compose.yaml
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +33,7 @@ def now_s():
 
 @pytest.fixture(scope="session")
 def filled(influxdb, now_s):
-    """The store after an hour of minutes; messages of no region too."""
+    """The store with an hour of minutes and a month of outcomes, and the bucket for long ranges with sixty days."""
     draw = np.random.default_rng(6)
     tick_s = now_s - now_s % 60
     ticks = range(tick_s - 60 * (MINUTES - 1), tick_s + 1, 60)
@@ -40,15 +43,28 @@ def filled(influxdb, now_s):
     influxdb.write(b"".join(ledgers))
     midnight_s = tick_s - tick_s % DAY_S
     hours = range(midnight_s - 60 * DAY_S, tick_s - 3600, 3600)
-    influxdb.write(b"".join(outcome_lines(spec, hour, draw) for hour in hours for spec in SPECS.values()))
+    outcomes = [b"".join(outcome_lines(spec, hour, draw) for spec in SPECS.values()) for hour in hours]
+    influxdb.write(b"".join(outcomes[-24 * RAW_DAYS :]))
+    long = influxdb.another("risk_long")
+    long.write(b"".join(outcomes))
+    long.write(as_extracted(b"".join(score_lines(SPECS.values(), hours[-48:], draw))))
     return influxdb
 
 
 @pytest.fixture(scope="session")
-def filled_for_long(filled, now_s):
-    """The bucket for long ranges beside it: a value an hour, as deploy/influxdb/risk_long.flux writes them."""
-    long, draw = filled.another("risk_long"), np.random.default_rng(7)
-    hours = range(now_s - now_s % DAY_S - 60 * DAY_S, now_s - 3600, 3600)
-    long.write(b"".join(outcome_lines(spec, hour, draw) for hour in hours for spec in SPECS.values()))
-    long.write(b"".join(score_lines(SPECS.values(), hours[-48:], draw)))
-    return filled
+def filled_long(filled):
+    return Store(url=filled.url, database="risk_long")
+
+
+def as_extracted(lines):
+    """Of lines of an hour each, what deploy/influxdb/risk_long.flux keeps: four fields of `risk`, nothing of `top`."""
+    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
+    kept = set(re.findall(r'r\._field == "(\w+)"', task))
+    assert kept == {"expected", "risk", "usual", "observed_1h"}
+    found = []
+    for line in lines.decode().splitlines():
+        key, fields, time_s = line.split(" ")
+        if key.startswith("risk,"):
+            wanted = [field for field in fields.split(",") if field.partition("=")[0] in kept]
+            found.append(f"{key} {','.join(wanted)} {time_s}\n")
+    return "".join(found).encode()

@@ -52,14 +52,28 @@ def test_a_cell_opens_holds_and_closes_as_one_alert(store, now_s):
     for minute, (risk, is_firing) in enumerate(story):
         at_s = now_s + 60 * minute
         store.write(risk_line(at_s, "r001c001", risk) + risk_line(at_s, "r005c005", 0.01))
+        store.write(pipeline("northville", at_s // 60 * 60, minute))
         already = fires(uid, store, at_s, already=already)
         assert already == ({cell} if is_firing else set()), (minute, risk)
 
 
 def test_a_cell_that_falls_far_leaves_the_answer_and_so_closes(store, now_s):
     cell = frozenset({(("category", "ems"), ("cell", "r001c001"), ("region", "northville"))})
-    store.write(risk_line(now_s, "r001c001", 0.1))
+    store.write(risk_line(now_s, "r001c001", 0.1) + pipeline("northville", now_s // 60 * 60, 1))
     assert fires("risk-cell-high", store, now_s, already=cell) == frozenset()
+
+
+@pytest.mark.parametrize("uid", ["risk-cell-high", "risk-feed-silent"])
+def test_a_scorer_that_stopped_ends_no_alert(store, now_s, uid):
+    """Nobody should read "resolved" because nobody looks any more."""
+    cell = (("category", "ems"), ("cell", "r001c001"), ("region", "northville"))
+    already = frozenset({cell if uid == "risk-cell-high" else NORTH})
+    tick_s = now_s // 60 * 60
+    store.write(risk_line(tick_s, "r001c001", 0.9) + pipeline("northville", tick_s, 1, silent_s=20_000))
+    assert fires(uid, store, now_s, already=already) == already
+    evaluation = evaluate(RULES[uid], store, now_s + 1200, already=already)
+    assert evaluation.no_data
+    assert evaluation.firing == already
 
 
 def test_scores_of_one_region_stale_while_the_other_goes_on(store, now_s):
@@ -118,6 +132,14 @@ def test_messages_of_no_region(store, now_s, per_minute, is_firing):
     evaluation = evaluate(RULES["risk-rejects-unassigned"], store, now_s)
     assert bool(evaluation.firing) == is_firing
     assert evaluation.values[()] == pytest.approx(per_minute / (60 + per_minute), rel=0.05)
+
+
+def test_a_few_messages_of_no_region_are_too_few_to_judge(store, now_s):
+    for minute in range(31):
+        at_s = now_s // 60 * 60 - 60 * (30 - minute)
+        store.write(pipeline("_unassigned", at_s, minute, consumed=minute // 4))
+        store.write(pipeline("northville", at_s, minute, consumed=minute // 3))
+    assert evaluate(RULES["risk-rejects-unassigned"], store, now_s).no_data
 
 
 @pytest.mark.parametrize(("ratio", "is_firing"), [(1.0, False), (1.5, True), (0.6, True)])

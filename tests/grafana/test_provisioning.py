@@ -171,7 +171,17 @@ def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
     text = json.dumps([page["panels"], [one.get("query") for one in page["templating"]["list"]]])
     used = set(re.findall(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)", text))
     names = {a or b for a, b in used}
-    builtin = {"__to", "__interval", "__url_time_range", "timeFilter", "col", "tag_region", "tag_category", "__data"}
+    builtin = {
+        "__from",
+        "__to",
+        "__interval",
+        "__url_time_range",
+        "timeFilter",
+        "col",
+        "tag_region",
+        "tag_category",
+        "__data",
+    }
     assert names - builtin == {one["name"] for one in page["templating"]["list"]}
 
 

@@ -66,9 +66,9 @@ def test_better_than_the_baseline_is_the_part_of_its_error_that_is_gone(filled, 
         assert rows[3][name] == pytest.approx(1 - ours / theirs)
 
 
-def test_weeks_begin_on_monday_and_count_each_hour_once(filled, now_s):
+def test_weeks_begin_on_monday_and_count_each_hour_once(filled, filled_long, now_s):
     wanted = Counter()
-    for point in points(filled, "outcome", now_s, 56, region="northville", horizon="1h"):
+    for point in points(filled_long, "outcome", now_s, 56, region="northville", horizon="1h"):
         monday = moment(point).date() - timedelta(days=moment(point).weekday())
         wanted[point["category"], monday] += point["observed"]
     rows = table(answer(filled, "trends", "Week over week", now_s, 56))

@@ -34,11 +34,14 @@ WHAT_MADE_IT = """**Expected** is how many incidents the scores foresee here wit
 the long-run rate for this hour of the week. **Low** and **high** hold nine of ten outcomes. **Seen** is what was
 reported in the last hour, whatever the horizon.
 
-What made a score, in parts that multiply to it (history, hour of the week, recent counts here and next door, network):
+What makes scores here, in parts that multiply to them (history, hour of the week, recent counts here and next door,
+network), **as of the moment where the model's data end, not of the score above**:
 
 ```
-python -m models explain --region ${region} --cell ${cell}
+python -m models explain --region ${region} --cell ${cell} --artifacts FOLDER
 ```
+
+For a later moment add `--at`, `--data` and `--layout`: the incidents since then.
 
 Support `ok`: enough history. `sparse`: little, borrowed from the neighbourhood. `no_history`: nothing was ever reported
 here; the number stands for nothing."""

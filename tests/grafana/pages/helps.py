@@ -31,13 +31,14 @@ CLOSED = (
 FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight"
 
 WHAT_IT_IS = """### What this is
-Every minute the system foresees where incidents are likely within the horizon. When that time is over, it counts what
-really happened and writes the result here. Nobody chooses the days, and nothing is left out.
+At the start of every hour the system foresees where incidents are likely within the horizon. When that time is over, it
+counts what really happened and writes the result here. Nobody chooses the hours. One in whose first minute the system
+did not run is missing; *Hours judged* says how many are there.
 
-**Hit rate at 5 % of the area**: had units watched only the twentieth of the area that the forecast named, this share of
-the incidents would have happened there. The **simple baseline** names the places that were always busy at that hour. If
-the forecast is not above it, the forecast does not help. **Perfect foresight** is the best that anyone could have named
-afterwards: nobody can reach it."""
+**Hit rate at 5 % of the area**: had units watched only the twentieth of the cells that the forecast named, this share
+of the incidents would have happened there. All cells of the region's rectangle count, water and fields too. The
+**simple baseline** names the places that were always busy at that hour. If the forecast is not above it, the forecast
+does not help. **Perfect foresight** is the best that anyone could have named afterwards: nobody can reach it."""
 
 WHAT_IT_IS_NOT = """### What this is not
 It says where incidents are likely to be *reported*, not where people do wrong. It knows no person and no address. It is
@@ -68,6 +69,7 @@ def _hits(k: int, x: int) -> Panel:
         {"unit": "percentunit", "decimals": 1, "noValue": "nothing has closed yet"},
         overrides=_colours(),
         background=True,
+        named=True,
     )
 
 
@@ -91,7 +93,7 @@ def _blocks() -> Panel:
     return table(
         "By district: seen over expected",
         "1 is right on the whole. Blue: within a quarter. Orange: the forecast leans here, and somebody should ask "
-        "why. Sums over all minutes of the shown time, so they are larger than the number of incidents.",
+        "why. Sums over the hours of the shown time, whose horizons overlap: larger than the number of incidents.",
         (0, 30, 24, 9),
         query,
         [
@@ -114,7 +116,7 @@ def _blocks() -> Panel:
 
 def _small(title: str, description: str, y: int, query: str, defaults: Json) -> Panel:
     colour = {"color": {"mode": "fixed", "fixedColor": GREY}, "noValue": "nothing has closed yet"}
-    return stat(title, description, (18, y, 6, 3), query, colour | defaults)
+    return stat(title, description, (18, y, 6, 2), query, colour | defaults)
 
 
 def helps() -> Json:
@@ -126,7 +128,7 @@ def helps() -> Json:
         _hits(10, 9),
         _small(
             "Last evaluation",
-            "When the newest result was counted.",
+            "When the horizon of the newest forecast that was judged had ended.",
             8,
             f'SELECT last("closed_s") * 1000 AS "closed" FROM {OUTCOME} {CLOSED}',
             {"unit": "dateTimeFromNow"},
@@ -134,9 +136,18 @@ def helps() -> Json:
         _small(
             "Seen over expected",
             "All incidents over all that was foreseen; 1 is right on the whole.",
-            11,
+            10,
             f'SELECT sum("observed") / sum("expected") AS "ratio" FROM {OUTCOME} {CLOSED}',
             {"unit": "none", "decimals": 2},
+        ),
+        _small(
+            "Hours judged",
+            "Share of the shown hours with a forecast that was judged. The newest ones have not closed yet; others are "
+            "missing where the system did not run.",
+            12,
+            'SELECT max("hours") * 3600000 / (${__to} - ${__from}) AS "judged" FROM '
+            f'(SELECT count("observed") AS "hours" FROM {OUTCOME} {CLOSED} GROUP BY "category")',
+            {"unit": "percentunit", "decimals": 0},
         ),
         _hits_by_day(5, 0),
         _hits_by_day(10, 12),

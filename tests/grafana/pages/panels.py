@@ -90,15 +90,19 @@ def stat(
     defaults: Json,
     **more: Any,
 ) -> Panel:
-    """One number or word, large. A colour fills the panel when `background=True`; `column` names a text column."""
+    """One number or word, large. A colour fills the panel when `background=True`; `column` names a text column.
+
+    named: the numbers stand with their names, as several must.
+    """
     column, background = more.pop("column", None), more.pop("background", False)
+    named = more.pop("named", not isinstance(query, str))
     options = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": f"/^{column}$/" if column else "", "values": False},
         "colorMode": "background" if background else "none",
         "graphMode": "none",
         "justifyMode": "center",
         "orientation": "auto",
-        "textMode": "value" if isinstance(query, str) else "value_and_name",
+        "textMode": "value_and_name" if named else "value",
         "wideLayout": True,
         "percentChangeColorMode": "standard",
         "showPercentChange": False,

@@ -64,7 +64,9 @@ def _freshness() -> Panel:
     )
 
 
-def _number(title: str, description: str, x: int, y: int, query: str, unit: str, levels: Json) -> Panel:
+def _number(
+    title: str, description: str, x: int, y: int, query: str, unit: str, levels: Json, *, named: bool = False
+) -> Panel:
     defaults = {
         "unit": unit,
         "decimals": 0,
@@ -72,7 +74,7 @@ def _number(title: str, description: str, x: int, y: int, query: str, unit: str,
         "thresholds": levels,
         "color": {"mode": "thresholds"},
     }
-    return stat(title, description, (x, y, 4, 4), query, defaults, background=True)
+    return stat(title, description, (x, y, 4, 4), query, defaults, background=True, named=named)
 
 
 def _newest(fields: str) -> str:
@@ -83,19 +85,21 @@ def _newest(fields: str) -> str:
 def _figures() -> list[Panel]:
     zero = steps((None, BLUE), (1, RED))
     unbalanced = (
-        'SELECT sum("gap") AS "gap" FROM (SELECT last("consumed") - '
+        'SELECT max("gap") AS "most", min("gap") AS "least" FROM (SELECT last("consumed") - '
         + " - ".join(f'last("{name}")' for name in (*OUTCOMES, "rejected"))
         + f' AS "gap" FROM "pipeline" WHERE {REGIONS} AND $timeFilter GROUP BY "region")'
     )
     return [
         _number(
             "Ledger gap",
-            "Consumed less all outcomes, summed over the regions: 0, or counts cannot be relied on.",
+            "Consumed less all outcomes, of the regions with the largest and the smallest gap: 0, or counts cannot be "
+            "relied on.",
             12,
             0,
             unbalanced,
             "suffix: events",
             steps((None, RED), (0, BLUE), (1, RED)),
+            named=True,
         ),
         _number(
             "Behind Kafka's end",
@@ -208,12 +212,12 @@ def pipeline() -> Json:
             alias=region,
         ),
         lines(
-            "State of a region",
-            "Size of its counts and registry of incidents in Spark's state store.",
+            "State of the job",
+            "Memory that Spark's state store takes for the counts and registries of all regions together.",
             (12, 33, 12, 7),
-            f'SELECT last("state_bytes") AS "state" {BY_TIME}',
+            'SELECT max("state_bytes") AS "state" FROM "pipeline" WHERE $timeFilter '
+            "GROUP BY time($__interval) fill(none)",
             "bytes",
-            alias=region,
         ),
     ]
     variables = [

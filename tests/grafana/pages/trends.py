@@ -32,14 +32,21 @@ HOURLY = (
 )
 DAYS = {1: "Mon", 2: "Tue", 3: "Wed", 4: "Thu", 5: "Fri", 6: "Sat", 7: "Sun"}
 
-WORDS = """Counts come from forecasts of one hour that have **closed**: the newest bar is an hour old. Hours and
+LONG = '"risk_long"'  # what eight weeks are read from, whatever is chosen above: the other bucket keeps a month
+
+WORDS = """Counts come from forecasts of one hour that have **closed**: the newest bar is one to two hours old. **An
+hour in which the system did not run has no bar, and is missing in weeks and means**: a dip may be an outage. Hours and
 days are those of the region's own clock in the heat map, of your browser elsewhere. A place that reports less looks
 quieter than it is. Long ranges read one value per hour, never each minute."""
 
 
+def _for_long(query: str) -> str:
+    return query.replace('"${bucket:raw}"', LONG)
+
+
 def _week() -> Panel:
     """Hour against weekday: Grafana's transformations make the matrix."""
-    query = (
+    query = _for_long(
         'SELECT first("observed") AS "seen", first("weekday") AS "weekday", first("hour") AS "hour" '
         f"FROM {OUTCOME} WHERE \"region\" = '$region' AND \"horizon\" = '1h' AND {CATEGORIES} AND $timeFilter "
         'GROUP BY time(1h), "category" fill(none)'
@@ -140,9 +147,10 @@ def trends() -> Json:
         ),
         lines(
             "Week over week",
-            "Incidents in a week from Monday (UTC), by category; the newest week is not complete.",
+            "Incidents in a week from Monday (UTC), by category; the newest week is not complete, nor is one with "
+            "hours in which the system did not run.",
             (0, 17, 24, 8),
-            weekly,
+            _for_long(weekly),
             "suffix: incidents",
             alias="$tag_category",
             bars=True,
