@@ -205,6 +205,7 @@ def attend(
             if lost_events(error) and (topic := kafka.answer(lambda: _usable_topic(watch.settings), stop)):
                 claim(watch.settings, topic)  # counts what is gone, or says that it is another topic
             if isinstance(failure, PipelineError) and (kafka.is_away or failed_by_kafka(error)):
+                log.warning("Spark had no answer from Kafka (%s): no new scores", first_line(error, watch.settings))
                 raise KafkaIsAway from error
             raise failure from error
     except _JAVA_IS_GONE as error:  # also while an error above is asked, in Java, what it says
