@@ -108,10 +108,6 @@ def test_a_health_check_asks_a_port_that_its_service_listens_on():
     assert f":{published.rsplit(':', 1)[1]}/" in SERVICES["grafana"]["healthcheck"]["test"][-1]
 
 
-def test_the_image_of_influxdb_runs_as_the_owner_of_its_folder():
-    assert SERVICES["influxdb"]["user"] == "1000:1000"
-
-
 @pytest.mark.parametrize(
     ("service", "needed"),
     [
