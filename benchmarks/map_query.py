@@ -1,4 +1,6 @@
-"""How long the pages' queries take on a real InfluxDB that holds a day of minutes.
+"""How long the pages' queries take on a real InfluxDB that holds a day of minutes, and outcomes of eight weeks.
+
+Each panel asks for its page's usual range, a day at least; the map is a panel of the page that `cells` completes.
 
 The store is Debian's InfluxDB 1.6: it answers the same InfluxQL as the product's 2.9, with the same storage engine,
 but it is not the same program. Values repeat every FRAMES minutes, so they compress somewhat better than real ones.
@@ -28,7 +30,10 @@ PROVISIONING = Path(__file__).parents[1] / "grafana-provisioning"
 FRAMES = 16
 LINES_PER_REQUEST = 10_000  # as the product's sink
 MAP_TARGET_MS, TARGET_MS = 200, 1000
+POINTS = 1000  # of a line, about as many as a panel is wide: $__interval follows from it
 DAY_S = 86_400
+RAW_DAYS, LONG_DAYS = 30, 56  # of outcomes in the two buckets
+_UNITS_S = {"h": 3600, "d": DAY_S, "w": 7 * DAY_S}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,10 +82,15 @@ def _fill(store: Store, spec: Spec, tick_s: int, minutes: int, console: Console)
         for minute in range(minutes):
             at_s = tick_s - 60 * (minutes - 1 - minute)
             body = bodies[minute % FRAMES].replace(stamp, f" {at_s}\n".encode())
-            body += pipeline(spec.region, at_s, minute + 1) + outcome_lines(spec, at_s, draw)
+            body += pipeline(spec.region, at_s, minute + 1)
             for request in _requests(body):
                 store.write(request)
             status.update(f"minute {minute + 1} of {minutes}")
+        status.update("outcomes of eight weeks")
+        hours = range(tick_s // DAY_S * DAY_S - LONG_DAYS * DAY_S, tick_s - 3600, 3600)
+        outcomes = [outcome_lines(spec, hour_s, draw) for hour_s in hours]
+        store.write(b"".join(outcomes[-24 * RAW_DAYS :]))
+        store.another("risk_long").write(b"".join(outcomes))
     return minutes * spec.series
 
 
@@ -109,7 +119,14 @@ def _queries(spec: Spec, now_s: int) -> Iterator[tuple[str, str, int]]:
                 yield f"{name}: choices of {variable['label']}", query, TARGET_MS
         for panel in page["panels"]:
             for target in panel.get("targets", []):
-                query = filled_in(target["query"], from_s=now_s - DAY_S, to_s=now_s, variables=chosen | several)
+                span_s = _span_s(panel.get("timeFrom", page["time"]["from"]))
+                query = filled_in(
+                    target["query"],
+                    from_s=now_s - span_s,
+                    to_s=now_s,
+                    interval=f"{max(60, span_s // POINTS)}s",
+                    variables=chosen | several,
+                )
                 is_map = panel["type"] == "geomap"
                 what = f"{name}: {panel['title']}" + (f" ({target['refId']})" if len(panel["targets"]) > 1 else "")
                 yield what, query, MAP_TARGET_MS if is_map else TARGET_MS
@@ -118,6 +135,12 @@ def _queries(spec: Spec, now_s: int) -> Iterator[tuple[str, str, int]]:
         asked = rule["data"][0]
         from_s = now_s - asked["relativeTimeRange"]["from"]
         yield f"alert: {rule['title']}", filled_in(asked["model"]["query"], from_s=from_s, to_s=now_s), TARGET_MS
+
+
+def _span_s(text: str) -> int:
+    """`now-30d` or `8w` in seconds, a day at least."""
+    number, unit = text.removeprefix("now-")[:-1], text[-1]
+    return max(DAY_S, int(number) * _UNITS_S[unit])
 
 
 def _timed(store: Store, name: str, query: str, target_ms: int, *, repeat: int) -> Timing:
