@@ -13,13 +13,10 @@ from streaming.settings import Settings
 _FETCH = {
     "kafka.max.poll.records": 10_000,
     "kafka.max.partition.fetch.bytes": 8 << 20,
-    "kafka.fetch.max.bytes": 32 << 20,
+    "kafka.fetch.max.bytes": 64 << 20,
     "kafka.receive.buffer.bytes": 1 << 20,
     "kafka.fetch.max.wait.ms": 10,
 }
-# A request whose answer is lost on the way is asked again after this; Kafka's 30 s, twice, kept the map waiting for 61 s
-# after a way to Kafka that was dead for three. A link of 20 Mbit/s brings the largest answer in time.
-_PATIENCE = {"kafka.request.timeout.ms": 15_000}
 
 
 def read_messages(session: SparkSession, settings: Settings) -> DataFrame:
@@ -42,7 +39,6 @@ def read_messages(session: SparkSession, settings: Settings) -> DataFrame:
         .option("maxOffsetsPerTrigger", settings.max_events_per_batch)
         .option("failOnDataLoss", "true")
         .options(**_FETCH)
-        .options(**_PATIENCE)
         .option("kafkaConsumer.pollTimeoutMs", "30000")
         .load()
     )
