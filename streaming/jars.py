@@ -65,8 +65,9 @@ def keep_list_of_jars(cache: Path, places: Iterable[str]) -> None:
 def class_archive(cache: Path) -> Path | None:
     """The archive of the classes of this Java and this pyspark, if it is whole: Java would crash on half of one."""
     for path in _folder(cache).glob(f"{_archive_name()}*.jsa"):
-        if path.stem == f"{_archive_name()}{path.stat().st_size}":
-            return path
+        with suppress(FileNotFoundError):  # `prepare` has just put another one in its place
+            if path.stem == f"{_archive_name()}{path.stat().st_size}":
+                return path
     return None
 
 
@@ -75,7 +76,7 @@ def keep_class_archive(cache: Path, written: Path) -> Path:
     with written.open("rb") as file:
         os.fsync(file.fileno())
     for old in _folder(cache).glob("java-classes-*.jsa"):
-        old.unlink()
+        old.unlink(missing_ok=True)
     return written.rename(_folder(cache) / f"{_archive_name()}{written.stat().st_size}.jsa")
 
 

@@ -1,6 +1,6 @@
 """What every start would do again: Spark's jars fetched, and Java's classes in a file as they lie in memory.
 
-A start of Spark loads some 20,000 classes out of jars and checks each; Java's class data sharing takes them from one
+A start of Spark loads thousands of classes out of jars and checks each; Java's class data sharing takes them from one
 file. Java itself refuses a file of another Java or of other jars, and then starts as it always did.
 """
 

@@ -59,10 +59,10 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     on_interrupt = signal.getsignal(signal.SIGINT)
     with output_into(log):
         session = builder.getOrCreate()
-    if "spark.jars" not in jars:
-        keep_list_of_jars(settings.cache, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
     signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
     session.sparkContext.setLogLevel("ERROR")
     session.sparkContext._accumulatorServer.handle_error = _java_hung_up  # it prints a trace when Java ends before us
     session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the workers need our packages
+    if "spark.jars" not in jars:
+        keep_list_of_jars(settings.cache, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
     return session
