@@ -38,6 +38,8 @@ def _settings(context: typer.Context) -> None:
     context.obj = Settings.from_environment(os.environ)  # noqa: TID251 - the one place
     for name in secret_names():  # or Java and every Python worker would inherit them
         os.environ.pop(name, None)  # noqa: TID251
+    # With glibc's 8 arenas a core Java kept 121 MiB more each hour (docs/soak.md).
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # noqa: TID251 - Java and the workers inherit it
 
 
 app.command("demo")(commands_demo.demo)

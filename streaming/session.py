@@ -1,6 +1,5 @@
 """The Spark session, with the settings that design and measurement ask for."""
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -54,8 +53,6 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     builder = SparkSession.builder.master(settings.master).appName("incident-risk-scorer")
     for name, value in options.items():
         builder = builder.config(name, value)
-    # Java's 300 threads would get glibc's 8 arenas a core, and what RocksDB frees in them stays the process's.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # noqa: TID251 - Java takes it over
     on_interrupt = signal.getsignal(signal.SIGINT)
     with output_into(log):
         session = builder.getOrCreate()
