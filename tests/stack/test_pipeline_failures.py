@@ -153,7 +153,7 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
         stop_broker(tmp_path / "broker")
         scorer.wait_until(lambda: "does not answer: no new" in scorer.output)
         scorer.wait_until(lambda: health(scorer)["reason"] == "Kafka does not answer")
-        time.sleep(150)  # Spark asks three times for a minute each
+        time.sleep(60)  # Spark asks three times for 20 s each
         scorer.wait_until(lambda: "TimeoutException" in (scorer.checkpoint / "spark.log").read_text(encoding="utf-8"))
         time.sleep(5)  # Spark's query has given up by now; the job has not
     with start_broker(tmp_path / "broker", cache=jar_cache, port=port):
