@@ -1,5 +1,7 @@
 """The network: a bounded correction of the baseline's logarithm, nothing at all until it is trained."""
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -45,3 +47,11 @@ class ResidualNetwork(nn.Module):
         hidden = self.middle(torch.relu(hidden))  # (grids, cells, categories, second)
         residual = self.leave(torch.relu(hidden))  # (grids, cells, categories, horizons)
         return RESIDUAL_LIMIT * torch.tanh(residual / RESIDUAL_LIMIT)
+
+
+def residual_of(values: npt.NDArray[np.float32], network: nn.Module) -> npt.NDArray[np.float32]:
+    """(cells, categories, horizons) what the network adds to the log of the baseline."""
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        whole_grid = torch.tensor(values[None], device=device)  # a copy: the caller's array may be read-only
+        return np.asarray(network(whole_grid)[0].cpu().numpy())

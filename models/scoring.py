@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from models.baseline import BaselineConstants
 from models.likelihood import at_least_one, predictive_quantile
+from models.makers import made_riskiest
+from models.network import residual_of
 from schemas.spec import Spec
 
 Array = npt.NDArray[np.float32]
@@ -17,13 +18,14 @@ LOW, HIGH = 0.05, 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """(cells, categories, horizons) each; see schemas.frame.RiskFrame for their meaning."""
+    """(cells, categories, horizons) each but `made`; see schemas.frame.RiskFrame for their meaning."""
 
     expected: Array
     risk: Array
     low: Array
     high: Array
     usual: Array
+    made: Array  # (ranks, categories, horizons, MAKERS)
 
 
 def score(values: Array, network: nn.Module | None, constants: BaselineConstants, spec: Spec) -> Scores:
@@ -40,18 +42,12 @@ def score(values: Array, network: nn.Module | None, constants: BaselineConstants
     usual, expected = np.exp(log_usual), np.exp(log_usual + residual)
     if not (np.isfinite(expected).all() and np.isfinite(usual).all()):
         raise FloatingPointError("the network's output is not finite" if network else "the baseline is not finite")
+    risk = at_least_one(expected, constants.dispersion)
     return Scores(
         expected=expected,
-        risk=at_least_one(expected, constants.dispersion),
+        risk=risk,
         low=predictive_quantile(expected, constants.dispersion, LOW),
         high=predictive_quantile(expected, constants.dispersion, HIGH),
         usual=usual,
+        made=made_riskiest(values, network, spec.features, risk=risk, expected=expected),
     )
-
-
-def residual_of(values: Array, network: nn.Module) -> Array:
-    """(cells, categories, horizons) what the network adds to the log of the baseline."""
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        whole_grid = torch.tensor(values[None], device=device)  # a copy: the caller's array may be read-only
-        return np.asarray(network(whole_grid)[0].cpu().numpy())

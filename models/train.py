@@ -15,10 +15,9 @@ from models.features import FeatureEngine, feature_names
 from models.fit_baseline import Blocks, fit_constants, with_dispersion
 from models.fit_network import Fit, fit_network
 from models.incident_files import IncidentTable
-from models.network import ResidualNetwork
+from models.network import ResidualNetwork, residual_of
 from models.recipe import DEFAULT, Recipe
 from models.replay import Replay, Story
-from models.scoring import residual_of
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import Spec

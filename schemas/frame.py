@@ -1,7 +1,9 @@
 """One region's scores at one moment: what the model gives and what is shown and stored."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,18 @@ from schemas.spec import Spec
 
 SUPPORT = ("no_history", "sparse", "ok")  # the code in `RiskFrame.support` is the position here
 BASELINE_MODEL = "baseline"
+# What the network's part of a score came from: each a factor on what is usual.
+MAKERS: Mapping[str, str] = MappingProxyType(
+    {
+        "here": "recent counts here",
+        "next_door": "recent counts next door",
+        "level": "the region's level",
+        "memory": "long memory",
+        "time": "time of day and week",
+        "network": "the network, all features at their mean",
+    }
+)
+MADE_FOR = 10  # of the riskiest cells, how many carry what made their scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +40,7 @@ class RiskFrame:
     usual: npt.NDArray[np.float32]  # the baseline's expected
     observed_1h: npt.NDArray[np.int32]  # (cells, categories) incidents counted in the last hour
     support: npt.NDArray[np.uint8]  # (cells, categories) position in SUPPORT
+    made: npt.NDArray[np.float32]  # (ranks, categories, horizons, MAKERS) factors of the riskiest cells: `riskiest`
 
     @property
     def tick_s(self) -> int:
@@ -35,6 +50,27 @@ class RiskFrame:
     def digest(self) -> str:
         """16 hex digits of everything that is stored of the frame: equal ones are equal to the last bit."""
         seal = hashlib.blake2b(f"{self.as_of_s} {self.model}".encode(), digest_size=8)
-        for array in (self.expected, self.risk, self.low, self.high, self.usual, self.observed_1h, self.support):
+        for array in (
+            self.expected,
+            self.risk,
+            self.low,
+            self.high,
+            self.usual,
+            self.observed_1h,
+            self.support,
+            self.made,
+        ):
             seal.update(array.tobytes())
         return seal.hexdigest()
+
+
+def riskiest(risk: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.intp]:
+    """The `k` cells with the highest risk, highest first; all of them when there are fewer. risk, expected: (cells,).
+
+    Equal risks (it saturates at 1 in busy cells) are ordered by expected, then by cell.
+    """
+    k = min(k, len(risk))
+    floor = np.partition(risk, -k)[-k]
+    cells = np.flatnonzero(risk >= floor)
+    order = np.lexsort((-expected[cells], -risk[cells]))
+    return cells[order[:k]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from schemas.event import REASONS
-from schemas.frame import SUPPORT
+from schemas.frame import MADE_FOR, MAKERS, SUPPORT
 
 Kind = Literal["tag", "float", "string"]
 
@@ -107,6 +107,15 @@ MEASUREMENTS: Mapping[str, Measurement] = {
             _RISK,
             _USUAL,
             Column("lift", "float", "times", "expected over usual"),
+            *(
+                Column(
+                    f"by_{name}",
+                    "float",
+                    "times",
+                    f"Its share of the lift: {what}. usual times all `by_` is expected; ranks 1 to {MADE_FOR}",
+                )
+                for name, what in MAKERS.items()
+            ),
             Column("cell", "string", "", _CELL),
             Column("geohash", "string", "", "Geohash of the cell's centre"),
             _MODEL,

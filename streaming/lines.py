@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import PipelineError
-from schemas.frame import SUPPORT, RiskFrame
+from schemas.frame import MAKERS, SUPPORT, RiskFrame, riskiest
 from schemas.spec import Spec
 
 SMALLEST = 1e-6  # the step below 0.001; half of it and less is written as 0
@@ -76,29 +76,32 @@ def changed(frame: RiskFrame, previous: RiskFrame | None) -> Mask:
 def top_lines(frame: RiskFrame, k: int) -> bytes:
     """`top` points: the `k` riskiest cells of each category and horizon, `rank` 01 first.
 
-    Equal risks (it saturates at 1 in busy cells) are ordered by expected, then by cell. `lift` is expected over
-    usual, both at least SMALLEST, so that a cell with neither has 1. Raises PipelineError as `risk_lines` does.
+    `lift` is expected over usual, both at least SMALLEST, so that a cell with neither has 1. Ranks for which the
+    frame has them carry the factors of MAKERS. Raises PipelineError as `risk_lines` does.
     """
     spec = frame.spec
-    k = min(k, spec.grid.cells)
     geohashes, cell_ids = _geohashes(spec), spec.grid.cell_ids()
     region, model = tag(spec.region), string(frame.model)
     lines = []
     for c, category in enumerate(spec.categories):
         for h, horizon in enumerate(spec.horizon_names):
-            top = _riskiest(frame.risk[:, c, h], frame.expected[:, c, h], k)
+            top = riskiest(frame.risk[:, c, h], frame.expected[:, c, h], k)
             points = np.ravel_multi_index((top, c, h), frame.risk.shape)
             lift = np.maximum(frame.expected[top, c, h], SMALLEST) / np.maximum(frame.usual[top, c, h], SMALLEST)
             shown = (
                 _numbers(name).take(pa.array(_codes(frame, name, points))).to_pylist()
                 for name in ("expected", "risk", "usual")
             )
+            made = [
+                "".join(f",by_{name}={factor:.4g}" for name, factor in zip(MAKERS, factors, strict=True))
+                for factors in frame.made[: len(top), c, h].tolist()
+            ] + [""] * (len(top) - len(frame.made))
             head = f"top,category={tag(category)},horizon={horizon}"
             lines += [
-                f"{head},rank={rank:02d},region={region} expected={expected}{risk}{usual},lift={ratio:.4g},"
+                f"{head},rank={rank:02d},region={region} expected={expected}{risk}{usual},lift={ratio:.4g}{by},"
                 f"cell={string(cell_ids[cell])},geohash={string(geohashes[cell])},model={model} {frame.tick_s}\n"
-                for rank, (cell, ratio, expected, risk, usual) in enumerate(
-                    zip(top.tolist(), lift.tolist(), *shown, strict=True), start=1
+                for rank, (cell, ratio, expected, risk, usual, by) in enumerate(
+                    zip(top.tolist(), lift.tolist(), *shown, made, strict=True), start=1
                 )
             ]
     return "".join(lines).encode()
@@ -164,14 +167,6 @@ def string(text: str) -> str:
     """`text` as a quoted string field. Line breaks become spaces, so that a newline always ends a point."""
     flat = text.replace("\r", " ").replace("\n", " ")
     return '"' + flat.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _riskiest(risk: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], k: int) -> _Index:
-    """The `k` cells with the highest risk, highest first. risk, expected: (cells,)."""
-    floor = np.partition(risk, -k)[-k]
-    cells = np.flatnonzero(risk >= floor)
-    order = np.lexsort((-expected[cells], -risk[cells]))
-    return cells[order[:k]]
 
 
 def _codes(frame: RiskFrame, name: str, points: _Index) -> _Index:

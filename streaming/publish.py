@@ -16,7 +16,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from schemas.errors import RiskError
-from schemas.frame import RiskFrame
+from schemas.frame import MAKERS, RiskFrame
 from schemas.incidents import unpack_rejections
 from schemas.spec import Spec
 from streaming.count import Summary
@@ -183,7 +183,9 @@ def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:
     """The frame that a scored row holds."""
     spec = load_artifact(row["artifact"]).spec
     places = (spec.grid.cells, len(spec.categories))
-    shape = (*places, len(spec.horizons_s))
+    shapes = dict.fromkeys(FIELDS, (*places, len(spec.horizons_s))) | {
+        "made": (-1, len(spec.categories), len(spec.horizons_s), len(MAKERS))
+    }
     scores = row["scores"]
     return RiskFrame(
         spec=spec,
@@ -191,5 +193,5 @@ def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:
         model=scores["model"],
         observed_1h=np.frombuffer(summary.observed_1h, "<i4").reshape(places),
         support=np.frombuffer(summary.support, "u1").reshape(places),
-        **{name: np.frombuffer(scores[name], "<f4").reshape(shape) for name in FIELDS},
+        **{name: np.frombuffer(scores[name], "<f4").reshape(shapes[name]) for name in FIELDS},
     )

@@ -18,7 +18,7 @@ from streaming.per_region import KeptPerRegion
 from streaming.roster import load_artifact
 from streaming.workers import settle_worker
 
-FIELDS = ("expected", "risk", "low", "high", "usual")
+FIELDS = ("expected", "risk", "low", "high", "usual", "made")
 SCORED = StructType([StructField("model", StringType()), *(StructField(name, BinaryType()) for name in FIELDS)])
 
 

@@ -18,8 +18,8 @@ _FETCH = {
     "kafka.fetch.max.wait.ms": 10,
 }
 # An answer of Kafka that is lost on the way, on a connection that stays open, is asked for again after this long. The
-# client's own are 30 s and 60 s: longer than a picture may be late. A full fetch of a partition, 8 MiB, must come within
-# the first: 4.5 Mbit/s.
+# client's own are 30 s and 60 s: longer than a picture may be late. A full fetch of a partition, 8 MiB, must come
+# within the first: 4.5 Mbit/s.
 _PATIENCE = {"kafka.request.timeout.ms": 15_000, "kafka.default.api.timeout.ms": 20_000}
 
 

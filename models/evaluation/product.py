@@ -13,10 +13,9 @@ from models.examples import cells_to_learn, collect
 from models.features import FeatureEngine, feature_names
 from models.fit_baseline import Blocks, fit_constants, with_dispersion
 from models.fit_network import Examples, fit_network
-from models.network import ResidualNetwork
+from models.network import ResidualNetwork, residual_of
 from models.recipe import DEFAULT, Recipe
 from models.replay import Replay, Story
-from models.scoring import residual_of
 from schemas.errors import LeakError
 from schemas.spec import DAY_S, Spec
 

@@ -20,6 +20,7 @@ from streaming.kept_counts import read_counts, write_counts
 from streaming.lag import QueryFacts
 from streaming.publish import Published
 from streaming.rebuild_plan import Span, plan_rebuild
+from tests.harness.nothing_made import NOTHING_MADE
 
 DAY_S = 86_400
 NOON = int(datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp())
@@ -44,7 +45,13 @@ def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
     places = np.zeros((9, 1), np.int32)
     scores = dict.fromkeys(("expected", "risk", "low", "high", "usual"), np.zeros((9, 1, 3), np.float32))
     frame = RiskFrame(
-        spec=SPEC, as_of_s=as_of_s, model="m", observed_1h=places, support=places.astype(np.uint8), **scores
+        spec=SPEC,
+        as_of_s=as_of_s,
+        model="m",
+        observed_1h=places,
+        support=places.astype(np.uint8),
+        made=NOTHING_MADE,
+        **scores,
     )
     ledger = {"consumed": consumed, "counted": consumed, "rejected": 0}
     summary = Summary(

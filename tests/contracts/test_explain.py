@@ -1,72 +1,22 @@
-"""Explanations add up, say what they should of a network that is known, and need every feature to have a group."""
+"""Explanations of a cell add up to its score; the command prints them and refuses what it cannot know."""
 
 import re
-from itertools import permutations
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from models.__main__ import app
 from models.artifact import newest_artifacts, read_artifact
-from models.explain import NETWORK_ALONE, explain, groups_of, shares
-from models.features import FeatureEngine, feature_names
-from models.network import ResidualNetwork
-from models.scoring import residual_of, score
+from models.explain import explain
+from models.features import FeatureEngine
+from models.scoring import score
 from streaming.demo import ARTIFACTS, SAMPLE
-
-FEATURES = feature_names()
 
 
 @pytest.fixture(scope="module")
 def artifact():
     return read_artifact(newest_artifacts(ARTIFACTS)["chicago"][0])
-
-
-def network(seed=0):
-    torch.manual_seed(seed)
-    made = ResidualNetwork(features=len(FEATURES), categories=2, horizons=3)
-    made.mean.normal_()
-    made.leave.weight.data.normal_()
-    made.category.weight.data.normal_()
-    return made.eval()
-
-
-def test_every_feature_has_one_group():
-    columns = np.concatenate(list(groups_of(FEATURES).values()))
-    assert sorted(columns) == list(range(len(FEATURES)))
-    with pytest.raises(ValueError, match="weather"):
-        groups_of((*FEATURES, "weather"))
-
-
-def test_shares_are_the_mean_over_all_orders_of_joining():
-    made, values = network(), np.random.default_rng(0).normal(size=(2, len(FEATURES))).astype(np.float32)
-    groups = groups_of(FEATURES)
-    expected = {name: np.zeros((2, 3)) for name in groups}
-    orders = list(permutations(groups))
-    for order in orders:
-        row = np.tile(made.mean.numpy(), (2, 1))
-        before = residual_of(row[None], made)[0]
-        for name in order:
-            row[:, groups[name]] = values[:, groups[name]]
-            after = residual_of(row[None], made)[0]
-            expected[name] += (after - before) / len(orders)
-            before = after
-    found = shares(made, values, groups)
-    np.testing.assert_allclose(sum(found.values()), residual_of(values[None], made)[0], atol=1e-5)
-    for name in groups:
-        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
-
-
-def test_a_network_that_looks_at_one_feature_gives_its_group_everything():
-    made = network()
-    made.enter.weight.data[:] = 0
-    made.enter.weight.data[:, FEATURES.index("ring_24h")] = 1
-    found = shares(made, np.ones((2, len(FEATURES)), np.float32), groups_of(FEATURES))
-    for name, share in found.items():
-        if name not in (NETWORK_ALONE, "recent counts next door"):
-            np.testing.assert_allclose(share, 0, atol=1e-6)
 
 
 def test_the_parts_of_a_real_score_multiply_to_it(artifact):

@@ -82,7 +82,7 @@ FAULTS = (
     Fault(
         "F06",
         "Kafka is away",
-        "nobody listens at the start; the broker stops for 4 s, for 150 s (Spark's query has failed by then); it is "
+        "nobody listens at the start; the broker stops for 4 s, and until Spark's query has failed; it is "
         "frozen for 8 s and for 75 s; the way to it is cut, refused for 9 s, silent for 8 s, slowed to 0.2 s a packet; "
         "events are sent while it is stopped or frozen",
         f"{IN_SCENARIO}: said within seconds where nobody listens, after a minute where somebody is silent; exit 5 "

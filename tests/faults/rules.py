@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from tests.faults.oracle import DISPERSION, MANY, OUTCOMES, quantile, recount
 
 VALUES = ("expected", "risk", "low", "high", "usual")
+MADE_BY = ("here", "next_door", "level", "memory", "time", "network")
 TOP = 10  # ranks of a category and horizon
 WITH_PAYLOAD = ("not_json", "schema", "unknown_field", "bad_time")  # others: too large, none, or refused by the clock
 ROUNDED = 6e-4  # four significant digits are written
@@ -218,6 +219,9 @@ def _tops(points):
         place = tags["region"], time_s, tags["category"], tags["horizon"]
         if key.startswith("top,"):
             listed[place][tags["rank"]] = float(fields["risk"])
+            made = math.prod([float(fields["usual"]), *(float(fields[f"by_{name}"]) for name in MADE_BY)])
+            if not _equal(made, float(fields["expected"]), 8 * ROUNDED):  # of seven that were rounded, and the eighth
+                yield f"I8: {place}, rank {tags['rank']}: usual times what made it is {made}: {fields}"
         else:
             risks[place].append(float(fields["risk"]))
     for place, wanted in risks.items():

@@ -6,7 +6,7 @@ import numpy as np
 
 from models.outcomes import Forecast
 from schemas.event import REASONS
-from schemas.frame import RiskFrame
+from schemas.frame import MADE_FOR, MAKERS, RiskFrame, riskiest
 from schemas.spec import Spec
 from streaming.count import ClosedCounts
 from streaming.lines import risk_lines, top_lines
@@ -29,23 +29,37 @@ OURS = dict.fromkeys(OF_THE_MACHINE, 0.0) | {"lag_events": 3.0, "batch_s": 0.4, 
 
 
 def frame(spec: Spec, as_of_s: int, draw: np.random.Generator, *, model: str = MODEL) -> RiskFrame:
-    """Scores as a model could give them; a third of the cells have no history."""
+    """Scores as a model could give them; a third of the cells have no history, and the page's cell is a risky one."""
     shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
     usual = draw.gamma(0.3, 0.5, shape).astype(np.float32)
+    usual[spec.grid.index_of(VARIABLES["cell"])] += 3
     expected = (usual * draw.uniform(0.5, 4, shape)).astype(np.float32)
     support = np.arange(spec.grid.cells) % 3
+    risk = -np.expm1(-expected)
     return RiskFrame(
         spec=spec,
         as_of_s=as_of_s,
         model=model,
         expected=expected,
-        risk=-np.expm1(-expected),
+        risk=risk,
         low=np.zeros(shape, np.float32),
         high=np.ceil(expected * 3),
         usual=usual,
         observed_1h=draw.poisson(0.2, shape[:2]).astype(np.int32),
         support=np.repeat(support[:, None], shape[1], axis=1).astype(np.uint8),
+        made=made_of(expected / usual, risk, expected, draw),
     )
+
+
+def made_of(lift, risk, expected, draw: np.random.Generator):
+    """Factors of the riskiest cells that multiply to their lift."""
+    _, categories, horizons = risk.shape
+    logs = draw.normal(0, 0.3, (MADE_FOR, categories, horizons, len(MAKERS)))
+    for category, horizon in np.ndindex(categories, horizons):
+        cells = riskiest(risk[:, category, horizon], expected[:, category, horizon], MADE_FOR)
+        ours = logs[: len(cells), category, horizon]
+        ours[:, -1] = np.log(lift[cells, category, horizon]) - ours[:, :-1].sum(axis=1)
+    return np.exp(logs[: len(risk)]).astype(np.float32)
 
 
 def score_lines(specs: Iterable[Spec], ticks: Iterable[int], draw: np.random.Generator) -> Iterator[bytes]:

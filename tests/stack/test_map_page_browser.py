@@ -13,6 +13,7 @@ from schemas.frame import RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.map_page import MapView, render, write_page
+from tests.harness.nothing_made import NOTHING_MADE
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
@@ -45,6 +46,7 @@ def a_frame(as_of_s: int, model: str = "r3") -> RiskFrame:
         usual=expected / 2,
         observed_1h=np.zeros((12, 2), np.int32),
         support=support,
+        made=NOTHING_MADE,
     )
 
 

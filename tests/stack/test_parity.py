@@ -79,6 +79,7 @@ def frame_of(offline, as_of_s):
         model=offline.artifact.version,
         observed_1h=features.observed_1h,
         support=features.support,
+        made=scores.made,
         **{name: getattr(scores, name) for name in SCORES},
     )
 

@@ -12,7 +12,7 @@ import pytest
 import urllib3
 
 from schemas.errors import SinkUnavailable
-from schemas.frame import RiskFrame
+from schemas.frame import MAKERS, RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.influx import InfluxSink
@@ -50,6 +50,7 @@ def scores():
         usual=expected / 2,
         observed_1h=draw.poisson(0.2, SHAPE[:2]).astype(np.int32),
         support=draw.integers(0, 3, SHAPE[:2]).astype(np.uint8),
+        made=draw.uniform(0.5, 2, (10, *SHAPE[1:], len(MAKERS))).astype(np.float32),
     )
 
 

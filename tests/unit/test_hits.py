@@ -11,6 +11,7 @@ from schemas.frame import RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.hits import hit_rates
+from tests.harness.nothing_made import NOTHING_MADE
 
 CELLS, CATEGORIES, HORIZONS = 40, 2, 3
 SPEC = Spec(
@@ -40,6 +41,7 @@ def frame(expected, usual, support):
         high=zero,
         observed_1h=np.zeros((CELLS, CATEGORIES), np.int32),
         support=np.repeat(np.asarray(support, np.uint8)[:, None], CATEGORIES, axis=1),
+        made=NOTHING_MADE,
     )
 
 

@@ -22,26 +22,34 @@ from tests.grafana.pages.panels import (
     lines,
     place_variables,
     stat,
+    table,
     tag_variable,
     text,
 )
 
 UID = "risk-cell"
+FACTORS = {
+    "here": "Recent counts here",
+    "next_door": "Next door",
+    "level": "The region's level",
+    "memory": "Long memory",
+    "time": "Time of day and week",
+    "network": "Network, all else at its mean",
+}
 HERE = f"{PLACE} AND \"cell\" = '$cell'"
 OVER_TIME = f"FROM {RISK} WHERE {HERE} AND $timeFilter GROUP BY time($__interval) fill(none)"
 
-WHAT_MADE_IT = """**Expected** is how many incidents the scores foresee here within the horizon; **usual** is
+IN_WORDS = """**Expected** is how many incidents the scores foresee here within the horizon; **usual** is
 the long-run rate for this hour of the week. **Low** and **high** hold nine of ten outcomes. **Seen** is what was
 reported in the last hour, whatever the horizon.
 
-What makes scores here, in parts that multiply to them (history, hour of the week, recent counts here and next door,
-network), **as of the moment where the model's data end, not of the score above**:
+**What made the newest score**: usual, times the six factors beside it, is what is expected. A factor of 1 changes
+nothing. Only the ten cells with the highest risk of a category and horizon carry them. For any other, and for
+what made the usual itself (long memory, hour of the week), as of where the model's data end or `--at` a later moment:
 
 ```
 python -m models explain --region ${region} --cell ${cell} --artifacts FOLDER
 ```
-
-For a later moment add `--at`, `--data` and `--layout`: the incidents since then.
 
 Support `ok`: enough history. `sparse`: little, borrowed from the neighbourhood. `no_history`: nothing was ever reported
 here; the number stands for nothing."""
@@ -64,6 +72,24 @@ def _support() -> Panel:
     panel = _now("Support", "How much history stands behind the numbers.", 20, "support", "string", column="support")
     panel.defaults["mappings"] = [STALE_MAPPING, words]
     return panel
+
+
+def _what_made_it() -> Panel:
+    fields = ("usual", *(f"by_{name}" for name in FACTORS), "expected", "model")
+    chosen = ", ".join(f'"{name}"' for name in fields)
+    return table(
+        "What made the newest score",
+        "Usual, times the factors, is what is expected. Empty where the cell is not among the ten with the highest "
+        "risk of this category and horizon, and where no score came within three minutes.",
+        (0, 20, 24, 4),
+        f'SELECT {chosen} FROM "top" WHERE {HERE} AND {FRESH} ORDER BY time DESC LIMIT 1',
+        [
+            column("usual", displayName="Usual", unit="suffix: incidents"),
+            *(column(f"by_{name}", displayName=words, unit="prefix:x ", decimals=2) for name, words in FACTORS.items()),
+            column("expected", displayName="Expected", unit="suffix: incidents"),
+            column("model", displayName="Model", unit="string"),
+        ],
+    )
 
 
 def cell() -> Json:
@@ -124,12 +150,13 @@ def cell() -> Json:
             "suffix: x usual",
             overrides=[fixed("lift", PURPLE)],
         ),
+        _what_made_it(),
         Panel(
             kind="state-timeline",
             title="Who made the scores, and on how much history",
             description="The model version in force and the support of this cell. `baseline` means that the network "
             "did not answer.",
-            place=(0, 20, 14, 7),
+            place=(0, 24, 14, 7),
             queries=[f'SELECT last("model") AS "model", last("support") AS "support" {OVER_TIME}'],
             form="time_series",
             options={
@@ -143,7 +170,7 @@ def cell() -> Json:
             defaults={"unit": "string", "color": {"mode": "palette-classic"}},
             overrides=[column("model", displayName="Model"), column("support", displayName="Support")],
         ),
-        text("What made it", WHAT_MADE_IT, (14, 20, 10, 7)),
+        text("In words", IN_WORDS, (14, 24, 10, 7)),
     ]
     cells = 'SHOW TAG VALUES FROM "risk" WITH KEY = "cell" WHERE "region" = \'$region\''
     variables = [

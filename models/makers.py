@@ -1,0 +1,97 @@
+"""What the network's part of a score came from: Shapley values of groups of features."""
+
+from collections.abc import Mapping
+from itertools import combinations
+from math import factorial
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from models.network import residual_of
+from schemas.frame import MADE_FOR, MAKERS, riskiest
+
+Values = npt.NDArray[np.float32]
+
+# What a feature is about, by the start of its name. Each group is one part of what the network adds.
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "here": ("cell_", "all_1h", "all_24h", "all_7d", "hours_since", "same_hours_"),
+        "next_door": ("ring_",),
+        "level": ("level_",),
+        "memory": ("rate_", "block_rate", "all_rate", "region_rate", "log_usual_"),
+        "time": ("day_", "week_"),
+    }
+)
+NETWORK_ALONE = "network"  # all features at their mean
+
+
+def groups_of(features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
+    """Columns of each group. Raises ValueError for a feature that belongs to no group or to two."""
+    columns: dict[str, list[int]] = {name: [] for name in GROUPS}
+    for column, feature in enumerate(features):
+        homes = [name for name, starts in GROUPS.items() if feature.startswith(starts)]
+        if len(homes) != 1:
+            raise ValueError(f"feature {feature!r} belongs to {homes or 'no group'}")
+        columns[homes[0]].append(column)
+    return {name: np.array(found, np.intp) for name, found in columns.items()}
+
+
+def shares(
+    network: nn.Module, values: Values, groups: Mapping[str, npt.NDArray[np.intp]]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """What each group of features adds to the network's residual: (cells, categories, horizons) each, adding up to it.
+
+    The Shapley value of each group, the others at the values of training's mean; exact, all coalitions are computed.
+    Beside the groups, what the network gives when all features are at their mean. values: (cells, categories,
+    features). Source: Shapley 1953; for features of a model, Strumbelj and Kononenko, JMLR 11, 2010.
+    """
+    names = list(groups)
+    mean = network.get_buffer("mean").cpu().numpy()
+    coalitions = [chosen for size in range(len(names) + 1) for chosen in combinations(range(len(names)), size)]
+    joined = np.zeros((len(coalitions), len(mean)), np.bool_)
+    for columns, chosen in zip(joined, coalitions, strict=True):
+        for number in chosen:
+            columns[groups[names[number]]] = True
+    rows = np.where(joined[:, None, None], values, mean)
+    answers = residual_of(rows.reshape(-1, *values.shape[1:]), network).astype(np.float64)
+    residuals = dict(zip(coalitions, answers.reshape(*rows.shape[:-1], -1), strict=True))
+    found = {NETWORK_ALONE: residuals[()]}
+    for number, name in enumerate(names):
+        total = np.zeros_like(residuals[()])
+        for chosen in coalitions:
+            if number not in chosen:
+                weight = factorial(len(chosen)) * factorial(len(names) - len(chosen) - 1) / factorial(len(names))
+                total += weight * (residuals[tuple(sorted((*chosen, number)))] - residuals[chosen])
+        found[name] = total
+    return found
+
+
+def made_riskiest(
+    values: Values, network: nn.Module | None, features: tuple[str, ...], *, risk: Values, expected: Values
+) -> Values:
+    """(ranks, categories, horizons, MAKERS) factors that lead from usual to expected in the riskiest cells.
+
+    values: (cells, categories, features). risk, expected: (cells, categories, horizons). All 1 without a network.
+    """
+    cells, categories, horizons = risk.shape
+    ranks = min(MADE_FOR, cells)
+    if network is None:
+        return np.ones((ranks, categories, horizons, len(MAKERS)), np.float32)
+    places = [(category, horizon) for category in range(categories) for horizon in range(horizons)]
+    ranked = np.empty((ranks, categories, horizons), np.intp)
+    for category, horizon in places:
+        ranked[:, category, horizon] = riskiest(risk[:, category, horizon], expected[:, category, horizon], ranks)
+    # The horizons of a category share most of their cells: each is asked once, in line `position` of its category.
+    asked = [np.unique(ranked[:, category], return_inverse=True) for category in range(categories)]
+    rows = np.zeros((max(len(those) for those, _ in asked), *values.shape[1:]), np.float32)
+    for category, (those, _) in enumerate(asked):
+        rows[: len(those), category] = values[those, category]
+    found = shares(network, rows, groups_of(features))
+    logs = np.stack([found[name] for name in MAKERS], axis=-1)  # (rows, categories, horizons, MAKERS)
+    made = np.empty((ranks, categories, horizons, len(MAKERS)), np.float32)
+    for category, horizon in places:
+        position = asked[category][1].reshape(ranks, horizons)[:, horizon]
+        made[:, category, horizon] = np.exp(logs[position, category, horizon])
+    return made
