@@ -16,6 +16,7 @@ VALUES = ("expected", "risk", "low", "high", "usual")
 MADE_BY = ("here", "next_door", "level", "memory", "time", "network")
 TOP = 10  # ranks of a category and horizon
 WITH_PAYLOAD = ("not_json", "schema", "unknown_field", "bad_time")  # others: too large, none, or refused by the clock
+LIMIT = math.exp(2)  # by which a network may correct what is usual
 ROUNDED = 6e-4  # four significant digits are written
 
 
@@ -188,13 +189,13 @@ def _support(remembered):
 
 
 def _score(fields, name):
-    """Within itself: the network of these artifacts adds nothing, and the rest follows from the mean."""
+    """Within itself: the network corrects what is usual, and the rest follows from the mean. I6 knows the mean."""
     expected, risk, low, high, usual = (float(fields[value]) for value in VALUES)
     if not all(math.isfinite(one) and one >= 0 for one in (expected, risk, low, high, usual)) or risk > 1:
         yield f"I8: {name}: not a score: {fields}"
         return
-    if expected != usual:
-        yield f"I8: {name}: expected {expected}, usual {usual}"
+    if not usual / LIMIT * (1 - ROUNDED) - 1e-6 <= expected <= usual * LIMIT * (1 + ROUNDED) + 1e-6:
+        yield f"I8: {name}: expected {expected} is no correction of usual {usual}"
     if not _equal(risk, 1 - (1 + expected / DISPERSION) ** -DISPERSION, 2 * ROUNDED):  # of two that were rounded
         yield f"I8: {name}: risk {risk} with expected {expected}"
     for value, share in ((low, 0.05), (high, 0.95)):

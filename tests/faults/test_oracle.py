@@ -156,7 +156,7 @@ def top_of_another_cell(seen):
 
 def made_by_another(seen):
     key = next(key for key in seen.points if key[0].startswith("top,") and "rank=01" in key[0])
-    seen.points[key]["by_here"] = "1.1"
+    seen.points[key]["by_here"] = "9"
 
 
 def outcome(observed):
@@ -195,7 +195,7 @@ MUTANTS = {
     "a point of no cell": (point_of_no_cell, "I4"),
     "a tick that never was": (tick_too_many, "I7"),
     "a top of another cell": (top_of_another_cell, "I8"),
-    "a part that does not multiply to the score": (made_by_another, "what made it"),
+    "a part that does not multiply to the score": (made_by_another, "I8"),
     "an unbalanced ledger that was overwritten": (ledger("counted", "1.0"), "I2"),
     "dropped points": (ledger("write_dropped", "99.0"), "I4"),
     "a clock going back": (clock_goes_back, "I7"),

@@ -3,8 +3,14 @@
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import torch
+
+from models.artifact import read_artifact, write_artifact
 from models.features import feature_names
+from models.network import ResidualNetwork
 from models.untrained import write_untrained
 from schemas.grid import Grid
 from schemas.spec import Spec
@@ -18,7 +24,24 @@ class Region:
     start_s: int
 
     def publish(self, artifacts, *, created="20260101T000000Z"):
-        return write_untrained(artifacts, self.spec, per_day=5, cutoff_s=self.start_s, created=created)
+        """An artifact with an opinion: every version's network makes other scores of the same features."""
+        with TemporaryDirectory() as scratch:
+            plain = read_artifact(
+                write_untrained(Path(scratch), self.spec, per_day=5, cutoff_s=self.start_s, created=created)
+            )
+            return write_artifact(
+                artifacts,
+                spec=plain.spec,
+                constants=plain.constants,
+                network=opinionated(self.spec, seed=int(created[:8])),
+                history=plain.history(),
+                card="Made for a test: its network was drawn, not trained.",
+                data=plain.manifest.data,
+                created=created,
+                seed=0,
+                libraries={},
+                evaluation=[],
+            )
 
     def event(self, number, *, cell, at_s, **changes):
         """A valid event, as bytes."""
@@ -33,6 +56,17 @@ class Region:
             "origin": "public_call",
         }
         return json.dumps({**record, **changes}).encode()
+
+
+def opinionated(spec, *, seed):
+    """A network that was drawn: it moves scores by some ten percent, each feature has its say."""
+    torch.manual_seed(seed)
+    network = ResidualNetwork(
+        features=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s)
+    )
+    torch.nn.init.normal_(network.category.weight)
+    torch.nn.init.normal_(network.leave.weight, std=0.1)
+    return network.eval()
 
 
 def make_region(name, *, south_deg=41.0, categories=("fire", "ems")):
