@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 
 import typer
 from rich.console import Console
@@ -33,9 +34,13 @@ app = typer.Typer(
 )
 
 
+_in_force: list[Settings] = []  # whose secrets a trace must not show
+
+
 @app.callback()
 def _settings(context: typer.Context) -> None:
     context.obj = Settings.from_environment(os.environ)  # noqa: TID251 - the one place
+    _in_force.append(context.obj)
     for name in secret_names():  # or Java and every Python worker would inherit them
         os.environ.pop(name, None)  # noqa: TID251
     # With glibc's 8 arenas a core Java kept 121 MiB more each hour (docs/soak.md).
@@ -58,12 +63,18 @@ app.add_typer(commands_audit.audit_app, name="audit")
 
 
 def main() -> None:
-    """Run a command; a RiskError becomes one line and its exit code."""
+    """Run a command; a RiskError becomes one line and its exit code, anything else a trace without secrets, and 1."""
     try:
         app()
     except RiskError as error:
         Console(stderr=True).print(f"[bold]error:[/bold] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
+    except Exception:  # a fault of ours: shown, but not the secrets that a library quotes
+        trace = traceback.format_exc()
+        for settings in _in_force:
+            trace = settings.without_secrets(trace)
+        sys.stderr.write(trace)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

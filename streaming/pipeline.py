@@ -29,6 +29,7 @@ from streaming.metrics import served
 from streaming.outcomes import Outcomes
 from streaming.publish import Published, Publisher
 from streaming.query_failure import failed_by_kafka, failure_of, first_line, lost_events, spark_log
+from streaming.query_starts import ClockSetBack, SteadyClock, VainStarts
 from streaming.roster_watch import RosterWatch, roster_path
 from streaming.score import score_udf
 from streaming.session import start_session
@@ -139,6 +140,7 @@ def _run(
         try:
             messages = with_heartbeat(session, read_messages(session, settings))
             commits = settings.checkpoint.absolute() / "spark" / "commits"
+            vain = VainStarts(settings.kafka_timeout_s)
             while True:
                 try:
                     query = start_query(session, settings, messages, publisher)
@@ -152,7 +154,11 @@ def _run(
                     if topic is None:
                         return False
                     claim(settings, topic)  # it may not be the same
+                    if stop.wait(vain.pause_s(time.monotonic(), publisher.batches)):
+                        return False
                     log.info("reading on from the last committed batch")
+                except ClockSetBack as step:
+                    log.warning("%s: Spark would wait that long, so its query is started again", step)
         finally:
             with suppress(*_JAVA_IS_GONE):
                 session.stop()
@@ -228,14 +234,22 @@ def _until_stopped(
 
     publisher.watchers.append(note)
     try:
+        clock = SteadyClock(watch.settings.trigger_s)
         while not stop.wait(0.2):
             if query.awaitTermination(0.001):
                 raise PipelineError(f"the query ended by itself; see {spark_log(watch.settings)}")
+            try:
+                clock.look(time.time(), time.monotonic())
+            except ClockSetBack:
+                query.stop()
+                raise
             watch.look(time.monotonic())
             kafka.look(time.monotonic())
         if not kafka.is_away:
             wait_s = _COMMIT_WAIT_S + watch.settings.write_timeout_s
             is_between = _wait_for_commit(query, commits, last, wait_s=wait_s)
+        if failed := query.exception():  # while it was to come to its end
+            raise failed
         query.stop()
         return is_between
     finally:

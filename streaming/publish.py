@@ -69,6 +69,7 @@ class Publisher:
     watchers: list[Callable[[Published], None]] = field(default_factory=list)
     facts: Callable[[], QueryFacts] = QueryFacts
     failure: RiskError | None = None
+    batches: int = 0  # that were published
     _stored: dict[str, RiskFrame] = field(default_factory=dict)
     _last_batch_s: float = 0.0
     _started_s: float = 0.0
@@ -81,6 +82,7 @@ class Publisher:
     def __call__(self, batch: DataFrame, batch_id: int) -> None:
         try:
             published = self._publish(batch, batch_id)
+            self.batches += 1
             for watcher in self.watchers:
                 watcher(published)
         except RiskError as error:

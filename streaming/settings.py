@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from schemas.errors import SettingsError
 
@@ -94,7 +94,9 @@ class Settings(BaseModel):
                 mistakes.append(f"{setting} and {name} are both given: keep one of them")
             else:
                 try:
-                    values[names[setting]] = Path(value).read_text(encoding="utf-8").strip() if from_file else value
+                    said = Path(value).read_text(encoding="utf-8") if from_file else value
+                    # A secret that an orchestrator hands over often ends in a line break.
+                    values[names[setting]] = said.strip() if from_file or setting in secret_names() else said
                 except (OSError, UnicodeDecodeError) as error:
                     what = error.strerror if isinstance(error, OSError) else "not UTF-8"
                     mistakes.append(f"{name} does not name a readable text file ({what})")
@@ -110,12 +112,27 @@ class Settings(BaseModel):
         return {name: _shown(getattr(self, field)) for name, field in environment_names().items()}
 
     def without_secrets(self, text: str) -> str:
-        """`text` with *** in place of every secret's value."""
+        """`text` with *** in place of every secret's value, also where it is quoted as Python quotes it."""
         for field in type(self).model_fields:
             value = getattr(self, field)
             secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
-            text = text.replace(secret, "***") if secret else text
+            for form in (secret, repr(secret)[1:-1]) if secret else ():
+                text = text.replace(form, "***")
         return text
+
+    @field_validator("influx_token", "kafka_password")
+    @classmethod
+    def _one_line(cls, secret: SecretStr) -> SecretStr:
+        if not secret.get_secret_value().isprintable():
+            raise ValueError("holds a line break or another character that cannot be typed: give it on one line")
+        return secret
+
+    @field_validator("influx_token")
+    @classmethod
+    def _fits_a_header(cls, token: SecretStr) -> SecretStr:
+        if not token.get_secret_value().isascii():
+            raise ValueError("holds a character that is not ASCII, no token of InfluxDB does: copy it again")
+        return token
 
     @classmethod
     def _checked(cls, values: Mapping[str, Any], mistakes: list[str]) -> "Settings":

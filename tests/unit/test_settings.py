@@ -156,3 +156,30 @@ def test_what_is_shown_of_the_settings_has_no_secret():
 
 def test_the_secrets_are_known_by_name():
     assert secret_names() == {"INFLUXDB_V2_TOKEN", "RISK_KAFKA_PASSWORD"}
+
+
+@pytest.mark.parametrize("name", ["INFLUXDB_V2_TOKEN", "RISK_KAFKA_PASSWORD"])
+def test_a_secret_loses_the_line_break_at_its_end_and_is_refused_with_one_inside(name, tmp_path):
+    field = environment_names()[name]
+    assert getattr(Settings.from_environment({name: " canary\r\n"}), field).get_secret_value() == "canary"
+    for value in ("can\nary", "can\x00ary", "can\tary"):
+        with pytest.raises(SettingsError, match=f"{name}: .*give it on one line") as caught:
+            Settings.from_environment({name: value})
+        assert "ary" not in str(caught.value).replace("necessary", "")
+        (tmp_path / "secret").write_text(value, encoding="utf-8")
+        with pytest.raises(SettingsError, match=f"{name}: .*give it on one line"):
+            Settings.from_environment({f"{name}_FILE": str(tmp_path / "secret")})
+
+
+def test_a_token_that_no_header_carries_is_refused_without_being_shown():
+    with pytest.raises(SettingsError, match=r"INFLUXDB_V2_TOKEN: .*not ASCII") as caught:
+        Settings.from_environment({"INFLUXDB_V2_TOKEN": "canarü"})
+    assert "canar" not in str(caught.value)
+
+
+@pytest.mark.parametrize("secret", ["canary", "can'ary", 'can"a\\ry', "canäry"])
+def test_a_secret_is_hidden_as_it_is_and_as_python_quotes_it(secret):
+    settings = Settings.from_environment({"RISK_KAFKA_PASSWORD": secret})
+    shown = settings.without_secrets(f"wrong: {secret}, {secret!r}, {[secret]}")
+    assert secret not in shown
+    assert repr(secret)[1:-1] not in shown

@@ -75,6 +75,7 @@ def test_no_secret_is_anywhere_but_where_it_was_given(
     secret.write_text(settings.pop(name) + "\n", encoding="utf-8")
     settings[f"{name}_FILE"] = str(secret)
     by_environment = "password" if by_file == "token" else "token"
+    settings[{"token": "INFLUXDB_V2_TOKEN", "password": "RISK_KAFKA_PASSWORD"}[by_environment]] += "\n"
 
     topic, region = new_topic(EVENTS), new_region("riverton")
     scorer = new_scorer(f"canaries_{by_file}", topic, **settings)

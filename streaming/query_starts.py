@@ -1,0 +1,53 @@
+"""When Spark's query is started again within the job, and when no longer."""
+
+from dataclasses import dataclass
+
+from schemas.errors import BrokerUnavailable
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
+_STEP_S = 5.0  # a clock that time servers keep is never set back further; they slow it down
+
+
+@dataclass(slots=True)
+class VainStarts:
+    """Starts of the query after Kafka failed it. They are in vain as long as no batch comes between them."""
+
+    longest_s: float
+    _since_s: float | None = None
+    _batches: int = 0
+    _starts: int = 0
+
+    def pause_s(self, now_s: float, batches: int) -> float:
+        """How long to wait before the next start; longer each time. now_s: steady. batches: published until now.
+
+        Raises BrokerUnavailable when all starts were in vain for `longest_s`.
+        """
+        if self._since_s is None or batches > self._batches:
+            self._since_s, self._batches, self._starts = now_s, batches, 0
+        elif now_s - self._since_s >= self.longest_s:
+            raise BrokerUnavailable(
+                f"Kafka answers, but Spark could not read from it for {now_s - self._since_s:.0f} s: look at the "
+                "brokers' log, at the address that they advertise, and whether each of them can be reached from here; "
+                "nothing is lost"
+            )
+        self._starts += 1
+        return min(_FIRST_PAUSE_S * 2.0 ** (self._starts - 1), _LONGEST_PAUSE_S)
+
+
+class ClockSetBack(Exception):
+    """The machine's clock was set back: Spark's next batch would wait until it is as late as it was."""
+
+
+@dataclass(slots=True)
+class SteadyClock:
+    """Compares the machine's clock with a steady one."""
+
+    trigger_s: float
+    _ahead_s: float | None = None
+
+    def look(self, wall_s: float, steady_s: float) -> None:
+        """Raises ClockSetBack when the wall clock has gone back by more than a trigger and five seconds."""
+        ahead_s, before_s = wall_s - steady_s, self._ahead_s
+        self._ahead_s = ahead_s
+        if before_s is not None and before_s - ahead_s > self.trigger_s + _STEP_S:
+            raise ClockSetBack(f"the clock of this machine was set back by {before_s - ahead_s:.0f} s")
