@@ -36,6 +36,7 @@ def broken(world):
         letters=decoded(world.letters.read()),
         topic=world.topic.name,
         acknowledged=world.acknowledged,
+        times_ms=world.witness.times_ms if world.scenario.clock == "wall" else None,
     )
     return [
         *world.faults,

@@ -6,6 +6,7 @@ A test is `path::name`; all its parameters count unless one is named in brackets
 from dataclasses import dataclass
 
 SCENARIO = "tests/faults/test_scenarios.py::test_every_invariant_holds"
+ON_THE_WALL = "tests/faults/test_scenarios.py::test_every_invariant_holds_on_the_wall_clock"
 IN_SCENARIO = "I1 to I10, I12"
 
 
@@ -25,7 +26,13 @@ def of(path, *names):
 
 
 FAULTS = (
-    Fault("F00", "none", "the same scenario without a fault", "I1 to I8, I12", (f"{SCENARIO}[baseline]",)),
+    Fault(
+        "F00",
+        "none",
+        "the same scenario without a fault, on either clock",
+        "I1 to I8, I12",
+        (f"{SCENARIO}[baseline]", f"{ON_THE_WALL}[baseline]"),
+    ),
     Fault(
         "F01",
         "the job is killed",
@@ -43,6 +50,7 @@ FAULTS = (
                     "kill_after_write",
                 )
             ),
+            *(f"{ON_THE_WALL}[{name}]" for name in ("kill_after_write", "kill_in_write")),
             "tests/stack/test_kill.py::"
             "test_four_kills_at_four_points_change_neither_scores_nor_ledger_nor_dead_letters",
         ),
@@ -54,6 +62,7 @@ FAULTS = (
         f"exit 0 without a trace; of the restart in the middle of the load {IN_SCENARIO}",
         (
             f"{SCENARIO}[restart]",
+            f"{ON_THE_WALL}[restart]",
             "tests/stack/test_pipeline_failures.py::test_a_signal_to_the_whole_process_group_leaves_no_trace",
             "tests/stack/test_pipeline.py::test_sigterm_ends_the_job_with_exit_code_0_one_line_and_no_trace",
         ),
@@ -89,6 +98,7 @@ FAULTS = (
         "when it stays away",
         (
             f"{SCENARIO}[broker_restart]",
+            f"{ON_THE_WALL}[broker_restart]",
             f"{SCENARIO}[broker_freeze]",
             f"{SCENARIO}[broker_freeze_long]",
             *(f"{SCENARIO}[kafka_{what}]" for what in ("cut", "down", "hangs", "slow")),
@@ -240,9 +250,10 @@ FAULTS = (
     Fault(
         "F20",
         "the host's clock steps",
-        "an hour back and an hour ahead, by the injected clock",
-        "I7; what a right clock stamps is refused as `future`, with its place, while ours is behind",
+        "an hour back under the running job (libfaketime); an hour back and an hour ahead, by the injected clock",
+        "I1 to I5, I7, I8, I10; what a right clock stamps is refused as `future`, with its place, while ours is behind",
         (
+            "tests/faults/test_clock.py::test_a_machines_clock_that_is_set_back_an_hour_stops_no_score",
             "tests/spark/test_clock_steps.py::test_a_clock_that_steps_an_hour_back_and_ahead_moves_no_region_back",
             "tests/spark/test_clock_steps.py::"
             "test_events_of_a_right_clock_are_refused_with_their_place_while_the_hosts_is_an_hour_behind",
@@ -279,6 +290,7 @@ FAULTS = (
                     "store_cut",
                 )
             ),
+            f"{ON_THE_WALL}[store_down]",
             "tests/contracts/test_influx_answers.py::test_a_busy_store_is_asked_again_until_it_takes_the_lines",
             "tests/contracts/test_influx_answers.py::test_a_store_says_how_long_to_wait",
             "tests/stack/test_stores.py::"

@@ -26,6 +26,17 @@ def ends_of(spark, batch, topic):
     return {}
 
 
+def time_ms_of(spark, batch):
+    """The time that Spark gave a batch, the same at each of its tries; None where its file is gone or not whole yet."""
+    with contextlib.suppress(FileNotFoundError):
+        for line in (spark / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):
+                found = json.loads(line)
+                if isinstance(found, dict) and "batchTimestampMs" in found:
+                    return found["batchTimestampMs"]
+    return None
+
+
 def committed(spark, topic):
     """Messages up to the end of the newest committed batch."""
     return sum(ends_of(spark, newest(spark / "commits"), topic).values())

@@ -148,8 +148,14 @@ class Expected:
     def observed_1h(self, region):
         return self.moment(region).observed_1h()
 
-    def take(self, messages, regions):
-        """One batch: (partition, offset, value or None, Kafka time in ms), in each partition's order."""
+    def take(self, messages, regions, now_s=None):
+        """One batch: (partition, offset, value or None, Kafka time in ms), in each partition's order.
+
+        now_s: the batch's own time where the regions' clocks are the machine's; None where they are the events'.
+        """
+        if now_s is not None:
+            for name in regions:
+                self.clock_s[name] = max(self.clock_s[name], now_s)
         for partition, offset, value, time_ms in messages:
             name, verdict = judge(value, time_ms, regions)
             ledger = self.ledger[name]
@@ -159,22 +165,29 @@ class Expected:
                 ledger[f"rejected_{verdict}"] += 1
                 self.refused[partition, offset] = verdict
                 continue
-            self.clock_s[name] = max(self.clock_s[name], math.floor(verdict["received_s"]))
+            if now_s is None:
+                self.clock_s[name] = max(self.clock_s[name], math.floor(verdict["received_s"]))
             ledger[settle(self.known[name], verdict)] += 1
         for region in regions.values():
             tick_s = self.clock_s[region.name] // region.tick_s * region.tick_s
             self.moments[region.name, tick_s] = self.moment(region)
 
 
-def recount(messages, regions, batches=()):
+def recount(messages, regions, batches=(), times_ms=None):
     """`messages`: (partition, offset, value or None, Kafka time in ms) of the topic, in each partition's order.
 
     batches: {partition: first offset after it} of each batch, in order; what is beyond the last is one more batch.
+    times_ms: of each batch, where the regions' clocks are the machine's; None where they are the events'.
     """
     found = Expected({region.name: region.start_s for region in regions})
     by_name = {region.name: region for region in regions}
-    for batch in batched(messages, batches):
-        found.take(batch, by_name)
+    parts = batched(messages, batches)
+    if times_ms is None:
+        times_s = [None] * len(parts)
+    else:  # beyond the last batch it is the last one's time that is known
+        times_s = [time_ms // 1000 for time_ms in [*times_ms, *times_ms[-1:]][: len(parts)]]
+    for part, now_s in zip(parts, times_s, strict=True):
+        found.take(part, by_name, now_s)
     return found
 
 

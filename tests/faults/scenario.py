@@ -6,11 +6,11 @@ Pure: no clock, no file, no product code. In the manner of Materialize's Zippy a
 import itertools
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 START_S = 1_700_000_000
-GENERATOR = 2  # grows when a seed comes to mean something else: docs/reliability.md counts its runs apart
+GENERATOR = 3  # grows when a seed comes to mean something else: docs/reliability.md counts its runs apart
 DAY_S = 86_400
 ORIGINS = ("public_call", "public_call", "sensor", "responder", "officer_initiated", "unknown")
 CANARY = "zebrafinch7731"  # stands in payloads; no log may show it
@@ -28,10 +28,10 @@ KINDS = {
     "restart": (1, (None,), 1),
     "broker_restart": (1, (1, 4), 1),
     "broker_kill": (1, (1, 4), 1),
-    "broker_freeze": (1, (3, 8), 1),
+    "broker_freeze": (1, (3, 8, 75), 1),
     "kafka_cut": (1, (None,), 2),
-    "kafka_down": (1, (2, 9), 1),
-    "kafka_hangs": (1, (3, 8), 1),
+    "kafka_down": (1, (2, 9, 75), 1),
+    "kafka_hangs": (1, (3, 8, 75), 1),
     "kafka_slow": (1, (3, 6), 1),
     "store_down": (2, (2, 9), 2),
     "store_hangs": (1, (3, 8), 1),
@@ -68,11 +68,12 @@ class Scenario:
     write_timeout_s: int
     per_batch: int
     actions: tuple
+    clock: str = "event"  # RISK_CLOCK
 
     def __str__(self):
         head = (
-            f"seed {self.seed}: {self.partitions} partitions, at most {self.per_batch} events a batch, "
-            f"a write is tried for {self.write_timeout_s} s"
+            f"seed {self.seed}: {self.clock} clock, {self.partitions} partitions, at most {self.per_batch} events a "
+            f"batch, a write is tried for {self.write_timeout_s} s"
         )
         return "\n".join([head, *(f"  {number:>2}  {action}" for number, action in enumerate(self.actions))])
 
@@ -97,13 +98,24 @@ def generate(seed):
         write_timeout_s=draw.choice([4, 20]),
         per_batch=draw.choice([15, 60, 1_600_000]),
         actions=tuple(actions),
+        clock=draw.choice(["event", "wall"]),
     )
 
 
 def closing(scenario):
-    """One more event for each region on the next day (UTC): what a region has counted is in `usual` only then."""
+    """One more event for each region.
+
+    On the events' clock it is of the next day (UTC): what a region has counted is in `usual` only then.
+    """
     newest_s = max(action.at_s for action in scenario.actions)
-    return Action("close", None, (newest_s // DAY_S + 1) * DAY_S + 600, seed=scenario.seed)
+    at_s = newest_s + 60 if scenario.clock == "wall" else (newest_s // DAY_S + 1) * DAY_S + 600
+    return Action("close", None, at_s, seed=scenario.seed)
+
+
+def moved(scenario, by_s):
+    """The scenario later by `by_s`: on the wall clock, events have to be of these hours."""
+    actions = tuple(replace(action, at_s=action.at_s + by_s) for action in scenario.actions)
+    return replace(scenario, actions=actions)
 
 
 class Producer:

@@ -27,7 +27,7 @@ REASONS = {
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    return good_store(scenario_of("baseline"), tmp_path_factory.mktemp("good"))
+    return good_store(scenario_of("baseline", "event"), tmp_path_factory.mktemp("good"))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_a_good_store_has_no_breach(good):
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_scenario_sends_a_message_for_every_reason(name, region):
     producer = Producer([region])
-    sent = [one for action in scenario_of(name).actions for one in producer.messages(action)]
+    sent = [one for action in scenario_of(name, "event").actions for one in producer.messages(action)]
     found = recount([(0, offset, value, time_ms) for offset, (_, value, time_ms) in enumerate(sent)], [region])
     assert set(found.refused.values()) == REASONS
 
@@ -244,7 +244,7 @@ class Job:
             (self.checkpoint / "spark" / name).mkdir(parents=True)
 
     def plan(self, batch, ends):
-        text = "v1\n{}\n" + json.dumps({"t": ends}) + "\n0\n"
+        text = 'v1\n{"batchTimestampMs":1700000000000}\n' + json.dumps({"t": ends}) + "\n0\n"
         (self.checkpoint / "spark" / "offsets" / str(batch)).write_text(text, encoding="utf-8")
 
     def commit(self, batch):

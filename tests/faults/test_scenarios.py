@@ -43,15 +43,21 @@ SCENARIOS = {
     "store_cut": (("cut", None), ("produce", 20), ("cut", None)),
     "region_and_swap": (("add_region", None), ("produce", 20), ("swap_artifact", None)),
 }
-IN_EVERY_RUN = ("baseline", "kill_after_write", "store_half")
+ON_THE_WALL_CLOCK = ("baseline", "kill_after_write", "kill_in_write", "restart", "broker_restart", "store_down")
+IN_EVERY_RUN = {"event": ("baseline", "store_half"), "wall": ("kill_after_write",)}
 
 
-def scenario_of(name):
+def named(names, clock):
+    marks = {name: [] if name in IN_EVERY_RUN[clock] else [pytest.mark.long] for name in names}
+    return [pytest.param(name, marks=marks[name]) for name in names]
+
+
+def scenario_of(name, clock):
     steps = [("produce", 60), ("correct", 10), ("cancel", 5), ("repeat", 15), ("rubbish", "each"), ("stray", "each")]
     steps += [("settle", None)]
     steps += [*SCENARIOS[name], ("produce", 20), ("correct", 10), ("repeat", 15), ("rubbish", 12)]
     actions = [Action(kind, value, START_S + 60 + 130 * n, seed=1000 + n) for n, (kind, value) in enumerate(steps)]
-    return Scenario(seed=0, partitions=2, write_timeout_s=20, per_batch=60, actions=tuple(actions))
+    return Scenario(seed=0, partitions=2, write_timeout_s=20, per_batch=60, actions=tuple(actions), clock=clock)
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +66,19 @@ def shared_broker(tmp_path_factory, jar_cache):
         yield broker
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in IN_EVERY_RUN else pytest.mark.long) for name in SCENARIOS]
-)
+@pytest.mark.parametrize("name", named(SCENARIOS, "event"))
 def test_every_invariant_holds(name, tmp_path, shared_broker, record_property, caplog):
+    judge(scenario_of(name, "event"), tmp_path, shared_broker, record_property, caplog)
+
+
+@pytest.mark.parametrize("name", named(ON_THE_WALL_CLOCK, "wall"))
+def test_every_invariant_holds_on_the_wall_clock(name, tmp_path, shared_broker, record_property, caplog):
+    judge(scenario_of(name, "wall"), tmp_path, shared_broker, record_property, caplog)
+
+
+def judge(scenario, tmp_path, shared_broker, record_property, caplog):
     caplog.set_level(logging.CRITICAL, logger="kafka")  # what pytest keeps of its lines would keep its sockets open
-    outcome = run_scenario(scenario_of(name), tmp_path, shared_broker)
+    outcome = run_scenario(scenario, tmp_path, shared_broker)
     gc.collect()
     assert not outcome.broken, "\n".join(outcome.broken)
     assert not outcome.exits, "the job was to go on by itself"

@@ -7,7 +7,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.faults.offsets import committed, ends_of, newest, numbers
+from tests.faults.offsets import committed, ends_of, newest, numbers, time_ms_of
 
 EVERY_S = 0.1
 SPOKEN = re.compile(r" (WARNING|ERROR) |^error:")
@@ -17,6 +17,7 @@ class Witness:
     """Collects while it is entered. `stored`: gives the messages that the store knows of.
 
     batches: number -> {partition: first offset after it}, of all that were planned; Spark forgets the old ones.
+    times_ms: number -> the time that Spark gave it.
     signs: (monotonic time, what) of each line of warning, each time the health file turns not ready, and each exit.
     commits: monotonic time of each look that saw a new one.
     """
@@ -24,7 +25,7 @@ class Witness:
     def __init__(self, scorer, topic, stored):
         self.scorer, self.topic, self.stored = scorer, topic, stored
         self.checkpoint = Path(scorer.environment["RISK_CHECKPOINT"])
-        self.batches, self.signs, self.commits, self.faults = {}, [], [], []
+        self.batches, self.times_ms, self.signs, self.commits, self.faults = {}, {}, [], [], []
         self._newest = -1
         self._read, self._was_ready = 0, True
         self._ended = threading.Event()
@@ -46,6 +47,8 @@ class Witness:
         self._ended.set()
         self._thread.join()
         self.look()
+        for batch in [number for number in self.batches if number > self._newest]:  # planned, and never done
+            del self.batches[batch], self.times_ms[batch]
 
     def sign_since(self, began, of):
         """The first that was seen at `began` or later and in which `of`, a pattern, is found; None without one."""
@@ -82,8 +85,9 @@ class Witness:
     def _look_at_plans(self):
         spark = self.checkpoint / "spark"
         for batch in set(numbers(spark / "offsets")) - set(self.batches):
-            if ends := ends_of(spark, batch, self.topic):
-                self.batches[batch] = ends
+            ends, time_ms = ends_of(spark, batch, self.topic), time_ms_of(spark, batch)
+            if ends and time_ms is not None:
+                self.batches[batch], self.times_ms[batch] = ends, time_ms
 
     def _look_at_lines(self):
         with contextlib.suppress(FileNotFoundError), (self.scorer.folder / "terminal.txt").open("rb") as terminal:

@@ -17,7 +17,7 @@ from tests.faults.injected import Injected
 from tests.faults.offsets import newest
 from tests.faults.oracle import Region
 from tests.faults.promises import RECOVERY_LIMIT_S
-from tests.faults.scenario import Producer, closing
+from tests.faults.scenario import START_S, Producer, closing, moved
 from tests.faults.witness import Witness
 from tests.harness.proxy import Proxy
 from tests.harness.recording_store import RecordingStore
@@ -49,8 +49,12 @@ class World(Actions):
     _timers: list = field(default_factory=list)
     _partitions: int = 1
     _commit_at_start: int = -1
+    _region_start_s: int = START_S
 
     def __post_init__(self):
+        if self.scenario.clock == "wall":
+            by_s = int(time.time()) - 60 - closing(self.scenario).at_s
+            self.scenario, self._region_start_s = moved(self.scenario, by_s), START_S + by_s
         name = f"s{self.scenario.seed}-{int(time.time() * 1000)}"
         self._partitions = self.scenario.partitions
         ensure_topics(self.broker.bootstrap, {name: self._partitions, f"{name}.dlq": 1})
@@ -67,6 +71,7 @@ class World(Actions):
             INFLUXDB_V2_TOKEN=TOKEN,
             RISK_WRITE_TIMEOUT_S=str(self.scenario.write_timeout_s),
             RISK_MAX_EVENTS_PER_BATCH=str(self.scenario.per_batch),
+            RISK_CLOCK=self.scenario.clock,
         )
         self.producer = Producer([self._publish("riverton", 41.0)])
         self.witness = Witness(self.scorer, self.topic.name, self.consumed)
@@ -192,7 +197,8 @@ class World(Actions):
         self._timers.append(timer)
 
     def _publish(self, name, south_deg, **created):
-        folder = make_region(name, south_deg=south_deg).publish(self.scorer.artifacts, **created)
+        region = make_region(name, south_deg=south_deg, start_s=self._region_start_s)
+        folder = region.publish(self.scorer.artifacts, **created)
         self.versions.setdefault(name, []).append(folder.name)
         return Region.of(json.loads((folder / "manifest.json").read_bytes()))
 

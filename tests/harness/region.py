@@ -69,7 +69,7 @@ def opinionated(spec, *, seed):
     return network.eval()
 
 
-def make_region(name, *, south_deg=41.0, categories=("fire", "ems")):
+def make_region(name, *, south_deg=41.0, categories=("fire", "ems"), start_s=1_700_000_000):
     grid = Grid(south_deg=south_deg, west_deg=-88.0, cell_m=1000, rows=6, cols=6)
     spec = Spec(region=name, timezone="America/Chicago", grid=grid, categories=categories, features=feature_names())
-    return Region(spec, 1_700_000_000)
+    return Region(spec, start_s)
