@@ -64,7 +64,7 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
         '"recoveries": [["SIGKILL now", 4.0]], "messages": 50}',
         '{"seed": 4, "at": "now", "broken": [], "seconds": 9, "starts": 1, "exits": [], "recoveries": [], '
         '"messages": 7}',
-        '{"seed": 4, "generator": 2, "commit": "abc", "at": "later", "broken": [], "seconds": 9, "starts": 1, "exits": '
+        '{"seed": 4, "generator": 3, "commit": "abc", "at": "later", "broken": [], "seconds": 9, "starts": 1, "exits": '
         '[], "recoveries": [], "messages": 7, '
         '"injected": [["store_down", 3, 8.1, "line: WARNING"], ["cut", 0, 0, null]]}',
     ]
@@ -86,8 +86,8 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
     assert "3 runs in all, of 2 seeds; **1 runs broke something**" in text
     assert "never run: 0-2, 5-199." in text
     assert "| not noted | 1 | 2 | 1 |" in text
-    assert "| abc | 2 | 1 | 0 |" in text
-    assert "2 seeds, 1 of them without a broken invariant, 1 by generator 2; 57 messages, 3 starts" in text
+    assert "| abc | 3 | 1 | 0 |" in text
+    assert "2 seeds, 1 of them without a broken invariant, 1 by generator 3; 57 messages, 3 starts" in text
     assert "| cut | 1 | 1 | 0 | 0 | 0 | 0 |" in text
     assert "| store_down | 1 | 0 | 1 | 0 | 0 | 0 |" in text
     assert "- seed 3 (now): I4: gone" in text
