@@ -18,7 +18,7 @@ import msgspec
 from schemas.errors import CheckpointError, EventsGone
 from streaming.files import replace_file
 from streaming.settings import Settings
-from streaming.spark_files import damaged, drop_unfinished, last_begun, last_commit, read_until
+from streaming.spark_files import begin_offsets, damaged, drop_unfinished, last_begun, last_commit, read_until
 
 if TYPE_CHECKING:
     from streaming.topics import Topic  # Kafka's client: the health check has no time for it
@@ -112,10 +112,11 @@ def claim(settings: Settings, topic: "Topic") -> None:
     """
     before, after = read_guard(settings.checkpoint), guard_of(settings, topic)
     refuse_missing_parts(settings.checkpoint)
-    if before is not None and last_begun(settings.checkpoint) >= 0:
+    begin = begin_offsets(settings.checkpoint)
+    if before is not None and (begin or last_begun(settings.checkpoint) >= 0):
         refuse_changes(before, after)
     _keep(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
-    refuse_gap(read_until(settings.checkpoint), topic.first_offsets, settings.topic)
+    refuse_gap(begin | read_until(settings.checkpoint), topic.first_offsets, settings.topic)
     drop_unfinished(settings.checkpoint)
 
 
@@ -165,7 +166,8 @@ def refuse_changes(before: Guard, after: Guard) -> None:
 def refuse_gap(read: Mapping[int, int], first: Mapping[int, int], topic: str) -> None:
     """Raise EventsGone when events between what was read and what Kafka still has are missing, by partition.
 
-    A partition that was added since is read from its beginning. Before the first commit nothing is known, and checked.
+    read: by partition, the first offset that was not read yet; empty when no query has begun, and nothing can be
+    missing. A partition that was added since is read from its beginning.
     """
     due = {partition: read.get(partition, 0) for partition in {*read, *first}} if read else {}
     gone = {partition: first[partition] - end for partition, end in due.items() if first.get(partition, 0) > end}

@@ -84,6 +84,32 @@ def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partitio
         claim(used, Topic(id="5f0c", first_offsets={0: 200, 1: 41}))
 
 
+def begin(checkpoint, offsets):
+    """What Spark leaves once it has asked Kafka where to begin, before the first batch."""
+    (checkpoint / "spark" / "sources" / "0").mkdir(parents=True)
+    text = "\0v1\n" + json.dumps({"incidents.v1": offsets})
+    (checkpoint / "spark" / "sources" / "0" / "0").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["no batch yet", "first batch begun"])
+def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(settings, begun):
+    claim(settings, Topic(id="5f0c", first_offsets={0: 5000}))  # nothing was begun: 5000 is where it begins
+    begin(settings.checkpoint, {"0": 5000})
+    if begun:
+        commit(settings.checkpoint, 0, {"0": 5600})
+        (settings.checkpoint / "spark" / "commits" / "0").unlink()
+    claim(settings, Topic(id="5f0c", first_offsets={0: 5000, 1: 0}))
+    with pytest.raises(EventsGone, match=r"7 of partition 0 \(offsets 5000 to 5006\)"):
+        claim(settings, Topic(id="5f0c", first_offsets={0: 5007}))
+
+
+def test_settings_are_compared_as_soon_as_spark_has_kept_where_it_begins(settings):
+    claim(settings, TOPIC)
+    begin(settings.checkpoint, {"0": 0})
+    with pytest.raises(CheckpointError, match="RISK_STARTING was earliest and is latest"):
+        claim(settings.with_options(starting="latest"), TOPIC)
+
+
 def state_files(checkpoint):
     return {str(path.relative_to(checkpoint)) for path in (checkpoint / "spark" / "state").rglob("*.*")}
 
