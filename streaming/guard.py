@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from streaming.topics import Topic  # Kafka's client: the health check has no time for it
 
 _LOOKS, _LOOK_AGAIN_S = 5, 0.05
-_HELD = ("spark", "batches", "roster.json", "guard.json", "begin")
+_HELD = ("spark", "batches", "outcomes", "roster.json", "guard.json", "begin")
 _RESET = "or begin anew with `checkpoint reset`"
 
 

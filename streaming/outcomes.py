@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from models.closed import GRACE_S, Closed
 from models.hour_of_week import hour_of_week
@@ -35,7 +36,8 @@ class Outcomes:
         dispersion = load_artifact(artifact).constants.dispersion
         content = pack_arrays(
             {
-                "model": np.frombuffer(frame.model.encode(), np.uint8),
+                "spec": _as_array(frame.spec.fingerprint()),
+                "model": _as_array(frame.model),
                 "expected": frame.expected,
                 "usual": frame.usual,
                 "dispersion": dispersion,
@@ -73,15 +75,22 @@ class Outcomes:
             raise CheckpointError(
                 f"{path} is damaged ({error}): delete it, that hour stays without an outcome"
             ) from error
-        shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
-        if arrays["expected"].shape != shape:  # an artifact of another grid made it, before a new checkpoint
-            return None
+        if "spec" not in arrays or _as_text(arrays["spec"]) != spec.fingerprint():
+            return None  # made before a new checkpoint, for another grid or other categories
         return Forecast(
-            model=arrays["model"].tobytes().decode(),
+            model=_as_text(arrays["model"]),
             expected=arrays["expected"],
             usual=arrays["usual"],
             dispersion=arrays["dispersion"],
         )
+
+
+def _as_array(text: str) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def _as_text(array: npt.NDArray[np.uint8]) -> str:
+    return array.tobytes().decode()
 
 
 def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes:

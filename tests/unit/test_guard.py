@@ -205,6 +205,16 @@ def test_a_reset_keeps_the_old_state_aside_and_says_where_to_begin(used):
     assert begin_ms(used.checkpoint) is None
 
 
+def test_a_reset_leaves_nothing_that_the_next_counts_could_be_judged_by(used):
+    """What a job writes beside the checkpoint and reads again: only the lock and the health file may stay."""
+    for name in ("batches", "outcomes/riverton"):
+        (used.checkpoint / name).mkdir(parents=True)
+    for name in ("roster.json", "begin", "lock", "health.json"):
+        (used.checkpoint / name).write_text("1", encoding="utf-8")
+    set_aside(used.checkpoint, "stamp", from_ms=5)
+    assert {path.name for path in used.checkpoint.iterdir()} == {"old-stamp", "begin", "lock", "health.json"}
+
+
 def test_whether_a_job_holds_the_checkpoint_can_be_seen_without_disturbing_it(tmp_path):
     assert not is_held(tmp_path / "never made")
     with only_writer(tmp_path):
