@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from streaming.audit import record
-from streaming.guard import begin_ms, only_writer, read_guard, set_aside
+from streaming.guard import only_writer, read_guard
 from streaming.instants import instant_ms, instant_text
+from streaming.reset import begin_ms, kept_in, set_aside, unfinished_reset
 from streaming.roster import read_roster
 from streaming.settings import Settings
 from streaming.spark_files import last_commit, read_until
@@ -25,6 +26,8 @@ def show(context: typer.Context) -> None:
     folder = settings.checkpoint
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("folder", str(folder))
+    if unfinished := unfinished_reset(folder):
+        table.add_row("reset", f"cut short ({unfinished.name}): the next `run` or `checkpoint reset` finishes it")
     guard = read_guard(folder)
     if guard:
         table.add_row("topic", f"{guard.topic} (id {guard.topic_id})")
@@ -66,7 +69,10 @@ def reset(
         old = set_aside(
             settings.checkpoint, datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"), from_ms=from_ms
         )
-    kept = (
-        f"what was there lies in {old}; remove it when it is no longer needed" if old else "there was nothing to keep"
-    )
-    Console(highlight=False, soft_wrap=True).print(f"the next run begins at {from_} of {settings.topic}; {kept}")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"the next run begins at {from_} of {settings.topic}; {kept_in(old)}")
+    if old:
+        console.print(
+            f"with RISK_CHECKPOINT={old}, `rebuild` makes scores of the time before; remove the folder when it is no "
+            "longer needed"
+        )

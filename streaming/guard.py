@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from streaming.topics import Topic  # Kafka's client: the health check has no time for it
 
 _LOOKS, _LOOK_AGAIN_S = 5, 0.05
-_HELD = ("spark", "batches", "outcomes", "roster.json", "guard.json", "begin")
 _RESET = "or begin anew with `checkpoint reset`"
 
 
@@ -191,31 +190,6 @@ def read_guard(checkpoint: Path) -> Guard | None:
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}): bring it back, {_RESET}") from error
-
-
-def begin_ms(checkpoint: Path) -> int | None:
-    """Kafka time of the first event that counts, epoch milliseconds, where a reset asked for one."""
-    path = checkpoint / "begin"
-    return int(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def set_aside(checkpoint: Path, stamp: str, *, from_ms: int | None) -> Path | None:
-    """Move what the checkpoint holds into its subfolder `old-STAMP`, so that the next run begins anew. Needs the lock.
-
-    from_ms: what `begin_ms` then says. Gives the subfolder, or None when there was nothing to move.
-    """
-    held = [path for name in _HELD if (path := checkpoint / name).exists()]
-    old = checkpoint / f"old-{stamp}"
-    try:
-        if held:
-            old.mkdir()
-        for path in held:
-            path.rename(old / path.name)
-    except OSError as error:
-        raise CheckpointError(f"{old} cannot be written ({error.strerror}): make room, or mend its rights") from error
-    if from_ms is not None:
-        _keep(checkpoint / "begin", str(from_ms).encode())
-    return old if held else None
 
 
 def _keep(path: Path, content: bytes) -> None:

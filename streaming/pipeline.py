@@ -30,6 +30,7 @@ from streaming.outcomes import Outcomes
 from streaming.publish import Published, Publisher
 from streaming.query_failure import failed_by_kafka, failure_of, first_line, lost_events, spark_log
 from streaming.query_starts import ClockSetBack, SteadyClock, VainStarts
+from streaming.reset import finish_reset
 from streaming.roster_watch import RosterWatch, roster_path
 from streaming.score import score_udf
 from streaming.session import start_session
@@ -107,6 +108,7 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publish
 def _run(
     settings: Settings, health: HealthWatch, *, stop: Event, watchers: Sequence[Callable[[Published], None]]
 ) -> bool:
+    finish_reset(settings.checkpoint)  # before anything reads what it sets aside
     watch = RosterWatch(settings)
     watch.look(time.monotonic())
     sink = open_sink(settings)

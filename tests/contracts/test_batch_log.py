@@ -20,6 +20,7 @@ from streaming.kept_counts import read_counts, write_counts
 from streaming.lag import QueryFacts
 from streaming.publish import Published
 from streaming.rebuild_plan import Span, plan_rebuild
+from streaming.reset import set_aside
 from tests.harness.nothing_made import NOTHING_MADE
 
 DAY_S = 86_400
@@ -181,3 +182,13 @@ def test_a_region_that_is_silent_is_open_in_its_newest_tick_on_the_events_clock_
     span = Span(from_s=NOON, to_s=NOON + 60)
     assert plan_rebuild(tmp_path, spec, span, clock="event").open_ticks == {"elsewhere": NOON}
     assert plan_rebuild(tmp_path, spec, span, clock="wall").open_ticks == {}
+
+
+def test_the_log_of_a_checkpoint_that_was_set_aside_still_gives_the_plan(tmp_path):
+    for number, after_s in enumerate((0, 30, 90)):
+        keep(tmp_path, number, at_s=NOON + after_s)
+    span = Span(from_s=NOON, to_s=NOON + 120)
+    before = plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock="wall")
+    old = set_aside(tmp_path, "20261125T130000Z", from_ms=0)
+    assert plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock="wall") is None
+    assert plan_rebuild(old, {"toyville": SPEC}, span, clock="wall") == before

@@ -274,7 +274,13 @@ def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(sett
         assert (ran.exit_code, type(ran.exception)) == (code, SystemExit if code == 1 else type(None)), ran.output
         return ran.output
 
-    assert "the next run begins at latest" in said("checkpoint", "reset", "--from", "latest")
+    (settings.checkpoint / "begin").write_text("5", encoding="utf-8")
+    answer = said("checkpoint", "reset", "--from", "latest")
+    assert "the next run begins at latest" in answer
+    (old,) = settings.checkpoint.glob("old-*")
+    assert f"with RISK_CHECKPOINT={old}, `rebuild` makes scores of the time before" in answer
+    (settings.checkpoint / "reset-20261125T120000Z").write_text("7", encoding="utf-8")
+    assert "cut short (reset-20261125T120000Z)" in " ".join(said("checkpoint", "show").split())
     head = verify(settings.audit.read_bytes()).head
     assert "1 checkpoint_reset" not in said("audit", "verify")
     assert f"head {head}" in said("audit", "verify", "--head", head)

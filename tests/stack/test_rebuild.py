@@ -145,6 +145,12 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     assert last_lines(path) == within(wanted, from_s, to_s)
     assert ledgers(read_points(path)) == within(wanted_ledgers, from_s, to_s)
 
+    reset = [sys.executable, "-m", "streaming", "checkpoint", "reset", "--from", "latest"]
+    subprocess.run(reset, env=scorer.environment, check=True, timeout=60)
+    (old,) = scorer.checkpoint.glob("old-*")
+    scorer.environment["RISK_CHECKPOINT"] = str(old)
+    assert last_lines(rebuild_here(scorer, "aside.lp", span)) == within(wanted, from_s, to_s)
+
     first.rename(first.with_name(".away"))
     with pytest.raises(ArtifactError, match=f"{first}, which made the scores of riverton"):
         rebuild_here(scorer, "none.lp", Span(from_s=0, to_s=ticks[-1]))

@@ -1,6 +1,5 @@
 import errno
 import fcntl
-import json
 import os
 import shutil
 import threading
@@ -8,22 +7,11 @@ import threading
 import pytest
 
 from schemas.errors import CheckpointError, EventsGone
-from streaming.guard import begin_ms, claim, is_held, only_writer, read_guard, set_aside
+from streaming.guard import claim, is_held, only_writer, read_guard
 from streaming.settings import Settings
 from streaming.spark_files import last_commit, read_until
 from streaming.topics import Topic
-
-TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0})
-
-
-def commit(checkpoint, batch, read):
-    """What Spark leaves of a committed batch, with the offsets that it had read up to."""
-    for name, lines in {
-        "offsets": ["v1", json.dumps({"conf": {"1": "no topic"}}), "7", json.dumps({"incidents.v1": read})],
-        "commits": ["v1", "{}"],
-    }.items():
-        (checkpoint / "spark" / name).mkdir(parents=True, exist_ok=True)
-        (checkpoint / "spark" / name / str(batch)).write_text("\n".join(lines), encoding="utf-8")
+from tests.harness.checkpoint import TOPIC, begin, commit
 
 
 @pytest.fixture
@@ -82,13 +70,6 @@ def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partitio
         claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 5}))
     with pytest.raises(EventsGone, match=r"80 of partition 0 \(offsets 120 to 199\), 1 of partition 1"):
         claim(used, Topic(id="5f0c", first_offsets={0: 200, 1: 41}))
-
-
-def begin(checkpoint, offsets):
-    """What Spark leaves once it has asked Kafka where to begin, before the first batch."""
-    (checkpoint / "spark" / "sources" / "0").mkdir(parents=True)
-    text = "\0v1\n" + json.dumps({"incidents.v1": offsets})
-    (checkpoint / "spark" / "sources" / "0" / "0").write_text(text, encoding="utf-8")
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["no batch yet", "first batch begun"])
@@ -192,27 +173,6 @@ def test_a_guard_that_cannot_be_read_is_refused(used):
     (used.checkpoint / "guard.json").write_bytes(b"{")
     with pytest.raises(CheckpointError, match=r"guard\.json"):
         claim(used, TOPIC)
-
-
-def test_a_reset_keeps_the_old_state_aside_and_says_where_to_begin(used):
-    old = set_aside(used.checkpoint, "stamp", from_ms=5)
-    assert (read_guard(used.checkpoint), last_commit(used.checkpoint), read_until(used.checkpoint)) == (None, None, {})
-    assert begin_ms(used.checkpoint) == 5
-    assert read_until(old) == {0: 120, 1: 40}
-    claim(used.with_options(clock="event"), Topic(id="77aa", first_offsets={0: 500}))
-    assert begin_ms(used.checkpoint) == 5
-    set_aside(used.checkpoint, "again", from_ms=None)
-    assert begin_ms(used.checkpoint) is None
-
-
-def test_a_reset_leaves_nothing_that_the_next_counts_could_be_judged_by(used):
-    """What a job writes beside the checkpoint and reads again: only the lock and the health file may stay."""
-    for name in ("batches", "outcomes/riverton"):
-        (used.checkpoint / name).mkdir(parents=True)
-    for name in ("roster.json", "begin", "lock", "health.json"):
-        (used.checkpoint / name).write_text("1", encoding="utf-8")
-    set_aside(used.checkpoint, "stamp", from_ms=5)
-    assert {path.name for path in used.checkpoint.iterdir()} == {"old-stamp", "begin", "lock", "health.json"}
 
 
 def test_whether_a_job_holds_the_checkpoint_can_be_seen_without_disturbing_it(tmp_path):
