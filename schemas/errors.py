@@ -8,7 +8,7 @@
     │   └── SpecMismatch     two parts were made for different specs
     ├── BrokerError          Kafka cannot be reached, started or used               exit 5
     │   ├── BrokerUnavailable Kafka does not answer now; it may later
-    │   └── EventsGone       Kafka deleted events before they were read             exit 9
+    │   └── EventsGone       Kafka deleted unread events, or lost some that were    exit 9
     ├── SinkError            scores cannot be stored                                exit 6
     │   ├── SinkRefused      the store said no: trying again cannot help
     │   └── SinkUnavailable  the store did not answer in time, tries are used up
@@ -64,7 +64,7 @@ class BrokerUnavailable(BrokerError):
 
 
 class EventsGone(BrokerError):
-    """Kafka deleted events before they were read, by its retention or because somebody asked it to."""
+    """Kafka deleted events before they were read (retention, or somebody asked it to), or lost the last ones after."""
 
     exit_code = 9
 

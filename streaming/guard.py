@@ -18,7 +18,15 @@ import msgspec
 from schemas.errors import CheckpointError, EventsGone
 from streaming.files import replace_file
 from streaming.settings import Settings
-from streaming.spark_files import begin_offsets, damaged, drop_unfinished, last_begun, last_commit, read_until
+from streaming.spark_files import (
+    begin_offsets,
+    begun_until,
+    damaged,
+    drop_unfinished,
+    last_begun,
+    last_commit,
+    read_until,
+)
 
 if TYPE_CHECKING:
     from streaming.topics import Topic  # Kafka's client: the health check has no time for it
@@ -107,22 +115,23 @@ def claim(settings: Settings, topic: "Topic") -> None:
 
     What a batch without a commit left of the state is removed. Raises CheckpointError when the topic or a setting that
     the counts rest on differs, or a part of the checkpoint is missing, and EventsGone when Kafka has deleted events
-    that were not read yet.
+    that were not read yet, or lost some that were.
     """
-    before, after = read_guard(settings.checkpoint), guard_of(settings, topic)
+    before, after = read_guard(settings.checkpoint), guard_of(settings, topic.id)
     refuse_missing_parts(settings.checkpoint)
     begin = begin_offsets(settings.checkpoint)
     if before is not None and (begin or last_begun(settings.checkpoint) >= 0):
         refuse_changes(before, after)
     _keep(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
     refuse_gap(begin | read_until(settings.checkpoint), topic.first_offsets, settings.topic)
+    refuse_lost_end(begun_until(settings.checkpoint), topic.end_offsets, settings.topic)
     drop_unfinished(settings.checkpoint)
 
 
-def guard_of(settings: Settings, topic: "Topic") -> Guard:
+def guard_of(settings: Settings, topic_id: str) -> Guard:
     return Guard(
         topic=settings.topic,
-        topic_id=topic.id,
+        topic_id=topic_id,
         clock=settings.clock,
         starting=settings.starting,
         shuffle_partitions=settings.shuffle_partitions,
@@ -178,6 +187,24 @@ def refuse_gap(read: Mapping[int, int], first: Mapping[int, int], topic: str) ->
         raise EventsGone(
             f"Kafka deleted events of {topic} before they were read: {places}. Lengthen the topic's retention; to go "
             "on without them, `checkpoint reset --from earliest`"
+        )
+
+
+def refuse_lost_end(read: Mapping[int, int], end: Mapping[int, int], topic: str) -> None:
+    """Raise EventsGone when Kafka's newest event lies before what was read: new ones would take the lost ones' offsets.
+
+    read: by partition, the first offset that was not read yet.
+    """
+    lost = {partition: end[partition] for partition, until in read.items() if end.get(partition, until) < until}
+    if lost:
+        places = ", ".join(
+            f"partition {partition} ends before offset {found}, and was read up to offset {read[partition] - 1}"
+            for partition, found in sorted(lost.items())
+        )
+        raise EventsGone(
+            f"Kafka lost events of {topic} after they were read (a power cut, another disk): {places}. Bring its disk "
+            "back, or have them sent again and begin anew with `checkpoint reset --from TIME`: counts then rest on the "
+            "artifact's history and the events since TIME"
         )
 
 

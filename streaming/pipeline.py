@@ -186,7 +186,7 @@ def _refuse_other_topic(settings: Settings) -> None:
     """
     if before := read_guard(settings.checkpoint):
         now = topic_id(settings.kafka_bootstrap, settings.topic, security=Security.of(settings))
-        refuse_changes(before, guard_of(settings, Topic(id=now, first_offsets={})))
+        refuse_changes(before, guard_of(settings, now))
 
 
 def attend(

@@ -66,7 +66,7 @@ def rebuild_span(settings: Settings, span: Span, *, on_batch: Callable[[Batch, i
         rebuilt = Rebuild(plan=plan, checkpoint=checkpoint, artifacts=settings.artifacts, specs=specs)
         rebuilt.check_artifacts()
         topic = describe_topic(settings.kafka_bootstrap, settings.topic, security=Security.of(settings))
-        refuse_changes(guard, guard_of(settings, topic))
+        refuse_changes(guard, guard_of(settings, topic.id))
         _refuse_gone(plan.offsets, topic.first_offsets, settings.topic)
         sink = open_sink(settings)
         stack.callback(sink.close)

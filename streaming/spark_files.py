@@ -42,6 +42,12 @@ def read_until(checkpoint: Path) -> dict[int, int]:
     return {} if newest is None else end_offsets(checkpoint, newest[0])
 
 
+def begun_until(checkpoint: Path) -> dict[int, int]:
+    """By partition, the first offset that no batch has asked for: what lies before was read, or may have been."""
+    begun = last_begun(checkpoint)
+    return begin_offsets(checkpoint) | (end_offsets(checkpoint, begun) if begun >= 0 else {})
+
+
 def begin_offsets(checkpoint: Path) -> dict[int, int]:
     """By partition, the first offset of the first batch. A partition that was added later begins at 0."""
     path = checkpoint / "spark" / "sources" / "0" / "0"

@@ -22,6 +22,7 @@ class Topic:
 
     id: str
     first_offsets: Mapping[int, int]  # by partition: the oldest message that is still there
+    end_offsets: Mapping[int, int]  # by partition: the first one that is not there yet
 
 
 def ensure_topics(bootstrap: str, topics: Mapping[str, int], *, security: Security = PLAINTEXT) -> None:
@@ -74,14 +75,18 @@ def topic_id(bootstrap: str, name: str, *, security: Security = PLAINTEXT) -> st
 
 
 def describe_topic(bootstrap: str, name: str, *, security: Security = PLAINTEXT) -> Topic:
-    """Identity and oldest offsets of an existing topic. Raises BrokerError when Kafka does not answer."""
+    """Identity and offsets of an existing topic. Raises BrokerError when Kafka does not answer."""
     options = {"bootstrap_servers": bootstrap, "bootstrap_timeout_ms": TIMEOUT_MS, **security.client()}
     with _admin(bootstrap, security) as admin:
         (described,) = admin.describe_topics([name])
         places = [TopicPartition(name, one["partition_index"]) for one in described["partitions"]]
         with KafkaConsumer(**options) as consumer:
-            first = consumer.beginning_offsets(places)
-    return Topic(id=str(described["topic_id"]), first_offsets={place.partition: first[place] for place in places})
+            first, end = consumer.beginning_offsets(places), consumer.end_offsets(places)
+    return Topic(
+        id=str(described["topic_id"]),
+        first_offsets={place.partition: first[place] for place in places},
+        end_offsets={place.partition: end[place] for place in places},
+    )
 
 
 @contextlib.contextmanager

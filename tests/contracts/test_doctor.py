@@ -98,7 +98,7 @@ def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
 def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
-    claim(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}))
+    claim(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
     (settings.checkpoint / "spark" / "commits").mkdir(parents=True)
     (settings.checkpoint / "spark" / "offsets").mkdir()
     for name in ("offsets", "commits"):

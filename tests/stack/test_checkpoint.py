@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -66,6 +67,11 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_
     code, said = refusal(scorer, RISK_CLOCK="wall")
     assert (code, "RISK_CLOCK was event and is wall" in said) == (8, True), said
 
+    with as_if_read_up_to(scorer, FIRST + 3):
+        code, said = refusal(scorer)
+    lost = f"partition 0 ends before offset {FIRST}, and was read up to offset {FIRST + 2}"
+    assert (code, lost in said) == (9, True), said
+
     topic.send(events(region, range(FIRST, FIRST + MORE)))
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
         admin.delete_records({TopicPartition(topic.name, 0): FIRST + 4})
@@ -82,6 +88,19 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_
     make_anew(topic)
     code, said = refusal(scorer)
     assert (code, "deleted and made anew" in said) == (8, True), said
+
+
+@contextmanager
+def as_if_read_up_to(scorer, offset):
+    """Kafka lost its last events, seen from here."""
+    folder = scorer.checkpoint / "spark" / "offsets"
+    newest = max((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    kept = newest.read_text(encoding="utf-8")
+    changed = kept.replace(f'"0":{FIRST}}}', f'"0":{offset}}}')
+    assert changed != kept
+    newest.write_text(changed, encoding="utf-8")
+    yield
+    newest.write_text(kept, encoding="utf-8")
 
 
 def make_anew(topic):

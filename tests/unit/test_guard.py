@@ -61,27 +61,29 @@ def test_a_changed_setting_that_spark_would_ignore_is_refused_once_there_are_cou
 
 def test_a_topic_that_was_made_anew_is_refused(used):
     with pytest.raises(CheckpointError, match="deleted and made anew"):
-        claim(used, Topic(id="77aa", first_offsets={0: 0, 1: 0}))
+        claim(used, Topic(id="77aa", first_offsets={0: 0, 1: 0}, end_offsets={}))
 
 
 def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partition(used):
-    claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 0}))
+    claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 0}, end_offsets={}))
     with pytest.raises(EventsGone, match=r"5 of partition 2 \(offsets 0 to 4\)"):  # added since, and never read
-        claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 5}))
+        claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 5}, end_offsets={}))
     with pytest.raises(EventsGone, match=r"80 of partition 0 \(offsets 120 to 199\), 1 of partition 1"):
-        claim(used, Topic(id="5f0c", first_offsets={0: 200, 1: 41}))
+        claim(used, Topic(id="5f0c", first_offsets={0: 200, 1: 41}, end_offsets={}))
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["no batch yet", "first batch begun"])
 def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(settings, begun):
-    claim(settings, Topic(id="5f0c", first_offsets={0: 5000}))  # nothing was begun: 5000 is where it begins
+    claim(
+        settings, Topic(id="5f0c", first_offsets={0: 5000}, end_offsets={})
+    )  # nothing was begun: 5000 is where it begins
     begin(settings.checkpoint, {"0": 5000})
     if begun:
         commit(settings.checkpoint, 0, {"0": 5600})
         (settings.checkpoint / "spark" / "commits" / "0").unlink()
-    claim(settings, Topic(id="5f0c", first_offsets={0: 5000, 1: 0}))
+    claim(settings, Topic(id="5f0c", first_offsets={0: 5000, 1: 0}, end_offsets={}))
     with pytest.raises(EventsGone, match=r"7 of partition 0 \(offsets 5000 to 5006\)"):
-        claim(settings, Topic(id="5f0c", first_offsets={0: 5007}))
+        claim(settings, Topic(id="5f0c", first_offsets={0: 5007}, end_offsets={}))
 
 
 def test_settings_are_compared_as_soon_as_spark_has_kept_where_it_begins(settings):
@@ -89,6 +91,36 @@ def test_settings_are_compared_as_soon_as_spark_has_kept_where_it_begins(setting
     begin(settings.checkpoint, {"0": 0})
     with pytest.raises(CheckpointError, match="RISK_STARTING was earliest and is latest"):
         claim(settings.with_options(starting="latest"), TOPIC)
+
+
+def ends(at):
+    return Topic(id="5f0c", first_offsets=TOPIC.first_offsets, end_offsets=at)
+
+
+def test_a_topic_that_ends_before_what_was_read_has_lost_events(used):
+    claim(used, ends({0: 120, 1: 40, 2: 0}))
+    lost = r"partition 0 ends before offset 119, and was read up to offset 119.*`checkpoint reset --from TIME`"
+    with pytest.raises(EventsGone, match=lost) as caught:
+        claim(used, ends({0: 119, 1: 40}))
+    assert caught.value.exit_code == 9
+    with pytest.raises(EventsGone, match=r"partition 0 ends .* offset 119, partition 1 ends before offset 0, and was"):
+        claim(used, ends({0: 7, 1: 0}))
+
+
+def test_what_a_batch_without_a_commit_has_asked_for_counts_as_read(used):
+    """It is repeated with the very same offsets, which other events may take meanwhile."""
+    commit(used.checkpoint, 11, {"0": 150, "1": 40})
+    (used.checkpoint / "spark" / "commits" / "11").unlink()
+    claim(used, ends({0: 150, 1: 40}))
+    with pytest.raises(EventsGone, match="partition 0 ends before offset 120, and was read up to offset 149"):
+        claim(used, ends({0: 120, 1: 40}))
+
+
+def test_a_topic_that_ends_before_the_place_to_begin_at_has_lost_events(settings):
+    begin(settings.checkpoint, {"0": 5000})
+    claim(settings, ends({0: 5000}))
+    with pytest.raises(EventsGone, match="partition 0 ends before offset 80"):
+        claim(settings, ends({0: 80}))
 
 
 def state_files(checkpoint):
@@ -136,7 +168,7 @@ def test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched(use
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = everything(used.checkpoint)
     with pytest.raises(CheckpointError, match=f"damaged: .*{named}.*Nothing was written"):
-        claim(used.with_options(clock="event"), Topic(id="77aa", first_offsets={}))
+        claim(used.with_options(clock="event"), Topic(id="77aa", first_offsets={}, end_offsets={}))
     assert everything(used.checkpoint) == before
 
 

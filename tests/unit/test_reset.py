@@ -41,7 +41,7 @@ def test_the_old_state_is_kept_aside_and_the_time_to_begin_at_is_said(used):
     old = set_aside(used.checkpoint, "stamp", from_ms=5)
     assert (read_guard(used.checkpoint), last_commit(used.checkpoint), read_until(used.checkpoint)) == (None, None, {})
     assert (begin_ms(used.checkpoint), begin_ms(old), read_until(old)) == (5, 3, {0: 120, 1: 40})
-    claim(used.with_options(clock="event"), Topic(id="77aa", first_offsets={0: 500}))
+    claim(used.with_options(clock="event"), Topic(id="77aa", first_offsets={0: 500}, end_offsets={}))
     assert begin_ms(used.checkpoint) == 5
     set_aside(used.checkpoint, "again", from_ms=8)
     assert begin_ms(used.checkpoint) == 8
