@@ -4,7 +4,8 @@
 
 `hash` is the SHA-256 of the line's bytes before `,"hash"`; `previous` is the `hash` of the record before, so that one
 changed byte breaks its own line, and a line that is sealed anew breaks the next one. What cannot be seen in the file
-alone is that its last lines are gone, or that all of it was written anew: keep the newest hash, the head, elsewhere.
+alone is that its last lines are gone, or that all of it was written anew: the newest hash, the head, is kept beside the
+checkpoint. A record `head_missing` comes before the next one when the log no longer holds that head.
 
 A crash can leave a torn line at the end. It stays as evidence: a record `torn_line` with its digest comes after it.
 """
@@ -21,6 +22,7 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.errors import AuditError
+from streaming.audit_head import keep_head, kept_head
 
 Event = Literal[
     "start",
@@ -32,6 +34,7 @@ Event = Literal[
     "checkpoint_reset",
     "rebuild",
     "torn_line",
+    "head_missing",
 ]
 Plain = str | int | float | bool | None | Mapping[str, "Plain"]
 
@@ -50,22 +53,30 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     hash: str
 
 
-def record(path: Path, event: Event, details: Mapping[str, Plain], *, at_s: float) -> str:
+def record(
+    path: Path, event: Event, details: Mapping[str, Plain], *, at_s: float, checkpoint: Path | None = None
+) -> str:
     """Append one record and give its hash, the new head. It is on disk when this returns.
 
-    at_s: epoch seconds. Secrets do not belong into `details`. Any number of processes may write; each waits for its
-    turn. Raises AuditError when the log cannot be written.
+    at_s: epoch seconds. checkpoint: where the head is kept, if that folder is there. Secrets do not belong into
+    `details`. Any number of processes may write; each waits for its turn. Raises AuditError when the log or the head
+    cannot be written.
     """
+    if checkpoint is not None and not checkpoint.is_dir():
+        checkpoint = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not path.exists()
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            lines, head = _next_lines(path.read_bytes(), event, details, at_s)
+            kept = kept_head(checkpoint, path) if checkpoint else None
+            lines, head = _next_lines(path.read_bytes(), event, details, at_s, kept)
             _append(file, lines)
             if is_new:
                 _keep_name(path)
+            if checkpoint:
+                keep_head(checkpoint, path, head)
         finally:
             os.close(file)
     except OSError as error:
@@ -76,16 +87,27 @@ def record(path: Path, event: Event, details: Mapping[str, Plain], *, at_s: floa
     return head
 
 
-def _next_lines(content: bytes, event: Event, details: Mapping[str, Plain], at_s: float) -> tuple[bytes, str]:
-    """What to append to `content`, and the head after it."""
+def _next_lines(
+    content: bytes, event: Event, details: Mapping[str, Plain], at_s: float, kept: str | None
+) -> tuple[bytes, str]:
+    """What to append to `content`, and the head after it. kept: the head that `content` should hold."""
     sequence, head, torn = _end_of(content)
     lines = b"" if content.endswith(b"\n") or not content else b"\n"
+    notes: list[tuple[Event, Mapping[str, Plain]]] = []
     if torn:
-        note: dict[str, Plain] = {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}
-        line, head = sealed(sequence + 1, at_s, "torn_line", note, head)
+        notes.append(("torn_line", {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}))
+    if kept and content and not holds(content, kept):
+        notes.append(("head_missing", {"head": kept}))
+    for what, said in (*notes, (event, details)):
+        line, head = sealed(sequence + 1, at_s, what, said, head)
         sequence, lines = sequence + 1, lines + line
-    line, head = sealed(sequence + 1, at_s, event, details, head)
-    return lines + line, head
+    return lines, head
+
+
+def holds(content: bytes, head: str) -> bool:
+    """Whether a whole, untouched record has that hash."""
+    seal = b',"hash":"' + head.encode() + b'"}'
+    return any(line.endswith(seal) and opened(line) for line in content.split(b"\n"))
 
 
 def sealed(sequence: int, at_s: float, event: Event, details: Mapping[str, Plain], previous: str) -> tuple[bytes, str]:

@@ -1,7 +1,7 @@
 """Whether the audit log is what was written: the walk along its chain."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -35,8 +35,8 @@ def records(content: bytes) -> Iterator[Record]:
     return (found for line in content.split(b"\n") if (found := opened(line)))
 
 
-def verify(content: bytes, *, noted_head: str | None = None) -> Verdict:
-    """Walk the chain. noted_head: a head that was seen earlier and must still be the hash of a record."""
+def verify(content: bytes, *, heads: Collection[str] = ()) -> Verdict:
+    """Walk the chain. heads: seen earlier, each must still be the hash of a record."""
     lines = content.split(b"\n")
     parsed = [(number, line, opened(line)) for number, line in enumerate(lines, 1)]
     whole = [one for _, _, one in parsed if one]
@@ -69,8 +69,16 @@ def verify(content: bytes, *, noted_head: str | None = None) -> Verdict:
         elif tail:
             torn.append(f"line {number} was cut short by a crash after {len(tail)} bytes; the next record will note it")
     faults += [_edited(bad) for bad, _ in damaged]
-    if noted_head and noted_head not in {one.hash for one in whole}:
-        faults.append(f"no record has the hash {noted_head}: the last lines are gone, or all was written anew")
+    faults += [
+        f"record {one.sequence} notes that the lines up to hash {one.details.get('head')} were gone when it was written"
+        for one in whole
+        if one.event == "head_missing"
+    ]
+    faults += [
+        f"no record has the hash {head}: the last lines are gone, or all was written anew"
+        for head in heads
+        if head not in {one.hash for one in whole}
+    ]
     return Verdict(
         records=len(whole),
         first_at=whole[0].at if whole else None,

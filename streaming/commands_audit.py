@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from schemas.errors import AuditError
+from streaming.audit_head import head_path, kept_head
 from streaming.settings import Settings
 
 audit_app = typer.Typer(no_args_is_help=True, help="The log of what changed what people see.")
@@ -18,26 +19,41 @@ def verify_command(
     context: typer.Context,
     head: Annotated[str | None, typer.Option(help="A head noted earlier: the log must still contain it")] = None,
 ) -> None:
-    """Check that no line of the log was edited, removed or moved. Exit code 10 when one was."""
+    """Check that no line of the log was edited, removed or moved. Exit code 10 when one was.
+
+    The log must contain the head that is kept beside the checkpoint, if that is one of this very file.
+    """
     from streaming.audit_verify import read_log, verify
 
     settings: Settings = context.obj
-    verdict = verify(read_log(settings.audit), noted_head=head)
+    kept_in = head_path(settings.checkpoint)
+    kept = kept_head(settings.checkpoint, settings.audit)  # before the log, which may grow meanwhile
+    heads = {whose: one for whose, one in ((f"the one kept in {kept_in}", kept), ("the one given", head)) if one}
+    compared = f"heads looked for: {' and '.join(heads) or f'none, as {kept_in} keeps none of this file'}"
+    verdict = verify(read_log(settings.audit), heads=heads.values())
     console = Console(highlight=False, soft_wrap=True)
     for line in verdict.torn:
         console.print(line)
     if verdict.faults:
-        raise AuditError(f"the audit log {settings.audit} was changed: {'; '.join(verdict.faults)}")
+        raise AuditError(f"the audit log {settings.audit} was changed: {'; '.join(verdict.faults)} ({compared})")
     if not verdict.records:
         raise AuditError(
             f"the audit log {settings.audit} holds no record: it is made with its first one, so it was emptied, or the "
-            "disk was full then; compare with a head that was noted"
+            f"disk was full then; compare with a head that was noted ({compared})"
         )
     span = f", from {verdict.first_at:%Y-%m-%d %H:%M:%SZ} to {verdict.last_at:%Y-%m-%d %H:%M:%SZ}"
     console.print(f"{settings.audit}: {verdict.records} records{span}, chain unbroken")
     console.print(f"head {verdict.head}")
+    console.print(compared + (", found" if heads else ""))
     if head is None:
-        console.print("note the head elsewhere: that the last lines are gone shows only with `--head`")
+        console.print(
+            "note the head elsewhere, for `--head`: "
+            + (
+                f"who changes the log may change {kept_in} too"
+                if kept
+                else "nothing else shows that last lines are gone"
+            )
+        )
 
 
 @audit_app.command("show")

@@ -65,7 +65,7 @@ def reset(
     from_ms = instant_ms(from_, option="--from", now_s=now_s)
     with only_writer(settings.checkpoint):
         details = {"checkpoint": str(settings.checkpoint.absolute()), "from": from_}
-        record(settings.audit, "checkpoint_reset", details, at_s=now_s)
+        record(settings.audit, "checkpoint_reset", details, at_s=now_s, checkpoint=settings.checkpoint)
         old = set_aside(
             settings.checkpoint, datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"), from_ms=from_ms
         )

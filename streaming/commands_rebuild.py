@@ -40,7 +40,7 @@ def rebuild(
             progress.update(task, total=total, advance=1, description=instant_text(batch.at_ms / 1000))
 
         details = {"checkpoint": str(settings.checkpoint.absolute()), "from": from_, "to": to, "sink": settings.sink}
-        record(settings.audit, "rebuild", details, at_s=now_s)
+        record(settings.audit, "rebuild", details, at_s=now_s, checkpoint=settings.checkpoint)
         try:
             done = rebuild_span(settings, span, on_batch=show)
         except KeyboardInterrupt:

@@ -29,7 +29,7 @@ class Life:
 def on_record(settings: Settings) -> Iterator[Life]:
     """Needs the checkpoint's lock. Raises AuditError when the log cannot be written: nothing runs unrecorded."""
     job: dict[str, Plain] = {"process": os.getpid(), "host": socket.gethostname()}
-    record(settings.audit, "start", {**job, "checkpoint": str(settings.checkpoint.absolute())}, at_s=time.time())
+    _record(settings, "start", {**job, "checkpoint": str(settings.checkpoint.absolute())})
     _record_and_say(settings, "settings", settings.shown())
     life = Life(HealthWatch(settings, time.time))
     try:
@@ -56,5 +56,8 @@ def told(error: BaseException, settings: Settings) -> tuple[str, int]:
 
 def _record_and_say(settings: Settings, event: Event, details: Mapping[str, Plain]) -> None:
     """The head that is said can be noted elsewhere: it makes up for what the file alone cannot show."""
-    head = record(settings.audit, event, details, at_s=time.time())
-    log.info("audit=%s head=%s", settings.audit, head)
+    log.info("audit=%s head=%s", settings.audit, _record(settings, event, details))
+
+
+def _record(settings: Settings, event: Event, details: Mapping[str, Plain]) -> str:
+    return record(settings.audit, event, details, at_s=time.time(), checkpoint=settings.checkpoint)

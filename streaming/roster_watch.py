@@ -71,4 +71,4 @@ class RosterWatch:
             )
 
     def _record(self, event: AuditEvent, details: Mapping[str, Plain]) -> None:
-        record(self.settings.audit, event, details, at_s=time.time())
+        record(self.settings.audit, event, details, at_s=time.time(), checkpoint=self.settings.checkpoint)

@@ -14,6 +14,7 @@ from schemas.errors import ArtifactError, AuditError, SinkRefused
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.__main__ import app
+from streaming.audit import record
 from streaming.audit_verify import records, verify
 from streaming.count import Summary
 from streaming.guard import only_writer
@@ -284,13 +285,84 @@ def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(sett
     head = verify(settings.audit.read_bytes()).head
     assert "1 checkpoint_reset" not in said("audit", "verify")
     assert f"head {head}" in said("audit", "verify", "--head", head)
+    assert f"looked for: the one kept in {settings.checkpoint / 'audit-head'}, found" in said("audit", "verify")
     assert f"checkpoint={settings.checkpoint}, from=latest" in said("audit", "show")
     assert "no job has run on" in said("health", code=1)
-    for spoilt, fault in (
-        (settings.audit.read_bytes().replace(b"latest", b"latesd"), "line 1 was edited"),
-        (b"", "emptied"),
-    ):
-        settings.audit.write_bytes(spoilt)
+
+
+@pytest.fixture
+def verify_refuses(settings):
+    """What `audit verify` says of a changed log."""
+
+    def said(content, *, checkpoint=settings.checkpoint):
+        settings.audit.write_bytes(content)
+        environment = {"RISK_CHECKPOINT": str(checkpoint), "RISK_AUDIT": str(settings.audit)}
         ran = CliRunner().invoke(app, ["audit", "verify"], env=environment)
         assert isinstance(ran.exception, AuditError)
-        assert fault in str(ran.exception)
+        assert ran.exception.exit_code == 10
+        return str(ran.exception)
+
+    return said
+
+
+def test_what_was_done_to_the_log_is_told_by_the_command(settings, verify_refuses, tmp_path):
+    with on_record(settings):
+        pass
+    first, second, last = settings.audit.read_bytes().splitlines(keepends=True)
+    kept = f"looked for: the one kept in {settings.checkpoint / 'audit-head'}"
+    removed = verify_refuses(first + second)
+    assert "the last lines are gone" in removed
+    assert kept in removed
+    assert "missing before line 2: record 2" in verify_refuses(first + last)
+    assert "line 3 was edited" in verify_refuses(first + second + last.replace(b"stop", b"stob"))
+    assert kept in verify_refuses(b"")
+    nothing_kept = verify_refuses(b"", checkpoint=tmp_path / "elsewhere")
+    assert "it was emptied" in nothing_kept
+    assert f"none, as {tmp_path / 'elsewhere' / 'audit-head'} keeps none of this file" in nothing_kept
+
+
+def test_a_copy_of_the_log_is_compared_with_no_head_and_that_is_said(settings, tmp_path):
+    """A copy may well be older than the head."""
+    record(settings.audit, "start", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(settings.audit.read_bytes())
+    record(settings.audit, "stop", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
+    environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(copy)}
+    ran = CliRunner().invoke(app, ["audit", "verify"], env=environment)
+    assert ran.exit_code == 0, ran.exception
+    assert "keeps none of this file" in ran.output
+    assert "nothing else shows that last lines are gone" in ran.output
+
+
+def test_lines_that_were_removed_before_the_next_start_stay_missing(settings, verify_refuses):
+    """The head that is kept then is the new one, with which the shortened log would agree."""
+    with on_record(settings):
+        pass
+    content = settings.audit.read_bytes()
+    *left, removed = content.splitlines(keepends=True)
+    settings.audit.write_bytes(b"".join(left))
+    with on_record(settings):
+        pass
+    lost = json.loads(removed)["hash"]
+    assert f"record 3 notes that the lines up to hash {lost} were gone" in verify_refuses(settings.audit.read_bytes())
+
+
+def test_a_log_that_was_moved_away_is_begun_anew_without_a_fault(settings):
+    for _ in range(2):
+        with on_record(settings):
+            pass
+        kept = json.loads((settings.checkpoint / "audit-head").read_bytes())
+        verdict = verify(settings.audit.read_bytes(), heads=[kept["head"]])
+        assert (verdict.records, verdict.faults, verdict.head) == (3, (), kept["head"])
+        settings.audit.rename(settings.audit.with_suffix(".away"))
+
+
+def test_a_head_that_cannot_be_kept_or_read_lets_nothing_run(settings):
+    head = settings.checkpoint / "audit-head"
+    head.mkdir()
+    with pytest.raises(AuditError, match=r"audit-head.* cannot be read"), on_record(settings):
+        raise AssertionError
+    head.rmdir()
+    head.with_name(".audit-head.part").mkdir()
+    with pytest.raises(AuditError, match=r"audit-head.* cannot be written"), on_record(settings):
+        raise AssertionError

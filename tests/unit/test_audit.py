@@ -60,7 +60,7 @@ def test_an_untouched_log_has_no_fault(log):
     verdict = verify(content)
     assert (verdict.records, verdict.head, verdict.faults, verdict.torn) == (6, heads[-1], (), ())
     assert (verdict.last_at - verdict.first_at).total_seconds() == 5
-    assert all(verify(content, noted_head=head).faults == () for head in heads)
+    assert all(verify(content, heads=[head]).faults == () for head in heads)
 
 
 @given(data=st.data())
@@ -119,8 +119,8 @@ def test_a_missing_tail_is_seen_only_by_a_head_that_was_noted(log):
     content, heads = log
     cut = b"".join(content.splitlines(keepends=True)[:4])
     assert verify(cut).faults == ()
-    assert verify(cut, noted_head=heads[3]).faults == ()
-    assert "the last lines are gone" in verify(cut, noted_head=heads[5]).faults[0]
+    assert verify(cut, heads=[heads[3]]).faults == ()
+    assert "the last lines are gone" in verify(cut, heads=[heads[5]]).faults[0]
 
 
 def test_every_torn_end_is_told_from_an_edit_and_the_chain_goes_on(tmp_path):
@@ -136,7 +136,7 @@ def test_every_torn_end_is_told_from_an_edit_and_the_chain_goes_on(tmp_path):
             f"line 2 was cut short by a crash after {end - first} bytes; the next record will note it",
         )
         head = record(path, "start", {}, at_s=START_S + 9)
-        after = verify(path.read_bytes(), noted_head=heads[0])
+        after = verify(path.read_bytes(), heads=[heads[0]])
         assert path.read_bytes().startswith(whole[:end]), "the evidence is gone"
         assert (after.records, after.head, after.faults) == (3, head, ())
         assert after.torn == ("line 2 was cut short by a crash; record 2 notes it",)
