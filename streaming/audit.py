@@ -33,6 +33,7 @@ Event = Literal[
     "failure",
     "checkpoint_reset",
     "rebuild",
+    "other_spark",
     "torn_line",
     "head_missing",
 ]

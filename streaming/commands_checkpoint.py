@@ -33,6 +33,7 @@ def show(context: typer.Context) -> None:
         table.add_row("topic", f"{guard.topic} (id {guard.topic_id})")
         table.add_row("clock", guard.clock)
         table.add_row("state partitions", str(guard.shuffle_partitions))
+        table.add_row("written by", f"Spark {guard.spark or 'unknown'}, counts in layout {guard.state_layout}")
         shown = settings.shown()
         others = [f"{name} {was}, now {shown[name]}" for name, was in guard.settings.items() if was != shown.get(name)]
         table.add_row("last run had", "; ".join(others) or "the settings that are given now")

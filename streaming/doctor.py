@@ -10,7 +10,7 @@ from typing import Literal
 
 from models.artifact import newest_artifacts, read_artifact
 from schemas.errors import RiskError
-from streaming.guard import changed_settings, read_guard
+from streaming.guard import changed_settings, other_layout, read_guard
 from streaming.jars import java
 from streaming.kafka_client import PLAINTEXT, Security
 from streaming.roster import elsewhere, load_artifact, next_roster, read_roster
@@ -161,6 +161,9 @@ def _checkpoint(settings: Settings) -> Iterator[Finding]:
         )
     guard = read_guard(folder)
     if guard and last_commit(folder):
+        if layout := other_layout(guard):
+            remedy = "go back to the version that wrote them, or begin anew with `checkpoint reset`"
+            yield Finding(what="checkpoint layout", grade="fail", seen=layout, remedy=remedy)
         changed = changed_settings(guard, settings)
         yield Finding(
             what="checkpoint",

@@ -5,17 +5,20 @@ notices a second job only when both write the same batch. All of this is refused
 """
 
 import fcntl
+import logging
 import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from schemas.errors import CheckpointError, EventsGone
+from streaming.audit import record
 from streaming.files import replace_file
 from streaming.settings import Settings
 from streaming.spark_files import (
@@ -31,12 +34,17 @@ from streaming.spark_files import (
 if TYPE_CHECKING:
     from streaming.topics import Topic  # Kafka's client: the health check has no time for it
 
+log = logging.getLogger(__name__)
+STATE_LAYOUT = 2  # of the counts that streaming/count.py and models/blobs.py store: one more with every change of it
 _LOOKS, _LOOK_AGAIN_S = 5, 0.05
 _RESET = "or begin anew with `checkpoint reset`"
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint stands for. `settings`: all of the last run's as text, without secrets."""
+    """What a checkpoint stands for. `settings`: all of the last run's as text, without secrets.
+
+    Older versions kept neither Spark's version nor the layout of the counts, which was the first.
+    """
 
     topic: str
     topic_id: str
@@ -44,6 +52,8 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     starting: str
     shuffle_partitions: int
     settings: dict[str, str] = {}
+    spark: str = ""
+    state_layout: int = 1
 
 
 _SETTINGS = {
@@ -122,6 +132,7 @@ def claim(settings: Settings, topic: "Topic") -> None:
     begin = begin_offsets(settings.checkpoint)
     if before is not None and (begin or last_begun(settings.checkpoint) >= 0):
         refuse_changes(before, after)
+        _tell_other_spark(before, after, settings)
     _keep(settings.checkpoint / "guard.json", msgspec.json.format(msgspec.json.encode(after)))
     refuse_gap(begin | read_until(settings.checkpoint), topic.first_offsets, settings.topic)
     refuse_lost_end(begun_until(settings.checkpoint), topic.end_offsets, settings.topic)
@@ -136,7 +147,30 @@ def guard_of(settings: Settings, topic_id: str) -> Guard:
         starting=settings.starting,
         shuffle_partitions=settings.shuffle_partitions,
         settings=settings.shown(),
+        spark=version("pyspark"),
+        state_layout=STATE_LAYOUT,
     )
+
+
+def other_layout(before: Guard) -> str:
+    """In words, when this version cannot read the counts; empty when it can."""
+    if before.state_layout == STATE_LAYOUT:
+        return ""
+    return f"the checkpoint's counts are stored in layout {before.state_layout}, and this version reads {STATE_LAYOUT}"
+
+
+def _tell_other_spark(before: Guard, after: Guard, settings: Settings) -> None:
+    """Spark as a rule reads what an older one wrote, so it is said and recorded, not refused."""
+    was, now = (one.spark.split(".")[:2] for one in (before, after))
+    if before.spark and was != now:
+        log.warning(
+            "the checkpoint was written by Spark %s and is read by %s: if that fails, install the former again, %s",
+            before.spark,
+            after.spark,
+            _RESET,
+        )
+        details = {"was": before.spark, "now": after.spark}
+        record(settings.audit, "other_spark", details, at_s=time.time(), checkpoint=settings.checkpoint)
 
 
 def changed_settings(before: Guard, after: Guard | Settings) -> list[str]:
@@ -161,7 +195,9 @@ def refuse_missing_parts(checkpoint: Path) -> None:
 
 
 def refuse_changes(before: Guard, after: Guard) -> None:
-    """Raise CheckpointError that names every setting that differs, with both values, or the topic that does."""
+    """Raise CheckpointError that names every setting that differs, with both values, or the layout or the topic."""
+    if fault := other_layout(before):
+        raise CheckpointError(f"{fault}: go back to the version that wrote them, {_RESET}")
     if changed := changed_settings(before, after):
         raise CheckpointError(f"the checkpoint was made with other settings: {'; '.join(changed)}. Set back, {_RESET}")
     if before.topic_id != after.topic_id:

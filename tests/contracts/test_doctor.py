@@ -10,7 +10,7 @@ from models.untrained import write_untrained
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.doctor import examine
-from streaming.guard import claim
+from streaming.guard import STATE_LAYOUT, claim
 from streaming.roster import refresh_roster
 from streaming.settings import Settings
 from streaming.topics import Topic
@@ -103,7 +103,13 @@ def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     (settings.checkpoint / "spark" / "offsets").mkdir()
     for name in ("offsets", "commits"):
         (settings.checkpoint / "spark" / name / "7").write_text("v1\n{}\n", encoding="utf-8")
+    assert "checkpoint layout" not in findings(settings)
     finding = findings(settings)["checkpoint"]
     assert finding.grade == "fail"
     assert "RISK_SHUFFLE_PARTITIONS was 5 and is 1" in finding.seen
+    assert "checkpoint reset" in finding.remedy
+    guard = settings.checkpoint / "guard.json"
+    guard.write_bytes(guard.read_bytes().replace(f'"state_layout": {STATE_LAYOUT}'.encode(), b'"state_layout": 1'))
+    finding = findings(settings)["checkpoint layout"]
+    assert (finding.grade, "stored in layout 1" in finding.seen) == ("fail", True)
     assert "checkpoint reset" in finding.remedy

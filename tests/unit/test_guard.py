@@ -1,13 +1,16 @@
 import errno
 import fcntl
+import json
 import os
 import shutil
 import threading
 
+import pyspark
 import pytest
 
 from schemas.errors import CheckpointError, EventsGone
-from streaming.guard import claim, is_held, only_writer, read_guard
+from streaming.audit_verify import records
+from streaming.guard import STATE_LAYOUT, claim, is_held, only_writer, read_guard
 from streaming.settings import Settings
 from streaming.spark_files import last_commit, read_until
 from streaming.topics import Topic
@@ -16,7 +19,7 @@ from tests.harness.checkpoint import TOPIC, begin, commit
 
 @pytest.fixture
 def settings(tmp_path):
-    return Settings(checkpoint=tmp_path, shuffle_partitions=2)
+    return Settings(checkpoint=tmp_path / "checkpoint", shuffle_partitions=2, audit=tmp_path / "audit.jsonl")
 
 
 @pytest.fixture
@@ -57,6 +60,48 @@ def test_a_changed_setting_that_spark_would_ignore_is_refused_once_there_are_cou
     with pytest.raises(CheckpointError, match=f"{name}.*Set back, or begin anew with `checkpoint reset`"):
         claim(settings.with_options(**changes), TOPIC)
     claim(settings, TOPIC)
+
+
+def rewrite_guard(checkpoint, **fields):
+    """`fields`: None takes one away."""
+    path = checkpoint / "guard.json"
+    kept = json.loads(path.read_bytes()) | fields
+    path.write_text(json.dumps({name: value for name, value in kept.items() if value is not None}), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kept", "named"), [(None, 1), (STATE_LAYOUT - 1, STATE_LAYOUT - 1), (STATE_LAYOUT + 1, STATE_LAYOUT + 1)]
+)
+def test_counts_in_another_layout_are_refused_before_anything_is_touched(used, kept, named):
+    """A guard that names none is of the first layout."""
+    rewrite_guard(used.checkpoint, state_layout=kept)
+    before = everything(used.checkpoint)
+    refusal = f"stored in layout {named}, and this version reads {STATE_LAYOUT}.*`checkpoint reset`"
+    with pytest.raises(CheckpointError, match=refusal):
+        claim(used, TOPIC)
+    assert everything(used.checkpoint) == before
+
+
+def test_another_layout_without_counts_is_replaced(settings):
+    claim(settings, TOPIC)
+    rewrite_guard(settings.checkpoint, state_layout=None)
+    claim(settings, TOPIC)
+    assert read_guard(settings.checkpoint).state_layout == STATE_LAYOUT
+
+
+def test_another_spark_is_said_and_recorded_once(used, caplog):
+    now = pyspark.__version__
+    major, minor, _ = now.split(".", 2)
+    for same in (now, f"{major}.{minor}.99", None):
+        rewrite_guard(used.checkpoint, spark=same)
+        claim(used, TOPIC)
+    assert not used.audit.exists()
+    rewrite_guard(used.checkpoint, spark=f"{major}.{int(minor) + 1}.0")
+    for _ in range(2):
+        claim(used, TOPIC)
+    (line,) = records(used.audit.read_bytes())
+    assert (line.event, line.details) == ("other_spark", {"was": f"{major}.{int(minor) + 1}.0", "now": now})
+    assert f"written by Spark {major}.{int(minor) + 1}.0 and is read by {now}" in caplog.text
 
 
 def test_a_topic_that_was_made_anew_is_refused(used):
