@@ -250,7 +250,8 @@ FAULTS = (
     Fault(
         "F20",
         "the host's clock steps",
-        "an hour back under the running job (libfaketime); an hour back and an hour ahead, by the injected clock",
+        "an hour back under the running job, Java too (a preloaded clock); an hour back and an hour ahead, by the "
+        "injected clock",
         "I1 to I5, I7, I8, I10; what a right clock stamps is refused as `future`, with its place, while ours is behind",
         (
             "tests/faults/test_clock.py::test_a_machines_clock_that_is_set_back_an_hour_stops_no_score",

@@ -1,6 +1,8 @@
-"""The machine's clock is set back while the job runs: the real job under libfaketime, and the recount."""
+"""The machine's clock is set back while the job runs: the real job, Java too, under a clock of its own; the recount."""
 
+import shutil
 import signal
+import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,32 +11,36 @@ import pytest
 
 from tests.faults.sent import Sent, events
 
-LIBRARY = next(iter(sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
+COMPILER = shutil.which("cc")
 pytestmark = [
     pytest.mark.stack,
     pytest.mark.long,
-    pytest.mark.skipif(LIBRARY is None, reason="needs libfaketime (Debian: apt-get install libfaketime)"),
+    pytest.mark.skipif(COMPILER is None, reason="needs a C compiler (Debian: apt-get install gcc libc6-dev)"),
 ]
 
 
-def test_a_machines_clock_that_is_set_back_an_hour_stops_no_score(new_scorer, new_topic, new_region, record_property):
+@pytest.fixture(scope="module")
+def preloaded(tmp_path_factory):
+    library = tmp_path_factory.mktemp("clock") / "set_back.so"
+    source = Path(__file__).with_name("set_back.c")
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-O2", "-o", str(library), str(source), "-ldl"], check=True)
+    return library
+
+
+def test_a_machines_clock_that_is_set_back_an_hour_stops_no_score(
+    preloaded, new_scorer, new_topic, new_region, record_property
+):
     scorer, region = new_scorer("set-back", new_topic("set-back", partitions=2)), new_region("riverton")
     region.publish(scorer.artifacts)
-    clock = scorer.folder / "clock"
-    clock.write_text("+0", encoding="utf-8")
+    off_by = scorer.folder / "off_by"
+    off_by.write_text("0", encoding="utf-8")
     sent = Sent(scorer)
     with ExitStack() as stack:
         stack.enter_context(sent.witness)
-        scorer.start(
-            LD_PRELOAD=str(LIBRARY),
-            FAKETIME_TIMESTAMP_FILE=str(clock),
-            FAKETIME_CACHE_DURATION="1",
-            FAKETIME_DONT_FAKE_MONOTONIC="1",
-            FAKETIME_DONT_RESET="1",
-        )
+        scorer.start(LD_PRELOAD=str(preloaded), CLOCK_OFF_BY=str(off_by))
         sent.send(events(region, range(30)))
         sent.wait()
-        clock.write_text("-3600", encoding="utf-8")
+        off_by.write_text("-3600", encoding="utf-8")
         began = time.monotonic()
         sent.send(events(region, range(30, 60)))
         sent.recovers(began, record_property)

@@ -17,7 +17,7 @@ from tests.faults.injected import Injected
 from tests.faults.offsets import newest
 from tests.faults.oracle import Region
 from tests.faults.promises import RECOVERY_LIMIT_S
-from tests.faults.scenario import START_S, Producer, closing, moved
+from tests.faults.scenario import DAY_S, START_S, Producer, closing, moved
 from tests.faults.witness import Witness
 from tests.harness.proxy import Proxy
 from tests.harness.recording_store import RecordingStore
@@ -54,7 +54,8 @@ class World(Actions):
     def __post_init__(self):
         if self.scenario.clock == "wall":
             by_s = int(time.time()) - 60 - closing(self.scenario).at_s
-            self.scenario, self._region_start_s = moved(self.scenario, by_s), START_S + by_s
+            # Two days before the first event: what was counted yesterday is in `usual` today.
+            self.scenario, self._region_start_s = moved(self.scenario, by_s), START_S + by_s - 2 * DAY_S
         name = f"s{self.scenario.seed}-{int(time.time() * 1000)}"
         self._partitions = self.scenario.partitions
         ensure_topics(self.broker.bootstrap, {name: self._partitions, f"{name}.dlq": 1})
