@@ -3,6 +3,12 @@
 A batch adds one *segment* (the records it changed). Every so often the segments are folded: changed chunks of
 bins are written whole, the segments become one registry segment. What is stored at any moment is therefore the
 bins at the last fold, the registry, and the segments since; `restore` gives back the same counts to the last one.
+
+    layout          of the blobs, a number; histories from before it was stored are in the first
+    clock           as it was exported
+    b:LEVEL:CHUNK   counts of 32 bins
+    r:NUMBER        records of the registry, in order of their numbers: a later one replaces an earlier one
+    s:NUMBER        a segment
 """
 
 import struct
@@ -18,7 +24,9 @@ from models.pyramid import CHUNK_BINS
 from models.registry import Records
 from schemas.spec import Spec
 
-_CLOCK = "clock"
+_LAYOUT, _CLOCK = "layout", "clock"
+_RECORDS = {1: Records.unpack_older, 2: Records.unpack}  # by layout; segments are never in the first
+_NEWEST = max(_RECORDS)
 _SEGMENT = struct.Struct("<Qq")
 _FOLD_SEGMENTS = 64
 _FOLD_ROWS = 400_000
@@ -34,7 +42,11 @@ class Changes:
 
 def export_state(state: CountState) -> dict[str, bytes]:
     """All of a state, clock included, as blobs."""
-    blobs = {_CLOCK: msgspec.msgpack.encode(state.as_of_s), "r:0000000000": state.registry.records().pack()}
+    blobs = {
+        _LAYOUT: msgspec.msgpack.encode(_NEWEST),
+        _CLOCK: msgspec.msgpack.encode(state.as_of_s),
+        "r:0000000000": state.registry.records().pack(),
+    }
     for name, level in state.levels.items():
         for chunk in range(level.oldest // CHUNK_BINS, (level.newest + level.ahead) // CHUNK_BINS + 1):
             packed = level.pack_chunk(chunk)
@@ -48,6 +60,7 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None
 
     A segment that was not folded yet (`s:`) is counted again.
     """
+    layout = msgspec.msgpack.decode(blobs[_LAYOUT], type=int) if _LAYOUT in blobs else 1
     state = CountState(spec)
     state.advance(msgspec.msgpack.decode(blobs[_CLOCK], type=int) if as_of_s is None else as_of_s)
     for key in sorted(blobs):  # bins, then registry, then the segments since, each in order
@@ -55,7 +68,7 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None
         if kind == "b":
             state.levels[rest.split(":")[0]].unpack_chunk(blobs[key])
         elif kind == "r":
-            state.registry.put(Records.unpack(blobs[key]))
+            state.registry.put(_RECORDS[layout](blobs[key]))
         elif kind == "s":
             segment = Segment.unpack(blobs[key])
             state.settle(segment.records, forget_before_s=segment.as_of_s - spec.registry_keep_s)
@@ -91,7 +104,7 @@ class Journal:
     digest: int
     next_segment: int = 1
     open_segments: dict[str, Records] = field(default_factory=dict)
-    folded: dict[str, int] = field(default_factory=dict)  # stored registry segment -> newest event time in it
+    folded: dict[str, int] = field(default_factory=dict)  # stored registry segment -> latest event time in it
     chunks: set[tuple[str, int]] = field(default_factory=set)  # stored chunks of bins
 
     @classmethod
@@ -115,7 +128,7 @@ class Journal:
                 name, chunk = rest.split(":")
                 journal.chunks.add((name, int(chunk)))
             elif kind == "r":
-                journal.folded[key] = int(Records.unpack(blobs[key]).occurred_s.max(initial=0))
+                journal.folded[key] = int(Records.unpack(blobs[key]).latest_s.max(initial=0))
                 journal.next_segment = int(rest) + 1
             elif kind == "s":
                 journal.open_segments[key] = Segment.unpack(blobs[key]).records
@@ -175,7 +188,7 @@ class Journal:
         merged = merged.select(np.sort(newest_last))
         key = "r:" + max(self.open_segments).partition(":")[2]
         puts[key] = merged.pack()
-        self.folded[key] = int(merged.occurred_s.max())
+        self.folded[key] = int(merged.latest_s.max())
         self.open_segments.clear()
 
         forget_s = self.state.forget_before_s

@@ -4,7 +4,7 @@ One class for history and stream. Integers only, so adding commutes and a correc
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ class Applied:
     outcomes: Mapping[str, int]
     future: npt.NDArray[np.intp]  # positions of incidents ahead of the clock
     late: npt.NDArray[np.intp]  # positions of incidents older than the registry remembers
-    changed: Records
+    changed: Records  # those with a new revision, and those that are remembered longer now
 
 
 class CountState:
@@ -62,8 +62,10 @@ class CountState:
         group = np.cumsum(first) - 1
         found = self.registry.find(batch.key[first])
         known = self.registry.entries(np.maximum(found, 0))
-        remembered = (found >= 0) & (known.occurred_s >= self.forget_before_s)
+        remembered = (found >= 0) & (known.latest_s >= self.forget_before_s)
         known_revision = np.where(remembered, known.revision, -1).astype(np.int64)
+        known_latest_s = np.where(remembered, known.latest_s, 0)
+        latest_s = np.maximum(known_latest_s, np.maximum.reduceat(batch.occurred_s, np.flatnonzero(first)))
 
         ranked = (group << 33) + batch.revision.astype(np.int64) + 1  # revisions comparable within a group
         floor = (np.arange(len(found), dtype=np.int64) << 33) + known_revision + 1
@@ -83,33 +85,38 @@ class CountState:
 
         last = np.flatnonzero(supersedes)
         last = last[np.append(group[last][1:] != group[last][:-1], True)] if len(last) else last
-        changed = Records(
+        revised = Records(
             key=batch.key[last],
             occurred_s=batch.occurred_s[last],
             revision=batch.revision[last],
             cell=batch.cell[last],
             category=batch.category[last],
             flags=batch.flags[last],
+            latest_s=latest_s[group[last]],
         )
-        self.settle(changed, forget_before_s=self.forget_before_s, found=found[group[last]])
+        prolonged = remembered & (latest_s > known_latest_s)  # by a duplicate with a later event time
+        prolonged[group[last]] = False
+        changed = Records.concatenate([revised, replace(known.select(prolonged), latest_s=latest_s[prolonged])])
+        found = np.concatenate([found[group[last]], found[prolonged]])
+        self.settle(changed, forget_before_s=self.forget_before_s, found=found)
         return Applied(
             outcomes=outcomes, future=np.flatnonzero(is_future), late=np.flatnonzero(is_late), changed=changed
         )
 
     @property
     def forget_before_s(self) -> int:
-        """Incidents that happened earlier can no longer be corrected; their ids count as unseen."""
+        """Incidents whose latest event time is earlier can no longer be corrected; their ids count as unseen."""
         return self.as_of_s - self.spec.registry_keep_s
 
     def settle(self, records: Records, *, forget_before_s: int, found: npt.NDArray[np.int32] | None = None) -> None:
         """Replace what is known of these incidents (different keys) and move their counts accordingly.
 
-        An old record that happened before `forget_before_s` keeps its count: whether the registry has dropped it
-        yet must not matter.
+        An old record whose latest event time lies before `forget_before_s` keeps its count: whether the registry has
+        dropped it yet must not matter.
         """
         found = self.registry.find(records.key) if found is None else found
         replaced = self.registry.entries(found[found >= 0])
-        replaced = replaced.select(replaced.occurred_s >= forget_before_s)
+        replaced = replaced.select(replaced.latest_s >= forget_before_s)
         for revision, sign in ((replaced, -1), (records, 1)):
             adds = (revision.flags & (COUNTED_ORIGIN | CANCELLED)) == COUNTED_ORIGIN
             place = revision.cell[adds].astype(np.intp) * len(self.spec.categories) + revision.category[adds]

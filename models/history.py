@@ -34,12 +34,13 @@ def unpack_history(packed: bytes, path: Path, spec: Spec, *, cutoff_s: int) -> C
     known = state.registry.records()
     sound = (known.cell >= 0) & (known.cell < spec.grid.cells) & (known.revision >= 0)
     sound &= (known.category >= 0) & (known.category < len(spec.categories)) & (known.occurred_s >= 0)
+    sound &= known.latest_s >= known.occurred_s
     if not sound.all():
         raise ArtifactError(f"{path} remembers an incident outside the grid or the categories: train again")
     return state
 
 
 def _bytes(name: str, array: npt.NDArray[Any]) -> bytes:
-    if array.dtype != np.uint8 or name.partition(":")[0] not in ("clock", "b", "r"):
+    if array.dtype != np.uint8 or name.partition(":")[0] not in ("layout", "clock", "b", "r"):
         raise ValueError(f"{name[:40]!r} is no part of a history")
     return array.tobytes()

@@ -7,20 +7,20 @@ need ten times the memory.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-_RECORD = np.dtype(
-    [
-        ("key", "<u8"),
-        ("occurred_s", "<i8"),
-        ("revision", "<i4"),
-        ("cell", "<i4"),
-        ("category", "<i2"),
-        ("flags", "u1"),
-    ]
-)
+_OLDER_RECORD = [
+    ("key", "<u8"),
+    ("occurred_s", "<i8"),
+    ("revision", "<i4"),
+    ("cell", "<i4"),
+    ("category", "<i2"),
+    ("flags", "u1"),
+]
+_RECORD = np.dtype([*_OLDER_RECORD, ("latest_s", "<i8")])
 _FREE = -1
 _SMALLEST = 1024
 
@@ -35,6 +35,7 @@ class Records:
     cell: npt.NDArray[np.int32]
     category: npt.NDArray[np.int16]
     flags: npt.NDArray[np.uint8]
+    latest_s: npt.NDArray[np.int64]  # latest event time in any message about the incident: decides how long it is known
 
     def __len__(self) -> int:
         return len(self.key)
@@ -54,8 +55,21 @@ class Records:
 
     @classmethod
     def unpack(cls, packed: bytes) -> "Records":
-        rows = np.frombuffer(packed, _RECORD)
-        return cls(**{name: np.ascontiguousarray(rows[name]) for name in _RECORD.names or ()})
+        return cls(**_columns(packed, _RECORD))
+
+    @classmethod
+    def unpack_older(cls, packed: bytes) -> "Records":
+        """From rows of before `latest_s` was kept: the last revision's time stands for it.
+
+        Right for a history, which tells of each incident once.
+        """
+        columns = _columns(packed, np.dtype(_OLDER_RECORD))
+        return cls(**columns, latest_s=columns["occurred_s"].copy())
+
+
+def _columns(packed: bytes, row: np.dtype[np.void]) -> dict[str, npt.NDArray[Any]]:
+    rows = np.frombuffer(packed, row)
+    return {name: np.ascontiguousarray(rows[name]) for name in row.names or ()}
 
 
 class Registry:
@@ -96,8 +110,8 @@ class Registry:
         self._append(records.select(~known))
 
     def expire(self, before_s: int) -> None:
-        """Forget incidents that happened before `before_s`, once they are a quarter of all."""
-        keep = self._columns.occurred_s[: self._count] >= before_s
+        """Forget incidents whose latest event time lies before `before_s`, once they are a quarter of all."""
+        keep = self._columns.latest_s[: self._count] >= before_s
         if 4 * np.count_nonzero(keep) > 3 * self._count:
             return
         kept = self._columns.select(np.flatnonzero(keep))

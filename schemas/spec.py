@@ -110,7 +110,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def registry_keep_s(self) -> int:
-        """How long an incident's last revision is remembered, by its event time."""
+        """How long an incident is remembered, by the latest event time in any message about it."""
         return self.late_limit_s + DAY_S
 
     @property

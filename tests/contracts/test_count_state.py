@@ -1,5 +1,6 @@
 """CountState against a recount of the final revisions, on random streams in random batches."""
 
+import struct
 from collections import Counter, defaultdict
 from dataclasses import fields
 
@@ -16,6 +17,7 @@ from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
 from schemas.spec import Spec
 
 NOW = 1_700_000_000
+HOUR = 3600
 SPEC = Spec(
     region="toyville",
     timezone="UTC",
@@ -57,17 +59,21 @@ def incidents(events, clocks, first_offset):
 
 def recount(batches):
     """The contract in plain Python: one message after another, then a count of what is left."""
-    known, ledger, beyond_correction = {}, Counter(), []
+    known, latest, ledger, beyond_correction = {}, {}, Counter(), []
     for as_of, batch in batches:
         for row in zip(*(getattr(batch, f.name).tolist() for f in fields(Incidents)), strict=True):
             key, revision, occurred, _, cell, category, flags, _, _ = row
-            if key in known and known[key][1] < as_of - 172_800:
+            if key in known and latest[key] < as_of - 172_800:
                 beyond_correction.append(known.pop(key))
+                del latest[key]
             if occurred > as_of + 300:
                 ledger["future"] += 1
-            elif occurred < as_of - 172_800:
+                continue
+            if occurred < as_of - 172_800:
                 ledger["late"] += 1
-            elif key in known and revision <= known[key][0]:
+                continue
+            latest[key] = max(latest.get(key, occurred), occurred)
+            if key in known and revision <= known[key][0]:
                 ledger["duplicate"] += 1
             else:
                 first = key not in known
@@ -95,6 +101,20 @@ def streams(draw):
     return batches
 
 
+@st.composite
+def retold_streams(draw):
+    """Batches with corrections over the whole memory, and messages sent again up to its edge: (clock, new, again)."""
+    clock, batches, sent = NOW, [], []
+    for events in draw(st.lists(st.lists(event, max_size=4), min_size=2, max_size=7)):
+        clock += draw(st.sampled_from([0, 3600, 22 * 3600, 24 * 3600, 47 * 3600, 172_799, 172_800, 172_801]))
+        again = draw(st.lists(st.sampled_from(sent), max_size=4)) if sent else []
+        batch = incidents(events, [clock] * len(events), 0)
+        new = batch.select((batch.occurred_s >= clock - 172_800) & (batch.occurred_s <= clock + 300))
+        sent += [new.select(np.array([number])) for number in range(len(new))]
+        batches.append((clock, new, again))
+    return batches
+
+
 def totals(applied):
     return sum((Counter({**a.outcomes, "future": len(a.future), "late": len(a.late)}) for a in applied), Counter())
 
@@ -117,6 +137,76 @@ def test_counts_and_ledger_equal_a_recount_of_the_final_revisions(batches):
     ledger, counts = recount(batches)
     assert totals(applied) == ledger
     assert_equal_to(state, counts)
+
+
+@settings(max_examples=100, deadline=None)
+@given(retold_streams())
+def test_a_message_that_is_sent_again_is_a_duplicate_or_late_and_changes_no_count(batches):
+    retold, once = CountState(SPEC), CountState(SPEC)
+    for clock, new, again in batches:
+        for state in (retold, once):
+            state.apply(new, clock)
+        for message in again:
+            applied = retold.apply(message, clock)
+            assert applied.outcomes["duplicate"] + len(applied.late) == 1
+    told = [(clock, part) for clock, new, again in batches for part in (new, *again)]
+    for state in (retold, once):
+        assert_equal_to(state, recount(told)[1])
+
+
+CALL = {"key": 5, "revision": 0, "ago_s": 0, "cell": 1, "category": 0, "flags": COUNTED_ORIGIN}
+BACK = {**CALL, "revision": 1, "ago_s": 23 * HOUR}
+
+
+@pytest.mark.parametrize(
+    ("second", "third", "outcome", "hours"),
+    [
+        (BACK, CALL, "duplicate", [-23]),
+        (BACK, BACK, "late", [-23]),
+        (BACK, {**CALL, "revision": 2}, "corrected", [0]),
+        (BACK, {**CALL, "revision": 2, "ago_s": -22 * HOUR}, "corrected", [22]),
+        (BACK, {**CALL, "revision": 2, "flags": COUNTED_ORIGIN | CANCELLED}, "corrected", []),
+        (BACK, {**CALL, "revision": 2, "flags": 0}, "excluded", []),
+        ({**BACK, "flags": COUNTED_ORIGIN | CANCELLED}, CALL, "duplicate", []),
+        ({**BACK, "flags": COUNTED_ORIGIN | CANCELLED}, {**CALL, "revision": 2}, "corrected", [0]),
+    ],
+)
+@pytest.mark.parametrize("restarts", [(), (1, 2), (2,)])
+def test_an_incident_corrected_to_an_earlier_time_is_known_as_long_as_its_first_message(
+    second, third, outcome, hours, restarts, monkeypatch
+):
+    """The third message comes 26 hours after the first, without a restart, or with one before these batches.
+
+    `ago_s` is before the first one's time, `hours` are after it.
+    """
+    clock = NOW + 26 * HOUR
+    other = {**CALL, "key": 6, "category": 1, "ago_s": -25 * HOUR}
+    journal, changes = Journal.start(CountState(SPEC))
+    stored = dict(changes.puts)
+    monkeypatch.setattr("models.blobs._FOLD_SEGMENTS", 1)
+    for number, (batch, at) in enumerate((([CALL, second], NOW), ([other], clock), ([third], clock))):
+        if number in restarts:
+            journal = Journal.restore(SPEC, stored, as_of_s=at, digest=journal.digest)
+        applied = journal.state.apply(incidents(batch, [NOW] * len(batch), 0), at)
+        changes = journal.record(applied.changed)
+        stored.update(changes.puts)
+        for key in changes.deletes:
+            stored.pop(key)
+    assert totals([applied]) == {outcome: 1}
+    bins = journal.state.levels["hour"].ring[:, ::2].sum(axis=1)
+    assert np.flatnonzero(bins).tolist() == [(NOW // HOUR + after) % len(bins) for after in hours]
+    assert bins.sum() == len(hours)
+
+
+def test_an_incident_is_forgotten_when_its_latest_time_is_and_keeps_its_count():
+    told = {**BACK, "revision": 3}
+    for later, outcome, total in ((172_800, "duplicate", 1), (172_801, "counted", 2)):
+        state = CountState(SPEC)
+        state.apply(incidents([told, {**told, "revision": 0, "ago_s": 0}], [NOW] * 2, 0), NOW)  # an old one, overtaken
+        clock = NOW + later
+        applied = state.apply(incidents([{**told, "revision": 1, "ago_s": 0}], [clock], 2), clock)
+        assert applied.outcomes[outcome] == 1
+        assert state.window("hour", 15 * 24).sum() == total
 
 
 @settings(max_examples=25, deadline=None)
@@ -187,6 +277,20 @@ def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(batches, t
     assert not any(foreign.follow(blob) for key, blob in stored.items() if key.startswith("s:"))
 
 
+def test_a_history_that_an_older_version_wrote_is_read():
+    """Its records do not hold an incident's latest event time."""
+    row, older_row = struct.Struct("<QqiihBq"), struct.Struct("<QqiihB")
+    told = incidents([{**CALL, "key": key, "ago_s": key * HOUR} for key in range(40)], [NOW] * 40, 0)
+    state = CountState(SPEC)
+    state.apply(told, NOW)
+    blobs = export_state(state)
+    del blobs["layout"]
+    blobs["r:0000000000"] = b"".join(older_row.pack(*one[:6]) for one in row.iter_unpack(blobs["r:0000000000"]))
+    again = restore_state(SPEC, blobs)
+    assert export_state(again) == export_state(state)
+    assert again.apply(told, NOW).outcomes["duplicate"] == 40
+
+
 def test_the_registry_forgets_what_can_no_longer_be_corrected_and_keeps_the_rest():
     registry = Registry()
     keys = np.arange(5000, dtype=np.uint64) * np.uint64(1 << 40)  # equal low bits: the longest probe chains
@@ -194,7 +298,13 @@ def test_the_registry_forgets_what_can_no_longer_be_corrected_and_keeps_the_rest
     zeros = np.zeros(5000, np.int32)
     registry.put(
         Records(
-            key=keys, occurred_s=ages, revision=zeros, cell=zeros, category=zeros.astype("i2"), flags=zeros.astype("u1")
+            key=keys,
+            occurred_s=ages % 1000,
+            revision=zeros,
+            cell=zeros,
+            category=zeros.astype("i2"),
+            flags=zeros.astype("u1"),
+            latest_s=ages,
         )
     )
     registry.expire(2000)

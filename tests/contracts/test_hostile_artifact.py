@@ -444,7 +444,7 @@ def test_weights_that_are_no_numbers_leave_the_baseline(copy, spoil, said):
     assert said in read_artifact(forge(copy, weights__safetensors=save(state))).network_fault
 
 
-RECORD = struct.Struct("<QqiihB")
+RECORD = struct.Struct("<QqiihBq")
 CHUNK = struct.Struct("<qii")
 
 
@@ -460,11 +460,14 @@ CHUNK = struct.Struct("<qii")
         ("clock", msgspec.msgpack.encode(NOW + 1)),
         ("clock", msgspec.msgpack.encode(2**64 - 1)),
         ("clock", b"\xc1"),
-        ("r:0000000000", RECORD.pack(1, NOW, 0, 6, 0, 1)),
-        ("r:0000000000", RECORD.pack(1, NOW, 0, -1, 0, 1)),
-        ("r:0000000000", RECORD.pack(1, NOW, 0, 0, 2, 1)),
-        ("r:0000000000", RECORD.pack(1, NOW, -1, 0, 0, 1)),
-        ("r:0000000000", RECORD.pack(1, -(2**60), 0, 0, 0, 1)),
+        ("r:0000000000", RECORD.pack(1, NOW, 0, 6, 0, 1, NOW)),
+        ("r:0000000000", RECORD.pack(1, NOW, 0, -1, 0, 1, NOW)),
+        ("r:0000000000", RECORD.pack(1, NOW, 0, 0, 2, 1, NOW)),
+        ("r:0000000000", RECORD.pack(1, NOW, -1, 0, 0, 1, NOW)),
+        ("r:0000000000", RECORD.pack(1, -(2**60), 0, 0, 0, 1, NOW)),
+        ("r:0000000000", RECORD.pack(1, NOW, 0, 0, 0, 1, NOW - 1)),
+        ("r:0000000000", RECORD.pack(1, NOW, 0, 0, 0, 1, NOW)[:-8]),
+        ("layout", msgspec.msgpack.encode(3)),
         ("s:0000000001", b"\x00" * 16),
     ],
 )
