@@ -17,34 +17,39 @@ from schemas.incidents import Incidents
 from streaming.count import add_up, take_in
 from streaming.lines import risk_lines, top_lines
 from streaming.publish import ledger_line
-from streaming.roster import load_artifact
 from streaming.score import FIELDS
 from tests.faults.oracle import Region
 from tests.faults.rules import TOP, Seen
 from tests.faults.scenario import Producer, closing
 from tests.harness.recording_store import RecordingStore
-from tests.harness.region import make_region
 
 PER_BATCH, TOPIC = 60, "t"
 
 
-def good_store(scenario, folder):
-    """`Seen` of one region and partition after a scenario's messages. `folder`: for the artifact."""
-    artifact = load_artifact(str(make_region("riverton").publish(folder)))
-    region = Region.of(json.loads((artifact.folder / "manifest.json").read_bytes()))
-    producer = Producer([region])
+def good_store(scenario, artifact):
+    """`Seen` of one region and partition after a scenario's messages."""
+    producer = Producer([region_of(artifact)])
     sent = [one for action in (*scenario.actions, closing(scenario)) for one in producer.messages(action)]
-    messages = [(0, offset, value, time_ms) for offset, (_, value, time_ms) in enumerate(sent)]
+    return store_after([(value, time_ms) for _, value, time_ms in sent], artifact)
+
+
+def region_of(artifact):
+    return Region.of(json.loads((artifact.folder / "manifest.json").read_bytes()))
+
+
+def store_after(sent, artifact, per_batch=PER_BATCH):
+    """`Seen` of one region and partition after these messages: (value or None, Kafka time in ms)."""
+    messages = [(0, offset, value, time_ms) for offset, (value, time_ms) in enumerate(sent)]
     store, letters = RecordingStore(), []
     job = _Job(artifact, store, letters)
     batches = {}
-    for number, start in enumerate(range(0, len(messages), PER_BATCH)):
-        part = messages[start : start + PER_BATCH]
+    for number, start in enumerate(range(0, len(messages), per_batch)):
+        part = messages[start : start + per_batch]
         batches[number] = {0: part[-1][1] + 1}
         job.take(part)
     return Seen(
         messages=messages,
-        regions=[region],
+        regions=[region_of(artifact)],
         versions={"riverton": [artifact.version]},
         batches=batches,
         points=store.snapshot(),
@@ -73,16 +78,17 @@ class _Job:
             ),
             {spec.region: Vocabulary.of(spec)},
         )
-        self.letters += _letters(decoded)
-        incidents = Incidents.concatenate([decoded.incidents[spec.region]])
+        incidents = Incidents.concatenate([*decoded.incidents.values()])
         refused = decoded.rejections.get(spec.region, [])
         as_of_s = max(self.state.as_of_s, int(incidents.received_ms.max(initial=0)) // 1000)
         consumed = len(incidents) + len(refused)
-        _, _, ledger = take_in(self.state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
+        _, rejections, ledger = take_in(self.state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
         self.totals = add_up(self.totals, ledger)
         frame = self._frame()
         self.store.take(risk_lines(frame) + top_lines(frame, TOP) + _pipeline(spec.region, frame, self.totals))
+        self.letters += _letters(rejections, spec.region)
         if others := decoded.rejections.get("", []):
+            self.letters += _letters(others, None)
             reasons = Counter(f"rejected_{one.reason}" for one in others)
             none = dict.fromkeys(("counted", "corrected", "duplicate", "excluded"), 0)
             here = {"consumed": len(others), **none, "rejected": len(others), **reasons}
@@ -115,9 +121,5 @@ def _pipeline(region, frame, totals):
     )
 
 
-def _letters(decoded):
-    return [
-        json.loads(encode_dead_letter(one, source_topic=TOPIC, region=region or None))
-        for region, rejections in decoded.rejections.items()
-        for one in rejections
-    ]
+def _letters(rejections, region):
+    return [json.loads(encode_dead_letter(one, source_topic=TOPIC, region=region)) for one in rejections]

@@ -156,21 +156,30 @@ class Expected:
         if now_s is not None:
             for name in regions:
                 self.clock_s[name] = max(self.clock_s[name], now_s)
+        accepted = []
         for partition, offset, value, time_ms in messages:
             name, verdict = judge(value, time_ms, regions)
-            ledger = self.ledger[name]
-            ledger["consumed"] += 1
+            self.ledger[name]["consumed"] += 1
             if isinstance(verdict, str):
-                ledger["rejected"] += 1
-                ledger[f"rejected_{verdict}"] += 1
-                self.refused[partition, offset] = verdict
+                self._refuse(name, verdict, (partition, offset))
                 continue
             if now_s is None:
                 self.clock_s[name] = max(self.clock_s[name], math.floor(verdict["received_s"]))
-            ledger[settle(self.known[name], verdict)] += 1
+            accepted.append((name, verdict, (partition, offset)))
+        for name, incident, place in accepted:
+            outcome = settle(self.known[name], incident, self.clock_s[name], regions[name])
+            if outcome == "late":
+                self._refuse(name, outcome, place)
+            else:
+                self.ledger[name][outcome] += 1
         for region in regions.values():
             tick_s = self.clock_s[region.name] // region.tick_s * region.tick_s
             self.moments[region.name, tick_s] = self.moment(region)
+
+    def _refuse(self, name, reason, place):
+        self.ledger[name]["rejected"] += 1
+        self.ledger[name][f"rejected_{reason}"] += 1
+        self.refused[place] = reason
 
 
 def recount(messages, regions, batches=(), times_ms=None):
@@ -260,12 +269,24 @@ def judge(value, time_ms, regions):
     }
 
 
-def settle(known, incident):
-    """The outcome of an accepted event, given what is known of its region's incidents; which it changes."""
+def settle(known, incident, clock_s, region):
+    """The outcome of an event at the region's clock, given what is known of the region's incidents; which it changes.
+
+    An incident is known until a day and the limit for late ones have passed since the latest time in its messages.
+    """
+    since_s = clock_s - region.late_limit_s - DAY_S
+    if incident["occurred_s"] < since_s:
+        return "late"
     before = known.get(incident["id"])
+    if before is not None and before["latest_s"] < since_s:
+        known[incident["id"], len(known)] = before  # forgotten: what it counts stays
+        before = None
+    latest_s = max(incident["occurred_s"], before["latest_s"] if before else incident["occurred_s"])
     if before is not None and incident["revision"] <= before["revision"]:
+        before["latest_s"] = latest_s
         return "duplicate"
-    known[incident["id"]] = {**incident, "counts": incident["origin_counts"] and not incident["cancelled"]}
+    counts = incident["origin_counts"] and not incident["cancelled"]
+    known[incident["id"]] = {**incident, "latest_s": latest_s, "counts": counts}
     if not incident["origin_counts"]:
         return "excluded"
     return "counted" if before is None and not incident["cancelled"] else "corrected"

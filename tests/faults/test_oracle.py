@@ -2,23 +2,26 @@
 
 import copy
 import json
+import random
 import time
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from streaming.roster import load_artifact
 from tests.faults import run as run_module
-from tests.faults.good_store import good_store
+from tests.faults.good_store import good_store, region_of, store_after
 from tests.faults.injected import SIDES, Injected
-from tests.faults.oracle import Region, recount
+from tests.faults.oracle import DAY_S, recount
 from tests.faults.rules import ROUNDED, breaches
 from tests.faults.run import shorten
-from tests.faults.scenario import Producer, generate
+from tests.faults.scenario import Producer, generate, iso
 from tests.faults.test_scenarios import SCENARIOS, scenario_of
 from tests.faults.witness import Witness
 from tests.harness.region import make_region
 
+HOUR_S = 3600
 REASONS = {
     *("null_value", "too_large", "not_json", "schema", "person_field", "unknown_field", "bad_time"),
     *("unknown_region", "unknown_category", "outside_grid", "future", "late"),
@@ -26,18 +29,50 @@ REASONS = {
 
 
 @pytest.fixture(scope="module")
-def good(tmp_path_factory):
-    return good_store(scenario_of("baseline", "event"), tmp_path_factory.mktemp("good"))
+def artifact(tmp_path_factory):
+    return load_artifact(str(make_region("riverton").publish(tmp_path_factory.mktemp("artifact"))))
 
 
 @pytest.fixture(scope="module")
-def region(tmp_path_factory):
-    folder = make_region("riverton").publish(tmp_path_factory.mktemp("region"))
-    return Region.of(json.loads((folder / "manifest.json").read_bytes()))
+def good(artifact):
+    return good_store(scenario_of("baseline", "event"), artifact)
+
+
+@pytest.fixture(scope="module")
+def region(artifact):
+    return region_of(artifact)
 
 
 def test_a_good_store_has_no_breach(good):
     assert list(breaches(good)) == []
+
+
+def told_over_days(seed):
+    """(value, Kafka time in ms): few incidents, corrected over days, each message also sent again, up to days later."""
+    draw, region = random.Random(seed), make_region("riverton")
+    sent, clock_s = [], region.start_s
+    for _ in range(150):
+        clock_s += draw.choice([0, 60, 3 * HOUR_S, 11 * HOUR_S])
+        occurred_s = clock_s - draw.choice([0, 1, 23 * HOUR_S, 24 * HOUR_S, draw.randrange(DAY_S)])
+        changes = {
+            "revision": draw.choice([0, 1, 2, 2, 3]),
+            "received_at": iso(clock_s),
+            "status": draw.choice(["open", "open", "open", "cancelled"]),
+            "origin": draw.choice(["public_call", "public_call", "unknown"]),
+        }
+        event = region.event(draw.randrange(6), cell=draw.randrange(36), at_s=occurred_s, **changes)
+        sent.append((event, clock_s * 1000))
+        if draw.random() < 0.5:
+            sent.append(draw.choice(sent[-20:]))
+    return sent
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_store_is_good_also_where_incidents_are_corrected_and_told_again_up_to_the_edge_of_the_memory(seed, artifact):
+    seen = store_after(told_over_days(seed), artifact, per_batch=7)
+    assert list(breaches(seen)) == []
+    ledger = recount(seen.messages, seen.regions, [ends for _, ends in sorted(seen.batches.items())]).ledger["riverton"]
+    assert min(ledger[name] for name in ("counted", "corrected", "duplicate", "excluded", "rejected_late")) > 5
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

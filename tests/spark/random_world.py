@@ -101,17 +101,21 @@ class Recount:
         }
 
     def _settle(self, region, incident):
-        known = self.known[region]
-        if int(incident["occurred_s"]) < self.clock_s[region] - 48 * 3600:
+        known, occurred_s = self.known[region], int(incident["occurred_s"])
+        if occurred_s < self.clock_s[region] - 48 * 3600:
             return "late"
-        first = incident["id"] not in known
-        if not first and incident["revision"] <= known[incident["id"]]["revision"]:
+        before = known.get(incident["id"])
+        if before and before["latest_s"] < self.clock_s[region] - 48 * 3600:
+            before = None
+        latest_s = max(occurred_s, before["latest_s"] if before else occurred_s)
+        if before and incident["revision"] <= before["revision"]:
+            before["latest_s"] = latest_s
             return "duplicate"
         counts = incident["origin_counts"] and not incident["cancelled"]
-        known[incident["id"]] = {**incident, "counts": counts}
+        known[incident["id"]] = {**incident, "latest_s": latest_s, "counts": counts}
         if not incident["origin_counts"]:
             return "excluded"
-        return "counted" if first and not incident["cancelled"] else "corrected"
+        return "counted" if before is None and not incident["cancelled"] else "corrected"
 
     def _refuse(self, ledger, region, reason, place):
         ledger[region]["rejected"] += 1
