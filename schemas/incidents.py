@@ -1,6 +1,6 @@
 """Decoded incidents as columns, and the bytes in which they travel between two stages."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -12,6 +12,7 @@ from schemas.event import Reason
 
 COUNTED_ORIGIN = 1  # bit of `flags`: the origin feeds the score
 CANCELLED = 2  # bit of `flags`: the revision takes the count back
+_SLICE = 10_000  # rejections
 
 _ROW = np.dtype(
     [
@@ -90,8 +91,12 @@ class Rejection(msgspec.Struct, frozen=True, array_like=True):
 
 
 def pack_rejections(rejections: Sequence[Rejection]) -> bytes:
-    return msgspec.msgpack.encode(rejections)
+    """In slices, so that whoever unpacks them needs the memory of one slice and not of all."""
+    slices = [rejections[first : first + _SLICE] for first in range(0, len(rejections), _SLICE)]
+    return msgspec.msgpack.encode(slices)
 
 
-def unpack_rejections(packed: bytes) -> list[Rejection]:
-    return msgspec.msgpack.decode(packed, type=list[Rejection])
+def unpack_rejections(packed: bytes) -> Iterator[Rejection]:
+    """One after another, in their order; of each slice only when it is its turn."""
+    for one in msgspec.msgpack.decode(packed, type=list[msgspec.Raw]):
+        yield from msgspec.msgpack.decode(one, type=list[Rejection])

@@ -1,8 +1,9 @@
 """Refused messages go to a topic of their own, with the reason and the place they came from."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from kafka import KafkaProducer
 from kafka.errors import AuthorizationError, KafkaError, RetriableError
@@ -12,6 +13,10 @@ from schemas.errors import BrokerError, BrokerUnavailable
 from schemas.incidents import Rejection
 from streaming.kafka_client import Security, explained, refuse_unreachable
 from streaming.settings import Settings
+
+# A batch may be refused as a whole: 1.6 million letters at once would take 2 GiB, and perhaps longer than
+# `RISK_WRITE_TIMEOUT_S`, after which Kafka's client gives up on what it still has.
+LETTERS_AT_ONCE = 20_000
 
 
 class DeadLetters:
@@ -30,13 +35,17 @@ class DeadLetters:
         Raises BrokerUnavailable when Kafka does not take them now, BrokerError when it has not for
         `RISK_KAFKA_TIMEOUT_S` or never will. The batch is repeated, so some may be in the topic twice.
         """
-        letters = [
+        letters = (
             encode_dead_letter(rejection, source_topic=self._settings.topic, region=region or None)
             for region, rejections in refused.items()
             for rejection in rejections
-        ]
-        if not letters:
-            return
+        )
+        while some := list(islice(letters, LETTERS_AT_ONCE)):
+            self._deliver(some)
+        self._failing_since_s = None
+
+    def _deliver(self, letters: Sequence[bytes]) -> None:
+        """Send and wait until the broker has all of them."""
         began_s = self._now_s()
         try:
             self._send(letters)
@@ -52,7 +61,6 @@ class DeadLetters:
                 f"{self._settings.kafka_bootstrap} ({type(error).__name__}): create the topic and check the broker; "
                 "the batch will be repeated"
             ) from error
-        self._failing_since_s = None
 
     def _send(self, letters: Iterable[bytes]) -> None:
         longest_s = self._settings.write_timeout_s

@@ -257,8 +257,8 @@ def test_rejections_survive_packing():
         Rejection("schema", "why", 2, 2**40, milliseconds(NOW), b"\xff\x00{"),
         Rejection("person_field", "", 0, 0, -1, None),
     ]
-    assert unpack_rejections(pack_rejections(refused)) == refused
-    assert unpack_rejections(pack_rejections([])) == []
+    assert list(unpack_rejections(pack_rejections(refused))) == refused
+    assert list(unpack_rejections(pack_rejections([]))) == []
 
 
 def test_the_place_of_an_event_is_only_kept_as_its_cell():
