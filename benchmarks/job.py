@@ -52,8 +52,8 @@ def main(orders: Orders) -> None:
                 ledger.update(summary.ledger)
             batch = Batch(
                 batch_id=published.batch_id,
-                started_s=published.acknowledged_s - published.seconds,
-                acknowledged_s=published.acknowledged_s,
+                started_s=published.done_s - published.seconds,
+                acknowledged_s=published.done_s,
                 points=published.points,
                 ledger=dict(ledger),
                 end_offsets=end_offsets(settings.checkpoint.absolute(), published.batch_id),
@@ -62,7 +62,7 @@ def main(orders: Orders) -> None:
             if orders.progress:
                 _keep_progress(Path(orders.progress))
             if heap:
-                heap.look(published.acknowledged_s)
+                heap.look(published.done_s)
 
         run(settings, stop=stop, watchers=[watch])
 

@@ -14,7 +14,7 @@ import msgspec
 
 from streaming.guard import is_held
 
-LONGEST_SILENCE_S = 60.0  # without a stored batch; batches come every RISK_TRIGGER_S, also when nothing happens
+LONGEST_SILENCE_S = 60.0  # of the store; it is asked (publish.py) also when nothing happens
 OLDEST_SCORES_S = 180.0  # three ticks, as on the map page
 HEALTH_FILE_STALE_S = 15.0
 
@@ -22,7 +22,7 @@ Phase = Literal["running", "stopped", "failed"]
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """The newest batch that the store has acknowledged."""
+    """The newest batch. stored_at: when the store last took points, or said that it would."""
 
     id: int
     stored_at: datetime
@@ -65,6 +65,7 @@ def why_not_ready(health: Health, now: datetime) -> str:
 
     Scores are old when no batch was stored for LONGEST_SILENCE_S (or three triggers, if that is more), or when a
     region's are for a time more than OLDEST_SCORES_S ago. On the clock of events (replays) their age says nothing.
+    While there is nothing to write, batches count as stored if the store was asked meanwhile and would take points.
     """
     if health.phase == "failed":
         return f"failed with exit code {health.exit_code}: {health.error}"
@@ -113,7 +114,8 @@ def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]
         return
     yield f"process {health.process}, started {_time(health.started_at)}, last wrote {_since(health.written_at, now)}"
     batch = health.last_batch
-    yield f"batch {batch.id} stored {_since(batch.stored_at, now)}" if batch else "no batch stored yet"
+    stored = f"batch {batch.id} done, the store answered {_since(batch.stored_at, now)}" if batch else ""
+    yield stored or "no batch stored yet"
     for region, one in health.regions.items():
         age = f", {_since(one.as_of, now)}" if health.clock == "wall" else " on the clock of events"
         yield f"scores of {region} as of {_time(one.as_of)}{age}"

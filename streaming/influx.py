@@ -30,6 +30,7 @@ MESSAGE_LENGTH = 400
 _CA = "INFLUXDB_V2_SSL_CA_CERT"
 _AGAIN = (429, 500, 502, 503, 504)
 _NEWLINE = 10
+_QUESTION = b"# may this be written?\n"  # parsed only after address, token, bucket and permission are judged
 _DROPPED = re.compile(r"dropped=(\d+)")
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")]+)")
 # The one reason to drop points that is as it should be, in the words of InfluxDB 1 and of 2
@@ -42,6 +43,7 @@ class InfluxSink:
     """Writes to one bucket, in requests of LINES_PER_REQUEST lines, each acknowledged before the next.
 
     Retries end `write_timeout_s` after the write began; a request that was never tried is still tried once then.
+    Without lines it is a question, which is tried again as a write is.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -68,18 +70,18 @@ class InfluxSink:
         return f"InfluxSink(url={self._url!r}, org={self._org!r}, bucket={self._bucket!r})"
 
     def check(self) -> None:
-        """One try, no waiting. A comment is parsed only after address, token, bucket and permission are judged."""
+        """One try, no waiting."""
         try:
-            self._post(b"# may this be written?\n", first_line=1)
+            self._post(_QUESTION, first_line=1)
         except _TryAgain as error:
             raise SinkUnavailable(f"{self._place()}: {error}; start the store, or correct INFLUXDB_V2_URL") from error
 
     def write(self, lines: bytes) -> WriteReport:
-        count = count_lines(lines)
+        count, sent = count_lines(lines), lines or _QUESTION
         deadline_s = time.monotonic() + self._write_timeout_s
         requests = retries = dropped = 0
-        for start, end in _cuts(lines):
-            lost, tries = self._post_until(deadline_s, lines[start:end], first_line=requests * LINES_PER_REQUEST + 1)
+        for start, end in _cuts(sent):
+            lost, tries = self._post_until(deadline_s, sent[start:end], first_line=requests * LINES_PER_REQUEST + 1)
             requests, retries, dropped = requests + 1, retries + tries - 1, dropped + lost
         if dropped:
             log.warning("influxdb dropped points outside the retention of the bucket: dropped=%d", dropped)
@@ -213,7 +215,7 @@ def _cuts(lines: bytes) -> list[tuple[int, int]]:
     """(start, end) of each request's bytes: LINES_PER_REQUEST whole lines, fewer in the last."""
     ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == _NEWLINE) + 1
     inner = ends[LINES_PER_REQUEST - 1 : -1 : LINES_PER_REQUEST].tolist()
-    return list(zip([0, *inner], [*inner, len(lines)], strict=True)) if lines else []
+    return list(zip([0, *inner], [*inner, len(lines)], strict=True))
 
 
 def _read(body: str) -> tuple[str, int | None]:

@@ -32,7 +32,7 @@ class MapWatch:
                 name: count for name in OUTCOMES_SHOWN if (count := summary.totals.get(name)) is not None
             }
             self._last_event_s[region] = summary.newest_event_s or None
-        if published.acknowledged_s - self._written_s >= self.refresh_s:
+        if published.done_s - self._written_s >= self.refresh_s:
             self._write(finished=False)
 
     def finish(self) -> None:

@@ -41,8 +41,8 @@ class ProgressLine:
         line = self._line(published)
         if self._console.is_terminal:
             self._status.update(line)
-        elif published.acknowledged_s - self._said_s >= _EVERY_S:
-            self._said_s = published.acknowledged_s
+        elif published.done_s - self._said_s >= _EVERY_S:
+            self._said_s = published.done_s
             log.info("%s", line)
 
     def closing_line(self, *, is_clean: bool) -> str:

@@ -37,7 +37,7 @@ class Sink(Protocol):
         """See that the target exists and may be written. Raises SinkRefused or SinkUnavailable with the remedy."""
 
     def write(self, lines: bytes) -> WriteReport:
-        """Store `lines`, each ended by a newline; returns when they are durable.
+        """Store `lines`, each ended by a newline; returns when they are durable. Without any it asks as `check` does.
 
         Raises SinkRefused when repeating is of no use, SinkUnavailable when the tries are used up, PipelineError
         when the last line has no end.

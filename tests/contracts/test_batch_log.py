@@ -67,6 +67,7 @@ def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
         retries=0,
         dropped=0,
         seconds=0,
+        done_s=0,
         acknowledged_s=0,
         facts=QueryFacts(),
     )

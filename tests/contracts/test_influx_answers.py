@@ -65,6 +65,16 @@ def test_a_long_write_is_cut_at_line_ends_and_loses_nothing(stub_store, sink):
     assert b"".join(stub_store.acknowledged) == lines
 
 
+def test_without_lines_the_store_is_asked_and_tried_again_as_for_a_write(stub_store, sink, waits):
+    stub_store.answers.extend([answer(503), answer(503)])
+    assert sink.write(b"") == WriteReport(lines=0, bytes=0, requests=1, retries=2)
+    assert [body[:1] for body in stub_store.acknowledged] == [b"#"]
+    assert len(waits) == 2
+    stub_store.answers.append(answer(401))
+    with pytest.raises(SinkRefused, match="401"):
+        sink.write(b"")
+
+
 @pytest.mark.parametrize("count", [9_999, 10_000, 10_001, 20_000])
 def test_no_request_is_empty_and_none_is_too_long(stub_store, sink, count):
     sink.write(b"m f=1 60\n" * count)

@@ -54,6 +54,7 @@ def published(batch_id=3, *, at_s=NOW_S, **summaries):
         retries=0,
         dropped=0,
         seconds=0.1,
+        done_s=at_s,
         acknowledged_s=at_s,
         facts=QueryFacts(lag_events=7.0),
     )

@@ -44,6 +44,7 @@ def published(batch_id, **changes):
         "retries": 1,
         "dropped": 0,
         "seconds": 0.25,
+        "done_s": 1_764_000_063.5,
         "acknowledged_s": 1_764_000_061.5,
         "facts": QueryFacts(lag_events=7.0, state_bytes=4096.0, phases_s={"addBatch": 0.2}, input_rows_per_s=20.0),
     }

@@ -105,7 +105,7 @@ def test_it_is_said_in_words_one_fact_a_line():
     assert list(in_words(healthy(lag_events=1200), "", NOW)) == [
         "ready",
         "process 4242, started 2026-11-25 01:14:00Z, last wrote 0 s ago",
-        "batch 17 stored 1 s ago",
+        "batch 17 done, the store answered 1 s ago",
         "scores of riverton as of 2026-11-25 02:13:58Z, 2 s ago",
         "ledger balanced",
         "Kafka answers",
