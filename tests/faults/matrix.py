@@ -413,13 +413,16 @@ FAULTS = (
     Fault(
         "F31",
         "a damaged checkpoint",
-        "offsets cut to 0 bytes; the last offsets, metadata or state deleted; a bit of the state flipped; the last "
-        "commit deleted",
+        "offsets cut to 0 bytes; the last offsets, metadata or state deleted; a bit flipped in the state's newest "
+        "changes, in its snapshot, in the tables of the snapshot, these with and without the changes that led to them; "
+        "the last commit deleted",
         "I9: exit 8 with the remedy, nothing is written; without its commit the last batch is repeated and nothing is "
-        "counted twice",
+        "counted twice; a damaged snapshot gives the same scores where the changes since the beginning are there",
         (
             "tests/faults/test_checkpoint_damage.py::test_a_damaged_checkpoint_is_named_and_nothing_is_written",
             "tests/faults/test_checkpoint_damage.py::test_a_batch_whose_commit_was_lost_is_repeated",
+            "tests/faults/test_checkpoint_damage.py::"
+            "test_a_damaged_snapshot_is_made_up_for_by_the_changes_since_the_beginning",
             "tests/unit/test_guard.py::test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched",
         ),
     ),

@@ -1,4 +1,4 @@
-"""A damaged checkpoint is refused with its remedy, or the batch is repeated: never counted wrong, never quiet."""
+"""A damaged checkpoint is refused with its remedy, or what was lost is made again: never counted wrong."""
 
 import shutil
 import signal
@@ -54,18 +54,63 @@ def delete_state(spark):
     shutil.rmtree(spark / "state")
 
 
-def flip_state(spark):
-    for path in spark.rglob("*.changelog"):
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    for path in spark.rglob("*.zip"):
+def of_state(spark, pattern):
+    """The state's files, the oldest first: `N.changelog`, `N.zip` for a snapshot, and the tables that it refers to."""
+    found = sorted((spark / "state").rglob(pattern), key=lambda path: (len(path.name), path.name))
+    assert found, f"Spark keeps no {pattern}: there is nothing to damage"
+    return found
+
+
+def flip(*paths):
+    """One bit in the middle of each."""
+    for path in paths:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [cut_offsets, delete_offsets, delete_metadata, delete_state, flip_state])
+def flip_newest_changes(spark):
+    flip(of_state(spark, "*.changelog")[-1])
+
+
+def flip_snapshots(spark):
+    flip(*of_state(spark, "*.zip"))
+
+
+def flip_tables(spark):
+    flip(*of_state(spark, "*.sst"))
+
+
+def forget_changes_before_the_snapshot(spark):
+    """As Spark does after some batches: from then on only the snapshot knows what they led to."""
+    newest = int(of_state(spark, "*.zip")[-1].stem)
+    for path in of_state(spark, "*.changelog"):
+        if int(path.stem) <= newest:
+            path.unlink()
+
+
+def flip_the_only_snapshot(spark):
+    forget_changes_before_the_snapshot(spark)
+    flip_snapshots(spark)
+
+
+def flip_the_only_tables(spark):
+    forget_changes_before_the_snapshot(spark)
+    flip_tables(spark)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_offsets,
+        delete_offsets,
+        delete_metadata,
+        delete_state,
+        flip_newest_changes,
+        flip_the_only_snapshot,
+        flip_the_only_tables,
+    ],
+)
 def test_a_damaged_checkpoint_is_named_and_nothing_is_written(damage, used, new_scorer):
     scorer = copy_of(used, new_scorer, damage)
     stored = scorer.points()
@@ -82,17 +127,33 @@ def nothing(spark):
     pass
 
 
-def test_a_batch_whose_commit_was_lost_is_repeated(used, new_scorer):
-    scores = []
-    for damage in (delete_commit, nothing):
-        scorer = copy_of(used, new_scorer, damage)
-        scorer.start()
-        scorer.wait_until(lambda scorer=scorer: scorer.consumed() == FIRST + MORE)
-        assert scorer.end(signal.SIGTERM) == 0
-        assert scorer.totals()["riverton"]["counted"] == FIRST + MORE
-        scores.append({key: fields for key, fields in scorer.points().items() if key[0].startswith("risk")})
-    assert scores[0] == scores[1]
-    assert len(scores[0]) >= 4 * 36 * 2 * 3  # four sendings, each in one batch or more
+def scores_after(damage, used, new_scorer):
+    """(scorer that has counted all, its scores)"""
+    scorer = copy_of(used, new_scorer, damage)
+    scorer.start()
+    scorer.wait_until(lambda: scorer.consumed() == FIRST + MORE)
+    assert scorer.end(signal.SIGTERM) == 0
+    assert scorer.totals()["riverton"]["counted"] == FIRST + MORE
+    return scorer, {key: fields for key, fields in scorer.points().items() if key[0].startswith("risk")}
+
+
+@pytest.fixture(scope="module")
+def undamaged(used, new_scorer):
+    scores = scores_after(nothing, used, new_scorer)[1]
+    assert len(scores) >= 4 * 36 * 2 * 3  # four sendings, each in one batch or more
+    return scores
+
+
+def test_a_batch_whose_commit_was_lost_is_repeated(used, undamaged, new_scorer):
+    assert scores_after(delete_commit, used, new_scorer)[1] == undamaged
+
+
+@pytest.mark.parametrize("damage", [flip_snapshots, flip_tables])
+def test_a_damaged_snapshot_is_made_up_for_by_the_changes_since_the_beginning(damage, used, undamaged, new_scorer):
+    scorer, scores = scores_after(damage, used, new_scorer)
+    assert scores == undamaged
+    spark_said = (scorer.checkpoint / "spark.log").read_text(encoding="utf-8", errors="replace")
+    assert "Failed to load snapshot" in spark_said, "Spark has not met the damage"
 
 
 def copy_of(used, new_scorer, damage):
