@@ -66,7 +66,7 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
         '"messages": 7}',
         '{"seed": 4, "generator": 3, "commit": "abc", "at": "later", "broken": [], "seconds": 9, "starts": 1, "exits": '
         '[], "recoveries": [], "messages": 7, '
-        '"injected": [["store_down", 3, 8.1, "line: WARNING"], ["cut", 0, 0, null]]}',
+        '"injected": [["store_down", 3, 8.1, "line: WARNING"], ["store_down", 1, 5.9, null], ["cut", 0, 0, null]]}',
     ]
     noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1}
     (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
@@ -80,7 +80,7 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
     assert "**broken**: recovered after 61 s only | real 1 | 61 |" in rows["F04"]
     assert "ran on 2026-11-26 01:00 on commit 0b204f5+; pytest's exit code was 1" in text
     assert "**broken**: test_every_invariant_holds[kill_now]" in rows["F01"]
-    assert "not run: no disk" in rows["F31"]
+    assert "| skipped: no disk |" in rows["F31"]
     assert "not run: no test was selected" in rows["F02"]
     assert "held in 1 test, 1 more not run this time" in rows["F12"]
     assert "3 runs in all, of 2 seeds; **1 runs broke something**" in text
@@ -88,6 +88,33 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
     assert "| not noted | 1 | 2 | 1 |" in text
     assert "| abc | 3 | 1 | 0 |" in text
     assert "2 seeds, 1 of them without a broken invariant, 1 by generator 3; 57 messages, 3 starts" in text
-    assert "| cut | 1 | 1 | 0 | 0 | 0 | 0 |" in text
-    assert "| store_down | 1 | 0 | 1 | 0 | 0 | 0 |" in text
+    assert "| cut | 1 | 1 | 0 | 0 | 0 | 0 | - |" in text
+    assert "| store_down | 2 | 0 | 1 | 0 | 0 | 1 | 1 |" in text
+    assert "Of the 1 seeds whose newest run noted it" in text
     assert "- seed 3 (now): I4: gone" in text
+
+
+def junit_of(fault, without=()):
+    """Every test of a fault passed, but for those that were skipped."""
+    for test in fault.tests:
+        path, name = test.split("::")
+        inside = '<skipped message="no GPU"/>' if test in without else ""
+        yield f'<testcase classname="{path.removesuffix(".py").replace("/", ".")}" name="{name}">{inside}</testcase>'
+
+
+def test_the_head_counts_the_faults_by_what_came_of_them_and_names_those_that_were_not_tried(tmp_path):
+    by_id = {fault.id: fault for fault in FAULTS}
+    skipped, in_part, not_run = by_id["F37"], by_id["F13"], by_id["F41"]
+    cases = [
+        case
+        for fault in FAULTS
+        if fault not in (not_run, by_id["F36"])
+        for case in junit_of(fault, without=(*skipped.tests, in_part.tests[0]))
+    ]
+    (tmp_path / "matrix.xml").write_text(f"<testsuite>{''.join(cases)}</testsuite>", encoding="utf-8")
+    broke = write_report([tmp_path / "matrix.xml"], tmp_path / "none", tmp_path / "docs" / "reliability.md")
+    text = (tmp_path / "docs" / "reliability.md").read_text(encoding="utf-8")
+    head, _, table = text.partition("## Invariants")
+    assert "Of 45 faults: 41 held; 1 held in part (F13); 0 broken; 1 skipped (F37); 2 not run (F36, F41)." in head
+    assert "1 skipped: no GPU" in next(line for line in table.splitlines() if line.startswith("| F13"))
+    assert broke == ["F41"]

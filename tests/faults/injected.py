@@ -24,6 +24,11 @@ SIDES = {
 }
 
 
+def could_be_silent(kind, effect_s):
+    """Whether I9 wants a sign of a fault that was felt for so long."""
+    return effect_s >= SAID_AFTER_S.get(kind, float("inf"))
+
+
 @dataclass
 class Injected:
     """One fault. `log`: monotonic times at which faults of its place met something; it grows."""
@@ -60,4 +65,4 @@ class Injected:
     @property
     def was_silent(self):
         """I9 is broken: long enough to matter, and the job has said nothing of it until it had recovered."""
-        return self.sign is None and self.effect_s >= SAID_AFTER_S.get(self.kind, float("inf"))
+        return self.sign is None and could_be_silent(self.kind, self.effect_s)

@@ -22,6 +22,8 @@ the product; that it finds what is wrong is tried with stores that are wrong on 
 Spark. The machine has two shared cores, so recovery times are those of a busy machine; they contain the start of
 Python, Spark and the model.
 
+{counted}
+
 ## Invariants
 
 {invariants}
@@ -42,6 +44,8 @@ minutes without the scorer take stands in [load.md](load.md), and whether anythi
 {not_run}
 """
 
+# What came of a fault
+HELD, IN_PART, BROKEN, SKIPPED, NOT_RUN = OUTCOMES = ("held", "held in part", "broken", "skipped", "not run")
 COLUMNS = "| id | fault | injected | must hold | seen | shown by | recovery |"
 
 
@@ -68,22 +72,30 @@ class Ran:
                 self.recovery_s = max(self.recovery_s or 0.0, float(one.get("value")))
 
     @property
+    def outcome(self):
+        if self.failed or (self.recovery_s or 0.0) > RECOVERY_LIMIT_S:
+            return BROKEN
+        if self.passed:
+            return IN_PART if self.skipped or self.missing else HELD
+        return SKIPPED if self.skipped else NOT_RUN
+
+    @property
     def is_broken(self):
         """Also where none of its tests was even tried: a skip has a reason, this has none."""
-        none_tried = not self.passed and not self.skipped
-        return bool(self.failed) or none_tried or (self.recovery_s or 0.0) > RECOVERY_LIMIT_S
+        return self.outcome in (BROKEN, NOT_RUN)
 
     @property
     def verdict(self):
+        reasons = "; ".join(sorted(set(self.skipped)))
         if self.failed:
             return f"**broken**: {', '.join(self.failed)}"
-        if not self.passed:
-            return f"not run: {'; '.join(sorted(set(self.skipped))) or 'no test was selected'}"
-        if (self.recovery_s or 0.0) > RECOVERY_LIMIT_S:
+        if self.outcome == BROKEN:
             return f"**broken**: recovered after {self.recovery_s:.0f} s only"
+        if not self.passed:
+            return f"skipped: {reasons}" if self.skipped else "not run: no test was selected"
         count = self.passed.total()
         words = [f"held in {count} test{'s' if count > 1 else ''}"]
-        words += [f"{len(self.skipped)} skipped"] if self.skipped else []
+        words += [f"{len(self.skipped)} skipped: {reasons}"] if self.skipped else []
         words += [f"{len(self.missing)} more not run this time"] if self.missing else []
         return ", ".join(words)
 
@@ -123,17 +135,20 @@ def write_report(matrix: Sequence[Path], results: Path, document: Path) -> list[
         for case in ElementTree.parse(path).iter("testcase")  # noqa: S314 - our own files
         if case.get("classname")  # one that was interrupted has none
     }
-    rows, not_run, broke = [], [], []
+    rows, not_run, broke, outcomes = [], [], [], {}
     for fault in FAULTS:
         if fault.not_run:
+            outcomes[fault.id] = NOT_RUN
             not_run.append(f"- {fault.id}, {fault.what}: {fault.not_run}.")
             continue
         ran = ran_of(fault, cases)
+        outcomes[fault.id] = ran.outcome
         broke += [fault.id] * ran.is_broken
         words = (fault.id, fault.what, fault.injected, fault.holds, ran.verdict, ran.shown, ran.recovery)
         rows.append(f"| {' | '.join(words)} |")
     text = HEAD.format(
         limit=RECOVERY_LIMIT_S,
+        counted=counted(outcomes),
         invariants="\n".join(f"- **{name}** {meaning}" for name, meaning in INVARIANTS.items()),
         ran="\n".join(map(_when, matrix)),
         faults="\n".join([COLUMNS, "| --- | --- | --- | --- | --- | --- | --- |", *rows]),
@@ -144,6 +159,18 @@ def write_report(matrix: Sequence[Path], results: Path, document: Path) -> list[
     document.parent.mkdir(exist_ok=True)
     document.write_text(text, encoding="utf-8")
     return broke
+
+
+def counted(outcomes):
+    """How many faults (outcomes: by their ids) held, and those that did not simply hold by name."""
+    words = []
+    for one in OUTCOMES:
+        ids = [fault for fault, outcome in outcomes.items() if outcome == one]
+        words.append(f"{len(ids)} {one}" + (f" ({', '.join(ids)})" if ids and one != HELD else ""))
+    return (
+        f"Of {len(outcomes)} faults: {'; '.join(words)}. *In part*: some of its tests were skipped or not run; "
+        "*skipped*: all of them, for the reason in its row."
+    )
 
 
 def run_file(matrix: Path) -> Path:
