@@ -11,6 +11,7 @@ from streaming.spark_files import damaged, open_batch
 _KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")
 _EVENTS_LOST = re.compile(r"KAFKA_DATA_LOSS|[Ss]ome data may have been (?:lost|missed)")
 _UNREADABLE = re.compile(r"Record at (topic \S+ partition \d+ offset \d+) has timestamp value (-?\d+)")
+_WORKER_GONE = re.compile(r"Python worker exited unexpectedly|IOException: (?:Broken pipe|Connection reset)")
 # Spark's words for a damaged checkpoint -> ours. The first that is found counts.
 _DAMAGED = (
     (r"Incomplete log file", "a file of offsets or commits is cut off"),
@@ -52,6 +53,12 @@ def failure_of(error: Exception, settings: Settings) -> RiskError:
     for pattern, what in _DAMAGED:
         if re.search(pattern, text):
             return damaged(settings.checkpoint, f"{what} (see {spark_log(settings)})")
+    if _WORKER_GONE.search(text):
+        return PipelineError(
+            f"a Python worker of Spark ended at every try{_place(settings)}: most likely it was killed for want of "
+            "memory (`dmesg`, or the container's limit). Give it more; RISK_MAX_EVENTS_PER_BATCH makes later batches "
+            f"smaller, not this one; see {spark_log(settings)}"
+        )
     return PipelineError(f"{first_line(error, settings)}{_place(settings)}; see {spark_log(settings)}")
 
 

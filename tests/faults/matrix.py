@@ -84,9 +84,15 @@ FAULTS = (
     Fault(
         "F05",
         "Python workers are killed",
-        "SIGKILL to all of them in the middle of a task, three times",
-        "I3 to I6: points and dead letters are those of an undisturbed run",
-        ("tests/spark/test_disturbed.py::test_killed_python_workers_cost_a_retry_and_nothing_else",),
+        "SIGKILL to all of them in the middle of a task, three times; one that ends with 137 at every try, as under an "
+        "out-of-memory killer",
+        "I3 to I6: points and dead letters are those of an undisturbed run; I9: after four tries the failure of code 7 "
+        "says it, nothing is committed",
+        of(
+            "tests/spark/test_disturbed.py",
+            "test_killed_python_workers_cost_a_retry_and_nothing_else",
+            "test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_committed",
+        ),
     ),
     Fault(
         "F06",

@@ -1,5 +1,6 @@
 """Repeated batches, restarts and killed workers change nothing in the store."""
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -7,9 +8,11 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
-from schemas.errors import SinkUnavailable
+from schemas.errors import PipelineError, SinkUnavailable
+from streaming import decode
 from streaming.publish import OF_THE_MACHINE
 from streaming.sinks import ListSink
+from streaming.spark_files import last_commit
 from tests.spark.random_world import stored_points
 
 pytestmark = pytest.mark.spark
@@ -120,6 +123,48 @@ def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, 
     with job.running():
         job.wait_until(done)
     assert len(killer.hit()) == 3
+    disturbed, expected = stored_points(job.sink.writes), stored_points(undisturbed.sink.writes)
+    assert without_the_runs_own(disturbed) == without_the_runs_own(expected)
+    assert job.letters.kept == undisturbed.letters.kept
+
+
+def dying(tries):
+    """A decoder that ends its worker as the kernel's out-of-memory killer does, and adds a line to the file `tries`."""
+
+    def die(*messages, **more):  # within another function: it travels to the workers by value
+        with open(tries, "a", encoding="utf-8") as file:
+            file.write("once more\n")
+        os._exit(137)
+
+    return die
+
+
+def test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_committed(
+    random_job, world, monkeypatch, tmp_path
+):
+    first, second, *_ = world[1]
+    undisturbed = random_job("undisturbed")
+    undisturbed.run_through([first, second])
+
+    job = random_job("out_of_memory")
+    job.run_through([first])
+    checkpoint, tries = job.settings.checkpoint, tmp_path / "tries.txt"
+    committed, stored, letters = last_commit(checkpoint), stored_points(job.sink.writes), dict(job.letters.kept)
+    job.send(second)
+    with monkeypatch.context() as patched:
+        patched.setattr(decode, "decode_messages", dying(str(tries)))
+        job.start()
+        error = job.wait_for_end()
+    assert type(error) is PipelineError
+    assert error.exit_code == 7
+    assert "a Python worker of Spark ended at every try" in str(error)
+    assert len(tries.read_text(encoding="utf-8").splitlines()) == 4
+    assert last_commit(checkpoint) == committed
+    assert stored_points(job.sink.writes) == stored
+    assert job.letters.kept == letters
+
+    with job.running():
+        job.wait_until(lambda: job.consumed() == job.sent)
     disturbed, expected = stored_points(job.sink.writes), stored_points(undisturbed.sink.writes)
     assert without_the_runs_own(disturbed) == without_the_runs_own(expected)
     assert job.letters.kept == undisturbed.letters.kept
