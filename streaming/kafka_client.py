@@ -23,6 +23,7 @@ from streaming.certificates import fault_of, trusting
 from streaming.settings import Settings
 
 TIMEOUT_MS = 10_000
+_HANGS_UP_WITHIN_S = 0.2
 RIGHTS = "see docs/security.md for the rights each user needs"
 _CA = "RISK_KAFKA_CA"
 _MAY_PASS = (RetriableError, TimeoutError)
@@ -102,11 +103,17 @@ def jaas_quoted(text: str) -> str:
 
 
 def refuse_unreachable(bootstrap: str) -> None:
-    """Raise BrokerUnavailable at once when nobody listens at any address; Kafka's clients take ten seconds."""
+    """Raise BrokerUnavailable at once when nobody listens at any address or who does hangs up.
+
+    Kafka's clients take ten seconds for it. A load balancer or a forwarded port without a broker behind it accepts
+    every connection and hangs up. One that stays silent is not told from a Kafka, which waits for its client to speak.
+    """
     for address in bootstrap.split(","):
         host, _, port = address.strip().rpartition(":")
         try:
-            socket.create_connection((host, int(port)), timeout=5).close()
+            with socket.create_connection((host, int(port)), timeout=5) as connection:
+                if _hangs_up(connection):
+                    continue
         except ValueError as error:
             raise BrokerError(f"{address!r} is no Kafka address: write host:port") from error
         except OSError:
@@ -115,6 +122,15 @@ def refuse_unreachable(bootstrap: str) -> None:
     raise BrokerUnavailable(
         f"no Kafka broker listens at {bootstrap}: start one (`broker start`) or set RISK_KAFKA_BOOTSTRAP"
     )
+
+
+def _hangs_up(connection: socket.socket) -> bool:
+    """Raises OSError when it is reset."""
+    connection.settimeout(_HANGS_UP_WITHIN_S)
+    try:
+        return not connection.recv(1)
+    except TimeoutError:
+        return False
 
 
 def sign_in(bootstrap: str, security: Security) -> None:

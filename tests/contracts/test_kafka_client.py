@@ -120,7 +120,8 @@ def test_a_port_that_does_not_speak_tls_is_told_from_an_untrusted_one():
         def hang_up():
             with suppress(OSError):  # the listener is closed at the end
                 while True:
-                    listener.accept()[0].close()
+                    with listener.accept()[0] as connection:
+                        connection.recv(1)  # as one that waits for its client's first word
 
         thread = threading.Thread(target=hang_up)
         thread.start()

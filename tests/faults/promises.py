@@ -22,7 +22,8 @@ INVARIANTS = {
     "(nobody listens where Kafka was), 6 s (the store), or 65 s (a Kafka that listens and is silent); no other exit "
     "code comes of a fault, and the last SIGTERM ends with 0",
     "I10": "recovery within 60 s after the fault has ended: all that had been sent is in the store, and after a fault "
-    "of some seconds beside the load, the next batch is committed",
+    "of some seconds beside the load, the next batch is committed; a job that ended is started again after a second at "
+    "most, so a supervisor's pause comes on top",
     "I11": "memory, files and threads stay flat: nothing here asserts it, [soak.md](soak.md) does (`make soak`)",
     "I12": "no secret and no payload in any log, health file or record beside the checkpoint",
 }

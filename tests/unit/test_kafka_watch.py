@@ -1,4 +1,5 @@
 import socket
+import struct
 import threading
 
 import pytest
@@ -145,3 +146,25 @@ def test_nothing_is_asked_of_a_broker_that_is_away():
         watch = KafkaWatch(f"127.0.0.1:{taken.getsockname()[1]}", LONGEST_ABSENCE_S, check=lambda: pytest.fail("asked"))
         watch.look(0)
     assert watch.is_away
+
+
+@pytest.mark.parametrize("linger", [struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)], ids=["resets", "closes"])
+def test_one_that_accepts_and_hangs_up_is_away(linger):
+    """As a load balancer or a forwarded port does when there is no broker behind it."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+
+        def accept():
+            connection, _ = listener.accept()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            connection.close()
+
+        forwarder = threading.Thread(target=accept)
+        forwarder.start()
+        watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", LONGEST_ABSENCE_S)
+        watch.look(0)
+        forwarder.join()
+        assert watch.is_away
+        watch.look(5)  # now it listens and is silent, as Kafka does until its client has said something
+        assert not watch.is_away
