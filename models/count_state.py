@@ -15,6 +15,7 @@ from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
 from schemas.spec import Spec
 
 OUTCOMES = ("counted", "corrected", "duplicate", "excluded")
+IN_HISTORY = 4  # bit of a record's `flags`, beside those of an incident: the history counts it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,11 +29,16 @@ class Applied:
 
 
 class CountState:
-    """Counts and registry of one region. `as_of_s` is its clock: given from outside, never going back."""
+    """Counts and registry of one region. `as_of_s` is its clock: given from outside, never going back.
+
+    `history_end_s` is the end of the history that the counts began with, 0 where they began with none. Of what happened
+    before it the counts know the number, but not the ids that it is told with.
+    """
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.as_of_s = 0
+        self.history_end_s = 0
         self.levels = {level.name: LevelBins.empty(level, spec) for level in spec.levels}
         self.registry = Registry()
 
@@ -48,6 +54,9 @@ class CountState:
         Same id and revision <= the known one: duplicate. An origin that the spec does not count: excluded (it
         still replaces an earlier revision). First sight: counted. Else, a cancellation or a higher revision:
         corrected, which takes back the old count and adds the new one.
+
+        An incident that at first sight lies before `history_end_s` is in the history, once and for all: it and its
+        corrections are excluded.
         """
         self.advance(as_of_s)
         is_future = incidents.occurred_s > self.as_of_s + self.spec.future_limit_s
@@ -66,6 +75,7 @@ class CountState:
         known_revision = np.where(remembered, known.revision, -1).astype(np.int64)
         known_latest_s = np.where(remembered, known.latest_s, 0)
         latest_s = np.maximum(known_latest_s, np.maximum.reduceat(batch.occurred_s, np.flatnonzero(first)))
+        in_history = np.where(remembered, (known.flags & IN_HISTORY) != 0, batch.occurred_s[first] < self.history_end_s)
 
         ranked = (group << 33) + batch.revision.astype(np.int64) + 1  # revisions comparable within a group
         floor = (np.arange(len(found), dtype=np.int64) << 33) + known_revision + 1
@@ -73,7 +83,7 @@ class CountState:
         before = np.where(first, floor[group], np.concatenate([[0], highest[:-1]]))
         supersedes = ranked > before
 
-        counts = (batch.flags & COUNTED_ORIGIN) != 0
+        counts = ((batch.flags & COUNTED_ORIGIN) != 0) & ~in_history[group]
         cancelled = (batch.flags & CANCELLED) != 0
         unseen = before == (group << 33)
         outcomes = {
@@ -91,7 +101,7 @@ class CountState:
             revision=batch.revision[last],
             cell=batch.cell[last],
             category=batch.category[last],
-            flags=batch.flags[last],
+            flags=batch.flags[last] | in_history[group[last]] * np.uint8(IN_HISTORY),
             latest_s=latest_s[group[last]],
         )
         prolonged = remembered & (latest_s > known_latest_s)  # by a duplicate with a later event time
@@ -118,7 +128,7 @@ class CountState:
         replaced = self.registry.entries(found[found >= 0])
         replaced = replaced.select(replaced.latest_s >= forget_before_s)
         for revision, sign in ((replaced, -1), (records, 1)):
-            adds = (revision.flags & (COUNTED_ORIGIN | CANCELLED)) == COUNTED_ORIGIN
+            adds = (revision.flags & (COUNTED_ORIGIN | CANCELLED | IN_HISTORY)) == COUNTED_ORIGIN
             place = revision.cell[adds].astype(np.intp) * len(self.spec.categories) + revision.category[adds]
             for level in self.levels.values():
                 level.add(revision.occurred_s[adds], place, sign)

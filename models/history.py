@@ -21,7 +21,10 @@ def pack_history(state: CountState) -> bytes:
 
 
 def unpack_history(packed: bytes, path: Path, spec: Spec, *, cutoff_s: int) -> CountState:
-    """A new state at `cutoff_s`. Raises ArtifactError unless every count and record lies inside the spec."""
+    """A new state at `cutoff_s`, whose history ends there unless it is empty.
+
+    Raises ArtifactError unless every count and record lies inside the spec.
+    """
     arrays = unpack_arrays(packed, path, MAX_HISTORY_BYTES)
     try:
         state = restore_state(spec, {name: _bytes(name, array) for name, array in arrays.items()})
@@ -37,10 +40,12 @@ def unpack_history(packed: bytes, path: Path, spec: Spec, *, cutoff_s: int) -> C
     sound &= known.latest_s >= known.occurred_s
     if not sound.all():
         raise ArtifactError(f"{path} remembers an incident outside the grid or the categories: train again")
+    is_empty = not len(known) and not any(level.ring.any() for level in state.levels.values())
+    state.history_end_s = 0 if is_empty else cutoff_s
     return state
 
 
 def _bytes(name: str, array: npt.NDArray[Any]) -> bytes:
-    if array.dtype != np.uint8 or name.partition(":")[0] not in ("layout", "clock", "b", "r"):
+    if array.dtype != np.uint8 or name.partition(":")[0] not in ("layout", "clock", "history_end", "b", "r"):
         raise ValueError(f"{name[:40]!r} is no part of a history")
     return array.tobytes()

@@ -133,7 +133,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
                 "corrected", "float", "messages", "A revision that replaced an earlier one, or took an incident back"
             ),
             Column("duplicate", "float", "messages", "Known already: an equal or lower revision"),
-            Column("excluded", "float", "messages", "Of an origin that feeds no score"),
+            Column("excluded", "float", "messages", "Of an origin that feeds no score, or in the history already"),
             Column("rejected", "float", "messages", "Refused, each with a dead letter"),
             *(
                 Column(f"rejected_{reason}", "float", "messages", f"Of those, refused as `{reason}`")

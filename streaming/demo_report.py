@@ -39,7 +39,7 @@ def _ledger(demo: Demo) -> Table:
         ("counted", "first sight of an incident"),
         ("corrected", "moved, reclassified or cancelled"),
         ("duplicate", "sent again, changed nothing"),
-        ("excluded", "origin does not feed the score"),
+        ("excluded", "origin feeds no score, or in the history already"),
     ):
         table.add_row(f"  {name}", f"{ledger[name]:,}", meaning)
     reasons = {name.removeprefix("rejected_"): n for name, n in sorted(ledger.items()) if name.startswith("rejected_")}

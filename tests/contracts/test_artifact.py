@@ -91,7 +91,9 @@ def test_what_is_written_scores_as_before_to_the_last_bit(published):
     assert artifact.card == "what it is for"
     assert read_spec(published) == artifact.spec
     assert artifact.version == published.name
-    assert export_state(artifact.history()) == export_state(history())
+    wanted = history()
+    wanted.history_end_s = NOW
+    assert export_state(artifact.history()) == export_state(wanted)
     before = FeatureEngine(SPEC, CONSTANTS).compute(history()).values
     after = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
     assert before.tobytes() == after.tobytes()
@@ -139,6 +141,12 @@ def test_a_history_is_a_new_state_each_time(published):
     artifact = read_artifact(published)
     artifact.history().advance(NOW + 10**9)
     assert artifact.history().as_of_s == NOW
+
+
+def test_counts_begin_with_a_history_that_ends_at_the_cut_off_unless_it_is_empty(published, tmp_path):
+    assert read_artifact(published).history().history_end_s == NOW
+    folder = write_untrained(tmp_path, SPEC, per_day=5, cutoff_s=NOW, created="20260101T000000Z")
+    assert read_artifact(folder).history().history_end_s == 0
 
 
 def test_a_flipped_bit_is_found_in_every_file_and_spares_the_baseline_only_in_the_weights(copy):

@@ -57,15 +57,16 @@ def incidents(events, clocks, first_offset):
     return Incidents(**{f.name: np.array(columns[f.name], getattr(empty, f.name).dtype) for f in fields(Incidents)})
 
 
-def recount(batches):
+def recount(batches, history_end_s=0):
     """The contract in plain Python: one message after another, then a count of what is left."""
-    known, latest, ledger, beyond_correction = {}, {}, Counter(), []
+    known, latest, of_history, ledger, beyond_correction = {}, {}, set(), Counter(), []
     for as_of, batch in batches:
         for row in zip(*(getattr(batch, f.name).tolist() for f in fields(Incidents)), strict=True):
             key, revision, occurred, _, cell, category, flags, _, _ = row
             if key in known and latest[key] < as_of - 172_800:
                 beyond_correction.append(known.pop(key))
                 del latest[key]
+                of_history.discard(key)
             if occurred > as_of + 300:
                 ledger["future"] += 1
                 continue
@@ -77,17 +78,30 @@ def recount(batches):
                 ledger["duplicate"] += 1
             else:
                 first = key not in known
-                known[key] = (revision, occurred, cell, category, flags)
-                if not flags & COUNTED_ORIGIN:
+                if first and occurred < history_end_s:
+                    of_history.add(key)
+                counts = flags == COUNTED_ORIGIN and key not in of_history
+                known[key] = (revision, occurred, cell, category, counts)
+                if key in of_history or not flags & COUNTED_ORIGIN:
                     ledger["excluded"] += 1
                 else:
                     ledger["counted" if first and not flags & CANCELLED else "corrected"] += 1
-    counts = defaultdict(int)
-    for _, occurred, cell, category, flags in [*known.values(), *beyond_correction]:
-        if flags == COUNTED_ORIGIN:
+    total = defaultdict(int)
+    for _, occurred, cell, category, counts in [*known.values(), *beyond_correction]:
+        if counts:
             for width in (300, 3600, 86_400):
-                counts[width, occurred // width, cell, category] += 1
-    return ledger, counts
+                total[width, occurred // width, cell, category] += 1
+    return ledger, total
+
+
+history_ends = st.sampled_from([0, NOW - 20 * HOUR, NOW])
+
+
+def beginning(history_end_s):
+    """Counts that begin with a history up to then. It is empty here, so that all counts are the stream's."""
+    state = CountState(SPEC)
+    state.history_end_s = history_end_s
+    return state
 
 
 @st.composite
@@ -130,19 +144,19 @@ def assert_equal_to(state, counts):
 
 
 @settings(max_examples=25, deadline=None)
-@given(streams())
-def test_counts_and_ledger_equal_a_recount_of_the_final_revisions(batches):
-    state = CountState(SPEC)
+@given(streams(), history_ends)
+def test_counts_and_ledger_equal_a_recount_of_the_final_revisions(batches, history_end_s):
+    state = beginning(history_end_s)
     applied = [state.apply(batch, as_of) for as_of, batch in batches]
-    ledger, counts = recount(batches)
+    ledger, counts = recount(batches, history_end_s)
     assert totals(applied) == ledger
     assert_equal_to(state, counts)
 
 
 @settings(max_examples=100, deadline=None)
-@given(retold_streams())
-def test_a_message_that_is_sent_again_is_a_duplicate_or_late_and_changes_no_count(batches):
-    retold, once = CountState(SPEC), CountState(SPEC)
+@given(retold_streams(), history_ends)
+def test_a_message_that_is_sent_again_is_a_duplicate_or_late_and_changes_no_count(batches, history_end_s):
+    retold, once = beginning(history_end_s), beginning(history_end_s)
     for clock, new, again in batches:
         for state in (retold, once):
             state.apply(new, clock)
@@ -151,7 +165,7 @@ def test_a_message_that_is_sent_again_is_a_duplicate_or_late_and_changes_no_coun
             assert applied.outcomes["duplicate"] + len(applied.late) == 1
     told = [(clock, part) for clock, new, again in batches for part in (new, *again)]
     for state in (retold, once):
-        assert_equal_to(state, recount(told)[1])
+        assert_equal_to(state, recount(told, history_end_s)[1])
 
 
 CALL = {"key": 5, "revision": 0, "ago_s": 0, "cell": 1, "category": 0, "flags": COUNTED_ORIGIN}
@@ -198,6 +212,40 @@ def test_an_incident_corrected_to_an_earlier_time_is_known_as_long_as_its_first_
     assert bins.sum() == len(hours)
 
 
+@pytest.mark.parametrize(
+    ("messages", "outcomes", "hours"),
+    [
+        ([{"ago_s": 1}, {"ago_s": 1}], ["excluded", "duplicate"], []),
+        ([{"ago_s": 0}, {"ago_s": 0}], ["counted", "duplicate"], [0]),
+        ([{"ago_s": 1}, {"revision": 1, "ago_s": -HOUR}, {"ago_s": 1}], ["excluded", "excluded", "duplicate"], []),
+        ([{"ago_s": 1}, {"revision": 1, "flags": COUNTED_ORIGIN | CANCELLED}], ["excluded", "excluded"], []),
+        ([{"ago_s": 1, "flags": COUNTED_ORIGIN | CANCELLED}, {"revision": 1}], ["excluded", "excluded"], []),
+        ([{"ago_s": 1, "revision": 2}, {"revision": 1}], ["excluded", "duplicate"], []),
+        ([{}, {"revision": 1, "ago_s": 2 * HOUR}, {}], ["counted", "corrected", "duplicate"], [-2]),
+        (
+            [{}, {"revision": 1, "ago_s": 9}, {"revision": 2, "ago_s": -HOUR}],
+            ["counted", "corrected", "corrected"],
+            [1],
+        ),
+        (
+            [{}, {"revision": 1, "ago_s": 9}, {"revision": 2, "ago_s": 9, "flags": COUNTED_ORIGIN | CANCELLED}],
+            ["counted", "corrected", "corrected"],
+            [],
+        ),
+    ],
+)
+@pytest.mark.parametrize("together", [False, True])
+def test_an_incident_counts_once_in_the_history_or_in_the_stream(messages, outcomes, hours, together):
+    """The history ends at NOW; `ago_s` is before that, `hours` are after it."""
+    state, clock = beginning(NOW), NOW + 2 * HOUR
+    told = incidents([{**CALL, **one} for one in messages], [NOW] * len(messages), 0)
+    parts = [told] if together else [told.select(np.array([number])) for number in range(len(told))]
+    assert totals([state.apply(part, clock) for part in parts]) == Counter(outcomes)
+    bins = state.levels["hour"].ring.sum(axis=1)
+    assert np.flatnonzero(bins).tolist() == [(NOW // HOUR + after) % len(bins) for after in hours]
+    assert bins.sum() == len(hours)
+
+
 def test_an_incident_is_forgotten_when_its_latest_time_is_and_keeps_its_count():
     told = {**BACK, "revision": 3}
     for later, outcome, total in ((172_800, "duplicate", 1), (172_801, "counted", 2)):
@@ -210,13 +258,13 @@ def test_an_incident_is_forgotten_when_its_latest_time_is_and_keeps_its_count():
 
 
 @settings(max_examples=25, deadline=None)
-@given(streams(), st.randoms(use_true_random=False))
-def test_batch_boundaries_change_nothing(batches, random):
+@given(streams(), history_ends, st.randoms(use_true_random=False))
+def test_batch_boundaries_change_nothing(batches, history_end_s, random):
     whole = Incidents.concatenate([batch for _, batch in batches])
-    once = CountState(SPEC)
+    once = beginning(history_end_s)
     once.apply(whole, batches[-1][0])
     cuts = sorted(random.sample(range(len(whole) + 1), min(3, len(whole))))
-    split = CountState(SPEC)
+    split = beginning(history_end_s)
     for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         split.apply(whole.select(np.arange(start, stop)), batches[-1][0])
     for name in once.levels:
@@ -224,8 +272,8 @@ def test_batch_boundaries_change_nothing(batches, random):
 
 
 @settings(max_examples=25, deadline=None)
-@given(streams(), st.lists(st.booleans(), min_size=6, max_size=6), st.integers(1, 3))
-def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fold_after):
+@given(streams(), st.lists(st.booleans(), min_size=6, max_size=6), st.integers(1, 3), history_ends)
+def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fold_after, history_end_s):
     stored: dict[str, bytes] = {}
 
     def write(changes):
@@ -235,9 +283,9 @@ def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fo
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.blobs._FOLD_SEGMENTS", fold_after)
-        journal, changes = Journal.start(CountState(SPEC))
+        journal, changes = Journal.start(beginning(history_end_s))
         write(changes)
-        undisturbed = CountState(SPEC)
+        undisturbed = beginning(history_end_s)
         for (as_of, batch), restart in zip(batches, restarts, strict=False):
             write(journal.record(journal.state.apply(batch, as_of).changed))
             undisturbed.apply(batch, as_of)
@@ -247,6 +295,7 @@ def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fo
             for name, level in undisturbed.levels.items():
                 np.testing.assert_array_equal(level.ring, journal.state.levels[name].ring)
                 assert level.newest == journal.state.levels[name].newest
+        assert Journal.restore(SPEC, stored, as_of_s=as_of, digest=journal.digest).state.history_end_s == history_end_s
     again = restore_state(SPEC, export_state(undisturbed))
     for name, level in undisturbed.levels.items():
         np.testing.assert_array_equal(level.ring, again.levels[name].ring)
@@ -284,7 +333,7 @@ def test_a_history_that_an_older_version_wrote_is_read():
     state = CountState(SPEC)
     state.apply(told, NOW)
     blobs = export_state(state)
-    del blobs["layout"]
+    del blobs["layout"], blobs["history_end"]
     blobs["r:0000000000"] = b"".join(older_row.pack(*one[:6]) for one in row.iter_unpack(blobs["r:0000000000"]))
     again = restore_state(SPEC, blobs)
     assert export_state(again) == export_state(state)

@@ -460,6 +460,7 @@ CHUNK = struct.Struct("<qii")
         ("clock", msgspec.msgpack.encode(NOW + 1)),
         ("clock", msgspec.msgpack.encode(2**64 - 1)),
         ("clock", b"\xc1"),
+        ("history_end", b"\xc1"),
         ("r:0000000000", RECORD.pack(1, NOW, 0, 6, 0, 1, NOW)),
         ("r:0000000000", RECORD.pack(1, NOW, 0, -1, 0, 1, NOW)),
         ("r:0000000000", RECORD.pack(1, NOW, 0, 0, 2, 1, NOW)),

@@ -1,5 +1,6 @@
 """Training end to end on made-up regions: repeatable, silent about noise, and able to find what is there."""
 
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -49,6 +50,24 @@ def trained(table, **changes):
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff)
     options = {"cutoff_s": cutoff, "step_s": 6 * HOUR, "epochs": 6, "seed": 0, "tell": lambda what, share: None}
     return train(table, spec, **(options | changes))
+
+
+def published(made, folder):
+    return write_artifact(
+        folder,
+        spec=made.story.spec,
+        constants=made.constants,
+        network=made.network,
+        history=made.history,
+        card=card_text(made, layout="made"),
+        data=DataSource(
+            file_name="made", sha256="0", layout="made", incidents=1, first_s=START, cutoff_s=made.history.as_of_s
+        ),
+        created="20260101T000000Z",
+        seed=0,
+        libraries={},
+        evaluation=[],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +130,20 @@ def test_the_history_at_the_cut_off_is_the_file_recounted(noise):
     assert len(state.registry) < 200 * 4
 
 
+def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noise, tmp_path):
+    artifact = read_artifact(published(noise, tmp_path))
+    story, state, history = noise.story, artifact.history(), artifact.history()
+    last_day = story.incidents.select(np.arange(story.position(story.cutoff_s - DAY), len(story.incidents)))
+    told = replace(last_day, key=last_day.key + np.uint64(1))  # with ids of their own, as from the centre
+    applied = state.apply(told, story.cutoff_s)
+    assert len(told) > 100
+    assert applied.outcomes == {"counted": 0, "corrected": 0, "duplicate": 0, "excluded": len(told)}
+    for name, level in history.levels.items():
+        np.testing.assert_array_equal(state.levels[name].ring, level.ring)
+    since = replace(told, key=told.key + np.uint64(1), occurred_s=told.occurred_s + DAY)
+    assert state.apply(since, story.cutoff_s + DAY).outcomes["counted"] == len(told)
+
+
 def test_nothing_after_a_moment_can_change_its_features(noise):
     story = noise.story
     moment = START + 60 * DAY + 12_345
@@ -131,22 +164,7 @@ def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
         assert row.difference_text() in card
         assert f"{row.network_deviance:.5f}" in card
     assert "never people" in card
-    folder = write_artifact(
-        tmp_path,
-        spec=swinging.story.spec,
-        constants=swinging.constants,
-        network=swinging.network,
-        history=swinging.history,
-        card=card,
-        data=DataSource(
-            file_name="made", sha256="0", layout="made", incidents=1, first_s=START, cutoff_s=swinging.history.as_of_s
-        ),
-        created="20260101T000000Z",
-        seed=0,
-        libraries={},
-        evaluation=[],
-    )
-    assert read_artifact(folder).network_fault is None
+    assert read_artifact(published(swinging, tmp_path)).network_fault is None
 
 
 def test_too_few_incidents_are_refused_with_the_reason():
