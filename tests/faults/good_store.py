@@ -28,16 +28,17 @@ PER_BATCH, TOPIC = 60, "t"
 
 def good_store(scenario, artifact):
     """`Seen` of one region and partition after a scenario's messages."""
-    producer = Producer([region_of(artifact)])
+    region = region_of(artifact)
+    producer = Producer([region])
     sent = [one for action in (*scenario.actions, closing(scenario)) for one in producer.messages(action)]
-    return store_after([(value, time_ms) for _, value, time_ms in sent], artifact)
+    return store_after([(value, time_ms) for _, value, time_ms in sent], artifact, region)
 
 
 def region_of(artifact):
     return Region.of(json.loads((artifact.folder / "manifest.json").read_bytes()))
 
 
-def store_after(sent, artifact, per_batch=PER_BATCH):
+def store_after(sent, artifact, region, per_batch=PER_BATCH):
     """`Seen` of one region and partition after these messages: (value or None, Kafka time in ms)."""
     messages = [(0, offset, value, time_ms) for offset, (value, time_ms) in enumerate(sent)]
     store, letters = RecordingStore(), []
@@ -49,7 +50,7 @@ def store_after(sent, artifact, per_batch=PER_BATCH):
         job.take(part)
     return Seen(
         messages=messages,
-        regions=[region_of(artifact)],
+        regions=[region],
         versions={"riverton": [artifact.version]},
         batches=batches,
         points=store.snapshot(),

@@ -40,6 +40,8 @@ class Region:
     late_limit_s: int
     future_limit_s: int
     start_s: int  # the end of the artifact's history: the clock at first
+    history_end_s: int  # the same, but 0 where the history is empty: what was first told with an earlier time is in it
+    history: tuple = ()  # (cell, category, occurred_s) of what it holds, which no manifest says
 
     @classmethod
     def of(cls, manifest):
@@ -56,6 +58,7 @@ class Region:
             late_limit_s=spec["late_limit_s"],
             future_limit_s=spec["future_limit_s"],
             start_s=manifest["data"]["cutoff_s"],
+            history_end_s=manifest["data"]["cutoff_s"] if manifest["data"]["incidents"] else 0,
         )
 
     @property
@@ -143,6 +146,7 @@ class Expected:
             for one in self.known[region.name].values()
             if one["counts"]
         ]
+        counting += region.history
         return Moment(region, self.clock_s[region.name], Counter(self.ledger[region.name]), tuple(counting))
 
     def observed_1h(self, region):
@@ -272,7 +276,8 @@ def judge(value, time_ms, regions):
 def settle(known, incident, clock_s, region):
     """The outcome of an event at the region's clock, given what is known of the region's incidents; which it changes.
 
-    An incident is known until a day and the limit for late ones have passed since the latest time in its messages.
+    An incident is known until a day and the limit for late ones have passed since the latest time in its messages. One
+    that was first told with a time that the artifact's history reaches to is counted there, and stays so.
     """
     since_s = clock_s - region.late_limit_s - DAY_S
     if incident["occurred_s"] < since_s:
@@ -285,9 +290,10 @@ def settle(known, incident, clock_s, region):
     if before is not None and incident["revision"] <= before["revision"]:
         before["latest_s"] = latest_s
         return "duplicate"
-    counts = incident["origin_counts"] and not incident["cancelled"]
-    known[incident["id"]] = {**incident, "latest_s": latest_s, "counts": counts}
-    if not incident["origin_counts"]:
+    in_history = before["in_history"] if before else incident["occurred_s"] < region.history_end_s
+    counts = incident["origin_counts"] and not incident["cancelled"] and not in_history
+    known[incident["id"]] = {**incident, "latest_s": latest_s, "in_history": in_history, "counts": counts}
+    if in_history or not incident["origin_counts"]:
         return "excluded"
     return "counted" if before is None and not incident["cancelled"] else "corrected"
 

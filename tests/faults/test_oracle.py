@@ -67,12 +67,29 @@ def told_over_days(seed):
     return sent
 
 
+def with_a_past(folder):
+    """An artifact whose history holds incidents of its last day, and the oracle's region with the same ones."""
+    made, draw = make_region("riverton"), random.Random(5)
+    past = [(draw.randrange(36), draw.randrange(2), made.start_s - draw.randrange(20 * HOUR_S)) for _ in range(60)]
+    artifact = load_artifact(str(made.publish(folder, past=past)))
+    region = region_of(artifact)
+    named = tuple((region.cells[cell], region.categories[category], at_s) for cell, category, at_s in past)
+    return artifact, replace(region, history=named)
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_a_store_is_good_also_where_incidents_are_corrected_and_told_again_up_to_the_edge_of_the_memory(seed, artifact):
-    seen = store_after(told_over_days(seed), artifact, per_batch=7)
+@pytest.mark.parametrize("has_a_past", [False, True])
+def test_a_store_is_good_also_where_incidents_are_corrected_and_told_again_up_to_the_edge_of_the_memory(
+    seed, has_a_past, artifact, region, tmp_path
+):
+    if has_a_past:
+        artifact, region = with_a_past(tmp_path)
+    seen = store_after(told_over_days(seed), artifact, region, per_batch=7)
     assert list(breaches(seen)) == []
-    ledger = recount(seen.messages, seen.regions, [ends for _, ends in sorted(seen.batches.items())]).ledger["riverton"]
+    expected = recount(seen.messages, seen.regions, [ends for _, ends in sorted(seen.batches.items())])
+    ledger = expected.ledger["riverton"]
     assert min(ledger[name] for name in ("counted", "corrected", "duplicate", "excluded", "rejected_late")) > 5
+    assert any(one["in_history"] for one in expected.known["riverton"].values()) == has_a_past
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
+import numpy as np
 import torch
 
 from models.artifact import read_artifact, write_artifact
@@ -18,25 +20,31 @@ from schemas.spec import Spec
 
 @dataclass(frozen=True)
 class Region:
-    """A region of 6 x 6 cells without history, whose clock starts at `start_s`."""
+    """A region of 6 x 6 cells, whose clock starts at `start_s`."""
 
     spec: Spec
     start_s: int
 
-    def publish(self, artifacts, *, created="20260101T000000Z"):
-        """An artifact with an opinion: every version's network makes other scores of the same features."""
+    def publish(self, artifacts, *, created="20260101T000000Z", past=()):
+        """An artifact with an opinion: every version's network makes other scores of the same features.
+
+        past: (cell, category, time), numbers, of each incident in its history.
+        """
         with TemporaryDirectory() as scratch:
             plain = read_artifact(
                 write_untrained(Path(scratch), self.spec, per_day=5, cutoff_s=self.start_s, created=created)
             )
+            history, (cell, category, at_s) = plain.history(), np.array(past, int).reshape(-1, 3).T
+            for level in history.levels.values():
+                level.add(at_s, cell * len(self.spec.categories) + category, 1)
             return write_artifact(
                 artifacts,
                 spec=plain.spec,
                 constants=plain.constants,
                 network=opinionated(self.spec, seed=int(created[:8])),
-                history=plain.history(),
+                history=history,
                 card="Made for a test: its network was drawn, not trained.",
-                data=plain.manifest.data,
+                data=msgspec.structs.replace(plain.manifest.data, incidents=len(past)),
                 created=created,
                 seed=0,
                 libraries={},

@@ -22,7 +22,7 @@ from streaming.session import start_session
 from streaming.settings import Settings
 from tests.spark.bench import Bench, empty_history
 from tests.spark.file_job import Job
-from tests.spark.random_world import NOW, REGIONS, random_batches
+from tests.spark.random_world import HISTORY_END_S, REGIONS, START_S, random_batches
 
 
 def toy_spec(region, **changes):
@@ -143,13 +143,14 @@ def world(toy):
 
 @pytest.fixture
 def random_job(new_job, world, networks, publish):
-    """random_job(name, sink=): a job whose two regions have random networks and no history."""
+    """random_job(name, sink=): a job whose two regions have random networks, and one of them a history."""
 
     def make(name, **fields):
         job = new_job(name, **fields)
         for spec in world[0].values():
-            history = CountState(spec)
-            history.advance(NOW - 7200)
+            history = empty_history(spec, START_S)
+            if HISTORY_END_S[spec.region]:
+                history.levels["day"].add(np.full(50, START_S - 9 * DAY_S), np.arange(50) % 7, 1)
             network = networks["random"](spec, 3)
             publish(job.artifacts, spec, created="20260101T000000Z", network=network, history=history)
         return job

@@ -17,16 +17,18 @@ from streaming.poison import poison_messages, template_event
 
 NOW = 1_700_000_000
 REGIONS = ("riverton", "lakeside")
+START_S = NOW - 7200  # the clock of their artifacts
+HISTORY_END_S = {"riverton": 0, "lakeside": START_S}  # riverton's artifact has an empty history
 OUTCOMES = ("consumed", "counted", "corrected", "duplicate", "excluded", "rejected")
 
 
 class Recount:
     """The event contract read literally: one message after another, dictionaries, no arrays."""
 
-    def __init__(self, specs, refused_bytes, clock_s):
+    def __init__(self, specs, refused_bytes):
         self.specs = specs
         self.refused_bytes = refused_bytes  # messages that are known to be bad -> (region, reason)
-        self.clock_s = dict.fromkeys(specs, clock_s)
+        self.clock_s = dict.fromkeys(specs, START_S)
         self.known = {region: {} for region in specs}
         self.totals = defaultdict(Counter)
         self.refused = {}  # (partition, offset) -> (region, reason)
@@ -111,9 +113,10 @@ class Recount:
         if before and incident["revision"] <= before["revision"]:
             before["latest_s"] = latest_s
             return "duplicate"
-        counts = incident["origin_counts"] and not incident["cancelled"]
-        known[incident["id"]] = {**incident, "latest_s": latest_s, "counts": counts}
-        if not incident["origin_counts"]:
+        in_history = before["in_history"] if before else occurred_s < HISTORY_END_S[region]
+        counts = incident["origin_counts"] and not incident["cancelled"] and not in_history
+        known[incident["id"]] = {**incident, "latest_s": latest_s, "in_history": in_history, "counts": counts}
+        if in_history or not incident["origin_counts"]:
             return "excluded"
         return "counted" if before is None and not incident["cancelled"] else "corrected"
 

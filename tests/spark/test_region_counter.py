@@ -87,6 +87,30 @@ def test_a_new_region_starts_from_its_artifacts_history(tmp_path, toy, networks,
     assert sum(np.frombuffer(summary.observed_1h, "<i4")) == 5
 
 
+def test_what_the_first_history_holds_is_not_counted_again_and_a_newer_artifact_changes_nothing_in_that(
+    tmp_path, toy, networks, publish
+):
+    spec, first_end_s = toy("riverton"), NOW - 3600
+    bench = Bench(tmp_path)
+    for number, end_s in enumerate((first_end_s, NOW - 60)):
+        history = empty_history(spec, end_s)
+        history.levels["day"].add(np.full(50, NOW - 9 * DAY_S), np.arange(50) % 7, 1)
+        folder = publish(
+            bench.artifacts,
+            spec,
+            created=f"2026010{number + 1}T000000Z",
+            network=networks["random"](spec, 1),
+            history=history,
+        )
+        assert bench.look()[0]["riverton"].folder == str(folder)
+        count._LIVE.clear()  # the second time it is restored from what is stored
+        told_s = (first_end_s - 1, first_end_s, NOW - 100)
+        values = [event(spec, at_s, number=10 * number + n) for n, at_s in enumerate(told_s)]
+        _, summary = bench.batch(NOW + 60 * number, *values)["riverton"]
+        assert (summary.ledger["excluded"], summary.ledger["counted"]) == (1, 2)
+        assert sum(np.frombuffer(summary.observed_1h, "<i4")) == number + 1  # the other one is an hour old
+
+
 def stream(spec, batches=90):
     """Batches of events at a clock that goes on, by random steps, and now and then none at all."""
     draw = np.random.default_rng(4)

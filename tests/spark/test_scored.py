@@ -7,7 +7,7 @@ import pytest
 
 from streaming.roster import load_artifact
 from streaming.score import FIELDS
-from tests.spark.random_world import NOW, OUTCOMES, Recount, known_bad, offline, stored_points
+from tests.spark.random_world import OUTCOMES, Recount, known_bad, offline, stored_points
 
 pytestmark = pytest.mark.spark
 
@@ -22,7 +22,7 @@ def test_counts_ledger_and_dead_letters_equal_a_recount_and_scores_the_offline_p
     job = random_job("oracle")
     job.run_through(batches)
 
-    recount = Recount(specs, known_bad(specs["riverton"]), NOW - 7200)
+    recount = Recount(specs, known_bad(specs["riverton"]))
     unspark = offline(batches, artifacts_of(job))
     published = job.with_messages()
     assert len(published) == len(batches)
