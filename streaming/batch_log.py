@@ -21,7 +21,7 @@ from schemas.errors import CheckpointError
 from streaming.kept_counts import batches_folder, day_of
 from streaming.publish import Published
 from streaming.sinks import open_whole
-from streaming.spark_files import batch_time_ms, begin_offsets, end_offsets
+from streaming.spark_files import batch_time_ms, taken_offsets
 
 KEEP_DAYS = 35
 
@@ -69,7 +69,8 @@ class BatchLog:
         if regions:
             number = published.batch_id
             at_ms = batch_time_ms(self._checkpoint, number)
-            batch = Batch(number=number, at_ms=at_ms, top_k=self._top_k, offsets=self._taken(number), regions=regions)
+            offsets = taken_offsets(self._checkpoint, number)
+            batch = Batch(number=number, at_ms=at_ms, top_k=self._top_k, offsets=offsets, regions=regions)
             self._append(day_of(at_ms), msgspec.json.encode(batch) + b"\n")
 
     def close(self) -> None:
@@ -89,13 +90,6 @@ class BatchLog:
             raise CheckpointError(
                 f"{batches_folder(self._checkpoint)} cannot be written ({error.strerror}): make room for it"
             ) from error
-
-    def _taken(self, number: int) -> dict[int, tuple[int, int]]:
-        before = begin_offsets(self._checkpoint)
-        if number > 0:
-            before |= end_offsets(self._checkpoint, number - 1)
-        after = end_offsets(self._checkpoint, number)
-        return {p: (before.get(p, 0), end) for p, end in sorted(after.items()) if end > before.get(p, 0)}
 
     def _of_day(self, day: str) -> FileIO:
         day = max(day, self._day)  # a clock that was set back opens no day that has ended

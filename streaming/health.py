@@ -48,6 +48,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     regions: dict[str, RegionHealth] = {}
     ledger_balanced: bool = True
     unbalanced: list[str] = []  # regions; also `_unassigned`, for messages of no region
+    unaccounted: int = 0  # messages by Kafka's offsets less those in the ledger, since the start
     kafka_away: bool = False
     lag_events: float = 0.0
     error: str = ""
@@ -120,6 +121,8 @@ def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]
         age = f", {_since(one.as_of, now)}" if health.clock == "wall" else " on the clock of events"
         yield f"scores of {region} as of {_time(one.as_of)}{age}"
     yield "ledger balanced" if health.ledger_balanced else "ledger NOT balanced"
+    agree = f"differ by {health.unaccounted:,} messages" if health.unaccounted else "agree"
+    yield f"Kafka's offsets and the ledger {agree}"
     yield "Kafka does not answer" if health.kafka_away else "Kafka answers"
     yield f"{health.lag_events:,.0f} events waited unread behind that batch"
 

@@ -109,6 +109,7 @@ class HealthWatch:
             ledger_balanced=not unbalanced,
             unbalanced=unbalanced,
             kafka_away=self.is_kafka_away(),
+            unaccounted=newest.unaccounted if newest else 0,
             lag_events=newest.facts.lag_events if newest else 0.0,
         )
 

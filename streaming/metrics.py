@@ -45,6 +45,9 @@ class Metrics:
             "batch_seconds", "Time of the newest batch's writing, from its rows to the store's answer"
         )
         self._lag = gauge("lag_events", "Events in the topic that the job had not read when its newest batch began")
+        self._unaccounted = gauge(
+            "unaccounted_events", "Messages by Kafka's offsets less those in the ledger, since the start; 0 is right"
+        )
         self._as_of = gauge("as_of_timestamp_seconds", "The time that the newest scores are for", "region")
         self._newest_event = gauge("newest_event_timestamp_seconds", "The newest incident that was counted", "region")
         self._model = Info(f"{_PREFIX}_model", "The artifact in force", ("region",), registry=self.registry)
@@ -74,6 +77,7 @@ class Metrics:
         self._dropped.inc(published.dropped)
         self._stored_at.set(published.acknowledged_s)
         self._batch_s.set(published.seconds)
+        self._unaccounted.set(published.unaccounted)
         facts = published.facts
         self._lag.set(facts.lag_events)
         self._state.set(facts.state_bytes)

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import BrokerError, BrokerUnavailable, PipelineError
+from streaming.account import Account
 from streaming.batch_log import BatchLog
 from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
@@ -121,6 +122,7 @@ def _run(
         dead_letters=dead_letters,
         outcomes=Outcomes(settings.checkpoint),
         top_k=settings.top_k,
+        unaccounted=Account(settings.checkpoint).missing,
         watchers=[batch_log.keep, *watchers],
     )
     try:

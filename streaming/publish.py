@@ -57,6 +57,7 @@ class Published:
     done_s: float
     acknowledged_s: float  # when the store last took points, or said that it would
     facts: QueryFacts
+    unaccounted: int  # messages by Kafka's offsets less those in the ledger, since the start
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class Publisher:
     now_s: Callable[[], float] = time.time
     watchers: list[Callable[[Published], None]] = field(default_factory=list)
     facts: Callable[[], QueryFacts] = QueryFacts
+    unaccounted: Callable[[int, int], int] = lambda number, consumed: 0  # of a batch's number and its messages
     failure: RiskError | None = None
     batches: int = 0  # that were published
     _stored: dict[str, RiskFrame] = field(default_factory=dict)
@@ -130,6 +132,7 @@ class Publisher:
             done_s=self.now_s(),
             acknowledged_s=self._acknowledged_s,
             facts=facts,
+            unaccounted=self.unaccounted(batch_id, sum(s.ledger["consumed"] for s in summaries.values())),
         )
 
     def _write(self, lines: bytes) -> WriteReport:

@@ -83,6 +83,15 @@ def _kafka_offsets(checkpoint: Path, sources: list[str]) -> dict[int, int]:
     return {}
 
 
+def taken_offsets(checkpoint: Path, batch: int) -> dict[int, tuple[int, int]]:
+    """What a batch takes, by partition that had messages: the first offset, and the first one that it leaves."""
+    before = begin_offsets(checkpoint)
+    if batch > 0:
+        before |= end_offsets(checkpoint, batch - 1)
+    after = end_offsets(checkpoint, batch)
+    return {p: (before.get(p, 0), end) for p, end in sorted(after.items()) if end > before.get(p, 0)}
+
+
 def batch_time_ms(checkpoint: Path, batch: int) -> int:
     """When the batch was begun, epoch milliseconds; a repeat of it keeps that time."""
     return int(msgspec.json.decode(_offsets_file(checkpoint, batch)[1])["batchTimestampMs"])

@@ -108,6 +108,14 @@ def test_points_are_an_acknowledgement_and_are_never_put_off(job):
     assert [lines.startswith(b"pipeline,") for lines in store.writes] == [True]
 
 
+def test_each_batch_is_checked_against_kafkas_offsets_by_its_number_and_all_its_messages(job):
+    publisher, published, _, _ = job
+    publisher.unaccounted = lambda number, consumed: 10 * number - consumed
+    publisher(Batch(messages=3), 4)
+    publisher(Batch(), 5)
+    assert [one.unaccounted for one in published] == [37, 50]
+
+
 def test_a_clock_that_was_set_back_does_not_put_off_the_question(job):
     _, published, store, clock = job
     clock.now_s -= 3600

@@ -1,6 +1,5 @@
 """The log of batches: what a line says, repeats, torn lines, days."""
 
-import json
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -22,24 +21,13 @@ from streaming.publish import Published
 from streaming.rebuild_plan import Span, plan_rebuild
 from streaming.reset import set_aside
 from tests.harness.nothing_made import NOTHING_MADE
+from tests.harness.spark_offsets import spark_files
 
 DAY_S = 86_400
 NOON = int(datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp())
 DAY = "2026-11-25"
 GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
 SPEC = Spec(region="toyville", timezone="UTC", grid=GRID, categories=("ems",), features=feature_names())
-
-
-def spark_files(checkpoint, number, *, read, at_s, begin=None):
-    """What Spark writes before a batch."""
-    offsets, source = checkpoint / "spark" / "offsets", checkpoint / "spark" / "sources" / "0"
-    offsets.mkdir(parents=True, exist_ok=True)
-    source.mkdir(parents=True, exist_ok=True)
-    kafka = json.dumps({"incidents.v1": read}) if read else "-"
-    lines = ["v1", json.dumps({"batchTimestampMs": at_s * 1000, "conf": {}}), kafka, json.dumps({"offset": number})]
-    (offsets / str(number)).write_text("\n".join(lines), encoding="utf-8")
-    if begin:
-        (source / "0").write_text("\0v1\n" + json.dumps({"incidents.v1": begin}), encoding="utf-8")
 
 
 def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
@@ -70,6 +58,7 @@ def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
         done_s=0,
         acknowledged_s=0,
         facts=QueryFacts(),
+        unaccounted=0,
     )
 
 

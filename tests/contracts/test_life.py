@@ -44,7 +44,7 @@ def summary(as_of_s, totals=TOTALS):
     )
 
 
-def published(batch_id=3, *, at_s=NOW_S, **summaries):
+def published(batch_id=3, *, at_s=NOW_S, unaccounted=0, **summaries):
     return Published(
         batch_id=batch_id,
         frames={},
@@ -57,6 +57,7 @@ def published(batch_id=3, *, at_s=NOW_S, **summaries):
         done_s=at_s,
         acknowledged_s=at_s,
         facts=QueryFacts(lag_events=7.0),
+        unaccounted=unaccounted,
     )
 
 
@@ -96,10 +97,10 @@ def test_the_file_follows_the_job(settings):
     watch = HealthWatch(settings, clock, is_kafka_away=lambda: away[0])
     watch.write()
     assert (health(settings)["ready"], health(settings)["reason"]) == (False, "starting: no batch has been stored yet")
-    watch.show(published(riverton=summary(NOW_S - 2)))
+    watch.show(published(unaccounted=2, riverton=summary(NOW_S - 2)))
     watch.write()
     file = health(settings)
-    assert (file["ready"], file["reason"], file["lag_events"]) == (True, "", 7.0)
+    assert (file["ready"], file["reason"], file["lag_events"], file["unaccounted"]) == (True, "", 7.0, 2)
     assert file["last_batch"] == {"id": 3, "stored_at": "2025-11-24T16:00:00Z"}
     assert file["regions"] == {"riverton": {"as_of": "2025-11-24T15:59:58Z", "age_s": 2.0}}
     clock.now_s += 61

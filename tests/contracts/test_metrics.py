@@ -46,6 +46,7 @@ def published(batch_id, **changes):
         "seconds": 0.25,
         "done_s": 1_764_000_063.5,
         "acknowledged_s": 1_764_000_061.5,
+        "unaccounted": -2,
         "facts": QueryFacts(lag_events=7.0, state_bytes=4096.0, phases_s={"addBatch": 0.2}, input_rows_per_s=20.0),
     }
     return Published(**fields | changes)
@@ -79,6 +80,7 @@ def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says():
         ("write_retries_total",): 2,
         ("last_batch_timestamp_seconds",): 1_764_000_061.5,
         ("lag_events",): 7,
+        ("unaccounted_events",): -2,
         ("state_bytes",): 4096,
         ("spark_phase_seconds", "addBatch"): 0.2,
         ("spark_input_rows_per_second",): 20,

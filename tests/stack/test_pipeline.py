@@ -106,6 +106,7 @@ def test_every_kind_of_bad_message_becomes_a_dead_letter_with_its_reason_and_pla
 def test_prometheus_gets_the_ledger_by_outcome_and_by_reason(story):
     figures, totals = story.figures, story.scorer.totals()
     assert figures["ready",] == 1
+    assert figures["unaccounted_events",] == 0
     for region, ledger in totals.items():
         for outcome in LEDGER:
             assert figures.get(("events_total", region, outcome), 0) == ledger[outcome], (region, outcome)
@@ -153,7 +154,7 @@ def test_the_health_check_says_ready_while_it_runs_and_stopped_afterwards(story)
     code, lines = story.health_while_it_ran
     assert (code, lines[0]) == (0, "ready"), lines
     assert f"process {story.scorer.process.pid}, " in lines[1]
-    assert {"ledger balanced", "Kafka answers"} <= set(lines)
+    assert {"ledger balanced", "Kafka's offsets and the ledger agree", "Kafka answers"} <= set(lines)
     assert any(line.startswith("scores of riverton as of 2023-11-14 22:2") for line in lines)
     code, lines = story.health_afterwards
     assert (code, lines[0]) == (1, "not ready: stopped")

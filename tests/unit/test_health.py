@@ -108,7 +108,14 @@ def test_it_is_said_in_words_one_fact_a_line():
         "batch 17 done, the store answered 1 s ago",
         "scores of riverton as of 2026-11-25 02:13:58Z, 2 s ago",
         "ledger balanced",
+        "Kafka's offsets and the ledger agree",
         "Kafka answers",
         "1,200 events waited unread behind that batch",
     ]
     assert list(in_words(None, "no job", NOW)) == ["not ready: no job"]
+
+
+def test_a_difference_to_kafkas_offsets_is_shown_and_is_no_reason_to_stop():
+    job = healthy(unaccounted=-3)
+    assert why_not_ready(job, NOW) == ""
+    assert "Kafka's offsets and the ledger differ by -3 messages" in list(in_words(job, "", NOW))
