@@ -18,7 +18,7 @@ COUNTING = ("public_call", "sensor", "responder")
 OUTCOMES = ("counted", "corrected", "duplicate", "excluded", "rejected")
 PERSON = ("caller_name", "phone")  # those that the scenarios send
 DAY_S = 86_400
-# Of the artifacts that the scenarios publish (models/untrained.py): no history, a flat profile, a network that adds 0.
+# Of the artifacts that the scenarios publish (models/untrained.py): no history, a flat profile.
 PER_DAY = 5.0  # incidents of a category in the whole region
 HALF_LIFE_DAYS = 120.0
 SHRINK_DAYS = 30.0

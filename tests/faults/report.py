@@ -19,8 +19,8 @@ half-sends. What must be in the store is recounted from the topic, batch by batc
 [tests/faults/oracle.py](../tests/faults/oracle.py), which follows the event contract literally and shares no code with
 the product; that it finds what is wrong is tried with stores that are wrong on purpose
 ([tests/faults/test_oracle.py](../tests/faults/test_oracle.py)). Only I6 compares with our own code: a calm pass without
-Spark. The machine has two shared cores, so recovery times are those of a busy machine; they contain the start of
-Python, Spark and the model.
+Spark, which alone knows what the network makes of the features. The machine has two shared cores, so recovery times are
+those of a busy machine; they contain the start of Python, Spark and the model.
 
 {counted}
 
