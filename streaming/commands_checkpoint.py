@@ -35,7 +35,11 @@ def show(context: typer.Context) -> None:
         table.add_row("state partitions", str(guard.shuffle_partitions))
         table.add_row("written by", f"Spark {guard.spark or 'unknown'}, counts in layout {guard.state_layout}")
         shown = settings.shown()
-        others = [f"{name} {was}, now {shown[name]}" for name, was in guard.settings.items() if was != shown.get(name)]
+        others = [
+            f"{name} {was or 'not set'}, now {shown[name] or 'not set'}"
+            for name, was in guard.settings.items()
+            if name in shown and was != shown[name]
+        ]
         table.add_row("last run had", "; ".join(others) or "the settings that are given now")
     from_ms = begin_ms(folder)
     if from_ms is not None:

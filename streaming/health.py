@@ -50,6 +50,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     unbalanced: list[str] = []  # regions; also `_unassigned`, for messages of no region
     unaccounted: int = 0  # messages by Kafka's offsets less those in the ledger, since the start
     kafka_away: bool = False
+    store_trouble: str = ""  # while a write is tried again
     lag_events: float = 0.0
     error: str = ""
     exit_code: int | None = None
@@ -74,6 +75,8 @@ def why_not_ready(health: Health, now: datetime) -> str:
         return "stopped"
     if health.kafka_away:
         return "Kafka does not answer"
+    if health.store_trouble:
+        return f"the store does not take a batch: {health.store_trouble}"
     if health.last_batch is None:
         return "starting: no batch has been stored yet"
     if not health.ledger_balanced:
@@ -124,7 +127,8 @@ def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]
     agree = f"differ by {health.unaccounted:,} messages" if health.unaccounted else "agree"
     yield f"Kafka's offsets and the ledger {agree}"
     yield "Kafka does not answer" if health.kafka_away else "Kafka answers"
-    yield f"{health.lag_events:,.0f} events waited unread behind that batch"
+    waiting = "; the next one waits for the store" if health.store_trouble else ""
+    yield f"{health.lag_events:,.0f} events waited unread behind that batch{waiting}"
 
 
 def _since(then: datetime, now: datetime) -> str:

@@ -33,6 +33,7 @@ class HealthWatch:
     settings: Settings
     now_s: Callable[[], float]
     is_kafka_away: Callable[[], bool] = lambda: False
+    store_trouble: Callable[[], str] = lambda: ""
     _started_s: float = 0.0
     _newest: Published | None = None
     _as_of_s: dict[str, int] = field(default_factory=dict)  # replaced, never changed: another thread reads it
@@ -109,6 +110,7 @@ class HealthWatch:
             ledger_balanced=not unbalanced,
             unbalanced=unbalanced,
             kafka_away=self.is_kafka_away(),
+            store_trouble=self.store_trouble(),
             unaccounted=newest.unaccounted if newest else 0,
             lag_events=newest.facts.lag_events if newest else 0.0,
         )

@@ -26,6 +26,7 @@ CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 15.0  # the server itself gives up after 10 s and says so with a 500
 FIRST_WAIT_S, LONGEST_WAIT_S, JITTER_S = 0.1, 5.0, 0.5
 MESSAGE_LENGTH = 400
+TROUBLE_AFTER_S = 5.0
 
 _CA = "INFLUXDB_V2_SSL_CA_CERT"
 _AGAIN = (429, 500, 502, 503, 504)
@@ -65,9 +66,15 @@ class InfluxSink:
         )
         self._writer = self._client.write_api(write_options=SYNCHRONOUS)
         logging.getLogger().addFilter(_tells_no_answer)
+        self._waits: tuple[float, str] | None = None  # since when, steady, a write is tried again, and why
 
     def __repr__(self) -> str:
         return f"InfluxSink(url={self._url!r}, org={self._org!r}, bucket={self._bucket!r})"
+
+    @property
+    def trouble(self) -> str:
+        waits = self._waits
+        return waits[1] if waits and time.monotonic() - waits[0] >= TROUBLE_AFTER_S else ""
 
     def check(self) -> None:
         """One try, no waiting."""
@@ -101,7 +108,7 @@ class InfluxSink:
             wait_s = error.wait_s + random.uniform(0, JITTER_S)  # noqa: S311 - spreads load, guards nothing
             return wait_s if time.monotonic() + wait_s < deadline_s else False
 
-        tries, said = 0, ""
+        tries, said, self._waits = 0, "", None
         began_s = time.monotonic()
         try:
             for attempt in stamina.retry_context(
@@ -120,12 +127,14 @@ class InfluxSink:
                         if str(error) != said:  # at first, and when the reason changes
                             log.warning("%s: %s; no new scores meanwhile, trying again", self._place(), error)
                         said = str(error)
+                        self._waits = began_s, said
                         raise
         except _TryAgain as error:
             raise SinkUnavailable(
                 f"{self._place()}: {error}; given up after {tries} tries within {self._write_timeout_s:g} s. "
                 "Look at the store's log; the batch is repeated at the next start"
             ) from error
+        self._waits = None
         if tries > 1:
             log.info("%s took the points after %.0f s", self._place(), time.monotonic() - began_s)
         return dropped, tries

@@ -116,6 +116,7 @@ def _run(
     dead_letters = DeadLetters(settings)
     kafka = KafkaWatch(settings.kafka_bootstrap, settings.kafka_timeout_s)
     health.is_kafka_away = lambda: kafka.is_away
+    health.store_trouble = lambda: sink.trouble
     batch_log = BatchLog(settings.checkpoint, top_k=settings.top_k)
     publisher = Publisher(
         sink=sink,

@@ -142,7 +142,10 @@ class Settings(BaseModel):
             names = {field: name for name, field in environment_names().items()}
             for item in error.errors(include_url=False, include_input=False):
                 place = str(item["loc"][0])
-                mistakes = [*mistakes, f"{names.get(place, place)}: {item['msg']} (see .env.example)"]
+                mistakes = [
+                    *mistakes,
+                    f"{names.get(place, place)}: {item['msg'].removeprefix('Value error, ')} (see .env.example)",
+                ]
         else:
             if settings.topic == settings.dead_letter_topic:
                 mistakes = [

@@ -33,6 +33,10 @@ class WriteReport:
 class Sink(Protocol):
     """Takes line protocol. One thread uses a sink; points are idempotent, so a failed write may be repeated."""
 
+    @property
+    def trouble(self) -> str:
+        """What the store says, or that it does not answer, while a write has been tried again for some seconds."""
+
     def check(self) -> None:
         """See that the target exists and may be written. Raises SinkRefused or SinkUnavailable with the remedy."""
 
@@ -69,6 +73,8 @@ def count_lines(lines: bytes) -> int:
 class ListSink:
     """Keeps everything in memory, in order: for tests and for looking at what would be written."""
 
+    trouble = ""
+
     def __init__(self) -> None:
         self.writes: list[bytes] = []
 
@@ -90,6 +96,8 @@ class FileSink:
     A crash can leave half a line at the end: it is cut off when the file is opened again, and Spark repeats the
     batch that it belonged to. A lock keeps a second job from writing between our lines.
     """
+
+    trouble = ""  # a file is not tried again
 
     def __init__(self, path: Path) -> None:
         self._path = path

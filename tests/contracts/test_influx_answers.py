@@ -174,6 +174,23 @@ def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, 
     assert 0.2 <= waits[1] <= 0.7
 
 
+@pytest.mark.usefixtures("waits")
+def test_what_a_store_says_while_it_is_asked_again_is_told_after_some_seconds(stub_store, sink, monkeypatch):
+    told, send = [], sink._send
+
+    def look_and_send(chunk):
+        for seconds in (3600.0, 0.0):
+            monkeypatch.setattr("streaming.influx.TROUBLE_AFTER_S", seconds)
+            told.append(sink.trouble)
+        return send(chunk)
+
+    monkeypatch.setattr(sink, "_send", look_and_send)
+    stub_store.answers.extend([answer(503), answer(429)])
+    sink.write(LINES)
+    assert told == ["", "", "", "503 no", "", "429 no"]
+    assert sink.trouble == ""
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_a_store_that_stays_busy_is_given_up(stub_store, sink, three_tries, status):
     stub_store.answers.extend([answer(status, "too busy")] * 3)

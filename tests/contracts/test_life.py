@@ -113,6 +113,9 @@ def test_the_file_follows_the_job(settings):
     away[0] = False
     watch.write()
     assert health(settings)["ready"]
+    watch.store_trouble = lambda: "no answer (connection refused)"
+    watch.write()
+    assert health(settings)["reason"] == "the store does not take a batch: no answer (connection refused)"
 
 
 def test_a_region_that_no_longer_ticks_makes_the_job_not_ready_and_messages_of_no_region_do_not(settings):

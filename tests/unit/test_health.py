@@ -49,6 +49,7 @@ def test_a_job_that_stores_batches_is_ready():
     [
         ({"last_batch": None, "regions": {}}, "starting: no batch has been stored yet"),
         ({"kafka_away": True}, "Kafka does not answer"),
+        ({"store_trouble": "no answer"}, "the store does not take a batch: no answer"),
         (
             {"ledger_balanced": False, "unbalanced": ["riverton"]},
             "the ledger of riverton does not balance: report this, do not rely on the counts",
