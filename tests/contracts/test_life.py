@@ -13,7 +13,7 @@ from models.untrained import write_untrained
 from schemas.errors import ArtifactError, AuditError, SinkRefused
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.__main__ import app
+from streaming.__main__ import app, main
 from streaming.audit import record
 from streaming.audit_verify import records, verify
 from streaming.count import Summary
@@ -371,3 +371,19 @@ def test_a_head_that_cannot_be_kept_or_read_lets_nothing_run(settings):
     head.with_name(".audit-head.part").mkdir()
     with pytest.raises(AuditError, match=r"audit-head.* cannot be written"), on_record(settings):
         raise AssertionError
+
+
+def test_a_fault_of_ours_ends_with_1_and_a_trace_that_shows_no_secret(monkeypatch, capsys):
+    def quotes_its_header(*_):
+        raise ValueError(f"Invalid header value {SECRET.encode()!r}")
+
+    monkeypatch.setenv("INFLUXDB_V2_TOKEN", f"{SECRET}\n")
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # `main` sets it
+    monkeypatch.setattr("sys.argv", ["incident-scorer", "health"])
+    monkeypatch.setattr("streaming.commands_health.read_health", quotes_its_header)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = "".join(capsys.readouterr())
+    assert ended.value.code == 1
+    assert "ValueError: Invalid header value b'***'" in shown
+    assert SECRET not in shown
