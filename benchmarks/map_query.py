@@ -78,11 +78,15 @@ def _fill(store: Store, spec: Spec, tick_s: int, minutes: int, console: Console)
     frames = [frame(spec, marker, draw) for _ in range(FRAMES)]
     bodies = [risk_lines(one) + top_lines(one, 10) for one in frames]
     stamp = f" {frames[0].tick_s}\n".encode()
-    with console.status("") as status:
+    month = range(tick_s - RAW_DAYS * DAY_S, tick_s - 60 * (minutes - 1), 60)  # of the ledger, which pages look back on
+    with console.status("the ledger of a month") as status:
+        for start in range(0, len(month), LINES_PER_REQUEST):
+            part = enumerate(month[start : start + LINES_PER_REQUEST], start=start + 1)
+            store.write(b"".join(pipeline(spec.region, at_s, number) for number, at_s in part))
         for minute in range(minutes):
             at_s = tick_s - 60 * (minutes - 1 - minute)
             body = bodies[minute % FRAMES].replace(stamp, f" {at_s}\n".encode())
-            body += pipeline(spec.region, at_s, minute + 1)
+            body += pipeline(spec.region, at_s, len(month) + minute + 1)
             for request in _requests(body):
                 store.write(request)
             status.update(f"minute {minute + 1} of {minutes}")

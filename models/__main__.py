@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from models.commands_cold_start import cold_start_command
 from models.commands_evaluate import evaluate_command
 from models.commands_explain import explain_command
 from models.commands_train import train_command, train_regions_command
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 app.command("train")(train_command)
 app.command("train-regions")(train_regions_command)
+app.command("cold-start")(cold_start_command)
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
 app.command("tune")(tune_command)

@@ -1,12 +1,13 @@
 """The model card: what an artifact is, from measured figures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 
 import numpy as np
 
 from models.baseline import BaselineConstants
+from models.data_report import Seen
 from models.evaluate import LEAST_BLOCKS, Row, calibration
 from models.features import FeatureEngine
 from models.train import Trained
@@ -39,6 +40,10 @@ Learned on the time before {validation} ({examples} cells at moments), choices m
 the rest, which no choice has seen; a gap as long as the longest horizon lies between.
 {notice}
 
+| rows | what | what became of them |
+| --- | --- | --- |
+{seen}
+
 ## How good it is
 Over all cells, quiet ones included. Log score: negative binomial, smaller is better. The interval is a 95 % bootstrap
 of blocks of three days.
@@ -70,8 +75,8 @@ are not all incidents, and who reports differs from place to place. A decision a
 """
 
 
-def card_text(trained: Trained, *, layout: str) -> str:
-    """The card in Markdown, every figure taken from this training."""
+def card_text(trained: Trained, *, layout: str, seen: Sequence[Seen]) -> str:
+    """The card in Markdown, every figure taken from this training. seen: what became of the file's rows."""
     story, spec = trained.story, trained.story.spec
     last = len(spec.horizons_s) - 1
     by_category = calibration(trained.tallies, spec.categories, last)
@@ -89,6 +94,7 @@ def card_text(trained: Trained, *, layout: str) -> str:
         test=_date(trained.blocks.test_s),
         examples=trained.examples,
         notice=NOTICES.get("chicago" if layout == "sample" else layout, "Terms: those of the file's owner."),
+        seen="\n".join(f"| {line.rows} | {line.what} | {line.decision} |" for line in seen),
         rows_text="\n".join(map(_line, trained.rows)),
         verdict="; ".join(f"{row.horizon}: {VERDICTS[row.verdict]}" for row in trained.rows),
         totals=", ".join(f"{row.horizon} {row.forecast_over_actual:.3f}" for row in trained.rows),

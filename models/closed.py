@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.count_state import CountState
-from schemas.spec import HOUR_S
+from schemas.spec import HOUR_S, Spec
 
-GRACE_S = HOUR_S  # between the end of a horizon and its judgement: late reports have come by then
+GRACE_S = HOUR_S  # between the end of a horizon and its first judgement: most reports have come by then
 MOST_HOURS = 48  # that are judged at once after an outage
 
 
@@ -19,15 +19,33 @@ class Closed:
 
     horizon: int  # place in the spec's horizons
     tick_s: int  # when it began, a whole hour
+    judged_s: int  # when this judgement was due
     came: npt.NDArray[np.int32]  # (cells, categories)
 
 
+def last_grace_s(spec: Spec) -> int:
+    """Between the end of a horizon and its last judgement: what is reported later is refused as late."""
+    return spec.late_limit_s + GRACE_S
+
+
 def closed_between(state: CountState, before_s: int) -> Iterator[Closed]:
-    """Horizons that are to be judged now and were not at `before_s`, the state's clock one batch earlier."""
+    """Horizons that are to be judged now and were not at `before_s`, the state's clock one batch earlier.
+
+    Each is judged twice: soon after its end, and once more when no late report of it can come any more.
+    """
     spec, hours = state.spec, state.levels["hour"]
-    last = (state.as_of_s - GRACE_S) // HOUR_S  # the newest hour that is judged by now
-    first = max((before_s - GRACE_S) // HOUR_S + 1, last - MOST_HOURS + 1)
-    for end in range(first, last + 1):
-        for number, horizon_s in enumerate(spec.horizons_s):
-            came = hours.sum_of_newest(horizon_s // HOUR_S, skip=hours.newest - end + 1)
-            yield Closed(horizon=number, tick_s=end * HOUR_S - horizon_s, came=state.shape(came))
+    kept = hours.level.keep
+    for grace_s in (GRACE_S, last_grace_s(spec)):
+        last = (state.as_of_s - grace_s) // HOUR_S  # the newest hour that is judged by now
+        first = max((before_s - grace_s) // HOUR_S + 1, last - MOST_HOURS + 1)
+        for end in range(first, last + 1):
+            skip = hours.newest - end + 1
+            for number, horizon_s in enumerate(spec.horizons_s):
+                if skip + horizon_s // HOUR_S > kept:
+                    continue
+                yield Closed(
+                    horizon=number,
+                    tick_s=end * HOUR_S - horizon_s,
+                    judged_s=end * HOUR_S + grace_s,
+                    came=state.shape(hours.sum_of_newest(horizon_s // HOUR_S, skip=skip)),
+                )

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from models.data_report import thin_categories
+from models.data_report import in_words, thin_categories
 from models.evaluation.tasks import STEPS_S, TASKS, Task, task_of_file
 from models.layouts import LAYOUT_HELP, parse_layout
 from models.recipe import DEFAULT, read_recipe
@@ -38,6 +38,10 @@ def evaluate_command(
     purge_steps: Annotated[int, typer.Option(min=0, help="Left out before what is judged, beside 1 and the delay")] = 0,
     recipe: Annotated[Path | None, typer.Option(help="What `tune` chose, for the network")] = None,
     delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
+    merge_repeated: Annotated[
+        bool,
+        typer.Option("--merge-repeated", help="Of --data: calls within 200 m and 15 min are one"),
+    ] = False,
     forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
 ) -> None:
     """Judge the network, and every simple rival in the same table, on the last block of time."""
@@ -53,9 +57,11 @@ def evaluate_command(
     console = Console()
     if recipe and origins > 1:
         raise SettingsError("--recipe with --origins: the recipe was chosen on the earlier blocks; give one of the two")
-    chosen = _task(task, data, layout, cell_m, step, origins)
-    for line in chosen.rows_seen:
-        console.print(f"{line.rows:>12,}  {line.what}: {line.decision}", highlight=False)
+    if task and merge_repeated:
+        raise SettingsError("--merge-repeated with --task: the named tasks count every call; judge the file by --data")
+    chosen = _task(task, data, layout, cell_m, step, origins, merge_repeated)
+    for line in in_words(chosen.rows_seen):
+        console.print(escape(line), highlight=False, soft_wrap=True)
     if thin := thin_categories(chosen.incidents, int(chosen.cube.starts_s[chosen.validation])):
         console.print(f"[yellow]warning:[/yellow] {escape(thin)}", soft_wrap=True)
     regressions: list[Regression] = [PoissonGlm(), Boosting()]
@@ -86,7 +92,7 @@ def evaluate_command(
     console.print(f"report: {page}", soft_wrap=True)
 
 
-def _task(task: str, data: Path | None, layout: str, cell_m: float, step: str, origins: int) -> Task:
+def _task(task: str, data: Path | None, layout: str, cell_m: float, step: str, origins: int, merge: bool) -> Task:
     if task:
         if task not in TASKS:
             raise DataError(f"--task {task}: choose one of {', '.join(TASKS)}")
@@ -96,4 +102,6 @@ def _task(task: str, data: Path | None, layout: str, cell_m: float, step: str, o
         raise DataError("give --task, or --data and --layout")
     if step not in STEPS_S:
         raise DataError(f"--step {step}: choose one of {', '.join(STEPS_S)}")
-    return task_of_file(data, parse_layout(layout), cell_m=cell_m, step=step, now_s=time.time(), origins=origins)
+    return task_of_file(
+        data, parse_layout(layout), cell_m=cell_m, step=step, now_s=time.time(), origins=origins, merge=merge
+    )

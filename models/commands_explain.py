@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +14,7 @@ from models.explain import Explanation, explain
 from models.incident_files import read_incidents
 from models.layouts import LAYOUT_HELP, parse_layout
 from models.local_time import zone_of
-from models.replay import Story
+from models.replay import Replay, Story
 from schemas.errors import DataError
 
 
@@ -30,7 +29,7 @@ def explain_command(
     """How much of each score came from the cell's history, the hour, recent counts here and next door, the network."""
     artifact = newest_artifact(artifacts, region)
     place = artifact.spec.grid.index_of(cell)
-    state = _state_at(artifact, at, data, layout)
+    state = state_at(artifact, at, data, layout)
     console = Console(highlight=False)
     when = datetime.fromtimestamp(state.as_of_s, zone_of(artifact.spec.timezone)).strftime("%Y-%m-%d %H:%M")
     found = list(explain(artifact, state, place))
@@ -40,7 +39,7 @@ def explain_command(
         console.print(_table(category, [one for one in found if one.category == category]))
 
 
-def _state_at(artifact: Artifact, at: str, data: Path | None, layout: str) -> CountState:
+def state_at(artifact: Artifact, at: str, data: Path | None, layout: str) -> CountState:
     state = artifact.history()
     if not at:
         return state
@@ -55,9 +54,7 @@ def _state_at(artifact: Artifact, at: str, data: Path | None, layout: str) -> Co
     if data is None or not layout:
         raise DataError("--at needs what happened since the artifact's data end: give --data and --layout")
     story = Story.of(read_incidents(data, parse_layout(layout)), artifact.spec, at_s)
-    since = np.arange(story.position(state.as_of_s), len(story.incidents))
-    state.apply(story.incidents.select(since), at_s)
-    return state
+    return Replay(story, state=state).lead_to(at_s)
 
 
 def _table(category: str, found: list[Explanation]) -> Table:

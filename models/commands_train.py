@@ -13,13 +13,13 @@ from rich.table import Table
 
 from models.artifact import check_writable
 from models.cutoff import UNTIL_HELP
-from models.data_report import rows_seen
+from models.data_report import in_words, rows_seen
 from models.device import DEVICE_HELP, device_of
 from models.evaluate import Row
 from models.fit_network import Fit, fit_network
 from models.layouts import LAYOUT_HELP
 from models.over_spark import executors, fit_spread, side_by_side
-from models.regions import RegionTask, read_regions
+from models.regions import DEFAULT_CELL_M, RegionTask, read_regions
 from models.train_region import Prepared, prepare, train_in_task, train_region
 from schemas.errors import DataError, SettingsError
 
@@ -31,7 +31,11 @@ def train_command(
     data: Annotated[Path, typer.Option(help="Incident file: .csv, .csv.gz, or .zip with one .csv")],
     layout: Annotated[str, typer.Option(help=LAYOUT_HELP)],
     region: Annotated[str, typer.Option(help="Region's slug: a-z, 0-9, - and _")],
-    cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = 1000.0,
+    cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = DEFAULT_CELL_M,
+    like: Annotated[
+        Path | None,
+        typer.Option(help="An artifact's folder: keep its grid, for a job that runs"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of artifacts; with --workers, one that all workers see")] = Path(
         "data/artifacts"
     ),
@@ -60,6 +64,7 @@ def train_command(
             layout=layout,
             region=region,
             cell_m=cell_m,
+            like=str(like) if like else "",
             until=until,
             seed=seed,
             epochs=epochs,
@@ -123,8 +128,8 @@ def _say(ready: Prepared, console: Console) -> None:
         f"{lat.min():.3f} to {lat.max():.3f}, longitude {lon.min():.3f} to {lon.max():.3f}",
         soft_wrap=True,
     )
-    for line in rows_seen(ready.incidents, grid):
-        console.print(f"{line.rows:>12,}  {line.what}: {line.decision}", highlight=False)
+    for line in in_words(rows_seen(ready.incidents, grid)):
+        console.print(escape(line), highlight=False, soft_wrap=True)
     if ready.warning:
         console.print(f"[yellow]warning:[/yellow] {escape(ready.warning)}", soft_wrap=True)
 

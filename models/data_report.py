@@ -1,5 +1,6 @@
 """What the reader saw in an incident file, and whether one can learn from it."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ class Seen:
     what: str
     rows: int
     decision: str
+    example: str = ""  # the first of them: its number and what could not be read
 
 
 def read_past(path: Path, layout: Layout, *, now_s: float) -> IncidentTable:
@@ -55,6 +57,7 @@ def rows_seen(table: IncidentTable, grid: Grid) -> list[Seen]:
     table: as it was read, repeated calls merged or not.
     """
     outside = int((~grid.locate(table.lat_deg, table.lon_deg)[1]).sum())
+    examples = {reason.replace("_", " "): said for reason, said in table.examples.items()}
     rows = len(table) + sum(table.skipped.values()) + table.repeated_calls
     lines = [
         ("rows in the file", rows, "read"),
@@ -70,7 +73,18 @@ def rows_seen(table: IncidentTable, grid: Grid) -> list[Seen]:
         ("local times never shown", table.nonexistent_times, "moved on by the change of clocks"),
         ("uncertain times", table.uncertain_times, "drawn inside the interval"),
     ]
-    return [Seen(what=what, rows=count, decision=decision) for what, count, decision in lines if count]
+    return [
+        Seen(what=what, rows=count, decision=decision, example=examples.get(what, ""))
+        for what, count, decision in lines
+        if count
+    ]
+
+
+def in_words(seen: Iterable[Seen]) -> Iterator[str]:
+    """One line of text for each, to be read on a terminal."""
+    for line in seen:
+        example = f", the first in {line.example}" if line.example else ""
+        yield f"{line.rows:>12,}  {line.what}: {line.decision}{example}"
 
 
 def refuse_too_little(occurred_s: Times) -> None:

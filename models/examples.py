@@ -13,7 +13,7 @@ from models.replay import Replay, Story
 from schemas.errors import DataError
 
 MOST_EXAMPLES = 1_600_000  # categories of cells at moments that are kept for training; they decide the memory it takes
-_EMPTY_CELLS_SHARE = 0.1  # cells without any incident that are trained on: enough to learn that they are quiet
+_EMPTY_CELLS_SHARE = 0.1  # cells without any incident that are learned from: enough to learn that they are quiet
 
 
 def random_moments(start_s: int, stop_s: int, step_s: int, random: np.random.Generator) -> list[int]:

@@ -21,7 +21,6 @@ SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
 LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
 DISPERSIONS = np.geomspace(0.1, 300, 49)
-_DISPERSION_EXAMPLES = 100_000
 _LEAST_LIFT = 1e-4
 _LEAST_PER_DAY = 1e-3  # a category that was never seen in training still gets a rate
 
@@ -78,18 +77,20 @@ def with_dispersion(constants: BaselineConstants, log_mean: torch.Tensor, counts
 
 
 def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
-    """(categories, horizons) size r of DISPERSIONS. log_mean, counts: (n, categories, horizons).
-
-    Of very many a sample is taken, drawn with a fixed seed: every n-th would, on many grids, be the same few columns.
-    """
-    if len(counts) > _DISPERSION_EXAMPLES:
-        drawn = torch.randperm(len(counts), generator=torch.Generator().manual_seed(0))[:_DISPERSION_EXAMPLES]
-        log_mean, counts = log_mean[drawn], counts[drawn]
-    log_mean, counts = log_mean.double(), counts.double()
-    losses = [
-        negative_binomial_nll(log_mean, counts, torch.tensor(size).double()).mean(dim=0).numpy() for size in DISPERSIONS
-    ]
-    return np.asarray(DISPERSIONS[np.argmin(np.stack(losses), axis=0)])
+    """(categories, horizons) size r of DISPERSIONS. log_mean, counts: (n, categories, horizons)."""
+    sizes = torch.from_numpy(DISPERSIONS)
+    chosen = np.empty(counts.shape[1:])
+    for place in np.ndindex(chosen.shape):
+        here = (slice(None), *place)
+        log_means, seen = log_mean[here].double(), counts[here].double()
+        some = seen > 0
+        quiet = torch.exp(log_means[~some])  # nearly all: P(0) needs no gamma function
+        losses = [
+            negative_binomial_nll(log_means[some], seen[some], size).sum() + (size * torch.log1p(quiet / size)).sum()
+            for size in sizes
+        ]
+        chosen[place] = DISPERSIONS[int(torch.stack(losses).argmin())]
+    return chosen
 
 
 def _choose_memory(story: Story, blocks: Blocks, start: BaselineConstants) -> tuple[float, float]:

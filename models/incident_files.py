@@ -9,7 +9,6 @@ import csv
 import gzip
 import io
 import re
-import unicodedata
 import zipfile
 import zlib
 from collections import Counter
@@ -17,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache, lru_cache
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.aoristic import MAX_INTERVAL_S, draw_within
+from models.category_names import refuse_lost_names, slug
+from models.file_checks import refuse_bad_times, refuse_swapped
 from models.layouts import Layout
 from models.local_time import local_from_utc, utc_from_local, zone_of
 from schemas.errors import DataError
@@ -34,6 +35,7 @@ from schemas.spec import DAY_S
 
 MAX_CATEGORIES = 64
 _YEAR_2100_S = 4_102_444_800
+_LONGEST_SHOWN = 40  # characters of a text in a message
 _NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: where geocoders put what they did not find
 _LOST = "\N{REPLACEMENT CHARACTER}"  # what a byte that is no UTF-8 was read as
 _Written = tuple[int, bool]  # epoch seconds and True for a time with an offset, wall-clock seconds and False without
@@ -64,6 +66,7 @@ class IncidentTable:
     midnights: int = 0  # of these, at 00:00; kept
     uncertain_times: int = 0  # times drawn inside an interval
     repeated_calls: int = 0  # left out by `merge_repeated`
+    examples: Mapping[str, str] = MappingProxyType({})  # of rows left out, by reason, the first: where and what
 
     def __len__(self) -> int:
         return len(self.occurred_s)
@@ -91,10 +94,12 @@ def read_incidents(
 
     Rows without a usable time, place or category are skipped and counted by reason (`short_row`, `bad_time`,
     `before_1970`, `after_2100`, `bad_place`, `null_island`, `no_category`; of intervals also `bad_end`,
-    `end_before_start`, `interval_too_long`: longer than MAX_INTERVAL_S). An interval whose end is empty is the time of
-    its start. With `now_s`, what happened more than a few minutes after it is skipped as `in_the_future`. `random`
-    draws the times inside intervals; without it, a generator of seed 0 does. Raises DataError
-    when the file cannot be read as this layout, when a category is no UTF-8, or when nothing is left.
+    `end_before_start`, `interval_too_long`: longer than MAX_INTERVAL_S), and the first of each is kept. An interval
+    whose end is empty is the time of its start. With `now_s`, what happened more than a few minutes after it is skipped
+    as `in_the_future`. `random` draws the times inside intervals; without it, a generator of seed 0 does. Raises
+    DataError when the file cannot be read as this layout, when more than MOST_BAD_TIMES of its times cannot, when
+    latitude and longitude are exchanged, when a category is no UTF-8 or its slug would lose letters, or when nothing
+    is left.
     """
     start: list[_Written] = []
     end: list[_Written] = []
@@ -102,32 +107,42 @@ def read_incidents(
     lon: list[float] = []
     names: list[str] = []
     row: list[int] = []
+    raw_names: set[str] = set()
     skipped: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+
+    def skip(reason: str, number: int, *text: str) -> None:
+        skipped[reason] += 1
+        if reason not in examples:
+            examples[reason] = " ".join([f"row {number}", *(repr(one[:_LONGEST_SHOWN]) for one in text)])
+
+    number = 0
     read_time = _time_reader(layout)
     with _table(path, layout) as (select, rows):
         for number, fields in enumerate(rows, start=1):
             try:
                 time_text, lat_text, lon_text, name, *end_text = select(fields)
             except IndexError:
-                skipped["short_row"] += 1
+                skip("short_row", number)
                 continue
             try:
                 place = float(lat_text), float(lon_text)
             except ValueError:
                 place = (float("nan"), float("nan"))
             if not (-90 <= place[0] <= 90 and -180 <= place[1] <= 180):
-                skipped["bad_place"] += 1
+                skip("bad_place", number, lat_text, lon_text)
                 continue
             if max(abs(place[0]), abs(place[1])) < _NULL_ISLAND_DEG:
-                skipped["null_island"] += 1
+                skip("null_island", number, lat_text, lon_text)
                 continue
             when = read_time(time_text)
             if when is None or not 0 <= when[0] < _YEAR_2100_S:
-                skipped["bad_time" if when is None else "before_1970" if when[0] < 0 else "after_2100"] += 1
+                reason = "bad_time" if when is None else "before_1970" if when[0] < 0 else "after_2100"
+                skip(reason, number, time_text)
                 continue
             until = read_time(end_text[0]) if end_text and end_text[0].strip() else when
             if until is None or not 0 <= until[0] < _YEAR_2100_S:
-                skipped["bad_end"] += 1
+                skip("bad_end", number, *end_text)
                 continue
             if layout.category_until is not None:
                 name = name.partition(layout.category_until)[0]
@@ -136,8 +151,9 @@ def read_incidents(
                     f"{path}, row {number}: the category {name!r} is not UTF-8, and without its letters it would be "
                     "another category than the one in the events: convert the file (iconv -f LATIN1 -t UTF-8)"
                 )
+            raw_names.add(name)
             if not slug(name):
-                skipped["no_category"] += 1
+                skip("no_category", number, name)
                 continue
             start.append(when)
             end.append(until)
@@ -145,6 +161,8 @@ def read_incidents(
             lon.append(place[1])
             names.append(slug(name))
             row.append(number)
+    refuse_bad_times(skipped, examples, number, path)
+    refuse_lost_names(raw_names)
     (start_s, reading), (end_s, _) = (_utc(written, layout.timezone) for written in (start, end))
     too_early, too_long = end_s < start_s, end_s - start_s > MAX_INTERVAL_S
     skipped.update({"end_before_start": int(too_early.sum()), "interval_too_long": int(too_long.sum())})
@@ -153,10 +171,12 @@ def read_incidents(
     kept = np.flatnonzero(~too_early & ~too_long & ~ahead)
     reasons = {reason: count for reason, count in skipped.items() if count}
     if not len(kept):
+        first = "".join(f"; {reason}, {said}" for reason, said in examples.items())
         raise DataError(
-            f"{path} gives no incident in layout {layout.name!r} (skipped: {reasons or 'no rows'}): "
-            "check the layout's columns and time format"
+            f"{path} gives no incident in layout {layout.name!r} (skipped: {reasons or 'no rows'}{first}): "
+            "check the layout's columns; places must be in degrees"
         )
+    refuse_swapped(np.array(lat)[kept], np.array(lon)[kept], layout.timezone, int(start_s[kept[0]]), path)
     kept_names = [names[position] for position in kept.tolist()]
     categories = _categories(kept_names, layout)
     codes = {name: code for code, name in enumerate(categories)}
@@ -171,6 +191,7 @@ def read_incidents(
             row=np.array(row, np.int64)[kept],
             categories=categories,
             skipped=MappingProxyType(reasons),
+            examples=MappingProxyType(examples),
             exact_duplicates=0,
             ambiguous_times=int((reading[kept] == 1).sum()),
             nonexistent_times=int((reading[kept] == -1).sum()),
@@ -178,13 +199,6 @@ def read_incidents(
         end_s[kept],
         np.random.default_rng(0) if random is None else random,
     )
-
-
-@lru_cache(maxsize=4096)
-def slug(name: str) -> str:
-    """`CRIMINAL DAMAGE` -> `criminal_damage`: lower case, accents dropped, runs of anything else become one `_`."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9-]+", "_", plain.lower()).strip("_-")[:63]
 
 
 def _categories(names: list[str], layout: Layout) -> tuple[str, ...]:
@@ -270,10 +284,15 @@ def _table(path: Path, layout: Layout) -> Iterator[tuple[Callable[[list[str]], t
                 raise DataError(f"{path} is empty: give the file that was meant")
             wanted = [layout.time_column, layout.lat_column, layout.lon_column, layout.category_column]
             wanted += [layout.end_column] if layout.end_column else []
-            missing = [name for name in wanted if name not in header]
+            columns = [[name] if name in header else name.split("+") for name in wanted]
+            missing = [name for parts in columns for name in parts if name not in header]
             if missing:
                 raise DataError(f"{path} has no column {missing}, but {header[:20]}: name the columns of this file")
-            yield itemgetter(*(header.index(name) for name in wanted)), rows
+            places = [[header.index(name) for name in parts] for parts in columns]
+            if all(len(parts) == 1 for parts in places):
+                yield itemgetter(*(place for (place,) in places)), rows
+            else:
+                yield lambda fields: tuple(" ".join(fields[place] for place in parts) for parts in places), rows
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error) as error:
         raise DataError(f"{path} cannot be read ({error}): give a .csv, .csv.gz or .zip with one .csv") from error
 

@@ -1,5 +1,6 @@
 """Layouts: where incident files keep time, place and category."""
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -62,7 +63,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
 LAYOUT_HELP = (
     f"{', '.join(LAYOUTS)}; or your file's columns, joined by commas: time=COLUMN lat=COLUMN lon=COLUMN "
     "category=COLUMN timezone=ZONE (start=COLUMN end=COLUMN in place of time= where only an interval is known), "
-    "and where needed format=STRPTIME until=MARK delimiter=X header=a|b|c name=PREFIX"
+    "and where needed format=STRPTIME until=MARK delimiter=X header=a|b|c name=PREFIX; time=DATE+TIME joins two "
+    "columns, and a part with a comma stands between double quotes"
 )
 
 
@@ -91,12 +93,14 @@ def parse_layout(text: str) -> Layout:
     Also allowed there: `name=` (prefix of the incident ids, default `file`), `format=` (as for strptime; default
     ISO 8601), `until=` (mark that ends the category), `delimiter=` (`tab` for a tab), `header=a|b|c` (names of the
     columns of a file without a header line). Raises DataError for anything else.
+    A part that holds a comma stands between double quotes: `"format=%b %d, %Y %H:%M"`. Where date and time of day have
+    a column each, `time=DATE+TIME` joins them by a space.
     >>> parse_layout("time=When,lat=Y,lon=X,category=Kind,timezone=Europe/Berlin").time_column
     'When'
     """
     if text in LAYOUTS:
         return LAYOUTS[text]
-    pairs = [part.partition("=") for part in text.split(",")]
+    pairs = [part.partition("=") for part in next(csv.reader([text]), ())]
     given = {_KEYS[key]: value for key, _, value in pairs if key in _KEYS and value}
     needed = {"time_column", "lat_column", "lon_column", "category_column", "timezone"}
     times = {key for key, _, _ in pairs} & {"time", "start", "end"}

@@ -17,11 +17,6 @@ TABLE = (48, 384)  # quantiles up to these are found in a table of that many ste
 _Z = {0.05: -1.6448536269514722, 0.95: 1.6448536269514722}  # the normal distribution's quantiles
 
 
-def poisson_nll(log_mean: Tensor, counts: Tensor) -> Tensor:
-    """Minus log probability of counts under Poisson. Any one shape."""
-    return torch.exp(log_mean) - counts * log_mean + torch.lgamma(counts + 1)
-
-
 def poisson_deviance(log_mean: Tensor, counts: Tensor) -> Tensor:
     """Twice the log likelihood lost against a forecast that knew the counts. Any one shape, >= 0."""
     mean = torch.exp(log_mean)

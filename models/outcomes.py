@@ -1,7 +1,7 @@
 """Live truth: when a horizon has closed, what had been expected of it against what came.
 
-Forecasts made on the hour are kept; an hour after their horizon has ended (late reports have come by then) they are
-judged by the counts of whole hours. Pure functions on arrays.
+Forecasts made on the hour are kept; when their horizon has ended (models/closed.py says when) they are judged by the
+counts of whole hours. Pure functions on arrays.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,7 @@ from models.likelihood import at_least_one, negative_binomial_nll
 from schemas.spec import Spec
 
 AREA_PERCENTS = (5, 10)
+CHANCES_FROM = (0.0, 0.01, 0.05, 0.2, 0.5)  # of at least one: where the bins of said against came begin
 Counts = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 Scores = npt.NDArray[np.float32]
@@ -75,12 +76,32 @@ def by_district(forecast: Forecast, closed: Closed, spec: Spec) -> Mapping[tuple
     return found
 
 
+def by_chance(forecast: Forecast, closed: Closed, spec: Spec) -> Mapping[tuple[str, float], tuple[int, float, int]]:
+    """(category, where a bin begins) -> cells whose chance of at least one lay in it, their chances' sum, who had one.
+
+    A forecast that is calibrated has as many as its chances add up to. Bins without a cell are left out.
+    """
+    h, found = closed.horizon, {}
+    for c, category in enumerate(spec.categories):
+        chance = _chance(forecast.expected[:, c, h], forecast.dispersion[c, h])
+        bins = np.searchsorted(CHANCES_FROM, chance, side="right") - 1
+        for number in np.unique(bins).tolist():
+            here = bins == number
+            came = int((closed.came[here, c] > 0).sum())
+            found[category, CHANCES_FROM[number]] = int(here.sum()), float(chance[here].sum()), came
+    return found
+
+
+def _chance(mean: npt.NDArray[np.floating], size: float) -> Floats:
+    """(cells,) of at least one."""
+    return at_least_one(mean[:, None, None].astype(np.float32), np.array([[size]]))[:, 0, 0].astype(np.float64)
+
+
 def _cells(percent: int, spec: Spec) -> int:
     return max(1, round(percent / 100 * spec.grid.cells))
 
 
 def _proper(mean: Floats, came: Counts, size: float) -> Iterator[tuple[str, float]]:
-    chance = at_least_one(mean[:, None, None].astype(np.float32), np.array([[size]]))[:, 0, 0].astype(np.float64)
-    yield "brier", float(((chance - (came > 0)) ** 2).mean())
+    yield "brier", float(((_chance(mean, size) - (came > 0)) ** 2).mean())
     log_mean, seen = torch.from_numpy(np.log(mean)), torch.from_numpy(came.astype(np.float64))
     yield "log_score", float(negative_binomial_nll(log_mean, seen, torch.tensor(size, dtype=torch.float64)).mean())

@@ -9,6 +9,8 @@ import msgspec
 
 from schemas.errors import DataError
 
+DEFAULT_CELL_M = 1000.0
+
 
 class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The options of `train` that say what is made; the same names and defaults."""
@@ -16,7 +18,8 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     data: str
     layout: str
     region: str
-    cell_m: float = 1000.0
+    cell_m: float = DEFAULT_CELL_M
+    like: str = ""  # an artifact's folder; empty: a grid of its own
     until: str = "none"
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     epochs: Annotated[int, msgspec.Meta(ge=1)] = 12
@@ -45,7 +48,10 @@ def read_regions(path: Path) -> tuple[RegionTask, ...]:
     folder = path.resolve().parent
     return tuple(
         msgspec.structs.replace(
-            task, data=str(folder / task.data), recipe=str(folder / task.recipe) if task.recipe else ""
+            task,
+            data=str(folder / task.data),
+            like=str(folder / task.like) if task.like else "",
+            recipe=str(folder / task.recipe) if task.recipe else "",
         )
         for task in tasks
     )

@@ -77,15 +77,18 @@ def refuse_lag(spec: Spec, lag_s: int) -> None:
 class Replay:
     """A CountState that is led through a story. It only goes forward.
 
-    Incidents are told `lag_s` seconds after they happened, at most the spec's limit for late ones.
+    Incidents are told `lag_s` seconds after they happened, at most the spec's limit for late ones. state: one that
+    has counted all that happened before its own time; without it the story is told from its beginning.
     """
 
-    def __init__(self, story: Story, lag_s: int = 0) -> None:
+    def __init__(self, story: Story, lag_s: int = 0, state: CountState | None = None) -> None:
         refuse_lag(story.spec, lag_s)
         self.story, self.lag_s = story, lag_s
-        self.state = CountState(story.spec)
-        self.state.advance(story.first_s)
-        self._told = 0
+        if state is None:
+            state = CountState(story.spec)
+            state.advance(story.first_s)
+        self.state = state
+        self._told = story.position(state.as_of_s)
 
     def lead_to(self, as_of_s: int) -> CountState:
         """The state at `as_of_s`, all that happened before it counted; told day by day, so that nothing is late."""

@@ -1,7 +1,7 @@
 """Training: an incident file in, an artifact out. The same counting and the same features as in the stream."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,10 +39,7 @@ class Trained:
 
 def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int) -> Spec:
     """The region's spec; its grid comes from the training block alone."""
-    if table.occurred_s[0] >= cutoff_s:
-        raise DataError("no incident of the file lies before the cut-off: give a later --until")
-    refuse_too_little(table.occurred_s[table.occurred_s < cutoff_s])
-    validation_s = Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
+    validation_s = _end_of_training(table, cutoff_s)
     known = np.searchsorted(table.occurred_s, validation_s)
     grid = Grid.around(table.lat_deg[:known], table.lon_deg[:known], cell_m=float(cell_m))
     refuse_one_cell(table, grid, validation_s)
@@ -53,6 +50,38 @@ def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int)
         categories=table.categories,
         features=feature_names(),
     )
+
+
+def table_like(table: IncidentTable, spec: Spec, *, region: str, cutoff_s: int) -> IncidentTable:
+    """The table for a training that keeps `spec`, so that its artifact can take over from the one that has it.
+
+    Raises DataError when the table is not that region's, or says what the spec has no place for.
+    """
+    refuse_one_cell(table, spec.grid, _end_of_training(table, cutoff_s))
+    faults = [
+        f"{what} is {now}, that of the artifact {was}"
+        for what, was, now in (("region", spec.region, region), ("time zone", spec.timezone, table.timezone))
+        if was != now
+    ]
+    if unknown := sorted(set(table.categories) - set(spec.categories)):
+        faults.append(f"the artifact has no category {', '.join(unknown)}")
+    if spec.features != feature_names():
+        faults.append("the artifact's network is given other features than this version computes")
+    if faults:
+        raise DataError(
+            f"--like: {'; '.join(faults)}. Mend the file or the option, or train without --like and begin anew with "
+            "`checkpoint reset`"
+        )
+    positions = np.array([spec.categories.index(name) for name in table.categories], np.int16)
+    return replace(table, categories=spec.categories, category=positions[table.category])
+
+
+def _end_of_training(table: IncidentTable, cutoff_s: int) -> int:
+    """Where validation begins. Raises DataError when there is too little to learn from."""
+    if table.occurred_s[0] >= cutoff_s:
+        raise DataError("no incident of the file lies before the cut-off: give a later --until")
+    refuse_too_little(table.occurred_s[table.occurred_s < cutoff_s])
+    return Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
 
 
 def train(
@@ -85,7 +114,7 @@ def train(
 
     cells = cells_to_learn(story, blocks, random)
     learned = collect(replay, engine, train_at, cells, random, told)
-    chosen_by = collect(replay, engine, validate_at, cells, random, told)
+    chosen_by = collect(replay, engine, validate_at, np.arange(spec.grid.cells), random, told)
     constants = with_dispersion(constants, chosen_by.log_usual, chosen_by.counts)
     network = fit(
         learned,

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
-from models.artifact import write_artifact
+from models.artifact import read_spec, write_artifact
 from models.card import card_text
 from models.cutoff import cutoff_of
-from models.data_report import read_past, thin_categories
+from models.data_report import read_past, rows_seen, thin_categories
 from models.evaluate import Row
 from models.fit_baseline import Blocks
 from models.fit_network import Fit, fit_network
@@ -20,10 +20,10 @@ from models.incident_files import IncidentTable
 from models.layouts import parse_layout
 from models.manifest import DataSource, Training
 from models.recipe import DEFAULT, RecipeFile, read_recipe
-from models.regions import RegionTask
+from models.regions import DEFAULT_CELL_M, RegionTask
 from models.sealed import sha256
-from models.train import spec_for, train
-from schemas.errors import RiskError
+from models.train import spec_for, table_like, train
+from schemas.errors import DataError, RiskError
 from schemas.spec import Spec
 
 LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
@@ -56,12 +56,19 @@ def prepare(task: RegionTask) -> Prepared:
     recipe = read_recipe(Path(task.recipe)) if task.recipe else RecipeFile(recipe=DEFAULT)
     incidents = read_past(Path(task.data), parse_layout(task.layout), now_s=time.time())
     cutoff_s = cutoff_of(task.until, incidents)
+    if task.like:
+        spec = read_spec(Path(task.like))
+        if task.cell_m not in (DEFAULT_CELL_M, spec.grid.cell_m):
+            raise DataError(f"cells of {task.cell_m:g} m, and --like {task.like} has {spec.grid.cell_m:g} m: give one")
+        incidents = table_like(incidents, spec, region=task.region, cutoff_s=cutoff_s)
+    else:
+        spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s)
     return Prepared(
         task=task,
         recipe=recipe,
         incidents=incidents,
         cutoff_s=cutoff_s,
-        spec=spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s),
+        spec=spec,
         warning=thin_categories(incidents, Blocks.of(int(incidents.occurred_s[0]), cutoff_s).validation_s),
     )
 
@@ -99,7 +106,7 @@ def train_region(
         constants=trained.constants,
         network=trained.network,
         history=trained.history,
-        card=card_text(trained, layout=ready.incidents.layout),
+        card=card_text(trained, layout=ready.incidents.layout, seen=rows_seen(ready.incidents, ready.spec.grid)),
         data=DataSource(
             file_name=data.name,
             sha256=sha256(data.read_bytes()),

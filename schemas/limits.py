@@ -19,6 +19,9 @@ MAX_FUTURE_LIMIT_S = 86_400  # bins ahead of the clock are kept, and a clock is 
 MAX_SERIES_PER_REGION = 1_000_000  # what the store's own sizing guide gives a whole mid-sized server
 MAX_COUNTERS_PER_REGION = 1 << 29  # 2 GiB of 32-bit counters in one worker, taken as they are touched
 
+# One evaluation
+MAX_CUBE_COUNTS = 150_000_000  # 600 MB of counts, and each rule's forecasts of the judged steps beside them
+
 # All regions together
 MAX_REGIONS = 256  # each worker keeps that many artifacts at hand; more would be read anew in every batch
 MAX_SERIES = 10_000_000  # beyond it the store's sizing guide calls a single server infeasible

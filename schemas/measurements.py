@@ -43,6 +43,7 @@ _HORIZON = Column("horizon", "tag", "", "How far ahead the score looks: `1h`, `4
 _MODEL = Column(
     "model", "string", "", "Version of the artifact; `baseline` or `baseline:REASON` where no network answered"
 )
+_SUPPORT = Column("support", "string", "", f"History behind the score: {', '.join(f'`{one}`' for one in SUPPORT)}")
 _EXPECTED = Column("expected", "float", "incidents", "Expected number within the horizon")
 _RISK = Column("risk", "float", "0 to 1", "Probability of at least one within the horizon")
 _USUAL = Column("usual", "float", "incidents", "What the long-memory baseline alone expects within the horizon")
@@ -90,7 +91,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
             Column("high", "float", "incidents", "95 % quantile of the count that is forecast"),
             _USUAL,
             Column("observed_1h", "float", "incidents", "Counted in the cell in the hour before"),
-            Column("support", "string", "", f"History behind the score: {', '.join(f'`{one}`' for one in SUPPORT)}"),
+            _SUPPORT,
             _MODEL,
         ),
     ),
@@ -118,6 +119,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
             ),
             Column("cell", "string", "", _CELL),
             Column("geohash", "string", "", "Geohash of the cell's centre"),
+            _SUPPORT,
             _MODEL,
         ),
     ),
@@ -152,12 +154,18 @@ MEASUREMENTS: Mapping[str, Measurement] = {
             Column("state_bytes", "float", "bytes", "Memory of Spark's state stores"),
             Column("write_retries", "float", "writes", "Tried again since the job started"),
             Column("write_dropped", "float", "points", "Never taken by the store, since the job started"),
+            Column(
+                "unaccounted",
+                "float",
+                "messages",
+                "By Kafka's offsets less those in the ledger, all regions together, since the job started; 0 is right",
+            ),
             Column("started_s", "float", "s since 1970", "When the job started; a new value is a restart"),
             _MODEL,
         ),
     ),
     "outcome": Measurement(
-        "How a forecast came out, once its horizon has closed and late reports have had an hour",
+        "How a forecast came out: written an hour after its horizon has closed, and again when no late report can come",
         "when the forecast was made: a whole hour",
         "category, horizon and hour",
         (
@@ -173,7 +181,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
             Column("ideal_hits_10", "float", "incidents", "In the best 10 % of cells, chosen in hindsight"),
             Column("weekday", "float", "", "Local day on which the horizon began; Monday is 1"),
             Column("hour", "float", "h", "Local hour at which the horizon began"),
-            Column("closed_s", "float", "s since 1970", "When it was judged"),
+            Column("closed_s", "float", "s since 1970", "When the judgement was due that wrote this"),
             _MODEL,
         ),
     ),
@@ -188,6 +196,20 @@ MEASUREMENTS: Mapping[str, Measurement] = {
             Column("district", "tag", "", "Block of the grid, `01` in the south-west"),
             Column("expected", "float", "incidents", "Forecast for the district"),
             Column("observed", "float", "incidents", "Counted in it"),
+        ),
+    ),
+    "outcome_chance": Measurement(
+        "The same by the chance that was given: whether what was called likely came as often as it was said",
+        "when the forecast was made: a whole hour",
+        "bin of chances that held a cell, category, horizon and hour",
+        (
+            _REGION,
+            _CATEGORY,
+            _HORIZON,
+            Column("chance", "tag", "", "Least chance of the bin, percent: `00`, `01`, `05`, `20`, `50`"),
+            Column("cells", "float", "cells", "Whose chance of at least one incident lay in it"),
+            Column("said", "float", "cells", "Sum of their chances: how many were to have one"),
+            Column("came", "float", "cells", "How many had one"),
         ),
     ),
 }

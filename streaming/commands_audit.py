@@ -42,7 +42,8 @@ def verify_command(
             f"disk was full then; compare with a head that was noted ({compared})"
         )
     span = f", from {verdict.first_at:%Y-%m-%d %H:%M:%SZ} to {verdict.last_at:%Y-%m-%d %H:%M:%SZ}"
-    console.print(f"{settings.audit}: {verdict.records} records{span}, chain unbroken")
+    unseen = "" if heads else "; whether its last records are gone cannot be seen without a head"
+    console.print(f"{settings.audit}: {verdict.records} records{span}, chain unbroken{unseen}")
     console.print(f"head {verdict.head}")
     console.print(compared + (", found" if heads else ""))
     if head is None:

@@ -1,7 +1,10 @@
 """The `cells` command: what the map in Grafana needs of the artifacts, its cells' outlines and where it opens."""
 
+import hashlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +18,7 @@ from streaming.settings import Settings
 
 ALL_REGIONS = "_all.geojson"  # no region can have this name
 DASHBOARDS = "dashboards"
+_LONGEST_UID = 40  # that Grafana takes
 _WORLD_PX = 256  # the whole world's width at zoom 0, pixels
 _MAP_PX = (800, 640)  # of the map's panel on a small screen
 
@@ -40,9 +44,13 @@ def cells(
         _write(out / name, collection)
         typer.echo(f"{out / name}: {len(collection['features']):,} cells")
     if live_map:
-        path = out / DASHBOARDS / live_map.name
-        _write(path, opened_at(_dashboard(live_map), specs))
-        typer.echo(f"{path}: the live map")
+        page = _dashboard(live_map)
+        pages = {live_map.name: opened_at(page, specs[0].grid) if len(specs) == 1 else page}
+        if len(specs) > 1:
+            pages |= {f"{live_map.stem}-{spec.region}.json": page_of(page, spec) for spec in specs}
+        for name, content in pages.items():
+            _write(out / DASHBOARDS / name, content)
+            typer.echo(f"{out / DASHBOARDS / name}: {content['title']}")
 
 
 def _write(path: Path, content: Any) -> None:
@@ -77,21 +85,46 @@ def geojson_files(specs: list[Spec]) -> dict[str, dict[str, Any]]:
     return {**of_regions, ALL_REGIONS: {"type": "FeatureCollection", "features": together}}
 
 
-def opened_at(dashboard: dict[str, Any], specs: list[Spec]) -> dict[str, Any]:
-    """The dashboard with its maps opened at the cells, when there is one region: there a view stays where it is moved.
-
-    With several, which one is shown is chosen in the browser, so the maps go on fitting themselves to the data.
-    """
-    if len(specs) > 1:
-        return dashboard
-    (spec,) = specs
-    panels = [
-        {**panel, "options": {**panel["options"], "view": panel["options"]["view"] | view_of(spec.grid)}}
-        if panel["type"] == "geomap"
-        else panel
-        for panel in dashboard["panels"]
+def page_of(dashboard: dict[str, Any], spec: Spec) -> dict[str, Any]:
+    """The dashboard for one of several regions: its map stays where it is moved, and loads that region's cells only."""
+    region, uid = spec.region, f"{dashboard['uid']}-{spec.region}"
+    if len(uid) > _LONGEST_UID:
+        uid = f"{dashboard['uid']}-{hashlib.sha256(region.encode()).hexdigest()[:16]}"
+    variables = [
+        {name: one[name] for name in ("name", "label", "description")}
+        | {"type": "constant", "hide": 2, "query": region, "current": {"text": region, "value": region}}
+        if one["name"] == "region"
+        else one
+        for one in dashboard["templating"]["list"]
     ]
-    return {**dashboard, "panels": panels}
+    return {
+        **opened_at(dashboard, spec.grid, cells={"src": f"public/cells/{region}.geojson", "idField": "cell"}),
+        "uid": uid,
+        "title": f"{dashboard['title']}: {region}",
+        "templating": {"list": variables},
+    }
+
+
+def opened_at(
+    dashboard: dict[str, Any], grid: Grid, *, cells: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The dashboard with its maps opened at the cells: there a view stays where it is moved.
+
+    Where the region is chosen in the browser, maps must go on fitting themselves to the data. cells: settings of the
+    layer that is coloured by data.
+    """
+    return {**dashboard, "panels": [_opened_map(panel, grid, cells) for panel in dashboard["panels"]]}
+
+
+def _opened_map(panel: dict[str, Any], grid: Grid, cells: Mapping[str, str]) -> dict[str, Any]:
+    if panel["type"] != "geomap":
+        return panel
+    options = panel["options"]
+    layers = [
+        {**layer, "config": {**layer["config"], **cells}} if layer["type"] == "dynamic-geojson" else layer
+        for layer in options["layers"]
+    ]
+    return {**panel, "options": {**options, "view": options["view"] | view_of(grid), "layers": layers}}
 
 
 def view_of(grid: Grid) -> dict[str, str | float]:

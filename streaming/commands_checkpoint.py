@@ -10,11 +10,12 @@ from rich.table import Table
 
 from streaming.audit import record
 from streaming.guard import only_writer, read_guard
+from streaming.health import health_path
 from streaming.instants import instant_ms, instant_text
 from streaming.reset import begin_ms, kept_in, set_aside, unfinished_reset
 from streaming.roster import read_roster
 from streaming.settings import Settings
-from streaming.spark_files import last_commit, read_until
+from streaming.spark_files import last_commit, progress_text, read_until
 
 checkpoint_app = typer.Typer(no_args_is_help=True, help="What has been read and counted so far, and beginning anew.")
 
@@ -48,12 +49,11 @@ def show(context: typer.Context) -> None:
         table.add_row(f"region {region}", f"artifact {entry.version}, spec {entry.fingerprint}")
     commit = last_commit(folder)
     if commit:
-        number, at_s = commit
-        table.add_row("last batch", f"{number}, stored {instant_text(at_s)}, {time.time() - at_s:,.0f} s ago")
+        table.add_row("last batch", f"{progress_text(folder)}, {time.time() - commit[1]:,.0f} s ago")
         read = ", ".join(f"{partition}: {offset:,}" for partition, offset in sorted(read_until(folder).items()))
         table.add_row("read up to", f"offset by partition {read}")
     else:
-        table.add_row("last batch", "none yet: counting starts from the artifacts' history")
+        table.add_row("last batch", progress_text(folder))
     Console(highlight=False).print(table)
 
 
@@ -74,9 +74,10 @@ def reset(
         old = set_aside(
             settings.checkpoint, datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"), from_ms=from_ms
         )
+        health_path(settings.checkpoint).unlink(missing_ok=True)  # it tells of the job before
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"the next run begins at {from_} of {settings.topic}; {kept_in(old)}")
-    if old:
+    if old and (old / "spark").exists():
         console.print(
             f"with RISK_CHECKPOINT={old}, `rebuild` makes scores of the time before; remove the folder when it is no "
             "longer needed"

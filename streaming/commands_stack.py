@@ -13,6 +13,7 @@ from rich.text import Text
 from models.incident_files import read_incidents
 from models.layouts import LAYOUT_HELP, parse_layout
 from schemas.errors import BrokerError, DataError
+from schemas.spec import HOUR_S
 from streaming.broker import HOST, running_broker, start_broker, stop_broker
 from streaming.kafka_client import Security
 from streaming.producer import replay
@@ -131,6 +132,11 @@ def replay_command(
         f"sent {sum(counts.values()):,} messages in {time.monotonic() - started:.1f} s ({kinds}); simulated time "
         f"{first} to {last} {zone}, {weeks:+d} weeks"
     )
+    if settings.clock == "wall" and time.time() - plan.send_ms[-1] / 1000 > HOUR_S:
+        console.print(
+            "this time is past: a job on the wall clock scores the present, and what is older than its artifact's late "
+            "limit it refuses as `late`. To score the time replayed, give the job RISK_CLOCK=event"
+        )
 
 
 def _console() -> Console:

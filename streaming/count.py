@@ -60,6 +60,7 @@ class ClosedCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     horizon: int
     tick_s: int
+    judged_s: int
     came: bytes  # little-endian int32, (cells, categories)
 
 
@@ -231,7 +232,9 @@ def _closed(state: CountState, head: Head) -> tuple[ClosedCounts, ...]:
     if not head.as_of_s:
         return ()
     return tuple(
-        ClosedCounts(horizon=one.horizon, tick_s=one.tick_s, came=one.came.astype("<i4").tobytes())
+        ClosedCounts(
+            horizon=one.horizon, tick_s=one.tick_s, judged_s=one.judged_s, came=one.came.astype("<i4").tobytes()
+        )
         for one in closed_between(state, head.as_of_s)
     )
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from models.artifact import newest_artifacts, read_artifact
 from schemas.errors import RiskError
-from streaming.guard import changed_settings, other_layout, read_guard
+from streaming.guard import changed_settings, is_held, other_layout, read_guard
 from streaming.jars import java
 from streaming.kafka_client import PLAINTEXT, Security
 from streaming.roster import elsewhere, load_artifact, next_roster, read_roster
@@ -108,7 +108,14 @@ def _store(settings: Settings) -> Iterator[Finding]:
     finally:
         sink.close()
     place = f"{settings.influx_url}, bucket {settings.influx_bucket}" if settings.sink == "influxdb" else settings.sink
-    yield Finding(what="store", grade="ok", seen=f"{place} may be written")
+    tokenless = settings.sink == "influxdb" and not settings.influx_token.get_secret_value()
+    seen = f"{place} may be written" + (" without a token: by anybody" if tokenless else "")
+    yield Finding(
+        what="store",
+        grade="warn" if tokenless else "ok",
+        seen=seen,
+        remedy="let it ask for one, and give ours as INFLUXDB_V2_TOKEN" if tokenless else "",
+    )
 
 
 def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
@@ -143,6 +150,8 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
 
 def _checkpoint(settings: Settings) -> Iterator[Finding]:
     folder = settings.checkpoint
+    if is_held(folder):
+        yield Finding(what="checkpoint", grade="ok", seen=f"{folder} is in use by a job that runs now")
     roster = read_roster(folder / "roster.json")
     if not roster:
         yield Finding(

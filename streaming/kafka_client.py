@@ -191,7 +191,7 @@ def _refuse_untrusted(bootstrap: str, security: Security) -> None:
             fault = fault_of(error.verify_message, address="RISK_KAFKA_BOOTSTRAP", authority=_CA)
             failure = BrokerError(f"the certificate of {place} {fault}")
         except OSError as error:
-            said = error.strerror or type(error).__name__
+            said = (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__
             failure = BrokerError(f"{place} does not speak TLS ({said}): give the port of its SASL_SSL listener")
     raise failure
 

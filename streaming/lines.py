@@ -99,7 +99,8 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
             head = f"top,category={tag(category)},horizon={horizon}"
             lines += [
                 f"{head},rank={rank:02d},region={region} expected={expected}{risk}{usual},lift={ratio:.4g}{by},"
-                f"cell={string(cell_ids[cell])},geohash={string(geohashes[cell])},model={model} {frame.tick_s}\n"
+                f"cell={string(cell_ids[cell])},geohash={string(geohashes[cell])},"
+                f'support="{SUPPORT[frame.support[cell, c]]}",model={model} {frame.tick_s}\n'
                 for rank, (cell, ratio, expected, risk, usual, by) in enumerate(
                     zip(top.tolist(), lift.tolist(), *shown, made, strict=True), start=1
                 )
@@ -124,12 +125,13 @@ def outcome_lines(
     *,
     figures: Mapping[str, Mapping[str, float]],
     areas: Mapping[tuple[str, int], tuple[float, float]],
+    chances: Mapping[tuple[str, float], tuple[int, float, int]],
     model: str,
 ) -> bytes:
-    """How the forecast of `tick_s` came out: `outcome` by category, `outcome_area` by category and district.
+    """How the forecast of `tick_s` came out: `outcome` by category, `outcome_area` and `outcome_chance` by parts of it.
 
-    figures: category -> field -> value. areas: (category, district) -> expected, observed. Numbers are floats at full
-    precision. Raises PipelineError when one is not finite.
+    figures: category -> field -> value. areas: (category, district) -> expected, observed. chances: (category, least
+    chance) -> cells, said, came. Numbers are floats at full precision. Raises PipelineError when one is not finite.
     """
     where = f"horizon={tag(horizon)},region={tag(region)}"
     points = [
@@ -143,6 +145,14 @@ def outcome_lines(
             tick_s,
         )
         for (category, district), (expected, observed) in areas.items()
+    ]
+    points += [
+        _point(
+            f"outcome_chance,category={tag(category)},chance={round(100 * least):02d},{where}",
+            {"cells": cells, "said": said, "came": came},
+            tick_s,
+        )
+        for (category, least), (cells, said, came) in chances.items()
     ]
     return b"".join(points)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.closed import GRACE_S, Closed
+from models.closed import Closed, last_grace_s
 from models.hour_of_week import hour_of_week
-from models.outcomes import Forecast, by_district, judge
+from models.outcomes import Forecast, by_chance, by_district, judge
 from models.sealed import pack_arrays, read_plain, unpack_arrays
 from schemas.errors import ArtifactError, CheckpointError
 from schemas.frame import RiskFrame
@@ -21,7 +21,7 @@ from streaming.roster import load_artifact
 
 
 class Outcomes:
-    """Keeps the first forecast of every hour, and judges it when its horizons have closed."""
+    """Keeps the first forecast of every hour, and judges it when a horizon has closed, twice: see models/closed.py."""
 
     def __init__(self, checkpoint: Path) -> None:
         self._folder = checkpoint / "outcomes"
@@ -45,7 +45,7 @@ class Outcomes:
         )
         try:
             replace_file(path, content)
-            self._forget(path.parent, frame.tick_s - max(frame.spec.horizons_s) - GRACE_S - 2 * HOUR_S)
+            self._forget(path.parent, frame.tick_s - max(frame.spec.horizons_s) - last_grace_s(frame.spec) - 2 * HOUR_S)
         except OSError as error:
             raise CheckpointError(f"{path.parent} cannot be written ({error.strerror}): make room for it") from error
 
@@ -96,12 +96,12 @@ def _as_text(array: npt.NDArray[np.uint8]) -> str:
 def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes:
     """How a forecast came out, as line protocol at its own time."""
     came = np.frombuffer(closed.came, "<i4").reshape(spec.grid.cells, len(spec.categories))
-    what = Closed(horizon=closed.horizon, tick_s=closed.tick_s, came=came)
+    what = Closed(horizon=closed.horizon, tick_s=closed.tick_s, judged_s=closed.judged_s, came=came)
     weekday, hour = divmod(int(hour_of_week(np.array([closed.tick_s]), spec.timezone)[0]), 24)
     moment = {  # local, when the horizon began; Monday is 1
         "weekday": weekday + 1,
         "hour": hour,
-        "closed_s": closed.tick_s + spec.horizons_s[closed.horizon] + GRACE_S,
+        "closed_s": closed.judged_s,
     }
     return outcome_lines(
         spec.region,
@@ -109,5 +109,6 @@ def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes
         closed.tick_s,
         figures={category: values | moment for category, values in judge(forecast, what, spec).items()},
         areas=by_district(forecast, what, spec),
+        chances=by_chance(forecast, what, spec),
         model=forecast.model,
     )

@@ -19,10 +19,11 @@ from streaming.rehearsal import Rehearsal
 from streaming.replay import Mix, Plan, plan_replay
 from streaming.settings import Settings
 
-TOLERANCE = 1e-6  # of a score, relative where it is above 1
+TOLERANCE = 1e-6  # of a score
+_SMALLEST = 1e-6  # expected incidents; of less, this is what the tolerance is a part of
 PER_BATCH = 50  # messages: so that days make many batches
 _LONGEST_S = 1800.0
-SCORES = ("expected", "risk", "low", "high", "usual")
+SCORES = ("expected", "risk", "low", "high", "usual", "made")
 
 
 @dataclass(slots=True)
@@ -102,13 +103,13 @@ class Offline:
             parity.examples.append(f"{wrong} counts differ at {frame.as_of_s}")
         for name in SCORES:
             ours, theirs = getattr(scores, name), getattr(frame, name)
-            difference = np.abs(ours - theirs) / np.maximum(np.abs(ours), 1)
+            difference = np.abs(ours - theirs) / np.maximum(np.abs(ours), _SMALLEST)
             parity.values += difference.size
             parity.largest[name] = max(parity.largest[name], float(difference.max()))
             parity.wrong_scores += (count := int((difference > TOLERANCE).sum()))
             if count:
                 place = np.unravel_index(int(difference.argmax()), difference.shape)
                 parity.examples.append(
-                    f"{name} at {frame.as_of_s}: {count} differ; in cell {place[0]} the stream has {theirs[place]}, "
-                    f"the offline replay {ours[place]}"
+                    f"{name} at {frame.as_of_s}: {count} differ; at {tuple(map(int, place))} the stream has "
+                    f"{theirs[place]}, the offline replay {ours[place]}"
                 )

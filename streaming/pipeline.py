@@ -38,6 +38,7 @@ from streaming.session import start_session
 from streaming.settings import Settings
 from streaming.sinks import open_sink
 from streaming.source import read_messages, with_heartbeat
+from streaming.spark_files import progress_text
 from streaming.topics import Topic, describe_topic, topic_faults, topic_id, wanted_of
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publish
 def _run(
     settings: Settings, health: HealthWatch, *, stop: Event, watchers: Sequence[Callable[[Published], None]]
 ) -> bool:
+    Security.of(settings)  # half of what it needs is said before anything else is
     finish_reset(settings.checkpoint)  # before anything reads what it sets aside
     watch = RosterWatch(settings)
     watch.look(time.monotonic())
@@ -131,6 +133,7 @@ def _run(
         if topic is None:
             return True
         claim(settings, topic)
+        log.info("checkpoint=%s last batch: %s", settings.checkpoint, progress_text(settings.checkpoint))
         kafka.check = partial(_refuse_other_topic, settings)
         sink.check()
         try:

@@ -16,6 +16,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 
 from schemas.errors import RiskError
+from schemas.event import REASONS
 from schemas.frame import MAKERS, RiskFrame
 from schemas.incidents import unpack_rejections
 from schemas.spec import Spec
@@ -38,6 +39,7 @@ OF_THE_MACHINE = (
     "state_bytes",
     "write_retries",
     "write_dropped",
+    "unaccounted",
     "started_s",
 )
 
@@ -103,19 +105,21 @@ class Publisher:
         )
         frames = {row["region"]: frame_of(row, summaries[row["region"]]) for row in rows if row["scores"]["model"]}
         facts = self.facts()
+        unaccounted = self.unaccounted(batch_id, sum(s.ledger["consumed"] for s in summaries.values()))
         parts: list[bytes] = []
         for region, frame in sorted(frames.items()):
             parts.append(risk_lines(frame, changed(frame, self._stored.get(region))))
             parts.append(top_lines(frame, self.top_k))
         artifacts = {row["region"]: row["artifact"] for row in rows if row["artifact"]}
-        for region, frame in frames.items():
-            self.outcomes.keep(frame, artifacts[region])
         for region, summary in sorted(summaries.items()):
             if summary.closed:
                 parts.append(self.outcomes.points(load_artifact(artifacts[region]).spec, summary.closed))
+        for region, frame in frames.items():  # forgets, too: after what had to be judged
+            self.outcomes.keep(frame, artifacts[region])
         for region, summary in sorted(summaries.items()):
             if summary.ledger["consumed"] or region in frames:
-                parts.append(self._pipeline_line(region, summary, artifacts.get(region), frames.get(region), facts))
+                place = artifacts.get(region), frames.get(region)
+                parts.append(self._pipeline_line(region, summary, *place, facts, unaccounted))
         report = self._write(b"".join(parts))
         self._stored |= frames
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
@@ -132,7 +136,7 @@ class Publisher:
             done_s=self.now_s(),
             acknowledged_s=self._acknowledged_s,
             facts=facts,
-            unaccounted=self.unaccounted(batch_id, sum(s.ledger["consumed"] for s in summaries.values())),
+            unaccounted=unaccounted,
         )
 
     def _write(self, lines: bytes) -> WriteReport:
@@ -144,7 +148,13 @@ class Publisher:
         return report
 
     def _pipeline_line(
-        self, region: str, summary: Summary, artifact: str | None, frame: RiskFrame | None, facts: QueryFacts
+        self,
+        region: str,
+        summary: Summary,
+        artifact: str | None,
+        frame: RiskFrame | None,
+        facts: QueryFacts,
+        unaccounted: int,
     ) -> bytes:
         of_the_machine = {
             "lag_events": facts.lag_events,
@@ -152,6 +162,7 @@ class Publisher:
             "state_bytes": facts.state_bytes,
             "write_retries": self._retries,
             "write_dropped": self._dropped,
+            "unaccounted": unaccounted,
             "started_s": self._started_s,
         }
         if summary.newest_received_ms:
@@ -188,7 +199,8 @@ def ledger_line(
     heard_s: the newest counted incident, before the first one the end of the artifact's history, so that a feed that
     never connected is silent too; 0 for messages of no region. model: what made the scores that it renewed, if it did.
     """
-    fields: dict[str, float | int | str] = {**totals, "as_of": as_of_s, **of_the_machine}
+    none = dict.fromkeys((f"rejected_{reason}" for reason in REASONS), 0)  # else the first of a reason shows as no step
+    fields: dict[str, float | int | str] = {**none, **totals, "as_of": as_of_s, **of_the_machine}
     if heard_s:
         fields["silent_s"] = max(0, as_of_s - heard_s)
     if model:

@@ -61,11 +61,13 @@ def kept_in(old: Path | None) -> str:
 def _carry_out(intention: Path) -> Path | None:
     checkpoint = intention.parent
     old = checkpoint / intention.name.replace("reset-", "old-")
+    held = [name for name in _HELD if (checkpoint / name).exists()]
+    if held == ["begin"] and not old.exists():  # a reset right after another one
+        held = []
     try:
-        for name in _HELD:
-            if (path := checkpoint / name).exists():
-                old.mkdir(exist_ok=True)
-                path.rename(old / name)
+        for name in held:
+            old.mkdir(exist_ok=True)
+            (checkpoint / name).rename(old / name)
         intention.rename(checkpoint / "begin")
     except OSError as error:
         raise CheckpointError(

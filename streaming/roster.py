@@ -125,8 +125,8 @@ def _admit(region: str, folder: Path, in_force: Entry | None, latest_s: float) -
     if in_force and fingerprint != in_force.fingerprint:
         raise SpecMismatch(
             f"{folder} has spec {fingerprint}, but the stored counts of {region} were made for spec "
-            f"{in_force.fingerprint}{_what_differs(in_force, artifact.spec)}: start with a new checkpoint folder, or "
-            "train with the old spec"
+            f"{in_force.fingerprint}{_what_differs(in_force, artifact.spec)}: train with "
+            f"`--like {in_force.folder}`, which keeps that spec, or start with a new checkpoint folder"
         )
     cutoff_s = artifact.manifest.data.cutoff_s
     if in_force is None and cutoff_s > latest_s:

@@ -29,7 +29,7 @@ def bill_of_materials(cache: Path) -> Json:
     Raises RiskError when the library that lists packages is not installed, or fails.
     """
     if find_spec("cyclonedx_py") is None:
-        raise RiskError("the bill of materials needs cyclonedx-bom: install this project with its extra `sbom`")
+        raise RiskError("the bill of materials needs cyclonedx-bom: `make sbom` installs it and goes on")
     command = [
         sys.executable,
         "-m",

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import CheckpointError
+from streaming.instants import instant_text
 
 _STATE_FILE = re.compile(r"\.?(\d+)\.(?:changelog|zip)(?:\.crc)?")
 
@@ -18,6 +19,15 @@ def last_commit(checkpoint: Path) -> tuple[int, float] | None:
     commits = [path for path in (checkpoint / "spark" / "commits").glob("*") if path.name.isdecimal()]
     newest = max(commits, key=lambda path: int(path.name), default=None)
     return None if newest is None else (int(newest.name), newest.stat().st_mtime)
+
+
+def progress_text(checkpoint: Path) -> str:
+    """Where the next start goes on, in words."""
+    newest = last_commit(checkpoint)
+    if newest is None:
+        return "none yet: counting starts from the artifacts' history"
+    number, at_s = newest
+    return f"{number}, stored {instant_text(at_s)}"
 
 
 def last_begun(checkpoint: Path) -> int:

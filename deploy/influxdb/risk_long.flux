@@ -26,7 +26,7 @@ hour
 
 // Outcomes bear the hour of their forecast and come when its horizon has closed, days later: copied again each time.
 from(bucket: "risk")
-    |> range(start: -9d)
-    |> filter(fn: (r) => r._measurement == "outcome" or r._measurement == "outcome_area")
+    |> range(start: -16d)
+    |> filter(fn: (r) => r._measurement == "outcome" or r._measurement == "outcome_area" or r._measurement == "outcome_chance")
     |> to(bucket: "risk_long")
     |> yield(name: "outcomes")

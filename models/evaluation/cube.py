@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from models.hour_of_week import hour_of_week
 from models.incident_files import IncidentTable
+from schemas.errors import DataError
+from schemas.limits import MAX_CUBE_COUNTS
 
 Counts = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
@@ -48,13 +50,23 @@ def count(
     cols: int,
     cell_m: float,
 ) -> Cube:
-    """The cube of incidents that all lie in the grid and the steps. cell: (n,); starts_s: (steps + 1,)."""
+    """The cube of incidents that all lie in the grid and the steps. cell: (n,); starts_s: (steps + 1,).
+
+    Raises DataError for one that would take more memory than an evaluation may.
+    """
     steps, categories = len(starts_s) - 1, len(incidents.categories)
     step = np.searchsorted(starts_s, incidents.occurred_s, side="right") - 1
-    place = (step * rows * cols + cell) * categories + incidents.category
-    counts = np.bincount(place, minlength=steps * rows * cols * categories).astype(np.int32)
+    size = steps * rows * cols * categories
+    if size > MAX_CUBE_COUNTS:
+        raise DataError(
+            f"{steps:,} steps x {rows * cols:,} cells x {categories} categories are {size:,} counts, at most "
+            f"{MAX_CUBE_COUNTS:,} are judged at once: take a longer --step, a larger --cell-m, fewer categories, or a "
+            "part of the file's time"
+        )
+    counts = np.zeros((steps, rows * cols, categories), np.int32)
+    np.add.at(counts, (step, cell, incidents.category), 1)
     return Cube(
-        counts=counts.reshape(steps, rows * cols, categories),
+        counts=counts,
         starts_s=starts_s,
         hour_of_week=hour_of_week(starts_s[:-1], incidents.timezone).astype(np.int16),
         rows=rows,

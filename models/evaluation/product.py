@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants
@@ -43,6 +44,7 @@ def spec_of(task: Task) -> Spec:
         grid=task.grid,
         categories=task.cube.categories,
         horizons_s=(task.step_s,),
+        late_limit_s=7 * DAY_S,  # the longest there is: records of files become known days later
         features=feature_names((f"{task.step_s // 3600}h",)),
     )
 
@@ -65,13 +67,13 @@ def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, te
     cells = cells_to_learn(story, blocks, random)
     told = lambda at_s: tell((at_s - blocks.burn_in_s) / (blocks.test_s - blocks.burn_in_s))  # noqa: E731
 
-    def examples(start: int, stop: int) -> Examples:
+    def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> Examples:
         steps = np.arange(start, stop)
         chosen = np.sort(random.choice(steps, min(len(steps), MOST_MOMENTS), replace=False))
-        return collect(replay, engine, starts_s[chosen].tolist(), cells, random, told)
+        return collect(replay, engine, starts_s[chosen].tolist(), of, random, told)
 
-    train = examples(first, learn_until)
-    validation = examples(task.validation, choose_until)
+    train = examples(first, learn_until, cells)
+    validation = examples(task.validation, choose_until, np.flatnonzero(task.scored))  # as it will be judged
     constants = with_dispersion(constants, validation.log_usual, validation.counts)
     return Learned(engine=engine, constants=constants, train=train, validation=validation, replay=replay)
 

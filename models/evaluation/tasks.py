@@ -14,6 +14,7 @@ from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, published_ch
 from models.incident_files import IncidentTable, read_incidents
 from models.layouts import LAYOUTS, Layout
 from models.local_time import local_from_utc, utc_from_local
+from models.repeated_calls import merge_repeated
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S
@@ -98,14 +99,18 @@ TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = MappingProxyType(
 )
 
 
-def task_of_file(path: Path, layout: Layout, *, cell_m: float, step: str, now_s: float, origins: int = 1) -> Task:
-    """Any incident file in local days, four hours or hours: 70/15/15 % of them.
+def task_of_file(
+    path: Path, layout: Layout, *, cell_m: float, step: str, now_s: float, origins: int = 1, merge: bool = False
+) -> Task:
+    """Any incident file in local days, four hours or hours: 70/15/15 % of them. merge: repeated calls count once.
 
     The grid is that of the steps which the earliest of `origins` learns from (see `earlier`), all of its cells are
     judged. The file's first and last step are left out: it may hold only a part of them. Raises DataError for a file
     that is too short, and when the grid misses too many incidents of the judged steps.
     """
     table = read_past(path, layout, now_s=now_s)
+    if merge:
+        table = merge_repeated(table)
     starts_s = _steps(table, STEPS_S[step])[1:-1]
     steps = len(starts_s) - 1
     if steps < LEAST_STEPS:
@@ -132,7 +137,7 @@ def task_of_file(path: Path, layout: Layout, *, cell_m: float, step: str, now_s:
         name=f"{layout.name}-{cell_m:.0f}m-{step}",
         title=(
             f"{path.name}, {cell_m:.0f} m, {STEP_NAMES[step]}, {len(table.categories)} categories, "
-            f"all {grid.cells} cells"
+            f"all {grid.cells} cells{', repeated calls merged' if merge else ''}"
         ),
         incidents=incidents,
         cell=cell[inside & whole],

@@ -34,9 +34,23 @@ def test_without_an_artifact_it_says_what_to_do(tmp_path):
 
 DASHBOARD = {
     "uid": "risk-live",
+    "title": "Live risk map",
+    "templating": {"list": [{"name": "region", "label": "Region", "description": "", "type": "query", "multi": False}]},
     "panels": [
         {"type": "stat", "options": {}},
-        {"type": "geomap", "options": {"view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10}, "layers": []}},
+        {
+            "type": "geomap",
+            "options": {
+                "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10},
+                "layers": [
+                    {"type": "markers", "config": {"size": 4}},
+                    {
+                        "type": "dynamic-geojson",
+                        "config": {"src": "public/cells/_all.geojson", "idField": "geohash", "opacity": 0.6},
+                    },
+                ],
+            },
+        },
     ],
 }
 
@@ -62,6 +76,29 @@ def test_the_live_map_of_one_region_opens_at_its_cells_and_is_otherwise_the_same
 
 def test_the_live_map_of_several_regions_fits_itself_to_the_chosen_one(tmp_path):
     assert live_map(tmp_path, ("north", 42.0), ("south", 38.0)) == DASHBOARD
+
+
+def test_each_of_several_regions_has_a_live_map_of_its_own(tmp_path):
+    long = "s" * 63
+    live_map(tmp_path, ("north", 42.0), (long, 38.0))
+    folder = tmp_path / "out" / "dashboards"
+    pages = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
+    assert set(pages) == {"live", "live-north", f"live-{long}"}
+    uids = {page["uid"] for page in pages.values()}
+    assert len(uids) == 3
+    assert max(map(len, uids)) <= 40  # Grafana's limit
+    for region, south_deg in (("north", 42.0), (long, 38.0)):
+        page = pages[f"live-{region}"]
+        (variable,) = page["templating"]["list"]
+        assert (variable["type"], variable["query"], variable["current"]["value"]) == ("constant", region, region)
+        options = page["panels"][1]["options"]
+        assert options["view"] == view_of(make_region(region, south_deg=south_deg).spec.grid)
+        markers, cells_of_it = options["layers"]
+        assert markers == DASHBOARD["panels"][1]["options"]["layers"][0]
+        config = {"src": f"public/cells/{region}.geojson", "idField": "cell", "opacity": 0.6}
+        assert cells_of_it["config"] == config
+        ids = {one["id"] for one in json.loads((tmp_path / "out" / f"{region}.geojson").read_text())["features"]}
+        assert ids == set(make_region(region, south_deg=south_deg).spec.grid.cell_ids())
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]"])

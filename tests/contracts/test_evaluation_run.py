@@ -6,10 +6,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import nbinom
 
 from models.evaluation import evaluate as module
 from models.evaluation import judge as judge_module
+from models.evaluation.cube import count
 from models.evaluation.evaluate import Plan, evaluate, evaluate_rolling
 from models.evaluation.product import judged_values, learn, refuse_leaking_features
 from models.evaluation.regressions.boosting import Boosting
@@ -96,6 +98,42 @@ def test_cells_that_are_not_scored_have_no_part(small, found):
     assert again.scores.sheet == row_of(found, "historical average").scores.sheet
 
 
+@pytest.fixture(scope="module")
+def other_end(small):
+    """The small task with other incidents in the steps that are judged."""
+    task, _ = small
+    judged = task.incidents.occurred_s >= task.cube.starts_s[task.test]
+    incidents = replace(
+        task.incidents, category=np.where(judged, 1 - task.incidents.category, task.incidents.category).astype(np.int16)
+    )
+    cell = np.where(judged, 19 - task.cell, task.cell).astype(np.int32)
+    cube = count(incidents, cell, task.cube.starts_s, rows=4, cols=5, cell_m=2000.0)
+    return replace(task, incidents=incidents, cell=cell, cube=cube)
+
+
+def test_nothing_is_fitted_or_chosen_by_what_is_judged(found, other_end):
+    again = run(other_end, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
+    for row in found.rows:
+        same = row_of(again, row.model)
+        assert (row.model, row.chosen, row.dispersion) == (same.model, same.chosen, same.dispersion)
+        assert row.model == "constant 1" or row.scores.sheet.nb_log_score != same.scores.sheet.nb_log_score
+    assert found.learning == again.learning
+
+
+def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(small, other_end):
+    first, again = (
+        learn(task, purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
+        for task in (small[0], other_end)
+    )
+    for name, value in first.constants.arrays().items():
+        np.testing.assert_array_equal(value, again.constants.arrays()[name], err_msg=name)
+    for one, other in ((first.train, again.train), (first.validation, again.validation)):
+        assert torch.equal(one.values, other.values)
+        assert torch.equal(one.counts, other.counts)
+    cells = small[0].scored.sum()
+    assert len(first.validation.values) == cells * (small[0].test - 1 - small[0].validation)  # all that is judged
+
+
 class Peeking(Rule):
     name = "peeking"
 
@@ -142,8 +180,8 @@ def features_of(task, *, delay):
 
 def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(small, monkeypatch):
     monkeypatch.setattr(module, "RIVALS", None)
-    with pytest.raises(DataError, match="172800 s late would not be counted"):
-        run(small[0], delay=2)
+    with pytest.raises(DataError, match="691200 s late would not be counted: at most 604800 s"):
+        run(small[0], delay=8)
     with pytest.raises(DataError, match=r"purge of 60 steps leaves too few of the 180 .* 60 to choose by"):
         run(small[0], purge=60)
 

@@ -1,6 +1,7 @@
 """Explanations of a cell add up to its score; the command prints them and refuses what it cannot know."""
 
 import re
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -8,10 +9,15 @@ from typer.testing import CliRunner
 
 from models.__main__ import app
 from models.artifact import newest_artifacts, read_artifact
+from models.commands_explain import state_at
 from models.explain import explain
-from models.features import FeatureEngine
+from models.features import FeatureEngine, feature_names
 from models.scoring import score
+from models.untrained import write_untrained
+from schemas.grid import Grid
+from schemas.spec import DAY_S, Spec
 from streaming.demo import ARTIFACTS, SAMPLE
+from tests.harness.small_town import LAYOUT, START_S, write_town
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +53,21 @@ def test_the_command_prints_parts_and_refuses_what_it_cannot_know():
         (["--cell", "r020c020", "--at", "noon"], "write a local time"),
     ):
         assert re.search(message, str(runner.invoke(app, [*common, *wrong]).exception)), message
+
+
+def test_all_that_happened_in_the_weeks_since_the_artifacts_end_is_counted(tmp_path):
+    spec = Spec(
+        region="town",
+        timezone="UTC",
+        grid=Grid(south_deg=40.99, west_deg=-87.01, cell_m=1000, rows=6, cols=6),
+        categories=("ems", "fire"),
+        features=feature_names(),
+    )
+    end_s, at_s = START_S + 20 * DAY_S, START_S + 50 * DAY_S + 3600
+    folder = write_untrained(tmp_path, spec, per_day=5, cutoff_s=end_s, created="20200101T000000Z")
+    town = write_town(tmp_path / "town.csv", seed=2)
+    at = datetime.fromtimestamp(at_s, UTC).isoformat()
+    state = state_at(read_artifact(folder), at, town, LAYOUT)
+    times = [datetime.fromisoformat(row.split(",")[0]).timestamp() for row in town.read_text().splitlines()[1:]]
+    assert state.as_of_s == at_s
+    assert state.window("day", 100).sum() == sum(end_s <= time < at_s for time in times) > 1000

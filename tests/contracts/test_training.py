@@ -9,6 +9,7 @@ import torch
 
 from models.artifact import DataSource, read_artifact, write_artifact
 from models.card import card_text
+from models.data_report import Seen
 from models.features import FeatureEngine
 from models.incident_files import IncidentTable
 from models.replay import Replay, Story
@@ -59,7 +60,7 @@ def published(made, folder):
         constants=made.constants,
         network=made.network,
         history=made.history,
-        card=card_text(made, layout="made"),
+        card=card_text(made, layout="made", seen=[]),
         data=DataSource(
             file_name="made", sha256="0", layout="made", incidents=1, first_s=START, cutoff_s=made.history.as_of_s
         ),
@@ -159,12 +160,31 @@ def test_nothing_after_a_moment_can_change_its_features(noise):
 
 
 def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
-    card = card_text(swinging, layout="made")
+    seen = [Seen(what="bad time", rows=3, decision="left out", example="row 7 'noon'")]
+    card = card_text(swinging, layout="made", seen=seen)
+    assert "| 3 | bad time | left out |" in card
+    assert "noon" not in card  # nothing of a file's rows goes into an artifact
     for row in swinging.rows:
         assert row.difference_text() in card
         assert f"{row.network_deviance:.5f}" in card
     assert "never people" in card
     assert read_artifact(published(swinging, tmp_path)).network_fault is None
+
+
+def test_nothing_is_fitted_or_chosen_by_the_block_that_is_judged(noise):
+    table = region(np.ones(DAYS))
+    judged = table.occurred_s >= noise.blocks.test_s
+    other = replace(
+        table,
+        category=np.where(judged, 1 - table.category, table.category).astype(np.int16),
+        lat_deg=np.where(judged, 82.045 - table.lat_deg, table.lat_deg),
+    )
+    again = trained(other)
+    for name, value in noise.constants.arrays().items():
+        np.testing.assert_array_equal(value, again.constants.arrays()[name], err_msg=name)
+    weights = again.network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in noise.network.state_dict().items())
+    assert [row.network_log_score for row in noise.rows] != [row.network_log_score for row in again.rows]
 
 
 def test_too_few_incidents_are_refused_with_the_reason():

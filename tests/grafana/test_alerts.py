@@ -108,6 +108,25 @@ def test_a_ledger_with_a_gap(store, now_s, gap):
     assert fires("risk-ledger-unbalanced", store, now_s) == {SOUTH}
 
 
+@pytest.mark.parametrize("missing", [-2, 3])
+def test_messages_that_are_unaccounted_for(store, now_s, missing):
+    write_ledgers(store, now_s, 10)
+    assert fires("risk-unaccounted", store, now_s) == frozenset()
+    store.write(f"pipeline,region=southville unaccounted={missing} {now_s // 60 * 60}\n".encode())
+    assert fires("risk-unaccounted", store, now_s) == {()}
+
+
+def test_a_small_feed_of_which_most_is_refused(store, now_s):
+    few = {
+        "consumed": lambda minute: minute // 30,
+        "rejected": lambda minute: minute // 50,
+    }  # 12 in six hours, 7 of them
+    none = {"consumed": lambda minute: minute // 100, "rejected": lambda minute: minute // 100}  # too few to say
+    write_ledgers(store, now_s, 361, northville=few, southville=none)
+    assert fires("risk-rejects", store, now_s) == frozenset()
+    assert fires("risk-rejects-small", store, now_s) == {NORTH}
+
+
 def test_too_many_rejects(store, now_s):
     write_ledgers(store, now_s, 31)  # one of 30 a minute: 3.3 %
     assert fires("risk-rejects", store, now_s) == frozenset()

@@ -158,6 +158,41 @@ def test_no_colour_is_green_so_that_unknown_never_looks_safe(name):
         assert not (green > red + 10 and green > blue + 10), colour
 
 
+@pytest.mark.parametrize("panel", [one for one in PANELS if one.values[0]["type"] not in ("timeseries", "text")])
+def test_no_panel_but_those_of_lines_takes_colours_from_grafanas_palette_which_begins_with_green(panel):
+    assert "palette" not in json.dumps(panel["fieldConfig"])
+
+
+@pytest.mark.parametrize("panel", [one for one in PANELS if one.values[0]["type"] == "timeseries"])
+def test_lines_take_their_colour_by_name_so_that_none_means_well_or_ill(panel):
+    assert set(re.findall(r'"mode": "(palette[^"]*)"', json.dumps(panel["fieldConfig"]))) <= {"palette-classic-by-name"}
+
+
+def contrast(one, other):
+    """WCAG 2's ratio of the relative luminances of two sRGB colours, 1 to 21."""
+    lights = []
+    for colour in (one, other):
+        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def test_the_higher_a_cell_the_more_it_stands_out_from_the_base_map():
+    (panel,) = (one for one in PAGES["live-map"]["panels"] if one["type"] == "geomap")
+    assert panel["options"]["basemap"]["config"]["theme"] == "light"
+    tile, opacity = "#F2F3F0", 0.6  # land on the light tiles
+    shown = []
+    for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1:]:
+        mixed = (
+            round(opacity * int(step["color"][i : i + 2], 16) + (1 - opacity) * int(tile[i : i + 2], 16))
+            for i in (1, 3, 5)
+        )
+        shown.append(contrast("#" + "".join(f"{part:02x}" for part in mixed), tile))
+    assert shown == sorted(shown)
+    assert shown[-1] > 3
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_to_pages_that_exist_with_variables_that_they_have(name):
     by_uid = {page["uid"]: {one["name"] for one in page["templating"]["list"]} for page in PAGES.values()}
@@ -187,12 +222,14 @@ def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["uid"]) for rule in RULES])
 def test_a_rule_says_what_it_means_what_to_do_and_where_to_look(rule):
-    (runbook_panel,) = re.findall(r"^/d/risk-runbook\?viewPanel=(\d+)$", rule["annotations"]["runbook_url"])
+    link = r"^\$\{GF_SERVER_ROOT_URL\}/d/risk-runbook\?viewPanel=(\d+)$"
+    (runbook_panel,) = re.findall(link, rule["annotations"]["runbook_url"])
     (section,) = (panel for panel in PAGES["runbook"]["panels"] if panel["id"] == int(runbook_panel))
     assert section["title"] == rule["title"]
     assert rule["annotations"]["summary"]
     assert rule["annotations"]["description"]
-    assert "$" not in json.dumps(rule["annotations"]), "provisioning takes it for an environment variable"
+    others = json.dumps(rule["annotations"]).replace("${GF_SERVER_ROOT_URL}/d/", "")
+    assert "$" not in others, "provisioning takes it for an environment variable"
     page = next(page for page in PAGES.values() if page["uid"] == rule["dashboardUid"])
     assert rule["panelId"] in {panel["id"] for panel in page["panels"]}
     assert rule["execErrState"] == ("Alerting" if rule["uid"] == "risk-scores-stale" else "KeepLast")

@@ -75,7 +75,8 @@ def ledger(minute: int) -> dict[str, int]:
     totals = {"counted": 25 * minute, "corrected": 2 * minute, "duplicate": minute, "excluded": minute}
     kinds = len(REASONS)
     refused = {f"rejected_{reason}": (minute + kinds - 1 - i) // kinds for i, reason in enumerate(REASONS)}  # in turn
-    return {"consumed": 30 * minute, **totals, "rejected": minute, **refused}
+    known = {name: count for name, count in refused.items() if count}  # the job, too, knows only what it has met
+    return {"consumed": 30 * minute, **totals, "rejected": minute, **known}
 
 
 def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, **changes: int) -> bytes:
@@ -105,7 +106,12 @@ def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: 
         model=MODEL, expected=expected, usual=0.9 * expected[::-1], dispersion=np.full((places[1], len(hours)), 3.0)
     )
     came = [
-        ClosedCounts(horizon=number, tick_s=tick_s, came=draw.poisson(ratio * mean).astype("<i4").tobytes())
+        ClosedCounts(
+            horizon=number,
+            tick_s=tick_s,
+            judged_s=tick_s + 100_000,
+            came=draw.poisson(ratio * mean).astype("<i4").tobytes(),
+        )
         for number, mean in enumerate(np.moveaxis(expected.astype(float), 2, 0))
     ]
     return b"".join(closed_points(forecast, one, spec) for one in came)

@@ -79,7 +79,6 @@ def frame_of(offline, as_of_s):
         model=offline.artifact.version,
         observed_1h=features.observed_1h,
         support=features.support,
-        made=scores.made,
         **{name: getattr(scores, name) for name in SCORES},
     )
 
@@ -96,7 +95,7 @@ def test_one_value_that_differs_is_seen(trained_on_four_weeks, wrong):
     frame = frame_of(offline, as_of_s)
     if wrong != "nothing":
         values = getattr(frame, wrong).copy()
-        values.flat[17] += values.dtype.type(1 if values.dtype.kind in "iu" else 1e-5)
+        values.flat[17] += values.dtype.type(1 if values.dtype.kind in "iu" else max(values.flat[17] * 1e-5, 1e-9))
         frame = replace(frame, **{wrong: values})
     offline.compare(frame, parity)
     assert parity.is_equal == (wrong == "nothing")

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from models.incident_files import read_incidents, slug
+from models.category_names import slug
+from models.incident_files import read_incidents
 from models.layouts import LAYOUTS, Layout, parse_layout
 from schemas.errors import DataError
 
@@ -114,9 +115,7 @@ def test_other_time_formats_are_read(tmp_path, pattern, text):
 
 def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path):
     text = (
-        "kind;when;x;y\n"
-        "fire;2017-01-01T00:00;-87.6;41.9\n"
-        "fire;2017-01-01T00:00\n"
+        "kind;when;x;y\n" + "fire;2017-01-01T00:00;-87.6;41.9\n" * 20 + "fire;2017-01-01T00:00\n"
         "fire;yesterday;-87.6;41.9\n"
         "fire;1969-12-31T00:00;-87.6;41.9\n"
         "fire;2100-01-02T00:00;-87.6;41.9\n"
@@ -126,7 +125,10 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path):
         "?;2017-01-01T00:00;-87.6;41.9\n"
     )
     table = read_incidents(write(tmp_path / "t.csv", text), generic(delimiter=";"))
-    assert len(table) == 1
+    assert len(table) == 20
+    assert table.examples["short_row"] == "row 21"
+    assert table.examples["bad_time"] == "row 22 'yesterday'"
+    assert table.examples["bad_place"] == "row 25 '41.9' ''"
     assert table.skipped == {
         "short_row": 1,
         "bad_time": 1,
@@ -138,14 +140,26 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path):
 
 
 def test_an_id_belongs_to_its_row_also_when_others_are_skipped(tmp_path):
-    table = read_incidents(write(tmp_path / "t.csv", rows("never", "2017-01-01T00:00")), generic())
+    table = read_incidents(
+        write(tmp_path / "t.csv", "when,y,x,kind\n2017-01-01,,,fire\n2017-01-01,41.9,-87.6,fire\n"), generic()
+    )
     assert table.incident_id(0) == "town-0000002"
 
 
 @pytest.mark.parametrize(
     ("text", "layout", "message"),
     [
-        (rows("never"), generic(), "gives no incident"),
+        (
+            "when,y,x,kind\n2017-01-01,1899000.2,1156789.1,fire\n",
+            generic(),
+            "gives no incident.*'1899000.2'.*in degrees",
+        ),
+        (rows("never"), generic(), "1 of 1 times cannot be read, first row 1 'never'.*format="),
+        (rows(*["01.02.2017"] * 3, *["2017-01-01"] * 56), generic(), "3 of 59 times"),
+        (rows("2017-01-01").replace("41.9,-87.6", "-87.6,41.9"), generic(), "exchange lat= and lon="),
+        (rows("2017-07-01").replace("41.9,-87.6", "13.4,52.5"), generic(timezone="Europe/Berlin"), "longitude 15"),
+        (rows("2017-01-01").replace("fire", "Пожар"), generic(), "'Пожар' has no letter"),
+        (rows("2017-01-01") + "2017-01-01,41.9,-87.6,Ж-1\n2017-01-01,41.9,-87.6,Щ-1\n", generic(), "'Ж-1' and 'Щ-1'"),
         (rows("2017-01-01"), generic(lat_column="latitude"), r"no column \['latitude'\]"),
         ("", generic(), "is empty"),
         ("when,y\n", generic(), "no column"),
@@ -180,6 +194,21 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path):
             read_incidents(tmp_path / name, LAYOUTS["montgomery"])
 
 
+@pytest.mark.parametrize(
+    ("place", "timezone"),
+    [
+        ("41.9,-87.6", "UTC"),  # UTC says nothing of a place
+        ("43.8,87.6", "Asia/Shanghai"),  # far west of its zone's sun, and no other reading fits
+        ("42.9,-9.2", "Europe/Madrid"),
+        ("13.4,52.5", "Indian/Mauritius"),
+        ("-0.1,51.5", "Africa/Nairobi"),
+    ],
+)
+def test_places_that_fit_their_clock_or_no_other_are_taken(tmp_path, place, timezone):
+    text = rows("2017-07-01").replace("41.9,-87.6", place)
+    assert len(read_incidents(write(tmp_path / "t.csv", text), generic(timezone=timezone))) == 1
+
+
 def test_slugs_are_lower_case_words():
     assert [slug(name) for name in ("CRIMINAL DAMAGE", " EMS", "Fire/Alarm (2)", "Übung")] == [
         "criminal_damage",
@@ -195,6 +224,17 @@ def test_a_layout_can_be_written_on_the_command_line(tmp_path):
     )
     table = read_incidents(write(tmp_path / "t.tsv", "2017-10-12T19:14\tfire-3\t41.9\t-87.6\n"), layout)
     assert (table.categories, table.incident_id(0)) == (("fire",), "file-0000001")
+
+
+def test_a_quoted_part_may_hold_a_comma_and_two_columns_make_a_time(tmp_path):
+    layout = parse_layout(
+        'time=DATE+TIME,lat=y,lon=x,"category=kind, short",timezone=America/Chicago,"format=%b %d, %Y %H%M"'
+    )
+    text = 'TIME,x,y,"kind, short",DATE\n1914,-87.6,41.9,fire,"Oct 12, 2017"\n'
+    table = read_incidents(write(tmp_path / "t.csv", text), layout)
+    assert (table.occurred_s.tolist(), table.categories) == ([utc("2017-10-13 00:14")], ("fire",))
+    with pytest.raises(DataError, match=r"no column \['CLOCK'\]"):
+        read_incidents(tmp_path / "t.csv", generic(time_column="DATE+CLOCK", category_column="kind, short"))
 
 
 @pytest.mark.parametrize("text", ["chicgo", "time=t,lat=y", "time=t,lat=y,lon=x,category=k,timezone=UTC,colour=red"])
@@ -237,7 +277,7 @@ def test_an_interval_without_length_or_without_an_end_is_the_time_of_its_start(t
 
 def test_intervals_that_cannot_be_used_are_counted_by_reason(tmp_path):
     text = intervals(
-        ("2017-01-01T00:00", "2017-01-08T00:00"),
+        *[("2017-01-01T00:00", "2017-01-08T00:00")] * 20,
         ("2017-01-01T00:00", "2017-01-08T00:01"),
         ("2017-01-01T00:00", "2016-12-31T23:59"),
         ("2017-01-01T00:00", "later"),
@@ -245,7 +285,7 @@ def test_intervals_that_cannot_be_used_are_counted_by_reason(tmp_path):
         ("", "2017-01-01T00:00"),
     )
     table = read_incidents(write(tmp_path / "t.csv", text), parse_layout(INTERVALS))
-    assert len(table) == 1
+    assert len(table) == 20
     assert table.skipped == {"interval_too_long": 1, "end_before_start": 1, "bad_end": 2, "bad_time": 1}
 
 

@@ -21,7 +21,7 @@ SPEC = Spec(
     categories=("ems", "fire"),
     features=feature_names(),
 )
-CLOSED = [ClosedCounts(horizon=0, tick_s=HOUR_S, came=np.ones((12, 2), "<i4").tobytes())]
+CLOSED = [ClosedCounts(horizon=0, tick_s=HOUR_S, judged_s=HOUR_S + 7200, came=np.ones((12, 2), "<i4").tobytes())]
 
 
 @pytest.fixture

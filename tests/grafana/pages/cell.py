@@ -13,6 +13,7 @@ from tests.grafana.pages.panels import (
     RED,
     RISK,
     STALE_MAPPING,
+    SUPPORT_MAPPING,
     Json,
     Panel,
     bucket_variable,
@@ -21,6 +22,7 @@ from tests.grafana.pages.panels import (
     fixed,
     lines,
     place_variables,
+    says,
     stat,
     table,
     tag_variable,
@@ -64,13 +66,8 @@ def _now(title: str, description: str, x: int, field: str, unit: str, **more: st
 
 
 def _support() -> Panel:
-    colours = {"ok": BLUE, "sparse": ORANGE, "no_history": GREY}
-    words = {
-        "type": "value",
-        "options": {name: {"color": colour, "index": i} for i, (name, colour) in enumerate(colours.items(), start=1)},
-    }
     panel = _now("Support", "How much history stands behind the numbers.", 20, "support", "string", column="support")
-    panel.defaults["mappings"] = [STALE_MAPPING, words]
+    panel.defaults["mappings"] = [STALE_MAPPING, SUPPORT_MAPPING]
     return panel
 
 
@@ -167,8 +164,15 @@ def cell() -> Json:
                 "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
                 "tooltip": {"mode": "single", "sort": "none"},
             },
-            defaults={"unit": "string", "color": {"mode": "palette-classic"}},
-            overrides=[column("model", displayName="Model"), column("support", displayName="Support")],
+            defaults={"unit": "string", "color": {"mode": "fixed", "fixedColor": GREY}},
+            overrides=[
+                column(
+                    "model",
+                    displayName="Model",
+                    mappings=[says("/^baseline.*$/", None, ORANGE, 1), says("/^(?!baseline).*$/", None, BLUE, 2)],
+                ),
+                column("support", displayName="Support", mappings=[SUPPORT_MAPPING]),
+            ],
         ),
         text("In words", IN_WORDS, (14, 24, 10, 7)),
     ]

@@ -8,6 +8,7 @@ from tests.grafana.pages.panels import (
     ORANGE,
     OUTCOME,
     OUTCOME_AREA,
+    OUTCOME_CHANCE,
     PURPLE,
     WITHOUT_TIME,
     Json,
@@ -28,12 +29,14 @@ UID = "risk-helps"
 CLOSED = (
     'WHERE "region" = \'$region\' AND "horizon" = \'$horizon\' AND "category" =~ /^${category:regex}$/ AND $timeFilter'
 )
+SOME = 'AND "observed" > 0'  # InfluxQL divides by zero to 0, and a day without incidents has no hit rate
 FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight"
 
 WHAT_IT_IS = """### What this is
-At the start of every hour the system foresees where incidents are likely within the horizon. When that time is over, it
-counts what really happened and writes the result here. Nobody chooses the hours. One in whose first minute the system
-did not run is missing; *Hours judged* says how many are there.
+At the start of every hour the system foresees where incidents are likely within the horizon. An hour after that time is
+over, it counts what was reported and writes the result here, and once more when no late report can come (a day later).
+Nobody chooses the hours. One in whose first minute the system did not run is missing; *Hours judged* says how many are
+there. **While the feed of incidents is cut off, hours look empty** until what was missed has come.
 
 **Hit rate at 5 % of the area**: had units watched only the twentieth of the cells that the forecast named, this share
 of the incidents would have happened there. All cells of the region's rectangle count, water and fields too. The
@@ -65,8 +68,8 @@ def _hits(k: int, x: int) -> Panel:
         f"Incidents inside the named {k} % of the area",
         f"Share of the incidents in the shown time that happened in the {k} % of the cells named beforehand.",
         (x, 8, 9, 6),
-        f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED}",
-        {"unit": "percentunit", "decimals": 1, "noValue": "nothing has closed yet"},
+        f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME}",
+        {"unit": "percentunit", "decimals": 1, "noValue": "no incident yet"},
         overrides=_colours(),
         background=True,
         named=True,
@@ -78,7 +81,7 @@ def _hits_by_day(k: int, x: int) -> Panel:
         f"By day: incidents inside the named {k} %",
         "The same share for each day of forecasts (UTC). Single days jump: look at the order of the lines.",
         (x, 14, 12, 8),
-        f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} GROUP BY time(1d) fill(none)",
+        f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME} GROUP BY time(1d) fill(none)",
         "percentunit",
         overrides=_colours(),
     )
@@ -94,7 +97,7 @@ def _blocks() -> Panel:
         "By district: seen over expected",
         "1 is right on the whole. Blue: within a quarter. Orange: the forecast leans here, and somebody should ask "
         "why. Sums over the hours of the shown time, whose horizons overlap: larger than the number of incidents.",
-        (0, 30, 24, 9),
+        (0, 30, 12, 9),
         query,
         [
             column("district", unit="string", displayName="District"),
@@ -114,6 +117,28 @@ def _blocks() -> Panel:
     )
 
 
+def _chances() -> Panel:
+    said, came = 'sum("said") / sum("cells")', 'sum("came") / sum("cells")'
+    query = (
+        f'SELECT sum("cells") AS "cells", {said} AS "said", {came} AS "came" FROM {OUTCOME_CHANCE} {CLOSED} '
+        'GROUP BY "chance"'
+    )
+    return table(
+        "When it said so, did it come?",
+        "Cells by the chance of at least one incident that they were given. Where *said* is 30 %, an incident should "
+        "have come in 30 of 100 such cells. A line of few cells jumps.",
+        (12, 30, 12, 9),
+        query,
+        [
+            column("chance", unit="suffix: % and more", displayName="Chance given"),
+            column("cells", unit="short", decimals=0, displayName="Cells, each hour anew"),
+            column("said", unit="percentunit", decimals=1, displayName="Said, on average"),
+            column("came", unit="percentunit", decimals=1, displayName="Came"),
+        ],
+        more={"transformations": [WITHOUT_TIME]},
+    )
+
+
 def _small(title: str, description: str, y: int, query: str, defaults: Json) -> Panel:
     colour = {"color": {"mode": "fixed", "fixedColor": GREY}, "noValue": "nothing has closed yet"}
     return stat(title, description, (18, y, 6, 2), query, colour | defaults)
@@ -128,7 +153,7 @@ def helps() -> Json:
         _hits(10, 9),
         _small(
             "Last evaluation",
-            "When the horizon of the newest forecast that was judged had ended.",
+            "When the newest forecast that was judged had its result: an hour after its horizon's end, or a day later.",
             8,
             f'SELECT last("closed_s") * 1000 AS "closed" FROM {OUTCOME} {CLOSED}',
             {"unit": "dateTimeFromNow"},
@@ -175,6 +200,7 @@ def helps() -> Json:
             overrides=[fixed("Brier score", BLUE), fixed("log score", PURPLE)],
         ),
         _blocks(),
+        _chances(),
     ]
     contact: Json = {
         "type": "constant",

@@ -12,12 +12,14 @@ from tests.grafana.pages.panels import (
     PLACE,
     STALE_MAPPING,
     STALE_S,
+    SUPPORT_MAPPING,
     WITHOUT_TIME,
     Json,
     Panel,
     column,
     dashboard,
     place_variables,
+    says,
     stat,
     steps,
     table,
@@ -37,8 +39,8 @@ MAP = (
 # A row as long as the job has run within a month, with an id that no cell has: without any row the layer of polygons
 # keeps its last colours (read in Grafana's source), so this one is there when the scores are stale and A gives none.
 NO_CELL = (
-    'SELECT last("as_of") AS "shade", "model" AS "geohash" FROM "pipeline" '
-    "WHERE \"region\" = '$region' AND \"model\" != '' AND time > now() - 30d"
+    'SELECT last("model") AS "geohash", "as_of" AS "shade" FROM "pipeline" '
+    "WHERE \"region\" = '$region' AND time > now() - 30d"
 )
 AS_OF = 'last("as_of") {alias} FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND {since}'
 AGE = "SELECT ${__to} / 1000 - " + AS_OF.format(alias='AS "age"', since=FRESH)
@@ -48,15 +50,17 @@ CELL_LINK = {
     "&var-cell=${__data.fields.cell}&${__url_time_range}",
 }
 # Blue to brown, no green: ColorBrewer's YlOrBr with a blue below it, told apart with any colour vision.
+# On light tiles, also where Grafana is dark: there brown, the highest, would be the hardest to see.
+BASE_MAP = {"theme": "light", "showLabels": True}
 SHADES = steps((None, "#9ECAE1"), (1, "#FEE391"), (2, "#FE9929"), (4, "#D95F0E"), (8, "#7F2704"))
 
 KEY = """| colour | chance of at least one | lift over usual |
 | --- | --- | --- |
-| pale blue | below 5 % | below the usual |
-| yellow | 5 % and more | the usual and more |
-| orange | 10 % and more | twice the usual and more |
-| dark orange | 20 % and more | four times the usual and more |
-| brown | 40 % and more | eight times the usual and more |
+| pale blue | below 5 % | about the usual, or below |
+| yellow | 5 % and more | 1.25 times the usual and more |
+| orange | 10 % and more | 2.5 times the usual and more |
+| dark orange | 20 % and more | 5 times the usual and more |
+| brown | 40 % and more | 10 times the usual and more |
 | **grey** | **not known**: no history here, or the scores are stale | |
 
 `Colour by` at the top switches. A quiet cell is not a safe cell: grey means that nothing is known.
@@ -114,8 +118,8 @@ def _top_row() -> list[Panel]:
             | {
                 "mappings": [
                     STALE_MAPPING,
-                    _says("/^baseline.*$/", "BASELINE ONLY", ORANGE, 1),
-                    _says("/^(?!baseline).*$/", "Network", BLUE, 2),
+                    says("/^baseline.*$/", "BASELINE ONLY", ORANGE, 1),
+                    says("/^(?!baseline).*$/", "Network", BLUE, 2),
                 ]
             },
             column="model",
@@ -147,10 +151,6 @@ def _top_row() -> list[Panel]:
             background=True,
         ),
     ]
-
-
-def _says(pattern: str, word: str, colour: str, index: int) -> Json:
-    return {"type": "regex", "options": {"pattern": pattern, "result": {"text": word, "color": colour, "index": index}}}
 
 
 def _columns() -> list[Json]:
@@ -222,7 +222,7 @@ def _map() -> Panel:
         options={
             "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},
             "controls": {"showZoom": True, "mouseWheelZoom": True, "showAttribution": True, "showScale": True},
-            "basemap": {"type": "default", "name": "Base map", "config": {}},
+            "basemap": {"type": "carto", "name": "Base map", "config": BASE_MAP},
             "layers": _layers(),
             "tooltip": {"mode": "details"},
         },
@@ -234,7 +234,7 @@ def _map() -> Panel:
 
 def live() -> Json:
     top = (
-        'SELECT last("risk") AS "risk", "lift", "expected", "usual", "cell" FROM "top" '
+        'SELECT last("risk") AS "risk", "lift", "expected", "usual", "cell", "support" FROM "top" '
         f'WHERE {PLACE} AND {FRESH} GROUP BY "rank"'
     )
     panels = [
@@ -249,6 +249,13 @@ def live() -> Json:
             [
                 column("rank", unit="string", displayName="#", custom__width=40),
                 *[one for one in _columns() if one["matcher"]["options"] not in ("Time", "shade", "geohash")],
+                column(
+                    "support",
+                    unit="string",
+                    displayName="History",
+                    mappings=[SUPPORT_MAPPING],
+                    custom__cellOptions={"type": "color-text"},
+                ),
             ],
             more={"transformations": [WITHOUT_TIME]},
         ),
@@ -259,7 +266,7 @@ def live() -> Json:
         "name": "colour",
         "label": "Colour by",
         "description": "What the colours of the map stand for",
-        "query": f'Chance of at least one : "r" / 0.05, Lift over usual : {LIFT}',
+        "query": f'Chance of at least one : "r" / 0.05, Lift over usual : {LIFT} / 1.25',
         "current": {"text": "Chance of at least one", "value": '"r" / 0.05'},
         "multi": False,
         "includeAll": False,

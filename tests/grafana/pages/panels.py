@@ -15,7 +15,9 @@ BLUE, ORANGE, SKY, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#56B4E9", "#D55E00
 
 PLACE = "\"region\" = '$region' AND \"category\" = '$category' AND \"horizon\" = '$horizon'"
 LIFT = '("expected" + 0.000001) / ("usual" + 0.000001)'  # `lift` of streaming/lines.py, up to its smallest step
-OUTCOME, OUTCOME_AREA, RISK = '"${bucket:raw}".."outcome"', '"${bucket:raw}".."outcome_area"', '"${bucket:raw}".."risk"'
+OUTCOME, OUTCOME_AREA, OUTCOME_CHANCE, RISK = (
+    f'"${{bucket:raw}}".."{name}"' for name in ("outcome", "outcome_area", "outcome_chance", "risk")
+)
 FRESH = "time > now() - 3m"  # three ticks by the store's clock, whatever range is shown; none when stale
 
 STALE_MAPPING: Json = {
@@ -25,6 +27,14 @@ STALE_MAPPING: Json = {
 NOT_NOW_MAPPING: Json = {  # an age below zero: the shown range ended in the past, or this screen's clock is wrong
     "type": "range",
     "options": {"from": None, "to": -60, "result": {"text": "NOT NOW", "color": GREY, "index": 2}},
+}
+
+SUPPORT_MAPPING: Json = {
+    "type": "value",
+    "options": {
+        name: {"color": colour, "index": index}
+        for index, (name, colour) in enumerate({"ok": BLUE, "sparse": ORANGE, "no_history": GREY}.items(), start=1)
+    },
 }
 
 WITHOUT_TIME: Json = {
@@ -180,6 +190,12 @@ def column(name: str, **properties: Any) -> Json:
 
 def fixed(name: str, colour: str, **properties: Any) -> Json:
     return column(name, color={"mode": "fixed", "fixedColor": colour}, **properties)
+
+
+def says(pattern: str, word: str | None, colour: str, index: int) -> Json:
+    """A colour for the texts that fit the pattern, and a word in their place if one is given."""
+    result = {"color": colour, "index": index} | ({"text": word} if word else {})
+    return {"type": "regex", "options": {"pattern": pattern, "result": result}}
 
 
 def steps(*levels: tuple[float | None, str]) -> Json:

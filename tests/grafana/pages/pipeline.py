@@ -44,7 +44,7 @@ def _freshness() -> Panel:
         "Freshness of each region",
         "Age of the newest scores of a day, by the store's clock. Orange: late. Grey: stale, more than three ticks. "
         "NOT NOW: the shown time ends in the past, or this screen's clock is wrong.",
-        (0, 0, 12, 8),
+        (0, 0, 8, 8),
         query,
         [
             column("region", unit="string", displayName="Region"),
@@ -65,7 +65,16 @@ def _freshness() -> Panel:
 
 
 def _number(
-    title: str, description: str, x: int, y: int, query: str, unit: str, levels: Json, *, named: bool = False
+    title: str,
+    description: str,
+    x: int,
+    y: int,
+    query: str,
+    unit: str,
+    levels: Json,
+    *,
+    width: int = 4,
+    named: bool = False,
 ) -> Panel:
     defaults = {
         "unit": unit,
@@ -74,7 +83,7 @@ def _number(
         "thresholds": levels,
         "color": {"mode": "thresholds"},
     }
-    return stat(title, description, (x, y, 4, 4), query, defaults, background=True, named=named)
+    return stat(title, description, (x, y, width, 4), query, defaults, background=True, named=named)
 
 
 def _newest(fields: str) -> str:
@@ -94,7 +103,7 @@ def _figures() -> list[Panel]:
             "Ledger gap",
             "Consumed less all outcomes, of the regions with the largest and the smallest gap: 0, or counts cannot be "
             "relied on.",
-            12,
+            8,
             0,
             unbalanced,
             "suffix: events",
@@ -122,7 +131,7 @@ def _figures() -> list[Panel]:
         _number(
             "Points dropped by the store",
             "Points the store refused for good, most often outside its retention, since the job's start.",
-            12,
+            8,
             4,
             _newest('max("write_dropped") AS "dropped"'),
             "suffix: points",
@@ -131,7 +140,7 @@ def _figures() -> list[Panel]:
         _number(
             "Write retries",
             "Requests to the store that had to be sent again since the job's start.",
-            16,
+            12,
             4,
             _newest('max("write_retries") AS "retries"'),
             "suffix: retries",
@@ -140,12 +149,23 @@ def _figures() -> list[Panel]:
         _number(
             "Silence of the feed",
             "Longest time since the newest incident of a chosen region.",
-            20,
+            16,
             4,
             'SELECT max("silent") AS "silent" FROM (SELECT last("silent_s") AS "silent" FROM "pipeline" '
             f'WHERE {REGIONS} AND $timeFilter GROUP BY "region")',
             "s",
             steps((None, BLUE), (3600, ORANGE), (10_800, RED)),
+            width=8,
+        ),
+        _number(
+            "Messages unaccounted for",
+            "Messages that Kafka handed over, by its offsets, less those in the ledger, since the job's start: 0, "
+            "unless the topic has transactions or is compacted.",
+            12,
+            0,
+            _newest('last("unaccounted") AS "unaccounted"'),
+            "suffix: events",
+            steps((None, RED), (0, BLUE), (1, RED)),
         ),
     ]
 

@@ -46,10 +46,14 @@ def _for_long(query: str) -> str:
 
 def _week() -> Panel:
     """Hour against weekday: Grafana's transformations make the matrix."""
-    query = _for_long(
+    each = _for_long(
         'SELECT first("observed") AS "seen", first("weekday") AS "weekday", first("hour") AS "hour" '
         f"FROM {OUTCOME} WHERE \"region\" = '$region' AND \"horizon\" = '1h' AND {CATEGORIES} AND $timeFilter "
         'GROUP BY time(1h), "category" fill(none)'
+    )
+    query = (
+        f'SELECT sum("seen") AS "seen", max("weekday") AS "weekday", max("hour") AS "hour" FROM ({each}) '
+        "WHERE $timeFilter GROUP BY time(1h) fill(none)"
     )
     groups = {
         "weekday": {"operation": "groupby", "aggregations": []},
@@ -61,8 +65,8 @@ def _week() -> Panel:
     return Panel(
         kind="table",
         title="Hour of the week",
-        description="Mean incidents in an hour and category, by the region's local hour (rows) and weekday (columns), "
-        "over eight weeks.",
+        description="Mean incidents in an hour, all chosen categories together, by the region's local hour (rows) and "
+        "weekday (columns), over eight weeks.",
         place=(12, 0, 12, 17),
         queries=[query],
         options={"frameIndex": 0, "showHeader": True, "cellHeight": "sm"},

@@ -1,0 +1,111 @@
+"""A region from its first day to its second training: `train --like` takes over from what `cold-start` published."""
+
+import re
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from models.__main__ import app
+from models.artifact import newest_artifacts, read_artifact
+from models.features import FeatureEngine
+from models.scoring import score
+from schemas.errors import DataError
+from streaming.roster import refresh_roster
+from tests.harness.small_town import LAYOUT, write_town
+
+BOUNDS = "40.99,-87.01,41.05,-86.94"
+COLD = ["cold-start", "--region", "town", "--timezone", "UTC", "--bounds", BOUNDS, "--per-day", "fire=30, ems=12.5"]
+
+
+def run(out, arguments):
+    return CliRunner().invoke(app, [*arguments, "--out", str(out)], catch_exceptions=False).output
+
+
+def trained(data, out, *more):
+    options = ["--data", str(data), "--layout", LAYOUT, "--region", "town", "--epochs", "1", "--step-minutes", "1440"]
+    return run(out, ["train", *options, *more])
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("opened")
+    assert "ems, fire" in run(folder, COLD)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    return write_town(tmp_path_factory.mktemp("town") / "town.csv", seed=1)
+
+
+def test_a_cold_start_expects_what_was_guessed_everywhere_alike_and_has_no_history(opened):
+    [folder] = newest_artifacts(opened)["town"]
+    artifact = read_artifact(folder)
+    assert artifact.spec.categories == ("ems", "fire")
+    state = artifact.history()
+    values = FeatureEngine(artifact.spec, artifact.constants).compute(state).values
+    scores = score(values, artifact.network(), artifact.constants, artifact.spec)
+    day = scores.expected[:, :, -1]
+    np.testing.assert_allclose(day.sum(axis=0), [12.5, 30], rtol=1e-5)
+    np.testing.assert_allclose(day / day.mean(axis=0), 1, rtol=1e-5)
+    assert "ems 12.5, fire 30" in artifact.card
+    south, west, north, east = map(float, BOUNDS.split(","))
+    _, inside = artifact.spec.grid.locate(np.array([south, north]), np.array([west, east]))
+    assert inside.all()
+
+
+def test_what_is_trained_like_it_takes_over_and_what_is_trained_anew_does_not(opened, town, tmp_path):
+    roster = tmp_path / "roster.json"
+    refresh_roster(roster, opened)
+    [first] = newest_artifacts(opened)["town"]
+    trained(town, opened)
+    in_force, [refused] = refresh_roster(roster, opened)
+    assert in_force["town"].folder == str(first)
+    assert f"train with `--like {first}`" in refused.reason
+    trained(town, opened, "--like", str(first))
+    in_force, _ = refresh_roster(roster, opened)
+    newest = read_artifact(newest_artifacts(opened)["town"][0])
+    assert in_force["town"].version == newest.version
+    assert newest.spec == read_artifact(first).spec
+    kept = newest.history().window("day", 100).sum(axis=0).tolist()
+    rows = town.read_text(encoding="utf-8").splitlines()
+    assert kept == [sum(row.endswith(name) for row in rows) for name in newest.spec.categories]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["--region", "city"], "region is city, that of the artifact town"),
+        (["--layout", LAYOUT.replace("UTC", "Europe/Berlin")], "time zone is Europe/Berlin, that of the artifact UTC"),
+        (["--cell-m", "500"], "cells of 500 m"),
+    ],
+)
+def test_what_cannot_be_like_it_is_refused(opened, town, tmp_path, change, said):
+    first = newest_artifacts(opened)["town"][-1]
+    with pytest.raises(DataError, match=said):
+        trained(town, tmp_path, "--like", str(first), *change)
+
+
+def test_a_category_that_the_artifact_has_not_is_named(opened, town, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(town.read_text(encoding="utf-8").replace("fire", "flood"), encoding="utf-8")
+    with pytest.raises(DataError, match="no category flood"):
+        trained(other, tmp_path, "--like", str(newest_artifacts(opened)["town"][-1]))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--bounds", "41,-87,42"),
+        ("--bounds", "42,-87,41,-86"),
+        ("--per-day", "fire"),
+        ("--per-day", "fire=0"),
+        ("--per-day", "fire=nan"),
+        ("--per-day", "fire=1,fire=2"),
+        ("--timezone", "Nowhere"),
+    ],
+)
+def test_a_cold_start_that_makes_no_sense_names_the_value(tmp_path, option, value):
+    with pytest.raises(DataError, match=re.escape(value.split(",")[-1])):
+        run(tmp_path, [*COLD, option, value])
