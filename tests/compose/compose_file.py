@@ -11,12 +11,14 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 OURS = "incident-risk-scorer:"
-_VARIABLE = re.compile(r"(?<!\$)\$\{(\w+):-([^}]*)\}")
+_VARIABLE = re.compile(r"(?<!\$)\$\{(\w+):-([^{}]*)\}")
 
 
 def filled(text, environment):
-    """`text` with ${NAME:-default} filled in."""
-    return _VARIABLE.sub(lambda match: environment.get(match[1]) or match[2], text)
+    """`text` with ${NAME:-default} filled in, also where the default holds another one."""
+    while (inside := _VARIABLE.sub(lambda match: environment.get(match[1]) or match[2], text)) != text:
+        text = inside
+    return text
 
 
 def read_compose(name="compose.yaml", **environment):
