@@ -14,7 +14,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from operator import itemgetter
@@ -66,7 +66,7 @@ class IncidentTable:
     midnights: int = 0  # of these, at 00:00; kept
     uncertain_times: int = 0  # times drawn inside an interval
     repeated_calls: int = 0  # left out by `merge_repeated`
-    examples: Mapping[str, str] = MappingProxyType({})  # of rows left out, by reason, the first: where and what
+    examples: Mapping[str, str] = field(default_factory=dict)  # of rows left out, by reason, the first: where and what
 
     def __len__(self) -> int:
         return len(self.occurred_s)

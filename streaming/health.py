@@ -78,6 +78,9 @@ def why_not_ready(health: Health, now: datetime) -> str:
     if health.store_trouble:
         return f"the store does not take a batch: {health.store_trouble}"
     if health.last_batch is None:
+        since_s = (now - health.started_at).total_seconds()
+        if since_s > LONGEST_SILENCE_S:
+            return f"no batch has been stored in the {since_s:,.0f} s since the start"
         return "starting: no batch has been stored yet"
     if not health.ledger_balanced:
         return f"the ledger of {', '.join(health.unbalanced)} does not balance: report this, do not rely on the counts"

@@ -18,6 +18,7 @@ from streaming.audit import record
 from streaming.audit_verify import records, verify
 from streaming.count import Summary
 from streaming.guard import only_writer
+from streaming.health import health_path
 from streaming.health_watch import HealthWatch, is_balanced
 from streaming.lag import QueryFacts
 from streaming.life import on_record
@@ -94,7 +95,7 @@ class Clock:
 
 def test_the_file_follows_the_job(settings):
     clock, away = Clock(), [False]
-    watch = HealthWatch(settings, clock, is_kafka_away=lambda: away[0])
+    watch = HealthWatch(settings, clock, is_kafka_away=lambda: away[0], _started_s=clock.now_s)
     watch.write()
     assert (health(settings)["ready"], health(settings)["reason"]) == (False, "starting: no batch has been stored yet")
     watch.show(published(unaccounted=2, riverton=summary(NOW_S - 2)))
@@ -281,10 +282,13 @@ def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(sett
         return ran.output
 
     (settings.checkpoint / "begin").write_text("5", encoding="utf-8")
+    (settings.checkpoint / "spark").mkdir()
+    health_path(settings.checkpoint).write_text("{}", encoding="utf-8")  # of the job before
     answer = said("checkpoint", "reset", "--from", "latest")
     assert "the next run begins at latest" in answer
     (old,) = settings.checkpoint.glob("old-*")
     assert f"with RISK_CHECKPOINT={old}, `rebuild` makes scores of the time before" in answer
+    assert "there was nothing to keep" in said("checkpoint", "reset", "--from", "latest")
     (settings.checkpoint / "reset-20261125T120000Z").write_text("7", encoding="utf-8")
     assert "cut short (reset-20261125T120000Z)" in " ".join(said("checkpoint", "show").split())
     head = verify(settings.audit.read_bytes()).head

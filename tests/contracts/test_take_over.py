@@ -1,6 +1,7 @@
 """A region from its first day to its second training: `train --like` takes over from what `cold-start` published."""
 
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -29,9 +30,11 @@ def trained(data, out, *more):
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
+    """The folder of artifacts, and in it that of a cold start."""
     folder = tmp_path_factory.mktemp("opened")
     assert "ems, fire" in run(folder, COLD)
-    return folder
+    [first] = newest_artifacts(folder)["town"]
+    return folder, first
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +43,7 @@ def town(tmp_path_factory):
 
 
 def test_a_cold_start_expects_what_was_guessed_everywhere_alike_and_has_no_history(opened):
-    [folder] = newest_artifacts(opened)["town"]
-    artifact = read_artifact(folder)
+    artifact = read_artifact(opened[1])
     assert artifact.spec.categories == ("ems", "fire")
     state = artifact.history()
     values = FeatureEngine(artifact.spec, artifact.constants).compute(state).values
@@ -56,16 +58,16 @@ def test_a_cold_start_expects_what_was_guessed_everywhere_alike_and_has_no_histo
 
 
 def test_what_is_trained_like_it_takes_over_and_what_is_trained_anew_does_not(opened, town, tmp_path):
-    roster = tmp_path / "roster.json"
-    refresh_roster(roster, opened)
-    [first] = newest_artifacts(opened)["town"]
-    trained(town, opened)
-    in_force, [refused] = refresh_roster(roster, opened)
+    roster, (artifacts, first) = tmp_path / "roster.json", opened
+    refresh_roster(roster, artifacts)
+    trained(town, artifacts)
+    in_force, [refused] = refresh_roster(roster, artifacts)
     assert in_force["town"].folder == str(first)
     assert f"train with `--like {first}`" in refused.reason
-    trained(town, opened, "--like", str(first))
-    in_force, _ = refresh_roster(roster, opened)
-    newest = read_artifact(newest_artifacts(opened)["town"][0])
+    shutil.rmtree(refused.folder)
+    trained(town, artifacts, "--like", str(first))
+    in_force, _ = refresh_roster(roster, artifacts)
+    newest = read_artifact(newest_artifacts(artifacts)["town"][0])
     assert in_force["town"].version == newest.version
     assert newest.spec == read_artifact(first).spec
     kept = newest.history().window("day", 100).sum(axis=0).tolist()
@@ -77,21 +79,20 @@ def test_what_is_trained_like_it_takes_over_and_what_is_trained_anew_does_not(op
     ("change", "said"),
     [
         (["--region", "city"], "region is city, that of the artifact town"),
-        (["--layout", LAYOUT.replace("UTC", "Europe/Berlin")], "time zone is Europe/Berlin, that of the artifact UTC"),
+        (["--layout", LAYOUT.replace("UTC", "Etc/GMT+6")], "time zone is Etc/GMT+6, that of the artifact UTC"),
         (["--cell-m", "500"], "cells of 500 m"),
     ],
 )
 def test_what_cannot_be_like_it_is_refused(opened, town, tmp_path, change, said):
-    first = newest_artifacts(opened)["town"][-1]
-    with pytest.raises(DataError, match=said):
-        trained(town, tmp_path, "--like", str(first), *change)
+    with pytest.raises(DataError, match=re.escape(said)):
+        trained(town, tmp_path, "--like", str(opened[1]), *change)
 
 
 def test_a_category_that_the_artifact_has_not_is_named(opened, town, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text(town.read_text(encoding="utf-8").replace("fire", "flood"), encoding="utf-8")
     with pytest.raises(DataError, match="no category flood"):
-        trained(other, tmp_path, "--like", str(newest_artifacts(opened)["town"][-1]))
+        trained(other, tmp_path, "--like", str(opened[1]))
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,16 @@ def could_be_silent(kind, effect_s):
     return effect_s >= SAID_AFTER_S.get(kind, float("inf"))
 
 
+def covered_s(spans, first, last):
+    """Seconds between `first` and `last` that lie in any of the spans, (begin, end) each."""
+    covered, until = 0.0, first
+    for begin, end in sorted(spans):
+        begin, end = max(begin, until), min(end, last)
+        if end > begin:
+            covered, until = covered + end - begin, end
+    return covered
+
+
 @dataclass
 class Injected:
     """One fault. `log`: monotonic times at which faults of its place met something; it grows."""
@@ -38,7 +48,7 @@ class Injected:
     began: float = field(default_factory=time.monotonic)
     ended: float | None = None  # None: it is over at once
     sign: str | None = None
-    back_s: float | None = None  # from its end to the next commit
+    back_s: float | None = None  # from its end to the next commit, without the time of other faults
     is_judged: bool = False
 
     @property
@@ -56,11 +66,17 @@ class Injected:
         first = min((at for at in list(self.log) if at >= self.began), default=None)
         return 0.0 if first is None or self.ended is None else max(0.0, self.ended - first)
 
-    def judge(self, witness):
-        """To be called when the job has recovered: what it says later is not of this fault."""
-        if not self.is_judged:
-            self.sign, self.is_judged = witness.sign_since(self.began, SIDES[self.side]), True
-            self.back_s = None if self.ended is None else witness.commit_after_s(self.ended)
+    def judge(self, witness, others=()):
+        """To be called when the job has recovered: what it says later is not of this fault.
+
+        others: all faults. While another one lasts no job can come back, and that time is not counted.
+        """
+        if self.is_judged:
+            return
+        self.sign, self.is_judged = witness.sign_since(self.began, SIDES[self.side]), True
+        if self.ended is not None and (after_s := witness.commit_after_s(self.ended)) is not None:
+            spans = [(one.began, one.ended) for one in others if one is not self and one.ended is not None]
+            self.back_s = round(after_s - covered_s(spans, self.ended, self.ended + after_s), 1)
 
     @property
     def was_silent(self):

@@ -336,6 +336,22 @@ def test_a_fault_that_is_felt_and_not_said_is_silent(tmp_path):
     assert (quiet.hits, quiet.effect_s, quiet.was_silent) == (1, 8, True)
 
 
+def test_the_time_of_another_fault_is_no_recovery(tmp_path):
+    witness, now = Witness(Job(tmp_path), "t", lambda: 0), time.monotonic()
+    witness.commits = [now - 5, now + 100]
+    slow, down, short = (
+        Injected("kafka_slow", [], began=now - 6, ended=now),
+        Injected("kafka_down", [], began=now + 3, ended=now + 78),
+        Injected("store_down", [], began=now + 70, ended=now + 80),
+    )
+    for one in (slow, down):
+        one.judge(witness, [slow, down, short])
+    assert (slow.back_s, down.back_s) == (23, 20)
+    alone = Injected("kafka_slow", [], began=now - 6, ended=now)
+    alone.judge(witness, [alone])
+    assert alone.back_s == 100
+
+
 @pytest.mark.parametrize(
     ("act", "said"),
     [

@@ -150,7 +150,7 @@ class World(Actions):
         self._wait_until(lambda: self.consumed() >= expected and self._is_up(), f"{expected} messages after {what}")
         self.recoveries.append((what, time.monotonic() - began))
         for one in self.injected:
-            one.judge(self.witness)
+            one.judge(self.witness, self.injected)
 
     def _wait_until(self, condition, what):
         deadline = time.monotonic() + DEADLINE_S

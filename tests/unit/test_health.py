@@ -47,7 +47,11 @@ def test_a_job_that_stores_batches_is_ready():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"last_batch": None, "regions": {}}, "starting: no batch has been stored yet"),
+        ({"last_batch": None, "regions": {}, "started_at": ago(59)}, "starting: no batch has been stored yet"),
+        (
+            {"last_batch": None, "regions": {}, "started_at": ago(75)},
+            "no batch has been stored in the 75 s since the start",
+        ),
         ({"kafka_away": True}, "Kafka does not answer"),
         ({"store_trouble": "no answer"}, "the store does not take a batch: no answer"),
         (
