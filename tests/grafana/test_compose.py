@@ -8,6 +8,7 @@ import yaml
 
 from streaming.commands_cells import ALL_REGIONS
 from streaming.commands_cells import DASHBOARDS as DASHBOARDS_OF_CELLS
+from tests.compose.compose_file import SERVICES, variables
 from tests.grafana.pages.files import PROVISIONING, ROOT, TEMPLATES
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
@@ -34,8 +35,10 @@ def test_each_secret_file_is_mounted():
         assert any(path == target or path.startswith(f"{target}/") for target in targets(GRAFANA)), path
 
 
-def test_no_variable_of_the_environment_is_needed():
-    assert not re.findall(r"\$__env|\$\{?[A-Z]", text_of("*.yaml"))
+def test_the_only_variable_of_the_environment_is_the_address_and_grafana_has_it():
+    names = set(re.findall(r"\$__env\S*|\$\{?([A-Z]\w*)", text_of("*.yaml")))
+    assert names == {"GF_SERVER_ROOT_URL"}
+    assert variables(SERVICES["grafana"])["GF_SERVER_ROOT_URL"] == "http://127.0.0.1:3000"
 
 
 def test_the_provisioning_folder_is_where_grafana_looks():

@@ -96,7 +96,8 @@ def test_the_map_gets_one_flat_row_per_cell_with_a_history(filled, now_s, colour
     for row in rows:
         assert row["geohash"] == geohash[row["cell"]]
         assert row["support"] in ("sparse", "ok")
-        wanted = row["risk"] / 0.05 if colour == "risk" else (row["expected"] + 1e-6) / (row["usual"] + 1e-6)
+        lift = (row["expected"] + 1e-6) / (row["usual"] + 1e-6)
+        wanted = row["risk"] / 0.05 if colour == "risk" else lift / 1.25
         assert row["shade"] == pytest.approx(wanted)
 
 
