@@ -18,6 +18,7 @@ NOT_REBUILT = (
     "freshness_s",
     "state_bytes",
     "write_retries",
+    "unaccounted",
     "write_dropped",  # tests/faults/rules.py wants it to be 0
     "started_s",
 )

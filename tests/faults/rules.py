@@ -96,6 +96,8 @@ def _written_ledgers(ledgers):
         numbers = {name: float(value) for name, value in fields.items() if not value.startswith('"')}
         if numbers["consumed"] != sum(numbers[name] for name in OUTCOMES):
             yield f"I2: {key} at {time_s} does not balance: {numbers}"
+        if numbers.get("unaccounted", 0):
+            yield f"I2: {key} at {time_s}: {numbers['unaccounted']:.0f} messages are not in the ledger"
         if numbers.get("write_dropped", 0):
             yield f"I4: {key} at {time_s}: the store dropped {numbers['write_dropped']:.0f} points"
         for name in ("as_of", "consumed"):

@@ -250,6 +250,7 @@ MUTANTS = {
     "a part that does not multiply to the score": (made_by_another, "I8"),
     "an unbalanced ledger that was overwritten": (ledger("counted", "1.0"), "I2"),
     "dropped points": (ledger("write_dropped", "99.0"), "I4"),
+    "messages that no ledger has": (ledger("unaccounted", "2.0"), "I2"),
     "a clock going back": (clock_goes_back, "I7"),
     "consumed falling": (consumed_falls, "I7"),
     "a stored ledger off by one": (stored_ledger, "I1"),
