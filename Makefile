@@ -12,8 +12,8 @@ demo: ## a real day of incidents through Kafka, Spark and the model, with a live
 test: ## every test that can run on this machine and takes less than a minute
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
-	@$(PYTHON) -m pytest tests/unit -q
-	@$(PYTHON) -m pytest tests --ignore tests/unit -q -m 'not long'
+	@$(PYTHON) -m pytest tests/unit tests/contracts -q -m 'not long' -n auto --maxprocesses 4 --dist loadfile
+	@$(PYTHON) -m pytest tests --ignore tests/unit --ignore tests/contracts -q -m 'not long'
 
 unit: ## the tests that need neither JVM nor services
 	@.ci/setup

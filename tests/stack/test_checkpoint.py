@@ -47,6 +47,7 @@ def refusal(scorer, **environment):
     return ran.returncode, ran.stderr
 
 
+@pytest.mark.long
 def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_topic, new_region):
     topic, region = new_topic("guarded"), new_region("riverton")
     topic.send(events(region, range(FIRST)))
