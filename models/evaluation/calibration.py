@@ -11,6 +11,7 @@ from models.likelihood import predictive_quantile
 
 PIT_BINS = 20  # so that 50 and 90 % intervals are whole bins
 RELIABILITY_BINS = 20
+BUSY = 1.0  # expected incidents from which on a histogram of the PIT notices a wrong forecast
 Probabilities = npt.NDArray[np.float32] | Floats
 
 
@@ -54,19 +55,30 @@ class Intervals:
     """
 
     pit: npt.NDArray[np.int64]  # (20,) histogram of the randomised PIT over 0..1; flat when the forecast is right
+    busy: npt.NDArray[np.int64]  # the same of the values with an expected count of at least BUSY
     inside: int  # counts in the plain interval [q05, q95]
     width: float  # sum of q95 - q05, incidents
 
     def __add__(self, other: "Intervals") -> "Intervals":
-        return Intervals(pit=self.pit + other.pit, inside=self.inside + other.inside, width=self.width + other.width)
+        return Intervals(
+            pit=self.pit + other.pit,
+            busy=self.busy + other.busy,
+            inside=self.inside + other.inside,
+            width=self.width + other.width,
+        )
 
     @property
     def coverage_50(self) -> float:
-        return self._share(PIT_BINS // 4)
+        return _middle(self.pit, PIT_BINS // 4)
 
     @property
     def coverage_90(self) -> float:
-        return self._share(PIT_BINS // 20)
+        return _middle(self.pit, PIT_BINS // 20)
+
+    @property
+    def busy_coverage_90(self) -> float:
+        """Of the values with an expected count of at least BUSY; nan without one."""
+        return _middle(self.busy, PIT_BINS // 20) if self.busy.any() else np.nan
 
     @property
     def plain_coverage_90(self) -> float:
@@ -76,8 +88,9 @@ class Intervals:
     def width_90(self) -> float:
         return self.width / int(self.pit.sum())
 
-    def _share(self, outside: int) -> float:
-        return float(self.pit[outside : PIT_BINS - outside].sum() / self.pit.sum())
+
+def _middle(pit: npt.NDArray[np.int64], outside: int) -> float:
+    return float(pit[outside : PIT_BINS - outside].sum() / pit.sum())
 
 
 def intervals(mean: Floats, counts: Counts, size: float, uniform: Floats) -> Intervals:
@@ -92,6 +105,7 @@ def intervals(mean: Floats, counts: Counts, size: float, uniform: Floats) -> Int
     low, high = (predictive_quantile(column, np.array([[size]]), share) for share in (0.05, 0.95))
     return Intervals(
         pit=np.histogram(pit, bins=PIT_BINS, range=(0, 1))[0].astype(np.int64),
+        busy=np.histogram(pit[mean >= BUSY], bins=PIT_BINS, range=(0, 1))[0].astype(np.int64),
         inside=int(((up_to >= 0.05) & (below < 0.95)).sum()),
         width=float((high - low).sum(dtype=np.float64)),
     )

@@ -106,6 +106,12 @@ MORE = (
         digits=3,
     ),
     Column(
+        heading="busy 90",
+        meaning="Percent inside the 90 % interval where the model expects an incident or more; 90 is right.",
+        value=lambda sheet: 100 * sheet.busy_coverage_90,
+        digits=1,
+    ),
+    Column(
         heading="cover 50",
         meaning="Percent of the counts inside the 50 % interval; 50 is right.",
         value=lambda sheet: 100 * sheet.coverage_50,

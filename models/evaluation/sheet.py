@@ -31,6 +31,7 @@ class Sheet:
     forecast_over_actual: float  # the sum of all forecasts over all incidents
     coverage_50: float  # by the randomised PIT, see calibration.Intervals
     coverage_90: float
+    busy_coverage_90: float  # the same where at least one incident is expected
     plain_coverage_90: float
     width_90: float  # incidents
     ranking: tuple[AtShare, ...]  # at each of AREA_SHARES; cells are ranked by step and category
@@ -74,6 +75,7 @@ def sheet_of(parts: Sequence[Measured]) -> tuple[Sheet, Curves]:
         forecast_over_actual=sum(part.forecast for part in parts) / actual if actual else np.nan,
         coverage_50=spread.coverage_50,
         coverage_90=spread.coverage_90,
+        busy_coverage_90=spread.busy_coverage_90,
         plain_coverage_90=spread.plain_coverage_90,
         width_90=spread.width_90,
         ranking=tuple(caught.at(share) for share in AREA_SHARES),

@@ -207,8 +207,13 @@ def _calibrated(evaluation: Evaluation) -> tuple[str, str]:
     sheet = network.scores.sheet
     kept = (
         f"Its 90 % intervals hold {100 * sheet.coverage_90:.1f} % of the counts by the randomised PIT; 90 % is right, "
-        "but where incidents are rare a wrong forecast may come close to it, too. In whole numbers they hold "
-        f"{100 * sheet.plain_coverage_90:.1f} %."
+        "but where incidents are rare a wrong forecast may come close to it, too. "
+        + (
+            "It nowhere expects as much as one incident. "
+            if isnan(sheet.busy_coverage_90)
+            else f"Where it expects one or more they hold {100 * sheet.busy_coverage_90:.1f} %. "
+        )
+        + f"In whole numbers they hold {100 * sheet.plain_coverage_90:.1f} %."
     )
     if isnan(ratio):
         return f"It expected {network.totals.city.forecast:,.0f} incidents, and none came.", kept

@@ -55,6 +55,17 @@ def test_a_forecast_of_too_small_a_spread_is_caught_by_its_coverage():
     assert tallies.coverage_90 < 0.8
 
 
+def test_where_incidents_are_expected_the_coverage_notices_half_the_truth():
+    mean, counts = simulated(0.3)
+    uniform = np.random.default_rng(1).random(len(mean))
+    right, half = (intervals(factor * mean, counts, SIZE, uniform) for factor in (1.0, 0.5))
+    busy = int((mean >= 1).sum())
+    assert right.busy.sum() == busy > 1000
+    assert right.busy_coverage_90 == pytest.approx(0.9, abs=4 * (0.09 / busy) ** 0.5)
+    assert half.busy_coverage_90 < 0.85
+    assert np.isnan(intervals(0.001 * mean, counts, SIZE, uniform).busy_coverage_90)
+
+
 def test_plain_intervals_are_scipys():
     mean, counts = simulated(3.0)
     law = nbinom(SIZE, SIZE / (SIZE + mean[:2000]))
@@ -70,11 +81,13 @@ def test_tallies_of_parts_add_up():
     parts = [intervals(mean[part], counts[part], SIZE, uniform[part]) for part in (slice(0, 333), slice(333, None))]
     whole, both = intervals(mean, counts, SIZE, uniform), parts[0] + parts[1]
     np.testing.assert_array_equal(both.pit, whole.pit)
+    np.testing.assert_array_equal(both.busy, whole.busy)
     assert (both.inside, both.width) == (whole.inside, whole.width)
 
 
 def test_coverage_is_the_middle_of_the_histogram():
-    tallies = Intervals(pit=np.arange(PIT_BINS), inside=19, width=38.0)
+    tallies = Intervals(pit=np.arange(PIT_BINS), busy=np.ones(PIT_BINS, int), inside=19, width=38.0)
+    assert tallies.busy_coverage_90 == 0.9
     assert tallies.coverage_90 == sum(range(1, 19)) / 190
     assert tallies.coverage_50 == sum(range(5, 15)) / 190
     assert (tallies.plain_coverage_90, tallies.width_90) == (0.1, 0.2)

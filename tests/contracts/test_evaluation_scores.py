@@ -20,7 +20,7 @@ MEANS = np.array([1e-4, 1e-3, 0.03, 0.5, 3.0, 30.0])
 COUNTS = np.array([0, 1, 2, 5, 40], np.int32)
 DISPERSION = np.array([0.6, 50.0])
 NAMES = ("fire", "ems")
-RANDOM_FIELDS = {"coverage_50", "coverage_90"}
+RANDOM_FIELDS = {"coverage_50", "coverage_90", "busy_coverage_90"}
 
 
 def simulated(steps=60, cells=40, seed=0):
