@@ -142,8 +142,9 @@ class World(Actions):
 
         since: monotonic time at which the fault ended, where that is not when this is called.
         """
-        for timer in self._timers:
-            timer.join()
+        while any(timer.is_alive() for timer in self._timers):
+            self._ensure_running()  # one that ended of a fault before must meet this one, too
+            time.sleep(0.05)
         self._timers.clear()
         began = time.monotonic() if since is None else since
         expected = self.in_topic()
