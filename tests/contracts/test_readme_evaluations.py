@@ -39,9 +39,32 @@ def against(found, itself):
     return f"{found['percent']:+.3f} % ({found['percent_low']:+.3f}, {found['percent_high']:+.3f}): {found['verdict']}"
 
 
+def kept(name):
+    return json.loads((ROOT / "docs" / "evaluation" / f"{KEPT[name]}.json").read_text(encoding="utf-8"))
+
+
+def test_the_prose_has_the_figures_of_the_files():
+    days, hours, calls = map(kept, KEPT)
+    minutes = [round(one["seconds"] / 60) for one in (days, hours, calls)]
+    models = " ".join(README.read_text(encoding="utf-8").split())
+    assert f"{minutes[0]} minutes for Chicago's days, {minutes[1]} for its hours and {minutes[2]} for" in models
+    assert f"at most {max(one['peak_gib'] for one in (days, hours, calls)):.1f} GiB without Java" in models
+    gains = [
+        next(row["versus_best_rule"] for row in one["rows"] if row["kind"] == "network") for one in (days, hours, calls)
+    ]
+    assert [one["verdict"] for one in gains] == ["tie", "better", "better"]
+    first = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    said = f"{-gains[1]['percent']:.2f} % of the log score for Chicago's hours and {-gains[2]['percent']:.2f} % for"
+    assert said in first
+    said = f"{-gains[1]['percent']:.2f} % of the log score for hours in Chicago and by {-gains[2]['percent']:.2f} % in"
+    assert said in models
+    assert f"it is {-gains[0]['percent']:.2f} % better on average" in models
+    assert f"({gains[0]['block_correlation']:.2f}: the rules" in models
+
+
 @pytest.mark.parametrize("name", KEPT)
 def test_every_row_of_the_table_is_in_the_readme(name):
-    found = json.loads((ROOT / "docs" / "evaluation" / f"{KEPT[name]}.json").read_text(encoding="utf-8"))
+    found = kept(name)
     assert found["task"] == KEPT[name]
     assert len(found["seeds"]) == 5
     readme = README.read_text(encoding="utf-8")
