@@ -18,7 +18,10 @@ def slug(name: str) -> str:
 
 
 def refuse_lost_names(names: Iterable[str]) -> None:
-    """Raises DataError for a name whose letters a slug cannot hold, and for two that would become one category."""
+    """Raises DataError for a name whose letters a slug cannot hold, and for two that would be one but for lost letters.
+
+    Names that differ in other signs only (`EMS`, ` ems-`) are one category.
+    """
     first: dict[str, str] = {}
     for name in sorted(names):
         if not slug(name) and _letters(name):

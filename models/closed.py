@@ -24,14 +24,17 @@ class Closed:
 
 
 def last_grace_s(spec: Spec) -> int:
-    """Between the end of a horizon and its last judgement: what is reported later is refused as late."""
+    """Between the end of a horizon and its last judgement: what is received later is refused as late.
+
+    What was received in time and lay somewhere until later still counts, but is not judged by.
+    """
     return spec.late_limit_s + GRACE_S
 
 
 def closed_between(state: CountState, before_s: int) -> Iterator[Closed]:
     """Horizons that are to be judged now and were not at `before_s`, the state's clock one batch earlier.
 
-    Each is judged twice: soon after its end, and once more when no late report of it can come any more.
+    Each is judged twice: soon after its end, and once more when late reports have come.
     """
     spec, hours = state.spec, state.levels["hour"]
     kept = hours.level.keep

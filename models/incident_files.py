@@ -92,7 +92,7 @@ def read_incidents(
 ) -> IncidentTable:
     """Read `path` (.csv, .csv.gz, or .zip with one .csv in it).
 
-    Rows without a usable time, place or category are skipped and counted by reason (`short_row`, `bad_time`,
+    Rows without a usable time, place or category are skipped and counted by reason (`short_row`, `no_time`, `bad_time`,
     `before_1970`, `after_2100`, `bad_place`, `null_island`, `no_category`; of intervals also `bad_end`,
     `end_before_start`, `interval_too_long`: longer than MAX_INTERVAL_S), and the first of each is kept. An interval
     whose end is empty is the time of its start. With `now_s`, what happened more than a few minutes after it is skipped
@@ -134,6 +134,9 @@ def read_incidents(
                 continue
             if max(abs(place[0]), abs(place[1])) < _NULL_ISLAND_DEG:
                 skip("null_island", number, lat_text, lon_text)
+                continue
+            if not time_text.strip():
+                skip("no_time", number)
                 continue
             when = read_time(time_text)
             if when is None or not 0 <= when[0] < _YEAR_2100_S:

@@ -165,7 +165,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
         ),
     ),
     "outcome": Measurement(
-        "How a forecast came out: written an hour after its horizon has closed, and again when no late report can come",
+        "How a forecast came out: written an hour after its horizon has closed, and once more a late limit later",
         "when the forecast was made: a whole hour",
         "category, horizon and hour",
         (

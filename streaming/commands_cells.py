@@ -48,6 +48,9 @@ def cells(
         pages = {live_map.name: opened_at(page, specs[0].grid) if len(specs) == 1 else page}
         if len(specs) > 1:
             pages |= {f"{live_map.stem}-{spec.region}.json": page_of(page, spec) for spec in specs}
+        for old in (out / DASHBOARDS).glob(f"{live_map.stem}-*.json"):
+            if old.name not in pages:  # of a region that has gone
+                old.unlink()
         for name, content in pages.items():
             _write(out / DASHBOARDS / name, content)
             typer.echo(f"{out / DASHBOARDS / name}: {content['title']}")
@@ -92,7 +95,8 @@ def page_of(dashboard: dict[str, Any], spec: Spec) -> dict[str, Any]:
         uid = f"{dashboard['uid']}-{hashlib.sha256(region.encode()).hexdigest()[:16]}"
     variables = [
         {name: one[name] for name in ("name", "label", "description")}
-        | {"type": "constant", "hide": 2, "query": region, "current": {"text": region, "value": region}}
+        | {"type": "custom", "hide": 2, "query": region, "current": {"text": region, "value": region}}
+        | {"multi": False, "includeAll": False}
         if one["name"] == "region"
         else one
         for one in dashboard["templating"]["list"]

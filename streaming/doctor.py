@@ -166,7 +166,9 @@ def _checkpoint(settings: Settings) -> Iterator[Finding]:
             what=f"checkpoint {region}",
             grade="ok" if good else "fail",
             seen=f"counts are for spec {entry.fingerprint}" + ("" if good else f", artifacts are for {sorted(specs)}"),
-            remedy="" if good else "bring back an artifact of that spec, or start with a new RISK_CHECKPOINT",
+            remedy=""
+            if good
+            else "bring back an artifact of that spec, train `--like` it, or start with a new RISK_CHECKPOINT",
         )
     guard = read_guard(folder)
     if guard and last_commit(folder):

@@ -50,7 +50,7 @@ class Outcomes:
             raise CheckpointError(f"{path.parent} cannot be written ({error.strerror}): make room for it") from error
 
     def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
-        """`outcome` and `outcome_area` lines of the horizons for which a forecast was kept."""
+        """`outcome`, `outcome_area` and `outcome_chance` lines of the horizons for which a forecast was kept."""
         parts = []
         for one in closed:
             forecast = self._read(self._path(spec.region, one.tick_s), spec)

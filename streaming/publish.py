@@ -114,13 +114,13 @@ class Publisher:
         for region, summary in sorted(summaries.items()):
             if summary.closed:
                 parts.append(self.outcomes.points(load_artifact(artifacts[region]).spec, summary.closed))
-        for region, frame in frames.items():  # forgets, too: after what had to be judged
-            self.outcomes.keep(frame, artifacts[region])
         for region, summary in sorted(summaries.items()):
             if summary.ledger["consumed"] or region in frames:
                 place = artifacts.get(region), frames.get(region)
                 parts.append(self._pipeline_line(region, summary, *place, facts, unaccounted))
         report = self._write(b"".join(parts))
+        for region, frame in frames.items():  # forgets, too: after what had to be judged is in the store
+            self.outcomes.keep(frame, artifacts[region])
         self._stored |= frames
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
         self._last_batch_s = time.monotonic() - started

@@ -128,4 +128,6 @@ def _mean_share(shares: Sequence[AtShare]) -> AtShare:
 
 
 def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values))
+    """Of those that there are: a seed may, alone, expect as much as one incident nowhere."""
+    there = [value for value in values if not np.isnan(value)]
+    return float(np.mean(there)) if there else np.nan

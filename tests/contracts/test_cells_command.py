@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -84,13 +85,16 @@ def test_each_of_several_regions_has_a_live_map_of_its_own(tmp_path):
     folder = tmp_path / "out" / "dashboards"
     pages = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
     assert set(pages) == {"live", "live-north", f"live-{long}"}
+    shutil.rmtree(tmp_path / "artifacts" / long)
+    live_map(tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["live.json"], "the page of a region that has gone"
     uids = {page["uid"] for page in pages.values()}
     assert len(uids) == 3
     assert max(map(len, uids)) <= 40  # Grafana's limit
     for region, south_deg in (("north", 42.0), (long, 38.0)):
         page = pages[f"live-{region}"]
         (variable,) = page["templating"]["list"]
-        assert (variable["type"], variable["query"], variable["current"]["value"]) == ("constant", region, region)
+        assert (variable["type"], variable["query"], variable["current"]["value"]) == ("custom", region, region)
         options = page["panels"][1]["options"]
         assert options["view"] == view_of(make_region(region, south_deg=south_deg).spec.grid)
         markers, cells_of_it = options["layers"]

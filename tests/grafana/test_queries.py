@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from streaming.commands_cells import ALL_REGIONS, geojson_files
+from streaming.commands_cells import ALL_REGIONS, geojson_files, page_of
 from tests.grafana.influx import filled_in, table
 from tests.grafana.pages.files import BUILDERS
 from tests.grafana.pages.panels import GREY
@@ -134,9 +134,12 @@ def told_when_stale(panel, target):
 
 
 @pytest.mark.parametrize("stale", [False, True])
-def test_the_layer_of_polygons_gets_rows_always_and_cells_only_while_they_are_fresh(filled, now_s, stale):
-    """It draws the first frame that it gets, and keeps its last colours when it gets none."""
-    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "geomap")
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_layer_of_polygons_gets_rows_always_and_cells_only_while_they_are_fresh(filled, now_s, stale, alone):
+    """It draws the first frame that it gets, and keeps its last colours without one. alone: on a region's own page."""
+    spec = SPECS["northville"]
+    page = page_of(PAGES["live-map"], spec) if alone else PAGES["live-map"]
+    panel = next(panel for panel in page["panels"] if panel["type"] == "geomap")
     layer = next(layer for layer in panel["options"]["layers"] if layer["type"] == "dynamic-geojson")
     assert "filterData" not in layer, "it would lose the frame of B"
     at_s = now_s + 86_400 * stale
@@ -144,9 +147,10 @@ def test_the_layer_of_polygons_gets_rows_always_and_cells_only_while_they_are_fr
     rows = table(next(series for series in frames if series))
     wanted = {layer["config"]["idField"], layer["config"]["dataStyle"]["color"]["field"]}
     assert wanted <= set(rows[0]), "a frame without them is passed over"
-    cells = set(SPECS["northville"].grid.geohashes())
-    assert ({row["geohash"] for row in rows} <= cells) is not stale
-    assert cells.isdisjoint(row["geohash"] for row in rows) is stale
+    cells = set(spec.grid.cell_ids() if alone else spec.grid.geohashes())
+    shown = {row[layer["config"]["idField"]] for row in rows}
+    assert (shown <= cells) is not stale
+    assert cells.isdisjoint(shown) is stale
     assert panel["targets"][0]["refId"] == "A"
 
 

@@ -209,6 +209,11 @@ def test_places_that_fit_their_clock_or_no_other_are_taken(tmp_path, place, time
     assert len(read_incidents(write(tmp_path / "t.csv", text), generic(timezone=timezone))) == 1
 
 
+def test_times_that_are_missing_say_nothing_against_the_others(tmp_path):
+    table = read_incidents(write(tmp_path / "t.csv", rows("2017-01-01", "", " ")), generic())
+    assert (len(table), table.skipped) == (1, {"no_time": 2})
+
+
 def test_slugs_are_lower_case_words():
     assert [slug(name) for name in ("CRIMINAL DAMAGE", " EMS", "Fire/Alarm (2)", "Übung")] == [
         "criminal_damage",
@@ -286,7 +291,7 @@ def test_intervals_that_cannot_be_used_are_counted_by_reason(tmp_path):
     )
     table = read_incidents(write(tmp_path / "t.csv", text), parse_layout(INTERVALS))
     assert len(table) == 20
-    assert table.skipped == {"interval_too_long": 1, "end_before_start": 1, "bad_end": 2, "bad_time": 1}
+    assert table.skipped == {"interval_too_long": 1, "end_before_start": 1, "bad_end": 2, "no_time": 1}
 
 
 def test_a_category_of_skipped_intervals_only_is_none(tmp_path):

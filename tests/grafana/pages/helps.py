@@ -34,9 +34,9 @@ FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight
 
 WHAT_IT_IS = """### What this is
 At the start of every hour the system foresees where incidents are likely within the horizon. An hour after that time is
-over, it counts what was reported and writes the result here, and once more when no late report can come (a day later).
+over, it counts what was reported and writes the result here, and once more a day later, when late reports have come.
 Nobody chooses the hours. One in whose first minute the system did not run is missing; *Hours judged* says how many are
-there. **While the feed of incidents is cut off, hours look empty** until what was missed has come.
+there. **While the feed of incidents is cut off, hours look empty**; what comes more than a day late stays missing here.
 
 **Hit rate at 5 % of the area**: had units watched only the twentieth of the cells that the forecast named, this share
 of the incidents would have happened there. All cells of the region's rectangle count, water and fields too. The

@@ -39,7 +39,7 @@ MAP = (
 # A row as long as the job has run within a month, with an id that no cell has: without any row the layer of polygons
 # keeps its last colours (read in Grafana's source), so this one is there when the scores are stale and A gives none.
 NO_CELL = (
-    'SELECT last("model") AS "geohash", "as_of" AS "shade" FROM "pipeline" '
+    'SELECT last("model") AS "geohash", "model" AS "cell", "as_of" AS "shade" FROM "pipeline" '
     "WHERE \"region\" = '$region' AND time > now() - 30d"
 )
 AS_OF = 'last("as_of") {alias} FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND {since}'
