@@ -21,6 +21,7 @@ DAY_S = 86_400
 # Of the artifacts that the scenarios publish (models/untrained.py): no history, a flat profile.
 PER_DAY = 5.0  # incidents of a category in the whole region
 HALF_LIFE_DAYS = 120.0
+JOINS_WITHIN_S = 15  # an artifact is looked for every two seconds, and a batch may be under way
 SHRINK_DAYS = 30.0
 DISPERSION = 5.0  # size of the negative binomial
 MANY = 20  # incidents in a cell and category from which on a score's support is ok
@@ -42,9 +43,10 @@ class Region:
     start_s: int  # the end of the artifact's history: the clock at first
     history_end_s: int  # the same, but 0 where the history is empty: what was first told with an earlier time is in it
     history: tuple = ()  # (cell, category, occurred_s) of what it holds, which no manifest says
+    joins_s: float = 0.0  # when its artifact was published, by the machine's clock; 0 before the job began
 
     @classmethod
-    def of(cls, manifest):
+    def of(cls, manifest, joins_s=0.0):
         spec, grid = manifest["spec"], manifest["spec"]["grid"]
         per_lat, per_lon = metres_per_degree(grid["south_deg"], grid["rows"] * grid["cell_m"])
         return cls(
@@ -59,6 +61,7 @@ class Region:
             future_limit_s=spec["future_limit_s"],
             start_s=manifest["data"]["cutoff_s"],
             history_end_s=manifest["data"]["cutoff_s"] if manifest["data"]["incidents"] else 0,
+            joins_s=joins_s,
         )
 
     @property
@@ -92,6 +95,7 @@ class Moment:
     clock_s: int
     ledger: Counter
     counting: tuple
+    is_due: bool = True  # False while a region that was just published may not have been taken over
 
     def observed_1h(self):
         """(cell, category) -> incidents in the twelve panes that end with the clock's."""
@@ -140,14 +144,14 @@ class Expected:
     known: dict = field(default_factory=lambda: defaultdict(dict))  # region -> id -> what is known
     moments: dict = field(default_factory=dict)  # (region, tick in s) -> Moment
 
-    def moment(self, region):
+    def moment(self, region, *, is_due=True):
         counting = [
             (one["cell"], one["category"], one["occurred_s"])
             for one in self.known[region.name].values()
             if one["counts"]
         ]
         counting += region.history
-        return Moment(region, self.clock_s[region.name], Counter(self.ledger[region.name]), tuple(counting))
+        return Moment(region, self.clock_s[region.name], Counter(self.ledger[region.name]), tuple(counting), is_due)
 
     def observed_1h(self, region):
         return self.moment(region).observed_1h()
@@ -158,8 +162,9 @@ class Expected:
         now_s: the batch's own time where the regions' clocks are the machine's; None where they are the events'.
         """
         if now_s is not None:
-            for name in regions:
-                self.clock_s[name] = max(self.clock_s[name], now_s)
+            for name, region in regions.items():
+                if now_s >= region.joins_s:
+                    self.clock_s[name] = max(self.clock_s[name], now_s)
         accepted = []
         for partition, offset, value, time_ms in messages:
             name, verdict = judge(value, time_ms, regions)
@@ -177,8 +182,11 @@ class Expected:
             else:
                 self.ledger[name][outcome] += 1
         for region in regions.values():
+            if now_s is not None and now_s < region.joins_s:
+                continue
             tick_s = self.clock_s[region.name] // region.tick_s * region.tick_s
-            self.moments[region.name, tick_s] = self.moment(region)
+            is_due = now_s is None or now_s >= region.joins_s + JOINS_WITHIN_S
+            self.moments[region.name, tick_s] = self.moment(region, is_due=is_due)
 
     def _refuse(self, name, reason, place):
         self.ledger[name]["rejected"] += 1

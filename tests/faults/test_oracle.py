@@ -277,6 +277,22 @@ def test_it_finds(name, good):
     assert [sentence for sentence in breaches(mutant) if sentence.startswith(said)]
 
 
+def test_on_the_machines_clock_a_region_ticks_from_when_it_was_published(region):
+    """Three batches: before that, ten seconds after it, and a minute after it."""
+    joined_s = 1_800_000_000
+    late = replace(region, name="lakeside", joins_s=joined_s)
+    times_s = [joined_s - 60, joined_s + 10, joined_s + 60]
+    batches = [{0: 0}, {0: 0}, {0: 0}]
+    expected = recount([], [region, late], batches, [1000 * at_s for at_s in times_s])
+    ticks = {
+        name: sorted(tick_s for one, tick_s in expected.moments if one == name) for name in ("riverton", "lakeside")
+    }
+    minutes = [at_s // 60 * 60 for at_s in times_s]
+    assert ticks == {"riverton": minutes, "lakeside": minutes[1:]}
+    assert [expected.moments["lakeside", tick_s].is_due for tick_s in minutes[1:]] == [False, True]
+    assert all(expected.moments["riverton", tick_s].is_due for tick_s in minutes)
+
+
 def test_each_counted_incident_leaves_a_trace_that_is_judged(good):
     expected = recount(good.messages, good.regions, [ends for _, ends in sorted(good.batches.items())])
     _, last = max(expected.moments.items(), key=lambda item: item[0][1])

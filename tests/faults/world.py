@@ -199,10 +199,11 @@ class World(Actions):
         self._timers.append(timer)
 
     def _publish(self, name, south_deg, **created):
+        began_s = int(time.time()) if self.starts else 0
         region = make_region(name, south_deg=south_deg, start_s=self._region_start_s)
         folder = region.publish(self.scorer.artifacts, **created)
         self.versions.setdefault(name, []).append(folder.name)
-        return Region.of(json.loads((folder / "manifest.json").read_bytes()))
+        return Region.of(json.loads((folder / "manifest.json").read_bytes()), began_s)
 
     def _connect(self):
         return KafkaProducer(
