@@ -8,15 +8,12 @@ gives the interval in which it happened gets one time, drawn evenly inside it (m
 import csv
 import gzip
 import io
-import re
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +25,8 @@ from models.aoristic import MAX_INTERVAL_S, draw_within
 from models.category_names import refuse_lost_names, slug
 from models.file_checks import refuse_bad_times, refuse_swapped
 from models.layouts import Layout
-from models.local_time import local_from_utc, utc_from_local, zone_of
+from models.local_time import local_from_utc, utc_from_local
+from models.written_times import Written, time_reader
 from schemas.errors import DataError
 from schemas.limits import CLOCKS_DIFFER_S
 from schemas.spec import DAY_S
@@ -38,8 +36,6 @@ _YEAR_2100_S = 4_102_444_800
 _LONGEST_SHOWN = 40  # characters of a text in a message
 _NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: where geocoders put what they did not find
 _LOST = "\N{REPLACEMENT CHARACTER}"  # what a byte that is no UTF-8 was read as
-_Written = tuple[int, bool]  # epoch seconds and True for a time with an offset, wall-clock seconds and False without
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - wall-clock times are counted from a wall-clock epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,8 +97,8 @@ def read_incidents(
     latitude and longitude are exchanged, when a category is no UTF-8 or its slug would lose letters, or when nothing
     is left.
     """
-    start: list[_Written] = []
-    end: list[_Written] = []
+    start: list[Written] = []
+    end: list[Written] = []
     lat: list[float] = []
     lon: list[float] = []
     names: list[str] = []
@@ -117,7 +113,7 @@ def read_incidents(
             examples[reason] = " ".join([f"row {number}", *(repr(one[:_LONGEST_SHOWN]) for one in text)])
 
     number = 0
-    read_time = _time_reader(layout)
+    read_time = time_reader(layout)
     with _table(path, layout) as (select, rows):
         for number, fields in enumerate(rows, start=1):
             try:
@@ -214,7 +210,7 @@ def _categories(names: list[str], layout: Layout) -> tuple[str, ...]:
     return categories
 
 
-def _utc(written: list[_Written], timezone: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
+def _utc(written: list[Written], timezone: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
     """(n,) epoch seconds, and (n,) how the clock read them (see `utc_from_local`); 0 for times with an offset."""
     seconds, has_offset = np.array(written, np.int64).reshape(-1, 2).T
     utc_s, reading = utc_from_local(seconds, timezone)
@@ -239,41 +235,6 @@ def _sorted_table(table: IncidentTable, end_s: npt.NDArray[np.int64], random: np
         uncertain_times=int((end_s > start_s).sum()),
     )
     return counted.select(np.argsort(drawn_s, kind="stable"))
-
-
-def _time_reader(layout: Layout) -> Callable[[str], _Written | None]:
-    """Text -> time as written, None for what is no time.
-
-    Dates and times of day recur, so where the format is `date clock` each is parsed once: eight times as fast as
-    strptime on every row.
-    """
-    zone_of(layout.timezone)
-    pattern = layout.time_format
-    if pattern is None:
-        return lambda text: _parse(datetime.fromisoformat, text)
-    split = re.fullmatch(r"(\S*%[yY]\S*) ((?:%[HIMSpf]|[^%])+)", pattern)
-    if split is None:
-        return lambda text: _parse(lambda one: datetime.strptime(one, pattern), text)  # noqa: DTZ007
-    date_pattern, clock_pattern = split[1], "%Y-" + split[2]
-    parse_date = cache(lambda text: _parse(lambda one: datetime.strptime(one, date_pattern), text))  # noqa: DTZ007
-    parse_clock = cache(lambda text: _parse(lambda one: datetime.strptime(one, clock_pattern), text))  # noqa: DTZ007
-
-    def read(text: str) -> _Written | None:
-        date_text, _, clock_text = text.partition(" ")
-        date, clock = parse_date(date_text), parse_clock("1970-" + clock_text)
-        return None if date is None or clock is None else (date[0] + clock[0], False)
-
-    return read
-
-
-def _parse(parse: Callable[[str], datetime], text: str) -> _Written | None:
-    try:
-        when = parse(text)
-        is_aware = when.tzinfo is not None
-        passed = when.astimezone(UTC).replace(tzinfo=None) - _EPOCH if is_aware else when - _EPOCH
-    except (ValueError, OverflowError):
-        return None
-    return passed.days * 86_400 + passed.seconds, is_aware
 
 
 @contextmanager

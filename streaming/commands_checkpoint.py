@@ -48,12 +48,11 @@ def show(context: typer.Context) -> None:
     for region, entry in read_roster(folder / "roster.json").items():
         table.add_row(f"region {region}", f"artifact {entry.version}, spec {entry.fingerprint}")
     commit = last_commit(folder)
+    age = f", {time.time() - commit[1]:,.0f} s ago" if commit else ""
+    table.add_row("last batch", progress_text(commit) + age)
     if commit:
-        table.add_row("last batch", f"{progress_text(folder)}, {time.time() - commit[1]:,.0f} s ago")
         read = ", ".join(f"{partition}: {offset:,}" for partition, offset in sorted(read_until(folder).items()))
         table.add_row("read up to", f"offset by partition {read}")
-    else:
-        table.add_row("last batch", progress_text(folder))
     Console(highlight=False).print(table)
 
 

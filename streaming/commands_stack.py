@@ -134,8 +134,8 @@ def replay_command(
     )
     if settings.clock == "wall" and time.time() - plan.send_ms[-1] / 1000 > HOUR_S:
         console.print(
-            "this time is past: a job on the wall clock scores the present, and what is older than its artifact's late "
-            "limit it refuses as `late`. To score the time replayed, give the job RISK_CLOCK=event"
+            "this time is past: a job on the wall clock scores the present, and refuses as `late` what is older than "
+            "it remembers (two days by default). To score the time replayed, give the job RISK_CLOCK=event"
         )
 
 

@@ -38,7 +38,7 @@ from streaming.session import start_session
 from streaming.settings import Settings
 from streaming.sinks import open_sink
 from streaming.source import read_messages, with_heartbeat
-from streaming.spark_files import progress_text
+from streaming.spark_files import last_commit, progress_text
 from streaming.topics import Topic, describe_topic, topic_faults, topic_id, wanted_of
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def _run(
         if topic is None:
             return True
         claim(settings, topic)
-        log.info("checkpoint=%s last batch: %s", settings.checkpoint, progress_text(settings.checkpoint))
+        log.info("checkpoint=%s last batch: %s", settings.checkpoint, progress_text(last_commit(settings.checkpoint)))
         kafka.check = partial(_refuse_other_topic, settings)
         sink.check()
         try:

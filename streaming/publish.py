@@ -116,8 +116,8 @@ class Publisher:
                 parts.append(self.outcomes.points(load_artifact(artifacts[region]).spec, summary.closed))
         for region, summary in sorted(summaries.items()):
             if summary.ledger["consumed"] or region in frames:
-                place = artifacts.get(region), frames.get(region)
-                parts.append(self._pipeline_line(region, summary, *place, facts, unaccounted))
+                made_by = artifacts.get(region)
+                parts.append(self._pipeline_line(region, summary, made_by, frames.get(region), facts, unaccounted))
         report = self._write(b"".join(parts))
         for region, frame in frames.items():  # forgets, too: after what had to be judged is in the store
             self.outcomes.keep(frame, artifacts[region])

@@ -21,12 +21,11 @@ def last_commit(checkpoint: Path) -> tuple[int, float] | None:
     return None if newest is None else (int(newest.name), newest.stat().st_mtime)
 
 
-def progress_text(checkpoint: Path) -> str:
-    """Where the next start goes on, in words."""
-    newest = last_commit(checkpoint)
-    if newest is None:
+def progress_text(commit: tuple[int, float] | None) -> str:
+    """What `last_commit` gave, in words."""
+    if commit is None:
         return "none yet: counting starts from the artifacts' history"
-    number, at_s = newest
+    number, at_s = commit
     return f"{number}, stored {instant_text(at_s)}"
 
 

@@ -256,7 +256,7 @@ def _row(
         model=name,
         kind=kind,
         scores=mean_scores(of_seeds),
-        totals=judge.totals(np.mean(means, axis=0), dispersion),
+        totals=judge.totals(np.asarray(sum(means) / len(means)), dispersion),
         dispersion=tuple(dispersion.tolist()),
         chosen=chosen or {},
         seeds=len(means),
