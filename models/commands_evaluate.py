@@ -1,6 +1,7 @@
 """`python -m models evaluate`: the network beside every simple rival, on a block of time that no choice has seen."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from models.data_report import in_words, thin_categories
 from models.evaluation.tasks import STEPS_S, TASKS, Task, task_of_file
 from models.layouts import LAYOUT_HELP, parse_layout
 from models.recipe import DEFAULT, read_recipe
+from models.sealed import sha256
 from schemas.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -97,11 +99,17 @@ def _task(task: str, data: Path | None, layout: str, cell_m: float, step: str, o
         if task not in TASKS:
             raise DataError(f"--task {task}: choose one of {', '.join(TASKS)}")
         make, usual_place = TASKS[task]
-        return make(data or usual_place)
+        path = data or usual_place
+        return _of(path, make(path))
     if data is None or not layout:
         raise DataError("give --task, or --data and --layout")
     if step not in STEPS_S:
         raise DataError(f"--step {step}: choose one of {', '.join(STEPS_S)}")
-    return task_of_file(
+    found = task_of_file(
         data, parse_layout(layout), cell_m=cell_m, step=step, now_s=time.time(), origins=origins, merge=merge
     )
+    return _of(data, found)
+
+
+def _of(path: Path, task: Task) -> Task:
+    return replace(task, data_file=path.name, data_sha256=sha256(path.read_bytes()))

@@ -29,6 +29,7 @@ def as_json(evaluation: Evaluation) -> Value:
     return {
         "task": evaluation.task,
         "title": evaluation.title,
+        "data": {"file_name": evaluation.data_file, "sha256": evaluation.data_sha256},
         "made_at": evaluation.made_at,
         "recipe": json.decode(json.encode(evaluation.recipe)),
         "seeds": list(evaluation.seeds),

@@ -101,6 +101,8 @@ def evaluate(task: Task, plan: Plan, *, now: datetime, versions: Mapping[str, st
     return Evaluation(
         task=task.name,
         title=task.title,
+        data_file=task.data_file,
+        data_sha256=task.data_sha256,
         cube=task.cube,
         first=task.test,
         scored_cells=int(task.scored.sum()),

@@ -27,6 +27,7 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
     steps, seeds = len(cube) - evaluation.first, evaluation.network.seeds
     return {
         "Task": f"{evaluation.task}: {evaluation.title}",
+        "Data": f"{evaluation.data_file}, sha256 {evaluation.data_sha256}",
         "Judged on": f"{steps:,} steps of one {unit}, {minute(int(cube.starts_s[evaluation.first]))} to "
         f"{minute(int(cube.starts_s[-1]))} UTC. No model learned from them or chose anything by them",
         "Cells": f"{evaluation.scored_cells:,} of {cube.rows * cube.cols:,} cells of {cube.cell_m:,.0f} m are scored, "

@@ -62,6 +62,8 @@ class Evaluation:
 
     task: str
     title: str  # data, cell, step and blocks in words
+    data_file: str  # its name
+    data_sha256: str
     cube: Cube
     first: int  # first judged step
     scored_cells: int

@@ -46,6 +46,8 @@ class Task:
         default_factory=lambda: np.empty(0, np.int64)
     )  # when incidents happened that lie in no cell, ascending
     rows_seen: tuple[Seen, ...] = ()  # what became of the file's rows; of the published tasks the README says it
+    data_file: str = "none"  # its name
+    data_sha256: str = ""
 
     @property
     def outside(self) -> int:

@@ -1,6 +1,7 @@
 """From a file to a task and to the command's output: steps, blocks, grid, and what is refused."""
 
 import csv
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -166,6 +167,9 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
     assert "report: " in printed
     assert f"{figures['grid']['judged_incidents_outside']}" in {"0", "1", "2", "3"}
     assert (figures["seeds"], figures["recipe"]["widths"]) == ([0], [64, 32])
+    digest = hashlib.sha256(town.read_bytes()).hexdigest()
+    assert figures["data"] == {"file_name": town.name, "sha256": digest}
+    assert digest in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
 def test_several_origins_and_a_recipe_by_the_command(town, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A small evaluation with real forecasts: simple rivals, and networks that know most of the truth."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -65,6 +66,8 @@ def small_evaluation(
     return Evaluation(
         task="small-daily",
         title=f"Small town, simulated, 1 km, one day, {int(SCORED.sum())} cells",
+        data_file="small-town.csv",
+        data_sha256=hashlib.sha256(cube.counts.tobytes()).hexdigest(),
         cube=cube,
         first=first,
         scored_cells=int(SCORED.sum()),
