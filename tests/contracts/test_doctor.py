@@ -10,9 +10,10 @@ from models.untrained import write_untrained
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.doctor import examine
-from streaming.guard import STATE_LAYOUT, claim
+from streaming.guard import STATE_LAYOUT, claim, only_writer
 from streaming.roster import refresh_roster
 from streaming.settings import Settings
+from streaming.sinks import open_sink
 from streaming.topics import Topic
 
 NOW_S = 1_767_225_600
@@ -113,3 +114,14 @@ def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     finding = findings(settings)["checkpoint layout"]
     assert (finding.grade, "stored in layout 1" in finding.seen) == ("fail", True)
     assert "checkpoint reset" in finding.remedy
+
+
+def test_beside_a_running_job_its_file_is_left_to_it(settings):
+    sink = open_sink(settings)
+    sink.check()
+    assert findings(settings)["store"].grade == "fail"
+    with only_writer(settings.checkpoint):
+        found = findings(settings)
+    sink.close()
+    assert found["checkpoint"].grade == "ok"
+    assert (found["store"].grade, "the job that runs now writes it" in found["store"].seen) == ("ok", True)
