@@ -116,6 +116,7 @@ def train(
     learned = collect(replay, engine, train_at, cells, random, told)
     chosen_by = collect(replay, engine, validate_at, np.arange(spec.grid.cells), random, told)
     constants = with_dispersion(constants, chosen_by.log_usual, chosen_by.counts)
+    told_network = _ToldNetwork(epochs, tell)
     network = fit(
         learned,
         chosen_by,
@@ -123,8 +124,9 @@ def train(
         recipe=recipe,
         epochs=epochs,
         seed=seed,
-        after_epoch=lambda epoch, loss: tell(f"network: validation {loss:.4f} of the baseline's", epoch / epochs),
+        after_epoch=told_network,
     )
+    told_network.ended()
     tallies = []
     for as_of_s in test_at:
         values = engine.compute(replay.lead_to(as_of_s)).values
@@ -132,6 +134,7 @@ def train(
         expected = np.exp(log_usual + residual_of(values, network))
         tallies.append(tally(as_of_s, np.exp(log_usual), expected, story.coming(as_of_s), constants))
         told(as_of_s)
+    tell("replay", 1)
     return Trained(
         story=story,
         constants=constants,
@@ -153,3 +156,21 @@ class _Told:
     def __call__(self, as_of_s: int) -> None:
         start, end = self.blocks.burn_in_s, self.blocks.end_s
         self.tell("replay", (as_of_s - start) / (end - start))
+
+
+class _ToldNetwork:
+    """Reports the least validation loss so far; the untrained network's is 1."""
+
+    def __init__(self, epochs: int, tell: Callable[[str, float], None]) -> None:
+        self.epochs, self.tell, self.least = epochs, tell, 1.0
+
+    def __call__(self, epoch: int, loss: float) -> None:
+        self.least = min(self.least, loss)
+        self._say(epoch / self.epochs)
+
+    def ended(self) -> None:
+        """Patience may have run out before the last epoch."""
+        self._say(1)
+
+    def _say(self, share: float) -> None:
+        self.tell(f"network: validation {self.least:.4f} of the baseline's", share)
