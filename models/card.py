@@ -35,10 +35,12 @@ Expected incidents and the probability of at least one, for each square of {cell
 and horizon ({horizons}), so that units can stand ready where the next hours' incidents are likely.
 
 ## Data
-{incidents} incidents inside the grid, {first} to {cutoff} UTC, categories {categories}.
-Learned on the time before {validation} ({examples} cells at moments), choices made on the time until {test}, judged on
+{incidents:,} incidents inside the grid, {first} to {cutoff} UTC, categories {categories}.
+Learned on the time before {validation} ({examples:,} cells at moments), choices made on the time until {test}, judged on
 the rest, which no choice has seen; a gap as long as the longest horizon lies between.
 {notice}
+
+The file, what lies after that time included:
 
 | rows | what | what became of them |
 | --- | --- | --- |
@@ -94,7 +96,7 @@ def card_text(trained: Trained, *, layout: str, seen: Sequence[Seen]) -> str:
         test=_date(trained.blocks.test_s),
         examples=trained.examples,
         notice=NOTICES.get("chicago" if layout == "sample" else layout, "Terms: those of the file's owner."),
-        seen="\n".join(f"| {line.rows} | {line.what} | {line.decision} |" for line in seen),
+        seen="\n".join(f"| {line.rows:,} | {line.what} | {line.decision} |" for line in seen),
         rows_text="\n".join(map(_line, trained.rows)),
         verdict="; ".join(f"{row.horizon}: {VERDICTS[row.verdict]}" for row in trained.rows),
         totals=", ".join(f"{row.horizon} {row.forecast_over_actual:.3f}" for row in trained.rows),
