@@ -36,8 +36,8 @@ and horizon ({horizons}), so that units can stand ready where the next hours' in
 
 ## Data
 {incidents:,} incidents inside the grid, {first} to {cutoff} UTC, categories {categories}.
-Learned on the time before {validation} ({examples:,} cells at moments), choices made on the time until {test}, judged on
-the rest, which no choice has seen; a gap as long as the longest horizon lies between.
+Learned on the time before {validation} ({examples:,} cells at moments), choices made on the time until {test}, judged
+on the rest, which no choice has seen; a gap as long as the longest horizon lies between.
 {notice}
 
 The file, what lies after that time included:
