@@ -29,7 +29,7 @@ def spark(log: Path) -> Iterator[SparkSession]:
     builder = (
         SparkSession.builder.master("local[*]")
         .appName("evaluate")
-        .config("spark.driver.memory", "1g")
+        .config("spark.driver.memory", "2g")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.ui.enabled", "false")
