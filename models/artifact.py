@@ -89,7 +89,7 @@ class Artifact:
 
     def history(self) -> CountState:
         """A new CountState as of the data's cut-off."""
-        return _history(self._history, self.folder, self.manifest)
+        return _history(self._history, self.folder, self.manifest, self.constants)
 
 
 def check_writable(artifacts: Path) -> None:
@@ -180,7 +180,7 @@ def read_artifact(folder: Path) -> Artifact:
         raise ArtifactError(f"{folder}: {error}") from error
     if not card.strip():
         raise ArtifactError(f"{folder / CARD} is empty: a model that does not say what it is for is not used")
-    _history(contents[HISTORY], folder, manifest)
+    _history(contents[HISTORY], folder, manifest, constants)
     return Artifact(
         folder=folder,
         manifest=manifest,
@@ -258,5 +258,11 @@ def _widths(enter: "Tensor", middle: "Tensor") -> tuple[int, int]:
     return Recipe(widths=(len(enter), len(middle))).widths
 
 
-def _history(packed: bytes, folder: Path, manifest: Manifest) -> CountState:
-    return unpack_history(packed, folder / HISTORY, manifest.spec, cutoff_s=manifest.data.cutoff_s)
+def _history(packed: bytes, folder: Path, manifest: Manifest, constants: BaselineConstants) -> CountState:
+    return unpack_history(
+        packed,
+        folder / HISTORY,
+        manifest.spec,
+        first_day=int(constants.first_day),
+        cutoff_s=manifest.data.cutoff_s,
+    )

@@ -92,19 +92,27 @@ class Memory:
     days: Floats  # (half-lives,) weighted days that have data
 
 
-def remember(level: LevelBins, half_lives_days: tuple[float, ...], constants: BaselineConstants, spec: Spec) -> Memory:
-    """Weigh the finished bins of the day level. An infinite half-life weighs all days alike."""
+def remember(
+    level: LevelBins, half_lives_days: tuple[float, ...], constants: BaselineConstants, spec: Spec, *, first_day: int
+) -> Memory:
+    """Weigh the finished bins of the day level. An infinite half-life weighs all days alike.
+
+    The counts of a running job may begin with another day (`first_day`) than the data of the artifact that it has taken
+    over since: what is remembered begins with the later of the two, incidents and days alike.
+    """
     finished = level.level.keep - 1
     weights = np.stack([day_weights(half_life, finished) for half_life in half_lives_days])
     totals = np.zeros((len(weights), level.places))
     per_day = np.empty(finished)
     first_bin = level.newest - finished
+    covered = min(max(first_day, int(constants.first_day)) - first_bin, finished)
     for start in range(0, finished, _BLOCK_DAYS):
         stop = min(start + _BLOCK_DAYS, finished)
         block = level.newest_bins(stop - start, skip=1 + finished - stop).astype(np.float64)
+        block[: max(covered - start, 0)] = 0
         totals += weights[:, start:stop] @ block
         per_day[start:stop] = block.sum(axis=1)
-    has_data = np.arange(first_bin, first_bin + finished) >= constants.first_day
+    has_data = np.arange(finished) >= covered
     if constants.mean_per_day.sum() >= _SURELY_SOME:
         has_data &= per_day > 0
     counts = (totals / WEIGHT_ONE).reshape(len(weights), spec.grid.cells, len(spec.categories))

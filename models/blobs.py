@@ -7,6 +7,7 @@ bins at the last fold, the registry, and the segments since; `restore` gives bac
     layout          of the blobs, a number; histories from before it was stored are in the first
     clock           as it was exported
     history_end     of the history that the counts began with; none in the first layout
+    first_day       that the counts cover; none where it is not known
     b:LEVEL:CHUNK   counts of 32 bins
     r:NUMBER        records of the registry, in order of their numbers: a later one replaces an earlier one
     s:NUMBER        a segment
@@ -25,7 +26,7 @@ from models.pyramid import CHUNK_BINS
 from models.registry import Records
 from schemas.spec import Spec
 
-_LAYOUT, _CLOCK, _HISTORY_END = "layout", "clock", "history_end"
+_LAYOUT, _CLOCK, _HISTORY_END, _FIRST_DAY = "layout", "clock", "history_end", "first_day"
 _RECORDS = {1: Records.unpack_older, 2: Records.unpack}  # by layout; segments are never in the first
 _NEWEST = max(_RECORDS)
 _SEGMENT = struct.Struct("<Qq")
@@ -47,6 +48,7 @@ def export_state(state: CountState) -> dict[str, bytes]:
         _LAYOUT: msgspec.msgpack.encode(_NEWEST),
         _CLOCK: msgspec.msgpack.encode(state.as_of_s),
         _HISTORY_END: msgspec.msgpack.encode(state.history_end_s),
+        _FIRST_DAY: msgspec.msgpack.encode(state.first_day),
         "r:0000000000": state.registry.records().pack(),
     }
     for name, level in state.levels.items():
@@ -67,6 +69,8 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None
     state.advance(msgspec.msgpack.decode(blobs[_CLOCK], type=int) if as_of_s is None else as_of_s)
     if layout > 1:
         state.history_end_s = msgspec.msgpack.decode(blobs[_HISTORY_END], type=int)
+    if _FIRST_DAY in blobs:
+        state.first_day = msgspec.msgpack.decode(blobs[_FIRST_DAY], type=int)
     for key in sorted(blobs):  # bins, then registry, then the segments since, each in order
         kind, _, rest = key.partition(":")
         if kind == "b":

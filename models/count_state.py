@@ -32,13 +32,15 @@ class CountState:
     """Counts and registry of one region. `as_of_s` is its clock: given from outside, never going back.
 
     `history_end_s` is the end of the history that the counts began with, 0 where they began with none. Of what happened
-    before it the counts know the number, but not the ids that it is told with.
+    before it the counts know the number, but not the ids that it is told with. `first_day` (days since 1970) is the
+    first that the counts cover from its start, 0 where that is not known.
     """
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.as_of_s = 0
         self.history_end_s = 0
+        self.first_day = 0
         self.levels = {level.name: LevelBins.empty(level, spec) for level in spec.levels}
         self.registry = Registry()
 

@@ -140,7 +140,7 @@ class FeatureEngine:
         at_s = state.as_of_s - state.as_of_s % spec.tick_s
         shape = (grid.cells, len(spec.categories))
         panes, hours, days = (state.levels[name] for name in ("pane", "hour", "day"))
-        long = self._past(days, self._long)
+        long = self._past(days, lambda level: self._long(level, state.first_day))
         past_hours = self._past(hours, self._hours)
         w15m, w1h, w6h, w24h = (past + panes.newest_bins(1).reshape(shape) for past in self._past(panes, self._panes))
         this_hour = hours.newest_bins(1).reshape(shape)
@@ -200,10 +200,10 @@ class FeatureEngine:
             same_hours=same.reshape(shape),
         )
 
-    def _long(self, level: LevelBins) -> _Long:
+    def _long(self, level: LevelBins, first_day: int) -> _Long:
         spec, constants = self.spec, self.constants
         half_lives = (*MEMORY_DAYS, float(constants.half_life_days), float("inf"))
-        memory = remember(level, half_lives, constants, spec)
+        memory = remember(level, half_lives, constants, spec, first_day=first_day)
         counts, days = memory.counts[-2], float(memory.days[-2])
         rate = cell_rate(counts, days, constants, spec)
         region = region_rate(counts, days, constants)

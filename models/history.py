@@ -14,14 +14,16 @@ from schemas.errors import ArtifactError
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import Spec
 
+_PARTS = frozenset({"layout", "clock", "history_end", "first_day", "b", "r"})
+
 
 def pack_history(state: CountState) -> bytes:
     """All of a state as the bytes of an .npz, one array of bytes for each blob."""
     return pack_arrays({name: np.frombuffer(blob, np.uint8) for name, blob in export_state(state).items()})
 
 
-def unpack_history(packed: bytes, path: Path, spec: Spec, *, cutoff_s: int) -> CountState:
-    """A new state at `cutoff_s`, whose history ends there unless it is empty.
+def unpack_history(packed: bytes, path: Path, spec: Spec, *, first_day: int, cutoff_s: int) -> CountState:
+    """A new state at `cutoff_s`, whose history begins with `first_day` and ends there unless it is empty.
 
     Raises ArtifactError unless every count and record lies inside the spec.
     """
@@ -42,10 +44,11 @@ def unpack_history(packed: bytes, path: Path, spec: Spec, *, cutoff_s: int) -> C
         raise ArtifactError(f"{path} remembers an incident outside the grid or the categories: train again")
     is_empty = not len(known) and not any(level.ring.any() for level in state.levels.values())
     state.history_end_s = 0 if is_empty else cutoff_s
+    state.first_day = first_day
     return state
 
 
 def _bytes(name: str, array: npt.NDArray[Any]) -> bytes:
-    if array.dtype != np.uint8 or name.partition(":")[0] not in ("layout", "clock", "history_end", "b", "r"):
+    if array.dtype != np.uint8 or name.partition(":")[0] not in _PARTS:
         raise ValueError(f"{name[:40]!r} is no part of a history")
     return array.tobytes()

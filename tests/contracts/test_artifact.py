@@ -20,7 +20,7 @@ from models.scoring import score
 from models.untrained import write_untrained
 from schemas.errors import ArtifactError
 from schemas.grid import Grid
-from schemas.spec import Spec
+from schemas.spec import DAY_S, Spec
 
 NOW = 1_700_000_000
 SPEC = Spec(
@@ -92,7 +92,7 @@ def test_what_is_written_scores_as_before_to_the_last_bit(published):
     assert read_spec(published) == artifact.spec
     assert artifact.version == published.name
     wanted = history()
-    wanted.history_end_s = NOW
+    wanted.history_end_s, wanted.first_day = NOW, int(CONSTANTS.first_day)
     assert export_state(artifact.history()) == export_state(wanted)
     before = FeatureEngine(SPEC, CONSTANTS).compute(history()).values
     after = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
@@ -146,7 +146,8 @@ def test_a_history_is_a_new_state_each_time(published):
 def test_counts_begin_with_a_history_that_ends_at_the_cut_off_unless_it_is_empty(published, tmp_path):
     assert read_artifact(published).history().history_end_s == NOW
     folder = write_untrained(tmp_path, SPEC, per_day=5, cutoff_s=NOW, created="20260101T000000Z")
-    assert read_artifact(folder).history().history_end_s == 0
+    history_end_s, first_day = read_artifact(folder).history().history_end_s, read_artifact(folder).history().first_day
+    assert (history_end_s, first_day) == (0, NOW // DAY_S)
 
 
 def test_a_flipped_bit_is_found_in_every_file_and_spares_the_baseline_only_in_the_weights(copy):

@@ -133,11 +133,11 @@ def test_a_clock_that_was_once_far_ahead_ends_no_day(tmp_path):
 def test_counts_are_kept_whole_and_a_damaged_file_is_refused(tmp_path):
     state, path = CountState(SPEC), tmp_path / DAY / "toyville.counts"
     state.advance(NOON)
-    state.history_end_s = NOON - 5 * DAY_S
+    state.history_end_s, state.first_day = NOON - 5 * DAY_S, 20_000
     state.levels["day"].add(np.full(4, NOON - DAY_S), np.arange(4), 1)
     write_counts(path, state, totals={"consumed": 3}, newest_event_s=NOON - 5)
     again, totals, newest_event_s = read_counts(path, SPEC)
-    assert again.history_end_s == NOON - 5 * DAY_S
+    assert (again.history_end_s, again.first_day) == (NOON - 5 * DAY_S, 20_000)
     assert (export_state(again), totals, newest_event_s) == (export_state(state), {"consumed": 3}, NOON - 5)
     other = Spec(region="toyville", timezone="UTC", grid=GRID, categories=("fire",), features=feature_names())
     with pytest.raises(CheckpointError, match="holds counts for spec"):

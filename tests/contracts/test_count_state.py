@@ -14,7 +14,7 @@ from models.count_state import CountState
 from models.registry import Records, Registry
 from schemas.grid import Grid
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
-from schemas.spec import Spec
+from schemas.spec import DAY_S, Spec
 
 NOW = 1_700_000_000
 HOUR = 3600
@@ -101,6 +101,7 @@ def beginning(history_end_s):
     """Counts that begin with a history up to then. It is empty here, so that all counts are the stream's."""
     state = CountState(SPEC)
     state.history_end_s = history_end_s
+    state.first_day = history_end_s // DAY_S + 7
     return state
 
 
@@ -295,7 +296,8 @@ def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fo
             for name, level in undisturbed.levels.items():
                 np.testing.assert_array_equal(level.ring, journal.state.levels[name].ring)
                 assert level.newest == journal.state.levels[name].newest
-        assert Journal.restore(SPEC, stored, as_of_s=as_of, digest=journal.digest).state.history_end_s == history_end_s
+        restored = Journal.restore(SPEC, stored, as_of_s=as_of, digest=journal.digest).state
+        assert (restored.history_end_s, restored.first_day) == (history_end_s, history_end_s // DAY_S + 7)
     again = restore_state(SPEC, export_state(undisturbed))
     for name, level in undisturbed.levels.items():
         np.testing.assert_array_equal(level.ring, again.levels[name].ring)

@@ -88,7 +88,7 @@ def memory_of(daily, constants, spec=None):
     state.advance((first + len(daily)) * DAY + 3600)
     when = np.repeat((first + np.arange(len(daily))) * DAY + 60, daily)
     state.levels["day"].add(when.astype(np.int64), np.zeros(len(when), np.intp), 1)
-    return remember(state.levels["day"], (30.0, float("inf")), constants, spec)
+    return remember(state.levels["day"], (30.0, float("inf")), constants, spec, first_day=0)
 
 
 @settings(max_examples=15, deadline=None)
@@ -103,6 +103,22 @@ def test_memory_is_the_weighted_mean_of_the_finished_days(daily):
     assert not memory.counts[:, 1:].any()
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(-5, 70), st.integers(-5, 70))
+def test_after_a_take_over_counts_and_days_begin_with_the_later_of_the_two_first_days(daily, counted, learned):
+    began = int(constants_of().first_day) + 900
+    state = CountState(spec_of())
+    state.advance((began + len(daily)) * DAY + 3600)
+    when = np.repeat((began + np.arange(len(daily))) * DAY + 60, daily)
+    state.levels["day"].add(when.astype(np.int64), np.zeros(len(when), np.intp), 1)
+    constants = constants_of(first_day=np.array(float(began + learned)))
+    memory = remember(state.levels["day"], (float("inf"),), constants, spec_of(), first_day=began + counted)
+    later = max(counted, learned)
+    before = max(0, -later)  # days that both say are covered, before anything was counted
+    assert memory.counts.sum() == sum(daily[max(later, 0) :])
+    assert memory.days[0] == max(len(daily) - later, 0) if later >= 0 else len(daily) + before
+
+
 def test_days_without_any_incident_are_an_outage_where_incidents_are_sure():
     daily = [30] * 20 + [0] * 10
     busy = constants_of(mean_per_day=np.array([20.0, 10.0]))
@@ -114,7 +130,7 @@ def test_a_history_that_ended_years_ago_leaves_the_training_mean():
     spec, constants = spec_of(), constants_of(mean_per_day=np.array([400.0, 40.0]), first_day=np.array(10.0))
     state = CountState(spec)
     state.advance(20_000 * DAY)
-    memory = remember(state.levels["day"], (30.0,), constants, spec)
+    memory = remember(state.levels["day"], (30.0,), constants, spec, first_day=0)
     rate = cell_rate(memory.counts[0], float(memory.days[0]), constants, spec)
     np.testing.assert_allclose(rate, np.broadcast_to([100.0, 10.0], (4, 2)))
 
