@@ -27,6 +27,11 @@ class Applied:
     late: npt.NDArray[np.intp]  # positions of incidents older than the registry remembers
     changed: Records  # those with a new revision, and those that are remembered longer now
 
+    @property
+    def newest_counted_s(self) -> int:
+        """When the newest of the changed incidents that count happened; 0 without one."""
+        return int(self.changed.occurred_s[_counting(self.changed)].max(initial=0))
+
 
 class CountState:
     """Counts and registry of one region. `as_of_s` is its clock: given from outside, never going back.
@@ -130,7 +135,7 @@ class CountState:
         replaced = self.registry.entries(found[found >= 0])
         replaced = replaced.select(replaced.latest_s >= forget_before_s)
         for revision, sign in ((replaced, -1), (records, 1)):
-            adds = (revision.flags & (COUNTED_ORIGIN | CANCELLED | IN_HISTORY)) == COUNTED_ORIGIN
+            adds = _counting(revision)
             place = revision.cell[adds].astype(np.intp) * len(self.spec.categories) + revision.category[adds]
             for level in self.levels.values():
                 level.add(revision.occurred_s[adds], place, sign)
@@ -143,3 +148,8 @@ class CountState:
     def window(self, level: str, bins: int) -> npt.NDArray[np.int32]:
         """(cells, categories) counts of the newest `bins` bins of a level, the unfinished one included."""
         return self.shape(self.levels[level].sum_of_newest(bins))
+
+
+def _counting(records: Records) -> npt.NDArray[np.bool_]:
+    """Those that the counts hold."""
+    return (records.flags & (COUNTED_ORIGIN | CANCELLED | IN_HISTORY)) == COUNTED_ORIGIN

@@ -197,7 +197,7 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
 
     tick_s = state.as_of_s - state.as_of_s % state.spec.tick_s
     must_emit = len(applied.changed) > 0 or tick_s != head.emitted_tick_s or live.engine_of != head.emitted_artifact
-    newest_event_s = max(head.newest_event_s, int(applied.changed.occurred_s.max(initial=0)))
+    newest_event_s = max(head.newest_event_s, applied.newest_counted_s)
     after = Head(
         fingerprint=state.spec.fingerprint(),
         as_of_s=state.as_of_s if consumed or must_emit else head.as_of_s,

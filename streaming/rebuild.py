@@ -128,7 +128,7 @@ class Rebuild:
         consumed = len(incidents) + len(refused)
         applied, _, ledger = take_in(one.state, incidents, refused, as_of_s=taken.as_of_s, consumed=consumed)
         one.totals = add_up(one.totals, ledger)
-        one.newest_event_s = max(one.newest_event_s, int(applied.changed.occurred_s.max(initial=0)))
+        one.newest_event_s = max(one.newest_event_s, applied.newest_counted_s)
         _compare(batch, region, {"as_of": one.state.as_of_s, **one.totals}, {"as_of": taken.as_of_s, **taken.totals})
         one.batches += 1
         if one.batches % _EXPIRE_EVERY == 0:

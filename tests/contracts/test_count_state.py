@@ -362,3 +362,23 @@ def test_the_registry_forgets_what_can_no_longer_be_corrected_and_keeps_the_rest
     assert (registry.find(keys[2000:]) >= 0).all()
     assert (registry.find(keys[:2000]) < 0).all()
     assert len(registry) == 3000
+
+
+@pytest.mark.parametrize(
+    ("message", "newest"),
+    [
+        ({}, NOW),
+        ({"flags": 0}, NOW - HOUR),
+        ({"flags": COUNTED_ORIGIN | CANCELLED}, NOW - HOUR),
+        ({"ago_s": 30 * HOUR}, NOW - HOUR),
+    ],
+)
+def test_only_what_counts_says_that_a_feed_is_alive(message, newest):
+    older = {**CALL, "key": 6, "ago_s": HOUR}
+    applied = beginning(NOW - 26 * HOUR).apply(incidents([older, {**CALL, **message}], [NOW] * 2, 0), NOW)
+    assert applied.newest_counted_s == newest
+
+
+def test_a_feed_of_what_is_not_counted_is_silent():
+    told = incidents([{**CALL, "flags": 0}, {**CALL, "key": 7, "ago_s": 30 * HOUR}], [NOW] * 2, 0)
+    assert beginning(NOW - 26 * HOUR).apply(told, NOW).newest_counted_s == 0
