@@ -8,9 +8,10 @@ import numpy as np
 
 from models.baseline import BaselineConstants
 from models.data_report import Seen
-from models.evaluate import LEAST_BLOCKS, Row, calibration
+from models.evaluation.paired import LEAST_BLOCKS, LEAST_JUDGED
 from models.features import FeatureEngine
 from models.train import Trained
+from models.training_table import Row, calibration
 from schemas.frame import SUPPORT
 
 NOTICES: Mapping[str, str] = MappingProxyType(
@@ -26,6 +27,7 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
         "better": "better than the baseline: the interval lies below zero",
         "tie": "a tie with the baseline: the interval holds zero",
         "worse": "worse than the baseline: the interval lies above zero",
+        "too few": f"not known: fewer than {LEAST_JUDGED} incidents in the time that is judged",
         "too short": f"not known: fewer than {LEAST_BLOCKS} blocks of time to judge on",
     }
 )

@@ -15,12 +15,12 @@ from models.artifact import check_writable
 from models.cutoff import UNTIL_HELP
 from models.data_report import in_words, rows_seen
 from models.device import DEVICE_HELP, device_of
-from models.evaluate import Row
 from models.fit_network import Fit, fit_network
 from models.layouts import LAYOUT_HELP
 from models.over_spark import executors, fit_spread, side_by_side
 from models.regions import DEFAULT_CELL_M, RegionTask, read_regions
 from models.train_region import Prepared, prepare, train_in_task, train_region
+from models.training_table import Row
 from schemas.errors import DataError, SettingsError
 
 MASTER_HELP = "Spark master, such as spark://host:7077; without it, local[WORKERS]"

@@ -28,10 +28,10 @@ from models.layouts import Layout
 from models.local_time import local_from_utc, utc_from_local
 from models.written_times import Written, time_reader
 from schemas.errors import DataError
+from schemas.limits import MAX_CATEGORIES
 from schemas.limits import CLOCKS_DIFFER_S
 from schemas.spec import DAY_S
 
-MAX_CATEGORIES = 64
 _YEAR_2100_S = 4_102_444_800
 _LONGEST_SHOWN = 40  # characters of a text in a message
 _NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: where geocoders put what they did not find

@@ -9,7 +9,6 @@ import torch
 from models.baseline import BaselineConstants
 from models.count_state import CountState
 from models.data_report import refuse_one_cell, refuse_too_little
-from models.evaluate import Row, Tally, table, tally
 from models.examples import cells_to_learn, collect, random_moments
 from models.features import FeatureEngine, feature_names
 from models.fit_baseline import Blocks, fit_constants, with_dispersion
@@ -18,6 +17,7 @@ from models.incident_files import IncidentTable
 from models.network import ResidualNetwork, residual_of
 from models.recipe import DEFAULT, Recipe
 from models.replay import Replay, Story
+from models.training_table import Row, Tally, table, tally
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import Spec
@@ -141,7 +141,13 @@ def train(
         network=network,
         history=replay.lead_to(cutoff_s),
         blocks=blocks,
-        rows=table(tallies, cells=spec.grid.cells, horizon_names=spec.horizon_names, seed=seed),
+        rows=table(
+            tallies,
+            cells=spec.grid.cells,
+            horizon_names=spec.horizon_names,
+            judged=int(story.counts(blocks.test_s, blocks.end_s).sum()),
+            seed=seed,
+        ),
         tallies=tallies,
         examples=len(learned.values),
     )

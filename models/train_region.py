@@ -13,7 +13,6 @@ from models.artifact import read_spec, write_artifact
 from models.card import card_text
 from models.cutoff import cutoff_of
 from models.data_report import read_past, rows_seen, thin_categories
-from models.evaluate import Row
 from models.fit_baseline import Blocks
 from models.fit_network import Fit, fit_network
 from models.incident_files import IncidentTable
@@ -23,6 +22,7 @@ from models.recipe import DEFAULT, RecipeFile, read_recipe
 from models.regions import DEFAULT_CELL_M, RegionTask
 from models.sealed import sha256
 from models.train import spec_for, table_like, train
+from models.training_table import Row
 from schemas.errors import DataError, RiskError
 from schemas.spec import Spec
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from models.evaluation.contract import Values, least_mean
 from models.evaluation.cube import Counts, Floats
 from models.evaluation.loss import poisson_loss
-from models.evaluation.paired import Difference, compare
+from models.evaluation.paired import LEAST_JUDGED, Difference, compare
 from models.evaluation.ranking import AtShare
 from models.evaluation.scores import Scores, score
 from models.evaluation.sheet import Sheet
@@ -25,7 +25,6 @@ SHARES = (
     1e-2,
     0.05,
 )  # of the mean that a model may mix in, so that a quiet place is not taken for a dead one
-LEAST_JUDGED = 100  # incidents; of fewer, the forecast that expects nothing seems best
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from scipy.stats import t as student
 from models.evaluation.cube import Floats
 
 BLOCK_DAYS = 3  # at hourly and daily steps alike: errors of neighbouring days are alike, by 0.3 on Chicago's days
+LEAST_JUDGED = 100  # incidents; of fewer, the forecast that expects nothing seems best
 LEAST_BLOCKS = 10  # fewer say nothing about how much one block differs from another
 RESAMPLES = 10_000
 MOST_ALIKE = 0.8  # correlation beyond which a process of first order describes nothing

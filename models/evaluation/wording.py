@@ -13,8 +13,7 @@ from models.evaluation.findings import (
     best_rule,
     minute,
 )
-from models.evaluation.judge import LEAST_JUDGED
-from models.evaluation.paired import BLOCK_DAYS, LEAST_BLOCKS
+from models.evaluation.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED
 from models.evaluation.ranking import AtShare
 from models.evaluation.result import Evaluation
 

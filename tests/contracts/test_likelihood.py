@@ -6,7 +6,6 @@ import torch
 from scipy.stats import nbinom, poisson
 
 from models.baseline import BaselineConstants
-from models.evaluate import tally
 from models.features import feature_names
 from models.fit_baseline import DISPERSIONS, likeliest_dispersion
 from models.likelihood import (
@@ -16,6 +15,7 @@ from models.likelihood import (
     predictive_quantile,
 )
 from models.scoring import score
+from models.training_table import tally
 from schemas.grid import Grid
 from schemas.spec import Spec
 

@@ -7,8 +7,7 @@ import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants
-from models.evaluation.paired import LEAST_BLOCKS as LEAST_BLOCKS
-from models.evaluation.paired import difference
+from models.evaluation.paired import LEAST_JUDGED, difference
 from models.likelihood import negative_binomial_nll, poisson_deviance
 from schemas.spec import DAY_S
 
@@ -67,8 +66,11 @@ def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.in
     )
 
 
-def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], seed: int) -> list[Row]:
-    """A row for each horizon, with a block-bootstrap 95 % interval of the difference of the log scores."""
+def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], judged: int, seed: int) -> list[Row]:
+    """A row for each horizon, with a block-bootstrap 95 % interval of the difference of the log scores.
+
+    judged: incidents of the time that is judged; too few give no verdict.
+    """
     block = np.unique([one.as_of_s // BLOCK_S for one in tallies], return_inverse=True)[1]
     rows = []
     for horizon, name in enumerate(horizon_names):
@@ -92,7 +94,7 @@ def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], s
                 difference_high=found.high,
                 forecast_over_actual=float(forecast[:, 1].sum() / actual),
                 baseline_over_actual=float(forecast[:, 0].sum() / actual),
-                verdict=found.verdict,
+                verdict=found.verdict if judged >= LEAST_JUDGED else "too few",
             )
         )
     return rows
