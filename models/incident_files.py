@@ -28,8 +28,7 @@ from models.layouts import Layout
 from models.local_time import local_from_utc, utc_from_local
 from models.written_times import Written, time_reader
 from schemas.errors import DataError
-from schemas.limits import MAX_CATEGORIES
-from schemas.limits import CLOCKS_DIFFER_S
+from schemas.limits import CLOCKS_DIFFER_S, MAX_CATEGORIES
 from schemas.spec import DAY_S
 
 _YEAR_2100_S = 4_102_444_800
