@@ -152,4 +152,4 @@ class CountState:
 
 def _counting(records: Records) -> npt.NDArray[np.bool_]:
     """Those that the counts hold."""
-    return (records.flags & (COUNTED_ORIGIN | CANCELLED | IN_HISTORY)) == COUNTED_ORIGIN
+    return np.asarray((records.flags & (COUNTED_ORIGIN | CANCELLED | IN_HISTORY)) == COUNTED_ORIGIN)

@@ -47,6 +47,11 @@ class RiskFrame:
         """Timestamp of the frame's points: as_of floored to the tick, so replays overwrite."""
         return self.as_of_s - self.as_of_s % self.spec.tick_s
 
+    @property
+    def baseline_only(self) -> bool:
+        """Whether the network had no part in it."""
+        return self.model.startswith(BASELINE_MODEL)
+
     def digest(self) -> str:
         """16 hex digits of everything that is stored of the frame: equal ones are equal to the last bit."""
         seal = hashlib.blake2b(f"{self.as_of_s} {self.model}".encode(), digest_size=8)

@@ -31,6 +31,7 @@ class Batch(msgspec.Struct, frozen=True):
 class RegionHealth(msgspec.Struct, frozen=True, kw_only=True):
     as_of: datetime
     age_s: float  # when the file was written
+    baseline_only: str = ""  # `baseline:` and why, while the network has no part in the scores
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +126,8 @@ def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]
     yield stored or "no batch stored yet"
     for region, one in health.regions.items():
         age = f", {_since(one.as_of, now)}" if health.clock == "wall" else " on the clock of events"
-        yield f"scores of {region} as of {_time(one.as_of)}{age}"
+        only = f", without the network ({one.baseline_only})" if one.baseline_only else ""
+        yield f"scores of {region} as of {_time(one.as_of)}{age}{only}"
     yield "ledger balanced" if health.ledger_balanced else "ledger NOT balanced"
     agree = f"differ by {health.unaccounted:,} messages" if health.unaccounted else "agree"
     yield f"Kafka's offsets and the ledger {agree}"

@@ -37,6 +37,7 @@ class HealthWatch:
     _started_s: float = 0.0
     _newest: Published | None = None
     _as_of_s: dict[str, int] = field(default_factory=dict)  # replaced, never changed: another thread reads it
+    _only: dict[str, str] = field(default_factory=dict)
     _totals: dict[str, Mapping[str, int]] = field(default_factory=dict)
     _is_failure_told: bool = False
 
@@ -44,6 +45,8 @@ class HealthWatch:
         """Take in a stored batch; Spark's thread calls this."""
         summaries = published.summaries.items()
         self._as_of_s = self._as_of_s | {region: summary.as_of_s for region, summary in summaries if region}
+        frames = published.frames.items()
+        self._only = self._only | {region: frame.model if frame.baseline_only else "" for region, frame in frames}
         self._totals = self._totals | {region or "_unassigned": summary.totals for region, summary in summaries}
         self._newest = published
 
@@ -104,7 +107,9 @@ class HealthWatch:
             trigger_s=self.settings.trigger_s,
             last_batch=Batch(newest.batch_id, _utc(newest.acknowledged_s)) if newest else None,
             regions={
-                region: RegionHealth(as_of=_utc(as_of_s), age_s=round(now_s - as_of_s, 3))
+                region: RegionHealth(
+                    as_of=_utc(as_of_s), age_s=round(now_s - as_of_s, 3), baseline_only=self._only.get(region, "")
+                )
                 for region, as_of_s in sorted(self._as_of_s.items())
             },
             ledger_balanced=not unbalanced,

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import DataError, SinkError
-from schemas.frame import BASELINE_MODEL, RiskFrame
+from schemas.frame import RiskFrame
 from streaming.files import replace_file
 
 LEVEL_FLOOR = 1e-7  # smaller values are shown as zero
@@ -117,7 +117,7 @@ def _region(frame: RiskFrame, view: MapView) -> dict[str, Any]:
         "as_of_s": frame.as_of_s,
         "last_event_s": view.last_event_s.get(spec.region),
         "model": frame.model,
-        "baseline_only": frame.model.startswith(BASELINE_MODEL),
+        "baseline_only": frame.baseline_only,
         "ledger": [*view.ledger.get(spec.region, {}).items(), *_of_no_region(view)],
         "rows": grid.rows,
         "cols": grid.cols,

@@ -4,14 +4,14 @@ The ledger and the age of the scores are ours; phases, rates and state of the la
 query. Nothing of an event and no secret is among them.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR, CollectorRegistry, start_http_server
 from prometheus_client.metrics import Counter, Gauge, Info
 
 from schemas.errors import SettingsError
-from streaming.count import OUTCOMES_SHOWN
+from streaming.count import OUTCOMES_SHOWN, Summary
 from streaming.publish import Published
 
 _PREFIX = "incident_risk"
@@ -22,6 +22,7 @@ class Metrics:
 
     def __init__(self, is_ready: Callable[[], bool]) -> None:
         self.registry = CollectorRegistry()
+        self._counted = -1  # number of the newest batch whose ledger was added
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
             self.registry.register(collector)
 
@@ -51,27 +52,29 @@ class Metrics:
         self._as_of = gauge("as_of_timestamp_seconds", "The time that the newest scores are for", "region")
         self._newest_event = gauge("newest_event_timestamp_seconds", "The newest incident that was counted", "region")
         self._model = Info(f"{_PREFIX}_model", "The artifact in force", ("region",), registry=self.registry)
+        self._network = gauge(
+            "network_in_use", "1 while the network makes the scores, 0 while only the baseline does", "region"
+        )
         self._state = gauge("state_bytes", "Memory of Spark's state stores")
         self._rows = gauge("spark_input_rows_per_second", "Rate at which rows came, by Spark's newest progress")
         self._processed = gauge("spark_processed_rows_per_second", "Rate at which Spark could take them")
         self._phases = gauge("spark_phase_seconds", "Spark's newest batch by phase", "phase")
 
     def show(self, published: Published) -> None:
-        """Take in a stored batch."""
+        """Take in a stored batch. One that is repeated counts once; its writes are made, and counted, again."""
+        if published.batch_id != self._counted:
+            self._counted = published.batch_id
+            self._add(published.summaries)
         for name, summary in published.summaries.items():
             region = name or "_unassigned"
-            for outcome, count in summary.ledger.items():
-                if outcome in OUTCOMES_SHOWN:
-                    self._events.labels(region, outcome).inc(count)
-                elif outcome.startswith("rejected_"):
-                    self._rejected.labels(region, outcome.removeprefix("rejected_")).inc(count)
             if name:
                 self._as_of.labels(region).set(summary.as_of_s)
             if summary.newest_event_s:
                 self._newest_event.labels(region).set(summary.newest_event_s)
         for region, version in published.artifacts.items():
             self._model.labels(region).info({"version": version})
-        self._batches.inc()
+        for region, frame in published.frames.items():
+            self._network.labels(region).set(not frame.baseline_only)
         self._points.inc(published.points)
         self._retries.inc(published.retries)
         self._dropped.inc(published.dropped)
@@ -85,6 +88,16 @@ class Metrics:
         self._processed.set(facts.processed_rows_per_s)
         for phase, seconds in facts.phases_s.items():
             self._phases.labels(phase).set(seconds)
+
+    def _add(self, summaries: Mapping[str, Summary]) -> None:
+        self._batches.inc()
+        for name, summary in summaries.items():
+            region = name or "_unassigned"
+            for outcome, count in summary.ledger.items():
+                if outcome in OUTCOMES_SHOWN:
+                    self._events.labels(region, outcome).inc(count)
+                elif outcome.startswith("rejected_"):
+                    self._rejected.labels(region, outcome.removeprefix("rejected_")).inc(count)
 
 
 @contextmanager

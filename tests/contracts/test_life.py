@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -18,13 +19,14 @@ from streaming.audit import record
 from streaming.audit_verify import records, verify
 from streaming.count import Summary
 from streaming.guard import only_writer
-from streaming.health import health_path
+from streaming.health import health_path, in_words, read_health
 from streaming.health_watch import HealthWatch, is_balanced
 from streaming.lag import QueryFacts
 from streaming.life import on_record
 from streaming.publish import Published
 from streaming.roster_watch import RosterWatch
 from streaming.settings import Settings
+from tests.harness.frames import frame_by
 
 NOW_S = 1_764_000_000.0
 TOTALS = {
@@ -45,10 +47,10 @@ def summary(as_of_s, totals=TOTALS):
     )
 
 
-def published(batch_id=3, *, at_s=NOW_S, unaccounted=0, **summaries):
+def published(batch_id=3, *, at_s=NOW_S, unaccounted=0, frames=None, **summaries):
     return Published(
         batch_id=batch_id,
-        frames={},
+        frames=frames or {},
         summaries=summaries,
         artifacts={},
         points=0,
@@ -103,7 +105,7 @@ def test_the_file_follows_the_job(settings):
     file = health(settings)
     assert (file["ready"], file["reason"], file["lag_events"], file["unaccounted"]) == (True, "", 7.0, 2)
     assert file["last_batch"] == {"id": 3, "stored_at": "2025-11-24T16:00:00Z"}
-    assert file["regions"] == {"riverton": {"as_of": "2025-11-24T15:59:58Z", "age_s": 2.0}}
+    assert file["regions"] == {"riverton": {"as_of": "2025-11-24T15:59:58Z", "age_s": 2.0, "baseline_only": ""}}
     clock.now_s += 61
     watch.write()
     assert health(settings)["reason"] == "no batch has been stored for 61 s"
@@ -117,6 +119,19 @@ def test_the_file_follows_the_job(settings):
     watch.store_trouble = lambda: "no answer (connection refused)"
     watch.write()
     assert health(settings)["reason"] == "the store does not take a batch: no answer (connection refused)"
+
+
+def test_a_region_without_its_network_is_named_until_it_has_it_again(settings):
+    watch = HealthWatch(settings, Clock())
+    now = datetime.fromtimestamp(NOW_S, UTC)
+    for batch, model in enumerate(("baseline:network unusable", "20260101T000000Z-0a0a0a0a")):
+        watch.show(published(batch, frames={"riverton": frame_by(model)}, riverton=summary(NOW_S)))
+        watch.show(published(batch + 1, riverton=summary(NOW_S)))  # nothing new: it stays
+        watch.write()
+        with only_writer(settings.checkpoint):
+            lines = list(in_words(*read_health(settings.checkpoint, now), now))
+        assert lines[0] == "ready"
+        assert any("without the network (baseline:network unusable)" in line for line in lines) == (batch == 0)
 
 
 def test_a_region_that_no_longer_ticks_makes_the_job_not_ready_and_messages_of_no_region_do_not(settings):

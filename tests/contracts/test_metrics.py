@@ -11,6 +11,7 @@ from streaming.count import Summary
 from streaming.lag import QueryFacts
 from streaming.metrics import served
 from streaming.publish import Published
+from tests.harness.frames import frame_by
 from tests.harness.prometheus import scraped
 
 LEDGER = {"consumed": 9, "counted": 5, "corrected": 1, "duplicate": 1, "rejected": 2, "rejected_late": 2}
@@ -96,6 +97,17 @@ def test_a_new_artifact_takes_the_place_of_the_old_one():
         show(published(2, artifacts={"riverton": "20260201T000000Z-0b0b0b0b"}))
         models = [name for name in scraped(address)[1] if name[0] == "model_info"]
     assert models == [("model_info", "riverton", "20260201T000000Z-0b0b0b0b")]
+
+
+def test_that_only_the_baseline_scores_is_told_until_the_network_is_back():
+    address = free_address()
+    with served(address, lambda: True) as [show]:
+        told = []
+        for batch, model in enumerate(("20260101T000000Z-0a0a0a0a", "baseline:network unusable", "20260101T000000Z-0")):
+            show(published(batch, frames={"riverton": frame_by(model)}))
+            show(published(batch + 1))  # nothing new: it stays
+            told.append(scraped(address)[1]["network_in_use", "riverton"])
+    assert told == [1, 0, 1]
 
 
 def test_the_port_is_free_again_afterwards():
