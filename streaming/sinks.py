@@ -70,26 +70,6 @@ def count_lines(lines: bytes) -> int:
     return lines.count(b"\n")
 
 
-class ListSink:
-    """Keeps everything in memory, in order: for tests and for looking at what would be written."""
-
-    trouble = ""
-
-    def __init__(self) -> None:
-        self.writes: list[bytes] = []
-
-    def check(self) -> None:
-        """A list can always be written."""
-
-    def write(self, lines: bytes) -> WriteReport:
-        count = count_lines(lines)
-        self.writes.append(lines)
-        return WriteReport(lines=count, bytes=len(lines), requests=1)
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
 class FileSink:
     """Appends to one file, on disk before `write` returns.
 

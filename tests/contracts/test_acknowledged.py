@@ -8,7 +8,7 @@ from streaming.count import Summary
 from streaming.health import LONGEST_SILENCE_S
 from streaming.outcomes import Outcomes
 from streaming.publish import ASK_EVERY_S, Publisher
-from streaming.sinks import ListSink
+from tests.harness.list_sink import ListSink
 
 START_S = 1_764_000_000.0
 EVERY_S = 0.5

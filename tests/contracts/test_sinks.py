@@ -7,7 +7,8 @@ import pytest
 from schemas.errors import PipelineError
 from streaming.influx import InfluxSink
 from streaming.settings import Settings
-from streaming.sinks import FileSink, ListSink, Sink
+from streaming.sinks import FileSink, Sink
+from tests.harness.list_sink import ListSink
 
 FIRST = b"pipeline,region=a consumed=1.0 60\n"
 SECOND = b"pipeline,region=a consumed=2.0 120\npipeline,region=b consumed=3.0 120\n"

@@ -18,8 +18,8 @@ from streaming.pipeline import attend, start_query
 from streaming.publish import Published, Publisher
 from streaming.roster_watch import RosterWatch
 from streaming.settings import Settings
-from streaming.sinks import ListSink
 from streaming.source import with_heartbeat
+from tests.harness.list_sink import ListSink
 
 DEADLINE_S = 240.0
 TOP_K = 3

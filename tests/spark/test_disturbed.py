@@ -11,8 +11,8 @@ import pytest
 from schemas.errors import PipelineError, SinkUnavailable
 from streaming import decode
 from streaming.publish import OF_THE_MACHINE
-from streaming.sinks import ListSink
 from streaming.spark_files import last_commit
+from tests.harness.list_sink import ListSink
 from tests.spark.random_world import stored_points
 
 pytestmark = pytest.mark.spark

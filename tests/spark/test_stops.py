@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from schemas.errors import SinkRefused
-from streaming.sinks import ListSink
+from tests.harness.list_sink import ListSink
 
 pytestmark = pytest.mark.spark
 
