@@ -12,6 +12,7 @@ from schemas.errors import RiskError
 from streaming import (
     commands_audit,
     commands_cells,
+    commands_check,
     commands_checkpoint,
     commands_demo,
     commands_doctor,
@@ -49,6 +50,7 @@ def _settings(context: typer.Context) -> None:
 
 app.command("demo")(commands_demo.demo)
 app.command("run")(commands_run.run)
+app.command("check")(commands_check.check)
 app.command("doctor")(commands_doctor.doctor)
 app.command("rebuild")(commands_rebuild.rebuild)
 app.command("health")(commands_health.health)
