@@ -30,7 +30,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         bytes | None,
         msgspec.Meta(
             description="Its bytes in base64; null for `person_field` (never kept), `null_value`, `too_large`, for "
-            "what the region's clock refuses, and for what of a flood exceeds 4 MiB a batch and partition"
+            "what the region's clock refuses, and for what of a flood exceeds 4 MiB a Spark task"
         ),
     ]
 

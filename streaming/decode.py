@@ -18,8 +18,9 @@ from streaming.roster import read_roster, vocabulary
 from streaming.workers import settle_worker
 
 HEARTBEAT = -1  # the `partition` of the heartbeat row
-# A task is a partition's share of a batch. All refused messages of a batch meet in one worker and in the driver, so a
-# flood of rubbish (1.6 million x 8 KiB) would end the job, again at every start.
+# A batch has at most as many tasks as there are cores (source.py), so partitions of the topic share one. All refused
+# messages of a batch meet in one worker and in the driver, so a flood of rubbish (1.6 million x 8 KiB) would end the
+# job, again at every start.
 PAYLOADS_PER_TASK = 4 * MIB
 PACKED_DDL = (
     "region string, artifact string, heartbeat boolean, newest_ms bigint, consumed bigint, "

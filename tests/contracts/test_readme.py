@@ -1,14 +1,24 @@
-"""Every command that the README shows exists, with the arguments it is given; every variable it sets is a setting."""
+"""Every command that the README shows exists, with the arguments it is given; every variable it sets is a setting.
 
+The other pages also name commands in passing, with placeholders: there the command and its options must exist.
+"""
+
+import json
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
+import kafka
+import numpy as np
 import pytest
 import typer
 
+from benchmarks.__main__ import app as benchmarks_app
 from models.__main__ import app as models_app
+from schemas.decode import Messages, decode_messages
 from streaming.__main__ import app as streaming_app
+from streaming.roster import load_artifact, vocabulary
 from streaming.settings import environment_names
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +28,19 @@ PROGRAMS = (
     ("python -m models", models_app),
     ("incident-scorer", streaming_app),
 )
+PAGES = (
+    "README.md",
+    "docs/operations.md",
+    "docs/security.md",
+    "deploy/README.md",
+    "models/README.md",
+    "benchmarks/README.md",
+)
+APPS = dict(PROGRAMS) | {"python -m benchmarks": benchmarks_app}
+NAMED = re.compile(
+    r"(?:^|\s)((?:[A-Z][A-Z0-9_]*=\S+ )*)(?:\S*/)?(" + "|".join(map(re.escape, APPS)) + r"|make)(?=\s|$)(.*)"
+)
+ENDS_A_COMMAND = {"&&", "||", "|", ";", "&", ">"}
 USAGE_ERROR = typer.BadParameter.__base__  # the common base of all that can be wrong with arguments
 BLOCK = re.compile(r"^```(?:console|bash|sh)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -41,13 +64,19 @@ def fault(line):
     if words[:1] == ["export"]:
         return next(filter(None, map(fault_in_variable, words[1:])), None)
     if words[:1] == ["make"]:
-        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-        unknown = [word for word in words[1:] if word not in targets]
-        return f"Makefile has no target {unknown}" if unknown else None
+        return fault_in_targets(words[1:])
     for start, app in PROGRAMS:
         if line == start or line.startswith(start + " "):
             return fault_in_arguments(app, words[len(start.split()) :])
     return "not a command that this test knows"
+
+
+def fault_in_targets(words):
+    """`words`: targets of make, and variables of the Makefile that are set."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    known = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE) + re.findall(r"^([A-Z_]+ \?=)", makefile, re.MULTILINE)
+    unknown = [word for word in words if re.sub(r"^([A-Z_]+)=.*", r"\1 ?=", word) not in known]
+    return f"Makefile has no target or variable {unknown}" if unknown else None
 
 
 def fault_in_variable(assignment):
@@ -72,12 +101,57 @@ def fault_in_arguments(app, words):
     return None
 
 
+def named_commands(text):
+    """Our commands that a page names, in fences of any language and in inline code: (variables, program, words)."""
+    fence = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+    lines = [
+        line.strip().removeprefix("$ ")
+        for _, block in fence.findall(text)
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+    spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", fence.sub("", text))]
+    for line in lines + spans:
+        found = NAMED.search(line)
+        if found is None or (found[2] == "make" and found.start(2)):
+            continue
+        words = shlex.split(found[3], comments=True)
+        ends = [number for number, word in enumerate(words) if word in ENDS_A_COMMAND]
+        yield found[1].split(), found[2], words[: min(ends, default=len(words))]
+
+
+def fault_in_name(variables, program, words):
+    """Why nothing of that name exists; None where command and options do. Values are not looked at."""
+    if said := next(filter(None, map(fault_in_variable, variables)), None):
+        return said
+    if program == "make":
+        return fault_in_targets(words)
+    return fault_in_options(typer.main.get_command(APPS[program]), program, words)
+
+
+def fault_in_options(command, name, words):
+    """A group's own options may stand before its command, and `start|stop` names two of its commands."""
+    known = {"--help"}.union(*(parameter.opts + parameter.secondary_opts for parameter in command.params))
+    for number, word in enumerate(words):
+        if word.startswith("--"):
+            if word.partition("=")[0] not in known:
+                return f"{name} has no option {word}"
+        elif getattr(command, "commands", None) and word != "...":
+            for one in word.split("|"):
+                if one not in command.commands:
+                    return f"{name} has no command {one}"
+                if said := fault_in_options(command.commands[one], f"{name} {one}", words[number + 1 :]):
+                    return said
+            return None
+    return None
+
+
 def test_the_check_itself_finds_what_is_wrong():
     assert fault("make demo test") is None
     assert fault("RISK_SINK=influxdb python -m streaming run --clock event") is None
     assert fault("incident-scorer replay some.csv --layout chicago --region chicago --speed 60") is None
     for line, word in {
         "make coffee": "coffee",
+        "make soak HOURS=3": "HOURS",
         "export RISK_SINKS=influxdb": "RISK_SINKS",
         "python -m streaming fly": "fly",
         "python -m streaming broker": "broker",
@@ -100,3 +174,67 @@ def test_the_readme_shows_the_commands_that_a_newcomer_needs():
 @pytest.mark.parametrize("line", commands())
 def test_a_command_of_the_readme_exists_and_takes_its_arguments(line):
     assert fault(line) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("look with `python -m streaming fly`", "fly"),
+        ("look with `python -m streaming checkpoint\nhide`", "hide"),
+        ("`python -m streaming broker start\\|fly`", "fly"),
+        ("`python -m models train --lik FOLDER ...`", "--lik"),
+        ("`incident-scorer run --klock=event`", "--klock"),
+        ("```\n.venv/bin/python -m benchmarks --fast  # soon over\n```", "--fast"),
+        ("```\ncd x && docker compose exec scorer python -m streaming helth\n```", "helth"),
+        ("- so:\n\n  ```sh\n  make coffee\n  ```", "coffee"),
+        ("`make soak HOURS=3`", "HOURS"),
+        ("`RISK_TOPICS=a python -m streaming run`", "RISK_TOPICS"),
+    ],
+)
+def test_a_wrong_name_on_a_page_is_found(text, word):
+    (command,) = named_commands(text)
+    assert word in fault_in_name(*command)
+
+
+def test_names_with_placeholders_and_what_is_no_command_of_ours_are_let_through():
+    text = (
+        "`python -m streaming broker start\\|status\\|stop`, `make soak MINUTES=60`, `python -m models`, `make`, `ls`"
+        "\n```\npython -m benchmarks --quick && ls --fly\npython -m models train --layout ... --like FOLDER\n```\n"
+    )
+    found = list(named_commands(text))
+    assert len(found) == 6
+    assert list(filter(None, (fault_in_name(*command) for command in found))) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_and_options_that_a_page_names_exist(page):
+    found = list(named_commands((ROOT / page).read_text(encoding="utf-8")))
+    assert found
+    assert {str(command): said for command in found if (said := fault_in_name(*command))} == {}
+
+
+def test_the_event_that_the_readme_sends_is_counted(monkeypatch):
+    """Its Python, word for word, with a stand-in for the client; decoded as the bundled region's job would."""
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    sent = []
+
+    class Producer:
+        def __init__(self, *, bootstrap_servers):
+            assert bootstrap_servers == "127.0.0.1:9092"
+
+        def send(self, topic, *, key, value):
+            sent.append((topic, key, value))
+            return SimpleNamespace(get=lambda timeout: None)
+
+    monkeypatch.setattr(kafka, "KafkaProducer", Producer)
+    exec(snippet, {})  # noqa: S102 - our own page
+    ((topic, key, value),) = sent
+    assert (topic, key.decode()) == ("incidents.v1", json.loads(value)["incident_id"])
+    (folder,) = (ROOT / "streaming" / "sample" / "artifacts" / "chicago").iterdir()
+    now_ms = 1_800_000_000_000
+    zero = np.zeros(1, np.int64)
+    messages = Messages(values=[value], partition=zero.astype(np.int32), kafka_offset=zero, kafka_time_ms=zero + now_ms)
+    decoded = decode_messages(messages, {"chicago": vocabulary(str(folder))}, now_ms=now_ms)
+    assert decoded.rejections == {}
+    (occurred_s,) = decoded.incidents["chicago"].occurred_s
+    assert occurred_s >= load_artifact(str(folder)).manifest.data.cutoff_s + 86_400  # after the day that is replayed

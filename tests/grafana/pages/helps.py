@@ -95,7 +95,7 @@ def _blocks() -> Panel:
     colours = steps((None, ORANGE), (0.8, BLUE), (1.25, ORANGE))
     return table(
         "By district: seen over expected",
-        "1 is right on the whole. Blue: within a quarter. Orange: the forecast leans here, and somebody should ask "
+        "1 is right on the whole. Blue: 0.8 to 1.25. Orange: the forecast leans here, and somebody should ask "
         "why. Sums over the hours of the shown time, whose horizons overlap: larger than the number of incidents.",
         (0, 30, 12, 9),
         query,
