@@ -162,6 +162,26 @@ def test_a_few_messages_of_no_region_are_too_few_to_judge(store, now_s):
     assert evaluate(RULES["risk-rejects-unassigned"], store, now_s).no_data
 
 
+def test_only_the_baseline_scores(store, now_s):
+    uid = "risk-baseline-only"
+    write_ledgers(store, now_s, 10, northville={"model": "baseline:network unusable"})
+    assert fires(uid, store, now_s) == {NORTH}
+    write_ledgers(store, now_s + 600, 10)
+    assert evaluate(RULES[uid], store, now_s + 600, already={NORTH}).firing == frozenset()
+    write_ledgers(store, now_s + 1200, 2, northville={"model": "baseline"})
+    assert (
+        fires(uid, store, now_s + 1200) == frozenset()
+    )  # a batch or two by the baseline is no fault to wake anybody for
+
+
+def test_points_dropped_by_the_store(store, now_s):
+    uid = "risk-points-dropped"
+    write_ledgers(store, now_s, 10)
+    assert fires(uid, store, now_s) == frozenset()
+    write_ledgers(store, now_s + 600, 2, southville={"dropped": 3})
+    assert fires(uid, store, now_s + 600) == {()}
+
+
 @pytest.mark.parametrize(("ratio", "is_firing"), [(1.0, False), (1.5, True), (0.6, True)])
 def test_calibration_drift(store, now_s, ratio, is_firing):
     draw = np.random.default_rng(3)
@@ -207,6 +227,8 @@ def test_stale_scores_are_told_at_the_first_evaluation_each_minute():
         ("risk-rejects", "Refused, by reason"),
         ("risk-rejects-unassigned", "Refused, by reason"),
         ("risk-calibration", "Seen over expected"),
+        ("risk-baseline-only", "Freshness of each region"),
+        ("risk-points-dropped", "Points dropped by the store"),
     ],
 )
 def test_an_alert_leads_to_the_panel_that_shows_it(uid, shown):

@@ -79,7 +79,9 @@ def ledger(minute: int) -> dict[str, int]:
     return {"consumed": 30 * minute, **totals, "rejected": minute, **known}
 
 
-def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, **changes: int) -> bytes:
+def pipeline(
+    region: str, tick_s: int, minute: int, *, silent_s: int = 40, model: str = MODEL, dropped: int = 0, **changes: int
+) -> bytes:
     """The `pipeline` point of one minute, by the publisher's function; `changes` replace totals of the ledger."""
     as_of_s = tick_s + 20
     return ledger_line(
@@ -88,8 +90,8 @@ def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, **cha
         as_of_s=as_of_s,
         totals=ledger(minute) | changes,
         heard_s=as_of_s - silent_s,
-        model=None if region == "_unassigned" else MODEL,
-        of_the_machine=OURS | {"started_s": 1_700_000_000.0},
+        model=None if region == "_unassigned" else model,
+        of_the_machine=OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped)},
     )
 
 
