@@ -5,6 +5,7 @@
     ├── DataError            an incident file cannot be used as asked               exit 3
     │   └── LeakError        a forecast uses what was not reported by then
     ├── ArtifactError        an artifact is missing, damaged or untrusted           exit 4
+    │   ├── ArtifactsAway    the folder of artifacts cannot be looked through now
     │   └── SpecMismatch     two parts were made for different specs
     ├── BrokerError          Kafka cannot be reached, started or used               exit 5
     │   ├── BrokerUnavailable Kafka does not answer now; it may later
@@ -47,6 +48,10 @@ class ArtifactError(RiskError):
     """An artifact is missing, damaged or not to be trusted."""
 
     exit_code = 4
+
+
+class ArtifactsAway(ArtifactError):
+    """The folder of artifacts is missing or cannot be read now: a job that runs goes on without it."""
 
 
 class SpecMismatch(ArtifactError):

@@ -3,9 +3,10 @@
     <checkpoint>/batches/2026-11-25/batches.jsonl    a line per batch that had messages or renewed scores
                                    /chicago.counts   a region's counts before its first batch of that day
 
-Days are UTC, by the time of the batch. Each day stands for itself, so old days can go, and a rebuild needs from Kafka
-only the events since the start of its first day. A line is on disk after the store's acknowledgement and before
-Spark's commit: a committed batch has its line, and a batch that is repeated has two, of which the last one counts.
+Days are UTC, by the time of the batch; a clock that is set back opens no day that has ended. Each day stands for
+itself, so old days can go, and a rebuild needs from Kafka only the events since the start of its first day. A line is
+on disk after the store's acknowledgement and before Spark's commit: a committed batch has its line, and a batch that is
+repeated has two, of which the last one counts.
 """
 
 import os
@@ -35,14 +36,18 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     totals: dict[str, int] = {}
 
 
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """One batch. `offsets`: by partition that had messages, the first one taken and the first one not taken."""
+class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One batch. `offsets`: by partition that had messages, the first one taken and the first one not taken.
+
+    day: of the folder that its line stands in, which is not said again in the line.
+    """
 
     number: int
     at_ms: int
     top_k: int  # cells in `top`
     offsets: dict[int, tuple[int, int]]
     regions: dict[str, Taken]
+    day: str = ""
 
 
 class BatchLog:
@@ -92,7 +97,7 @@ class BatchLog:
             ) from error
 
     def _of_day(self, day: str) -> FileIO:
-        day = max(day, self._day)  # a clock that was set back opens no day that has ended
+        day = max(day, self._day)
         if self._file is None or day != self._day:
             self.close()
             self._file = open_whole(_lines_path(self._checkpoint, day))
@@ -124,7 +129,7 @@ def logged_batches(checkpoint: Path, day: str) -> Iterator[Batch]:
             if not line.endswith(b"\n"):
                 break
             try:
-                batch = decoder.decode(line)
+                batch = msgspec.structs.replace(decoder.decode(line), day=day)
             except msgspec.DecodeError as error:
                 raise CheckpointError(f"{path}, line {position} cannot be read ({error}): bring it back") from error
             if before is not None and batch.number != before.number:

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,10 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from models.artifact import newest_artifacts, read_artifact
 from schemas.errors import DataError
-from streaming.check import Answer, foresee
 from streaming.settings import Settings
+
+if TYPE_CHECKING:
+    from streaming.check import Answer
 
 _SHOWN = 20
 
@@ -26,6 +27,9 @@ def check(
     files: Annotated[list[Path], typer.Argument(help="NAME.json: one message; other files, or -: a message a line")],
 ) -> None:
     """Say of each message what a job with the artifacts in RISK_ARTIFACTS would do. Exit code 3 if one is refused."""
+    from models.artifact import newest_artifacts, read_artifact  # `health` imports this file, and has no time for it
+    from streaming.check import foresee
+
     settings: Settings = context.obj
     artifacts = {region: read_artifact(folders[0]) for region, folders in newest_artifacts(settings.artifacts).items()}
     if not artifacts:
@@ -61,7 +65,7 @@ def _messages(file: Path) -> Iterator[tuple[str, bytes]]:
             yield f"line {number:,}" if str(file) == "-" else f"{file.name}:{number}", line
 
 
-def _table(answers: list[Answer]) -> Table:
+def _table(answers: "list[Answer]") -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("message", "region", "outcome", "why"):
         table.add_column(column, overflow="fold")

@@ -2,14 +2,15 @@
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from models.artifact import newest_artifacts, read_artifact
-from schemas.errors import RiskError
+from models.artifact import newest_artifacts, read_spec
+from schemas.errors import ArtifactError, RiskError
 from streaming.guard import changed_settings, is_held, other_layout, read_guard
 from streaming.jars import java
 from streaming.kafka_client import PLAINTEXT, Security
@@ -46,7 +47,8 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
         ("Kafka", lambda: _kafka(settings)),
         ("store", lambda: _store(settings)),
         ("artifacts", lambda: _artifacts(settings, now_s)),
-        ("checkpoint", lambda: _checkpoint(settings)),
+        ("checkpoint", lambda: _counts(settings)),
+        ("checkpoint", lambda: _guarded(settings)),
     )
     for what, check in checks:
         try:
@@ -151,7 +153,7 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
         yield Finding(what=f"artifact {region}", grade="warn" if old else "ok", seen=seen, remedy=remedy)
 
 
-def _checkpoint(settings: Settings) -> Iterator[Finding]:
+def _counts(settings: Settings) -> Iterator[Finding]:
     folder = settings.checkpoint
     if is_held(folder):
         yield Finding(what="checkpoint", grade="ok", seen=f"{folder} is in use by a job that runs now")
@@ -163,7 +165,7 @@ def _checkpoint(settings: Settings) -> Iterator[Finding]:
         return
     available = newest_artifacts(settings.artifacts)
     for region, entry in roster.items():
-        specs = {read_artifact(path).spec.fingerprint() for path in available.get(region, [])}
+        specs = _fingerprints(available.get(region, []))
         good = entry.fingerprint in specs
         yield Finding(
             what=f"checkpoint {region}",
@@ -173,8 +175,20 @@ def _checkpoint(settings: Settings) -> Iterator[Finding]:
             if good
             else "bring back an artifact of that spec, train `--like` it, or start with a new RISK_CHECKPOINT",
         )
-    guard = read_guard(folder)
-    if guard and last_commit(folder):
+
+
+def _fingerprints(folders: Sequence[Path]) -> set[str]:
+    """Of the specs that can be read: what is damaged, or still being copied, is the artifacts' own finding."""
+    found = set()
+    for folder in folders:
+        with suppress(ArtifactError):
+            found.add(read_spec(folder).fingerprint())
+    return found
+
+
+def _guarded(settings: Settings) -> Iterator[Finding]:
+    guard = read_guard(settings.checkpoint)
+    if guard and last_commit(settings.checkpoint):
         if layout := other_layout(guard):
             remedy = "go back to the version that wrote them, or begin anew with `checkpoint reset`"
             yield Finding(what="checkpoint layout", grade="fail", seen=layout, remedy=remedy)

@@ -29,16 +29,18 @@ class KeptPerRegion(Generic[T]):
                 kept[folder] = kept.pop(folder)
                 return kept[folder]
         value = self._read(folder)
+        self.keep(folder, value)
+        return value
+
+    def keep(self, folder: str, value: T) -> None:
+        """Remember what was read from `folder` by other means, instead of what is remembered of it."""
         with self._lock:
+            kept = self._kept.setdefault(folder.rpartition("/")[0], {})
+            kept.pop(folder, None)
             kept[folder] = value
             while len(kept) > KEPT_VERSIONS:
                 del kept[next(iter(kept))]
-        return value
 
     def __reduce__(self) -> str:
         """As a function of a module is pickled: by name. Spark sends its workers ours, and each keeps its own."""
         return self._read.__qualname__
-
-    def cache_clear(self) -> None:
-        with self._lock:
-            self._kept.clear()

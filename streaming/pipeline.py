@@ -19,7 +19,7 @@ from streaming.batch_log import BatchLog
 from streaming.count import COUNTED, RegionCounter
 from streaming.dead_letters import DeadLetters
 from streaming.decode import PACKED_DDL, decode_stage
-from streaming.guard import claim, guard_of, only_writer, read_guard, refuse_changes
+from streaming.guard import claim, guard_of, only_writer, read_guard, refuse_changes, refuse_missing_parts
 from streaming.health_watch import HealthWatch
 from streaming.kafka_client import Security
 from streaming.kafka_watch import KafkaIsAway, KafkaWatch
@@ -38,7 +38,7 @@ from streaming.session import start_session
 from streaming.settings import Settings
 from streaming.sinks import open_sink
 from streaming.source import read_messages, with_heartbeat
-from streaming.spark_files import last_commit, progress_text
+from streaming.spark_files import drop_unfinished, last_commit, progress_text
 from streaming.topics import Topic, describe_topic, topic_faults, topic_id, wanted_of
 
 log = logging.getLogger(__name__)
@@ -167,6 +167,8 @@ def _run(
                     log.info("reading on from the last committed batch")
                 except ClockSetBack as step:
                     log.warning("%s: Spark would wait that long, so its query is started again", step)
+                    refuse_missing_parts(settings.checkpoint)
+                    drop_unfinished(settings.checkpoint)  # of the batch that the stop cut off
         finally:
             with suppress(*_JAVA_IS_GONE):
                 session.stop()

@@ -124,7 +124,7 @@ class Rebuild:
     ) -> list[bytes]:
         one = self._regions.get(region)
         if one is None:
-            one = self._regions[region] = self._opened(batch, region)
+            one = self._regions[region] = self._opened(batch, region, taken)
         consumed = len(incidents) + len(refused)
         applied, _, ledger = take_in(one.state, incidents, refused, as_of_s=taken.as_of_s, consumed=consumed)
         one.totals = add_up(one.totals, ledger)
@@ -147,9 +147,17 @@ class Rebuild:
             parts.append(_ledger_point(region, tick_s, taken.as_of_s, one.totals, heard_s, model))
         return parts
 
-    def _opened(self, batch: Batch, region: str) -> _Region:
-        path = counts_path(batches_folder(self.checkpoint), day_of(batch.at_ms), region)
-        state, totals, newest_event_s = read_counts(path, self.specs[region])
+    def _opened(self, batch: Batch, region: str, taken: Taken) -> _Region:
+        """With the counts of the log's day. A region that joined while the clock was set back to the day before has its
+        first ones there; in the log's day it has none, or later ones, of when the clock came to that day again.
+        """
+        folder, spec = batches_folder(self.checkpoint), self.specs[region]
+        path, by_clock = (counts_path(folder, day, region) for day in (batch.day, day_of(batch.at_ms)))
+        if not path.exists() and by_clock.exists():
+            path = by_clock
+        state, totals, newest_event_s = read_counts(path, spec)
+        if state.as_of_s > taken.as_of_s and path != by_clock:
+            state, totals, newest_event_s = read_counts(by_clock, spec)
         return _Region(state=state, totals=totals, newest_event_s=newest_event_s)
 
     def _scored(self, region: str, state: CountState, folder: Path) -> RiskFrame:

@@ -68,7 +68,9 @@ def plan_rebuild(checkpoint: Path, specs: Mapping[str, Spec], span: Span, *, clo
     if not needed:
         return None
     if clock == "wall":  # a region's next batch comes after all that are logged, not only after its own
-        newest_tick_s = {region: tick_of(newest_batch_s, specs.get(region)) for region in newest_tick_s}
+        newest_tick_s = {
+            region: max(own_s, tick_of(newest_batch_s, specs.get(region))) for region, own_s in newest_tick_s.items()
+        }
     return Plan(
         batches=batches[:needed],
         frames=frozenset((number, region) for (region, _), number in frames.items()),

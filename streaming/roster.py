@@ -14,9 +14,10 @@ import msgspec
 
 from models.artifact import Artifact, newest_artifacts, read_artifact, read_spec
 from schemas.decode import Vocabulary
-from schemas.errors import ArtifactError, SettingsError, SpecMismatch
+from schemas.errors import ArtifactError, ArtifactsAway, SettingsError, SpecMismatch
 from schemas.limits import MAX_REGIONS, MAX_SERIES
 from schemas.spec import Spec, differences
+from streaming.candidates import Candidate, Candidates
 from streaming.files import replace_file
 from streaming.per_region import KeptPerRegion
 
@@ -60,7 +61,7 @@ def read_roster(path: Path) -> dict[str, Entry]:
 
 
 def refresh_roster(
-    path: Path, artifacts: Path, *, latest_s: float = math.inf
+    path: Path, artifacts: Path, *, latest_s: float = math.inf, candidates: Candidates | None = None
 ) -> tuple[dict[str, Entry], list[Refused]]:
     """Take over the newest sound artifact of each region and publish the roster if it changed.
 
@@ -68,7 +69,7 @@ def refresh_roster(
     outside of `artifacts`.
     """
     before = read_roster(path)
-    after, refused = next_roster(before, artifacts, latest_s=latest_s)
+    after, refused = next_roster(before, artifacts, latest_s=latest_s, candidates=candidates)
     if stray := elsewhere(after, artifacts):
         raise ArtifactError(stray + "".join(f"; {one.folder}: {one.reason}" for one in refused))
     if after != before:
@@ -77,30 +78,56 @@ def refresh_roster(
 
 
 def next_roster(
-    before: Mapping[str, Entry], artifacts: Path, *, latest_s: float = math.inf
+    before: Mapping[str, Entry],
+    artifacts: Path,
+    *,
+    latest_s: float = math.inf,
+    candidates: Candidates | None = None,
 ) -> tuple[dict[str, Entry], list[Refused]]:
     """The roster after `before`, and the artifacts newer than those in force that were refused.
 
     A region never leaves the roster: its entry is what says for which spec its stored counts were made. latest_s: end
-    of the latest history that a region may begin with, epoch seconds.
+    of the latest history that a region may begin with, epoch seconds. candidates: what earlier looks have found.
+    Raises ArtifactsAway when `artifacts` cannot be looked through.
     """
+    candidates = Candidates() if candidates is None else candidates
     after = dict(before)
     refused: list[Refused] = []
-    for region, folders in newest_artifacts(artifacts).items():
+    for region, folders in _listed(artifacts).items():
         in_force = before.get(region)
         for folder in folders:
             if in_force and str(folder) == in_force.folder:
                 after[region] = in_force
                 break
             try:
-                entry = _admit(region, folder, in_force, latest_s)
+                candidate, artifact = candidates.look(folder)
+                _refuse_misfit(region, folder, candidate, in_force, latest_s)
                 if in_force is None:
-                    _refuse_too_many(after, folder)
-                after[region] = entry
+                    _refuse_too_many(after, folder, candidate.spec.series)
+                load_artifact.keep(str(folder), artifact or read_artifact(folder))
+                after[region] = Entry(str(folder), candidate.version, candidate.spec.fingerprint())
                 break
             except ArtifactError as error:
                 refused.append(Refused(str(folder), str(error)))
+    candidates.forget_all_but({Path(one.folder) for one in refused})
     return after, refused
+
+
+def _listed(artifacts: Path) -> dict[str, list[Path]]:
+    try:
+        return newest_artifacts(artifacts)
+    except ArtifactError as error:
+        raise ArtifactsAway(str(error)) from error
+    except OSError as error:
+        raise ArtifactsAway(f"{artifacts} cannot be read ({error.strerror}): check owners and modes") from error
+
+
+def is_gone(entry: Entry) -> bool:
+    """Whether its folder is no longer there, as far as can be seen."""
+    try:
+        return not Path(entry.folder).is_dir()
+    except OSError:
+        return True
 
 
 def elsewhere(roster: Mapping[str, Entry], artifacts: Path) -> str:
@@ -114,27 +141,24 @@ def elsewhere(roster: Mapping[str, Entry], artifacts: Path) -> str:
     return ""
 
 
-def _admit(region: str, folder: Path, in_force: Entry | None, latest_s: float) -> Entry:
-    artifact = load_artifact(str(folder))
-    if in_force and artifact.network_fault:
-        load_artifact.cache_clear()  # it may be a copy that has not come to its end
-        raise ArtifactError(f"{artifact.network_fault}; {in_force.version} stays in force")
-    fingerprint = artifact.spec.fingerprint()
-    if artifact.spec.region != region:
-        raise ArtifactError(f"{folder} is for region {artifact.spec.region}: move it to a folder of that name")
+def _refuse_misfit(region: str, folder: Path, candidate: Candidate, in_force: Entry | None, latest_s: float) -> None:
+    """Raise ArtifactError when the candidate may not score the region in the place of the artifact in force."""
+    if in_force and candidate.network_fault:
+        raise ArtifactError(f"{candidate.network_fault}; {in_force.version} stays in force")
+    fingerprint = candidate.spec.fingerprint()
+    if candidate.spec.region != region:
+        raise ArtifactError(f"{folder} is for region {candidate.spec.region}: move it to a folder of that name")
     if in_force and fingerprint != in_force.fingerprint:
         raise SpecMismatch(
             f"{folder} has spec {fingerprint}, but the stored counts of {region} were made for spec "
-            f"{in_force.fingerprint}{_what_differs(in_force, artifact.spec)}: train with "
+            f"{in_force.fingerprint}{_what_differs(in_force, candidate.spec)}: train with "
             f"`--like {in_force.folder}`, which keeps that spec, or start with a new checkpoint folder"
         )
-    cutoff_s = artifact.manifest.data.cutoff_s
-    if in_force is None and cutoff_s > latest_s:
+    if in_force is None and candidate.cutoff_s > latest_s:
         raise ArtifactError(
-            f"{folder} has counts up to {datetime.fromtimestamp(cutoff_s, UTC):%Y-%m-%d %H:%M}Z, a time to come: "
-            "set this machine's clock, or train again without incidents of the future"
+            f"{folder} has counts up to {datetime.fromtimestamp(candidate.cutoff_s, UTC):%Y-%m-%d %H:%M}Z, a time to "
+            "come: set this machine's clock, or train again without incidents of the future"
         )
-    return Entry(str(folder), artifact.version, fingerprint)
 
 
 def _what_differs(in_force: Entry, now: Spec) -> str:
@@ -146,12 +170,11 @@ def _what_differs(in_force: Entry, now: Spec) -> str:
     return f" ({'; '.join(differences(was, now))})"
 
 
-def _refuse_too_many(roster: dict[str, Entry], folder: Path) -> None:
+def _refuse_too_many(roster: dict[str, Entry], folder: Path, new: int) -> None:
     """Raise ArtifactError when one more region would be more than this job or its store can carry."""
     if len(roster) >= MAX_REGIONS:
         raise ArtifactError(f"{folder} would be region {len(roster) + 1}, at most {MAX_REGIONS} fit: run a second job")
-    there = sum(vocabulary(entry.folder).spec.series for entry in roster.values() if Path(entry.folder).is_dir())
-    new = vocabulary(str(folder)).spec.series
+    there = sum(vocabulary(entry.folder).spec.series for entry in roster.values() if not is_gone(entry))
     if there + new > MAX_SERIES:
         raise ArtifactError(
             f"{folder} would bring the store from {there:,} to {there + new:,} series, at most {MAX_SERIES:,} are "

@@ -4,14 +4,15 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.errors import ArtifactError
+from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.limits import CLOCKS_DIFFER_S
 from streaming.audit import Event as AuditEvent
 from streaming.audit import Plain, record
-from streaming.roster import load_artifact, refresh_roster
+from streaming.candidates import Candidates
+from streaming.roster import is_gone, load_artifact, refresh_roster
 from streaming.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -29,28 +30,40 @@ def latest_history_s(settings: Settings, now_s: float) -> float:
 
 @dataclass(slots=True)
 class RosterWatch:
-    """Looks for new artifacts from time to time and says once what was refused."""
+    """Looks for new artifacts from time to time and says once what was refused.
+
+    A start needs its artifacts. A job that runs has them in memory, and does not end when their folder is away.
+    """
 
     settings: Settings
     _due_s: float = 0.0
     _told: frozenset[str] = frozenset()
+    _is_away: bool = False
+    _candidates: Candidates = field(default_factory=Candidates)
 
     def look(self, now_s: float) -> None:
+        """Raises ArtifactError at the first look when a region has nothing that may score it, or there is none."""
         if now_s < self._due_s:
             return
         self._due_s = now_s + _ROSTER_EVERY_S
-        before = self._told
-        roster, refused = refresh_roster(
-            roster_path(self.settings),
-            self.settings.artifacts.absolute(),
-            latest_s=latest_history_s(self.settings, time.time()),
-        )
-        gone = [entry.folder for entry in roster.values() if not Path(entry.folder).is_dir()]
-        if gone and not before:
-            raise ArtifactError(
-                f"{gone[0]}, in force for this checkpoint, is gone: bring it back"
-                + "".join(f"; {one.folder}: {one.reason}" for one in refused)
+        before, is_start = self._told, not self._told
+        try:
+            roster, refused = refresh_roster(
+                roster_path(self.settings),
+                self.settings.artifacts.absolute(),
+                latest_s=latest_history_s(self.settings, time.time()),
+                candidates=self._candidates,
             )
+        except (ArtifactsAway, OSError) as error:
+            if is_start:
+                raise
+            self._say_away(str(error))
+            return
+        gone = next((entry.folder for entry in roster.values() if is_gone(entry)), "")
+        away = f"{gone}, in force for this checkpoint, is gone: bring it back" if gone else ""
+        if away and is_start:
+            raise ArtifactError(away + "".join(f"; {one.folder}: {one.reason}" for one in refused))
+        self._say_away(away)
         self._told = frozenset(one.folder for one in refused) | {entry.folder for entry in roster.values()}
         for one in refused:
             if one.folder not in before:
@@ -69,6 +82,14 @@ class RosterWatch:
                 f"no usable artifact in {self.settings.artifacts}: train one with `python -m models train`, "
                 "or name the folder with RISK_ARTIFACTS" + "".join(f"; {one.folder}: {one.reason}" for one in refused)
             )
+
+    def _say_away(self, why: str) -> None:
+        """Say once that what a start needs is away, and once that it is there again. why: empty when nothing is."""
+        if why and not self._is_away:
+            log.warning("%s; this job goes on with what it has in memory, the next start would not", why)
+        if self._is_away and not why:
+            log.info("artifacts=%s is there again", self.settings.artifacts)
+        self._is_away = bool(why)
 
     def _record(self, event: AuditEvent, details: Mapping[str, Plain]) -> None:
         record(self.settings.audit, event, details, at_s=time.time(), checkpoint=self.settings.checkpoint)

@@ -15,6 +15,7 @@ from streaming.roster import refresh_roster
 from streaming.settings import Settings
 from streaming.sinks import open_sink
 from streaming.topics import Topic
+from tests.harness.spark_offsets import spark_files
 
 NOW_S = 1_767_225_600
 SPEC = Spec(
@@ -114,6 +115,32 @@ def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     finding = findings(settings)["checkpoint layout"]
     assert (finding.grade, "stored in layout 1" in finding.seen) == ("fail", True)
     assert "checkpoint reset" in finding.remedy
+
+
+@pytest.mark.parametrize("broken", ["a file cut", "a file missing", "no manifest", "the folder of all"])
+def test_what_is_wrong_with_an_artifact_hides_nothing_of_the_checkpoint(settings, broken):
+    write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
+    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    claim(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
+    spark_files(settings.checkpoint, 0, read={}, at_s=NOW_S)
+    (settings.checkpoint / "spark" / "commits").mkdir()
+    (settings.checkpoint / "spark" / "commits" / "0").write_text("v1\n{}\n", encoding="utf-8")
+    newer = write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260102T000000Z")
+    match broken:
+        case "a file cut":
+            (newer / "history.npz").write_bytes(b"PK")
+        case "a file missing":
+            (newer / "history.npz").unlink()
+        case "no manifest":
+            (newer / "manifest.json").unlink()
+        case _:
+            settings.artifacts.rename(settings.artifacts.with_name("away"))
+    found = findings(settings)
+    assert "RISK_SHUFFLE_PARTITIONS was 5 and is 1" in found["checkpoint"].seen
+    if broken != "the folder of all":
+        assert found["checkpoint toyville"].grade == "ok"
+        refused = [one for one in examine(settings, now_s=NOW_S) if one.what == "artifact toyville"]
+        assert [(one.grade, newer.name in one.seen) for one in refused] == [("warn", True), ("ok", False)]
 
 
 def test_beside_a_running_job_its_file_is_left_to_it(settings):

@@ -90,6 +90,18 @@ def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says():
     assert ("as_of_timestamp_seconds", "_unassigned") not in figures
 
 
+def test_a_batch_that_is_repeated_counts_once_and_its_writes_twice():
+    address = free_address()
+    with served(address, lambda: True) as [show]:
+        show(published(3))
+        show(published(3, unaccounted=5))
+        _, figures = scraped(address)
+    names = [("batches_total",), ("events_total", "riverton", "consumed"), ("rejected_total", "riverton", "late")]
+    assert [figures[name] for name in names] == [1, 9, 2]
+    assert [figures[name,] for name in ("points_written_total", "write_retries_total")] == [24, 2]
+    assert figures["unaccounted_events",] == 5
+
+
 def test_a_new_artifact_takes_the_place_of_the_old_one():
     address = free_address()
     with served(address, lambda: True) as [show]:

@@ -53,12 +53,14 @@ def test_a_failure_is_not_remembered():
         kept("/nowhere/at/all")
 
 
-def test_after_clearing_everything_is_read_anew():
+def test_what_was_read_by_other_means_is_not_read_again_and_takes_the_place_of_what_was_kept():
     kept, reads = counting()
     kept("/a/r/1")
-    kept.cache_clear()
-    kept("/a/r/1")
-    assert reads == ["/a/r/1"] * 2
+    kept.keep("/a/r/1", ["newer"])
+    kept.keep("/a/r/2", ["other"])
+    assert (kept("/a/r/1"), kept("/a/r/2"), reads) == (["newer"], ["other"], ["/a/r/1"])
+    kept.keep("/a/r/3", [])
+    assert list(kept._kept["/a/r"]) == ["/a/r/2", "/a/r/3"]
 
 
 @pytest.mark.parametrize("kept", [load_artifact, vocabulary])
