@@ -231,7 +231,7 @@ def _network(weights: bytes, spec: Spec, path: Path) -> "ResidualNetwork":
     import torch
     from safetensors import SafetensorError
 
-    from models.network import ResidualNetwork
+    from models.network import LINEAR_PART, ResidualNetwork
 
     try:
         tensors = safetensors.torch.load(weights)
@@ -243,6 +243,8 @@ def _network(weights: bytes, spec: Spec, path: Path) -> "ResidualNetwork":
             horizons=len(spec.horizons_s),
             widths=_widths(tensors["enter.weight"], tensors["middle.weight"]),
         )
+        if not LINEAR_PART & tensors.keys():  # as made before networks had one
+            tensors |= {name: network.state_dict()[name] for name in LINEAR_PART}
         network.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, DataError) as error:
         raise ArtifactError(f"{path} does not fit the network ({str(error)[:200]}): train again") from error

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from models.fit_linear import LEAST_GAIN, MOST_VALUES, linear_parts
 from models.likelihood import negative_binomial_nll
 from models.network import ResidualNetwork
 from models.recipe import DEFAULT, Recipe
@@ -62,8 +63,10 @@ def fit_network(
 
     Equal seeds give equal weights on the CPU. With a `share`, every rank is given the same examples, goes through the
     same minibatches in the same order, and ends with the same network: the one of a single process up to rounding.
-    Loss: negative-binomial log score, each horizon as a ratio to the baseline's own on the training block.
-    `after_epoch(number, ratio)` is told the validation loss over the baseline's; below 1 is better.
+    Loss: negative-binomial log score, each horizon as a ratio to the baseline's own on the training block. First the
+    linear part is fitted, with the penalty (or none of it) that suits validation; then the perceptron, beside it.
+    `after_epoch(number, ratio)` is told the validation loss over the baseline's; below 1 is better. Number 0 is the
+    linear part alone.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
@@ -75,10 +78,21 @@ def fit_network(
     unit = _baseline_loss(train, dispersion).to(device)  # (horizons,)
     network, dispersion = network.to(device), dispersion.to(device)
     train, validation = train.on(device), validation.on(device)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs)
     best_loss = untrained = _loss_over(network, validation, dispersion, unit, share)
     best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    some = torch.randperm(len(train.values), generator=order)[: MOST_VALUES // categories].to(device)
+    for _ in linear_parts(network, train.values[some], train.counts[some], dispersion, unit):
+        loss_now = _loss_over(network, validation, dispersion, unit, share)
+        if loss_now < min(best_loss, (1 - LEAST_GAIN) * untrained):
+            best_loss = loss_now
+            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(best)
+    after_epoch(0, best_loss / untrained)
+    network.linear.requires_grad_(False)
+    network.offset.requires_grad_(False)
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs)
     since_best = 0
     for epoch in range(epochs):
         network.train()
@@ -88,7 +102,7 @@ def fit_network(
             optimiser.zero_grad(set_to_none=True)
             loss = _losses(network, train, chosen, dispersion).div(unit).mean() * (counted / len(minibatch))
             loss.backward()  # type: ignore[no-untyped-call]
-            share.add_up_gradients(network.parameters())
+            share.add_up_gradients(parameters)
             optimiser.step()
         schedule.step()
         loss_now = _loss_over(network, validation, dispersion, unit, share)

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from models.recipe import DEFAULT
 
 RESIDUAL_LIMIT = 2.0  # the network can change the baseline by a factor of exp(2) = 7.4 at most
+LINEAR_PART = frozenset({"linear.weight", "offset.weight"})  # names of its tensors
 _FARTHEST = 6.0  # standard deviations; what lies farther out was hardly seen in training
 
 
 class ResidualNetwork(nn.Module):
-    """One small perceptron for every cell and category, with an embedding of the category."""
+    """A regression and one small perceptron for every cell and category, each with an embedding of the category."""
 
     mean: Tensor
     scale: Tensor
@@ -24,12 +25,15 @@ class ResidualNetwork(nn.Module):
         first, second = widths
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
+        self.linear = nn.Linear(features, horizons, bias=False)
+        self.offset = nn.Embedding(categories, horizons)
         self.enter = nn.Linear(features, first)
         self.category = nn.Embedding(categories, first)
         self.middle = nn.Linear(first, second)
         self.leave = nn.Linear(second, horizons)
-        for parameter in (*self.leave.parameters(), *self.category.parameters()):
-            nn.init.zeros_(parameter)
+        for layer in (self.linear, self.offset, self.category, self.leave):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
     def scale_like(self, values: Tensor) -> None:
         """Learn each feature's mean and spread from (n, features) training rows; a constant feature keeps scale 1."""
@@ -42,10 +46,23 @@ class ResidualNetwork(nn.Module):
 
         values: (grids, cells, categories, features). Gives (grids, cells, categories, horizons).
         """
-        scaled = ((values - self.mean) / self.scale).clamp(-_FARTHEST, _FARTHEST)
+        scaled = self.scaled(values)
         hidden = self.enter(scaled) + self.category.weight  # (grids, cells, categories, first)
         hidden = self.middle(torch.relu(hidden))  # (grids, cells, categories, second)
-        residual = self.leave(torch.relu(hidden))  # (grids, cells, categories, horizons)
+        curved = self.leave(torch.relu(hidden))  # (grids, cells, categories, horizons)
+        return self.limited(self.linear_part(scaled) + curved)
+
+    def scaled(self, values: Tensor) -> Tensor:
+        """Features in standard deviations of training, of any shape (..., features)."""
+        return ((values - self.mean) / self.scale).clamp(-_FARTHEST, _FARTHEST)
+
+    def linear_part(self, scaled: Tensor) -> Tensor:
+        """(..., categories, horizons) of scaled features (..., categories, features)."""
+        return self.linear(scaled) + self.offset.weight  # type: ignore[no-any-return]
+
+    @staticmethod
+    def limited(residual: Tensor) -> Tensor:
+        """Within RESIDUAL_LIMIT, and nearly unchanged where it is small."""
         return RESIDUAL_LIMIT * torch.tanh(residual / RESIDUAL_LIMIT)
 
 

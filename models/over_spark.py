@@ -102,7 +102,7 @@ def fit_spread(
                 f"{workers} workers did not come to an end: see {log}; they need as many free cores at once, this "
                 f"program, and the folder {shared.resolve()}"
             ) from error
-    for number, ratio in enumerate(ratios, start=1):
+    for number, ratio in enumerate(ratios):
         after_epoch(number, ratio)
     return network
 

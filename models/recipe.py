@@ -28,7 +28,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Raises DataError for what no training should be asked to do."""
 
     widths: tuple[_Whole, _Whole] = (64, 32)  # of the hidden layers
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     minibatch: _Whole = 2048  # cells at a moment, each with all its categories
     patience: _Whole = 3  # epochs without a smaller validation loss until training stops

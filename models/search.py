@@ -36,7 +36,7 @@ SPACE: Mapping[str, BaseDistribution] = MappingProxyType(
 )
 GRID = tuple(
     Recipe(widths=widths, learning_rate=rate, weight_decay=decay)
-    for widths, rate, decay in product(((32, 16), (64, 32), (128, 64)), (5e-4, 2e-3, 5e-3), (1e-4, 1e-1))
+    for widths, rate, decay in product(((32, 16), (64, 32), (128, 64)), (5e-4, 1e-3, 5e-3), (1e-4, 1e-1))
 )
 GRID_POINTS = (DEFAULT, *(recipe for recipe in GRID if recipe != DEFAULT))
 

@@ -137,13 +137,12 @@ class ProductBaseline:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductNetwork:
     network: ResidualNetwork
-    losses: tuple[float, ...]  # validation loss after each epoch, over the untrained network's
+    losses: tuple[float, ...]  # validation loss over the untrained network's: of the linear part, then of each epoch
 
     @property
     def chosen(self) -> Mapping[str, float]:
-        """The epoch that was kept, from 1; 0 when none was better than the baseline."""
-        least = min((1.0, *self.losses))
-        return {"epoch": 0.0 if least == 1.0 else self.losses.index(least) + 1.0}
+        """The epoch that was kept, from 1; 0 when none was better than the linear part alone."""
+        return {"epoch": float(self.losses.index(min(self.losses)))}
 
     @classmethod
     def fit(cls, learned: Learned, *, recipe: Recipe = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":

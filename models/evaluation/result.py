@@ -30,7 +30,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearningCurve:
-    """Validation loss after each epoch over the untrained network's, by seed."""
+    """Validation loss over the untrained network's, by seed: of the linear part alone, then after each epoch."""
 
     seeds: tuple[tuple[float, ...], ...]
 

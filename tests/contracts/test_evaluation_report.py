@@ -349,7 +349,7 @@ def test_the_mark_of_learning_is_the_least_loss(evaluation):
         for line in axes.lines
         if line.get_marker() == "o"
     ]
-    assert marks == [(2.0, 0.97), (0.0, 1.0)]
+    assert marks == [(1.0, 0.97), (1.0, 1.1)]
 
 
 # ---- page

@@ -93,7 +93,7 @@ def test_a_number_that_is_none_is_refused():
 
 
 def test_the_default_is_what_the_published_figures_were_measured_with():
-    assert (DEFAULT.widths, DEFAULT.learning_rate, DEFAULT.weight_decay) == ((64, 32), 2e-3, 1e-4)
+    assert (DEFAULT.widths, DEFAULT.learning_rate, DEFAULT.weight_decay) == ((64, 32), 1e-3, 1e-4)
     assert (DEFAULT.minibatch, DEFAULT.patience) == (2048, 3)
 
 
@@ -101,5 +101,6 @@ def test_the_largest_network_that_a_recipe_allows_fits_into_an_artifact():
     first, second = Recipe(widths=(MOST_WIDTH, MOST_WIDTH)).widths
     features = len(feature_names(tuple(f"{hours}h" for hours in range(1, MAX_HORIZONS + 1))))
     scaling = 2 * features
-    layers = (features + 1) * first + MAX_CATEGORIES * first + (first + 1) * second + (second + 1) * MAX_HORIZONS
+    linear = (features + MAX_CATEGORIES) * MAX_HORIZONS
+    layers = linear + (features + 1) * first + MAX_CATEGORIES * first + (first + 1) * second + (second + 1) * MAX_HORIZONS
     assert 4 * (scaling + layers) + 4096 < MAX_WEIGHTS_BYTES
