@@ -9,8 +9,10 @@ DISPERSION = torch.full((2, 3), 4.0)  # (categories, horizons)
 
 
 def made_examples(cells, *, seed):
-    """2 categories, 6 features, 3 horizons; the counts' mean is the baseline's times exp(half of the first feature)."""
+    """2 categories, 6 features, 3 horizons; the counts' mean is the baseline's times exp(half of the first feature's
+    size), which no straight line follows.
+    """
     random = np.random.default_rng(seed)
     values = random.normal(size=(cells, 2, 6)).astype(np.float32)
-    counts = random.poisson(np.exp(values[:, :, 3:] + 0.5 * values[:, :, :1])).astype(np.float32)
+    counts = random.poisson(np.exp(values[:, :, 3:] + 0.5 * np.abs(values[:, :, :1]))).astype(np.float32)
     return Examples(values=torch.from_numpy(values), counts=torch.from_numpy(counts))
