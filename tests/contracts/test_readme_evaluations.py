@@ -33,6 +33,19 @@ def lines_of(name, found):
         yield f"| {' | '.join(('' if number else name, model, *figures))} |".replace("|  |", "| |")
 
 
+def line_over_origins(name, found):
+    """The network over all judged stretches of time, as a row of a Markdown table."""
+    origins = found["origins"]
+    network = next(row for row in origins["rows"] if row["model"] == "network")
+    figures = (
+        ", ".join(moment[:10] for moment in origins["judged_from"]),
+        f"{network['nb_log_score']:.4f}",
+        f"{origins['best_baseline']}: {against(network['versus_best_baseline'], '')}",
+        f"{origins['best_rule']}: {against(network['versus_best_rule'], '')}",
+    )
+    return f"| {' | '.join((name, *figures))} |"
+
+
 def against(found, itself):
     if found is None:
         return itself
@@ -68,4 +81,6 @@ def test_every_row_of_the_table_is_in_the_readme(name):
     assert found["task"] == KEPT[name]
     assert len(found["seeds"]) == 5
     readme = README.read_text(encoding="utf-8")
+    if found["origins"]:
+        assert line_over_origins(name, found) in readme
     assert [line for line in lines_of(name, found) if line not in readme] == []
