@@ -6,14 +6,27 @@ import random
 import signal
 import threading
 import time
+from dataclasses import dataclass
 
 from kafka import KafkaAdminClient
 
-from tests.faults.offsets import newest
+from tests.faults.offsets import ends_of, newest
 from tests.faults.sender import Sender
 
 DEADLINE_S = 240.0
 FIRST_LOAD = "the first load"  # what comes before the faults
+
+
+@dataclass(frozen=True)
+class Kill:
+    """What there was when the job was dead. kept: hours of which a forecast is kept (riverton's)."""
+
+    mark: str
+    at_s: int  # the simulated time of what was sent
+    offsets: int  # newest batch that was planned
+    commits: int  # newest batch that was committed
+    is_planned: bool  # whether some of what was sent is in a batch
+    kept: frozenset
 
 
 class Actions:
@@ -50,7 +63,7 @@ class Actions:
             self.store.before_write = shoot
         elif action.argument == "after write":
             self.store.after_write = shoot
-        offsets = newest(spark / "offsets")
+        planned = self._planned()
         self.do_send(action)
         deadline = time.monotonic() + DEADLINE_S
         if action.argument == "now":
@@ -60,7 +73,9 @@ class Actions:
             assert time.monotonic() < deadline, f"the mark {action.argument} was not reached"
             if process.poll() is not None:
                 break  # another fault has ended it
-            if action.argument == "after offsets" and newest(spark / "offsets") > offsets:
+            if action.argument == "after offsets" and self._planned() > planned:
+                shoot()
+            if action.argument == "after keep" and action.at_s in self._kept():
                 shoot()
             if action.argument == "between batches" and newest(spark / "offsets") == newest(spark / "commits") > -1:
                 shoot()
@@ -69,8 +84,20 @@ class Actions:
         code = self.scorer.end()
         if code != -signal.SIGKILL:
             self._note_exit(code)
+        else:
+            ends = newest(spark / "offsets"), newest(spark / "commits")
+            self.kills.append(Kill(action.argument, action.at_s, *ends, self._planned() > planned, self._kept()))
         self._start()
         self.settle(f"SIGKILL {action.argument}" if code == -signal.SIGKILL else "an end before SIGKILL came")
+
+    def _planned(self):
+        """Messages up to the end of the newest batch that Spark has planned; most batches of a calm job hold none."""
+        spark = self.scorer.checkpoint / "spark"
+        return sum(ends_of(spark, newest(spark / "offsets"), self.topic.name).values())
+
+    def _kept(self):
+        folder = self.scorer.checkpoint / "outcomes" / "riverton"
+        return frozenset(int(path.stem) for path in folder.glob("*.npz"))
 
     def do_restart(self, action):
         self._wait_until(self._is_up, "the job")

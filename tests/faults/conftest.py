@@ -1,3 +1,13 @@
+import pytest
+
+from tests.faults.run import broker_to_break
 from tests.harness.fixtures import broker, jar_cache, new_region, new_scorer, new_topic
 
 __all__ = ["broker", "jar_cache", "new_region", "new_scorer", "new_topic"]
+
+
+@pytest.fixture(scope="module")
+def shared_broker(tmp_path_factory, jar_cache):
+    """One that can be stopped, killed and frozen, behind a proxy."""
+    with broker_to_break(tmp_path_factory.mktemp("faults") / "broker", jar_cache) as broker:
+        yield broker

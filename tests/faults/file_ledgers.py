@@ -1,13 +1,17 @@
 """The `pipeline` points of a file sink, each as it was written."""
 
+from tests.faults.outcomes import written_in
 from tests.harness.recording_store import FIELD
 
 
 class FileLedgers:
-    """Reads what has come since the last time; `taken` is what RecordingStore calls `ledgers`."""
+    """Reads what has come since the last time; `taken` is what RecordingStore calls `ledgers`.
+
+    written: as `written_in` gives it, of each write in order.
+    """
 
     def __init__(self, path):
-        self.path, self.taken, self._read = path, [], 0
+        self.path, self.taken, self.written, self._read = path, [], [], 0
 
     def consumed(self):
         """Messages that the file knows of."""
@@ -23,6 +27,7 @@ class FileLedgers:
             new = file.read()
         whole = new[: new.rfind(b"\n") + 1]
         self._read += len(whole)
+        self.written += written_in(whole.decode())
         for line in whole.decode().splitlines():
             if line.startswith("pipeline,"):
                 key, rest = line.split(" ", 1)

@@ -5,33 +5,37 @@ No Kafka, Spark or process. It serves to show the oracle what is right, so that 
 
 import json
 from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from models.closed import closed_between
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.dead_letter import encode_dead_letter
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
-from streaming.count import add_up, take_in
+from streaming.count import ClosedCounts, add_up, take_in
 from streaming.lines import risk_lines, top_lines
+from streaming.outcomes import Outcomes
 from streaming.publish import ledger_line
 from streaming.score import FIELDS
 from tests.faults.oracle import Region
 from tests.faults.rules import TOP, Seen
 from tests.faults.scenario import Producer, closing
-from tests.harness.recording_store import RecordingStore
+from tests.faults.written_store import WrittenStore
 
 PER_BATCH, TOPIC = 60, "t"
 
 
-def good_store(scenario, artifact):
+def good_store(scenario, artifact, per_batch=PER_BATCH):
     """`Seen` of one region and partition after a scenario's messages."""
     region = region_of(artifact)
     producer = Producer([region])
     sent = [one for action in (*scenario.actions, closing(scenario)) for one in producer.messages(action)]
-    return store_after([(value, time_ms) for _, value, time_ms in sent], artifact, region)
+    return store_after([(value, time_ms) for _, value, time_ms in sent], artifact, region, per_batch)
 
 
 def region_of(artifact):
@@ -41,13 +45,13 @@ def region_of(artifact):
 def store_after(sent, artifact, region, per_batch=PER_BATCH):
     """`Seen` of one region and partition after these messages: (value or None, Kafka time in ms)."""
     messages = [(0, offset, value, time_ms) for offset, (value, time_ms) in enumerate(sent)]
-    store, letters = RecordingStore(), []
-    job = _Job(artifact, store, letters)
-    batches = {}
-    for number, start in enumerate(range(0, len(messages), per_batch)):
-        part = messages[start : start + per_batch]
-        batches[number] = {0: part[-1][1] + 1}
-        job.take(part)
+    store, letters, batches = WrittenStore(), [], {}
+    with TemporaryDirectory() as checkpoint:
+        job = _Job(artifact, store, letters, Outcomes(Path(checkpoint)))
+        for number, start in enumerate(range(0, len(messages), per_batch)):
+            part = messages[start : start + per_batch]
+            batches[number] = {0: part[-1][1] + 1}
+            job.take(part)
     return Seen(
         messages=messages,
         regions=[region],
@@ -56,16 +60,17 @@ def store_after(sent, artifact, region, per_batch=PER_BATCH):
         points=store.snapshot(),
         ledgers=store.ledgers,
         letters=letters,
+        written=store.written,
         topic=TOPIC,
         acknowledged={(partition, offset): value for partition, offset, value, _ in messages},
     )
 
 
 class _Job:
-    def __init__(self, artifact, store, letters):
-        self.artifact, self.store, self.letters = artifact, store, letters
+    def __init__(self, artifact, store, letters, outcomes):
+        self.artifact, self.store, self.letters, self.outcomes = artifact, store, letters, outcomes
         self.state, self.engine = artifact.history(), FeatureEngine(artifact.spec, artifact.constants)
-        self.totals, self.unassigned = {}, {}
+        self.totals, self.unassigned, self.judged_s = {}, {}, None
 
     def take(self, part):
         spec = self.artifact.spec
@@ -86,7 +91,9 @@ class _Job:
         _, rejections, ledger = take_in(self.state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
         self.totals = add_up(self.totals, ledger)
         frame = self._frame()
-        self.store.take(risk_lines(frame) + top_lines(frame, TOP) + _pipeline(spec.region, frame, self.totals))
+        scores = risk_lines(frame) + top_lines(frame, TOP)
+        self.store.take(scores + self._outcomes() + _pipeline(spec.region, frame, self.totals))
+        self.outcomes.keep(frame, str(self.artifact.folder))
         self.letters += _letters(rejections, spec.region)
         if others := decoded.rejections.get("", []):
             self.letters += _letters(others, None)
@@ -95,6 +102,15 @@ class _Job:
             here = {"consumed": len(others), **none, "rejected": len(others), **reasons}
             self.unassigned = add_up(self.unassigned, here)
             self.store.take(_pipeline("", frame, self.unassigned))
+
+    def _outcomes(self):
+        closed = [] if self.judged_s is None else closed_between(self.state, self.judged_s)
+        self.judged_s = self.state.as_of_s
+        told = [
+            ClosedCounts(horizon=one.horizon, tick_s=one.tick_s, judged_s=one.judged_s, came=one.came.tobytes())
+            for one in closed
+        ]
+        return self.outcomes.points(self.artifact.spec, told)
 
     def _frame(self):
         features = self.engine.compute(self.state)

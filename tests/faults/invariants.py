@@ -26,26 +26,30 @@ NOT_REBUILT = (
 
 def broken(world):
     """What does not hold, as a list of sentences; empty when all is well."""
-    points = world.store.snapshot()
-    seen = Seen(
-        messages=world.messages(),
-        regions=world.producer.regions,
-        versions=world.versions,
-        batches=world.witness.batches,
-        points=points,
-        ledgers=world.store.ledgers,
-        letters=decoded(world.letters.read()),
-        topic=world.topic.name,
-        acknowledged=world.acknowledged,
-        times_ms=world.witness.times_ms if world.scenario.clock == "wall" else None,
-    )
+    seen = seen_of(world)
     return [
         *world.faults,
         *_recoveries(world),
         *breaches(seen),
         *_secrets(world),
-        *_restarts(world, points),
+        *_restarts(world, seen.points),
     ]
+
+
+def seen_of(world):
+    return Seen(
+        messages=world.messages(),
+        regions=world.producer.regions,
+        versions=world.versions,
+        batches=world.witness.batches,
+        points=world.store.snapshot(),
+        ledgers=world.store.ledgers,
+        letters=decoded(world.letters.read()),
+        written=world.store.written,
+        topic=world.topic.name,
+        acknowledged=world.acknowledged,
+        times_ms=world.witness.times_ms if world.scenario.clock == "wall" else None,
+    )
 
 
 def _recoveries(world):
@@ -74,7 +78,7 @@ def _restarts(world, points):
         yield f"I6: the calm pass ended with: {error}"
         return
     wanted = read_points(calm)
-    for key in wanted.keys() | {key for key in points if not key[0].startswith("outcome")}:  # not rebuilt
+    for key in wanted.keys() | {key for key in points if not key[0].startswith("outcome")}:  # I13
         stored = {name: value for name, value in points.get(key, {}).items() if name not in NOT_REBUILT}
         if stored != wanted.get(key):
             yield f"I6: {key} is {stored}, in one calm pass {wanted.get(key)}"

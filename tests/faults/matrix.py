@@ -8,6 +8,7 @@ from dataclasses import dataclass
 SCENARIO = "tests/faults/test_scenarios.py::test_every_invariant_holds"
 ON_THE_WALL = "tests/faults/test_scenarios.py::test_every_invariant_holds_on_the_wall_clock"
 IN_SCENARIO = "I1 to I10, I12"
+OUTCOMES = "tests/faults/test_outcomes.py::test_every_outcome_that_is_due_is_stored_as_recounted"
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ FAULTS = (
         "F01",
         "the job is killed",
         "SIGKILL to the process group: at a random time, between batches, after the offsets, in the middle of the "
-        "store's write, after the write before the commit",
-        IN_SCENARIO,
+        "store's write, after the write before the commit; at seven hours at which a forecast is kept and horizons "
+        "close, also between that forecast and the commit",
+        f"{IN_SCENARIO}; I13",
         (
             *(
                 f"{SCENARIO}[{name}]"
@@ -51,6 +53,7 @@ FAULTS = (
                 )
             ),
             *(f"{ON_THE_WALL}[{name}]" for name in ("kill_after_write", "kill_in_write")),
+            f"{OUTCOMES}[kills]",
             "tests/stack/test_kill.py::"
             "test_four_kills_at_four_points_change_neither_scores_nor_ledger_nor_dead_letters",
         ),
@@ -282,8 +285,9 @@ FAULTS = (
         "F22",
         "the store is away, slow or half there",
         "refused and cut connections, no answer for 8 s, 0.2 s a packet, 503, 429, Retry-After, a body cut after 700 "
-        "and 5,000 bytes, an acknowledgement that is lost",
-        f"{IN_SCENARIO}: the stream waits, then exit 6",
+        "and 5,000 bytes, an acknowledgement that is lost; where horizons close: refused connections until the job has "
+        "ended, 503, a cut body, a lost acknowledgement",
+        f"{IN_SCENARIO}: the stream waits, then exit 6; I13",
         (
             *(
                 f"{SCENARIO}[{name}]"
@@ -298,6 +302,7 @@ FAULTS = (
                 )
             ),
             f"{ON_THE_WALL}[store_down]",
+            f"{OUTCOMES}[store]",
             "tests/contracts/test_influx_answers.py::test_a_busy_store_is_asked_again_until_it_takes_the_lines",
             "tests/contracts/test_influx_answers.py::test_a_store_says_how_long_to_wait",
             "tests/stack/test_stores.py::"

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 
+from tests.faults.outcomes import HOUR_S, due_between
+
 REQUIRED = ("incident_id", "region", "occurred_at", "category", "lat", "lon", "origin")
 OPTIONAL = ("revision", "status", "received_at", "type_code", "priority", "accuracy_m")
 COUNTING = ("public_call", "sensor", "responder")
@@ -34,6 +36,7 @@ class Region:
     name: str
     categories: tuple
     horizons: tuple
+    timezone: str
     lat_edges: tuple
     lon_edges: tuple
     slide_s: int
@@ -52,7 +55,8 @@ class Region:
         return cls(
             name=spec["region"],
             categories=tuple(spec["categories"]),
-            horizons=tuple(f"{seconds // 3600}h" for seconds in spec["horizons_s"]),
+            horizons=tuple(f"{seconds // HOUR_S}h" for seconds in spec["horizons_s"]),
+            timezone=spec["timezone"],
             lat_edges=tuple(grid["south_deg"] + i * grid["cell_m"] / per_lat for i in range(grid["rows"] + 1)),
             lon_edges=tuple(grid["west_deg"] + i * grid["cell_m"] / per_lon for i in range(grid["cols"] + 1)),
             slide_s=spec["slide_s"],
@@ -134,15 +138,31 @@ def neighbours(cell):
     return [f"r{r:03d}c{c:03d}" for r in range(row - 1, row + 2) for c in range(col - 1, col + 2)]
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What had come in a horizon, all categories, when a judgement of it was due. came: by (cell, category)."""
+
+    region: Region
+    horizon: str
+    tick_s: int  # when the horizon began: a whole hour
+    due_s: int
+    came: Counter
+
+
 @dataclass
 class Expected:
-    """The recount: clock and ledger per region ('' for messages of none), refusals, what counts, and all moments."""
+    """The recount: clock and ledger per region ('' for messages of none), refusals, what counts, and all moments.
+
+    judged: what came in each horizon that began at a moment of a whole hour, when a batch's clock had passed the time
+    at which its judgement was due.
+    """
 
     clock_s: dict
     ledger: dict = field(default_factory=lambda: defaultdict(Counter))
     refused: dict = field(default_factory=dict)  # (partition, offset) -> reason
     known: dict = field(default_factory=lambda: defaultdict(dict))  # region -> id -> what is known
     moments: dict = field(default_factory=dict)  # (region, tick in s) -> Moment
+    judged: list = field(default_factory=list)
 
     def moment(self, region, *, is_due=True):
         counting = [
@@ -161,6 +181,7 @@ class Expected:
 
         now_s: the batch's own time where the regions' clocks are the machine's; None where they are the events'.
         """
+        before_s = dict(self.clock_s)
         if now_s is not None:
             for name, region in regions.items():
                 if now_s >= region.joins_s:
@@ -184,9 +205,19 @@ class Expected:
         for region in regions.values():
             if now_s is not None and now_s < region.joins_s:
                 continue
+            self._judge_horizons(region, before_s[region.name])
             tick_s = self.clock_s[region.name] // region.tick_s * region.tick_s
             is_due = now_s is None or now_s >= region.joins_s + JOINS_WITHIN_S
             self.moments[region.name, tick_s] = self.moment(region, is_due=is_due)
+
+    def _judge_horizons(self, region, before_s):
+        counting = self.moment(region).counting
+        for name, tick_s in [place for place in self.moments if place[0] == region.name and place[1] % HOUR_S == 0]:
+            for horizon in region.horizons:
+                width_s = HOUR_S * int(horizon.removesuffix("h"))
+                for due_s in due_between(tick_s, width_s, region.late_limit_s, before_s, self.clock_s[name]):
+                    came = Counter((cell, kind) for cell, kind, at_s in counting if tick_s <= at_s < tick_s + width_s)
+                    self.judged.append(Judged(region, horizon, tick_s, due_s, came))
 
     def _refuse(self, name, reason, place):
         self.ledger[name]["rejected"] += 1

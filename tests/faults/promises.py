@@ -11,8 +11,8 @@ INVARIANTS = {
     "I4": "no score is missing: one point for each cell, category and horizon at every tick that was written, quiet "
     "ones included; the store dropped none",
     "I5": "no score is doubled: a repeated batch overwrites its own points",
-    "I6": "the points are those of one calm pass over the topic without Spark, but for `outcome` and the machine's own "
-    "figures",
+    "I6": "the points are those of one calm pass over the topic without Spark, but for the machine's own figures and "
+    "the `outcome` measurements (I13)",
     "I7": "clocks, offsets and `consumed` never go back, as they were written; nothing is committed before the store "
     "has it, looked at ten times a second",
     "I8": "every score is finite and follows from its mean: risk, low and high as recounted, one model that was in "
@@ -26,6 +26,9 @@ INVARIANTS = {
     "most, so a supervisor's pause comes on top",
     "I11": "memory, files and threads stay flat: nothing here asserts it, [soak.md](soak.md) does (`make soak`)",
     "I12": "no secret and no payload in any log, health file or record beside the checkpoint",
+    "I13": "each `outcome`, `outcome_area` and `outcome_chance` that is due is in the store as recounted for its last "
+    "judgement, each judgement was written, in order, and no other one is there. Any is due only in the story of 49 "
+    "hours that F01 and F22 have among their tests; no other scenario, and no seed, lasts until a horizon has closed",
 }
 
 # By what a test shows it, by the beginning of its name; the longest that fits counts.

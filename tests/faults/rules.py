@@ -1,6 +1,6 @@
 """What must hold of the points, ledgers and letters that a scenario leaves behind, each breach in words.
 
-Numbers of the invariants: tests/faults/matrix.py. Pure: tests/faults/test_oracle.py shows each rule what it must find.
+The invariants: tests/faults/promises.py. Pure: tests/faults/test_oracle.py shows each rule what it must find.
 """
 
 import base64
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from tests.faults.oracle import DISPERSION, MANY, OUTCOMES, quantile, recount
+from tests.faults.outcomes import HOUR_S, Judgement, wrong
 
 VALUES = ("expected", "risk", "low", "high", "usual")
 MADE_BY = ("here", "next_door", "level", "memory", "time", "network")
@@ -31,6 +32,7 @@ class Seen:
     points: dict  # (measurement and tags, time in s) -> {field: text}
     ledgers: list  # (measurement and tags, time in s, fields) of `pipeline`, each as it was written
     letters: list  # of the dead-letter topic, decoded
+    written: list  # as `written_in` of tests/faults/outcomes.py gives them, of each write in order
     topic: str = ""
     acknowledged: dict = field(default_factory=dict)  # (partition, offset) -> value
     times_ms: dict | None = None  # number of a batch -> its time, where the regions' clocks are the machine's
@@ -56,7 +58,7 @@ def breaches(seen):
     for name, tick_s in frames:
         yield f"I7: {name} has scores at {tick_s}, where its clock never was"
     yield from _tops(seen.points)
-    yield from _outcomes(seen.points, expected)
+    yield from outcome_breaches(seen, expected)
 
 
 def frames_of(points):
@@ -239,18 +241,55 @@ def _tops(points):
             yield f"I8: top of {place} is {listed[place]}, the highest risks are {sorted(wanted, reverse=True)[:TOP]}"
 
 
-def _outcomes(points, expected):
-    """I1: what came in an hour or more, as `outcome` has it. A horizon closes with the scenario's last event."""
-    for (key, time_s), fields in points.items():
-        if not key.startswith("outcome,"):
-            continue
-        tags = tags_of(key)
-        end_s = time_s + 3600 * int(tags["horizon"].removesuffix("h"))
-        known = expected.known[tags["region"]].values()
-        came = [one for one in known if one["counts"] and time_s <= one["occurred_s"] < end_s]
-        observed = sum(one["category"] == tags["category"] for one in came)
-        if float(fields["observed"]) != observed:
-            yield f"I1: {key} at {time_s}: observed is {fields['observed']}, recounted {observed}"
+def outcome_breaches(seen, expected):
+    """I13: each outcome that is due, and no other one. A forecast is the first frame of a whole hour, as written then.
+
+    Only tests/faults/test_outcomes.py plays for long enough that any is due; everywhere else there must be none.
+    """
+    forecasts = frames_first_written(seen.written)
+    for place in frames_of(seen.points):
+        if place[1] % HOUR_S == 0 and place not in forecasts:
+            yield f"I13: nobody saw the first frame of {place}"
+    judgements = [
+        judgement
+        for judged in expected.judged
+        if (frame := forecasts.get((judged.region.name, judged.tick_s)))  # else I4 has said so
+        for judgement in judgements_of(judged, frame)
+    ]
+    for sentence in wrong(seen.points, seen.written, judgements, off=ROUNDED):
+        yield f"I13: {sentence}"
+
+
+def judgements_of(judged, frame):
+    """One for each category. frame: (cell, category, horizon) -> fields of `risk`."""
+    region = judged.region
+    for category in region.categories:
+        fields = [frame.get((cell, category, judged.horizon)) for cell in region.cells]
+        if not all(fields):
+            continue  # I4 has said so
+        yield Judgement(
+            region=region.name,
+            category=category,
+            horizon=judged.horizon,
+            tick_s=judged.tick_s,
+            due_s=judged.due_s,
+            model=fields[0]["model"].strip('"'),
+            rows=len(region.lat_edges) - 1,
+            cols=len(region.lon_edges) - 1,
+            timezone=region.timezone,
+            size=DISPERSION,
+            expected=tuple(float(one["expected"]) for one in fields),
+            usual=tuple(float(one["usual"]) for one in fields),
+            came=tuple(judged.came[cell, category] for cell in region.cells),
+        )
+
+
+def frames_first_written(written):
+    """As `frames_of`, whatever has overwritten them since."""
+    first = {}
+    for key, time_s, fields in written:
+        first.setdefault((key, time_s), fields)
+    return frames_of(first)
 
 
 def decoded(letters):

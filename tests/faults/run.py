@@ -10,8 +10,8 @@ from tests.faults.breakable_broker import TestBroker
 from tests.faults.invariants import broken
 from tests.faults.scenario import Scenario
 from tests.faults.world import World
+from tests.faults.written_store import WrittenStore
 from tests.harness.proxy import Proxy
-from tests.harness.recording_store import RecordingStore
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def broker_to_break(folder: Path, cache: Path):
 def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcome:
     """Run it in `folder`, which must be empty; what is broken comes back in words, an error of the run too."""
     began = time.monotonic()
-    with RecordingStore() as store, Proxy(store.port) as proxy:
+    with WrittenStore() as store, Proxy(store.port) as proxy:
         world = World(scenario, folder, broker, store, proxy)
         try:
             world.run()

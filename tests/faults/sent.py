@@ -42,7 +42,7 @@ class Sent:
         assert seconds <= RECOVERY_LIMIT_S, f"I10: {seconds:.0f} s"
 
     def check(self):
-        """I1 to I5, I7 and I8, by the same rules as in the scenarios. The job has ended."""
+        """I1 to I5, I7, I8 and I13, by the same rules as in the scenarios. The job has ended."""
         self.witness.stop()
         (manifest,) = self.scorer.artifacts.glob("*/*/manifest.json")
         seen = Seen(
@@ -53,6 +53,7 @@ class Sent:
             points=self.scorer.points(),
             ledgers=self.ledgers.taken,
             letters=self.scorer.letters(),
+            written=self.ledgers.written,
             topic=self.scorer.topic.name,
         )
         assert [*self.witness.faults, *breaches(seen)] == []

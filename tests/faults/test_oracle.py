@@ -4,6 +4,7 @@ import copy
 import json
 import random
 import time
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,9 +15,10 @@ from tests.faults import run as run_module
 from tests.faults.good_store import good_store, region_of, store_after
 from tests.faults.injected import SIDES, Injected
 from tests.faults.oracle import DAY_S, recount
-from tests.faults.rules import ROUNDED, breaches
+from tests.faults.rules import ROUNDED, breaches, outcome_breaches, tags_of
 from tests.faults.run import shorten
 from tests.faults.scenario import Producer, generate, iso
+from tests.faults.test_outcomes import story_of
 from tests.faults.test_scenarios import SCENARIOS, scenario_of
 from tests.faults.witness import Witness
 from tests.harness.region import make_region
@@ -211,12 +213,8 @@ def made_by_another(seen):
     seen.points[key]["by_here"] = "9"
 
 
-def outcome(observed):
-    def change(seen):
-        key = "outcome,category=fire,horizon=1h,region=riverton"
-        seen.points[key, 1_700_002_800 - 3600] = {"observed": observed}
-
-    return change
+def outcome_too_many(seen):
+    seen.points["outcome,category=fire,horizon=1h,region=riverton", 1_700_002_800 - 3600] = {"observed": "0"}
 
 
 def lost_message(seen):
@@ -232,39 +230,39 @@ def batch_not_seen(seen):
 
 
 MUTANTS = {
-    "a score doubled": (scaled("expected", 2), "I8"),
-    "a usual doubled": (scaled("usual", 2), "I1"),
-    "a risk a little off": (scaled("risk", 1.01), "I8"),
-    "a score that is no number": (set_to("expected", "nan"), "I8"),
-    "a score below zero": (set_to("low", "-1"), "I8"),
-    "low above high": (set_to("low", "9"), "I8"),
-    "high too high": (set_to("high", "9"), "I8"),
-    "an incident too few in observed_1h": (set_to("observed_1h", "7"), "I1"),
-    "another support": (set_to("support", '"ok"'), "I8"),
-    "another model in the frame": (other_model, "I8"),
-    "a tick missing": (without_tick, "I4"),
-    "a point missing": (without_point, "I4"),
-    "a point of no cell": (point_of_no_cell, "I4"),
-    "a tick that never was": (tick_too_many, "I7"),
-    "a top of another cell": (top_of_another_cell, "I8"),
-    "a part that does not multiply to the score": (made_by_another, "I8"),
-    "an unbalanced ledger that was overwritten": (ledger("counted", "1.0"), "I2"),
-    "dropped points": (ledger("write_dropped", "99.0"), "I4"),
-    "messages that no ledger has": (ledger("unaccounted", "2.0"), "I2"),
-    "a clock going back": (clock_goes_back, "I7"),
-    "consumed falling": (consumed_falls, "I7"),
-    "a stored ledger off by one": (stored_ledger, "I1"),
-    "a missing dead letter": (no_letter, "I3"),
-    "a dead letter too many": (letter_too_many, "I3"),
-    "a dead letter for another reason": (letter_of_another_reason, "I3"),
-    "a person's payload kept": (person_kept, "I12"),
-    "a payload of another message": (letter_with(payload_base64="eA=="), "I3"),
-    "a payload lost": (letter_with(payload_base64=None), "I3"),
-    "a dead letter of another time": (letter_with(source_time="2023-11-14T00:00:00Z"), "I3"),
-    "a dead letter of another topic": (letter_with(source_topic="other"), "I3"),
-    "an outcome off by many": (outcome("400"), "I1"),
+    "a score doubled": (scaled("expected", 2), "I8:"),
+    "a usual doubled": (scaled("usual", 2), "I1:"),
+    "a risk a little off": (scaled("risk", 1.01), "I8:"),
+    "a score that is no number": (set_to("expected", "nan"), "I8:"),
+    "a score below zero": (set_to("low", "-1"), "I8:"),
+    "low above high": (set_to("low", "9"), "I8:"),
+    "high too high": (set_to("high", "9"), "I8:"),
+    "an incident too few in observed_1h": (set_to("observed_1h", "7"), "I1:"),
+    "another support": (set_to("support", '"ok"'), "I8:"),
+    "another model in the frame": (other_model, "I8:"),
+    "a tick missing": (without_tick, "I4:"),
+    "a point missing": (without_point, "I4:"),
+    "a point of no cell": (point_of_no_cell, "I4:"),
+    "a tick that never was": (tick_too_many, "I7:"),
+    "a top of another cell": (top_of_another_cell, "I8:"),
+    "a part that does not multiply to the score": (made_by_another, "I8:"),
+    "an unbalanced ledger that was overwritten": (ledger("counted", "1.0"), "I2:"),
+    "dropped points": (ledger("write_dropped", "99.0"), "I4:"),
+    "messages that no ledger has": (ledger("unaccounted", "2.0"), "I2:"),
+    "a clock going back": (clock_goes_back, "I7:"),
+    "consumed falling": (consumed_falls, "I7:"),
+    "a stored ledger off by one": (stored_ledger, "I1:"),
+    "a missing dead letter": (no_letter, "I3:"),
+    "a dead letter too many": (letter_too_many, "I3:"),
+    "a dead letter for another reason": (letter_of_another_reason, "I3:"),
+    "a person's payload kept": (person_kept, "I12:"),
+    "a payload of another message": (letter_with(payload_base64="eA=="), "I3:"),
+    "a payload lost": (letter_with(payload_base64=None), "I3:"),
+    "a dead letter of another time": (letter_with(source_time="2023-11-14T00:00:00Z"), "I3:"),
+    "a dead letter of another topic": (letter_with(source_topic="other"), "I3:"),
+    "an outcome that is not due": (outcome_too_many, "I13:"),
     "an acknowledged message lost": (lost_message, "I2: Kafka lost"),
-    "offsets going back": (plan_goes_back, "I7"),
+    "offsets going back": (plan_goes_back, "I7:"),
     "a batch that nobody saw": (batch_not_seen, "of the batches only"),
 }
 
@@ -275,6 +273,144 @@ def test_it_finds(name, good):
     mutant = copy.deepcopy(good)
     change(mutant)
     assert [sentence for sentence in breaches(mutant) if sentence.startswith(said)]
+
+
+@pytest.fixture(scope="module")
+def judged(artifact):
+    """A store after 49 hours of few events: horizons of each length close, most of the short ones are judged twice."""
+    return good_store(story_of("kills"), artifact, per_batch=6)
+
+
+def test_a_good_store_of_49_hours_has_no_breach_and_hundreds_of_outcomes(judged):
+    assert list(breaches(judged)) == []
+    found = Counter(key.split(",")[0] for key, _ in judged.points if key.startswith("outcome"))
+    assert found["outcome"] == (28 + 28 + 25) * len(judged.regions[0].categories)  # a day's last three end too late
+    assert found["outcome_area"] == 16 * found["outcome"]
+    assert found["outcome_chance"] >= found["outcome"]
+    written = Counter(tags_of(key)["horizon"] for key, _, _ in judged.written if key.startswith("outcome,"))
+    assert written == {"1h": (28 + 24) * 2, "4h": (28 + 21) * 2, "24h": (25 + 1) * 2}  # the first and the second time
+
+
+def outcomes_in(seen, measurement="outcome"):
+    """Points, by hour, then tags; the tenth has been judged twice."""
+    return sorted((key for key in seen.points if key[0].startswith(f"{measurement},")), key=lambda key: key[::-1])
+
+
+def outcome_lost(measurement):
+    def change(seen):
+        del seen.points[outcomes_in(seen, measurement)[9]]
+
+    return change
+
+
+def outcome_changed(measurement, name, by):
+    """In the store in the end, and not in what was written."""
+
+    def change(seen):
+        key = outcomes_in(seen, measurement)[9]
+        seen.points[key] = {**seen.points[key], name: str(by(float(seen.points[key][name])))}
+
+    return change
+
+
+def outcome_doubled(seen):
+    key, time_s = outcomes_in(seen)[9]
+    seen.points[key, time_s + 1800] = seen.points[key, time_s]
+
+
+def outcome_under_another_tag(seen):
+    key, time_s = outcomes_in(seen)[9]
+    seen.points[key.replace("outcome,", "outcome,job=2,"), time_s] = seen.points[key, time_s]
+
+
+def judged_once(seen):
+    """The second judgement never came."""
+    key = outcomes_in(seen)[9]
+    first, second = [one for one in seen.written if one[:2] == key]
+    seen.written.remove(second)
+    seen.points[key] = first[2]
+
+
+def first_judgement_lost(seen):
+    """What the second one has overwritten."""
+    key = outcomes_in(seen)[9]
+    seen.written.remove(next(one for one in seen.written if one[:2] == key))
+
+
+def judgements_exchanged(seen):
+    key = outcomes_in(seen)[9]
+    one, other = [number for number, written in enumerate(seen.written) if written[:2] == key]
+    seen.written[one], seen.written[other] = seen.written[other], seen.written[one]
+
+
+def judged_of_another_hour(seen):
+    """By a forecast that was not the first of its hour."""
+    places = [key for key in outcomes_in(seen) if "category=fire,horizon=1h" in key[0]]
+    one, other = places[4], places[15]
+    for name in ("expected", "brier", "log_score"):
+        seen.points[one] = {**seen.points[one], name: seen.points[other][name]}
+
+
+def outcome_never_was(seen):
+    """As if the horizon had never closed: gone everywhere."""
+    key = outcomes_in(seen)[9]
+    del seen.points[key]
+    seen.written[:] = [one for one in seen.written if one[:2] != key]
+
+
+def all_outcomes_gone(seen):
+    for key in [key for key in seen.points if key[0].startswith("outcome")]:
+        del seen.points[key]
+    seen.written[:] = [one for one in seen.written if not one[0].startswith("outcome")]
+
+
+def frame_unseen(seen):
+    """What has been written of a whole hour's first frame."""
+    tick_s = outcomes_in(seen)[9][1]
+    seen.written[:] = [one for one in seen.written if not (one[0].startswith("risk,") and one[1] == tick_s)]
+
+
+OUTCOME_MUTANTS = {
+    "one lost": outcome_lost("outcome"),
+    "a district lost": outcome_lost("outcome_area"),
+    "a bin of chances lost": outcome_lost("outcome_chance"),
+    "one that was never written": outcome_never_was,
+    "none at all": all_outcomes_gone,
+    "one at another time, too": outcome_doubled,
+    "one with another tag, too": outcome_under_another_tag,
+    "an incident too many": outcome_changed("outcome", "observed", lambda value: value + 1),
+    "another forecast": outcome_changed("outcome", "expected", lambda value: value * 1.01),
+    "another baseline": outcome_changed("outcome", "usual", lambda value: value * 1.01),
+    "a Brier score a little off": outcome_changed("outcome", "brier", lambda value: value * 1.01),
+    "a log score a little off": outcome_changed("outcome", "log_score", lambda value: value * 1.01),
+    "a hit too many": outcome_changed("outcome", "hits_10", lambda value: value + 1),
+    "a hit of the best choice too many": outcome_changed("outcome", "ideal_hits_5", lambda value: value + 1),
+    "another hour of the day": outcome_changed("outcome", "hour", lambda value: value + 1),
+    "another judgement": outcome_changed("outcome", "closed_s", lambda value: value - 86_400),
+    "an incident in another district": outcome_changed("outcome_area", "observed", lambda value: value + 1),
+    "a cell too many in a bin": outcome_changed("outcome_chance", "cells", lambda value: value + 1),
+    "another chance said": outcome_changed("outcome_chance", "said", lambda value: value * 1.01),
+    "a cell too many that had one": outcome_changed("outcome_chance", "came", lambda value: value + 1),
+    "a second judgement lost": judged_once,
+    "a first judgement lost": first_judgement_lost,
+    "judgements in the wrong order": judgements_exchanged,
+    "a forecast of another hour": judged_of_another_hour,
+    "a forecast that nobody saw": frame_unseen,
+}
+
+
+@pytest.fixture(scope="module")
+def expected_of_judged(judged):
+    return recount(judged.messages, judged.regions, [ends for _, ends in sorted(judged.batches.items())])
+
+
+@pytest.mark.parametrize("name", OUTCOME_MUTANTS)
+def test_of_outcomes_it_finds(name, judged, expected_of_judged):
+    mutant = replace(judged, points=dict(judged.points), written=list(judged.written))
+    OUTCOME_MUTANTS[name](mutant)
+    found = list(outcome_breaches(mutant, expected_of_judged))
+    assert found
+    assert all(sentence.startswith("I13:") for sentence in found), found
 
 
 def test_on_the_machines_clock_a_region_ticks_from_when_it_was_published(region):

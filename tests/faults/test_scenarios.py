@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from tests.faults.actions import FIRST_LOAD
-from tests.faults.run import broker_to_break, run_scenario
+from tests.faults.run import run_scenario
 from tests.faults.scenario import START_S, Action, Scenario
 
 pytestmark = [
@@ -58,12 +58,6 @@ def scenario_of(name, clock):
     steps += [*SCENARIOS[name], ("produce", 20), ("correct", 10), ("repeat", 15), ("rubbish", 12)]
     actions = [Action(kind, value, START_S + 60 + 130 * n, seed=1000 + n) for n, (kind, value) in enumerate(steps)]
     return Scenario(seed=0, partitions=2, write_timeout_s=20, per_batch=60, actions=tuple(actions), clock=clock)
-
-
-@pytest.fixture(scope="module")
-def shared_broker(tmp_path_factory, jar_cache):
-    with broker_to_break(tmp_path_factory.mktemp("faults") / "broker", jar_cache) as broker:
-        yield broker
 
 
 @pytest.mark.parametrize("name", named(SCENARIOS, "event"))

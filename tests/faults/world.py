@@ -19,8 +19,8 @@ from tests.faults.oracle import Region
 from tests.faults.promises import RECOVERY_LIMIT_S
 from tests.faults.scenario import DAY_S, START_S, Producer, closing, moved
 from tests.faults.witness import Witness
+from tests.faults.written_store import WrittenStore
 from tests.harness.proxy import Proxy
-from tests.harness.recording_store import RecordingStore
 from tests.harness.region import make_region
 from tests.harness.scorer import make_scorer
 from tests.harness.topic import Topic
@@ -36,7 +36,7 @@ class World(Actions):
     scenario: object
     folder: Path
     broker: TestBroker
-    store: RecordingStore
+    store: WrittenStore
     proxy: Proxy
     acknowledged: dict = field(default_factory=dict)  # (partition, offset) -> value, as Kafka confirmed it
     starts: int = 0
@@ -44,6 +44,7 @@ class World(Actions):
     recoveries: list = field(default_factory=list)  # (what, seconds until all that had been sent was in the store)
     faults: list = field(default_factory=list)  # invariants that did not hold while it ran
     injected: list = field(default_factory=list)
+    kills: list = field(default_factory=list)  # `Kill`s, those that came before another fault had ended the job
     versions: dict = field(default_factory=dict)  # by region, those of its artifacts that were in force, in order
     _place: dict = field(default_factory=dict)
     _timers: list = field(default_factory=list)

@@ -1,24 +1,21 @@
 """How forecasts came out, told by the job itself, against a recount of the messages in plain Python."""
 
 import json
-import math
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
-from scipy.stats import nbinom
 
-from models.evaluation.totals import districts
 from schemas.measurements import MEASUREMENTS
 from streaming.roster import load_artifact
+from tests.faults.outcomes import Judgement, due_between, written_in, wrong
 from tests.spark.bench import empty_history
 from tests.spark.random_world import stored_points
 
 pytestmark = pytest.mark.spark
 START_S = 1_700_002_800  # a whole hour
-STEP_S, HOURS, GRACE_S, LATE_S = 1800, 28, 3600, 86_400
+STEP_S, HOURS = 1800, 28
 OUTAGE_H = (13, 16)  # when the job does not run; what is sent meanwhile comes after it
 
 
@@ -92,9 +89,30 @@ def first_frames(job, region):
     return found
 
 
-def hits(mean, came, percent):
-    k = max(1, round(percent / 100 * len(mean)))
-    return sum(came[cell] for cell in sorted(range(len(mean)), key=lambda cell: -mean[cell])[:k])
+def judgements_of(told, frames, spec, dispersion, end_s):
+    """All that were due by `end_s`, in order, each as the batch had it that came first after it was due."""
+    times = sorted({now_s for now_s, *_ in told})
+    for tick_s, frame in frames.items():
+        for h, width_s in enumerate(spec.horizons_s):
+            for due_s in due_between(tick_s, width_s, spec.late_limit_s, 0, end_s):
+                judged_s = next(now_s for now_s in times if now_s >= due_s)
+                for c, category in enumerate(spec.categories):
+                    came = came_of(told, judged_s, category, tick_s, tick_s + width_s)
+                    yield Judgement(
+                        region=spec.region,
+                        category=category,
+                        horizon=f"{width_s // 3600}h",
+                        tick_s=tick_s,
+                        due_s=due_s,
+                        model=frame.model,
+                        rows=spec.grid.rows,
+                        cols=spec.grid.cols,
+                        timezone=spec.timezone,
+                        size=float(dispersion[c, h]),
+                        expected=tuple(frame.expected[:, c, h].tolist()),
+                        usual=tuple(frame.usual[:, c, h].tolist()),
+                        came=tuple(came[cell] for cell in range(spec.grid.cells)),
+                    )
 
 
 def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, networks, publish):
@@ -113,62 +131,18 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, networks, publis
         name, *tags = key[0].split(",")
         assert {tag.split("=")[0] for tag in tags} == MEASUREMENTS[name].names("tag")
         assert fields.keys() <= MEASUREMENTS[name].names("float", "string")
-    stored = {key: fields for key, fields in points.items() if key[0].startswith("outcome,")}
-    chances = {key: fields for key, fields in points.items() if key[0].startswith("outcome_chance,")}
-    areas = {key: fields for key, fields in points.items() if key[0].startswith("outcome_area,")}
 
-    frames = first_frames(job, "riverton")
-    end_s = START_S + HOURS * 3600
-    times = sorted({now_s for now_s, *_ in told})
-    due = {}  # (tick, horizon) -> the batch that judged it last
-    for tick_s in frames:
-        for horizon, width_s in enumerate(spec.horizons_s):
-            for grace_s in (GRACE_S, LATE_S + GRACE_S):
-                if tick_s + width_s + grace_s <= end_s:
-                    due[tick_s, horizon] = next(now_s for now_s in times if now_s >= tick_s + width_s + grace_s)
-    assert {horizon for _, horizon in due} == {0, 1, 2}
-    assert len(due) > 40
-    assert any(judged_s > tick_s + LATE_S for (tick_s, horizon), judged_s in due.items() if horizon == 0)
-    assert len(stored) == len(due) * len(spec.categories)
     dispersion = load_artifact(str(next((job.artifacts / "riverton").iterdir()))).constants.dispersion
-    district = districts(spec.grid.rows, spec.grid.cols)
-    for (tick_s, horizon), judged_s in due.items():
-        for c, category in enumerate(spec.categories):
-            came = came_of(told, judged_s, category, tick_s, tick_s + spec.horizons_s[horizon])
-            came = [came[cell] for cell in range(spec.grid.cells)]
-            rest = f"horizon={spec.horizon_names[horizon]},region=riverton"
-            where = f"category={category},{rest}"
-            fields = {k: float(v) for k, v in stored[f"outcome,{where}", tick_s].items() if k != "model"}
-            assert fields["observed"] == sum(came)
-            for prefix, name in (("", "expected"), ("baseline_", "usual")):
-                mean = getattr(frames[tick_s], name)[:, c, horizon].astype(float)
-                size = dispersion[c, horizon]
-                law = nbinom(size, size / (size + mean))
-                assert fields[name] == pytest.approx(mean.sum(), rel=1e-6)
-                assert fields[f"{prefix}log_score"] == pytest.approx(-law.logpmf(came).mean(), rel=1e-4)
-                brier = ((law.sf(0) - (np.array(came) > 0)) ** 2).mean()
-                assert fields[f"{prefix}brier"] == pytest.approx(brier, rel=1e-4)
-                if len(set(mean.tolist())) == len(mean):  # ties are shared out, not ordered
-                    for percent in (5, 10):
-                        assert fields[f"{prefix}hits_{percent}"] == hits(mean, came, percent)
-            for percent in (5, 10):
-                assert fields[f"ideal_hits_{percent}"] == hits(came, came, percent)
-            size, mean = dispersion[c, horizon], frames[tick_s].expected[:, c, horizon].astype(float)
-            said = nbinom(size, size / (size + mean)).sf(0)
-            for percent, least, most in ((0, 0, 0.01), (1, 0.01, 0.05), (5, 0.05, 0.2), (20, 0.2, 0.5), (50, 0.5, 2)):
-                here = (said >= least) & (said < most)
-                found = chances.get((f"outcome_chance,category={category},chance={percent:02d}," + rest, tick_s))
-                if not here.any():
-                    assert found is None
-                    continue
-                assert (float(found["cells"]), float(found["came"])) == (here.sum(), (np.array(came)[here] > 0).sum())
-                assert float(found["said"]) == pytest.approx(said[here].sum(), rel=1e-4)
-            for number in set(district.tolist()):
-                key = f"outcome_area,category={category},district={number + 1:02d},{rest}"
-                inside = district == number
-                assert float(areas[key, tick_s]["observed"]) == np.array(came)[inside].sum()
-                expected = frames[tick_s].expected[inside, c, horizon].sum()
-                assert math.isclose(float(areas[key, tick_s]["expected"]), expected, rel_tol=1e-5)
+    frames = first_frames(job, "riverton")
+    judgements = list(judgements_of(told, frames, spec, dispersion, START_S + HOURS * 3600))
+    of_place = defaultdict(list)
+    for one in judgements:
+        of_place[one.place].append(one)
+    assert {horizon for _, _, horizon, _ in of_place} == {"1h", "4h", "24h"}
+    assert len(of_place) > 40 * len(spec.categories)
+    assert any(len(ones) == 2 and ones[0].came != ones[1].came for ones in of_place.values())
+    written = list(written_in(b"".join(job.sink.writes).decode()))
+    assert list(wrong(points, written, judgements)) == []
 
 
 def test_forecasts_that_nobody_waits_for_are_deleted(new_job, toy, networks, publish):
