@@ -231,7 +231,10 @@ def _speaks_tls(bootstrap: str) -> bool:
     curious = ssl.create_default_context()
     curious.check_hostname, curious.verify_mode = False, ssl.CERT_NONE  # nothing is sent: this only asks
     try:
-        with socket.create_connection((host, int(port)), timeout=5) as plain, curious.wrap_socket(plain):
+        with (
+            socket.create_connection((host, int(port)), timeout=TIMEOUT_MS / 1000) as plain,
+            curious.wrap_socket(plain),
+        ):
             return True
     except (OSError, ValueError):
         return False

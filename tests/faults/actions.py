@@ -53,8 +53,9 @@ class Actions:
         process, spark = self.scorer.process, self.scorer.checkpoint / "spark"
         died = threading.Event()
 
-        def shoot():
-            self.scorer.note_children()
+        def shoot(*, is_noted=False):
+            if not is_noted:
+                self.scorer.note_children()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             died.set()
@@ -64,6 +65,7 @@ class Actions:
         elif action.argument == "after write":
             self.store.after_write = shoot
         planned = self._planned()
+        self.scorer.note_children()
         self.do_send(action)
         deadline = time.monotonic() + DEADLINE_S
         if action.argument == "now":
@@ -76,9 +78,11 @@ class Actions:
             if action.argument == "after offsets" and self._planned() > planned:
                 shoot()
             if action.argument == "after keep" and action.at_s in self._kept():
-                shoot()
+                shoot(is_noted=True)  # noting takes as long as what is left until the commit
             if action.argument == "between batches" and newest(spark / "offsets") == newest(spark / "commits") > -1:
-                shoot()
+                self.scorer.note_children()
+                if newest(spark / "offsets") == newest(spark / "commits"):
+                    shoot(is_noted=True)
             time.sleep(0.001)
         self.store.before_write = self.store.after_write = None
         code = self.scorer.end()

@@ -96,7 +96,7 @@ def _wrong_as_written(written, of_place, off):
             versions[key, time_s].append(fields)
     for ones in of_place.values():
         told = [points_of(one, off) for one in ones]
-        for key in set().union(*(must.keys() | may.keys() for must, may in told)):
+        for key in sorted(set().union(*(must.keys() | may.keys() for must, may in told))):
             fitting = [
                 [number for number, (must, may) in enumerate(told) if _fits(fields, must.get(key) or may.get(key))]
                 for fields in versions.pop(key, [])
