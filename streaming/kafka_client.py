@@ -170,8 +170,9 @@ def sign_in(bootstrap: str, security: Security) -> None:
     finally:
         manager.close()
         net.close()
-    if not isinstance(failure, _MAY_PASS) or (security.protocol == "plaintext" and _speaks_tls(bootstrap)):
-        raise explained(failure, bootstrap, security) from failure
+    wanting = _wants_tls(bootstrap, security)
+    if wanting or not isinstance(failure, _MAY_PASS):
+        raise wanting or _named(failure, bootstrap, security) from failure
 
 
 def _refuse_untrusted(bootstrap: str, security: Security) -> None:
@@ -196,8 +197,12 @@ def _refuse_untrusted(bootstrap: str, security: Security) -> None:
     raise failure
 
 
-def explained(error: BaseException | None, bootstrap: str, security: Security) -> BrokerError:
+def explained(error: BaseException, bootstrap: str, security: Security) -> BrokerError:
     """A client's error in words, with the remedy."""
+    return _wants_tls(bootstrap, security) or _named(error, bootstrap, security)
+
+
+def _named(error: BaseException | None, bootstrap: str, security: Security) -> BrokerError:
     said, place = str(error), f"Kafka at {bootstrap}"
     if isinstance(error, SaslAuthenticationFailedError):
         return BrokerError(
@@ -206,8 +211,6 @@ def explained(error: BaseException | None, bootstrap: str, security: Security) -
         )
     if isinstance(error, AuthorizationError):
         return BrokerError(f"{place} does not allow user {security.username!r} to do that ({said}): {RIGHTS}")
-    if security.protocol == "plaintext" and _speaks_tls(bootstrap):
-        return BrokerError(f"{place} wants TLS: set RISK_KAFKA_SECURITY=sasl_ssl, a user and a password")
     kind = BrokerUnavailable if isinstance(error, _MAY_PASS) else BrokerError
     return kind(f"{place} does not answer as it should ({said}): look at its log")
 
@@ -224,6 +227,13 @@ def refusal_in(spark_said: str, settings: Settings) -> BrokerError | None:
     if kind == "SaslAuthentication":
         return BrokerError(f"{place} no longer accepts user {settings.kafka_username!r} ({said}): `doctor` says more")
     return BrokerError(f"{place} no longer allows user {settings.kafka_username!r} to read ({said}): {RIGHTS}")
+
+
+def _wants_tls(bootstrap: str, security: Security) -> BrokerError | None:
+    """The error of a client without TLS whose Kafka speaks it; None when that is not what is wrong."""
+    if security.protocol == "plaintext" and _speaks_tls(bootstrap):
+        return BrokerError(f"Kafka at {bootstrap} wants TLS: set RISK_KAFKA_SECURITY=sasl_ssl, a user and a password")
+    return None
 
 
 def _speaks_tls(bootstrap: str) -> bool:
