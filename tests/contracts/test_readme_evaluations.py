@@ -35,8 +35,7 @@ def lines_of(name, found):
 
 def line_over_origins(name, found):
     """The network over all judged stretches of time, as a row of a Markdown table."""
-    origins = found["origins"]
-    network = next(row for row in origins["rows"] if row["model"] == "network")
+    origins, network = found["origins"], network_over_origins(found)
     figures = (
         ", ".join(moment[:10] for moment in origins["judged_from"]),
         f"{network['nb_log_score']:.4f}",
@@ -44,6 +43,10 @@ def line_over_origins(name, found):
         f"{origins['best_rule']}: {against(network['versus_best_rule'], '')}",
     )
     return f"| {' | '.join((name, *figures))} |"
+
+
+def network_over_origins(found):
+    return next(row for row in found["origins"]["rows"] if row["model"] == "network")
 
 
 def against(found, itself):
@@ -73,6 +76,14 @@ def test_the_prose_has_the_figures_of_the_files():
     assert said in models
     assert f"it is {-gains[0]['percent']:.2f} % better on average" in models
     assert f"({gains[0]['block_correlation']:.2f}: the rules" in models
+    days_over, calls_over = map(network_over_origins, (days, calls))
+    assert f"over three such stretches it is, {-days_over['versus_best_rule']['percent']:.2f} %" in models
+    assert days_over["versus_best_rule"]["verdict"] == "better"
+    assert days_over["versus_best_baseline"]["verdict"] == "tie"
+    gain = calls_over["versus_best_baseline"]
+    assert gain["verdict"] == "better"
+    assert f"a gain of {-gain['percent']:.2f} % in Montgomery" in models
+    assert f"a gain of {-gain['percent']:.2f} % at most on three" in first
 
 
 @pytest.mark.parametrize("name", KEPT)
