@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TypeVar
@@ -69,6 +69,24 @@ class KafkaWatch:
                 self._check_due_s = now_s + _ASK_EVERY_S
                 self._asking = Thread(target=self._ask, args=[self.check], daemon=True)
                 self._asking.start()
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Look from a thread for as long as the caller's is busy. What `look` raises, the caller's next look does."""
+        is_over = Event()
+
+        def keep_looking() -> None:
+            while not is_over.wait(1.0):
+                with suppress(RiskError):
+                    self.look(time.monotonic())
+
+        thread = Thread(target=keep_looking, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
 
     def _is_asking(self) -> bool:
         return self._asking is not None and self._asking.is_alive()

@@ -137,7 +137,8 @@ def _run(
         kafka.check = partial(_refuse_other_topic, settings)
         sink.check()
         try:
-            session = start_session(settings, spark_log(settings))
+            with kafka.looking():  # Spark takes ten seconds to start
+                session = start_session(settings, spark_log(settings))
         except (*_JAVA_IS_GONE, PySparkException) as error:
             if stop.is_set():
                 log.warning(_STOPPED_WITH_US)
@@ -151,7 +152,8 @@ def _run(
             vain = VainStarts(settings.kafka_timeout_s)
             while True:
                 try:
-                    query = start_query(session, settings, messages, publisher)
+                    with kafka.looking():
+                        query = start_query(session, settings, messages, publisher)
                 except (PySparkException, Py4JJavaError) as error:
                     raise failure_of(error, settings) from error
                 publisher.facts = partial(facts_of, query)
