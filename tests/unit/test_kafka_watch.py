@@ -1,6 +1,7 @@
 import socket
 import struct
 import threading
+import time
 
 import pytest
 
@@ -35,6 +36,20 @@ def test_a_broker_that_stays_away_ends_the_job():
         watch.look(1000 + LONGEST_ABSENCE_S)  # too soon after the last look to count
         with pytest.raises(BrokerError, match="has not answered for 605 s: start it"):
             watch.look(1000 + LONGEST_ABSENCE_S + 5)
+
+
+def test_an_absence_is_noticed_while_the_caller_is_busy_and_raised_afterwards(caplog):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", longest_s=0.0)
+        with watch.looking():
+            deadline = time.monotonic() + 30
+            while not watch.is_away and time.monotonic() < deadline:
+                time.sleep(0.01)
+        assert watch.is_away
+        assert [record.levelname for record in caplog.records] == ["WARNING"]
+        with pytest.raises(BrokerError, match="has not answered"):
+            watch.look(time.monotonic() + LONGEST_ABSENCE_S)
 
 
 @pytest.fixture
