@@ -38,10 +38,35 @@ class KafkaWatch:
     def is_away(self) -> bool:
         return self._away_since_s is not None
 
-    def look(self, now_s: float) -> None:
-        """Raises BrokerError when nobody has listened for `longest_s`, and what `check` raises. `now_s`: steady."""
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Look at once, and from a thread while the caller does other things. What it raises there, `refuse` does."""
+        self.look(time.monotonic())
+        is_over = Event()
+
+        def keep_looking() -> None:
+            while self._refused is None and not is_over.wait(1.0):
+                try:
+                    self.look(time.monotonic())
+                except RiskError as error:
+                    self._refused = error
+
+        thread = Thread(target=keep_looking, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()
+
+    def refuse(self) -> None:
+        """Raises BrokerError when nobody has listened for `longest_s`, and what `check` has raised."""
         if self._refused is not None:
             raise self._refused
+
+    def look(self, now_s: float) -> None:
+        """Raises as `refuse` does. `now_s`: steady."""
+        self.refuse()
         if now_s < self._due_s:
             return
         self._due_s = now_s + _EVERY_S
@@ -70,24 +95,6 @@ class KafkaWatch:
                 self._asking = Thread(target=self._ask, args=[self.check], daemon=True)
                 self._asking.start()
 
-    @contextmanager
-    def looking(self) -> Iterator[None]:
-        """Look from a thread for as long as the caller's is busy. What `look` raises, the caller's next look does."""
-        is_over = Event()
-
-        def keep_looking() -> None:
-            while not is_over.wait(1.0):
-                with suppress(RiskError):
-                    self.look(time.monotonic())
-
-        thread = Thread(target=keep_looking, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()
-
     def _is_asking(self) -> bool:
         return self._asking is not None and self._asking.is_alive()
 
@@ -100,12 +107,12 @@ class KafkaWatch:
             self._refused = error
 
     def wait_until_there(self, stop: Event) -> bool:
-        """True once Kafka answers, False when told to stop. Raises BrokerError as `look` does."""
-        self.look(time.monotonic())
+        """True once Kafka answers, False when told to stop. Raises BrokerError as `refuse` does. Only while looking."""
+        self.refuse()
         while self.is_away:
             if stop.wait(1.0):
                 return False
-            self.look(time.monotonic())
+            self.refuse()
         return True
 
     def answer(self, question: Callable[[], T], stop: Event) -> T | None:

@@ -44,7 +44,7 @@ from streaming.topics import Topic, describe_topic, topic_faults, topic_id, want
 log = logging.getLogger(__name__)
 _COMMIT_WAIT_S = 10.0  # beyond the longest time that a write to the store may take
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
-_STOPPED_WITH_US = "Spark's Java process got the signal too and ended first"
+_SIGNAL_MAY_FOLLOW_S = 1.0  # a supervisor that ends a group one by one may come to Spark's processes before us
 
 
 def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
@@ -129,55 +129,83 @@ def _run(
         watchers=[batch_log.keep, *watchers],
     )
     try:
-        topic = kafka.answer(lambda: _usable_topic(settings), stop)
-        if topic is None:
-            return True
-        claim(settings, topic)
-        log.info("checkpoint=%s last batch: %s", settings.checkpoint, progress_text(last_commit(settings.checkpoint)))
-        kafka.check = partial(_refuse_other_topic, settings)
-        sink.check()
-        try:
-            with kafka.looking():  # Spark takes ten seconds to start
-                session = start_session(settings, spark_log(settings))
-        except (*_JAVA_IS_GONE, PySparkException) as error:
-            if stop.is_set():
-                log.warning(_STOPPED_WITH_US)
+        with kafka.looking():
+            topic = kafka.answer(lambda: _usable_topic(settings), stop)
+            if topic is None:
+                return True
+            claim(settings, topic)
+            log.info(
+                "checkpoint=%s last batch: %s", settings.checkpoint, progress_text(last_commit(settings.checkpoint))
+            )
+            kafka.check = partial(_refuse_other_topic, settings)
+            sink.check()
+            try:
+                return _on_spark(settings, publisher, watch, kafka, stop)
+            except PipelineError:  # while Spark ends it fails in many words
+                if not stop.wait(_SIGNAL_MAY_FOLLOW_S):
+                    raise
+                log.warning(
+                    "Spark ended first, most likely as its processes got the signal too; see %s", spark_log(settings)
+                )
                 return False
-            raise PipelineError(
-                f"Spark did not start ({first_line(error, settings)}); see {spark_log(settings)}"
-            ) from error
-        try:
-            messages = with_heartbeat(session, read_messages(session, settings))
-            commits = settings.checkpoint.absolute() / "spark" / "commits"
-            vain = VainStarts(settings.kafka_timeout_s)
-            while True:
-                try:
-                    with kafka.looking():
-                        query = start_query(session, settings, messages, publisher)
-                except (PySparkException, Py4JJavaError) as error:
-                    raise failure_of(error, settings) from error
-                publisher.facts = partial(facts_of, query)
-                try:
-                    return attend(query, publisher, watch, kafka, stop, commits)
-                except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
-                    topic = kafka.answer(lambda: _usable_topic(settings), stop)
-                    if topic is None:
-                        return False
-                    claim(settings, topic)  # it may not be the same
-                    if stop.wait(vain.pause_s(time.monotonic(), publisher.batches)):
-                        return False
-                    log.info("reading on from the last committed batch")
-                except ClockSetBack as step:
-                    log.warning("%s: Spark would wait that long, so its query is started again", step)
-                    refuse_missing_parts(settings.checkpoint)
-                    drop_unfinished(settings.checkpoint)  # of the batch that the stop cut off
-        finally:
-            with suppress(*_JAVA_IS_GONE):
-                session.stop()
     finally:
         batch_log.close()
         dead_letters.close()
         sink.close()
+
+
+def _on_spark(settings: Settings, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event) -> bool:
+    """Give whether the query stopped between two batches. Raises PipelineError when it is Spark that fails."""
+    try:
+        session = start_session(settings, spark_log(settings))
+    except (*_JAVA_IS_GONE, PySparkException) as error:
+        raise PipelineError(
+            f"Spark did not start ({first_line(error, settings)}); see {spark_log(settings)}"
+        ) from error
+    try:
+        return _follow(session, settings, publisher, watch, kafka, stop)
+    except _JAVA_IS_GONE as error:  # also while an error is asked, in Java, what it says
+        raise PipelineError(
+            "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
+            f"{spark_log(settings)}"
+        ) from error
+    finally:
+        with suppress(*_JAVA_IS_GONE):
+            session.stop()
+
+
+def _follow(
+    session: SparkSession,
+    settings: Settings,
+    publisher: Publisher,
+    watch: RosterWatch,
+    kafka: KafkaWatch,
+    stop: Event,
+) -> bool:
+    """One query after the other, for as long as only Kafka's absence or the clock ends them."""
+    commits = settings.checkpoint.absolute() / "spark" / "commits"
+    vain = VainStarts(settings.kafka_timeout_s)
+    while True:
+        try:
+            messages = with_heartbeat(session, read_messages(session, settings))
+            query = start_query(session, settings, messages, publisher)
+        except (PySparkException, Py4JJavaError) as error:
+            raise failure_of(error, settings) from error
+        publisher.facts = partial(facts_of, query)
+        try:
+            return attend(query, publisher, watch, kafka, stop, commits)
+        except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
+            topic = kafka.answer(lambda: _usable_topic(settings), stop)
+            if topic is None:
+                return False
+            claim(settings, topic)  # it may not be the same
+            if stop.wait(vain.pause_s(time.monotonic(), publisher.batches)):
+                return False
+            log.info("reading on from the last committed batch")
+        except ClockSetBack as step:
+            log.warning("%s: Spark would wait that long, so its query is started again", step)
+            refuse_missing_parts(settings.checkpoint)
+            drop_unfinished(settings.checkpoint)  # of the batch that the stop cut off
 
 
 def _usable_topic(settings: Settings) -> Topic:
@@ -207,33 +235,21 @@ def attend(
     Gives whether the query stopped between two batches.
     """
     try:
-        try:
-            return _until_stopped(query, publisher, watch, kafka, stop, commits)
-        except (StreamingQueryException, Py4JJavaError) as error:
-            if stop.is_set() and publisher.failure is None and "stopped SparkContext" in str(error):
-                log.warning(_STOPPED_WITH_US)
-                return False
-            if told := publisher.failure:
-                publisher.failure = None
-                if isinstance(told, BrokerUnavailable):
-                    log.warning("%s", told)
-                    raise KafkaIsAway from error
-                raise told from error
-            failure = failure_of(error, watch.settings)
-            if lost_events(error) and (topic := kafka.answer(lambda: _usable_topic(watch.settings), stop)):
-                claim(watch.settings, topic)  # counts what is gone, or says that it is another topic
-            if isinstance(failure, PipelineError) and (kafka.is_away or failed_by_kafka(error)):
-                log.warning("Spark had no answer from Kafka (%s): no new scores", first_line(error, watch.settings))
+        return _until_stopped(query, publisher, watch, kafka, stop, commits)
+    except (StreamingQueryException, Py4JJavaError) as error:
+        if told := publisher.failure:
+            publisher.failure = None
+            if isinstance(told, BrokerUnavailable):
+                log.warning("%s", told)
                 raise KafkaIsAway from error
-            raise failure from error
-    except _JAVA_IS_GONE as error:  # also while an error above is asked, in Java, what it says
-        if stop.is_set():
-            log.warning(_STOPPED_WITH_US)
-            return False
-        raise PipelineError(
-            "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
-            f"{spark_log(watch.settings)}"
-        ) from error
+            raise told from error
+        failure = failure_of(error, watch.settings)
+        if lost_events(error) and (topic := kafka.answer(lambda: _usable_topic(watch.settings), stop)):
+            claim(watch.settings, topic)  # counts what is gone, or says that it is another topic
+        if isinstance(failure, PipelineError) and (kafka.is_away or failed_by_kafka(error)):
+            log.warning("Spark had no answer from Kafka (%s): no new scores", first_line(error, watch.settings))
+            raise KafkaIsAway from error
+        raise failure from error
 
 
 def _until_stopped(
@@ -256,7 +272,7 @@ def _until_stopped(
                 query.stop()
                 raise
             watch.look(time.monotonic())
-            kafka.look(time.monotonic())
+            kafka.refuse()
         if not kafka.is_away:
             wait_s = _COMMIT_WAIT_S + watch.settings.write_timeout_s
             is_between = _wait_for_commit(query, commits, last, wait_s=wait_s)

@@ -66,7 +66,7 @@ FAULTS = (
         (
             f"{SCENARIO}[restart]",
             f"{ON_THE_WALL}[restart]",
-            "tests/stack/test_pipeline_failures.py::test_a_signal_to_the_whole_process_group_leaves_no_trace",
+            "tests/stack/test_pipeline_failures.py::test_a_signal_to_all_processes_leaves_no_trace",
             "tests/stack/test_pipeline.py::test_sigterm_ends_the_job_with_exit_code_0_one_line_and_no_trace",
         ),
     ),

@@ -48,7 +48,7 @@ class NoKafka:
 
     is_away = False
 
-    def look(self, now_s):
+    def refuse(self):
         pass
 
 

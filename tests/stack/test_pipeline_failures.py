@@ -8,6 +8,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import replace
 
+import psutil
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
@@ -117,16 +118,32 @@ def test_a_java_process_that_is_killed_and_then_a_checkpoint_of_another_spec(new
     assert_no_trace(scorer)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_whole_process_group_leaves_no_trace(new_scorer, topic, new_region, number):
-    """As a terminal's Ctrl-C, or a supervisor that ends the group: Java gets the signal too, and often ends first."""
-    scorer = new_scorer(f"group_{number.name.lower()}", topic)
+def to_the_group(scorer, number):
+    """As a terminal's Ctrl-C does."""
+    os.killpg(scorer.process.pid, number)
+
+
+def to_java_first(scorer, number):
+    """As a supervisor may that ends a group one by one."""
+    java = next(child for child in scorer.children if child.name() == "java")
+    java.send_signal(number)
+    scorer.wait_until(lambda: not java.is_running() or java.status() == psutil.STATUS_ZOMBIE)
+    scorer.process.send_signal(number)
+
+
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [(to_the_group, signal.SIGTERM), (to_the_group, signal.SIGINT), (to_java_first, signal.SIGTERM)],
+)
+def test_a_signal_to_all_processes_leaves_no_trace(new_scorer, topic, new_region, send, number):
+    """Java gets the signal too, and often ends first."""
+    scorer = new_scorer(f"{send.__name__}_{number.name.lower()}", topic)
     new_region("riverton").publish(scorer.artifacts)
     scorer.start()
     scorer.wait_until(lambda: scorer.points())
     scorer.note_children()
-    os.killpg(scorer.process.pid, number)
-    assert scorer.end() == 0
+    send(scorer, number)
+    assert scorer.end() == 0, scorer.output
     assert_no_trace(scorer)
     assert "stopping" in scorer.output
     assert scorer.output.count("stopped between two batches") + scorer.output.count("is repeated at the next") == 1

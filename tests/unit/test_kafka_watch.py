@@ -1,7 +1,6 @@
 import socket
 import struct
 import threading
-import time
 
 import pytest
 
@@ -38,18 +37,35 @@ def test_a_broker_that_stays_away_ends_the_job():
             watch.look(1000 + LONGEST_ABSENCE_S + 5)
 
 
-def test_an_absence_is_noticed_while_the_caller_is_busy_and_raised_afterwards(caplog):
+def test_an_absence_is_noticed_while_the_caller_is_busy_and_raised_when_it_asks(caplog):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", longest_s=0.0)
         with watch.looking():
-            deadline = time.monotonic() + 30
-            while not watch.is_away and time.monotonic() < deadline:
-                time.sleep(0.01)
-        assert watch.is_away
+            assert watch.is_away
+            assert not watch.wait_until_there(already_set())
+            with pytest.raises(BrokerError, match=r"has not answered for \d+ s: start it"):
+                watch.wait_until_there(threading.Event())
         assert [record.levelname for record in caplog.records] == ["WARNING"]
-        with pytest.raises(BrokerError, match="has not answered"):
-            watch.look(time.monotonic() + LONGEST_ABSENCE_S)
+        with pytest.raises(BrokerError, match=r"has not answered for \d+ s: start it"):
+            watch.refuse()
+
+
+def test_a_return_is_noticed_while_the_caller_waits(caplog):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", LONGEST_ABSENCE_S)
+        with caplog.at_level("INFO"), watch.looking():
+            listener.listen()
+            assert watch.wait_until_there(threading.Event())
+        assert not watch.is_away
+        assert "answers again after" in caplog.messages[-1]
+
+
+def already_set():
+    stop = threading.Event()
+    stop.set()
+    return stop
 
 
 @pytest.fixture
@@ -94,17 +110,16 @@ def test_a_refusal_is_no_reason_to_ask_again(listening):
 
 
 def test_nothing_is_asked_of_who_is_told_to_stop():
-    stop = threading.Event()
-    stop.set()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", LONGEST_ABSENCE_S)
-        assert watch.answer(lambda: pytest.fail("asked"), stop) is None
+        with watch.looking():
+            assert watch.answer(lambda: pytest.fail("asked"), already_set()) is None
 
 
 def test_a_misspelt_address_is_refused_at_once():
     with pytest.raises(BrokerError, match="'kafka' is no Kafka address: write host:port"):
-        KafkaWatch("kafka", LONGEST_ABSENCE_S).wait_until_there(threading.Event())
+        KafkaWatch("kafka", LONGEST_ABSENCE_S).look(0)
 
 
 def test_the_check_is_asked_every_20_seconds_while_kafka_answers(listening):
