@@ -1,6 +1,7 @@
 """Every query of every page on a real InfluxDB: it gives what its panel needs."""
 
 import re
+from collections import Counter
 
 import pytest
 
@@ -119,13 +120,37 @@ def test_the_ten_highest_come_in_order(filled, now_s):
     assert [row["risk"] for row in rows] == sorted((row["risk"] for row in rows), reverse=True)
 
 
-def test_stale_scores_leave_the_map_page_grey_and_empty(filled, now_s):
-    later_s = now_s + 240
-    for panel in PAGES["live-map"]["panels"]:
-        for target in panel.get("targets", []):
-            series = asked(filled, "live-map", panel, target, later_s)
-            if not told_when_stale(panel, target):
-                assert series == [], panel["title"]
+OF_NOW = [  # (page, panel) of all that shows the newest scores
+    (name, panel)
+    for name, page in PAGES.items()
+    for panel in page["panels"]
+    if name == "live-map"
+    or "STALE" in panel.get("fieldConfig", {}).get("defaults", {}).get("noValue", "")
+    or any("time > now() - 3m" in target["query"] for target in panel.get("targets", []))
+]
+
+
+@pytest.mark.parametrize(("name", "panel"), OF_NOW, ids=[f"{name}-{panel['title']}" for name, panel in OF_NOW])
+def test_stale_scores_leave_what_is_of_now_grey_and_empty(filled, now_s, name, panel):
+    for target in panel.get("targets", []):
+        if not told_when_stale(panel, target):
+            assert asked(filled, name, panel, target, now_s), "nothing of what is fresh"
+            assert asked(filled, name, panel, target, now_s + 240) == []
+
+
+def test_a_cell_without_history_has_no_forecast_on_its_page(filled, now_s):
+    blank = VARIABLES | {"cell": "r002c003"}
+    shown = {}
+    for panel in PAGES["cell"]["panels"][:6]:
+        query = filled_in(panel["targets"][0]["query"], from_s=now_s - 3600, to_s=now_s, now_s=now_s, variables=blank)
+        shown[panel["title"]] = table(filled.series(query))
+    assert [row["support"] for row in shown.pop("Support")] == ["no_history"]
+    assert len(shown.pop("Seen in the last hour")) == 1
+    assert shown == {"Chance of at least one": [], "Expected": [], "Usual": [], "Lift": []}
+
+
+def test_every_page_of_numbers_has_some_that_are_of_now():
+    assert Counter(name for name, _ in OF_NOW) == {"live-map": 8, "cell": 7, "trends": 1, "pipeline": 6}
 
 
 def told_when_stale(panel, target):

@@ -19,7 +19,7 @@ VARIABLES = {
     "region": "northville",
     "category": "ems",
     "horizon": "4h",
-    "cell": "r002c003",
+    "cell": "r002c002",
     "colour": '"r" / 0.05',
     "bucket": "risk",
     "contact": "nobody",

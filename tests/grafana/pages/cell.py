@@ -38,8 +38,13 @@ FACTORS = {
     "time": "Time of day and week",
     "network": "Network, all else at its mean",
 }
+NOTHING_KNOWN = "STALE or no history"
+NOTHING_KNOWN_MAPPING: Json = {
+    "type": "special",
+    "options": {"match": "null+nan", "result": {"text": NOTHING_KNOWN, "color": GREY, "index": 0}},
+}
 HERE = f"{PLACE} AND \"cell\" = '$cell'"
-OVER_TIME = f"FROM {RISK} WHERE {HERE} AND $timeFilter GROUP BY time($__interval) fill(none)"
+OVER_TIME = f"FROM {RISK} WHERE {HERE} AND $timeFilter GROUP BY time($__interval) fill(null)"  # an outage is a gap
 
 IN_WORDS = """**Expected** is how many incidents the scores foresee here within the horizon; **usual** is
 the long-run rate for this hour of the week. **Low** and **high** hold nine of ten outcomes. **Seen** is what was
@@ -57,16 +62,29 @@ Support `ok`: enough history. `sparse`: little, borrowed from the neighbourhood.
 here; the number stands for nothing."""
 
 
-def _now(title: str, description: str, x: int, field: str, unit: str, **more: str) -> Panel:
+def _now(title: str, description: str, x: int, query: str, unit: str, **more: str) -> Panel:
     """The newest value, STALE without one."""
-    query = f'SELECT last("{field}") AS "{field}" FROM "risk" WHERE {HERE} AND {FRESH}'
     colour = {"mode": "fixed", "fixedColor": BLUE}
     defaults: Json = {"unit": unit, "noValue": "STALE", "mappings": [STALE_MAPPING], "color": colour}
     return stat(title, description, (x, 0, 4, 4), query, defaults, background=True, **more)
 
 
+def _newest(field: str) -> str:
+    return f'SELECT last("{field}") AS "{field}" FROM "risk" WHERE {HERE} AND {FRESH}'
+
+
+def _forecast(title: str, description: str, x: int, expression: str, name: str, unit: str) -> Panel:
+    """What the newest scores foresee, STALE without any; of a cell without history the number stands for nothing."""
+    newest = f'SELECT last("risk") AS "risk", "expected", "usual", "support" FROM "risk" WHERE {HERE} AND {FRESH}'
+    query = f'SELECT {expression} AS "{name}" FROM ({newest}) WHERE "support" != \'no_history\''
+    panel = _now(title, f"{description} No number without history.", x, query, unit)
+    panel.defaults.update(noValue=NOTHING_KNOWN, mappings=[NOTHING_KNOWN_MAPPING])
+    return panel
+
+
 def _support() -> Panel:
-    panel = _now("Support", "How much history stands behind the numbers.", 20, "support", "string", column="support")
+    words = "How much history stands behind the numbers."
+    panel = _now("Support", words, 20, _newest("support"), "string", column="support")
     panel.defaults["mappings"] = [STALE_MAPPING, SUPPORT_MAPPING]
     return panel
 
@@ -90,36 +108,22 @@ def _what_made_it() -> Panel:
 
 
 def cell() -> Json:
-    lift_now = (
-        f'SELECT {LIFT} AS "lift" FROM (SELECT last("expected") AS "expected", "usual" FROM "risk" '
-        f"WHERE {HERE} AND {FRESH})"
-    )
-    lift = stat(
-        "Lift",
-        "Expected over usual: 1 is as always at this hour.",
-        (12, 0, 4, 4),
-        lift_now,
-        {
-            "unit": "suffix: x usual",
-            "decimals": 2,
-            "noValue": "STALE",
-            "mappings": [STALE_MAPPING],
-            "color": {"mode": "fixed", "fixedColor": BLUE},
-        },
-        background=True,
-    )
     band = {"custom__lineWidth": 0, "custom__showPoints": "never"}
     panels = [
-        _now("Chance of at least one", "Within the horizon, from the newest minute.", 0, "risk", "percentunit"),
-        _now("Expected", "Incidents foreseen within the horizon.", 4, "expected", "suffix: incidents"),
-        _now("Usual", "The long-run rate for this hour of the week.", 8, "usual", "suffix: incidents"),
-        lift,
-        _now("Seen in the last hour", "Incidents counted here.", 16, "observed_1h", "suffix: incidents"),
+        _forecast(
+            "Chance of at least one", "Within the horizon, from the newest minute.", 0, '"risk"', "risk", "percentunit"
+        ),
+        _forecast(
+            "Expected", "Incidents foreseen within the horizon.", 4, '"expected"', "expected", "suffix: incidents"
+        ),
+        _forecast("Usual", "The long-run rate for this hour of the week.", 8, '"usual"', "usual", "suffix: incidents"),
+        _forecast("Lift", "Expected over usual: 1 is as always at this hour.", 12, LIFT, "lift", "suffix: x usual"),
+        _now("Seen in the last hour", "Incidents counted here.", 16, _newest("observed_1h"), "suffix: incidents"),
         _support(),
         lines(
             "Expected, usual and what nine of ten outcomes lie between",
-            "Incidents within the horizon. The band is the 90 % predictive interval; a band that touches 0 means that "
-            "no incident is well possible.",
+            "Incidents within the horizon. The band is the 90 % predictive interval; a band that reaches "
+            "down to 0: there may well be none.",
             (0, 4, 24, 9),
             f'SELECT mean("low") AS "low", mean("high") AS "high", mean("expected") AS "expected", '
             f'mean("usual") AS "usual" {OVER_TIME}',
@@ -152,7 +156,7 @@ def cell() -> Json:
             kind="state-timeline",
             title="Who made the scores, and on how much history",
             description="The model version in force and the support of this cell. `baseline` means that the network "
-            "did not answer.",
+            "did not answer. A gap: no scores.",
             place=(0, 24, 14, 7),
             queries=[f'SELECT last("model") AS "model", last("support") AS "support" {OVER_TIME}'],
             form="time_series",

@@ -69,7 +69,7 @@ def _hits(k: int, x: int) -> Panel:
         f"Share of the incidents in the shown time that happened in the {k} % of the cells named beforehand.",
         (x, 8, 9, 6),
         f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME}",
-        {"unit": "percentunit", "decimals": 1, "noValue": "no incident yet"},
+        {"unit": "percentunit", "decimals": 1, "noValue": "no incident, or no data"},
         overrides=_colours(),
         background=True,
         named=True,
@@ -81,7 +81,7 @@ def _hits_by_day(k: int, x: int) -> Panel:
         f"By day: incidents inside the named {k} %",
         "The same share for each day of forecasts (UTC). Single days jump: look at the order of the lines.",
         (x, 14, 12, 8),
-        f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME} GROUP BY time(1d) fill(none)",
+        f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME} GROUP BY time(1d) fill(null)",
         "percentunit",
         overrides=_colours(),
     )
@@ -140,7 +140,7 @@ def _chances() -> Panel:
 
 
 def _small(title: str, description: str, y: int, query: str, defaults: Json) -> Panel:
-    colour = {"color": {"mode": "fixed", "fixedColor": GREY}, "noValue": "nothing has closed yet"}
+    colour = {"color": {"mode": "fixed", "fixedColor": GREY}, "noValue": "nothing judged yet, or no data"}
     return stat(title, description, (18, y, 6, 2), query, colour | defaults)
 
 
@@ -183,8 +183,8 @@ def helps() -> Json:
             (0, 22, 12, 8),
             'SELECT sum("expected") AS "expected", sum("usual") AS "usual", sum("observed") AS "seen" FROM '
             f'(SELECT mean("expected") AS "expected", mean("usual") AS "usual", mean("observed") AS "observed" '
-            f'FROM {OUTCOME} {CLOSED} GROUP BY time($__interval), "category" fill(none)) '
-            "WHERE $timeFilter GROUP BY time($__interval) fill(none)",
+            f'FROM {OUTCOME} {CLOSED} GROUP BY time(1h), "category" fill(none)) '
+            "WHERE $timeFilter GROUP BY time(1h) fill(null)",
             "suffix: incidents",
             overrides=[fixed("expected", BLUE), fixed("usual", GREY), fixed("seen", ORANGE)],
         ),
@@ -194,7 +194,7 @@ def helps() -> Json:
             "Above 0 the forecast is better, below 0 it is worse.",
             (12, 22, 12, 8),
             f'SELECT {skill.format("brier")} AS "Brier score", {skill.format("log_score")} AS "log score" '
-            f"FROM {OUTCOME} {CLOSED} GROUP BY time(1d) fill(none)",
+            f"FROM {OUTCOME} {CLOSED} GROUP BY time(1d) fill(null)",
             "percentunit",
             minimum=None,
             overrides=[fixed("Brier score", BLUE), fixed("log score", PURPLE)],

@@ -47,7 +47,7 @@ AGE = "SELECT ${__to} / 1000 - " + AS_OF.format(alias='AS "age"', since=FRESH)
 CELL_LINK = {
     "title": "This cell over time",
     "url": "/d/risk-cell?var-region=${region}&var-category=${category}&var-horizon=${horizon}"
-    "&var-cell=${__data.fields.cell}&${__url_time_range}",
+    "&var-cell=${__data.fields.cell}",
 }
 # Blue to brown, no green: ColorBrewer's YlOrBr with a blue below it, told apart with any colour vision.
 # On light tiles, also where Grafana is dark: there brown, the highest, would be the hardest to see.
@@ -103,15 +103,17 @@ def _top_row() -> list[Panel]:
         ),
         stat(
             "Scores are for",
-            "The region's clock when the newest scores were made. Shown also when they are stale.",
+            "The region's clock when the newest scores were made, in this browser's time zone. Shown also when "
+            "they are stale.",
             (6, 0, 5, 4),
             "SELECT 1000 * " + AS_OF.format(alias='AS "as_of"', since="time > now() - 7d"),
             {"unit": "dateTimeAsLocal", "noValue": "STALE", "color": {"mode": "fixed", "fixedColor": GREY}},
         ),
         stat(
             "Who made the scores",
-            "Network: the trained model. BASELINE ONLY: the network did not answer or has expired; the scores are the "
-            "long-run rate for this hour of the week, and lift is 1 everywhere.",
+            "Network: the artifact's own; that of a cold start is not trained yet and adds nothing. BASELINE ONLY: the "
+            "network did not answer; the scores are the long-run rate for this hour of the week, and lift is 1 "
+            "everywhere.",
             (11, 0, 5, 4),
             newest_model,
             _words("model")
@@ -279,4 +281,5 @@ def live() -> Json:
         [*place_variables(), colour],
         time={"from": "now-1h", "to": "now"},
         refresh="5s",
+        timepicker={"hidden": True},  # with the refresh off, an age would stand still
     )

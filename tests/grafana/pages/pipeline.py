@@ -6,10 +6,12 @@ from models.count_state import OUTCOMES
 from schemas.event import REASONS
 from tests.grafana.pages.panels import (
     BLUE,
+    FRESH,
     GREY,
     NOT_NOW_MAPPING,
     ORANGE,
     RED,
+    STALE_MAPPING,
     STALE_S,
     Json,
     Panel,
@@ -24,14 +26,16 @@ from tests.grafana.pages.panels import (
 
 UID = "risk-pipeline"
 REGIONS = '"region" =~ /^${region:regex}$/'
-BY_TIME = f'FROM "pipeline" WHERE {REGIONS} AND $timeFilter GROUP BY time($__interval), "region" fill(none)'
+OVER_TIME = f'FROM "pipeline" WHERE {REGIONS} AND $timeFilter GROUP BY time($__interval), "region"'
+BY_TIME = f"{OVER_TIME} fill(null)"  # an outage is a gap in a line
 
 
 def _added_up(names: tuple[str, ...], *, prefix: str = "") -> str:
     """What came in each step, summed over the regions; the fields are totals since the counts began."""
     inner = ", ".join(f'non_negative_difference(last("{prefix}{name}")) AS "{name}"' for name in names)
     outer = ", ".join(f'sum("{name}") AS "{name}"' for name in names)
-    return f"SELECT {outer} FROM (SELECT {inner} {BY_TIME}) WHERE $timeFilter GROUP BY time($__interval) fill(none)"
+    each = f"SELECT {inner} {OVER_TIME} fill(none)"
+    return f"SELECT {outer} FROM ({each}) WHERE $timeFilter GROUP BY time($__interval) fill(none)"
 
 
 def _freshness() -> Panel:
@@ -75,20 +79,22 @@ def _number(
     *,
     width: int = 4,
     named: bool = False,
+    without: str = "STALE",
 ) -> Panel:
     defaults = {
         "unit": unit,
         "decimals": 0,
-        "noValue": "no data",
+        "noValue": without,
+        "mappings": [STALE_MAPPING],
         "thresholds": levels,
         "color": {"mode": "thresholds"},
     }
     return stat(title, description, (x, y, width, 4), query, defaults, background=True, named=named)
 
 
-def _newest(fields: str) -> str:
-    """Sum over the chosen regions of something of each one's newest point."""
-    return f'SELECT {fields} FROM "pipeline" WHERE {REGIONS} AND $timeFilter'
+def _newest(fields: str, since: str = FRESH) -> str:
+    """Something of the chosen regions' newest points."""
+    return f'SELECT {fields} FROM "pipeline" WHERE {REGIONS} AND {since}'
 
 
 def _figures() -> list[Panel]:
@@ -96,7 +102,7 @@ def _figures() -> list[Panel]:
     unbalanced = (
         'SELECT max("gap") AS "most", min("gap") AS "least" FROM (SELECT last("consumed") - '
         + " - ".join(f'last("{name}")' for name in (*OUTCOMES, "rejected"))
-        + f' AS "gap" FROM "pipeline" WHERE {REGIONS} AND $timeFilter GROUP BY "region")'
+        + f' AS "gap" FROM "pipeline" WHERE {REGIONS} AND {FRESH} GROUP BY "region")'
     )
     return [
         _number(
@@ -124,9 +130,10 @@ def _figures() -> list[Panel]:
             "How often the job was started in the shown time. Above 1 it was restarted.",
             20,
             0,
-            _newest('count(distinct("started_s")) AS "starts"'),
+            _newest('count(distinct("started_s")) AS "starts"', since="$timeFilter"),
             "none",
             steps((None, BLUE), (2, ORANGE), (4, RED)),
+            without="no data",
         ),
         _number(
             "Points dropped by the store",
@@ -152,7 +159,7 @@ def _figures() -> list[Panel]:
             16,
             4,
             'SELECT max("silent") AS "silent" FROM (SELECT last("silent_s") AS "silent" FROM "pipeline" '
-            f'WHERE {REGIONS} AND $timeFilter GROUP BY "region")',
+            f'WHERE {REGIONS} AND {FRESH} GROUP BY "region")',
             "s",
             steps((None, BLUE), (3600, ORANGE), (10_800, RED)),
             width=8,
@@ -236,7 +243,7 @@ def pipeline() -> Json:
             "Memory that Spark's state store takes for the counts and registries of all regions together.",
             (12, 33, 12, 7),
             'SELECT max("state_bytes") AS "state" FROM "pipeline" WHERE $timeFilter '
-            "GROUP BY time($__interval) fill(none)",
+            "GROUP BY time($__interval) fill(null)",
             "bytes",
         ),
     ]

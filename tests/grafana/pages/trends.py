@@ -35,9 +35,9 @@ DAYS = {1: "Mon", 2: "Tue", 3: "Wed", 4: "Thu", 5: "Fri", 6: "Sat", 7: "Sun"}
 LONG = '"risk_long"'  # what eight weeks are read from, whatever is chosen above: the other bucket keeps a month
 
 WORDS = """Counts come from forecasts of one hour that have **closed**: the newest bar is one to two hours old. **An
-hour in which the system did not run has no bar, and is missing in weeks and means**: a dip may be an outage. Hours and
-days are those of the region's own clock in the heat map, of your browser elsewhere. A place that reports less looks
-quieter than it is. Long ranges read one value per hour, never each minute."""
+hour in which the system did not run has no bar, and is missing in weeks and means**: a dip may be an outage. The heat
+map has the region's own hours and days; elsewhere weeks and days are UTC, and axes have your browser's time zone. A
+place that reports less looks quieter than it is. Long ranges read one value per hour, never each minute."""
 
 
 def _for_long(query: str) -> str:
@@ -128,7 +128,7 @@ def trends() -> Json:
     )
     both = (
         f'SELECT sum("seen") AS "seen", sum("expected") AS "expected" FROM ({HOURLY}) '
-        "WHERE $timeFilter GROUP BY time(1h) fill(none)"
+        "WHERE $timeFilter GROUP BY time(1h) fill(null)"
     )
     panels = [
         lines(
