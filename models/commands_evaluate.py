@@ -30,7 +30,7 @@ BARS = ("counting", "replay", "fitting", "judging")
 
 def evaluate_command(
     out: Annotated[Path, typer.Option(help="Folder for evaluation.json, pictures and the page")],
-    task: Annotated[str, typer.Option(help=f"{', '.join(TASKS)}; without it, --data is judged")] = "",
+    task: Annotated[str, typer.Option(help="One of the named tasks; without it, --data is judged")] = "",
     data: Annotated[Path | None, typer.Option(help="Incident file; a task looks for its own in ../shared/data")] = None,
     layout: Annotated[str, typer.Option(help=LAYOUT_HELP)] = "",
     cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = 1000.0,
@@ -46,7 +46,10 @@ def evaluate_command(
     ] = False,
     forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
 ) -> None:
-    """Judge the network, and every simple rival in the same table, on the last block of time."""
+    """Judge the network, and every simple rival in the same table, on the last block of time.
+
+    Named tasks: chicago-3km-daily, chicago-1km-hourly, montgomery-2km-hourly.
+    """
     try:
         from models.evaluation.evaluate import Plan, evaluate_rolling
         from models.evaluation.regressions.boosting import Boosting

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from models.artifact import Artifact, newest_artifact
 from models.count_state import CountState
+from models.cutoff import refuse_beyond
 from models.explain import Explanation, explain
 from models.incident_files import read_incidents
 from models.layouts import LAYOUT_HELP, parse_layout
@@ -34,6 +36,10 @@ def explain_command(
     when = datetime.fromtimestamp(state.as_of_s, zone_of(artifact.spec.timezone)).strftime("%Y-%m-%d %H:%M")
     found = list(explain(artifact, state, place))
     console.print(f"{region}, cell {cell}, {when}, model {artifact.version}", soft_wrap=True)
+    if artifact.network_fault:
+        console.print(
+            f"[yellow]warning:[/yellow] {escape(artifact.network_fault)}: the baseline makes the scores", soft_wrap=True
+        )
     console.print("expected = the parts multiplied; below 1 a part makes the score smaller\n", soft_wrap=True)
     for category in artifact.spec.categories:
         console.print(_table(category, [one for one in found if one.category == category]))
@@ -42,6 +48,8 @@ def explain_command(
 def state_at(artifact: Artifact, at: str, data: Path | None, layout: str) -> CountState:
     state = artifact.history()
     if not at:
+        if data or layout:
+            raise DataError("--data and --layout tell what happened until --at: give it, too")
         return state
     try:
         when = datetime.fromisoformat(at)
@@ -53,8 +61,9 @@ def state_at(artifact: Artifact, at: str, data: Path | None, layout: str) -> Cou
         raise DataError(f"--at {at} lies before the artifact's data end, {end:%Y-%m-%dT%H:%M}Z: give a later time")
     if data is None or not layout:
         raise DataError("--at needs what happened since the artifact's data end: give --data and --layout")
-    story = Story.of(read_incidents(data, parse_layout(layout)), artifact.spec, at_s)
-    return Replay(story, state=state).lead_to(at_s)
+    incidents = read_incidents(data, parse_layout(layout))
+    refuse_beyond(at_s, incidents, f"--at {at}")
+    return Replay(Story.of(incidents, artifact.spec, at_s), state=state).lead_to(at_s)
 
 
 def _table(category: str, found: list[Explanation]) -> Table:

@@ -92,7 +92,9 @@ def train_command(
 
 
 def train_regions_command(
-    file: Annotated[Path, typer.Argument(help="TOML: a table [[regions]] for each, with the names of train's options")],
+    file: Annotated[
+        Path, typer.Argument(help="TOML: the list `regions`, each a table by the names of train's options")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of artifacts; one that all workers see")] = Path("data/artifacts"),
     workers: Annotated[int, typer.Option(min=1, help="Regions at once, each in a task of Spark")] = 1,
     master: Annotated[str, typer.Option(help=MASTER_HELP)] = "",

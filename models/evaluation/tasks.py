@@ -117,7 +117,8 @@ def task_of_file(
     steps = len(starts_s) - 1
     if steps < LEAST_STEPS:
         raise DataError(
-            f"{max(steps, 0)} whole steps ({step}) in {path}: at least {LEAST_STEPS} are needed; give a longer file"
+            f"{max(steps, 0)} whole steps ({step}) in {path}: at least {LEAST_STEPS} are needed; "
+            "give a longer file, or a shorter --step"
         )
     validation, test = _blocks(steps)
     learned = validation - (origins - 1) * (steps - test)

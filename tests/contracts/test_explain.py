@@ -1,6 +1,7 @@
 """Explanations of a cell add up to its score; the command prints them and refuses what it cannot know."""
 
 import re
+import shutil
 from datetime import UTC, datetime
 
 import numpy as np
@@ -51,8 +52,23 @@ def test_the_command_prints_parts_and_refuses_what_it_cannot_know():
         (["--cell", "r020c020", "--at", "2016-01-01T00:00"], "lies before the artifact's data end"),
         (["--cell", "r020c020", "--at", "2017-10-21T18:00"], "give --data and --layout"),
         (["--cell", "r020c020", "--at", "noon"], "write a local time"),
+        (["--cell", "r020c020", "--data", "nothere.csv"], "tell what happened until --at: give it, too"),
+        ([*later[:3], "2030-01-01T10:00", *later[4:]], "days after the file's last incident, 2017-10-2"),
     ):
         assert re.search(message, str(runner.invoke(app, [*common, *wrong]).exception)), message
+
+
+def test_a_damaged_network_is_said(tmp_path):
+    folder = tmp_path / "artifacts"
+    shutil.copytree(ARTIFACTS, folder)
+    weights = next(folder.rglob("weights.safetensors"))
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes() + b"x")
+    options = ["explain", "--region", "chicago", "--cell", "r020c020", "--artifacts", str(folder)]
+    said = " ".join(CliRunner().invoke(app, options, catch_exceptions=False).output.split())
+    assert re.search(r"warning: \S+weights.safetensors", said)
+    assert "the baseline makes the scores" in said
+    assert "x network" not in said
 
 
 def test_all_that_happened_in_the_weeks_since_the_artifacts_end_is_counted(tmp_path):
