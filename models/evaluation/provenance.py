@@ -28,15 +28,15 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
     return {
         "Task": f"{evaluation.task}: {evaluation.title}",
         "Data": f"{evaluation.data_file}, sha256 {evaluation.data_sha256}",
-        "Judged on": f"{steps:,} steps of one {unit}, {minute(int(cube.starts_s[evaluation.first]))} to "
+        "Judged on": f"{_steps(steps, unit)}, {minute(int(cube.starts_s[evaluation.first]))} to "
         f"{minute(int(cube.starts_s[-1]))} UTC. No model learned from them or chose anything by them",
         "Cells": f"{evaluation.scored_cells:,} of {cube.rows * cube.cols:,} cells of {cube.cell_m:,.0f} m are scored, "
         "each in every step and category, also where nothing happened",
         "Categories": ", ".join(cube.categories),
         "Outside": f"{evaluation.outside:,} incidents of the judged steps lie in no cell; no model is judged on them",
         "Quiet cells": "every model may mix a share of its category's mean into its forecasts, chosen on the steps "
-        "before the judged ones, and no forecast is taken for less than a ten-thousandth of that mean: a forecast of "
-        "zero would make one surprise infinitely bad",
+        "before the judged ones, and no forecast is taken for less than a ten-thousandth of that mean and half an "
+        "incident over all that was learned from: a forecast of zero would make one surprise infinitely bad",
         "Purge": f"{_steps(evaluation.purge_steps, unit)} left out between what a model learned from and the first "
         "that it is judged on. What a forecast knows when it is made may reach further back, as it does in service",
         "Delay": f"counts are known {_steps(evaluation.delay_steps, unit)} late"
@@ -89,7 +89,8 @@ def facts(row: Row, evaluation: Evaluation) -> dict[str, str]:
 
 
 def _steps(number: int, unit: str) -> str:
-    return "no step" if not number else f"{number} step{'s' if number > 1 else ''} of one {unit}"
+    length = unit if unit[0].isdigit() else f"one {unit}"
+    return "no step" if not number else f"{number:,} step{'s' if number > 1 else ''} of {length}"
 
 
 def _duration(seconds: float) -> str:
