@@ -139,8 +139,8 @@ def _say(ready: Prepared, console: Console) -> None:
 def _table(rows: list[Row]) -> Table:
     shown = Table(
         title="last block of time, all cells: baseline → network",
-        caption="Means of cells, categories and moments; log score in nats, less is better. Difference: of the log score, "
-        "in percent of the baseline's. f/a: forecast over actual",
+        caption="Means of cells, categories and moments; log score in nats, less is better. Difference: of the log "
+        "score, in percent of the baseline's. f/a: forecast over actual",
         box=None,
         padding=(0, 0, 0, 1),
     )

@@ -91,8 +91,8 @@ PLOTS = (
         draw=difference_plot,
         describe=_differences,
         caption="Each row is one model; the line through its mark is the 95 % interval, from a bootstrap of three-day "
-        "blocks of the same judged steps. Where there is a verdict, a line that crosses zero is a tie. An arrow points to a row "
-        "that is too far off to be drawn; its number stands beside it.",
+        "blocks of the same judged steps. Where there is a verdict, a line that crosses zero is a tie. An arrow points "
+        "to a row that is too far off to be drawn; its number stands beside it.",
     ),
     Plot(
         name="hit_rate",
