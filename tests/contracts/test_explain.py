@@ -58,6 +58,17 @@ def test_the_command_prints_parts_and_refuses_what_it_cannot_know():
         assert re.search(message, str(runner.invoke(app, [*common, *wrong]).exception)), message
 
 
+def test_the_printed_factors_multiply_to_what_is_printed_as_expected(artifact):
+    options = ["explain", "--region", "chicago", "--artifacts", str(ARTIFACTS), "--cell", "r020c020"]
+    said = CliRunner().invoke(app, options, catch_exceptions=False).output
+    tables = re.split(rf"^(?:{'|'.join(artifact.spec.categories)})\b.*\n", said, flags=re.MULTILINE)[1:]
+    assert len(tables) == len(artifact.spec.categories)
+    for table in tables:
+        rows = [re.findall(r" (\d\S*)(?= |$)", line.rstrip())[-3:] for line in table.splitlines()[1:] if line.strip()]
+        *parts, expected, _usual = np.array(rows, float)
+        assert np.prod(parts, axis=0) == pytest.approx(expected, rel=0.02)  # three digits each
+
+
 def test_a_damaged_network_is_said(tmp_path):
     folder = tmp_path / "artifacts"
     shutil.copytree(ARTIFACTS, folder)

@@ -95,3 +95,17 @@ def test_every_row_of_the_table_is_in_the_readme(name):
     if found["origins"]:
         assert line_over_origins(name, found) in readme
     assert [line for line in lines_of(name, found) if line not in readme] == []
+
+
+def test_the_tables_hold_nothing_else():
+    text = README.read_text(encoding="utf-8")
+    results = {name: kept(name) for name in KEPT}
+    assert rows_below(text, "| task | model |") == [row for name in KEPT for row in lines_of(name, results[name])]
+    over_origins = [line_over_origins(name, found) for name, found in results.items() if found["origins"]]
+    assert rows_below(text, "| task | judged from |") == over_origins
+
+
+def rows_below(text, heading):
+    """Of the one table that begins so."""
+    (table,) = text.split(f"\n{heading}")[1:]
+    return table.partition("\n\n")[0].splitlines()[2:]
