@@ -40,9 +40,9 @@ def fires(uid: str, store: Store, now_s: int, **more):
     return evaluate(RULES[uid], store, now_s, **more).firing
 
 
-def risk_line(now_s: int, cell: str, risk: float) -> bytes:
+def risk_line(now_s: int, cell: str, risk: float, *, support: str = "ok") -> bytes:
     tags = f"category=ems,cell={cell},geohash=x{cell},horizon=1h,region=northville"
-    return f"risk,{tags} expected={risk},risk={risk} {now_s // 60 * 60}\n".encode()
+    return f'risk,{tags} expected={risk},risk={risk},support="{support}" {now_s // 60 * 60}\n'.encode()
 
 
 def test_a_cell_opens_holds_and_closes_as_one_alert(store, now_s):
@@ -100,6 +100,28 @@ def test_a_silent_feed(store, now_s):
     assert fires("risk-feed-silent", store, now_s, already=frozenset({NORTH, SOUTH})) == frozenset()
 
 
+HELD_UNTIL = {  # uid: (`for`, what no row at all means, evaluations without a series after which its alert ends)
+    "risk-cell-high": ("2m", "KeepLast", 3),
+    "risk-scores-stale": ("0s", "Alerting", 1440),
+    "risk-feed-silent": ("5m", "KeepLast", 1440),
+    "risk-ledger-unbalanced": ("0s", "KeepLast", 1440),
+    "risk-unaccounted": ("0s", "KeepLast", 1440),
+    "risk-rejects": ("5m", "KeepLast", 1440),
+    "risk-rejects-small": ("5m", "KeepLast", 1440),
+    "risk-rejects-unassigned": ("5m", "KeepLast", 1440),
+    "risk-calibration": ("1h", "OK", 10),
+    "risk-baseline-only": ("5m", "KeepLast", 1440),
+    "risk-points-dropped": ("0s", "KeepLast", 1440),
+}
+
+
+def test_how_long_each_rule_waits_and_holds():
+    """What the evaluator of these tests does not play through."""
+    assert {
+        uid: (rule["for"], rule["noDataState"], rule["missing_series_evals_to_resolve"]) for uid, rule in RULES.items()
+    } == HELD_UNTIL
+
+
 @pytest.mark.parametrize("gap", [-1, 1])
 def test_a_ledger_with_a_gap(store, now_s, gap):
     write_ledgers(store, now_s, 10)
@@ -115,6 +137,38 @@ def test_messages_that_are_unaccounted_for(store, now_s, missing):
     for region in ("northville", "southville"):  # it is the job's, and stands in every region's point
         store.write(f"pipeline,region={region} unaccounted={missing} {now_s // 60 * 60}\n".encode())
     assert fires("risk-unaccounted", store, now_s) == {()}
+
+
+def test_rejects_of_before_a_reset_of_the_counts_do_not_count(store, now_s):
+    """Totals begin anew at a `checkpoint reset`."""
+    totals = {
+        "consumed": lambda minute: 100_000 if minute < 200 else 10 * (minute - 200),
+        "rejected": lambda minute: 9_000 if minute < 200 else 0,
+    }
+    write_ledgers(store, now_s, 361, northville=totals)
+    evaluation = evaluate(RULES["risk-rejects"], store, now_s)
+    assert evaluation.values[NORTH] == 0
+    assert evaluation.firing == frozenset()
+
+
+@pytest.mark.parametrize("uid", ["risk-rejects", "risk-rejects-small"])
+def test_refusals_end_when_nothing_was_refused_for_six_hours(store, now_s, uid):
+    few = {"consumed": lambda minute: 30 + minute // 120, "rejected": lambda minute: 25}
+    write_ledgers(store, now_s, 361, northville=few, southville=few)
+    assert fires(uid, store, now_s, already=frozenset({NORTH, SOUTH})) == frozenset()
+
+
+@pytest.mark.parametrize("uid", ["risk-rejects", "risk-rejects-small", "risk-rejects-unassigned"])
+def test_refusals_go_on_being_told_when_the_feed_becomes_quiet(store, now_s, uid):
+    """A burst three hours ago, nothing since: that mends nothing."""
+    name = "_unassigned" if uid == "risk-rejects-unassigned" else "northville"
+    for minute in range(361):
+        at_s = now_s // 60 * 60 - 60 * (360 - minute)
+        burst = 2 * min(max(minute - 170, 0), 20)
+        store.write(pipeline(name, at_s, minute, consumed=1000 + burst, rejected=100 + burst))
+        store.write(pipeline("southville", at_s, minute, consumed=0, rejected=0))
+    told = () if name == "_unassigned" else NORTH
+    assert fires(uid, store, now_s) == {told}
 
 
 def test_a_small_feed_of_which_most_is_refused(store, now_s):
@@ -159,7 +213,12 @@ def test_a_few_messages_of_no_region_are_too_few_to_judge(store, now_s):
         at_s = now_s // 60 * 60 - 60 * (30 - minute)
         store.write(pipeline("_unassigned", at_s, minute, consumed=minute // 4))
         store.write(pipeline("northville", at_s, minute, consumed=minute // 3))
-    assert evaluate(RULES["risk-rejects-unassigned"], store, now_s).no_data
+    assert evaluate(RULES["risk-rejects-unassigned"], store, now_s).values == {(): 0}
+
+
+def test_no_message_of_no_region_ends_that_alert(store, now_s):
+    write_ledgers(store, now_s, 361)
+    assert evaluate(RULES["risk-rejects-unassigned"], store, now_s, already=frozenset({()})).firing == frozenset()
 
 
 def test_only_the_baseline_scores(store, now_s):
@@ -192,6 +251,16 @@ def test_calibration_drift(store, now_s, ratio, is_firing):
     assert fires("risk-calibration", store, now_s) == ({NORTH} if is_firing else set())
 
 
+def test_a_few_days_are_no_drift(store, now_s):
+    draw, spec, midnight_s = np.random.default_rng(3), SPECS["northville"], now_s - now_s % DAY_S
+    hours = range(midnight_s - 6 * DAY_S, midnight_s, 3600)
+    store.write(b"".join(outcome_lines(spec, hour, draw, ratio=3.0) for hour in hours))
+    assert fires("risk-calibration", store, now_s) == frozenset()
+    hours = range(midnight_s - 9 * DAY_S, midnight_s - 6 * DAY_S, 3600)
+    store.write(b"".join(outcome_lines(spec, hour, draw, ratio=3.0) for hour in hours))
+    assert fires("risk-calibration", store, now_s) == {NORTH}
+
+
 def test_few_expected_incidents_are_no_drift(store, now_s):
     spec, midnight_s = SPECS["northville"], now_s - now_s % DAY_S
     tags = f"outcome,category={spec.categories[0]},horizon=24h,region=northville"
@@ -206,6 +275,12 @@ NOT_QUIET = {"risk-cell-high", "risk-rejects-unassigned"}  # the drawn scores ar
 @pytest.mark.parametrize("uid", sorted(set(RULES) - NOT_QUIET))
 def test_a_healthy_store_is_quiet(filled, now_s, uid):
     assert fires(uid, filled, now_s) == frozenset()
+
+
+def test_a_cell_without_history_is_no_alert(store, now_s):
+    store.write(pipeline("northville", now_s // 60 * 60, 1))
+    store.write(risk_line(now_s, "r001c001", 0.9, support="no_history") + risk_line(now_s, "r002c002", 0.9))
+    assert [dict(labels)["cell"] for labels in fires("risk-cell-high", store, now_s)] == ["r002c002"]
 
 
 def test_an_old_score_is_no_alert(store, now_s):
@@ -224,7 +299,9 @@ def test_stale_scores_are_told_at_the_first_evaluation_each_minute():
         ("risk-scores-stale", "Freshness of each region"),
         ("risk-feed-silent", "Silence of the feed"),
         ("risk-ledger-unbalanced", "Ledger gap"),
+        ("risk-unaccounted", "Messages unaccounted for"),
         ("risk-rejects", "Refused, by reason"),
+        ("risk-rejects-small", "Refused, by reason"),
         ("risk-rejects-unassigned", "Refused, by reason"),
         ("risk-calibration", "Seen over expected"),
         ("risk-baseline-only", "Freshness of each region"),

@@ -221,6 +221,11 @@ def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
     assert names - builtin == {one["name"] for one in page["templating"]["list"]}
 
 
+def test_the_table_of_alerts_has_every_rule():
+    section = (PROVISIONING / "README.md").read_text(encoding="utf-8").partition("## Alerts")[2]
+    assert re.findall(r"^\| ([A-Z][^|]+?) \|", section, re.MULTILINE) == [rule["title"] for rule in RULES]
+
+
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["uid"]) for rule in RULES])
 def test_a_rule_says_what_it_means_what_to_do_and_where_to_look(rule):
     link = re.escape(ADDRESS) + r"/d/risk-runbook\?viewPanel=(\d+)"
