@@ -22,5 +22,8 @@ echo '*' > "$folder/.gitignore"
 for name in influxdb_admin_password influxdb_admin_token grafana_admin_password; do
     od -An -v -tx1 -N24 /dev/urandom | tr -d ' \n' | keep $name
 done
-# Where alerts go; write the address of your webhook into it.
-printf 'http://127.0.0.1:9/no-webhook-set' | keep grafana_alert_webhook 644
+no_webhook=http://127.0.0.1:9/no-webhook-set
+printf %s "$no_webhook" | keep grafana_alert_webhook 644
+if [ "$(cat "$folder/grafana_alert_webhook")" = "$no_webhook" ]; then
+    echo "alerts reach nobody yet: write your webhook's address into $folder/grafana_alert_webhook, restart grafana"
+fi

@@ -38,6 +38,13 @@ def test_a_secret_that_is_there_stays(tmp_path):
     assert set(after) - set(before) == {"grafana_admin_password"}
     assert {name: after[name] for name in before} == before
     assert said.count("is there already") == 3
+    assert "alerts reach nobody" not in said
+
+
+def test_it_says_that_alerts_reach_nobody_until_a_webhook_is_set(tmp_path):
+    for _ in range(2):
+        (line,) = (one for one in make(tmp_path / "secrets").splitlines() if "alerts reach nobody" in one)
+        assert str(tmp_path / "secrets" / "grafana_alert_webhook") in line
 
 
 def test_only_the_owner_enters_the_folder_and_git_sees_nothing(tmp_path):

@@ -151,6 +151,23 @@ def test_the_scorer_writes_into_the_bucket_that_is_set_up():
     assert store["DOCKER_INFLUXDB_INIT_RETENTION"] == f"{days}d"
 
 
+def test_the_operators_days_reach_the_store_and_its_setup():
+    services = read_compose(RAW_DAYS="45", LONG_DAYS="800")["services"]
+    setup = variables(services["influxdb-setup"])
+    assert (setup["RAW_DAYS"], setup["LONG_DAYS"]) == ("45", "800")
+    assert variables(services["influxdb"])["DOCKER_INFLUXDB_INIT_RETENTION"] == "45d"
+
+
+def test_as_many_days_are_kept_as_the_alerts_and_the_task_look_back():
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    least = int(re.search(r"^#RAW_DAYS=.*# .*; (\d+) or more", example, re.MULTILINE)[1])
+    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
+    rules = (ROOT / "grafana-provisioning" / "alerting" / "rules.yaml").read_text(encoding="utf-8")
+    days = [int(one) for one in re.findall(r"range\(start: -(\d+)d\)", task)]
+    days += [int(one) / 86_400 for one in re.findall(r"relativeTimeRange: \{from: (\d+)", rules)]
+    assert least >= max(days) > 7
+
+
 def test_a_topics_name_set_by_the_operator_reaches_all_that_use_it():
     services = read_compose(RISK_TOPIC="calls", RISK_DEAD_LETTER_TOPIC="calls.dlq")["services"]
     for name in ("topics", "scorer", "replay"):
@@ -186,6 +203,7 @@ def test_the_demo_alone_lets_anybody_look_at_grafana():
     grafana = variables(read_compose(**demo)["services"]["grafana"])
     assert (grafana["GF_AUTH_ANONYMOUS_ENABLED"], grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"]) == ("true", "Viewer")
     assert demo["COMPOSE_PROFILES"] == "demo"
+    assert demo["COMPOSE_PROJECT_NAME"] != COMPOSE["name"]  # `down --volumes` of the one must not reach the other's
     assert {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]} == {
         "demo-artifact",
         "replay",
@@ -198,6 +216,7 @@ def test_every_variable_of_the_files_is_documented():
         used |= set(re.findall(r"\$\{(\w+)", (ROOT / name).read_text(encoding="utf-8")))
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     ours = dict(re.findall(r"^#(\w+)=(\S+) +# \S", example, re.MULTILINE))
+    assert all((ROOT / name).is_file() for name in ours.pop("COMPOSE_FILE").split(":"))  # Compose's own variable
     assert set(ours) == used - set(environment_names())
     for name, default in ours.items():
         text = (ROOT / "compose.yaml").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """What others' tools say of compose.yaml and the Dockerfile. `make compose-check` installs them all."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -50,6 +51,30 @@ def test_docker_compose_starts_the_demo_with_its_own_services_and_without_it_non
     assert set(docker_compose("config", "--services").stdout.split()) == set(SERVICES) - demo
     with_demo = docker_compose("--env-file", "deploy/demo.env", "config", "--services")
     assert set(with_demo.stdout.split()) == set(SERVICES)
+
+
+def test_the_demo_shares_no_volume_with_an_operators_own_services(monkeypatch):
+    monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
+    names = [
+        {
+            one["name"]
+            for one in json.loads(docker_compose(*options, "config", "--format", "json").stdout)["volumes"].values()
+        }
+        for options in ((), ("--env-file", "deploy/demo.env"))
+    ]
+    assert all(names)
+    assert not names[0] & names[1]
+
+
+@pytest.mark.parametrize("name", ["compose.gpu.yaml", "deploy/external-kafka.yaml"])
+def test_the_line_for_env_in_a_files_head_makes_compose_take_the_file(monkeypatch, tmp_path, name):
+    (line,) = re.findall(r"^# +(COMPOSE_FILE=\S+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    monkeypatch.delenv("COMPOSE_FILE", raising=False)
+    (tmp_path / ".env").write_text(f"{line}\n")
+    found = docker_compose("--env-file", str(tmp_path / ".env"), "config", "--format", "json")
+    asked = docker_compose("-f", "compose.yaml", "-f", name, "config", "--format", "json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout) == json.loads(asked.stdout)
 
 
 def test_the_gpu_reaches_the_scorer_alone():

@@ -1,0 +1,192 @@
+"""What the pages tell an operator to type: the commands name what there is, and the recipes do what they say.
+
+Not run here: Docker. The back-up runs with a stand-in that has folders as volumes.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from schemas.dead_letter import encode_dead_letter
+from schemas.incidents import Rejection
+from tests.compose.compose_file import COMPOSE, ROOT, SERVICES, tool
+from tests.contracts.test_readme import fault_in_name
+
+PAGES = ("README.md", "docs/operations.md", "deploy/README.md", "deploy/demo.env")
+FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+TAKE_A_VALUE = {"--env", "--entrypoint", "--since", "--env-file"}
+OF_A_SERVICE = {"run", "exec", "logs", "start", "stop", "restart", "up"}
+VERBS = OF_A_SERVICE | {"config", "create", "down", "ps"}
+
+
+def page(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def compose_commands(text):
+    """The words after each `docker compose` in fences, inline code and comments of a page."""
+    lines = [line for _, block in FENCE.findall(text) for line in block.replace("\\\n", " ").splitlines()]
+    lines += [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", FENCE.sub("", text))]
+    lines += re.findall(r"^# .*?(docker compose .*)$", text, re.MULTILINE)
+    for line in lines:
+        if found := re.search(r"\bdocker compose (.+)", line):
+            yield shlex.split(re.split(r" (?:\||&&|<|>) ", found[1])[0].rstrip(" .;,)"), comments=True)
+
+
+def fault(words):
+    """Why a command after `docker compose` cannot be meant; None when it can."""
+    options, rest = [], list(words)
+
+    def take_options():
+        while rest and rest[0].startswith("-"):
+            options.append(rest.pop(0))
+            if options[-1] in TAKE_A_VALUE:
+                options.append(rest.pop(0))
+
+    take_options()
+    if "-f" in options:
+        return "every later command would need -f as well: name the files in .env"
+    if "--env-file" in options and not (ROOT / options[options.index("--env-file") + 1]).is_file():
+        return "no such --env-file"
+    verb = rest.pop(0) if rest else ""
+    take_options()
+    if verb not in VERBS:
+        return f"no command {verb!r}"
+    if rest and verb in OF_A_SERVICE and rest[0] not in SERVICES:
+        return f"no service {rest[0]}"
+    if verb == "run" and rest[0] == "scorer":
+        return fault_in_name([], "incident-scorer", rest[1:])
+    return None
+
+
+def test_the_check_finds_what_is_wrong():
+    assert fault(shlex.split("run --rm --no-deps scorer checkpoint show")) is None
+    for line, word in {
+        "-f compose.yaml -f compose.gpu.yaml up": "-f",
+        "--env-file deploy/no.env up": "env-file",
+        "fly": "fly",
+        "exec scores ls": "scores",
+        "run --rm scorer helth": "helth",
+    }.items():
+        assert word in fault(shlex.split(line))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_tells_compose_what_it_knows(name):
+    found = list(compose_commands(page(name)))
+    assert found
+    assert {" ".join(words): said for words in found if (said := fault(words))} == {}
+
+
+def test_the_image_that_is_kept_for_going_back_is_the_scorers():
+    tagged = re.findall(r"docker tag ([^\s`]+) ([^\s`]+)", page("docs/operations.md"))
+    image, kept = SERVICES["scorer"]["image"], "incident-risk-scorer:before"
+    assert tagged == [(image, kept), (kept, image)]
+
+
+def recipe(word):
+    """The fenced block of docs/operations.md that holds `word`."""
+    (block,) = (block for _, block in FENCE.findall(page("docs/operations.md")) if word in block)
+    return block
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Runs a recipe in a checkout of its own; `volumes` are folders."""
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    shutil.copy(ROOT / "tests" / "compose" / "fake_docker.py", program)
+    program.write_text(program.read_text().replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1))
+    program.chmod(0o755)
+    (tmp_path / "checkout").mkdir()
+    names = [f"{COMPOSE['name']}_{name}" for name in ("state", "scorer-token")]
+    environment = {
+        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "FAKE_DOCKER": str(tmp_path / "volumes"),
+        "FAKE_VOLUMES": " ".join(names),
+    }
+    for name in (*names, "another-project_state"):
+        (tmp_path / "volumes" / name).mkdir(parents=True)
+
+    def run(script):
+        ran = subprocess.run(
+            ["/bin/sh", "-c", script], cwd=tmp_path / "checkout", env=environment, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (ran.returncode, ran.stderr) == (0, "")
+
+    return tmp_path / "checkout", tmp_path / "volumes", run
+
+
+@pytest.mark.parametrize("kept", [("secrets",), ("secrets", ".env", "data")], ids=["as made", "with a region"])
+def test_a_back_up_is_closed_and_brings_back_what_was_lost(machine, kept):
+    checkout, volumes, run = machine
+    state = volumes / f"{COMPOSE['name']}_state"
+    (state / "checkpoint").mkdir()
+    (state / "checkpoint" / "guard.json").write_text("{}")
+    (checkout / "secrets").mkdir(mode=0o700)
+    (checkout / "secrets" / "token").write_text("old")
+    (checkout / "secrets" / "token").chmod(0o444)
+    if ".env" in kept:
+        (checkout / ".env").write_text("RAW_DAYS=40\n")
+        (checkout / "data" / "artifacts").mkdir(parents=True)
+    run(recipe("tar cz"))
+    backup = checkout / "backup"
+    archives = {f"{COMPOSE['name']}_{name}.tgz" for name in ("state", "scorer-token")}
+    assert {path.name for path in backup.iterdir()} == {*kept, *archives}
+    assert backup.stat().st_mode & 0o777 == 0o700
+    assert {(backup / name).stat().st_mode & 0o777 for name in archives} == {0o600}
+
+    (state / "checkpoint" / "guard.json").write_text("damaged")
+    (state / "checkpoint" / "left-over").write_text("")
+    (checkout / "secrets" / "token").unlink()
+    (checkout / "secrets" / "token").write_text("another")
+    (checkout / "secrets" / "token").chmod(0o444)
+    run(recipe("tar xz"))
+    assert [path.name for path in (state / "checkpoint").iterdir()] == ["guard.json"]
+    assert (state / "checkpoint" / "guard.json").read_text() == "{}"
+    assert (checkout / "secrets" / "token").read_text() == "old"
+    assert (checkout / "secrets" / "token").stat().st_mode & 0o777 == 0o444
+    assert (checkout / ".env").exists() == (".env" in kept)
+
+
+def test_a_back_up_is_in_no_commit():
+    git = tool("git")
+    if git is None or not (ROOT / ".git").exists():
+        pytest.skip("not a checkout of git")
+    ran = subprocess.run([git, "check-ignore", "backup/secrets"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.stdout == "backup/secrets\n"
+
+
+def test_dead_letters_are_shown_with_their_payload_and_nothing_that_a_terminal_obeys():
+    (program,) = re.findall(r"python3 -c '\n(.*?)'$", recipe("kafka-console-consumer"), re.MULTILINE | re.DOTALL)
+    letters = [
+        encode_dead_letter(
+            Rejection(
+                partition=0,
+                kafka_offset=offset,
+                kafka_time_ms=1_800_000_000_000,
+                reason=reason,
+                detail="why",
+                payload=payload,
+            ),
+            source_topic="incidents.v1",
+            region=None,
+        )
+        for offset, reason, payload in ((1, "schema", b'{"a": "\x1b[2J"}'), (2, "too_large", None))
+    ]
+    ran = subprocess.run(
+        [sys.executable, "-c", program], input=b"\n".join(letters) + b"\n", capture_output=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    first, payload, second, nothing = ran.stdout.decode().splitlines()
+    assert "schema why" in first
+    assert payload.strip() == repr(b'{"a": "\x1b[2J"}')
+    assert "\x1b" not in ran.stdout.decode()
+    assert "too_large why" in second
+    assert nothing.strip() == "b''"
