@@ -11,6 +11,7 @@ from rich.console import Console
 
 from models.artifact import check_writable
 from models.features import feature_names
+from models.file_checks import refuse_swapped
 from models.regions import DEFAULT_CELL_M
 from models.untrained import write_untrained
 from schemas.errors import DataError
@@ -34,15 +35,18 @@ def cold_start_command(
     time with `--like` this artifact; the running job takes the trained one over.
     """
     rates = _rates(per_day)
+    now_s = int(time.time())
+    south, west, north, east = _edges(bounds)
+    lat_deg, lon_deg = np.array([south, north]), np.array([west, east])
+    refuse_swapped(lat_deg, lon_deg, timezone, now_s, f"--bounds {bounds!r}", "write SOUTH,WEST,NORTH,EAST")
     spec = Spec(
         region=region,
         timezone=timezone,
-        grid=_grid(bounds, cell_m),
+        grid=Grid.around(lat_deg, lon_deg, cell_m=cell_m, trim=0),
         categories=tuple(rates),
         features=feature_names(),
     )
     check_writable(out)
-    now_s = int(time.time())
     folder = write_untrained(
         out,
         spec,
@@ -71,12 +75,12 @@ def _rates(text: str) -> dict[str, float]:
     return dict(sorted(rates.items()))
 
 
-def _grid(bounds: str, cell_m: float) -> Grid:
-    """Raises DataError."""
+def _edges(bounds: str) -> tuple[float, float, float, float]:
+    """South, west, north, east in degrees. Raises DataError."""
     try:
         south, west, north, east = map(float, bounds.split(","))
     except ValueError as error:
         raise DataError(f"--bounds {bounds!r}: write SOUTH,WEST,NORTH,EAST, as 41.6,-87.9,42.1,-87.5") from error
     if not (-90 < south < north < 90 and -180 <= west < east < 180):
         raise DataError(f"--bounds {bounds!r}: south must lie below north and west before east, in degrees")
-    return Grid.around(np.array([south, north]), np.array([west, east]), cell_m=cell_m, trim=0)
+    return south, west, north, east

@@ -11,7 +11,7 @@ import io
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
@@ -23,7 +23,13 @@ import numpy.typing as npt
 
 from models.aoristic import MAX_INTERVAL_S, draw_within
 from models.category_names import refuse_lost_names, slug
-from models.file_checks import refuse_bad_times, refuse_swapped
+from models.file_checks import (
+    refuse_bad_places,
+    refuse_bad_times,
+    refuse_columns,
+    refuse_nothing_left,
+    refuse_swapped,
+)
 from models.layouts import Layout
 from models.local_time import local_from_utc, utc_from_local
 from models.written_times import Written, time_reader
@@ -34,6 +40,7 @@ from schemas.spec import DAY_S
 _YEAR_2100_S = 4_102_444_800
 _LONGEST_SHOWN = 40  # characters of a text in a message
 _NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: where geocoders put what they did not find
+_FEW_LINES = 5  # that a row may go on over without a closer look
 _LOST = "\N{REPLACEMENT CHARACTER}"  # what a byte that is no UTF-8 was read as
 
 
@@ -88,13 +95,13 @@ def read_incidents(
     """Read `path` (.csv, .csv.gz, or .zip with one .csv in it).
 
     Rows without a usable time, place or category are skipped and counted by reason (`short_row`, `no_time`, `bad_time`,
-    `before_1970`, `after_2100`, `bad_place`, `null_island`, `no_category`; of intervals also `bad_end`,
+    `before_1970`, `after_2100`, `no_place`, `bad_place`, `null_island`, `no_category`; of intervals also `bad_end`,
     `end_before_start`, `interval_too_long`: longer than MAX_INTERVAL_S), and the first of each is kept. An interval
     whose end is empty is the time of its start. With `now_s`, what happened more than a few minutes after it is skipped
     as `in_the_future`. `random` draws the times inside intervals; without it, a generator of seed 0 does. Raises
-    DataError when the file cannot be read as this layout, when more than MOST_BAD_TIMES of its times cannot, when
-    latitude and longitude are exchanged, when a category is no UTF-8 or its slug would lose letters, or when nothing
-    is left.
+    DataError when the file cannot be read as this layout, when more than MOST_BAD_TIMES of its times or MOST_BAD_PLACES
+    of its places cannot, when latitude and longitude are exchanged, when a category is no UTF-8 or its slug would lose
+    letters, or when nothing is left.
     """
     start: list[Written] = []
     end: list[Written] = []
@@ -119,6 +126,9 @@ def read_incidents(
                 time_text, lat_text, lon_text, name, *end_text = select(fields)
             except IndexError:
                 skip("short_row", number)
+                continue
+            if not lat_text.strip() or not lon_text.strip():
+                skip("no_place", number)
                 continue
             try:
                 place = float(lat_text), float(lon_text)
@@ -159,6 +169,7 @@ def read_incidents(
             lon.append(place[1])
             names.append(slug(name))
             row.append(number)
+    refuse_bad_places(skipped, examples, number, path)
     refuse_bad_times(skipped, examples, number, path)
     refuse_lost_names(raw_names)
     (start_s, reading), (end_s, _) = (_utc(written, layout.timezone) for written in (start, end))
@@ -169,11 +180,7 @@ def read_incidents(
     kept = np.flatnonzero(~too_early & ~too_long & ~ahead)
     reasons = {reason: count for reason, count in skipped.items() if count}
     if not len(kept):
-        first = "".join(f"; {reason}, {said}" for reason, said in examples.items())
-        raise DataError(
-            f"{path} gives no incident in layout {layout.name!r} (skipped: {reasons or 'no rows'}{first}): "
-            "check the layout's columns; places must be in degrees"
-        )
+        refuse_nothing_left(reasons, examples, number, layout.name, path)
     refuse_swapped(np.array(lat)[kept], np.array(lon)[kept], layout.timezone, int(start_s[kept[0]]), path)
     kept_names = [names[position] for position in kept.tolist()]
     categories = _categories(kept_names, layout)
@@ -241,23 +248,52 @@ def _table(path: Path, layout: Layout) -> Iterator[tuple[Callable[[list[str]], t
     """A function that takes the layout's fields out of a row, and the file's rows."""
     try:
         with _open_text(path) as text:
-            rows = csv.reader(text, delimiter=layout.delimiter)
+            rows = _whole_rows(text, layout, path)
             header = list(layout.header or next(rows, ()))
             if not header:
                 raise DataError(f"{path} is empty: give the file that was meant")
             wanted = [layout.time_column, layout.lat_column, layout.lon_column, layout.category_column]
             wanted += [layout.end_column] if layout.end_column else []
             columns = [[name] if name in header else name.split("+") for name in wanted]
-            missing = [name for parts in columns for name in parts if name not in header]
-            if missing:
-                raise DataError(f"{path} has no column {missing}, but {header[:20]}: name the columns of this file")
+            refuse_columns(header, [name for parts in columns for name in parts], layout.delimiter, path)
             places = [[header.index(name) for name in parts] for parts in columns]
             if all(len(parts) == 1 for parts in places):
                 yield itemgetter(*(place for (place,) in places)), rows
             else:
                 yield lambda fields: tuple(" ".join(fields[place] for place in parts) for parts in places), rows
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read ({error}): give a .csv, .csv.gz or .zip with one .csv") from error
+
+
+def _whole_rows(text: Iterable[str], layout: Layout, path: Path) -> Iterator[list[str]]:
+    """The rows, a header line among them. Raises DataError for one that holds others: its quote was not closed."""
+    reader = csv.reader(text, delimiter=layout.delimiter)
+    columns = len(layout.header or ())
+    number, line = (1, 0) if columns else (0, 0)  # a header line is row 0
+
+    def refusal(what: str) -> DataError:
+        row = f"row {number:,}" if number else "the header"
+        return DataError(
+            f"{path}, {row} (line {line + 1:,}): {what}: a quote was probably not closed; close or remove it there"
+        )
+
+    try:
+        for fields in reader:
+            columns = columns or len(fields)
+            if line == 0 and "\0" in "".join(fields):
+                raise DataError(f"{path} is UTF-16 or no text: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
+            if reader.line_num - line > _FEW_LINES and (not number or _holds_rows(fields, columns, layout.delimiter)):
+                raise refusal(f"a field goes on over {reader.line_num - line:,} lines that look like rows")
+            yield fields
+            number, line = number + 1, reader.line_num
+    except csv.Error as error:
+        raise refusal(str(error)) from error
+
+
+def _holds_rows(fields: list[str], columns: int, delimiter: str) -> bool:
+    """Whether most lines inside of fields have as many delimiters as a row. A text of many lines has not."""
+    lines = [line for one in fields for line in one.splitlines()[1:-1]]
+    return 2 * sum(line.count(delimiter) == columns - 1 for line in lines) > len(lines)
 
 
 @contextmanager

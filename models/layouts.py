@@ -1,7 +1,9 @@
 """Layouts: where incident files keep time, place and category."""
 
 import csv
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +21,7 @@ class Layout:
     lon_column: str
     category_column: str
     timezone: str  # IANA name, for times that carry no offset
-    time_format: str | None = None  # as for strptime; None: ISO 8601
+    time_format: str | None = None  # as for strptime, or `epoch`, `epoch_ms`: seconds, ms since 1970; None: ISO 8601
     category_until: str | None = None  # the category is the text before this mark
     delimiter: str = ","
     end_column: str | None = None  # incidents happened between `time_column` and this one
@@ -63,8 +65,8 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
 LAYOUT_HELP = (
     f"{', '.join(LAYOUTS)}; or your file's columns, joined by commas: time=COLUMN lat=COLUMN lon=COLUMN "
     "category=COLUMN timezone=ZONE (start=COLUMN end=COLUMN in place of time= where only an interval is known), "
-    "and where needed format=STRPTIME until=MARK delimiter=X header=a|b|c name=PREFIX; time=DATE+TIME joins two "
-    "columns, and a part with a comma stands between double quotes"
+    "and where needed format=STRPTIME (or epoch, epoch_ms) until=MARK delimiter=X header=a|b|c name=PREFIX; "
+    "time=DATE+TIME joins two columns, and a part with a comma stands between double quotes"
 )
 
 
@@ -90,9 +92,10 @@ def parse_layout(text: str) -> Layout:
     """The layout of that name, or one written as `time=COLUMN,lat=COLUMN,lon=COLUMN,category=COLUMN,timezone=ZONE`.
 
     Where only an interval is known, `start=COLUMN,end=COLUMN` stands in place of `time=`.
-    Also allowed there: `name=` (prefix of the incident ids, default `file`), `format=` (as for strptime; default
-    ISO 8601), `until=` (mark that ends the category), `delimiter=` (`tab` for a tab), `header=a|b|c` (names of the
-    columns of a file without a header line). Raises DataError for anything else.
+    Also allowed there: `name=` (prefix of the incident ids, default `file`), `format=` (as for strptime, or `epoch` or
+    `epoch_ms`: seconds or milliseconds since 1970; default ISO 8601), `until=` (mark that ends the category),
+    `delimiter=` (one character, or `tab`), `header=a|b|c` (names of the columns of a file without a header line).
+    Raises DataError for anything else.
     A part that holds a comma stands between double quotes: `"format=%b %d, %Y %H:%M"`. Where date and time of day have
     a column each, `time=DATE+TIME` joins them by a space.
     >>> parse_layout("time=When,lat=Y,lon=X,category=Kind,timezone=Europe/Berlin").time_column
@@ -100,19 +103,59 @@ def parse_layout(text: str) -> Layout:
     """
     if text in LAYOUTS:
         return LAYOUTS[text]
-    pairs = [part.partition("=") for part in next(csv.reader([text]), ())]
-    given = {_KEYS[key]: value for key, _, value in pairs if key in _KEYS and value}
-    needed = {"time_column", "lat_column", "lon_column", "category_column", "timezone"}
-    times = {key for key, _, _ in pairs} & {"time", "start", "end"}
-    if len(given) != len(pairs) or needed - set(given) or times not in ({"time"}, {"start", "end"}):
+    parts = next(csv.reader([text]), [])
+    if faults := list(_faults(parts)):
         raise DataError(
-            f"{text!r} is no layout: name one of {', '.join(LAYOUTS)}, or write time=COLUMN,lat=COLUMN,lon=COLUMN,"
-            f"category=COLUMN,timezone=ZONE (or start=COLUMN,end=COLUMN in place of time=) and, where needed, more of "
-            f"{', '.join(_KEYS)}"
+            f"{text!r} is no layout ({'; '.join(faults)}): name one of {', '.join(LAYOUTS)}, or write time=COLUMN,"
+            "lat=COLUMN,lon=COLUMN,category=COLUMN,timezone=ZONE (or start=COLUMN,end=COLUMN in place of time=) and, "
+            f"where needed, more of {', '.join(_KEYS)}"
         )
-    fields: dict[str, Any] = {"name": "file", **given}
+    pairs = (part.partition("=") for part in parts)
+    fields: dict[str, Any] = {"name": "file", **{_KEYS[key]: value for key, _, value in pairs}}
     if "header" in fields:
         fields["header"] = tuple(fields["header"].split("|"))
-    if fields.get("delimiter") == "tab":
-        fields["delimiter"] = "\t"
+    if "delimiter" in fields:
+        fields["delimiter"] = _delimiter(fields["delimiter"])
+    if "time_format" in fields:
+        _refuse_half_clock(fields["time_format"])
     return Layout(**fields)
+
+
+def _faults(parts: list[str]) -> Iterator[str]:
+    """What is wrong with the keys of a written layout, in words."""
+    pairs = [part.partition("=") for part in parts]
+    keys = [key for key, _, _ in pairs]
+    for key, equals, value in pairs:
+        if not equals:
+            yield f"{key!r} is neither one of them nor KEY=VALUE"
+        elif key not in _KEYS:
+            yield f"the key {key!r} is unknown"
+        elif not value:
+            yield f"{key}= has no value"
+    if not any(equals for _, equals, _ in pairs):
+        return
+    yield from (f"{key}= is given twice" for key, times in Counter(keys).items() if times > 1 and key in _KEYS)
+    yield from (f"{key}= is missing" for key in ("lat", "lon", "category", "timezone") if key not in keys)
+    times = {"time", "start", "end"} & set(keys)
+    if not times:
+        yield "time= is missing"
+    elif "time" in times and len(times) > 1:
+        yield "time= and start= or end= are both given"
+    elif "time" not in times and len(times) == 1:
+        yield f"{'end' if 'start' in times else 'start'}= is missing"
+
+
+def _delimiter(text: str) -> str:
+    mark = "\t" if text in ("tab", "\\t") else text
+    if len(mark) != 1 or mark in '"\r\n':
+        raise DataError(f"delimiter={text}: give the one character that separates the columns, or the word tab")
+    return mark
+
+
+def _refuse_half_clock(pattern: str) -> None:
+    """Raises DataError for a clock of 24 hours with AM or PM, which strptime ignores, and one of 12 without them."""
+    codes = re.findall(r"%-?(.)", pattern)
+    if "p" in codes and "I" not in codes:
+        raise DataError(f"format={pattern}: %p (AM or PM) says nothing without %I; write %I in place of %H, or drop %p")
+    if "I" in codes and "p" not in codes:
+        raise DataError(f"format={pattern}: %I is half a day without %p; add %p (AM or PM), or write %H for 0 to 23")

@@ -9,6 +9,7 @@ from models.layouts import Layout
 from models.local_time import zone_of
 
 Written = tuple[int, bool]  # epoch seconds and True for a time with an offset, wall-clock seconds and False without
+EPOCHS = {"epoch": 1, "epoch_ms": 1000}  # time_format -> its units in a second
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - wall-clock times are counted from a wall-clock epoch
 
 
@@ -22,6 +23,9 @@ def time_reader(layout: Layout) -> Callable[[str], Written | None]:
     pattern = layout.time_format
     if pattern is None:
         return lambda text: _parse(datetime.fromisoformat, text)
+    if pattern in EPOCHS:
+        units = EPOCHS[pattern]
+        return lambda text: _since_epoch(text, units)
     split = re.fullmatch(r"(\S*%[yY]\S*) ((?:%[HIMSpf]|[^%])+)", pattern)
     if split is None:
         return lambda text: _parse(lambda one: datetime.strptime(one, pattern), text)  # noqa: DTZ007
@@ -35,6 +39,13 @@ def time_reader(layout: Layout) -> Callable[[str], Written | None]:
         return None if date is None or clock is None else (date[0] + clock[0], False)
 
     return read
+
+
+def _since_epoch(text: str, units: int) -> Written | None:
+    try:
+        return int(float(text) // units), True
+    except (ValueError, OverflowError):
+        return None
 
 
 def _parse(parse: Callable[[str], datetime], text: str) -> Written | None:

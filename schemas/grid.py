@@ -41,7 +41,9 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if not (-89 < self.south_deg < 89 and -180 <= self.west_deg < 180):
             raise DataError(f"grid corner {self.south_deg}, {self.west_deg} is not a place in degrees")
         if not 200 <= self.cell_m <= 100_000:
-            raise DataError(f"cell_m={self.cell_m}: choose 200 to 100000 m (smaller cells identify households)")
+            raise DataError(
+                f"cells of {self.cell_m:g} m: choose --cell-m from 200 to 100000 (smaller cells identify households)"
+            )
         if not (1 <= self.rows <= MAX_SIDE and 1 <= self.cols <= MAX_SIDE and self.rows * self.cols <= MAX_CELLS):
             raise DataError(
                 f"{self.rows} x {self.cols} cells: at most {MAX_SIDE} a side and {MAX_CELLS} in all; enlarge cell_m"
@@ -59,15 +61,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     @cached_property
     def metres_per_degree(self) -> tuple[float, float]:
         """(of latitude, of longitude) at the middle latitude. Source: WGS 84 radii of curvature M and N."""
-        latitude = math.radians(self.south_deg)
-        for _ in range(3):  # the middle depends on the scale, which depends on the middle
-            sine = 1 - _ECCENTRICITY_SQUARED * math.sin(latitude) ** 2
-            meridian = _SEMI_MAJOR_M * (1 - _ECCENTRICITY_SQUARED) / sine**1.5
-            per_lat = math.radians(1) * meridian
-            latitude = math.radians(self.south_deg + self.rows * self.cell_m / per_lat / 2)
-        sine = 1 - _ECCENTRICITY_SQUARED * math.sin(latitude) ** 2
-        per_lon = math.radians(1) * _SEMI_MAJOR_M / math.sqrt(sine) * math.cos(latitude)
-        return per_lat, per_lon
+        return _metres_per_degree(self.south_deg, self.rows * self.cell_m)
 
     def locate(self, lat_deg: Floats, lon_deg: Floats) -> tuple[Cells, npt.NDArray[np.bool_]]:
         """Cell index of each place, and whether the place lies inside. Outside, the index is meaningless.
@@ -141,7 +135,8 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def around(cls, lat_deg: Floats, lon_deg: Floats, *, cell_m: float, trim: float = 0.0005) -> "Grid":
         """The grid that holds the given places, the outermost `trim` share of each side left out.
 
-        The trim keeps one stray coordinate from making a grid of millions of empty cells.
+        The trim keeps one stray coordinate from making a grid of millions of empty cells. Raises DataError when so many
+        are left that the grid is too large.
         """
         if len(lat_deg) == 0:
             raise DataError("no place to put a grid around: the file has no usable incident")
@@ -149,9 +144,14 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         west, east = np.quantile(lon_deg, [trim, 1 - trim])
         probe = cls(south_deg=float(south), west_deg=float(west), cell_m=cell_m, rows=1, cols=1)
         rows = math.floor((north - south) * probe.metres_per_degree[0] / cell_m) + 2
-        probe = cls(south_deg=float(south), west_deg=float(west), cell_m=cell_m, rows=rows, cols=1)
-        per_lat, per_lon = probe.metres_per_degree  # of the middle latitude, which `rows` decides
+        per_lat, per_lon = _metres_per_degree(float(south), rows * cell_m)  # of the middle latitude
         cols = math.floor((east - west) * per_lon / cell_m) + 2
+        if max(rows, cols) > MAX_SIDE or rows * cols > MAX_CELLS:
+            raise DataError(
+                f"{rows} x {cols} cells of {cell_m:g} m from latitude {south:.2f} to {north:.2f}, longitude {west:.2f} "
+                f"to {east:.2f}: at most {MAX_SIDE} a side and {MAX_CELLS} in all; if places far from the others "
+                "stretch it, correct them or leave them out, else give a larger --cell-m"
+            )
         margin_lat, margin_lon = cell_m / per_lat / 2, cell_m / per_lon / 2
         return cls(
             south_deg=round(float(south) - margin_lat, 6),
@@ -160,6 +160,19 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             rows=rows,
             cols=cols,
         )
+
+
+def _metres_per_degree(south_deg: float, height_m: float) -> tuple[float, float]:
+    """(of latitude, of longitude) at the middle of a height above `south_deg`."""
+    latitude = math.radians(south_deg)
+    for _ in range(3):  # the middle depends on the scale, which depends on the middle
+        sine = 1 - _ECCENTRICITY_SQUARED * math.sin(latitude) ** 2
+        meridian = _SEMI_MAJOR_M * (1 - _ECCENTRICITY_SQUARED) / sine**1.5
+        per_lat = math.radians(1) * meridian
+        latitude = math.radians(south_deg + height_m / per_lat / 2)
+    sine = 1 - _ECCENTRICITY_SQUARED * math.sin(latitude) ** 2
+    per_lon = math.radians(1) * _SEMI_MAJOR_M / math.sqrt(sine) * math.cos(latitude)
+    return per_lat, per_lon
 
 
 def geohash(lat_deg: float, lon_deg: float, precision: int) -> str:

@@ -58,7 +58,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise DataError(f"categories {self.categories[:99]}: name 1 to {MAX_CATEGORIES} different ones")
         wrong = [slug for slug in (self.region, *self.categories) if not re.fullmatch(SLUG, slug)]
         if wrong:
-            raise DataError(f"{wrong} are not slugs: use a-z, 0-9, - and _, at most 63 characters")
+            raise DataError(
+                f"{', '.join(map(repr, wrong))}: write a region and its categories as slugs, of a-z, 0-9, - and _, "
+                "a letter or digit first, at most 63 characters"
+            )
         if set(self.counted_origins) - set(ORIGINS):
             raise DataError(f"counted_origins {self.counted_origins}: choose from {ORIGINS}")
         if self.late_limit_s < self.slide_s or self.late_limit_s > 7 * DAY_S:

@@ -104,6 +104,8 @@ def test_a_category_that_the_artifact_has_not_is_named(opened, town, tmp_path):
     [
         ("--bounds", "41,-87,42"),
         ("--bounds", "42,-87,41,-86"),
+        ("--cell-m", "nan"),
+        ("--region", "Bad_Region!"),
         ("--per-day", "fire"),
         ("--per-day", "fire=0"),
         ("--per-day", "fire=nan"),
@@ -114,3 +116,10 @@ def test_a_category_that_the_artifact_has_not_is_named(opened, town, tmp_path):
 def test_a_cold_start_that_makes_no_sense_names_the_value(tmp_path, option, value):
     with pytest.raises(DataError, match=re.escape(value.split(",")[-1])):
         run(tmp_path, [*COLD, option, value])
+
+
+def test_the_bounds_of_a_cold_start_with_latitude_and_longitude_exchanged_are_refused_by_the_time_zone(tmp_path):
+    swapped = ["--timezone", "America/New_York", "--bounds", "-74.1,40.6,-73.8,40.8"]
+    with pytest.raises(DataError, match=r"--bounds '-74.1,.*America/New_York.*write SOUTH,WEST,NORTH,EAST"):
+        run(tmp_path, [*COLD, *swapped])
+    assert not list(tmp_path.iterdir())

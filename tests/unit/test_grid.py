@@ -195,6 +195,23 @@ def test_a_grid_around_places_ignores_one_stray_place():
     assert np.count_nonzero(~stirred.locate(lats, lons)[1]) <= 10
 
 
+@pytest.mark.parametrize(
+    ("north", "east", "said"),
+    [
+        (20.0, 0.0, r"2\d{3} x \d\d cells of 1000 m from latitude 41.6\d to 61.\d\d, longitude -87.9"),
+        (0.0, 20.0, r"\d\d x 1[67]\d\d cells of 1000 m.* to -67"),
+        (3.0, 3.0, r"3\d\d x 2\d\d cells of 1000 m"),
+    ],
+)
+def test_more_strays_than_the_trim_takes_are_refused_with_the_real_size_and_extent(north, east, said):
+    random = np.random.default_rng(7)
+    lats, lons = 41.6 + 0.4 * random.random(5000), -87.9 + 0.4 * random.random(5000)
+    lats[:100] += north
+    lons[:100] += east
+    with pytest.raises(DataError, match=said + ".*at most 999 a side and 65536 in all.*leave them out.*--cell-m"):
+        Grid.around(lats, lons, cell_m=1000)
+
+
 def test_no_place_makes_no_grid():
     with pytest.raises(DataError, match="no usable incident"):
         Grid.around(np.array([]), np.array([]), cell_m=1000)
@@ -207,7 +224,7 @@ def test_no_place_makes_no_grid():
         ({"south_deg": math.nan}, "is not a place"),
         ({"west_deg": 180.0}, "is not a place"),
         ({"cell_m": 199.0}, "identify households"),
-        ({"cell_m": math.nan}, "choose 200"),
+        ({"cell_m": math.nan}, "cells of nan m: choose --cell-m from 200"),
         ({"rows": 0}, "at most 999"),
         ({"cols": 1000}, "at most 999"),
         ({"rows": 500, "cols": 500}, "65536"),

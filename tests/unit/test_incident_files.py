@@ -115,7 +115,7 @@ def test_other_time_formats_are_read(tmp_path, pattern, text):
 
 def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path):
     text = (
-        "kind;when;x;y\n" + "fire;2017-01-01T00:00;-87.6;41.9\n" * 20 + "fire;2017-01-01T00:00\n"
+        "kind;when;x;y\n" + "fire;2017-01-01T00:00;-87.6;41.9\n" * 40 + "fire;2017-01-01T00:00\n"
         "fire;yesterday;-87.6;41.9\n"
         "fire;1969-12-31T00:00;-87.6;41.9\n"
         "fire;2100-01-02T00:00;-87.6;41.9\n"
@@ -125,16 +125,18 @@ def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path):
         "?;2017-01-01T00:00;-87.6;41.9\n"
     )
     table = read_incidents(write(tmp_path / "t.csv", text), generic(delimiter=";"))
-    assert len(table) == 20
-    assert table.examples["short_row"] == "row 21"
-    assert table.examples["bad_time"] == "row 22 'yesterday'"
-    assert table.examples["bad_place"] == "row 25 '41.9' ''"
+    assert len(table) == 40
+    assert table.examples["short_row"] == "row 41"
+    assert table.examples["bad_time"] == "row 42 'yesterday'"
+    assert table.examples["no_place"] == "row 45"
+    assert table.examples["bad_place"] == "row 46 '41.9' 'nan'"
     assert table.skipped == {
         "short_row": 1,
         "bad_time": 1,
         "before_1970": 1,
         "after_2100": 1,
-        "bad_place": 3,
+        "no_place": 1,
+        "bad_place": 2,
         "no_category": 1,
     }
 
@@ -152,7 +154,7 @@ def test_an_id_belongs_to_its_row_also_when_others_are_skipped(tmp_path):
         (
             "when,y,x,kind\n2017-01-01,1899000.2,1156789.1,fire\n",
             generic(),
-            "gives no incident.*'1899000.2'.*in degrees",
+            "1 of 1 places cannot be read, first row 1 '1899000.2' '1156789.1': places must be in degrees",
         ),
         (rows("never"), generic(), "1 of 1 times cannot be read, first row 1 'never'.*format="),
         (rows(*["01.02.2017"] * 3, *["2017-01-01"] * 56), generic(), "3 of 59 times"),
@@ -182,7 +184,7 @@ def test_rows_of_the_future_are_left_out_and_counted_where_now_is_known(tmp_path
     assert (table.occurred_s - now_s).tolist() == [0, 300]
     assert table.skipped == {"in_the_future": 2}
     assert len(read_incidents(path, generic(timezone="UTC"))) == 4
-    with pytest.raises(DataError, match="'in_the_future': 4"):
+    with pytest.raises(DataError, match=r"all 4 rows lie in the future: check the year.*clock"):
         read_incidents(path, generic(timezone="UTC"), now_s=now_s - 301)
 
 
