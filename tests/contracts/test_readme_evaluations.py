@@ -119,3 +119,16 @@ def rows_below(text, heading):
     """Of the one table that begins so."""
     (table,) = text.split(f"\n{heading}")[1:]
     return table.partition("\n\n")[0].splitlines()[2:]
+
+
+def test_the_table_of_delays_is_that_of_the_files():
+    rows = []
+    for days in (0, 1, 3, 7):
+        name = f"chicago-3km-daily-delay-{days}" if days else "chicago-3km-daily"
+        found = json.loads((ROOT / "docs" / "evaluation" / f"{name}.json").read_text(encoding="utf-8"))
+        assert found["blocks"]["delay_steps"] == days
+        network = network_of(found)
+        against_best = f"{found['best_baseline']}: {against(network['versus_best_baseline'], '')}"
+        against_rule = f"{found['best_rule']}: {against(network['versus_best_rule'], '')}"
+        rows.append(f"| {days} | {network['nb_log_score']:.4f} | {against_best} | {against_rule} |")
+    assert rows_below(README.read_text(encoding="utf-8"), "| delay, days |") == rows
