@@ -16,6 +16,7 @@
     ├── CheckpointError      the checkpoint is another job's, topic's or setting's  exit 8
     ├── AuditError           the audit log cannot be written, or was changed        exit 10
     └── PipelineError        the job itself failed                                  exit 7
+        ├── SparkFailed      Spark did, or what runs inside of it
         └── LedgerUnbalanced messages in and outcomes out differ: a bug of ours
 
 A message says what happened, with which value, and what to do about it.
@@ -104,6 +105,10 @@ class PipelineError(RiskError):
     """The streaming job failed."""
 
     exit_code = 7
+
+
+class SparkFailed(PipelineError):
+    """Spark failed, or what runs inside of it."""
 
 
 class LedgerUnbalanced(PipelineError):

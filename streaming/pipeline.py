@@ -13,7 +13,7 @@ from pyspark.errors import PySparkException, StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
-from schemas.errors import BrokerError, BrokerUnavailable, PipelineError
+from schemas.errors import BrokerError, BrokerUnavailable, RiskError, SparkFailed
 from streaming.account import Account
 from streaming.batch_log import BatchLog
 from streaming.count import COUNTED, RegionCounter
@@ -29,7 +29,7 @@ from streaming.life import on_record
 from streaming.metrics import served
 from streaming.outcomes import Outcomes
 from streaming.publish import Published, Publisher
-from streaming.query_failure import failed_by_kafka, failure_of, first_line, lost_events, spark_log
+from streaming.query_failure import ended_by_signal, failed_by_kafka, failure_of, first_line, lost_events, spark_log
 from streaming.query_starts import ClockSetBack, SteadyClock, VainStarts
 from streaming.reset import finish_reset
 from streaming.roster_watch import RosterWatch, roster_path
@@ -44,7 +44,6 @@ from streaming.topics import Topic, describe_topic, topic_faults, topic_id, want
 log = logging.getLogger(__name__)
 _COMMIT_WAIT_S = 10.0  # beyond the longest time that a write to the store may take
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
-_SIGNAL_MAY_FOLLOW_S = 1.0  # a supervisor that ends a group one by one may come to Spark's processes before us
 
 
 def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
@@ -141,8 +140,8 @@ def _run(
             sink.check()
             try:
                 return _on_spark(settings, publisher, watch, kafka, stop)
-            except PipelineError:  # while Spark ends it fails in many words
-                if not stop.wait(_SIGNAL_MAY_FOLLOW_S):
+            except RiskError as error:
+                if not ended_by_signal(error, stop):
                     raise
                 log.warning(
                     "Spark ended first, most likely as its processes got the signal too; see %s", spark_log(settings)
@@ -155,17 +154,15 @@ def _run(
 
 
 def _on_spark(settings: Settings, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event) -> bool:
-    """Give whether the query stopped between two batches. Raises PipelineError when it is Spark that fails."""
+    """Give whether the query stopped between two batches. Raises SparkFailed when it is Spark that fails."""
     try:
         session = start_session(settings, spark_log(settings))
     except (*_JAVA_IS_GONE, PySparkException) as error:
-        raise PipelineError(
-            f"Spark did not start ({first_line(error, settings)}); see {spark_log(settings)}"
-        ) from error
+        raise SparkFailed(f"Spark did not start ({first_line(error, settings)}); see {spark_log(settings)}") from error
     try:
         return _follow(session, settings, publisher, watch, kafka, stop)
     except _JAVA_IS_GONE as error:  # also while an error is asked, in Java, what it says
-        raise PipelineError(
+        raise SparkFailed(
             "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
             f"{spark_log(settings)}"
         ) from error
@@ -246,7 +243,7 @@ def attend(
         failure = failure_of(error, watch.settings)
         if lost_events(error) and (topic := kafka.answer(lambda: _usable_topic(watch.settings), stop)):
             claim(watch.settings, topic)  # counts what is gone, or says that it is another topic
-        if isinstance(failure, PipelineError) and (kafka.is_away or failed_by_kafka(error)):
+        if isinstance(failure, SparkFailed) and (kafka.is_away or failed_by_kafka(error)):
             log.warning("Spark had no answer from Kafka (%s): no new scores", first_line(error, watch.settings))
             raise KafkaIsAway from error
         raise failure from error
@@ -265,7 +262,7 @@ def _until_stopped(
         clock = SteadyClock(watch.settings.trigger_s)
         while not stop.wait(0.2):
             if query.awaitTermination(0.001):
-                raise PipelineError(f"the query ended by itself; see {spark_log(watch.settings)}")
+                raise SparkFailed(f"the query ended by itself; see {spark_log(watch.settings)}")
             try:
                 clock.look(time.time(), time.monotonic())
             except ClockSetBack:

@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from threading import Event
 
-from schemas.errors import BrokerError, PipelineError, RiskError
+from schemas.errors import BrokerError, RiskError, SparkFailed
 from streaming.kafka_client import refusal_in
 from streaming.settings import Settings
 from streaming.spark_files import damaged, open_batch
 
+_SIGNAL_MAY_FOLLOW_S = 1.0
 _KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")
 _EVENTS_LOST = re.compile(r"KAFKA_DATA_LOSS|[Ss]ome data may have been (?:lost|missed)")
 _UNREADABLE = re.compile(r"Record at (topic \S+ partition \d+ offset \d+) has timestamp value (-?\d+)")
@@ -54,12 +56,20 @@ def failure_of(error: Exception, settings: Settings) -> RiskError:
         if re.search(pattern, text):
             return damaged(settings.checkpoint, f"{what} (see {spark_log(settings)})")
     if _WORKER_GONE.search(text):
-        return PipelineError(
+        return SparkFailed(
             f"a Python worker of Spark ended at every try{_place(settings)}: most likely it was killed for want of "
             "memory (`dmesg`, or the container's limit). Give it more; RISK_MAX_EVENTS_PER_BATCH makes later batches "
             f"smaller, not this one; see {spark_log(settings)}"
         )
-    return PipelineError(f"{first_line(error, settings)}{_place(settings)}; see {spark_log(settings)}")
+    return SparkFailed(f"{first_line(error, settings)}{_place(settings)}; see {spark_log(settings)}")
+
+
+def ended_by_signal(failure: RiskError, stop: Event) -> bool:
+    """Whether Spark failed since its processes got the signal too that tells us to stop: it then fails in many words.
+
+    A supervisor that ends a group one by one may come to Spark's processes before us, so `stop` has a second to come.
+    """
+    return isinstance(failure, SparkFailed) and stop.wait(_SIGNAL_MAY_FOLLOW_S)
 
 
 def first_line(error: Exception, settings: Settings) -> str:

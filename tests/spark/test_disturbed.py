@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import psutil
 import pytest
 
-from schemas.errors import PipelineError, SinkUnavailable
+from schemas.errors import SinkUnavailable, SparkFailed
 from streaming import decode
 from streaming.publish import OF_THE_MACHINE
 from streaming.spark_files import last_commit
@@ -155,7 +155,7 @@ def test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_comm
         patched.setattr(decode, "decode_messages", dying(str(tries)))
         job.start()
         error = job.wait_for_end()
-    assert type(error) is PipelineError
+    assert type(error) is SparkFailed
     assert error.exit_code == 7
     assert "a Python worker of Spark ended at every try" in str(error)
     assert len(tries.read_text(encoding="utf-8").splitlines()) == 4
