@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TypeVar
 
-from schemas.errors import BrokerError, BrokerUnavailable, RiskError
+from schemas.errors import BrokerError, BrokerUnavailable
 from streaming.kafka_client import refuse_unreachable
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class KafkaWatch:
     _due_s: float = 0.0
     _check_due_s: float = 0.0
     _asking: Thread | None = None
-    _refused: RiskError | None = None
+    _refused: Exception | None = None
     _away_since_s: float | None = None
 
     @property
@@ -48,7 +48,7 @@ class KafkaWatch:
             while self._refused is None and not is_over.wait(1.0):
                 try:
                     self.look(time.monotonic())
-                except RiskError as error:
+                except Exception as error:  # whatever it is: raised where the caller asks
                     self._refused = error
 
         thread = Thread(target=keep_looking, daemon=True)
@@ -103,7 +103,7 @@ class KafkaWatch:
         try:
             with suppress(BrokerUnavailable):  # it went away just now
                 check()
-        except RiskError as error:
+        except Exception as error:  # as above
             self._refused = error
 
     def wait_until_there(self, stop: Event) -> bool:

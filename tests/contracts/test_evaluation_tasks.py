@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from models.__main__ import app
+from models.commands_evaluate import evaluate_command
 from models.evaluation import evaluate as evaluate_module
 from models.evaluation.tasks import TASKS, earlier, task_of_file
 from models.layouts import parse_layout
@@ -230,3 +231,8 @@ def test_a_wrong_option_of_the_command_is_named(words, said, tmp_path):
     with pytest.raises(DataError) as refused:
         CliRunner().invoke(app, ["evaluate", *words, "--out", str(tmp_path)], catch_exceptions=False)
     assert said in str(refused.value)
+
+
+def test_the_help_names_the_tasks_in_full():
+    """A table of options would cut their names at 80 columns."""
+    assert f"Named tasks: {', '.join(TASKS)}." in " ".join(evaluate_command.__doc__.split())

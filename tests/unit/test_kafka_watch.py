@@ -1,6 +1,7 @@
 import socket
 import struct
 import threading
+import time
 
 import pytest
 
@@ -60,6 +61,21 @@ def test_a_return_is_noticed_while_the_caller_waits(caplog):
             assert watch.wait_until_there(threading.Event())
         assert not watch.is_away
         assert "answers again after" in caplog.messages[-1]
+
+
+def test_a_fault_of_ours_in_the_thread_is_no_silence(monkeypatch, listening):
+    watch = KafkaWatch(listening, LONGEST_ABSENCE_S)
+    with watch.looking():
+        monkeypatch.setattr(KafkaWatch, "look", lambda *_: {}["a fault of ours"])
+        with pytest.raises(KeyError, match="a fault of ours"):
+            refused_within(10, watch)
+
+
+def refused_within(longest_s, watch):
+    deadline = time.monotonic() + longest_s
+    while time.monotonic() < deadline:
+        watch.refuse()
+        time.sleep(0.01)
 
 
 def already_set():
