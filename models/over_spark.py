@@ -14,8 +14,8 @@ from torch import Tensor
 from models.fit_files import FitData, FitPlan, read_fitted, write_fit
 from models.fit_network import Examples
 from models.network import ResidualNetwork
-from models.output_into import output_into
 from models.recipe import Recipe
+from models.spark_start import start_spark
 from schemas.errors import PipelineError, SettingsError
 
 if TYPE_CHECKING:  # its import takes a second, and one worker needs no Spark
@@ -33,7 +33,6 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
-    from pyspark.sql import SparkSession
 
     options = {
         "spark.ui.enabled": "false",
@@ -45,12 +44,8 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
     }
     if master.startswith("local"):
         options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-    builder = SparkSession.builder.master(master).appName("training")
-    for name, value in options.items():
-        builder = builder.config(name, value)
     try:
-        with output_into(log):
-            session = builder.getOrCreate()
+        session = start_spark("training", master, options, log)
     except (PySparkException, Py4JError) as error:
         raise SettingsError(
             f"Spark does not start with --master {master}: see {log}; it needs Java 17, and the master must answer"

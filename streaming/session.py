@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from models.output_into import output_into
+from models.spark_start import start_spark
 from streaming.jars import class_archive, connector, keep_list_of_jars
 from streaming.settings import Settings
 
@@ -50,12 +50,8 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
     }
-    builder = SparkSession.builder.master(settings.master).appName("incident-risk-scorer")
-    for name, value in options.items():
-        builder = builder.config(name, value)
     on_interrupt = signal.getsignal(signal.SIGINT)
-    with output_into(log):
-        session = builder.getOrCreate()
+    session = start_spark("incident-risk-scorer", settings.master, options, log)
     signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
     session.sparkContext.setLogLevel("ERROR")
     session.sparkContext._accumulatorServer.handle_error = _java_hung_up  # it prints a trace when Java ends before us

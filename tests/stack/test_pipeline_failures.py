@@ -149,6 +149,18 @@ def test_a_signal_to_all_processes_leaves_no_trace(new_scorer, topic, new_region
     assert scorer.output.count("stopped between two batches") + scorer.output.count("is repeated at the next") == 1
 
 
+def test_a_stop_while_java_starts_is_answered_at_once(new_scorer, topic, new_region):
+    scorer = new_scorer("stopped_early", topic)
+    new_region("riverton").publish(scorer.artifacts)
+    scorer.start()
+    scorer.wait_until(lambda: any(child.name() == "java" for child in scorer.children))
+    scorer.process.send_signal(signal.SIGTERM)
+    scorer.wait_until(lambda: "stopping" in scorer.output)
+    assert not (scorer.checkpoint / "spark" / "offsets").exists()
+    assert scorer.end() == 0, scorer.output
+    assert_no_trace(scorer)
+
+
 @pytest.mark.long
 def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
     new_scorer, new_topic, new_region, jar_cache, tmp_path, record_property, stack

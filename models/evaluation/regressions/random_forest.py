@@ -17,7 +17,7 @@ from models.evaluation.cube import Floats
 from models.evaluation.regressions.flat import flat, flat_counts
 from models.evaluation.regressions.trees import Trees
 from models.fit_network import Examples
-from models.output_into import output_into
+from models.spark_start import start_spark
 
 MOST_ROWS = 200_000  # that a forest is grown from
 TREES, DEPTH, LEAST_IN_LEAF = 30, 9, 50
@@ -26,19 +26,16 @@ TREES, DEPTH, LEAST_IN_LEAF = 30, 9, 50
 @contextmanager
 def spark(log: Path) -> Iterator[SparkSession]:
     """A session on this machine. What Spark prints goes to `log`."""
-    builder = (
-        SparkSession.builder.master("local[*]")
-        .appName("evaluate")
-        .config("spark.driver.memory", "2g")
-        .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.bindAddress", "127.0.0.1")
-        .config("spark.ui.enabled", "false")
-        .config("spark.ui.showConsoleProgress", "false")
-        .config("spark.sql.execution.arrow.pyspark.enabled", "true")
-        .config("spark.log.level", "ERROR")
-    )
-    with output_into(log):
-        session = builder.getOrCreate()
+    options = {
+        "spark.driver.memory": "1g",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.log.level": "ERROR",
+    }
+    session = start_spark("evaluate", "local[*]", options, log)
     try:
         yield session
     finally:
