@@ -1,6 +1,6 @@
 """The log of batches beside the checkpoint: enough to count and score every batch again, exactly as it was.
 
-    <checkpoint>/batches/2026-11-25/batches.jsonl    a line per batch that had messages or renewed scores
+    <checkpoint>/batches/2026-11-25/batches.jsonl    a line per batch that had messages or a new tick
                                    /chicago.counts   a region's counts before its first batch of that day
 
 Days are UTC, by the time of the batch; a clock that is set back opens no day that has ended. Each day stands for
@@ -20,7 +20,7 @@ import msgspec
 
 from schemas.errors import CheckpointError
 from streaming.kept_counts import batches_folder, day_of
-from streaming.publish import Published
+from streaming.publish import Published, has_news
 from streaming.sinks import open_whole
 from streaming.spark_files import batch_time_ms, taken_offsets
 
@@ -69,7 +69,7 @@ class BatchLog:
                 totals={name: count for name, count in summary.totals.items() if count},
             )
             for region, summary in sorted(published.summaries.items())
-            if summary.ledger["consumed"] or region in published.frames
+            if has_news(region, summary, published.frames)
         }
         if regions:
             number = published.batch_id

@@ -8,7 +8,8 @@ import numpy as np
 from models.artifact import Artifact
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.incidents import COUNTED_ORIGIN, Incidents
-from streaming.count import UNASSIGNED, take_in
+from streaming.count import take_in
+from streaming.ledger import UNASSIGNED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

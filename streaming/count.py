@@ -6,8 +6,7 @@ worker is free, so a cached state may lag: it then follows the stored segments t
 lead to the stored digest (after a failed attempt, or a fold) it is rebuilt from the blobs.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,13 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from models.artifact import Artifact
 from models.blobs import Changes, Journal
 from models.closed import closed_between
-from models.count_state import OUTCOMES, Applied, CountState
+from models.count_state import Applied, CountState
 from models.features import FeatureEngine
-from schemas.errors import LedgerUnbalanced, SpecMismatch
+from schemas.errors import SpecMismatch
 from schemas.event import Reason
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
 from streaming.kept_counts import counts_path, day_of, write_counts
+from streaming.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.roster import load_artifact
 from streaming.workers import settle_worker
 
@@ -38,8 +38,6 @@ COUNTED = StructType(
         StructField("summary", BinaryType()),
     ]
 )
-OUTCOMES_SHOWN = ("consumed", *OUTCOMES, "rejected")
-UNASSIGNED = ""  # the region of messages that name no region of the roster
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +112,8 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         if region == UNASSIGNED:
             newest_ms = now_ms if self.clock == "wall" else int(packed["newest_ms"].max())
             after, row = _unassigned(head, packed, min(now_ms, newest_ms))
+            if after == head:
+                return
         else:
             after, row = self._region(region, head, packed, now_ms)
         if after != head:
@@ -195,7 +195,7 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
     applied, rejections, ledger = take_in(state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
     changes = live.journal.record(applied.changed)
 
-    tick_s = state.as_of_s - state.as_of_s % state.spec.tick_s
+    tick_s = tick_of(state.as_of_s, state.spec)
     must_emit = len(applied.changed) > 0 or tick_s != head.emitted_tick_s or live.engine_of != head.emitted_artifact
     newest_event_s = max(head.newest_event_s, applied.newest_counted_s)
     after = Head(
@@ -252,32 +252,26 @@ def take_in(
     return applied, rejections, balanced_ledger(consumed, applied.outcomes, rejections)
 
 
-def balanced_ledger(consumed: int, outcomes: Mapping[str, int], rejections: list[Rejection]) -> dict[str, int]:
-    """consumed = counted + corrected + duplicate + excluded + rejected, or LedgerUnbalanced."""
-    reasons = Counter(f"rejected_{one.reason}" for one in rejections)
-    seen = {"consumed": consumed, **outcomes, "rejected": len(rejections)}
-    ledger = {name: seen.get(name, 0) for name in OUTCOMES_SHOWN}
-    if consumed != sum(outcomes.values()) + len(rejections):
-        raise LedgerUnbalanced(f"{ledger}: outcomes do not add up to what was consumed; please report this")
-    return ledger | dict(sorted(reasons.items()))
-
-
-def add_up(totals: Mapping[str, int], ledger: Mapping[str, int]) -> dict[str, int]:
-    return {name: totals.get(name, 0) + ledger.get(name, 0) for name in {**totals, **ledger}}
-
-
 def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tuple[Any, ...]]:
-    """Messages that belong to no region: nothing to count, but each has its place in a ledger."""
+    """Messages that belong to no region: nothing to count, but each has its place in a ledger.
+
+    The head stays the same where none came and the minute is not a new one: then there is nothing to tell. A minute
+    without any has its point, or the first of a burst would be no step from anything.
+    """
     rejections = [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
     ledger = balanced_ledger(int(packed["consumed"].sum()), {}, rejections)
-    after = Head(as_of_s=max(head.as_of_s, now_ms // 1000), totals=add_up(head.totals, ledger), digest=1)
+    as_of_s = max(head.as_of_s, now_ms // 1000)
+    tick_s = tick_of(as_of_s, None)
+    after = head
+    if rejections or (as_of_s and tick_s != head.emitted_tick_s):
+        after = Head(as_of_s=as_of_s, emitted_tick_s=tick_s, totals=add_up(head.totals, ledger), digest=1)
     summary = Summary(
         as_of_s=after.as_of_s,
         ledger=ledger,
         totals=after.totals,
         newest_event_s=0,
         newest_received_ms=0,
-        rejections=pack_rejections(rejections),
+        rejections=pack_rejections(rejections) if rejections else b"",
     )
     return after, (UNASSIGNED, None, None, msgspec.msgpack.encode(summary))
 

@@ -1,7 +1,8 @@
 """Stage 1, on the workers: bytes from Kafka -> one packed row per region, and a heartbeat for every region.
 
 The heartbeat is one extra row per batch (from a rate source, see `source.py`). The task that meets it emits an
-empty packed row for each region of the roster, so that silent regions tick and new ones join while running.
+empty packed row for each region of the roster, so that silent regions tick and new ones join while running, and one
+for messages of no region.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from schemas.decode import Messages, decode_messages
 from schemas.errors import LedgerUnbalanced
 from schemas.incidents import Rejection, pack_rejections
 from schemas.limits import MIB
+from streaming.ledger import UNASSIGNED
 from streaming.roster import read_roster, vocabulary
 from streaming.workers import settle_worker
 
@@ -51,7 +53,8 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
             partition = batch.column("partition").to_numpy()
             rows: list[tuple[str, str | None, bool, int, int, bytes, bytes]] = []
             if (partition == HEARTBEAT).any():
-                rows += [(region, entry.folder, True, 0, 0, b"", b"") for region, entry in roster.items()]
+                beating = {region: entry.folder for region, entry in roster.items()} | {UNASSIGNED: None}
+                rows += [(region, folder, True, 0, 0, b"", b"") for region, folder in beating.items()]
                 batch = batch.filter(pa.array(partition != HEARTBEAT))
                 partition = partition[partition != HEARTBEAT]
             if batch.num_rows:

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from streaming.count import OUTCOMES_SHOWN
 from streaming.files import replace_file
 from streaming.health import Batch, Health, RegionHealth, health_path, judged
+from streaming.ledger import OUTCOMES_SHOWN
 from streaming.publish import Published
 from streaming.settings import Settings
 

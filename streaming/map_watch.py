@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from schemas.frame import RiskFrame
-from streaming.count import OUTCOMES_SHOWN
+from streaming.ledger import OUTCOMES_SHOWN
 from streaming.map_page import MapView, render, write_page
 from streaming.publish import Published
 

@@ -11,7 +11,8 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from prometheus_client.metrics import Counter, Gauge, Info
 
 from schemas.errors import SettingsError
-from streaming.count import OUTCOMES_SHOWN, Summary
+from streaming.count import Summary
+from streaming.ledger import OUTCOMES_SHOWN
 from streaming.publish import Published
 
 _PREFIX = "incident_risk"

@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.status import Status
 
-from streaming.count import OUTCOMES_SHOWN
+from streaming.ledger import OUTCOMES_SHOWN
 from streaming.publish import Published
 
 log = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from schemas.errors import RiskError
 from schemas.event import REASONS
 from schemas.frame import MAKERS, RiskFrame
 from schemas.incidents import unpack_rejections
-from schemas.spec import Spec
 from streaming.count import Summary
 from streaming.dead_letters import DeadLetters
 from streaming.lag import QueryFacts
+from streaming.ledger import UNASSIGNED, tick_of
 from streaming.lines import changed, pipeline_lines, risk_lines, top_lines
 from streaming.outcomes import Outcomes
 from streaming.roster import load_artifact
@@ -115,7 +115,7 @@ class Publisher:
             if summary.closed:
                 parts.append(self.outcomes.points(load_artifact(artifacts[region]).spec, summary.closed))
         for region, summary in sorted(summaries.items()):
-            if summary.ledger["consumed"] or region in frames:
+            if has_news(region, summary, frames):
                 made_by = artifacts.get(region)
                 parts.append(self._pipeline_line(region, summary, made_by, frames.get(region), facts, unaccounted))
         report = self._write(b"".join(parts))
@@ -179,9 +179,9 @@ class Publisher:
         )
 
 
-def tick_of(as_of_s: int, spec: Spec | None) -> int:
-    """Start of the tick that a region's clock is in. spec: None for messages of no region, with ticks of a minute."""
-    return as_of_s - as_of_s % (spec.tick_s if spec else 60)
+def has_news(region: str, summary: Summary, frames: Mapping[str, RiskFrame]) -> bool:
+    """Whether a batch brought messages or a tick. Of no region there is a summary only where it did."""
+    return summary.ledger["consumed"] > 0 or region in frames or region == UNASSIGNED
 
 
 def ledger_line(

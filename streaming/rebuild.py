@@ -18,11 +18,12 @@ from schemas.frame import RiskFrame
 from schemas.incidents import Incidents, Rejection
 from schemas.spec import Spec
 from streaming.batch_log import Batch, Taken
-from streaming.count import UNASSIGNED, add_up, balanced_ledger, take_in
+from streaming.count import take_in
 from streaming.instants import instant_text
 from streaming.kept_counts import batches_folder, counts_path, day_of, read_counts
+from streaming.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.lines import risk_lines, top_lines
-from streaming.publish import ledger_line, tick_of
+from streaming.publish import ledger_line
 from streaming.rebuild_plan import Plan
 from streaming.roster import load_artifact
 from streaming.score import FIELDS, score_features

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from schemas.spec import Spec
 from streaming.batch_log import Batch, logged_batches, logged_days
-from streaming.publish import tick_of
+from streaming.ledger import tick_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

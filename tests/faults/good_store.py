@@ -17,7 +17,8 @@ from schemas.dead_letter import encode_dead_letter
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
-from streaming.count import ClosedCounts, add_up, take_in
+from streaming.count import ClosedCounts, take_in
+from streaming.ledger import add_up
 from streaming.lines import risk_lines, top_lines
 from streaming.outcomes import Outcomes
 from streaming.publish import ledger_line

@@ -49,8 +49,8 @@ class Bench:
             self.tester.setProcessingTime(at_s * 1000)
         out = {}
         for region, group in packed.groupby("region"):
-            row = self.tester.testInPandas(region, group.reset_index(drop=True)).iloc[0]
-            out[region] = (row["features"], msgspec.msgpack.decode(row["summary"], type=Summary))
+            for _, row in self.tester.testInPandas(region, group.reset_index(drop=True)).iterrows():
+                out[region] = (row["features"], msgspec.msgpack.decode(row["summary"], type=Summary))
         return out
 
     def stored(self, region):

@@ -8,7 +8,7 @@ from models.scoring import score
 from schemas.errors import LedgerUnbalanced, SpecMismatch
 from schemas.incidents import Rejection, unpack_rejections
 from streaming import count
-from streaming.count import UNASSIGNED, balanced_ledger
+from streaming.ledger import UNASSIGNED, balanced_ledger
 from streaming.roster import load_artifact
 from tests.spark.bench import MIDDLE, NOW, Bench, empty_history, event
 
@@ -241,3 +241,19 @@ def test_a_ledger_that_does_not_balance_stops_the_job():
     assert balanced_ledger(3, {"counted": 2}, refused)["rejected_late"] == 1
     with pytest.raises(LedgerUnbalanced, match="please report"):
         balanced_ledger(4, {"counted": 2}, refused)
+
+
+def test_every_minute_has_a_ledger_of_no_region_also_without_messages(tmp_path, toy, new_bench):
+    """Else the first of a burst would be no step from anything, and no page and no alert would see it."""
+    spec = toy("riverton")
+    bench = new_bench(tmp_path, spec)
+    _, summary = bench.batch(NOW)[UNASSIGNED]
+    assert (summary.as_of_s, summary.totals["consumed"]) == (NOW, 0)
+    assert UNASSIGNED not in bench.batch(NOW + 1)
+    _, summary = bench.batch(NOW + 2, b"{")[UNASSIGNED]
+    assert (summary.as_of_s, summary.totals["consumed"]) == (NOW + 2, 1)
+    stored = bench.stored(UNASSIGNED)
+    assert UNASSIGNED not in bench.batch(NOW + 3)
+    assert bench.stored(UNASSIGNED) == stored
+    _, summary = bench.batch(NOW + 60)[UNASSIGNED]
+    assert (summary.as_of_s, summary.totals["consumed"]) == (NOW + 60, 1)
