@@ -24,6 +24,15 @@ class Evaluation:
     values: Mapping[Labels, float]
     no_data: bool
 
+    @property
+    def held(self) -> frozenset[Labels]:
+        """What the next evaluation takes for firing.
+
+        After one without an answer Grafana forgets it (read in its source: a state with a reason is not loaded), so
+        an alert must pass its opening level again.
+        """
+        return frozenset() if self.no_data else self.firing
+
 
 def evaluate(
     rule: Mapping[str, Any], store: Store, now_s: float, *, already: frozenset[Labels] = frozenset()

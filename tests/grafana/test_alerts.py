@@ -76,6 +76,15 @@ def test_a_scorer_that_stopped_ends_no_alert(store, now_s, uid):
     assert evaluation.firing == already
 
 
+@pytest.mark.parametrize(("risk", "is_firing"), [(0.45, False), (0.6, True)])
+def test_between_its_levels_an_alert_ends_after_an_evaluation_without_an_answer(store, now_s, risk, is_firing):
+    cell = (("category", "ems"), ("cell", "r001c001"), ("region", "northville"))
+    silent = evaluate(RULES["risk-cell-high"], store, now_s, already=frozenset({cell}))
+    store.write(risk_line(now_s + 60, "r001c001", risk) + pipeline("northville", now_s // 60 * 60 + 60, 1))
+    assert silent.firing == {cell}
+    assert fires("risk-cell-high", store, now_s + 60, already=silent.held) == ({cell} if is_firing else set())
+
+
 def test_scores_of_one_region_stale_while_the_other_goes_on(store, now_s):
     write_ledgers(store, now_s, 30)
     assert fires("risk-scores-stale", store, now_s) == frozenset()
@@ -85,11 +94,20 @@ def test_scores_of_one_region_stale_while_the_other_goes_on(store, now_s):
     assert fires("risk-scores-stale", store, now_s + 300) == {NORTH}
 
 
-def test_scores_stale_when_nothing_is_there_at_all(store, now_s):
-    store.write(pipeline("northville", now_s - 3 * 3600, 1))
+def test_scores_of_one_region_are_stale_for_a_day(store, now_s):
+    store.write(pipeline("northville", now_s - 23 * 3600, 1) + pipeline("southville", now_s // 60 * 60, 130))
+    assert fires("risk-scores-stale", store, now_s) == {NORTH}
+
+
+def test_scores_stale_when_nothing_is_there_at_all_until_something_is(store, now_s):
+    """The alert of no region must not outlive the first tick by more than a few evaluations."""
+    store.write(pipeline("northville", now_s - 25 * 3600, 1))
     evaluation = evaluate(RULES["risk-scores-stale"], store, now_s)
     assert evaluation.no_data
     assert evaluation.firing == {()}
+    write_ledgers(store, now_s, 1)
+    assert fires("risk-scores-stale", store, now_s, already=evaluation.held) == frozenset()
+    assert HELD_UNTIL["risk-scores-stale"][2] == 3
 
 
 def test_a_silent_feed(store, now_s):
@@ -102,7 +120,7 @@ def test_a_silent_feed(store, now_s):
 
 HELD_UNTIL = {  # uid: (`for`, what no row at all means, evaluations without a series after which its alert ends)
     "risk-cell-high": ("2m", "KeepLast", 3),
-    "risk-scores-stale": ("0s", "Alerting", 1440),
+    "risk-scores-stale": ("0s", "Alerting", 3),
     "risk-feed-silent": ("5m", "KeepLast", 1440),
     "risk-ledger-unbalanced": ("0s", "KeepLast", 1440),
     "risk-unaccounted": ("0s", "KeepLast", 1440),
@@ -214,6 +232,15 @@ def test_a_few_messages_of_no_region_are_too_few_to_judge(store, now_s):
         store.write(pipeline("_unassigned", at_s, minute, consumed=minute // 4))
         store.write(pipeline("northville", at_s, minute, consumed=minute // 3))
     assert evaluate(RULES["risk-rejects-unassigned"], store, now_s).values == {(): 0}
+
+
+def test_a_burst_of_no_region_within_one_minute(store, now_s):
+    """Its point has one of the minute before, also where never any such message had come."""
+    write_ledgers(store, now_s, 31)
+    for minute in range(31):
+        at_s = now_s // 60 * 60 - 60 * (30 - minute)
+        store.write(pipeline("_unassigned", at_s, minute, consumed=100_000 if minute >= 12 else 0))
+    assert fires("risk-rejects-unassigned", store, now_s) == {()}
 
 
 def test_no_message_of_no_region_ends_that_alert(store, now_s):

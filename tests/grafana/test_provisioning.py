@@ -13,6 +13,7 @@ from tests.grafana.pages.files import BUILDERS, DASHBOARDS, PROVISIONING, ROOT, 
 SCHEMAS = ROOT / "tests" / "grafana" / "schema"
 DASHBOARD_SCHEMA = json.loads((SCHEMAS / "dashboard.json").read_text(encoding="utf-8"))
 OPTIONS_SCHEMAS = json.loads((SCHEMAS / "panel-options.json").read_text(encoding="utf-8"))
+BY_HAND = json.loads((SCHEMAS / "by-hand.json").read_text(encoding="utf-8"))
 FILES = sorted([*DASHBOARDS.glob("*.json"), *TEMPLATES.glob("*.json")])
 PAGES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FILES}
 PANELS = [
@@ -63,6 +64,32 @@ def test_the_schema_refuses_what_is_wrong(damage):
 def test_a_panels_options_meet_the_schema_of_its_type(panel):
     schema = OPTIONS_SCHEMAS[panel["type"].replace("-", "")]
     jsonschema.Draft7Validator(schema).validate(panel["options"])
+
+
+MAP = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "geomap")
+LAYERS = [MAP["options"]["basemap"], *MAP["options"]["layers"]]
+TARGETS = [target for page in PAGES.values() for panel in page["panels"] for target in panel.get("targets", [])]
+OPEN = [*({"layer": layer} for layer in LAYERS), *({"target": target} for target in TARGETS)]
+
+
+def test_what_grafanas_schema_leaves_open_meets_ours():
+    for one in OPEN:
+        jsonschema.Draft7Validator(BY_HAND).validate(one)
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer["type"])
+def test_a_misspelt_setting_of_a_layer_is_refused(layer):
+    ours = jsonschema.Draft7Validator(BY_HAND)
+    assert not ours.is_valid({"layer": layer | {"type": layer["type"] + "x"}})
+    for key, value in layer["config"].items():
+        others = {name: other for name, other in layer["config"].items() if name != key}
+        assert not ours.is_valid({"layer": layer | {"config": others | {key + "x": value}}}), key
+
+
+@pytest.mark.parametrize("key", TARGETS[0])
+def test_a_misspelt_setting_of_a_query_is_refused(key):
+    others = {name: value for name, value in TARGETS[0].items() if name != key}
+    assert not jsonschema.Draft7Validator(BY_HAND).is_valid({"target": others | {key + "x": TARGETS[0][key]}})
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -96,6 +96,84 @@ def test_the_hour_of_the_week_comes_with_each_hour(filled, now_s):
         assert (row["weekday"], row["hour"]) == (local.isoweekday(), local.hour)
 
 
+def summed(stored, names, key):
+    """The named fields of the points, added up by `key`."""
+    sums = {}
+    for point in stored:
+        at = sums.setdefault(point[key], dict.fromkeys(names, 0))
+        for name in names:
+            at[name] += point[name]
+    return sums
+
+
+def test_incidents_in_an_hour_are_those_of_each_hour_and_category(filled, now_s):
+    stored = points(filled, "outcome", now_s, 7, region="northville", horizon="1h")
+    rows = table(answer(filled, "trends", "Incidents in an hour, by category", now_s, 7))
+    found = {(row["category"], row["Time"]): row["seen"] for row in rows}
+    assert found == {(point["category"], point["Time"]): point["observed"] for point in stored}
+
+
+@pytest.mark.parametrize(
+    ("page", "title", "days", "horizon", "shown"),
+    [
+        (
+            "trends",
+            "Seen and expected in an hour, all chosen categories",
+            7,
+            "1h",
+            {"seen": "observed", "expected": "expected"},
+        ),
+        (
+            "does-it-help",
+            "Foreseen and seen",
+            30,
+            "4h",
+            {"seen": "observed", "expected": "expected", "usual": "usual"},
+        ),
+    ],
+)
+def test_seen_and_expected_over_time_add_the_categories_up(filled, now_s, page, title, days, horizon, shown):
+    wanted = summed(
+        points(filled, "outcome", now_s, days, region="northville", horizon=horizon), shown.values(), "Time"
+    )
+    rows = [row for row in table(answer(filled, page, title, now_s, days)) if row["seen"] is not None]
+    assert len(rows) == len(wanted)
+    for row in rows:
+        for name, field in shown.items():
+            assert row[name] == pytest.approx(wanted[row["Time"]][field])
+
+
+def test_how_many_hours_were_judged_and_when_the_last_one(filled, now_s):
+    stored = points(filled, "outcome", now_s, 30, region="northville", horizon="4h")
+    (row,) = table(answer(filled, "does-it-help", "Hours judged", now_s, 30))
+    assert row["judged"] == pytest.approx(len({point["Time"] for point in stored}) / (30 * 24))
+    (row,) = table(answer(filled, "does-it-help", "Last evaluation", now_s, 30))
+    assert row["closed"] == 1000 * max(point["closed_s"] for point in stored)
+
+
+def test_chances_and_what_came_are_means_over_all_cells_of_a_bin(filled, now_s):
+    stored = points(filled, "outcome_chance", now_s, 30, region="northville", horizon="4h")
+    wanted = summed(stored, ("cells", "said", "came"), "chance")
+    rows = table(answer(filled, "does-it-help", "When it said so, did it come?", now_s, 30))
+    assert len(rows) == len(wanted)
+    for row in rows:
+        of_bin = wanted[row["chance"]]
+        assert row["cells"] == of_bin["cells"]
+        assert (row["said"], row["came"]) == pytest.approx(
+            (of_bin["said"] / of_bin["cells"], of_bin["came"] / of_bin["cells"])
+        )
+
+
+def test_districts_of_the_judgement_add_up_all_forecasts(filled, now_s):
+    stored = points(filled, "outcome_area", now_s, 30, region="northville", horizon="4h")
+    wanted = summed(stored, ("observed", "expected"), "district")
+    rows = table(answer(filled, "does-it-help", "By district: seen over expected", now_s, 30))
+    assert len(rows) == len(wanted)
+    for row in rows:
+        of_district = wanted[row["district"]]
+        assert (row["seen"], row["expected"]) == pytest.approx((of_district["observed"], of_district["expected"]))
+
+
 def test_the_ledger_over_time_adds_up_to_what_was_consumed(filled, now_s):
     region = "(northville|southville)"
     rows = table(answer(filled, "pipeline", "What became of the messages", now_s, 1 / 24, region=region))
