@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from models.data_report import in_words, thin_categories
+from models.artifact import check_writable
+from models.data_report import doubts, in_words
 from models.evaluation.tasks import STEPS_S, TASKS, Task, task_of_file
 from models.layouts import LAYOUT_HELP, parse_layout
 from models.recipe import DEFAULT, read_recipe
@@ -58,6 +59,7 @@ def evaluate_command(
         from models.evaluation.table import print_table
     except ModuleNotFoundError as error:
         raise SettingsError(f"{error.name} is not installed: pip install 'incident-risk-scorer[evaluate]'") from error
+    check_writable(out)
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     if recipe and origins > 1:
@@ -67,8 +69,8 @@ def evaluate_command(
     chosen = _task(task, data, layout, cell_m, step, origins, merge_repeated)
     for line in in_words(chosen.rows_seen):
         console.print(escape(line), highlight=False, soft_wrap=True)
-    if thin := thin_categories(chosen.incidents, int(chosen.cube.starts_s[chosen.validation])):
-        console.print(f"[yellow]warning:[/yellow] {escape(thin)}", soft_wrap=True)
+    for warning in doubts(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s):
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
     regressions: list[Regression] = [PoissonGlm(), Boosting()]
     if forest:
         from models.evaluation.regressions.random_forest import RandomForest, spark
@@ -92,8 +94,8 @@ def evaluate_command(
             now=datetime.now(UTC),
             versions={name: version(name) for name in LIBRARIES},
         )
+    print_table(evaluation, console)  # first: whatever becomes of the files, hours of work are to be read
     page = write_report(evaluation, out)
-    print_table(evaluation, console)
     console.print(f"report: {page}", soft_wrap=True)
 
 

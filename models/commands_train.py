@@ -113,8 +113,8 @@ def train_regions_command(
                 faults[task.region] = fault
                 console.print(f"[red]{task.region}:[/red] {escape(fault)}", soft_wrap=True)
                 continue
-            if ended.warning:
-                console.print(f"[yellow]{task.region}:[/yellow] {escape(ended.warning)}", soft_wrap=True)
+            for warning in ended.warnings:
+                console.print(f"[yellow]{task.region}:[/yellow] {escape(warning)}", soft_wrap=True)
             console.print(_table(list(ended.rows)))
             console.print(f"{task.region}: {ended.folder}", soft_wrap=True)
     if faults:
@@ -132,8 +132,8 @@ def _say(ready: Prepared, console: Console) -> None:
     )
     for line in in_words(rows_seen(ready.incidents, grid)):
         console.print(escape(line), highlight=False, soft_wrap=True)
-    if ready.warning:
-        console.print(f"[yellow]warning:[/yellow] {escape(ready.warning)}", soft_wrap=True)
+    for warning in ready.warnings:
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
 
 
 def _table(rows: list[Row]) -> Table:

@@ -16,6 +16,7 @@ from schemas.spec import DAY_S, DAYS_KEPT
 
 LEAST_INCIDENTS, LEAST_DAYS = 500, 21
 LEAST_OF_A_CATEGORY = 100  # a Poisson count of 100 has a standard error of 10 %
+MANY_AT_MIDNIGHT = 0.2  # of the times; an even day has 0.00001 of them there, a file with some unknown times a percent
 
 
 Times = npt.NDArray[np.int64]
@@ -108,8 +109,22 @@ def refuse_one_cell(table: IncidentTable, grid: Grid, until_s: int) -> None:
         )
 
 
-def thin_categories(table: IncidentTable, until_s: int) -> str | None:
-    """A warning that names the categories with fewer than LEAST_OF_A_CATEGORY incidents before `until_s`."""
+def doubts(table: IncidentTable, until_s: int, *, step_s: int) -> tuple[str, ...]:
+    """Warnings: what can be learned before `until_s` for steps of `step_s`, and says little."""
+    found = (_thin_categories(table, until_s), _dates_only(table) if step_s < DAY_S else None)
+    return tuple(warning for warning in found if warning)
+
+
+def _dates_only(table: IncidentTable) -> str | None:
+    if table.midnights <= MANY_AT_MIDNIGHT * len(table):
+        return None
+    return (
+        f"{table.midnights:,} of {len(table):,} times are exactly midnight, as where a file has dates only: forecasts "
+        "of hours would expect nearly all there; give the column with the time of day, or trust those of days only"
+    )
+
+
+def _thin_categories(table: IncidentTable, until_s: int) -> str | None:
     counts = np.bincount(table.category[table.occurred_s < until_s], minlength=len(table.categories))
     thin = [
         f"{name} ({count})"

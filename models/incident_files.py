@@ -8,6 +8,7 @@ gives the interval in which it happened gets one time, drawn evenly inside it (m
 import csv
 import gzip
 import io
+import lzma
 import zipfile
 import zlib
 from collections import Counter
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -261,7 +263,7 @@ def _table(path: Path, layout: Layout) -> Iterator[tuple[Callable[[list[str]], t
                 yield itemgetter(*(place for (place,) in places)), rows
             else:
                 yield lambda fields: tuple(" ".join(fields[place] for place in parts) for parts in places), rows
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read ({error}): give a .csv, .csv.gz or .zip with one .csv") from error
 
 
@@ -304,8 +306,15 @@ def _open_text(path: Path) -> Iterator[io.TextIOBase]:
             members = [name for name in archive.namelist() if name.lower().endswith(".csv")]
             if len(members) != 1:
                 raise DataError(f"{path} holds {len(members)} .csv files ({members[:5]}): unpack it and name one")
-            with archive.open(members[0]) as raw:
+            with _member(archive, members[0], path) as raw:
                 yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
     else:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as raw:
             yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> IO[bytes]:
+    try:
+        return archive.open(name)
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed in a way that Python does not know
+        raise DataError(f"{path} cannot be unpacked here ({error}): unpack it, and give the .csv") from error

@@ -12,7 +12,7 @@ import torch
 from models.artifact import read_spec, write_artifact
 from models.card import card_text
 from models.cutoff import cutoff_of
-from models.data_report import read_past, rows_seen, thin_categories
+from models.data_report import doubts, read_past, rows_seen
 from models.fit_baseline import Blocks
 from models.fit_network import Fit, fit_network
 from models.incident_files import IncidentTable
@@ -38,7 +38,7 @@ class Prepared:
     incidents: IncidentTable
     cutoff_s: int
     spec: Spec
-    warning: str | None  # of categories with too few incidents
+    warnings: tuple[str, ...]  # of the file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Ended:
 
     folder: Path | None = None  # of its artifact
     rows: tuple[Row, ...] = ()
-    warning: str | None = None
+    warnings: tuple[str, ...] = ()
     fault: str | None = None  # why there is no artifact
 
 
@@ -69,7 +69,11 @@ def prepare(task: RegionTask) -> Prepared:
         incidents=incidents,
         cutoff_s=cutoff_s,
         spec=spec,
-        warning=thin_categories(incidents, Blocks.of(int(incidents.occurred_s[0]), cutoff_s).validation_s),
+        warnings=doubts(
+            incidents,
+            Blocks.of(int(incidents.occurred_s[0]), cutoff_s).validation_s,
+            step_s=min(spec.horizons_s),
+        ),
     )
 
 
@@ -133,4 +137,4 @@ def train_in_task(work: tuple[RegionTask, Path]) -> Ended:
         folder, rows = train_region(ready, out, tell=lambda what, share: None)
     except RiskError as error:
         return Ended(fault=str(error))
-    return Ended(folder=folder, rows=tuple(rows), warning=ready.warning)
+    return Ended(folder=folder, rows=tuple(rows), warnings=ready.warnings)

@@ -212,7 +212,8 @@ def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
     for run, values in judged_values(task, learned):
         plan.tell("judging", run.start / steps)
         if run.start <= checked < run.stop:
-            refuse_leaking_features(task, learned, task.test + checked, values[checked - run.start])
+            step = task.test + checked
+            refuse_leaking_features(task, learned, step, values[checked - run.start], delay=plan.delay)
         flat = values.reshape(-1, categories, values.shape[-1])
         for name, each in models.items():
             for mean, model in zip(means[name], each, strict=True):

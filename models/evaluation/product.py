@@ -102,16 +102,20 @@ def refuse_leaking_features(
     learned: Learned,
     step: int,
     seen: Values,
+    *,
+    delay: int,
 ) -> None:
     """Raises LeakError when the features of a step change with what happened after it began.
 
     seen: (scored cells, categories, features) of that step as the evaluation had them. They are computed again from a
-    story that ends with what is reported when the step begins.
+    story that ends with what is reported when the step begins, `delay` steps late, by a replay that has nothing of the
+    one that the evaluation was led by.
     """
+    lag_s = delay * task.step_s
     at_s = int(task.cube.starts_s[step])
     spec = learned.engine.spec
     engine = FeatureEngine(spec, learned.engine.constants)
-    replay = Replay(story_of(task, spec, at_s - learned.replay.lag_s), learned.replay.lag_s)
+    replay = Replay(story_of(task, spec, at_s - lag_s), lag_s)
     again = engine.compute(replay.lead_to(at_s)).values[np.flatnonzero(task.scored)]
     changed = (again != seen).any(axis=(0, 1))
     if changed.any():

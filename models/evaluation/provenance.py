@@ -29,7 +29,7 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
         "Task": f"{evaluation.task}: {evaluation.title}",
         "Data": f"{evaluation.data_file}, sha256 {evaluation.data_sha256}",
         "Judged on": f"{_steps(steps, unit)}, {minute(int(cube.starts_s[evaluation.first]))} to "
-        f"{minute(int(cube.starts_s[-1]))} UTC. No model learned from them or chose anything by them",
+        f"{minute(int(cube.starts_s[-1]))} UTC. In this run no model learned from them or chose anything by them",
         "Cells": f"{evaluation.scored_cells:,} of {cube.rows * cube.cols:,} cells of {cube.cell_m:,.0f} m are scored, "
         "each in every step and category, also where nothing happened",
         "Categories": ", ".join(cube.categories),

@@ -4,7 +4,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from models.data_report import read_past, refuse_one_cell, rows_seen, thin_categories
+from models.data_report import doubts, read_past, refuse_one_cell, rows_seen
 from models.incident_files import IncidentTable
 from models.layouts import parse_layout
 from schemas.errors import DataError
@@ -100,11 +100,21 @@ def test_a_grid_without_any_incident_is_refused():
 
 def test_categories_that_are_too_thin_in_training_are_named():
     table = table_of(np.full(301, 41.001), [0] * 100 + [1] * 99 + [2] * 102)
-    warning = thin_categories(table, until_s=298 * 3600)
+    (warning,) = doubts(table, 298 * 3600, step_s=3600)
     assert "fire (99), traffic (99)" in warning
     assert "ems" not in warning
-    assert thin_categories(table, until_s=301 * 3600).startswith("fewer than 100 incidents to train on: fire (99);")
+    (warning,) = doubts(table, 301 * 3600, step_s=3600)
+    assert warning.startswith("fewer than 100 incidents to train on: fire (99);")
 
 
 def test_enough_of_every_category_gives_no_warning():
-    assert thin_categories(table_of(np.full(300, 41.001), [0, 1, 2] * 100), until_s=300 * 3600) is None
+    assert doubts(table_of(np.full(300, 41.001), [0, 1, 2] * 100), 300 * 3600, step_s=3600) == ()
+
+
+@pytest.mark.parametrize(
+    ("midnights", "step_s", "is_told"), [(61, 3600, True), (60, 3600, False), (300, 86_400, False)]
+)
+def test_a_file_that_has_dates_only_is_doubted_for_hours(midnights, step_s, is_told):
+    table = table_of(np.full(300, 41.001), [0, 1, 2] * 100, midnights=midnights)
+    told = doubts(table, 300 * 3600, step_s=step_s)
+    assert [warning.partition(" are ")[0] for warning in told] == [f"{midnights} of 300 times"] * is_told

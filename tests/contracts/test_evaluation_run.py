@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import ClassVar
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -11,9 +12,10 @@ from scipy.stats import nbinom
 
 from models.evaluation import evaluate as module
 from models.evaluation import judge as judge_module
+from models.evaluation import product
 from models.evaluation.cube import count
 from models.evaluation.evaluate import Plan, evaluate, evaluate_rolling
-from models.evaluation.product import judged_values, learn, refuse_leaking_features
+from models.evaluation.product import judged_values, learn
 from models.evaluation.regressions.boosting import Boosting
 from models.evaluation.regressions.poisson_glm import PoissonGlm
 from models.evaluation.rivals.rule import Rule
@@ -148,34 +150,44 @@ def test_a_rival_that_knows_the_future_is_refused(small, monkeypatch):
 
 
 def test_a_feature_that_knows_the_future_is_refused(small, monkeypatch):
-    monkeypatch.setattr(module, "RIVALS", module.RIVALS[:1])
-    honest = Replay.lead_to
+    """Told a day that has not been, by counts that take it."""
+    task, _ = small
+    ended = until(task, int(task.cube.starts_s[task.test]))
+    np.testing.assert_array_equal(features_of(task), features_of(ended))
+    honest, honest_spec = Replay.lead_to, product.spec_of
+    monkeypatch.setattr(
+        product, "spec_of", lambda task: msgspec.structs.replace(honest_spec(task), future_limit_s=DAY_S)
+    )
 
     def hasty(self, as_of_s):
-        self.lag_s = -DAY_S  # tells a day that has not been
+        self.lag_s = -DAY_S
         return honest(self, as_of_s)
 
     monkeypatch.setattr(Replay, "lead_to", hasty)
+    assert (features_of(task) != features_of(ended)).any(), "the plant leaks nothing"
+    monkeypatch.setattr(module, "RIVALS", module.RIVALS[:1])
     with pytest.raises(LeakError, match=r"feature cell_.* changes with what happens after the step begins"):
-        run(small[0])
+        run(task)
 
 
 def test_with_a_delay_no_feature_knows_the_unreported_day(small):
     task, _ = small
-    reported = features_of(task, delay=1)
-    counts = task.cube.counts.copy()
-    unreported = task.incidents.occurred_s >= int(task.cube.starts_s[task.test - 1])
-    without = replace(task, incidents=task.incidents.select(~unreported), cell=task.cell[~unreported])
-    np.testing.assert_array_equal(reported, features_of(without, delay=1))
-    assert (reported != features_of(task, delay=0)).any()
-    assert counts[task.test - 1].sum() > 0
+    unreported = int(task.cube.starts_s[task.test - 1])
+    np.testing.assert_array_equal(features_of(task, delay=1), features_of(until(task, unreported), delay=1))
+    assert (features_of(task, delay=1) != features_of(task)).any()
+    assert task.cube.counts[task.test - 1].sum() > 0
 
 
-def features_of(task, *, delay):
+def until(task, end_s):
+    """The task without what happens from `end_s` on; its cube stays."""
+    past = task.incidents.occurred_s < end_s
+    return replace(task, incidents=task.incidents.select(past), cell=task.cell[past])
+
+
+def features_of(task, *, delay=0):
+    """(scored cells, categories, features) of the first judged step."""
     learned = learn(task, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
-    _, values = next(iter(judged_values(task, learned)))
-    refuse_leaking_features(task, learned, task.test, values[0])
-    return values[0]
+    return next(iter(judged_values(task, learned)))[1][0]
 
 
 def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(small, monkeypatch):

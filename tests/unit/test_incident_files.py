@@ -197,6 +197,32 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("method", "damage", "message"),
+    [
+        (zipfile.ZIP_STORED, "encrypted", "cannot be unpacked here .*encrypted.*: unpack it, and give the .csv"),
+        (zipfile.ZIP_STORED, "method", "cannot be unpacked here .*compression method.*: unpack it, and give the .csv"),
+        (zipfile.ZIP_LZMA, "bytes", "cannot be read .*: give a .csv, .csv.gz or .zip with one .csv"),
+    ],
+)
+def test_a_zip_that_cannot_be_unpacked_is_refused_in_words(tmp_path, method, damage, message):
+    path = tmp_path / "t.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("t.csv", MONTGOMERY * 20)
+    packed = bytearray(path.read_bytes())
+    directory = packed.index(b"PK\x01\x02")
+    if damage == "encrypted":
+        packed[6] |= 1
+        packed[directory + 8] |= 1
+    elif damage == "method":
+        packed[8:10] = packed[directory + 10 : directory + 12] = (99).to_bytes(2, "little")
+    else:
+        packed[60:90] = bytes(30)
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match=message):
+        read_incidents(path, LAYOUTS["montgomery"])
+
+
+@pytest.mark.parametrize(
     ("place", "timezone"),
     [
         ("41.9,-87.6", "UTC"),  # UTC says nothing of a place
