@@ -20,6 +20,7 @@ from benchmarks.plan import CATEGORIES, bench_spec
 PER_CELL_AND_DAY = 0.3  # about that of Chicago's cells of a kilometre that have any incident
 DAY_S = 86_400
 LOOK_EVERY_S = 0.5
+STEP = "4h"  # of `evaluate`: hours of two years, 2,304 cells and four categories are more counts than it judges at once
 _LAYOUT = "time=time,lat=lat,lon=lon,category=category,timezone=America/Chicago"
 _END = np.datetime64("2025-01-01T00:00:00")
 
@@ -83,7 +84,7 @@ def _rows(at: Any, lat: Any, lon: Any, kind: Any) -> Iterator[str]:
 def _cost(command: str, data: Path, folder: Path, *, side: int, years: float, incidents: int) -> Cost:
     out = folder / f"{command}-{side}-{years:g}"
     words = [sys.executable, "-m", "models", command, "--data", str(data), "--layout", _LAYOUT, "--cell-m", "1000"]
-    words += ["--out", str(out), *(("--region", "town") if command == "train" else ("--step", "hour"))]
+    words += ["--out", str(out), *(("--region", "town") if command == "train" else ("--step", STEP))]
     log = out.with_suffix(".log")
     started_s = time.monotonic()
     with log.open("wb") as file:
