@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from models.artifact import check_writable
 from models.data_report import doubts, in_words
 from models.evaluation.tasks import STEPS_S, TASKS, Task, task_of_file
+from models.folders import make_writable
 from models.layouts import LAYOUT_HELP, parse_layout
 from models.recipe import DEFAULT, read_recipe
 from models.sealed import sha256
@@ -59,7 +59,6 @@ def evaluate_command(
         from models.evaluation.table import print_table
     except ModuleNotFoundError as error:
         raise SettingsError(f"{error.name} is not installed: pip install 'incident-risk-scorer[evaluate]'") from error
-    check_writable(out)
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     if recipe and origins > 1:
@@ -67,6 +66,10 @@ def evaluate_command(
     if task and merge_repeated:
         raise SettingsError("--merge-repeated with --task: the named tasks count every call; judge the file by --data")
     chosen = _task(task, data, layout, cell_m, step, origins, merge_repeated)
+    try:
+        make_writable(out)  # before hours of work are done
+    except OSError as error:
+        raise SettingsError(f"--out {out} cannot be written ({error.strerror}): name another folder") from error
     for line in in_words(chosen.rows_seen):
         console.print(escape(line), highlight=False, soft_wrap=True)
     for warning in doubts(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s):

@@ -233,6 +233,12 @@ def test_a_wrong_option_of_the_command_is_named(words, said, tmp_path):
     assert said in str(refused.value)
 
 
+def test_an_out_that_cannot_be_written_is_refused_before_the_work(town, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "evaluate", None)
+    with pytest.raises(SettingsError, match=r"--out .*town\.csv cannot be written \(File exists\): name another"):
+        invoke(["evaluate", "--data", str(town), "--layout", LAYOUT, "--no-forest", "--out", str(town)])
+
+
 def test_the_help_names_the_tasks_in_full():
     """A table of options would cut their names at 80 columns."""
     assert f"Named tasks: {', '.join(TASKS)}." in " ".join(evaluate_command.__doc__.split())

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.readme import rows_below
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "models" / "README.md"
 KEPT = {
@@ -116,12 +118,6 @@ def test_the_tables_hold_what_the_files_say_and_nothing_else():
     assert rows_below(text, "| task | judged from |") == over_origins
 
 
-def rows_below(text, heading):
-    """Of the one table that begins so."""
-    (table,) = text.split(f"\n{heading}")[1:]
-    return table.partition("\n\n")[0].splitlines()[2:]
-
-
 def test_the_table_of_delays_is_that_of_the_files():
     rows, scores, glm = [], {}, {}
     for days in (0, 1, 3, 7):
@@ -141,14 +137,3 @@ def test_the_table_of_delays_is_that_of_the_files():
     text = " ".join(README.read_text(encoding="utf-8").split())
     assert f"a day costs {lost[0]} of the log score, one of three days {lost[1]}." in text
     assert f"The GLM keeps more ({glm[3]:.2f} and {glm[7]:.2f} % against the best rule, both ties)" in text
-
-
-def test_the_table_of_trainings_cost_is_that_of_the_kept_run():
-    costs = json.loads((ROOT / "benchmarks" / "training.json").read_text(encoding="utf-8"))["costs"]
-    rows = [
-        f"| {one['cells']:,} | {one['years']:g} | {one['incidents']:,} | {one['seconds']:.0f} "
-        f"| {one['peak_mib'] / 1024:.1f} |"
-        for one in costs
-        if one["command"] == "train"
-    ]
-    assert rows_below(README.read_text(encoding="utf-8"), "| cells | years |") == rows

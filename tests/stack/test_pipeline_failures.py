@@ -153,7 +153,7 @@ def test_a_stop_while_java_starts_is_answered_at_once(new_scorer, topic, new_reg
     scorer = new_scorer("stopped_early", topic)
     new_region("riverton").publish(scorer.artifacts)
     scorer.start()
-    scorer.wait_until(lambda: any(child.name() == "java" for child in scorer.children))
+    scorer.wait_until(lambda: (scorer.checkpoint / "spark.log").exists())  # is opened for Java
     scorer.process.send_signal(signal.SIGTERM)
     scorer.wait_until(lambda: "stopping" in scorer.output)
     assert not (scorer.checkpoint / "spark" / "offsets").exists()

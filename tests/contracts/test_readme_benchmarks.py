@@ -1,0 +1,60 @@
+"""Tables of measured times in the documents say what the kept files of their benchmarks say."""
+
+import json
+from pathlib import Path
+
+from tests.harness.readme import rows_below
+
+ROOT = Path(__file__).parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+MODELS = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
+QUERIES = json.loads((BENCHMARKS / "map-query.json").read_text(encoding="utf-8"))
+COSTS = [
+    cost
+    for name in ("training", "evaluation")
+    for cost in json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))["costs"]
+]
+
+
+def test_the_table_of_what_training_and_evaluation_cost():
+    rows = [
+        f"| {one['command']} | {one['cells']:,} | {one['years']:g} | {one['incidents']:,} | {one['seconds']:,.0f} "
+        f"| {one['peak_mib'] / 1024:.1f} |"
+        for one in COSTS
+    ]
+    assert rows_below(MODELS, "| command | cells |") == rows
+
+
+def test_a_city_of_two_years_costs_no_more_than_was_aimed_at():
+    most_s = {"train": 600, "evaluate": 1200}
+    (*cities,) = [one for one in COSTS if (one["cells"], one["years"]) == (2304, 2)]
+    assert sorted(one["command"] for one in cities) == sorted(most_s)
+    for one in cities:
+        assert one["seconds"] <= most_s[one["command"]]
+        assert one["peak_mib"] <= 6 * 1024
+
+
+def row_of(what, query):
+    figures = (f"{query['median_ms']:,.0f}", f"{query['worst_ms']:,.0f}", f"{query['rows']:,}", str(query["target_ms"]))
+    return f"| {what} | {' | '.join(figures)} |"
+
+
+def test_the_table_of_queries_has_the_map_and_the_slowest_of_every_page():
+    by_page = {}
+    for query in QUERIES["queries"]:
+        by_page.setdefault(query["query"].partition(":")[0], []).append(query)
+    (map_query,) = [one for one in QUERIES["queries"] if one["target_ms"] == 200 and one["rows"] > 1]
+    slowest = {page: max(queries, key=lambda one: one["median_ms"]) for page, queries in by_page.items()}
+    rows = [row_of("the map", map_query)]
+    rows += [
+        row_of(f"{page}, slowest of {len(by_page[page])}: {query['query'].partition(': ')[2]}", query)
+        for page, query in slowest.items()
+    ]
+    assert rows_below((BENCHMARKS / "README.md").read_text(encoding="utf-8"), "| query | median ms |") == rows
+
+
+def test_the_queries_were_asked_of_a_day_and_kept_their_targets():
+    assert (QUERIES["minutes"], QUERIES["cells"]) == (1440, 2304)
+    assert QUERIES["points"] >= 39_000_000
+    assert all(one["rows"] for one in QUERIES["queries"])
+    assert [one["query"] for one in QUERIES["queries"] if one["median_ms"] > one["target_ms"]] == []
