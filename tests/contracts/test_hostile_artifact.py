@@ -1,111 +1,26 @@
-"""Artifacts that were made to do harm: every file lists its true hash, and is refused or harmless all the same."""
+"""Artifacts made to do harm, each file with its true hash: none is unpickled, followed or unpacked beyond measure."""
 
 import io
 import json
 import pickle
-import shutil
 import struct
 import tracemalloc
 import zipfile
 
-import msgspec
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.torch import save
 
 from models.artifact import read_artifact
-from models.blobs import export_state
-from models.features import FeatureEngine, feature_names
-from models.manifest import FILES, MAX_BYTES, FileEntry, Manifest, version_of
-from models.network import ResidualNetwork
-from models.scoring import Scores, score
-from models.sealed import sha256, unpack_arrays
-from models.untrained import write_untrained
+from models.features import FeatureEngine
+from models.manifest import FILES, MAX_BYTES
 from schemas.errors import ArtifactError
 from schemas.grid import Grid
-from schemas.spec import DAY_S, HOUR_S, Spec
+from schemas.spec import DAY_S, HOUR_S
 from streaming.score import score_features
+from tests.harness.forged_artifact import constants, edit_manifest, forge, npy_head, npz, zipped
 
-NOW = 1_700_000_000
 MIB = 1024 * 1024
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=2, cols=3),
-    categories=("fire", "ems"),
-    features=feature_names(),
-)
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("artifacts")
-    return write_untrained(folder, SPEC, per_day=5, cutoff_s=NOW, created="20260101T000000Z")
-
-
-@pytest.fixture
-def copy(published, tmp_path):
-    return shutil.copytree(published, tmp_path / "toyville" / published.name)
-
-
-def forge(folder, changes=None, **files):
-    """Replace files and list their true hashes, as one would who wants to be believed. Gives the new folder."""
-    manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
-    manifest = msgspec.structs.replace(manifest, **(changes or {}))
-    entries = dict(manifest.files)
-    for name, content in files.items():
-        name = name.replace("__", ".")
-        (folder / name).write_bytes(content)
-        entries[name] = FileEntry(sha256=sha256(content), size_bytes=len(content))
-    version = version_of(manifest.created, manifest.spec, entries)
-    manifest = msgspec.structs.replace(
-        manifest, files=entries, version=version, spec_fingerprint=manifest.spec.fingerprint()
-    )
-    (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest))
-    return folder.rename(folder.parent / version)
-
-
-def edit_manifest(folder, edit):
-    """Change the manifest as JSON, with no regard for what it must be."""
-    path = folder / "manifest.json"
-    record = json.loads(path.read_bytes())
-    edit(record)
-    path.write_text(json.dumps(record))
-    return folder
-
-
-def npz(**arrays):
-    packed = io.BytesIO()
-    np.savez_compressed(packed, **arrays)
-    return packed.getvalue()
-
-
-def zipped(content, name="profile.npy", method=zipfile.ZIP_DEFLATED):
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", method) as archive:
-        archive.writestr(name, content)
-    return packed.getvalue()
-
-
-def npy_head(shape, descr="<f8"):
-    head = io.BytesIO()
-    np.lib.format.write_array_header_1_0(head, {"descr": descr, "fortran_order": False, "shape": shape})
-    return head.getvalue()
-
-
-def constants():
-    return {
-        "half_life_days": np.array(60.0),
-        "day_lift": np.ones((6, 2, 16)),
-        "shrink_days": np.array(5.0),
-        "profile": np.ones((2, 168)),
-        "mean_per_day": np.ones(2),
-        "dispersion": np.full((2, 3), 3.0),
-        "first_day": np.array(1.0),
-    }
 
 
 def peak_bytes(call):
@@ -122,28 +37,28 @@ def peak_bytes(call):
 # --- Nothing is opened before its hash is known -----------------------------------------------------------------
 
 
-def test_no_file_whose_hash_is_wrong_reaches_a_parser(copy, monkeypatch):
+def test_no_file_whose_hash_is_wrong_reaches_a_parser(artifact_copy, monkeypatch):
     def fail(*_, **__):
         pytest.fail("bytes that the manifest does not know were parsed")
 
-    network = read_artifact(copy).network  # every module is imported before its loader is poisoned
+    network = read_artifact(artifact_copy).network  # every module is imported before its loader is poisoned
     assert network() is not None
     for parser in ("zipfile.ZipFile", "safetensors.torch.load", "safetensors.safe_open", "numpy.load"):
         monkeypatch.setattr(parser, fail)
     for name in FILES:
-        whole = (copy / name).read_bytes()
-        (copy / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        whole = (artifact_copy / name).read_bytes()
+        (artifact_copy / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
         if name == "weights.safetensors":
             continue
         with pytest.raises(ArtifactError, match="damaged"):
-            read_artifact(copy)
-        (copy / name).write_bytes(whole)
+            read_artifact(artifact_copy)
+        (artifact_copy / name).write_bytes(whole)
     monkeypatch.undo()
     monkeypatch.setattr("safetensors.torch.load", fail)
-    assert "damaged" in read_artifact(copy).network_fault
+    assert "damaged" in read_artifact(artifact_copy).network_fault
 
 
-def test_a_sound_artifact_is_loaded_and_scored_without_any_unpickling(copy, monkeypatch):
+def test_a_sound_artifact_is_loaded_and_scored_without_any_unpickling(artifact_copy, monkeypatch):
     def fail(*_, **__):
         pytest.fail("something was unpickled")
 
@@ -154,7 +69,7 @@ def test_a_sound_artifact_is_loaded_and_scored_without_any_unpickling(copy, monk
     monkeypatch.setattr("pickle.Unpickler", Poisoned)
     for loader in ("pickle.load", "pickle.loads", "torch.load", "torch.jit.load", "numpy.load"):
         monkeypatch.setattr(loader, fail)
-    artifact = read_artifact(copy)
+    artifact = read_artifact(artifact_copy)
     values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
     model, _ = score_features(artifact, artifact.network, values.tobytes())
     assert model == artifact.version
@@ -168,20 +83,20 @@ class Bomb:
         return (pytest.fail, ("a pickle was executed",))
 
 
-def test_a_pickle_in_a_correctly_listed_npz_is_never_opened(copy):
+def test_a_pickle_in_a_correctly_listed_npz_is_never_opened(artifact_copy):
     arrays = constants() | {"profile": np.array([Bomb()], dtype=object)}
     with pytest.raises(ArtifactError, match=r"baseline\.npz cannot be used"):
-        read_artifact(forge(copy, baseline__npz=npz(**arrays)))
+        read_artifact(forge(artifact_copy, baseline__npz=npz(**arrays)))
 
 
 @pytest.mark.parametrize("kind", ["torch", "plain"])
-def test_a_pickle_in_place_of_the_weights_leaves_the_baseline(copy, kind):
+def test_a_pickle_in_place_of_the_weights_leaves_the_baseline(artifact_copy, kind):
     saved = io.BytesIO()
     if kind == "torch":
         torch.save({"mean": Bomb()}, saved)
     else:
         saved.write(pickle.dumps(Bomb()))
-    artifact = read_artifact(forge(copy, weights__safetensors=saved.getvalue()))
+    artifact = read_artifact(forge(artifact_copy, weights__safetensors=saved.getvalue()))
     assert "does not fit" in artifact.network_fault
     assert artifact.network() is None
 
@@ -190,29 +105,29 @@ def test_a_pickle_in_place_of_the_weights_leaves_the_baseline(copy, kind):
 
 
 @pytest.mark.parametrize("name", ["../../card.md", "/etc/passwd", "..", "a/card.md", "card.md\0", "CARD.MD"])
-def test_the_manifest_can_list_the_four_files_and_no_other_path(copy, name):
+def test_the_manifest_can_list_the_four_files_and_no_other_path(artifact_copy, name):
     def edit(record):
         record["files"][name] = record["files"].pop("card.md")
 
     with pytest.raises(ArtifactError, match="lists files"):
-        read_artifact(edit_manifest(copy, edit))
+        read_artifact(edit_manifest(artifact_copy, edit))
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
-def test_a_file_that_is_a_link_out_of_the_folder_is_not_followed(copy, name):
-    outside = copy.parent / "outside"
-    (copy / name).rename(outside)
-    (copy / name).symlink_to(outside)
+def test_a_file_that_is_a_link_out_of_the_folder_is_not_followed(artifact_copy, name):
+    outside = artifact_copy.parent / "outside"
+    (artifact_copy / name).rename(outside)
+    (artifact_copy / name).symlink_to(outside)
     if name == "weights.safetensors":
-        assert "no plain file" in read_artifact(copy).network_fault
+        assert "no plain file" in read_artifact(artifact_copy).network_fault
     else:
         with pytest.raises(ArtifactError, match="no plain file"):
-            read_artifact(copy)
+            read_artifact(artifact_copy)
 
 
-def test_a_folder_that_is_a_link_is_refused(copy, tmp_path):
-    link = tmp_path / copy.name
-    link.symlink_to(copy)
+def test_a_folder_that_is_a_link_is_refused(artifact_copy, tmp_path):
+    link = tmp_path / artifact_copy.name
+    link.symlink_to(artifact_copy)
     with pytest.raises(ArtifactError, match="no folder"):
         read_artifact(link)
 
@@ -220,44 +135,44 @@ def test_a_folder_that_is_a_link_is_refused(copy, tmp_path):
 # --- Sizes ------------------------------------------------------------------------------------------------------
 
 
-def test_an_npz_that_unpacks_to_more_than_is_sane_is_not_unpacked(copy):
+def test_an_npz_that_unpacks_to_more_than_is_sane_is_not_unpacked(artifact_copy):
     bomb = zipped(bytes(200 * MIB))
     assert len(bomb) < MIB
-    folder = forge(copy, baseline__npz=bomb)
+    folder = forge(artifact_copy, baseline__npz=bomb)
     with pytest.raises(ArtifactError, match="unpacks to more than 1050112"):
         read_artifact(folder)
     assert peak_bytes(lambda: read_artifact(folder)) < 8 * MIB
 
 
 @pytest.mark.parametrize("shape", [(10**12,), (10**6, 10**6), (2**31, 2), (-1,), (10**40,), (1,) * 5])
-def test_a_shape_that_its_bytes_do_not_fill_takes_no_memory(copy, shape):
+def test_a_shape_that_its_bytes_do_not_fill_takes_no_memory(artifact_copy, shape):
     head = npy_head((1,)).replace(b"(1,)", repr(shape).encode())
-    folder = forge(copy, baseline__npz=zipped(head))
+    folder = forge(artifact_copy, baseline__npz=zipped(head))
     with pytest.raises(ArtifactError, match=r"baseline\.npz cannot be used"):
         read_artifact(folder)
     assert peak_bytes(lambda: read_artifact(folder)) < 8 * MIB
 
 
-def test_a_size_that_is_declared_too_small_does_not_let_more_be_unpacked(copy):
+def test_a_size_that_is_declared_too_small_does_not_let_more_be_unpacked(artifact_copy):
     lying = bytearray(zipped(npy_head((1,)) + bytes(200 * MIB)))
     struct.pack_into("<L", lying, lying.index(b"PK\1\2") + 24, len(npy_head((1,))) + 8)
-    folder = forge(copy, baseline__npz=bytes(lying))
+    folder = forge(artifact_copy, baseline__npz=bytes(lying))
     assert peak_bytes(lambda: read_artifact(folder)) < 8 * MIB
 
 
-def test_a_zip_of_very_many_arrays_is_not_listed(copy):
+def test_a_zip_of_very_many_arrays_is_not_listed(artifact_copy):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for number in range(600):
             archive.writestr(f"{number}.npy", b"")
     with pytest.raises(ArtifactError, match="more than 512 arrays"):
-        read_artifact(forge(copy, history__npz=packed.getvalue()))
+        read_artifact(forge(artifact_copy, history__npz=packed.getvalue()))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_only_the_compression_that_we_write_is_unpacked(copy, method):
+def test_only_the_compression_that_we_write_is_unpacked(artifact_copy, method):
     with pytest.raises(ArtifactError, match="compressed by method"):
-        read_artifact(forge(copy, baseline__npz=zipped(npy_head((1,)) + bytes(8), method=method)))
+        read_artifact(forge(artifact_copy, baseline__npz=zipped(npy_head((1,)) + bytes(8), method=method)))
 
 
 def safetensors(header, content=b""):
@@ -279,23 +194,23 @@ def safetensors(header, content=b""):
     ],
     ids=["beyond the file", "larger than its bytes", "overflow", "negative", "type", "head", "long head", "empty"],
 )
-def test_weights_that_claim_to_be_huge_leave_the_baseline(copy, monkeypatch, weights):
-    folder = forge(copy, weights__safetensors=weights)
+def test_weights_that_claim_to_be_huge_leave_the_baseline(artifact_copy, monkeypatch, weights):
+    folder = forge(artifact_copy, weights__safetensors=weights)
     artifact = read_artifact(folder)
     monkeypatch.setattr("torch.frombuffer", lambda *_, **__: pytest.fail("a tensor was made"))
     assert "does not fit" in artifact.network_fault
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
-def test_a_file_larger_than_its_limit_is_not_read(copy, monkeypatch, name):
+def test_a_file_larger_than_its_limit_is_not_read(artifact_copy, monkeypatch, name):
     if name == "manifest.json":
-        (copy / name).write_bytes(b" " * (MIB + 1))
+        (artifact_copy / name).write_bytes(b" " * (MIB + 1))
         with pytest.raises(ArtifactError, match="larger than 1048576"):
-            read_artifact(copy)
+            read_artifact(artifact_copy)
         return
     if name in ("history.npz", "baseline.npz"):
         monkeypatch.setitem(MAX_BYTES, name, MIB)
-    folder = forge(copy, **{name.replace(".", "__"): bytes(MIB + 1)})
+    folder = forge(artifact_copy, **{name.replace(".", "__"): bytes(MIB + 1)})
     if name == "weights.safetensors":
         assert "at most 1048576" in read_artifact(folder).network_fault
     else:
@@ -303,14 +218,14 @@ def test_a_file_larger_than_its_limit_is_not_read(copy, monkeypatch, name):
             read_artifact(folder)
 
 
-def test_a_negative_size_does_not_read_the_whole_file(copy):
-    (copy / "card.md").write_bytes(bytes(50 * MIB))
+def test_a_negative_size_does_not_read_the_whole_file(artifact_copy):
+    (artifact_copy / "card.md").write_bytes(bytes(50 * MIB))
 
     def edit(record):
         record["files"]["card.md"]["size_bytes"] = -2
 
-    edit_manifest(copy, edit)
-    assert peak_bytes(lambda: read_artifact(copy)) < 8 * MIB
+    edit_manifest(artifact_copy, edit)
+    assert peak_bytes(lambda: read_artifact(artifact_copy)) < 8 * MIB
 
 
 LARGE = Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=256, cols=256)
@@ -333,333 +248,12 @@ LARGE = Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=256, cols=256)
         ({"tick_s": 10**30}, "tick_s"),
     ],
 )
-def test_a_spec_that_would_take_too_much_memory_or_too_many_series_is_refused(copy, wrong, said):
+def test_a_spec_that_would_take_too_much_memory_or_too_many_series_is_refused(artifact_copy, wrong, said):
     def edit(record):
         wrong_grid = wrong.get("grid", {})
         record["spec"] |= {**wrong, "grid": record["spec"]["grid"] | wrong_grid}
 
-    edit_manifest(copy, edit)
+    edit_manifest(artifact_copy, edit)
     with pytest.raises(ArtifactError, match=said):
-        read_artifact(copy)
-    assert peak_bytes(lambda: read_artifact(copy)) < 8 * MIB
-
-
-# --- Contents ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("card", [b"", b" \n"])
-def test_an_artifact_without_a_word_on_its_card_is_refused(copy, card):
-    with pytest.raises(ArtifactError, match=r"card\.md is empty"):
-        read_artifact(forge(copy, card__md=card))
-
-
-def test_constants_of_another_shape_are_refused(copy):
-    with pytest.raises(ArtifactError, match="profile"):
-        read_artifact(forge(copy, baseline__npz=npz(**(constants() | {"profile": np.ones((2, 24))}))))
-
-
-@pytest.mark.parametrize("value", [0.0, -1.0, np.nan, np.inf, 1e300, 1e-300])
-@pytest.mark.parametrize("name", sorted(constants()))
-def test_constants_that_no_training_gives_are_refused(copy, name, value):
-    array = constants()[name]
-    with pytest.raises(ArtifactError, match=f"baseline's {name} has values outside"):
-        read_artifact(forge(copy, baseline__npz=npz(**(constants() | {name: np.full_like(array, value)}))))
-
-
-def test_weights_that_do_not_fit_leave_the_baseline(copy):
-    other = ResidualNetwork(features=3, categories=2, horizons=3)
-    assert "does not fit" in read_artifact(forge(copy, weights__safetensors=save(other.state_dict()))).network_fault
-
-
-def test_a_network_of_other_widths_is_built_as_its_weights_are(copy):
-    other = ResidualNetwork(features=len(SPEC.features), categories=2, horizons=3, widths=(24, 8))
-    torch.nn.init.normal_(other.leave.weight)
-    read = read_artifact(forge(copy, weights__safetensors=save(other.state_dict()))).network()
-    values = torch.randn(1, 6, 2, len(SPEC.features))
-    assert torch.equal(read(values), other(values))
-
-
-def hidden(**shapes):
-    """The state of a network of widths 16 and 8, with other shapes in place of some of its tensors'."""
-    state = ResidualNetwork(features=len(SPEC.features), categories=2, horizons=3, widths=(16, 8)).state_dict()
-    return state | {name.replace("__", "."): torch.zeros(shape) for name, shape in shapes.items()}
-
-
-FEATURES = len(SPEC.features)
-
-
-@pytest.mark.parametrize(
-    ("state", "said"),
-    [
-        (hidden(enter__weight=(7, FEATURES)), "width of 7: choose 8 to 128"),
-        (hidden(enter__weight=(0, FEATURES)), "width of 0"),
-        (hidden(enter__weight=(129, 8)), "width of 129: choose 8 to 128"),
-        (hidden(enter__weight=(200_000, 1)), "width of 200000"),
-        (hidden(middle__weight=(200_000, 1)), "width of 200000"),
-        (hidden(enter__weight=()), "0 and 2 dimensions, must have 2"),
-        (hidden(middle__weight=(2, 2, 2)), "2 and 3 dimensions, must have 2"),
-        ({name: tensor for name, tensor in hidden().items() if name != "enter.weight"}, "enter.weight"),
-        ({name: tensor for name, tensor in hidden().items() if name != "middle.weight"}, "middle.weight"),
-    ],
-)
-def test_widths_that_no_recipe_allows_are_refused_before_a_network_is_built(copy, monkeypatch, state, said):
-    folder = forge(copy, weights__safetensors=save(state))
-    monkeypatch.setattr("models.network.ResidualNetwork.__init__", lambda *_, **__: pytest.fail("a network was built"))
-    artifact = read_artifact(folder)
-    assert "does not fit" in artifact.network_fault
-    assert said in artifact.network_fault
-    assert artifact.network() is None
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        hidden(enter__weight=(128, FEATURES)),
-        hidden(middle__weight=(8, 17)),
-        hidden(category__weight=(2, 15)),
-        hidden(leave__weight=(3, 9)),
-        hidden(mean=(FEATURES + 1,)),
-        hidden(more=(1,)),
-    ],
-    ids=["first width", "second layer", "categories", "horizons", "features", "another tensor"],
-)
-def test_weights_whose_layers_do_not_fit_one_another_are_refused(copy, state):
-    assert "does not fit" in read_artifact(forge(copy, weights__safetensors=save(state))).network_fault
-
-
-@pytest.mark.parametrize(
-    ("spoil", "said"),
-    [
-        (lambda mean: torch.full_like(mean, float("nan")), "not finite"),
-        (lambda mean: torch.full_like(mean, float("inf")), "not finite"),
-        (lambda mean: mean.to(torch.complex64), "must be float32"),
-        (lambda mean: mean.to(torch.float8_e4m3fn), "must be float32"),
-    ],
-    ids=["NaN", "infinite", "complex", "eight bits"],
-)
-def test_weights_that_are_no_numbers_leave_the_baseline(copy, spoil, said):
-    network = read_artifact(copy).network()
-    state = network.state_dict()
-    state["mean"] = spoil(state["mean"])
-    assert said in read_artifact(forge(copy, weights__safetensors=save(state))).network_fault
-
-
-RECORD = struct.Struct("<QqiihBq")
-CHUNK = struct.Struct("<qii")
-
-
-@pytest.mark.parametrize(
-    ("name", "blob"),
-    [
-        ("b:day:614", b"\x00" * 7),
-        ("b:day:614", CHUNK.pack(NOW // DAY_S, 999, 1)),
-        ("b:day:614", CHUNK.pack(NOW // DAY_S, -1, 1)),
-        ("b:day:614", CHUNK.pack(NOW // DAY_S, 0, -1)),
-        ("b:year:1", CHUNK.pack(1, 0, 1)),
-        ("b", b""),
-        ("clock", msgspec.msgpack.encode(NOW + 1)),
-        ("clock", msgspec.msgpack.encode(2**64 - 1)),
-        ("clock", b"\xc1"),
-        ("history_end", b"\xc1"),
-        ("r:0000000000", RECORD.pack(1, NOW, 0, 6, 0, 1, NOW)),
-        ("r:0000000000", RECORD.pack(1, NOW, 0, -1, 0, 1, NOW)),
-        ("r:0000000000", RECORD.pack(1, NOW, 0, 0, 2, 1, NOW)),
-        ("r:0000000000", RECORD.pack(1, NOW, -1, 0, 0, 1, NOW)),
-        ("r:0000000000", RECORD.pack(1, -(2**60), 0, 0, 0, 1, NOW)),
-        ("r:0000000000", RECORD.pack(1, NOW, 0, 0, 0, 1, NOW - 1)),
-        ("r:0000000000", RECORD.pack(1, NOW, 0, 0, 0, 1, NOW)[:-8]),
-        ("layout", msgspec.msgpack.encode(3)),
-        ("s:0000000001", b"\x00" * 16),
-    ],
-)
-def test_a_history_that_does_not_fit_is_refused(copy, name, blob):
-    blobs = export_state(read_artifact(copy).history()) | {name: blob}
-    packed = npz(**{name: np.frombuffer(content, np.uint8) for name, content in blobs.items()})
-    with pytest.raises(ArtifactError, match="history"):
-        read_artifact(forge(copy, history__npz=packed))
-
-
-def test_features_that_this_program_does_not_compute_are_named(copy):
-    with pytest.raises(ArtifactError, match=r"other features.*'speed'"):
-        read_artifact(forge(copy, changes={"features": (*SPEC.features[1:], "speed")}))
-
-
-@pytest.mark.parametrize(
-    "created", ["", "20260101T000000Z\n", '20260101T000000Z"', "2026-01-01", "../20260101T000000Z"]
-)
-def test_a_time_of_making_that_could_break_a_path_or_a_line_is_refused(copy, created):
-    def edit(record):
-        record["created"] = created
-
-    with pytest.raises(ArtifactError, match="created"):
-        read_artifact(edit_manifest(copy, edit))
-
-
-@pytest.mark.parametrize(
-    "content", [b'{"created":"\xff"}', b"[" * 100_000, b"", b"\x80\x04N.", b'{"seed":' + b"9" * 5000]
-)
-def test_a_manifest_that_is_no_json_of_ours_is_refused(copy, content):
-    (copy / "manifest.json").write_bytes(content)
-    with pytest.raises(ArtifactError, match="cannot be used"):
-        read_artifact(copy)
-
-
-@pytest.mark.parametrize(
-    "recipe", [{"widths": [64, 10**300]}, {"minibatch": 10**400}, {"patience": -(10**400)}, {"learning_rate": 10**400}]
-)
-def test_a_recipe_that_nobody_could_train_by_is_refused(copy, recipe):
-    def edit(record):
-        record["recipe"] = recipe
-
-    with pytest.raises(ArtifactError, match=next(iter(recipe))):
-        read_artifact(edit_manifest(copy, edit))
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=9),
-    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=9), part, max_size=3),
-)
-
-
-def places(record, path=()):
-    """The path of every value in a JSON record."""
-    yield path
-    for key, value in record.items() if isinstance(record, dict) else ():
-        yield from places(value, (*path, key))
-
-
-def usable(folder):
-    """Read and score: True; refused as an artifact: False. Anything else is a failure of ours."""
-    try:
-        artifact = read_artifact(folder)
-    except ArtifactError:
-        return False
-    values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
-    _, scores = score_features(artifact, artifact.network, values.tobytes())
-    assert all(np.isfinite(getattr(scores, name)).all() for name in Scores.__dataclass_fields__)
-    return True
-
-
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_whatever_stands_in_a_manifest_it_is_usable_or_an_artifact_error(published, tmp_path, data):
-    folder = tmp_path / published.name
-    shutil.copytree(published, folder, dirs_exist_ok=True)
-    record = json.loads((folder / "manifest.json").read_bytes())
-    *path, last = data.draw(st.sampled_from([path for path in places(record) if path]))
-    part = record
-    for key in path:
-        part = part[key]
-    part[last] = data.draw(json_values)
-    (folder / "manifest.json").write_text(json.dumps(record))
-    usable(folder)
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_whatever_bytes_a_correctly_listed_file_has_it_is_usable_or_an_artifact_error(published, tmp_path, data):
-    shutil.rmtree(tmp_path / "any", ignore_errors=True)
-    folder = shutil.copytree(published, tmp_path / "any" / published.name)
-    name = data.draw(st.sampled_from(FILES))
-    content = bytearray((folder / name).read_bytes())
-    for at in data.draw(st.lists(st.integers(0, len(content) - 1), min_size=1, max_size=3)):
-        content[at] = data.draw(st.integers(0, 255))
-    usable(forge(folder, **{name.replace(".", "__"): bytes(content)}))
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data())
-def test_whatever_is_in_an_npz_it_is_plain_numbers_or_an_artifact_error(tmp_path, data):
-    value = bytearray(npz(**constants()) if data.draw(st.booleans()) else npz(a=np.arange(30), b=np.ones((2, 2))))
-    for _ in range(data.draw(st.integers(0, 4))):
-        at = data.draw(st.integers(0, len(value) - 1))
-        match data.draw(st.sampled_from(["flip", "cut", "write", "drop"])):
-            case "flip":
-                value[at] ^= 1 << data.draw(st.integers(0, 7))
-            case "cut":
-                del value[max(at, 1) :]
-            case "write":
-                value[at : at + 4] = data.draw(st.sampled_from([b"\xff\xff\xff\xff", bytes(4), b"PK\1\2", b"PK\5\6"]))
-            case _:
-                del value[at : at + data.draw(st.integers(1, 30))]
-                value = value or bytearray(b"PK")
-    try:
-        arrays = unpack_arrays(bytes(value), tmp_path, MIB)
-    except ArtifactError:
-        return
-    assert sum(array.nbytes for array in arrays.values()) <= MIB
-    assert all(array.dtype.kind in "fiu" for array in arrays.values())
-
-
-# --- A network that misbehaves when it is asked -----------------------------------------------------------------
-
-
-class Misbehaving(torch.nn.Module):
-    """A network in the artifact's place that gives what it is told to."""
-
-    def __init__(self, give):
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.give = give
-
-    def forward(self, values):
-        return self.give(torch.zeros(*values.shape[:3], 3))
-
-
-@pytest.mark.parametrize(
-    ("give", "said"),
-    [
-        (lambda right: right + float("nan"), "baseline:FloatingPointError"),
-        (lambda right: right + float("inf"), "baseline:FloatingPointError"),
-        (lambda right: right + 1e30, "baseline:FloatingPointError"),
-        (lambda right: right[..., :1], "baseline:RuntimeError"),
-        (lambda right: right[:, :1], "baseline:RuntimeError"),
-        (lambda right: torch.cat([right, right], dim=-1), "baseline:RuntimeError"),
-    ],
-    ids=["NaN", "infinite", "beyond a float", "one horizon", "one cell", "six horizons"],
-)
-def test_a_network_that_gives_no_usable_number_leaves_the_baseline_and_the_score_says_so(published, give, said):
-    artifact = read_artifact(published)
-    values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
-    with np.errstate(over="ignore"):
-        model, scores = score_features(artifact, lambda: Misbehaving(give), values.tobytes())
-    assert model == said
-    baseline = score(values, None, artifact.constants, artifact.spec)
-    for name in Scores.__dataclass_fields__:
-        np.testing.assert_array_equal(getattr(scores, name), getattr(baseline, name))
-
-
-def test_a_device_that_does_not_take_the_network_leaves_the_baseline_and_the_score_says_so(published, monkeypatch):
-    artifact = read_artifact(published)
-    values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
-
-    def lost(*_):
-        raise RuntimeError("CUDA error: out of memory")
-
-    monkeypatch.setattr(torch.nn.Module, "to", lost)
-    model, scores = score_features(artifact, lambda: artifact.network().to("cuda:0"), values.tobytes())
-    assert model == "baseline:RuntimeError"
-    np.testing.assert_array_equal(scores.expected, score(values, None, artifact.constants, artifact.spec).expected)
-
-
-@settings(max_examples=60, deadline=None)
-@given(data=st.data())
-def test_constants_that_are_accepted_give_finite_scores(data):
-    from models.baseline import _RANGES, BaselineConstants
-    from models.count_state import CountState
-
-    def draw(name):
-        low, high = _RANGES[name]
-        drawn = data.draw(st.sampled_from([low, high]) | st.floats(low, high))
-        return np.full(constants()[name].shape, drawn, np.float64)
-
-    accepted = BaselineConstants.checked({name: draw(name) for name in constants()}, SPEC)
-    state = CountState(SPEC)
-    state.advance(NOW)
-    for level in state.levels.values():
-        level.add(np.full(500, NOW - 3 * DAY_S), np.zeros(500, np.intp), 1)
-    values = FeatureEngine(SPEC, accepted).compute(state).values
-    scores = score(values, None, accepted, SPEC)
-    for name in Scores.__dataclass_fields__:
-        assert np.isfinite(getattr(scores, name)).all(), name
-    assert ((scores.risk >= 0) & (scores.risk <= 1)).all()
+        read_artifact(artifact_copy)
+    assert peak_bytes(lambda: read_artifact(artifact_copy)) < 8 * MIB

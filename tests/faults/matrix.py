@@ -380,9 +380,9 @@ FAULTS = (
             "tests/contracts/test_hostile_artifact.py::test_an_npz_that_unpacks_to_more_than_is_sane_is_not_unpacked",
             "tests/contracts/test_hostile_artifact.py::test_a_shape_that_its_bytes_do_not_fill_takes_no_memory",
             "tests/contracts/test_hostile_artifact.py::test_weights_that_claim_to_be_huge_leave_the_baseline",
-            "tests/contracts/test_hostile_artifact.py::test_a_manifest_that_is_no_json_of_ours_is_refused",
+            "tests/contracts/test_hostile_contents.py::test_a_manifest_that_is_no_json_of_ours_is_refused",
             *of(
-                "tests/contracts/test_hostile_artifact.py",
+                "tests/contracts/test_hostile_contents.py",
                 "test_whatever_stands_in_a_manifest_it_is_usable_or_an_artifact_error",
                 "test_whatever_bytes_a_correctly_listed_file_has_it_is_usable_or_an_artifact_error",
                 "test_whatever_is_in_an_npz_it_is_plain_numbers_or_an_artifact_error",

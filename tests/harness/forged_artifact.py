@@ -1,0 +1,80 @@
+"""Artifacts with a file exchanged, and its true hash listed, as one would who wants to be believed."""
+
+import io
+import json
+import zipfile
+
+import msgspec
+import numpy as np
+
+from models.features import feature_names
+from models.manifest import FileEntry, Manifest, version_of
+from models.sealed import sha256
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+NOW = 1_700_000_000
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=2, cols=3),
+    categories=("fire", "ems"),
+    features=feature_names(),
+)
+
+
+def forge(folder, changes=None, **files):
+    """Replace files and list their true hashes, as one would who wants to be believed. Gives the new folder."""
+    manifest = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+    manifest = msgspec.structs.replace(manifest, **(changes or {}))
+    entries = dict(manifest.files)
+    for name, content in files.items():
+        name = name.replace("__", ".")
+        (folder / name).write_bytes(content)
+        entries[name] = FileEntry(sha256=sha256(content), size_bytes=len(content))
+    version = version_of(manifest.created, manifest.spec, entries)
+    manifest = msgspec.structs.replace(
+        manifest, files=entries, version=version, spec_fingerprint=manifest.spec.fingerprint()
+    )
+    (folder / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+    return folder.rename(folder.parent / version)
+
+
+def edit_manifest(folder, edit):
+    """Change the manifest as JSON, with no regard for what it must be."""
+    path = folder / "manifest.json"
+    record = json.loads(path.read_bytes())
+    edit(record)
+    path.write_text(json.dumps(record))
+    return folder
+
+
+def npz(**arrays):
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    return packed.getvalue()
+
+
+def zipped(content, name="profile.npy", method=zipfile.ZIP_DEFLATED):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def npy_head(shape, descr="<f8"):
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": descr, "fortran_order": False, "shape": shape})
+    return head.getvalue()
+
+
+def constants():
+    return {
+        "half_life_days": np.array(60.0),
+        "day_lift": np.ones((6, 2, 16)),
+        "shrink_days": np.array(5.0),
+        "profile": np.ones((2, 168)),
+        "mean_per_day": np.ones(2),
+        "dispersion": np.full((2, 3), 3.0),
+        "first_day": np.array(1.0),
+    }
