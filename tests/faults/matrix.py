@@ -402,7 +402,7 @@ FAULTS = (
             "tests/spark/test_artifacts.py::test_an_artifact_of_another_spec_is_refused_and_the_old_one_stays",
             "tests/spark/test_region_counter.py::test_stored_counts_of_another_spec_are_not_touched",
             "tests/contracts/test_roster.py::test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept",
-            "tests/contracts/test_hostile_artifact.py::test_features_that_this_program_does_not_compute_are_named",
+            "tests/contracts/test_hostile_contents.py::test_features_that_this_program_does_not_compute_are_named",
         ),
     ),
     Fault(
@@ -411,11 +411,11 @@ FAULTS = (
         "NaN weights, weights that do not fit, scores out of range",
         "the baseline, and the point says so; I8",
         (
-            "tests/contracts/test_hostile_artifact.py::test_weights_that_are_no_numbers_leave_the_baseline",
-            "tests/contracts/test_hostile_artifact.py::"
+            "tests/contracts/test_hostile_network.py::test_weights_that_are_no_numbers_leave_the_baseline",
+            "tests/contracts/test_hostile_network.py::"
             "test_a_network_that_gives_no_usable_number_leaves_the_baseline_and_the_score_says_so",
             "tests/spark/test_artifacts.py::test_a_damaged_network_leaves_the_baseline_and_the_score_says_so",
-            "tests/contracts/test_hostile_artifact.py::test_weights_that_do_not_fit_leave_the_baseline",
+            "tests/contracts/test_hostile_network.py::test_weights_that_do_not_fit_leave_the_baseline",
             "tests/unit/test_lines.py::test_a_value_that_is_no_number_in_its_range_is_never_written",
             "tests/unit/test_lines.py::test_a_risk_above_one_is_never_written",
             "tests/unit/test_lines.py::test_a_count_or_support_that_cannot_be_is_never_written",
