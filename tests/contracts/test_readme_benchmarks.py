@@ -1,6 +1,7 @@
 """Tables of measured times in the documents say what the kept files of their benchmarks say."""
 
 import json
+import re
 from pathlib import Path
 
 from tests.harness.readme import rows_below
@@ -23,6 +24,17 @@ def test_the_table_of_what_training_and_evaluation_cost():
         for one in COSTS
     ]
     assert rows_below(MODELS, "| command | cells |") == rows
+
+
+def test_what_is_said_of_growth():
+    seconds = {(one["command"], one["cells"], one["years"]): one["seconds"] for one in COSTS}
+    by_cells = [
+        seconds[name, 2304, years] / seconds[name, 576, years] for name, cells, years in seconds if cells == 576
+    ]
+    by_years = [seconds[name, cells, 2] / seconds[name, cells, 1] for name, cells, years in seconds if years == 1]
+    said = re.search(r"cells take ([\d.]+) to ([\d.]+) times .* years ([\d.]+) to ([\d.]+) times", MODELS)
+    spread = (min(by_cells), max(by_cells), min(by_years), max(by_years))
+    assert said.groups() == tuple(f"{ratio:.1f}" for ratio in spread)
 
 
 def test_a_city_of_two_years_costs_no_more_than_was_aimed_at():
