@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from models.incident_files import IncidentTable, read_incidents
 from models.layouts import Layout
+from models.local_time import local_from_utc
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, DAYS_KEPT
@@ -116,10 +117,11 @@ def doubts(table: IncidentTable, until_s: int, *, step_s: int) -> tuple[str, ...
 
 
 def _dates_only(table: IncidentTable) -> str | None:
-    if table.midnights <= MANY_AT_MIDNIGHT * len(table):
+    midnights = int((local_from_utc(table.occurred_s, table.timezone) % DAY_S == 0).sum())
+    if midnights <= MANY_AT_MIDNIGHT * len(table):
         return None
     return (
-        f"{table.midnights:,} of {len(table):,} times are exactly midnight, as where a file has dates only: forecasts "
+        f"{midnights:,} of {len(table):,} times are exactly midnight, as where a file has dates only: forecasts "
         "of hours would expect nearly all there; give the column with the time of day, or trust those of days only"
     )
 

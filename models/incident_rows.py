@@ -7,16 +7,15 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from operator import itemgetter
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from models.file_checks import refuse_columns
 from models.layouts import Layout
 from schemas.errors import DataError
 
-Select = Callable[[list[str]], tuple[str, ...]]
 _FEW_LINES = 5  # that a row may go on over without a closer look
 
 
@@ -81,20 +80,19 @@ def _holds_rows(fields: list[str], columns: int, delimiter: str) -> bool:
 @contextmanager
 def _open_text(path: Path) -> Iterator[io.TextIOBase]:
     """Bytes that are no UTF-8 are replaced: they may stand in columns that we do not read."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            members = [name for name in archive.namelist() if name.lower().endswith(".csv")]
-            if len(members) != 1:
-                raise DataError(f"{path} holds {len(members)} .csv files ({members[:5]}): unpack it and name one")
-            with _member(archive, members[0], path) as raw:
-                yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
-    else:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as raw:
-            yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
+    with ExitStack() as opened:
+        raw = opened.enter_context(_bytes(path, opened))
+        yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
 
 
-def _member(archive: zipfile.ZipFile, name: str, path: Path) -> IO[bytes]:
+def _bytes(path: Path, opened: ExitStack) -> IO[bytes]:
+    if path.suffix != ".zip":
+        return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
     try:
-        return archive.open(name)
-    except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed in a way that Python does not know
+        archive = opened.enter_context(zipfile.ZipFile(path))
+        members = [name for name in archive.namelist() if name.lower().endswith(".csv")]
+        if len(members) != 1:
+            raise DataError(f"{path} holds {len(members)} .csv files ({members[:5]}): unpack it and name one")
+        return archive.open(members[0])
+    except RuntimeError as error:  # encrypted, or packed in a way that Python does not know
         raise DataError(f"{path} cannot be unpacked here ({error}): unpack it, and give the .csv") from error

@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def executors(master: str, log: Path) -> Iterator["SparkSession"]:
-    """A session whose executors run this Python. What Spark and they print goes to `log`.
+    """A session whose executors run this Python. What Spark prints goes to `log`; executors have logs of their own.
 
     Raises SettingsError when Spark does not start.
     """

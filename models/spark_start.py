@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def start_spark(name: str, master: str, options: Mapping[str, str], log: Path) -> "SparkSession":
-    """A session. What Java, its Python workers and executors on this machine print goes to `log`.
+    """A session. What Java and, where it has no executors beside it, its Python workers print goes to `log`.
 
     A process has one Java: what is started after it has ended its session goes to the first one's log.
     """

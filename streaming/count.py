@@ -255,8 +255,8 @@ def take_in(
 def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tuple[Any, ...]]:
     """Messages that belong to no region: nothing to count, but each has its place in a ledger.
 
-    The head stays the same where none came and the minute is not a new one: then there is nothing to tell. A minute
-    without any has its point, or the first of a burst would be no step from anything.
+    The head stays the same where none came and the minute is not a new one: then there is nothing to tell. On the
+    wall clock a minute without any has its point, or the first of a burst would be no step from anything.
     """
     rejections = [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
     ledger = balanced_ledger(int(packed["consumed"].sum()), {}, rejections)

@@ -1,11 +1,12 @@
 """Jars that pip does not bring: fetched once, by the Ivy that comes with pyspark, into the cache folder."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +54,14 @@ def connector(cache: Path) -> dict[str, str]:
         "spark.jars.ivySettings": str(ivy_settings(cache)),
         "spark.jars.ivy": str(ivy_folder(cache)),
     }
+
+
+@contextmanager
+def alone_with_ivy(cache: Path) -> Iterator[None]:
+    """Wait for another process that fetches jars into the cache: Ivy's folder bears one at a time."""
+    with (_folder(cache) / "ivy.lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def keep_list_of_jars(cache: Path, places: Iterable[str]) -> None:
@@ -119,7 +128,10 @@ def _fetch_kafka(cache: Path, target: Path) -> None:
         command += ["-settings", str(ivy_settings(cache)), "-cache", str(ivy_folder(cache) / "cache")]
         command += ["-dependency", "org.apache.kafka", "kafka_2.13", KAFKA_VERSION, "-types", "jar", "bundle"]
         command += ["-retrieve", f"{whole}/lib/[artifact]-[revision](-[classifier]).[ext]"]
-        ran = subprocess.run(command, cwd=beside, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        with alone_with_ivy(cache):
+            ran = subprocess.run(
+                command, cwd=beside, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
         if ran.returncode != 0 or not (whole / "lib" / f"kafka_2.13-{KAFKA_VERSION}.jar").is_file():
             tail = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-15:])
             raise BrokerError(

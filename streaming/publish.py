@@ -156,15 +156,9 @@ class Publisher:
         facts: QueryFacts,
         unaccounted: int,
     ) -> bytes:
-        of_the_machine = {
-            "lag_events": facts.lag_events,
-            "batch_s": self._last_batch_s,
-            "state_bytes": facts.state_bytes,
-            "write_retries": self._retries,
-            "write_dropped": self._dropped,
-            "unaccounted": unaccounted,
-            "started_s": self._started_s,
-        }
+        of_the_machine: dict[str, float] = {}
+        if region != UNASSIGNED or summary.ledger["consumed"]:  # else it stays as it is until the minute's end
+            of_the_machine = self._of_the_machine(facts, unaccounted)
         if summary.newest_received_ms:
             of_the_machine["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
         known = load_artifact(artifact).manifest if artifact else None
@@ -177,6 +171,17 @@ class Publisher:
             model=frame.model if frame else None,
             of_the_machine=of_the_machine,
         )
+
+    def _of_the_machine(self, facts: QueryFacts, unaccounted: int) -> dict[str, float]:
+        return {
+            "lag_events": facts.lag_events,
+            "batch_s": self._last_batch_s,
+            "state_bytes": facts.state_bytes,
+            "write_retries": self._retries,
+            "write_dropped": self._dropped,
+            "unaccounted": unaccounted,
+            "started_s": self._started_s,
+        }
 
 
 def has_news(region: str, summary: Summary, frames: Mapping[str, RiskFrame]) -> bool:

@@ -2,12 +2,13 @@
 
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 from models.spark_start import start_spark
-from streaming.jars import class_archive, connector, keep_list_of_jars
+from streaming.jars import alone_with_ivy, class_archive, connector, keep_list_of_jars
 from streaming.settings import Settings
 
 _STREAMING = "org.apache.spark.sql.execution.streaming"
@@ -32,8 +33,6 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
         **(jars := connector(settings.cache)),
         "spark.driver.memory": settings.driver_memory,
         "spark.driver.extraJavaOptions": " ".join(java_options),
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.host": "127.0.0.1",
         "spark.ui.enabled": "false",
         "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas",  # the last is ours
         "spark.ui.showConsoleProgress": "false",
@@ -50,8 +49,11 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
     }
+    if settings.master.startswith("local"):  # elsewhere executors must find the driver, by Spark's choice or the user's
+        options |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
     on_interrupt = signal.getsignal(signal.SIGINT)
-    session = start_spark("incident-risk-scorer", settings.master, options, log)
+    with nullcontext() if "spark.jars" in jars else alone_with_ivy(settings.cache):
+        session = start_spark("incident-risk-scorer", settings.master, options, log)
     signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
     session.sparkContext.setLogLevel("ERROR")
     session.sparkContext._accumulatorServer.handle_error = _java_hung_up  # it prints a trace when Java ends before us

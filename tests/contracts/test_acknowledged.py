@@ -7,7 +7,7 @@ from schemas.errors import SinkUnavailable
 from streaming.count import Summary
 from streaming.health import LONGEST_SILENCE_S
 from streaming.outcomes import Outcomes
-from streaming.publish import ASK_EVERY_S, Publisher
+from streaming.publish import ASK_EVERY_S, OF_THE_MACHINE, Publisher
 from tests.harness.list_sink import ListSink
 
 START_S = 1_764_000_000.0
@@ -15,15 +15,15 @@ EVERY_S = 0.5
 
 
 class Batch:
-    """What Spark hands over: messages of no region, which need no artifact."""
+    """What Spark hands over: messages of no region, which need no artifact. ticks: it is a new minute."""
 
-    def __init__(self, messages=0):
+    def __init__(self, messages=0, *, ticks=False):
         ledger = {"consumed": messages, "rejected": messages}
         summary = Summary(
             as_of_s=60, ledger=ledger, totals=ledger, newest_event_s=0, newest_received_ms=0, rejections=b""
         )
         row = {"region": "", "artifact": None, "summary": msgspec.msgpack.encode(summary), "scores": {"model": None}}
-        self.rows = [row] if messages else []
+        self.rows = [row] if messages or ticks else []
 
     def toArrow(self):
         return self
@@ -106,6 +106,20 @@ def test_points_are_an_acknowledgement_and_are_never_put_off(job):
     publisher(Batch(), 1)
     assert [(one.done_s, one.acknowledged_s) for one in published] == [(START_S + 7,) * 2, (START_S + 8, START_S + 7)]
     assert [lines.startswith(b"pipeline,") for lines in store.writes] == [True]
+
+
+def test_a_minute_without_a_message_of_no_region_has_its_point_and_says_nothing_of_the_machine(job):
+    """That point stays for the minute: what it said of the job would hold while batches without news go by."""
+    publisher, _, store, _ = job
+    publisher(Batch(ticks=True), 0)
+    publisher(Batch(messages=2, ticks=True), 1)
+    quiet, heard = store.writes
+    assert quiet.startswith(b"pipeline,region=_unassigned ")
+    assert quiet.endswith(b" 60\n")
+    assert b"consumed=0" in quiet
+    assert b"consumed=2" in heard
+    said = [{name for name in OF_THE_MACHINE if f"{name}=".encode() in lines} for lines in (quiet, heard)]
+    assert said == [set(), set(OF_THE_MACHINE) - {"freshness_s"}]
 
 
 def test_each_batch_is_checked_against_kafkas_offsets_by_its_number_and_all_its_messages(job):

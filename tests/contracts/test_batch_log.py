@@ -93,6 +93,12 @@ def test_a_line_says_which_messages_came_when_and_what_they_led_to(tmp_path):
     assert third.regions["toyville"].artifact == "v1"
 
 
+def test_a_minute_without_a_message_of_no_region_has_a_line_to_be_rebuilt_from(tmp_path):
+    keep(tmp_path, 0, consumed=0, scored=False, region="")
+    ((_, taken),) = lines(tmp_path)[0].regions.items()
+    assert (taken.as_of_s, taken.totals) == (NOON, {})
+
+
 def test_of_a_batch_that_was_repeated_the_last_line_counts(tmp_path):
     for number, as_of_s in ((0, NOON), (1, NOON + 1), (1, NOON + 2), (2, NOON + 3)):
         keep(tmp_path, number, as_of_s=as_of_s)

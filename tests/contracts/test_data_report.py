@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -115,6 +116,20 @@ def test_enough_of_every_category_gives_no_warning():
     ("midnights", "step_s", "is_told"), [(61, 3600, True), (60, 3600, False), (300, 86_400, False)]
 )
 def test_a_file_that_has_dates_only_is_doubted_for_hours(midnights, step_s, is_told):
-    table = table_of(np.full(300, 41.001), [0, 1, 2] * 100, midnights=midnights)
-    told = doubts(table, 300 * 3600, step_s=step_s)
+    local_s = np.arange(300) * 86_400 + np.where(np.arange(300) < midnights, 0, 12 * 3600)
+    table = table_of(np.full(300, 41.001), [0, 1, 2] * 100, midnights=9999)  # of the whole file, most of it elsewhere
+    table = replace(table, timezone="America/Phoenix", occurred_s=local_s + 7 * 3600)
+    told = doubts(table, 301 * 86_400, step_s=step_s)
     assert [warning.partition(" are ")[0] for warning in told] == [f"{midnights} of 300 times"] * is_told
+
+
+def test_dates_that_are_intervals_of_a_day_are_not_doubted(tmp_path):
+    path = tmp_path / "days.csv"
+    dates = [f"2025-{month:02d}-{day:02d}" for month in range(1, 13) for day in range(1, 29)]
+    path.write_text(
+        "from,to,lat,lon,kind\n" + "".join(f"{day} 00:00:00,{day} 23:59:59,41.001,-87.999,ems\n" for day in dates)
+    )
+    layout = parse_layout("start=from,end=to,lat=lat,lon=lon,category=kind,timezone=America/Chicago")
+    table = read_past(path, layout, now_s=NOW_S)
+    assert table.midnights == len(dates)
+    assert doubts(table, int(table.occurred_s[-1]), step_s=3600) == ()

@@ -107,7 +107,6 @@ def test_scores_stale_when_nothing_is_there_at_all_until_something_is(store, now
     assert evaluation.firing == {()}
     write_ledgers(store, now_s, 1)
     assert fires("risk-scores-stale", store, now_s, already=evaluation.held) == frozenset()
-    assert HELD_UNTIL["risk-scores-stale"][2] == 3
 
 
 def test_a_silent_feed(store, now_s):

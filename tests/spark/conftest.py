@@ -160,10 +160,10 @@ def random_job(new_job, world, networks, publish):
 
 @pytest.fixture
 def new_bench(networks, publish):
-    """new_bench(folder, spec): a bench whose region has an artifact with a random network and no history."""
+    """new_bench(folder, spec, clock="wall"): a bench whose region has a random network and no history."""
 
-    def make(folder, spec):
-        bench = Bench(folder)
+    def make(folder, spec, *, clock="wall"):
+        bench = Bench(folder, clock=clock)
         network = networks["random"](spec, 1)
         publish(bench.artifacts, spec, created="20260101T000000Z", network=network, history=empty_history(spec))
         bench.look()

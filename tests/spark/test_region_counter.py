@@ -257,3 +257,11 @@ def test_every_minute_has_a_ledger_of_no_region_also_without_messages(tmp_path, 
     assert bench.stored(UNASSIGNED) == stored
     _, summary = bench.batch(NOW + 60)[UNASSIGNED]
     assert (summary.as_of_s, summary.totals["consumed"]) == (NOW + 60, 1)
+
+
+def test_on_the_events_clock_only_messages_of_no_region_move_their_ledger(tmp_path, toy, new_bench):
+    bench = new_bench(tmp_path, toy("riverton"), clock="event")
+    assert UNASSIGNED not in bench.batch(NOW)
+    _, summary = bench.batch(NOW + 1, b"{")[UNASSIGNED]
+    assert (summary.as_of_s, summary.totals["consumed"]) == (NOW + 1, 1)
+    assert UNASSIGNED not in bench.batch(NOW + 600)

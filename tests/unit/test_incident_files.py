@@ -201,6 +201,7 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path):
     [
         (zipfile.ZIP_STORED, "encrypted", "cannot be unpacked here .*encrypted.*: unpack it, and give the .csv"),
         (zipfile.ZIP_STORED, "method", "cannot be unpacked here .*compression method.*: unpack it, and give the .csv"),
+        (zipfile.ZIP_STORED, "version", "cannot be unpacked here .*version 9.9.*: unpack it, and give the .csv"),
         (zipfile.ZIP_LZMA, "bytes", "cannot be read .*: give a .csv, .csv.gz or .zip with one .csv"),
     ],
 )
@@ -213,6 +214,8 @@ def test_a_zip_that_cannot_be_unpacked_is_refused_in_words(tmp_path, method, dam
     if damage == "encrypted":
         packed[6] |= 1
         packed[directory + 8] |= 1
+    elif damage == "version":
+        packed[directory + 6] = 99
     elif damage == "method":
         packed[8:10] = packed[directory + 10 : directory + 12] = (99).to_bytes(2, "little")
     else:
