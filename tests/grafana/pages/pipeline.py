@@ -118,8 +118,8 @@ def _figures() -> list[Panel]:
         ),
         _number(
             "Behind Kafka's end",
-            "Events in the topic that were not read yet when the newest batch began. With several regions the largest of "
-            "their newest points.",
+            "Events in the topic that were not read yet when the newest batch began. With several regions the largest "
+            "of their newest points.",
             16,
             0,
             _newest('last("lag_events") AS "lag"'),
