@@ -15,8 +15,8 @@ from benchmarks.plan import CATEGORIES, FRAME_SIDES, SIDE, Plan, bench_specs
 from benchmarks.product import FLOOR, measure_throughput
 from benchmarks.rates import Rate
 from benchmarks.stack import Stack, running_stack
-from streaming.commands_stack import TOPIC_PARTITIONS
-from streaming.synthetic import synthetic_events
+from benchmarks.synthetic import synthetic_events
+from streaming.cli.stack import TOPIC_PARTITIONS
 
 REGIONS = (4, 1)
 Say = Callable[[str], None]

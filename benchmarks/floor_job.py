@@ -24,14 +24,14 @@ from pyspark.sql.types import LongType
 
 from benchmarks.job import Batch, Orders
 from benchmarks.plan import bench_specs
-from streaming.decode import HEARTBEAT
-from streaming.pipeline import workers_of_their_own, write_batches
-from streaming.query_failure import spark_log
-from streaming.session import start_session
+from streaming.disk.spark_files import end_offsets
+from streaming.flow.decode import HEARTBEAT
+from streaming.flow.source import read_messages, with_heartbeat
+from streaming.flow.workers import settle_worker
+from streaming.job.job import workers_of_their_own, write_batches
+from streaming.job.query_failure import spark_log
+from streaming.job.session import start_session
 from streaming.settings import Settings
-from streaming.source import read_messages, with_heartbeat
-from streaming.spark_files import end_offsets
-from streaming.workers import settle_worker
 
 _COUNTED = "region string, consumed bigint"
 

@@ -11,18 +11,18 @@ import torch
 
 from benchmarks.plan import FRAME_SIDES, bench_spec
 from benchmarks.stack import Stack
-from models.count_state import CountState
+from benchmarks.synthetic import synthetic_events
+from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
 from models.scoring import Scores, score
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from schemas.spec import Spec
-from streaming.influx import InfluxSink
-from streaming.lines import risk_lines, top_lines
-from streaming.roster import load_artifact
-from streaming.score import FIELDS
-from streaming.synthetic import synthetic_events
+from streaming.flow.score import FIELDS
+from streaming.roster.roster import load_artifact
+from streaming.sinks.influx import InfluxSink
+from streaming.sinks.line_protocol import risk_lines, top_lines
 
 HISTORY_EVENTS = 50_000
 TICK_EVENTS = 60

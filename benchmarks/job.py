@@ -1,4 +1,4 @@
-"""The product in a process of its own: `streaming.pipeline.run`, with one watcher that writes a line per batch."""
+"""The product in a process of its own: `streaming.job.job.run`, with one watcher that writes a line per batch."""
 
 import logging
 import signal
@@ -12,10 +12,10 @@ import msgspec
 from pyspark.sql import SparkSession
 
 from benchmarks.heap import HeapWatch
-from streaming.pipeline import run
-from streaming.publish import Published
+from streaming.disk.spark_files import end_offsets
+from streaming.flow.publish import Published
+from streaming.job.job import run
 from streaming.settings import Settings
-from streaming.spark_files import end_offsets
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ import numpy as np
 from kafka import KafkaProducer
 
 from benchmarks.plan import bench_specs
-from streaming.synthetic import synthetic_events
+from benchmarks.synthetic import synthetic_events
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
+from benchmarks.synthetic import synthetic_events
 from schemas.spec import Spec
-from streaming.synthetic import synthetic_events
 
 _POLL_EVERY = 5_000
 

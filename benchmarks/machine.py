@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from streaming.jars import KAFKA_VERSION
-from streaming.local_store import BINARIES
+from benchmarks.local_store import BINARIES
+from streaming.job.jars import KAFKA_VERSION
 
 _PACKAGES = (
     "pyspark",

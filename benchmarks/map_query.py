@@ -19,12 +19,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.child import ChildError
+from benchmarks.local_store import local_store
 from benchmarks.machine import describe_machine, now
 from benchmarks.plan import bench_spec
 from schemas.frame import SUPPORT, RiskFrame
 from schemas.spec import Spec
-from streaming.lines import risk_lines, top_lines
-from streaming.local_store import local_store
+from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.grafana.influx import Store, filled_in
 from tests.grafana.pages.files import BUILDERS
 from tests.grafana.world import VARIABLES, frame, outcome_lines, pipeline

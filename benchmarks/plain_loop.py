@@ -16,18 +16,18 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from benchmarks.full_frame import TOP_K, frame_of
-from models.artifact import Artifact
-from models.count_state import CountState
+from models.artifact.artifact import Artifact
+from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.network import ResidualNetwork
 from models.scoring import score
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
-from streaming.influx import InfluxSink
-from streaming.lines import changed, risk_lines, top_lines
-from streaming.roster import load_artifact
+from streaming.roster.roster import load_artifact
 from streaming.settings import Settings
+from streaming.sinks.influx import InfluxSink
+from streaming.sinks.line_protocol import changed, risk_lines, top_lines
 
 _WAIT_S = 10.0
 _MOST_AT_ONCE = 1_000_000  # the client takes no more in one call

@@ -15,16 +15,16 @@ from benchmarks.full_frame import TOP_K, Stopwatch, frame_of
 from benchmarks.plan import Plan, bench_specs
 from benchmarks.product import ledger, rate_of_batches, running_job
 from benchmarks.stack import Stack, running_stack
-from models.blobs import Journal
+from benchmarks.synthetic import synthetic_events
+from models.counting.blobs import Journal
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
-from streaming.influx import InfluxSink
-from streaming.lines import changed, risk_lines, top_lines
-from streaming.roster import load_artifact
-from streaming.synthetic import synthetic_events
+from streaming.roster.roster import load_artifact
+from streaming.sinks.influx import InfluxSink
+from streaming.sinks.line_protocol import changed, risk_lines, top_lines
 
 REGIONS = 4
 _STAGE_EVENTS = 50_000

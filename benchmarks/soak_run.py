@@ -21,7 +21,7 @@ from benchmarks.sent_log import count_sent
 from benchmarks.soak_sampler import of_batches, of_disk, of_heap, of_processes
 from benchmarks.soak_traffic import SIDE, Orders, Region, expected_ledger
 from benchmarks.stack import Stack, running_stack
-from models.untrained import write_untrained
+from models.artifact.untrained import write_untrained
 from schemas.spec import DAY_S
 
 SPEED = 2880  # simulated seconds in a real one
@@ -30,7 +30,7 @@ TRIGGER_S = 1.0  # as long as a batch takes less, other work on the machine does
 _AHEAD_S = 10.0  # an artifact is there so long before its region's first event
 _VERSIONS = 30  # newer versions of artifacts that come during a run
 _COLLECTIONS = 30
-_BYTES_PER_COUNT = 16  # of a stored count that is not zero, see models/pyramid.py
+_BYTES_PER_COUNT = 16  # of a stored count that is not zero, see models/counting/pyramid.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

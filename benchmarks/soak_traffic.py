@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.plan import bench_spec
 from benchmarks.sent_log import Timed
-from streaming.poison import poison_messages, template_event
-from streaming.synthetic import synthetic_events
+from benchmarks.synthetic import synthetic_events
+from streaming.rehearse.poison import poison_messages, template_event
 
 SIDE = 24
 STEP_S = 0.1  # the simulated clock moves so often

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.local_store import local_store
 from benchmarks.plan import Plan
-from models.untrained import write_untrained
+from models.artifact.untrained import write_untrained
 from schemas.spec import DAY_S, Spec
-from streaming.broker import start_broker
-from streaming.commands_stack import TOPIC_PARTITIONS
-from streaming.local_store import local_store
+from streaming.cli.stack import TOPIC_PARTITIONS
+from streaming.rehearse.broker import start_broker
 from streaming.settings import Settings
-from streaming.topics import ensure_topics
+from streaming.topics.admin import ensure_topics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

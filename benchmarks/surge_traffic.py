@@ -10,7 +10,7 @@ import msgspec
 from benchmarks.open_loop import send_open_loop
 from benchmarks.plan import bench_specs
 from benchmarks.sent_log import paced
-from streaming.synthetic import synthetic_events
+from benchmarks.synthetic import synthetic_events
 
 _ENDLESS = 10**9
 

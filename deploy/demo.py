@@ -17,18 +17,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.artifact import Artifact, read_artifact, write_artifact
-from models.count_state import CountState
-from models.incident_files import IncidentTable, read_incidents
-from models.layouts import LAYOUTS
-from models.replay import Story
+from models.artifact.artifact import Artifact, read_artifact, write_artifact
+from models.counting.count_state import CountState
+from models.files.incident_files import IncidentTable, read_incidents
+from models.files.layouts import LAYOUTS
+from models.training.replay import Story
 from schemas.spec import DAY_S, HOUR_S
-from streaming.demo import ARTIFACTS, MIX, REGION
-from streaming.kafka_client import Security
-from streaming.producer import replay
-from streaming.replay import Message, Plan, plan_replay, shifted, weeks_until
-from streaming.sample_cut import SAMPLE
+from streaming.rehearse.demo import ARTIFACTS, MIX, REGION
+from streaming.rehearse.producer import replay
+from streaming.rehearse.replay import Message, Plan, plan_replay, shifted, weeks_until
+from streaming.rehearse.sample import SAMPLE
 from streaming.settings import Settings
+from streaming.topics.client import Security
 
 CATCH_UP_S = 300.0
 _SOONEST_S = 6 * HOUR_S  # so much of the past is sent at least

@@ -6,11 +6,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from models.commands_cold_start import cold_start_command
-from models.commands_evaluate import evaluate_command
-from models.commands_explain import explain_command
-from models.commands_train import train_command, train_regions_command
-from models.commands_tune import tune_command
+from models.cli.cold_start import cold_start_command
+from models.cli.evaluate import evaluate_command
+from models.cli.explain import explain_command
+from models.cli.train import train_command, train_regions_command
+from models.cli.tune import tune_command
 from schemas.errors import RiskError
 
 app = typer.Typer(

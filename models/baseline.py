@@ -11,9 +11,9 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from models.counting.pyramid import LevelBins
 from models.hour_of_week import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
 from models.neighbours import ring_size, ring_sum
-from models.pyramid import LevelBins
 from schemas.errors import DataError
 from schemas.spec import Spec
 

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.baseline import BaselineConstants, cell_rate, horizon_hours, profile_hours, region_rate, remember
-from models.count_state import CountState
+from models.counting.count_state import CountState
+from models.counting.pyramid import LevelBins
 from models.hour_of_week import HOURS, hour_of_week
 from models.neighbours import ring_size, ring_sum
-from models.pyramid import LevelBins
 from schemas.errors import SpecMismatch
 from schemas.spec import DAY_S, HOUR_S, Spec
 

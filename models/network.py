@@ -5,7 +5,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from models.recipe import DEFAULT
+from models.hyperparameters import DEFAULT
 
 RESIDUAL_LIMIT = 2.0  # the network can change the baseline by a factor of exp(2) = 7.4 at most
 LINEAR_PART = frozenset({"linear.weight", "offset.weight"})  # names of its tensors

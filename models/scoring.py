@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from models.attribution import made_riskiest
 from models.baseline import BaselineConstants
 from models.likelihood import at_least_one, predictive_quantile
-from models.makers import made_riskiest
 from models.network import residual_of
 from schemas.spec import Spec
 

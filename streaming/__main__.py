@@ -9,20 +9,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from schemas.errors import RiskError
-from streaming import (
-    commands_audit,
-    commands_cells,
-    commands_check,
-    commands_checkpoint,
-    commands_demo,
-    commands_doctor,
-    commands_health,
-    commands_parity,
-    commands_prepare,
-    commands_rebuild,
-    commands_run,
-    commands_sbom,
-    commands_stack,
+from streaming.cli import (
+    audit,
+    cells,
+    check,
+    checkpoint,
+    demo,
+    doctor,
+    health,
+    parity,
+    prepare,
+    rebuild,
+    run,
+    stack,
 )
 from streaming.settings import Settings, secret_names
 
@@ -48,20 +47,19 @@ def _settings(context: typer.Context) -> None:
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # noqa: TID251 - Java and the workers inherit it
 
 
-app.command("demo")(commands_demo.demo)
-app.command("run")(commands_run.run)
-app.command("check")(commands_check.check)
-app.command("doctor")(commands_doctor.doctor)
-app.command("rebuild")(commands_rebuild.rebuild)
-app.command("health")(commands_health.health)
-app.command("parity")(commands_parity.parity)
-app.command("prepare")(commands_prepare.prepare)
-app.command("cells")(commands_cells.cells)
-app.command("sbom")(commands_sbom.sbom)
-app.command("replay")(commands_stack.replay_command)
-app.add_typer(commands_stack.broker_app, name="broker")
-app.add_typer(commands_checkpoint.checkpoint_app, name="checkpoint")
-app.add_typer(commands_audit.audit_app, name="audit")
+app.command("demo")(demo.demo)
+app.command("run")(run.run)
+app.command("check")(check.check)
+app.command("doctor")(doctor.doctor)
+app.command("rebuild")(rebuild.rebuild)
+app.command("health")(health.health)
+app.command("parity")(parity.parity)
+app.command("prepare")(prepare.prepare)
+app.command("cells")(cells.cells)
+app.command("replay")(stack.replay_command)
+app.add_typer(stack.broker_app, name="broker")
+app.add_typer(checkpoint.checkpoint_app, name="checkpoint")
+app.add_typer(audit.audit_app, name="audit")
 
 
 def main() -> None:

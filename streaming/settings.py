@@ -1,7 +1,7 @@
 """Settings: the plumbing of a deployment. Meaning (grid, windows, horizons) travels in the artifact instead.
 
 Each field is declared once; its environment name, the row in README and the line in `.env.example` are
-checked against this file by tests/unit/test_settings.py.
+checked against this file by tests/contracts/test_settings.py.
 """
 
 import re

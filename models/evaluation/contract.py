@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.cube import Counts, Cube, Floats
+from models.measures.cube import Counts, Cube, Floats
 
 if TYPE_CHECKING:  # torch takes seconds to import, and what only counts does not need it
-    from models.fit_network import Examples
+    from models.training.fit_network import Examples
 
 LEAST_SHARE = 1e-4  # of the mean of all cells
 UNSEEN = 0.5  # incidents

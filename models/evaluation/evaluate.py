@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 
 from models.evaluation.contract import Regression, Regressor, Rival, Values
-from models.evaluation.cube import Floats
 from models.evaluation.judge import Judge, mean_scores
 from models.evaluation.leaks import refuse_leaks
 from models.evaluation.origins import together
@@ -35,9 +34,10 @@ from models.evaluation.rivals.last_week import LastWeek
 from models.evaluation.rivals.same_weekday import SameWeekday
 from models.evaluation.rivals.self_exciting import SelfExciting
 from models.evaluation.tasks import Task, earlier
-from models.fit_baseline import likeliest_dispersion
-from models.recipe import DEFAULT, Recipe
-from models.replay import refuse_lag
+from models.hyperparameters import DEFAULT, Recipe
+from models.measures.cube import Floats
+from models.training.fit_baseline import likeliest_dispersion
+from models.training.replay import refuse_lag
 from schemas.errors import DataError
 
 RIVALS: tuple[Rival, ...] = (

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.contract import Values, least_mean
-from models.evaluation.cube import Counts, Floats
-from models.evaluation.loss import poisson_loss
-from models.evaluation.paired import LEAST_JUDGED, Difference, compare
-from models.evaluation.ranking import AtShare
-from models.evaluation.scores import Scores, score
-from models.evaluation.sheet import Sheet
 from models.evaluation.tasks import Task
-from models.evaluation.totals import Totals, totals
+from models.measures.cube import Counts, Floats
+from models.measures.loss import poisson_loss
+from models.measures.paired import LEAST_JUDGED, Difference, compare
+from models.measures.ranking import AtShare
+from models.measures.scores import Scores, score
+from models.measures.sheet import Sheet
+from models.measures.totals import Totals, totals
 
 AnyFloats = npt.NDArray[np.floating]
 SHARES = (

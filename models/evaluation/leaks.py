@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.evaluation.cube import Cube, Floats
+from models.measures.cube import Cube, Floats
 from schemas.errors import LeakError
 
 _FLOAT_NOISE = 1e-5  # relative; a network of 32-bit floats gives as much between two runs

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.cube import Floats
-from models.evaluation.paired import Difference, day_blocks, difference
 from models.evaluation.result import Evaluation, Origins, Row, Together
+from models.measures.cube import Floats
+from models.measures.paired import Difference, day_blocks, difference
 
 
 def together(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:

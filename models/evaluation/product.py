@@ -10,13 +10,13 @@ import torch
 from models.baseline import BaselineConstants
 from models.evaluation.contract import Values
 from models.evaluation.tasks import Task
-from models.examples import cells_to_learn, collect
 from models.features import FeatureEngine, feature_names
-from models.fit_baseline import Blocks, fit_constants, with_dispersion
-from models.fit_network import Examples, fit_network
+from models.hyperparameters import DEFAULT, Recipe
 from models.network import ResidualNetwork, residual_of
-from models.recipe import DEFAULT, Recipe
-from models.replay import Replay, Story
+from models.training.examples import cells_to_learn, collect
+from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
+from models.training.fit_network import Examples, fit_network
+from models.training.replay import Replay, Story
 from schemas.errors import LeakError
 from schemas.spec import DAY_S, Spec
 

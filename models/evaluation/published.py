@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.cube import Cube, count
-from models.incident_files import IncidentTable
+from models.files.incident_files import IncidentTable
 from models.local_time import local_from_utc, utc_from_local
+from models.measures.cube import Cube, count
 from schemas.errors import DataError
 from schemas.spec import DAY_S
 

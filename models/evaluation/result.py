@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.evaluation.cube import Cube, Floats
-from models.evaluation.paired import Difference
-from models.evaluation.scores import Scores
-from models.evaluation.totals import Totals
-from models.recipe import DEFAULT, Recipe
+from models.hyperparameters import DEFAULT, Recipe
+from models.measures.cube import Cube, Floats
+from models.measures.paired import Difference
+from models.measures.scores import Scores
+from models.measures.totals import Totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

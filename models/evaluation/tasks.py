@@ -8,13 +8,13 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from models.data_report import Seen, read_past, refuse_one_cell, refuse_too_little, rows_seen
-from models.evaluation.cube import Cube, count
 from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, published_chicago
-from models.incident_files import IncidentTable, read_incidents
-from models.layouts import LAYOUTS, Layout
+from models.files.data_report import Seen, read_past, refuse_one_cell, refuse_too_little, rows_seen
+from models.files.incident_files import IncidentTable, read_incidents
+from models.files.layouts import LAYOUTS, Layout
+from models.files.repeated_calls import merge_repeated
 from models.local_time import local_from_utc, utc_from_local
-from models.repeated_calls import merge_repeated
+from models.measures.cube import Cube, count
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S

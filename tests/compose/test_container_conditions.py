@@ -26,7 +26,7 @@ exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs /bin/sh -c "$ENT
 """
 START = """
 from pathlib import Path
-from streaming.session import start_session
+from streaming.job.session import start_session
 from streaming.settings import Settings
 import os
 session = start_session(Settings(cache=Path(os.environ["RISK_CACHE"]), driver_memory="512m"), Path("/tmp/log"))

@@ -6,9 +6,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 import numpy as np
 import pytest
 
-from models.artifact import read_artifact
+from models.artifact.artifact import read_artifact
 from schemas.spec import DAY_S
-from streaming.replay import INCIDENT
+from streaming.rehearse.replay import INCIDENT
 from tests.compose.compose_file import ROOT
 
 NOW_S = 1_795_632_420  # 2026-11-25 18:47 UTC

@@ -23,7 +23,7 @@ DRIVER = """
 import sys
 from pathlib import Path
 from pyspark import TaskContext
-from streaming.session import start_session
+from streaming.job.session import start_session
 from streaming.settings import Settings
 
 def addresses(_):

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from models.closed import GRACE_S
+from models.counting.closed_horizons import GRACE_S
 from schemas.limits import MAX_HORIZON_S
 from schemas.measurements import MEASUREMENTS
 from tests.compose.compose_file import ROOT, SERVICES

@@ -9,8 +9,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streaming.broker import free_port
-from streaming.jars import java, kafka_class_path
+from streaming.job.jars import java, kafka_class_path
+from streaming.rehearse.broker import free_port
 from tests.compose.compose_file import SERVICES, variables
 
 pytestmark = pytest.mark.stack

@@ -17,7 +17,7 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streaming.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings
+from streaming.job.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings
 from streaming.settings import INFLUX_PREFIX, PREFIX
 from tests.compose.compose_file import ROOT, SERVICES, arguments, mounts, variables
 from tests.harness.topic import Topic

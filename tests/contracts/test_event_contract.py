@@ -19,7 +19,7 @@ from schemas.event import REASONS, Event
 from schemas.grid import Grid
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import Spec
-from streaming.poison import poison_messages, template_event
+from streaming.rehearse.poison import poison_messages, template_event
 
 FOLDER = Path(schemas.__file__).parent
 GOOD = sorted((FOLDER / "examples" / "good").glob("*.json"))

@@ -18,7 +18,7 @@ from benchmarks.__main__ import app as benchmarks_app
 from models.__main__ import app as models_app
 from schemas.decode import Messages, decode_messages
 from streaming.__main__ import app as streaming_app
-from streaming.roster import load_artifact, vocabulary
+from streaming.roster.roster import load_artifact, vocabulary
 from streaming.settings import environment_names
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.special import gammaln, xlogy
 
 from models.evaluation.contract import least_mean
-from models.evaluation.loss import poisson_loss
 from models.evaluation.rivals.constant import Constant
 from models.evaluation.rivals.ewma import Ewma
 from models.evaluation.rivals.ewma_profile import EwmaProfile, FittedEwmaProfile
@@ -18,6 +17,7 @@ from models.evaluation.rivals.last_week import LastWeek
 from models.evaluation.rivals.profile import week_profile, week_slots
 from models.evaluation.rivals.same_weekday import SameWeekday
 from models.evaluation.rivals.self_exciting import FittedSelfExciting, SelfExciting
+from models.measures.loss import poisson_loss
 from tests.harness.small_cube import RIVALS, cube_of, random_cube
 
 

@@ -5,9 +5,10 @@ from contextlib import closing
 import pytest
 
 from schemas.errors import PipelineError
-from streaming.influx import InfluxSink
 from streaming.settings import Settings
-from streaming.sinks import FileSink, Sink
+from streaming.sinks.contract import Sink
+from streaming.sinks.file import FileSink
+from streaming.sinks.influx import InfluxSink
 from tests.harness.list_sink import ListSink
 
 FIRST = b"pipeline,region=a consumed=1.0 60\n"

@@ -5,8 +5,8 @@ import signal
 import time
 from pathlib import Path
 
-from streaming.broker import Secured, free_port, start_broker, stop_broker
-from streaming.kafka_client import PLAINTEXT
+from streaming.rehearse.broker import Secured, free_port, start_broker, stop_broker
+from streaming.topics.client import PLAINTEXT
 from tests.harness.proxy import Proxy
 
 # A second listener that is told to clients as the proxy's address, so that everything they do goes through it.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from streaming import decode
 from streaming.__main__ import main
+from streaming.flow import decode
 
 tries = os.environ["FAILING_JOB_TRIES"]
 

@@ -10,19 +10,19 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from models.closed import closed_between
+from models.counting.closed_horizons import closed_between
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.dead_letter import encode_dead_letter
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
-from streaming.count import ClosedCounts, take_in
-from streaming.ledger import add_up
-from streaming.lines import risk_lines, top_lines
-from streaming.outcomes import Outcomes
-from streaming.publish import ledger_line
-from streaming.score import FIELDS
+from streaming.flow.count import ClosedCounts, take_in
+from streaming.flow.ledger import add_up
+from streaming.flow.outcomes import Outcomes
+from streaming.flow.publish import ledger_line
+from streaming.flow.score import FIELDS
+from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.faults.oracle import Region
 from tests.faults.rules import TOP, Seen
 from tests.faults.scenario import Producer, closing

@@ -1,8 +1,8 @@
 """The invariants of a finished scenario, each broken one in words. Numbers: docs/reliability.md."""
 
 from schemas.errors import RiskError
-from streaming.rebuild_job import rebuild_span
-from streaming.rebuild_plan import Span
+from streaming.rebuild.job import rebuild_span
+from streaming.rebuild.plan import Span
 from streaming.settings import PREFIX, Settings
 from tests.faults.actions import FIRST_LOAD
 from tests.faults.promises import RECOVERY_LIMIT_S

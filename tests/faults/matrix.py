@@ -149,7 +149,7 @@ FAULTS = (
                 "test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start",
                 "test_a_topic_that_was_made_anew_and_grew_past_what_was_read_ends_the_running_job",
             ),
-            "tests/unit/test_guard.py::test_a_topic_that_was_made_anew_is_refused",
+            "tests/unit/disk/test_guard.py::test_a_topic_that_was_made_anew_is_refused",
         ),
     ),
     Fault("F10", "partitions are added", "two more while it runs", IN_SCENARIO, (f"{SCENARIO}[partitions]",)),
@@ -188,7 +188,7 @@ FAULTS = (
             "tests/faults/test_process.py::test_giant_messages_are_refused_and_their_neighbours_counted",
             "tests/stack/test_flood.py::"
             "test_a_batch_of_rubbish_larger_than_sparks_limit_is_refused_and_its_neighbours_counted",
-            "tests/contracts/test_decode_stage.py::"
+            "tests/unit/flow/test_decode_stage.py::"
             "test_a_flood_of_rubbish_keeps_every_place_and_no_more_payload_than_a_task_may",
             "tests/contracts/test_event_contract.py::test_a_message_beyond_the_limit_reaches_no_parser",
         ),
@@ -201,8 +201,8 @@ FAULTS = (
         (
             "tests/spark/test_scored.py::"
             "test_counts_ledger_and_dead_letters_equal_a_recount_and_scores_the_offline_path",
-            "tests/contracts/test_count_state.py::test_batch_boundaries_change_nothing",
-            "tests/contracts/test_count_state.py::test_a_restart_from_the_stored_blobs_equals_no_restart",
+            "tests/unit/counting/test_count_state.py::test_batch_boundaries_change_nothing",
+            "tests/unit/counting/test_count_state.py::test_a_restart_from_the_stored_blobs_equals_no_restart",
         ),
     ),
     Fault(
@@ -210,7 +210,7 @@ FAULTS = (
         "the same id with other content",
         "higher, equal and lower revisions, cancellations",
         "I1: the highest revision counts",
-        ("tests/contracts/test_count_state.py::test_counts_and_ledger_equal_a_recount_of_the_final_revisions",),
+        ("tests/unit/counting/test_count_state.py::test_counts_and_ledger_equal_a_recount_of_the_final_revisions",),
     ),
     Fault(
         "F16",
@@ -228,7 +228,7 @@ FAULTS = (
         "a second inside and outside of the limit, days behind the clock",
         "I2, I3: `late`",
         (
-            "tests/unit/test_decode.py::test_the_limits_themselves_are_inside",
+            "tests/unit/schemas/test_decode.py::test_the_limits_themselves_are_inside",
             f"{SCENARIO}[baseline]",
         ),
     ),
@@ -238,8 +238,8 @@ FAULTS = (
         "2099, 40 days ahead, a second outside of the limit",
         "I2, I3: `future`; no clock moves",
         (
-            "tests/unit/test_decode.py::test_the_limits_themselves_are_inside",
-            "tests/unit/test_decode_clock.py::test_a_kafka_timestamp_ahead_of_the_real_time_makes_the_message_future",
+            "tests/unit/schemas/test_decode.py::test_the_limits_themselves_are_inside",
+            "tests/unit/schemas/test_decode_clock.py::test_a_kafka_timestamp_ahead_of_the_real_time_makes_the_message_future",
             f"{SCENARIO}[baseline]",
         ),
     ),
@@ -251,7 +251,7 @@ FAULTS = (
         (
             "tests/stack/test_pipeline.py::"
             "test_every_kind_of_bad_message_becomes_a_dead_letter_with_its_reason_and_place",
-            "tests/unit/test_decode.py::"
+            "tests/unit/schemas/test_decode.py::"
             "test_a_kafka_timestamp_that_is_no_time_refuses_the_event_and_nothing_else_happens",
             "tests/stack/test_pipeline_failures.py::test_a_kafka_timestamp_that_spark_cannot_read_is_named",
         ),
@@ -303,8 +303,8 @@ FAULTS = (
             ),
             f"{ON_THE_WALL}[store_down]",
             f"{OUTCOMES}[store]",
-            "tests/contracts/test_influx_answers.py::test_a_busy_store_is_asked_again_until_it_takes_the_lines",
-            "tests/contracts/test_influx_answers.py::test_a_store_says_how_long_to_wait",
+            "tests/unit/sinks/test_influx_answers.py::test_a_busy_store_is_asked_again_until_it_takes_the_lines",
+            "tests/unit/sinks/test_influx_answers.py::test_a_store_says_how_long_to_wait",
             "tests/stack/test_stores.py::"
             "test_a_store_that_has_stopped_is_reported_and_its_lines_are_there_after_a_restart",
             "tests/stack/test_pipeline_failures.py::test_a_store_that_does_not_listen",
@@ -315,7 +315,7 @@ FAULTS = (
         "the store refuses a line",
         "400 with the forms of InfluxDB 1, 2 and 3",
         "I9: exit 6 with the line's number; not tried again",
-        ("tests/contracts/test_influx_answers.py::test_the_first_bad_line_is_counted_from_the_start_of_the_write",),
+        ("tests/unit/sinks/test_influx_answers.py::test_the_first_bad_line_is_counted_from_the_start_of_the_write",),
     ),
     Fault(
         "F24",
@@ -323,8 +323,8 @@ FAULTS = (
         "422 for retention, for a type conflict, a limit of the store, a bad field name",
         "dropped points that are too old are counted; everything else stops",
         (
-            "tests/contracts/test_influx_answers.py::test_points_beyond_the_retention_are_counted_and_the_rest_goes_on",
-            "tests/contracts/test_influx_answers.py::test_points_lost_for_another_reason_stop_the_write",
+            "tests/unit/sinks/test_influx_answers.py::test_points_beyond_the_retention_are_counted_and_the_rest_goes_on",
+            "tests/unit/sinks/test_influx_answers.py::test_points_lost_for_another_reason_stop_the_write",
         ),
     ),
     Fault(
@@ -333,8 +333,8 @@ FAULTS = (
         "500 with `no space left on device`; a full file system under the file sink (its answer, not a real one)",
         "tried again, then exit 6",
         (
-            "tests/contracts/test_influx_answers.py::test_a_store_whose_disk_is_full_is_tried_again_and_then_given_up",
-            "tests/unit/test_file_sink.py::test_a_full_disk_fails_the_write_and_the_next_one_leaves_no_torn_line",
+            "tests/unit/sinks/test_influx_answers.py::test_a_store_whose_disk_is_full_is_tried_again_and_then_given_up",
+            "tests/unit/sinks/test_file_sink.py::test_a_full_disk_fails_the_write_and_the_next_one_leaves_no_torn_line",
         ),
     ),
     Fault(
@@ -350,7 +350,7 @@ FAULTS = (
         "401, 403, 404, at the start and while it runs",
         "I9: exit 6 with the remedy, at once",
         (
-            "tests/contracts/test_influx_answers.py::test_a_refusal_is_not_tried_again_and_names_its_remedy",
+            "tests/unit/sinks/test_influx_answers.py::test_a_refusal_is_not_tried_again_and_names_its_remedy",
             "tests/stack/test_pipeline_failures.py::test_a_store_that_refuses_while_the_job_runs",
         ),
     ),
@@ -361,35 +361,35 @@ FAULTS = (
         "refused with the reason; the old one stays; damaged weights leave the baseline",
         (
             *of(
-                "tests/contracts/test_artifact.py",
+                "tests/unit/artifact/test_artifact.py",
                 "test_a_flipped_bit_is_found_in_every_file_and_spares_the_baseline_only_in_the_weights",
                 "test_a_file_that_was_cut_off_is_refused_and_spares_the_baseline_only_in_the_weights",
             ),
-            "tests/contracts/test_artifact.py::test_a_missing_file_is_named",
-            "tests/contracts/test_artifact.py::test_missing_weights_leave_the_baseline",
-            "tests/contracts/test_artifact.py::test_a_file_that_does_not_belong_is_refused",
-            "tests/contracts/test_artifact.py::test_a_link_is_refused_even_to_the_right_bytes",
-            "tests/contracts/test_artifact.py::test_a_renamed_folder_is_refused",
-            "tests/contracts/test_artifact.py::test_a_changed_spec_or_an_unknown_field_is_refused",
-            "tests/contracts/test_hostile_artifact.py::test_no_file_whose_hash_is_wrong_reaches_a_parser",
-            "tests/contracts/test_hostile_artifact.py::test_a_pickle_in_a_correctly_listed_npz_is_never_opened",
-            "tests/contracts/test_hostile_artifact.py::test_a_pickle_in_place_of_the_weights_leaves_the_baseline",
-            "tests/contracts/test_hostile_artifact.py::test_the_manifest_can_list_the_four_files_and_no_other_path",
-            "tests/contracts/test_hostile_artifact.py::test_a_file_that_is_a_link_out_of_the_folder_is_not_followed",
-            "tests/contracts/test_hostile_artifact.py::test_a_folder_that_is_a_link_is_refused",
-            "tests/contracts/test_hostile_artifact.py::test_an_npz_that_unpacks_to_more_than_is_sane_is_not_unpacked",
-            "tests/contracts/test_hostile_artifact.py::test_a_shape_that_its_bytes_do_not_fill_takes_no_memory",
-            "tests/contracts/test_hostile_artifact.py::test_weights_that_claim_to_be_huge_leave_the_baseline",
-            "tests/contracts/test_hostile_contents.py::test_a_manifest_that_is_no_json_of_ours_is_refused",
+            "tests/unit/artifact/test_artifact.py::test_a_missing_file_is_named",
+            "tests/unit/artifact/test_artifact.py::test_missing_weights_leave_the_baseline",
+            "tests/unit/artifact/test_artifact.py::test_a_file_that_does_not_belong_is_refused",
+            "tests/unit/artifact/test_artifact.py::test_a_link_is_refused_even_to_the_right_bytes",
+            "tests/unit/artifact/test_artifact.py::test_a_renamed_folder_is_refused",
+            "tests/unit/artifact/test_artifact.py::test_a_changed_spec_or_an_unknown_field_is_refused",
+            "tests/unit/artifact/test_hostile_artifact.py::test_no_file_whose_hash_is_wrong_reaches_a_parser",
+            "tests/unit/artifact/test_hostile_artifact.py::test_a_pickle_in_a_correctly_listed_npz_is_never_opened",
+            "tests/unit/artifact/test_hostile_artifact.py::test_a_pickle_in_place_of_the_weights_leaves_the_baseline",
+            "tests/unit/artifact/test_hostile_artifact.py::test_the_manifest_can_list_the_four_files_and_no_other_path",
+            "tests/unit/artifact/test_hostile_artifact.py::test_a_file_that_is_a_link_out_of_the_folder_is_not_followed",
+            "tests/unit/artifact/test_hostile_artifact.py::test_a_folder_that_is_a_link_is_refused",
+            "tests/unit/artifact/test_hostile_artifact.py::test_an_npz_that_unpacks_to_more_than_is_sane_is_not_unpacked",
+            "tests/unit/artifact/test_hostile_artifact.py::test_a_shape_that_its_bytes_do_not_fill_takes_no_memory",
+            "tests/unit/artifact/test_hostile_artifact.py::test_weights_that_claim_to_be_huge_leave_the_baseline",
+            "tests/unit/artifact/test_hostile_contents.py::test_a_manifest_that_is_no_json_of_ours_is_refused",
             *of(
-                "tests/contracts/test_hostile_contents.py",
+                "tests/unit/artifact/test_hostile_contents.py",
                 "test_whatever_stands_in_a_manifest_it_is_usable_or_an_artifact_error",
                 "test_whatever_bytes_a_correctly_listed_file_has_it_is_usable_or_an_artifact_error",
                 "test_whatever_is_in_an_npz_it_is_plain_numbers_or_an_artifact_error",
             ),
-            "tests/contracts/test_roster.py::test_a_newer_artifact_takes_over_and_a_damaged_one_does_not",
-            "tests/contracts/test_roster.py::test_no_bytes_in_a_newer_artifact_stop_the_job",
-            "tests/contracts/test_roster.py::"
+            "tests/unit/roster/test_roster.py::test_a_newer_artifact_takes_over_and_a_damaged_one_does_not",
+            "tests/unit/roster/test_roster.py::test_no_bytes_in_a_newer_artifact_stop_the_job",
+            "tests/unit/roster/test_roster.py::"
             "test_a_copy_that_has_not_come_to_its_end_waits_while_a_sound_artifact_is_in_force",
         ),
     ),
@@ -401,8 +401,8 @@ FAULTS = (
         (
             "tests/spark/test_artifacts.py::test_an_artifact_of_another_spec_is_refused_and_the_old_one_stays",
             "tests/spark/test_region_counter.py::test_stored_counts_of_another_spec_are_not_touched",
-            "tests/contracts/test_roster.py::test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept",
-            "tests/contracts/test_hostile_contents.py::test_features_that_this_program_does_not_compute_are_named",
+            "tests/unit/roster/test_roster.py::test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept",
+            "tests/unit/artifact/test_hostile_contents.py::test_features_that_this_program_does_not_compute_are_named",
         ),
     ),
     Fault(
@@ -411,14 +411,14 @@ FAULTS = (
         "NaN weights, weights that do not fit, scores out of range",
         "the baseline, and the point says so; I8",
         (
-            "tests/contracts/test_hostile_network.py::test_weights_that_are_no_numbers_leave_the_baseline",
-            "tests/contracts/test_hostile_network.py::"
+            "tests/unit/artifact/test_hostile_network.py::test_weights_that_are_no_numbers_leave_the_baseline",
+            "tests/unit/artifact/test_hostile_network.py::"
             "test_a_network_that_gives_no_usable_number_leaves_the_baseline_and_the_score_says_so",
             "tests/spark/test_artifacts.py::test_a_damaged_network_leaves_the_baseline_and_the_score_says_so",
-            "tests/contracts/test_hostile_network.py::test_weights_that_do_not_fit_leave_the_baseline",
-            "tests/unit/test_lines.py::test_a_value_that_is_no_number_in_its_range_is_never_written",
-            "tests/unit/test_lines.py::test_a_risk_above_one_is_never_written",
-            "tests/unit/test_lines.py::test_a_count_or_support_that_cannot_be_is_never_written",
+            "tests/unit/artifact/test_hostile_network.py::test_weights_that_do_not_fit_leave_the_baseline",
+            "tests/unit/sinks/test_lines.py::test_a_value_that_is_no_number_in_its_range_is_never_written",
+            "tests/unit/sinks/test_lines.py::test_a_risk_above_one_is_never_written",
+            "tests/unit/sinks/test_lines.py::test_a_count_or_support_that_cannot_be_is_never_written",
         ),
     ),
     Fault(
@@ -434,7 +434,7 @@ FAULTS = (
             "tests/faults/test_checkpoint_damage.py::test_a_batch_whose_commit_was_lost_is_repeated",
             "tests/faults/test_checkpoint_damage.py::"
             "test_a_damaged_snapshot_is_made_up_for_by_the_changes_since_the_beginning",
-            "tests/unit/test_guard.py::test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched",
+            "tests/unit/disk/test_guard.py::test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched",
         ),
     ),
     Fault(
@@ -444,7 +444,7 @@ FAULTS = (
         "I9: exit 8 that names the first",
         (
             "tests/stack/test_checkpoint.py::test_a_checkpoint_is_for_one_job_one_topic_and_its_settings",
-            "tests/contracts/test_between_processes.py::test_a_second_writer_is_refused_until_the_first_has_ended_however_it_ends",
+            "tests/unit/disk/test_between_processes.py::test_a_second_writer_is_refused_until_the_first_has_ended_however_it_ends",
         ),
     ),
     Fault(
@@ -453,13 +453,13 @@ FAULTS = (
         "misspelt names, wrong types, contradictions",
         "all of them at once, exit 2",
         (
-            "tests/unit/test_settings.py::test_an_unknown_setting_is_refused_with_the_nearest_name",
-            "tests/unit/test_settings.py::test_an_unknown_setting_like_no_other_gets_no_guess",
-            "tests/unit/test_settings.py::test_dead_letters_must_not_go_back_into_the_topic_of_events",
-            "tests/unit/test_settings.py::test_an_address_for_figures_that_cannot_be_is_refused",
-            "tests/unit/test_settings.py::test_a_trigger_must_be_a_number_of_its_range",
-            "tests/unit/test_settings.py::test_all_mistakes_are_listed_at_once",
-            "tests/unit/test_settings.py::"
+            "tests/contracts/test_settings.py::test_an_unknown_setting_is_refused_with_the_nearest_name",
+            "tests/contracts/test_settings.py::test_an_unknown_setting_like_no_other_gets_no_guess",
+            "tests/contracts/test_settings.py::test_dead_letters_must_not_go_back_into_the_topic_of_events",
+            "tests/contracts/test_settings.py::test_an_address_for_figures_that_cannot_be_is_refused",
+            "tests/contracts/test_settings.py::test_a_trigger_must_be_a_number_of_its_range",
+            "tests/contracts/test_settings.py::test_all_mistakes_are_listed_at_once",
+            "tests/contracts/test_settings.py::"
             "test_a_misspelt_setting_of_the_store_is_refused_and_the_clients_own_ones_are_not",
         ),
     ),
@@ -520,13 +520,13 @@ FAULTS = (
         "unknown, expired, early and foreign certificates, no TLS, unknown and read-only tokens",
         "I9: exit 6 at once, the token is not sent",
         (
-            "tests/contracts/test_influx_tls.py::test_a_certificate_of_an_unknown_authority_is_refused",
-            "tests/contracts/test_influx_tls.py::test_a_certificate_of_another_authority_than_ours_is_refused",
-            "tests/contracts/test_influx_tls.py::test_an_expired_certificate_is_refused",
-            "tests/contracts/test_influx_tls.py::test_a_certificate_that_begins_tomorrow_is_refused",
-            "tests/contracts/test_influx_tls.py::test_a_certificate_for_another_name_is_refused",
-            "tests/contracts/test_influx_tls.py::test_an_unknown_and_a_read_only_token_are_refused_over_tls_too",
-            "tests/contracts/test_influx_tls.py::test_a_store_without_tls_is_told_from_an_untrusted_one",
+            "tests/unit/sinks/test_influx_tls.py::test_a_certificate_of_an_unknown_authority_is_refused",
+            "tests/unit/sinks/test_influx_tls.py::test_a_certificate_of_another_authority_than_ours_is_refused",
+            "tests/unit/sinks/test_influx_tls.py::test_an_expired_certificate_is_refused",
+            "tests/unit/sinks/test_influx_tls.py::test_a_certificate_that_begins_tomorrow_is_refused",
+            "tests/unit/sinks/test_influx_tls.py::test_a_certificate_for_another_name_is_refused",
+            "tests/unit/sinks/test_influx_tls.py::test_an_unknown_and_a_read_only_token_are_refused_over_tls_too",
+            "tests/unit/sinks/test_influx_tls.py::test_a_store_without_tls_is_told_from_an_untrusted_one",
         ),
     ),
     Fault(
@@ -537,10 +537,10 @@ FAULTS = (
         (
             "tests/stack/test_rebuild.py::test_on_the_events_clock_after_kills_a_swap_and_a_new_region",
             "tests/stack/test_rebuild.py::test_on_the_wall_clock_beside_the_running_job",
-            "tests/contracts/test_batch_log.py::test_of_a_batch_that_was_repeated_the_last_line_counts",
-            "tests/contracts/test_batch_log.py::"
+            "tests/unit/rebuild/test_batch_log.py::test_of_a_batch_that_was_repeated_the_last_line_counts",
+            "tests/unit/rebuild/test_batch_log.py::"
             "test_a_line_that_a_crash_tore_is_not_read_and_is_replaced_by_its_repeat",
-            "tests/contracts/test_batch_log.py::test_counts_are_kept_whole_and_a_damaged_file_is_refused",
+            "tests/unit/rebuild/test_batch_log.py::test_counts_are_kept_whole_and_a_damaged_file_is_refused",
             "tests/spark/test_rebuilt.py::"
             "test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_and_a_restart",
         ),
@@ -551,17 +551,17 @@ FAULTS = (
         "any byte of the audit log, any line removed or moved, a torn end; two processes that write at once",
         "`audit verify` names the line; of two writers no line is lost",
         (
-            "tests/unit/test_audit.py::test_any_edited_byte_is_found",
-            "tests/unit/test_audit.py::test_no_place_is_left_out",
-            "tests/unit/test_audit.py::test_an_edited_line_is_named",
-            "tests/unit/test_audit.py::test_an_edited_line_that_was_sealed_anew_breaks_the_next",
-            "tests/unit/test_audit.py::test_a_removed_line_is_named",
-            "tests/unit/test_audit.py::test_lines_that_changed_places_or_came_twice_are_found",
-            "tests/unit/test_audit.py::test_two_lines_that_changed_places_are_named",
-            "tests/unit/test_audit.py::test_a_missing_tail_is_seen_only_by_a_head_that_was_noted",
-            "tests/unit/test_audit.py::test_every_torn_end_is_told_from_an_edit_and_the_chain_goes_on",
-            "tests/unit/test_audit.py::test_an_edited_last_line_is_not_taken_for_a_torn_one_by_the_records_after_it",
-            "tests/contracts/test_between_processes.py::test_two_writers_take_turns",
+            "tests/unit/disk/test_audit.py::test_any_edited_byte_is_found",
+            "tests/unit/disk/test_audit.py::test_no_place_is_left_out",
+            "tests/unit/disk/test_audit.py::test_an_edited_line_is_named",
+            "tests/unit/disk/test_audit.py::test_an_edited_line_that_was_sealed_anew_breaks_the_next",
+            "tests/unit/disk/test_audit.py::test_a_removed_line_is_named",
+            "tests/unit/disk/test_audit.py::test_lines_that_changed_places_or_came_twice_are_found",
+            "tests/unit/disk/test_audit.py::test_two_lines_that_changed_places_are_named",
+            "tests/unit/disk/test_audit.py::test_a_missing_tail_is_seen_only_by_a_head_that_was_noted",
+            "tests/unit/disk/test_audit.py::test_every_torn_end_is_told_from_an_edit_and_the_chain_goes_on",
+            "tests/unit/disk/test_audit.py::test_an_edited_last_line_is_not_taken_for_a_torn_one_by_the_records_after_it",
+            "tests/unit/disk/test_between_processes.py::test_two_writers_take_turns",
         ),
     ),
     Fault(
@@ -573,7 +573,7 @@ FAULTS = (
             "tests/stack/security/test_secrets.py::test_no_secret_is_anywhere_but_where_it_was_given",
             "tests/stack/security/test_secrets.py::test_sparks_plans_and_settings_hide_the_jaas_line",
             "tests/stack/test_pipeline.py::test_payloads_and_secrets_are_in_no_output_and_person_payloads_nowhere",
-            "tests/contracts/test_influx_answers.py::test_the_token_is_in_no_message_traceback_log_or_repr",
+            "tests/unit/sinks/test_influx_answers.py::test_the_token_is_in_no_message_traceback_log_or_repr",
         ),
     ),
     Fault(

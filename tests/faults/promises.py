@@ -41,9 +41,9 @@ SHOWN_BY = {
     "tests/stack/test_stores.py": "part",
     "tests/spark/": "part",
     "tests/spark/test_device.py::test_a_device_that_is_lost": "pure",
-    "tests/contracts/test_between_processes.py": "part",
-    "tests/contracts/test_influx_answers.py": "part",
-    "tests/contracts/test_influx_tls.py": "part",
+    "tests/unit/disk/test_between_processes.py": "part",
+    "tests/unit/sinks/test_influx_answers.py": "part",
+    "tests/unit/sinks/test_influx_tls.py": "part",
 }
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from streaming.roster import load_artifact
+from streaming.roster.roster import load_artifact
 from tests.faults import run as run_module
 from tests.faults.good_store import good_store, region_of, store_after
 from tests.faults.injected import SIDES, Injected

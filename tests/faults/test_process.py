@@ -12,7 +12,7 @@ import psutil
 import pytest
 from kafka import KafkaAdminClient
 
-from streaming.topics import ensure_topics
+from streaming.topics.admin import ensure_topics
 from tests.faults.offsets import committed
 from tests.faults.sent import START, Sent, events
 

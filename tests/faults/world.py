@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from streaming.topics import ensure_topics
+from streaming.topics.admin import ensure_topics
 from tests.faults.actions import DEADLINE_S, Actions
 from tests.faults.breakable_broker import TestBroker
 from tests.faults.injected import Injected

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from streaming.local_store import BINARIES, local_store
+from benchmarks.local_store import BINARIES, local_store
 from tests.grafana.influx import Store
 from tests.grafana.pages.files import ROOT
 from tests.grafana.world import SPECS, outcome_lines, pipeline, score_lines

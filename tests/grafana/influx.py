@@ -8,7 +8,7 @@ from typing import Any
 
 import urllib3
 
-from streaming.local_store import DATABASE
+from benchmarks.local_store import DATABASE
 
 Series = dict[str, Any]  # "tags": names to values, "columns", "values"
 

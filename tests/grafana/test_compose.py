@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from streaming.commands_cells import ALL_REGIONS
-from streaming.commands_cells import DASHBOARDS as DASHBOARDS_OF_CELLS
+from streaming.cli.cells import ALL_REGIONS
+from streaming.cli.cells import DASHBOARDS as DASHBOARDS_OF_CELLS
 from tests.compose.compose_file import SERVICES, variables
 from tests.grafana.pages.files import PROVISIONING, ROOT, TEMPLATES
 

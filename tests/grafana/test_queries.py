@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from streaming.commands_cells import ALL_REGIONS, geojson_files, page_of
+from streaming.cli.cells import ALL_REGIONS, geojson_files, page_of
 from tests.grafana.influx import filled_in, table
 from tests.grafana.pages.files import BUILDERS
 from tests.grafana.pages.panels import GREY

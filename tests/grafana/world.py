@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from models.outcomes import Forecast
+from models.measures.outcomes import Forecast
 from schemas.event import REASONS
 from schemas.frame import MADE_FOR, MAKERS, RiskFrame, riskiest
 from schemas.spec import Spec
-from streaming.count import ClosedCounts
-from streaming.lines import risk_lines, top_lines
-from streaming.outcomes import closed_points
-from streaming.publish import OF_THE_MACHINE, ledger_line
+from streaming.flow.count import ClosedCounts
+from streaming.flow.outcomes import closed_points
+from streaming.flow.publish import OF_THE_MACHINE, ledger_line
+from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.region import make_region
 
 SPECS = {name: make_region(name, south_deg=south).spec for name, south in (("northville", 42.0), ("southville", 38.0))}

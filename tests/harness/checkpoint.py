@@ -2,7 +2,7 @@
 
 import json
 
-from streaming.topics import Topic
+from streaming.topics.admin import Topic
 
 TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0}, end_offsets={0: 9_000, 1: 9_000})
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from streaming.broker import Broker, start_broker
+from streaming.rehearse.broker import Broker, start_broker
 from streaming.settings import Settings
-from streaming.topics import ensure_topics
+from streaming.topics.admin import ensure_topics
 from tests.harness.region import make_region
 from tests.harness.scorer import make_scorer
 from tests.harness.topic import Topic

@@ -7,9 +7,9 @@ import zipfile
 import msgspec
 import numpy as np
 
+from models.artifact.manifest import FileEntry, Manifest, version_of
+from models.artifact.untrusted_bytes import sha256
 from models.features import feature_names
-from models.manifest import FileEntry, Manifest, version_of
-from models.sealed import sha256
 from schemas.grid import Grid
 from schemas.spec import Spec
 

@@ -1,6 +1,6 @@
 """A store in memory."""
 
-from streaming.sinks import WriteReport, count_lines
+from streaming.sinks.contract import WriteReport, count_lines
 
 
 class ListSink:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from models.fit_network import Examples
+from models.training.fit_network import Examples
 
 DISPERSION = torch.full((2, 3), 4.0)  # (categories, horizons)
 

@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 import torch
 
-from models.artifact import read_artifact, write_artifact
+from models.artifact.artifact import read_artifact, write_artifact
+from models.artifact.untrained import write_untrained
 from models.features import feature_names
 from models.network import ResidualNetwork
-from models.untrained import write_untrained
 from schemas.grid import Grid
 from schemas.spec import Spec
 

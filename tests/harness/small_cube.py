@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from models.evaluation.cube import Cube
 from models.evaluation.rivals.constant import Constant
 from models.evaluation.rivals.ewma import Ewma
 from models.evaluation.rivals.ewma_profile import EwmaProfile
@@ -12,6 +11,7 @@ from models.evaluation.rivals.kde import Kde
 from models.evaluation.rivals.last_week import LastWeek
 from models.evaluation.rivals.same_weekday import SameWeekday
 from models.evaluation.rivals.self_exciting import SelfExciting
+from models.measures.cube import Cube
 
 RIVALS = (
     Constant(),

@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 
 from models.evaluation.judge import mean_scores
-from models.evaluation.paired import compare
 from models.evaluation.result import Evaluation, LearningCurve, Row
 from models.evaluation.rivals.constant import Constant
 from models.evaluation.rivals.ewma import Ewma
 from models.evaluation.rivals.ewma_profile import EwmaProfile
 from models.evaluation.rivals.historical import Historical
 from models.evaluation.rivals.last_week import LastWeek
-from models.evaluation.scores import score
-from models.evaluation.totals import totals
+from models.measures.paired import compare
+from models.measures.scores import score
+from models.measures.totals import totals
 from tests.harness.small_cube import cube_of
 
 ROWS, COLS = 9, 8

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from models.evaluation.cube import count
 from models.evaluation.tasks import Task
-from models.incident_files import IncidentTable
+from models.files.incident_files import IncidentTable
+from models.measures.cube import count
 from schemas.grid import Grid
 
 GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=2000.0, rows=4, cols=5)

@@ -8,10 +8,10 @@ import msgspec
 import pyarrow as pa
 from pyspark.sql.streaming.tws_tester import TwsTester
 
-from models.count_state import CountState
-from streaming.count import RegionCounter, Summary
-from streaming.decode import HEARTBEAT, decode_stage
-from streaming.roster import refresh_roster
+from models.counting.count_state import CountState
+from streaming.flow.count import RegionCounter, Summary
+from streaming.flow.decode import HEARTBEAT, decode_stage
+from streaming.roster.roster import refresh_roster
 
 NOW = 1_700_000_040  # the start of a tick
 MIDDLE = 14  # a cell

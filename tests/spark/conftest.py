@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact import DataSource, write_artifact
+from models.artifact.artifact import DataSource, write_artifact
 from models.baseline import BaselineConstants
-from models.count_state import CountState
+from models.counting.count_state import CountState
 from models.features import feature_names
 from models.hour_of_week import DAY_BLOCKS, HOURS
 from models.network import ResidualNetwork
 from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
-from streaming import count
-from streaming.session import start_session
+from streaming.flow import count
+from streaming.job.session import start_session
 from streaming.settings import Settings
 from tests.spark.bench import Bench, empty_history
 from tests.spark.file_job import Job

@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import RiskError
-from streaming.batch_log import BatchLog
-from streaming.outcomes import Outcomes
-from streaming.pipeline import attend, start_query
-from streaming.publish import Published, Publisher
-from streaming.roster_watch import RosterWatch
+from streaming.flow.outcomes import Outcomes
+from streaming.flow.publish import Published, Publisher
+from streaming.flow.source import with_heartbeat
+from streaming.job.job import attend, start_query
+from streaming.rebuild.batch_log import BatchLog
+from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
-from streaming.source import with_heartbeat
 from tests.harness.list_sink import ListSink
 
 DEADLINE_S = 240.0

@@ -13,7 +13,7 @@ import torch
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.decode import Messages, Vocabulary, decode_messages
-from streaming.poison import poison_messages, template_event
+from streaming.rehearse.poison import poison_messages, template_event
 
 NOW = 1_700_000_000
 REGIONS = ("riverton", "lakeside")

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact import WEIGHTS
-from models.count_state import CountState
+from models.artifact.artifact import WEIGHTS
+from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.errors import ArtifactError
-from streaming.roster import load_artifact
-from streaming.score import FIELDS
+from streaming.flow.score import FIELDS
+from streaming.roster.roster import load_artifact
 
 pytestmark = pytest.mark.spark
 NOW = 1_700_000_000
@@ -130,7 +130,7 @@ def test_an_artifact_of_another_spec_is_refused_and_the_old_one_stays(new_job, t
     spec = toy("riverton")
     job = new_job()
     old = add(job, spec)
-    with caplog.at_level(logging.WARNING, "streaming.pipeline"), job.running():
+    with caplog.at_level(logging.WARNING, "streaming.job.job"), job.running():
         job.send(calls(spec, 5, at_s=NOW + 600))
         job.wait_until(lambda: job.consumed() == job.sent)
         other = add(job, toy("riverton", categories=("fire", "ems", "traffic")), created="20260301T000000Z")

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 import torch
 
-from models.count_state import CountState
+from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.network import ResidualNetwork
-from streaming.roster import load_artifact
-from streaming.score import score_udf
+from streaming.flow.score import score_udf
+from streaming.roster.roster import load_artifact
 from tests.harness.cluster import cluster_environment
 
 pytestmark = pytest.mark.spark
@@ -32,8 +32,8 @@ import pandas as pd
 from pathlib import Path
 from pyspark.sql import SparkSession
 from models.features import FeatureEngine
-from streaming.roster import load_artifact
-from streaming.score import FIELDS, score_features, score_udf
+from streaming.roster.roster import load_artifact
+from streaming.flow.score import FIELDS, score_features, score_udf
 
 folder, discovery = sys.argv[1:]
 session = (
@@ -54,7 +54,7 @@ def devices(batches):
     import pandas as pd
     import torch
     from pyspark import TaskContext
-    from streaming.score import task_device
+    from streaming.flow.score import task_device
 
     list(batches)
     without_cuda, is_available = task_device(), torch.cuda.is_available

@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from schemas.errors import SinkUnavailable, SparkFailed
-from streaming import decode
-from streaming.publish import OF_THE_MACHINE
-from streaming.spark_files import last_commit
+from streaming.disk.spark_files import last_commit
+from streaming.flow import decode
+from streaming.flow.publish import OF_THE_MACHINE
 from tests.harness.list_sink import ListSink
 from tests.spark.random_world import stored_points
 

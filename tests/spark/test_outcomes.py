@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from schemas.measurements import MEASUREMENTS
-from streaming.roster import load_artifact
+from streaming.roster.roster import load_artifact
 from tests.faults.outcomes import Judgement, due_between, written_in, wrong
 from tests.spark.bench import empty_history
 from tests.spark.random_world import stored_points

@@ -10,7 +10,7 @@ import torch
 from models.evaluation.regressions.flat import flat, flat_counts
 from models.evaluation.regressions.random_forest import RandomForest, grown, training_frame
 from models.evaluation.regressions.trees import Trees
-from models.fit_network import Examples
+from models.training.fit_network import Examples
 
 pytestmark = pytest.mark.spark
 

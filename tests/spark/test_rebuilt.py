@@ -7,10 +7,10 @@ from models import scoring
 from models.likelihood import at_least_one
 from schemas.decode import Messages
 from schemas.errors import PipelineError
-from streaming.publish import OF_THE_MACHINE
-from streaming.rebuild import Rebuild
-from streaming.rebuild_plan import Span, plan_rebuild
-from streaming.roster import load_artifact
+from streaming.flow.publish import OF_THE_MACHINE
+from streaming.rebuild.plan import Span, plan_rebuild
+from streaming.rebuild.recount import Rebuild
+from streaming.roster.roster import load_artifact
 from tests.spark.random_world import stored_points
 
 pytestmark = pytest.mark.spark

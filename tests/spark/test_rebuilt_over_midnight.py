@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from schemas.decode import Messages
-from streaming.batch_log import BatchLog, logged_batches, logged_days
-from streaming.lag import QueryFacts
-from streaming.publish import Published
-from streaming.rebuild import Rebuild
-from streaming.rebuild_plan import Span, plan_rebuild
+from streaming.flow.publish import Published
+from streaming.flow.query_facts import QueryFacts
+from streaming.rebuild.batch_log import BatchLog, logged_batches, logged_days
+from streaming.rebuild.plan import Span, plan_rebuild
+from streaming.rebuild.recount import Rebuild
 from tests.harness.spark_offsets import spark_files
 from tests.spark.bench import NOW, Bench, empty_history, event
 

@@ -7,9 +7,9 @@ from models.features import FeatureEngine
 from models.scoring import score
 from schemas.errors import LedgerUnbalanced, SpecMismatch
 from schemas.incidents import Rejection, unpack_rejections
-from streaming import count
-from streaming.ledger import UNASSIGNED, balanced_ledger
-from streaming.roster import load_artifact
+from streaming.flow import count
+from streaming.flow.ledger import UNASSIGNED, balanced_ledger
+from streaming.roster.roster import load_artifact
 from tests.spark.bench import MIDDLE, NOW, Bench, empty_history, event
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]

@@ -8,14 +8,14 @@ import sys
 import pytest
 import torch
 
-from models.artifact import newest_artifact
-from models.fit_files import read_fitted
-from models.fit_network import fit_network
-from models.manifest import Training
-from models.over_spark import side_by_side
-from models.recipe import DEFAULT, Recipe
-from models.regions import RegionTask
-from models.train_region import train_in_task
+from models.artifact.artifact import newest_artifact
+from models.artifact.manifest import Training
+from models.hyperparameters import DEFAULT, Recipe
+from models.training.fit_files import read_fitted
+from models.training.fit_network import fit_network
+from models.training.over_spark import side_by_side
+from models.training.regions import RegionTask
+from models.training.train_region import train_in_task
 from tests.harness.cluster import ROOT, cluster_environment
 from tests.harness.made_examples import DISPERSION, made_examples
 from tests.harness.small_town import LAYOUT, write_town
@@ -27,9 +27,9 @@ RECIPE = Recipe(minibatch=64, learning_rate=5e-3)
 DRIVER = """
 import sys
 from pathlib import Path
-from models.fit_files import write_fitted
+from models.training.fit_files import write_fitted
 import torch
-from models.over_spark import executors, fit_spread
+from models.training.over_spark import executors, fit_spread
 from schemas.errors import PipelineError
 from tests.harness.made_examples import DISPERSION, made_examples
 from tests.spark.test_train_workers import MASTER, RECIPE

@@ -11,9 +11,9 @@ from threading import Event
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from streaming.pipeline import run
+from streaming.job.job import run
 from streaming.settings import Settings
-from streaming.sinks import FileSink
+from streaming.sinks.file import FileSink
 
 point, number = sys.argv[1], int(sys.argv[2])
 writes = 0

@@ -11,8 +11,8 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
 from schemas.errors import BrokerError
-from streaming.broker import running_broker, start_broker, stop_broker
-from streaming.topics import ensure_topics
+from streaming.rehearse.broker import running_broker, start_broker, stop_broker
+from streaming.topics.admin import ensure_topics
 
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ HOLDER = """
 import signal, sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in a shell's background
-from streaming.broker import start_broker
+from streaming.rehearse.broker import start_broker
 with start_broker(Path(sys.argv[1]), cache=Path(sys.argv[2]), port=0):
     print("up", flush=True)
     sys.stdin.read()

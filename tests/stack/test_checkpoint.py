@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from streaming.topics import ensure_topics
+from streaming.topics.admin import ensure_topics
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000

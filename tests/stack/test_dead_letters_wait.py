@@ -12,10 +12,10 @@ from kafka import KafkaAdminClient
 
 from schemas.errors import BrokerError, BrokerUnavailable
 from schemas.incidents import Rejection
-from streaming.broker import start_broker, stop_broker
-from streaming.dead_letters import DeadLetters
+from streaming.rehearse.broker import start_broker, stop_broker
 from streaming.settings import Settings
-from streaming.topics import ensure_topics
+from streaming.topics.admin import ensure_topics
+from streaming.topics.dead_letters import DeadLetters
 
 pytestmark = [
     pytest.mark.stack,

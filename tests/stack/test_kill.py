@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from streaming.poison import poison_messages, template_event
-from streaming.publish import OF_THE_MACHINE
+from streaming.flow.publish import OF_THE_MACHINE
+from streaming.rehearse.poison import poison_messages, template_event
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000

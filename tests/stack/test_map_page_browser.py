@@ -12,7 +12,7 @@ import pytest
 from schemas.frame import RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.map_page import MapView, render, write_page
+from streaming.watch.map_page import MapView, render, write_page
 from tests.harness.nothing_made import NOTHING_MADE
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

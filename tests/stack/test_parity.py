@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact import DataSource, read_artifact, write_artifact
+from models.artifact.artifact import DataSource, read_artifact, write_artifact
 from models.features import FeatureEngine
-from models.incident_files import read_incidents
-from models.layouts import LAYOUTS
+from models.files.incident_files import read_incidents
+from models.files.layouts import LAYOUTS
 from models.scoring import score
-from models.train import spec_for, train
+from models.training.train import spec_for, train
 from schemas.frame import RiskFrame
 from schemas.spec import DAY_S
-from streaming.parity import SCORES, Offline, Parity
-from streaming.replay import Mix, parse_when, plan_replay
-from streaming.sample_cut import SAMPLE
+from streaming.rehearse.parity import SCORES, Offline, Parity
+from streaming.rehearse.replay import Mix, parse_when, plan_replay
+from streaming.rehearse.sample import SAMPLE
 
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).parents[2]

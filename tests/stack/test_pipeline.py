@@ -10,9 +10,9 @@ from itertools import zip_longest
 
 import pytest
 
-from streaming.audit_verify import records, verify
-from streaming.broker import free_port
-from streaming.poison import poison_messages, template_event
+from streaming.disk.audit_verify import records, verify
+from streaming.rehearse.broker import free_port
+from streaming.rehearse.poison import poison_messages, template_event
 from tests.harness.prometheus import scraped
 from tests.harness.scorer import LEDGER
 

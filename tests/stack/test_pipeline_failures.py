@@ -13,8 +13,8 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
-from streaming.broker import start_broker, stop_broker
-from streaming.topics import ensure_topics
+from streaming.rehearse.broker import start_broker, stop_broker
+from streaming.topics.admin import ensure_topics
 from tests.faults.sent import Sent, events
 from tests.harness.topic import Topic
 

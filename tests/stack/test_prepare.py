@@ -8,14 +8,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from streaming.jars import class_archive
+from streaming.job.jars import class_archive
 
 STARTED = """
 import sys
 from pathlib import Path
 from streaming.settings import Settings
 from tests.stack.test_prepare import maps_of_java
-from streaming.session import start_session
+from streaming.job.session import start_session
 session = start_session(Settings(cache=Path(sys.argv[1])), Path(sys.argv[1], "log"))
 assert session.range(3).count() == 3
 print(".jsa-mapped" if sys.argv[2] in maps_of_java() else "started")

@@ -14,12 +14,12 @@ import msgspec
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
-from models.untrained import write_untrained
+from models.artifact.untrained import write_untrained
 from schemas.errors import ArtifactError, EventsGone
-from streaming.poison import poison_messages, template_event
-from streaming.publish import OF_THE_MACHINE
-from streaming.rebuild_job import rebuild_span
-from streaming.rebuild_plan import Span
+from streaming.flow.publish import OF_THE_MACHINE
+from streaming.rebuild.job import rebuild_span
+from streaming.rebuild.plan import Span
+from streaming.rehearse.poison import poison_messages, template_event
 from streaming.settings import Settings
 from tests.harness.scorer import read_points
 

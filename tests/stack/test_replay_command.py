@@ -7,9 +7,9 @@ from kafka import KafkaConsumer
 from typer.testing import CliRunner
 
 from schemas.errors import BrokerError
-from streaming.commands_stack import broker_app, replay_command
+from streaming.cli.stack import broker_app, replay_command
 from streaming.settings import Settings
-from streaming.topics import ensure_topics
+from streaming.topics.admin import ensure_topics
 
 pytestmark = pytest.mark.stack
 CALLS = "lat,lng,title,timeStamp\n" + "".join(

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import urllib3
 
+from benchmarks.local_store import BINARIES, DATABASE, local_store
 from schemas.errors import SinkUnavailable
 from schemas.frame import MAKERS, RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.influx import InfluxSink
-from streaming.lines import pipeline_lines, risk_lines, top_lines
-from streaming.local_store import BINARIES, DATABASE, local_store
 from streaming.settings import Settings
+from streaming.sinks.influx import InfluxSink
+from streaming.sinks.line_protocol import pipeline_lines, risk_lines, top_lines
 
 SPEC = Spec(
     region="toyville",

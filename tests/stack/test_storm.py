@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from streaming.local_store import local_store
+from benchmarks.local_store import local_store
 from streaming.settings import INFLUX_PREFIX, PREFIX
 
 pytestmark = pytest.mark.stack

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from models.evaluation.contract import Values
-from models.evaluation.loss import poisson_loss
 from models.evaluation.regressions.flat import flat, flat_counts
-from models.fit_network import Examples
+from models.measures.loss import poisson_loss
+from models.training.fit_network import Examples
 
 MOST_TREES = 400
 PATIENCE = 20

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.contract import Values
-from models.fit_network import Examples
+from models.training.fit_network import Examples
 
 
 def flat(values: Values) -> Values:

@@ -13,9 +13,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from models.evaluation.contract import Values
-from models.evaluation.loss import poisson_loss
 from models.evaluation.regressions.flat import flat, flat_counts
-from models.fit_network import Examples
+from models.measures.loss import poisson_loss
+from models.training.fit_network import Examples
 
 PENALTIES = (1e-6, 1e-4, 1e-2)  # of the L2 norm; the best on validation is taken
 

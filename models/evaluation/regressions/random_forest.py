@@ -13,11 +13,11 @@ from pyspark.ml.regression import RandomForestRegressionModel, RandomForestRegre
 from pyspark.sql import DataFrame, SparkSession
 
 from models.evaluation.contract import Values
-from models.evaluation.cube import Floats
 from models.evaluation.regressions.flat import flat, flat_counts
 from models.evaluation.regressions.trees import Trees
-from models.fit_network import Examples
-from models.spark_start import start_spark
+from models.measures.cube import Floats
+from models.training.fit_network import Examples
+from models.training.spark_start import start_spark
 
 MOST_ROWS = 200_000  # that a forest is grown from
 TREES, DEPTH, LEAST_IN_LEAF = 30, 9, 50

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.contract import Values
-from models.evaluation.cube import Floats
+from models.measures.cube import Floats
 
 BLOCK_ROWS = 1 << 12  # at a time: they fit into a core's cache
 Places = npt.NDArray[np.intp]

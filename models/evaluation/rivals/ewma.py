@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.evaluation.cube import Cube, Floats
 from models.evaluation.rivals.known import Steps, decayed_sums, kept_per_step, known_steps
 from models.evaluation.rivals.rule import Rule
+from models.measures.cube import Cube, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

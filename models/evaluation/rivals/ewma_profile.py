@@ -9,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 
 from models.evaluation.contract import least_mean
-from models.evaluation.cube import Cube, Floats
-from models.evaluation.loss import poisson_loss
 from models.evaluation.rivals.ewma import ewma
 from models.evaluation.rivals.known import known_steps, mean_count
 from models.evaluation.rivals.profile import week_profile, week_slots
+from models.measures.cube import Cube, Floats
+from models.measures.loss import poisson_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

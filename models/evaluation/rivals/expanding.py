@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from models.evaluation.cube import Cube, Floats
 from models.evaluation.rivals.known import known_steps, mean_count
 from models.evaluation.rivals.rule import Rule
+from models.measures.cube import Cube, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from models.evaluation.cube import Cube, Floats
+from models.measures.cube import Cube, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

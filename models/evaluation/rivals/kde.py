@@ -9,10 +9,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from models.evaluation.contract import least_mean
-from models.evaluation.cube import Cube, Floats
-from models.evaluation.loss import poisson_loss
 from models.evaluation.rivals.ewma import ewma
 from models.evaluation.rivals.known import known_steps
+from models.measures.cube import Cube, Floats
+from models.measures.loss import poisson_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
-from models.evaluation.cube import Counts, Cube, Floats
+from models.measures.cube import Counts, Cube, Floats
 
 Steps = npt.NDArray[np.int64]
 

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.cube import Cube, Floats
 from models.hour_of_week import HOURS
+from models.measures.cube import Cube, Floats
 
 
 def week_slots(cube: Cube) -> npt.NDArray[np.int64]:

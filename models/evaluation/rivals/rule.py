@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Self
 
-from models.evaluation.cube import Cube
+from models.measures.cube import Cube
 
 
 class Rule:

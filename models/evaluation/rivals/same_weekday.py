@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from models.evaluation.cube import Cube, Floats
 from models.evaluation.rivals.known import known_steps, mean_count
 from models.evaluation.rivals.profile import week_slots
 from models.evaluation.rivals.rule import Rule
+from models.measures.cube import Cube, Floats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,10 @@ import numpy as np
 from scipy.ndimage import convolve
 
 from models.evaluation.contract import least_mean
-from models.evaluation.cube import Cube, Floats
-from models.evaluation.loss import poisson_loss
 from models.evaluation.rivals.ewma_profile import EwmaProfile, FittedEwmaProfile
 from models.evaluation.rivals.known import decayed_sums, kept_per_step, known_steps
+from models.measures.cube import Cube, Floats
+from models.measures.loss import poisson_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,13 @@ Json = dict[str, Any]
 
 DATASOURCE: Json = {"type": "influxdb", "uid": "risk-influxdb"}
 TAG = "incident-risk"
-STALE_S = 180  # three ticks of a minute, as in streaming/health.py
+STALE_S = 180  # three ticks of a minute, as in streaming/watch/health.py
 
 # Okabe and Ito's palette, which people with any colour vision can tell apart; grey is kept for "not known".
 BLUE, ORANGE, SKY, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#8E8E8E"
 
 PLACE = "\"region\" = '$region' AND \"category\" = '$category' AND \"horizon\" = '$horizon'"
-LIFT = '("expected" + 0.000001) / ("usual" + 0.000001)'  # `lift` of streaming/lines.py, up to its smallest step
+LIFT = '("expected" + 0.000001) / ("usual" + 0.000001)'  # `lift` of sinks/line_protocol.py
 OUTCOME, OUTCOME_AREA, OUTCOME_CHANCE, RISK = (
     f'"${{bucket:raw}}".."{name}"' for name in ("outcome", "outcome_area", "outcome_chance", "risk")
 )

@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from models.count_state import OUTCOMES
+from models.counting.count_state import OUTCOMES
 from schemas.event import REASONS
 from tests.grafana.pages.panels import (
     BLUE,

@@ -24,9 +24,9 @@ from kafka.admin import (
 )
 from pydantic import SecretStr
 
-from streaming.broker import HOST, Secured, free_port, start_broker
-from streaming.kafka_client import Security
-from streaming.topics import ensure_topics
+from streaming.rehearse.broker import HOST, Secured, free_port, start_broker
+from streaming.topics.admin import ensure_topics
+from streaming.topics.client import Security
 from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[3]

@@ -11,9 +11,9 @@ from kafka.admin import ACLOperation
 from kafka.errors import AuthorizationError
 
 from schemas.errors import BrokerError
-from streaming.doctor import examine
+from streaming.cli.deployment_checks import examine
 from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
-from streaming.topics import ensure_topics, topic_faults
+from streaming.topics.admin import ensure_topics, topic_faults
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000

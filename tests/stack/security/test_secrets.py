@@ -16,9 +16,9 @@ CANARIES = {"token": "quokka-5511", "password": "numbat"}
 PLAN = """
 from pathlib import Path
 import os, sys
-from streaming.session import start_session
+from streaming.job.session import start_session
 from streaming.settings import Settings
-from streaming.source import read_messages, with_heartbeat
+from streaming.flow.source import read_messages, with_heartbeat
 settings = Settings.from_environment(os.environ)
 session = start_session(settings, Path(sys.argv[1]))
 messages = with_heartbeat(session, read_messages(session, settings))

@@ -1,0 +1,68 @@
+"""An artifact for a region without history: a flat rate everywhere, until its own incidents say more."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models.artifact.artifact import write_artifact
+from models.artifact.manifest import DataSource
+from models.baseline import BaselineConstants
+from models.counting.count_state import CountState
+from models.hour_of_week import DAY_BLOCKS, HOURS
+from models.network import ResidualNetwork
+from schemas.spec import DAY_S, Spec
+
+_HALF_LIFE_DAYS = 120.0
+_SHRINK_DAYS = 30.0
+_DISPERSION = 5.0  # a guess on the wide side; measured ones of the two development cities lie between 0.5 and 5
+
+_CARD = """# {region}: not trained
+
+This artifact was made without any history, from a guess of the incidents a day, spread evenly over the grid:
+{guess}.
+It serves to start counting in a new region. Its scores mean nothing until the region has some weeks of its
+own incidents; then train a real one with `--like` this folder. The network in it adds nothing to the baseline.
+"""
+
+
+def write_untrained(
+    artifacts: Path, spec: Spec, *, per_day: float | Sequence[float], cutoff_s: int, created: str
+) -> Path:
+    """Publish an untrained artifact for `spec` and give its folder. Its history is empty and ends at `cutoff_s`.
+
+    per_day: guess of the incidents a day in the whole region, one for all categories or one for each.
+    """
+    categories = len(spec.categories)
+    rates = np.broadcast_to(np.asarray(per_day, np.float64), categories).copy()
+    constants = BaselineConstants(
+        half_life_days=np.float64(_HALF_LIFE_DAYS) * np.ones(()),
+        shrink_days=np.float64(_SHRINK_DAYS) * np.ones(()),
+        profile=np.ones((categories, HOURS)),
+        day_lift=np.ones((spec.grid.cells, categories, DAY_BLOCKS)),
+        mean_per_day=rates,
+        dispersion=np.full((categories, len(spec.horizons_s)), _DISPERSION),
+        first_day=np.float64(cutoff_s // DAY_S) * np.ones(()),
+    )
+    history = CountState(spec)
+    history.advance(cutoff_s)
+    torch.manual_seed(0)
+    return write_artifact(
+        artifacts,
+        spec=spec,
+        constants=constants,
+        network=ResidualNetwork(
+            features=len(spec.features), categories=categories, horizons=len(spec.horizons_s)
+        ).eval(),
+        history=history,
+        card=_CARD.format(
+            region=spec.region,
+            guess=", ".join(f"{name} {rate:g}" for name, rate in zip(spec.categories, rates.tolist(), strict=True)),
+        ),
+        data=DataSource(file_name="none", sha256="", layout="none", incidents=0, first_s=cutoff_s, cutoff_s=cutoff_s),
+        created=created,
+        seed=0,
+        libraries={},
+        evaluation=[],
+    )

@@ -1,0 +1,86 @@
+"""`python -m models cold-start`: a region that has no past incidents on file."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from models.artifact.artifact import check_writable
+from models.artifact.untrained import write_untrained
+from models.features import feature_names
+from models.files.file_checks import refuse_swapped
+from models.training.regions import DEFAULT_CELL_M
+from schemas.errors import DataError
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+
+def cold_start_command(
+    region: Annotated[str, typer.Option(help="Region's slug: a-z, 0-9, - and _")],
+    timezone: Annotated[str, typer.Option(help="IANA name, such as America/Chicago")],
+    bounds: Annotated[str, typer.Option(help="SOUTH,WEST,NORTH,EAST in degrees")],
+    per_day: Annotated[
+        str, typer.Option(help="Each category with a guess of its incidents a day in the whole region: fire=3,ems=40")
+    ],
+    cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = DEFAULT_CELL_M,
+    out: Annotated[Path, typer.Option(help="Folder of artifacts")] = Path("data/artifacts"),
+) -> None:
+    """Publish an artifact that knows nothing yet, so that a region without a history can begin to count.
+
+    Its scores mean little at first, and say so: no cell has a history. After some weeks train on the incidents of that
+    time with `--like` this artifact; the running job takes the trained one over.
+    """
+    rates = _rates(per_day)
+    now_s = int(time.time())
+    south, west, north, east = _edges(bounds)
+    lat_deg, lon_deg = np.array([south, north]), np.array([west, east])
+    refuse_swapped(lat_deg, lon_deg, timezone, now_s, f"--bounds {bounds!r}", "write SOUTH,WEST,NORTH,EAST")
+    spec = Spec(
+        region=region,
+        timezone=timezone,
+        grid=Grid.around(lat_deg, lon_deg, cell_m=cell_m, trim=0),
+        categories=tuple(rates),
+        features=feature_names(),
+    )
+    check_writable(out)
+    folder = write_untrained(
+        out,
+        spec,
+        per_day=list(rates.values()),
+        cutoff_s=now_s,
+        created=datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"),
+    )
+    grid = spec.grid
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{grid.rows} x {grid.cols} cells of {grid.cell_m:g} m; categories {', '.join(spec.categories)}")
+    console.print(f"artifact: {folder}")
+
+
+def _rates(text: str) -> dict[str, float]:
+    """Category -> incidents a day, sorted as `train` sorts categories. Raises DataError."""
+    rates = {}
+    for part in text.split(","):
+        name, _, number = part.strip().partition("=")
+        try:
+            rate = float(number)
+        except ValueError:
+            rate = 0.0
+        if not 0 < rate <= 1e6 or name in rates:
+            raise DataError(f"--per-day {part!r}: write each category once with a number above 0, as fire=3,ems=40")
+        rates[name] = rate
+    return dict(sorted(rates.items()))
+
+
+def _edges(bounds: str) -> tuple[float, float, float, float]:
+    """South, west, north, east in degrees. Raises DataError."""
+    try:
+        south, west, north, east = map(float, bounds.split(","))
+    except ValueError as error:
+        raise DataError(f"--bounds {bounds!r}: write SOUTH,WEST,NORTH,EAST, as 41.6,-87.9,42.1,-87.5") from error
+    if not (-90 < south < north < 90 and -180 <= west < east < 180):
+        raise DataError(f"--bounds {bounds!r}: south must lie below north and west before east, in degrees")
+    return south, west, north, east

@@ -1,0 +1,218 @@
+"""CountState as named blobs: for the artifact's history, and for a store of state that is written bit by bit.
+
+A batch adds one *segment* (the records it changed). Every so often the segments are folded: changed chunks of
+bins are written whole, the segments become one registry segment. What is stored at any moment is therefore the
+bins at the last fold, the registry, and the segments since; `restore` gives back the same counts to the last one.
+
+    layout          of the blobs, a number; histories from before it was stored are in the first
+    clock           as it was exported
+    history_end     of the history that the counts began with; none in the first layout
+    first_day       that the counts cover; none where it is not known
+    b:LEVEL:CHUNK   counts of 32 bins
+    r:NUMBER        records of the registry, in order of their numbers: a later one replaces an earlier one
+    s:NUMBER        a segment
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import xxhash
+
+from models.counting.count_state import CountState
+from models.counting.pyramid import CHUNK_BINS
+from models.counting.registry import Records
+from schemas.spec import Spec
+
+_LAYOUT, _CLOCK, _HISTORY_END, _FIRST_DAY = "layout", "clock", "history_end", "first_day"
+_RECORDS = {1: Records.unpack_older, 2: Records.unpack}  # by layout; segments are never in the first
+_NEWEST = max(_RECORDS)
+_SEGMENT = struct.Struct("<Qq")
+_FOLD_SEGMENTS = 64
+_FOLD_ROWS = 400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What to write so that the stored blobs describe the state again."""
+
+    puts: Mapping[str, bytes]
+    deletes: tuple[str, ...] = ()
+
+
+def export_state(state: CountState) -> dict[str, bytes]:
+    """All of a state, clock included, as blobs."""
+    blobs = {
+        _LAYOUT: msgspec.msgpack.encode(_NEWEST),
+        _CLOCK: msgspec.msgpack.encode(state.as_of_s),
+        _HISTORY_END: msgspec.msgpack.encode(state.history_end_s),
+        _FIRST_DAY: msgspec.msgpack.encode(state.first_day),
+        "r:0000000000": state.registry.records().pack(),
+    }
+    for name, level in state.levels.items():
+        for chunk in range(level.oldest // CHUNK_BINS, (level.newest + level.ahead) // CHUNK_BINS + 1):
+            packed = level.pack_chunk(chunk)
+            if packed:
+                blobs[f"b:{name}:{chunk}"] = packed
+    return blobs
+
+
+def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None = None) -> CountState:
+    """The state that `blobs` describe, at `as_of_s` or at the clock that was exported with them.
+
+    A segment that was not folded yet (`s:`) is counted again.
+    """
+    layout = msgspec.msgpack.decode(blobs[_LAYOUT], type=int) if _LAYOUT in blobs else 1
+    state = CountState(spec)
+    state.advance(msgspec.msgpack.decode(blobs[_CLOCK], type=int) if as_of_s is None else as_of_s)
+    if layout > 1:
+        state.history_end_s = msgspec.msgpack.decode(blobs[_HISTORY_END], type=int)
+    if _FIRST_DAY in blobs:
+        state.first_day = msgspec.msgpack.decode(blobs[_FIRST_DAY], type=int)
+    for key in sorted(blobs):  # bins, then registry, then the segments since, each in order
+        kind, _, rest = key.partition(":")
+        if kind == "b":
+            state.levels[rest.split(":")[0]].unpack_chunk(blobs[key])
+        elif kind == "r":
+            state.registry.put(_RECORDS[layout](blobs[key]))
+        elif kind == "s":
+            segment = Segment.unpack(blobs[key])
+            state.settle(segment.records, forget_before_s=segment.as_of_s - spec.registry_keep_s)
+    return state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """The records that one batch changed, and the state that they were counted on."""
+
+    parent: int  # digest of the state before
+    as_of_s: int  # clock of the batch
+    records: Records
+
+    def pack(self) -> bytes:
+        return _SEGMENT.pack(self.parent, self.as_of_s) + self.records.pack()
+
+    @classmethod
+    def unpack(cls, blob: bytes) -> "Segment":
+        parent, as_of_s = _SEGMENT.unpack_from(blob)
+        return cls(parent=parent, as_of_s=as_of_s, records=Records.unpack(blob[_SEGMENT.size :]))
+
+
+@dataclass(slots=True)
+class Journal:
+    """Keeps stored blobs in step with a live CountState at a cost that follows the batch, not the state.
+
+    `digest` names the content: it is a hash over all segments so far. Two journals with one digest hold the same
+    counts; one that lags behind can `follow` the segments that it has missed.
+    """
+
+    state: CountState
+    digest: int
+    next_segment: int = 1
+    open_segments: dict[str, Records] = field(default_factory=dict)
+    folded: dict[str, int] = field(default_factory=dict)  # stored registry segment -> latest event time in it
+    chunks: set[tuple[str, int]] = field(default_factory=set)  # stored chunks of bins
+
+    @classmethod
+    def start(cls, state: CountState) -> tuple["Journal", Changes]:
+        """Begin to keep a state that is not stored at all yet."""
+        blobs = export_state(state)
+        digest = _hash(0, *(blobs[key] for key in sorted(blobs)))
+        return cls._over(state, blobs, digest), Changes(puts=blobs)
+
+    @classmethod
+    def restore(cls, spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int, digest: int) -> "Journal":
+        """The journal over stored blobs; `as_of_s` and `digest` are what the last batch left."""
+        return cls._over(restore_state(spec, blobs, as_of_s=as_of_s), blobs, digest)
+
+    @classmethod
+    def _over(cls, state: CountState, blobs: Mapping[str, bytes], digest: int) -> "Journal":
+        journal = cls(state, digest)
+        for key in sorted(blobs):
+            kind, _, rest = key.partition(":")
+            if kind == "b":
+                name, chunk = rest.split(":")
+                journal.chunks.add((name, int(chunk)))
+            elif kind == "r":
+                journal.folded[key] = int(Records.unpack(blobs[key]).latest_s.max(initial=0))
+                journal.next_segment = int(rest) + 1
+            elif kind == "s":
+                journal.open_segments[key] = Segment.unpack(blobs[key]).records
+                journal.next_segment = int(rest) + 1
+        return journal
+
+    @property
+    def next_key(self) -> str:
+        return f"s:{self.next_segment:010d}"
+
+    def follow(self, blob: bytes) -> bool:
+        """Take over the segment `next_key` that another journal of this state stored; False if it is no sequel."""
+        segment = Segment.unpack(blob)
+        if segment.parent != self.digest:
+            return False
+        self.state.advance(segment.as_of_s)
+        self.state.settle(segment.records, forget_before_s=segment.as_of_s - self.state.spec.registry_keep_s)
+        self._append(segment.records, blob)
+        return True
+
+    def record(self, changed: Records) -> Changes:
+        """The writes that store what a batch changed."""
+        if not len(changed):
+            return Changes(puts={})
+        key, written = self.next_key, set(self.open_segments)
+        segment = Segment(parent=self.digest, as_of_s=self.state.as_of_s, records=changed)
+        blob = segment.pack()
+        self._append(changed, blob)
+        rows = sum(map(len, self.open_segments.values()))
+        if len(self.open_segments) < _FOLD_SEGMENTS and rows < _FOLD_ROWS:
+            return Changes(puts={key: blob})
+        return self._fold(written)
+
+    def _append(self, records: Records, blob: bytes) -> None:
+        self.digest = _hash(self.digest, blob)
+        self.open_segments[self.next_key] = records
+        self.next_segment += 1
+
+    def _fold(self, written: set[str]) -> Changes:
+        puts: dict[str, bytes] = {}
+        deletes = list(written)
+        for name, level in self.state.levels.items():
+            for chunk in sorted(level.dirty):
+                if packed := level.pack_chunk(chunk):
+                    puts[f"b:{name}:{chunk}"] = packed
+                    self.chunks.add((name, chunk))
+                elif (name, chunk) in self.chunks:
+                    deletes.append(f"b:{name}:{chunk}")
+                    self.chunks.remove((name, chunk))
+            level.dirty.clear()
+            gone = {c for c in self.chunks if c[0] == name and (c[1] + 1) * CHUNK_BINS <= level.oldest}
+            self.chunks -= gone
+            deletes += [f"b:{name}:{chunk}" for _, chunk in gone]
+
+        merged = Records.concatenate(list(self.open_segments.values()))
+        newest_last = len(merged) - 1 - np.unique(merged.key[::-1], return_index=True)[1]
+        merged = merged.select(np.sort(newest_last))
+        key = "r:" + max(self.open_segments).partition(":")[2]
+        puts[key] = merged.pack()
+        self.folded[key] = int(merged.latest_s.max())
+        self.open_segments.clear()
+
+        forget_s = self.state.forget_before_s
+        expired = []
+        for key in sorted(self.folded):  # oldest first, up to the first that lives: it may correct one before it
+            if self.folded[key] >= forget_s:
+                break
+            expired.append(key)
+            del self.folded[key]
+        self.state.registry.expire(forget_s)
+        puts = {key: blob for key, blob in puts.items() if key not in expired}
+        return Changes(puts=puts, deletes=(*deletes, *expired))
+
+
+def _hash(before: int, *blobs: bytes) -> int:
+    content = xxhash.xxh3_64(before.to_bytes(8, "little"))
+    for blob in blobs:
+        content.update(blob)
+    return content.intdigest() | 1  # never 0, which stands for nothing stored

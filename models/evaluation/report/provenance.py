@@ -1,0 +1,98 @@
+"""How an evaluation was made, in words: data, blocks of time, and what each model chose."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from msgspec import to_builtins
+
+from models.evaluation.report.findings import minute, step_name
+from models.evaluation.result import Evaluation, Row
+from models.hyperparameters import DEFAULT
+from models.measures.paired import BLOCK_DAYS, RESAMPLES
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {"rule": "counts only", "regression": "sees the product's features", "network": "sees the product's features"}
+)
+
+
+_EARLIER = (
+    "grid and scored cells are the same for all blocks: of a file those of what the earliest learns from, of a named "
+    "task the published ones. On blocks like these of the two files of the named tasks the default recipe was chosen"
+)
+
+
+def how_made(evaluation: Evaluation) -> dict[str, str]:
+    """What a reader needs to judge the judgement, or to repeat it."""
+    cube, unit = evaluation.cube, step_name(evaluation)
+    steps, seeds = len(cube) - evaluation.first, evaluation.network.seeds
+    return {
+        "Task": f"{evaluation.task}: {evaluation.title}",
+        "Data": f"{evaluation.data_file}, sha256 {evaluation.data_sha256}",
+        "Judged on": f"{_steps(steps, unit)}, {minute(int(cube.starts_s[evaluation.first]))} to "
+        f"{minute(int(cube.starts_s[-1]))} UTC. In this run no model learned from them or chose anything by them",
+        "Cells": f"{evaluation.scored_cells:,} of {cube.rows * cube.cols:,} cells of {cube.cell_m:,.0f} m are scored, "
+        "each in every step and category, also where nothing happened",
+        "Categories": ", ".join(cube.categories),
+        "Outside": f"{evaluation.outside:,} incidents of the judged steps lie in no cell; no model is judged on them",
+        "Quiet cells": "every model may mix a share of its category's mean into its forecasts, chosen on the steps "
+        "before the judged ones, and no forecast is taken for less than a ten-thousandth of that mean and half an "
+        "incident over all that was learned from: a forecast of zero would make one surprise infinitely bad",
+        "Purge": f"{_steps(evaluation.purge_steps, unit)} left out between what a model learned from and the first "
+        "that it is judged on. What a forecast knows when it is made may reach further back, as it does in service",
+        "Delay": f"counts are known {_steps(evaluation.delay_steps, unit)} late"
+        if evaluation.delay_steps
+        else "none: counts are known as soon as a step ends",
+        "Leaks": "at a step drawn at random, the rules' forecasts were made again with the future changed, and the "
+        "product's features without it; nothing differed",
+        "Comparison": "differences of the negative binomial log scores of the same steps, in runs of "
+        f"{BLOCK_DAYS} days; runs and seeds are drawn anew {RESAMPLES:,} times, and the percentiles widened where runs "
+        f"are few or alike: {_correlation(evaluation)}. The best baseline is the one that scored "
+        "best on the judged steps themselves, which is in its favour",
+        "Seeds": f"{', '.join(map(str, evaluation.seeds))}, of the network and of what else has seeds; figures are "
+        "their mean, curves the first one's"
+        if seeds > 1
+        else "one of the network: how far seeds differ was not measured",
+        "Recipe": _recipe(evaluation),
+        **({"Earlier blocks": _EARLIER} if evaluation.origins else {}),
+        "Effort": f"{_duration(evaluation.seconds)}, {evaluation.peak_gib:.1f} GiB of memory at most without Java",
+        "Versions": ", ".join(f"{name} {version}" for name, version in sorted(evaluation.versions.items())),
+        "Made at": evaluation.made_at,
+    }
+
+
+def _correlation(evaluation: Evaluation) -> str:
+    found = evaluation.network.versus_best_baseline
+    return (
+        f"the network's differences to the best baseline of neighbouring runs correlate by {found.correlation:+.2f}"
+        if found
+        else "the network was compared with nothing"
+    )
+
+
+def _recipe(evaluation: Evaluation) -> str:
+    settings = to_builtins(evaluation.recipe)
+    words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
+    return f"{words}{' (the default)' if evaluation.recipe == DEFAULT else ''}"
+
+
+def facts(row: Row, evaluation: Evaluation) -> dict[str, str]:
+    """What a model is and what it chose."""
+    sizes = zip(evaluation.cube.categories, row.dispersion, strict=True)
+    return {
+        "model": row.model,
+        "kind": KINDS[row.kind],
+        "chosen": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row.chosen.items()) or "nothing",
+        "dispersion": ", ".join(f"{name} {size:.3g}" for name, size in sizes),
+        "seeds": f"{row.seeds}",
+        "time": _duration(row.seconds),
+    }
+
+
+def _steps(number: int, unit: str) -> str:
+    length = unit if unit[0].isdigit() else f"one {unit}"
+    return "no step" if not number else f"{number:,} step{'s' if number > 1 else ''} of {length}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

@@ -1,0 +1,225 @@
+"""What an evaluation found, in words for people who do not read scores."""
+
+from dataclasses import dataclass
+from math import isnan
+
+from models.evaluation.report.findings import (
+    Against,
+    against,
+    against_best,
+    against_rule,
+    at_share,
+    best_baseline,
+    best_rule,
+    minute,
+)
+from models.evaluation.result import Evaluation
+from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED
+from models.measures.ranking import AtShare
+
+RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
+COVERAGE_BOUNDS = (0.88, 0.92)  # of its 90 % interval
+AREA_SHARE = 0.10  # at which the page speaks of hits
+LEAST_SEEDS = 5
+CATEGORY_BOUNDS, ENOUGH = (0.9, 1.1), 400  # forecast over actual of a category, where chance makes 5 %
+_SHORT = {
+    "better": "Yes",
+    "worse": "No",
+    "tie": "No difference can be told",
+    "too short": "Not known yet",
+    "too few": "Not known yet",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    question: str
+    short: str  # a word or two
+    tone: str  # better, worse, tie, too short, or none of these
+    sentences: tuple[str, ...]
+
+
+def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
+    """What an official asks, and the answers that the figures give."""
+    found, nothing_came = warnings(evaluation), isnan(evaluation.network.scores.sheet.forecast_over_actual)
+    rule, best = against_rule(evaluation), against_best(evaluation)
+    only_rules = () if best_baseline(evaluation).kind != "rule" else (verdict_sentence(evaluation),)
+    counting = Answer(
+        question="Is the model better than simple counting?",
+        short=_SHORT[rule.verdict] + (f", by {rule.size} %" if rule.verdict in ("better", "worse") else ""),
+        tone=rule.verdict,
+        sentences=only_rules or (counting_sentence(evaluation),),
+    )
+    network = Answer(
+        question="Is the network better than every other model here?",
+        short=_SHORT[best.verdict] + (f", by {best.size} %" if best.verdict in ("better", "worse") else ""),
+        tone=best.verdict,
+        sentences=(verdict_sentence(evaluation),),
+    )
+    return (
+        counting,
+        *(() if only_rules else (network,)),
+        Answer(
+            question="What does it change in use?", short=_found(evaluation), tone="", sentences=_in_use(evaluation)
+        ),
+        Answer(
+            question="Do its numbers come true?",
+            short="Not known" if nothing_came else "Not quite" if found else "Nothing speaks against it",
+            tone="tie" if nothing_came else "worse" if found else "better",
+            sentences=(*_calibrated(evaluation), *found),
+        ),
+    )
+
+
+def verdict_sentence(evaluation: Evaluation) -> str:
+    """Network against best baseline, with the interval, and which of the two to use."""
+    name = evaluation.best_baseline
+    said = _sentence(against_best(evaluation), f"the best baseline ({name})", f"use {name}", _instead(evaluation))
+    seeds = evaluation.network.seeds
+    return said if seeds >= LEAST_SEEDS else f"{said} Seeds: {seeds}; {LEAST_SEEDS} are needed to rely on this."
+
+
+def counting_sentence(evaluation: Evaluation) -> str:
+    """Network against the best of the rules that only count."""
+    name, rules = evaluation.best_rule, sum(row.kind == "rule" for row in evaluation.rows)
+    return _sentence(
+        against_rule(evaluation),
+        f"the best of {rules} simple rules that only count ({name})",
+        f"use {name}",
+        f"use {name}, it is simpler",
+    )
+
+
+def origins_sentences(evaluation: Evaluation) -> tuple[str, ...]:
+    """The network over several origins; empty where only the last block of time was judged."""
+    origins = evaluation.origins
+    if origins is None:
+        return ()
+    scores = {row.model: row.nb_log_score for row in origins.rows}
+    network = next(row for row in origins.rows if row.model == evaluation.network.model)
+    times = ", ".join(minute(at_s) for at_s in origins.judged_from_s)
+    sentences = [f"Judged from {times} (UTC) on, fitted anew each time:"]
+    for versus, rival, instead in (
+        (network.versus_best_rule, origins.best_rule, "use it, it is simpler"),
+        (network.versus_best_baseline, origins.best_baseline, f"{origins.best_baseline} serves as well"),
+    ):
+        if versus is not None:
+            found = against(versus, scores[rival])
+            sentences.append(
+                _sentence(found, f"{rival} over all {len(origins.judged_from_s)} origins", f"use {rival}", instead)
+            )
+    return tuple(dict.fromkeys(sentences))
+
+
+def _sentence(found: Against, rival: str, when_worse: str, otherwise: str) -> str:
+    match found.verdict:
+        case "better":
+            return (
+                f"The network is better than {rival} by {found.size} % of its log score, 95 % interval "
+                f"{found.high.lstrip('-')} % to {found.low.lstrip('-')} %."
+            )
+        case "worse":
+            return (
+                f"The network is worse than {rival} by {found.size} % of its log score, 95 % interval "
+                f"{found.low.lstrip('+')} % to {found.high.lstrip('+')} %: {when_worse}."
+            )
+        case "tie":
+            return (
+                f"A tie: the network's log score differs from that of {rival} by {found.mean} %, and the "
+                f"95 % interval, {found.low} % to {found.high} %, holds zero: {otherwise}."
+            )
+        case "too few":
+            return f"Not known against {rival}: fewer than {LEAST_JUDGED} incidents came. Until then {otherwise}."
+        case _:
+            return (
+                f"Not known against {rival}: the judged time has {found.blocks} blocks of {BLOCK_DAYS} days, and a "
+                f"verdict needs {LEAST_BLOCKS}. Until then {otherwise}."
+            )
+
+
+def _instead(evaluation: Evaluation) -> str:
+    name = evaluation.best_baseline
+    if best_baseline(evaluation).kind == "rule":
+        return f"use {name}, it is simpler"
+    return f"no gain over {name}, which sees the same features, was shown"
+
+
+def warnings(evaluation: Evaluation) -> tuple[str, ...]:
+    """Where the network's own promises are broken; empty when they hold."""
+    sheet, found = evaluation.network.scores.sheet, []
+    if isnan(sheet.forecast_over_actual):
+        found.append("No incident came in the judged time: nothing can be said about totals.")
+    elif not RATIO_BOUNDS[0] <= sheet.forecast_over_actual <= RATIO_BOUNDS[1]:
+        found.append(
+            f"The network expects too {'many' if sheet.forecast_over_actual > 1 else 'few'} incidents: forecast over "
+            f"actual is {sheet.forecast_over_actual:.3f}, outside {RATIO_BOUNDS[0]} to {RATIO_BOUNDS[1]}."
+        )
+    for name, one in evaluation.network.scores.by_category.items():
+        actual = sum(total.actual for total in evaluation.network.totals.by_category if total.name == name)
+        if actual >= ENOUGH and not CATEGORY_BOUNDS[0] <= one.forecast_over_actual <= CATEGORY_BOUNDS[1]:
+            found.append(
+                f"Of {name} it expects too {'many' if one.forecast_over_actual > 1 else 'few'}: forecast over actual "
+                f"is {one.forecast_over_actual:.3f}, outside {CATEGORY_BOUNDS[0]} to {CATEGORY_BOUNDS[1]}."
+            )
+    if not COVERAGE_BOUNDS[0] <= sheet.coverage_90 <= COVERAGE_BOUNDS[1]:
+        found.append(
+            f"The network's intervals are too {'wide' if sheet.coverage_90 > COVERAGE_BOUNDS[1] else 'narrow'}: those "
+            f"of 90 % hold {100 * sheet.coverage_90:.1f} % of the counts, outside {100 * COVERAGE_BOUNDS[0]:.0f} % to "
+            f"{100 * COVERAGE_BOUNDS[1]:.0f} %."
+        )
+    return tuple(found)
+
+
+def _hits(evaluation: Evaluation) -> tuple[AtShare, AtShare]:
+    """Of the network and of the best rule."""
+    network, rule = (at_share(row.scores.sheet, AREA_SHARE) for row in (evaluation.network, best_rule(evaluation)))
+    return network, rule
+
+
+def _found(evaluation: Evaluation) -> str:
+    network, rule = _hits(evaluation)
+    if isnan(network.hit_rate):
+        return "Nothing to find"
+    more = round(100 * (network.hit_rate - rule.hit_rate), 1)
+    return f"{abs(more):.1f} {'more' if more > 0 else 'fewer'} of 100 found" if more else "As many found as by counting"
+
+
+def _in_use(evaluation: Evaluation) -> tuple[str, ...]:
+    """How many incidents the first cells hold, and what the score means."""
+    network, rule = _hits(evaluation)
+    if isnan(network.hit_rate):
+        return ("No incident came in the judged time: there was nothing to find.",)
+    area = f"{100 * AREA_SHARE:.0f} %"
+    return (
+        f"The {area} of the area that the network puts first held {100 * network.hit_rate:.1f} % of the incidents, "
+        f"those that the best rule ({evaluation.best_rule}) puts first {100 * rule.hit_rate:.1f} %. Choosing at random "
+        f"finds about {area}; the best choice in hindsight would have found {100 * network.ideal_hit_rate:.1f} %. "
+        "How much of a difference in hits is chance was not computed.",
+        "The log score, by which the models are compared, says how much a forecast was surprised by what came: less "
+        "is better.",
+    )
+
+
+def _calibrated(evaluation: Evaluation) -> tuple[str, str]:
+    network, actual = evaluation.network, evaluation.network.totals.city.actual
+    ratio = network.scores.sheet.forecast_over_actual
+    sheet = network.scores.sheet
+    kept = (
+        f"Its 90 % intervals hold {100 * sheet.coverage_90:.1f} % of the counts by the randomised PIT; 90 % is right, "
+        "but where incidents are rare a wrong forecast may come close to it, too. "
+        + (
+            "It nowhere expects as much as one incident. "
+            if isnan(sheet.busy_coverage_90)
+            else f"Where it expects one or more they hold {100 * sheet.busy_coverage_90:.1f} %. "
+        )
+        + f"In whole numbers they hold {100 * sheet.plain_coverage_90:.1f} %."
+    )
+    if isnan(ratio):
+        return f"It expected {network.totals.city.forecast:,.0f} incidents, and none came.", kept
+    ratios = {name: of.forecast_over_actual for name, of in network.scores.by_category.items()}
+    each = ", ".join(f"{name} {one:.2f}" for name, one in ratios.items() if not isnan(one))
+    return (
+        f"It expected {ratio * actual:,.0f} incidents and {actual:,} came: forecast over actual is {ratio:.3f}"
+        f"{f' ({each})' if len(ratios) > 1 else ''}, and 1 is right.",
+        kept,
+    )

@@ -1,0 +1,40 @@
+"""Where the time that a command may use ends."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from models.files.incident_files import IncidentTable
+from models.local_time import utc_from_local, zone_of
+from schemas.errors import DataError
+
+_MEAN_GAPS = 10.0  # of chance between two incidents once in 20,000 times
+UNTIL_HELP = "Local date YYYY-MM-DD: use only what happened before it; or none"
+
+
+def cutoff_of(until: str, incidents: IncidentTable) -> int:
+    """Local midnight of `until`, epoch seconds; for `none`, just after the file's last incident."""
+    if until == "none":
+        return int(incidents.occurred_s[-1]) + 1
+    try:
+        day = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise DataError(f"--until {until}: give a date as YYYY-MM-DD, or none") from error
+    cutoff_s = int(utc_from_local(np.array([int(day.timestamp())]), incidents.timezone)[0][0])
+    refuse_beyond(cutoff_s, incidents, f"--until {until}")
+    return cutoff_s
+
+
+def refuse_beyond(at_s: int, incidents: IncidentTable, option: str) -> None:
+    """Raise DataError when the file says nothing of the time before `at_s`: silence would count as quiet days.
+
+    A file may end with a quiet spell: a day, or ten times what lies between two incidents on average.
+    """
+    first_s, last_s = int(incidents.occurred_s[0]), int(incidents.occurred_s[-1])
+    quiet_s = _MEAN_GAPS * (last_s - first_s) / len(incidents.occurred_s)
+    if at_s - last_s > max(86_400.0, quiet_s):
+        last = datetime.fromtimestamp(last_s, zone_of(incidents.timezone))
+        raise DataError(
+            f"{option} lies {(at_s - last_s) / 86_400:.0f} days after the file's last incident, {last:%Y-%m-%d %H:%M}: "
+            "days without any would count as quiet ones. Give the last midnight that the file covers, or a longer file"
+        )

@@ -1,0 +1,141 @@
+"""What the reader saw in an incident file, and whether one can learn from it."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.files.incident_files import IncidentTable, read_incidents
+from models.files.layouts import Layout
+from models.local_time import local_from_utc
+from schemas.errors import DataError
+from schemas.grid import Grid
+from schemas.spec import DAY_S, DAYS_KEPT
+
+LEAST_INCIDENTS, LEAST_DAYS = 500, 21
+LEAST_OF_A_CATEGORY = 100  # a Poisson count of 100 has a standard error of 10 %
+MANY_AT_MIDNIGHT = 0.2  # of the times; an even day has 0.00001 of them there, a file with some unknown times a percent
+
+
+Times = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One line of the report."""
+
+    what: str
+    rows: int
+    decision: str
+    example: str = ""  # the first of them: its number and what could not be read
+
+
+def read_past(path: Path, layout: Layout, *, now_s: float) -> IncidentTable:
+    """The incidents of `path` that a model can learn from: none later than now, and no empty years between them.
+
+    Raises DataError where `read_incidents` does, and for rows that stand apart: mostly a mistyped year, which would
+    stretch the history over times that nobody recorded.
+    """
+    table = read_incidents(path, layout, now_s=now_s)
+    gaps_s = np.diff(table.occurred_s)
+    if gaps_s.max(initial=0) > DAYS_KEPT * DAY_S:  # what lies behind it is forgotten
+        last = int(gaps_s.argmax())
+        apart = min((np.arange(last + 1), np.arange(last + 1, len(table))), key=len)
+        before, after = (datetime.fromtimestamp(int(table.occurred_s[one]), UTC) for one in (last, last + 1))
+        rows = ", ".join(f"{row:,}" for row in table.row[apart[:3]].tolist())
+        raise DataError(
+            f"{path}: no incident from {before:%Y-%m-%d} to {after:%Y-%m-%d}; {len(apart):,} of {len(table):,} stand "
+            f"apart (row {rows}{', ...' if len(apart) > 3 else ''}): correct their times, or leave them out"
+        )
+    return table
+
+
+def rows_seen(table: IncidentTable, grid: Grid) -> list[Seen]:
+    """The rows of the file and what became of them, most general first; nothing that did not occur.
+
+    table: as it was read, repeated calls merged or not.
+    """
+    outside = int((~grid.locate(table.lat_deg, table.lon_deg)[1]).sum())
+    examples = {reason.replace("_", " "): said for reason, said in table.examples.items()}
+    rows = len(table) + sum(table.skipped.values()) + table.repeated_calls
+    lines = [
+        ("rows in the file", rows, "read"),
+        *((reason.replace("_", " "), count, "left out") for reason, count in sorted(table.skipped.items())),
+        ("repeated calls", table.repeated_calls, "left out"),
+        ("outside the grid", outside, "left out"),
+        ("to be counted", len(table) - outside, "kept"),
+        ("out of order", table.out_of_order, "sorted"),
+        ("exact duplicates", table.exact_duplicates, "kept"),
+        ("times on the full hour", table.whole_hours, "kept"),
+        ("times at midnight", table.midnights, "kept"),
+        ("local times shown twice", table.ambiguous_times, "the first taken"),
+        ("local times never shown", table.nonexistent_times, "moved on by the change of clocks"),
+        ("uncertain times", table.uncertain_times, "drawn inside the interval"),
+    ]
+    return [
+        Seen(what=what, rows=count, decision=decision, example=examples.get(what, ""))
+        for what, count, decision in lines
+        if count
+    ]
+
+
+def in_words(seen: Iterable[Seen]) -> Iterator[str]:
+    """One line of text for each, to be read on a terminal."""
+    for line in seen:
+        example = f", the first in {line.example}" if line.example else ""
+        yield f"{line.rows:>12,}  {line.what}: {line.decision}{example}"
+
+
+def refuse_too_little(occurred_s: Times) -> None:
+    """Raises DataError for too few incidents to learn from. occurred_s: in their order, at least one."""
+    days = (int(occurred_s[-1]) + 1 - int(occurred_s[0])) / DAY_S
+    if len(occurred_s) < LEAST_INCIDENTS or days < LEAST_DAYS:
+        raise DataError(
+            f"{len(occurred_s)} incidents over {days:.0f} days to learn from: at least {LEAST_INCIDENTS} over "
+            f"{LEAST_DAYS} days are needed; give a longer file"
+        )
+
+
+def refuse_one_cell(table: IncidentTable, grid: Grid, until_s: int) -> None:
+    """Raises DataError when all incidents of the grid before `until_s` lie in one cell: there is no risk to compare."""
+    past = table.occurred_s < until_s
+    cell, inside = grid.locate(table.lat_deg[past], table.lon_deg[past])
+    if len(np.unique(cell[inside])) <= 1:
+        raise DataError(
+            f"all {int(inside.sum())} incidents to train on lie in one cell of {grid.cell_m:.0f} m: "
+            "give a smaller --cell-m, and check the columns of latitude and longitude"
+        )
+
+
+def doubts(table: IncidentTable, until_s: int, *, step_s: int) -> tuple[str, ...]:
+    """Warnings: what can be learned before `until_s` for steps of `step_s`, and says little."""
+    found = (_thin_categories(table, until_s), _dates_only(table) if step_s < DAY_S else None)
+    return tuple(warning for warning in found if warning)
+
+
+def _dates_only(table: IncidentTable) -> str | None:
+    midnights = int((local_from_utc(table.occurred_s, table.timezone) % DAY_S == 0).sum())
+    if midnights <= MANY_AT_MIDNIGHT * len(table):
+        return None
+    return (
+        f"{midnights:,} of {len(table):,} times are exactly midnight, as where a file has dates only: forecasts "
+        "of hours would expect nearly all there; give the column with the time of day, or trust those of days only"
+    )
+
+
+def _thin_categories(table: IncidentTable, until_s: int) -> str | None:
+    counts = np.bincount(table.category[table.occurred_s < until_s], minlength=len(table.categories))
+    thin = [
+        f"{name} ({count})"
+        for name, count in zip(table.categories, counts.tolist(), strict=True)
+        if count < LEAST_OF_A_CATEGORY
+    ]
+    if not thin:
+        return None
+    return (
+        f"fewer than {LEAST_OF_A_CATEGORY} incidents to train on: {', '.join(thin)}; their scores say little: "
+        "give a longer file, or a category column with fewer values"
+    )

@@ -1,0 +1,124 @@
+"""Calibration: do probabilities, intervals and whole distributions keep their promise?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betainc
+
+from models.likelihood import predictive_quantile
+from models.measures.cube import Counts, Floats
+
+PIT_BINS = 20  # so that 50 and 90 % intervals are whole bins
+RELIABILITY_BINS = 20
+BUSY = 1.0  # expected incidents from which on a histogram of the PIT notices a wrong forecast
+Probabilities = npt.NDArray[np.float32] | Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliability:
+    """Forecast against observed frequency of "at least one", bins from the lowest probability to the highest."""
+
+    forecast: Floats  # (bins,) mean probability
+    observed: Floats  # (bins,) share of values with at least one incident
+    values: npt.NDArray[np.int64]  # (bins,) how many values
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean over all values of a bin's |observed - forecast|.
+
+        Source: Naeini, Cooper and Hauskrecht, Obtaining well calibrated probabilities, AAAI 2015; bins of equal mass.
+        """
+        return float(np.average(np.abs(self.observed - self.forecast), weights=self.values))
+
+
+def reliability(probability: Probabilities, happened: npt.NDArray[np.bool_], *, bins: int) -> Reliability:
+    """At most `bins` bins of equally many values. probability, happened: any one shape.
+
+    Equal probabilities share a bin, so ties make fewer and unequal bins; a constant forecast has one.
+    """
+    flat, seen = probability.ravel(), happened.ravel()
+    tops = np.unique(np.quantile(flat, np.arange(1, bins + 1) / bins, method="inverted_cdf"))
+    bin_of = np.searchsorted(tops, flat)  # the first bin whose highest probability is not below
+    values = np.bincount(bin_of)
+    forecast = np.bincount(bin_of, weights=flat) / values
+    return Reliability(forecast=forecast, observed=np.bincount(bin_of, weights=seen) / values, values=values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intervals:
+    """Tallies of a predictive distribution against counts; those of two sets of values add up.
+
+    Counts are small: the plain 90 % interval of a mean of 0.03 is [0, 0] and covers 97 % however good the forecast.
+    `coverage_50` and `coverage_90` are therefore the shares of the randomised PIT in [0.25, 0.75] and [0.05, 0.95],
+    which are 0.5 and 0.9 for a forecast that is right; `plain_coverage_90` is the plain interval's.
+    """
+
+    pit: npt.NDArray[np.int64]  # (20,) histogram of the randomised PIT over 0..1; flat when the forecast is right
+    busy: npt.NDArray[np.int64]  # the same of the values with an expected count of at least BUSY
+    inside: int  # counts in the plain interval [q05, q95]
+    width: float  # sum of q95 - q05, incidents
+
+    def __add__(self, other: "Intervals") -> "Intervals":
+        return Intervals(
+            pit=self.pit + other.pit,
+            busy=self.busy + other.busy,
+            inside=self.inside + other.inside,
+            width=self.width + other.width,
+        )
+
+    @property
+    def coverage_50(self) -> float:
+        return _middle(self.pit, PIT_BINS // 4)
+
+    @property
+    def coverage_90(self) -> float:
+        return _middle(self.pit, PIT_BINS // 20)
+
+    @property
+    def busy_coverage_90(self) -> float:
+        """Of the values with an expected count of at least BUSY; nan without one."""
+        return _middle(self.busy, PIT_BINS // 20) if self.busy.any() else np.nan
+
+    @property
+    def plain_coverage_90(self) -> float:
+        return self.inside / int(self.pit.sum())
+
+    @property
+    def width_90(self) -> float:
+        return self.width / int(self.pit.sum())
+
+
+def _middle(pit: npt.NDArray[np.int64], outside: int) -> float:
+    return float(pit[outside : PIT_BINS - outside].sum() / pit.sum())
+
+
+def intervals(mean: Floats, counts: Counts, size: float, uniform: Floats) -> Intervals:
+    """Tallies of the negative binomial of size r = `size`. mean, counts, uniform: (n,).
+
+    The randomised PIT is P(X < y) + u P(X = y), u in `uniform`, drawn from 0..1. Source: Czado, Gneiting
+    and Held, Predictive model assessment for count data, Biometrics 65, 2009.
+    """
+    below, up_to = cumulative(mean, counts, size)
+    pit = below + uniform * (up_to - below)
+    column = mean.astype(np.float32)[:, None, None]
+    low, high = (predictive_quantile(column, np.array([[size]]), share) for share in (0.05, 0.95))
+    return Intervals(
+        pit=np.histogram(pit, bins=PIT_BINS, range=(0, 1))[0].astype(np.int64),
+        busy=np.histogram(pit[mean >= BUSY], bins=PIT_BINS, range=(0, 1))[0].astype(np.int64),
+        inside=int(((up_to >= 0.05) & (below < 0.95)).sum()),
+        width=float((high - low).sum(dtype=np.float64)),
+    )
+
+
+def cumulative(mean: Floats, counts: Counts, size: float) -> tuple[Floats, Floats]:
+    """P(X < count) and P(X <= count), (n,) each. mean, counts: (n,).
+
+    By the incomplete beta function, because scipy's nbdtr cuts the size to a whole number.
+    """
+    share = mean / (size + mean)
+    up_to = 1 - betainc(counts + 1.0, size, share)
+    below = np.zeros(len(mean))
+    some = counts > 0
+    below[some] = 1 - betainc(counts[some], size, share[some])
+    return below, up_to

@@ -1,0 +1,76 @@
+"""The cube: incidents by step of time, cell and category. What every forecast is judged on."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from models.files.incident_files import IncidentTable
+from models.hour_of_week import hour_of_week
+from schemas.errors import DataError
+from schemas.limits import MAX_CUBE_COUNTS
+
+Counts = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cube:
+    """Steps stand one behind the other in local time: a step of a day that changes its clock is longer or shorter."""
+
+    counts: Counts  # (steps, cells, categories)
+    starts_s: npt.NDArray[np.int64]  # (steps + 1,) epoch seconds; the last one is the end of the last step
+    hour_of_week: npt.NDArray[np.int16]  # (steps,) local, at the step's start; 0 is Monday 00:00
+    rows: int
+    cols: int  # cell = row * cols + col
+    cell_m: float
+    categories: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def steps_per_week(self) -> int:
+        """168 for hours, 7 for days."""
+        return round(7 * 86_400 / float(np.median(np.diff(self.starts_s))))
+
+    def until(self, step: int) -> "Cube":
+        """The steps before `step`."""
+        return replace(
+            self, counts=self.counts[:step], starts_s=self.starts_s[: step + 1], hour_of_week=self.hour_of_week[:step]
+        )
+
+
+def count(
+    incidents: IncidentTable,
+    cell: npt.NDArray[np.int32],
+    starts_s: npt.NDArray[np.int64],
+    *,
+    rows: int,
+    cols: int,
+    cell_m: float,
+) -> Cube:
+    """The cube of incidents that all lie in the grid and the steps. cell: (n,); starts_s: (steps + 1,).
+
+    Raises DataError for one that would take more memory than an evaluation may.
+    """
+    steps, categories = len(starts_s) - 1, len(incidents.categories)
+    step = np.searchsorted(starts_s, incidents.occurred_s, side="right") - 1
+    size = steps * rows * cols * categories
+    if size > MAX_CUBE_COUNTS:
+        raise DataError(
+            f"{steps:,} steps x {rows * cols:,} cells x {categories} categories are {size:,} counts, at most "
+            f"{MAX_CUBE_COUNTS:,} are judged at once: take a longer --step, a larger --cell-m, fewer categories, or a "
+            "part of the file's time"
+        )
+    counts = np.zeros((steps, rows * cols, categories), np.int32)
+    np.add.at(counts, (step, cell, incidents.category), 1)
+    return Cube(
+        counts=counts,
+        starts_s=starts_s,
+        hour_of_week=hour_of_week(starts_s[:-1], incidents.timezone).astype(np.int16),
+        rows=rows,
+        cols=cols,
+        cell_m=cell_m,
+        categories=incidents.categories,
+    )

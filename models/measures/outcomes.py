@@ -1,0 +1,107 @@
+"""Live truth: when a horizon has closed, what had been expected of it against what came.
+
+Forecasts made on the hour are kept; when their horizon has ended (models/counting/closed_horizons.py says when) they
+are judged by the counts of whole hours. Pure functions on arrays.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.counting.closed_horizons import Closed
+from models.likelihood import at_least_one, negative_binomial_nll
+from models.measures.ranking import capture
+from models.measures.totals import districts
+from schemas.spec import Spec
+
+AREA_PERCENTS = (5, 10)
+CHANCES_FROM = (0.0, 0.01, 0.05, 0.2, 0.5)  # of at least one: where the bins of said against came begin
+Counts = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What was expected at a whole hour. (cells, categories, horizons) each."""
+
+    model: str
+    expected: Scores
+    usual: Scores
+    dispersion: Floats  # (categories, horizons)
+
+
+def judge(forecast: Forecast, closed: Closed, spec: Spec) -> dict[str, dict[str, float]]:
+    """By category: what was expected and what came, hits at fixed shares of the area, and proper scores.
+
+    `hits_5` are incidents in the 5 % of the cells that were put first, `baseline_hits_5` those of the baseline,
+    `ideal_hits_5` of the best choice in hindsight. Brier score (of at least one) and log score (negative binomial,
+    nats) are means over all cells.
+    """
+    h = closed.horizon
+    expected, usual = (one[:, :, h].astype(np.float64) for one in (forecast.expected, forecast.usual))
+    found: dict[str, dict[str, float]] = {}
+    for c, category in enumerate(spec.categories):
+        came = closed.came[None, :, c]
+        figures = {
+            "observed": float(came.sum()),
+            "expected": float(expected[:, c].sum()),
+            "usual": float(usual[:, c].sum()),
+        }
+        for prefix, mean in (("", expected[:, c]), ("baseline_", usual[:, c])):
+            figures |= {f"{prefix}{name}": value for name, value in _proper(mean, came[0], forecast.dispersion[c, h])}
+            caught = capture(mean[None], came)
+            figures |= {
+                f"{prefix}hits_{percent}": float(caught.caught[_cells(percent, spec) - 1]) for percent in AREA_PERCENTS
+            }
+        figures |= {
+            f"ideal_hits_{percent}": float(caught.ideal[_cells(percent, spec) - 1]) for percent in AREA_PERCENTS
+        }
+        found[category] = figures
+    return found
+
+
+def by_district(forecast: Forecast, closed: Closed, spec: Spec) -> Mapping[tuple[str, int], tuple[float, float]]:
+    """(category, district) -> expected, observed. Districts are blocks of the grid, from the south-west."""
+    district = districts(spec.grid.rows, spec.grid.cols)
+    found = {}
+    for c, category in enumerate(spec.categories):
+        expected = np.bincount(district, weights=forecast.expected[:, c, closed.horizon])
+        observed = np.bincount(district, weights=closed.came[:, c])
+        for number, (mean, count) in enumerate(zip(expected.tolist(), observed.tolist(), strict=True)):
+            found[category, number + 1] = mean, count
+    return found
+
+
+def by_chance(forecast: Forecast, closed: Closed, spec: Spec) -> Mapping[tuple[str, float], tuple[int, float, int]]:
+    """(category, where a bin begins) -> cells whose chance of at least one lay in it, their chances' sum, who had one.
+
+    A forecast that is calibrated has as many as its chances add up to. Bins without a cell are left out.
+    """
+    h, found = closed.horizon, {}
+    for c, category in enumerate(spec.categories):
+        chance = _chance(forecast.expected[:, c, h], forecast.dispersion[c, h])
+        bins = np.searchsorted(CHANCES_FROM, chance, side="right") - 1
+        for number in np.unique(bins).tolist():
+            here = bins == number
+            came = int((closed.came[here, c] > 0).sum())
+            found[category, CHANCES_FROM[number]] = int(here.sum()), float(chance[here].sum()), came
+    return found
+
+
+def _chance(mean: npt.NDArray[np.floating], size: float) -> Floats:
+    """(cells,) of at least one."""
+    return at_least_one(mean[:, None, None].astype(np.float32), np.array([[size]]))[:, 0, 0].astype(np.float64)
+
+
+def _cells(percent: int, spec: Spec) -> int:
+    return max(1, round(percent / 100 * spec.grid.cells))
+
+
+def _proper(mean: Floats, came: Counts, size: float) -> Iterator[tuple[str, float]]:
+    yield "brier", float(((_chance(mean, size) - (came > 0)) ** 2).mean())
+    log_mean, seen = torch.from_numpy(np.log(mean)), torch.from_numpy(came.astype(np.float64))
+    yield "log_score", float(negative_binomial_nll(log_mean, seen, torch.tensor(size, dtype=torch.float64)).mean())

@@ -1,0 +1,127 @@
+"""The model card: what an artifact is, from measured figures."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+import numpy as np
+
+from models.baseline import BaselineConstants
+from models.features import FeatureEngine
+from models.files.data_report import Seen
+from models.measures.paired import LEAST_BLOCKS, LEAST_JUDGED
+from models.training.train import Trained
+from models.training.training_table import Row, calibration
+from schemas.frame import SUPPORT
+
+NOTICES: Mapping[str, str] = MappingProxyType(
+    {
+        "chicago": "This site provides applications using data that has been modified for use from its original "
+        "source, www.cityofchicago.org, the official website of the City of Chicago. The City of Chicago makes no "
+        "claims as to the content, accuracy, timeliness, or completeness of any of the data provided at this site.",
+        "montgomery": "Source: montcoalert, Montgomery County, Pennsylvania; ODbL 1.0 / DbCL.",
+    }
+)
+VERDICTS: Mapping[str, str] = MappingProxyType(
+    {
+        "better": "better than the baseline: the interval lies below zero",
+        "tie": "a tie with the baseline: the interval holds zero",
+        "worse": "worse than the baseline: the interval lies above zero",
+        "too few": f"not known: fewer than {LEAST_JUDGED} incidents in the time that is judged",
+        "too short": f"not known: fewer than {LEAST_BLOCKS} blocks of time to judge on",
+    }
+)
+_TEXT = """# Model card: {region}
+
+Expected incidents and the probability of at least one, for each square of {cell_m:.0f} m ({rows} x {cols}), category
+and horizon ({horizons}), so that units can stand ready where the next hours' incidents are likely.
+
+## Data
+{incidents:,} incidents inside the grid, {first} to {cutoff} UTC, categories {categories}.
+Learned on the time before {validation} ({examples:,} cells at moments), choices made on the time until {test}, judged
+on the rest, which no choice has seen; a gap as long as the longest horizon lies between.
+{notice}
+
+The file, what lies after that time included:
+
+| rows | what | what became of them |
+| --- | --- | --- |
+{seen}
+
+## How good it is
+Over all cells, quiet ones included. Log score: negative binomial, smaller is better. The interval is a 95 % bootstrap
+of blocks of three days.
+
+| horizon | Poisson deviance, baseline | network | log score, baseline | network | difference (95 %) | verdict |
+| --- | --- | --- | --- | --- | --- | --- |
+{rows_text}
+
+Verdict: {verdict}.
+
+The baseline here is the product's own. `python -m models evaluate` puts a network like this one, made for one horizon,
+beside simple rules, a Poisson regression and trees on the same file: ask it before you trust the network more.
+
+Forecast over what came (1 is calibrated), network: {totals}; baseline: {baseline_totals}.
+By category over the longest horizon: {by_category}.
+
+## Baseline
+Half-life of the memory {half_life:.0f} days; {shrink:g} days of the neighbourhood's rate are mixed into a cell's own.
+Where the verdict is not `better`, the baseline is as good, and it is what scores when the network cannot be read.
+
+## Where it is thin
+Of all cells and categories at the cut-off: {support}. `sparse` and `no_history` scores are mostly the
+neighbourhood's rate; read them as such.
+
+## What it is not for
+It scores places, never people. It is for readiness: where ambulances, engines and crews wait. Not for enforcement,
+stops, searches, patrol targeting, insurance, lending or hiring, and not for judging a neighbourhood: reported incidents
+are not all incidents, and who reports differs from place to place. A decision about a person must never rest on it.
+"""
+
+
+def card_text(trained: Trained, *, layout: str, seen: Sequence[Seen]) -> str:
+    """The card in Markdown, every figure taken from this training. seen: what became of the file's rows."""
+    story, spec = trained.story, trained.story.spec
+    last = len(spec.horizons_s) - 1
+    by_category = calibration(trained.tallies, spec.categories, last)
+    return _TEXT.format(
+        region=spec.region,
+        cell_m=spec.grid.cell_m,
+        rows=spec.grid.rows,
+        cols=spec.grid.cols,
+        horizons=", ".join(spec.horizon_names),
+        incidents=len(story.incidents),
+        first=_date(story.first_s),
+        cutoff=_date(story.cutoff_s),
+        categories=", ".join(spec.categories),
+        validation=_date(trained.blocks.validation_s),
+        test=_date(trained.blocks.test_s),
+        examples=trained.examples,
+        notice=NOTICES.get("chicago" if layout == "sample" else layout, "Terms: those of the file's owner."),
+        seen="\n".join(f"| {line.rows:,} | {line.what} | {line.decision} |" for line in seen),
+        rows_text="\n".join(map(_line, trained.rows)),
+        verdict="; ".join(f"{row.horizon}: {VERDICTS[row.verdict]}" for row in trained.rows),
+        totals=", ".join(f"{row.horizon} {row.forecast_over_actual:.3f}" for row in trained.rows),
+        baseline_totals=", ".join(f"{row.horizon} {row.baseline_over_actual:.3f}" for row in trained.rows),
+        by_category=", ".join(f"{name} {ratio:.3f}" for name, ratio in by_category.items()),
+        half_life=float(trained.constants.half_life_days),
+        shrink=float(trained.constants.shrink_days),
+        support=_support(trained, trained.constants),
+    )
+
+
+def _line(row: Row) -> str:
+    return (
+        f"| {row.horizon} | {row.baseline_deviance:.5f} | {row.network_deviance:.5f} | {row.baseline_log_score:.5f} "
+        f"| {row.network_log_score:.5f} | {row.difference_text()} | {row.verdict} |"
+    )
+
+
+def _support(trained: Trained, constants: BaselineConstants) -> str:
+    support = FeatureEngine(trained.story.spec, constants).compute(trained.history).support
+    shares = np.bincount(support.ravel(), minlength=len(SUPPORT)) / support.size
+    return ", ".join(f"{name} {share:.0%}" for name, share in zip(SUPPORT, shares, strict=True))
+
+
+def _date(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")

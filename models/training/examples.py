@@ -1,0 +1,52 @@
+"""Examples: cells at moments of a replay, with what came next."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.features import FeatureEngine
+from models.training.fit_baseline import Blocks
+from models.training.fit_network import Examples
+from models.training.replay import Replay, Story
+from schemas.errors import DataError
+
+MOST_EXAMPLES = 1_600_000  # categories of cells at moments that are kept for training; they decide the memory it takes
+_EMPTY_CELLS_SHARE = 0.1  # cells without any incident that are learned from: enough to learn that they are quiet
+
+
+def random_moments(start_s: int, stop_s: int, step_s: int, random: np.random.Generator) -> list[int]:
+    """One moment at a random second of every step in [start_s, stop_s)."""
+    starts = np.arange(start_s, stop_s - step_s + 1, step_s)
+    if len(starts) == 0:
+        raise DataError(f"no step of {step_s} s fits between {start_s} and {stop_s}: give a longer file")
+    return (starts + random.integers(0, step_s, len(starts))).tolist()  # type: ignore[no-any-return]
+
+
+def cells_to_learn(story: Story, blocks: Blocks, random: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Cells with any incident in the training block, and a part of the empty ones."""
+    seen = story.counts(story.first_s, blocks.validation_s).sum(axis=1) > 0
+    return np.flatnonzero(seen | (random.random(len(seen)) < _EMPTY_CELLS_SHARE))
+
+
+def collect(
+    replay: Replay,
+    engine: FeatureEngine,
+    moments: list[int],
+    cells: npt.NDArray[np.intp],
+    random: np.random.Generator,
+    told: Callable[[int], None],
+) -> Examples:
+    """Examples from a random, equally large part of the cells at every moment."""
+    spec = engine.spec
+    each = min(len(cells), max(MOST_EXAMPLES // len(spec.categories) // len(moments), 1))
+    values = np.empty((len(moments), each, len(spec.categories), len(spec.features)), np.float32)
+    counts = np.empty((len(moments), each, len(spec.categories), len(spec.horizons_s)), np.float32)
+    for number, as_of_s in enumerate(moments):
+        chosen = np.sort(random.choice(cells, each, replace=False))
+        values[number] = engine.compute(replay.lead_to(as_of_s)).values[chosen]
+        counts[number] = replay.story.coming(as_of_s)[chosen]
+        told(as_of_s)
+    flat = (len(moments) * each, len(spec.categories), -1)
+    return Examples(values=torch.from_numpy(values.reshape(flat)), counts=torch.from_numpy(counts.reshape(flat)))

@@ -1,0 +1,198 @@
+"""Learning the baseline's constants: closed forms on the training block, three choices on the validation block."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.baseline import BaselineConstants, Floats, cell_rate
+from models.hour_of_week import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
+from models.likelihood import negative_binomial_nll
+from models.neighbours import ring_sum
+from models.training.replay import Story
+from schemas.grid import Grid
+from schemas.spec import DAY_S
+
+HALF_LIVES_DAYS = (30.0, 60.0, 120.0, 240.0, 480.0)
+SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
+LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
+DISPERSIONS = np.geomspace(0.1, 300, 49)
+_LEAST_LIFT = 1e-4
+_LEAST_PER_DAY = 1e-3  # a category that was never seen in training still gets a rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """[train | validation | test], by time. Forecasts are made inside a block and come true inside it."""
+
+    burn_in_s: int  # first moment of training: before it the memory is too short
+    validation_s: int
+    test_s: int
+    end_s: int
+
+    @classmethod
+    def of(cls, first_s: int, cutoff_s: int) -> "Blocks":
+        span = cutoff_s - first_s
+        return cls(
+            burn_in_s=first_s + min(28 * DAY_S, span // 5),
+            validation_s=first_s + span * 70 // 100,
+            test_s=first_s + span * 85 // 100,
+            end_s=cutoff_s,
+        )
+
+
+def fit_constants(story: Story, blocks: Blocks) -> BaselineConstants:
+    """Constants from the training block, choices by the validation block. Dispersion is Poisson's until fitted."""
+    spec = story.spec
+    days = max((blocks.validation_s - story.first_s) / DAY_S, 1.0)
+    mean_per_day = story.counts(story.first_s, blocks.validation_s).sum(axis=0) / days
+    start = BaselineConstants(
+        half_life_days=np.array(HALF_LIVES_DAYS[0]),
+        shrink_days=np.array(SHRINK_DAYS[0]),
+        profile=np.ones((len(spec.categories), HOURS)),
+        day_lift=np.ones((spec.grid.cells, len(spec.categories), DAY_BLOCKS)),
+        mean_per_day=np.maximum(mean_per_day, _LEAST_PER_DAY),
+        dispersion=np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1]),
+        first_day=np.array(float(-(-story.first_s // DAY_S))),
+    )
+    half_life, shrink = _choose_memory(story, blocks, start)
+    profile = _choose_profile(story, blocks)
+    day_lift = _choose_day_lift(story, blocks, profile)
+    return _replaced(
+        start,
+        half_life_days=np.array(half_life),
+        shrink_days=np.array(shrink),
+        profile=profile,
+        day_lift=day_lift,
+    )
+
+
+def with_dispersion(constants: BaselineConstants, log_mean: torch.Tensor, counts: torch.Tensor) -> BaselineConstants:
+    """Constants with the dispersion under which the counts are likeliest. Shapes as for `likeliest_dispersion`."""
+    return _replaced(constants, dispersion=likeliest_dispersion(log_mean, counts))
+
+
+def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
+    """(categories, horizons) size r of DISPERSIONS. log_mean, counts: (n, categories, horizons)."""
+    sizes = torch.from_numpy(DISPERSIONS)
+    chosen = np.empty(counts.shape[1:])
+    for place in np.ndindex(chosen.shape):
+        here = (slice(None), *place)
+        log_means, seen = log_mean[here].double(), counts[here].double()
+        some = seen > 0
+        quiet = torch.exp(log_means[~some])  # nearly all: P(0) needs no gamma function
+        losses = [
+            negative_binomial_nll(log_means[some], seen[some], size).sum() + (size * torch.log1p(quiet / size)).sum()
+            for size in sizes
+        ]
+        chosen[place] = DISPERSIONS[int(torch.stack(losses).argmin())]
+    return chosen
+
+
+def _choose_memory(story: Story, blocks: Blocks, start: BaselineConstants) -> tuple[float, float]:
+    """Half-life and shrinkage under which the validation block's days were least surprising (Poisson)."""
+    first, last = -(-story.first_s // DAY_S), blocks.test_s // DAY_S
+    losses = dict.fromkeys(product(HALF_LIVES_DAYS, SHRINK_DAYS), 0.0)
+    for half_life in HALF_LIVES_DAYS:
+        for day, counts, past, past_days in _days(story, half_life, first, last):
+            if day * DAY_S < blocks.validation_s:
+                continue
+            for shrink in SHRINK_DAYS:
+                rate = cell_rate(past, past_days, _replaced(start, shrink_days=np.array(shrink)), story.spec)
+                losses[half_life, shrink] += float((rate - counts * np.log(rate)).sum())
+    return min(losses, key=losses.__getitem__)
+
+
+def _days(
+    story: Story, half_life: float, first: int, last: int
+) -> Iterator[tuple[int, npt.NDArray[np.int32], Floats, float]]:
+    """Each day with its counts, and the weighted counts and days before it."""
+    fade = 0.5 ** (1 / half_life)
+    past, past_days = np.zeros((story.spec.grid.cells, len(story.spec.categories))), 0.0
+    for day in range(first, last):
+        counts = story.counts(day * DAY_S, (day + 1) * DAY_S)
+        yield day, counts, past, past_days
+        past, past_days = fade * past + counts, fade * past_days + 1
+
+
+def _choose_profile(story: Story, blocks: Blocks) -> Floats:
+    """(categories, 168) profile by hour of the week, with the prior under which validation was least surprising."""
+    seen, exposure = _by_hour(story, story.first_s, blocks.validation_s)
+    later, later_exposure = _by_hour(story, blocks.validation_s, blocks.test_s)
+    profiles = [_profile(seen, exposure, prior) for prior in PROFILE_PRIORS]
+    surprise = []
+    for profile in profiles:
+        share = profile * later_exposure
+        share = share / share.sum(axis=1, keepdims=True)
+        used = later_exposure > 0
+        surprise.append(-float((later * np.log(np.where(used, share, 1.0))).sum()))
+    return profiles[int(np.argmin(surprise))]
+
+
+def _profile(seen: Floats, exposure: Floats, prior: float) -> Floats:
+    over_all = (seen.sum(axis=0) + prior) / (exposure + prior / max(seen.sum() / max(exposure.sum(), 1.0), 1e-9))
+    over_all = over_all / over_all.mean()
+    mean = np.maximum(seen.sum(axis=1, keepdims=True) / max(exposure.sum(), 1.0), 1e-9)  # incidents per hour
+    profile = (seen + prior * over_all) / (mean * exposure + prior)
+    return np.asarray(profile / profile.mean(axis=1, keepdims=True))
+
+
+def _choose_day_lift(story: Story, blocks: Blocks, profile: Floats) -> Floats:
+    """(cells, categories, 16) lifts, with the prior under which the validation block was least surprising."""
+    seen, share = _by_block(story, profile, story.first_s, blocks.validation_s)
+    later, later_share = _by_block(story, profile, blocks.validation_s, blocks.test_s)
+    best, least = np.ones_like(seen), np.inf
+    for prior in LIFT_PRIORS:
+        lift = day_lift(seen, share, prior, story.spec.grid)
+        expected = lift * later_share
+        expected = expected / expected.sum(axis=2, keepdims=True)
+        surprise = -float((later * np.log(np.where(later_share > 0, expected, 1.0))).sum())
+        if surprise < least:
+            best, least = lift, surprise
+    return np.maximum(best.round(4), _LEAST_LIFT)  # four digits: a third of the artifact's size
+
+
+def day_lift(seen: Floats, share: Floats, prior: float, grid: Grid) -> Floats:
+    """(cells, categories, 16) what a cell has of the profile: its own incidents over the profile's, shrunk.
+
+    A cell's category is shrunk to the cell, that to its 3 x 3 neighbourhood, that to 1. The share-weighted mean is 1.
+    seen: (cells, categories, 16) incidents; share: (categories, 16) of the profile in each block, sums to 1.
+    """
+    expected = seen.sum(axis=2, keepdims=True) * share
+    cell_seen, cell_expected = seen.sum(axis=1), expected.sum(axis=1)
+    around_seen = ring_sum(cell_seen, grid) + cell_seen
+    around_expected = ring_sum(cell_expected, grid) + cell_expected
+    around = (around_seen + 2 * prior) / (around_expected + 2 * prior)
+    cell = (cell_seen + prior * around) / (cell_expected + prior)
+    lift = (seen + prior * cell[:, None]) / (expected + prior)
+    return np.asarray(lift / (lift * share).sum(axis=2, keepdims=True))
+
+
+def _by_block(story: Story, profile: Floats, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
+    """(cells, categories, 16) incidents of [start_s, stop_s), and (categories, 16) the profile's share, sums to 1."""
+    part = slice(story.position(start_s), story.position(stop_s))
+    hour = hour_of_week(story.incidents.occurred_s[part], story.spec.timezone).astype(np.intp)
+    cells, categories = story.spec.grid.cells, len(story.spec.categories)
+    series = story.incidents.cell[part].astype(np.intp) * categories + story.incidents.category[part]
+    seen = np.bincount(series * DAY_BLOCKS + BLOCK_OF_HOUR[hour], minlength=cells * categories * DAY_BLOCKS)
+    weighed = profile * hours_within(start_s, stop_s, story.spec.timezone)
+    share = weighed @ HOURS_OF_BLOCK.T
+    return seen.reshape(cells, categories, DAY_BLOCKS).astype(np.float64), share / share.sum(axis=1, keepdims=True)
+
+
+def _by_hour(story: Story, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
+    """(categories, 168) incidents and (168,) hours of [start_s, stop_s) by hour of the local week."""
+    part = slice(story.position(start_s), story.position(stop_s))
+    hour = hour_of_week(story.incidents.occurred_s[part], story.spec.timezone).astype(np.intp)
+    place = story.incidents.category[part].astype(np.intp) * HOURS + hour
+    categories = len(story.spec.categories)
+    seen = np.bincount(place, minlength=categories * HOURS).astype(np.float64).reshape(categories, HOURS)
+    return seen, hours_within(start_s, stop_s, story.spec.timezone)
+
+
+def _replaced(constants: BaselineConstants, **arrays: Floats) -> BaselineConstants:
+    return BaselineConstants(**(constants.arrays() | arrays))

@@ -1,0 +1,77 @@
+"""A fit in files, for processes that share a folder: tensors as safetensors, numbers as JSON. Nothing can execute."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models.hyperparameters import Recipe
+from models.network import ResidualNetwork
+from models.training.fit_network import Examples
+
+_EXAMPLES, _PLAN, _FITTED, _RATIOS = "examples.safetensors", "plan.json", "fitted.safetensors", "ratios"
+
+
+class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a fit is to be done: arguments of `fit_network`."""
+
+    recipe: Recipe
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitData:
+    """What a fit works on: arguments of `fit_network`."""
+
+    train: Examples
+    validation: Examples
+    dispersion: Tensor  # (categories, horizons)
+
+
+def write_fit(folder: Path, plan: FitPlan, data: FitData) -> None:
+    """Leave a fit in `folder`, for `read_fit`."""
+    tensors = {
+        "train_values": data.train.values,
+        "train_counts": data.train.counts,
+        "validation_values": data.validation.values,
+        "validation_counts": data.validation.counts,
+        "dispersion": data.dispersion,
+    }
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / _EXAMPLES)
+    (folder / _PLAN).write_bytes(msgspec.json.encode(plan))
+
+
+def read_fit(folder: Path) -> tuple[FitPlan, FitData]:
+    """What `write_fit` left. The file is mapped, so that processes of one machine share its memory."""
+    tensors = load_file(folder / _EXAMPLES)
+    return msgspec.json.decode((folder / _PLAN).read_bytes(), type=FitPlan), FitData(
+        train=Examples(values=tensors["train_values"], counts=tensors["train_counts"]),
+        validation=Examples(values=tensors["validation_values"], counts=tensors["validation_counts"]),
+        dispersion=tensors["dispersion"],
+    )
+
+
+def write_fitted(folder: Path, network: ResidualNetwork, ratios: Sequence[float]) -> None:
+    """Leave the outcome, whole or not at all: the network, and the validation loss over the baseline's by epoch."""
+    part = folder / f".{_FITTED}"
+    save_file({_RATIOS: torch.tensor(ratios, dtype=torch.float64), **network.state_dict()}, part)
+    part.rename(folder / _FITTED)
+
+
+def read_fitted(folder: Path) -> tuple[ResidualNetwork, list[float]]:
+    """What `write_fitted` left: a network in eval mode, and the ratios. FileNotFoundError when it left nothing."""
+    tensors = load_file(folder / _FITTED)
+    ratios = tensors.pop(_RATIOS).tolist()
+    network = ResidualNetwork(
+        features=len(tensors["mean"]),
+        categories=len(tensors["category.weight"]),
+        horizons=len(tensors["leave.bias"]),
+        widths=(len(tensors["enter.bias"]), len(tensors["middle.bias"])),
+    )
+    network.load_state_dict(tensors)
+    return network.eval().requires_grad_(False), ratios

@@ -1,0 +1,133 @@
+"""Training over Spark's executors: one fit spread over several, or several regions side by side."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, TypeVar
+
+from torch import Tensor
+
+from models.hyperparameters import Recipe
+from models.network import ResidualNetwork
+from models.training.fit_files import FitData, FitPlan, read_fitted, write_fit
+from models.training.fit_network import Examples
+from models.training.spark_start import start_spark
+from schemas.errors import PipelineError, SettingsError
+
+if TYPE_CHECKING:  # its import takes a second, and one worker needs no Spark
+    from pyspark.sql import SparkSession
+
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+
+
+@contextmanager
+def executors(master: str, log: Path) -> Iterator["SparkSession"]:
+    """A session whose executors run this Python. What Spark prints goes to `log`; executors have logs of their own.
+
+    Raises SettingsError when Spark does not start.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    options = {
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+        # A fit needs all its workers at once: wait a minute for them, not ten.
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "5s",
+        "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "12",
+    }
+    if master.startswith("local"):
+        options |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    try:
+        session = start_spark("training", master, options, log)
+    except (PySparkException, Py4JError) as error:
+        raise SettingsError(
+            f"Spark does not start with --master {master}: see {log}; it needs Java 17, and the master must answer"
+        ) from error
+    session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the executors need our packages
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def fit_spread(
+    train: Examples,
+    validation: Examples,
+    dispersion: Tensor,
+    *,
+    recipe: Recipe,
+    epochs: int,
+    seed: int,
+    after_epoch: Callable[[int, float], None],
+    session: "SparkSession",
+    workers: int,
+    shared: Path,
+    log: Path,
+) -> ResidualNetwork:
+    """`fit_network` by `workers` processes of executors. `after_epoch` is told of all epochs at the end.
+
+    The examples lie in a folder under `shared` meanwhile, which every executor must see under the same path. Raises
+    PipelineError when the executors do not come to an end; `log` says why.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+    from pyspark.ml.torch.distributor import TorchDistributor
+
+    logging.getLogger("TorchDistributor").addHandler(logging.NullHandler())  # or it makes one for the terminal
+    shared.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".fit-", dir=shared.resolve()) as name, log.open("a", encoding="utf-8") as file:
+        folder = Path(name)
+        data = FitData(train=train, validation=validation, dispersion=dispersion)
+        write_fit(folder, FitPlan(recipe=recipe, epochs=epochs, seed=seed), data)
+        try:
+            with redirect_stderr(file):  # where it prints what the executors say
+                distributor = TorchDistributor(num_processes=workers, local_mode=False, use_gpu=False)
+                distributor.run(
+                    "-m", "models.training.fit_rank", name
+                )  # a module by name: a function would be pickled to disk
+            network, ratios = read_fitted(folder)
+        except (PySparkException, Py4JError, FileNotFoundError) as error:  # it does not notice when a process fails
+            file.write(f"{error}\n")
+            raise PipelineError(
+                f"{workers} workers did not come to an end: see {log}; they need as many free cores at once, this "
+                f"program, and the folder {shared.resolve()}"
+            ) from error
+    for number, ratio in enumerate(ratios):
+        after_epoch(number, ratio)
+    return network
+
+
+def side_by_side(
+    session: "SparkSession", do: Callable[[Work], Result], works: Sequence[Work], *, workers: int, log: Path
+) -> Iterator[tuple[Work, Result | None]]:
+    """Each work with what `do` made of it in a task of its own, in the order in which they end; `workers` at once.
+
+    None for a task that did not come to an end: `log` says why. `do` must be a function of a module.
+    """
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    def in_a_task(work: Work) -> Result:
+        (result,) = session.sparkContext.parallelize([work], 1).map(do).collect()
+        return result  # type: ignore[no-any-return]
+
+    pool = ThreadPoolExecutor(workers)
+    try:
+        works_of = {pool.submit(in_a_task, work): work for work in works}
+        for ended in as_completed(works_of):
+            try:
+                result = ended.result()
+            except (PySparkException, Py4JError) as error:
+                result = None
+                with log.open("a", encoding="utf-8") as file:
+                    file.write(f"{error}\n")
+            yield works_of[ended], result
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,101 @@
+"""An incident file told again in the order of time: counts as the stream would have had them, and what came next."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.counting.count_state import CountState
+from models.files.incident_files import IncidentTable
+from schemas.decode import incident_keys
+from schemas.errors import DataError
+from schemas.incidents import COUNTED_ORIGIN, Incidents
+from schemas.spec import DAY_S, Spec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """The incidents of one region that lie inside its grid and before the cut-off, in the order of time."""
+
+    spec: Spec
+    incidents: Incidents
+    first_s: int
+    cutoff_s: int
+
+    @classmethod
+    def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "Story":
+        return cls.placed(table, *spec.grid.locate(table.lat_deg, table.lon_deg), spec, cutoff_s)
+
+    @classmethod
+    def placed(
+        cls,
+        table: IncidentTable,
+        cell: npt.NDArray[np.int32],
+        inside: npt.NDArray[np.bool_],
+        spec: Spec,
+        cutoff_s: int,
+    ) -> "Story":
+        """With the cell of each incident, and whether it lies inside: (n,) each."""
+        chosen = np.flatnonzero(inside & (table.occurred_s < cutoff_s))
+        count = len(chosen)
+        incidents = Incidents(
+            key=incident_keys([table.incident_id(position) for position in chosen.tolist()]),
+            revision=np.zeros(count, np.int32),
+            occurred_s=table.occurred_s[chosen],
+            received_ms=table.occurred_s[chosen] * 1000,
+            cell=cell[chosen],
+            category=table.category[chosen],
+            flags=np.full(count, COUNTED_ORIGIN, np.uint8),
+            partition=np.zeros(count, np.int32),
+            kafka_offset=chosen.astype(np.int64),
+        )
+        return cls(spec=spec, incidents=incidents, first_s=int(table.occurred_s[0]), cutoff_s=cutoff_s)
+
+    def position(self, at_s: int) -> int:
+        """How many incidents happened before `at_s`."""
+        return int(np.searchsorted(self.incidents.occurred_s, at_s))
+
+    def counts(self, start_s: int, stop_s: int) -> npt.NDArray[np.int32]:
+        """(cells, categories) incidents in [start_s, stop_s)."""
+        part = slice(self.position(start_s), self.position(stop_s))
+        categories = len(self.spec.categories)
+        place = self.incidents.cell[part].astype(np.intp) * categories + self.incidents.category[part]
+        counts = np.bincount(place, minlength=self.spec.grid.cells * categories)
+        return counts.astype(np.int32).reshape(-1, categories)
+
+    def coming(self, as_of_s: int) -> npt.NDArray[np.int32]:
+        """(cells, categories, horizons) incidents from `as_of_s` on: what a forecast made then is about."""
+        return np.stack([self.counts(as_of_s, as_of_s + horizon) for horizon in self.spec.horizons_s], axis=-1)
+
+
+def refuse_lag(spec: Spec, lag_s: int) -> None:
+    """Raises DataError when incidents that are told so late would not be counted."""
+    if lag_s > spec.late_limit_s:
+        raise DataError(f"incidents {lag_s} s late would not be counted: at most {spec.late_limit_s} s")
+
+
+class Replay:
+    """A CountState that is led through a story. It only goes forward.
+
+    Incidents are told `lag_s` seconds after they happened, at most the spec's limit for late ones. state: one that
+    has counted all that happened before its own time; without it the story is told from its beginning.
+    """
+
+    def __init__(self, story: Story, lag_s: int = 0, state: CountState | None = None) -> None:
+        refuse_lag(story.spec, lag_s)
+        self.story, self.lag_s = story, lag_s
+        if state is None:
+            state = CountState(story.spec)
+            state.advance(story.first_s)
+        self.state = state
+        self._told = story.position(state.as_of_s)
+
+    def lead_to(self, as_of_s: int) -> CountState:
+        """The state at `as_of_s`, all that happened before it counted; told day by day, so that nothing is late."""
+        while self.state.as_of_s < as_of_s:
+            stop_s = min(self.state.as_of_s + DAY_S, as_of_s)
+            until = self.story.position(stop_s - self.lag_s)
+            self.state.apply(self.story.incidents.select(np.arange(self._told, until)), stop_s)
+            self._told = until
+            self.state.registry.expire(stop_s - self.story.spec.registry_keep_s)
+        return self.state

@@ -1,0 +1,140 @@
+"""From an incident file to a published artifact: what `train` does here, and `train-regions` in tasks of Spark."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from models.artifact.artifact import read_spec, write_artifact
+from models.artifact.manifest import DataSource, Training
+from models.artifact.untrusted_bytes import sha256
+from models.files.cutoff import cutoff_of
+from models.files.data_report import doubts, read_past, rows_seen
+from models.files.incident_files import IncidentTable
+from models.files.layouts import parse_layout
+from models.hyperparameters import DEFAULT, RecipeFile, read_recipe
+from models.training.card import card_text
+from models.training.fit_baseline import Blocks
+from models.training.fit_network import Fit, fit_network
+from models.training.regions import DEFAULT_CELL_M, RegionTask
+from models.training.train import spec_for, table_like, train
+from models.training.training_table import Row
+from schemas.errors import DataError, RiskError
+from schemas.spec import Spec
+
+LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A task whose files are read."""
+
+    task: RegionTask
+    recipe: RecipeFile
+    incidents: IncidentTable
+    cutoff_s: int
+    spec: Spec
+    warnings: tuple[str, ...]  # of the file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """What became of a region."""
+
+    folder: Path | None = None  # of its artifact
+    rows: tuple[Row, ...] = ()
+    warnings: tuple[str, ...] = ()
+    fault: str | None = None  # why there is no artifact
+
+
+def prepare(task: RegionTask) -> Prepared:
+    """Read a task's files. Raises DataError when they cannot be used as asked."""
+    recipe = read_recipe(Path(task.recipe)) if task.recipe else RecipeFile(recipe=DEFAULT)
+    incidents = read_past(Path(task.data), parse_layout(task.layout), now_s=time.time())
+    cutoff_s = cutoff_of(task.until, incidents)
+    if task.like:
+        spec = read_spec(Path(task.like))
+        if task.cell_m not in (DEFAULT_CELL_M, spec.grid.cell_m):
+            raise DataError(f"cells of {task.cell_m:g} m, and --like {task.like} has {spec.grid.cell_m:g} m: give one")
+        incidents = table_like(incidents, spec, region=task.region, cutoff_s=cutoff_s)
+    else:
+        spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s)
+    return Prepared(
+        task=task,
+        recipe=recipe,
+        incidents=incidents,
+        cutoff_s=cutoff_s,
+        spec=spec,
+        warnings=doubts(
+            incidents,
+            Blocks.of(int(incidents.occurred_s[0]), cutoff_s).validation_s,
+            step_s=min(spec.horizons_s),
+        ),
+    )
+
+
+def train_region(
+    ready: Prepared,
+    out: Path,
+    *,
+    fit: Fit = fit_network,
+    workers: int = 1,
+    device: str = "cpu",
+    tell: Callable[[str, float], None],
+) -> tuple[Path, list[Row]]:
+    """Train and publish under `out`. Gives the artifact's folder and the table of its test block.
+
+    `workers` and `device` are what `fit` uses, for the record. `tell` is that of `train`.
+    """
+    task = ready.task
+    torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
+    trained = train(
+        ready.incidents,
+        ready.spec,
+        cutoff_s=ready.cutoff_s,
+        step_s=60 * task.step_minutes,
+        epochs=task.epochs,
+        seed=task.seed,
+        tell=tell,
+        recipe=ready.recipe.recipe,
+        fit=fit,
+    )
+    data = Path(task.data)
+    folder = write_artifact(
+        out,
+        spec=ready.spec,
+        constants=trained.constants,
+        network=trained.network,
+        history=trained.history,
+        card=card_text(trained, layout=ready.incidents.layout, seen=rows_seen(ready.incidents, ready.spec.grid)),
+        data=DataSource(
+            file_name=data.name,
+            sha256=sha256(data.read_bytes()),
+            layout=ready.incidents.layout,
+            incidents=len(trained.story.incidents),
+            first_s=trained.story.first_s,
+            cutoff_s=ready.cutoff_s,
+        ),
+        created=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
+        seed=task.seed,
+        libraries={name: version(name) for name in LIBRARIES},
+        evaluation=[asdict(row) for row in trained.rows],
+        recipe=ready.recipe,
+        training=Training(epochs=task.epochs, step_minutes=task.step_minutes, workers=workers, device=device),
+    )
+    return folder, trained.rows
+
+
+def train_in_task(work: tuple[RegionTask, Path]) -> Ended:
+    """A region from its file to its artifact under a folder, by itself; a RiskError becomes its fault."""
+    task, out = work
+    try:
+        ready = prepare(task)
+        folder, rows = train_region(ready, out, tell=lambda what, share: None)
+    except RiskError as error:
+        return Ended(fault=str(error))
+    return Ended(folder=folder, rows=tuple(rows), warnings=ready.warnings)

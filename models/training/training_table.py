@@ -1,0 +1,107 @@
+"""The honest table: network against baseline on a block of time that no choice has seen, over all cells."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.baseline import BaselineConstants
+from models.likelihood import negative_binomial_nll, poisson_deviance
+from models.measures.paired import LEAST_JUDGED, difference
+from schemas.spec import DAY_S
+
+BLOCK_S = 3 * DAY_S  # bootstrap blocks: moments whose horizons overlap must be drawn together
+Array = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """One moment, summed over all cells: (categories, horizons) each, [0] of the baseline and [1] of the network."""
+
+    as_of_s: int
+    deviance: tuple[Floats, Floats]
+    log_score: tuple[Floats, Floats]
+    forecast: tuple[Floats, Floats]
+    actual: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table: means over cells, categories and moments; differences are network - baseline."""
+
+    horizon: str
+    baseline_deviance: float
+    network_deviance: float
+    baseline_log_score: float
+    network_log_score: float
+    difference: float  # of the log scores, below zero is better
+    difference_low: float
+    difference_high: float
+    forecast_over_actual: float
+    baseline_over_actual: float
+    verdict: str
+
+    def difference_text(self) -> str:
+        """The difference and its interval, in percent of the baseline's log score."""
+        shares = (self.difference, self.difference_low, self.difference_high)
+        middle, low, high = (100 * share / self.baseline_log_score for share in shares)
+        return f"{middle:+.2f} % ({low:+.2f}, {high:+.2f})"
+
+
+def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.int32], c: BaselineConstants) -> Tally:
+    """Compare two forecasts of one moment. usual, expected, counts: (cells, categories, horizons)."""
+    seen = torch.from_numpy(counts).double()
+    dispersion = torch.from_numpy(c.dispersion)
+    logs = [torch.from_numpy(mean).double().log() for mean in (usual, expected)]
+    deviance = [poisson_deviance(log_mean, seen).sum(dim=0).numpy() for log_mean in logs]
+    log_score = [negative_binomial_nll(log_mean, seen, dispersion).sum(dim=0).numpy() for log_mean in logs]
+    return Tally(
+        as_of_s=as_of_s,
+        deviance=(deviance[0], deviance[1]),
+        log_score=(log_score[0], log_score[1]),
+        forecast=(usual.sum(axis=0, dtype=np.float64), expected.sum(axis=0, dtype=np.float64)),
+        actual=counts.sum(axis=0).astype(np.float64),
+    )
+
+
+def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], judged: int, seed: int) -> list[Row]:
+    """A row for each horizon, with a block-bootstrap 95 % interval of the difference of the log scores.
+
+    judged: incidents of the time that is judged; too few give no verdict.
+    """
+    block = np.unique([one.as_of_s // BLOCK_S for one in tallies], return_inverse=True)[1]
+    rows = []
+    for horizon, name in enumerate(horizon_names):
+        deviance = np.array([[side[:, horizon].sum() for side in one.deviance] for one in tallies], np.float64)
+        log_score = np.array([[side[:, horizon].sum() for side in one.log_score] for one in tallies], np.float64)
+        forecast = np.array([[side[:, horizon].sum() for side in one.forecast] for one in tallies], np.float64)
+        actual = max(float(sum(one.actual[:, horizon].sum() for one in tallies)), 1.0)
+        values = cells * len(tallies[0].actual)
+        per_moment = (log_score[:, 1] - log_score[:, 0]) / values
+        found = difference(per_moment[None], block, np.random.default_rng(seed))
+        deviances, log_scores = deviance.mean(axis=0) / values, log_score.mean(axis=0) / values
+        rows.append(
+            Row(
+                horizon=name,
+                baseline_deviance=float(deviances[0]),
+                network_deviance=float(deviances[1]),
+                baseline_log_score=float(log_scores[0]),
+                network_log_score=float(log_scores[1]),
+                difference=found.mean,
+                difference_low=found.low,
+                difference_high=found.high,
+                forecast_over_actual=float(forecast[:, 1].sum() / actual),
+                baseline_over_actual=float(forecast[:, 0].sum() / actual),
+                verdict=found.verdict if judged >= LEAST_JUDGED else "too few",
+            )
+        )
+    return rows
+
+
+def calibration(tallies: list[Tally], categories: tuple[str, ...], horizon: int) -> dict[str, float]:
+    """Category -> the network's forecast over what came, for one horizon."""
+    forecast = np.stack([one.forecast[1][:, horizon] for one in tallies]).sum(axis=0, dtype=np.float64)
+    actual = np.stack([one.actual[:, horizon] for one in tallies]).sum(axis=0, dtype=np.float64)
+    return {name: float(f / max(a, 1.0)) for name, f, a in zip(categories, forecast, actual, strict=True)}

@@ -1,0 +1,126 @@
+"""Rolling origin: learn on what lies before a moment, be judged on the span after it, at three moments.
+
+Source: Tashman, Out-of-sample tests of forecasting accuracy (2000), International Journal of Forecasting 16.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.features import FeatureEngine
+from models.files.incident_files import IncidentTable
+from models.hyperparameters import Recipe
+from models.training.examples import cells_to_learn, collect, random_moments
+from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
+from models.training.fit_network import Examples, fit_network
+from models.training.replay import Replay, Story
+from schemas.errors import DataError
+from schemas.spec import Spec
+
+FOLDS = 3
+OBJECTIVE = f"validation loss over the untrained network's, mean of {FOLDS} rolling origins"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """One origin: what is learned from, and what it is judged on. Forecasts come true inside their own part."""
+
+    train: Examples
+    train_at_s: tuple[int, int]  # first and last moment
+    validation: Examples
+    validation_at_s: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folds:
+    folds: tuple[Fold, ...]  # in the order of time
+    dispersion: Tensor  # (categories, horizons)
+
+    def loss(self, recipe: Recipe, fold: int, *, epochs: int, seed: int) -> float:
+        """The least validation loss of a network made by `recipe`, over the untrained one's; at most 1.
+
+        The span that judges also stops the training early. That flatters every recipe, as it does in training itself;
+        only differences between recipes mean something.
+        """
+        best = 1.0
+
+        def after_epoch(_: int, ratio: float) -> None:
+            nonlocal best
+            best = min(best, ratio)  # this way round a loss that is not a number leaves `best`
+
+        part = self.folds[fold]
+        fit_network(
+            part.train,
+            part.validation,
+            self.dispersion,
+            recipe=recipe,
+            epochs=epochs,
+            seed=seed,
+            after_epoch=after_epoch,
+        )
+        return best
+
+
+def origins(blocks: Blocks) -> tuple[int, ...]:
+    """Starts of FOLDS spans one behind the other, each as long as the validation block; the last one is that block."""
+    span_s = blocks.test_s - blocks.validation_s
+    return tuple(blocks.validation_s - back * span_s for back in reversed(range(FOLDS)))
+
+
+def collect_folds(
+    table: IncidentTable, spec: Spec, *, cutoff_s: int, step_s: int, seed: int, told: Callable[[float], None]
+) -> Folds:
+    """Examples from one replay of the training and validation blocks, cut at every origin. `told` hears 0..1.
+
+    The baseline's constants come from the time before the first origin alone: their log mean is among the features and
+    is what the untrained network forecasts, so constants that had seen a later span would tell every fold of it. The
+    test block is not even counted.
+    """
+    first_s = int(table.occurred_s[0])
+    blocks = Blocks.of(first_s, cutoff_s)
+    starts_s = origins(blocks)
+    early = Blocks(
+        burn_in_s=blocks.burn_in_s,
+        validation_s=first_s + (starts_s[0] - first_s) * 70 // 85,  # as in training
+        test_s=starts_s[0],
+        end_s=starts_s[0],
+    )
+    before = Story.of(table, spec, starts_s[0])
+    engine = FeatureEngine(spec, fit_constants(before, early))
+    random = np.random.default_rng(seed)
+    purge_s = max(spec.horizons_s)
+    end_s = blocks.test_s - purge_s
+    moments = random_moments(blocks.burn_in_s, end_s, step_s, random)
+    cells = cells_to_learn(before, early, random)
+    examples = collect(
+        Replay(Story.of(table, spec, blocks.test_s)),
+        engine,
+        moments,
+        cells,
+        random,
+        lambda at_s: told((at_s - blocks.burn_in_s) / (end_s - blocks.burn_in_s)),
+    )
+    told(1.0)
+    at_s = np.repeat(moments, len(examples.values) // len(moments))
+
+    def between(start_s: int, stop_s: int) -> tuple[Examples, tuple[int, int]]:
+        start, stop = np.searchsorted(at_s, (start_s, stop_s))
+        if start == stop:
+            raise DataError(
+                f"no step of {step_s} s has its moment in {stop_s - start_s} s: give a shorter step or a longer file"
+            )
+        part = Examples(values=examples.values[start:stop], counts=examples.counts[start:stop])
+        return part, (int(at_s[start]), int(at_s[stop - 1]))
+
+    folds = []
+    for origin_s, next_s in pairwise((*starts_s, blocks.test_s)):
+        train, train_at_s = between(blocks.burn_in_s, origin_s - purge_s)
+        validation, validation_at_s = between(origin_s, next_s - purge_s)
+        folds.append(Fold(train=train, train_at_s=train_at_s, validation=validation, validation_at_s=validation_at_s))
+    known = folds[0].train
+    dispersion = likeliest_dispersion(known.log_usual, known.counts)
+    return Folds(folds=tuple(folds), dispersion=torch.from_numpy(dispersion).float())

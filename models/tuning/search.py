@@ -1,0 +1,136 @@
+"""The search for a recipe: its space, its journal, and what is tried next. Optuna's part of tuning.
+
+What is tried next depends on the seed, on how many tries are finished and on what they gave, and on nothing else: a
+search that was cut off goes on with what it would have tried. The journal is JSON, one line for each step.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from models.hyperparameters import DEFAULT, Recipe, TunedOn
+from schemas.errors import DataError
+
+SAMPLERS = ("tpe", "grid")
+SPACE: Mapping[str, BaseDistribution] = MappingProxyType(
+    {
+        "first": IntDistribution(16, 128, step=8),  # at most twice the default: the stream scores every cell, always
+        "second": IntDistribution(8, 64, step=8),
+        "learning_rate": FloatDistribution(2e-4, 1e-2, log=True),
+        "weight_decay": FloatDistribution(1e-5, 1.0, log=True),
+        "minibatch": IntDistribution(512, 8192, step=512),
+        "patience": IntDistribution(2, 6),
+    }
+)
+GRID = tuple(
+    Recipe(widths=widths, learning_rate=rate, weight_decay=decay)
+    for widths, rate, decay in product(((32, 16), (64, 32), (128, 64)), (5e-4, 1e-3, 5e-3), (1e-4, 1e-1))
+)
+GRID_POINTS = (DEFAULT, *(recipe for recipe in GRID if recipe != DEFAULT))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tried:
+    """A finished trial."""
+
+    number: int  # among the finished ones, from 0
+    recipe: Recipe
+    losses: tuple[float, ...]  # after each fold, the mean of the folds so far
+    pruned: bool  # given up after a fold, with a loss above the median of the trials before it
+
+    @property
+    def loss(self) -> float:
+        return self.losses[-1]
+
+
+def open_study(journal: Path, tuned_on: TunedOn) -> optuna.Study:
+    """The study in `journal`, or a new one. Raises DataError when it is damaged, or another search's."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        _drop_torn_line(journal)
+        study = optuna.create_study(
+            study_name="recipe",
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            pruner=optuna.pruners.MedianPruner(),
+            load_if_exists=True,
+        )
+    except (ValueError, LookupError, TypeError, OSError) as error:
+        raise DataError(f"{journal} cannot be used ({error!r}): give another --out, or delete it") from error
+    now = {name: value for name, value in msgspec.to_builtins(tuned_on).items() if name not in ("trials", "made_at")}
+    was = study.user_attrs.get("tuned_on")
+    if was is None:
+        study.set_user_attr("tuned_on", now)
+    elif other := [f"{name} was {was.get(name)} and is {now[name]}" for name in now if was.get(name) != now[name]]:
+        raise DataError(f"{journal} is of another search ({', '.join(other)}): give another --out, or delete it")
+    return study
+
+
+def ask(study: optuna.Study, *, sampler: str, seed: int) -> tuple[optuna.Trial, Recipe]:
+    """The next trial: the default first, then the grid's next point, or what TPE finds promising."""
+    number = len(tried(study))
+    points = GRID_POINTS if sampler == "grid" else GRID_POINTS[:1]
+    if number < len(points):
+        study.sampler = _Fixed(points[number])
+    else:
+        own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+        study.sampler = TPESampler(seed=own_seed, constant_liar=False)  # which ignores trials that were cut off
+    trial = study.ask(dict(SPACE))
+    return trial, _recipe(trial.params)
+
+
+def tried(study: optuna.Study) -> tuple[Tried, ...]:
+    """The finished trials in their order; those that were cut off have no number."""
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return tuple(
+        Tried(
+            number=number,
+            recipe=_recipe(trial.params),
+            losses=tuple(trial.intermediate_values[fold] for fold in sorted(trial.intermediate_values)),
+            pruned=trial.state == TrialState.PRUNED,
+        )
+        for number, trial in enumerate(finished)
+    )
+
+
+class _Fixed(BaseSampler):
+    """Gives one recipe. Optuna's queue of fixed trials would hold the point of a trial that was cut off twice."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        first, second = recipe.widths
+        self._params = msgspec.structs.asdict(recipe) | {"first": first, "second": second}
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._params[param_name]
+
+
+def _recipe(params: Mapping[str, Any]) -> Recipe:
+    others = {name: value for name, value in params.items() if name not in ("first", "second")}
+    return Recipe(widths=(params["first"], params["second"]), **others)
+
+
+def _drop_torn_line(journal: Path) -> None:
+    """A process that was killed as it wrote leaves a line without an end, to which the next would be glued."""
+    if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
+        journal.write_bytes(content[: content.rfind(b"\n") + 1])

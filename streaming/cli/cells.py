@@ -1,0 +1,148 @@
+"""The `cells` command: what the map in Grafana needs of the artifacts, its cells' outlines and where it opens."""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from schemas.errors import ArtifactError, SettingsError
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.files import replace_file
+from streaming.settings import Settings
+
+ALL_REGIONS = "_all.geojson"  # no region can have this name
+DASHBOARDS = "dashboards"
+_LONGEST_UID = 40  # that Grafana takes
+_WORLD_PX = 256  # the whole world's width at zoom 0, pixels
+_MAP_PX = (800, 640)  # of the map's panel on a small screen
+
+
+def cells(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for the files")],
+    artifacts: Annotated[Path | None, typer.Option(help="Folder of artifacts; default: RISK_ARTIFACTS")] = None,
+    live_map: Annotated[
+        Path | None, typer.Option(help="Dashboard of the live map, to be written to OUT/dashboards, open at the cells")
+    ] = None,
+) -> None:
+    """Write REGION.geojson of each region, ids = cell ids, and _all.geojson of them together, ids = geohashes."""
+    from models.artifact.artifact import newest_artifacts, read_spec  # torch: seconds that other commands save
+
+    settings: Settings = context.obj
+    folder = artifacts or settings.artifacts
+    newest = newest_artifacts(folder)
+    if not newest:
+        raise ArtifactError(f"no artifact in {folder}: train one, or give the folder with --artifacts")
+    specs = [read_spec(folders[0]) for _, folders in sorted(newest.items())]
+    for name, collection in geojson_files(specs).items():
+        _write(out / name, collection)
+        typer.echo(f"{out / name}: {len(collection['features']):,} cells")
+    if live_map:
+        page = _dashboard(live_map)
+        pages = {live_map.name: opened_at(page, specs[0].grid) if len(specs) == 1 else page}
+        if len(specs) > 1:
+            pages |= {f"{live_map.stem}-{spec.region}.json": page_of(page, spec) for spec in specs}
+        for old in (out / DASHBOARDS).glob(f"{live_map.stem}-*.json"):
+            if old.name not in pages:  # of a region that has gone
+                old.unlink()
+        for name, content in pages.items():
+            _write(out / DASHBOARDS / name, content)
+            typer.echo(f"{out / DASHBOARDS / name}: {content['title']}")
+
+
+def _write(path: Path, content: Any) -> None:
+    try:
+        replace_file(path, msgspec.json.encode(content))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written ({error.strerror}): choose another --out") from error
+
+
+def _dashboard(path: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise SettingsError(f"--live-map {path} cannot be read ({error.strerror})") from error
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"--live-map {path} is no dashboard ({error})") from error
+
+
+def geojson_files(specs: list[Spec]) -> dict[str, dict[str, Any]]:
+    """File name -> FeatureCollection. Cell ids are the same in every region, so the file of all has geohashes as ids.
+
+    One file of all regions, because Grafana puts no variable into the address of the layer that is coloured by data.
+    """
+    of_regions = {f"{spec.region}.geojson": spec.grid.geojson() for spec in specs}
+    together = [
+        {**feature, "id": geohash, "properties": {**feature["properties"], "region": spec.region}}
+        for spec in specs
+        for geohash, feature in zip(
+            spec.grid.geohashes(), of_regions[f"{spec.region}.geojson"]["features"], strict=True
+        )
+    ]
+    return {**of_regions, ALL_REGIONS: {"type": "FeatureCollection", "features": together}}
+
+
+def page_of(dashboard: dict[str, Any], spec: Spec) -> dict[str, Any]:
+    """The dashboard for one of several regions: its map stays where it is moved, and loads that region's cells only."""
+    region, uid = spec.region, f"{dashboard['uid']}-{spec.region}"
+    if len(uid) > _LONGEST_UID:
+        uid = f"{dashboard['uid']}-{hashlib.sha256(region.encode()).hexdigest()[:16]}"
+    variables = [
+        {name: one[name] for name in ("name", "label", "description")}
+        | {"type": "custom", "hide": 2, "query": region, "current": {"text": region, "value": region}}
+        | {"multi": False, "includeAll": False}
+        if one["name"] == "region"
+        else one
+        for one in dashboard["templating"]["list"]
+    ]
+    return {
+        **opened_at(dashboard, spec.grid, cells={"src": f"public/cells/{region}.geojson", "idField": "cell"}),
+        "uid": uid,
+        "title": f"{dashboard['title']}: {region}",
+        "templating": {"list": variables},
+    }
+
+
+def opened_at(
+    dashboard: dict[str, Any], grid: Grid, *, cells: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The dashboard with its maps opened at the cells: there a view stays where it is moved.
+
+    Where the region is chosen in the browser, maps must go on fitting themselves to the data. cells: settings of the
+    layer that is coloured by data.
+    """
+    return {**dashboard, "panels": [_opened_map(panel, grid, cells) for panel in dashboard["panels"]]}
+
+
+def _opened_map(panel: dict[str, Any], grid: Grid, cells: Mapping[str, str]) -> dict[str, Any]:
+    if panel["type"] != "geomap":
+        return panel
+    options = panel["options"]
+    layers = [
+        {**layer, "config": {**layer["config"], **cells}} if layer["type"] == "dynamic-geojson" else layer
+        for layer in options["layers"]
+    ]
+    return {**panel, "options": {**options, "view": options["view"] | view_of(grid), "layers": layers}}
+
+
+def view_of(grid: Grid) -> dict[str, str | float]:
+    """Grafana's view of a map that shows the whole grid: its middle in degrees, and the zoom of web tiles.
+
+    Source: the spherical Mercator projection; at zoom z the world is 256 * 2**z pixels wide.
+    """
+    lat_deg, lon_deg = grid.corners()
+    south, north = (math.asinh(math.tan(math.radians(edge))) for edge in (lat_deg[0], lat_deg[-1]))
+    turns = (math.radians(lon_deg[-1] - lon_deg[0]) / math.tau, (north - south) / math.tau)
+    zoom = min(math.log2(pixels / _WORLD_PX / share) for pixels, share in zip(_MAP_PX, turns, strict=True))
+    return {
+        "id": "coords",
+        "lat": round(math.degrees(math.atan(math.sinh((south + north) / 2))), 5),
+        "lon": round(float(lon_deg[0] + lon_deg[-1]) / 2, 5),
+        "zoom": math.floor(10 * zoom) / 10,
+    }

@@ -1,0 +1,50 @@
+"""What every start would do again: Spark's jars fetched, and Java's classes in a file as they lie in memory.
+
+A start of Spark loads thousands of classes out of jars and checks each; Java's class data sharing takes them from one
+file. Java itself refuses a file of another Java or of other jars, and then starts as it always did.
+"""
+
+import tempfile
+from pathlib import Path
+
+from pyspark import SparkContext
+from pyspark.sql import SparkSession
+
+from schemas.errors import PipelineError
+from streaming.job.jars import class_archive, keep_class_archive
+from streaming.job.session import start_session
+from streaming.settings import Settings
+
+_EXIT_S = 120
+
+
+def prepare(settings: Settings, log: Path) -> Path:
+    """Give the archive's path, written anew if it is not there. Raises PipelineError when Java did not write one."""
+    if there := class_archive(settings.cache):
+        return there
+    cache = settings.cache.expanduser()
+    with tempfile.TemporaryDirectory(dir=cache, prefix="preparing-") as name:
+        written = Path(name, "written.jsa")
+        session = start_session(settings, log, classes_into=written)
+        _use(session, Path(name))
+        session.stop()
+        gateway = SparkContext._gateway
+        gateway.shutdown()
+        gateway.proc.stdin.close()  # Java ends, and writes the archive at its end
+        gateway.proc.wait(_EXIT_S)
+        SparkContext._gateway = SparkContext._jvm = None
+        if not written.is_file():
+            raise PipelineError(f"Java wrote no class archive; see {log}. Starts work without one, and take longer")
+        return keep_class_archive(cache, written)
+
+
+def _use(session: SparkSession, folder: Path) -> None:
+    """Have the classes loaded that a streaming query with state needs."""
+    texts = folder / "texts"
+    texts.mkdir()
+    (texts / "one.txt").write_text("a\nb\n")
+    counts = (
+        session.readStream.text(str(texts)).mapInArrow(lambda batches: batches, "value string").groupBy("value").count()
+    )
+    query = counts.writeStream.outputMode("update").foreachBatch(lambda rows, _: rows.toArrow())
+    query.option("checkpointLocation", str(folder / "checkpoint")).trigger(availableNow=True).start().awaitTermination()

@@ -1,0 +1,61 @@
+"""What the terminal shows while the job runs: one line that renews itself, and a closing line."""
+
+import logging
+from collections import Counter
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.status import Status
+
+from streaming.flow.ledger import OUTCOMES_SHOWN
+from streaming.flow.publish import Published
+
+log = logging.getLogger(__name__)
+_EVERY_S = 30.0  # without a terminal, a line this often
+
+
+class ProgressLine:
+    """A spinner with the newest batch's figures on a terminal; a plain line now and then elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = Status("starting Spark, then a first batch (10 to 40 s) ...", console=console)
+        self._totals: Counter[str] = Counter()
+        self._points = 0
+        self._said_s = 0.0
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._status.stop()
+
+    def show(self, published: Published) -> None:
+        for summary in published.summaries.values():
+            self._totals.update(summary.ledger)
+        self._points += published.points
+        line = self._line(published)
+        if self._console.is_terminal:
+            self._status.update(line)
+        elif published.done_s - self._said_s >= _EVERY_S:
+            self._said_s = published.done_s
+            log.info("%s", line)
+
+    def closing_line(self, *, is_clean: bool) -> str:
+        how = "stopped between two batches" if is_clean else "stopped; the last batch is repeated at the next start"
+        return f"{how}: {self._counts()}, {self._points:,} points written"
+
+    def _line(self, published: Published) -> str:
+        clocks = {s.as_of_s for region, s in published.summaries.items() if region}
+        as_of = datetime.fromtimestamp(max(clocks), UTC).strftime("%Y-%m-%d %H:%M:%SZ") if clocks else "-"
+        return f"as of {as_of}: {self._counts()}, {self._points:,} points, {published.seconds * 1000:.0f} ms a batch"
+
+    def _counts(self) -> str:
+        outcomes = ", ".join(f"{self._totals[name]:,} {name}" for name in OUTCOMES_SHOWN[1:] if self._totals[name])
+        reasons = [name for name in sorted(self._totals) if name.startswith("rejected_") and self._totals[name]]
+        because = ", ".join(f"{self._totals[name]:,} {name.removeprefix('rejected_')}" for name in reasons)
+        return f"{self._totals['consumed']:,} events ({outcomes or 'none yet'}{f': {because}' if because else ''})"

@@ -1,0 +1,77 @@
+"""The `run` command: settings, signals and the progress line around the pipeline."""
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from models.artifact.folders import make_writable
+from schemas.errors import SettingsError
+from streaming.cli.stopping import stop_on_signals
+from streaming.settings import Settings
+
+if TYPE_CHECKING:
+    from streaming.watch.map_watch import MapWatch
+
+_errors = Console(stderr=True)
+_MAP_EVERY_S = 5.0
+
+
+def run(
+    context: typer.Context,
+    sink: Annotated[str | None, typer.Option(help="`influxdb` or `file:PATH`")] = None,
+    clock: Annotated[str | None, typer.Option(help="`wall` (now) or `event` (replays)")] = None,
+    artifacts: Annotated[Path | None, typer.Option(help="Folder with one artifact folder per region")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder of this job alone")] = None,
+    map_page: Annotated[Path | None, typer.Option(help="Also keep a live map page (HTML) here")] = None,
+    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
+) -> None:
+    """Score incidents from Kafka until told to stop (Ctrl-C or SIGTERM). Options win over the environment."""
+    from streaming.cli.progress import ProgressLine
+    from streaming.job.job import run as run_pipeline  # pyspark and torch: seconds that other commands save
+
+    asked: Settings = context.obj
+    settings = asked.with_options(
+        sink=sink,
+        clock=clock,
+        artifacts=artifacts,
+        checkpoint=checkpoint,
+        map_page=map_page,
+        kafka_bootstrap=bootstrap,
+    )
+    logging.basicConfig(
+        level=logging.CRITICAL,  # kafka repeats every lost connection, py4j traces every error: we say it, once
+        format="%(message)s" if _errors.is_terminal else "%(asctime)s %(levelname)s %(message)s",
+        handlers=[RichHandler(console=_errors, show_path=False) if _errors.is_terminal else logging.StreamHandler()],
+    )
+    logging.getLogger("streaming").setLevel(logging.INFO)
+    stop = stop_on_signals()
+    with ProgressLine(_errors) as progress:
+        watchers = [progress.show]
+        page = map_watch(settings)
+        if page:
+            watchers.append(page.show)
+        is_clean = run_pipeline(settings, stop=stop, watchers=watchers)
+        if page:
+            page.finish()
+    _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)
+
+
+def map_watch(settings: Settings) -> "MapWatch | None":
+    from streaming.watch.map_watch import MapWatch
+
+    if settings.map_page is None:
+        return None
+    try:
+        make_writable(settings.map_page.parent)
+    except OSError as error:
+        raise SettingsError(
+            f"RISK_MAP_PAGE={settings.map_page}: that folder cannot be written ({error.strerror}); name another"
+        ) from error
+    return MapWatch(
+        path=settings.map_page, clock=settings.clock, refresh_s=_MAP_EVERY_S, title="Incident risk", now_s=time.time
+    )

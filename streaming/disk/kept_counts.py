@@ -1,0 +1,58 @@
+"""A region's counts on disk as they were at the start of a day, so that a rebuild can start there."""
+
+import zlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from models.counting.blobs import export_state, restore_state
+from models.counting.count_state import CountState
+from schemas.errors import CheckpointError
+from schemas.spec import Spec
+from streaming.files import replace_file
+
+
+class _Counts(msgspec.Struct, frozen=True, kw_only=True):
+    fingerprint: str
+    totals: dict[str, int]
+    newest_event_s: int
+    blobs: dict[str, bytes]
+
+
+def batches_folder(checkpoint: Path) -> Path:
+    return checkpoint / "batches"
+
+
+def day_of(at_ms: int) -> str:
+    """The UTC day as in 2026-11-25."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+
+
+def counts_path(batches: Path, day: str, region: str) -> Path:
+    return batches / day / f"{region}.counts"
+
+
+def write_counts(path: Path, state: CountState, *, totals: Mapping[str, int], newest_event_s: int) -> None:
+    counts = _Counts(
+        fingerprint=state.spec.fingerprint(),
+        totals=dict(totals),
+        newest_event_s=newest_event_s,
+        blobs=export_state(state),
+    )
+    replace_file(path, zlib.compress(msgspec.msgpack.encode(counts), 1))
+
+
+def read_counts(path: Path, spec: Spec) -> tuple[CountState, dict[str, int], int]:
+    """(counts, ledger totals, newest event time) as they were kept. Raises CheckpointError."""
+    try:
+        counts = msgspec.msgpack.decode(zlib.decompress(path.read_bytes()), type=_Counts)
+    except (OSError, zlib.error, msgspec.DecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}): bring it back, or choose another day") from error
+    if counts.fingerprint != spec.fingerprint():
+        raise CheckpointError(
+            f"{path} holds counts for spec {counts.fingerprint}, not {spec.fingerprint()}: bring back the artifact of "
+            "that spec"
+        )
+    return restore_state(spec, counts.blobs), counts.totals, counts.newest_event_s

@@ -1,0 +1,296 @@
+"""Stage 2, on the workers: packed incidents -> counts -> features, one row per region. State lives in Spark.
+
+Stored per region: `head` (clock, totals, what was last emitted, and a digest that names the counts) and `blobs`
+(models/counting/blobs.py). The live CountState stays in a cache of the worker process. Spark hands a region to
+whichever worker is free, so a cached state may lag: it then follows the stored segments that it missed. Where that
+does not lead to the stored digest (after a failed attempt, or a fold) it is rebuilt from the blobs.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
+from pyspark.sql.types import BinaryType, StringType, StructField, StructType
+
+from models.artifact.artifact import Artifact
+from models.counting.blobs import Changes, Journal
+from models.counting.closed_horizons import closed_between
+from models.counting.count_state import Applied, CountState
+from models.features import FeatureEngine
+from schemas.errors import SpecMismatch
+from schemas.event import Reason
+from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
+from streaming.disk.kept_counts import counts_path, day_of, write_counts
+from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
+from streaming.flow.workers import settle_worker
+from streaming.roster.roster import load_artifact
+
+COUNTED = StructType(
+    [
+        StructField("region", StringType()),
+        StructField("artifact", StringType()),
+        StructField("features", BinaryType()),
+        StructField("summary", BinaryType()),
+    ]
+)
+
+
+class Head(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a region's stored state without opening its blobs."""
+
+    fingerprint: str = ""
+    as_of_s: int = 0
+    emitted_tick_s: int = -1
+    emitted_artifact: str = ""
+    newest_event_s: int = 0
+    totals: dict[str, int] = {}
+    digest: int = 0
+    kept_day: str = ""  # day at whose first batch the counts were kept for a rebuild
+
+
+class ClosedCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """`models.counting.closed_horizons.Closed` on its way to the driver."""
+
+    horizon: int
+    tick_s: int
+    judged_s: int
+    came: bytes  # little-endian int32, (cells, categories)
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One region's batch, as the driver needs it."""
+
+    as_of_s: int
+    ledger: dict[str, int]
+    totals: dict[str, int]
+    newest_event_s: int
+    newest_received_ms: int
+    rejections: bytes
+    observed_1h: bytes = b""
+    support: bytes = b""
+    closed: tuple[ClosedCounts, ...] = ()  # horizons that this batch's clock has closed
+
+
+@dataclass(slots=True)
+class _Live:
+    journal: Journal
+    engine: FeatureEngine
+    engine_of: str
+
+
+_LIVE: dict[str, _Live] = {}
+
+
+class RegionCounter(StatefulProcessor):  # type: ignore[misc]
+    """One region's counts. Every batch brings at least a heartbeat row, so every region ticks.
+
+    batches: folder of the log of batches, where each day's first counts are kept.
+    """
+
+    def __init__(self, clock: str, batches: Path) -> None:
+        self.clock = clock
+        self.batches = batches
+
+    def init(self, handle: StatefulProcessorHandle) -> None:
+        settle_worker()
+        self.head = handle.getValueState("head", StructType([StructField("head", BinaryType())]))
+        self.blobs = handle.getMapState(
+            "blobs", StructType([StructField("name", StringType())]), StructType([StructField("blob", BinaryType())])
+        )
+
+    def handleInputRows(self, key: Any, rows: Iterator[pd.DataFrame], timerValues: Any) -> Iterator[pd.DataFrame]:
+        region = key[0]
+        packed = pd.concat(list(rows), ignore_index=True)
+        stored = self.head.get()
+        head = msgspec.msgpack.decode(stored[0], type=Head) if stored else Head()
+        now_ms = int(timerValues.getCurrentProcessingTimeInMs())
+        if region == UNASSIGNED:
+            newest_ms = now_ms if self.clock == "wall" else int(packed["newest_ms"].max())
+            after, row = _unassigned(head, packed, min(now_ms, newest_ms))
+            if after == head:
+                return
+        else:
+            after, row = self._region(region, head, packed, now_ms)
+        if after != head:
+            self.head.update((msgspec.msgpack.encode(after),))
+        yield pd.DataFrame([row], columns=COUNTED.names)
+
+    def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tuple[Any, ...]]:
+        folder = _artifact_in_force(packed)
+        artifact = load_artifact(folder)
+        fingerprint = artifact.spec.fingerprint()
+        if head.fingerprint not in ("", fingerprint):
+            raise SpecMismatch(
+                f"stored counts of {region} are for spec {head.fingerprint}, artifact {folder} has {fingerprint}: "
+                "start with a new checkpoint folder"
+            )
+        incidents = Incidents.concatenate([Incidents.unpack(blob) for blob in packed["incidents"] if blob])
+        as_of_s = now_ms // 1000 if self.clock == "wall" else int(incidents.received_ms.max(initial=0)) // 1000
+        as_of_s = max(as_of_s, head.as_of_s)
+        live = _LIVE.pop(region, None)  # put back at the end: a failure in between must not leave it half changed
+        if live is None or not self._is_current(live, head, as_of_s):
+            live = self._open(artifact, folder, head)
+        if live.engine_of != folder:
+            live.engine, live.engine_of = FeatureEngine(artifact.spec, artifact.constants), folder
+        day = max(day_of(now_ms), head.kept_day)
+        if day != head.kept_day:
+            path = counts_path(self.batches, day, region)
+            write_counts(path, live.journal.state, totals=head.totals, newest_event_s=head.newest_event_s)
+        result = count_batch(live, head, packed, incidents, as_of_s)
+        self._write(result.changes)
+        _LIVE[region] = live
+        row = (region, folder, result.features, msgspec.msgpack.encode(result.summary))
+        return msgspec.structs.replace(result.head, kept_day=day), row
+
+    def _is_current(self, live: _Live, head: Head, as_of_s: int) -> bool:
+        """Bring a live state that other workers have overtaken up to the stored one; False if that cannot be."""
+        journal = live.journal
+        if journal.state.as_of_s > as_of_s:
+            return False
+        while journal.digest != head.digest:
+            missed = self.blobs.getValue((journal.next_key,))
+            if missed is None or not journal.follow(bytes(missed[0])):
+                return False
+        return True
+
+    def _open(self, artifact: Artifact, folder: str, head: Head) -> _Live:
+        if head.digest == 0:
+            journal, changes = Journal.start(artifact.history())
+            self._write(changes)
+        else:
+            blobs = {name[0]: bytes(blob[0]) for name, blob in self.blobs.iterator()}
+            journal = Journal.restore(artifact.spec, blobs, as_of_s=head.as_of_s, digest=head.digest)
+        return _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder)
+
+    def _write(self, changes: Changes) -> None:
+        for name, blob in changes.puts.items():
+            self.blobs.updateValue((name,), (blob,))
+        for name in changes.deletes:
+            self.blobs.removeKey((name,))
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResult:
+    """What a region's batch leads to: the new head, the blobs to write, and the row for the next stage."""
+
+    head: Head
+    changes: Changes
+    features: bytes | None  # None: nothing that is scored has changed since the last emission
+    summary: Summary
+
+
+def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incidents, as_of_s: int) -> BatchResult:
+    """Apply one region's batch to its live state. Mutates `live`; everything else is given back."""
+    state = live.journal.state
+    refused = [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
+    consumed = int(packed["consumed"].sum())
+    applied, rejections, ledger = take_in(state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
+    changes = live.journal.record(applied.changed)
+
+    tick_s = tick_of(state.as_of_s, state.spec)
+    must_emit = len(applied.changed) > 0 or tick_s != head.emitted_tick_s or live.engine_of != head.emitted_artifact
+    newest_event_s = max(head.newest_event_s, applied.newest_counted_s)
+    after = Head(
+        fingerprint=state.spec.fingerprint(),
+        as_of_s=state.as_of_s if consumed or must_emit else head.as_of_s,
+        emitted_tick_s=tick_s,
+        emitted_artifact=live.engine_of,
+        newest_event_s=newest_event_s,
+        totals=add_up(head.totals, ledger),
+        digest=live.journal.digest,
+    )
+    features = live.engine.compute(state) if must_emit else None
+    summary = Summary(
+        as_of_s=state.as_of_s,
+        ledger=ledger,
+        totals=after.totals,
+        newest_event_s=newest_event_s,
+        newest_received_ms=int(incidents.received_ms.max(initial=0)),
+        rejections=pack_rejections(rejections) if rejections else b"",
+        observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
+        support=features.support.astype("u1").tobytes() if features else b"",
+        closed=_closed(state, head),
+    )
+    return BatchResult(
+        head=after,
+        changes=changes,
+        features=features.values.astype("<f4").tobytes() if features else None,
+        summary=summary,
+    )
+
+
+def _closed(state: CountState, head: Head) -> tuple[ClosedCounts, ...]:
+    """A batch that is repeated closes the same horizons: its clock and the stored one before it are the same."""
+    if not head.as_of_s:
+        return ()
+    return tuple(
+        ClosedCounts(
+            horizon=one.horizon, tick_s=one.tick_s, judged_s=one.judged_s, came=one.came.astype("<i4").tobytes()
+        )
+        for one in closed_between(state, head.as_of_s)
+    )
+
+
+def take_in(
+    state: CountState, incidents: Incidents, refused: Sequence[Rejection], *, as_of_s: int, consumed: int
+) -> tuple[Applied, list[Rejection], dict[str, int]]:
+    """Count a batch: what became of its incidents, all rejections (`refused` and the clock's), and its ledger."""
+    applied = state.apply(incidents, as_of_s)
+    rejections = [
+        *refused,
+        *_refused_by_clock(incidents, applied.future, "future", "ahead of the region's clock"),
+        *_refused_by_clock(incidents, applied.late, "late", "older than the registry remembers"),
+    ]
+    return applied, rejections, balanced_ledger(consumed, applied.outcomes, rejections)
+
+
+def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tuple[Any, ...]]:
+    """Messages that belong to no region: nothing to count, but each has its place in a ledger.
+
+    The head stays the same where none came and the minute is not a new one: then there is nothing to tell. On the
+    wall clock a minute without any has its point, or the first of a burst would be no step from anything.
+    """
+    rejections = [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
+    ledger = balanced_ledger(int(packed["consumed"].sum()), {}, rejections)
+    as_of_s = max(head.as_of_s, now_ms // 1000)
+    tick_s = tick_of(as_of_s, None)
+    after = head
+    if rejections or (as_of_s and tick_s != head.emitted_tick_s):
+        after = Head(as_of_s=as_of_s, emitted_tick_s=tick_s, totals=add_up(head.totals, ledger), digest=1)
+    summary = Summary(
+        as_of_s=after.as_of_s,
+        ledger=ledger,
+        totals=after.totals,
+        newest_event_s=0,
+        newest_received_ms=0,
+        rejections=pack_rejections(rejections) if rejections else b"",
+    )
+    return after, (UNASSIGNED, None, None, msgspec.msgpack.encode(summary))
+
+
+def _artifact_in_force(packed: pd.DataFrame) -> str:
+    """The heartbeat's word decides; events that came before a new region's first heartbeat bring their own."""
+    told = packed.loc[packed["heartbeat"], "artifact"]
+    return str(max(told if len(told) else packed["artifact"]))
+
+
+def _refused_by_clock(incidents: Incidents, where: Any, reason: Reason, detail: str) -> list[Rejection]:
+    return [
+        Rejection(
+            reason,
+            detail,
+            int(incidents.partition[i]),
+            int(incidents.kafka_offset[i]),
+            int(incidents.received_ms[i]),
+            None,
+        )
+        for i in np.asarray(where).tolist()
+    ]

@@ -1,0 +1,79 @@
+"""Stage 3, on the workers: features of a whole grid -> scores, with torch, on the GPU that the task was given."""
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pyspark import TaskContext
+from pyspark.sql.functions import pandas_udf
+from pyspark.sql.types import BinaryType, StringType, StructField, StructType
+
+from models.artifact.artifact import Artifact
+from models.scoring import Scores, score
+from schemas.frame import BASELINE_MODEL
+from streaming.flow.workers import settle_worker
+from streaming.roster.artifact_cache import KeptPerRegion
+from streaming.roster.roster import load_artifact
+
+FIELDS = ("expected", "risk", "low", "high", "usual", "made")
+SCORED = StructType([StructField("model", StringType()), *(StructField(name, BinaryType()) for name in FIELDS)])
+
+
+@cache
+def _networks(device: str) -> KeptPerRegion[torch.nn.Module | None]:
+    """By artifact folder, its network on that device."""
+
+    def read(folder: str) -> torch.nn.Module | None:
+        network = load_artifact(folder).network()
+        return None if network is None else network.to(device)
+
+    return KeptPerRegion(read)
+
+
+def task_device() -> str:
+    """The device of this task: the GPU address that Spark assigned to it, else the CPU."""
+    context = TaskContext.get()
+    gpus = context.resources().get("gpu") if context else None
+    if gpus is None or not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{gpus.addresses[0]}"
+
+
+def score_features(
+    artifact: Artifact, network_of: Callable[[], torch.nn.Module | None], features: bytes
+) -> tuple[str, Scores]:
+    """Scores of one region, and what made them: the artifact's version, or the baseline and why.
+
+    network_of: gives the network on its device, None when it cannot be used; may fail as the network itself may.
+    """
+    spec = artifact.spec
+    shape = (spec.grid.cells, len(spec.categories), len(spec.features))
+    values = np.frombuffer(features, "<f4").reshape(shape)
+    try:
+        network = network_of()
+        if network is None:
+            return f"{BASELINE_MODEL}:network unusable", score(values, None, artifact.constants, spec)
+        return artifact.version, score(values, network, artifact.constants, spec)
+    except (FloatingPointError, RuntimeError) as error:  # torch reports a lost or full GPU as RuntimeError
+        return f"{BASELINE_MODEL}:{type(error).__name__}", score(values, None, artifact.constants, spec)
+
+
+def _score(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
+    settle_worker()
+    torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
+    networks = _networks(task_device())
+    for artifacts, features in batches:
+        rows: list[tuple[Any, ...]] = []
+        for folder, packed in zip(artifacts, features, strict=True):
+            if packed is None:
+                rows.append((None,) * len(SCORED))
+                continue
+            model, scores = score_features(load_artifact(folder), partial(networks, folder), packed)
+            rows.append((model, *(getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)))
+        yield pd.DataFrame(rows, columns=SCORED.names)
+
+
+score_udf = pandas_udf(_score, returnType=SCORED)

@@ -1,0 +1,296 @@
+"""The job on one page: source -> decode -> count -> score -> publish, and its life from start to stop."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+from py4j.protocol import Py4JError, Py4JJavaError
+from pyspark.errors import PySparkException, StreamingQueryException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from schemas.errors import BrokerError, BrokerUnavailable, RiskError, SparkFailed
+from streaming.disk.guard import claim, guard_of, only_writer, read_guard, refuse_changes, refuse_missing_parts
+from streaming.disk.kept_counts import batches_folder
+from streaming.disk.offset_audit import Account
+from streaming.disk.reset import finish_reset
+from streaming.disk.spark_files import drop_unfinished, last_commit, progress_text
+from streaming.flow.count import COUNTED, RegionCounter
+from streaming.flow.decode import PACKED_DDL, decode_stage
+from streaming.flow.outcomes import Outcomes
+from streaming.flow.publish import Published, Publisher
+from streaming.flow.query_facts import facts_of
+from streaming.flow.score import score_udf
+from streaming.flow.source import read_messages, with_heartbeat
+from streaming.job.query_failure import ended_by_signal, failed_by_kafka, failure_of, first_line, lost_events, spark_log
+from streaming.job.query_starts import ClockSetBack, SteadyClock, VainStarts
+from streaming.job.record import on_record
+from streaming.job.session import start_session
+from streaming.rebuild.batch_log import BatchLog
+from streaming.roster.watch import RosterWatch, roster_path
+from streaming.settings import Settings
+from streaming.sinks.open import open_sink
+from streaming.topics.admin import Topic, describe_topic, topic_faults, topic_id, wanted_of
+from streaming.topics.client import Security
+from streaming.topics.dead_letters import DeadLetters
+from streaming.topics.watch import KafkaIsAway, KafkaWatch
+from streaming.watch.health_watch import HealthWatch
+from streaming.watch.metrics import served
+
+log = logging.getLogger(__name__)
+_COMMIT_WAIT_S = 10.0  # beyond the longest time that a write to the store may take
+_JAVA_IS_GONE = (Py4JError, ConnectionError)
+
+
+def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
+    """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms, now_ms)."""
+    with workers_of_their_own(session, "decode"):
+        packed = messages.mapInArrow(decode_stage(str(roster)), PACKED_DDL)
+    with workers_of_their_own(session, "count"):
+        counted = packed.groupBy("region").transformWithStateInPandas(
+            statefulProcessor=RegionCounter(clock, batches_folder(roster.parent)),
+            outputStructType=COUNTED,
+            outputMode="update",
+            timeMode="ProcessingTime",
+        )
+    with workers_of_their_own(session, "score"):
+        return counted.select("region", "artifact", "summary", score_udf("artifact", "features").alias("scores"))
+
+
+@contextmanager
+def workers_of_their_own(session: SparkSession, stage: str) -> Iterator[None]:
+    """Functions made inside run in Python workers that no other stage uses.
+
+    Spark pools its workers by their environment and hands them out in turn. One pool for all would spread every
+    region's live counts and every network over all workers, and each would lag behind most of the time.
+    """
+    environment = session.sparkContext.environment
+    environment["RISK_STAGE"] = stage
+    try:
+        yield
+    finally:
+        del environment["RISK_STAGE"]
+
+
+def start_query(session: SparkSession, settings: Settings, messages: DataFrame, publisher: Publisher) -> StreamingQuery:
+    """Start the streaming query on its checkpoint."""
+    scores = scored(session, messages, roster=roster_path(settings), clock=settings.clock)
+    return write_batches(scores, settings, publisher)
+
+
+def write_batches(rows: DataFrame, settings: Settings, publish: Callable[[DataFrame, int], None]) -> StreamingQuery:
+    return (
+        rows.writeStream.outputMode("update")
+        .foreachBatch(publish)
+        .option("checkpointLocation", str(settings.checkpoint.absolute() / "spark"))
+        .trigger(processingTime=f"{int(settings.trigger_s * 1000)} milliseconds")
+        .start()
+    )
+
+
+def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> bool:
+    """Run the job until `stop` is set. Raises the RiskError that ended it, if one did.
+
+    Gives whether it stopped between two batches; if not, the last one is repeated at the next start.
+    """
+    with (
+        only_writer(settings.checkpoint),
+        on_record(settings) as life,
+        served(settings.metrics, life.health.is_ready) as more,
+    ):
+        life.is_clean = _run(settings, life.health, stop=stop, watchers=[*watchers, life.health.show, *more])
+        return life.is_clean
+
+
+def _run(
+    settings: Settings, health: HealthWatch, *, stop: Event, watchers: Sequence[Callable[[Published], None]]
+) -> bool:
+    Security.of(settings)  # half of what it needs is said before anything else is
+    finish_reset(settings.checkpoint)  # before anything reads what it sets aside
+    watch = RosterWatch(settings)
+    watch.look(time.monotonic())
+    sink = open_sink(settings)
+    dead_letters = DeadLetters(settings)
+    kafka = KafkaWatch(settings.kafka_bootstrap, settings.kafka_timeout_s)
+    health.is_kafka_away = lambda: kafka.is_away
+    health.store_trouble = lambda: sink.trouble
+    batch_log = BatchLog(settings.checkpoint, top_k=settings.top_k)
+    publisher = Publisher(
+        sink=sink,
+        dead_letters=dead_letters,
+        outcomes=Outcomes(settings.checkpoint),
+        top_k=settings.top_k,
+        unaccounted=Account(settings.checkpoint).missing,
+        watchers=[batch_log.keep, *watchers],
+    )
+    try:
+        with kafka.looking():
+            topic = kafka.answer(lambda: _usable_topic(settings), stop)
+            if topic is None:
+                return True
+            claim(settings, topic)
+            log.info(
+                "checkpoint=%s last batch: %s", settings.checkpoint, progress_text(last_commit(settings.checkpoint))
+            )
+            kafka.check = partial(_refuse_other_topic, settings)
+            sink.check()
+            try:
+                return _on_spark(settings, publisher, watch, kafka, stop)
+            except RiskError as error:
+                if not ended_by_signal(error, stop):
+                    raise
+                log.warning(
+                    "Spark ended first, most likely as its processes got the signal too; see %s", spark_log(settings)
+                )
+                return False
+    finally:
+        batch_log.close()
+        dead_letters.close()
+        sink.close()
+
+
+def _on_spark(settings: Settings, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event) -> bool:
+    """Give whether the query stopped between two batches. Raises SparkFailed when it is Spark that fails."""
+    try:
+        session = start_session(settings, spark_log(settings))
+    except (*_JAVA_IS_GONE, PySparkException) as error:
+        raise SparkFailed(f"Spark did not start ({first_line(error, settings)}); see {spark_log(settings)}") from error
+    try:
+        return _follow(session, settings, publisher, watch, kafka, stop)
+    except _JAVA_IS_GONE as error:  # also while an error is asked, in Java, what it says
+        raise SparkFailed(
+            "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
+            f"{spark_log(settings)}"
+        ) from error
+    finally:
+        with suppress(*_JAVA_IS_GONE):
+            session.stop()
+
+
+def _follow(
+    session: SparkSession,
+    settings: Settings,
+    publisher: Publisher,
+    watch: RosterWatch,
+    kafka: KafkaWatch,
+    stop: Event,
+) -> bool:
+    """One query after the other, for as long as only Kafka's absence or the clock ends them."""
+    commits = settings.checkpoint.absolute() / "spark" / "commits"
+    vain = VainStarts(settings.kafka_timeout_s)
+    while True:
+        try:
+            messages = with_heartbeat(session, read_messages(session, settings))
+            query = start_query(session, settings, messages, publisher)
+        except (PySparkException, Py4JJavaError) as error:
+            raise failure_of(error, settings) from error
+        publisher.facts = partial(facts_of, query)
+        try:
+            return attend(query, publisher, watch, kafka, stop, commits)
+        except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
+            topic = kafka.answer(lambda: _usable_topic(settings), stop)
+            if topic is None:
+                return False
+            claim(settings, topic)  # it may not be the same
+            if stop.wait(vain.pause_s(time.monotonic(), publisher.batches)):
+                return False
+            log.info("reading on from the last committed batch")
+        except ClockSetBack as step:
+            log.warning("%s: Spark would wait that long, so its query is started again", step)
+            refuse_missing_parts(settings.checkpoint)
+            drop_unfinished(settings.checkpoint)  # of the batch that the stop cut off
+
+
+def _usable_topic(settings: Settings) -> Topic:
+    """The topic of events. What is missing or forbidden is said here: Spark's own consumer keeps trying for minutes."""
+    security = Security.of(settings)
+    faults = topic_faults(settings.kafka_bootstrap, wanted_of(settings), security=security)
+    if faults:
+        raise BrokerError("; ".join(faults.values()))
+    return describe_topic(settings.kafka_bootstrap, settings.topic, security=security)
+
+
+def _refuse_other_topic(settings: Settings) -> None:
+    """Raise CheckpointError when the topic was made anew under the running job.
+
+    Spark notices that only while the new topic is shorter than what was read of the old one.
+    """
+    if before := read_guard(settings.checkpoint):
+        now = topic_id(settings.kafka_bootstrap, settings.topic, security=Security.of(settings))
+        refuse_changes(before, guard_of(settings, now))
+
+
+def attend(
+    query: StreamingQuery, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event, commits: Path
+) -> bool:
+    """Watch over the query until it fails or is to stop; a stop waits for the running batch's commit.
+
+    Gives whether the query stopped between two batches.
+    """
+    try:
+        return _until_stopped(query, publisher, watch, kafka, stop, commits)
+    except (StreamingQueryException, Py4JJavaError) as error:
+        if told := publisher.failure:
+            publisher.failure = None
+            if isinstance(told, BrokerUnavailable):
+                log.warning("%s", told)
+                raise KafkaIsAway from error
+            raise told from error
+        failure = failure_of(error, watch.settings)
+        if lost_events(error) and (topic := kafka.answer(lambda: _usable_topic(watch.settings), stop)):
+            claim(watch.settings, topic)  # counts what is gone, or says that it is another topic
+        if isinstance(failure, SparkFailed) and (kafka.is_away or failed_by_kafka(error)):
+            log.warning("Spark had no answer from Kafka (%s): no new scores", first_line(error, watch.settings))
+            raise KafkaIsAway from error
+        raise failure from error
+
+
+def _until_stopped(
+    query: StreamingQuery, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event, commits: Path
+) -> bool:
+    last, is_between = [-1], False
+
+    def note(published: Published) -> None:
+        last[0] = published.batch_id
+
+    publisher.watchers.append(note)
+    try:
+        clock = SteadyClock(watch.settings.trigger_s)
+        while not stop.wait(0.2):
+            if query.awaitTermination(0.001):
+                raise SparkFailed(f"the query ended by itself; see {spark_log(watch.settings)}")
+            try:
+                clock.look(time.time(), time.monotonic())
+            except ClockSetBack:
+                query.stop()
+                raise
+            watch.look(time.monotonic())
+            kafka.refuse()
+        if not kafka.is_away:
+            wait_s = _COMMIT_WAIT_S + watch.settings.write_timeout_s
+            is_between = _wait_for_commit(query, commits, last, wait_s=wait_s)
+        if failed := query.exception():  # while it was to come to its end
+            raise failed
+        query.stop()
+        return is_between
+    finally:
+        publisher.watchers.remove(note)
+
+
+def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int], *, wait_s: float) -> bool:
+    """Return between two batches: stopping in the middle of one makes Spark print a frightening trace.
+
+    False when the running one does not come to its end.
+    """
+    seen, deadline = last[0], time.monotonic() + wait_s
+    while query.isActive and time.monotonic() < deadline:
+        if not query.status["isTriggerActive"]:
+            return True
+        if last[0] > seen and (commits / str(last[0])).exists():
+            return True
+        time.sleep(0.001)
+    return False

@@ -1,0 +1,63 @@
+"""The Spark session, with the settings that design and measurement ask for."""
+
+import signal
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from models.training.spark_start import start_spark
+from streaming.job.jars import alone_with_ivy, class_archive, connector, keep_list_of_jars
+from streaming.settings import Settings
+
+_STREAMING = "org.apache.spark.sql.execution.streaming"
+
+
+def _java_hung_up(*_: object) -> None:
+    """What the job makes of it is decided where its query is attended."""
+
+
+def start_session(settings: Settings, log: Path, *, classes_into: Path | None = None) -> SparkSession:
+    """A session that can read Kafka. The first start downloads the connector's jars into the cache folder.
+
+    What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job. Java takes
+    its classes from the archive that `prepare` has made, if there is one; with `classes_into` it writes one at its end.
+    """
+    java_options = ["-XX:+UseParallelGC"]  # of G1, serial and parallel most events a second and the shortest batch
+    if classes_into:
+        java_options.append(f'"-XX:ArchiveClassesAtExit={classes_into}"')
+    elif archive := class_archive(settings.cache):
+        java_options.append(f'"-XX:SharedArchiveFile={archive}"')
+    options = {
+        **(jars := connector(settings.cache)),
+        "spark.driver.memory": settings.driver_memory,
+        "spark.driver.extraJavaOptions": " ".join(java_options),
+        "spark.ui.enabled": "false",
+        "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas",  # the last is ours
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": str(settings.shuffle_partitions),  # 200 cost 9.6 s a batch
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "5000",  # 200,000 objects at once miss every cache
+        "spark.python.unix.domain.socket.enabled": "true",
+        "spark.sql.streaming.minBatchesToRetain": "20",
+        # The default manager needs 100 ms for what this one does in 20 ms on a local disk.
+        "spark.sql.streaming.checkpointFileManagerClass": (
+            f"{_STREAMING}.checkpointing.FileSystemBasedCheckpointFileManager"
+        ),
+        "spark.sql.streaming.stateStore.providerClass": f"{_STREAMING}.state.RocksDBStateStoreProvider",
+        "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
+        "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
+    }
+    if settings.master.startswith("local"):  # elsewhere executors must find the driver, by Spark's choice or the user's
+        options |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    with nullcontext() if "spark.jars" in jars else alone_with_ivy(settings.cache):
+        session = start_spark("incident-risk-scorer", settings.master, options, log)
+    signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
+    session.sparkContext.setLogLevel("ERROR")
+    session.sparkContext._accumulatorServer.handle_error = _java_hung_up  # it prints a trace when Java ends before us
+    session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the workers need our packages
+    if "spark.jars" not in jars:
+        keep_list_of_jars(settings.cache, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
+    return session

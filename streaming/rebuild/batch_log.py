@@ -1,0 +1,143 @@
+"""The log of batches beside the checkpoint: enough to count and score every batch again, exactly as it was.
+
+    <checkpoint>/batches/2026-11-25/batches.jsonl    a line per batch that had messages or a new tick
+                                   /chicago.counts   a region's counts before its first batch of that day
+
+Days are UTC, by the time of the batch; a clock that is set back opens no day that has ended. Each day stands for
+itself, so old days can go, and a rebuild needs from Kafka only the events since the start of its first day. A line is
+on disk after the store's acknowledgement and before Spark's commit: a committed batch has its line, and a batch that is
+repeated has two, of which the last one counts.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path
+
+import msgspec
+
+from schemas.errors import CheckpointError
+from streaming.disk.append import open_whole
+from streaming.disk.kept_counts import batches_folder, day_of
+from streaming.disk.spark_files import batch_time_ms, taken_offsets
+from streaming.flow.publish import Published, has_news
+
+KEEP_DAYS = 35
+
+
+class Taken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a batch led to in one region. `artifact` is the version in force; scores: the digest of those it renewed."""
+
+    as_of_s: int
+    artifact: str = ""
+    scores: str = ""
+    totals: dict[str, int] = {}
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One batch. `offsets`: by partition that had messages, the first one taken and the first one not taken.
+
+    day: of the folder that its line stands in, which is not said again in the line.
+    """
+
+    number: int
+    at_ms: int
+    top_k: int  # cells in `top`
+    offsets: dict[int, tuple[int, int]]
+    regions: dict[str, Taken]
+    day: str = ""
+
+
+class BatchLog:
+    """Writes the lines: a watcher of the job. One process writes, the one that holds the checkpoint's lock."""
+
+    def __init__(self, checkpoint: Path, *, top_k: int) -> None:
+        self._checkpoint = checkpoint
+        self._top_k = top_k
+        self._day = max(logged_days(checkpoint), default="")
+        self._file: FileIO | None = None
+
+    def keep(self, published: Published) -> None:
+        """Write the batch's line, if it did anything. Raises CheckpointError when the disk does not take it."""
+        regions = {
+            region: Taken(
+                as_of_s=summary.as_of_s,
+                artifact=published.artifacts.get(region, ""),
+                scores=published.frames[region].digest() if region in published.frames else "",
+                totals={name: count for name, count in summary.totals.items() if count},
+            )
+            for region, summary in sorted(published.summaries.items())
+            if has_news(region, summary, published.frames)
+        }
+        if regions:
+            number = published.batch_id
+            at_ms = batch_time_ms(self._checkpoint, number)
+            offsets = taken_offsets(self._checkpoint, number)
+            batch = Batch(number=number, at_ms=at_ms, top_k=self._top_k, offsets=offsets, regions=regions)
+            self._append(day_of(at_ms), msgspec.json.encode(batch) + b"\n")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, day: str, line: bytes) -> None:
+        rest = memoryview(line)
+        try:
+            file = self._of_day(day)
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError as error:
+            self.close()  # the next line opens it again, which cuts off what is torn
+            raise CheckpointError(
+                f"{batches_folder(self._checkpoint)} cannot be written ({error.strerror}): make room for it"
+            ) from error
+
+    def _of_day(self, day: str) -> FileIO:
+        day = max(day, self._day)
+        if self._file is None or day != self._day:
+            self.close()
+            self._file = open_whole(_lines_path(self._checkpoint, day))
+            self._day = day
+            for old in logged_days(self._checkpoint)[:-KEEP_DAYS]:  # by their number: one wrong clock must not end all
+                shutil.rmtree(batches_folder(self._checkpoint) / old)
+        return self._file
+
+
+def logged_days(checkpoint: Path) -> list[str]:
+    """Days that the log holds, the oldest first."""
+    folder = batches_folder(checkpoint)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(name for name in names if re.fullmatch(r"\d{4}-\d\d-\d\d", name))
+
+
+def logged_batches(checkpoint: Path, day: str) -> Iterator[Batch]:
+    """The day's batches in their order, each as it was last. A line that is being written now is left out.
+
+    Raises CheckpointError when a line cannot be read.
+    """
+    path = _lines_path(checkpoint, day)
+    if not path.exists():
+        return
+    decoder = msgspec.json.Decoder(Batch)
+    before: Batch | None = None
+    with path.open("rb") as file:
+        for position, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                batch = msgspec.structs.replace(decoder.decode(line), day=day)
+            except msgspec.DecodeError as error:
+                raise CheckpointError(f"{path}, line {position} cannot be read ({error}): bring it back") from error
+            if before is not None and batch.number != before.number:
+                yield before
+            before = batch
+    if before is not None:
+        yield before
+
+
+def _lines_path(checkpoint: Path, day: str) -> Path:
+    return batches_folder(checkpoint) / day / "batches.jsonl"

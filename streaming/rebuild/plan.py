@@ -1,0 +1,81 @@
+"""What a rebuild of a span has to do: which logged batches to count, and which of their points the store had last."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.spec import Spec
+from streaming.flow.ledger import tick_of
+from streaming.rebuild.batch_log import Batch, logged_batches, logged_days
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Points with from_s <= time < to_s, epoch seconds."""
+
+    from_s: int
+    to_s: int
+
+    def __contains__(self, tick_s: int) -> bool:
+        return self.from_s <= tick_s < self.to_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Batches to count, from the start of a day on, and where points of the span come from.
+
+    Batches inside a tick overwrite each other's points, so only the last one of each tick is written.
+    """
+
+    batches: list[Batch]
+    frames: frozenset[tuple[int, str]]  # (batch, region): the last scores of a tick
+    ledgers: frozenset[tuple[int, str]]  # (batch, region): the last batch of a tick
+    open_ticks: Mapping[str, int]  # regions with a tick in the span that a running job may still write -> that tick
+
+    first_s: int  # times of the span's first and last point
+    last_s: int
+
+    @property
+    def offsets(self) -> dict[int, tuple[int, int]]:
+        """By partition, the first message needed and the first one after them."""
+        needed: dict[int, tuple[int, int]] = {}
+        for batch in self.batches:
+            for partition, (first, end) in batch.offsets.items():
+                needed[partition] = (needed.get(partition, (first, end))[0], end)
+        return needed
+
+
+def plan_rebuild(checkpoint: Path, specs: Mapping[str, Spec], span: Span, *, clock: str) -> Plan | None:
+    """The plan, or None when the log has no point in the span. Raises CheckpointError when it cannot be read."""
+    batches: list[Batch] = []
+    needed, newest_batch_s = 0, 0
+    frames: dict[tuple[str, int], int] = {}
+    ledgers: dict[tuple[str, int], int] = {}
+    newest_tick_s: dict[str, int] = {}
+    for day in logged_days(checkpoint):
+        if not needed:
+            batches.clear()
+        for batch in logged_batches(checkpoint, day):
+            batches.append(batch)
+            newest_batch_s = batch.at_ms // 1000
+            for region, taken in batch.regions.items():
+                tick_s = newest_tick_s[region] = tick_of(taken.as_of_s, specs.get(region))
+                if tick_s in span:
+                    needed = len(batches)
+                    ledgers[region, tick_s] = batch.number
+                    if taken.scores:
+                        frames[region, tick_s] = batch.number
+    if not needed:
+        return None
+    if clock == "wall":  # a region's next batch comes after all that are logged, not only after its own
+        newest_tick_s = {
+            region: max(own_s, tick_of(newest_batch_s, specs.get(region))) for region, own_s in newest_tick_s.items()
+        }
+    return Plan(
+        batches=batches[:needed],
+        frames=frozenset((number, region) for (region, _), number in frames.items()),
+        ledgers=frozenset((number, region) for (region, _), number in ledgers.items()),
+        first_s=min(tick_s for _, tick_s in ledgers),
+        last_s=max(tick_s for _, tick_s in ledgers),
+        open_ticks={region: tick_s for region, tick_s in newest_tick_s.items() if (region, tick_s) in ledgers},
+    )

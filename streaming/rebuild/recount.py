@@ -1,0 +1,214 @@
+"""Scores once more, from the log of batches and the topic's messages: without Spark, by the stream's own functions.
+
+Every batch of the plan is counted again, with the clock it had, and must lead to the ledger that was logged for it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from models.counting.count_state import CountState
+from models.features import FeatureEngine
+from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.errors import ArtifactError, PipelineError
+from schemas.frame import RiskFrame
+from schemas.incidents import Incidents, Rejection
+from schemas.spec import Spec
+from streaming.disk.kept_counts import batches_folder, counts_path, day_of, read_counts
+from streaming.flow.count import take_in
+from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
+from streaming.flow.publish import ledger_line
+from streaming.flow.score import FIELDS, score_features
+from streaming.instants import instant_text
+from streaming.rebuild.batch_log import Batch, Taken
+from streaming.rebuild.plan import Plan
+from streaming.roster.roster import load_artifact
+from streaming.sinks.line_protocol import risk_lines, top_lines
+
+_EXPIRE_EVERY = 64  # batches of a region
+
+
+@dataclass(slots=True)
+class _Region:
+    """One region on its way through the log."""
+
+    state: CountState
+    totals: dict[str, int]
+    newest_event_s: int
+    batches: int = 0
+    scored_tick_s: int = -1
+    model: str = ""  # that made the scores of that tick
+
+
+@dataclass(slots=True)
+class _Scorer:
+    """What is kept between two scorings of a region by one artifact."""
+
+    folder: str
+    engine: FeatureEngine
+    network: nn.Module | None
+
+
+@dataclass(slots=True)
+class Rebuild:
+    """Leads the counts through the batches of a plan: `points` is to be called with each of them in turn."""
+
+    plan: Plan
+    checkpoint: Path
+    artifacts: Path
+    specs: Mapping[str, Spec]
+    others: int = 0  # frames that came out otherwise than live
+    _vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
+    _regions: dict[str, _Region] = field(default_factory=dict)
+    _scorers: dict[str, _Scorer] = field(default_factory=dict)
+    _unassigned_totals: dict[str, int] = field(default_factory=dict)
+
+    def check_artifacts(self) -> None:
+        """Raise ArtifactError when an artifact that made scores of the span is gone or damaged."""
+        for batch in self.plan.batches:
+            for region, taken in batch.regions.items():
+                if (batch.number, region) not in self.plan.frames:
+                    continue
+                folder = self._folder(region, taken)
+                if not folder.is_dir():
+                    scored = f"{region} at {instant_text(taken.as_of_s)}"
+                    raise ArtifactError(f"{folder}, which made the scores of {scored}, is gone: bring it back")
+                load_artifact(str(folder))
+
+    def points(self, batch: Batch, messages: Iterable[Messages]) -> bytes:
+        """Count the batch, and give those of its points that the store had last, as line protocol.
+
+        Raises PipelineError when its messages lead to another ledger than the logged one.
+        """
+        incidents, refused = self._decoded(batch, messages)
+        parts: list[bytes] = []
+        for region, taken in batch.regions.items():
+            if region == UNASSIGNED:
+                parts.append(self._of_no_region(batch, taken, refused.pop(region, [])))
+            else:
+                arrived = Incidents.concatenate(incidents.pop(region, []))
+                parts += self._of_region(batch, region, taken, arrived, refused.pop(region, []))
+        for region in {*incidents, *refused}:
+            raise _differs(batch, region, "messages that the log does not know of")
+        return b"".join(parts)
+
+    def _decoded(
+        self, batch: Batch, messages: Iterable[Messages]
+    ) -> tuple[dict[str, list[Incidents]], dict[str, list[Rejection]]]:
+        for region in batch.regions:
+            if region != UNASSIGNED and region not in self._vocabularies:
+                self._vocabularies[region] = Vocabulary.of(self.specs[region])
+        incidents: dict[str, list[Incidents]] = {}
+        refused: dict[str, list[Rejection]] = {}
+        for part in messages:
+            decoded = decode_messages(part, self._vocabularies, now_ms=batch.at_ms)
+            for region, arrived in decoded.incidents.items():
+                incidents.setdefault(region, []).append(arrived)
+            for region, rejections in decoded.rejections.items():
+                refused.setdefault(region, []).extend(rejections)
+        return incidents, refused
+
+    def _of_no_region(self, batch: Batch, taken: Taken, refused: list[Rejection]) -> bytes:
+        ledger = balanced_ledger(len(refused), {}, refused)
+        before = self._unassigned_totals or {name: n - ledger.get(name, 0) for name, n in taken.totals.items()}
+        self._unassigned_totals = totals = add_up(before, ledger)
+        _compare(batch, UNASSIGNED, totals, taken.totals)
+        if (batch.number, UNASSIGNED) not in self.plan.ledgers:
+            return b""
+        return _ledger_point(UNASSIGNED, tick_of(taken.as_of_s, None), taken.as_of_s, totals, 0, None)
+
+    def _of_region(
+        self, batch: Batch, region: str, taken: Taken, incidents: Incidents, refused: list[Rejection]
+    ) -> list[bytes]:
+        one = self._regions.get(region)
+        if one is None:
+            one = self._regions[region] = self._opened(batch, region, taken)
+        consumed = len(incidents) + len(refused)
+        applied, _, ledger = take_in(one.state, incidents, refused, as_of_s=taken.as_of_s, consumed=consumed)
+        one.totals = add_up(one.totals, ledger)
+        one.newest_event_s = max(one.newest_event_s, applied.newest_counted_s)
+        _compare(batch, region, {"as_of": one.state.as_of_s, **one.totals}, {"as_of": taken.as_of_s, **taken.totals})
+        one.batches += 1
+        if one.batches % _EXPIRE_EVERY == 0:
+            one.state.registry.expire(one.state.forget_before_s)
+
+        place, parts = (batch.number, region), list[bytes]()
+        if place in self.plan.frames:
+            frame = self._scored(region, one.state, self._folder(region, taken))
+            one.scored_tick_s, one.model = frame.tick_s, frame.model
+            self.others += frame.digest() != taken.scores
+            parts += [risk_lines(frame), top_lines(frame, batch.top_k)]
+        if place in self.plan.ledgers:
+            tick_s = tick_of(taken.as_of_s, self.specs[region])
+            model = one.model if one.scored_tick_s == tick_s else None
+            heard_s = one.newest_event_s or load_artifact(str(self._folder(region, taken))).manifest.data.cutoff_s
+            parts.append(_ledger_point(region, tick_s, taken.as_of_s, one.totals, heard_s, model))
+        return parts
+
+    def _opened(self, batch: Batch, region: str, taken: Taken) -> _Region:
+        """With the counts of the log's day. A region that joined while the clock was set back to the day before has its
+        first ones there; in the log's day it has none, or later ones, of when the clock came to that day again.
+        """
+        folder, spec = batches_folder(self.checkpoint), self.specs[region]
+        path, by_clock = (counts_path(folder, day, region) for day in (batch.day, day_of(batch.at_ms)))
+        if not path.exists() and by_clock.exists():
+            path = by_clock
+        state, totals, newest_event_s = read_counts(path, spec)
+        if state.as_of_s > taken.as_of_s and path != by_clock:
+            state, totals, newest_event_s = read_counts(by_clock, spec)
+        return _Region(state=state, totals=totals, newest_event_s=newest_event_s)
+
+    def _scored(self, region: str, state: CountState, folder: Path) -> RiskFrame:
+        artifact = load_artifact(str(folder))
+        scorer = self._scorers.get(region)
+        if scorer is None or scorer.folder != str(folder):
+            engine = FeatureEngine(artifact.spec, artifact.constants)
+            scorer = self._scorers[region] = _Scorer(str(folder), engine, artifact.network())
+        features = scorer.engine.compute(state)
+        model, scores = score_features(artifact, lambda: scorer.network, features.values.astype("<f4").tobytes())
+        return RiskFrame(
+            spec=artifact.spec,
+            as_of_s=state.as_of_s,
+            model=model,
+            observed_1h=features.observed_1h,
+            support=features.support,
+            **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},
+        )
+
+    def _folder(self, region: str, taken: Taken) -> Path:
+        return self.artifacts.absolute() / region / taken.artifact
+
+
+def _ledger_point(
+    region: str, tick_s: int, as_of_s: int, totals: Mapping[str, int], heard_s: int, model: str | None
+) -> bytes:
+    return ledger_line(
+        region,
+        tick_s,
+        as_of_s=as_of_s,
+        totals=totals,
+        heard_s=heard_s,
+        model=model,
+        of_the_machine={},
+    )
+
+
+def _compare(batch: Batch, region: str, counted: Mapping[str, int], logged: Mapping[str, int]) -> None:
+    wrong = {
+        name: (logged.get(name, 0), counted.get(name, 0))
+        for name in {**logged, **counted}
+        if logged.get(name, 0) != counted.get(name, 0)
+    }
+    if wrong:
+        raise _differs(batch, region, ", ".join(f"{name} {was} then, {now} now" for name, (was, now) in wrong.items()))
+
+
+def _differs(batch: Batch, region: str, how: str) -> PipelineError:
+    return PipelineError(
+        f"batch {batch.number} of {instant_text(batch.at_ms // 1000)} does not come out as it did live, in "
+        f"{region or 'messages of no region'}: {how}. Nothing from that batch on was written; choose a --to before "
+        "it, or a --from on a later day"
+    )

@@ -1,0 +1,121 @@
+"""The demo: a real broker, the real job and one real day of incidents, in one command that ends by itself."""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.files.incident_files import IncidentTable, read_incidents
+from models.files.layouts import LAYOUTS
+from schemas.errors import PipelineError
+from schemas.frame import RiskFrame
+from streaming.flow.publish import Published
+from streaming.rehearse.rehearsal import Rehearsal, Watcher
+from streaming.rehearse.replay import Message, Mix, Plan, parse_when, plan_replay
+from streaming.rehearse.sample import DEMO_DAY, SAMPLE
+from streaming.settings import Settings
+from streaming.watch.map_watch import MapWatch
+
+REGION = "chicago"
+ARTIFACTS = SAMPLE.parent / "artifacts"
+MIX = Mix(duplicates=0.06, corrections=0.04, bad=0.03, seed=7)
+MAP_EVERY_S = 2.0
+DAY_S = 86_400
+_LONGEST_S = 240.0
+
+
+@dataclass(slots=True)
+class Recording:
+    """What the demo saw: when each message was sent and acknowledged, the first frame and the last."""
+
+    sent_s: list[float] = field(default_factory=list)  # wall clock, in the order of the (only) partition
+    acknowledged_s: list[float] = field(default_factory=list)  # the same order
+    points: int = 0
+    batches: int = 0
+    simulated_s: int = 0
+    first: RiskFrame | None = None
+    last: RiskFrame | None = None
+
+    def on_sent(self, message: Message) -> None:
+        self.sent_s.append(time.time())
+        self.simulated_s = message.send_ms // 1000
+
+    def on_batch(self, published: Published) -> None:
+        self.batches += 1
+        self.points += published.points
+        consumed = sum(summary.ledger["consumed"] for summary in published.summaries.values())
+        self.acknowledged_s += [published.acknowledged_s] * consumed
+        frame = published.frames.get(REGION)
+        if frame:
+            self.first = self.first or frame
+            self.last = frame
+
+    def frames(self) -> tuple[RiskFrame, RiskFrame]:
+        """The frame from before the day began, and the last one. Raises PipelineError when nothing was scored."""
+        if self.first is None or self.last is None:
+            raise PipelineError("no score was made: look at the messages above")
+        return self.first, self.last
+
+    def latencies_s(self) -> npt.NDArray[np.float64]:
+        """(messages,) from sending to the acknowledgement of the scores that contain it."""
+        return np.asarray(np.array(self.acknowledged_s) - np.array(self.sent_s))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """A finished demo."""
+
+    recording: Recording
+    ledger: Mapping[str, int]
+    sent_by_kind: Mapping[str, int]
+    day: IncidentTable
+    plan: Plan
+    map_page: Path
+    scores: Path
+    seconds: float
+
+
+def day_plan() -> tuple[IncidentTable, Plan]:
+    """The sample's table and the plan of the demo day, with repeats, corrections and rubbish mixed in."""
+    table = read_incidents(SAMPLE, LAYOUTS["sample"])
+    from_s = parse_when(DEMO_DAY, table.timezone)
+    return table, plan_replay(table, region=REGION, mix=MIX, from_s=from_s, to_s=from_s + DAY_S)
+
+
+def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.Event, watchers: list[Watcher]) -> Demo:
+    """Run the demo into the folder `out`; the day passes in about `replay_s` seconds. Raises RiskError.
+
+    The broker and the job stop before this returns, whatever happens. A set `stop` ends the demo early.
+    """
+    started = time.monotonic()
+    table, plan = day_plan()
+    recording = Recording()
+    page = MapWatch(
+        path=out / "map.html", clock="event", refresh_s=MAP_EVERY_S, title=f"Chicago, {DEMO_DAY}", now_s=time.time
+    )
+    rehearsal = Rehearsal(
+        plan=plan,
+        artifacts=ARTIFACTS,
+        out=out,
+        speed=DAY_S / replay_s,
+        longest_s=_LONGEST_S,
+        on_sent=recording.on_sent,
+    )
+    try:
+        rehearsal.run(settings, stop=stop, watchers=[recording.on_batch, page.show, *watchers])
+    finally:
+        page.finish()
+    return Demo(
+        recording=recording,
+        ledger=rehearsal.ledger,
+        sent_by_kind=rehearsal.sent_by_kind,
+        day=table,
+        plan=plan,
+        map_page=page.path,
+        scores=rehearsal.scores,
+        seconds=time.monotonic() - started,
+    )

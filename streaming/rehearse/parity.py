@@ -1,0 +1,115 @@
+"""Does the stream score as training counted? The same days through Kafka and Spark, and through the offline replay."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from models.artifact.artifact import Artifact
+from models.features import FeatureEngine
+from models.files.incident_files import IncidentTable
+from models.scoring import score
+from models.training.replay import Story
+from schemas.frame import RiskFrame
+from schemas.spec import DAY_S
+from streaming.flow.publish import Published
+from streaming.rehearse.rehearsal import Rehearsal
+from streaming.rehearse.replay import Mix, Plan, plan_replay
+from streaming.settings import Settings
+
+TOLERANCE = 1e-6  # of a score
+_SMALLEST = 1e-6  # expected incidents; of less, this is what the tolerance is a part of
+PER_BATCH = 50  # messages: so that days make many batches
+_LONGEST_S = 1800.0
+SCORES = ("expected", "risk", "low", "high", "usual", "made")
+
+
+@dataclass(slots=True)
+class Parity:
+    """What was compared. A frame is a region's scores after a batch."""
+
+    incidents: int
+    frames: int = 0
+    values: int = 0
+    wrong_counts: int = 0
+    wrong_scores: int = 0
+    largest: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SCORES, 0.0))  # difference by score
+    examples: list[str] = field(default_factory=list)  # the first mismatches
+
+    @property
+    def is_equal(self) -> bool:
+        return self.frames > 0 and not self.wrong_counts and not self.wrong_scores
+
+
+def run_parity(
+    settings: Settings,
+    table: IncidentTable,
+    artifact: Artifact,
+    *,
+    days: int,
+    out: Path,
+    stop: threading.Event,
+    on_frame: Callable[[RiskFrame, Parity], None],
+) -> Parity:
+    """Replay the `days` after the artifact's data end through the job, and compare each frame with the offline one.
+
+    Raises RiskError.
+    """
+    from_s = artifact.manifest.data.cutoff_s
+    region = artifact.spec.region
+    plan = plan_replay(table, region=region, mix=Mix(), from_s=from_s, to_s=from_s + days * DAY_S)
+    offline, parity = Offline(artifact, table, plan), Parity(len(plan))
+
+    def compare(published: Published) -> None:
+        summary = published.summaries.get(region)
+        offline.read += summary.ledger["consumed"] if summary else 0
+        frame = published.frames.get(region)
+        if frame is not None and offline.read:
+            offline.compare(frame, parity)
+            on_frame(frame, parity)
+
+    rehearsal = Rehearsal(plan=plan, artifacts=artifact.folder.parent.parent, out=out, speed=0, longest_s=_LONGEST_S)
+    rehearsal.run(settings.with_options(max_events_per_batch=PER_BATCH), stop=stop, watchers=[compare])
+    return parity
+
+
+class Offline:
+    """The artifact's history led on by the plan's incidents in the order of sending: no JSON, no Kafka, no Spark."""
+
+    def __init__(self, artifact: Artifact, table: IncidentTable, plan: Plan) -> None:
+        self.artifact, self.read, self._told = artifact, 0, 0
+        self.state = artifact.history()
+        self.engine = FeatureEngine(artifact.spec, artifact.constants)
+        self.network = artifact.network()
+        story = Story.of(table, artifact.spec, int(table.occurred_s[-1]) + 1)
+        self._incidents = story.incidents
+        in_story = np.full(len(table), -1)
+        in_story[story.incidents.kafka_offset] = np.arange(len(story.incidents))
+        self._order = in_story[plan.position[plan.subject]]  # by message: place in the story, -1 outside the grid
+
+    def compare(self, frame: RiskFrame, parity: Parity) -> None:
+        """Count what the job has read by then, score, and add the differences to `parity`."""
+        new = self._order[self._told : self.read]
+        self.state.apply(self._incidents.select(new[new >= 0]), frame.as_of_s)
+        self._told = self.read
+        features = self.engine.compute(self.state)
+        scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
+        parity.frames += 1
+        wrong = int((features.observed_1h != frame.observed_1h).sum() + (features.support != frame.support).sum())
+        parity.wrong_counts += wrong
+        if wrong:
+            parity.examples.append(f"{wrong} counts differ at {frame.as_of_s}")
+        for name in SCORES:
+            ours, theirs = getattr(scores, name), getattr(frame, name)
+            difference = np.abs(ours - theirs) / np.maximum(np.abs(ours), _SMALLEST)
+            parity.values += difference.size
+            parity.largest[name] = max(parity.largest[name], float(difference.max()))
+            parity.wrong_scores += (count := int((difference > TOLERANCE).sum()))
+            if count:
+                place = np.unravel_index(int(difference.argmax()), difference.shape)
+                parity.examples.append(
+                    f"{name} at {frame.as_of_s}: {count} differ; at {tuple(map(int, place))} the stream has "
+                    f"{theirs[place]}, the offline replay {ours[place]}"
+                )

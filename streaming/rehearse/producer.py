@@ -1,0 +1,80 @@
+"""Sending a replay to Kafka: every message acknowledged, or an error."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from schemas.errors import BrokerError
+from streaming.rehearse.replay import KINDS, Message, Plan, messages, paced
+from streaming.topics.admin import topic_faults
+from streaming.topics.client import PLAINTEXT, Security, explained
+
+
+class Producer(Protocol):
+    """What we use of kafka-python's KafkaProducer."""
+
+    def send(self, topic: str, *, key: bytes, value: bytes | None, timestamp_ms: int) -> Any: ...
+    def flush(self, timeout: float) -> None: ...
+
+
+def send_messages(
+    planned: Iterable[Message], producer: Producer, *, topic: str, on_sent: Callable[[Message], None]
+) -> Mapping[str, int]:
+    """Send all, wait for every acknowledgement, give back messages by kind. Raises BrokerError at the first failure."""
+    failures: list[BaseException] = []
+    sent: Counter[str] = Counter()
+    try:
+        for message in planned:
+            future = producer.send(topic, key=message.key, value=message.value, timestamp_ms=message.send_ms)
+            future.add_errback(failures.append)
+            if failures:
+                break
+            sent[KINDS[message.kind]] += 1
+            on_sent(message)
+        producer.flush(timeout=60)
+    except KafkaError as error:
+        failures.append(error)
+    if failures:
+        raise BrokerError(
+            f"Kafka did not take a message for topic {topic!r} ({failures[0]}): check that the broker still runs"
+        ) from failures[0]
+    return {name: sent[name] for name in KINDS}
+
+
+def replay(
+    plan: Plan,
+    *,
+    bootstrap: str,
+    topic: str,
+    speed: float,
+    security: Security = PLAINTEXT,
+    on_sent: Callable[[Message], None] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Mapping[str, int]:
+    """Send the plan to Kafka at `speed` times real time (0: as fast as it goes); messages by kind, all acknowledged."""
+    if faults := topic_faults(bootstrap, {topic: "WRITE"}, security=security):
+        raise BrokerError(faults[topic])
+    try:
+        producer = KafkaProducer(
+            bootstrap_servers=bootstrap,
+            bootstrap_timeout_ms=10_000,
+            allow_auto_create_topics=False,
+            linger_ms=5,
+            batch_size=65_536,
+            max_block_ms=10_000,
+            request_timeout_ms=10_000,
+            delivery_timeout_ms=30_000,
+            metrics_enabled=False,
+            **security.client(),
+        )
+    except KafkaError as error:
+        raise explained(error, bootstrap, security) from error
+    try:
+        due = paced(messages(plan), speed=speed, clock=time.monotonic, sleep=sleep)
+        return send_messages(due, producer, topic=topic, on_sent=on_sent)
+    finally:
+        producer.close(timeout=5)

@@ -1,0 +1,115 @@
+"""A plan of messages through a broker and the real job, both this process's own; ends when all of it is scored."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from schemas.errors import PipelineError, RiskError
+from streaming.flow.publish import Published
+from streaming.job.job import run
+from streaming.rehearse.broker import start_broker
+from streaming.rehearse.producer import replay
+from streaming.rehearse.replay import Message, Plan
+from streaming.settings import Settings
+from streaming.topics.admin import ensure_topics
+
+_POLL_S = 0.1
+# Whatever Kafka the settings are for, this one has no passwords.
+_OUR_OWN_BROKER = {
+    "kafka_security": "plaintext",
+    "kafka_username": "",
+    "kafka_password": SecretStr(""),
+    "kafka_ca": None,
+}
+Watcher = Callable[[Published], None]
+
+
+class Interrupted(RiskError):
+    """It was told to stop before its end."""
+
+    exit_code = 130
+
+
+@dataclass(slots=True)
+class Rehearsal:
+    """What is replayed, and how far it has come."""
+
+    plan: Plan
+    artifacts: Path
+    out: Path  # folder of the broker, the checkpoint and the scores
+    speed: float  # times real time; 0: as fast as it goes
+    longest_s: float  # one that has not come to its end by then never will
+    on_sent: Callable[[Message], None] = lambda _: None
+    sent_by_kind: Mapping[str, int] = field(default_factory=dict)
+    ledger: Counter[str] = field(default_factory=Counter)
+    _has_scored: bool = False
+    _failure: RiskError | None = None
+
+    @property
+    def scores(self) -> Path:
+        return self.out / "scores.lp"
+
+    def run(self, settings: Settings, *, stop: threading.Event, watchers: list[Watcher]) -> None:
+        """Raises RiskError. Broker and job stop before this returns, whatever happens; a set `stop` ends it early."""
+        with start_broker(self.out / "broker", cache=settings.cache, port=0) as broker:
+            ours = settings.model_copy(update=_OUR_OWN_BROKER).with_options(
+                kafka_bootstrap=broker.bootstrap,
+                artifacts=self.artifacts,
+                checkpoint=self.out / "checkpoint",
+                audit=self.out / "audit.jsonl",
+                sink=f"file:{self.scores}",
+                clock="event",
+                trigger_s=0.0,
+                starting="earliest",
+            )
+            ensure_topics(broker.bootstrap, {ours.topic: 1, ours.dead_letter_topic: 1})
+            finished = threading.Event()
+            producer = threading.Thread(target=self._produce, args=(ours, stop, finished))
+            producer.start()
+            try:
+                run(ours, stop=finished, watchers=[self._note, *watchers])
+            finally:
+                stop.set()
+                producer.join()
+        if self._failure:
+            raise self._failure
+
+    def _note(self, published: Published) -> None:
+        for summary in published.summaries.values():
+            self.ledger.update(summary.ledger)
+        self._has_scored = self._has_scored or self.plan.region in published.frames
+
+    def _produce(self, settings: Settings, stop: threading.Event, finished: threading.Event) -> None:
+        """Wait for the first frame, replay, wait until all of it is scored; then let the job stop."""
+        deadline = time.monotonic() + self.longest_s
+        try:
+            self._wait(lambda: self._has_scored, stop, deadline)
+            self.sent_by_kind = replay(
+                self.plan,
+                bootstrap=settings.kafka_bootstrap,
+                topic=settings.topic,
+                speed=self.speed,
+                on_sent=self.on_sent,
+                sleep=lambda seconds: _interruptible(seconds, stop),
+            )
+            self._wait(lambda: self.ledger["consumed"] >= len(self.plan), stop, deadline)
+        except RiskError as error:
+            self._failure = error
+        finally:
+            finished.set()
+
+    def _wait(self, done: Callable[[], bool], stop: threading.Event, deadline: float) -> None:
+        while not done():
+            _interruptible(_POLL_S, stop)
+            if time.monotonic() > deadline:
+                raise PipelineError(f"it did not finish within {self.longest_s:.0f} s: is the machine very busy?")
+
+
+def _interruptible(seconds: float, stop: threading.Event) -> None:
+    if stop.wait(seconds):
+        raise Interrupted("stopped before the end; nothing is left running")

@@ -1,0 +1,105 @@
+"""Reads named spans of a topic once more, without Spark and without leaving a trace in Kafka."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+import numpy as np
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
+
+from schemas.decode import Messages
+from schemas.errors import BrokerError
+from streaming.settings import Settings
+from streaming.topics.client import Security
+
+_SILENCE_S = 30.0
+_AHEAD = 50_000  # messages of a partition that may wait in memory
+_SLICE = 5_000  # messages decoded at once, as in the stream
+
+
+class TopicReader:
+    """`offsets`: by partition, the first message and the first one after the last. Spans are taken in their order."""
+
+    def __init__(self, settings: Settings, offsets: Mapping[int, tuple[int, int]]) -> None:
+        self._topic = topic = settings.topic
+        self._ends = {TopicPartition(topic, number): end for number, (_, end) in offsets.items()}
+        self._waiting: dict[TopicPartition, deque[Any]] = {place: deque() for place in self._ends}
+        self._paused: set[TopicPartition] = set()
+        try:
+            self._consumer = KafkaConsumer(
+                bootstrap_servers=settings.kafka_bootstrap,
+                bootstrap_timeout_ms=10_000,
+                auto_offset_reset="none",
+                enable_auto_commit=False,
+                max_poll_records=10_000,
+                max_partition_fetch_bytes=8 << 20,
+                metrics_enabled=False,
+                **Security.of(settings).client(),
+            )
+            self._consumer.assign(list(self._ends))
+            for place in self._ends:
+                self._consumer.seek(place, offsets[place.partition][0])
+        except KafkaError as error:
+            raise self._failed(error) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def read(self, span: Mapping[int, tuple[int, int]]) -> Iterator[Messages]:
+        """The messages of a span, in slices; each partition's in order. Raises BrokerError."""
+        ends = {TopicPartition(self._topic, number): end for number, (_, end) in span.items()}
+        self._fetch(ends)
+        taken: list[Any] = []
+        for place, end in ends.items():
+            waiting = self._waiting[place]
+            while waiting and waiting[0].offset < end:
+                taken.append(waiting.popleft())
+                if len(taken) == _SLICE:
+                    yield _messages(taken)
+                    taken = []
+        if taken:
+            yield _messages(taken)
+
+    def _fetch(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Wait until all messages before `ends` are here."""
+        deadline = time.monotonic() + _SILENCE_S
+        try:
+            while missing := {place for place, end in ends.items() if self._consumer.position(place) < end}:
+                self._hold_back(missing)
+                for place, records in self._consumer.poll(timeout_ms=500).items():
+                    self._waiting[place].extend(records)
+                    deadline = time.monotonic() + _SILENCE_S
+                if time.monotonic() > deadline:
+                    raise BrokerError(
+                        f"Kafka gave no message of {self._topic} for {_SILENCE_S:.0f} s: look at its log, then repeat"
+                    )
+        except KafkaError as error:
+            raise self._failed(error) from error
+
+    def _hold_back(self, missing: set[TopicPartition]) -> None:
+        """Pause partitions of which enough is here: what is fetched and not taken fills the memory."""
+        enough = {
+            place
+            for place, end in self._ends.items()
+            if place not in missing and (len(self._waiting[place]) > _AHEAD or self._consumer.position(place) >= end)
+        }
+        self._consumer.resume(*(self._paused - enough))
+        self._consumer.pause(*(enough - self._paused))
+        self._paused = enough
+
+    def _failed(self, error: KafkaError) -> BrokerError:
+        return BrokerError(f"messages of {self._topic} cannot be read ({error}): check that Kafka runs, then repeat")
+
+
+def _messages(records: list[Any]) -> Messages:
+    return Messages(
+        values=[record.value for record in records],
+        partition=np.array([record.partition for record in records], np.int32),
+        kafka_offset=np.array([record.offset for record in records], np.int64),
+        kafka_time_ms=np.array([record.timestamp for record in records], np.int64),
+    )

@@ -1,0 +1,151 @@
+"""Whether the running job may be trusted now: the rules, and the small file beside the checkpoint that says it.
+
+The job writes the file every second (health_watch.py). A container's health check reads it by the command `health`,
+every few seconds, so nothing that is slow to import is imported here.
+"""
+
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from streaming.disk.guard import is_held
+
+LONGEST_SILENCE_S = 60.0  # of the store; it is asked (publish.py) also when nothing happens
+OLDEST_SCORES_S = 180.0  # three ticks, as on the map page
+HEALTH_FILE_STALE_S = 15.0
+
+Phase = Literal["running", "stopped", "failed"]
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """The newest batch. stored_at: when the store last took points, or said that it would."""
+
+    id: int
+    stored_at: datetime
+
+
+class RegionHealth(msgspec.Struct, frozen=True, kw_only=True):
+    as_of: datetime
+    age_s: float  # when the file was written
+    baseline_only: str = ""  # `baseline:` and why, while the network has no part in the scores
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """The file's content. `reason` says in words why the job is not ready; empty when it is."""
+
+    ready: bool = False
+    reason: str = ""
+    phase: Phase = "running"
+    process: int
+    started_at: datetime
+    written_at: datetime
+    clock: Literal["wall", "event"]
+    trigger_s: float
+    last_batch: Batch | None = None
+    regions: dict[str, RegionHealth] = {}
+    ledger_balanced: bool = True
+    unbalanced: list[str] = []  # regions; also `_unassigned`, for messages of no region
+    unaccounted: int = 0  # messages by Kafka's offsets less those in the ledger, since the start
+    kafka_away: bool = False
+    store_trouble: str = ""  # while a write is tried again
+    lag_events: float = 0.0
+    error: str = ""
+    exit_code: int | None = None
+
+
+def judged(health: Health) -> Health:
+    """With `ready` and `reason` by the rules below, at the time the file is written."""
+    reason = why_not_ready(health, health.written_at)
+    return msgspec.structs.replace(health, ready=not reason, reason=reason)
+
+
+def why_not_ready(health: Health, now: datetime) -> str:
+    """Why nobody should rely on the job's scores now; empty when all is well. A picture from before is not well.
+
+    Scores are old when no batch was stored for LONGEST_SILENCE_S (or three triggers, if that is more), or when a
+    region's are for a time more than OLDEST_SCORES_S ago. On the clock of events (replays) their age says nothing.
+    While there is nothing to write, batches count as stored if the store was asked meanwhile and would take points.
+    """
+    if health.phase == "failed":
+        return f"failed with exit code {health.exit_code}: {health.error}"
+    if health.phase == "stopped":
+        return "stopped"
+    if health.kafka_away:
+        return "Kafka does not answer"
+    if health.store_trouble:
+        return f"the store does not take a batch: {health.store_trouble}"
+    if health.last_batch is None:
+        since_s = (now - health.started_at).total_seconds()
+        if since_s > LONGEST_SILENCE_S:
+            return f"no batch has been stored in the {since_s:,.0f} s since the start"
+        return "starting: no batch has been stored yet"
+    if not health.ledger_balanced:
+        return f"the ledger of {', '.join(health.unbalanced)} does not balance: report this, do not rely on the counts"
+    silence_s = (now - health.last_batch.stored_at).total_seconds()
+    if abs(silence_s) > max(LONGEST_SILENCE_S, 3 * health.trigger_s):
+        return f"no batch has been stored for {silence_s:,.0f} s"
+    for region, one in health.regions.items():
+        age_s = (now - one.as_of).total_seconds()
+        if health.clock == "wall" and abs(age_s) > OLDEST_SCORES_S:
+            return f"the scores of {region} are for {_time(one.as_of)}, {_ago(age_s)}"
+    return ""
+
+
+def health_path(checkpoint: Path) -> Path:
+    return checkpoint / "health.json"
+
+
+def read_health(checkpoint: Path, now: datetime) -> tuple[Health | None, str]:
+    """(the file's content, why the job is not ready). No file, an old one, or one whose job is gone is not ready."""
+    try:
+        health = msgspec.json.decode(health_path(checkpoint).read_bytes(), type=Health)
+    except FileNotFoundError:
+        return None, f"no job has run on {checkpoint} yet, or none since it was reset"
+    except (OSError, msgspec.DecodeError) as error:
+        return None, f"{health_path(checkpoint)} cannot be read ({error})"
+    age_s = (now - health.written_at).total_seconds()
+    if health.phase == "running" and not is_held(checkpoint):
+        return health, f"no job is running: process {health.process} ended without a word, last wrote {_ago(age_s)}"
+    if health.phase == "running" and abs(age_s) > HEALTH_FILE_STALE_S:
+        return health, f"process {health.process} hangs or was paused: last wrote {_ago(age_s)}"
+    return health, why_not_ready(health, now)
+
+
+def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]:
+    """One line per fact."""
+    yield f"not ready: {reason}" if reason else "ready"
+    if health is None:
+        return
+    yield f"process {health.process}, started {_time(health.started_at)}, last wrote {_since(health.written_at, now)}"
+    batch = health.last_batch
+    stored = f"batch {batch.id} done, the store answered {_since(batch.stored_at, now)}" if batch else ""
+    yield stored or "no batch stored yet"
+    for region, one in health.regions.items():
+        age = f", {_since(one.as_of, now)}" if health.clock == "wall" else " on the clock of events"
+        only = f", without the network ({one.baseline_only})" if one.baseline_only else ""
+        yield f"scores of {region} as of {_time(one.as_of)}{age}{only}"
+    yield "ledger balanced" if health.ledger_balanced else "ledger NOT balanced"
+    agree = f"differ by {health.unaccounted:,} messages" if health.unaccounted else "agree"
+    yield f"Kafka's offsets and the ledger {agree}"
+    yield "Kafka does not answer" if health.kafka_away else "Kafka answers"
+    waiting = "; the next one waits for the store" if health.store_trouble else ""
+    yield f"{health.lag_events:,.0f} events waited unread behind that batch{waiting}"
+
+
+def _since(then: datetime, now: datetime) -> str:
+    return _ago((now - then).total_seconds())
+
+
+def _ago(seconds: float) -> str:
+    long = abs(seconds)
+    units = ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h"), (math.inf, 86_400, "days"))
+    width, unit = next((width, unit) for limit, width, unit in units if long < limit)
+    return f"{long / width:,.0f} {unit} {'ahead of this clock' if seconds < 0 else 'ago'}"
+
+
+def _time(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")

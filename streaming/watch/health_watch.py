@@ -1,0 +1,125 @@
+"""Keeps the health file up to date while the job lives, and says in it how the job ended."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import msgspec
+
+from streaming.files import replace_file
+from streaming.flow.ledger import OUTCOMES_SHOWN
+from streaming.flow.publish import Published
+from streaming.settings import Settings
+from streaming.watch.health import Batch, Health, RegionHealth, health_path, judged
+
+log = logging.getLogger(__name__)
+_EVERY_S = 1.0
+
+
+def is_balanced(totals: Mapping[str, int]) -> bool:
+    """consumed = counted + corrected + duplicate + excluded + rejected."""
+    consumed, *outcomes = (totals.get(name, 0) for name in OUTCOMES_SHOWN)
+    return consumed == sum(outcomes)
+
+
+@dataclass(slots=True)
+class HealthWatch:
+    """Collects what is known of the job and writes it into the file."""
+
+    settings: Settings
+    now_s: Callable[[], float]
+    is_kafka_away: Callable[[], bool] = lambda: False
+    store_trouble: Callable[[], str] = lambda: ""
+    _started_s: float = 0.0
+    _newest: Published | None = None
+    _as_of_s: dict[str, int] = field(default_factory=dict)  # replaced, never changed: another thread reads it
+    _only: dict[str, str] = field(default_factory=dict)
+    _totals: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    _is_failure_told: bool = False
+
+    def show(self, published: Published) -> None:
+        """Take in a stored batch; Spark's thread calls this."""
+        summaries = published.summaries.items()
+        self._as_of_s = self._as_of_s | {region: summary.as_of_s for region, summary in summaries if region}
+        frames = published.frames.items()
+        self._only = self._only | {region: frame.model if frame.baseline_only else "" for region, frame in frames}
+        self._totals = self._totals | {region or "_unassigned": summary.totals for region, summary in summaries}
+        self._newest = published
+
+    @property
+    def last_batch(self) -> int | None:
+        return None if self._newest is None else self._newest.batch_id
+
+    def is_ready(self) -> bool:
+        return judged(self._health()).ready
+
+    @contextmanager
+    def kept(self, ended_by: Callable[[BaseException], tuple[str, int]]) -> Iterator[None]:
+        """Write the file every second meanwhile, and the end at the end.
+
+        ended_by: gives text, without secrets, and exit code of an error.
+        """
+        self._started_s = self.now_s()
+        self.write()
+        ended = threading.Event()
+        writer = threading.Thread(target=self._keep_writing, args=(ended,), name="health", daemon=True)
+        writer.start()
+        last: dict[str, object] = {"phase": "stopped", "exit_code": 0}
+        try:
+            yield
+        except BaseException as error:
+            text, code = ended_by(error)
+            last = {"phase": "failed", "error": text, "exit_code": code}
+            raise
+        finally:
+            ended.set()
+            writer.join()
+            self.write(**last)
+
+    def _keep_writing(self, ended: threading.Event) -> None:
+        while not ended.wait(_EVERY_S):
+            self.write()
+
+    def write(self, **end: object) -> None:
+        """A file that cannot be written only grows old, which its reader takes for not ready."""
+        content = msgspec.json.format(msgspec.json.encode(judged(msgspec.structs.replace(self._health(), **end))))
+        try:
+            replace_file(health_path(self.settings.checkpoint), content, outlives_power_cut=False)
+        except OSError as error:
+            if not self._is_failure_told:
+                log.warning("the health file cannot be written (%s): `health` will say not ready", error.strerror)
+            self._is_failure_told = True
+        else:
+            self._is_failure_told = False
+
+    def _health(self) -> Health:
+        now_s, newest = self.now_s(), self._newest
+        unbalanced = sorted(region for region, totals in self._totals.items() if not is_balanced(totals))
+        return Health(
+            process=os.getpid(),
+            started_at=_utc(self._started_s),
+            written_at=_utc(now_s),
+            clock=self.settings.clock,
+            trigger_s=self.settings.trigger_s,
+            last_batch=Batch(newest.batch_id, _utc(newest.acknowledged_s)) if newest else None,
+            regions={
+                region: RegionHealth(
+                    as_of=_utc(as_of_s), age_s=round(now_s - as_of_s, 3), baseline_only=self._only.get(region, "")
+                )
+                for region, as_of_s in sorted(self._as_of_s.items())
+            },
+            ledger_balanced=not unbalanced,
+            unbalanced=unbalanced,
+            kafka_away=self.is_kafka_away(),
+            store_trouble=self.store_trouble(),
+            unaccounted=newest.unaccounted if newest else 0,
+            lag_events=newest.facts.lag_events if newest else 0.0,
+        )
+
+
+def _utc(epoch_s: float) -> datetime:
+    return datetime.fromtimestamp(epoch_s, UTC)

@@ -1,0 +1,42 @@
+import numpy as np
+
+from benchmarks.synthetic import synthetic_events
+from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+AS_OF_S = 1_767_225_600
+SPECS = [
+    Spec(
+        region=f"town-{number}",
+        timezone="UTC",
+        grid=Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=48, cols=48),
+        categories=("ems", "fire", "traffic"),
+        features=(),
+    )
+    for number in range(4)
+]
+
+
+def test_every_event_is_accepted_and_the_regions_share_them_evenly():
+    pairs = list(synthetic_events(SPECS, 2000, seed=3, as_of_s=AS_OF_S))
+    values = [value for _, value in pairs]
+    n = len(values)
+    slice_of_topic = Messages(
+        values=values,
+        partition=np.zeros(n, np.int32),
+        kafka_offset=np.arange(n),
+        kafka_time_ms=np.full(n, AS_OF_S * 1000),
+    )
+    decoded = decode_messages(slice_of_topic, {spec.region: Vocabulary.of(spec) for spec in SPECS})
+    assert not decoded.rejections
+    assert {region: len(part) for region, part in decoded.incidents.items()} == {spec.region: 500 for spec in SPECS}
+    assert len({key for key, _ in pairs}) == n
+    assert 250 <= sum(map(len, values)) / n <= 310
+    assert all(b'"%s"' % key in value for key, value in pairs)
+
+
+def test_the_seed_decides_and_ids_of_two_seeds_do_not_meet():
+    one, same, other = (list(synthetic_events(SPECS, 50, seed=seed, as_of_s=AS_OF_S)) for seed in (1, 1, 2))
+    assert one == same
+    assert not {key for key, _ in one} & {key for key, _ in other}

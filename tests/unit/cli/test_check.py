@@ -1,0 +1,137 @@
+"""`check` says of a producer's messages what the job would do with them."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import schemas
+import streaming.cli.check
+from models.artifact.artifact import read_artifact
+from models.artifact.untrained import write_untrained
+from models.features import feature_names
+from schemas.errors import DataError
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.__main__ import app
+from streaming.cli.check_messages import foresee
+
+EXAMPLES = Path(schemas.__file__).parent / "examples"
+NOW_S = 1_773_477_600  # 2026-03-14T08:40:00Z, shortly after the examples' times
+CALL = {
+    "incident_id": "2026-1",
+    "region": "riverton",
+    "occurred_at": "2026-03-14T08:30:00Z",
+    "category": "medical",
+    "lat": 41.5,
+    "lon": -87.6,
+    "origin": "public_call",
+}
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    """A folder with an artifact of riverton whose data end an hour before the examples."""
+    folder = tmp_path_factory.mktemp("artifacts")
+    spec = Spec(
+        region="riverton",
+        timezone="America/Chicago",
+        grid=Grid(south_deg=41.3, west_deg=-87.9, cell_m=1000, rows=48, cols=48),
+        categories=("traffic_injury", "structure_fire", "medical"),
+        features=feature_names(),
+    )
+    write_untrained(folder, spec, per_day=5, cutoff_s=NOW_S - 3600, created="20260314T000000Z")
+    return folder
+
+
+@pytest.fixture
+def foreseen(artifacts):
+    [folder] = (artifacts / "riverton").iterdir()
+
+    def outcomes(*messages):
+        values = [
+            (str(n), one if isinstance(one, bytes) else json.dumps(one).encode()) for n, one in enumerate(messages)
+        ]
+        return list(foresee(values, {"riverton": read_artifact(folder)}, now_s=NOW_S))
+
+    return outcomes
+
+
+@pytest.mark.parametrize("example", sorted((EXAMPLES / "bad").glob("*.json")), ids=lambda path: path.stem)
+def test_every_bad_example_is_refused_for_its_reason(foreseen, example):
+    [answer] = foreseen(example.read_bytes())
+    assert (answer.is_refused, answer.outcome) == (True, example.stem.partition("--")[0])
+    assert answer.detail
+
+
+@pytest.mark.parametrize("example", sorted((EXAMPLES / "good").glob("*.json")), ids=lambda path: path.stem)
+def test_no_good_example_is_refused(foreseen, example):
+    [answer] = foreseen(example.read_bytes())
+    assert not answer.is_refused, answer.detail
+    assert (answer.outcome == "excluded") == ("not_counted" in example.stem)
+
+
+def test_messages_meet_those_before_them(foreseen):
+    answers = foreseen(
+        CALL,
+        CALL,
+        {**CALL, "revision": 1, "category": "structure_fire"},
+        {**CALL, "revision": 2, "status": "cancelled"},
+        {**CALL, "incident_id": "2026-2", "occurred_at": "2026-03-12T08:30:00Z"},
+        {**CALL, "incident_id": "2026-3", "occurred_at": "2026-03-14T08:46:00Z"},
+        {**CALL, "incident_id": "2026-4", "origin": "officer_initiated"},
+        {**CALL, "region": "lakeside"},
+    )
+    told = ["counted", "duplicate", "corrected", "corrected", "late", "future", "excluded", "unknown_region"]
+    assert [answer.outcome for answer in answers] == told
+    assert [answer.place for answer in answers if answer.is_refused] == ["4", "5", "7"]
+    assert "origin" in answers[6].detail
+
+
+def test_what_the_history_holds_is_told_as_such():
+    folder = next((Path(streaming.__file__).parent / "sample" / "artifacts" / "chicago").iterdir())
+    chicago = read_artifact(folder)
+    end_s = chicago.manifest.data.cutoff_s
+    made = {**CALL, "region": "chicago", "category": "theft", "lat": 41.88, "lon": -87.63}
+    told = [
+        (f"{after_s}", json.dumps({**made, "incident_id": f"{after_s}", "occurred_at": iso(end_s + after_s)}).encode())
+        for after_s in (-60, 60)
+    ]
+    before, after = foresee(told, {"chicago": chicago}, now_s=end_s + 600)
+    assert (before.outcome, "its count is in them" in before.detail) == ("excluded", True)
+    assert (after.outcome, after.detail) == ("counted", "")
+
+
+def iso(at_s):
+    return datetime.fromtimestamp(at_s, UTC).isoformat()
+
+
+def run(artifacts, *words, stdin=None):
+    env = {"RISK_ARTIFACTS": str(artifacts), "COLUMNS": "160"}
+    return CliRunner().invoke(app, ["check", *map(str, words)], env=env, input=stdin, catch_exceptions=False)
+
+
+def test_the_command_names_the_line_and_ends_with_3(artifacts, tmp_path, monkeypatch):
+    monkeypatch.setattr(streaming.cli.check.time, "time", lambda: NOW_S)
+    lines = tmp_path / "night.jsonl"
+    lines.write_text("\n".join([json.dumps(CALL), "{not json [red]", json.dumps({**CALL, "lat": 10})]) + "\n")
+    ran = run(artifacts, lines)
+    assert ran.exit_code == 3
+    assert "night.jsonl:2" in ran.output
+    assert "night.jsonl:3" in ran.output
+    assert "3 messages for riverton: 1 counted, 2 refused" in ran.output
+    ran = run(artifacts, "-", stdin=json.dumps(CALL) + "\n")
+    assert (ran.exit_code, ran.output.strip()) == (0, "1 message for riverton: 1 counted")
+    ran = run(artifacts, *sorted((EXAMPLES / "good").glob("*.json")))
+    assert ran.exit_code == 0, ran.output
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"", "there is no message")])
+def test_nothing_to_check_is_an_error(artifacts, tmp_path, content, said):
+    path = tmp_path / "night.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        run(artifacts, path)

@@ -1,0 +1,154 @@
+"""What doctor finds on a machine where little is right, without any service."""
+
+import shutil
+
+import msgspec
+import pytest
+
+from models.artifact.untrained import write_untrained
+from models.features import feature_names
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.cli.deployment_checks import examine
+from streaming.disk.guard import STATE_LAYOUT, claim, only_writer
+from streaming.roster.roster import refresh_roster
+from streaming.settings import Settings
+from streaming.sinks.open import open_sink
+from streaming.topics.admin import Topic
+from tests.harness.spark_offsets import spark_files
+
+NOW_S = 1_767_225_600
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3),
+    categories=("ems", "fire"),
+    features=feature_names(),
+)
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(
+        kafka_bootstrap="127.0.0.1:1",  # nothing listens there
+        artifacts=tmp_path / "artifacts",
+        checkpoint=tmp_path / "checkpoint",
+        sink=f"file:{tmp_path / 'scores.lp'}",
+        cache=tmp_path / "cache",
+    )
+
+
+def findings(settings):
+    return {finding.what: finding for finding in examine(settings, now_s=NOW_S)}
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="doctor's check of Java needs Java")
+def test_every_fault_is_named_with_its_remedy_and_none_hides_the_next(settings):
+    found = findings(settings)
+    assert found["Java"].grade == "ok"
+    assert found["Kafka"].grade == "fail"
+    assert "127.0.0.1:1" in found["Kafka"].seen
+    assert "RISK_KAFKA_BOOTSTRAP" in found["Kafka"].remedy
+    assert found["artifacts"].grade == "fail"
+    assert found["store"].grade == "ok"
+    assert found["Kafka connector"].grade == "warn"
+
+
+def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
+    write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
+    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    assert findings(settings)["checkpoint toyville"].grade == "ok"
+    shutil.rmtree(settings.artifacts)
+    changed = msgspec.structs.replace(SPEC, tick_s=30)
+    write_untrained(settings.artifacts, changed, per_day=5, cutoff_s=NOW_S, created="20260102T000000Z")
+    finding = findings(settings)["checkpoint toyville"]
+    assert finding.grade == "fail"
+    assert SPEC.fingerprint() in finding.seen
+    assert "RISK_CHECKPOINT" in finding.remedy
+
+
+def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
+    in_force = write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S - 100, created="20260101T000000Z")
+    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    newer = write_untrained(
+        settings.artifacts,
+        msgspec.structs.replace(SPEC, tick_s=30),
+        per_day=5,
+        cutoff_s=NOW_S,
+        created="20260102T000000Z",
+    )
+    shutil.copytree(settings.artifacts / "toyville", settings.artifacts / "misnamed")
+    future = write_untrained(
+        settings.artifacts,
+        msgspec.structs.replace(SPEC, region="tomorrow"),
+        per_day=5,
+        cutoff_s=NOW_S + 86_400,
+        created="20260101T000000Z",
+    )
+    found = [one for one in examine(settings, now_s=NOW_S) if one.what.startswith("artifact")]
+    graded = {(one.what, one.grade, one.seen.split()[0]) for one in found}
+    assert ("artifact toyville", "warn", newer.name) in graded
+    assert ("artifact misnamed", "fail", in_force.name) in graded
+    assert ("artifact tomorrow", "fail", future.name) in graded
+    assert [one.seen for one in found if one.grade == "ok"] == [
+        f"version {in_force.name}, spec {SPEC.fingerprint()}, data end 0 days ago"
+    ]
+    settings = settings.with_options(artifacts=settings.artifacts / "misnamed")
+    assert ("fail", "set RISK_ARTIFACTS") in {(one.grade, one.remedy[:18]) for one in examine(settings, now_s=NOW_S)}
+
+
+def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
+    write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
+    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    claim(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
+    (settings.checkpoint / "spark" / "commits").mkdir(parents=True)
+    (settings.checkpoint / "spark" / "offsets").mkdir()
+    for name in ("offsets", "commits"):
+        (settings.checkpoint / "spark" / name / "7").write_text("v1\n{}\n", encoding="utf-8")
+    assert "checkpoint layout" not in findings(settings)
+    finding = findings(settings)["checkpoint"]
+    assert finding.grade == "fail"
+    assert "RISK_SHUFFLE_PARTITIONS was 5 and is 1" in finding.seen
+    assert "checkpoint reset" in finding.remedy
+    guard = settings.checkpoint / "guard.json"
+    guard.write_bytes(guard.read_bytes().replace(f'"state_layout": {STATE_LAYOUT}'.encode(), b'"state_layout": 1'))
+    finding = findings(settings)["checkpoint layout"]
+    assert (finding.grade, "stored in layout 1" in finding.seen) == ("fail", True)
+    assert "checkpoint reset" in finding.remedy
+
+
+@pytest.mark.parametrize("broken", ["a file cut", "a file missing", "no manifest", "the folder of all"])
+def test_what_is_wrong_with_an_artifact_hides_nothing_of_the_checkpoint(settings, broken):
+    write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
+    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    claim(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
+    spark_files(settings.checkpoint, 0, read={}, at_s=NOW_S)
+    (settings.checkpoint / "spark" / "commits").mkdir()
+    (settings.checkpoint / "spark" / "commits" / "0").write_text("v1\n{}\n", encoding="utf-8")
+    newer = write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260102T000000Z")
+    match broken:
+        case "a file cut":
+            (newer / "history.npz").write_bytes(b"PK")
+        case "a file missing":
+            (newer / "history.npz").unlink()
+        case "no manifest":
+            (newer / "manifest.json").unlink()
+        case _:
+            settings.artifacts.rename(settings.artifacts.with_name("away"))
+    found = findings(settings)
+    assert "RISK_SHUFFLE_PARTITIONS was 5 and is 1" in found["checkpoint"].seen
+    if broken != "the folder of all":
+        assert found["checkpoint toyville"].grade == "ok"
+        refused = [one for one in examine(settings, now_s=NOW_S) if one.what == "artifact toyville"]
+        assert [(one.grade, newer.name in one.seen) for one in refused] == [("warn", True), ("ok", False)]
+
+
+def test_beside_a_running_job_its_file_is_left_to_it(settings):
+    sink = open_sink(settings)
+    sink.check()
+    assert findings(settings)["store"].grade == "fail"
+    with only_writer(settings.checkpoint):
+        found = findings(settings)
+    sink.close()
+    assert found["checkpoint"].grade == "ok"
+    assert (found["store"].grade, "the job that runs now writes it" in found["store"].seen) == ("ok", True)

@@ -1,0 +1,384 @@
+"""CountState against a recount of the final revisions, on random streams in random batches."""
+
+import struct
+from collections import Counter, defaultdict
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.counting.blobs import Journal, export_state, restore_state
+from models.counting.count_state import CountState
+from models.counting.registry import Records, Registry
+from schemas.grid import Grid
+from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
+from schemas.spec import DAY_S, Spec
+
+NOW = 1_700_000_000
+HOUR = 3600
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000, rows=2, cols=2),
+    categories=("fire", "ems"),
+    features=(),
+)
+
+event = st.fixed_dictionaries(
+    {
+        "key": st.integers(0, 6).map(lambda n: (n * 0x9E3779B97F4A7C15) % 2**64),
+        "revision": st.integers(0, 3),
+        "ago_s": st.one_of(
+            st.integers(-300, 3 * 3600), st.integers(0, 47 * 3600), st.sampled_from([-301, -300, 172_800, 172_801])
+        ),
+        "cell": st.integers(0, 3),
+        "category": st.integers(0, 1),
+        "flags": st.sampled_from([0, COUNTED_ORIGIN, COUNTED_ORIGIN, COUNTED_ORIGIN | CANCELLED]),
+    }
+)
+
+
+def incidents(events, clocks, first_offset):
+    count = len(events)
+    columns = {
+        "key": [e["key"] for e in events],
+        "revision": [e["revision"] for e in events],
+        "occurred_s": [clock - e["ago_s"] for e, clock in zip(events, clocks, strict=True)],
+        "received_ms": [clock * 1000 for clock in clocks],
+        "cell": [e["cell"] for e in events],
+        "category": [e["category"] for e in events],
+        "flags": [e["flags"] for e in events],
+        "partition": [0] * count,
+        "kafka_offset": range(first_offset, first_offset + count),
+    }
+    empty = Incidents.empty()
+    return Incidents(**{f.name: np.array(columns[f.name], getattr(empty, f.name).dtype) for f in fields(Incidents)})
+
+
+def recount(batches, history_end_s=0):
+    """The contract in plain Python: one message after another, then a count of what is left."""
+    known, latest, of_history, ledger, beyond_correction = {}, {}, set(), Counter(), []
+    for as_of, batch in batches:
+        for row in zip(*(getattr(batch, f.name).tolist() for f in fields(Incidents)), strict=True):
+            key, revision, occurred, _, cell, category, flags, _, _ = row
+            if key in known and latest[key] < as_of - 172_800:
+                beyond_correction.append(known.pop(key))
+                del latest[key]
+                of_history.discard(key)
+            if occurred > as_of + 300:
+                ledger["future"] += 1
+                continue
+            if occurred < as_of - 172_800:
+                ledger["late"] += 1
+                continue
+            latest[key] = max(latest.get(key, occurred), occurred)
+            if key in known and revision <= known[key][0]:
+                ledger["duplicate"] += 1
+            else:
+                first = key not in known
+                if first and occurred < history_end_s:
+                    of_history.add(key)
+                counts = flags == COUNTED_ORIGIN and key not in of_history
+                known[key] = (revision, occurred, cell, category, counts)
+                if key in of_history or not flags & COUNTED_ORIGIN:
+                    ledger["excluded"] += 1
+                else:
+                    ledger["counted" if first and not flags & CANCELLED else "corrected"] += 1
+    total = defaultdict(int)
+    for _, occurred, cell, category, counts in [*known.values(), *beyond_correction]:
+        if counts:
+            for width in (300, 3600, 86_400):
+                total[width, occurred // width, cell, category] += 1
+    return ledger, total
+
+
+history_ends = st.sampled_from([0, NOW - 20 * HOUR, NOW])
+
+
+def beginning(history_end_s):
+    """Counts that begin with a history up to then. It is empty here, so that all counts are the stream's."""
+    state = CountState(SPEC)
+    state.history_end_s = history_end_s
+    state.first_day = history_end_s // DAY_S + 7
+    return state
+
+
+@st.composite
+def streams(draw):
+    """Batches of events with a clock that only goes forward, at times beyond what is remembered."""
+    clock, batches, offset = NOW, [], 0
+    for events in draw(st.lists(st.lists(event, max_size=8), min_size=1, max_size=6)):
+        clock += draw(st.sampled_from([0, 1, 299, 300, 3600, 3600, 22 * 3600, 27 * 3600, 60 * 86_400]))
+        batches.append((clock, incidents(events, [clock] * len(events), offset)))
+        offset += len(events)
+    return batches
+
+
+@st.composite
+def retold_streams(draw):
+    """Batches with corrections over the whole memory, and messages sent again up to its edge: (clock, new, again)."""
+    clock, batches, sent = NOW, [], []
+    for events in draw(st.lists(st.lists(event, max_size=4), min_size=2, max_size=7)):
+        clock += draw(st.sampled_from([0, 3600, 22 * 3600, 24 * 3600, 47 * 3600, 172_799, 172_800, 172_801]))
+        again = draw(st.lists(st.sampled_from(sent), max_size=4)) if sent else []
+        batch = incidents(events, [clock] * len(events), 0)
+        new = batch.select((batch.occurred_s >= clock - 172_800) & (batch.occurred_s <= clock + 300))
+        sent += [new.select(np.array([number])) for number in range(len(new))]
+        batches.append((clock, new, again))
+    return batches
+
+
+def totals(applied):
+    return sum((Counter({**a.outcomes, "future": len(a.future), "late": len(a.late)}) for a in applied), Counter())
+
+
+def assert_equal_to(state, counts):
+    for name, width in (("pane", 300), ("hour", 3600), ("day", 86_400)):
+        level = state.levels[name]
+        for number in range(level.oldest, level.newest + level.ahead + 1):
+            seen = state.shape(level.ring[number % len(level.ring)])
+            for cell in range(4):
+                for category in range(2):
+                    assert seen[cell, category] == counts[width, number, cell, category], (name, number)
+
+
+@settings(max_examples=25, deadline=None)
+@given(streams(), history_ends)
+def test_counts_and_ledger_equal_a_recount_of_the_final_revisions(batches, history_end_s):
+    state = beginning(history_end_s)
+    applied = [state.apply(batch, as_of) for as_of, batch in batches]
+    ledger, counts = recount(batches, history_end_s)
+    assert totals(applied) == ledger
+    assert_equal_to(state, counts)
+
+
+@settings(max_examples=100, deadline=None)
+@given(retold_streams(), history_ends)
+def test_a_message_that_is_sent_again_is_a_duplicate_or_late_and_changes_no_count(batches, history_end_s):
+    retold, once = beginning(history_end_s), beginning(history_end_s)
+    for clock, new, again in batches:
+        for state in (retold, once):
+            state.apply(new, clock)
+        for message in again:
+            applied = retold.apply(message, clock)
+            assert applied.outcomes["duplicate"] + len(applied.late) == 1
+    told = [(clock, part) for clock, new, again in batches for part in (new, *again)]
+    for state in (retold, once):
+        assert_equal_to(state, recount(told, history_end_s)[1])
+
+
+CALL = {"key": 5, "revision": 0, "ago_s": 0, "cell": 1, "category": 0, "flags": COUNTED_ORIGIN}
+BACK = {**CALL, "revision": 1, "ago_s": 23 * HOUR}
+
+
+@pytest.mark.parametrize(
+    ("second", "third", "outcome", "hours"),
+    [
+        (BACK, CALL, "duplicate", [-23]),
+        (BACK, BACK, "late", [-23]),
+        (BACK, {**CALL, "revision": 2}, "corrected", [0]),
+        (BACK, {**CALL, "revision": 2, "ago_s": -22 * HOUR}, "corrected", [22]),
+        (BACK, {**CALL, "revision": 2, "flags": COUNTED_ORIGIN | CANCELLED}, "corrected", []),
+        (BACK, {**CALL, "revision": 2, "flags": 0}, "excluded", []),
+        ({**BACK, "flags": COUNTED_ORIGIN | CANCELLED}, CALL, "duplicate", []),
+        ({**BACK, "flags": COUNTED_ORIGIN | CANCELLED}, {**CALL, "revision": 2}, "corrected", [0]),
+    ],
+)
+@pytest.mark.parametrize("restarts", [(), (1, 2), (2,)])
+def test_an_incident_corrected_to_an_earlier_time_is_known_as_long_as_its_first_message(
+    second, third, outcome, hours, restarts, monkeypatch
+):
+    """The third message comes 26 hours after the first, without a restart, or with one before these batches.
+
+    `ago_s` is before the first one's time, `hours` are after it.
+    """
+    clock = NOW + 26 * HOUR
+    other = {**CALL, "key": 6, "category": 1, "ago_s": -25 * HOUR}
+    journal, changes = Journal.start(CountState(SPEC))
+    stored = dict(changes.puts)
+    monkeypatch.setattr("models.counting.blobs._FOLD_SEGMENTS", 1)
+    for number, (batch, at) in enumerate((([CALL, second], NOW), ([other], clock), ([third], clock))):
+        if number in restarts:
+            journal = Journal.restore(SPEC, stored, as_of_s=at, digest=journal.digest)
+        applied = journal.state.apply(incidents(batch, [NOW] * len(batch), 0), at)
+        changes = journal.record(applied.changed)
+        stored.update(changes.puts)
+        for key in changes.deletes:
+            stored.pop(key)
+    assert totals([applied]) == {outcome: 1}
+    bins = journal.state.levels["hour"].ring[:, ::2].sum(axis=1)
+    assert np.flatnonzero(bins).tolist() == [(NOW // HOUR + after) % len(bins) for after in hours]
+    assert bins.sum() == len(hours)
+
+
+@pytest.mark.parametrize(
+    ("messages", "outcomes", "hours"),
+    [
+        ([{"ago_s": 1}, {"ago_s": 1}], ["excluded", "duplicate"], []),
+        ([{"ago_s": 0}, {"ago_s": 0}], ["counted", "duplicate"], [0]),
+        ([{"ago_s": 1}, {"revision": 1, "ago_s": -HOUR}, {"ago_s": 1}], ["excluded", "excluded", "duplicate"], []),
+        ([{"ago_s": 1}, {"revision": 1, "flags": COUNTED_ORIGIN | CANCELLED}], ["excluded", "excluded"], []),
+        ([{"ago_s": 1, "flags": COUNTED_ORIGIN | CANCELLED}, {"revision": 1}], ["excluded", "excluded"], []),
+        ([{"ago_s": 1, "revision": 2}, {"revision": 1}], ["excluded", "duplicate"], []),
+        ([{}, {"revision": 1, "ago_s": 2 * HOUR}, {}], ["counted", "corrected", "duplicate"], [-2]),
+        (
+            [{}, {"revision": 1, "ago_s": 9}, {"revision": 2, "ago_s": -HOUR}],
+            ["counted", "corrected", "corrected"],
+            [1],
+        ),
+        (
+            [{}, {"revision": 1, "ago_s": 9}, {"revision": 2, "ago_s": 9, "flags": COUNTED_ORIGIN | CANCELLED}],
+            ["counted", "corrected", "corrected"],
+            [],
+        ),
+    ],
+)
+@pytest.mark.parametrize("together", [False, True])
+def test_an_incident_counts_once_in_the_history_or_in_the_stream(messages, outcomes, hours, together):
+    """The history ends at NOW; `ago_s` is before that, `hours` are after it."""
+    state, clock = beginning(NOW), NOW + 2 * HOUR
+    told = incidents([{**CALL, **one} for one in messages], [NOW] * len(messages), 0)
+    parts = [told] if together else [told.select(np.array([number])) for number in range(len(told))]
+    assert totals([state.apply(part, clock) for part in parts]) == Counter(outcomes)
+    bins = state.levels["hour"].ring.sum(axis=1)
+    assert np.flatnonzero(bins).tolist() == [(NOW // HOUR + after) % len(bins) for after in hours]
+    assert bins.sum() == len(hours)
+
+
+def test_an_incident_is_forgotten_when_its_latest_time_is_and_keeps_its_count():
+    told = {**BACK, "revision": 3}
+    for later, outcome, total in ((172_800, "duplicate", 1), (172_801, "counted", 2)):
+        state = CountState(SPEC)
+        state.apply(incidents([told, {**told, "revision": 0, "ago_s": 0}], [NOW] * 2, 0), NOW)  # an old one, overtaken
+        clock = NOW + later
+        applied = state.apply(incidents([{**told, "revision": 1, "ago_s": 0}], [clock], 2), clock)
+        assert applied.outcomes[outcome] == 1
+        assert state.window("hour", 15 * 24).sum() == total
+
+
+@settings(max_examples=25, deadline=None)
+@given(streams(), history_ends, st.randoms(use_true_random=False))
+def test_batch_boundaries_change_nothing(batches, history_end_s, random):
+    whole = Incidents.concatenate([batch for _, batch in batches])
+    once = beginning(history_end_s)
+    once.apply(whole, batches[-1][0])
+    cuts = sorted(random.sample(range(len(whole) + 1), min(3, len(whole))))
+    split = beginning(history_end_s)
+    for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+        split.apply(whole.select(np.arange(start, stop)), batches[-1][0])
+    for name in once.levels:
+        np.testing.assert_array_equal(once.levels[name].ring, split.levels[name].ring)
+
+
+@settings(max_examples=25, deadline=None)
+@given(streams(), st.lists(st.booleans(), min_size=6, max_size=6), st.integers(1, 3), history_ends)
+def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fold_after, history_end_s):
+    stored: dict[str, bytes] = {}
+
+    def write(changes):
+        stored.update(changes.puts)
+        for key in changes.deletes:
+            del stored[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.counting.blobs._FOLD_SEGMENTS", fold_after)
+        journal, changes = Journal.start(beginning(history_end_s))
+        write(changes)
+        undisturbed = beginning(history_end_s)
+        for (as_of, batch), restart in zip(batches, restarts, strict=False):
+            write(journal.record(journal.state.apply(batch, as_of).changed))
+            undisturbed.apply(batch, as_of)
+            if restart:
+                journal = Journal.restore(SPEC, stored, as_of_s=journal.state.as_of_s, digest=journal.digest)
+                journal.state.advance(as_of)
+            for name, level in undisturbed.levels.items():
+                np.testing.assert_array_equal(level.ring, journal.state.levels[name].ring)
+                assert level.newest == journal.state.levels[name].newest
+        restored = Journal.restore(SPEC, stored, as_of_s=as_of, digest=journal.digest).state
+        assert (restored.history_end_s, restored.first_day) == (history_end_s, history_end_s // DAY_S + 7)
+    again = restore_state(SPEC, export_state(undisturbed))
+    for name, level in undisturbed.levels.items():
+        np.testing.assert_array_equal(level.ring, again.levels[name].ring)
+    assert set(again.registry.records().key.tolist()) == set(undisturbed.registry.records().key.tolist())
+
+
+@settings(max_examples=25, deadline=None)
+@given(streams(), st.lists(st.booleans(), min_size=6, max_size=6))
+def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(batches, turns):
+    stored: dict[str, bytes] = {}
+    journal, changes = Journal.start(CountState(SPEC))
+    stored.update(changes.puts)
+    other = Journal.restore(SPEC, stored, as_of_s=0, digest=journal.digest)
+    for (as_of, batch), turn in zip(batches, turns, strict=False):
+        if turn:
+            journal, other = other, journal
+        while journal.next_key in stored:
+            assert journal.follow(stored[journal.next_key])
+        stored.update(journal.record(journal.state.apply(batch, as_of).changed).puts)
+    while other.next_key in stored:
+        assert other.follow(stored[other.next_key])
+    other.state.advance(journal.state.as_of_s)
+    assert other.digest == journal.digest
+    for name, level in journal.state.levels.items():
+        np.testing.assert_array_equal(level.ring, other.state.levels[name].ring)
+    foreign, _ = Journal.start(CountState(SPEC))
+    foreign.digest ^= 2
+    assert not any(foreign.follow(blob) for key, blob in stored.items() if key.startswith("s:"))
+
+
+def test_a_history_that_an_older_version_wrote_is_read():
+    """Its records do not hold an incident's latest event time."""
+    row, older_row = struct.Struct("<QqiihBq"), struct.Struct("<QqiihB")
+    told = incidents([{**CALL, "key": key, "ago_s": key * HOUR} for key in range(40)], [NOW] * 40, 0)
+    state = CountState(SPEC)
+    state.apply(told, NOW)
+    blobs = export_state(state)
+    del blobs["layout"], blobs["history_end"]
+    blobs["r:0000000000"] = b"".join(older_row.pack(*one[:6]) for one in row.iter_unpack(blobs["r:0000000000"]))
+    again = restore_state(SPEC, blobs)
+    assert export_state(again) == export_state(state)
+    assert again.apply(told, NOW).outcomes["duplicate"] == 40
+
+
+def test_the_registry_forgets_what_can_no_longer_be_corrected_and_keeps_the_rest():
+    registry = Registry()
+    keys = np.arange(5000, dtype=np.uint64) * np.uint64(1 << 40)  # equal low bits: the longest probe chains
+    ages = np.arange(5000, dtype=np.int64)
+    zeros = np.zeros(5000, np.int32)
+    registry.put(
+        Records(
+            key=keys,
+            occurred_s=ages % 1000,
+            revision=zeros,
+            cell=zeros,
+            category=zeros.astype("i2"),
+            flags=zeros.astype("u1"),
+            latest_s=ages,
+        )
+    )
+    registry.expire(2000)
+    assert (registry.find(keys[2000:]) >= 0).all()
+    assert (registry.find(keys[:2000]) < 0).all()
+    assert len(registry) == 3000
+
+
+@pytest.mark.parametrize(
+    ("message", "newest"),
+    [
+        ({}, NOW),
+        ({"flags": 0}, NOW - HOUR),
+        ({"flags": COUNTED_ORIGIN | CANCELLED}, NOW - HOUR),
+        ({"ago_s": 30 * HOUR}, NOW - HOUR),
+    ],
+)
+def test_only_what_counts_says_that_a_feed_is_alive(message, newest):
+    older = {**CALL, "key": 6, "ago_s": HOUR}
+    applied = beginning(NOW - 26 * HOUR).apply(incidents([older, {**CALL, **message}], [NOW] * 2, 0), NOW)
+    assert applied.newest_counted_s == newest
+
+
+def test_a_feed_of_what_is_not_counted_is_silent():
+    told = incidents([{**CALL, "flags": 0}, {**CALL, "key": 7, "ago_s": 30 * HOUR}], [NOW] * 2, 0)
+    assert beginning(NOW - 26 * HOUR).apply(told, NOW).newest_counted_s == 0

@@ -1,0 +1,187 @@
+"""The audit log: whatever is done to a line is found, and a crash is told from a hand."""
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import AuditError
+from streaming.disk.audit import record
+from streaming.disk.audit_verify import verify
+
+START_S = 1_764_000_000.25
+EVENTS = ("start", "settings", "artifact_in_force", "artifact_refused", "stop", "failure")
+
+
+def written(path, count=6):
+    """A log of `count` records, and the head after each."""
+    return [
+        record(path, EVENTS[number % len(EVENTS)], {"number": number, "text": 'a "ü" \n, {'}, at_s=START_S + number)
+        for number in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    path = tmp_path_factory.mktemp("audit") / "audit.jsonl"
+    heads = written(path)
+    return path.read_bytes(), heads
+
+
+@pytest.fixture(scope="module")
+def log_with_a_torn_line(tmp_path_factory):
+    path = tmp_path_factory.mktemp("audit") / "audit.jsonl"
+    written(path, 3)
+    path.write_bytes(path.read_bytes()[:-30])
+    written(path, 2)
+    return path.read_bytes()
+
+
+def test_every_line_is_json_that_others_can_check(log):
+    content, heads = log
+    previous = "0" * 64
+    for number, line in enumerate(content.splitlines(), 1):
+        body, _, _ = line.partition(b',"hash":"')
+        one = json.loads(line)
+        assert (one["sequence"], one["previous"]) == (number, previous)
+        assert one["hash"] == hashlib.sha256(body).hexdigest()
+        previous = one["hash"]
+    assert previous == heads[-1]
+    assert json.loads(content.splitlines()[0])["at"] == "2025-11-24T16:00:00.250000Z"
+
+
+def test_an_untouched_log_has_no_fault(log):
+    content, heads = log
+    verdict = verify(content)
+    assert (verdict.records, verdict.head, verdict.faults, verdict.torn) == (6, heads[-1], (), ())
+    assert (verdict.last_at - verdict.first_at).total_seconds() == 5
+    assert all(verify(content, heads=[head]).faults == () for head in heads)
+
+
+@given(data=st.data())
+def test_any_edited_byte_is_found(log, log_with_a_torn_line, data):
+    content = data.draw(st.sampled_from([log[0], log_with_a_torn_line]))
+    assert verify(content).faults == ()
+    place = data.draw(st.integers(0, len(content) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda value: value != content[place]))
+    assert verify(content[:place] + bytes([byte]) + content[place + 1 :]).faults
+
+
+@pytest.mark.parametrize("byte", [b"\n", b"x", b'"', b"}", b"0"])
+def test_no_place_is_left_out(log, byte):
+    content, _ = log
+    places = [place for place in range(len(content)) if content[place : place + 1] != byte]
+    assert [place for place in places if not verify(content[:place] + byte + content[place + 1 :]).faults] == []
+
+
+def test_an_edited_line_is_named(log):
+    lines = log[0].splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        edited = [*lines[:number], line.replace(b'"number":', b'"numbed":'), *lines[number + 1 :]]
+        assert verify(b"".join(edited)).faults == (f"line {number + 1} was edited: it is not what its hash says",)
+
+
+def test_an_edited_line_that_was_sealed_anew_breaks_the_next(log):
+    lines = log[0].splitlines(keepends=True)
+    body = lines[2].partition(b',"hash":"')[0].replace(b'"number":2', b'"number":7')
+    lines[2] = body + b',"hash":"' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
+    assert verify(b"".join(lines)).faults == ("the line before line 4 was replaced: record 4 names another hash",)
+
+
+def test_a_removed_line_is_named(log):
+    lines = log[0].splitlines(keepends=True)
+    for number in range(len(lines) - 1):
+        left = b"".join(lines[:number] + lines[number + 1 :])
+        assert verify(left).faults == (f"missing before line {number + 1}: record {number + 1}",)
+    assert verify(b"".join(lines[:1] + lines[4:])).faults == ("missing before line 2: records 2 to 4",)
+
+
+@given(data=st.data())
+def test_lines_that_changed_places_or_came_twice_are_found(log, data):
+    lines = log[0].splitlines(keepends=True)
+    order = data.draw(st.lists(st.sampled_from(range(6)), min_size=6, max_size=7).filter(lambda o: o != sorted(set(o))))
+    faults = verify(b"".join(lines[number] for number in order)).faults
+    assert faults
+    assert not [fault for fault in faults if "edited" in fault]
+
+
+def test_two_lines_that_changed_places_are_named(log):
+    first, second, *rest = log[0].splitlines(keepends=True)
+    assert "line 1 is out of its place" in verify(b"".join([second, first, *rest])).faults[0]
+
+
+def test_a_missing_tail_is_seen_only_by_a_head_that_was_noted(log):
+    content, heads = log
+    cut = b"".join(content.splitlines(keepends=True)[:4])
+    assert verify(cut).faults == ()
+    assert verify(cut, heads=[heads[3]]).faults == ()
+    assert "the last lines are gone" in verify(cut, heads=[heads[5]]).faults[0]
+
+
+def test_every_torn_end_is_told_from_an_edit_and_the_chain_goes_on(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    heads = written(path, 2)
+    whole = path.read_bytes()
+    first = whole.index(b"\n") + 1
+    for end in range(first + 1, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        torn = verify(path.read_bytes())
+        assert (torn.records, torn.head, torn.faults) == (1, heads[0], ())
+        assert torn.torn == (
+            f"line 2 was cut short by a crash after {end - first} bytes; the next record will note it",
+        )
+        head = record(path, "start", {}, at_s=START_S + 9)
+        after = verify(path.read_bytes(), heads=[heads[0]])
+        assert path.read_bytes().startswith(whole[:end]), "the evidence is gone"
+        assert (after.records, after.head, after.faults) == (3, head, ())
+        assert after.torn == ("line 2 was cut short by a crash; record 2 notes it",)
+
+
+def test_a_record_that_lacks_only_its_newline_is_whole(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    heads = written(path, 2)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert (verify(path.read_bytes()).head, verify(path.read_bytes()).faults) == (heads[1], ())
+    head = record(path, "start", {}, at_s=START_S)
+    verdict = verify(path.read_bytes())
+    assert (verdict.records, verdict.head, verdict.faults, verdict.torn) == (3, head, (), ())
+
+
+def test_an_edited_last_line_is_not_taken_for_a_torn_one_by_the_records_after_it(tmp_path):
+    path = tmp_path / "audit.jsonl"
+    written(path, 2)
+    whole = path.read_bytes()
+    for edited in (whole[:-9] + b"X" + whole[-8:], whole[:-1] + b"X"):
+        path.write_bytes(edited)
+        record(path, "start", {}, at_s=START_S)
+        assert verify(path.read_bytes()).faults[0].startswith("line 2 was edited")
+
+
+def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
+    path = tmp_path / "audit.jsonl"
+    written(path, 1)
+    before = path.read_bytes()
+
+    def half(file, data):
+        if len(data) < 100:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(file, data[: len(data) // 2])
+
+    write = os.write
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(AuditError, match=r"cannot be written \(No space left on device\).*RISK_AUDIT"):
+        record(path, "stop", {}, at_s=START_S)
+    assert path.read_bytes() == before
+
+
+def test_a_log_that_cannot_be_opened_is_an_error_with_its_remedy(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "audit.jsonl", tmp_path):
+        with pytest.raises(AuditError, match=r"cannot be written \(.+\).*RISK_AUDIT") as caught:
+            record(Path(path), "start", {}, at_s=START_S)
+        assert caught.value.exit_code == 10

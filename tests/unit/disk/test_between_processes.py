@@ -1,0 +1,85 @@
+"""Locks, logs and health between processes, and what the health check costs to import."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from schemas.errors import CheckpointError
+from streaming.disk.audit_verify import verify
+from streaming.disk.guard import only_writer
+from streaming.watch.health import Batch, Health, health_path, judged, read_health
+
+NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
+CRASHES = """
+import os, sys
+from pathlib import Path
+from streaming.disk.guard import only_writer
+with only_writer(Path(sys.argv[1])):
+    os._exit(9)
+"""
+HOLD = """
+import sys, time
+from pathlib import Path
+from streaming.disk.guard import only_writer
+with only_writer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+WRITER = """
+import sys
+from pathlib import Path
+from streaming.disk.audit import record
+for number in range(40):
+    record(Path(sys.argv[1]), "rebuild", {"writer": sys.argv[2], "number": number}, at_s=1.0)
+"""
+
+
+def test_a_second_writer_is_refused_until_the_first_has_ended_however_it_ends(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"held\n"
+        with pytest.raises(CheckpointError, match=f"in use by process {first.pid} on"), only_writer(tmp_path):
+            pass
+        first.kill()
+        first.wait()
+    with only_writer(tmp_path):
+        pass
+
+
+def test_two_writers_take_turns(tmp_path):
+    path = tmp_path / "new" / "audit.jsonl"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("a", "b")]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    verdict = verify(path.read_bytes())
+    assert (verdict.records, verdict.faults) == (80, ())
+
+
+def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):
+    assert subprocess.run([sys.executable, "-c", CRASHES, str(tmp_path)], check=False).returncode == 9
+    for seconds, said in ((200, "3 min ago"), (0, "0 s ago")):
+        health = Health(
+            process=4242,
+            started_at=NOW - timedelta(hours=1),
+            written_at=NOW - timedelta(seconds=seconds),
+            clock="wall",
+            trigger_s=0.5,
+            last_batch=Batch(17, NOW - timedelta(seconds=seconds)),
+        )
+        health_path(tmp_path).write_bytes(msgspec.json.encode(judged(health)))
+        reason = read_health(tmp_path, NOW)[1]
+        assert reason == f"no job is running: process 4242 ended without a word, last wrote {said}"
+
+
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("streaming.cli.health", {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client", "kafka", "numpy"}),
+        ("streaming.__main__", {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client"}),  # with all other commands
+    ],
+)
+def test_the_check_imports_nothing_that_is_slow(module, slow):
+    code = f"import sys, {module}; print(sorted({slow!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

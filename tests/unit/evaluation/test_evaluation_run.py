@@ -1,0 +1,285 @@
+"""A whole evaluation of a small town: what it finds, and that it refuses what knows the future."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from scipy.stats import nbinom
+
+from models.evaluation import evaluate as module
+from models.evaluation import judge as judge_module
+from models.evaluation import product
+from models.evaluation.evaluate import Plan, evaluate, evaluate_rolling
+from models.evaluation.product import judged_values, learn
+from models.evaluation.regressions.boosting import Boosting
+from models.evaluation.regressions.poisson_glm import PoissonGlm
+from models.evaluation.rivals.rule import Rule
+from models.measures.cube import count
+from models.training.replay import Replay
+from schemas.errors import DataError, LeakError
+from tests.harness.small_task import DAY_S, small_task
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def plan_of(**changes):
+    fields = {"regressions": (), "seeds": (0,), "purge": 1, "delay": 0, "tell": lambda what, share: None}
+    return Plan(**(fields | changes))
+
+
+def run(task, **changes):
+    return evaluate(task, plan_of(**changes), now=NOW, versions={})
+
+
+@pytest.fixture(scope="module")
+def small():
+    return small_task()
+
+
+@pytest.fixture(scope="module")
+def found(small):
+    return run(small[0], regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few rules and a network of one epoch: for tests of what is judged, not of how well."""
+    monkeypatch.setattr(module, "RIVALS", module.RIVALS[:3])
+    monkeypatch.setattr(module, "EPOCHS", 1)
+    return monkeypatch
+
+
+def row_of(evaluation, name):
+    return next(row for row in evaluation.rows if row.model == name)
+
+
+def test_every_row_is_there_and_the_order_is_that_of_the_log_score(found):
+    names = [row.model for row in found.rows]
+    assert {"Poisson GLM", "gradient boosting", "our baseline", "network", "constant 1"} < set(names)
+    assert len(names) == len(set(names)) == len(module.RIVALS) + 4
+    scores = [row.scores.sheet.nb_log_score for row in found.rows]
+    assert scores == sorted(scores)
+    assert names[-1] == "constant 1"
+
+
+def test_the_best_baseline_is_the_yardstick_of_all_others(found):
+    best = min((row for row in found.rows if row.kind != "network"), key=lambda row: row.scores.sheet.nb_log_score)
+    assert best.model == found.best_baseline
+    assert best.versus_best_baseline is None
+    for row in found.rows:
+        if row is not best:
+            difference = row.scores.sheet.nb_log_score - best.scores.sheet.nb_log_score
+            assert row.versus_best_baseline.mean == pytest.approx(difference, abs=1e-12)
+            assert row.versus_best_baseline.low <= difference <= row.versus_best_baseline.high
+
+
+def test_no_forecast_beats_the_truth_and_ours_come_close(small, found):
+    task, truth = small
+    mean, seen = truth[task.test :, task.scored], task.cube.counts[task.test :, task.scored]
+    best_possible = -nbinom.logpmf(seen, 300, 300 / (300 + mean)).mean()
+    assert best_possible < found.network.scores.sheet.nb_log_score < best_possible + 0.03
+    assert found.network.scores.sheet.nb_log_score < row_of(found, "EWMA 60 d").scores.sheet.nb_log_score
+
+
+def test_a_network_row_is_the_mean_of_its_seeds(found):
+    network = found.network
+    assert network.seeds == len(network.log_scores_of_seeds) == len(found.learning.seeds) == 2
+    assert network.scores.sheet.nb_log_score == pytest.approx(np.mean(network.log_scores_of_seeds))
+
+
+def test_cells_that_are_not_scored_have_no_part(small, found):
+    task, _ = small
+    other = task.cube.counts.copy()
+    other[task.test :, 3] += 50  # in the only cell that is not scored
+    judge = module.Judge(task=replace(task, cube=replace(task.cube, counts=other)), seed=0)
+    again = module._counting_row(module.Historical(), judge, plan_of())
+    assert again.scores.sheet == row_of(found, "historical average").scores.sheet
+
+
+@pytest.fixture(scope="module")
+def other_end(small):
+    """The small task with other incidents in the steps that are judged."""
+    task, _ = small
+    judged = task.incidents.occurred_s >= task.cube.starts_s[task.test]
+    incidents = replace(
+        task.incidents, category=np.where(judged, 1 - task.incidents.category, task.incidents.category).astype(np.int16)
+    )
+    cell = np.where(judged, 19 - task.cell, task.cell).astype(np.int32)
+    cube = count(incidents, cell, task.cube.starts_s, rows=4, cols=5, cell_m=2000.0)
+    return replace(task, incidents=incidents, cell=cell, cube=cube)
+
+
+def test_nothing_is_fitted_or_chosen_by_what_is_judged(found, other_end):
+    again = run(other_end, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
+    for row in found.rows:
+        same = row_of(again, row.model)
+        assert (row.model, row.chosen, row.dispersion) == (same.model, same.chosen, same.dispersion)
+        assert row.model == "constant 1" or row.scores.sheet.nb_log_score != same.scores.sheet.nb_log_score
+    assert found.learning == again.learning
+
+
+def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(small, other_end):
+    first, again = (
+        learn(task, purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
+        for task in (small[0], other_end)
+    )
+    for name, value in first.constants.arrays().items():
+        np.testing.assert_array_equal(value, again.constants.arrays()[name], err_msg=name)
+    for one, other in ((first.train, again.train), (first.validation, again.validation)):
+        assert torch.equal(one.values, other.values)
+        assert torch.equal(one.counts, other.counts)
+    cells = small[0].scored.sum()
+    assert len(first.validation.values) == cells * (small[0].test - 1 - small[0].validation)  # all that is judged
+
+
+class Peeking(Rule):
+    name = "peeking"
+
+    def forecast(self, cube, first, *, delay=0):
+        return cube.counts[first:].astype(float)
+
+
+def test_a_rival_that_knows_the_future_is_refused(small, monkeypatch):
+    monkeypatch.setattr(module, "RIVALS", (Peeking(),))
+    with pytest.raises(LeakError, match="'peeking' leaks"):
+        run(small[0])
+
+
+def test_a_feature_that_knows_the_future_is_refused(small, monkeypatch):
+    """Told a day that has not been, by counts that take it."""
+    task, _ = small
+    ended = until(task, int(task.cube.starts_s[task.test]))
+    np.testing.assert_array_equal(features_of(task), features_of(ended))
+    honest, honest_spec = Replay.lead_to, product.spec_of
+    monkeypatch.setattr(
+        product, "spec_of", lambda task: msgspec.structs.replace(honest_spec(task), future_limit_s=DAY_S)
+    )
+
+    def hasty(self, as_of_s):
+        self.lag_s = -DAY_S
+        return honest(self, as_of_s)
+
+    monkeypatch.setattr(Replay, "lead_to", hasty)
+    assert (features_of(task) != features_of(ended)).any(), "the plant leaks nothing"
+    monkeypatch.setattr(module, "RIVALS", module.RIVALS[:1])
+    with pytest.raises(LeakError, match=r"feature cell_.* changes with what happens after the step begins"):
+        run(task)
+
+
+def test_with_a_delay_no_feature_knows_the_unreported_day(small):
+    task, _ = small
+    unreported = int(task.cube.starts_s[task.test - 1])
+    np.testing.assert_array_equal(features_of(task, delay=1), features_of(until(task, unreported), delay=1))
+    assert (features_of(task, delay=1) != features_of(task)).any()
+    assert task.cube.counts[task.test - 1].sum() > 0
+
+
+def until(task, end_s):
+    """The task without what happens from `end_s` on; its cube stays."""
+    past = task.incidents.occurred_s < end_s
+    return replace(task, incidents=task.incidents.select(past), cell=task.cell[past])
+
+
+def features_of(task, *, delay=0):
+    """(scored cells, categories, features) of the first judged step."""
+    learned = learn(task, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
+    return next(iter(judged_values(task, learned)))[1][0]
+
+
+def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(small, monkeypatch):
+    monkeypatch.setattr(module, "RIVALS", None)
+    with pytest.raises(DataError, match="691200 s late would not be counted: at most 604800 s"):
+        run(small[0], delay=8)
+    with pytest.raises(DataError, match=r"purge of 60 steps leaves too few of the 180 .* 60 to choose by"):
+        run(small[0], purge=60)
+
+
+def test_every_model_is_judged_with_the_same_least_forecast(small, found, quick):
+    """With one above all forecasts, all are the same; the best of seeds is then as good as the worst rule."""
+    task, _ = small
+    seen = task.cube.counts[: task.validation, task.scored]
+    floored = module.Judge(task=task, seed=0).floored(np.zeros((1, int(task.scored.sum()), 2)))
+    np.testing.assert_allclose(floored[0, 0], (1e-4 * seen.sum(axis=(0, 1)) + 0.5) / seen[..., 0].size)
+    quick.setattr(judge_module, "SHARES", (0.0,))
+    quick.setattr(judge_module, "least_mean", lambda counts: np.array([50.0, 50.0]))
+    for row in run(task, regressions=(PoissonGlm(),)).rows:
+        assert row.scores.sheet.forecast_over_actual == pytest.approx(
+            50 * floored[0].size * 60 / task.cube.counts[task.test :, task.scored].sum()
+        ), row.model
+
+
+class Stubborn(Rule):
+    """Expects nothing where nothing has come in the last two days, and what came otherwise."""
+
+    name = "stubborn"
+
+    def forecast(self, cube, first, *, delay=0):
+        return np.stack([cube.counts[step - 2 : step].mean(axis=0) for step in range(first, len(cube))])
+
+
+def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(small, found, quick):
+    task, _ = small
+    quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Stubborn()))
+    row = row_of(run(task), "stubborn")
+    assert row.chosen[module.MIXED_IN] == max(judge_module.SHARES)
+    judge = module.Judge(task=task, seed=0)
+    raw = judge.floored(Stubborn().forecast(task.cube, task.test)[:, task.scored])
+    by_hand = 0.95 * raw + 0.05 * task.cube.counts[: task.validation, task.scored].mean(axis=(0, 1))
+    again = judge.scores(by_hand, np.array(row.dispersion))
+    assert row.scores.sheet.nb_log_score == pytest.approx(again.sheet.nb_log_score)
+    assert row.scores.sheet.nb_log_score < judge.scores(raw, np.array(row.dispersion)).sheet.nb_log_score
+    assert row_of(found, "network").chosen[module.MIXED_IN] in judge_module.SHARES
+
+
+class Noting(Rule):
+    """Says how many steps it was given to learn from."""
+
+    name = "noting"
+    fitted_until: ClassVar[list[int]] = []
+
+    def fit(self, past, validation, *, delay=0):
+        self.fitted_until.append(len(past))
+        return self
+
+    def forecast(self, cube, first, *, delay=0):
+        return np.ones((len(cube) - first, *cube.counts.shape[1:]))
+
+
+def test_several_origins_are_fitted_apart_and_judge_each_step_once(small, quick):
+    task, _ = small
+    quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
+    Noting.fitted_until.clear()
+    task = replace(task, validation=task.test - 20)
+    rolled = evaluate_rolling(task, plan_of(), origins=2, now=NOW, versions={})
+    assert Noting.fitted_until == [task.test - 60 - 1, task.test - 1]
+    alone = run(task)
+    assert [row.scores.sheet for row in rolled.rows] == [row.scores.sheet for row in alone.rows]
+    assert rolled.origins.judged_from_s == (int(task.cube.starts_s[180]), int(task.cube.starts_s[240]))
+    for row in rolled.origins.rows:
+        assert row.nb_log_scores[1] == pytest.approx(row_of(alone, row.model).scores.sheet.nb_log_score)
+        assert row.nb_log_score == pytest.approx(np.mean(row.nb_log_scores))
+    with pytest.raises(DataError, match="2 origins before the last leave"):
+        evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={})
+
+
+def test_rules_learn_up_to_the_purge_and_know_the_delay(small, quick):
+    task, _ = small
+    Noting.fitted_until.clear()
+    quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
+    run(task, purge=5, delay=1)
+    assert Noting.fitted_until == [task.test - 5]
+
+
+def test_a_time_without_incidents_gives_no_verdict(small, quick):
+    """There the forecast that expects the least seems best."""
+    task, _ = small
+    quiet = task.cube.counts.copy()
+    quiet[task.test :] = 0
+    quiet[task.test, 0, 0] = 99
+    row = run(replace(task, cube=replace(task.cube, counts=quiet))).network
+    assert (row.versus_best_baseline.verdict, row.versus_best_rule.verdict) == ("too few", "too few")
+    assert {one.verdict for one in row.versus_by_category.values()} == {"too few"}

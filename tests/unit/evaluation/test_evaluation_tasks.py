@@ -1,0 +1,244 @@
+"""From a file to a task and to the command's output: steps, blocks, grid, and what is refused."""
+
+import csv
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from models.__main__ import app
+from models.cli.evaluate import evaluate_command
+from models.evaluation import evaluate as evaluate_module
+from models.evaluation.tasks import TASKS, earlier, task_of_file
+from models.files.layouts import parse_layout
+from schemas.errors import DataError, SettingsError
+from tests.harness.small_town import LAYOUT, write_town
+
+NOW_S = 2_000_000_000
+DATA = Path(__file__).parents[4] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A network of one epoch: what the command reads and writes is asked here, not how good it is."""
+    monkeypatch.setattr(evaluate_module, "EPOCHS", 1)
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    return write_town(tmp_path_factory.mktemp("town") / "town.csv", seed=1)
+
+
+def task_of(path, *, step="hour", layout=LAYOUT, cell_m=1000.0, origins=1):
+    return task_of_file(path, parse_layout(layout), cell_m=cell_m, step=step, now_s=NOW_S, origins=origins)
+
+
+def rows_of(path):
+    """(time, row) in the order of time."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [(datetime.fromisoformat(row["when"]), row) for row in csv.DictReader(file)]
+    return sorted(rows, key=lambda pair: pair[0])
+
+
+def written(path, rows):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["when", "lat", "lon", "kind"])
+        writer.writerows(rows)
+    return path
+
+
+@pytest.mark.parametrize(("step", "hours"), [("hour", 1), ("4h", 4)])
+def test_the_cube_is_the_file_recounted(town, step, hours):
+    task = task_of(town, step=step)
+    seen = {}
+    for when, row in rows_of(town):
+        start = when.replace(minute=0, second=0, hour=when.hour // hours * hours)
+        lat, lon = task.grid.corners()
+        place = (np.searchsorted(lat, float(row["lat"])) - 1, np.searchsorted(lon, float(row["lon"])) - 1)
+        if 0 <= place[0] < task.grid.rows and 0 <= place[1] < task.grid.cols:
+            key = int(start.timestamp()), place[0] * task.grid.cols + place[1], row["kind"]
+            seen[key] = seen.get(key, 0) + 1
+    starts = task.cube.starts_s.tolist()
+    inside = {key: count for key, count in seen.items() if starts[0] <= key[0] < starts[-1]}
+    counted = {
+        (starts[step], cell, task.cube.categories[category]): int(task.cube.counts[step, cell, category])
+        for step, cell, category in zip(*np.nonzero(task.cube.counts), strict=True)
+    }
+    assert counted == inside
+    assert len(task.incidents) == sum(inside.values())
+
+
+@pytest.mark.parametrize(("step", "step_s"), [("hour", 3600), ("4h", 4 * 3600)])
+def test_only_whole_steps_count_and_the_blocks_are_70_15_15(town, step, step_s):
+    task = task_of(town, step=step)
+    first, last = (int(when.timestamp()) for when in (rows_of(town)[0][0], rows_of(town)[-1][0]))
+    assert task.cube.starts_s[0] == first // step_s * step_s + step_s
+    assert task.cube.starts_s[-1] == last // step_s * step_s
+    steps = len(task.cube)
+    assert (task.validation, task.test) == (steps * 70 // 100, steps * 85 // 100)
+    assert task.scored.all()
+
+
+def test_a_local_day_is_one_step_however_many_hours_it_has(tmp_path):
+    begin, random = datetime(2021, 1, 1, 8, tzinfo=UTC), np.random.default_rng(0)
+    rows = [
+        (begin + timedelta(hours=float(hour)), 41 + 0.03 * random.random(), -87 + 0.03 * random.random(), "ems")
+        for hour in np.sort(random.uniform(0, 24 * 330, 3000))
+    ]
+    path = written(tmp_path / "year.csv", rows)
+    task = task_of(path, step="day", layout="time=when,lat=lat,lon=lon,category=kind,timezone=America/Chicago")
+    hours = np.diff(task.cube.starts_s) / 3600
+    assert sorted(set(hours)) == [23, 24, 25]
+    assert (np.count_nonzero(hours == 23), np.count_nonzero(hours == 25)) == (1, 1)
+
+
+def test_the_grid_knows_only_what_is_learned_from(town, tmp_path):
+    """The town grows to the north in the judged time: the grid stays, and what it misses is said or refused."""
+    rows = [[when.isoformat(), row["lat"], row["lon"], row["kind"]] for when, row in rows_of(town)]
+    judged = len(rows) * 90 // 100
+    for share, refused in ((20, False), (2, True)):
+        moved = [[*row[:1], 41.2, *row[2:]] if n >= judged and n % share == 0 else row for n, row in enumerate(rows)]
+        path = written(tmp_path / f"moved-{share}.csv", moved)
+        if refused:
+            with pytest.raises(DataError, match=r"of the .* incidents of the judged steps lie outside the grid"):
+                task_of(path)
+            continue
+        task = task_of(path)
+        assert task.grid == task_of(town).grid
+        assert task.outside == sum(row[1] == 41.2 for row in moved)
+        assert "outside the grid" in {line.what for line in task.rows_seen}
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (lambda rows: rows[:400], r"whole steps \(hour\).*at least 200 are needed|at least 500 over"),
+        (lambda rows: rows[::6], "at least 500 over 21 days are needed"),
+        (lambda rows: [[row[0], 41.0, -87.0, row[3]] for row in rows], "lie in one cell"),
+    ],
+    ids=["short", "few", "one place"],
+)
+def test_a_file_from_which_nothing_can_be_learned_is_refused(town, tmp_path, rows, words):
+    all_rows = [[when.isoformat(), row["lat"], row["lon"], row["kind"]] for when, row in rows_of(town)]
+    with pytest.raises(DataError, match=words):
+        task_of(written(tmp_path / "town.csv", rows(all_rows)))
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "cells", "scored", "categories"),
+    [
+        ("chicago-3km-daily", (609, 30, 92), 168, 168, 4),
+        ("chicago-1km-hourly", (12280, 2632, 2632), None, 661, 1),
+        ("montgomery-2km-hourly", None, None, 453, 1),
+    ],
+)
+def test_the_named_tasks_are_the_published_ones(name, steps, cells, scored, categories):
+    make, place = TASKS[name]
+    path = DATA / place.name
+    if not path.is_file():
+        pytest.skip(f"the real incident file is not at {path}")
+    task = make(path)
+    if steps:
+        assert (task.validation, task.test - task.validation, len(task.cube) - task.test) == steps
+    assert cells in (None, len(task.scored))
+    assert (int(task.scored.sum()), len(task.cube.categories)) == (scored, categories)
+    assert len(task.incidents) == task.cube.counts.sum()
+
+
+def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_report(town, tmp_path):
+    words = ["evaluate", "--data", str(town), "--layout", LAYOUT, "--seeds", "1", "--no-forest", "--step", "4h"]
+    ran = CliRunner().invoke(
+        app, [*words, "--out", str(tmp_path / "out")], env={"COLUMNS": "200"}, catch_exceptions=False
+    )
+    assert ran.exit_code == 0
+    printed = " ".join(ran.output.split())
+    figures = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
+    for row in figures["rows"]:
+        assert row["model"] in printed
+    assert f"{len(rows_of(town)):,} rows in the file: read" in printed
+    assert "four hours" in figures["title"]
+    best_rule = next(row for row in figures["rows"] if row["kind"] == "rule")
+    assert figures["best_rule"] == best_rule["model"]
+    assert f"({best_rule['model']})" in printed
+    assert "report: " in printed
+    assert f"{figures['grid']['judged_incidents_outside']}" in {"0", "1", "2", "3"}
+    assert (figures["seeds"], figures["recipe"]["widths"]) == ([0], [64, 32])
+    digest = hashlib.sha256(town.read_bytes()).hexdigest()
+    assert figures["data"] == {"file_name": town.name, "sha256": digest}
+    assert digest in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+def test_several_origins_and_a_recipe_by_the_command(town, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
+    words = ["evaluate", "--data", str(town), "--layout", LAYOUT, "--seeds", "1", "--no-forest", "--step", "4h"]
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"recipe": {"widths": [16, 8]}}', encoding="utf-8")
+    with pytest.raises(SettingsError, match="--recipe with --origins"):
+        invoke([*words, "--out", str(tmp_path), "--recipe", str(recipe), "--origins", "2"])
+    ran = invoke([*words, "--out", str(tmp_path / "recipe"), "--recipe", str(recipe)])
+    figures = json.loads((tmp_path / "recipe" / "evaluation.json").read_text(encoding="utf-8"))
+    assert figures["recipe"]["widths"] == [16, 8]
+    ran = invoke([*words, "--out", str(tmp_path / "origins"), "--origins", "2"])
+    figures = json.loads((tmp_path / "origins" / "evaluation.json").read_text(encoding="utf-8"))
+    assert len(figures["origins"]["judged_from"]) == 2
+    assert "over all 2 origins" in " ".join(ran.output.split())
+
+
+def invoke(words):
+    ran = CliRunner().invoke(app, words, env={"COLUMNS": "200"}, catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    return ran
+
+
+def test_the_grid_of_several_origins_knows_only_what_the_earliest_learns_from(town, tmp_path):
+    rows = [[when.isoformat(), row["lat"], row["lon"], row["kind"]] for when, row in rows_of(town)]
+    late = len(rows) * 62 // 100  # after what the earlier origin learns from, before what the last one does
+    grown = [
+        [*row[:1], 41.06 + 0.002 * (n % 3), *row[2:]] if n >= late and n % 50 == 0 else row
+        for n, row in enumerate(rows)
+    ]
+    path = written(tmp_path / "grown.csv", grown)
+    whole, rolling = task_of(path), task_of(path, origins=2)
+    assert rolling.grid == task_of(town, origins=2).grid
+    assert whole.grid != rolling.grid
+    back = earlier(rolling, 1)
+    starts = back.cube.starts_s
+    assert (
+        back.outside
+        == sum(
+            starts[back.test] <= datetime.fromisoformat(row[0]).timestamp() < starts[-1] and float(row[1]) > 41.05
+            for row in grown
+        )
+        > 0
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--task", "berlin"], "--task berlin: choose one of chicago-3km-daily"),
+        ([], "give --task, or --data and --layout"),
+        (["--data", "x.csv", "--layout", LAYOUT, "--step", "week"], "--step week: choose one of hour, 4h, day"),
+        (["--data", "none.csv", "--layout", LAYOUT], "none.csv"),
+    ],
+)
+def test_a_wrong_option_of_the_command_is_named(words, said, tmp_path):
+    with pytest.raises(DataError) as refused:
+        CliRunner().invoke(app, ["evaluate", *words, "--out", str(tmp_path)], catch_exceptions=False)
+    assert said in str(refused.value)
+
+
+def test_an_out_that_cannot_be_written_is_refused_before_the_work(town, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "evaluate", None)
+    with pytest.raises(SettingsError, match=r"--out .*town\.csv cannot be written \(File exists\): name another"):
+        invoke(["evaluate", "--data", str(town), "--layout", LAYOUT, "--no-forest", "--out", str(town)])
+
+
+def test_the_help_names_the_tasks_in_full():
+    """A table of options would cut their names at 80 columns."""
+    assert f"Named tasks: {', '.join(TASKS)}." in " ".join(evaluate_command.__doc__.split())

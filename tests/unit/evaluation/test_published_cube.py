@@ -1,0 +1,134 @@
+"""The simple rivals on Chicago's file give the published figures, so they are the published rivals.
+
+Published: the daily benchmark of 3 km cells, and hours in 1 km cells. Forecasts of zero are raised there to 1e-4, and
+in the hourly table to 1e-6, which moves only last week's count (0.1886 with 1e-6, 0.1817 with 1e-4).
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import nbinom
+from sklearn.metrics import mean_poisson_deviance
+
+from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, published_chicago
+from models.evaluation.rivals.ewma import Ewma
+from models.evaluation.rivals.ewma_profile import EwmaProfile
+from models.evaluation.rivals.expanding import Expanding
+from models.evaluation.rivals.historical import Historical
+from models.evaluation.rivals.kde import Kde
+from models.evaluation.rivals.last_week import LastWeek
+from models.evaluation.rivals.self_exciting import SelfExciting
+from models.evaluation.tasks import TASKS
+from models.files.incident_files import read_incidents
+from models.files.layouts import LAYOUTS
+
+DATA = Path(__file__).parents[4] / "shared" / "data" / "chicago_2016_2017.zip"
+CLOSE = 0.003  # relative
+PUBLISHED_LEAST = 1e-4  # expected incidents; ours is `least_mean`
+DISPERSIONS = (1, 2, 4, 8, 20, 50)  # the published log scores take the best of the validation month, each rival its own
+TEST = 731 - TEST_DAYS
+VALIDATION = TEST - VALIDATION_DAYS
+
+PUBLISHED_DAILY = [  # Poisson deviance, NB log score, dispersion
+    (Historical(), 0.5020, 0.5800, 20),
+    (Expanding(), 0.5005, 0.5794, 20),
+    (Ewma(half_life_days=60.0), 0.4986, 0.5789, 20),
+    (EwmaProfile(half_lives_days=(120.0,), expanding_shares=(0.0,)), 0.4959, 0.5777, 20),
+    (EwmaProfile(half_lives_days=(60.0,), expanding_shares=(0.5,)), 0.4956, 0.5775, 20),
+    (Kde(bandwidths_cells=(1.0,)), 0.7949, 0.6988, 2),
+    (LastWeek(), 0.6429, 0.6485, 8),
+]
+EWMA60_PROFILE = EwmaProfile(half_lives_days=(60.0,), expanding_shares=(0.0,))
+PUBLISHED_HOURLY = [
+    ("chicago-1km-hourly", Expanding(), 0.1734),
+    ("chicago-1km-hourly", Ewma(half_life_days=60.0), 0.1732),
+    ("chicago-1km-hourly", EWMA60_PROFILE, 0.1689),
+    ("chicago-1km-hourly", SelfExciting(usual=EWMA60_PROFILE), 0.1688),
+    ("montgomery-2km-hourly", EWMA60_PROFILE, 0.1935),
+    ("montgomery-2km-hourly", SelfExciting(usual=EWMA60_PROFILE), 0.1930),
+]
+CELLS_WITH_ANY = {"chicago-1km-hourly": 661, "montgomery-2km-hourly": 453}
+
+
+@pytest.fixture(scope="module")
+def table():
+    if not DATA.is_file():
+        pytest.skip(f"the real incident file is not at {DATA}")
+    return read_incidents(DATA, LAYOUTS["chicago"])
+
+
+@pytest.fixture(scope="module")
+def daily(table):
+    return published_chicago(table).cube
+
+
+@pytest.fixture(scope="module")
+def hourly():
+    """Gives hourly(name): the task that `evaluate --task` judges."""
+
+    @cache
+    def task_of(name):
+        make, usual_place = TASKS[name]
+        path = DATA.parent / usual_place.name
+        if not path.is_file():
+            pytest.skip(f"the real incident file is not at {path}")
+        return make(path)
+
+    return task_of
+
+
+def nb_log_score(mean, counts, dispersion):
+    return -nbinom.logpmf(counts, dispersion, dispersion / (dispersion + mean)).mean()
+
+
+@pytest.mark.parametrize(
+    ("rival", "deviance", "log_score", "dispersion"), PUBLISHED_DAILY, ids=lambda value: str(value)
+)
+def test_chicago_by_days_gives_the_published_figures(daily, rival, deviance, log_score, dispersion):
+    fitted = rival.fit(daily.until(TEST), VALIDATION)
+    mean, counts = np.maximum(fitted.forecast(daily, TEST), PUBLISHED_LEAST), daily.counts[TEST:]
+    month = np.maximum(fitted.forecast(daily.until(TEST), VALIDATION), PUBLISHED_LEAST)
+    seen = daily.counts[VALIDATION:TEST]
+    assert min(DISPERSIONS, key=lambda size: nb_log_score(month, seen, size)) == dispersion
+    assert mean_poisson_deviance(counts.ravel(), mean.ravel()) == pytest.approx(deviance, rel=CLOSE)
+    assert nb_log_score(mean, counts, dispersion) == pytest.approx(log_score, rel=CLOSE)
+
+
+def test_constant_one_wins_by_an_error_that_leaves_out_what_did_not_happen(daily):
+    """Published: MAPE over the counts above zero is 0.3641 for the constant and 0.5178 for the historical average."""
+    counts = daily.counts[TEST:]
+    happened = counts > 0
+    average = Historical().fit(daily.until(TEST), VALIDATION).forecast(daily, TEST)
+
+    def masked_mape(mean):
+        return float((np.abs(mean - counts) / np.maximum(counts, 1))[happened].mean())
+
+    assert masked_mape(np.ones(counts.shape)) == pytest.approx(0.3641, rel=CLOSE)
+    assert masked_mape(average) == pytest.approx(0.5178, rel=CLOSE)
+
+
+def test_the_bandwidth_that_validation_chooses_in_3_km_cells_is_none(daily):
+    assert Kde().fit(daily.until(TEST), VALIDATION).chosen == {"bandwidth_cells": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("name", "rival", "deviance"), PUBLISHED_HOURLY, ids=lambda value: getattr(value, "name", None)
+)
+def test_the_tasks_of_hours_give_the_published_figures(hourly, name, rival, deviance):
+    task = hourly(name)
+    assert task.scored.sum() == CELLS_WITH_ANY[name]
+    fitted = rival.fit(task.cube.until(task.test), task.validation)
+    mean = np.maximum(fitted.forecast(task.cube, task.test)[:, task.scored], PUBLISHED_LEAST)
+    counts = task.cube.counts[task.test :, task.scored]
+    assert mean_poisson_deviance(counts.ravel(), mean.ravel()) == pytest.approx(deviance, rel=CLOSE)
+
+
+def test_last_weeks_count_by_hours_owes_its_published_figure_to_the_least_mean(hourly):
+    task = hourly("chicago-1km-hourly")
+    mean = LastWeek().forecast(task.cube, task.test)[:, task.scored]
+    counts = task.cube.counts[task.test :, task.scored]
+    for least, deviance in ((1e-6, 0.1886), (PUBLISHED_LEAST, 0.1817)):
+        floored = np.maximum(mean, least)
+        assert mean_poisson_deviance(counts.ravel(), floored.ravel()) == pytest.approx(deviance, rel=CLOSE)

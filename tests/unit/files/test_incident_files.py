@@ -1,0 +1,361 @@
+import gzip
+import zipfile
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from models.files.category_names import slug
+from models.files.incident_files import read_incidents
+from models.files.layouts import LAYOUTS, Layout, parse_layout
+from schemas.errors import DataError
+
+CHICAGO = """\
+10/12/2017 07:14:00 PM,CRIMINAL DAMAGE,41.918711651,-87.76551063
+09/06/2017 12:30:00 AM,THEFT,41.844510467,-87.705519454
+10/12/2017 07:14:00 PM,CRIMINAL DAMAGE,41.918711651,-87.76551063
+"""
+MONTGOMERY = """\
+lat,lng,desc,zip,title,timeStamp,twp,addr,e
+40.2978759,-75.5812935,"A CT, WITH COMMA; STN 332",19525,EMS: BACK PAINS,2015-12-10 17:40:00,NEW HANOVER,A CT,1
+40.1211818,-75.3519752,B AVE,,Fire: GAS-ODOR/LEAK,2015-12-10 17:40:01,NORRISTOWN,B AVE,1
+"""
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def utc(text):
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+
+
+def generic(**changes):
+    fields = {
+        "name": "town",
+        "time_column": "when",
+        "lat_column": "y",
+        "lon_column": "x",
+        "category_column": "kind",
+        "timezone": "America/Chicago",
+    }
+    return Layout(**{**fields, **changes})
+
+
+def rows(*times):
+    return "when,y,x,kind\n" + "".join(f"{time},41.9,-87.6,fire\n" for time in times)
+
+
+def test_chicago_is_sorted_by_time_and_keeps_rows_that_repeat(tmp_path):
+    table = read_incidents(write(tmp_path / "c.csv", CHICAGO), LAYOUTS["chicago"])
+    assert table.occurred_s.tolist() == [utc("2017-09-06 05:30:00"), utc("2017-10-13 00:14"), utc("2017-10-13 00:14")]
+    assert table.categories == ("criminal_damage", "theft")
+    assert table.category.tolist() == [1, 0, 0]
+    assert table.lat_deg.tolist() == [41.844510467, 41.918711651, 41.918711651]
+    assert table.exact_duplicates == 1
+    assert [table.incident_id(i) for i in range(3)] == ["chicago-0000002", "chicago-0000001", "chicago-0000003"]
+
+
+def test_montgomery_takes_the_class_before_the_colon_and_nothing_street_level(tmp_path):
+    table = read_incidents(write(tmp_path / "911.csv", MONTGOMERY), LAYOUTS["montgomery"])
+    assert table.categories == ("ems", "fire")
+    assert table.occurred_s.tolist() == [utc("2015-12-10 22:40:00"), utc("2015-12-10 22:40:01")]
+    assert "AVE" not in repr(table)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz", ".zip"])
+def test_plain_gzipped_and_zipped_files_read_the_same(tmp_path, suffix):
+    path = tmp_path / f"calls{suffix}"
+    if suffix == ".csv":
+        write(path, MONTGOMERY)
+    elif suffix == ".csv.gz":
+        path.write_bytes(gzip.compress(MONTGOMERY.encode()))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("calls.csv", MONTGOMERY)
+    assert read_incidents(path, LAYOUTS["montgomery"]).lon_deg.tolist() == [-75.5812935, -75.3519752]
+
+
+def test_a_local_time_that_was_shown_twice_is_taken_as_the_first(tmp_path):
+    #  UTC    05:30   06:30   07:30
+    #  local  00:30   01:30   01:30 (clocks went back at 02:00)
+    table = read_incidents(write(tmp_path / "t.csv", rows("2017-11-05 01:30:00")), generic())
+    assert table.occurred_s.tolist() == [utc("2017-11-05 06:30:00")]
+    assert (table.ambiguous_times, table.nonexistent_times) == (1, 0)
+
+
+def test_a_local_time_that_was_never_shown_is_moved_on_by_the_change(tmp_path):
+    #  UTC    07:59   08:00   08:30
+    #  local  01:59   03:00   03:30 (clocks went forward; 02:30 never was)
+    table = read_incidents(write(tmp_path / "t.csv", rows("2017-03-12 02:30:00")), generic())
+    assert table.occurred_s.tolist() == [utc("2017-03-12 08:30:00")]
+    assert (table.ambiguous_times, table.nonexistent_times) == (0, 1)
+
+
+def test_a_time_with_an_offset_needs_no_zone(tmp_path):
+    table = read_incidents(write(tmp_path / "t.csv", rows("2017-11-05T01:30:00-06:00")), generic())
+    assert table.occurred_s.tolist() == [utc("2017-11-05 07:30:00")]
+    assert table.ambiguous_times == 0
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("%d.%m.%Y %H:%M", "12.10.2017 19:14"),
+        ("%d %b %Y %H:%M", "12 Oct 2017 19:14"),
+        ("%Y%m%d%H%M", "201710121914"),
+        ("%d/%m/%Y %H:%M%z", "13/10/2017 00:14+0000"),
+    ],
+)
+def test_other_time_formats_are_read(tmp_path, pattern, text):
+    table = read_incidents(write(tmp_path / "t.csv", rows(text)), generic(time_format=pattern))
+    assert table.occurred_s.tolist() == [utc("2017-10-13 00:14:00")]
+
+
+def test_rows_that_cannot_be_used_are_counted_by_reason(tmp_path):
+    text = (
+        "kind;when;x;y\n" + "fire;2017-01-01T00:00;-87.6;41.9\n" * 40 + "fire;2017-01-01T00:00\n"
+        "fire;yesterday;-87.6;41.9\n"
+        "fire;1969-12-31T00:00;-87.6;41.9\n"
+        "fire;2100-01-02T00:00;-87.6;41.9\n"
+        "fire;2017-01-01T00:00;;41.9\n"
+        "fire;2017-01-01T00:00;nan;41.9\n"
+        "fire;2017-01-01T00:00;-187.6;41.9\n"
+        "?;2017-01-01T00:00;-87.6;41.9\n"
+    )
+    table = read_incidents(write(tmp_path / "t.csv", text), generic(delimiter=";"))
+    assert len(table) == 40
+    assert table.examples["short_row"] == "row 41"
+    assert table.examples["bad_time"] == "row 42 'yesterday'"
+    assert table.examples["no_place"] == "row 45"
+    assert table.examples["bad_place"] == "row 46 '41.9' 'nan'"
+    assert table.skipped == {
+        "short_row": 1,
+        "bad_time": 1,
+        "before_1970": 1,
+        "after_2100": 1,
+        "no_place": 1,
+        "bad_place": 2,
+        "no_category": 1,
+    }
+
+
+def test_an_id_belongs_to_its_row_also_when_others_are_skipped(tmp_path):
+    table = read_incidents(
+        write(tmp_path / "t.csv", "when,y,x,kind\n2017-01-01,,,fire\n2017-01-01,41.9,-87.6,fire\n"), generic()
+    )
+    assert table.incident_id(0) == "town-0000002"
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "message"),
+    [
+        (
+            "when,y,x,kind\n2017-01-01,1899000.2,1156789.1,fire\n",
+            generic(),
+            "1 of 1 places cannot be read, first row 1 '1899000.2' '1156789.1': places must be in degrees",
+        ),
+        (rows("never"), generic(), "1 of 1 times cannot be read, first row 1 'never'.*format="),
+        (rows(*["01.02.2017"] * 3, *["2017-01-01"] * 56), generic(), "3 of 59 times"),
+        (rows("2017-01-01").replace("41.9,-87.6", "-87.6,41.9"), generic(), "exchange lat= and lon="),
+        (rows("2017-07-01").replace("41.9,-87.6", "13.4,52.5"), generic(timezone="Europe/Berlin"), "longitude 15"),
+        (rows("2017-01-01").replace("fire", "Пожар"), generic(), "'Пожар' has no letter"),
+        (rows("2017-01-01") + "2017-01-01,41.9,-87.6,Ж-1\n2017-01-01,41.9,-87.6,Щ-1\n", generic(), "'Ж-1' and 'Щ-1'"),
+        (rows("2017-01-01"), generic(lat_column="latitude"), r"no column \['latitude'\]"),
+        ("", generic(), "is empty"),
+        ("when,y\n", generic(), "no column"),
+        ("when,y,x,kind\n" + "".join(f"2017-01-01,1,1,k{i}\n" for i in range(65)), generic(), "65 categories"),
+        (rows("2017-01-01"), generic(timezone="Mars/Base"), "time zone"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_with_the_reason(tmp_path, text, layout, message):
+    path = write(tmp_path / "t.csv", text)
+    with pytest.raises(DataError, match=message):
+        read_incidents(path, layout)
+
+
+def test_rows_of_the_future_are_left_out_and_counted_where_now_is_known(tmp_path):
+    path = write(
+        tmp_path / "t.csv", rows("2017-01-01T00:00", "2017-01-01T00:05", "2017-01-01T00:06", "2018-01-01T00:00")
+    )
+    now_s = 1_483_228_800
+    table = read_incidents(path, generic(timezone="UTC"), now_s=now_s)
+    assert (table.occurred_s - now_s).tolist() == [0, 300]
+    assert table.skipped == {"in_the_future": 2}
+    assert len(read_incidents(path, generic(timezone="UTC"))) == 4
+    with pytest.raises(DataError, match=r"all 4 rows lie in the future: check the year.*clock"):
+        read_incidents(path, generic(timezone="UTC"), now_s=now_s - 301)
+
+
+def test_a_damaged_or_missing_file_is_refused(tmp_path):
+    (tmp_path / "t.zip").write_bytes(b"PK no archive")
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(MONTGOMERY.encode())[:-30])
+    for name in ("t.zip", "t.csv.gz", "none.csv"):
+        with pytest.raises(DataError, match=name):
+            read_incidents(tmp_path / name, LAYOUTS["montgomery"])
+
+
+@pytest.mark.parametrize(
+    ("method", "damage", "message"),
+    [
+        (zipfile.ZIP_STORED, "encrypted", "cannot be unpacked here .*encrypted.*: unpack it, and give the .csv"),
+        (zipfile.ZIP_STORED, "method", "cannot be unpacked here .*compression method.*: unpack it, and give the .csv"),
+        (zipfile.ZIP_STORED, "version", "cannot be unpacked here .*version 9.9.*: unpack it, and give the .csv"),
+        (zipfile.ZIP_LZMA, "bytes", "cannot be read .*: give a .csv, .csv.gz or .zip with one .csv"),
+    ],
+)
+def test_a_zip_that_cannot_be_unpacked_is_refused_in_words(tmp_path, method, damage, message):
+    path = tmp_path / "t.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("t.csv", MONTGOMERY * 20)
+    packed = bytearray(path.read_bytes())
+    directory = packed.index(b"PK\x01\x02")
+    if damage == "encrypted":
+        packed[6] |= 1
+        packed[directory + 8] |= 1
+    elif damage == "version":
+        packed[directory + 6] = 99
+    elif damage == "method":
+        packed[8:10] = packed[directory + 10 : directory + 12] = (99).to_bytes(2, "little")
+    else:
+        packed[60:90] = bytes(30)
+    path.write_bytes(packed)
+    with pytest.raises(DataError, match=message):
+        read_incidents(path, LAYOUTS["montgomery"])
+
+
+@pytest.mark.parametrize(
+    ("place", "timezone"),
+    [
+        ("41.9,-87.6", "UTC"),  # UTC says nothing of a place
+        ("43.8,87.6", "Asia/Shanghai"),  # far west of its zone's sun, and no other reading fits
+        ("42.9,-9.2", "Europe/Madrid"),
+        ("13.4,52.5", "Indian/Mauritius"),
+        ("-0.1,51.5", "Africa/Nairobi"),
+    ],
+)
+def test_places_that_fit_their_clock_or_no_other_are_taken(tmp_path, place, timezone):
+    text = rows("2017-07-01").replace("41.9,-87.6", place)
+    assert len(read_incidents(write(tmp_path / "t.csv", text), generic(timezone=timezone))) == 1
+
+
+def test_times_that_are_missing_say_nothing_against_the_others(tmp_path):
+    table = read_incidents(write(tmp_path / "t.csv", rows("2017-01-01", "", " ")), generic())
+    assert (len(table), table.skipped) == (1, {"no_time": 2})
+
+
+def test_slugs_are_lower_case_words():
+    assert [slug(name) for name in ("CRIMINAL DAMAGE", " EMS", "Fire/Alarm (2)", "Übung")] == [
+        "criminal_damage",
+        "ems",
+        "fire_alarm_2",
+        "ubung",
+    ]
+
+
+def test_a_layout_can_be_written_on_the_command_line(tmp_path):
+    layout = parse_layout(
+        "time=when,lat=y,lon=x,category=kind,timezone=America/Chicago,delimiter=tab,header=when|kind|y|x,until=-"
+    )
+    table = read_incidents(write(tmp_path / "t.tsv", "2017-10-12T19:14\tfire-3\t41.9\t-87.6\n"), layout)
+    assert (table.categories, table.incident_id(0)) == (("fire",), "file-0000001")
+
+
+def test_a_quoted_part_may_hold_a_comma_and_two_columns_make_a_time(tmp_path):
+    layout = parse_layout(
+        'time=DATE+TIME,lat=y,lon=x,"category=kind, short",timezone=America/Chicago,"format=%b %d, %Y %H%M"'
+    )
+    text = 'TIME,x,y,"kind, short",DATE\n1914,-87.6,41.9,fire,"Oct 12, 2017"\n'
+    table = read_incidents(write(tmp_path / "t.csv", text), layout)
+    assert (table.occurred_s.tolist(), table.categories) == ([utc("2017-10-13 00:14")], ("fire",))
+    with pytest.raises(DataError, match=r"no column \['CLOCK'\]"):
+        read_incidents(tmp_path / "t.csv", generic(time_column="DATE+CLOCK", category_column="kind, short"))
+
+
+@pytest.mark.parametrize("text", ["chicgo", "time=t,lat=y", "time=t,lat=y,lon=x,category=k,timezone=UTC,colour=red"])
+def test_a_layout_that_is_none_is_refused(text):
+    with pytest.raises(DataError, match="is no layout"):
+        parse_layout(text)
+
+
+@pytest.mark.parametrize("text", ["time=t,end=e", "start=s", "time=t,start=s,end=e", "end=e"])
+def test_a_layout_names_one_time_or_both_ends_of_an_interval(text):
+    with pytest.raises(DataError, match="in place of time="):
+        parse_layout(f"{text},lat=y,lon=x,category=k,timezone=UTC")
+
+
+INTERVALS = "start=from,end=to,lat=y,lon=x,category=kind,timezone=UTC"
+
+
+def intervals(*pairs):
+    return "from,to,y,x,kind\n" + "".join(f"{start},{end},41.9,-87.6,theft\n" for start, end in pairs)
+
+
+def test_an_interval_gives_one_time_inside_it_the_same_whenever_it_is_read(tmp_path):
+    path = write(tmp_path / "t.csv", intervals(*[("2017-01-01T22:00", "2017-01-02T06:00")] * 200))
+    tables = [read_incidents(path, parse_layout(INTERVALS)) for _ in range(2)]
+    tables += [read_incidents(path, parse_layout(INTERVALS), random=np.random.default_rng(1))]
+    first, again, other = (table.occurred_s.tolist() for table in tables)
+    assert first == again != other
+    assert first == sorted(first)
+    assert utc("2017-01-01 22:00") <= first[0] < utc("2017-01-01 23:00")
+    assert utc("2017-01-02 05:00") <= first[-1] < utc("2017-01-02 06:00")
+    assert (tables[0].uncertain_times, tables[0].exact_duplicates) == (200, 199)
+
+
+def test_an_interval_without_length_or_without_an_end_is_the_time_of_its_start(tmp_path):
+    path = write(tmp_path / "t.csv", intervals(("2017-01-02T22:00", "2017-01-02T22:00"), ("2017-01-01T06:00", " ")))
+    table = read_incidents(path, parse_layout(INTERVALS))
+    assert table.occurred_s.tolist() == [utc("2017-01-01 06:00"), utc("2017-01-02 22:00")]
+    assert (table.uncertain_times, table.row.tolist(), table.out_of_order) == (0, [2, 1], 1)
+
+
+def test_intervals_that_cannot_be_used_are_counted_by_reason(tmp_path):
+    text = intervals(
+        *[("2017-01-01T00:00", "2017-01-08T00:00")] * 20,
+        ("2017-01-01T00:00", "2017-01-08T00:01"),
+        ("2017-01-01T00:00", "2016-12-31T23:59"),
+        ("2017-01-01T00:00", "later"),
+        ("2017-01-01T00:00", "9999-01-01T00:00"),
+        ("", "2017-01-01T00:00"),
+    )
+    table = read_incidents(write(tmp_path / "t.csv", text), parse_layout(INTERVALS))
+    assert len(table) == 20
+    assert table.skipped == {"interval_too_long": 1, "end_before_start": 1, "bad_end": 2, "no_time": 1}
+
+
+def test_a_category_of_skipped_intervals_only_is_none(tmp_path):
+    text = intervals(("2017-01-01T00:00", "2017-01-01T01:00")) + "2017-01-02T00:00,2017-01-01T00:00,41.9,-87.6,arson\n"
+    assert read_incidents(write(tmp_path / "t.csv", text), parse_layout(INTERVALS)).categories == ("theft",)
+    only = write(tmp_path / "o.csv", intervals(("2017-01-02T00:00", "2017-01-01T00:00")))
+    with pytest.raises(DataError, match="end_before_start"):
+        read_incidents(only, parse_layout(INTERVALS))
+
+
+def test_null_island_is_no_place_and_a_place_on_the_equator_is_one(tmp_path):
+    text = "when,y,x,kind\n" + "".join(
+        f"2017-01-01,{place},fire\n" for place in ("0,0", "0.01,-0.02", "0,6.6", "51.5,0")
+    )
+    table = read_incidents(write(tmp_path / "t.csv", text), generic())
+    assert table.skipped == {"null_island": 2}
+    assert table.lat_deg.tolist() == [0, 51.5]
+
+
+def test_rounded_local_times_are_counted_and_kept(tmp_path):
+    #  local (UTC-6)   00:00:00   00:01:00   13:00:00   13:00:01   18:00:00 = midnight in UTC
+    text = rows(*(f"2017-01-01T{time}" for time in ("00:00:00", "00:01:00", "13:00:00", "13:00:01", "18:00:00")))
+    table = read_incidents(write(tmp_path / "t.csv", text), generic())
+    assert (len(table), table.whole_hours, table.midnights) == (5, 3, 1)
+
+
+def test_a_category_that_is_not_utf8_is_refused_and_other_columns_may_be(tmp_path):
+    text = "when,y,x,kind,street\n2017-01-01T00:00,41.9,-87.6,fire,Rue Béranger\n"
+    path = tmp_path / "latin.csv"
+    path.write_bytes(text.encode("latin-1"))
+    assert read_incidents(path, generic()).categories == ("fire",)
+    path.write_bytes((text + "2017-01-01T01:00,41.9,-87.6,véhicule,\n").encode("latin-1"))
+    with pytest.raises(DataError, match=r"row 2: the category 'v.hicule' is not UTF-8.*iconv -f LATIN1 -t UTF-8"):
+        read_incidents(path, generic())
+    write(path, "when,y,x,kind\n2017-01-01T01:00,41.9,-87.6,Véhicule\n")
+    assert read_incidents(path, generic()).categories == ("vehicule",)

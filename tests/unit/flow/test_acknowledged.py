@@ -1,0 +1,137 @@
+"""A batch counts as stored when the store has answered, also where there was nothing to write."""
+
+import msgspec
+import pytest
+
+from schemas.errors import SinkUnavailable
+from streaming.flow.count import Summary
+from streaming.flow.outcomes import Outcomes
+from streaming.flow.publish import ASK_EVERY_S, OF_THE_MACHINE, Publisher
+from streaming.watch.health import LONGEST_SILENCE_S
+from tests.harness.list_sink import ListSink
+
+START_S = 1_764_000_000.0
+EVERY_S = 0.5
+
+
+class Batch:
+    """What Spark hands over: messages of no region, which need no artifact. ticks: it is a new minute."""
+
+    def __init__(self, messages=0, *, ticks=False):
+        ledger = {"consumed": messages, "rejected": messages}
+        summary = Summary(
+            as_of_s=60, ledger=ledger, totals=ledger, newest_event_s=0, newest_received_ms=0, rejections=b""
+        )
+        row = {"region": "", "artifact": None, "summary": msgspec.msgpack.encode(summary), "scores": {"model": None}}
+        self.rows = [row] if messages or ticks else []
+
+    def toArrow(self):
+        return self
+
+    def to_pylist(self):
+        return self.rows
+
+
+class NoLetters:
+    def write(self, refused):
+        """Nothing is refused here."""
+
+
+class Store(ListSink):
+    """is_there: whether it answers. asked: when it was."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.is_there, self.asked, self.clock = True, [], clock
+
+    def write(self, lines):
+        self.asked.append(self.clock.now_s)
+        if not self.is_there:
+            raise SinkUnavailable("no answer: start the store")
+        return super().write(lines)
+
+
+class Clock:
+    now_s = START_S
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def job(tmp_path):
+    """(publisher, what it published, its store, its clock)"""
+    clock, published = Clock(), []
+    store = Store(clock)
+    publisher = Publisher(
+        sink=store,
+        dead_letters=NoLetters(),
+        outcomes=Outcomes(tmp_path),
+        top_k=1,
+        now_s=clock,
+        watchers=[published.append],
+    )
+    return publisher, published, store, clock
+
+
+def silent_for(job, seconds):
+    publisher, published, _, clock = job
+    for _ in range(int(seconds / EVERY_S)):
+        clock.now_s += EVERY_S
+        publisher(Batch(), len(published))
+
+
+def test_a_store_that_is_there_is_asked_often_enough_to_be_ready_and_no_more(job):
+    _, published, store, _ = job
+    silent_for(job, 600)
+    assert max(one.done_s - one.acknowledged_s for one in published) < LONGEST_SILENCE_S
+    assert store.asked == [START_S + n * ASK_EVERY_S for n in range(1, 21)]
+    assert not any(store.writes)
+
+
+def test_a_store_that_has_gone_is_noticed_when_nothing_is_to_be_written(job):
+    _, published, store, clock = job
+    store.is_there = False
+    with pytest.raises(SinkUnavailable):
+        silent_for(job, 600)
+    assert clock.now_s - START_S == ASK_EVERY_S
+    assert {one.acknowledged_s for one in published} == {START_S}
+
+
+def test_points_are_an_acknowledgement_and_are_never_put_off(job):
+    publisher, published, store, clock = job
+    clock.now_s += 7
+    publisher(Batch(messages=1), 0)
+    clock.now_s += 1
+    publisher(Batch(), 1)
+    assert [(one.done_s, one.acknowledged_s) for one in published] == [(START_S + 7,) * 2, (START_S + 8, START_S + 7)]
+    assert [lines.startswith(b"pipeline,") for lines in store.writes] == [True]
+
+
+def test_a_minute_without_a_message_of_no_region_has_its_point_and_says_nothing_of_the_machine(job):
+    """That point stays for the minute: what it said of the job would hold while batches without news go by."""
+    publisher, _, store, _ = job
+    publisher(Batch(ticks=True), 0)
+    publisher(Batch(messages=2, ticks=True), 1)
+    quiet, heard = store.writes
+    assert quiet.startswith(b"pipeline,region=_unassigned ")
+    assert quiet.endswith(b" 60\n")
+    assert b"consumed=0" in quiet
+    assert b"consumed=2" in heard
+    said = [{name for name in OF_THE_MACHINE if f"{name}=".encode() in lines} for lines in (quiet, heard)]
+    assert said == [set(), set(OF_THE_MACHINE) - {"freshness_s"}]
+
+
+def test_each_batch_is_checked_against_kafkas_offsets_by_its_number_and_all_its_messages(job):
+    publisher, published, _, _ = job
+    publisher.unaccounted = lambda number, consumed: 10 * number - consumed
+    publisher(Batch(messages=3), 4)
+    publisher(Batch(), 5)
+    assert [one.unaccounted for one in published] == [37, 50]
+
+
+def test_a_clock_that_was_set_back_does_not_put_off_the_question(job):
+    _, published, store, clock = job
+    clock.now_s -= 3600
+    silent_for(job, EVERY_S)
+    assert store.asked == [clock.now_s] == [published[-1].acknowledged_s]

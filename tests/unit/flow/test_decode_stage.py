@@ -1,0 +1,34 @@
+"""The decoding stage as Spark calls it, without Spark: a flood of rubbish stays small and loses no place."""
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.incidents import unpack_rejections
+from streaming.flow.decode import PAYLOADS_PER_TASK, decode_stage
+
+MESSAGE = b"x" * 8_000
+MESSAGES, PER_BATCH = 3_000, 500
+
+
+def record_batch(first, count):
+    return pa.RecordBatch.from_pydict(
+        {
+            "value": [MESSAGE] * count,
+            "partition": np.zeros(count, np.int32),
+            "offset": np.arange(first, first + count, dtype=np.int64),
+            "time_ms": np.full(count, 1_764_000_000_000),
+            "now_ms": np.full(count, 1_764_000_000_000),
+        }
+    )
+
+
+def test_a_flood_of_rubbish_keeps_every_place_and_no_more_payload_than_a_task_may(tmp_path):
+    stage = decode_stage(str(tmp_path / "no roster.json"))
+    batches = (record_batch(first, PER_BATCH) for first in range(0, MESSAGES, PER_BATCH))
+    packed = pa.Table.from_batches(stage(batches)).to_pylist()
+    rejections = [one for row in packed for one in unpack_rejections(row["rejections"])]
+    assert [one.kafka_offset for one in rejections] == list(range(MESSAGES))
+    assert {one.reason for one in rejections} == {"not_json"}
+    kept = [one.payload for one in rejections if one.payload is not None]
+    assert kept == [MESSAGE] * (PAYLOADS_PER_TASK // len(MESSAGE))
+    assert sum(len(row["rejections"]) for row in packed) < PAYLOADS_PER_TASK + 200 * MESSAGES

@@ -1,0 +1,48 @@
+"""Forecasts kept on the hour: which counts they are judged by, without Spark."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from models.artifact.untrained import write_untrained
+from models.artifact.untrusted_bytes import pack_arrays, unpack_arrays
+from models.features import feature_names
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.flow.count import ClosedCounts
+from streaming.flow.outcomes import Outcomes
+from tests.grafana.world import frame
+
+HOUR_S = 1_764_003_600
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=4),
+    categories=("ems", "fire"),
+    features=feature_names(),
+)
+CLOSED = [ClosedCounts(horizon=0, tick_s=HOUR_S, judged_s=HOUR_S + 7200, came=np.ones((12, 2), "<i4").tobytes())]
+
+
+@pytest.fixture
+def outcomes(tmp_path):
+    """A checkpoint that keeps a forecast of SPEC."""
+    folder = write_untrained(tmp_path / "artifacts", SPEC, per_day=5, cutoff_s=HOUR_S, created="20260101T000000Z")
+    kept = Outcomes(tmp_path)
+    kept.keep(frame(SPEC, HOUR_S, np.random.default_rng(1)), str(folder))
+    return kept
+
+
+def test_a_forecast_is_judged_by_counts_of_its_own_spec_only(outcomes):
+    """The other specs have as many cells, categories and horizons."""
+    judged = outcomes.points(SPEC, CLOSED)
+    assert judged.count(b"outcome,") == len(SPEC.categories)
+    for other in ({"categories": ("fire", "ems")}, {"grid": msgspec.structs.replace(SPEC.grid, south_deg=42.0)}):
+        assert outcomes.points(msgspec.structs.replace(SPEC, **other), CLOSED) == b""
+
+
+def test_a_forecast_that_does_not_name_its_spec_is_not_used(outcomes, tmp_path):
+    path = tmp_path / "outcomes" / "toyville" / f"{HOUR_S}.npz"
+    arrays = unpack_arrays(path.read_bytes(), path, 1 << 20)
+    path.write_bytes(pack_arrays({name: array for name, array in arrays.items() if name != "spec"}))
+    assert outcomes.points(SPEC, CLOSED) == b""

@@ -1,0 +1,407 @@
+"""What the health file and the audit log say of a job from its start to its end, without Spark."""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from models.artifact.untrained import write_untrained
+from models.features import feature_names
+from schemas.errors import ArtifactError, AuditError, SinkRefused
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.__main__ import app, main
+from streaming.disk.audit import record
+from streaming.disk.audit_verify import records, verify
+from streaming.disk.guard import only_writer
+from streaming.flow.count import Summary
+from streaming.flow.publish import Published
+from streaming.flow.query_facts import QueryFacts
+from streaming.job.record import on_record
+from streaming.roster.watch import RosterWatch
+from streaming.settings import Settings
+from streaming.watch.health import health_path, in_words, read_health
+from streaming.watch.health_watch import HealthWatch, is_balanced
+from tests.harness.frames import frame_by
+
+NOW_S = 1_764_000_000.0
+TOTALS = {
+    "consumed": 10,
+    "counted": 5,
+    "corrected": 2,
+    "duplicate": 1,
+    "excluded": 1,
+    "rejected": 1,
+    "rejected_late": 1,
+}
+SECRET = "numbat8087"
+
+
+def summary(as_of_s, totals=TOTALS):
+    return Summary(
+        as_of_s=int(as_of_s), ledger=totals, totals=totals, newest_event_s=0, newest_received_ms=0, rejections=b""
+    )
+
+
+def published(batch_id=3, *, at_s=NOW_S, unaccounted=0, frames=None, **summaries):
+    return Published(
+        batch_id=batch_id,
+        frames=frames or {},
+        summaries=summaries,
+        artifacts={},
+        points=0,
+        retries=0,
+        dropped=0,
+        seconds=0.1,
+        done_s=at_s,
+        acknowledged_s=at_s,
+        facts=QueryFacts(lag_events=7.0),
+        unaccounted=unaccounted,
+    )
+
+
+@pytest.fixture
+def settings(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    return Settings(checkpoint=tmp_path / "checkpoint", audit=tmp_path / "audit.jsonl", influx_token=SECRET)
+
+
+def health(settings):
+    return json.loads((settings.checkpoint / "health.json").read_bytes())
+
+
+def audit(settings):
+    content = settings.audit.read_bytes()
+    assert verify(content).faults == ()
+    return {one.event: one.details for one in records(content)}
+
+
+def test_a_ledger_balances_or_does_not():
+    assert is_balanced(TOTALS)
+    assert is_balanced({})
+    for name in ("consumed", "counted", "corrected", "duplicate", "excluded", "rejected"):
+        assert not is_balanced({**TOTALS, name: TOTALS[name] + 1}), name
+
+
+@dataclass
+class Clock:
+    now_s: float = NOW_S
+
+    def __call__(self):
+        return self.now_s
+
+
+def test_the_file_follows_the_job(settings):
+    clock, away = Clock(), [False]
+    watch = HealthWatch(settings, clock, is_kafka_away=lambda: away[0], _started_s=clock.now_s)
+    watch.write()
+    assert (health(settings)["ready"], health(settings)["reason"]) == (False, "starting: no batch has been stored yet")
+    watch.show(published(unaccounted=2, riverton=summary(NOW_S - 2)))
+    watch.write()
+    file = health(settings)
+    assert (file["ready"], file["reason"], file["lag_events"], file["unaccounted"]) == (True, "", 7.0, 2)
+    assert file["last_batch"] == {"id": 3, "stored_at": "2025-11-24T16:00:00Z"}
+    assert file["regions"] == {"riverton": {"as_of": "2025-11-24T15:59:58Z", "age_s": 2.0, "baseline_only": ""}}
+    clock.now_s += 61
+    watch.write()
+    assert health(settings)["reason"] == "no batch has been stored for 61 s"
+    watch.show(published(4, at_s=clock.now_s, riverton=summary(clock.now_s)))
+    away[0] = True
+    watch.write()
+    assert (health(settings)["ready"], health(settings)["kafka_away"]) == (False, True)
+    away[0] = False
+    watch.write()
+    assert health(settings)["ready"]
+    watch.store_trouble = lambda: "no answer (connection refused)"
+    watch.write()
+    assert health(settings)["reason"] == "the store does not take a batch: no answer (connection refused)"
+
+
+def test_a_region_without_its_network_is_named_until_it_has_it_again(settings):
+    watch = HealthWatch(settings, Clock())
+    now = datetime.fromtimestamp(NOW_S, UTC)
+    for batch, model in enumerate(("baseline:network unusable", "20260101T000000Z-0a0a0a0a")):
+        watch.show(published(batch, frames={"riverton": frame_by(model)}, riverton=summary(NOW_S)))
+        watch.show(published(batch + 1, riverton=summary(NOW_S)))  # nothing new: it stays
+        watch.write()
+        with only_writer(settings.checkpoint):
+            lines = list(in_words(*read_health(settings.checkpoint, now), now))
+        assert lines[0] == "ready"
+        assert any("without the network (baseline:network unusable)" in line for line in lines) == (batch == 0)
+
+
+def test_a_region_that_no_longer_ticks_makes_the_job_not_ready_and_messages_of_no_region_do_not(settings):
+    clock = Clock()
+    watch = HealthWatch(settings, clock)
+    watch.show(published(1, **{"": summary(NOW_S), "riverton": summary(NOW_S), "lakeside": summary(NOW_S)}))
+    clock.now_s += 181
+    watch.show(published(2, at_s=clock.now_s, lakeside=summary(clock.now_s)))
+    watch.write()
+    assert "scores of riverton" in health(settings)["reason"]
+    watch.show(published(3, at_s=clock.now_s, riverton=summary(clock.now_s)))
+    watch.write()
+    assert health(settings)["ready"]
+
+
+def test_totals_that_do_not_add_up_are_named(settings):
+    watch = HealthWatch(settings, Clock())
+    watch.show(published(1, **{"": summary(NOW_S, {"consumed": 1}), "riverton": summary(NOW_S)}))
+    watch.write()
+    assert (health(settings)["ledger_balanced"], health(settings)["unbalanced"]) == (False, ["_unassigned"])
+    assert "_unassigned does not balance" in health(settings)["reason"]
+
+
+def test_a_health_file_that_cannot_be_written_is_said_once_and_ends_nothing(settings, caplog):
+    watch = HealthWatch(settings, Clock())
+    (settings.checkpoint / ".health.json.part").mkdir()
+    for _ in range(3):
+        watch.write()
+    assert len(caplog.records) == 1
+
+
+def test_a_clean_life_is_on_record(settings):
+    with only_writer(settings.checkpoint), on_record(settings) as life:
+        assert health(settings)["phase"] == "running"
+        life.health.show(published(5, riverton=summary(NOW_S)))
+        life.is_clean = True
+    assert (health(settings)["phase"], health(settings)["reason"]) == ("stopped", "stopped")
+    seen = audit(settings)
+    assert list(seen) == ["start", "settings", "stop"]
+    assert seen["start"]["checkpoint"] == str(settings.checkpoint)
+    assert seen["settings"]["RISK_CHECKPOINT"] == str(settings.checkpoint)
+    assert (seen["stop"]["between_batches"], seen["stop"]["last_batch"]) == (True, 5)
+    assert SECRET not in settings.audit.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("error", "text", "code"),
+    [
+        (SinkRefused(f"token {SECRET} is not known"), "token *** is not known", 6),
+        (KeyboardInterrupt(), "stopped at once by a second signal", 130),
+        (ValueError(f"odd {SECRET}"), "ValueError, a fault of this program", 1),
+    ],
+    ids=["ours", "second signal", "a bug"],
+)
+def test_a_failure_is_on_record_with_its_exit_code_and_no_secret(settings, error, text, code):
+    with pytest.raises(type(error)), on_record(settings):
+        raise error
+    assert (health(settings)["error"], health(settings)["exit_code"]) == (text, code)
+    seen = audit(settings)
+    assert list(seen) == ["start", "settings", "failure"]
+    assert (seen["failure"]["error"], seen["failure"]["exit_code"]) == (text, code)
+
+
+def test_no_job_runs_unrecorded(settings):
+    settings.audit.mkdir()
+    ran = []
+    with pytest.raises(AuditError, match="RISK_AUDIT"), on_record(settings):
+        ran.append("a batch")
+    assert ran == []
+
+
+def test_what_ended_the_job_is_not_hidden_by_a_log_that_can_no_longer_be_written(settings):
+    def fail():
+        settings.audit.unlink()
+        settings.audit.mkdir()
+        raise SinkRefused("the store said no")
+
+    with pytest.raises(SinkRefused), on_record(settings):
+        fail()
+    assert health(settings)["exit_code"] == 6
+
+
+def test_artifacts_taken_over_and_refused_are_on_record_once(settings, tmp_path):
+    settings = settings.with_options(artifacts=tmp_path / "artifacts")
+    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
+    spec = Spec(region="toyville", timezone="UTC", grid=grid, categories=("ems",), features=feature_names())
+
+    def publish(of, day):
+        return write_untrained(
+            settings.artifacts, of, per_day=5, cutoff_s=1_767_225_600, created=f"202601{day:02d}T000000Z"
+        )
+
+    first, watch = publish(spec, 1), RosterWatch(settings)
+    for now_s in (10, 20, 30):
+        watch.look(now_s)
+    other = publish(msgspec.structs.replace(spec, tick_s=30), 2)
+    watch.look(40)
+    second = publish(spec, 3)
+    for now_s in (50, 60):
+        watch.look(now_s)
+    seen = list(records(settings.audit.read_bytes()))
+    assert [(one.event, one.details["folder"]) for one in seen] == [
+        ("artifact_in_force", str(first)),
+        ("artifact_refused", str(other)),
+        ("artifact_in_force", str(second)),
+    ]
+    assert seen[0].details["version"] == first.name
+    assert spec.fingerprint() in seen[1].details["reason"]
+
+
+def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(settings, tmp_path):
+    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
+    spec = Spec(region="toyville", timezone="UTC", grid=grid, categories=("ems",), features=feature_names())
+
+    def publish(folder, of):
+        return write_untrained(tmp_path / folder, of, per_day=5, cutoff_s=1_700_000_000, created="20260101T000000Z")
+
+    first = publish("first", spec)
+    RosterWatch(settings.with_options(artifacts=tmp_path / "first")).look(1)
+    (tmp_path / "empty").mkdir()
+    publish("misfit", msgspec.structs.replace(spec, tick_s=30))
+    for folder in ("empty", "misfit"):
+        with pytest.raises(ArtifactError, match=f"set RISK_ARTIFACTS to {tmp_path / 'first'}"):
+            RosterWatch(settings.with_options(artifacts=tmp_path / folder)).look(1)
+    publish("misfit", msgspec.structs.replace(spec, region="another"))
+    with pytest.raises(ArtifactError, match="set RISK_ARTIFACTS"):
+        RosterWatch(settings.with_options(artifacts=tmp_path / "misfit")).look(1)
+    RosterWatch(settings.with_options(artifacts=tmp_path / "first")).look(1)  # what was refused has left no trace
+    second = publish("second", spec)
+    watch = RosterWatch(settings.with_options(artifacts=tmp_path / "second"))
+    watch.look(1)
+    in_force = [
+        one.details["folder"] for one in records(settings.audit.read_bytes()) if one.event == "artifact_in_force"
+    ]
+    assert in_force == [str(first), str(first), str(second)]
+
+
+@pytest.mark.parametrize(
+    ("clock", "ahead_s", "is_refused"), [("wall", 3600, True), ("wall", 60, False), ("event", 3600, False)]
+)
+def test_a_history_that_ends_in_the_future_is_refused_on_the_wall_clock(settings, tmp_path, clock, ahead_s, is_refused):
+    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
+    spec = Spec(region="toyville", timezone="UTC", grid=grid, categories=("ems",), features=feature_names())
+    settings = settings.with_options(artifacts=tmp_path / "artifacts", clock=clock)
+    write_untrained(
+        settings.artifacts, spec, per_day=5, cutoff_s=int(time.time()) + ahead_s, created="20260101T000000Z"
+    )
+    watch = RosterWatch(settings)
+    if is_refused:
+        with pytest.raises(ArtifactError, match="a time to come"):
+            watch.look(1)
+    else:
+        watch.look(1)
+        assert [one.event for one in records(settings.audit.read_bytes())] == ["artifact_in_force"]
+
+
+def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(settings):
+    environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(settings.audit)}
+
+    def said(*words, code=0):
+        ran = CliRunner().invoke(app, words, env=environment)
+        assert (ran.exit_code, type(ran.exception)) == (code, SystemExit if code == 1 else type(None)), ran.output
+        return ran.output
+
+    (settings.checkpoint / "begin").write_text("5", encoding="utf-8")
+    (settings.checkpoint / "spark").mkdir()
+    health_path(settings.checkpoint).write_text("{}", encoding="utf-8")  # of the job before
+    answer = said("checkpoint", "reset", "--from", "latest")
+    assert "the next run begins at latest" in answer
+    (old,) = settings.checkpoint.glob("old-*")
+    assert f"with RISK_CHECKPOINT={old}, `rebuild` makes scores of the time before" in answer
+    (settings.checkpoint / "reset-20261125T120000Z").write_text("7", encoding="utf-8")
+    assert "cut short (reset-20261125T120000Z)" in " ".join(said("checkpoint", "show").split())
+    head = verify(settings.audit.read_bytes()).head
+    assert "1 checkpoint_reset" not in said("audit", "verify")
+    assert f"head {head}" in said("audit", "verify", "--head", head)
+    assert f"looked for: the one kept in {settings.checkpoint / 'audit-head'}, found" in said("audit", "verify")
+    assert f"checkpoint={settings.checkpoint}, from=latest" in said("audit", "show")
+    assert "no job has run on" in said("health", code=1)
+
+
+@pytest.fixture
+def verify_refuses(settings):
+    """What `audit verify` says of a changed log."""
+
+    def said(content, *, checkpoint=settings.checkpoint):
+        settings.audit.write_bytes(content)
+        environment = {"RISK_CHECKPOINT": str(checkpoint), "RISK_AUDIT": str(settings.audit)}
+        ran = CliRunner().invoke(app, ["audit", "verify"], env=environment)
+        assert isinstance(ran.exception, AuditError)
+        assert ran.exception.exit_code == 10
+        return str(ran.exception)
+
+    return said
+
+
+def test_what_was_done_to_the_log_is_told_by_the_command(settings, verify_refuses, tmp_path):
+    with on_record(settings):
+        pass
+    first, second, last = settings.audit.read_bytes().splitlines(keepends=True)
+    kept = f"looked for: the one kept in {settings.checkpoint / 'audit-head'}"
+    removed = verify_refuses(first + second)
+    assert "the last lines are gone" in removed
+    assert kept in removed
+    assert "missing before line 2: record 2" in verify_refuses(first + last)
+    assert "line 3 was edited" in verify_refuses(first + second + last.replace(b"stop", b"stob"))
+    assert kept in verify_refuses(b"")
+    nothing_kept = verify_refuses(b"", checkpoint=tmp_path / "elsewhere")
+    assert "it was emptied" in nothing_kept
+    assert f"none, as {tmp_path / 'elsewhere' / 'audit-head'} keeps none of this file" in nothing_kept
+
+
+def test_a_copy_of_the_log_is_compared_with_no_head_and_that_is_said(settings, tmp_path):
+    """A copy may well be older than the head."""
+    record(settings.audit, "start", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(settings.audit.read_bytes())
+    record(settings.audit, "stop", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
+    environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(copy)}
+    ran = CliRunner().invoke(app, ["audit", "verify"], env=environment)
+    assert ran.exit_code == 0, ran.exception
+    assert "keeps none of this file" in ran.output
+    assert "nothing else shows that last lines are gone" in ran.output
+
+
+def test_lines_that_were_removed_before_the_next_start_stay_missing(settings, verify_refuses):
+    """The head that is kept then is the new one, with which the shortened log would agree."""
+    with on_record(settings):
+        pass
+    content = settings.audit.read_bytes()
+    *left, removed = content.splitlines(keepends=True)
+    settings.audit.write_bytes(b"".join(left))
+    with on_record(settings):
+        pass
+    lost = json.loads(removed)["hash"]
+    assert f"record 3 notes that the lines up to hash {lost} were gone" in verify_refuses(settings.audit.read_bytes())
+
+
+def test_a_log_that_was_moved_away_is_begun_anew_without_a_fault(settings):
+    for _ in range(2):
+        with on_record(settings):
+            pass
+        kept = json.loads((settings.checkpoint / "audit-head").read_bytes())
+        verdict = verify(settings.audit.read_bytes(), heads=[kept["head"]])
+        assert (verdict.records, verdict.faults, verdict.head) == (3, (), kept["head"])
+        settings.audit.rename(settings.audit.with_suffix(".away"))
+
+
+def test_a_head_that_cannot_be_kept_or_read_lets_nothing_run(settings):
+    head = settings.checkpoint / "audit-head"
+    head.mkdir()
+    with pytest.raises(AuditError, match=r"audit-head.* cannot be read"), on_record(settings):
+        raise AssertionError
+    head.rmdir()
+    head.with_name(".audit-head.part").mkdir()
+    with pytest.raises(AuditError, match=r"audit-head.* cannot be written"), on_record(settings):
+        raise AssertionError
+
+
+def test_a_fault_of_ours_ends_with_1_and_a_trace_that_shows_no_secret(monkeypatch, capsys):
+    def quotes_its_header(*_):
+        raise ValueError(f"Invalid header value {SECRET.encode()!r}")
+
+    monkeypatch.setenv("INFLUXDB_V2_TOKEN", f"{SECRET}\n")
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # `main` sets it
+    monkeypatch.setattr("sys.argv", ["incident-scorer", "health"])
+    monkeypatch.setattr("streaming.cli.health.read_health", quotes_its_header)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = "".join(capsys.readouterr())
+    assert ended.value.code == 1
+    assert "ValueError: Invalid header value b'***'" in shown
+    assert SECRET not in shown

@@ -1,0 +1,65 @@
+"""What Spark says of a failure is told without the secrets that may stand in it."""
+
+import threading
+
+import pytest
+
+from schemas.errors import LedgerUnbalanced, SinkUnavailable, SparkFailed
+from streaming.job.query_failure import ended_by_signal, failure_of
+from streaming.settings import Settings
+
+
+def test_no_secret_of_the_settings_is_in_what_an_operator_reads(tmp_path):
+    settings = Settings(checkpoint=tmp_path, influx_token="quokka77", kafka_password="bilby88")
+    said = "java.lang.IllegalStateException: jaas password=bilby88; header Authorization: Token quokka77"
+    failure = failure_of(RuntimeError(f"== plan ==\n{said}\n  at Some.java"), settings)
+    assert isinstance(failure, SparkFailed)
+    assert "IllegalStateException: jaas password=***; header Authorization: Token ***" in str(failure)
+    assert "quokka77" not in str(failure)
+    assert "bilby88" not in str(failure)
+
+
+def test_a_secret_is_not_cut_in_two_by_the_end_of_the_line(tmp_path):
+    settings = Settings(checkpoint=tmp_path, influx_token="quokka77")
+    failure = failure_of(RuntimeError(f"java.lang.Error: {'x' * 480}quokka77"), settings)
+    assert "quokka" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "org.apache.spark.SparkException: Python worker exited unexpectedly (crashed). Consider setting 'spark.sql...'",
+        "org.apache.spark.SparkException: Task failed\nCaused by: java.io.IOException: Broken pipe",
+    ],
+)
+def test_a_python_worker_that_was_killed_is_told_from_a_fault_of_ours(said, tmp_path):
+    failure = failure_of(
+        RuntimeError(f"Job aborted due to stage failure\n{said}\n  at Some.java"), Settings(checkpoint=tmp_path)
+    )
+    assert isinstance(failure, SparkFailed)
+    assert "a Python worker of Spark ended at every try" in str(failure)
+    assert "RISK_MAX_EVENTS_PER_BATCH" in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("failure", "told_to_stop", "is_a_stop"),
+    [
+        (SparkFailed("a NullPointerException, of all things"), True, True),
+        (SparkFailed("a NullPointerException"), False, False),
+        (LedgerUnbalanced("two messages became three"), True, False),  # a signal excuses no fault of ours
+        (SinkUnavailable("away for long"), True, False),
+    ],
+)
+def test_a_failure_beside_a_signal_is_a_stop_only_where_spark_failed(failure, told_to_stop, is_a_stop):
+    stop = threading.Event()
+    if told_to_stop:
+        stop.set()
+    assert ended_by_signal(failure, stop) is is_a_stop
+
+
+def test_a_signal_that_comes_to_us_just_after_sparks_processes_is_waited_for():
+    stop = threading.Event()
+    late = threading.Timer(0.2, stop.set)
+    late.start()
+    assert ended_by_signal(SparkFailed("Java is gone"), stop)
+    late.join()

@@ -1,0 +1,151 @@
+"""Paired comparisons: the interval is that of whole blocks drawn, and verdicts follow the truth."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.signal import lfilter
+from scipy.stats import ttest_1samp
+
+from models.measures.paired import (
+    RESAMPLES,
+    block_bootstrap,
+    compare,
+    day_blocks,
+    difference,
+    levels,
+    neighbours_correlate,
+    verdict,
+)
+
+VALUES = 50
+
+
+def test_the_interval_is_that_of_whole_blocks_put_together():
+    random = np.random.default_rng(0)
+    per_step, block = random.normal(size=(3, 40)), np.repeat(np.arange(12), [1, 5, 3, 3, 3, 3, 3, 3, 3, 3, 9, 1])
+    apart = per_step.mean(axis=0) + (per_step - per_step.mean(axis=0)) * np.sqrt(3 / 2)
+    means = []
+    for _ in range(RESAMPLES):
+        drawn = random.integers(0, 12, 12)
+        steps = np.concatenate([np.flatnonzero(block == number) for number in drawn])
+        means.append(apart[random.integers(0, 3, 3)][:, steps].mean())
+    low, high = block_bootstrap(per_step, block, np.random.default_rng(3))
+    assert (low, high) == pytest.approx(tuple(np.percentile(means, levels(12))), abs=0.04)
+
+
+def test_the_interval_is_as_wide_as_the_days_differ_not_as_the_hours_are_many():
+    days = np.random.default_rng(0).normal(size=400)
+    hours = np.repeat(days, 24)
+    low, high = block_bootstrap(
+        hours[None], day_blocks(9600, steps_per_week=168, block_days=1), np.random.default_rng(1)
+    )
+    assert high - low == pytest.approx(2 * 1.96 * days.std() / 20, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("steps_per_week", "block_days", "expected"),
+    [(168, 3, [72, 72, 56]), (7, 3, [3] * 66 + [2]), (28, 1, [4] * 50), (1, 3, [1] * 200)],
+)
+def test_blocks_are_runs_of_days(steps_per_week, block_days, expected):
+    block = day_blocks(200, steps_per_week=steps_per_week, block_days=block_days)
+    assert np.bincount(block).tolist() == expected
+    assert (np.diff(block) >= 0).all()
+
+
+def scores(shift, days=60):
+    """(1, days) sums of a rival, and of a model that is `shift` nats per value from it, give or take."""
+    random = np.random.default_rng(5)
+    rival = random.normal(30, 3, (1, days))
+    return rival + VALUES * (shift + random.normal(0, 0.01, (1, days))), rival
+
+
+@pytest.mark.parametrize(("shift", "word"), [(-0.01, "better"), (0.01, "worse"), (0.0, "tie")])
+def test_verdicts_follow_the_truth(shift, word):
+    model, rival = scores(shift)
+    result = compare(model, rival, values=VALUES, steps_per_week=7, random=np.random.default_rng(0))
+    assert result.verdict == word
+    assert result.blocks == 20
+    assert result.mean == pytest.approx((model.sum() - rival.sum()) / (60 * VALUES))
+    assert result.low < result.mean < result.high
+    mirrored = compare(rival, model, values=VALUES, steps_per_week=7, random=np.random.default_rng(0))
+    assert (mirrored.mean, mirrored.low, mirrored.high) == pytest.approx((-result.mean, -result.high, -result.low))
+
+
+@pytest.mark.parametrize(("days", "word"), [(27, "too short"), (28, "better")])
+def test_fewer_than_ten_blocks_give_no_verdict(days, word):
+    model, rival = scores(-0.05, days)
+    assert compare(model, rival, values=VALUES, steps_per_week=7, random=np.random.default_rng(0)).verdict == word
+
+
+def test_a_model_ties_with_itself():
+    model, _ = scores(0.0)
+    result = compare(model, model, values=VALUES, steps_per_week=7, random=np.random.default_rng(0))
+    assert (result.low, result.high, result.verdict) == (0, 0, "tie")
+
+
+def test_an_interval_that_touches_zero_is_a_tie():
+    assert [verdict(-1, 0, 10), verdict(0, 1, 10), verdict(-1, -0.1, 10), verdict(0.1, 1, 10), verdict(-1, -1, 9)] == [
+        "tie",
+        "tie",
+        "better",
+        "worse",
+        "too short",
+    ]
+
+
+@pytest.mark.parametrize("blocks", [10, 30])
+def test_95_of_100_intervals_hold_the_truth_also_where_blocks_are_few(blocks):
+    """Of skewed blocks, as a log score's are, and beside the t interval of the same blocks."""
+    random, held, held_by_t = np.random.default_rng(blocks), 0, 0
+    for _ in range(250):
+        per_step = random.gamma(4.0, 0.5, blocks) - 2
+        low, high = block_bootstrap(per_step[None], np.arange(blocks), random)
+        interval = ttest_1samp(per_step, 0).confidence_interval()
+        held += low <= 0 <= high
+        held_by_t += interval.low <= 0 <= interval.high
+    assert held / 250 == pytest.approx(0.95, abs=0.04)
+    assert held >= held_by_t - 6
+
+
+def test_seeds_that_differ_widen_the_interval():
+    random = np.random.default_rng(0)
+    per_step, block = random.normal(0, 0.1, (5, 60)), np.arange(60) // 3
+    apart = per_step + np.array([-0.4, -0.2, 0.0, 0.2, 0.4])[:, None]
+    narrow, wide = (block_bootstrap(one, block, np.random.default_rng(1)) for one in (per_step, apart))
+    spread = np.sqrt(0.1 / 5)  # standard error of the mean of five seeds as far apart as these
+    assert wide[1] - wide[0] == pytest.approx(2 * 2.1 * spread, rel=0.1)
+    assert wide[1] - wide[0] > 2 * (narrow[1] - narrow[0])
+
+
+@given(arrays(np.float64, st.integers(3, 40), elements=st.floats(-5, 5)))
+def test_the_correlation_of_neighbours_is_that_of_a_loop(per_block):
+    apart = per_block - per_block.mean()
+    spread = sum(one * one for one in apart)
+    assume(spread > 1e-9)
+    expected = sum(apart[n] * apart[n + 1] for n in range(len(apart) - 1)) / spread
+    assert neighbours_correlate(per_block) == pytest.approx(expected, abs=1e-9)
+
+
+def test_good_and_bad_weeks_correlate_and_equal_blocks_do_not():
+    weeks = np.repeat(np.random.default_rng(0).normal(size=40), 3)
+    assert neighbours_correlate(weeks) > 0.5
+    assert abs(neighbours_correlate(np.random.default_rng(0).normal(size=400))) < 0.15
+    assert neighbours_correlate(np.ones(20)) == 0
+
+
+@pytest.mark.parametrize(("alike", "least"), [(0.0, 0.92), (0.4, 0.87)])
+def test_intervals_hold_the_truth_also_where_good_and_bad_weeks_follow_each_other(alike, least):
+    """Plain ones of such blocks hold it in some 80 of 100 cases."""
+    random, held, held_by_plain = np.random.default_rng(7), 0, 0
+    for _ in range(250):
+        per_block = lfilter([1.0], [1.0, -alike], random.normal(size=80))[50:]
+        found = difference(per_block[None], np.arange(30), random)
+        low, high = block_bootstrap(per_block[None], np.arange(30), random)
+        held += found.low <= 0 <= found.high
+        held_by_plain += low <= 0 <= high
+    assert held / 250 >= least
+    assert held >= held_by_plain
+    if alike:
+        assert held_by_plain / 250 < 0.85

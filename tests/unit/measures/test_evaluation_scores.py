@@ -1,0 +1,189 @@
+"""The score sheet against SciPy, scikit-learn, scoringrules and sums by hand."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import nbinom, poisson
+from scoringrules import crps_negbinom
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, mean_poisson_deviance
+
+from models.measures import scores
+from models.measures.proper import LIBRARY_SIZE, PROPER, crps, crps_by_sum, proper_scores
+from models.measures.scores import score
+from schemas.errors import DataError
+
+SIZES = (0.05, 0.5, 2.7, LIBRARY_SIZE, 20.5, 300.0, 1e4, 1e6)
+MEANS = np.array([1e-4, 1e-3, 0.03, 0.5, 3.0, 30.0])
+COUNTS = np.array([0, 1, 2, 5, 40], np.int32)
+DISPERSION = np.array([0.6, 50.0])
+NAMES = ("fire", "ems")
+RANDOM_FIELDS = {"coverage_50", "coverage_90", "busy_coverage_90"}
+
+
+def simulated(steps=60, cells=40, seed=0):
+    """Means of any size, and counts that follow them."""
+    random = np.random.default_rng(seed)
+    mean = random.gamma(0.4, size=(steps, cells, 2)) + 1e-4
+    counts = random.negative_binomial(DISPERSION, DISPERSION / (DISPERSION + mean)).astype(np.int32)
+    return mean, counts
+
+
+def scored(mean, counts, seed=1):
+    return score(mean, counts, DISPERSION, NAMES, np.random.default_rng(seed))
+
+
+def pooled_precision(mean, counts):
+    chance = nbinom(DISPERSION, DISPERSION / (DISPERSION + mean)).sf(0)
+    return average_precision_score(counts.ravel() > 0, chance.astype(np.float32).ravel())
+
+
+def flat(sheet):
+    """The figures of a sheet by name."""
+    figures = asdict(sheet)
+    for row in figures.pop("ranking"):
+        figures |= {f"{name} at {row['area_share']}": value for name, value in row.items()}
+    return figures
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_crps_is_the_sum_over_the_whole_distribution(size):
+    mean, counts = (grid.ravel() for grid in np.meshgrid(MEANS, COUNTS))
+    k = np.arange(int(60 + 2 * 30 * (1 + 18 / size)))[:, None]
+    expected = ((nbinom.cdf(k, size, size / (size + mean)) - (k >= counts)) ** 2).sum(axis=0)
+    np.testing.assert_allclose(crps(mean, counts, size), expected, rtol=1e-7, atol=1e-13)
+
+
+@pytest.mark.parametrize("size", [0.5, 2.7, 20.0])
+def test_both_ways_to_the_crps_agree(size):
+    random = np.random.default_rng(0)
+    mean = random.gamma(0.5, 3.0, 2000) + 1e-4
+    counts = random.poisson(mean).astype(np.int32)
+    np.testing.assert_allclose(
+        crps_by_sum(mean, counts, size), crps_negbinom(counts, size, mu=mean), rtol=1e-9, atol=1e-13
+    )
+
+
+def test_the_crps_is_the_published_one():
+    # the example in scoringrules' documentation of crps_negbinom: count 2, size 5, probability 0.5
+    for way in (crps, crps_by_sum):
+        assert way(np.array([5.0]), np.array([2], np.int32), 5.0) == pytest.approx(1.5533629909058577, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_proper_scores_are_scipys_and_scikit_learns(size):
+    mean, counts = (grid.ravel() for grid in np.meshgrid(MEANS, COUNTS))
+    law = nbinom(size, size / (size + mean))
+    values, probability = proper_scores(mean, counts, size)
+    by_name = dict(zip(PROPER, values, strict=True))
+    loose = 2e-6  # SciPy takes size / (size + mean), which rounds a large size's small mean
+    np.testing.assert_allclose(by_name["nb_log_score"], -law.logpmf(counts), rtol=loose)
+    saturated = poisson.logpmf(counts, np.maximum(counts, 1e-300))
+    deviance = 2 * (saturated - poisson.logpmf(counts, mean))
+    np.testing.assert_allclose(by_name["poisson_deviance"], deviance, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(probability, law.sf(0), rtol=loose)
+    happened = counts > 0
+    assert by_name["brier"].mean() == pytest.approx(brier_score_loss(happened, law.sf(0)))
+    np.testing.assert_allclose(by_name["log_loss"], -np.where(happened, np.log(law.sf(0)), law.logpmf(0)), rtol=loose)
+
+
+def test_a_sheet_has_the_means_over_all_values():
+    mean, counts = simulated()
+    result = scored(mean, counts)
+    law = nbinom(DISPERSION, DISPERSION / (DISPERSION + mean))
+    assert result.sheet.nb_log_score == pytest.approx(-law.logpmf(counts).mean())
+    np.testing.assert_allclose(result.log_score_sums[0], -law.logpmf(counts).sum(axis=1))
+    assert result.sheet.poisson_deviance == pytest.approx(mean_poisson_deviance(counts.ravel(), mean.ravel()))
+    assert result.sheet.brier == pytest.approx(brier_score_loss(counts.ravel() > 0, law.sf(0).ravel()))
+    assert result.sheet.log_loss == pytest.approx(log_loss(counts.ravel() > 0, law.sf(0).ravel()))
+    assert result.sheet.forecast_over_actual == pytest.approx(mean.sum() / counts.sum())
+    precision = [average_precision_score(counts[..., c].ravel() > 0, mean[..., c].ravel()) for c in (0, 1)]
+    assert result.sheet.auc_pr == pytest.approx(pooled_precision(mean, counts))
+    for c, name in enumerate(NAMES):
+        row = result.by_category[name]
+        assert row.nb_log_score == pytest.approx(-law.logpmf(counts)[..., c].mean())
+        assert row.forecast_over_actual == pytest.approx(mean[..., c].sum() / counts[..., c].sum())
+        assert row.auc_pr == pytest.approx(precision[c])
+    for name in (*PROPER, "coverage_90", "plain_coverage_90", "width_90"):
+        assert getattr(result.sheet, name) == pytest.approx(
+            np.mean([getattr(row, name) for row in result.by_category.values()])
+        )
+
+
+def test_a_category_is_scored_as_if_it_were_alone():
+    mean, counts = simulated()
+    both = scored(mean, counts)
+    alone = score(mean[..., :1], counts[..., :1], DISPERSION[:1], NAMES[:1], np.random.default_rng(1))
+    assert asdict(alone.sheet) == asdict(both.by_category["fire"])
+
+
+def test_the_size_of_the_blocks_changes_nothing(monkeypatch):
+    mean, counts = simulated()
+    whole = scored(mean, counts)
+    monkeypatch.setattr(scores, "BLOCK_VALUES", 7 * mean.shape[1])
+    pieces = scored(mean, counts)
+    np.testing.assert_allclose(pieces.log_score_sums, whole.log_score_sums, rtol=1e-12)
+    np.testing.assert_array_equal(pieces.curves.pit, whole.curves.pit)
+    assert flat(pieces.sheet) == pytest.approx(flat(whole.sheet), rel=1e-12)
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_the_order_of_the_cells_changes_nothing(seed):
+    mean, counts = simulated(steps=6, cells=15, seed=seed)
+    mean = np.round(mean, 1) + 0.1  # with ties
+    order = np.random.default_rng(seed).permutation(15)
+    there, here = (flat(scored(*pair).sheet) for pair in ((mean, counts), (mean[:, order], counts[:, order])))
+    kept = there.keys() - RANDOM_FIELDS
+    assert {name: here[name] for name in kept} == pytest.approx({name: there[name] for name in kept}, nan_ok=True)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.25, 2.0])
+def test_the_truth_has_the_best_proper_scores(factor):
+    mean, counts = simulated(steps=400)
+    truth, wrong = scored(mean, counts).sheet, scored(factor * mean, counts).sheet
+    for name in PROPER:
+        assert getattr(truth, name) < getattr(wrong, name)
+
+
+def test_a_category_without_incidents_has_no_figures_that_need_one():
+    mean, counts = simulated()
+    counts[..., 1] = 0
+    result = scored(mean, counts)
+    empty = result.by_category["ems"]
+    assert np.isnan([empty.auc_pr, empty.forecast_over_actual, empty.ranking[0].pai]).all()
+    assert np.isfinite([getattr(empty, name) for name in PROPER]).all()
+    assert result.sheet.auc_pr == pytest.approx(pooled_precision(mean, counts))
+    nothing = scored(mean, np.zeros_like(counts)).sheet
+    assert np.isnan([nothing.auc_pr, nothing.forecast_over_actual, nothing.ranking[0].pei]).all()
+
+
+def changed(array, value):
+    array = array.copy()
+    array[0, 0, 0] = value
+    return array
+
+
+MEAN, SEEN = simulated(steps=3, cells=2)
+
+
+@pytest.mark.parametrize(
+    ("mean", "counts", "dispersion", "names", "message"),
+    [
+        (MEAN[:2], SEEN, DISPERSION, NAMES, "give one for each step"),
+        (MEAN[:0], SEEN[:0], DISPERSION, NAMES, "give one for each step"),
+        (MEAN, SEEN, DISPERSION[:1], NAMES, "2 names for 2 categories"),
+        (MEAN, SEEN, DISPERSION, NAMES[:1], "1 names for 2 categories"),
+        (changed(MEAN, 0.0), SEEN, DISPERSION, NAMES, "from 0 to"),
+        (changed(MEAN, np.nan), SEEN, DISPERSION, NAMES, "nan"),
+        (changed(MEAN, 2e6), SEEN, DISPERSION, NAMES, r"to 2e\+06"),
+        (MEAN, SEEN, np.array([1.0, np.inf]), NAMES, "inf"),
+        (MEAN, SEEN, np.array([0.0, 1.0]), NAMES, r"0\.0"),
+        (MEAN, changed(SEEN, -1), DISPERSION, NAMES, "a count of -1"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(mean, counts, dispersion, names, message):
+    with pytest.raises(DataError, match=message):
+        score(mean, counts, dispersion, names, np.random.default_rng(0))

@@ -1,0 +1,165 @@
+"""The baseline: neighbours, profile integrals over changes of clocks, memory with gaps, shrinkage."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.ndimage import convolve
+
+from models.baseline import BaselineConstants, cell_rate, remember, usual
+from models.counting.count_state import CountState
+from models.neighbours import ring_size, ring_sum
+from schemas.errors import DataError
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+DAY = 86_400
+
+
+def spec_of(rows=2, cols=2, timezone="UTC"):
+    return Spec(
+        region="toyville",
+        timezone=timezone,
+        grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=rows, cols=cols),
+        categories=("fire", "ems"),
+        features=(),
+    )
+
+
+def constants_of(**changes):
+    fields = {
+        "half_life_days": np.array(30.0),
+        "shrink_days": np.array(5.0),
+        "profile": np.ones((2, 168)),
+        "day_lift": np.ones((4, 2, 16)),
+        "mean_per_day": np.array([1.0, 2.0]),
+        "dispersion": np.full((2, 3), 3.0),
+        "first_day": np.array(1.0),
+    }
+    return BaselineConstants(**(fields | changes))
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays(np.int32, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.integers(0, 9)))
+def test_the_ring_is_what_a_convolution_gives(square):
+    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=square.shape[0], cols=square.shape[1])
+    kernel = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
+    cells = np.stack([square.ravel(), 2 * square.ravel()], axis=1)
+    expected = convolve(square, kernel, mode="constant").ravel()
+    np.testing.assert_array_equal(ring_sum(cells, grid), np.stack([expected, 2 * expected], axis=1))
+    np.testing.assert_array_equal(ring_size(grid), convolve(np.ones_like(square), kernel, mode="constant").ravel())
+
+
+@pytest.mark.parametrize(
+    ("timezone", "as_of"),
+    [
+        ("America/Chicago", "2017-03-12T01:20:30-06:00"),  # 02:00 never comes
+        ("America/Chicago", "2017-11-04T22:47:00-05:00"),  # 01:00 comes twice
+        ("Australia/Lord_Howe", "2024-04-06T20:00:00+11:00"),  # clocks go back by half an hour
+        ("Asia/Kathmandu", "2024-01-01T00:10:00+05:45"),
+    ],
+)
+def test_usual_is_the_profile_integrated_minute_by_minute(timezone, as_of):
+    spec = spec_of(1, 1, timezone)
+    profile = np.random.default_rng(0).gamma(3, size=(2, 168))
+    as_of_s = int(datetime.fromisoformat(as_of).timestamp())
+    lift = np.random.default_rng(1).gamma(3, size=(1, 2, 16))
+    result = usual(np.array([[0.5, 2.0]]), constants_of(profile=profile, day_lift=lift), as_of_s, spec)
+    zone = ZoneInfo(timezone)
+    for horizon, width_s in enumerate(spec.horizons_s):
+        total = np.zeros(2)
+        for second in range(as_of_s, as_of_s + width_s, 30):
+            local = datetime.fromtimestamp(second, UTC).astimezone(zone)
+            block = local.hour // 3 + 8 * (local.weekday() > 4)
+            total += profile[:, local.weekday() * 24 + local.hour] * lift[0, :, block] / 120
+        np.testing.assert_allclose(result[0, :, horizon], np.array([0.5, 2.0]) * total, rtol=1e-9)
+
+
+def memory_of(daily, constants, spec=None):
+    """Memory after a history that has `daily[d]` incidents in cell 0, category 0 on day d."""
+    spec = spec or spec_of()
+    state = CountState(spec)
+    first = int(constants.first_day)
+    state.advance((first + len(daily)) * DAY + 3600)
+    when = np.repeat((first + np.arange(len(daily))) * DAY + 60, daily)
+    state.levels["day"].add(when.astype(np.int64), np.zeros(len(when), np.intp), 1)
+    return remember(state.levels["day"], (30.0, float("inf")), constants, spec, first_day=0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60))
+def test_memory_is_the_weighted_mean_of_the_finished_days(daily):
+    memory = memory_of(daily, constants_of())
+    weights = 0.5 ** (np.arange(len(daily) - 1, -1, -1) / 30)
+    np.testing.assert_allclose(memory.counts[0, 0, 0], (weights * daily).sum(), atol=1e-4)
+    np.testing.assert_allclose(memory.days[0], weights.sum(), atol=1e-4)
+    assert memory.counts[1, 0, 0] == sum(daily)
+    assert memory.days[1] == len(daily)
+    assert not memory.counts[:, 1:].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.integers(-5, 70), st.integers(-5, 70))
+def test_after_a_take_over_counts_and_days_begin_with_the_later_of_the_two_first_days(daily, counted, learned):
+    began = int(constants_of().first_day) + 900
+    state = CountState(spec_of())
+    state.advance((began + len(daily)) * DAY + 3600)
+    when = np.repeat((began + np.arange(len(daily))) * DAY + 60, daily)
+    state.levels["day"].add(when.astype(np.int64), np.zeros(len(when), np.intp), 1)
+    constants = constants_of(first_day=np.array(float(began + learned)))
+    memory = remember(state.levels["day"], (float("inf"),), constants, spec_of(), first_day=began + counted)
+    later = max(counted, learned)
+    before = max(0, -later)  # days that both say are covered, before anything was counted
+    assert memory.counts.sum() == sum(daily[max(later, 0) :])
+    assert memory.days[0] == max(len(daily) - later, 0) if later >= 0 else len(daily) + before
+
+
+def test_days_without_any_incident_are_an_outage_where_incidents_are_sure():
+    daily = [30] * 20 + [0] * 10
+    busy = constants_of(mean_per_day=np.array([20.0, 10.0]))
+    assert memory_of(daily, busy).days[1] == 20
+    assert memory_of(daily, constants_of()).days[1] == 30
+
+
+def test_a_history_that_ended_years_ago_leaves_the_training_mean():
+    spec, constants = spec_of(), constants_of(mean_per_day=np.array([400.0, 40.0]), first_day=np.array(10.0))
+    state = CountState(spec)
+    state.advance(20_000 * DAY)
+    memory = remember(state.levels["day"], (30.0,), constants, spec, first_day=0)
+    rate = cell_rate(memory.counts[0], float(memory.days[0]), constants, spec)
+    np.testing.assert_allclose(rate, np.broadcast_to([100.0, 10.0], (4, 2)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays(np.float64, (6, 2), elements=st.integers(0, 500).map(float)), st.integers(0, 300))
+def test_a_rate_lies_between_its_own_and_its_neighbourhoods_and_is_never_zero(counts, days):
+    spec, constants = spec_of(2, 3), constants_of()
+    rate = cell_rate(counts, float(days), constants, spec)
+    assert (rate > 0).all()
+    trusting = cell_rate(counts, float(days), constants_of(shrink_days=np.array(1e-9)), spec)
+    following = cell_rate(counts, float(days), constants_of(shrink_days=np.array(1e12)), spec)
+    assert (rate >= np.minimum(trusting, following) * (1 - 1e-9)).all()
+    assert (rate <= np.maximum(trusting, following) * (1 + 1e-9)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("profile", np.ones((3, 168)), "must be float64"),
+        ("mean_per_day", np.array([1.0, 0.0]), "has values outside"),
+        ("dispersion", np.full((2, 3), np.nan), "has values outside"),
+        ("half_life_days", np.array(30.0, np.float32), "must be float64"),
+    ],
+)
+def test_impossible_constants_are_refused(name, value, message):
+    good = constants_of().arrays()
+    assert BaselineConstants.checked(good, spec_of()).half_life_days == 30
+    with pytest.raises(DataError, match=message):
+        BaselineConstants.checked(good | {name: value}, spec_of())
+    with pytest.raises(DataError, match="needs"):
+        BaselineConstants.checked({k: v for k, v in good.items() if k != name}, msgspec.structs.replace(spec_of()))

@@ -1,0 +1,227 @@
+"""Features against a recount from the raw incidents in plain Python, and the same to the last bit however computed."""
+
+from datetime import UTC, datetime
+from math import cos, log, log1p, pi, sin
+from zoneinfo import ZoneInfo
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.baseline import BaselineConstants
+from models.counting.blobs import export_state, restore_state
+from models.counting.count_state import CountState
+from models.features import FEATURES, FeatureEngine, feature_names
+from schemas.errors import SpecMismatch
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+ROWS, COLS, CATEGORIES = 2, 3, 2
+NOW = 1_700_000_123
+DAY, HOUR = 86_400, 3600
+TICK, PANE = NOW - NOW % 60, NOW - NOW % 300  # where the current ones started
+ZONE = "America/Chicago"
+SPEC = Spec(
+    region="toyville",
+    timezone=ZONE,
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=ROWS, cols=COLS),
+    categories=("fire", "ems"),
+    features=feature_names(),
+)
+PROFILE = 1 + 0.5 * np.sin(2 * np.pi * np.arange(168) / 24 + np.array([[0.0], [1.0]]))
+LIFT = np.random.default_rng(0).uniform(0.5, 1.5, (ROWS * COLS, CATEGORIES, 16))
+CONSTANTS = BaselineConstants(
+    half_life_days=np.array(60.0),
+    shrink_days=np.array(5.0),
+    profile=PROFILE / PROFILE.mean(axis=1, keepdims=True),
+    day_lift=LIFT,
+    mean_per_day=np.array([0.5, 2.0]),
+    dispersion=np.full((2, 3), 3.0),
+    first_day=np.array(float(NOW // DAY - 50)),
+)
+
+incident = st.tuples(
+    st.one_of(st.integers(0, 2 * HOUR), st.integers(0, 30 * HOUR), st.integers(0, 50 * DAY)),
+    st.integers(0, ROWS * COLS - 1),
+    st.integers(0, CATEGORIES - 1),
+)
+
+
+def state_of(incidents, as_of_s=NOW):
+    state = CountState(SPEC)
+    state.advance(as_of_s)
+    when = np.array([as_of_s - ago for ago, _, _ in incidents], np.int64)
+    place = np.array([cell * CATEGORIES + category for _, cell, category in incidents], np.intp)
+    for level in state.levels.values():
+        level.add(when, place, 1)
+    return state
+
+
+def neighbours(cell):
+    row, col = divmod(cell, COLS)
+    return [
+        r * COLS + c
+        for r in range(row - 1, row + 2)
+        for c in range(col - 1, col + 2)
+        if (r, c) != (row, col) and 0 <= r < ROWS and 0 <= c < COLS
+    ]
+
+
+def integral(category, start, stop, cell=None):
+    """The profile, in a cell the cell's own, over [start, stop) in average hours, minute by minute."""
+    total = 0.0
+    at = start
+    while at < stop:
+        after = min(at - at % 60 + 60, stop)
+        local = datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(ZONE))
+        own = 1 if cell is None else LIFT[cell, category, local.hour // 3 + (8 if local.weekday() in (5, 6) else 0)]
+        total += own * CONSTANTS.profile[category, local.weekday() * 24 + local.hour] * (after - at) / HOUR
+        at = after
+    return total
+
+
+INTEGRALS = {
+    (category, start, stop): integral(category, start, stop)
+    for category in range(CATEGORIES)
+    for start, stop in (
+        *((PANE + 300 - width, PANE) for width in (HOUR, 6 * HOUR, DAY)),
+        *((NOW - NOW % HOUR + HOUR - days * DAY, PANE) for days in (3, 7)),
+        (NOW - NOW % DAY + DAY - 30 * DAY, PANE),
+    )
+}
+COMING = {
+    (cell, category, horizon): integral(category, TICK, TICK + horizon, cell)
+    for cell in range(ROWS * COLS)
+    for category in range(CATEGORIES)
+    for horizon in SPEC.horizons_s
+}
+
+
+def recount(incidents):
+    """Every feature of every cell and category from the raw incidents: name -> value."""
+    events = [(NOW - ago, cell, category) for ago, cell, category in incidents]
+    cells, cats = range(ROWS * COLS), range(CATEGORIES)
+
+    def n(start, cell=None, category=None, stop=NOW + 1):
+        return sum(start <= at < stop and cell in (None, c) and category in (None, k) for at, c, k in events)
+
+    pane, hour, day = (NOW - NOW % width + width for width in (300, HOUR, DAY))  # ends of the current bins
+    start = {"15min": pane - 900, "1h": pane - HOUR, "6h": pane - 6 * HOUR, "24h": pane - DAY}
+    start |= {"3d": hour - 3 * DAY, "7d": hour - 7 * DAY, "30d": day - 30 * DAY}
+    today = day - DAY
+
+    def memory(half_life):
+        def weight(at_day):
+            age = today // DAY - 1 - at_day
+            return round(2**20 * 0.5 ** (age / half_life)) / 2**20 if 0 <= age < 399 else 0.0
+
+        counts = [
+            [sum(weight(at // DAY) for at, c, k in events if (c, k) == (cell, cat)) for cat in cats] for cell in cells
+        ]
+        return counts, sum(weight(d) for d in range(int(CONSTANTS.first_day), today // DAY))
+
+    def region(half_life):
+        counts, days = memory(half_life)
+        return [(sum(counts[c][k] for c in cells) + CONSTANTS.mean_per_day[k]) / (days + 1) for k in cats]
+
+    def rates(half_life):
+        counts, days = memory(half_life)
+        mean = [rate / len(cells) for rate in region(half_life)]
+        result = {}
+        for cell in cells:
+            block = [cell, *neighbours(cell)]
+            for k in cats:
+                around = (sum(counts[c][k] for c in block) + 30 * mean[k]) / (len(block) * days + 30)
+                result[cell, k] = (counts[cell][k] + 5 * around) / (days + 5)
+        return result
+
+    base, base_region = rates(60.0), region(60.0)
+    by_half_life = {d: rates(float(d)) for d in (7, 30, 120, 480)}
+    local = datetime.fromtimestamp(TICK, UTC).astimezone(ZoneInfo(ZONE))
+    clock = local.hour + local.minute / 60
+    same = [hour - HOUR - 24 * d * HOUR + j * HOUR for d in range(1, 15) for j in range(4)]
+
+    def level(windows_start, categories):
+        expected = sum(base_region[k] / 24 * INTEGRALS[k, windows_start, PANE] for k in categories)
+        seen = sum(n(windows_start, category=k, stop=PANE) for k in categories)
+        return min(max(log((seen + 5) / (expected + 5)), -1.5), 1.5)
+
+    for cell in cells:
+        for k in cats:
+            last = max((at for at, c, kk in events if (c, kk) == (cell, k)), default=0)
+            f = {f"cell_{w}": log1p(n(start[w], cell, k)) for w in ("15min", "1h", "6h", "24h", "7d")}
+            f |= {f"ring_{w}": log1p(sum(n(start[w], c, k) for c in neighbours(cell))) for w in ("1h", "24h", "7d")}
+            f |= {f"all_{w}": log1p(n(start[w], cell)) for w in ("1h", "24h", "7d")}
+            f["hours_since"] = log1p(min(NOW // HOUR - last // HOUR, 168))
+            f["same_hours_14d"] = log1p(sum(n(s, cell, k, s + HOUR) for s in same))
+            f["same_hours_all_14d"] = log1p(sum(n(s, cell, None, s + HOUR) for s in same))
+            f |= {f"rate_{d}d": log(by_half_life[d][cell, k]) for d in by_half_life}
+            block = [cell, *neighbours(cell)]
+            f["block_rate"] = log(sum(base[c, k] for c in block) / len(block))
+            f["all_rate"] = log(sum(base[cell, kk] for kk in cats))
+            f["region_rate"] = log(base_region[k])
+            f |= {f"level_{w}": level(start[w], [k]) for w in ("1h", "6h", "24h", "3d", "7d", "30d")}
+            f |= {f"level_all_{w}": level(start[w], cats) for w in ("1h", "6h", "24h", "7d")}
+            f["day_sin"], f["day_cos"] = sin(2 * pi * clock / 24), cos(2 * pi * clock / 24)
+            week = (local.weekday() * 24 + clock) / 168
+            f["week_sin"], f["week_cos"] = sin(2 * pi * week), cos(2 * pi * week)
+            for name, horizon in zip(SPEC.horizon_names, SPEC.horizons_s, strict=True):
+                f[f"log_usual_{name}"] = log(base[cell, k] / 24 * COMING[cell, k, horizon])
+            observed = n(start["1h"], cell, k)
+            total = n(0, cell, k)
+            yield cell, k, f, observed, 0 if total == 0 else 1 if total < 20 else 2
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(incident, max_size=60))
+def test_features_equal_a_recount_from_the_raw_incidents(incidents):
+    features = FeatureEngine(SPEC, CONSTANTS).compute(state_of(incidents))
+    for cell, category, expected, observed, support in recount(incidents):
+        assert tuple(expected) == SPEC.features
+        np.testing.assert_allclose(features.values[cell, category], list(expected.values()), rtol=2e-6, atol=2e-6)
+        assert features.observed_1h[cell, category] == observed
+        assert features.support[cell, category] == support
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.lists(incident, max_size=12), min_size=1, max_size=5), st.lists(st.integers(0, 4000), min_size=5))
+def test_a_warm_engine_a_cold_one_and_a_restored_state_agree_to_the_last_bit(batches, waits):
+    warm, state, now = FeatureEngine(SPEC, CONSTANTS), state_of([]), NOW
+    for batch, wait in zip(batches, waits, strict=False):
+        now += wait
+        state.advance(now)
+        when = np.array([now - ago for ago, _, _ in batch], np.int64)
+        place = np.array([cell * CATEGORIES + category for _, cell, category in batch], np.intp)
+        for level in state.levels.values():
+            level.add(when, place, 1)
+        kept = warm.compute(state)
+        cold = FeatureEngine(SPEC, CONSTANTS).compute(restore_state(SPEC, export_state(state)))
+        assert kept.values.tobytes() == cold.values.tobytes()
+        assert kept.support.tobytes() == cold.support.tobytes()
+        assert kept.values.flags.c_contiguous
+
+
+def test_an_engine_that_is_given_another_state_does_not_answer_from_the_first():
+    engine = FeatureEngine(SPEC, CONSTANTS)
+    first, second = state_of([(5 * DAY, 0, 0)] * 9), state_of([(5 * DAY, 5, 1)] * 9)
+    for level in second.levels:
+        second.levels[level].past_version = first.levels[level].past_version
+    engine.compute(first)
+    fresh = FeatureEngine(SPEC, CONSTANTS).compute(second)
+    assert engine.compute(second).values.tobytes() == fresh.values.tobytes()
+
+
+def test_every_value_is_inside_its_declared_range_also_in_a_flood():
+    flood = [(ago, cell, 0) for ago in range(0, 40 * DAY, 1000) for cell in range(2)]
+    for incidents in ([], flood):
+        values = FeatureEngine(SPEC, CONSTANTS).compute(state_of(incidents)).values
+        for column, feature in enumerate(FEATURES):
+            assert feature.low <= values[:, :, column].min(), feature.name
+            assert values[:, :, column].max() <= feature.high + 1e-6, feature.name
+
+
+def test_a_spec_with_other_features_is_refused():
+    with pytest.raises(SpecMismatch, match="train again"):
+        FeatureEngine(msgspec.structs.replace(SPEC, features=("speed",)), CONSTANTS)

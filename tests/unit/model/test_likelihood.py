@@ -1,0 +1,112 @@
+"""Likelihoods, probabilities, quantiles, scores and tallies against SciPy."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import nbinom, poisson
+
+from models.baseline import BaselineConstants
+from models.features import feature_names
+from models.likelihood import (
+    at_least_one,
+    negative_binomial_nll,
+    poisson_deviance,
+    predictive_quantile,
+)
+from models.scoring import score
+from models.training.fit_baseline import DISPERSIONS, likeliest_dispersion
+from models.training.training_table import tally
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+MEANS = np.geomspace(1e-6, 300, 60)
+COUNTS = np.array([0, 1, 2, 5, 40, 400])
+SIZES = np.array([[0.1, 0.5], [3.0, 300.0]])
+LOG_MEAN = torch.from_numpy(np.log(MEANS))[:, None]
+SEEN = torch.from_numpy(COUNTS).double()[None, :]
+
+
+def test_poisson_is_scipys():
+    saturated = poisson.logpmf(COUNTS, np.maximum(COUNTS, 1e-300))
+    expected = 2 * (saturated - poisson.logpmf(COUNTS, MEANS[:, None]))
+    np.testing.assert_allclose(poisson_deviance(LOG_MEAN, SEEN), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", SIZES.ravel())
+def test_negative_binomial_is_scipys(size):
+    expected = -nbinom.logpmf(COUNTS, size, size / (size + MEANS[:, None]))
+    result = negative_binomial_nll(LOG_MEAN, SEEN, torch.tensor(size).double())
+    np.testing.assert_allclose(result, expected, rtol=1e-7, atol=1e-12)
+
+
+def test_the_probability_of_one_or_more_is_scipys():
+    mean = np.broadcast_to(MEANS[:, None, None], (60, 2, 2)).astype(np.float32)
+    expected = nbinom.sf(0, SIZES, SIZES / (SIZES + mean.astype(np.float64)))
+    np.testing.assert_allclose(at_least_one(mean, SIZES), expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.95])
+def test_quantiles_are_scipys_and_near_them_past_the_table(share):
+    mean = np.broadcast_to(np.geomspace(1e-3, 5000, 300)[:, None, None], (300, 2, 2)).astype(np.float32)
+    expected = nbinom.ppf(share, SIZES, SIZES / (SIZES + mean.astype(np.float64)))
+    result = predictive_quantile(mean, SIZES, share)
+    within = expected < 380
+    assert within.mean() > 0.7
+    np.testing.assert_array_equal(result[within], expected[within])
+    assert (np.abs(result - expected) <= 0.03 * expected + 1)[~within].all()
+
+
+CELLS = 30
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=5, cols=6),
+    categories=("fire", "ems"),
+    features=feature_names(),
+)
+CONSTANTS = BaselineConstants(
+    half_life_days=np.array(60.0),
+    shrink_days=np.array(5.0),
+    profile=np.ones((2, 168)),
+    day_lift=np.ones((30, 2, 16)),
+    mean_per_day=np.ones(2),
+    dispersion=np.array([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]]),
+    first_day=np.array(1.0),
+)
+
+
+def test_scores_are_those_of_scipys_negative_binomial():
+    values = np.random.default_rng(0).normal(size=(CELLS, 2, len(SPEC.features))).astype(np.float32)
+    scores = score(values, None, CONSTANTS, SPEC)
+    mean = scores.expected.astype(np.float64)
+    law = nbinom(CONSTANTS.dispersion, CONSTANTS.dispersion / (CONSTANTS.dispersion + mean))
+    np.testing.assert_allclose(scores.risk, law.sf(0), rtol=1e-5)
+    np.testing.assert_array_equal(scores.low, law.ppf(0.05))
+    np.testing.assert_array_equal(scores.high, law.ppf(0.95))
+
+
+def test_a_tally_is_scipys_log_likelihood_over_all_cells():
+    random = np.random.default_rng(1)
+    usual = random.gamma(1.0, size=(CELLS, 2, 3)).astype(np.float32)
+    counts = random.poisson(usual).astype(np.int32)
+    one = tally(0, usual, 2 * usual, counts, CONSTANTS)
+    for side, mean in enumerate((usual.astype(np.float64), 2 * usual.astype(np.float64))):
+        size = CONSTANTS.dispersion
+        expected = -nbinom.logpmf(counts, size, size / (size + mean)).sum(axis=0)
+        np.testing.assert_allclose(one.log_score[side], expected, rtol=1e-6)
+        saturated = poisson.logpmf(counts, np.maximum(counts, 1e-300))
+        deviance = 2 * (saturated - poisson.logpmf(counts, mean)).sum(axis=0)
+        np.testing.assert_allclose(one.deviance[side], deviance, rtol=1e-6)
+
+
+def test_the_dispersion_of_very_many_counts_is_the_one_under_which_all_of_them_are_likeliest():
+    """25 x 24 cells, hour after hour, with two quiet western columns: every 24th count is of the quietest one."""
+    random = np.random.default_rng(5)
+    hours, rows, cols = 4_000, 25, 24
+    mean = np.broadcast_to(np.where(np.arange(cols) < 2, 1e-3, 0.05), (hours, rows, cols)).reshape(-1)
+    counts = random.negative_binomial(0.5, 0.5 / (0.5 + mean))
+    log_mean = torch.tensor(np.log(mean))[:, None, None]
+    (found,) = likeliest_dispersion(log_mean, torch.tensor(counts)[:, None, None]).ravel()
+    sizes = DISPERSIONS[(DISPERSIONS > 0.3) & (DISPERSIONS < 0.9)]
+    surprise = [-nbinom.logpmf(counts, size, size / (size + mean)).sum() for size in sizes]
+    assert found == sizes[int(np.argmin(surprise))]

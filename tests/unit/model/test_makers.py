@@ -1,0 +1,85 @@
+"""What made a score: the mean over all orders of joining, and factors that multiply to the score."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+
+from models.attribution import NETWORK_ALONE, groups_of, made_riskiest, shares
+from models.features import feature_names
+from models.network import ResidualNetwork, residual_of
+from schemas.frame import MADE_FOR, MAKERS
+
+FEATURES = feature_names()
+
+
+def network(seed=0):
+    torch.manual_seed(seed)
+    made = ResidualNetwork(features=len(FEATURES), categories=2, horizons=3)
+    made.mean.normal_()
+    made.leave.weight.data.normal_()
+    made.category.weight.data.normal_()
+    return made.eval()
+
+
+def test_every_feature_has_one_group():
+    columns = np.concatenate(list(groups_of(FEATURES).values()))
+    assert sorted(columns) == list(range(len(FEATURES)))
+    with pytest.raises(ValueError, match="weather"):
+        groups_of((*FEATURES, "weather"))
+
+
+def test_shares_are_the_mean_over_all_orders_of_joining():
+    made, values = network(), np.random.default_rng(0).normal(size=(4, 2, len(FEATURES))).astype(np.float32)
+    groups = groups_of(FEATURES)
+    expected = {name: np.zeros((4, 2, 3)) for name in groups}
+    orders = list(permutations(groups))
+    for order in orders:
+        row = np.tile(made.mean.numpy(), (4, 2, 1))
+        before = residual_of(row, made)
+        for name in order:
+            row[..., groups[name]] = values[..., groups[name]]
+            after = residual_of(row, made)
+            expected[name] += (after - before) / len(orders)
+            before = after
+    found = shares(made, values, groups)
+    np.testing.assert_allclose(sum(found.values()), residual_of(values, made), atol=1e-5)
+    for name in groups:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+
+def test_a_network_that_looks_at_one_feature_gives_its_group_everything():
+    made = network()
+    made.enter.weight.data[:] = 0
+    made.enter.weight.data[:, FEATURES.index("ring_24h")] = 1
+    found = shares(made, np.ones((1, 2, len(FEATURES)), np.float32), groups_of(FEATURES))
+    for name, share in found.items():
+        if name not in (NETWORK_ALONE, "next_door"):
+            np.testing.assert_allclose(share, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("cells", [4, MADE_FOR, 40])
+def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells):
+    made_by, draw = network(1), np.random.default_rng(cells)
+    values = draw.normal(size=(cells, 2, len(FEATURES))).astype(np.float32)
+    usual = draw.gamma(1.0, 1.0, (cells, 2, 3)).astype(np.float32)
+    expected = usual * np.exp(residual_of(values, made_by))
+    risk = np.minimum(-np.expm1(-expected), 0.9).astype(np.float32)  # some are equal
+    made = made_riskiest(values, made_by, FEATURES, risk=risk, expected=expected)
+    assert made.shape == (min(cells, MADE_FOR), 2, 3, len(MAKERS))
+    for place in np.ndindex(2, 3):
+        order = sorted(range(cells), key=lambda cell: (-risk[cell, *place], -expected[cell, *place], cell))
+        for rank, cell in enumerate(order[:MADE_FOR]):
+            np.testing.assert_allclose(
+                usual[cell, *place] * made[rank, *place].prod(), expected[cell, *place], rtol=1e-4
+            )
+            alone = shares(made_by, values[cell : cell + 1], groups_of(FEATURES))
+            for number, name in enumerate(MAKERS):
+                np.testing.assert_allclose(made[rank, *place, number], np.exp(alone[name][0, *place]), rtol=1e-4)
+
+
+def test_without_a_network_nothing_made_more_than_is_usual():
+    values = np.zeros((3, 2, len(FEATURES)), np.float32)
+    same = np.ones((3, 2, 3), np.float32)
+    np.testing.assert_array_equal(made_riskiest(values, None, FEATURES, risk=same, expected=same), 1)

@@ -1,0 +1,192 @@
+"""The log of batches: what a line says, repeats, torn lines, days."""
+
+from contextlib import closing
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from models.counting.blobs import export_state
+from models.counting.count_state import CountState
+from models.features import feature_names
+from schemas.errors import CheckpointError
+from schemas.frame import RiskFrame
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.disk.kept_counts import read_counts, write_counts
+from streaming.disk.reset import set_aside
+from streaming.flow.count import Summary
+from streaming.flow.publish import Published
+from streaming.flow.query_facts import QueryFacts
+from streaming.rebuild.batch_log import KEEP_DAYS, BatchLog, logged_batches, logged_days
+from streaming.rebuild.plan import Span, plan_rebuild
+from tests.harness.nothing_made import NOTHING_MADE
+from tests.harness.spark_offsets import spark_files
+
+DAY_S = 86_400
+NOON = int(datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp())
+DAY = "2026-11-25"
+GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
+SPEC = Spec(region="toyville", timezone="UTC", grid=GRID, categories=("ems",), features=feature_names())
+
+
+def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
+    places = np.zeros((9, 1), np.int32)
+    scores = dict.fromkeys(("expected", "risk", "low", "high", "usual"), np.zeros((9, 1, 3), np.float32))
+    frame = RiskFrame(
+        spec=SPEC,
+        as_of_s=as_of_s,
+        model="m",
+        observed_1h=places,
+        support=places.astype(np.uint8),
+        made=NOTHING_MADE,
+        **scores,
+    )
+    ledger = {"consumed": consumed, "counted": consumed, "rejected": 0}
+    summary = Summary(
+        as_of_s=as_of_s, ledger=ledger, totals=ledger, newest_event_s=0, newest_received_ms=0, rejections=b""
+    )
+    return Published(
+        batch_id=number,
+        frames={region: frame} if scored else {},
+        summaries={region: summary},
+        artifacts={region: "v1"},
+        points=0,
+        retries=0,
+        dropped=0,
+        seconds=0,
+        done_s=0,
+        acknowledged_s=0,
+        facts=QueryFacts(),
+        unaccounted=0,
+    )
+
+
+def keep(checkpoint, number, *, at_s=NOON, **fields):
+    spark_files(checkpoint, number, read={"0": 10 * (number + 1)}, at_s=at_s)
+    with closing(BatchLog(checkpoint, top_k=10)) as log:  # a process of its own
+        log.keep(published(number, as_of_s=fields.pop("as_of_s", at_s), **fields))
+
+
+def lines(checkpoint, day=DAY):
+    return list(logged_batches(checkpoint, day))
+
+
+def test_a_line_says_which_messages_came_when_and_what_they_led_to(tmp_path):
+    with closing(BatchLog(tmp_path, top_k=10)) as log:
+        spark_files(tmp_path, 0, read={}, at_s=NOON, begin={"0": 5, "1": 7})
+        log.keep(published(0, as_of_s=NOON - 3, consumed=0))
+        spark_files(tmp_path, 1, read={"0": 9, "1": 7}, at_s=NOON + 1)
+        log.keep(published(1, as_of_s=NOON - 2, consumed=4, scored=False))
+        spark_files(tmp_path, 2, read={"0": 9, "1": 7}, at_s=NOON + 2)
+        log.keep(published(2, as_of_s=NOON - 2, consumed=0, scored=False))  # it did nothing
+        spark_files(tmp_path, 3, read={"0": 9, "1": 8, "2": 2}, at_s=NOON + 3)  # a partition was added
+        log.keep(published(3, as_of_s=NOON, consumed=3))
+    first, second, third = lines(tmp_path)
+    assert (first.number, first.at_ms, first.offsets) == (0, NOON * 1000, {})
+    assert (second.number, second.offsets) == (1, {0: (5, 9)})
+    assert third.offsets == {1: (7, 8), 2: (0, 2)}
+    assert [bool(one.regions["toyville"].scores) for one in (first, second, third)] == [True, False, True]
+    assert {one.top_k for one in (first, second, third)} == {10}
+    assert second.regions["toyville"].as_of_s == NOON - 2
+    assert second.regions["toyville"].totals == {"consumed": 4, "counted": 4}
+    assert third.regions["toyville"].artifact == "v1"
+
+
+def test_a_minute_without_a_message_of_no_region_has_a_line_to_be_rebuilt_from(tmp_path):
+    keep(tmp_path, 0, consumed=0, scored=False, region="")
+    ((_, taken),) = lines(tmp_path)[0].regions.items()
+    assert (taken.as_of_s, taken.totals) == (NOON, {})
+
+
+def test_of_a_batch_that_was_repeated_the_last_line_counts(tmp_path):
+    for number, as_of_s in ((0, NOON), (1, NOON + 1), (1, NOON + 2), (2, NOON + 3)):
+        keep(tmp_path, number, as_of_s=as_of_s)
+    assert [(one.number, one.regions["toyville"].as_of_s - NOON) for one in lines(tmp_path)] == [(0, 0), (1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("left", [1, 20, 60])
+def test_a_line_that_a_crash_tore_is_not_read_and_is_replaced_by_its_repeat(tmp_path, left):
+    keep(tmp_path, 0)
+    keep(tmp_path, 1)
+    path = tmp_path / "batches" / DAY / "batches.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.index(b"\n") + 1 + left])
+    assert [one.number for one in lines(tmp_path)] == [0]
+    keep(tmp_path, 1)
+    assert path.read_bytes() == whole
+    path.write_bytes(whole.replace(b'"number":0', b'"number":no'))
+    with pytest.raises(CheckpointError, match=r"batches\.jsonl, line 1"):
+        lines(tmp_path)
+
+
+def test_each_day_has_a_folder_a_clock_set_back_opens_none_and_old_ones_go(tmp_path):
+    for number, days in enumerate((0, 1, 0, *range(2, KEEP_DAYS + 1))):
+        keep(tmp_path, number, at_s=NOON + days * DAY_S)
+        if number == 2:
+            assert logged_days(tmp_path) == [DAY, "2026-11-26"]
+            assert [one.number for one in lines(tmp_path, "2026-11-26")] == [1, 2]
+    assert len(logged_days(tmp_path)) == KEEP_DAYS
+    assert (logged_days(tmp_path)[0], logged_days(tmp_path)[-1]) == ("2026-11-26", "2026-12-30")
+
+
+def test_a_clock_that_was_once_far_ahead_ends_no_day(tmp_path):
+    for number, days in enumerate((0, 1, 500, 2)):
+        keep(tmp_path, number, at_s=NOON + days * DAY_S)
+    assert logged_days(tmp_path)[:2] == [DAY, "2026-11-26"]
+
+
+def test_counts_are_kept_whole_and_a_damaged_file_is_refused(tmp_path):
+    state, path = CountState(SPEC), tmp_path / DAY / "toyville.counts"
+    state.advance(NOON)
+    state.history_end_s, state.first_day = NOON - 5 * DAY_S, 20_000
+    state.levels["day"].add(np.full(4, NOON - DAY_S), np.arange(4), 1)
+    write_counts(path, state, totals={"consumed": 3}, newest_event_s=NOON - 5)
+    again, totals, newest_event_s = read_counts(path, SPEC)
+    assert (again.history_end_s, again.first_day) == (NOON - 5 * DAY_S, 20_000)
+    assert (export_state(again), totals, newest_event_s) == (export_state(state), {"consumed": 3}, NOON - 5)
+    other = Spec(region="toyville", timezone="UTC", grid=GRID, categories=("fire",), features=feature_names())
+    with pytest.raises(CheckpointError, match="holds counts for spec"):
+        read_counts(path, other)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        read_counts(path, SPEC)
+
+
+def test_a_plan_takes_the_last_batch_of_each_tick_and_counts_from_the_start_of_its_day(tmp_path):
+    #  day 1 |  0:A 1:A |   day 2 |  2:B  3:B(not scored)  4:C  5:D |   ticks A..D of a minute, span = B and C
+    batches = [(0, 0, True), (1, 30, True), (2, DAY_S, True), (3, DAY_S + 30, False), (4, DAY_S + 60, True)]
+    for number, after_s, scored in [*batches, (5, DAY_S + 120, True)]:
+        keep(tmp_path, number, at_s=NOON + after_s, scored=scored)
+    span = Span(from_s=NOON + DAY_S, to_s=NOON + DAY_S + 120)
+    for clock in ("event", "wall"):
+        plan = plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock=clock)
+        assert [one.number for one in plan.batches] == [2, 3, 4]
+        assert plan.frames == {(2, "toyville"), (4, "toyville")}
+        assert plan.ledgers == {(3, "toyville"), (4, "toyville")}
+        assert (plan.first_s, plan.last_s) == (NOON + DAY_S, NOON + DAY_S + 60)
+        assert plan.offsets == {0: (20, 50)}
+        assert plan.open_ticks == {}
+    to_the_end = plan_rebuild(tmp_path, {"toyville": SPEC}, Span(from_s=0, to_s=NOON * 2), clock="wall")
+    assert to_the_end.open_ticks == {"toyville": NOON + DAY_S + 120}
+    assert [one.number for one in to_the_end.batches] == [0, 1, 2, 3, 4, 5]
+    assert plan_rebuild(tmp_path, {"toyville": SPEC}, Span(from_s=0, to_s=NOON), clock="wall") is None
+
+
+def test_a_region_that_is_silent_is_open_in_its_newest_tick_on_the_events_clock_only(tmp_path):
+    spec = {"toyville": SPEC, "elsewhere": SPEC}
+    keep(tmp_path, 0, at_s=NOON, region="elsewhere")
+    keep(tmp_path, 1, at_s=NOON + 600)
+    span = Span(from_s=NOON, to_s=NOON + 60)
+    assert plan_rebuild(tmp_path, spec, span, clock="event").open_ticks == {"elsewhere": NOON}
+    assert plan_rebuild(tmp_path, spec, span, clock="wall").open_ticks == {}
+
+
+def test_the_log_of_a_checkpoint_that_was_set_aside_still_gives_the_plan(tmp_path):
+    for number, after_s in enumerate((0, 30, 90)):
+        keep(tmp_path, number, at_s=NOON + after_s)
+    span = Span(from_s=NOON, to_s=NOON + 120)
+    before = plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock="wall")
+    old = set_aside(tmp_path, "20261125T130000Z", from_ms=0)
+    assert plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock="wall") is None
+    assert plan_rebuild(old, {"toyville": SPEC}, span, clock="wall") == before

@@ -1,0 +1,73 @@
+"""Hit rates against a count by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from schemas.errors import DataError
+from schemas.frame import RiskFrame
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.rehearse.hits import hit_rates
+from tests.harness.nothing_made import NOTHING_MADE
+
+CELLS, CATEGORIES, HORIZONS = 40, 2, 3
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=8, cols=5),
+    categories=("ems", "fire"),
+    features=(),
+)
+
+
+def frame(expected, usual, support):
+    def spread(values):  # all of it in the second category and the longest horizon
+        whole = np.zeros((CELLS, CATEGORIES, HORIZONS), np.float32)
+        whole[:, 1, -1] = values
+        return whole
+
+    zero = spread(np.zeros(CELLS))
+    return RiskFrame(
+        spec=SPEC,
+        as_of_s=0,
+        model="test",
+        expected=spread(expected),
+        usual=spread(usual),
+        risk=zero,
+        low=zero,
+        high=zero,
+        observed_1h=np.zeros((CELLS, CATEGORIES), np.int32),
+        support=np.repeat(np.asarray(support, np.uint8)[:, None], CATEGORIES, axis=1),
+        made=NOTHING_MADE,
+    )
+
+
+def caught(values, counts, active, k):
+    """By hand: the k highest; those that are as high as the last of them stand in any order, so their mean counts."""
+    if not active:
+        return 0
+    last = sorted((values[cell] for cell in active), reverse=True)[k - 1]
+    above = [cell for cell in active if values[cell] > last]
+    equal = [int(counts[cell]) for cell in active if values[cell] == last]
+    return sum(int(counts[cell]) for cell in above) + (k - len(above)) * sum(equal) / len(equal)
+
+
+small = arrays.arrays(np.int32, CELLS, elements=st.integers(0, 9))
+
+
+@given(small, small, arrays.arrays(np.uint8, CELLS, elements=st.integers(0, 2)), small)
+def test_shares_are_those_of_a_count_by_hand(expected, usual, support, counts):
+    if counts.sum() == 0:
+        with pytest.raises(DataError, match="no incident"):
+            hit_rates(frame(expected, usual, support), counts, area_share=0.1)
+        return
+    hits = hit_rates(frame(expected, usual, support), counts, area_share=0.1)
+    active = [cell for cell in range(CELLS) if support[cell] > 0]
+    k = max(1, round(0.1 * len(active)))
+    for share, values in ((hits.model, expected), (hits.baseline, usual), (hits.ideal, counts)):
+        assert share == pytest.approx(caught(values, counts, active, k) / int(counts.sum()))
+    assert hits.ideal >= max(hits.model, hits.baseline) - 1e-12
+    assert (hits.active_cells, hits.flagged_cells) == (len(active), k)

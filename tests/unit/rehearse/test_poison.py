@@ -1,0 +1,49 @@
+import msgspec
+import numpy as np
+import pytest
+
+from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.event import REASONS, Event
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.rehearse.poison import poison_messages, template_event
+
+AS_OF_S = 1_767_225_600
+SPEC = Spec(
+    region="town",
+    timezone="America/Chicago",
+    grid=Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30),
+    categories=("theft", "fire"),
+    features=(),
+)
+TEMPLATE = template_event(SPEC, as_of_s=AS_OF_S)
+POISONS = poison_messages(TEMPLATE)
+
+
+def decode(*values):
+    slice_of_topic = Messages(
+        values=values,
+        partition=np.zeros(len(values), np.int32),
+        kafka_offset=np.arange(len(values)),
+        kafka_time_ms=np.full(len(values), AS_OF_S * 1000),
+    )
+    return decode_messages(slice_of_topic, {"town": Vocabulary.of(SPEC)})
+
+
+@pytest.mark.parametrize("poison", POISONS, ids=lambda poison: poison.name)
+def test_every_kind_is_refused_with_its_reason_and_its_neighbours_are_not(poison):
+    good = msgspec.json.encode(TEMPLATE)
+    decoded = decode(good, poison.value, good)
+    refused = [(one.kafka_offset, one.reason) for rejections in decoded.rejections.values() for one in rejections]
+    assert refused == [(1, poison.reason)]
+    assert decoded.incidents["town"].kafka_offset.tolist() == [0, 2]
+
+
+def test_the_list_is_long_names_each_kind_once_and_covers_every_reason():
+    assert len(POISONS) >= 45
+    assert len({poison.name for poison in POISONS}) == len(POISONS)
+    assert {poison.reason for poison in POISONS} == set(REASONS)
+
+
+def test_the_template_is_an_event():
+    assert msgspec.json.decode(msgspec.json.encode(TEMPLATE), type=Event) == TEMPLATE

@@ -1,0 +1,196 @@
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from types import MappingProxyType
+from zoneinfo import ZoneInfo
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.files.incident_files import IncidentTable
+from models.local_time import utc_from_local
+from schemas.errors import DataError
+from schemas.event import Event
+from streaming.rehearse.replay import (
+    BAD,
+    CORRECTION,
+    DUPLICATE,
+    INCIDENT,
+    WEEK_S,
+    Message,
+    Mix,
+    messages,
+    paced,
+    parse_when,
+    plan_replay,
+    shifted,
+    weeks_until,
+)
+
+ZONE = "America/Chicago"
+START_S = parse_when("2017-10-21", ZONE)
+MIX = Mix(duplicates=0.2, corrections=0.3, bad=0.5, seed=7)
+
+
+def table_of(n=200, every_s=300):
+    number = np.arange(n)
+    return IncidentTable(
+        layout="town",
+        timezone=ZONE,
+        occurred_s=START_S + number * every_s,
+        lat_deg=np.round(41.7 + number * 1e-4, 4),
+        lon_deg=np.full(n, -87.6),
+        category=(number % 3).astype(np.int16),
+        row=number + 1,
+        categories=("ems", "fire", "traffic"),
+        skipped=MappingProxyType({}),
+        exact_duplicates=0,
+        ambiguous_times=0,
+        nonexistent_times=0,
+    )
+
+
+def sent(**arguments):
+    return list(messages(plan_replay(table_of(), region="town", **arguments)))
+
+
+def events(planned, kind):
+    return [msgspec.json.decode(message.value, type=Event) for message in planned if message.kind == kind]
+
+
+class FakeClock:
+    def __init__(self):
+        self.now_s = 0.0
+        self.slept = []
+
+    def now(self):
+        return self.now_s
+
+    def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now_s += seconds
+
+
+def test_a_plan_is_the_same_for_one_seed_and_another_for_another():
+    assert sent(mix=MIX) == sent(mix=MIX)
+    assert sent(mix=MIX) != sent(mix=Mix(duplicates=0.2, corrections=0.3, bad=0.5, seed=8))
+
+
+def test_the_mix_is_a_share_of_the_incidents():
+    plan = plan_replay(table_of(), region="town", mix=MIX)
+    assert plan.counts == {"incidents": 200, "duplicates": 40, "corrections": 60, "bad": 100}
+    assert Counter(message.kind for message in messages(plan)) == {
+        INCIDENT: 200,
+        DUPLICATE: 40,
+        CORRECTION: 60,
+        BAD: 100,
+    }
+    assert len(plan) == 400
+
+
+def test_messages_go_out_in_time_order_stamped_with_the_time_of_reception():
+    planned = sent(mix=MIX)
+    stamps = [message.send_ms for message in planned]
+    assert stamps == sorted(stamps)
+    for message, event in zip((one for one in planned if one.kind == INCIDENT), events(planned, INCIDENT), strict=True):
+        assert event.received_at.timestamp() == pytest.approx(message.send_ms / 1000)
+        assert 2 <= (event.received_at - event.occurred_at).total_seconds() <= 240
+
+
+def test_an_incident_becomes_an_event_with_its_own_id_as_key():
+    planned = [message for message in sent(mix=Mix()) if message.value and b"town-0000002" in message.value]
+    assert [message.key for message in planned] == [b"town-0000002"]
+    fields = json.loads(planned[0].value)
+    assert fields.pop("received_at").startswith("2017-10-21T05:05:")
+    assert fields == {
+        "incident_id": "town-0000002",
+        "region": "town",
+        "occurred_at": "2017-10-21T05:05:00Z",
+        "category": "fire",
+        "lat": 41.7001,
+        "lon": -87.6,
+        "origin": "public_call",
+    }
+
+
+def test_a_duplicate_is_the_same_bytes_later():
+    planned = sent(mix=MIX)
+    first = {message.key: message for message in planned if message.kind == INCIDENT}
+    repeats = [message for message in planned if message.kind == DUPLICATE]
+    assert all(message.value == first[message.key].value for message in repeats)
+    assert all(message.send_ms > first[message.key].send_ms for message in repeats)
+
+
+def test_a_correction_is_a_later_revision_that_moves_reclassifies_or_cancels():
+    planned = sent(mix=Mix(corrections=1.0))
+    first = {event.incident_id: event for event in events(planned, INCIDENT)}
+    changes = Counter()
+    for event in events(planned, CORRECTION):
+        before = first[event.incident_id]
+        assert (event.revision, event.occurred_at) == (1, before.occurred_at)
+        assert event.received_at > before.received_at
+        changes[event.lat != before.lat, event.category != before.category, event.status == "cancelled"] += 1
+    assert set(changes) == {(True, False, False), (False, True, False), (False, False, True)}
+    assert min(changes.values()) > 30
+
+
+def test_bad_messages_are_of_many_kinds_and_have_keys_of_their_own():
+    planned = [message for message in sent(mix=Mix(bad=0.5)) if message.kind == BAD]
+    assert len({message.key for message in planned}) == 100
+    assert len({message.value for message in planned}) > 80
+
+
+def test_only_the_asked_span_is_replayed():
+    from_s, to_s = parse_when("2017-10-21T01:00", ZONE), parse_when("2017-10-21T02:00-05:00", "UTC")
+    plan = plan_replay(table_of(), region="town", mix=Mix(), from_s=from_s, to_s=to_s)
+    assert plan.occurred_s.tolist() == list(range(START_S + 3600, START_S + 7200, 300))
+    with pytest.raises(DataError, match="2017-10-21 00:00 to 2017-10-21 16:35"):
+        plan_replay(table_of(), region="town", mix=Mix(), from_s=to_s + WEEK_S)
+
+
+def test_times_that_are_none_and_shares_beyond_one_are_refused():
+    with pytest.raises(DataError, match="'noon'"):
+        parse_when("noon", ZONE)
+    with pytest.raises(DataError, match=r"bad=1\.5"):
+        Mix(bad=1.5)
+
+
+@settings(max_examples=60)
+@given(utc_s=st.integers(1_262_304_000, 1_893_456_000), weeks=st.integers(-600, 600))
+def test_a_shift_by_weeks_keeps_weekday_and_hour_on_the_local_clock(utc_s, weeks):
+    moved = int(shifted(np.array([utc_s]), ZONE, weeks=weeks)[0])
+    before, after = (datetime.fromtimestamp(second, ZoneInfo(ZONE)) for second in (utc_s, moved))
+    wall_s = int(before.replace(tzinfo=UTC).timestamp()) + weeks * WEEK_S
+    _, reading = utc_from_local(np.array([wall_s]), ZONE)
+    if reading[0] != -1:  # an hour that clocks skip cannot be kept
+        assert (after.weekday(), after.time()) == (before.weekday(), before.time())
+    assert round((moved - utc_s) / WEEK_S, 1) == weeks
+
+
+@settings(max_examples=60)
+@given(last_s=st.integers(1_262_304_000, 1_893_456_000), now_s=st.integers(1_262_304_000, 1_893_456_000))
+def test_a_shift_to_now_ends_within_the_last_week(last_s, now_s):
+    weeks = weeks_until(last_s, now_s=now_s, timezone=ZONE)
+    moved = int(shifted(np.array([last_s]), ZONE, weeks=weeks)[0])
+    assert now_s - WEEK_S - 3600 <= moved <= now_s + 3600  # an hour's slack where clocks change between the two
+
+
+def test_messages_are_paced_by_their_own_times_not_by_how_long_sending_took():
+    clock = FakeClock()
+
+    planned = [Message(key=b"k", value=b"v", send_ms=at_ms, kind=INCIDENT) for at_ms in (0, 60_000, 60_000, 180_000)]
+    left_at = []
+    for _ in paced(planned, speed=60, clock=clock.now, sleep=clock.sleep):
+        left_at.append(clock.now_s)
+        clock.now_s += 0.25  # sending is slow; the next one is not put off for it
+
+    assert left_at == [0, 1, 1.25, 3]
+    assert clock.slept == [0.75, 1.5]
+
+
+def test_speed_zero_never_waits():
+    planned = [Message(key=b"k", value=b"v", send_ms=at_ms, kind=INCIDENT) for at_ms in (0, 10**9)]
+    assert list(paced(planned, speed=0, clock=lambda: pytest.fail("asked the time"), sleep=pytest.fail)) == planned

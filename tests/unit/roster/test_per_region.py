@@ -1,0 +1,68 @@
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.roster.artifact_cache import KEPT_VERSIONS, KeptPerRegion
+from streaming.roster.roster import load_artifact, vocabulary
+
+
+def counting():
+    reads = []
+
+    def read(folder):
+        reads.append(folder)
+        return [folder]
+
+    return KeptPerRegion(read), reads
+
+
+def test_versions_that_come_and_go_are_not_kept_and_the_regions_do_not_push_each_other_out():
+    kept, reads = counting()
+    for version in range(300):
+        for region in range(300):
+            kept(f"/artifacts/r{region}/{version:03d}")
+    assert sum(map(len, kept._kept.values())) == 300 * KEPT_VERSIONS
+    reads.clear()
+    for region in range(300):
+        kept(f"/artifacts/r{region}/299")
+    assert reads == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4))))
+def test_it_gives_what_reading_gives_and_the_last_asked_for_are_not_read_again(asked):
+    kept, reads = counting()
+    by_region = {}
+    for region, version in asked:
+        folder = f"/artifacts/{region}/{version}"
+        latest = by_region.setdefault(region, [])
+        before = len(reads)
+        assert kept(folder) == [folder]
+        assert len(reads) == before + (folder not in latest[-KEPT_VERSIONS:])
+        by_region[region] = [one for one in latest if one != folder] + [folder]
+
+
+def test_a_failure_is_not_remembered():
+    def read(folder):
+        return Path(folder).read_text(encoding="utf-8")
+
+    kept = KeptPerRegion(read)
+    with pytest.raises(FileNotFoundError):
+        kept("/nowhere/at/all")
+
+
+def test_what_was_read_by_other_means_is_not_read_again_and_takes_the_place_of_what_was_kept():
+    kept, reads = counting()
+    kept("/a/r/1")
+    kept.keep("/a/r/1", ["newer"])
+    kept.keep("/a/r/2", ["other"])
+    assert (kept("/a/r/1"), kept("/a/r/2"), reads) == (["newer"], ["other"], ["/a/r/1"])
+    kept.keep("/a/r/3", [])
+    assert list(kept._kept["/a/r"]) == ["/a/r/2", "/a/r/3"]
+
+
+@pytest.mark.parametrize("kept", [load_artifact, vocabulary])
+def test_what_is_sent_to_workers_is_its_name_not_what_it_keeps(kept):
+    assert pickle.loads(pickle.dumps(kept)) is kept  # noqa: S301

@@ -1,0 +1,215 @@
+"""A job that runs looks for artifacts: it outlives their absence, and reads what it refused once, until it changes."""
+
+import errno
+import logging
+import shutil
+
+import msgspec
+import pytest
+
+import streaming.roster.roster
+import streaming.roster.scan
+from models.artifact.artifact import read_artifact
+from models.artifact.untrained import write_untrained
+from models.features import feature_names
+from schemas.errors import ArtifactError
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.roster.artifact_cache import KeptPerRegion
+from streaming.roster.roster import load_artifact, next_roster, read_roster
+from streaming.roster.scan import Candidates
+from streaming.roster.watch import RosterWatch, roster_path
+from streaming.settings import Settings
+
+CUTOFF_S = 1_767_225_600
+GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
+SPEC = Spec(region="toyville", timezone="UTC", grid=GRID, categories=("ems",), features=feature_names())
+
+
+@pytest.fixture
+def settings(tmp_path):
+    (tmp_path / "checkpoint").mkdir()
+    return Settings(
+        checkpoint=tmp_path / "checkpoint", artifacts=tmp_path / "artifacts", audit=tmp_path / "audit.jsonl"
+    )
+
+
+@pytest.fixture
+def publish(settings):
+    """publish(day, region, field of the spec=...): an artifact made on that day; the newest is of the last day."""
+
+    def make(day, region="toyville", *, cutoff_s=CUTOFF_S, **changes):
+        of = msgspec.structs.replace(SPEC, region=region, **changes)
+        created = f"202601{day:02d}T000000Z"
+        return write_untrained(settings.artifacts, of, per_day=5, cutoff_s=cutoff_s, created=created)
+
+    return make
+
+
+@pytest.fixture
+def looks(settings):
+    """looks(times): a job that has started looks again, so many times."""
+    watch, now_s = RosterWatch(settings), [0]
+
+    def look(times=1):
+        for _ in range(times):
+            now_s[0] += 10
+            watch.look(now_s[0])
+
+    return look
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The names of the folders whose artifacts were read, in their order."""
+    seen = []
+
+    def counted(folder):
+        seen.append(folder.name)
+        return read_artifact(folder)
+
+    for module in (streaming.roster.scan, streaming.roster.roster):
+        monkeypatch.setattr(module, "read_artifact", counted)
+    return seen
+
+
+def in_force(settings):
+    return {region: entry.folder for region, entry in read_roster(roster_path(settings)).items()}
+
+
+def unmount(settings, monkeypatch):
+    settings.artifacts.rename(settings.artifacts.with_name("away"))
+    settings.artifacts.mkdir()  # the mount point
+
+
+def move_away(settings, monkeypatch):
+    settings.artifacts.rename(settings.artifacts.with_name("away"))
+
+
+def make_stale(settings, monkeypatch):
+    def fail(artifacts):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(streaming.roster.roster, "newest_artifacts", fail)
+
+
+def bring_back(settings, monkeypatch):
+    monkeypatch.undo()
+    if (away := settings.artifacts.with_name("away")).exists():
+        shutil.rmtree(settings.artifacts, ignore_errors=True)
+        away.rename(settings.artifacts)
+
+
+@pytest.mark.parametrize("take_away", [move_away, unmount, make_stale])
+def test_a_job_that_runs_outlives_the_absence_of_its_artifacts_and_says_so_once(
+    settings, publish, looks, monkeypatch, caplog, take_away
+):
+    caplog.set_level(logging.INFO, "streaming.roster.watch")
+    first = publish(1)
+    looks(2)
+    for _ in range(2):
+        caplog.clear()
+        take_away(settings, monkeypatch)
+        looks(3)
+        assert in_force(settings) == {"toyville": str(first)}
+        with pytest.raises(ArtifactError, match=str(settings.artifacts)):
+            RosterWatch(settings).look(1)
+        bring_back(settings, monkeypatch)
+        looks(3)
+        gone, back = caplog.messages
+        assert str(settings.artifacts) in gone
+        assert "this job goes on with what it has in memory" in gone
+        assert back == f"artifacts={settings.artifacts} is there again"
+    second = publish(2)
+    looks()
+    assert in_force(settings) == {"toyville": str(second)}
+
+
+def cut_baseline(publish):
+    newer = publish(2)
+    (newer / "baseline.npz").write_bytes(b"not what it was")
+    return newer
+
+
+def cut_weights(publish):
+    newer = publish(2)
+    (newer / "weights.safetensors").write_bytes(b"not what they were")
+    return newer
+
+
+def other_spec(publish):
+    return publish(2, tick_s=30)
+
+
+def of_the_future(publish):
+    return publish(2, "elsewhere", cutoff_s=4_000_000_000)
+
+
+@pytest.mark.parametrize("make", [cut_baseline, cut_weights, other_spec, of_the_future])
+def test_what_was_refused_is_read_again_only_when_its_files_have_changed(settings, publish, looks, reads, make):
+    first = publish(1)
+    looks(3)
+    newer = make(publish)
+    looks(5)
+    assert reads == [first.name, newer.name]
+    (newer / "card.md").touch()
+    looks(3)
+    (newer / "card.md").chmod(0o600)  # what could not be read for its mode may be read now
+    looks(3)
+    assert reads == [first.name, *[newer.name] * 3]
+    assert in_force(settings) == {"toyville": str(first)}
+
+
+def test_an_artifact_that_is_copied_file_by_file_is_taken_when_it_is_whole(settings, publish, looks):
+    first, second = publish(1), publish(2)
+    whole = settings.artifacts.with_name("whole")
+    second.rename(whole)
+    looks()
+    second.mkdir()
+    for name in ("manifest.json", "baseline.npz", "history.npz", "card.md", "weights.safetensors"):
+        content = (whole / name).read_bytes()
+        for part in (content[: len(content) // 2], content):
+            looks()
+            assert in_force(settings) == {"toyville": str(first)}
+            (second / name).write_bytes(part)
+    looks()
+    assert in_force(settings) == {"toyville": str(second)}
+
+
+def test_refused_artifacts_push_none_out_that_is_in_force_in_any_region(settings, publish, looks, reads):
+    folders = [publish(1, region) for region in ("toyville", "aston", "bray")]
+    looks()
+    kept = [load_artifact(str(folder)) for folder in folders]
+    for day in (2, 3, 4):
+        (publish(day) / "weights.safetensors").write_bytes(b"not what they were")
+    looks(3)
+    reads.clear()
+    assert [load_artifact(str(folder)) for folder in folders] == kept
+    assert reads == []
+
+
+def test_what_takes_over_is_read_once(settings, publish, looks, reads):
+    folders = [publish(1)]
+    looks(2)
+    folders.append(publish(2))
+    looks(2)
+    assert load_artifact(str(folders[1])).version == folders[1].name
+    assert reads == [folder.name for folder in folders]
+
+
+def test_a_history_of_the_future_is_taken_when_its_time_has_come(settings, publish, monkeypatch):
+    monkeypatch.setattr(streaming.roster.roster, "load_artifact", KeptPerRegion(lambda folder: folder))
+    folder, candidates = publish(1), Candidates()
+    for latest_s, taken in ((CUTOFF_S - 1, []), (CUTOFF_S - 1, []), (CUTOFF_S, [str(folder)])):
+        roster, _ = next_roster({}, settings.artifacts, latest_s=latest_s, candidates=candidates)
+        assert [entry.folder for entry in roster.values()] == taken
+
+
+def test_of_a_refused_artifact_that_is_gone_nothing_is_remembered(settings, publish):
+    candidates, folder = Candidates(), publish(1, cutoff_s=4_000_000_000)
+    publish(1, "aston")
+    next_roster({}, settings.artifacts, latest_s=CUTOFF_S, candidates=candidates)
+    assert list(candidates._found) == [folder]
+    shutil.rmtree(folder)
+    next_roster({}, settings.artifacts, latest_s=CUTOFF_S, candidates=candidates)
+    assert candidates._found == {}

@@ -1,0 +1,79 @@
+"""The sink for a file: what a crash, a full disk and a second job do to it."""
+
+import errno
+import os
+
+import pytest
+
+from schemas.errors import SinkRefused, SinkUnavailable
+from streaming.sinks.file import FileSink
+
+LINES = b"pipeline,region=a consumed=1.0 60\npipeline,region=b consumed=2.0 60\n"
+
+
+def test_half_a_line_at_the_end_of_a_file_is_cut_off_when_it_is_opened(tmp_path, caplog):
+    path = tmp_path / "scores.lp"
+    for torn in (b"", b"half", b"x" * 200_000):
+        path.write_bytes(LINES + torn)
+        sink = FileSink(path)
+        sink.check()
+        assert path.read_bytes() == LINES
+        assert sink.write(LINES).lines == 2
+        assert path.read_bytes() == LINES + LINES
+        sink.close()
+    assert caplog.text.count("torn line") == 2
+
+
+def test_a_file_that_holds_only_half_a_line_starts_anew(tmp_path):
+    path = tmp_path / "scores.lp"
+    path.write_bytes(b"half")
+    sink = FileSink(path)
+    sink.write(LINES)
+    sink.close()
+    assert path.read_bytes() == LINES
+
+
+def test_lines_are_on_disk_before_a_file_write_returns(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_size))
+    sink = FileSink(tmp_path / "scores.lp")
+    sink.check()
+    sink.write(LINES)
+    sink.close()
+    assert synced[-1] == len(LINES)
+
+
+def test_a_full_disk_fails_the_write_and_the_next_one_leaves_no_torn_line(tmp_path, monkeypatch):
+    path = tmp_path / "scores.lp"
+    sink = FileSink(path)
+    sink.write(LINES)
+
+    def no_room(_):
+        os.truncate(path, path.stat().st_size - 7)  # what a short write would have left
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_room)
+        with pytest.raises(SinkUnavailable, match="No space left on device"):
+            sink.write(LINES)
+    sink.write(LINES)
+    sink.close()
+    assert path.read_bytes() == LINES + LINES.splitlines(keepends=True)[0] + LINES
+
+
+def test_two_jobs_cannot_write_one_file(tmp_path):
+    first, second = FileSink(tmp_path / "scores.lp"), FileSink(tmp_path / "scores.lp")
+    first.check()
+    with pytest.raises(SinkRefused, match="another process"):
+        second.check()
+    first.close()
+    second.check()
+    second.close()
+
+
+def test_a_folder_is_no_file_to_write_to(tmp_path):
+    with pytest.raises(SinkRefused, match="choose another path"):
+        FileSink(tmp_path).check()
+    (tmp_path / "plain").write_bytes(b"")
+    with pytest.raises(SinkRefused, match="choose another path"):
+        FileSink(tmp_path / "plain" / "scores.lp").check()

@@ -1,0 +1,314 @@
+"""The sink for InfluxDB: what each answer of a store does to a write; and the choice of a sink."""
+
+import json
+import logging
+import traceback
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+import stamina
+
+from schemas.errors import PipelineError, SettingsError, SinkRefused, SinkUnavailable
+from streaming.settings import Settings
+from streaming.sinks import influx
+from streaming.sinks.contract import WriteReport
+from streaming.sinks.influx import InfluxSink
+from streaming.sinks.open import open_sink
+
+CANARY = "c4n4ry-t0k3n"
+LINES = b"pipeline,region=a consumed=1.0 60\npipeline,region=b consumed=2.0 60\n"
+
+
+@pytest.fixture
+def sink(stub_store):
+    opened = sink_for(stub_store)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Seconds that would have been slept before each retry."""
+    slept = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
+    return slept
+
+
+@pytest.fixture
+def three_tries():
+    with stamina.set_testing(True, attempts=3):
+        yield
+
+
+def sink_for(store, **values):
+    return InfluxSink(Settings(influx_url=store.url, influx_token=CANARY, write_timeout_s=20.0, **values))
+
+
+def answer(status, message="no", **headers):
+    body = json.dumps({"code": "x", "message": message}).encode()
+    return status, body, {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def test_a_write_is_one_post_with_seconds_and_the_token_in_its_header(stub_store, sink):
+    assert sink.write(LINES) == WriteReport(lines=2, bytes=len(LINES), requests=1)
+    (path, headers, body) = stub_store.requests[0]
+    assert path == "/api/v2/write?org=risk&bucket=risk&precision=s"
+    assert headers["Authorization"] == f"Token {CANARY}"
+    assert "Content-Encoding" not in headers or headers["Content-Encoding"] == "identity"
+    assert body == LINES
+
+
+def test_a_long_write_is_cut_at_line_ends_and_loses_nothing(stub_store, sink):
+    lines = b"".join(b"m,cell=%d f=1 60\n" % number for number in range(25_000))
+    assert sink.write(lines) == WriteReport(lines=25_000, bytes=len(lines), requests=3)
+    assert [body.count(b"\n") for body in stub_store.acknowledged] == [10_000, 10_000, 5_000]
+    assert b"".join(stub_store.acknowledged) == lines
+
+
+def test_without_lines_the_store_is_asked_and_tried_again_as_for_a_write(stub_store, sink, waits):
+    stub_store.answers.extend([answer(503), answer(503)])
+    assert sink.write(b"") == WriteReport(lines=0, bytes=0, requests=1, retries=2)
+    assert [body[:1] for body in stub_store.acknowledged] == [b"#"]
+    assert len(waits) == 2
+    stub_store.answers.append(answer(401))
+    with pytest.raises(SinkRefused, match="401"):
+        sink.write(b"")
+
+
+@pytest.mark.parametrize("count", [9_999, 10_000, 10_001, 20_000])
+def test_no_request_is_empty_and_none_is_too_long(stub_store, sink, count):
+    sink.write(b"m f=1 60\n" * count)
+    sizes = [body.count(b"\n") for body in stub_store.acknowledged]
+    assert sum(sizes) == count
+    assert all(1 <= size <= 10_000 for size in sizes)
+
+
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (400, "report it"),
+        (401, "INFLUXDB_V2_TOKEN"),
+        (403, "may write bucket 'risk'"),
+        (404, "create bucket 'risk' in organisation 'risk'"),
+        (413, "body limit"),
+        (405, "manual"),
+    ],
+)
+def test_a_refusal_is_not_tried_again_and_names_its_remedy(stub_store, sink, status, remedy):
+    stub_store.answers.append(answer(status, "said by the store"))
+    with pytest.raises(SinkRefused, match=f"{status}: said by the store; .*{remedy}"):
+        sink.write(LINES)
+    assert len(stub_store.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "invalid", "message": "failed to parse", "line": 2},
+        {"error": "partial write", "data": [{"line_number": 2, "error_message": "failed to parse"}]},
+    ],
+)
+def test_the_first_bad_line_is_counted_from_the_start_of_the_write(stub_store, sink, body):
+    stub_store.answers.extend([(204, b"", {}), (400, json.dumps(body).encode(), {})])
+    with pytest.raises(SinkRefused, match=r"at line 10002 of the write: .*failed to parse"):
+        sink.write(b"m f=1 60\n" * 10_005)
+
+
+@pytest.mark.parametrize("text", [b"plain text", b'["a list"]', b""])
+def test_an_answer_that_is_not_the_expected_json_is_still_shown(stub_store, sink, text):
+    stub_store.answers.append((400, text, {}))
+    with pytest.raises(SinkRefused, match=text.decode().strip('[]"') or "Bad Request"):
+        sink.write(LINES)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "failure writing points to database: partial write: points beyond retention policy dropped=3",
+        "partial write: dropped 3 points outside retention policy of duration 720h0m0s dropped=3",
+    ],
+)
+def test_points_beyond_the_retention_are_counted_and_the_rest_goes_on(stub_store, sink, caplog, message):
+    stub_store.answers.extend([answer(422, message), answer(422, message)])
+    report = sink.write(b"m f=1 60\n" * 20_001)
+    assert report == WriteReport(lines=20_001, bytes=20_001 * 9, requests=3, dropped=6)
+    assert len(stub_store.requests) == 3
+    assert "dropped=6" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "partial write: field type conflict: input field dropped=1",
+        "partial write: max-values-per-tag limit exceeded (100000/100000) dropped=2304",
+        'partial write: invalid field name: input field "time" on measurement "risk" is invalid dropped=9',
+        "points beyond retention policy, no number given",
+    ],
+)
+def test_points_lost_for_another_reason_stop_the_write(stub_store, sink, message):
+    stub_store.answers.append(answer(422, message))
+    with pytest.raises(SinkRefused, match="422"):
+        sink.write(LINES)
+    assert len(stub_store.requests) == 1
+
+
+def test_a_reason_that_changes_while_it_tries_is_said(stub_store, sink, waits, caplog):
+    stub_store.answers.extend([answer(503), answer(503), answer(429, "slow down"), answer(429, "slow down")])
+    sink.write(LINES)
+    said = [
+        one.getMessage()
+        for one in caplog.records
+        if one.name == "streaming.sinks.influx" and "again" in one.getMessage()
+    ]
+    assert ["503 no" in said[0], "429 slow down" in said[1], len(said)] == [True, True, 2]
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, waits, caplog, status):
+    caplog.set_level(logging.INFO)
+    stub_store.answers.extend([answer(status), answer(status)])
+    assert sink.write(LINES) == WriteReport(lines=2, bytes=len(LINES), requests=1, retries=2)
+    assert stub_store.acknowledged == [LINES]
+    away, back = (one.getMessage() for one in caplog.records if one.name == "streaming.sinks.influx")
+    assert f"{status} no; no new scores meanwhile, trying again" in away
+    assert "took the points after" in back
+    assert 0.1 <= waits[0] <= 0.6
+    assert 0.2 <= waits[1] <= 0.7
+
+
+@pytest.mark.usefixtures("waits")
+def test_what_a_store_says_while_it_is_asked_again_is_told_after_some_seconds(stub_store, sink, monkeypatch):
+    told, send = [], sink._send
+
+    def look_and_send(chunk):
+        for seconds in (3600.0, 0.0):
+            monkeypatch.setattr("streaming.sinks.influx.TROUBLE_AFTER_S", seconds)
+            told.append(sink.trouble)
+        return send(chunk)
+
+    monkeypatch.setattr(sink, "_send", look_and_send)
+    stub_store.answers.extend([answer(503), answer(429)])
+    sink.write(LINES)
+    assert told == ["", "", "", "503 no", "", "429 no"]
+    assert sink.trouble == ""
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_store_that_stays_busy_is_given_up(stub_store, sink, three_tries, status):
+    stub_store.answers.extend([answer(status, "too busy")] * 3)
+    with pytest.raises(SinkUnavailable, match=f"{status} too busy; given up after 3 tries within 20 s"):
+        sink.write(LINES)
+    assert stub_store.acknowledged == []
+
+
+def test_a_store_whose_disk_is_full_is_tried_again_and_then_given_up(stub_store, sink, three_tries):
+    said = "write /var/lib/influxdb2/engine/wal/_00001.wal: no space left on device"
+    stub_store.answers.extend([answer(500, said)] * 3)
+    with pytest.raises(SinkUnavailable, match="no space left on device; given up after 3 tries within 20 s"):
+        sink.write(LINES)
+    assert stub_store.acknowledged == []
+    assert sink.write(LINES).lines == 2  # there is room again
+
+
+def test_a_store_says_how_long_to_wait(stub_store, sink, waits):
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=8), usegmt=True)
+    stub_store.answers.extend(answer(503, Retry_After=wait) for wait in ("7", soon, "soon"))
+    assert sink.write(LINES).retries == 3
+    assert 7 <= waits[0] <= 7.5
+    assert 6 <= waits[1] <= 8.5
+    assert waits[2] <= 1
+
+
+def test_a_wait_beyond_the_time_limit_ends_the_write_at_once(stub_store, sink, waits):
+    stub_store.answers.append(answer(503, "maintenance", Retry_After="3600"))
+    with pytest.raises(SinkUnavailable, match="maintenance; given up after 1 tries"):
+        sink.write(LINES)
+    assert waits == []
+
+
+def test_a_silent_store_is_given_up_in_time(stub_store):
+    stub_store.answers.extend(["hang"] * 5)
+    sink = InfluxSink(Settings(influx_url=stub_store.url, influx_token=CANARY, write_timeout_s=0.1))
+    with pytest.raises(SinkUnavailable, match=r"ReadTimeout.*given up after 1 tries within 0\.1 s"):
+        sink.write(LINES)
+    sink.close()
+
+
+def test_a_store_that_was_silent_once_gets_the_same_lines_again(stub_store, monkeypatch, waits):
+    monkeypatch.setattr(influx, "ANSWER_TIMEOUT_S", 0.1)
+    stub_store.answers.append("hang")
+    sink = sink_for(stub_store)
+    assert sink.write(LINES).retries == 1
+    assert [body for _, _, body in stub_store.requests] == [LINES, LINES]
+    sink.close()
+
+
+def test_a_connection_cut_in_the_middle_of_a_body_is_tried_again(stub_store, sink, waits):
+    lines = b"m,padding=" + b"x" * 190 + b" f=1 60\n"
+    stub_store.answers.extend(["reset", "reset"])
+    assert sink.write(lines * 10_000).retries == 2
+    assert stub_store.acknowledged == [lines * 10_000]
+
+
+def test_an_unreadable_answer_of_a_proxy_is_tried_again(stub_store, sink, waits):
+    stub_store.answers.append((502, b"\xff\xfe", {}))
+    assert sink.write(LINES).retries == 1
+
+
+def test_a_server_that_says_yes_but_is_no_influxdb_is_refused(stub_store, sink):
+    stub_store.answers.append((200, b"<html>welcome</html>", {}))
+    with pytest.raises(SinkRefused, match="answered 200 instead of 204"):
+        sink.write(LINES)
+
+
+def test_check_writes_no_point_and_does_not_wait(stub_store, sink, waits):
+    sink.check()
+    assert stub_store.acknowledged[0].startswith(b"#")
+    stub_store.answers.extend([answer(401), answer(503)])
+    with pytest.raises(SinkRefused, match="INFLUXDB_V2_TOKEN"):
+        sink.check()
+    with pytest.raises(SinkUnavailable, match="start the store"):
+        sink.check()
+    assert waits == []
+
+
+def test_the_token_is_in_no_message_traceback_log_or_repr(stub_store, sink, caplog, three_tries):
+    caplog.set_level(logging.DEBUG)
+    echo = f"who is Token {CANARY}?"
+    said = [repr(sink), str(vars(Settings(influx_token=CANARY)))]
+    for status in (400, 401, 403, 404, 413, 422, 429, 500, 503):
+        stub_store.answers.extend([(status, echo.encode(), {"X-Echo": CANARY})] * 3)
+        with pytest.raises((SinkRefused, SinkUnavailable)) as caught:
+            sink.write(LINES)
+        said.append("".join(traceback.format_exception(caught.value)))
+        stub_store.answers.clear()
+    assert "who is Token ***?" in said[-1]
+    assert CANARY not in caplog.text + "".join(said)
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8086", "ftp://store", "http://", f"http://me:{CANARY}@store:8086"])
+def test_an_address_without_scheme_or_with_a_password_is_refused(url):
+    with pytest.raises(SettingsError, match="INFLUXDB_V2_URL must be") as caught:
+        InfluxSink(Settings(influx_url=url))
+    assert CANARY not in str(caught.value)
+
+
+def test_settings_choose_the_sink(tmp_path):
+    chosen = open_sink(Settings(sink=f"file:{tmp_path}/scores.lp"))
+    assert repr(chosen) == f"FileSink('{tmp_path}/scores.lp')"
+    store = open_sink(Settings(sink="influxdb"))
+    assert repr(store) == "InfluxSink(url='http://127.0.0.1:8086', org='risk', bucket='risk')"
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["", "file:", "influx", "FILE:x", "http://store"])
+def test_an_unknown_sink_is_refused(name):
+    with pytest.raises(SettingsError, match="use influxdb, or file:PATH"):
+        open_sink(Settings(sink=name))
+
+
+def test_half_a_line_is_never_sent(stub_store, sink):
+    with pytest.raises(PipelineError, match="whole lines"):
+        sink.write(LINES[:-1])
+    assert stub_store.requests == []

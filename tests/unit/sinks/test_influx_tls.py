@@ -1,0 +1,119 @@
+"""The store over TLS: who is trusted, and what is said of a certificate that is not."""
+
+import ssl
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import trustme
+
+from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
+from streaming.settings import Settings
+from streaming.sinks.influx import InfluxSink
+
+CANARY = "c4n4ry-t0k3n"
+LINES = b"pipeline,region=a consumed=1.0 60\n"
+NOW = datetime.now(UTC)
+EXPIRED = {"not_before": NOW - timedelta(days=30), "not_after": NOW - timedelta(days=1)}
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority, tmp_path):
+    path = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(path)
+    return path
+
+
+@pytest.fixture
+def served(authority, stub_store_over_tls):
+    """served(name, **times): a store with a certificate for that name, as a context manager."""
+
+    def serve(name="127.0.0.1", **times):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(name, **times).configure_cert(context)
+        return stub_store_over_tls(context)
+
+    return serve
+
+
+def sink_for(store, ca):
+    return InfluxSink(Settings(influx_url=store.url, influx_token=CANARY, influx_ca=ca, write_timeout_s=20.0))
+
+
+def refusal_of(store, ca):
+    """What check and write say; each has to refuse at once, before the token is sent."""
+    sink = sink_for(store, ca)
+    said = []
+    for act in (sink.check, lambda: sink.write(LINES)):
+        with pytest.raises(SinkRefused) as caught:
+            act()
+        said.append(str(caught.value))
+    sink.close()
+    assert store.requests == []
+    assert said[0] == said[1]
+    assert CANARY not in said[0]
+    return said[0]
+
+
+def test_a_certificate_of_our_authority_is_trusted(served, ca_file):
+    with served() as store:
+        sink = sink_for(store, ca_file)
+        sink.check()
+        assert sink.write(LINES).requests == 1
+        sink.close()
+        assert store.acknowledged[-1] == LINES
+
+
+def test_a_certificate_of_an_unknown_authority_is_refused(served):
+    with served() as store:
+        assert "signed by nobody that we trust: set INFLUXDB_V2_SSL_CA_CERT" in refusal_of(store, None)
+
+
+def test_a_certificate_of_another_authority_than_ours_is_refused(served, tmp_path):
+    trustme.CA().cert_pem.write_to_path(tmp_path / "another.pem")
+    with served() as store:
+        assert "signed by nobody that we trust" in refusal_of(store, tmp_path / "another.pem")
+
+
+def test_an_expired_certificate_is_refused(served, ca_file):
+    with served(**EXPIRED) as store:
+        assert "has expired: renew it there" in refusal_of(store, ca_file)
+
+
+def test_a_certificate_that_begins_tomorrow_is_refused(served, ca_file):
+    with served(not_before=NOW + timedelta(days=1), not_after=NOW + timedelta(days=9)) as store:
+        assert "is not valid yet: check the clocks" in refusal_of(store, ca_file)
+
+
+@pytest.mark.parametrize("name", ["influx.example.org", "127.0.0.2"])
+def test_a_certificate_for_another_name_is_refused(served, ca_file, name):
+    with served(name) as store:
+        assert "is for another name: give the name it was made for in INFLUXDB_V2_URL" in refusal_of(store, ca_file)
+
+
+@pytest.mark.parametrize(("status", "remedy"), [(401, "INFLUXDB_V2_TOKEN"), (403, "may write bucket 'risk'")])
+def test_an_unknown_and_a_read_only_token_are_refused_over_tls_too(served, ca_file, status, remedy):
+    with served() as store:
+        store.answers.append((status, b'{"message":"no"}', {}))
+        sink = sink_for(store, ca_file)
+        with pytest.raises(SinkRefused, match=remedy):
+            sink.write(LINES)
+        sink.close()
+        assert len(store.requests) == 1
+
+
+def test_a_store_without_tls_is_told_from_an_untrusted_one(stub_store, ca_file):
+    stub_store.url = stub_store.url.replace("http:", "https:")
+    sink = sink_for(stub_store, ca_file)
+    with pytest.raises(SinkUnavailable, match=r"no secure connection|no answer"):
+        sink.check()
+    sink.close()
+
+
+def test_an_authority_that_is_no_certificate_is_a_mistake_in_the_settings(tmp_path):
+    with pytest.raises(SettingsError, match=r"INFLUXDB_V2_SSL_CA_CERT=.*not a readable PEM file"):
+        InfluxSink(Settings(influx_url="https://store:8086", influx_ca=tmp_path / "missing.pem"))

@@ -1,0 +1,268 @@
+"""Line protocol against a slow formatter and a small parser of its own."""
+
+import math
+import re
+from dataclasses import replace
+from decimal import ROUND_HALF_EVEN, Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import PipelineError
+from schemas.frame import MAKERS, RiskFrame
+from schemas.grid import Grid
+from schemas.spec import Spec
+from streaming.sinks.line_protocol import changed, pipeline_lines, risk_lines, string, tag, top_lines
+
+SPEC = Spec(
+    region="toyville",
+    timezone="UTC",
+    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000, rows=3, cols=4),
+    categories=("fire", "ems"),
+    features=("count_1h",),
+)
+SHAPE = (12, 2, 3)
+FIELDS = ["expected", "risk", "low", "high", "usual"]
+IDENTIFIER = r"(?:[^\\,= ]|\\[,= ])+"
+NUMBER = r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+FIELD = rf'({IDENTIFIER})=({NUMBER}|"(?:[^"\\]|\\["\\])*")'
+LINE = re.compile(rf"(\w+)((?:,{IDENTIFIER}={IDENTIFIER})+) ({FIELD}(?:,{FIELD})*) (\d+)")
+
+
+def frame(seed=0, **columns):
+    draw = np.random.default_rng(seed)
+    expected = (10.0 ** draw.uniform(-8, 5, SHAPE)).astype(np.float32)
+    values = {
+        "spec": SPEC,
+        "as_of_s": 1_700_000_039,
+        "model": "2026-11-01",
+        "expected": expected,
+        "risk": -np.expm1(-expected),
+        "low": np.floor(expected),
+        "high": np.ceil(expected * 3),
+        "usual": (expected * draw.uniform(0.5, 2, SHAPE)).astype(np.float32),
+        "observed_1h": draw.poisson(2, SHAPE[:2]).astype(np.int32),
+        "support": draw.integers(0, 3, SHAPE[:2]).astype(np.uint8),
+        "made": draw.uniform(0.2, 5, (3, *SHAPE[1:], len(MAKERS))).astype(np.float32),
+    }
+    return RiskFrame(**(values | columns))
+
+
+def unescaped(text):
+    return re.sub(r"\\([,= ])", r"\1", text)
+
+
+def parsed(line):
+    """(measurement, tags in written order, fields, seconds) of one line; numbers become floats."""
+    match = LINE.fullmatch(line)
+    assert match, line
+    pairs = re.findall(rf",({IDENTIFIER})=({IDENTIFIER})", match[2])
+    fields = {
+        unescaped(key): re.sub(r'\\(["\\])', r"\1", value[1:-1]) if value.startswith('"') else float(value)
+        for key, value in re.findall(FIELD, match[3])
+    }
+    return (
+        match[1],
+        [(unescaped(key), unescaped(value)) for key, value in pairs],
+        fields,
+        int(match[len(match.groups())]),
+    )
+
+
+def points(lines):
+    assert lines.endswith(b"\n")
+    return [parsed(line) for line in lines.decode().removesuffix("\n").split("\n")]
+
+
+def rounded(value):
+    """Four significant digits, never finer than 1e-6, in exact decimal arithmetic."""
+    exact = Decimal(float(value))
+    step = max(Decimal("1e-6"), Decimal(1).scaleb(exact.adjusted() - 3)) if exact else Decimal("1e-6")
+    text = format((exact / step).quantize(Decimal(1), ROUND_HALF_EVEN) * step, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def slow_lines(scores, mask):
+    """The same lines, one value at a time."""
+    spec, names = scores.spec, ("no_history", "sparse", "ok")
+    ids, geohashes = spec.grid.cell_ids(), spec.grid.geohashes()
+    for cell, category, horizon in np.argwhere(mask).tolist():
+        numbers = ",".join(f"{name}={rounded(getattr(scores, name)[cell, category, horizon])}" for name in FIELDS)
+        yield (
+            f"risk,category={spec.categories[category]},cell={ids[cell]},geohash={geohashes[cell]},"
+            f"horizon={('1h', '4h', '24h')[horizon]},region=toyville {numbers},"
+            f"observed_1h={scores.observed_1h[cell, category]},"
+            f'support="{names[scores.support[cell, category]]}",model="{scores.model}" 1699999980\n'
+        )
+
+
+def test_the_first_line_is_written_like_this():
+    even = {
+        name: np.full(SHAPE, value, np.float32) for name, value in zip(FIELDS, [1.5, 0.77687, 0, 4, 0.25], strict=True)
+    }
+    scores = frame(**even, observed_1h=np.full(SHAPE[:2], 3, np.int32), support=np.full(SHAPE[:2], 2, np.uint8))
+    assert risk_lines(scores).split(b"\n")[0].decode() == (
+        "risk,category=fire,cell=r000c000,geohash=dp61k2su,horizon=1h,region=toyville "
+        'expected=1.5,risk=0.7769,low=0,high=4,usual=0.25,observed_1h=3,support="ok",model="2026-11-01" 1699999980'
+    )
+
+
+@given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1))
+def test_lines_are_those_of_a_slow_formatter(seed, share):
+    scores = frame(seed)
+    mask = np.random.default_rng(seed).random(SHAPE) < share
+    assert risk_lines(scores, mask).decode() == "".join(slow_lines(scores, mask))
+
+
+def test_without_a_mask_every_point_is_written_once_with_sorted_tags():
+    written = points(risk_lines(frame()))
+    assert len({tuple(tags) for _, tags, _, _ in written}) == math.prod(SHAPE)
+    for measurement, tags, fields, tick_s in written:
+        assert (measurement, tick_s) == ("risk", 1_699_999_980)
+        assert [key for key, _ in tags] == sorted(key for key, _ in tags)
+        assert list(fields) == [*FIELDS, "observed_1h", "support", "model"]
+
+
+@pytest.mark.parametrize(
+    "value", [0.0, 5e-7, 1e-6, 9.9996e-4, 1e-3, 0.01, 0.0099999, 0.99996, 1.0, 9.9999, 99_996, 999_999]
+)
+def test_numbers_are_rounded_across_the_borders_of_decades(value):
+    scores = frame(expected=np.full(SHAPE, value, np.float32))
+    written = points(risk_lines(scores))[0][2]["expected"]
+    assert written == float(rounded(np.float32(value)))
+    assert abs(written - value) <= max(5e-7, value * 5.1e-4)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.001, 1e6])
+def test_a_value_that_is_no_number_in_its_range_is_never_written(name, value):
+    wrong = getattr(frame(), name).copy()
+    wrong[7, 1, 2] = value
+    with pytest.raises(PipelineError, match=rf"toyville, cell r001c003, ems: {name}="):
+        risk_lines(frame(**{name: wrong}))
+
+
+def test_a_risk_above_one_is_never_written():
+    with pytest.raises(PipelineError, match=r"risk=1\.00000012"):
+        risk_lines(frame(risk=np.full(SHAPE, np.nextafter(np.float32(1), np.float32(2)))))
+
+
+@pytest.mark.parametrize(("name", "value"), [("observed_1h", -1), ("support", 3)])
+def test_a_count_or_support_that_cannot_be_is_never_written(name, value):
+    wrong = getattr(frame(), name).copy()
+    wrong[3, 0] = value
+    with pytest.raises(PipelineError, match=f"r000c003, fire: .*{name}={value}"):
+        risk_lines(frame(**{name: wrong}))
+
+
+def test_nothing_chosen_is_nothing_written():
+    assert risk_lines(frame(), np.zeros(SHAPE, np.bool_)) == b""
+
+
+def test_a_first_frame_a_new_tick_a_new_model_and_a_new_spec_are_written_in_full():
+    now = frame()
+    other = Spec(region="elsewhere", timezone="UTC", grid=SPEC.grid, categories=SPEC.categories, features=SPEC.features)
+    for before in (None, replace(now, as_of_s=now.as_of_s - 60), replace(now, model="old"), replace(now, spec=other)):
+        assert changed(now, before).all()
+    assert not changed(now, replace(now, as_of_s=now.as_of_s - 1)).any()
+
+
+@given(seed=st.integers(0, 2**32 - 1), step=st.sampled_from([1e-7, 1e-5, 1e-3, 0.1]))
+def test_a_point_counts_as_changed_when_its_line_is_another_one(seed, step):
+    draw = np.random.default_rng(seed)
+    before = frame(seed)
+    values = {
+        name: np.where(draw.random(SHAPE) < 0.1, getattr(before, name) * np.float32(1 - step), getattr(before, name))
+        for name in FIELDS
+    }
+    seen = before.observed_1h + (draw.random(SHAPE[:2]) < 0.1).astype(np.int32)
+    after = frame(seed, **values, observed_1h=seen)
+    differs = [a != b for a, b in zip(risk_lines(after).split(b"\n"), risk_lines(before).split(b"\n"), strict=True)][
+        :-1
+    ]
+    assert changed(after, before).ravel().tolist() == differs
+
+
+def test_the_top_is_the_order_of_a_plain_sort():
+    scores = frame(3)
+    written = points(top_lines(scores, 5))
+    assert len(written) == 2 * 3 * 5
+    ids, geohashes = SPEC.grid.cell_ids(), SPEC.grid.geohashes()
+    for c, category in enumerate(SPEC.categories):
+        for h, horizon in enumerate(("1h", "4h", "24h")):
+            order = sorted(range(12), key=lambda cell: (-scores.risk[cell, c, h], -scores.expected[cell, c, h], cell))
+            of_pair = [p for p in written if ("category", category) in p[1] and ("horizon", horizon) in p[1]]
+            for rank, (cell, (measurement, tags, fields, tick_s)) in enumerate(
+                zip(order, of_pair, strict=False), start=1
+            ):
+                assert (measurement, tick_s) == ("top", 1_699_999_980)
+                assert tags == [
+                    ("category", category),
+                    ("horizon", horizon),
+                    ("rank", f"{rank:02d}"),
+                    ("region", "toyville"),
+                ]
+                assert (fields["cell"], fields["geohash"], fields["model"]) == (
+                    ids[cell],
+                    geohashes[cell],
+                    "2026-11-01",
+                )
+                for name in ("expected", "risk", "usual"):
+                    assert fields[name] == float(rounded(getattr(scores, name)[cell, c, h]))
+                ratio = max(scores.expected[cell, c, h], 1e-6) / max(scores.usual[cell, c, h], 1e-6)
+                assert fields["lift"] == pytest.approx(ratio, rel=1e-3)
+                made = scores.made[rank - 1, c, h] if rank <= 3 else []
+                by = {f"by_{name}": pytest.approx(factor, rel=1e-3) for name, factor in zip(MAKERS, made, strict=False)}
+                assert {name: value for name, value in fields.items() if name.startswith("by_")} == by
+
+
+def test_risks_that_saturate_are_ranked_by_what_is_expected():
+    expected = np.tile(np.arange(20, 32, dtype=np.float32)[:, None, None], (1, 2, 3))
+    scores = frame(expected=expected, risk=np.ones(SHAPE, np.float32))
+    assert [fields["expected"] for _, _, fields, _ in points(top_lines(scores, 2))][:2] == [31, 30]
+
+
+def test_a_cell_with_neither_expected_nor_usual_has_lift_one_and_k_is_at_most_the_cells():
+    nothing = np.zeros(SHAPE, np.float32)
+    written = points(top_lines(frame(expected=nothing, usual=nothing, risk=nothing), 1000))
+    assert len(written) == math.prod(SHAPE)
+    assert {fields["lift"] for _, _, fields, _ in written} == {1.0}
+
+
+def test_pipeline_numbers_are_floats_at_full_precision():
+    line = pipeline_lines("toyville", 60, {"consumed": 123_456_789, "batch_s": 0.1, "state": 'so "fine"'})
+    assert line == rb'pipeline,region=toyville consumed=123456789.0,batch_s=0.1,state="so \"fine\"" 60' + b"\n"
+
+
+@pytest.mark.parametrize("fields", [{}, {"lag": math.nan}, {"lag": math.inf}])
+def test_a_pipeline_point_without_a_finite_field_is_refused(fields):
+    with pytest.raises(PipelineError, match="toyville at 60"):
+        pipeline_lines("toyville", 60, fields)
+
+
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\\\r\n"), min_size=1)
+
+
+@given(region=TEXT, name=TEXT, text=st.text(st.characters(codec="utf-8")))
+def test_any_text_survives_escaping_except_line_breaks(region, name, text):
+    line = pipeline_lines(region, 60, {name: text}).decode()
+    assert parsed(line.removesuffix("\n")) == (
+        "pipeline",
+        [("region", region)],
+        {name: text.replace("\r", " ").replace("\n", " ")},
+        60,
+    )
+
+
+@pytest.mark.parametrize("text", ["", "a\\", "a\\b", "a\nb", "a\rb"])
+def test_a_tag_that_no_escape_can_carry_is_refused(text):
+    with pytest.raises(PipelineError, match="cannot be a tag"):
+        tag(text)
+
+
+def test_a_model_with_odd_signs_stays_one_line():
+    scores = frame(model='baseline:no "net"\nC:\\x')
+    assert points(risk_lines(scores))[0][2]["model"] == 'baseline:no "net" C:\\x'
+    assert string("a\nb") == '"a b"'

@@ -1,0 +1,126 @@
+"""A batch that is refused as a whole: its dead letters are sent and acknowledged a slice at a time."""
+
+import json
+import tracemalloc
+
+import pytest
+from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
+
+import streaming.topics.dead_letters
+from schemas.errors import BrokerError, BrokerUnavailable
+from schemas.incidents import Rejection, pack_rejections, unpack_rejections
+from streaming.settings import Settings
+from streaming.topics.dead_letters import LETTERS_AT_ONCE, DeadLetters
+
+LETTERS = 2 * LETTERS_AT_ONCE + 500
+
+
+class Acknowledged:
+    """What `send` gives: it answers once the broker has the letter."""
+
+    def __init__(self):
+        self.error = KafkaTimeoutError("not flushed")
+
+    def get(self, timeout):
+        if self.error is not None:
+            raise self.error
+
+
+class Broker:
+    """A producer and its broker. `fails`: by number of the flush, what its letters end with."""
+
+    def __init__(self):
+        self.taken, self.waiting, self.most_waiting, self.flushes, self.fails = [], [], 0, 0, {}
+
+    def __call__(self, **options):
+        self.options = options
+        return self
+
+    def send(self, topic, value):
+        future = Acknowledged()
+        self.waiting.append((value, future))
+        self.most_waiting = max(self.most_waiting, len(self.waiting))
+        return future
+
+    def flush(self, timeout):
+        self.flushes += 1
+        for value, future in self.waiting:
+            future.error = self.fails.get(self.flushes)
+            if future.error is None:
+                self.taken.append(json.loads(value)["source_offset"])
+        self.waiting = []
+
+    def close(self, timeout):
+        self.waiting = []
+
+
+@pytest.fixture
+def broker(monkeypatch):
+    broker = Broker()
+    monkeypatch.setattr(streaming.topics.dead_letters, "KafkaProducer", broker)
+    monkeypatch.setattr(streaming.topics.dead_letters, "refuse_unreachable", lambda bootstrap: None)
+    return broker
+
+
+def rejections(count):
+    return [Rejection("not_json", "no JSON", 0, offset, 1_700_000_000_000, None) for offset in range(count)]
+
+
+def test_no_more_than_a_slice_waits_for_its_acknowledgement_and_the_order_stays(broker, tmp_path):
+    drawn = []
+
+    def one_by_one():
+        for one in rejections(LETTERS):
+            assert len(drawn) - len(broker.taken) < LETTERS_AT_ONCE
+            drawn.append(one)
+            yield one
+
+    DeadLetters(Settings(checkpoint=tmp_path)).write({"": one_by_one()})
+    assert broker.most_waiting == LETTERS_AT_ONCE
+    assert broker.taken == list(range(LETTERS))
+
+
+def test_a_slice_has_the_time_of_a_write_and_every_batch_its_last_letters(broker, tmp_path):
+    letters = DeadLetters(Settings(checkpoint=tmp_path, write_timeout_s=7))
+    letters.write({"riverton": rejections(3), "": rejections(2)})
+    letters.write({})
+    assert broker.options["delivery_timeout_ms"] == 7000
+    assert (broker.taken, broker.flushes) == ([0, 1, 2, 0, 1], 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"), [(KafkaTimeoutError("away"), BrokerUnavailable), (MessageSizeTooLargeError("big"), BrokerError)]
+)
+def test_what_fails_in_the_middle_fails_the_batch_and_nothing_more_is_sent(error, kind, broker, tmp_path):
+    broker.fails[2] = error
+    letters = DeadLetters(Settings(checkpoint=tmp_path))
+    with pytest.raises(kind, match=f"{LETTERS_AT_ONCE} dead letters were not taken") as raised:
+        letters.write({"": rejections(LETTERS)})
+    assert type(raised.value) is kind
+    assert broker.taken == list(range(LETTERS_AT_ONCE))
+    letters.write({"": rejections(LETTERS)})
+    assert broker.taken[LETTERS_AT_ONCE:] == list(range(LETTERS))
+
+
+def test_a_kafka_that_takes_only_the_first_slice_of_each_try_is_given_up(broker, tmp_path):
+    now_s = [1000.0]
+    broker.fails = dict.fromkeys((2, 4), KafkaTimeoutError("away"))
+    letters = DeadLetters(Settings(checkpoint=tmp_path, kafka_timeout_s=60), lambda: now_s[0])
+    with pytest.raises(BrokerUnavailable):
+        letters.write({"": rejections(LETTERS)})
+    now_s[0] += 60
+    with pytest.raises(BrokerError) as ended:
+        letters.write({"": rejections(LETTERS)})
+    assert not isinstance(ended.value, BrokerUnavailable)
+
+
+def test_rejections_are_unpacked_without_having_all_of_them_at_once():
+    packed = pack_rejections(rejections(LETTERS))
+    tracemalloc.start()
+    count = sum(1 for _ in unpack_rejections(packed))
+    (_, one_by_one), _ = tracemalloc.get_traced_memory(), tracemalloc.reset_peak()
+    everything = len(list(unpack_rejections(packed)))
+    _, at_once = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == everything == LETTERS
+    assert one_by_one < at_once / 3

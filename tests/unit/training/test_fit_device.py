@@ -1,0 +1,72 @@
+"""Where a fit runs, and that a GPU gives what the CPU gives."""
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from models.__main__ import app
+from models.hyperparameters import Recipe
+from models.training.device import device_of
+from models.training.fit_network import fit_network
+from schemas.errors import SettingsError
+from tests.harness.made_examples import DISPERSION, made_examples
+
+
+@pytest.mark.parametrize(
+    ("asked", "workers", "gpu", "chosen"),
+    [
+        ("auto", 1, True, "cuda"),
+        ("auto", 1, False, "cpu"),
+        ("auto", 2, True, "cpu"),
+        ("cpu", 1, True, "cpu"),
+        ("cpu", 2, True, "cpu"),
+        ("cuda", 1, True, "cuda"),
+    ],
+)
+def test_the_device_is_the_one_asked_for_and_a_gpu_where_it_may_be(monkeypatch, asked, workers, gpu, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert device_of(asked, workers=workers) == chosen
+
+
+@pytest.mark.parametrize(
+    ("asked", "workers", "said"),
+    [
+        ("cuda", 1, "finds no GPU here; give --device cpu"),
+        ("cuda", 2, "leave out one of them"),
+        ("gpu", 1, "choose auto, cpu or cuda"),
+    ],
+)
+def test_a_device_that_cannot_be_is_refused_with_the_remedy(monkeypatch, asked, workers, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SettingsError, match=said):
+        device_of(asked, workers=workers)
+
+
+def test_a_master_without_workers_is_refused_before_anything_is_read(tmp_path):
+    what = ["--data", str(tmp_path / "none.csv"), "--layout", "sample", "--region", "a"]
+    with pytest.raises(SettingsError, match="one worker needs no Spark"):
+        CliRunner().invoke(app, ["train", *what, "--master", "spark://a:7077"], catch_exceptions=False)
+
+
+def test_a_gpu_gives_the_network_of_the_cpu():
+    """Tolerance: 1e-3 of the loss, 0.01 of a log forecast."""
+    if not torch.cuda.is_available():
+        pytest.skip("torch finds no GPU here")
+    train, validation = made_examples(5000, seed=1), made_examples(1000, seed=2)
+    ratios, networks = {"cpu": [], "cuda": []}, {}
+    for device, told in ratios.items():
+        networks[device] = fit_network(
+            train,
+            validation,
+            DISPERSION,
+            recipe=Recipe(minibatch=256),
+            epochs=4,
+            seed=3,
+            after_epoch=lambda epoch, ratio, told=told: told.append(ratio),
+            device=device,
+        )
+    assert all(tensor.device.type == "cpu" for tensor in networks["cuda"].state_dict().values())
+    assert min(ratios["cpu"]) < 0.97
+    assert ratios["cuda"] == pytest.approx(ratios["cpu"], rel=1e-3)
+    values = validation.values[None]
+    torch.testing.assert_close(networks["cuda"](values), networks["cpu"](values), rtol=0, atol=1e-2)

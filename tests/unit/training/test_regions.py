@@ -1,0 +1,82 @@
+"""The file that lists regions: train's own options, paths from its folder, and refusals that name what is wrong."""
+
+import inspect
+import re
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from models.cli.train import train_command
+from models.training.regions import RegionTask, read_regions
+from schemas.errors import DataError
+
+README = Path(__file__).parents[3] / "models" / "README.md"
+ONE = '[[regions]]\nregion = "a"\ndata = "a.csv"\nlayout = "sample"\n'
+
+
+def test_its_names_and_defaults_are_those_of_train():
+    options = inspect.signature(train_command).parameters
+    how = {"out", "workers", "master", "device"}  # how it is done and where it goes, not what is made
+    assert set(RegionTask.__struct_fields__) == set(options) - how
+    given = {"data": "a.csv", "layout": "sample", "region": "a"}
+    task = RegionTask(**given)
+    for name in options.keys() - how - given.keys():
+        default = options[name].default
+        assert getattr(task, name) == ("" if default is None else default), name
+    assert all(options[name].default is inspect.Parameter.empty for name in given)
+
+
+def test_every_option_is_read_and_paths_count_from_the_files_folder(tmp_path):
+    listed = tmp_path / "regions.toml"
+    listed.write_text(
+        ONE
+        + '[[regions]]\nregion = "b"\ndata = "/data/b.zip"\nlayout = "chicago"\ncell_m = 2000\nuntil = "2016-01-23"\n'
+        + 'seed = 4\nepochs = 3\nstep_minutes = 60\nrecipe = "tuned/recipe.json"\n'
+    )
+    first, second = read_regions(listed)
+    assert first == RegionTask(region="a", data=str(tmp_path / "a.csv"), layout="sample")
+    assert second == RegionTask(
+        region="b",
+        data="/data/b.zip",
+        layout="chicago",
+        cell_m=2000.0,
+        until="2016-01-23",
+        seed=4,
+        epochs=3,
+        step_minutes=60,
+        recipe=str(tmp_path / "tuned" / "recipe.json"),
+    )
+
+
+def test_the_example_in_the_readme_can_be_read(tmp_path):
+    (example,) = re.findall(r"^ *```toml\n(.*?)^ *```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "regions.toml").write_text(dedent(example))
+    assert [task.region for task in read_regions(tmp_path / "regions.toml")] == ["riverton", "montgomery"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "missing required field `regions`"),
+        ("regions = []", "length >= 1"),
+        ("[[regions]", "lists no regions"),
+        (ONE + "cells = 3\n", "unknown field `cells`"),
+        (ONE.replace('layout = "sample"\n', ""), "missing required field `layout`"),
+        (ONE + "epochs = 0\n", r">= 1.*regions\[0\]\.epochs"),
+        (ONE + "step_minutes = 4\n", r">= 5.*step_minutes"),
+        (ONE + "until = 2016-01-23\n", r"`str`.*until"),
+        (ONE + ONE, "lists a more than once"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path, text, said):
+    listed = tmp_path / "regions.toml"
+    listed.write_text(text)
+    with pytest.raises(DataError, match=said) as refused:
+        read_regions(listed)
+    assert str(listed) in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"none\.toml cannot be read"):
+        read_regions(tmp_path / "none.toml")

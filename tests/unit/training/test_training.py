@@ -1,0 +1,193 @@
+"""Training end to end on made-up regions: repeatable, silent about noise, and able to find what is there."""
+
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+import torch
+
+from models.artifact.artifact import DataSource, read_artifact, write_artifact
+from models.features import FeatureEngine
+from models.files.data_report import Seen
+from models.files.incident_files import IncidentTable
+from models.training.card import card_text
+from models.training.replay import Replay, Story
+from models.training.train import spec_for, train
+from schemas.errors import DataError
+
+DAY, HOUR = 86_400, 3600
+START = 1_600_000_000 // DAY * DAY
+DAYS = 210
+
+
+def region(level_of_day, seed=0):
+    """Incidents over a 5 x 5 km square, 200 a day, busier in the south, times the day's level."""
+    random = np.random.default_rng(seed)
+    when = np.concatenate(
+        [START + day * DAY + np.sort(random.integers(0, DAY, random.poisson(200 * level))) for day, level in
+         enumerate(level_of_day)]
+    )  # fmt: skip
+    south = random.beta(1, 2, len(when))
+    return IncidentTable(
+        layout="made",
+        timezone="UTC",
+        occurred_s=when.astype(np.int64),
+        lat_deg=41 + 0.045 * south,
+        lon_deg=-87 + 0.06 * random.random(len(when)),
+        category=random.integers(0, 2, len(when)).astype(np.int16),
+        row=np.arange(1, len(when) + 1),
+        categories=("ems", "fire"),
+        skipped=MappingProxyType({}),
+        exact_duplicates=0,
+        ambiguous_times=0,
+        nonexistent_times=0,
+    )
+
+
+def trained(table, **changes):
+    torch.set_num_threads(1)
+    cutoff = START + DAYS * DAY
+    spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff)
+    options = {"cutoff_s": cutoff, "step_s": 6 * HOUR, "epochs": 6, "seed": 0, "tell": lambda what, share: None}
+    return train(table, spec, **(options | changes))
+
+
+def published(made, folder):
+    return write_artifact(
+        folder,
+        spec=made.story.spec,
+        constants=made.constants,
+        network=made.network,
+        history=made.history,
+        card=card_text(made, layout="made", seen=[]),
+        data=DataSource(
+            file_name="made", sha256="0", layout="made", incidents=1, first_s=START, cutoff_s=made.history.as_of_s
+        ),
+        created="20260101T000000Z",
+        seed=0,
+        libraries={},
+        evaluation=[],
+    )
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return trained(region(np.ones(DAYS)))
+
+
+@pytest.fixture(scope="module")
+def swinging():
+    """The whole region is at half or at one and a half of its mean for a week at a time."""
+    level = np.where(np.random.default_rng(3).random(DAYS // 7 + 1) < 0.5, 0.5, 1.5)
+    return trained(region(np.repeat(level, 7)[:DAYS]))
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not(noise):
+    table = region(np.ones(DAYS))
+    weights = [trained(table, seed=seed).network.state_dict() for seed in (0, 1)]
+    first = noise.network.state_dict()
+    assert all(torch.equal(first[name], weights[0][name]) for name in first)
+    assert any(not torch.equal(first[name], weights[1][name]) for name in first)
+
+
+def test_on_pure_noise_nothing_is_claimed(noise):
+    for horizon, row in enumerate(noise.rows):
+        assert row.verdict == "tie"
+        seen = sum(one.actual[:, horizon].sum() for one in noise.tallies)
+        chance = 4 / np.sqrt(min(seen, 200 * 31))  # of the total; overlapping horizons count an incident many times
+        assert row.baseline_over_actual == pytest.approx(1, abs=chance)
+        assert row.forecast_over_actual == pytest.approx(1, abs=chance)
+
+
+def test_a_swinging_level_is_found(swinging):
+    for row in swinging.rows:
+        assert row.verdict == "better", row
+    assert swinging.rows[2].difference < -0.01 * swinging.rows[2].baseline_log_score
+
+
+def test_the_baseline_is_close_to_the_likeliest_forecast_of_the_known_process(noise):
+    """On a stationary process the baseline's deviance must be near that of the true mean."""
+    story = noise.story
+    spec = story.spec
+    lat, lon = spec.grid.corners()
+    edges = np.clip((lat - 41) / 0.045, 0, 1)
+    rows = (1 - (1 - edges[1:]) ** 2) - (1 - (1 - edges[:-1]) ** 2)  # beta(1, 2) mass of each row
+    cols = np.diff(np.clip((lon + 87) / 0.06, 0, 1))
+    truth = np.maximum(np.outer(rows, cols).ravel()[:, None] * 100, 1e-9)  # per day and category
+    replay, engine = Replay(story), FeatureEngine(spec, noise.constants)
+    values = engine.compute(replay.lead_to(START + (DAYS - 2) * DAY)).values
+    usual = np.exp(values[:, :, -1])
+    busy = truth[:, 0] > 2
+    assert np.abs(usual[busy] / truth[busy] - 1).mean() < 0.15
+
+
+def test_the_history_at_the_cut_off_is_the_file_recounted(noise):
+    state, story = noise.history, noise.story
+    assert state.as_of_s == story.cutoff_s
+    np.testing.assert_array_equal(
+        state.window("day", 61), story.counts(story.cutoff_s - 60 * DAY, story.cutoff_s)
+    )  # the 61st is the day that starts at the cut-off
+    assert len(state.registry) < 200 * 4
+
+
+def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noise, tmp_path):
+    artifact = read_artifact(published(noise, tmp_path))
+    story, state, history = noise.story, artifact.history(), artifact.history()
+    last_day = story.incidents.select(np.arange(story.position(story.cutoff_s - DAY), len(story.incidents)))
+    told = replace(last_day, key=last_day.key + np.uint64(1))  # with ids of their own, as from the centre
+    applied = state.apply(told, story.cutoff_s)
+    assert len(told) > 100
+    assert applied.outcomes == {"counted": 0, "corrected": 0, "duplicate": 0, "excluded": len(told)}
+    for name, level in history.levels.items():
+        np.testing.assert_array_equal(state.levels[name].ring, level.ring)
+    since = replace(told, key=told.key + np.uint64(1), occurred_s=told.occurred_s + DAY)
+    assert state.apply(since, story.cutoff_s + DAY).outcomes["counted"] == len(told)
+
+
+def test_nothing_after_a_moment_can_change_its_features(noise):
+    story = noise.story
+    moment = START + 60 * DAY + 12_345
+    part = Story(
+        spec=story.spec,
+        incidents=story.incidents.select(np.arange(story.position(moment))),
+        first_s=story.first_s,
+        cutoff_s=moment,
+    )
+    engine = FeatureEngine(story.spec, noise.constants)
+    whole, cut = (engine.compute(Replay(one).lead_to(moment)).values for one in (story, part))
+    assert whole.tobytes() == cut.tobytes()
+
+
+def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
+    seen = [Seen(what="bad time", rows=3, decision="left out", example="row 7 'noon'")]
+    card = card_text(swinging, layout="made", seen=seen)
+    assert "| 3 | bad time | left out |" in card
+    assert "noon" not in card  # nothing of a file's rows goes into an artifact
+    for row in swinging.rows:
+        assert row.difference_text() in card
+        assert f"{row.network_deviance:.5f}" in card
+    assert "never people" in card
+    assert read_artifact(published(swinging, tmp_path)).network_fault is None
+
+
+def test_nothing_is_fitted_or_chosen_by_the_block_that_is_judged(noise):
+    table = region(np.ones(DAYS))
+    judged = table.occurred_s >= noise.blocks.test_s
+    other = replace(
+        table,
+        category=np.where(judged, 1 - table.category, table.category).astype(np.int16),
+        lat_deg=np.where(judged, 82.045 - table.lat_deg, table.lat_deg),
+    )
+    again = trained(other)
+    for name, value in noise.constants.arrays().items():
+        np.testing.assert_array_equal(value, again.constants.arrays()[name], err_msg=name)
+    weights = again.network.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in noise.network.state_dict().items())
+    assert [row.network_log_score for row in noise.rows] != [row.network_log_score for row in again.rows]
+
+
+def test_too_few_incidents_are_refused_with_the_reason():
+    table = region(np.ones(DAYS))
+    with pytest.raises(DataError, match="at least 500 over 21 days"):
+        spec_for(table, region="made", cell_m=1000, cutoff_s=START + 5 * DAY)

@@ -1,0 +1,63 @@
+"""The table's verdicts on forecasts whose quality is known."""
+
+import numpy as np
+import pytest
+
+from models.baseline import BaselineConstants
+from models.training.training_table import calibration, table, tally
+
+CELLS, HORIZONS = 30, ("1h", "4h", "24h")
+CONSTANTS = BaselineConstants(
+    half_life_days=np.array(60.0),
+    shrink_days=np.array(5.0),
+    profile=np.ones((2, 168)),
+    day_lift=np.ones((6, 2, 16)),
+    mean_per_day=np.ones(2),
+    dispersion=np.array([[1.0, 3.0, 9.0], [50.0, 50.0, 50.0]]),
+    first_day=np.array(1.0),
+)
+
+
+def tallies(network_factor, baseline_factor=1.0, moments=120):
+    """Counts of a known mean, and two forecasts that are that mean times a factor."""
+    random = np.random.default_rng(0)
+    made = []
+    for moment in range(moments):
+        mean = random.gamma(0.5, size=(CELLS, 2, 3)).astype(np.float32) + np.float32(0.01)
+        counts = random.poisson(mean).astype(np.int32)
+        factor = network_factor * np.exp(0.01 * random.normal()) if network_factor != 1 else 1.0
+        usual, expected = mean * np.float32(baseline_factor), mean * np.float32(factor)
+        made.append(tally(moment * 6 * 3600, usual, expected, counts, CONSTANTS))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("network", "baseline", "verdict"), [(1.0, 1.6, "better"), (1.6, 1.0, "worse"), (1.0, 1.0, "tie")]
+)
+def test_verdicts_follow_the_truth(network, baseline, verdict):
+    rows = table(tallies(network, baseline), cells=CELLS, horizon_names=HORIZONS, judged=100, seed=0)
+    assert [row.horizon for row in rows] == list(HORIZONS)
+    for row in rows:
+        assert row.verdict == verdict
+        assert row.difference_low <= row.difference <= row.difference_high
+        assert row.baseline_over_actual == pytest.approx(baseline, rel=0.1)
+        assert row.forecast_over_actual == pytest.approx(network, rel=0.1)
+
+
+def test_a_test_block_that_is_too_short_gives_no_verdict():
+    rows = table(tallies(1.0, 1.6, moments=100), cells=CELLS, horizon_names=HORIZONS, judged=100, seed=0)
+    assert {row.verdict for row in rows} == {"too short"}
+
+
+def test_fewer_than_a_hundred_incidents_give_no_verdict():
+    rows = table(tallies(1.0, 1.6), cells=CELLS, horizon_names=HORIZONS, judged=99, seed=0)
+    assert {row.verdict for row in rows} == {"too few"}
+
+
+def test_calibration_is_the_ratio_of_the_sums():
+    made = tallies(1.6)
+    for name, ratio in calibration(made, ("fire", "ems"), 2).items():
+        category = ("fire", "ems").index(name)
+        forecast = sum(one.forecast[1][category, 2] for one in made)
+        actual = sum(one.actual[category, 2] for one in made)
+        assert ratio == pytest.approx(forecast / actual)

@@ -1,0 +1,423 @@
+"""Tuning: what it may see, that it goes on where it stopped, and when a recipe replaces the default."""
+
+import csv
+import json
+from datetime import UTC, datetime
+from itertools import pairwise
+from types import MappingProxyType
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from optuna.trial import TrialState, create_trial
+from typer.testing import CliRunner
+
+from models.__main__ import app
+from models.artifact.artifact import newest_artifacts, read_artifact
+from models.artifact.manifest import Training
+from models.cli.tune import verdict
+from models.files.incident_files import IncidentTable
+from models.hyperparameters import DEFAULT, Recipe, TunedOn, read_recipe
+from models.training.fit_baseline import Blocks, fit_constants
+from models.training.fit_network import fit_network
+from models.training.train import spec_for
+from models.tuning import rolling_origin
+from models.tuning.rolling_origin import FOLDS, collect_folds, origins
+from models.tuning.search import GRID_POINTS, SPACE, open_study
+from models.tuning.tune import tune
+from schemas.errors import DataError
+
+DAY, HOUR = 86_400, 3600
+START, DAYS = 1_600_000_000 // DAY * DAY, 100
+CUTOFF = START + DAYS * DAY
+TUNED_ON = TunedOn(
+    data_sha256="0",
+    layout="made",
+    cell_m=1000,
+    task="toyville",
+    objective="loss",
+    sampler="tpe",
+    seed=0,
+    trials=1,
+    made_at="20260101T000000Z",
+)
+
+
+# --- What is learned from, and what judges ----------------------------------------------------------------------
+
+
+def town(*, changed_from_s=None):
+    """80 incidents a day over 4 x 4 km, at half or one and a half of that for a week at a time.
+
+    From `changed_from_s` on they happen at other places, under other categories.
+    """
+    random = np.random.default_rng(0)
+    level = np.where(random.random(DAYS // 7 + 1) < 0.5, 0.5, 1.5).repeat(7)[:DAYS]
+    day = np.repeat(np.arange(DAYS), random.poisson(80 * level))
+    when = np.sort(START + day * DAY + random.integers(0, DAY, len(day)))
+    lat, lon = 41 + 0.036 * random.beta(1, 2, len(when)), -87 + 0.048 * random.random(len(when))
+    category = random.integers(0, 2, len(when)).astype(np.int16)
+    if changed_from_s is not None:
+        late = when >= changed_from_s
+        lat[late], lon[late], category[late] = 41.03, -86.97, 1 - category[late]
+    return IncidentTable(
+        layout="made",
+        timezone="UTC",
+        occurred_s=when,
+        lat_deg=lat,
+        lon_deg=lon,
+        category=category,
+        row=np.arange(1, len(when) + 1),
+        categories=("ems", "fire"),
+        skipped=MappingProxyType({}),
+        exact_duplicates=0,
+        ambiguous_times=0,
+        nonexistent_times=0,
+    )
+
+
+BLOCKS = Blocks.of(int(town().occurred_s[0]), CUTOFF)
+SPEC = spec_for(town(), region="toyville", cell_m=1000, cutoff_s=CUTOFF)
+
+
+def folds_of(table):
+    torch.set_num_threads(1)
+    return collect_folds(table, SPEC, cutoff_s=CUTOFF, step_s=6 * HOUR, seed=0, told=lambda share: None)
+
+
+@pytest.fixture(scope="module")
+def folds():
+    return folds_of(town())
+
+
+def tensors_of(fold):
+    return [fold.train.values, fold.train.counts, fold.validation.values, fold.validation.counts]
+
+
+def equal(some, others):
+    return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+
+
+def test_origins_follow_one_another_and_the_last_span_is_the_validation_block(folds):
+    starts = origins(BLOCKS)
+    assert starts[-1] == BLOCKS.validation_s
+    assert len(folds.folds) == len(starts) == FOLDS
+    assert {later - earlier for earlier, later in pairwise((*starts, BLOCKS.test_s))} == {
+        BLOCKS.test_s - BLOCKS.validation_s
+    }
+    sizes = [len(fold.train.values) for fold in folds.folds]
+    assert sizes == sorted(set(sizes))
+
+
+def test_what_a_forecast_is_about_lies_on_its_own_side_of_the_origin(folds):
+    longest = max(SPEC.horizons_s)
+    starts = origins(BLOCKS)
+    for fold, start, end in zip(folds.folds, starts, (*starts[1:], BLOCKS.test_s), strict=True):
+        assert BLOCKS.burn_in_s <= fold.train_at_s[0]
+        assert start - 6 * HOUR * 2 < fold.train_at_s[1] + longest <= start  # no more is left out than must be
+        assert start <= fold.validation_at_s[0] < start + 12 * HOUR
+        assert fold.validation_at_s[1] + longest <= end
+
+
+def test_incidents_of_the_test_block_change_nothing(folds):
+    other = folds_of(town(changed_from_s=BLOCKS.test_s))
+    for one, changed in zip(folds.folds, other.folds, strict=True):
+        assert equal(tensors_of(one), tensors_of(changed))
+    assert folds.loss(DEFAULT, 0, epochs=1, seed=0) == other.loss(DEFAULT, 0, epochs=1, seed=0)
+
+
+def test_incidents_of_the_validation_block_change_the_last_fold_alone(folds):
+    other = folds_of(town(changed_from_s=BLOCKS.validation_s))
+    *before, last = zip(folds.folds, other.folds, strict=True)
+    assert all(equal(tensors_of(one), tensors_of(changed)) for one, changed in before)
+    one, changed = last
+    assert equal(tensors_of(one)[:2], tensors_of(changed)[:2])
+    assert not equal(tensors_of(one)[2:], tensors_of(changed)[2:])
+
+
+def test_what_comes_after_the_first_origin_is_not_in_its_features_or_the_dispersion(folds):
+    other = folds_of(town(changed_from_s=origins(BLOCKS)[0]))
+    assert equal(tensors_of(folds.folds[0])[:2], tensors_of(other.folds[0])[:2])
+    assert torch.equal(folds.dispersion, other.dispersion)
+
+
+def test_the_constants_are_fitted_and_chosen_on_the_time_before_the_first_origin(monkeypatch):
+    given = []
+
+    def noted(story, blocks):
+        given.append((int(story.incidents.occurred_s[-1]), blocks.test_s))
+        return fit_constants(story, blocks)
+
+    monkeypatch.setattr(rolling_origin, "fit_constants", noted)
+    folds_of(town())
+    first = origins(BLOCKS)[0]
+    assert [(last < first, until <= first) for last, until in given] == [(True, True)]
+
+
+def test_the_loss_finds_what_is_there_and_depends_on_recipe_and_seed_alone(folds):
+    recipe = Recipe(minibatch=256)
+    loss = folds.loss(recipe, 0, epochs=3, seed=0)
+    assert loss < 0.995
+    assert folds.loss(recipe, 0, epochs=3, seed=0) == loss
+    assert folds.loss(recipe, 0, epochs=3, seed=1) != loss
+    assert folds.loss(msgspec.structs.replace(recipe, learning_rate=1e-6), 0, epochs=3, seed=0) > loss
+
+
+def test_a_recipe_that_only_does_harm_has_the_loss_of_no_training(folds):
+    assert folds.loss(Recipe(learning_rate=1.0, minibatch=16), 0, epochs=1, seed=0) == 1.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"widths": (64, 16)}, {"widths": (16, 32)}, {"learning_rate": 5e-3}, {"weight_decay": 1.0}, {"minibatch": 300}],
+)
+def test_every_part_of_the_recipe_has_a_part_in_the_training(folds, change):
+    recipe = Recipe(minibatch=256)
+    other = msgspec.structs.replace(recipe, **change)
+    assert folds.loss(other, 0, epochs=2, seed=0) != folds.loss(recipe, 0, epochs=2, seed=0)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 5])
+def test_training_stops_after_as_many_epochs_without_gain_as_the_recipe_says(folds, patience):
+    ratios = []
+    fit_network(
+        folds.folds[1].train,
+        folds.folds[1].validation,
+        folds.dispersion,
+        recipe=Recipe(minibatch=64, learning_rate=1e-2, patience=patience),
+        epochs=30,
+        seed=0,
+        after_epoch=lambda _, ratio: ratios.append(ratio),
+    )
+    assert len(ratios) - (np.argmin(ratios) + 1) == patience
+
+
+def test_a_step_that_leaves_a_span_without_moment_is_refused():
+    with pytest.raises(DataError, match=r"no step of 1641600 s has its moment"):
+        collect_folds(town(), SPEC, cutoff_s=CUTOFF, step_s=19 * DAY, seed=0, told=lambda share: None)
+
+
+# --- The search -------------------------------------------------------------------------------------------------
+
+
+def valley(recipe, fold, seed):
+    """Least at a learning rate of 6e-4 and small widths; folds differ, seeds hardly."""
+    off = np.log(recipe.learning_rate / 6e-4) ** 2 / 20 + sum(recipe.widths) / 5000
+    return 0.9 + off + 0.01 * fold + 1e-5 * (seed % 3)
+
+
+def search(journal, *, trials=14, sampler="tpe", seed=0, loss=valley):
+    study = open_study(journal, msgspec.structs.replace(TUNED_ON, sampler=sampler, seed=seed))
+    return tune(study, loss, folds=3, trials=trials, sampler=sampler, seed=seed, tell=lambda what, share: None)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    journal = tmp_path_factory.mktemp("whole") / "journal"
+    return journal, search(journal)
+
+
+def test_the_default_is_the_first_trial_and_equal_seeds_try_equal_recipes(whole, tmp_path):
+    _, found = whole
+    assert (len(found.trials), found.trials[0].recipe) == (14, DEFAULT)
+    assert search(tmp_path / "again") == found
+    other = search(tmp_path / "other", seed=1)
+    assert other.trials[0].recipe == DEFAULT
+    assert other.trials[1].recipe != found.trials[1].recipe
+
+
+def test_a_search_that_found_something_looks_closer_there(tmp_path):
+    found = search(tmp_path / "journal", trials=40)
+    distance = [abs(np.log(one.recipe.learning_rate / 6e-4)) for one in found.trials]
+    assert np.mean(distance[-15:]) < np.mean(distance[1:11]) / 1.5  # the first ten are drawn evenly
+
+
+@pytest.mark.parametrize("share", np.linspace(0, 1, 9))
+def test_a_journal_that_ends_anywhere_is_gone_on_with_to_the_same_end(whole, tmp_path, share):
+    journal, found = whole
+    written = journal.read_bytes()
+    torn = tmp_path / "journal"
+    torn.write_bytes(written[: round(share * len(written))])
+    assert search(torn) == found
+
+
+def test_a_search_that_was_interrupted_twice_in_a_trial_goes_on_to_the_same_end(whole, tmp_path):
+    calls = iter(range(1000))
+
+    def interrupted(recipe, fold, seed):
+        if next(calls) in (1, 8):
+            raise KeyboardInterrupt
+        return valley(recipe, fold, seed)
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            search(tmp_path / "journal", loss=interrupted)
+    assert search(tmp_path / "journal", loss=interrupted) == whole[1]
+
+
+def test_more_trials_go_on_from_those_that_there_are_and_no_seed_is_run_again(tmp_path):
+    few = search(tmp_path / "journal", trials=6)
+    more = search(tmp_path / "journal", trials=9)
+    assert more.trials[:6] == few.trials
+    assert len(more.trials) == 9
+    assert search(tmp_path / "journal", trials=9, loss=lambda *_: pytest.fail("run again")) == more
+
+
+def test_the_grid_visits_each_of_its_points_once_and_ends(tmp_path):
+    found = search(tmp_path / "journal", sampler="grid", trials=100)
+    assert [one.recipe for one in found.trials] == list(GRID_POINTS)
+    assert found.trials[0].recipe == DEFAULT
+    assert len({msgspec.json.encode(recipe) for recipe in GRID_POINTS}) == len(GRID_POINTS) == 18
+
+
+@pytest.mark.parametrize("recipe", GRID_POINTS, ids=str)
+def test_every_fixed_point_lies_in_the_space(recipe):
+    first, second = recipe.widths
+    values = msgspec.structs.asdict(recipe) | {"first": first, "second": second}
+    params = {name: values[name] for name in SPACE}
+    assert create_trial(params=params, distributions=dict(SPACE), value=0.0).params == params  # raises when it does not
+
+
+def late(recipe, fold, seed):
+    """Some are far better in the last fold alone, so that others come to lie above the median there."""
+    return valley(recipe, fold, seed) - 0.3 * (fold == 2) * (recipe.patience < 5)
+
+
+@pytest.mark.parametrize("loss", [valley, late])
+def test_a_trial_above_the_median_is_given_up_and_marked(tmp_path, loss):
+    found = search(tmp_path / "journal", trials=30, loss=loss)
+    pruned = [one for one in found.trials if one.pruned]
+    assert 3 < len(pruned) < 27
+    for one in found.trials:
+        before = [other for other in found.trials[: one.number] if not other.pruned]
+        above = [
+            min(one.losses[: fold + 1]) > np.median([other.losses[fold] for other in before])
+            for fold in range(
+                min(len(one.losses), 2) if len(before) >= 5 else 0
+            )  # after the last fold nothing is saved
+        ]
+        assert above == [False] * (len(above) - one.pruned) + [True] * one.pruned
+        assert (len(one.losses) < 3) is one.pruned
+    assert not found.best.pruned
+    study = open_study(tmp_path / "journal", TUNED_ON)
+    assert [trial.state == TrialState.PRUNED for trial in study.trials] == [one.pruned for one in found.trials]
+
+
+def test_the_value_of_a_trial_is_the_mean_of_its_folds(whole):
+    for one in whole[1].trials:
+        each = [valley(one.recipe, fold, 0) for fold in range(len(one.losses))]
+        assert one.losses == pytest.approx(np.cumsum(each) / np.arange(1, len(each) + 1))
+
+
+def test_a_recipe_that_is_better_by_more_than_seeds_differ_replaces_the_default(whole):
+    found = whole[1]
+    assert found.compared.seeds == (1, 2, 3)
+    assert found.compared.gain == pytest.approx(
+        np.mean([valley(DEFAULT, fold, 0) - valley(found.best.recipe, fold, 0) for fold in range(3)])
+    )
+    assert found.compared.spread == pytest.approx(2e-5)
+    assert found.chosen == found.best.recipe != DEFAULT
+
+
+def test_a_recipe_that_was_lucky_with_one_seed_does_not(tmp_path):
+    def luck(recipe, fold, seed):
+        return 1 - (0.01 if seed == 0 and recipe != DEFAULT else 0) + 0.001 * seed
+
+    found = search(tmp_path / "journal", loss=luck)
+    assert found.best.recipe != DEFAULT
+    assert (found.compared.gain, found.compared.spread) == (0, pytest.approx(0.002))
+    assert found.chosen == DEFAULT
+
+
+def test_a_gain_within_the_spread_over_seeds_does_not_either(tmp_path):
+    def noisy(recipe, fold, seed):
+        return 1 - (0.001 if recipe != DEFAULT else 0) + 0.002 * seed
+
+    found = search(tmp_path / "journal", loss=noisy)
+    assert found.compared.gain == pytest.approx(0.001)
+    assert found.chosen == DEFAULT
+
+
+def test_where_nothing_beats_the_default_nothing_is_compared(tmp_path):
+    found = search(tmp_path / "journal", loss=lambda recipe, fold, seed: 1.0 if recipe == DEFAULT else 1.1)
+    assert (found.best.number, found.compared, found.chosen) == (0, None, DEFAULT)
+
+
+def test_the_journal_of_another_search_is_refused_by_what_differs(whole):
+    with pytest.raises(DataError, match=r"another search \(data_sha256 was 0 and is 1, seed was 0 and is 4\): give"):
+        open_study(whole[0], msgspec.structs.replace(TUNED_ON, data_sha256="1", seed=4, trials=99))
+
+
+@pytest.mark.parametrize("content", [b"{}\n", b"null\n", b"no journal\nof ours\n", b"[1]\n{}\n"])
+def test_a_journal_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "journal").write_bytes(content)
+    with pytest.raises(DataError, match="cannot be used"):
+        open_study(tmp_path / "journal", TUNED_ON)
+
+
+def test_the_verdict_says_what_was_measured_and_what_became_of_it(whole, tmp_path):
+    found = whole[1]
+    first, over_seeds, last = verdict(found)
+    assert f"trial {found.best.number} has {1 - found.best.loss / found.trials[0].loss:.3%} less loss" in first
+    assert over_seeds.startswith("with seeds 1, 2, 3: ")
+    assert f"default {np.mean(found.compared.default):.5f} (" in over_seeds
+    assert last.endswith(f"differ by up to 0.00002: trial {found.best.number} is the recipe")
+    lucky = search(tmp_path / "a", loss=lambda recipe, fold, seed: 1 - (0.1 if seed == 0 and recipe != DEFAULT else 0))
+    assert verdict(lucky)[-1].endswith("the default stays")
+    worse = search(tmp_path / "b", loss=lambda recipe, fold, seed: 1.0 if recipe == DEFAULT else 1.1)
+    assert verdict(worse) == ["none of them is better than the default on the same folds: it stays"]
+
+
+# --- The commands -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("command")
+    table = town()
+    with (folder / "incidents.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["when", "lat", "lon", "kind"])
+        for at_s, lat, lon, kind in zip(table.occurred_s, table.lat_deg, table.lon_deg, table.category, strict=True):
+            writer.writerow([datetime.fromtimestamp(at_s, UTC).isoformat(), lat, lon, table.categories[kind]])
+
+    def run(name, *options):
+        layout = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
+        common = ["--data", str(folder / "incidents.csv"), "--layout", layout, "--region", "toyville"]
+        quick = ["--epochs", "1", "--step-minutes", "720"]
+        return CliRunner().invoke(app, [name, *common, *quick, *options], catch_exceptions=False)
+
+    return run
+
+
+def test_the_command_goes_on_and_train_reads_what_it_wrote(command, tmp_path):
+    first = command("tune", "--out", str(tmp_path), "--trials", "2")
+    assert (first.exit_code, "best of 2 trials" in first.output) == (0, True)
+    second = command("tune", "--out", str(tmp_path), "--trials", "3")
+    assert "best of 3 trials" in second.output
+    assert "0, default" in second.output
+    written = json.loads((tmp_path / "recipe.json").read_text())
+    assert (written["tuned_on"]["trials"], written["tuned_on"]["layout"]) == (3, "file")
+    assert read_recipe(tmp_path / "recipe.json").recipe.patience == written["recipe"]["patience"]
+    fewer = command("tune", "--out", str(tmp_path), "--trials", "1")
+    assert "best of 3 trials" in fewer.output
+    assert json.loads((tmp_path / "recipe.json").read_text())["tuned_on"]["trials"] == 3
+
+
+def test_train_makes_the_network_of_the_recipe(command, tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text('{"recipe": {"widths": [24, 16]}}')
+    done = command("train", "--out", str(tmp_path / "artifacts"), "--recipe", str(path), "--device", "cpu")
+    assert done.exit_code == 0
+    artifact = read_artifact(newest_artifacts(tmp_path / "artifacts")["toyville"][0])
+    network = artifact.network()
+    assert (network.enter.out_features, network.middle.out_features) == (24, 16)
+    manifest = artifact.manifest
+    assert (manifest.recipe, manifest.tuned_on) == (Recipe(widths=(24, 16)), None)
+    assert manifest.training == Training(epochs=1, step_minutes=720, workers=1, device="cpu")
+
+
+def test_an_unknown_sampler_is_refused(command, tmp_path):
+    with pytest.raises(DataError, match="--sampler best: choose one of tpe, grid"):
+        command("tune", "--out", str(tmp_path), "--sampler", "best")

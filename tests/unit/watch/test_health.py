@@ -1,0 +1,135 @@
+"""When the job may be relied on, by drawn times, and what is said when it may not."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streaming.disk.guard import only_writer
+from streaming.watch.health import (
+    Batch,
+    Health,
+    RegionHealth,
+    health_path,
+    in_words,
+    judged,
+    read_health,
+    why_not_ready,
+)
+
+NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
+
+
+def ago(seconds):
+    return NOW - timedelta(seconds=seconds)
+
+
+def healthy(**changes):
+    """A job that stored a batch one second ago, with scores for two seconds ago."""
+    fields = {
+        "process": 4242,
+        "started_at": ago(3600),
+        "written_at": ago(0.5),
+        "clock": "wall",
+        "trigger_s": 0.5,
+        "last_batch": Batch(17, ago(1)),
+        "regions": {"riverton": RegionHealth(as_of=ago(2), age_s=1.5)},
+    }
+    return Health(**{**fields, **changes})
+
+
+def put(folder, health):
+    health_path(folder).write_bytes(msgspec.json.encode(judged(health)))
+
+
+def read(folder):
+    return read_health(folder, NOW)[1]
+
+
+def test_a_job_that_stores_batches_is_ready():
+    assert why_not_ready(healthy(), NOW) == ""
+    assert judged(healthy()).ready
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"last_batch": None, "regions": {}, "started_at": ago(59)}, "starting: no batch has been stored yet"),
+        (
+            {"last_batch": None, "regions": {}, "started_at": ago(75)},
+            "no batch has been stored in the 75 s since the start",
+        ),
+        ({"kafka_away": True}, "Kafka does not answer"),
+        ({"store_trouble": "no answer"}, "the store does not take a batch: no answer"),
+        (
+            {"ledger_balanced": False, "unbalanced": ["riverton"]},
+            "the ledger of riverton does not balance: report this, do not rely on the counts",
+        ),
+        ({"last_batch": Batch(17, ago(75))}, "no batch has been stored for 75 s"),
+        (
+            {"regions": {"riverton": RegionHealth(as_of=ago(240), age_s=240)}},
+            "the scores of riverton are for 2026-11-25 02:10:00Z, 4 min ago",
+        ),
+        ({"phase": "stopped", "exit_code": 0}, "stopped"),
+        ({"phase": "failed", "exit_code": 6, "error": "store said no"}, "failed with exit code 6: store said no"),
+    ],
+)
+def test_each_reason_is_said(changes, reason):
+    assert why_not_ready(healthy(**changes), NOW) == reason
+    written = judged(healthy(**{**changes, "written_at": NOW}))
+    assert (written.ready, written.reason) == (False, reason)
+
+
+@given(silence_s=st.floats(-1000, 1000), trigger_s=st.floats(0, 60))
+def test_no_silence_longer_than_a_minute_or_three_triggers_is_ready(silence_s, trigger_s):
+    job = healthy(trigger_s=trigger_s, last_batch=Batch(1, ago(silence_s)))
+    passed_s = abs((NOW - job.last_batch.stored_at).total_seconds())
+    assert (why_not_ready(job, NOW) == "") is (passed_s <= 60 or passed_s <= 3 * trigger_s)
+
+
+def test_on_the_clock_of_events_the_age_of_scores_says_nothing_but_silence_does():
+    of_2016 = {"storm": RegionHealth(as_of=datetime(2016, 1, 23, tzinfo=UTC), age_s=3e8)}
+    assert why_not_ready(healthy(clock="event", regions=of_2016), NOW) == ""
+    assert why_not_ready(healthy(clock="event", regions=of_2016, last_batch=Batch(1, ago(61))), NOW)
+
+
+def test_a_file_of_a_job_that_holds_the_lock_is_believed(tmp_path):
+    put(tmp_path, healthy())
+    with only_writer(tmp_path):
+        assert read(tmp_path) == ""
+        put(tmp_path, healthy(written_at=ago(16)))
+        assert read(tmp_path) == "process 4242 hangs or was paused: last wrote 16 s ago"
+        put(tmp_path, healthy(written_at=ago(-3600)))
+        assert read(tmp_path) == "process 4242 hangs or was paused: last wrote 60 min ahead of this clock"
+        put(tmp_path, healthy(last_batch=Batch(3, ago(58)), written_at=ago(5)))
+        assert read_health(tmp_path, NOW + timedelta(seconds=3))[1] == "no batch has been stored for 61 s"
+
+
+def test_no_file_and_a_damaged_one_are_not_ready(tmp_path):
+    assert "no job has run" in read(tmp_path)
+    for content in (b"", b"{}", b'{"ready": true'):
+        health_path(tmp_path).write_bytes(content)
+        with only_writer(tmp_path):
+            assert "cannot be read" in read(tmp_path)
+
+
+def test_it_is_said_in_words_one_fact_a_line():
+    assert list(in_words(healthy(lag_events=1200), "", NOW)) == [
+        "ready",
+        "process 4242, started 2026-11-25 01:14:00Z, last wrote 0 s ago",
+        "batch 17 done, the store answered 1 s ago",
+        "scores of riverton as of 2026-11-25 02:13:58Z, 2 s ago",
+        "ledger balanced",
+        "Kafka's offsets and the ledger agree",
+        "Kafka answers",
+        "1,200 events waited unread behind that batch",
+    ]
+    assert list(in_words(None, "no job", NOW)) == ["not ready: no job"]
+
+
+def test_a_difference_to_kafkas_offsets_is_shown_and_is_no_reason_to_stop():
+    job = healthy(unaccounted=-3)
+    assert why_not_ready(job, NOW) == ""
+    assert "Kafka's offsets and the ledger differ by -3 messages" in list(in_words(job, "", NOW))
