@@ -58,7 +58,7 @@ fuzz: ## the decoder against any bytes, led by coverage, FUZZ_SECONDS=60; findin
 sbom: ## the bill of materials in CycloneDX's JSON: packages, and jars with sha256; writes out/sbom.json
 	@.ci/setup
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[sbom]'
-	@$(PYTHON) -m streaming sbom
+	@$(PYTHON) -m deploy.sbom
 
 lock: ## constraints-hashes.txt anew, after a change of pyproject.toml or constraints.txt
 	@.ci/setup lock

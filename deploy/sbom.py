@@ -1,10 +1,12 @@
 """The bill of materials: every Python package and every jar of this installation, in CycloneDX's JSON.
 
 CycloneDX's own program lists the packages; the jars, which no Python program knows of, are added with their sha256.
+`make sbom` installs what it needs and runs it.
 """
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,10 +14,14 @@ import zipfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
+import typer
+from rich.console import Console
+
 from schemas.errors import RiskError
+from streaming.settings import Settings
 
 _JAR_NAME = re.compile(r"(.+?)-(\d[\w.+-]*)\.jar")
 _POM = re.compile(r"META-INF/maven/([^/]+)/([^/]+)/pom\.properties")
@@ -90,3 +96,23 @@ def _group_within(path: Path) -> str | None:
     with zipfile.ZipFile(path) as jar:
         groups = {match[1] for name in jar.namelist() if (match := _POM.fullmatch(name))}
     return groups.pop() if len(groups) == 1 else None
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Where to write the CycloneDX document")] = Path("out/sbom.json"),
+) -> None:
+    """Write the bill of materials: Python packages and jars of this installation, in CycloneDX's JSON."""
+    cache = Settings.from_environment(os.environ).cache  # noqa: TID251 - a command of its own
+    console = Console(highlight=False)
+    with console.status("listing packages and jars ..."):
+        document = bill_of_materials(cache)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    jars = sum(component["bom-ref"].startswith("jar:") for component in document["components"])
+    console.print(f"{out}: {len(document['components']) - jars} Python packages, {jars} jars", soft_wrap=True)
+    if not (cache.expanduser() / "ivy").is_dir():
+        console.print(f"no jars of Kafka in {cache} yet: they are fetched at the first start", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

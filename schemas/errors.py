@@ -19,14 +19,26 @@
         ├── SparkFailed      Spark did, or what runs inside of it
         └── LedgerUnbalanced messages in and outcomes out differ: a bug of ours
 
-A message says what happened, with which value, and what to do about it.
+A message says what happened, with which value; the remedy says what to do about it.
 """
 
 
 class RiskError(Exception):
-    """Base of all errors that carry a message for the person at the terminal."""
+    """Base of all errors that carry a message for the person at the terminal.
+
+    >>> str(RiskError("no artifact in data/artifacts", remedy="train one"))
+    'no artifact in data/artifacts: train one'
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)  # both, so that it survives pickling
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.remedy}" if self.remedy else self.message
 
 
 class SettingsError(RiskError):
