@@ -115,4 +115,7 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except RiskError as error:
+        sys.exit(f"error: {error}")
