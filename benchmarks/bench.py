@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import mean
+from statistics import median
 from typing import Any
 
 from benchmarks import rivals
@@ -11,9 +11,9 @@ from benchmarks.full_frame import measure_full_frames
 from benchmarks.latency import measure_latency
 from benchmarks.load import load_topic
 from benchmarks.machine import describe_machine, describe_versions, now
-from benchmarks.plan import CATEGORIES, FRAME_SIDES, SIDE, Plan, bench_specs
+from benchmarks.plan import CATEGORIES, FRAME_SIDES, SIDE, Sizes, bench_specs
 from benchmarks.product import FLOOR, measure_throughput
-from benchmarks.rates import Rate
+from benchmarks.rates import Outcome, compared
 from benchmarks.stack import Stack, running_stack
 from benchmarks.synthetic import synthetic_events
 from streaming.cli.stack import TOPIC_PARTITIONS
@@ -31,7 +31,7 @@ class Loaded:
     event_bytes: float
 
 
-def measure_all(plan: Plan, say: Say) -> dict[str, Any]:
+def measure_all(plan: Sizes, say: Say) -> dict[str, Any]:
     """The results, ready to be written. Raises where the product fails or counts wrong; a rival may be missing."""
     results: dict[str, Any] = {"date": now(), "plan": plan.name, "machine": describe_machine()}
     say("starting Kafka and victoria-metrics")
@@ -59,45 +59,37 @@ def load_events(stack: Stack, regions: int, say: Say) -> Loaded:
 
 
 def _throughput(stack: Stack, loaded: dict[int, Loaded], say: Say) -> dict[str, Any]:
-    """Product and plain loop in turn, then the single region and the other rivals; ratios of steady rates."""
+    """Product and rivals in turn, `rounds` times; then the single region and the empty stages."""
     four, specs = loaded[4], bench_specs(4)
-    product: list[Rate] = []
-    loop: list[Rate] = []
+    say("loading the topic of Quix Streams")
+    quix_topic = rivals.load_for_quix(stack, specs=specs, seed=4, as_of_s=four.as_of_s)
+    runs: dict[str, Callable[[str], Outcome]] = {
+        "product": lambda name: Outcome(rate=measure_throughput(stack, name, topic=four.topic, specs=specs)),
+        "plain_loop": lambda name: Outcome(rate=rivals.plain_loop(stack, name, topic=four.topic, specs=specs)),
+        "pathway": lambda name: rivals.pathway(stack, name, topic=four.topic, specs=specs),
+        "quix": lambda name: rivals.quix(stack, name, topic=quix_topic),
+    }
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in runs}
     for number in range(1, stack.plan.rounds + 1):
-        say(f"throughput, 4 regions, round {number} of {stack.plan.rounds}")
-        product.append(measure_throughput(stack, f"four-{number}", topic=four.topic, specs=specs))
-        say(f"plain loop, round {number} of {stack.plan.rounds}")
-        loop.append(rivals.plain_loop(stack, f"plain-{number}", topic=four.topic, specs=specs))
+        for name, run in runs.items():
+            say(f"{name}, 4 regions, round {number} of {stack.plan.rounds}")
+            outcomes[name].append(run(f"{name}-{number}"))
     say("throughput, 4 regions, empty stages")
     floor = measure_throughput(stack, "floor", topic=four.topic, specs=specs, module=FLOOR)
     say("throughput, 1 region")
     one = measure_throughput(stack, "one", topic=loaded[1].topic, specs=bench_specs(1))
-    say("Quix Streams")
-    quix = rivals.quix(stack, specs=specs, seed=4, as_of_s=four.as_of_s)
-    say("Pathway")
-    pathway = rivals.pathway(stack, topic=four.topic, specs=specs)
 
-    ours = mean(rate.steady_eps for rate in product)
+    ours = [outcome.rate for outcome in outcomes.pop("product") if outcome.rate]
     results: dict[str, Any] = {
-        "throughput_4_regions_eps": round(ours),
-        "throughput_4_regions_rounds": [rate.as_dict() for rate in product],
+        "throughput_4_regions_eps": round(median(rate.steady_eps for rate in ours)),
+        "throughput_4_regions_rounds": [rate.as_dict() for rate in ours],
         "throughput_1_region_eps": round(one.steady_eps),
         "throughput_1_region": one.as_dict(),
         "spark_floor_eps": round(floor.steady_eps),
         "spark_floor": floor.as_dict(),
-        "plain_loop_eps": round(mean(rate.steady_eps for rate in loop)),
-        "plain_loop_rounds": [rate.as_dict() for rate in loop],
-        "ratio_to_plain_loop": round(ours / mean(rate.steady_eps for rate in loop), 3),
     }
-    for name, outcome in (("quix", quix), ("pathway", pathway)):
-        rate = outcome.rate
-        results |= {
-            f"ratio_to_{name}": round(ours / rate.steady_eps, 3) if rate else None,
-            f"ratio_to_{name}_reason": outcome.reason,
-            f"{name}_eps": round(rate.steady_eps) if rate else None,
-            f"{name}": rate.as_dict() if rate else None,
-            f"{name}_version": outcome.version,
-        }
+    for name, theirs in outcomes.items():
+        results |= compared(name, ours, theirs)
     return results
 
 

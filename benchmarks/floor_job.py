@@ -22,7 +22,7 @@ from pyspark.sql.functions import pandas_udf
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import LongType
 
-from benchmarks.job import Batch, Orders
+from benchmarks.job import Orders, TimedBatch
 from benchmarks.plan import bench_specs
 from streaming.disk.spark_files import end_offsets
 from streaming.flow.decode import HEARTBEAT
@@ -98,7 +98,7 @@ def main(orders: Orders) -> None:
         def publish(rows: DataFrame, batch_id: int) -> None:
             started_s = time.time()
             consumed = sum(row["consumed"] for row in rows.toArrow().to_pylist())
-            batch = Batch(
+            batch = TimedBatch(
                 batch_id=batch_id,
                 started_s=started_s,
                 acknowledged_s=time.time(),

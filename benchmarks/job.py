@@ -18,7 +18,7 @@ from streaming.job.job import run
 from streaming.settings import Settings
 
 
-class Batch(msgspec.Struct, frozen=True, kw_only=True):
+class TimedBatch(msgspec.Struct, frozen=True, kw_only=True):
     """One batch, as the watcher saw it after the store's acknowledgement."""
 
     batch_id: int
@@ -50,7 +50,7 @@ def main(orders: Orders) -> None:
             ledger: Counter[str] = Counter()
             for summary in published.summaries.values():
                 ledger.update(summary.ledger)
-            batch = Batch(
+            batch = TimedBatch(
                 batch_id=published.batch_id,
                 started_s=published.done_s - published.seconds,
                 acknowledged_s=published.done_s,

@@ -42,7 +42,7 @@ def main(orders: dict[str, Any]) -> None:
     events = pw.io.kafka.read(
         {
             "bootstrap.servers": orders["bootstrap"],
-            "group.id": "pathway",
+            "group.id": orders["group"],
             "auto.offset.reset": "earliest",
             "session.timeout.ms": "6000",
         },

@@ -14,12 +14,12 @@ WARM_UP_EVENTS_OF_LATENCY = 1000  # sent before the clock starts, so that Spark 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Sizes:
     """The sizes of one run."""
 
     name: str
     events: int  # pre-loaded for throughput, in each of the two topics
-    rounds: int  # product and plain loop in turn, this often
+    rounds: int  # product and rivals in turn, this often
     events_per_batch: int | None  # None: the product's default
     quix_events: int
     rate_per_s: float
@@ -28,10 +28,10 @@ class Plan:
     frame_repeats: int
 
 
-FULL = Plan(
+FULL = Sizes(
     name="full",
     events=6_400_000,
-    rounds=1,
+    rounds=3,
     events_per_batch=None,
     quix_events=600_000,
     rate_per_s=1000.0,
@@ -39,7 +39,7 @@ FULL = Plan(
     latency_s=90.0,
     frame_repeats=30,
 )
-QUICK = Plan(
+QUICK = Sizes(
     name="quick",
     events=200_000,
     rounds=1,

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.child import ChildError, child, wait_for
-from benchmarks.job import Batch, Orders
+from benchmarks.job import Orders, TimedBatch
 from benchmarks.rates import Rate, rate_of
 from benchmarks.stack import Stack
 from schemas.spec import Spec
@@ -31,17 +31,17 @@ class RunningJob:
     process: subprocess.Popen[bytes]
     folder: Path
 
-    def batches(self) -> list[Batch]:
+    def batches(self) -> list[TimedBatch]:
         """Those that were acknowledged so far, in order."""
         path = self.folder / "batches.jsonl"
         whole = path.read_bytes().rpartition(b"\n")[0].splitlines() if path.exists() else []
-        return [msgspec.json.decode(line, type=Batch) for line in whole]
+        return [msgspec.json.decode(line, type=TimedBatch) for line in whole]
 
     def wait_until_ready(self) -> None:
         """Return after two batches: Spark, torch and the artifacts are loaded."""
         wait_for(self.process, self.folder, done=lambda: len(self.batches()) >= 2, limit_s=_START_LIMIT_S)
 
-    def wait_until_consumed(self, events: int, limit_s: float = _LIMIT_S) -> list[Batch]:
+    def wait_until_consumed(self, events: int, limit_s: float = _LIMIT_S) -> list[TimedBatch]:
         """All batches, once `events` are consumed. Raises ChildError unless each was counted, exactly once."""
         wait_for(self.process, self.folder, done=lambda: ledger(self.batches())["consumed"] >= events, limit_s=limit_s)
         batches = self.batches()
@@ -88,7 +88,7 @@ def running_job(
         yield RunningJob(process=process, folder=folder)
 
 
-def ledger(batches: Sequence[Batch]) -> Counter[str]:
+def ledger(batches: Sequence[TimedBatch]) -> Counter[str]:
     """The batches' ledgers added up."""
     total: Counter[str] = Counter()
     for batch in batches:
@@ -104,7 +104,7 @@ def measure_throughput(stack: Stack, name: str, *, topic: str, specs: Sequence[S
     return rate_of_batches(batches)
 
 
-def rate_of_batches(batches: Sequence[Batch]) -> Rate:
+def rate_of_batches(batches: Sequence[TimedBatch]) -> Rate:
     full = [batch for batch in batches if batch.ledger["consumed"]]
     done, marks = 0, []
     for batch in full:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from benchmarks.bench import load_events
 from benchmarks.full_frame import TOP_K, Stopwatch, frame_of
-from benchmarks.plan import Plan, bench_specs
+from benchmarks.plan import Sizes, bench_specs
 from benchmarks.product import ledger, rate_of_batches, running_job
 from benchmarks.stack import Stack, running_stack
 from benchmarks.synthetic import synthetic_events
@@ -40,7 +40,7 @@ _DURATIONS = {
 _STATE_TIMES = {"update": "allUpdatesTimeMs", "store": "commitTimeMs"}
 
 
-def profile(plan: Plan, console: Console) -> None:
+def profile(plan: Sizes, console: Console) -> None:
     """Print both tables."""
     with running_stack(plan) as stack:
         console.print(_stages_table(_stages(stack)))

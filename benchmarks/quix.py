@@ -38,7 +38,7 @@ def main(orders: dict[str, Any]) -> None:
 
     application = Application(
         broker_address=orders["bootstrap"],
-        consumer_group="quix",
+        consumer_group=orders["group"],
         auto_offset_reset="earliest",
         state_dir=orders["state"],
         use_changelog_topics=False,

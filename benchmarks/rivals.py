@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.child import ROOT, ChildError, run_child
 from benchmarks.load import keyed_by_cell, load_topic
-from benchmarks.rates import Rate, rate_of
+from benchmarks.rates import Outcome, Rate, rate_of
 from benchmarks.stack import Stack
 from schemas.spec import Spec
 
@@ -21,12 +21,20 @@ _LIMIT_S = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A rival's rate, or why there is none."""
+class Rival:
+    """A program of benchmarks/ that runs in an environment of its own, with a package that contradicts our pins."""
 
-    rate: Rate | None
-    reason: str | None = None
-    version: str | None = None
+    module: str
+    package: str
+    environment: Mapping[str, str] | None = None
+
+
+QUIX = Rival(module="quix", package="quixstreams")
+PATHWAY = Rival(
+    module="pathway",
+    package="pathway",
+    environment={"PATHWAY_THREADS": str(len(os.sched_getaffinity(0)))},  # as many as there are cores
+)
 
 
 def plain_loop(stack: Stack, name: str, *, topic: str, specs: Sequence[Spec]) -> Rate:
@@ -40,57 +48,57 @@ def plain_loop(stack: Stack, name: str, *, topic: str, specs: Sequence[Spec]) ->
     return _rate(ran, warm_up_events=settings.max_events_per_batch)
 
 
-def quix(stack: Stack, *, specs: Sequence[Spec], seed: int, as_of_s: int) -> Outcome:
-    """Quix Streams on the first events of the same stream, in a topic that is keyed by cell."""
-    events, topic = stack.plan.quix_events, stack.topic("keyed-by-cell")
-    load_topic(stack.bootstrap, topic, keyed_by_cell(specs, events, seed=seed, as_of_s=as_of_s))
+def load_for_quix(stack: Stack, *, specs: Sequence[Spec], seed: int, as_of_s: int) -> str:
+    """The topic with the first events of the same stream, keyed by cell."""
+    topic = stack.topic("keyed-by-cell")
+    load_topic(stack.bootstrap, topic, keyed_by_cell(specs, stack.plan.quix_events, seed=seed, as_of_s=as_of_s))
+    return topic
+
+
+def quix(stack: Stack, name: str, *, topic: str) -> Outcome:
+    """Quix Streams on the topic of `load_for_quix`, from its beginning."""
+    events = stack.plan.quix_events
     orders = {
         "bootstrap": stack.bootstrap,
         "topic": topic,
+        "group": name,
         "events": events,
-        "state": str(stack.folder / "quix-state"),
+        "state": str(stack.folder / f"{name}-state"),
     }
-    return _rival(stack, "quix", "quixstreams", orders, warm_up_events=events // 6)
+    return _rival(stack, QUIX, name, orders, warm_up_events=events // 6)
 
 
-def pathway(stack: Stack, *, topic: str, specs: Sequence[Spec]) -> Outcome:
+def pathway(stack: Stack, name: str, *, topic: str, specs: Sequence[Spec]) -> Outcome:
     """Pathway on the pre-loaded topic, with as many worker threads as there are cores."""
     lat, lon = specs[0].grid.corners()
     orders = {
         "bootstrap": stack.bootstrap,
         "topic": topic,
+        "group": name,
         "events": stack.plan.events,
         "south_deg": float(lat[0]),
         "west_deg": float(lon[0]),
         "row_deg": float(lat[1] - lat[0]),
         "col_deg": float(lon[1] - lon[0]),
     }
-    threads = {"PATHWAY_THREADS": str(len(os.sched_getaffinity(0)))}
-    return _rival(stack, "pathway", "pathway", orders, warm_up_events=stack.plan.events // 6, environment=threads)
+    return _rival(stack, PATHWAY, name, orders, warm_up_events=stack.plan.events // 6)
 
 
 def _rival(
     stack: Stack,
+    rival: Rival,
     name: str,
-    package: str,
     orders: Mapping[str, Any],
     *,
     warm_up_events: int,
-    environment: Mapping[str, str] | None = None,
 ) -> Outcome:
     try:
-        python = _environment(name)
+        python = str(_environment(rival.module))
         version = _output(
-            [str(python), "-c", f"from importlib.metadata import version; print(version({package!r}))"], limit_s=60
+            [python, "-c", f"from importlib.metadata import version; print(version({rival.package!r}))"], limit_s=60
         )
-        ran = run_child(
-            f"benchmarks.{name}",
-            orders,
-            stack.folder / name,
-            python=str(python),
-            limit_s=_LIMIT_S,
-            environment=environment,
-        )
+        folder, module = stack.folder / name, f"benchmarks.{rival.module}"
+        ran = run_child(module, orders, folder, python=python, limit_s=_LIMIT_S, environment=rival.environment)
         return Outcome(rate=_rate(ran, warm_up_events=warm_up_events), version=version)
     except (ChildError, OSError, subprocess.SubprocessError, ValueError) as error:
         return Outcome(rate=None, reason=" ".join(str(error).split())[-600:])

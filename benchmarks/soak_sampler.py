@@ -9,7 +9,7 @@ import msgspec
 import psutil
 
 from benchmarks.heap import Heap
-from benchmarks.job import Batch
+from benchmarks.job import TimedBatch
 from benchmarks.product import ledger
 from benchmarks.soak_figures import MIB
 
@@ -64,7 +64,7 @@ def of_disk(checkpoint: Path, local: Path) -> dict[str, float]:
     }
 
 
-def of_batches(batches: list[Batch], sent: int, *, since_s: float) -> dict[str, float]:
+def of_batches(batches: list[TimedBatch], sent: int, *, since_s: float) -> dict[str, float]:
     """Seconds of the batches acknowledged since then, the whole ledger, and what was sent and is not in it."""
     new = [batch for batch in batches if batch.acknowledged_s > since_s]
     total = ledger(batches)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.local_store import local_store
-from benchmarks.plan import Plan
+from benchmarks.plan import Sizes
 from models.artifact.untrained import write_untrained
 from schemas.spec import DAY_S, Spec
 from streaming.cli.stack import TOPIC_PARTITIONS
@@ -27,7 +27,7 @@ class Stack:
     bootstrap: str
     store_url: str
     cache: Path
-    plan: Plan
+    plan: Sizes
 
     def artifacts(self, specs: Sequence[Spec]) -> Path:
         """A folder with one untrained artifact per spec; their history ends today at midnight."""
@@ -65,7 +65,7 @@ class Stack:
 
 
 @contextmanager
-def running_stack(plan: Plan) -> Iterator[Stack]:
+def running_stack(plan: Sizes) -> Iterator[Stack]:
     """Broker and store in a temporary folder, on free ports. Both are gone on the way out."""
     cache = Settings.from_environment({name: os.environ[name] for name in ("RISK_CACHE",) if name in os.environ}).cache
     with (

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.child import ROOT, ChildError, child, wait_for
-from benchmarks.job import Batch
+from benchmarks.job import TimedBatch
 from benchmarks.machine import describe_machine, describe_versions, now
 from benchmarks.plan import FULL, bench_specs
 from benchmarks.product import RunningJob, ledger, running_job
@@ -39,7 +39,7 @@ _AFTERWARDS_S = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class SurgePlan:
     """Rates in events per second, times in seconds."""
 
     normal_per_s: float = 1_000.0
@@ -66,7 +66,7 @@ class Sender:
     log: Path
 
 
-def measure(stack: Stack, plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(stack: Stack, plan: SurgePlan, say: Callable[[str], None]) -> dict[str, Any]:
     """All figures. Raises ChildError when the job or the sender fails or the ledger is not what was sent."""
     specs, topic, folder = bench_specs(REGIONS), stack.topic(TOPIC), stack.folder / "surge-traffic"
     with contextlib.ExitStack() as at_the_end:
@@ -115,7 +115,7 @@ def measure(stack: Stack, plan: Plan, say: Callable[[str], None]) -> dict[str, A
     return figures_of(sent, before, after, spans=spans, stopping_s=stopping_s, start_s=start_s)
 
 
-def spans_of(plan: Plan, begin_s: float) -> dict[str, tuple[float, float]]:
+def spans_of(plan: SurgePlan, begin_s: float) -> dict[str, tuple[float, float]]:
     """Begin and end of the two phases that the plan fixes, epoch seconds."""
     normal_s = begin_s + plan.warm_up_s
     surge_s = normal_s + plan.normal_s
@@ -141,7 +141,7 @@ def _wait_until_normal(
     raise ChildError(f"latency was not normal again {_LIMIT_S:.0f} s after the surge")
 
 
-def _wait_until_caught_up(before: Sequence[Batch], job: RunningJob, sender: Sender) -> None:
+def _wait_until_caught_up(before: Sequence[TimedBatch], job: RunningJob, sender: Sender) -> None:
     """Return some seconds after hardly more waits than is under way."""
     done = ledger(before)["consumed"]
     deadline_s = time.time() + _LIMIT_S
@@ -173,7 +173,7 @@ def surge(
     def say(what: str) -> None:
         console.print(f"[dim]{time.monotonic() - start_s:5.0f} s  {what}[/dim]", highlight=False, soft_wrap=True)
 
-    plan = Plan(stop_s=stop_minutes * 60)
+    plan = SurgePlan(stop_s=stop_minutes * 60)
     results: dict[str, Any] = {"date": now(), "machine": describe_machine(), "versions": describe_versions()}
     with running_stack(FULL) as stack:
         results |= {"plan": asdict(plan), "regions": REGIONS} | measure(stack, plan, say)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.job import Batch
+from benchmarks.job import TimedBatch
 from benchmarks.product import ledger
 from benchmarks.rates import latencies
 
@@ -15,7 +15,7 @@ NORMAL_FACTOR = 1.5  # latency is normal again when p99 is within this factor of
 Values = npt.NDArray[np.float64]
 
 
-def timed(sent: Values, batches: Sequence[Batch]) -> tuple[Values, Values]:
+def timed(sent: Values, batches: Sequence[TimedBatch]) -> tuple[Values, Values]:
     """Intended time and latency in seconds of the events that the batches held, in the order of the intended times.
 
     sent: rows of open_loop. A batch that is in there twice was repeated; its later acknowledgement is the one.
@@ -58,7 +58,7 @@ def backlog_at(intended_s: Values, acknowledged_s: Values, at_s: float) -> int:
 
 
 def caught_up_at(
-    intended_s: Values, acknowledged_s: Values, batches: Sequence[Batch], *, limit_s: float
+    intended_s: Values, acknowledged_s: Values, batches: Sequence[TimedBatch], *, limit_s: float
 ) -> float | None:
     """When the first batch was acknowledged that left no event waiting for longer than `limit_s`; None without one."""
     for batch in batches:
@@ -79,8 +79,8 @@ def phase(intended_s: Values, latency_s: Values, from_s: float, to_s: float) -> 
 
 def figures_of(
     sent: Values,
-    before: Sequence[Batch],
-    after: Sequence[Batch],
+    before: Sequence[TimedBatch],
+    after: Sequence[TimedBatch],
     *,
     spans: Mapping[str, tuple[float, float]],
     stopping_s: float,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.job import Batch
+from benchmarks.job import TimedBatch
 from benchmarks.sent_log import count_sent, paced, sent_so_far
 from benchmarks.surge_figures import backlog_at, caught_up_at, figures_of, normal_from, percentiles_ms, phase, timed
 from benchmarks.surge_report import phase_table, sender_said, surge_page
@@ -15,7 +15,7 @@ RATE = 100
 
 def batch(number, *, ends, at_s, consumed, took_s=0.1):
     ledger = {"consumed": consumed, "counted": consumed}
-    return Batch(
+    return TimedBatch(
         batch_id=number, started_s=at_s - took_s, acknowledged_s=at_s, points=1, ledger=ledger, end_offsets={0: ends}
     )
 
