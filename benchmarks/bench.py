@@ -16,7 +16,7 @@ from benchmarks.product import FLOOR, measure_throughput
 from benchmarks.rates import Outcome, compared
 from benchmarks.stack import Stack, running_stack
 from benchmarks.synthetic import synthetic_events
-from streaming.cli.stack import TOPIC_PARTITIONS
+from streaming.rehearse.broker import TOPIC_PARTITIONS
 
 REGIONS = (4, 1)
 Say = Callable[[str], None]

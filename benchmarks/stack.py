@@ -13,8 +13,7 @@ from benchmarks.local_store import local_store
 from benchmarks.plan import Sizes
 from models.artifact.untrained import write_untrained
 from schemas.spec import DAY_S, Spec
-from streaming.cli.stack import TOPIC_PARTITIONS
-from streaming.rehearse.broker import start_broker
+from streaming.rehearse.broker import TOPIC_PARTITIONS, start_broker
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
 

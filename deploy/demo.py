@@ -23,10 +23,10 @@ from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from models.training.replay import Story
 from schemas.spec import DAY_S, HOUR_S
-from streaming.rehearse.demo import ARTIFACTS, MIX, REGION
-from streaming.rehearse.producer import replay
-from streaming.rehearse.replay import Message, Plan, plan_replay, shifted, weeks_until
-from streaming.rehearse.sample import SAMPLE
+from streaming.rehearse.demo import MIX
+from streaming.rehearse.producer import send_plan
+from streaming.rehearse.replay import Message, ReplayPlan, plan_replay, shifted, weeks_until
+from streaming.rehearse.sample import ARTIFACTS, REGION, SAMPLE
 from streaming.settings import Settings
 from streaming.topics.client import Security
 
@@ -89,7 +89,7 @@ def publish_artifact(moved: Moved, artifacts: Path, now_s: int) -> Path:
     )
 
 
-def plan_of(moved: Moved) -> Plan:
+def plan_of(moved: Moved) -> ReplayPlan:
     """What is sent: everything from the cut on, with repeats, corrections and rubbish mixed in."""
     first = int(np.searchsorted(moved.occurred_s, moved.cut_s))
     return plan_replay(
@@ -97,7 +97,7 @@ def plan_of(moved: Moved) -> Plan:
     )
 
 
-def waits_s(plan: Plan, *, start_s: float, clock: Callable[[], float]) -> Callable[[int], float]:
+def waits_s(plan: ReplayPlan, *, start_s: float, clock: Callable[[], float]) -> Callable[[int], float]:
     """A function that gives how long to wait before the message at a position of the plan, seconds."""
     past_s = max(1.0, start_s - int(plan.send_ms[0]) / 1000)
 
@@ -129,7 +129,7 @@ def main() -> None:
         if sent < len(plan):
             time.sleep(wait_s(sent))
 
-    replay(
+    send_plan(
         plan,
         bootstrap=settings.kafka_bootstrap,
         topic=settings.topic,

@@ -11,6 +11,7 @@ from rich.markup import escape
 from schemas.errors import RiskError
 from streaming.cli import (
     audit,
+    broker,
     cells,
     check,
     checkpoint,
@@ -20,8 +21,8 @@ from streaming.cli import (
     parity,
     prepare,
     rebuild,
+    replay,
     run,
-    stack,
 )
 from streaming.settings import Settings, secret_names
 
@@ -56,8 +57,8 @@ app.command("health")(health.health)
 app.command("parity")(parity.parity)
 app.command("prepare")(prepare.prepare)
 app.command("cells")(cells.cells)
-app.command("replay")(stack.replay_command)
-app.add_typer(stack.broker_app, name="broker")
+app.command("replay")(replay.replay)
+app.add_typer(broker.broker_app, name="broker")
 app.add_typer(checkpoint.checkpoint_app, name="checkpoint")
 app.add_typer(audit.audit_app, name="audit")
 

@@ -1,25 +1,41 @@
-"""The `check` command."""
+"""The `check` command: what a job would do with messages, found without Kafka, Spark or a store."""
 
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.errors import DataError
+from schemas.incidents import COUNTED_ORIGIN, Incidents
+from streaming.flow.ledger import UNASSIGNED
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
-    from streaming.cli.check_messages import Answer
+    from models.artifact.artifact import Artifact
 
 _SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of a message. place: where it stood, for a person. outcome: as in the ledger, or a reject reason."""
+
+    place: str
+    region: str  # "" for messages of no known region
+    outcome: str
+    detail: str
+    is_refused: bool
 
 
 def check(
@@ -31,7 +47,6 @@ def check(
         newest_artifacts,
         read_artifact,
     )
-    from streaming.cli.check_messages import foresee
 
     settings: Settings = context.obj
     artifacts = {region: read_artifact(folders[0]) for region, folders in newest_artifacts(settings.artifacts).items()}
@@ -40,7 +55,7 @@ def check(
     messages = [message for file in files for message in _messages(file)]
     if not messages:
         raise DataError(f"{', '.join(map(str, files))}: there is no message; write one a line")
-    answers = list(foresee(messages, artifacts, now_s=time.time()))
+    answers = list(dry_run(messages, artifacts, now_s=time.time()))
     console = Console(highlight=False)
     refused = [one for one in answers if one.is_refused]
     unusual = [one for one in answers if one.is_refused or one.detail]
@@ -56,6 +71,47 @@ def check(
         raise typer.Exit(DataError.exit_code)
 
 
+def dry_run(
+    messages: Iterable[tuple[str, bytes]], artifacts: "Mapping[str, Artifact]", *, now_s: float
+) -> Iterator[Answer]:
+    """One message after the other, as if they came to a job that has just begun with these artifacts.
+
+    messages: (place, value). artifacts: by region.
+    """
+    from streaming.flow.count import take_in
+
+    vocabularies = {region: Vocabulary.of(artifact.spec) for region, artifact in artifacts.items()}
+    states = {region: artifact.history() for region, artifact in artifacts.items()}
+    for number, (place, message) in enumerate(messages):
+        decoded = decode_messages(_alone(message, number, now_s), vocabularies, now_ms=int(now_s * 1000))
+        region = next(iter({**decoded.incidents, **decoded.rejections}), UNASSIGNED)
+        refused = decoded.rejections.get(region, [])
+        outcome, detail = "", ""
+        if not refused:
+            incidents = decoded.incidents[region]
+            _, refused, ledger = take_in(states[region], incidents, [], as_of_s=int(now_s), consumed=1)
+            outcome = next(name for name, count in ledger.items() if count and name != "consumed")
+            detail = _why_excluded(incidents) if outcome == "excluded" else ""
+        if refused:
+            outcome, detail = refused[0].reason, refused[0].detail
+        yield Answer(place=place, region=region, outcome=outcome, detail=detail, is_refused=bool(refused))
+
+
+def _alone(message: bytes, number: int, at_s: float) -> Messages:
+    return Messages(
+        values=[message],
+        partition=np.zeros(1, np.int32),
+        kafka_offset=np.array([number], np.int64),
+        kafka_time_ms=np.array([int(at_s * 1000)], np.int64),
+    )
+
+
+def _why_excluded(incident: Incidents) -> str:
+    if not incident.flags[0] & COUNTED_ORIGIN:
+        return "its origin is one that the region does not count"
+    return "it happened before the artifact's data end: its count is in them"
+
+
 def _messages(file: Path) -> Iterator[tuple[str, bytes]]:
     try:
         content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
@@ -68,7 +124,7 @@ def _messages(file: Path) -> Iterator[tuple[str, bytes]]:
             yield f"line {number:,}" if str(file) == "-" else f"{file.name}:{number}", line
 
 
-def _table(answers: "list[Answer]") -> Table:
+def _table(answers: list[Answer]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("message", "region", "outcome", "why"):
         table.add_column(column, overflow="fold")

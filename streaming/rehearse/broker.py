@@ -25,6 +25,7 @@ from streaming.job.jars import java, kafka_class_path
 from streaming.topics.client import PLAINTEXT, Security
 
 HOST = "127.0.0.1"
+TOPIC_PARTITIONS = 4  # room for four cores to read; a topic can only get more of them
 _CLUSTER_ID = "aW5jaWRlbnQtcmlzay1zYw"  # any 16 bytes in base64url
 _START_LIMIT_S = 90.0
 _STOP_LIMIT_S = 20.0

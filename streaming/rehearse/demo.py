@@ -15,13 +15,11 @@ from schemas.errors import PipelineError
 from schemas.frame import RiskFrame
 from streaming.flow.publish import Published
 from streaming.rehearse.rehearsal import Rehearsal, Watcher
-from streaming.rehearse.replay import Message, Mix, Plan, parse_when, plan_replay
-from streaming.rehearse.sample import DEMO_DAY, SAMPLE
+from streaming.rehearse.replay import Message, Mix, ReplayPlan, parse_when, plan_replay
+from streaming.rehearse.sample import ARTIFACTS, DEMO_DAY, REGION, SAMPLE
 from streaming.settings import Settings
 from streaming.watch.map_watch import MapWatch
 
-REGION = "chicago"
-ARTIFACTS = SAMPLE.parent / "artifacts"
 MIX = Mix(duplicates=0.06, corrections=0.04, bad=0.03, seed=7)
 MAP_EVERY_S = 2.0
 DAY_S = 86_400
@@ -73,13 +71,13 @@ class Demo:
     ledger: Mapping[str, int]
     sent_by_kind: Mapping[str, int]
     day: IncidentTable
-    plan: Plan
+    plan: ReplayPlan
     map_page: Path
     scores: Path
     seconds: float
 
 
-def day_plan() -> tuple[IncidentTable, Plan]:
+def day_plan() -> tuple[IncidentTable, ReplayPlan]:
     """The sample's table and the plan of the demo day, with repeats, corrections and rubbish mixed in."""
     table = read_incidents(SAMPLE, LAYOUTS["sample"])
     from_s = parse_when(DEMO_DAY, table.timezone)

@@ -16,7 +16,7 @@ from schemas.frame import RiskFrame
 from schemas.spec import DAY_S
 from streaming.flow.publish import Published
 from streaming.rehearse.rehearsal import Rehearsal
-from streaming.rehearse.replay import Mix, Plan, plan_replay
+from streaming.rehearse.replay import Mix, ReplayPlan, plan_replay
 from streaming.settings import Settings
 
 TOLERANCE = 1e-6  # of a score
@@ -78,7 +78,7 @@ def run_parity(
 class Offline:
     """The artifact's history led on by the plan's incidents in the order of sending: no JSON, no Kafka, no Spark."""
 
-    def __init__(self, artifact: Artifact, table: IncidentTable, plan: Plan) -> None:
+    def __init__(self, artifact: Artifact, table: IncidentTable, plan: ReplayPlan) -> None:
         self.artifact, self.read, self._told = artifact, 0, 0
         self.state = artifact.history()
         self.engine = FeatureEngine(artifact.spec, artifact.constants)

@@ -9,7 +9,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from schemas.errors import BrokerError
-from streaming.rehearse.replay import KINDS, Message, Plan, messages, paced
+from streaming.rehearse.replay import KINDS, Message, ReplayPlan, messages, paced
 from streaming.topics.admin import topic_faults
 from streaming.topics.client import PLAINTEXT, Security, explained
 
@@ -45,8 +45,8 @@ def send_messages(
     return {name: sent[name] for name in KINDS}
 
 
-def replay(
-    plan: Plan,
+def send_plan(
+    plan: ReplayPlan,
     *,
     bootstrap: str,
     topic: str,

@@ -13,8 +13,8 @@ from schemas.errors import PipelineError, RiskError
 from streaming.flow.publish import Published
 from streaming.job.job import run
 from streaming.rehearse.broker import start_broker
-from streaming.rehearse.producer import replay
-from streaming.rehearse.replay import Message, Plan
+from streaming.rehearse.producer import send_plan
+from streaming.rehearse.replay import Message, ReplayPlan
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
 
@@ -39,7 +39,7 @@ class Interrupted(RiskError):
 class Rehearsal:
     """What is replayed, and how far it has come."""
 
-    plan: Plan
+    plan: ReplayPlan
     artifacts: Path
     out: Path  # folder of the broker, the checkpoint and the scores
     speed: float  # times real time; 0: as fast as it goes
@@ -89,7 +89,7 @@ class Rehearsal:
         deadline = time.monotonic() + self.longest_s
         try:
             self._wait(lambda: self._has_scored, stop, deadline)
-            self.sent_by_kind = replay(
+            self.sent_by_kind = send_plan(
                 self.plan,
                 bootstrap=settings.kafka_bootstrap,
                 topic=settings.topic,

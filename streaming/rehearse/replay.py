@@ -45,7 +45,7 @@ class Mix:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class ReplayPlan:
     """What is sent, in the order of sending. Arrays of messages are (m,), arrays of incidents (n,)."""
 
     table: IncidentTable
@@ -87,7 +87,7 @@ def plan_replay(
     weeks: int = 0,
     from_s: int | None = None,
     to_s: int | None = None,
-) -> Plan:
+) -> ReplayPlan:
     """Plan the incidents with from_s <= occurred < to_s (epoch seconds UTC, before the shift), moved by `weeks`.
 
     The same arguments give the same plan. Raises DataError when no incident lies in the span.
@@ -122,7 +122,7 @@ def plan_replay(
     )
     order = np.argsort(send_ms, kind="stable")
     sizes = (n, len(again), len(corrected), bad)
-    return Plan(
+    return ReplayPlan(
         table=table,
         region=region,
         position=position,
@@ -149,7 +149,7 @@ def weeks_until(last_s: int, *, now_s: int, timezone: str) -> int:
     return int((now - last) // WEEK_S)
 
 
-def messages(plan: Plan) -> Iterator[Message]:
+def messages(plan: ReplayPlan) -> Iterator[Message]:
     """The plan's messages in the order of sending."""
     poisons = poison_messages(_event(plan, 0))
     for send_ms, kind, subject in zip(plan.send_ms.tolist(), plan.kind.tolist(), plan.subject.tolist(), strict=True):
@@ -165,7 +165,7 @@ def messages(plan: Plan) -> Iterator[Message]:
         yield Message(key=key, value=msgspec.json.encode(event), send_ms=send_ms, kind=kind)
 
 
-def _event(plan: Plan, subject: int) -> _SentEvent:
+def _event(plan: ReplayPlan, subject: int) -> _SentEvent:
     table, position = plan.table, int(plan.position[subject])
     return _SentEvent(
         incident_id=table.incident_id(position),
@@ -179,7 +179,7 @@ def _event(plan: Plan, subject: int) -> _SentEvent:
     )
 
 
-def _corrected(plan: Plan, event: _SentEvent, subject: int, *, received_ms: int) -> _SentEvent:
+def _corrected(plan: ReplayPlan, event: _SentEvent, subject: int, *, received_ms: int) -> _SentEvent:
     categories = plan.table.categories
     changes: dict[str, Any] = {"revision": 1, "received_at": _instant(received_ms)}
     change = int(plan.change[subject])

@@ -7,7 +7,8 @@ from kafka import KafkaConsumer
 from typer.testing import CliRunner
 
 from schemas.errors import BrokerError
-from streaming.cli.stack import broker_app, replay_command
+from streaming.cli.broker import broker_app
+from streaming.cli.replay import replay
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
 
@@ -21,7 +22,7 @@ CALLS = "lat,lng,title,timeStamp\n" + "".join(
 def application(settings):
     app = typer.Typer()
     app.add_typer(broker_app, name="broker")
-    app.command("replay")(replay_command)
+    app.command("replay")(replay)
 
     @app.callback()
     def give_settings(context: typer.Context) -> None:

@@ -11,7 +11,7 @@ from kafka.admin import ACLOperation
 from kafka.errors import AuthorizationError
 
 from schemas.errors import BrokerError
-from streaming.cli.deployment_checks import examine
+from streaming.cli.doctor import examine
 from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
 from streaming.topics.admin import ensure_topics, topic_faults
 

@@ -17,7 +17,7 @@ from models.features import FeatureEngine, feature_names
 from models.scoring import score
 from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
-from streaming.rehearse.demo import ARTIFACTS, SAMPLE
+from streaming.rehearse.sample import ARTIFACTS, SAMPLE
 from tests.harness.small_town import LAYOUT, START_S, write_town
 
 

@@ -16,7 +16,7 @@ from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.__main__ import app
-from streaming.cli.check_messages import foresee
+from streaming.cli.check import dry_run
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 NOW_S = 1_773_477_600  # 2026-03-14T08:40:00Z, shortly after the examples' times
@@ -54,7 +54,7 @@ def foreseen(artifacts):
         values = [
             (str(n), one if isinstance(one, bytes) else json.dumps(one).encode()) for n, one in enumerate(messages)
         ]
-        return list(foresee(values, {"riverton": read_artifact(folder)}, now_s=NOW_S))
+        return list(dry_run(values, {"riverton": read_artifact(folder)}, now_s=NOW_S))
 
     return outcomes
 
@@ -99,7 +99,7 @@ def test_what_the_history_holds_is_told_as_such():
         (f"{after_s}", json.dumps({**made, "incident_id": f"{after_s}", "occurred_at": iso(end_s + after_s)}).encode())
         for after_s in (-60, 60)
     ]
-    before, after = foresee(told, {"chicago": chicago}, now_s=end_s + 600)
+    before, after = dry_run(told, {"chicago": chicago}, now_s=end_s + 600)
     assert (before.outcome, "its count is in them" in before.detail) == ("excluded", True)
     assert (after.outcome, after.detail) == ("counted", "")
 

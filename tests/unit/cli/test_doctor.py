@@ -9,7 +9,7 @@ from models.artifact.untrained import write_untrained
 from models.features import feature_names
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.cli.deployment_checks import examine
+from streaming.cli.doctor import examine
 from streaming.disk.guard import STATE_LAYOUT, claim, only_writer
 from streaming.roster.roster import refresh_roster
 from streaming.settings import Settings

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploy.cut_sample import cut_sample
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from models.files.repeated_calls import merge_repeated
 from models.local_time import local_from_utc
 from schemas.errors import DataError
 from schemas.grid import Grid
-from streaming.rehearse.sample import SAMPLE, cut_sample
+from streaming.rehearse.sample import SAMPLE
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 

@@ -1,4 +1,4 @@
-"""The commands `broker` and `replay`. They expect the deployment's Settings as the typer context's object."""
+"""The `replay` command."""
 
 import re
 import time
@@ -12,60 +12,18 @@ from rich.text import Text
 
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUT_HELP, parse_layout
-from schemas.errors import BrokerError, DataError
+from schemas.errors import DataError
 from schemas.spec import HOUR_S
-from streaming.rehearse.broker import HOST, running_broker, start_broker, stop_broker
-from streaming.rehearse.producer import replay
+from streaming.rehearse.producer import send_plan
 from streaming.rehearse.replay import Message, Mix, local_text, parse_when, plan_replay, weeks_until
 from streaming.settings import Settings
-from streaming.topics.admin import ensure_topics
 from streaming.topics.client import Security
 
-TOPIC_PARTITIONS = 4  # room for four cores to read; a topic's number can only grow
 _REFRESH_S = 0.1
 _MOST_WEEKS = 5200  # a century
-_FOLDER = Annotated[Path, typer.Option("--folder", help="Where the broker keeps its data and its log")]
-_DEFAULT_FOLDER = Path("data/broker")
-
-broker_app = typer.Typer(no_args_is_help=True, help="A real Kafka broker on this machine, without Docker.")
 
 
-@broker_app.command("start")
-def broker_start(
-    context: typer.Context,
-    folder: _FOLDER = _DEFAULT_FOLDER,
-    port: Annotated[
-        int | None, typer.Option(min=1, max=65_535, help="Default: the port of RISK_KAFKA_BOOTSTRAP")
-    ] = None,
-) -> None:
-    """Start the broker, make the topics, leave it running. The first start fetches Kafka's jars (43 MB)."""
-    settings: Settings = context.obj
-    console = _console()
-    with console.status("starting Kafka (the first start fetches its jars, 43 MB) ..."):
-        broker = start_broker(folder, cache=settings.cache, port=port or _local_port(settings.kafka_bootstrap))
-        ensure_topics(broker.bootstrap, {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1})
-    verb = "already runs" if broker.already_ran else "runs"
-    console.print(f"Kafka {verb} at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")
-
-
-@broker_app.command("stop")
-def broker_stop(folder: _FOLDER = _DEFAULT_FOLDER) -> None:
-    """Stop the broker and wait until it is gone."""
-    stopped = stop_broker(folder)
-    _console().print("Kafka has stopped" if stopped else f"no broker runs from {folder}")
-
-
-@broker_app.command("status")
-def broker_status(folder: _FOLDER = _DEFAULT_FOLDER) -> None:
-    """Say whether the broker runs; exit code 1 when it does not."""
-    broker = running_broker(folder)
-    if broker is None:
-        _console().print(f"no broker runs from {folder}")
-        raise typer.Exit(1)
-    _console().print(f"Kafka runs at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")
-
-
-def replay_command(
+def replay(
     context: typer.Context,
     file: Annotated[
         Path, typer.Argument(help="Incident file: .csv, .csv.gz, or .zip with one .csv", show_default=False)
@@ -114,7 +72,7 @@ def replay_command(
                 progress.update(task, completed=sent, description=local_text(message.send_ms // 1000, zone))
 
         try:
-            counts = replay(
+            counts = send_plan(
                 plan,
                 bootstrap=bootstrap or settings.kafka_bootstrap,
                 topic=topic or settings.topic,
@@ -156,13 +114,3 @@ def _weeks(shift_to: str, last_s: int, timezone: str) -> int:
     if re.fullmatch(r"[+-]?\d{1,4}", shift_to) and abs(int(shift_to)) <= _MOST_WEEKS:
         return int(shift_to)
     raise DataError(f"--shift-to {shift_to}: write now, none, or a whole number of weeks, at most {_MOST_WEEKS:,}")
-
-
-def _local_port(bootstrap: str) -> int:
-    host, _, port = bootstrap.partition(":")
-    if host not in (HOST, "localhost") or not port.isdecimal():
-        raise BrokerError(
-            f"RISK_KAFKA_BOOTSTRAP is {bootstrap}, which is not one port of this machine: give --port, or set it to "
-            f"{HOST}:9092"
-        )
-    return int(port)

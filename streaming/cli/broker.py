@@ -1,0 +1,66 @@
+"""The commands `broker start`, `broker stop` and `broker status`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from schemas.errors import BrokerError
+from streaming.rehearse.broker import HOST, TOPIC_PARTITIONS, running_broker, start_broker, stop_broker
+from streaming.settings import Settings
+from streaming.topics.admin import ensure_topics
+
+_FOLDER = Annotated[Path, typer.Option("--folder", help="Where the broker keeps its data and its log")]
+_DEFAULT_FOLDER = Path("data/broker")
+
+broker_app = typer.Typer(no_args_is_help=True, help="A real Kafka broker on this machine, without Docker.")
+
+
+@broker_app.command("start")
+def broker_start(
+    context: typer.Context,
+    folder: _FOLDER = _DEFAULT_FOLDER,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65_535, help="Default: the port of RISK_KAFKA_BOOTSTRAP")
+    ] = None,
+) -> None:
+    """Start the broker, make the topics, leave it running. The first start fetches Kafka's jars (43 MB)."""
+    settings: Settings = context.obj
+    console = _console()
+    with console.status("starting Kafka (the first start fetches its jars, 43 MB) ..."):
+        broker = start_broker(folder, cache=settings.cache, port=port or _local_port(settings.kafka_bootstrap))
+        ensure_topics(broker.bootstrap, {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1})
+    verb = "already runs" if broker.already_ran else "runs"
+    console.print(f"Kafka {verb} at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")
+
+
+@broker_app.command("stop")
+def broker_stop(folder: _FOLDER = _DEFAULT_FOLDER) -> None:
+    """Stop the broker and wait until it is gone."""
+    stopped = stop_broker(folder)
+    _console().print("Kafka has stopped" if stopped else f"no broker runs from {folder}")
+
+
+@broker_app.command("status")
+def broker_status(folder: _FOLDER = _DEFAULT_FOLDER) -> None:
+    """Say whether the broker runs; exit code 1 when it does not."""
+    broker = running_broker(folder)
+    if broker is None:
+        _console().print(f"no broker runs from {folder}")
+        raise typer.Exit(1)
+    _console().print(f"Kafka runs at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")
+
+
+def _local_port(bootstrap: str) -> int:
+    host, _, port = bootstrap.partition(":")
+    if host not in (HOST, "localhost") or not port.isdecimal():
+        raise BrokerError(
+            f"RISK_KAFKA_BOOTSTRAP is {bootstrap}, which is not one port of this machine: give --port, or set it to "
+            f"{HOST}:9092"
+        )
+    return int(port)
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
