@@ -1,4 +1,4 @@
-.PHONY: help demo test unit lint faults soak load fuzz sbom lock bench secrets compose-check
+.PHONY: help demo test unit lint docs faults soak load fuzz sbom lock bench secrets compose-check
 PYTHON := .venv/bin/python
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
@@ -12,6 +12,7 @@ demo: ## a real day of incidents through Kafka, Spark and the model, with a live
 test: ## every test that can run on this machine and takes less than a minute
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
+	@$(MAKE) --no-print-directory docs
 	@$(PYTHON) -m pytest tests/unit tests/contracts -q -m 'not long' -n auto --maxprocesses 4 --dist loadfile
 	@$(PYTHON) -m pytest tests --ignore tests/unit --ignore tests/contracts -q -m 'not long'
 
@@ -25,6 +26,10 @@ lint: ## style, types, import directions
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+
+docs: ## the site of all pages, out/docs/index.html; a warning is an error
+	@.ci/setup
+	@$(PYTHON) -m sphinx -q -W --keep-going -c docs . out/docs
 
 SEEDS ?= 0-9
 faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/reliability.md

@@ -119,8 +119,8 @@ def test_env_example_lists_every_setting_with_description_and_default():
     assert {name: (default, description) for description, name, default in found} == expected_rows()
 
 
-def test_the_readme_lists_every_setting_with_default_and_description():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_page_lists_every_setting_with_default_and_description():
+    text = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     found = re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| (?:`([^`]*)`)? *\| (.+?) \|$", text, re.MULTILINE)
     assert {name: (default, description) for name, default, description in found} == expected_rows()
 

@@ -1,7 +1,7 @@
-"""The README's storm, word for word: its commands run in its order, against a real Kafka and a real store.
+"""The tutorial's storm, word for word: its commands run in its order, against a real Kafka and a real store.
 
 Changed are only what belongs to the machine: the interpreter, ports, and where the incident file lies; and the replay's
-speed, which the README says may be raised. Recounted from the file itself, with nothing of ours.
+speed, which the page says may be raised. Recounted from the file itself, with nothing of ours.
 """
 
 import csv
@@ -34,9 +34,9 @@ LIMIT_S = 240.0
 
 
 def blocks_of_the_storm():
-    """The console blocks of the README's section on the storm, each a list of commands."""
-    section = re.search(r"^### A storm.*?(?=^## )", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-    return [block.split("\n")[:-1] for block in re.findall(r"^```console\n(.*?)^```", section[0], re.M | re.S)]
+    """The console blocks of the page on the storm, each a list of commands."""
+    page = (ROOT / "docs" / "tutorial" / "storm.md").read_text(encoding="utf-8")
+    return [block.split("\n")[:-1] for block in re.findall(r"^```console\n(.*?)^```", page, re.M | re.S)]
 
 
 def free_port():
@@ -46,7 +46,7 @@ def free_port():
 
 
 class Shell:
-    """Two terminals in one folder: runs the README's commands and keeps what `export` sets."""
+    """Two terminals in one folder: runs the page's commands and keeps what `export` sets."""
 
     def __init__(self, folder, replaced):
         self.folder, self.replaced = folder, replaced
