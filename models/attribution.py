@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import nn
 
 from models.network import residual_of
-from schemas.frame import MADE_FOR, MAKERS, riskiest
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, riskiest
 
 Values = npt.NDArray[np.float32]
 
@@ -71,14 +71,14 @@ def shares(
 def made_riskiest(
     values: Values, network: nn.Module | None, features: tuple[str, ...], *, risk: Values, expected: Values
 ) -> Values:
-    """(ranks, categories, horizons, MAKERS) factors that lead from usual to expected in the riskiest cells.
+    """(ranks, categories, horizons, ATTRIBUTION_GROUPS) factors that lead from usual to expected in the riskiest cells.
 
     values: (cells, categories, features). risk, expected: (cells, categories, horizons). All 1 without a network.
     """
     cells, categories, horizons = risk.shape
-    ranks = min(MADE_FOR, cells)
+    ranks = min(ATTRIBUTED_RANKS, cells)
     if network is None:
-        return np.ones((ranks, categories, horizons, len(MAKERS)), np.float32)
+        return np.ones((ranks, categories, horizons, len(ATTRIBUTION_GROUPS)), np.float32)
     places = [(category, horizon) for category in range(categories) for horizon in range(horizons)]
     ranked = np.empty((ranks, categories, horizons), np.intp)
     for category, horizon in places:
@@ -89,8 +89,8 @@ def made_riskiest(
     for category, (those, _) in enumerate(asked):
         rows[: len(those), category] = values[those, category]
     found = shares(network, rows, groups_of(features))
-    logs = np.stack([found[name] for name in MAKERS], axis=-1)  # (rows, categories, horizons, MAKERS)
-    made = np.empty((ranks, categories, horizons, len(MAKERS)), np.float32)
+    logs = np.stack([found[name] for name in ATTRIBUTION_GROUPS], axis=-1)  # (rows, categories, horizons, groups)
+    made = np.empty((ranks, categories, horizons, len(ATTRIBUTION_GROUPS)), np.float32)
     for category, horizon in places:
         position = asked[category][1].reshape(ranks, horizons)[:, horizon]
         made[:, category, horizon] = np.exp(logs[position, category, horizon])

@@ -25,7 +25,7 @@ class Scores:
     low: Array
     high: Array
     usual: Array
-    made: Array  # (ranks, categories, horizons, MAKERS)
+    attribution: Array  # (ranks, categories, horizons, ATTRIBUTION_GROUPS)
 
 
 def score(values: Array, network: nn.Module | None, constants: BaselineConstants, spec: Spec) -> Scores:
@@ -49,5 +49,5 @@ def score(values: Array, network: nn.Module | None, constants: BaselineConstants
         low=predictive_quantile(expected, constants.dispersion, LOW),
         high=predictive_quantile(expected, constants.dispersion, HIGH),
         usual=usual,
-        made=made_riskiest(values, network, spec.features, risk=risk, expected=expected),
+        attribution=made_riskiest(values, network, spec.features, risk=risk, expected=expected),
     )

@@ -13,7 +13,7 @@ from schemas.spec import Spec
 SUPPORT = ("no_history", "sparse", "ok")  # the code in `RiskFrame.support` is the position here
 BASELINE_MODEL = "baseline"
 # What the network's part of a score came from: each a factor on what is usual.
-MAKERS: Mapping[str, str] = MappingProxyType(
+ATTRIBUTION_GROUPS: Mapping[str, str] = MappingProxyType(
     {
         "here": "recent counts here",
         "next_door": "recent counts next door",
@@ -23,7 +23,7 @@ MAKERS: Mapping[str, str] = MappingProxyType(
         "network": "the network, all features at their mean",
     }
 )
-MADE_FOR = 10  # of the riskiest cells, how many carry what made their scores
+ATTRIBUTED_RANKS = 10  # of the riskiest cells, how many carry what made their scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class RiskFrame:
     usual: npt.NDArray[np.float32]  # the baseline's expected
     observed_1h: npt.NDArray[np.int32]  # (cells, categories) incidents counted in the last hour
     support: npt.NDArray[np.uint8]  # (cells, categories) position in SUPPORT
-    made: npt.NDArray[np.float32]  # (ranks, categories, horizons, MAKERS) factors of the riskiest cells: `riskiest`
+    attribution: npt.NDArray[np.float32]  # (ranks, categories, horizons, groups) of the `riskiest` cells
 
     @property
     def tick_s(self) -> int:
@@ -63,7 +63,7 @@ class RiskFrame:
             self.usual,
             self.observed_1h,
             self.support,
-            self.made,
+            self.attribution,
         ):
             seal.update(array.tobytes())
         return seal.hexdigest()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from schemas.event import REASONS
-from schemas.frame import MADE_FOR, MAKERS, SUPPORT
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, SUPPORT
 
 Kind = Literal["tag", "float", "string"]
 
@@ -113,9 +113,9 @@ MEASUREMENTS: Mapping[str, Measurement] = {
                     f"by_{name}",
                     "float",
                     "times",
-                    f"Its share of the lift: {what}. usual times all `by_` is expected; ranks 1 to {MADE_FOR}",
+                    f"Its share of the lift: {what}. usual times all `by_` is expected; ranks 1 to {ATTRIBUTED_RANKS}",
                 )
-                for name, what in MAKERS.items()
+                for name, what in ATTRIBUTION_GROUPS.items()
             ),
             Column("cell", "string", "", _CELL),
             Column("geohash", "string", "", "Geohash of the cell's centre"),

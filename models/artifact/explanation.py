@@ -10,7 +10,7 @@ from models.attribution import groups_of, shares
 from models.baseline import horizon_hours, profile_hours
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from schemas.frame import MAKERS
+from schemas.frame import ATTRIBUTION_GROUPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,10 @@ def explain(artifact: Artifact, state: CountState, cell: int) -> Iterator[Explan
                 Part(name="the cell's long-memory rate", log=float(usual - own + length)),
                 Part(name="hour of the week", log=float(average - length)),
                 Part(name="the cell's own day", log=float(own - average)),
-                *(Part(name=MAKERS[name], log=float(share[0, category, horizon])) for name, share in added.items()),
+                *(
+                    Part(name=ATTRIBUTION_GROUPS[name], log=float(share[0, category, horizon]))
+                    for name, share in added.items()
+                ),
             ]
             yield Explanation(
                 cell=spec.grid.cell_ids()[cell],

@@ -17,7 +17,7 @@ from pyspark.sql import DataFrame
 
 from schemas.errors import RiskError
 from schemas.event import REASONS
-from schemas.frame import MAKERS, RiskFrame
+from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from schemas.incidents import unpack_rejections
 from streaming.flow.count import Summary
 from streaming.flow.ledger import UNASSIGNED, tick_of
@@ -218,7 +218,7 @@ def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:
     spec = load_artifact(row["artifact"]).spec
     places = (spec.grid.cells, len(spec.categories))
     shapes = dict.fromkeys(FIELDS, (*places, len(spec.horizons_s))) | {
-        "made": (-1, len(spec.categories), len(spec.horizons_s), len(MAKERS))
+        "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(ATTRIBUTION_GROUPS))
     }
     scores = row["scores"]
     return RiskFrame(

@@ -18,7 +18,7 @@ from streaming.flow.workers import settle_worker
 from streaming.roster.artifact_cache import KeptPerRegion
 from streaming.roster.roster import load_artifact
 
-FIELDS = ("expected", "risk", "low", "high", "usual", "made")
+FIELDS = ("expected", "risk", "low", "high", "usual", "attribution")
 SCORED = StructType([StructField("model", StringType()), *(StructField(name, BinaryType()) for name in FIELDS)])
 
 

@@ -23,7 +23,7 @@ TOLERANCE = 1e-6  # of a score
 _SMALLEST = 1e-6  # expected incidents; of less, this is what the tolerance is a part of
 PER_BATCH = 50  # messages: so that days make many batches
 _LONGEST_S = 1800.0
-SCORES = ("expected", "risk", "low", "high", "usual", "made")
+SCORES = ("expected", "risk", "low", "high", "usual", "attribution")
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import PipelineError
-from schemas.frame import MAKERS, SUPPORT, RiskFrame, riskiest
+from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.spec import Spec
 
 SMALLEST = 1e-6  # the step below 0.001; half of it and less is written as 0
@@ -77,7 +77,7 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
     """`top` points: the `k` riskiest cells of each category and horizon, `rank` 01 first.
 
     `lift` is expected over usual, both at least SMALLEST, so that a cell with neither has 1. Ranks for which the
-    frame has them carry the factors of MAKERS. Raises PipelineError as `risk_lines` does.
+    frame has them carry the factors of ATTRIBUTION_GROUPS. Raises PipelineError as `risk_lines` does.
     """
     spec = frame.spec
     geohashes, cell_ids = _geohashes(spec), spec.grid.cell_ids()
@@ -93,9 +93,9 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
                 for name in ("expected", "risk", "usual")
             )
             made = [
-                "".join(f",by_{name}={factor:.4g}" for name, factor in zip(MAKERS, factors, strict=True))
-                for factors in frame.made[: len(top), c, h].tolist()
-            ] + [""] * (len(top) - len(frame.made))
+                "".join(f",by_{name}={factor:.4g}" for name, factor in zip(ATTRIBUTION_GROUPS, factors, strict=True))
+                for factors in frame.attribution[: len(top), c, h].tolist()
+            ] + [""] * (len(top) - len(frame.attribution))
             head = f"top,category={tag(category)},horizon={horizon}"
             lines += [
                 f"{head},rank={rank:02d},region={region} expected={expected}{risk}{usual},lift={ratio:.4g}{by},"

@@ -6,7 +6,7 @@ import numpy as np
 
 from models.measures.outcomes import Forecast
 from schemas.event import REASONS
-from schemas.frame import MADE_FOR, MAKERS, RiskFrame, riskiest
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, riskiest
 from schemas.spec import Spec
 from streaming.flow.count import ClosedCounts
 from streaming.flow.outcomes import closed_points
@@ -47,16 +47,16 @@ def frame(spec: Spec, as_of_s: int, draw: np.random.Generator, *, model: str = M
         usual=usual,
         observed_1h=draw.poisson(0.2, shape[:2]).astype(np.int32),
         support=np.repeat(support[:, None], shape[1], axis=1).astype(np.uint8),
-        made=made_of(expected / usual, risk, expected, draw),
+        attribution=made_of(expected / usual, risk, expected, draw),
     )
 
 
 def made_of(lift, risk, expected, draw: np.random.Generator):
     """Factors of the riskiest cells that multiply to their lift."""
     _, categories, horizons = risk.shape
-    logs = draw.normal(0, 0.3, (MADE_FOR, categories, horizons, len(MAKERS)))
+    logs = draw.normal(0, 0.3, (ATTRIBUTED_RANKS, categories, horizons, len(ATTRIBUTION_GROUPS)))
     for category, horizon in np.ndindex(categories, horizons):
-        cells = riskiest(risk[:, category, horizon], expected[:, category, horizon], MADE_FOR)
+        cells = riskiest(risk[:, category, horizon], expected[:, category, horizon], ATTRIBUTED_RANKS)
         ours = logs[: len(cells), category, horizon]
         ours[:, -1] = np.log(lift[cells, category, horizon]) - ours[:, :-1].sum(axis=1)
     return np.exp(logs[: len(risk)]).astype(np.float32)

@@ -2,6 +2,6 @@
 
 import numpy as np
 
-from schemas.frame import MAKERS
+from schemas.frame import ATTRIBUTION_GROUPS
 
-NOTHING_MADE = np.ones((0, 1, 1, len(MAKERS)), np.float32)
+NOTHING_MADE = np.ones((0, 1, 1, len(ATTRIBUTION_GROUPS)), np.float32)

@@ -46,7 +46,7 @@ def a_frame(as_of_s: int, model: str = "r3") -> RiskFrame:
         usual=expected / 2,
         observed_1h=np.zeros((12, 2), np.int32),
         support=support,
-        made=NOTHING_MADE,
+        attribution=NOTHING_MADE,
     )
 
 

@@ -13,7 +13,7 @@ import urllib3
 
 from benchmarks.local_store import BINARIES, DATABASE, local_store
 from schemas.errors import SinkUnavailable
-from schemas.frame import MAKERS, RiskFrame
+from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.settings import Settings
@@ -50,7 +50,7 @@ def scores():
         usual=expected / 2,
         observed_1h=draw.poisson(0.2, SHAPE[:2]).astype(np.int32),
         support=draw.integers(0, 3, SHAPE[:2]).astype(np.uint8),
-        made=draw.uniform(0.5, 2, (10, *SHAPE[1:], len(MAKERS))).astype(np.float32),
+        attribution=draw.uniform(0.5, 2, (10, *SHAPE[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from models.attribution import NETWORK_ALONE, groups_of, made_riskiest, shares
 from models.features import feature_names
 from models.network import ResidualNetwork, residual_of
-from schemas.frame import MADE_FOR, MAKERS
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
 
 FEATURES = feature_names()
 
@@ -59,7 +59,7 @@ def test_a_network_that_looks_at_one_feature_gives_its_group_everything():
             np.testing.assert_allclose(share, 0, atol=1e-6)
 
 
-@pytest.mark.parametrize("cells", [4, MADE_FOR, 40])
+@pytest.mark.parametrize("cells", [4, ATTRIBUTED_RANKS, 40])
 def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells):
     made_by, draw = network(1), np.random.default_rng(cells)
     values = draw.normal(size=(cells, 2, len(FEATURES))).astype(np.float32)
@@ -67,15 +67,15 @@ def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells
     expected = usual * np.exp(residual_of(values, made_by))
     risk = np.minimum(-np.expm1(-expected), 0.9).astype(np.float32)  # some are equal
     made = made_riskiest(values, made_by, FEATURES, risk=risk, expected=expected)
-    assert made.shape == (min(cells, MADE_FOR), 2, 3, len(MAKERS))
+    assert made.shape == (min(cells, ATTRIBUTED_RANKS), 2, 3, len(ATTRIBUTION_GROUPS))
     for place in np.ndindex(2, 3):
         order = sorted(range(cells), key=lambda cell: (-risk[cell, *place], -expected[cell, *place], cell))
-        for rank, cell in enumerate(order[:MADE_FOR]):
+        for rank, cell in enumerate(order[:ATTRIBUTED_RANKS]):
             np.testing.assert_allclose(
                 usual[cell, *place] * made[rank, *place].prod(), expected[cell, *place], rtol=1e-4
             )
             alone = shares(made_by, values[cell : cell + 1], groups_of(FEATURES))
-            for number, name in enumerate(MAKERS):
+            for number, name in enumerate(ATTRIBUTION_GROUPS):
                 np.testing.assert_allclose(made[rank, *place, number], np.exp(alone[name][0, *place]), rtol=1e-4)
 
 

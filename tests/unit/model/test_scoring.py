@@ -43,7 +43,7 @@ def test_an_untrained_network_is_the_baseline_to_the_last_bit():
         np.testing.assert_array_equal(getattr(with_network, name), getattr(without, name))
         assert getattr(with_network, name).dtype == np.float32
         assert getattr(with_network, name).shape == (CELLS, CATEGORIES, HORIZONS)
-    np.testing.assert_array_equal(with_network.made, without.made)
+    np.testing.assert_array_equal(with_network.attribution, without.attribution)
     np.testing.assert_array_equal(without.expected, without.usual)
     np.testing.assert_array_equal(without.usual, np.exp(VALUES[:, :, -HORIZONS:]))
 

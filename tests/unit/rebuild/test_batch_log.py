@@ -39,7 +39,7 @@ def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
         model="m",
         observed_1h=places,
         support=places.astype(np.uint8),
-        made=NOTHING_MADE,
+        attribution=NOTHING_MADE,
         **scores,
     )
     ledger = {"consumed": consumed, "counted": consumed, "rejected": 0}

@@ -41,7 +41,7 @@ def frame(expected, usual, support):
         high=zero,
         observed_1h=np.zeros((CELLS, CATEGORIES), np.int32),
         support=np.repeat(np.asarray(support, np.uint8)[:, None], CATEGORIES, axis=1),
-        made=NOTHING_MADE,
+        attribution=NOTHING_MADE,
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PipelineError
-from schemas.frame import MAKERS, RiskFrame
+from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.sinks.line_protocol import changed, pipeline_lines, risk_lines, string, tag, top_lines
@@ -45,7 +45,7 @@ def frame(seed=0, **columns):
         "usual": (expected * draw.uniform(0.5, 2, SHAPE)).astype(np.float32),
         "observed_1h": draw.poisson(2, SHAPE[:2]).astype(np.int32),
         "support": draw.integers(0, 3, SHAPE[:2]).astype(np.uint8),
-        "made": draw.uniform(0.2, 5, (3, *SHAPE[1:], len(MAKERS))).astype(np.float32),
+        "attribution": draw.uniform(0.2, 5, (3, *SHAPE[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),
     }
     return RiskFrame(**(values | columns))
 
@@ -213,8 +213,11 @@ def test_the_top_is_the_order_of_a_plain_sort():
                     assert fields[name] == float(rounded(getattr(scores, name)[cell, c, h]))
                 ratio = max(scores.expected[cell, c, h], 1e-6) / max(scores.usual[cell, c, h], 1e-6)
                 assert fields["lift"] == pytest.approx(ratio, rel=1e-3)
-                made = scores.made[rank - 1, c, h] if rank <= 3 else []
-                by = {f"by_{name}": pytest.approx(factor, rel=1e-3) for name, factor in zip(MAKERS, made, strict=False)}
+                made = scores.attribution[rank - 1, c, h] if rank <= 3 else []
+                by = {
+                    f"by_{name}": pytest.approx(factor, rel=1e-3)
+                    for name, factor in zip(ATTRIBUTION_GROUPS, made, strict=False)
+                }
                 assert {name: value for name, value in fields.items() if name.startswith("by_")} == by
 
 

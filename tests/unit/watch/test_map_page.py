@@ -44,7 +44,7 @@ def a_frame(spec: Spec = SPEC, *, quiet_share: float = 0.4) -> RiskFrame:
         usual=(expected * rng.uniform(0.5, 2, shape)).astype(np.float32),
         observed_1h=rng.poisson(0.1, shape[:2]).astype(np.int32),
         support=support,
-        made=NOTHING_MADE,
+        attribution=NOTHING_MADE,
     )
 
 
