@@ -1,10 +1,71 @@
 """The site of `make docs`. Its root is the repository's, so that a link works on the site and beside the files."""
 
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from docutils import nodes
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_for_filename
+from sphinx.addnodes import download_reference
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
 project = "Incident Risk Scorer"
-extensions = ["myst_parser", "sphinx_external_toc"]
-external_toc_path = "docs/toc.yaml"
+extensions = ["myst_parser", "sphinx_external_toc", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 include_patterns = ["*.md", "*/README.md", "docs/**"]
 exclude_patterns = [".*", "out", "data", "secrets", "backup", "tests"]
+external_toc_path = "docs/toc.yaml"
 myst_heading_anchors = 3
+
+default_role = "code"  # docstrings mark names as Markdown does
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
+
+html_title = project
 html_theme = "pydata_sphinx_theme"
-html_additional_pages = {}
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "footer_start": [],
+    "footer_end": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
+
+SHOWN_AS_PAGES = {".py", ".sh", ".yaml", ".toml"}  # a browser would save such files in place of showing them
+
+
+def show_linked_files(app: Sphinx, tree: nodes.document, page: str) -> None:
+    """A link to a program leads to a page with its text."""
+    for link in list(tree.findall(download_reference)):
+        path = PurePosixPath(page).parent / link["reftarget"]
+        name = (ROOT / path).resolve().relative_to(ROOT).as_posix()
+        if PurePosixPath(name).suffix in SHOWN_AS_PAGES:
+            target = app.builder.get_relative_uri(page, f"files/{name}")
+            link.replace_self(nodes.reference("", "", *link.children, refuri=target, internal=True))
+
+
+def pages_of_files(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
+    for name in app.env.dlfiles:
+        if PurePosixPath(name).suffix in SHOWN_AS_PAGES:
+            lexer = get_lexer_for_filename(name)
+            text = highlight((ROOT / name).read_text(encoding="utf-8"), lexer, HtmlFormatter(linenos="inline"))
+            yield f"files/{name}", {"title": name, "body": f"<h1>{name}</h1>{text}"}, "page.html"
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("doctree-resolved", show_linked_files)
+    app.connect("html-collect-pages", pages_of_files)
