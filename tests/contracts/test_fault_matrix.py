@@ -10,7 +10,8 @@ import pytest
 
 from tests.faults.matrix import FAULTS
 from tests.faults.promises import INVARIANTS
-from tests.faults.report import write_report
+from tests.faults.report import broken_in, lines_of_faults, page_of, results_of, text_of
+from tests.faults.report_seeds import lines_of_seeds
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,30 +69,47 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path):
         '[], "recoveries": [], "messages": 7, '
         '"injected": [["store_down", 3, 8.1, "line: WARNING"], ["store_down", 1, 5.9, null], ["cut", 0, 0, null]]}',
     ]
+    seeds = [json.loads(line) for line in lines]
     noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1}
     (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
-    (tmp_path / "seeds.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    broke = write_report([tmp_path / "matrix.xml"], tmp_path / "seeds.jsonl", tmp_path / "docs" / "reliability.md")
-    text = (tmp_path / "docs" / "reliability.md").read_text(encoding="utf-8")
+    results = json.loads(text_of(results_of([tmp_path / "matrix.xml"])))
+    broke = broken_in(results)
     assert {"F01", "F02", "F04"} < set(broke)
-    assert not {"F00", "F12", "F31"} & set(broke)
-    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| F")}
-    assert "held in 1 test, 1 more not run this time | real 1 | 2 |" in rows["F00"]
-    assert "**broken**: recovered after 61 s only | real 1 | 61 |" in rows["F04"]
-    assert "ran on 2026-11-26 01:00 on commit 0b204f5+; pytest's exit code was 1" in text
-    assert "**broken**: test_every_invariant_holds[kill_now]" in rows["F01"]
-    assert "| skipped: no disk |" in rows["F31"]
-    assert "not run: no test was selected" in rows["F02"]
-    assert "held in 1 test, 1 more not run this time" in rows["F12"]
-    assert "3 runs in all, of 2 seeds; **1 runs broke something**" in text
-    assert "never run: 0-2, 5-199." in text
-    assert "| not noted | 1 | 2 | 1 |" in text
-    assert "| abc | 3 | 1 | 0 |" in text
-    assert "2 seeds, 1 of them without a broken invariant, 1 by generator 3; 57 messages, 3 starts" in text
-    assert "| cut | 1 | 1 | 0 | 0 | 0 | 0 | - |" in text
-    assert "| store_down | 2 | 0 | 1 | 0 | 0 | 1 | 1 |" in text
-    assert "Of the 1 seeds whose newest run noted it" in text
-    assert "- seed 3 (now): I4: gone" in text
+    assert not {"F00", "F12", "F31", "F36"} & set(broke)
+    shown = "\n".join(lines_of_faults(results))
+    heads = {line[:3]: line for line in shown.splitlines() if re.match(r"F\d\d ", line)}
+    assert len(heads) == 45
+    assert heads["F00"].endswith(": held in part, real 1, 1 tests did not run, recovered after 2 s")
+    assert heads["F04"].endswith(": broken, real 1, recovered after 61 s")
+    assert ": broken, failed: test_every_invariant_holds[kill_now], " in heads["F01"]
+    assert ": skipped, 1 skipped: no disk, " in heads["F31"]
+    assert heads["F02"].endswith(": not run, 4 tests did not run")
+    assert ": held in part, real 1, 1 tests did not run" in heads["F12"]
+    page = page_of(results, seeds)
+    told = "\n".join(lines_of_seeds(seeds))
+    for text in (shown, page):
+        assert "ran on 2026-11-26 01:00 on commit 0b204f5+; pytest ended with exit code 1" in " ".join(text.split())
+    for text in (told, page):
+        text = " ".join(text.split())
+        assert "3 runs of 2 seeds; **1 runs broke something**" in text
+        assert "never run: 0-2, 5-199." in text
+        assert "1 of 2 broke nothing. 1 are of the newest generator (3). They hold 57 messages and 3 starts" in text
+        assert "| SIGKILL now | 1 | 4 | 4 |" in text
+    assert "| not noted | 1 | 2 | 1 |" in told
+    assert "| abc | 3 | 1 | 0 |" in told
+    assert "| cut | 1 | 1 | 0 | 0 | 0 | 0 | - |" in told
+    assert "| store_down | 2 | 0 | 1 | 0 | 0 | 1 | 1 |" in told
+    assert "Of the 1 seeds whose newest run noted" in told
+    assert "seed 3 (now): I4: gone (its newest run is broken, too)" in told
+
+
+def test_the_page_is_the_one_that_the_kept_results_give():
+    faults = ROOT / "tests" / "faults"
+    seeds = [json.loads(line) for line in (faults / "seeds.jsonl").read_text(encoding="utf-8").splitlines()]
+    results = json.loads((faults / "matrix.json").read_text(encoding="utf-8"))
+    assert list(results["faults"]) == [fault.id for fault in FAULTS]
+    assert broken_in(results) == []
+    assert (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8") == page_of(results, seeds)
 
 
 def junit_of(fault, without=()):
@@ -102,7 +120,7 @@ def junit_of(fault, without=()):
         yield f'<testcase classname="{path.removesuffix(".py").replace("/", ".")}" name="{name}">{inside}</testcase>'
 
 
-def test_the_head_counts_the_faults_by_what_came_of_them_and_names_those_that_were_not_tried(tmp_path):
+def test_the_head_counts_the_faults_by_outcome_and_names_those_that_were_not_tried(tmp_path):
     by_id = {fault.id: fault for fault in FAULTS}
     skipped, in_part, not_run = by_id["F37"], by_id["F13"], by_id["F41"]
     cases = [
@@ -112,9 +130,8 @@ def test_the_head_counts_the_faults_by_what_came_of_them_and_names_those_that_we
         for case in junit_of(fault, without=(*skipped.tests, in_part.tests[0]))
     ]
     (tmp_path / "matrix.xml").write_text(f"<testsuite>{''.join(cases)}</testsuite>", encoding="utf-8")
-    broke = write_report([tmp_path / "matrix.xml"], tmp_path / "none", tmp_path / "docs" / "reliability.md")
-    text = (tmp_path / "docs" / "reliability.md").read_text(encoding="utf-8")
-    head, _, table = text.partition("## Invariants")
+    results = results_of([tmp_path / "matrix.xml"])
+    head = " ".join(page_of(results, []).partition("## Promises")[0].split())
     assert "Of 45 faults: 41 held; 1 held in part (F13); 0 broken; 1 skipped (F37); 2 not run (F36, F41)." in head
-    assert "1 skipped: no GPU" in next(line for line in table.splitlines() if line.startswith("| F13"))
-    assert broke == ["F41"]
+    assert "1 skipped: no GPU" in next(line for line in lines_of_faults(results) if "F13 " in line)
+    assert broken_in(results) == ["F41"]

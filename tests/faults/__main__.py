@@ -1,4 +1,4 @@
-"""`python -m tests.faults seeds 0-9`: seeded scenarios; `python -m tests.faults report`: docs/reliability.md."""
+"""`python -m tests.faults`: run the matrix of faults and seeded scenarios, keep their results, and show them."""
 
 import json
 import subprocess
@@ -13,7 +13,8 @@ from rich.console import Console
 
 from streaming.settings import Settings
 from tests.faults.matrix import FAULTS
-from tests.faults.report import run_file, write_report
+from tests.faults.report import broken_in, lines_of_faults, page_of, results_of, run_file, text_of
+from tests.faults.report_seeds import lines_of_seeds
 from tests.faults.run import broker_to_break, run_scenario, shorten
 from tests.faults.scenario import GENERATOR, generate
 
@@ -21,7 +22,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_
 console = Console(highlight=False, soft_wrap=True)
 CACHE = Settings().cache
 MATRIX = Path("out/faults/matrix.xml")
-RESULTS = Path("docs/reliability-seeds.jsonl")  # kept: 200 of them take hours on a small machine
+RESULTS = Path("tests/faults/seeds.jsonl")  # kept: 200 of them take hours on a small machine
+KEPT = Path("tests/faults/matrix.json")
 
 
 @app.command()
@@ -89,12 +91,31 @@ def matrix(result: Annotated[Path, typer.Option(help="pytest's JUnit file")] = M
 def report(
     result: Annotated[list[Path], typer.Option(help="What `matrix` has written; may be given again")] = [MATRIX],  # noqa: B006
     results: Annotated[Path, typer.Option(help="What `seeds` has added")] = RESULTS,
+    kept: Annotated[Path, typer.Option(help="Where to keep the outcome of each fault")] = KEPT,
     document: Annotated[Path, typer.Option(help="Markdown to write")] = Path("docs/reliability.md"),
 ) -> None:
-    """Write the table of faults and scenarios. Exit code 1 when a fault broke something or was not tried."""
-    if broke := write_report(result, results, document):
+    """Keep the outcome of each fault and write the page. Exit code 1 when a fault broke something or was not tried."""
+    found = results_of(result)
+    kept.write_text(text_of(found), encoding="utf-8")
+    document.write_text(page_of(found, lines_in(results)), encoding="utf-8")
+    if broke := broken_in(found):
         console.print(f"broken or not tried: {', '.join(broke)}")
         raise typer.Exit(1)
+
+
+@app.command()
+def show() -> None:
+    """Print each fault of the matrix with its outcome, and what all seeded scenarios showed."""
+    for line in (
+        *lines_of_faults(json.loads(KEPT.read_text(encoding="utf-8"))),
+        "",
+        *lines_of_seeds(lines_in(RESULTS)),
+    ):
+        console.print(line, markup=False)
+
+
+def lines_in(results: Path) -> list[dict]:
+    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()] if results.exists() else []
 
 
 if __name__ == "__main__":

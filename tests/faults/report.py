@@ -1,57 +1,25 @@
-"""docs/reliability.md from what was run: pytest's JUnit file of the matrix, and the lines that `seeds` adds."""
+"""What `make faults` keeps: the outcome of each fault as data (matrix.json), and docs/reliability.md in words."""
 
 import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import fill
 from xml.etree import ElementTree
 
 from tests.faults.matrix import FAULTS
 from tests.faults.promises import INVARIANTS, RECOVERY_LIMIT_S, shown_by
-from tests.faults.report_seeds import seeds_section
+from tests.faults.report_seeds import recovery_table, seeds_of, summary
 
-HEAD = """# Reliability: what was broken on purpose, and what came of it
-
-Written by `make faults`; do not edit. Most faults run against the real thing: a Kafka broker, the job in a process of
-its own with its JVM and Python workers, and a store over HTTP behind a proxy that cuts, delays, throttles and
-half-sends. What must be in the store is recounted from the topic, batch by batch, by
-[tests/faults/oracle.py](../tests/faults/oracle.py), which follows the event contract literally and shares no code with
-the product; that it finds what is wrong is tried with stores that are wrong on purpose
-([tests/faults/test_oracle.py](../tests/faults/test_oracle.py)). Only I6 compares with our own code: a calm pass without
-Spark, which alone knows what the network makes of the features. The machine has two shared cores, so recovery times are
-those of a busy machine; they contain the start of Python, Spark and the model.
-
-{counted}
-
-## Invariants
-
-{invariants}
-
-## Faults
-
-`shown by`: how many tests, and on what. *real*: the whole job in processes of its own, on a real broker. *part*: a
-real part of it, as Spark without Kafka, a broker without the job, or our client against a stub of the store. *pure*:
-functions. `recovery`: seconds from the end of the fault until everything that had been sent was in the store (the
-slowest of the fault's tests, where it is measured). Limit: {limit:.0f} s. A backlog is work, not recovery: what ten
-minutes without the scorer take stands in [load.md](load.md), and whether anything grows in half an hour in
-[soak.md](soak.md).
-
-{ran}
-
-{faults}
-
-{not_run}
-"""
-
-# What came of a fault
+PAGE = Path(__file__).with_name("reliability.md")
+FAULT_BY_ID = {fault.id: fault for fault in FAULTS}
 HELD, IN_PART, BROKEN, SKIPPED, NOT_RUN = OUTCOMES = ("held", "held in part", "broken", "skipped", "not run")
-COLUMNS = "| id | fault | injected | must hold | seen | shown by | recovery |"
 
 
 @dataclass
 class Ran:
-    """Outcomes of a fault's tests. passed: by what they show it."""
+    """The tests of one fault. passed: how many, by what they run on (`real`, `part` or `pure`)."""
 
     passed: Counter = field(default_factory=Counter)
     failed: list = field(default_factory=list)
@@ -67,9 +35,9 @@ class Ran:
             self.skipped.append(skip.get("message", "skipped"))
         else:
             self.passed[shown_by(node)] += 1
-        for one in case.iter("property"):
-            if one.get("name") == "recovery_s":
-                self.recovery_s = max(self.recovery_s or 0.0, float(one.get("value")))
+        for property_ in case.iter("property"):
+            if property_.get("name") == "recovery_s":
+                self.recovery_s = max(self.recovery_s or 0.0, float(property_.get("value")))
 
     @property
     def outcome(self):
@@ -78,34 +46,6 @@ class Ran:
         if self.passed:
             return IN_PART if self.skipped or self.missing else HELD
         return SKIPPED if self.skipped else NOT_RUN
-
-    @property
-    def is_broken(self):
-        """Also where none of its tests was even tried: a skip has a reason, this has none."""
-        return self.outcome in (BROKEN, NOT_RUN)
-
-    @property
-    def verdict(self):
-        reasons = "; ".join(sorted(set(self.skipped)))
-        if self.failed:
-            return f"**broken**: {', '.join(self.failed)}"
-        if self.outcome == BROKEN:
-            return f"**broken**: recovered after {self.recovery_s:.0f} s only"
-        if not self.passed:
-            return f"skipped: {reasons}" if self.skipped else "not run: no test was selected"
-        count = self.passed.total()
-        words = [f"held in {count} test{'s' if count > 1 else ''}"]
-        words += [f"{len(self.skipped)} skipped: {reasons}"] if self.skipped else []
-        words += [f"{len(self.missing)} more not run this time"] if self.missing else []
-        return ", ".join(words)
-
-    @property
-    def shown(self):
-        return ", ".join(f"{kind} {self.passed[kind]}" for kind in ("real", "part", "pure") if self.passed[kind])
-
-    @property
-    def recovery(self):
-        return "" if self.recovery_s is None else f"{self.recovery_s:.0f}"
 
 
 def node_of(case):
@@ -126,8 +66,8 @@ def ran_of(fault, cases):
     return ran
 
 
-def write_report(matrix: Sequence[Path], results: Path, document: Path) -> list[str]:
-    """`matrix`: JUnit files, later ones count for tests that are in several. Gives the faults that broke something."""
+def results_of(matrix: Sequence[Path]) -> dict:
+    """`matrix`: JUnit files; where a test is in several of them, the last one counts."""
     cases = {
         node_of(case): case
         for path in matrix
@@ -135,42 +75,15 @@ def write_report(matrix: Sequence[Path], results: Path, document: Path) -> list[
         for case in ElementTree.parse(path).iter("testcase")  # noqa: S314 - our own files
         if case.get("classname")  # one that was interrupted has none
     }
-    rows, not_run, broke, outcomes = [], [], [], {}
-    for fault in FAULTS:
-        if fault.not_run:
-            outcomes[fault.id] = NOT_RUN
-            not_run.append(f"- {fault.id}, {fault.what}: {fault.not_run}.")
-            continue
-        ran = ran_of(fault, cases)
-        outcomes[fault.id] = ran.outcome
-        broke += [fault.id] * ran.is_broken
-        words = (fault.id, fault.what, fault.injected, fault.holds, ran.verdict, ran.shown, ran.recovery)
-        rows.append(f"| {' | '.join(words)} |")
-    text = HEAD.format(
-        limit=RECOVERY_LIMIT_S,
-        counted=counted(outcomes),
-        invariants="\n".join(f"- **{name}** {meaning}" for name, meaning in INVARIANTS.items()),
-        ran="\n".join(map(_when, matrix)),
-        faults="\n".join([COLUMNS, "| --- | --- | --- | --- | --- | --- | --- |", *rows]),
-        not_run="Not run:\n\n" + "\n".join(not_run),
-    )
-    if results.exists():
-        text += "\n" + seeds_section([json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()])
-    document.parent.mkdir(exist_ok=True)
-    document.write_text(text, encoding="utf-8")
-    return broke
+    ran = {fault.id: ran_of(fault, cases) for fault in FAULTS}
+    runs = [json.loads(run_file(path).read_text(encoding="utf-8")) for path in matrix if run_file(path).exists()]
+    return {"runs": runs, "faults": {name: {"outcome": one.outcome, **vars(one)} for name, one in ran.items()}}
 
 
-def counted(outcomes):
-    """How many faults (outcomes: by their ids) held, and those that did not simply hold by name."""
-    words = []
-    for one in OUTCOMES:
-        ids = [fault for fault, outcome in outcomes.items() if outcome == one]
-        words.append(f"{len(ids)} {one}" + (f" ({', '.join(ids)})" if ids and one != HELD else ""))
-    return (
-        f"Of {len(outcomes)} faults: {'; '.join(words)}. *In part*: some of its tests were skipped or not run; "
-        "*skipped*: all of them, for the reason in its row."
-    )
+def text_of(results: dict) -> str:
+    """JSON with a line for each fault."""
+    faults = ",\n".join(f"  {json.dumps(name)}: {json.dumps(fault)}" for name, fault in results["faults"].items())
+    return f'{{"runs": {json.dumps(results["runs"])},\n "faults": {{\n{faults}\n }}}}\n'
 
 
 def run_file(matrix: Path) -> Path:
@@ -178,8 +91,70 @@ def run_file(matrix: Path) -> Path:
     return matrix.with_suffix(".json")
 
 
-def _when(matrix: Path) -> str:
-    if not run_file(matrix).exists():
-        return f"Nobody noted when `{matrix.name}` was made."
-    run = json.loads(run_file(matrix).read_text(encoding="utf-8"))
-    return f"These tests ran on {run['at']} on commit {run['commit']}; pytest's exit code was {run['exit_code']}."
+def broken_in(results: dict) -> list[str]:
+    """Faults that broke something. A fault of which no test was even selected counts, unless it cannot be injected."""
+    return [
+        name
+        for name, fault in results["faults"].items()
+        if fault["outcome"] in (BROKEN, NOT_RUN) and not FAULT_BY_ID[name].not_run
+    ]
+
+
+def page_of(results: dict, seed_lines: Sequence[dict]) -> str:
+    """docs/reliability.md. seed_lines: of seeds.jsonl, in the order in which they ran."""
+    text = PAGE.read_text(encoding="utf-8").partition("-->\n")[2]
+    return text.format(
+        counted=wrapped(f"{counted(results['faults'])} {_runs(results)}"),
+        limit=RECOVERY_LIMIT_S,
+        invariants="\n".join(wrapped(f"- **{name}**: {meaning}") for name, meaning in INVARIANTS.items()),
+        faults="\n".join(f"- {fault.id}: {fault.what}" for fault in FAULTS),
+        seeds="\n\n".join(map(wrapped, summary(seed_lines))),
+        recoveries=recovery_table(seeds_of(seed_lines)),
+    )
+
+
+def counted(faults: dict) -> str:
+    """How many faults held; those that did not simply hold are named."""
+    words = []
+    for outcome in OUTCOMES:
+        names = [name for name, fault in faults.items() if fault["outcome"] == outcome]
+        words.append(f"{len(names)} {outcome}" + (f" ({', '.join(names)})" if names and outcome != HELD else ""))
+    return f"Of {len(faults)} faults: {'; '.join(words)}."
+
+
+def wrapped(line: str) -> str:
+    """Markdown in lines of the pages' width."""
+    return fill(
+        line, 119, subsequent_indent="  " * line.startswith("- "), break_long_words=False, break_on_hyphens=False
+    )
+
+
+def _runs(results: dict) -> str:
+    return " ".join(map(_when, results["runs"])) or "Nobody noted when these tests ran."
+
+
+def _when(run: dict) -> str:
+    return f"These tests ran on {run['at']} on commit {run['commit']}; pytest ended with exit code {run['exit_code']}."
+
+
+def lines_of_faults(results: dict):
+    """Each fault in words: what is injected, what must hold, and what the newest run of its tests showed."""
+    yield _runs(results)
+    for name, ran in results["faults"].items():
+        fault = FAULT_BY_ID[name]
+        yield f"\n{name}  {fault.what}: {_seen(ran)}"
+        if fault.not_run:
+            yield f"     why: {fault.not_run}"
+        yield f"     injected: {fault.injected}"
+        yield f"     must hold: {fault.holds}"
+
+
+def _seen(ran: dict) -> str:
+    words = [ran["outcome"]]
+    words += [f"{kind} {ran['passed'][kind]}" for kind in ("real", "part", "pure") if kind in ran["passed"]]
+    words += [f"failed: {', '.join(ran['failed'])}"] * bool(ran["failed"])
+    words += [f"{len(ran['skipped'])} skipped: {'; '.join(sorted(set(ran['skipped'])))}"] * bool(ran["skipped"])
+    words += [f"{len(ran['missing'])} tests did not run"] * bool(ran["missing"])
+    if ran["recovery_s"] is not None:
+        words.append(f"recovered after {ran['recovery_s']:.0f} s")
+    return ", ".join(words)
