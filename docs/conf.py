@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 project = "Incident Risk Scorer"
 extensions = ["myst_parser", "sphinx_external_toc", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
-include_patterns = ["*.md", "*/README.md", "docs/**"]
+include_patterns = ["*.md", "*/README.md", "docs/**", "streaming/sample/NOTICE.md"]
 exclude_patterns = [".*", "out", "data", "secrets", "backup", "tests"]
 external_toc_path = "docs/toc.yaml"
 myst_heading_anchors = 3

@@ -66,3 +66,11 @@ def test_the_queries_were_asked_of_a_day_and_kept_their_targets():
     assert max(one["rows"] for one in QUERIES["queries"] if one["target_ms"] == 200) == 2304  # the map, every cell
     assert all(one["rows"] for one in QUERIES["queries"])
     assert [one["query"] for one in QUERIES["queries"] if one["median_ms"] > one["target_ms"]] == []
+
+
+def test_the_readme_has_the_newest_throughput_and_latency():
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    found = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))
+    assert f"about {round(found['throughput_4_regions_eps'], -3):,} events/s with four regions" in text
+    assert f"{found['latency_ms']['p50'] / 1000:.2f} s from event to stored score" in text
+    assert f"median at {found['latency_rate_per_s']:,.0f} events/s" in text
