@@ -240,11 +240,13 @@ def agrees_with_its_json(incidents, record):
     assert received_s <= KAFKA_TIME_MS / 1000 + SPEC.future_limit_s
 
 
+@pytest.mark.fault("F11")
 def test_every_example_and_every_poison_is_judged_alike():
     for value in (*CORPUS, *POISONS):
         judge(value)
 
 
+@pytest.mark.fault("F11")
 @settings(max_examples=400, deadline=None)
 @given(messages)
 @example(b'{"lat":' + b"1" * 5000 + b"}")
@@ -307,6 +309,7 @@ def test_the_memory_that_a_message_takes_is_bounded_by_its_size(name):
     assert most < 150 * MAX_EVENT_BYTES, f"{most:,} bytes for {len(value):,}"
 
 
+@pytest.mark.fault("F13")
 @pytest.mark.parametrize("size", [MAX_EVENT_BYTES + 1, 1_000_000])
 def test_a_message_beyond_the_limit_reaches_no_parser(size, monkeypatch):
     def fail(*_, **__):

@@ -23,11 +23,13 @@ def test_values_come_from_the_environment_and_options_win():
     assert (settings.topic, settings.trigger_s, settings.influx_org) == ("other", 2.0, "city")
 
 
+@pytest.mark.fault("F33")
 def test_an_unknown_setting_is_refused_with_the_nearest_name():
     with pytest.raises(SettingsError, match=r"RISK_TRIGER_S is not a setting: did you mean RISK_TRIGGER_S\?"):
         Settings.from_environment({"RISK_TRIGER_S": "1"})
 
 
+@pytest.mark.fault("F33")
 def test_an_unknown_setting_like_no_other_gets_no_guess():
     with pytest.raises(SettingsError) as caught:
         Settings.from_environment({"RISK_QQQQQQQQQQQQ": "1"})
@@ -38,12 +40,14 @@ def test_settings_of_the_influx_client_that_we_do_not_read_are_left_alone():
     assert Settings.from_environment({"INFLUXDB_V2_TIMEOUT": "6000"}) == Settings()
 
 
+@pytest.mark.fault("F33")
 def test_dead_letters_must_not_go_back_into_the_topic_of_events():
     for environment in ({"RISK_TOPIC": "one", "RISK_DEAD_LETTER_TOPIC": "one"}, {"RISK_TOPIC": "incidents.v1.dlq"}):
         with pytest.raises(SettingsError, match="RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both"):
             Settings.from_environment(environment)
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize(
     "address", ["127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:99999", ":9464", "a b:1"]
 )
@@ -52,12 +56,14 @@ def test_an_address_for_figures_that_cannot_be_is_refused(address):
         Settings.from_environment({"RISK_METRICS": address})
 
 
+@pytest.mark.fault("F33")
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "61"])
 def test_a_trigger_must_be_a_number_of_its_range(seconds):
     with pytest.raises(SettingsError, match="RISK_TRIGGER_S"):
         Settings.from_environment({"RISK_TRIGGER_S": seconds})
 
 
+@pytest.mark.fault("F33")
 def test_all_mistakes_are_listed_at_once(tmp_path):
     environment = {
         "RISK_TOPPIC": "x",
@@ -125,6 +131,7 @@ def test_the_page_lists_every_setting_with_default_and_description():
     assert {name: (default, description) for name, default, description in found} == expected_rows()
 
 
+@pytest.mark.fault("F33")
 def test_a_misspelt_setting_of_the_store_is_refused_and_the_clients_own_ones_are_not():
     with pytest.raises(SettingsError, match="did you mean INFLUXDB_V2_BUCKET"):
         Settings.from_environment({"INFLUXDB_V2_BUKET": "b"})

@@ -1,17 +1,20 @@
 """`python -m tests.faults`: run the matrix of faults and seeded scenarios, keep their results, and show them."""
 
+import io
 import json
 import subprocess
 import tempfile
+from contextlib import redirect_stdout
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
-import pytest
 import typer
 from rich.console import Console
 
 from streaming.settings import Settings
+from tests.faults.marked import run_marked
 from tests.faults.matrix import FAULTS
 from tests.faults.report import broken_in, lines_of_faults, page_of, results_of, run_file, text_of
 from tests.faults.report_seeds import lines_of_seeds
@@ -77,14 +80,24 @@ def commit_of_the_tree() -> str:
 
 @app.command()
 def matrix(result: Annotated[Path, typer.Option(help="pytest's JUnit file")] = MATRIX) -> None:
-    """Run every test of the matrix. What fails stands in the table; the exit code is pytest's."""
-    tests = sorted({test for fault in FAULTS for test in fault.tests})
-    chosen = [test for test in tests if test.split("[")[0] not in tests or test == test.split("[")[0]]
-    began, commit = now(), commit_of_the_tree()
+    """Run every test that plays a fault. The table shows what failed; the exit code is pytest's."""
+    noted = {"at": now(), "commit": commit_of_the_tree()}
     result.unlink(missing_ok=True)
-    code = int(pytest.main([*chosen, "-q", f"--junitxml={result}"]))
-    run_file(result).write_text(json.dumps({"at": began, "commit": commit, "exit_code": code}), encoding="utf-8")
+    code, tests = run_marked("-q", f"--junitxml={result}")
+    run_file(result).write_text(json.dumps({**noted, "exit_code": code, "tests": tests}), encoding="utf-8")
     raise typer.Exit(code)
+
+
+@app.command("list")
+def list_tests() -> None:
+    """Print each fault, what is injected and must hold, and the tests that play it, as JSON."""
+    with redirect_stdout(io.StringIO()) as printed:
+        code, tests = run_marked("--collect-only", "-q")
+    if code:
+        console.print(printed.getvalue(), markup=False)
+        raise typer.Exit(code)
+    faults = [{**asdict(fault), "tests": tests.pop(fault.id, [])} for fault in FAULTS]
+    console.print_json(data={"faults": faults, "unknown": tests})
 
 
 @app.command()

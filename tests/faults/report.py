@@ -54,14 +54,12 @@ def node_of(case):
     return f"{path}::{case.get('name')}"
 
 
-def ran_of(fault, cases):
-    """A test without brackets counts with all its parameters."""
+def ran_of(tests, cases):
     ran = Ran()
-    for test in fault.tests:
-        found = {node: case for node, case in cases.items() if node == test or node.startswith(f"{test}[")}
-        for node, case in found.items():
-            ran.add(node, case)
-        if not found:
+    for test in tests:
+        if test in cases:
+            ran.add(test, cases[test])
+        else:
             ran.missing.append(test)
     return ran
 
@@ -75,8 +73,9 @@ def results_of(matrix: Sequence[Path]) -> dict:
         for case in ElementTree.parse(path).iter("testcase")  # noqa: S314 - our own files
         if case.get("classname")  # one that was interrupted has none
     }
-    ran = {fault.id: ran_of(fault, cases) for fault in FAULTS}
     runs = [json.loads(run_file(path).read_text(encoding="utf-8")) for path in matrix if run_file(path).exists()]
+    tests = {fault: nodes for run in runs for fault, nodes in run.pop("tests").items()}
+    ran = {fault.id: ran_of(tests.get(fault.id, ()), cases) for fault in FAULTS}
     return {"runs": runs, "faults": {name: {"outcome": one.outcome, **vars(one)} for name, one in ran.items()}}
 
 
@@ -87,7 +86,7 @@ def text_of(results: dict) -> str:
 
 
 def run_file(matrix: Path) -> Path:
-    """Where `matrix` notes when and on which commit a JUnit file was made."""
+    """Where `matrix` notes of a JUnit file: when, on which commit, and the tests of each fault."""
     return matrix.with_suffix(".json")
 
 

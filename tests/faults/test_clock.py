@@ -27,6 +27,7 @@ def preloaded(tmp_path_factory):
     return library
 
 
+@pytest.mark.fault("F20")
 def test_a_machines_clock_that_is_set_back_an_hour_stops_no_score(
     preloaded, new_scorer, new_topic, new_region, record_property
 ):

@@ -71,7 +71,13 @@ def story_of(name):
     return Scenario(seed=0, partitions=2, write_timeout_s=4, per_batch=60, actions=tuple(actions))
 
 
-@pytest.mark.parametrize("name", STORIES)
+PLAYED = [
+    pytest.param("kills", marks=pytest.mark.fault("F01")),
+    pytest.param("store", marks=pytest.mark.fault("F22")),
+]
+
+
+@pytest.mark.parametrize("name", PLAYED)
 def test_every_outcome_that_is_due_is_stored_as_recounted(name, tmp_path, shared_broker, record_property, caplog):
     caplog.set_level(logging.CRITICAL, logger="kafka")  # what pytest keeps of its lines would keep its sockets open
     with WrittenStore() as store, Proxy(store.port) as proxy:

@@ -37,6 +37,7 @@ def job(request, new_topic, new_scorer, new_region):
         yield make
 
 
+@pytest.mark.fault("F03")
 def test_a_job_that_is_frozen_for_a_minute_catches_up(job, record_property):
     scorer, region, sent = job()
     scorer.start()
@@ -52,6 +53,7 @@ def test_a_job_that_is_frozen_for_a_minute_catches_up(job, record_property):
     sent.check()
 
 
+@pytest.mark.fault("F04")
 def test_a_killed_executor_is_replaced(job, record_property):
     scorer, region, sent = job(RISK_MASTER="local-cluster[2,1,1024]")
     scorer.start()
@@ -80,6 +82,7 @@ def executors(scorer):
     return found
 
 
+@pytest.mark.fault("F13")
 def test_giant_messages_are_refused_and_their_neighbours_counted(job):
     scorer, region, sent = job()
     giants = [(n % 2, region.event(n, cell=0, at_s=START, type_code="x" * 900_000), START * 1000) for n in range(60)]
@@ -94,6 +97,7 @@ def test_giant_messages_are_refused_and_their_neighbours_counted(job):
     assert not [one for one in letters if one.get("payload_base64")]
 
 
+@pytest.mark.fault("F34")
 def test_a_full_checkpoint_disk_ends_the_job_and_loses_nothing(job, tmp_path, record_property):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -136,6 +140,7 @@ def fill_up(path):
     assert shutil.disk_usage(path).free < 4096
 
 
+@pytest.mark.fault("F35")
 def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, record_property):
     scorer, region, sent = job(RISK_WRITE_TIMEOUT_S="5")
     scorer.start()
@@ -155,6 +160,7 @@ def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, reco
     sent.check()
 
 
+@pytest.mark.fault("F38")
 def test_a_batch_that_always_fails_is_named_and_not_skipped(job):
     scorer, region, sent = job()
     tries = scorer.folder / "tries.txt"

@@ -16,46 +16,46 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
 ]
 
-# name -> actions between the first and the last load of events
+# name -> the faults that it plays, and the actions between the first and the last load of events
 SCENARIOS = {
-    "baseline": (),
-    "kill_now": (("kill", "now"),),
-    "kill_between_batches": (("kill", "between batches"),),
-    "kill_after_offsets": (("kill", "after offsets"),),
-    "kill_in_write": (("kill", "in write"),),
-    "kill_after_write": (("kill", "after write"),),
-    "restart": (("restart", None),),
-    "broker_restart": (("broker_restart", 4),),
-    "broker_kill": (("broker_kill", 4),),
-    "broker_freeze": (("broker_freeze", 8),),
-    "broker_freeze_long": (("broker_freeze", 75),),
-    "kafka_cut": (("kafka_cut", None), ("produce", 20), ("kafka_cut", None)),
-    "kafka_down": (("kafka_down", 9), ("produce", 20)),
-    "kafka_hangs": (("kafka_hangs", 8), ("produce", 20)),
-    "kafka_slow": (("kafka_slow", 6), ("produce", 20)),
-    "partitions": (("add_partitions", 2), ("produce", 60)),
-    "store_down": (("store_down", 9), ("produce", 20)),
-    "store_hangs": (("store_hangs", 8), ("produce", 20)),
-    "store_slow": (("store_slow", 6), ("produce", 20)),
-    "store_503": (("store_503", 3), ("produce", 20)),
-    "store_half": (("store_half", 5000), ("store_half", 700)),
-    "store_loses_answer": (("store_loses_answer", None), ("store_loses_answer", None)),
-    "store_cut": (("cut", None), ("produce", 20), ("cut", None)),
-    "region_and_swap": (("add_region", None), ("produce", 20), ("swap_artifact", None)),
+    "baseline": (("F00", "F11", "F12", "F17", "F18"), ()),
+    "kill_now": (("F01",), (("kill", "now"),)),
+    "kill_between_batches": (("F01",), (("kill", "between batches"),)),
+    "kill_after_offsets": (("F01",), (("kill", "after offsets"),)),
+    "kill_in_write": (("F01",), (("kill", "in write"),)),
+    "kill_after_write": (("F01",), (("kill", "after write"),)),
+    "restart": (("F02",), (("restart", None),)),
+    "broker_restart": (("F06",), (("broker_restart", 4),)),
+    "broker_kill": (("F07",), (("broker_kill", 4),)),
+    "broker_freeze": (("F06",), (("broker_freeze", 8),)),
+    "broker_freeze_long": (("F06",), (("broker_freeze", 75),)),
+    "kafka_cut": (("F06",), (("kafka_cut", None), ("produce", 20), ("kafka_cut", None))),
+    "kafka_down": (("F06",), (("kafka_down", 9), ("produce", 20))),
+    "kafka_hangs": (("F06",), (("kafka_hangs", 8), ("produce", 20))),
+    "kafka_slow": (("F06",), (("kafka_slow", 6), ("produce", 20))),
+    "partitions": (("F10",), (("add_partitions", 2), ("produce", 60))),
+    "store_down": (("F22",), (("store_down", 9), ("produce", 20))),
+    "store_hangs": (("F22",), (("store_hangs", 8), ("produce", 20))),
+    "store_slow": (("F22",), (("store_slow", 6), ("produce", 20))),
+    "store_503": (("F22",), (("store_503", 3), ("produce", 20))),
+    "store_half": (("F22",), (("store_half", 5000), ("store_half", 700))),
+    "store_loses_answer": (("F22",), (("store_loses_answer", None), ("store_loses_answer", None))),
+    "store_cut": (("F22",), (("cut", None), ("produce", 20), ("cut", None))),
+    "region_and_swap": (("F44",), (("add_region", None), ("produce", 20), ("swap_artifact", None))),
 }
 ON_THE_WALL_CLOCK = ("baseline", "kill_after_write", "kill_in_write", "restart", "broker_restart", "store_down")
 IN_EVERY_RUN = {"event": ("baseline", "store_half"), "wall": ("kill_after_write",)}
 
 
 def named(names, clock):
-    marks = {name: [] if name in IN_EVERY_RUN[clock] else [pytest.mark.long] for name in names}
-    return [pytest.param(name, marks=marks[name]) for name in names]
+    long = {name: [] if name in IN_EVERY_RUN[clock] else [pytest.mark.long] for name in names}
+    return [pytest.param(name, marks=[pytest.mark.fault(*SCENARIOS[name][0]), *long[name]]) for name in names]
 
 
 def scenario_of(name, clock):
     steps = [("produce", 60), ("correct", 10), ("cancel", 5), ("repeat", 15), ("rubbish", "each"), ("stray", "each")]
     steps += [("settle", None)]
-    steps += [*SCENARIOS[name], ("produce", 20), ("correct", 10), ("repeat", 15), ("rubbish", 12)]
+    steps += [*SCENARIOS[name][1], ("produce", 20), ("correct", 10), ("repeat", 15), ("rubbish", 12)]
     actions = [Action(kind, value, START_S + 60 + 130 * n, seed=1000 + n) for n, (kind, value) in enumerate(steps)]
     return Scenario(seed=0, partitions=2, write_timeout_s=20, per_batch=60, actions=tuple(actions), clock=clock)
 

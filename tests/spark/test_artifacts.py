@@ -126,6 +126,7 @@ def test_a_newer_model_takes_over_and_the_counts_stay(new_job, toy, add):
     assert job.published[-1].summaries["riverton"].totals["counted"] == 20
 
 
+@pytest.mark.fault("F29")
 def test_an_artifact_of_another_spec_is_refused_and_the_old_one_stays(new_job, toy, add, caplog):
     spec = toy("riverton")
     job = new_job()
@@ -149,6 +150,7 @@ def test_an_artifact_of_another_spec_is_refused_and_the_old_one_stays(new_job, t
         job.start()
 
 
+@pytest.mark.fault("F30")
 def test_a_damaged_network_leaves_the_baseline_and_the_score_says_so(new_job, toy, add):
     spec = toy("riverton")
     job = new_job()
@@ -167,6 +169,7 @@ def test_a_damaged_network_leaves_the_baseline_and_the_score_says_so(new_job, to
     assert (job.frames("riverton")[-1].expected != frame.expected).any()
 
 
+@pytest.mark.fault("F21")
 def test_on_the_wall_clock_a_silent_region_is_scored_at_every_tick(new_job, toy, add):
     spec = toy("riverton", tick_s=1)
     job = new_job(clock="wall")

@@ -9,6 +9,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
 HOUR_S = 3600
 
 
+@pytest.mark.fault("F20")
 def test_a_clock_that_steps_an_hour_back_and_ahead_moves_no_region_back(tmp_path, toy, new_bench):
     spec = toy("riverton")
     bench = new_bench(tmp_path, spec)
@@ -26,6 +27,7 @@ def test_a_clock_that_steps_an_hour_back_and_ahead_moves_no_region_back(tmp_path
     assert totals["rejected"] == 0
 
 
+@pytest.mark.fault("F20")
 def test_events_of_a_right_clock_are_refused_with_their_place_while_the_hosts_is_an_hour_behind(
     tmp_path, toy, new_bench
 ):

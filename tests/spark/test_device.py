@@ -80,6 +80,7 @@ session.stop()
 """
 
 
+@pytest.mark.fault("F37")
 def test_a_task_takes_the_gpu_it_was_given_and_the_cpu_where_there_is_no_cuda(tmp_path, toy, networks, publish):
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java 17 (Debian: openjdk-17-jre-headless)")
@@ -116,6 +117,7 @@ def lost(*_, **__):
     raise RuntimeError("CUDA error: device-side assert triggered")
 
 
+@pytest.mark.fault("F37")
 @pytest.mark.parametrize("lost_in", [(torch.nn.Module, "to"), (ResidualNetwork, "forward")], ids=["to", "forward"])
 def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(
     lost_in, tmp_path, toy, networks, publish, monkeypatch

@@ -106,6 +106,7 @@ class Killer:
         return [stage for stage in self.aimed_at if self.tracker.getStageInfo(stage).numFailedTasks]
 
 
+@pytest.mark.fault("F05")
 def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, session):
     _, batches = world
     undisturbed = random_job("undisturbed")
@@ -139,6 +140,7 @@ def dying(tries):
     return die
 
 
+@pytest.mark.fault("F05")
 def test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_committed(
     random_job, world, monkeypatch, tmp_path
 ):

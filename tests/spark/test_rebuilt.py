@@ -16,6 +16,7 @@ from tests.spark.random_world import stored_points
 pytestmark = pytest.mark.spark
 
 
+@pytest.mark.fault("F41")
 def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_and_a_restart(
     random_job, world, networks, publish, monkeypatch
 ):

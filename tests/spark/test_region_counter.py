@@ -21,6 +21,7 @@ def scores_of(artifact, features):
     return score(np.frombuffer(features, "<f4").reshape(shape), artifact.network(), artifact.constants, artifact.spec)
 
 
+@pytest.mark.fault("F21")
 def test_a_silent_region_is_scored_once_a_tick_and_falls_back_to_the_baseline(tmp_path, toy, networks, publish):
     spec = toy("riverton")
     bench = Bench(tmp_path)
@@ -186,6 +187,7 @@ def test_what_is_stored_does_not_grow_with_the_number_of_batches(tmp_path, toy, 
     assert sizes[-1][1] < 1.5 * sizes[4][1]
 
 
+@pytest.mark.fault("F29")
 def test_stored_counts_of_another_spec_are_not_touched(tmp_path, toy, networks, publish):
     bench = Bench(tmp_path)
     for number, spec in enumerate((toy("riverton"), toy("riverton", categories=("ems", "fire")))):

@@ -36,6 +36,7 @@ def processes_of(folder):
     ]
 
 
+@pytest.mark.fault("F07")
 def test_it_answers_keeps_its_topics_over_a_kill_and_leaves_no_process(tmp_path, jar_cache):
     topics = {"incidents.v1": 4, "incidents.v1.dlq": 1}
     killed = start_broker(tmp_path, cache=jar_cache, port=0)

@@ -47,6 +47,7 @@ def refusal(scorer, **environment):
     return ran.returncode, ran.stderr
 
 
+@pytest.mark.fault("F08", "F09", "F32")
 @pytest.mark.long
 def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_topic, new_region):
     topic, region = new_topic("guarded"), new_region("riverton")
@@ -119,6 +120,7 @@ def delete_unread(topic):
         admin.delete_records({TopicPartition(topic.name, 0): FIRST + 4})
 
 
+@pytest.mark.fault("F08", "F09")
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("break_it", "code", "said"),
@@ -147,6 +149,7 @@ def test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start(
     assert scorer.consumed() == FIRST
 
 
+@pytest.mark.fault("F09")
 @pytest.mark.long
 def test_a_topic_that_was_made_anew_and_grew_past_what_was_read_ends_the_running_job(new_scorer, new_topic, new_region):
     """Spark itself reads on in it without a word: its offsets only ever grow."""

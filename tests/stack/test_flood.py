@@ -12,6 +12,7 @@ RUBBISH = b"x" * 8_000
 FLOOD, GOOD = 150_000, 20  # 1.2 GB; spark.driver.maxResultSize is 1 GiB
 
 
+@pytest.mark.fault("F13")
 def test_a_batch_of_rubbish_larger_than_sparks_limit_is_refused_and_its_neighbours_counted(
     new_scorer, new_topic, new_region
 ):

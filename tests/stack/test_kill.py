@@ -78,6 +78,7 @@ def places(letters):
     return {(one["source_partition"], one["source_offset"], one["reason"]) for one in letters}
 
 
+@pytest.mark.fault("F01")
 @pytest.mark.long
 def test_four_kills_at_four_points_change_neither_scores_nor_ledger_nor_dead_letters(
     new_scorer, new_region, topic, undisturbed

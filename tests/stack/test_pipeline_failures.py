@@ -65,6 +65,7 @@ def test_an_empty_folder_of_artifacts(new_scorer, topic):
     assert_no_trace(scorer)
 
 
+@pytest.mark.fault("F22")
 def test_a_store_that_does_not_listen(new_scorer, topic, new_region, closed_port):
     scorer = new_scorer("no_store", topic, RISK_SINK="influxdb", INFLUXDB_V2_TOKEN=SECRET_CANARY)
     new_region("riverton").publish(scorer.artifacts)
@@ -73,6 +74,7 @@ def test_a_store_that_does_not_listen(new_scorer, topic, new_region, closed_port
     assert_no_trace(scorer)
 
 
+@pytest.mark.fault("F06")
 def test_a_broker_that_does_not_listen(new_scorer, topic, new_region, closed_port):
     scorer = new_scorer("no_broker", topic, RISK_KAFKA_BOOTSTRAP=f"127.0.0.1:{closed_port}", RISK_KAFKA_TIMEOUT_S="3")
     new_region("riverton").publish(scorer.artifacts)
@@ -90,6 +92,7 @@ def test_a_topic_that_does_not_exist(new_scorer, topic, new_region):
     assert_no_trace(scorer)
 
 
+@pytest.mark.fault("F27")
 def test_a_store_that_refuses_while_the_job_runs(new_scorer, topic, new_region, stub_store):
     scorer = new_scorer("refused", topic, RISK_SINK="influxdb", INFLUXDB_V2_TOKEN=SECRET_CANARY)
     region = new_region("riverton")
@@ -131,6 +134,7 @@ def to_java_first(scorer, number):
     scorer.process.send_signal(number)
 
 
+@pytest.mark.fault("F02")
 @pytest.mark.parametrize(
     ("send", "number"),
     [(to_the_group, signal.SIGTERM), (to_the_group, signal.SIGINT), (to_java_first, signal.SIGTERM)],
@@ -161,6 +165,7 @@ def test_a_stop_while_java_starts_is_answered_at_once(new_scorer, topic, new_reg
     assert_no_trace(scorer)
 
 
+@pytest.mark.fault("F06")
 @pytest.mark.long
 def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
     new_scorer, new_topic, new_region, jar_cache, tmp_path, record_property, stack
@@ -198,6 +203,7 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
         assert_no_trace(scorer)
 
 
+@pytest.mark.fault("F19")
 def test_a_kafka_timestamp_that_spark_cannot_read_is_named(new_scorer, new_topic, new_region, broker):
     topic = new_topic("far_future")
     with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:

@@ -112,6 +112,7 @@ def publish(region, artifacts, *, per_day, created):
     return write_untrained(artifacts, region.spec, per_day=per_day, cutoff_s=region.start_s, created=created)
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.long
 def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new_topic, new_region):
     riverton, lakeside = new_region("riverton"), new_region("lakeside", south_deg=44.0)
@@ -163,6 +164,7 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     assert not (scorer.folder / "none.lp").exists(), "a refused rebuild wrote something"
 
 
+@pytest.mark.fault("F41")
 def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_region):
     made = new_region("riverton")
     region = dataclasses.replace(made, spec=msgspec.structs.replace(made.spec, tick_s=2))

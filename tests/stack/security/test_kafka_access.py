@@ -131,6 +131,7 @@ def test_with_the_documented_rights_the_job_counts_scores_and_puts_aside(kafka, 
         assert reader.end_offsets([place])[place] == 1
 
 
+@pytest.mark.fault("F39")
 @pytest.mark.parametrize(
     "what", [pytest.param(what, marks=[] if what == "password" else pytest.mark.long) for what in WRONG]
 )
@@ -152,6 +153,7 @@ def test_what_is_wrong_is_said_once_with_the_remedy_and_not_tried_again(
     assert all(word in doctor_says(scorer) for word in words)
 
 
+@pytest.mark.fault("F39")
 @pytest.mark.parametrize(
     ("operation", "topic"), [(ACLOperation.READ, EVENTS), (ACLOperation.WRITE, DEAD_LETTERS)], ids=["read", "write"]
 )
@@ -165,6 +167,7 @@ def test_a_missing_right_is_named_before_anything_is_read(operation, topic, kafk
         assert all(word in doctor_says(scorer) for word in words)
 
 
+@pytest.mark.fault("F39")
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("operation", "topic"), [(ACLOperation.READ, EVENTS), (ACLOperation.WRITE, DEAD_LETTERS)], ids=["read", "write"]
@@ -179,6 +182,7 @@ def test_a_right_that_is_taken_away_while_the_job_runs_ends_it(operation, topic,
         assert_one_clear_line(scorer, "user 'scorer'", topic, "docs/security.md")
 
 
+@pytest.mark.fault("F39")
 def test_nobody_may_do_more_than_is_written_down(kafka):
     with pytest.raises(BrokerError, match="docs/security"):
         ensure_topics(kafka.bootstrap, {"another": 1}, security=kafka.user("producer-site"))

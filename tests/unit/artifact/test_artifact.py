@@ -150,6 +150,7 @@ def test_counts_begin_with_a_history_that_ends_at_the_cut_off_unless_it_is_empty
     assert (history_end_s, first_day) == (0, NOW // DAY_S)
 
 
+@pytest.mark.fault("F28")
 def test_a_flipped_bit_is_found_in_every_file_and_spares_the_baseline_only_in_the_weights(copy):
     for name in (*FILES, "manifest.json"):
         path = copy / name
@@ -170,6 +171,7 @@ def test_a_flipped_bit_is_found_in_every_file_and_spares_the_baseline_only_in_th
     assert read_artifact(copy).network_fault is None
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_a_file_that_was_cut_off_is_refused_and_spares_the_baseline_only_in_the_weights(copy, name, share):
@@ -182,6 +184,7 @@ def test_a_file_that_was_cut_off_is_refused_and_spares_the_baseline_only_in_the_
             read_artifact(copy)
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("name", ["card.md", "baseline.npz", "history.npz", "manifest.json"])
 def test_a_missing_file_is_named(copy, name):
     (copy / name).unlink()
@@ -189,17 +192,20 @@ def test_a_missing_file_is_named(copy, name):
         read_artifact(copy)
 
 
+@pytest.mark.fault("F28")
 def test_missing_weights_leave_the_baseline(copy):
     (copy / "weights.safetensors").unlink()
     assert "missing" in read_artifact(copy).network_fault
 
 
+@pytest.mark.fault("F28")
 def test_a_file_that_does_not_belong_is_refused(copy):
     (copy / "hook.py").write_text("print('hello')")
     with pytest.raises(ArtifactError, match=r"hook\.py"):
         read_artifact(copy)
 
 
+@pytest.mark.fault("F28")
 def test_a_link_is_refused_even_to_the_right_bytes(copy):
     target = copy.parent / "elsewhere"
     (copy / "card.md").rename(target)
@@ -208,11 +214,13 @@ def test_a_link_is_refused_even_to_the_right_bytes(copy):
         read_artifact(copy)
 
 
+@pytest.mark.fault("F28")
 def test_a_renamed_folder_is_refused(copy):
     with pytest.raises(ArtifactError, match="copy again"):
         read_artifact(copy.rename(copy.parent / "20990101T000000Z-00000000"))
 
 
+@pytest.mark.fault("F28")
 def test_a_changed_spec_or_an_unknown_field_is_refused(copy):
     path = copy / "manifest.json"
     content = path.read_bytes()

@@ -37,6 +37,7 @@ def peak_bytes(call):
 # --- Nothing is opened before its hash is known -----------------------------------------------------------------
 
 
+@pytest.mark.fault("F28")
 def test_no_file_whose_hash_is_wrong_reaches_a_parser(artifact_copy, monkeypatch):
     def fail(*_, **__):
         pytest.fail("bytes that the manifest does not know were parsed")
@@ -83,12 +84,14 @@ class Bomb:
         return (pytest.fail, ("a pickle was executed",))
 
 
+@pytest.mark.fault("F28")
 def test_a_pickle_in_a_correctly_listed_npz_is_never_opened(artifact_copy):
     arrays = constants() | {"profile": np.array([Bomb()], dtype=object)}
     with pytest.raises(ArtifactError, match=r"baseline\.npz cannot be used"):
         read_artifact(forge(artifact_copy, baseline__npz=npz(**arrays)))
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("kind", ["torch", "plain"])
 def test_a_pickle_in_place_of_the_weights_leaves_the_baseline(artifact_copy, kind):
     saved = io.BytesIO()
@@ -104,6 +107,7 @@ def test_a_pickle_in_place_of_the_weights_leaves_the_baseline(artifact_copy, kin
 # --- Paths ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("name", ["../../card.md", "/etc/passwd", "..", "a/card.md", "card.md\0", "CARD.MD"])
 def test_the_manifest_can_list_the_four_files_and_no_other_path(artifact_copy, name):
     def edit(record):
@@ -113,6 +117,7 @@ def test_the_manifest_can_list_the_four_files_and_no_other_path(artifact_copy, n
         read_artifact(edit_manifest(artifact_copy, edit))
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_a_file_that_is_a_link_out_of_the_folder_is_not_followed(artifact_copy, name):
     outside = artifact_copy.parent / "outside"
@@ -125,6 +130,7 @@ def test_a_file_that_is_a_link_out_of_the_folder_is_not_followed(artifact_copy, 
             read_artifact(artifact_copy)
 
 
+@pytest.mark.fault("F28")
 def test_a_folder_that_is_a_link_is_refused(artifact_copy, tmp_path):
     link = tmp_path / artifact_copy.name
     link.symlink_to(artifact_copy)
@@ -135,6 +141,7 @@ def test_a_folder_that_is_a_link_is_refused(artifact_copy, tmp_path):
 # --- Sizes ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault("F28")
 def test_an_npz_that_unpacks_to_more_than_is_sane_is_not_unpacked(artifact_copy):
     bomb = zipped(bytes(200 * MIB))
     assert len(bomb) < MIB
@@ -144,6 +151,7 @@ def test_an_npz_that_unpacks_to_more_than_is_sane_is_not_unpacked(artifact_copy)
     assert peak_bytes(lambda: read_artifact(folder)) < 8 * MIB
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("shape", [(10**12,), (10**6, 10**6), (2**31, 2), (-1,), (10**40,), (1,) * 5])
 def test_a_shape_that_its_bytes_do_not_fill_takes_no_memory(artifact_copy, shape):
     head = npy_head((1,)).replace(b"(1,)", repr(shape).encode())
@@ -180,6 +188,7 @@ def safetensors(header, content=b""):
     return struct.pack("<Q", len(packed)) + packed + content
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize(
     "weights",
     [

@@ -78,6 +78,7 @@ def test_a_history_that_does_not_fit_is_refused(artifact_copy, name, blob):
         read_artifact(forge(artifact_copy, history__npz=packed))
 
 
+@pytest.mark.fault("F29")
 def test_features_that_this_program_does_not_compute_are_named(artifact_copy):
     with pytest.raises(ArtifactError, match=r"other features.*'speed'"):
         read_artifact(forge(artifact_copy, changes={"features": (*SPEC.features[1:], "speed")}))
@@ -94,6 +95,7 @@ def test_a_time_of_making_that_could_break_a_path_or_a_line_is_refused(artifact_
         read_artifact(edit_manifest(artifact_copy, edit))
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize(
     "content", [b'{"created":"\xff"}', b"[" * 100_000, b"", b"\x80\x04N.", b'{"seed":' + b"9" * 5000]
 )
@@ -139,6 +141,7 @@ def usable(folder):
     return True
 
 
+@pytest.mark.fault("F28")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_stands_in_a_manifest_it_is_usable_or_an_artifact_error(sound_artifact, tmp_path, data):
@@ -154,6 +157,7 @@ def test_whatever_stands_in_a_manifest_it_is_usable_or_an_artifact_error(sound_a
     usable(folder)
 
 
+@pytest.mark.fault("F28")
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_bytes_a_correctly_listed_file_has_it_is_usable_or_an_artifact_error(sound_artifact, tmp_path, data):
@@ -166,6 +170,7 @@ def test_whatever_bytes_a_correctly_listed_file_has_it_is_usable_or_an_artifact_
     usable(forge(folder, **{name.replace(".", "__"): bytes(content)}))
 
 
+@pytest.mark.fault("F28")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_in_an_npz_it_is_plain_numbers_or_an_artifact_error(tmp_path, data):

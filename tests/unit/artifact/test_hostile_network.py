@@ -15,6 +15,7 @@ from tests.harness.forged_artifact import SPEC, forge
 FEATURES = len(SPEC.features)
 
 
+@pytest.mark.fault("F30")
 def test_weights_that_do_not_fit_leave_the_baseline(artifact_copy):
     other = ResidualNetwork(features=3, categories=2, horizons=3)
     folder = forge(artifact_copy, weights__safetensors=save(other.state_dict()))
@@ -74,6 +75,7 @@ def test_weights_whose_layers_do_not_fit_one_another_are_refused(artifact_copy, 
     assert "does not fit" in read_artifact(forge(artifact_copy, weights__safetensors=save(state))).network_fault
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -103,6 +105,7 @@ class Misbehaving(torch.nn.Module):
         return self.give(torch.zeros(*values.shape[:3], 3))
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize(
     ("give", "said"),
     [

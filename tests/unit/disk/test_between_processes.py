@@ -37,6 +37,7 @@ for number in range(40):
 """
 
 
+@pytest.mark.fault("F32")
 def test_a_second_writer_is_refused_until_the_first_has_ended_however_it_ends(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as first:
         assert first.stdout.readline() == b"held\n"
@@ -48,6 +49,7 @@ def test_a_second_writer_is_refused_until_the_first_has_ended_however_it_ends(tm
         pass
 
 
+@pytest.mark.fault("F42")
 def test_two_writers_take_turns(tmp_path):
     path = tmp_path / "new" / "audit.jsonl"
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("a", "b")]

@@ -104,6 +104,7 @@ def test_another_spark_is_said_and_recorded_once(used, caplog):
     assert f"written by Spark {major}.{int(minor) + 1}.0 and is read by {now}" in caplog.text
 
 
+@pytest.mark.fault("F09")
 def test_a_topic_that_was_made_anew_is_refused(used):
     with pytest.raises(CheckpointError, match="deleted and made anew"):
         claim(used, Topic(id="77aa", first_offsets={0: 0, 1: 0}, end_offsets={}))
@@ -196,6 +197,7 @@ def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.fault("F31")
 @pytest.mark.parametrize(
     ("lost", "named"),
     [

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from schemas.incidents import unpack_rejections
 from streaming.flow.decode import PAYLOADS_PER_TASK, decode_stage
@@ -22,6 +23,7 @@ def record_batch(first, count):
     )
 
 
+@pytest.mark.fault("F13")
 def test_a_flood_of_rubbish_keeps_every_place_and_no_more_payload_than_a_task_may(tmp_path):
     stage = decode_stage(str(tmp_path / "no roster.json"))
     batches = (record_batch(first, PER_BATCH) for first in range(0, MESSAGES, PER_BATCH))

@@ -99,12 +99,14 @@ def test_a_minute_without_a_message_of_no_region_has_a_line_to_be_rebuilt_from(t
     assert (taken.as_of_s, taken.totals) == (NOON, {})
 
 
+@pytest.mark.fault("F41")
 def test_of_a_batch_that_was_repeated_the_last_line_counts(tmp_path):
     for number, as_of_s in ((0, NOON), (1, NOON + 1), (1, NOON + 2), (2, NOON + 3)):
         keep(tmp_path, number, as_of_s=as_of_s)
     assert [(one.number, one.regions["toyville"].as_of_s - NOON) for one in lines(tmp_path)] == [(0, 0), (1, 2), (2, 3)]
 
 
+@pytest.mark.fault("F41")
 @pytest.mark.parametrize("left", [1, 20, 60])
 def test_a_line_that_a_crash_tore_is_not_read_and_is_replaced_by_its_repeat(tmp_path, left):
     keep(tmp_path, 0)
@@ -136,6 +138,7 @@ def test_a_clock_that_was_once_far_ahead_ends_no_day(tmp_path):
     assert logged_days(tmp_path)[:2] == [DAY, "2026-11-26"]
 
 
+@pytest.mark.fault("F41")
 def test_counts_are_kept_whole_and_a_damaged_file_is_refused(tmp_path):
     state, path = CountState(SPEC), tmp_path / DAY / "toyville.counts"
     state.advance(NOON)

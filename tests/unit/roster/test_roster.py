@@ -40,6 +40,7 @@ def test_the_newest_sound_artifact_of_each_region_is_in_force(publish, tmp_path)
     assert read_roster(tmp_path / "roster.json") == roster
 
 
+@pytest.mark.fault("F28")
 def test_a_newer_artifact_takes_over_and_a_damaged_one_does_not(publish, tmp_path):
     first = publish(spec(), day=1)
     refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
@@ -54,6 +55,7 @@ def test_a_newer_artifact_takes_over_and_a_damaged_one_does_not(publish, tmp_pat
     assert roster["toyville"].folder == str(second)
 
 
+@pytest.mark.fault("F29")
 def test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept(publish, tmp_path):
     first = publish(spec(), day=1)
     refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
@@ -83,6 +85,7 @@ def test_a_refused_spec_says_which_fields_differ(publish, tmp_path, changes, sai
     assert f"({said})" in refused.reason
 
 
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("name", ["manifest.json", "baseline.npz", "history.npz", "card.md"])
 def test_no_bytes_in_a_newer_artifact_stop_the_job(publish, tmp_path, name):
     first = publish(spec(), day=1)
@@ -129,6 +132,7 @@ def test_a_region_too_many_is_refused_and_the_others_stay(publish, tmp_path, mon
     assert (sorted(roster), refused) == (["aston", "bray"], [])
 
 
+@pytest.mark.fault("F28")
 def test_a_copy_that_has_not_come_to_its_end_waits_while_a_sound_artifact_is_in_force(publish, tmp_path):
     first = publish(spec(), day=1)
     refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")

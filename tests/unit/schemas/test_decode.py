@@ -151,6 +151,7 @@ def at(**later):
     return (NOW + timedelta(**later)).isoformat()
 
 
+@pytest.mark.fault("F17", "F18")
 @pytest.mark.parametrize(
     ("occurred_at", "received_at", "reason"),
     [
@@ -190,6 +191,7 @@ def test_no_millisecond_is_lost_on_the_way_through_floats(told):
     assert decoded.incidents["riverton"].received_ms.tolist() == [milliseconds(when)]
 
 
+@pytest.mark.fault("F19")
 @pytest.mark.parametrize("kafka_time_ms", [-(2**63), -1, 0, 2**63 - 1])
 def test_a_kafka_timestamp_that_is_no_time_refuses_the_event_and_nothing_else_happens(kafka_time_ms):
     messages = Messages(

@@ -43,6 +43,7 @@ def test_lines_are_on_disk_before_a_file_write_returns(tmp_path, monkeypatch):
     assert synced[-1] == len(LINES)
 
 
+@pytest.mark.fault("F25")
 def test_a_full_disk_fails_the_write_and_the_next_one_leaves_no_torn_line(tmp_path, monkeypatch):
     path = tmp_path / "scores.lp"
     sink = FileSink(path)

@@ -84,6 +84,7 @@ def test_no_request_is_empty_and_none_is_too_long(stub_store, sink, count):
     assert all(1 <= size <= 10_000 for size in sizes)
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize(
     ("status", "remedy"),
     [
@@ -102,6 +103,7 @@ def test_a_refusal_is_not_tried_again_and_names_its_remedy(stub_store, sink, sta
     assert len(stub_store.requests) == 1
 
 
+@pytest.mark.fault("F23")
 @pytest.mark.parametrize(
     "body",
     [
@@ -122,6 +124,7 @@ def test_an_answer_that_is_not_the_expected_json_is_still_shown(stub_store, sink
         sink.write(LINES)
 
 
+@pytest.mark.fault("F24")
 @pytest.mark.parametrize(
     "message",
     [
@@ -137,6 +140,7 @@ def test_points_beyond_the_retention_are_counted_and_the_rest_goes_on(stub_store
     assert "dropped=6" in caplog.text
 
 
+@pytest.mark.fault("F24")
 @pytest.mark.parametrize(
     "message",
     [
@@ -164,6 +168,7 @@ def test_a_reason_that_changes_while_it_tries_is_said(stub_store, sink, waits, c
     assert ["503 no" in said[0], "429 slow down" in said[1], len(said)] == [True, True, 2]
 
 
+@pytest.mark.fault("F22")
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, waits, caplog, status):
     caplog.set_level(logging.INFO)
@@ -202,6 +207,7 @@ def test_a_store_that_stays_busy_is_given_up(stub_store, sink, three_tries, stat
     assert stub_store.acknowledged == []
 
 
+@pytest.mark.fault("F25")
 def test_a_store_whose_disk_is_full_is_tried_again_and_then_given_up(stub_store, sink, three_tries):
     said = "write /var/lib/influxdb2/engine/wal/_00001.wal: no space left on device"
     stub_store.answers.extend([answer(500, said)] * 3)
@@ -211,6 +217,7 @@ def test_a_store_whose_disk_is_full_is_tried_again_and_then_given_up(stub_store,
     assert sink.write(LINES).lines == 2  # there is room again
 
 
+@pytest.mark.fault("F22")
 def test_a_store_says_how_long_to_wait(stub_store, sink, waits):
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=8), usegmt=True)
     stub_store.answers.extend(answer(503, Retry_After=wait) for wait in ("7", soon, "soon"))
@@ -273,6 +280,7 @@ def test_check_writes_no_point_and_does_not_wait(stub_store, sink, waits):
     assert waits == []
 
 
+@pytest.mark.fault("F43")
 def test_the_token_is_in_no_message_traceback_log_or_repr(stub_store, sink, caplog, three_tries):
     caplog.set_level(logging.DEBUG)
     echo = f"who is Token {CANARY}?"

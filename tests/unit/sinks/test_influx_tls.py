@@ -68,33 +68,39 @@ def test_a_certificate_of_our_authority_is_trusted(served, ca_file):
         assert store.acknowledged[-1] == LINES
 
 
+@pytest.mark.fault("F40")
 def test_a_certificate_of_an_unknown_authority_is_refused(served):
     with served() as store:
         assert "signed by nobody that we trust: set INFLUXDB_V2_SSL_CA_CERT" in refusal_of(store, None)
 
 
+@pytest.mark.fault("F40")
 def test_a_certificate_of_another_authority_than_ours_is_refused(served, tmp_path):
     trustme.CA().cert_pem.write_to_path(tmp_path / "another.pem")
     with served() as store:
         assert "signed by nobody that we trust" in refusal_of(store, tmp_path / "another.pem")
 
 
+@pytest.mark.fault("F40")
 def test_an_expired_certificate_is_refused(served, ca_file):
     with served(**EXPIRED) as store:
         assert "has expired: renew it there" in refusal_of(store, ca_file)
 
 
+@pytest.mark.fault("F40")
 def test_a_certificate_that_begins_tomorrow_is_refused(served, ca_file):
     with served(not_before=NOW + timedelta(days=1), not_after=NOW + timedelta(days=9)) as store:
         assert "is not valid yet: check the clocks" in refusal_of(store, ca_file)
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize("name", ["influx.example.org", "127.0.0.2"])
 def test_a_certificate_for_another_name_is_refused(served, ca_file, name):
     with served(name) as store:
         assert "is for another name: give the name it was made for in INFLUXDB_V2_URL" in refusal_of(store, ca_file)
 
 
+@pytest.mark.fault("F40")
 @pytest.mark.parametrize(("status", "remedy"), [(401, "INFLUXDB_V2_TOKEN"), (403, "may write bucket 'risk'")])
 def test_an_unknown_and_a_read_only_token_are_refused_over_tls_too(served, ca_file, status, remedy):
     with served() as store:
@@ -106,6 +112,7 @@ def test_an_unknown_and_a_read_only_token_are_refused_over_tls_too(served, ca_fi
         assert len(store.requests) == 1
 
 
+@pytest.mark.fault("F40")
 def test_a_store_without_tls_is_told_from_an_untrusted_one(stub_store, ca_file):
     stub_store.url = stub_store.url.replace("http:", "https:")
     sink = sink_for(stub_store, ca_file)

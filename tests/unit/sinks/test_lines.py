@@ -135,6 +135,7 @@ def test_numbers_are_rounded_across_the_borders_of_decades(value):
     assert abs(written - value) <= max(5e-7, value * 5.1e-4)
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -0.001, 1e6])
 def test_a_value_that_is_no_number_in_its_range_is_never_written(name, value):
@@ -144,11 +145,13 @@ def test_a_value_that_is_no_number_in_its_range_is_never_written(name, value):
         risk_lines(frame(**{name: wrong}))
 
 
+@pytest.mark.fault("F30")
 def test_a_risk_above_one_is_never_written():
     with pytest.raises(PipelineError, match=r"risk=1\.00000012"):
         risk_lines(frame(risk=np.full(SHAPE, np.nextafter(np.float32(1), np.float32(2)))))
 
 
+@pytest.mark.fault("F30")
 @pytest.mark.parametrize(("name", "value"), [("observed_1h", -1), ("support", 3)])
 def test_a_count_or_support_that_cannot_be_is_never_written(name, value):
     wrong = getattr(frame(), name).copy()
