@@ -21,7 +21,7 @@ from models.artifact.artifact import Artifact, read_artifact, write_artifact
 from models.counting.count_state import CountState
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
-from models.training.replay import Story
+from models.training.replay import IncidentHistory
 from schemas.spec import DAY_S, HOUR_S
 from streaming.rehearse.demo import MIX
 from streaming.rehearse.producer import send_plan
@@ -54,7 +54,7 @@ class Moved:
 def history_of(moved: Moved, artifact: Artifact) -> CountState:
     """Counts as of the cut: the sample's own days from the sample, the days before it from the artifact."""
     spec = artifact.spec
-    story = Story.of(replace(moved.table, occurred_s=moved.occurred_s), spec, moved.cut_s)
+    story = IncidentHistory.of(replace(moved.table, occurred_s=moved.occurred_s), spec, moved.cut_s)
     place = story.incidents.cell.astype(np.intp) * len(spec.categories) + story.incidents.category
     state = CountState(spec)
     state.advance(moved.cut_s)

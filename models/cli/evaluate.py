@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from models.artifact.folders import make_writable
 from models.artifact.untrusted_bytes import sha256
 from models.evaluation.tasks import STEPS_S, TASKS, Task, task_of_file
-from models.files.data_report import doubts, in_words
+from models.files.data_report import data_warnings, in_words
 from models.files.layouts import LAYOUT_HELP, parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
 from schemas.errors import DataError, SettingsError
@@ -52,7 +52,7 @@ def evaluate_command(
     Named tasks: chicago-3km-daily, chicago-1km-hourly, montgomery-2km-hourly.
     """
     try:
-        from models.evaluation.evaluate import Plan, evaluate_rolling
+        from models.evaluation.evaluate import EvaluationPlan, evaluate_rolling
         from models.evaluation.regressions.boosting import Boosting
         from models.evaluation.regressions.poisson_glm import PoissonGlm
         from models.evaluation.report.page import write_report
@@ -70,9 +70,9 @@ def evaluate_command(
         make_writable(out)  # before hours of work are done
     except OSError as error:
         raise SettingsError(f"--out {out} cannot be written ({error.strerror}): name another folder") from error
-    for line in in_words(chosen.rows_seen):
+    for line in in_words(chosen.row_counts):
         console.print(escape(line), highlight=False, soft_wrap=True)
-    for warning in doubts(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s):
+    for warning in data_warnings(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s):
         console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
     regressions: list[Regression] = [PoissonGlm(), Boosting()]
     if forest:
@@ -82,7 +82,7 @@ def evaluate_command(
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         bars = {name: progress.add_task(name, total=1.0) for name in BARS}
-        plan = Plan(
+        plan = EvaluationPlan(
             regressions=regressions,
             seeds=range(seeds),
             purge=1 + delay_steps + purge_steps,

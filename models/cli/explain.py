@@ -16,7 +16,7 @@ from models.files.cutoff import refuse_beyond
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUT_HELP, parse_layout
 from models.local_time import zone_of
-from models.training.replay import Replay, Story
+from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError
 
 
@@ -63,7 +63,7 @@ def state_at(artifact: Artifact, at: str, data: Path | None, layout: str) -> Cou
         raise DataError("--at needs what happened since the artifact's data end: give --data and --layout")
     incidents = read_incidents(data, parse_layout(layout))
     refuse_beyond(at_s, incidents, f"--at {at}")
-    return Replay(Story.of(incidents, artifact.spec, at_s), state=state).lead_to(at_s)
+    return Replay(IncidentHistory.of(incidents, artifact.spec, at_s), state=state).lead_to(at_s)
 
 
 def _table(category: str, found: list[Explanation]) -> Table:

@@ -13,14 +13,14 @@ from rich.table import Table
 
 from models.artifact.artifact import check_writable
 from models.files.cutoff import UNTIL_HELP
-from models.files.data_report import in_words, rows_seen
+from models.files.data_report import in_words, row_counts
 from models.files.layouts import LAYOUT_HELP
 from models.training.device import DEVICE_HELP, device_of
 from models.training.fit_network import Fit, fit_network
 from models.training.over_spark import executors, fit_spread, side_by_side
 from models.training.regions import DEFAULT_CELL_M, RegionTask, read_regions
-from models.training.train_region import Prepared, prepare, train_in_task, train_region
-from models.training.training_table import Row
+from models.training.train_region import PreparedTask, prepare, train_in_task, train_region
+from models.training.training_table import HorizonResult
 from schemas.errors import DataError, SettingsError
 
 MASTER_HELP = "Spark master, such as spark://host:7077; without it, local[WORKERS]"
@@ -122,7 +122,7 @@ def train_regions_command(
         raise DataError(f"{len(faults)} of {len(tasks)} regions have no new artifact: {listed}")
 
 
-def _say(ready: Prepared, console: Console) -> None:
+def _say(ready: PreparedTask, console: Console) -> None:
     grid = ready.spec.grid
     lat, lon = grid.corners()
     console.print(
@@ -130,13 +130,13 @@ def _say(ready: Prepared, console: Console) -> None:
         f"{lat.min():.3f} to {lat.max():.3f}, longitude {lon.min():.3f} to {lon.max():.3f}",
         soft_wrap=True,
     )
-    for line in in_words(rows_seen(ready.incidents, grid)):
+    for line in in_words(row_counts(ready.incidents, grid)):
         console.print(escape(line), highlight=False, soft_wrap=True)
     for warning in ready.warnings:
         console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
 
 
-def _table(rows: list[Row]) -> Table:
+def _table(rows: list[HorizonResult]) -> Table:
     shown = Table(
         title="last block of time, all cells: baseline → network",
         caption="Means of cells, categories and moments; log score in nats, less is better. Difference: of the log "

@@ -22,8 +22,8 @@ from models.tuning.rolling_origin import FOLDS, OBJECTIVE, collect_folds
 from schemas.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from models.tuning.search import Tried
-    from models.tuning.tune import Tuned
+    from models.tuning.search import FinishedTrial
+    from models.tuning.tune import TuningResult
 
 BARS = ("replay", "trials", "seeds")
 _SHOWN = 5
@@ -101,7 +101,7 @@ def tune_command(
     console.print(f"recipe: {out / 'recipe.json'}", soft_wrap=True)
 
 
-def verdict(tuned: "Tuned") -> list[str]:
+def verdict(tuned: "TuningResult") -> list[str]:
     """What was found, in sentences."""
     default, best, compared = tuned.trials[0], tuned.best, tuned.compared
     if compared is None:
@@ -122,7 +122,7 @@ def _range(losses: tuple[float, ...]) -> str:
     return f"{sum(losses) / len(losses):.5f} ({min(losses):.5f} to {max(losses):.5f})"
 
 
-def _table(tuned: "Tuned") -> Table:
+def _table(tuned: "TuningResult") -> Table:
     pruned = sum(one.pruned for one in tuned.trials)
     shown = Table(title=f"best of {len(tuned.trials)} trials, {pruned} given up early", box=None, padding=(0, 0, 0, 1))
     for name in ("trial", "loss", "widths", "learning rate", "weight decay", "minibatch", "patience"):
@@ -133,7 +133,7 @@ def _table(tuned: "Tuned") -> Table:
     return shown
 
 
-def _cells(one: "Tried") -> tuple[str, ...]:
+def _cells(one: "FinishedTrial") -> tuple[str, ...]:
     recipe = one.recipe
     return (
         f"{one.number}" if one.number else "0, default",

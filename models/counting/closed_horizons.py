@@ -14,13 +14,13 @@ MOST_HOURS = 48  # that are judged at once after an outage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Closed:
+class ClosedHorizon:
     """What came in one horizon that has closed."""
 
     horizon: int  # place in the spec's horizons
     tick_s: int  # when it began, a whole hour
     judged_s: int  # when this judgement was due
-    came: npt.NDArray[np.int32]  # (cells, categories)
+    observed: npt.NDArray[np.int32]  # (cells, categories)
 
 
 def last_grace_s(spec: Spec) -> int:
@@ -31,7 +31,7 @@ def last_grace_s(spec: Spec) -> int:
     return spec.late_limit_s + GRACE_S
 
 
-def closed_between(state: CountState, before_s: int) -> Iterator[Closed]:
+def horizons_closed_between(state: CountState, before_s: int) -> Iterator[ClosedHorizon]:
     """Horizons that are to be judged now and were not at `before_s`, the state's clock one batch earlier.
 
     Each is judged twice: soon after its end, and once more when late reports have come.
@@ -46,9 +46,9 @@ def closed_between(state: CountState, before_s: int) -> Iterator[Closed]:
             for number, horizon_s in enumerate(spec.horizons_s):
                 if skip + horizon_s // HOUR_S > kept:
                     continue
-                yield Closed(
+                yield ClosedHorizon(
                     horizon=number,
                     tick_s=end * HOUR_S - horizon_s,
                     judged_s=end * HOUR_S + grace_s,
-                    came=state.shape(hours.sum_of_newest(horizon_s // HOUR_S, skip=skip)),
+                    observed=state.shape(hours.sum_of_newest(horizon_s // HOUR_S, skip=skip)),
                 )

@@ -13,7 +13,7 @@ import torch
 from models.evaluation.contract import Regression, Regressor, Rival, Values
 from models.evaluation.judge import Judge, mean_scores
 from models.evaluation.leaks import refuse_leaks
-from models.evaluation.origins import together
+from models.evaluation.origins import combine_origins
 from models.evaluation.product import (
     Learned,
     ProductBaseline,
@@ -23,7 +23,7 @@ from models.evaluation.product import (
     refuse_leaking_features,
     spec_of,
 )
-from models.evaluation.result import Evaluation, LearningCurve, Row
+from models.evaluation.result import Evaluation, LearningCurve, ModelResult
 from models.evaluation.rivals.constant import Constant
 from models.evaluation.rivals.ewma import Ewma
 from models.evaluation.rivals.ewma_profile import EwmaProfile
@@ -58,7 +58,7 @@ EPOCHS = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class EvaluationPlan:
     regressions: Sequence[Regression]
     seeds: Sequence[int]  # of the network; the first decides every draw that is not a model's, too
     purge: int  # steps left out between what models learn from and what comes after
@@ -67,7 +67,7 @@ class Plan:
     tell: Callable[[str, float], None]  # (what, how far 0..1)
 
 
-def evaluate(task: Task, plan: Plan, *, now: datetime, versions: Mapping[str, str]) -> Evaluation:
+def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mapping[str, str]) -> Evaluation:
     """All rows of the table.
 
     Raises LeakError when a forecast or a feature uses what it cannot know, and DataError for a delay or a purge that
@@ -124,7 +124,9 @@ def evaluate(task: Task, plan: Plan, *, now: datetime, versions: Mapping[str, st
     )
 
 
-def evaluate_rolling(task: Task, plan: Plan, *, origins: int, now: datetime, versions: Mapping[str, str]) -> Evaluation:
+def evaluate_rolling(
+    task: Task, plan: EvaluationPlan, *, origins: int, now: datetime, versions: Mapping[str, str]
+) -> Evaluation:
     """`evaluate`, and the same at origins before: `origins` blocks of time, one behind the other, each judged once."""
     tasks = [earlier(task, blocks) for blocks in range(origins - 1, 0, -1)]
     found = [evaluate(one, plan, now=now, versions=versions) for one in (*tasks, task)]
@@ -132,17 +134,17 @@ def evaluate_rolling(task: Task, plan: Plan, *, origins: int, now: datetime, ver
         return found[0]
     return replace(
         found[-1],
-        origins=together(found, seed=plan.seeds[0]),
+        origins=combine_origins(found, seed=plan.seeds[0]),
         seconds=sum(one.seconds for one in found),
         peak_gib=max(one.peak_gib for one in found),
     )
 
 
-def _log_score(row: Row) -> float:
+def _log_score(row: ModelResult) -> float:
     return row.scores.sheet.nb_log_score
 
 
-def _compared(row: Row, best: Row, best_rule: Row, judge: Judge) -> Row:
+def _compared(row: ModelResult, best: ModelResult, best_rule: ModelResult, judge: Judge) -> ModelResult:
     if row is not best_rule:
         row = replace(row, versus_best_rule=judge.versus(row.scores, best_rule.scores))
     if row.model == best.model:
@@ -151,7 +153,7 @@ def _compared(row: Row, best: Row, best_rule: Row, judge: Judge) -> Row:
     return replace(row, versus_best_baseline=judge.versus(row.scores, best.scores), versus_by_category=each)
 
 
-def _counting_row(rival: Rival, judge: Judge, plan: Plan) -> Row:
+def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResult:
     task, began = judge.task, time.monotonic()
     choose_until = task.test - plan.purge
     forecaster = rival.fit(task.cube.until(choose_until), task.validation - plan.purge, delay=plan.delay)
@@ -181,12 +183,12 @@ def _counting_row(rival: Rival, judge: Judge, plan: Plan) -> Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Featured:
-    rows: list[Row]
+    rows: list[ModelResult]
     expected: Floats  # (cells, categories)
     learning: LearningCurve
 
 
-def _featured_rows(learned: Learned, judge: Judge, plan: Plan) -> _Featured:
+def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> _Featured:
     """The rows that see the product's features, from one pass over the judged steps."""
     task, seconds = judge.task, {}
     models: dict[str, list[Regressor]] = {PRODUCT_BASELINE: [ProductBaseline()]}
@@ -253,9 +255,9 @@ def _row(
     *,
     seconds: float,
     chosen: Mapping[str, float] | None = None,
-) -> Row:
+) -> ModelResult:
     of_seeds = [judge.scores(mean, dispersion) for mean in means]
-    return Row(
+    return ModelResult(
         model=name,
         kind=kind,
         scores=mean_scores(of_seeds),

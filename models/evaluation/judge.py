@@ -13,7 +13,7 @@ from models.measures.cube import Counts, Floats
 from models.measures.loss import poisson_loss
 from models.measures.paired import LEAST_JUDGED, Difference, compare
 from models.measures.ranking import AtShare
-from models.measures.scores import Scores, score
+from models.measures.scores import ModelScores, score
 from models.measures.sheet import Sheet
 from models.measures.totals import Totals, totals
 
@@ -57,7 +57,7 @@ class Judge:
         """(judged steps, scored cells, categories) what came."""
         return self.task.cube.counts[self.task.test :, self.task.scored]
 
-    def scores(self, mean: Floats | Values, dispersion: Floats) -> Scores:
+    def scores(self, mean: Floats | Values, dispersion: Floats) -> ModelScores:
         """mean: (judged steps, scored cells, categories)."""
         return score(
             np.asarray(mean, np.float64),
@@ -80,7 +80,7 @@ class Judge:
         )
         return totals(everywhere, judged, dispersion)
 
-    def versus(self, model: Scores, rival: Scores, category: str | None = None) -> Difference:
+    def versus(self, model: ModelScores, rival: ModelScores, category: str | None = None) -> Difference:
         """Over all categories, or in one of them."""
         names = self.task.cube.categories
         taken = [place for place, name in enumerate(names) if category in (None, name)]
@@ -95,7 +95,7 @@ class Judge:
         return found if self.counts[:, :, taken].sum() >= LEAST_JUDGED else replace(found, verdict="too few")
 
 
-def mean_scores(of_seeds: Sequence[Scores]) -> Scores:
+def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:
     """Every figure's mean over the seeds; the curves of the first, the sums of each."""
     first = of_seeds[0]
     return replace(

@@ -1,4 +1,4 @@
-"""Rolling origin: the same models fitted again for earlier stretches of time, and their differences taken together.
+"""Rolling origin: the same models fitted again for earlier stretches of time, and their differences combined.
 
 Source: Tashman, Out-of-sample tests of forecasting accuracy, International Journal of Forecasting 16, 2000.
 """
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.result import Evaluation, Origins, Row, Together
+from models.evaluation.result import Evaluation, ModelResult, Origins, RollingResult
 from models.measures.cube import Floats
 from models.measures.paired import Difference, day_blocks, difference
 
 
-def together(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
+def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     """Evaluations of the same task at several origins, the earliest first. No block of days reaches over an origin."""
     last = evaluations[-1]
     values = last.scored_cells * len(last.cube.categories)
@@ -32,7 +32,7 @@ def together(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
         return difference(sums[model] - sums[rival].mean(axis=0), block, np.random.default_rng(seed))
 
     rows = [
-        Together(
+        RollingResult(
             model=model,
             nb_log_scores=tuple(_row(one, model).scores.sheet.nb_log_score for one in evaluations),
             nb_log_score=mean[model],
@@ -49,11 +49,11 @@ def together(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     )
 
 
-def _row(evaluation: Evaluation, model: str) -> Row:
+def _row(evaluation: Evaluation, model: str) -> ModelResult:
     return next(row for row in evaluation.rows if row.model == model)
 
 
-def _sums(row: Row) -> Floats:
+def _sums(row: ModelResult) -> Floats:
     """(seeds, steps) log score, summed over cells and categories."""
     return np.asarray(row.scores.log_score_sums.sum(axis=2), np.float64)
 

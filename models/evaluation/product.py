@@ -16,7 +16,7 @@ from models.network import ResidualNetwork, residual_of
 from models.training.examples import cells_to_learn, collect
 from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
 from models.training.fit_network import Examples, fit_network
-from models.training.replay import Replay, Story
+from models.training.replay import IncidentHistory, Replay
 from schemas.errors import LeakError
 from schemas.spec import DAY_S, Spec
 
@@ -78,9 +78,9 @@ def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, te
     return Learned(engine=engine, constants=constants, train=train, validation=validation, replay=replay)
 
 
-def story_of(task: Task, spec: Spec, cutoff_s: int) -> Story:
+def story_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
     inside = np.ones(len(task.cell), np.bool_)
-    return Story.placed(task.incidents, task.cell, inside, spec, cutoff_s)
+    return IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s)
 
 
 def judged_values(task: Task, learned: Learned) -> Iterator[tuple[slice, Values]]:

@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 from models.hyperparameters import DEFAULT, Recipe
 from models.measures.cube import Cube, Floats
 from models.measures.paired import Difference
-from models.measures.scores import Scores
+from models.measures.scores import ModelScores
 from models.measures.totals import Totals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ModelResult:
     """One model. With several seeds each figure is the mean over them, and the curves are the first seed's."""
 
     model: str
     kind: str  # "rule" counts for itself, "regression" and "network" see the product's features
-    scores: Scores
+    scores: ModelScores
     totals: Totals
     dispersion: tuple[float, ...]  # by category, likeliest on the validation steps
     chosen: Mapping[str, float]  # what was chosen on the validation steps, by name; of several seeds the first's
@@ -36,7 +36,7 @@ class LearningCurve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Together:
+class RollingResult:
     """One model over the judged steps of several origins, fitted anew for each."""
 
     model: str
@@ -53,7 +53,7 @@ class Origins:
     judged_from_s: tuple[int, ...]  # epoch seconds
     best_baseline: str  # over all of them
     best_rule: str
-    rows: tuple[Together, ...]  # best first
+    rows: tuple[RollingResult, ...]  # best first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Evaluation:
     outside: int  # incidents of the judged steps that no cell holds: no model is judged on them
     purge_steps: int  # between what a model learned from and the first step it is judged on
     delay_steps: int  # how late counts are known
-    rows: Sequence[Row]  # best NB log score first
+    rows: Sequence[ModelResult]  # best NB log score first
     best_baseline: str  # of all rows but the network's
     best_rule: str  # of those that only count
     observed: Floats  # (cells, categories) incidents per step of the judged block
@@ -85,5 +85,5 @@ class Evaluation:
     origins: Origins | None = None  # where earlier stretches were judged, too
 
     @property
-    def network(self) -> Row:
+    def network(self) -> ModelResult:
         return next(row for row in self.rows if row.kind == "network")

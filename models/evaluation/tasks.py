@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, published_chicago
-from models.files.data_report import Seen, read_past, refuse_one_cell, refuse_too_little, rows_seen
+from models.files.data_report import RowCount, read_past, refuse_one_cell, refuse_too_little, row_counts
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS, Layout
 from models.files.repeated_calls import merge_repeated
@@ -45,7 +45,7 @@ class Task:
     outside_s: npt.NDArray[np.int64] = field(
         default_factory=lambda: np.empty(0, np.int64)
     )  # when incidents happened that lie in no cell, ascending
-    rows_seen: tuple[Seen, ...] = ()  # what became of the file's rows; of the published tasks the README says it
+    row_counts: tuple[RowCount, ...] = ()  # what became of the file's rows; of the published tasks the README says it
     data_file: str = "none"  # its name
     data_sha256: str = ""
 
@@ -132,8 +132,8 @@ def task_of_file(
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
     whole = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
     seen = [
-        *rows_seen(table, grid),
-        Seen(what="in the first or last step, which may be partial", rows=int((~whole).sum()), decision="left out"),
+        *row_counts(table, grid),
+        RowCount(what="in the first or last step, which may be partial", rows=int((~whole).sum()), decision="left out"),
     ]
     incidents = table.select(inside & whole)
     task = Task(
@@ -150,7 +150,7 @@ def task_of_file(
         test=test,
         scored=np.ones(grid.cells, np.bool_),
         outside_s=table.occurred_s[~inside],
-        rows_seen=tuple(line for line in seen if line.rows),
+        row_counts=tuple(line for line in seen if line.rows),
     )
     judged = int(((table.occurred_s >= starts_s[test]) & whole).sum())
     if task.outside > MOST_OUTSIDE * judged:

@@ -24,7 +24,7 @@ Times = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class RowCount:
     """One line of the report."""
 
     what: str
@@ -53,7 +53,7 @@ def read_past(path: Path, layout: Layout, *, now_s: float) -> IncidentTable:
     return table
 
 
-def rows_seen(table: IncidentTable, grid: Grid) -> list[Seen]:
+def row_counts(table: IncidentTable, grid: Grid) -> list[RowCount]:
     """The rows of the file and what became of them, most general first; nothing that did not occur.
 
     table: as it was read, repeated calls merged or not.
@@ -76,13 +76,13 @@ def rows_seen(table: IncidentTable, grid: Grid) -> list[Seen]:
         ("uncertain times", table.uncertain_times, "drawn inside the interval"),
     ]
     return [
-        Seen(what=what, rows=count, decision=decision, example=examples.get(what, ""))
+        RowCount(what=what, rows=count, decision=decision, example=examples.get(what, ""))
         for what, count, decision in lines
         if count
     ]
 
 
-def in_words(seen: Iterable[Seen]) -> Iterator[str]:
+def in_words(seen: Iterable[RowCount]) -> Iterator[str]:
     """One line of text for each, to be read on a terminal."""
     for line in seen:
         example = f", the first in {line.example}" if line.example else ""
@@ -110,7 +110,7 @@ def refuse_one_cell(table: IncidentTable, grid: Grid, until_s: int) -> None:
         )
 
 
-def doubts(table: IncidentTable, until_s: int, *, step_s: int) -> tuple[str, ...]:
+def data_warnings(table: IncidentTable, until_s: int, *, step_s: int) -> tuple[str, ...]:
     """Warnings: what can be learned before `until_s` for steps of `step_s`, and says little."""
     found = (_thin_categories(table, until_s), _dates_only(table) if step_s < DAY_S else None)
     return tuple(warning for warning in found if warning)

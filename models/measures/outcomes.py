@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.counting.closed_horizons import Closed
+from models.counting.closed_horizons import ClosedHorizon
 from models.likelihood import at_least_one, negative_binomial_nll
 from models.measures.ranking import capture
 from models.measures.totals import districts
@@ -21,7 +21,7 @@ AREA_PERCENTS = (5, 10)
 CHANCES_FROM = (0.0, 0.01, 0.05, 0.2, 0.5)  # of at least one: where the bins of said against came begin
 Counts = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
-Scores = npt.NDArray[np.float32]
+Means = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +29,12 @@ class Forecast:
     """What was expected at a whole hour. (cells, categories, horizons) each."""
 
     model: str
-    expected: Scores
-    usual: Scores
+    expected: Means
+    usual: Means
     dispersion: Floats  # (categories, horizons)
 
 
-def judge(forecast: Forecast, closed: Closed, spec: Spec) -> dict[str, dict[str, float]]:
+def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, dict[str, float]]:
     """By category: what was expected and what came, hits at fixed shares of the area, and proper scores.
 
     `hits_5` are incidents in the 5 % of the cells that were put first, `baseline_hits_5` those of the baseline,
@@ -45,15 +45,17 @@ def judge(forecast: Forecast, closed: Closed, spec: Spec) -> dict[str, dict[str,
     expected, usual = (one[:, :, h].astype(np.float64) for one in (forecast.expected, forecast.usual))
     found: dict[str, dict[str, float]] = {}
     for c, category in enumerate(spec.categories):
-        came = closed.came[None, :, c]
+        observed = closed.observed[None, :, c]
         figures = {
-            "observed": float(came.sum()),
+            "observed": float(observed.sum()),
             "expected": float(expected[:, c].sum()),
             "usual": float(usual[:, c].sum()),
         }
         for prefix, mean in (("", expected[:, c]), ("baseline_", usual[:, c])):
-            figures |= {f"{prefix}{name}": value for name, value in _proper(mean, came[0], forecast.dispersion[c, h])}
-            caught = capture(mean[None], came)
+            figures |= {
+                f"{prefix}{name}": value for name, value in _proper(mean, observed[0], forecast.dispersion[c, h])
+            }
+            caught = capture(mean[None], observed)
             figures |= {
                 f"{prefix}hits_{percent}": float(caught.caught[_cells(percent, spec) - 1]) for percent in AREA_PERCENTS
             }
@@ -64,19 +66,21 @@ def judge(forecast: Forecast, closed: Closed, spec: Spec) -> dict[str, dict[str,
     return found
 
 
-def by_district(forecast: Forecast, closed: Closed, spec: Spec) -> Mapping[tuple[str, int], tuple[float, float]]:
+def by_district(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> Mapping[tuple[str, int], tuple[float, float]]:
     """(category, district) -> expected, observed. Districts are blocks of the grid, from the south-west."""
     district = districts(spec.grid.rows, spec.grid.cols)
     found = {}
     for c, category in enumerate(spec.categories):
         expected = np.bincount(district, weights=forecast.expected[:, c, closed.horizon])
-        observed = np.bincount(district, weights=closed.came[:, c])
+        observed = np.bincount(district, weights=closed.observed[:, c])
         for number, (mean, count) in enumerate(zip(expected.tolist(), observed.tolist(), strict=True)):
             found[category, number + 1] = mean, count
     return found
 
 
-def by_chance(forecast: Forecast, closed: Closed, spec: Spec) -> Mapping[tuple[str, float], tuple[int, float, int]]:
+def by_chance(
+    forecast: Forecast, closed: ClosedHorizon, spec: Spec
+) -> Mapping[tuple[str, float], tuple[int, float, int]]:
     """(category, where a bin begins) -> cells whose chance of at least one lay in it, their chances' sum, who had one.
 
     A forecast that is calibrated has as many as its chances add up to. Bins without a cell are left out.
@@ -87,8 +91,8 @@ def by_chance(forecast: Forecast, closed: Closed, spec: Spec) -> Mapping[tuple[s
         bins = np.searchsorted(CHANCES_FROM, chance, side="right") - 1
         for number in np.unique(bins).tolist():
             here = bins == number
-            came = int((closed.came[here, c] > 0).sum())
-            found[category, CHANCES_FROM[number]] = int(here.sum()), float(chance[here].sum()), came
+            observed = int((closed.observed[here, c] > 0).sum())
+            found[category, CHANCES_FROM[number]] = int(here.sum()), float(chance[here].sum()), observed
     return found
 
 
@@ -101,7 +105,7 @@ def _cells(percent: int, spec: Spec) -> int:
     return max(1, round(percent / 100 * spec.grid.cells))
 
 
-def _proper(mean: Floats, came: Counts, size: float) -> Iterator[tuple[str, float]]:
-    yield "brier", float(((_chance(mean, size) - (came > 0)) ** 2).mean())
-    log_mean, seen = torch.from_numpy(np.log(mean)), torch.from_numpy(came.astype(np.float64))
+def _proper(mean: Floats, observed: Counts, size: float) -> Iterator[tuple[str, float]]:
+    yield "brier", float(((_chance(mean, size) - (observed > 0)) ** 2).mean())
+    log_mean, seen = torch.from_numpy(np.log(mean)), torch.from_numpy(observed.astype(np.float64))
     yield "log_score", float(negative_binomial_nll(log_mean, seen, torch.tensor(size, dtype=torch.float64)).mean())

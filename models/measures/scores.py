@@ -20,7 +20,7 @@ MOST = 1e6  # expected incidents of one cell and step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
+class ModelScores:
     """All that is measured of one model."""
 
     sheet: Sheet
@@ -32,7 +32,7 @@ class Scores:
 
 def score(
     mean: Floats, counts: Counts, dispersion: Floats, categories: Sequence[str], random: np.random.Generator
-) -> Scores:
+) -> ModelScores:
     """Score one model.
 
     mean: (steps, cells, categories) expected counts, > 0. counts: of the same shape. dispersion: (categories,) size r
@@ -43,7 +43,7 @@ def score(
     parts = [_measure(mean[:, :, c], counts[:, :, c], float(size), random) for c, size in enumerate(dispersion)]
     sheet, curves = sheet_of(parts)
     rows = {name: sheet_of([part]) for name, part in zip(categories, parts, strict=True)}
-    return Scores(
+    return ModelScores(
         sheet=sheet,
         curves=curves,
         by_category={name: row[0] for name, row in rows.items()},

@@ -8,10 +8,10 @@ import numpy as np
 
 from models.baseline import BaselineConstants
 from models.features import FeatureEngine
-from models.files.data_report import Seen
+from models.files.data_report import RowCount
 from models.measures.paired import LEAST_BLOCKS, LEAST_JUDGED
 from models.training.train import Trained
-from models.training.training_table import Row, calibration
+from models.training.training_table import HorizonResult, calibration
 from schemas.frame import SUPPORT
 
 NOTICES: Mapping[str, str] = MappingProxyType(
@@ -79,9 +79,9 @@ are not all incidents, and who reports differs from place to place. A decision a
 """
 
 
-def card_text(trained: Trained, *, layout: str, seen: Sequence[Seen]) -> str:
+def card_text(trained: Trained, *, layout: str, seen: Sequence[RowCount]) -> str:
     """The card in Markdown, every figure taken from this training. seen: what became of the file's rows."""
-    story, spec = trained.story, trained.story.spec
+    past, spec = trained.past, trained.past.spec
     last = len(spec.horizons_s) - 1
     by_category = calibration(trained.tallies, spec.categories, last)
     return _TEXT.format(
@@ -90,9 +90,9 @@ def card_text(trained: Trained, *, layout: str, seen: Sequence[Seen]) -> str:
         rows=spec.grid.rows,
         cols=spec.grid.cols,
         horizons=", ".join(spec.horizon_names),
-        incidents=len(story.incidents),
-        first=_date(story.first_s),
-        cutoff=_date(story.cutoff_s),
+        incidents=len(past.incidents),
+        first=_date(past.first_s),
+        cutoff=_date(past.cutoff_s),
         categories=", ".join(spec.categories),
         validation=_date(trained.blocks.validation_s),
         test=_date(trained.blocks.test_s),
@@ -110,7 +110,7 @@ def card_text(trained: Trained, *, layout: str, seen: Sequence[Seen]) -> str:
     )
 
 
-def _line(row: Row) -> str:
+def _line(row: HorizonResult) -> str:
     return (
         f"| {row.horizon} | {row.baseline_deviance:.5f} | {row.network_deviance:.5f} | {row.baseline_log_score:.5f} "
         f"| {row.network_log_score:.5f} | {row.difference_text()} | {row.verdict} |"
@@ -118,7 +118,7 @@ def _line(row: Row) -> str:
 
 
 def _support(trained: Trained, constants: BaselineConstants) -> str:
-    support = FeatureEngine(trained.story.spec, constants).compute(trained.history).support
+    support = FeatureEngine(trained.past.spec, constants).compute(trained.history).support
     shares = np.bincount(support.ravel(), minlength=len(SUPPORT)) / support.size
     return ", ".join(f"{name} {share:.0%}" for name, share in zip(SUPPORT, shares, strict=True))
 

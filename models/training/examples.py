@@ -9,7 +9,7 @@ import torch
 from models.features import FeatureEngine
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Examples
-from models.training.replay import Replay, Story
+from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError
 
 MOST_EXAMPLES = 1_600_000  # categories of cells at moments that are kept for training; they decide the memory it takes
@@ -24,7 +24,7 @@ def random_moments(start_s: int, stop_s: int, step_s: int, random: np.random.Gen
     return (starts + random.integers(0, step_s, len(starts))).tolist()  # type: ignore[no-any-return]
 
 
-def cells_to_learn(story: Story, blocks: Blocks, random: np.random.Generator) -> npt.NDArray[np.intp]:
+def cells_to_learn(story: IncidentHistory, blocks: Blocks, random: np.random.Generator) -> npt.NDArray[np.intp]:
     """Cells with any incident in the training block, and a part of the empty ones."""
     seen = story.counts(story.first_s, blocks.validation_s).sum(axis=1) > 0
     return np.flatnonzero(seen | (random.random(len(seen)) < _EMPTY_CELLS_SHARE))
@@ -46,7 +46,7 @@ def collect(
     for number, as_of_s in enumerate(moments):
         chosen = np.sort(random.choice(cells, each, replace=False))
         values[number] = engine.compute(replay.lead_to(as_of_s)).values[chosen]
-        counts[number] = replay.story.coming(as_of_s)[chosen]
+        counts[number] = replay.past.coming(as_of_s)[chosen]
         told(as_of_s)
     flat = (len(moments) * each, len(spec.categories), -1)
     return Examples(values=torch.from_numpy(values.reshape(flat)), counts=torch.from_numpy(counts.reshape(flat)))

@@ -12,7 +12,7 @@ from models.baseline import BaselineConstants, Floats, cell_rate
 from models.hour_of_week import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.likelihood import negative_binomial_nll
 from models.neighbours import ring_sum
-from models.training.replay import Story
+from models.training.replay import IncidentHistory
 from schemas.grid import Grid
 from schemas.spec import DAY_S
 
@@ -45,7 +45,7 @@ class Blocks:
         )
 
 
-def fit_constants(story: Story, blocks: Blocks) -> BaselineConstants:
+def fit_constants(story: IncidentHistory, blocks: Blocks) -> BaselineConstants:
     """Constants from the training block, choices by the validation block. Dispersion is Poisson's until fitted."""
     spec = story.spec
     days = max((blocks.validation_s - story.first_s) / DAY_S, 1.0)
@@ -93,7 +93,7 @@ def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats
     return chosen
 
 
-def _choose_memory(story: Story, blocks: Blocks, start: BaselineConstants) -> tuple[float, float]:
+def _choose_memory(story: IncidentHistory, blocks: Blocks, start: BaselineConstants) -> tuple[float, float]:
     """Half-life and shrinkage under which the validation block's days were least surprising (Poisson)."""
     first, last = -(-story.first_s // DAY_S), blocks.test_s // DAY_S
     losses = dict.fromkeys(product(HALF_LIVES_DAYS, SHRINK_DAYS), 0.0)
@@ -108,7 +108,7 @@ def _choose_memory(story: Story, blocks: Blocks, start: BaselineConstants) -> tu
 
 
 def _days(
-    story: Story, half_life: float, first: int, last: int
+    story: IncidentHistory, half_life: float, first: int, last: int
 ) -> Iterator[tuple[int, npt.NDArray[np.int32], Floats, float]]:
     """Each day with its counts, and the weighted counts and days before it."""
     fade = 0.5 ** (1 / half_life)
@@ -119,7 +119,7 @@ def _days(
         past, past_days = fade * past + counts, fade * past_days + 1
 
 
-def _choose_profile(story: Story, blocks: Blocks) -> Floats:
+def _choose_profile(story: IncidentHistory, blocks: Blocks) -> Floats:
     """(categories, 168) profile by hour of the week, with the prior under which validation was least surprising."""
     seen, exposure = _by_hour(story, story.first_s, blocks.validation_s)
     later, later_exposure = _by_hour(story, blocks.validation_s, blocks.test_s)
@@ -141,7 +141,7 @@ def _profile(seen: Floats, exposure: Floats, prior: float) -> Floats:
     return np.asarray(profile / profile.mean(axis=1, keepdims=True))
 
 
-def _choose_day_lift(story: Story, blocks: Blocks, profile: Floats) -> Floats:
+def _choose_day_lift(story: IncidentHistory, blocks: Blocks, profile: Floats) -> Floats:
     """(cells, categories, 16) lifts, with the prior under which the validation block was least surprising."""
     seen, share = _by_block(story, profile, story.first_s, blocks.validation_s)
     later, later_share = _by_block(story, profile, blocks.validation_s, blocks.test_s)
@@ -172,7 +172,7 @@ def day_lift(seen: Floats, share: Floats, prior: float, grid: Grid) -> Floats:
     return np.asarray(lift / (lift * share).sum(axis=2, keepdims=True))
 
 
-def _by_block(story: Story, profile: Floats, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
+def _by_block(story: IncidentHistory, profile: Floats, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
     """(cells, categories, 16) incidents of [start_s, stop_s), and (categories, 16) the profile's share, sums to 1."""
     part = slice(story.position(start_s), story.position(stop_s))
     hour = hour_of_week(story.incidents.occurred_s[part], story.spec.timezone).astype(np.intp)
@@ -184,7 +184,7 @@ def _by_block(story: Story, profile: Floats, start_s: int, stop_s: int) -> tuple
     return seen.reshape(cells, categories, DAY_BLOCKS).astype(np.float64), share / share.sum(axis=1, keepdims=True)
 
 
-def _by_hour(story: Story, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
+def _by_hour(story: IncidentHistory, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
     """(categories, 168) incidents and (168,) hours of [start_s, stop_s) by hour of the local week."""
     part = slice(story.position(start_s), story.position(stop_s))
     hour = hour_of_week(story.incidents.occurred_s[part], story.spec.timezone).astype(np.intp)

@@ -14,7 +14,7 @@ from schemas.spec import DAY_S, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class IncidentHistory:
     """The incidents of one region that lie inside its grid and before the cut-off, in the order of time."""
 
     spec: Spec
@@ -23,7 +23,7 @@ class Story:
     cutoff_s: int
 
     @classmethod
-    def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "Story":
+    def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "IncidentHistory":
         return cls.placed(table, *spec.grid.locate(table.lat_deg, table.lon_deg), spec, cutoff_s)
 
     @classmethod
@@ -34,7 +34,7 @@ class Story:
         inside: npt.NDArray[np.bool_],
         spec: Spec,
         cutoff_s: int,
-    ) -> "Story":
+    ) -> "IncidentHistory":
         """With the cell of each incident, and whether it lies inside: (n,) each."""
         chosen = np.flatnonzero(inside & (table.occurred_s < cutoff_s))
         count = len(chosen)
@@ -75,27 +75,27 @@ def refuse_lag(spec: Spec, lag_s: int) -> None:
 
 
 class Replay:
-    """A CountState that is led through a story. It only goes forward.
+    """A CountState that is led through a past. It only goes forward.
 
     Incidents are told `lag_s` seconds after they happened, at most the spec's limit for late ones. state: one that
-    has counted all that happened before its own time; without it the story is told from its beginning.
+    has counted all that happened before its own time; without it the past is told from its beginning.
     """
 
-    def __init__(self, story: Story, lag_s: int = 0, state: CountState | None = None) -> None:
-        refuse_lag(story.spec, lag_s)
-        self.story, self.lag_s = story, lag_s
+    def __init__(self, past: IncidentHistory, lag_s: int = 0, state: CountState | None = None) -> None:
+        refuse_lag(past.spec, lag_s)
+        self.past, self.lag_s = past, lag_s
         if state is None:
-            state = CountState(story.spec)
-            state.advance(story.first_s)
+            state = CountState(past.spec)
+            state.advance(past.first_s)
         self.state = state
-        self._told = story.position(state.as_of_s)
+        self._told = past.position(state.as_of_s)
 
     def lead_to(self, as_of_s: int) -> CountState:
         """The state at `as_of_s`, all that happened before it counted; told day by day, so that nothing is late."""
         while self.state.as_of_s < as_of_s:
             stop_s = min(self.state.as_of_s + DAY_S, as_of_s)
-            until = self.story.position(stop_s - self.lag_s)
-            self.state.apply(self.story.incidents.select(np.arange(self._told, until)), stop_s)
+            until = self.past.position(stop_s - self.lag_s)
+            self.state.apply(self.past.incidents.select(np.arange(self._told, until)), stop_s)
             self._told = until
-            self.state.registry.expire(stop_s - self.story.spec.registry_keep_s)
+            self.state.registry.expire(stop_s - self.past.spec.registry_keep_s)
         return self.state

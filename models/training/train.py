@@ -16,8 +16,8 @@ from models.network import ResidualNetwork, residual_of
 from models.training.examples import cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
 from models.training.fit_network import Fit, fit_network
-from models.training.replay import Replay, Story
-from models.training.training_table import Row, Tally, table, tally
+from models.training.replay import IncidentHistory, Replay
+from models.training.training_table import HorizonResult, Tally, horizon_results, tally
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import Spec
@@ -27,12 +27,12 @@ from schemas.spec import Spec
 class Trained:
     """What training gives."""
 
-    story: Story
+    past: IncidentHistory
     constants: BaselineConstants
     network: ResidualNetwork
     history: CountState  # at the cut-off
     blocks: Blocks
-    rows: list[Row]
+    rows: list[HorizonResult]
     tallies: list[Tally]
     examples: int
 
@@ -100,19 +100,19 @@ def train(
 
     Moments stand `step_s` apart on average, at random seconds. `tell(what, share)` reports progress, 0..1.
     """
-    story = Story.of(table_, spec, cutoff_s)
-    blocks = Blocks.of(story.first_s, cutoff_s)
+    past = IncidentHistory.of(table_, spec, cutoff_s)
+    blocks = Blocks.of(past.first_s, cutoff_s)
     tell("baseline", 0)
-    constants = fit_constants(story, blocks)
+    constants = fit_constants(past, blocks)
     tell("baseline", 1)
     random = np.random.default_rng(seed)
-    replay, engine = Replay(story), FeatureEngine(spec, constants)
+    replay, engine = Replay(past), FeatureEngine(spec, constants)
     told = _Told(blocks, tell)
     train_at = random_moments(blocks.burn_in_s, blocks.validation_s - max(spec.horizons_s), step_s, random)
     validate_at = random_moments(blocks.validation_s, blocks.test_s - max(spec.horizons_s), step_s, random)
     test_at = random_moments(blocks.test_s, blocks.end_s - max(spec.horizons_s), step_s, random)
 
-    cells = cells_to_learn(story, blocks, random)
+    cells = cells_to_learn(past, blocks, random)
     learned = collect(replay, engine, train_at, cells, random, told)
     chosen_by = collect(replay, engine, validate_at, np.arange(spec.grid.cells), random, told)
     constants = with_dispersion(constants, chosen_by.log_usual, chosen_by.counts)
@@ -132,20 +132,20 @@ def train(
         values = engine.compute(replay.lead_to(as_of_s)).values
         log_usual = values[:, :, -len(spec.horizons_s) :]
         expected = np.exp(log_usual + residual_of(values, network))
-        tallies.append(tally(as_of_s, np.exp(log_usual), expected, story.coming(as_of_s), constants))
+        tallies.append(tally(as_of_s, np.exp(log_usual), expected, past.coming(as_of_s), constants))
         told(as_of_s)
     tell("replay", 1)
     return Trained(
-        story=story,
+        past=past,
         constants=constants,
         network=network,
         history=replay.lead_to(cutoff_s),
         blocks=blocks,
-        rows=table(
+        rows=horizon_results(
             tallies,
             cells=spec.grid.cells,
             horizon_names=spec.horizon_names,
-            judged=int(story.counts(blocks.test_s, blocks.end_s).sum()),
+            judged=int(past.counts(blocks.test_s, blocks.end_s).sum()),
             seed=seed,
         ),
         tallies=tallies,

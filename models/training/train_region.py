@@ -13,7 +13,7 @@ from models.artifact.artifact import read_spec, write_artifact
 from models.artifact.manifest import DataSource, Training
 from models.artifact.untrusted_bytes import sha256
 from models.files.cutoff import cutoff_of
-from models.files.data_report import doubts, read_past, rows_seen
+from models.files.data_report import data_warnings, read_past, row_counts
 from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, RecipeFile, read_recipe
@@ -22,7 +22,7 @@ from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
 from models.training.regions import DEFAULT_CELL_M, RegionTask
 from models.training.train import spec_for, table_like, train
-from models.training.training_table import Row
+from models.training.training_table import HorizonResult
 from schemas.errors import DataError, RiskError
 from schemas.spec import Spec
 
@@ -30,7 +30,7 @@ LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedTask:
     """A task whose files are read."""
 
     task: RegionTask
@@ -42,16 +42,16 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class RegionResult:
     """What became of a region."""
 
     folder: Path | None = None  # of its artifact
-    rows: tuple[Row, ...] = ()
+    rows: tuple[HorizonResult, ...] = ()
     warnings: tuple[str, ...] = ()
     fault: str | None = None  # why there is no artifact
 
 
-def prepare(task: RegionTask) -> Prepared:
+def prepare(task: RegionTask) -> PreparedTask:
     """Read a task's files. Raises DataError when they cannot be used as asked."""
     recipe = read_recipe(Path(task.recipe)) if task.recipe else RecipeFile(recipe=DEFAULT)
     incidents = read_past(Path(task.data), parse_layout(task.layout), now_s=time.time())
@@ -63,13 +63,13 @@ def prepare(task: RegionTask) -> Prepared:
         incidents = table_like(incidents, spec, region=task.region, cutoff_s=cutoff_s)
     else:
         spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s)
-    return Prepared(
+    return PreparedTask(
         task=task,
         recipe=recipe,
         incidents=incidents,
         cutoff_s=cutoff_s,
         spec=spec,
-        warnings=doubts(
+        warnings=data_warnings(
             incidents,
             Blocks.of(int(incidents.occurred_s[0]), cutoff_s).validation_s,
             step_s=min(spec.horizons_s),
@@ -78,14 +78,14 @@ def prepare(task: RegionTask) -> Prepared:
 
 
 def train_region(
-    ready: Prepared,
+    ready: PreparedTask,
     out: Path,
     *,
     fit: Fit = fit_network,
     workers: int = 1,
     device: str = "cpu",
     tell: Callable[[str, float], None],
-) -> tuple[Path, list[Row]]:
+) -> tuple[Path, list[HorizonResult]]:
     """Train and publish under `out`. Gives the artifact's folder and the table of its test block.
 
     `workers` and `device` are what `fit` uses, for the record. `tell` is that of `train`.
@@ -110,13 +110,13 @@ def train_region(
         constants=trained.constants,
         network=trained.network,
         history=trained.history,
-        card=card_text(trained, layout=ready.incidents.layout, seen=rows_seen(ready.incidents, ready.spec.grid)),
+        card=card_text(trained, layout=ready.incidents.layout, seen=row_counts(ready.incidents, ready.spec.grid)),
         data=DataSource(
             file_name=data.name,
             sha256=sha256(data.read_bytes()),
             layout=ready.incidents.layout,
-            incidents=len(trained.story.incidents),
-            first_s=trained.story.first_s,
+            incidents=len(trained.past.incidents),
+            first_s=trained.past.first_s,
             cutoff_s=ready.cutoff_s,
         ),
         created=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
@@ -129,12 +129,12 @@ def train_region(
     return folder, trained.rows
 
 
-def train_in_task(work: tuple[RegionTask, Path]) -> Ended:
+def train_in_task(work: tuple[RegionTask, Path]) -> RegionResult:
     """A region from its file to its artifact under a folder, by itself; a RiskError becomes its fault."""
     task, out = work
     try:
         ready = prepare(task)
         folder, rows = train_region(ready, out, tell=lambda what, share: None)
     except RiskError as error:
-        return Ended(fault=str(error))
-    return Ended(folder=folder, rows=tuple(rows), warnings=ready.warnings)
+        return RegionResult(fault=str(error))
+    return RegionResult(folder=folder, rows=tuple(rows), warnings=ready.warnings)

@@ -28,7 +28,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class HorizonResult:
     """One line of the table: means over cells, categories and moments; differences are network - baseline."""
 
     horizon: str
@@ -66,7 +66,9 @@ def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.in
     )
 
 
-def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], judged: int, seed: int) -> list[Row]:
+def horizon_results(
+    tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], judged: int, seed: int
+) -> list[HorizonResult]:
     """A row for each horizon, with a block-bootstrap 95 % interval of the difference of the log scores.
 
     judged: incidents of the time that is judged; too few give no verdict.
@@ -83,7 +85,7 @@ def table(tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], j
         found = difference(per_moment[None], block, np.random.default_rng(seed))
         deviances, log_scores = deviance.mean(axis=0) / values, log_score.mean(axis=0) / values
         rows.append(
-            Row(
+            HorizonResult(
                 horizon=name,
                 baseline_deviance=float(deviances[0]),
                 network_deviance=float(deviances[1]),

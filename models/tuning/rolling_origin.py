@@ -17,7 +17,7 @@ from models.hyperparameters import Recipe
 from models.training.examples import cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import Examples, fit_network
-from models.training.replay import Replay, Story
+from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError
 from schemas.spec import Spec
 
@@ -89,7 +89,7 @@ def collect_folds(
         test_s=starts_s[0],
         end_s=starts_s[0],
     )
-    before = Story.of(table, spec, starts_s[0])
+    before = IncidentHistory.of(table, spec, starts_s[0])
     engine = FeatureEngine(spec, fit_constants(before, early))
     random = np.random.default_rng(seed)
     purge_s = max(spec.horizons_s)
@@ -97,7 +97,7 @@ def collect_folds(
     moments = random_moments(blocks.burn_in_s, end_s, step_s, random)
     cells = cells_to_learn(before, early, random)
     examples = collect(
-        Replay(Story.of(table, spec, blocks.test_s)),
+        Replay(IncidentHistory.of(table, spec, blocks.test_s)),
         engine,
         moments,
         cells,

@@ -42,7 +42,7 @@ GRID_POINTS = (DEFAULT, *(recipe for recipe in GRID if recipe != DEFAULT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tried:
+class FinishedTrial:
     """A finished trial."""
 
     number: int  # among the finished ones, from 0
@@ -79,7 +79,7 @@ def open_study(journal: Path, tuned_on: TunedOn) -> optuna.Study:
 
 def ask(study: optuna.Study, *, sampler: str, seed: int) -> tuple[optuna.Trial, Recipe]:
     """The next trial: the default first, then the grid's next point, or what TPE finds promising."""
-    number = len(tried(study))
+    number = len(finished_trials(study))
     points = GRID_POINTS if sampler == "grid" else GRID_POINTS[:1]
     if number < len(points):
         study.sampler = _Fixed(points[number])
@@ -90,11 +90,11 @@ def ask(study: optuna.Study, *, sampler: str, seed: int) -> tuple[optuna.Trial, 
     return trial, _recipe(trial.params)
 
 
-def tried(study: optuna.Study) -> tuple[Tried, ...]:
+def finished_trials(study: optuna.Study) -> tuple[FinishedTrial, ...]:
     """The finished trials in their order; those that were cut off have no number."""
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     return tuple(
-        Tried(
+        FinishedTrial(
             number=number,
             recipe=_recipe(trial.params),
             losses=tuple(trial.intermediate_values[fold] for fold in sorted(trial.intermediate_values)),

@@ -9,14 +9,14 @@ import optuna
 from optuna.trial import TrialState
 
 from models.hyperparameters import DEFAULT, Recipe
-from models.tuning.search import GRID_POINTS, Tried, ask, tried
+from models.tuning.search import GRID_POINTS, FinishedTrial, ask, finished_trials
 
 SEEDS_COMPARED = 3
 Loss = Callable[[Recipe, int, int], float]  # of a recipe on a fold, counted from 0, with a seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
+class SeedComparison:
     """The best recipe and the default with seeds that chose neither: (seeds,) losses each."""
 
     seeds: tuple[int, ...]
@@ -35,12 +35,12 @@ class Compared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tuned:
+class TuningResult:
     """What tuning gives."""
 
-    trials: tuple[Tried, ...]  # the first one is the default
-    best: Tried
-    compared: Compared | None  # None when the default is the best
+    trials: tuple[FinishedTrial, ...]  # the first one is the default
+    best: FinishedTrial
+    compared: SeedComparison | None  # None when the default is the best
 
     @property
     def chosen(self) -> Recipe:
@@ -57,13 +57,13 @@ def tune(
     sampler: str,
     seed: int,
     tell: Callable[[str, float], None],
-) -> Tuned:
+) -> TuningResult:
     """Try recipes until `trials` are finished in all, or all points of the grid; then compare the best one.
 
     `tell(what, share)` reports progress, 0..1, of `trials` and then of `seeds`.
     """
     total = min(trials, len(GRID_POINTS)) if sampler == "grid" else trials
-    while (number := len(tried(study))) < total:
+    while (number := len(finished_trials(study))) < total:
         trial, recipe = ask(study, sampler=sampler, seed=seed)
         losses: list[float] = []
         for fold in range(folds):
@@ -76,21 +76,21 @@ def tune(
         else:
             study.tell(trial, fmean(losses))
     tell(f"trials: {_best_so_far(study)}", 1.0)
-    finished = tried(study)
+    finished = finished_trials(study)
     best = min((one for one in finished if not one.pruned), key=lambda one: one.loss)
     if best.recipe == DEFAULT:
         tell("seeds: not needed", 1.0)
-        return Tuned(trials=finished, best=best, compared=None)
+        return TuningResult(trials=finished, best=best, compared=None)
     seeds = tuple(range(seed + 1, seed + 1 + SEEDS_COMPARED))
     losses_of = {}
     for done, (one, other) in enumerate(product((best, finished[0]), seeds)):
         tell("seeds", done / (2 * SEEDS_COMPARED))
         losses_of[one.number, other] = _remembered(study, one, loss, folds, other)
     tell("seeds", 1.0)
-    return Tuned(
+    return TuningResult(
         trials=finished,
         best=best,
-        compared=Compared(
+        compared=SeedComparison(
             seeds=seeds,
             best=tuple(losses_of[best.number, other] for other in seeds),
             default=tuple(losses_of[0, other] for other in seeds),
@@ -98,7 +98,7 @@ def tune(
     )
 
 
-def _remembered(study: optuna.Study, one: Tried, loss: Loss, folds: int, seed: int) -> float:
+def _remembered(study: optuna.Study, one: FinishedTrial, loss: Loss, folds: int, seed: int) -> float:
     """The mean loss with another seed, from the study when it was measured before."""
     name = f"loss of trial {one.number} with seed {seed}"
     if name not in study.user_attrs:
@@ -107,5 +107,5 @@ def _remembered(study: optuna.Study, one: Tried, loss: Loss, folds: int, seed: i
 
 
 def _best_so_far(study: optuna.Study) -> str:
-    losses = [one.loss for one in tried(study) if not one.pruned]
+    losses = [one.loss for one in finished_trials(study) if not one.pruned]
     return f"best {min(losses):.5f}" if losses else "the default first"

@@ -19,7 +19,7 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from models.artifact.artifact import Artifact
 from models.counting.blobs import Changes, Journal
-from models.counting.closed_horizons import closed_between
+from models.counting.closed_horizons import horizons_closed_between
 from models.counting.count_state import Applied, CountState
 from models.features import FeatureEngine
 from schemas.errors import SpecMismatch
@@ -54,7 +54,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClosedCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """`models.counting.closed_horizons.Closed` on its way to the driver."""
+    """`models.counting.closed_horizons.ClosedHorizon` on its way to the driver."""
 
     horizon: int
     tick_s: int
@@ -233,9 +233,9 @@ def _closed(state: CountState, head: Head) -> tuple[ClosedCounts, ...]:
         return ()
     return tuple(
         ClosedCounts(
-            horizon=one.horizon, tick_s=one.tick_s, judged_s=one.judged_s, came=one.came.astype("<i4").tobytes()
+            horizon=one.horizon, tick_s=one.tick_s, judged_s=one.judged_s, came=one.observed.astype("<i4").tobytes()
         )
-        for one in closed_between(state, head.as_of_s)
+        for one in horizons_closed_between(state, head.as_of_s)
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.artifact.untrusted_bytes import pack_arrays, read_plain, unpack_arrays
-from models.counting.closed_horizons import Closed, last_grace_s
+from models.counting.closed_horizons import ClosedHorizon, last_grace_s
 from models.hour_of_week import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
 from schemas.errors import ArtifactError, CheckpointError
@@ -96,7 +96,7 @@ def _as_text(array: npt.NDArray[np.uint8]) -> str:
 def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes:
     """How a forecast came out, as line protocol at its own time."""
     came = np.frombuffer(closed.came, "<i4").reshape(spec.grid.cells, len(spec.categories))
-    what = Closed(horizon=closed.horizon, tick_s=closed.tick_s, judged_s=closed.judged_s, came=came)
+    what = ClosedHorizon(horizon=closed.horizon, tick_s=closed.tick_s, judged_s=closed.judged_s, observed=came)
     weekday, hour = divmod(int(hour_of_week(np.array([closed.tick_s]), spec.timezone)[0]), 24)
     moment = {  # local, when the horizon began; Monday is 1
         "weekday": weekday + 1,

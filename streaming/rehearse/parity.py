@@ -11,7 +11,7 @@ from models.artifact.artifact import Artifact
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable
 from models.scoring import score
-from models.training.replay import Story
+from models.training.replay import IncidentHistory
 from schemas.frame import RiskFrame
 from schemas.spec import DAY_S
 from streaming.flow.publish import Published
@@ -83,7 +83,7 @@ class Offline:
         self.state = artifact.history()
         self.engine = FeatureEngine(artifact.spec, artifact.constants)
         self.network = artifact.network()
-        story = Story.of(table, artifact.spec, int(table.occurred_s[-1]) + 1)
+        story = IncidentHistory.of(table, artifact.spec, int(table.occurred_s[-1]) + 1)
         self._incidents = story.incidents
         in_story = np.full(len(table), -1)
         in_story[story.incidents.kafka_offset] = np.arange(len(story.incidents))

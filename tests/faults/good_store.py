@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from models.counting.closed_horizons import closed_between
+from models.counting.closed_horizons import horizons_closed_between
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.dead_letter import encode_dead_letter
@@ -105,10 +105,10 @@ class _Job:
             self.store.take(_pipeline("", frame, self.unassigned))
 
     def _outcomes(self):
-        closed = [] if self.judged_s is None else closed_between(self.state, self.judged_s)
+        closed = [] if self.judged_s is None else horizons_closed_between(self.state, self.judged_s)
         self.judged_s = self.state.as_of_s
         told = [
-            ClosedCounts(horizon=one.horizon, tick_s=one.tick_s, judged_s=one.judged_s, came=one.came.tobytes())
+            ClosedCounts(horizon=one.horizon, tick_s=one.tick_s, judged_s=one.judged_s, came=one.observed.tobytes())
             for one in closed
         ]
         return self.outcomes.points(self.artifact.spec, told)

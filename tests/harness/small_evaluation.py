@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.evaluation.judge import mean_scores
-from models.evaluation.result import Evaluation, LearningCurve, Row
+from models.evaluation.result import Evaluation, LearningCurve, ModelResult
 from models.evaluation.rivals.constant import Constant
 from models.evaluation.rivals.ewma import Ewma
 from models.evaluation.rivals.ewma_profile import EwmaProfile
@@ -108,7 +108,7 @@ def _row(cube, model, kind, means, chosen):
     scored = [score(mean, seen, size, cube.categories, np.random.default_rng(1)) for mean in means]
     everywhere = np.zeros((steps, ROWS * COLS, categories))
     everywhere[:, SCORED] = means[0]
-    return Row(
+    return ModelResult(
         model=model,
         kind=kind,
         scores=mean_scores(scored),

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import json
 
 from models.evaluation.report.findings import best_baseline, best_rule, n_test, percents
-from models.evaluation.result import Evaluation, Origins, Row
+from models.evaluation.result import Evaluation, ModelResult, Origins
 from models.measures.paired import Difference
 from models.measures.sheet import Sheet
 from models.measures.totals import Total, Totals
@@ -66,7 +66,7 @@ def utc(at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _row(row: Row, evaluation: Evaluation) -> Value:
+def _row(row: ModelResult, evaluation: Evaluation) -> Value:
     return {
         "model": row.model,
         "kind": row.kind,

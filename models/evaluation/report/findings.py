@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from models.evaluation.result import Evaluation, Row
+from models.evaluation.result import Evaluation, ModelResult
 from models.measures.paired import Difference
 from models.measures.ranking import AtShare
 from models.measures.sheet import Sheet
@@ -11,11 +11,11 @@ from models.measures.totals import Total
 from schemas.errors import DataError
 
 
-def best_baseline(evaluation: Evaluation) -> Row:
+def best_baseline(evaluation: Evaluation) -> ModelResult:
     return next(row for row in evaluation.rows if row.model == evaluation.best_baseline)
 
 
-def best_rule(evaluation: Evaluation) -> Row:
+def best_rule(evaluation: Evaluation) -> ModelResult:
     return next(row for row in evaluation.rows if row.model == evaluation.best_rule)
 
 
@@ -45,7 +45,7 @@ def against_rule(evaluation: Evaluation) -> Against:
     return _against(evaluation.network.versus_best_rule, best_rule(evaluation))
 
 
-def _against(difference: Difference | None, rival: Row) -> Against:
+def _against(difference: Difference | None, rival: ModelResult) -> Against:
     if difference is None:
         raise DataError(f"the network was not compared with {rival.model!r}")
     return against(difference, rival.scores.sheet.nb_log_score)

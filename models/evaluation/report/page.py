@@ -12,7 +12,15 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 
 from models.evaluation.report.as_json import Value, as_json
-from models.evaluation.report.columns import MAIN, MORE, Column, against_text, difference_text, texts, verdict_text
+from models.evaluation.report.columns import (
+    MAIN,
+    MORE,
+    ReportColumn,
+    against_text,
+    difference_text,
+    texts,
+    verdict_text,
+)
 from models.evaluation.report.findings import best_baseline, minute
 from models.evaluation.report.plots import PLOTS, Plot
 from models.evaluation.report.provenance import facts, how_made
@@ -131,7 +139,7 @@ def _at_origins(evaluation: Evaluation) -> Value | None:
     }
 
 
-def _rows(evaluation: Evaluation, sheets: Sequence[Sheet], columns: Sequence[Column] = (*MAIN, *MORE)) -> Cells:
+def _rows(evaluation: Evaluation, sheets: Sequence[Sheet], columns: Sequence[ReportColumn] = (*MAIN, *MORE)) -> Cells:
     """Name, kind and figures of each model."""
     figures = zip(*(texts(column, sheets) for column in columns), strict=True)
     return [

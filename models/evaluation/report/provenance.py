@@ -6,7 +6,7 @@ from types import MappingProxyType
 from msgspec import to_builtins
 
 from models.evaluation.report.findings import minute, step_name
-from models.evaluation.result import Evaluation, Row
+from models.evaluation.result import Evaluation, ModelResult
 from models.hyperparameters import DEFAULT
 from models.measures.paired import BLOCK_DAYS, RESAMPLES
 
@@ -75,7 +75,7 @@ def _recipe(evaluation: Evaluation) -> str:
     return f"{words}{' (the default)' if evaluation.recipe == DEFAULT else ''}"
 
 
-def facts(row: Row, evaluation: Evaluation) -> dict[str, str]:
+def facts(row: ModelResult, evaluation: Evaluation) -> dict[str, str]:
     """What a model is and what it chose."""
     sizes = zip(evaluation.cube.categories, row.dispersion, strict=True)
     return {

@@ -16,7 +16,7 @@ from models.evaluation.report.columns import (
     HIT_10,
     MAIN,
     RATIO,
-    Column,
+    ReportColumn,
     difference_text,
     texts,
     verdict_text,
@@ -57,7 +57,7 @@ def _widest(evaluation: Evaluation, console: Console) -> Table:
     return table(evaluation, [column for column in MAIN if column not in EXPENDABLE], name_width=1)
 
 
-def table(evaluation: Evaluation, columns: Sequence[Column], *, name_width: int = NAME_WIDTH) -> Table:
+def table(evaluation: Evaluation, columns: Sequence[ReportColumn], *, name_width: int = NAME_WIDTH) -> Table:
     """One row per model, best first. Names of at most `name_width` characters stay in one line."""
     shown = Table(box=None, padding=(0, 0, 0, 1), pad_edge=False)
     shown.add_column("model", min_width=min(name_width, max(len(row.model) for row in evaluation.rows)))

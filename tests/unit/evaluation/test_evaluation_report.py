@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 from scipy.stats import binomtest
 
-from models.evaluation.origins import together
+from models.evaluation.origins import combine_origins
 from models.evaluation.report.as_json import as_json
 from models.evaluation.report.columns import MAIN, NONE, difference_text, texts
 from models.evaluation.report.drawing.calibration import clopper_pearson
@@ -232,7 +232,7 @@ def test_counting_and_the_best_baseline_are_answered_apart(evaluation):
 
 def test_several_origins_are_in_the_page_the_terminal_and_the_json():
     parts = [small_evaluation(skill=0.3, seed=seed) for seed in (1, 2)]
-    rolled = replace(parts[-1], origins=together(parts, seed=0))
+    rolled = replace(parts[-1], origins=combine_origins(parts, seed=0))
     page = unescape(render(rolled, NO_PICTURES))
     written = strict(json.dumps(as_json(rolled), allow_nan=False))["origins"]
     for row in rolled.origins.rows:

@@ -13,7 +13,7 @@ from scipy.stats import nbinom
 from models.evaluation import evaluate as module
 from models.evaluation import judge as judge_module
 from models.evaluation import product
-from models.evaluation.evaluate import Plan, evaluate, evaluate_rolling
+from models.evaluation.evaluate import EvaluationPlan, evaluate, evaluate_rolling
 from models.evaluation.product import judged_values, learn
 from models.evaluation.regressions.boosting import Boosting
 from models.evaluation.regressions.poisson_glm import PoissonGlm
@@ -28,7 +28,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 def plan_of(**changes):
     fields = {"regressions": (), "seeds": (0,), "purge": 1, "delay": 0, "tell": lambda what, share: None}
-    return Plan(**(fields | changes))
+    return EvaluationPlan(**(fields | changes))
 
 
 def run(task, **changes):

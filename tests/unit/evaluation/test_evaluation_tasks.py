@@ -111,7 +111,7 @@ def test_the_grid_knows_only_what_is_learned_from(town, tmp_path):
         task = task_of(path)
         assert task.grid == task_of(town).grid
         assert task.outside == sum(row[1] == 41.2 for row in moved)
-        assert "outside the grid" in {line.what for line in task.rows_seen}
+        assert "outside the grid" in {line.what for line in task.row_counts}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from types import MappingProxyType
 import numpy as np
 import pytest
 
-from models.files.data_report import doubts, read_past, refuse_one_cell, rows_seen
+from models.files.data_report import data_warnings, read_past, refuse_one_cell, row_counts
 from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
 from schemas.errors import DataError
@@ -39,7 +39,7 @@ def test_every_row_of_the_file_is_accounted_for():
         exact_duplicates=1,
         midnights=1,
     )
-    seen = {line.what: (line.rows, line.decision) for line in rows_seen(table, GRID)}
+    seen = {line.what: (line.rows, line.decision) for line in row_counts(table, GRID)}
     assert seen == {
         "rows in the file": (14, "read"),
         "bad time": (2, "left out"),
@@ -101,15 +101,15 @@ def test_a_grid_without_any_incident_is_refused():
 
 def test_categories_that_are_too_thin_in_training_are_named():
     table = table_of(np.full(301, 41.001), [0] * 100 + [1] * 99 + [2] * 102)
-    (warning,) = doubts(table, 298 * 3600, step_s=3600)
+    (warning,) = data_warnings(table, 298 * 3600, step_s=3600)
     assert "fire (99), traffic (99)" in warning
     assert "ems" not in warning
-    (warning,) = doubts(table, 301 * 3600, step_s=3600)
+    (warning,) = data_warnings(table, 301 * 3600, step_s=3600)
     assert warning.startswith("fewer than 100 incidents to train on: fire (99);")
 
 
 def test_enough_of_every_category_gives_no_warning():
-    assert doubts(table_of(np.full(300, 41.001), [0, 1, 2] * 100), 300 * 3600, step_s=3600) == ()
+    assert data_warnings(table_of(np.full(300, 41.001), [0, 1, 2] * 100), 300 * 3600, step_s=3600) == ()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_file_that_has_dates_only_is_doubted_for_hours(midnights, step_s, is_t
     local_s = np.arange(300) * 86_400 + np.where(np.arange(300) < midnights, 0, 12 * 3600)
     table = table_of(np.full(300, 41.001), [0, 1, 2] * 100, midnights=9999)  # of the whole file, most of it elsewhere
     table = replace(table, timezone="America/Phoenix", occurred_s=local_s + 7 * 3600)
-    told = doubts(table, 301 * 86_400, step_s=step_s)
+    told = data_warnings(table, 301 * 86_400, step_s=step_s)
     assert [warning.partition(" are ")[0] for warning in told] == [f"{midnights} of 300 times"] * is_told
 
 
@@ -132,4 +132,4 @@ def test_dates_that_are_intervals_of_a_day_are_not_doubted(tmp_path):
     layout = parse_layout("start=from,end=to,lat=lat,lon=lon,category=kind,timezone=America/Chicago")
     table = read_past(path, layout, now_s=NOW_S)
     assert table.midnights == len(dates)
-    assert doubts(table, int(table.occurred_s[-1]), step_s=3600) == ()
+    assert data_warnings(table, int(table.occurred_s[-1]), step_s=3600) == ()

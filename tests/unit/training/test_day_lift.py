@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from models.features import feature_names
 from models.files.incident_files import IncidentTable
 from models.training.fit_baseline import LIFT_PRIORS, Blocks, day_lift, fit_constants
-from models.training.replay import Story
+from models.training.replay import IncidentHistory
 from schemas.grid import Grid
 from schemas.spec import Spec
 
@@ -76,7 +76,7 @@ def story_of(night_cell):
         ambiguous_times=0,
         nonexistent_times=0,
     )
-    return Story.placed(table, cell, np.ones(len(cell), np.bool_), SPEC, START_S + DAYS * 86_400)
+    return IncidentHistory.placed(table, cell, np.ones(len(cell), np.bool_), SPEC, START_S + DAYS * 86_400)
 
 
 @pytest.fixture(scope="module")

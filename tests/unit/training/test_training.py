@@ -9,10 +9,10 @@ import torch
 
 from models.artifact.artifact import DataSource, read_artifact, write_artifact
 from models.features import FeatureEngine
-from models.files.data_report import Seen
+from models.files.data_report import RowCount
 from models.files.incident_files import IncidentTable
 from models.training.card import card_text
-from models.training.replay import Replay, Story
+from models.training.replay import IncidentHistory, Replay
 from models.training.train import spec_for, train
 from schemas.errors import DataError
 
@@ -56,7 +56,7 @@ def trained(table, **changes):
 def published(made, folder):
     return write_artifact(
         folder,
-        spec=made.story.spec,
+        spec=made.past.spec,
         constants=made.constants,
         network=made.network,
         history=made.history,
@@ -108,7 +108,7 @@ def test_a_swinging_level_is_found(swinging):
 
 def test_the_baseline_is_close_to_the_likeliest_forecast_of_the_known_process(noise):
     """On a stationary process the baseline's deviance must be near that of the true mean."""
-    story = noise.story
+    story = noise.past
     spec = story.spec
     lat, lon = spec.grid.corners()
     edges = np.clip((lat - 41) / 0.045, 0, 1)
@@ -123,7 +123,7 @@ def test_the_baseline_is_close_to_the_likeliest_forecast_of_the_known_process(no
 
 
 def test_the_history_at_the_cut_off_is_the_file_recounted(noise):
-    state, story = noise.history, noise.story
+    state, story = noise.history, noise.past
     assert state.as_of_s == story.cutoff_s
     np.testing.assert_array_equal(
         state.window("day", 61), story.counts(story.cutoff_s - 60 * DAY, story.cutoff_s)
@@ -133,7 +133,7 @@ def test_the_history_at_the_cut_off_is_the_file_recounted(noise):
 
 def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noise, tmp_path):
     artifact = read_artifact(published(noise, tmp_path))
-    story, state, history = noise.story, artifact.history(), artifact.history()
+    story, state, history = noise.past, artifact.history(), artifact.history()
     last_day = story.incidents.select(np.arange(story.position(story.cutoff_s - DAY), len(story.incidents)))
     told = replace(last_day, key=last_day.key + np.uint64(1))  # with ids of their own, as from the centre
     applied = state.apply(told, story.cutoff_s)
@@ -146,9 +146,9 @@ def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noi
 
 
 def test_nothing_after_a_moment_can_change_its_features(noise):
-    story = noise.story
+    story = noise.past
     moment = START + 60 * DAY + 12_345
-    part = Story(
+    part = IncidentHistory(
         spec=story.spec,
         incidents=story.incidents.select(np.arange(story.position(moment))),
         first_s=story.first_s,
@@ -160,7 +160,7 @@ def test_nothing_after_a_moment_can_change_its_features(noise):
 
 
 def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
-    seen = [Seen(what="bad time", rows=3, decision="left out", example="row 7 'noon'")]
+    seen = [RowCount(what="bad time", rows=3, decision="left out", example="row 7 'noon'")]
     card = card_text(swinging, layout="made", seen=seen)
     assert "| 3 | bad time | left out |" in card
     assert "noon" not in card  # nothing of a file's rows goes into an artifact

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.baseline import BaselineConstants
-from models.training.training_table import calibration, table, tally
+from models.training.training_table import calibration, horizon_results, tally
 
 CELLS, HORIZONS = 30, ("1h", "4h", "24h")
 CONSTANTS = BaselineConstants(
@@ -35,7 +35,7 @@ def tallies(network_factor, baseline_factor=1.0, moments=120):
     ("network", "baseline", "verdict"), [(1.0, 1.6, "better"), (1.6, 1.0, "worse"), (1.0, 1.0, "tie")]
 )
 def test_verdicts_follow_the_truth(network, baseline, verdict):
-    rows = table(tallies(network, baseline), cells=CELLS, horizon_names=HORIZONS, judged=100, seed=0)
+    rows = horizon_results(tallies(network, baseline), cells=CELLS, horizon_names=HORIZONS, judged=100, seed=0)
     assert [row.horizon for row in rows] == list(HORIZONS)
     for row in rows:
         assert row.verdict == verdict
@@ -45,12 +45,12 @@ def test_verdicts_follow_the_truth(network, baseline, verdict):
 
 
 def test_a_test_block_that_is_too_short_gives_no_verdict():
-    rows = table(tallies(1.0, 1.6, moments=100), cells=CELLS, horizon_names=HORIZONS, judged=100, seed=0)
+    rows = horizon_results(tallies(1.0, 1.6, moments=100), cells=CELLS, horizon_names=HORIZONS, judged=100, seed=0)
     assert {row.verdict for row in rows} == {"too short"}
 
 
 def test_fewer_than_a_hundred_incidents_give_no_verdict():
-    rows = table(tallies(1.0, 1.6), cells=CELLS, horizon_names=HORIZONS, judged=99, seed=0)
+    rows = horizon_results(tallies(1.0, 1.6), cells=CELLS, horizon_names=HORIZONS, judged=99, seed=0)
     assert {row.verdict for row in rows} == {"too few"}
 
 

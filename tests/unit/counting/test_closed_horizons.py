@@ -5,7 +5,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.counting.closed_horizons import GRACE_S, MOST_HOURS, closed_between
+from models.counting.closed_horizons import GRACE_S, MOST_HOURS, horizons_closed_between
 from models.counting.count_state import CountState
 from schemas.grid import Grid
 from schemas.spec import Spec
@@ -35,10 +35,10 @@ def test_every_horizon_is_closed_twice_and_counts_what_came(incidents, steps):
             level.add(np.array([START + at]), np.array([place]), 1)
     for step in steps:
         state.advance(before_s + step)
-        for one in closed_between(state, before_s):
+        for one in horizons_closed_between(state, before_s):
             assert before_s < one.judged_s <= state.as_of_s
             assert (one.tick_s, one.horizon, one.judged_s) not in seen
-            seen[one.tick_s, one.horizon, one.judged_s] = one.came
+            seen[one.tick_s, one.horizon, one.judged_s] = one.observed
         before_s = state.as_of_s
     expected = {
         (end - horizon, number, end + grace_s)
@@ -59,7 +59,7 @@ def test_a_long_outage_is_caught_up_with_for_two_days_only():
     state = CountState(SPEC)
     state.advance(START)
     state.advance(START + 100 * HOUR)
-    closed = list(closed_between(state, START))
+    closed = list(horizons_closed_between(state, START))
     assert len(closed) == 2 * MOST_HOURS * len(SPEC.horizons_s)
     last = {one.judged_s - one.tick_s: one.tick_s for one in closed if one.horizon == 0}
     assert last == {2 * HOUR: START + 98 * HOUR, 26 * HOUR: START + 74 * HOUR}
@@ -71,7 +71,7 @@ def test_hours_that_are_no_longer_kept_are_not_judged():
     state = CountState(spec)
     state.advance(START)
     state.advance(START + 30 * 24 * HOUR)
-    closed = list(closed_between(state, START))
+    closed = list(horizons_closed_between(state, START))
     kept_s = next(level.keep for level in spec.levels if level.name == "hour") * HOUR
     assert min(one.tick_s for one in closed) > state.as_of_s - kept_s
     assert len({one.tick_s for one in closed if one.judged_s - one.tick_s == HOUR + week + GRACE_S}) == MOST_HOURS
