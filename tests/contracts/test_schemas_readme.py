@@ -54,9 +54,10 @@ def test_every_field_has_its_names_elsewhere():
 
 
 def test_every_reason_has_a_meaning_and_a_remedy():
-    rows = table_after("## When a message is refused")
-    assert [names(row[0]) for row in rows] == [[reason] for reason in REASONS]
-    assert all(len(row) == 3 and row[1] and row[2] for row in rows)
+    section = TEXT.partition("## When a message is refused")[2].partition("\n#")[0]
+    entries = re.findall(r"^- `([a-z_]+)`: ([^\n]+(?:\n  [^\n]+)*)", section, re.MULTILINE)
+    assert [reason for reason, _ in entries] == list(REASONS)
+    assert [reason for reason, words in entries if ". " not in " ".join(words.split())] == []  # meaning, then remedy
 
 
 def test_the_event_on_the_page_is_an_example():
