@@ -54,12 +54,12 @@ class Moved:
 def history_of(moved: Moved, artifact: Artifact) -> CountState:
     """Counts as of the cut: the sample's own days from the sample, the days before it from the artifact."""
     spec = artifact.spec
-    story = IncidentHistory.of(replace(moved.table, occurred_s=moved.occurred_s), spec, moved.cut_s)
-    place = story.incidents.cell.astype(np.intp) * len(spec.categories) + story.incidents.category
+    past = IncidentHistory.of(replace(moved.table, occurred_s=moved.occurred_s), spec, moved.cut_s)
+    place = past.incidents.cell.astype(np.intp) * len(spec.categories) + past.incidents.category
     state = CountState(spec)
     state.advance(moved.cut_s)
     for level in state.levels.values():
-        level.add(story.incidents.occurred_s, place, 1)
+        level.add(past.incidents.occurred_s, place, 1)
     days, before = state.levels["day"], artifact.history().levels["day"]
     numbers = np.arange(before.oldest, int(moved.table.occurred_s[0]) // DAY_S)
     numbers = numbers[numbers + 7 * moved.weeks >= days.oldest]

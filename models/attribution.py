@@ -68,7 +68,7 @@ def shares(
     return found
 
 
-def made_riskiest(
+def attribute_riskiest(
     values: Values, network: nn.Module | None, features: tuple[str, ...], *, risk: Values, expected: Values
 ) -> Values:
     """(ranks, categories, horizons, ATTRIBUTION_GROUPS) factors that lead from usual to expected in the riskiest cells.

@@ -24,7 +24,7 @@ _LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
 _Whole = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]  # a number that a message can show
 
 
-class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Raises DataError for what no training should be asked to do."""
 
     widths: tuple[_Whole, _Whole] = (64, 32)  # of the hidden layers
@@ -46,7 +46,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise DataError(f"{name} of {value:g}: choose {least:g} to {most:g}")
 
 
-DEFAULT = Recipe()
+DEFAULT = Hyperparameters()
 
 
 class TunedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,11 +66,11 @@ class TunedOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class RecipeFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A recipe, and what it was tuned on."""
 
-    recipe: Recipe
+    recipe: Hyperparameters
     tuned_on: TunedOn | None = None  # a recipe written by hand was not tuned
 
 
-def write_recipe(path: Path, recipe: Recipe, tuned_on: TunedOn) -> None:
+def write_recipe(path: Path, recipe: Hyperparameters, tuned_on: TunedOn) -> None:
     """Write a recipe and what it was tuned on, as JSON for people."""
     content = msgspec.json.encode(RecipeFile(recipe=recipe, tuned_on=tuned_on))
     path.write_bytes(msgspec.json.format(content, indent=2) + b"\n")

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from models.attribution import made_riskiest
+from models.attribution import attribute_riskiest
 from models.baseline import BaselineConstants
 from models.likelihood import at_least_one, predictive_quantile
 from models.network import residual_of
@@ -18,7 +18,7 @@ LOW, HIGH = 0.05, 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """(cells, categories, horizons) each but `made`; see schemas.frame.RiskFrame for their meaning."""
+    """(cells, categories, horizons) each but `attribution`; see schemas.frame.RiskFrame for their meaning."""
 
     expected: Array
     risk: Array
@@ -49,5 +49,5 @@ def score(values: Array, network: nn.Module | None, constants: BaselineConstants
         low=predictive_quantile(expected, constants.dispersion, LOW),
         high=predictive_quantile(expected, constants.dispersion, HIGH),
         usual=usual,
-        attribution=made_riskiest(values, network, spec.features, risk=risk, expected=expected),
+        attribution=attribute_riskiest(values, network, spec.features, risk=risk, expected=expected),
     )

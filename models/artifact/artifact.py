@@ -39,7 +39,7 @@ from models.artifact.untrusted_bytes import pack_arrays, sha256, unpack_arrays
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.hour_of_week import DAY_BLOCKS
-from models.hyperparameters import Recipe, RecipeFile
+from models.hyperparameters import Hyperparameters, RecipeFile
 from schemas.errors import ArtifactError, DataError, RiskError
 from schemas.limits import MIB
 from schemas.spec import Spec
@@ -257,7 +257,7 @@ def _widths(enter: "Tensor", middle: "Tensor") -> tuple[int, int]:
     """Of the hidden layers, from the shapes of their weights. Raises DataError when no recipe allows them."""
     if enter.ndim != 2 or middle.ndim != 2:
         raise DataError(f"the layers have {enter.ndim} and {middle.ndim} dimensions, must have 2")
-    return Recipe(widths=(len(enter), len(middle))).widths
+    return Hyperparameters(widths=(len(enter), len(middle))).widths
 
 
 def _history(packed: bytes, folder: Path, manifest: Manifest, constants: BaselineConstants) -> CountState:

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import msgspec
 
-from models.artifact.untrusted_bytes import read_plain, sha256
+from models.artifact.untrusted_bytes import read_regular_file, sha256
 from models.features import feature_names
-from models.hyperparameters import Recipe, TunedOn
+from models.hyperparameters import Hyperparameters, TunedOn
 from schemas.errors import ArtifactError, RiskError
 from schemas.limits import (
     MAX_BASELINE_BYTES,
@@ -80,7 +80,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     libraries: dict[str, str]
     evaluation: list[dict[str, str | float]]
     files: dict[str, FileEntry]
-    recipe: Recipe | None = None  # null: made before it was kept, or not trained; so are the next two
+    recipe: Hyperparameters | None = None  # null: made before it was kept, or not trained; so are the next two
     tuned_on: TunedOn | None = None  # null also: the default recipe, or one that a person wrote
     training: Training | None = None
 
@@ -98,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(
             f"{folder} lacks {sorted(missing)}, and has {sorted(unknown)[:5]} that do not belong: copy again"
         )
-    raw = read_plain(folder / MANIFEST, MAX_MANIFEST_BYTES)
+    raw = read_regular_file(folder / MANIFEST, MAX_MANIFEST_BYTES)
     try:
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RiskError, RecursionError) as error:
@@ -112,7 +112,7 @@ def read_file(folder: Path, name: str, manifest: Manifest) -> bytes:
     path, entry, most = folder / name, manifest.files[name], MAX_BYTES[name]
     if entry.size_bytes > most:
         raise ArtifactError(f"{path} has {entry.size_bytes} bytes, at most {most} are allowed: train again")
-    content = read_plain(path, entry.size_bytes)
+    content = read_regular_file(path, entry.size_bytes)
     if len(content) != entry.size_bytes or sha256(content) != entry.sha256:
         raise ArtifactError(f"{path} is damaged: its sha256 or size is not the manifest's; copy the artifact again")
     return content

@@ -23,7 +23,7 @@ _NPY_HEAD = re.compile(
 )
 
 
-def read_plain(path: Path, most_bytes: int) -> bytes:
+def read_regular_file(path: Path, most_bytes: int) -> bytes:
     """The bytes of a plain file. Raises ArtifactError when it is missing, a link, unreadable, or larger."""
     if path.is_symlink() or not path.is_file():
         raise ArtifactError(f"{path} is missing or no plain file: copy the artifact again")

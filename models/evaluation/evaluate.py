@@ -34,7 +34,7 @@ from models.evaluation.rivals.last_week import LastWeek
 from models.evaluation.rivals.same_weekday import SameWeekday
 from models.evaluation.rivals.self_exciting import SelfExciting
 from models.evaluation.tasks import Task, earlier
-from models.hyperparameters import DEFAULT, Recipe
+from models.hyperparameters import DEFAULT, Hyperparameters
 from models.measures.cube import Floats
 from models.training.fit_baseline import likeliest_dispersion
 from models.training.replay import refuse_lag
@@ -63,7 +63,7 @@ class EvaluationPlan:
     seeds: Sequence[int]  # of the network; the first decides every draw that is not a model's, too
     purge: int  # steps left out between what models learn from and what comes after
     delay: int  # steps until counts are known
-    recipe: Recipe = DEFAULT  # of the network
+    recipe: Hyperparameters = DEFAULT  # of the network
     tell: Callable[[str, float], None]  # (what, how far 0..1)
 
 

@@ -11,7 +11,7 @@ from models.baseline import BaselineConstants
 from models.evaluation.contract import Values
 from models.evaluation.tasks import Task
 from models.features import FeatureEngine, feature_names
-from models.hyperparameters import DEFAULT, Recipe
+from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import ResidualNetwork, residual_of
 from models.training.examples import cells_to_learn, collect
 from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
@@ -52,7 +52,7 @@ def spec_of(task: Task) -> Spec:
 def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, tell: Callable[[float], None]) -> Learned:
     """Fit the baseline, and collect what the network learns from. `tell` is told how far it is, 0..1."""
     spec, starts_s = spec_of(task), task.cube.starts_s
-    story = story_of(task, spec, int(starts_s[-1]))
+    history = history_of(task, spec, int(starts_s[-1]))
     first = min(BURN_IN_DAYS * DAY_S // task.step_s, task.validation // 5)
     learn_until, choose_until = task.validation - purge, task.test - purge
     blocks = Blocks(
@@ -61,10 +61,12 @@ def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, te
         test_s=int(starts_s[choose_until]),
         end_s=int(starts_s[-1]),
     )
-    constants = fit_constants(story_of(task, spec, blocks.test_s), blocks)  # of a story that ends before what is judged
+    constants = fit_constants(
+        history_of(task, spec, blocks.test_s), blocks
+    )  # of a history that ends before what is judged
     engine = FeatureEngine(spec, constants)
-    replay = Replay(story, delay * task.step_s)
-    cells = cells_to_learn(story, blocks, random)
+    replay = Replay(history, delay * task.step_s)
+    cells = cells_to_learn(history, blocks, random)
     told = lambda at_s: tell((at_s - blocks.burn_in_s) / (blocks.test_s - blocks.burn_in_s))  # noqa: E731
 
     def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> Examples:
@@ -78,7 +80,7 @@ def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, te
     return Learned(engine=engine, constants=constants, train=train, validation=validation, replay=replay)
 
 
-def story_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
+def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
     inside = np.ones(len(task.cell), np.bool_)
     return IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s)
 
@@ -107,15 +109,14 @@ def refuse_leaking_features(
 ) -> None:
     """Raises LeakError when the features of a step change with what happened after it began.
 
-    seen: (scored cells, categories, features) of that step as the evaluation had them. They are computed again from a
-    story that ends with what is reported when the step begins, `delay` steps late, by a replay that has nothing of the
-    one that the evaluation was led by.
+    seen: (scored cells, categories, features) of that step as the evaluation computed them. They are computed again by
+    a fresh replay of a history that ends with what is reported when the step begins, `delay` steps late.
     """
     lag_s = delay * task.step_s
     at_s = int(task.cube.starts_s[step])
     spec = learned.engine.spec
     engine = FeatureEngine(spec, learned.engine.constants)
-    replay = Replay(story_of(task, spec, at_s - lag_s), lag_s)
+    replay = Replay(history_of(task, spec, at_s - lag_s), lag_s)
     again = engine.compute(replay.lead_to(at_s)).values[np.flatnonzero(task.scored)]
     changed = (again != seen).any(axis=(0, 1))
     if changed.any():
@@ -149,7 +150,7 @@ class ProductNetwork:
         return {"epoch": float(self.losses.index(min(self.losses)))}
 
     @classmethod
-    def fit(cls, learned: Learned, *, recipe: Recipe = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
+    def fit(cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
         losses: list[float] = []
         network = fit_network(
             learned.train,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from models.hyperparameters import DEFAULT, Recipe
+from models.hyperparameters import DEFAULT, Hyperparameters
 from models.measures.cube import Cube, Floats
 from models.measures.paired import Difference
 from models.measures.scores import ModelScores
@@ -80,7 +80,7 @@ class Evaluation:
     peak_gib: float
     made_at: str  # UTC
     versions: Mapping[str, str]
-    recipe: Recipe = DEFAULT  # of the network
+    recipe: Hyperparameters = DEFAULT  # of the network
     seeds: tuple[int, ...] = ()  # of the network, and of regressions that have seeds
     origins: Origins | None = None  # where earlier stretches were judged, too
 

@@ -24,9 +24,9 @@ def random_moments(start_s: int, stop_s: int, step_s: int, random: np.random.Gen
     return (starts + random.integers(0, step_s, len(starts))).tolist()  # type: ignore[no-any-return]
 
 
-def cells_to_learn(story: IncidentHistory, blocks: Blocks, random: np.random.Generator) -> npt.NDArray[np.intp]:
+def cells_to_learn(history: IncidentHistory, blocks: Blocks, random: np.random.Generator) -> npt.NDArray[np.intp]:
     """Cells with any incident in the training block, and a part of the empty ones."""
-    seen = story.counts(story.first_s, blocks.validation_s).sum(axis=1) > 0
+    seen = history.counts(history.first_s, blocks.validation_s).sum(axis=1) > 0
     return np.flatnonzero(seen | (random.random(len(seen)) < _EMPTY_CELLS_SHARE))
 
 

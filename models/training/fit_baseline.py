@@ -45,11 +45,11 @@ class Blocks:
         )
 
 
-def fit_constants(story: IncidentHistory, blocks: Blocks) -> BaselineConstants:
+def fit_constants(history: IncidentHistory, blocks: Blocks) -> BaselineConstants:
     """Constants from the training block, choices by the validation block. Dispersion is Poisson's until fitted."""
-    spec = story.spec
-    days = max((blocks.validation_s - story.first_s) / DAY_S, 1.0)
-    mean_per_day = story.counts(story.first_s, blocks.validation_s).sum(axis=0) / days
+    spec = history.spec
+    days = max((blocks.validation_s - history.first_s) / DAY_S, 1.0)
+    mean_per_day = history.counts(history.first_s, blocks.validation_s).sum(axis=0) / days
     start = BaselineConstants(
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
         shrink_days=np.array(SHRINK_DAYS[0]),
@@ -57,11 +57,11 @@ def fit_constants(story: IncidentHistory, blocks: Blocks) -> BaselineConstants:
         day_lift=np.ones((spec.grid.cells, len(spec.categories), DAY_BLOCKS)),
         mean_per_day=np.maximum(mean_per_day, _LEAST_PER_DAY),
         dispersion=np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1]),
-        first_day=np.array(float(-(-story.first_s // DAY_S))),
+        first_day=np.array(float(-(-history.first_s // DAY_S))),
     )
-    half_life, shrink = _choose_memory(story, blocks, start)
-    profile = _choose_profile(story, blocks)
-    day_lift = _choose_day_lift(story, blocks, profile)
+    half_life, shrink = _choose_memory(history, blocks, start)
+    profile = _choose_profile(history, blocks)
+    day_lift = _choose_day_lift(history, blocks, profile)
     return _replaced(
         start,
         half_life_days=np.array(half_life),
@@ -93,36 +93,36 @@ def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats
     return chosen
 
 
-def _choose_memory(story: IncidentHistory, blocks: Blocks, start: BaselineConstants) -> tuple[float, float]:
+def _choose_memory(history: IncidentHistory, blocks: Blocks, start: BaselineConstants) -> tuple[float, float]:
     """Half-life and shrinkage under which the validation block's days were least surprising (Poisson)."""
-    first, last = -(-story.first_s // DAY_S), blocks.test_s // DAY_S
+    first, last = -(-history.first_s // DAY_S), blocks.test_s // DAY_S
     losses = dict.fromkeys(product(HALF_LIVES_DAYS, SHRINK_DAYS), 0.0)
     for half_life in HALF_LIVES_DAYS:
-        for day, counts, past, past_days in _days(story, half_life, first, last):
+        for day, counts, past, past_days in _days(history, half_life, first, last):
             if day * DAY_S < blocks.validation_s:
                 continue
             for shrink in SHRINK_DAYS:
-                rate = cell_rate(past, past_days, _replaced(start, shrink_days=np.array(shrink)), story.spec)
+                rate = cell_rate(past, past_days, _replaced(start, shrink_days=np.array(shrink)), history.spec)
                 losses[half_life, shrink] += float((rate - counts * np.log(rate)).sum())
     return min(losses, key=losses.__getitem__)
 
 
 def _days(
-    story: IncidentHistory, half_life: float, first: int, last: int
+    history: IncidentHistory, half_life: float, first: int, last: int
 ) -> Iterator[tuple[int, npt.NDArray[np.int32], Floats, float]]:
     """Each day with its counts, and the weighted counts and days before it."""
     fade = 0.5 ** (1 / half_life)
-    past, past_days = np.zeros((story.spec.grid.cells, len(story.spec.categories))), 0.0
+    past, past_days = np.zeros((history.spec.grid.cells, len(history.spec.categories))), 0.0
     for day in range(first, last):
-        counts = story.counts(day * DAY_S, (day + 1) * DAY_S)
+        counts = history.counts(day * DAY_S, (day + 1) * DAY_S)
         yield day, counts, past, past_days
         past, past_days = fade * past + counts, fade * past_days + 1
 
 
-def _choose_profile(story: IncidentHistory, blocks: Blocks) -> Floats:
+def _choose_profile(history: IncidentHistory, blocks: Blocks) -> Floats:
     """(categories, 168) profile by hour of the week, with the prior under which validation was least surprising."""
-    seen, exposure = _by_hour(story, story.first_s, blocks.validation_s)
-    later, later_exposure = _by_hour(story, blocks.validation_s, blocks.test_s)
+    seen, exposure = _by_hour(history, history.first_s, blocks.validation_s)
+    later, later_exposure = _by_hour(history, blocks.validation_s, blocks.test_s)
     profiles = [_profile(seen, exposure, prior) for prior in PROFILE_PRIORS]
     surprise = []
     for profile in profiles:
@@ -141,13 +141,13 @@ def _profile(seen: Floats, exposure: Floats, prior: float) -> Floats:
     return np.asarray(profile / profile.mean(axis=1, keepdims=True))
 
 
-def _choose_day_lift(story: IncidentHistory, blocks: Blocks, profile: Floats) -> Floats:
+def _choose_day_lift(history: IncidentHistory, blocks: Blocks, profile: Floats) -> Floats:
     """(cells, categories, 16) lifts, with the prior under which the validation block was least surprising."""
-    seen, share = _by_block(story, profile, story.first_s, blocks.validation_s)
-    later, later_share = _by_block(story, profile, blocks.validation_s, blocks.test_s)
+    seen, share = _by_block(history, profile, history.first_s, blocks.validation_s)
+    later, later_share = _by_block(history, profile, blocks.validation_s, blocks.test_s)
     best, least = np.ones_like(seen), np.inf
     for prior in LIFT_PRIORS:
-        lift = day_lift(seen, share, prior, story.spec.grid)
+        lift = day_lift(seen, share, prior, history.spec.grid)
         expected = lift * later_share
         expected = expected / expected.sum(axis=2, keepdims=True)
         surprise = -float((later * np.log(np.where(later_share > 0, expected, 1.0))).sum())
@@ -172,26 +172,26 @@ def day_lift(seen: Floats, share: Floats, prior: float, grid: Grid) -> Floats:
     return np.asarray(lift / (lift * share).sum(axis=2, keepdims=True))
 
 
-def _by_block(story: IncidentHistory, profile: Floats, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
+def _by_block(history: IncidentHistory, profile: Floats, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
     """(cells, categories, 16) incidents of [start_s, stop_s), and (categories, 16) the profile's share, sums to 1."""
-    part = slice(story.position(start_s), story.position(stop_s))
-    hour = hour_of_week(story.incidents.occurred_s[part], story.spec.timezone).astype(np.intp)
-    cells, categories = story.spec.grid.cells, len(story.spec.categories)
-    series = story.incidents.cell[part].astype(np.intp) * categories + story.incidents.category[part]
+    part = slice(history.position(start_s), history.position(stop_s))
+    hour = hour_of_week(history.incidents.occurred_s[part], history.spec.timezone).astype(np.intp)
+    cells, categories = history.spec.grid.cells, len(history.spec.categories)
+    series = history.incidents.cell[part].astype(np.intp) * categories + history.incidents.category[part]
     seen = np.bincount(series * DAY_BLOCKS + BLOCK_OF_HOUR[hour], minlength=cells * categories * DAY_BLOCKS)
-    weighed = profile * hours_within(start_s, stop_s, story.spec.timezone)
+    weighed = profile * hours_within(start_s, stop_s, history.spec.timezone)
     share = weighed @ HOURS_OF_BLOCK.T
     return seen.reshape(cells, categories, DAY_BLOCKS).astype(np.float64), share / share.sum(axis=1, keepdims=True)
 
 
-def _by_hour(story: IncidentHistory, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
+def _by_hour(history: IncidentHistory, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
     """(categories, 168) incidents and (168,) hours of [start_s, stop_s) by hour of the local week."""
-    part = slice(story.position(start_s), story.position(stop_s))
-    hour = hour_of_week(story.incidents.occurred_s[part], story.spec.timezone).astype(np.intp)
-    place = story.incidents.category[part].astype(np.intp) * HOURS + hour
-    categories = len(story.spec.categories)
+    part = slice(history.position(start_s), history.position(stop_s))
+    hour = hour_of_week(history.incidents.occurred_s[part], history.spec.timezone).astype(np.intp)
+    place = history.incidents.category[part].astype(np.intp) * HOURS + hour
+    categories = len(history.spec.categories)
     seen = np.bincount(place, minlength=categories * HOURS).astype(np.float64).reshape(categories, HOURS)
-    return seen, hours_within(start_s, stop_s, story.spec.timezone)
+    return seen, hours_within(start_s, stop_s, history.spec.timezone)
 
 
 def _replaced(constants: BaselineConstants, **arrays: Floats) -> BaselineConstants:

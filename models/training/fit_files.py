@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from models.hyperparameters import Recipe
+from models.hyperparameters import Hyperparameters
 from models.network import ResidualNetwork
 from models.training.fit_network import Examples
 
@@ -19,7 +19,7 @@ _EXAMPLES, _PLAN, _FITTED, _RATIOS = "examples.safetensors", "plan.json", "fitte
 class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a fit is to be done: arguments of `fit_network`."""
 
-    recipe: Recipe
+    recipe: Hyperparameters
     epochs: int
     seed: int
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.hyperparameters import DEFAULT, Recipe
+from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
 from models.network import ResidualNetwork
 from models.training.fit_linear import LEAST_GAIN, MOST_VALUES, linear_parts
@@ -40,7 +40,7 @@ class Fit(Protocol):
         validation: Examples,
         dispersion: Tensor,
         *,
-        recipe: Recipe,
+        recipe: Hyperparameters,
         epochs: int,
         seed: int,
         after_epoch: Callable[[int, float], None],
@@ -52,7 +52,7 @@ def fit_network(
     validation: Examples,
     dispersion: Tensor,
     *,
-    recipe: Recipe = DEFAULT,
+    recipe: Hyperparameters = DEFAULT,
     epochs: int,
     seed: int,
     after_epoch: Callable[[int, float], None],

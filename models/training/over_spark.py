@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor
 
-from models.hyperparameters import Recipe
+from models.hyperparameters import Hyperparameters
 from models.network import ResidualNetwork
 from models.training.fit_files import FitData, FitPlan, read_fitted, write_fit
 from models.training.fit_network import Examples
@@ -62,7 +62,7 @@ def fit_spread(
     validation: Examples,
     dispersion: Tensor,
     *,
-    recipe: Recipe,
+    recipe: Hyperparameters,
     epochs: int,
     seed: int,
     after_epoch: Callable[[int, float], None],

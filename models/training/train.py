@@ -11,7 +11,7 @@ from models.counting.count_state import CountState
 from models.features import FeatureEngine, feature_names
 from models.files.data_report import refuse_one_cell, refuse_too_little
 from models.files.incident_files import IncidentTable
-from models.hyperparameters import DEFAULT, Recipe
+from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import ResidualNetwork, residual_of
 from models.training.examples import cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
@@ -93,7 +93,7 @@ def train(
     epochs: int,
     seed: int,
     tell: Callable[[str, float], None],
-    recipe: Recipe = DEFAULT,
+    recipe: Hyperparameters = DEFAULT,
     fit: Fit = fit_network,
 ) -> Trained:
     """Fit on the first 70 % of the time, choose on the next 15 %, judge on the rest, count up to the cut-off.

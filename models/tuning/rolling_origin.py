@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable
-from models.hyperparameters import Recipe
+from models.hyperparameters import Hyperparameters
 from models.training.examples import cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import Examples, fit_network
@@ -40,7 +40,7 @@ class Folds:
     folds: tuple[Fold, ...]  # in the order of time
     dispersion: Tensor  # (categories, horizons)
 
-    def loss(self, recipe: Recipe, fold: int, *, epochs: int, seed: int) -> float:
+    def loss(self, recipe: Hyperparameters, fold: int, *, epochs: int, seed: int) -> float:
         """The least validation loss of a network made by `recipe`, over the untrained one's; at most 1.
 
         The span that judges also stops the training early. That flatters every recipe, as it does in training itself;

@@ -20,7 +20,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from models.hyperparameters import DEFAULT, Recipe, TunedOn
+from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
 from schemas.errors import DataError
 
 SAMPLERS = ("tpe", "grid")
@@ -35,7 +35,7 @@ SPACE: Mapping[str, BaseDistribution] = MappingProxyType(
     }
 )
 GRID = tuple(
-    Recipe(widths=widths, learning_rate=rate, weight_decay=decay)
+    Hyperparameters(widths=widths, learning_rate=rate, weight_decay=decay)
     for widths, rate, decay in product(((32, 16), (64, 32), (128, 64)), (5e-4, 1e-3, 5e-3), (1e-4, 1e-1))
 )
 GRID_POINTS = (DEFAULT, *(recipe for recipe in GRID if recipe != DEFAULT))
@@ -46,7 +46,7 @@ class FinishedTrial:
     """A finished trial."""
 
     number: int  # among the finished ones, from 0
-    recipe: Recipe
+    recipe: Hyperparameters
     losses: tuple[float, ...]  # after each fold, the mean of the folds so far
     pruned: bool  # given up after a fold, with a loss above the median of the trials before it
 
@@ -77,7 +77,7 @@ def open_study(journal: Path, tuned_on: TunedOn) -> optuna.Study:
     return study
 
 
-def ask(study: optuna.Study, *, sampler: str, seed: int) -> tuple[optuna.Trial, Recipe]:
+def ask(study: optuna.Study, *, sampler: str, seed: int) -> tuple[optuna.Trial, Hyperparameters]:
     """The next trial: the default first, then the grid's next point, or what TPE finds promising."""
     number = len(finished_trials(study))
     points = GRID_POINTS if sampler == "grid" else GRID_POINTS[:1]
@@ -107,7 +107,7 @@ def finished_trials(study: optuna.Study) -> tuple[FinishedTrial, ...]:
 class _Fixed(BaseSampler):
     """Gives one recipe. Optuna's queue of fixed trials would hold the point of a trial that was cut off twice."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Hyperparameters) -> None:
         first, second = recipe.widths
         self._params = msgspec.structs.asdict(recipe) | {"first": first, "second": second}
 
@@ -125,9 +125,9 @@ class _Fixed(BaseSampler):
         return self._params[param_name]
 
 
-def _recipe(params: Mapping[str, Any]) -> Recipe:
+def _recipe(params: Mapping[str, Any]) -> Hyperparameters:
     others = {name: value for name, value in params.items() if name not in ("first", "second")}
-    return Recipe(widths=(params["first"], params["second"]), **others)
+    return Hyperparameters(widths=(params["first"], params["second"]), **others)
 
 
 def _drop_torn_line(journal: Path) -> None:

@@ -8,11 +8,11 @@ from statistics import fmean
 import optuna
 from optuna.trial import TrialState
 
-from models.hyperparameters import DEFAULT, Recipe
+from models.hyperparameters import DEFAULT
 from models.tuning.search import GRID_POINTS, FinishedTrial, ask, finished_trials
 
 SEEDS_COMPARED = 3
-Loss = Callable[[Recipe, int, int], float]  # of a recipe on a fold, counted from 0, with a seed
+Loss = Callable[[Hyperparameters, int, int], float]  # of a recipe on a fold, counted from 0, with a seed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class TuningResult:
     compared: SeedComparison | None  # None when the default is the best
 
     @property
-    def chosen(self) -> Recipe:
+    def chosen(self) -> Hyperparameters:
         """The default, unless the best one gains more than seeds differ."""
         return self.best.recipe if self.compared and self.compared.gain > self.compared.spread else DEFAULT
 

@@ -83,11 +83,11 @@ class Offline:
         self.state = artifact.history()
         self.engine = FeatureEngine(artifact.spec, artifact.constants)
         self.network = artifact.network()
-        story = IncidentHistory.of(table, artifact.spec, int(table.occurred_s[-1]) + 1)
-        self._incidents = story.incidents
-        in_story = np.full(len(table), -1)
-        in_story[story.incidents.kafka_offset] = np.arange(len(story.incidents))
-        self._order = in_story[plan.position[plan.subject]]  # by message: place in the story, -1 outside the grid
+        past = IncidentHistory.of(table, artifact.spec, int(table.occurred_s[-1]) + 1)
+        self._incidents = past.incidents
+        place_of = np.full(len(table), -1)
+        place_of[past.incidents.kafka_offset] = np.arange(len(past.incidents))
+        self._order = place_of[plan.position[plan.subject]]  # by message: place in the past, -1 outside the grid
 
     def compare(self, frame: RiskFrame, parity: Parity) -> None:
         """Count what the job has read by then, score, and add the differences to `parity`."""

@@ -10,7 +10,7 @@ import torch
 
 from models.artifact.artifact import newest_artifact
 from models.artifact.manifest import Training
-from models.hyperparameters import DEFAULT, Recipe
+from models.hyperparameters import DEFAULT, Hyperparameters
 from models.training.fit_files import read_fitted
 from models.training.fit_network import fit_network
 from models.training.over_spark import side_by_side
@@ -22,7 +22,7 @@ from tests.harness.small_town import LAYOUT, write_town
 
 pytestmark = pytest.mark.spark
 MASTER = "local-cluster[2,1,1024]"
-RECIPE = Recipe(minibatch=64, learning_rate=5e-3)
+RECIPE = Hyperparameters(minibatch=64, learning_rate=5e-3)
 # Fits the same examples twice by two executors, and then what cannot be fitted.
 DRIVER = """
 import sys

@@ -13,7 +13,7 @@ from schemas.frame import RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.watch.map_page import MapView, render, write_page
-from tests.harness.nothing_made import NOTHING_MADE
+from tests.harness.no_attribution import NO_ATTRIBUTION
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
@@ -46,7 +46,7 @@ def a_frame(as_of_s: int, model: str = "r3") -> RiskFrame:
         usual=expected / 2,
         observed_1h=np.zeros((12, 2), np.int32),
         support=support,
-        attribution=NOTHING_MADE,
+        attribution=NO_ATTRIBUTION,
     )
 
 

@@ -35,7 +35,7 @@ def health_command(scorer):
     return ran.returncode, ran.stdout.splitlines()
 
 
-class Story:
+class IncidentHistory:
     """One run: good events with every kind of bad message between them, read to the end, then stopped."""
 
     def __init__(self, scorer, region, topic):
@@ -88,7 +88,7 @@ class Story:
 @pytest.fixture(scope="module")
 def story(new_topic, new_region, new_scorer):
     topic = new_topic("poisoned", partitions=3)
-    return Story(new_scorer("poisoned", topic), new_region("riverton"), topic)
+    return IncidentHistory(new_scorer("poisoned", topic), new_region("riverton"), topic)
 
 
 @pytest.mark.fault("F11", "F12", "F19")

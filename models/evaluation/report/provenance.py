@@ -52,7 +52,7 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
         "their mean, curves the first one's"
         if seeds > 1
         else "one of the network: how far seeds differ was not measured",
-        "Recipe": _recipe(evaluation),
+        "Hyperparameters": _recipe(evaluation),
         **({"Earlier blocks": _EARLIER} if evaluation.origins else {}),
         "Effort": f"{_duration(evaluation.seconds)}, {evaluation.peak_gib:.1f} GiB of memory at most without Java",
         "Versions": ", ".join(f"{name} {version}" for name, version in sorted(evaluation.versions.items())),

@@ -15,7 +15,7 @@ from models.baseline import BaselineConstants
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, feature_names
-from models.hyperparameters import Recipe, RecipeFile, TunedOn
+from models.hyperparameters import Hyperparameters, RecipeFile, TunedOn
 from models.network import ResidualNetwork
 from models.scoring import score
 from schemas.errors import ArtifactError
@@ -115,7 +115,7 @@ def test_a_manifest_says_how_the_network_was_trained_and_may_lack_it(published, 
         trials=9,
         made_at="20260101T000000Z",
     )
-    recipe = RecipeFile(recipe=Recipe(widths=(24, 16), learning_rate=0.01), tuned_on=tuned_on)
+    recipe = RecipeFile(recipe=Hyperparameters(widths=(24, 16), learning_rate=0.01), tuned_on=tuned_on)
     training = Training(epochs=3, step_minutes=60, workers=2, device="cpu")
     manifest = read_artifact(write(tmp_path, recipe=recipe, training=training)).manifest
     assert (manifest.recipe, manifest.tuned_on, manifest.training) == (recipe.recipe, tuned_on, training)

@@ -20,7 +20,7 @@ from streaming.flow.publish import Published
 from streaming.flow.query_facts import QueryFacts
 from streaming.rebuild.batch_log import KEEP_DAYS, BatchLog, logged_batches, logged_days
 from streaming.rebuild.plan import Span, plan_rebuild
-from tests.harness.nothing_made import NOTHING_MADE
+from tests.harness.no_attribution import NO_ATTRIBUTION
 from tests.harness.spark_offsets import spark_files
 
 DAY_S = 86_400
@@ -39,7 +39,7 @@ def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
         model="m",
         observed_1h=places,
         support=places.astype(np.uint8),
-        attribution=NOTHING_MADE,
+        attribution=NO_ATTRIBUTION,
         **scores,
     )
     ledger = {"consumed": consumed, "counted": consumed, "rejected": 0}

@@ -11,7 +11,7 @@ from schemas.frame import RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.rehearse.hits import hit_rates
-from tests.harness.nothing_made import NOTHING_MADE
+from tests.harness.no_attribution import NO_ATTRIBUTION
 
 CELLS, CATEGORIES, HORIZONS = 40, 2, 3
 SPEC = Spec(
@@ -41,7 +41,7 @@ def frame(expected, usual, support):
         high=zero,
         observed_1h=np.zeros((CELLS, CATEGORIES), np.int32),
         support=np.repeat(np.asarray(support, np.uint8)[:, None], CATEGORIES, axis=1),
-        attribution=NOTHING_MADE,
+        attribution=NO_ATTRIBUTION,
     )
 
 

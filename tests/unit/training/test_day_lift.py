@@ -52,7 +52,7 @@ def test_a_lift_is_shrunk_to_the_cell_the_neighbourhood_and_one(seen, share, pri
     np.testing.assert_allclose((lift * share).sum(axis=2), 1)
 
 
-def story_of(night_cell):
+def history_of(night_cell):
     """500 incidents a day, everywhere and at any time; those of `night_cell` only at night."""
     random = np.random.default_rng(0)
     count = 500 * DAYS
@@ -81,8 +81,8 @@ def story_of(night_cell):
 
 @pytest.fixture(scope="module")
 def learned():
-    story = story_of(NIGHT_CELL)
-    return fit_constants(story, Blocks.of(story.first_s, story.cutoff_s)).day_lift
+    history = history_of(NIGHT_CELL)
+    return fit_constants(history, Blocks.of(history.first_s, history.cutoff_s)).day_lift
 
 
 def test_a_cell_that_lives_at_night_is_known_for_it(learned):
@@ -94,6 +94,6 @@ def test_a_cell_that_lives_at_night_is_known_for_it(learned):
 
 
 def test_without_a_difference_every_cell_has_the_profile():
-    story = story_of(None)
-    lift = fit_constants(story, Blocks.of(story.first_s, story.cutoff_s)).day_lift
+    history = history_of(None)
+    lift = fit_constants(history, Blocks.of(history.first_s, history.cutoff_s)).day_lift
     np.testing.assert_allclose(lift, 1, atol=0.15)

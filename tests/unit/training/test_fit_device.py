@@ -5,7 +5,7 @@ import torch
 from typer.testing import CliRunner
 
 from models.__main__ import app
-from models.hyperparameters import Recipe
+from models.hyperparameters import Hyperparameters
 from models.training.device import device_of
 from models.training.fit_network import fit_network
 from schemas.errors import SettingsError
@@ -59,7 +59,7 @@ def test_a_gpu_gives_the_network_of_the_cpu():
             train,
             validation,
             DISPERSION,
-            recipe=Recipe(minibatch=256),
+            recipe=Hyperparameters(minibatch=256),
             epochs=4,
             seed=3,
             after_epoch=lambda epoch, ratio, told=told: told.append(ratio),

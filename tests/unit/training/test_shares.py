@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.hyperparameters import Recipe
+from models.hyperparameters import Hyperparameters
 from models.network import LINEAR_PART, ResidualNetwork
 from models.training.fit_files import FitData, FitPlan, read_fitted, write_fit
 from models.training.fit_network import fit_network
@@ -47,7 +47,7 @@ def test_the_first_sum_over_the_ranks_is_the_gradient_of_the_whole_minibatch(cel
             train,
             validation,
             DISPERSION,
-            recipe=Recipe(),
+            recipe=Hyperparameters(),
             epochs=1,
             seed=5,
             after_epoch=lambda epoch, ratio: None,
@@ -71,7 +71,7 @@ def test_the_first_sum_over_the_ranks_is_the_gradient_of_the_whole_minibatch(cel
 
 def test_processes_without_spark_give_the_network_of_one_process(tmp_path):
     """Three ranks, and a last minibatch of one example. Tolerance: 1e-4 of the loss, 0.001 of a log forecast."""
-    plan = FitPlan(recipe=Recipe(minibatch=64, learning_rate=5e-3), epochs=4, seed=2)
+    plan = FitPlan(recipe=Hyperparameters(minibatch=64, learning_rate=5e-3), epochs=4, seed=2)
     data = FitData(
         train=made_examples(64 * 20 + 1, seed=1), validation=made_examples(500, seed=2), dispersion=DISPERSION
     )

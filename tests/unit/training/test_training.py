@@ -108,14 +108,14 @@ def test_a_swinging_level_is_found(swinging):
 
 def test_the_baseline_is_close_to_the_likeliest_forecast_of_the_known_process(noise):
     """On a stationary process the baseline's deviance must be near that of the true mean."""
-    story = noise.past
-    spec = story.spec
+    past = noise.past
+    spec = past.spec
     lat, lon = spec.grid.corners()
     edges = np.clip((lat - 41) / 0.045, 0, 1)
     rows = (1 - (1 - edges[1:]) ** 2) - (1 - (1 - edges[:-1]) ** 2)  # beta(1, 2) mass of each row
     cols = np.diff(np.clip((lon + 87) / 0.06, 0, 1))
     truth = np.maximum(np.outer(rows, cols).ravel()[:, None] * 100, 1e-9)  # per day and category
-    replay, engine = Replay(story), FeatureEngine(spec, noise.constants)
+    replay, engine = Replay(past), FeatureEngine(spec, noise.constants)
     values = engine.compute(replay.lead_to(START + (DAYS - 2) * DAY)).values
     usual = np.exp(values[:, :, -1])
     busy = truth[:, 0] > 2
@@ -123,39 +123,40 @@ def test_the_baseline_is_close_to_the_likeliest_forecast_of_the_known_process(no
 
 
 def test_the_history_at_the_cut_off_is_the_file_recounted(noise):
-    state, story = noise.history, noise.past
-    assert state.as_of_s == story.cutoff_s
+    state, past = noise.history, noise.past
+    assert state.as_of_s == past.cutoff_s
     np.testing.assert_array_equal(
-        state.window("day", 61), story.counts(story.cutoff_s - 60 * DAY, story.cutoff_s)
+        state.window("day", 61),
+        past.counts(past.cutoff_s - 60 * DAY, past.cutoff_s),
     )  # the 61st is the day that starts at the cut-off
     assert len(state.registry) < 200 * 4
 
 
 def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noise, tmp_path):
     artifact = read_artifact(published(noise, tmp_path))
-    story, state, history = noise.past, artifact.history(), artifact.history()
-    last_day = story.incidents.select(np.arange(story.position(story.cutoff_s - DAY), len(story.incidents)))
+    past, state, history = noise.past, artifact.history(), artifact.history()
+    last_day = past.incidents.select(np.arange(past.position(past.cutoff_s - DAY), len(past.incidents)))
     told = replace(last_day, key=last_day.key + np.uint64(1))  # with ids of their own, as from the centre
-    applied = state.apply(told, story.cutoff_s)
+    applied = state.apply(told, past.cutoff_s)
     assert len(told) > 100
     assert applied.outcomes == {"counted": 0, "corrected": 0, "duplicate": 0, "excluded": len(told)}
     for name, level in history.levels.items():
         np.testing.assert_array_equal(state.levels[name].ring, level.ring)
     since = replace(told, key=told.key + np.uint64(1), occurred_s=told.occurred_s + DAY)
-    assert state.apply(since, story.cutoff_s + DAY).outcomes["counted"] == len(told)
+    assert state.apply(since, past.cutoff_s + DAY).outcomes["counted"] == len(told)
 
 
 def test_nothing_after_a_moment_can_change_its_features(noise):
-    story = noise.past
+    past = noise.past
     moment = START + 60 * DAY + 12_345
     part = IncidentHistory(
-        spec=story.spec,
-        incidents=story.incidents.select(np.arange(story.position(moment))),
-        first_s=story.first_s,
+        spec=past.spec,
+        incidents=past.incidents.select(np.arange(past.position(moment))),
+        first_s=past.first_s,
         cutoff_s=moment,
     )
-    engine = FeatureEngine(story.spec, noise.constants)
-    whole, cut = (engine.compute(Replay(one).lead_to(moment)).values for one in (story, part))
+    engine = FeatureEngine(past.spec, noise.constants)
+    whole, cut = (engine.compute(Replay(one).lead_to(moment)).values for one in (past, part))
     assert whole.tobytes() == cut.tobytes()
 
 

@@ -18,7 +18,7 @@ from models.artifact.artifact import newest_artifacts, read_artifact
 from models.artifact.manifest import Training
 from models.cli.tune import verdict
 from models.files.incident_files import IncidentTable
-from models.hyperparameters import DEFAULT, Recipe, TunedOn, read_recipe
+from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn, read_recipe
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import fit_network
 from models.training.train import spec_for
@@ -145,9 +145,9 @@ def test_what_comes_after_the_first_origin_is_not_in_its_features_or_the_dispers
 def test_the_constants_are_fitted_and_chosen_on_the_time_before_the_first_origin(monkeypatch):
     given = []
 
-    def noted(story, blocks):
-        given.append((int(story.incidents.occurred_s[-1]), blocks.test_s))
-        return fit_constants(story, blocks)
+    def noted(incident_history, blocks):
+        given.append((int(incident_history.incidents.occurred_s[-1]), blocks.test_s))
+        return fit_constants(incident_history, blocks)
 
     monkeypatch.setattr(rolling_origin, "fit_constants", noted)
     folds_of(town())
@@ -156,7 +156,7 @@ def test_the_constants_are_fitted_and_chosen_on_the_time_before_the_first_origin
 
 
 def test_the_loss_finds_what_is_there_and_depends_on_recipe_and_seed_alone(folds):
-    recipe = Recipe(minibatch=256)
+    recipe = Hyperparameters(minibatch=256)
     loss = folds.loss(recipe, 0, epochs=3, seed=0)
     assert loss < 0.995
     assert folds.loss(recipe, 0, epochs=3, seed=0) == loss
@@ -165,7 +165,7 @@ def test_the_loss_finds_what_is_there_and_depends_on_recipe_and_seed_alone(folds
 
 
 def test_a_recipe_that_only_does_harm_has_the_loss_of_no_training(folds):
-    assert folds.loss(Recipe(learning_rate=1.0, minibatch=16), 0, epochs=1, seed=0) == 1.0
+    assert folds.loss(Hyperparameters(learning_rate=1.0, minibatch=16), 0, epochs=1, seed=0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_recipe_that_only_does_harm_has_the_loss_of_no_training(folds):
     [{"widths": (64, 16)}, {"widths": (16, 32)}, {"learning_rate": 5e-3}, {"weight_decay": 1.0}, {"minibatch": 300}],
 )
 def test_every_part_of_the_recipe_has_a_part_in_the_training(folds, change):
-    recipe = Recipe(minibatch=256)
+    recipe = Hyperparameters(minibatch=256)
     other = msgspec.structs.replace(recipe, **change)
     assert folds.loss(other, 0, epochs=2, seed=0) != folds.loss(recipe, 0, epochs=2, seed=0)
 
@@ -185,7 +185,7 @@ def test_training_stops_after_as_many_epochs_without_gain_as_the_recipe_says(fol
         folds.folds[1].train,
         folds.folds[1].validation,
         folds.dispersion,
-        recipe=Recipe(minibatch=64, learning_rate=1e-2, patience=patience),
+        recipe=Hyperparameters(minibatch=64, learning_rate=1e-2, patience=patience),
         epochs=30,
         seed=0,
         after_epoch=lambda _, ratio: ratios.append(ratio),
@@ -414,7 +414,7 @@ def test_train_makes_the_network_of_the_recipe(command, tmp_path):
     network = artifact.network()
     assert (network.enter.out_features, network.middle.out_features) == (24, 16)
     manifest = artifact.manifest
-    assert (manifest.recipe, manifest.tuned_on) == (Recipe(widths=(24, 16)), None)
+    assert (manifest.recipe, manifest.tuned_on) == (Hyperparameters(widths=(24, 16)), None)
     assert manifest.training == Training(epochs=1, step_minutes=720, workers=1, device="cpu")
 
 

@@ -19,7 +19,7 @@ from schemas.frame import RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.watch.map_page import LEVEL_FLOOR, LEVEL_STEP, MapView, quantise, render, write_page
-from tests.harness.nothing_made import NOTHING_MADE
+from tests.harness.no_attribution import NO_ATTRIBUTION
 
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=6, cols=5)
 SPEC = Spec(
@@ -44,7 +44,7 @@ def a_frame(spec: Spec = SPEC, *, quiet_share: float = 0.4) -> RiskFrame:
         usual=(expected * rng.uniform(0.5, 2, shape)).astype(np.float32),
         observed_1h=rng.poisson(0.1, shape[:2]).astype(np.int32),
         support=support,
-        attribution=NOTHING_MADE,
+        attribution=NO_ATTRIBUTION,
     )
 
 

@@ -12,7 +12,7 @@ from models.hyperparameters import (
     DEFAULT,
     LEAST_WIDTH,
     MOST_WIDTH,
-    Recipe,
+    Hyperparameters,
     RecipeFile,
     TunedOn,
     read_recipe,
@@ -38,7 +38,7 @@ WIDTHS = st.integers(LEAST_WIDTH, MOST_WIDTH)
 
 def recipes():
     return st.builds(
-        Recipe,
+        Hyperparameters,
         widths=st.tuples(WIDTHS, WIDTHS),
         learning_rate=st.floats(1e-6, 1),
         weight_decay=st.floats(0, 10),
@@ -58,7 +58,7 @@ def test_a_recipe_comes_back_from_its_file_as_it_was(tmp_path_factory, recipe):
 def test_a_recipe_that_a_person_wrote_needs_no_more_than_what_differs(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text('{"recipe": {"weight_decay": 0}}')
-    assert read_recipe(path) == RecipeFile(recipe=Recipe(weight_decay=0.0))
+    assert read_recipe(path) == RecipeFile(recipe=Hyperparameters(weight_decay=0.0))
 
 
 @pytest.mark.parametrize(
@@ -100,17 +100,17 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 
 def test_a_number_that_is_none_is_refused():
     with pytest.raises(DataError, match="learning_rate of nan"):
-        Recipe(learning_rate=float("nan"))
+        Hyperparameters(learning_rate=float("nan"))
 
 
 @pytest.mark.parametrize("kept", sorted(KEPT.glob("*.json")), ids=lambda path: path.stem)
 def test_the_default_is_what_the_published_figures_were_measured_with(kept):
     recipe = json.loads(kept.read_text(encoding="utf-8"))["recipe"]
-    assert Recipe(**recipe | {"widths": tuple(recipe["widths"])}) == DEFAULT
+    assert Hyperparameters(**recipe | {"widths": tuple(recipe["widths"])}) == DEFAULT
 
 
 def test_the_largest_network_that_a_recipe_allows_fits_into_an_artifact():
-    first, second = Recipe(widths=(MOST_WIDTH, MOST_WIDTH)).widths
+    first, second = Hyperparameters(widths=(MOST_WIDTH, MOST_WIDTH)).widths
     features = len(feature_names(tuple(f"{hours}h" for hours in range(1, MAX_HORIZONS + 1))))
     scaling = 2 * features
     linear = (features + MAX_CATEGORIES) * MAX_HORIZONS

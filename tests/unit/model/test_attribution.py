@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.attribution import NETWORK_ALONE, groups_of, made_riskiest, shares
+from models.attribution import NETWORK_ALONE, attribute_riskiest, groups_of, shares
 from models.features import feature_names
 from models.network import ResidualNetwork, residual_of
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
@@ -66,7 +66,7 @@ def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells
     usual = draw.gamma(1.0, 1.0, (cells, 2, 3)).astype(np.float32)
     expected = usual * np.exp(residual_of(values, made_by))
     risk = np.minimum(-np.expm1(-expected), 0.9).astype(np.float32)  # some are equal
-    made = made_riskiest(values, made_by, FEATURES, risk=risk, expected=expected)
+    made = attribute_riskiest(values, made_by, FEATURES, risk=risk, expected=expected)
     assert made.shape == (min(cells, ATTRIBUTED_RANKS), 2, 3, len(ATTRIBUTION_GROUPS))
     for place in np.ndindex(2, 3):
         order = sorted(range(cells), key=lambda cell: (-risk[cell, *place], -expected[cell, *place], cell))
@@ -82,4 +82,4 @@ def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells
 def test_without_a_network_nothing_made_more_than_is_usual():
     values = np.zeros((3, 2, len(FEATURES)), np.float32)
     same = np.ones((3, 2, 3), np.float32)
-    np.testing.assert_array_equal(made_riskiest(values, None, FEATURES, risk=same, expected=same), 1)
+    np.testing.assert_array_equal(attribute_riskiest(values, None, FEATURES, risk=same, expected=same), 1)
