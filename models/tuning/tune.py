@@ -8,7 +8,7 @@ from statistics import fmean
 import optuna
 from optuna.trial import TrialState
 
-from models.hyperparameters import DEFAULT
+from models.hyperparameters import DEFAULT, Hyperparameters
 from models.tuning.search import GRID_POINTS, FinishedTrial, ask, finished_trials
 
 SEEDS_COMPARED = 3

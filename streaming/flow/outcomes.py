@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.artifact.untrusted_bytes import pack_arrays, unpack_arrays
+from models.artifact.untrusted_bytes import pack_arrays, read_regular_file, unpack_arrays
 from models.counting.closed_horizons import ClosedHorizon, last_grace_s
 from models.hour_of_week import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
