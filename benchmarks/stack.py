@@ -16,6 +16,7 @@ from schemas.spec import DAY_S, Spec
 from streaming.rehearse.broker import TOPIC_PARTITIONS, start_broker
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class Stack:
 
     def topic(self, name: str) -> str:
         """Make a topic with as many partitions as `broker start` gives."""
-        ensure_topics(self.bootstrap, {name: TOPIC_PARTITIONS})
+        ensure_topics(KafkaConnection(self.bootstrap), {name: TOPIC_PARTITIONS})
         return name
 
     def settings(self, *, topic: str, specs: Sequence[Spec], checkpoint: str) -> Settings:

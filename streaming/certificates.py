@@ -1,29 +1,36 @@
-"""Servers' certificates: what is wrong with one, in words, and whom to trust."""
+"""Servers' certificates: which authorities we trust, and what is wrong with a certificate."""
 
 import ssl
 from pathlib import Path
 
 from schemas.errors import SettingsError
 
-_FAULTS = (
-    ("has expired", "has expired: renew it there"),
-    ("not yet valid", "is not valid yet: check the clocks of both machines"),
-    ("match", "is for another name: give the name it was made for in {address}, or make it anew"),
-    ("", "is signed by nobody that we trust: set {authority} to the PEM file of the authority that signed it"),
+_ERRORS = (  # words of OpenSSL; the problem; the remedy
+    ("has expired", "has expired", "renew it on the server"),
+    ("not yet valid", "is not valid yet", "check the clocks of both machines"),
+    ("match", "is for another name", "use the name in the certificate in {address}, or issue a new certificate"),
+    (
+        "",
+        "is signed by an authority that we do not trust",
+        "set {authority} to the PEM file of the authority that signed it",
+    ),
 )
 
 
-def fault_of(said: str, *, address: str, authority: str) -> str:
-    """OpenSSL's reason not to trust a certificate, as `has expired: renew it there`.
+def certificate_error(openssl_text: str, *, address: str, authority: str) -> tuple[str, str]:
+    """OpenSSL's reason not to trust a certificate, as (`has expired`, `renew it on the server`).
 
-    address, authority: the settings that hold the server's address and the file of who is trusted.
+    address, authority: the settings that contain the server's address and the trusted authority's file.
     """
-    fault = next(fault for words, fault in _FAULTS if words in said)
-    return fault.format(address=address, authority=authority)
+    problem, remedy = next((problem, remedy) for words, problem, remedy in _ERRORS if words in openssl_text)
+    return problem, remedy.format(address=address, authority=authority)
 
 
-def trusting(authority: Path | None, *, setting: str) -> ssl.SSLContext:
-    """A context that trusts `authority` only, a PEM file, or else whom the system trusts. Raises SettingsError."""
+def tls_context(authority: Path | None, *, setting: str) -> ssl.SSLContext:
+    """A context that trusts `authority` only, a PEM file; without it those that the system trusts.
+
+    Raises SettingsError.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and name
     try:
         if authority is None:
@@ -32,6 +39,7 @@ def trusting(authority: Path | None, *, setting: str) -> ssl.SSLContext:
             context.load_verify_locations(authority)
     except OSError as error:
         raise SettingsError(
-            f"{setting}={authority} is not a readable PEM file of certificates ({error.strerror or error})"
+            f"{setting}={authority} is not a readable PEM file of certificates ({error.strerror or error})",
+            remedy="give the certificate of the authority",
         ) from error
     return context

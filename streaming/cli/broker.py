@@ -10,6 +10,7 @@ from schemas.errors import BrokerError
 from streaming.rehearse.broker import HOST, TOPIC_PARTITIONS, running_broker, start_broker, stop_broker
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 
 _FOLDER = Annotated[Path, typer.Option("--folder", help="Where the broker keeps its data and its log")]
 _DEFAULT_FOLDER = Path("data/broker")
@@ -30,7 +31,9 @@ def broker_start(
     console = _console()
     with console.status("starting Kafka (the first start fetches its jars, 43 MB) ..."):
         broker = start_broker(folder, cache=settings.cache, port=port or _local_port(settings.kafka_bootstrap))
-        ensure_topics(broker.bootstrap, {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1})
+        ensure_topics(
+            KafkaConnection(broker.bootstrap), {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1}
+        )
     verb = "already runs" if broker.already_ran else "runs"
     console.print(f"Kafka {verb} at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")
 

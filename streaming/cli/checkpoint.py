@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from streaming.disk.audit import record
-from streaming.disk.guard import only_writer, read_guard
+from streaming.disk.guard import read_guard
+from streaming.disk.locks import only_writer
 from streaming.disk.reset import begin_ms, kept_in, set_aside, unfinished_reset
 from streaming.disk.spark_files import last_commit, progress_text, read_until
 from streaming.instants import instant_ms, instant_text

@@ -16,15 +16,16 @@ from rich.table import Table
 
 from models.artifact.artifact import newest_artifacts, read_spec
 from schemas.errors import ArtifactError, RiskError
-from streaming.disk.guard import changed_settings, is_held, other_layout, read_guard
+from streaming.disk.guard import Guard, changed_settings, other_layout, read_guard
+from streaming.disk.locks import is_held
 from streaming.disk.spark_files import last_commit
 from streaming.job.jars import java
-from streaming.roster.roster import elsewhere, load_artifact, next_roster, read_roster
+from streaming.roster.roster import load_artifact, misplaced, next_roster, read_roster
 from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings
 from streaming.sinks.open import FILE_PREFIX, open_sink
-from streaming.topics.admin import topic_faults, wanted_of
-from streaming.topics.client import PLAINTEXT, Security
+from streaming.topics.admin import needed_rights, topic_faults
+from streaming.topics.client import PLAINTEXT, KafkaConnection
 
 _OLDEST_JAVA = 17
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
@@ -79,10 +80,7 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
         try:
             yield from check()
         except RiskError as error:
-            said, _, remedy = str(error).rpartition("; ")
-            if not said:
-                said, _, remedy = str(error).partition(": ")
-            yield Finding(what=what, grade="fail", seen=said, remedy=remedy)
+            yield Finding(what=what, grade="fail", seen=error.message, remedy=error.remedy)
 
 
 def _java() -> Iterator[Finding]:
@@ -119,13 +117,16 @@ def _connector(settings: Settings) -> Iterator[Finding]:
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
-    wanted, security = wanted_of(settings), Security.of(settings)
-    faults = topic_faults(settings.kafka_bootstrap, wanted, security=security)
-    how = "in plain text" if security == PLAINTEXT else f"over TLS, to user {security.username}"
+    needed = needed_rights(topic=settings.topic, dead_letter_topic=settings.dead_letter_topic)
+    kafka = KafkaConnection.of(settings)
+    faults = topic_faults(kafka, needed)
+    how = "in plain text" if kafka.security == PLAINTEXT else f"over TLS, to user {kafka.security.username}"
     yield Finding(what="Kafka", grade="ok", seen=f"answers at {settings.kafka_bootstrap} {how}")
-    for topic, right in wanted.items():
-        seen, _, remedy = faults.get(topic, f"{topic} exists, and we may {right.lower()} it").partition(": ")
-        yield Finding(what="topic", grade="fail" if topic in faults else "ok", seen=seen, remedy=remedy)
+    for topic, right in needed.items():
+        if fault := faults.get(topic):
+            yield Finding(what="topic", grade="fail", seen=fault.message, remedy=fault.remedy)
+        else:
+            yield Finding(what="topic", grade="ok", seen=f"{topic} exists, and we may {right.lower()} it")
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
@@ -158,15 +159,14 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
             remedy="train one with `python -m models train`, or correct RISK_ARTIFACTS",
         )
     before, artifacts = read_roster(settings.checkpoint / "roster.json"), settings.artifacts.absolute()
-    roster, refused = next_roster(before, artifacts, latest_s=latest_history_s(settings, now_s))
-    if stray := elsewhere(roster, artifacts):
-        seen, _, remedy = stray.rpartition(": ")
-        yield Finding(what="artifacts", grade="fail", seen=seen, remedy=remedy)
-    for one in refused:
-        region, version = Path(one.folder).parts[-2:]
-        seen, _, remedy = one.reason.rpartition(": ")
+    roster, refused = next_roster(before, artifacts, latest_s=latest_history_s(settings.clock, now_s))
+    if stray := misplaced(roster, artifacts):
+        yield Finding(what="artifacts", grade="fail", seen=stray.message, remedy=stray.remedy)
+    for each in refused:
+        region, version = Path(each.folder).parts[-2:]
         grade: Grade = "warn" if region in roster else "fail"
-        yield Finding(what=f"artifact {region}", grade=grade, seen=f"{version} is refused: {seen}", remedy=remedy)
+        seen = f"{version} is refused: {each.error.message}"
+        yield Finding(what=f"artifact {region}", grade=grade, seen=seen, remedy=each.error.remedy)
     for region, entry in roster.items():
         artifact = load_artifact(entry.folder)
         days = (now_s - artifact.manifest.data.cutoff_s) / 86_400
@@ -217,7 +217,7 @@ def _guarded(settings: Settings) -> Iterator[Finding]:
         if layout := other_layout(guard):
             remedy = "go back to the version that wrote them, or begin anew with `checkpoint reset`"
             yield Finding(what="checkpoint layout", grade="fail", seen=layout, remedy=remedy)
-        changed = changed_settings(guard, settings)
+        changed = changed_settings(guard, Guard.of(settings, guard.topic_id))
         yield Finding(
             what="checkpoint",
             grade="fail" if changed else "ok",

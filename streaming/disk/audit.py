@@ -24,7 +24,7 @@ import msgspec
 from schemas.errors import AuditError
 from streaming.disk.audit_head import keep_head, kept_head
 
-Event = Literal[
+AuditEvent = Literal[
     "start",
     "settings",
     "artifact_in_force",
@@ -48,14 +48,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     sequence: int
     at: datetime
-    event: Event
+    event: AuditEvent
     details: dict[str, Any]
     previous: str
     hash: str
 
 
 def record(
-    path: Path, event: Event, details: Mapping[str, Plain], *, at_s: float, checkpoint: Path | None = None
+    path: Path, event: AuditEvent, details: Mapping[str, Plain], *, at_s: float, checkpoint: Path | None = None
 ) -> str:
     """Append one record and give its hash, the new head. It is on disk when this returns.
 
@@ -89,12 +89,12 @@ def record(
 
 
 def _next_lines(
-    content: bytes, event: Event, details: Mapping[str, Plain], at_s: float, kept: str | None
+    content: bytes, event: AuditEvent, details: Mapping[str, Plain], at_s: float, kept: str | None
 ) -> tuple[bytes, str]:
     """What to append to `content`, and the head after it. kept: the head that `content` should hold."""
     sequence, head, torn = _end_of(content)
     lines = b"" if content.endswith(b"\n") or not content else b"\n"
-    notes: list[tuple[Event, Mapping[str, Plain]]] = []
+    notes: list[tuple[AuditEvent, Mapping[str, Plain]]] = []
     if torn:
         notes.append(("torn_line", {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}))
     if kept and content and not holds(content, kept):
@@ -111,7 +111,9 @@ def holds(content: bytes, head: str) -> bool:
     return any(line.endswith(seal) and opened(line) for line in content.split(b"\n"))
 
 
-def sealed(sequence: int, at_s: float, event: Event, details: Mapping[str, Plain], previous: str) -> tuple[bytes, str]:
+def sealed(
+    sequence: int, at_s: float, event: AuditEvent, details: Mapping[str, Plain], previous: str
+) -> tuple[bytes, str]:
     """A record as its line, newline included, and its hash."""
     fields = {
         "sequence": sequence,

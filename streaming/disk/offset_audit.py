@@ -11,7 +11,7 @@ from streaming.disk.spark_files import taken_offsets
 log = logging.getLogger(__name__)
 
 
-class Account:
+class OffsetAudit:
     """Adds up, over the batches of this process, messages by Kafka's offsets less those that a ledger consumed.
 
     It is 0 where offsets have no gaps. Transactions and compaction leave some, so that a difference ends nothing.

@@ -15,7 +15,7 @@ from models.artifact.artifact import Artifact
 from models.scoring import Scores, score
 from schemas.frame import BASELINE_MODEL
 from streaming.flow.workers import settle_worker
-from streaming.roster.artifact_cache import KeptPerRegion
+from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import load_artifact
 
 FIELDS = ("expected", "risk", "low", "high", "usual", "attribution")
@@ -23,14 +23,14 @@ SCORED = StructType([StructField("model", StringType()), *(StructField(name, Bin
 
 
 @cache
-def _networks(device: str) -> KeptPerRegion[torch.nn.Module | None]:
+def _networks(device: str) -> ArtifactCache[torch.nn.Module | None]:
     """By artifact folder, its network on that device."""
 
     def read(folder: str) -> torch.nn.Module | None:
         network = load_artifact(folder).network()
         return None if network is None else network.to(device)
 
-    return KeptPerRegion(read)
+    return ArtifactCache(read)
 
 
 def task_device() -> str:

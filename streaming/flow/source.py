@@ -6,7 +6,7 @@ from pyspark.sql import functions as F
 from streaming.disk.reset import begin_ms
 from streaming.flow.decode import HEARTBEAT
 from streaming.settings import Settings
-from streaming.topics.client import Security
+from streaming.topics.client import KafkaConnection
 
 # Measured on 2 cores: reading alone 3.5 -> 1.9 core-us per event. The consumer's own defaults hand Spark 500 records
 # a call, 1 MiB a fetch, and let the socket wait for a 64 KiB window.
@@ -36,8 +36,7 @@ def read_messages(session: SparkSession, settings: Settings) -> DataFrame:
     )
     kafka = (
         session.readStream.format("kafka")
-        .option("kafka.bootstrap.servers", settings.kafka_bootstrap)
-        .options(**Security.of(settings).spark())
+        .options(**KafkaConnection.of(settings).spark_options())
         .option("subscribe", settings.topic)
         .options(**begin)
         .option("maxOffsetsPerTrigger", settings.max_events_per_batch)

@@ -14,9 +14,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import BrokerError, BrokerUnavailable, RiskError, SparkFailed
-from streaming.disk.guard import claim, guard_of, only_writer, read_guard, refuse_changes, refuse_missing_parts
+from streaming.disk.guard import Guard, read_guard, refuse_changes, refuse_missing_parts, verify_checkpoint
 from streaming.disk.kept_counts import batches_folder
-from streaming.disk.offset_audit import Account
+from streaming.disk.locks import only_writer
+from streaming.disk.offset_audit import OffsetAudit
 from streaming.disk.reset import finish_reset
 from streaming.disk.spark_files import drop_unfinished, last_commit, progress_text
 from streaming.flow.count import COUNTED, RegionCounter
@@ -34,8 +35,8 @@ from streaming.rebuild.batch_log import BatchLog
 from streaming.roster.watch import RosterWatch, roster_path
 from streaming.settings import Settings
 from streaming.sinks.open import open_sink
-from streaming.topics.admin import Topic, describe_topic, topic_faults, topic_id, wanted_of
-from streaming.topics.client import Security
+from streaming.topics.admin import Topic, describe_topic, needed_rights, topic_faults, topic_id
+from streaming.topics.client import KafkaConnection
 from streaming.topics.dead_letters import DeadLetters
 from streaming.topics.watch import KafkaIsAway, KafkaWatch
 from streaming.watch.health_watch import HealthWatch
@@ -78,7 +79,7 @@ def workers_of_their_own(session: SparkSession, stage: str) -> Iterator[None]:
 
 def start_query(session: SparkSession, settings: Settings, messages: DataFrame, publisher: Publisher) -> StreamingQuery:
     """Start the streaming query on its checkpoint."""
-    scores = scored(session, messages, roster=roster_path(settings), clock=settings.clock)
+    scores = scored(session, messages, roster=roster_path(settings.checkpoint), clock=settings.clock)
     return write_batches(scores, settings, publisher)
 
 
@@ -109,12 +110,12 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Publish
 def _run(
     settings: Settings, health: HealthWatch, *, stop: Event, watchers: Sequence[Callable[[Published], None]]
 ) -> bool:
-    Security.of(settings)  # half of what it needs is said before anything else is
+    KafkaConnection.of(settings)  # half of what it needs is said before anything else is
     finish_reset(settings.checkpoint)  # before anything reads what it sets aside
-    watch = RosterWatch(settings)
+    watch = RosterWatch.of(settings)
     watch.look(time.monotonic())
     sink = open_sink(settings)
-    dead_letters = DeadLetters(settings)
+    dead_letters = DeadLetters.of(settings)
     kafka = KafkaWatch(settings.kafka_bootstrap, settings.kafka_timeout_s)
     health.is_kafka_away = lambda: kafka.is_away
     health.store_trouble = lambda: sink.trouble
@@ -124,7 +125,7 @@ def _run(
         dead_letters=dead_letters,
         outcomes=Outcomes(settings.checkpoint),
         top_k=settings.top_k,
-        unaccounted=Account(settings.checkpoint).missing,
+        unaccounted=OffsetAudit(settings.checkpoint).missing,
         watchers=[batch_log.keep, *watchers],
     )
     try:
@@ -132,7 +133,7 @@ def _run(
             topic = kafka.answer(lambda: _usable_topic(settings), stop)
             if topic is None:
                 return True
-            claim(settings, topic)
+            _verify(settings, topic)
             log.info(
                 "checkpoint=%s last batch: %s", settings.checkpoint, progress_text(last_commit(settings.checkpoint))
             )
@@ -180,7 +181,6 @@ def _follow(
     stop: Event,
 ) -> bool:
     """One query after the other, for as long as only Kafka's absence or the clock ends them."""
-    commits = settings.checkpoint.absolute() / "spark" / "commits"
     vain = VainStarts(settings.kafka_timeout_s)
     while True:
         try:
@@ -190,12 +190,12 @@ def _follow(
             raise failure_of(error, settings) from error
         publisher.facts = partial(facts_of, query)
         try:
-            return attend(query, publisher, watch, kafka, stop, commits)
+            return attend(query, publisher, settings, watch, kafka, stop)
         except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
             topic = kafka.answer(lambda: _usable_topic(settings), stop)
             if topic is None:
                 return False
-            claim(settings, topic)  # it may not be the same
+            _verify(settings, topic)  # it may not be the same
             if stop.wait(vain.pause_s(time.monotonic(), publisher.batches)):
                 return False
             log.info("reading on from the last committed batch")
@@ -207,11 +207,15 @@ def _follow(
 
 def _usable_topic(settings: Settings) -> Topic:
     """The topic of events. What is missing or forbidden is said here: Spark's own consumer keeps trying for minutes."""
-    security = Security.of(settings)
-    faults = topic_faults(settings.kafka_bootstrap, wanted_of(settings), security=security)
-    if faults:
-        raise BrokerError("; ".join(faults.values()))
-    return describe_topic(settings.kafka_bootstrap, settings.topic, security=security)
+    kafka = KafkaConnection.of(settings)
+    needed = needed_rights(topic=settings.topic, dead_letter_topic=settings.dead_letter_topic)
+    if faults := topic_faults(kafka, needed):
+        raise BrokerError("; ".join(str(fault) for fault in faults.values()))
+    return describe_topic(kafka, settings.topic)
+
+
+def _verify(settings: Settings, topic: Topic) -> None:
+    verify_checkpoint(settings.checkpoint, Guard.of(settings, topic.id), topic, audit=settings.audit)
 
 
 def _refuse_other_topic(settings: Settings) -> None:
@@ -220,19 +224,19 @@ def _refuse_other_topic(settings: Settings) -> None:
     Spark notices that only while the new topic is shorter than what was read of the old one.
     """
     if before := read_guard(settings.checkpoint):
-        now = topic_id(settings.kafka_bootstrap, settings.topic, security=Security.of(settings))
-        refuse_changes(before, guard_of(settings, now))
+        now = topic_id(KafkaConnection.of(settings), settings.topic)
+        refuse_changes(before, Guard.of(settings, now))
 
 
 def attend(
-    query: StreamingQuery, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event, commits: Path
+    query: StreamingQuery, publisher: Publisher, settings: Settings, watch: RosterWatch, kafka: KafkaWatch, stop: Event
 ) -> bool:
     """Watch over the query until it fails or is to stop; a stop waits for the running batch's commit.
 
     Gives whether the query stopped between two batches.
     """
     try:
-        return _until_stopped(query, publisher, watch, kafka, stop, commits)
+        return _until_stopped(query, publisher, settings, watch, kafka, stop)
     except (StreamingQueryException, Py4JJavaError) as error:
         if told := publisher.failure:
             publisher.failure = None
@@ -240,18 +244,19 @@ def attend(
                 log.warning("%s", told)
                 raise KafkaIsAway from error
             raise told from error
-        failure = failure_of(error, watch.settings)
-        if lost_events(error) and (topic := kafka.answer(lambda: _usable_topic(watch.settings), stop)):
-            claim(watch.settings, topic)  # counts what is gone, or says that it is another topic
+        failure = failure_of(error, settings)
+        if lost_events(error) and (topic := kafka.answer(lambda: _usable_topic(settings), stop)):
+            _verify(settings, topic)  # counts what is gone, or says that it is another topic
         if isinstance(failure, SparkFailed) and (kafka.is_away or failed_by_kafka(error)):
-            log.warning("Spark had no answer from Kafka (%s): no new scores", first_line(error, watch.settings))
+            log.warning("Spark had no answer from Kafka (%s): no new scores", first_line(error, settings))
             raise KafkaIsAway from error
         raise failure from error
 
 
 def _until_stopped(
-    query: StreamingQuery, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event, commits: Path
+    query: StreamingQuery, publisher: Publisher, settings: Settings, watch: RosterWatch, kafka: KafkaWatch, stop: Event
 ) -> bool:
+    commits = settings.checkpoint.absolute() / "spark" / "commits"
     last, is_between = [-1], False
 
     def note(published: Published) -> None:
@@ -259,10 +264,10 @@ def _until_stopped(
 
     publisher.watchers.append(note)
     try:
-        clock = SteadyClock(watch.settings.trigger_s)
+        clock = SteadyClock(settings.trigger_s)
         while not stop.wait(0.2):
             if query.awaitTermination(0.001):
-                raise SparkFailed(f"the query ended by itself; see {spark_log(watch.settings)}")
+                raise SparkFailed(f"the query ended by itself; see {spark_log(settings)}")
             try:
                 clock.look(time.time(), time.monotonic())
             except ClockSetBack:
@@ -271,7 +276,7 @@ def _until_stopped(
             watch.look(time.monotonic())
             kafka.refuse()
         if not kafka.is_away:
-            wait_s = _COMMIT_WAIT_S + watch.settings.write_timeout_s
+            wait_s = _COMMIT_WAIT_S + settings.write_timeout_s
             is_between = _wait_for_commit(query, commits, last, wait_s=wait_s)
         if failed := query.exception():  # while it was to come to its end
             raise failed

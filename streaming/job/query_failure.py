@@ -50,7 +50,7 @@ def failure_of(error: Exception, settings: Settings) -> RiskError:
             "message.timestamp.after.max.ms of the topic, so that the broker refuses such messages, then pass this "
             "one with `checkpoint reset --from TIME`"
         )
-    if refused := refusal_in(text, settings):
+    if refused := refusal_in(text, bootstrap=settings.kafka_bootstrap, username=settings.kafka_username):
         return refused
     for pattern, what in _DAMAGED:
         if re.search(pattern, text):

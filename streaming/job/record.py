@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from schemas.errors import AuditError, RiskError
-from streaming.disk.audit import Event, Plain, record
+from streaming.disk.audit import AuditEvent, Plain, record
 from streaming.settings import Settings
 from streaming.watch.health_watch import HealthWatch
 
@@ -54,10 +54,10 @@ def told(error: BaseException, settings: Settings) -> tuple[str, int]:
     return f"{type(error).__name__}, a fault of this program", 1
 
 
-def _record_and_say(settings: Settings, event: Event, details: Mapping[str, Plain]) -> None:
+def _record_and_say(settings: Settings, event: AuditEvent, details: Mapping[str, Plain]) -> None:
     """The head that is said can be noted elsewhere: it makes up for what the file alone cannot show."""
     log.info("audit=%s head=%s", settings.audit, _record(settings, event, details))
 
 
-def _record(settings: Settings, event: Event, details: Mapping[str, Plain]) -> str:
+def _record(settings: Settings, event: AuditEvent, details: Mapping[str, Plain]) -> str:
     return record(settings.audit, event, details, at_s=time.time(), checkpoint=settings.checkpoint)

@@ -9,7 +9,8 @@ import torch
 
 from models.artifact.artifact import read_spec
 from schemas.errors import CheckpointError, EventsGone
-from streaming.disk.guard import guard_of, only_writer, read_guard, refuse_changes
+from streaming.disk.guard import Guard, read_guard, refuse_changes
+from streaming.disk.locks import only_writer
 from streaming.instants import instant_text
 from streaming.rebuild.batch_log import KEEP_DAYS, Batch, logged_days
 from streaming.rebuild.plan import Plan, Span, plan_rebuild
@@ -19,7 +20,7 @@ from streaming.settings import Settings
 from streaming.sinks.contract import Sink
 from streaming.sinks.open import open_sink
 from streaming.topics.admin import describe_topic
-from streaming.topics.client import Security
+from streaming.topics.client import KafkaConnection
 from streaming.topics.reader import TopicReader
 
 _WRITE_BYTES = 4 << 20
@@ -66,13 +67,13 @@ def rebuild_span(settings: Settings, span: Span, *, on_batch: Callable[[Batch, i
             stack.enter_context(_no_job_beside(checkpoint, plan))
         rebuilt = Rebuild(plan=plan, checkpoint=checkpoint, artifacts=settings.artifacts, specs=specs)
         rebuilt.check_artifacts()
-        topic = describe_topic(settings.kafka_bootstrap, settings.topic, security=Security.of(settings))
-        refuse_changes(guard, guard_of(settings, topic.id))
+        topic = describe_topic(KafkaConnection.of(settings), settings.topic)
+        refuse_changes(guard, Guard.of(settings, topic.id))
         _refuse_gone(plan.offsets, topic.first_offsets, settings.topic)
         sink = open_sink(settings)
         stack.callback(sink.close)
         sink.check()
-        reader = stack.enter_context(TopicReader(settings, plan.offsets))
+        reader = stack.enter_context(TopicReader(KafkaConnection.of(settings), settings.topic, plan.offsets))
         out = _Gathered(sink)
         stack.callback(out.flush)
         for batch in plan.batches:

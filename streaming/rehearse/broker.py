@@ -239,7 +239,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, port:
 def _answers(port: int, security: Security) -> bool:
     waits = {"bootstrap_timeout_ms": 5_000, "request_timeout_ms": 5_000}
     try:
-        with KafkaAdminClient(bootstrap_servers=f"{HOST}:{port}", **waits, **security.client()) as admin:
+        with KafkaAdminClient(bootstrap_servers=f"{HOST}:{port}", **waits, **security.client_options()) as admin:
             return bool(admin.describe_cluster()["cluster_id"] == _CLUSTER_ID)
     except (KafkaError, TimeoutError):
         return False

@@ -11,7 +11,7 @@ from kafka.errors import KafkaError
 from schemas.errors import BrokerError
 from streaming.rehearse.replay import KINDS, Message, ReplayPlan, messages, paced
 from streaming.topics.admin import topic_faults
-from streaming.topics.client import PLAINTEXT, Security, explained
+from streaming.topics.client import PLAINTEXT, KafkaConnection, Security, broker_error
 
 
 class Producer(Protocol):
@@ -56,11 +56,11 @@ def send_plan(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, int]:
     """Send the plan to Kafka at `speed` times real time (0: as fast as it goes); messages by kind, all acknowledged."""
-    if faults := topic_faults(bootstrap, {topic: "WRITE"}, security=security):
-        raise BrokerError(faults[topic])
+    kafka = KafkaConnection(bootstrap, security)
+    if faults := topic_faults(kafka, {topic: "WRITE"}):
+        raise faults[topic]
     try:
         producer = KafkaProducer(
-            bootstrap_servers=bootstrap,
             bootstrap_timeout_ms=10_000,
             allow_auto_create_topics=False,
             linger_ms=5,
@@ -69,10 +69,10 @@ def send_plan(
             request_timeout_ms=10_000,
             delivery_timeout_ms=30_000,
             metrics_enabled=False,
-            **security.client(),
+            **kafka.client_options(),
         )
     except KafkaError as error:
-        raise explained(error, bootstrap, security) from error
+        raise broker_error(error, kafka) from error
     try:
         due = paced(messages(plan), speed=speed, clock=time.monotonic, sleep=sleep)
         return send_messages(due, producer, topic=topic, on_sent=on_sent)

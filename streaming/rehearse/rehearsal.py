@@ -17,6 +17,7 @@ from streaming.rehearse.producer import send_plan
 from streaming.rehearse.replay import Message, ReplayPlan
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 
 _POLL_S = 0.1
 # Whatever Kafka the settings are for, this one has no passwords.
@@ -67,7 +68,7 @@ class Rehearsal:
                 trigger_s=0.0,
                 starting="earliest",
             )
-            ensure_topics(broker.bootstrap, {ours.topic: 1, ours.dead_letter_topic: 1})
+            ensure_topics(KafkaConnection(broker.bootstrap), {ours.topic: 1, ours.dead_letter_topic: 1})
             finished = threading.Event()
             producer = threading.Thread(target=self._produce, args=(ours, stop, finished))
             producer.start()

@@ -1,4 +1,4 @@
-"""What a process keeps of artifacts: of each region the last few, so that it does not grow as versions come."""
+"""A process's cache of artifacts: the last few of each region, so that it does not grow with every new version."""
 
 from collections.abc import Callable
 from functools import update_wrapper
@@ -6,13 +6,13 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-KEPT_VERSIONS = 2  # the one in force, and the one before it or the one after it while they change
+KEPT_VERSIONS = 2  # the version in force and, while they change, the one before or after it
 
 
-class KeptPerRegion(Generic[T]):
-    """`read(folder)`, remembered for the KEPT_VERSIONS folders of each region that were asked for last.
+class ArtifactCache(Generic[T]):
+    """`read(folder)`, remembered for the KEPT_VERSIONS folders of each region that were used last.
 
-    A folder is <artifacts>/<region>/<version>, and never changes. What `read` raises is not remembered.
+    A folder is <artifacts>/<region>/<version>, and never changes. When `read` raises, nothing is remembered.
     """
 
     def __init__(self, read: Callable[[str], T]) -> None:
@@ -33,7 +33,7 @@ class KeptPerRegion(Generic[T]):
         return value
 
     def keep(self, folder: str, value: T) -> None:
-        """Remember what was read from `folder` by other means, instead of what is remembered of it."""
+        """Remember a value of `folder` that the caller has read, in place of the remembered one."""
         with self._lock:
             kept = self._kept.setdefault(folder.rpartition("/")[0], {})
             kept.pop(folder, None)
@@ -42,5 +42,5 @@ class KeptPerRegion(Generic[T]):
                 del kept[next(iter(kept))]
 
     def __reduce__(self) -> str:
-        """As a function of a module is pickled: by name. Spark sends its workers ours, and each keeps its own."""
+        """Pickle by name, as a function of a module. Spark sends it to its workers, and each fills its own cache."""
         return self._read.__qualname__

@@ -1,12 +1,13 @@
 """The roster: which artifact scores which region. The driver decides, the workers read its decision from a file.
 
-One writer and one file mean that every stage of every batch, on every worker and after every restart, follows
-the same decision. The file stands beside the checkpoint, because it also says for which spec each region's
-stored counts were made: an artifact with another fingerprint is refused for as long as that checkpoint is used.
+With one writer and one file, every stage of every batch follows the same decision, on every worker and after every
+restart. The file lies beside the checkpoint, because it also says for which spec each region's stored counts were
+made: an artifact with another fingerprint is refused as long as that checkpoint is used.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from schemas.errors import ArtifactError, ArtifactsAway, SettingsError, SpecMism
 from schemas.limits import MAX_REGIONS, MAX_SERIES
 from schemas.spec import Spec, differences
 from streaming.files import replace_file
-from streaming.roster.artifact_cache import KeptPerRegion
-from streaming.roster.scan import Candidate, Candidates
+from streaming.roster.artifact_cache import ArtifactCache
+from streaming.roster.scan import ArtifactScan, FoundArtifact
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -30,67 +31,64 @@ class Entry(msgspec.Struct, frozen=True):
     fingerprint: str
 
 
-class Refused(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Refused:
     """An artifact that was not taken over, and why."""
 
     folder: str
-    reason: str
+    error: ArtifactError
 
 
-@KeptPerRegion
+@ArtifactCache
 def load_artifact(folder: str) -> Artifact:
-    """The artifact in `folder`, read and verified once per process: a published folder never changes."""
+    """The artifact in `folder`, read and verified once per process (a published folder never changes)."""
     return read_artifact(Path(folder))
 
 
-@KeptPerRegion
+@ArtifactCache
 def vocabulary(folder: str) -> Vocabulary:
     return Vocabulary.of(read_spec(Path(folder)))
 
 
 def read_roster(path: Path) -> dict[str, Entry]:
-    """The roster in force: region -> entry. Empty when none has been published yet."""
+    """The roster in force: region -> entry. Empty before the first was published."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Entry])
     except FileNotFoundError:
         return {}
     except (OSError, msgspec.DecodeError) as error:
         raise ArtifactError(
-            f"{path} cannot be read ({error}): bring it back, or start with a new checkpoint"
+            f"{path} cannot be read ({error})", remedy="restore it, or start with a new checkpoint"
         ) from error
 
 
 def refresh_roster(
-    path: Path, artifacts: Path, *, latest_s: float = math.inf, candidates: Candidates | None = None
+    path: Path, artifacts: Path, *, latest_s: float = math.inf, scan: ArtifactScan | None = None
 ) -> tuple[dict[str, Entry], list[Refused]]:
-    """Take over the newest sound artifact of each region and publish the roster if it changed.
+    """Take over the newest sound artifact of each region, and publish the roster if it changed.
 
     Gives what `next_roster` gives. Raises ArtifactError, and publishes nothing, when an artifact in force would lie
     outside of `artifacts`.
     """
     before = read_roster(path)
-    after, refused = next_roster(before, artifacts, latest_s=latest_s, candidates=candidates)
-    if stray := elsewhere(after, artifacts):
-        raise ArtifactError(stray + "".join(f"; {one.folder}: {one.reason}" for one in refused))
+    after, refused = next_roster(before, artifacts, latest_s=latest_s, scan=scan)
+    if stray := misplaced(after, artifacts):
+        raise with_refused(stray, refused)
     if after != before:
         _publish(path, after)
     return after, refused
 
 
 def next_roster(
-    before: Mapping[str, Entry],
-    artifacts: Path,
-    *,
-    latest_s: float = math.inf,
-    candidates: Candidates | None = None,
+    before: Mapping[str, Entry], artifacts: Path, *, latest_s: float = math.inf, scan: ArtifactScan | None = None
 ) -> tuple[dict[str, Entry], list[Refused]]:
     """The roster after `before`, and the artifacts newer than those in force that were refused.
 
-    A region never leaves the roster: its entry is what says for which spec its stored counts were made. latest_s: end
-    of the latest history that a region may begin with, epoch seconds. candidates: what earlier looks have found.
-    Raises ArtifactsAway when `artifacts` cannot be looked through.
+    A region never leaves the roster: its entry says for which spec its stored counts were made. latest_s: latest end
+    of the history that a region may begin with, epoch seconds. scan: what earlier calls have found.
+    Raises ArtifactsAway when `artifacts` cannot be read.
     """
-    candidates = Candidates() if candidates is None else candidates
+    scan = ArtifactScan() if scan is None else scan
     after = dict(before)
     refused: list[Refused] = []
     for region, folders in _listed(artifacts).items():
@@ -100,16 +98,16 @@ def next_roster(
                 after[region] = in_force
                 break
             try:
-                candidate, artifact = candidates.look(folder)
-                _refuse_misfit(region, folder, candidate, in_force, latest_s)
+                found, artifact = scan.look(folder)
+                _refuse_misfit(region, folder, found, in_force, latest_s)
                 if in_force is None:
-                    _refuse_too_many(after, folder, candidate.spec.series)
+                    _refuse_too_many(after, folder, found.spec.series)
                 load_artifact.keep(str(folder), artifact or read_artifact(folder))
-                after[region] = Entry(str(folder), candidate.version, candidate.spec.fingerprint())
+                after[region] = Entry(str(folder), found.version, found.spec.fingerprint())
                 break
             except ArtifactError as error:
-                refused.append(Refused(str(folder), str(error)))
-    candidates.forget_all_but({Path(one.folder) for one in refused})
+                refused.append(Refused(str(folder), error.with_traceback(None)))
+    scan.forget_all_but({Path(each.folder) for each in refused})
     return after, refused
 
 
@@ -117,52 +115,65 @@ def _listed(artifacts: Path) -> dict[str, list[Path]]:
     try:
         return newest_artifacts(artifacts)
     except ArtifactError as error:
-        raise ArtifactsAway(str(error)) from error
+        raise ArtifactsAway(error.message, error.remedy) from error
     except OSError as error:
-        raise ArtifactsAway(f"{artifacts} cannot be read ({error.strerror}): check owners and modes") from error
+        raise ArtifactsAway(
+            f"{artifacts} cannot be read ({error.strerror})", remedy="check owners and modes"
+        ) from error
 
 
 def is_gone(entry: Entry) -> bool:
-    """Whether its folder is no longer there, as far as can be seen."""
+    """Whether its folder is missing, as far as can be seen."""
     try:
         return not Path(entry.folder).is_dir()
     except OSError:
         return True
 
 
-def elsewhere(roster: Mapping[str, Entry], artifacts: Path) -> str:
-    """Says which artifact in force does not lie under `artifacts`; empty when all do."""
+def misplaced(roster: Mapping[str, Entry], artifacts: Path) -> ArtifactError | None:
+    """The error that names an artifact in force outside of `artifacts`; None when there is none."""
     for region, entry in roster.items():
-        if Path(entry.folder).parents[1] != artifacts:
-            return (
-                f"{artifacts} has no artifact of {region} that fits the checkpoint, whose own is {entry.folder}: "
-                f"set RISK_ARTIFACTS to {Path(entry.folder).parents[1]}, or put one of that spec there"
+        home = Path(entry.folder).parents[1]
+        if home != artifacts:
+            return ArtifactError(
+                f"{artifacts} has no artifact of {region} that fits the checkpoint, which uses {entry.folder}",
+                remedy=f"set RISK_ARTIFACTS to {home}, or put an artifact with that spec into {artifacts}",
             )
-    return ""
+    return None
 
 
-def _refuse_misfit(region: str, folder: Path, candidate: Candidate, in_force: Entry | None, latest_s: float) -> None:
-    """Raise ArtifactError when the candidate may not score the region in the place of the artifact in force."""
-    if in_force and candidate.network_fault:
-        raise ArtifactError(f"{candidate.network_fault}; {in_force.version} stays in force")
-    fingerprint = candidate.spec.fingerprint()
-    if candidate.spec.region != region:
-        raise ArtifactError(f"{folder} is for region {candidate.spec.region}: move it to a folder of that name")
+def with_refused(error: ArtifactError, refused: Sequence[Refused]) -> ArtifactError:
+    """`error`, and behind its message each refused artifact with the reason."""
+    return ArtifactError(
+        "; ".join([error.message, *(f"{each.folder}: {each.error}" for each in refused)]), error.remedy
+    )
+
+
+def _refuse_misfit(region: str, folder: Path, found: FoundArtifact, in_force: Entry | None, latest_s: float) -> None:
+    """Raise ArtifactError when the artifact may not score the region in place of the one in force."""
+    if in_force and found.network_fault:
+        raise ArtifactError(f"{found.network_fault}; {in_force.version} stays in force")
+    fingerprint = found.spec.fingerprint()
+    if found.spec.region != region:
+        raise ArtifactError(
+            f"{folder} is for region {found.spec.region}", remedy="move it to a folder with that region's name"
+        )
     if in_force and fingerprint != in_force.fingerprint:
         raise SpecMismatch(
-            f"{folder} has spec {fingerprint}, but the stored counts of {region} were made for spec "
-            f"{in_force.fingerprint}{_what_differs(in_force, candidate.spec)}: train with "
-            f"`--like {in_force.folder}`, which keeps that spec, or start with a new checkpoint folder"
+            f"{folder} has spec {fingerprint}, but the stored counts of {region} have spec "
+            f"{in_force.fingerprint}{_what_differs(in_force, found.spec)}",
+            remedy=f"train with `--like {in_force.folder}`, which keeps that spec, or choose a new checkpoint folder",
         )
-    if in_force is None and candidate.cutoff_s > latest_s:
+    if in_force is None and found.cutoff_s > latest_s:
         raise ArtifactError(
-            f"{folder} has counts up to {datetime.fromtimestamp(candidate.cutoff_s, UTC):%Y-%m-%d %H:%M}Z, a time to "
-            "come: set this machine's clock, or train again without incidents of the future"
+            f"{folder} has counts up to {datetime.fromtimestamp(found.cutoff_s, UTC):%Y-%m-%d %H:%M}Z, which is in the "
+            "future",
+            remedy="set this machine's clock, or train again without future incidents",
         )
 
 
 def _what_differs(in_force: Entry, now: Spec) -> str:
-    """The fields that differ from the artifact in force; nothing when that one is gone."""
+    """The fields that differ from the artifact in force; empty when that artifact is gone."""
     try:
         was = vocabulary(in_force.folder).spec
     except ArtifactError:
@@ -171,14 +182,17 @@ def _what_differs(in_force: Entry, now: Spec) -> str:
 
 
 def _refuse_too_many(roster: dict[str, Entry], folder: Path, new: int) -> None:
-    """Raise ArtifactError when one more region would be more than this job or its store can carry."""
+    """Raise ArtifactError when the job or its store cannot carry one more region."""
     if len(roster) >= MAX_REGIONS:
-        raise ArtifactError(f"{folder} would be region {len(roster) + 1}, at most {MAX_REGIONS} fit: run a second job")
-    there = sum(vocabulary(entry.folder).spec.series for entry in roster.values() if not is_gone(entry))
-    if there + new > MAX_SERIES:
         raise ArtifactError(
-            f"{folder} would bring the store from {there:,} to {there + new:,} series, at most {MAX_SERIES:,} are "
-            "allowed: choose larger cells, or run a second job with a store of its own"
+            f"{folder} would be region {len(roster) + 1}, and a job can have {MAX_REGIONS}", remedy="run a second job"
+        )
+    present = sum(vocabulary(entry.folder).spec.series for entry in roster.values() if not is_gone(entry))
+    if present + new > MAX_SERIES:
+        raise ArtifactError(
+            f"{folder} would raise the store from {present:,} to {present + new:,} series, and {MAX_SERIES:,} are "
+            "allowed",
+            remedy="choose larger cells, or run a second job with its own store",
         )
 
 
@@ -186,4 +200,7 @@ def _publish(path: Path, roster: dict[str, Entry]) -> None:
     try:
         replace_file(path, msgspec.json.format(msgspec.json.encode(roster, order="sorted")))
     except OSError as error:
-        raise SettingsError(f"RISK_CHECKPOINT={path.parent} cannot be written ({error.strerror})") from error
+        raise SettingsError(
+            f"RISK_CHECKPOINT={path.parent} cannot be written ({error.strerror})",
+            remedy="make room, or correct its permissions",
+        ) from error

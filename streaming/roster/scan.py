@@ -1,4 +1,4 @@
-"""What the artifacts hold that are not in force. Each is read once, and again when its files have changed."""
+"""Looks into the folders of artifacts that are not in force. Reads each once, and again when its files have changed."""
 
 import os
 from collections.abc import Collection
@@ -13,8 +13,8 @@ from schemas.spec import Spec
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
-class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides whether an artifact may come into force."""
+class FoundArtifact(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts of an artifact that decide whether it may come into force."""
 
     version: str
     spec: Spec
@@ -22,32 +22,33 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     network_fault: str | None
 
 
-class Candidates:
-    """Remembers by folder what was found in it, or why it cannot be used, for as long as its files stay as they are.
+class ArtifactScan:
+    """Remembers by folder what it contains, or why it cannot be used, until its files change.
 
-    The artifacts themselves are not kept: refused ones may lie there for months.
+    It does not keep the artifacts themselves: refused ones may lie there for months.
     """
 
     def __init__(self) -> None:
-        self._found: dict[Path, tuple[Stamp, Candidate | str]] = {}
+        self._found: dict[Path, tuple[Stamp, FoundArtifact | ArtifactError]] = {}
 
-    def look(self, folder: Path) -> tuple[Candidate, Artifact | None]:
-        """What the folder holds, and the artifact itself if it was read just now. Raises ArtifactError."""
-        stamp = stamp_of(folder)  # before it is read: what is written meanwhile shows at the next look
+    def look(self, folder: Path) -> tuple[FoundArtifact, Artifact | None]:
+        """What the folder contains, and the artifact itself if it was read just now. Raises ArtifactError."""
+        stamp = stamp_of(folder)  # before reading: a change during the read shows at the next look
         artifact, known = None, self._found.get(folder)
         if known is None or known[0] != stamp:
-            artifact, found = _read(folder)
-            self._found[folder] = known = stamp, found
-        if isinstance(known[1], str):
-            raise ArtifactError(known[1])
-        return known[1], artifact
+            artifact, content = _read(folder)
+            self._found[folder] = known = stamp, content
+        found = known[1]
+        if isinstance(found, ArtifactError):
+            raise type(found)(found.message, found.remedy)  # a copy: a traceback would keep other artifacts in memory
+        return found, artifact
 
     def forget_all_but(self, folders: Collection[Path]) -> None:
         self._found = {folder: known for folder, known in self._found.items() if folder in folders}
 
 
 def stamp_of(folder: Path) -> Stamp:
-    """Sizes and times of a folder and its files: another one when a file is written, or its rights change."""
+    """Sizes and times of a folder and its files. It changes when a file is written, or its permissions change."""
     try:
         with os.scandir(folder) as entries:
             files = [("", folder.lstat()), *((entry.name, entry.stat(follow_symlinks=False)) for entry in entries)]
@@ -56,14 +57,14 @@ def stamp_of(folder: Path) -> Stamp:
     return tuple(sorted((name, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for name, file in files))
 
 
-def _read(folder: Path) -> tuple[Artifact | None, Candidate | str]:
+def _read(folder: Path) -> tuple[Artifact | None, FoundArtifact | ArtifactError]:
     try:
         artifact = read_artifact(folder)
     except ArtifactError as error:
-        return None, str(error)
+        return None, error.with_traceback(None)
     except OSError as error:
-        return None, f"{folder} cannot be read ({error.strerror}): check its owner and mode"
-    return artifact, Candidate(
+        return None, ArtifactError(f"{folder} cannot be read ({error.strerror})", remedy="check its owner and mode")
+    return artifact, FoundArtifact(
         version=artifact.version,
         spec=artifact.spec,
         cutoff_s=artifact.manifest.data.cutoff_s,

@@ -17,7 +17,7 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
-from streaming.certificates import fault_of, trusting
+from streaming.certificates import certificate_error, tls_context
 from streaming.settings import Settings
 from streaming.sinks.contract import WriteReport, count_lines
 
@@ -61,7 +61,7 @@ class InfluxSink:
             url=self._url,
             token=self._token,
             org=self._org,
-            ssl_context=trusting(settings.influx_ca, setting=_CA) if address.scheme == "https" else None,
+            ssl_context=tls_context(settings.influx_ca, setting=_CA) if address.scheme == "https" else None,
             timeout=tuple(1000 * min(wait_s, settings.write_timeout_s) for wait_s in waits_s),
         )
         self._writer = self._client.write_api(write_options=SYNCHRONOUS)
@@ -167,8 +167,8 @@ class InfluxSink:
         message = self._shown(message or refusal.reason or "no reason given")
         if not refusal.status:  # TLS: the certificate is not trusted, or the connection broke
             if "CERTIFICATE_VERIFY_FAILED" in message:
-                fault = fault_of(message, address="INFLUXDB_V2_URL", authority=_CA)
-                raise SinkRefused(f"the certificate of {self._place()} {fault}")
+                problem, remedy = certificate_error(message, address="INFLUXDB_V2_URL", authority=_CA)
+                raise SinkRefused(f"the certificate of {self._place()} {problem}", remedy)
             raise _TryAgain(f"no secure connection ({message})")
         if refusal.status in _AGAIN:
             raise _TryAgain(f"{refusal.status} {message}", wait_s=_retry_after_s(refusal.headers))

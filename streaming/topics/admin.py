@@ -1,4 +1,4 @@
-"""Topics: which there are, and making those that are missing."""
+"""Topics: which exist, what we may do with them, and creating the missing ones."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -9,8 +9,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
 from schemas.errors import BrokerError
-from streaming.settings import Settings
-from streaming.topics.client import PLAINTEXT, RIGHTS, TIMEOUT_MS, Security, explained, sign_in
+from streaming.topics.client import RIGHTS, TIMEOUT_MS, KafkaConnection, broker_error, sign_in
 
 _NOT_ALLOWED, _UNKNOWN = 29, 3  # Kafka's error codes
 Right = Literal["READ", "WRITE"]
@@ -18,16 +17,16 @@ Right = Literal["READ", "WRITE"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """A topic as Kafka holds it. `id` stays the same until it is deleted (KIP-516)."""
+    """A topic as Kafka stores it. `id` stays the same until the topic is deleted (KIP-516)."""
 
     id: str
-    first_offsets: Mapping[int, int]  # by partition: the oldest message that is still there
-    end_offsets: Mapping[int, int]  # by partition: the first one that is not there yet
+    first_offsets: Mapping[int, int]  # by partition: the oldest message that is still stored
+    end_offsets: Mapping[int, int]  # by partition: the offset that the next message will have
 
 
-def ensure_topics(bootstrap: str, topics: Mapping[str, int], *, security: Security = PLAINTEXT) -> None:
-    """Create each topic that is missing, with that many partitions; leave the others as they are."""
-    with _admin(bootstrap, security) as admin:
+def ensure_topics(kafka: KafkaConnection, topics: Mapping[str, int]) -> None:
+    """Create each missing topic with that many partitions; leave the others as they are."""
+    with _admin(kafka) as admin:
         known = set(admin.list_topics())
         missing = {name: count for name, count in topics.items() if name not in known}
         if missing:
@@ -36,51 +35,48 @@ def ensure_topics(bootstrap: str, topics: Mapping[str, int], *, security: Securi
             admin.wait_for_topics(list(missing))
 
 
-def wanted_of(settings: Settings) -> dict[str, Right]:
-    """What the job wants of its two topics."""
-    return {settings.topic: "READ", settings.dead_letter_topic: "WRITE"}
+def needed_rights(*, topic: str, dead_letter_topic: str) -> dict[str, Right]:
+    """By topic, the right that the job needs."""
+    return {topic: "READ", dead_letter_topic: "WRITE"}
 
 
-def topic_faults(bootstrap: str, wanted: Mapping[str, Right], *, security: Security = PLAINTEXT) -> dict[str, str]:
-    """By topic, what keeps us from what is wanted of it, with the remedy. Raises BrokerError without an answer."""
-    with _admin(bootstrap, security) as admin:
-        described = {one["name"]: one for one in admin.describe_topics(list(wanted))}
-    return {
-        name: fault for name, right in wanted.items() if (fault := _fault(described[name], right, bootstrap, security))
-    }
+def topic_faults(kafka: KafkaConnection, needed: Mapping[str, Right]) -> dict[str, BrokerError]:
+    """By topic, the error that keeps us from using it as needed. Raises BrokerError when Kafka does not answer."""
+    with _admin(kafka) as admin:
+        described = {topic["name"]: topic for topic in admin.describe_topics(list(needed))}
+    return {name: fault for name, right in needed.items() if (fault := _fault(described[name], right, kafka))}
 
 
-def _fault(described: Mapping[str, Any], right: Right, bootstrap: str, security: Security) -> str | None:
-    name, may = described["name"], described.get("authorized_operations")
-    if described["error_code"] == _NOT_ALLOWED or (may is not None and right not in may):
-        return (
-            f"Kafka at {bootstrap} does not let user {security.username!r} {right.lower()} topic {name}: allow it "
-            f"{right} and DESCRIBE there; {RIGHTS}"
+def _fault(described: Mapping[str, Any], right: Right, kafka: KafkaConnection) -> BrokerError | None:
+    name, allowed = described["name"], described.get("authorized_operations")
+    if described["error_code"] == _NOT_ALLOWED or (allowed is not None and right not in allowed):
+        return BrokerError(
+            f"Kafka at {kafka.bootstrap} does not let user {kafka.security.username!r} {right.lower()} topic {name}",
+            remedy=f"allow it {right} and DESCRIBE there; {RIGHTS}",
         )
     if described["error_code"] == _UNKNOWN:
-        return (
-            f"Kafka at {bootstrap} has no topic {name}: create it (`broker start` does on this machine), or correct "
-            "RISK_TOPIC or RISK_DEAD_LETTER_TOPIC"
+        return BrokerError(
+            f"Kafka at {kafka.bootstrap} has no topic {name}",
+            remedy="create it (`broker start` does on this machine), or correct RISK_TOPIC or RISK_DEAD_LETTER_TOPIC",
         )
     return None
 
 
-def topic_id(bootstrap: str, name: str, *, security: Security = PLAINTEXT) -> str:
-    """Identity of a topic. Raises BrokerError when there is none, when we may not read it, or without an answer."""
-    with _admin(bootstrap, security) as admin:
+def topic_id(kafka: KafkaConnection, name: str) -> str:
+    """Identity of a topic. Raises BrokerError when it does not exist, we may not read it, or Kafka does not answer."""
+    with _admin(kafka) as admin:
         (described,) = admin.describe_topics([name])
-    if fault := _fault(described, "READ", bootstrap, security):  # it has no identity then
-        raise BrokerError(fault)
+    if fault := _fault(described, "READ", kafka):
+        raise fault
     return str(described["topic_id"])
 
 
-def describe_topic(bootstrap: str, name: str, *, security: Security = PLAINTEXT) -> Topic:
+def describe_topic(kafka: KafkaConnection, name: str) -> Topic:
     """Identity and offsets of an existing topic. Raises BrokerError when Kafka does not answer."""
-    options = {"bootstrap_servers": bootstrap, "bootstrap_timeout_ms": TIMEOUT_MS, **security.client()}
-    with _admin(bootstrap, security) as admin:
+    with _admin(kafka) as admin:
         (described,) = admin.describe_topics([name])
-        places = [TopicPartition(name, one["partition_index"]) for one in described["partitions"]]
-        with KafkaConsumer(**options) as consumer:
+        places = [TopicPartition(name, partition["partition_index"]) for partition in described["partitions"]]
+        with KafkaConsumer(bootstrap_timeout_ms=TIMEOUT_MS, **kafka.client_options()) as consumer:
             first, end = consumer.beginning_offsets(places), consumer.end_offsets(places)
     return Topic(
         id=str(described["topic_id"]),
@@ -90,13 +86,11 @@ def describe_topic(bootstrap: str, name: str, *, security: Security = PLAINTEXT)
 
 
 @contextlib.contextmanager
-def _admin(bootstrap: str, security: Security) -> Iterator[KafkaAdminClient]:
-    """A client for a few questions; what goes wrong on the way is raised as BrokerError."""
-    sign_in(bootstrap, security)
+def _admin(kafka: KafkaConnection) -> Iterator[KafkaAdminClient]:
+    """A client for a few questions. Its errors are raised as BrokerError."""
+    sign_in(kafka)
     try:
-        with KafkaAdminClient(
-            bootstrap_servers=bootstrap, bootstrap_timeout_ms=TIMEOUT_MS, **security.client()
-        ) as admin:
+        with KafkaAdminClient(bootstrap_timeout_ms=TIMEOUT_MS, **kafka.client_options()) as admin:
             yield admin
     except (KafkaError, TimeoutError) as error:
-        raise explained(error, bootstrap, security) from error
+        raise broker_error(error, kafka) from error

@@ -1,4 +1,4 @@
-"""How every client of ours reaches Kafka: plainly, or over TLS with a user and a password (SCRAM-SHA-512)."""
+"""How our clients connect to Kafka: in plain text, or over TLS with a user and a password (SCRAM-SHA-512)."""
 
 import re
 import socket
@@ -19,17 +19,17 @@ from kafka.net.selector import NetworkSelector
 from pydantic import SecretStr
 
 from schemas.errors import BrokerError, BrokerUnavailable, SettingsError
-from streaming.certificates import fault_of, trusting
+from streaming.certificates import certificate_error, tls_context
 from streaming.settings import Settings
 
 TIMEOUT_MS = 10_000
+RIGHTS = "see docs/security.md for the rights that each user needs"
 _HANGS_UP_WITHIN_S = 0.2
-RIGHTS = "see docs/security.md for the rights each user needs"
 _CA = "RISK_KAFKA_CA"
 _MAY_PASS = (RetriableError, TimeoutError)
 _NO_PASSWORD = SecretStr("")
 _MECHANISM = "SCRAM-SHA-512"
-# What Java's StreamTokenizer, which reads a JAAS line, undoes between double quotes.
+# The escapes that Java's StreamTokenizer, which reads a JAAS line, undoes between double quotes.
 _JAAS_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"})
 _REFUSAL = re.compile(
     r"org\.apache\.kafka\.common\.errors\.(SslAuthentication|SaslAuthentication|TopicAuthorization|GroupAuthorization)"
@@ -39,7 +39,7 @@ _REFUSAL = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Security:
-    """What a client shows Kafka and asks of it. Without `ca`, the authorities that the system trusts are trusted."""
+    """How a client signs in. `ca` is a PEM file of the trusted authority; without it the system's are trusted."""
 
     protocol: Literal["plaintext", "sasl_ssl"] = "plaintext"
     username: str = ""
@@ -48,18 +48,21 @@ class Security:
 
     @classmethod
     def of(cls, settings: Settings) -> "Security":
-        """Raises SettingsError when half of what is needed is there: a password must never be for nothing."""
-        given = bool(settings.kafka_username or settings.kafka_password.get_secret_value() or settings.kafka_ca)
+        """Raises SettingsError when the settings are incomplete, or contain a password that would not be used."""
+        password = settings.kafka_password.get_secret_value()
         if settings.kafka_security == "plaintext":
-            if given:
+            if settings.kafka_username or password or settings.kafka_ca:
                 raise SettingsError(
-                    "RISK_KAFKA_USERNAME, RISK_KAFKA_PASSWORD and RISK_KAFKA_CA need RISK_KAFKA_SECURITY=sasl_ssl: "
-                    "without it nothing is encrypted and nobody signs in"
+                    "RISK_KAFKA_USERNAME, RISK_KAFKA_PASSWORD and RISK_KAFKA_CA have no effect in plain text",
+                    remedy="set RISK_KAFKA_SECURITY=sasl_ssl, or remove them",
                 )
             return PLAINTEXT
-        if not (settings.kafka_username and settings.kafka_password.get_secret_value()):
-            raise SettingsError("RISK_KAFKA_SECURITY=sasl_ssl needs RISK_KAFKA_USERNAME and RISK_KAFKA_PASSWORD")
-        trusting(settings.kafka_ca, setting=_CA)
+        if not (settings.kafka_username and password):
+            raise SettingsError(
+                "RISK_KAFKA_SECURITY=sasl_ssl has no user or no password",
+                remedy="it needs RISK_KAFKA_USERNAME and RISK_KAFKA_PASSWORD",
+            )
+        tls_context(settings.kafka_ca, setting=_CA)
         return cls(
             protocol="sasl_ssl",
             username=settings.kafka_username,
@@ -67,8 +70,8 @@ class Security:
             ca=settings.kafka_ca,
         )
 
-    def client(self) -> dict[str, Any]:
-        """Options of kafka-python's clients. The name in the certificate is checked, by its default."""
+    def client_options(self) -> dict[str, Any]:
+        """Options of kafka-python's clients. They check the name in the certificate by default."""
         if self.protocol == "plaintext":
             return {}
         return {
@@ -79,8 +82,8 @@ class Security:
             "sasl_plain_password": self.password.get_secret_value(),
         }
 
-    def spark(self) -> dict[str, str]:
-        """Options of Spark's Kafka source. The name in the certificate is checked, by its default."""
+    def spark_options(self) -> dict[str, str]:
+        """Options of Spark's Kafka source. It checks the name in the certificate by default."""
         if self.protocol == "plaintext":
             return {}
         user, password = (jaas_quoted(text) for text in (self.username, self.password.get_secret_value()))
@@ -97,35 +100,61 @@ class Security:
 PLAINTEXT = Security()
 
 
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """Where Kafka is (host:port[,host:port]), and how to sign in."""
+
+    bootstrap: str
+    security: Security = PLAINTEXT
+
+    @classmethod
+    def of(cls, settings: Settings) -> "KafkaConnection":
+        """Raises SettingsError as `Security.of` does."""
+        return cls(settings.kafka_bootstrap, Security.of(settings))
+
+    def client_options(self) -> dict[str, Any]:
+        """Options of kafka-python's clients."""
+        return {"bootstrap_servers": self.bootstrap.split(","), **self.security.client_options()}
+
+    def spark_options(self) -> dict[str, str]:
+        """Options of Spark's Kafka source."""
+        return {"kafka.bootstrap.servers": self.bootstrap, **self.security.spark_options()}
+
+
 def jaas_quoted(text: str) -> str:
     """`text` as a value of a JAAS line."""
     return f'"{text.translate(_JAAS_ESCAPES)}"'
 
 
 def refuse_unreachable(bootstrap: str) -> None:
-    """Raise BrokerUnavailable at once when nobody listens at any address or who does hangs up.
+    """Raise BrokerUnavailable at once when no address accepts a connection and keeps it open.
 
-    Kafka's clients take ten seconds for it. A load balancer or a forwarded port without a broker behind it accepts
-    every connection and hangs up. One that stays silent is not told from a Kafka, which waits for its client to speak.
+    Kafka's clients need ten seconds for this. A load balancer or a forwarded port without a broker behind it accepts
+    every connection and closes it. A silent server passes this test: a broker, too, waits for its client to speak.
     """
     for address in bootstrap.split(","):
-        host, _, port = address.strip().rpartition(":")
         try:
-            with socket.create_connection((host, int(port)), timeout=5) as connection:
+            with socket.create_connection(_host_and_port(address), timeout=5) as connection:
                 if _hangs_up(connection):
                     continue
         except ValueError as error:
-            raise BrokerError(f"{address!r} is no Kafka address: write host:port") from error
+            raise BrokerError(f"{address!r} is not a Kafka address", remedy="write host:port") from error
         except OSError:
             continue
         return
     raise BrokerUnavailable(
-        f"no Kafka broker listens at {bootstrap}: start one (`broker start`) or set RISK_KAFKA_BOOTSTRAP"
+        f"no Kafka broker listens at {bootstrap}", remedy="start one (`broker start`), or correct RISK_KAFKA_BOOTSTRAP"
     )
 
 
+def _host_and_port(address: str) -> tuple[str, int]:
+    """Raises ValueError."""
+    host, _, port = address.strip().rpartition(":")
+    return host, int(port)
+
+
 def _hangs_up(connection: socket.socket) -> bool:
-    """Raises OSError when it is reset."""
+    """Raises OSError when the connection is reset."""
     connection.settimeout(_HANGS_UP_WITHIN_S)
     try:
         return not connection.recv(1)
@@ -133,26 +162,33 @@ def _hangs_up(connection: socket.socket) -> bool:
         return False
 
 
-def sign_in(bootstrap: str, security: Security) -> None:
-    """Connect once and sign in, at the first address that answers. Raises BrokerError when that can never succeed.
+def sign_in(kafka: KafkaConnection) -> None:
+    """Connect and sign in once, at the first address that answers. Raises BrokerError when that can never succeed.
 
-    Kafka's clients repeat a refused sign-in until their time is up and then do not tell the reason. What may pass, as
-    a broker that is only just starting, is left to them.
+    Kafka's clients repeat a refused sign-in until their time limit, and then do not report the reason. Failures that
+    may pass, such as a broker that is still starting, are left to those clients.
     """
-    refuse_unreachable(bootstrap)
-    if security.protocol == "sasl_ssl":
-        _refuse_untrusted(bootstrap, security)
+    refuse_unreachable(kafka.bootstrap)
+    if kafka.security.protocol == "sasl_ssl":
+        _refuse_untrusted(kafka)
+    failure = _sign_in_failure(kafka)
+    if failure is not None and not isinstance(error := broker_error(failure, kafka), BrokerUnavailable):
+        raise error from failure
+
+
+def _sign_in_failure(kafka: KafkaConnection) -> KafkaError | None:
+    """The reason why no address let us sign in; None when one did."""
     net = NetworkSelector()
-    manager = KafkaConnectionManager(net, bootstrap_servers=bootstrap, **security.client())
+    manager = KafkaConnectionManager(net, **kafka.client_options())
 
     async def connect(node: str) -> None:
         connection = manager.get_connection(node, timeout_ms=TIMEOUT_MS)
         try:
             await connection
         except KafkaConnectionError as error:
-            if security.protocol == "sasl_ssl" and connection.broker_version_data is not None:
-                # The broker's answer came with the end of the connection, and the client lost it. All but the
-                # sign-in was done by then.
+            if kafka.security.protocol == "sasl_ssl" and connection.broker_version_data is not None:
+                # All steps before the sign-in succeeded. The broker refused it and closed the connection, and the
+                # client did not see the refusal.
                 raise SaslAuthenticationFailedError(str(error)) from error
             raise
 
@@ -161,90 +197,79 @@ def sign_in(bootstrap: str, security: Security) -> None:
         for broker in manager.cluster.bootstrap_brokers():
             try:
                 net.run(connect, broker.node_id)
-                return
+                return None
             except SaslAuthenticationFailedError as error:
-                failure = error
-                break  # the other addresses know the same users: no second refusal, which may lock the account
+                return error  # all addresses know the same users, and a second refusal may lock the account
             except KafkaError as error:
                 failure = error
     finally:
         manager.close()
         net.close()
-    wanting = _wants_tls(bootstrap, security)
-    if wanting or not isinstance(failure, _MAY_PASS):
-        raise wanting or _named(failure, bootstrap, security) from failure
+    return failure
 
 
-def _refuse_untrusted(bootstrap: str, security: Security) -> None:
-    """Shake hands as kafka-python does, which would repeat a failure until its time is up."""
-    context = trusting(security.ca, setting=_CA)
-    failure: BrokerError = BrokerUnavailable(f"no Kafka broker listens at {bootstrap}: it went away just now")
-    for address in bootstrap.split(","):
-        host, _, port = address.strip().rpartition(":")
+def _refuse_untrusted(kafka: KafkaConnection) -> None:
+    """Do the TLS handshake here: kafka-python would repeat a failure until its time limit."""
+    context = tls_context(kafka.security.ca, setting=_CA)
+    failure: BrokerError = BrokerUnavailable(f"no Kafka broker listens at {kafka.bootstrap} any more")
+    for address in kafka.bootstrap.split(","):
         place = f"Kafka at {address.strip()}"
+        host, port = _host_and_port(address)
         try:
             with (
-                socket.create_connection((host, int(port)), timeout=TIMEOUT_MS / 1000) as plain,
+                socket.create_connection((host, port), timeout=TIMEOUT_MS / 1000) as plain,
                 context.wrap_socket(plain, server_hostname=host),
             ):
                 return
         except ssl.SSLCertVerificationError as error:
-            fault = fault_of(error.verify_message, address="RISK_KAFKA_BOOTSTRAP", authority=_CA)
-            failure = BrokerError(f"the certificate of {place} {fault}")
+            problem, remedy = certificate_error(error.verify_message, address="RISK_KAFKA_BOOTSTRAP", authority=_CA)
+            failure = BrokerError(f"the certificate of {place} {problem}", remedy)
         except OSError as error:
-            said = (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__
-            failure = BrokerError(f"{place} does not speak TLS ({said}): give the port of its SASL_SSL listener")
+            reason = (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__
+            failure = BrokerError(
+                f"{place} does not speak TLS ({reason})", remedy="use the port of its SASL_SSL listener"
+            )
     raise failure
 
 
-def explained(error: BaseException, bootstrap: str, security: Security) -> BrokerError:
-    """A client's error in words, with the remedy."""
-    return _wants_tls(bootstrap, security) or _named(error, bootstrap, security)
-
-
-def _named(error: BaseException | None, bootstrap: str, security: Security) -> BrokerError:
-    said, place = str(error), f"Kafka at {bootstrap}"
+def broker_error(error: BaseException, kafka: KafkaConnection) -> BrokerError:
+    """A client's error as ours, with the remedy; a BrokerUnavailable when it may pass."""
+    place, user = f"Kafka at {kafka.bootstrap}", kafka.security.username
+    if kafka.security.protocol == "plaintext" and _speaks_tls(kafka.bootstrap):
+        return BrokerError(f"{place} requires TLS", remedy="set RISK_KAFKA_SECURITY=sasl_ssl, a user and a password")
     if isinstance(error, SaslAuthenticationFailedError):
         return BrokerError(
-            f"{place} does not accept user {security.username!r} with this password: correct RISK_KAFKA_USERNAME or "
-            "RISK_KAFKA_PASSWORD"
+            f"{place} does not accept user {user!r} with this password",
+            remedy="correct RISK_KAFKA_USERNAME or RISK_KAFKA_PASSWORD",
         )
     if isinstance(error, AuthorizationError):
-        return BrokerError(f"{place} does not allow user {security.username!r} to do that ({said}): {RIGHTS}")
+        return BrokerError(f"{place} does not allow user {user!r} to do that ({error})", remedy=RIGHTS)
     kind = BrokerUnavailable if isinstance(error, _MAY_PASS) else BrokerError
-    return kind(f"{place} does not answer as it should ({said}): look at its log")
-
-
-def refusal_in(spark_said: str, settings: Settings) -> BrokerError | None:
-    """Kafka's refusal in what Spark says of its failure, with the remedy; None when it is something else."""
-    found = _REFUSAL.search(spark_said)
-    if not found:
-        return None
-    kind, said = found.groups()
-    place = f"Kafka at {settings.kafka_bootstrap}"
-    if kind == "SslAuthentication":
-        return BrokerError(f"{place} shows a certificate that is not trusted ({said}): `doctor` says what is wrong")
-    if kind == "SaslAuthentication":
-        return BrokerError(f"{place} no longer accepts user {settings.kafka_username!r} ({said}): `doctor` says more")
-    return BrokerError(f"{place} no longer allows user {settings.kafka_username!r} to read ({said}): {RIGHTS}")
-
-
-def _wants_tls(bootstrap: str, security: Security) -> BrokerError | None:
-    """The error of a client without TLS whose Kafka speaks it; None when that is not what is wrong."""
-    if security.protocol == "plaintext" and _speaks_tls(bootstrap):
-        return BrokerError(f"Kafka at {bootstrap} wants TLS: set RISK_KAFKA_SECURITY=sasl_ssl, a user and a password")
-    return None
+    return kind(f"{place} does not answer as expected ({error})", remedy="look at its log")
 
 
 def _speaks_tls(bootstrap: str) -> bool:
-    host, _, port = bootstrap.split(",")[0].strip().rpartition(":")
-    curious = ssl.create_default_context()
-    curious.check_hostname, curious.verify_mode = False, ssl.CERT_NONE  # nothing is sent: this only asks
+    probe = ssl.create_default_context()
+    probe.check_hostname, probe.verify_mode = False, ssl.CERT_NONE  # it sends nothing
     try:
         with (
-            socket.create_connection((host, int(port)), timeout=TIMEOUT_MS / 1000) as plain,
-            curious.wrap_socket(plain),
+            socket.create_connection(_host_and_port(bootstrap.split(",")[0]), timeout=TIMEOUT_MS / 1000) as plain,
+            probe.wrap_socket(plain),
         ):
             return True
     except (OSError, ValueError):
         return False
+
+
+def refusal_in(spark_text: str, *, bootstrap: str, username: str) -> BrokerError | None:
+    """Kafka's refusal in the text of a Spark error, with the remedy; None when the text contains none."""
+    found = _REFUSAL.search(spark_text)
+    if not found:
+        return None
+    kind, reason = found.groups()
+    place = f"Kafka at {bootstrap}"
+    if kind == "SslAuthentication":
+        return BrokerError(f"{place} shows a certificate that is not trusted ({reason})", remedy="run `doctor`")
+    if kind == "SaslAuthentication":
+        return BrokerError(f"{place} no longer accepts user {username!r} ({reason})", remedy="run `doctor`")
+    return BrokerError(f"{place} no longer allows user {username!r} to read ({reason})", remedy=RIGHTS)

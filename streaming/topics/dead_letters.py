@@ -1,8 +1,9 @@
-"""Refused messages go to a topic of their own, with the reason and the place they came from."""
+"""Writes refused messages to the dead-letter topic, with the reason and the place that they were read from."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 
 from kafka import KafkaProducer
@@ -12,77 +13,90 @@ from schemas.dead_letter import encode_dead_letter
 from schemas.errors import BrokerError, BrokerUnavailable
 from schemas.incidents import Rejection
 from streaming.settings import Settings
-from streaming.topics.client import Security, explained, refuse_unreachable
+from streaming.topics.client import KafkaConnection, broker_error, refuse_unreachable
 
-# A batch may be refused as a whole: 1.6 million letters at once would take 2 GiB, and perhaps longer than
-# `RISK_WRITE_TIMEOUT_S`, after which Kafka's client gives up on what it still has.
+# All messages of a batch may be refused: 1.6 million letters at once would need 2 GiB, and perhaps more time than
+# `RISK_WRITE_TIMEOUT_S`, after which Kafka's client drops the letters that it has not sent yet.
 LETTERS_AT_ONCE = 20_000
 
 
+@dataclass(slots=True, kw_only=True)
 class DeadLetters:
-    """Writer of the dead-letter topic. `write` returns when the broker has all of them."""
+    """Writer of the dead-letter topic. `write` returns when the broker has stored all of them."""
 
-    def __init__(self, settings: Settings, now_s: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings
-        self._security = Security.of(settings)
-        self._now_s = now_s  # any steady clock
-        self._failing_since_s: float | None = None
-        self._producer: KafkaProducer | None = None
+    kafka: KafkaConnection
+    topic: str
+    source_topic: str
+    longest_absence_s: float  # of Kafka; then its failure is final
+    write_timeout_s: float
+    now_s: Callable[[], float] = time.monotonic  # any steady clock
+    _failing_since_s: float | None = None
+    _producer: KafkaProducer | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, now_s: Callable[[], float] = time.monotonic) -> "DeadLetters":
+        return cls(
+            kafka=KafkaConnection.of(settings),
+            topic=settings.dead_letter_topic,
+            source_topic=settings.topic,
+            longest_absence_s=settings.kafka_timeout_s,
+            write_timeout_s=settings.write_timeout_s,
+            now_s=now_s,
+        )
 
     def write(self, refused: Mapping[str, Iterable[Rejection]]) -> None:
         """Send the rejections of each region ('' for none).
 
-        Raises BrokerUnavailable when Kafka does not take them now, BrokerError when it has not for
-        `RISK_KAFKA_TIMEOUT_S` or never will. The batch is repeated, so some may be in the topic twice.
+        Raises BrokerUnavailable when Kafka cannot store them now; BrokerError when it could not for
+        `longest_absence_s`, or never will. The batch is then repeated, so the topic may contain some of them twice.
         """
         letters = (
-            encode_dead_letter(rejection, source_topic=self._settings.topic, region=region or None)
+            encode_dead_letter(rejection, source_topic=self.source_topic, region=region or None)
             for region, rejections in refused.items()
             for rejection in rejections
         )
-        while some := list(islice(letters, LETTERS_AT_ONCE)):
-            self._deliver(some)
+        while slice_ := list(islice(letters, LETTERS_AT_ONCE)):
+            self._deliver(slice_)
         self._failing_since_s = None
 
     def _deliver(self, letters: Sequence[bytes]) -> None:
-        """Send and wait until the broker has all of them."""
-        began_s = self._now_s()
+        """Send and wait until the broker has stored all of them."""
+        began_s = self.now_s()
         try:
             self._send(letters)
         except AuthorizationError as error:
-            raise explained(error, self._settings.kafka_bootstrap, self._security) from error
+            raise broker_error(error, self.kafka) from error
         except (KafkaError, BrokerUnavailable) as error:
             self.close()
             since_s = self._failing_since_s = self._failing_since_s or began_s
             may_pass = isinstance(error, RetriableError | BrokerUnavailable)
-            lasts = self._now_s() - since_s >= self._settings.kafka_timeout_s
+            lasts = self.now_s() - since_s >= self.longest_absence_s
             raise (BrokerUnavailable if may_pass and not lasts else BrokerError)(
-                f"{len(letters)} dead letters were not taken by topic {self._settings.dead_letter_topic} at "
-                f"{self._settings.kafka_bootstrap} ({type(error).__name__}): create the topic and check the broker; "
-                "the batch will be repeated"
+                f"Kafka at {self.kafka.bootstrap} did not store {len(letters)} dead letters in topic {self.topic} "
+                f"({type(error).__name__})",
+                remedy="create the topic and check the broker; the batch will be repeated",
             ) from error
 
     def _send(self, letters: Iterable[bytes]) -> None:
-        longest_s = self._settings.write_timeout_s
+        timeout_ms = int(1000 * self.write_timeout_s)
         if self._producer is None:
-            refuse_unreachable(self._settings.kafka_bootstrap)  # the client would take its time to find out
+            refuse_unreachable(self.kafka.bootstrap)  # the client itself would need its whole time limit for this
             self._producer = KafkaProducer(
-                bootstrap_servers=self._settings.kafka_bootstrap.split(","),
                 linger_ms=5,
                 acks="all",
-                bootstrap_timeout_ms=int(1000 * longest_s),
-                max_block_ms=int(1000 * longest_s),
-                request_timeout_ms=int(500 * longest_s),
-                delivery_timeout_ms=int(1000 * longest_s),
-                **self._security.client(),
+                bootstrap_timeout_ms=timeout_ms,
+                max_block_ms=timeout_ms,
+                request_timeout_ms=timeout_ms // 2,
+                delivery_timeout_ms=timeout_ms,
+                **self.kafka.client_options(),
             )
-        sent = [self._producer.send(self._settings.dead_letter_topic, value=letter) for letter in letters]
-        self._producer.flush(timeout=longest_s + 5)
+        sent = [self._producer.send(self.topic, value=letter) for letter in letters]
+        self._producer.flush(timeout=self.write_timeout_s + 5)
         for future in sent:
             future.get(timeout=1)
 
     def close(self) -> None:
         if self._producer is not None:
-            with suppress(KafkaError):  # what is not acknowledged yet belongs to a batch that is repeated
+            with suppress(KafkaError):  # letters without an acknowledgement belong to a batch that is repeated
                 self._producer.close(timeout=5)
             self._producer = None

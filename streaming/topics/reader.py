@@ -1,4 +1,4 @@
-"""Reads named spans of a topic once more, without Spark and without leaving a trace in Kafka."""
+"""Reads given spans of a topic again, without Spark and without storing any position in Kafka."""
 
 import time
 from collections import deque
@@ -11,8 +11,7 @@ from kafka.errors import KafkaError
 
 from schemas.decode import Messages
 from schemas.errors import BrokerError
-from streaming.settings import Settings
-from streaming.topics.client import Security
+from streaming.topics.client import KafkaConnection
 
 _SILENCE_S = 30.0
 _AHEAD = 50_000  # messages of a partition that may wait in memory
@@ -20,23 +19,22 @@ _SLICE = 5_000  # messages decoded at once, as in the stream
 
 
 class TopicReader:
-    """`offsets`: by partition, the first message and the first one after the last. Spans are taken in their order."""
+    """Reads consecutive spans. offsets: by partition, the first message to read, and the end (not included)."""
 
-    def __init__(self, settings: Settings, offsets: Mapping[int, tuple[int, int]]) -> None:
-        self._topic = topic = settings.topic
+    def __init__(self, kafka: KafkaConnection, topic: str, offsets: Mapping[int, tuple[int, int]]) -> None:
+        self._topic = topic
         self._ends = {TopicPartition(topic, number): end for number, (_, end) in offsets.items()}
         self._waiting: dict[TopicPartition, deque[Any]] = {place: deque() for place in self._ends}
         self._paused: set[TopicPartition] = set()
         try:
             self._consumer = KafkaConsumer(
-                bootstrap_servers=settings.kafka_bootstrap,
                 bootstrap_timeout_ms=10_000,
                 auto_offset_reset="none",
                 enable_auto_commit=False,
                 max_poll_records=10_000,
                 max_partition_fetch_bytes=8 << 20,
                 metrics_enabled=False,
-                **Security.of(settings).client(),
+                **kafka.client_options(),
             )
             self._consumer.assign(list(self._ends))
             for place in self._ends:
@@ -51,7 +49,7 @@ class TopicReader:
         self._consumer.close()
 
     def read(self, span: Mapping[int, tuple[int, int]]) -> Iterator[Messages]:
-        """The messages of a span, in slices; each partition's in order. Raises BrokerError."""
+        """The messages of a span in slices, each partition's in order. Raises BrokerError."""
         ends = {TopicPartition(self._topic, number): end for number, (_, end) in span.items()}
         self._fetch(ends)
         taken: list[Any] = []
@@ -66,7 +64,7 @@ class TopicReader:
             yield _messages(taken)
 
     def _fetch(self, ends: Mapping[TopicPartition, int]) -> None:
-        """Wait until all messages before `ends` are here."""
+        """Wait until all messages before `ends` are in memory."""
         deadline = time.monotonic() + _SILENCE_S
         try:
             while missing := {place for place, end in ends.items() if self._consumer.position(place) < end}:
@@ -76,13 +74,14 @@ class TopicReader:
                     deadline = time.monotonic() + _SILENCE_S
                 if time.monotonic() > deadline:
                     raise BrokerError(
-                        f"Kafka gave no message of {self._topic} for {_SILENCE_S:.0f} s: look at its log, then repeat"
+                        f"Kafka sent no message of {self._topic} for {_SILENCE_S:.0f} s",
+                        remedy="look at its log, then repeat",
                     )
         except KafkaError as error:
             raise self._failed(error) from error
 
     def _hold_back(self, missing: set[TopicPartition]) -> None:
-        """Pause partitions of which enough is here: what is fetched and not taken fills the memory."""
+        """Pause the partitions that have enough messages waiting: they would fill the memory."""
         enough = {
             place
             for place, end in self._ends.items()
@@ -93,7 +92,9 @@ class TopicReader:
         self._paused = enough
 
     def _failed(self, error: KafkaError) -> BrokerError:
-        return BrokerError(f"messages of {self._topic} cannot be read ({error}): check that Kafka runs, then repeat")
+        return BrokerError(
+            f"messages of {self._topic} cannot be read ({error})", remedy="check that Kafka runs, then repeat"
+        )
 
 
 def _messages(records: list[Any]) -> Messages:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from streaming.disk.guard import is_held
+from streaming.disk.locks import is_held
 
 LONGEST_SILENCE_S = 60.0  # of the store; it is asked (publish.py) also when nothing happens
 OLDEST_SCORES_S = 180.0  # three ticks, as on the map page

@@ -13,6 +13,7 @@ import pytest
 from kafka import KafkaAdminClient
 
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 from tests.faults.offsets import committed
 from tests.faults.sent import START, Sent, events
 
@@ -152,7 +153,7 @@ def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, reco
     assert scorer.end() == 5, scorer.output
     assert "dead letters" in scorer.output
     assert scorer.consumed() == committed(scorer.checkpoint / "spark", scorer.topic.name) == 30
-    ensure_topics(scorer.topic.bootstrap, {scorer.dead_letters.name: 1})
+    ensure_topics(KafkaConnection(scorer.topic.bootstrap), {scorer.dead_letters.name: 1})
     scorer.start()
     began = time.monotonic()
     sent.recovers(began, record_property)

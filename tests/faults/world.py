@@ -11,6 +11,7 @@ from pathlib import Path
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 from tests.faults.actions import DEADLINE_S, Actions
 from tests.faults.breakable_broker import TestBroker
 from tests.faults.injected import Injected
@@ -59,7 +60,7 @@ class World(Actions):
             self.scenario, self._region_start_s = moved(self.scenario, by_s), START_S + by_s - 2 * DAY_S
         name = f"s{self.scenario.seed}-{int(time.time() * 1000)}"
         self._partitions = self.scenario.partitions
-        ensure_topics(self.broker.bootstrap, {name: self._partitions, f"{name}.dlq": 1})
+        ensure_topics(KafkaConnection(self.broker.bootstrap), {name: self._partitions, f"{name}.dlq": 1})
         self.topic = Topic(self.broker.bootstrap, name, self._partitions)
         self.letters = Topic(self.broker.bootstrap, f"{name}.dlq", 1)
         self.scorer = make_scorer(

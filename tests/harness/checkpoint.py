@@ -1,10 +1,16 @@
-"""What Spark leaves in a checkpoint, written without Spark, and a topic to claim it for."""
+"""What Spark leaves in a checkpoint, written without Spark, and a topic to verify it for."""
 
 import json
 
+from streaming.disk.guard import Guard, verify_checkpoint
 from streaming.topics.admin import Topic
 
 TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0}, end_offsets={0: 9_000, 1: 9_000})
+
+
+def verify(settings, topic=TOPIC):
+    """As at a start of the job."""
+    verify_checkpoint(settings.checkpoint, Guard.of(settings, topic.id), topic, audit=settings.audit)
 
 
 def begin(checkpoint, offsets):

@@ -10,6 +10,7 @@ import pytest
 from streaming.rehearse.broker import Broker, start_broker
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 from tests.harness.region import make_region
 from tests.harness.scorer import make_scorer
 from tests.harness.topic import Topic
@@ -35,7 +36,7 @@ def new_topic(broker) -> Callable[..., Topic]:
     """new_topic(name, partitions=): an empty topic."""
 
     def make(name: str, *, partitions: int = 1) -> Topic:
-        ensure_topics(broker.bootstrap, {name: partitions})
+        ensure_topics(KafkaConnection(broker.bootstrap), {name: partitions})
         return Topic(broker.bootstrap, name, partitions)
 
     return make

@@ -95,7 +95,7 @@ class Job:
 
     def start(self, **overrides) -> None:
         settings = self.settings.model_copy(update=overrides)
-        watch = RosterWatch(settings)
+        watch = RosterWatch.of(settings)
         watch.look(time.monotonic())
         files = self.session.readStream.schema("value binary, `partition` int, `offset` bigint, time_ms bigint").option(
             "maxFilesPerTrigger", 1
@@ -111,12 +111,11 @@ class Job:
             watchers=watchers,
         )
         query = start_query(self.session, settings, messages, publisher)
-        commits = settings.checkpoint.absolute() / "spark" / "commits"
         self.failure, self._stop = None, threading.Event()
 
         def watch_over():
             try:
-                attend(query, publisher, watch, NoKafka(), self._stop, commits)
+                attend(query, publisher, settings, watch, NoKafka(), self._stop)
             except RiskError as error:
                 self.failure = error
             finally:

@@ -13,6 +13,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from schemas.errors import BrokerError
 from streaming.rehearse.broker import running_broker, start_broker, stop_broker
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).parents[2]
@@ -40,7 +41,7 @@ def processes_of(folder):
 def test_it_answers_keeps_its_topics_over_a_kill_and_leaves_no_process(tmp_path, jar_cache):
     topics = {"incidents.v1": 4, "incidents.v1.dlq": 1}
     killed = start_broker(tmp_path, cache=jar_cache, port=0)
-    ensure_topics(killed.bootstrap, topics)
+    ensure_topics(KafkaConnection(killed.bootstrap), topics)
     os.kill(killed.pid, signal.SIGKILL)
     killed.process.wait()
     assert running_broker(tmp_path) is None
@@ -48,7 +49,7 @@ def test_it_answers_keeps_its_topics_over_a_kill_and_leaves_no_process(tmp_path,
 
     with start_broker(tmp_path, cache=jar_cache, port=0) as broker:
         assert broker.pid != killed.pid
-        ensure_topics(broker.bootstrap, topics)
+        ensure_topics(KafkaConnection(broker.bootstrap), topics)
         with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
             described = admin.describe_topics(list(topics))
         assert {topic["name"]: len(topic["partitions"]) for topic in described} == topics
@@ -118,7 +119,7 @@ def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, jar_cache):
 
 
 def test_messages_stamped_years_back_and_ahead_are_kept(broker):
-    ensure_topics(broker.bootstrap, {"stamps": 1})
+    ensure_topics(KafkaConnection(broker.bootstrap), {"stamps": 1})
     with KafkaProducer(bootstrap_servers=broker.bootstrap) as producer:
         for stamp_ms in (86_400_000, 4_070_908_800_000):
             assert producer.send("stamps", value=b"x", timestamp_ms=stamp_ms).get(timeout=20).timestamp == stamp_ms
@@ -129,4 +130,4 @@ def test_topics_on_a_broker_that_is_not_there_are_an_error_with_its_address():
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     with pytest.raises(BrokerError, match=address):
-        ensure_topics(address, {"incidents.v1": 1})
+        ensure_topics(KafkaConnection(address), {"incidents.v1": 1})

@@ -12,6 +12,7 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -112,7 +113,7 @@ def make_anew(topic):
         while topic.name in admin.list_topics():
             assert time.monotonic() < deadline, "Kafka does not delete the topic"
             time.sleep(0.2)
-    ensure_topics(topic.bootstrap, {topic.name: 1})
+    ensure_topics(KafkaConnection(topic.bootstrap), {topic.name: 1})
 
 
 def delete_unread(topic):

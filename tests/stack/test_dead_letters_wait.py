@@ -15,6 +15,7 @@ from schemas.incidents import Rejection
 from streaming.rehearse.broker import start_broker, stop_broker
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 from streaming.topics.dead_letters import DeadLetters
 
 pytestmark = [
@@ -50,7 +51,7 @@ def refused(offset):
 def test_letters_that_a_broker_did_not_take_are_taken_when_it_is_back(new_topic, jar_cache, tmp_path):
     clock = Clock()
     with start_broker(tmp_path / "broker", cache=jar_cache, port=0) as broker:
-        ensure_topics(broker.bootstrap, {"events": 1, "letters": 1})
+        ensure_topics(KafkaConnection(broker.bootstrap), {"events": 1, "letters": 1})
         port = int(broker.bootstrap.rpartition(":")[2])
         settings = Settings(
             kafka_bootstrap=broker.bootstrap,
@@ -60,7 +61,7 @@ def test_letters_that_a_broker_did_not_take_are_taken_when_it_is_back(new_topic,
             kafka_timeout_s=60,
             checkpoint=tmp_path,
         )
-        letters = DeadLetters(settings, clock)
+        letters = DeadLetters.of(settings, clock)
         letters.write(refused(1))
         stop_broker(tmp_path / "broker")
         for seconds in (0, 59):
@@ -89,7 +90,7 @@ def test_a_topic_that_is_gone_is_named(jar_cache, tmp_path, new_topic):
         kafka_bootstrap=topic.bootstrap, dead_letter_topic="no.such.topic", write_timeout_s=2, checkpoint=tmp_path
     )
     with pytest.raises(BrokerError, match=r"topic no\.such\.topic .* create the topic"):
-        DeadLetters(settings).write(refused(1))
+        DeadLetters.of(settings).write(refused(1))
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
         assert "no.such.topic" not in admin.list_topics()
 
@@ -101,4 +102,4 @@ def test_nobody_who_listens_is_a_fault_that_may_pass(tmp_path):
             kafka_bootstrap=f"127.0.0.1:{taken.getsockname()[1]}", write_timeout_s=1, checkpoint=tmp_path
         )
         with pytest.raises(BrokerUnavailable):
-            DeadLetters(settings).write(refused(1))
+            DeadLetters.of(settings).write(refused(1))

@@ -15,6 +15,7 @@ from kafka.admin import ConfigResource
 
 from streaming.rehearse.broker import start_broker, stop_broker
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 from tests.faults.sent import Sent, events
 from tests.harness.topic import Topic
 
@@ -171,7 +172,7 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
     new_scorer, new_topic, new_region, jar_cache, tmp_path, record_property, stack
 ):
     with start_broker(tmp_path / "broker", cache=jar_cache, port=0) as broker:
-        ensure_topics(broker.bootstrap, {"short": 1, "short.dlq": 1})
+        ensure_topics(KafkaConnection(broker.bootstrap), {"short": 1, "short.dlq": 1})
         port = int(broker.bootstrap.rpartition(":")[2])
         scorer = new_scorer("lost_broker", replace(new_topic("not_this"), bootstrap=broker.bootstrap, name="short"))
         scorer.environment |= {"RISK_KAFKA_BOOTSTRAP": broker.bootstrap, "RISK_DEAD_LETTER_TOPIC": "short.dlq"}

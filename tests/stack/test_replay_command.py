@@ -11,6 +11,7 @@ from streaming.cli.broker import broker_app
 from streaming.cli.replay import replay
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
+from streaming.topics.client import KafkaConnection
 
 pytestmark = pytest.mark.stack
 CALLS = "lat,lng,title,timeStamp\n" + "".join(
@@ -46,7 +47,7 @@ def read_all(bootstrap, topic, count):
 def test_a_replayed_file_arrives_with_its_keys_times_and_mix(tmp_path, broker, jar_cache):
     path = tmp_path / "911.csv"
     path.write_text(CALLS, encoding="utf-8")
-    ensure_topics(broker.bootstrap, {"replayed": 4})
+    ensure_topics(KafkaConnection(broker.bootstrap), {"replayed": 4})
     app = application(settings_for(broker, jar_cache, RISK_TOPIC="replayed"))
     arguments = ["--layout", "montgomery", "--region", "county", "--speed", "0", "--shift-to", "52"]
     mix = ["--duplicates", "0.5", "--corrections", "0.25", "--bad", "1"]

@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from streaming.rehearse.broker import HOST, Secured, free_port, start_broker
 from streaming.topics.admin import ensure_topics
-from streaming.topics.client import Security
+from streaming.topics.client import KafkaConnection, Security
 from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[3]
@@ -80,7 +80,7 @@ class SecuredKafka:
         }
 
     def ask(self):
-        return KafkaAdminClient(bootstrap_servers=self.bootstrap, **self.admin.client())
+        return KafkaAdminClient(**KafkaConnection(self.bootstrap, self.admin).client_options())
 
     @contextmanager
     def without(self, user, operation, topic):
@@ -142,7 +142,7 @@ def kafka(tmp_path_factory, jar_cache, certificates):
     )
     expired_port = free_port()
     properties = PROPERTIES.format(
-        host=HOST, expired_port=expired_port, folder=certificates, jaas=admin.spark()["kafka.sasl.jaas.config"]
+        host=HOST, expired_port=expired_port, folder=certificates, jaas=admin.spark_options()["kafka.sasl.jaas.config"]
     )
     secured = Secured(
         properties=properties,
@@ -152,7 +152,7 @@ def kafka(tmp_path_factory, jar_cache, certificates):
     folder = tmp_path_factory.mktemp("secured_broker")
     with start_broker(folder, cache=jar_cache, port=0, secured=secured) as broker:
         ours = SecuredKafka(broker.bootstrap, f"{HOST}:{expired_port}", certificates, admin)
-        ensure_topics(broker.bootstrap, {EVENTS: 1, DEAD_LETTERS: 1}, security=admin)
+        ensure_topics(KafkaConnection(broker.bootstrap, admin), {EVENTS: 1, DEAD_LETTERS: 1})
         with ours.ask() as client:
             users = [UserScramCredentialUpsertion(user, 2, password) for user, password in PASSWORDS.items()]
             assert set(client.alter_user_scram_credentials(users).values()) == {None}
@@ -172,7 +172,7 @@ def new_topic(kafka):
     """new_topic(name): a topic that the administrator has made and uses."""
 
     def make(name, *, partitions=1):
-        ensure_topics(kafka.bootstrap, {name: partitions}, security=kafka.admin)
-        return Topic(kafka.bootstrap, name, partitions, kafka.admin.client())
+        ensure_topics(KafkaConnection(kafka.bootstrap, kafka.admin), {name: partitions})
+        return Topic(kafka.bootstrap, name, partitions, kafka.admin.client_options())
 
     return make

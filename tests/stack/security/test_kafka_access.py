@@ -14,6 +14,7 @@ from schemas.errors import BrokerError
 from streaming.cli.doctor import examine
 from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
 from streaming.topics.admin import ensure_topics, topic_faults
+from streaming.topics.client import KafkaConnection
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -21,12 +22,12 @@ EVENTS, DEAD_LETTERS = "incidents.v1", "incidents.v1.dlq"
 WRONG = {
     "password": ({"RISK_KAFKA_PASSWORD": "wr0ng"}, "does not accept user 'scorer'", "RISK_KAFKA_PASSWORD"),
     "user": ({"RISK_KAFKA_USERNAME": "nobody"}, "does not accept user 'nobody'", "RISK_KAFKA_USERNAME"),
-    "authority": ({"RISK_KAFKA_CA": "another_ca.pem"}, "signed by nobody that we trust", "RISK_KAFKA_CA"),
+    "authority": ({"RISK_KAFKA_CA": "another_ca.pem"}, "signed by an authority that we do not trust", "RISK_KAFKA_CA"),
     "name": ({"RISK_KAFKA_BOOTSTRAP": "localhost"}, "is for another name", "RISK_KAFKA_BOOTSTRAP"),
-    "expired": ({"RISK_KAFKA_BOOTSTRAP": "expired"}, "has expired", "renew it there"),
+    "expired": ({"RISK_KAFKA_BOOTSTRAP": "expired"}, "has expired", "renew it on the server"),
     "plain": (
         {name: "" for name in ("RISK_KAFKA_SECURITY", "RISK_KAFKA_USERNAME", "RISK_KAFKA_PASSWORD", "RISK_KAFKA_CA")},
-        "wants TLS",
+        "requires TLS",
         "RISK_KAFKA_SECURITY=sasl_ssl",
     ),
 }
@@ -185,13 +186,13 @@ def test_a_right_that_is_taken_away_while_the_job_runs_ends_it(operation, topic,
 @pytest.mark.fault("F39")
 def test_nobody_may_do_more_than_is_written_down(kafka):
     with pytest.raises(BrokerError, match="docs/security"):
-        ensure_topics(kafka.bootstrap, {"another": 1}, security=kafka.user("producer-site"))
+        ensure_topics(KafkaConnection(kafka.bootstrap, kafka.user("producer-site")), {"another": 1})
     allowed = {
         (user, topic, right)
         for user in ("producer-site", "scorer", "dlq-reader")
         for topic in (EVENTS, DEAD_LETTERS)
         for right in ("READ", "WRITE")
-        if not topic_faults(kafka.bootstrap, {topic: right}, security=kafka.user(user))
+        if not topic_faults(KafkaConnection(kafka.bootstrap, kafka.user(user)), {topic: right})
     }
     assert allowed == {
         ("producer-site", EVENTS, "WRITE"),

@@ -10,11 +10,13 @@ from models.features import feature_names
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.cli.doctor import examine
-from streaming.disk.guard import STATE_LAYOUT, claim, only_writer
+from streaming.disk.guard import STATE_LAYOUT
+from streaming.disk.locks import only_writer
 from streaming.roster.roster import refresh_roster
 from streaming.settings import Settings
 from streaming.sinks.open import open_sink
 from streaming.topics.admin import Topic
+from tests.harness.checkpoint import verify
 from tests.harness.spark_offsets import spark_files
 
 NOW_S = 1_767_225_600
@@ -100,7 +102,7 @@ def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
 def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
-    claim(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
+    verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
     (settings.checkpoint / "spark" / "commits").mkdir(parents=True)
     (settings.checkpoint / "spark" / "offsets").mkdir()
     for name in ("offsets", "commits"):
@@ -121,7 +123,7 @@ def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
 def test_what_is_wrong_with_an_artifact_hides_nothing_of_the_checkpoint(settings, broken):
     write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
-    claim(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
+    verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
     spark_files(settings.checkpoint, 0, read={}, at_s=NOW_S)
     (settings.checkpoint / "spark" / "commits").mkdir()
     (settings.checkpoint / "spark" / "commits" / "0").write_text("v1\n{}\n", encoding="utf-8")

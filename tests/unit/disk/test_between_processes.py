@@ -9,21 +9,21 @@ import pytest
 
 from schemas.errors import CheckpointError
 from streaming.disk.audit_verify import verify
-from streaming.disk.guard import only_writer
+from streaming.disk.locks import only_writer
 from streaming.watch.health import Batch, Health, health_path, judged, read_health
 
 NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
 CRASHES = """
 import os, sys
 from pathlib import Path
-from streaming.disk.guard import only_writer
+from streaming.disk.locks import only_writer
 with only_writer(Path(sys.argv[1])):
     os._exit(9)
 """
 HOLD = """
 import sys, time
 from pathlib import Path
-from streaming.disk.guard import only_writer
+from streaming.disk.locks import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -10,11 +10,12 @@ import pytest
 
 from schemas.errors import CheckpointError, EventsGone
 from streaming.disk.audit_verify import records
-from streaming.disk.guard import STATE_LAYOUT, claim, is_held, only_writer, read_guard
+from streaming.disk.guard import STATE_LAYOUT, read_guard
+from streaming.disk.locks import is_held, only_writer
 from streaming.disk.spark_files import last_commit, read_until
 from streaming.settings import Settings
 from streaming.topics.admin import Topic
-from tests.harness.checkpoint import TOPIC, begin, commit
+from tests.harness.checkpoint import TOPIC, begin, commit, verify
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def settings(tmp_path):
 @pytest.fixture
 def used(settings):
     """A checkpoint after ten batches."""
-    claim(settings, TOPIC)
+    verify(settings)
     commit(settings.checkpoint, 9, {"0": 100, "1": 40})
     commit(settings.checkpoint, 10, {"0": 120, "1": 40})
     return settings
@@ -39,8 +40,8 @@ def test_progress_is_read_from_the_newest_committed_batch(used):
 
 
 def test_the_same_settings_and_topic_are_taken(used):
-    claim(used, TOPIC)
-    claim(used.with_options(trigger_s=3, sink="influxdb", dead_letter_topic="other"), TOPIC)
+    verify(used)
+    verify(used.with_options(trigger_s=3, sink="influxdb", dead_letter_topic="other"))
 
 
 @pytest.mark.parametrize(
@@ -53,13 +54,15 @@ def test_the_same_settings_and_topic_are_taken(used):
     ],
 )
 def test_a_changed_setting_that_spark_would_ignore_is_refused_once_there_are_counts(settings, name, changes):
-    claim(settings, TOPIC)
-    claim(settings.with_options(**changes), TOPIC)  # nothing is counted yet
-    claim(settings, TOPIC)
+    verify(settings)
+    verify(settings.with_options(**changes))  # nothing is counted yet
+    verify(settings)
     commit(settings.checkpoint, 0, {"0": 1})
-    with pytest.raises(CheckpointError, match=f"{name}.*Set back, or begin anew with `checkpoint reset`"):
-        claim(settings.with_options(**changes), TOPIC)
-    claim(settings, TOPIC)
+    with pytest.raises(
+        CheckpointError, match=f"{name}.*restore the former values, or begin anew with `checkpoint reset`"
+    ):
+        verify(settings.with_options(**changes))
+    verify(settings)
 
 
 def rewrite_guard(checkpoint, **fields):
@@ -78,14 +81,14 @@ def test_counts_in_another_layout_are_refused_before_anything_is_touched(used, k
     before = everything(used.checkpoint)
     refusal = f"stored in layout {named}, and this version reads {STATE_LAYOUT}.*`checkpoint reset`"
     with pytest.raises(CheckpointError, match=refusal):
-        claim(used, TOPIC)
+        verify(used)
     assert everything(used.checkpoint) == before
 
 
 def test_another_layout_without_counts_is_replaced(settings):
-    claim(settings, TOPIC)
+    verify(settings)
     rewrite_guard(settings.checkpoint, state_layout=None)
-    claim(settings, TOPIC)
+    verify(settings)
     assert read_guard(settings.checkpoint).state_layout == STATE_LAYOUT
 
 
@@ -94,49 +97,49 @@ def test_another_spark_is_said_and_recorded_once(used, caplog):
     major, minor, _ = now.split(".", 2)
     for same in (now, f"{major}.{minor}.99", None):
         rewrite_guard(used.checkpoint, spark=same)
-        claim(used, TOPIC)
+        verify(used)
     assert not used.audit.exists()
     rewrite_guard(used.checkpoint, spark=f"{major}.{int(minor) + 1}.0")
     for _ in range(2):
-        claim(used, TOPIC)
+        verify(used)
     (line,) = records(used.audit.read_bytes())
     assert (line.event, line.details) == ("other_spark", {"was": f"{major}.{int(minor) + 1}.0", "now": now})
-    assert f"written by Spark {major}.{int(minor) + 1}.0 and is read by {now}" in caplog.text
+    assert f"Spark {major}.{int(minor) + 1}.0 wrote the checkpoint, and Spark {now} reads it" in caplog.text
 
 
 @pytest.mark.fault("F09")
 def test_a_topic_that_was_made_anew_is_refused(used):
-    with pytest.raises(CheckpointError, match="deleted and made anew"):
-        claim(used, Topic(id="77aa", first_offsets={0: 0, 1: 0}, end_offsets={}))
+    with pytest.raises(CheckpointError, match="deleted and created again"):
+        verify(used, Topic(id="77aa", first_offsets={0: 0, 1: 0}, end_offsets={}))
 
 
 def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partition(used):
-    claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 0}, end_offsets={}))
+    verify(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 0}, end_offsets={}))
     with pytest.raises(EventsGone, match=r"5 of partition 2 \(offsets 0 to 4\)"):  # added since, and never read
-        claim(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 5}, end_offsets={}))
+        verify(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 5}, end_offsets={}))
     with pytest.raises(EventsGone, match=r"80 of partition 0 \(offsets 120 to 199\), 1 of partition 1"):
-        claim(used, Topic(id="5f0c", first_offsets={0: 200, 1: 41}, end_offsets={}))
+        verify(used, Topic(id="5f0c", first_offsets={0: 200, 1: 41}, end_offsets={}))
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["no batch yet", "first batch begun"])
 def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(settings, begun):
-    claim(
+    verify(
         settings, Topic(id="5f0c", first_offsets={0: 5000}, end_offsets={})
     )  # nothing was begun: 5000 is where it begins
     begin(settings.checkpoint, {"0": 5000})
     if begun:
         commit(settings.checkpoint, 0, {"0": 5600})
         (settings.checkpoint / "spark" / "commits" / "0").unlink()
-    claim(settings, Topic(id="5f0c", first_offsets={0: 5000, 1: 0}, end_offsets={}))
+    verify(settings, Topic(id="5f0c", first_offsets={0: 5000, 1: 0}, end_offsets={}))
     with pytest.raises(EventsGone, match=r"7 of partition 0 \(offsets 5000 to 5006\)"):
-        claim(settings, Topic(id="5f0c", first_offsets={0: 5007}, end_offsets={}))
+        verify(settings, Topic(id="5f0c", first_offsets={0: 5007}, end_offsets={}))
 
 
 def test_settings_are_compared_as_soon_as_spark_has_kept_where_it_begins(settings):
-    claim(settings, TOPIC)
+    verify(settings)
     begin(settings.checkpoint, {"0": 0})
     with pytest.raises(CheckpointError, match="RISK_STARTING was earliest and is latest"):
-        claim(settings.with_options(starting="latest"), TOPIC)
+        verify(settings.with_options(starting="latest"))
 
 
 def ends(at):
@@ -144,29 +147,29 @@ def ends(at):
 
 
 def test_a_topic_that_ends_before_what_was_read_has_lost_events(used):
-    claim(used, ends({0: 120, 1: 40, 2: 0}))
+    verify(used, ends({0: 120, 1: 40, 2: 0}))
     lost = r"partition 0 ends before offset 119, and was read up to offset 119.*`checkpoint reset --from TIME`"
     with pytest.raises(EventsGone, match=lost) as caught:
-        claim(used, ends({0: 119, 1: 40}))
+        verify(used, ends({0: 119, 1: 40}))
     assert caught.value.exit_code == 9
     with pytest.raises(EventsGone, match=r"partition 0 ends .* offset 119, partition 1 ends before offset 0, and was"):
-        claim(used, ends({0: 7, 1: 0}))
+        verify(used, ends({0: 7, 1: 0}))
 
 
 def test_what_a_batch_without_a_commit_has_asked_for_counts_as_read(used):
     """It is repeated with the very same offsets, which other events may take meanwhile."""
     commit(used.checkpoint, 11, {"0": 150, "1": 40})
     (used.checkpoint / "spark" / "commits" / "11").unlink()
-    claim(used, ends({0: 150, 1: 40}))
+    verify(used, ends({0: 150, 1: 40}))
     with pytest.raises(EventsGone, match="partition 0 ends before offset 120, and was read up to offset 149"):
-        claim(used, ends({0: 120, 1: 40}))
+        verify(used, ends({0: 120, 1: 40}))
 
 
 def test_a_topic_that_ends_before_the_place_to_begin_at_has_lost_events(settings):
     begin(settings.checkpoint, {"0": 5000})
-    claim(settings, ends({0: 5000}))
+    verify(settings, ends({0: 5000}))
     with pytest.raises(EventsGone, match="partition 0 ends before offset 80"):
-        claim(settings, ends({0: 80}))
+        verify(settings, ends({0: 80}))
 
 
 def state_files(checkpoint):
@@ -179,17 +182,17 @@ def test_state_of_a_batch_without_a_commit_is_removed_and_all_other_state_stays(
     kept = ["9.zip", "11.changelog", ".11.changelog.crc", "SSTs/000012-2f.sst"]  # batch 10 leads to version 11
     for name in [*kept, "12.changelog", ".12.changelog.crc", "12.zip", "113.zip"]:
         (folder / name).write_bytes(b"x")
-    claim(used, TOPIC)
+    verify(used)
     assert state_files(used.checkpoint) == {f"spark/state/0/1/{name}" for name in kept}
 
 
 def test_state_of_a_first_batch_without_a_commit_is_removed(settings):
-    claim(settings, TOPIC)
+    verify(settings)
     commit(settings.checkpoint, 0, {"0": 1})
     (settings.checkpoint / "spark" / "commits" / "0").unlink()
     (settings.checkpoint / "spark" / "state").mkdir()
     (settings.checkpoint / "spark" / "state" / "1.changelog").write_bytes(b"x")
-    claim(settings, TOPIC)
+    verify(settings)
     assert state_files(settings.checkpoint) == set()
 
 
@@ -215,20 +218,20 @@ def test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched(use
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = everything(used.checkpoint)
     with pytest.raises(CheckpointError, match=f"damaged: .*{named}.*Nothing was written"):
-        claim(used.with_options(clock="event"), Topic(id="77aa", first_offsets={}, end_offsets={}))
+        verify(used.with_options(clock="event"), Topic(id="77aa", first_offsets={}, end_offsets={}))
     assert everything(used.checkpoint) == before
 
 
 def test_settings_are_compared_from_the_first_offsets_on_as_spark_keeps_them(settings):
-    claim(settings, TOPIC)
+    verify(settings)
     commit(settings.checkpoint, 0, {"0": 1})
     (settings.checkpoint / "spark" / "commits" / "0").unlink()
     with pytest.raises(CheckpointError, match="RISK_SHUFFLE_PARTITIONS was 2 and is 3"):
-        claim(settings.with_options(shuffle_partitions=3), TOPIC)
+        verify(settings.with_options(shuffle_partitions=3))
 
 
 def test_the_settings_of_the_last_run_are_kept_without_secrets(used):
-    claim(used.with_options(top_k=7, influx_token="canary"), TOPIC)
+    verify(used.with_options(top_k=7, influx_token="canary"))
     assert read_guard(used.checkpoint).settings["RISK_TOP_K"] == "7"
     assert b"canary" not in (used.checkpoint / "guard.json").read_bytes()
 
@@ -251,7 +254,7 @@ def test_a_lock_that_cannot_be_had_or_signed_is_told_or_done_without(tmp_path, m
 def test_a_guard_that_cannot_be_read_is_refused(used):
     (used.checkpoint / "guard.json").write_bytes(b"{")
     with pytest.raises(CheckpointError, match=r"guard\.json"):
-        claim(used, TOPIC)
+        verify(used)
 
 
 def test_whether_a_job_holds_the_checkpoint_can_be_seen_without_disturbing_it(tmp_path):

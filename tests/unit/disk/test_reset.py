@@ -9,13 +9,13 @@ from threading import Event
 import pytest
 
 from schemas.errors import ArtifactError, CheckpointError
-from streaming.disk.guard import claim, read_guard
+from streaming.disk.guard import read_guard
 from streaming.disk.reset import begin_ms, finish_reset, set_aside, unfinished_reset
 from streaming.disk.spark_files import last_commit, read_until
 from streaming.job.job import run
 from streaming.settings import Settings
 from streaming.topics.admin import Topic
-from tests.harness.checkpoint import TOPIC, commit
+from tests.harness.checkpoint import commit, verify
 
 KEPT = {"spark", "batches", "outcomes", "roster.json", "guard.json", "begin"}
 
@@ -24,7 +24,7 @@ KEPT = {"spark", "batches", "outcomes", "roster.json", "guard.json", "begin"}
 def used(tmp_path):
     """A checkpoint that was once begun at 3 ms, with all that a job keeps in it."""
     settings = Settings(checkpoint=tmp_path / "checkpoint", artifacts=tmp_path / "none", audit=tmp_path / "audit.jsonl")
-    claim(settings, TOPIC)
+    verify(settings)
     commit(settings.checkpoint, 10, {"0": 120, "1": 40})
     for name in ("batches", "outcomes/riverton"):
         (settings.checkpoint / name).mkdir(parents=True)
@@ -41,7 +41,7 @@ def test_the_old_state_is_kept_aside_and_the_time_to_begin_at_is_said(used):
     old = set_aside(used.checkpoint, "stamp", from_ms=5)
     assert (read_guard(used.checkpoint), last_commit(used.checkpoint), read_until(used.checkpoint)) == (None, None, {})
     assert (begin_ms(used.checkpoint), begin_ms(old), read_until(old)) == (5, 3, {0: 120, 1: 40})
-    claim(used.with_options(clock="event"), Topic(id="77aa", first_offsets={0: 500}, end_offsets={}))
+    verify(used.with_options(clock="event"), Topic(id="77aa", first_offsets={0: 500}, end_offsets={}))
     assert begin_ms(used.checkpoint) == 5
     set_aside(used.checkpoint, "again", from_ms=8)
     assert begin_ms(used.checkpoint) == 8

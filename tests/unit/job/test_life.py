@@ -17,7 +17,7 @@ from schemas.spec import Spec
 from streaming.__main__ import app, main
 from streaming.disk.audit import record
 from streaming.disk.audit_verify import records, verify
-from streaming.disk.guard import only_writer
+from streaming.disk.locks import only_writer
 from streaming.flow.count import Summary
 from streaming.flow.publish import Published
 from streaming.flow.query_facts import QueryFacts
@@ -224,7 +224,7 @@ def test_artifacts_taken_over_and_refused_are_on_record_once(settings, tmp_path)
             settings.artifacts, of, per_day=5, cutoff_s=1_767_225_600, created=f"202601{day:02d}T000000Z"
         )
 
-    first, watch = publish(spec, 1), RosterWatch(settings)
+    first, watch = publish(spec, 1), RosterWatch.of(settings)
     for now_s in (10, 20, 30):
         watch.look(now_s)
     other = publish(msgspec.structs.replace(spec, tick_s=30), 2)
@@ -250,18 +250,18 @@ def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(sett
         return write_untrained(tmp_path / folder, of, per_day=5, cutoff_s=1_700_000_000, created="20260101T000000Z")
 
     first = publish("first", spec)
-    RosterWatch(settings.with_options(artifacts=tmp_path / "first")).look(1)
+    RosterWatch.of(settings.with_options(artifacts=tmp_path / "first")).look(1)
     (tmp_path / "empty").mkdir()
     publish("misfit", msgspec.structs.replace(spec, tick_s=30))
     for folder in ("empty", "misfit"):
         with pytest.raises(ArtifactError, match=f"set RISK_ARTIFACTS to {tmp_path / 'first'}"):
-            RosterWatch(settings.with_options(artifacts=tmp_path / folder)).look(1)
+            RosterWatch.of(settings.with_options(artifacts=tmp_path / folder)).look(1)
     publish("misfit", msgspec.structs.replace(spec, region="another"))
     with pytest.raises(ArtifactError, match="set RISK_ARTIFACTS"):
-        RosterWatch(settings.with_options(artifacts=tmp_path / "misfit")).look(1)
-    RosterWatch(settings.with_options(artifacts=tmp_path / "first")).look(1)  # what was refused has left no trace
+        RosterWatch.of(settings.with_options(artifacts=tmp_path / "misfit")).look(1)
+    RosterWatch.of(settings.with_options(artifacts=tmp_path / "first")).look(1)  # what was refused has left no trace
     second = publish("second", spec)
-    watch = RosterWatch(settings.with_options(artifacts=tmp_path / "second"))
+    watch = RosterWatch.of(settings.with_options(artifacts=tmp_path / "second"))
     watch.look(1)
     in_force = [
         one.details["folder"] for one in records(settings.audit.read_bytes()) if one.event == "artifact_in_force"
@@ -279,9 +279,9 @@ def test_a_history_that_ends_in_the_future_is_refused_on_the_wall_clock(settings
     write_untrained(
         settings.artifacts, spec, per_day=5, cutoff_s=int(time.time()) + ahead_s, created="20260101T000000Z"
     )
-    watch = RosterWatch(settings)
+    watch = RosterWatch.of(settings)
     if is_refused:
-        with pytest.raises(ArtifactError, match="a time to come"):
+        with pytest.raises(ArtifactError, match="in the future"):
             watch.look(1)
     else:
         watch.look(1)

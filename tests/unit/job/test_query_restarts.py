@@ -39,7 +39,7 @@ def attended(settings, monkeypatch):
         found.append(sorted(path.name for path in state.glob("*")))
 
     stubs = {
-        "RosterWatch": lambda settings: SimpleNamespace(look=lambda now_s: None),
+        "RosterWatch": SimpleNamespace(of=lambda settings: SimpleNamespace(look=lambda now_s: None)),
         "_usable_topic": lambda settings: Topic(id="1", first_offsets={}, end_offsets={}),
         "start_session": lambda *_: SimpleNamespace(stop=lambda: None),
         "read_messages": lambda *_: None,

@@ -49,7 +49,7 @@ def test_a_newer_artifact_takes_over_and_a_damaged_one_does_not(publish, tmp_pat
     roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
     assert roster["toyville"].folder == str(first)
     assert [one.folder for one in refused] == [str(damaged)]
-    assert "damaged" in refused[0].reason
+    assert "damaged" in str(refused[0].error)
     second = publish(spec(), day=4)
     roster, _ = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
     assert roster["toyville"].folder == str(second)
@@ -62,9 +62,9 @@ def test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept(publis
     publish(spec(tick_s=30), day=2)
     roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
     assert roster["toyville"].folder == str(first)
-    assert spec().fingerprint() in refused[0].reason
-    assert "new checkpoint" in refused[0].reason
-    assert "(tick_s was 60 and is 30)" in refused[0].reason
+    assert spec().fingerprint() in str(refused[0].error)
+    assert "new checkpoint folder" in str(refused[0].error)
+    assert "(tick_s was 60 and is 30)" in str(refused[0].error)
     fresh, _ = refresh_roster(tmp_path / "another.json", tmp_path / "artifacts")
     assert fresh["toyville"].fingerprint == spec(tick_s=30).fingerprint()
 
@@ -82,7 +82,7 @@ def test_a_refused_spec_says_which_fields_differ(publish, tmp_path, changes, sai
     refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
     publish(msgspec.structs.replace(spec(), **changes), day=2)
     _, [refused] = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
-    assert f"({said})" in refused.reason
+    assert f"({said})" in str(refused.error)
 
 
 @pytest.mark.fault("F28")
@@ -106,7 +106,7 @@ def test_a_region_keeps_its_spec_when_its_artifact_is_gone(publish, tmp_path):
         roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
         assert roster["toyville"].fingerprint == spec().fingerprint()
         assert len(refused) == 1
-        assert spec().fingerprint() in refused[0].reason
+        assert spec().fingerprint() in str(refused[0].error)
 
 
 def test_a_region_too_many_is_refused_and_the_others_stay(publish, tmp_path, monkeypatch):
@@ -115,14 +115,14 @@ def test_a_region_too_many_is_refused_and_the_others_stay(publish, tmp_path, mon
     publish(spec("bray"), day=1)
     series = spec().series
     for limit, value, said in (
-        ("MAX_REGIONS", 1, "would be region 2, at most 1 fit"),
-        ("MAX_SERIES", 2 * series - 1, f"from {series} to {2 * series} series, at most {2 * series - 1}"),
+        ("MAX_REGIONS", 1, "would be region 2, and a job can have 1"),
+        ("MAX_SERIES", 2 * series - 1, f"from {series} to {2 * series} series, and {2 * series - 1} are"),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(f"streaming.roster.roster.{limit}", value)
             roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
         assert list(roster) == ["aston"]
-        assert said in refused[0].reason
+        assert said in str(refused[0].error)
     newer = publish(spec("aston"), day=2)  # one that takes an old one's place is none too many
     monkeypatch.setattr("streaming.roster.roster.MAX_REGIONS", 1)
     roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
@@ -141,7 +141,7 @@ def test_a_copy_that_has_not_come_to_its_end_waits_while_a_sound_artifact_is_in_
     (second / "weights.safetensors").unlink()
     roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
     assert roster["toyville"].folder == str(first)
-    assert "missing" in refused[0].reason
+    assert "missing" in str(refused[0].error)
     (second / "weights.safetensors").write_bytes(weights)
     roster, refused = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
     assert (roster["toyville"].folder, refused) == (str(second), [])

@@ -15,9 +15,9 @@ from models.features import feature_names
 from schemas.errors import ArtifactError
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.roster.artifact_cache import KeptPerRegion
+from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import load_artifact, next_roster, read_roster
-from streaming.roster.scan import Candidates
+from streaming.roster.scan import ArtifactScan
 from streaming.roster.watch import RosterWatch, roster_path
 from streaming.settings import Settings
 
@@ -49,7 +49,7 @@ def publish(settings):
 @pytest.fixture
 def looks(settings):
     """looks(times): a job that has started looks again, so many times."""
-    watch, now_s = RosterWatch(settings), [0]
+    watch, now_s = RosterWatch.of(settings), [0]
 
     def look(times=1):
         for _ in range(times):
@@ -74,7 +74,7 @@ def reads(monkeypatch):
 
 
 def in_force(settings):
-    return {region: entry.folder for region, entry in read_roster(roster_path(settings)).items()}
+    return {region: entry.folder for region, entry in read_roster(roster_path(settings.checkpoint)).items()}
 
 
 def unmount(settings, monkeypatch):
@@ -113,12 +113,12 @@ def test_a_job_that_runs_outlives_the_absence_of_its_artifacts_and_says_so_once(
         looks(3)
         assert in_force(settings) == {"toyville": str(first)}
         with pytest.raises(ArtifactError, match=str(settings.artifacts)):
-            RosterWatch(settings).look(1)
+            RosterWatch.of(settings).look(1)
         bring_back(settings, monkeypatch)
         looks(3)
         gone, back = caplog.messages
         assert str(settings.artifacts) in gone
-        assert "this job goes on with what it has in memory" in gone
+        assert "this job continues with the artifacts in memory" in gone
         assert back == f"artifacts={settings.artifacts} is there again"
     second = publish(2)
     looks()
@@ -198,18 +198,18 @@ def test_what_takes_over_is_read_once(settings, publish, looks, reads):
 
 
 def test_a_history_of_the_future_is_taken_when_its_time_has_come(settings, publish, monkeypatch):
-    monkeypatch.setattr(streaming.roster.roster, "load_artifact", KeptPerRegion(lambda folder: folder))
-    folder, candidates = publish(1), Candidates()
+    monkeypatch.setattr(streaming.roster.roster, "load_artifact", ArtifactCache(lambda folder: folder))
+    folder, scan = publish(1), ArtifactScan()
     for latest_s, taken in ((CUTOFF_S - 1, []), (CUTOFF_S - 1, []), (CUTOFF_S, [str(folder)])):
-        roster, _ = next_roster({}, settings.artifacts, latest_s=latest_s, candidates=candidates)
+        roster, _ = next_roster({}, settings.artifacts, latest_s=latest_s, scan=scan)
         assert [entry.folder for entry in roster.values()] == taken
 
 
 def test_of_a_refused_artifact_that_is_gone_nothing_is_remembered(settings, publish):
-    candidates, folder = Candidates(), publish(1, cutoff_s=4_000_000_000)
+    scan, folder = ArtifactScan(), publish(1, cutoff_s=4_000_000_000)
     publish(1, "aston")
-    next_roster({}, settings.artifacts, latest_s=CUTOFF_S, candidates=candidates)
-    assert list(candidates._found) == [folder]
+    next_roster({}, settings.artifacts, latest_s=CUTOFF_S, scan=scan)
+    assert list(scan._found) == [folder]
     shutil.rmtree(folder)
-    next_roster({}, settings.artifacts, latest_s=CUTOFF_S, candidates=candidates)
-    assert candidates._found == {}
+    next_roster({}, settings.artifacts, latest_s=CUTOFF_S, scan=scan)
+    assert scan._found == {}

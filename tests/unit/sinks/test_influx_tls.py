@@ -71,20 +71,20 @@ def test_a_certificate_of_our_authority_is_trusted(served, ca_file):
 @pytest.mark.fault("F40")
 def test_a_certificate_of_an_unknown_authority_is_refused(served):
     with served() as store:
-        assert "signed by nobody that we trust: set INFLUXDB_V2_SSL_CA_CERT" in refusal_of(store, None)
+        assert "signed by an authority that we do not trust: set INFLUXDB_V2_SSL_CA_CERT" in refusal_of(store, None)
 
 
 @pytest.mark.fault("F40")
 def test_a_certificate_of_another_authority_than_ours_is_refused(served, tmp_path):
     trustme.CA().cert_pem.write_to_path(tmp_path / "another.pem")
     with served() as store:
-        assert "signed by nobody that we trust" in refusal_of(store, tmp_path / "another.pem")
+        assert "signed by an authority that we do not trust" in refusal_of(store, tmp_path / "another.pem")
 
 
 @pytest.mark.fault("F40")
 def test_an_expired_certificate_is_refused(served, ca_file):
     with served(**EXPIRED) as store:
-        assert "has expired: renew it there" in refusal_of(store, ca_file)
+        assert "has expired: renew it on the server" in refusal_of(store, ca_file)
 
 
 @pytest.mark.fault("F40")
@@ -97,7 +97,7 @@ def test_a_certificate_that_begins_tomorrow_is_refused(served, ca_file):
 @pytest.mark.parametrize("name", ["influx.example.org", "127.0.0.2"])
 def test_a_certificate_for_another_name_is_refused(served, ca_file, name):
     with served(name) as store:
-        assert "is for another name: give the name it was made for in INFLUXDB_V2_URL" in refusal_of(store, ca_file)
+        assert "is for another name: use the name in the certificate in INFLUXDB_V2_URL" in refusal_of(store, ca_file)
 
 
 @pytest.mark.fault("F40")

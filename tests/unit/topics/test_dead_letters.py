@@ -75,13 +75,13 @@ def test_no_more_than_a_slice_waits_for_its_acknowledgement_and_the_order_stays(
             drawn.append(one)
             yield one
 
-    DeadLetters(Settings(checkpoint=tmp_path)).write({"": one_by_one()})
+    DeadLetters.of(Settings(checkpoint=tmp_path)).write({"": one_by_one()})
     assert broker.most_waiting == LETTERS_AT_ONCE
     assert broker.taken == list(range(LETTERS))
 
 
 def test_a_slice_has_the_time_of_a_write_and_every_batch_its_last_letters(broker, tmp_path):
-    letters = DeadLetters(Settings(checkpoint=tmp_path, write_timeout_s=7))
+    letters = DeadLetters.of(Settings(checkpoint=tmp_path, write_timeout_s=7))
     letters.write({"riverton": rejections(3), "": rejections(2)})
     letters.write({})
     assert broker.options["delivery_timeout_ms"] == 7000
@@ -93,8 +93,8 @@ def test_a_slice_has_the_time_of_a_write_and_every_batch_its_last_letters(broker
 )
 def test_what_fails_in_the_middle_fails_the_batch_and_nothing_more_is_sent(error, kind, broker, tmp_path):
     broker.fails[2] = error
-    letters = DeadLetters(Settings(checkpoint=tmp_path))
-    with pytest.raises(kind, match=f"{LETTERS_AT_ONCE} dead letters were not taken") as raised:
+    letters = DeadLetters.of(Settings(checkpoint=tmp_path))
+    with pytest.raises(kind, match=f"did not store {LETTERS_AT_ONCE} dead letters") as raised:
         letters.write({"": rejections(LETTERS)})
     assert type(raised.value) is kind
     assert broker.taken == list(range(LETTERS_AT_ONCE))
@@ -105,7 +105,7 @@ def test_what_fails_in_the_middle_fails_the_batch_and_nothing_more_is_sent(error
 def test_a_kafka_that_takes_only_the_first_slice_of_each_try_is_given_up(broker, tmp_path):
     now_s = [1000.0]
     broker.fails = dict.fromkeys((2, 4), KafkaTimeoutError("away"))
-    letters = DeadLetters(Settings(checkpoint=tmp_path, kafka_timeout_s=60), lambda: now_s[0])
+    letters = DeadLetters.of(Settings(checkpoint=tmp_path, kafka_timeout_s=60), lambda: now_s[0])
     with pytest.raises(BrokerUnavailable):
         letters.write({"": rejections(LETTERS)})
     now_s[0] += 60

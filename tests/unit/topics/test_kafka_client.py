@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from schemas.errors import BrokerError, SettingsError
 from streaming.settings import Settings
-from streaming.topics.client import PLAINTEXT, Security, jaas_quoted, refusal_in, sign_in
+from streaming.topics.client import PLAINTEXT, KafkaConnection, Security, jaas_quoted, refusal_in, sign_in
 
 CANARY = "numbat8087"
 FULL = {"kafka_security": "sasl_ssl", "kafka_username": "scorer", "kafka_password": CANARY}
@@ -54,7 +54,7 @@ def test_java_reads_back_the_password_and_nothing_more(password):
 
 def test_spark_gets_a_module_line_and_the_authority(tmp_path):
     security = Security(protocol="sasl_ssl", username='s"c', password=SecretStr("p\\w;"), ca=tmp_path / "ca.pem")
-    assert security.spark() == {
+    assert security.spark_options() == {
         "kafka.security.protocol": "SASL_SSL",
         "kafka.sasl.mechanism": "SCRAM-SHA-512",
         "kafka.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required "
@@ -66,11 +66,11 @@ def test_spark_gets_a_module_line_and_the_authority(tmp_path):
 
 def test_plain_text_is_the_default_and_adds_nothing():
     assert Security.of(Settings()) == PLAINTEXT
-    assert PLAINTEXT.client() == PLAINTEXT.spark() == {}
+    assert PLAINTEXT.client_options() == PLAINTEXT.spark_options() == {}
 
 
 def test_without_an_authority_of_our_own_the_systems_are_trusted():
-    assert not [name for name in Security.of(Settings(**FULL)).spark() if "truststore" in name]
+    assert not [name for name in Security.of(Settings(**FULL)).spark_options() if "truststore" in name]
 
 
 @pytest.mark.parametrize("missing", ["kafka_username", "kafka_password"])
@@ -110,7 +110,7 @@ def test_the_password_is_in_no_repr():
     ],
 )
 def test_a_refusal_is_found_in_what_spark_says(said, expected):
-    refusal = refusal_in(said, Settings(**FULL))
+    refusal = refusal_in(said, bootstrap="kafka:9092", username="scorer")
     assert (refusal is None) if expected is None else (expected in str(refusal))
 
 
@@ -125,7 +125,7 @@ def test_a_port_that_does_not_speak_tls_is_told_from_an_untrusted_one():
 
         thread = threading.Thread(target=hang_up)
         thread.start()
-        with pytest.raises(BrokerError, match=r"does not speak TLS .*: give the port of its SASL_SSL listener"):
-            sign_in(f"127.0.0.1:{listener.getsockname()[1]}", Security.of(Settings(**FULL)))
+        with pytest.raises(BrokerError, match=r"does not speak TLS .*: use the port of its SASL_SSL listener"):
+            sign_in(KafkaConnection(f"127.0.0.1:{listener.getsockname()[1]}", Security.of(Settings(**FULL))))
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()

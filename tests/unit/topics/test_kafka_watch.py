@@ -134,7 +134,7 @@ def test_nothing_is_asked_of_who_is_told_to_stop():
 
 
 def test_a_misspelt_address_is_refused_at_once():
-    with pytest.raises(BrokerError, match="'kafka' is no Kafka address: write host:port"):
+    with pytest.raises(BrokerError, match="'kafka' is not a Kafka address: write host:port"):
         KafkaWatch("kafka", LONGEST_ABSENCE_S).look(0)
 
 

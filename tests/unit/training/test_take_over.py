@@ -67,7 +67,7 @@ def test_what_is_trained_like_it_takes_over_and_what_is_trained_anew_does_not(op
     trained(town, artifacts)
     in_force, [refused] = refresh_roster(roster, artifacts)
     assert in_force["town"].folder == str(first)
-    assert f"train with `--like {first}`" in refused.reason
+    assert f"train with `--like {first}`" in str(refused.error)
     shutil.rmtree(refused.folder)
     trained(town, artifacts, "--like", str(first))
     in_force, _ = refresh_roster(roster, artifacts)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.disk.guard import only_writer
+from streaming.disk.locks import only_writer
 from streaming.watch.health import (
     Batch,
     Health,

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from streaming.disk.offset_audit import Account
+from streaming.disk.offset_audit import OffsetAudit
 from tests.harness.spark_offsets import spark_files
 
 
@@ -19,23 +19,23 @@ def batch(tmp_path):
 
 
 def test_batches_that_consume_what_kafka_handed_over_leave_nothing(batch, tmp_path, caplog):
-    account = Account(tmp_path)
+    audit = OffsetAudit(tmp_path)
     batch(0, {"0": 9, "1": 7}, begin={"0": 5, "1": 7})
-    assert account.missing(0, 4) == 0
+    assert audit.missing(0, 4) == 0
     batch(1, {"0": 9, "1": 7})  # nothing came
-    assert account.missing(1, 0) == 0
+    assert audit.missing(1, 0) == 0
     batch(2, {"0": 10, "1": 9, "2": 3})  # a partition was added
-    assert account.missing(2, 6) == 0
+    assert audit.missing(2, 6) == 0
     assert not caplog.messages
 
 
 def test_a_message_that_is_lost_or_doubled_on_the_way_shows_for_good_and_is_said_once(batch, tmp_path, caplog):
-    account = Account(tmp_path)
+    audit = OffsetAudit(tmp_path)
     seen = []
     with caplog.at_level(logging.WARNING):
         for number, (end, consumed) in enumerate([(10, 10), (20, 9), (30, 9), (40, 10), (50, 12)]):
             batch(number, {"0": end}, begin={"0": 0})
-            seen.append(account.missing(number, consumed))
+            seen.append(audit.missing(number, consumed))
     assert seen == [0, 1, 2, 2, 0]
     assert [one.split(".")[0] for one in caplog.messages] == [
         "batch 1: Kafka has 10 messages by its offsets, the ledger 9"
@@ -43,13 +43,13 @@ def test_a_message_that_is_lost_or_doubled_on_the_way_shows_for_good_and_is_said
 
 
 def test_of_a_batch_that_is_repeated_the_last_try_counts(batch, tmp_path):
-    account = Account(tmp_path)
+    audit = OffsetAudit(tmp_path)
     for number in range(2):
         batch(number, {"0": 10 * (number + 1)}, begin={"0": 0})
-    assert [account.missing(*one) for one in ((0, 8), (1, 9), (1, 9), (1, 10))] == [2, 3, 3, 2]
+    assert [audit.missing(*one) for one in ((0, 8), (1, 9), (1, 9), (1, 10))] == [2, 3, 3, 2]
 
 
 def test_a_job_that_was_started_again_begins_with_the_batch_it_finds(batch, tmp_path):
     for number in (6, 7):
         batch(number, {"0": 10 * number}, begin={"0": 0})
-    assert Account(tmp_path).missing(7, 10) == 0
+    assert OffsetAudit(tmp_path).missing(7, 10) == 0

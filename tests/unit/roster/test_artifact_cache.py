@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streaming.roster.artifact_cache import KEPT_VERSIONS, KeptPerRegion
+from streaming.roster.artifact_cache import KEPT_VERSIONS, ArtifactCache
 from streaming.roster.roster import load_artifact, vocabulary
 
 
@@ -16,7 +16,7 @@ def counting():
         reads.append(folder)
         return [folder]
 
-    return KeptPerRegion(read), reads
+    return ArtifactCache(read), reads
 
 
 def test_versions_that_come_and_go_are_not_kept_and_the_regions_do_not_push_each_other_out():
@@ -48,7 +48,7 @@ def test_a_failure_is_not_remembered():
     def read(folder):
         return Path(folder).read_text(encoding="utf-8")
 
-    kept = KeptPerRegion(read)
+    kept = ArtifactCache(read)
     with pytest.raises(FileNotFoundError):
         kept("/nowhere/at/all")
 
