@@ -32,7 +32,7 @@ docs: ## the site of all pages, out/docs/index.html; a warning is an error
 	@$(PYTHON) -m sphinx -q -W --keep-going -c docs . out/docs
 
 SEEDS ?= 0-9
-faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/reliability.md
+faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/explanation/reliability.md
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
 	@mkdir -p out/faults
@@ -42,13 +42,13 @@ faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=
 	$(PYTHON) -m tests.faults report && exit $$((matrix ? matrix : seeds))
 
 MINUTES ?= 30
-soak: ## MINUTES=30 at 2,000 events/s: does anything grow; writes docs/soak.md with a picture
+soak: ## MINUTES=30 at 2,000 events/s: does anything grow; writes docs/explanation/soak.md with a picture
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench,evaluate]'
 	@$(PYTHON) -m benchmarks.soak --minutes $(MINUTES)
 
-load: ## ten times the load for a minute, and ten minutes without the scorer; writes docs/load.md
+load: ## ten times the load for a minute, and ten minutes without the scorer; writes docs/explanation/load.md
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'

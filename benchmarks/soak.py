@@ -24,7 +24,7 @@ from benchmarks.soak_run import Scenario, run_soak
 from schemas.errors import RiskError
 
 OUT = ROOT / "out" / "soak"
-DOCS = ROOT / "docs"
+DOCS = ROOT / "docs" / "explanation"
 LEAST_MINUTES = 30  # in a shorter run state still fills up, so its slopes say little
 
 
@@ -39,7 +39,9 @@ def write_samples(rows: list[dict[str, float]], path: Path) -> None:
 def soak(
     minutes: Annotated[float, typer.Option(min=1)] = 30.0,
     rate: Annotated[float, typer.Option(min=10, help="Events per second")] = 2000.0,
-    docs: Annotated[bool, typer.Option(help="After 30 minutes or more, renew docs/soak.md and docs/soak.png")] = True,
+    docs: Annotated[
+        bool, typer.Option(help="After 30 minutes or more, renew docs/explanation/soak.md and its picture")
+    ] = True,
 ) -> None:
     """Exit code 1 unless every quantity is shown to stay within its bound and the ledger is what was sent."""
     console = Console()

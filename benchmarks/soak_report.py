@@ -1,4 +1,4 @@
-"""docs/soak.md."""
+"""docs/explanation/soak.md."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ _FOUND = """## What it found
 
 
 def soak_page(results: Mapping[str, Any], samples: Samples, verdicts: Sequence[Verdict], faults: Sequence[str]) -> str:
-    """docs/soak.md."""
+    """docs/explanation/soak.md."""
     scenario, machine, ledger, sent = results["scenario"], results["machine"], results["ledger"], results["sent"]
     minutes, regions, batches = scenario.seconds / 60, scenario.regions, results["batches"]
     last = {name: float(values[-1]) for name, values in samples.items()}

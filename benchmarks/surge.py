@@ -28,7 +28,7 @@ from benchmarks.surge_traffic import Orders
 from schemas.errors import RiskError
 
 OUT = ROOT / "out" / "load.json"
-PAGE = ROOT / "docs" / "load.md"
+PAGE = ROOT / "docs" / "explanation" / "load.md"
 REGIONS = 2
 TOPIC = "incidents"
 _CHECKPOINT = "surge-checkpoint"
@@ -164,7 +164,7 @@ def _sleep_until(at_s: float, sender: Sender, job: RunningJob | None = None) -> 
 
 def surge(
     stop_minutes: Annotated[float, typer.Option(min=0.1, help="How long the scorer is stopped")] = 10.0,
-    docs: Annotated[bool, typer.Option(help="Also write docs/load.md")] = True,
+    docs: Annotated[bool, typer.Option(help="Also write docs/explanation/load.md")] = True,
 ) -> None:
     """Latency in a surge and after it, and how long the job needs to catch up after an outage of its own."""
     console = Console()

@@ -1,4 +1,4 @@
-"""docs/load.md from the figures of a run."""
+"""docs/explanation/load.md from the figures of a run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +38,7 @@ def sender_said(results: Mapping[str, Any]) -> str:
 
 
 def surge_page(results: Mapping[str, Any]) -> str:
-    """docs/load.md."""
+    """docs/explanation/load.md."""
     plan, machine, outage, ledger = (results[name] for name in ("plan", "machine", "outage", "ledger"))
     limit_ms, sent, counted = results["normal_limit_ms"], results["sent"], ledger.get("counted", 0)
     is_whole = ledger["consumed"] == sent == counted

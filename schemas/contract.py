@@ -108,7 +108,7 @@ def documents() -> Mapping[Path, str]:
         EVENT_TOPIC: ("One incident, or a correction of one, as JSON.", _object_schema(Event)),
         DEAD_LETTER_TOPIC: ("A refused message, with the reason.", _object_schema(DeadLetter)),
     }
-    return {**texts, _FOLDER.parent / "docs" / "data-dictionary.md": data_dictionary(topics)}
+    return {**texts, _FOLDER.parent / "docs" / "reference" / "data-dictionary.md": data_dictionary(topics)}
 
 
 def out_of_date() -> list[Path]:

@@ -1,4 +1,4 @@
-"""`docs/data-dictionary.md`: every field that enters and leaves the product, made from the types."""
+"""`docs/reference/data-dictionary.md`: every field that enters and leaves the product, made from the types."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,6 +1,6 @@
 """What stands in the store: every measurement with its tags and fields, as data.
 
-`docs/data-dictionary.md` is made from it, and a test holds what the job really writes against it.
+`docs/reference/data-dictionary.md` is made from it, and a test holds what the job really writes against it.
 """
 
 from collections.abc import Mapping

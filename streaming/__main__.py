@@ -44,7 +44,7 @@ def _settings(context: typer.Context) -> None:
     _in_force.append(context.obj)
     for name in secret_names():  # or Java and every Python worker would inherit them
         os.environ.pop(name, None)  # noqa: TID251
-    # With glibc's 8 arenas a core Java kept 121 MiB more each hour (docs/soak.md).
+    # With glibc's 8 arenas a core Java kept 121 MiB more each hour (docs/explanation/soak.md).
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # noqa: TID251 - Java and the workers inherit it
 
 

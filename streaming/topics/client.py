@@ -23,7 +23,7 @@ from streaming.certificates import certificate_error, tls_context
 from streaming.settings import Settings
 
 TIMEOUT_MS = 10_000
-RIGHTS = "see docs/security.md for the rights that each user needs"
+RIGHTS = "see docs/reference/security.md for the rights that each user needs"
 _HANGS_UP_WITHIN_S = 0.2
 _CA = "RISK_KAFKA_CA"
 _MAY_PASS = (RetriableError, TimeoutError)

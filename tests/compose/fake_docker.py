@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stands for `docker` over folders as volumes: what the back-up and the restore of docs/operations.md ask of it."""
+"""Stands for `docker` over folders as volumes: what docs/how-to/operations.md asks of it to back up and restore."""
 
 import os
 import shutil

@@ -17,7 +17,7 @@ from schemas.incidents import Rejection
 from tests.compose.compose_file import COMPOSE, ROOT, SERVICES, tool
 from tests.contracts.test_readme import fault_in_name
 
-PAGES = ("README.md", "docs/operations.md", "deploy/README.md", "deploy/demo.env")
+PAGES = ("README.md", "docs/how-to/operations.md", "deploy/README.md", "deploy/demo.env")
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 TAKE_A_VALUE = {"--env", "--entrypoint", "--since", "--env-file"}
 OF_A_SERVICE = {"run", "exec", "logs", "start", "stop", "restart", "up"}
@@ -84,14 +84,14 @@ def test_a_page_tells_compose_what_it_knows(name):
 
 
 def test_the_image_that_is_kept_for_going_back_is_the_scorers():
-    tagged = re.findall(r"docker tag ([^\s`]+) ([^\s`]+)", page("docs/operations.md"))
+    tagged = re.findall(r"docker tag ([^\s`]+) ([^\s`]+)", page("docs/how-to/operations.md"))
     image, kept = SERVICES["scorer"]["image"], "incident-risk-scorer:before"
     assert tagged == [(image, kept), (kept, image)]
 
 
 def recipe(word):
-    """The fenced block of docs/operations.md that holds `word`."""
-    (block,) = (block for _, block in FENCE.findall(page("docs/operations.md")) if word in block)
+    """The fenced block of docs/how-to/operations.md that holds `word`."""
+    (block,) = (block for _, block in FENCE.findall(page("docs/how-to/operations.md")) if word in block)
     return block
 
 

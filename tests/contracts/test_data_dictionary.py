@@ -11,7 +11,7 @@ from schemas.measurements import MEASUREMENTS
 from tests.grafana.world import SPECS, outcome_lines, pipeline, score_lines
 from tests.spark.random_world import stored_points
 
-DOCUMENT = Path("docs/data-dictionary.md").read_text(encoding="utf-8")
+DOCUMENT = Path("docs/reference/data-dictionary.md").read_text(encoding="utf-8")
 TICK_S = 1_764_000_000
 
 

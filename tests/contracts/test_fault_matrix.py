@@ -110,7 +110,7 @@ def test_the_page_is_the_one_that_the_kept_results_give():
     results = json.loads((faults / "matrix.json").read_text(encoding="utf-8"))
     assert list(results["faults"]) == [fault.id for fault in FAULTS]
     assert broken_in(results) == []
-    assert (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8") == page_of(results, seeds)
+    assert (ROOT / "docs" / "explanation" / "reliability.md").read_text(encoding="utf-8") == page_of(results, seeds)
 
 
 def junit_of(tests, without):

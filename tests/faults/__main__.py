@@ -105,7 +105,7 @@ def report(
     result: Annotated[list[Path], typer.Option(help="What `matrix` has written; may be given again")] = [MATRIX],  # noqa: B006
     results: Annotated[Path, typer.Option(help="What `seeds` has added")] = RESULTS,
     kept: Annotated[Path, typer.Option(help="Where to keep the outcome of each fault")] = KEPT,
-    document: Annotated[Path, typer.Option(help="Markdown to write")] = Path("docs/reliability.md"),
+    document: Annotated[Path, typer.Option(help="Markdown to write")] = Path("docs/explanation/reliability.md"),
 ) -> None:
     """Keep the outcome of each fault and write the page. Exit code 1 when a fault broke something or was not tried."""
     found = results_of(result)

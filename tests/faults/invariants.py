@@ -1,4 +1,4 @@
-"""The invariants of a finished scenario, each broken one in words. Numbers: docs/reliability.md."""
+"""The invariants of a finished scenario, each broken one in words. Numbers: docs/explanation/reliability.md."""
 
 from schemas.errors import RiskError
 from streaming.rebuild.job import rebuild_span

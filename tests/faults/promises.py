@@ -1,4 +1,4 @@
-"""What the invariants say, and by what a test shows them: the words of docs/reliability.md."""
+"""What the invariants say, and by what a test shows them: the words of docs/explanation/reliability.md."""
 
 RECOVERY_LIMIT_S = 60.0
 INVARIANTS = {
@@ -46,5 +46,5 @@ SHOWN_BY = {
 
 
 def shown_by(test):
-    """`real`, `part` or `pure`; docs/reliability.md says what they mean."""
+    """`real`, `part` or `pure`; docs/explanation/reliability.md says what they mean."""
     return SHOWN_BY[max((start for start in SHOWN_BY if test.startswith(start)), key=len)]

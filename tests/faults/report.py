@@ -1,4 +1,4 @@
-"""What `make faults` keeps: the outcome of each fault as data (matrix.json), and docs/reliability.md in words."""
+"""What `make faults` keeps: the outcome of each fault (matrix.json), and docs/explanation/reliability.md."""
 
 import json
 from collections import Counter
@@ -100,7 +100,7 @@ def broken_in(results: dict) -> list[str]:
 
 
 def page_of(results: dict, seed_lines: Sequence[dict]) -> str:
-    """docs/reliability.md. seed_lines: of seeds.jsonl, in the order in which they ran."""
+    """docs/explanation/reliability.md. seed_lines: of seeds.jsonl, in the order in which they ran."""
     text = PAGE.read_text(encoding="utf-8").partition("-->\n")[2]
     return text.format(
         counted=wrapped(f"{counted(results['faults'])} {_runs(results)}"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 START_S = 1_700_000_000
-GENERATOR = 3  # grows when a seed comes to mean something else: docs/reliability.md counts its runs apart
+GENERATOR = 3  # grows when a seed comes to mean something else: docs/explanation/reliability.md counts its runs apart
 DAY_S = 86_400
 ORIGINS = ("public_call", "public_call", "sensor", "responder", "officer_initiated", "unknown")
 CANARY = "zebrafinch7731"  # stands in payloads; no log may show it

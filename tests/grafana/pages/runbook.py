@@ -1,4 +1,4 @@
-"""When an alert fires: the runbook of docs/operations.md as a page, so that an alert's link leads to it."""
+"""When an alert fires: the runbook of docs/how-to/operations.md as a page, so that an alert's link leads to it."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.grafana.pages.panels import Json, dashboard, text
 
 UID = "risk-runbook"
-GUIDE = Path(__file__).parents[3] / "docs" / "operations.md"
+GUIDE = Path(__file__).parents[3] / "docs" / "how-to" / "operations.md"
 _SECTION = re.compile(r"^### Alert: (.+?)\n(.+?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
 
 

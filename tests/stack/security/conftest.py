@@ -1,4 +1,4 @@
-"""A broker that lets nobody in without TLS, a password and a right: users and rights as docs/security.md has them."""
+"""A broker that lets nobody in without TLS, a password and a right. Users and rights: docs/reference/security.md."""
 
 import re
 import shlex
@@ -99,8 +99,8 @@ class SecuredKafka:
 
 
 def documented_acls():
-    """The rights that the commands of docs/security.md give, read from there."""
-    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    """The rights that the commands of docs/reference/security.md give, read from there."""
+    text = (ROOT / "docs" / "reference" / "security.md").read_text(encoding="utf-8").replace("\\\n", " ")
     parser = ArgumentParser()
     for option in ("--allow-principal", "--topic", "--bootstrap-server", "--command-config"):
         parser.add_argument(option)

@@ -161,7 +161,7 @@ def test_what_is_wrong_is_said_once_with_the_remedy_and_not_tried_again(
 def test_a_missing_right_is_named_before_anything_is_read(operation, topic, kafka, events, new_scorer, region):
     scorer = new_scorer(f"no_{operation.name.lower()}", events, **kafka.settings())
     region.publish(scorer.artifacts)
-    words = (f"user 'scorer' {operation.name.lower()} topic {topic}", "DESCRIBE", "docs/security.md")
+    words = (f"user 'scorer' {operation.name.lower()} topic {topic}", "DESCRIBE", "docs/reference/security.md")
     with kafka.without("scorer", operation, topic):
         scorer.start()
         assert_one_clear_line(scorer, *words)
@@ -180,7 +180,7 @@ def test_a_right_that_is_taken_away_while_the_job_runs_ends_it(operation, topic,
     scorer.wait_until(scorer.points)
     with kafka.without("scorer", operation, topic):
         events.send([(0, b"more rubbish", START * 1000)])
-        assert_one_clear_line(scorer, "user 'scorer'", topic, "docs/security.md")
+        assert_one_clear_line(scorer, "user 'scorer'", topic, "docs/reference/security.md")
 
 
 @pytest.mark.fault("F39")
