@@ -23,7 +23,7 @@ from streaming.job.jars import java
 from streaming.roster.roster import load_artifact, misplaced, next_roster, read_roster
 from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings
-from streaming.sinks.open import FILE_PREFIX, open_sink
+from streaming.sinks.open import open_sink
 from streaming.topics.admin import needed_rights, topic_faults
 from streaming.topics.client import PLAINTEXT, KafkaConnection
 
@@ -130,7 +130,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
-    if settings.sink.startswith(FILE_PREFIX) and is_held(settings.checkpoint):
+    if settings.sink.startswith("file:") and is_held(settings.checkpoint):
         yield Finding(what="store", grade="ok", seen=f"{settings.sink} is not tried: the job that runs now writes it")
         return
     sink = open_sink(settings)

@@ -1,4 +1,4 @@
-"""Files that are only appended to: locked, and cut back to their last whole line when they are opened."""
+"""Files that are only appended to. Opening one locks it and cuts off an incomplete last line."""
 
 import fcntl
 import logging
@@ -13,7 +13,7 @@ _BLOCK_BYTES = 65_536
 log = logging.getLogger(__name__)
 
 
-def open_whole(path: Path) -> FileIO:
+def open_for_append(path: Path) -> FileIO:
     """Lock `path` and open it for appending after its last whole line. Raises OSError, and SinkRefused if locked."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = FileIO(path, "a+")
@@ -22,20 +22,25 @@ def open_whole(path: Path) -> FileIO:
         size = os.fstat(file.fileno()).st_size
         whole = _whole_bytes(file, size)
         if whole < size:
-            log.warning("cut %d bytes of a torn line off %s", size - whole, path)
+            log.warning("cut %d bytes of an incomplete line off %s", size - whole, path)
             file.truncate(whole)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)  # a new file's name must survive a power cut as well
-        finally:
-            os.close(folder)
+        sync_folder(path.parent)
     except BlockingIOError as error:
         file.close()
-        raise SinkRefused(f"{path} is being written by another process: stop it, or choose another path") from error
+        raise SinkRefused(f"another process is writing {path}", remedy="stop it, or choose another path") from error
     except OSError:
         file.close()
         raise
     return file
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: without it, a power cut can lose a new file. Raises OSError."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def _whole_bytes(file: FileIO, size: int) -> int:

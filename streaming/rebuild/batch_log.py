@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import CheckpointError
-from streaming.disk.append import open_whole
+from streaming.disk.append import open_for_append
 from streaming.disk.kept_counts import batches_folder, day_of
 from streaming.disk.spark_files import batch_time_ms, taken_offsets
 from streaming.flow.publish import Published, has_news
@@ -100,7 +100,7 @@ class BatchLog:
         day = max(day, self._day)
         if self._file is None or day != self._day:
             self.close()
-            self._file = open_whole(_lines_path(self._checkpoint, day))
+            self._file = open_for_append(_lines_path(self._checkpoint, day))
             self._day = day
             for old in logged_days(self._checkpoint)[:-KEEP_DAYS]:  # by their number: one wrong clock must not end all
                 shutil.rmtree(batches_folder(self._checkpoint) / old)

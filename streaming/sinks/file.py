@@ -4,25 +4,33 @@ import os
 from io import FileIO
 from pathlib import Path
 
-from schemas.errors import SinkRefused, SinkUnavailable
-from streaming.disk.append import open_whole
+from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
+from streaming.disk.append import open_for_append
+from streaming.settings import Settings
 from streaming.sinks.contract import WriteReport, count_lines
 
-_NO_USE_TO_RETRY = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)
+_FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # a repetition cannot help
 
 
 class FileSink:
-    """Appends to one file, on disk before `write` returns.
+    """Appends to one file; the lines are on disk before `write` returns.
 
-    A crash can leave half a line at the end: it is cut off when the file is opened again, and Spark repeats the
-    batch that it belonged to. A lock keeps a second job from writing between our lines.
+    A crash can leave an incomplete line at the end. It is cut off when the file is opened again, and Spark repeats its
+    batch. A lock keeps other jobs from writing to the file.
     """
 
-    trouble = ""  # a file is not tried again
+    trouble = ""  # a write to a file is not repeated
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: FileIO | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, place: str) -> "FileSink":
+        """RISK_SINK=file:PATH."""
+        if not place:
+            raise SettingsError("sink file has no path", remedy="use file:PATH")
+        return cls(Path(place).expanduser())
 
     def __repr__(self) -> str:
         return f"FileSink({str(self._path)!r})"
@@ -39,8 +47,8 @@ class FileSink:
                 rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError as error:
-            self.close()  # the next write opens it again and cuts off what is torn
-            raise SinkUnavailable(f"{self._path} cannot be written ({error.strerror}): make room for it") from error
+            self.close()  # the next write opens the file again, which cuts off an incomplete line
+            raise SinkUnavailable(f"{self._path} cannot be written ({error.strerror})", remedy="make room") from error
         return WriteReport(lines=count, bytes=len(lines), requests=1)
 
     def close(self) -> None:
@@ -51,11 +59,10 @@ class FileSink:
     def _opened(self) -> FileIO:
         if self._file is None:
             try:
-                self._file = open_whole(self._path)
-            except _NO_USE_TO_RETRY as error:
-                raise SinkRefused(
-                    f"{self._path} cannot be opened for writing ({error.strerror}): choose another path"
-                ) from error
+                self._file = open_for_append(self._path)
             except OSError as error:
-                raise SinkUnavailable(f"{self._path} cannot be opened ({error.strerror}): repair the disk") from error
+                what = f"{self._path} cannot be opened for writing ({error.strerror})"
+                if isinstance(error, _FINAL):
+                    raise SinkRefused(what, remedy="choose another path") from error
+                raise SinkUnavailable(what, remedy="check the disk") from error
         return self._file

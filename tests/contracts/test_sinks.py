@@ -1,4 +1,4 @@
-"""What every sink promises, whatever is behind it."""
+"""What every sink of the registry promises, whatever store is behind it."""
 
 from contextlib import closing
 
@@ -7,44 +7,47 @@ import pytest
 from schemas.errors import PipelineError
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
-from streaming.sinks.file import FileSink
-from streaming.sinks.influx import InfluxSink
-from tests.harness.list_sink import ListSink
+from streaming.sinks.open import SINKS, open_sink
 
+MEMORY = {"memory": "streaming.sinks.memory:MemorySink.of"}  # the fake, which is held to the same contract
 FIRST = b"pipeline,region=a consumed=1.0 60\n"
 SECOND = b"pipeline,region=a consumed=2.0 120\npipeline,region=b consumed=3.0 120\n"
 
 
-def list_sink(request):
-    sink = ListSink()
-    return sink, lambda: b"".join(sink.writes)
+def memory(request):
+    return Settings(sink="memory"), lambda sink: b"".join(sink.writes)
 
 
-def file_sink(request):
+def file(request):
     path = request.getfixturevalue("tmp_path") / "new folder" / "scores.lp"
-    return FileSink(path), path.read_bytes
+    return Settings(sink=f"file:{path}"), lambda sink: path.read_bytes()
 
 
-def influx_sink(request):
+def influxdb(request):
     store = request.getfixturevalue("stub_store")
-    sink = InfluxSink(Settings(influx_url=store.url))
-    return sink, lambda: b"".join(body for body in store.acknowledged if not body.startswith(b"#"))
+    settings = Settings(sink="influxdb", influx_url=store.url)
+    return settings, lambda sink: b"".join(body for body in store.acknowledged if not body.startswith(b"#"))
 
 
-SINKS = {"file": file_sink, "influxdb": influx_sink, "list": list_sink}
+# By name: the settings that open it, and a way to read from behind what it has stored.
+PLACES = {"memory": memory, "file": file, "influxdb": influxdb}
 
 
-@pytest.fixture(params=sorted(SINKS))
-def opened(request):
-    """A sink, and a way to read what has been stored behind its back."""
-    sink, stored = SINKS[request.param](request)
-    with closing(sink):
-        yield sink, stored
+@pytest.fixture(params=sorted(SINKS | MEMORY))
+def opened(request, monkeypatch):
+    """A sink, and a way to read what it has stored."""
+    monkeypatch.setitem(SINKS, "memory", MEMORY["memory"])
+    if request.param not in PLACES:
+        pytest.fail(f"PLACES in {__file__} has no entry {request.param!r}: add the settings that open this sink here")
+    settings, stored = PLACES[request.param](request)
+    with closing(open_sink(settings)) as sink:
+        yield sink, lambda: stored(sink)
 
 
-def test_it_is_a_sink(opened):
+def test_it_has_the_methods_of_a_sink_and_no_trouble(opened):
     sink: Sink = opened[0]
     assert {"check", "write", "close"} <= set(dir(sink))
+    assert sink.trouble == ""
 
 
 def test_lines_are_stored_whole_and_in_order_when_write_returns(opened):
@@ -68,17 +71,17 @@ def test_no_check_is_needed_before_a_write_and_a_check_stores_no_point(opened):
     assert stored() == FIRST
 
 
-def test_nothing_to_write_is_no_fault(opened):
+def test_a_write_without_lines_stores_nothing(opened):
     sink, stored = opened
     report = sink.write(b"")
     assert (report.lines, report.bytes, report.dropped) == (0, 0, 0)
     assert stored() == b""
 
 
-def test_a_line_without_an_end_is_refused_and_stores_nothing(opened):
+def test_a_line_without_an_end_is_refused_and_nothing_is_stored(opened):
     sink, stored = opened
     sink.write(FIRST)
-    with pytest.raises(PipelineError, match="hand over whole lines"):
+    with pytest.raises(PipelineError, match="write whole lines"):
         sink.write(SECOND.removesuffix(b"\n"))
     assert stored() == FIRST
 

@@ -19,7 +19,7 @@ from streaming.job.job import attend, start_query
 from streaming.rebuild.batch_log import BatchLog
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
-from tests.harness.list_sink import ListSink
+from streaming.sinks.memory import MemorySink
 
 DEADLINE_S = 240.0
 TOP_K = 3
@@ -59,7 +59,7 @@ class Job:
     session: object
     folder: Path
     clock: str = "event"
-    sink: ListSink = field(default_factory=ListSink)
+    sink: MemorySink = field(default_factory=MemorySink)
     letters: Letters = field(default_factory=Letters)
     published: list[Published] = field(default_factory=list)
     failure: RiskError | None = None

@@ -12,13 +12,13 @@ from schemas.errors import SinkUnavailable, SparkFailed
 from streaming.disk.spark_files import last_commit
 from streaming.flow import decode
 from streaming.flow.publish import OF_THE_MACHINE
-from tests.harness.list_sink import ListSink
+from streaming.sinks.memory import MemorySink
 from tests.spark.random_world import stored_points
 
 pytestmark = pytest.mark.spark
 
 
-class FaultySink(ListSink):
+class FaultySink(MemorySink):
     """Stores the nth write that has content, says that it has not, and takes all others."""
 
     def __init__(self, *fails):

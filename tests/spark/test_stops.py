@@ -5,12 +5,12 @@ import threading
 import pytest
 
 from schemas.errors import SinkRefused
-from tests.harness.list_sink import ListSink
+from streaming.sinks.memory import MemorySink
 
 pytestmark = pytest.mark.spark
 
 
-class WaitingSink(ListSink):
+class WaitingSink(MemorySink):
     """Takes everything until it is told to refuse; then a write waits for the word before it does."""
 
     def __init__(self):

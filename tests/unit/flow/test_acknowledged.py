@@ -7,8 +7,8 @@ from schemas.errors import SinkUnavailable
 from streaming.flow.count import Summary
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import ASK_EVERY_S, OF_THE_MACHINE, Publisher
+from streaming.sinks.memory import MemorySink
 from streaming.watch.health import LONGEST_SILENCE_S
-from tests.harness.list_sink import ListSink
 
 START_S = 1_764_000_000.0
 EVERY_S = 0.5
@@ -37,7 +37,7 @@ class NoLetters:
         """Nothing is refused here."""
 
 
-class Store(ListSink):
+class Store(MemorySink):
     """is_there: whether it answers. asked: when it was."""
 
     def __init__(self, clock):

@@ -21,7 +21,7 @@ def test_half_a_line_at_the_end_of_a_file_is_cut_off_when_it_is_opened(tmp_path,
         assert sink.write(LINES).lines == 2
         assert path.read_bytes() == LINES + LINES
         sink.close()
-    assert caplog.text.count("torn line") == 2
+    assert caplog.text.count("incomplete line") == 2
 
 
 def test_a_file_that_holds_only_half_a_line_starts_anew(tmp_path):
