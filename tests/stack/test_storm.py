@@ -97,7 +97,7 @@ def stored(http, url, metric):
     return found
 
 
-def test_the_storm_of_the_readme_reaches_the_store(tmp_path, jar_cache):
+def test_the_storm_of_the_tutorial_reaches_the_store(tmp_path, jar_cache):
     if not INCIDENTS.exists():
         pytest.skip(f"{INCIDENTS.name} is not at hand: it lies in ../shared/data, beside a checkout for developers")
     if shutil.which("victoria-metrics") is None:
