@@ -1,14 +1,14 @@
 """The demo of compose.yaml: `demo.py artifact`, then `demo.py replay`.
 
-The sample's incidents are moved by whole weeks, so that hour and weekday stay true and its last week covers now. What
-then lies before a midnight (UTC) six to thirty hours ago is history and goes into an artifact of its own; the rest is
-sent to Kafka: what has happened by now within five minutes, then each incident at its time.
+The sample's incidents are moved by whole weeks, so that hour and weekday stay true and its last week covers now. The
+cut is a midnight (UTC), six to thirty hours ago. Incidents before the cut become the history of an artifact; the others
+are sent to Kafka: those of the past within five minutes, then each at its time.
 """
 
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,16 +22,17 @@ from models.counting.count_state import CountState
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from models.training.replay import IncidentHistory
+from schemas.errors import ArtifactError, SettingsError, errors_in_one_line
 from schemas.spec import DAY_S, HOUR_S
 from streaming.rehearse.demo import MIX
 from streaming.rehearse.producer import send_plan
 from streaming.rehearse.replay import Message, ReplayPlan, plan_replay, shifted, weeks_until
 from streaming.rehearse.sample import ARTIFACTS, REGION, SAMPLE
 from streaming.settings import Settings
-from streaming.topics.client import Security
+from streaming.topics.client import KafkaConnection
 
 CATCH_UP_S = 300.0
-_SOONEST_S = 6 * HOUR_S  # so much of the past is sent at least
+_LEAST_PAST_S = 6 * HOUR_S  # at least so much of the past is sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Moved:
         table = read_incidents(SAMPLE, LAYOUTS["sample"])
         weeks = weeks_until(int(table.occurred_s[-1]), now_s=now_s, timezone=table.timezone) + 1
         moved_s = shifted(table.occurred_s, table.timezone, weeks=weeks)
-        return cls(table=table, weeks=weeks, occurred_s=moved_s, cut_s=(now_s - _SOONEST_S) // DAY_S * DAY_S)
+        return cls(table=table, weeks=weeks, occurred_s=moved_s, cut_s=(now_s - _LEAST_PAST_S) // DAY_S * DAY_S)
 
 
 def history_of(moved: Moved, artifact: Artifact) -> CountState:
@@ -73,7 +74,7 @@ def publish_artifact(moved: Moved, artifacts: Path, now_s: int) -> Path:
     artifact = read_artifact(folder)
     network, manifest, first_day = artifact.network(), artifact.manifest, artifact.constants.first_day
     if network is None:
-        raise SystemExit(f"the sample's network cannot be used: {artifact.network_fault}")
+        raise ArtifactError(f"the sample's network cannot be used: {artifact.network_fault}")
     return write_artifact(
         artifacts,
         spec=artifact.spec,
@@ -90,7 +91,7 @@ def publish_artifact(moved: Moved, artifacts: Path, now_s: int) -> Path:
 
 
 def plan_of(moved: Moved) -> ReplayPlan:
-    """What is sent: everything from the cut on, with repeats, corrections and rubbish mixed in."""
+    """What is sent: everything from the cut on, with duplicates, corrections and bad messages."""
     first = int(np.searchsorted(moved.occurred_s, moved.cut_s))
     return plan_replay(
         moved.table, region=REGION, mix=MIX, weeks=moved.weeks, from_s=int(moved.table.occurred_s[first])
@@ -103,23 +104,28 @@ def waits_s(plan: ReplayPlan, *, start_s: float, clock: Callable[[], float]) -> 
 
     def wait_s(position: int) -> float:
         due_s = int(plan.send_ms[position]) / 1000
-        if due_s < start_s:  # the past, so much faster that it takes CATCH_UP_S
+        if due_s < start_s:  # the past: faster, so that all of it takes CATCH_UP_S
             due_s = start_s + (due_s - int(plan.send_ms[0]) / 1000) * CATCH_UP_S / past_s
         return max(0.0, due_s - clock())
 
     return wait_s
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     settings = Settings.from_environment(os.environ)  # noqa: TID251 - a program of its own
     now_s = time.time()
     moved = Moved.to(int(now_s))
-    if sys.argv[1:] == ["artifact"]:
-        sys.stdout.write(f"made {publish_artifact(moved, settings.artifacts, int(now_s))}\n")
-        return
-    if sys.argv[1:] != ["replay"]:
-        raise SystemExit("demo.py artifact, or demo.py replay")
-    plan = plan_of(moved)
+    match arguments:
+        case ["artifact"]:
+            sys.stdout.write(f"published {publish_artifact(moved, settings.artifacts, int(now_s))}\n")
+        case ["replay"]:
+            send_in_time(plan_of(moved), settings, now_s)
+        case _:
+            raise SettingsError(f"unknown arguments {' '.join(arguments)!r}", "demo.py artifact, or demo.py replay")
+
+
+def send_in_time(plan: ReplayPlan, settings: Settings, now_s: float) -> None:
+    """Send the plan; each message waits until its time."""
     wait_s = waits_s(plan, start_s=now_s, clock=time.time)
     sent = 0
 
@@ -129,15 +135,9 @@ def main() -> None:
         if sent < len(plan):
             time.sleep(wait_s(sent))
 
-    send_plan(
-        plan,
-        bootstrap=settings.kafka_bootstrap,
-        topic=settings.topic,
-        speed=0,
-        security=Security.of(settings),
-        on_sent=wait,
-    )
+    send_plan(plan, KafkaConnection.of(settings), settings.topic, speed=0, on_sent=wait)
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line():
+        main(sys.argv[1:])

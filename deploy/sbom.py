@@ -1,6 +1,6 @@
 """The bill of materials: every Python package and every jar of this installation, in CycloneDX's JSON.
 
-CycloneDX's own program lists the packages; the jars, which no Python program knows of, are added with their sha256.
+CycloneDX's own program lists the packages; the jars, which no Python program lists, are added with their sha256.
 `make sbom` installs what it needs and runs it.
 """
 
@@ -20,7 +20,7 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 
-from schemas.errors import RiskError
+from schemas.errors import RiskError, errors_in_one_line
 from streaming.settings import Settings
 
 _JAR_NAME = re.compile(r"(.+?)-(\d[\w.+-]*)\.jar")
@@ -35,16 +35,9 @@ def bill_of_materials(cache: Path) -> Json:
     Raises RiskError when the library that lists packages is not installed, or fails.
     """
     if find_spec("cyclonedx_py") is None:
-        raise RiskError("the bill of materials needs cyclonedx-bom: `make sbom` installs it and goes on")
-    command = [
-        sys.executable,
-        "-m",
-        "cyclonedx_py",
-        "environment",
-        "--output-reproducible",
-        "--no-validate",
-        sys.executable,
-    ]
+        raise RiskError("the bill of materials needs cyclonedx-bom", "run `make sbom`, which installs it")
+    options = ["environment", "--output-reproducible", "--no-validate", sys.executable]
+    command = [sys.executable, "-m", "cyclonedx_py", *options]
     ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if ran.returncode != 0:
         raise RiskError(f"cyclonedx-py failed: {ran.stderr.decode(errors='replace').strip()[-500:]}")
@@ -92,7 +85,7 @@ def jar_component(path: Path, *, name: str, version: str, group: str | None) -> 
 
 
 def _group_within(path: Path) -> str | None:
-    """The Maven group that a jar says it is of; None where it says nothing or names several."""
+    """The Maven group that a jar names inside; None where it names none or several."""
     with zipfile.ZipFile(path) as jar:
         groups = {match[1] for name in jar.namelist() if (match := _POM.fullmatch(name))}
     return groups.pop() if len(groups) == 1 else None
@@ -115,7 +108,5 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
+    with errors_in_one_line():
         typer.run(main)
-    except RiskError as error:
-        sys.exit(f"error: {error}")

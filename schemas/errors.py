@@ -22,6 +22,10 @@
 A message says what happened, with which value; the remedy says what to do about it.
 """
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RiskError(Exception):
     """Base of all errors that carry a message for the person at the terminal.
@@ -39,6 +43,22 @@ class RiskError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}: {self.remedy}" if self.remedy else self.message
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """For a program's `main`: a RiskError becomes the line `error: message: remedy` and the exit code of its kind."""
+    try:
+        yield
+    except RiskError as error:
+        from rich.console import Console  # only a program that fails needs it
+        from rich.text import Text
+
+        line = Text.assemble(("error: ", "bold red"), error.message)
+        if error.remedy:
+            line.append(": ").append(error.remedy, "bold")
+        Console(stderr=True).print(line, soft_wrap=True)
+        sys.exit(error.exit_code)
 
 
 class SettingsError(RiskError):

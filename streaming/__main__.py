@@ -5,10 +5,8 @@ import sys
 import traceback
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from schemas.errors import RiskError
+from schemas.errors import errors_in_one_line
 from streaming.cli import (
     audit,
     broker,
@@ -64,13 +62,11 @@ app.add_typer(audit.audit_app, name="audit")
 
 
 def main() -> None:
-    """Run a command; a RiskError becomes one line and its exit code, anything else a trace without secrets, and 1."""
+    """Run the command that was typed. An unexpected error becomes a trace without secrets, and exit code 1."""
     try:
-        app()
-    except RiskError as error:
-        Console(stderr=True).print(f"[bold]error:[/bold] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
-    except Exception:  # a fault of ours: shown, but not the secrets that a library quotes
+        with errors_in_one_line():
+            app()
+    except Exception:  # a bug of ours: shown, but without the secrets that a library may quote
         trace = traceback.format_exc()
         for settings in _in_force:
             trace = settings.without_secrets(trace)

@@ -28,7 +28,7 @@ _LONGEST_S = 240.0
 
 @dataclass(slots=True)
 class Recording:
-    """What the demo saw: when each message was sent and acknowledged, the first frame and the last."""
+    """What the demo observed: when each message was sent and acknowledged, the first frame and the last frame."""
 
     sent_s: list[float] = field(default_factory=list)  # wall clock, in the order of the (only) partition
     acknowledged_s: list[float] = field(default_factory=list)  # the same order
@@ -53,13 +53,13 @@ class Recording:
             self.last = frame
 
     def frames(self) -> tuple[RiskFrame, RiskFrame]:
-        """The frame from before the day began, and the last one. Raises PipelineError when nothing was scored."""
+        """The frame before the day began, and the last frame. Raises PipelineError when nothing was scored."""
         if self.first is None or self.last is None:
-            raise PipelineError("no score was made: look at the messages above")
+            raise PipelineError("the job produced no score", "read the messages above")
         return self.first, self.last
 
     def latencies_s(self) -> npt.NDArray[np.float64]:
-        """(messages,) from sending to the acknowledgement of the scores that contain it."""
+        """(messages,) seconds from sending a message to the acknowledgement of the scores that contain it."""
         return np.asarray(np.array(self.acknowledged_s) - np.array(self.sent_s))
 
 
@@ -78,16 +78,16 @@ class Demo:
 
 
 def day_plan() -> tuple[IncidentTable, ReplayPlan]:
-    """The sample's table and the plan of the demo day, with repeats, corrections and rubbish mixed in."""
+    """The sample's table and the plan of the demo day, with duplicates, corrections and bad messages."""
     table = read_incidents(SAMPLE, LAYOUTS["sample"])
     from_s = parse_when(DEMO_DAY, table.timezone)
     return table, plan_replay(table, region=REGION, mix=MIX, from_s=from_s, to_s=from_s + DAY_S)
 
 
 def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.Event, watchers: list[Watcher]) -> Demo:
-    """Run the demo into the folder `out`; the day passes in about `replay_s` seconds. Raises RiskError.
+    """Run the demo; its files go to the folder `out`, and the day takes about `replay_s` seconds. Raises RiskError.
 
-    The broker and the job stop before this returns, whatever happens. A set `stop` ends the demo early.
+    The broker and the job stop before this returns, whatever happens. Setting `stop` ends the demo early.
     """
     started = time.monotonic()
     table, plan = day_plan()

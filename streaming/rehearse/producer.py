@@ -1,17 +1,17 @@
-"""Sending a replay to Kafka: every message acknowledged, or an error."""
+"""Sending a replay to Kafka: every message at its time and acknowledged, or an error."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from schemas.errors import BrokerError
-from streaming.rehearse.replay import KINDS, Message, ReplayPlan, messages, paced
+from streaming.rehearse.replay import KINDS, Message, ReplayPlan, messages
 from streaming.topics.admin import topic_faults
-from streaming.topics.client import PLAINTEXT, KafkaConnection, Security, broker_error
+from streaming.topics.client import KafkaConnection, broker_error
 
 
 class Producer(Protocol):
@@ -24,7 +24,7 @@ class Producer(Protocol):
 def send_messages(
     planned: Iterable[Message], producer: Producer, *, topic: str, on_sent: Callable[[Message], None]
 ) -> Mapping[str, int]:
-    """Send all, wait for every acknowledgement, give back messages by kind. Raises BrokerError at the first failure."""
+    """Send all and wait for every acknowledgement; messages by kind. Raises BrokerError at the first failure."""
     failures: list[BaseException] = []
     sent: Counter[str] = Counter()
     try:
@@ -40,23 +40,21 @@ def send_messages(
         failures.append(error)
     if failures:
         raise BrokerError(
-            f"Kafka did not take a message for topic {topic!r} ({failures[0]}): check that the broker still runs"
+            f"Kafka did not accept a message for topic {topic!r} ({failures[0]})", "check that the broker still runs"
         ) from failures[0]
     return {name: sent[name] for name in KINDS}
 
 
 def send_plan(
     plan: ReplayPlan,
-    *,
-    bootstrap: str,
+    kafka: KafkaConnection,
     topic: str,
+    *,
     speed: float,
-    security: Security = PLAINTEXT,
     on_sent: Callable[[Message], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Mapping[str, int]:
-    """Send the plan to Kafka at `speed` times real time (0: as fast as it goes); messages by kind, all acknowledged."""
-    kafka = KafkaConnection(bootstrap, security)
+    """Send the plan at `speed` times real time (0: as fast as possible); messages by kind, all acknowledged."""
     if faults := topic_faults(kafka, {topic: "WRITE"}):
         raise faults[topic]
     try:
@@ -78,3 +76,22 @@ def send_plan(
         return send_messages(due, producer, topic=topic, on_sent=on_sent)
     finally:
         producer.close(timeout=5)
+
+
+def paced(
+    planned: Iterable[Message], *, speed: float, clock: Callable[[], float], sleep: Callable[[float], None]
+) -> Iterator[Message]:
+    """Each message at its time; simulated time runs `speed` times as fast as `clock` (seconds). 0: no waiting.
+
+    Open loop: a message waits for its own time, however long the messages before it took.
+    """
+    start_s: float | None = None
+    first_ms = 0
+    for message in planned:
+        if speed > 0:
+            if start_s is None:
+                start_s, first_ms = clock(), message.send_ms
+            wait_s = start_s + (message.send_ms - first_ms) / 1000 / speed - clock()
+            if wait_s > 0:
+                sleep(wait_s)
+        yield message

@@ -1,4 +1,4 @@
-"""A plan of messages through a broker and the real job, both this process's own; ends when all of it is scored."""
+"""Sends a plan through a broker and the real job, both started here; ends when every message is scored."""
 
 import threading
 import time
@@ -20,8 +20,8 @@ from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
 
 _POLL_S = 0.1
-# Whatever Kafka the settings are for, this one has no passwords.
-_OUR_OWN_BROKER = {
+# The broker of a rehearsal has no passwords, whatever Kafka the settings name.
+_OWN_BROKER = {
     "kafka_security": "plaintext",
     "kafka_username": "",
     "kafka_password": SecretStr(""),
@@ -31,20 +31,20 @@ Watcher = Callable[[Published], None]
 
 
 class Interrupted(RiskError):
-    """It was told to stop before its end."""
+    """A person stopped it before its end."""
 
     exit_code = 130
 
 
 @dataclass(slots=True)
 class Rehearsal:
-    """What is replayed, and how far it has come."""
+    """A replay and its progress."""
 
     plan: ReplayPlan
     artifacts: Path
     out: Path  # folder of the broker, the checkpoint and the scores
-    speed: float  # times real time; 0: as fast as it goes
-    longest_s: float  # one that has not come to its end by then never will
+    speed: float  # times real time; 0: as fast as possible
+    longest_s: float  # it fails when it takes longer
     on_sent: Callable[[Message], None] = lambda _: None
     sent_by_kind: Mapping[str, int] = field(default_factory=dict)
     ledger: Counter[str] = field(default_factory=Counter)
@@ -56,9 +56,12 @@ class Rehearsal:
         return self.out / "scores.lp"
 
     def run(self, settings: Settings, *, stop: threading.Event, watchers: list[Watcher]) -> None:
-        """Raises RiskError. Broker and job stop before this returns, whatever happens; a set `stop` ends it early."""
+        """Replay and score. Broker and job stop before this returns, whatever happens. Setting `stop` ends it early.
+
+        Raises RiskError.
+        """
         with start_broker(self.out / "broker", cache=settings.cache, port=0) as broker:
-            ours = settings.model_copy(update=_OUR_OWN_BROKER).with_options(
+            own = settings.model_copy(update=_OWN_BROKER).with_options(
                 kafka_bootstrap=broker.bootstrap,
                 artifacts=self.artifacts,
                 checkpoint=self.out / "checkpoint",
@@ -68,12 +71,12 @@ class Rehearsal:
                 trigger_s=0.0,
                 starting="earliest",
             )
-            ensure_topics(KafkaConnection(broker.bootstrap), {ours.topic: 1, ours.dead_letter_topic: 1})
+            ensure_topics(KafkaConnection.of(own), {own.topic: 1, own.dead_letter_topic: 1})
             finished = threading.Event()
-            producer = threading.Thread(target=self._produce, args=(ours, stop, finished))
+            producer = threading.Thread(target=self._produce, args=(own, stop, finished))
             producer.start()
             try:
-                run(ours, stop=finished, watchers=[self._note, *watchers])
+                run(own, stop=finished, watchers=[self._note, *watchers])
             finally:
                 stop.set()
                 producer.join()
@@ -86,14 +89,14 @@ class Rehearsal:
         self._has_scored = self._has_scored or self.plan.region in published.frames
 
     def _produce(self, settings: Settings, stop: threading.Event, finished: threading.Event) -> None:
-        """Wait for the first frame, replay, wait until all of it is scored; then let the job stop."""
+        """Wait for the first frame, send the plan, wait until all of it is scored; then let the job stop."""
         deadline = time.monotonic() + self.longest_s
         try:
             self._wait(lambda: self._has_scored, stop, deadline)
             self.sent_by_kind = send_plan(
                 self.plan,
-                bootstrap=settings.kafka_bootstrap,
-                topic=settings.topic,
+                KafkaConnection.of(settings),
+                settings.topic,
                 speed=self.speed,
                 on_sent=self.on_sent,
                 sleep=lambda seconds: _interruptible(seconds, stop),
@@ -108,7 +111,10 @@ class Rehearsal:
         while not done():
             _interruptible(_POLL_S, stop)
             if time.monotonic() > deadline:
-                raise PipelineError(f"it did not finish within {self.longest_s:.0f} s: is the machine very busy?")
+                raise PipelineError(
+                    f"the replay was not scored within {self.longest_s:.0f} s",
+                    "try again when the machine is less busy",
+                )
 
 
 def _interruptible(seconds: float, stop: threading.Event) -> None:

@@ -1,11 +1,10 @@
 """Replay of an incident file: what is sent, and when. `streaming/rehearse/producer.py` sends it.
 
-`plan_replay` decides everything from a table, a mix and a seed; `messages` turns a plan into bytes; `paced` gives each
-at its time (open loop: at the intended time, however long the ones before took).
+`plan_replay` decides everything from a table, a mix and a seed; `messages` turns a plan into bytes.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
@@ -25,34 +24,34 @@ KINDS = ("incidents", "duplicates", "corrections", "bad")
 INCIDENT, DUPLICATE, CORRECTION, BAD = range(len(KINDS))
 WEEK_S = 7 * 86_400
 _OPEN, _, _CANCELLED = get_args(Status)
-_MOVED, _RECLASSIFIED, _TAKEN_BACK = range(3)
-_MOVE_DEG = 0.003  # about 300 m: often the next cell, never the next town
+_MOVED, _RECLASSIFIED, _CANCELLATION = range(3)  # kinds of correction
+_MOVE_DEG = 0.003  # about 300 m: often into the next cell, never into the next town
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """What is mixed in, each as a share of the incidents, 0..1."""
+    """Messages added to the incidents. Each number is a share of the incidents, 0..1."""
 
     duplicates: float = 0.0  # the same bytes again, up to ten minutes later
     corrections: float = 0.0  # revision 1, one to thirty minutes later: moved, another category, or cancelled
-    bad: float = 0.0  # messages that must be refused
+    bad: float = 0.0  # messages that the job must refuse
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("duplicates", "corrections", "bad"):
             if not 0 <= getattr(self, name) <= 1:
-                raise DataError(f"{name}={getattr(self, name)}: choose a share from 0 to 1")
+                raise DataError(f"{name}={getattr(self, name)} is no share", "choose a number from 0 to 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayPlan:
-    """What is sent, in the order of sending. Arrays of messages are (m,), arrays of incidents (n,)."""
+    """The messages of a replay in the order of sending. Arrays of messages are (m,), arrays of incidents (n,)."""
 
     table: IncidentTable
     region: str
     position: npt.NDArray[np.int64]  # (n,) the incident's position in `table`
     occurred_s: npt.NDArray[np.int64]  # (n,) shifted event time, epoch seconds UTC
-    received_ms: npt.NDArray[np.int64]  # (n,) when the centre would have learned of it
+    received_ms: npt.NDArray[np.int64]  # (n,) when the dispatch centre would have received it
     change: npt.NDArray[np.int8]  # (n,) what a correction of it would change
     send_ms: npt.NDArray[np.int64]  # (m,) simulated time of sending; Kafka's timestamp
     kind: npt.NDArray[np.int8]  # (m,) position in KINDS
@@ -76,7 +75,7 @@ class Message:
 
 
 class _SentEvent(Event, frozen=True, kw_only=True, omit_defaults=True):
-    """An event without the fields that say nothing."""
+    """An event; fields at their default are left out of the JSON."""
 
 
 def plan_replay(
@@ -90,22 +89,12 @@ def plan_replay(
 ) -> ReplayPlan:
     """Plan the incidents with from_s <= occurred < to_s (epoch seconds UTC, before the shift), moved by `weeks`.
 
-    The same arguments give the same plan. Raises DataError when no incident lies in the span.
+    The same arguments give the same plan. Raises DataError when there is no incident in the span.
     """
-    if not re.match(SLUG, region):
-        raise DataError(f"region {region!r} is not a slug: use a-z, 0-9, - and _ as the artifact's region does")
-    if from_s is not None and to_s is not None and from_s >= to_s:
-        raise DataError("--from is not before --to: exchange them, or give a later --to")
-    chosen = np.ones(len(table), bool)
-    if from_s is not None:
-        chosen &= table.occurred_s >= from_s
-    if to_s is not None:
-        chosen &= table.occurred_s < to_s
-    position = np.flatnonzero(chosen)
+    if not re.fullmatch(SLUG, region):
+        raise DataError(f"region {region!r} is not a slug", "use a-z, 0-9, - and _, as the artifact's region does")
+    position = _in_span(table, from_s, to_s)
     n = len(position)
-    if n == 0:
-        first, last = (local_text(int(table.occurred_s[end]), table.timezone) for end in (0, -1))
-        raise DataError(f"no incident in the asked span: the file has {first} to {last} ({table.timezone})")
     random = np.random.default_rng(mix.seed)
     occurred_s = shifted(table.occurred_s[position], table.timezone, weeks=weeks)
     received_ms = occurred_s * 1000 + np.minimum(2_000 + random.exponential(20_000, n), 240_000).astype(np.int64)
@@ -121,7 +110,7 @@ def plan_replay(
         ]
     )
     order = np.argsort(send_ms, kind="stable")
-    sizes = (n, len(again), len(corrected), bad)
+    kind = np.repeat(np.arange(len(KINDS), dtype=np.int8), (n, len(again), len(corrected), bad))
     return ReplayPlan(
         table=table,
         region=region,
@@ -130,13 +119,30 @@ def plan_replay(
         received_ms=received_ms,
         change=random.integers(0, 3, n).astype(np.int8),
         send_ms=send_ms[order],
-        kind=np.repeat(np.arange(len(KINDS), dtype=np.int8), sizes)[order],
+        kind=kind[order],
         subject=np.concatenate([np.arange(n), again, corrected, np.arange(bad)])[order],
     )
 
 
+def _in_span(table: IncidentTable, from_s: int | None, to_s: int | None) -> npt.NDArray[np.int64]:
+    """Positions of the incidents in the span. Raises DataError when there is none."""
+    if from_s is not None and to_s is not None and from_s >= to_s:
+        raise DataError("--from is not before --to", "exchange them, or give a later --to")
+    chosen = np.ones(len(table), bool)
+    if from_s is not None:
+        chosen &= table.occurred_s >= from_s
+    if to_s is not None:
+        chosen &= table.occurred_s < to_s
+    if not chosen.any():
+        first, last = (local_text(int(table.occurred_s[end]), table.timezone) for end in (0, -1))
+        raise DataError(
+            "no incident lies between --from and --to", f"the file has {first} to {last} ({table.timezone})"
+        )
+    return np.flatnonzero(chosen)
+
+
 def shifted(utc_s: npt.NDArray[np.int64], timezone: str, *, weeks: int) -> npt.NDArray[np.int64]:
-    """The instants `weeks` later on the local wall clock, so that hour and day of the week stay true across DST."""
+    """The instants `weeks` later on the local clock: hour and weekday stay the same across a change of summer time."""
     if weeks == 0:
         return utc_s
     moved, _ = utc_from_local(local_from_utc(utc_s, timezone) + weeks * WEEK_S, timezone)
@@ -144,7 +150,7 @@ def shifted(utc_s: npt.NDArray[np.int64], timezone: str, *, weeks: int) -> npt.N
 
 
 def weeks_until(last_s: int, *, now_s: int, timezone: str) -> int:
-    """Most whole weeks that `last_s` can be moved by without passing `now_s`; negative when it lies ahead."""
+    """The most whole weeks by which `last_s` can move without passing `now_s`; negative when it lies in the future."""
     last, now = local_from_utc(np.array([last_s, now_s], np.int64), timezone).tolist()
     return int((now - last) // WEEK_S)
 
@@ -154,7 +160,7 @@ def messages(plan: ReplayPlan) -> Iterator[Message]:
     poisons = poison_messages(_event(plan, 0))
     for send_ms, kind, subject in zip(plan.send_ms.tolist(), plan.kind.tolist(), plan.subject.tolist(), strict=True):
         if kind == BAD:
-            # a stride that shares no factor with the list's length: few bad messages are still of many kinds
+            # 37 shares no factor with the number of kinds, so that few bad messages are still of many kinds
             value = poisons[subject * 37 % len(poisons)].value
             yield Message(key=f"bad-{subject:07d}".encode(), value=value, send_ms=send_ms, kind=kind)
             continue
@@ -185,7 +191,7 @@ def _corrected(plan: ReplayPlan, event: _SentEvent, subject: int, *, received_ms
     change = int(plan.change[subject])
     if change == _RECLASSIFIED and len(categories) > 1:
         changes["category"] = categories[(categories.index(event.category) + 1) % len(categories)]
-    elif change == _TAKEN_BACK:
+    elif change == _CANCELLATION:
         changes["status"] = _CANCELLED
     else:
         changes["lat"] = event.lat + (_MOVE_DEG if event.lat < 0 else -_MOVE_DEG)
@@ -196,28 +202,12 @@ def _instant(epoch_ms: int) -> datetime:
     return datetime.fromtimestamp(epoch_ms // 1000, UTC) + timedelta(milliseconds=epoch_ms % 1000)
 
 
-def paced(
-    planned: Iterable[Message], *, speed: float, clock: Callable[[], float], sleep: Callable[[float], None]
-) -> Iterator[Message]:
-    """Each message at its time, simulated time running `speed` times as fast as `clock` (seconds); 0: no waiting."""
-    start_s: float | None = None
-    first_ms = 0
-    for message in planned:
-        if speed > 0:
-            if start_s is None:
-                start_s, first_ms = clock(), message.send_ms
-            wait_s = start_s + (message.send_ms - first_ms) / 1000 / speed - clock()
-            if wait_s > 0:
-                sleep(wait_s)
-        yield message
-
-
 def parse_when(text: str, timezone: str) -> int:
     """Epoch seconds of an ISO 8601 date or time; without an offset it is local time. Raises DataError otherwise."""
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
-        raise DataError(f"{text!r} is no date or time: write 2016-01-23 or 2016-01-23T18:30") from error
+        raise DataError(f"{text!r} is no date or time", "write 2016-01-23 or 2016-01-23T18:30") from error
     return int((when if when.tzinfo else when.replace(tzinfo=zone_of(timezone))).timestamp())
 
 

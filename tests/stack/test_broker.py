@@ -111,7 +111,8 @@ def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, jar_cache):
     )
     with holder:
         deadline = time.monotonic() + 30
-        while not (tmp_path / "broker.log").exists() and time.monotonic() < deadline:
+        lock = tmp_path / "broker.lock"
+        while not (lock.exists() and lock.read_text()) and time.monotonic() < deadline:  # written once Java runs
             time.sleep(0.02)
         os.killpg(holder.pid, signal.SIGINT)
         assert holder.wait(timeout=30) != 0

@@ -52,7 +52,7 @@ def test_a_negative_seed_is_refused_as_an_option(data, command):
 def test_a_shift_beyond_a_century_or_by_no_number_is_refused(data, weeks):
     ran = replay(data, "--shift-to", weeks)
     assert isinstance(ran.exception, DataError)
-    assert f"--shift-to {weeks}: write now, none, or a whole number of weeks" in str(ran.exception)
+    assert f"--shift-to {weeks} is no shift: write now, none, or a whole number of weeks" in str(ran.exception)
 
 
 def test_a_span_that_ends_before_it_begins_is_said(data):

@@ -10,7 +10,7 @@ from schemas.errors import DataError
 from schemas.frame import RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.rehearse.hits import hit_rates
+from streaming.rehearse.demo_report import hit_rates
 from tests.harness.no_attribution import NO_ATTRIBUTION
 
 CELLS, CATEGORIES, HORIZONS = 40, 2, 3

@@ -14,6 +14,7 @@ from models.files.incident_files import IncidentTable
 from models.local_time import utc_from_local
 from schemas.errors import DataError
 from schemas.event import Event
+from streaming.rehearse.producer import paced
 from streaming.rehearse.replay import (
     BAD,
     CORRECTION,
@@ -23,7 +24,6 @@ from streaming.rehearse.replay import (
     Message,
     Mix,
     messages,
-    paced,
     parse_when,
     plan_replay,
     shifted,
