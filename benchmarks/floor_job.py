@@ -28,7 +28,7 @@ from streaming.disk.spark_files import end_offsets
 from streaming.flow.decode import HEARTBEAT
 from streaming.flow.source import read_messages, with_heartbeat
 from streaming.flow.workers import settle_worker
-from streaming.job.job import workers_of_their_own, write_batches
+from streaming.job.dataflow import workers_of_their_own, write_batches
 from streaming.job.query_failure import spark_log
 from streaming.job.session import start_session
 from streaming.settings import Settings
@@ -109,7 +109,8 @@ def main(orders: Orders) -> None:
             file.write(msgspec.json.encode(batch) + b"\n")
 
         messages = with_heartbeat(session, read_messages(session, settings))
-        query = write_batches(empty_stages(session, messages, regions), settings, publish)
+        rows = empty_stages(session, messages, regions)
+        query = write_batches(rows, publish, checkpoint=settings.checkpoint, trigger_s=settings.trigger_s)
         while not stop.wait(0.2):
             query.awaitTermination(0.001)  # raises what ended it
         query.stop()

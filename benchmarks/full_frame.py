@@ -19,7 +19,7 @@ from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from schemas.spec import Spec
-from streaming.flow.score import FIELDS
+from streaming.flow.rows import FIELDS
 from streaming.roster.roster import load_artifact
 from streaming.sinks.influx import InfluxSink
 from streaming.sinks.line_protocol import risk_lines, top_lines

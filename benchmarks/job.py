@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from benchmarks.heap import HeapWatch
 from streaming.disk.spark_files import end_offsets
-from streaming.flow.publish import Published
+from streaming.flow.rows import Published
 from streaming.job.job import run
 from streaming.settings import Settings
 

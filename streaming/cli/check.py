@@ -78,7 +78,7 @@ def dry_run(
 
     messages: (place, value). artifacts: by region.
     """
-    from streaming.flow.count import take_in
+    from streaming.flow.intake import take_in  # torch: as above
 
     vocabularies = {region: Vocabulary.of(artifact.spec) for region, artifact in artifacts.items()}
     states = {region: artifact.history() for region, artifact in artifacts.items()}

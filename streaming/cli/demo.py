@@ -20,7 +20,7 @@ def demo(
     seconds: Annotated[float, typer.Option(min=10, max=120, help="How long the replayed day takes")] = 45.0,
 ) -> None:
     """One real day through Kafka, Spark and the model, with a live map page and a summary. Ends by itself."""
-    from streaming.flow.publish import Published
+    from streaming.flow.rows import Published
     from streaming.rehearse.demo import run_demo  # pyspark and torch: seconds that other commands save
     from streaming.rehearse.demo_report import report
     from streaming.rehearse.replay import local_text

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.status import Status
 
 from streaming.flow.ledger import OUTCOMES_SHOWN
-from streaming.flow.publish import Published
+from streaming.flow.rows import Published
 
 log = logging.getLogger(__name__)
 _EVERY_S = 30.0  # without a terminal, a line this often

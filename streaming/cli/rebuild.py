@@ -12,7 +12,7 @@ from streaming.instants import instant_ms, instant_text
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
-    from streaming.rebuild.batch_log import Batch
+    from streaming.rebuild.batch_log import LoggedBatch
 
 
 def rebuild(
@@ -23,11 +23,11 @@ def rebuild(
 ) -> None:
     """Write the scores of a span again, from Kafka and the checkpoint's log: equal to what was written live."""
     from streaming.rebuild.job import rebuild_span  # pyspark and torch: seconds that other commands save
-    from streaming.rebuild.plan import Span
+    from streaming.rebuild.plan import TimeSpan
 
     asked: Settings = context.obj
     settings, now_s, started = asked.with_options(sink=sink), time.time(), time.monotonic()
-    span = Span(
+    span = TimeSpan(
         from_s=-(-instant_ms(from_, option="--from", now_s=now_s) // 1000),
         to_s=-(-instant_ms(to, option="--to", now_s=now_s) // 1000),
     )
@@ -36,7 +36,7 @@ def rebuild(
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("reading the log", total=None)
 
-        def show(batch: "Batch", total: int) -> None:
+        def show(batch: "LoggedBatch", total: int) -> None:
             progress.update(task, total=total, advance=1, description=instant_text(batch.at_ms / 1000))
 
         details = {"checkpoint": str(settings.checkpoint.absolute()), "from": from_, "to": to, "sink": settings.sink}

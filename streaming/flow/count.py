@@ -6,13 +6,12 @@ whichever worker is free, so a cached state may lag: it then follows the stored 
 does not lead to the stored digest (after a failed attempt, or a fold) it is rebuilt from the blobs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pandas as pd
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
@@ -20,24 +19,15 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from models.artifact.artifact import Artifact
 from models.counting.blobs import Changes, Journal
 from models.counting.closed_horizons import horizons_closed_between
-from models.counting.count_state import Applied, CountState
 from models.features import FeatureEngine
 from schemas.errors import SpecMismatch
-from schemas.event import Reason
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
 from streaming.disk.kept_counts import counts_path, day_of, write_counts
+from streaming.flow.intake import take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
+from streaming.flow.rows import ClosedCounts, CountedRow, Summary
 from streaming.flow.workers import settle_worker
 from streaming.roster.roster import load_artifact
-
-COUNTED = StructType(
-    [
-        StructField("region", StringType()),
-        StructField("artifact", StringType()),
-        StructField("features", BinaryType()),
-        StructField("summary", BinaryType()),
-    ]
-)
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,29 +41,6 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     totals: dict[str, int] = {}
     digest: int = 0
     kept_day: str = ""  # day at whose first batch the counts were kept for a rebuild
-
-
-class ClosedCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """`models.counting.closed_horizons.ClosedHorizon` on its way to the driver."""
-
-    horizon: int
-    tick_s: int
-    judged_s: int
-    came: bytes  # little-endian int32, (cells, categories)
-
-
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """One region's batch, as the driver needs it."""
-
-    as_of_s: int
-    ledger: dict[str, int]
-    totals: dict[str, int]
-    newest_event_s: int
-    newest_received_ms: int
-    rejections: bytes
-    observed_1h: bytes = b""
-    support: bytes = b""
-    closed: tuple[ClosedCounts, ...] = ()  # horizons that this batch's clock has closed
 
 
 @dataclass(slots=True)
@@ -118,9 +85,9 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             after, row = self._region(region, head, packed, now_ms)
         if after != head:
             self.head.update((msgspec.msgpack.encode(after),))
-        yield pd.DataFrame([row], columns=COUNTED.names)
+        yield pd.DataFrame([row], columns=CountedRow._fields)
 
-    def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tuple[Any, ...]]:
+    def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, CountedRow]:
         folder = _artifact_in_force(packed)
         artifact = load_artifact(folder)
         fingerprint = artifact.spec.fingerprint()
@@ -144,7 +111,7 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         result = count_batch(live, head, packed, incidents, as_of_s)
         self._write(result.changes)
         _LIVE[region] = live
-        row = (region, folder, result.features, msgspec.msgpack.encode(result.summary))
+        row = CountedRow(region, folder, result.features, msgspec.msgpack.encode(result.summary))
         return msgspec.structs.replace(result.head, kept_day=day), row
 
     def _is_current(self, live: _Live, head: Head, as_of_s: int) -> bool:
@@ -174,7 +141,7 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             self.blobs.removeKey((name,))
 
     def close(self) -> None:
-        pass
+        """Spark asks for it; the live counts stay for the next batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,8 +157,8 @@ class BatchResult:
 def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incidents, as_of_s: int) -> BatchResult:
     """Apply one region's batch to its live state. Mutates `live`; everything else is given back."""
     state = live.journal.state
-    refused = [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
     consumed = int(packed["consumed"].sum())
+    refused = _refused_in(packed)
     applied, rejections, ledger = take_in(state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
     changes = live.journal.record(applied.changed)
 
@@ -217,7 +184,8 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
         rejections=pack_rejections(rejections) if rejections else b"",
         observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
         support=features.support.astype("u1").tobytes() if features else b"",
-        closed=_closed(state, head),
+        # A batch that is repeated closes the same horizons: its clock and the stored one before it are the same.
+        closed=tuple(map(ClosedCounts.of, horizons_closed_between(state, head.as_of_s))) if head.as_of_s else (),
     )
     return BatchResult(
         head=after,
@@ -227,38 +195,13 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
     )
 
 
-def _closed(state: CountState, head: Head) -> tuple[ClosedCounts, ...]:
-    """A batch that is repeated closes the same horizons: its clock and the stored one before it are the same."""
-    if not head.as_of_s:
-        return ()
-    return tuple(
-        ClosedCounts(
-            horizon=one.horizon, tick_s=one.tick_s, judged_s=one.judged_s, came=one.observed.astype("<i4").tobytes()
-        )
-        for one in horizons_closed_between(state, head.as_of_s)
-    )
-
-
-def take_in(
-    state: CountState, incidents: Incidents, refused: Sequence[Rejection], *, as_of_s: int, consumed: int
-) -> tuple[Applied, list[Rejection], dict[str, int]]:
-    """Count a batch: what became of its incidents, all rejections (`refused` and the clock's), and its ledger."""
-    applied = state.apply(incidents, as_of_s)
-    rejections = [
-        *refused,
-        *_refused_by_clock(incidents, applied.future, "future", "ahead of the region's clock"),
-        *_refused_by_clock(incidents, applied.late, "late", "older than the registry remembers"),
-    ]
-    return applied, rejections, balanced_ledger(consumed, applied.outcomes, rejections)
-
-
-def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tuple[Any, ...]]:
+def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, CountedRow]:
     """Messages that belong to no region: nothing to count, but each has its place in a ledger.
 
-    The head stays the same where none came and the minute is not a new one: then there is nothing to tell. On the
-    wall clock a minute without any has its point, or the first of a burst would be no step from anything.
+    The head stays the same when there is no such message and no new minute: then there is nothing to report. On the
+    wall clock a minute without any has its point too, so that a chart shows the first of a burst as a step.
     """
-    rejections = [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
+    rejections = _refused_in(packed)
     ledger = balanced_ledger(int(packed["consumed"].sum()), {}, rejections)
     as_of_s = max(head.as_of_s, now_ms // 1000)
     tick_s = tick_of(as_of_s, None)
@@ -269,28 +212,16 @@ def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, tu
         as_of_s=after.as_of_s,
         ledger=ledger,
         totals=after.totals,
-        newest_event_s=0,
-        newest_received_ms=0,
         rejections=pack_rejections(rejections) if rejections else b"",
     )
-    return after, (UNASSIGNED, None, None, msgspec.msgpack.encode(summary))
+    return after, CountedRow(UNASSIGNED, None, None, msgspec.msgpack.encode(summary))
+
+
+def _refused_in(packed: pd.DataFrame) -> list[Rejection]:
+    return [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
 
 
 def _artifact_in_force(packed: pd.DataFrame) -> str:
-    """The heartbeat's word decides; events that came before a new region's first heartbeat bring their own."""
-    told = packed.loc[packed["heartbeat"], "artifact"]
-    return str(max(told if len(told) else packed["artifact"]))
-
-
-def _refused_by_clock(incidents: Incidents, where: Any, reason: Reason, detail: str) -> list[Rejection]:
-    return [
-        Rejection(
-            reason,
-            detail,
-            int(incidents.partition[i]),
-            int(incidents.kafka_offset[i]),
-            int(incidents.received_ms[i]),
-            None,
-        )
-        for i in np.asarray(where).tolist()
-    ]
+    """The heartbeat's artifact; before a new region's first heartbeat, the one that its messages name."""
+    by_heartbeat = packed.loc[packed["is_heartbeat"], "artifact"]
+    return str(max(by_heartbeat if len(by_heartbeat) else packed["artifact"]))

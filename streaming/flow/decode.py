@@ -5,40 +5,21 @@ empty packed row for each region of the roster, so that silent regions tick and 
 for messages of no region.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import msgspec
 import pyarrow as pa
 
-from schemas.decode import Messages, decode_messages
+from schemas.decode import Decoded, Messages, decode_messages
 from schemas.errors import LedgerUnbalanced
-from schemas.incidents import Rejection, pack_rejections
-from schemas.limits import MIB
+from schemas.incidents import pack_rejections
+from streaming.flow.intake import PAYLOADS_PER_TASK, within
 from streaming.flow.ledger import UNASSIGNED
+from streaming.flow.rows import PACKED, PackedRow
 from streaming.flow.workers import settle_worker
-from streaming.roster.roster import read_roster, vocabulary
+from streaming.roster.roster import Entry, read_roster, vocabulary
 
 HEARTBEAT = -1  # the `partition` of the heartbeat row
-# A batch has at most as many tasks as there are cores (source.py), so partitions of the topic share one. All refused
-# messages of a batch meet in one worker and in the driver, so a flood of rubbish (1.6 million x 8 KiB) would end the
-# job, again at every start.
-PAYLOADS_PER_TASK = 4 * MIB
-PACKED_DDL = (
-    "region string, artifact string, heartbeat boolean, newest_ms bigint, consumed bigint, "
-    "incidents binary, rejections binary"
-)
-_PACKED = pa.schema(
-    [
-        ("region", pa.string()),
-        ("artifact", pa.string()),
-        ("heartbeat", pa.bool_()),
-        ("newest_ms", pa.int64()),
-        ("consumed", pa.int64()),
-        ("incidents", pa.binary()),
-        ("rejections", pa.binary()),
-    ]
-)
 
 
 def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -50,55 +31,55 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
         regions = {region: vocabulary(entry.folder) for region, entry in roster.items()}
         room = PAYLOADS_PER_TASK
         for batch in batches:
-            partition = batch.column("partition").to_numpy()
-            rows: list[tuple[str, str | None, bool, int, int, bytes, bytes]] = []
-            if (partition == HEARTBEAT).any():
-                beating = {region: entry.folder for region, entry in roster.items()} | {UNASSIGNED: None}
-                rows += [(region, folder, True, 0, 0, b"", b"") for region, folder in beating.items()]
-                batch = batch.filter(pa.array(partition != HEARTBEAT))
-                partition = partition[partition != HEARTBEAT]
+            rows: list[PackedRow] = []
+            is_heartbeat = batch.column("partition").to_numpy() == HEARTBEAT
+            if is_heartbeat.any():
+                rows += heartbeat_rows(roster)
+                batch = batch.filter(pa.array(~is_heartbeat))
             if batch.num_rows:
-                time_ms = batch.column("time_ms").to_numpy()
-                messages = Messages(
-                    values=batch.column("value").to_pylist(),
-                    partition=partition,
-                    kafka_offset=batch.column("offset").to_numpy(),
-                    kafka_time_ms=time_ms,
-                )
+                messages = messages_of(batch)
                 decoded = decode_messages(messages, regions, now_ms=batch.column("now_ms")[0].as_py())
-                newest_ms = int(time_ms.max())
-                for region in sorted({*decoded.incidents, *decoded.rejections}):
-                    incidents = decoded.incidents.get(region)
-                    refused, room = within(decoded.rejections.get(region, []), room)
-                    rows.append(
-                        (
-                            region,
-                            roster[region].folder if region in roster else None,
-                            False,
-                            newest_ms,
-                            (0 if incidents is None else len(incidents)) + len(refused),
-                            b"" if incidents is None else incidents.pack(),
-                            pack_rejections(refused) if refused else b"",
-                        )
-                    )
-                if sum(row[4] for row in rows) != batch.num_rows:
+                packed, room = packed_rows(decoded, roster, newest_ms=int(messages.kafka_time_ms.max()), room=room)
+                if sum(row.consumed for row in packed) != batch.num_rows:
                     raise LedgerUnbalanced(f"of {batch.num_rows} messages some were lost or doubled in decoding")
-            columns = list(zip(*rows, strict=True)) if rows else [()] * len(_PACKED)
-            yield pa.RecordBatch.from_arrays(
-                [pa.array(column, field.type) for column, field in zip(columns, _PACKED, strict=True)], schema=_PACKED
-            )
+                rows += packed
+            yield pa.RecordBatch.from_pylist([row._asdict() for row in rows], schema=PACKED)
 
     return decode
 
 
-def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], int]:
-    """The rejections, without the payloads for which `room` bytes are not enough, and the room that is left."""
-    kept = []
-    for one in refused:
-        size = len(one.payload or b"")
-        if size > room:
-            kept.append(msgspec.structs.replace(one, payload=None))
-        else:
-            kept.append(one)
-            room -= size
-    return kept, room
+def heartbeat_rows(roster: Mapping[str, Entry]) -> Iterator[PackedRow]:
+    """An empty row for each region of the roster and one for messages of no region."""
+    folders: dict[str, str | None] = {region: entry.folder for region, entry in roster.items()}
+    for region, folder in {**folders, UNASSIGNED: None}.items():
+        yield PackedRow(region, folder, is_heartbeat=True, newest_ms=0, consumed=0, incidents=b"", rejections=b"")
+
+
+def messages_of(batch: pa.RecordBatch) -> Messages:
+    return Messages(
+        values=batch.column("value").to_pylist(),
+        partition=batch.column("partition").to_numpy(),
+        kafka_offset=batch.column("offset").to_numpy(),
+        kafka_time_ms=batch.column("time_ms").to_numpy(),
+    )
+
+
+def packed_rows(
+    decoded: Decoded, roster: Mapping[str, Entry], *, newest_ms: int, room: int
+) -> tuple[list[PackedRow], int]:
+    """A row per region that had messages, and how many bytes of payload the task may still keep."""
+    rows = []
+    for region in sorted({*decoded.incidents, *decoded.rejections}):
+        incidents = decoded.incidents.get(region)
+        refused, room = within(decoded.rejections.get(region, []), room)
+        row = PackedRow(
+            region=region,
+            artifact=roster[region].folder if region in roster else None,
+            is_heartbeat=False,
+            newest_ms=newest_ms,
+            consumed=(0 if incidents is None else len(incidents)) + len(refused),
+            incidents=b"" if incidents is None else incidents.pack(),
+            rejections=pack_rejections(refused) if refused else b"",
+        )
+        rows.append(row)
+    return rows, room

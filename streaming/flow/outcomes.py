@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.artifact.untrusted_bytes import pack_arrays, read_regular_file, unpack_arrays
-from models.counting.closed_horizons import ClosedHorizon, last_grace_s
+from models.counting.closed_horizons import last_grace_s
 from models.hour_of_week import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
 from schemas.errors import ArtifactError, CheckpointError
@@ -15,7 +15,7 @@ from schemas.frame import RiskFrame
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import HOUR_S, Spec
 from streaming.files import replace_file
-from streaming.flow.count import ClosedCounts
+from streaming.flow.rows import ClosedCounts
 from streaming.roster.roster import load_artifact
 from streaming.sinks.line_protocol import outcome_lines
 
@@ -95,8 +95,7 @@ def _as_text(array: npt.NDArray[np.uint8]) -> str:
 
 def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes:
     """How a forecast came out, as line protocol at its own time."""
-    came = np.frombuffer(closed.came, "<i4").reshape(spec.grid.cells, len(spec.categories))
-    what = ClosedHorizon(horizon=closed.horizon, tick_s=closed.tick_s, judged_s=closed.judged_s, observed=came)
+    counts = closed.unpack(spec)
     weekday, hour = divmod(int(hour_of_week(np.array([closed.tick_s]), spec.timezone)[0]), 24)
     moment = {  # local, when the horizon began; Monday is 1
         "weekday": weekday + 1,
@@ -107,8 +106,8 @@ def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes
         spec.region,
         spec.horizon_names[closed.horizon],
         closed.tick_s,
-        figures={category: values | moment for category, values in judge(forecast, what, spec).items()},
-        areas=by_district(forecast, what, spec),
-        chances=by_chance(forecast, what, spec),
+        figures={category: values | moment for category, values in judge(forecast, counts, spec).items()},
+        areas=by_district(forecast, counts, spec),
+        chances=by_chance(forecast, counts, spec),
         model=forecast.model,
     )

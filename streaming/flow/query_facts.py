@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from pyspark.sql.streaming import StreamingQuery
+
+if TYPE_CHECKING:
+    from pyspark.sql.streaming import StreamingQuery
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +21,7 @@ class QueryFacts:
     phases_s: Mapping[str, float] = field(default_factory=dict)  # by Spark's names: addBatch, walCommit, ...
 
 
-def facts_of(query: StreamingQuery) -> QueryFacts:
+def facts_of(query: "StreamingQuery") -> QueryFacts:
     progress = query.lastProgress
     if progress is None:
         return QueryFacts()

@@ -2,24 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pyspark import TaskContext
-from pyspark.sql.functions import pandas_udf
-from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 
 from models.artifact.artifact import Artifact
 from models.scoring import Scores, score
 from schemas.frame import BASELINE_MODEL
+from streaming.flow.rows import FIELDS, ScoreColumns
 from streaming.flow.workers import settle_worker
 from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import load_artifact
-
-FIELDS = ("expected", "risk", "low", "high", "usual", "attribution")
-SCORED = StructType([StructField("model", StringType()), *(StructField(name, BinaryType()) for name in FIELDS)])
 
 
 @cache
@@ -35,6 +29,8 @@ def _networks(device: str) -> ArtifactCache[torch.nn.Module | None]:
 
 def task_device() -> str:
     """The device of this task: the GPU address that Spark assigned to it, else the CPU."""
+    from pyspark import TaskContext  # in a worker only: `rebuild` scores without Spark
+
     context = TaskContext.get()
     gpus = context.resources().get("gpu") if context else None
     if gpus is None or not torch.cuda.is_available():
@@ -61,19 +57,17 @@ def score_features(
         return f"{BASELINE_MODEL}:{type(error).__name__}", score(values, None, artifact.constants, spec)
 
 
-def _score(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
+def score_stage(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
+    """The function for `pandas_udf`: (artifact folder, features) -> `ScoreColumns`."""
     settle_worker()
     torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
     networks = _networks(task_device())
     for artifacts, features in batches:
-        rows: list[tuple[Any, ...]] = []
+        rows = []
         for folder, packed in zip(artifacts, features, strict=True):
             if packed is None:
-                rows.append((None,) * len(SCORED))
+                rows.append(ScoreColumns(*(None,) * len(ScoreColumns._fields)))
                 continue
             model, scores = score_features(load_artifact(folder), partial(networks, folder), packed)
-            rows.append((model, *(getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)))
-        yield pd.DataFrame(rows, columns=SCORED.names)
-
-
-score_udf = pandas_udf(_score, returnType=SCORED)
+            rows.append(ScoreColumns(model, *(getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)))
+        yield pd.DataFrame(rows, columns=ScoreColumns._fields)

@@ -1,38 +1,35 @@
-"""The job on one page: source -> decode -> count -> score -> publish, and its life from start to stop."""
+"""The job from start to stop."""
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from threading import Event
 
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.errors import PySparkException, StreamingQueryException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import BrokerError, BrokerUnavailable, RiskError, SparkFailed
 from streaming.disk.guard import Guard, read_guard, refuse_changes, refuse_missing_parts, verify_checkpoint
-from streaming.disk.kept_counts import batches_folder
 from streaming.disk.locks import only_writer
 from streaming.disk.offset_audit import OffsetAudit
 from streaming.disk.reset import finish_reset
 from streaming.disk.spark_files import drop_unfinished, last_commit, progress_text
-from streaming.flow.count import COUNTED, RegionCounter
-from streaming.flow.decode import PACKED_DDL, decode_stage
 from streaming.flow.outcomes import Outcomes
-from streaming.flow.publish import Published, Publisher
-from streaming.flow.query_facts import facts_of
-from streaming.flow.score import score_udf
-from streaming.flow.source import read_messages, with_heartbeat
+from streaming.flow.publish import Publisher
+from streaming.flow.rows import Published
+from streaming.flow.source import read_messages
+from streaming.job.dataflow import Dataflow
 from streaming.job.query_failure import ended_by_signal, failed_by_kafka, failure_of, first_line, lost_events, spark_log
 from streaming.job.query_starts import ClockSetBack, SteadyClock, VainStarts
 from streaming.job.record import on_record
 from streaming.job.session import start_session
 from streaming.rebuild.batch_log import BatchLog
-from streaming.roster.watch import RosterWatch, roster_path
+from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.sinks.open import open_sink
 from streaming.topics.admin import Topic, describe_topic, needed_rights, topic_faults, topic_id
@@ -45,52 +42,6 @@ from streaming.watch.metrics import served
 log = logging.getLogger(__name__)
 _COMMIT_WAIT_S = 10.0  # beyond the longest time that a write to the store may take
 _JAVA_IS_GONE = (Py4JError, ConnectionError)
-
-
-def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
-    """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms, now_ms)."""
-    with workers_of_their_own(session, "decode"):
-        packed = messages.mapInArrow(decode_stage(str(roster)), PACKED_DDL)
-    with workers_of_their_own(session, "count"):
-        counted = packed.groupBy("region").transformWithStateInPandas(
-            statefulProcessor=RegionCounter(clock, batches_folder(roster.parent)),
-            outputStructType=COUNTED,
-            outputMode="update",
-            timeMode="ProcessingTime",
-        )
-    with workers_of_their_own(session, "score"):
-        return counted.select("region", "artifact", "summary", score_udf("artifact", "features").alias("scores"))
-
-
-@contextmanager
-def workers_of_their_own(session: SparkSession, stage: str) -> Iterator[None]:
-    """Functions made inside run in Python workers that no other stage uses.
-
-    Spark pools its workers by their environment and hands them out in turn. One pool for all would spread every
-    region's live counts and every network over all workers, and each would lag behind most of the time.
-    """
-    environment = session.sparkContext.environment
-    environment["RISK_STAGE"] = stage
-    try:
-        yield
-    finally:
-        del environment["RISK_STAGE"]
-
-
-def start_query(session: SparkSession, settings: Settings, messages: DataFrame, publisher: Publisher) -> StreamingQuery:
-    """Start the streaming query on its checkpoint."""
-    scores = scored(session, messages, roster=roster_path(settings.checkpoint), clock=settings.clock)
-    return write_batches(scores, settings, publisher)
-
-
-def write_batches(rows: DataFrame, settings: Settings, publish: Callable[[DataFrame, int], None]) -> StreamingQuery:
-    return (
-        rows.writeStream.outputMode("update")
-        .foreachBatch(publish)
-        .option("checkpointLocation", str(settings.checkpoint.absolute() / "spark"))
-        .trigger(processingTime=f"{int(settings.trigger_s * 1000)} milliseconds")
-        .start()
-    )
 
 
 def run(settings: Settings, *, stop: Event, watchers: Sequence[Callable[[Published], None]]) -> bool:
@@ -120,6 +71,12 @@ def _run(
     health.is_kafka_away = lambda: kafka.is_away
     health.store_trouble = lambda: sink.trouble
     batch_log = BatchLog(settings.checkpoint, top_k=settings.top_k)
+    dataflow = Dataflow(
+        checkpoint=settings.checkpoint,
+        clock=settings.clock,
+        trigger_s=settings.trigger_s,
+        read=partial(read_messages, settings=settings),
+    )
     publisher = Publisher(
         sink=sink,
         dead_letters=dead_letters,
@@ -127,6 +84,7 @@ def _run(
         top_k=settings.top_k,
         unaccounted=OffsetAudit(settings.checkpoint).missing,
         watchers=[batch_log.keep, *watchers],
+        facts=dataflow.facts,
     )
     try:
         with kafka.looking():
@@ -140,7 +98,7 @@ def _run(
             kafka.check = partial(_refuse_other_topic, settings)
             sink.check()
             try:
-                return _on_spark(settings, publisher, watch, kafka, stop)
+                return _on_spark(settings, dataflow, publisher, watch, kafka, stop)
             except RiskError as error:
                 if not ended_by_signal(error, stop):
                     raise
@@ -154,14 +112,16 @@ def _run(
         sink.close()
 
 
-def _on_spark(settings: Settings, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event) -> bool:
+def _on_spark(
+    settings: Settings, dataflow: Dataflow, publisher: Publisher, watch: RosterWatch, kafka: KafkaWatch, stop: Event
+) -> bool:
     """Give whether the query stopped between two batches. Raises SparkFailed when it is Spark that fails."""
     try:
         session = start_session(settings, spark_log(settings))
     except (*_JAVA_IS_GONE, PySparkException) as error:
         raise SparkFailed(f"Spark did not start ({first_line(error, settings)}); see {spark_log(settings)}") from error
     try:
-        return _follow(session, settings, publisher, watch, kafka, stop)
+        return _follow(session, settings, dataflow, publisher, watch, kafka, stop)
     except _JAVA_IS_GONE as error:  # also while an error is asked, in Java, what it says
         raise SparkFailed(
             "Spark's Java process is gone (killed, or out of memory): start again, nothing is lost; see "
@@ -175,6 +135,7 @@ def _on_spark(settings: Settings, publisher: Publisher, watch: RosterWatch, kafk
 def _follow(
     session: SparkSession,
     settings: Settings,
+    dataflow: Dataflow,
     publisher: Publisher,
     watch: RosterWatch,
     kafka: KafkaWatch,
@@ -184,11 +145,9 @@ def _follow(
     vain = VainStarts(settings.kafka_timeout_s)
     while True:
         try:
-            messages = with_heartbeat(session, read_messages(session, settings))
-            query = start_query(session, settings, messages, publisher)
+            query = dataflow.start(session, publisher)
         except (PySparkException, Py4JJavaError) as error:
             raise failure_of(error, settings) from error
-        publisher.facts = partial(facts_of, query)
         try:
             return attend(query, publisher, settings, watch, kafka, stop)
         except KafkaIsAway:  # Spark gives up after a minute; its checkpoint says where to go on
@@ -238,8 +197,7 @@ def attend(
     try:
         return _until_stopped(query, publisher, settings, watch, kafka, stop)
     except (StreamingQueryException, Py4JJavaError) as error:
-        if told := publisher.failure:
-            publisher.failure = None
+        if told := publisher.take_failure():
             if isinstance(told, BrokerUnavailable):
                 log.warning("%s", told)
                 raise KafkaIsAway from error
@@ -257,45 +215,37 @@ def _until_stopped(
     query: StreamingQuery, publisher: Publisher, settings: Settings, watch: RosterWatch, kafka: KafkaWatch, stop: Event
 ) -> bool:
     commits = settings.checkpoint.absolute() / "spark" / "commits"
-    last, is_between = [-1], False
-
-    def note(published: Published) -> None:
-        last[0] = published.batch_id
-
-    publisher.watchers.append(note)
-    try:
-        clock = SteadyClock(settings.trigger_s)
-        while not stop.wait(0.2):
-            if query.awaitTermination(0.001):
-                raise SparkFailed(f"the query ended by itself; see {spark_log(settings)}")
-            try:
-                clock.look(time.time(), time.monotonic())
-            except ClockSetBack:
-                query.stop()
-                raise
-            watch.look(time.monotonic())
-            kafka.refuse()
-        if not kafka.is_away:
-            wait_s = _COMMIT_WAIT_S + settings.write_timeout_s
-            is_between = _wait_for_commit(query, commits, last, wait_s=wait_s)
-        if failed := query.exception():  # while it was to come to its end
-            raise failed
-        query.stop()
-        return is_between
-    finally:
-        publisher.watchers.remove(note)
+    is_between = False
+    clock = SteadyClock(settings.trigger_s)
+    while not stop.wait(0.2):
+        if query.awaitTermination(0.001):
+            raise SparkFailed(f"the query ended by itself; see {spark_log(settings)}")
+        try:
+            clock.look(time.time(), time.monotonic())
+        except ClockSetBack:
+            query.stop()
+            raise
+        watch.look(time.monotonic())
+        kafka.refuse()
+    if not kafka.is_away:
+        wait_s = _COMMIT_WAIT_S + settings.write_timeout_s
+        is_between = _wait_for_commit(query, commits, publisher, wait_s=wait_s)
+    if failed := query.exception():  # while it was to come to its end
+        raise failed
+    query.stop()
+    return is_between
 
 
-def _wait_for_commit(query: StreamingQuery, commits: Path, last: list[int], *, wait_s: float) -> bool:
+def _wait_for_commit(query: StreamingQuery, commits: Path, publisher: Publisher, *, wait_s: float) -> bool:
     """Return between two batches: stopping in the middle of one makes Spark print a frightening trace.
 
     False when the running one does not come to its end.
     """
-    seen, deadline = last[0], time.monotonic() + wait_s
+    seen, deadline = publisher.batches, time.monotonic() + wait_s
     while query.isActive and time.monotonic() < deadline:
         if not query.status["isTriggerActive"]:
             return True
-        if last[0] > seen and (commits / str(last[0])).exists():
+        if publisher.batches > seen and (commits / str(publisher.last_batch)).exists():
             return True
         time.sleep(0.001)
     return False

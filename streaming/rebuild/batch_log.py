@@ -22,12 +22,12 @@ from schemas.errors import CheckpointError
 from streaming.disk.append import open_for_append
 from streaming.disk.kept_counts import batches_folder, day_of
 from streaming.disk.spark_files import batch_time_ms, taken_offsets
-from streaming.flow.publish import Published, has_news
+from streaming.flow.rows import Published, has_news
 
 KEEP_DAYS = 35
 
 
-class Taken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LoggedRegion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a batch led to in one region. `artifact` is the version in force; scores: the digest of those it renewed."""
 
     as_of_s: int
@@ -36,7 +36,7 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     totals: dict[str, int] = {}
 
 
-class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LoggedBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One batch. `offsets`: by partition that had messages, the first one taken and the first one not taken.
 
     day: of the folder that its line stands in, which is not said again in the line.
@@ -46,7 +46,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     at_ms: int
     top_k: int  # cells in `top`
     offsets: dict[int, tuple[int, int]]
-    regions: dict[str, Taken]
+    regions: dict[str, LoggedRegion]
     day: str = ""
 
 
@@ -62,7 +62,7 @@ class BatchLog:
     def keep(self, published: Published) -> None:
         """Write the batch's line, if it did anything. Raises CheckpointError when the disk does not take it."""
         regions = {
-            region: Taken(
+            region: LoggedRegion(
                 as_of_s=summary.as_of_s,
                 artifact=published.artifacts.get(region, ""),
                 scores=published.frames[region].digest() if region in published.frames else "",
@@ -75,7 +75,7 @@ class BatchLog:
             number = published.batch_id
             at_ms = batch_time_ms(self._checkpoint, number)
             offsets = taken_offsets(self._checkpoint, number)
-            batch = Batch(number=number, at_ms=at_ms, top_k=self._top_k, offsets=offsets, regions=regions)
+            batch = LoggedBatch(number=number, at_ms=at_ms, top_k=self._top_k, offsets=offsets, regions=regions)
             self._append(day_of(at_ms), msgspec.json.encode(batch) + b"\n")
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ def logged_days(checkpoint: Path) -> list[str]:
     return sorted(name for name in names if re.fullmatch(r"\d{4}-\d\d-\d\d", name))
 
 
-def logged_batches(checkpoint: Path, day: str) -> Iterator[Batch]:
+def logged_batches(checkpoint: Path, day: str) -> Iterator[LoggedBatch]:
     """The day's batches in their order, each as it was last. A line that is being written now is left out.
 
     Raises CheckpointError when a line cannot be read.
@@ -122,8 +122,8 @@ def logged_batches(checkpoint: Path, day: str) -> Iterator[Batch]:
     path = _lines_path(checkpoint, day)
     if not path.exists():
         return
-    decoder = msgspec.json.Decoder(Batch)
-    before: Batch | None = None
+    decoder = msgspec.json.Decoder(LoggedBatch)
+    before: LoggedBatch | None = None
     with path.open("rb") as file:
         for position, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):

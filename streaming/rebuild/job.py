@@ -12,9 +12,9 @@ from schemas.errors import CheckpointError, EventsGone
 from streaming.disk.guard import Guard, read_guard, refuse_changes
 from streaming.disk.locks import only_writer
 from streaming.instants import instant_text
-from streaming.rebuild.batch_log import KEEP_DAYS, Batch, logged_days
-from streaming.rebuild.plan import Plan, Span, plan_rebuild
-from streaming.rebuild.recount import Rebuild
+from streaming.rebuild.batch_log import KEEP_DAYS, LoggedBatch, logged_days
+from streaming.rebuild.plan import RebuildPlan, TimeSpan, plan_rebuild
+from streaming.rebuild.recount import Recount
 from streaming.roster.roster import read_roster
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
@@ -27,7 +27,7 @@ _WRITE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
+class RebuildReport:
     """What a rebuild took."""
 
     first_s: int  # time of the first point
@@ -40,7 +40,7 @@ class Done:
     points: int
 
 
-def rebuild_span(settings: Settings, span: Span, *, on_batch: Callable[[Batch, int], None]) -> Done:
+def rebuild_span(settings: Settings, span: TimeSpan, *, on_batch: Callable[[LoggedBatch, int], None]) -> RebuildReport:
     """Write the points of a span again. Reads the checkpoint and Kafka, changes neither; a job may run beside it.
 
     Raises CheckpointError when the log lacks the span, or a running job still writes in it, EventsGone when Kafka no
@@ -65,7 +65,7 @@ def rebuild_span(settings: Settings, span: Span, *, on_batch: Callable[[Batch, i
     with ExitStack() as stack:
         if plan.open_ticks:
             stack.enter_context(_no_job_beside(checkpoint, plan))
-        rebuilt = Rebuild(plan=plan, checkpoint=checkpoint, artifacts=settings.artifacts, specs=specs)
+        rebuilt = Recount(plan=plan, checkpoint=checkpoint, artifacts=settings.artifacts, specs=specs)
         rebuilt.check_artifacts()
         topic = describe_topic(KafkaConnection.of(settings), settings.topic)
         refuse_changes(guard, Guard.of(settings, topic.id))
@@ -80,7 +80,7 @@ def rebuild_span(settings: Settings, span: Span, *, on_batch: Callable[[Batch, i
             out.add(rebuilt.points(batch, reader.read(batch.offsets)))
             on_batch(batch, len(plan.batches))
         out.flush()
-    return Done(
+    return RebuildReport(
         first_s=plan.first_s,
         last_s=plan.last_s,
         frames=len(plan.frames),
@@ -93,7 +93,7 @@ def rebuild_span(settings: Settings, span: Span, *, on_batch: Callable[[Batch, i
 
 
 @contextmanager
-def _no_job_beside(checkpoint: Path, plan: Plan) -> Iterator[None]:
+def _no_job_beside(checkpoint: Path, plan: RebuildPlan) -> Iterator[None]:
     """Hold the checkpoint's lock: a job that starts now would write in the last tick too, and in between."""
     with ExitStack() as stack:
         try:

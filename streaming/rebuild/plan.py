@@ -6,11 +6,11 @@ from pathlib import Path
 
 from schemas.spec import Spec
 from streaming.flow.ledger import tick_of
-from streaming.rebuild.batch_log import Batch, logged_batches, logged_days
+from streaming.rebuild.batch_log import LoggedBatch, logged_batches, logged_days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class TimeSpan:
     """Points with from_s <= time < to_s, epoch seconds."""
 
     from_s: int
@@ -21,13 +21,13 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class RebuildPlan:
     """Batches to count, from the start of a day on, and where points of the span come from.
 
     Batches inside a tick overwrite each other's points, so only the last one of each tick is written.
     """
 
-    batches: list[Batch]
+    batches: list[LoggedBatch]
     frames: frozenset[tuple[int, str]]  # (batch, region): the last scores of a tick
     ledgers: frozenset[tuple[int, str]]  # (batch, region): the last batch of a tick
     open_ticks: Mapping[str, int]  # regions with a tick in the span that a running job may still write -> that tick
@@ -45,9 +45,9 @@ class Plan:
         return needed
 
 
-def plan_rebuild(checkpoint: Path, specs: Mapping[str, Spec], span: Span, *, clock: str) -> Plan | None:
+def plan_rebuild(checkpoint: Path, specs: Mapping[str, Spec], span: TimeSpan, *, clock: str) -> RebuildPlan | None:
     """The plan, or None when the log has no point in the span. Raises CheckpointError when it cannot be read."""
-    batches: list[Batch] = []
+    batches: list[LoggedBatch] = []
     needed, newest_batch_s = 0, 0
     frames: dict[tuple[str, int], int] = {}
     ledgers: dict[tuple[str, int], int] = {}
@@ -71,7 +71,7 @@ def plan_rebuild(checkpoint: Path, specs: Mapping[str, Spec], span: Span, *, clo
         newest_tick_s = {
             region: max(own_s, tick_of(newest_batch_s, specs.get(region))) for region, own_s in newest_tick_s.items()
         }
-    return Plan(
+    return RebuildPlan(
         batches=batches[:needed],
         frames=frozenset((number, region) for (region, _), number in frames.items()),
         ledgers=frozenset((number, region) for (region, _), number in ledgers.items()),

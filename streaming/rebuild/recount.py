@@ -18,13 +18,13 @@ from schemas.frame import RiskFrame
 from schemas.incidents import Incidents, Rejection
 from schemas.spec import Spec
 from streaming.disk.kept_counts import batches_folder, counts_path, day_of, read_counts
-from streaming.flow.count import take_in
-from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
-from streaming.flow.publish import ledger_line
-from streaming.flow.score import FIELDS, score_features
+from streaming.flow.intake import take_in
+from streaming.flow.ledger import UNASSIGNED, PipelinePoint, add_up, balanced_ledger, tick_of
+from streaming.flow.rows import FIELDS
+from streaming.flow.score import score_features
 from streaming.instants import instant_text
-from streaming.rebuild.batch_log import Batch, Taken
-from streaming.rebuild.plan import Plan
+from streaming.rebuild.batch_log import LoggedBatch, LoggedRegion
+from streaming.rebuild.plan import RebuildPlan
 from streaming.roster.roster import load_artifact
 from streaming.sinks.line_protocol import risk_lines, top_lines
 
@@ -53,10 +53,10 @@ class _Scorer:
 
 
 @dataclass(slots=True)
-class Rebuild:
+class Recount:
     """Leads the counts through the batches of a plan: `points` is to be called with each of them in turn."""
 
-    plan: Plan
+    plan: RebuildPlan
     checkpoint: Path
     artifacts: Path
     specs: Mapping[str, Spec]
@@ -78,7 +78,7 @@ class Rebuild:
                     raise ArtifactError(f"{folder}, which made the scores of {scored}, is gone: bring it back")
                 load_artifact(str(folder))
 
-    def points(self, batch: Batch, messages: Iterable[Messages]) -> bytes:
+    def points(self, batch: LoggedBatch, messages: Iterable[Messages]) -> bytes:
         """Count the batch, and give those of its points that the store had last, as line protocol.
 
         Raises PipelineError when its messages lead to another ledger than the logged one.
@@ -96,7 +96,7 @@ class Rebuild:
         return b"".join(parts)
 
     def _decoded(
-        self, batch: Batch, messages: Iterable[Messages]
+        self, batch: LoggedBatch, messages: Iterable[Messages]
     ) -> tuple[dict[str, list[Incidents]], dict[str, list[Rejection]]]:
         for region in batch.regions:
             if region != UNASSIGNED and region not in self._vocabularies:
@@ -111,17 +111,18 @@ class Rebuild:
                 refused.setdefault(region, []).extend(rejections)
         return incidents, refused
 
-    def _of_no_region(self, batch: Batch, taken: Taken, refused: list[Rejection]) -> bytes:
+    def _of_no_region(self, batch: LoggedBatch, taken: LoggedRegion, refused: list[Rejection]) -> bytes:
         ledger = balanced_ledger(len(refused), {}, refused)
         before = self._unassigned_totals or {name: n - ledger.get(name, 0) for name, n in taken.totals.items()}
         self._unassigned_totals = totals = add_up(before, ledger)
         _compare(batch, UNASSIGNED, totals, taken.totals)
         if (batch.number, UNASSIGNED) not in self.plan.ledgers:
             return b""
-        return _ledger_point(UNASSIGNED, tick_of(taken.as_of_s, None), taken.as_of_s, totals, 0, None)
+        tick_s = tick_of(taken.as_of_s, None)
+        return PipelinePoint(region=UNASSIGNED, tick_s=tick_s, as_of_s=taken.as_of_s, totals=totals).line({})
 
     def _of_region(
-        self, batch: Batch, region: str, taken: Taken, incidents: Incidents, refused: list[Rejection]
+        self, batch: LoggedBatch, region: str, taken: LoggedRegion, incidents: Incidents, refused: list[Rejection]
     ) -> list[bytes]:
         one = self._regions.get(region)
         if one is None:
@@ -143,12 +144,19 @@ class Rebuild:
             parts += [risk_lines(frame), top_lines(frame, batch.top_k)]
         if place in self.plan.ledgers:
             tick_s = tick_of(taken.as_of_s, self.specs[region])
-            model = one.model if one.scored_tick_s == tick_s else None
-            heard_s = one.newest_event_s or load_artifact(str(self._folder(region, taken))).manifest.data.cutoff_s
-            parts.append(_ledger_point(region, tick_s, taken.as_of_s, one.totals, heard_s, model))
+            cutoff_s = load_artifact(str(self._folder(region, taken))).manifest.data.cutoff_s
+            point = PipelinePoint(
+                region=region,
+                tick_s=tick_s,
+                as_of_s=taken.as_of_s,
+                totals=one.totals,
+                newest_event_s=one.newest_event_s or cutoff_s,
+                model=one.model if one.scored_tick_s == tick_s else None,
+            )
+            parts.append(point.line({}))
         return parts
 
-    def _opened(self, batch: Batch, region: str, taken: Taken) -> _Region:
+    def _opened(self, batch: LoggedBatch, region: str, taken: LoggedRegion) -> _Region:
         """With the counts of the log's day. A region that joined while the clock was set back to the day before has its
         first ones there; in the log's day it has none, or later ones, of when the clock came to that day again.
         """
@@ -178,25 +186,11 @@ class Rebuild:
             **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},
         )
 
-    def _folder(self, region: str, taken: Taken) -> Path:
+    def _folder(self, region: str, taken: LoggedRegion) -> Path:
         return self.artifacts.absolute() / region / taken.artifact
 
 
-def _ledger_point(
-    region: str, tick_s: int, as_of_s: int, totals: Mapping[str, int], heard_s: int, model: str | None
-) -> bytes:
-    return ledger_line(
-        region,
-        tick_s,
-        as_of_s=as_of_s,
-        totals=totals,
-        heard_s=heard_s,
-        model=model,
-        of_the_machine={},
-    )
-
-
-def _compare(batch: Batch, region: str, counted: Mapping[str, int], logged: Mapping[str, int]) -> None:
+def _compare(batch: LoggedBatch, region: str, counted: Mapping[str, int], logged: Mapping[str, int]) -> None:
     wrong = {
         name: (logged.get(name, 0), counted.get(name, 0))
         for name in {**logged, **counted}
@@ -206,7 +200,7 @@ def _compare(batch: Batch, region: str, counted: Mapping[str, int], logged: Mapp
         raise _differs(batch, region, ", ".join(f"{name} {was} then, {now} now" for name, (was, now) in wrong.items()))
 
 
-def _differs(batch: Batch, region: str, how: str) -> PipelineError:
+def _differs(batch: LoggedBatch, region: str, how: str) -> PipelineError:
     return PipelineError(
         f"batch {batch.number} of {instant_text(batch.at_ms // 1000)} does not come out as it did live, in "
         f"{region or 'messages of no region'}: {how}. Nothing from that batch on was written; choose a --to before "

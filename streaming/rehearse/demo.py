@@ -13,7 +13,7 @@ from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
 from schemas.errors import PipelineError
 from schemas.frame import RiskFrame
-from streaming.flow.publish import Published
+from streaming.flow.rows import Published
 from streaming.rehearse.rehearsal import Rehearsal, Watcher
 from streaming.rehearse.replay import Message, Mix, ReplayPlan, parse_when, plan_replay
 from streaming.rehearse.sample import ARTIFACTS, DEMO_DAY, REGION, SAMPLE

@@ -14,7 +14,7 @@ from models.scoring import score
 from models.training.replay import IncidentHistory
 from schemas.frame import RiskFrame
 from schemas.spec import DAY_S
-from streaming.flow.publish import Published
+from streaming.flow.rows import Published
 from streaming.rehearse.rehearsal import Rehearsal
 from streaming.rehearse.replay import Mix, ReplayPlan, plan_replay
 from streaming.settings import Settings

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from schemas.errors import PipelineError, RiskError
-from streaming.flow.publish import Published
+from streaming.flow.rows import Published
 from streaming.job.job import run
 from streaming.rehearse.broker import start_broker
 from streaming.rehearse.producer import send_plan

@@ -21,7 +21,7 @@ HEALTH_FILE_STALE_S = 15.0
 Phase = Literal["running", "stopped", "failed"]
 
 
-class Batch(msgspec.Struct, frozen=True):
+class StoredBatch(msgspec.Struct, frozen=True):
     """The newest batch. stored_at: when the store last took points, or said that it would."""
 
     id: int
@@ -45,7 +45,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     written_at: datetime
     clock: Literal["wall", "event"]
     trigger_s: float
-    last_batch: Batch | None = None
+    last_batch: StoredBatch | None = None
     regions: dict[str, RegionHealth] = {}
     ledger_balanced: bool = True
     unbalanced: list[str] = []  # regions; also `_unassigned`, for messages of no region

@@ -11,19 +11,13 @@ from datetime import UTC, datetime
 import msgspec
 
 from streaming.files import replace_file
-from streaming.flow.ledger import OUTCOMES_SHOWN
-from streaming.flow.publish import Published
+from streaming.flow.ledger import is_balanced
+from streaming.flow.rows import Published
 from streaming.settings import Settings
-from streaming.watch.health import Batch, Health, RegionHealth, health_path, judged
+from streaming.watch.health import Health, RegionHealth, StoredBatch, health_path, judged
 
 log = logging.getLogger(__name__)
 _EVERY_S = 1.0
-
-
-def is_balanced(totals: Mapping[str, int]) -> bool:
-    """consumed = counted + corrected + duplicate + excluded + rejected."""
-    consumed, *outcomes = (totals.get(name, 0) for name in OUTCOMES_SHOWN)
-    return consumed == sum(outcomes)
 
 
 @dataclass(slots=True)
@@ -105,7 +99,7 @@ class HealthWatch:
             written_at=_utc(now_s),
             clock=self.settings.clock,
             trigger_s=self.settings.trigger_s,
-            last_batch=Batch(newest.batch_id, _utc(newest.acknowledged_s)) if newest else None,
+            last_batch=StoredBatch(newest.batch_id, _utc(newest.acknowledged_s)) if newest else None,
             regions={
                 region: RegionHealth(
                     as_of=_utc(as_of_s), age_s=round(now_s - as_of_s, 3), baseline_only=self._only.get(region, "")

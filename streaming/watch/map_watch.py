@@ -7,7 +7,7 @@ from typing import Literal
 
 from schemas.frame import RiskFrame
 from streaming.flow.ledger import OUTCOMES_SHOWN
-from streaming.flow.publish import Published
+from streaming.flow.rows import Published
 from streaming.watch.map_page import MapView, render, write_page
 
 

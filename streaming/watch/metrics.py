@@ -11,9 +11,8 @@ from prometheus_client import GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTO
 from prometheus_client.metrics import Counter, Gauge, Info
 
 from schemas.errors import SettingsError
-from streaming.flow.count import Summary
 from streaming.flow.ledger import OUTCOMES_SHOWN
-from streaming.flow.publish import Published
+from streaming.flow.rows import Published, Summary
 
 _PREFIX = "incident_risk"
 

@@ -17,11 +17,10 @@ from schemas.dead_letter import encode_dead_letter
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
-from streaming.flow.count import ClosedCounts, take_in
-from streaming.flow.ledger import add_up
+from streaming.flow.intake import take_in
+from streaming.flow.ledger import PipelinePoint, add_up
 from streaming.flow.outcomes import Outcomes
-from streaming.flow.publish import ledger_line
-from streaming.flow.score import FIELDS
+from streaming.flow.rows import FIELDS, ClosedCounts
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.faults.oracle import Region
 from tests.faults.rules import TOP, Seen
@@ -107,11 +106,7 @@ class _Job:
     def _outcomes(self):
         closed = [] if self.judged_s is None else horizons_closed_between(self.state, self.judged_s)
         self.judged_s = self.state.as_of_s
-        told = [
-            ClosedCounts(horizon=one.horizon, tick_s=one.tick_s, judged_s=one.judged_s, came=one.observed.tobytes())
-            for one in closed
-        ]
-        return self.outcomes.points(self.artifact.spec, told)
+        return self.outcomes.points(self.artifact.spec, [ClosedCounts.of(one) for one in closed])
 
     def _frame(self):
         features = self.engine.compute(self.state)
@@ -128,15 +123,8 @@ class _Job:
 
 
 def _pipeline(region, frame, totals):
-    return ledger_line(
-        region,
-        frame.tick_s,
-        as_of_s=frame.as_of_s,
-        totals=totals,
-        heard_s=0,
-        model=frame.model,
-        of_the_machine={"write_dropped": 0},
-    )
+    point = PipelinePoint(region=region, tick_s=frame.tick_s, as_of_s=frame.as_of_s, totals=totals, model=frame.model)
+    return point.line({"write_dropped": 0})
 
 
 def _letters(rejections, region):

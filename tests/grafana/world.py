@@ -8,9 +8,9 @@ from models.measures.outcomes import Forecast
 from schemas.event import REASONS
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, riskiest
 from schemas.spec import Spec
-from streaming.flow.count import ClosedCounts
+from streaming.flow.ledger import OF_THE_MACHINE, PipelinePoint
 from streaming.flow.outcomes import closed_points
-from streaming.flow.publish import OF_THE_MACHINE, ledger_line
+from streaming.flow.rows import ClosedCounts
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.region import make_region
 
@@ -84,15 +84,15 @@ def pipeline(
 ) -> bytes:
     """The `pipeline` point of one minute, by the publisher's function; `changes` replace totals of the ledger."""
     as_of_s = tick_s + 20
-    return ledger_line(
-        region,
-        tick_s,
+    point = PipelinePoint(
+        region=region,
+        tick_s=tick_s,
         as_of_s=as_of_s,
         totals=ledger(minute) | changes,
-        heard_s=as_of_s - silent_s,
+        newest_event_s=as_of_s - silent_s,
         model=None if region == "_unassigned" else model,
-        of_the_machine=OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped)},
     )
+    return point.line(OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped)})
 
 
 def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: float = 1.0) -> bytes:
@@ -112,7 +112,7 @@ def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: 
             horizon=number,
             tick_s=tick_s,
             judged_s=tick_s + 100_000,
-            came=draw.poisson(ratio * mean).astype("<i4").tobytes(),
+            observed=draw.poisson(ratio * mean).astype("<i4").tobytes(),
         )
         for number, mean in enumerate(np.moveaxis(expected.astype(float), 2, 0))
     ]

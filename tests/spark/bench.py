@@ -9,8 +9,9 @@ import pyarrow as pa
 from pyspark.sql.streaming.tws_tester import TwsTester
 
 from models.counting.count_state import CountState
-from streaming.flow.count import RegionCounter, Summary
+from streaming.flow.count import RegionCounter
 from streaming.flow.decode import HEARTBEAT, decode_stage
+from streaming.flow.rows import Summary
 from streaming.roster.roster import refresh_roster
 
 NOW = 1_700_000_040  # the start of a tick

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 
 from schemas.errors import RiskError
 from streaming.flow.outcomes import Outcomes
-from streaming.flow.publish import Published, Publisher
-from streaming.flow.source import with_heartbeat
-from streaming.job.job import attend, start_query
+from streaming.flow.publish import Publisher
+from streaming.flow.rows import Published
+from streaming.job.dataflow import Dataflow
+from streaming.job.job import attend
 from streaming.rebuild.batch_log import BatchLog
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
@@ -100,7 +101,12 @@ class Job:
         files = self.session.readStream.schema("value binary, `partition` int, `offset` bigint, time_ms bigint").option(
             "maxFilesPerTrigger", 1
         )
-        messages = with_heartbeat(self.session, files.parquet(str(self._input())))
+        dataflow = Dataflow(
+            checkpoint=settings.checkpoint,
+            clock=settings.clock,
+            trigger_s=settings.trigger_s,
+            read=lambda session: files.parquet(str(self._input())),
+        )
         log = BatchLog(settings.checkpoint, top_k=TOP_K)
         watchers = [log.keep, self.published.append]
         publisher = Publisher(
@@ -109,8 +115,9 @@ class Job:
             outcomes=Outcomes(self.folder),
             top_k=TOP_K,
             watchers=watchers,
+            facts=dataflow.facts,
         )
-        query = start_query(self.session, settings, messages, publisher)
+        query = dataflow.start(self.session, publisher)
         self.failure, self._stop = None, threading.Event()
 
         def watch_over():

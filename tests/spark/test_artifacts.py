@@ -14,7 +14,7 @@ from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.errors import ArtifactError
-from streaming.flow.score import FIELDS
+from streaming.flow.rows import FIELDS
 from streaming.roster.roster import load_artifact
 
 pytestmark = pytest.mark.spark

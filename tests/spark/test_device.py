@@ -16,7 +16,7 @@ import torch
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.network import ResidualNetwork
-from streaming.flow.score import score_udf
+from streaming.flow.score import score_stage
 from streaming.roster.roster import load_artifact
 from tests.harness.cluster import cluster_environment
 
@@ -33,7 +33,9 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 from models.features import FeatureEngine
 from streaming.roster.roster import load_artifact
-from streaming.flow.score import FIELDS, score_features, score_udf
+from pyspark.sql.functions import pandas_udf
+from streaming.flow.rows import FIELDS, ScoreColumns, ddl
+from streaming.flow.score import score_features, score_stage
 
 folder, discovery = sys.argv[1:]
 session = (
@@ -71,6 +73,7 @@ tasks = [row.asDict() for row in seen.collect()]
 artifact = load_artifact(folder)
 features = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values.tobytes()
 frame = session.createDataFrame([(folder, bytearray(features))], "folder string, features binary")
+score_udf = pandas_udf(score_stage, returnType=ddl(ScoreColumns))
 (row,) = frame.select(score_udf("folder", "features").alias("scores")).collect()
 torch.set_num_threads(1)
 model, scores = score_features(artifact, artifact.network, features)
@@ -129,7 +132,7 @@ def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(
     artifact = load_artifact(str(folder))
     features = FeatureEngine(spec, artifact.constants).compute(artifact.history()).values.tobytes()
     monkeypatch.setattr(*lost_in, lost)
-    (rows,) = score_udf.func(iter([(pd.Series([str(folder)]), pd.Series([features]))]))
+    (rows,) = score_stage(iter([(pd.Series([str(folder)]), pd.Series([features]))]))
     (row,) = rows.itertuples()
     assert row.model == "baseline:RuntimeError"
     assert row.expected == row.usual

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import SinkUnavailable, SparkFailed
 from streaming.disk.spark_files import last_commit
 from streaming.flow import decode
-from streaming.flow.publish import OF_THE_MACHINE
+from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.sinks.memory import MemorySink
 from tests.spark.random_world import stored_points
 

@@ -7,9 +7,9 @@ from models import scoring
 from models.likelihood import at_least_one
 from schemas.decode import Messages
 from schemas.errors import PipelineError
-from streaming.flow.publish import OF_THE_MACHINE
-from streaming.rebuild.plan import Span, plan_rebuild
-from streaming.rebuild.recount import Rebuild
+from streaming.flow.ledger import OF_THE_MACHINE
+from streaming.rebuild.plan import TimeSpan, plan_rebuild
+from streaming.rebuild.recount import Recount
 from streaming.roster.roster import load_artifact
 from tests.spark.random_world import stored_points
 
@@ -30,8 +30,8 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
 
     checkpoint = job.settings.checkpoint
     sent = dict(zip((published.batch_id for published in job.with_messages()), batches, strict=True))
-    plan = plan_rebuild(checkpoint, specs, Span(from_s=0, to_s=1 << 40), clock="event")
-    rebuild = Rebuild(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
+    plan = plan_rebuild(checkpoint, specs, TimeSpan(from_s=0, to_s=1 << 40), clock="event")
+    rebuild = Recount(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
     lines = [rebuild.points(batch, slices(sent.get(batch.number, []))) for batch in plan.batches]
     stored = stored_points(job.sink.writes)
     assert stored_points(lines) == {
@@ -42,7 +42,7 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
     assert rebuild.others == 0
     assert len({fields["model"] for (key, _), fields in stored.items() if "region=lakeside" in key}) == 2
 
-    of_another_torch = Rebuild(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
+    of_another_torch = Recount(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
     with monkeypatch.context() as patch:
         patch.setattr(scoring, "at_least_one", lambda *given: np.nextafter(at_least_one(*given), np.float32(2)))
         for batch in plan.batches:
@@ -50,7 +50,7 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
     assert of_another_torch.others == len(plan.frames)
 
     messages = next(iter(sent.values()))
-    again = Rebuild(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
+    again = Recount(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
     with pytest.raises(PipelineError, match="does not come out as it did live"):
         [again.points(batch, slices(messages)) for batch in plan.batches]  # the same ones for every batch
 

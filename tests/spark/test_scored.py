@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from streaming.flow.score import FIELDS
+from streaming.flow.rows import FIELDS
 from streaming.roster.roster import load_artifact
 from tests.spark.random_world import OUTCOMES, Recount, known_bad, offline, stored_points
 

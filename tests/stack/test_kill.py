@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from streaming.flow.publish import OF_THE_MACHINE
+from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.rehearse.poison import poison_messages, template_event
 
 pytestmark = pytest.mark.stack

@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import CheckpointError
 from streaming.disk.audit_verify import verify
 from streaming.disk.locks import only_writer
-from streaming.watch.health import Batch, Health, health_path, judged, read_health
+from streaming.watch.health import Health, StoredBatch, health_path, judged, read_health
 
 NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
 CRASHES = """
@@ -67,7 +67,7 @@ def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):
             written_at=NOW - timedelta(seconds=seconds),
             clock="wall",
             trigger_s=0.5,
-            last_batch=Batch(17, NOW - timedelta(seconds=seconds)),
+            last_batch=StoredBatch(17, NOW - timedelta(seconds=seconds)),
         )
         health_path(tmp_path).write_bytes(msgspec.json.encode(judged(health)))
         reason = read_health(tmp_path, NOW)[1]

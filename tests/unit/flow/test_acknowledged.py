@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from schemas.errors import SinkUnavailable
-from streaming.flow.count import Summary
+from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.flow.outcomes import Outcomes
-from streaming.flow.publish import ASK_EVERY_S, OF_THE_MACHINE, Publisher
+from streaming.flow.publish import ASK_EVERY_S, Publisher
+from streaming.flow.rows import Summary
 from streaming.sinks.memory import MemorySink
 from streaming.watch.health import LONGEST_SILENCE_S
 

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from schemas.incidents import unpack_rejections
-from streaming.flow.decode import PAYLOADS_PER_TASK, decode_stage
+from streaming.flow.decode import decode_stage
+from streaming.flow.intake import PAYLOADS_PER_TASK
 
 MESSAGE = b"x" * 8_000
 MESSAGES, PER_BATCH = 3_000, 500

@@ -9,8 +9,8 @@ from models.artifact.untrusted_bytes import pack_arrays, unpack_arrays
 from models.features import feature_names
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.flow.count import ClosedCounts
 from streaming.flow.outcomes import Outcomes
+from streaming.flow.rows import ClosedCounts
 from tests.grafana.world import frame
 
 HOUR_S = 1_764_003_600
@@ -21,7 +21,7 @@ SPEC = Spec(
     categories=("ems", "fire"),
     features=feature_names(),
 )
-CLOSED = [ClosedCounts(horizon=0, tick_s=HOUR_S, judged_s=HOUR_S + 7200, came=np.ones((12, 2), "<i4").tobytes())]
+CLOSED = [ClosedCounts(horizon=0, tick_s=HOUR_S, judged_s=HOUR_S + 7200, observed=np.ones((12, 2), "<i4").tobytes())]
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ from streaming.__main__ import app, main
 from streaming.disk.audit import record
 from streaming.disk.audit_verify import records, verify
 from streaming.disk.locks import only_writer
-from streaming.flow.count import Summary
-from streaming.flow.publish import Published
+from streaming.flow.ledger import is_balanced
 from streaming.flow.query_facts import QueryFacts
+from streaming.flow.rows import Published, Summary
 from streaming.job.record import on_record
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.watch.health import health_path, in_words, read_health
-from streaming.watch.health_watch import HealthWatch, is_balanced
+from streaming.watch.health_watch import HealthWatch
 from tests.harness.frames import frame_by
 
 NOW_S = 1_764_000_000.0

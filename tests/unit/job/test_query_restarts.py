@@ -42,12 +42,10 @@ def attended(settings, monkeypatch):
         "RosterWatch": SimpleNamespace(of=lambda settings: SimpleNamespace(look=lambda now_s: None)),
         "_usable_topic": lambda settings: Topic(id="1", first_offsets={}, end_offsets={}),
         "start_session": lambda *_: SimpleNamespace(stop=lambda: None),
-        "read_messages": lambda *_: None,
-        "with_heartbeat": lambda *_: None,
-        "start_query": start,
     }
     for name, stub in stubs.items():
         monkeypatch.setattr(streaming.job.job, name, stub)
+    monkeypatch.setattr(streaming.job.job.Dataflow, "start", start)
     monkeypatch.setattr("streaming.topics.watch.refuse_unreachable", lambda bootstrap: None)
 
     def go(first):

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from streaming.disk.locks import only_writer
 from streaming.watch.health import (
-    Batch,
     Health,
     RegionHealth,
+    StoredBatch,
     health_path,
     in_words,
     judged,
@@ -34,7 +34,7 @@ def healthy(**changes):
         "written_at": ago(0.5),
         "clock": "wall",
         "trigger_s": 0.5,
-        "last_batch": Batch(17, ago(1)),
+        "last_batch": StoredBatch(17, ago(1)),
         "regions": {"riverton": RegionHealth(as_of=ago(2), age_s=1.5)},
     }
     return Health(**{**fields, **changes})
@@ -67,7 +67,7 @@ def test_a_job_that_stores_batches_is_ready():
             {"ledger_balanced": False, "unbalanced": ["riverton"]},
             "the ledger of riverton does not balance: report this, do not rely on the counts",
         ),
-        ({"last_batch": Batch(17, ago(75))}, "no batch has been stored for 75 s"),
+        ({"last_batch": StoredBatch(17, ago(75))}, "no batch has been stored for 75 s"),
         (
             {"regions": {"riverton": RegionHealth(as_of=ago(240), age_s=240)}},
             "the scores of riverton are for 2026-11-25 02:10:00Z, 4 min ago",
@@ -84,7 +84,7 @@ def test_each_reason_is_said(changes, reason):
 
 @given(silence_s=st.floats(-1000, 1000), trigger_s=st.floats(0, 60))
 def test_no_silence_longer_than_a_minute_or_three_triggers_is_ready(silence_s, trigger_s):
-    job = healthy(trigger_s=trigger_s, last_batch=Batch(1, ago(silence_s)))
+    job = healthy(trigger_s=trigger_s, last_batch=StoredBatch(1, ago(silence_s)))
     passed_s = abs((NOW - job.last_batch.stored_at).total_seconds())
     assert (why_not_ready(job, NOW) == "") is (passed_s <= 60 or passed_s <= 3 * trigger_s)
 
@@ -92,7 +92,7 @@ def test_no_silence_longer_than_a_minute_or_three_triggers_is_ready(silence_s, t
 def test_on_the_clock_of_events_the_age_of_scores_says_nothing_but_silence_does():
     of_2016 = {"storm": RegionHealth(as_of=datetime(2016, 1, 23, tzinfo=UTC), age_s=3e8)}
     assert why_not_ready(healthy(clock="event", regions=of_2016), NOW) == ""
-    assert why_not_ready(healthy(clock="event", regions=of_2016, last_batch=Batch(1, ago(61))), NOW)
+    assert why_not_ready(healthy(clock="event", regions=of_2016, last_batch=StoredBatch(1, ago(61))), NOW)
 
 
 def test_a_file_of_a_job_that_holds_the_lock_is_believed(tmp_path):
@@ -103,7 +103,7 @@ def test_a_file_of_a_job_that_holds_the_lock_is_believed(tmp_path):
         assert read(tmp_path) == "process 4242 hangs or was paused: last wrote 16 s ago"
         put(tmp_path, healthy(written_at=ago(-3600)))
         assert read(tmp_path) == "process 4242 hangs or was paused: last wrote 60 min ahead of this clock"
-        put(tmp_path, healthy(last_batch=Batch(3, ago(58)), written_at=ago(5)))
+        put(tmp_path, healthy(last_batch=StoredBatch(3, ago(58)), written_at=ago(5)))
         assert read_health(tmp_path, NOW + timedelta(seconds=3))[1] == "no batch has been stored for 61 s"
 
 

@@ -6,9 +6,8 @@ import pytest
 
 import streaming.watch.metrics
 from schemas.errors import SettingsError
-from streaming.flow.count import Summary
-from streaming.flow.publish import Published
 from streaming.flow.query_facts import QueryFacts
+from streaming.flow.rows import Published, Summary
 from streaming.rehearse.broker import free_port
 from streaming.watch.metrics import served
 from tests.harness.frames import frame_by

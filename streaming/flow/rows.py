@@ -1,0 +1,134 @@
+"""The rows between the stages, each declared once. Arrow schemas and Spark's DDL follow from the declarations.
+
+messages -> decode -> PackedRow -> count -> CountedRow -> score -> ScoreColumns -> publish -> Published
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from models.counting.closed_horizons import ClosedHorizon
+from schemas.frame import RiskFrame
+from schemas.spec import Spec
+from streaming.flow.ledger import UNASSIGNED
+from streaming.flow.query_facts import QueryFacts
+
+_TYPES = {
+    str: (pa.string(), "string"),
+    bool: (pa.bool_(), "boolean"),
+    int: (pa.int64(), "bigint"),
+    bytes: (pa.binary(), "binary"),
+}
+
+
+class PackedRow(NamedTuple):
+    """What a task of the decode stage found for one region; a heartbeat row has no messages."""
+
+    region: str
+    artifact: str | None  # folder; None for messages of no region
+    is_heartbeat: bool
+    newest_ms: int
+    consumed: int
+    incidents: bytes
+    rejections: bytes
+
+
+class CountedRow(NamedTuple):
+    """One region's batch after counting. `features` is None when no new scores are due."""
+
+    region: str
+    artifact: str | None
+    features: bytes | None
+    summary: bytes  # a packed `Summary`
+
+
+class ScoreColumns(NamedTuple):
+    """The scores of one region: little-endian float32. All are None when no new scores are due."""
+
+    model: str | None  # the artifact's version, or the baseline and why
+    expected: bytes | None
+    risk: bytes | None
+    low: bytes | None
+    high: bytes | None
+    usual: bytes | None
+    attribution: bytes | None
+
+
+FIELDS = ScoreColumns._fields[1:]  # as in models.scoring.Scores and schemas.frame.RiskFrame
+
+
+def ddl(row: type) -> str:
+    """The columns of a row as Spark writes them: `region string, consumed bigint`."""
+    return ", ".join(f"{name} {spark}" for name, _, spark in _columns(row))
+
+
+def _columns(row: type) -> Iterator[tuple[str, Any, str]]:
+    for name, hint in get_type_hints(row).items():
+        kind = next(one for one in (*get_args(hint), hint) if one in _TYPES)  # of `str | None`, str
+        yield name, *_TYPES[kind]
+
+
+PACKED = pa.schema([(name, arrow) for name, arrow, _ in _columns(PackedRow)])
+
+
+class ClosedCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """`models.counting.closed_horizons.ClosedHorizon` on its way to the driver."""
+
+    horizon: int
+    tick_s: int
+    judged_s: int
+    observed: bytes  # little-endian int32, (cells, categories)
+
+    @classmethod
+    def of(cls, closed: ClosedHorizon) -> "ClosedCounts":
+        return cls(
+            horizon=closed.horizon,
+            tick_s=closed.tick_s,
+            judged_s=closed.judged_s,
+            observed=closed.observed.astype("<i4").tobytes(),
+        )
+
+    def unpack(self, spec: Spec) -> ClosedHorizon:
+        observed = np.frombuffer(self.observed, "<i4").reshape(spec.grid.cells, len(spec.categories))
+        return ClosedHorizon(horizon=self.horizon, tick_s=self.tick_s, judged_s=self.judged_s, observed=observed)
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One region's batch, as the driver needs it."""
+
+    as_of_s: int
+    ledger: dict[str, int]
+    totals: dict[str, int]
+    newest_event_s: int = 0
+    newest_received_ms: int = 0
+    rejections: bytes = b""
+    observed_1h: bytes = b""
+    support: bytes = b""
+    closed: tuple[ClosedCounts, ...] = ()  # horizons that this batch's clock has closed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """One stored batch, for whoever watches the job."""
+
+    batch_id: int
+    frames: Mapping[str, RiskFrame]  # regions with new scores
+    summaries: Mapping[str, Summary]
+    artifacts: Mapping[str, str]  # by region, the version in force
+    points: int
+    retries: int  # of its write
+    dropped: int  # points that the store will never take
+    seconds: float  # from the start of the batch's action to the acknowledgement of its last write
+    done_s: float
+    acknowledged_s: float  # when the store last took points, or answered that it would
+    facts: QueryFacts
+    unaccounted: int  # messages by Kafka's offsets less those in the ledger, since the start
+
+
+def has_news(region: str, summary: Summary, frames: Mapping[str, RiskFrame]) -> bool:
+    """Whether a batch brought messages or new scores. Messages of no region have a summary only when it did."""
+    return summary.ledger["consumed"] > 0 or region in frames or region == UNASSIGNED
