@@ -37,8 +37,8 @@ class CountState:
     """Counts and registry of one region. `as_of_s` is its clock: given from outside, never going back.
 
     `history_end_s` is the end of the history that the counts began with, 0 where they began with none. Of what happened
-    before it the counts know the number, but not the ids that it is told with. `first_day` (days since 1970) is the
-    first that the counts cover from its start, 0 where that is not known.
+    before it the counts know the number, but not the ids. `first_day` (days since 1970) is the first that the counts
+    cover from its start, 0 where that is not known.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -56,68 +56,53 @@ class CountState:
             level.advance(self.as_of_s)
 
     def apply(self, incidents: Incidents, as_of_s: int) -> Applied:
-        """Advance to `as_of_s` and take in a batch. Every incident has exactly one outcome.
+        """Advance to `as_of_s` and count a batch. Every message has exactly one outcome.
 
         Same id and revision <= the known one: duplicate. An origin that the spec does not count: excluded (it
         still replaces an earlier revision). First sight: counted. Else, a cancellation or a higher revision:
-        corrected, which takes back the old count and adds the new one.
+        corrected, which removes the old count and adds the new one.
 
-        An incident that at first sight lies before `history_end_s` is in the history, once and for all: it and its
+        An incident that at first sight lies before `history_end_s` belongs to the history for good: it and its
         corrections are excluded.
         """
         self.advance(as_of_s)
         is_future = incidents.occurred_s > self.as_of_s + self.spec.future_limit_s
-        is_late = incidents.occurred_s < self.as_of_s - self.spec.registry_keep_s
-        judged = np.flatnonzero(~(is_future | is_late))
-        batch = incidents if len(judged) == len(incidents) else incidents.select(judged)
-
-        order = np.argsort(batch.key, kind="stable")
-        batch = batch.select(order)
-        first = np.ones(len(batch), bool)
-        first[1:] = batch.key[1:] != batch.key[:-1]
-        group = np.cumsum(first) - 1
-        found = self.registry.find(batch.key[first])
-        known = self.registry.entries(np.maximum(found, 0))
-        remembered = (found >= 0) & (known.latest_s >= self.forget_before_s)
-        known_revision = np.where(remembered, known.revision, -1).astype(np.int64)
-        known_latest_s = np.where(remembered, known.latest_s, 0)
-        latest_s = np.maximum(known_latest_s, np.maximum.reduceat(batch.occurred_s, np.flatnonzero(first)))
-        in_history = np.where(remembered, (known.flags & IN_HISTORY) != 0, batch.occurred_s[first] < self.history_end_s)
-
-        ranked = (group << 33) + batch.revision.astype(np.int64) + 1  # revisions comparable within a group
-        floor = (np.arange(len(found), dtype=np.int64) << 33) + known_revision + 1
-        highest = np.maximum.accumulate(np.maximum(ranked, floor[group]))
-        before = np.where(first, floor[group], np.concatenate([[0], highest[:-1]]))
-        supersedes = ranked > before
-
-        counts = ((batch.flags & COUNTED_ORIGIN) != 0) & ~in_history[group]
-        cancelled = (batch.flags & CANCELLED) != 0
-        unseen = before == (group << 33)
-        outcomes = {
-            "counted": int(np.count_nonzero(supersedes & counts & unseen & ~cancelled)),
-            "corrected": int(np.count_nonzero(supersedes & counts & ~(unseen & ~cancelled))),
-            "duplicate": int(np.count_nonzero(~supersedes)),
-            "excluded": int(np.count_nonzero(supersedes & ~counts)),
-        }
-
-        last = np.flatnonzero(supersedes)
-        last = last[np.append(group[last][1:] != group[last][:-1], True)] if len(last) else last
-        revised = Records(
-            key=batch.key[last],
-            occurred_s=batch.occurred_s[last],
-            revision=batch.revision[last],
-            cell=batch.cell[last],
-            category=batch.category[last],
-            flags=batch.flags[last] | in_history[group[last]] * np.uint8(IN_HISTORY),
-            latest_s=latest_s[group[last]],
-        )
-        prolonged = remembered & (latest_s > known_latest_s)  # by a duplicate with a later event time
-        prolonged[group[last]] = False
-        changed = Records.concatenate([revised, replace(known.select(prolonged), latest_s=latest_s[prolonged])])
-        found = np.concatenate([found[group[last]], found[prolonged]])
-        self.settle(changed, forget_before_s=self.forget_before_s, found=found)
+        is_late = incidents.occurred_s < self.forget_before_s
+        in_time = np.flatnonzero(~(is_future | is_late))
+        batch = incidents if len(in_time) == len(incidents) else incidents.select(in_time)
+        batch = batch.select(np.argsort(batch.key, kind="stable"))
+        groups = self._groups_of(batch)
+        before = groups.highest_before(batch.revision)
+        supersedes = _rank(groups.number, batch.revision) > before
+        is_new = before == _rank(groups.number, np.int64(-1))
+        changed, entry = _changed(batch, groups, np.flatnonzero(supersedes))
+        self.settle(changed, forget_before_s=self.forget_before_s, found=entry)
         return Applied(
-            outcomes=outcomes, future=np.flatnonzero(is_future), late=np.flatnonzero(is_late), changed=changed
+            outcomes=_outcomes(batch.flags, groups.in_history[groups.number], supersedes, is_new),
+            future=np.flatnonzero(is_future),
+            late=np.flatnonzero(is_late),
+            changed=changed,
+        )
+
+    def _groups_of(self, batch: Incidents) -> "_Groups":
+        """What is known of the incidents of a batch that is sorted by key."""
+        is_first = np.ones(len(batch), bool)
+        is_first[1:] = batch.key[1:] != batch.key[:-1]
+        entry = self.registry.find(batch.key[is_first])
+        known = self.registry.entries(np.maximum(entry, 0))
+        is_known = (entry >= 0) & (known.latest_s >= self.forget_before_s)
+        known_latest_s = np.where(is_known, known.latest_s, 0)
+        latest_s = np.maximum(known_latest_s, np.maximum.reduceat(batch.occurred_s, np.flatnonzero(is_first)))
+        first_s = batch.occurred_s[is_first]
+        return _Groups(
+            is_first=is_first,
+            number=np.cumsum(is_first) - 1,
+            entry=entry,
+            known=known,
+            is_known=is_known,
+            latest_s=latest_s,
+            is_prolonged=is_known & (latest_s > known_latest_s),
+            in_history=np.where(is_known, (known.flags & IN_HISTORY) != 0, first_s < self.history_end_s),
         )
 
     @property
@@ -148,6 +133,75 @@ class CountState:
     def window(self, level: str, bins: int) -> npt.NDArray[np.int32]:
         """(cells, categories) counts of the newest `bins` bins of a level, the unfinished one included."""
         return self.shape(self.levels[level].sum_of_newest(bins))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Groups:
+    """The messages of a batch by incident, (messages,), and what was known of each incident, (incidents,)."""
+
+    is_first: npt.NDArray[np.bool_]  # (messages,) the first message of its incident
+    number: npt.NDArray[np.int64]  # (messages,) its incident, from 0
+    entry: npt.NDArray[np.int32]  # number in the registry; negative: none
+    known: Records  # where `is_known`; elsewhere it means nothing
+    is_known: npt.NDArray[np.bool_]
+    latest_s: npt.NDArray[np.int64]  # latest event time, this batch included
+    is_prolonged: npt.NDArray[np.bool_]  # the batch has a later event time than was known
+    in_history: npt.NDArray[np.bool_]
+
+    def highest_before(self, revision: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """(messages,) rank of the highest revision of the incident before each message."""
+        known_revision = np.where(self.is_known, self.known.revision, -1).astype(np.int64)
+        known = _rank(np.arange(len(self.entry)), known_revision)[self.number]
+        highest = np.maximum.accumulate(np.maximum(_rank(self.number, revision), known))
+        return np.where(self.is_first, known, np.concatenate([[0], highest[:-1]]))
+
+
+def _rank(number: npt.NDArray[np.int64], revision: npt.NDArray[np.integer] | np.int64) -> npt.NDArray[np.int64]:
+    """A number that orders by incident, then by revision; -1 is the revision of an unknown incident."""
+    return (number << 33) + revision.astype(np.int64) + 1
+
+
+def _outcomes(
+    flags: npt.NDArray[np.uint8],
+    in_history: npt.NDArray[np.bool_],
+    supersedes: npt.NDArray[np.bool_],
+    is_new: npt.NDArray[np.bool_],
+) -> dict[str, int]:
+    """How many messages have each of OUTCOMES."""
+    counts = ((flags & COUNTED_ORIGIN) != 0) & ~in_history
+    is_first_count = is_new & ((flags & CANCELLED) == 0)
+    return {
+        "counted": int(np.count_nonzero(supersedes & counts & is_first_count)),
+        "corrected": int(np.count_nonzero(supersedes & counts & ~is_first_count)),
+        "duplicate": int(np.count_nonzero(~supersedes)),
+        "excluded": int(np.count_nonzero(supersedes & ~counts)),
+    }
+
+
+def _changed(
+    batch: Incidents, groups: _Groups, superseding: npt.NDArray[np.intp]
+) -> tuple[Records, npt.NDArray[np.int32]]:
+    """The records that a batch changes, and their numbers in the registry.
+
+    superseding: positions of the messages with a higher revision than all before. The last one of an incident stays.
+    A duplicate with a later event time changes only how long its incident is remembered.
+    """
+    number = groups.number[superseding]
+    last = superseding[np.append(number[1:] != number[:-1], True)] if len(number) else superseding
+    number = groups.number[last]
+    revised = Records(
+        key=batch.key[last],
+        occurred_s=batch.occurred_s[last],
+        revision=batch.revision[last],
+        cell=batch.cell[last],
+        category=batch.category[last],
+        flags=batch.flags[last] | groups.in_history[number] * np.uint8(IN_HISTORY),
+        latest_s=groups.latest_s[number],
+    )
+    prolonged = groups.is_prolonged.copy()
+    prolonged[number] = False
+    kept = replace(groups.known.select(prolonged), latest_s=groups.latest_s[prolonged])
+    return Records.concatenate([revised, kept]), np.concatenate([groups.entry[number], groups.entry[prolonged]])
 
 
 def _counting(records: Records) -> npt.NDArray[np.bool_]:

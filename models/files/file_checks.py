@@ -1,8 +1,11 @@
-"""What is probably wrong with a whole file: its header, or what many of its rows say of times and coordinates."""
+"""What is probably wrong with a whole file: its header, or the times and coordinates of many of its rows."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -14,51 +17,66 @@ from schemas.errors import DataError
 MOST_BAD_TIMES = 0.05  # of the rows; a wrong format still reads those whose day and month can be exchanged
 MOST_BAD_PLACES = 0.05  # of the rows
 _EPOCH_TEXT = re.compile(r"'(\d{9,10}|\d{12,13})(\.\d*)?'")
-_LONGEST_SHOWN = 40  # characters of a column's name in a message
+_LONGEST_SHOWN = 40  # characters of a text in a message
 _FAR_DEG = 35.0  # no town's standard time is further from the sun's than this (Dakhla's is 31 degrees ahead)
 
 
-def refuse_bad_times(skipped: Mapping[str, int], examples: Mapping[str, str], rows: int, path: object) -> None:
-    """Raises DataError when too many times could not be read for the others to be trusted.
+@dataclass(slots=True, kw_only=True)
+class SkippedRows:
+    """The rows of a file that give no incident: how many, and the first of them, by reason."""
 
-    skipped: rows left out, by reason; examples: the first row of each reason, in words.
-    """
-    bad = skipped.get("bad_time", 0)
-    if bad <= MOST_BAD_TIMES * rows:
+    path: Path
+    rows: int = 0  # of the whole file, read so far
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, str] = field(default_factory=dict)  # number of the row and the text that shows it
+
+    def add(self, reason: str, number: int, *texts: str) -> None:
+        self.counts[reason] += 1
+        if reason not in self.examples:
+            self.examples[reason] = " ".join([f"row {number}", *(repr(text[:_LONGEST_SHOWN]) for text in texts)])
+
+
+def refuse_bad_times(skipped: SkippedRows) -> None:
+    """Raises DataError when too many times could not be read for the others to be trusted."""
+    bad = skipped.counts["bad_time"]
+    if bad <= MOST_BAD_TIMES * skipped.rows:
         return
-    first = examples["bad_time"]
+    first = skipped.examples["bad_time"]
     if _EPOCH_TEXT.search(first):
-        remedy = "they look like a count since 1970: add format=epoch (seconds) or format=epoch_ms to the layout"
+        remedy = "they look like a count since 1970; add format=epoch (seconds) or format=epoch_ms to the layout"
     else:
-        others = "" if bad == rows else "the others may be read wrongly, too; "
+        others = "" if bad == skipped.rows else "the others may be read wrongly, too; "
         remedy = f"{others}correct format= (as for strptime) in the layout, or leave out rows without a time"
-    raise DataError(f"{path}: {bad:,} of {rows:,} times cannot be read, first {first}: {remedy}")
+    raise DataError(f"{skipped.path}: {bad:,} of {skipped.rows:,} times cannot be read, first {first}", remedy)
 
 
-def refuse_bad_places(skipped: Mapping[str, int], examples: Mapping[str, str], rows: int, path: object) -> None:
+def refuse_bad_places(skipped: SkippedRows) -> None:
     """Raises DataError when too many places could not be read. Rows with an empty one are not among them."""
-    bad = skipped.get("bad_place", 0)
-    if bad > MOST_BAD_PLACES * rows:
+    bad = skipped.counts["bad_place"]
+    if bad > MOST_BAD_PLACES * skipped.rows:
+        first = skipped.examples["bad_place"]
         raise DataError(
-            f"{path}: {bad:,} of {rows:,} places cannot be read, first {examples['bad_place']}: places must be in "
-            "degrees, with a decimal point; correct lat= and lon= in the layout, or leave out rows without a place"
+            f"{skipped.path}: {bad:,} of {skipped.rows:,} places cannot be read, first {first}",
+            remedy="places must be in degrees, with a decimal point; correct lat= and lon= in the layout, or leave out "
+            "rows without a place",
         )
 
 
-def refuse_nothing_left(
-    skipped: Mapping[str, int], examples: Mapping[str, str], rows: int, layout: str, path: object
-) -> NoReturn:
+def refuse_nothing_left(skipped: SkippedRows, layout: str) -> NoReturn:
     """Raises DataError, with the reason why none of the rows could be used."""
+    path, rows = skipped.path, skipped.rows
     if not rows:
-        raise DataError(f"{path} has no rows, or a header only: give the file that was meant")
-    if skipped.get("in_the_future") == rows:
+        raise DataError(f"{path} has no rows, or a header only", remedy="give another file")
+    if skipped.counts["in_the_future"] == rows:
         raise DataError(
-            f"{path}: all {rows:,} rows lie in the future: check the year of their times, timezone= in the layout, and "
-            "this machine's clock"
+            f"{path}: all {rows:,} rows lie in the future",
+            remedy="check the year of their times, timezone= in the layout, and this machine's clock",
         )
-    first = "".join(f"; {reason}, {said}" for reason, said in examples.items())
+    counts = ", ".join(f"{reason} {count:,}" for reason, count in skipped.counts.items() if count)
+    first = "".join(f"; {reason}, {example}" for reason, example in skipped.examples.items())
     raise DataError(
-        f"{path} gives no incident in layout {layout!r} (skipped: {dict(skipped)}{first}): check the layout's columns"
+        f"{path} gives no incident in layout {layout!r} (left out: {counts}{first})",
+        remedy="check the layout's columns",
     )
 
 
@@ -66,9 +84,9 @@ def refuse_columns(header: Sequence[str], used: Sequence[str], delimiter: str, p
     """Raises DataError when the header lacks a column that is used, or has it twice."""
     if missing := [name for name in used if name not in header]:
         shown = [name[:_LONGEST_SHOWN] for name in header[:20]]
-        raise DataError(f"{path} has no column {missing}, but {shown}: {_remedy(header, missing, delimiter)}")
+        raise DataError(f"{path} has no column {missing}, but {shown}", _remedy(header, missing, delimiter))
     if twice := [name for name in dict.fromkeys(used) if header.count(name) > 1]:
-        raise DataError(f"{path} has more than one column {', '.join(map(repr, twice))}: rename or remove the others")
+        raise DataError(f"{path} has more than one column {', '.join(map(repr, twice))}", "rename or remove the others")
 
 
 def _remedy(header: Sequence[str], missing: Sequence[str], delimiter: str) -> str:
@@ -105,5 +123,6 @@ def refuse_swapped(
     if abs(lon - due) > _FAR_DEG > abs(lat - due):
         raise DataError(
             f"{source}: places lie around latitude {lat:.2f}, longitude {lon:.2f}, and the time zone {timezone} near "
-            f"longitude {due:.0f}: {remedy}, or correct the time zone"
+            f"longitude {due:.0f}",
+            remedy=f"{remedy}, or correct the time zone",
         )

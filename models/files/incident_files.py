@@ -1,12 +1,11 @@
 """Incident files as columns: place, time and category of each incident, and nothing else of the file.
 
-Kept as the file has them, and counted, so that a caller can decide otherwise: rows that repeat each other (two reports
-may share minute, place and category, and published figures count them), and rounded times. An incident whose layout
-gives the interval in which it happened gets one time, drawn evenly inside it (models/files/aoristic.py).
+Two things stay as the file has them, and are counted, so that a caller can decide otherwise: rows that repeat each
+other (two reports may share minute, place and category, and published figures count them), and rounded times. An
+incident that is known only by an interval gets one time, drawn evenly inside it.
 """
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -14,9 +13,9 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from models.files.aoristic import MAX_INTERVAL_S, draw_within
 from models.files.category_names import refuse_lost_names, slug
 from models.files.file_checks import (
+    SkippedRows,
     refuse_bad_places,
     refuse_bad_times,
     refuse_nothing_left,
@@ -30,10 +29,10 @@ from schemas.errors import DataError
 from schemas.limits import CLOCKS_DIFFER_S, MAX_CATEGORIES
 from schemas.spec import DAY_S
 
+MAX_INTERVAL_S = 7 * DAY_S  # in a longer one all hours of the week are equally likely
 _YEAR_2100_S = 4_102_444_800
-_LONGEST_SHOWN = 40  # characters of a text in a message
-_NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: where geocoders put what they did not find
-_LOST = "\N{REPLACEMENT CHARACTER}"  # what a byte that is no UTF-8 was read as
+_NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: geocoders put there what they did not find
+_LOST = "\N{REPLACEMENT CHARACTER}"  # stands for a byte that is not UTF-8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,16 +50,16 @@ class IncidentTable:
     category: npt.NDArray[np.int16]  # (n,) position in `categories`
     row: npt.NDArray[np.int64]  # (n,) row number in the file, from 1, a header line not counted
     categories: tuple[str, ...]  # slugs, sorted
-    skipped: Mapping[str, int]  # rows left out, by reason
-    exact_duplicates: int  # rows that repeat an earlier row in all that we read; they are kept
-    ambiguous_times: int  # local times that the clock showed twice; the first is taken
-    nonexistent_times: int  # local times that the clock never showed; moved on by the change
+    skipped: Mapping[str, int] = field(default_factory=dict)  # rows left out, by reason
+    examples: Mapping[str, str] = field(default_factory=dict)  # the first of them, by reason: row and text
+    exact_duplicates: int = 0  # rows that repeat an earlier row in all that we read; kept
+    ambiguous_times: int = 0  # local times that the clock showed twice; the first is taken
+    nonexistent_times: int = 0  # local times that the clock never showed; moved forward by the change
     out_of_order: int = 0  # rows earlier than the row before them
     whole_hours: int = 0  # local times at minute 00 and second 00; kept
-    midnights: int = 0  # of these, at 00:00; kept
+    midnights: int = 0  # those of them at 00:00; kept
     uncertain_times: int = 0  # times drawn inside an interval
     repeated_calls: int = 0  # left out by `merge_repeated`
-    examples: Mapping[str, str] = field(default_factory=dict)  # of rows left out, by reason, the first: where and what
 
     def __len__(self) -> int:
         return len(self.occurred_s)
@@ -81,131 +80,155 @@ class IncidentTable:
         return f"{self.layout}-{self.row[position]:07d}"
 
 
+class _Unusable(Exception):
+    """A row that gives no incident. Its arguments: the reason, then the texts that show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _WrittenIncident:
+    """What a row says, before local times are converted."""
+
+    number: int  # from 1
+    start: Written
+    end: Written
+    lat_deg: float
+    lon_deg: float
+    category: str  # as written
+
+
 def read_incidents(
     path: Path, layout: Layout, *, now_s: float | None = None, random: np.random.Generator | None = None
 ) -> IncidentTable:
     """Read `path` (.csv, .csv.gz, or .zip with one .csv in it).
 
-    Rows without a usable time, place or category are skipped and counted by reason (`short_row`, `no_time`, `bad_time`,
-    `before_1970`, `after_2100`, `no_place`, `bad_place`, `null_island`, `no_category`; of intervals also `bad_end`,
-    `end_before_start`, `interval_too_long`: longer than MAX_INTERVAL_S), and the first of each is kept. An interval
-    whose end is empty is the time of its start. With `now_s`, what happened more than a few minutes after it is skipped
-    as `in_the_future`. `random` draws the times inside intervals; without it, a generator of seed 0 does. Raises
-    DataError when the file cannot be read as this layout, when more than MOST_BAD_TIMES of its times or MOST_BAD_PLACES
-    of its places cannot, when latitude and longitude are exchanged, when a category is no UTF-8 or its slug would lose
-    letters, or when nothing is left.
+    Rows without a usable time, place or category are left out and counted by reason (`short_row`, `no_time`,
+    `bad_time`, `before_1970`, `after_2100`, `no_place`, `bad_place`, `null_island`, `no_category`; of intervals also
+    `bad_end`, `end_before_start`, `interval_too_long`: longer than MAX_INTERVAL_S), and the first of each is kept. An
+    interval with an empty end is the time of its start. With `now_s`, what lies more than a few minutes after it is
+    left out as `in_the_future`. `random` draws the times inside intervals; without it, a generator of seed 0 does.
+    Raises DataError when the file cannot be read in this layout, when more than MOST_BAD_TIMES of its times or
+    MOST_BAD_PLACES of its places cannot, when latitude and longitude are exchanged, when a category is not UTF-8 or
+    its slug would lose letters, or when nothing is left.
     """
-    start: list[Written] = []
-    end: list[Written] = []
-    lat: list[float] = []
-    lon: list[float] = []
-    names: list[str] = []
-    row: list[int] = []
-    raw_names: set[str] = set()
-    skipped: Counter[str] = Counter()
-    examples: dict[str, str] = {}
+    skipped = SkippedRows(path=path)
+    rows = _usable_rows(path, layout, skipped)
+    refuse_bad_places(skipped)
+    refuse_bad_times(skipped)
+    refuse_lost_names({row.category for row in rows})
+    named = [row for row in rows if slug(row.category)]
+    for row in rows:
+        if not slug(row.category):
+            skipped.add("no_category", row.number, row.category)
+    start_s, reading = _utc([row.start for row in named], layout.timezone)
+    end_s, _ = _utc([row.end for row in named], layout.timezone)
+    kept = np.flatnonzero(_plausible(start_s, end_s, now_s, skipped))
+    if not len(kept):
+        refuse_nothing_left(skipped, layout.name)
+    numbers = np.array([(row.number, row.lat_deg, row.lon_deg) for row in named])[kept]
+    refuse_swapped(numbers[:, 1], numbers[:, 2], layout.timezone, int(start_s[kept[0]]), path)
+    categories, category = _categories([slug(named[place].category) for place in kept.tolist()], layout)
+    table = IncidentTable(
+        layout=layout.name,
+        timezone=layout.timezone,
+        occurred_s=start_s[kept],
+        lat_deg=numbers[:, 1],
+        lon_deg=numbers[:, 2],
+        category=category,
+        row=numbers[:, 0].astype(np.int64),
+        categories=categories,
+        skipped=MappingProxyType({reason: count for reason, count in skipped.counts.items() if count}),
+        examples=MappingProxyType(skipped.examples),
+        ambiguous_times=int((reading[kept] == 1).sum()),
+        nonexistent_times=int((reading[kept] == -1).sum()),
+    )
+    return _sorted_table(table, end_s[kept], np.random.default_rng(0) if random is None else random)
 
-    def skip(reason: str, number: int, *text: str) -> None:
-        skipped[reason] += 1
-        if reason not in examples:
-            examples[reason] = " ".join([f"row {number}", *(repr(one[:_LONGEST_SHOWN]) for one in text)])
 
-    number = 0
-    read_time = time_reader(layout)
+def _usable_rows(path: Path, layout: Layout, skipped: SkippedRows) -> list[_WrittenIncident]:
+    """The rows with a time and a place, in the file's order; the others are added to `skipped`."""
+    usable, read_time = [], time_reader(layout)
     with open_rows(path, layout) as (select, rows):
         for number, fields in enumerate(rows, start=1):
+            skipped.rows = number
             try:
-                time_text, lat_text, lon_text, name, *end_text = select(fields)
+                time, lat, lon, category, *end = select(fields)
+                place = _place(lat, lon)
+                start, until = _interval(read_time, time, *end)
             except IndexError:
-                skip("short_row", number)
-                continue
-            if not lat_text.strip() or not lon_text.strip():
-                skip("no_place", number)
-                continue
-            try:
-                place = float(lat_text), float(lon_text)
-            except ValueError:
-                place = (float("nan"), float("nan"))
-            if not (-90 <= place[0] <= 90 and -180 <= place[1] <= 180):
-                skip("bad_place", number, lat_text, lon_text)
-                continue
-            if max(abs(place[0]), abs(place[1])) < _NULL_ISLAND_DEG:
-                skip("null_island", number, lat_text, lon_text)
-                continue
-            if not time_text.strip():
-                skip("no_time", number)
-                continue
-            when = read_time(time_text)
-            if when is None or not 0 <= when[0] < _YEAR_2100_S:
-                reason = "bad_time" if when is None else "before_1970" if when[0] < 0 else "after_2100"
-                skip(reason, number, time_text)
-                continue
-            until = read_time(end_text[0]) if end_text and end_text[0].strip() else when
-            if until is None or not 0 <= until[0] < _YEAR_2100_S:
-                skip("bad_end", number, *end_text)
-                continue
-            if layout.category_until is not None:
-                name = name.partition(layout.category_until)[0]
-            if _LOST in name:
-                raise DataError(
-                    f"{path}, row {number}: the category {name!r} is not UTF-8, and without its letters it would be "
-                    "another category than the one in the events: convert the file (iconv -f LATIN1 -t UTF-8)"
-                )
-            raw_names.add(name)
-            if not slug(name):
-                skip("no_category", number, name)
-                continue
-            start.append(when)
-            end.append(until)
-            lat.append(place[0])
-            lon.append(place[1])
-            names.append(slug(name))
-            row.append(number)
-    refuse_bad_places(skipped, examples, number, path)
-    refuse_bad_times(skipped, examples, number, path)
-    refuse_lost_names(raw_names)
-    (start_s, reading), (end_s, _) = (_utc(written, layout.timezone) for written in (start, end))
+                skipped.add("short_row", number)
+            except _Unusable as unusable:
+                skipped.add(unusable.args[0], number, *unusable.args[1:])
+            else:
+                if layout.category_until is not None:
+                    category = category.partition(layout.category_until)[0]
+                _refuse_not_utf8(category, number, path)
+                usable.append(_WrittenIncident(number, start, until, *place, category))
+    return usable
+
+
+def _place(lat_text: str, lon_text: str) -> tuple[float, float]:
+    """Latitude and longitude in degrees."""
+    if not lat_text.strip() or not lon_text.strip():
+        raise _Unusable("no_place")
+    try:
+        lat, lon = float(lat_text), float(lon_text)
+    except ValueError as error:
+        raise _Unusable("bad_place", lat_text, lon_text) from error
+    if not (-90 <= lat <= 90 and -180 <= lon <= 180):
+        raise _Unusable("bad_place", lat_text, lon_text)
+    if max(abs(lat), abs(lon)) < _NULL_ISLAND_DEG:
+        raise _Unusable("null_island", lat_text, lon_text)
+    return lat, lon
+
+
+def _interval(
+    read_time: Callable[[str], Written | None], start_text: str, end_text: str = ""
+) -> tuple[Written, Written]:
+    """Start and end as written; the start twice where no end is given."""
+    if not start_text.strip():
+        raise _Unusable("no_time")
+    start = read_time(start_text)
+    if start is None:
+        raise _Unusable("bad_time", start_text)
+    if not 0 <= start[0] < _YEAR_2100_S:
+        raise _Unusable("before_1970" if start[0] < 0 else "after_2100", start_text)
+    end = read_time(end_text) if end_text.strip() else start
+    if end is None or not 0 <= end[0] < _YEAR_2100_S:
+        raise _Unusable("bad_end", end_text)
+    return start, end
+
+
+def _refuse_not_utf8(category: str, number: int, path: Path) -> None:
+    if _LOST in category:
+        raise DataError(
+            f"{path}, row {number}: the category {category!r} is not UTF-8, and without its letters it would be "
+            "another category than the one in the events",
+            remedy="convert the file (iconv -f LATIN1 -t UTF-8)",
+        )
+
+
+def _plausible(
+    start_s: npt.NDArray[np.int64], end_s: npt.NDArray[np.int64], now_s: float | None, skipped: SkippedRows
+) -> npt.NDArray[np.bool_]:
+    """(n,) which intervals can be used; the others are added to `skipped`."""
     too_early, too_long = end_s < start_s, end_s - start_s > MAX_INTERVAL_S
-    skipped.update({"end_before_start": int(too_early.sum()), "interval_too_long": int(too_long.sum())})
     ahead = np.zeros(len(start_s), np.bool_) if now_s is None else end_s > now_s + CLOCKS_DIFFER_S
-    skipped.update({"in_the_future": int((ahead & ~too_early & ~too_long).sum())})
-    kept = np.flatnonzero(~too_early & ~too_long & ~ahead)
-    reasons = {reason: count for reason, count in skipped.items() if count}
-    if not len(kept):
-        refuse_nothing_left(reasons, examples, number, layout.name, path)
-    refuse_swapped(np.array(lat)[kept], np.array(lon)[kept], layout.timezone, int(start_s[kept[0]]), path)
-    kept_names = [names[position] for position in kept.tolist()]
-    categories = _categories(kept_names, layout)
-    codes = {name: code for code, name in enumerate(categories)}
-    return _sorted_table(
-        IncidentTable(
-            layout=layout.name,
-            timezone=layout.timezone,
-            occurred_s=start_s[kept],
-            lat_deg=np.array(lat)[kept],
-            lon_deg=np.array(lon)[kept],
-            category=np.array([codes[name] for name in kept_names], np.int16),
-            row=np.array(row, np.int64)[kept],
-            categories=categories,
-            skipped=MappingProxyType(reasons),
-            examples=MappingProxyType(examples),
-            exact_duplicates=0,
-            ambiguous_times=int((reading[kept] == 1).sum()),
-            nonexistent_times=int((reading[kept] == -1).sum()),
-        ),
-        end_s[kept],
-        np.random.default_rng(0) if random is None else random,
-    )
+    skipped.counts["end_before_start"] += int(too_early.sum())
+    skipped.counts["interval_too_long"] += int(too_long.sum())
+    skipped.counts["in_the_future"] += int((ahead & ~too_early & ~too_long).sum())
+    return ~(too_early | too_long | ahead)
 
 
-def _categories(names: list[str], layout: Layout) -> tuple[str, ...]:
-    categories = tuple(sorted(set(names)))
+def _categories(names: list[str], layout: Layout) -> tuple[tuple[str, ...], npt.NDArray[np.int16]]:
+    """The names, sorted, each once, and the position of each row's name among them."""
+    categories, position = np.unique(names, return_inverse=True)
     if len(categories) > MAX_CATEGORIES:
         raise DataError(
-            f"column {layout.category_column!r} gives {len(categories)} categories ({categories[:3]}, ...), at most "
-            f"{MAX_CATEGORIES}: name another column, or the mark that ends the category"
+            f"column {layout.category_column!r} gives {len(categories)} categories "
+            f"({', '.join(categories[:3])}, ...), at most {MAX_CATEGORIES} are allowed",
+            remedy="name another column, or give until=, the mark that ends the category",
         )
-    return categories
+    return tuple(categories.tolist()), position.astype(np.int16)
 
 
 def _utc(written: list[Written], timezone: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
@@ -216,11 +239,11 @@ def _utc(written: list[Written], timezone: str) -> tuple[npt.NDArray[np.int64], 
 
 
 def _sorted_table(table: IncidentTable, end_s: npt.NDArray[np.int64], random: np.random.Generator) -> IncidentTable:
-    """The table in the order of time, with what there is to count in it; `occurred_s` was the interval's start."""
+    """The table in the order of time, with its counts of odd times; before, `occurred_s` is the interval's start."""
     start_s = table.occurred_s
-    read = (start_s, end_s, table.lat_deg, table.lon_deg, table.category)
-    by_all = np.lexsort(read)
-    repeats = np.logical_and.reduce([np.diff(column[by_all]) == 0 for column in read])
+    columns = (start_s, end_s, table.lat_deg, table.lon_deg, table.category)
+    by_all = np.lexsort(columns)
+    repeats = np.logical_and.reduce([np.diff(column[by_all]) == 0 for column in columns])
     local_s = local_from_utc(start_s, table.timezone)
     drawn_s = draw_within(start_s, end_s, random)
     counted = replace(
@@ -233,3 +256,15 @@ def _sorted_table(table: IncidentTable, end_s: npt.NDArray[np.int64], random: np
         uncertain_times=int((end_s > start_s).sum()),
     )
     return counted.select(np.argsort(drawn_s, kind="stable"))
+
+
+def draw_within(
+    start_s: npt.NDArray[np.int64], end_s: npt.NDArray[np.int64], random: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """(n,) one whole second of each [start, end), all equally likely; the start where both are the same.
+
+    start_s, end_s: (n,) epoch seconds, no end before its start. Counts need whole incidents, so each gets one time. In
+    expectation a step then counts the incident's aoristic weight (Ratcliffe and McCullagh, IJGIS 12(7), 1998); the
+    draw adds noise, which a second seed shows.
+    """
+    return np.asarray(start_s + random.integers(0, np.maximum(end_s - start_s, 1)))

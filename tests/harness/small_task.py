@@ -34,10 +34,6 @@ def small_task(*, days=300, judged=60, seed=0):
         category=category[order].astype(np.int16),
         row=np.arange(1, len(order) + 1),
         categories=CATEGORIES,
-        skipped={},
-        exact_duplicates=0,
-        ambiguous_times=0,
-        nonexistent_times=0,
     )
     starts_s = START_S + DAY_S * np.arange(days + 1)
     cells = cell[order].astype(np.int32)

@@ -24,10 +24,6 @@ def incidents(*, days, gap_s):
         lon_deg=np.full(len(at_s), -74.0),
         category=np.zeros(len(at_s), np.int16),
         row=np.arange(1, len(at_s) + 1),
-        skipped={},
-        exact_duplicates=0,
-        ambiguous_times=0,
-        nonexistent_times=0,
     )
 
 

@@ -1,6 +1,5 @@
 import re
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ GRID = Grid(south_deg=41.0, west_deg=-88.0, cell_m=1000, rows=3, cols=3)
 def table_of(lat, category=None, **counts):
     """One incident an hour."""
     n = len(lat)
-    fields = {"skipped": {}, "exact_duplicates": 0, "ambiguous_times": 0, "nonexistent_times": 0, **counts}
     return IncidentTable(
         layout="town",
         timezone="UTC",
@@ -27,7 +25,7 @@ def table_of(lat, category=None, **counts):
         category=np.zeros(n, np.int16) if category is None else np.array(category, np.int16),
         row=np.arange(1, n + 1),
         categories=("ems", "fire", "traffic"),
-        **{**fields, "skipped": MappingProxyType(fields["skipped"])},
+        **counts,
     )
 
 

@@ -1,7 +1,6 @@
 """Merging of repeated calls, against every pair looked at by hand."""
 
 import math
-from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -28,10 +27,6 @@ def table_of(calls):
         category=np.array(columns[3], np.int16),
         row=np.array(columns[4], np.int64),
         categories=("ems", "fire"),
-        skipped=MappingProxyType({}),
-        exact_duplicates=0,
-        ambiguous_times=0,
-        nonexistent_times=0,
     )
 
 

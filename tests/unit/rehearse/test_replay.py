@@ -1,7 +1,6 @@
 import json
 from collections import Counter
 from datetime import UTC, datetime
-from types import MappingProxyType
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -46,10 +45,6 @@ def table_of(n=200, every_s=300):
         category=(number % 3).astype(np.int16),
         row=number + 1,
         categories=("ems", "fire", "traffic"),
-        skipped=MappingProxyType({}),
-        exact_duplicates=0,
-        ambiguous_times=0,
-        nonexistent_times=0,
     )
 
 

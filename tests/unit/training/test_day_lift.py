@@ -71,10 +71,6 @@ def history_of(night_cell):
         category=random.integers(0, 2, len(at_s)).astype(np.int16),
         row=np.arange(1, len(at_s) + 1),
         categories=SPEC.categories,
-        skipped={},
-        exact_duplicates=0,
-        ambiguous_times=0,
-        nonexistent_times=0,
     )
     return IncidentHistory.placed(table, cell, np.ones(len(cell), np.bool_), SPEC, START_S + DAYS * 86_400)
 

@@ -1,7 +1,6 @@
 """Training end to end on made-up regions: repeatable, silent about noise, and able to find what is there."""
 
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -38,10 +37,6 @@ def region(level_of_day, seed=0):
         category=random.integers(0, 2, len(when)).astype(np.int16),
         row=np.arange(1, len(when) + 1),
         categories=("ems", "fire"),
-        skipped=MappingProxyType({}),
-        exact_duplicates=0,
-        ambiguous_times=0,
-        nonexistent_times=0,
     )
 
 

@@ -4,7 +4,6 @@ import csv
 import json
 from datetime import UTC, datetime
 from itertools import pairwise
-from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -70,10 +69,6 @@ def town(*, changed_from_s=None):
         category=category,
         row=np.arange(1, len(when) + 1),
         categories=("ems", "fire"),
-        skipped=MappingProxyType({}),
-        exact_duplicates=0,
-        ambiguous_times=0,
-        nonexistent_times=0,
     )
 
 
