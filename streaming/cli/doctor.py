@@ -1,11 +1,11 @@
-"""The `doctor` command: checks of a deployment before it runs. Each finding says what is wrong and what to do."""
+"""The `doctor` command: checks a deployment before the job runs."""
 
 import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from typing import Literal
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from models.artifact.artifact import newest_artifacts, read_spec
 from schemas.errors import ArtifactError, RiskError
@@ -35,14 +36,18 @@ _MARKS = {"ok": "[green]ok[/green]", "warn": "[yellow]note[/yellow]", "fail": "[
 Grade = Literal["ok", "warn", "fail"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check saw. `remedy` is empty when there is nothing to do."""
+    """The result of a check. `remedy` is empty when there is nothing to do."""
 
     what: str
-    grade: Grade
     seen: str
+    grade: Grade = "ok"
     remedy: str = ""
+
+    @classmethod
+    def of(cls, what: str, error: RiskError) -> "Finding":
+        return cls(what, error.message, "fail", error.remedy)
 
 
 def doctor(context: typer.Context) -> None:
@@ -50,26 +55,26 @@ def doctor(context: typer.Context) -> None:
     settings: Settings = context.obj
     console = Console(highlight=False)
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("", "what", "seen", "to do"):
+    for column in ("", "check", "result", "what to do"):
         table.add_column(column, overflow="fold")
-    with console.status("looking ..."):
+    with console.status("checking ..."):
         findings = list(examine(settings, now_s=time.time()))
     for finding in findings:
-        table.add_row(_MARKS[finding.grade], finding.what, finding.seen, finding.remedy)
+        table.add_row(_MARKS[finding.grade], finding.what, Text(finding.seen), Text(finding.remedy))
     console.print(table)
     wrong = sum(finding.grade == "fail" for finding in findings)
     if wrong:
-        console.print(f"\n{wrong} thing(s) to mend before `run` can work")
+        console.print(f"\n{wrong} {'fault' if wrong == 1 else 'faults'} to repair before `run` can work")
         raise typer.Exit(1)
     console.print("\nready to run")
 
 
 def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
-    """All findings, one after another, so that a slow check does not hold back the ones before it."""
+    """All findings, one after another. A check that fails does not stop the next one."""
     checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
         ("Java", _java),
         ("packages", _packages),
-        ("Kafka connector", lambda: _connector(settings)),
+        ("Kafka connector", lambda: _connector(settings.cache)),
         ("Kafka", lambda: _kafka(settings)),
         ("store", lambda: _store(settings)),
         ("artifacts", lambda: _artifacts(settings, now_s)),
@@ -80,20 +85,16 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
         try:
             yield from check()
         except RiskError as error:
-            yield Finding(what=what, grade="fail", seen=error.message, remedy=error.remedy)
+            yield Finding.of(what, error)
 
 
 def _java() -> Iterator[Finding]:
-    said = subprocess.run([java(), "-version"], capture_output=True, text=True, check=False, timeout=30).stderr
-    found = re.search(r'version "(\d+)', said)
+    output = subprocess.run([java(), "-version"], capture_output=True, text=True, check=False, timeout=30).stderr
+    found = re.search(r'version "(\d+)', output)
     number = int(found[1]) if found else 0
-    good = number >= _OLDEST_JAVA
-    yield Finding(
-        what="Java",
-        grade="ok" if good else "fail",
-        seen=f"version {number}",
-        remedy="" if good else f"install Java {_OLDEST_JAVA} (Debian: openjdk-17-jre-headless)",
-    )
+    if number < _OLDEST_JAVA:
+        raise RiskError(f"version {number}", f"install Java {_OLDEST_JAVA} (Debian: openjdk-17-jre-headless)")
+    yield Finding("Java", f"version {number}")
 
 
 def _packages() -> Iterator[Finding]:
@@ -102,18 +103,16 @@ def _packages() -> Iterator[Finding]:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            yield Finding(what="packages", grade="fail", seen=f"{name} is missing", remedy=f"pip install {name}")
-    yield Finding(what="packages", grade="ok", seen=", ".join(f"{name} {number}" for name, number in found.items()))
+            yield Finding("packages", f"{name} is missing", "fail", f"pip install {name}")
+    yield Finding("packages", ", ".join(f"{name} {number}" for name, number in found.items()))
 
 
-def _connector(settings: Settings) -> Iterator[Finding]:
-    jars = list((settings.cache.expanduser() / "ivy").rglob("*spark-sql-kafka-0-10*.jar"))
-    yield Finding(
-        what="Kafka connector",
-        grade="ok" if jars else "warn",
-        seen=f"in {settings.cache}" if jars else f"not in {settings.cache} yet",
-        remedy="" if jars else "nothing: the first start fetches it (60 MB) and needs the network for that",
-    )
+def _connector(cache: Path) -> Iterator[Finding]:
+    if any((cache.expanduser() / "ivy").rglob("*spark-sql-kafka-0-10*.jar")):
+        yield Finding("Kafka connector", f"in {cache}")
+    else:
+        remedy = "nothing: the first start fetches it (60 MB) and needs the network for that"
+        yield Finding("Kafka connector", f"not in {cache} yet", "warn", remedy)
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
@@ -121,89 +120,80 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     kafka = KafkaConnection.of(settings)
     faults = topic_faults(kafka, needed)
     how = "in plain text" if kafka.security == PLAINTEXT else f"over TLS, to user {kafka.security.username}"
-    yield Finding(what="Kafka", grade="ok", seen=f"answers at {settings.kafka_bootstrap} {how}")
+    yield Finding("Kafka", f"answers at {settings.kafka_bootstrap} {how}")
     for topic, right in needed.items():
         if fault := faults.get(topic):
-            yield Finding(what="topic", grade="fail", seen=fault.message, remedy=fault.remedy)
+            yield Finding.of("topic", fault)
         else:
-            yield Finding(what="topic", grade="ok", seen=f"{topic} exists, and we may {right.lower()} it")
+            yield Finding("topic", f"{topic} exists, and we may {right.lower()} it")
 
 
 def _store(settings: Settings) -> Iterator[Finding]:
     if settings.sink.startswith("file:") and is_held(settings.checkpoint):
-        yield Finding(what="store", grade="ok", seen=f"{settings.sink} is not tried: the job that runs now writes it")
+        yield Finding("store", f"{settings.sink} is not tried: the job that runs now writes it")
         return
     sink = open_sink(settings)
     try:
         sink.check()
     finally:
         sink.close()
-    place = f"{settings.influx_url}, bucket {settings.influx_bucket}" if settings.sink == "influxdb" else settings.sink
-    tokenless = settings.sink == "influxdb" and not settings.influx_token.get_secret_value()
-    seen = f"{place} may be written" + (" without a token: by anybody" if tokenless else "")
-    yield Finding(
-        what="store",
-        grade="warn" if tokenless else "ok",
-        seen=seen,
-        remedy="let it ask for one, and give ours as INFLUXDB_V2_TOKEN" if tokenless else "",
-    )
+    if settings.sink != "influxdb":
+        yield Finding("store", f"{settings.sink} can be written")
+        return
+    place = f"{settings.influx_url}, bucket {settings.influx_bucket}"
+    if settings.influx_token.get_secret_value():
+        yield Finding("store", f"{place} can be written")
+    else:
+        remedy = "let the store require a token, and set INFLUXDB_V2_TOKEN"
+        yield Finding("store", f"{place} can be written without a token: by anybody", "warn", remedy)
 
 
 def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
-    regions = newest_artifacts(settings.artifacts)
-    if not regions:
-        yield Finding(
-            what="artifacts",
-            grade="fail",
-            seen=f"{settings.artifacts} is empty",
-            remedy="train one with `python -m models train`, or correct RISK_ARTIFACTS",
-        )
+    if not newest_artifacts(settings.artifacts):
+        remedy = "train a model with `python -m models train`, or correct RISK_ARTIFACTS"
+        yield Finding("artifacts", f"{settings.artifacts} is empty", "fail", remedy)
     before, artifacts = read_roster(settings.checkpoint / "roster.json"), settings.artifacts.absolute()
     roster, refused = next_roster(before, artifacts, latest_s=latest_history_s(settings.clock, now_s))
     if stray := misplaced(roster, artifacts):
-        yield Finding(what="artifacts", grade="fail", seen=stray.message, remedy=stray.remedy)
+        yield Finding.of("artifacts", stray)
     for each in refused:
         region, version = Path(each.folder).parts[-2:]
         grade: Grade = "warn" if region in roster else "fail"
-        seen = f"{version} is refused: {each.error.message}"
-        yield Finding(what=f"artifact {region}", grade=grade, seen=seen, remedy=each.error.remedy)
+        yield Finding(f"artifact {region}", f"{version} is refused: {each.error.message}", grade, each.error.remedy)
     for region, entry in roster.items():
         artifact = load_artifact(entry.folder)
         days = (now_s - artifact.manifest.data.cutoff_s) / 86_400
-        old = days > _OLD_DATA_DAYS and settings.clock == "wall"
         seen = f"version {artifact.version}, spec {artifact.spec.fingerprint()}, data end {days:.0f} days ago"
-        remedy = "train again with newer incidents: the map rests on old habits" if old else ""
+        finding = Finding(f"artifact {region}", seen)
         if artifact.network_fault:
-            old, seen, remedy = True, f"{seen}; no network: {artifact.network_fault}", "copy the artifact again"
-        yield Finding(what=f"artifact {region}", grade="warn" if old else "ok", seen=seen, remedy=remedy)
+            fault = f"{seen}; no network: {artifact.network_fault}"
+            finding = replace(finding, seen=fault, grade="warn", remedy="copy the artifact again")
+        elif days > _OLD_DATA_DAYS and settings.clock == "wall":
+            finding = replace(finding, grade="warn", remedy="train with newer incidents: habits change")
+        yield finding
 
 
 def _counts(settings: Settings) -> Iterator[Finding]:
     folder = settings.checkpoint
     if is_held(folder):
-        yield Finding(what="checkpoint", grade="ok", seen=f"{folder} is in use by a job that runs now")
+        yield Finding("checkpoint", f"{folder} is in use by a job that runs now")
     roster = read_roster(folder / "roster.json")
     if not roster:
-        yield Finding(
-            what="checkpoint", grade="ok", seen=f"{folder} is new: counting starts from the artifacts' history"
-        )
+        yield Finding("checkpoint", f"{folder} is new: counting starts from the artifacts' history")
         return
     available = newest_artifacts(settings.artifacts)
     for region, entry in roster.items():
         specs = _fingerprints(available.get(region, []))
-        good = entry.fingerprint in specs
-        yield Finding(
-            what=f"checkpoint {region}",
-            grade="ok" if good else "fail",
-            seen=f"counts are for spec {entry.fingerprint}" + ("" if good else f", artifacts are for {sorted(specs)}"),
-            remedy=""
-            if good
-            else "bring back an artifact of that spec, train `--like` it, or start with a new RISK_CHECKPOINT",
-        )
+        finding = Finding(f"checkpoint {region}", f"counts are for spec {entry.fingerprint}")
+        if entry.fingerprint not in specs:
+            remedy = "bring back an artifact of that spec, train `--like` it, or start with a new RISK_CHECKPOINT"
+            seen = f"{finding.seen}, artifacts are for {', '.join(sorted(specs)) or 'none'}"
+            finding = replace(finding, seen=seen, grade="fail", remedy=remedy)
+        yield finding
 
 
 def _fingerprints(folders: Sequence[Path]) -> set[str]:
-    """Of the specs that can be read: what is damaged, or still being copied, is the artifacts' own finding."""
+    """Of the specs that can be read. `_artifacts` reports those that are damaged or still being copied."""
     found = set()
     for folder in folders:
         with suppress(ArtifactError):
@@ -215,12 +205,10 @@ def _guarded(settings: Settings) -> Iterator[Finding]:
     guard = read_guard(settings.checkpoint)
     if guard and last_commit(settings.checkpoint):
         if layout := other_layout(guard):
-            remedy = "go back to the version that wrote them, or begin anew with `checkpoint reset`"
-            yield Finding(what="checkpoint layout", grade="fail", seen=layout, remedy=remedy)
-        changed = changed_settings(guard, Guard.of(settings, guard.topic_id))
-        yield Finding(
-            what="checkpoint",
-            grade="fail" if changed else "ok",
-            seen="; ".join(changed) or f"reads {guard.topic}, {guard.clock} clock",
-            remedy="set back, or begin anew with `checkpoint reset`" if changed else "",
-        )
+            remedy = "go back to the version that wrote them, or start again with `checkpoint reset`"
+            yield Finding("checkpoint layout", layout, "fail", remedy)
+        if changed := changed_settings(guard, Guard.of(settings, guard.topic_id)):
+            remedy = "set the old values, or start again with `checkpoint reset`"
+            yield Finding("checkpoint", "; ".join(changed), "fail", remedy)
+        else:
+            yield Finding("checkpoint", f"reads {guard.topic}, {guard.clock} clock")

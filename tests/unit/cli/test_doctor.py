@@ -7,6 +7,7 @@ import pytest
 
 from models.artifact.untrained import write_untrained
 from models.features import feature_names
+from schemas.errors import SinkError
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.cli.doctor import examine
@@ -54,6 +55,18 @@ def test_every_fault_is_named_with_its_remedy_and_none_hides_the_next(settings):
     assert found["artifacts"].grade == "fail"
     assert found["store"].grade == "ok"
     assert found["Kafka connector"].grade == "warn"
+
+
+def test_a_text_that_holds_a_colon_is_not_cut_for_the_remedy(settings, tmp_path):
+    place = tmp_path / "day: one; two"
+    place.write_text("a file where a folder is needed", encoding="utf-8")
+    settings = settings.with_options(sink=f"file:{place / 'scores.lp'}")
+    with pytest.raises(SinkError) as error:
+        open_sink(settings).check()
+    finding = findings(settings)["store"]
+    assert (finding.seen, finding.remedy) == (error.value.message, error.value.remedy)
+    assert str(place) in finding.seen
+    assert finding.remedy
 
 
 def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
