@@ -3,39 +3,24 @@
 from collections.abc import Mapping
 from itertools import combinations
 from math import factorial
-from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from models.feature_lists import group_of
 from models.network import residual_of
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, riskiest
 
 Values = npt.NDArray[np.float32]
 
-# What a feature is about, by the start of its name. Each group is one part of what the network adds.
-GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "here": ("cell_", "all_1h", "all_24h", "all_7d", "hours_since", "same_hours_"),
-        "next_door": ("ring_",),
-        "level": ("level_",),
-        "memory": ("rate_", "block_rate", "all_rate", "region_rate", "log_usual_"),
-        "time": ("day_", "week_"),
-    }
-)
 NETWORK_ALONE = "network"  # all features at their mean
 
 
 def groups_of(features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
-    """Columns of each group. Raises ValueError for a feature that belongs to no group or to two."""
-    columns: dict[str, list[int]] = {name: [] for name in GROUPS}
-    for column, feature in enumerate(features):
-        homes = [name for name, starts in GROUPS.items() if feature.startswith(starts)]
-        if len(homes) != 1:
-            raise ValueError(f"feature {feature!r} belongs to {homes or 'no group'}")
-        columns[homes[0]].append(column)
-    return {name: np.array(found, np.intp) for name, found in columns.items()}
+    """Columns of each group. Raises ValueError for a name that is no feature."""
+    homes = np.array([group_of(name) for name in features])
+    return {name: np.flatnonzero(homes == name) for name in ATTRIBUTION_GROUPS if name != NETWORK_ALONE}
 
 
 def shares(

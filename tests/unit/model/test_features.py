@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from models.baseline import BaselineConstants
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
-from models.features import FEATURES, FeatureEngine, feature_names
+from models.feature_lists import all_features
+from models.features import FeatureEngine, feature_names
 from schemas.errors import SpecMismatch
 from schemas.grid import Grid
 from schemas.spec import Spec
@@ -217,7 +218,7 @@ def test_every_value_is_inside_its_declared_range_also_in_a_flood():
     flood = [(ago, cell, 0) for ago in range(0, 40 * DAY, 1000) for cell in range(2)]
     for incidents in ([], flood):
         values = FeatureEngine(SPEC, CONSTANTS).compute(state_of(incidents)).values
-        for column, feature in enumerate(FEATURES):
+        for column, feature in enumerate(all_features()):
             assert feature.low <= values[:, :, column].min(), feature.name
             assert values[:, :, column].max() <= feature.high + 1e-6, feature.name
 

@@ -1,0 +1,247 @@
+"""The features: each a function with its name, unit, range and attribution group declared at it.
+
+A new feature is one function here, or in a file of its own, and one entry in the list of what it reads. Column names,
+columns' places, attribution groups and the table in the README follow from the lists.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Concatenate
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.frame import ATTRIBUTION_GROUPS
+
+Counts = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+
+USUAL = "log_usual_"  # begins the names of the last columns: the log of the baseline's expected count, by horizon
+MEMORY_DAYS = (7, 30, 120, 480)
+LEVEL_LIMIT = 1.5  # log ratio; a region at 4.5 times or a fifth of what is usual
+SINCE_CAP_HOURS = 168
+_LOG_COUNT, _LOG_RATE, _LOG_RATIO = "log(1 + incidents)", "log(incidents per day)", "log ratio"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """One column: its name, the unit it is in, its range, the attribution group, what it says, and its function."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    group: str
+    meaning: str
+    of: Callable[[Any], Any]  # what its list reads -> what the list's docstring says
+
+    def __post_init__(self) -> None:
+        if self.group not in ATTRIBUTION_GROUPS:
+            raise ValueError(f"feature {self.name} has the group {self.group!r}: name one of {set(ATTRIBUTION_GROUPS)}")
+
+
+def feature(
+    name: str, meaning: str, *, unit: str, low: float, high: float, group: str, each: tuple[Any, ...] = ()
+) -> Callable[[Callable[Concatenate[Any, ...], Any]], tuple[Feature, ...]]:
+    """Declare one feature, or one for `each` window: `{}` in name and meaning is the window, the second argument."""
+
+    def declared(function: Callable[Concatenate[Any, ...], Any], *window: Any) -> Feature:
+        return Feature(
+            name=name.format(*window),
+            unit=unit,
+            low=low,
+            high=high,
+            group=group,
+            meaning=meaning.format(*window),
+            of=partial(function, window=window[0]) if window else function,
+        )
+
+    def declare(function: Callable[Concatenate[Any, ...], Any]) -> tuple[Feature, ...]:
+        return tuple(declared(function, window) for window in each) if each else (declared(function),)
+
+    return declare
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentCounts:
+    """What is counted in the newest bins: (cells, categories) each. The current bin is included."""
+
+    windows: Mapping[str, Counts]  # by name: 15min, 1h, 6h, 24h, 7d
+    around: Callable[[Counts], Counts]  # the sum over the eight neighbours of each cell
+    hours_since: Counts  # hour bins since the last incident, 0..SINCE_CAP_HOURS
+    same_hours: Counts  # these four hours of the last 14 days
+
+
+recent_count = partial(feature, unit=_LOG_COUNT, low=0, high=22)
+
+
+@recent_count("cell_{}", "this cell and category, newest {}", group="here", each=("15min", "1h", "6h", "24h", "7d"))
+def cell_counts(recent: RecentCounts, window: str) -> Counts:
+    return recent.windows[window]
+
+
+@recent_count("ring_{}", "the eight neighbours, this category, newest {}", group="next_door", each=("1h", "24h", "7d"))
+def ring_counts(recent: RecentCounts, window: str) -> Counts:
+    return recent.around(recent.windows[window])
+
+
+@recent_count("all_{}", "this cell, all categories, newest {}", group="here", each=("1h", "24h", "7d"))
+def counts_of_all_categories(recent: RecentCounts, window: str) -> Counts:
+    return _all_categories(recent.windows[window])
+
+
+@feature(
+    "hours_since",
+    "hour bins since the cell's last of this category, at most 168",
+    unit="log(1 + hours)",
+    low=0,
+    high=5.13,
+    group="here",
+)
+def hours_since(recent: RecentCounts) -> Counts:
+    return recent.hours_since
+
+
+@recent_count("same_hours_14d", "these 4 hours of the last 14 days, cell and category", group="here")
+def same_hours(recent: RecentCounts) -> Counts:
+    return recent.same_hours
+
+
+@recent_count("same_hours_all_14d", "the same over all categories", group="here")
+def same_hours_of_all_categories(recent: RecentCounts) -> Counts:
+    return _all_categories(recent.same_hours)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LongMemory:
+    """Rates in incidents per day that the finished days give, > 0."""
+
+    by_half_life: Mapping[int, Floats]  # (cells, categories) of MEMORY_DAYS, thin cells shrunk
+    rate: Floats  # (cells, categories) of the baseline's half-life, thin cells shrunk
+    block: Floats  # (cells, categories) its mean over the cell and its neighbours
+    region: Floats  # (categories,) of the whole region
+
+
+long_rate = partial(feature, unit=_LOG_RATE, low=-40, high=22, group="memory")
+
+
+@long_rate("rate_{}d", "cell's shrunk rate, half-life {} days", each=MEMORY_DAYS)
+def rates(memory: LongMemory, window: int) -> Floats:
+    return memory.by_half_life[window]
+
+
+@long_rate("block_rate", "mean of the cell and its neighbours")
+def block_rate(memory: LongMemory) -> Floats:
+    return memory.block
+
+
+@long_rate("all_rate", "cell's shrunk rate, all categories")
+def rate_of_all_categories(memory: LongMemory) -> Floats:
+    return np.broadcast_to(memory.rate.sum(axis=1, keepdims=True), memory.rate.shape)
+
+
+@long_rate("region_rate", "region's rate of this category")
+def region_rate(memory: LongMemory) -> Floats:
+    return np.broadcast_to(memory.region, memory.rate.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionLevels:
+    """Log of the region's counts over what is usual, within LEVEL_LIMIT; (categories,) each."""
+
+    by_category: Mapping[str, Floats]  # by window: 1h, 6h, 24h, 3d, 7d, 30d
+    over_all: Mapping[str, Floats]  # the same, of all categories together
+
+
+level = partial(feature, unit=_LOG_RATIO, low=-LEVEL_LIMIT, high=LEVEL_LIMIT, group="level")
+
+
+@level("level_{}", "region's count over what is usual, newest {}", each=("1h", "6h", "24h", "3d", "7d", "30d"))
+def levels(region: RegionLevels, window: str) -> Floats:
+    return region.by_category[window]
+
+
+@level("level_all_{}", "the same over all categories, newest {}", each=("1h", "6h", "24h", "7d"))
+def levels_of_all_categories(region: RegionLevels, window: str) -> Floats:
+    return region.over_all[window]
+
+
+local_time = partial(feature, unit="1", low=-1, high=1, group="time")
+
+
+@local_time("day_sin", "local time of day")
+def day_sin(hour_of_week: float) -> float:
+    return float(np.sin(2 * np.pi * hour_of_week / 24))
+
+
+@local_time("day_cos", "local time of day")
+def day_cos(hour_of_week: float) -> float:
+    return float(np.cos(2 * np.pi * hour_of_week / 24))
+
+
+@local_time("week_sin", "local time of week")
+def week_sin(hour_of_week: float) -> float:
+    return float(np.sin(2 * np.pi * hour_of_week / 168))
+
+
+@local_time("week_cos", "local time of week")
+def week_cos(hour_of_week: float) -> float:
+    return float(np.cos(2 * np.pi * hour_of_week / 168))
+
+
+# By what a feature reads, in the order of the columns. An artifact is of one version of these lists.
+LISTS: dict[str, tuple[Feature, ...]] = {
+    # of RecentCounts: (cells, categories) counts, of which the column is log(1 + count)
+    "recent": (
+        *cell_counts,
+        *ring_counts,
+        *counts_of_all_categories,
+        *hours_since,
+        *same_hours,
+        *same_hours_of_all_categories,
+    ),
+    # of LongMemory: (cells, categories) rates, of which the column is the log; computed when a day has ended
+    "memory": (*rates, *block_rate, *rate_of_all_categories, *region_rate),
+    # of RegionLevels: (categories,) the column of every cell
+    "level": (*levels, *levels_of_all_categories),
+    # of the position in the local week in hours, 0 <= x < 168: a number, the column of every cell and category
+    "time": (*day_sin, *day_cos, *week_sin, *week_cos),
+}
+
+
+def all_features() -> tuple[Feature, ...]:
+    """The declared features in the order of their columns."""
+    return tuple(one for features in LISTS.values() for one in features)
+
+
+def columns_of(name: str) -> slice:
+    """Where the columns of one of LISTS stand."""
+    names = list(LISTS)
+    start = sum(len(LISTS[before]) for before in names[: names.index(name)])
+    return slice(start, start + len(LISTS[name]))
+
+
+def group_of(name: str) -> str:
+    """The attribution group of a column. Raises ValueError for a name that is no feature."""
+    if name.startswith(USUAL):
+        return "memory"
+    groups = {one.name: one.group for one in all_features()}
+    if name not in groups:
+        raise ValueError(f"{name!r} is no feature: declare it in models/feature_lists.py")
+    return groups[name]
+
+
+def feature_table() -> str:
+    """The features as a Markdown table, for the README."""
+    rows = [
+        f"| `{one.name}` | {one.unit} | {one.low:g} to {one.high:g} | {one.group} | {one.meaning} |"
+        for one in all_features()
+    ]
+    head = "| column | unit | range | attribution group | meaning |\n| --- | --- | --- | --- | --- |"
+    return "\n".join((head, *rows))
+
+
+def _all_categories(counts: Counts) -> Counts:
+    """(cells, categories) with each cell's total in every category."""
+    return np.asarray(np.broadcast_to(counts.sum(axis=1, keepdims=True, dtype=np.int32), counts.shape))
