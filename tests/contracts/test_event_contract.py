@@ -16,21 +16,19 @@ from hypothesis import strategies as st
 import schemas
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.event import REASONS, Event
-from schemas.grid import Grid
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.spec import Spec
 from streaming.rehearse.poison import poison_messages, template_event
+from tests.harness.toy import toy_grid, toy_spec
 
 FOLDER = Path(schemas.__file__).parent
 GOOD = sorted((FOLDER / "examples" / "good").glob("*.json"))
 BAD = sorted((FOLDER / "examples" / "bad").glob("*.json"))
 KAFKA_TIME_MS = 1_773_477_600_000  # 2026-03-14T08:40:00Z
-SPEC = Spec(
+SPEC = toy_spec(
+    grid=toy_grid(48, 48, south_deg=41.3, west_deg=-87.9),
     region="riverton",
     timezone="America/Chicago",
-    grid=Grid(south_deg=41.3, west_deg=-87.9, cell_m=1000, rows=48, cols=48),
     categories=("traffic_injury", "structure_fire", "medical"),
-    features=(),
 )
 REGIONS = {"riverton": Vocabulary.of(SPEC)}
 

@@ -3,24 +3,17 @@
 import io
 import json
 import zipfile
+from dataclasses import asdict
 
 import msgspec
 import numpy as np
 
 from models.artifact.manifest import FileEntry, Manifest, version_of
 from models.artifact.untrusted_bytes import sha256
-from models.features import feature_names
-from schemas.grid import Grid
-from schemas.spec import Spec
+from tests.harness.toy import toy_constants, toy_spec
 
 NOW = 1_700_000_000
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=2, cols=3),
-    categories=("fire", "ems"),
-    features=feature_names(),
-)
+SPEC = toy_spec(2, 3)
 
 
 def forge(folder, changes=None, **files):
@@ -69,12 +62,4 @@ def npy_head(shape, descr="<f8"):
 
 
 def constants():
-    return {
-        "half_life_days": np.array(60.0),
-        "day_lift": np.ones((6, 2, 16)),
-        "shrink_days": np.array(5.0),
-        "profile": np.ones((2, 168)),
-        "mean_per_day": np.ones(2),
-        "dispersion": np.full((2, 3), 3.0),
-        "first_day": np.array(1.0),
-    }
+    return asdict(toy_constants(SPEC))

@@ -10,12 +10,11 @@ import msgspec
 import numpy as np
 import torch
 
-from models.artifact.artifact import read_artifact, write_artifact
-from models.artifact.untrained import write_untrained
-from models.features import feature_names
+from models.artifact.artifact import read_artifact
 from models.network import ResidualNetwork
 from schemas.grid import Grid
 from schemas.spec import Spec
+from tests.harness.toy import publish_artifact, toy_artifact, toy_spec
 
 
 @dataclass(frozen=True)
@@ -31,24 +30,18 @@ class Region:
         past: (cell, category, time), numbers, of each incident in its history.
         """
         with TemporaryDirectory() as scratch:
-            plain = read_artifact(
-                write_untrained(Path(scratch), self.spec, per_day=5, cutoff_s=self.start_s, created=created)
-            )
+            plain = read_artifact(toy_artifact(Path(scratch), self.spec, cutoff_s=self.start_s, created=created))
             history, (cell, category, at_s) = plain.history(), np.array(past, int).reshape(-1, 3).T
             for level in history.levels.values():
                 level.add(at_s, cell * len(self.spec.categories) + category, 1)
-            return write_artifact(
+            return publish_artifact(
                 artifacts,
                 spec=plain.spec,
                 constants=plain.constants,
                 network=opinionated(self.spec, seed=int(created[:8])),
                 history=history,
-                card="Made for a test: its network was drawn, not trained.",
-                data=msgspec.structs.replace(plain.manifest.data, incidents=len(past)),
                 created=created,
-                seed=0,
-                libraries={},
-                evaluation=[],
+                data=msgspec.structs.replace(plain.manifest.data, incidents=len(past)),
             )
 
     def event(self, number, *, cell, at_s, **changes):
@@ -79,5 +72,5 @@ def opinionated(spec, *, seed):
 
 def make_region(name, *, south_deg=41.0, categories=("fire", "ems"), start_s=1_700_000_000):
     grid = Grid(south_deg=south_deg, west_deg=-88.0, cell_m=1000, rows=6, cols=6)
-    spec = Spec(region=name, timezone="America/Chicago", grid=grid, categories=categories, features=feature_names())
+    spec = toy_spec(grid=grid, region=name, timezone="America/Chicago", categories=categories)
     return Region(spec, start_s)

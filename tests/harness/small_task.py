@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import numpy as np
 
 from models.evaluation.tasks import Task
-from models.files.incident_files import IncidentTable
 from models.measures.cube import count
 from schemas.grid import Grid
+from tests.harness.toy import toy_table
 
 GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=2000.0, rows=4, cols=5)
 DAY_S, START_S = 86_400, int(datetime(2016, 1, 4, tzinfo=UTC).timestamp())
@@ -25,16 +25,7 @@ def small_task(*, days=300, judged=60, seed=0):
     step, cell, category = (np.repeat(places, drawn.ravel()) for places in np.indices(drawn.shape).reshape(3, -1))
     at_s = START_S + step * DAY_S + random.integers(0, DAY_S, len(step))
     order = np.argsort(at_s, kind="stable")
-    table = IncidentTable(
-        layout="test",
-        timezone="UTC",
-        occurred_s=at_s[order],
-        lat_deg=np.full(len(order), 41.01),
-        lon_deg=np.full(len(order), -86.99),
-        category=category[order].astype(np.int16),
-        row=np.arange(1, len(order) + 1),
-        categories=CATEGORIES,
-    )
+    table = toy_table(at_s[order], category=category[order].astype(np.int16), categories=CATEGORIES)
     starts_s = START_S + DAY_S * np.arange(days + 1)
     cells = cell[order].astype(np.int32)
     task = Task(

@@ -9,34 +9,25 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact.artifact import DataSource, write_artifact
-from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
-from models.features import feature_names
 from models.hour_of_week import DAY_BLOCKS, HOURS
 from models.network import ResidualNetwork
-from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
 from streaming.flow import count
 from streaming.job.session import start_session
 from streaming.settings import Settings
+from tests.harness.toy import publish_artifact, toy_constants, toy_grid, toy_spec
 from tests.spark.bench import Bench, empty_history
 from tests.spark.file_job import Job
 from tests.spark.random_world import HISTORY_END_S, REGIONS, START_S, random_batches
 
 
-def toy_spec(region, **changes):
-    """6 x 6 cells, 2 categories; every region has a corner of its own."""
+def region_spec(region, **changes):
+    """6 x 6 cells; every region has a corner of its own."""
     corners = {"riverton": (41.0, -88.0), "lakeside": (44.0, -90.0), "hilltop": (47.0, -93.0)}
     south, west = corners[region]
-    fields = {
-        "region": region,
-        "timezone": "America/Chicago",
-        "grid": Grid(south_deg=south, west_deg=west, cell_m=1000, rows=6, cols=6),
-        "categories": ("fire", "ems"),
-        "features": feature_names(),
-    }
-    return Spec(**{**fields, **changes})
+    grid = toy_grid(6, 6, south_deg=south, west_deg=west)
+    return toy_spec(**{"region": region, "timezone": "America/Chicago", "grid": grid, **changes})
 
 
 def random_network(spec, seed):
@@ -64,10 +55,11 @@ def exciting_network(spec):
     return network.eval()
 
 
-def publish_artifact(artifacts: Path, spec: Spec, *, created: str, network, history: CountState) -> Path:
+def publish_swinging(artifacts: Path, spec: Spec, *, created: str, network, history: CountState) -> Path:
+    """An artifact whose baseline differs by hour, day and cell."""
     categories = len(spec.categories)
-    constants = BaselineConstants(
-        half_life_days=np.array(60.0),
+    constants = toy_constants(
+        spec,
         shrink_days=np.array(20.0),
         profile=np.random.default_rng(0).uniform(0.5, 1.5, (categories, HOURS)),
         day_lift=np.random.default_rng(1).uniform(0.5, 1.5, (spec.grid.cells, categories, DAY_BLOCKS)),
@@ -75,25 +67,14 @@ def publish_artifact(artifacts: Path, spec: Spec, *, created: str, network, hist
         dispersion=np.full((categories, len(spec.horizons_s)), 2.0),
         first_day=np.array(float(history.as_of_s // DAY_S - 30)),
     )
-    source = DataSource(file_name="none", sha256="", layout="none", incidents=0, first_s=0, cutoff_s=history.as_of_s)
-    return write_artifact(
-        artifacts,
-        spec=spec,
-        constants=constants,
-        network=network,
-        history=history,
-        card="# made for a test\n",
-        data=source,
-        created=created,
-        seed=0,
-        libraries={},
-        evaluation=[],
+    return publish_artifact(
+        artifacts, spec=spec, constants=constants, network=network, history=history, created=created
     )
 
 
 @pytest.fixture(scope="session")
 def toy() -> Callable[..., Spec]:
-    return toy_spec
+    return region_spec
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +86,7 @@ def networks():
 @pytest.fixture(scope="session")
 def publish() -> Callable[..., Path]:
     """publish(artifacts, spec, created=, network=, history=) -> the artifact's folder."""
-    return publish_artifact
+    return publish_swinging
 
 
 @pytest.fixture(scope="session")

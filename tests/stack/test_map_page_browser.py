@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from schemas.frame import RiskFrame
-from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.watch.map_page import MapView, render, write_page
 from tests.harness.no_attribution import NO_ATTRIBUTION
+from tests.harness.toy import toy_grid, toy_spec
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
@@ -24,12 +23,11 @@ QUIET = "--disable-gpu --disable-background-networking --disable-component-updat
 
 
 def a_frame(as_of_s: int, model: str = "r3") -> RiskFrame:
-    spec = Spec(
+    spec = toy_spec(
+        grid=toy_grid(3, 4, south_deg=41.6, west_deg=-87.9),
         region="chicago",
         timezone="America/Chicago",
-        grid=Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=3, cols=4),
         categories=("theft", "battery"),
-        features=("count_1h",),
     )
     expected = np.full((12, 2, 3), 0.1, np.float32)
     expected[7] = 0.5

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact.artifact import DataSource, read_artifact, write_artifact
+from models.artifact.artifact import read_artifact
 from models.features import FeatureEngine
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
@@ -20,6 +20,7 @@ from schemas.spec import DAY_S
 from streaming.rehearse.parity import SCORES, Offline, Parity
 from streaming.rehearse.replay import Mix, parse_when, plan_replay
 from streaming.rehearse.sample import SAMPLE
+from tests.harness.toy import publish_artifact
 
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).parents[2]
@@ -37,18 +38,8 @@ def trained_on_four_weeks(tmp_path_factory):
     with torch.no_grad():
         made.network.leave.bias += 0.1  # so that the network has a say, whatever four weeks taught it
     artifacts = tmp_path_factory.mktemp("parity") / "artifacts"
-    folder = write_artifact(
-        artifacts,
-        spec=spec,
-        constants=made.constants,
-        network=made.network,
-        history=made.history,
-        card="# made for a test\n",
-        data=DataSource(file_name="none", sha256="", layout="sample", incidents=0, first_s=0, cutoff_s=cutoff_s),
-        created="20260101T000000Z",
-        seed=0,
-        libraries={},
-        evaluation=[],
+    folder = publish_artifact(
+        artifacts, spec=spec, constants=made.constants, network=made.network, history=made.history
     )
     return artifacts, folder
 

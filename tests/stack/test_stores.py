@@ -14,19 +14,12 @@ import urllib3
 from benchmarks.local_store import BINARIES, DATABASE, local_store
 from schemas.errors import SinkUnavailable
 from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
-from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
 from streaming.sinks.line_protocol import pipeline_lines, risk_lines, top_lines
+from tests.harness.toy import toy_spec
 
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000, rows=30, cols=40),
-    categories=("fire", "ems", "traffic"),
-    features=("count_1h",),
-)
+SPEC = toy_spec(30, 40, categories=("fire", "ems", "traffic"))
 SHAPE = (1200, 3, 3)
 LATEST = (
     "SELECT last(risk) AS risk, expected FROM risk "

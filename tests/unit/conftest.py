@@ -3,8 +3,8 @@ import shutil
 import pytest
 from hypothesis import settings
 
-from models.artifact.untrained import write_untrained
 from tests.harness.forged_artifact import NOW, SPEC
+from tests.harness.toy import toy_artifact
 
 settings.register_profile("unit", max_examples=25, deadline=None)
 settings.load_profile("unit")
@@ -14,7 +14,7 @@ settings.load_profile("unit")
 def sound_artifact(tmp_path_factory):
     """The folder of one, for tests that only read it."""
     folder = tmp_path_factory.mktemp("artifacts")
-    return write_untrained(folder, SPEC, per_day=5, cutoff_s=NOW, created="20260101T000000Z")
+    return toy_artifact(folder, SPEC, cutoff_s=NOW)
 
 
 @pytest.fixture

@@ -8,36 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact.artifact import FILES, DataSource, newest_artifacts, read_artifact, read_spec, write_artifact
+from models.artifact.artifact import FILES, DataSource, newest_artifacts, read_artifact, read_spec
 from models.artifact.manifest import Training
-from models.artifact.untrained import write_untrained
-from models.baseline import BaselineConstants
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
-from models.features import FeatureEngine, feature_names
+from models.features import FeatureEngine
 from models.hyperparameters import Hyperparameters, RecipeFile, TunedOn
 from models.network import ResidualNetwork
 from models.scoring import score
 from schemas.errors import ArtifactError
 from schemas.grid import Grid
-from schemas.spec import DAY_S, Spec
+from schemas.spec import DAY_S
+from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_spec
 
 NOW = 1_700_000_000
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=2, cols=3),
-    categories=("fire", "ems"),
-    features=feature_names(),
-)
-CONSTANTS = BaselineConstants(
-    half_life_days=np.array(60.0),
-    shrink_days=np.array(5.0),
+SPEC = toy_spec(2, 3)
+CONSTANTS = toy_constants(
+    SPEC,
     profile=np.random.default_rng(0).gamma(3, size=(2, 168)),
     day_lift=np.random.default_rng(1).gamma(3, size=(6, 2, 16)),
-    mean_per_day=np.ones(2),
-    dispersion=np.full((2, 3), 3.0),
-    first_day=np.array(1.0),
 )
 
 
@@ -58,16 +47,15 @@ def history():
 
 
 def write(folder, created="20260101T000000Z", card="what it is for", recipe=None, training=None):
-    return write_artifact(
+    return publish_artifact(
         folder,
         spec=SPEC,
         constants=CONSTANTS,
         network=network(),
         history=history(),
+        created=created,
         card=card,
         data=DataSource(file_name="a.csv", sha256="0", layout="sample", incidents=300, first_s=1, cutoff_s=NOW),
-        created=created,
-        seed=0,
         libraries={"numpy": np.__version__},
         evaluation=[{"horizon": "1h", "difference": -0.1}],
         recipe=recipe,
@@ -133,7 +121,7 @@ def test_a_large_region_fits_into_an_artifact(tmp_path):
         grid=Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=150, cols=150),
         categories=("assault", "battery", "criminal_damage", "theft"),
     )
-    folder = write_untrained(tmp_path, spec, per_day=5, cutoff_s=NOW, created="20260101T000000Z")
+    folder = toy_artifact(tmp_path, spec, cutoff_s=NOW)
     assert read_artifact(folder).constants.day_lift.shape == (22_500, 4, 16)
 
 
@@ -145,7 +133,7 @@ def test_a_history_is_a_new_state_each_time(published):
 
 def test_counts_begin_with_a_history_that_ends_at_the_cut_off_unless_it_is_empty(published, tmp_path):
     assert read_artifact(published).history().history_end_s == NOW
-    folder = write_untrained(tmp_path, SPEC, per_day=5, cutoff_s=NOW, created="20260101T000000Z")
+    folder = toy_artifact(tmp_path, SPEC, cutoff_s=NOW)
     history_end_s, first_day = read_artifact(folder).history().history_end_s, read_artifact(folder).history().first_day
     assert (history_end_s, first_day) == (0, NOW // DAY_S)
 

@@ -11,14 +11,13 @@ from typer.testing import CliRunner
 from models.__main__ import app
 from models.artifact.artifact import newest_artifacts, read_artifact
 from models.artifact.explanation import explain
-from models.artifact.untrained import write_untrained
 from models.cli.explain import state_at
-from models.features import FeatureEngine, feature_names
+from models.features import FeatureEngine
 from models.scoring import score
-from schemas.grid import Grid
-from schemas.spec import DAY_S, Spec
+from schemas.spec import DAY_S
 from streaming.rehearse.sample import ARTIFACTS, SAMPLE
 from tests.harness.small_town import LAYOUT, START_S, write_town
+from tests.harness.toy import toy_artifact, toy_grid, toy_spec
 
 
 @pytest.fixture(scope="module")
@@ -83,15 +82,9 @@ def test_a_damaged_network_is_said(tmp_path):
 
 
 def test_all_that_happened_in_the_weeks_since_the_artifacts_end_is_counted(tmp_path):
-    spec = Spec(
-        region="town",
-        timezone="UTC",
-        grid=Grid(south_deg=40.99, west_deg=-87.01, cell_m=1000, rows=6, cols=6),
-        categories=("ems", "fire"),
-        features=feature_names(),
-    )
+    spec = toy_spec(grid=toy_grid(6, 6, south_deg=40.99, west_deg=-87.01), region="town", categories=("ems", "fire"))
     end_s, at_s = START_S + 20 * DAY_S, START_S + 50 * DAY_S + 3600
-    folder = write_untrained(tmp_path, spec, per_day=5, cutoff_s=end_s, created="20200101T000000Z")
+    folder = toy_artifact(tmp_path, spec, cutoff_s=end_s, created="20200101T000000Z")
     town = write_town(tmp_path / "town.csv", seed=2)
     at = datetime.fromtimestamp(at_s, UTC).isoformat()
     state = state_at(read_artifact(folder), at, town, LAYOUT)

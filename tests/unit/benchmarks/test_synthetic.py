@@ -2,17 +2,14 @@ import numpy as np
 
 from benchmarks.synthetic import synthetic_events
 from schemas.decode import Messages, Vocabulary, decode_messages
-from schemas.grid import Grid
-from schemas.spec import Spec
+from tests.harness.toy import toy_grid, toy_spec
 
 AS_OF_S = 1_767_225_600
 SPECS = [
-    Spec(
+    toy_spec(
+        grid=toy_grid(48, 48, south_deg=41.6, west_deg=-87.9),
         region=f"town-{number}",
-        timezone="UTC",
-        grid=Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=48, cols=48),
         categories=("ems", "fire", "traffic"),
-        features=(),
     )
     for number in range(4)
 ]

@@ -10,13 +10,10 @@ from typer.testing import CliRunner
 import schemas
 import streaming.cli.check
 from models.artifact.artifact import read_artifact
-from models.artifact.untrained import write_untrained
-from models.features import feature_names
 from schemas.errors import DataError
-from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.__main__ import app
 from streaming.cli.check import dry_run
+from tests.harness.toy import toy_artifact, toy_grid, toy_spec
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 NOW_S = 1_773_477_600  # 2026-03-14T08:40:00Z, shortly after the examples' times
@@ -35,14 +32,13 @@ CALL = {
 def artifacts(tmp_path_factory):
     """A folder with an artifact of riverton whose data end an hour before the examples."""
     folder = tmp_path_factory.mktemp("artifacts")
-    spec = Spec(
+    spec = toy_spec(
+        grid=toy_grid(48, 48, south_deg=41.3, west_deg=-87.9),
         region="riverton",
         timezone="America/Chicago",
-        grid=Grid(south_deg=41.3, west_deg=-87.9, cell_m=1000, rows=48, cols=48),
         categories=("traffic_injury", "structure_fire", "medical"),
-        features=feature_names(),
     )
-    write_untrained(folder, spec, per_day=5, cutoff_s=NOW_S - 3600, created="20260314T000000Z")
+    toy_artifact(folder, spec, cutoff_s=NOW_S - 3600, created="20260314T000000Z")
     return folder
 
 

@@ -5,11 +5,7 @@ import shutil
 import msgspec
 import pytest
 
-from models.artifact.untrained import write_untrained
-from models.features import feature_names
 from schemas.errors import SinkError
-from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.cli.doctor import examine
 from streaming.disk.guard import STATE_LAYOUT
 from streaming.disk.locks import only_writer
@@ -19,15 +15,10 @@ from streaming.sinks.open import open_sink
 from streaming.topics.admin import Topic
 from tests.harness.checkpoint import verify
 from tests.harness.spark_offsets import spark_files
+from tests.harness.toy import toy_artifact, toy_spec
 
 NOW_S = 1_767_225_600
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3),
-    categories=("ems", "fire"),
-    features=feature_names(),
-)
+SPEC = toy_spec(3, 3, categories=("ems", "fire"))
 
 
 @pytest.fixture
@@ -70,12 +61,12 @@ def test_a_text_that_holds_a_colon_is_not_cut_for_the_remedy(settings, tmp_path)
 
 
 def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
-    write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
+    toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S)
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
     assert findings(settings)["checkpoint toyville"].grade == "ok"
     shutil.rmtree(settings.artifacts)
     changed = msgspec.structs.replace(SPEC, tick_s=30)
-    write_untrained(settings.artifacts, changed, per_day=5, cutoff_s=NOW_S, created="20260102T000000Z")
+    toy_artifact(settings.artifacts, changed, cutoff_s=NOW_S, created="20260102T000000Z")
     finding = findings(settings)["checkpoint toyville"]
     assert finding.grade == "fail"
     assert SPEC.fingerprint() in finding.seen
@@ -83,23 +74,16 @@ def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
 
 
 def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
-    in_force = write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S - 100, created="20260101T000000Z")
+    in_force = toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S - 100)
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
-    newer = write_untrained(
+    newer = toy_artifact(
         settings.artifacts,
         msgspec.structs.replace(SPEC, tick_s=30),
-        per_day=5,
         cutoff_s=NOW_S,
         created="20260102T000000Z",
     )
     shutil.copytree(settings.artifacts / "toyville", settings.artifacts / "misnamed")
-    future = write_untrained(
-        settings.artifacts,
-        msgspec.structs.replace(SPEC, region="tomorrow"),
-        per_day=5,
-        cutoff_s=NOW_S + 86_400,
-        created="20260101T000000Z",
-    )
+    future = toy_artifact(settings.artifacts, msgspec.structs.replace(SPEC, region="tomorrow"), cutoff_s=NOW_S + 86_400)
     found = [one for one in examine(settings, now_s=NOW_S) if one.what.startswith("artifact")]
     graded = {(one.what, one.grade, one.seen.split()[0]) for one in found}
     assert ("artifact toyville", "warn", newer.name) in graded
@@ -113,7 +97,7 @@ def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
 
 
 def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
-    write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
+    toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S)
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
     verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
     (settings.checkpoint / "spark" / "commits").mkdir(parents=True)
@@ -134,13 +118,13 @@ def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
 
 @pytest.mark.parametrize("broken", ["a file cut", "a file missing", "no manifest", "the folder of all"])
 def test_what_is_wrong_with_an_artifact_hides_nothing_of_the_checkpoint(settings, broken):
-    write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260101T000000Z")
+    toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S)
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
     verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
     spark_files(settings.checkpoint, 0, read={}, at_s=NOW_S)
     (settings.checkpoint / "spark" / "commits").mkdir()
     (settings.checkpoint / "spark" / "commits" / "0").write_text("v1\n{}\n", encoding="utf-8")
-    newer = write_untrained(settings.artifacts, SPEC, per_day=5, cutoff_s=NOW_S, created="20260102T000000Z")
+    newer = toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S, created="20260102T000000Z")
     match broken:
         case "a file cut":
             (newer / "history.npz").write_bytes(b"PK")

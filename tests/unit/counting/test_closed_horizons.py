@@ -7,18 +7,11 @@ from hypothesis import strategies as st
 
 from models.counting.closed_horizons import GRACE_S, MOST_HOURS, horizons_closed_between
 from models.counting.count_state import CountState
-from schemas.grid import Grid
-from schemas.spec import Spec
+from tests.harness.toy import toy_spec
 
 HOUR = 3600
 START = 1_700_002_800
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=1, cols=3),
-    categories=("fire", "ems"),
-    features=(),
-)
+SPEC = toy_spec(1, 3)
 
 
 @settings(max_examples=40, deadline=None)

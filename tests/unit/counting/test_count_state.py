@@ -12,19 +12,13 @@ from hypothesis import strategies as st
 from models.counting.blobs import Journal, export_state, restore_state
 from models.counting.count_state import CountState
 from models.counting.registry import Records, Registry
-from schemas.grid import Grid
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
-from schemas.spec import DAY_S, Spec
+from schemas.spec import DAY_S
+from tests.harness.toy import toy_spec
 
 NOW = 1_700_000_000
 HOUR = 3600
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000, rows=2, cols=2),
-    categories=("fire", "ems"),
-    features=(),
-)
+SPEC = toy_spec(2, 2)
 
 event = st.fixed_dictionaries(
     {

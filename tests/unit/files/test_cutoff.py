@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from models.files.cutoff import cutoff_of
-from models.files.incident_files import IncidentTable
 from schemas.errors import DataError
+from tests.harness.toy import toy_table
 
 DAY_S = 86_400
 FIRST_S = int(datetime(2025, 1, 1, 5, tzinfo=UTC).timestamp())  # midnight in New York
@@ -15,16 +15,7 @@ FIRST_S = int(datetime(2025, 1, 1, 5, tzinfo=UTC).timestamp())  # midnight in Ne
 
 def incidents(*, days, gap_s):
     at_s = np.arange(FIRST_S, FIRST_S + days * DAY_S, gap_s)
-    return IncidentTable(
-        layout="made",
-        timezone="America/New_York",
-        categories=("fire",),
-        occurred_s=at_s,
-        lat_deg=np.full(len(at_s), 40.7),
-        lon_deg=np.full(len(at_s), -74.0),
-        category=np.zeros(len(at_s), np.int16),
-        row=np.arange(1, len(at_s) + 1),
-    )
+    return toy_table(at_s, timezone="America/New_York", categories=("fire",))
 
 
 def test_a_date_is_local_midnight_and_none_the_end_of_the_file():

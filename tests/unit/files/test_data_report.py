@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from models.files.data_report import data_warnings, read_past, refuse_one_cell, row_counts
-from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
 from schemas.errors import DataError
 from schemas.grid import Grid
+from tests.harness.toy import toy_table
 
 GRID = Grid(south_deg=41.0, west_deg=-88.0, cell_m=1000, rows=3, cols=3)
 
@@ -16,14 +16,11 @@ GRID = Grid(south_deg=41.0, west_deg=-88.0, cell_m=1000, rows=3, cols=3)
 def table_of(lat, category=None, **counts):
     """One incident an hour."""
     n = len(lat)
-    return IncidentTable(
-        layout="town",
-        timezone="UTC",
-        occurred_s=np.arange(n) * 3600,
+    return toy_table(
+        np.arange(n) * 3600,
         lat_deg=np.array(lat, np.float64),
         lon_deg=np.full(n, -87.999),
         category=np.zeros(n, np.int16) if category is None else np.array(category, np.int16),
-        row=np.arange(1, n + 1),
         categories=("ems", "fire", "traffic"),
         **counts,
     )

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.files.incident_files import IncidentTable
 from models.files.repeated_calls import merge_repeated
 from schemas.errors import DataError
+from tests.harness.toy import toy_table
 
 EARTH_M = 6_371_008.8
 
@@ -18,15 +18,12 @@ def table_of(calls):
     """calls: (second, latitude, longitude, category), in the file's order."""
     calls = [(*call, row) for row, call in enumerate(calls, start=1)]
     columns = list(zip(*sorted(calls, key=lambda call: call[0]), strict=True)) or [()] * 5
-    return IncidentTable(
-        layout="town",
-        timezone="UTC",
-        occurred_s=np.array(columns[0], np.int64),
+    return toy_table(
+        columns[0],
         lat_deg=np.array(columns[1], np.float64),
         lon_deg=np.array(columns[2], np.float64),
         category=np.array(columns[3], np.int16),
         row=np.array(columns[4], np.int64),
-        categories=("ems", "fire"),
     )
 
 

@@ -4,30 +4,22 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.artifact.untrained import write_untrained
 from models.artifact.untrusted_bytes import pack_arrays, unpack_arrays
-from models.features import feature_names
-from schemas.grid import Grid
-from schemas.spec import Spec
+from streaming.flow.count import ClosedCounts
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.rows import ClosedCounts
 from tests.grafana.world import frame
+from tests.harness.toy import toy_artifact, toy_spec
 
 HOUR_S = 1_764_003_600
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=4),
-    categories=("ems", "fire"),
-    features=feature_names(),
-)
+SPEC = toy_spec(3, 4, categories=("ems", "fire"))
 CLOSED = [ClosedCounts(horizon=0, tick_s=HOUR_S, judged_s=HOUR_S + 7200, observed=np.ones((12, 2), "<i4").tobytes())]
 
 
 @pytest.fixture
 def outcomes(tmp_path):
     """A checkpoint that keeps a forecast of SPEC."""
-    folder = write_untrained(tmp_path / "artifacts", SPEC, per_day=5, cutoff_s=HOUR_S, created="20260101T000000Z")
+    folder = toy_artifact(tmp_path / "artifacts", SPEC, cutoff_s=HOUR_S)
     kept = Outcomes(tmp_path)
     kept.keep(frame(SPEC, HOUR_S, np.random.default_rng(1)), str(folder))
     return kept

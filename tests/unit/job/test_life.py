@@ -9,11 +9,8 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from models.artifact.untrained import write_untrained
-from models.features import feature_names
 from schemas.errors import ArtifactError, AuditError, SinkRefused
 from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.__main__ import app, main
 from streaming.disk.audit import record
 from streaming.disk.audit_verify import records, verify
@@ -27,6 +24,7 @@ from streaming.settings import Settings
 from streaming.watch.health import health_path, in_words, read_health
 from streaming.watch.health_watch import HealthWatch
 from tests.harness.frames import frame_by
+from tests.harness.toy import toy_artifact, toy_spec
 
 NOW_S = 1_764_000_000.0
 TOTALS = {
@@ -217,12 +215,10 @@ def test_what_ended_the_job_is_not_hidden_by_a_log_that_can_no_longer_be_written
 def test_artifacts_taken_over_and_refused_are_on_record_once(settings, tmp_path):
     settings = settings.with_options(artifacts=tmp_path / "artifacts")
     grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-    spec = Spec(region="toyville", timezone="UTC", grid=grid, categories=("ems",), features=feature_names())
+    spec = toy_spec(grid=grid, categories=("ems",))
 
     def publish(of, day):
-        return write_untrained(
-            settings.artifacts, of, per_day=5, cutoff_s=1_767_225_600, created=f"202601{day:02d}T000000Z"
-        )
+        return toy_artifact(settings.artifacts, of, cutoff_s=1_767_225_600, created=f"202601{day:02d}T000000Z")
 
     first, watch = publish(spec, 1), RosterWatch.of(settings)
     for now_s in (10, 20, 30):
@@ -244,10 +240,10 @@ def test_artifacts_taken_over_and_refused_are_on_record_once(settings, tmp_path)
 
 def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(settings, tmp_path):
     grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-    spec = Spec(region="toyville", timezone="UTC", grid=grid, categories=("ems",), features=feature_names())
+    spec = toy_spec(grid=grid, categories=("ems",))
 
     def publish(folder, of):
-        return write_untrained(tmp_path / folder, of, per_day=5, cutoff_s=1_700_000_000, created="20260101T000000Z")
+        return toy_artifact(tmp_path / folder, of)
 
     first = publish("first", spec)
     RosterWatch.of(settings.with_options(artifacts=tmp_path / "first")).look(1)
@@ -274,11 +270,9 @@ def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(sett
 )
 def test_a_history_that_ends_in_the_future_is_refused_on_the_wall_clock(settings, tmp_path, clock, ahead_s, is_refused):
     grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-    spec = Spec(region="toyville", timezone="UTC", grid=grid, categories=("ems",), features=feature_names())
+    spec = toy_spec(grid=grid, categories=("ems",))
     settings = settings.with_options(artifacts=tmp_path / "artifacts", clock=clock)
-    write_untrained(
-        settings.artifacts, spec, per_day=5, cutoff_s=int(time.time()) + ahead_s, created="20260101T000000Z"
-    )
+    toy_artifact(settings.artifacts, spec, cutoff_s=int(time.time()) + ahead_s)
     watch = RosterWatch.of(settings)
     if is_refused:
         with pytest.raises(ArtifactError, match="in the future"):

@@ -16,19 +16,13 @@ from models.counting.count_state import CountState
 from models.neighbours import ring_size, ring_sum
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import Spec
+from tests.harness.toy import toy_spec
 
 DAY = 86_400
 
 
 def spec_of(rows=2, cols=2, timezone="UTC"):
-    return Spec(
-        region="toyville",
-        timezone=timezone,
-        grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=rows, cols=cols),
-        categories=("fire", "ems"),
-        features=(),
-    )
+    return toy_spec(rows, cols, timezone=timezone)
 
 
 def constants_of(**changes):

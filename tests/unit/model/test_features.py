@@ -10,36 +10,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.baseline import BaselineConstants
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
 from models.feature_lists import all_features
-from models.features import FeatureEngine, feature_names
+from models.features import FeatureEngine
 from schemas.errors import SpecMismatch
-from schemas.grid import Grid
-from schemas.spec import Spec
+from tests.harness.toy import toy_constants, toy_spec
 
 ROWS, COLS, CATEGORIES = 2, 3, 2
 NOW = 1_700_000_123
 DAY, HOUR = 86_400, 3600
 TICK, PANE = NOW - NOW % 60, NOW - NOW % 300  # where the current ones started
 ZONE = "America/Chicago"
-SPEC = Spec(
-    region="toyville",
-    timezone=ZONE,
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=ROWS, cols=COLS),
-    categories=("fire", "ems"),
-    features=feature_names(),
-)
+SPEC = toy_spec(ROWS, COLS, timezone=ZONE)
 PROFILE = 1 + 0.5 * np.sin(2 * np.pi * np.arange(168) / 24 + np.array([[0.0], [1.0]]))
 LIFT = np.random.default_rng(0).uniform(0.5, 1.5, (ROWS * COLS, CATEGORIES, 16))
-CONSTANTS = BaselineConstants(
-    half_life_days=np.array(60.0),
-    shrink_days=np.array(5.0),
+CONSTANTS = toy_constants(
+    SPEC,
     profile=PROFILE / PROFILE.mean(axis=1, keepdims=True),
     day_lift=LIFT,
     mean_per_day=np.array([0.5, 2.0]),
-    dispersion=np.full((2, 3), 3.0),
     first_day=np.array(float(NOW // DAY - 50)),
 )
 

@@ -5,8 +5,6 @@ import pytest
 import torch
 from scipy.stats import nbinom, poisson
 
-from models.baseline import BaselineConstants
-from models.features import feature_names
 from models.likelihood import (
     at_least_one,
     negative_binomial_nll,
@@ -16,8 +14,7 @@ from models.likelihood import (
 from models.scoring import score
 from models.training.fit_baseline import DISPERSIONS, likeliest_dispersion
 from models.training.training_table import tally
-from schemas.grid import Grid
-from schemas.spec import Spec
+from tests.harness.toy import toy_constants, toy_spec
 
 MEANS = np.geomspace(1e-6, 300, 60)
 COUNTS = np.array([0, 1, 2, 5, 40, 400])
@@ -57,22 +54,8 @@ def test_quantiles_are_scipys_and_near_them_past_the_table(share):
 
 
 CELLS = 30
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=5, cols=6),
-    categories=("fire", "ems"),
-    features=feature_names(),
-)
-CONSTANTS = BaselineConstants(
-    half_life_days=np.array(60.0),
-    shrink_days=np.array(5.0),
-    profile=np.ones((2, 168)),
-    day_lift=np.ones((30, 2, 16)),
-    mean_per_day=np.ones(2),
-    dispersion=np.array([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]]),
-    first_day=np.array(1.0),
-)
+SPEC = toy_spec(5, 6)
+CONSTANTS = toy_constants(SPEC, dispersion=np.array([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]]))
 
 
 def test_scores_are_those_of_scipys_negative_binomial():

@@ -4,30 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from models.baseline import BaselineConstants
-from models.features import feature_names
 from models.network import RESIDUAL_LIMIT, ResidualNetwork
 from models.scoring import score
-from schemas.grid import Grid
-from schemas.spec import Spec
+from tests.harness.toy import toy_constants, toy_spec
 
 CELLS, CATEGORIES, HORIZONS = 6, 2, 3
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=2, cols=3),
-    categories=("fire", "ems"),
-    features=feature_names(),
-)
-CONSTANTS = BaselineConstants(
-    half_life_days=np.array(60.0),
-    shrink_days=np.array(5.0),
-    profile=np.ones((2, 168)),
-    day_lift=np.ones((6, 2, 16)),
-    mean_per_day=np.ones(2),
-    dispersion=np.array([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]]),
-    first_day=np.array(1.0),
-)
+SPEC = toy_spec(2, 3)
+CONSTANTS = toy_constants(SPEC, dispersion=np.array([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]]))
 VALUES = np.random.default_rng(0).normal(size=(CELLS, CATEGORIES, len(SPEC.features))).astype(np.float32)
 VALUES.flags.writeable = False
 

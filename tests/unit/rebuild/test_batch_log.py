@@ -8,11 +8,9 @@ import pytest
 
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
-from models.features import feature_names
 from schemas.errors import CheckpointError
 from schemas.frame import RiskFrame
 from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.disk.kept_counts import read_counts, write_counts
 from streaming.disk.reset import set_aside
 from streaming.flow.query_facts import QueryFacts
@@ -21,12 +19,13 @@ from streaming.rebuild.batch_log import KEEP_DAYS, BatchLog, logged_batches, log
 from streaming.rebuild.plan import TimeSpan, plan_rebuild
 from tests.harness.no_attribution import NO_ATTRIBUTION
 from tests.harness.spark_offsets import spark_files
+from tests.harness.toy import toy_spec
 
 DAY_S = 86_400
 NOON = int(datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp())
 DAY = "2026-11-25"
 GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-SPEC = Spec(region="toyville", timezone="UTC", grid=GRID, categories=("ems",), features=feature_names())
+SPEC = toy_spec(grid=GRID, categories=("ems",))
 
 
 def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
@@ -147,7 +146,7 @@ def test_counts_are_kept_whole_and_a_damaged_file_is_refused(tmp_path):
     again, totals, newest_event_s = read_counts(path, SPEC)
     assert (again.history_end_s, again.first_day) == (NOON - 5 * DAY_S, 20_000)
     assert (export_state(again), totals, newest_event_s) == (export_state(state), {"consumed": 3}, NOON - 5)
-    other = Spec(region="toyville", timezone="UTC", grid=GRID, categories=("fire",), features=feature_names())
+    other = toy_spec(grid=GRID, categories=("fire",))
     with pytest.raises(CheckpointError, match="holds counts for spec"):
         read_counts(path, other)
     path.write_bytes(path.read_bytes()[:-1])

@@ -8,19 +8,12 @@ from hypothesis.extra import numpy as arrays
 
 from schemas.errors import DataError
 from schemas.frame import RiskFrame
-from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.rehearse.demo_report import hit_rates
 from tests.harness.no_attribution import NO_ATTRIBUTION
+from tests.harness.toy import toy_spec
 
 CELLS, CATEGORIES, HORIZONS = 40, 2, 3
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=8, cols=5),
-    categories=("ems", "fire"),
-    features=(),
-)
+SPEC = toy_spec(8, 5, categories=("ems", "fire"))
 
 
 def frame(expected, usual, support):

@@ -4,17 +4,15 @@ import pytest
 
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.event import REASONS, Event
-from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.rehearse.poison import poison_messages, template_event
+from tests.harness.toy import toy_grid, toy_spec
 
 AS_OF_S = 1_767_225_600
-SPEC = Spec(
+SPEC = toy_spec(
+    grid=toy_grid(40, 30, south_deg=41.6, west_deg=-87.9),
     region="town",
     timezone="America/Chicago",
-    grid=Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30),
     categories=("theft", "fire"),
-    features=(),
 )
 TEMPLATE = template_event(SPEC, as_of_s=AS_OF_S)
 POISONS = poison_messages(TEMPLATE)

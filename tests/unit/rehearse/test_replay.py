@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.files.incident_files import IncidentTable
 from models.local_time import utc_from_local
 from schemas.errors import DataError
 from schemas.event import Event
@@ -28,6 +27,7 @@ from streaming.rehearse.replay import (
     shifted,
     weeks_until,
 )
+from tests.harness.toy import toy_table
 
 ZONE = "America/Chicago"
 START_S = parse_when("2017-10-21", ZONE)
@@ -36,14 +36,12 @@ MIX = Mix(duplicates=0.2, corrections=0.3, bad=0.5, seed=7)
 
 def table_of(n=200, every_s=300):
     number = np.arange(n)
-    return IncidentTable(
-        layout="town",
+    return toy_table(
+        START_S + number * every_s,
         timezone=ZONE,
-        occurred_s=START_S + number * every_s,
         lat_deg=np.round(41.7 + number * 1e-4, 4),
         lon_deg=np.full(n, -87.6),
         category=(number % 3).astype(np.int16),
-        row=number + 1,
         categories=("ems", "fire", "traffic"),
     )
 

@@ -5,25 +5,21 @@ import shutil
 import msgspec
 import pytest
 
-from models.artifact.untrained import write_untrained
-from models.features import feature_names
 from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.roster.roster import read_roster, refresh_roster
+from tests.harness.toy import toy_artifact, toy_spec
 
 
 def spec(region="toyville", **changes):
     grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-    return Spec(
-        region=region, timezone="UTC", grid=grid, categories=("ems", "fire"), features=feature_names(), **changes
-    )
+    return toy_spec(grid=grid, region=region, categories=("ems", "fire"), **changes)
 
 
 @pytest.fixture
 def publish(tmp_path):
     def publish(of, *, day):
         created = f"202601{day:02d}T000000Z"
-        return write_untrained(tmp_path / "artifacts", of, per_day=5, cutoff_s=1_767_225_600, created=created)
+        return toy_artifact(tmp_path / "artifacts", of, cutoff_s=1_767_225_600, created=created)
 
     return publish
 

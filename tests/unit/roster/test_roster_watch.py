@@ -10,20 +10,18 @@ import pytest
 import streaming.roster.roster
 import streaming.roster.scan
 from models.artifact.artifact import read_artifact
-from models.artifact.untrained import write_untrained
-from models.features import feature_names
 from schemas.errors import ArtifactError
 from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import load_artifact, next_roster, read_roster
 from streaming.roster.scan import ArtifactScan
 from streaming.roster.watch import RosterWatch, roster_path
 from streaming.settings import Settings
+from tests.harness.toy import toy_artifact, toy_spec
 
 CUTOFF_S = 1_767_225_600
 GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-SPEC = Spec(region="toyville", timezone="UTC", grid=GRID, categories=("ems",), features=feature_names())
+SPEC = toy_spec(grid=GRID, categories=("ems",))
 
 
 @pytest.fixture
@@ -41,7 +39,7 @@ def publish(settings):
     def make(day, region="toyville", *, cutoff_s=CUTOFF_S, **changes):
         of = msgspec.structs.replace(SPEC, region=region, **changes)
         created = f"202601{day:02d}T000000Z"
-        return write_untrained(settings.artifacts, of, per_day=5, cutoff_s=cutoff_s, created=created)
+        return toy_artifact(settings.artifacts, of, cutoff_s=cutoff_s, created=created)
 
     return make
 

@@ -23,7 +23,7 @@ from schemas.incidents import (
     pack_rejections,
     unpack_rejections,
 )
-from schemas.spec import Spec
+from tests.harness.toy import toy_spec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 3, 14, 8, 40, tzinfo=UTC)
@@ -31,7 +31,7 @@ GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=5000, rows=8, cols=6)
 
 
 def spec(region, *categories, **other):
-    return Spec(region=region, timezone="UTC", grid=GRID, categories=categories, features=(), **other)
+    return toy_spec(grid=GRID, region=region, categories=categories, **other)
 
 
 SPECS = {

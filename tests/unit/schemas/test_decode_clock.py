@@ -3,19 +3,11 @@
 import numpy as np
 import pytest
 
-from models.features import feature_names
 from schemas.decode import Messages, Vocabulary, decode_messages
-from schemas.grid import Grid
-from schemas.spec import Spec
+from tests.harness.toy import toy_spec
 
 NOW_MS = 1_767_225_600_000
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3),
-    categories=("ems",),
-    features=feature_names(),
-)
+SPEC = toy_spec(3, 3, categories=("ems",))
 
 
 def message(when: str) -> bytes:

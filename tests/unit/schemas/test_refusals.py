@@ -11,20 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.decode import Messages, Vocabulary, decode_messages
-from schemas.grid import Grid
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import reason_for
-from schemas.spec import Spec
+from tests.harness.toy import toy_grid, toy_spec
 
 KAFKA_TIME_MS = 1_773_477_600_000  # 2026-03-14T08:40:00Z
 # Around the meridian and the equator, so that zero and minus zero are places inside.
-SPEC = Spec(
-    region="null_island",
-    timezone="UTC",
-    grid=Grid(south_deg=-0.1, west_deg=-0.1, cell_m=1000, rows=20, cols=20),
-    categories=("fire", "ems"),
-    features=(),
-)
+SPEC = toy_spec(grid=toy_grid(20, 20, south_deg=-0.1, west_deg=-0.1), region="null_island")
 GOOD = {
     "incident_id": "A-1",
     "region": "null_island",

@@ -12,17 +12,10 @@ from hypothesis import strategies as st
 
 from schemas.errors import PipelineError
 from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
-from schemas.grid import Grid
-from schemas.spec import Spec
 from streaming.sinks.line_protocol import changed, pipeline_lines, risk_lines, string, tag, top_lines
+from tests.harness.toy import toy_spec
 
-SPEC = Spec(
-    region="toyville",
-    timezone="UTC",
-    grid=Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000, rows=3, cols=4),
-    categories=("fire", "ems"),
-    features=("count_1h",),
-)
+SPEC = toy_spec(3, 4)
 SHAPE = (12, 2, 3)
 FIELDS = ["expected", "risk", "low", "high", "usual"]
 IDENTIFIER = r"(?:[^\\,= ]|\\[,= ])+"
@@ -166,7 +159,7 @@ def test_nothing_chosen_is_nothing_written():
 
 def test_a_first_frame_a_new_tick_a_new_model_and_a_new_spec_are_written_in_full():
     now = frame()
-    other = Spec(region="elsewhere", timezone="UTC", grid=SPEC.grid, categories=SPEC.categories, features=SPEC.features)
+    other = toy_spec(grid=SPEC.grid, region="elsewhere", categories=SPEC.categories)
     for before in (None, replace(now, as_of_s=now.as_of_s - 60), replace(now, model="old"), replace(now, spec=other)):
         assert changed(now, before).all()
     assert not changed(now, replace(now, as_of_s=now.as_of_s - 1)).any()

@@ -9,16 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.features import feature_names
-from models.files.incident_files import IncidentTable
 from models.training.fit_baseline import LIFT_PRIORS, Blocks, day_lift, fit_constants
 from models.training.replay import IncidentHistory
 from schemas.grid import Grid
-from schemas.spec import Spec
+from tests.harness.toy import toy_spec, toy_table
 
 GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=2, cols=3)
 ZONE = "America/Chicago"
-SPEC = Spec(region="toyville", timezone=ZONE, grid=GRID, categories=("fire", "ems"), features=feature_names())
+SPEC = toy_spec(grid=GRID, timezone=ZONE)
 START_S = int(datetime(2017, 1, 2, 6, tzinfo=UTC).timestamp())  # Monday 00:00 in Chicago
 DAYS = 120
 NIGHT_CELL, NIGHT_HOURS = 4, (22, 23, 0, 1)
@@ -62,14 +60,10 @@ def history_of(night_cell):
         hours = np.array([datetime.fromtimestamp(one, UTC).astimezone(ZoneInfo(ZONE)).hour for one in at_s.tolist()])
         kept = (cell != night_cell) | np.isin(hours, NIGHT_HOURS)
         at_s, cell = at_s[kept], cell[kept]
-    table = IncidentTable(
-        layout="test",
+    table = toy_table(
+        at_s,
         timezone=ZONE,
-        occurred_s=at_s,
-        lat_deg=np.zeros(len(at_s)),
-        lon_deg=np.zeros(len(at_s)),
         category=random.integers(0, 2, len(at_s)).astype(np.int16),
-        row=np.arange(1, len(at_s) + 1),
         categories=SPEC.categories,
     )
     return IncidentHistory.placed(table, cell, np.ones(len(cell), np.bool_), SPEC, START_S + DAYS * 86_400)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.artifact.artifact import DataSource, read_artifact, write_artifact
+from models.artifact.artifact import read_artifact
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
-from models.files.incident_files import IncidentTable
 from models.training.card import card_text
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import spec_for, train
 from schemas.errors import DataError
+from tests.harness.toy import publish_artifact, toy_table
 
 DAY, HOUR = 86_400, 3600
 START = 1_600_000_000 // DAY * DAY
@@ -28,15 +28,11 @@ def region(level_of_day, seed=0):
          enumerate(level_of_day)]
     )  # fmt: skip
     south = random.beta(1, 2, len(when))
-    return IncidentTable(
-        layout="made",
-        timezone="UTC",
-        occurred_s=when.astype(np.int64),
+    return toy_table(
+        when,
         lat_deg=41 + 0.045 * south,
         lon_deg=-87 + 0.06 * random.random(len(when)),
         category=random.integers(0, 2, len(when)).astype(np.int16),
-        row=np.arange(1, len(when) + 1),
-        categories=("ems", "fire"),
     )
 
 
@@ -49,20 +45,13 @@ def trained(table, **changes):
 
 
 def published(made, folder):
-    return write_artifact(
+    return publish_artifact(
         folder,
         spec=made.past.spec,
         constants=made.constants,
         network=made.network,
         history=made.history,
         card=card_text(made, layout="made", seen=[]),
-        data=DataSource(
-            file_name="made", sha256="0", layout="made", incidents=1, first_s=START, cutoff_s=made.history.as_of_s
-        ),
-        created="20260101T000000Z",
-        seed=0,
-        libraries={},
-        evaluation=[],
     )
 
 

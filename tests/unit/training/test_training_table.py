@@ -3,19 +3,11 @@
 import numpy as np
 import pytest
 
-from models.baseline import BaselineConstants
 from models.training.training_table import calibration, horizon_results, tally
+from tests.harness.toy import toy_constants, toy_spec
 
 CELLS, HORIZONS = 30, ("1h", "4h", "24h")
-CONSTANTS = BaselineConstants(
-    half_life_days=np.array(60.0),
-    shrink_days=np.array(5.0),
-    profile=np.ones((2, 168)),
-    day_lift=np.ones((6, 2, 16)),
-    mean_per_day=np.ones(2),
-    dispersion=np.array([[1.0, 3.0, 9.0], [50.0, 50.0, 50.0]]),
-    first_day=np.array(1.0),
-)
+CONSTANTS = toy_constants(toy_spec(2, 3), dispersion=np.array([[1.0, 3.0, 9.0], [50.0, 50.0, 50.0]]))
 
 
 def tallies(network_factor, baseline_factor=1.0, moments=120):

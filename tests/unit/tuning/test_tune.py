@@ -16,7 +16,6 @@ from models.__main__ import app
 from models.artifact.artifact import newest_artifacts, read_artifact
 from models.artifact.manifest import Training
 from models.cli.tune import verdict
-from models.files.incident_files import IncidentTable
 from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn, read_recipe
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import fit_network
@@ -26,6 +25,7 @@ from models.tuning.rolling_origin import FOLDS, collect_folds, origins
 from models.tuning.search import GRID_POINTS, SPACE, open_study
 from models.tuning.tune import tune
 from schemas.errors import DataError
+from tests.harness.toy import toy_table
 
 DAY, HOUR = 86_400, 3600
 START, DAYS = 1_600_000_000 // DAY * DAY, 100
@@ -41,7 +41,6 @@ TUNED_ON = TunedOn(
     trials=1,
     made_at="20260101T000000Z",
 )
-
 
 # --- What is learned from, and what judges ----------------------------------------------------------------------
 
@@ -60,16 +59,7 @@ def town(*, changed_from_s=None):
     if changed_from_s is not None:
         late = when >= changed_from_s
         lat[late], lon[late], category[late] = 41.03, -86.97, 1 - category[late]
-    return IncidentTable(
-        layout="made",
-        timezone="UTC",
-        occurred_s=when,
-        lat_deg=lat,
-        lon_deg=lon,
-        category=category,
-        row=np.arange(1, len(when) + 1),
-        categories=("ems", "fire"),
-    )
+    return toy_table(when, lat_deg=lat, lon_deg=lon, category=category)
 
 
 BLOCKS = Blocks.of(int(town().occurred_s[0]), CUTOFF)

@@ -20,11 +20,10 @@ from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.watch.map_page import LEVEL_FLOOR, LEVEL_STEP, MapView, quantise, render, write_page
 from tests.harness.no_attribution import NO_ATTRIBUTION
+from tests.harness.toy import toy_spec
 
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=6, cols=5)
-SPEC = Spec(
-    region="chicago", timezone="America/Chicago", grid=GRID, categories=("theft", "battery"), features=("count_1h",)
-)
+SPEC = toy_spec(grid=GRID, region="chicago", timezone="America/Chicago", categories=("theft", "battery"))
 
 
 def a_frame(spec: Spec = SPEC, *, quiet_share: float = 0.4) -> RiskFrame:

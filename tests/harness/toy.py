@@ -1,0 +1,81 @@
+"""A region of a few cells: its spec, constants, incidents and artifacts. A test names only what it changes."""
+
+import numpy as np
+
+from models.artifact.artifact import DataSource, write_artifact
+from models.artifact.untrained import write_untrained
+from models.baseline import BaselineConstants
+from models.features import feature_names
+from models.files.incident_files import IncidentTable
+from models.hour_of_week import DAY_BLOCKS, HOURS
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+CUTOFF_S = 1_700_000_000  # up to here the toy artifacts know incidents
+CREATED = "20260101T000000Z"
+
+
+def toy_grid(rows=3, cols=3, *, south_deg=41.0, west_deg=-87.0, cell_m=1000):
+    return Grid(south_deg=south_deg, west_deg=west_deg, cell_m=cell_m, rows=rows, cols=cols)
+
+
+def toy_spec(rows=3, cols=3, **changes):
+    """rows x cols cells of a kilometre, two categories, UTC, all features."""
+    fields = {
+        "region": "toyville",
+        "timezone": "UTC",
+        "grid": toy_grid(rows, cols),
+        "categories": ("fire", "ems"),
+        "features": feature_names(),
+    }
+    return Spec(**{**fields, **changes})
+
+
+def toy_constants(spec, **changes):
+    """Every category alike at all hours and in all cells, one incident a day."""
+    categories = len(spec.categories)
+    fields = {
+        "half_life_days": np.array(60.0),
+        "shrink_days": np.array(5.0),
+        "profile": np.ones((categories, HOURS)),
+        "day_lift": np.ones((spec.grid.cells, categories, DAY_BLOCKS)),
+        "mean_per_day": np.ones(categories),
+        "dispersion": np.full((categories, len(spec.horizons_s)), 3.0),
+        "first_day": np.array(1.0),
+    }
+    return BaselineConstants(**{**fields, **changes})
+
+
+def toy_table(occurred_s, *, category=0, **changes):
+    """Incidents at these times, in their order; one place and one category unless others are given."""
+    count = len(occurred_s)
+    fields = {
+        "layout": "town",
+        "timezone": "UTC",
+        "occurred_s": np.asarray(occurred_s, np.int64),
+        "lat_deg": np.full(count, 41.01),
+        "lon_deg": np.full(count, -86.99),
+        "category": np.full(count, category, np.int16),
+        "row": np.arange(1, count + 1),
+        "categories": ("ems", "fire"),
+    }
+    return IncidentTable(**{**fields, **changes})
+
+
+def toy_artifact(folder, spec, *, cutoff_s=CUTOFF_S, created=CREATED):
+    """An artifact without a network and without history. Gives its folder."""
+    return write_untrained(folder, spec, per_day=5, cutoff_s=cutoff_s, created=created)
+
+
+def publish_artifact(folder, *, spec, constants, network, history, created=CREATED, **changes):
+    """An artifact of these parts; its papers are of a test. Gives its folder."""
+    cutoff_s = history.as_of_s
+    papers = {
+        "card": "# of a test\n",
+        "data": DataSource(file_name="none", sha256="", layout="none", incidents=0, first_s=0, cutoff_s=cutoff_s),
+        "seed": 0,
+        "libraries": {},
+        "evaluation": [],
+    }
+    parts = {"spec": spec, "constants": constants, "network": network, "history": history, "created": created}
+    return write_artifact(folder, **parts, **{**papers, **changes})
