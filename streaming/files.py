@@ -1,14 +1,23 @@
-"""Files that nobody ever sees half written."""
+"""Files that nobody ever sees half written, and one way to report that a file cannot be written or read."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from schemas.errors import RiskError
+
+T = TypeVar("T")
 
 
 def replace_file(path: Path, content: bytes, *, outlives_power_cut: bool = True) -> None:
     """Put `content` at `path` in one step: a reader, and the next start after a crash, find the old file or the new.
 
-    Without `outlives_power_cut` the disk is not waited for: for what is written again within seconds. Makes the folder
-    when it is missing. Raises OSError.
+    Without `outlives_power_cut` it does not wait for the disk: for files that are written again within seconds.
+    Creates the folder when it is missing. Raises OSError.
     """
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -18,3 +27,33 @@ def replace_file(path: Path, content: bytes, *, outlives_power_cut: bool = True)
             file.flush()
             os.fsync(file.fileno())
     part.replace(path)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable: without it, a power cut can lose a new file. Raises OSError."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@contextmanager
+def write_errors(
+    kind: type[RiskError], what: object, *, remedy: str = "make room, or correct its permissions"
+) -> Iterator[None]:
+    """An OSError inside is raised as `kind`, which says that `what` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what} cannot be written ({error.strerror})", remedy) from error
+
+
+def read_json(path: Path, kind: type[T], error: type[RiskError], *, remedy: str) -> T | None:
+    """The content of a JSON file; None when there is no such file. Raises `error` when it cannot be read."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as fault:
+        raise error(f"{path} cannot be read ({fault})", remedy) from fault

@@ -7,6 +7,7 @@ from io import FileIO
 from pathlib import Path
 
 from schemas.errors import SinkRefused
+from streaming.files import sync_folder
 
 _BLOCK_BYTES = 65_536
 
@@ -32,15 +33,6 @@ def open_for_append(path: Path) -> FileIO:
         file.close()
         raise
     return file
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable: without it, a power cut can lose a new file. Raises OSError."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _whole_bytes(file: FileIO, size: int) -> int:

@@ -1,6 +1,6 @@
-"""The audit log's newest hash, kept beside the checkpoint: against it shows that the log's last lines are gone.
+"""The audit log's newest hash, stored beside the checkpoint: with it, `audit verify` sees that last lines are missing.
 
-Whoever can write the log may be able to write this file too: a head that was noted elsewhere says more.
+Whoever can write the log may be able to write this file too, so a head noted elsewhere is better evidence.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import AuditError
-from streaming.files import replace_file
+from streaming.files import read_json, replace_file, write_errors
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,24 +23,12 @@ def head_path(checkpoint: Path) -> Path:
 def keep_head(checkpoint: Path, audit: Path, head: str) -> None:
     """Raises AuditError."""
     path, kept = head_path(checkpoint), _Kept(audit=str(audit.absolute()), head=head)
-    try:
+    with write_errors(AuditError, f"{path}, the audit log's newest hash,"):
         replace_file(path, msgspec.json.encode(kept) + b"\n")
-    except OSError as error:
-        raise AuditError(
-            f"{path}, the audit log's newest hash, cannot be written ({error.strerror}): make room or mend its rights"
-        ) from error
 
 
 def kept_head(checkpoint: Path, audit: Path) -> str | None:
-    """The head that was kept of this very log; None when none was. Raises AuditError."""
-    path = head_path(checkpoint)
-    try:
-        kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise AuditError(
-            f"{path}, the audit log's newest hash, cannot be read ({error}): remove it, then compare the log with a "
-            "head that was noted elsewhere (`audit verify --head`)"
-        ) from error
-    return kept.head if kept.audit == str(audit.absolute()) else None
+    """The stored head of this log; None when there is none. Raises AuditError."""
+    remedy = "remove it, then compare the log with a head that was noted elsewhere (`audit verify --head`)"
+    kept = read_json(head_path(checkpoint), _Kept, AuditError, remedy=remedy)
+    return kept.head if kept and kept.audit == str(audit.absolute()) else None

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,11 +23,9 @@ from streaming.disk.spark_files import (
     last_commit,
     read_until,
 )
-from streaming.files import replace_file
+from streaming.files import read_json, replace_file, write_errors
 from streaming.settings import Settings
-
-if TYPE_CHECKING:
-    from streaming.topics.admin import Topic  # importing Kafka's client takes too long for the health check
+from streaming.topics.admin import Topic
 
 log = logging.getLogger(__name__)
 # Of the counts that streaming/flow/count.py and models/counting/blobs.py store: add 1 with every change of it.
@@ -73,7 +70,7 @@ _SETTINGS = {
 }
 
 
-def verify_checkpoint(checkpoint: Path, after: Guard, topic: "Topic", *, audit: Path) -> None:
+def verify_checkpoint(checkpoint: Path, after: Guard, topic: Topic, *, audit: Path) -> None:
     """Compare the checkpoint with this start, and store `after` as its new guard. The caller holds the lock.
 
     Removes the state files of a batch without a commit. Raises CheckpointError when the topic or a setting that the
@@ -87,12 +84,8 @@ def verify_checkpoint(checkpoint: Path, after: Guard, topic: "Topic", *, audit: 
         refuse_changes(before, after)
         _report_other_spark(checkpoint, before, after, audit)
     path = checkpoint / "guard.json"
-    try:
+    with write_errors(CheckpointError, path):
         replace_file(path, msgspec.json.format(msgspec.json.encode(after)))
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be written ({error.strerror})", remedy="make room, or correct its permissions"
-        ) from error
     refuse_gap(begin | read_until(checkpoint), topic.first_offsets, after.topic)
     refuse_lost_end(begun_until(checkpoint), topic.end_offsets, after.topic)
     drop_unfinished(checkpoint)
@@ -100,13 +93,7 @@ def verify_checkpoint(checkpoint: Path, after: Guard, topic: "Topic", *, audit: 
 
 def read_guard(checkpoint: Path) -> Guard | None:
     """The checkpoint's guard; None when the checkpoint is new."""
-    path = checkpoint / "guard.json"
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Guard)
-    except FileNotFoundError:
-        return None
-    except (OSError, msgspec.DecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error})", remedy=f"restore it, or {RESET}") from error
+    return read_json(checkpoint / "guard.json", Guard, CheckpointError, remedy=f"restore it, or {RESET}")
 
 
 def other_layout(before: Guard) -> str:

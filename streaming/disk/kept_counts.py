@@ -1,4 +1,4 @@
-"""A region's counts on disk as they were at the start of a day, so that a rebuild can start there."""
+"""A region's counts at the start of a day, on disk, so that a rebuild can start there."""
 
 import zlib
 from collections.abc import Mapping
@@ -45,14 +45,14 @@ def write_counts(path: Path, state: CountState, *, totals: Mapping[str, int], ne
 
 
 def read_counts(path: Path, spec: Spec) -> tuple[CountState, dict[str, int], int]:
-    """(counts, ledger totals, newest event time) as they were kept. Raises CheckpointError."""
+    """(counts, ledger totals, newest event time) as `write_counts` stored them. Raises CheckpointError."""
     try:
         counts = msgspec.msgpack.decode(zlib.decompress(path.read_bytes()), type=_Counts)
     except (OSError, zlib.error, msgspec.DecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}): bring it back, or choose another day") from error
+        raise CheckpointError(f"{path} cannot be read ({error})", remedy="restore it, or choose another day") from error
     if counts.fingerprint != spec.fingerprint():
         raise CheckpointError(
-            f"{path} holds counts for spec {counts.fingerprint}, not {spec.fingerprint()}: bring back the artifact of "
-            "that spec"
+            f"{path} has counts for spec {counts.fingerprint}, not {spec.fingerprint()}",
+            remedy="restore the artifact with that spec",
         )
     return restore_state(spec, counts.blobs), counts.totals, counts.newest_event_s

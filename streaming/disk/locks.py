@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from schemas.errors import CheckpointError
+from streaming.files import write_errors
 
 _TRIES, _PAUSE_S = 6, 0.05
 
@@ -20,14 +21,9 @@ def only_writer(checkpoint: Path) -> Iterator[None]:
     Raises CheckpointError while another process holds it, or when the folder cannot be written.
     """
     path = checkpoint / "lock"
-    try:
+    with write_errors(CheckpointError, f"RISK_CHECKPOINT={checkpoint}"):
         checkpoint.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise CheckpointError(
-            f"RISK_CHECKPOINT={checkpoint} cannot be written ({error.strerror})",
-            remedy="correct its permissions, or choose another folder",
-        ) from error
     try:
         try:
             _lock(file)

@@ -1,6 +1,6 @@
-"""Whether all that Kafka handed over is in the ledger: its offsets against what the batches consumed.
+"""Compares Kafka's offsets with the messages that the batches consumed.
 
-The ledger's own balance cannot tell: what is lost on the way to the decoder is missing on both of its sides.
+The ledger's own balance cannot show a message that is lost before the decoder: it is missing on both of its sides.
 """
 
 import logging
@@ -12,9 +12,9 @@ log = logging.getLogger(__name__)
 
 
 class OffsetAudit:
-    """Adds up, over the batches of this process, messages by Kafka's offsets less those that a ledger consumed.
+    """Adds up, over the batches of this process, the messages by Kafka's offsets minus those in the ledgers.
 
-    It is 0 where offsets have no gaps. Transactions and compaction leave some, so that a difference ends nothing.
+    The sum is 0 where offsets have no gaps. Transactions and compaction leave gaps, so a difference stops nothing.
     """
 
     def __init__(self, checkpoint: Path) -> None:
@@ -23,14 +23,14 @@ class OffsetAudit:
         self._before = self._missing = 0  # up to the batch before, and with this one
 
     def missing(self, number: int, consumed: int) -> int:
-        """The difference so far, with batch `number`; of one that is repeated the last try counts."""
+        """The sum so far, including batch `number`. When a batch is repeated, its last try counts."""
         if number != self._number:
             self._number, self._before = number, self._missing
         offered = sum(end - first for first, end in taken_offsets(self._checkpoint, number).values())
         if offered != consumed and not self._missing:
             log.warning(
                 "batch %d: Kafka has %d messages by its offsets, the ledger %d. Transactions and compaction leave such "
-                "gaps; if the topic has neither, do not rely on the counts and report this",
+                "gaps. If the topic has neither, do not trust the counts, and report this",
                 number,
                 offered,
                 consumed,

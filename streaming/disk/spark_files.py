@@ -1,6 +1,6 @@
-"""What Spark keeps in the checkpoint, read without Spark: offsets, commits, state.
+"""Spark's files in the checkpoint, read without Spark: offsets, commits, state.
 
-Spark writes a batch's offsets before it runs, its state while it runs, and its commit after it was stored.
+Spark writes a batch's offsets before the batch runs, its state while it runs, and its commit when it is stored.
 """
 
 import re
@@ -15,14 +15,14 @@ _STATE_FILE = re.compile(r"\.?(\d+)\.(?:changelog|zip)(?:\.crc)?")
 
 
 def last_commit(checkpoint: Path) -> tuple[int, float] | None:
-    """(number, epoch seconds) of the newest batch that was stored and committed."""
+    """(number, epoch seconds) of the newest committed batch."""
     commits = [path for path in (checkpoint / "spark" / "commits").glob("*") if path.name.isdecimal()]
     newest = max(commits, key=lambda path: int(path.name), default=None)
     return None if newest is None else (int(newest.name), newest.stat().st_mtime)
 
 
 def progress_text(commit: tuple[int, float] | None) -> str:
-    """What `last_commit` gave, in words."""
+    """The result of `last_commit` as text."""
     if commit is None:
         return "none yet: counting starts from the artifacts' history"
     number, at_s = commit
@@ -30,13 +30,13 @@ def progress_text(commit: tuple[int, float] | None) -> str:
 
 
 def last_begun(checkpoint: Path) -> int:
-    """Number of the newest batch whose offsets Spark has written down; -1 before the first."""
+    """Number of the newest batch whose offsets Spark has written; -1 before the first."""
     offsets = (checkpoint / "spark" / "offsets").glob("*")
     return max((int(path.name) for path in offsets if path.name.isdecimal()), default=-1)
 
 
 def open_batch(checkpoint: Path) -> tuple[int, dict[int, tuple[int, int]]] | None:
-    """(number, {partition: (first, last offset)}) of a batch that has begun and is not committed; None without one."""
+    """(number, {partition: (first, last offset)}) of the batch that has begun without a commit; None if there is none."""
     number, newest = last_begun(checkpoint), last_commit(checkpoint)
     if number <= (-1 if newest is None else newest[0]):
         return None
@@ -46,28 +46,28 @@ def open_batch(checkpoint: Path) -> tuple[int, dict[int, tuple[int, int]]] | Non
 
 
 def read_until(checkpoint: Path) -> dict[int, int]:
-    """By partition, the first offset that no committed batch has taken. Empty before the first commit."""
+    """By partition, the first offset that no committed batch has read. Empty before the first commit."""
     newest = last_commit(checkpoint)
     return {} if newest is None else end_offsets(checkpoint, newest[0])
 
 
 def begun_until(checkpoint: Path) -> dict[int, int]:
-    """By partition, the first offset that no batch has asked for: what lies before was read, or may have been."""
+    """By partition, the first offset that no batch has asked for. Earlier ones were read, or may have been."""
     begun = last_begun(checkpoint)
     return begin_offsets(checkpoint) | (end_offsets(checkpoint, begun) if begun >= 0 else {})
 
 
 def begin_offsets(checkpoint: Path) -> dict[int, int]:
-    """By partition, the first offset of the first batch. A partition that was added later begins at 0."""
+    """By partition, the first offset of the first batch. A partition that is added later begins at 0."""
     path = checkpoint / "spark" / "sources" / "0" / "0"
     return _kafka_offsets(checkpoint, path.read_text(encoding="utf-8").splitlines()[1:]) if path.is_file() else {}
 
 
 def end_offsets(checkpoint: Path, batch: int) -> dict[int, int]:
-    """By partition, the first offset after those that the batch takes; Spark writes it down before the batch runs.
+    """By partition, the first offset after those that the batch reads. Empty where Kafka had no message yet.
 
-    The file's first lines are a version and the batch's settings. Then comes one line per source, and Kafka's is
-    {topic: {partition: offset}}. Empty where there was nothing in Kafka yet.
+    The file's first two lines are a version and the batch's settings. Each source has one line after them; Kafka's is
+    {topic: {partition: offset}}.
     """
     return _kafka_offsets(checkpoint, _offsets_file(checkpoint, batch)[2:])
 
@@ -93,7 +93,7 @@ def _kafka_offsets(checkpoint: Path, sources: list[str]) -> dict[int, int]:
 
 
 def taken_offsets(checkpoint: Path, batch: int) -> dict[int, tuple[int, int]]:
-    """What a batch takes, by partition that had messages: the first offset, and the first one that it leaves."""
+    """The offsets that a batch reads, by partition that has some: the first one, and the end (not included)."""
     before = begin_offsets(checkpoint)
     if batch > 0:
         before |= end_offsets(checkpoint, batch - 1)
@@ -102,15 +102,15 @@ def taken_offsets(checkpoint: Path, batch: int) -> dict[int, tuple[int, int]]:
 
 
 def batch_time_ms(checkpoint: Path, batch: int) -> int:
-    """When the batch was begun, epoch milliseconds; a repeat of it keeps that time."""
+    """When the batch began, epoch milliseconds. A repetition of the batch has the same time."""
     return int(msgspec.json.decode(_offsets_file(checkpoint, batch)[1])["batchTimestampMs"])
 
 
 def drop_unfinished(checkpoint: Path) -> None:
-    """Remove the state files of a batch that was begun and not committed.
+    """Remove the state files of a batch that has begun without a commit.
 
-    On a local disk Spark does not replace them when it repeats the batch: it keeps the first attempt's file and says
-    nothing. If a region joined in between, the counts that the repeat made for it are lost at the next start.
+    On a local disk, Spark does not replace them when it repeats the batch: it silently keeps the first attempt's files.
+    If a region was added in between, the next start would lose its counts of the repetition.
     """
     newest = last_commit(checkpoint)
     committed = 0 if newest is None else newest[0] + 1  # the state's version after batch N is N + 1
@@ -121,8 +121,9 @@ def drop_unfinished(checkpoint: Path) -> None:
 
 
 def damaged(checkpoint: Path, what: str) -> CheckpointError:
-    """The error for a checkpoint that Spark or we cannot read any more."""
+    """The error for a checkpoint that cannot be read any more."""
     return CheckpointError(
-        f"the checkpoint {checkpoint} is damaged: {what}. Nothing was written. Bring it back from a copy, or begin "
-        "anew with `checkpoint reset --from TIME`: counts then rest on the artifact's history and the events since TIME"
+        f"the checkpoint {checkpoint} is damaged: {what}. Nothing was written",
+        remedy="restore it from a copy, or begin anew with `checkpoint reset --from TIME`: the counts then consist of "
+        "the artifact's history and the events since TIME",
     )

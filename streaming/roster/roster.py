@@ -18,7 +18,7 @@ from schemas.decode import Vocabulary
 from schemas.errors import ArtifactError, ArtifactsAway, SettingsError, SpecMismatch
 from schemas.limits import MAX_REGIONS, MAX_SERIES
 from schemas.spec import Spec, differences
-from streaming.files import replace_file
+from streaming.files import read_json, replace_file, write_errors
 from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.scan import ArtifactScan, FoundArtifact
 
@@ -52,14 +52,7 @@ def vocabulary(folder: str) -> Vocabulary:
 
 def read_roster(path: Path) -> dict[str, Entry]:
     """The roster in force: region -> entry. Empty before the first was published."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Entry])
-    except FileNotFoundError:
-        return {}
-    except (OSError, msgspec.DecodeError) as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({error})", remedy="restore it, or start with a new checkpoint"
-        ) from error
+    return read_json(path, dict[str, Entry], ArtifactError, remedy="restore it, or start with a new checkpoint") or {}
 
 
 def refresh_roster(
@@ -75,7 +68,8 @@ def refresh_roster(
     if stray := misplaced(after, artifacts):
         raise with_refused(stray, refused)
     if after != before:
-        _publish(path, after)
+        with write_errors(SettingsError, f"RISK_CHECKPOINT={path.parent}"):
+            replace_file(path, msgspec.json.format(msgspec.json.encode(after, order="sorted")))
     return after, refused
 
 
@@ -194,13 +188,3 @@ def _refuse_too_many(roster: dict[str, Entry], folder: Path, new: int) -> None:
             "allowed",
             remedy="choose larger cells, or run a second job with its own store",
         )
-
-
-def _publish(path: Path, roster: dict[str, Entry]) -> None:
-    try:
-        replace_file(path, msgspec.json.format(msgspec.json.encode(roster, order="sorted")))
-    except OSError as error:
-        raise SettingsError(
-            f"RISK_CHECKPOINT={path.parent} cannot be written ({error.strerror})",
-            remedy="make room, or correct its permissions",
-        ) from error

@@ -86,11 +86,11 @@ def test_an_edited_line_is_named(log):
     lines = log[0].splitlines(keepends=True)
     for number, line in enumerate(lines):
         edited = [*lines[:number], line.replace(b'"number":', b'"numbed":'), *lines[number + 1 :]]
-        assert verify(b"".join(edited)).faults == (f"line {number + 1} was edited: it is not what its hash says",)
+        assert verify(b"".join(edited)).faults == (f"line {number + 1} was edited: its hash does not match",)
 
 
 @pytest.mark.fault("F42")
-def test_an_edited_line_that_was_sealed_anew_breaks_the_next(log):
+def test_an_edited_line_with_a_new_hash_breaks_the_next(log):
     lines = log[0].splitlines(keepends=True)
     body = lines[2].partition(b',"hash":"')[0].replace(b'"number":2', b'"number":7')
     lines[2] = body + b',"hash":"' + hashlib.sha256(body).hexdigest().encode() + b'"}\n'
@@ -119,7 +119,7 @@ def test_lines_that_changed_places_or_came_twice_are_found(log, data):
 @pytest.mark.fault("F42")
 def test_two_lines_that_changed_places_are_named(log):
     first, second, *rest = log[0].splitlines(keepends=True)
-    assert "line 1 is out of its place" in verify(b"".join([second, first, *rest])).faults[0]
+    assert "line 1 is misplaced" in verify(b"".join([second, first, *rest])).faults[0]
 
 
 @pytest.mark.fault("F42")
@@ -128,7 +128,7 @@ def test_a_missing_tail_is_seen_only_by_a_head_that_was_noted(log):
     cut = b"".join(content.splitlines(keepends=True)[:4])
     assert verify(cut).faults == ()
     assert verify(cut, heads=[heads[3]]).faults == ()
-    assert "the last lines are gone" in verify(cut, heads=[heads[5]]).faults[0]
+    assert "the last lines are missing" in verify(cut, heads=[heads[5]]).faults[0]
 
 
 @pytest.mark.fault("F42")
@@ -141,14 +141,12 @@ def test_every_torn_end_is_told_from_an_edit_and_the_chain_goes_on(tmp_path):
         path.write_bytes(whole[:end])
         torn = verify(path.read_bytes())
         assert (torn.records, torn.head, torn.faults) == (1, heads[0], ())
-        assert torn.torn == (
-            f"line 2 was cut short by a crash after {end - first} bytes; the next record will note it",
-        )
+        assert torn.torn == (f"a crash cut line 2 short after {end - first} bytes; the next record will note it",)
         head = record(path, "start", {}, at_s=START_S + 9)
         after = verify(path.read_bytes(), heads=[heads[0]])
         assert path.read_bytes().startswith(whole[:end]), "the evidence is gone"
         assert (after.records, after.head, after.faults) == (3, head, ())
-        assert after.torn == ("line 2 was cut short by a crash; record 2 notes it",)
+        assert after.torn == ("a crash cut line 2 short; record 2 notes it",)
 
 
 def test_a_record_that_lacks_only_its_newline_is_whole(tmp_path):

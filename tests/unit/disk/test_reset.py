@@ -86,7 +86,7 @@ def test_a_reset_that_was_cut_short_anywhere_is_finished(used, monkeypatch, tmp_
     with caplog.at_level(logging.WARNING):
         finish_reset(used.checkpoint)
     assert tree(used.checkpoint) == tree(whole)
-    assert f"read from 1970-01-01T00:00:00Z; what was there lies in {used.checkpoint / 'old-stamp'}" in caplog.text
+    assert f"read from 1970-01-01T00:00:00Z; the former content is in {used.checkpoint / 'old-stamp'}" in caplog.text
     set_aside(again, "later", from_ms=9)
     assert (begin_ms(again), (again / "old-later").exists()) == (9, False)  # nothing was kept since
     assert tree(again / "old-stamp") == tree(whole / "old-stamp")
