@@ -29,7 +29,7 @@ lint: ## style, types, import directions
 
 docs: ## the site of all pages, out/docs/index.html; a warning is an error
 	@.ci/setup
-	@$(PYTHON) -m sphinx -q -W --keep-going -c docs . out/docs
+	@$(PYTHON) -m sphinx -q -E -W --keep-going -c docs . out/docs
 
 SEEDS ?= 0-9
 faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/explanation/reliability.md

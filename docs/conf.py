@@ -1,7 +1,10 @@
 """The site of `make docs`. Its root is the repository's, so that a link works on the site and beside the files."""
 
+import os.path
+import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,6 +14,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_for_filename
 from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
+from sphinx.util.logging import getLogger
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -48,24 +52,44 @@ html_theme_options = {
 SHOWN_AS_PAGES = {".py", ".sh", ".yaml", ".toml"}  # a browser would save such files in place of showing them
 
 
+def linked_files(app: Sphinx) -> set[str]:
+    return {os.path.normpath(name) for name in app.env.dlfiles}
+
+
 def show_linked_files(app: Sphinx, tree: nodes.document, page: str) -> None:
     """A link to a program leads to a page with its text."""
     for link in list(tree.findall(download_reference)):
-        path = PurePosixPath(page).parent / link["reftarget"]
-        name = (ROOT / path).resolve().relative_to(ROOT).as_posix()
+        name = os.path.normpath(PurePosixPath(page).parent / link["reftarget"])
         if PurePosixPath(name).suffix in SHOWN_AS_PAGES:
             target = app.builder.get_relative_uri(page, f"files/{name}")
             link.replace_self(nodes.reference("", "", *link.children, refuri=target, internal=True))
 
 
+def open_drawings(app: Sphinx, tree: nodes.document, page: str) -> None:
+    """A drawing with links becomes part of the page, so that they can be followed."""
+    for image in list(tree.findall(nodes.image)):
+        path = ROOT / image["uri"]
+        if path.suffix == ".svg" and "<a " in (drawing := path.read_text(encoding="utf-8")):
+            link = partial(link_in_drawing, app, page, image["uri"])
+            image.replace_self(nodes.raw("", re.sub(r'href="([^"]+)"', link, drawing), format="html"))
+
+
+def link_in_drawing(app: Sphinx, page: str, drawing: str, link: re.Match[str]) -> str:
+    name = os.path.normpath(PurePosixPath(drawing).parent / link[1])
+    if name not in linked_files(app):
+        getLogger(__name__).warning("%s links to %s: link to it in the text, too", drawing, name)
+    return f'href="{app.builder.get_relative_uri(page, f"files/{name}")}"'
+
+
 def pages_of_files(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
-    for name in app.env.dlfiles:
+    for name in linked_files(app):
         if PurePosixPath(name).suffix in SHOWN_AS_PAGES:
             lexer = get_lexer_for_filename(name)
-            text = highlight((ROOT / name).read_text(encoding="utf-8"), lexer, HtmlFormatter(linenos="inline"))
+            text = highlight((ROOT / name).read_text(encoding="utf-8"), lexer, HtmlFormatter())
             yield f"files/{name}", {"title": name, "body": f"<h1>{name}</h1>{text}"}, "page.html"
 
 
 def setup(app: Sphinx) -> None:
     app.connect("doctree-resolved", show_linked_files)
+    app.connect("doctree-resolved", open_drawings)
     app.connect("html-collect-pages", pages_of_files)

@@ -27,8 +27,8 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     Row 0 is the southernmost, column 0 the westernmost; a cell's index is `row * cols + col`. A cell is
     half-open: its south and west edges belong to it. Projection: local equirectangular with the WGS 84 radii
-    of curvature at the grid's middle latitude, so a cell's true area differs from `cell_m`² by less than 1 %
-    for a region up to 100 km high within 50° of the equator (1.4 % at 60°).
+    of curvature at the grid's middle latitude, so a cell's true area differs from the square of `cell_m` by less
+    than 1 % for a region up to 100 km high within 50° of the equator (1.4 % at 60°).
     """
 
     south_deg: float

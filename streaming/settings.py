@@ -112,7 +112,7 @@ class Settings(BaseModel):
         return {name: _shown(getattr(self, field)) for name, field in environment_names().items()}
 
     def without_secrets(self, text: str) -> str:
-        """`text` with *** in place of every secret's value, also where it is quoted as Python quotes it."""
+        """`text` with `***` in place of every secret's value, also where it is quoted as Python quotes it."""
         for field in type(self).model_fields:
             value = getattr(self, field)
             secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
