@@ -26,39 +26,40 @@ from streaming.settings import Settings, secret_names
 
 app = typer.Typer(
     name="incident-scorer",
-    help="Live incident risk per place, for readiness.",
+    help="Live risk of incidents per place, from Kafka. Settings are environment variables (.env.example lists them).",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
 
-_in_force: list[Settings] = []  # whose secrets a trace must not show
+_in_force: list[Settings] = []  # their secrets must not be in a trace
 
 
 @app.callback()
 def _settings(context: typer.Context) -> None:
     context.obj = Settings.from_environment(os.environ)  # noqa: TID251 - the one place
     _in_force.append(context.obj)
-    for name in secret_names():  # or Java and every Python worker would inherit them
+    for name in secret_names():  # otherwise Java and every Python worker would inherit them
         os.environ.pop(name, None)  # noqa: TID251
     # With glibc's 8 arenas a core Java kept 121 MiB more each hour (docs/explanation/soak.md).
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # noqa: TID251 - Java and the workers inherit it
 
 
-app.command("demo")(demo.demo)
-app.command("run")(run.run)
-app.command("check")(check.check)
-app.command("doctor")(doctor.doctor)
-app.command("rebuild")(rebuild.rebuild)
-app.command("health")(health.health)
-app.command("parity")(parity.parity)
-app.command("prepare")(prepare.prepare)
-app.command("cells")(cells.cells)
-app.command("replay")(replay.replay)
-app.add_typer(broker.broker_app, name="broker")
-app.add_typer(checkpoint.checkpoint_app, name="checkpoint")
-app.add_typer(audit.audit_app, name="audit")
+_JOB, _SETUP, _REHEARSAL = ("The job", "Setup", "Rehearsal")  # headings of --help
+app.command("run", rich_help_panel=_JOB)(run.run)
+app.command("doctor", rich_help_panel=_JOB)(doctor.doctor)
+app.command("check", rich_help_panel=_JOB)(check.check)
+app.command("health", rich_help_panel=_JOB)(health.health)
+app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)
+app.add_typer(checkpoint.checkpoint_app, name="checkpoint", rich_help_panel=_JOB)
+app.add_typer(audit.audit_app, name="audit", rich_help_panel=_JOB)
+app.command("cells", rich_help_panel=_SETUP)(cells.cells)
+app.command("prepare", rich_help_panel=_SETUP)(prepare.prepare)
+app.command("demo", rich_help_panel=_REHEARSAL)(demo.demo)
+app.command("replay", rich_help_panel=_REHEARSAL)(replay.replay)
+app.command("parity", rich_help_panel=_REHEARSAL)(parity.parity)
+app.add_typer(broker.broker_app, name="broker", rich_help_panel=_REHEARSAL)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
 
-_FOLDER = Annotated[Path, typer.Option("--folder", help="Where the broker keeps its data and its log")]
+_FOLDER = Annotated[Path, typer.Option("--folder", help="Folder of the broker's data and log")]
 _DEFAULT_FOLDER = Path("data/broker")
 
 broker_app = typer.Typer(no_args_is_help=True, help="A real Kafka broker on this machine, without Docker.")
@@ -26,7 +26,7 @@ def broker_start(
         int | None, typer.Option(min=1, max=65_535, help="Default: the port of RISK_KAFKA_BOOTSTRAP")
     ] = None,
 ) -> None:
-    """Start the broker, make the topics, leave it running. The first start fetches Kafka's jars (43 MB)."""
+    """Start the broker, create the topics, and leave it running. The first start fetches Kafka's jars (43 MB)."""
     settings: Settings = context.obj
     console = _console()
     with console.status("starting Kafka (the first start fetches its jars, 43 MB) ..."):
@@ -47,7 +47,7 @@ def broker_stop(folder: _FOLDER = _DEFAULT_FOLDER) -> None:
 
 @broker_app.command("status")
 def broker_status(folder: _FOLDER = _DEFAULT_FOLDER) -> None:
-    """Say whether the broker runs; exit code 1 when it does not."""
+    """Show whether the broker runs. Exit code 1 when it does not."""
     broker = running_broker(folder)
     if broker is None:
         _console().print(f"no broker runs from {folder}")
@@ -59,8 +59,8 @@ def _local_port(bootstrap: str) -> int:
     host, _, port = bootstrap.partition(":")
     if host not in (HOST, "localhost") or not port.isdecimal():
         raise BrokerError(
-            f"RISK_KAFKA_BOOTSTRAP is {bootstrap}, which is not one port of this machine: give --port, or set it to "
-            f"{HOST}:9092"
+            f"RISK_KAFKA_BOOTSTRAP is {bootstrap}, which is no single port of this machine",
+            f"set --port, or RISK_KAFKA_BOOTSTRAP={HOST}:9092",
         )
     return int(port)
 

@@ -1,4 +1,4 @@
-"""The `cells` command: what the map in Grafana needs of the artifacts, its cells' outlines and where it opens."""
+"""The `cells` command: writes what Grafana's map needs, the outlines of the cells and the place where it opens."""
 
 import hashlib
 import math
@@ -18,27 +18,29 @@ from streaming.settings import Settings
 
 ALL_REGIONS = "_all.geojson"  # no region can have this name
 DASHBOARDS = "dashboards"
-_LONGEST_UID = 40  # that Grafana takes
+_LONGEST_UID = 40  # that Grafana accepts
+_WHICH_MAP = "name the dashboard of the live map, a JSON file in grafana-provisioning/"
 _WORLD_PX = 256  # the whole world's width at zoom 0, pixels
-_MAP_PX = (800, 640)  # of the map's panel on a small screen
+_MAP_PX = (800, 640)  # width and height of the map's panel on a small screen
 
 
 def cells(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder for the files")],
+    out: Annotated[Path, typer.Option(help="Folder for the GeoJSON files")],
     artifacts: Annotated[Path | None, typer.Option(help="Folder of artifacts; default: RISK_ARTIFACTS")] = None,
     live_map: Annotated[
-        Path | None, typer.Option(help="Dashboard of the live map, to be written to OUT/dashboards, open at the cells")
+        Path | None,
+        typer.Option(help="Dashboard file of the live map: a copy that opens at the cells goes to OUT/dashboards"),
     ] = None,
 ) -> None:
-    """Write REGION.geojson of each region, ids = cell ids, and _all.geojson of them together, ids = geohashes."""
+    """Write the cells of each region as REGION.geojson (by cell id), and all regions as _all.geojson (by geohash)."""
     from models.artifact.artifact import newest_artifacts, read_spec  # torch: seconds that other commands save
 
     settings: Settings = context.obj
     folder = artifacts or settings.artifacts
     newest = newest_artifacts(folder)
     if not newest:
-        raise ArtifactError(f"no artifact in {folder}: train one, or give the folder with --artifacts")
+        raise ArtifactError(f"no artifact in {folder}", "train a model, or name the folder with --artifacts")
     specs = [read_spec(folders[0]) for _, folders in sorted(newest.items())]
     for name, collection in geojson_files(specs).items():
         _write(out / name, collection)
@@ -49,7 +51,7 @@ def cells(
         if len(specs) > 1:
             pages |= {f"{live_map.stem}-{spec.region}.json": page_of(page, spec) for spec in specs}
         for old in (out / DASHBOARDS).glob(f"{live_map.stem}-*.json"):
-            if old.name not in pages:  # of a region that has gone
+            if old.name not in pages:  # of a region that no longer exists
                 old.unlink()
         for name, content in pages.items():
             _write(out / DASHBOARDS / name, content)
@@ -60,46 +62,46 @@ def _write(path: Path, content: Any) -> None:
     try:
         replace_file(path, msgspec.json.encode(content))
     except OSError as error:
-        raise SettingsError(f"{path} cannot be written ({error.strerror}): choose another --out") from error
+        raise SettingsError(f"{path} cannot be written ({error.strerror})", "choose another --out") from error
 
 
 def _dashboard(path: Path) -> dict[str, Any]:
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except OSError as error:
-        raise SettingsError(f"--live-map {path} cannot be read ({error.strerror})") from error
+        raise SettingsError(f"--live-map {path} cannot be read ({error.strerror})", _WHICH_MAP) from error
     except msgspec.DecodeError as error:
-        raise SettingsError(f"--live-map {path} is no dashboard ({error})") from error
+        raise SettingsError(f"--live-map {path} is no dashboard ({error})", _WHICH_MAP) from error
 
 
 def geojson_files(specs: list[Spec]) -> dict[str, dict[str, Any]]:
-    """File name -> FeatureCollection. Cell ids are the same in every region, so the file of all has geohashes as ids.
+    """File name -> FeatureCollection: one of each region, and one of all regions.
 
-    One file of all regions, because Grafana puts no variable into the address of the layer that is coloured by data.
+    Grafana allows no variable in the address of the layer that is coloured by data, so a map of any region needs the
+    file of all. Its ids are geohashes, because the same cell ids exist in every region.
     """
-    of_regions = {f"{spec.region}.geojson": spec.grid.geojson() for spec in specs}
-    together = [
-        {**feature, "id": geohash, "properties": {**feature["properties"], "region": spec.region}}
-        for spec in specs
-        for geohash, feature in zip(
-            spec.grid.geohashes(), of_regions[f"{spec.region}.geojson"]["features"], strict=True
-        )
-    ]
-    return {**of_regions, ALL_REGIONS: {"type": "FeatureCollection", "features": together}}
+    files, together = {}, []
+    for spec in specs:
+        files[f"{spec.region}.geojson"] = cells = spec.grid.geojson()
+        together += [
+            {**cell, "id": geohash, "properties": {**cell["properties"], "region": spec.region}}
+            for geohash, cell in zip(spec.grid.geohashes(), cells["features"], strict=True)
+        ]
+    return {**files, ALL_REGIONS: {"type": "FeatureCollection", "features": together}}
 
 
 def page_of(dashboard: dict[str, Any], spec: Spec) -> dict[str, Any]:
-    """The dashboard for one of several regions: its map stays where it is moved, and loads that region's cells only."""
+    """The dashboard for one of several regions: its map keeps the view, and loads only that region's cells."""
     region, uid = spec.region, f"{dashboard['uid']}-{spec.region}"
     if len(uid) > _LONGEST_UID:
         uid = f"{dashboard['uid']}-{hashlib.sha256(region.encode()).hexdigest()[:16]}"
     variables = [
-        {name: one[name] for name in ("name", "label", "description")}
+        {name: variable[name] for name in ("name", "label", "description")}
         | {"type": "custom", "hide": 2, "query": region, "current": {"text": region, "value": region}}
         | {"multi": False, "includeAll": False}
-        if one["name"] == "region"
-        else one
-        for one in dashboard["templating"]["list"]
+        if variable["name"] == "region"
+        else variable
+        for variable in dashboard["templating"]["list"]
     ]
     return {
         **opened_at(dashboard, spec.grid, cells={"src": f"public/cells/{region}.geojson", "idField": "cell"}),
@@ -112,10 +114,10 @@ def page_of(dashboard: dict[str, Any], spec: Spec) -> dict[str, Any]:
 def opened_at(
     dashboard: dict[str, Any], grid: Grid, *, cells: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """The dashboard with its maps opened at the cells: there a view stays where it is moved.
+    """The dashboard with its maps opened at the cells, so that a refresh keeps the view to which a person moved.
 
-    Where the region is chosen in the browser, maps must go on fitting themselves to the data. cells: settings of the
-    layer that is coloured by data.
+    Not for a page on which the region is chosen: its maps must fit themselves to the data. cells: settings of the layer
+    that is coloured by data.
     """
     return {**dashboard, "panels": [_opened_map(panel, grid, cells) for panel in dashboard["panels"]]}
 

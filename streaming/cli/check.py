@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -29,56 +28,55 @@ _SHOWN = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What became of a message. place: where it stood, for a person. outcome: as in the ledger, or a reject reason."""
+    """What the job would do with a message."""
 
-    place: str
-    region: str  # "" for messages of no known region
-    outcome: str
+    place: str  # where the message was read, for a person
+    region: str  # "" for a message of no known region
+    outcome: str  # as in the ledger, or the reason of a refusal
     detail: str
     is_refused: bool
 
 
 def check(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(help="NAME.json: one message; other files, or -: a message a line")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="NAME.json: one message. Other files, or - for the standard input: one message per line"),
+    ],
 ) -> None:
-    """Say of each message what a job with the artifacts in RISK_ARTIFACTS would do. Exit code 3 if one is refused."""
-    from models.artifact.artifact import (  # `health` imports this file, and has no time for it
-        newest_artifacts,
-        read_artifact,
-    )
+    """Show what a job with these RISK_ARTIFACTS would do with each message. Exit code 3 when it would refuse one."""
+    from models.artifact.artifact import newest_artifacts, read_artifact  # slow, and every command imports this file
 
     settings: Settings = context.obj
     artifacts = {region: read_artifact(folders[0]) for region, folders in newest_artifacts(settings.artifacts).items()}
     if not artifacts:
-        raise DataError(f"{settings.artifacts} is empty: train a model, or name another folder by RISK_ARTIFACTS")
+        raise DataError(f"{settings.artifacts} is empty", "train a model, or set RISK_ARTIFACTS to another folder")
     messages = [message for file in files for message in _messages(file)]
     if not messages:
-        raise DataError(f"{', '.join(map(str, files))}: there is no message; write one a line")
+        raise DataError(f"there is no message in {', '.join(map(str, files))}", "write one message per line")
     answers = list(dry_run(messages, artifacts, now_s=time.time()))
     console = Console(highlight=False)
-    refused = [one for one in answers if one.is_refused]
-    unusual = [one for one in answers if one.is_refused or one.detail]
+    unusual = [answer for answer in answers if answer.is_refused or answer.detail]
     if unusual:
         console.print(_table(unusual[:_SHOWN]))
     if len(unusual) > _SHOWN:
         console.print(f"... and {len(unusual) - _SHOWN:,} more")
-    outcomes = Counter("refused" if one.is_refused else one.outcome for one in answers)
-    told = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
+    outcomes = Counter("refused" if answer.is_refused else answer.outcome for answer in answers)
+    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
     noun = "message" if len(answers) == 1 else "messages"
-    console.print(f"{len(answers):,} {noun} for {', '.join(sorted(artifacts))}: {told}")
-    if refused:
+    console.print(f"{len(answers):,} {noun} for {', '.join(sorted(artifacts))}: {counts}")
+    if outcomes["refused"]:
         raise typer.Exit(DataError.exit_code)
 
 
 def dry_run(
     messages: Iterable[tuple[str, bytes]], artifacts: "Mapping[str, Artifact]", *, now_s: float
 ) -> Iterator[Answer]:
-    """One message after the other, as if they came to a job that has just begun with these artifacts.
+    """What a job that has just started with these artifacts would do with each message.
 
     messages: (place, value). artifacts: by region.
     """
-    from streaming.flow.intake import take_in  # torch: as above
+    from streaming.flow.intake import take_in  # as above
 
     vocabularies = {region: Vocabulary.of(artifact.spec) for region, artifact in artifacts.items()}
     states = {region: artifact.history() for region, artifact in artifacts.items()}
@@ -108,15 +106,15 @@ def _alone(message: bytes, number: int, at_s: float) -> Messages:
 
 def _why_excluded(incident: Incidents) -> str:
     if not incident.flags[0] & COUNTED_ORIGIN:
-        return "its origin is one that the region does not count"
-    return "it happened before the artifact's data end: its count is in them"
+        return "the region does not count its origin"
+    return "it happened before the artifact's data end, so the artifact has counted it"
 
 
 def _messages(file: Path) -> Iterator[tuple[str, bytes]]:
     try:
         content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
-        raise DataError(f"{file} cannot be read ({error.strerror}): name a file with messages") from error
+        raise DataError(f"{file} cannot be read ({error.strerror})", "name a file with messages") from error
     if file.suffix == ".json":
         yield file.name, content
     elif content:
@@ -126,9 +124,9 @@ def _messages(file: Path) -> Iterator[tuple[str, bytes]]:
 
 def _table(answers: list[Answer]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("message", "region", "outcome", "why"):
+    for column in ("message", "region", "outcome", "reason"):
         table.add_column(column, overflow="fold")
-    for one in answers:
-        style = "bold red" if one.is_refused else ""
-        table.add_row(escape(one.place), escape(one.region) or "-", Text(one.outcome, style), escape(one.detail))
+    for answer in answers:
+        outcome = Text(answer.outcome, "bold red" if answer.is_refused else "")
+        table.add_row(Text(answer.place), Text(answer.region or "-"), outcome, Text(answer.detail))
     return table

@@ -18,18 +18,20 @@ from streaming.roster.roster import read_roster
 from streaming.settings import Settings
 from streaming.watch.health import health_path
 
-checkpoint_app = typer.Typer(no_args_is_help=True, help="What has been read and counted so far, and beginning anew.")
+checkpoint_app = typer.Typer(
+    no_args_is_help=True, help="What the job has read and counted so far, and how to start again."
+)
 
 
 @checkpoint_app.command("show")
 def show(context: typer.Context) -> None:
-    """Print what the checkpoint stands for and how far it has come."""
+    """Print topic, clock, artifacts, and what has been read so far."""
     settings: Settings = context.obj
     folder = settings.checkpoint
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("folder", str(folder))
     if unfinished := unfinished_reset(folder):
-        table.add_row("reset", f"cut short ({unfinished.name}): the next `run` or `checkpoint reset` finishes it")
+        table.add_row("reset", f"interrupted ({unfinished.name}): the next `run` or `checkpoint reset` finishes it")
     guard = read_guard(folder)
     if guard:
         table.add_row("topic", f"{guard.topic} (id {guard.topic_id})")
@@ -38,14 +40,14 @@ def show(context: typer.Context) -> None:
         table.add_row("written by", f"Spark {guard.spark or 'unknown'}, counts in layout {guard.state_layout}")
         shown = settings.shown()
         others = [
-            f"{name} {was or 'not set'}, now {shown[name] or 'not set'}"
+            f"{name} was {was or 'not set'}, now {shown[name] or 'not set'}"
             for name, was in guard.settings.items()
             if name in shown and was != shown[name]
         ]
-        table.add_row("last run had", "; ".join(others) or "the settings that are given now")
+        table.add_row("last run", "; ".join(others) or "had the present settings")
     from_ms = begin_ms(folder)
     if from_ms is not None:
-        table.add_row("begins at", instant_text(from_ms / 1000))
+        table.add_row("starts at", instant_text(from_ms / 1000))
     for region, entry in read_roster(folder / "roster.json").items():
         table.add_row(f"region {region}", f"artifact {entry.version}, spec {entry.fingerprint}")
     commit = last_commit(folder)
@@ -64,7 +66,7 @@ def reset(
         str, typer.Option("--from", help="`earliest`, `latest`, or a time with an offset: 2026-11-25T06:00:00Z")
     ],
 ) -> None:
-    """Begin anew at a time of the topic. Counts then rest on the artifacts' history and what came since that time."""
+    """Start again at a time of the topic. Counts then come from the artifacts' history and the events since then."""
     settings: Settings = context.obj
     now_s = time.time()
     from_ms = instant_ms(from_, option="--from", now_s=now_s)
@@ -74,11 +76,11 @@ def reset(
         old = set_aside(
             settings.checkpoint, datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"), from_ms=from_ms
         )
-        health_path(settings.checkpoint).unlink(missing_ok=True)  # it tells of the job before
+        health_path(settings.checkpoint).unlink(missing_ok=True)  # it describes the job before
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"the next run begins at {from_} of {settings.topic}; {kept_in(old)}")
+    console.print(f"the next run starts at {from_} of {settings.topic}; {kept_in(old)}")
     if old and (old / "spark").exists():
         console.print(
-            f"with RISK_CHECKPOINT={old}, `rebuild` makes scores of the time before; remove the folder when it is no "
-            "longer needed"
+            f"with RISK_CHECKPOINT={old}, `rebuild` writes scores of the time before; remove the folder when you no "
+            "longer need it"
         )

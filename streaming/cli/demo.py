@@ -14,12 +14,12 @@ from streaming.settings import Settings
 
 def demo(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Folder for the map page, the scores and the job's files")] = Path(
-        "out/demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for the map page, the scores and the files of broker and job")
+    ] = Path("out/demo"),
     seconds: Annotated[float, typer.Option(min=10, max=120, help="How long the replayed day takes")] = 45.0,
 ) -> None:
-    """One real day through Kafka, Spark and the model, with a live map page and a summary. Ends by itself."""
+    """Score a real day of Chicago through Kafka, Spark and the model, with a live map page. Ends by itself."""
     from streaming.flow.rows import Published
     from streaming.rehearse.demo import run_demo  # pyspark and torch: seconds that other commands save
     from streaming.rehearse.demo_report import report
@@ -29,7 +29,7 @@ def demo(
     console = Console(highlight=False)
     logging.basicConfig(level=logging.ERROR)
     if (out / "broker").exists() or (out / "checkpoint").exists():
-        shutil.rmtree(out)  # only a folder that an earlier demo made
+        shutil.rmtree(out)  # only the folder of an earlier demo
     out.mkdir(parents=True, exist_ok=True)
     stop = stop_on_signals()
 

@@ -9,7 +9,7 @@ from streaming.watch.health import in_words, read_health
 
 
 def health(context: typer.Context) -> None:
-    """Say whether the job's scores may be relied on now, and why not. Exit code 0 when ready, 1 when not."""
+    """Show whether the job's scores can be relied on now, or why not. Exit code 0 when ready, 1 when not."""
     settings: Settings = context.obj
     now = datetime.now(UTC)
     known, reason = read_health(settings.checkpoint, now)

@@ -1,4 +1,4 @@
-"""The `parity` command: days of real incidents through the job and through the offline replay, compared."""
+"""The `parity` command: compares the job's scores with those of the offline replay, on days of real incidents."""
 
 import logging
 import shutil
@@ -23,13 +23,13 @@ _MOST_EXAMPLES = 20
 
 def parity(
     context: typer.Context,
-    data: Annotated[Path, typer.Option(help="Incident file that goes on where the artifact's data end")],
+    data: Annotated[Path, typer.Option(help="Incident file with the days after the artifact's data end")],
     layout: Annotated[str, typer.Option(help=LAYOUT_HELP)],
     region: Annotated[str, typer.Option(help="Region of the artifact")],
     artifacts: Annotated[Path, typer.Option(help="Folder of artifacts")] = Path("data/artifacts"),
     days: Annotated[int, typer.Option(min=1, help="How many days to replay")] = 7,
 ) -> None:
-    """Whether stream and offline replay give the same counts and scores. Exit code 1 when they do not."""
+    """Check that the job and the offline replay give equal counts and scores. Exit code 1 when they do not."""
     from models.artifact.artifact import newest_artifact
     from models.files.incident_files import read_incidents
     from models.files.layouts import parse_layout

@@ -1,7 +1,7 @@
 """The `prepare` command: fetches Spark's jars, and stores Java's classes in a file as they lie in memory.
 
 A start of Spark loads thousands of classes out of jars and checks each; Java's class data sharing takes them from one
-file. Java itself refuses a file of another Java or of other jars, and then starts as it always did.
+file. Java ignores a file that was written by another Java or for other jars, and then starts without one.
 """
 
 import tempfile
@@ -22,7 +22,7 @@ _EXIT_S = 120
 
 
 def prepare(context: typer.Context) -> None:
-    """Fetch Spark's jars and archive Java's classes: later starts need no network and take some seconds less."""
+    """Fetch Spark's jars and archive Java's classes. Later starts need no network and are some seconds shorter."""
     settings: Settings = context.obj
     console = Console(highlight=False)
     with console.status("starting Spark once (the first time fetches 60 MB of jars) ..."):
@@ -31,8 +31,8 @@ def prepare(context: typer.Context) -> None:
 
 
 def class_archive_of(settings: Settings, log: Path) -> Path:
-    """Give the archive's path, written anew if it is not there. Raises PipelineError when Java did not write one."""
-    from pyspark import SparkContext  # pyspark: a second that other commands save
+    """Path of the archive, which is written if it does not exist. Raises PipelineError when Java wrote none."""
+    from pyspark import SparkContext  # a second that other commands save
 
     from streaming.job.session import start_session
 
@@ -50,12 +50,12 @@ def class_archive_of(settings: Settings, log: Path) -> Path:
         gateway.proc.wait(_EXIT_S)
         SparkContext._gateway = SparkContext._jvm = None
         if not written.is_file():
-            raise PipelineError(f"Java wrote no class archive; see {log}. Starts work without one, and take longer")
+            raise PipelineError("Java wrote no class archive", f"see {log}; starts work without it, but take longer")
         return keep_class_archive(cache, written)
 
 
 def _use(session: "SparkSession", folder: Path) -> None:
-    """Have the classes loaded that a streaming query with state needs."""
+    """Run a streaming query with state, so that Java loads the classes that one needs."""
     texts = folder / "texts"
     texts.mkdir()
     (texts / "one.txt").write_text("a\nb\n")

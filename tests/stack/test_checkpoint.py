@@ -83,7 +83,7 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_
     assert scorer.points() == stored, "a refused start wrote something"
 
     from_ = datetime.fromtimestamp(START + 60 * (FIRST + 7), UTC).isoformat()
-    assert "the next run begins at" in command(scorer, "checkpoint", "reset", "--from", from_)
+    assert "the next run starts at" in command(scorer, "checkpoint", "reset", "--from", from_)
     scorer.start()
     scorer.wait_until(lambda: scorer.totals().get("riverton", {}).get("consumed") == MORE - 7)
     assert scorer.end(signal.SIGTERM) == 0

@@ -96,7 +96,7 @@ def test_what_the_history_holds_is_told_as_such():
         for after_s in (-60, 60)
     ]
     before, after = dry_run(told, {"chicago": chicago}, now_s=end_s + 600)
-    assert (before.outcome, "its count is in them" in before.detail) == ("excluded", True)
+    assert (before.outcome, "the artifact has counted it" in before.detail) == ("excluded", True)
     assert (after.outcome, after.detail) == ("counted", "")
 
 
@@ -124,7 +124,7 @@ def test_the_command_names_the_line_and_ends_with_3(artifacts, tmp_path, monkeyp
     assert ran.exit_code == 0, ran.output
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"", "there is no message")])
+@pytest.mark.parametrize(("content", "said"), [(None, "cannot be read"), (b"", "there is no message in")])
 def test_nothing_to_check_is_an_error(artifacts, tmp_path, content, said):
     path = tmp_path / "night.jsonl"
     if content is not None:

@@ -294,15 +294,15 @@ def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(sett
     (settings.checkpoint / "spark").mkdir()
     health_path(settings.checkpoint).write_text("{}", encoding="utf-8")  # of the job before
     answer = said("checkpoint", "reset", "--from", "latest")
-    assert "the next run begins at latest" in answer
+    assert "the next run starts at latest" in answer
     (old,) = settings.checkpoint.glob("old-*")
-    assert f"with RISK_CHECKPOINT={old}, `rebuild` makes scores of the time before" in answer
+    assert f"with RISK_CHECKPOINT={old}, `rebuild` writes scores of the time before" in answer
     (settings.checkpoint / "reset-20261125T120000Z").write_text("7", encoding="utf-8")
-    assert "cut short (reset-20261125T120000Z)" in " ".join(said("checkpoint", "show").split())
+    assert "interrupted (reset-20261125T120000Z)" in " ".join(said("checkpoint", "show").split())
     head = verify(settings.audit.read_bytes()).head
     assert "1 checkpoint_reset" not in said("audit", "verify")
     assert f"head {head}" in said("audit", "verify", "--head", head)
-    assert f"looked for: the one kept in {settings.checkpoint / 'audit-head'}, found" in said("audit", "verify")
+    assert f"compared with the head in {settings.checkpoint / 'audit-head'}, found" in said("audit", "verify")
     assert f"checkpoint={settings.checkpoint}, from=latest" in said("audit", "show")
     assert "no job has run on" in said("health", code=1)
 
@@ -326,7 +326,7 @@ def test_what_was_done_to_the_log_is_told_by_the_command(settings, verify_refuse
     with on_record(settings):
         pass
     first, second, last = settings.audit.read_bytes().splitlines(keepends=True)
-    kept = f"looked for: the one kept in {settings.checkpoint / 'audit-head'}"
+    kept = f"compared with the head in {settings.checkpoint / 'audit-head'}"
     removed = verify_refuses(first + second)
     assert "the last lines are gone" in removed
     assert kept in removed
@@ -335,7 +335,7 @@ def test_what_was_done_to_the_log_is_told_by_the_command(settings, verify_refuse
     assert kept in verify_refuses(b"")
     nothing_kept = verify_refuses(b"", checkpoint=tmp_path / "elsewhere")
     assert "it was emptied" in nothing_kept
-    assert f"none, as {tmp_path / 'elsewhere' / 'audit-head'} keeps none of this file" in nothing_kept
+    assert f"no head, as {tmp_path / 'elsewhere' / 'audit-head'} has none of this file" in nothing_kept
 
 
 def test_a_copy_of_the_log_is_compared_with_no_head_and_that_is_said(settings, tmp_path):
@@ -347,7 +347,7 @@ def test_a_copy_of_the_log_is_compared_with_no_head_and_that_is_said(settings, t
     environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(copy)}
     ran = CliRunner().invoke(app, ["audit", "verify"], env=environment)
     assert ran.exit_code == 0, ran.exception
-    assert "keeps none of this file" in ran.output
+    assert "has none of this file" in ran.output
     assert "nothing else shows that last lines are gone" in ran.output
 
 
