@@ -8,7 +8,7 @@ from tests.harness.readme import rows_below
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
-MODELS = (ROOT / "models" / "README.md").read_text(encoding="utf-8")
+EVALUATION = (ROOT / "docs" / "explanation" / "evaluation.md").read_text(encoding="utf-8")
 QUERIES = json.loads((BENCHMARKS / "map-query.json").read_text(encoding="utf-8"))
 COSTS = [
     cost
@@ -23,7 +23,7 @@ def test_the_table_of_what_training_and_evaluation_cost():
         f"| {one['peak_mib'] / 1024:.1f} |"
         for one in COSTS
     ]
-    assert rows_below(MODELS, "| command | cells |") == rows
+    assert rows_below(EVALUATION, "| command | cells |") == rows
 
 
 def test_what_is_said_of_growth():
@@ -32,7 +32,7 @@ def test_what_is_said_of_growth():
         seconds[name, 2304, years] / seconds[name, 576, years] for name, cells, years in seconds if cells == 576
     ]
     by_years = [seconds[name, cells, 2] / seconds[name, cells, 1] for name, cells, years in seconds if years == 1]
-    said = re.search(r"cells take ([\d.]+) to ([\d.]+) times .* years ([\d.]+) to ([\d.]+) times", MODELS)
+    said = re.search(r"cells take ([\d.]+) to ([\d.]+) times .* years ([\d.]+) to ([\d.]+) times", EVALUATION)
     spread = (min(by_cells), max(by_cells), min(by_years), max(by_years))
     assert said.groups() == tuple(f"{ratio:.1f}" for ratio in spread)
 
