@@ -1,7 +1,7 @@
 """The features: each a function with its name, unit, range and attribution group declared at it.
 
 A new feature is one function here, or in a file of its own, and one entry in the list of what it reads. Column names,
-columns' places, attribution groups and the table in the README follow from the lists.
+columns' places, attribution groups and the table of docs/reference/features.md follow from the lists.
 """
 
 from collections.abc import Callable, Mapping
@@ -233,7 +233,7 @@ def group_of(name: str) -> str:
 
 
 def feature_table() -> str:
-    """The features as a Markdown table, for the README."""
+    """The features as a Markdown table, for docs/reference/features.md."""
     rows = [
         f"| `{one.name}` | {one.unit} | {one.low:g} to {one.high:g} | {one.group} | {one.meaning} |"
         for one in all_features()
