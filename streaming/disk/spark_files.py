@@ -36,7 +36,7 @@ def last_begun(checkpoint: Path) -> int:
 
 
 def open_batch(checkpoint: Path) -> tuple[int, dict[int, tuple[int, int]]] | None:
-    """(number, {partition: (first, last offset)}) of the batch that has begun without a commit; None if there is none."""
+    """(number, {partition: (first, last offset)}) of the batch that has begun without a commit, or None."""
     number, newest = last_begun(checkpoint), last_commit(checkpoint)
     if number <= (-1 if newest is None else newest[0]):
         return None

@@ -328,7 +328,7 @@ def test_what_was_done_to_the_log_is_told_by_the_command(settings, verify_refuse
     first, second, last = settings.audit.read_bytes().splitlines(keepends=True)
     kept = f"compared with the head in {settings.checkpoint / 'audit-head'}"
     removed = verify_refuses(first + second)
-    assert "the last lines are gone" in removed
+    assert "the last lines are missing" in removed
     assert kept in removed
     assert "missing before line 2: record 2" in verify_refuses(first + last)
     assert "line 3 was edited" in verify_refuses(first + second + last.replace(b"stop", b"stob"))
@@ -361,7 +361,7 @@ def test_lines_that_were_removed_before_the_next_start_stay_missing(settings, ve
     with on_record(settings):
         pass
     lost = json.loads(removed)["hash"]
-    assert f"record 3 notes that the lines up to hash {lost} were gone" in verify_refuses(settings.audit.read_bytes())
+    assert f"record 3 notes that the lines up to hash {lost} were missing" in verify_refuses(settings.audit.read_bytes())
 
 
 def test_a_log_that_was_moved_away_is_begun_anew_without_a_fault(settings):

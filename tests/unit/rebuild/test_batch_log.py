@@ -147,7 +147,7 @@ def test_counts_are_kept_whole_and_a_damaged_file_is_refused(tmp_path):
     assert (again.history_end_s, again.first_day) == (NOON - 5 * DAY_S, 20_000)
     assert (export_state(again), totals, newest_event_s) == (export_state(state), {"consumed": 3}, NOON - 5)
     other = toy_spec(grid=GRID, categories=("fire",))
-    with pytest.raises(CheckpointError, match="holds counts for spec"):
+    with pytest.raises(CheckpointError, match="has counts for spec"):
         read_counts(path, other)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="cannot be read"):
