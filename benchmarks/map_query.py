@@ -6,6 +6,7 @@ The store is Debian's InfluxDB 1.6: it answers the same InfluxQL as the product'
 but it is not the same program. Values repeat every FRAMES minutes, so they compress somewhat better than real ones.
 """
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,7 +27,6 @@ from schemas.frame import SUPPORT, RiskFrame
 from schemas.spec import Spec
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.grafana.influx import Store, filled_in
-from tests.grafana.pages.files import BUILDERS
 from tests.grafana.world import VARIABLES, frame, outcome_lines, pipeline
 
 PROVISIONING = Path(__file__).parents[1] / "grafana-provisioning"
@@ -134,8 +134,8 @@ def _queries(spec: Spec, now_s: int) -> Iterator[tuple[str, str, int]]:
         "colour": '"r" / 0.05',
         "bucket": "risk",
     }
-    for name, build in BUILDERS.items():
-        page = build()
+    for path in sorted(PROVISIONING.glob("*/*.json")):
+        name, page = path.stem, json.loads(path.read_text(encoding="utf-8"))
         several = {one["name"]: ".*" for one in page["templating"]["list"] if one.get("multi")}
         for variable in page["templating"]["list"]:
             if variable["type"] == "query":

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.local_store import BINARIES, local_store
 from tests.grafana.influx import Store
-from tests.grafana.pages.files import ROOT
 from tests.grafana.world import SPECS, outcome_lines, pipeline, score_lines
+from tests.harness.pages import ROOT
 
 DAY_S = 86_400
 MINUTES = 60

@@ -6,8 +6,8 @@ import yaml
 
 from tests.grafana.alerting import evaluate, holds
 from tests.grafana.influx import Store
-from tests.grafana.pages.files import BUILDERS, PROVISIONING
 from tests.grafana.world import SPECS, outcome_lines, pipeline
+from tests.harness.pages import PAGES, PROVISIONING
 
 pytestmark = pytest.mark.stack
 
@@ -335,7 +335,7 @@ def test_stale_scores_are_told_at_the_first_evaluation_each_minute():
     ],
 )
 def test_an_alert_leads_to_the_panel_that_shows_it(uid, shown):
-    page = next(page for page in (build() for build in BUILDERS.values()) if page["uid"] == RULES[uid]["dashboardUid"])
+    page = next(page for page in PAGES.values() if page["uid"] == RULES[uid]["dashboardUid"])
     assert {panel["id"]: panel["title"] for panel in page["panels"]}[RULES[uid]["panelId"]] == shown
 
 

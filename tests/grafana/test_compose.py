@@ -9,7 +9,7 @@ import yaml
 from streaming.cli.cells import ALL_REGIONS
 from streaming.cli.cells import DASHBOARDS as DASHBOARDS_OF_CELLS
 from tests.compose.compose_file import SERVICES, variables
-from tests.grafana.pages.files import PROVISIONING, ROOT, TEMPLATES
+from tests.harness.pages import PROVISIONING, ROOT, TEMPLATES
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 GRAFANA = COMPOSE["services"]["grafana"]

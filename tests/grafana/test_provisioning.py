@@ -8,14 +8,13 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.grafana.pages.files import BUILDERS, DASHBOARDS, PROVISIONING, ROOT, TEMPLATES, generated
+from generator.files import BUILDERS, generated
+from tests.harness.pages import PAGES, PROVISIONING, ROOT
 
 SCHEMAS = ROOT / "tests" / "grafana" / "schema"
 DASHBOARD_SCHEMA = json.loads((SCHEMAS / "dashboard.json").read_text(encoding="utf-8"))
 OPTIONS_SCHEMAS = json.loads((SCHEMAS / "panel-options.json").read_text(encoding="utf-8"))
 BY_HAND = json.loads((SCHEMAS / "by-hand.json").read_text(encoding="utf-8"))
-FILES = sorted([*DASHBOARDS.glob("*.json"), *TEMPLATES.glob("*.json")])
-PAGES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in FILES}
 PANELS = [
     pytest.param(panel, id=f"{name}:{panel['id']}:{panel['title']}")
     for name, page in PAGES.items()
@@ -33,7 +32,7 @@ RULES = [rule for group in read("alerting/rules.yaml")["groups"] for rule in gro
 
 @pytest.mark.parametrize(("path", "content"), [pytest.param(*one, id=one[0].name) for one in generated()])
 def test_generated_files_are_up_to_date(path, content):
-    assert path.read_text(encoding="utf-8") == content, "run `python -m tests.grafana.pages`"
+    assert path.read_text(encoding="utf-8") == content, "run `python -m generator` in grafana-provisioning/"
 
 
 def test_every_page_is_a_generated_one():

@@ -5,16 +5,15 @@ from collections import Counter
 
 import pytest
 
+from generator.panels import GREY
 from streaming.cli.cells import ALL_REGIONS, geojson_files, page_of
 from tests.grafana.influx import filled_in, table
-from tests.grafana.pages.files import BUILDERS
-from tests.grafana.pages.panels import GREY
 from tests.grafana.world import SPECS, VARIABLES
+from tests.harness.pages import PAGES
 
 pytestmark = pytest.mark.stack
 
 RANGES_S = {"live-map": 3600, "cell": 3600, "pipeline": 3600, "trends": 7 * 86_400, "does-it-help": 30 * 86_400}
-PAGES = {name: build() for name, build in BUILDERS.items()}
 TARGETS = [
     pytest.param(name, panel, target, id=f"{name}:{panel['id']}{target['refId']}")
     for name, page in PAGES.items()

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.grafana.influx import filled_in, table
-from tests.grafana.pages.files import BUILDERS
 from tests.grafana.world import SPECS, VARIABLES, ledger
+from tests.harness.pages import PAGES
 
 pytestmark = pytest.mark.stack
 
@@ -16,7 +16,7 @@ DAY_S = 86_400
 
 
 def panel_of(page, title):
-    return next(panel for panel in BUILDERS[page]()["panels"] if panel["title"] == title)
+    return next(panel for panel in PAGES[page]["panels"] if panel["title"] == title)
 
 
 def answer(store, page, title, now_s, days, **changes):

@@ -5,13 +5,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.grafana.pages.files import BUILDERS
-from tests.grafana.pages.sketch import sketch
+from generator.sketch import sketch
+from tests.harness.pages import PAGES
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", PAGES)
 def test_a_sketch_is_svg_with_a_box_and_the_title_of_each_panel(name):
-    page = BUILDERS[name]()
+    page = PAGES[name]
     root = ElementTree.fromstring(sketch(page))  # noqa: S314 - made here
     boxes = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("rx")]
     assert len(boxes) == len(page["panels"])

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from models.artifact.untrusted_bytes import pack_arrays, unpack_arrays
-from streaming.flow.count import ClosedCounts
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.rows import ClosedCounts
 from tests.grafana.world import frame

@@ -4,19 +4,18 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.grafana.pages.cell import cell
-from tests.grafana.pages.helps import helps
-from tests.grafana.pages.live import live
-from tests.grafana.pages.pipeline import pipeline
-from tests.grafana.pages.runbook import runbook
-from tests.grafana.pages.sketch import sketch
-from tests.grafana.pages.trends import trends
+from generator.cell import cell
+from generator.helps import helps
+from generator.live import live
+from generator.pipeline import pipeline
+from generator.runbook import runbook
+from generator.sketch import sketch
+from generator.trends import trends
 
-ROOT = Path(__file__).parents[3]
-PROVISIONING = ROOT / "grafana-provisioning"
+PROVISIONING = Path(__file__).parents[1]
 DASHBOARDS = PROVISIONING / "dashboards"
 TEMPLATES = PROVISIONING / "templates"  # `cells` completes these and writes them where Grafana looks
-SKETCHES = ROOT / "docs" / "dashboards"
+SKETCHES = PROVISIONING.parent / "docs" / "dashboards"
 
 BUILDERS = {
     "live-map": live,

@@ -2,7 +2,7 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from tests.grafana.pages.panels import (
+from generator.panels import (
     BLUE,
     FRESH,
     GREY,

@@ -3,7 +3,7 @@
 from html import escape
 from textwrap import wrap
 
-from tests.grafana.pages.panels import Json
+from generator.panels import Json
 
 COLUMN, ROW, GAP, MARGIN = 40, 22, 3, 12  # pixels
 HEAD = 56

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from tests.grafana.pages.panels import Json, dashboard, text
+from generator.panels import Json, dashboard, text
 
 UID = "risk-runbook"
-GUIDE = Path(__file__).parents[3] / "docs" / "how-to" / "operations.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "operations.md"
 _SECTION = re.compile(r"^### Alert: (.+?)\n(.+?)(?=^#|\Z)", re.MULTILINE | re.DOTALL)
 
 

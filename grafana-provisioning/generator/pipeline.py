@@ -2,9 +2,7 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from models.counting.count_state import OUTCOMES
-from schemas.event import REASONS
-from tests.grafana.pages.panels import (
+from generator.panels import (
     BLUE,
     FRESH,
     GREY,
@@ -23,6 +21,8 @@ from tests.grafana.pages.panels import (
     table,
     tag_variable,
 )
+from models.counting.count_state import OUTCOMES
+from schemas.event import REASONS
 
 UID = "risk-pipeline"
 REGIONS = '"region" =~ /^${region:regex}$/'

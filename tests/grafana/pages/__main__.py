@@ -1,7 +1,0 @@
-"""`python -m tests.grafana.pages`: writes the dashboards and the sketches of their layout."""
-
-from tests.grafana.pages.files import generated
-
-for path, content in generated():
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
