@@ -17,7 +17,7 @@ from schemas.spec import HOUR_S, Spec
 from streaming.files import replace_file
 from streaming.flow.rows import ClosedCounts
 from streaming.roster.roster import load_artifact
-from streaming.sinks.line_protocol import outcome_lines
+from streaming.sinks.line_protocol import point_line
 
 
 class Outcomes:
@@ -102,12 +102,29 @@ def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes
         "hour": hour,
         "closed_s": closed.judged_s,
     }
-    return outcome_lines(
-        spec.region,
-        spec.horizon_names[closed.horizon],
-        closed.tick_s,
-        figures={category: values | moment for category, values in judge(forecast, counts, spec).items()},
-        areas=by_district(forecast, counts, spec),
-        chances=by_chance(forecast, counts, spec),
-        model=forecast.model,
-    )
+    where = {"horizon": spec.horizon_names[closed.horizon], "region": spec.region}
+    points = [
+        point_line(
+            "outcome", {"category": category, **where}, {**values, **moment, "model": forecast.model}, closed.tick_s
+        )
+        for category, values in judge(forecast, counts, spec).items()
+    ]
+    points += [
+        point_line(
+            "outcome_area",
+            {"category": category, "district": f"{district:02d}", **where},
+            {"expected": expected, "observed": observed},
+            closed.tick_s,
+        )
+        for (category, district), (expected, observed) in by_district(forecast, counts, spec).items()
+    ]
+    points += [
+        point_line(
+            "outcome_chance",
+            {"category": category, "chance": f"{round(100 * least):02d}", **where},
+            {"cells": cells, "said": said, "came": came},
+            closed.tick_s,
+        )
+        for (category, least), (cells, said, came) in by_chance(forecast, counts, spec).items()
+    ]
+    return b"".join(points)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.event import REASONS
-from streaming.sinks.line_protocol import pipeline_lines
+from streaming.sinks.line_protocol import point_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,4 +27,4 @@ class PipelinePoint:
             fields["silent_s"] = max(0, self.as_of_s - self.newest_event_s)
         if self.model:
             fields["model"] = self.model
-        return pipeline_lines(self.region or "_unassigned", self.tick_s, fields)
+        return point_line("pipeline", {"region": self.region or "_unassigned"}, fields, self.tick_s)

@@ -1,8 +1,8 @@
-"""Scores as InfluxDB line protocol, in bytes: measurements `risk`, `top` and `pipeline`.
+"""Scores as InfluxDB line protocol, in bytes: measurements `risk` and `top`, and single points of any other one.
 
-Every number is a float and is written with four significant digits, in steps of 1e-6 below 0.001: more than a
-forecast can mean, and few enough strings (82,001) to look each one up. Built from those strings by Arrow, a full
-frame of 27,648 lines takes a quarter of the time of a loop that formats them.
+Every number of a score is a float with four significant digits, in steps of 1e-6 below 0.001. That is more precise than
+a forecast can be, and gives only 82,001 different strings. Arrow looks them up and joins them, so that a full frame of
+27,648 lines needs a quarter of the time of a loop that formats each number.
 """
 
 import math
@@ -19,22 +19,23 @@ from schemas.errors import PipelineError
 from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
 from schemas.spec import Spec
 
-SMALLEST = 1e-6  # the step below 0.001; half of it and less is written as 0
-LIMIT = 1e6  # incidents in one cell and horizon: beyond it a value is a fault, not a forecast
+SMALLEST = 1e-6  # the step below 0.001; a value up to half of it is written as 0
+LIMIT = 1e6  # incidents in one cell and horizon: a larger value is an error, not a forecast
 VALUES = ("expected", "risk", "low", "high", "usual")  # the frame's fields per horizon, in the order written
 
 Mask = npt.NDArray[np.bool_]
 _Index = npt.NDArray[np.intp]
 
-_DECADES = 10.0 ** np.arange(-2, 6)  # lower bounds of all decades that have a scale of their own
-_SCALES = 10.0 ** np.arange(6, -3, -1)  # value x scale has four digits left of the point
+_DECADES = 10.0 ** np.arange(-2, 6)  # lower bounds of the decades, each with its own scale
+_SCALES = 10.0 ** np.arange(6, -3, -1)  # value x scale has four digits before the decimal point
+_REPORT = "go back to the previous artifact, and report this one"
 
 
 def risk_lines(frame: RiskFrame, mask: Mask | None = None) -> bytes:
     """`risk` points, one line per cell, category and horizon, in that order; each ends with a newline.
 
-    mask: (cells, categories, horizons), the points to write; all of them without one. Tags: category, cell,
-    geohash, horizon, region. Raises PipelineError when a value is no finite number in its range.
+    mask: (cells, categories, horizons), the points to write; without it, all of them. Tags: category, cell, geohash,
+    horizon, region. Raises PipelineError when a value is not a finite number in its range.
     """
     chosen = np.ones(frame.risk.shape, np.bool_) if mask is None else mask
     points = np.flatnonzero(chosen)
@@ -56,9 +57,9 @@ def risk_lines(frame: RiskFrame, mask: Mask | None = None) -> bytes:
 
 
 def changed(frame: RiskFrame, previous: RiskFrame | None) -> Mask:
-    """Which points differ from `previous` in what would be written: (cells, categories, horizons).
+    """Which points would be written differently from those of `previous`: (cells, categories, horizons).
 
-    All of them when the tick, the model or the spec is another one, or when there is no previous frame.
+    All of them when the tick, the model or the spec has changed, or when there is no previous frame.
     """
     if previous is None or (frame.tick_s, frame.model) != (previous.tick_s, previous.model):
         return np.ones(frame.risk.shape, np.bool_)
@@ -68,7 +69,7 @@ def changed(frame: RiskFrame, previous: RiskFrame | None) -> Mask:
     differs = np.broadcast_to(seen[:, :, None], frame.risk.shape).copy()
     for name in VALUES:
         now, then = getattr(frame, name), getattr(previous, name)
-        moved = np.flatnonzero((now != then) & ~differs)  # most cells are quiet: only these are worth rounding
+        moved = np.flatnonzero((now != then) & ~differs)  # few cells change, and only those are rounded
         differs.flat[moved] = _codes(frame, name, moved) != _codes(previous, name, moved)
     return differs
 
@@ -76,8 +77,8 @@ def changed(frame: RiskFrame, previous: RiskFrame | None) -> Mask:
 def top_lines(frame: RiskFrame, k: int) -> bytes:
     """`top` points: the `k` riskiest cells of each category and horizon, `rank` 01 first.
 
-    `lift` is expected over usual, both at least SMALLEST, so that a cell with neither has 1. Ranks for which the
-    frame has them carry the factors of ATTRIBUTION_GROUPS. Raises PipelineError as `risk_lines` does.
+    `lift` is expected over usual, both at least SMALLEST, so that it is 1 in a cell where both are 0. The ranks that
+    have an attribution carry the factors of ATTRIBUTION_GROUPS. Raises PipelineError as `risk_lines` does.
     """
     spec = frame.spec
     geohashes, cell_ids = _geohashes(spec), spec.grid.cell_ids()
@@ -92,7 +93,7 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
                 _numbers(name).take(pa.array(_codes(frame, name, points))).to_pylist()
                 for name in ("expected", "risk", "usual")
             )
-            made = [
+            factors_of = [
                 "".join(f",by_{name}={factor:.4g}" for name, factor in zip(ATTRIBUTION_GROUPS, factors, strict=True))
                 for factors in frame.attribution[: len(top), c, h].tolist()
             ] + [""] * (len(top) - len(frame.attribution))
@@ -102,74 +103,34 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
                 f"cell={string(cell_ids[cell])},geohash={string(geohashes[cell])},"
                 f'support="{SUPPORT[frame.support[cell, c]]}",model={model} {frame.tick_s}\n'
                 for rank, (cell, ratio, expected, risk, usual, by) in enumerate(
-                    zip(top.tolist(), lift.tolist(), *shown, made, strict=True), start=1
+                    zip(top.tolist(), lift.tolist(), *shown, factors_of, strict=True), start=1
                 )
             ]
     return "".join(lines).encode()
 
 
-def pipeline_lines(region: str, tick_s: int, fields: Mapping[str, float | int | str]) -> bytes:
-    """One `pipeline` point of a region: numbers as floats at full precision, texts as strings.
-
-    Raises PipelineError when there is no field or a number is not finite.
-    """
-    if not fields:
-        raise PipelineError(f"pipeline point of {region} at {tick_s} has no field: give at least one")
-    return _point(f"pipeline,region={tag(region)}", fields, tick_s)
-
-
-def outcome_lines(
-    region: str,
-    horizon: str,
-    tick_s: int,
-    *,
-    figures: Mapping[str, Mapping[str, float]],
-    areas: Mapping[tuple[str, int], tuple[float, float]],
-    chances: Mapping[tuple[str, float], tuple[int, float, int]],
-    model: str,
+def point_line(
+    measurement: str, tags: Mapping[str, str], fields: Mapping[str, float | int | str], tick_s: int
 ) -> bytes:
-    """How the forecast of `tick_s` came out: `outcome` by category, `outcome_area` and `outcome_chance` by parts of it.
+    """One point of another measurement: numbers as floats at full precision, texts as strings.
 
-    figures: category -> field -> value. areas: (category, district) -> expected, observed. chances: (category, least
-    chance) -> cells, said, came. Numbers are floats at full precision. Raises PipelineError when one is not finite.
+    Give the tags sorted by name. Raises PipelineError when there is no field or a number is not finite.
     """
-    where = f"horizon={tag(horizon)},region={tag(region)}"
-    points = [
-        _point(f"outcome,category={tag(category)},{where}", {**values, "model": model}, tick_s)
-        for category, values in figures.items()
-    ]
-    points += [
-        _point(
-            f"outcome_area,category={tag(category)},district={district:02d},{where}",
-            {"expected": expected, "observed": observed},
-            tick_s,
-        )
-        for (category, district), (expected, observed) in areas.items()
-    ]
-    points += [
-        _point(
-            f"outcome_chance,category={tag(category)},chance={round(100 * least):02d},{where}",
-            {"cells": cells, "said": said, "came": came},
-            tick_s,
-        )
-        for (category, least), (cells, said, came) in chances.items()
-    ]
-    return b"".join(points)
-
-
-def _point(key: str, fields: Mapping[str, float | int | str], tick_s: int) -> bytes:
+    key = ",".join([measurement, *(f"{name}={tag(value)}" for name, value in tags.items())])
+    if not fields:
+        raise PipelineError(f"point {key} at {tick_s} has no field", remedy="give at least one")
     pairs = []
     for name, value in fields.items():
         if not isinstance(value, str) and not math.isfinite(value):
-            raise PipelineError(f"point {key} at {tick_s}: {name}={value} is no finite number")
+            raise PipelineError(f"point {key} at {tick_s}: {name}={value} is not a finite number", remedy=_REPORT)
         pairs.append(f"{tag(name)}={string(value) if isinstance(value, str) else repr(float(value))}")
     return f"{key} {','.join(pairs)} {tick_s}\n".encode()
 
 
 def tag(text: str) -> str:
-    """`text` as a tag value, tag key or field key. Raises PipelineError for what no escape can carry."""
+    """`text` as a tag value, tag key or field key. Raises PipelineError for a text that cannot be escaped."""
     if not text or "\\" in text or "\n" in text or "\r" in text:
-        raise PipelineError(f"{text!r} cannot be a tag: use a name without backslash or line break, and not empty")
+        raise PipelineError(f"{text!r} cannot be a tag", remedy="use a name without backslash or line break")
     return text.replace(",", r"\,").replace("=", r"\=").replace(" ", r"\ ")
 
 
@@ -185,9 +146,9 @@ def _codes(frame: RiskFrame, name: str, points: _Index) -> _Index:
     Raises PipelineError when a value is out of its range.
     """
     values = getattr(frame, name).ravel()[points].astype(np.float64)
-    right = (values >= 0) & ((values <= 1) if name == "risk" else (values < LIMIT))  # False for NaN
-    if not right.all():
-        first = np.flatnonzero(~right)[0]
+    valid = (values >= 0) & ((values <= 1) if name == "risk" else (values < LIMIT))  # False for NaN
+    if not valid.all():
+        first = np.flatnonzero(~valid)[0]
         cell, category, _ = np.unravel_index(points[first], frame.risk.shape)
         _refuse(frame, f"{name}={values[first]:.9g}", cell=int(cell), category=int(category))
     decade = np.searchsorted(_DECADES, values, side="right")
@@ -203,10 +164,10 @@ def _numbers(name: str) -> Any:
 
 @cache
 def _digits() -> Any:
-    """Arrow strings of every number that is written, by code: `0`, `0.000001` ... `1000000`.
+    """Arrow strings of every number that can be written, by code: `0`, `0.000001` ... `1000000`.
 
-    Codes count in steps of 1e-6 up to 0.01 and then 9000 steps a decade, so that a number which is rounded up
-    to the next decade has the code of that decade's first number.
+    A code is a number of steps: of 1e-6 up to 0.01, then 9000 in each decade. So a number that is rounded up to the
+    next decade has the code of that decade's first number.
     """
     low = np.arange(10_000) / 1e6
     decades = [np.arange(1000, 10_000) / scale for scale in _SCALES[1:]]
@@ -215,11 +176,11 @@ def _digits() -> Any:
 
 
 def _line_ends(frame: RiskFrame, cell: _Index, category: _Index) -> Any:
-    """What follows `usual` on each line: observed_1h, support, model, time. Arrow strings, (points,)."""
+    """The end of each line, after `usual`: observed_1h, support, model, time. Arrow strings, (points,)."""
     observed, support = frame.observed_1h[cell, category], frame.support[cell, category]
-    wrong = np.flatnonzero((observed < 0) | (support >= len(SUPPORT)))
-    if len(wrong):
-        first = wrong[0]
+    invalid = np.flatnonzero((observed < 0) | (support >= len(SUPPORT)))
+    if len(invalid):
+        first = invalid[0]
         what = f"observed_1h={observed[first]}, support={support[first]}"
         _refuse(frame, what, cell=int(cell[first]), category=int(category[first]))
     kinds, kind = np.unique(observed.astype(np.int64) * len(SUPPORT) + support, return_inverse=True)
@@ -234,14 +195,14 @@ def _line_ends(frame: RiskFrame, cell: _Index, category: _Index) -> Any:
 def _refuse(frame: RiskFrame, what: str, *, cell: int, category: int) -> NoReturn:
     place = f"{frame.spec.region}, cell {frame.spec.grid.cell_ids()[cell]}, {frame.spec.categories[category]}"
     raise PipelineError(
-        f"{place}: {what} is not a score that may be stored (model {frame.model}, time {frame.as_of_s}): "
-        "nothing was written; go back to the previous artifact and report this one"
+        f"{place}: {what} is outside of its range (model {frame.model}, time {frame.as_of_s}); nothing was written",
+        remedy=_REPORT,
     )
 
 
 @lru_cache(maxsize=1024)
 def _tag_parts(spec: Spec) -> dict[str, Any]:
-    """A line's beginning in three parts, each an Arrow array by category, by cell and by horizon."""
+    """The beginning of a line in three parts, each an Arrow array: by category, by cell and by horizon."""
     places = zip(spec.grid.cell_ids(), _geohashes(spec), strict=True)
     region = tag(spec.region)
     return {

@@ -16,7 +16,7 @@ from schemas.errors import SinkUnavailable
 from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
-from streaming.sinks.line_protocol import pipeline_lines, risk_lines, top_lines
+from streaming.sinks.line_protocol import point_line, risk_lines, top_lines
 from tests.harness.toy import toy_spec
 
 SPEC = toy_spec(30, 40, categories=("fire", "ems", "traffic"))
@@ -73,7 +73,11 @@ def http():
 
 def everything(scores):
     fields = {"consumed": 12, "batch_s": 0.4, "state": 'said "no", twice = \\o/'}
-    return risk_lines(scores) + top_lines(scores, 10) + pipeline_lines("toyville", scores.tick_s, fields)
+    return (
+        risk_lines(scores)
+        + top_lines(scores, 10)
+        + point_line("pipeline", {"region": "toyville"}, fields, scores.tick_s)
+    )
 
 
 def post(http, url, lines):

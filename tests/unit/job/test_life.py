@@ -361,7 +361,9 @@ def test_lines_that_were_removed_before_the_next_start_stay_missing(settings, ve
     with on_record(settings):
         pass
     lost = json.loads(removed)["hash"]
-    assert f"record 3 notes that the lines up to hash {lost} were missing" in verify_refuses(settings.audit.read_bytes())
+    assert f"record 3 notes that the lines up to hash {lost} were missing" in verify_refuses(
+        settings.audit.read_bytes()
+    )
 
 
 def test_a_log_that_was_moved_away_is_begun_anew_without_a_fault(settings):

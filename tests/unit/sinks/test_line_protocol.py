@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import PipelineError
 from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
-from streaming.sinks.line_protocol import changed, pipeline_lines, risk_lines, string, tag, top_lines
+from streaming.sinks.line_protocol import changed, point_line, risk_lines, string, tag, top_lines
 from tests.harness.toy import toy_spec
 
 SPEC = toy_spec(3, 4)
@@ -231,14 +231,16 @@ def test_a_cell_with_neither_expected_nor_usual_has_lift_one_and_k_is_at_most_th
 
 
 def test_pipeline_numbers_are_floats_at_full_precision():
-    line = pipeline_lines("toyville", 60, {"consumed": 123_456_789, "batch_s": 0.1, "state": 'so "fine"'})
+    line = point_line(
+        "pipeline", {"region": "toyville"}, {"consumed": 123_456_789, "batch_s": 0.1, "state": 'so "fine"'}, 60
+    )
     assert line == rb'pipeline,region=toyville consumed=123456789.0,batch_s=0.1,state="so \"fine\"" 60' + b"\n"
 
 
 @pytest.mark.parametrize("fields", [{}, {"lag": math.nan}, {"lag": math.inf}])
 def test_a_pipeline_point_without_a_finite_field_is_refused(fields):
     with pytest.raises(PipelineError, match="toyville at 60"):
-        pipeline_lines("toyville", 60, fields)
+        point_line("pipeline", {"region": "toyville"}, fields, 60)
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\\\r\n"), min_size=1)
@@ -246,7 +248,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\\\r\n"), min_si
 
 @given(region=TEXT, name=TEXT, text=st.text(st.characters(codec="utf-8")))
 def test_any_text_survives_escaping_except_line_breaks(region, name, text):
-    line = pipeline_lines(region, 60, {name: text}).decode()
+    line = point_line("pipeline", {"region": region}, {name: text}, 60).decode()
     assert parsed(line.removesuffix("\n")) == (
         "pipeline",
         [("region", region)],
