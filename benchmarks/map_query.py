@@ -26,8 +26,8 @@ from benchmarks.plan import bench_spec
 from schemas.frame import SUPPORT, RiskFrame
 from schemas.spec import Spec
 from streaming.sinks.line_protocol import risk_lines, top_lines
-from tests.grafana.influx import Store, filled_in
-from tests.grafana.world import VARIABLES, frame, outcome_lines, pipeline
+from tests.harness.grafana_world import VARIABLES, frame, outcome_lines, pipeline
+from tests.harness.influxql import Store, filled_in
 
 PROVISIONING = Path(__file__).parents[1] / "grafana-provisioning"
 FRAMES = 16

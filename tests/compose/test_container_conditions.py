@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.compose.compose_file import ROOT, SERVICES
+from tests.harness.compose_file import ROOT, SERVICES
 
 pytestmark = pytest.mark.spark
 # The jars lie at /mnt, as at /opt/jars in the image. What is mounted below / stays writable only at /tmp.

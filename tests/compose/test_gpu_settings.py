@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.compose.compose_file import ROOT, mounts, read_compose
+from tests.harness.compose_file import ROOT, mounts, read_compose
 
 SCORER = read_compose("compose.gpu.yaml")["services"]["scorer"]
 SMI = """#!/bin/sh

@@ -9,7 +9,7 @@ import typer
 
 from streaming.__main__ import app
 from streaming.settings import Settings
-from tests.compose.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments
+from tests.harness.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments
 
 DOCKERFILE = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
 USAGE_ERROR = typer.BadParameter.__base__

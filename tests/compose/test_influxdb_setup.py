@@ -12,9 +12,8 @@ import pytest
 from models.counting.closed_horizons import GRACE_S
 from schemas.limits import MAX_HORIZON_S
 from schemas.measurements import MEASUREMENTS
-from tests.compose.compose_file import ROOT, SERVICES
+from tests.harness.compose_file import ROOT, SERVICES
 
-HERE = ROOT / "tests" / "compose"
 BUCKET = "b000000000000000"
 WRITES, READS = "scorer: writes risk", "grafana: reads risk and risk_long"
 
@@ -24,7 +23,7 @@ def store(tmp_path):
     """A store after InfluxDB's own set-up: the admin token and one bucket."""
     program = tmp_path / "bin" / "influx"
     program.parent.mkdir()
-    shutil.copy(HERE / "fake_influx.py", program)
+    shutil.copy(ROOT / "tests" / "harness" / "fake_influx.py", program)
     program.write_text(program.read_text().replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1))
     program.chmod(0o755)
     (tmp_path / "admin").write_text("admin-token")

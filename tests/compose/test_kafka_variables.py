@@ -11,7 +11,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from streaming.job.jars import java, kafka_class_path
 from streaming.rehearse.broker import free_port
-from tests.compose.compose_file import SERVICES, variables
+from tests.harness.compose_file import SERVICES, variables
 
 pytestmark = pytest.mark.stack
 NOT_PROPERTIES = {"KAFKA_HEAP_OPTS"}  # the start script's own

@@ -2,7 +2,7 @@
 
 import subprocess
 
-from tests.compose.compose_file import ROOT
+from tests.harness.compose_file import ROOT
 
 SCRIPT = ROOT / "deploy" / "make-secrets.sh"
 

@@ -8,7 +8,7 @@ import re
 import pytest
 import yaml
 
-from tests.compose.compose_file import COMPOSE, ROOT, SERVICES, mounts, variables
+from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, mounts, variables
 
 DATASOURCE = yaml.safe_load((ROOT / "grafana-provisioning" / "datasources" / "influxdb.yaml").read_text())[
     "datasources"

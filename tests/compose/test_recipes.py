@@ -14,8 +14,8 @@ import pytest
 
 from schemas.dead_letter import encode_dead_letter
 from schemas.incidents import Rejection
-from tests.compose.compose_file import COMPOSE, ROOT, SERVICES, tool
 from tests.contracts.test_readme import fault_in_name
+from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, tool
 
 PAGES = ("README.md", "docs/how-to/operations.md", "deploy/README.md", "deploy/demo.env")
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
@@ -100,7 +100,7 @@ def machine(tmp_path):
     """Runs a recipe in a checkout of its own; `volumes` are folders."""
     program = tmp_path / "bin" / "docker"
     program.parent.mkdir()
-    shutil.copy(ROOT / "tests" / "compose" / "fake_docker.py", program)
+    shutil.copy(ROOT / "tests" / "harness" / "fake_docker.py", program)
     program.write_text(program.read_text().replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1))
     program.chmod(0o755)
     (tmp_path / "checkout").mkdir()

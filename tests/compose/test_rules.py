@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streaming.settings import Settings, environment_names
-from tests.compose.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
+from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 RUNNING = ("kafka", "influxdb", "scorer", "grafana")

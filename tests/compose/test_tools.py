@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.compose.compose_file import ROOT, SERVICES, tool
+from tests.harness.compose_file import ROOT, SERVICES, tool
 
 EXTERNAL = ("compose.yaml", "deploy/external-kafka.yaml")
 FILES = (("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), EXTERNAL)

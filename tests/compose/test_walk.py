@@ -19,7 +19,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from streaming.job.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings
 from streaming.settings import INFLUX_PREFIX, PREFIX
-from tests.compose.compose_file import ROOT, SERVICES, arguments, mounts, variables
+from tests.harness.compose_file import ROOT, SERVICES, arguments, mounts, variables
 from tests.harness.topic import Topic
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]

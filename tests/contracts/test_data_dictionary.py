@@ -8,8 +8,8 @@ import pytest
 from schemas.dead_letter import DeadLetter
 from schemas.event import Event
 from schemas.measurements import MEASUREMENTS
-from tests.grafana.world import SPECS, outcome_lines, pipeline, score_lines
-from tests.spark.random_world import stored_points
+from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines
+from tests.harness.random_world import stored_points
 
 DOCUMENT = Path("docs/reference/data-dictionary.md").read_text(encoding="utf-8")
 TICK_S = 1_764_000_000

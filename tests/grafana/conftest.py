@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.local_store import BINARIES, local_store
-from tests.grafana.influx import Store
-from tests.grafana.world import SPECS, outcome_lines, pipeline, score_lines
+from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines
+from tests.harness.influxql import Store
 from tests.harness.pages import ROOT
 
 DAY_S = 86_400

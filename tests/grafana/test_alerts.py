@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.grafana.alerting import evaluate, holds
-from tests.grafana.influx import Store
-from tests.grafana.world import SPECS, outcome_lines, pipeline
+from tests.harness.alerting import evaluate, holds
+from tests.harness.grafana_world import SPECS, outcome_lines, pipeline
+from tests.harness.influxql import Store
 from tests.harness.pages import PAGES, PROVISIONING
 
 pytestmark = pytest.mark.stack

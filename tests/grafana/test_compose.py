@@ -8,7 +8,7 @@ import yaml
 
 from streaming.cli.cells import ALL_REGIONS
 from streaming.cli.cells import DASHBOARDS as DASHBOARDS_OF_CELLS
-from tests.compose.compose_file import SERVICES, variables
+from tests.harness.compose_file import SERVICES, variables
 from tests.harness.pages import PROVISIONING, ROOT, TEMPLATES
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))

@@ -7,8 +7,8 @@ import pytest
 
 from generator.panels import GREY
 from streaming.cli.cells import ALL_REGIONS, geojson_files, page_of
-from tests.grafana.influx import filled_in, table
-from tests.grafana.world import SPECS, VARIABLES
+from tests.harness.grafana_world import SPECS, VARIABLES
+from tests.harness.influxql import filled_in, table
 from tests.harness.pages import PAGES
 
 pytestmark = pytest.mark.stack

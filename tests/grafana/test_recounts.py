@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.grafana.influx import filled_in, table
-from tests.grafana.world import SPECS, VARIABLES, ledger
+from tests.harness.grafana_world import SPECS, VARIABLES, ledger
+from tests.harness.influxql import filled_in, table
 from tests.harness.pages import PAGES
 
 pytestmark = pytest.mark.stack

@@ -16,10 +16,10 @@ from schemas.spec import DAY_S, Spec
 from streaming.flow import count
 from streaming.job.session import start_session
 from streaming.settings import Settings
+from tests.harness.file_job import Job
+from tests.harness.random_world import HISTORY_END_S, REGIONS, START_S, random_batches
+from tests.harness.region_bench import Bench, empty_history
 from tests.harness.toy import publish_artifact, toy_constants, toy_grid, toy_spec
-from tests.spark.bench import Bench, empty_history
-from tests.spark.file_job import Job
-from tests.spark.random_world import HISTORY_END_S, REGIONS, START_S, random_batches
 
 
 def region_spec(region, **changes):

@@ -3,7 +3,7 @@
 import pytest
 
 from schemas.incidents import unpack_rejections
-from tests.spark.bench import MIDDLE, NOW, event
+from tests.harness.region_bench import MIDDLE, NOW, event
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
 HOUR_S = 3600

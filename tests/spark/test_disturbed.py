@@ -13,7 +13,7 @@ from streaming.disk.spark_files import last_commit
 from streaming.flow import decode
 from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.sinks.memory import MemorySink
-from tests.spark.random_world import stored_points
+from tests.harness.random_world import stored_points
 
 pytestmark = pytest.mark.spark
 

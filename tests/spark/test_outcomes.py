@@ -10,8 +10,8 @@ import pytest
 from schemas.measurements import MEASUREMENTS
 from streaming.roster.roster import load_artifact
 from tests.faults.outcomes import Judgement, due_between, written_in, wrong
-from tests.spark.bench import empty_history
-from tests.spark.random_world import stored_points
+from tests.harness.random_world import stored_points
+from tests.harness.region_bench import empty_history
 
 pytestmark = pytest.mark.spark
 START_S = 1_700_002_800  # a whole hour

@@ -11,7 +11,7 @@ from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.rebuild.plan import TimeSpan, plan_rebuild
 from streaming.rebuild.recount import Recount
 from streaming.roster.roster import load_artifact
-from tests.spark.random_world import stored_points
+from tests.harness.random_world import stored_points
 
 pytestmark = pytest.mark.spark
 

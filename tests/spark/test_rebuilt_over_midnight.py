@@ -11,8 +11,8 @@ from streaming.flow.rows import Published
 from streaming.rebuild.batch_log import BatchLog, logged_batches, logged_days
 from streaming.rebuild.plan import TimeSpan, plan_rebuild
 from streaming.rebuild.recount import Recount
+from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.harness.spark_offsets import spark_files
-from tests.spark.bench import NOW, Bench, empty_history, event
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
 DAY_S = 86_400

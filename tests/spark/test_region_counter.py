@@ -10,7 +10,7 @@ from schemas.incidents import Rejection, unpack_rejections
 from streaming.flow import count
 from streaming.flow.ledger import UNASSIGNED, balanced_ledger
 from streaming.roster.roster import load_artifact
-from tests.spark.bench import MIDDLE, NOW, Bench, empty_history, event
+from tests.harness.region_bench import MIDDLE, NOW, Bench, empty_history, event
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
 DAY_S = 86_400

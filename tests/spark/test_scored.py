@@ -7,7 +7,7 @@ import pytest
 
 from streaming.flow.rows import FIELDS
 from streaming.roster.roster import load_artifact
-from tests.spark.random_world import OUTCOMES, Recount, known_bad, offline, stored_points
+from tests.harness.random_world import OUTCOMES, Recount, known_bad, offline, stored_points
 
 pytestmark = pytest.mark.spark
 

@@ -7,7 +7,7 @@ import pytest
 from models.artifact.untrusted_bytes import pack_arrays, unpack_arrays
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.rows import ClosedCounts
-from tests.grafana.world import frame
+from tests.harness.grafana_world import frame
 from tests.harness.toy import toy_artifact, toy_spec
 
 HOUR_S = 1_764_003_600

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.grafana.influx import Store, filled_in
+from tests.harness.influxql import Store, filled_in
 
 Labels = tuple[tuple[str, str], ...]
 
