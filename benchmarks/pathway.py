@@ -17,7 +17,7 @@ import pathway as pw
 WINDOW = timedelta(hours=1)
 
 
-class Event(pw.Schema):
+class IncidentColumns(pw.Schema):
     region: str
     occurred_at: str
     category: str
@@ -47,7 +47,7 @@ def main(orders: dict[str, Any]) -> None:
             "session.timeout.ms": "6000",
         },
         topic=orders["topic"],
-        schema=Event,
+        schema=IncidentColumns,
         format="json",
     )
     row = (pw.this.lat - orders["south_deg"]) // orders["row_deg"]

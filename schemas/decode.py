@@ -1,7 +1,7 @@
-"""From Kafka's bytes to incidents: strict, total, and fast. A message is counted or refused, never lost.
+"""From Kafka's bytes to incidents: strict and fast. Every message becomes an incident or a rejection.
 
-`decode_messages` gives back columns per region and a rejection, with its reason, for every refused message.
-The fast path decodes into a typed struct; only a message that fails there is looked at again (schemas/refusal.py).
+`decode_messages` returns columns per region, and a rejection with its reason for every refused message.
+The fast path decodes into a typed struct. Only a message that fails there is read again (schemas/refusal.py).
 """
 
 import math
@@ -23,7 +23,7 @@ from schemas.spec import Spec
 
 
 def _wire_type() -> Any:
-    """Event with every optional field told apart from an absent one, so that doubled keys can be noticed."""
+    """Event, but an absent optional field is UNSET: `_expected_quotes` needs to know which fields were sent."""
     optional = {field.name for field in msgspec.structs.fields(Event) if not field.required}
     hints = get_type_hints(Event, include_extras=True)
     spec = [(n, t | UnsetType, UNSET) if n in optional else (n, t) for n, t in hints.items()]
@@ -31,12 +31,13 @@ def _wire_type() -> Any:
 
 
 _WIRE = msgspec.json.Decoder(_wire_type())
+Fault = tuple[npt.NDArray[np.bool_], Reason, str]  # (n,) which events have it, the reason, its detail
 _REQUIRED_QUOTES = 24  # 6 + 1 required keys, 5 of them with a text value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """What the decoder needs to know of one region, taken from its spec once."""
+    """What the decoder needs to know of one region, derived once from its spec."""
 
     spec: Spec
     categories: Mapping[str, int]
@@ -56,7 +57,7 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Messages:
-    """A slice of a topic: the values and where each stood, all of one length."""
+    """A slice of a topic: the values, and the place of each in the topic, all of one length."""
 
     values: Sequence[bytes | None]
     partition: np.ndarray
@@ -67,7 +68,7 @@ class Messages:
 def incident_keys(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     """64-bit XXH3 of each id in UTF-8: the same in every process and release.
 
-    Among 6 million ids, two share a key once in a million times.
+    The chance that two of 6 million ids share a key is one in a million.
     """
     return np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, ids)), np.uint64, len(ids))
 
@@ -75,120 +76,122 @@ def incident_keys(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
 def decode_messages(messages: Messages, regions: Mapping[str, Vocabulary], *, now_ms: int | None = None) -> Decoded:
     """Decode every message. Never raises for a message's content; each is an incident or a rejection.
 
-    now_ms: the real time, where there is one; a Kafka timestamp further ahead of it than a spec's limit makes the
-    message `future`, so that no producer's clock can carry a region's clock away.
+    now_ms: the real time, where there is one. A message whose Kafka timestamp is further ahead of it than a spec's
+    limit is refused as `future`, so that no producer can move a region's clock ahead.
     """
-    refused: dict[str, list[Rejection]] = {}
+    refusals = _Refusals(messages)
+    events: dict[str, list[Any]] = {region: [] for region in regions}
+    indices: dict[str, list[int]] = {region: [] for region in regions}
+    for index, value in enumerate(messages.values):
+        try:
+            if value is None or len(value) > MAX_EVENT_BYTES:
+                refusals.add(index, "", *reason_for(value))
+                continue
+            event = _WIRE.decode(value)
+            if value.count(b'"') != _expected_quotes(event) and (fault := fault_in_keys(value)):
+                refusals.add(index, "", *fault)
+                continue
+            events[event.region].append(event)
+            indices[event.region].append(index)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            refusals.add(index, "", *reason_for(value))
+        except KeyError:
+            refusals.add(index, "", "unknown_region", "no artifact of this deployment has this region")
+    incidents = {
+        region: _accepted(chosen, np.asarray(indices[region], np.intp), regions[region], refusals, now_ms)
+        for region, chosen in events.items()
+        if chosen
+    }
+    return Decoded(incidents=incidents, rejections=refusals.by_region)
 
-    def refuse(index: int, region: str, reason: Reason, detail: str) -> None:
-        keep = messages.values[index] if reason != "person_field" else None
-        refused.setdefault(region, []).append(
+
+class _Refusals:
+    """The rejections of a slice of messages."""
+
+    def __init__(self, messages: Messages) -> None:
+        self.messages = messages
+        self.by_region: dict[str, list[Rejection]] = {}
+
+    def add(self, index: int, region: str, reason: Reason, detail: str) -> None:
+        messages, value = self.messages, self.messages.values[index]
+        may_keep = reason != "person_field" and value is not None and len(value) <= MAX_EVENT_BYTES
+        self.by_region.setdefault(region, []).append(
             Rejection(
                 reason,
                 detail,
                 int(messages.partition[index]),
                 int(messages.kafka_offset[index]),
                 int(messages.kafka_time_ms[index]),
-                keep if keep is None or len(keep) <= MAX_EVENT_BYTES else None,
+                value if may_keep else None,
             )
         )
 
-    events: dict[str, list[Any]] = {region: [] for region in regions}
-    indices: dict[str, list[int]] = {region: [] for region in regions}
-    for index, value in enumerate(messages.values):
-        try:
-            if value is None or len(value) > MAX_EVENT_BYTES:
-                refuse(index, "", *reason_for(value))
-                continue
-            event = _WIRE.decode(value)
-            if value.count(b'"') != _expected_quotes(event) and (fault := fault_in_keys(value)):
-                refuse(index, "", *fault)
-                continue
-            events[event.region].append(event)
-            indices[event.region].append(index)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            refuse(index, "", *reason_for(value))
-        except KeyError:
-            refuse(index, "", "unknown_region", "no artifact of this deployment has this region")
-
-    incidents = {}
-    for region, chosen in events.items():
-        if chosen:
-            where = np.asarray(indices[region], np.intp)
-            incidents[region] = _columns(region, chosen, where, messages, regions[region], refuse, now_ms)
-    return Decoded(incidents=incidents, rejections=refused)
+    def add_first(self, faults: list[Fault], where: np.ndarray, region: str) -> npt.NDArray[np.bool_]:
+        """Refuse each event for its first fault. where: (n,) index of each event. Returns (n,) whether it has none."""
+        good = np.ones(len(where), bool)
+        for has_fault, reason, detail in faults:
+            for position in np.flatnonzero(has_fault & good).tolist():
+                self.add(int(where[position]), region, reason, detail)
+            good &= ~has_fault
+        return good
 
 
-def _columns(
-    region: str,
-    events: list[Any],
-    where: np.ndarray,
-    messages: Messages,
-    vocabulary: Vocabulary,
-    refuse: Any,
-    now_ms: int | None,
+def _accepted(
+    events: list[Any], where: np.ndarray, vocabulary: Vocabulary, refusals: _Refusals, now_ms: int | None
 ) -> Incidents:
-    """Columns of the events that the region's spec accepts; the others go to `refuse`."""
-    spec = vocabulary.spec
+    """The events that the region's spec accepts, as columns; the others go to `refusals`. where: (n,) index of each."""
+    spec, codes, messages = vocabulary.spec, vocabulary.categories, refusals.messages
     kafka_ms = messages.kafka_time_ms[where]
-    occurred_us = _microseconds([event.occurred_at.timestamp() for event in events])
-    stated_us = _microseconds([e.received_at.timestamp() if e.received_at else math.nan for e in events])
-    stated = ~np.isnan(stated_us)
-    received_us = np.where(stated, stated_us, kafka_ms * 1e3)
-    received_ms = kafka_ms.astype(np.int64)
-    received_ms[stated] = np.floor(stated_us[stated] / 1e3)
-    codes = vocabulary.categories
+    occurred_us, received_us, received_ms = _times(events, kafka_ms)
+    ids = [event.incident_id for event in events]
     category = np.array([codes.get(event.category, len(codes)) for event in events], np.int16)
     cell, inside = spec.grid.locate(
         np.array([event.lat for event in events]), np.array([event.lon for event in events])
     )
-    counted = frozenset(spec.counted_origins)
-    flags = np.array(
-        [(event.origin in counted) * COUNTED_ORIGIN + (event.status == "cancelled") * CANCELLED for event in events],
-        np.uint8,
-    )
-    ids = [event.incident_id for event in events]
-    printable = np.fromiter(map(str.isprintable, ids), bool, len(ids))
     ahead_us = np.maximum(occurred_us - received_us, received_us - kafka_ms * 1e3)
     if now_ms is not None:
         ahead_us = np.maximum(ahead_us, (kafka_ms - now_ms) * 1e3)
-    faults: list[tuple[np.ndarray, Reason, str]] = [
+    is_late = received_us - occurred_us > spec.late_limit_s * 1e6
+    printable = np.fromiter(map(str.isprintable, ids), bool, len(ids))
+    faults: list[Fault] = [
         (~printable, "schema", "incident_id holds a character that cannot be printed"),
         (category == len(codes), "unknown_category", "the region's spec has no such category"),
         (~inside, "outside_grid", "the place lies outside the region's grid"),
-        (
-            ahead_us > spec.future_limit_s * 1e6,
-            "future",
-            f"more than {spec.future_limit_s} s ahead of its arrival",
-        ),
-        (
-            received_us - occurred_us > spec.late_limit_s * 1e6,
-            "late",
-            f"more than {spec.late_limit_s} s before its arrival",
-        ),
+        (ahead_us > spec.future_limit_s * 1e6, "future", f"more than {spec.future_limit_s} s ahead of its arrival"),
+        (is_late, "late", f"more than {spec.late_limit_s} s before its arrival"),
     ]
-    good = np.ones(len(events), bool)
-    for fault, reason, detail in faults:
-        for position in np.flatnonzero(fault & good).tolist():
-            refuse(int(where[position]), region, reason, detail)
-        good &= ~fault
-    revision = [0 if event.revision is UNSET else event.revision for event in events]
+    good = refusals.add_first(faults, where, spec.region)
     columns = Incidents(
         key=incident_keys(ids),
-        revision=np.array(revision, np.int32),
+        revision=np.array([0 if event.revision is UNSET else event.revision for event in events], np.int32),
         occurred_s=np.floor(occurred_us / 1e6).astype(np.int64),
         received_ms=received_ms,
         cell=cell,
         category=category,
-        flags=flags,
+        flags=_flags(events, frozenset(spec.counted_origins)),
         partition=messages.partition[where].astype(np.int32),
         kafka_offset=messages.kafka_offset[where].astype(np.int64),
     )
     return columns if good.all() else columns.select(good)
 
 
+def _times(events: list[Any], kafka_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Occurred in microseconds, received in microseconds and in milliseconds; by default received at Kafka's time."""
+    occurred_us = _microseconds([event.occurred_at.timestamp() for event in events])
+    stated_us = _microseconds([e.received_at.timestamp() if e.received_at else math.nan for e in events])
+    stated = ~np.isnan(stated_us)
+    received_ms = kafka_ms.astype(np.int64)
+    received_ms[stated] = np.floor(stated_us[stated] / 1e3)
+    return occurred_us, np.where(stated, stated_us, kafka_ms * 1e3), received_ms
+
+
+def _flags(events: list[Any], counted: frozenset[str]) -> np.ndarray:
+    flags = [(event.origin in counted) * COUNTED_ORIGIN + (event.status == "cancelled") * CANCELLED for event in events]
+    return np.array(flags, np.uint8)
+
+
 def _microseconds(epoch_s: list[float]) -> npt.NDArray[np.float64]:
-    """Whole microseconds, exact until the year 2255, so that both time rules hold to the last digit."""
+    """Whole microseconds, exact until the year 2255, so that both limits of time are exact."""
     return np.rint(np.array(epoch_s, np.float64) * 1e6)
 
 

@@ -33,7 +33,7 @@ def parity(
     from models.artifact.artifact import newest_artifact
     from models.files.incident_files import read_incidents
     from models.files.layouts import parse_layout
-    from streaming.rehearse.parity import TOLERANCE, run_parity
+    from streaming.rehearse.parity import TOLERANCE, Offline, plan_days, run_parity
     from streaming.rehearse.replay import local_text
 
     settings: Settings = context.obj
@@ -47,7 +47,8 @@ def parity(
             def show(frame: "RiskFrame", so_far: "Parity") -> None:
                 status.update(f"{local_text(frame.as_of_s, frame.spec.timezone)}: {so_far.frames} frames compared")
 
-            found = run_parity(settings, table, artifact, days=days, out=out, stop=stop_on_signals(), on_frame=show)
+            offline = Offline(artifact, plan_days(table, artifact, days))
+            found = run_parity(settings, offline, out=out, stop=stop_on_signals(), on_frame=show)
     finally:
         shutil.rmtree(out, ignore_errors=True)
     console.print(_table(found, days))

@@ -1,4 +1,4 @@
-"""Does the stream score as training counted? The same days through Kafka and Spark, and through the offline replay."""
+"""Does the job score as training counted? The same days go through Kafka and Spark, and through the offline replay."""
 
 import threading
 from collections.abc import Callable
@@ -20,15 +20,15 @@ from streaming.rehearse.replay import Mix, ReplayPlan, plan_replay
 from streaming.settings import Settings
 
 TOLERANCE = 1e-6  # of a score
-_SMALLEST = 1e-6  # expected incidents; of less, this is what the tolerance is a part of
-PER_BATCH = 50  # messages: so that days make many batches
+_SMALLEST = 1e-6  # expected incidents; the tolerance of a smaller score is a share of this
+_PER_BATCH = 50  # messages; few, so that there are many batches
 _LONGEST_S = 1800.0
 SCORES = ("expected", "risk", "low", "high", "usual", "attribution")
 
 
 @dataclass(slots=True)
 class Parity:
-    """What was compared. A frame is a region's scores after a batch."""
+    """The result of the comparison. A frame is a region's scores after a batch."""
 
     incidents: int
     frames: int = 0
@@ -45,22 +45,14 @@ class Parity:
 
 def run_parity(
     settings: Settings,
-    table: IncidentTable,
-    artifact: Artifact,
+    offline: "Offline",
     *,
-    days: int,
     out: Path,
     stop: threading.Event,
     on_frame: Callable[[RiskFrame, Parity], None],
 ) -> Parity:
-    """Replay the `days` after the artifact's data end through the job, and compare each frame with the offline one.
-
-    Raises RiskError.
-    """
-    from_s = artifact.manifest.data.cutoff_s
-    region = artifact.spec.region
-    plan = plan_replay(table, region=region, mix=Mix(), from_s=from_s, to_s=from_s + days * DAY_S)
-    offline, parity = Offline(artifact, table, plan), Parity(len(plan))
+    """Send the plan of `offline` through the job, and compare each frame with the offline scores. Raises RiskError."""
+    region, parity = offline.artifact.spec.region, Parity(len(offline.plan))
 
     def compare(published: Published) -> None:
         summary = published.summaries.get(region)
@@ -70,16 +62,25 @@ def run_parity(
             offline.compare(frame, parity)
             on_frame(frame, parity)
 
-    rehearsal = Rehearsal(plan=plan, artifacts=artifact.folder.parent.parent, out=out, speed=0, longest_s=_LONGEST_S)
-    rehearsal.run(settings.with_options(max_events_per_batch=PER_BATCH), stop=stop, watchers=[compare])
+    artifacts = offline.artifact.folder.parent.parent
+    rehearsal = Rehearsal(plan=offline.plan, artifacts=artifacts, out=out, speed=0, longest_s=_LONGEST_S)
+    rehearsal.run(settings.with_options(max_events_per_batch=_PER_BATCH), stop=stop, watchers=[compare])
     return parity
 
 
-class Offline:
-    """The artifact's history led on by the plan's incidents in the order of sending: no JSON, no Kafka, no Spark."""
+def plan_days(table: IncidentTable, artifact: Artifact, days: int) -> ReplayPlan:
+    """The replay of the `days` after the artifact's data end."""
+    from_s = artifact.manifest.data.cutoff_s
+    return plan_replay(table, region=artifact.spec.region, mix=Mix(), from_s=from_s, to_s=from_s + days * DAY_S)
 
-    def __init__(self, artifact: Artifact, table: IncidentTable, plan: ReplayPlan) -> None:
-        self.artifact, self.read, self._told = artifact, 0, 0
+
+class Offline:
+    """The artifact's history, continued by the plan's incidents in their order, without JSON, Kafka or Spark."""
+
+    def __init__(self, artifact: Artifact, plan: ReplayPlan) -> None:
+        self.artifact, self.plan, table = artifact, plan, plan.table
+        self.read = 0  # messages that the job has read
+        self._counted = 0  # messages that `state` contains
         self.state = artifact.history()
         self.engine = FeatureEngine(artifact.spec, artifact.constants)
         self.network = artifact.network()
@@ -90,10 +91,10 @@ class Offline:
         self._order = place_of[plan.position[plan.subject]]  # by message: place in the past, -1 outside the grid
 
     def compare(self, frame: RiskFrame, parity: Parity) -> None:
-        """Count what the job has read by then, score, and add the differences to `parity`."""
-        new = self._order[self._told : self.read]
+        """Count what the job has read until now, score, and add the differences to `parity`."""
+        new = self._order[self._counted : self.read]
         self.state.apply(self._incidents.select(new[new >= 0]), frame.as_of_s)
-        self._told = self.read
+        self._counted = self.read
         features = self.engine.compute(self.state)
         scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
         parity.frames += 1
@@ -102,14 +103,14 @@ class Offline:
         if wrong:
             parity.examples.append(f"{wrong} counts differ at {frame.as_of_s}")
         for name in SCORES:
-            ours, theirs = getattr(scores, name), getattr(frame, name)
-            difference = np.abs(ours - theirs) / np.maximum(np.abs(ours), _SMALLEST)
+            offline, online = getattr(scores, name), getattr(frame, name)
+            difference = np.abs(offline - online) / np.maximum(np.abs(offline), _SMALLEST)
             parity.values += difference.size
             parity.largest[name] = max(parity.largest[name], float(difference.max()))
             parity.wrong_scores += (count := int((difference > TOLERANCE).sum()))
             if count:
                 place = np.unravel_index(int(difference.argmax()), difference.shape)
                 parity.examples.append(
-                    f"{name} at {frame.as_of_s}: {count} differ; at {tuple(map(int, place))} the stream has "
-                    f"{theirs[place]}, the offline replay {ours[place]}"
+                    f"{name} at {frame.as_of_s}: {count} differ; at {tuple(map(int, place))} the job has "
+                    f"{online[place]}, the offline replay {offline[place]}"
                 )

@@ -16,9 +16,8 @@ from models.files.layouts import LAYOUTS
 from models.scoring import score
 from models.training.train import spec_for, train
 from schemas.frame import RiskFrame
-from schemas.spec import DAY_S
-from streaming.rehearse.parity import SCORES, Offline, Parity
-from streaming.rehearse.replay import Mix, parse_when, plan_replay
+from streaming.rehearse.parity import SCORES, Offline, Parity, plan_days
+from streaming.rehearse.replay import parse_when
 from streaming.rehearse.sample import SAMPLE
 from tests.harness.toy import publish_artifact
 
@@ -78,9 +77,8 @@ def frame_of(offline, as_of_s):
 def test_one_value_that_differs_is_seen(trained_on_four_weeks, wrong):
     _, folder = trained_on_four_weeks
     table, artifact = read_incidents(SAMPLE, LAYOUTS["sample"]), read_artifact(folder)
-    from_s = artifact.manifest.data.cutoff_s
-    plan = plan_replay(table, region="chicago", mix=Mix(), from_s=from_s, to_s=from_s + DAY_S)
-    offline, parity = Offline(artifact, table, plan), Parity(len(plan))
+    plan = plan_days(table, artifact, 1)
+    offline, parity = Offline(artifact, plan), Parity(len(plan))
     offline.read = 100
     as_of_s = int(plan.received_ms[:100].max()) // 1000
     frame = frame_of(offline, as_of_s)
