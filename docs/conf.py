@@ -11,7 +11,7 @@ from typing import Any
 from docutils import nodes
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_for_filename
+from pygments.lexers import TextLexer, find_lexer_class_for_filename, get_lexer_for_filename
 from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
 from sphinx.util.logging import getLogger
@@ -49,7 +49,7 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 
-SHOWN_AS_PAGES = {".py", ".sh", ".yaml", ".toml"}  # a browser would save such files in place of showing them
+SHOWN_AS_PAGES = {".py", ".sh", ".yaml", ".toml", ".example", ".flux"}  # a browser would save them to disk
 
 
 def linked_files(app: Sphinx) -> set[str]:
@@ -84,7 +84,7 @@ def link_in_drawing(app: Sphinx, page: str, drawing: str, link: re.Match[str]) -
 def pages_of_files(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     for name in linked_files(app):
         if PurePosixPath(name).suffix in SHOWN_AS_PAGES:
-            lexer = get_lexer_for_filename(name)
+            lexer = get_lexer_for_filename(name) if find_lexer_class_for_filename(name) else TextLexer()
             text = highlight((ROOT / name).read_text(encoding="utf-8"), lexer, HtmlFormatter())
             yield f"files/{name}", {"title": name, "body": f"<h1>{name}</h1>{text}"}, "page.html"
 

@@ -48,7 +48,7 @@ class Settings(BaseModel):
         description="Serve figures for Prometheus at this host:port; nothing when empty",
     )
     clock: Literal["wall", "event"] = Field(
-        "wall", description="`wall`: scores are for now. `event`: for the newest event (replays, tests)"
+        "wall", description="`wall`: scores are for now; `event`: for the newest event (replays, tests)"
     )
     starting: Literal["earliest", "latest"] = Field(
         "earliest", description="Where to begin in the topic when there is no checkpoint yet"
