@@ -12,12 +12,13 @@ def instant_ms(text: str, *, option: str, now_s: float) -> int:
     try:
         when = datetime.fromisoformat(text)
     except ValueError as error:
-        raise SettingsError(f"{option} {text}: write earliest, latest, or a time as 2026-11-25T06:00:00Z") from error
+        remedy = "write earliest, latest, or a time like 2026-11-25T06:00:00Z"
+        raise SettingsError(f"{option} {text} is not a time", remedy) from error
     if when.tzinfo is None:
-        raise SettingsError(f"{option} {text} has no offset: add Z for UTC, or one like -06:00")
+        raise SettingsError(f"{option} {text} has no offset", remedy="add Z for UTC, or an offset like -06:00")
     return int(when.timestamp() * 1000)
 
 
 def instant_text(epoch_s: float) -> str:
-    """As `instant_ms` reads it."""
+    """In the form that `instant_ms` reads."""
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

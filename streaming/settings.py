@@ -1,16 +1,15 @@
-"""Settings: the plumbing of a deployment. Meaning (grid, windows, horizons) travels in the artifact instead.
+"""Settings: addresses, paths and limits of a deployment. The grid, windows and horizons come from the artifact.
 
-Each field is declared once; its environment name, the row in README and the line in `.env.example` are
-checked against this file by tests/contracts/test_settings.py.
+Each field is declared once; tests/contracts/test_settings.py compares the documents and `.env.example` with this file.
 """
 
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from schemas.errors import SettingsError
 
@@ -21,7 +20,7 @@ _USER_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
 class Settings(BaseModel):
-    """One deployment's plumbing. Environment name: `RISK_` plus the field's name in capitals, or its alias."""
+    """Of one deployment. Environment name: `RISK_` plus the field's name in capitals, or its alias."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
@@ -75,9 +74,9 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read all settings from `environment`. `NAME_FILE` names a file that holds NAME's value; empty is unset.
+        """Read all settings from `environment`. `NAME_FILE` names a file with NAME's value; an empty value is unset.
 
-        Raises SettingsError that lists every mistake at once.
+        Raises a SettingsError that lists all mistakes.
         """
         names = environment_names()
         values: dict[str, Any] = {}
@@ -89,26 +88,27 @@ class Settings(BaseModel):
             setting = name.removesuffix("_FILE") if from_file else name
             if setting not in names:
                 if name.startswith(PREFIX) or get_close_matches(setting, names, n=1, cutoff=0.93):
-                    mistakes.append(f"{name} is not a setting{_did_you_mean(name, list(names))} (see .env.example)")
+                    close = get_close_matches(name, names, n=1)
+                    mistakes.append(f"{name} is not a setting" + (f": did you mean {close[0]}?" if close else ""))
             elif from_file and environment.get(setting):
                 mistakes.append(f"{setting} and {name} are both given: keep one of them")
             else:
                 try:
-                    said = Path(value).read_text(encoding="utf-8") if from_file else value
-                    # A secret that an orchestrator hands over often ends in a line break.
-                    values[names[setting]] = said.strip() if from_file or setting in secret_names() else said
+                    text = Path(value).read_text(encoding="utf-8") if from_file else value
+                    # A secret from an orchestrator often ends in a line break.
+                    values[names[setting]] = text.strip() if from_file or setting in secret_names() else text
                 except (OSError, UnicodeDecodeError) as error:
-                    what = error.strerror if isinstance(error, OSError) else "not UTF-8"
-                    mistakes.append(f"{name} does not name a readable text file ({what})")
+                    reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+                    mistakes.append(f"{name} does not name a readable text file ({reason})")
         return cls._checked(values, mistakes)
 
     def with_options(self, **options: Any) -> "Settings":
-        """These settings with the command-line options that were given, i.e. are not None. Raises SettingsError."""
+        """These settings with the command-line options that are not None. Raises SettingsError."""
         given = {name: value for name, value in options.items() if value is not None}
         return self._checked(self.model_dump() | given, [])
 
     def shown(self) -> dict[str, str]:
-        """Environment name -> value as text, for logs: of a secret only whether it is set, of a URL no password."""
+        """Environment name -> value as text, for logs; without secrets, and without the password in a URL."""
         return {name: _shown(getattr(self, field)) for name, field in environment_names().items()}
 
     def without_secrets(self, text: str) -> str:
@@ -124,37 +124,36 @@ class Settings(BaseModel):
     @classmethod
     def _one_line(cls, secret: SecretStr) -> SecretStr:
         if not secret.get_secret_value().isprintable():
-            raise ValueError("holds a line break or another character that cannot be typed: give it on one line")
+            raise ValueError("contains a line break or another control character: give it on one line")
         return secret
 
     @field_validator("influx_token")
     @classmethod
     def _fits_a_header(cls, token: SecretStr) -> SecretStr:
         if not token.get_secret_value().isascii():
-            raise ValueError("holds a character that is not ASCII, no token of InfluxDB does: copy it again")
+            raise ValueError("contains a character that is not ASCII, unlike every token of InfluxDB: copy it again")
         return token
+
+    @model_validator(mode="after")
+    def _two_topics(self) -> Self:
+        if self.topic == self.dead_letter_topic:
+            raise ValueError(
+                f"RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both {self.topic}: name two topics, because refused "
+                "messages would be read and refused again without end"
+            )
+        return self
 
     @classmethod
     def _checked(cls, values: Mapping[str, Any], mistakes: list[str]) -> "Settings":
         try:
             settings = cls(**values)
         except ValidationError as error:
-            names = {field: name for name, field in environment_names().items()}
+            names = {field: f"{name}: " for name, field in environment_names().items()}
             for item in error.errors(include_url=False, include_input=False):
-                place = str(item["loc"][0])
-                mistakes = [
-                    *mistakes,
-                    f"{names.get(place, place)}: {item['msg'].removeprefix('Value error, ')} (see .env.example)",
-                ]
-        else:
-            if settings.topic == settings.dead_letter_topic:
-                mistakes = [
-                    *mistakes,
-                    f"RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both {settings.topic}: every refused message would be "
-                    "read and refused again, for ever; name two topics",
-                ]
+                place = names.get(str(item["loc"][0]), f"{item['loc'][0]}: ") if item["loc"] else ""
+                mistakes = [*mistakes, place + item["msg"].removeprefix("Value error, ")]
         if mistakes:
-            raise SettingsError("; ".join(mistakes))
+            raise SettingsError("; ".join(mistakes), remedy="see .env.example for all settings")
         return settings
 
 
@@ -174,8 +173,3 @@ def secret_names() -> frozenset[str]:
     return frozenset(
         name for name, field in environment_names().items() if Settings.model_fields[field].annotation is SecretStr
     )
-
-
-def _did_you_mean(name: str, known: list[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]}?" if close else ""

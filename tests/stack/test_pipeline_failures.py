@@ -186,7 +186,7 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
         sent.wait()
         scorer.wait_until(lambda: health(scorer)["ready"])
         stop_broker(tmp_path / "broker")
-        scorer.wait_until(lambda: "does not answer: no new" in scorer.output)
+        scorer.wait_until(lambda: "does not answer, so there are no new" in scorer.output)
         scorer.wait_until(lambda: health(scorer)["reason"] == "Kafka does not answer")
         time.sleep(60)  # Spark asks three times for 20 s each
         scorer.wait_until(lambda: "TimeoutException" in (scorer.checkpoint / "spark.log").read_text(encoding="utf-8"))
