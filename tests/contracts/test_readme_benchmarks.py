@@ -74,3 +74,19 @@ def test_the_readme_has_the_newest_throughput_and_latency():
     assert f"about {round(found['throughput_4_regions_eps'], -3):,} events/s with four regions" in text
     assert f"{found['latency_ms']['p50'] / 1000:.2f} s from event to stored score" in text
     assert f"median at {found['latency_rate_per_s']:,.0f} events/s" in text
+
+
+def test_the_table_of_results_has_the_newest_figures():
+    found = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))
+    latency, floor = found["latency_ms"], found["spark_floor_latency_ms"]
+    measured = {
+        "4 regions, events/s": (f"{found['throughput_4_regions_eps']:,}", f"{found['spark_floor_eps']:,}"),
+        "1 region, events/s": (f"{found['throughput_1_region_eps']:,}", ""),
+        "times the plain loop": (f"{found['ratio_to_plain_loop']:.2f}", ""),
+        "times Quix Streams": (f"{found['ratio_to_quix']:.1f}", ""),
+        "times Pathway": (f"{found['ratio_to_pathway']:.2f}", ""),
+        "latency p50 / p99, ms": tuple(f"{one['p50']:.0f} / {one['p99']:.0f}" for one in (latency, floor)),
+        "full frame of 48x48 cells, ms": (f"{found['full_frame_ms']['48x48']:.0f}", ""),
+    }
+    rows = [row.split("|") for row in rows_below((BENCHMARKS / "README.md").read_text(encoding="utf-8"), "| figure |")]
+    assert {row[1].strip(): (row[2].strip(), row[4].strip()) for row in rows} == measured
