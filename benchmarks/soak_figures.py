@@ -142,25 +142,16 @@ def judge(samples: Samples, bounds: Sequence[Bound], *, from_s: float) -> list[V
     return verdicts
 
 
-_PYTHON = (
-    "about 10 KiB a batch in each process: anything of a batch that is kept (its rows, its frames of 138 KiB a region) "
-    "would be many times that"
-)
-_NATIVE = "state store, Arrow, network buffers and classes, which no collection frees; a kept state store would be more"
-_LIVE = (
-    "two versions of the state lie in it, and that may add 42 MiB an hour by design (see below); beside it some KiB a "
-    "batch: a plan, a query's progress or a state store's handle that is kept would be more"
-)
-_CLASSES = "compiling comes to rest; a class made for every batch and kept would be more"
-_CLOSED = "one in hundreds of batches: what each batch or each artifact opens, it must close"
-_KEPT = (
-    "Spark keeps 20 batches and cleans up about every minute: what is left then, the least of each 2 minutes, is judged"
-)
+_PYTHON = "about 10 KiB a batch in each process; a batch that is kept (138 KiB a region) would be many times that"
+_NATIVE = "no collection frees it; a state store that is kept would be more"
+_LIVE = "two versions of the state may add 42 MiB an hour by design; a plan or progress that is kept would be more"
+_CLASSES = "compiling ends after a while; a class for every batch would be more"
+_CLOSED = "one in hundreds of batches: what a batch or an artifact opens, it must close"
+_KEPT = "Spark keeps 20 batches and cleans up about every minute; the least of each 2 minutes is judged"
 _STATE = (
-    "days are kept for 400 and two pass in a minute here, which may add 21 MiB an hour by design; incidents that were "
-    "never forgotten would add more than 100"
+    "counts by the day may add 21 MiB an hour by design; incidents that are never forgotten would add more than 100"
 )
-_PACE = "a job that slowed down as it aged would fall behind without end"
+_PACE = "a job that slows down as it ages would fall behind without end"
 BOUNDS = (
     Bound(name="driver_mib", words="memory of the driver", unit="MiB", share=0, at_least=50, reason=_PYTHON),
     Bound(name="workers_mib", words="memory of all Python workers", unit="MiB", share=0, at_least=150, reason=_PYTHON),

@@ -42,11 +42,12 @@ def reasons(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(f"- {', '.join(words)}: {reason}." for reason, words in by_reason.items())
 
 
-_FOUND = """## What it found
+_NOTES = """## Notes
 
-- Spark 4.2.0 kept one socket open for every batch (SPARK-58932), 3,500 an hour in a trial: the job would have ended
-  when no file could be opened any more. Spark 4.2.1 closes it.
-- Every process kept the last 256 artifacts that it had read, however few regions there were; now two of each region.
+- Memory is PSS: a page that several workers share counts once. The heap is what a full collection leaves.
+- Spark 4.2.0 kept one socket open for every batch (SPARK-58932). Spark 4.2.1 closes it.
+- The job starts Java with `MALLOC_ARENA_MAX=2`, unless you set it. Without it, Java's memory outside its heap grew by
+  121 ±16 MiB an hour: glibc keeps freed memory in up to eight arenas a core.
 """
 
 
@@ -57,54 +58,48 @@ def soak_page(results: Mapping[str, Any], samples: Samples, verdicts: Sequence[V
     last = {name: float(values[-1]) for name, values in samples.items()}
     of_kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(sent.items()))
     outcomes = ("counted", "corrected", "duplicate", "rejected")
-    became = ", ".join(f"{ledger.get(name, 0):,} {name}" for name in outcomes)
-    said = "".join(f"\n- **{fault}**" for fault in faults) or "\n- Outcome by outcome that is what was sent."
+    outcomes_in_words = ", ".join(f"{ledger.get(name, 0):,} {name}" for name in outcomes)
+    said = "".join(f"\n- **{fault}**" for fault in faults) or "\n- Each outcome has the count that was sent."
     log_bytes = last["batch_log_mib"] * MIB
     return f"""# Soak: does anything grow in {minutes:g} minutes at {scenario.rate_per_s:,.0f} events/s?
 
 **{summary(verdicts)}** {"The ledger is exact." if not faults else "**The ledger is wrong.**"}
 
-Written by `make soak` on {results["date"][:10]}; the samples of a run lie in `out/soak/samples.csv`.
+Written by `make soak` on {results["date"][:10]}. The samples of a run are in `out/soak/samples.csv`.
 
 ![What was measured, with fitted lines and bounds](soak.png)
 
 {verdict_table(verdicts, middle=minutes / 2, end=minutes)}
 
-The slope is that of a least-squares line over the last half (grey in the picture); the values beside it are medians of
-the first and the last tenth of that half. Noise is twice the slope's standard error, from means over a minute; a slope
-is *beyond* when it exceeds its bound by more than that. The command fails unless all are within. The bounds and their
-reasons:
+The slope is that of a least-squares line over the last half (grey in the picture). Noise is twice the slope's standard
+error. A slope is *beyond* when it exceeds its bound by more than the noise. The command fails unless all are within.
+
+Why these bounds:
 
 {reasons(verdicts)}
 
 ## What was run
 
-The job in a process of its own on a real Kafka and victoria-metrics, all on one machine: {machine["cores"]} cores of
-{machine["cpu"]}, {machine["memory_gib"]} GiB, load average {machine["load_average_at_start"][0]} at the start.
-Settings as shipped, but a batch a second instead of two, so that how many there are does not depend on what else the
-machine does: {batches:,} batches wrote
-{results["points"]:,} points.
+The job in its own process, a real Kafka and victoria-metrics, on {machine["cores"]} cores of {machine["cpu"]}
+with {machine["memory_gib"]} GiB, load average {machine["load_average_at_start"][0]} at the start. Settings as shipped,
+but a batch a second: {batches:,} batches wrote {results["points"]:,} points.
 
-State is in balance only once as much time has passed as it remembers. So the job ran on the events' clock
-(`RISK_CLOCK=event`) and simulated time went {results["speed"]:,} times as fast as real time: an incident is forgotten
-after a minute (48 h), a count by the hour after {15 * 1440 / results["speed"]:.1f} minutes (15 days). Counts by the day
-are kept for 400 days, so these still grew, by at most {results["day_bytes"] / 1024:.0f} KiB a region and day.
+Simulated time went {results["speed"]:,} times as fast as real time (`RISK_CLOCK=event`). So an incident is forgotten
+after a minute (48 h) and a count by the hour after {15 * 1440 / results["speed"]:.1f} minutes (15 days). Counts by the
+day are kept for 400 days; they still grew, by at most {results["day_bytes"] / 1024:.0f} KiB a region and day.
 
-- Sent, in an open loop: {sum(sent.values()):,} messages ({of_kinds}).
-- Became: {ledger["consumed"]:,} consumed, of them {became}.{said}
+- Sent: {sum(sent.values()):,} messages ({of_kinds}).
+- Ledger: {ledger["consumed"]:,} consumed, of them {outcomes_in_words}.{said}
 - The last event was in the ledger {results["last_event_s"]:.1f} s after the sender's end.
 - Regions, each of {results["cells"]} cells, 4 categories, 3 horizons:
 {regions_list(scenario)}
-- {results["versions_sent"]} newer artifacts came for the first two regions while they ran.
-- The JVM as a whole took {samples["jvm_mib"].max():,.0f} MiB at most; its heap may take 2 GiB, and grows in steps.
-- State on disk at the end: {last["state_mib"] / len(regions):.1f} MiB a region, with Spark's last 20 versions of it.
-- The log of batches that `rebuild` needs grows by design and is kept for 35 days: {last["batch_log_mib"]:.1f} MiB here,
+- {results["versions_sent"]} newer artifacts arrived for the first two regions.
+- Java as a whole took {samples["jvm_mib"].max():,.0f} MiB at most.
+- State on disk at the end: {last["state_mib"] / len(regions):.1f} MiB a region, with Spark's last 20 versions.
+- The log of batches for `rebuild` grows by design, for 35 days: {last["batch_log_mib"]:.1f} MiB,
   {log_bytes / batches:,.0f} bytes a batch.
 
-Memory is proportional (PSS: a page that several workers share counts once), of the job's own processes only. A full
-collection every {results["collect_every_s"]:.0f} s shows what of the heap is really in use.
-
-{_FOUND}"""
+{_NOTES}"""
 
 
 def regions_list(scenario: Any) -> str:

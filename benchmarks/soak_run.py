@@ -102,7 +102,6 @@ def run_soak(scenario: Scenario, say: Callable[[str], None]) -> dict[str, Any]:
         "speed": SPEED,
         "cells": SIDE * SIDE,
         "versions_sent": _VERSIONS,
-        "collect_every_s": scenario.seconds / _COLLECTIONS,
         "day_bytes": SIDE * SIDE * len(CATEGORIES) * _BYTES_PER_COUNT,
     }
 

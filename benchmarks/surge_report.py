@@ -45,31 +45,29 @@ def surge_page(results: Mapping[str, Any]) -> str:
     whole = "Nothing was lost or doubled" if is_whole else "**The ledger is not what was sent**"
     return f"""# Load: ten times as much for a minute, and ten minutes without the scorer
 
-Written by `make load` on {results["date"][:10]}; all figures of a run lie in `out/load.json`.
+Written by `make load` on {results["date"][:10]}. All figures of a run are in `out/load.json`.
 
 {phase_table(results)}
 
-- Latency was normal again **{results["recovered_s"]:.0f} s** after the surge: p99 over 5 s within {limit_ms:,.0f} ms,
-  one and a half times the normal one. At most {results["most_waiting_in_surge"]:,} events waited.
+- Latency was normal again **{results["recovered_s"]:.0f} s** after the surge (p99 over 5 s within {limit_ms:,.0f} ms,
+  one and a half times the normal one). At most {results["most_waiting_in_surge"]:,} events waited.
 - The scorer was stopped (SIGTERM) and started {outage["stopped_s"] / 60:.1f} minutes later on its checkpoint, while
-  {plan["normal_per_s"]:,.0f} events/s went on coming. **{outage["backlog"]:,} events** waited then.
-- It had caught up **{outage["caught_up_s"]:.0f} s** after its start, {outage["first_batch_began_s"]:.0f} s of which
-  passed before the first batch (Python, Java, Spark). {outage["events"]:,} events in {outage["batches"]} batches, so
-  **{outage["events_per_s"]:,} events/s** while catching up. The longest wait
-  was {outage["longest_wait_s"]:,.0f} s.
+  {plan["normal_per_s"]:,.0f} events/s continued. **{outage["backlog"]:,} events** waited then.
+- It had caught up **{outage["caught_up_s"]:.0f} s** after its start, of which {outage["first_batch_began_s"]:.0f} s
+  passed before the first batch (Python, Java, Spark): {outage["events"]:,} events in {outage["batches"]} batches,
+  **{outage["events_per_s"]:,} events/s**. The longest wait was {outage["longest_wait_s"]:,.0f} s.
 - {whole}: {sent:,} events sent, {ledger["consumed"]:,} consumed, {counted:,} counted.
 - {sender_said(results)}
 
 ## How it was measured
 
-Open loop: each event has an intended time of sending, and its latency runs from there to the store's acknowledgement of
-the batch that held it, however late the sender, the broker or the job is. {plan["warm_up_s"]:.0f} s at the normal rate
-before the table begins are warm-up. The sender (librdkafka, `linger.ms=5`, `acks=all`) logs partition and offset of
-every event, the job's batches their end offsets; the two are joined. *Caught up*: the first acknowledgement after which
-no event had waited for longer than the {limit_ms:,.0f} ms above.
-
-{results["regions"]} regions of 2,304 cells, 4 categories, 3 horizons; new incidents only. Settings as shipped, but
-without a pause between batches. Broker, sender, job and store (victoria-metrics) share {machine["cores"]} cores of
-{machine["cpu"]} with {machine["memory_gib"]} GiB; load average {machine["load_average_at_start"][0]} at the start.
-A large 911 centre sends 0.02 events/s, all of the US about 8.
+- Open loop: an event's latency runs from its intended time of sending to the store's acknowledgement of its batch.
+- {plan["warm_up_s"]:.0f} s at the normal rate are warm-up. *Caught up*: the first acknowledgement after which no event
+  had waited for longer than {limit_ms:,.0f} ms.
+- {results["regions"]} regions of 2,304 cells, 4 categories, 3 horizons; only new incidents; settings as shipped, but
+  without a pause between batches.
+- Broker, sender (librdkafka, `linger.ms=5`, `acks=all`), job and store (victoria-metrics) shared
+  {machine["cores"]} cores of {machine["cpu"]} with {machine["memory_gib"]} GiB;
+  load average {machine["load_average_at_start"][0]} at the start.
+- For comparison: a large 911 centre sends 0.02 events/s, all of the US about 8.
 """
