@@ -26,10 +26,10 @@ from benchmarks.job import Orders, TimedBatch
 from benchmarks.plan import bench_specs
 from streaming.disk.spark_files import end_offsets
 from streaming.flow.decode import HEARTBEAT
-from streaming.flow.source import read_messages, with_heartbeat
+from streaming.flow.source import MessageSource, with_heartbeat
 from streaming.flow.workers import settle_worker
 from streaming.job.dataflow import workers_of_their_own, write_batches
-from streaming.job.query_failure import spark_log
+from streaming.job.diagnosis import spark_log
 from streaming.job.session import start_session
 from streaming.settings import Settings
 
@@ -91,7 +91,7 @@ def main(orders: Orders) -> None:
     settings = Settings(**orders.settings)
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    session = start_session(settings, spark_log(settings))
+    session = start_session(settings, spark_log(settings.checkpoint))
     regions = [spec.region for spec in bench_specs(orders.regions)]
     with Path(orders.batches).open("ab", buffering=0) as file:
 
@@ -108,7 +108,7 @@ def main(orders: Orders) -> None:
             )
             file.write(msgspec.json.encode(batch) + b"\n")
 
-        messages = with_heartbeat(session, read_messages(session, settings))
+        messages = with_heartbeat(session, MessageSource.of(settings).read(session))
         rows = empty_stages(session, messages, regions)
         query = write_batches(rows, publish, checkpoint=settings.checkpoint, trigger_s=settings.trigger_s)
         while not stop.wait(0.2):

@@ -1,5 +1,8 @@
 """The input: Kafka's messages and, once per batch, a heartbeat row."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -17,36 +20,52 @@ _FETCH = {
     "kafka.receive.buffer.bytes": 1 << 20,
     "kafka.fetch.max.wait.ms": 10,
 }
-# An answer of Kafka that is lost on the way, on a connection that stays open, is asked for again after this long. The
-# client's own are 30 s and 60 s: longer than a picture may be late. A full fetch of a partition, 8 MiB, must come
-# within the first: 4.5 Mbit/s.
+# After this long the client asks again when an answer is lost on a connection that stays open. Its defaults, 30 s and
+# 60 s, are longer than scores may be late. A full fetch of a partition, 8 MiB, must arrive in the first: 4.5 Mbit/s.
 _PATIENCE = {"kafka.request.timeout.ms": 15_000, "kafka.default.api.timeout.ms": 20_000}
 
 
-def read_messages(session: SparkSession, settings: Settings) -> DataFrame:
-    """(value, partition, offset, time_ms), unbounded. Data loss in the topic fails the query.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageSource:
+    """starting: where to begin without a checkpoint (`earliest`, `latest`), unless a reset names a time."""
 
-    A query without a checkpoint begins where a reset said, else where the settings say.
-    """
-    from_ms = begin_ms(settings.checkpoint)
-    begin = (
-        {"startingOffsets": settings.starting}
-        if from_ms is None
-        else {"startingTimestamp": from_ms, "startingOffsetsByTimestampStrategy": "latest"}
-    )
-    kafka = (
-        session.readStream.format("kafka")
-        .options(**KafkaConnection.of(settings).spark_options())
-        .option("subscribe", settings.topic)
-        .options(**begin)
-        .option("maxOffsetsPerTrigger", settings.max_events_per_batch)
-        .option("failOnDataLoss", "true")
-        .options(**_FETCH)
-        .options(**_PATIENCE)
-        .option("kafkaConsumer.pollTimeoutMs", "30000")
-        .load()
-    )
-    return kafka.select("value", "partition", "offset", F.unix_millis("timestamp").alias("time_ms"))
+    kafka: KafkaConnection
+    topic: str
+    starting: str
+    max_events_per_batch: int
+    checkpoint: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> "MessageSource":
+        return cls(
+            kafka=KafkaConnection.of(settings),
+            topic=settings.topic,
+            starting=settings.starting,
+            max_events_per_batch=settings.max_events_per_batch,
+            checkpoint=settings.checkpoint,
+        )
+
+    def read(self, session: SparkSession) -> DataFrame:
+        """(value, partition, offset, time_ms), unbounded. Data loss in the topic fails the query."""
+        from_ms = begin_ms(self.checkpoint)
+        begin = (
+            {"startingOffsets": self.starting}
+            if from_ms is None
+            else {"startingTimestamp": from_ms, "startingOffsetsByTimestampStrategy": "latest"}
+        )
+        messages = (
+            session.readStream.format("kafka")
+            .options(**self.kafka.spark_options())
+            .option("subscribe", self.topic)
+            .options(**begin)
+            .option("maxOffsetsPerTrigger", self.max_events_per_batch)
+            .option("failOnDataLoss", "true")
+            .options(**_FETCH)
+            .options(**_PATIENCE)
+            .option("kafkaConsumer.pollTimeoutMs", "30000")
+            .load()
+        )
+        return messages.select("value", "partition", "offset", F.unix_millis("timestamp").alias("time_ms"))
 
 
 def with_heartbeat(session: SparkSession, messages: DataFrame) -> DataFrame:

@@ -16,6 +16,7 @@ from streaming.flow.query_facts import QueryFacts, facts_of
 from streaming.flow.rows import CountedRow, PackedRow, ScoreColumns, ddl
 from streaming.flow.score import score_stage
 from streaming.flow.source import with_heartbeat
+from streaming.roster.watch import roster_path
 
 Publish = Callable[[DataFrame, int], None]
 
@@ -35,8 +36,7 @@ class Dataflow:
 
     def start(self, session: SparkSession, publish: Publish) -> StreamingQuery:
         messages = with_heartbeat(session, self.read(session))
-        roster = self.checkpoint.absolute() / "roster.json"
-        rows = scored(session, messages, roster=roster, clock=self.clock)
+        rows = scored(session, messages, roster=roster_path(self.checkpoint), clock=self.clock)
         self._query = write_batches(rows, publish, checkpoint=self.checkpoint, trigger_s=self.trigger_s)
         return self._query
 

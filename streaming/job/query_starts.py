@@ -1,16 +1,16 @@
-"""When Spark's query is started again within the job, and when no longer."""
+"""When the job starts Spark's query again, and when it gives up."""
 
 from dataclasses import dataclass
 
 from schemas.errors import BrokerUnavailable
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
-_STEP_S = 5.0  # a clock that time servers keep is never set back further; they slow it down
+_STEP_S = 5.0  # time servers slow a clock down and never set it back further than this
 
 
 @dataclass(slots=True)
-class VainStarts:
-    """Starts of the query after Kafka failed it. They are in vain as long as no batch comes between them."""
+class RestartPauses:
+    """Pauses before a new query when Kafka failed the one before. A published batch makes them short again."""
 
     longest_s: float
     _since_s: float | None = None
@@ -20,26 +20,26 @@ class VainStarts:
     def pause_s(self, now_s: float, batches: int) -> float:
         """How long to wait before the next start; longer each time. now_s: steady. batches: published until now.
 
-        Raises BrokerUnavailable when all starts were in vain for `longest_s`.
+        Raises BrokerUnavailable when no start led to a batch for `longest_s`.
         """
         if self._since_s is None or batches > self._batches:
             self._since_s, self._batches, self._starts = now_s, batches, 0
         elif now_s - self._since_s >= self.longest_s:
             raise BrokerUnavailable(
-                f"Kafka answers, but Spark could not read from it for {now_s - self._since_s:.0f} s: look at the "
-                "brokers' log, at the address that they advertise, and whether each of them can be reached from here; "
-                "nothing is lost"
+                f"Kafka answers, but Spark could not read from it for {now_s - self._since_s:.0f} s; nothing is lost",
+                remedy="look at the brokers' log and at the address that they advertise, and check that this machine "
+                "can reach each of them",
             )
         self._starts += 1
         return min(_FIRST_PAUSE_S * 2.0 ** (self._starts - 1), _LONGEST_PAUSE_S)
 
 
 class ClockSetBack(Exception):
-    """The machine's clock was set back: Spark's next batch would wait until it is as late as it was."""
+    """The machine's clock was set back: Spark's next batch would wait until the clock is where it was."""
 
 
 @dataclass(slots=True)
-class SteadyClock:
+class ClockWatch:
     """Compares the machine's clock with a steady one."""
 
     trigger_s: float

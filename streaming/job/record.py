@@ -1,4 +1,4 @@
-"""The job's life on record: the audit log and the health file say that it began, and how it ended."""
+"""The record of a job: the audit log and the health file show when it began, and how it ended."""
 
 import logging
 import os
@@ -18,35 +18,36 @@ _INTERRUPTED = 130
 
 
 @dataclass(slots=True)
-class Life:
-    """What is known of a job that runs. `is_clean`: it stopped between two batches."""
+class JobRecord:
+    """Of a job that runs. `is_clean`: it stopped between two batches."""
 
     health: HealthWatch
     is_clean: bool = False
 
 
 @contextmanager
-def on_record(settings: Settings) -> Iterator[Life]:
-    """Needs the checkpoint's lock. Raises AuditError when the log cannot be written: nothing runs unrecorded."""
-    job: dict[str, Plain] = {"process": os.getpid(), "host": socket.gethostname()}
-    _record(settings, "start", {**job, "checkpoint": str(settings.checkpoint.absolute())})
-    _record_and_say(settings, "settings", settings.shown())
-    life = Life(HealthWatch(settings, time.time))
+def recorded(settings: Settings) -> Iterator[JobRecord]:
+    """Needs the checkpoint's lock. Raises AuditError when the log cannot be written: no job runs unrecorded."""
+    process: dict[str, Plain] = {"process": os.getpid(), "host": socket.gethostname()}
+    _record(settings, "start", {**process, "checkpoint": str(settings.checkpoint.absolute())})
+    _record_and_log(settings, "settings", settings.shown())
+    health = HealthWatch(checkpoint=settings.checkpoint, clock=settings.clock, trigger_s=settings.trigger_s)
+    job = JobRecord(health)
     try:
-        with life.health.kept(lambda error: told(error, settings)):
-            yield life
+        with health.kept(lambda error: described(error, settings)):
+            yield job
     except BaseException as error:
-        text, code = told(error, settings)
+        text, code = described(error, settings)
         try:
-            _record_and_say(settings, "failure", {**job, "error": text, "exit_code": code})
-        except AuditError as unwritten:  # what ended the job is the news
+            _record_and_log(settings, "failure", {**process, "error": text, "exit_code": code})
+        except AuditError as unwritten:  # the error that ended the job matters more
             log.warning("%s", unwritten)
         raise
-    _record_and_say(settings, "stop", {**job, "between_batches": life.is_clean, "last_batch": life.health.last_batch})
+    _record_and_log(settings, "stop", {**process, "between_batches": job.is_clean, "last_batch": health.last_batch})
 
 
-def told(error: BaseException, settings: Settings) -> tuple[str, int]:
-    """(text without secrets, exit code). Of an error that is not ours only the kind: its text may hold anything."""
+def described(error: BaseException, settings: Settings) -> tuple[str, int]:
+    """(text without secrets, exit code). Of an error that is not ours only its class: its text may hold a secret."""
     if isinstance(error, RiskError):
         return settings.without_secrets(str(error)), error.exit_code
     if isinstance(error, KeyboardInterrupt):
@@ -54,8 +55,8 @@ def told(error: BaseException, settings: Settings) -> tuple[str, int]:
     return f"{type(error).__name__}, a fault of this program", 1
 
 
-def _record_and_say(settings: Settings, event: AuditEvent, details: Mapping[str, Plain]) -> None:
-    """The head that is said can be noted elsewhere: it makes up for what the file alone cannot show."""
+def _record_and_log(settings: Settings, event: AuditEvent, details: Mapping[str, Plain]) -> None:
+    """The head can be noted elsewhere: with it, lines that were removed from the end of the file are noticed."""
     log.info("audit=%s head=%s", settings.audit, _record(settings, event, details))
 
 

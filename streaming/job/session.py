@@ -2,29 +2,54 @@
 
 import signal
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from py4j.protocol import Py4JError
+from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
 from models.training.spark_start import start_spark
+from schemas.errors import SparkFailed
+from streaming.job.diagnosis import Diagnosis
 from streaming.job.jars import alone_with_ivy, class_archive, connector, keep_list_of_jars
 from streaming.settings import Settings
 
 _STREAMING = "org.apache.spark.sql.execution.streaming"
+_JAVA_IS_GONE = (Py4JError, ConnectionError)
+
+
+@contextmanager
+def spark_session(settings: Settings, diagnosis: Diagnosis) -> Iterator[SparkSession]:
+    """A session that is stopped at the end. Raises SparkFailed when Spark does not start, or when Java ends first."""
+    log = diagnosis.spark_log
+    try:
+        session = start_session(settings, log)
+    except (*_JAVA_IS_GONE, PySparkException) as error:
+        raise SparkFailed(f"Spark did not start ({diagnosis.first_line(error)})", remedy=f"see {log}") from error
+    try:
+        yield session
+    except _JAVA_IS_GONE as error:  # also while Java is asked for the text of an error
+        raise SparkFailed(
+            "Spark's Java process is gone (killed, or out of memory); nothing is lost", remedy=f"start again; see {log}"
+        ) from error
+    finally:
+        with suppress(*_JAVA_IS_GONE):
+            session.stop()
 
 
 def _java_hung_up(*_: object) -> None:
-    """What the job makes of it is decided where its query is attended."""
+    """The supervisor of the query reports it."""
 
 
 def start_session(settings: Settings, log: Path, *, classes_into: Path | None = None) -> SparkSession:
     """A session that can read Kafka. The first start downloads the connector's jars into the cache folder.
 
     What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job. Java takes
-    its classes from the archive that `prepare` has made, if there is one; with `classes_into` it writes one at its end.
+    its classes from the archive that `prepare` wrote, if there is one; with `classes_into` it writes one at its end.
     """
-    java_options = ["-XX:+UseParallelGC"]  # of G1, serial and parallel most events a second and the shortest batch
+    java_options = ["-XX:+UseParallelGC"]  # more events a second and shorter batches than with G1 or serial
     if classes_into:
         java_options.append(f'"-XX:ArchiveClassesAtExit={classes_into}"')
     elif archive := class_archive(settings.cache):

@@ -56,7 +56,7 @@ class BatchLog:
     def __init__(self, checkpoint: Path, *, top_k: int) -> None:
         self._checkpoint = checkpoint
         self._top_k = top_k
-        self._day = max(logged_days(checkpoint), default="")
+        self._day = ""  # that the open file belongs to
         self._file: FileIO | None = None
 
     def keep(self, published: Published) -> None:
@@ -97,6 +97,8 @@ class BatchLog:
             ) from error
 
     def _of_day(self, day: str) -> FileIO:
+        if self._file is None:
+            self._day = max(logged_days(self._checkpoint), default="")
         day = max(day, self._day)
         if self._file is None or day != self._day:
             self.close()

@@ -1,39 +1,43 @@
-"""Keeps the health file up to date while the job lives, and says in it how the job ended."""
+"""Keeps the health file up to date while the job runs, and writes into it how the job ended."""
 
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
 
 import msgspec
 
 from streaming.files import replace_file
 from streaming.flow.ledger import is_balanced
 from streaming.flow.rows import Published
-from streaming.settings import Settings
 from streaming.watch.health import Health, RegionHealth, StoredBatch, health_path, judged
 
 log = logging.getLogger(__name__)
 _EVERY_S = 1.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class HealthWatch:
     """Collects what is known of the job and writes it into the file."""
 
-    settings: Settings
-    now_s: Callable[[], float]
-    is_kafka_away: Callable[[], bool] = lambda: False
-    store_trouble: Callable[[], str] = lambda: ""
+    checkpoint: Path
+    clock: Literal["wall", "event"]
+    trigger_s: float
+    now_s: Callable[[], float] = time.time
+    _is_kafka_away: Callable[[], bool] = lambda: False
+    _store_trouble: Callable[[], str] = lambda: ""
     _started_s: float = 0.0
     _newest: Published | None = None
     _as_of_s: dict[str, int] = field(default_factory=dict)  # replaced, never changed: another thread reads it
     _only: dict[str, str] = field(default_factory=dict)
     _totals: dict[str, Mapping[str, int]] = field(default_factory=dict)
-    _is_failure_told: bool = False
+    _is_failure_logged: bool = False
 
     def show(self, published: Published) -> None:
         """Take in a stored batch; Spark's thread calls this."""
@@ -53,7 +57,7 @@ class HealthWatch:
 
     @contextmanager
     def kept(self, ended_by: Callable[[BaseException], tuple[str, int]]) -> Iterator[None]:
-        """Write the file every second meanwhile, and the end at the end.
+        """Write the file every second meanwhile, and at the end how the job ended.
 
         ended_by: gives text, without secrets, and exit code of an error.
         """
@@ -74,21 +78,30 @@ class HealthWatch:
             writer.join()
             self.write(**last)
 
+    @contextmanager
+    def following(self, is_kafka_away: Callable[[], bool], store_trouble: Callable[[], str]) -> Iterator[None]:
+        """Meanwhile the file also says whether Kafka is away, and why the store does not take a batch."""
+        self._is_kafka_away, self._store_trouble = is_kafka_away, store_trouble
+        try:
+            yield
+        finally:
+            self._is_kafka_away, self._store_trouble = lambda: False, lambda: ""
+
     def _keep_writing(self, ended: threading.Event) -> None:
         while not ended.wait(_EVERY_S):
             self.write()
 
     def write(self, **end: object) -> None:
-        """A file that cannot be written only grows old, which its reader takes for not ready."""
+        """A file that cannot be written only grows old, and its reader then reports: not ready."""
         content = msgspec.json.format(msgspec.json.encode(judged(msgspec.structs.replace(self._health(), **end))))
         try:
-            replace_file(health_path(self.settings.checkpoint), content, outlives_power_cut=False)
+            replace_file(health_path(self.checkpoint), content, outlives_power_cut=False)
         except OSError as error:
-            if not self._is_failure_told:
+            if not self._is_failure_logged:
                 log.warning("the health file cannot be written (%s): `health` will say not ready", error.strerror)
-            self._is_failure_told = True
+            self._is_failure_logged = True
         else:
-            self._is_failure_told = False
+            self._is_failure_logged = False
 
     def _health(self) -> Health:
         now_s, newest = self.now_s(), self._newest
@@ -97,8 +110,8 @@ class HealthWatch:
             process=os.getpid(),
             started_at=_utc(self._started_s),
             written_at=_utc(now_s),
-            clock=self.settings.clock,
-            trigger_s=self.settings.trigger_s,
+            clock=self.clock,
+            trigger_s=self.trigger_s,
             last_batch=StoredBatch(newest.batch_id, _utc(newest.acknowledged_s)) if newest else None,
             regions={
                 region: RegionHealth(
@@ -108,8 +121,8 @@ class HealthWatch:
             },
             ledger_balanced=not unbalanced,
             unbalanced=unbalanced,
-            kafka_away=self.is_kafka_away(),
-            store_trouble=self.store_trouble(),
+            kafka_away=self._is_kafka_away(),
+            store_trouble=self._store_trouble(),
             unaccounted=newest.unaccounted if newest else 0,
             lag_events=newest.facts.lag_events if newest else 0.0,
         )

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import RiskError
-from streaming.flow.outcomes import Outcomes
-from streaming.flow.publish import Publisher
 from streaming.flow.rows import Published
-from streaming.job.dataflow import Dataflow
-from streaming.job.job import attend
+from streaming.job.job import Job, Outside
 from streaming.rebuild.batch_log import BatchLog
-from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.sinks.memory import MemorySink
 
@@ -45,16 +41,23 @@ class Letters:
 
 
 class NoKafka:
-    """The messages come from files: there is no broker to look after."""
+    """The messages come from files: there is no broker to watch."""
 
     is_away = False
+    watched = nullcontext
+
+    def verify(self, stop):
+        return True
 
     def refuse(self):
         pass
 
+    def unaccounted(self, batch, consumed):
+        return 0
+
 
 @dataclass
-class Job:
+class FileJob:
     """source -> decode -> count -> score -> publish on one checkpoint. A file that is sent is one micro-batch."""
 
     session: object
@@ -81,6 +84,7 @@ class Job:
             audit=self.folder / "audit.jsonl",
             clock=self.clock,
             trigger_s=0.05,
+            top_k=TOP_K,
         )
 
     def send(self, messages: Sequence[tuple[bytes | None, int, int, int]]) -> None:
@@ -96,39 +100,23 @@ class Job:
 
     def start(self, **overrides) -> None:
         settings = self.settings.model_copy(update=overrides)
-        watch = RosterWatch.of(settings)
-        watch.look(time.monotonic())
-        files = self.session.readStream.schema("value binary, `partition` int, `offset` bigint, time_ms bigint").option(
-            "maxFilesPerTrigger", 1
-        )
-        dataflow = Dataflow(
-            checkpoint=settings.checkpoint,
-            clock=settings.clock,
-            trigger_s=settings.trigger_s,
-            read=lambda session: files.parquet(str(self._input())),
-        )
-        log = BatchLog(settings.checkpoint, top_k=TOP_K)
-        watchers = [log.keep, self.published.append]
-        publisher = Publisher(
-            sink=self.sink,
+        outside = Outside(
+            spark=lambda: nullcontext(self.session),
+            read=self._read,
+            topic=NoKafka(),
             dead_letters=self.letters,
-            outcomes=Outcomes(self.folder),
-            top_k=TOP_K,
-            watchers=watchers,
-            facts=dataflow.facts,
+            sink=self.sink,
         )
-        query = dataflow.start(self.session, publisher)
         self.failure, self._stop = None, threading.Event()
 
-        def watch_over():
-            try:
-                attend(query, publisher, settings, watch, NoKafka(), self._stop)
-            except RiskError as error:
-                self.failure = error
-            finally:
-                log.close()
+        def run():
+            with closing(BatchLog(settings.checkpoint, top_k=TOP_K)) as log:
+                try:
+                    Job.of(settings, outside, [log.keep, self.published.append]).run(self._stop)
+                except RiskError as error:
+                    self.failure = error
 
-        self._thread = threading.Thread(target=watch_over)
+        self._thread = threading.Thread(target=run)
         self._thread.start()
 
     def stop(self) -> None:
@@ -147,7 +135,7 @@ class Job:
         return self.failure
 
     @contextmanager
-    def running(self, **overrides) -> Iterator["Job"]:
+    def running(self, **overrides) -> Iterator["FileJob"]:
         self.start(**overrides)
         try:
             yield self
@@ -180,6 +168,10 @@ class Job:
 
     def frames(self, region: str) -> list:
         return [p.frames[region] for p in list(self.published) if region in p.frames]
+
+    def _read(self, session):
+        columns = "value binary, `partition` int, `offset` bigint, time_ms bigint"
+        return session.readStream.schema(columns).option("maxFilesPerTrigger", 1).parquet(str(self._input()))
 
     def _input(self) -> Path:
         path = self.folder / "input"

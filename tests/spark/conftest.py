@@ -16,7 +16,7 @@ from schemas.spec import DAY_S, Spec
 from streaming.flow import count
 from streaming.job.session import start_session
 from streaming.settings import Settings
-from tests.harness.file_job import Job
+from tests.harness.file_job import FileJob
 from tests.harness.random_world import HISTORY_END_S, REGIONS, START_S, random_batches
 from tests.harness.region_bench import Bench, empty_history
 from tests.harness.toy import publish_artifact, toy_constants, toy_grid, toy_spec
@@ -103,13 +103,13 @@ def session(tmp_path_factory):
 
 
 @pytest.fixture
-def new_job(session, tmp_path) -> Callable[..., Job]:
+def new_job(session, tmp_path) -> Callable[..., FileJob]:
     """new_job(name, clock=, sink=): a job with folders of its own."""
 
-    def make(name: str = "job", **fields) -> Job:
+    def make(name: str = "job", **fields) -> FileJob:
         folder = tmp_path / name
         folder.mkdir()
-        job = Job(session=session, folder=folder, **fields)
+        job = FileJob(session=session, folder=folder, **fields)
         job.artifacts.mkdir()
         return job
 

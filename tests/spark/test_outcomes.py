@@ -155,7 +155,7 @@ def test_forecasts_that_nobody_waits_for_are_deleted(new_job, toy, networks, pub
         history=empty_history(spec, START_S - 7200),
     )  # fmt: skip
     job.run_through(batches_of(spec)[1])
-    kept = sorted(int(path.stem) for path in (job.folder / "outcomes" / "riverton").iterdir())
+    kept = sorted(int(path.stem) for path in (job.settings.checkpoint / "outcomes" / "riverton").iterdir())
     end_s = START_S + HOURS * 3600
     assert kept[-1] == end_s
     assert kept[0] >= end_s - 6 * 3600

@@ -18,10 +18,10 @@ from pathlib import Path
 import os, sys
 from streaming.job.session import start_session
 from streaming.settings import Settings
-from streaming.flow.source import read_messages, with_heartbeat
+from streaming.flow.source import MessageSource, with_heartbeat
 settings = Settings.from_environment(os.environ)
 session = start_session(settings, Path(sys.argv[1]))
-messages = with_heartbeat(session, read_messages(session, settings))
+messages = with_heartbeat(session, MessageSource.of(settings).read(session))
 messages.explain("formatted")
 messages.explain(True)
 print(messages._jdf.queryExecution().toString())

@@ -18,7 +18,7 @@ from streaming.disk.locks import only_writer
 from streaming.flow.ledger import is_balanced
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Published, Summary
-from streaming.job.record import on_record
+from streaming.job.record import recorded
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.watch.health import health_path, in_words, read_health
@@ -93,9 +93,14 @@ class Clock:
         return self.now_s
 
 
+def health_watch(settings, clock):
+    return HealthWatch(checkpoint=settings.checkpoint, clock=settings.clock, trigger_s=settings.trigger_s, now_s=clock)
+
+
 def test_the_file_follows_the_job(settings):
-    clock, away = Clock(), [False]
-    watch = HealthWatch(settings, clock, is_kafka_away=lambda: away[0], _started_s=clock.now_s)
+    clock = Clock()
+    watch = health_watch(settings, clock)
+    watch._started_s = clock.now_s
     watch.write()
     assert (health(settings)["ready"], health(settings)["reason"]) == (False, "starting: no batch has been stored yet")
     watch.show(published(unaccounted=2, riverton=summary(NOW_S - 2)))
@@ -108,19 +113,18 @@ def test_the_file_follows_the_job(settings):
     watch.write()
     assert health(settings)["reason"] == "no batch has been stored for 61 s"
     watch.show(published(4, at_s=clock.now_s, riverton=summary(clock.now_s)))
-    away[0] = True
-    watch.write()
+    with watch.following(is_kafka_away=lambda: True, store_trouble=lambda: ""):
+        watch.write()
     assert (health(settings)["ready"], health(settings)["kafka_away"]) == (False, True)
-    away[0] = False
     watch.write()
     assert health(settings)["ready"]
-    watch.store_trouble = lambda: "no answer (connection refused)"
-    watch.write()
+    with watch.following(is_kafka_away=lambda: False, store_trouble=lambda: "no answer (connection refused)"):
+        watch.write()
     assert health(settings)["reason"] == "the store does not take a batch: no answer (connection refused)"
 
 
 def test_a_region_without_its_network_is_named_until_it_has_it_again(settings):
-    watch = HealthWatch(settings, Clock())
+    watch = health_watch(settings, Clock())
     now = datetime.fromtimestamp(NOW_S, UTC)
     for batch, model in enumerate(("baseline:network unusable", "20260101T000000Z-0a0a0a0a")):
         watch.show(published(batch, frames={"riverton": frame_by(model)}, riverton=summary(NOW_S)))
@@ -134,7 +138,7 @@ def test_a_region_without_its_network_is_named_until_it_has_it_again(settings):
 
 def test_a_region_that_no_longer_ticks_makes_the_job_not_ready_and_messages_of_no_region_do_not(settings):
     clock = Clock()
-    watch = HealthWatch(settings, clock)
+    watch = health_watch(settings, clock)
     watch.show(published(1, **{"": summary(NOW_S), "riverton": summary(NOW_S), "lakeside": summary(NOW_S)}))
     clock.now_s += 181
     watch.show(published(2, at_s=clock.now_s, lakeside=summary(clock.now_s)))
@@ -146,7 +150,7 @@ def test_a_region_that_no_longer_ticks_makes_the_job_not_ready_and_messages_of_n
 
 
 def test_totals_that_do_not_add_up_are_named(settings):
-    watch = HealthWatch(settings, Clock())
+    watch = health_watch(settings, Clock())
     watch.show(published(1, **{"": summary(NOW_S, {"consumed": 1}), "riverton": summary(NOW_S)}))
     watch.write()
     assert (health(settings)["ledger_balanced"], health(settings)["unbalanced"]) == (False, ["_unassigned"])
@@ -154,18 +158,18 @@ def test_totals_that_do_not_add_up_are_named(settings):
 
 
 def test_a_health_file_that_cannot_be_written_is_said_once_and_ends_nothing(settings, caplog):
-    watch = HealthWatch(settings, Clock())
+    watch = health_watch(settings, Clock())
     (settings.checkpoint / ".health.json.part").mkdir()
     for _ in range(3):
         watch.write()
     assert len(caplog.records) == 1
 
 
-def test_a_clean_life_is_on_record(settings):
-    with only_writer(settings.checkpoint), on_record(settings) as life:
+def test_a_clean_life_is_recorded(settings):
+    with only_writer(settings.checkpoint), recorded(settings) as job:
         assert health(settings)["phase"] == "running"
-        life.health.show(published(5, riverton=summary(NOW_S)))
-        life.is_clean = True
+        job.health.show(published(5, riverton=summary(NOW_S)))
+        job.is_clean = True
     assert (health(settings)["phase"], health(settings)["reason"]) == ("stopped", "stopped")
     seen = audit(settings)
     assert list(seen) == ["start", "settings", "stop"]
@@ -185,7 +189,7 @@ def test_a_clean_life_is_on_record(settings):
     ids=["ours", "second signal", "a bug"],
 )
 def test_a_failure_is_on_record_with_its_exit_code_and_no_secret(settings, error, text, code):
-    with pytest.raises(type(error)), on_record(settings):
+    with pytest.raises(type(error)), recorded(settings):
         raise error
     assert (health(settings)["error"], health(settings)["exit_code"]) == (text, code)
     seen = audit(settings)
@@ -196,7 +200,7 @@ def test_a_failure_is_on_record_with_its_exit_code_and_no_secret(settings, error
 def test_no_job_runs_unrecorded(settings):
     settings.audit.mkdir()
     ran = []
-    with pytest.raises(AuditError, match="RISK_AUDIT"), on_record(settings):
+    with pytest.raises(AuditError, match="RISK_AUDIT"), recorded(settings):
         ran.append("a batch")
     assert ran == []
 
@@ -207,7 +211,7 @@ def test_what_ended_the_job_is_not_hidden_by_a_log_that_can_no_longer_be_written
         settings.audit.mkdir()
         raise SinkRefused("the store said no")
 
-    with pytest.raises(SinkRefused), on_record(settings):
+    with pytest.raises(SinkRefused), recorded(settings):
         fail()
     assert health(settings)["exit_code"] == 6
 
@@ -323,7 +327,7 @@ def verify_refuses(settings):
 
 
 def test_what_was_done_to_the_log_is_told_by_the_command(settings, verify_refuses, tmp_path):
-    with on_record(settings):
+    with recorded(settings):
         pass
     first, second, last = settings.audit.read_bytes().splitlines(keepends=True)
     kept = f"compared with the head in {settings.checkpoint / 'audit-head'}"
@@ -353,12 +357,12 @@ def test_a_copy_of_the_log_is_compared_with_no_head_and_that_is_said(settings, t
 
 def test_lines_that_were_removed_before_the_next_start_stay_missing(settings, verify_refuses):
     """The head that is kept then is the new one, with which the shortened log would agree."""
-    with on_record(settings):
+    with recorded(settings):
         pass
     content = settings.audit.read_bytes()
     *left, removed = content.splitlines(keepends=True)
     settings.audit.write_bytes(b"".join(left))
-    with on_record(settings):
+    with recorded(settings):
         pass
     lost = json.loads(removed)["hash"]
     assert f"record 3 notes that the lines up to hash {lost} were missing" in verify_refuses(
@@ -368,7 +372,7 @@ def test_lines_that_were_removed_before_the_next_start_stay_missing(settings, ve
 
 def test_a_log_that_was_moved_away_is_begun_anew_without_a_fault(settings):
     for _ in range(2):
-        with on_record(settings):
+        with recorded(settings):
             pass
         kept = json.loads((settings.checkpoint / "audit-head").read_bytes())
         verdict = verify(settings.audit.read_bytes(), heads=[kept["head"]])
@@ -379,11 +383,11 @@ def test_a_log_that_was_moved_away_is_begun_anew_without_a_fault(settings):
 def test_a_head_that_cannot_be_kept_or_read_lets_nothing_run(settings):
     head = settings.checkpoint / "audit-head"
     head.mkdir()
-    with pytest.raises(AuditError, match=r"audit-head.* cannot be read"), on_record(settings):
+    with pytest.raises(AuditError, match=r"audit-head.* cannot be read"), recorded(settings):
         raise AssertionError
     head.rmdir()
     head.with_name(".audit-head.part").mkdir()
-    with pytest.raises(AuditError, match=r"audit-head.* cannot be written"), on_record(settings):
+    with pytest.raises(AuditError, match=r"audit-head.* cannot be written"), recorded(settings):
         raise AssertionError
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 from schemas.errors import BrokerUnavailable
-from streaming.job.query_starts import ClockSetBack, SteadyClock, VainStarts
+from streaming.job.query_starts import ClockSetBack, ClockWatch, RestartPauses
 
 
 def test_pauses_double_up_to_half_a_minute_and_end_at_the_time_limit():
-    starts = VainStarts(600.0)
+    starts = RestartPauses(600.0)
     times = [1000.0 + 70 * n for n in range(9)]
     assert [starts.pause_s(now_s, 5) for now_s in times] == [1, 2, 4, 8, 16, 30, 30, 30, 30]
     with pytest.raises(BrokerUnavailable, match="could not read from it for 630 s") as caught:
@@ -16,7 +16,7 @@ def test_pauses_double_up_to_half_a_minute_and_end_at_the_time_limit():
 
 
 def test_a_batch_between_two_starts_begins_the_count_anew():
-    starts = VainStarts(100.0)
+    starts = RestartPauses(100.0)
     assert [starts.pause_s(now_s, 0) for now_s in (0.0, 50.0)] == [1, 2]
     assert starts.pause_s(200.0, 1) == 1
     assert starts.pause_s(299.0, 1) == 2
@@ -26,7 +26,7 @@ def test_a_batch_between_two_starts_begins_the_count_anew():
 
 @pytest.mark.parametrize(("back_s", "is_seen"), [(3600, True), (6.1, True), (5.9, False), (0, False), (-3600, False)])
 def test_only_a_clock_that_went_back_is_seen(back_s, is_seen):
-    clock = SteadyClock(1.0)
+    clock = ClockWatch(1.0)
     for steady_s in range(10):
         clock.look(1_700_000_000.0 + steady_s, steady_s)
     if is_seen:
@@ -38,6 +38,6 @@ def test_only_a_clock_that_went_back_is_seen(back_s, is_seen):
 
 
 def test_a_clock_that_is_slowed_down_is_not_set_back():
-    clock = SteadyClock(1.0)
+    clock = ClockWatch(1.0)
     for second in range(10_000):
         clock.look(1_700_000_000.0 + 0.5 * second, second)

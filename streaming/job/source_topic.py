@@ -1,0 +1,103 @@
+"""The topic of events as the running job depends on it: there, allowed, and still the topic of the checkpoint."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+
+import msgspec
+
+from schemas.errors import BrokerError
+from streaming.disk.guard import Guard, refuse_changes, verify_checkpoint
+from streaming.disk.offset_audit import OffsetAudit
+from streaming.disk.spark_files import last_commit, progress_text
+from streaming.settings import Settings
+from streaming.topics.admin import Topic, describe_topic, needed_rights, topic_faults, topic_id
+from streaming.topics.client import KafkaConnection
+from streaming.topics.watch import KafkaWatch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class SourceTopic:
+    """guard_of: what the checkpoint stands for, with a topic of that id."""
+
+    kafka: KafkaConnection
+    topic: str
+    dead_letter_topic: str
+    guard_of: Callable[[str], Guard]
+    checkpoint: Path
+    audit: Path
+    longest_absence_s: float
+    _guard: Guard | None = field(default=None, init=False)
+    _watch: KafkaWatch = field(init=False)
+    _offsets: OffsetAudit = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._watch = KafkaWatch(self.kafka.bootstrap, self.longest_absence_s, check=self._refuse_other_topic)
+        self._offsets = OffsetAudit(self.checkpoint)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "SourceTopic":
+        return cls(
+            kafka=KafkaConnection.of(settings),
+            topic=settings.topic,
+            dead_letter_topic=settings.dead_letter_topic,
+            guard_of=lambda topic_id: Guard.of(settings, topic_id),
+            checkpoint=settings.checkpoint,
+            audit=settings.audit,
+            longest_absence_s=settings.kafka_timeout_s,
+        )
+
+    @property
+    def is_away(self) -> bool:
+        return self._watch.is_away
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Look from a thread meanwhile whether Kafka answers and whether the topic is still the same."""
+        with self._watch.looking():
+            yield
+
+    def refuse(self) -> None:
+        """Raise what the thread found: Kafka was away for too long, or the topic is another."""
+        self._watch.refuse()
+
+    def verify(self, stop: Event) -> bool:
+        """Wait for Kafka, then compare the topic with the checkpoint. False when `stop` was set first.
+
+        Raises BrokerError when the topic cannot be used, CheckpointError when the checkpoint belongs to another topic
+        or to other settings, EventsGone when Kafka lacks events that the checkpoint needs.
+        """
+        topic = self._watch.answer(self._usable, stop)
+        if topic is None:
+            return False
+        guard = self.guard_of(topic.id)
+        verify_checkpoint(self.checkpoint, guard, topic, audit=self.audit)
+        if self._guard is None:
+            log.info("checkpoint=%s last batch: %s", self.checkpoint, progress_text(last_commit(self.checkpoint)))
+        self._guard = guard
+        return True
+
+    def unaccounted(self, batch: int, consumed: int) -> int:
+        """Messages by Kafka's offsets less those in the ledger, since the start. consumed: in the batch."""
+        return self._offsets.missing(batch, consumed)
+
+    def _usable(self) -> Topic:
+        """What is missing or forbidden is reported here: Spark's own consumer would try again for minutes."""
+        needed = needed_rights(topic=self.topic, dead_letter_topic=self.dead_letter_topic)
+        if faults := topic_faults(self.kafka, needed):
+            raise BrokerError("; ".join(str(fault) for fault in faults.values()))
+        return describe_topic(self.kafka, self.topic)
+
+    def _refuse_other_topic(self) -> None:
+        """Raise CheckpointError when the topic was created again under the running job.
+
+        Spark notices that only while the new topic is shorter than what was read of the old one.
+        """
+        if self._guard is not None:
+            now = topic_id(self.kafka, self.topic)
+            refuse_changes(self._guard, msgspec.structs.replace(self._guard, topic_id=now))
