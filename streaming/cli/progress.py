@@ -1,4 +1,4 @@
-"""What the terminal shows while the job runs: one line that renews itself, and a closing line."""
+"""What the terminal shows while the job runs: one line that is updated, and a closing line."""
 
 import logging
 from collections import Counter
@@ -17,14 +17,14 @@ _EVERY_S = 30.0  # without a terminal, a line this often
 
 
 class ProgressLine:
-    """A spinner with the newest batch's figures on a terminal; a plain line now and then elsewhere."""
+    """A spinner with the newest batch's figures on a terminal; elsewhere a plain line every 30 seconds."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._status = Status("starting Spark, then a first batch (10 to 40 s) ...", console=console)
         self._totals: Counter[str] = Counter()
         self._points = 0
-        self._said_s = 0.0
+        self._logged_s = 0.0
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -41,12 +41,12 @@ class ProgressLine:
         line = self._line(published)
         if self._console.is_terminal:
             self._status.update(line)
-        elif published.done_s - self._said_s >= _EVERY_S:
-            self._said_s = published.done_s
+        elif published.done_s - self._logged_s >= _EVERY_S:
+            self._logged_s = published.done_s
             log.info("%s", line)
 
     def closing_line(self, *, is_clean: bool) -> str:
-        how = "stopped between two batches" if is_clean else "stopped; the last batch is repeated at the next start"
+        how = "stopped between two batches" if is_clean else "stopped; the next start repeats the last batch"
         return f"{how}: {self._counts()}, {self._points:,} points written"
 
     def _line(self, published: Published) -> str:

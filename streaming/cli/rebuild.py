@@ -1,4 +1,4 @@
-"""The `rebuild` command: scores of a span into the store once more, after the store lost them."""
+"""The `rebuild` command: writes the scores of a span again, after the store lost them."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,8 @@ from streaming.settings import Settings
 
 if TYPE_CHECKING:
     from streaming.rebuild.batch_log import LoggedBatch
+    from streaming.rebuild.job import RebuildReport
+    from streaming.rebuild.plan import TimeSpan
 
 
 def rebuild(
@@ -20,18 +22,41 @@ def rebuild(
     from_: Annotated[str, typer.Option("--from", help="First moment: `earliest`, or a time: 2026-11-25T06:00:00Z")],
     to: Annotated[str, typer.Option("--to", help="End, not included: `latest` (now), or a time with an offset")],
     sink: Annotated[str | None, typer.Option(help="`influxdb` or `file:PATH`; default: RISK_SINK")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show what would be rebuilt; nothing is written")] = False,
 ) -> None:
     """Write the scores of a span again, from Kafka and the checkpoint's log: equal to what was written live."""
-    from streaming.rebuild.job import rebuild_span  # pyspark and torch: seconds that other commands save
+    from streaming.rebuild.job import prepare_rebuild  # torch: seconds that other commands save
     from streaming.rebuild.plan import TimeSpan
 
     asked: Settings = context.obj
-    settings, now_s, started = asked.with_options(sink=sink), time.time(), time.monotonic()
+    settings, now_s = asked.with_options(sink=sink), time.time()
     span = TimeSpan(
         from_s=-(-instant_ms(from_, option="--from", now_s=now_s) // 1000),
         to_s=-(-instant_ms(to, option="--to", now_s=now_s) // 1000),
     )
     console = Console(highlight=False, soft_wrap=True)
+    if plan:
+        recount, _ = prepare_rebuild(settings.checkpoint, settings.artifacts, span)
+        console.print(f"would rebuild {recount.plan}")
+        return
+    details = {"checkpoint": str(settings.checkpoint.absolute()), "from": from_, "to": to, "sink": settings.sink}
+    record(settings.audit, "rebuild", details, at_s=now_s, checkpoint=settings.checkpoint)
+    started = time.monotonic()
+    report = _with_progress(settings, span, console)
+    seconds = time.monotonic() - started
+    console.print(f"rebuilt {report.plan}: {report.points:,} points, in {seconds:.1f} s")
+    if report.differing:
+        console.print(
+            f"[bold]warning:[/bold] the counts are the same as live, but the scores of {report.differing:,} frames "
+            "differ: another version of this program or of torch made them, or another device (a GPU, or the baseline)"
+        )
+    else:
+        console.print("every frame is equal to what was written live, to the last bit")
+
+
+def _with_progress(settings: Settings, span: "TimeSpan", console: Console) -> "RebuildReport":
+    from streaming.rebuild.job import rebuild_span
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("reading the log", total=None)
@@ -39,23 +64,9 @@ def rebuild(
         def show(batch: "LoggedBatch", total: int) -> None:
             progress.update(task, total=total, advance=1, description=instant_text(batch.at_ms / 1000))
 
-        details = {"checkpoint": str(settings.checkpoint.absolute()), "from": from_, "to": to, "sink": settings.sink}
-        record(settings.audit, "rebuild", details, at_s=now_s, checkpoint=settings.checkpoint)
         try:
-            done = rebuild_span(settings, span, on_batch=show)
+            return rebuild_span(settings, span, on_batch=show)
         except KeyboardInterrupt:
             progress.stop()
-            console.print("interrupted: what was written is right; repeat the command for the rest")
+            console.print("interrupted: the points that were written are right; repeat the command for the rest")
             raise typer.Exit(130) from None
-    console.print(
-        f"rebuilt {instant_text(done.first_s)} to {instant_text(done.last_s)}: {done.points:,} points, {done.frames:,} "
-        f"frames of {done.regions} region(s), from {done.events:,} events in {done.batches:,} batches, in "
-        f"{time.monotonic() - started:.1f} s"
-    )
-    if done.others:
-        console.print(
-            f"[bold]warning:[/bold] the counts are those of then, but the scores of {done.others:,} frames are not: "
-            "made by another version of this program or of torch, or on another device (a GPU, or the baseline)"
-        )
-    else:
-        console.print("every frame is equal to what was written live, to the last bit")

@@ -44,7 +44,7 @@ def run(
         kafka_bootstrap=bootstrap,
     )
     logging.basicConfig(
-        level=logging.CRITICAL,  # kafka repeats every lost connection, py4j traces every error: we say it, once
+        level=logging.CRITICAL,  # kafka repeats every lost connection and py4j traces every error; ours says it once
         format="%(message)s" if _errors.is_terminal else "%(asctime)s %(levelname)s %(message)s",
         handlers=[RichHandler(console=_errors, show_path=False) if _errors.is_terminal else logging.StreamHandler()],
     )
@@ -70,7 +70,8 @@ def map_watch(settings: Settings) -> "MapWatch | None":
         make_writable(settings.map_page.parent)
     except OSError as error:
         raise SettingsError(
-            f"RISK_MAP_PAGE={settings.map_page}: that folder cannot be written ({error.strerror}); name another"
+            f"RISK_MAP_PAGE={settings.map_page}: that folder cannot be written ({error.strerror})",
+            remedy="name another",
         ) from error
     return MapWatch(
         path=settings.map_page, clock=settings.clock, refresh_s=_MAP_EVERY_S, title="Incident risk", now_s=time.time

@@ -1,9 +1,9 @@
 """Stage 2, on the workers: packed incidents -> counts -> features, one row per region. State lives in Spark.
 
-Stored per region: `head` (clock, totals, what was last emitted, and a digest that names the counts) and `blobs`
-(models/counting/blobs.py). The live CountState stays in a cache of the worker process. Spark hands a region to
-whichever worker is free, so a cached state may lag: it then follows the stored segments that it missed. Where that
-does not lead to the stored digest (after a failed attempt, or a fold) it is rebuilt from the blobs.
+Stored per region: `head` (clock, totals, what was last emitted, and a digest of the counts) and `blobs`
+(models/counting/blobs.py). The live CountState stays in a cache of the worker process. Spark gives a region to any
+worker that is free, so a cached state may lag: it then applies the stored segments that it missed. If that does not
+lead to the stored digest (after a failed attempt, or a fold), it is restored from the blobs.
 """
 
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ _LIVE: dict[str, _Live] = {}
 
 
 class RegionCounter(StatefulProcessor):  # type: ignore[misc]
-    """One region's counts. Every batch brings at least a heartbeat row, so every region ticks.
+    """One region's counts. Every batch has at least a heartbeat row, so every region ticks.
 
     batches: folder of the log of batches, where each day's first counts are kept.
     """
@@ -93,13 +93,13 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         fingerprint = artifact.spec.fingerprint()
         if head.fingerprint not in ("", fingerprint):
             raise SpecMismatch(
-                f"stored counts of {region} are for spec {head.fingerprint}, artifact {folder} has {fingerprint}: "
-                "start with a new checkpoint folder"
+                f"the stored counts of {region} are for spec {head.fingerprint}, artifact {folder} has {fingerprint}",
+                remedy="start with a new checkpoint folder",
             )
         incidents = Incidents.concatenate([Incidents.unpack(blob) for blob in packed["incidents"] if blob])
         as_of_s = now_ms // 1000 if self.clock == "wall" else int(incidents.received_ms.max(initial=0)) // 1000
         as_of_s = max(as_of_s, head.as_of_s)
-        live = _LIVE.pop(region, None)  # put back at the end: a failure in between must not leave it half changed
+        live = _LIVE.pop(region, None)  # put back at the end: after a failure it may be half changed
         if live is None or not self._is_current(live, head, as_of_s):
             live = self._open(artifact, folder, head)
         if live.engine_of != folder:
@@ -155,7 +155,7 @@ class BatchResult:
 
 
 def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incidents, as_of_s: int) -> BatchResult:
-    """Apply one region's batch to its live state. Mutates `live`; everything else is given back."""
+    """Apply one region's batch to its live state. Only `live` changes; the result has everything else."""
     state = live.journal.state
     consumed = int(packed["consumed"].sum())
     refused = _refused_in(packed)

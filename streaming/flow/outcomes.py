@@ -1,4 +1,4 @@
-"""Forecasts kept on the hour beside the checkpoint, and the points that tell how they came out."""
+"""Forecasts kept on the hour beside the checkpoint, and the points that compare them with what happened."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,7 +47,9 @@ class Outcomes:
             replace_file(path, content)
             self._forget(path.parent, frame.tick_s - max(frame.spec.horizons_s) - last_grace_s(frame.spec) - 2 * HOUR_S)
         except OSError as error:
-            raise CheckpointError(f"{path.parent} cannot be written ({error.strerror}): make room for it") from error
+            raise CheckpointError(
+                f"{path.parent} cannot be written ({error.strerror})", remedy="free disk space"
+            ) from error
 
     def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
         """`outcome`, `outcome_area` and `outcome_chance` lines of the horizons for which a forecast was kept."""
@@ -73,10 +75,10 @@ class Outcomes:
             arrays = unpack_arrays(read_regular_file(path, MAX_HISTORY_BYTES), path, MAX_HISTORY_BYTES)
         except ArtifactError as error:
             raise CheckpointError(
-                f"{path} is damaged ({error}): delete it, that hour stays without an outcome"
+                f"{path} is damaged ({error})", remedy="delete it: that hour stays without an outcome"
             ) from error
         if "spec" not in arrays or _as_text(arrays["spec"]) != spec.fingerprint():
-            return None  # made before a new checkpoint, for another grid or other categories
+            return None  # written before a new checkpoint, for another grid or other categories
         return Forecast(
             model=_as_text(arrays["model"]),
             expected=arrays["expected"],
@@ -94,7 +96,7 @@ def _as_text(array: npt.NDArray[np.uint8]) -> str:
 
 
 def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes:
-    """How a forecast came out, as line protocol at its own time."""
+    """A forecast compared with what happened, as line protocol at the forecast's own time."""
     counts = closed.unpack(spec)
     weekday, hour = divmod(int(hour_of_week(np.array([closed.tick_s]), spec.timezone)[0]), 24)
     moment = {  # local, when the horizon began; Monday is 1

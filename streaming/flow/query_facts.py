@@ -1,4 +1,4 @@
-"""What Spark says of the query: how far it is behind the end of the topic, how large its state is, where time goes."""
+"""What Spark reports of the query: how far it is behind the end of the topic, the size of its state, its phases."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -3,10 +3,10 @@
     <checkpoint>/batches/2026-11-25/batches.jsonl    a line per batch that had messages or a new tick
                                    /chicago.counts   a region's counts before its first batch of that day
 
-Days are UTC, by the time of the batch; a clock that is set back opens no day that has ended. Each day stands for
-itself, so old days can go, and a rebuild needs from Kafka only the events since the start of its first day. A line is
-on disk after the store's acknowledgement and before Spark's commit: a committed batch has its line, and a batch that is
-repeated has two, of which the last one counts.
+Days are UTC, by the time of the batch; a clock that is set back does not reopen an earlier day. No day needs another,
+so old days are deleted, and a rebuild needs from Kafka only the events since the start of its first day. A line is on
+disk after the store's acknowledgement and before Spark's commit: a committed batch has its line. A batch that is
+repeated has two lines, and the last one counts.
 """
 
 import os
@@ -28,7 +28,7 @@ KEEP_DAYS = 35
 
 
 class LoggedRegion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a batch led to in one region. `artifact` is the version in force; scores: the digest of those it renewed."""
+    """One region's part of a batch. `artifact`: the version in force; `scores`: the digest of new scores, if any."""
 
     as_of_s: int
     artifact: str = ""
@@ -37,9 +37,9 @@ class LoggedRegion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class LoggedBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One batch. `offsets`: by partition that had messages, the first one taken and the first one not taken.
+    """One batch. `offsets`: by partition that had messages, the first message taken and the first one not taken.
 
-    day: of the folder that its line stands in, which is not said again in the line.
+    day: the day of the folder that the line is in; the line itself does not repeat it.
     """
 
     number: int
@@ -51,7 +51,7 @@ class LoggedBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class BatchLog:
-    """Writes the lines: a watcher of the job. One process writes, the one that holds the checkpoint's lock."""
+    """Writes the lines: a watcher of the job. Only the process that holds the checkpoint's lock may write."""
 
     def __init__(self, checkpoint: Path, *, top_k: int) -> None:
         self._checkpoint = checkpoint
@@ -60,7 +60,7 @@ class BatchLog:
         self._file: FileIO | None = None
 
     def keep(self, published: Published) -> None:
-        """Write the batch's line, if it did anything. Raises CheckpointError when the disk does not take it."""
+        """Write the batch's line, if it has news. Raises CheckpointError when the disk is full."""
         regions = {
             region: LoggedRegion(
                 as_of_s=summary.as_of_s,
@@ -91,9 +91,9 @@ class BatchLog:
                 rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
         except OSError as error:
-            self.close()  # the next line opens it again, which cuts off what is torn
+            self.close()  # the next line opens it again, which cuts off half a line
             raise CheckpointError(
-                f"{batches_folder(self._checkpoint)} cannot be written ({error.strerror}): make room for it"
+                f"{batches_folder(self._checkpoint)} cannot be written ({error.strerror})", remedy="free disk space"
             ) from error
 
     def _of_day(self, day: str) -> FileIO:
@@ -104,7 +104,7 @@ class BatchLog:
             self.close()
             self._file = open_for_append(_lines_path(self._checkpoint, day))
             self._day = day
-            for old in logged_days(self._checkpoint)[:-KEEP_DAYS]:  # by their number: one wrong clock must not end all
+            for old in logged_days(self._checkpoint)[:-KEEP_DAYS]:  # by number: one wrong clock must not delete all
                 shutil.rmtree(batches_folder(self._checkpoint) / old)
         return self._file
 
@@ -117,7 +117,7 @@ def logged_days(checkpoint: Path) -> list[str]:
 
 
 def logged_batches(checkpoint: Path, day: str) -> Iterator[LoggedBatch]:
-    """The day's batches in their order, each as it was last. A line that is being written now is left out.
+    """The day's batches in their order, each by its last line. A line that is being written now is left out.
 
     Raises CheckpointError when a line cannot be read.
     """
@@ -133,7 +133,9 @@ def logged_batches(checkpoint: Path, day: str) -> Iterator[LoggedBatch]:
             try:
                 batch = msgspec.structs.replace(decoder.decode(line), day=day)
             except msgspec.DecodeError as error:
-                raise CheckpointError(f"{path}, line {position} cannot be read ({error}): bring it back") from error
+                raise CheckpointError(
+                    f"{path}, line {position} cannot be read ({error})", remedy="restore it"
+                ) from error
             if before is not None and batch.number != before.number:
                 yield before
             before = batch

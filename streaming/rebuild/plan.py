@@ -6,6 +6,7 @@ from pathlib import Path
 
 from schemas.spec import Spec
 from streaming.flow.ledger import tick_of
+from streaming.instants import instant_text
 from streaming.rebuild.batch_log import LoggedBatch, logged_batches, logged_days
 
 
@@ -22,18 +23,25 @@ class TimeSpan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildPlan:
-    """Batches to count, from the start of a day on, and where points of the span come from.
+    """Batches to count, from the start of a day on, and which of them give points of the span.
 
-    Batches inside a tick overwrite each other's points, so only the last one of each tick is written.
+    Batches inside a tick overwrite each other's points, so only the last batch of each tick is written.
     """
 
     batches: list[LoggedBatch]
     frames: frozenset[tuple[int, str]]  # (batch, region): the last scores of a tick
     ledgers: frozenset[tuple[int, str]]  # (batch, region): the last batch of a tick
     open_ticks: Mapping[str, int]  # regions with a tick in the span that a running job may still write -> that tick
-
     first_s: int  # times of the span's first and last point
     last_s: int
+
+    def __str__(self) -> str:
+        events = sum(end - first for first, end in self.offsets.values())
+        regions = len({region for _, region in self.frames})
+        return (
+            f"{instant_text(self.first_s)} to {instant_text(self.last_s)}: {len(self.frames):,} frames of {regions} "
+            f"region(s), from {events:,} events in {len(self.batches):,} batches"
+        )
 
     @property
     def offsets(self) -> dict[int, tuple[int, int]]:
@@ -58,12 +66,12 @@ def plan_rebuild(checkpoint: Path, specs: Mapping[str, Spec], span: TimeSpan, *,
         for batch in logged_batches(checkpoint, day):
             batches.append(batch)
             newest_batch_s = batch.at_ms // 1000
-            for region, taken in batch.regions.items():
-                tick_s = newest_tick_s[region] = tick_of(taken.as_of_s, specs.get(region))
+            for region, logged in batch.regions.items():
+                tick_s = newest_tick_s[region] = tick_of(logged.as_of_s, specs.get(region))
                 if tick_s in span:
                     needed = len(batches)
                     ledgers[region, tick_s] = batch.number
-                    if taken.scores:
+                    if logged.scores:
                         frames[region, tick_s] = batch.number
     if not needed:
         return None

@@ -1,9 +1,9 @@
-"""Scores once more, from the log of batches and the topic's messages: without Spark, by the stream's own functions.
+"""Computes scores again from the log of batches and the topic's messages, without Spark, by the stream's functions.
 
-Every batch of the plan is counted again, with the clock it had, and must lead to the ledger that was logged for it.
+Every batch of the plan is counted with the clock that it had live, and must lead to the ledger in the log.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,19 +34,19 @@ _EXPIRE_EVERY = 64  # batches of a region
 
 @dataclass(slots=True)
 class _Region:
-    """One region on its way through the log."""
+    """What is known of a region up to the batch that was counted last."""
 
     state: CountState
     totals: dict[str, int]
     newest_event_s: int
     batches: int = 0
     scored_tick_s: int = -1
-    model: str = ""  # that made the scores of that tick
+    model: str = ""  # of that tick's scores
 
 
 @dataclass(slots=True)
 class _Scorer:
-    """What is kept between two scorings of a region by one artifact."""
+    """One artifact's features and network, kept between two scorings of a region."""
 
     folder: str
     engine: FeatureEngine
@@ -55,45 +55,45 @@ class _Scorer:
 
 @dataclass(slots=True)
 class Recount:
-    """Leads the counts through the batches of a plan: `points` is to be called with each of them in turn."""
+    """Counts the batches of a plan: call `points` with each of them in turn."""
 
     plan: RebuildPlan
     checkpoint: Path
     artifacts: Path
     specs: Mapping[str, Spec]
-    others: int = 0  # frames that came out otherwise than live
+    differing: int = 0  # frames that are not equal to what was written live
     _vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
     _regions: dict[str, _Region] = field(default_factory=dict)
     _scorers: dict[str, _Scorer] = field(default_factory=dict)
     _unassigned_totals: dict[str, int] = field(default_factory=dict)
 
     def check_artifacts(self) -> None:
-        """Raise ArtifactError when an artifact that made scores of the span is gone or damaged."""
+        """Raise ArtifactError when an artifact that the span's scores need is gone or damaged."""
         for batch in self.plan.batches:
-            for region, taken in batch.regions.items():
+            for region, logged in batch.regions.items():
                 if (batch.number, region) not in self.plan.frames:
                     continue
-                folder = self._folder(region, taken)
+                folder = self._folder(region, logged)
                 if not folder.is_dir():
-                    scored = f"{region} at {instant_text(taken.as_of_s)}"
-                    raise ArtifactError(f"{folder}, which made the scores of {scored}, is gone: bring it back")
+                    scored = f"{region} at {instant_text(logged.as_of_s)}"
+                    raise ArtifactError(f"{folder}, which made the scores of {scored}, is gone", remedy="restore it")
                 load_artifact(str(folder))
 
     def points(self, batch: LoggedBatch, messages: Iterable[Messages]) -> bytes:
-        """Count the batch, and give those of its points that the store had last, as line protocol.
+        """Count the batch; its points that no later batch overwrote, as line protocol.
 
-        Raises PipelineError when its messages lead to another ledger than the logged one.
+        Raises PipelineError when its messages lead to another ledger than the one in the log.
         """
         incidents, refused = self._decoded(batch, messages)
         parts: list[bytes] = []
-        for region, taken in batch.regions.items():
+        for region, logged in batch.regions.items():
             if region == UNASSIGNED:
-                parts.append(self._of_no_region(batch, taken, refused.pop(region, [])))
+                parts.append(self._of_no_region(batch, logged, refused.pop(region, [])))
             else:
                 arrived = Incidents.concatenate(incidents.pop(region, []))
-                parts += self._of_region(batch, region, taken, arrived, refused.pop(region, []))
+                parts += self._of_region(batch, region, logged, arrived, refused.pop(region, []))
         for region in {*incidents, *refused}:
-            raise _differs(batch, region, "messages that the log does not know of")
+            raise _differs(batch, region, "messages that are not in the log")
         return b"".join(parts)
 
     def _decoded(
@@ -112,61 +112,66 @@ class Recount:
                 refused.setdefault(region, []).extend(rejections)
         return incidents, refused
 
-    def _of_no_region(self, batch: LoggedBatch, taken: LoggedRegion, refused: list[Rejection]) -> bytes:
+    def _of_no_region(self, batch: LoggedBatch, logged: LoggedRegion, refused: list[Rejection]) -> bytes:
         ledger = balanced_ledger(len(refused), {}, refused)
-        before = self._unassigned_totals or {name: n - ledger.get(name, 0) for name, n in taken.totals.items()}
+        before = self._unassigned_totals or {name: n - ledger.get(name, 0) for name, n in logged.totals.items()}
         self._unassigned_totals = totals = add_up(before, ledger)
-        _compare(batch, UNASSIGNED, totals, taken.totals)
+        _compare(batch, UNASSIGNED, totals, logged.totals)
         if (batch.number, UNASSIGNED) not in self.plan.ledgers:
             return b""
-        tick_s = tick_of(taken.as_of_s, None)
-        return PipelinePoint(region=UNASSIGNED, tick_s=tick_s, as_of_s=taken.as_of_s, totals=totals).line({})
+        tick_s = tick_of(logged.as_of_s, None)
+        return PipelinePoint(region=UNASSIGNED, tick_s=tick_s, as_of_s=logged.as_of_s, totals=totals).line({})
 
     def _of_region(
-        self, batch: LoggedBatch, region: str, taken: LoggedRegion, incidents: Incidents, refused: list[Rejection]
-    ) -> list[bytes]:
-        one = self._regions.get(region)
-        if one is None:
-            one = self._regions[region] = self._opened(batch, region, taken)
+        self, batch: LoggedBatch, region: str, logged: LoggedRegion, incidents: Incidents, refused: list[Rejection]
+    ) -> Iterator[bytes]:
+        known = self._regions.get(region)
+        if known is None:
+            known = self._regions[region] = self._opened(batch, region, logged)
         consumed = len(incidents) + len(refused)
-        applied, _, ledger = take_in(one.state, incidents, refused, as_of_s=taken.as_of_s, consumed=consumed)
-        one.totals = add_up(one.totals, ledger)
-        one.newest_event_s = max(one.newest_event_s, applied.newest_counted_s)
-        _compare(batch, region, {"as_of": one.state.as_of_s, **one.totals}, {"as_of": taken.as_of_s, **taken.totals})
-        one.batches += 1
-        if one.batches % _EXPIRE_EVERY == 0:
-            one.state.registry.expire(one.state.forget_before_s)
+        applied, _, ledger = take_in(known.state, incidents, refused, as_of_s=logged.as_of_s, consumed=consumed)
+        known.totals = add_up(known.totals, ledger)
+        known.newest_event_s = max(known.newest_event_s, applied.newest_counted_s)
+        counted = {"as_of": known.state.as_of_s, **known.totals}
+        _compare(batch, region, counted, {"as_of": logged.as_of_s, **logged.totals})
+        known.batches += 1
+        if known.batches % _EXPIRE_EVERY == 0:
+            known.state.registry.expire(known.state.forget_before_s)
+        return self._points_of(batch, region, logged, known)
 
-        place, parts = (batch.number, region), list[bytes]()
+    def _points_of(self, batch: LoggedBatch, region: str, logged: LoggedRegion, known: _Region) -> Iterator[bytes]:
+        place = (batch.number, region)
         if place in self.plan.frames:
-            frame = self._scored(region, one.state, self._folder(region, taken))
-            one.scored_tick_s, one.model = frame.tick_s, frame.model
-            self.others += frame.digest() != taken.scores
-            parts += [risk_lines(frame), top_lines(frame, batch.top_k)]
+            frame = self._scored(region, known.state, self._folder(region, logged))
+            known.scored_tick_s, known.model = frame.tick_s, frame.model
+            self.differing += frame.digest() != logged.scores
+            yield risk_lines(frame)
+            yield top_lines(frame, batch.top_k)
         if place in self.plan.ledgers:
-            tick_s = tick_of(taken.as_of_s, self.specs[region])
-            cutoff_s = load_artifact(str(self._folder(region, taken))).manifest.data.cutoff_s
+            tick_s = tick_of(logged.as_of_s, self.specs[region])
+            cutoff_s = load_artifact(str(self._folder(region, logged))).manifest.data.cutoff_s
             point = PipelinePoint(
                 region=region,
                 tick_s=tick_s,
-                as_of_s=taken.as_of_s,
-                totals=one.totals,
-                newest_event_s=one.newest_event_s or cutoff_s,
-                model=one.model if one.scored_tick_s == tick_s else None,
+                as_of_s=logged.as_of_s,
+                totals=known.totals,
+                newest_event_s=known.newest_event_s or cutoff_s,
+                model=known.model if known.scored_tick_s == tick_s else None,
             )
-            parts.append(point.line({}))
-        return parts
+            yield point.line({})
 
-    def _opened(self, batch: LoggedBatch, region: str, taken: LoggedRegion) -> _Region:
-        """With the counts of the log's day. A region that joined while the clock was set back to the day before has its
-        first ones there; in the log's day it has none, or later ones, of when the clock came to that day again.
+    def _opened(self, batch: LoggedBatch, region: str, logged: LoggedRegion) -> _Region:
+        """With the counts that were kept for the log's day.
+
+        A region may join while the clock is set back to the day before. Its first counts are then kept for that day;
+        for the log's day it has none, or later ones, of when the clock reached that day again.
         """
         folder, spec = batches_folder(self.checkpoint), self.specs[region]
         path, by_clock = (counts_path(folder, day, region) for day in (batch.day, day_of(batch.at_ms)))
         if not path.exists() and by_clock.exists():
             path = by_clock
         state, totals, newest_event_s = read_counts(path, spec)
-        if state.as_of_s > taken.as_of_s and path != by_clock:
+        if state.as_of_s > logged.as_of_s and path != by_clock:
             state, totals, newest_event_s = read_counts(by_clock, spec)
         return _Region(state=state, totals=totals, newest_event_s=newest_event_s)
 
@@ -187,8 +192,8 @@ class Recount:
             **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},
         )
 
-    def _folder(self, region: str, taken: LoggedRegion) -> Path:
-        return self.artifacts.absolute() / region / taken.artifact
+    def _folder(self, region: str, logged: LoggedRegion) -> Path:
+        return self.artifacts.absolute() / region / logged.artifact
 
 
 def _compare(batch: LoggedBatch, region: str, counted: Mapping[str, int], logged: Mapping[str, int]) -> None:
@@ -198,12 +203,12 @@ def _compare(batch: LoggedBatch, region: str, counted: Mapping[str, int], logged
         if logged.get(name, 0) != counted.get(name, 0)
     }
     if wrong:
-        raise _differs(batch, region, ", ".join(f"{name} {was} then, {now} now" for name, (was, now) in wrong.items()))
+        raise _differs(batch, region, ", ".join(f"{name} {was} live, {now} now" for name, (was, now) in wrong.items()))
 
 
 def _differs(batch: LoggedBatch, region: str, how: str) -> PipelineError:
     return PipelineError(
-        f"batch {batch.number} of {instant_text(batch.at_ms // 1000)} does not come out as it did live, in "
-        f"{region or 'messages of no region'}: {how}. Nothing from that batch on was written; choose a --to before "
-        "it, or a --from on a later day"
+        f"batch {batch.number} of {instant_text(batch.at_ms // 1000)} leads to other counts than live, in "
+        f"{region or 'messages of no region'} ({how}); nothing from that batch on was written",
+        remedy="choose a --to before it, or a --from on a later day",
     )

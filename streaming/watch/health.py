@@ -1,4 +1,4 @@
-"""Whether the running job may be trusted now: the rules, and the small file beside the checkpoint that says it.
+"""Whether the running job's scores may be relied on now: the rules, and the small file beside the checkpoint.
 
 The job writes the file every second (health_watch.py). A container's health check reads it by the command `health`,
 every few seconds, so nothing that is slow to import is imported here.
@@ -22,7 +22,7 @@ Phase = Literal["running", "stopped", "failed"]
 
 
 class StoredBatch(msgspec.Struct, frozen=True):
-    """The newest batch. stored_at: when the store last took points, or said that it would."""
+    """The newest batch. stored_at: when the store last took points, or answered that it would."""
 
     id: int
     stored_at: datetime
@@ -31,11 +31,11 @@ class StoredBatch(msgspec.Struct, frozen=True):
 class RegionHealth(msgspec.Struct, frozen=True, kw_only=True):
     as_of: datetime
     age_s: float  # when the file was written
-    baseline_only: str = ""  # `baseline:` and why, while the network has no part in the scores
+    baseline_only: str = ""  # `baseline:` and why, while the scores are without the network
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """The file's content. `reason` says in words why the job is not ready; empty when it is."""
+    """The file's content. reason: why the job is not ready; empty when it is."""
 
     ready: bool = False
     reason: str = ""
@@ -64,11 +64,11 @@ def judged(health: Health) -> Health:
 
 
 def why_not_ready(health: Health, now: datetime) -> str:
-    """Why nobody should rely on the job's scores now; empty when all is well. A picture from before is not well.
+    """Why nobody should rely on the job's scores now; empty when they are reliable. Old scores are not.
 
     Scores are old when no batch was stored for LONGEST_SILENCE_S (or three triggers, if that is more), or when a
     region's are for a time more than OLDEST_SCORES_S ago. On the clock of events (replays) their age says nothing.
-    While there is nothing to write, batches count as stored if the store was asked meanwhile and would take points.
+    Batches with nothing to write count as stored if the store was asked since and would take points.
     """
     if health.phase == "failed":
         return f"failed with exit code {health.exit_code}: {health.error}"
@@ -109,7 +109,7 @@ def read_health(checkpoint: Path, now: datetime) -> tuple[Health | None, str]:
         return None, f"{health_path(checkpoint)} cannot be read ({error})"
     age_s = (now - health.written_at).total_seconds()
     if health.phase == "running" and not is_held(checkpoint):
-        return health, f"no job is running: process {health.process} ended without a word, last wrote {_ago(age_s)}"
+        return health, f"no job is running: process {health.process} ended without a report, last wrote {_ago(age_s)}"
     if health.phase == "running" and abs(age_s) > HEALTH_FILE_STALE_S:
         return health, f"process {health.process} hangs or was paused: last wrote {_ago(age_s)}"
     return health, why_not_ready(health, now)

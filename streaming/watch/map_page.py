@@ -1,4 +1,4 @@
-"""The live map page: one HTML file that holds its own data and says by itself when it has become old."""
+"""The live map page: one HTML file that contains its data and shows by itself when they are old."""
 
 import base64
 import hashlib
@@ -48,18 +48,20 @@ def render(view: MapView) -> str:
     Equal views give equal text. Raises DataError when there is no frame.
     """
     if not view.frames:
-        raise DataError("no frame to draw: write the map page after the first score")
+        raise DataError("there is no frame to draw", remedy="write the map page after the first score")
     template, policy = _template()
     slots = {"policy": policy, "title": html.escape(view.title), "data": _data_block(view)}
     return _SLOT.sub(lambda slot: slots[slot[1]], template)
 
 
 def write_page(path: Path, page: str) -> None:
-    """Put `page` at `path` in one step, so that no browser ever loads half of it. Raises SinkError."""
+    """Write `page` to `path` in one step, so that no browser ever loads half of it. Raises SinkError."""
     try:
         replace_file(path, page.encode(), outlives_power_cut=False)
     except OSError as error:
-        raise SinkError(f"map page {path} cannot be written ({error.strerror}): choose another path") from error
+        raise SinkError(
+            f"map page {path} cannot be written ({error.strerror})", remedy="choose another path"
+        ) from error
 
 
 def quantise(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
@@ -151,6 +153,6 @@ def _base64(values: npt.NDArray[np.uint16]) -> str:
 
 
 def _of_no_region(view: MapView) -> list[tuple[str, int]]:
-    """Messages that are in no region's ledger, because none could be read from them."""
+    """Messages that are in no region's ledger, because they name no known region."""
     consumed = view.ledger.get("unassigned", {}).get("consumed", 0)
     return [("refused, of no region", consumed)] if consumed else []

@@ -1,7 +1,7 @@
-"""The job's figures in Prometheus' format over HTTP, for those who watch it with Prometheus.
+"""The job's figures in Prometheus' format over HTTP.
 
-The ledger and the age of the scores are ours; phases, rates and state of the last batch are what Spark says of its
-query. Nothing of an event and no secret is among them.
+The ledger and the age of the scores are our own figures; phases, rates and state of the last batch are Spark's. They
+contain nothing of an event and no secret.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +18,7 @@ _PREFIX = "incident_risk"
 
 
 class Metrics:
-    """What one job shows. is_ready: what `streaming health` would say, asked at each scrape."""
+    """The figures of one job. is_ready: what `streaming health` would say, asked at each scrape."""
 
     def __init__(self, is_ready: Callable[[], bool]) -> None:
         self.registry = CollectorRegistry()
@@ -102,10 +102,10 @@ class Metrics:
 
 @contextmanager
 def served(address: str, is_ready: Callable[[], bool]) -> Iterator[list[Callable[[Published], None]]]:
-    """Answer `GET /metrics` at `host:port` meanwhile; gives who must be shown the batches for it.
+    """Answer `GET /metrics` at `host:port` meanwhile; gives the watchers that it needs.
 
-    An empty address serves nothing and needs nobody. Raises SettingsError when the port is taken or the host is not
-    this machine's.
+    With an empty address it serves nothing and gives an empty list. Raises SettingsError when the port is taken or the
+    host is not this machine's.
     """
     if not address:
         yield []
@@ -116,7 +116,7 @@ def served(address: str, is_ready: Callable[[], bool]) -> Iterator[list[Callable
         server, thread = start_http_server(int(port), host.strip("[]"), metrics.registry)
     except OSError as error:
         raise SettingsError(
-            f"RISK_METRICS={address}: nothing can listen there ({error}); choose a free port of this machine"
+            f"RISK_METRICS={address}: nothing can listen there ({error})", remedy="choose a free port of this machine"
         ) from error
     try:
         yield [metrics.show]

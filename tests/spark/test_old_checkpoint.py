@@ -2,17 +2,15 @@
 
 import json
 import shutil
-import tarfile
-from pathlib import Path
 
 import pytest
 
 from streaming.disk.spark_files import last_commit
 from streaming.flow.ledger import OF_THE_MACHINE
+from tests.harness.old_checkpoint import unpack_old_checkpoint
 from tests.spark.random_world import stored_points
 
 pytestmark = pytest.mark.spark
-ARCHIVE = Path(__file__).parents[1] / "data" / "checkpoint-c30a2e8.tar.gz"
 
 
 def plain(points):
@@ -29,10 +27,7 @@ def plain(points):
 
 def test_a_checkpoint_of_an_older_version_goes_on_where_that_version_would_have(new_job):
     job = new_job("old")
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(job.folder, filter="data")
-    roster = job.settings.checkpoint / "roster.json"
-    roster.write_text(roster.read_text(encoding="utf-8").replace("FOLDER", str(job.folder)), encoding="utf-8")
+    unpack_old_checkpoint(job.folder)
     totals = json.loads((job.folder / "totals.json").read_bytes())
     resumed_after = last_commit(job.settings.checkpoint)[0]
 

@@ -39,7 +39,7 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
         for key, fields in stored.items()
     }
     assert len(b"".join(lines).splitlines()) == len(stored)
-    assert rebuild.others == 0
+    assert rebuild.differing == 0
     assert len({fields["model"] for (key, _), fields in stored.items() if "region=lakeside" in key}) == 2
 
     of_another_torch = Recount(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
@@ -47,11 +47,11 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
         patch.setattr(scoring, "at_least_one", lambda *given: np.nextafter(at_least_one(*given), np.float32(2)))
         for batch in plan.batches:
             of_another_torch.points(batch, slices(sent.get(batch.number, [])))
-    assert of_another_torch.others == len(plan.frames)
+    assert of_another_torch.differing == len(plan.frames)
 
     messages = next(iter(sent.values()))
     again = Recount(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
-    with pytest.raises(PipelineError, match="does not come out as it did live"):
+    with pytest.raises(PipelineError, match="leads to other counts than live"):
         [again.points(batch, slices(messages)) for batch in plan.batches]  # the same ones for every batch
 
 

@@ -198,7 +198,7 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
         assert "answers again" in " ".join(scorer.output.split())
         scorer.wait_until(lambda: health(scorer)["ready"])
         assert "Spark had no answer from Kafka" in " ".join(scorer.output.split())
-        assert "reading on from the last committed batch" in " ".join(scorer.output.split())
+        assert "reading continues after the last committed batch" in " ".join(scorer.output.split())
         assert scorer.end(signal.SIGTERM) == 0
         sent.check()
         assert_no_trace(scorer)

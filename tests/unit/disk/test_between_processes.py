@@ -71,7 +71,7 @@ def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):
         )
         health_path(tmp_path).write_bytes(msgspec.json.encode(judged(health)))
         reason = read_health(tmp_path, NOW)[1]
-        assert reason == f"no job is running: process 4242 ended without a word, last wrote {said}"
+        assert reason == f"no job is running: process 4242 ended without a report, last wrote {said}"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""`check` and `rebuild` import no Spark: they start in a second and need no Java."""
+
+import os
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from streaming.disk.guard import Guard
+from streaming.settings import Settings
+from tests.harness.old_checkpoint import unpack_old_checkpoint
+
+COMMAND = """
+import sys
+from streaming.__main__ import main
+
+try:
+    main()
+finally:
+    print("Spark was imported:", "pyspark" in sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """With a checkpoint, its artifacts and a file of messages."""
+    folder = tmp_path_factory.mktemp("old")
+    unpack_old_checkpoint(folder)
+    guard = Guard.of(Settings(clock="event"), "5f0c")
+    (folder / "checkpoint" / "guard.json").write_bytes(msgspec.json.encode(guard))
+    (folder / "night.jsonl").write_text('{"region": "riverton"}\n', encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "output"),
+    [
+        (("check", "night.jsonl"), 3, "1 message for lakeside, riverton: 1 refused"),
+        (("rebuild", "--from", "earliest", "--to", "latest", "--plan"), 0, "8 frames of 2 region(s)"),
+        (("rebuild", "--from", "earliest", "--to", "latest"), 5, "no Kafka broker listens"),
+    ],
+    ids=["check", "plan", "rebuild"],
+)
+def test_the_command_imports_no_spark(folder, words, code, output):
+    ours = {
+        "RISK_ARTIFACTS": str(folder / "artifacts"),
+        "RISK_CHECKPOINT": str(folder / "checkpoint"),
+        "RISK_AUDIT": str(folder / "audit.jsonl"),
+        "RISK_SINK": f"file:{folder / 'scores.lp'}",
+        "RISK_KAFKA_BOOTSTRAP": "127.0.0.1:1",
+        "COLUMNS": "200",
+    }
+    ran = subprocess.run(
+        [sys.executable, "-c", COMMAND, *words],
+        cwd=folder,
+        env={**os.environ, **ours},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == code, ran.stderr
+    assert output in ran.stdout + ran.stderr
+    assert ran.stdout.endswith("Spark was imported: False\n")
+    assert not (folder / "scores.lp").exists()
