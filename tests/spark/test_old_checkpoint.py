@@ -8,7 +8,7 @@ import pytest
 from streaming.disk.spark_files import last_commit
 from streaming.flow.ledger import OF_THE_MACHINE
 from tests.harness.old_checkpoint import unpack_old_checkpoint
-from tests.spark.random_world import stored_points
+from tests.harness.random_world import stored_points
 
 pytestmark = pytest.mark.spark
 
