@@ -42,7 +42,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     lon: Annotated[float, msgspec.Meta(ge=-180, le=180, description="Longitude in degrees, WGS 84")]
     origin: Annotated[
         Origin,
-        msgspec.Meta(description="Who brought it up; officer-initiated and unknown never feed a score by default"),
+        msgspec.Meta(description="Who reported it; officer-initiated and unknown feed no score by default"),
     ]
     revision: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1, description="A higher revision replaces a lower one")] = 0
     status: Annotated[Status, msgspec.Meta(description="`cancelled` takes the count back")] = "open"

@@ -37,18 +37,18 @@ class Measurement:
         return frozenset(column.name for column in self.columns if not kinds or column.kind in kinds)
 
 
-_REGION = Column("region", "tag", "", "Slug of the region")
-_CATEGORY = Column("category", "tag", "", "Slug of the category")
-_HORIZON = Column("horizon", "tag", "", "How far ahead the score looks: `1h`, `4h`, `24h`")
+_REGION = Column("region", "tag", "", "slug")
+_CATEGORY = Column("category", "tag", "", "slug")
+_HORIZON = Column("horizon", "tag", "", "`1h`, `4h` or `24h` ahead")
 _MODEL = Column(
-    "model", "string", "", "Version of the artifact; `baseline` or `baseline:REASON` where no network answered"
+    "model", "string", "", "the artifact's version, or `baseline` or `baseline:REASON` if no network scored"
 )
-_SUPPORT = Column("support", "string", "", f"History behind the score: {', '.join(f'`{one}`' for one in SUPPORT)}")
-_EXPECTED = Column("expected", "float", "incidents", "Expected number within the horizon")
-_RISK = Column("risk", "float", "0 to 1", "Probability of at least one within the horizon")
-_USUAL = Column("usual", "float", "incidents", "What the long-memory baseline alone expects within the horizon")
-_CELL = "Cell on the region's grid, `r012c034`: row 12 from the south, column 34 from the west"
-_TICK = "the region's clock, rounded down to the tick (a minute by default), so that a repeated batch overwrites"
+_SUPPORT = Column("support", "string", "", f"history behind the score: {', '.join(f'`{one}`' for one in SUPPORT)}")
+_EXPECTED = Column("expected", "float", "incidents", "expected number within the horizon")
+_RISK = Column("risk", "float", "0 to 1", "probability of at least one within the horizon")
+_USUAL = Column("usual", "float", "incidents", "what the baseline alone expects within the horizon")
+_CELL = "`r012c034` is row 12 from the south, column 34 from the west"
+_TICK = "the region's clock"
 
 
 def _scores_of(prefix: str, whose: str) -> tuple[Column, ...]:
@@ -57,17 +57,17 @@ def _scores_of(prefix: str, whose: str) -> tuple[Column, ...]:
             f"{prefix}brier",
             "float",
             "",
-            f"Mean over the cells of (chance of at least one - whether one came)², {whose}",
+            f"mean over cells of the squared error of `risk`, {whose}",
         ),
         Column(
             f"{prefix}log_score",
             "float",
             "nats",
-            f"Mean negative log likelihood of the counts, {whose}; lower is better",
+            f"mean negative log likelihood of the counts, {whose}; lower is better",
         ),
         *(
             Column(
-                f"{prefix}hits_{percent}", "float", "incidents", f"Those in the {percent} % of cells put first, {whose}"
+                f"{prefix}hits_{percent}", "float", "incidents", f"in the {percent} % of cells ranked first, {whose}"
             )
             for percent in (5, 10)
         ),
@@ -76,27 +76,27 @@ def _scores_of(prefix: str, whose: str) -> tuple[Column, ...]:
 
 MEASUREMENTS: Mapping[str, Measurement] = {
     "risk": Measurement(
-        "Rolling scores of one cell: what the map shows",
+        "Scores of one cell: what the map shows",
         _TICK,
-        "cell, category, horizon and tick; within a tick only what changed is written again",
+        "cell, category, horizon and tick; inside a tick only changed cells are written again",
         (
             _REGION,
             _CATEGORY,
             _HORIZON,
             Column("cell", "tag", "", _CELL),
-            Column("geohash", "tag", "", "Geohash of the cell's centre"),
+            Column("geohash", "tag", "", "of the cell's centre"),
             _EXPECTED,
             _RISK,
-            Column("low", "float", "incidents", "5 % quantile of the count that is forecast"),
-            Column("high", "float", "incidents", "95 % quantile of the count that is forecast"),
+            Column("low", "float", "incidents", "5 % quantile of the forecast count"),
+            Column("high", "float", "incidents", "95 % quantile of the forecast count"),
             _USUAL,
-            Column("observed_1h", "float", "incidents", "Counted in the cell in the hour before"),
+            Column("observed_1h", "float", "incidents", "counted in the cell in the hour before"),
             _SUPPORT,
             _MODEL,
         ),
     ),
     "top": Measurement(
-        "The riskiest cells, ready for a table",
+        f"The riskiest cells. Ranks 1 to {ATTRIBUTED_RANKS} have `by_`: usual times all of these is expected",
         _TICK,
         "rank, category, horizon and tick",
         (
@@ -113,12 +113,12 @@ MEASUREMENTS: Mapping[str, Measurement] = {
                     f"by_{name}",
                     "float",
                     "times",
-                    f"Its share of the lift: {what}. usual times all `by_` is expected; ranks 1 to {ATTRIBUTED_RANKS}",
+                    f"factor of the lift: {what}",
                 )
                 for name, what in ATTRIBUTION_GROUPS.items()
             ),
             Column("cell", "string", "", _CELL),
-            Column("geohash", "string", "", "Geohash of the cell's centre"),
+            Column("geohash", "string", "", "of the cell's centre"),
             _SUPPORT,
             _MODEL,
         ),
@@ -129,87 +129,85 @@ MEASUREMENTS: Mapping[str, Measurement] = {
         "region and tick; `_unassigned` holds messages of no known region",
         (
             _REGION,
-            Column("consumed", "float", "messages", "Read from Kafka; the sum of the next five"),
-            Column("counted", "float", "messages", "First news of an incident"),
-            Column(
-                "corrected", "float", "messages", "A revision that replaced an earlier one, or took an incident back"
-            ),
-            Column("duplicate", "float", "messages", "Known already: an equal or lower revision"),
-            Column("excluded", "float", "messages", "Of an origin that feeds no score, or in the history already"),
-            Column("rejected", "float", "messages", "Refused, each with a dead letter"),
+            Column("consumed", "float", "messages", "read from Kafka; the sum of the next five"),
+            Column("counted", "float", "messages", "first message of an incident"),
+            Column("corrected", "float", "messages", "a revision that replaced an earlier one, or a cancellation"),
+            Column("duplicate", "float", "messages", "an equal or lower revision"),
+            Column("excluded", "float", "messages", "of an origin that feeds no score, or already in the history"),
+            Column("rejected", "float", "messages", "refused, each with a dead letter"),
             *(
-                Column(f"rejected_{reason}", "float", "messages", f"Of those, refused as `{reason}`")
+                Column(f"rejected_{reason}", "float", "messages", "of those, refused for this reason")
                 for reason in REASONS
             ),
-            Column("as_of", "float", "s since 1970", "The region's clock"),
+            Column("as_of", "float", "s since 1970", "the region's clock"),
             Column(
                 "silent_s",
                 "float",
                 "s",
-                "From the newest counted incident to the clock; before the first, from its history's end",
+                "from the newest counted incident (at first: the history's end) to the clock",
             ),
-            Column("lag_events", "float", "messages", "In the topic and not read when the batch before began"),
-            Column("batch_s", "float", "s", "The last batch's writing, from its rows to the store's answer"),
-            Column("freshness_s", "float", "s", "From the newest message's receipt to this write"),
-            Column("state_bytes", "float", "bytes", "Memory of Spark's state stores"),
-            Column("write_retries", "float", "writes", "Tried again since the job started"),
-            Column("write_dropped", "float", "points", "Never taken by the store, since the job started"),
+            Column("lag_events", "float", "messages", "in the topic and not read when the batch before began"),
+            Column("batch_s", "float", "s", "time to write the last batch, until the store's answer"),
+            Column("freshness_s", "float", "s", "from the newest message's receipt to this write"),
+            Column("state_bytes", "float", "bytes", "memory of Spark's state stores"),
+            Column("write_retries", "float", "writes", "repeated since the job started"),
+            Column("write_dropped", "float", "points", "that the store will never accept, since the job started"),
             Column(
                 "unaccounted",
                 "float",
                 "messages",
-                "By Kafka's offsets less those in the ledger, all regions together, since the job started; 0 is right",
+                "by Kafka's offsets minus those in the ledger, all regions, since the job started; 0 is right",
             ),
-            Column("started_s", "float", "s since 1970", "When the job started; a new value is a restart"),
+            Column("started_s", "float", "s since 1970", "start of the job"),
             _MODEL,
         ),
     ),
     "outcome": Measurement(
-        "How a forecast came out: written an hour after its horizon has closed, and once more a late limit later",
-        "when the forecast was made: a whole hour",
+        "Forecast against outcome: written an hour after the horizon's end, and again a late limit later",
+        "the hour of the forecast",
         "category, horizon and hour",
         (
             _REGION,
             _CATEGORY,
             _HORIZON,
-            Column("observed", "float", "incidents", "Counted within the horizon, all cells"),
-            Column("expected", "float", "incidents", "Forecast for it, all cells"),
-            Column("usual", "float", "incidents", "The baseline's forecast for it, all cells"),
+            Column("observed", "float", "incidents", "counted within the horizon, all cells"),
+            Column("expected", "float", "incidents", "forecast, all cells"),
+            Column("usual", "float", "incidents", "the baseline's forecast, all cells"),
             *_scores_of("", "by the model"),
             *_scores_of("baseline_", "by the baseline"),
-            Column("ideal_hits_5", "float", "incidents", "In the best 5 % of cells, chosen in hindsight"),
-            Column("ideal_hits_10", "float", "incidents", "In the best 10 % of cells, chosen in hindsight"),
-            Column("weekday", "float", "", "Local day on which the horizon began; Monday is 1"),
-            Column("hour", "float", "h", "Local hour at which the horizon began"),
-            Column("closed_s", "float", "s since 1970", "When the judgement was due that wrote this"),
+            Column("ideal_hits_5", "float", "incidents", "in the best 5 % of cells, chosen in hindsight"),
+            Column("ideal_hits_10", "float", "incidents", "in the best 10 % of cells, chosen in hindsight"),
+            Column("weekday", "float", "", "local day on which the horizon began; Monday is 1"),
+            Column("hour", "float", "h", "local hour at which the horizon began"),
+            Column("closed_s", "float", "s since 1970", "when this judgement was due"),
             _MODEL,
         ),
     ),
     "outcome_area": Measurement(
         "The same by district, to see whether a part of the city is served worse",
-        "when the forecast was made: a whole hour",
+        "the hour of the forecast",
         "district, category, horizon and hour",
         (
             _REGION,
             _CATEGORY,
             _HORIZON,
-            Column("district", "tag", "", "Block of the grid, `01` in the south-west"),
-            Column("expected", "float", "incidents", "Forecast for the district"),
-            Column("observed", "float", "incidents", "Counted in it"),
+            Column("district", "tag", "", "block of the grid, `01` in the south-west"),
+            Column("expected", "float", "incidents", "forecast for the district"),
+            Column("observed", "float", "incidents", "counted in the district"),
         ),
     ),
     "outcome_chance": Measurement(
-        "The same by the chance that was given: whether what was called likely came as often as it was said",
-        "when the forecast was made: a whole hour",
-        "bin of chances that held a cell, category, horizon and hour",
+        "The same by chance, to see whether likely things happened as often as forecast",
+        "the hour of the forecast",
+        "bin with a cell, category, horizon and hour",
         (
             _REGION,
             _CATEGORY,
             _HORIZON,
-            Column("chance", "tag", "", "Least chance of the bin, percent: `00`, `01`, `05`, `20`, `50`"),
-            Column("cells", "float", "cells", "Whose chance of at least one incident lay in it"),
-            Column("said", "float", "cells", "Sum of their chances: how many were to have one"),
-            Column("came", "float", "cells", "How many had one"),
+            Column("chance", "tag", "", "lower limit of the bin, percent: `00`, `01`, `05`, `20`, `50`"),
+            Column("cells", "float", "cells", "cells in the bin, by their chance of at least one incident"),
+            Column("said", "float", "cells", "sum of their chances: how many should have an incident"),
+            Column("came", "float", "cells", "how many had an incident"),
         ),
     ),
 }
