@@ -8,8 +8,10 @@ from hypothesis import settings
 
 from tests.harness.stub_store import Handler, StubStore
 
-settings.register_profile("untimed", deadline=None)  # how fast an example runs says something about the machine
-settings.load_profile("untimed")
+# A test without a number of its own runs 100 examples, wherever it is run from. How fast one is says something about
+# the machine, not about the program.
+settings.register_profile("tests", max_examples=100, deadline=None)
+settings.load_profile("tests")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gammaln, xlogy
 
@@ -181,6 +181,7 @@ def test_kde_with_the_smallest_bandwidth_is_the_ewma(task):
     np.testing.assert_array_equal(forecast, Ewma(half_life_days=9.0).forecast(cube, first, delay=delay))
 
 
+@settings(max_examples=25)
 @given(tasks(), st.floats(1, 400), st.floats(0, 0.5), st.sampled_from([1.0, 0.5]))
 def test_excitation_decays_and_reaches_the_neighbours(task, half_life_hours, weight, own_share):
     """What is not reported is taken as usual, so the excitation's weights sum to 1 with any delay."""

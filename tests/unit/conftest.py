@@ -1,13 +1,9 @@
 import shutil
 
 import pytest
-from hypothesis import settings
 
 from tests.harness.forged_artifact import NOW, SPEC
 from tests.harness.toy import toy_artifact
-
-settings.register_profile("unit", max_examples=25, deadline=None)
-settings.load_profile("unit")
 
 
 @pytest.fixture(scope="module")
