@@ -26,6 +26,7 @@ exclude_patterns = [".*", "out", "data", "secrets", "backup", "tests"]
 external_toc_path = "docs/toc.yaml"
 myst_heading_anchors = 3
 
+highlight_language = "text"
 default_role = "code"  # docstrings mark names as Markdown does
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -49,7 +50,7 @@ html_theme_options = {
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 
-SHOWN_AS_PAGES = {".py", ".sh", ".yaml", ".toml", ".example", ".flux"}  # a browser would save them to disk
+SHOWN_AS_PAGES = {".svg", ".py", ".sh", ".yaml", ".toml", ".example", ".flux"}  # a browser would save them to disk
 
 
 def linked_files(app: Sphinx) -> set[str]:
@@ -84,8 +85,10 @@ def link_in_drawing(app: Sphinx, page: str, drawing: str, link: re.Match[str]) -
 def pages_of_files(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
     for name in linked_files(app):
         if PurePosixPath(name).suffix in SHOWN_AS_PAGES:
-            lexer = get_lexer_for_filename(name) if find_lexer_class_for_filename(name) else TextLexer()
-            text = highlight((ROOT / name).read_text(encoding="utf-8"), lexer, HtmlFormatter())
+            text = (ROOT / name).read_text(encoding="utf-8")
+            if not name.endswith(".svg"):
+                lexer = get_lexer_for_filename(name) if find_lexer_class_for_filename(name) else TextLexer()
+                text = highlight(text, lexer, HtmlFormatter())
             yield f"files/{name}", {"title": name, "body": f"<h1>{name}</h1>{text}"}, "page.html"
 
 
