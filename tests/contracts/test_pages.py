@@ -1,0 +1,39 @@
+"""What every page keeps to: lines and table cells that can be read, and headings that go down one step at a time."""
+
+import re
+
+import pytest
+
+from tests.contracts.test_readme import PAGES, ROOT
+
+FENCE = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
+LONGEST_LINE = 250
+MOST_WORDS = 16  # of a cell; what needs a sentence is a list
+
+
+def text_of(page):
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def cells_of(text):
+    for line in FENCE.sub("", text).splitlines():
+        if line.startswith("|"):
+            yield from (cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_line_is_too_long_to_read(page):
+    assert [line for line in FENCE.sub("", text_of(page)).splitlines() if len(line) >= LONGEST_LINE] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_cell_of_a_table_holds_a_sentence(page):
+    assert [cell for cell in cells_of(text_of(page)) if ". " in cell or len(cell.split()) > MOST_WORDS] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_has_one_title_and_headings_in_order(page):
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", FENCE.sub("", text_of(page)), re.MULTILINE)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
