@@ -1,12 +1,13 @@
 """The features: each a function with its name, unit, range and attribution group declared at it.
 
 A new feature is one function here, or in a file of its own, and one entry in the list of what it reads. Column names,
-columns' places, attribution groups and the table of docs/reference/features.md follow from the lists.
+columns' places, attribution groups and the list of docs/reference/features.md follow from the lists.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any, Concatenate
 
 import numpy as np
@@ -233,13 +234,16 @@ def group_of(name: str) -> str:
 
 
 def feature_table() -> str:
-    """The features as a Markdown table, for docs/reference/features.md."""
-    rows = [
-        f"| `{one.name}` | {one.unit} | {one.low:g} to {one.high:g} | {one.group} | {one.meaning} |"
-        for one in all_features()
-    ]
-    head = "| column | unit | range | attribution group | meaning |\n| --- | --- | --- | --- | --- |"
-    return "\n".join((head, *rows))
+    """The features as a list in Markdown, for docs/reference/features.md. Windows of one function share a line."""
+    lines = []
+    for _, group in groupby(all_features(), key=lambda one: getattr(one.of, "func", one.of)):
+        first, *others = group
+        names = ", ".join(f"`{one.name}`" for one in (first, *others))
+        meaning = first.meaning
+        if windows := [str(one.of.keywords["window"]) for one in (first, *others) if isinstance(one.of, partial)]:
+            meaning = meaning.replace(windows[0], ", ".join(windows))
+        lines.append(f"- {names} ({first.unit}, {first.low:g} to {first.high:g}; group {first.group}): {meaning}")
+    return "\n".join(lines)
 
 
 def _all_categories(counts: Counts) -> Counts:

@@ -12,7 +12,7 @@ from tests.faults.matrix import FAULTS
 from tests.faults.promises import INVARIANTS, RECOVERY_LIMIT_S, shown_by
 from tests.faults.report_seeds import recovery_table, seeds_of, summary
 
-PAGE = Path(__file__).with_name("reliability.md")
+PAGE = Path(__file__).with_name("reliability.txt")
 FAULT_BY_ID = {fault.id: fault for fault in FAULTS}
 HELD, IN_PART, BROKEN, SKIPPED, NOT_RUN = OUTCOMES = ("held", "held in part", "broken", "skipped", "not run")
 
@@ -106,7 +106,7 @@ def page_of(results: dict, seed_lines: Sequence[dict]) -> str:
         counted=wrapped(f"{counted(results['faults'])} {_runs(results)}"),
         limit=RECOVERY_LIMIT_S,
         invariants="\n".join(wrapped(f"- **{name}**: {meaning}") for name, meaning in INVARIANTS.items()),
-        faults="\n".join(f"- {fault.id}: {fault.what}" for fault in FAULTS),
+        faults=len(FAULTS),
         seeds="\n\n".join(map(wrapped, summary(seed_lines))),
         recoveries=recovery_table(seeds_of(seed_lines)),
     )
