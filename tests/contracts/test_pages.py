@@ -1,6 +1,7 @@
 """What every page keeps to: lines and table cells that can be read, and headings that go down one step at a time."""
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -36,4 +37,4 @@ def test_a_page_has_one_title_and_headings_in_order(page):
     levels = [len(marks) for marks in re.findall(r"^(#+) ", FENCE.sub("", text_of(page)), re.MULTILINE)]
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
