@@ -19,7 +19,7 @@ from benchmarks.full_frame import TOP_K, frame_of
 from models.artifact.artifact import Artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from models.network import ResidualNetwork
+from models.network import RiskNetwork
 from models.scoring import score
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.frame import RiskFrame
@@ -44,7 +44,7 @@ class Region:
     """One region's live state."""
 
     artifact: Artifact
-    network: ResidualNetwork | None
+    network: RiskNetwork | None
     state: CountState
     engine: FeatureEngine
     frame: RiskFrame | None = None

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.artifact.artifact import Artifact, read_artifact, write_artifact
+from models.artifact.artifact import Artifact, Model, Provenance, read_artifact, write_artifact
 from models.counting.count_state import CountState
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS
@@ -77,16 +77,20 @@ def publish_artifact(moved: Moved, artifacts: Path, now_s: int) -> Path:
         raise ArtifactError(f"the sample's network cannot be used: {artifact.network_fault}")
     return write_artifact(
         artifacts,
-        spec=artifact.spec,
-        constants=replace(artifact.constants, first_day=first_day + 7 * moved.weeks),
-        network=network,
-        history=history_of(moved, artifact),
+        Model(
+            spec=artifact.spec,
+            constants=replace(artifact.constants, first_day=first_day + 7 * moved.weeks),
+            network=network,
+            history=history_of(moved, artifact),
+        ),
+        Provenance(
+            data=msgspec.structs.replace(manifest.data, cutoff_s=moved.cut_s),
+            created=datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"),
+            seed=manifest.seed,
+            libraries=manifest.libraries,
+            evaluation=manifest.evaluation,
+        ),
         card=artifact.card,
-        data=msgspec.structs.replace(manifest.data, cutoff_s=moved.cut_s),
-        created=datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"),
-        seed=manifest.seed,
-        libraries=manifest.libraries,
-        evaluation=manifest.evaluation,
     )
 
 

@@ -6,31 +6,29 @@ from math import factorial
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
-from models.feature_lists import group_of
-from models.network import residual_of
+from models.network import RiskNetwork, residual_of
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, riskiest
 
 Values = npt.NDArray[np.float32]
 
-NETWORK_ALONE = "network"  # all features at their mean
+NETWORK_ALONE = "network"  # all inputs at their mean
 
 
-def groups_of(features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
-    """Columns of each group. Raises ValueError for a name that is no feature."""
-    homes = np.array([group_of(name) for name in features])
+def groups_of(network: RiskNetwork | type[RiskNetwork], features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
+    """The network's inputs of each group."""
+    homes = np.array(network.input_groups(features))
     return {name: np.flatnonzero(homes == name) for name in ATTRIBUTION_GROUPS if name != NETWORK_ALONE}
 
 
 def shares(
-    network: nn.Module, values: Values, groups: Mapping[str, npt.NDArray[np.intp]]
+    network: RiskNetwork, inputs: Values, groups: Mapping[str, npt.NDArray[np.intp]]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """What each group of features adds to the network's residual: (cells, categories, horizons) each, adding up to it.
 
     The Shapley value of each group, the others at the values of training's mean; exact, all coalitions are computed.
-    Beside the groups, what the network gives when all features are at their mean. values: (cells, categories,
-    features). Source: Shapley 1953; for features of a model, Strumbelj and Kononenko, JMLR 11, 2010.
+    Beside the groups, what the network gives when all inputs are at their mean. inputs: (cells, categories,
+    inputs). Source: Shapley 1953; for features of a model, Strumbelj and Kononenko, JMLR 11, 2010.
     """
     names = list(groups)
     mean = network.get_buffer("mean").cpu().numpy()
@@ -39,8 +37,8 @@ def shares(
     for columns, chosen in zip(joined, coalitions, strict=True):
         for number in chosen:
             columns[groups[names[number]]] = True
-    rows = np.where(joined[:, None, None], values, mean)
-    answers = residual_of(rows.reshape(-1, *values.shape[1:]), network).astype(np.float64)
+    rows = np.where(joined[:, None, None], inputs, mean)
+    answers = residual_of(rows.reshape(-1, *inputs.shape[1:]), network).astype(np.float64)
     residuals = dict(zip(coalitions, answers.reshape(*rows.shape[:-1], -1), strict=True))
     found = {NETWORK_ALONE: residuals[()]}
     for number, name in enumerate(names):
@@ -54,11 +52,11 @@ def shares(
 
 
 def attribute_riskiest(
-    values: Values, network: nn.Module | None, features: tuple[str, ...], *, risk: Values, expected: Values
+    inputs: Values, network: RiskNetwork | None, features: tuple[str, ...], *, risk: Values, expected: Values
 ) -> Values:
     """(ranks, categories, horizons, ATTRIBUTION_GROUPS) factors that lead from usual to expected in the riskiest cells.
 
-    values: (cells, categories, features). risk, expected: (cells, categories, horizons). All 1 without a network.
+    inputs: (cells, categories, inputs). risk, expected: (cells, categories, horizons). All 1 without a network.
     """
     cells, categories, horizons = risk.shape
     ranks = min(ATTRIBUTED_RANKS, cells)
@@ -70,13 +68,13 @@ def attribute_riskiest(
         ranked[:, category, horizon] = riskiest(risk[:, category, horizon], expected[:, category, horizon], ranks)
     # The horizons of a category share most of their cells: each is asked once, in line `position` of its category.
     asked = [np.unique(ranked[:, category], return_inverse=True) for category in range(categories)]
-    rows = np.zeros((max(len(those) for those, _ in asked), *values.shape[1:]), np.float32)
+    rows = np.zeros((max(len(those) for those, _ in asked), *inputs.shape[1:]), np.float32)
     for category, (those, _) in enumerate(asked):
-        rows[: len(those), category] = values[those, category]
-    found = shares(network, rows, groups_of(features))
+        rows[: len(those), category] = inputs[those, category]
+    found = shares(network, rows, groups_of(network, features))
     logs = np.stack([found[name] for name in ATTRIBUTION_GROUPS], axis=-1)  # (rows, categories, horizons, groups)
-    made = np.empty((ranks, categories, horizons, len(ATTRIBUTION_GROUPS)), np.float32)
+    factors = np.empty((ranks, categories, horizons, len(ATTRIBUTION_GROUPS)), np.float32)
     for category, horizon in places:
         position = asked[category][1].reshape(ranks, horizons)[:, horizon]
-        made[:, category, horizon] = np.exp(logs[position, category, horizon])
-    return made
+        factors[:, category, horizon] = np.exp(logs[position, category, horizon])
+    return factors

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from schemas.grid import Grid
 
-Number = TypeVar("Number", np.int32, np.float64)
+Number = TypeVar("Number", np.int32, np.float32, np.float64)
 
 
 def ring_sum(counts: npt.NDArray[Number], grid: Grid) -> npt.NDArray[Number]:

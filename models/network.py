@@ -1,74 +1,97 @@
-"""The network: a bounded correction of the baseline's logarithm, nothing at all until it is trained."""
+"""What a kind of network is: features in, a bounded correction of the baseline's logarithm out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from models.feature_lists import group_of
 from models.hyperparameters import DEFAULT
+from schemas.grid import Grid
 
 RESIDUAL_LIMIT = 2.0  # the network can change the baseline by a factor of exp(2) = 7.4 at most
-LINEAR_PART = frozenset({"linear.weight", "offset.weight"})  # names of its tensors
-_FARTHEST = 6.0  # standard deviations; what lies farther out was hardly seen in training
+Values = npt.NDArray[np.float32]
 
 
-class ResidualNetwork(nn.Module):
-    """A regression and one small perceptron for every cell and category, each with an embedding of the category."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkShape:
+    """The sides of what a network is given and gives."""
+
+    inputs: int  # columns that it is given: `len(RiskNetwork.input_groups(features))`
+    categories: int
+    horizons: int
+    widths: tuple[int, int] = DEFAULT.widths  # of the hidden layers
+
+
+class RiskNetwork(nn.Module):
+    """A kind of network. Untrained it adds nothing, so that its scores are the baseline's.
+
+    Its state is saved as safetensors. One of its tensors is the buffer `mean`: each input's mean in training.
+    """
 
     mean: Tensor
-    scale: Tensor
 
-    def __init__(
-        self, *, features: int, categories: int, horizons: int, widths: tuple[int, int] = DEFAULT.widths
-    ) -> None:
-        super().__init__()
-        first, second = widths
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
-        self.linear = nn.Linear(features, horizons, bias=False)
-        self.offset = nn.Embedding(categories, horizons)
-        self.enter = nn.Linear(features, first)
-        self.category = nn.Embedding(categories, first)
-        self.middle = nn.Linear(first, second)
-        self.leave = nn.Linear(second, horizons)
-        for layer in (self.linear, self.offset, self.category, self.leave):
-            for parameter in layer.parameters():
-                nn.init.zeros_(parameter)
+    @classmethod
+    def create(cls, shape: NetworkShape) -> Self:
+        """An untrained network."""
+        raise NotImplementedError
 
-    def scale_like(self, values: Tensor) -> None:
-        """Learn each feature's mean and spread from (n, features) training rows; a constant feature keeps scale 1."""
-        spread = values.std(dim=0)
-        self.mean.copy_(values.mean(dim=0))
-        self.scale.copy_(torch.where(spread > 1e-4, spread, 1.0))
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], shape: NetworkShape) -> Self:
+        """The network whose state `tensors` are; its widths are those of the tensors, not of `shape`.
 
-    def forward(self, values: Tensor) -> Tensor:
+        Raises RuntimeError, KeyError, ValueError or DataError when they do not fit, before it takes their memory.
+        """
+        raise NotImplementedError
+
+    def forward(self, inputs: Tensor) -> Tensor:
         """Residuals, to be added to the log of the baseline: |residual| < RESIDUAL_LIMIT.
 
-        values: (grids, cells, categories, features). Gives (grids, cells, categories, horizons).
+        inputs: (..., categories, inputs). Gives (..., categories, horizons).
         """
-        scaled = self.scaled(values)
-        hidden = self.enter(scaled) + self.category.weight  # (grids, cells, categories, first)
-        hidden = self.middle(torch.relu(hidden))  # (grids, cells, categories, second)
-        curved = self.leave(torch.relu(hidden))  # (grids, cells, categories, horizons)
-        return self.limited(self.linear_part(scaled) + curved)
+        raise NotImplementedError
 
-    def scaled(self, values: Tensor) -> Tensor:
-        """Features in standard deviations of training, of any shape (..., features)."""
-        return ((values - self.mean) / self.scale).clamp(-_FARTHEST, _FARTHEST)
-
-    def linear_part(self, scaled: Tensor) -> Tensor:
-        """(..., categories, horizons) of scaled features (..., categories, features)."""
-        return self.linear(scaled) + self.offset.weight  # type: ignore[no-any-return]
+    def scale_like(self, inputs: Tensor) -> None:
+        """Learn each input's mean and spread from (n, inputs) training rows."""
+        raise NotImplementedError
 
     @staticmethod
-    def limited(residual: Tensor) -> Tensor:
-        """Within RESIDUAL_LIMIT, and nearly unchanged where it is small."""
-        return RESIDUAL_LIMIT * torch.tanh(residual / RESIDUAL_LIMIT)
+    def inputs(values: Values, grid: Grid) -> Values:
+        """(cells, categories, inputs) what each cell is judged by, from the features of the whole grid at one moment.
+
+        values: (cells, categories, features). The features are the last of the inputs. A kind that looks at other cells
+        puts what it wants of them before.
+        """
+        return values
+
+    @classmethod
+    def input_groups(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        """The attribution group of each input."""
+        return tuple(group_of(name) for name in features)
+
+    def warm_starts(self, inputs: Tensor, counts: Tensor, dispersion: Tensor, unit: Tensor) -> Iterator[None]:
+        """Put the network into one state after another from which training may begin; the best on validation is taken.
+
+        inputs: (n, categories, inputs); counts: (n, categories, horizons); unit: (horizons,) what a loss of 1 is.
+        """
+        return iter(())
 
 
-def residual_of(values: npt.NDArray[np.float32], network: nn.Module) -> npt.NDArray[np.float32]:
-    """(cells, categories, horizons) what the network adds to the log of the baseline."""
+def residual_of(inputs: Values, network: nn.Module) -> Values:
+    """(cells, categories, horizons) what the network adds to the log of the baseline.
+
+    inputs: (cells, categories, inputs), as `RiskNetwork.inputs` gives them.
+    """
     device = next(network.parameters()).device
     with torch.inference_mode():
-        whole_grid = torch.tensor(values[None], device=device)  # a copy: the caller's array may be read-only
+        whole_grid = torch.tensor(inputs[None], device=device)  # a copy: the caller's array may be read-only
         return np.asarray(network(whole_grid)[0].cpu().numpy())
+
+
+def limited(residual: Tensor) -> Tensor:
+    """Within RESIDUAL_LIMIT, and nearly unchanged where it is small."""
+    return RESIDUAL_LIMIT * torch.tanh(residual / RESIDUAL_LIMIT)

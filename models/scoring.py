@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
 from models.attribution import attribute_riskiest
 from models.baseline import BaselineConstants
 from models.likelihood import at_least_one, predictive_quantile
-from models.network import residual_of
+from models.network import RiskNetwork, residual_of
 from schemas.spec import Spec
 
 Array = npt.NDArray[np.float32]
@@ -28,7 +27,7 @@ class Scores:
     attribution: Array  # (ranks, categories, horizons, ATTRIBUTION_GROUPS)
 
 
-def score(values: Array, network: nn.Module | None, constants: BaselineConstants, spec: Spec) -> Scores:
+def score(values: Array, network: RiskNetwork | None, constants: BaselineConstants, spec: Spec) -> Scores:
     """Scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
 
     values: (cells, categories, features). The network is used on the device it is on, with the threads torch was
@@ -36,7 +35,8 @@ def score(values: Array, network: nn.Module | None, constants: BaselineConstants
     caller can then score without the network.
     """
     log_usual = values[:, :, -len(spec.horizons_s) :]  # (cells, categories, horizons)
-    residual = np.zeros_like(log_usual) if network is None else residual_of(values, network)
+    inputs = values if network is None else network.inputs(values, spec.grid)
+    residual = np.zeros_like(log_usual) if network is None else residual_of(inputs, network)
     if residual.shape != log_usual.shape:  # NumPy would stretch one horizon over all
         raise RuntimeError(f"the network gives {residual.shape}, must give {log_usual.shape}")
     usual, expected = np.exp(log_usual), np.exp(log_usual + residual)
@@ -49,5 +49,5 @@ def score(values: Array, network: nn.Module | None, constants: BaselineConstants
         low=predictive_quantile(expected, constants.dispersion, LOW),
         high=predictive_quantile(expected, constants.dispersion, HIGH),
         usual=usual,
-        attribution=attribute_riskiest(values, network, spec.features, risk=risk, expected=expected),
+        attribution=attribute_riskiest(inputs, network, spec.features, risk=risk, expected=expected),
     )

@@ -10,8 +10,8 @@ Every file is read once, whole; its bytes are checked against the manifest befor
 """
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,15 +39,14 @@ from models.artifact.untrusted_bytes import pack_arrays, sha256, unpack_arrays
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.hour_of_week import DAY_BLOCKS
-from models.hyperparameters import Hyperparameters, RecipeFile
+from models.hyperparameters import RecipeFile
+from models.networks import kind_of_network, name_of_kind
 from schemas.errors import ArtifactError, DataError, RiskError
 from schemas.limits import MIB
 from schemas.spec import Spec
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only scoring needs it
-    from torch import Tensor
-
-    from models.network import ResidualNetwork
+    from models.network import RiskNetwork
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +77,14 @@ class Artifact:
             return str(error)
         return None
 
-    def network(self) -> "ResidualNetwork | None":
+    def network(self) -> "RiskNetwork | None":
         """A new module in eval mode on the CPU; None when `network_fault` says why."""
         return None if self.network_fault else self._load_network()
 
-    def _load_network(self) -> "ResidualNetwork":
+    def _load_network(self) -> "RiskNetwork":
         if isinstance(self._weights, ArtifactError):
             raise self._weights
-        return _network(self._weights, self.spec, self.folder / WEIGHTS)
+        return _network(self._weights, self.manifest, self.folder / WEIGHTS)
 
     def history(self) -> CountState:
         """A new CountState as of the data's cut-off."""
@@ -102,52 +101,61 @@ def check_writable(artifacts: Path) -> None:
         ) from error
 
 
-def write_artifact(
-    artifacts: Path,
-    *,
-    spec: Spec,
-    constants: BaselineConstants,
-    network: "ResidualNetwork",
-    history: CountState,
-    card: str,
-    data: DataSource,
-    created: str,
-    seed: int,
-    libraries: Mapping[str, str],
-    evaluation: list[dict[str, str | float]],
-    recipe: RecipeFile | None = None,
-    training: Training | None = None,
-) -> Path:
-    """Publish an artifact under `artifacts` and give its folder. It appears whole or not at all.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """What scores a region."""
 
-    `recipe` and `training` say how a network was trained; None for one that was not.
+    spec: Spec
+    constants: BaselineConstants
+    network: "RiskNetwork"
+    history: CountState  # up to the data's cut-off
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a model is from. `recipe` and `training` say how its network was trained; None for one that was not."""
+
+    data: DataSource
+    created: str  # UTC, as 20260101T000000Z
+    seed: int = 0
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    evaluation: Sequence[dict[str, str | float]] = ()
+    recipe: RecipeFile | None = None
+    training: Training | None = None
+
+
+def write_artifact(artifacts: Path, model: Model, provenance: Provenance, *, card: str) -> Path:
+    """Publish an artifact under `artifacts` and give its folder. It appears whole or not at all.
 
     A file torn by a power cut fails its sha256, so the reader refuses the folder and takes the one before.
     """
-    spec = msgspec.json.decode(msgspec.json.encode(spec), type=Spec)  # whole numbers where floats belong become floats
     import safetensors.torch
 
+    spec = msgspec.json.decode(msgspec.json.encode(model.spec), type=Spec)  # whole numbers become floats where due
+    weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
     contents = {
-        WEIGHTS: safetensors.torch.save({name: t.contiguous() for name, t in network.state_dict().items()}),
-        BASELINE: pack_arrays(constants.arrays()),
-        HISTORY: pack_history(history),
+        WEIGHTS: safetensors.torch.save(weights),
+        BASELINE: pack_arrays(model.constants.arrays()),
+        HISTORY: pack_history(model.history),
         CARD: card.encode(),
     }
     files = {name: FileEntry(sha256=sha256(content), size_bytes=len(content)) for name, content in contents.items()}
+    recipe = provenance.recipe
     manifest = Manifest(
-        version=version_of(created, spec, files),
-        created=created,
+        version=version_of(provenance.created, spec, files),
+        created=provenance.created,
         spec=spec,
         spec_fingerprint=spec.fingerprint(),
         features=spec.features,
-        data=data,
-        seed=seed,
-        libraries=dict(libraries),
-        evaluation=evaluation,
+        data=provenance.data,
+        seed=provenance.seed,
+        libraries=dict(provenance.libraries),
+        evaluation=list(provenance.evaluation),
         files=files,
+        network=name_of_kind(model.network),
         recipe=recipe.recipe if recipe else None,
         tuned_on=recipe.tuned_on if recipe else None,
-        training=training,
+        training=provenance.training,
     )
     contents[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
     target = artifacts / spec.region / manifest.version
@@ -226,38 +234,27 @@ def _most_baseline_bytes(spec: Spec) -> int:
     return MIB + 8 * DAY_BLOCKS * spec.grid.cells * len(spec.categories)
 
 
-def _network(weights: bytes, spec: Spec, path: Path) -> "ResidualNetwork":
+def _network(weights: bytes, manifest: Manifest, path: Path) -> "RiskNetwork":
     import safetensors.torch
     import torch
     from safetensors import SafetensorError
 
-    from models.network import LINEAR_PART, ResidualNetwork
+    from models.network import NetworkShape
 
+    kind, spec = kind_of_network(manifest.network), manifest.spec
+    shape = NetworkShape(
+        inputs=len(kind.input_groups(spec.features)), categories=len(spec.categories), horizons=len(spec.horizons_s)
+    )
     try:
         tensors = safetensors.torch.load(weights)
         if other := sorted({str(t.dtype) for t in tensors.values() if t.dtype != torch.float32}):
-            raise ArtifactError(f"{path} holds weights of type {', '.join(other)}, must be float32: train again")
-        network = ResidualNetwork(
-            features=len(spec.features),
-            categories=len(spec.categories),
-            horizons=len(spec.horizons_s),
-            widths=_widths(tensors["enter.weight"], tensors["middle.weight"]),
-        )
-        if not LINEAR_PART & tensors.keys():  # as made before networks had one
-            tensors |= {name: network.state_dict()[name] for name in LINEAR_PART}
-        network.load_state_dict(tensors)
+            raise ArtifactError(f"{path} holds weights of type {', '.join(other)}, must be float32", "train again")
+        network = kind.from_tensors(tensors, shape)
     except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, DataError) as error:
-        raise ArtifactError(f"{path} does not fit the network ({str(error)[:200]}): train again") from error
+        raise ArtifactError(f"{path} does not fit the network ({str(error)[:200]})", "train again") from error
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-        raise ArtifactError(f"{path}: the weights are not finite: train again")
+        raise ArtifactError(f"{path}: the weights are not finite", "train again")
     return network.eval().requires_grad_(False)
-
-
-def _widths(enter: "Tensor", middle: "Tensor") -> tuple[int, int]:
-    """Of the hidden layers, from the shapes of their weights. Raises DataError when no recipe allows them."""
-    if enter.ndim != 2 or middle.ndim != 2:
-        raise DataError(f"the layers have {enter.ndim} and {middle.ndim} dimensions, must have 2")
-    return Hyperparameters(widths=(len(enter), len(middle))).widths
 
 
 def _history(packed: bytes, folder: Path, manifest: Manifest, constants: BaselineConstants) -> CountState:

@@ -13,6 +13,7 @@ import msgspec
 from models.artifact.untrusted_bytes import read_regular_file, sha256
 from models.features import feature_names
 from models.hyperparameters import Hyperparameters, TunedOn
+from models.networks import MODELS
 from schemas.errors import ArtifactError, RiskError
 from schemas.limits import (
     MAX_BASELINE_BYTES,
@@ -81,6 +82,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     evaluation: list[dict[str, str | float]]
     files: dict[str, FileEntry]
     recipe: Hyperparameters | None = None  # null: made before it was kept, or not trained; so are the next two
+    network: str = next(iter(MODELS))  # kind of network; the first one in artifacts of before there were others
     tuned_on: TunedOn | None = None  # null also: the default recipe, or one that a person wrote
     training: Training | None = None
 
@@ -130,6 +132,11 @@ def _check(manifest: Manifest, folder: Path) -> None:
         raise ArtifactError(f"{path} lists files {sorted(manifest.files)[:9]}, must list {sorted(FILES)}")
     if spec.fingerprint() != manifest.spec_fingerprint:
         raise ArtifactError(f"{path}: its spec was changed after it was written: train again")
+    if manifest.network not in MODELS:
+        raise ArtifactError(
+            f"{path}: its network is of the kind {manifest.network[:40]!r}, and this version has {', '.join(MODELS)}",
+            "use the version that trained it, or train again",
+        )
     computed = feature_names(spec.horizon_names)
     if not manifest.features == spec.features == computed:
         other = [*dict.fromkeys((*manifest.features, *spec.features))]

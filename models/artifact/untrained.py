@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.artifact.artifact import write_artifact
+from models.artifact.artifact import Model, Provenance, write_artifact
 from models.artifact.manifest import DataSource
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.hour_of_week import DAY_BLOCKS, HOURS
-from models.network import ResidualNetwork
+from models.network import NetworkShape
+from models.networks.residual import ResidualNetwork
 from schemas.spec import DAY_S, Spec
 
 _HALF_LIFE_DAYS = 120.0
@@ -47,22 +48,17 @@ def write_untrained(
     )
     history = CountState(spec)
     history.advance(cutoff_s)
+    shape = NetworkShape(inputs=len(spec.features), categories=categories, horizons=len(spec.horizons_s))
+    guess = ", ".join(f"{name} {rate:g}" for name, rate in zip(spec.categories, rates.tolist(), strict=True))
     torch.manual_seed(0)
     return write_artifact(
         artifacts,
-        spec=spec,
-        constants=constants,
-        network=ResidualNetwork(
-            features=len(spec.features), categories=categories, horizons=len(spec.horizons_s)
-        ).eval(),
-        history=history,
-        card=_CARD.format(
-            region=spec.region,
-            guess=", ".join(f"{name} {rate:g}" for name, rate in zip(spec.categories, rates.tolist(), strict=True)),
+        Model(spec=spec, constants=constants, network=ResidualNetwork.create(shape).eval(), history=history),
+        Provenance(
+            data=DataSource(
+                file_name="none", sha256="", layout="none", incidents=0, first_s=cutoff_s, cutoff_s=cutoff_s
+            ),
+            created=created,
         ),
-        data=DataSource(file_name="none", sha256="", layout="none", incidents=0, first_s=cutoff_s, cutoff_s=cutoff_s),
-        created=created,
-        seed=0,
-        libraries={},
-        evaluation=[],
+        card=_CARD.format(region=spec.region, guess=guess),
     )

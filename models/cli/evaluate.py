@@ -20,6 +20,7 @@ from models.evaluation.tasks import STEPS_S, TASKS, Task, task_of_file
 from models.files.data_report import data_warnings, in_words
 from models.files.layouts import LAYOUT_HELP, parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
+from models.networks import MODELS, kind_of_network
 from schemas.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ def evaluate_command(
     origins: Annotated[int, typer.Option(min=1, help="Blocks of time to judge, models fitted for each")] = 1,
     purge_steps: Annotated[int, typer.Option(min=0, help="Left out before what is judged, beside 1 and the delay")] = 0,
     recipe: Annotated[Path | None, typer.Option(help="What `tune` chose, for the network")] = None,
+    network: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"Kind of network: {', '.join(MODELS)}; several times for several, the report is about the first"
+        ),
+    ] = None,
     delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
     merge_repeated: Annotated[
         bool,
@@ -53,8 +60,7 @@ def evaluate_command(
     """
     try:
         from models.evaluation.evaluate import EvaluationPlan, evaluate_rolling
-        from models.evaluation.regressions.boosting import Boosting
-        from models.evaluation.regressions.poisson_glm import PoissonGlm
+        from models.evaluation.regressions import REGRESSIONS
         from models.evaluation.report.page import write_report
         from models.evaluation.report.table import print_table
     except ModuleNotFoundError as error:
@@ -65,6 +71,10 @@ def evaluate_command(
         raise SettingsError("--recipe with --origins: the recipe was chosen on the earlier blocks; give one of the two")
     if task and merge_repeated:
         raise SettingsError("--merge-repeated with --task: the named tasks count every call; judge the file by --data")
+    hyperparameters = read_recipe(recipe).recipe if recipe else DEFAULT
+    kinds = tuple(dict.fromkeys(network or [hyperparameters.network]))
+    for kind in kinds:
+        kind_of_network(kind)
     chosen = _task(task, data, layout, cell_m, step, origins, merge_repeated)
     try:
         make_writable(out)  # before hours of work are done
@@ -74,7 +84,7 @@ def evaluate_command(
         console.print(escape(line), highlight=False, soft_wrap=True)
     for warning in data_warnings(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s):
         console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
-    regressions: list[Regression] = [PoissonGlm(), Boosting()]
+    regressions: list[Regression] = [*REGRESSIONS]
     if forest:
         from models.evaluation.regressions.random_forest import RandomForest, spark
 
@@ -87,7 +97,8 @@ def evaluate_command(
             seeds=range(seeds),
             purge=1 + delay_steps + purge_steps,
             delay=delay_steps,
-            recipe=read_recipe(recipe).recipe if recipe else DEFAULT,
+            recipe=hyperparameters,
+            networks=kinds,
             tell=lambda what, share: progress.update(bars[what.partition(":")[0]], description=what, completed=share),
         )
         evaluation = evaluate_rolling(

@@ -15,6 +15,7 @@ from models.artifact.artifact import check_writable
 from models.files.cutoff import UNTIL_HELP
 from models.files.data_report import in_words, row_counts
 from models.files.layouts import LAYOUT_HELP
+from models.networks import MODELS
 from models.training.device import DEVICE_HELP, device_of
 from models.training.fit_network import Fit, fit_network
 from models.training.over_spark import executors, fit_spread, side_by_side
@@ -23,6 +24,7 @@ from models.training.train_region import PreparedTask, prepare, train_in_task, t
 from models.training.training_table import HorizonResult
 from schemas.errors import DataError, SettingsError
 
+NETWORK_HELP = f"Kind of network: {', '.join(MODELS)}; without it, the recipe's"
 MASTER_HELP = "Spark master, such as spark://host:7077; without it, local[WORKERS]"
 LOG = "training-spark.log"
 
@@ -46,6 +48,7 @@ def train_command(
     recipe: Annotated[
         Path | None, typer.Option(help="recipe.json of `python -m models tune`; without it, the default recipe")
     ] = None,
+    network: Annotated[str, typer.Option(help=NETWORK_HELP)] = "",
     workers: Annotated[
         int, typer.Option(min=1, help="Processes that fit the network; more than one are executors of Spark")
     ] = 1,
@@ -70,6 +73,7 @@ def train_command(
             epochs=epochs,
             step_minutes=step_minutes,
             recipe=str(recipe) if recipe else "",
+            network=network,
         )
     )
     _say(ready, console)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,42 +19,24 @@ from models.evaluation.product import (
     Learned,
     ProductBaseline,
     ProductNetwork,
-    judged_values,
+    judged_inputs,
     learn,
     refuse_leaking_features,
     spec_of,
 )
-from models.evaluation.result import Evaluation, LearningCurve, ModelResult
-from models.evaluation.rivals.constant import Constant
-from models.evaluation.rivals.ewma import Ewma
-from models.evaluation.rivals.ewma_profile import EwmaProfile
-from models.evaluation.rivals.expanding import Expanding
-from models.evaluation.rivals.historical import Historical
-from models.evaluation.rivals.kde import Kde
-from models.evaluation.rivals.last_week import LastWeek
-from models.evaluation.rivals.same_weekday import SameWeekday
-from models.evaluation.rivals.self_exciting import SelfExciting
+from models.evaluation.result import NETWORK_KINDS, Evaluation, LearningCurve, ModelResult
+from models.evaluation.rivals import RIVALS
 from models.evaluation.tasks import Task, earlier
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.measures.cube import Floats
+from models.network import RiskNetwork
+from models.networks import kind_of_network
 from models.training.fit_baseline import likeliest_dispersion
 from models.training.replay import refuse_lag
 from schemas.errors import DataError
 
-RIVALS: tuple[Rival, ...] = (
-    Constant(),
-    LastWeek(),
-    SameWeekday(),
-    Historical(),
-    Expanding(),
-    Ewma(half_life_days=30),
-    Ewma(half_life_days=60),
-    EwmaProfile(),
-    Kde(),
-    SelfExciting(),
-)
 MIXED_IN = "share_of_the_mean_mixed_in"
-PRODUCT_BASELINE, NETWORK = "our baseline", "network"
+PRODUCT_BASELINE = "our baseline"
 EPOCHS = 12
 
 
@@ -63,7 +46,8 @@ class EvaluationPlan:
     seeds: Sequence[int]  # of the network; the first decides every draw that is not a model's, too
     purge: int  # steps left out between what models learn from and what comes after
     delay: int  # steps until counts are known
-    recipe: Hyperparameters = DEFAULT  # of the network
+    recipe: Hyperparameters = DEFAULT  # of the networks
+    networks: Sequence[str] = (DEFAULT.network,)  # kinds to judge; the report speaks of the first one
     tell: Callable[[str, float], None]  # (what, how far 0..1)
 
 
@@ -89,13 +73,14 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     plan.tell("counting", 1.0)
     learned = learn(
         task,
+        [kind_of_network(kind) for kind in plan.networks],
         purge=plan.purge,
         delay=plan.delay,
         random=np.random.default_rng(plan.seeds[0]),
         tell=lambda share: plan.tell("replay", share),
     )
     rows += (featured := _featured_rows(learned, judge, plan)).rows
-    best = min((row for row in rows if row.kind != "network"), key=_log_score)
+    best = min((row for row in rows if row.kind not in NETWORK_KINDS), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
     rows = [_compared(row, best, best_rule, judge) for row in rows]
     return Evaluation(
@@ -182,68 +167,94 @@ def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResu
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Fitted:
+    """A row before it is judged: one model for each seed, and what they are given."""
+
+    name: str
+    kind: str
+    models: Sequence[Regressor]
+    of: type[RiskNetwork] = RiskNetwork  # the kind of network whose inputs they are given; RiskNetwork: the features
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Featured:
     rows: list[ModelResult]
     expected: Floats  # (cells, categories)
     learning: LearningCurve
 
 
-def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> _Featured:
-    """The rows that see the product's features, from one pass over the judged steps."""
-    task, seconds = judge.task, {}
-    models: dict[str, list[Regressor]] = {PRODUCT_BASELINE: [ProductBaseline()]}
-    for regression in plan.regressions:
-        plan.tell(f"fitting: {regression.name}", 0.0)
-        began = time.monotonic()
-        models[regression.name] = list(regression.fit(learned.train, learned.validation, seeds=plan.seeds))
-        seconds[regression.name] = time.monotonic() - began
-    began = time.monotonic()
-    networks = []
-    for number, seed in enumerate(plan.seeds):
-        plan.tell(f"fitting: network, seed {seed}", number / len(plan.seeds))
-        networks.append(ProductNetwork.fit(learned, recipe=plan.recipe, epochs=EPOCHS, seed=seed))
-    models[NETWORK] = list(networks)
-    seconds[NETWORK] = time.monotonic() - began
-    plan.tell("fitting", 1.0)
+def network_name(kind: str) -> str:
+    """The name of a kind of network in the table."""
+    return "network" if kind == DEFAULT.network else f"{kind} network"
 
+
+def _fitted_regression(regression: Regression, learned: Learned, plan: EvaluationPlan) -> _Fitted:
+    plan.tell(f"fitting: {regression.name}", 0.0)
+    began = time.monotonic()
+    models = regression.fit(learned.train, learned.validation, seeds=plan.seeds)
+    return _Fitted(name=regression.name, kind="regression", models=models, seconds=time.monotonic() - began)
+
+
+def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan) -> tuple[_Fitted, LearningCurve]:
+    recipe, began, networks = msgspec.structs.replace(plan.recipe, network=kind), time.monotonic(), []
+    for number, seed in enumerate(plan.seeds):
+        plan.tell(f"fitting: {network_name(kind)}, seed {seed}", number / len(plan.seeds))
+        networks.append(ProductNetwork.fit(learned, recipe=recipe, epochs=EPOCHS, seed=seed))
+    fitted = _Fitted(
+        name=network_name(kind),
+        kind=NETWORK_KINDS[kind != plan.networks[0]],
+        models=networks,
+        of=kind_of_network(kind),
+        seconds=time.monotonic() - began,
+    )
+    return fitted, LearningCurve(seeds=tuple(one.losses for one in networks))
+
+
+def _judged_means(each: Sequence[_Fitted], learned: Learned, judge: Judge, plan: EvaluationPlan) -> list[list[Values]]:
+    """(steps, cells, categories) forecasts of each row's models, from one pass over the judged steps."""
+    task = judge.task
     steps, cells, categories = judge.counts.shape
-    means: dict[str, list[Values]] = {
-        name: [np.empty((steps, cells, categories), np.float32) for _ in each] for name, each in models.items()
-    }
+    means = [[np.empty((steps, cells, categories), np.float32) for _ in row.models] for row in each]
     checked = int(np.random.default_rng(plan.seeds[0]).integers(steps))
-    for run, values in judged_values(task, learned):
+    for run, inputs in judged_inputs(task, learned):
         plan.tell("judging", run.start / steps)
         if run.start <= checked < run.stop:
-            step = task.test + checked
-            refuse_leaking_features(task, learned, step, values[checked - run.start], delay=plan.delay)
-        flat = values.reshape(-1, categories, values.shape[-1])
-        for name, each in models.items():
-            for mean, model in zip(means[name], each, strict=True):
+            values = inputs[RiskNetwork.inputs][checked - run.start]
+            refuse_leaking_features(task, learned, task.test + checked, values, delay=plan.delay)
+        for row, of_row in zip(each, means, strict=True):
+            flat = inputs[row.of.inputs].reshape(-1, categories, inputs[row.of.inputs].shape[-1])
+            for mean, model in zip(of_row, row.models, strict=True):
                 mean[run] = judge.floored(model.predict(flat).reshape(-1, cells, categories))
     plan.tell("judging", 1.0)
-    rows, expected = [], np.full((len(task.scored), categories), np.nan)
-    for name, each in models.items():
-        chosen = np.mean([judge.floored(model.predict(learned.validation.values.numpy())) for model in each], axis=0)
+    return means
+
+
+def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> _Featured:
+    """The rows that see the product's features."""
+    task = judge.task
+    fitted = [_Fitted(name=PRODUCT_BASELINE, kind="regression", models=[ProductBaseline()])]
+    fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
+    networks = [_fitted_networks(kind, learned, plan) for kind in plan.networks]
+    fitted += [network for network, _ in networks]
+    plan.tell("fitting", 1.0)
+    means = _judged_means(fitted, learned, judge, plan)
+    means.reverse()
+    rows, expected = [], np.full((len(task.scored), len(task.cube.categories)), np.nan)
+    for row in fitted:
+        known = learned.examples[row.of][1].values.numpy()
+        chosen = np.mean([judge.floored(model.predict(known)) for model in row.models], axis=0)
         seen = learned.validation.counts[:, :, 0].numpy()
         share = judge.share_mixed_in(chosen, seen)
         size = _dispersion(judge.mixed(chosen, share)[:, None], seen[:, None])
-        judged = means.pop(name)  # hundreds of megabytes in a large city
+        judged = means.pop()  # hundreds of megabytes in a large city
         for place, mean in enumerate(judged):
             judged[place] = np.asarray(judge.mixed(mean, share), np.float32)
-        if name == NETWORK:
+        if row.kind == NETWORK_KINDS[0]:
             expected[task.scored] = np.mean([mean.mean(axis=0) for mean in judged], axis=0)
-        rows.append(
-            _row(
-                name,
-                "network" if name == NETWORK else "regression",
-                judged,
-                size,
-                judge,
-                chosen={**each[0].chosen, MIXED_IN: share},
-                seconds=seconds.get(name, 0.0),
-            )
-        )
-    return _Featured(rows=rows, expected=expected, learning=LearningCurve(seeds=tuple(one.losses for one in networks)))
+        choices = {**row.models[0].chosen, MIXED_IN: share}
+        rows.append(_row(row.name, row.kind, judged, size, judge, chosen=choices, seconds=row.seconds))
+    return _Featured(rows=rows, expected=expected, learning=networks[0][1])
 
 
 def _row(

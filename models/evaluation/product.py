@@ -1,6 +1,6 @@
 """The product's own chain on a task: its counts, its features, its baseline and its network."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +12,17 @@ from models.evaluation.contract import Values
 from models.evaluation.tasks import Task
 from models.features import FeatureEngine, feature_names
 from models.hyperparameters import DEFAULT, Hyperparameters
-from models.network import ResidualNetwork, residual_of
-from models.training.examples import cells_to_learn, collect
+from models.network import RiskNetwork, residual_of
+from models.networks import kind_of_network
+from models.training.examples import CellDraw, cells_to_learn, collect
 from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
 from models.training.fit_network import Examples, fit_network
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import LeakError
+from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
 
+Inputs = Callable[[Values, Grid], Values]  # `RiskNetwork.inputs` of a kind
 BURN_IN_DAYS = 28  # before them the memory is too short to learn from
 MOST_MOMENTS = 6000  # steps that are learned from: a random part of those there are
 BLOCK_ROWS = 1 << 17  # cells at steps whose features are in memory at a time
@@ -31,9 +34,18 @@ class Learned:
 
     engine: FeatureEngine
     constants: BaselineConstants  # with the dispersion that is likeliest on the validation steps
-    train: Examples
-    validation: Examples
+    examples: Mapping[type[RiskNetwork], tuple[Examples, Examples]]  # to train and to choose by, of each kind
     replay: Replay  # at the end of the validation steps
+
+    @property
+    def train(self) -> Examples:
+        """With the features alone."""
+        return self.examples[RiskNetwork][0]
+
+    @property
+    def validation(self) -> Examples:
+        """With the features alone."""
+        return self.examples[RiskNetwork][1]
 
 
 def spec_of(task: Task) -> Spec:
@@ -49,8 +61,16 @@ def spec_of(task: Task) -> Spec:
     )
 
 
-def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, tell: Callable[[float], None]) -> Learned:
-    """Fit the baseline, and collect what the network learns from. `tell` is told how far it is, 0..1."""
+def learn(
+    task: Task,
+    kinds: Sequence[type[RiskNetwork]],
+    *,
+    purge: int,
+    delay: int,
+    random: np.random.Generator,
+    tell: Callable[[float], None],
+) -> Learned:
+    """Fit the baseline, and collect what the kinds of network learn from. `tell` reports how far it is, 0..1."""
     spec, starts_s = spec_of(task), task.cube.starts_s
     history = history_of(task, spec, int(starts_s[-1]))
     first = min(BURN_IN_DAYS * DAY_S // task.step_s, task.validation // 5)
@@ -69,15 +89,18 @@ def learn(task: Task, *, purge: int, delay: int, random: np.random.Generator, te
     cells = cells_to_learn(history, blocks, random)
     told = lambda at_s: tell((at_s - blocks.burn_in_s) / (blocks.test_s - blocks.burn_in_s))  # noqa: E731
 
-    def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> Examples:
+    each: tuple[type[RiskNetwork], ...] = (RiskNetwork, *kinds)
+
+    def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> list[Examples]:
         steps = np.arange(start, stop)
         chosen = np.sort(random.choice(steps, min(len(steps), MOST_MOMENTS), replace=False))
-        return collect(replay, engine, starts_s[chosen].tolist(), of, random, told)
+        return collect(replay, engine, starts_s[chosen].tolist(), CellDraw(cells=of, random=random), told, each)
 
     train = examples(first, learn_until, cells)
     validation = examples(task.validation, choose_until, np.flatnonzero(task.scored))  # as it will be judged
-    constants = with_dispersion(constants, validation.log_usual, validation.counts)
-    return Learned(engine=engine, constants=constants, train=train, validation=validation, replay=replay)
+    constants = with_dispersion(constants, validation[0].log_usual, validation[0].counts)
+    of_kind = dict(zip(each, zip(train, validation, strict=True), strict=True))
+    return Learned(engine=engine, constants=constants, examples=of_kind, replay=replay)
 
 
 def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
@@ -85,18 +108,22 @@ def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
     return IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s)
 
 
-def judged_values(task: Task, learned: Learned) -> Iterator[tuple[slice, Values]]:
-    """Runs of judged steps, counted from the first, with (steps, scored cells, categories, features) of each."""
+def judged_inputs(task: Task, learned: Learned) -> Iterator[tuple[slice, dict[Inputs, Values]]]:
+    """Runs of judged steps, counted from the first, with what the kinds of network are given, by `kind.inputs`.
+
+    (steps, scored cells, categories, inputs) each.
+    """
     cells = np.flatnonzero(task.scored)
     height = max(1, BLOCK_ROWS // len(cells))
     steps = range(task.test, len(task.cube))
     for start in range(0, len(steps), height):
         run = steps[start : start + height]
-        at_s = [int(task.cube.starts_s[step]) for step in run]
-        yield (
-            slice(start, start + len(run)),
-            np.stack([learned.engine.compute(learned.replay.lead_to(one)).values[cells] for one in at_s]),
-        )
+        found: dict[Inputs, list[Values]] = {kind.inputs: [] for kind in learned.examples}
+        for step in run:
+            values = learned.engine.compute(learned.replay.lead_to(int(task.cube.starts_s[step]))).values
+            for inputs_of, inputs in found.items():
+                inputs.append(inputs_of(values, task.grid)[cells])
+        yield slice(start, start + len(run)), {inputs_of: np.stack(inputs) for inputs_of, inputs in found.items()}
 
 
 def refuse_leaking_features(
@@ -141,7 +168,7 @@ class ProductBaseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProductNetwork:
-    network: ResidualNetwork
+    network: RiskNetwork
     losses: tuple[float, ...]  # validation loss over the untrained network's: of the linear part, then of each epoch
 
     @property
@@ -152,9 +179,10 @@ class ProductNetwork:
     @classmethod
     def fit(cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
         losses: list[float] = []
+        train, validation = learned.examples[kind_of_network(recipe.network)]
         network = fit_network(
-            learned.train,
-            learned.validation,
+            train,
+            validation,
             torch.from_numpy(learned.constants.dispersion).float(),
             recipe=recipe,
             epochs=epochs,
@@ -164,4 +192,5 @@ class ProductNetwork:
         return cls(network=network, losses=tuple(losses))
 
     def predict(self, values: Values) -> Values:
+        """From inputs of the network's kind."""
         return np.asarray(np.exp(values[:, :, -1] + residual_of(values, self.network)[:, :, 0]))

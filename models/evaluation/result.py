@@ -9,13 +9,15 @@ from models.measures.paired import Difference
 from models.measures.scores import ModelScores
 from models.measures.totals import Totals
 
+NETWORK_KINDS = ("network", "other network")  # the network that the report is about, and those beside it
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelResult:
     """One model. With several seeds each figure is the mean over them, and the curves are the first seed's."""
 
     model: str
-    kind: str  # "rule" counts for itself, "regression" and "network" see the product's features
+    kind: str  # "rule" counts for itself; "regression" and NETWORK_KINDS see the product's features
     scores: ModelScores
     totals: Totals
     dispersion: tuple[float, ...]  # by category, likeliest on the validation steps
@@ -86,4 +88,4 @@ class Evaluation:
 
     @property
     def network(self) -> ModelResult:
-        return next(row for row in self.rows if row.kind == "network")
+        return next(row for row in self.rows if row.kind == NETWORK_KINDS[0])

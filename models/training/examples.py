@@ -1,12 +1,14 @@
 """Examples: cells at moments of a replay, with what came next."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from models.features import FeatureEngine
+from models.network import RiskNetwork
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Examples
 from models.training.replay import IncidentHistory, Replay
@@ -30,23 +32,36 @@ def cells_to_learn(history: IncidentHistory, blocks: Blocks, random: np.random.G
     return np.flatnonzero(seen | (random.random(len(seen)) < _EMPTY_CELLS_SHARE))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellDraw:
+    """Which cells are learned from: at every moment an equally large random part of `cells`."""
+
+    cells: npt.NDArray[np.intp]
+    random: np.random.Generator
+
+
 def collect(
     replay: Replay,
     engine: FeatureEngine,
     moments: list[int],
-    cells: npt.NDArray[np.intp],
-    random: np.random.Generator,
+    draw: CellDraw,
     told: Callable[[int], None],
-) -> Examples:
-    """Examples from a random, equally large part of the cells at every moment."""
+    kinds: Sequence[type[RiskNetwork]] = (RiskNetwork,),
+) -> list[Examples]:
+    """Examples for each of some kinds of network, of the same cells and moments. RiskNetwork: the features alone."""
     spec = engine.spec
-    each = min(len(cells), max(MOST_EXAMPLES // len(spec.categories) // len(moments), 1))
-    values = np.empty((len(moments), each, len(spec.categories), len(spec.features)), np.float32)
+    each = min(len(draw.cells), max(MOST_EXAMPLES // len(spec.categories) // len(moments), 1))
     counts = np.empty((len(moments), each, len(spec.categories), len(spec.horizons_s)), np.float32)
+    inputs = {
+        kind.inputs: np.empty((*counts.shape[:3], len(kind.input_groups(spec.features))), np.float32) for kind in kinds
+    }
     for number, as_of_s in enumerate(moments):
-        chosen = np.sort(random.choice(cells, each, replace=False))
-        values[number] = engine.compute(replay.lead_to(as_of_s)).values[chosen]
+        chosen = np.sort(draw.random.choice(draw.cells, each, replace=False))
+        values = engine.compute(replay.lead_to(as_of_s)).values
+        for inputs_of, array in inputs.items():
+            array[number] = inputs_of(values, spec.grid)[chosen]
         counts[number] = replay.past.coming(as_of_s)[chosen]
         told(as_of_s)
     flat = (len(moments) * each, len(spec.categories), -1)
-    return Examples(values=torch.from_numpy(values.reshape(flat)), counts=torch.from_numpy(counts.reshape(flat)))
+    of_all = torch.from_numpy(counts.reshape(flat))
+    return [Examples(values=torch.from_numpy(inputs[kind.inputs].reshape(flat)), counts=of_all) for kind in kinds]

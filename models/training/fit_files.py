@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from models.hyperparameters import Hyperparameters
-from models.network import ResidualNetwork
+from models.network import NetworkShape, RiskNetwork
+from models.networks import kind_of_network
 from models.training.fit_network import Examples
 
 _EXAMPLES, _PLAN, _FITTED, _RATIOS = "examples.safetensors", "plan.json", "fitted.safetensors", "ratios"
@@ -56,22 +57,19 @@ def read_fit(folder: Path) -> tuple[FitPlan, FitData]:
     )
 
 
-def write_fitted(folder: Path, network: ResidualNetwork, ratios: Sequence[float]) -> None:
+def write_fitted(folder: Path, network: RiskNetwork, ratios: Sequence[float]) -> None:
     """Leave the outcome, whole or not at all: the network, and the validation loss over the baseline's by epoch."""
     part = folder / f".{_FITTED}"
     save_file({_RATIOS: torch.tensor(ratios, dtype=torch.float64), **network.state_dict()}, part)
     part.rename(folder / _FITTED)
 
 
-def read_fitted(folder: Path) -> tuple[ResidualNetwork, list[float]]:
+def read_fitted(folder: Path) -> tuple[RiskNetwork, list[float]]:
     """What `write_fitted` left: a network in eval mode, and the ratios. FileNotFoundError when it left nothing."""
     tensors = load_file(folder / _FITTED)
     ratios = tensors.pop(_RATIOS).tolist()
-    network = ResidualNetwork(
-        features=len(tensors["mean"]),
-        categories=len(tensors["category.weight"]),
-        horizons=len(tensors["leave.bias"]),
-        widths=(len(tensors["enter.bias"]), len(tensors["middle.bias"])),
-    )
-    network.load_state_dict(tensors)
+    plan, data = read_fit(folder)
+    _, categories, inputs = data.train.values.shape
+    shape = NetworkShape(inputs=inputs, categories=categories, horizons=data.train.counts.shape[2])
+    network = kind_of_network(plan.recipe.network).from_tensors(tensors, shape)
     return network.eval().requires_grad_(False), ratios

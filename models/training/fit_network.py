@@ -9,18 +9,20 @@ from torch import Tensor
 
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
-from models.network import ResidualNetwork
-from models.training.fit_linear import LEAST_GAIN, MOST_VALUES, linear_parts
+from models.network import NetworkShape, RiskNetwork
+from models.networks import kind_of_network
 from models.training.shares import ALONE, Share
 
+MOST_WARM_STARTED = 300_000  # categories of cells at moments that the starts before training are fitted on
+LEAST_GAIN = 5e-4  # of the validation loss, for such a start to be kept: on noise a linear part gains 1e-4 by chance
 _JUDGED_TOGETHER = 16_384  # cells at a moment; a part of the sum, no choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Examples:
-    """Cells at moments. The features' last columns are the log of the baseline."""
+    """Cells at moments. The last columns of the inputs are the log of the baseline."""
 
-    values: Tensor  # (n, categories, features)
+    values: Tensor  # (n, categories, inputs) of one kind of network
     counts: Tensor  # (n, categories, horizons) incidents that came
 
     @property
@@ -44,7 +46,7 @@ class Fit(Protocol):
         epochs: int,
         seed: int,
         after_epoch: Callable[[int, float], None],
-    ) -> ResidualNetwork: ...
+    ) -> RiskNetwork: ...
 
 
 def fit_network(
@@ -58,7 +60,7 @@ def fit_network(
     after_epoch: Callable[[int, float], None],
     device: str = "cpu",
     share: Share = ALONE,
-) -> ResidualNetwork:
+) -> RiskNetwork:
     """The network with the least validation loss of at most `epochs`, in eval mode on the CPU.
 
     Equal seeds give equal weights on the CPU. With a `share`, every rank is given the same examples, goes through the
@@ -70,26 +72,23 @@ def fit_network(
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
-    _, categories, features = train.values.shape
-    network = ResidualNetwork(
-        features=features, categories=categories, horizons=train.counts.shape[2], widths=recipe.widths
-    )
-    network.scale_like(train.values.reshape(-1, features))
+    _, categories, inputs = train.values.shape
+    shape = NetworkShape(inputs=inputs, categories=categories, horizons=train.counts.shape[2], widths=recipe.widths)
+    network = kind_of_network(recipe.network).create(shape)
+    network.scale_like(train.values.reshape(-1, inputs))
     unit = _baseline_loss(train, dispersion).to(device)  # (horizons,)
     network, dispersion = network.to(device), dispersion.to(device)
     train, validation = train.on(device), validation.on(device)
     best_loss = untrained = _loss_over(network, validation, dispersion, unit, share)
     best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    some = torch.randperm(len(train.values), generator=order)[: MOST_VALUES // categories].to(device)
-    for _ in linear_parts(network, train.values[some], train.counts[some], dispersion, unit):
+    some = torch.randperm(len(train.values), generator=order)[: MOST_WARM_STARTED // categories].to(device)
+    for _ in network.warm_starts(train.values[some], train.counts[some], dispersion, unit):
         loss_now = _loss_over(network, validation, dispersion, unit, share)
         if loss_now < min(best_loss, (1 - LEAST_GAIN) * untrained):
             best_loss = loss_now
             best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.load_state_dict(best)
     after_epoch(0, best_loss / untrained)
-    network.linear.requires_grad_(False)
-    network.offset.requires_grad_(False)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs)
@@ -117,7 +116,7 @@ def fit_network(
     return network.cpu().eval().requires_grad_(False)
 
 
-def _losses(network: ResidualNetwork, examples: Examples, chosen: Tensor, dispersion: Tensor) -> Tensor:
+def _losses(network: RiskNetwork, examples: Examples, chosen: Tensor, dispersion: Tensor) -> Tensor:
     """(horizons,) mean loss of the chosen examples."""
     values, counts = examples.values[chosen], examples.counts[chosen]
     residual = network(values[:, None])[:, 0]  # each example as a grid of one cell
@@ -125,7 +124,7 @@ def _losses(network: ResidualNetwork, examples: Examples, chosen: Tensor, disper
     return negative_binomial_nll(log_mean, counts, dispersion).mean(dim=(0, 1))
 
 
-def _loss_over(network: ResidualNetwork, examples: Examples, dispersion: Tensor, unit: Tensor, share: Share) -> float:
+def _loss_over(network: RiskNetwork, examples: Examples, dispersion: Tensor, unit: Tensor, share: Share) -> float:
     network.eval()
     total = torch.zeros_like(unit)
     with torch.inference_mode():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from torch import Tensor
 
 from models.hyperparameters import Hyperparameters
-from models.network import ResidualNetwork
+from models.network import RiskNetwork
 from models.training.fit_files import FitData, FitPlan, read_fitted, write_fit
 from models.training.fit_network import Examples
 from models.training.spark_start import start_spark
@@ -70,7 +70,7 @@ def fit_spread(
     workers: int,
     shared: Path,
     log: Path,
-) -> ResidualNetwork:
+) -> RiskNetwork:
     """`fit_network` by `workers` processes of executors. `after_epoch` is told of all epochs at the end.
 
     The examples lie in a folder under `shared` meanwhile, which every executor must see under the same path. Raises

@@ -25,6 +25,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     epochs: Annotated[int, msgspec.Meta(ge=1)] = 12
     step_minutes: Annotated[int, msgspec.Meta(ge=5)] = 180
     recipe: str = ""  # a file; empty: the default recipe
+    network: str = ""  # a kind of network; empty: the recipe's
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

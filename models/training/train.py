@@ -12,8 +12,9 @@ from models.features import FeatureEngine, feature_names
 from models.files.data_report import refuse_one_cell, refuse_too_little
 from models.files.incident_files import IncidentTable
 from models.hyperparameters import DEFAULT, Hyperparameters
-from models.network import ResidualNetwork, residual_of
-from models.training.examples import cells_to_learn, collect, random_moments
+from models.network import RiskNetwork, residual_of
+from models.networks import kind_of_network
+from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
 from models.training.fit_network import Fit, fit_network
 from models.training.replay import IncidentHistory, Replay
@@ -29,7 +30,7 @@ class Trained:
 
     past: IncidentHistory
     constants: BaselineConstants
-    network: ResidualNetwork
+    network: RiskNetwork
     history: CountState  # at the cut-off
     blocks: Blocks
     rows: list[HorizonResult]
@@ -112,9 +113,11 @@ def train(
     validate_at = random_moments(blocks.validation_s, blocks.test_s - max(spec.horizons_s), step_s, random)
     test_at = random_moments(blocks.test_s, blocks.end_s - max(spec.horizons_s), step_s, random)
 
-    cells = cells_to_learn(past, blocks, random)
-    learned = collect(replay, engine, train_at, cells, random, told)
-    chosen_by = collect(replay, engine, validate_at, np.arange(spec.grid.cells), random, told)
+    kind = kind_of_network(recipe.network)
+    known = CellDraw(cells=cells_to_learn(past, blocks, random), random=random)
+    every = CellDraw(cells=np.arange(spec.grid.cells), random=random)
+    (learned,) = collect(replay, engine, train_at, known, told, [kind])
+    (chosen_by,) = collect(replay, engine, validate_at, every, told, [kind])
     constants = with_dispersion(constants, chosen_by.log_usual, chosen_by.counts)
     told_network = _ToldNetwork(epochs, tell)
     network = fit(
@@ -131,7 +134,7 @@ def train(
     for as_of_s in test_at:
         values = engine.compute(replay.lead_to(as_of_s)).values
         log_usual = values[:, :, -len(spec.horizons_s) :]
-        expected = np.exp(log_usual + residual_of(values, network))
+        expected = np.exp(log_usual + residual_of(network.inputs(values, spec.grid), network))
         tallies.append(tally(as_of_s, np.exp(log_usual), expected, past.coming(as_of_s), constants))
         told(as_of_s)
     tell("replay", 1)

@@ -8,8 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from msgspec.structs import replace
 
-from models.artifact.artifact import read_spec, write_artifact
+from models.artifact.artifact import Model, Provenance, read_spec, write_artifact
 from models.artifact.manifest import DataSource, Training
 from models.artifact.untrusted_bytes import sha256
 from models.files.cutoff import cutoff_of
@@ -17,6 +18,7 @@ from models.files.data_report import data_warnings, read_past, row_counts
 from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, RecipeFile, read_recipe
+from models.networks import kind_of_network
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
@@ -54,6 +56,9 @@ class RegionResult:
 def prepare(task: RegionTask) -> PreparedTask:
     """Read a task's files. Raises DataError when they cannot be used as asked."""
     recipe = read_recipe(Path(task.recipe)) if task.recipe else RecipeFile(recipe=DEFAULT)
+    if task.network:
+        recipe = replace(recipe, recipe=replace(recipe.recipe, network=task.network))
+    kind_of_network(recipe.recipe.network)
     incidents = read_past(Path(task.data), parse_layout(task.layout), now_s=time.time())
     cutoff_s = cutoff_of(task.until, incidents)
     if task.like:
@@ -106,25 +111,24 @@ def train_region(
     data = Path(task.data)
     folder = write_artifact(
         out,
-        spec=ready.spec,
-        constants=trained.constants,
-        network=trained.network,
-        history=trained.history,
-        card=card_text(trained, layout=ready.incidents.layout, seen=row_counts(ready.incidents, ready.spec.grid)),
-        data=DataSource(
-            file_name=data.name,
-            sha256=sha256(data.read_bytes()),
-            layout=ready.incidents.layout,
-            incidents=len(trained.past.incidents),
-            first_s=trained.past.first_s,
-            cutoff_s=ready.cutoff_s,
+        Model(spec=ready.spec, constants=trained.constants, network=trained.network, history=trained.history),
+        Provenance(
+            data=DataSource(
+                file_name=data.name,
+                sha256=sha256(data.read_bytes()),
+                layout=ready.incidents.layout,
+                incidents=len(trained.past.incidents),
+                first_s=trained.past.first_s,
+                cutoff_s=ready.cutoff_s,
+            ),
+            created=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
+            seed=task.seed,
+            libraries={name: version(name) for name in LIBRARIES},
+            evaluation=[asdict(row) for row in trained.rows],
+            recipe=ready.recipe,
+            training=Training(epochs=task.epochs, step_minutes=task.step_minutes, workers=workers, device=device),
         ),
-        created=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
-        seed=task.seed,
-        libraries={name: version(name) for name in LIBRARIES},
-        evaluation=[asdict(row) for row in trained.rows],
-        recipe=ready.recipe,
-        training=Training(epochs=task.epochs, step_minutes=task.step_minutes, workers=workers, device=device),
+        card=card_text(trained, layout=ready.incidents.layout, seen=row_counts(ready.incidents, ready.spec.grid)),
     )
     return folder, trained.rows
 

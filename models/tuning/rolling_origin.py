@@ -14,7 +14,7 @@ from torch import Tensor
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable
 from models.hyperparameters import Hyperparameters
-from models.training.examples import cells_to_learn, collect, random_moments
+from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import Examples, fit_network
 from models.training.replay import IncidentHistory, Replay
@@ -96,12 +96,11 @@ def collect_folds(
     end_s = blocks.test_s - purge_s
     moments = random_moments(blocks.burn_in_s, end_s, step_s, random)
     cells = cells_to_learn(before, early, random)
-    examples = collect(
+    (examples,) = collect(
         Replay(IncidentHistory.of(table, spec, blocks.test_s)),
         engine,
         moments,
-        cells,
-        random,
+        CellDraw(cells=cells, random=random),
         lambda at_s: told((at_s - blocks.burn_in_s) / (end_s - blocks.burn_in_s)),
     )
     told(1.0)

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from models.artifact.artifact import Artifact
+from models.network import RiskNetwork
 from models.scoring import Scores, score
 from schemas.frame import BASELINE_MODEL
 from streaming.flow.rows import FIELDS, ScoreColumns
@@ -17,10 +18,10 @@ from streaming.roster.roster import load_artifact
 
 
 @cache
-def _networks(device: str) -> ArtifactCache[torch.nn.Module | None]:
+def _networks(device: str) -> ArtifactCache[RiskNetwork | None]:
     """By artifact folder, its network on that device."""
 
-    def read(folder: str) -> torch.nn.Module | None:
+    def read(folder: str) -> RiskNetwork | None:
         network = load_artifact(folder).network()
         return None if network is None else network.to(device)
 
@@ -39,7 +40,7 @@ def task_device() -> str:
 
 
 def score_features(
-    artifact: Artifact, network_of: Callable[[], torch.nn.Module | None], features: bytes
+    artifact: Artifact, network_of: Callable[[], RiskNetwork | None], features: bytes
 ) -> tuple[str, Scores]:
     """Scores of one region, and what made them: the artifact's version, or the baseline and why.
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
+from models.network import RiskNetwork
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.errors import ArtifactError, PipelineError
 from schemas.frame import RiskFrame
@@ -50,7 +50,7 @@ class _Scorer:
 
     folder: str
     engine: FeatureEngine
-    network: nn.Module | None
+    network: RiskNetwork | None
 
 
 @dataclass(slots=True)

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import read_artifact
-from models.network import ResidualNetwork
+from models.network import NetworkShape
+from models.networks.residual import ResidualNetwork
 from schemas.grid import Grid
 from schemas.spec import Spec
 from tests.harness.toy import publish_artifact, toy_artifact, toy_spec
@@ -63,7 +64,7 @@ def opinionated(spec, *, seed):
     """A network that was drawn: it moves scores by some ten percent, each feature has its say."""
     torch.manual_seed(seed)
     network = ResidualNetwork(
-        features=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s)
+        NetworkShape(inputs=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s))
     )
     torch.nn.init.normal_(network.category.weight)
     torch.nn.init.normal_(network.leave.weight, std=0.1)

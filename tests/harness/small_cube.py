@@ -1,29 +1,8 @@
-"""Small cubes with a rhythm, and the simple rivals with little to choose from."""
+"""Small cubes with a rhythm."""
 
 import numpy as np
 
-from models.evaluation.rivals.constant import Constant
-from models.evaluation.rivals.ewma import Ewma
-from models.evaluation.rivals.ewma_profile import EwmaProfile
-from models.evaluation.rivals.expanding import Expanding
-from models.evaluation.rivals.historical import Historical
-from models.evaluation.rivals.kde import Kde
-from models.evaluation.rivals.last_week import LastWeek
-from models.evaluation.rivals.same_weekday import SameWeekday
-from models.evaluation.rivals.self_exciting import SelfExciting
 from models.measures.cube import Cube
-
-RIVALS = (
-    Constant(),
-    LastWeek(),
-    SameWeekday(),
-    Historical(),
-    Expanding(),
-    Ewma(half_life_days=3.0),
-    EwmaProfile(half_lives_days=(2.0, 8.0)),
-    Kde(half_life_days=4.0),
-    SelfExciting(usual=EwmaProfile(half_lives_days=(5.0,)), half_lives_hours=(20.0, 60.0), weights=(0.1, 0.3)),
-)
 
 
 def cube_of(counts, *, rows, cols, steps_per_week=7):

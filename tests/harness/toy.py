@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from models.artifact.artifact import DataSource, write_artifact
+from models.artifact.artifact import DataSource, Model, Provenance, write_artifact
 from models.artifact.untrained import write_untrained
 from models.baseline import BaselineConstants
 from models.features import feature_names
@@ -67,15 +67,16 @@ def toy_artifact(folder, spec, *, cutoff_s=CUTOFF_S, created=CREATED):
     return write_untrained(folder, spec, per_day=5, cutoff_s=cutoff_s, created=created)
 
 
-def publish_artifact(folder, *, spec, constants, network, history, created=CREATED, **changes):
-    """An artifact of these parts; its papers are of a test. Gives its folder."""
+def publish_artifact(folder, *, spec, constants, network, history, created=CREATED, card="# of a test\n", **changes):
+    """An artifact of these parts; its provenance is of a test. Gives its folder."""
     cutoff_s = history.as_of_s
-    papers = {
-        "card": "# of a test\n",
+    fields = {
         "data": DataSource(file_name="none", sha256="", layout="none", incidents=0, first_s=0, cutoff_s=cutoff_s),
-        "seed": 0,
-        "libraries": {},
-        "evaluation": [],
+        "created": created,
     }
-    parts = {"spec": spec, "constants": constants, "network": network, "history": history, "created": created}
-    return write_artifact(folder, **parts, **{**papers, **changes})
+    return write_artifact(
+        folder,
+        Model(spec=spec, constants=constants, network=network, history=history),
+        Provenance(**{**fields, **changes}),
+        card=card,
+    )

@@ -11,7 +11,8 @@ import torch
 
 from models.counting.count_state import CountState
 from models.hour_of_week import DAY_BLOCKS, HOURS
-from models.network import ResidualNetwork
+from models.network import NetworkShape
+from models.networks.residual import ResidualNetwork
 from schemas.spec import DAY_S, Spec
 from streaming.flow import count
 from streaming.job.session import start_session
@@ -34,7 +35,7 @@ def random_network(spec, seed):
     """A network that changes every score a little."""
     torch.manual_seed(seed)
     network = ResidualNetwork(
-        features=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s)
+        NetworkShape(inputs=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s))
     )
     torch.nn.init.normal_(network.leave.weight, std=0.2)
     torch.nn.init.normal_(network.category.weight, std=0.2)
@@ -44,7 +45,7 @@ def random_network(spec, seed):
 def exciting_network(spec):
     """A network that adds log(1 + incidents of the cell's newest hour), squashed, and nothing to a quiet cell."""
     network = ResidualNetwork(
-        features=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s)
+        NetworkShape(inputs=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s))
     )
     for parameter in network.parameters():
         torch.nn.init.zeros_(parameter)

@@ -15,7 +15,7 @@ import torch
 
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from models.network import ResidualNetwork
+from models.networks.residual import ResidualNetwork
 from streaming.flow.score import score_stage
 from streaming.roster.roster import load_artifact
 from tests.harness.cluster import cluster_environment

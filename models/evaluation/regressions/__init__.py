@@ -1,0 +1,10 @@
+"""Rivals that see the product's features. To add one: one file in this folder, and one entry of REGRESSIONS.
+
+Spark's random forest is not among them: it needs a session, and `--no-forest` leaves it out.
+"""
+
+from models.evaluation.contract import Regression
+from models.evaluation.regressions.boosting import Boosting
+from models.evaluation.regressions.poisson_glm import PoissonGlm
+
+REGRESSIONS: list[Regression] = [PoissonGlm(), Boosting()]

@@ -6,12 +6,12 @@ from types import MappingProxyType
 from msgspec import to_builtins
 
 from models.evaluation.report.findings import minute, step_name
-from models.evaluation.result import Evaluation, ModelResult
+from models.evaluation.result import NETWORK_KINDS, Evaluation, ModelResult
 from models.hyperparameters import DEFAULT
 from models.measures.paired import BLOCK_DAYS, RESAMPLES
 
 KINDS: Mapping[str, str] = MappingProxyType(
-    {"rule": "counts only", "regression": "sees the product's features", "network": "sees the product's features"}
+    {"rule": "counts only"} | dict.fromkeys(("regression", *NETWORK_KINDS), "sees the product's features")
 )
 
 

@@ -14,7 +14,8 @@ from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.hyperparameters import Hyperparameters, RecipeFile, TunedOn
-from models.network import ResidualNetwork
+from models.network import NetworkShape
+from models.networks.residual import ResidualNetwork
 from models.scoring import score
 from schemas.errors import ArtifactError
 from schemas.grid import Grid
@@ -32,7 +33,7 @@ CONSTANTS = toy_constants(
 
 def network():
     torch.manual_seed(1)
-    made = ResidualNetwork(features=len(SPEC.features), categories=2, horizons=3)
+    made = ResidualNetwork(NetworkShape(inputs=len(SPEC.features), categories=2, horizons=3))
     torch.nn.init.normal_(made.leave.weight)
     return made.eval()
 

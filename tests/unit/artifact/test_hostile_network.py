@@ -7,7 +7,8 @@ from safetensors.torch import save
 
 from models.artifact.artifact import read_artifact
 from models.features import FeatureEngine
-from models.network import ResidualNetwork
+from models.network import NetworkShape, RiskNetwork
+from models.networks.residual import ResidualNetwork
 from models.scoring import Scores, score
 from streaming.flow.score import score_features
 from tests.harness.forged_artifact import SPEC, forge
@@ -17,13 +18,13 @@ FEATURES = len(SPEC.features)
 
 @pytest.mark.fault("F30")
 def test_weights_that_do_not_fit_leave_the_baseline(artifact_copy):
-    other = ResidualNetwork(features=3, categories=2, horizons=3)
+    other = ResidualNetwork(NetworkShape(inputs=3, categories=2, horizons=3))
     folder = forge(artifact_copy, weights__safetensors=save(other.state_dict()))
     assert "does not fit" in read_artifact(folder).network_fault
 
 
 def test_a_network_of_other_widths_is_built_as_its_weights_are(artifact_copy):
-    other = ResidualNetwork(features=FEATURES, categories=2, horizons=3, widths=(24, 8))
+    other = ResidualNetwork(NetworkShape(inputs=FEATURES, categories=2, horizons=3, widths=(24, 8)))
     torch.nn.init.normal_(other.leave.weight)
     read = read_artifact(forge(artifact_copy, weights__safetensors=save(other.state_dict()))).network()
     values = torch.randn(1, 6, 2, FEATURES)
@@ -32,7 +33,7 @@ def test_a_network_of_other_widths_is_built_as_its_weights_are(artifact_copy):
 
 def hidden(**shapes):
     """The state of a network of widths 16 and 8, with other shapes in place of some of its tensors'."""
-    state = ResidualNetwork(features=FEATURES, categories=2, horizons=3, widths=(16, 8)).state_dict()
+    state = ResidualNetwork(NetworkShape(inputs=FEATURES, categories=2, horizons=3, widths=(16, 8))).state_dict()
     return state | {name.replace("__", "."): torch.zeros(shape) for name, shape in shapes.items()}
 
 
@@ -52,7 +53,9 @@ def hidden(**shapes):
 )
 def test_widths_that_no_recipe_allows_are_refused_before_a_network_is_built(artifact_copy, monkeypatch, state, said):
     folder = forge(artifact_copy, weights__safetensors=save(state))
-    monkeypatch.setattr("models.network.ResidualNetwork.__init__", lambda *_, **__: pytest.fail("a network was built"))
+    monkeypatch.setattr(
+        "models.networks.residual.ResidualNetwork.__init__", lambda *_, **__: pytest.fail("a network was built")
+    )
     artifact = read_artifact(folder)
     assert "does not fit" in artifact.network_fault
     assert said in artifact.network_fault
@@ -93,7 +96,7 @@ def test_weights_that_are_no_numbers_leave_the_baseline(artifact_copy, spoil, sa
     assert said in read_artifact(forge(artifact_copy, weights__safetensors=save(state))).network_fault
 
 
-class Misbehaving(torch.nn.Module):
+class Misbehaving(RiskNetwork):
     """A network in the artifact's place that gives what it is told to."""
 
     def __init__(self, give):

@@ -14,11 +14,12 @@ from models.evaluation import evaluate as module
 from models.evaluation import judge as judge_module
 from models.evaluation import product
 from models.evaluation.evaluate import EvaluationPlan, evaluate, evaluate_rolling
-from models.evaluation.product import judged_values, learn
+from models.evaluation.product import judged_inputs, learn
 from models.evaluation.regressions.boosting import Boosting
 from models.evaluation.regressions.poisson_glm import PoissonGlm
 from models.evaluation.rivals.rule import Rule
 from models.measures.cube import count
+from models.network import RiskNetwork
 from models.training.replay import Replay
 from schemas.errors import DataError, LeakError
 from tests.harness.small_task import DAY_S, small_task
@@ -64,6 +65,15 @@ def test_every_row_is_there_and_the_order_is_that_of_the_log_score(found):
     scores = [row.scores.sheet.nb_log_score for row in found.rows]
     assert scores == sorted(scores)
     assert names[-1] == "constant 1"
+
+
+def test_kinds_of_network_stand_side_by_side_and_the_report_is_about_the_first(small, quick):
+    both = run(small[0], networks=("conv", "residual"))
+    assert both.network.model == "conv network"
+    assert row_of(both, "network").kind == "other network"
+    assert "network" not in both.best_baseline
+    alone = run(small[0], networks=("residual",))
+    assert row_of(both, "network").scores.sheet.nb_log_score == row_of(alone, "network").scores.sheet.nb_log_score
 
 
 def test_the_best_baseline_is_the_yardstick_of_all_others(found):
@@ -124,7 +134,7 @@ def test_nothing_is_fitted_or_chosen_by_what_is_judged(found, other_end):
 
 def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(small, other_end):
     first, again = (
-        learn(task, purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
+        learn(task, [], purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
         for task in (small[0], other_end)
     )
     for name, value in first.constants.arrays().items():
@@ -186,8 +196,8 @@ def until(task, end_s):
 
 def features_of(task, *, delay=0):
     """(scored cells, categories, features) of the first judged step."""
-    learned = learn(task, purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
-    return next(iter(judged_values(task, learned)))[1][0]
+    learned = learn(task, [], purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
+    return next(iter(judged_inputs(task, learned)))[1][RiskNetwork.inputs][0]
 
 
 def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(small, monkeypatch):

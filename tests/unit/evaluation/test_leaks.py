@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from models.evaluation.leaks import refuse_leaks
+from models.evaluation.rivals import RIVALS
 from schemas.errors import DataError, LeakError
-from tests.harness.small_cube import RIVALS, random_cube
+from tests.harness.small_cube import random_cube
 
 FIRST = 40
 

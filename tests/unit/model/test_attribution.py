@@ -8,7 +8,8 @@ import torch
 
 from models.attribution import NETWORK_ALONE, attribute_riskiest, groups_of, shares
 from models.features import feature_names
-from models.network import ResidualNetwork, residual_of
+from models.network import NetworkShape, residual_of
+from models.networks.residual import ResidualNetwork
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
 
 FEATURES = feature_names()
@@ -16,7 +17,7 @@ FEATURES = feature_names()
 
 def network(seed=0):
     torch.manual_seed(seed)
-    made = ResidualNetwork(features=len(FEATURES), categories=2, horizons=3)
+    made = ResidualNetwork(NetworkShape(inputs=len(FEATURES), categories=2, horizons=3))
     made.mean.normal_()
     made.leave.weight.data.normal_()
     made.category.weight.data.normal_()
@@ -24,15 +25,15 @@ def network(seed=0):
 
 
 def test_every_feature_has_one_group():
-    columns = np.concatenate(list(groups_of(FEATURES).values()))
+    columns = np.concatenate(list(groups_of(ResidualNetwork, FEATURES).values()))
     assert sorted(columns) == list(range(len(FEATURES)))
     with pytest.raises(ValueError, match="weather"):
-        groups_of((*FEATURES, "weather"))
+        groups_of(ResidualNetwork, (*FEATURES, "weather"))
 
 
 def test_shares_are_the_mean_over_all_orders_of_joining():
     made, values = network(), np.random.default_rng(0).normal(size=(4, 2, len(FEATURES))).astype(np.float32)
-    groups = groups_of(FEATURES)
+    groups = groups_of(ResidualNetwork, FEATURES)
     expected = {name: np.zeros((4, 2, 3)) for name in groups}
     orders = list(permutations(groups))
     for order in orders:
@@ -53,7 +54,7 @@ def test_a_network_that_looks_at_one_feature_gives_its_group_everything():
     made = network()
     made.enter.weight.data[:] = 0
     made.enter.weight.data[:, FEATURES.index("ring_24h")] = 1
-    found = shares(made, np.ones((1, 2, len(FEATURES)), np.float32), groups_of(FEATURES))
+    found = shares(made, np.ones((1, 2, len(FEATURES)), np.float32), groups_of(ResidualNetwork, FEATURES))
     for name, share in found.items():
         if name not in (NETWORK_ALONE, "next_door"):
             np.testing.assert_allclose(share, 0, atol=1e-6)
@@ -74,7 +75,7 @@ def test_usual_times_the_factors_is_what_is_expected_in_the_riskiest_cells(cells
             np.testing.assert_allclose(
                 usual[cell, *place] * made[rank, *place].prod(), expected[cell, *place], rtol=1e-4
             )
-            alone = shares(made_by, values[cell : cell + 1], groups_of(FEATURES))
+            alone = shares(made_by, values[cell : cell + 1], groups_of(ResidualNetwork, FEATURES))
             for number, name in enumerate(ATTRIBUTION_GROUPS):
                 np.testing.assert_allclose(made[rank, *place, number], np.exp(alone[name][0, *place]), rtol=1e-4)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.network import RESIDUAL_LIMIT, ResidualNetwork
+from models.network import RESIDUAL_LIMIT, NetworkShape
+from models.networks.residual import ResidualNetwork
 from models.scoring import score
 from tests.harness.toy import toy_constants, toy_spec
 
@@ -17,7 +18,7 @@ VALUES.flags.writeable = False
 
 def network():
     torch.manual_seed(0)
-    return ResidualNetwork(features=len(SPEC.features), categories=CATEGORIES, horizons=HORIZONS).eval()
+    return ResidualNetwork(NetworkShape(inputs=len(SPEC.features), categories=CATEGORIES, horizons=HORIZONS)).eval()
 
 
 def test_an_untrained_network_is_the_baseline_to_the_last_bit():

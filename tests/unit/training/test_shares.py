@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.hyperparameters import Hyperparameters
-from models.network import LINEAR_PART, ResidualNetwork
+from models.network import NetworkShape
+from models.networks.residual import LINEAR_PART, ResidualNetwork
 from models.training.fit_files import FitData, FitPlan, read_fitted, write_fit
 from models.training.fit_network import fit_network
 from models.training.shares import Share
@@ -38,7 +39,7 @@ def log_score(log_mean, counts):
 
 @pytest.mark.parametrize(("cells", "ranks"), [(7, 3), (2, 3), (12, 4)])
 def test_the_first_sum_over_the_ranks_is_the_gradient_of_the_whole_minibatch(cells, ranks, monkeypatch):
-    monkeypatch.setattr("models.training.fit_linear.PENALTIES", ())  # no linear part: the perceptron begins at nothing
+    monkeypatch.setattr("models.networks.residual.PENALTIES", ())  # no linear part: the perceptron begins at nothing
     train, validation = made_examples(cells, seed=1), made_examples(20, seed=2)
     summed, validated = 0, 0
     for rank in range(ranks):
@@ -55,7 +56,7 @@ def test_the_first_sum_over_the_ranks_is_the_gradient_of_the_whole_minibatch(cel
         )
         validated, summed = validated + sent[0], summed + sent[1]
     torch.manual_seed(5)
-    network = ResidualNetwork(features=6, categories=2, horizons=3)
+    network = ResidualNetwork(NetworkShape(inputs=6, categories=2, horizons=3))
     network.scale_like(train.values.reshape(-1, 6))
     network, values, counts = network.double(), train.values.double(), train.counts.double()
     usual = values[:, :, 3:]

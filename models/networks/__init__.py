@@ -1,0 +1,29 @@
+"""The kinds of network. To add a kind: one file in this folder, and one entry of MODELS."""
+
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING
+
+from schemas.errors import DataError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and only training and scoring need it
+    from models.network import RiskNetwork
+
+# Name -> "module:class". The first kind is that of artifacts that do not name theirs.
+MODELS = {
+    "residual": "models.networks.residual:ResidualNetwork",
+    "conv": "models.networks.conv:ConvolutionalNetwork",
+}
+
+
+def kind_of_network(name: str) -> "type[RiskNetwork]":
+    """The class of a kind. Raises DataError for an unknown one."""
+    if name not in MODELS:
+        raise DataError(f"{name[:40]!r} is no kind of network", f"choose one of {', '.join(MODELS)}")
+    kind: type[RiskNetwork] = resolve_name(MODELS[name])
+    return kind
+
+
+def name_of_kind(network: "RiskNetwork") -> str:
+    """The name in MODELS of a network's kind."""
+    place = f"{type(network).__module__}:{type(network).__qualname__}"
+    return next(name for name, entry in MODELS.items() if entry == place)

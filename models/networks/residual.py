@@ -1,0 +1,108 @@
+"""The first kind: each cell by itself."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from models.hyperparameters import Hyperparameters
+from models.likelihood import negative_binomial_nll
+from models.network import NetworkShape, RiskNetwork, limited
+from schemas.errors import DataError
+
+LINEAR_PART = frozenset({"linear.weight", "offset.weight"})  # names of its tensors
+PENALTIES = (1.0, 0.1, 1e-2, 1e-3, 1e-4)  # of the linear part's squared weights, the strongest first
+_STEPS = 60
+_FARTHEST = 6.0  # standard deviations; what lies farther out was hardly seen in training
+
+
+class ResidualNetwork(RiskNetwork):
+    """A regression and one small perceptron for every cell and category, each with an embedding of the category."""
+
+    scale: Tensor
+
+    def __init__(self, shape: NetworkShape) -> None:
+        super().__init__()
+        first, second = shape.widths
+        self.register_buffer("mean", torch.zeros(shape.inputs))
+        self.register_buffer("scale", torch.ones(shape.inputs))
+        self.linear = nn.Linear(shape.inputs, shape.horizons, bias=False)
+        self.offset = nn.Embedding(shape.categories, shape.horizons)
+        self.enter = nn.Linear(shape.inputs, first)
+        self.category = nn.Embedding(shape.categories, first)
+        self.middle = nn.Linear(first, second)
+        self.leave = nn.Linear(second, shape.horizons)
+        for layer in (self.linear, self.offset, self.category, self.leave):
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+
+    @classmethod
+    def create(cls, shape: NetworkShape) -> Self:
+        return cls(shape)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], shape: NetworkShape) -> Self:
+        network = cls(replace(shape, widths=_widths(tensors["enter.weight"], tensors["middle.weight"])))
+        if not LINEAR_PART & tensors.keys():  # as written before networks had one
+            tensors = {**tensors, **{name: network.state_dict()[name] for name in LINEAR_PART}}
+        network.load_state_dict(tensors)
+        return network
+
+    def scale_like(self, inputs: Tensor) -> None:
+        """A constant input keeps scale 1."""
+        spread = inputs.std(dim=0)
+        self.mean.copy_(inputs.mean(dim=0))
+        self.scale.copy_(torch.where(spread > 1e-4, spread, 1.0))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        scaled = self.scaled(inputs)
+        hidden = self.enter(scaled) + self.category.weight  # (..., categories, first)
+        hidden = self.middle(torch.relu(hidden))  # (..., categories, second)
+        curved = self.leave(torch.relu(hidden))  # (..., categories, horizons)
+        return limited(self.linear_part(scaled) + curved)
+
+    def warm_starts(self, inputs: Tensor, counts: Tensor, dispersion: Tensor, unit: Tensor) -> Iterator[None]:
+        """The linear part under each of PENALTIES in turn; the perceptron, trained later, corrects it.
+
+        Full batches and L-BFGS, so nothing is random. Each fit starts from the one before it.
+        """
+        with torch.no_grad():
+            scaled = self.scaled(inputs)
+        log_usual = inputs[:, :, -counts.shape[2] :]
+        for penalty in PENALTIES:
+            optimiser = torch.optim.LBFGS(
+                [*self.linear.parameters(), *self.offset.parameters()],
+                max_iter=_STEPS,
+                history_size=20,
+                line_search_fn="strong_wolfe",
+            )
+
+            def objective(penalty: float = penalty, optimiser: torch.optim.LBFGS = optimiser) -> Tensor:
+                optimiser.zero_grad()
+                log_mean = log_usual + limited(self.linear_part(scaled))
+                losses = negative_binomial_nll(log_mean, counts, dispersion).mean(dim=(0, 1)).div(unit)
+                total = losses.sum() + penalty * self.linear.weight.square().sum()
+                total.backward()  # type: ignore[no-untyped-call]
+                return total
+
+            optimiser.step(objective)  # type: ignore[no-untyped-call]
+            yield
+        self.linear.requires_grad_(False)
+        self.offset.requires_grad_(False)
+
+    def scaled(self, inputs: Tensor) -> Tensor:
+        """Inputs in standard deviations of training, of any shape (..., inputs)."""
+        return ((inputs - self.mean) / self.scale).clamp(-_FARTHEST, _FARTHEST)
+
+    def linear_part(self, scaled: Tensor) -> Tensor:
+        """(..., categories, horizons) of scaled inputs (..., categories, inputs)."""
+        return self.linear(scaled) + self.offset.weight  # type: ignore[no-any-return]
+
+
+def _widths(enter: Tensor, middle: Tensor) -> tuple[int, int]:
+    """Of the hidden layers, from the shapes of their weights. Raises DataError when no hyperparameters allow them."""
+    if enter.ndim != 2 or middle.ndim != 2:
+        raise DataError(f"the layers have {enter.ndim} and {middle.ndim} dimensions, must have 2", "train again")
+    return Hyperparameters(widths=(len(enter), len(middle))).widths

@@ -1,0 +1,151 @@
+"""What every kind of network must be. A new entry of MODELS is tested here by being there."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from models.baseline import BaselineConstants
+from models.features import feature_names
+from models.hyperparameters import Hyperparameters
+from models.network import RESIDUAL_LIMIT, NetworkShape, residual_of
+from models.networks import MODELS, kind_of_network, name_of_kind
+from models.networks.residual import ResidualNetwork
+from models.scoring import score
+from models.training.fit_network import Examples, fit_network
+from schemas.errors import DataError
+from schemas.frame import ATTRIBUTION_GROUPS
+from schemas.grid import Grid
+from schemas.spec import Spec
+
+FEATURES = feature_names()
+GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=4, cols=5)
+SPEC = Spec(region="toyville", timezone="UTC", grid=GRID, categories=("fire", "ems"), features=FEATURES)
+CONSTANTS = BaselineConstants(
+    half_life_days=np.array(60.0),
+    shrink_days=np.array(5.0),
+    profile=np.ones((2, 168)),
+    day_lift=np.ones((GRID.cells, 2, 16)),
+    mean_per_day=np.ones(2),
+    dispersion=np.full((2, 3), 3.0),
+    first_day=np.array(1.0),
+)
+torch.set_num_threads(1)
+EVERY = pytest.mark.parametrize("name", list(MODELS))
+
+
+def values_of(seed=0):
+    """(cells, categories, features), read-only as the stream's are."""
+    values = np.random.default_rng(seed).normal(size=(GRID.cells, 2, len(FEATURES))).astype(np.float32)
+    values.flags.writeable = False
+    return values
+
+
+def shape_of(kind):
+    return NetworkShape(inputs=len(kind.input_groups(FEATURES)), categories=2, horizons=3, widths=(8, 8))
+
+
+def trained(name, *, seed=0):
+    """One that has learned a rule: counts are the baseline's times exp(half of the first feature's size)."""
+    kind, random = kind_of_network(name), np.random.default_rng(5)
+    frames = [values_of(number) for number in range(60)]
+    counts = [random.poisson(np.exp(v[:, :, -3:] - 1 + 0.5 * np.abs(v[:, :, :1]))) for v in frames]
+    examples = Examples(
+        values=torch.from_numpy(np.concatenate([kind.inputs(values, GRID) for values in frames])),
+        counts=torch.from_numpy(np.concatenate(counts).astype(np.float32)),
+    )
+    recipe = Hyperparameters(network=name, widths=(8, 8), minibatch=256)
+    return fit_network(
+        examples, examples, torch.full((2, 3), 4.0), recipe=recipe, epochs=1, seed=seed, after_epoch=lambda *_: None
+    )
+
+
+@EVERY
+def test_every_kind_is_described_known_by_its_name_and_groups_its_inputs(name):
+    kind = kind_of_network(name)
+    assert kind.__doc__
+    assert name_of_kind(kind.create(shape_of(kind))) == name
+    groups = kind.input_groups(FEATURES)
+    assert set(groups) <= set(ATTRIBUTION_GROUPS)
+    inputs = kind.inputs(values_of(), GRID)
+    assert (inputs.shape, inputs.dtype) == ((GRID.cells, 2, len(groups)), np.float32)
+    np.testing.assert_array_equal(inputs[:, :, -len(FEATURES) :], values_of(), "the features are the last inputs")
+
+
+@EVERY
+def test_every_kind_adds_nothing_before_it_is_trained(name):
+    kind = kind_of_network(name)
+    scores = score(values_of(), kind.create(shape_of(kind)).eval(), CONSTANTS, SPEC)
+    np.testing.assert_array_equal(scores.expected, scores.usual)
+
+
+@EVERY
+def test_every_kind_learns_and_is_pure_bounded_and_finite_also_far_outside_of_what_it_has_seen(name):
+    network = trained(name)
+    for factor in (1, 1e4, -1e4):
+        values = (factor * values_of(99)).astype(np.float32)
+        before = values.copy()
+        residual = residual_of(network.inputs(values, GRID), network)
+        assert residual.any()
+        assert np.isfinite(residual).all()
+        assert (np.abs(residual) <= RESIDUAL_LIMIT).all()
+        np.testing.assert_array_equal(residual_of(network.inputs(values, GRID), network), residual)
+        np.testing.assert_array_equal(values, before)
+
+
+@EVERY
+def test_equal_seeds_give_equal_networks_and_saved_tensors_the_same_residuals(name):
+    kind = kind_of_network(name)
+    network, again = trained(name), trained(name)
+    inputs = kind.inputs(values_of(7), GRID)
+    expected = residual_of(inputs, network)
+    np.testing.assert_array_equal(residual_of(inputs, again), expected)
+    loaded = kind.from_tensors(network.state_dict(), shape_of(kind)).eval()
+    np.testing.assert_array_equal(residual_of(inputs, loaded), expected)
+    sent = pickle.loads(pickle.dumps(network))  # noqa: S301 - our own
+    np.testing.assert_array_equal(residual_of(inputs, sent), expected)
+
+
+@EVERY
+def test_every_kind_attributes_its_scores(name):
+    scores = score(values_of(3), trained(name), CONSTANTS, SPEC)
+    order = np.lexsort((-scores.expected[:, 0, 0], -scores.risk[:, 0, 0]))[:10]
+    product = scores.attribution[:, 0, 0].prod(axis=-1)
+    np.testing.assert_allclose(scores.usual[order, 0, 0] * product, scores.expected[order, 0, 0], rtol=1e-4)
+
+
+@EVERY
+def test_tensors_of_another_shape_are_refused(name):
+    kind = kind_of_network(name)
+    state = kind.create(shape_of(kind)).state_dict() | {"mean": torch.zeros(3)}
+    with pytest.raises((RuntimeError, KeyError, ValueError, DataError)):
+        kind.from_tensors(state, shape_of(kind))
+
+
+def test_the_convolution_sees_the_neighbours_and_the_first_kind_does_not():
+    values = values_of().copy()
+    conv = trained("conv")
+    torch.nn.init.normal_(conv.linear.weight, std=0.1)
+    changed = values.copy()
+    changed[0] += 1  # the cell in the corner: of its neighbours 1, 5 and 6
+    moved = np.abs(residual_of(conv.inputs(changed, GRID), conv) - residual_of(conv.inputs(values, GRID), conv))
+    assert set(np.flatnonzero(moved.max(axis=(1, 2)) > 1e-6)) == {0, 1, 5, 6}
+    residual = trained("residual")
+    moved = np.abs(residual_of(residual.inputs(changed, GRID), residual) - residual_of(values, residual))
+    assert set(np.flatnonzero(moved.max(axis=(1, 2)) > 1e-6)) == {0}
+
+
+def test_neighbours_beyond_the_edge_count_nothing():
+    values = values_of()
+    inputs = kind_of_network("conv").inputs(values, GRID)
+    np.testing.assert_allclose(inputs[0, :, : len(FEATURES)], values[[1, 5, 6]].mean(axis=0), atol=1e-5)
+
+
+def test_an_unknown_kind_is_refused_with_those_that_there_are():
+    with pytest.raises(DataError, match="'recurrent' is no kind of network: choose one of residual, conv"):
+        kind_of_network("recurrent")
+
+
+def test_the_first_kind_is_that_of_artifacts_which_do_not_name_theirs():
+    assert kind_of_network(next(iter(MODELS))) is ResidualNetwork
