@@ -25,8 +25,6 @@ def lines_of(name, found):
         model = f"**{row['model']}**" if row["kind"] == "network" else row["model"]
         figures = (
             f"{row['nb_log_score']:.4f}",
-            f"{row['poisson_deviance']:.4f}",
-            f"{row['auc_pr']:.3f}",
             f"{row['forecast_over_actual']:.3f}",
             f"{100 * row['coverage_90']:.1f} %",
             against(row["versus_best_baseline"], "best baseline"),
