@@ -16,6 +16,7 @@ from schemas.limits import MAX_CELLS, MAX_SIDE
 Floats = npt.NDArray[np.float64]
 Cells = npt.NDArray[np.int32]
 
+_AT_MOST = f"at most {MAX_SIDE} a side and {MAX_CELLS} in all"
 _SEMI_MAJOR_M = 6_378_137.0  # WGS 84
 _ECCENTRICITY_SQUARED = 6.694379990141316e-3  # WGS 84
 _GEOHASH_ALPHABET = "0123456789bcdefghjkmnpqrstuvwxyz"
@@ -39,20 +40,29 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def __post_init__(self) -> None:
         if not (-89 < self.south_deg < 89 and -180 <= self.west_deg < 180):
-            raise DataError(f"grid corner {self.south_deg}, {self.west_deg} is not a place in degrees")
+            raise DataError(
+                f"grid corner {self.south_deg}, {self.west_deg} is not a place",
+                "give south_deg from -89 to 89 and west_deg from -180 to 180",
+            )
         if not 200 <= self.cell_m <= 100_000:
             raise DataError(
-                f"cells of {self.cell_m:g} m: choose --cell-m from 200 to 100000 (smaller cells identify households)"
+                f"cells of {self.cell_m:g} m are too small or too large",
+                "choose --cell-m from 200 to 100000 (smaller cells identify households)",
             )
         if not (1 <= self.rows <= MAX_SIDE and 1 <= self.cols <= MAX_SIDE and self.rows * self.cols <= MAX_CELLS):
-            raise DataError(
-                f"{self.rows} x {self.cols} cells: at most {MAX_SIDE} a side and {MAX_CELLS} in all; enlarge cell_m"
-            )
-        for name in ("south_deg", "west_deg", "cell_m"):  # 1000 and 1000.0, 0.0 and -0.0 must be one grid in JSON
+            raise DataError(f"a grid of {self.rows} x {self.cols} cells is too large", f"{_AT_MOST}; enlarge cell_m")
+        for name in (
+            "south_deg",
+            "west_deg",
+            "cell_m",
+        ):  # so that 1000 and 1000.0, 0.0 and -0.0 are the same grid in JSON
             msgspec.structs.force_setattr(self, name, float(getattr(self, name)) + 0.0)
         north, width = float(self.corners()[0][-1]), float(np.ptp(self.corners()[1]))
         if north > 90 or width > 360:
-            raise DataError(f"{self.rows} x {self.cols} cells of {self.cell_m} m from {self.south_deg} leave the globe")
+            raise DataError(
+                f"{self.rows} x {self.cols} cells of {self.cell_m} m from latitude {self.south_deg} leave the globe",
+                "choose fewer or smaller cells",
+            )
 
     @property
     def cells(self) -> int:
@@ -68,7 +78,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
         lat_deg, lon_deg: (n,) degrees. Gives (n,) int32 and (n,) bool.
         """
-        lat_edges, lon_edges = self.corners()  # compared with the very edges of `polygon`, so both always agree
+        lat_edges, lon_edges = self.corners()  # the same numbers as in `polygon`, so that both always agree
         row = np.searchsorted(lat_edges, lat_deg, side="right") - 1
         col = np.searchsorted(lon_edges, lon_deg, side="right") - 1
         inside = (row >= 0) & (row < self.rows) & (col >= 0) & (col < self.cols)
@@ -97,7 +107,7 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         match = _CELL_ID.fullmatch(cell_id)
         row, col = (int(match[1]), int(match[2])) if match else (self.rows, self.cols)
         if row >= self.rows or col >= self.cols:
-            raise DataError(f"no cell {cell_id!r} in a grid of {self.rows} x {self.cols}: ids look like r012c034")
+            raise DataError(f"no cell {cell_id!r} in a grid of {self.rows} x {self.cols}", "ids look like r012c034")
         return row * self.cols + col
 
     def polygon(self, cell: int) -> list[tuple[float, float]]:
@@ -133,13 +143,13 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @classmethod
     def around(cls, lat_deg: Floats, lon_deg: Floats, *, cell_m: float, trim: float = 0.0005) -> "Grid":
-        """The grid that holds the given places, the outermost `trim` share of each side left out.
+        """The grid that holds the given places, without the outermost `trim` share at each side.
 
-        The trim keeps one stray coordinate from making a grid of millions of empty cells. Raises DataError when so many
-        are left that the grid is too large.
+        Otherwise a single wrong coordinate would give a grid of millions of empty cells. Raises DataError when the grid
+        is still too large.
         """
         if len(lat_deg) == 0:
-            raise DataError("no place to put a grid around: the file has no usable incident")
+            raise DataError("the file has no usable incident, so there is no place for a grid", "check its layout")
         south, north = np.quantile(lat_deg, [trim, 1 - trim])
         west, east = np.quantile(lon_deg, [trim, 1 - trim])
         probe = cls(south_deg=float(south), west_deg=float(west), cell_m=cell_m, rows=1, cols=1)
@@ -149,8 +159,9 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if max(rows, cols) > MAX_SIDE or rows * cols > MAX_CELLS:
             raise DataError(
                 f"{rows} x {cols} cells of {cell_m:g} m from latitude {south:.2f} to {north:.2f}, longitude {west:.2f} "
-                f"to {east:.2f}: at most {MAX_SIDE} a side and {MAX_CELLS} in all; if places far from the others "
-                "stretch it, correct them or leave them out, else give a larger --cell-m"
+                f"to {east:.2f} are too many",
+                f"{_AT_MOST}; if some places lie far from the others, correct them or leave them out, else give a "
+                "larger --cell-m",
             )
         margin_lat, margin_lon = cell_m / per_lat / 2, cell_m / per_lon / 2
         return cls(

@@ -1,4 +1,4 @@
-"""The spec: everything that is *meaning*. It travels in the artifact; a stream and a model must share it."""
+"""The spec: everything that decides what counts and scores mean. It is part of the artifact: job and model share it."""
 
 import hashlib
 import re
@@ -26,12 +26,12 @@ SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
 HOUR_S = 3600
 DAY_S = 86_400
-DAYS_KEPT = 400  # of counts by the day
+DAYS_KEPT = 400  # days for which counts by day are kept
 _LONGEST_SHOWN = 200  # characters of a value in a message
 
 
 class Level(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One storey of the pyramid of counts: bins of `width_s` seconds, the newest `keep` of them."""
+    """One level of the counts: bins of `width_s` seconds, the newest `keep` of them."""
 
     name: str
     width_s: int
@@ -54,39 +54,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     features: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.categories) <= MAX_CATEGORIES or len(set(self.categories)) != len(self.categories):
-            raise DataError(f"categories {self.categories[:99]}: name 1 to {MAX_CATEGORIES} different ones")
-        wrong = [slug for slug in (self.region, *self.categories) if not re.fullmatch(SLUG, slug)]
-        if wrong:
-            raise DataError(
-                f"{', '.join(map(repr, wrong))}: write a region and its categories as slugs, of a-z, 0-9, - and _, "
-                "a letter or digit first, at most 63 characters"
-            )
-        if set(self.counted_origins) - set(ORIGINS):
-            raise DataError(f"counted_origins {self.counted_origins}: choose from {ORIGINS}")
-        if self.late_limit_s < self.slide_s or self.late_limit_s > 7 * DAY_S:
-            raise DataError(f"late_limit_s={self.late_limit_s}: choose {self.slide_s} to {7 * DAY_S}")
-        if self.slide_s < 1 or HOUR_S % self.slide_s or self.tick_s < 1 or DAY_S % self.tick_s:
-            raise DataError(f"slide_s={self.slide_s} must divide an hour, tick_s={self.tick_s} a day")
-        if not MIN_SLIDE_S <= self.slide_s <= MAX_SLIDE_S:
-            raise DataError(f"slide_s={self.slide_s}: choose {MIN_SLIDE_S} to {MAX_SLIDE_S}")
-        if not 0 <= self.future_limit_s <= MAX_FUTURE_LIMIT_S:
-            raise DataError(f"future_limit_s={self.future_limit_s}: choose 0 or more, at most {MAX_FUTURE_LIMIT_S}")
-        horizons = self.horizons_s
-        if not horizons or any(h < HOUR_S or h % HOUR_S for h in horizons) or sorted(set(horizons)) != list(horizons):
-            raise DataError(f"horizons_s={horizons[:9]}: name whole hours in seconds, each once, the shortest first")
-        if len(horizons) > MAX_HORIZONS or horizons[-1] > MAX_HORIZON_S:
-            raise DataError(f"horizons_s={horizons[:9]}: at most {MAX_HORIZONS}, none beyond {MAX_HORIZON_S} s")
-        try:
-            ZoneInfo(self.timezone)
-        except (KeyError, ValueError, OSError):
-            raise DataError(f"timezone {self.timezone!r} is unknown: use an IANA name like America/Chicago") from None
-        if self.series > MAX_SERIES_PER_REGION or self.counters > MAX_COUNTERS_PER_REGION:
-            raise DataError(
-                f"{self.grid.cells} cells x {len(self.categories)} categories make {self.series} series and "
-                f"{self.counters} counters, at most {MAX_SERIES_PER_REGION} and {MAX_COUNTERS_PER_REGION} are allowed: "
-                "enlarge cell_m or join categories"
-            )
+        for message, remedy in _faults(self):
+            raise DataError(message, remedy)
 
     @property
     def levels(self) -> tuple[Level, ...]:
@@ -104,11 +73,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def counters(self) -> int:
-        """Counters in memory: cells x categories x bins, the ones ahead of the clock included."""
+        """Counters in memory: cells x categories x bins, with the bins ahead of the clock."""
         return self.grid.cells * len(self.categories) * sum(level.keep + self.ahead(level) for level in self.levels)
 
     def ahead(self, level: Level) -> int:
-        """Bins kept beyond the current one, for events that are ahead of the clock within the limit."""
+        """Bins kept after the current one, for events ahead of the clock by no more than the limit."""
         return 1 + self.future_limit_s // level.width_s
 
     @property
@@ -125,21 +94,54 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
 
 
+def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
+    """(message, remedy) of what is wrong with the spec. Later rules rely on the earlier ones."""
+    if not 1 <= len(spec.categories) <= MAX_CATEGORIES or len(set(spec.categories)) != len(spec.categories):
+        yield f"categories {spec.categories[:99]}", f"name 1 to {MAX_CATEGORIES} different ones"
+    wrong = [slug for slug in (spec.region, *spec.categories) if not re.fullmatch(SLUG, slug)]
+    if wrong:
+        remedy = "write a region and its categories as slugs, of a-z, 0-9, - and _, a letter or digit first, at most 63"
+        yield ", ".join(map(repr, wrong)), f"{remedy} characters"
+    if set(spec.counted_origins) - set(ORIGINS):
+        yield f"counted_origins {spec.counted_origins}", f"choose from {ORIGINS}"
+    if not spec.slide_s <= spec.late_limit_s <= 7 * DAY_S:
+        yield f"late_limit_s={spec.late_limit_s}", f"choose {spec.slide_s} to {7 * DAY_S}"
+    if spec.slide_s < 1 or HOUR_S % spec.slide_s or spec.tick_s < 1 or DAY_S % spec.tick_s:
+        yield f"slide_s={spec.slide_s}, tick_s={spec.tick_s}", "slide_s must divide an hour, and tick_s a day"
+    if not MIN_SLIDE_S <= spec.slide_s <= MAX_SLIDE_S:
+        yield f"slide_s={spec.slide_s}", f"choose {MIN_SLIDE_S} to {MAX_SLIDE_S}"
+    if not 0 <= spec.future_limit_s <= MAX_FUTURE_LIMIT_S:
+        yield f"future_limit_s={spec.future_limit_s}", f"choose 0 or more, at most {MAX_FUTURE_LIMIT_S}"
+    horizons = spec.horizons_s
+    if not horizons or any(h < HOUR_S or h % HOUR_S for h in horizons) or sorted(set(horizons)) != list(horizons):
+        yield f"horizons_s={horizons[:9]}", "name whole hours in seconds, each once, the shortest first"
+    if len(horizons) > MAX_HORIZONS or horizons[-1] > MAX_HORIZON_S:
+        yield f"horizons_s={horizons[:9]}", f"name at most {MAX_HORIZONS}, none beyond {MAX_HORIZON_S} s"
+    try:
+        ZoneInfo(spec.timezone)
+    except (KeyError, ValueError, OSError):
+        yield f"timezone {spec.timezone!r} is unknown", "use an IANA name like America/Chicago"
+    if spec.series > MAX_SERIES_PER_REGION or spec.counters > MAX_COUNTERS_PER_REGION:
+        size = f"{spec.grid.cells} cells x {len(spec.categories)} categories are {spec.series} series and"
+        most = f"{MAX_SERIES_PER_REGION} and {MAX_COUNTERS_PER_REGION}"
+        yield f"{size} {spec.counters} counters, more than {most}", "enlarge cell_m or join categories"
+
+
 def differences(was: Spec, now: Spec) -> list[str]:
     """Every field that differs, as `grid.rows was 40 and is 41`; empty for equal specs."""
+    before, after = _flat(was), _flat(now)
     return [
-        f"{name} was {_short(before)} and is {_short(after)}"
-        for (name, before), (_, after) in zip(_fields(was), _fields(now), strict=True)
-        if before != after
+        f"{name} was {_short(before[name])} and is {_short(after[name])}"
+        for name in before
+        if before[name] != after[name]
     ]
 
 
-def _fields(spec: Spec) -> Iterator[tuple[str, object]]:
-    for name in spec.__struct_fields__:
-        if name != "grid":
-            yield name, getattr(spec, name)
-        else:
-            yield from ((f"grid.{part}", getattr(spec.grid, part)) for part in spec.grid.__struct_fields__)
+def _flat(spec: Spec) -> dict[str, object]:
+    """The spec's fields, with each field of the grid as `grid.NAME`."""
+    fields = msgspec.structs.asdict(spec)
+    grid = msgspec.structs.asdict(fields.pop("grid"))
+    return {**fields, **{f"grid.{name}": value for name, value in grid.items()}}
 
 
 def _short(value: object) -> str:
