@@ -1,4 +1,4 @@
-"""`python -m schemas` writes the generated contract files; with `--check` it only says whether they are up to date."""
+"""`python -m schemas` writes the generated files of the contract; with `--check` it only compares them."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from schemas.contract import documents, out_of_date
 
 
 def main(arguments: Sequence[str]) -> int:
-    """0: all is up to date or written. 1: `--check` found a difference. 2: an unknown argument."""
+    """Exit code 0: all files are up to date or written. 1: `--check` found a difference. 2: unknown argument."""
     if list(arguments) not in ([], ["--check"]):
         sys.stderr.write("usage: python -m schemas [--check]\n")
         return 2

@@ -1,7 +1,6 @@
-"""The written contract, generated from the types: JSON Schema of the event, an AsyncAPI document of both topics, and a
-dictionary of all data in words.
+"""The generated documents of the contract: JSON Schema of the event, AsyncAPI of both topics, and the data dictionary.
 
-`python -m schemas`, in a clone, writes them; a test fails when they are out of date.
+`python -m schemas` writes them in a clone; a test fails when they are out of date.
 """
 
 import json
@@ -20,8 +19,8 @@ from schemas.spec import SLUG
 EVENT_TOPIC = "incidents.v1"
 DEAD_LETTER_TOPIC = "incidents.v1.dlq"
 
-# Every time that the decoder understands: RFC 3339, and the space and `+0500` that common libraries write. `format` is
-# kept for code generators; in draft 2020-12 it is an annotation, so this pattern decides.
+# Every time that the decoder accepts: RFC 3339, and the space and `+0500` that common libraries write. Code generators
+# need `format`, but in draft 2020-12 it checks nothing, so this pattern does.
 TIME_PATTERN = (
     r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])$"
@@ -70,7 +69,7 @@ def asyncapi() -> Json:
     letter = {
         "name": "DeadLetter",
         "title": "A refused message with the reason",
-        "summary": "Written for every refusal, and again when a batch is repeated: the source position tells.",
+        "summary": "Written for every refusal. A repeated batch repeats it, with the same source position.",
         "contentType": "application/json",
         "payload": {"$ref": "#/components/schemas/DeadLetter"},
         "examples": [{"name": "unknownCategory", "payload": _dead_letter_example()}],
@@ -102,8 +101,8 @@ def asyncapi() -> Json:
 
 def documents() -> Mapping[Path, str]:
     """Path -> text of every generated file."""
-    made = {"event.schema.json": event_schema(), "asyncapi.json": asyncapi()}
-    texts = {_FOLDER / name: json.dumps(it, indent=2, ensure_ascii=False) + "\n" for name, it in made.items()}
+    generated = {"event.schema.json": event_schema(), "asyncapi.json": asyncapi()}
+    texts = {_FOLDER / name: json.dumps(it, indent=2, ensure_ascii=False) + "\n" for name, it in generated.items()}
     topics = {
         EVENT_TOPIC: ("One incident, or a correction of one, as JSON.", _object_schema(Event)),
         DEAD_LETTER_TOPIC: ("A refused message, with the reason.", _object_schema(DeadLetter)),
@@ -112,7 +111,7 @@ def documents() -> Mapping[Path, str]:
 
 
 def out_of_date() -> list[Path]:
-    """The generated files that are missing or differ from what the types say now."""
+    """The generated files that are missing or do not match the types."""
     return [
         path for path, text in documents().items() if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]

@@ -14,7 +14,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A refused message: why, and where it stands. `source_*` name it for good; a replay may repeat the letter."""
+    """A refused message: the reason and its place. `source_*` identify it; a repeated batch repeats the letter."""
 
     schema_version: Annotated[Literal[1], msgspec.Meta(description="Version of this message")]
     reason: Annotated[Reason, msgspec.Meta(description="Why the message was refused")]
@@ -23,14 +23,15 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     source_partition: Annotated[int, msgspec.Meta(ge=0, description="Its partition")]
     source_offset: Annotated[int, msgspec.Meta(ge=0, description="Its position in the partition")]
     source_time: Annotated[
-        AwareTime | None, msgspec.Meta(description="Its Kafka timestamp; null where that is no time before year 10000")
+        AwareTime | None,
+        msgspec.Meta(description="Its Kafka timestamp; null when that is no time before the year 10000"),
     ]
-    region: Annotated[str | None, msgspec.Meta(description="Its region; null where it is not one that is scored")]
+    region: Annotated[str | None, msgspec.Meta(description="Its region; null when this deployment does not score it")]
     payload_base64: Annotated[
         bytes | None,
         msgspec.Meta(
             description="Its bytes in base64; null for `person_field` (never kept), `null_value`, `too_large`, for "
-            "what the region's clock refuses, and for what of a flood exceeds 4 MiB a Spark task"
+            "what the region's clock refuses, and beyond 4 MiB of refused messages in a Spark task"
         ),
     ]
 
@@ -53,7 +54,7 @@ def encode_dead_letter(rejection: Rejection, *, source_topic: str, region: str |
 
 
 def _time(epoch_ms: int) -> datetime | None:
-    """A producer sets Kafka's timestamp and may set it to anything; a negative one means that there is none."""
+    """A producer can set Kafka's timestamp to any number. A negative number means that there is no time."""
     try:
         return _EPOCH + timedelta(milliseconds=epoch_ms) if epoch_ms >= 0 else None
     except OverflowError:

@@ -1,23 +1,23 @@
-"""Everything that this project raises on purpose.
+"""The errors that this project raises on purpose, with the exit code of each.
 
     RiskError
     ├── SettingsError        a setting is unknown, missing or out of range          exit 2
     ├── DataError            an incident file cannot be used as asked               exit 3
-    │   └── LeakError        a forecast uses what was not reported by then
+    │   └── LeakError        a forecast uses what was not yet reported
     ├── ArtifactError        an artifact is missing, damaged or untrusted           exit 4
-    │   ├── ArtifactsAway    the folder of artifacts cannot be looked through now
-    │   └── SpecMismatch     two parts were made for different specs
+    │   ├── ArtifactsAway    the folder of artifacts cannot be read now
+    │   └── SpecMismatch     two parts belong to different specs
     ├── BrokerError          Kafka cannot be reached, started or used               exit 5
-    │   ├── BrokerUnavailable Kafka does not answer now; it may later
-    │   └── EventsGone       Kafka deleted unread events, or lost some that were    exit 9
+    │   ├── BrokerUnavailable Kafka does not answer now, but may answer later
+    │   └── EventsGone       Kafka no longer has unread events, or lost read ones   exit 9
     ├── SinkError            scores cannot be stored                                exit 6
-    │   ├── SinkRefused      the store said no: trying again cannot help
-    │   └── SinkUnavailable  the store did not answer in time, tries are used up
-    ├── CheckpointError      the checkpoint is another job's, topic's or setting's  exit 8
+    │   ├── SinkRefused      the store refused the write: a repeat cannot help
+    │   └── SinkUnavailable  the store did not answer in time, after all repeats
+    ├── CheckpointError      the checkpoint belongs to another job, topic or setting exit 8
     ├── AuditError           the audit log cannot be written, or was changed        exit 10
     └── PipelineError        the job itself failed                                  exit 7
-        ├── SparkFailed      Spark did, or what runs inside of it
-        └── LedgerUnbalanced messages in and outcomes out differ: a bug of ours
+        ├── SparkFailed      Spark failed, or code that runs inside it
+        └── LedgerUnbalanced messages read and outcomes differ: a bug of ours
 
 A message says what happened, with which value; the remedy says what to do about it.
 """
@@ -37,7 +37,7 @@ class RiskError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message, remedy)  # both, so that it survives pickling
+        super().__init__(message, remedy)  # both, so that the error can be pickled
         self.message = message
         self.remedy = remedy
 
@@ -74,21 +74,21 @@ class DataError(RiskError):
 
 
 class LeakError(DataError):
-    """A forecast uses counts that were not reported when it had to be made."""
+    """A forecast uses counts that were not yet reported at its time."""
 
 
 class ArtifactError(RiskError):
-    """An artifact is missing, damaged or not to be trusted."""
+    """An artifact is missing, damaged or untrusted."""
 
     exit_code = 4
 
 
 class ArtifactsAway(ArtifactError):
-    """The folder of artifacts is missing or cannot be read now: a job that runs goes on without it."""
+    """The folder of artifacts is missing or cannot be read now: a running job continues without it."""
 
 
 class SpecMismatch(ArtifactError):
-    """Two parts that must share a spec were made for different ones."""
+    """Two parts that must share a spec belong to different specs."""
 
 
 class BrokerError(RiskError):
@@ -98,11 +98,11 @@ class BrokerError(RiskError):
 
 
 class BrokerUnavailable(BrokerError):
-    """Kafka does not answer now: the same question may be answered later."""
+    """Kafka does not answer now: the same request may succeed later."""
 
 
 class EventsGone(BrokerError):
-    """Kafka deleted events before they were read (retention, or somebody asked it to), or lost the last ones after."""
+    """Kafka deleted events before the job read them (retention, or a request), or lost events that the job had read."""
 
     exit_code = 9
 
@@ -114,21 +114,21 @@ class SinkError(RiskError):
 
 
 class SinkRefused(SinkError):
-    """The store refused the write: the same bytes will be refused again."""
+    """The store refused the write, and would refuse the same bytes again."""
 
 
 class SinkUnavailable(SinkError):
-    """The store did not acknowledge the write within the allowed tries."""
+    """The store did not acknowledge the write, after all repeats."""
 
 
 class CheckpointError(RiskError):
-    """The checkpoint is in use, or was made for another topic or other settings."""
+    """The checkpoint is in use, or belongs to another topic or other settings."""
 
     exit_code = 8
 
 
 class AuditError(RiskError):
-    """The audit log cannot be written or read, or it is not what was written."""
+    """The audit log cannot be written or read, or was changed."""
 
     exit_code = 10
 
@@ -140,7 +140,7 @@ class PipelineError(RiskError):
 
 
 class SparkFailed(PipelineError):
-    """Spark failed, or what runs inside of it."""
+    """Spark failed, or code that runs inside it."""
 
 
 class LedgerUnbalanced(PipelineError):

@@ -1,4 +1,4 @@
-"""One region's scores at one moment: what the model gives and what is shown and stored."""
+"""A region's scores at one moment, as the model computes them and as they are shown and stored."""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from schemas.spec import Spec
 
 SUPPORT = ("no_history", "sparse", "ok")  # the code in `RiskFrame.support` is the position here
 BASELINE_MODEL = "baseline"
-# What the network's part of a score came from: each a factor on what is usual.
+# The groups of features to which the network's part of a score is attributed: each is a factor on the usual number.
 ATTRIBUTION_GROUPS: Mapping[str, str] = MappingProxyType(
     {
         "here": "recent counts here",
@@ -44,16 +44,16 @@ class RiskFrame:
 
     @property
     def tick_s(self) -> int:
-        """Timestamp of the frame's points: as_of floored to the tick, so replays overwrite."""
+        """Timestamp of the frame's points: as_of rounded down to the tick, so that a repeated batch overwrites."""
         return self.as_of_s - self.as_of_s % self.spec.tick_s
 
     @property
     def baseline_only(self) -> bool:
-        """Whether the network had no part in it."""
+        """Whether no network scored the frame."""
         return self.model.startswith(BASELINE_MODEL)
 
     def digest(self) -> str:
-        """16 hex digits of everything that is stored of the frame: equal ones are equal to the last bit."""
+        """16 hex digits of all that is stored of the frame: equal digests mean equal frames, to the last bit."""
         seal = hashlib.blake2b(f"{self.as_of_s} {self.model}".encode(), digest_size=8)
         for array in (
             self.expected,

@@ -1,4 +1,4 @@
-"""Decoded incidents as columns, and the bytes in which they travel between two stages."""
+"""Decoded incidents as columns, and their bytes between two stages."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from schemas.event import Reason
 
 COUNTED_ORIGIN = 1  # bit of `flags`: the origin feeds the score
-CANCELLED = 2  # bit of `flags`: the revision takes the count back
+CANCELLED = 2  # bit of `flags`: the revision cancels the incident
 _SLICE = 10_000  # rejections
 
 _ROW = np.dtype(
@@ -52,7 +52,7 @@ class Incidents:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Incidents"]) -> Self:
-        """The parts' incidents in the order of (partition, offset), whatever order the parts came in."""
+        """The parts' incidents, sorted by (partition, offset)."""
         parts = sorted((p for p in parts if len(p)), key=lambda p: (int(p.partition[0]), int(p.kafka_offset[0])))
         if not parts:
             return cls.empty()
@@ -80,23 +80,23 @@ class Incidents:
 
 
 class Rejection(msgspec.Struct, frozen=True, array_like=True):
-    """A refused message: why, where it stood in the topic, and its bytes where they may be kept."""
+    """A refused message: the reason, its place in the topic, and its bytes where they may be kept."""
 
     reason: Reason
     detail: str
     partition: int
     kafka_offset: int
     kafka_time_ms: int
-    payload: bytes | None  # None for person_field, and where the bytes are no longer at hand
+    payload: bytes | None  # None for person_field, and when the bytes are not available
 
 
 def pack_rejections(rejections: Sequence[Rejection]) -> bytes:
-    """In slices, so that whoever unpacks them needs the memory of one slice and not of all."""
+    """In slices, so that unpacking needs the memory of a slice, not of all."""
     slices = [rejections[first : first + _SLICE] for first in range(0, len(rejections), _SLICE)]
     return msgspec.msgpack.encode(slices)
 
 
 def unpack_rejections(packed: bytes) -> Iterator[Rejection]:
-    """One after another, in their order; of each slice only when it is its turn."""
-    for one in msgspec.msgpack.decode(packed, type=list[msgspec.Raw]):
-        yield from msgspec.msgpack.decode(one, type=list[Rejection])
+    """The rejections in their order; a slice is decoded only when it is needed."""
+    for part in msgspec.msgpack.decode(packed, type=list[msgspec.Raw]):
+        yield from msgspec.msgpack.decode(part, type=list[Rejection])

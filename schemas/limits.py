@@ -1,23 +1,23 @@
-"""How large anything from outside may be, and why. What is larger is refused before memory is taken for it.
+"""The largest size of everything that comes from outside, and why. Larger things are refused before they take memory.
 
 A region's series in the store are cells x categories x horizons; its counters in memory are cells x categories x bins.
 """
 
 # Messages
-MAX_EVENT_BYTES = 8 * 1024  # an event of the contract with every field at its longest has about 1 KiB
+MAX_EVENT_BYTES = 8 * 1024  # the longest event of the contract has about 1 KiB
 
 # One region's spec
-MAX_CELLS = 65_536  # a region 256 cells wide and high, which at 1 km is larger than any one agency's area
+MAX_CELLS = 65_536  # 256 x 256 cells; at 1 km that is larger than the area of any agency
 MAX_SIDE = 999  # rows and columns have three digits in a cell's id
-MAX_CATEGORIES = 64  # the categories of an agency are some ten; each one multiplies cells
+MAX_CATEGORIES = 64  # an agency has about ten
 MAX_HORIZONS = 6  # three are used: an hour, half a shift, a day
-CLOCKS_DIFFER_S = 300  # what is this little ahead of our clock is not taken for the future
-MAX_HORIZON_S = 7 * 86_400  # the profile knows the hours of one week
-MIN_SLIDE_S = 60  # a finer pane takes more counters than it gives knowledge of a place
-MAX_SLIDE_S = 900  # the shortest window that features look at
-MAX_FUTURE_LIMIT_S = 86_400  # bins ahead of the clock are kept, and a clock is not a day wrong
-MAX_SERIES_PER_REGION = 1_000_000  # what the store's own sizing guide gives a whole mid-sized server
-MAX_COUNTERS_PER_REGION = 1 << 29  # 2 GiB of 32-bit counters in one worker, taken as they are touched
+CLOCKS_DIFFER_S = 300  # an event that is no further ahead of our clock is not in the future
+MAX_HORIZON_S = 7 * 86_400  # the hourly profile covers one week
+MIN_SLIDE_S = 60  # smaller bins take many counters and tell little about a place
+MAX_SLIDE_S = 900  # the shortest window of the features
+MAX_FUTURE_LIMIT_S = 86_400  # bins ahead of the clock take memory, and no clock is wrong by more than a day
+MAX_SERIES_PER_REGION = 1_000_000  # the store's own guide allows so many on a whole mid-sized server
+MAX_COUNTERS_PER_REGION = 1 << 29  # 2 GiB of 32-bit counters in a worker, allocated as they are used
 
 # One evaluation
 MAX_CUBE_COUNTS = 150_000_000  # 600 MB of counts, and each rule's forecasts of the judged steps beside them

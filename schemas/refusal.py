@@ -1,4 +1,4 @@
-"""Why a message is refused. The slow path of the decoder: it may take its time, never raise, never quote a value."""
+"""Why a message is refused. The slow path of the decoder: it never raises, and never repeats a value."""
 
 import json
 import re
@@ -16,8 +16,8 @@ _EVENT = msgspec.json.Decoder(Event)
 _FIELDS = frozenset(Event.__struct_fields__)
 _TIME_FIELDS = ("occurred_at", "received_at")
 _PERSON_FIELD: tuple[Reason, str] = "person_field", "a field that may describe a person; the payload is not kept"
-# Anywhere in a key. Plain texts, which are found some hundred times as fast as by one pattern with alternatives: a
-# flood of rubbish must not hold up the rest.
+# Anywhere in a key. Searching plain texts is about a hundred times as fast as one pattern with alternatives, and many
+# bad messages must not delay the good ones.
 _PERSON_STEMS = """
     name phone mobile mail birth gender ethnic religio nationalit ssn social_sec socialsec passport license licence
     address street suspect victim offender witness caller patient person driver owner complainant arrest officer_id
@@ -56,7 +56,7 @@ def reason_for(value: bytes | None) -> tuple[Reason, str]:
         given = record.get(field)
         if (given is not None or (field == "occurred_at" and field in record)) and not _is_aware_time(given):
             return "bad_time", f"{field} is not an RFC 3339 time with an offset"
-    if fault := fault_in_keys(value):  # what stands first may be wrong and what stands last, which was looked at, right
+    if fault := fault_in_keys(value):  # the parser kept only the last value of a key; the first may be wrong
         return fault
     try:
         _EVENT.decode(value)
@@ -71,11 +71,11 @@ def fault_in_keys(value: bytes) -> tuple[Reason, str] | None:
 
     def collect(pairs: list[tuple[str, Any]]) -> None:
         times = Counter(key for key, _ in pairs)
-        doubled[:] = [key for key, often in times.items() if often > 1]  # the outermost object comes last
+        doubled[:] = [key for key, often in times.items() if often > 1]  # the call for the outermost object is the last
 
     try:
         json.loads(value, object_pairs_hook=collect)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, or nested as deep as can just be read
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or nested too deep
         return None
     return ("schema", f"key {doubled[0]!r} stands more than once") if doubled else None
 
@@ -93,7 +93,7 @@ def _keys_in(record: object) -> Iterator[str]:
 
 
 def _packed_texts_in(record: object) -> Iterator[str]:
-    """Texts that may hold a record of their own (JSON in JSON, XML); any text where the whole is no object."""
+    """Texts that may hold another record (JSON in JSON, XML); every text when the record is no object."""
     pending = [record]
     while pending:
         part = pending.pop()
@@ -106,7 +106,7 @@ def _packed_texts_in(record: object) -> Iterator[str]:
 
 
 def _names_a_person(keys: Iterable[str]) -> bool:
-    """`callerName`, `DOB` and `Caller-Name` are one spelling each: `caller_name`, `dob`, `caller_name`."""
+    """Whether a key may describe a person. `callerName` and `Caller-Name` are read as `caller_name`, `DOB` as `dob`."""
     plain = (key if key.isascii() else unicodedata.normalize("NFKC", key) for key in keys)
     text = _BETWEEN_KEYS.join(key.replace(_BETWEEN_KEYS, " ") for key in plain)
     words = _NOT_IN_WORDS.sub(" ", _CAMEL.sub(r"\1 ", text).lower())
