@@ -14,7 +14,6 @@ from streaming.settings import Settings
 if TYPE_CHECKING:
     from streaming.rebuild.batch_log import LoggedBatch
     from streaming.rebuild.job import RebuildReport
-    from streaming.rebuild.plan import TimeSpan
 
 
 def rebuild(
@@ -26,14 +25,11 @@ def rebuild(
 ) -> None:
     """Write the scores of a span again, from Kafka and the checkpoint's log: equal to what was written live."""
     from streaming.rebuild.job import prepare_rebuild  # torch: seconds that other commands save
-    from streaming.rebuild.plan import TimeSpan
 
     asked: Settings = context.obj
     settings, now_s = asked.with_options(sink=sink), time.time()
-    span = TimeSpan(
-        from_s=-(-instant_ms(from_, option="--from", now_s=now_s) // 1000),
-        to_s=-(-instant_ms(to, option="--to", now_s=now_s) // 1000),
-    )
+    first_ms, end_ms = (instant_ms(text, option=o, now_s=now_s) for o, text in (("--from", from_), ("--to", to)))
+    span = range(-(-first_ms // 1000), -(-end_ms // 1000))
     console = Console(highlight=False, soft_wrap=True)
     if plan:
         recount, _ = prepare_rebuild(settings.checkpoint, settings.artifacts, span)
@@ -54,7 +50,7 @@ def rebuild(
         console.print("every frame is equal to what was written live, to the last bit")
 
 
-def _with_progress(settings: Settings, span: "TimeSpan", console: Console) -> "RebuildReport":
+def _with_progress(settings: Settings, span: range, console: Console) -> "RebuildReport":
     from streaming.rebuild.job import rebuild_span
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

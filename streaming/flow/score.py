@@ -18,7 +18,7 @@ from streaming.roster.roster import load_artifact
 
 
 @cache
-def _networks(device: str) -> ArtifactCache[RiskNetwork | None]:
+def networks(device: str) -> ArtifactCache[RiskNetwork | None]:
     """By artifact folder, its network on that device."""
 
     def read(folder: str) -> RiskNetwork | None:
@@ -62,13 +62,13 @@ def score_stage(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.D
     """The function for `pandas_udf`: (artifact folder, features) -> `ScoreColumns`."""
     settle_worker()
     torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
-    networks = _networks(task_device())
+    network_of = networks(task_device())
     for artifacts, features in batches:
         rows = []
         for folder, packed in zip(artifacts, features, strict=True):
             if packed is None:
                 rows.append(ScoreColumns(*(None,) * len(ScoreColumns._fields)))
                 continue
-            model, scores = score_features(load_artifact(folder), partial(networks, folder), packed)
+            model, scores = score_features(load_artifact(folder), partial(network_of, folder), packed)
             rows.append(ScoreColumns(model, *(getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)))
         yield pd.DataFrame(rows, columns=ScoreColumns._fields)

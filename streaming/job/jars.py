@@ -1,4 +1,4 @@
-"""Jars that pip does not bring: fetched once, by the Ivy that comes with pyspark, into the cache folder."""
+"""Jars that pip does not install: fetched once, by the Ivy inside pyspark, into the cache folder."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ from schemas.errors import BrokerError
 from streaming.files import replace_file
 
 KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
-CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not to be had
+CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not available
 _LOG_BACKEND = ("slf4j-api", "log4j-slf4j2-impl", "log4j-core", "log4j-api")
 _SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
@@ -36,12 +36,12 @@ def ivy_settings(cache: Path) -> Path:
 
 
 def ivy_folder(cache: Path) -> Path:
-    """Folder for `spark.jars.ivy`; the broker's jars pass through the same one, so shared jars come once."""
+    """Folder for `spark.jars.ivy`; the broker's jars use the same one, so shared jars are fetched once."""
     return _folder(cache) / "ivy"
 
 
 def connector(cache: Path) -> dict[str, str]:
-    """Spark's options that bring the connector: the jars of an earlier start, or the order to fetch them.
+    """Spark's options for the connector: the jars of an earlier start, or the order to fetch them.
 
     Asking Ivy takes seconds of every start, also when every jar is already here.
     """
@@ -58,7 +58,7 @@ def connector(cache: Path) -> dict[str, str]:
 
 @contextmanager
 def alone_with_ivy(cache: Path) -> Iterator[None]:
-    """Wait for another process that fetches jars into the cache: Ivy's folder bears one at a time."""
+    """Wait for another process that fetches jars into the cache: Ivy's folder allows one at a time."""
     with (_folder(cache) / "ivy.lock").open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -115,12 +115,12 @@ def java() -> str:
     """Path of the Java launcher. Raises BrokerError when there is none."""
     found = shutil.which("java")
     if found is None:
-        raise BrokerError("there is no `java` on PATH: install Java 17 (Debian: openjdk-17-jre-headless)")
+        raise BrokerError("there is no `java` on PATH", remedy="install Java 17 (Debian: openjdk-17-jre-headless)")
     return found
 
 
 def _fetch_kafka(cache: Path, target: Path) -> None:
-    """Fetch beside the target and rename at the end, so that a cut download is never taken for a whole one."""
+    """Fetch beside the target and rename at the end, so that an incomplete download is never used."""
     launcher = java()
     with tempfile.TemporaryDirectory(dir=_folder(cache), prefix="fetching-kafka-") as beside:
         whole = Path(beside) / "kafka"
@@ -135,8 +135,9 @@ def _fetch_kafka(cache: Path, target: Path) -> None:
         if ran.returncode != 0 or not (whole / "lib" / f"kafka_2.13-{KAFKA_VERSION}.jar").is_file():
             tail = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-15:])
             raise BrokerError(
-                f"Kafka {KAFKA_VERSION}'s jars could not be fetched (Ivy's exit code {ran.returncode}): check the way "
-                f"to Maven's central repository (a proxy goes into JAVA_TOOL_OPTIONS) and try again\n{tail}"
+                f"Kafka {KAFKA_VERSION}'s jars could not be fetched (Ivy's exit code {ran.returncode})",
+                remedy="check the connection to Maven's central repository (a proxy goes into JAVA_TOOL_OPTIONS) and "
+                f"try again\n{tail}",
             )
         if not target.exists():  # another process may have been faster; its jars are the same
             whole.rename(target)
@@ -147,7 +148,7 @@ def _pyspark_jar(pattern: str) -> Path:
     folders = spec.submodule_search_locations if spec else None
     found = sorted(jar for folder in folders or () for jar in Path(folder, "jars").glob(pattern))
     if not found:
-        raise BrokerError(f"pyspark's jars hold no {pattern}: install this project's pinned pyspark again")
+        raise BrokerError(f"pyspark's jars hold no {pattern}", remedy="install this project's pinned pyspark again")
     return found[-1]
 
 
@@ -156,5 +157,7 @@ def _folder(cache: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BrokerError(f"the cache {folder} cannot be made ({error.strerror}): set RISK_CACHE to another") from error
+        raise BrokerError(
+            f"the cache {folder} cannot be created ({error.strerror})", remedy="set RISK_CACHE to another folder"
+        ) from error
     return folder

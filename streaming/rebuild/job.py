@@ -8,16 +8,15 @@ from pathlib import Path
 import torch
 
 from models.artifact.artifact import read_spec
-from schemas.errors import CheckpointError, EventsGone
+from schemas.errors import CheckpointError, EventsGone, RiskError
 from streaming.disk.guard import Guard, read_guard, refuse_changes
 from streaming.disk.locks import only_writer
 from streaming.instants import instant_text
 from streaming.rebuild.batch_log import KEEP_DAYS, LoggedBatch, logged_days
-from streaming.rebuild.plan import RebuildPlan, TimeSpan, plan_rebuild
+from streaming.rebuild.plan import RebuildPlan, plan_rebuild
 from streaming.rebuild.recount import Recount
 from streaming.roster.roster import read_roster
 from streaming.settings import Settings
-from streaming.sinks.contract import Sink
 from streaming.sinks.open import open_sink
 from streaming.topics.admin import describe_topic
 from streaming.topics.client import KafkaConnection
@@ -35,7 +34,7 @@ class RebuildReport:
     points: int
 
 
-def prepare_rebuild(checkpoint: Path, artifacts: Path, span: TimeSpan) -> tuple[Recount, Guard]:
+def prepare_rebuild(checkpoint: Path, artifacts: Path, span: range) -> tuple[Recount, Guard]:
     """What a rebuild of the span would count, found without Kafka or the store.
 
     Raises CheckpointError when the log lacks the span, ArtifactError when an artifact that it needs is gone.
@@ -51,7 +50,7 @@ def prepare_rebuild(checkpoint: Path, artifacts: Path, span: TimeSpan) -> tuple[
         days = logged_days(checkpoint)
         content = f"holds {days[0]} to {days[-1]}" if days else "is empty"
         raise CheckpointError(
-            f"no score from {instant_text(span.from_s)} to {instant_text(span.to_s)} is in the checkpoint's log of "
+            f"no score from {instant_text(span.start)} to {instant_text(span.stop)} is in the checkpoint's log of "
             f"batches, which {content} and keeps {KEEP_DAYS} days",
             remedy="choose a --from and --to within it",
         )
@@ -60,7 +59,7 @@ def prepare_rebuild(checkpoint: Path, artifacts: Path, span: TimeSpan) -> tuple[
     return recount, guard
 
 
-def rebuild_span(settings: Settings, span: TimeSpan, *, on_batch: Callable[[LoggedBatch, int], None]) -> RebuildReport:
+def rebuild_span(settings: Settings, span: range, *, on_batch: Callable[[LoggedBatch, int], None]) -> RebuildReport:
     """Write the points of a span again. Reads the checkpoint and Kafka, changes neither; a job may run beside it.
 
     Raises what `prepare_rebuild` raises; CheckpointError also when a running job still writes in the span, EventsGone
@@ -75,14 +74,24 @@ def rebuild_span(settings: Settings, span: TimeSpan, *, on_batch: Callable[[Logg
         _refuse_gone(plan.offsets, topic.first_offsets, settings.topic)
         with closing(open_sink(settings)) as sink, TopicReader(kafka, settings.topic, plan.offsets) as reader:
             sink.check()
-            gathered = _Gathered(sink)
-            try:
-                for batch in plan.batches:
-                    gathered.add(recount.points(batch, reader.read(batch.offsets)))
-                    on_batch(batch, len(plan.batches))
-            finally:
-                gathered.flush()
-    return RebuildReport(plan=plan, differing=recount.differing, points=gathered.points)
+            points = sum(sink.write(lines).lines for lines in _gathered(recount, reader, on_batch))
+    return RebuildReport(plan=plan, differing=recount.differing, points=points)
+
+
+def _gathered(recount: Recount, reader: TopicReader, on_batch: Callable[[LoggedBatch, int], None]) -> Iterator[bytes]:
+    """The points of all batches, in portions that are worth a request to the store."""
+    lines = bytearray()
+    try:
+        for batch in recount.plan.batches:
+            lines += recount.points(batch, reader.read(batch.offsets))
+            if len(lines) >= _WRITE_BYTES:
+                yield bytes(lines)
+                lines.clear()
+            on_batch(batch, len(recount.plan.batches))
+    except (RiskError, KeyboardInterrupt):
+        yield bytes(lines)  # those before the batch that failed are right
+        raise
+    yield bytes(lines)
 
 
 @contextmanager
@@ -111,24 +120,3 @@ def _refuse_gone(needed: Mapping[int, tuple[int, int]], first: Mapping[int, int]
             remedy="counting starts at the first batch of a day (UTC): choose a later --from, and lengthen the topic's "
             "retention",
         )
-
-
-class _Gathered:
-    """Gathers points until a write is worth its request."""
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._parts: list[bytes] = []
-        self._bytes = 0
-        self.points = 0
-
-    def add(self, lines: bytes) -> None:
-        self._parts.append(lines)
-        self._bytes += len(lines)
-        if self._bytes >= _WRITE_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        lines, self._parts, self._bytes = b"".join(self._parts), [], 0
-        if lines:
-            self.points += self._sink.write(lines).lines

@@ -11,17 +11,6 @@ from streaming.rebuild.batch_log import LoggedBatch, logged_batches, logged_days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TimeSpan:
-    """Points with from_s <= time < to_s, epoch seconds."""
-
-    from_s: int
-    to_s: int
-
-    def __contains__(self, tick_s: int) -> bool:
-        return self.from_s <= tick_s < self.to_s
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildPlan:
     """Batches to count, from the start of a day on, and which of them give points of the span.
 
@@ -53,8 +42,8 @@ class RebuildPlan:
         return needed
 
 
-def plan_rebuild(checkpoint: Path, specs: Mapping[str, Spec], span: TimeSpan, *, clock: str) -> RebuildPlan | None:
-    """The plan, or None when the log has no point in the span. Raises CheckpointError when it cannot be read."""
+def plan_rebuild(checkpoint: Path, specs: Mapping[str, Spec], span: range, *, clock: str) -> RebuildPlan | None:
+    """The plan, or None when the log has no point in the span (epoch seconds). Raises CheckpointError as the log does."""
     batches: list[LoggedBatch] = []
     needed, newest_batch_s = 0, 0
     frames: dict[tuple[str, int], int] = {}

@@ -5,13 +5,13 @@ Every batch of the plan is counted with the clock that it had live, and must lea
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from models.network import RiskNetwork
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.errors import ArtifactError, PipelineError
 from schemas.frame import RiskFrame
@@ -22,7 +22,7 @@ from streaming.flow.intake import take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import FIELDS
-from streaming.flow.score import score_features
+from streaming.flow.score import networks, score_features
 from streaming.instants import instant_text
 from streaming.rebuild.batch_log import LoggedBatch, LoggedRegion
 from streaming.rebuild.plan import RebuildPlan
@@ -45,15 +45,6 @@ class _Region:
 
 
 @dataclass(slots=True)
-class _Scorer:
-    """One artifact's features and network, kept between two scorings of a region."""
-
-    folder: str
-    engine: FeatureEngine
-    network: RiskNetwork | None
-
-
-@dataclass(slots=True)
 class Recount:
     """Counts the batches of a plan: call `points` with each of them in turn."""
 
@@ -64,7 +55,7 @@ class Recount:
     differing: int = 0  # frames that are not equal to what was written live
     _vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
     _regions: dict[str, _Region] = field(default_factory=dict)
-    _scorers: dict[str, _Scorer] = field(default_factory=dict)
+    _engines: dict[Path, FeatureEngine] = field(default_factory=dict)  # by artifact
     _unassigned_totals: dict[str, int] = field(default_factory=dict)
 
     def check_artifacts(self) -> None:
@@ -177,12 +168,10 @@ class Recount:
 
     def _scored(self, region: str, state: CountState, folder: Path) -> RiskFrame:
         artifact = load_artifact(str(folder))
-        scorer = self._scorers.get(region)
-        if scorer is None or scorer.folder != str(folder):
-            engine = FeatureEngine(artifact.spec, artifact.constants)
-            scorer = self._scorers[region] = _Scorer(str(folder), engine, artifact.network())
-        features = scorer.engine.compute(state)
-        model, scores = score_features(artifact, lambda: scorer.network, features.values.astype("<f4").tobytes())
+        engine = self._engines.setdefault(folder, FeatureEngine(artifact.spec, artifact.constants))
+        features = engine.compute(state)
+        network_of = partial(networks("cpu"), str(folder))
+        model, scores = score_features(artifact, network_of, features.values.astype("<f4").tobytes())
         return RiskFrame(
             spec=artifact.spec,
             as_of_s=state.as_of_s,

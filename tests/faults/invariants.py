@@ -2,7 +2,6 @@
 
 from schemas.errors import RiskError
 from streaming.rebuild.job import rebuild_span
-from streaming.rebuild.plan import TimeSpan
 from streaming.settings import PREFIX, Settings
 from tests.faults.actions import FIRST_LOAD
 from tests.faults.promises import RECOVERY_LIMIT_S
@@ -73,7 +72,7 @@ def _restarts(world, points):
     ours = {key: value for key, value in world.scorer.environment.items() if key.startswith(PREFIX)}
     settings = Settings.from_environment({**ours, "RISK_SINK": f"file:{calm}"})
     try:
-        rebuild_span(settings, TimeSpan(from_s=0, to_s=1 << 40), on_batch=lambda *_: None)
+        rebuild_span(settings, range(0, 1 << 40), on_batch=lambda *_: None)
     except RiskError as error:
         yield f"I6: the calm pass ended with: {error}"
         return

@@ -8,7 +8,7 @@ from models.likelihood import at_least_one
 from schemas.decode import Messages
 from schemas.errors import PipelineError
 from streaming.flow.ledger import OF_THE_MACHINE
-from streaming.rebuild.plan import TimeSpan, plan_rebuild
+from streaming.rebuild.plan import plan_rebuild
 from streaming.rebuild.recount import Recount
 from streaming.roster.roster import load_artifact
 from tests.harness.random_world import stored_points
@@ -30,7 +30,7 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
 
     checkpoint = job.settings.checkpoint
     sent = dict(zip((published.batch_id for published in job.with_messages()), batches, strict=True))
-    plan = plan_rebuild(checkpoint, specs, TimeSpan(from_s=0, to_s=1 << 40), clock="event")
+    plan = plan_rebuild(checkpoint, specs, range(0, 1 << 40), clock="event")
     rebuild = Recount(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
     lines = [rebuild.points(batch, slices(sent.get(batch.number, []))) for batch in plan.batches]
     stored = stored_points(job.sink.writes)

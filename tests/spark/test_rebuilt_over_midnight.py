@@ -9,7 +9,7 @@ from schemas.decode import Messages
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Published
 from streaming.rebuild.batch_log import BatchLog, logged_batches, logged_days
-from streaming.rebuild.plan import TimeSpan, plan_rebuild
+from streaming.rebuild.plan import plan_rebuild
 from streaming.rebuild.recount import Recount
 from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.harness.spark_offsets import spark_files
@@ -77,7 +77,7 @@ def test_a_rebuild_over_a_clock_that_was_set_back_over_midnight_comes_out(tmp_pa
     clock, specs, sent = logged
     days = logged_days(tmp_path)
     assert [[one.number for one in logged_batches(tmp_path, day)] for day in days] == [[0], [1, 2, 3, 4, 5]]
-    plan = plan_rebuild(tmp_path, specs, TimeSpan(from_s=from_s, to_s=1 << 40), clock=clock)
+    plan = plan_rebuild(tmp_path, specs, range(from_s, 1 << 40), clock=clock)
     assert [(one.number, one.day) for one in plan.batches] == [(n, days[n > 0]) for n in range(first, len(HOST))]
     rebuild = Recount(plan=plan, checkpoint=tmp_path, artifacts=tmp_path / "artifacts", specs=specs)
     lines = b"".join(rebuild.points(batch, [sent[batch.number]]) for batch in plan.batches)
@@ -90,5 +90,5 @@ def test_beside_a_running_job_the_newest_tick_is_open_also_when_its_clock_was_se
     _, specs, _ = logged
     path = tmp_path / "batches" / logged_days(tmp_path)[-1] / "batches.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))  # the clock has just been set back
-    plan = plan_rebuild(tmp_path, specs, TimeSpan(from_s=0, to_s=1 << 40), clock="wall")
+    plan = plan_rebuild(tmp_path, specs, range(0, 1 << 40), clock="wall")
     assert plan.open_ticks["riverton"] == MIDNIGHT + 1800

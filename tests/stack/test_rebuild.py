@@ -18,7 +18,6 @@ from models.artifact.untrained import write_untrained
 from schemas.errors import ArtifactError, EventsGone
 from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.rebuild.job import rebuild_span
-from streaming.rebuild.plan import TimeSpan
 from streaming.rehearse.poison import poison_messages, template_event
 from streaming.settings import Settings
 from tests.harness.scorer import read_points
@@ -141,7 +140,7 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
 
     ticks = sorted({time_s for _, time_s in wanted})
     from_s, to_s = ticks[len(ticks) // 3], ticks[2 * len(ticks) // 3]
-    span = TimeSpan(from_s=from_s, to_s=to_s)
+    span = range(from_s, to_s)
     path = rebuild_here(scorer, "span.lp", span)
     assert 0 < len(last_lines(path)) < len(wanted)
     assert last_lines(path) == within(wanted, from_s, to_s)
@@ -155,7 +154,7 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
 
     first.rename(first.with_name(".away"))
     with pytest.raises(ArtifactError, match=f"{first}, which made the scores of riverton"):
-        rebuild_here(scorer, "none.lp", TimeSpan(from_s=0, to_s=ticks[-1]))
+        rebuild_here(scorer, "none.lp", range(0, ticks[-1]))
     first.with_name(".away").rename(first)
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
         admin.delete_records({TopicPartition(topic.name, 1): 7})
@@ -200,7 +199,7 @@ def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_reg
     assert last_lines(beside) == within(wanted, began_s, to_s)
     assert ledgers(read_points(beside)) == within(wanted_ledgers, began_s, to_s)
 
-    path = rebuild_here(scorer, "all.lp", TimeSpan(from_s=0, to_s=int(time.time())))
+    path = rebuild_here(scorer, "all.lp", range(0, int(time.time())))
     assert last_lines(path) == wanted
     assert ledgers(read_points(path)) == wanted_ledgers
     totals = scorer.totals()["riverton"]

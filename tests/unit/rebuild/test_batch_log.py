@@ -16,7 +16,7 @@ from streaming.disk.reset import set_aside
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Published, Summary
 from streaming.rebuild.batch_log import KEEP_DAYS, BatchLog, logged_batches, logged_days
-from streaming.rebuild.plan import TimeSpan, plan_rebuild
+from streaming.rebuild.plan import plan_rebuild
 from tests.harness.no_attribution import NO_ATTRIBUTION
 from tests.harness.spark_offsets import spark_files
 from tests.harness.toy import toy_spec
@@ -159,7 +159,7 @@ def test_a_plan_takes_the_last_batch_of_each_tick_and_counts_from_the_start_of_i
     batches = [(0, 0, True), (1, 30, True), (2, DAY_S, True), (3, DAY_S + 30, False), (4, DAY_S + 60, True)]
     for number, after_s, scored in [*batches, (5, DAY_S + 120, True)]:
         keep(tmp_path, number, at_s=NOON + after_s, scored=scored)
-    span = TimeSpan(from_s=NOON + DAY_S, to_s=NOON + DAY_S + 120)
+    span = range(NOON + DAY_S, NOON + DAY_S + 120)
     for clock in ("event", "wall"):
         plan = plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock=clock)
         assert [one.number for one in plan.batches] == [2, 3, 4]
@@ -168,17 +168,17 @@ def test_a_plan_takes_the_last_batch_of_each_tick_and_counts_from_the_start_of_i
         assert (plan.first_s, plan.last_s) == (NOON + DAY_S, NOON + DAY_S + 60)
         assert plan.offsets == {0: (20, 50)}
         assert plan.open_ticks == {}
-    to_the_end = plan_rebuild(tmp_path, {"toyville": SPEC}, TimeSpan(from_s=0, to_s=NOON * 2), clock="wall")
+    to_the_end = plan_rebuild(tmp_path, {"toyville": SPEC}, range(0, NOON * 2), clock="wall")
     assert to_the_end.open_ticks == {"toyville": NOON + DAY_S + 120}
     assert [one.number for one in to_the_end.batches] == [0, 1, 2, 3, 4, 5]
-    assert plan_rebuild(tmp_path, {"toyville": SPEC}, TimeSpan(from_s=0, to_s=NOON), clock="wall") is None
+    assert plan_rebuild(tmp_path, {"toyville": SPEC}, range(0, NOON), clock="wall") is None
 
 
 def test_a_region_that_is_silent_is_open_in_its_newest_tick_on_the_events_clock_only(tmp_path):
     spec = {"toyville": SPEC, "elsewhere": SPEC}
     keep(tmp_path, 0, at_s=NOON, region="elsewhere")
     keep(tmp_path, 1, at_s=NOON + 600)
-    span = TimeSpan(from_s=NOON, to_s=NOON + 60)
+    span = range(NOON, NOON + 60)
     assert plan_rebuild(tmp_path, spec, span, clock="event").open_ticks == {"elsewhere": NOON}
     assert plan_rebuild(tmp_path, spec, span, clock="wall").open_ticks == {}
 
@@ -186,7 +186,7 @@ def test_a_region_that_is_silent_is_open_in_its_newest_tick_on_the_events_clock_
 def test_the_log_of_a_checkpoint_that_was_set_aside_still_gives_the_plan(tmp_path):
     for number, after_s in enumerate((0, 30, 90)):
         keep(tmp_path, number, at_s=NOON + after_s)
-    span = TimeSpan(from_s=NOON, to_s=NOON + 120)
+    span = range(NOON, NOON + 120)
     before = plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock="wall")
     old = set_aside(tmp_path, "20261125T130000Z", from_ms=0)
     assert plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock="wall") is None
