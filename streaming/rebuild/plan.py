@@ -43,7 +43,7 @@ class RebuildPlan:
 
 
 def plan_rebuild(checkpoint: Path, specs: Mapping[str, Spec], span: range, *, clock: str) -> RebuildPlan | None:
-    """The plan, or None when the log has no point in the span (epoch seconds). Raises CheckpointError as the log does."""
+    """The plan, or None when the log has no point in the span, epoch seconds. Raises CheckpointError."""
     batches: list[LoggedBatch] = []
     needed, newest_batch_s = 0, 0
     frames: dict[tuple[str, int], int] = {}
