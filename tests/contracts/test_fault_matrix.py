@@ -8,7 +8,9 @@ from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import pytest
+from typer.testing import CliRunner
 
+from tests.faults.__main__ import RESULTS, app, lines_in
 from tests.faults.matrix import FAULTS
 from tests.faults.promises import INVARIANTS
 from tests.faults.report import broken_in, lines_of_faults, page_of, results_of, text_of
@@ -106,11 +108,20 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path, tes
 
 def test_the_page_is_the_one_that_the_kept_results_give():
     faults = ROOT / "tests" / "faults"
-    seeds = [json.loads(line) for line in (faults / "seeds.jsonl").read_text(encoding="utf-8").splitlines()]
     results = json.loads((faults / "matrix.json").read_text(encoding="utf-8"))
     assert list(results["faults"]) == [fault.id for fault in FAULTS]
     assert broken_in(results) == []
-    assert (ROOT / "docs" / "explanation" / "reliability.md").read_text(encoding="utf-8") == page_of(results, seeds)
+    assert (ROOT / "docs" / "explanation" / "reliability.md").read_text(encoding="utf-8") == page_of(
+        results, lines_in(RESULTS)
+    )
+
+
+def test_the_command_shows_every_fault_and_every_run_that_broke_something():
+    shown = CliRunner().invoke(app, ["show"])
+    assert shown.exit_code == 0
+    assert re.findall(r"^(F\d\d)  ", shown.output, re.MULTILINE) == [fault.id for fault in FAULTS]
+    broken = [line["seed"] for line in lines_in(RESULTS) if line["broken"]]
+    assert list(map(int, re.findall(r"^seed (\d+) ", shown.output, re.MULTILINE))) == broken
 
 
 def junit_of(tests, without):

@@ -31,7 +31,7 @@ FAULTS = (
         "F02",
         "the job is told to stop",
         "SIGTERM to the process, SIGTERM and SIGINT to its group, a restart in the middle of the load",
-        f"exit 0 without a trace; of the restart in the middle of the load {IN_SCENARIO}",
+        f"exit 0 without a stack trace; of the restart in the middle of the load {IN_SCENARIO}",
     ),
     Fault(
         "F03", "the job is frozen", "SIGSTOP to the process group for 60 s, events meanwhile", "I1 to I5, I7, I8, I10"
@@ -47,38 +47,38 @@ FAULTS = (
         "Python workers are killed",
         "SIGKILL to all of them in the middle of a task, three times; one that ends with 137 at every try, as under an"
         " out-of-memory killer",
-        "I3 to I6: points and dead letters are those of an undisturbed run; I9: after four tries the failure of code 7"
-        " says it, nothing is committed",
+        "I3 to I6: points and dead letters are those of an undisturbed run; I9: after four tries exit 7 with"
+        " the reason, nothing is committed",
     ),
     Fault(
         "F06",
         "Kafka is away",
-        "nobody listens at the start; the broker stops for 4 s, and until Spark's query has failed; it is frozen for 8"
+        "nothing listens at the start; the broker stops for 4 s, and until Spark's query has failed; it is frozen for 8"
         " s and for 75 s; the way to it is cut, refused for 9 s, silent for 8 s, slowed to 0.2 s a packet; events are "
         "sent while it is stopped or frozen",
-        f"{IN_SCENARIO}: said within seconds where nobody listens, after a minute where somebody is silent; exit 5 "
-        "when it stays away",
+        f"{IN_SCENARIO}: reported within seconds if nothing listens, after a minute if Kafka does not answer; exit 5 "
+        "if it stays away",
     ),
     Fault(
         "F07",
         "Kafka is killed",
         "SIGKILL to the broker while events are sent, restart after 4 s",
-        f"{IN_SCENARIO}: what was acknowledged is there, the rest is counted if it is",
+        f"{IN_SCENARIO}: acknowledged events are there, others count if they are",
     ),
     Fault(
         "F08",
         "Kafka deletes events before they are read",
         "records deleted while the job is stopped, and while it runs",
-        "I9: exit 9 that counts the offsets by partition; nothing is written",
+        "I9: exit 9, which counts the offsets by partition; nothing is written",
     ),
     Fault(
         "F09",
-        "the topic is deleted and made anew",
+        "the topic is deleted and created again",
         "by the admin API, while the job is stopped and while it runs, then shorter and longer than what was read",
-        "I9: exit 8 that names both ids",
+        "I9: exit 8, which names both ids",
     ),
     Fault("F10", "partitions are added", "two more while it runs", IN_SCENARIO),
-    Fault("F11", "poison messages", "112 kinds, between good ones", "I2, I3, neighbours are counted"),
+    Fault("F11", "poison messages", "112 kinds, between good ones", "I2, I3, the good messages count"),
     Fault("F12", "tombstones, empty values", "among the poison and in every scenario", "I3: `null_value`, `not_json`"),
     Fault(
         "F13",
@@ -110,26 +110,26 @@ FAULTS = (
         "F19",
         "impossible times",
         "no offset, numbers, leap seconds, epoch 0, year 9999, a Kafka timestamp that Spark cannot read",
-        "I3; the last one ends the job with its place named",
+        "I3; the last one ends the job, and the error names its place",
     ),
     Fault(
         "F20",
         "the host's clock steps",
         "an hour back under the running job, Java too (a preloaded clock); an hour back and an hour ahead, by the "
         "injected clock",
-        "I1 to I5, I7, I8, I10; what a right clock stamps is refused as `future`, with its place, while ours is behind",
+        "I1 to I5, I7, I8, I10; events with right times are refused as `future` while our clock is behind",
     ),
     Fault(
         "F21",
-        "nothing comes in",
-        "a silent region on both clocks; a page that nobody rewrites",
+        "no message arrives",
+        "a silent region on both clocks; a map page that is no longer written",
         "scores at every tick; the page says STALE",
     ),
     Fault(
         "F22",
-        "the store is away, slow or half there",
+        "the store is away, slow or cuts answers",
         "refused and cut connections, no answer for 8 s, 0.2 s a packet, 503, 429, Retry-After, a body cut after 700 "
-        "and 5,000 bytes, an acknowledgement that is lost; where horizons close: refused connections until the job has"
+        "and 5,000 bytes, a lost acknowledgement; while horizons close: refused connections until the job has"
         " ended, 503, a cut body, a lost acknowledgement",
         f"{IN_SCENARIO}: the stream waits, then exit 6; I13",
     ),
@@ -137,11 +137,11 @@ FAULTS = (
         "F23",
         "the store refuses a line",
         "400 with the forms of InfluxDB 1, 2 and 3",
-        "I9: exit 6 with the line's number; not tried again",
+        "I9: exit 6 with the line's number; no repeated write",
     ),
     Fault(
         "F24",
-        "the store takes a part",
+        "the store accepts only a part",
         "422 for retention, for a type conflict, a limit of the store, a bad field name",
         "dropped points that are too old are counted; everything else stops",
     ),
@@ -149,7 +149,7 @@ FAULTS = (
         "F25",
         "the store's disk is full",
         "500 with `no space left on device`; a full file system under the file sink (its answer, not a real one)",
-        "tried again, then exit 6",
+        "the write is repeated, then exit 6",
     ),
     Fault("F26", "a field changes its type", "every number read back from InfluxDB", "all are floats"),
     Fault(
@@ -172,7 +172,7 @@ FAULTS = (
     ),
     Fault(
         "F30",
-        "a model that gives nonsense",
+        "a model that gives invalid scores",
         "NaN weights, weights that do not fit, scores out of range",
         "the baseline, and the point says so; I8",
     ),
@@ -183,10 +183,12 @@ FAULTS = (
         "changes, in its snapshot, in the tables of the snapshot, these with and without the changes that led to them;"
         " the last commit deleted",
         "I9: exit 8 with the remedy, nothing is written; without its commit the last batch is repeated and nothing is "
-        "counted twice; a damaged snapshot gives the same scores where the changes since the beginning are there",
+        "counted twice; a damaged snapshot gives the same scores if all changes are there",
     ),
-    Fault("F32", "two jobs on one checkpoint", "a second process", "I9: exit 8 that names the first"),
-    Fault("F33", "wrong settings", "misspelt names, wrong types, contradictions", "all of them at once, exit 2"),
+    Fault("F32", "two jobs on one checkpoint", "a second process", "I9: exit 8, which names the first"),
+    Fault(
+        "F33", "wrong settings", "misspelt names, wrong types, contradictions", "all of them reported at once, exit 2"
+    ),
     Fault(
         "F34",
         "the checkpoint's disk is full",
@@ -203,13 +205,13 @@ FAULTS = (
         "F36",
         "the host loses power",
         "",
-        "the journal of the file system decides",
+        "depends on the journal of the file system",
         not_run="cannot be injected without a machine to switch off; a 0-byte offsets file, its usual trace, is in F31",
     ),
     Fault(
         "F37",
         "the GPU is lost",
-        "a device that raises when the network is moved to it or asked; no CUDA on a task that was given a GPU",
+        "a device that raises when the network is moved to it or used; no CUDA on a task that was given a GPU",
         "the baseline, and the point says so; without CUDA the network, on the CPU",
     ),
     Fault(
@@ -220,13 +222,13 @@ FAULTS = (
     ),
     Fault(
         "F39",
-        "Kafka does not let us in",
+        "Kafka refuses the sign-in or a right",
         "wrong password, user, authority, name; an expired certificate; no TLS; a right that is missing or taken away",
-        "I9: exit 5 with one line that names it, no storm of connections; I12",
+        "I9: exit 5 with one line that names it, few connections; I12",
     ),
     Fault(
         "F40",
-        "the store's certificate or our token is not good",
+        "the store's certificate or our token is invalid",
         "unknown, expired, early and foreign certificates, no TLS, unknown and read-only tokens",
         "I9: exit 6 at once, the token is not sent",
     ),
@@ -238,8 +240,8 @@ FAULTS = (
     ),
     Fault(
         "F42",
-        "somebody edits the record",
-        "any byte of the audit log, any line removed or moved, a torn end; two processes that write at once",
+        "somebody edits the audit log",
+        "any byte, any line removed or moved, a torn end; two processes that write at once",
         "`audit verify` names the line; of two writers no line is lost",
     ),
     Fault(
