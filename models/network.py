@@ -49,7 +49,7 @@ class RiskNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Residuals, to be added to the log of the baseline: |residual| < RESIDUAL_LIMIT.
+        """Residuals, to be added to the log of the baseline: `|residual| < RESIDUAL_LIMIT`.
 
         inputs: (..., categories, inputs). Gives (..., categories, horizons).
         """
