@@ -1,4 +1,8 @@
-"""Building blocks of the dashboards: Grafana's classic JSON, all that repeats, once."""
+"""Building blocks of the dashboards: Grafana's classic JSON, all that repeats, once.
+
+InfluxQL: two aggregates lose a point's time, GROUP BY takes only tags, an error comes with HTTP 200, and a time limit
+belongs into the innermost query (the outer one has it again only with GROUP BY time).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
