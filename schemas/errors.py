@@ -1,24 +1,5 @@
 """The errors that this project raises on purpose, with the exit code of each.
 
-    RiskError
-    ├── SettingsError        a setting is unknown, missing or out of range          exit 2
-    ├── DataError            an incident file cannot be used as asked               exit 3
-    │   └── LeakError        a forecast uses what was not yet reported
-    ├── ArtifactError        an artifact is missing, damaged or untrusted           exit 4
-    │   ├── ArtifactsAway    the folder of artifacts cannot be read now
-    │   └── SpecMismatch     two parts belong to different specs
-    ├── BrokerError          Kafka cannot be reached, started or used               exit 5
-    │   ├── BrokerUnavailable Kafka does not answer now, but may answer later
-    │   └── EventsGone       Kafka no longer has unread events, or lost read ones   exit 9
-    ├── SinkError            scores cannot be stored                                exit 6
-    │   ├── SinkRefused      the store refused the write: a repeat cannot help
-    │   └── SinkUnavailable  the store did not answer in time, after all repeats
-    ├── CheckpointError      the checkpoint belongs to another job, topic or setting exit 8
-    ├── AuditError           the audit log cannot be written, or was changed        exit 10
-    └── PipelineError        the job itself failed                                  exit 7
-        ├── SparkFailed      Spark failed, or code that runs inside it
-        └── LedgerUnbalanced messages read and outcomes differ: a bug of ours
-
 A message says what happened, with which value; the remedy says what to do about it.
 """
 

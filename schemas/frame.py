@@ -55,16 +55,8 @@ class RiskFrame:
     def digest(self) -> str:
         """16 hex digits of all that is stored of the frame: equal digests mean equal frames, to the last bit."""
         seal = hashlib.blake2b(f"{self.as_of_s} {self.model}".encode(), digest_size=8)
-        for array in (
-            self.expected,
-            self.risk,
-            self.low,
-            self.high,
-            self.usual,
-            self.observed_1h,
-            self.support,
-            self.attribution,
-        ):
+        scores = (self.expected, self.risk, self.low, self.high, self.usual)
+        for array in (*scores, self.observed_1h, self.support, self.attribution):
             seal.update(array.tobytes())
         return seal.hexdigest()
 

@@ -57,14 +57,6 @@ log.cleaner.dedupe.buffer.size=4194304
 num.network.threads=2
 num.io.threads=4
 """
-_LOGGING = """\
-appender.out.type=Console
-appender.out.name=out
-appender.out.layout.type=PatternLayout
-appender.out.layout.pattern=%d %p %c{1}: %m%n
-rootLogger.level=warn
-rootLogger.appenderRef.out.ref=out
-"""
 
 
 class _LockHolder(msgspec.Struct, frozen=True):
@@ -193,9 +185,7 @@ def _is_starting(folder: Path) -> BrokerError:
 
 def _launch(folder: Path, class_path: str, port: int, secured: Secured, lock: TextIO) -> subprocess.Popen[bytes]:
     """Write the broker's files and start its process, which holds the lock from then on."""
-    (folder / "log4j2.properties").write_text(_LOGGING, encoding="utf-8")
-    logging = [f"-Dlog4j2.configurationFile={folder / 'log4j2.properties'}", "-Xlog:disable", "-Xlog:all=error:stderr"]
-    java_command = [java(), *logging, "-cp", class_path]
+    java_command = [java(), "-Dlog4j2.level=WARN", "-Xlog:disable", "-Xlog:all=error:stderr", "-cp", class_path]
     properties = folder / "server.properties"
     text = _PROPERTIES + secured.properties
     properties.write_text(

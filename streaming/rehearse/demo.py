@@ -2,14 +2,13 @@
 
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from models.files.incident_files import IncidentTable, read_incidents
+from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from schemas.errors import PipelineError
 from schemas.frame import RiskFrame
@@ -68,20 +67,16 @@ class Demo:
     """A finished demo."""
 
     recording: Recording
-    ledger: Mapping[str, int]
-    sent_by_kind: Mapping[str, int]
-    day: IncidentTable
-    plan: ReplayPlan
+    rehearsal: Rehearsal
     map_page: Path
-    scores: Path
     seconds: float
 
 
-def day_plan() -> tuple[IncidentTable, ReplayPlan]:
-    """The sample's table and the plan of the demo day, with duplicates, corrections and bad messages."""
+def day_plan() -> ReplayPlan:
+    """The plan of the demo day, with duplicates, corrections and bad messages."""
     table = read_incidents(SAMPLE, LAYOUTS["sample"])
     from_s = parse_when(DEMO_DAY, table.timezone)
-    return table, plan_replay(table, region=REGION, mix=MIX, from_s=from_s, to_s=from_s + DAY_S)
+    return plan_replay(table, region=REGION, mix=MIX, from_s=from_s, to_s=from_s + DAY_S)
 
 
 def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.Event, watchers: list[Watcher]) -> Demo:
@@ -90,13 +85,12 @@ def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.
     The broker and the job stop before this returns, whatever happens. Setting `stop` ends the demo early.
     """
     started = time.monotonic()
-    table, plan = day_plan()
     recording = Recording()
     page = MapWatch(
         path=out / "map.html", clock="event", refresh_s=MAP_EVERY_S, title=f"Chicago, {DEMO_DAY}", now_s=time.time
     )
     rehearsal = Rehearsal(
-        plan=plan,
+        plan=day_plan(),
         artifacts=ARTIFACTS,
         out=out,
         speed=DAY_S / replay_s,
@@ -107,13 +101,5 @@ def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.
         rehearsal.run(settings, stop=stop, watchers=[recording.on_batch, page.show, *watchers])
     finally:
         page.finish()
-    return Demo(
-        recording=recording,
-        ledger=rehearsal.ledger,
-        sent_by_kind=rehearsal.sent_by_kind,
-        day=table,
-        plan=plan,
-        map_page=page.path,
-        scores=rehearsal.scores,
-        seconds=time.monotonic() - started,
-    )
+    seconds = time.monotonic() - started
+    return Demo(recording=recording, rehearsal=rehearsal, map_page=page.path, seconds=seconds)

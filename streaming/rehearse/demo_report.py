@@ -39,10 +39,10 @@ def report(demo: Demo) -> RenderableType:
 
 def day_hits(demo: Demo, beforehand: RiskFrame) -> HitRates:
     """Hit rates of the frame from before the day, measured on the day's real incidents."""
-    start_s = beforehand.tick_s
-    chosen = (demo.day.occurred_s >= start_s) & (demo.day.occurred_s < start_s + DAY_S)
-    cell, inside = beforehand.spec.grid.locate(demo.day.lat_deg[chosen], demo.day.lon_deg[chosen])
-    counts = np.bincount(cell[inside], minlength=beforehand.spec.grid.cells).astype(np.int32)
+    day, grid, start_s = demo.rehearsal.plan.table, beforehand.spec.grid, beforehand.tick_s
+    chosen = (day.occurred_s >= start_s) & (day.occurred_s < start_s + DAY_S)
+    cell, inside = grid.locate(day.lat_deg[chosen], day.lon_deg[chosen])
+    counts = np.bincount(cell[inside], minlength=grid.cells).astype(np.int32)
     return hit_rates(beforehand, counts, area_share=_AREA_SHARE)
 
 
@@ -77,10 +77,11 @@ def hit_rates(frame: RiskFrame, counts: npt.NDArray[np.int32], *, area_share: fl
 
 
 def _ledger(demo: Demo) -> Table:
-    recording, ledger = demo.recording, demo.ledger
-    sent = ", ".join(f"{count:,} {kind}" for kind, count in demo.sent_by_kind.items() if count)
+    recording, rehearsal = demo.recording, demo.rehearsal
+    ledger = rehearsal.ledger
+    sent = ", ".join(f"{count:,} {kind}" for kind, count in rehearsal.sent_by_kind.items() if count)
     table = _table("Every message has one outcome", "", "messages", "")
-    table.add_row("sent", f"{sum(demo.sent_by_kind.values()):,}", sent)
+    table.add_row("sent", f"{sum(rehearsal.sent_by_kind.values()):,}", sent)
     table.add_row("consumed", f"{ledger['consumed']:,}", f"in {recording.batches} batches, {recording.points:,} points")
     for name, meaning in (
         ("counted", "first message about an incident"),
@@ -147,7 +148,7 @@ def _forecast_quality(hits: HitRates, beforehand: RiskFrame) -> Group:
 def _where(demo: Demo) -> Text:
     text = Text(f"\n{demo.seconds:.0f} s in all. Open ")
     text.append(str(demo.map_page), style="bold")
-    text.append(f" for the map; the scores are in {demo.scores}.")
+    text.append(f" for the map; the scores are in {demo.rehearsal.scores}.")
     return text
 
 

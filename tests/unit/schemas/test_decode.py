@@ -54,7 +54,7 @@ def milliseconds(when):
     return (when - EPOCH) // timedelta(milliseconds=1)
 
 
-def decode(*values, kafka_time=NOW, partition=None, kafka_offset=None):
+def decode(*values, kafka_time=NOW, partition=None, kafka_offset=None, now_ms=None):
     count = len(values)
     return decode_messages(
         Messages(
@@ -64,6 +64,7 @@ def decode(*values, kafka_time=NOW, partition=None, kafka_offset=None):
             kafka_time_ms=np.full(count, milliseconds(kafka_time)),
         ),
         REGIONS,
+        now_ms=now_ms,
     )
 
 
@@ -175,6 +176,22 @@ def test_the_limits_themselves_are_inside(occurred_at, received_at, reason):
     """
     decoded = decode({**GOOD, "occurred_at": occurred_at, "received_at": received_at})
     assert [one.reason for one in decoded.rejections.get("riverton", [])] == ([reason] if reason else [])
+
+
+@pytest.mark.parametrize(
+    ("occurred_at", "kafka_time", "now_ms", "reasons"),
+    [
+        (at(seconds=300), NOW + timedelta(milliseconds=300_001), milliseconds(NOW), ["future"]),
+        (at(seconds=300), NOW + timedelta(milliseconds=300_000), milliseconds(NOW), []),
+        (at(days=26_000), NOW + timedelta(days=26_000), milliseconds(NOW), ["future"]),
+        (at(seconds=300), NOW + timedelta(milliseconds=300_001), None, []),
+    ],
+)
+def test_a_kafka_timestamp_ahead_of_the_real_time_is_future(occurred_at, kafka_time, now_ms, reasons):
+    """So no producer's clock can move a region's clock ahead."""
+    decoded = decode({**GOOD, "occurred_at": occurred_at}, kafka_time=kafka_time, now_ms=now_ms)
+    assert [refusal.reason for refusal in decoded.rejections.get("riverton", [])] == reasons
+    assert len(decoded.incidents["riverton"]) == (not reasons)
 
 
 def test_without_received_at_kafkas_timestamp_is_taken():
