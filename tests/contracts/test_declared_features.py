@@ -21,9 +21,9 @@ from models.feature_lists import (
 from models.features import feature_names
 from models.neighbours import ring_sum
 from schemas.frame import ATTRIBUTION_GROUPS
-from schemas.grid import Grid
+from tests.harness.toy import toy_grid
 
-GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=4)
+GRID = toy_grid(3, 4)
 SHAPE = (GRID.cells, 2)
 
 

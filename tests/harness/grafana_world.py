@@ -14,6 +14,7 @@ from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import ClosedCounts
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.region import make_region
+from tests.harness.toy import toy_frame
 
 SPECS = {name: make_region(name, south_deg=south).spec for name, south in (("northville", 42.0), ("southville", 38.0))}
 VARIABLES = {
@@ -37,14 +38,11 @@ def frame(spec: Spec, as_of_s: int, draw: np.random.Generator, *, model: str = M
     expected = (usual * draw.uniform(0.5, 4, shape)).astype(np.float32)
     support = np.arange(spec.grid.cells) % 3
     risk = -np.expm1(-expected)
-    return RiskFrame(
-        spec=spec,
+    return toy_frame(
+        spec,
+        expected,
         as_of_s=as_of_s,
         model=model,
-        expected=expected,
-        risk=risk,
-        low=np.zeros(shape, np.float32),
-        high=np.ceil(expected * 3),
         usual=usual,
         observed_1h=draw.poisson(0.2, shape[:2]).astype(np.int32),
         support=np.repeat(support[:, None], shape[1], axis=1).astype(np.uint8),

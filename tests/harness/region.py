@@ -1,8 +1,6 @@
 """A small region, its artifact and its events."""
 
-import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,11 +9,9 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import read_artifact
-from models.network import NetworkShape
-from models.networks.residual import ResidualNetwork
 from schemas.grid import Grid
 from schemas.spec import Spec
-from tests.harness.toy import publish_artifact, toy_artifact, toy_spec
+from tests.harness.toy import publish_artifact, toy_artifact, toy_event, toy_network, toy_spec
 
 
 @dataclass(frozen=True)
@@ -47,28 +43,20 @@ class Region:
 
     def event(self, number, *, cell, at_s, **changes):
         """A valid event, as bytes."""
-        lat, lon = self.spec.grid.centres()
-        record = {
+        fields = {
             "incident_id": f"{self.spec.region}-{number}",
-            "region": self.spec.region,
-            "occurred_at": datetime.fromtimestamp(at_s, UTC).isoformat(),
             "category": self.spec.categories[number % len(self.spec.categories)],
-            "lat": float(lat[cell]),
-            "lon": float(lon[cell]),
-            "origin": "public_call",
         }
-        return json.dumps({**record, **changes}).encode()
+        return toy_event(self.spec, at_s=at_s, cell=cell, **{**fields, **changes})
 
 
 def opinionated(spec, *, seed):
     """A network that was drawn: it moves scores by some ten percent, each feature has its say."""
     torch.manual_seed(seed)
-    network = ResidualNetwork(
-        NetworkShape(inputs=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s))
-    )
+    network = toy_network(spec)
     torch.nn.init.normal_(network.category.weight)
     torch.nn.init.normal_(network.leave.weight, std=0.1)
-    return network.eval()
+    return network
 
 
 def make_region(name, *, south_deg=41.0, categories=("fire", "ems"), start_s=1_700_000_000):

@@ -1,8 +1,6 @@
 """The decode stage and the stateful one with a simulated state store and clock: no JVM."""
 
 import copy
-import json
-from datetime import UTC, datetime
 
 import msgspec
 import pyarrow as pa
@@ -13,6 +11,7 @@ from streaming.flow.count import RegionCounter
 from streaming.flow.decode import HEARTBEAT, decode_stage
 from streaming.flow.rows import Summary
 from streaming.roster.roster import refresh_roster
+from tests.harness.toy import toy_event
 
 NOW = 1_700_000_040  # the start of a tick
 MIDDLE = 14  # a cell
@@ -70,17 +69,7 @@ class Bench:
 
 
 def event(spec, at_s, *, cell=MIDDLE, number=1, category="fire", **changes):
-    lat, lon = spec.grid.centres()
-    record = {
-        "incident_id": f"i-{number}",
-        "region": spec.region,
-        "occurred_at": datetime.fromtimestamp(at_s, UTC).isoformat(),
-        "category": category,
-        "lat": float(lat[cell]),
-        "lon": float(lon[cell]),
-        "origin": "public_call",
-    }
-    return json.dumps({**record, **changes}).encode()
+    return toy_event(spec, at_s=at_s, cell=cell, incident_id=f"i-{number}", category=category, **changes)
 
 
 def empty_history(spec, at_s=NOW - 3600):

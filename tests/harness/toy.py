@@ -1,5 +1,8 @@
 """A region of a few cells: its spec, constants, incidents and artifacts. A test names only what it changes."""
 
+import json
+from datetime import UTC, datetime
+
 import numpy as np
 
 from models.artifact.artifact import DataSource, Model, Provenance, write_artifact
@@ -8,6 +11,9 @@ from models.baseline import BaselineConstants
 from models.features import feature_names
 from models.files.incident_files import IncidentTable
 from models.hour_of_week import DAY_BLOCKS, HOURS
+from models.network import NetworkShape
+from models.networks.residual import ResidualNetwork
+from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
 
@@ -80,3 +86,43 @@ def publish_artifact(folder, *, spec, constants, network, history, created=CREAT
         Provenance(**{**fields, **changes}),
         card=card,
     )
+
+
+def toy_network(spec):
+    """As it begins: without a say in any score."""
+    shape = NetworkShape(inputs=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s))
+    return ResidualNetwork(shape).eval()
+
+
+def toy_event(spec, *, at_s, cell, **changes):
+    """A valid event in the middle of a cell, as bytes."""
+    lat, lon = spec.grid.centres()
+    record = {
+        "incident_id": "A-1",
+        "region": spec.region,
+        "occurred_at": datetime.fromtimestamp(at_s, UTC).isoformat(),
+        "category": spec.categories[0],
+        "lat": float(lat[cell]),
+        "lon": float(lon[cell]),
+        "origin": "public_call",
+    }
+    return json.dumps({**record, **changes}).encode()
+
+
+def toy_frame(spec, expected=0.0, **changes):
+    """Scores of a Poisson count: `expected` everywhere, or an array of it; twice the usual, nothing seen."""
+    shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
+    expected = np.full(shape, expected, np.float32)
+    fields = {
+        "as_of_s": CUTOFF_S,
+        "model": "toy",
+        "expected": expected,
+        "risk": -np.expm1(-expected),
+        "low": np.zeros(shape, np.float32),
+        "high": np.ceil(expected * 3),
+        "usual": expected / 2,
+        "observed_1h": np.zeros(shape[:2], np.int32),
+        "support": np.zeros(shape[:2], np.uint8),
+        "attribution": np.ones((0, 1, 1, len(ATTRIBUTION_GROUPS)), np.float32),
+    }
+    return RiskFrame(spec=spec, **{**fields, **changes})

@@ -11,8 +11,6 @@ import torch
 
 from models.counting.count_state import CountState
 from models.hour_of_week import DAY_BLOCKS, HOURS
-from models.network import NetworkShape
-from models.networks.residual import ResidualNetwork
 from schemas.spec import DAY_S, Spec
 from streaming.flow import count
 from streaming.job.session import start_session
@@ -20,7 +18,7 @@ from streaming.settings import Settings
 from tests.harness.file_job import FileJob
 from tests.harness.random_world import HISTORY_END_S, REGIONS, START_S, random_batches
 from tests.harness.region_bench import Bench, empty_history
-from tests.harness.toy import publish_artifact, toy_constants, toy_grid, toy_spec
+from tests.harness.toy import publish_artifact, toy_constants, toy_grid, toy_network, toy_spec
 
 
 def region_spec(region, **changes):
@@ -34,26 +32,22 @@ def region_spec(region, **changes):
 def random_network(spec, seed):
     """A network that changes every score a little."""
     torch.manual_seed(seed)
-    network = ResidualNetwork(
-        NetworkShape(inputs=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s))
-    )
+    network = toy_network(spec)
     torch.nn.init.normal_(network.leave.weight, std=0.2)
     torch.nn.init.normal_(network.category.weight, std=0.2)
-    return network.eval()
+    return network
 
 
 def exciting_network(spec):
     """A network that adds log(1 + incidents of the cell's newest hour), squashed, and nothing to a quiet cell."""
-    network = ResidualNetwork(
-        NetworkShape(inputs=len(spec.features), categories=len(spec.categories), horizons=len(spec.horizons_s))
-    )
+    network = toy_network(spec)
     for parameter in network.parameters():
         torch.nn.init.zeros_(parameter)
     with torch.no_grad():
         network.enter.weight[0, spec.features.index("cell_1h")] = 1
         network.middle.weight[0, 0] = 1
         network.leave.weight[:, 0] = 1
-    return network.eval()
+    return network
 
 
 def publish_swinging(artifacts: Path, spec: Spec, *, created: str, network, history: CountState) -> Path:

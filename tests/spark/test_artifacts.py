@@ -1,9 +1,7 @@
 """Artifacts come and go while the job runs: regions join, newer models take over, wrong ones are refused."""
 
-import json
 import logging
 import shutil
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -16,6 +14,7 @@ from models.scoring import score
 from schemas.errors import ArtifactError
 from streaming.flow.rows import FIELDS
 from streaming.roster.roster import load_artifact
+from tests.harness.toy import toy_event
 
 pytestmark = pytest.mark.spark
 NOW = 1_700_000_000
@@ -32,20 +31,9 @@ def history_with(spec, incidents, at_s=NOW):
 
 def calls(spec, count, *, at_s, first_offset=0, partition=0):
     """`count` messages of different incidents, one in each cell from the first on, one a minute until `at_s`."""
-    lat, lon = spec.grid.centres()
     return [
         (
-            json.dumps(
-                {
-                    "incident_id": f"{spec.region}-{first_offset + n}",
-                    "region": spec.region,
-                    "occurred_at": datetime.fromtimestamp(at_s - 60 * n, UTC).isoformat(),
-                    "category": "fire",
-                    "lat": float(lat[n]),
-                    "lon": float(lon[n]),
-                    "origin": "public_call",
-                }
-            ).encode(),
+            toy_event(spec, at_s=at_s - 60 * n, cell=n, incident_id=f"{spec.region}-{first_offset + n}"),
             partition,
             first_offset + n,
             at_s * 1000,

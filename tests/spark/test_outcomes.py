@@ -1,6 +1,5 @@
 """How forecasts came out, told by the job itself, against a recount of the messages in plain Python."""
 
-import json
 import random
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from streaming.roster.roster import load_artifact
 from tests.faults.outcomes import Judgement, due_between, written_in, wrong
 from tests.harness.random_world import stored_points
 from tests.harness.region_bench import empty_history
+from tests.harness.toy import toy_event
 
 pytestmark = pytest.mark.spark
 START_S = 1_700_002_800  # a whole hour
@@ -30,24 +30,13 @@ def batches_of(spec):
     hour. One of ten is corrected half an hour later: it moves, or it is taken back.
     """
     draw = random.Random(5)
-    lat, lon = spec.grid.centres()
     told, batches, corrections = [], [], {}
 
     def message(now_s, name, revision, occurred_s, cell, category, status):
         told.append((now_s, name, revision, occurred_s, cell, category, status))
-        event = {
-            "incident_id": name,
-            "region": spec.region,
-            "occurred_at": iso(occurred_s),
-            "received_at": iso(now_s),
-            "category": category,
-            "lat": lat[cell],
-            "lon": lon[cell],
-            "origin": "public_call",
-            "revision": revision,
-            "status": status,
-        }
-        return json.dumps(event).encode(), 0, len(told), now_s * 1000
+        fields = {"received_at": iso(now_s), "category": category, "revision": revision, "status": status}
+        event = toy_event(spec, at_s=occurred_s, cell=cell, incident_id=name, **fields)
+        return event, 0, len(told), now_s * 1000
 
     for number in range(HOURS * 3600 // STEP_S + 1):
         now_s = START_S + number * STEP_S

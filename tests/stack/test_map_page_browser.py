@@ -11,8 +11,7 @@ import pytest
 
 from schemas.frame import RiskFrame
 from streaming.watch.map_page import MapView, render, write_page
-from tests.harness.no_attribution import NO_ATTRIBUTION
-from tests.harness.toy import toy_grid, toy_spec
+from tests.harness.toy import toy_frame, toy_grid, toy_spec
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
@@ -33,19 +32,7 @@ def a_frame(as_of_s: int, model: str = "r3") -> RiskFrame:
     expected[7] = 0.5
     support = np.full((12, 2), 2, np.uint8)
     support[0] = 0
-    return RiskFrame(
-        spec=spec,
-        as_of_s=as_of_s,
-        model=model,
-        expected=expected,
-        risk=1 - np.exp(-expected),
-        low=np.zeros_like(expected),
-        high=np.ones_like(expected),
-        usual=expected / 2,
-        observed_1h=np.zeros((12, 2), np.int32),
-        support=support,
-        attribution=NO_ATTRIBUTION,
-    )
+    return toy_frame(spec, expected, as_of_s=as_of_s, model=model, support=support)
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ import urllib3
 
 from benchmarks.local_store import BINARIES, DATABASE, local_store
 from schemas.errors import SinkUnavailable
-from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
+from schemas.frame import ATTRIBUTION_GROUPS
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
 from streaming.sinks.line_protocol import point_line, risk_lines, top_lines
-from tests.harness.toy import toy_spec
+from tests.harness.toy import toy_frame, toy_spec
 
 SPEC = toy_spec(30, 40, categories=("fire", "ems", "traffic"))
 SHAPE = (1200, 3, 3)
@@ -32,15 +32,10 @@ RISKIEST = "SELECT cell, risk, lift FROM top WHERE category='fire' AND horizon='
 def scores():
     draw = np.random.default_rng(1)
     expected = draw.gamma(0.2, 1.0, SHAPE).astype(np.float32)
-    return RiskFrame(
-        spec=SPEC,
+    return toy_frame(
+        SPEC,
+        expected,
         as_of_s=int(time()) - 600,
-        model="2026-11-01",
-        expected=expected,
-        risk=-np.expm1(-expected),
-        low=np.zeros(SHAPE, np.float32),
-        high=np.ceil(expected * 3),
-        usual=expected / 2,
         observed_1h=draw.poisson(0.2, SHAPE[:2]).astype(np.int32),
         support=draw.integers(0, 3, SHAPE[:2]).astype(np.uint8),
         attribution=draw.uniform(0.5, 2, (10, *SHAPE[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),

@@ -14,13 +14,11 @@ from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.hyperparameters import Hyperparameters, RecipeFile, TunedOn
-from models.network import NetworkShape
-from models.networks.residual import ResidualNetwork
 from models.scoring import score
 from schemas.errors import ArtifactError
 from schemas.grid import Grid
 from schemas.spec import DAY_S
-from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_spec
+from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_network, toy_spec
 
 NOW = 1_700_000_000
 SPEC = toy_spec(2, 3)
@@ -33,9 +31,9 @@ CONSTANTS = toy_constants(
 
 def network():
     torch.manual_seed(1)
-    made = ResidualNetwork(NetworkShape(inputs=len(SPEC.features), categories=2, horizons=3))
+    made = toy_network(SPEC)
     torch.nn.init.normal_(made.leave.weight)
-    return made.eval()
+    return made
 
 
 def history():

@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from schemas.errors import ArtifactError, AuditError, SinkRefused
-from schemas.grid import Grid
 from streaming.__main__ import app, main
 from streaming.disk.audit import record
 from streaming.disk.audit_verify import records, verify
@@ -23,8 +22,7 @@ from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.watch.health import health_path, in_words, read_health
 from streaming.watch.health_watch import HealthWatch
-from tests.harness.frames import frame_by
-from tests.harness.toy import toy_artifact, toy_spec
+from tests.harness.toy import toy_artifact, toy_frame, toy_spec
 
 NOW_S = 1_764_000_000.0
 TOTALS = {
@@ -127,7 +125,7 @@ def test_a_region_without_its_network_is_named_until_it_has_it_again(settings):
     watch = health_watch(settings, Clock())
     now = datetime.fromtimestamp(NOW_S, UTC)
     for batch, model in enumerate(("baseline:network unusable", "20260101T000000Z-0a0a0a0a")):
-        watch.show(published(batch, frames={"riverton": frame_by(model)}, riverton=summary(NOW_S)))
+        watch.show(published(batch, frames={"riverton": toy_frame(toy_spec(), model=model)}, riverton=summary(NOW_S)))
         watch.show(published(batch + 1, riverton=summary(NOW_S)))  # nothing new: it stays
         watch.write()
         with only_writer(settings.checkpoint):
@@ -218,8 +216,7 @@ def test_what_ended_the_job_is_not_hidden_by_a_log_that_can_no_longer_be_written
 
 def test_artifacts_taken_over_and_refused_are_on_record_once(settings, tmp_path):
     settings = settings.with_options(artifacts=tmp_path / "artifacts")
-    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-    spec = toy_spec(grid=grid, categories=("ems",))
+    spec = toy_spec(categories=("ems",))
 
     def publish(of, day):
         return toy_artifact(settings.artifacts, of, cutoff_s=1_767_225_600, created=f"202601{day:02d}T000000Z")
@@ -243,8 +240,7 @@ def test_artifacts_taken_over_and_refused_are_on_record_once(settings, tmp_path)
 
 
 def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(settings, tmp_path):
-    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-    spec = toy_spec(grid=grid, categories=("ems",))
+    spec = toy_spec(categories=("ems",))
 
     def publish(folder, of):
         return toy_artifact(tmp_path / folder, of)
@@ -273,8 +269,7 @@ def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(sett
     ("clock", "ahead_s", "is_refused"), [("wall", 3600, True), ("wall", 60, False), ("event", 3600, False)]
 )
 def test_a_history_that_ends_in_the_future_is_refused_on_the_wall_clock(settings, tmp_path, clock, ahead_s, is_refused):
-    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-    spec = toy_spec(grid=grid, categories=("ems",))
+    spec = toy_spec(categories=("ems",))
     settings = settings.with_options(artifacts=tmp_path / "artifacts", clock=clock)
     toy_artifact(settings.artifacts, spec, cutoff_s=int(time.time()) + ahead_s)
     watch = RosterWatch.of(settings)

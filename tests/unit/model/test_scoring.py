@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.network import RESIDUAL_LIMIT, NetworkShape
-from models.networks.residual import ResidualNetwork
+from models.network import RESIDUAL_LIMIT
 from models.scoring import score
-from tests.harness.toy import toy_constants, toy_spec
+from tests.harness.toy import toy_constants, toy_network, toy_spec
 
 CELLS, CATEGORIES, HORIZONS = 6, 2, 3
 SPEC = toy_spec(2, 3)
@@ -18,7 +17,7 @@ VALUES.flags.writeable = False
 
 def network():
     torch.manual_seed(0)
-    return ResidualNetwork(NetworkShape(inputs=len(SPEC.features), categories=CATEGORIES, horizons=HORIZONS)).eval()
+    return toy_network(SPEC)
 
 
 def test_an_untrained_network_is_the_baseline_to_the_last_bit():

@@ -9,37 +9,23 @@ import pytest
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from schemas.errors import CheckpointError
-from schemas.frame import RiskFrame
-from schemas.grid import Grid
 from streaming.disk.kept_counts import read_counts, write_counts
 from streaming.disk.reset import set_aside
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Published, Summary
 from streaming.rebuild.batch_log import KEEP_DAYS, BatchLog, logged_batches, logged_days
 from streaming.rebuild.plan import plan_rebuild
-from tests.harness.no_attribution import NO_ATTRIBUTION
 from tests.harness.spark_offsets import spark_files
-from tests.harness.toy import toy_spec
+from tests.harness.toy import toy_frame, toy_spec
 
 DAY_S = 86_400
 NOON = int(datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp())
 DAY = "2026-11-25"
-GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-SPEC = toy_spec(grid=GRID, categories=("ems",))
+SPEC = toy_spec(categories=("ems",))
 
 
 def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
-    places = np.zeros((9, 1), np.int32)
-    scores = dict.fromkeys(("expected", "risk", "low", "high", "usual"), np.zeros((9, 1, 3), np.float32))
-    frame = RiskFrame(
-        spec=SPEC,
-        as_of_s=as_of_s,
-        model="m",
-        observed_1h=places,
-        support=places.astype(np.uint8),
-        attribution=NO_ATTRIBUTION,
-        **scores,
-    )
+    frame = toy_frame(SPEC, as_of_s=as_of_s)
     ledger = {"consumed": consumed, "counted": consumed, "rejected": 0}
     summary = Summary(
         as_of_s=as_of_s, ledger=ledger, totals=ledger, newest_event_s=0, newest_received_ms=0, rejections=b""
@@ -146,7 +132,7 @@ def test_counts_are_kept_whole_and_a_damaged_file_is_refused(tmp_path):
     again, totals, newest_event_s = read_counts(path, SPEC)
     assert (again.history_end_s, again.first_day) == (NOON - 5 * DAY_S, 20_000)
     assert (export_state(again), totals, newest_event_s) == (export_state(state), {"consumed": 3}, NOON - 5)
-    other = toy_spec(grid=GRID, categories=("fire",))
+    other = toy_spec(categories=("fire",))
     with pytest.raises(CheckpointError, match="has counts for spec"):
         read_counts(path, other)
     path.write_bytes(path.read_bytes()[:-1])

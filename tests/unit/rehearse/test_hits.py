@@ -7,10 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from schemas.errors import DataError
-from schemas.frame import RiskFrame
 from streaming.rehearse.demo_report import hit_rates
-from tests.harness.no_attribution import NO_ATTRIBUTION
-from tests.harness.toy import toy_spec
+from tests.harness.toy import toy_frame, toy_spec
 
 CELLS, CATEGORIES, HORIZONS = 40, 2, 3
 SPEC = toy_spec(8, 5, categories=("ems", "fire"))
@@ -22,20 +20,8 @@ def frame(expected, usual, support):
         whole[:, 1, -1] = values
         return whole
 
-    zero = spread(np.zeros(CELLS))
-    return RiskFrame(
-        spec=SPEC,
-        as_of_s=0,
-        model="test",
-        expected=spread(expected),
-        usual=spread(usual),
-        risk=zero,
-        low=zero,
-        high=zero,
-        observed_1h=np.zeros((CELLS, CATEGORIES), np.int32),
-        support=np.repeat(np.asarray(support, np.uint8)[:, None], CATEGORIES, axis=1),
-        attribution=NO_ATTRIBUTION,
-    )
+    support = np.repeat(np.asarray(support, np.uint8)[:, None], CATEGORIES, axis=1)
+    return toy_frame(SPEC, spread(expected), usual=spread(usual), support=support)
 
 
 def caught(values, counts, active, k):

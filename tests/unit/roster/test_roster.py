@@ -5,14 +5,12 @@ import shutil
 import msgspec
 import pytest
 
-from schemas.grid import Grid
 from streaming.roster.roster import read_roster, refresh_roster
 from tests.harness.toy import toy_artifact, toy_spec
 
 
 def spec(region="toyville", **changes):
-    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-    return toy_spec(grid=grid, region=region, categories=("ems", "fire"), **changes)
+    return toy_spec(region=region, categories=("ems", "fire"), **changes)
 
 
 @pytest.fixture

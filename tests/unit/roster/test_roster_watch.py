@@ -11,7 +11,6 @@ import streaming.roster.roster
 import streaming.roster.scan
 from models.artifact.artifact import read_artifact
 from schemas.errors import ArtifactError
-from schemas.grid import Grid
 from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import load_artifact, next_roster, read_roster
 from streaming.roster.scan import ArtifactScan
@@ -20,8 +19,7 @@ from streaming.settings import Settings
 from tests.harness.toy import toy_artifact, toy_spec
 
 CUTOFF_S = 1_767_225_600
-GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=3, cols=3)
-SPEC = toy_spec(grid=GRID, categories=("ems",))
+SPEC = toy_spec(categories=("ems",))
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PipelineError
-from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
+from schemas.frame import ATTRIBUTION_GROUPS
 from streaming.sinks.line_protocol import changed, point_line, risk_lines, string, tag, top_lines
-from tests.harness.toy import toy_spec
+from tests.harness.toy import toy_frame, toy_spec
 
 SPEC = toy_spec(3, 4)
 SHAPE = (12, 2, 3)
@@ -27,20 +27,18 @@ LINE = re.compile(rf"(\w+)((?:,{IDENTIFIER}={IDENTIFIER})+) ({FIELD}(?:,{FIELD})
 def frame(seed=0, **columns):
     draw = np.random.default_rng(seed)
     expected = (10.0 ** draw.uniform(-8, 5, SHAPE)).astype(np.float32)
-    values = {
-        "spec": SPEC,
-        "as_of_s": 1_700_000_039,
-        "model": "2026-11-01",
-        "expected": expected,
-        "risk": -np.expm1(-expected),
-        "low": np.floor(expected),
-        "high": np.ceil(expected * 3),
-        "usual": (expected * draw.uniform(0.5, 2, SHAPE)).astype(np.float32),
-        "observed_1h": draw.poisson(2, SHAPE[:2]).astype(np.int32),
-        "support": draw.integers(0, 3, SHAPE[:2]).astype(np.uint8),
-        "attribution": draw.uniform(0.2, 5, (3, *SHAPE[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),
-    }
-    return RiskFrame(**(values | columns))
+    scores = toy_frame(
+        SPEC,
+        expected,
+        as_of_s=1_700_000_039,
+        model="2026-11-01",
+        low=np.floor(expected),
+        usual=(expected * draw.uniform(0.5, 2, SHAPE)).astype(np.float32),
+        observed_1h=draw.poisson(2, SHAPE[:2]).astype(np.int32),
+        support=draw.integers(0, 3, SHAPE[:2]).astype(np.uint8),
+        attribution=draw.uniform(0.2, 5, (3, *SHAPE[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),
+    )
+    return replace(scores, **columns)
 
 
 def unescaped(text):

@@ -11,10 +11,9 @@ from hypothesis.extra.numpy import arrays
 
 from models.training.fit_baseline import LIFT_PRIORS, Blocks, day_lift, fit_constants
 from models.training.replay import IncidentHistory
-from schemas.grid import Grid
-from tests.harness.toy import toy_spec, toy_table
+from tests.harness.toy import toy_grid, toy_spec, toy_table
 
-GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=2, cols=3)
+GRID = toy_grid(2, 3)
 ZONE = "America/Chicago"
 SPEC = toy_spec(grid=GRID, timezone=ZONE)
 START_S = int(datetime(2017, 1, 2, 6, tzinfo=UTC).timestamp())  # Monday 00:00 in Chicago

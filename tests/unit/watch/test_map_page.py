@@ -16,13 +16,11 @@ from hypothesis import strategies as st
 
 from schemas.errors import DataError, SinkError
 from schemas.frame import RiskFrame
-from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.watch.map_page import LEVEL_FLOOR, LEVEL_STEP, MapView, quantise, render, write_page
-from tests.harness.no_attribution import NO_ATTRIBUTION
-from tests.harness.toy import toy_spec
+from tests.harness.toy import toy_frame, toy_grid, toy_spec
 
-GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=6, cols=5)
+GRID = toy_grid(6, 5, south_deg=41.6, west_deg=-87.9)
 SPEC = toy_spec(grid=GRID, region="chicago", timezone="America/Chicago", categories=("theft", "battery"))
 
 
@@ -32,18 +30,16 @@ def a_frame(spec: Spec = SPEC, *, quiet_share: float = 0.4) -> RiskFrame:
     expected = rng.gamma(0.3, 1.0, shape).astype(np.float32)
     support = rng.integers(0, 3, shape[:2]).astype(np.uint8)
     support[rng.random(shape[0]) < quiet_share] = 0
-    return RiskFrame(
-        spec=spec,
+    return toy_frame(
+        spec,
+        expected,
         as_of_s=1_500_000_000,
         model="2026-07-r3",
-        expected=expected,
-        risk=1 - np.exp(-expected),
         low=np.floor(expected * 0.3),
         high=np.ceil(expected * 2.5),
         usual=(expected * rng.uniform(0.5, 2, shape)).astype(np.float32),
         observed_1h=rng.poisson(0.1, shape[:2]).astype(np.int32),
         support=support,
-        attribution=NO_ATTRIBUTION,
     )
 
 

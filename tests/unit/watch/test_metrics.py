@@ -10,8 +10,8 @@ from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Published, Summary
 from streaming.rehearse.broker import free_port
 from streaming.watch.metrics import served
-from tests.harness.frames import frame_by
 from tests.harness.prometheus import scraped
+from tests.harness.toy import toy_frame, toy_spec
 
 LEDGER = {"consumed": 9, "counted": 5, "corrected": 1, "duplicate": 1, "rejected": 2, "rejected_late": 2}
 
@@ -115,7 +115,7 @@ def test_that_only_the_baseline_scores_is_told_until_the_network_is_back():
     with served(address, lambda: True) as [show]:
         told = []
         for batch, model in enumerate(("20260101T000000Z-0a0a0a0a", "baseline:network unusable", "20260101T000000Z-0")):
-            show(published(batch, frames={"riverton": frame_by(model)}))
+            show(published(batch, frames={"riverton": toy_frame(toy_spec(), model=model)}))
             show(published(batch + 1))  # nothing new: it stays
             told.append(scraped(address)[1]["network_in_use", "riverton"])
     assert told == [1, 0, 1]
