@@ -1,4 +1,4 @@
-"""`docs/reference/data-dictionary.md`: every field that enters and leaves the product, made from the types."""
+"""`docs/reference/data-dictionary.md`: every field that leaves the product, made from the types."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import groupby
@@ -9,8 +9,8 @@ from schemas.measurements import MEASUREMENTS, Column
 
 _HEAD = """# Data dictionary
 
-Every field that enters and leaves, made by `python -m schemas`; do not edit. The words are explained in
-[schemas/README.md](../../schemas/README.md#words).
+Made by `python -m schemas`; do not edit. [schemas/README.md](../../schemas/README.md) has the fields of an event, the
+reasons for refusing it, and the words.
 """
 _STORE = """## The store
 
@@ -19,11 +19,10 @@ minute by default), or the hour of the forecast. So a repeated batch overwrites 
 """
 
 
-def data_dictionary(topics: Mapping[str, tuple[str, Mapping[str, Any]]]) -> str:
-    """Markdown. topics: topic -> what its messages are, JSON Schema of one."""
-    parts = [_HEAD]
-    for topic, (words, schema) in topics.items():
-        parts += [f"## Kafka: `{topic}`\n", f"{words}\n", _list(map(_topic_field, *_fields(schema)))]
+def data_dictionary(letters: str, schema: Mapping[str, Any]) -> str:
+    """Markdown. letters: topic of dead letters; schema: JSON Schema of one."""
+    fields = (f"`{name}` ({_type(rules)}): {rules['description']}" for name, rules in schema["properties"].items())
+    parts = [_HEAD, f"## Kafka: `{letters}`\n", "A refused message, as JSON. Every field is present.\n", _list(fields)]
     parts.append(_STORE)
     known: set[Column] = set()
     for name, one in MEASUREMENTS.items():
@@ -47,17 +46,6 @@ def _names(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _fields(schema: Mapping[str, Any]) -> tuple[Iterable[str], Iterable[Mapping[str, Any]], Iterable[bool]]:
-    rules = schema["properties"]
-    return rules.keys(), rules.values(), (name in schema["required"] for name in rules)
-
-
-def _topic_field(name: str, rules: Mapping[str, Any], is_required: bool) -> str:
-    default = "" if rules.get("default") is None else f" `{rules['default']}`"
-    words = "required" if is_required else f"default{default}" if default else "optional"
-    return f"`{name}` ({_type(rules)}; {words}): {rules.get('description', '')}"
-
-
 def _list(lines: Iterable[str]) -> str:
     """A list in Markdown."""
     return "".join(_wrapped(f"- {line}") for line in lines)
@@ -76,8 +64,4 @@ def _type(rules: Mapping[str, Any]) -> str:
         return ", ".join(f"`{one}`" for one in rules["enum"])
     words = {"date-time": "RFC 3339", "base64": "base64"}.get(rules.get("contentEncoding", rules.get("format")))
     words = words or {"string": "text"}.get(rules["type"], rules["type"])
-    if "minimum" in rules and "maximum" in rules:
-        return f"{words}, {rules['minimum']} to {rules['maximum']}"
-    if "maxLength" in rules:
-        return f"{words}, {rules.get('minLength', 0)} to {rules['maxLength']} characters"
     return f"{words}, a slug" if "pattern" in rules and rules.get("format") is None else words
