@@ -26,7 +26,7 @@ from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings
 from streaming.sinks.open import open_sink
 from streaming.topics.admin import needed_rights, topic_faults
-from streaming.topics.client import PLAINTEXT, KafkaConnection
+from streaming.topics.client import KafkaConnection
 
 _OLDEST_JAVA = 17
 _PACKAGES = ("pyspark", "torch", "pandas", "pyarrow", "kafka-python", "influxdb-client", "msgspec")
@@ -119,7 +119,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     needed = needed_rights(topic=settings.topic, dead_letter_topic=settings.dead_letter_topic)
     kafka = KafkaConnection.of(settings)
     faults = topic_faults(kafka, needed)
-    how = "in plain text" if kafka.security == PLAINTEXT else f"over TLS, to user {kafka.security.username}"
+    how = f"over TLS, to user {kafka.username}" if kafka.uses_tls else "in plain text"
     yield Finding("Kafka", f"answers at {settings.kafka_bootstrap} {how}")
     for topic, right in needed.items():
         if fault := faults.get(topic):

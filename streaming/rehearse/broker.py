@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self, TextIO
 
@@ -20,7 +20,7 @@ import msgspec
 from schemas.errors import BrokerError
 from streaming.job.jars import java, kafka_class_path
 from streaming.topics.admin import ensure_topics
-from streaming.topics.client import PLAINTEXT, KafkaConnection, Security
+from streaming.topics.client import KafkaConnection
 
 HOST = "127.0.0.1"
 TOPIC_PARTITIONS = 4  # room for four cores to read; a topic can only get more of them
@@ -72,7 +72,8 @@ class Secured:
 
     properties: str = ""  # added to ours; {port} and {controller_port} are filled in
     format_options: tuple[str, ...] = ()  # of StorageTool: users that must exist before the first start
-    security: Security = PLAINTEXT  # how we sign in to see whether the broker answers
+    # How we sign in to see whether it answers; the address is filled in.
+    connection: KafkaConnection = KafkaConnection("")  # noqa: RUF009 - it is frozen
 
 
 _OPEN_TO_ALL = Secured()
@@ -141,7 +142,7 @@ def start_broker(folder: Path, *, cache: Path, port: int = 9092, secured: Secure
         undo.callback(_kill, process)
         lock.write(msgspec.json.encode(_LockHolder(process.pid, port)).decode())
         lock.flush()
-        _wait_until_it_answers(process, folder, port, secured.security)
+        _wait_until_it_answers(process, folder, replace(secured.connection, bootstrap=f"{HOST}:{port}"))
         undo.pop_all()
     return Broker(folder=folder, pid=process.pid, port=port, process=process)
 
@@ -210,16 +211,16 @@ def _launch(folder: Path, class_path: str, port: int, secured: Secured, lock: Te
         )
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, port: int, security: Security) -> None:
+def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, kafka: KafkaConnection) -> None:
     deadline = time.monotonic() + _START_LIMIT_S
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(BrokerError):
-            ensure_topics(KafkaConnection(f"{HOST}:{port}", security), {})
+            ensure_topics(kafka, {})
             return
         time.sleep(0.05)
     log = folder / "broker.log"
     fault = (
-        f"the broker did not answer on {HOST}:{port} within {_START_LIMIT_S:.0f} s"
+        f"the broker did not answer on {kafka.bootstrap} within {_START_LIMIT_S:.0f} s"
         if process.returncode is None
         else f"the broker ended with exit code {process.returncode} while it started"
     )

@@ -51,7 +51,7 @@ def _fault(described: Mapping[str, Any], right: Right, kafka: KafkaConnection) -
     name, allowed = described["name"], described.get("authorized_operations")
     if described["error_code"] == _NOT_ALLOWED or (allowed is not None and right not in allowed):
         return BrokerError(
-            f"Kafka at {kafka.bootstrap} does not let user {kafka.security.username!r} {right.lower()} topic {name}",
+            f"Kafka at {kafka.bootstrap} does not let user {kafka.username!r} {right.lower()} topic {name}",
             remedy=f"allow it {right} and DESCRIBE there; {RIGHTS}",
         )
     if described["error_code"] == _UNKNOWN:

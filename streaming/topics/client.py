@@ -5,7 +5,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from kafka.errors import (
     AuthorizationError,
@@ -37,88 +37,62 @@ _REFUSAL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Security:
-    """How a client signs in. `ca` is a PEM file of the trusted authority; without it the system's are trusted."""
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """Where Kafka is, and how to sign in: with a user over TLS, without one in plain text."""
 
-    protocol: Literal["plaintext", "sasl_ssl"] = "plaintext"
+    bootstrap: str  # host:port[,host:port]
     username: str = ""
     password: SecretStr = _NO_PASSWORD
-    ca: Path | None = None
+    ca: Path | None = None  # PEM file of the trusted authority; without it the system's are trusted
 
     @classmethod
-    def of(cls, settings: Settings) -> "Security":
+    def of(cls, settings: Settings) -> "KafkaConnection":
         """Raises SettingsError when the settings are incomplete, or contain a password that would not be used."""
-        password = settings.kafka_password.get_secret_value()
+        user, password, ca = settings.kafka_username, settings.kafka_password, settings.kafka_ca
         if settings.kafka_security == "plaintext":
-            if settings.kafka_username or password or settings.kafka_ca:
+            if user or password.get_secret_value() or ca:
                 raise SettingsError(
                     "RISK_KAFKA_USERNAME, RISK_KAFKA_PASSWORD and RISK_KAFKA_CA have no effect in plain text",
                     remedy="set RISK_KAFKA_SECURITY=sasl_ssl, or remove them",
                 )
-            return PLAINTEXT
-        if not (settings.kafka_username and password):
-            raise SettingsError(
-                "RISK_KAFKA_SECURITY=sasl_ssl has no user or no password",
-                remedy="it needs RISK_KAFKA_USERNAME and RISK_KAFKA_PASSWORD",
-            )
-        tls_context(settings.kafka_ca, setting=_CA)
-        return cls(
-            protocol="sasl_ssl",
-            username=settings.kafka_username,
-            password=settings.kafka_password,
-            ca=settings.kafka_ca,
-        )
+            return cls(settings.kafka_bootstrap)
+        if not (user and password.get_secret_value()):
+            remedy = "it needs RISK_KAFKA_USERNAME and RISK_KAFKA_PASSWORD"
+            raise SettingsError("RISK_KAFKA_SECURITY=sasl_ssl has no user or no password", remedy)
+        tls_context(ca, setting=_CA)
+        return cls(settings.kafka_bootstrap, user, password, ca)
+
+    @property
+    def uses_tls(self) -> bool:
+        return bool(self.username)
 
     def client_options(self) -> dict[str, Any]:
         """Options of kafka-python's clients. They check the name in the certificate by default."""
-        if self.protocol == "plaintext":
-            return {}
-        return {
-            "security_protocol": "SASL_SSL",
-            "ssl_cafile": str(self.ca) if self.ca else None,
-            "sasl_mechanism": _MECHANISM,
-            "sasl_plain_username": self.username,
-            "sasl_plain_password": self.password.get_secret_value(),
-        }
+        options: dict[str, Any] = {"bootstrap_servers": self.bootstrap.split(",")}
+        if self.uses_tls:
+            options |= {
+                "security_protocol": "SASL_SSL",
+                "ssl_cafile": str(self.ca) if self.ca else None,
+                "sasl_mechanism": _MECHANISM,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password.get_secret_value(),
+            }
+        return options
 
     def spark_options(self) -> dict[str, str]:
         """Options of Spark's Kafka source. It checks the name in the certificate by default."""
-        if self.protocol == "plaintext":
-            return {}
-        user, password = (jaas_quoted(text) for text in (self.username, self.password.get_secret_value()))
-        module = "org.apache.kafka.common.security.scram.ScramLoginModule"
-        authorities = {"kafka.ssl.truststore.type": "PEM", "kafka.ssl.truststore.location": str(self.ca)}
-        return {
-            "kafka.security.protocol": "SASL_SSL",
-            "kafka.sasl.mechanism": _MECHANISM,
-            "kafka.sasl.jaas.config": f"{module} required username={user} password={password};",
-            **(authorities if self.ca else {}),
-        }
-
-
-PLAINTEXT = Security()
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaConnection:
-    """Where Kafka is (host:port[,host:port]), and how to sign in."""
-
-    bootstrap: str
-    security: Security = PLAINTEXT
-
-    @classmethod
-    def of(cls, settings: Settings) -> "KafkaConnection":
-        """Raises SettingsError as `Security.of` does."""
-        return cls(settings.kafka_bootstrap, Security.of(settings))
-
-    def client_options(self) -> dict[str, Any]:
-        """Options of kafka-python's clients."""
-        return {"bootstrap_servers": self.bootstrap.split(","), **self.security.client_options()}
-
-    def spark_options(self) -> dict[str, str]:
-        """Options of Spark's Kafka source."""
-        return {"kafka.bootstrap.servers": self.bootstrap, **self.security.spark_options()}
+        options = {"kafka.bootstrap.servers": self.bootstrap}
+        if self.uses_tls:
+            options |= {
+                "kafka.security.protocol": "SASL_SSL",
+                "kafka.sasl.mechanism": _MECHANISM,
+                "kafka.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required "
+                f"username={jaas_quoted(self.username)} password={jaas_quoted(self.password.get_secret_value())};",
+            }
+        if self.ca:
+            options |= {"kafka.ssl.truststore.type": "PEM", "kafka.ssl.truststore.location": str(self.ca)}
+        return options
 
 
 def jaas_quoted(text: str) -> str:
@@ -169,7 +143,7 @@ def sign_in(kafka: KafkaConnection) -> None:
     may pass, such as a broker that is still starting, are left to those clients.
     """
     refuse_unreachable(kafka.bootstrap)
-    if kafka.security.protocol == "sasl_ssl":
+    if kafka.uses_tls:
         _refuse_untrusted(kafka)
     failure = _sign_in_failure(kafka)
     if failure is not None and not isinstance(error := broker_error(failure, kafka), BrokerUnavailable):
@@ -186,7 +160,7 @@ def _sign_in_failure(kafka: KafkaConnection) -> KafkaError | None:
         try:
             await connection
         except KafkaConnectionError as error:
-            if kafka.security.protocol == "sasl_ssl" and connection.broker_version_data is not None:
+            if kafka.uses_tls and connection.broker_version_data is not None:
                 # All steps before the sign-in succeeded. The broker refused it and closed the connection, and the
                 # client did not see the refusal.
                 raise SaslAuthenticationFailedError(str(error)) from error
@@ -210,7 +184,7 @@ def _sign_in_failure(kafka: KafkaConnection) -> KafkaError | None:
 
 def _refuse_untrusted(kafka: KafkaConnection) -> None:
     """Do the TLS handshake here: kafka-python would repeat a failure until its time limit."""
-    context = tls_context(kafka.security.ca, setting=_CA)
+    context = tls_context(kafka.ca, setting=_CA)
     failure: BrokerError = BrokerUnavailable(f"no Kafka broker listens at {kafka.bootstrap} any more")
     for address in kafka.bootstrap.split(","):
         place = f"Kafka at {address.strip()}"
@@ -234,8 +208,8 @@ def _refuse_untrusted(kafka: KafkaConnection) -> None:
 
 def broker_error(error: BaseException, kafka: KafkaConnection) -> BrokerError:
     """A client's error as ours, with the remedy; a BrokerUnavailable when it may pass."""
-    place, user = f"Kafka at {kafka.bootstrap}", kafka.security.username
-    if kafka.security.protocol == "plaintext" and _speaks_tls(kafka.bootstrap):
+    place, user = f"Kafka at {kafka.bootstrap}", kafka.username
+    if not kafka.uses_tls and _speaks_tls(kafka.bootstrap):
         return BrokerError(f"{place} requires TLS", remedy="set RISK_KAFKA_SECURITY=sasl_ssl, a user and a password")
     if isinstance(error, SaslAuthenticationFailedError):
         return BrokerError(

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 
 from streaming.rehearse.broker import Secured, free_port, start_broker, stop_broker
-from streaming.topics.client import PLAINTEXT
 from tests.harness.proxy import Proxy
 
 # A second listener that is told to clients as the proxy's address, so that everything they do goes through it.
@@ -30,7 +29,7 @@ class TestBroker:
         self.folder, self.cache, self.port = folder, cache, 0
         self.proxy = Proxy(free_port()).__enter__()
         properties = PROPERTIES.format(behind=self.proxy.target, proxy=self.proxy.port)
-        self._more = Secured(properties=properties, format_options=(), security=PLAINTEXT)
+        self._more = Secured(properties=properties, format_options=())
         self.start()
 
     @property

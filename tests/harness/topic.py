@@ -19,8 +19,8 @@ class Topic:
 
     def send(self, messages):
         """Send (partition, value, time_ms) in order; gives each one's (partition, offset)."""
-        options = {"linger_ms": 20, "max_request_size": 1 << 20, **self.client}
-        with KafkaProducer(bootstrap_servers=self.bootstrap, **options) as producer:
+        options = {"bootstrap_servers": self.bootstrap, "linger_ms": 20, "max_request_size": 1 << 20, **self.client}
+        with KafkaProducer(**options) as producer:
             sent = [
                 producer.send(self.name, key=b"k", value=value, partition=partition, timestamp_ms=time_ms)
                 for partition, value, time_ms in messages
@@ -32,7 +32,8 @@ class Topic:
         """Every message's value, up to the topic's end now."""
         places = [TopicPartition(self.name, number) for number in range(self.partitions)]
         values = []
-        with KafkaConsumer(bootstrap_servers=self.bootstrap, auto_offset_reset="earliest", **self.client) as consumer:
+        options = {"bootstrap_servers": self.bootstrap, "auto_offset_reset": "earliest", **self.client}
+        with KafkaConsumer(**options) as consumer:
             ends = consumer.end_offsets(places)
             consumer.assign(places)
             consumer.seek_to_beginning(*places)

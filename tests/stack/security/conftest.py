@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from streaming.rehearse.broker import HOST, Secured, free_port, start_broker
 from streaming.topics.admin import ensure_topics
-from streaming.topics.client import KafkaConnection, Security
+from streaming.topics.client import KafkaConnection
 from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[3]
@@ -61,7 +61,7 @@ class SecuredKafka:
     bootstrap: str
     expired_bootstrap: str
     folder: Path
-    admin: Security
+    admin: KafkaConnection
 
     def user(self, name):
         return replace(self.admin, username=name, password=SecretStr(PASSWORDS[name]))
@@ -80,7 +80,7 @@ class SecuredKafka:
         }
 
     def ask(self):
-        return KafkaAdminClient(**KafkaConnection(self.bootstrap, self.admin).client_options())
+        return KafkaAdminClient(**self.admin.client_options())
 
     @contextmanager
     def without(self, user, operation, topic):
@@ -137,9 +137,7 @@ def certificates(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory, jar_cache, certificates):
-    admin = Security(
-        protocol="sasl_ssl", username="admin", password=SecretStr("of-the-test"), ca=certificates / "ca.pem"
-    )
+    admin = KafkaConnection("", "admin", SecretStr("of-the-test"), certificates / "ca.pem")
     expired_port = free_port()
     properties = PROPERTIES.format(
         host=HOST, expired_port=expired_port, folder=certificates, jaas=admin.spark_options()["kafka.sasl.jaas.config"]
@@ -147,12 +145,13 @@ def kafka(tmp_path_factory, jar_cache, certificates):
     secured = Secured(
         properties=properties,
         format_options=("--add-scram", "SCRAM-SHA-512=[name=admin,password=of-the-test]"),
-        security=admin,
+        connection=admin,
     )
     folder = tmp_path_factory.mktemp("secured_broker")
     with start_broker(folder, cache=jar_cache, port=0, secured=secured) as broker:
+        admin = replace(admin, bootstrap=broker.bootstrap)
         ours = SecuredKafka(broker.bootstrap, f"{HOST}:{expired_port}", certificates, admin)
-        ensure_topics(KafkaConnection(broker.bootstrap, admin), {EVENTS: 1, DEAD_LETTERS: 1})
+        ensure_topics(admin, {EVENTS: 1, DEAD_LETTERS: 1})
         with ours.ask() as client:
             users = [UserScramCredentialUpsertion(user, 2, password) for user, password in PASSWORDS.items()]
             assert set(client.alter_user_scram_credentials(users).values()) == {None}
@@ -172,7 +171,7 @@ def new_topic(kafka):
     """new_topic(name): a topic that the administrator has made and uses."""
 
     def make(name, *, partitions=1):
-        ensure_topics(KafkaConnection(kafka.bootstrap, kafka.admin), {name: partitions})
+        ensure_topics(kafka.admin, {name: partitions})
         return Topic(kafka.bootstrap, name, partitions, kafka.admin.client_options())
 
     return make

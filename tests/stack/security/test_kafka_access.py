@@ -14,7 +14,6 @@ from schemas.errors import BrokerError
 from streaming.cli.doctor import examine
 from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
 from streaming.topics.admin import ensure_topics, topic_faults
-from streaming.topics.client import KafkaConnection
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -119,7 +118,7 @@ def test_with_the_documented_rights_the_job_counts_scores_and_puts_aside(kafka, 
     settings = kafka.settings(RISK_KAFKA_PASSWORD="", RISK_KAFKA_PASSWORD_FILE=str(password))
     scorer = new_scorer("rights", events, **settings)
     region.publish(scorer.artifacts)
-    site = replace(events, client=kafka.user("producer-site").client())
+    site = replace(events, client=kafka.user("producer-site").client_options())
     good = [(0, region.event(n, cell=n, at_s=START + 60), (START + 60) * 1000) for n in range(3)]
     site.send([*good, (0, b"rubbish", START * 1000)])
     scorer.start()
@@ -128,7 +127,7 @@ def test_with_the_documented_rights_the_job_counts_scores_and_puts_aside(kafka, 
     assert doctor_says(scorer) == ""
     assert scorer.end(signal.SIGTERM) == 0
     place = TopicPartition(DEAD_LETTERS, 0)
-    with KafkaConsumer(bootstrap_servers=kafka.bootstrap, **kafka.user("dlq-reader").client()) as reader:
+    with KafkaConsumer(**kafka.user("dlq-reader").client_options()) as reader:
         assert reader.end_offsets([place])[place] == 1
 
 
@@ -186,13 +185,13 @@ def test_a_right_that_is_taken_away_while_the_job_runs_ends_it(operation, topic,
 @pytest.mark.fault("F39")
 def test_nobody_may_do_more_than_is_written_down(kafka):
     with pytest.raises(BrokerError, match="docs/security"):
-        ensure_topics(KafkaConnection(kafka.bootstrap, kafka.user("producer-site")), {"another": 1})
+        ensure_topics(kafka.user("producer-site"), {"another": 1})
     allowed = {
         (user, topic, right)
         for user in ("producer-site", "scorer", "dlq-reader")
         for topic in (EVENTS, DEAD_LETTERS)
         for right in ("READ", "WRITE")
-        if not topic_faults(KafkaConnection(kafka.bootstrap, kafka.user(user)), {topic: right})
+        if not topic_faults(kafka.user(user), {topic: right})
     }
     assert allowed == {
         ("producer-site", EVENTS, "WRITE"),
@@ -201,7 +200,7 @@ def test_nobody_may_do_more_than_is_written_down(kafka):
         ("dlq-reader", DEAD_LETTERS, "READ"),
     }
     with (
-        KafkaProducer(bootstrap_servers=kafka.bootstrap, **kafka.user("scorer").client()) as producer,
+        KafkaProducer(**kafka.user("scorer").client_options()) as producer,
         pytest.raises(AuthorizationError),
     ):
         producer.send(EVENTS, b"forged").get(timeout=20)

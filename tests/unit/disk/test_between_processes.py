@@ -13,20 +13,14 @@ from streaming.disk.locks import only_writer
 from streaming.watch.health import Health, StoredBatch, health_path, judged, read_health
 
 NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
-CRASHES = """
-import os, sys
-from pathlib import Path
-from streaming.disk.locks import only_writer
-with only_writer(Path(sys.argv[1])):
-    os._exit(9)
-"""
-HOLD = """
-import sys, time
+HOLDS = """
+import os, sys, time
 from pathlib import Path
 from streaming.disk.locks import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(float(sys.argv[2]))
+    os._exit(9)
 """
 WRITER = """
 import sys
@@ -39,7 +33,7 @@ for number in range(40):
 
 @pytest.mark.fault("F32")
 def test_a_second_writer_is_refused_until_the_first_has_ended_however_it_ends(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE) as first:
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path), "60"], stdout=subprocess.PIPE) as first:
         assert first.stdout.readline() == b"held\n"
         with pytest.raises(CheckpointError, match=f"in use by process {first.pid} on"), only_writer(tmp_path):
             pass
@@ -59,7 +53,7 @@ def test_two_writers_take_turns(tmp_path):
 
 
 def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):
-    assert subprocess.run([sys.executable, "-c", CRASHES, str(tmp_path)], check=False).returncode == 9
+    assert subprocess.run([sys.executable, "-c", HOLDS, str(tmp_path), "0"], check=False).returncode == 9
     for seconds, said in ((200, "3 min ago"), (0, "0 s ago")):
         health = Health(
             process=4242,

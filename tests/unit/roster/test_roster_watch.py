@@ -4,7 +4,6 @@ import errno
 import logging
 import shutil
 
-import msgspec
 import pytest
 
 import streaming.roster.roster
@@ -16,10 +15,7 @@ from streaming.roster.roster import load_artifact, next_roster, read_roster
 from streaming.roster.scan import ArtifactScan
 from streaming.roster.watch import RosterWatch, roster_path
 from streaming.settings import Settings
-from tests.harness.toy import toy_artifact, toy_spec
-
-CUTOFF_S = 1_767_225_600
-SPEC = toy_spec(categories=("ems",))
+from tests.unit.roster.conftest import CUTOFF_S
 
 
 @pytest.fixture
@@ -28,18 +24,6 @@ def settings(tmp_path):
     return Settings(
         checkpoint=tmp_path / "checkpoint", artifacts=tmp_path / "artifacts", audit=tmp_path / "audit.jsonl"
     )
-
-
-@pytest.fixture
-def publish(settings):
-    """publish(day, region, field of the spec=...): an artifact made on that day; the newest is of the last day."""
-
-    def make(day, region="toyville", *, cutoff_s=CUTOFF_S, **changes):
-        of = msgspec.structs.replace(SPEC, region=region, **changes)
-        created = f"202601{day:02d}T000000Z"
-        return toy_artifact(settings.artifacts, of, cutoff_s=cutoff_s, created=created)
-
-    return make
 
 
 @pytest.fixture

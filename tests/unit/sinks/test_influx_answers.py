@@ -9,7 +9,7 @@ from email.utils import format_datetime
 import pytest
 import stamina
 
-from schemas.errors import PipelineError, SettingsError, SinkRefused, SinkUnavailable
+from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
 from streaming.settings import Settings
 from streaming.sinks import influx
 from streaming.sinks.contract import WriteReport
@@ -317,9 +317,3 @@ def test_settings_choose_the_sink(tmp_path):
 def test_an_unknown_sink_is_refused(name):
     with pytest.raises(SettingsError, match=r"(a file is|use) file:PATH"):
         open_sink(Settings(sink=name))
-
-
-def test_half_a_line_is_never_sent(stub_store, sink):
-    with pytest.raises(PipelineError, match="whole lines"):
-        sink.write(LINES[:-1])
-    assert stub_store.requests == []

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from schemas.errors import BrokerError, SettingsError
 from streaming.settings import Settings
-from streaming.topics.client import PLAINTEXT, KafkaConnection, Security, jaas_quoted, refusal_in, sign_in
+from streaming.topics.client import KafkaConnection, jaas_quoted, refusal_in, sign_in
 
 CANARY = "numbat8087"
 FULL = {"kafka_security": "sasl_ssl", "kafka_username": "scorer", "kafka_password": CANARY}
@@ -53,8 +53,9 @@ def test_java_reads_back_the_password_and_nothing_more(password):
 
 
 def test_spark_gets_a_module_line_and_the_authority(tmp_path):
-    security = Security(protocol="sasl_ssl", username='s"c', password=SecretStr("p\\w;"), ca=tmp_path / "ca.pem")
-    assert security.spark_options() == {
+    kafka = KafkaConnection("kafka:9092", 's"c', SecretStr("p\\w;"), tmp_path / "ca.pem")
+    assert kafka.spark_options() == {
+        "kafka.bootstrap.servers": "kafka:9092",
         "kafka.security.protocol": "SASL_SSL",
         "kafka.sasl.mechanism": "SCRAM-SHA-512",
         "kafka.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required "
@@ -65,24 +66,25 @@ def test_spark_gets_a_module_line_and_the_authority(tmp_path):
 
 
 def test_plain_text_is_the_default_and_adds_nothing():
-    assert Security.of(Settings()) == PLAINTEXT
-    assert PLAINTEXT.client_options() == PLAINTEXT.spark_options() == {}
+    plain = KafkaConnection.of(Settings(kafka_bootstrap="a:1,b:2"))
+    assert plain.client_options() == {"bootstrap_servers": ["a:1", "b:2"]}
+    assert plain.spark_options() == {"kafka.bootstrap.servers": "a:1,b:2"}
 
 
 def test_without_an_authority_of_our_own_the_systems_are_trusted():
-    assert not [name for name in Security.of(Settings(**FULL)).spark_options() if "truststore" in name]
+    assert not [name for name in KafkaConnection.of(Settings(**FULL)).spark_options() if "truststore" in name]
 
 
 @pytest.mark.parametrize("missing", ["kafka_username", "kafka_password"])
 def test_signing_in_needs_both_name_and_password(missing):
     with pytest.raises(SettingsError, match="needs RISK_KAFKA_USERNAME and RISK_KAFKA_PASSWORD"):
-        Security.of(Settings(**{**FULL, missing: ""}))
+        KafkaConnection.of(Settings(**{**FULL, missing: ""}))
 
 
 @pytest.mark.parametrize("given", ["kafka_username", "kafka_password", "kafka_ca"])
 def test_a_password_without_tls_is_refused_and_not_repeated(given):
     with pytest.raises(SettingsError, match="RISK_KAFKA_SECURITY=sasl_ssl") as caught:
-        Security.of(Settings(**{given: CANARY}))
+        KafkaConnection.of(Settings(**{given: CANARY}))
     assert CANARY not in str(caught.value)
 
 
@@ -92,11 +94,11 @@ def test_an_authority_that_is_no_certificate_is_refused(tmp_path, content):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SettingsError, match=r"RISK_KAFKA_CA=.*ca\.pem is not a readable PEM file"):
-        Security.of(Settings(**FULL, kafka_ca=path))
+        KafkaConnection.of(Settings(**FULL, kafka_ca=path))
 
 
 def test_the_password_is_in_no_repr():
-    assert CANARY not in repr(Security.of(Settings(**FULL)))
+    assert CANARY not in repr(KafkaConnection.of(Settings(**FULL)))
 
 
 @pytest.mark.parametrize(
@@ -126,6 +128,6 @@ def test_a_port_that_does_not_speak_tls_is_told_from_an_untrusted_one():
         thread = threading.Thread(target=hang_up)
         thread.start()
         with pytest.raises(BrokerError, match=r"does not speak TLS .*: use the port of its SASL_SSL listener"):
-            sign_in(KafkaConnection(f"127.0.0.1:{listener.getsockname()[1]}", Security.of(Settings(**FULL))))
+            sign_in(KafkaConnection(f"127.0.0.1:{listener.getsockname()[1]}", "scorer", SecretStr(CANARY)))
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()

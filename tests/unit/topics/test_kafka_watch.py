@@ -11,63 +11,73 @@ from streaming.topics.watch import KafkaWatch
 LONGEST_ABSENCE_S = 600
 
 
-def test_an_absence_is_said_once_and_so_is_the_return(caplog):
+@pytest.fixture
+def listener():
+    """A socket with an address of its own, which nobody can connect to until it listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", LONGEST_ABSENCE_S)  # taken, but nobody listens
-        with caplog.at_level("INFO"):
-            for now_s in (0, 5, 10, LONGEST_ABSENCE_S - 1):
-                watch.look(now_s)
-        assert watch.is_away
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
-        listener.listen()
-        with caplog.at_level("INFO"):
-            watch.look(LONGEST_ABSENCE_S + 10)
+        yield listener
+
+
+@pytest.fixture
+def away(listener):
+    return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def listening(listener, away):
+    listener.listen()
+    return away
+
+
+def test_an_absence_and_the_return_are_logged_once(listener, away, caplog):
+    watch = KafkaWatch(away, LONGEST_ABSENCE_S)
+    caplog.set_level("INFO")
+    for now_s in (0, 5, 10, LONGEST_ABSENCE_S - 1):
+        watch.look(now_s)
+    assert watch.is_away
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    listener.listen()
+    watch.look(LONGEST_ABSENCE_S + 10)
     assert not watch.is_away
     assert "answers again after 610 s" in caplog.messages[-1]
 
 
-def test_a_broker_that_stays_away_ends_the_job():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", LONGEST_ABSENCE_S)
-        watch.look(1000)
-        watch.look(1000 + LONGEST_ABSENCE_S - 1)
-        watch.look(1000 + LONGEST_ABSENCE_S)  # too soon after the last look to count
-        with pytest.raises(BrokerError, match="has not answered for 605 s: start it"):
-            watch.look(1000 + LONGEST_ABSENCE_S + 5)
+def test_a_broker_that_stays_away_ends_the_job(away):
+    watch = KafkaWatch(away, LONGEST_ABSENCE_S)
+    watch.look(1000)
+    watch.look(1000 + LONGEST_ABSENCE_S - 1)
+    watch.look(1000 + LONGEST_ABSENCE_S)  # too soon after the last look to count
+    with pytest.raises(BrokerError, match="has not answered for 605 s: start it"):
+        watch.look(1000 + LONGEST_ABSENCE_S + 5)
 
 
-def test_an_absence_is_noticed_while_the_caller_is_busy_and_raised_when_it_asks(caplog):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", longest_s=0.0)
-        with watch.looking():
-            assert watch.is_away
-            assert not watch.wait_until_there(already_set())
-            with pytest.raises(BrokerError, match=r"has not answered for \d+ s: start it"):
-                watch.wait_until_there(threading.Event())
-        assert [record.levelname for record in caplog.records] == ["WARNING"]
+def test_an_absence_is_noticed_while_the_caller_is_busy_and_raised_when_it_asks(away, caplog):
+    watch = KafkaWatch(away, longest_s=0.0)
+    with watch.looking():
+        assert watch.is_away
+        assert not watch.wait_until_there(already_set())
         with pytest.raises(BrokerError, match=r"has not answered for \d+ s: start it"):
-            watch.refuse()
+            watch.wait_until_there(threading.Event())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    with pytest.raises(BrokerError, match=r"has not answered for \d+ s: start it"):
+        watch.refuse()
 
 
-def test_a_return_is_noticed_while_the_caller_waits(caplog):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", LONGEST_ABSENCE_S)
-        with caplog.at_level("INFO"), watch.looking():
-            listener.listen()
-            assert watch.wait_until_there(threading.Event())
-        assert not watch.is_away
-        assert "answers again after" in caplog.messages[-1]
+def test_a_return_is_noticed_while_the_caller_waits(listener, away, caplog):
+    watch = KafkaWatch(away, LONGEST_ABSENCE_S)
+    with caplog.at_level("INFO"), watch.looking():
+        listener.listen()
+        assert watch.wait_until_there(threading.Event())
+    assert not watch.is_away
+    assert "answers again after" in caplog.messages[-1]
 
 
-def test_a_fault_of_ours_in_the_thread_is_no_silence(monkeypatch, listening):
+def test_an_unexpected_error_in_the_thread_is_raised_where_the_caller_asks(monkeypatch, listening):
     watch = KafkaWatch(listening, LONGEST_ABSENCE_S)
     with watch.looking():
-        monkeypatch.setattr(KafkaWatch, "look", lambda *_: {}["a fault of ours"])
-        with pytest.raises(KeyError, match="a fault of ours"):
+        monkeypatch.setattr(KafkaWatch, "look", lambda *_: {}["an error of ours"])
+        with pytest.raises(KeyError, match="an error of ours"):
             refused_within(10, watch)
 
 
@@ -82,14 +92,6 @@ def already_set():
     stop = threading.Event()
     stop.set()
     return stop
-
-
-@pytest.fixture
-def listening():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def test_a_question_without_an_answer_is_asked_again(listening, caplog):
@@ -125,12 +127,10 @@ def test_a_refusal_is_no_reason_to_ask_again(listening):
     assert len(tries) == 1
 
 
-def test_nothing_is_asked_of_who_is_told_to_stop():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", LONGEST_ABSENCE_S)
-        with watch.looking():
-            assert watch.answer(lambda: pytest.fail("asked"), already_set()) is None
+def test_no_question_is_asked_after_a_stop(away):
+    watch = KafkaWatch(away, LONGEST_ABSENCE_S)
+    with watch.looking():
+        assert watch.answer(lambda: pytest.fail("asked"), already_set()) is None
 
 
 def test_a_misspelt_address_is_refused_at_once():
@@ -138,12 +138,12 @@ def test_a_misspelt_address_is_refused_at_once():
         KafkaWatch("kafka", LONGEST_ABSENCE_S).look(0)
 
 
-def test_the_check_is_asked_every_20_seconds_while_kafka_answers(listening):
+def test_the_check_runs_every_20_seconds_while_kafka_answers(listening):
     asked, now_s = [], [0.0]
 
     def check():
         asked.append(now_s[0])
-        raise BrokerUnavailable("it went away just now")
+        raise BrokerUnavailable("it has just gone away")
 
     watch = KafkaWatch(listening, LONGEST_ABSENCE_S, check=check)
     for now_s[0] in range(0, 61, 5):
@@ -157,7 +157,7 @@ def wait_for_answer():
         thread.join(timeout=10)
 
 
-def test_a_kafka_that_is_silent_keeps_nobody_waiting_and_is_asked_once(listening):
+def test_a_silent_kafka_blocks_nobody_and_is_checked_once(listening):
     asked, answered = [], threading.Event()
 
     def check():
@@ -175,42 +175,37 @@ def test_a_kafka_that_is_silent_keeps_nobody_waiting_and_is_asked_once(listening
     assert len(asked) == 2
 
 
-def test_what_the_check_refuses_ends_the_job(listening):
+def test_an_error_of_the_check_ends_the_job(listening):
     def check():
-        raise CheckpointError("made anew")
+        raise CheckpointError("created again")
 
     watch = KafkaWatch(listening, LONGEST_ABSENCE_S, check=check)
     watch.look(0)
     wait_for_answer()
-    with pytest.raises(CheckpointError, match="made anew"):
+    with pytest.raises(CheckpointError, match="created again"):
         watch.look(0.2)
 
 
-def test_nothing_is_asked_of_a_broker_that_is_away():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        watch = KafkaWatch(f"127.0.0.1:{taken.getsockname()[1]}", LONGEST_ABSENCE_S, check=lambda: pytest.fail("asked"))
-        watch.look(0)
+def test_a_broker_that_is_away_is_not_checked(away):
+    watch = KafkaWatch(away, LONGEST_ABSENCE_S, check=lambda: pytest.fail("asked"))
+    watch.look(0)
     assert watch.is_away
 
 
 @pytest.mark.parametrize("linger", [struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)], ids=["resets", "closes"])
-def test_one_that_accepts_and_hangs_up_is_away(linger):
+def test_one_that_accepts_and_hangs_up_is_away(listener, listening, linger):
     """As a load balancer or a forwarded port does when there is no broker behind it."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
 
-        def accept():
-            connection, _ = listener.accept()
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            connection.close()
+    def accept():
+        connection, _ = listener.accept()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        connection.close()
 
-        forwarder = threading.Thread(target=accept)
-        forwarder.start()
-        watch = KafkaWatch(f"127.0.0.1:{listener.getsockname()[1]}", LONGEST_ABSENCE_S)
-        watch.look(0)
-        forwarder.join()
-        assert watch.is_away
-        watch.look(5)  # now it listens and is silent, as Kafka does until its client has said something
-        assert not watch.is_away
+    forwarder = threading.Thread(target=accept)
+    forwarder.start()
+    watch = KafkaWatch(listening, LONGEST_ABSENCE_S)
+    watch.look(0)
+    forwarder.join()
+    assert watch.is_away
+    watch.look(5)  # now it accepts and waits, as Kafka does until its client has spoken
+    assert not watch.is_away
