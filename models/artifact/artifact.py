@@ -41,7 +41,7 @@ from models.counting.count_state import CountState
 from models.hour_of_week import DAY_BLOCKS
 from models.hyperparameters import RecipeFile
 from models.networks import kind_of_network, name_of_kind
-from schemas.errors import ArtifactError, DataError, RiskError
+from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
 from schemas.limits import MIB
 from schemas.spec import Spec
 
@@ -205,16 +205,17 @@ def read_spec(folder: Path) -> Spec:
 
 
 def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
-    """Region -> its artifact folders, newest first; half-written ones (names with a dot first) left out."""
-    if not artifacts.is_dir():
-        raise ArtifactError(
-            f"{artifacts} is no folder: train a model with `python -m models train`, or name the folder that holds the "
-            "regions with RISK_ARTIFACTS"
-        )
+    """Region -> its artifact folders, newest first; without unfinished ones (their names begin with a dot).
+
+    Raises ArtifactsAway when `artifacts` cannot be read.
+    """
     try:
+        if not artifacts.is_dir():
+            remedy = "train a model with `python -m models train`, or set RISK_ARTIFACTS to the folder of the regions"
+            raise ArtifactsAway(f"{artifacts} is not a folder", remedy)
         found = {region.name: _folders_in(region)[::-1] for region in _folders_in(artifacts)}
     except OSError as error:
-        raise ArtifactError(f"{artifacts} cannot be read ({error}): check owners and modes") from error
+        raise ArtifactsAway(f"{artifacts} cannot be read ({error})", remedy="check owners and modes") from error
     return {region: folders for region, folders in found.items() if folders}
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from models.artifact.artifact import Artifact, newest_artifacts, read_artifact, read_spec
 from schemas.decode import Vocabulary
-from schemas.errors import ArtifactError, ArtifactsAway, SettingsError, SpecMismatch
+from schemas.errors import ArtifactError, SettingsError, SpecMismatch
 from schemas.limits import MAX_REGIONS, MAX_SERIES
 from schemas.spec import Spec, differences
 from streaming.files import read_json, replace_file, write_errors
@@ -85,7 +85,7 @@ def next_roster(
     scan = ArtifactScan() if scan is None else scan
     after = dict(before)
     refused: list[Refused] = []
-    for region, folders in _listed(artifacts).items():
+    for region, folders in newest_artifacts(artifacts).items():
         in_force = before.get(region)
         for folder in folders:
             if in_force and str(folder) == in_force.folder:
@@ -103,17 +103,6 @@ def next_roster(
                 refused.append(Refused(str(folder), error.with_traceback(None)))
     scan.forget_all_but({Path(each.folder) for each in refused})
     return after, refused
-
-
-def _listed(artifacts: Path) -> dict[str, list[Path]]:
-    try:
-        return newest_artifacts(artifacts)
-    except ArtifactError as error:
-        raise ArtifactsAway(error.message, error.remedy) from error
-    except OSError as error:
-        raise ArtifactsAway(
-            f"{artifacts} cannot be read ({error.strerror})", remedy="check owners and modes"
-        ) from error
 
 
 def is_gone(entry: Entry) -> bool:

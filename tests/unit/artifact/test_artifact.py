@@ -224,7 +224,7 @@ def test_the_newest_comes_first_and_half_written_ones_do_not_count(tmp_path):
     (tmp_path / "toyville" / ".20990101T000000Z-00000000.new").mkdir()
     (tmp_path / "emptyville").mkdir()
     assert newest_artifacts(tmp_path) == {"toyville": [new, old]}
-    with pytest.raises(ArtifactError, match="no folder"):
+    with pytest.raises(ArtifactError, match="not a folder"):
         newest_artifacts(tmp_path / "nowhere")
 
 

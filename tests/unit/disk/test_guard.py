@@ -114,25 +114,23 @@ def test_a_topic_that_was_made_anew_is_refused(used):
 
 
 def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partition(used):
-    verify(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 0}, end_offsets={}))
+    verify(used, firsts({0: 120, 1: 40, 2: 0}))
     with pytest.raises(EventsGone, match=r"5 of partition 2 \(offsets 0 to 4\)"):  # added since, and never read
-        verify(used, Topic(id="5f0c", first_offsets={0: 120, 1: 40, 2: 5}, end_offsets={}))
+        verify(used, firsts({0: 120, 1: 40, 2: 5}))
     with pytest.raises(EventsGone, match=r"80 of partition 0 \(offsets 120 to 199\), 1 of partition 1"):
-        verify(used, Topic(id="5f0c", first_offsets={0: 200, 1: 41}, end_offsets={}))
+        verify(used, firsts({0: 200, 1: 41}))
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["no batch yet", "first batch begun"])
 def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(settings, begun):
-    verify(
-        settings, Topic(id="5f0c", first_offsets={0: 5000}, end_offsets={})
-    )  # nothing was begun: 5000 is where it begins
+    verify(settings, firsts({0: 5000}))  # no query yet: 5000 is where it begins
     begin(settings.checkpoint, {"0": 5000})
     if begun:
         commit(settings.checkpoint, 0, {"0": 5600})
         (settings.checkpoint / "spark" / "commits" / "0").unlink()
-    verify(settings, Topic(id="5f0c", first_offsets={0: 5000, 1: 0}, end_offsets={}))
+    verify(settings, firsts({0: 5000, 1: 0}))
     with pytest.raises(EventsGone, match=r"7 of partition 0 \(offsets 5000 to 5006\)"):
-        verify(settings, Topic(id="5f0c", first_offsets={0: 5007}, end_offsets={}))
+        verify(settings, firsts({0: 5007}))
 
 
 def test_settings_are_compared_as_soon_as_spark_has_kept_where_it_begins(settings):
@@ -140,6 +138,10 @@ def test_settings_are_compared_as_soon_as_spark_has_kept_where_it_begins(setting
     begin(settings.checkpoint, {"0": 0})
     with pytest.raises(CheckpointError, match="RISK_STARTING was earliest and is latest"):
         verify(settings.with_options(starting="latest"))
+
+
+def firsts(at):
+    return Topic(id=TOPIC.id, first_offsets=at, end_offsets={})
 
 
 def ends(at):

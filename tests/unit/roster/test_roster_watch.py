@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+import models.artifact.artifact
 import streaming.roster.roster
 import streaming.roster.scan
 from models.artifact.artifact import read_artifact
@@ -70,7 +71,7 @@ def make_stale(settings, monkeypatch):
     def fail(artifacts):
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    monkeypatch.setattr(streaming.roster.roster, "newest_artifacts", fail)
+    monkeypatch.setattr(models.artifact.artifact, "_folders_in", fail)
 
 
 def bring_back(settings, monkeypatch):

@@ -54,12 +54,8 @@ def parsed(line):
         unescaped(key): re.sub(r'\\(["\\])', r"\1", value[1:-1]) if value.startswith('"') else float(value)
         for key, value in re.findall(FIELD, match[3])
     }
-    return (
-        match[1],
-        [(unescaped(key), unescaped(value)) for key, value in pairs],
-        fields,
-        int(match[len(match.groups())]),
-    )
+    tags = [(unescaped(key), unescaped(value)) for key, value in pairs]
+    return match[1], tags, fields, int(match[len(match.groups())])
 
 
 def points(lines):
@@ -173,9 +169,8 @@ def test_a_point_counts_as_changed_when_its_line_is_another_one(seed, step):
     }
     seen = before.observed_1h + (draw.random(SHAPE[:2]) < 0.1).astype(np.int32)
     after = frame(seed, **values, observed_1h=seen)
-    differs = [a != b for a, b in zip(risk_lines(after).split(b"\n"), risk_lines(before).split(b"\n"), strict=True)][
-        :-1
-    ]
+    new, old = (risk_lines(each).splitlines() for each in (after, before))
+    differs = [a != b for a, b in zip(new, old, strict=True)]
     assert changed(after, before).ravel().tolist() == differs
 
 
@@ -188,21 +183,13 @@ def test_the_top_is_the_order_of_a_plain_sort():
         for h, horizon in enumerate(("1h", "4h", "24h")):
             order = sorted(range(12), key=lambda cell: (-scores.risk[cell, c, h], -scores.expected[cell, c, h], cell))
             of_pair = [p for p in written if ("category", category) in p[1] and ("horizon", horizon) in p[1]]
-            for rank, (cell, (measurement, tags, fields, tick_s)) in enumerate(
-                zip(order, of_pair, strict=False), start=1
-            ):
+            for rank, (measurement, tags, fields, tick_s) in enumerate(of_pair, start=1):
+                cell = order[rank - 1]
                 assert (measurement, tick_s) == ("top", 1_699_999_980)
-                assert tags == [
-                    ("category", category),
-                    ("horizon", horizon),
-                    ("rank", f"{rank:02d}"),
-                    ("region", "toyville"),
-                ]
-                assert (fields["cell"], fields["geohash"], fields["model"]) == (
-                    ids[cell],
-                    geohashes[cell],
-                    "2026-11-01",
-                )
+                assert [key for key, _ in tags] == ["category", "horizon", "rank", "region"]
+                assert [value for _, value in tags] == [category, horizon, f"{rank:02d}", "toyville"]
+                place = (fields["cell"], fields["geohash"], fields["model"])
+                assert place == (ids[cell], geohashes[cell], "2026-11-01")
                 for name in ("expected", "risk", "usual"):
                     assert fields[name] == float(rounded(getattr(scores, name)[cell, c, h]))
                 ratio = max(scores.expected[cell, c, h], 1e-6) / max(scores.usual[cell, c, h], 1e-6)
