@@ -38,8 +38,6 @@ def tls_context(authority: Path | None, *, setting: str) -> ssl.SSLContext:
         else:
             context.load_verify_locations(authority)
     except OSError as error:
-        raise SettingsError(
-            f"{setting}={authority} is not a readable PEM file of certificates ({error.strerror or error})",
-            remedy="give the certificate of the authority",
-        ) from error
+        fault = f"{setting}={authority} is not a readable PEM file of certificates ({error.strerror or error})"
+        raise SettingsError(fault, remedy="give the certificate of the authority") from error
     return context

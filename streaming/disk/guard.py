@@ -143,10 +143,8 @@ def refuse_changes(before: Guard, after: Guard) -> None:
     if fault := other_layout(before):
         raise CheckpointError(fault, remedy=f"go back to the version that wrote them, or {RESET}")
     if changed := changed_settings(before, after):
-        raise CheckpointError(
-            f"the checkpoint belongs to other settings ({'; '.join(changed)})",
-            remedy=f"restore the former values, or {RESET}",
-        )
+        fault = f"the checkpoint belongs to other settings ({'; '.join(changed)})"
+        raise CheckpointError(fault, remedy=f"restore the former values, or {RESET}")
     if before.topic_id != after.topic_id:
         raise CheckpointError(
             f"topic {after.topic} was deleted and created again since the last run (id {before.topic_id}, now "
@@ -168,10 +166,8 @@ def refuse_gap(read: Mapping[int, int], first: Mapping[int, int], topic: str) ->
             f"{count:,} of partition {partition} (offsets {due[partition]} to {first[partition] - 1})"
             for partition, count in sorted(gone.items())
         )
-        raise EventsGone(
-            f"Kafka deleted events of {topic} before they were read ({places})",
-            remedy="lengthen the topic's retention; to continue without them, `checkpoint reset --from earliest`",
-        )
+        remedy = "lengthen the topic's retention; to continue without them, `checkpoint reset --from earliest`"
+        raise EventsGone(f"Kafka deleted events of {topic} before they were read ({places})", remedy)
 
 
 def refuse_lost_end(read: Mapping[int, int], end: Mapping[int, int], topic: str) -> None:

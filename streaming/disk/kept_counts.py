@@ -51,8 +51,6 @@ def read_counts(path: Path, spec: Spec) -> tuple[CountState, dict[str, int], int
     except (OSError, zlib.error, msgspec.DecodeError) as error:
         raise CheckpointError(f"{path} cannot be read ({error})", remedy="restore it, or choose another day") from error
     if counts.fingerprint != spec.fingerprint():
-        raise CheckpointError(
-            f"{path} has counts for spec {counts.fingerprint}, not {spec.fingerprint()}",
-            remedy="restore the artifact with that spec",
-        )
+        fault = f"{path} has counts for spec {counts.fingerprint}, not {spec.fingerprint()}"
+        raise CheckpointError(fault, remedy="restore the artifact with that spec")
     return restore_state(spec, counts.blobs), counts.totals, counts.newest_event_s

@@ -28,15 +28,12 @@ def only_writer(checkpoint: Path) -> Iterator[None]:
         try:
             _lock(file)
         except BlockingIOError as error:
-            raise CheckpointError(
-                f"{checkpoint} is in use by {os.read(file, 200).decode() or 'another process'}",
-                remedy="stop that job, or set RISK_CHECKPOINT to a folder that no other job uses",
-            ) from error
+            holder = os.read(file, 200).decode() or "another process"
+            remedy = "stop that job, or set RISK_CHECKPOINT to a folder that no other job uses"
+            raise CheckpointError(f"{checkpoint} is in use by {holder}", remedy) from error
         except OSError as error:
-            raise CheckpointError(
-                f"{path} cannot be locked ({error.strerror})",
-                remedy="set RISK_CHECKPOINT to a folder on a local disk",
-            ) from error
+            remedy = "set RISK_CHECKPOINT to a folder on a local disk"
+            raise CheckpointError(f"{path} cannot be locked ({error.strerror})", remedy) from error
         with suppress(OSError):  # the disk may be full; the lock holds without this text
             os.ftruncate(file, 0)
             os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())

@@ -14,7 +14,7 @@ from schemas.errors import ArtifactError, CheckpointError
 from schemas.frame import RiskFrame
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import HOUR_S, Spec
-from streaming.files import replace_file
+from streaming.files import replace_file, write_errors
 from streaming.flow.rows import ClosedCounts
 from streaming.roster.roster import load_artifact
 from streaming.sinks.line_protocol import point_line
@@ -43,13 +43,9 @@ class Outcomes:
                 "dispersion": dispersion,
             }
         )
-        try:
+        with write_errors(CheckpointError, path.parent, remedy="free disk space"):
             replace_file(path, content)
             self._forget(path.parent, frame.tick_s - max(frame.spec.horizons_s) - last_grace_s(frame.spec) - 2 * HOUR_S)
-        except OSError as error:
-            raise CheckpointError(
-                f"{path.parent} cannot be written ({error.strerror})", remedy="free disk space"
-            ) from error
 
     def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
         """`outcome`, `outcome_area` and `outcome_chance` lines of the horizons for which a forecast was kept."""

@@ -77,11 +77,8 @@ class RosterWatch:
         self._note_absence(str(absence or ""))
         self._report(roster, refused)
         if not roster:
-            nothing = ArtifactError(
-                f"no usable artifact in {self.artifacts}",
-                remedy="train one with `python -m models train`, or name the folder with RISK_ARTIFACTS",
-            )
-            raise with_refused(nothing, refused)
+            remedy = "train one with `python -m models train`, or name the folder with RISK_ARTIFACTS"
+            raise with_refused(ArtifactError(f"no usable artifact in {self.artifacts}", remedy), refused)
 
     def _report(self, roster: Mapping[str, Entry], refused: Sequence[Refused]) -> None:
         """Log and record the artifacts that were refused or taken over since the last look."""

@@ -67,10 +67,8 @@ class InfluxSink:
     def __init__(self, bucket: Bucket, *, write_timeout_s: float) -> None:
         address = urlsplit(bucket.url)
         if address.scheme not in ("http", "https") or not address.hostname or address.username or address.password:
-            raise SettingsError(
-                "INFLUXDB_V2_URL must be http(s)://host:port without user or password",
-                remedy="give the token as INFLUXDB_V2_TOKEN",
-            )
+            fault = "INFLUXDB_V2_URL must be http(s)://host:port without user or password"
+            raise SettingsError(fault, remedy="give the token as INFLUXDB_V2_TOKEN")
         self._bucket, self._write_timeout_s = bucket, write_timeout_s
         self._client = InfluxDBClient(
             url=bucket.url,
@@ -141,10 +139,9 @@ class InfluxSink:
                         self._note_failure(began_s, str(error))
                         raise
         except _TryAgain as error:
-            raise SinkUnavailable(
-                f"{self._bucket}: {error}; given up after {tries} tries within {self._write_timeout_s:g} s",
-                remedy="look at the store's log; the next start repeats the batch",
-            ) from error
+            fault = f"{self._bucket}: {error}; given up after {tries} tries within {self._write_timeout_s:g} s"
+            remedy = "look at the store's log; the next start repeats the batch"
+            raise SinkUnavailable(fault, remedy) from error
         self._failing = None
         if tries > 1:
             log.info("%s stored the points after %.0f s", self._bucket, time.monotonic() - began_s)
@@ -163,10 +160,8 @@ class InfluxSink:
             return self._judge(refusal, first_line)
         status = self._client.api_client.last_response.status
         if status != HTTPStatus.NO_CONTENT:
-            raise SinkRefused(
-                f"{self._bucket} answered {status} instead of 204",
-                remedy="correct INFLUXDB_V2_URL: that is no InfluxDB",
-            )
+            remedy = "correct INFLUXDB_V2_URL: that is no InfluxDB"
+            raise SinkRefused(f"{self._bucket} answered {status} instead of 204", remedy)
         return 0
 
     def _send(self, chunk: bytes) -> ApiException | None:

@@ -73,10 +73,8 @@ class TopicReader:
                     self._waiting[place].extend(records)
                     deadline = time.monotonic() + _SILENCE_S
                 if time.monotonic() > deadline:
-                    raise BrokerError(
-                        f"Kafka sent no message of {self._topic} for {_SILENCE_S:.0f} s",
-                        remedy="look at its log, then repeat",
-                    )
+                    fault = f"Kafka sent no message of {self._topic} for {_SILENCE_S:.0f} s"
+                    raise BrokerError(fault, remedy="look at its log, then repeat")
         except KafkaError as error:
             raise self._failed(error) from error
 

@@ -94,10 +94,8 @@ class KafkaWatch:
                 self.longest_s,
             )
         elif now_s - self._away_since_s >= self.longest_s:
-            raise BrokerError(
-                f"Kafka at {self.bootstrap} has not answered for {now_s - self._away_since_s:.0f} s",
-                remedy="start it, then start this again; nothing is lost",
-            ) from error
+            fault = f"Kafka at {self.bootstrap} has not answered for {now_s - self._away_since_s:.0f} s"
+            raise BrokerError(fault, remedy="start it, then start this again; nothing is lost") from error
 
     def _call(self, check: Callable[[], None]) -> None:
         try:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from schemas.errors import DataError, SinkError
 from schemas.frame import RiskFrame
-from streaming.files import replace_file
+from streaming.files import replace_file, write_errors
 
 LEVEL_FLOOR = 1e-7  # smaller values are shown as zero
 LEVEL_STEP = math.log(1e5 / LEVEL_FLOOR) / 65_534  # one step is 0.042 %: finer than any figure on the page
@@ -56,12 +56,8 @@ def render(view: MapView) -> str:
 
 def write_page(path: Path, page: str) -> None:
     """Write `page` to `path` in one step, so that no browser ever loads half of it. Raises SinkError."""
-    try:
+    with write_errors(SinkError, f"map page {path}", remedy="choose another path"):
         replace_file(path, page.encode(), outlives_power_cut=False)
-    except OSError as error:
-        raise SinkError(
-            f"map page {path} cannot be written ({error.strerror})", remedy="choose another path"
-        ) from error
 
 
 def quantise(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
