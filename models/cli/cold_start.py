@@ -11,6 +11,7 @@ from rich.console import Console
 
 from models.artifact.artifact import check_writable
 from models.artifact.untrained import write_untrained
+from models.cli.options import Artifacts, CellSide, Region
 from models.features import feature_names
 from models.files.file_checks import refuse_swapped
 from models.training.regions import DEFAULT_CELL_M
@@ -20,19 +21,19 @@ from schemas.spec import Spec
 
 
 def cold_start_command(
-    region: Annotated[str, typer.Option(help="Region's slug: a-z, 0-9, - and _")],
+    region: Region,
     timezone: Annotated[str, typer.Option(help="IANA name, such as America/Chicago")],
     bounds: Annotated[str, typer.Option(help="SOUTH,WEST,NORTH,EAST in degrees")],
     per_day: Annotated[
         str, typer.Option(help="Each category with a guess of its incidents a day in the whole region: fire=3,ems=40")
     ],
-    cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = DEFAULT_CELL_M,
-    out: Annotated[Path, typer.Option(help="Folder of artifacts")] = Path("data/artifacts"),
+    cell_m: CellSide = DEFAULT_CELL_M,
+    out: Artifacts = Path("data/artifacts"),
 ) -> None:
-    """Publish an artifact that knows nothing yet, so that a region without a history can begin to count.
+    """Publish an untrained artifact, so that a region without past incidents can begin to count.
 
-    Its scores mean little at first, and say so: no cell has a history. After some weeks train on the incidents of that
-    time with `--like` this artifact; the running job takes the trained one over.
+    Its first scores mean little, and are marked so: no cell has a history. After some weeks, train on the incidents of
+    that time with `--like` this artifact; the running job then changes to the trained one.
     """
     rates = _rates(per_day)
     now_s = int(time.time())
@@ -70,7 +71,7 @@ def _rates(text: str) -> dict[str, float]:
         except ValueError:
             rate = 0.0
         if not 0 < rate <= 1e6 or name in rates:
-            raise DataError(f"--per-day {part!r}: write each category once with a number above 0, as fire=3,ems=40")
+            raise DataError(f"--per-day {part!r}", "write each category once with a number above 0, as fire=3,ems=40")
         rates[name] = rate
     return dict(sorted(rates.items()))
 
@@ -80,7 +81,7 @@ def _edges(bounds: str) -> tuple[float, float, float, float]:
     try:
         south, west, north, east = map(float, bounds.split(","))
     except ValueError as error:
-        raise DataError(f"--bounds {bounds!r}: write SOUTH,WEST,NORTH,EAST, as 41.6,-87.9,42.1,-87.5") from error
+        raise DataError(f"--bounds {bounds!r}", "write SOUTH,WEST,NORTH,EAST, as 41.6,-87.9,42.1,-87.5") from error
     if not (-90 < south < north < 90 and -180 <= west < east < 180):
-        raise DataError(f"--bounds {bounds!r}: south must lie below north and west before east, in degrees")
+        raise DataError(f"--bounds {bounds!r}", "south must be less than north and west less than east, in degrees")
     return south, west, north, east

@@ -1,4 +1,4 @@
-"""`python -m models evaluate`: the network beside every simple rival, on a block of time that no choice has seen."""
+"""`python -m models evaluate`: the network beside its simple rivals, on a block of time that no choice has used."""
 
 import time
 from dataclasses import replace
@@ -12,15 +12,17 @@ import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from models.artifact.folders import make_writable
 from models.artifact.untrusted_bytes import sha256
-from models.evaluation.tasks import STEPS_S, TASKS, Task, task_of_file
+from models.cli.options import DATA_HELP, CellSide, LayoutText, RecipeFile, not_installed
+from models.cli.progress import progress_bars
+from models.evaluation.tasks import STEPS_S, TASKS, FileOptions, Task, task_of_file
 from models.files.data_report import data_warnings, in_words
-from models.files.layouts import LAYOUT_HELP, parse_layout
+from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
 from models.networks import MODELS, kind_of_network
+from models.training.regions import DEFAULT_CELL_M
 from schemas.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
@@ -30,105 +32,111 @@ LIBRARIES = ("numpy", "torch", "scipy", "scikit-learn", "scoringrules", "pyspark
 BARS = ("counting", "replay", "fitting", "judging")
 
 
+# Typer reads a command's options from its parameters, and a command reads from top to bottom.
 def evaluate_command(
     out: Annotated[Path, typer.Option(help="Folder for evaluation.json, pictures and the page")],
     task: Annotated[str, typer.Option(help="One of the named tasks; without it, --data is judged")] = "",
-    data: Annotated[Path | None, typer.Option(help="Incident file; a task looks for its own in ../shared/data")] = None,
-    layout: Annotated[str, typer.Option(help=LAYOUT_HELP)] = "",
-    cell_m: Annotated[float, typer.Option(help="Side of a cell, metres")] = 1000.0,
-    step: Annotated[str, typer.Option(help="hour, 4h or day: how far ahead a forecast goes")] = "hour",
-    seeds: Annotated[int, typer.Option(min=1, help="Networks to train; the row is their mean")] = 5,
-    origins: Annotated[int, typer.Option(min=1, help="Blocks of time to judge, models fitted for each")] = 1,
-    purge_steps: Annotated[int, typer.Option(min=0, help="Left out before what is judged, beside 1 and the delay")] = 0,
-    recipe: Annotated[Path | None, typer.Option(help="What `tune` chose, for the network")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP}; a task has its own in ../shared/data")] = None,
+    layout: LayoutText = "",
+    cell_m: CellSide = DEFAULT_CELL_M,
+    step: Annotated[str, typer.Option(help="How far ahead a forecast goes: hour, 4h or day")] = "hour",
+    seeds: Annotated[int, typer.Option(min=1, help="Networks to train; the table shows their mean")] = 5,
+    origins: Annotated[int, typer.Option(min=1, help="Blocks of time to judge; models are fitted for each")] = 1,
+    purge_steps: Annotated[
+        int, typer.Option(min=0, help="Steps to leave out before the judged ones, in addition to one and the delay")
+    ] = 0,
+    recipe: RecipeFile = None,
     network: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"Kind of network: {', '.join(MODELS)}; several times for several, the report is about the first"
+            help=f"Kind of network: {', '.join(MODELS)}; may be given several times, the first is reported on"
         ),
     ] = None,
     delay_steps: Annotated[int, typer.Option(min=0, help="Steps until an incident is known")] = 0,
     merge_repeated: Annotated[
-        bool,
-        typer.Option("--merge-repeated", help="Of --data: calls within 200 m and 15 min are one"),
+        bool, typer.Option("--merge-repeated", help="With --data: count calls within 200 m and 15 min once")
     ] = False,
     forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
 ) -> None:
-    """Judge the network, and every simple rival in the same table, on the last block of time.
+    """Judge the network and its simple rivals, in one table, on the last block of time.
 
     Named tasks: chicago-3km-daily, chicago-1km-hourly, montgomery-2km-hourly.
     """
     try:
         from models.evaluation.evaluate import EvaluationPlan, evaluate_rolling
-        from models.evaluation.regressions import REGRESSIONS
         from models.evaluation.report.page import write_report
         from models.evaluation.report.table import print_table
     except ModuleNotFoundError as error:
-        raise SettingsError(f"{error.name} is not installed: pip install 'incident-risk-scorer[evaluate]'") from error
+        raise not_installed(error) from error
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     if recipe and origins > 1:
-        raise SettingsError("--recipe with --origins: the recipe was chosen on the earlier blocks; give one of the two")
+        raise SettingsError("--recipe with --origins: the earlier blocks chose the recipe", "give one of the two")
     if task and merge_repeated:
-        raise SettingsError("--merge-repeated with --task: the named tasks count every call; judge the file by --data")
+        raise SettingsError(
+            "--merge-repeated with --task: the named tasks count every call", "judge the file by --data"
+        )
     hyperparameters = read_recipe(recipe).recipe if recipe else DEFAULT
     kinds = tuple(dict.fromkeys(network or [hyperparameters.network]))
     for kind in kinds:
         kind_of_network(kind)
-    chosen = _task(task, data, layout, cell_m, step, origins, merge_repeated)
+    options = FileOptions(cell_m=cell_m, step=step, origins=origins, merge_repeated=merge_repeated)
+    chosen = _named_task(task, data) if task else _task_of_file(data, layout, options)
     try:
-        make_writable(out)  # before hours of work are done
+        make_writable(out)  # before hours of work
     except OSError as error:
-        raise SettingsError(f"--out {out} cannot be written ({error.strerror}): name another folder") from error
-    for line in in_words(chosen.row_counts):
-        console.print(escape(line), highlight=False, soft_wrap=True)
-    for warning in data_warnings(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s):
-        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
-    regressions: list[Regression] = [*REGRESSIONS]
-    if forest:
-        from models.evaluation.regressions.random_forest import RandomForest, spark
-
-        regressions.append(RandomForest(session=partial(spark, out / "spark.log")))
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bars = {name: progress.add_task(name, total=1.0) for name in BARS}
+        raise SettingsError(f"--out {out} cannot be written ({error.strerror})", "name another folder") from error
+    _describe(chosen, console)
+    with progress_bars(BARS, console) as report:
         plan = EvaluationPlan(
-            regressions=regressions,
+            regressions=_regressions(out, forest=forest),
             seeds=range(seeds),
             purge=1 + delay_steps + purge_steps,
             delay=delay_steps,
             recipe=hyperparameters,
             networks=kinds,
-            tell=lambda what, share: progress.update(bars[what.partition(":")[0]], description=what, completed=share),
+            tell=report,
         )
-        evaluation = evaluate_rolling(
-            chosen,
-            plan,
-            origins=origins,
-            now=datetime.now(UTC),
-            versions={name: version(name) for name in LIBRARIES},
-        )
-    print_table(evaluation, console)  # first: whatever becomes of the files, hours of work are to be read
+        versions = {name: version(name) for name in LIBRARIES}
+        evaluation = evaluate_rolling(chosen, plan, origins=origins, now=datetime.now(UTC), versions=versions)
+    print_table(evaluation, console)  # first, so that hours of work can be read even if a file cannot be written
     page = write_report(evaluation, out)
     console.print(f"report: {page}", soft_wrap=True)
 
 
-def _task(task: str, data: Path | None, layout: str, cell_m: float, step: str, origins: int, merge: bool) -> Task:
-    if task:
-        if task not in TASKS:
-            raise DataError(f"--task {task}: choose one of {', '.join(TASKS)}")
-        make, usual_place = TASKS[task]
-        path = data or usual_place
-        return _of(path, make(path))
+def _named_task(name: str, data: Path | None) -> Task:
+    if name not in TASKS:
+        raise DataError(f"--task {name} is unknown", remedy=f"choose one of {', '.join(TASKS)}")
+    read, usual_place = TASKS[name]
+    path = data or usual_place
+    return _with_source(read(path), path)
+
+
+def _task_of_file(data: Path | None, layout: str, options: FileOptions) -> Task:
     if data is None or not layout:
-        raise DataError("give --task, or --data and --layout")
-    if step not in STEPS_S:
-        raise DataError(f"--step {step}: choose one of {', '.join(STEPS_S)}")
-    found = task_of_file(
-        data, parse_layout(layout), cell_m=cell_m, step=step, now_s=time.time(), origins=origins, merge=merge
-    )
-    return _of(data, found)
+        raise DataError("no data to judge", remedy="give --task, or --data and --layout")
+    if options.step not in STEPS_S:
+        raise DataError(f"--step {options.step} is unknown", remedy=f"choose one of {', '.join(STEPS_S)}")
+    return _with_source(task_of_file(data, parse_layout(layout), options, now_s=time.time()), data)
 
 
-def _of(path: Path, task: Task) -> Task:
+def _with_source(task: Task, path: Path) -> Task:
     return replace(task, data_file=path.name, data_sha256=sha256(path.read_bytes()))
+
+
+def _describe(task: Task, console: Console) -> None:
+    for line in in_words(task.row_counts):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    for warning in data_warnings(task.incidents, int(task.cube.starts_s[task.validation]), step_s=task.step_s):
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
+
+
+def _regressions(out: Path, *, forest: bool) -> list["Regression"]:
+    from models.evaluation.regressions import REGRESSIONS
+
+    regressions: list[Regression] = [*REGRESSIONS]
+    if forest:
+        from models.evaluation.regressions.random_forest import RandomForest, spark
+
+        regressions.append(RandomForest(session=partial(spark, out / "spark.log")))
+    return regressions

@@ -1,4 +1,4 @@
-"""`python -m models explain`: what made the scores of one cell."""
+"""`python -m models explain`: the parts of the scores of one cell."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,11 @@ from rich.table import Table
 
 from models.artifact.artifact import Artifact, newest_artifact
 from models.artifact.explanation import Explanation, explain
+from models.cli.options import Artifacts, LayoutText
 from models.counting.count_state import CountState
 from models.files.cutoff import refuse_beyond
 from models.files.incident_files import read_incidents
-from models.files.layouts import LAYOUT_HELP, parse_layout
+from models.files.layouts import parse_layout
 from models.local_time import zone_of
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError
@@ -24,11 +25,11 @@ def explain_command(
     region: Annotated[str, typer.Option(help="Region of the artifact")],
     cell: Annotated[str, typer.Option(help="Cell id as on the map: r012c034")],
     at: Annotated[str, typer.Option(help="Local time 2017-10-21T18:00; default: where the artifact's data end")] = "",
-    artifacts: Annotated[Path, typer.Option(help="Folder of artifacts")] = Path("data/artifacts"),
-    data: Annotated[Path | None, typer.Option(help="Incident file that goes on where the artifact's data end")] = None,
-    layout: Annotated[str, typer.Option(help=LAYOUT_HELP)] = "",
+    artifacts: Artifacts = Path("data/artifacts"),
+    data: Annotated[Path | None, typer.Option(help="Incident file from the end of the artifact's data on")] = None,
+    layout: LayoutText = "",
 ) -> None:
-    """How much of each score came from the cell's history, the hour, recent counts here and next door, the network."""
+    """Show the parts of each score: the cell's history, the hour, recent counts here and nearby, the network."""
     artifact = newest_artifact(artifacts, region)
     place = artifact.spec.grid.index_of(cell)
     state = state_at(artifact, at, data, layout)
@@ -38,7 +39,8 @@ def explain_command(
     console.print(f"{region}, cell {cell}, {when}, model {artifact.version}", soft_wrap=True)
     if artifact.network_fault:
         console.print(
-            f"[yellow]warning:[/yellow] {escape(artifact.network_fault)}: the baseline makes the scores", soft_wrap=True
+            f"[yellow]warning:[/yellow] {escape(artifact.network_fault)}: the scores are those of the baseline",
+            soft_wrap=True,
         )
     console.print("expected = the parts multiplied; below 1 a part makes the score smaller\n", soft_wrap=True)
     for category in artifact.spec.categories:
@@ -49,18 +51,20 @@ def state_at(artifact: Artifact, at: str, data: Path | None, layout: str) -> Cou
     state = artifact.history()
     if not at:
         if data or layout:
-            raise DataError("--data and --layout tell what happened until --at: give it, too")
+            raise DataError("--data and --layout without --at", "give --at, the time up to which they are counted")
         return state
     try:
         when = datetime.fromisoformat(at)
     except ValueError as error:
-        raise DataError(f"--at {at}: write a local time like 2017-10-21T18:00") from error
+        raise DataError(f"--at {at}", remedy="write a local time like 2017-10-21T18:00") from error
     at_s = int((when if when.tzinfo else when.replace(tzinfo=zone_of(artifact.spec.timezone))).timestamp())
     if at_s < state.as_of_s:
         end = datetime.fromtimestamp(state.as_of_s, UTC)
-        raise DataError(f"--at {at} lies before the artifact's data end, {end:%Y-%m-%dT%H:%M}Z: give a later time")
+        raise DataError(
+            f"--at {at} lies before the end of the artifact's data, {end:%Y-%m-%dT%H:%M}Z", "give a later time"
+        )
     if data is None or not layout:
-        raise DataError("--at needs what happened since the artifact's data end: give --data and --layout")
+        raise DataError("--at needs what happened since the end of the artifact's data", "give --data and --layout")
     incidents = read_incidents(data, parse_layout(layout))
     refuse_beyond(at_s, incidents, f"--at {at}")
     return Replay(IncidentHistory.of(incidents, artifact.spec, at_s), state=state).lead_to(at_s)

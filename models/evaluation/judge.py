@@ -1,8 +1,9 @@
-"""Judging forecasts of one task: the same steps, cells, and random draws for every model."""
+"""Judges the forecasts of one task: every model by the same steps, cells and random draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +18,10 @@ from models.measures.scores import ModelScores, score
 from models.measures.sheet import Sheet
 from models.measures.totals import Totals, totals
 
+T = TypeVar("T", Sheet, AtShare)
 AnyFloats = npt.NDArray[np.floating]
-SHARES = (
-    0.0,
-    1e-4,
-    1e-3,
-    1e-2,
-    0.05,
-)  # of the mean that a model may mix in, so that a quiet place is not taken for a dead one
+# Shares of the mean that a model may mix in, so that a quiet place keeps a small forecast.
+SHARES = (0.0, 1e-4, 1e-3, 1e-2, 0.05)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +51,7 @@ class Judge:
 
     @property
     def counts(self) -> Counts:
-        """(judged steps, scored cells, categories) what came."""
+        """(judged steps, scored cells, categories) observed incidents."""
         return self.task.cube.counts[self.task.test :, self.task.scored]
 
     def scores(self, mean: Floats | Values, dispersion: Floats) -> ModelScores:
@@ -68,7 +65,7 @@ class Judge:
         )
 
     def totals(self, mean: Floats | Values, dispersion: Floats) -> Totals:
-        """Of the scored cells; in the others nothing is expected and nothing came."""
+        """Of the scored cells; the others expect nothing and count nothing."""
         everywhere = np.zeros((len(mean), len(self.task.scored), mean.shape[2]))
         everywhere[:, self.task.scored] = mean
         cube, first = self.task.cube, self.task.test
@@ -100,33 +97,20 @@ def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:
     first = of_seeds[0]
     return replace(
         first,
-        sheet=_mean_sheet([one.sheet for one in of_seeds]),
-        by_category={name: _mean_sheet([one.by_category[name] for one in of_seeds]) for name in first.by_category},
-        log_score_sums=np.concatenate([one.log_score_sums for one in of_seeds]),
+        sheet=_mean([scores.sheet for scores in of_seeds]),
+        by_category={name: _mean([scores.by_category[name] for scores in of_seeds]) for name in first.by_category},
+        log_score_sums=np.concatenate([scores.log_score_sums for scores in of_seeds]),
     )
 
 
-def _mean_sheet(sheets: Sequence[Sheet]) -> Sheet:
-    plain = {
-        field.name: _mean([getattr(one, field.name) for one in sheets])
-        for field in fields(Sheet)
-        if field.name != "ranking"
-    }
-    return Sheet(
-        **plain, ranking=tuple(_mean_share(shares) for shares in zip(*(one.ranking for one in sheets), strict=True))
-    )
-
-
-def _mean_share(shares: Sequence[AtShare]) -> AtShare:
-    return replace(
-        shares[0],
-        hit_rate=_mean([one.hit_rate for one in shares]),
-        pai=_mean([one.pai for one in shares]),
-        pei=_mean([one.pei for one in shares]),
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Of those that there are: a seed may, alone, expect as much as one incident nowhere."""
-    there = [value for value in values if not np.isnan(value)]
-    return float(np.mean(there)) if there else np.nan
+def _mean(figures: Sequence[T]) -> T:
+    """The mean of each float, without nan: one seed alone may expect as much as one incident nowhere."""
+    means: dict[str, Any] = {}
+    for name in (field.name for field in fields(figures[0])):
+        values = [getattr(figure, name) for figure in figures]
+        if name == "ranking":
+            means[name] = tuple(_mean(shares) for shares in zip(*values, strict=True))
+        elif any(value != values[0] for value in values):
+            present = [value for value in values if not np.isnan(value)]
+            means[name] = float(np.mean(present)) if present else np.nan
+    return replace(figures[0], **means)

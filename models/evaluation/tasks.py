@@ -1,4 +1,4 @@
-"""What is forecast: which incidents, in which cells and steps, and which steps are learned from and judged on."""
+"""What is forecast: which incidents, cells and steps; which steps are for learning and which for judging."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,6 +27,7 @@ MONTGOMERY_BOX = (39.9, 40.5, -75.9, -74.9)  # south, north, west, east: 99,473 
 LEAST_STEPS = 200
 MOST_OUTSIDE = 0.1  # of the incidents of the judged steps
 TRAIN_PERCENT, VALIDATION_PERCENT = 70, 15
+_PARTIAL = "in the first or last step, which may be partial"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ def chicago_3km_daily(path: Path) -> Task:
         title="Chicago 2016-2017, 3 km, one day, 4 categories, all 168 cells",
         incidents=published.incidents,
         cell=published.cell,
-        grid=_nominal_grid(published.incidents, cube),
+        grid=_nominal_grid(published.incidents, cube.rows, cube.cols, cube.cell_m),
         cube=cube,
         validation=len(cube) - TEST_DAYS - VALIDATION_DAYS,
         test=len(cube) - TEST_DAYS,
@@ -101,64 +102,108 @@ TASKS: Mapping[str, tuple[Callable[[Path], Task], Path]] = MappingProxyType(
 )
 
 
-def task_of_file(
-    path: Path, layout: Layout, *, cell_m: float, step: str, now_s: float, origins: int = 1, merge: bool = False
-) -> Task:
-    """Any incident file in local days, four hours or hours: 70/15/15 % of them. merge: repeated calls count once.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOptions:
+    """How a file becomes a task."""
 
-    The grid is that of the steps which the earliest of `origins` learns from (see `earlier`), all of its cells are
-    judged. The file's first and last step are left out: it may hold only a part of them. Raises DataError for a file
-    that is too short, and when the grid misses too many incidents of the judged steps.
+    cell_m: float
+    step: str  # one of STEPS_S
+    origins: int = 1
+    merge_repeated: bool = False  # repeated calls count once
+
+
+def task_of_file(path: Path, layout: Layout, options: FileOptions, *, now_s: float) -> Task:
+    """Any incident file in local days, four hours or hours: 70/15/15 % of them.
+
+    The grid is that of the steps from which the earliest of the origins learns (see `earlier`); all its cells are
+    judged. The file's first and last step are left out: they may be partial. Raises DataError when too few steps are
+    left, or too many incidents of the judged steps lie outside the grid.
     """
     table = read_past(path, layout, now_s=now_s)
-    if merge:
+    if options.merge_repeated:
         table = merge_repeated(table)
-    starts_s = _steps(table, STEPS_S[step])[1:-1]
+    starts_s = _steps(table, STEPS_S[options.step])[1:-1]
     steps = len(starts_s) - 1
     if steps < LEAST_STEPS:
         raise DataError(
-            f"{max(steps, 0)} whole steps ({step}) in {path}: at least {LEAST_STEPS} are needed; "
-            "give a longer file, or a shorter --step"
+            f"{max(steps, 0)} whole steps ({options.step}) in {path}, at least {LEAST_STEPS} are needed",
+            remedy="give a longer file, or a shorter --step",
         )
     validation, test = _blocks(steps)
-    learned = validation - (origins - 1) * (steps - test)
-    _refuse_short(learned, origins - 1)
-    known = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[learned])
-    if not known.any():
-        raise DataError(f"no incident in the first {TRAIN_PERCENT} % of the steps of {path}: give a file without gaps")
-    refuse_too_little(table.occurred_s[known])
-    grid = Grid.around(table.lat_deg[known], table.lon_deg[known], cell_m=cell_m)
-    refuse_one_cell(table, grid, int(starts_s[learned]))
+    learned = validation - (options.origins - 1) * (steps - test)
+    _refuse_short(learned, options.origins - 1)
+    grid = _grid_of(table, int(starts_s[0]), int(starts_s[learned]), options.cell_m)
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
     whole = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
-    seen = [
-        *row_counts(table, grid),
-        RowCount(what="in the first or last step, which may be partial", rows=int((~whole).sum()), decision="left out"),
-    ]
-    incidents = table.select(inside & whole)
-    task = Task(
-        name=f"{layout.name}-{cell_m:.0f}m-{step}",
-        title=(
-            f"{path.name}, {cell_m:.0f} m, {STEP_NAMES[step]}, {len(table.categories)} categories, "
-            f"all {grid.cells} cells{', repeated calls merged' if merge else ''}"
-        ),
-        incidents=incidents,
+    rows = (*row_counts(table, grid), RowCount(what=_PARTIAL, rows=int((~whole).sum()), decision="left out"))
+    task = _task(
+        name=f"{layout.name}-{options.cell_m:.0f}m-{options.step}",
+        title=_title(path, options, categories=len(table.categories), cells=grid.cells),
+        incidents=table.select(inside & whole),
         cell=cell[inside & whole],
         grid=grid,
-        cube=count(incidents, cell[inside & whole], starts_s, rows=grid.rows, cols=grid.cols, cell_m=cell_m),
-        validation=validation,
-        test=test,
+        starts_s=starts_s,
+    )
+    task = replace(
+        task,
         scored=np.ones(grid.cells, np.bool_),
         outside_s=table.occurred_s[~inside],
-        row_counts=tuple(line for line in seen if line.rows),
+        row_counts=tuple(line for line in rows if line.rows),
     )
-    judged = int(((table.occurred_s >= starts_s[test]) & whole).sum())
+    _refuse_moved(task, int(((table.occurred_s >= starts_s[test]) & whole).sum()))
+    return task
+
+
+def _title(path: Path, options: FileOptions, *, categories: int, cells: int) -> str:
+    merged = ", repeated calls merged" if options.merge_repeated else ""
+    step = STEP_NAMES[options.step]
+    return f"{path.name}, {options.cell_m:.0f} m, {step}, {categories} categories, all {cells} cells{merged}"
+
+
+def _grid_of(table: IncidentTable, start_s: int, stop_s: int, cell_m: float) -> Grid:
+    """The grid around what happened in [start_s, stop_s)."""
+    known = (table.occurred_s >= start_s) & (table.occurred_s < stop_s)
+    if not known.any():
+        raise DataError(f"no incident in the first {TRAIN_PERCENT} % of the file's steps", "give a file without gaps")
+    refuse_too_little(table.occurred_s[known])
+    grid = Grid.around(table.lat_deg[known], table.lon_deg[known], cell_m=cell_m)
+    refuse_one_cell(table, grid, stop_s)
+    return grid
+
+
+def _refuse_moved(task: Task, judged: int) -> None:
+    """judged: incidents of the judged steps, wherever they happened."""
     if task.outside > MOST_OUTSIDE * judged:
         raise DataError(
             f"{task.outside:,} of the {judged:,} incidents of the judged steps lie outside the grid of the steps "
-            "that are learned from: the file's area changed; leave out what lies elsewhere, or the time before"
+            "that are learned from: the file's area changed",
+            remedy="leave out what lies elsewhere, or the time before",
         )
-    return task
+
+
+def _task(
+    *,
+    name: str,
+    title: str,
+    incidents: IncidentTable,
+    cell: npt.NDArray[np.int32],
+    grid: Grid,
+    starts_s: npt.NDArray[np.int64],
+) -> Task:
+    """A task that scores the cells with any incident."""
+    cube = count(incidents, cell, starts_s, rows=grid.rows, cols=grid.cols, cell_m=grid.cell_m)
+    validation, test = _blocks(len(cube))
+    return Task(
+        name=name,
+        title=title,
+        incidents=incidents,
+        cell=cell,
+        grid=grid,
+        cube=cube,
+        validation=validation,
+        test=test,
+        scored=cube.counts.sum(axis=(0, 2)) > 0,
+    )
 
 
 def _hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Task:
@@ -167,23 +212,10 @@ def _hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> T
     km_east = KM_PER_DEGREE * np.cos(np.radians(incidents.lat_deg.mean()))
     row = np.floor(north * KM_PER_DEGREE / cell_km).astype(np.int32)
     col = np.floor(east * km_east / cell_km).astype(np.int32)
-    rows, cols = int(row.max()) + 1, int(col.max()) + 1
-    starts_s = _steps(incidents, HOUR_S)
-    cell = row * cols + col
-    cube = count(incidents, cell, starts_s, rows=rows, cols=cols, cell_m=1000 * cell_km)
-    scored = cube.counts.sum(axis=(0, 2)) > 0
-    validation, test = _blocks(len(cube))
-    return Task(
-        name=name,
-        title=f"{title}, {int(scored.sum())} cells with any",
-        incidents=incidents,
-        cell=cell,
-        grid=_nominal_grid(incidents, cube),
-        cube=cube,
-        validation=validation,
-        test=test,
-        scored=scored,
-    )
+    grid = _nominal_grid(incidents, int(row.max()) + 1, int(col.max()) + 1, 1000 * cell_km)
+    cell, starts_s = row * grid.cols + col, _steps(incidents, HOUR_S)
+    task = _task(name=name, title=title, incidents=incidents, cell=cell, grid=grid, starts_s=starts_s)
+    return replace(task, title=f"{title}, {int(task.scored.sum())} cells with any")
 
 
 def _steps(table: IncidentTable, step_s: int) -> npt.NDArray[np.int64]:
@@ -221,8 +253,8 @@ def _refuse_short(learned: int, blocks: int) -> None:
     least = LEAST_STEPS * TRAIN_PERCENT // 100
     if learned < least:
         raise DataError(
-            f"{blocks} origins before the last leave {max(learned, 0)} steps to learn from: at least {least} are "
-            "needed; choose fewer --origins"
+            f"{blocks} origins before the last leave {max(learned, 0)} steps to learn from, {least} are needed",
+            remedy="choose fewer --origins",
         )
 
 
@@ -230,11 +262,6 @@ def _blocks(steps: int) -> tuple[int, int]:
     return steps * TRAIN_PERCENT // 100, steps * (TRAIN_PERCENT + VALIDATION_PERCENT) // 100
 
 
-def _nominal_grid(incidents: IncidentTable, cube: Cube) -> Grid:
-    return Grid(
-        south_deg=float(incidents.lat_deg.min()),
-        west_deg=float(incidents.lon_deg.min()),
-        cell_m=cube.cell_m,
-        rows=cube.rows,
-        cols=cube.cols,
-    )
+def _nominal_grid(incidents: IncidentTable, rows: int, cols: int, cell_m: float) -> Grid:
+    south, west = float(incidents.lat_deg.min()), float(incidents.lon_deg.min())
+    return Grid(south_deg=south, west_deg=west, cell_m=cell_m, rows=rows, cols=cols)

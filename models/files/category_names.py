@@ -25,13 +25,13 @@ def refuse_lost_names(names: Iterable[str]) -> None:
     first: dict[str, str] = {}
     for name in sorted(names):
         if not slug(name) and _letters(name):
-            raise DataError(f"the category {name!r} has no letter that a slug can hold: {_LATIN}")
+            raise DataError(f"the category {name!r} has no letter that a slug can hold", _LATIN)
         other = first.setdefault(slug(name), name)
         if _letters(other) != _letters(name):
-            raise DataError(f"the categories {other!r} and {name!r} would both be {slug(name)!r}: {_LATIN}")
+            raise DataError(f"the categories {other!r} and {name!r} would both be {slug(name)!r}", _LATIN)
 
 
 def _letters(name: str) -> str:
     """All letters and digits, in lower case and without accents."""
     plain = unicodedata.normalize("NFKD", name)
-    return re.sub(r"[\W_]+", "_", "".join(one for one in plain if not unicodedata.combining(one)).lower()).strip("_")
+    return re.sub(r"[\W_]+", "_", "".join(sign for sign in plain if not unicodedata.combining(sign)).lower()).strip("_")

@@ -8,7 +8,7 @@ from models.files.incident_files import IncidentTable
 from models.local_time import utc_from_local, zone_of
 from schemas.errors import DataError
 
-_MEAN_GAPS = 10.0  # of chance between two incidents once in 20,000 times
+_MEAN_GAPS = 10.0  # a gap so many times the mean occurs by chance once in 20,000 times
 UNTIL_HELP = "Local date YYYY-MM-DD: use only what happened before it; or none"
 
 
@@ -19,7 +19,7 @@ def cutoff_of(until: str, incidents: IncidentTable) -> int:
     try:
         day = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError as error:
-        raise DataError(f"--until {until}: give a date as YYYY-MM-DD, or none") from error
+        raise DataError(f"--until {until}", remedy="give a date as YYYY-MM-DD, or none") from error
     cutoff_s = int(utc_from_local(np.array([int(day.timestamp())]), incidents.timezone)[0][0])
     refuse_beyond(cutoff_s, incidents, f"--until {until}")
     return cutoff_s
@@ -35,6 +35,7 @@ def refuse_beyond(at_s: int, incidents: IncidentTable, option: str) -> None:
     if at_s - last_s > max(86_400.0, quiet_s):
         last = datetime.fromtimestamp(last_s, zone_of(incidents.timezone))
         raise DataError(
-            f"{option} lies {(at_s - last_s) / 86_400:.0f} days after the file's last incident, {last:%Y-%m-%d %H:%M}: "
-            "days without any would count as quiet ones. Give the last midnight that the file covers, or a longer file"
+            f"{option} lies {(at_s - last_s) / 86_400:.0f} days after the file's last incident, {last:%Y-%m-%d %H:%M}; "
+            "days without data would count as quiet days",
+            remedy="give the last midnight that the file covers, or a longer file",
         )

@@ -1,4 +1,4 @@
-"""What the reader saw in an incident file, and whether one can learn from it."""
+"""How the rows of an incident file are used, and whether a model can learn from them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ Times = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCount:
-    """One line of the report."""
+    """Rows of one kind."""
 
-    what: str
+    what: str  # the kind
     rows: int
-    decision: str
+    decision: str  # how they are used
     example: str = ""  # the first of them: its number and what could not be read
 
 
@@ -44,22 +44,23 @@ def read_past(path: Path, layout: Layout, *, now_s: float) -> IncidentTable:
     if gaps_s.max(initial=0) > DAYS_KEPT * DAY_S:  # what lies behind it is forgotten
         last = int(gaps_s.argmax())
         apart = min((np.arange(last + 1), np.arange(last + 1, len(table))), key=len)
-        before, after = (datetime.fromtimestamp(int(table.occurred_s[one]), UTC) for one in (last, last + 1))
+        before, after = (datetime.fromtimestamp(int(table.occurred_s[row]), UTC) for row in (last, last + 1))
         rows = ", ".join(f"{row:,}" for row in table.row[apart[:3]].tolist())
         raise DataError(
             f"{path}: no incident from {before:%Y-%m-%d} to {after:%Y-%m-%d}; {len(apart):,} of {len(table):,} stand "
-            f"apart (row {rows}{', ...' if len(apart) > 3 else ''}): correct their times, or leave them out"
+            f"apart (row {rows}{', ...' if len(apart) > 3 else ''})",
+            remedy="correct their times, or leave them out",
         )
     return table
 
 
 def row_counts(table: IncidentTable, grid: Grid) -> list[RowCount]:
-    """The rows of the file and what became of them, most general first; nothing that did not occur.
+    """The rows of the file by kind and how they are used, most general first; only kinds that occur.
 
     table: as it was read, repeated calls merged or not.
     """
     outside = int((~grid.locate(table.lat_deg, table.lon_deg)[1]).sum())
-    examples = {reason.replace("_", " "): said for reason, said in table.examples.items()}
+    examples = {reason.replace("_", " "): example for reason, example in table.examples.items()}
     rows = len(table) + sum(table.skipped.values()) + table.repeated_calls
     lines = [
         ("rows in the file", rows, "read"),
@@ -72,7 +73,7 @@ def row_counts(table: IncidentTable, grid: Grid) -> list[RowCount]:
         ("times on the full hour", table.whole_hours, "kept"),
         ("times at midnight", table.midnights, "kept"),
         ("local times shown twice", table.ambiguous_times, "the first taken"),
-        ("local times never shown", table.nonexistent_times, "moved on by the change of clocks"),
+        ("local times never shown", table.nonexistent_times, "moved forward by the change of clocks"),
         ("uncertain times", table.uncertain_times, "drawn inside the interval"),
     ]
     return [
@@ -82,9 +83,9 @@ def row_counts(table: IncidentTable, grid: Grid) -> list[RowCount]:
     ]
 
 
-def in_words(seen: Iterable[RowCount]) -> Iterator[str]:
+def in_words(counts: Iterable[RowCount]) -> Iterator[str]:
     """One line of text for each, to be read on a terminal."""
-    for line in seen:
+    for line in counts:
         example = f", the first in {line.example}" if line.example else ""
         yield f"{line.rows:>12,}  {line.what}: {line.decision}{example}"
 
@@ -94,8 +95,9 @@ def refuse_too_little(occurred_s: Times) -> None:
     days = (int(occurred_s[-1]) + 1 - int(occurred_s[0])) / DAY_S
     if len(occurred_s) < LEAST_INCIDENTS or days < LEAST_DAYS:
         raise DataError(
-            f"{len(occurred_s)} incidents over {days:.0f} days to learn from: at least {LEAST_INCIDENTS} over "
-            f"{LEAST_DAYS} days are needed; give a longer file"
+            f"{len(occurred_s)} incidents over {days:.0f} days to learn from; at least {LEAST_INCIDENTS} over "
+            f"{LEAST_DAYS} days are needed",
+            remedy="give a longer file",
         )
 
 
@@ -105,13 +107,13 @@ def refuse_one_cell(table: IncidentTable, grid: Grid, until_s: int) -> None:
     cell, inside = grid.locate(table.lat_deg[past], table.lon_deg[past])
     if len(np.unique(cell[inside])) <= 1:
         raise DataError(
-            f"all {int(inside.sum())} incidents to train on lie in one cell of {grid.cell_m:.0f} m: "
-            "give a smaller --cell-m, and check the columns of latitude and longitude"
+            f"all {int(inside.sum())} incidents to train on lie in one cell of {grid.cell_m:.0f} m",
+            remedy="give a smaller --cell-m, and check the columns of latitude and longitude",
         )
 
 
 def data_warnings(table: IncidentTable, until_s: int, *, step_s: int) -> tuple[str, ...]:
-    """Warnings: what can be learned before `until_s` for steps of `step_s`, and says little."""
+    """Warnings about what can be learned before `until_s` for steps of `step_s`."""
     found = (_thin_categories(table, until_s), _dates_only(table) if step_s < DAY_S else None)
     return tuple(warning for warning in found if warning)
 

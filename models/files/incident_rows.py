@@ -1,4 +1,4 @@
-"""The rows of an incident file, whatever it is packed in, and a refusal of files whose rows are not what they seem."""
+"""The rows of an incident file, packed or not; files in which a quote swallows rows are refused."""
 
 import csv
 import gzip
@@ -16,7 +16,7 @@ from models.files.file_checks import refuse_columns
 from models.files.layouts import Layout
 from schemas.errors import DataError
 
-_FEW_LINES = 5  # that a row may go on over without a closer look
+_FEW_LINES = 5  # a row of at most so many is not checked for others inside it
 
 
 @contextmanager
@@ -32,10 +32,10 @@ def open_rows(
             rows = _whole_rows(text, layout, path)
             header = list(layout.header or next(rows, ()))
             if not header:
-                raise DataError(f"{path} is empty: give the file that was meant")
-            wanted = [layout.time_column, layout.lat_column, layout.lon_column, layout.category_column]
-            wanted += [layout.end_column] if layout.end_column else []
-            columns = [[name] if name in header else name.split("+") for name in wanted]
+                raise DataError(f"{path} is empty", remedy="give another file")
+            used = [layout.time_column, layout.lat_column, layout.lon_column, layout.category_column]
+            used += [layout.end_column] if layout.end_column else []
+            columns = [[name] if name in header else name.split("+") for name in used]
             refuse_columns(header, [name for parts in columns for name in parts], layout.delimiter, path)
             places = [[header.index(name) for name in parts] for parts in columns]
             if all(len(parts) == 1 for parts in places):
@@ -43,11 +43,11 @@ def open_rows(
             else:
                 yield lambda fields: tuple(" ".join(fields[place] for place in parts) for parts in places), rows
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read ({error}): give a .csv, .csv.gz or .zip with one .csv") from error
+        raise DataError(f"{path} cannot be read ({error})", "give a .csv, .csv.gz or .zip with one .csv") from error
 
 
 def _whole_rows(text: Iterable[str], layout: Layout, path: Path) -> Iterator[list[str]]:
-    """The rows, a header line among them. Raises DataError for one that holds others: its quote was not closed."""
+    """The rows, with the header line. Raises DataError for a row that holds others: its quote was not closed."""
     reader = csv.reader(text, delimiter=layout.delimiter)
     columns = len(layout.header or ())
     number, line = (1, 0) if columns else (0, 0)  # a header line is row 0
@@ -55,16 +55,16 @@ def _whole_rows(text: Iterable[str], layout: Layout, path: Path) -> Iterator[lis
     def refusal(what: str) -> DataError:
         row = f"row {number:,}" if number else "the header"
         return DataError(
-            f"{path}, {row} (line {line + 1:,}): {what}: a quote was probably not closed; close or remove it there"
+            f"{path}, {row} (line {line + 1:,}): {what}", "a quote was probably not closed; close or remove it there"
         )
 
     try:
         for fields in reader:
             columns = columns or len(fields)
             if line == 0 and "\0" in "".join(fields):
-                raise DataError(f"{path} is UTF-16 or no text: convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
+                raise DataError(f"{path} is UTF-16 or no text", "convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
             if reader.line_num - line > _FEW_LINES and (not number or _holds_rows(fields, columns, layout.delimiter)):
-                raise refusal(f"a field goes on over {reader.line_num - line:,} lines that look like rows")
+                raise refusal(f"a field extends over {reader.line_num - line:,} lines that look like rows")
             yield fields
             number, line = number + 1, reader.line_num
     except csv.Error as error:
@@ -73,7 +73,7 @@ def _whole_rows(text: Iterable[str], layout: Layout, path: Path) -> Iterator[lis
 
 def _holds_rows(fields: list[str], columns: int, delimiter: str) -> bool:
     """Whether most lines inside of fields have as many delimiters as a row. A text of many lines has not."""
-    lines = [line for one in fields for line in one.splitlines()[1:-1]]
+    lines = [line for field in fields for line in field.splitlines()[1:-1]]
     return 2 * sum(line.count(delimiter) == columns - 1 for line in lines) > len(lines)
 
 
@@ -92,7 +92,7 @@ def _bytes(path: Path, opened: ExitStack) -> IO[bytes]:
         archive = opened.enter_context(zipfile.ZipFile(path))
         members = [name for name in archive.namelist() if name.lower().endswith(".csv")]
         if len(members) != 1:
-            raise DataError(f"{path} holds {len(members)} .csv files ({members[:5]}): unpack it and name one")
+            raise DataError(f"{path} holds {len(members)} .csv files ({members[:5]})", "unpack it and name one of them")
         return archive.open(members[0])
     except RuntimeError as error:  # encrypted, or packed in a way that Python does not know
-        raise DataError(f"{path} cannot be unpacked here ({error}): unpack it, and give the .csv") from error
+        raise DataError(f"{path} cannot be unpacked here ({error})", "unpack it, and give the .csv") from error

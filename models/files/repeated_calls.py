@@ -13,20 +13,17 @@ Floats = npt.NDArray[np.float64]
 _EARTH_M = 6_371_008.8  # mean radius of the IUGG
 
 
-def merge_repeated(
-    table: IncidentTable, *, within_m: float = 200.0, within_s: int = 900, across_categories: bool = False
-) -> IncidentTable:
-    """The table without the calls that repeat an earlier one; `repeated_calls` says how many went.
+def merge_repeated(table: IncidentTable, *, within_m: float = 200.0, within_s: int = 900) -> IncidentTable:
+    """The table without the calls that repeat an earlier one; `repeated_calls` counts those left out.
 
-    A call repeats another if that came earlier (in one second: stands before it in the file), at most `within_s` before
-    and at most `within_m` away along the great circle (haversine, mean radius), both limits included, and has the same
-    category. The earlier call may itself be left out, so a chain of calls leaves its first. `across_categories` asks
-    for no common category: that is how the published 8,707 of 99,473 calls of Montgomery County are merged. It also
-    drops the ambulance that was called to an accident already known to the police, so the default does not.
-    Made for calls by the second: rows with times rounded to the hour repeat each other by chance.
+    A call repeats another of its category that is earlier (in the same second: before it in the file), at most
+    `within_s` before and at most `within_m` away along the great circle (haversine, mean radius), both limits included.
+    The earlier call may itself be left out, so of a chain of calls only the first stays. Without the condition on the
+    category, the ambulance to an accident that the police reported would be left out, too.
+    For calls with seconds: times rounded to the hour repeat each other by chance.
     """
     if not (within_m >= 0 and within_s >= 0):
-        raise DataError(f"within_m={within_m}, within_s={within_s}: give a distance and a time of 0 or more")
+        raise DataError(f"within_m={within_m}, within_s={within_s}", "give a distance and a time of 0 or more")
     lat, lon = np.radians(table.lat_deg), np.radians(table.lon_deg)
     repeated = np.zeros(len(table), np.bool_)
     earlier = np.arange(len(table))
@@ -36,8 +33,7 @@ def merge_repeated(
         if not len(earlier):
             break  # a call without a neighbour in time at this shift has none at a longer one
         first = earlier[~repeated[earlier + shift]]
-        if not across_categories:
-            first = first[table.category[first] == table.category[first + shift]]
+        first = first[table.category[first] == table.category[first + shift]]
         later = first + shift
         repeated[later] = _metres(lat[first], lon[first], lat[later], lon[later]) <= within_m
     return replace(table.select(~repeated), repeated_calls=table.repeated_calls + int(repeated.sum()))

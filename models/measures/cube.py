@@ -60,8 +60,8 @@ def count(
     if size > MAX_CUBE_COUNTS:
         raise DataError(
             f"{steps:,} steps x {rows * cols:,} cells x {categories} categories are {size:,} counts, at most "
-            f"{MAX_CUBE_COUNTS:,} are judged at once: take a longer --step, a larger --cell-m, fewer categories, or a "
-            "part of the file's time"
+            f"{MAX_CUBE_COUNTS:,} are judged at once",
+            remedy="take a longer --step, a larger --cell-m, fewer categories, or a part of the file's time",
         )
     counts = np.zeros((steps, rows * cols, categories), np.int32)
     np.add.at(counts, (step, cell, incidents.category), 1)

@@ -1,4 +1,4 @@
-"""Score a forecast against what came: every value counts, and every figure comes in total and by category."""
+"""Score a forecast against the counts: every value counts; every figure is given in total and by category."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,6 @@ class ModelScores:
     sheet: Sheet
     curves: Curves
     by_category: Mapping[str, Sheet]
-    curves_by_category: Mapping[str, Curves]
     log_score_sums: Floats  # (seeds, steps, categories) negative binomial log score, summed over cells
 
 
@@ -42,33 +41,33 @@ def score(
     _check(mean, counts, dispersion, categories)
     parts = [_measure(mean[:, :, c], counts[:, :, c], float(size), random) for c, size in enumerate(dispersion)]
     sheet, curves = sheet_of(parts)
-    rows = {name: sheet_of([part]) for name, part in zip(categories, parts, strict=True)}
     return ModelScores(
         sheet=sheet,
         curves=curves,
-        by_category={name: row[0] for name, row in rows.items()},
-        curves_by_category={name: row[1] for name, row in rows.items()},
+        by_category={name: sheet_of([part])[0] for name, part in zip(categories, parts, strict=True)},
         log_score_sums=np.stack([part.log_score_sums for part in parts], axis=1)[None],
     )
 
 
 def _check(mean: Floats, counts: Counts, dispersion: Floats, categories: Sequence[str]) -> None:
     if mean.ndim != 3 or mean.size == 0 or mean.shape != counts.shape:
-        raise DataError(f"forecasts {mean.shape} for counts {counts.shape}: give one for each step, cell and category")
+        raise DataError(
+            f"forecasts {mean.shape} for counts {counts.shape}", "give one for each step, cell and category"
+        )
     if not dispersion.shape == (len(categories),) == mean.shape[2:]:
         raise DataError(
-            f"dispersion {dispersion.shape} and {len(categories)} names for {mean.shape[2]} categories: give one each"
+            f"dispersion {dispersion.shape} and {len(categories)} names for {mean.shape[2]} categories", "give one each"
         )
     low, high = float(mean.min()), float(mean.max())
     if not (low > 0 and high <= MOST):
         raise DataError(
-            f"forecasts reach from {low:g} to {high:g} incidents in a cell and step: the model has failed; "
-            f"keep them above 0 and at most {MOST:g}"
+            f"forecasts reach from {low:g} to {high:g} incidents in a cell and step: the model has failed",
+            remedy=f"keep them above 0 and at most {MOST:g}",
         )
     if not ((dispersion > 0) & np.isfinite(dispersion)).all():
-        raise DataError(f"dispersion {dispersion.tolist()}: a size is above 0 and finite; a large one is Poisson")
+        raise DataError(f"dispersion {dispersion.tolist()}", "give a size above 0 and finite; a large one is Poisson")
     if counts.min() < 0:
-        raise DataError(f"a count of {counts.min()}: incidents are counted from 0")
+        raise DataError(f"a count of {counts.min()}", remedy="incidents are counted from 0")
 
 
 def _measure(mean: Floats, counts: Counts, size: float, random: np.random.Generator) -> Measured:

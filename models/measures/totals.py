@@ -1,4 +1,4 @@
-"""Totals: does a forecast expect as many incidents as come, in every part of the city and of the week?"""
+"""Totals: does a forecast expect the right number of incidents, in every part of the city and of the week?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """What was expected of one part, and what came."""
+    """Expected and observed incidents of one part."""
 
     name: str
     forecast: float
@@ -25,7 +25,7 @@ class Total:
 
     @property
     def ratio(self) -> float:
-        """Forecast over actual; nan when nothing came."""
+        """Forecast over actual; nan when nothing was observed."""
         return self.forecast / self.actual if self.actual else float("nan")
 
     @property
@@ -61,8 +61,8 @@ def totals(mean: Floats, cube: Cube, dispersion: Floats) -> Totals:
     steps = len(mean)
     if not 0 < steps <= len(cube) or mean.shape[1:] != cube.counts.shape[1:] or dispersion.shape != mean.shape[2:]:
         raise DataError(
-            f"forecasts {mean.shape} and sizes {dispersion.shape} for counts {cube.counts.shape}: "
-            "give a forecast for each cell and category of the last steps, and a size for each category"
+            f"forecasts {mean.shape} and sizes {dispersion.shape} for counts {cube.counts.shape}",
+            remedy="give a forecast for each cell and category of the last steps, and a size for each category",
         )
     seen, hours = cube.counts[len(cube) - steps :], cube.hour_of_week[len(cube) - steps :]
     by_step, by_cell = (_sums(mean, seen, dispersion, axis) for axis in (1, 0))

@@ -54,7 +54,7 @@ of blocks of three days.
 
 | horizon | Poisson deviance, baseline | network | log score, baseline | network | difference (95 %) | verdict |
 | --- | --- | --- | --- | --- | --- | --- |
-{rows_text}
+{results}
 
 Verdict: {verdict}.
 
@@ -79,8 +79,8 @@ are not all incidents, and who reports differs from place to place. A decision a
 """
 
 
-def card_text(trained: Trained, *, layout: str, seen: Sequence[RowCount]) -> str:
-    """The card in Markdown, every figure taken from this training. seen: what became of the file's rows."""
+def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -> str:
+    """The card in Markdown, every figure from this training. file_rows: how the file's rows were used."""
     past, spec = trained.past, trained.past.spec
     last = len(spec.horizons_s) - 1
     by_category = calibration(trained.tallies, spec.categories, last)
@@ -98,8 +98,8 @@ def card_text(trained: Trained, *, layout: str, seen: Sequence[RowCount]) -> str
         test=_date(trained.blocks.test_s),
         examples=trained.examples,
         notice=NOTICES.get("chicago" if layout == "sample" else layout, "Terms: those of the file's owner."),
-        seen="\n".join(f"| {line.rows:,} | {line.what} | {line.decision} |" for line in seen),
-        rows_text="\n".join(map(_line, trained.rows)),
+        seen="\n".join(f"| {line.rows:,} | {line.what} | {line.decision} |" for line in file_rows),
+        results="\n".join(map(_line, trained.rows)),
         verdict="; ".join(f"{row.horizon}: {VERDICTS[row.verdict]}" for row in trained.rows),
         totals=", ".join(f"{row.horizon} {row.forecast_over_actual:.3f}" for row in trained.rows),
         baseline_totals=", ".join(f"{row.horizon} {row.baseline_over_actual:.3f}" for row in trained.rows),

@@ -1,4 +1,4 @@
-"""What one training is asked for, and the file that lists many of them."""
+"""The options of one training, and the file that lists many regions."""
 
 import tomllib
 from collections import Counter
@@ -13,7 +13,7 @@ DEFAULT_CELL_M = 1000.0
 
 
 class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The options of `train` that say what is made; the same names and defaults."""
+    """The options of `train` that decide the artifact; the same names and defaults."""
 
     data: str
     layout: str
@@ -35,17 +35,17 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def read_regions(path: Path) -> tuple[RegionTask, ...]:
     """The tasks in a TOML file of tables `[[regions]]`. Paths in it count from its folder and come back whole.
 
-    Raises DataError when it cannot be read, names what is no option, or lists a region twice.
+    Raises DataError when it cannot be read, has an unknown key, or lists a region twice.
     """
-    remedy = "give a TOML file of tables [[regions]] with the names of train's options: region, data, layout ..."
+    remedy = "give a TOML file of tables [[regions]] with train's options as keys: region, data, layout ..."
     try:
         tasks = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File).regions
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+        raise DataError(f"{path} cannot be read ({error.strerror})", remedy) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise DataError(f"{path} lists no regions ({error}): {remedy}") from error
+        raise DataError(f"{path} lists no regions ({error})", remedy) from error
     if twice := [name for name, times in Counter(task.region for task in tasks).items() if times > 1]:
-        raise DataError(f"{path} lists {', '.join(twice)} more than once: leave one of each")
+        raise DataError(f"{path} lists {', '.join(twice)} more than once", remedy="list each region once")
     folder = path.resolve().parent
     return tuple(
         msgspec.structs.replace(

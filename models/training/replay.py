@@ -1,4 +1,4 @@
-"""An incident file told again in the order of time: counts as the stream would have had them, and what came next."""
+"""Replays an incident file in the order of time: the counts that the stream would have had, and what happened next."""
 
 from dataclasses import dataclass
 
@@ -69,16 +69,16 @@ class IncidentHistory:
 
 
 def refuse_lag(spec: Spec, lag_s: int) -> None:
-    """Raises DataError when incidents that are told so late would not be counted."""
+    """Raises DataError when incidents that are reported so late would not be counted."""
     if lag_s > spec.late_limit_s:
-        raise DataError(f"incidents {lag_s} s late would not be counted: at most {spec.late_limit_s} s")
+        raise DataError(f"incidents {lag_s} s late would not be counted", remedy=f"use at most {spec.late_limit_s} s")
 
 
 class Replay:
-    """A CountState that is led through a past. It only goes forward.
+    """Leads a CountState through the incidents of a region, only forward in time.
 
-    Incidents are told `lag_s` seconds after they happened, at most the spec's limit for late ones. state: one that
-    has counted all that happened before its own time; without it the past is told from its beginning.
+    An incident is counted `lag_s` seconds after it happened, at most the spec's limit for late ones. state: has counted
+    all that happened before its own time; without it the replay starts with the first incident.
     """
 
     def __init__(self, past: IncidentHistory, lag_s: int = 0, state: CountState | None = None) -> None:
@@ -88,14 +88,14 @@ class Replay:
             state = CountState(past.spec)
             state.advance(past.first_s)
         self.state = state
-        self._told = past.position(state.as_of_s)
+        self._counted = past.position(state.as_of_s)
 
     def lead_to(self, as_of_s: int) -> CountState:
-        """The state at `as_of_s`, all that happened before it counted; told day by day, so that nothing is late."""
+        """The state at `as_of_s`, with all that happened before it; counted day by day, so that nothing is late."""
         while self.state.as_of_s < as_of_s:
             stop_s = min(self.state.as_of_s + DAY_S, as_of_s)
             until = self.past.position(stop_s - self.lag_s)
-            self.state.apply(self.past.incidents.select(np.arange(self._told, until)), stop_s)
-            self._told = until
+            self.state.apply(self.past.incidents.select(np.arange(self._counted, until)), stop_s)
+            self._counted = until
             self.state.registry.expire(stop_s - self.past.spec.registry_keep_s)
         return self.state

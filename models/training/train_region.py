@@ -1,7 +1,6 @@
 """From an incident file to a published artifact: what `train` does here, and `train-regions` in tasks of Spark."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,7 +22,7 @@ from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
 from models.training.regions import DEFAULT_CELL_M, RegionTask
-from models.training.train import spec_for, table_like, train
+from models.training.train import ReportProgress, Trained, TrainingOptions, spec_for, table_like, train
 from models.training.training_table import HorizonResult
 from schemas.errors import DataError, RiskError
 from schemas.spec import Spec
@@ -45,7 +44,7 @@ class PreparedTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionResult:
-    """What became of a region."""
+    """How the training of a region ended."""
 
     folder: Path | None = None  # of its artifact
     rows: tuple[HorizonResult, ...] = ()
@@ -64,7 +63,10 @@ def prepare(task: RegionTask) -> PreparedTask:
     if task.like:
         spec = read_spec(Path(task.like))
         if task.cell_m not in (DEFAULT_CELL_M, spec.grid.cell_m):
-            raise DataError(f"cells of {task.cell_m:g} m, and --like {task.like} has {spec.grid.cell_m:g} m: give one")
+            raise DataError(
+                f"--cell-m is {task.cell_m:g} m, and --like {task.like} has {spec.grid.cell_m:g} m",
+                remedy="leave out one of the two options",
+            )
         incidents = table_like(incidents, spec, region=task.region, cutoff_s=cutoff_s)
     else:
         spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s)
@@ -86,59 +88,60 @@ def train_region(
     ready: PreparedTask,
     out: Path,
     *,
+    report: ReportProgress,
     fit: Fit = fit_network,
     workers: int = 1,
     device: str = "cpu",
-    tell: Callable[[str, float], None],
 ) -> tuple[Path, list[HorizonResult]]:
-    """Train and publish under `out`. Gives the artifact's folder and the table of its test block.
+    """Train and publish under `out`. Gives the artifact's folder and the results on its test block.
 
-    `workers` and `device` are what `fit` uses, for the record. `tell` is that of `train`.
+    `workers` and `device` are what `fit` uses; the manifest records them.
     """
     task = ready.task
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
-    trained = train(
-        ready.incidents,
-        ready.spec,
+    options = TrainingOptions(
         cutoff_s=ready.cutoff_s,
         step_s=60 * task.step_minutes,
         epochs=task.epochs,
         seed=task.seed,
-        tell=tell,
         recipe=ready.recipe.recipe,
-        fit=fit,
     )
-    data = Path(task.data)
+    trained = train(ready.incidents, ready.spec, options, report=report, fit=fit)
     folder = write_artifact(
         out,
         Model(spec=ready.spec, constants=trained.constants, network=trained.network, history=trained.history),
         Provenance(
-            data=DataSource(
-                file_name=data.name,
-                sha256=sha256(data.read_bytes()),
-                layout=ready.incidents.layout,
-                incidents=len(trained.past.incidents),
-                first_s=trained.past.first_s,
-                cutoff_s=ready.cutoff_s,
-            ),
+            data=_source(ready, trained),
             created=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
             seed=task.seed,
             libraries={name: version(name) for name in LIBRARIES},
-            evaluation=[asdict(row) for row in trained.rows],
+            evaluation=[asdict(result) for result in trained.rows],
             recipe=ready.recipe,
             training=Training(epochs=task.epochs, step_minutes=task.step_minutes, workers=workers, device=device),
         ),
-        card=card_text(trained, layout=ready.incidents.layout, seen=row_counts(ready.incidents, ready.spec.grid)),
+        card=card_text(trained, layout=ready.incidents.layout, file_rows=row_counts(ready.incidents, ready.spec.grid)),
     )
     return folder, trained.rows
 
 
+def _source(ready: PreparedTask, trained: Trained) -> DataSource:
+    data = Path(ready.task.data)
+    return DataSource(
+        file_name=data.name,
+        sha256=sha256(data.read_bytes()),
+        layout=ready.incidents.layout,
+        incidents=len(trained.past.incidents),
+        first_s=trained.past.first_s,
+        cutoff_s=ready.cutoff_s,
+    )
+
+
 def train_in_task(work: tuple[RegionTask, Path]) -> RegionResult:
-    """A region from its file to its artifact under a folder, by itself; a RiskError becomes its fault."""
+    """Train one region, from its file to its artifact under a folder; a RiskError becomes the result's fault."""
     task, out = work
     try:
         ready = prepare(task)
-        folder, rows = train_region(ready, out, tell=lambda what, share: None)
+        folder, rows = train_region(ready, out, report=lambda what, share: None)
     except RiskError as error:
         return RegionResult(fault=str(error))
     return RegionResult(folder=folder, rows=tuple(rows), warnings=ready.warnings)

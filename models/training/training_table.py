@@ -1,4 +1,4 @@
-"""The honest table: network against baseline on a block of time that no choice has seen, over all cells."""
+"""Network against baseline, over all cells, on a block of time that no choice has used."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ import torch
 from models.baseline import BaselineConstants
 from models.likelihood import negative_binomial_nll, poisson_deviance
 from models.measures.paired import LEAST_JUDGED, difference
-from schemas.spec import DAY_S
+from schemas.spec import DAY_S, Spec
 
 BLOCK_S = 3 * DAY_S  # bootstrap blocks: moments whose horizons overlap must be drawn together
 Array = npt.NDArray[np.float32]
@@ -66,25 +66,24 @@ def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.in
     )
 
 
-def horizon_results(
-    tallies: list[Tally], *, cells: int, horizon_names: tuple[str, ...], judged: int, seed: int
-) -> list[HorizonResult]:
-    """A row for each horizon, with a block-bootstrap 95 % interval of the difference of the log scores.
+def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int) -> list[HorizonResult]:
+    """A result for each horizon, with a block-bootstrap 95 % interval of the difference of the log scores.
 
-    judged: incidents of the time that is judged; too few give no verdict.
+    judged: incidents of the time that is judged; with too few there is no verdict.
     """
-    block = np.unique([one.as_of_s // BLOCK_S for one in tallies], return_inverse=True)[1]
-    rows = []
-    for horizon, name in enumerate(horizon_names):
-        deviance = np.array([[side[:, horizon].sum() for side in one.deviance] for one in tallies], np.float64)
-        log_score = np.array([[side[:, horizon].sum() for side in one.log_score] for one in tallies], np.float64)
-        forecast = np.array([[side[:, horizon].sum() for side in one.forecast] for one in tallies], np.float64)
-        actual = max(float(sum(one.actual[:, horizon].sum() for one in tallies)), 1.0)
-        values = cells * len(tallies[0].actual)
+    block = np.unique([moment.as_of_s // BLOCK_S for moment in tallies], return_inverse=True)[1]
+    values = spec.grid.cells * len(spec.categories)
+    results = []
+    for horizon, name in enumerate(spec.horizon_names):
+        deviance, log_score, forecast = (
+            np.array([[side[:, horizon].sum() for side in getattr(moment, figure)] for moment in tallies], np.float64)
+            for figure in ("deviance", "log_score", "forecast")
+        )  # (moments, 2) each: baseline and network
+        actual = max(float(sum(moment.actual[:, horizon].sum() for moment in tallies)), 1.0)
         per_moment = (log_score[:, 1] - log_score[:, 0]) / values
         found = difference(per_moment[None], block, np.random.default_rng(seed))
-        deviances, log_scores = deviance.mean(axis=0) / values, log_score.mean(axis=0) / values
-        rows.append(
+        deviances, log_scores = (sums.mean(axis=0) / values for sums in (deviance, log_score))
+        results.append(
             HorizonResult(
                 horizon=name,
                 baseline_deviance=float(deviances[0]),
@@ -99,11 +98,11 @@ def horizon_results(
                 verdict=found.verdict if judged >= LEAST_JUDGED else "too few",
             )
         )
-    return rows
+    return results
 
 
 def calibration(tallies: list[Tally], categories: tuple[str, ...], horizon: int) -> dict[str, float]:
-    """Category -> the network's forecast over what came, for one horizon."""
-    forecast = np.stack([one.forecast[1][:, horizon] for one in tallies]).sum(axis=0, dtype=np.float64)
-    actual = np.stack([one.actual[:, horizon] for one in tallies]).sum(axis=0, dtype=np.float64)
+    """Category -> the network's forecast over the observed number, for one horizon."""
+    forecast = np.stack([moment.forecast[1][:, horizon] for moment in tallies]).sum(axis=0, dtype=np.float64)
+    actual = np.stack([moment.actual[:, horizon] for moment in tallies]).sum(axis=0, dtype=np.float64)
     return {name: float(f / max(a, 1.0)) for name, f, a in zip(categories, forecast, actual, strict=True)}

@@ -3,7 +3,7 @@
 Source: Tashman, Out-of-sample tests of forecasting accuracy (2000), International Journal of Forecasting 16.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,6 +18,7 @@ from models.training.examples import CellDraw, cells_to_learn, collect, random_m
 from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import Examples, fit_network
 from models.training.replay import IncidentHistory, Replay
+from models.training.train import TrainingOptions
 from schemas.errors import DataError
 from schemas.spec import Spec
 
@@ -39,8 +40,9 @@ class Fold:
 class Folds:
     folds: tuple[Fold, ...]  # in the order of time
     dispersion: Tensor  # (categories, horizons)
+    epochs: int  # of a network, at most
 
-    def loss(self, recipe: Hyperparameters, fold: int, *, epochs: int, seed: int) -> float:
+    def loss(self, recipe: Hyperparameters, fold: int, seed: int) -> float:
         """The least validation loss of a network made by `recipe`, over the untrained one's; at most 1.
 
         The span that judges also stops the training early. That flatters every recipe, as it does in training itself;
@@ -58,7 +60,7 @@ class Folds:
             part.validation,
             self.dispersion,
             recipe=recipe,
-            epochs=epochs,
+            epochs=self.epochs,
             seed=seed,
             after_epoch=after_epoch,
         )
@@ -72,16 +74,16 @@ def origins(blocks: Blocks) -> tuple[int, ...]:
 
 
 def collect_folds(
-    table: IncidentTable, spec: Spec, *, cutoff_s: int, step_s: int, seed: int, told: Callable[[float], None]
+    incidents: IncidentTable, spec: Spec, options: TrainingOptions, *, report: Callable[[float], None]
 ) -> Folds:
-    """Examples from one replay of the training and validation blocks, cut at every origin. `told` hears 0..1.
+    """Examples from one replay of the training and validation blocks, cut at every origin. `report` gets 0..1.
 
     The baseline's constants come from the time before the first origin alone: their log mean is among the features and
-    is what the untrained network forecasts, so constants that had seen a later span would tell every fold of it. The
-    test block is not even counted.
+    is what the untrained network forecasts, so constants from a later span would leak it into every fold. The test
+    block is not even counted.
     """
-    first_s = int(table.occurred_s[0])
-    blocks = Blocks.of(first_s, cutoff_s)
+    first_s = int(incidents.occurred_s[0])
+    blocks = Blocks.of(first_s, options.cutoff_s)
     starts_s = origins(blocks)
     early = Blocks(
         burn_in_s=blocks.burn_in_s,
@@ -89,37 +91,40 @@ def collect_folds(
         test_s=starts_s[0],
         end_s=starts_s[0],
     )
-    before = IncidentHistory.of(table, spec, starts_s[0])
+    before = IncidentHistory.of(incidents, spec, starts_s[0])
     engine = FeatureEngine(spec, fit_constants(before, early))
-    random = np.random.default_rng(seed)
-    purge_s = max(spec.horizons_s)
-    end_s = blocks.test_s - purge_s
-    moments = random_moments(blocks.burn_in_s, end_s, step_s, random)
+    random = np.random.default_rng(options.seed)
+    end_s = blocks.test_s - max(spec.horizons_s)
+    moments = random_moments(blocks.burn_in_s, end_s, options.step_s, random)
     cells = cells_to_learn(before, early, random)
-    (examples,) = collect(
-        Replay(IncidentHistory.of(table, spec, blocks.test_s)),
-        engine,
-        moments,
-        CellDraw(cells=cells, random=random),
-        lambda at_s: told((at_s - blocks.burn_in_s) / (end_s - blocks.burn_in_s)),
-    )
-    told(1.0)
+    replay = Replay(IncidentHistory.of(incidents, spec, blocks.test_s))
+
+    def report_replay(at_s: int) -> None:
+        report((at_s - blocks.burn_in_s) / (end_s - blocks.burn_in_s))
+
+    (examples,) = collect(replay, engine, moments, CellDraw(cells=cells, random=random), report_replay)
+    report(1.0)
+    folds = tuple(_folds(examples, moments, blocks, options.step_s, purge_s=max(spec.horizons_s)))
+    known = folds[0].train
+    dispersion = likeliest_dispersion(known.log_usual, known.counts)
+    return Folds(folds=folds, dispersion=torch.from_numpy(dispersion).float(), epochs=options.epochs)
+
+
+def _folds(examples: Examples, moments: list[int], blocks: Blocks, step_s: int, *, purge_s: int) -> Iterator[Fold]:
+    """The folds in the order of time; each of `moments` has equally many of the examples."""
     at_s = np.repeat(moments, len(examples.values) // len(moments))
 
     def between(start_s: int, stop_s: int) -> tuple[Examples, tuple[int, int]]:
         start, stop = np.searchsorted(at_s, (start_s, stop_s))
         if start == stop:
             raise DataError(
-                f"no step of {step_s} s has its moment in {stop_s - start_s} s: give a shorter step or a longer file"
+                f"no step of {step_s} s has its moment in {stop_s - start_s} s",
+                remedy="give a shorter --step-minutes or a longer file",
             )
         part = Examples(values=examples.values[start:stop], counts=examples.counts[start:stop])
         return part, (int(at_s[start]), int(at_s[stop - 1]))
 
-    folds = []
-    for origin_s, next_s in pairwise((*starts_s, blocks.test_s)):
+    for origin_s, next_s in pairwise((*origins(blocks), blocks.test_s)):
         train, train_at_s = between(blocks.burn_in_s, origin_s - purge_s)
         validation, validation_at_s = between(origin_s, next_s - purge_s)
-        folds.append(Fold(train=train, train_at_s=train_at_s, validation=validation, validation_at_s=validation_at_s))
-    known = folds[0].train
-    dispersion = likeliest_dispersion(known.log_usual, known.counts)
-    return Folds(folds=tuple(folds), dispersion=torch.from_numpy(dispersion).float())
+        yield Fold(train=train, train_at_s=train_at_s, validation=validation, validation_at_s=validation_at_s)

@@ -1,7 +1,7 @@
-"""The search for a recipe: its space, its journal, and what is tried next. Optuna's part of tuning.
+"""The search for a recipe: its space, its journal, and the next trial. Optuna's part of tuning.
 
-What is tried next depends on the seed, on how many tries are finished and on what they gave, and on nothing else: a
-search that was cut off goes on with what it would have tried. The journal is JSON, one line for each step.
+The next trial depends only on the seed, on the number of finished trials and on their losses, so a search that was
+interrupted continues as if it had not been. The journal is JSON, one line for each step.
 """
 
 from collections.abc import Mapping
@@ -24,6 +24,7 @@ from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
 from schemas.errors import DataError
 
 SAMPLERS = ("tpe", "grid")
+_OTHER_JOURNAL = "give another --out, or delete it"
 SPACE: Mapping[str, BaseDistribution] = MappingProxyType(
     {
         "first": IntDistribution(16, 128, step=8),  # at most twice the default: the stream scores every cell, always
@@ -48,7 +49,7 @@ class FinishedTrial:
     number: int  # among the finished ones, from 0
     recipe: Hyperparameters
     losses: tuple[float, ...]  # after each fold, the mean of the folds so far
-    pruned: bool  # given up after a fold, with a loss above the median of the trials before it
+    pruned: bool  # stopped after a fold, with a loss above the median of the trials before it
 
     @property
     def loss(self) -> float:
@@ -67,13 +68,13 @@ def open_study(journal: Path, tuned_on: TunedOn) -> optuna.Study:
             load_if_exists=True,
         )
     except (ValueError, LookupError, TypeError, OSError) as error:
-        raise DataError(f"{journal} cannot be used ({error!r}): give another --out, or delete it") from error
+        raise DataError(f"{journal} cannot be used ({error!r})", remedy=_OTHER_JOURNAL) from error
     now = {name: value for name, value in msgspec.to_builtins(tuned_on).items() if name not in ("trials", "made_at")}
     was = study.user_attrs.get("tuned_on")
     if was is None:
         study.set_user_attr("tuned_on", now)
     elif other := [f"{name} was {was.get(name)} and is {now[name]}" for name in now if was.get(name) != now[name]]:
-        raise DataError(f"{journal} is of another search ({', '.join(other)}): give another --out, or delete it")
+        raise DataError(f"{journal} is of another search ({', '.join(other)})", remedy=_OTHER_JOURNAL)
     return study
 
 
@@ -85,13 +86,13 @@ def ask(study: optuna.Study, *, sampler: str, seed: int) -> tuple[optuna.Trial, 
         study.sampler = _Fixed(points[number])
     else:
         own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-        study.sampler = TPESampler(seed=own_seed, constant_liar=False)  # which ignores trials that were cut off
+        study.sampler = TPESampler(seed=own_seed, constant_liar=False)  # which ignores interrupted trials
     trial = study.ask(dict(SPACE))
     return trial, _recipe(trial.params)
 
 
 def finished_trials(study: optuna.Study) -> tuple[FinishedTrial, ...]:
-    """The finished trials in their order; those that were cut off have no number."""
+    """The finished trials in their order; interrupted ones have no number."""
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     return tuple(
         FinishedTrial(
@@ -105,7 +106,7 @@ def finished_trials(study: optuna.Study) -> tuple[FinishedTrial, ...]:
 
 
 class _Fixed(BaseSampler):
-    """Gives one recipe. Optuna's queue of fixed trials would hold the point of a trial that was cut off twice."""
+    """Gives one recipe. Optuna's queue of fixed trials would give the point of an interrupted trial twice."""
 
     def __init__(self, recipe: Hyperparameters) -> None:
         first, second = recipe.widths
@@ -131,6 +132,6 @@ def _recipe(params: Mapping[str, Any]) -> Hyperparameters:
 
 
 def _drop_torn_line(journal: Path) -> None:
-    """A process that was killed as it wrote leaves a line without an end, to which the next would be glued."""
+    """A process that was killed while it wrote leaves a line without an end, and the next line would join it."""
     if journal.exists() and not (content := journal.read_bytes()).endswith(b"\n"):
         journal.write_bytes(content[: content.rfind(b"\n") + 1])

@@ -8,7 +8,9 @@ from statistics import fmean
 import optuna
 from optuna.trial import TrialState
 
-from models.hyperparameters import DEFAULT, Hyperparameters
+from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
+from models.training.train import ReportProgress
+from models.tuning.rolling_origin import FOLDS
 from models.tuning.search import GRID_POINTS, FinishedTrial, ask, finished_trials
 
 SEEDS_COMPARED = 3
@@ -48,64 +50,52 @@ class TuningResult:
         return self.best.recipe if self.compared and self.compared.gain > self.compared.spread else DEFAULT
 
 
-def tune(
-    study: optuna.Study,
-    loss: Loss,
-    *,
-    folds: int,
-    trials: int,
-    sampler: str,
-    seed: int,
-    tell: Callable[[str, float], None],
-) -> TuningResult:
-    """Try recipes until `trials` are finished in all, or all points of the grid; then compare the best one.
+def tune(study: optuna.Study, loss: Loss, search: TunedOn, *, report: ReportProgress) -> TuningResult:
+    """Try recipes until the search's `trials` are finished in all, or all points of the grid; then compare the best.
 
-    `tell(what, share)` reports progress, 0..1, of `trials` and then of `seeds`.
+    Reports the progress of `trials` and then of `seeds`.
     """
-    total = min(trials, len(GRID_POINTS)) if sampler == "grid" else trials
+    _run_trials(study, loss, search, report)
+    finished = finished_trials(study)
+    best = min((trial for trial in finished if not trial.pruned), key=lambda trial: trial.loss)
+    if best.recipe == DEFAULT:
+        report("seeds: not needed", 1.0)
+        return TuningResult(trials=finished, best=best, compared=None)
+    seeds = tuple(range(search.seed + 1, search.seed + 1 + SEEDS_COMPARED))
+    losses: dict[int, list[float]] = {best.number: [], 0: []}
+    for done, (trial, seed) in enumerate(product((best, finished[0]), seeds)):
+        report("seeds", done / (2 * SEEDS_COMPARED))
+        losses[trial.number].append(_remembered(study, trial, loss, seed))
+    report("seeds", 1.0)
+    compared = SeedComparison(seeds=seeds, best=tuple(losses[best.number]), default=tuple(losses[0]))
+    return TuningResult(trials=finished, best=best, compared=compared)
+
+
+def _run_trials(study: optuna.Study, loss: Loss, search: TunedOn, report: ReportProgress) -> None:
+    total = min(search.trials, len(GRID_POINTS)) if search.sampler == "grid" else search.trials
     while (number := len(finished_trials(study))) < total:
-        trial, recipe = ask(study, sampler=sampler, seed=seed)
+        trial, recipe = ask(study, sampler=search.sampler, seed=search.seed)
         losses: list[float] = []
-        for fold in range(folds):
-            tell(f"trials: {_best_so_far(study)}", (number + fold / folds) / total)
-            losses.append(loss(recipe, fold, seed))
+        for fold in range(FOLDS):
+            report(f"trials: {_best_so_far(study)}", (number + fold / FOLDS) / total)
+            losses.append(loss(recipe, fold, search.seed))
             trial.report(fmean(losses), fold)
-            if fold + 1 < folds and trial.should_prune():
+            if fold + 1 < FOLDS and trial.should_prune():
                 study.tell(trial, state=TrialState.PRUNED)
                 break
         else:
             study.tell(trial, fmean(losses))
-    tell(f"trials: {_best_so_far(study)}", 1.0)
-    finished = finished_trials(study)
-    best = min((one for one in finished if not one.pruned), key=lambda one: one.loss)
-    if best.recipe == DEFAULT:
-        tell("seeds: not needed", 1.0)
-        return TuningResult(trials=finished, best=best, compared=None)
-    seeds = tuple(range(seed + 1, seed + 1 + SEEDS_COMPARED))
-    losses_of = {}
-    for done, (one, other) in enumerate(product((best, finished[0]), seeds)):
-        tell("seeds", done / (2 * SEEDS_COMPARED))
-        losses_of[one.number, other] = _remembered(study, one, loss, folds, other)
-    tell("seeds", 1.0)
-    return TuningResult(
-        trials=finished,
-        best=best,
-        compared=SeedComparison(
-            seeds=seeds,
-            best=tuple(losses_of[best.number, other] for other in seeds),
-            default=tuple(losses_of[0, other] for other in seeds),
-        ),
-    )
+    report(f"trials: {_best_so_far(study)}", 1.0)
 
 
-def _remembered(study: optuna.Study, one: FinishedTrial, loss: Loss, folds: int, seed: int) -> float:
+def _remembered(study: optuna.Study, trial: FinishedTrial, loss: Loss, seed: int) -> float:
     """The mean loss with another seed, from the study when it was measured before."""
-    name = f"loss of trial {one.number} with seed {seed}"
+    name = f"loss of trial {trial.number} with seed {seed}"
     if name not in study.user_attrs:
-        study.set_user_attr(name, fmean(loss(one.recipe, fold, seed) for fold in range(folds)))
+        study.set_user_attr(name, fmean(loss(trial.recipe, fold, seed) for fold in range(FOLDS)))
     return float(study.user_attrs[name])
 
 
 def _best_so_far(study: optuna.Study) -> str:
-    losses = [one.loss for one in finished_trials(study) if not one.pruned]
+    losses = [trial.loss for trial in finished_trials(study) if not trial.pruned]
     return f"best {min(losses):.5f}" if losses else "the default first"

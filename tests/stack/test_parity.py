@@ -14,7 +14,7 @@ from models.features import FeatureEngine
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
 from models.scoring import score
-from models.training.train import spec_for, train
+from models.training.train import TrainingOptions, spec_for, train
 from schemas.frame import RiskFrame
 from streaming.rehearse.parity import SCORES, Offline, Parity, plan_days
 from streaming.rehearse.replay import parse_when
@@ -33,7 +33,8 @@ def trained_on_four_weeks(tmp_path_factory):
     table = read_incidents(SAMPLE, LAYOUTS["sample"])
     cutoff_s = parse_when("2017-10-14", table.timezone)
     spec = spec_for(table, region="chicago", cell_m=3000, cutoff_s=cutoff_s)
-    made = train(table, spec, cutoff_s=cutoff_s, step_s=6 * 3600, epochs=3, seed=0, tell=lambda what, share: None)
+    options = TrainingOptions(cutoff_s=cutoff_s, step_s=6 * 3600, epochs=3, seed=0)
+    made = train(table, spec, options, report=lambda what, share: None)
     with torch.no_grad():
         made.network.leave.bias += 0.1  # so that the network has a say, whatever four weeks taught it
     artifacts = tmp_path_factory.mktemp("parity") / "artifacts"

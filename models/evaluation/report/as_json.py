@@ -1,9 +1,7 @@
 """An evaluation as plain values for a JSON file: every figure, nothing that only a picture needs."""
 
-from collections.abc import Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
-from math import isfinite
 from statistics import stdev
 from typing import Any
 
@@ -26,13 +24,13 @@ def as_json(evaluation: Evaluation) -> Value:
     """
     cube = evaluation.cube
     steps = len(cube) - evaluation.first
-    return {
+    value = {
         "task": evaluation.task,
         "title": evaluation.title,
         "data": {"file_name": evaluation.data_file, "sha256": evaluation.data_sha256},
         "made_at": evaluation.made_at,
-        "recipe": json.decode(json.encode(evaluation.recipe)),
-        "seeds": list(evaluation.seeds),
+        "recipe": evaluation.recipe,
+        "seeds": evaluation.seeds,
         "blocks": {
             "steps": len(cube),
             "first_judged_step": evaluation.first,
@@ -49,16 +47,17 @@ def as_json(evaluation: Evaluation) -> Value:
             "scored_cells": evaluation.scored_cells,
             "judged_incidents_outside": evaluation.outside,
         },
-        "categories": list(cube.categories),
+        "categories": cube.categories,
         "best_baseline": evaluation.best_baseline,
         "best_rule": evaluation.best_rule,
-        "rows": [_row(row, evaluation) for row in evaluation.rows],
+        "rows": [_model(row, evaluation) for row in evaluation.rows],
         "origins": None if evaluation.origins is None else _origins(evaluation.origins),
-        "learning": [_numbers(losses) for losses in evaluation.learning.seeds],
-        "seconds": _number(evaluation.seconds),
-        "peak_gib": _number(evaluation.peak_gib),
+        "learning": evaluation.learning.seeds,
+        "seconds": evaluation.seconds,
+        "peak_gib": evaluation.peak_gib,
         "versions": dict(sorted(evaluation.versions.items())),
     }
+    return json.decode(json.encode(value, enc_hook=float), type=Value)  # nan becomes None, a NumPy number a float
 
 
 def utc(at_s: int) -> str:
@@ -66,36 +65,40 @@ def utc(at_s: int) -> str:
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _row(row: ModelResult, evaluation: Evaluation) -> Value:
+def _model(row: ModelResult, evaluation: Evaluation) -> Value:
+    best, rule = best_baseline(evaluation).scores, best_rule(evaluation).scores
     return {
         "model": row.model,
         "kind": row.kind,
         "seeds": row.seeds,
         **_sheet(row.scores.sheet),
-        "versus_best_baseline": _difference(row.versus_best_baseline, best_baseline(evaluation).scores.sheet),
-        "versus_best_rule": _difference(row.versus_best_rule, best_rule(evaluation).scores.sheet),
+        "versus_best_baseline": _difference(row.versus_best_baseline, best.sheet.nb_log_score),
+        "versus_best_rule": _difference(row.versus_best_rule, rule.sheet.nb_log_score),
         "versus_best_baseline_by_category": {
-            name: _difference(found, best_baseline(evaluation).scores.by_category[name])
+            name: _difference(found, best.by_category[name].nb_log_score)
             for name, found in row.versus_by_category.items()
         },
         "spread": {
-            "nb_log_score": _numbers(row.log_scores_of_seeds),
-            "standard_deviation": _number(stdev(row.log_scores_of_seeds)) if row.seeds > 1 else None,
+            "nb_log_score": row.log_scores_of_seeds,
+            "standard_deviation": stdev(row.log_scores_of_seeds) if row.seeds > 1 else None,
         },
-        "chosen": {name: _number(value) for name, value in sorted(row.chosen.items())},
-        "dispersion": dict(zip(evaluation.cube.categories, _numbers(row.dispersion), strict=True)),
-        "seconds": _number(row.seconds),
+        "chosen": dict(sorted(row.chosen.items())),
+        "dispersion": dict(zip(evaluation.cube.categories, row.dispersion, strict=True)),
+        "seconds": row.seconds,
         "by_category": {name: _sheet(sheet) for name, sheet in row.scores.by_category.items()},
-        "totals": _totals(row.totals),
+        "totals": {
+            "city": _total(row.totals.city),
+            **{
+                field.name: [_total(total) for total in getattr(row.totals, field.name)]
+                for field in fields(Totals)
+                if field.name != "city"
+            },
+        },
     }
 
 
 def _origins(origins: Origins) -> Value:
     scores = {row.model: row.nb_log_score for row in origins.rows}
-
-    def against(difference: Difference | None, rival: str) -> Value | None:
-        return None if difference is None else _in_figures(difference, scores[rival])
-
     return {
         "judged_from": [utc(at_s) for at_s in origins.judged_from_s],
         "best_baseline": origins.best_baseline,
@@ -103,10 +106,10 @@ def _origins(origins: Origins) -> Value:
         "rows": [
             {
                 "model": row.model,
-                "nb_log_scores": _numbers(row.nb_log_scores),
-                "nb_log_score": _number(row.nb_log_score),
-                "versus_best_baseline": against(row.versus_best_baseline, origins.best_baseline),
-                "versus_best_rule": against(row.versus_best_rule, origins.best_rule),
+                "nb_log_scores": row.nb_log_scores,
+                "nb_log_score": row.nb_log_score,
+                "versus_best_baseline": _difference(row.versus_best_baseline, scores[origins.best_baseline]),
+                "versus_best_rule": _difference(row.versus_best_rule, scores[origins.best_rule]),
             }
             for row in origins.rows
         ],
@@ -114,56 +117,34 @@ def _origins(origins: Origins) -> Value:
 
 
 def _sheet(sheet: Sheet) -> Value:
-    plain = {field.name: _number(getattr(sheet, field.name)) for field in fields(Sheet) if field.name != "ranking"}
-    ranked = {name: {f"{one.area_share:g}": _number(getattr(one, name)) for one in sheet.ranking} for name in AT_SHARE}
+    plain = {field.name: getattr(sheet, field.name) for field in fields(Sheet) if field.name != "ranking"}
+    ranked = {name: {f"{at.area_share:g}": getattr(at, name) for at in sheet.ranking} for name in AT_SHARE}
     return {**plain, "flagged_cells": ranked.pop("cells"), **ranked}
 
 
-def _difference(difference: Difference | None, rival: Sheet) -> Value | None:
-    """None for the rival itself."""
-    return None if difference is None else _in_figures(difference, rival.nb_log_score)
-
-
-def _in_figures(difference: Difference, score: float) -> Value:
-    """In nats per value, and in percent of `score`, the rival's log score."""
+def _difference(difference: Difference | None, score: float) -> Value | None:
+    """In nats per value, and in percent of `score`, the rival's log score; None for the rival itself."""
+    if difference is None:
+        return None
     percent, low, high = percents(difference, score)
     return {
-        "difference": _number(difference.mean),
-        "low": _number(difference.low),
-        "high": _number(difference.high),
-        "percent": _number(percent),
-        "percent_low": _number(low),
-        "percent_high": _number(high),
+        "difference": difference.mean,
+        "low": difference.low,
+        "high": difference.high,
+        "percent": percent,
+        "percent_low": low,
+        "percent_high": high,
         "blocks": difference.blocks,
-        "block_correlation": _number(difference.correlation),
+        "block_correlation": difference.correlation,
         "verdict": difference.verdict,
-    }
-
-
-def _totals(totals: Totals) -> Value:
-    return {
-        "city": _total(totals.city),
-        **{
-            field.name: [_total(total) for total in getattr(totals, field.name)]
-            for field in fields(Totals)
-            if field.name != "city"
-        },
     }
 
 
 def _total(total: Total) -> Value:
     return {
         "name": total.name,
-        "forecast": _number(total.forecast),
+        "forecast": total.forecast,
         "actual": total.actual,
-        "ratio": _number(total.ratio),
-        "n_test": _number(n_test(total)),
+        "ratio": total.ratio,
+        "n_test": n_test(total),
     }
-
-
-def _numbers(values: Iterable[float]) -> list[float | None]:
-    return [_number(value) for value in values]
-
-
-def _number(value: float) -> float | None:
-    return value if isfinite(value) else None

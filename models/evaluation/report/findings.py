@@ -1,4 +1,4 @@
-"""Picked out of an evaluation: its best baseline, differences in percent, figures at a share of the area."""
+"""What the report needs of an evaluation: its best baseline, differences in percent, figures at a share of the area."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,7 +47,7 @@ def against_rule(evaluation: Evaluation) -> Against:
 
 def _against(difference: Difference | None, rival: ModelResult) -> Against:
     if difference is None:
-        raise DataError(f"the network was not compared with {rival.model!r}")
+        raise DataError(f"the network was not compared with {rival.model!r}", remedy="evaluate it again")
     return against(difference, rival.scores.sheet.nb_log_score)
 
 

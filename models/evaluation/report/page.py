@@ -55,7 +55,9 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
             temporary.write_bytes(written)
             temporary.replace(folder / name)
     except OSError as error:
-        raise DataError(f"the report cannot be written to {folder} ({error.strerror}): choose another --out") from error
+        raise DataError(
+            f"the report cannot be written to {folder} ({error.strerror})", "choose another --out"
+        ) from error
     return folder / PAGE
 
 

@@ -51,7 +51,7 @@ def test_the_command_prints_parts_and_refuses_what_it_cannot_know():
         (["--cell", "r020c020", "--at", "2016-01-01T00:00"], "lies before the artifact's data end"),
         (["--cell", "r020c020", "--at", "2017-10-21T18:00"], "give --data and --layout"),
         (["--cell", "r020c020", "--at", "noon"], "write a local time"),
-        (["--cell", "r020c020", "--data", "nothere.csv"], "tell what happened until --at: give it, too"),
+        (["--cell", "r020c020", "--data", "nothere.csv"], "without --at: give --at"),
         ([*later[:3], "2030-01-01T10:00", *later[4:]], "days after the file's last incident, 2017-10-2"),
     ):
         assert re.search(message, str(runner.invoke(app, [*common, *wrong]).exception)), message

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from models.__main__ import app
 from models.cli.evaluate import evaluate_command
 from models.evaluation import evaluate as evaluate_module
-from models.evaluation.tasks import TASKS, earlier, task_of_file
+from models.evaluation.tasks import TASKS, FileOptions, earlier, task_of_file
 from models.files.layouts import parse_layout
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
@@ -34,7 +34,8 @@ def town(tmp_path_factory):
 
 
 def task_of(path, *, step="hour", layout=LAYOUT, cell_m=1000.0, origins=1):
-    return task_of_file(path, parse_layout(layout), cell_m=cell_m, step=step, now_s=NOW_S, origins=origins)
+    options = FileOptions(cell_m=cell_m, step=step, origins=origins)
+    return task_of_file(path, parse_layout(layout), options, now_s=NOW_S)
 
 
 def rows_of(path):
@@ -221,9 +222,12 @@ def test_the_grid_of_several_origins_knows_only_what_the_earliest_learns_from(to
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--task", "berlin"], "--task berlin: choose one of chicago-3km-daily"),
+        (["--task", "berlin"], "--task berlin is unknown: choose one of chicago-3km-daily"),
         ([], "give --task, or --data and --layout"),
-        (["--data", "x.csv", "--layout", LAYOUT, "--step", "week"], "--step week: choose one of hour, 4h, day"),
+        (
+            ["--data", "x.csv", "--layout", LAYOUT, "--step", "week"],
+            "--step week is unknown: choose one of hour, 4h, day",
+        ),
         (["--data", "none.csv", "--layout", LAYOUT], "none.csv"),
     ],
 )

@@ -34,13 +34,13 @@ def refused(tmp_path, said, text, more="", **how):
 @pytest.mark.parametrize("rows", [10, 1_000])
 def test_a_quote_that_swallows_rows_is_named_with_its_row(tmp_path, rows):
     text = lines(*[row()] * 20, row('"fire'), *[row()] * rows, row('"ems"'))
-    said = rf"t.csv, row 21 \(line 22\): a field goes on over {rows + 2:,} lines that look like rows: a quote"
+    said = rf"t.csv, row 21 \(line 22\): a field extends over {rows + 2:,} lines that look like rows: a quote"
     refused(tmp_path, said + ".*close or remove it", text)
 
 
 def test_a_quote_that_is_never_closed_is_named_also_at_the_end_of_a_file_without_a_header(tmp_path):
     text = "\n".join([*[row()] * 20, row('"fire'), *[row()] * 10]) + "\n"
-    refused(tmp_path, r"row 21 \(line 21\): a field goes on over 11 lines", text, ",header=when|lat|lon|kind")
+    refused(tmp_path, r"row 21 \(line 21\): a field extends over 11 lines", text, ",header=when|lat|lon|kind")
 
 
 def test_a_quote_that_swallows_more_than_a_field_holds_is_named_with_its_row(tmp_path):

@@ -38,16 +38,14 @@ def metres(one, other):
     return EARTH_M * math.atan2(float(np.linalg.norm(np.cross(a, b))), float(a @ b))
 
 
-def left_over(table, within_m, within_s, across):
+def left_over(table, within_m, within_s):
     """Rows of the calls that no earlier call is near to."""
     calls = list(zip(table.occurred_s, table.lat_deg, table.lon_deg, table.category, strict=True))
     return [
         int(table.row[j])
         for j, (when, lat, lon, category) in enumerate(calls)
         if not any(
-            when - earlier <= within_s
-            and metres((lat, lon), (y, x)) <= within_m
-            and (across or category == other_category)
+            when - earlier <= within_s and metres((lat, lon), (y, x)) <= within_m and category == other_category
             for earlier, y, x, other_category in calls[:j]
         )
     ]
@@ -63,11 +61,11 @@ def towns(draw):
     return list(zip(random.integers(0, 3600, 60).tolist(), lat + north, east, random.integers(0, 2, 60), strict=True))
 
 
-@given(towns(), st.floats(20, 400), st.integers(60, 1800), st.booleans())
-def test_what_is_left_is_what_every_pair_looked_at_leaves(calls, within_m, within_s, across):
+@given(towns(), st.floats(20, 400), st.integers(60, 1800))
+def test_what_is_left_is_what_every_pair_looked_at_leaves(calls, within_m, within_s):
     table = table_of(calls)
-    merged = merge_repeated(table, within_m=within_m, within_s=within_s, across_categories=across)
-    assert merged.row.tolist() == left_over(table, within_m, within_s, across)
+    merged = merge_repeated(table, within_m=within_m, within_s=within_s)
+    assert merged.row.tolist() == left_over(table, within_m, within_s)
     assert merged.repeated_calls == len(table) - len(merged)
 
 
@@ -82,10 +80,9 @@ def test_the_limits_belong_to_it_and_the_first_call_stays():
     assert merge_repeated(apart, within_m=199.999).row.tolist() == [1, 2]
 
 
-def test_a_call_of_another_category_stays_unless_it_is_asked_for():
+def test_a_call_of_another_category_stays():
     table = table_of([(0, 40.0, -75.0, 0), (60, 40.0, -75.0, 1)])
     assert len(merge_repeated(table)) == 2
-    assert len(merge_repeated(table, across_categories=True)) == 1
 
 
 def test_many_calls_of_one_second_and_place_are_one():

@@ -11,7 +11,7 @@ from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.training.card import card_text
 from models.training.replay import IncidentHistory, Replay
-from models.training.train import spec_for, train
+from models.training.train import TrainingOptions, spec_for, train
 from schemas.errors import DataError
 from tests.harness.toy import publish_artifact, toy_table
 
@@ -40,8 +40,8 @@ def trained(table, **changes):
     torch.set_num_threads(1)
     cutoff = START + DAYS * DAY
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff)
-    options = {"cutoff_s": cutoff, "step_s": 6 * HOUR, "epochs": 6, "seed": 0, "tell": lambda what, share: None}
-    return train(table, spec, **(options | changes))
+    options = TrainingOptions(**{"cutoff_s": cutoff, "step_s": 6 * HOUR, "epochs": 6, "seed": 0} | changes)
+    return train(table, spec, options, report=lambda what, share: None)
 
 
 def published(made, folder):
@@ -51,7 +51,7 @@ def published(made, folder):
         constants=made.constants,
         network=made.network,
         history=made.history,
-        card=card_text(made, layout="made", seen=[]),
+        card=card_text(made, layout="made", file_rows=[]),
     )
 
 
@@ -146,7 +146,7 @@ def test_nothing_after_a_moment_can_change_its_features(noise):
 
 def test_the_artifact_and_its_card_say_what_was_measured(swinging, tmp_path):
     seen = [RowCount(what="bad time", rows=3, decision="left out", example="row 7 'noon'")]
-    card = card_text(swinging, layout="made", seen=seen)
+    card = card_text(swinging, layout="made", file_rows=seen)
     assert "| 3 | bad time | left out |" in card
     assert "noon" not in card  # nothing of a file's rows goes into an artifact
     for row in swinging.rows:

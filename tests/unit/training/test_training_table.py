@@ -6,8 +6,9 @@ import pytest
 from models.training.training_table import calibration, horizon_results, tally
 from tests.harness.toy import toy_constants, toy_spec
 
-CELLS, HORIZONS = 30, ("1h", "4h", "24h")
-CONSTANTS = toy_constants(toy_spec(2, 3), dispersion=np.array([[1.0, 3.0, 9.0], [50.0, 50.0, 50.0]]))
+CELLS = 30
+SPEC = toy_spec(5, 6)
+CONSTANTS = toy_constants(SPEC, dispersion=np.array([[1.0, 3.0, 9.0], [50.0, 50.0, 50.0]]))
 
 
 def tallies(network_factor, baseline_factor=1.0, moments=120):
@@ -27,8 +28,8 @@ def tallies(network_factor, baseline_factor=1.0, moments=120):
     ("network", "baseline", "verdict"), [(1.0, 1.6, "better"), (1.6, 1.0, "worse"), (1.0, 1.0, "tie")]
 )
 def test_verdicts_follow_the_truth(network, baseline, verdict):
-    rows = horizon_results(tallies(network, baseline), cells=CELLS, horizon_names=HORIZONS, judged=100, seed=0)
-    assert [row.horizon for row in rows] == list(HORIZONS)
+    rows = horizon_results(tallies(network, baseline), SPEC, judged=100, seed=0)
+    assert [row.horizon for row in rows] == ["1h", "4h", "24h"]
     for row in rows:
         assert row.verdict == verdict
         assert row.difference_low <= row.difference <= row.difference_high
@@ -37,12 +38,12 @@ def test_verdicts_follow_the_truth(network, baseline, verdict):
 
 
 def test_a_test_block_that_is_too_short_gives_no_verdict():
-    rows = horizon_results(tallies(1.0, 1.6, moments=100), cells=CELLS, horizon_names=HORIZONS, judged=100, seed=0)
+    rows = horizon_results(tallies(1.0, 1.6, moments=100), SPEC, judged=100, seed=0)
     assert {row.verdict for row in rows} == {"too short"}
 
 
 def test_fewer_than_a_hundred_incidents_give_no_verdict():
-    rows = horizon_results(tallies(1.0, 1.6), cells=CELLS, horizon_names=HORIZONS, judged=99, seed=0)
+    rows = horizon_results(tallies(1.0, 1.6), SPEC, judged=99, seed=0)
     assert {row.verdict for row in rows} == {"too few"}
 
 

@@ -19,7 +19,7 @@ from models.cli.tune import verdict
 from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn, read_recipe
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import fit_network
-from models.training.train import spec_for
+from models.training.train import TrainingOptions, spec_for
 from models.tuning import rolling_origin
 from models.tuning.rolling_origin import FOLDS, collect_folds, origins
 from models.tuning.search import GRID_POINTS, SPACE, open_study
@@ -68,7 +68,8 @@ SPEC = spec_for(town(), region="toyville", cell_m=1000, cutoff_s=CUTOFF)
 
 def folds_of(table):
     torch.set_num_threads(1)
-    return collect_folds(table, SPEC, cutoff_s=CUTOFF, step_s=6 * HOUR, seed=0, told=lambda share: None)
+    options = TrainingOptions(cutoff_s=CUTOFF, step_s=6 * HOUR, epochs=3, seed=0)
+    return collect_folds(table, SPEC, options, report=lambda share: None)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_incidents_of_the_test_block_change_nothing(folds):
     other = folds_of(town(changed_from_s=BLOCKS.test_s))
     for one, changed in zip(folds.folds, other.folds, strict=True):
         assert equal(tensors_of(one), tensors_of(changed))
-    assert folds.loss(DEFAULT, 0, epochs=1, seed=0) == other.loss(DEFAULT, 0, epochs=1, seed=0)
+    assert folds.loss(DEFAULT, 0, seed=0) == other.loss(DEFAULT, 0, seed=0)
 
 
 def test_incidents_of_the_validation_block_change_the_last_fold_alone(folds):
@@ -142,15 +143,15 @@ def test_the_constants_are_fitted_and_chosen_on_the_time_before_the_first_origin
 
 def test_the_loss_finds_what_is_there_and_depends_on_recipe_and_seed_alone(folds):
     recipe = Hyperparameters(minibatch=256)
-    loss = folds.loss(recipe, 0, epochs=3, seed=0)
+    loss = folds.loss(recipe, 0, seed=0)
     assert loss < 0.995
-    assert folds.loss(recipe, 0, epochs=3, seed=0) == loss
-    assert folds.loss(recipe, 0, epochs=3, seed=1) != loss
-    assert folds.loss(msgspec.structs.replace(recipe, learning_rate=1e-6), 0, epochs=3, seed=0) > loss
+    assert folds.loss(recipe, 0, seed=0) == loss
+    assert folds.loss(recipe, 0, seed=1) != loss
+    assert folds.loss(msgspec.structs.replace(recipe, learning_rate=1e-6), 0, seed=0) > loss
 
 
 def test_a_recipe_that_only_does_harm_has_the_loss_of_no_training(folds):
-    assert folds.loss(Hyperparameters(learning_rate=1.0, minibatch=16), 0, epochs=1, seed=0) == 1.0
+    assert folds.loss(Hyperparameters(learning_rate=1.0, minibatch=16), 0, seed=0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -160,7 +161,7 @@ def test_a_recipe_that_only_does_harm_has_the_loss_of_no_training(folds):
 def test_every_part_of_the_recipe_has_a_part_in_the_training(folds, change):
     recipe = Hyperparameters(minibatch=256)
     other = msgspec.structs.replace(recipe, **change)
-    assert folds.loss(other, 0, epochs=2, seed=0) != folds.loss(recipe, 0, epochs=2, seed=0)
+    assert folds.loss(other, 0, seed=0) != folds.loss(recipe, 0, seed=0)
 
 
 @pytest.mark.parametrize("patience", [1, 2, 5])
@@ -179,8 +180,9 @@ def test_training_stops_after_as_many_epochs_without_gain_as_the_recipe_says(fol
 
 
 def test_a_step_that_leaves_a_span_without_moment_is_refused():
+    options = TrainingOptions(cutoff_s=CUTOFF, step_s=19 * DAY, epochs=3, seed=0)
     with pytest.raises(DataError, match=r"no step of 1641600 s has its moment"):
-        collect_folds(town(), SPEC, cutoff_s=CUTOFF, step_s=19 * DAY, seed=0, told=lambda share: None)
+        collect_folds(town(), SPEC, options, report=lambda share: None)
 
 
 # --- The search -------------------------------------------------------------------------------------------------
@@ -193,8 +195,8 @@ def valley(recipe, fold, seed):
 
 
 def search(journal, *, trials=14, sampler="tpe", seed=0, loss=valley):
-    study = open_study(journal, msgspec.structs.replace(TUNED_ON, sampler=sampler, seed=seed))
-    return tune(study, loss, folds=3, trials=trials, sampler=sampler, seed=seed, tell=lambda what, share: None)
+    tuned_on = msgspec.structs.replace(TUNED_ON, sampler=sampler, seed=seed, trials=trials)
+    return tune(open_study(journal, tuned_on), loss, tuned_on, report=lambda what, share: None)
 
 
 @pytest.fixture(scope="module")
@@ -404,5 +406,5 @@ def test_train_makes_the_network_of_the_recipe(command, tmp_path):
 
 
 def test_an_unknown_sampler_is_refused(command, tmp_path):
-    with pytest.raises(DataError, match="--sampler best: choose one of tpe, grid"):
+    with pytest.raises(DataError, match="--sampler best is unknown: choose one of tpe, grid"):
         command("tune", "--out", str(tmp_path), "--sampler", "best")

@@ -1,0 +1,31 @@
+"""Options that several commands share, with one help text each. Typer reads a command's options from its parameters."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from models.files.cutoff import UNTIL_HELP
+from models.files.layouts import LAYOUT_HELP
+from schemas.errors import SettingsError
+
+DATA_HELP = "Incident file: .csv, .csv.gz, or .zip with one .csv"
+Data = Annotated[Path, typer.Option(help=DATA_HELP)]
+LayoutText = Annotated[str, typer.Option(help=LAYOUT_HELP)]
+Region = Annotated[str, typer.Option(help="Name of the region: a-z, 0-9, - and _")]
+CellSide = Annotated[float, typer.Option(help="Side of a cell, metres")]
+Until = Annotated[str, typer.Option(help=UNTIL_HELP)]
+Seed = Annotated[int, typer.Option(min=0, help="Equal seeds give equal results")]
+Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training examples, at most")]
+StepMinutes = Annotated[int, typer.Option(min=5, help="Mean time between two training moments, minutes")]
+RecipeFile = Annotated[
+    Path | None, typer.Option(help="recipe.json of `python -m models tune`; without it, the default recipe")
+]
+Artifacts = Annotated[Path, typer.Option(help="Folder of artifacts")]
+SharedArtifacts = Annotated[Path, typer.Option(help="Folder of artifacts; all workers must see it")]
+Master = Annotated[str, typer.Option(help="Spark master, such as spark://host:7077; without it, local[WORKERS]")]
+
+
+def not_installed(error: ModuleNotFoundError) -> SettingsError:
+    """The libraries of `evaluate` and `tune` are an extra."""
+    return SettingsError(f"{error.name} is not installed", remedy="pip install 'incident-risk-scorer[evaluate]'")
