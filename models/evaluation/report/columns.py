@@ -9,9 +9,9 @@ from models.evaluation.result import Evaluation, ModelResult
 from models.measures.paired import Difference
 from models.measures.sheet import Sheet
 
-NONE = "–"  # there is no such figure: it would need an incident
+NONE = "–"  # in place of a figure that needs an incident
 BEST = "best baseline"
-MANY = 10  # from here on one digit after the point is enough
+MANY = 10  # from this value on, one digit after the point is enough
 MOST_DIGITS = 7  # after the point; with more a number is no longer read
 
 
@@ -61,7 +61,7 @@ HIT_10 = ReportColumn(
 )
 RATIO = ReportColumn(
     heading="f/a",
-    meaning="Forecast over actual: all that was expected over all that came; 1 is right.",
+    meaning="Forecast over actual: all expected over all observed incidents; 1 is right.",
     value=lambda sheet: sheet.forecast_over_actual,
     digits=3,
 )

@@ -64,14 +64,14 @@ def _totals(evaluation: Evaluation) -> str:
     totals = evaluation.network.totals
     parts = (*totals.by_hour, *totals.by_weekday, *totals.by_week, *totals.by_district)
     ratios = [part.ratio for part in parts if part.actual]
-    span = f"between {min(ratios):.2f} and {max(ratios):.2f}" if ratios else "unknown: no incident came"
+    span = f"between {min(ratios):.2f} and {max(ratios):.2f}" if ratios else "unknown: no incident happened"
     return f"The network's forecast over actual by time and district, {span}."
 
 
 def _map(evaluation: Evaluation) -> str:
     return (
-        f"Three maps of {evaluation.cube.rows} by {evaluation.cube.cols} cells: expected incidents, incidents that "
-        "came, and their ratio."
+        f"Three maps of {evaluation.cube.rows} by {evaluation.cube.cols} cells: expected incidents, observed "
+        "incidents, and their ratio."
     )
 
 
@@ -99,16 +99,17 @@ PLOTS = (
         draw=hit_rate_curve,
         describe=_hits,
         caption="Going right, more of the area is covered, the cells of highest forecast first; up is the share of the "
-        "incidents inside. Nobody can reach the line of hindsight: it is drawn from what came, and where incidents "
-        "are rare it is mostly luck. Below: how many percentage points the network finds more than the best baseline.",
+        "incidents inside. Nobody can reach the line of hindsight: it is drawn from the observed incidents, and "
+        "where they are rare it is mostly luck. Below: how many percentage points more than the best baseline the "
+        "network finds.",
     ),
     Plot(
         name="reliability",
         draw=reliability_diagram,
         describe=_reliability,
         caption="Forecasts are sorted into groups of equally many. Where 20 % was forecast, an incident should have "
-        "come in 20 % of the cases: points on the dashed line are right, above it too little was forecast. Bars are "
-        "95 % intervals as if all cases were independent, so they are rather too short; a point on the lower edge had "
+        "happened in 20 % of the cases: points on the dashed line are right; above it the forecast is too low. Bars "
+        "are 95 % intervals as if all cases were independent, so they are too short; a point on the lower edge had "
         "no incident. Below: how many of the cases behind a point had one.",
     ),
     Plot(
@@ -130,7 +131,7 @@ PLOTS = (
         name="map",
         draw=expected_and_observed,
         describe=_map,
-        caption="The network's expected incidents and those that came, on one scale; north is up. Grey cells are not "
+        caption="The network's expected and the observed incidents, on one scale; north is up. Grey cells are not "
         "scored. Right: orange cells had fewer incidents than expected, purple ones more; a dot marks a cell with "
         f"fewer than {ENOUGH} expected in the judged time, where a ratio would be chance.",
     ),
@@ -139,14 +140,14 @@ PLOTS = (
         draw=learning_curves,
         describe=_learning,
         caption="Below the dashed line the network is better than the baseline that it starts from, on the steps that "
-        "choices are made on (not the judged ones). A line that rises again learns by heart; the marked epoch is the "
-        "one that is kept.",
+        "choices are made on (not the judged ones). A line that rises again fits noise; the network of the marked "
+        "epoch is kept.",
     ),
     Plot(
         name="seeds",
         draw=seed_spread,
         describe=_seeds,
-        caption="The same network from different random starts. Where the points spread as far as the gain is "
-        "large, one training says little.",
+        caption="The same network from different random starts. Where the points spread as widely as the gain, "
+        "one training says little.",
     ),
 )

@@ -1,4 +1,4 @@
-"""How an evaluation was made, in words: data, blocks of time, and what each model chose."""
+"""How an evaluation was done, in words: data, blocks of time, and what each model chose."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -16,42 +16,42 @@ KINDS: Mapping[str, str] = MappingProxyType(
 
 
 _EARLIER = (
-    "grid and scored cells are the same for all blocks: of a file those of what the earliest learns from, of a named "
-    "task the published ones. On blocks like these of the two files of the named tasks the default recipe was chosen"
+    "grid and scored cells are the same for all blocks: for a file, those of the earliest block; for a "
+    "named task, the published ones. The default recipe was chosen on such blocks of the two files of the named tasks"
 )
 
 
 def how_made(evaluation: Evaluation) -> dict[str, str]:
-    """What a reader needs to judge the judgement, or to repeat it."""
+    """What a reader needs to check the evaluation, or to repeat it."""
     cube, unit = evaluation.cube, step_name(evaluation)
     steps, seeds = len(cube) - evaluation.first, evaluation.network.seeds
     return {
         "Task": f"{evaluation.task}: {evaluation.title}",
         "Data": f"{evaluation.data_file}, sha256 {evaluation.data_sha256}",
         "Judged on": f"{_steps(steps, unit)}, {minute(int(cube.starts_s[evaluation.first]))} to "
-        f"{minute(int(cube.starts_s[-1]))} UTC. In this run no model learned from them or chose anything by them",
+        f"{minute(int(cube.starts_s[-1]))} UTC. In this run no model used them to learn or to choose",
         "Cells": f"{evaluation.scored_cells:,} of {cube.rows * cube.cols:,} cells of {cube.cell_m:,.0f} m are scored, "
         "each in every step and category, also where nothing happened",
         "Categories": ", ".join(cube.categories),
-        "Outside": f"{evaluation.outside:,} incidents of the judged steps lie in no cell; no model is judged on them",
+        "Outside": f"{evaluation.outside:,} incidents of the judged steps lie in no cell and are not judged",
         "Quiet cells": "every model may mix a share of its category's mean into its forecasts, chosen on the steps "
-        "before the judged ones, and no forecast is taken for less than a ten-thousandth of that mean and half an "
-        "incident over all that was learned from: a forecast of zero would make one surprise infinitely bad",
+        "before the judged ones, and every forecast is at least a ten-thousandth of that mean plus half an incident "
+        "over all learned steps and cells: with a forecast of zero, one surprise would be infinitely bad",
         "Purge": f"{_steps(evaluation.purge_steps, unit)} left out between what a model learned from and the first "
-        "that it is judged on. What a forecast knows when it is made may reach further back, as it does in service",
+        "that it is judged on. A forecast itself may use the steps before, as in production",
         "Delay": f"counts are known {_steps(evaluation.delay_steps, unit)} late"
         if evaluation.delay_steps
         else "none: counts are known as soon as a step ends",
-        "Leaks": "at a step drawn at random, the rules' forecasts were made again with the future changed, and the "
-        "product's features without it; nothing differed",
+        "Leaks": "at a random step, the rules' forecasts were computed again with another future, and the product's "
+        "features without it; nothing differed",
         "Comparison": "differences of the negative binomial log scores of the same steps, in runs of "
-        f"{BLOCK_DAYS} days; runs and seeds are drawn anew {RESAMPLES:,} times, and the percentiles widened where runs "
-        f"are few or alike: {_correlation(evaluation)}. The best baseline is the one that scored "
-        "best on the judged steps themselves, which is in its favour",
-        "Seeds": f"{', '.join(map(str, evaluation.seeds))}, of the network and of what else has seeds; figures are "
-        "their mean, curves the first one's"
+        f"{BLOCK_DAYS} days; runs and seeds are drawn {RESAMPLES:,} times, and the interval is widened where runs "
+        f"are few or alike: {_correlation(evaluation)}. The best baseline is the one with the "
+        "best score on the judged steps themselves, which is in its favour",
+        "Seeds": f"{', '.join(map(str, evaluation.seeds))}, of the network and of other models with seeds; figures are "
+        "their mean, curves those of the first"
         if seeds > 1
-        else "one of the network: how far seeds differ was not measured",
+        else "one: how much seeds differ was not measured",
         "Hyperparameters": _recipe(evaluation),
         **({"Earlier blocks": _EARLIER} if evaluation.origins else {}),
         "Effort": f"{_duration(evaluation.seconds)}, {evaluation.peak_gib:.1f} GiB of memory at most without Java",

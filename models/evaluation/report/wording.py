@@ -1,4 +1,4 @@
-"""What an evaluation found, in words for people who do not read scores."""
+"""The findings of an evaluation in sentences, for people who do not read scores."""
 
 from dataclasses import dataclass
 from math import isnan
@@ -25,7 +25,7 @@ CATEGORY_BOUNDS, ENOUGH = (0.9, 1.1), 400  # forecast over actual of a category,
 _SHORT = {
     "better": "Yes",
     "worse": "No",
-    "tie": "No difference can be told",
+    "tie": "No clear difference",
     "too short": "Not known yet",
     "too few": "Not known yet",
 }
@@ -40,8 +40,8 @@ class Answer:
 
 
 def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
-    """What an official asks, and the answers that the figures give."""
-    found, nothing_came = warnings(evaluation), isnan(evaluation.network.scores.sheet.forecast_over_actual)
+    """The questions of a decision maker, and the answers of the figures."""
+    found, nothing_observed = warnings(evaluation), isnan(evaluation.network.scores.sheet.forecast_over_actual)
     rule, best = against_rule(evaluation), against_best(evaluation)
     only_rules = () if best_baseline(evaluation).kind != "rule" else (verdict_sentence(evaluation),)
     counting = Answer(
@@ -60,12 +60,15 @@ def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
         counting,
         *(() if only_rules else (network,)),
         Answer(
-            question="What does it change in use?", short=_found(evaluation), tone="", sentences=_in_use(evaluation)
+            question="What does it change in practice?",
+            short=_found(evaluation),
+            tone="",
+            sentences=_in_use(evaluation),
         ),
         Answer(
-            question="Do its numbers come true?",
-            short="Not known" if nothing_came else "Not quite" if found else "Nothing speaks against it",
-            tone="tie" if nothing_came else "worse" if found else "better",
+            question="Do its numbers match what happened?",
+            short="Not known" if nothing_observed else "Not quite" if found else "Yes, as far as measured",
+            tone="tie" if nothing_observed else "worse" if found else "better",
             sentences=(*_calibrated(evaluation), *found),
         ),
     )
@@ -74,9 +77,9 @@ def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
 def verdict_sentence(evaluation: Evaluation) -> str:
     """Network against best baseline, with the interval, and which of the two to use."""
     name = evaluation.best_baseline
-    said = _sentence(against_best(evaluation), f"the best baseline ({name})", f"use {name}", _instead(evaluation))
+    sentence = _sentence(against_best(evaluation), f"the best baseline ({name})", f"use {name}", _instead(evaluation))
     seeds = evaluation.network.seeds
-    return said if seeds >= LEAST_SEEDS else f"{said} Seeds: {seeds}; {LEAST_SEEDS} are needed to rely on this."
+    return sentence if seeds >= LEAST_SEEDS else f"{sentence} Seeds: {seeds}; at least {LEAST_SEEDS} are needed."
 
 
 def counting_sentence(evaluation: Evaluation) -> str:
@@ -98,10 +101,10 @@ def origins_sentences(evaluation: Evaluation) -> tuple[str, ...]:
     scores = {row.model: row.nb_log_score for row in origins.rows}
     network = next(row for row in origins.rows if row.model == evaluation.network.model)
     times = ", ".join(minute(at_s) for at_s in origins.judged_from_s)
-    sentences = [f"Judged from {times} (UTC) on, fitted anew each time:"]
+    sentences = [f"Judged on blocks of time that start at {times} (UTC); all models were fitted again for each:"]
     for versus, rival, instead in (
         (network.versus_best_rule, origins.best_rule, "use it, it is simpler"),
-        (network.versus_best_baseline, origins.best_baseline, f"{origins.best_baseline} serves as well"),
+        (network.versus_best_baseline, origins.best_baseline, f"{origins.best_baseline} is as good"),
     ):
         if versus is not None:
             found = against(versus, scores[rival])
@@ -126,10 +129,10 @@ def _sentence(found: Against, rival: str, when_worse: str, otherwise: str) -> st
         case "tie":
             return (
                 f"A tie: the network's log score differs from that of {rival} by {found.mean} %, and the "
-                f"95 % interval, {found.low} % to {found.high} %, holds zero: {otherwise}."
+                f"95 % interval, {found.low} % to {found.high} %, contains zero: {otherwise}."
             )
         case "too few":
-            return f"Not known against {rival}: fewer than {LEAST_JUDGED} incidents came. Until then {otherwise}."
+            return f"Not known against {rival}: fewer than {LEAST_JUDGED} incidents happened. Until then {otherwise}."
         case _:
             return (
                 f"Not known against {rival}: the judged time has {found.blocks} blocks of {BLOCK_DAYS} days, and a "
@@ -141,14 +144,14 @@ def _instead(evaluation: Evaluation) -> str:
     name = evaluation.best_baseline
     if best_baseline(evaluation).kind == "rule":
         return f"use {name}, it is simpler"
-    return f"no gain over {name}, which sees the same features, was shown"
+    return f"no gain over {name}, which uses the same features, was shown"
 
 
 def warnings(evaluation: Evaluation) -> tuple[str, ...]:
-    """Where the network's own promises are broken; empty when they hold."""
+    """Where the network's totals or intervals are wrong; empty when they are right."""
     sheet, found = evaluation.network.scores.sheet, []
     if isnan(sheet.forecast_over_actual):
-        found.append("No incident came in the judged time: nothing can be said about totals.")
+        found.append("No incident happened in the judged time, so totals cannot be judged.")
     elif not RATIO_BOUNDS[0] <= sheet.forecast_over_actual <= RATIO_BOUNDS[1]:
         found.append(
             f"The network expects too {'many' if sheet.forecast_over_actual > 1 else 'few'} incidents: forecast over "
@@ -164,8 +167,8 @@ def warnings(evaluation: Evaluation) -> tuple[str, ...]:
     if not COVERAGE_BOUNDS[0] <= sheet.coverage_90 <= COVERAGE_BOUNDS[1]:
         found.append(
             f"The network's intervals are too {'wide' if sheet.coverage_90 > COVERAGE_BOUNDS[1] else 'narrow'}: those "
-            f"of 90 % hold {100 * sheet.coverage_90:.1f} % of the counts, outside {100 * COVERAGE_BOUNDS[0]:.0f} % to "
-            f"{100 * COVERAGE_BOUNDS[1]:.0f} %."
+            f"of 90 % contain {100 * sheet.coverage_90:.1f} % of the counts, outside {100 * COVERAGE_BOUNDS[0]:.0f} % "
+            f"to {100 * COVERAGE_BOUNDS[1]:.0f} %."
         )
     return tuple(found)
 
@@ -188,15 +191,14 @@ def _in_use(evaluation: Evaluation) -> tuple[str, ...]:
     """How many incidents the first cells hold, and what the score means."""
     network, rule = _hits(evaluation)
     if isnan(network.hit_rate):
-        return ("No incident came in the judged time: there was nothing to find.",)
+        return ("No incident happened in the judged time: there was nothing to find.",)
     area = f"{100 * AREA_SHARE:.0f} %"
     return (
-        f"The {area} of the area that the network puts first held {100 * network.hit_rate:.1f} % of the incidents, "
-        f"those that the best rule ({evaluation.best_rule}) puts first {100 * rule.hit_rate:.1f} %. Choosing at random "
-        f"finds about {area}; the best choice in hindsight would have found {100 * network.ideal_hit_rate:.1f} %. "
-        "How much of a difference in hits is chance was not computed.",
-        "The log score, by which the models are compared, says how much a forecast was surprised by what came: less "
-        "is better.",
+        f"Of all incidents, {100 * network.hit_rate:.1f} % happened in the {area} of the area that the network puts "
+        f"first, and {100 * rule.hit_rate:.1f} % in the {area} that the best rule ({evaluation.best_rule}) puts first. "
+        f"A random choice finds about {area}; the best choice in hindsight would have found "
+        f"{100 * network.ideal_hit_rate:.1f} %. How much of the difference is chance was not computed.",
+        "Models are compared by the log score: it measures how much the counts surprise the forecast; less is better.",
     )
 
 
@@ -205,21 +207,21 @@ def _calibrated(evaluation: Evaluation) -> tuple[str, str]:
     ratio = network.scores.sheet.forecast_over_actual
     sheet = network.scores.sheet
     kept = (
-        f"Its 90 % intervals hold {100 * sheet.coverage_90:.1f} % of the counts by the randomised PIT; 90 % is right, "
-        "but where incidents are rare a wrong forecast may come close to it, too. "
+        f"Its 90 % intervals contain {100 * sheet.coverage_90:.1f} % of the counts (randomised PIT); 90 % is right, "
+        "but where incidents are rare, a wrong forecast can be close to it, too. "
         + (
-            "It nowhere expects as much as one incident. "
+            "It expects less than one incident everywhere. "
             if isnan(sheet.busy_coverage_90)
-            else f"Where it expects one or more they hold {100 * sheet.busy_coverage_90:.1f} %. "
+            else f"Where it expects one or more, they contain {100 * sheet.busy_coverage_90:.1f} %. "
         )
-        + f"In whole numbers they hold {100 * sheet.plain_coverage_90:.1f} %."
+        + f"In whole numbers they contain {100 * sheet.plain_coverage_90:.1f} %."
     )
     if isnan(ratio):
-        return f"It expected {network.totals.city.forecast:,.0f} incidents, and none came.", kept
+        return f"It expected {network.totals.city.forecast:,.0f} incidents, and none happened.", kept
     ratios = {name: of.forecast_over_actual for name, of in network.scores.by_category.items()}
     each = ", ".join(f"{name} {one:.2f}" for name, one in ratios.items() if not isnan(one))
     return (
-        f"It expected {ratio * actual:,.0f} incidents and {actual:,} came: forecast over actual is {ratio:.3f}"
+        f"It expected {ratio * actual:,.0f} incidents and {actual:,} happened: forecast over actual is {ratio:.3f}"
         f"{f' ({each})' if len(ratios) > 1 else ''}, and 1 is right.",
         kept,
     )

@@ -10,12 +10,11 @@ from io import StringIO
 import numpy as np
 import pytest
 from rich.console import Console
-from scipy.stats import binomtest
 
 from models.evaluation.origins import combine_origins
 from models.evaluation.report.as_json import as_json
 from models.evaluation.report.columns import MAIN, NONE, difference_text, texts
-from models.evaluation.report.drawing.calibration import clopper_pearson
+from models.evaluation.report.drawing.differences import difference_plot
 from models.evaluation.report.page import render, write_report
 from models.evaluation.report.plots import PLOTS
 from models.evaluation.report.table import print_table
@@ -266,7 +265,7 @@ def test_each_category_has_its_own_difference_and_verdict(evaluation):
     [
         ({"forecast_over_actual": 0.949}, "too few incidents: forecast over actual is 0.949"),
         ({"forecast_over_actual": 1.051}, "too many incidents: forecast over actual is 1.051"),
-        ({"forecast_over_actual": np.nan}, "No incident came"),
+        ({"forecast_over_actual": np.nan}, "No incident happened"),
         ({"coverage_90": 0.879}, "too narrow: those of 90 % hold 87.9 %"),
         ({"coverage_90": 0.921}, "too wide: those of 90 % hold 92.1 %"),
     ],
@@ -334,11 +333,10 @@ def test_the_forest_plot_shows_each_interval_or_points_to_it(evaluation):
     assert len([line for line in axes.lines if line.get_marker() == ">"]) == 2  # constant 1 and last week's count
 
 
-@pytest.mark.parametrize(("hits", "values"), [(0, 5), (5, 5), (3, 40), (700, 1000), (1, 100_000)])
-def test_intervals_of_frequencies_are_scipys(hits, values):
-    low, high = clopper_pearson(np.array([float(hits)]), np.array([values]))
-    expected = binomtest(hits, values).proportion_ci(method="exact")
-    assert (float(low[0]), float(high[0])) == pytest.approx((expected.low, expected.high))
+@pytest.mark.parametrize("verdict", ["better", "worse", "tie", "too short", "too few"])
+def test_every_verdict_can_be_drawn(evaluation, verdict):
+    found = replace(evaluation.network.versus_best_baseline, verdict=verdict)
+    difference_plot(with_network(evaluation, versus_best_baseline=found))
 
 
 def test_the_mark_of_learning_is_the_least_loss(evaluation):

@@ -4,17 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
-from scipy.special import betaincinv
+from scipy.stats import binomtest
 
 from models.evaluation.report.drawing.style import BASELINE, INK, NETWORK, PERCENT, QUIET, canvas, grid_lines, styled
 from models.evaluation.report.findings import best_baseline
 from models.evaluation.result import Evaluation
 from models.measures.calibration import PIT_BINS, Reliability
-from models.measures.cube import Floats
 
 _MARKS: tuple[dict[str, Any], ...] = (  # the network's lie on top and leave the baseline's to be seen
     {"color": NETWORK, "marker": "o", "markersize": 4.5, "zorder": 4},
@@ -38,7 +36,7 @@ def reliability_diagram(evaluation: Evaluation) -> Figure:
             label = f"{row.model}: mean gap {100 * row.scores.sheet.ece:.2f} points"
             _points(main, table, floor, style=style, label=label)
             counts.plot(table.forecast, table.observed * table.values, **style)
-        main.set_title("Probability of at least one incident: as forecast, and as it came")
+        main.set_title("Probability of at least one incident: forecast and observed")
         main.set_ylabel("share of cells with an incident")
         counts.set_ylabel("number of them")
         counts.set_xlabel("forecast probability of at least one incident in a cell and step")
@@ -79,16 +77,10 @@ def pit_histogram(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def clopper_pearson(hits: Floats, values: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Ends of the 95 % interval of a frequency, from whole numbers of hits. Source: Biometrika 26, 1934."""
-    low = np.where(hits > 0, betaincinv(np.maximum(hits, 1), values - hits + 1, 0.025), 0)
-    high = np.where(hits < values, betaincinv(hits + 1, np.maximum(values - hits, 1), 0.975), 1)
-    return low, high
-
-
 def _points(axes: Axes, table: Reliability, floor: float, *, style: Mapping[str, Any], label: str) -> None:
     """Points with 95 % intervals; a frequency of zero lies on the floor of logarithmic axes."""
-    low, high = clopper_pearson(np.rint(table.observed * table.values), table.values)
+    pairs = zip(np.rint(table.observed * table.values).astype(int).tolist(), table.values.tolist(), strict=True)
+    low, high = np.array([binomtest(hits, values).proportion_ci(0.95) for hits, values in pairs]).T
     shown = np.maximum(table.observed, floor)
     errors = np.stack([shown - np.maximum(low, floor), high - shown])
     axes.errorbar(

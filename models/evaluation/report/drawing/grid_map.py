@@ -1,4 +1,4 @@
-"""The map: where incidents were expected, and where they came."""
+"""The map: where incidents were expected, and where they were observed."""
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ def expected_and_observed(evaluation: Evaluation) -> Figure:
         ratio_norm = LogNorm(1 / MOST_RATIO, MOST_RATIO)
         ratios = _panel(panels[2], np.where(enough, ratio, np.nan), evaluation, "PuOr_r", ratio_norm)
         _mark(panels[2], scored & ~enough, evaluation)
-        for axes, title in zip(panels, ("Expected", "Came", "Expected / came"), strict=True):
+        for axes, title in zip(panels, ("Expected", "Observed", "Expected / observed"), strict=True):
             axes.set_title(title)
         panels[0].set_ylabel("km north")
         label = f"incidents per {step_name(evaluation)}, all categories"

@@ -14,7 +14,13 @@ from matplotlib.ticker import FuncFormatter
 NETWORK, BASELINE, BETTER, WORSE, UNKNOWN = "#0072b2", "#d55e00", "#009e73", "#d55e00", "#cc79a7"
 INK, QUIET, PALE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 VERDICTS: Mapping[str, tuple[str, str]] = MappingProxyType(  # colour and marker
-    {"better": (BETTER, "o"), "tie": (QUIET, "D"), "worse": (WORSE, "s"), "too short": (UNKNOWN, "v")}
+    {
+        "better": (BETTER, "o"),
+        "tie": (QUIET, "D"),
+        "worse": (WORSE, "s"),
+        "too short": (UNKNOWN, "v"),
+        "too few": (UNKNOWN, "v"),
+    }
 )
 WIDTH = 8.0  # inches
 _STYLE: dict[Any, Any] = {

@@ -39,7 +39,7 @@ def totals_by_part(evaluation: Evaluation) -> Figure:
         all_axes = figure.subplots(len(panels), 1)
         for axes, (title, parts, label) in zip(all_axes, panels, strict=True):
             _panel(axes, parts, reach)
-            axes.set_title(f"Forecast over what came, by {title}")
+            axes.set_title(f"Forecast over observed incidents, by {title}")
             axes.set_xlabel(label)
             axes.set_ylabel("forecast / actual")
         handles, labels = all_axes[0].get_legend_handles_labels()
