@@ -25,7 +25,7 @@ NOTICES: Mapping[str, str] = MappingProxyType(
 VERDICTS: Mapping[str, str] = MappingProxyType(
     {
         "better": "better than the baseline: the interval lies below zero",
-        "tie": "a tie with the baseline: the interval holds zero",
+        "tie": "a tie with the baseline: the interval contains zero",
         "worse": "worse than the baseline: the interval lies above zero",
         "too few": f"not known: fewer than {LEAST_JUDGED} incidents in the time that is judged",
         "too short": f"not known: fewer than {LEAST_BLOCKS} blocks of time to judge on",

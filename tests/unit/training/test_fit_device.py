@@ -31,7 +31,7 @@ def test_the_device_is_the_one_asked_for_and_a_gpu_where_it_may_be(monkeypatch, 
 @pytest.mark.parametrize(
     ("asked", "workers", "said"),
     [
-        ("cuda", 1, "finds no GPU here; give --device cpu"),
+        ("cuda", 1, "finds no GPU here: give --device cpu"),
         ("cuda", 2, "leave out one of the two"),
         ("gpu", 1, "choose auto, cpu or cuda"),
     ],
