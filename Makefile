@@ -1,5 +1,6 @@
 .PHONY: help demo test unit lint docs faults soak load fuzz sbom lock bench secrets compose-check
 PYTHON := .venv/bin/python
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
 help: ## this list
@@ -13,12 +14,12 @@ test: ## every test that can run on this machine and takes less than a minute
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
 	@$(MAKE) --no-print-directory docs
-	@$(PYTHON) -m pytest tests/unit tests/contracts -q -m 'not long' -n auto --maxprocesses 4 --dist loadfile
+	@$(PYTHON) -m pytest tests/unit tests/contracts -q -m 'not long' $(PARALLEL)
 	@$(PYTHON) -m pytest tests --ignore tests/unit --ignore tests/contracts -q -m 'not long'
 
-unit: ## the tests that need neither JVM nor services
+unit: ## the tests that need neither JVM nor services, and which of them took longest
 	@.ci/setup
-	@$(PYTHON) -m pytest tests/unit -q
+	@$(PYTHON) -m pytest tests/unit -q --durations 5 $(PARALLEL)
 
 lint: ## style, types, import directions
 	@.ci/setup

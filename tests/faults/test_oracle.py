@@ -138,10 +138,6 @@ def without_tick(seen):
         del seen.points[key]
 
 
-def without_point(seen):
-    del seen.points[risk_key(seen)]
-
-
 def point_of_no_cell(seen):
     key, time_s = risk_key(seen)
     before = key.split("cell=")[1][:8]
@@ -176,14 +172,6 @@ def stored_ledger(seen):
     seen.points[key]["counted"] = str(float(seen.points[key]["counted"]) + 1)
 
 
-def no_letter(seen):
-    seen.letters.pop()
-
-
-def letter_too_many(seen):
-    seen.letters.append({**seen.letters[0], "source_offset": 0})
-
-
 def letter_of_another_reason(seen):
     seen.letters[0]["reason"] = "late" if seen.letters[0]["reason"] != "late" else "future"
 
@@ -199,34 +187,16 @@ def letter_with(**fields):
     return change
 
 
-def other_model(seen):
-    seen.points[risk_key(seen)]["model"] = '"baseline:RuntimeError"'
+def first_of_top(name, value):
+    def change(seen):
+        key = next(key for key in seen.points if key[0].startswith("top,") and "rank=01" in key[0])
+        seen.points[key][name] = value
 
-
-def top_of_another_cell(seen):
-    key = next(key for key in seen.points if key[0].startswith("top,") and "rank=01" in key[0])
-    seen.points[key]["risk"] = "0"
-
-
-def made_by_another(seen):
-    key = next(key for key in seen.points if key[0].startswith("top,") and "rank=01" in key[0])
-    seen.points[key]["by_here"] = "9"
+    return change
 
 
 def outcome_too_many(seen):
     seen.points["outcome,category=fire,horizon=1h,region=riverton", 1_700_002_800 - 3600] = {"observed": "0"}
-
-
-def lost_message(seen):
-    seen.messages.pop()
-
-
-def plan_goes_back(seen):
-    seen.batches[2] = {0: 1}
-
-
-def batch_not_seen(seen):
-    del seen.batches[1]
 
 
 MUTANTS = {
@@ -239,21 +209,21 @@ MUTANTS = {
     "high too high": (set_to("high", "9"), "I8:"),
     "an incident too few in observed_1h": (set_to("observed_1h", "7"), "I1:"),
     "another support": (set_to("support", '"ok"'), "I8:"),
-    "another model in the frame": (other_model, "I8:"),
+    "another model in the frame": (set_to("model", '"baseline:RuntimeError"'), "I8:"),
     "a tick missing": (without_tick, "I4:"),
-    "a point missing": (without_point, "I4:"),
+    "a point missing": (lambda seen: seen.points.pop(risk_key(seen)), "I4:"),
     "a point of no cell": (point_of_no_cell, "I4:"),
     "a tick that never was": (tick_too_many, "I7:"),
-    "a top of another cell": (top_of_another_cell, "I8:"),
-    "a part that does not multiply to the score": (made_by_another, "I8:"),
+    "a top of another cell": (first_of_top("risk", "0"), "I8:"),
+    "a part that does not multiply to the score": (first_of_top("by_here", "9"), "I8:"),
     "an unbalanced ledger that was overwritten": (ledger("counted", "1.0"), "I2:"),
     "dropped points": (ledger("write_dropped", "99.0"), "I4:"),
     "messages that no ledger has": (ledger("unaccounted", "2.0"), "I2:"),
     "a clock going back": (clock_goes_back, "I7:"),
     "consumed falling": (consumed_falls, "I7:"),
     "a stored ledger off by one": (stored_ledger, "I1:"),
-    "a missing dead letter": (no_letter, "I3:"),
-    "a dead letter too many": (letter_too_many, "I3:"),
+    "a missing dead letter": (lambda seen: seen.letters.pop(), "I3:"),
+    "a dead letter too many": (lambda seen: seen.letters.append({**seen.letters[0], "source_offset": 0}), "I3:"),
     "a dead letter for another reason": (letter_of_another_reason, "I3:"),
     "a person's payload kept": (person_kept, "I12:"),
     "a payload of another message": (letter_with(payload_base64="eA=="), "I3:"),
@@ -261,9 +231,9 @@ MUTANTS = {
     "a dead letter of another time": (letter_with(source_time="2023-11-14T00:00:00Z"), "I3:"),
     "a dead letter of another topic": (letter_with(source_topic="other"), "I3:"),
     "an outcome that is not due": (outcome_too_many, "I13:"),
-    "an acknowledged message lost": (lost_message, "I2: Kafka lost"),
-    "offsets going back": (plan_goes_back, "I7:"),
-    "a batch that nobody saw": (batch_not_seen, "of the batches only"),
+    "an acknowledged message lost": (lambda seen: seen.messages.pop(), "I2: Kafka lost"),
+    "offsets going back": (lambda seen: seen.batches.update({2: {0: 1}}), "I7:"),
+    "a batch that nobody saw": (lambda seen: seen.batches.pop(1), "of the batches only"),
 }
 
 
