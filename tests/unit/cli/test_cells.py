@@ -1,6 +1,16 @@
 """The `cells` command: the map's polygons have the ids that the sink writes as tags."""
 
-from streaming.cli.cells import ALL_REGIONS, geojson_files
+import json
+import math
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from schemas.errors import ArtifactError, SettingsError
+from schemas.grid import Grid
+from streaming.__main__ import app
+from streaming.cli.cells import ALL_REGIONS, geojson_files, view_of
 from tests.harness.region import make_region
 
 NORTH, SOUTH = make_region("north", south_deg=42.0).spec, make_region("all", south_deg=38.0).spec
@@ -22,3 +32,126 @@ def test_the_file_of_all_regions_has_a_geohash_of_its_own_for_every_cell():
     assert len(set(ids(together))) == NORTH.grid.cells + SOUTH.grid.cells
     regions = [feature["properties"]["region"] for feature in together["features"]]
     assert regions == ["north"] * NORTH.grid.cells + ["all"] * SOUTH.grid.cells
+
+
+def cells(*arguments):
+    return CliRunner().invoke(app, ["cells", *map(str, arguments)], env={"RISK_ARTIFACTS": "nowhere"})
+
+
+def test_it_writes_a_file_per_region_and_one_of_all(tmp_path):
+    for name, south_deg in (("north", 42.0), ("south", 38.0)):
+        make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
+    result = cells("--artifacts", tmp_path / "artifacts", "--out", tmp_path / "cells")
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in (tmp_path / "cells").iterdir()} == {"north.geojson", "south.geojson", "_all.geojson"}
+    north = json.loads((tmp_path / "cells" / "north.geojson").read_text(encoding="utf-8"))
+    assert north == json.loads(json.dumps(make_region("north", south_deg=42.0).spec.grid.geojson()))
+
+
+def test_without_an_artifact_it_says_what_to_do(tmp_path):
+    with pytest.raises(ArtifactError, match="train"):
+        CliRunner().invoke(app, ["cells", "--artifacts", str(tmp_path), "--out", str(tmp_path)], catch_exceptions=False)
+
+
+DASHBOARD = {
+    "uid": "risk-live",
+    "title": "Live risk map",
+    "templating": {"list": [{"name": "region", "label": "Region", "description": "", "type": "query", "multi": False}]},
+    "panels": [
+        {"type": "stat", "options": {}},
+        {
+            "type": "geomap",
+            "options": {
+                "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10},
+                "layers": [
+                    {"type": "markers", "config": {"size": 4}},
+                    {
+                        "type": "dynamic-geojson",
+                        "config": {"src": "public/cells/_all.geojson", "idField": "geohash", "opacity": 0.6},
+                    },
+                ],
+            },
+        },
+    ],
+}
+
+
+def live_map(tmp_path, *regions):
+    for name, south_deg in regions:
+        make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
+    (tmp_path / "live.json").write_text(json.dumps(DASHBOARD), encoding="utf-8")
+    result = cells(
+        "--artifacts", tmp_path / "artifacts", "--out", tmp_path / "out", "--live-map", tmp_path / "live.json"
+    )
+    assert result.exit_code == 0, result.output
+    return json.loads((tmp_path / "out" / "dashboards" / "live.json").read_text(encoding="utf-8"))
+
+
+def test_the_live_map_of_one_region_opens_at_its_cells_and_is_otherwise_the_same(tmp_path):
+    dashboard = live_map(tmp_path, ("north", 42.0))
+    view = dashboard["panels"][1]["options"]["view"]
+    assert view == view_of(make_region("north", south_deg=42.0).spec.grid)
+    dashboard["panels"][1]["options"]["view"] = DASHBOARD["panels"][1]["options"]["view"]
+    assert dashboard == DASHBOARD
+
+
+def test_the_live_map_of_several_regions_fits_itself_to_the_chosen_one(tmp_path):
+    assert live_map(tmp_path, ("north", 42.0), ("south", 38.0)) == DASHBOARD
+
+
+def test_each_of_several_regions_has_a_live_map_of_its_own(tmp_path):
+    long = "s" * 63
+    live_map(tmp_path, ("north", 42.0), (long, 38.0))
+    folder = tmp_path / "out" / "dashboards"
+    pages = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
+    assert set(pages) == {"live", "live-north", f"live-{long}"}
+    shutil.rmtree(tmp_path / "artifacts" / long)
+    live_map(tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["live.json"], "the page of a region that has gone"
+    uids = {page["uid"] for page in pages.values()}
+    assert len(uids) == 3
+    assert max(map(len, uids)) <= 40  # Grafana's limit
+    for region, south_deg in (("north", 42.0), (long, 38.0)):
+        page = pages[f"live-{region}"]
+        (variable,) = page["templating"]["list"]
+        assert (variable["type"], variable["query"], variable["current"]["value"]) == ("custom", region, region)
+        options = page["panels"][1]["options"]
+        assert options["view"] == view_of(make_region(region, south_deg=south_deg).spec.grid)
+        markers, cells_of_it = options["layers"]
+        assert markers == DASHBOARD["panels"][1]["options"]["layers"][0]
+        config = {"src": f"public/cells/{region}.geojson", "idField": "cell", "opacity": 0.6}
+        assert cells_of_it["config"] == config
+        ids = {one["id"] for one in json.loads((tmp_path / "out" / f"{region}.geojson").read_text())["features"]}
+        assert ids == set(make_region(region, south_deg=south_deg).spec.grid.cell_ids())
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]"])
+def test_a_live_map_that_is_none_is_named(tmp_path, content):
+    make_region("north", south_deg=42.0).publish(tmp_path / "artifacts")
+    if content:
+        (tmp_path / "live.json").write_text(content, encoding="utf-8")
+    arguments = ["--artifacts", tmp_path / "artifacts", "--out", tmp_path / "out", "--live-map", tmp_path / "live.json"]
+    with pytest.raises(SettingsError, match=r"live\.json"):
+        CliRunner().invoke(app, ["cells", *map(str, arguments)], catch_exceptions=False)
+
+
+def tile_pixel(lat_deg, lon_deg, zoom):
+    """Pixel of a place on the world's web map, by the tile formula of OpenStreetMap's wiki: secant and tangent."""
+    side, lat = 256 * 2**zoom, math.radians(lat_deg)
+    y = (1 - math.log(math.tan(lat) + 1 / math.cos(lat)) / math.pi) / 2
+    return side * (lon_deg + 180) / 360, side * y
+
+
+@pytest.mark.parametrize(
+    ("south_deg", "west_deg", "rows", "cols"), [(41.6, -87.9, 43, 34), (-33.9, 151.0, 10, 200), (60.1, 24.6, 90, 20)]
+)
+def test_the_view_shows_the_whole_grid_as_large_as_it_goes(south_deg, west_deg, rows, cols):
+    grid = Grid(south_deg=south_deg, west_deg=west_deg, cell_m=1000, rows=rows, cols=cols)
+    view = view_of(grid)
+    lat, lon = grid.corners()
+    middle = tile_pixel(view["lat"], view["lon"], view["zoom"])
+    shares = []
+    for corner in ((lat[0], lon[0]), (lat[-1], lon[-1])):
+        x, y = tile_pixel(*corner, view["zoom"])
+        shares += [abs(x - middle[0]) / 400, abs(y - middle[1]) / 320]
+    assert 2**-0.11 < max(shares) <= 1.001
