@@ -10,6 +10,8 @@ from typing import Any
 
 from schemas.errors import DataError
 
+OWNERS_TERMS = "Terms: those of the file's owner."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
@@ -26,42 +28,51 @@ class Layout:
     delimiter: str = ","
     end_column: str | None = None  # incidents happened between `time_column` and this one
     header: tuple[str, ...] | None = None  # the columns' names, when the file's first line does not hold them
+    notice: str = OWNERS_TERMS  # stands on the card of every model that learned from such a file
 
 
-LAYOUTS: Mapping[str, Layout] = MappingProxyType(
-    {
-        layout.name: layout
-        for layout in (
-            Layout(
-                name="chicago",
-                time_column="time",
-                lat_column="lat",
-                lon_column="lon",
-                category_column="category",
-                timezone="America/Chicago",
-                time_format="%m/%d/%Y %I:%M:%S %p",
-                header=("time", "category", "lat", "lon"),
-            ),
-            Layout(
-                name="montgomery",
-                time_column="timeStamp",
-                lat_column="lat",
-                lon_column="lng",
-                category_column="title",
-                category_until=":",
-                timezone="America/New_York",
-            ),
-            Layout(
-                name="sample",
-                time_column="occurred_at",
-                lat_column="lat",
-                lon_column="lon",
-                category_column="category",
-                timezone="America/Chicago",
-            ),
-        )
-    }
+_CHICAGO_NOTICE = (
+    "This site provides applications using data that has been modified for use from its original source, "
+    "www.cityofchicago.org, the official website of the City of Chicago. The City of Chicago makes no claims as to the "
+    "content, accuracy, timeliness, or completeness of any of the data provided at this site."
 )
+
+# To add a layout: one entry here, with the notice that the file's owner asks for.
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            name="chicago",
+            time_column="time",
+            lat_column="lat",
+            lon_column="lon",
+            category_column="category",
+            timezone="America/Chicago",
+            time_format="%m/%d/%Y %I:%M:%S %p",
+            header=("time", "category", "lat", "lon"),
+            notice=_CHICAGO_NOTICE,
+        ),
+        Layout(
+            name="montgomery",
+            time_column="timeStamp",
+            lat_column="lat",
+            lon_column="lng",
+            category_column="title",
+            category_until=":",
+            timezone="America/New_York",
+            notice="Source: montcoalert, Montgomery County, Pennsylvania; ODbL 1.0 / DbCL.",
+        ),
+        Layout(
+            name="sample",
+            time_column="occurred_at",
+            lat_column="lat",
+            lon_column="lon",
+            category_column="category",
+            timezone="America/Chicago",
+            notice=_CHICAGO_NOTICE,
+        ),
+    )
+}
 LAYOUT_HELP = (
     f"{', '.join(LAYOUTS)}; or your file's columns, joined by commas: time=COLUMN lat=COLUMN lon=COLUMN "
     "category=COLUMN timezone=ZONE (start=COLUMN end=COLUMN in place of time= where only an interval is known), "

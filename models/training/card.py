@@ -9,19 +9,12 @@ import numpy as np
 from models.baseline import BaselineConstants
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
+from models.files.layouts import LAYOUTS, OWNERS_TERMS
 from models.measures.paired import LEAST_BLOCKS, LEAST_JUDGED
 from models.training.train import Trained
 from models.training.training_table import HorizonResult, calibration
 from schemas.frame import SUPPORT
 
-NOTICES: Mapping[str, str] = MappingProxyType(
-    {
-        "chicago": "This site provides applications using data that has been modified for use from its original "
-        "source, www.cityofchicago.org, the official website of the City of Chicago. The City of Chicago makes no "
-        "claims as to the content, accuracy, timeliness, or completeness of any of the data provided at this site.",
-        "montgomery": "Source: montcoalert, Montgomery County, Pennsylvania; ODbL 1.0 / DbCL.",
-    }
-)
 VERDICTS: Mapping[str, str] = MappingProxyType(
     {
         "better": "better than the baseline: the interval lies below zero",
@@ -97,7 +90,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         validation=_date(trained.blocks.validation_s),
         test=_date(trained.blocks.test_s),
         examples=trained.examples,
-        notice=NOTICES.get("chicago" if layout == "sample" else layout, "Terms: those of the file's owner."),
+        notice=LAYOUTS[layout].notice if layout in LAYOUTS else OWNERS_TERMS,
         seen="\n".join(f"| {line.rows:,} | {line.what} | {line.decision} |" for line in file_rows),
         results="\n".join(map(_line, trained.rows)),
         verdict="; ".join(f"{row.horizon}: {VERDICTS[row.verdict]}" for row in trained.rows),

@@ -1,12 +1,28 @@
 """The doors: what is added in one file and one line, from a module outside of the package, works on the main path."""
 
+import importlib
 import sys
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
 import pytest
+import torch
 
 from models.artifact.artifact import read_artifact
+from models.counting.count_state import CountState
+from models.evaluation import evaluate as evaluation
+from models.evaluation.rivals import RIVALS
+from models.evaluation.tasks import task_of_file
+from models.feature_lists import LISTS
+from models.features import FeatureEngine
+from models.files.layouts import LAYOUTS
+from models.network import NetworkShape
+from models.networks import MODELS
+from models.training.regions import RegionTask
+from models.training.train_region import prepare, train_region
+from schemas.errors import ArtifactError
+from schemas.frame import RiskFrame
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS, Summary
@@ -14,7 +30,7 @@ from streaming.flow.score import score_features
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines
 from streaming.sinks.open import SINKS, open_sink
-from tests.harness.toy import toy_artifact, toy_spec
+from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_spec
 
 AS_OF_S = 1_700_000_060
 A_SINK = """
@@ -38,6 +54,54 @@ class FolderSink:
     def close(self):
         pass
 """
+
+
+THE_MODEL = """
+import numpy as np
+import torch
+from models.evaluation.rivals.rule import Rule
+from models.feature_lists import recent_count
+from models.files.layouts import Layout
+from models.network import RiskNetwork, limited
+
+@recent_count("block_1h", "the cell and its neighbours, newest hour", group="next_door")
+def block(recent):
+    return recent.around(recent.windows["1h"]) + recent.windows["1h"]
+
+class Half(Rule):
+    name = "half an incident"
+
+    def forecast(self, cube, first, *, delay=0):
+        return np.full((len(cube) - first, *cube.counts.shape[1:]), 0.5)
+
+class LinearNetwork(RiskNetwork):
+    def __init__(self, shape):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(shape.inputs))
+        self.weight = torch.nn.Parameter(torch.zeros(shape.horizons, shape.inputs))
+
+    @classmethod
+    def create(cls, shape):
+        return cls(shape)
+
+    @classmethod
+    def from_tensors(cls, tensors, shape):
+        network = cls(shape)
+        network.load_state_dict(tensors)
+        return network
+
+    def scale_like(self, inputs):
+        self.mean.copy_(inputs.mean(dim=0))
+
+    def forward(self, inputs):
+        return limited((inputs - self.mean) @ self.weight.T)
+
+LAYOUT = Layout(
+    name="door", time_column="when", lat_column="y", lon_column="x", category_column="kind", timezone="UTC",
+    time_format="epoch", notice="Terms of the door: open.",
+)
+"""
+DAYS, DAY_S = 80, 86_400
 
 
 @pytest.fixture
@@ -112,3 +176,86 @@ def test_a_sink_is_a_module_and_an_entry(outside, monkeypatch, tmp_path):
     assert lines.startswith(risk_lines(published[0].frames["toyville"]))
     assert published[0].points == lines.count(b"\n")
     assert {line.split(b",")[0] for line in lines.splitlines()} == {b"risk", b"top", b"pipeline"}
+
+
+@pytest.fixture
+def the_model(outside, monkeypatch):
+    """A module with one of each, and its entries."""
+    outside("the_model", THE_MODEL)
+    module = importlib.import_module("the_model")
+    monkeypatch.setitem(LISTS, "recent", (*LISTS["recent"], *module.block))
+    monkeypatch.setitem(MODELS, "linear", "the_model:LinearNetwork")
+    monkeypatch.setitem(LAYOUTS, "door", module.LAYOUT)
+    monkeypatch.setattr(evaluation, "RIVALS", [*RIVALS[:2], module.Half()])
+    monkeypatch.setattr(evaluation, "EPOCHS", 2)
+    torch.set_num_threads(1)
+    return module
+
+
+@pytest.fixture
+def incident_file(tmp_path):
+    """Twenty incidents a day in four square kilometres, in columns that no layout of the package has."""
+    random = np.random.default_rng(0)
+    count = 20 * DAYS
+    when = 1_700_000_000 + np.sort(random.integers(0, DAYS * DAY_S, count))
+    lat, lon = 41 + 0.018 * random.beta(1, 2, count), -87 + 0.024 * random.random(count)
+    kinds = np.where(random.random(count) < 0.7, "ems", "fire")
+    rows = [f"{at},{y:.5f},{x:.5f},{kind}" for at, y, x, kind in zip(when, lat, lon, kinds, strict=True)]
+    path = tmp_path / "incidents.csv"
+    path.write_text("\n".join(["when,y,x,kind", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def test_a_feature_a_kind_of_network_and_a_layout_are_trained_scored_and_stored(the_model, incident_file, tmp_path):
+    task = RegionTask(
+        data=str(incident_file), layout="door", region="toyville", network="linear", epochs=2, step_minutes=1440
+    )
+    folder, _ = train_region(prepare(task), tmp_path / "artifacts", tell=lambda what, share: None)
+    artifact = read_artifact(folder)
+    assert artifact.manifest.network == "linear"
+    assert "Terms of the door: open." in artifact.card
+    assert type(artifact.network()) is the_model.LinearNetwork
+    values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
+    block, cell, ring = (artifact.spec.features.index(name) for name in ("block_1h", "cell_1h", "ring_1h"))
+    np.testing.assert_allclose(
+        np.expm1(values[..., block]), np.expm1(values[..., cell]) + np.expm1(values[..., ring]), atol=1e-4
+    )
+    model, scores = score_features(artifact, artifact.network, values.astype("<f4").tobytes())
+    assert model == artifact.version
+    assert scores.expected.shape == (artifact.spec.grid.cells, 2, 3)
+    frame = RiskFrame(
+        spec=artifact.spec,
+        as_of_s=artifact.history().as_of_s,
+        model=model,
+        observed_1h=np.zeros(scores.expected.shape[:2], np.int32),
+        support=np.zeros(scores.expected.shape[:2], np.uint8),
+        **{name: getattr(scores, name) for name in FIELDS},
+    )
+    assert risk_lines(frame).count(b"\n") == artifact.spec.grid.cells * 2 * 3
+
+
+def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_model, incident_file):
+    task = task_of_file(incident_file, LAYOUTS["door"], cell_m=1000, step="day", now_s=1_800_000_000, origins=1)
+    plan = evaluation.EvaluationPlan(
+        regressions=(), seeds=(0,), purge=1, delay=0, networks=("linear",), tell=lambda what, share: None
+    )
+    found = evaluation.evaluate(task, plan, now=datetime(2026, 1, 1, tzinfo=UTC), versions={})
+    assert {row.model for row in found.rows} == {
+        "constant 1", "last week's count / 7", "half an incident", "our baseline", "linear network"
+    }  # fmt: skip
+    assert found.network.model == "linear network"
+    assert all(np.isfinite(row.scores.sheet.nb_log_score) for row in found.rows)
+
+
+def test_an_artifact_of_a_kind_that_is_not_there_is_refused_with_a_remedy(the_model, monkeypatch, tmp_path):
+    spec = toy_spec()
+    shape = NetworkShape(inputs=len(spec.features), categories=2, horizons=3)
+    history = CountState(spec)
+    history.advance(AS_OF_S)
+    parts = {"constants": toy_constants(spec), "network": the_model.LinearNetwork(shape), "history": history}
+    folder = publish_artifact(tmp_path, spec=spec, **parts)
+    assert read_artifact(folder).network() is not None
+    monkeypatch.delitem(MODELS, "linear")
+    with pytest.raises(ArtifactError, match="of the kind 'linear', and this version has residual, conv") as raised:
+        read_artifact(folder)
+    assert raised.value.remedy == "use the version that trained it, or train again"
