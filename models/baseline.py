@@ -64,14 +64,16 @@ class BaselineConstants:
             "first_day": (),
         }
         if set(arrays) != set(shapes):
-            raise DataError(f"baseline holds {sorted(arrays)}, needs {sorted(shapes)}: train again")
+            raise DataError(f"baseline holds {sorted(arrays)}, needs {sorted(shapes)}", "train again")
         for name, shape in shapes.items():
             array = arrays[name]
             if array.dtype != np.float64 or array.shape != shape:
-                raise DataError(f"baseline's {name} is {array.dtype}{array.shape}, must be float64{shape}: train again")
+                raise DataError(
+                    f"baseline's {name} is {array.dtype}{array.shape}, must be float64{shape}", "train again"
+                )
             low, high = _RANGES[name]
             if not ((array >= low) & (array <= high)).all():
-                raise DataError(f"baseline's {name} has values outside {low:g} to {high:g}: train again")
+                raise DataError(f"baseline's {name} has values outside {low:g} to {high:g}", "train again")
         return cls(**arrays)
 
 

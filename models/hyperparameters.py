@@ -44,7 +44,7 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         for name, value in values:
             least, most = _LIMITS[name]
             if not least <= value <= most:
-                raise DataError(f"{name} of {value:g}: choose {least:g} to {most:g}")
+                raise DataError(f"{name} of {value:g}", f"choose {least:g} to {most:g}")
 
 
 DEFAULT = Hyperparameters()
@@ -83,6 +83,6 @@ def read_recipe(path: Path) -> RecipeFile:
     try:
         return msgspec.json.decode(path.read_bytes(), type=RecipeFile)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): {remedy}") from error
+        raise DataError(f"{path} cannot be read ({error.strerror})", remedy) from error
     except (msgspec.DecodeError, UnicodeDecodeError, DataError) as error:
-        raise DataError(f"{path} is no recipe ({error}): {remedy}") from error
+        raise DataError(f"{path} is no recipe ({error})", remedy) from error

@@ -75,4 +75,4 @@ def zone_of(timezone: str) -> ZoneInfo:
     try:
         return ZoneInfo(timezone)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise DataError(f"{timezone!r} is no time zone: give an IANA name such as America/Chicago") from error
+        raise DataError(f"{timezone!r} is no time zone", "give an IANA name such as America/Chicago") from error

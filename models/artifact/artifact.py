@@ -97,7 +97,7 @@ def check_writable(artifacts: Path) -> None:
         make_writable(artifacts)
     except OSError as error:
         raise ArtifactError(
-            f"{artifacts} cannot be written ({error.strerror}): name another folder by --out"
+            f"{artifacts} cannot be written ({error.strerror})", "name another folder by --out"
         ) from error
 
 
@@ -166,7 +166,7 @@ def write_artifact(artifacts: Path, model: Model, provenance: Provenance, *, car
         (temporary / name).write_bytes(content)
     if target.exists():
         shutil.rmtree(temporary)
-        raise ArtifactError(f"{target} exists already: versions never change")
+        raise ArtifactError(f"{target} exists already, and versions never change", "train again")
     temporary.rename(target)
     return target
 
@@ -187,7 +187,9 @@ def read_artifact(folder: Path) -> Artifact:
     except (RiskError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{folder}: {error}") from error
     if not card.strip():
-        raise ArtifactError(f"{folder / CARD} is empty: a model that does not say what it is for is not used")
+        raise ArtifactError(
+            f"{folder / CARD} is empty, and a model that does not say what it is for is not used", "train again"
+        )
     _history(contents[HISTORY], folder, manifest, constants)
     return Artifact(
         folder=folder,
@@ -223,7 +225,7 @@ def newest_artifact(artifacts: Path, region: str) -> Artifact:
     """The newest artifact of a region, verified. Raises ArtifactError when there is none."""
     folders = newest_artifacts(artifacts).get(region)
     if not folders:
-        raise ArtifactError(f"{artifacts} holds no artifact of {region!r}: train one, or name another folder")
+        raise ArtifactError(f"{artifacts} holds no artifact of {region!r}", "train one, or name another folder")
     return read_artifact(folders[0])
 
 

@@ -31,17 +31,17 @@ def unpack_history(packed: bytes, path: Path, spec: Spec, *, first_day: int, cut
     try:
         state = restore_state(spec, {name: _bytes(name, array) for name, array in arrays.items()})
     except (ValueError, KeyError, IndexError, OverflowError, MemoryError, msgspec.DecodeError) as error:
-        raise ArtifactError(f"{path} does not fit the spec ({error}): train again") from error
+        raise ArtifactError(f"{path} does not fit the spec ({error})", "train again") from error
     if state.as_of_s != cutoff_s:
-        raise ArtifactError(f"{path} ends at {state.as_of_s}, the manifest says {cutoff_s}: train again")
+        raise ArtifactError(f"{path} ends at {state.as_of_s}, the manifest says {cutoff_s}", "train again")
     if any(int(level.ring.min()) < 0 for level in state.levels.values()):
-        raise ArtifactError(f"{path} counts less than nothing: train again")
+        raise ArtifactError(f"{path} counts less than nothing", "train again")
     known = state.registry.records()
     sound = (known.cell >= 0) & (known.cell < spec.grid.cells) & (known.revision >= 0)
     sound &= (known.category >= 0) & (known.category < len(spec.categories)) & (known.occurred_s >= 0)
     sound &= known.latest_s >= known.occurred_s
     if not sound.all():
-        raise ArtifactError(f"{path} remembers an incident outside the grid or the categories: train again")
+        raise ArtifactError(f"{path} remembers an incident outside the grid or the categories", "train again")
     is_empty = not len(known) and not any(level.ring.any() for level in state.levels.values())
     state.history_end_s = 0 if is_empty else cutoff_s
     state.first_day = first_day

@@ -90,21 +90,21 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of the artifact in `folder`, verified by itself. Raises ArtifactError."""
     if folder.is_symlink() or not folder.is_dir():
-        raise ArtifactError(f"{folder} is no folder: name an artifact's folder, <artifacts>/<region>/<version>")
+        raise ArtifactError(f"{folder} is no folder", "name an artifact's folder, <artifacts>/<region>/<version>")
     try:
         present = {path.name for path in folder.iterdir()}
     except OSError as error:
-        raise ArtifactError(f"{folder} cannot be read ({error.strerror}): check its owner and mode") from error
+        raise ArtifactError(f"{folder} cannot be read ({error.strerror})", "check its owner and mode") from error
     missing, unknown = {MANIFEST, *FILES} - present - {WEIGHTS}, present - {MANIFEST, *FILES}
     if missing or unknown:
         raise ArtifactError(
-            f"{folder} lacks {sorted(missing)}, and has {sorted(unknown)[:5]} that do not belong: copy again"
+            f"{folder} lacks {sorted(missing)}, and has {sorted(unknown)[:5]} that do not belong", "copy it again"
         )
     raw = read_regular_file(folder / MANIFEST, MAX_MANIFEST_BYTES)
     try:
         manifest = msgspec.json.decode(raw, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RiskError, RecursionError) as error:
-        raise ArtifactError(f"{folder / MANIFEST} cannot be used ({error}): train again") from error
+        raise ArtifactError(f"{folder / MANIFEST} cannot be used ({error})", "train again") from error
     _check(manifest, folder)
     return manifest
 
@@ -113,10 +113,10 @@ def read_file(folder: Path, name: str, manifest: Manifest) -> bytes:
     """A file's bytes. Raises ArtifactError unless they are the ones that the manifest names."""
     path, entry, most = folder / name, manifest.files[name], MAX_BYTES[name]
     if entry.size_bytes > most:
-        raise ArtifactError(f"{path} has {entry.size_bytes} bytes, at most {most} are allowed: train again")
+        raise ArtifactError(f"{path} has {entry.size_bytes} bytes, at most {most} are allowed", "train again")
     content = read_regular_file(path, entry.size_bytes)
     if len(content) != entry.size_bytes or sha256(content) != entry.sha256:
-        raise ArtifactError(f"{path} is damaged: its sha256 or size is not the manifest's; copy the artifact again")
+        raise ArtifactError(f"{path} is damaged, its sha256 or size is not the manifest's", "copy the artifact again")
     return content
 
 
@@ -129,9 +129,11 @@ def version_of(created: str, spec: Spec, files: Mapping[str, FileEntry]) -> str:
 def _check(manifest: Manifest, folder: Path) -> None:
     spec, path = manifest.spec, folder / MANIFEST
     if set(manifest.files) != set(FILES):
-        raise ArtifactError(f"{path} lists files {sorted(manifest.files)[:9]}, must list {sorted(FILES)}")
+        raise ArtifactError(
+            f"{path} lists files {sorted(manifest.files)[:9]}, must list {sorted(FILES)}", "train again"
+        )
     if spec.fingerprint() != manifest.spec_fingerprint:
-        raise ArtifactError(f"{path}: its spec was changed after it was written: train again")
+        raise ArtifactError(f"{path}: its spec was changed after it was written", "train again")
     if manifest.network not in MODELS:
         raise ArtifactError(
             f"{path}: its network is of the kind {manifest.network[:40]!r}, and this version has {', '.join(MODELS)}",
@@ -143,9 +145,10 @@ def _check(manifest: Manifest, folder: Path) -> None:
         raise ArtifactError(
             f"{path}: made for other features than this program computes (it lacks "
             f"{[name for name in computed if name not in spec.features][:9]}, has in addition "
-            f"{[name for name in other if name not in computed][:9]}, or has them in another order): train again"
+            f"{[name for name in other if name not in computed][:9]}, or has them in another order)",
+            "train again",
         )
     if manifest.version != version_of(manifest.created, spec, manifest.files) or folder.name != manifest.version:
         raise ArtifactError(
-            f"{folder} holds version {manifest.version}, which is not what its contents say: copy again"
+            f"{folder} holds version {manifest.version}, which is not what its contents say", "copy it again"
         )

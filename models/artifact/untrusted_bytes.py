@@ -24,16 +24,16 @@ _NPY_HEAD = re.compile(
 
 
 def read_regular_file(path: Path, most_bytes: int) -> bytes:
-    """The bytes of a plain file. Raises ArtifactError when it is missing, a link, unreadable, or larger."""
+    """The bytes of a regular file. Raises ArtifactError when it is missing, a link, unreadable, or larger."""
     if path.is_symlink() or not path.is_file():
-        raise ArtifactError(f"{path} is missing or no plain file: copy the artifact again")
+        raise ArtifactError(f"{path} is missing or no regular file", "copy the artifact again")
     try:
         with path.open("rb") as file:
             content = file.read(most_bytes + 1)
     except OSError as error:
-        raise ArtifactError(f"{path} cannot be read ({error.strerror}): check its owner and mode") from error
+        raise ArtifactError(f"{path} cannot be read ({error.strerror})", "check its owner and mode") from error
     if len(content) > most_bytes:
-        raise ArtifactError(f"{path} is larger than {most_bytes} bytes: copy the artifact again")
+        raise ArtifactError(f"{path} is larger than {most_bytes} bytes", "copy the artifact again")
     return content
 
 
@@ -51,15 +51,17 @@ def unpack_arrays(packed: bytes, path: Path, most_bytes: int) -> dict[str, npt.N
     unpacked, and an array is a view of bytes that are there.
     """
     if packed.count(_DIRECTORY_ENTRY) > MAX_ARRAYS:
-        raise ArtifactError(f"{path} holds more than {MAX_ARRAYS} arrays: not an artifact of ours")
+        raise ArtifactError(f"{path} holds more than {MAX_ARRAYS} arrays, as no artifact of ours does", "train again")
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             members = archive.infolist()
             if sum(member.file_size for member in members) > most_bytes:
-                raise ArtifactError(f"{path} unpacks to more than {most_bytes} bytes: not an artifact of ours")
+                raise ArtifactError(
+                    f"{path} unpacks to more than {most_bytes} bytes, as no artifact of ours does", "train again"
+                )
             return {member.filename.removesuffix(".npy"): _array(_content(archive, member)) for member in members}
     except (ValueError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ArtifactError(f"{path} cannot be used ({error}): train again") from error
+        raise ArtifactError(f"{path} cannot be used ({error})", "train again") from error
 
 
 def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

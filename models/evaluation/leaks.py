@@ -39,5 +39,6 @@ def refuse_leaks(
         step = first + int(np.argmax(changed))
         raise LeakError(
             f"{name!r} leaks: its forecast of step {step} changes with the counts from step {unknown} on, none of them "
-            f"reported by then (delay {delay}): let it use only steps before {step - delay}"
+            f"reported by then (delay {delay})",
+            f"let it use only steps before {step - delay}",
         )

@@ -149,8 +149,8 @@ def refuse_leaking_features(
     if changed.any():
         names = [name for name, differs in zip(spec.features, changed, strict=True) if differs]
         raise LeakError(
-            f"feature {', '.join(names)} of step {step} changes with what happens after the step begins: "
-            "let it use only counts before it"
+            f"feature {', '.join(names)} of step {step} changes with what happens after the step begins",
+            "let it use only counts before it",
         )
 
 

@@ -39,7 +39,7 @@ def published_chicago(table: IncidentTable) -> Published:
     days = np.arange(day[0], day[1] + 2)
     size = (int(row.max()) + 1, int(col.max()) + 1, len(days) - 1)
     if size != (ROWS, COLS, DAYS):
-        raise DataError(f"{size} rows, columns and days, not {(ROWS, COLS, DAYS)}: give the whole Chicago file")
+        raise DataError(f"{size} rows, columns and days, not {(ROWS, COLS, DAYS)}", "give the whole Chicago file")
     cell = row * COLS + col
     starts_s, _ = utc_from_local(days * DAY_S, incidents.timezone)
     cube = count(incidents, cell, starts_s, rows=ROWS, cols=COLS, cell_m=1000.0 * _CELL_KM)

@@ -117,9 +117,10 @@ def parse_layout(text: str) -> Layout:
     parts = next(csv.reader([text]), [])
     if faults := list(_faults(parts)):
         raise DataError(
-            f"{text!r} is no layout ({'; '.join(faults)}): name one of {', '.join(LAYOUTS)}, or write time=COLUMN,"
+            f"{text!r} is no layout ({'; '.join(faults)})",
+            f"name one of {', '.join(LAYOUTS)}, or write time=COLUMN,"
             "lat=COLUMN,lon=COLUMN,category=COLUMN,timezone=ZONE (or start=COLUMN,end=COLUMN in place of time=) and, "
-            f"where needed, more of {', '.join(_KEYS)}"
+            f"where needed, more of {', '.join(_KEYS)}",
         )
     pairs = (part.partition("=") for part in parts)
     fields: dict[str, Any] = {"name": "file", **{_KEYS[key]: value for key, _, value in pairs}}
@@ -159,7 +160,7 @@ def _faults(parts: list[str]) -> Iterator[str]:
 def _delimiter(text: str) -> str:
     mark = "\t" if text in ("tab", "\\t") else text
     if len(mark) != 1 or mark in '"\r\n':
-        raise DataError(f"delimiter={text}: give the one character that separates the columns, or the word tab")
+        raise DataError(f"delimiter={text}", "give the one character that separates the columns, or the word tab")
     return mark
 
 
@@ -167,6 +168,8 @@ def _refuse_half_clock(pattern: str) -> None:
     """Raises DataError for a clock of 24 hours with AM or PM, which strptime ignores, and one of 12 without them."""
     codes = re.findall(r"%-?(.)", pattern)
     if "p" in codes and "I" not in codes:
-        raise DataError(f"format={pattern}: %p (AM or PM) says nothing without %I; write %I in place of %H, or drop %p")
+        raise DataError(
+            f"format={pattern}: %p (AM or PM) says nothing without %I", "write %I in place of %H, or drop %p"
+        )
     if "I" in codes and "p" not in codes:
-        raise DataError(f"format={pattern}: %I is half a day without %p; add %p (AM or PM), or write %H for 0 to 23")
+        raise DataError(f"format={pattern}: %I is half a day without %p", "add %p (AM or PM), or write %H for 0 to 23")

@@ -22,7 +22,7 @@ def random_moments(start_s: int, stop_s: int, step_s: int, random: np.random.Gen
     """One moment at a random second of every step in [start_s, stop_s)."""
     starts = np.arange(start_s, stop_s - step_s + 1, step_s)
     if len(starts) == 0:
-        raise DataError(f"no step of {step_s} s fits between {start_s} and {stop_s}: give a longer file")
+        raise DataError(f"no step of {step_s} s fits between {start_s} and {stop_s}", "give a longer file")
     return (starts + random.integers(0, step_s, len(starts))).tolist()  # type: ignore[no-any-return]
 
 

@@ -48,7 +48,7 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
         session = start_spark("training", master, options, log)
     except (PySparkException, Py4JError) as error:
         raise SettingsError(
-            f"Spark does not start with --master {master}: see {log}; it needs Java 17, and the master must answer"
+            f"Spark does not start with --master {master}", f"see {log}; it needs Java 17, and the master must answer"
         ) from error
     session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the executors need our packages
     try:
@@ -96,8 +96,8 @@ def fit_spread(
         except (PySparkException, Py4JError, FileNotFoundError) as error:  # it does not notice when a process fails
             file.write(f"{error}\n")
             raise PipelineError(
-                f"{workers} workers did not come to an end: see {log}; they need as many free cores at once, this "
-                f"program, and the folder {shared.resolve()}"
+                f"{workers} workers did not finish",
+                f"see {log}; they need as many free cores at once, this program, and the folder {shared.resolve()}",
             ) from error
     for number, ratio in enumerate(ratios):
         after_epoch(number, ratio)

@@ -79,7 +79,7 @@ def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why
     ran = run("-c", DRIVER, tmp_path)
     log = tmp_path / "spark.log"
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr[-3000:]
-    assert ran.stdout.startswith(f"never: 2 workers did not come to an end: see {log}")
+    assert ran.stdout.startswith(f"never: 2 workers did not finish: see {log}")
     assert len(ran.stdout.splitlines()) == 1
     assert "The size of tensor" in log.read_text()
     assert list((tmp_path / "shared").iterdir()) == []

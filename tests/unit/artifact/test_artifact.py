@@ -197,7 +197,7 @@ def test_a_link_is_refused_even_to_the_right_bytes(copy):
     target = copy.parent / "elsewhere"
     (copy / "card.md").rename(target)
     (copy / "card.md").symlink_to(target)
-    with pytest.raises(ArtifactError, match="no plain file"):
+    with pytest.raises(ArtifactError, match="no regular file"):
         read_artifact(copy)
 
 

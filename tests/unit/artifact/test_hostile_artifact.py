@@ -124,9 +124,9 @@ def test_a_file_that_is_a_link_out_of_the_folder_is_not_followed(artifact_copy, 
     (artifact_copy / name).rename(outside)
     (artifact_copy / name).symlink_to(outside)
     if name == "weights.safetensors":
-        assert "no plain file" in read_artifact(artifact_copy).network_fault
+        assert "no regular file" in read_artifact(artifact_copy).network_fault
     else:
-        with pytest.raises(ArtifactError, match="no plain file"):
+        with pytest.raises(ArtifactError, match="no regular file"):
             read_artifact(artifact_copy)
 
 
