@@ -235,7 +235,7 @@ def test_a_feature_a_kind_of_network_and_a_layout_are_trained_scored_and_stored(
 
 
 def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_model, incident_file):
-    task = task_of_file(incident_file, LAYOUTS["door"], cell_m=1000, step="day", now_s=1_800_000_000, origins=1)
+    task = task_of_file(incident_file, LAYOUTS["door"], cell_m=1000, step="4h", now_s=1_800_000_000, origins=1)
     plan = evaluation.EvaluationPlan(
         regressions=(), seeds=(0,), purge=1, delay=0, networks=("linear",), tell=lambda what, share: None
     )

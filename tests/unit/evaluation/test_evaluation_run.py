@@ -17,6 +17,7 @@ from models.evaluation.evaluate import EvaluationPlan, evaluate, evaluate_rollin
 from models.evaluation.product import judged_inputs, learn
 from models.evaluation.regressions.boosting import Boosting
 from models.evaluation.regressions.poisson_glm import PoissonGlm
+from models.evaluation.rivals.historical import Historical
 from models.evaluation.rivals.rule import Rule
 from models.measures.cube import count
 from models.network import RiskNetwork
@@ -106,7 +107,7 @@ def test_cells_that_are_not_scored_have_no_part(small, found):
     other = task.cube.counts.copy()
     other[task.test :, 3] += 50  # in the only cell that is not scored
     judge = module.Judge(task=replace(task, cube=replace(task.cube, counts=other)), seed=0)
-    again = module._counting_row(module.Historical(), judge, plan_of())
+    again = module._counting_row(Historical(), judge, plan_of())
     assert again.scores.sheet == row_of(found, "historical average").scores.sheet
 
 
