@@ -49,13 +49,27 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job. Java takes
     its classes from the archive that `prepare` wrote, if there is one; with `classes_into` it writes one at its end.
     """
+    jars = connector(settings.cache)
+    options = jars | _options(settings, classes_into)
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    with nullcontext() if "spark.jars" in jars else alone_with_ivy(settings.cache):
+        session = start_spark("incident-risk-scorer", settings.master, options, log)
+    signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
+    session.sparkContext.setLogLevel("ERROR")
+    session.sparkContext._accumulatorServer.handle_error = _java_hung_up  # it prints a trace when Java ends before us
+    session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the workers need our packages
+    if "spark.jars" not in jars:
+        keep_list_of_jars(settings.cache, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
+    return session
+
+
+def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:
     java_options = ["-XX:+UseParallelGC"]  # more events a second and shorter batches than with G1 or serial
     if classes_into:
         java_options.append(f'"-XX:ArchiveClassesAtExit={classes_into}"')
     elif archive := class_archive(settings.cache):
         java_options.append(f'"-XX:SharedArchiveFile={archive}"')
     options = {
-        **(jars := connector(settings.cache)),
         "spark.driver.memory": settings.driver_memory,
         "spark.driver.extraJavaOptions": " ".join(java_options),
         "spark.ui.enabled": "false",
@@ -76,13 +90,4 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     }
     if settings.master.startswith("local"):  # elsewhere executors must find the driver, by Spark's choice or the user's
         options |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    with nullcontext() if "spark.jars" in jars else alone_with_ivy(settings.cache):
-        session = start_spark("incident-risk-scorer", settings.master, options, log)
-    signal.signal(signal.SIGINT, on_interrupt)  # pyspark put its own in place, which cuts the running batch
-    session.sparkContext.setLogLevel("ERROR")
-    session.sparkContext._accumulatorServer.handle_error = _java_hung_up  # it prints a trace when Java ends before us
-    session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the workers need our packages
-    if "spark.jars" not in jars:
-        keep_list_of_jars(settings.cache, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
-    return session
+    return options

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from schemas.errors import DataError, SinkError
 from schemas.frame import RiskFrame
+from schemas.grid import Grid
 from streaming.files import replace_file, write_errors
 
 LEVEL_FLOOR = 1e-7  # smaller values are shown as zero
@@ -97,9 +98,8 @@ def _data_block(view: MapView) -> str:
 
 def _region(frame: RiskFrame, view: MapView) -> dict[str, Any]:
     """One region's numbers, for its active cells only: arrays are (categories, horizons, active), flattened."""
-    spec, grid = frame.spec, frame.spec.grid
+    spec = frame.spec
     active = np.flatnonzero((frame.support > 0).any(axis=1) | (frame.observed_1h > 0).any(axis=1))
-    per_lat, per_lon = grid.metres_per_degree
 
     def packed(values: npt.NDArray[np.floating[Any]]) -> str:
         return _base64(quantise(values[active].transpose(1, 2, 0)))
@@ -117,13 +117,7 @@ def _region(frame: RiskFrame, view: MapView) -> dict[str, Any]:
         "model": frame.model,
         "baseline_only": frame.baseline_only,
         "ledger": [*view.ledger.get(spec.region, {}).items(), *_of_no_region(view)],
-        "rows": grid.rows,
-        "cols": grid.cols,
-        "cell_m": grid.cell_m,
-        "south_deg": grid.south_deg,
-        "west_deg": grid.west_deg,
-        "cell_lat_deg": grid.cell_m / per_lat,
-        "cell_lon_deg": grid.cell_m / per_lon,
+        **_place(spec.grid),
         "categories": spec.categories,
         "horizons": spec.horizon_names,
         "whole_expected": _sums(frame.expected),
@@ -136,6 +130,19 @@ def _region(frame: RiskFrame, view: MapView) -> dict[str, Any]:
         "high": listed(frame.high),
         "observed_1h": listed(frame.observed_1h),
         "support": "".join(map(str, frame.support[active].T.ravel().tolist())),
+    }
+
+
+def _place(grid: Grid) -> dict[str, float]:
+    per_lat, per_lon = grid.metres_per_degree
+    return {
+        "rows": grid.rows,
+        "cols": grid.cols,
+        "cell_m": grid.cell_m,
+        "south_deg": grid.south_deg,
+        "west_deg": grid.west_deg,
+        "cell_lat_deg": grid.cell_m / per_lat,
+        "cell_lon_deg": grid.cell_m / per_lon,
     }
 
 
