@@ -15,6 +15,7 @@ DAY_S = 86_400
 GROUP = yaml.safe_load((PROVISIONING / "alerting" / "rules.yaml").read_text(encoding="utf-8"))["groups"][0]
 RULES = {rule["uid"]: rule for rule in GROUP["rules"]}
 NORTH, SOUTH = (("region", "northville"),), (("region", "southville"),)
+CELL = (("category", "ems"), ("cell", "r001c001"), ("region", "northville"))
 
 
 @pytest.fixture
@@ -23,11 +24,13 @@ def store(influxdb, request):
 
 
 def write_ledgers(store: Store, now_s: int, minutes: int, **changes_by_region: dict) -> None:
-    """A point a minute for `minutes` minutes up to now, for both regions; a callable change gets the minute."""
+    """A point a minute for `minutes` minutes up to now, for both regions and those named; a callable change gets the
+    minute.
+    """
     lines = []
     for minute in range(minutes):
         tick_s = now_s // 60 * 60 - 60 * (minutes - 1 - minute)
-        for region in ("northville", "southville"):
+        for region in {"northville": 0, "southville": 0, **changes_by_region}:
             changes = {
                 name: change(minute) if callable(change) else change
                 for name, change in changes_by_region.get(region, {}).items()
@@ -46,28 +49,25 @@ def risk_line(now_s: int, cell: str, risk: float, *, support: str = "ok") -> byt
 
 
 def test_a_cell_opens_holds_and_closes_as_one_alert(store, now_s):
-    uid, cell = "risk-cell-high", (("category", "ems"), ("cell", "r001c001"), ("region", "northville"))
-    already = frozenset()
+    uid, already = "risk-cell-high", frozenset()
     story = [(0.2, False), (0.45, False), (0.6, True), (0.45, True), (0.36, True), (0.34, False), (0.45, False)]
     for minute, (risk, is_firing) in enumerate(story):
         at_s = now_s + 60 * minute
         store.write(risk_line(at_s, "r001c001", risk) + risk_line(at_s, "r005c005", 0.01))
         store.write(pipeline("northville", at_s // 60 * 60, minute))
         already = fires(uid, store, at_s, already=already)
-        assert already == ({cell} if is_firing else set()), (minute, risk)
+        assert already == ({CELL} if is_firing else set()), (minute, risk)
 
 
 def test_a_cell_that_falls_far_leaves_the_answer_and_so_closes(store, now_s):
-    cell = frozenset({(("category", "ems"), ("cell", "r001c001"), ("region", "northville"))})
     store.write(risk_line(now_s, "r001c001", 0.1) + pipeline("northville", now_s // 60 * 60, 1))
-    assert fires("risk-cell-high", store, now_s, already=cell) == frozenset()
+    assert fires("risk-cell-high", store, now_s, already=frozenset({CELL})) == frozenset()
 
 
 @pytest.mark.parametrize("uid", ["risk-cell-high", "risk-feed-silent"])
 def test_a_scorer_that_stopped_ends_no_alert(store, now_s, uid):
     """Nobody should read "resolved" because nobody looks any more."""
-    cell = (("category", "ems"), ("cell", "r001c001"), ("region", "northville"))
-    already = frozenset({cell if uid == "risk-cell-high" else NORTH})
+    already = frozenset({CELL if uid == "risk-cell-high" else NORTH})
     tick_s = now_s // 60 * 60
     store.write(risk_line(tick_s, "r001c001", 0.9) + pipeline("northville", tick_s, 1, silent_s=20_000))
     assert fires(uid, store, now_s, already=already) == already
@@ -78,11 +78,10 @@ def test_a_scorer_that_stopped_ends_no_alert(store, now_s, uid):
 
 @pytest.mark.parametrize(("risk", "is_firing"), [(0.45, False), (0.6, True)])
 def test_between_its_levels_an_alert_ends_after_an_evaluation_without_an_answer(store, now_s, risk, is_firing):
-    cell = (("category", "ems"), ("cell", "r001c001"), ("region", "northville"))
-    silent = evaluate(RULES["risk-cell-high"], store, now_s, already=frozenset({cell}))
+    silent = evaluate(RULES["risk-cell-high"], store, now_s, already=frozenset({CELL}))
     store.write(risk_line(now_s + 60, "r001c001", risk) + pipeline("northville", now_s // 60 * 60 + 60, 1))
-    assert silent.firing == {cell}
-    assert fires("risk-cell-high", store, now_s + 60, already=silent.held) == ({cell} if is_firing else set())
+    assert silent.firing == {CELL}
+    assert fires("risk-cell-high", store, now_s + 60, already=silent.held) == ({CELL} if is_firing else set())
 
 
 def test_scores_of_one_region_stale_while_the_other_goes_on(store, now_s):
@@ -179,11 +178,12 @@ def test_refusals_end_when_nothing_was_refused_for_six_hours(store, now_s, uid):
 def test_refusals_go_on_being_told_when_the_feed_becomes_quiet(store, now_s, uid):
     """A burst three hours ago, nothing since: that mends nothing."""
     name = "_unassigned" if uid == "risk-rejects-unassigned" else "northville"
-    for minute in range(361):
-        at_s = now_s // 60 * 60 - 60 * (360 - minute)
-        burst = 2 * min(max(minute - 170, 0), 20)
-        store.write(pipeline(name, at_s, minute, consumed=1000 + burst, rejected=100 + burst))
-        store.write(pipeline("southville", at_s, minute, consumed=0, rejected=0))
+    totals = {
+        total: lambda minute, before=before: before + 2 * min(max(minute - 170, 0), 20)
+        for total, before in (("consumed", 1000), ("rejected", 100))
+    }
+    none = {"consumed": 0, "rejected": 0}
+    write_ledgers(store, now_s, 361, **{"northville": none, "southville": none, name: totals})
     told = () if name == "_unassigned" else NORTH
     assert fires(uid, store, now_s) == {told}
 
@@ -215,30 +215,25 @@ def test_a_few_messages_are_too_few_to_judge(store, now_s):
 
 @pytest.mark.parametrize(("per_minute", "is_firing"), [(1, False), (10, True)])
 def test_messages_of_no_region(store, now_s, per_minute, is_firing):
-    write_ledgers(store, now_s, 31)  # 60 a minute in regions
-    for minute in range(31):
-        store.write(
-            pipeline("_unassigned", now_s // 60 * 60 - 60 * (30 - minute), minute, consumed=per_minute * minute)
-        )
+    # 60 a minute in regions
+    write_ledgers(store, now_s, 31, _unassigned={"consumed": lambda minute: per_minute * minute})
     evaluation = evaluate(RULES["risk-rejects-unassigned"], store, now_s)
     assert bool(evaluation.firing) == is_firing
     assert evaluation.values[()] == pytest.approx(per_minute / (60 + per_minute), rel=0.05)
 
 
 def test_a_few_messages_of_no_region_are_too_few_to_judge(store, now_s):
-    for minute in range(31):
-        at_s = now_s // 60 * 60 - 60 * (30 - minute)
-        store.write(pipeline("_unassigned", at_s, minute, consumed=minute // 4))
-        store.write(pipeline("northville", at_s, minute, consumed=minute // 3))
+    few = {
+        region: {"consumed": lambda minute, every=every: minute // every}
+        for region, every in (("_unassigned", 4), ("northville", 3), ("southville", 99))
+    }
+    write_ledgers(store, now_s, 31, **few)
     assert evaluate(RULES["risk-rejects-unassigned"], store, now_s).values == {(): 0}
 
 
 def test_a_burst_of_no_region_within_one_minute(store, now_s):
     """Its point has one of the minute before, also where never any such message had come."""
-    write_ledgers(store, now_s, 31)
-    for minute in range(31):
-        at_s = now_s // 60 * 60 - 60 * (30 - minute)
-        store.write(pipeline("_unassigned", at_s, minute, consumed=100_000 if minute >= 12 else 0))
+    write_ledgers(store, now_s, 31, _unassigned={"consumed": lambda minute: 100_000 if minute >= 12 else 0})
     assert fires("risk-rejects-unassigned", store, now_s) == {()}
 
 
