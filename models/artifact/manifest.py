@@ -98,7 +98,7 @@ def read_manifest(folder: Path) -> Manifest:
     missing, unknown = {MANIFEST, *FILES} - present - {WEIGHTS}, present - {MANIFEST, *FILES}
     if missing or unknown:
         raise ArtifactError(
-            f"{folder} lacks {sorted(missing)}, and has {sorted(unknown)[:5]} that do not belong", "copy it again"
+            f"{folder} lacks {sorted(missing)}, and has {sorted(unknown)[:5]} that do not belong", "copy again"
         )
     raw = read_regular_file(folder / MANIFEST, MAX_MANIFEST_BYTES)
     try:
@@ -150,5 +150,5 @@ def _check(manifest: Manifest, folder: Path) -> None:
         )
     if manifest.version != version_of(manifest.created, spec, manifest.files) or folder.name != manifest.version:
         raise ArtifactError(
-            f"{folder} holds version {manifest.version}, which is not what its contents say", "copy it again"
+            f"{folder} holds version {manifest.version}, which is not what its contents say", "copy again"
         )
