@@ -48,7 +48,7 @@ def test_the_command_prints_parts_and_refuses_what_it_cannot_know():
     assert "2017-10-21 18:00" in said
     for wrong, message in (
         (["--cell", "r999c000"], "no cell"),
-        (["--cell", "r020c020", "--at", "2016-01-01T00:00"], "lies before the artifact's data end"),
+        (["--cell", "r020c020", "--at", "2016-01-01T00:00"], "lies before the end of the artifact's data"),
         (["--cell", "r020c020", "--at", "2017-10-21T18:00"], "give --data and --layout"),
         (["--cell", "r020c020", "--at", "noon"], "write a local time"),
         (["--cell", "r020c020", "--data", "nothere.csv"], "without --at: give --at"),
@@ -77,7 +77,7 @@ def test_a_damaged_network_is_said(tmp_path):
     options = ["explain", "--region", "chicago", "--cell", "r020c020", "--artifacts", str(folder)]
     said = " ".join(CliRunner().invoke(app, options, catch_exceptions=False).output.split())
     assert re.search(r"warning: \S+weights.safetensors", said)
-    assert "the baseline makes the scores" in said
+    assert "the scores are those of the baseline" in said
     assert "x network" not in said
 
 
