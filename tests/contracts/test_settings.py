@@ -36,6 +36,7 @@ def test_an_unknown_setting_like_no_other_gets_no_guess():
     assert "did you mean" not in str(caught.value)
 
 
+@pytest.mark.fault("F33")
 def test_dead_letters_must_not_go_back_into_the_topic_of_events():
     for environment in ({"RISK_TOPIC": "one", "RISK_DEAD_LETTER_TOPIC": "one"}, {"RISK_TOPIC": "incidents.v1.dlq"}):
         with pytest.raises(SettingsError, match="RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both"):

@@ -178,6 +178,7 @@ def test_the_limits_themselves_are_inside(occurred_at, received_at, reason):
     assert [one.reason for one in decoded.rejections.get("riverton", [])] == ([reason] if reason else [])
 
 
+@pytest.mark.fault("F18")
 @pytest.mark.parametrize(
     ("occurred_at", "kafka_time", "now_ms", "reasons"),
     [

@@ -79,6 +79,7 @@ def test_without_lines_the_store_is_asked_and_tried_again_as_for_a_write(stub_st
         sink.write(b"")
 
 
+@pytest.mark.fault("F27")
 @pytest.mark.parametrize(
     ("status", "remedy"),
     [
