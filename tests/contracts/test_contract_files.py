@@ -75,6 +75,12 @@ def test_the_topics_are_the_defaults_of_the_settings():
     assert (fields["topic"].default, fields["dead_letter_topic"].default) == (EVENT_TOPIC, DEAD_LETTER_TOPIC)
 
 
+def test_the_largest_message_is_the_decoders():
+    event = DOCUMENT["components"]["messages"]["event"]
+    assert event["x-max-value-bytes"] == MAX_EVENT_BYTES
+    assert f"at most {MAX_EVENT_BYTES} bytes" in event["summary"]
+
+
 def test_the_kafka_key_is_described_like_the_incident_id():
     key = DOCUMENT["components"]["messages"]["event"]["bindings"]["kafka"]["key"]
     field = DOCUMENT["components"]["schemas"]["Event"]["properties"]["incident_id"]

@@ -1,17 +1,17 @@
 """The data dictionary against what the job's own writers put into the store."""
 
 import re
-from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from schemas.dead_letter import DeadLetter
-from schemas.measurements import MEASUREMENTS
+from schemas.event import REASONS
+from tests.harness.data_dictionary import described, measurements
 from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines
 from tests.harness.random_world import stored_points
 
-DOCUMENT = Path("docs/reference/data-dictionary.md").read_text(encoding="utf-8")
 TICK_S = 1_764_000_000
 
 
@@ -30,23 +30,17 @@ def columns():
     return found
 
 
-def test_every_measurement_is_described_and_no_other(columns):
-    assert columns.keys() == MEASUREMENTS.keys()
+def test_the_columns_of_every_measurement_are_those_that_are_written(columns):
+    assert columns == measurements()
 
 
-@pytest.mark.parametrize("name", MEASUREMENTS)
-def test_the_columns_are_those_that_are_written(columns, name):
-    assert columns[name] == {column.name: column.kind for column in MEASUREMENTS[name].columns}
-
-
-def names_in(heading):
-    """The names that the list below a heading describes."""
-    lines = re.split(rf"^##+ {re.escape(heading)}\n", DOCUMENT, flags=re.MULTILINE)[1].split("\n##")[0]
-    items = re.findall(r"^- ((?:`\w+`(?:,\s+)?)+)", lines, re.MULTILINE)
-    return re.findall(r"`(\w+)`", " ".join(items))
-
-
-def test_the_document_describes_every_column_and_every_field_once():
-    for name, measurement in MEASUREMENTS.items():
-        assert sorted(names_in(f"InfluxDB: `{name}`")) == sorted(column.name for column in measurement.columns)
-    assert names_in("Kafka: `incidents.v1.dlq`") == list(DeadLetter.__struct_fields__)
+def test_the_fields_of_a_dead_letter_are_described_as_in_its_schema():
+    _, components = msgspec.json.schema_components([DeadLetter])
+    letter = described("Kafka: `incidents.v1.dlq`")
+    assert list(letter) == list(DeadLetter.__struct_fields__)
+    for name, rules in components["DeadLetter"]["properties"].items():
+        kind, meaning = letter[name]
+        options = rules.get("anyOf", [rules])
+        assert meaning in (rules.get("description"), *(option.get("description") for option in options))
+        assert ("null" in kind.split()) == ({"type": "null"} in options)
+    assert re.findall(r"\w+", letter["reason"][0]) == sorted(REASONS)

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from schemas.measurements import MEASUREMENTS
 from streaming.roster.roster import load_artifact
 from tests.faults.outcomes import Judgement, due_between, written_in, wrong
+from tests.harness.data_dictionary import measurements
 from tests.harness.random_world import stored_points
 from tests.harness.region_bench import empty_history
 from tests.harness.toy import toy_event
@@ -118,8 +118,9 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, networks, publis
     points = stored_points(job.sink.writes)
     for key, fields in points.items():  # no column that the data dictionary does not have
         name, *tags = key[0].split(",")
-        assert {tag.split("=")[0] for tag in tags} == MEASUREMENTS[name].names("tag")
-        assert fields.keys() <= MEASUREMENTS[name].names("float", "string")
+        known = measurements()[name]
+        assert {tag.split("=")[0] for tag in tags} == {column for column, kind in known.items() if kind == "tag"}
+        assert all(known[field] in ("float", "string") for field in fields)
 
     dispersion = load_artifact(str(next((job.artifacts / "riverton").iterdir()))).constants.dispersion
     frames = first_frames(job, "riverton")
