@@ -1,15 +1,20 @@
-"""Files that nobody ever sees half written, and one way to report that a file cannot be written or read."""
+"""Files that are never seen half written, files that only grow, and one way to report that one cannot be used."""
 
+import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from schemas.errors import RiskError
+from schemas.errors import RiskError, SinkRefused
 
+log = logging.getLogger(__name__)
+_BLOCK_BYTES = 65_536
 T = TypeVar("T")
 
 
@@ -36,6 +41,39 @@ def sync_folder(folder: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
+
+
+def open_for_append(path: Path) -> FileIO:
+    """Lock `path` and open it for appending after its last whole line. Raises OSError, and SinkRefused if locked."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = FileIO(path, "a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        size = os.fstat(file.fileno()).st_size
+        whole = _whole_bytes(file, size)
+        if whole < size:
+            log.warning("cut %d bytes of an incomplete line off %s", size - whole, path)
+            file.truncate(whole)
+        sync_folder(path.parent)
+    except BlockingIOError as error:
+        file.close()
+        raise SinkRefused(f"another process is writing {path}", remedy="stop it, or choose another path") from error
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _whole_bytes(file: FileIO, size: int) -> int:
+    """Bytes up to and with the last newline, 0 without one."""
+    end = size
+    while end > 0:
+        start = max(0, end - _BLOCK_BYTES)
+        newline = os.pread(file.fileno(), end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
 
 
 @contextmanager

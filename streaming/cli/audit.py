@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from schemas.errors import AuditError
-from streaming.disk.audit_head import head_path, kept_head
+from streaming.disk.audit import head_path, kept_head
 from streaming.disk.audit_verify import read_log, records, verify
 from streaming.settings import Settings
 
@@ -47,8 +47,8 @@ def verify_command(
         )
     unknown = "" if heads else "; only a head can show whether the last records were removed"
     console.print(
-        f"{log}: {verdict.records} records, from {verdict.first_at:{_TIME}} to {verdict.last_at:{_TIME}}, chain "
-        f"unbroken{unknown}"
+        f"{log}: {len(verdict.records)} records, from {verdict.records[0].at:{_TIME}} to "
+        f"{verdict.records[-1].at:{_TIME}}, chain unbroken{unknown}"
     )
     console.print(f"head {verdict.head}")
     console.print(compared + (", found" if heads else ""))

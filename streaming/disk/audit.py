@@ -5,7 +5,8 @@
 `hash` is the SHA-256 of the line's bytes before `,"hash"`; `previous` is the `hash` of the record before. So a changed
 byte breaks its own line, and a line with a new hash breaks the next one. The file alone cannot show that its last lines
 are missing, or that all of it was written again. Therefore the newest hash, the head, is stored beside the checkpoint.
-When the log no longer contains that head, a record `head_missing` is written before the next one.
+When the log no longer contains that head, a record `head_missing` is written before the next one. Whoever can write the
+log may be able to write that file too, so a head noted elsewhere is better evidence.
 
 A crash can leave an incomplete line at the end. It stays as evidence: a record `torn_line` with its digest follows it.
 """
@@ -22,8 +23,7 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.errors import AuditError
-from streaming.disk.audit_head import keep_head, kept_head
-from streaming.files import sync_folder, write_errors
+from streaming.files import read_json, replace_file, sync_folder, write_errors
 
 AuditEvent = Literal[
     "start",
@@ -55,6 +55,11 @@ class AuditRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     hash: str
 
 
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    audit: str  # absolute path of the log
+    head: str
+
+
 def record(
     path: Path, event: AuditEvent, details: Mapping[str, Plain], *, at_s: float, checkpoint: Path | None = None
 ) -> str:
@@ -78,10 +83,27 @@ def record(
             if is_new:
                 sync_folder(path.parent)
             if checkpoint:
-                keep_head(checkpoint, path, head)
+                _keep_head(checkpoint, path, head)
         finally:
             os.close(file)
     return head
+
+
+def head_path(checkpoint: Path) -> Path:
+    return checkpoint / "audit-head"
+
+
+def kept_head(checkpoint: Path, audit: Path) -> str | None:
+    """The stored head of this log; None when there is none. Raises AuditError."""
+    remedy = "remove it, then compare the log with a head that was noted elsewhere (`audit verify --head`)"
+    kept = read_json(head_path(checkpoint), _Head, AuditError, remedy=remedy)
+    return kept.head if kept and kept.audit == str(audit.absolute()) else None
+
+
+def _keep_head(checkpoint: Path, audit: Path, head: str) -> None:
+    path, kept = head_path(checkpoint), _Head(audit=str(audit.absolute()), head=head)
+    with write_errors(AuditError, f"{path}, the audit log's newest hash,"):
+        replace_file(path, msgspec.json.encode(kept) + b"\n")
 
 
 def _next_lines(

@@ -24,13 +24,14 @@ from streaming.disk.spark_files import (
     read_until,
 )
 from streaming.files import read_json, replace_file, write_errors
-from streaming.settings import Settings
+from streaming.settings import PREFIX, Settings
 from streaming.topics.admin import Topic
 
 log = logging.getLogger(__name__)
 # Of the counts that streaming/flow/count.py and models/counting/blobs.py store: add 1 with every change of it.
 STATE_LAYOUT = 2
 RESET = "begin anew with `checkpoint reset`"
+_COUNTS_DEPEND_ON = ("topic", "clock", "starting", "shuffle_partitions")
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,23 +52,12 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, settings: Settings, topic_id: str) -> "Guard":
         return cls(
-            topic=settings.topic,
             topic_id=topic_id,
-            clock=settings.clock,
-            starting=settings.starting,
-            shuffle_partitions=settings.shuffle_partitions,
             settings=settings.shown(),
             spark=version("pyspark"),
             state_layout=STATE_LAYOUT,
+            **settings.model_dump(include=set(_COUNTS_DEPEND_ON)),
         )
-
-
-_SETTINGS = {
-    "topic": "RISK_TOPIC",
-    "clock": "RISK_CLOCK",
-    "starting": "RISK_STARTING",
-    "shuffle_partitions": "RISK_SHUFFLE_PARTITIONS",
-}
 
 
 def verify_checkpoint(checkpoint: Path, after: Guard, topic: Topic, *, audit: Path) -> None:
@@ -83,8 +73,7 @@ def verify_checkpoint(checkpoint: Path, after: Guard, topic: Topic, *, audit: Pa
     if before is not None and (begin or last_begun(checkpoint) >= 0):
         refuse_changes(before, after)
         _report_other_spark(checkpoint, before, after, audit)
-    path = checkpoint / "guard.json"
-    with write_errors(CheckpointError, path):
+    with write_errors(CheckpointError, path := checkpoint / "guard.json"):
         replace_file(path, msgspec.json.format(msgspec.json.encode(after)))
     refuse_gap(begin | read_until(checkpoint), topic.first_offsets, after.topic)
     refuse_lost_end(begun_until(checkpoint), topic.end_offsets, after.topic)
@@ -106,8 +95,8 @@ def other_layout(before: Guard) -> str:
 def changed_settings(before: Guard, after: Guard) -> list[str]:
     """The settings that the counts depend on and that differ, each as `NAME was VALUE and is VALUE`."""
     return [
-        f"{name} was {was} and is {now}"
-        for field, name in _SETTINGS.items()
+        f"{PREFIX}{field.upper()} was {was} and is {now}"
+        for field in _COUNTS_DEPEND_ON
         if (was := getattr(before, field)) != (now := getattr(after, field))
     ]
 
@@ -117,10 +106,8 @@ def _report_other_spark(checkpoint: Path, before: Guard, after: Guard, audit: Pa
     was, now = (guard.spark.split(".")[:2] for guard in (before, after))
     if before.spark and was != now:
         log.warning(
-            "Spark %s wrote the checkpoint, and Spark %s reads it: if that fails, install the older one again, or %s",
-            before.spark,
-            after.spark,
-            RESET,
+            f"Spark {before.spark} wrote the checkpoint, and Spark {after.spark} reads it: if that fails, install the "
+            f"older one again, or {RESET}"
         )
         details = {"was": before.spark, "now": after.spark}
         record(audit, "other_spark", details, at_s=time.time(), checkpoint=checkpoint)

@@ -11,8 +11,7 @@ import msgspec
 
 from schemas.errors import BrokerError
 from streaming.disk.guard import Guard, refuse_changes, verify_checkpoint
-from streaming.disk.offset_audit import OffsetAudit
-from streaming.disk.spark_files import last_commit, progress_text
+from streaming.disk.spark_files import OffsetAudit, last_commit, progress_text
 from streaming.settings import Settings
 from streaming.topics.admin import Topic, describe_topic, needed_rights, topic_faults, topic_id
 from streaming.topics.client import KafkaConnection

@@ -166,7 +166,7 @@ def test_the_health_check_says_ready_while_it_runs_and_stopped_afterwards(story)
 def test_the_audit_log_tells_the_run_from_start_to_stop(story):
     content = (story.scorer.folder / "audit.jsonl").read_bytes()
     verdict = verify(content)
-    assert (verdict.faults, verdict.torn) == ((), ())
+    assert (verdict.faults, verdict.torn) == ([], [])
     seen = list(records(content))
     assert [one.event for one in seen] == ["start", "settings", "artifact_in_force", "stop"]
     assert seen[2].details["version"] == story.version

@@ -49,7 +49,7 @@ def test_two_writers_take_turns(tmp_path):
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(path), name]) for name in ("a", "b")]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     verdict = verify(path.read_bytes())
-    assert (verdict.records, verdict.faults) == (80, ())
+    assert (len(verdict.records), verdict.faults) == (80, [])
 
 
 def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from streaming.disk.offset_audit import OffsetAudit
+from streaming.disk.spark_files import OffsetAudit
 from tests.harness.spark_offsets import spark_files
 
 

@@ -72,7 +72,7 @@ def health(settings):
 
 def audit(settings):
     content = settings.audit.read_bytes()
-    assert verify(content).faults == ()
+    assert verify(content).faults == []
     return {one.event: one.details for one in records(content)}
 
 
@@ -371,7 +371,7 @@ def test_a_log_that_was_moved_away_is_begun_anew_without_a_fault(settings):
             pass
         kept = json.loads((settings.checkpoint / "audit-head").read_bytes())
         verdict = verify(settings.audit.read_bytes(), heads=[kept["head"]])
-        assert (verdict.records, verdict.faults, verdict.head) == (3, (), kept["head"])
+        assert (len(verdict.records), verdict.faults, verdict.head) == (3, [], kept["head"])
         settings.audit.rename(settings.audit.with_suffix(".away"))
 
 
