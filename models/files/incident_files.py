@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,10 @@ MAX_INTERVAL_S = 7 * DAY_S  # in a longer one all hours of the week are equally 
 _YEAR_2100_S = 4_102_444_800
 _NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: geocoders put there what they did not find
 _LOST = "\N{REPLACEMENT CHARACTER}"  # stands for a byte that is not UTF-8
+_WRITTEN = [("s", np.int64), ("has_offset", np.bool_)]  # see models.files.written_times.Written
+_ROW = np.dtype(
+    [("row", np.int64), ("start", _WRITTEN), ("end", _WRITTEN), ("lat", float), ("lon", float), ("category", object)]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,17 +88,6 @@ class _Unusable(Exception):
     """A row that gives no incident. Its arguments: the reason, then the texts that show it."""
 
 
-class _WrittenIncident(NamedTuple):  # three times as fast as a frozen dataclass, and a file has many
-    """What a row says, before local times are converted."""
-
-    number: int  # from 1
-    start: Written
-    end: Written
-    lat_deg: float
-    lon_deg: float
-    category: str  # as written
-
-
 def read_incidents(
     path: Path, layout: Layout, *, now_s: float | None = None, random: np.random.Generator | None = None
 ) -> IncidentTable:
@@ -111,68 +103,62 @@ def read_incidents(
     its slug would lose letters, or when nothing is left.
     """
     skipped = SkippedRows(path=path)
-    named = _named_rows(path, layout, skipped)
-    start_s, reading = _utc([row.start for row in named], layout.timezone)
-    end_s, _ = _utc([row.end for row in named], layout.timezone)
-    kept = np.flatnonzero(_plausible(start_s, end_s, now_s, skipped))
-    if not len(kept):
+    rows = _usable_rows(path, layout, skipped)
+    start_s, reading = _utc(rows["start"], layout.timezone)
+    end_s, _ = _utc(rows["end"], layout.timezone)
+    kept = _plausible(start_s, end_s, now_s, skipped)
+    if not kept.any():
         refuse_nothing_left(skipped, layout.name)
-    lat_deg, lon_deg = (np.array([getattr(row, name) for row in named])[kept] for name in ("lat_deg", "lon_deg"))
-    refuse_swapped(lat_deg, lon_deg, layout.timezone, int(start_s[kept[0]]), path)
-    categories, category = _categories([slug(named[place].category) for place in kept.tolist()], layout)
+    rows, start_s, end_s, reading = rows[kept], start_s[kept], end_s[kept], reading[kept]
+    refuse_swapped(rows["lat"], rows["lon"], layout.timezone, int(start_s[0]), path)
+    categories, category = _categories(rows["category"].tolist(), layout)
     table = IncidentTable(
         layout=layout.name,
         timezone=layout.timezone,
-        occurred_s=start_s[kept],
-        lat_deg=lat_deg,
-        lon_deg=lon_deg,
+        occurred_s=start_s,
+        lat_deg=rows["lat"],
+        lon_deg=rows["lon"],
         category=category,
-        row=np.array([row.number for row in named], np.int64)[kept],
+        row=rows["row"],
         categories=categories,
         skipped=MappingProxyType(dict(+skipped.counts)),
         examples=MappingProxyType(skipped.examples),
-        ambiguous_times=int((reading[kept] == 1).sum()),
-        nonexistent_times=int((reading[kept] == -1).sum()),
+        ambiguous_times=int((reading == 1).sum()),
+        nonexistent_times=int((reading == -1).sum()),
     )
-    return _sorted_table(table, end_s[kept], np.random.default_rng(0) if random is None else random)
+    return _sorted_table(table, end_s, np.random.default_rng(0) if random is None else random)
 
 
-def _named_rows(path: Path, layout: Layout, skipped: SkippedRows) -> list[_WrittenIncident]:
-    """The rows with a time, a place and a category. Raises DataError when too many have none, or names lose letters."""
-    usable = _usable_rows(path, layout, skipped)
-    refuse_bad_places(skipped)
-    refuse_bad_times(skipped)
-    refuse_lost_names({row.category for row in usable})
-    named = []
-    for row in usable:
-        if slug(row.category):
-            named.append(row)
-        else:
-            skipped.add("no_category", row.number, row.category)
-    return named
+def _usable_rows(path: Path, layout: Layout, skipped: SkippedRows) -> npt.NDArray[np.void]:
+    """_ROW of each row with a time, a place and a category, in the file's order; the others are added to `skipped`.
 
-
-def _usable_rows(path: Path, layout: Layout, skipped: SkippedRows) -> list[_WrittenIncident]:
-    """The rows with a time and a place, in the file's order; the others are added to `skipped`."""
-    usable, read_time, number = [], time_reader(layout), 0
+    Raises DataError when too many have none, or names lose letters.
+    """
+    usable, names, read_time, number = [], set(), time_reader(layout), 0
     with open_rows(path, layout) as (select, rows):
         for number, fields in enumerate(rows, start=1):
             try:
                 time, lat, lon, category, *end = select(fields)
                 lat_deg, lon_deg = _place(lat, lon)
                 start, until = _interval(read_time, time, *end)
+                if layout.category_until is not None:
+                    category = category.partition(layout.category_until)[0]
+                if _LOST in category:
+                    raise _not_utf8(category, number, path)
+                names.add(category)
+                if not (name := slug(category)):
+                    raise _Unusable("no_category", category)
             except IndexError:
                 skipped.add("short_row", number)
             except _Unusable as unusable:
                 skipped.add(unusable.args[0], number, *unusable.args[1:])
             else:
-                if layout.category_until is not None:
-                    category = category.partition(layout.category_until)[0]
-                if _LOST in category:
-                    raise _not_utf8(category, number, path)
-                usable.append(_WrittenIncident(number, start, until, lat_deg, lon_deg, category))
+                usable.append((number, start, until, lat_deg, lon_deg, name))
     skipped.rows = number
-    return usable
+    refuse_bad_places(skipped)
+    refuse_bad_times(skipped)
+    refuse_lost_names(names)
+    return np.array(usable, _ROW)
 
 
 def _place(lat_text: str, lon_text: str) -> tuple[float, float]:
@@ -240,11 +226,11 @@ def _categories(names: list[str], layout: Layout) -> tuple[tuple[str, ...], npt.
     return categories, np.array([codes[name] for name in names], np.int16)
 
 
-def _utc(written: list[Written], timezone: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
+def _utc(written: npt.NDArray[np.void], timezone: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]:
     """(n,) epoch seconds, and (n,) how the clock read them (see `utc_from_local`); 0 for times with an offset."""
-    seconds, has_offset = np.array(written, np.int64).reshape(-1, 2).T
-    utc_s, reading = utc_from_local(seconds, timezone)
-    return np.where(has_offset, seconds, utc_s), np.where(has_offset, np.int8(0), reading)
+    utc_s, reading = utc_from_local(written["s"], timezone)
+    has_offset = written["has_offset"]
+    return np.where(has_offset, written["s"], utc_s), np.where(has_offset, np.int8(0), reading)
 
 
 def _sorted_table(table: IncidentTable, end_s: npt.NDArray[np.int64], random: np.random.Generator) -> IncidentTable:

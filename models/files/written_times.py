@@ -31,11 +31,11 @@ def time_reader(layout: Layout) -> Callable[[str], Written | None]:
         return lambda text: _parse(lambda one: datetime.strptime(one, pattern), text)  # noqa: DTZ007
     date_pattern, clock_pattern = split[1], "%Y-" + split[2]
     parse_date = cache(lambda text: _parse(lambda one: datetime.strptime(one, date_pattern), text))  # noqa: DTZ007
-    parse_clock = cache(lambda text: _parse(lambda one: datetime.strptime(one, clock_pattern), text))  # noqa: DTZ007
+    parse_clock = cache(lambda text: _parse(lambda one: datetime.strptime(f"1970-{one}", clock_pattern), text))  # noqa: DTZ007
 
     def read(text: str) -> Written | None:
         date_text, _, clock_text = text.partition(" ")
-        date, clock = parse_date(date_text), parse_clock("1970-" + clock_text)
+        date, clock = parse_date(date_text), parse_clock(clock_text)
         return None if date is None or clock is None else (date[0] + clock[0], False)
 
     return read
