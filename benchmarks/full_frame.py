@@ -85,7 +85,7 @@ def _frames(stack: Stack, side: int) -> list[dict[str, float]]:
     state = CountState(spec)
     as_of_s = int(time.time()) // spec.tick_s * spec.tick_s
     state.apply(decoded(spec, HISTORY_EVENTS, seed=side, as_of_s=as_of_s), as_of_s)
-    sink = InfluxSink.of(stack.settings(topic="none", specs=[spec], checkpoint="none"))
+    sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
     runs = []
     for tick in range(1, stack.plan.frame_repeats + 2):
         as_of_s += spec.tick_s

@@ -97,7 +97,7 @@ def main(orders: Orders) -> None:
     folders = sorted(settings.artifacts.glob("*/*"))
     regions = {one.artifact.spec.region: one for one in (Region.of(load_artifact(str(f))) for f in folders)}
     vocabularies = {name: Vocabulary.of(region.artifact.spec) for name, region in regions.items()}
-    sink = InfluxSink.of(settings)
+    sink = InfluxSink(settings)
     done = counted = 0
     marks: list[tuple[int, float]] = []
     started_s = time.time()

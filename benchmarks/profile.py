@@ -66,7 +66,7 @@ def _stages(stack: Stack) -> list[dict[str, float]]:
     vocabulary = {spec.region: Vocabulary.of(spec)}
     network, engine = artifact.network(), FeatureEngine(spec, artifact.constants)
     journal, _ = Journal.start(artifact.history())
-    sink = InfluxSink.of(stack.settings(topic="none", specs=[spec], checkpoint="none"))
+    sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
     frame: RiskFrame | None = None
     runs = []
     for number in range(_STAGE_BATCHES):

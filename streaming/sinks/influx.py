@@ -4,9 +4,7 @@ import logging
 import random
 import re
 import time
-from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -17,7 +15,6 @@ import urllib3
 from influxdb_client import InfluxDBClient, WritePrecision
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
-from pydantic import SecretStr
 
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
 from streaming.certificates import certificate_error, tls_context
@@ -43,20 +40,6 @@ _RETENTION = re.compile(r"(?:beyond|outside) (?:the )?retention")
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket:
-    """Where the points are written, and how to sign in there."""
-
-    url: str = "http://127.0.0.1:8086"
-    org: str = "risk"
-    name: str = "risk"
-    token: SecretStr = SecretStr("")  # noqa: RUF009 - it cannot be changed
-    ca: Path | None = None  # PEM file of the trusted authority; without it the system's are trusted
-
-    def __str__(self) -> str:
-        return f"InfluxDB at {self.url}, bucket {self.name!r}"
-
-
 class InfluxSink:
     """Writes to one bucket, in requests of LINES_PER_REQUEST lines; each is acknowledged before the next.
 
@@ -64,39 +47,30 @@ class InfluxSink:
     sends a question in their place, with the same retries.
     """
 
-    def __init__(self, bucket: Bucket, *, write_timeout_s: float) -> None:
-        address = urlsplit(bucket.url)
+    def __init__(self, settings: Settings, place: str = "") -> None:
+        """RISK_SINK=influxdb: the INFLUXDB_V2_ settings name the place."""
+        if place:
+            raise SettingsError(f"sink influxdb:{place} is not known", remedy="use influxdb, and INFLUXDB_V2_URL")
+        address = urlsplit(settings.influx_url)
         if address.scheme not in ("http", "https") or not address.hostname or address.username or address.password:
             fault = "INFLUXDB_V2_URL must be http(s)://host:port without user or password"
             raise SettingsError(fault, remedy="give the token as INFLUXDB_V2_TOKEN")
-        self._bucket, self._write_timeout_s = bucket, write_timeout_s
+        self._org, self._bucket, self._token = settings.influx_org, settings.influx_bucket, settings.influx_token
+        self._place = f"InfluxDB at {settings.influx_url}, bucket {self._bucket!r}"
+        self._write_timeout_s = timeout_s = settings.write_timeout_s
         self._client = InfluxDBClient(
-            url=bucket.url,
-            token=bucket.token.get_secret_value(),
-            org=bucket.org,
-            ssl_context=tls_context(bucket.ca, setting=_CA) if address.scheme == "https" else None,
-            timeout=tuple(1000 * min(wait_s, write_timeout_s) for wait_s in (CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S)),
+            url=settings.influx_url,
+            token=self._token.get_secret_value(),
+            org=self._org,
+            ssl_context=tls_context(settings.influx_ca, setting=_CA) if address.scheme == "https" else None,
+            timeout=tuple(1000 * min(wait_s, timeout_s) for wait_s in (CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S)),
         )
         self._writer = self._client.write_api(write_options=SYNCHRONOUS)
         logging.getLogger().addFilter(_quotes_no_answer)
         self._failing: tuple[float, str] | None = None  # since when (a steady clock) a write is repeated, and why
 
-    @classmethod
-    def of(cls, settings: Settings, place: str = "") -> "InfluxSink":
-        """RISK_SINK=influxdb: the INFLUXDB_V2_ settings name the place."""
-        if place:
-            raise SettingsError(f"sink influxdb:{place} is not known", remedy="use influxdb, and INFLUXDB_V2_URL")
-        bucket = Bucket(
-            url=settings.influx_url,
-            org=settings.influx_org,
-            name=settings.influx_bucket,
-            token=settings.influx_token,
-            ca=settings.influx_ca,
-        )
-        return cls(bucket, write_timeout_s=settings.write_timeout_s)
-
     def __repr__(self) -> str:
-        return f"InfluxSink({self._bucket!r})"
+        return f"InfluxSink({self._place})"
 
     @property
     def trouble(self) -> str:
@@ -108,9 +82,7 @@ class InfluxSink:
         try:
             self._post(_QUESTION, first_line=1)
         except _TryAgain as error:
-            raise SinkUnavailable(
-                f"{self._bucket}: {error}", remedy="start the store, or correct INFLUXDB_V2_URL"
-            ) from error
+            raise SinkUnavailable(f"{self._place}: {error}", "start the store, or correct INFLUXDB_V2_URL") from error
 
     def write(self, lines: bytes) -> WriteReport:
         count, sent = count_lines(lines), lines or _QUESTION
@@ -139,42 +111,38 @@ class InfluxSink:
                         self._note_failure(began_s, str(error))
                         raise
         except _TryAgain as error:
-            fault = f"{self._bucket}: {error}; given up after {tries} tries within {self._write_timeout_s:g} s"
+            fault = f"{self._place}: {error}; given up after {tries} tries within {self._write_timeout_s:g} s"
             remedy = "look at the store's log; the next start repeats the batch"
             raise SinkUnavailable(fault, remedy) from error
         self._failing = None
         if tries > 1:
-            log.info("%s stored the points after %.0f s", self._bucket, time.monotonic() - began_s)
+            log.info("%s stored the points after %.0f s", self._place, time.monotonic() - began_s)
         return dropped, tries
 
     def _note_failure(self, began_s: float, reason: str) -> None:
         """Log the first failure of a request, and each one with another reason."""
         if self._failing is None or self._failing[1] != reason:
-            log.warning("%s: %s; no new scores are stored, trying again", self._bucket, reason)
+            log.warning("%s: %s; no new scores are stored, trying again", self._place, reason)
         self._failing = began_s, reason
 
     def _post(self, chunk: bytes, *, first_line: int) -> int:
         """Number of points that the store dropped for good, of one request. Raises _TryAgain or SinkRefused."""
-        refusal = self._send(chunk)
+        refusal: ApiException | None = None
+        try:
+            self._writer.write(bucket=self._bucket, record=chunk, write_precision=WritePrecision.S)
+        except ApiException as error:
+            refusal = error
+        except urllib3.exceptions.HTTPError as error:
+            raise _TryAgain(self._shown(f"no answer ({_reason(error)})")) from None
+        except UnicodeDecodeError:
+            raise _TryAgain("the answer is not UTF-8: it is from a proxy, or not from an InfluxDB") from None
         if refusal is not None:  # outside of the `except`: its text, in a traceback, may contain the token
             return self._judge(refusal, first_line)
         status = self._client.api_client.last_response.status
         if status != HTTPStatus.NO_CONTENT:
             remedy = "correct INFLUXDB_V2_URL: that is no InfluxDB"
-            raise SinkRefused(f"{self._bucket} answered {status} instead of 204", remedy)
+            raise SinkRefused(f"{self._place} answered {status} instead of 204", remedy)
         return 0
-
-    def _send(self, chunk: bytes) -> ApiException | None:
-        """The store's refusal, or None. Raises _TryAgain when there is no answer that can be read."""
-        try:
-            self._writer.write(bucket=self._bucket.name, record=chunk, write_precision=WritePrecision.S)
-        except ApiException as error:
-            return error
-        except urllib3.exceptions.HTTPError as error:
-            raise _TryAgain(self._shown(f"no answer ({_reason(error)})")) from None
-        except UnicodeDecodeError:
-            raise _TryAgain("the answer is not UTF-8: it is from a proxy, or not from an InfluxDB") from None
-        return None
 
     def _judge(self, refusal: ApiException, first_line: int) -> int:
         """What an answer other than 2xx means; gives and raises as `_post` does."""
@@ -183,7 +151,7 @@ class InfluxSink:
         if not refusal.status:  # TLS: the certificate is not trusted, or the connection broke
             if "CERTIFICATE_VERIFY_FAILED" in message:
                 problem, remedy = certificate_error(message, address="INFLUXDB_V2_URL", authority=_CA)
-                raise SinkRefused(f"the certificate of {self._bucket} {problem}", remedy)
+                raise SinkRefused(f"the certificate of {self._place} {problem}", remedy)
             raise _TryAgain(f"no secure connection ({message})")
         if refusal.status in _TRY_AGAIN:
             raise _TryAgain(f"{refusal.status} {message}", wait_s=_retry_after_s(refusal.headers))
@@ -194,22 +162,21 @@ class InfluxSink:
         self._refuse(refusal.status, message, where)
 
     def _refuse(self, status: int, message: str, where: str) -> NoReturn:
-        name = self._bucket.name
         remedies = {
             400: "this is an error of this program: please report it with this line",
             401: "the token is not known: set INFLUXDB_V2_TOKEN or INFLUXDB_V2_TOKEN_FILE",
-            403: f"the token has no right to write: create one that may write bucket {name!r}",
-            404: f"create bucket {name!r} in organisation {self._bucket.org!r}, or correct the INFLUXDB_V2_ settings",
+            403: f"the token has no right to write: create one that may write bucket {self._bucket!r}",
+            404: f"create bucket {self._bucket!r} in organisation {self._org!r}, or correct the INFLUXDB_V2_ settings",
             413: f"raise the body limit of the proxy or store above {LINES_PER_REQUEST} lines (about 2 MB)",
             422: "another program wrote these fields with another type (use an empty bucket for the scores only), or a "
             "limit of the store is too low (raise it); then `rebuild` the dropped points",
         }
         remedy = remedies.get(status, "look up this answer in the store's manual, and check INFLUXDB_V2_URL")
-        raise SinkRefused(f"{self._bucket} answered {status}{where} ({message})", remedy)
+        raise SinkRefused(f"{self._place} answered {status}{where} ({message})", remedy)
 
     def _shown(self, text: str) -> str:
         """`text` on one line, shortened, and without the token, which a proxy may quote."""
-        token = self._bucket.token.get_secret_value()
+        token = self._token.get_secret_value()
         flat = " ".join((text.replace(token, "***") if token else text).split())
         return flat if len(flat) <= MESSAGE_LENGTH else flat[:MESSAGE_LENGTH] + "…"
 

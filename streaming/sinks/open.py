@@ -6,10 +6,10 @@ from schemas.errors import SettingsError
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
 
-# Name -> "module:function". RISK_SINK is NAME or NAME:PLACE; the function gets (settings, PLACE) and gives the sink.
+# Name -> "module:callable". RISK_SINK is NAME or NAME:PLACE; the callable gets (settings, PLACE) and gives the sink.
 # The module is imported when its sink is opened: a file needs no client of InfluxDB.
 SINKS = {
-    "influxdb": "streaming.sinks.influx:InfluxSink.of",
+    "influxdb": "streaming.sinks.influx:InfluxSink",
     "file": "streaming.sinks.file:FileSink.of",
 }
 

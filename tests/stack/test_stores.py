@@ -96,7 +96,7 @@ def exported(http, url, metric):
 
 @pytest.mark.stack
 def test_victoria_metrics_stores_each_score_that_the_sink_wrote(scores, victoria_metrics, http):
-    sink = InfluxSink.of(Settings(influx_url=victoria_metrics, influx_token="any"))
+    sink = InfluxSink(Settings(influx_url=victoria_metrics, influx_token="any"))
     sink.check()
     lines = everything(scores)
     for _ in range(2):
@@ -166,10 +166,10 @@ def test_every_number_is_a_float_to_influxdb(scores, influxdb, http):
 @pytest.mark.stack
 def test_a_store_that_has_stopped_is_reported_and_its_lines_are_there_after_a_restart(tmp_path, scores, http):
     with store("victoria-metrics", tmp_path) as url:
-        sink = InfluxSink.of(Settings(influx_url=url))
+        sink = InfluxSink(Settings(influx_url=url))
         sink.write(risk_lines(scores))
         sink.close()
-    sink = InfluxSink.of(Settings(influx_url=url, write_timeout_s=0.5))
+    sink = InfluxSink(Settings(influx_url=url, write_timeout_s=0.5))
     with pytest.raises(SinkUnavailable, match="connection refused"):
         sink.write(risk_lines(scores))
     sink.close()
@@ -204,7 +204,7 @@ def test_influxdb_2_takes_the_sink_and_answers_influxql(scores, http):
         container.with_env(f"DOCKER_INFLUXDB_INIT_{name}", value)
     with container.waiting_for(HttpWaitStrategy(8086, "/health").for_status_code(200)):
         url = f"http://{container.get_container_host_ip()}:{container.get_exposed_port(8086)}"
-        sink = InfluxSink.of(Settings(influx_url=url, influx_token=token))
+        sink = InfluxSink(Settings(influx_url=url, influx_token=token))
         sink.check()
         assert sink.write(everything(scores)).lines == 10_800 + 90 + 1
         sink.close()

@@ -42,7 +42,7 @@ def three_tries():
 
 
 def sink_for(store, **values):
-    return InfluxSink.of(Settings(influx_url=store.url, influx_token=CANARY, write_timeout_s=20.0, **values))
+    return InfluxSink(Settings(influx_url=store.url, influx_token=CANARY, write_timeout_s=20.0, **values))
 
 
 def answer(status, message="no", **headers):
@@ -179,15 +179,15 @@ def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, 
 
 @pytest.mark.usefixtures("waits")
 def test_what_a_store_says_while_it_is_asked_again_is_told_after_some_seconds(stub_store, sink, monkeypatch):
-    told, send = [], sink._send
+    told, post = [], sink._post
 
-    def look_and_send(chunk):
+    def look_and_post(chunk, *, first_line):
         for seconds in (3600.0, 0.0):
             monkeypatch.setattr("streaming.sinks.influx.TROUBLE_AFTER_S", seconds)
             told.append(sink.trouble)
-        return send(chunk)
+        return post(chunk, first_line=first_line)
 
-    monkeypatch.setattr(sink, "_send", look_and_send)
+    monkeypatch.setattr(sink, "_post", look_and_post)
     stub_store.answers.extend([answer(503), answer(429)])
     sink.write(LINES)
     assert told == ["", "", "", "503 no", "", "429 no"]
@@ -231,7 +231,7 @@ def test_a_wait_beyond_the_time_limit_ends_the_write_at_once(stub_store, sink, w
 
 def test_a_silent_store_is_given_up_in_time(stub_store):
     stub_store.answers.extend(["hang"] * 5)
-    sink = InfluxSink.of(Settings(influx_url=stub_store.url, influx_token=CANARY, write_timeout_s=0.1))
+    sink = InfluxSink(Settings(influx_url=stub_store.url, influx_token=CANARY, write_timeout_s=0.1))
     with pytest.raises(SinkUnavailable, match=r"ReadTimeout.*given up after 1 tries within 0\.1 s"):
         sink.write(LINES)
     sink.close()
@@ -293,7 +293,7 @@ def test_the_token_is_in_no_message_traceback_log_or_repr(stub_store, sink, capl
 @pytest.mark.parametrize("url", ["127.0.0.1:8086", "ftp://store", "http://", f"http://me:{CANARY}@store:8086"])
 def test_an_address_without_scheme_or_with_a_password_is_refused(url):
     with pytest.raises(SettingsError, match="INFLUXDB_V2_URL must be") as caught:
-        InfluxSink.of(Settings(influx_url=url))
+        InfluxSink(Settings(influx_url=url))
     assert CANARY not in str(caught.value)
 
 
@@ -301,10 +301,7 @@ def test_settings_choose_the_sink(tmp_path):
     chosen = open_sink(Settings(sink=f"file:{tmp_path}/scores.lp"))
     assert repr(chosen) == f"FileSink('{tmp_path}/scores.lp')"
     store = open_sink(Settings(sink="influxdb"))
-    assert (
-        repr(store)
-        == "InfluxSink(Bucket(url='http://127.0.0.1:8086', org='risk', name='risk', token=SecretStr(''), ca=None))"
-    )
+    assert repr(store) == "InfluxSink(InfluxDB at http://127.0.0.1:8086, bucket 'risk')"
     store.close()
 
 

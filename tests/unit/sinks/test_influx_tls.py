@@ -39,7 +39,7 @@ def served(authority, stub_store_over_tls):
 
 
 def sink_for(store, ca):
-    return InfluxSink.of(Settings(influx_url=store.url, influx_token=CANARY, influx_ca=ca, write_timeout_s=20.0))
+    return InfluxSink(Settings(influx_url=store.url, influx_token=CANARY, influx_ca=ca, write_timeout_s=20.0))
 
 
 def refusal_of(store, ca):
@@ -119,4 +119,4 @@ def test_a_store_without_tls_is_told_from_an_untrusted_one(stub_store, ca_file):
 
 def test_an_authority_that_is_no_certificate_is_a_mistake_in_the_settings(tmp_path):
     with pytest.raises(SettingsError, match=r"INFLUXDB_V2_SSL_CA_CERT=.*not a readable PEM file"):
-        InfluxSink.of(Settings(influx_url="https://store:8086", influx_ca=tmp_path / "missing.pem"))
+        InfluxSink(Settings(influx_url="https://store:8086", influx_ca=tmp_path / "missing.pem"))
