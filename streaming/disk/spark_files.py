@@ -42,9 +42,7 @@ def open_batch(checkpoint: Path) -> tuple[int, dict[int, tuple[int, int]]] | Non
     number, newest = last_begun(checkpoint), last_commit(checkpoint)
     if number <= (-1 if newest is None else newest[0]):
         return None
-    first = begin_offsets(checkpoint) | read_until(checkpoint)
-    ends = end_offsets(checkpoint, number)
-    return number, {one: (first.get(one, 0), end - 1) for one, end in ends.items() if end > first.get(one, 0)}
+    return number, {place: (first, end - 1) for place, (first, end) in taken_offsets(checkpoint, number).items()}
 
 
 def read_until(checkpoint: Path) -> dict[int, int]:

@@ -95,9 +95,9 @@ def next_roster(
                 found, artifact = scan.look(folder)
                 _refuse_misfit(region, folder, found, in_force, latest_s)
                 if in_force is None:
-                    _refuse_too_many(after, folder, found.spec.series)
+                    _refuse_too_many(after, folder, found.manifest.spec.series)
                 load_artifact.keep(str(folder), artifact or read_artifact(folder))
-                after[region] = Entry(str(folder), found.version, found.spec.fingerprint())
+                after[region] = Entry(str(folder), found.manifest.version, found.manifest.spec.fingerprint())
                 break
             except ArtifactError as error:
                 refused.append(Refused(str(folder), error.with_traceback(None)))
@@ -127,32 +127,26 @@ def misplaced(roster: Mapping[str, Entry], artifacts: Path) -> ArtifactError | N
 
 def with_refused(error: ArtifactError, refused: Sequence[Refused]) -> ArtifactError:
     """`error`, and behind its message each refused artifact with the reason."""
-    return ArtifactError(
-        "; ".join([error.message, *(f"{each.folder}: {each.error}" for each in refused)]), error.remedy
-    )
+    reasons = [f"{each.folder}: {each.error}" for each in refused]
+    return ArtifactError("; ".join([error.message, *reasons]), error.remedy)
 
 
 def _refuse_misfit(region: str, folder: Path, found: FoundArtifact, in_force: Entry | None, latest_s: float) -> None:
     """Raise ArtifactError when the artifact may not score the region in place of the one in force."""
     if in_force and found.network_fault:
         raise ArtifactError(f"{found.network_fault}; {in_force.version} stays in force")
-    fingerprint = found.spec.fingerprint()
-    if found.spec.region != region:
-        raise ArtifactError(
-            f"{folder} is for region {found.spec.region}", remedy="move it to a folder with that region's name"
-        )
-    if in_force and fingerprint != in_force.fingerprint:
+    spec, cutoff_s = found.manifest.spec, found.manifest.data.cutoff_s
+    if spec.region != region:
+        raise ArtifactError(f"{folder} is for region {spec.region}", "move it to a folder with that region's name")
+    if in_force and spec.fingerprint() != in_force.fingerprint:
         raise SpecMismatch(
-            f"{folder} has spec {fingerprint}, but the stored counts of {region} have spec "
-            f"{in_force.fingerprint}{_what_differs(in_force, found.spec)}",
+            f"{folder} has spec {spec.fingerprint()}, but the stored counts of {region} have spec "
+            f"{in_force.fingerprint}{_what_differs(in_force, spec)}",
             remedy=f"train with `--like {in_force.folder}`, which keeps that spec, or choose a new checkpoint folder",
         )
-    if in_force is None and found.cutoff_s > latest_s:
-        raise ArtifactError(
-            f"{folder} has counts up to {datetime.fromtimestamp(found.cutoff_s, UTC):%Y-%m-%d %H:%M}Z, which is in the "
-            "future",
-            remedy="set this machine's clock, or train again without future incidents",
-        )
+    if in_force is None and cutoff_s > latest_s:
+        fault = f"{folder} has counts up to {datetime.fromtimestamp(cutoff_s, UTC):%Y-%m-%d %H:%M}Z, in the future"
+        raise ArtifactError(fault, remedy="set this machine's clock, or train again without future incidents")
 
 
 def _what_differs(in_force: Entry, now: Spec) -> str:
@@ -167,13 +161,11 @@ def _what_differs(in_force: Entry, now: Spec) -> str:
 def _refuse_too_many(roster: dict[str, Entry], folder: Path, new: int) -> None:
     """Raise ArtifactError when the job or its store cannot carry one more region."""
     if len(roster) >= MAX_REGIONS:
-        raise ArtifactError(
-            f"{folder} would be region {len(roster) + 1}, and a job can have {MAX_REGIONS}", remedy="run a second job"
-        )
+        fault = f"{folder} would be region {len(roster) + 1}, and a job can have {MAX_REGIONS}"
+        raise ArtifactError(fault, remedy="run a second job")
     present = sum(vocabulary(entry.folder).spec.series for entry in roster.values() if not is_gone(entry))
     if present + new > MAX_SERIES:
         raise ArtifactError(
-            f"{folder} would raise the store from {present:,} to {present + new:,} series, and {MAX_SERIES:,} are "
-            "allowed",
+            f"{folder} would raise the store from {present:,} to {present + new:,} series; {MAX_SERIES:,} are allowed",
             remedy="choose larger cells, or run a second job with its own store",
         )

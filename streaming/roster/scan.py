@@ -3,22 +3,19 @@
 import os
 from collections.abc import Collection
 from pathlib import Path
-
-import msgspec
+from typing import NamedTuple
 
 from models.artifact.artifact import Artifact, read_artifact
+from models.artifact.manifest import Manifest
 from schemas.errors import ArtifactError
-from schemas.spec import Spec
 
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
-class FoundArtifact(msgspec.Struct, frozen=True, kw_only=True):
+class FoundArtifact(NamedTuple):
     """The parts of an artifact that decide whether it may come into force."""
 
-    version: str
-    spec: Spec
-    cutoff_s: int
+    manifest: Manifest
     network_fault: str | None
 
 
@@ -36,12 +33,18 @@ class ArtifactScan:
         stamp = stamp_of(folder)  # before reading: a change during the read shows at the next look
         artifact, known = None, self._found.get(folder)
         if known is None or known[0] != stamp:
-            artifact, content = _read(folder)
-            self._found[folder] = known = stamp, content
-        found = known[1]
-        if isinstance(found, ArtifactError):
-            raise type(found)(found.message, found.remedy)  # a copy: a traceback would keep other artifacts in memory
-        return found, artifact
+            found: FoundArtifact | ArtifactError
+            try:
+                artifact = read_artifact(folder)
+                found = FoundArtifact(artifact.manifest, artifact.network_fault)
+            except ArtifactError as error:
+                found = error.with_traceback(None)
+            except OSError as error:
+                found = ArtifactError(f"{folder} cannot be read ({error.strerror})", "check its owner and mode")
+            self._found[folder] = known = stamp, found
+        if isinstance(known[1], ArtifactError):
+            raise type(known[1])(*known[1].args)  # a copy: a traceback would keep other artifacts in memory
+        return known[1], artifact
 
     def forget_all_but(self, folders: Collection[Path]) -> None:
         self._found = {folder: known for folder, known in self._found.items() if folder in folders}
@@ -55,18 +58,3 @@ def stamp_of(folder: Path) -> Stamp:
     except OSError:
         return ()
     return tuple(sorted((name, file.st_size, file.st_mtime_ns, file.st_ctime_ns) for name, file in files))
-
-
-def _read(folder: Path) -> tuple[Artifact | None, FoundArtifact | ArtifactError]:
-    try:
-        artifact = read_artifact(folder)
-    except ArtifactError as error:
-        return None, error.with_traceback(None)
-    except OSError as error:
-        return None, ArtifactError(f"{folder} cannot be read ({error.strerror})", remedy="check its owner and mode")
-    return artifact, FoundArtifact(
-        version=artifact.version,
-        spec=artifact.spec,
-        cutoff_s=artifact.manifest.data.cutoff_s,
-        network_fault=artifact.network_fault,
-    )

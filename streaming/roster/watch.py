@@ -45,12 +45,8 @@ class RosterWatch:
 
     @classmethod
     def of(cls, settings: Settings) -> "RosterWatch":
-        return cls(
-            artifacts=settings.artifacts.absolute(),
-            checkpoint=settings.checkpoint,
-            audit=settings.audit,
-            clock=settings.clock,
-        )
+        values = settings.model_dump(include={"checkpoint", "audit", "clock"})
+        return cls(artifacts=settings.artifacts.absolute(), **values)
 
     def look(self, now_s: float) -> None:
         """At the first look, raises ArtifactError when a region has no artifact that may score it, or none exists."""

@@ -50,15 +50,11 @@ def topic_faults(kafka: KafkaConnection, needed: Mapping[str, Right]) -> dict[st
 def _fault(described: Mapping[str, Any], right: Right, kafka: KafkaConnection) -> BrokerError | None:
     name, allowed = described["name"], described.get("authorized_operations")
     if described["error_code"] == _NOT_ALLOWED or (allowed is not None and right not in allowed):
-        return BrokerError(
-            f"Kafka at {kafka.bootstrap} does not let user {kafka.username!r} {right.lower()} topic {name}",
-            remedy=f"allow it {right} and DESCRIBE there; {RIGHTS}",
-        )
+        fault = f"Kafka at {kafka.bootstrap} does not let user {kafka.username!r} {right.lower()} topic {name}"
+        return BrokerError(fault, remedy=f"allow it {right} and DESCRIBE there; {RIGHTS}")
     if described["error_code"] == _UNKNOWN:
-        return BrokerError(
-            f"Kafka at {kafka.bootstrap} has no topic {name}",
-            remedy="create it (`broker start` does on this machine), or correct RISK_TOPIC or RISK_DEAD_LETTER_TOPIC",
-        )
+        remedy = "create it (`broker start` does on this machine), or correct RISK_TOPIC or RISK_DEAD_LETTER_TOPIC"
+        return BrokerError(f"Kafka at {kafka.bootstrap} has no topic {name}", remedy)
     return None
 
 

@@ -26,7 +26,6 @@ TIMEOUT_MS = 10_000
 RIGHTS = "see docs/reference/security.md for the rights that each user needs"
 _HANGS_UP_WITHIN_S = 0.2
 _CA = "RISK_KAFKA_CA"
-_MAY_PASS = (RetriableError, TimeoutError)
 _NO_PASSWORD = SecretStr("")
 _MECHANISM = "SCRAM-SHA-512"
 # The escapes that Java's StreamTokenizer, which reads a JAAS line, undoes between double quotes.
@@ -188,21 +187,14 @@ def _refuse_untrusted(kafka: KafkaConnection) -> None:
     failure: BrokerError = BrokerUnavailable(f"no Kafka broker listens at {kafka.bootstrap} any more")
     for address in kafka.bootstrap.split(","):
         place = f"Kafka at {address.strip()}"
-        host, port = _host_and_port(address)
         try:
-            with (
-                socket.create_connection((host, port), timeout=TIMEOUT_MS / 1000) as plain,
-                context.wrap_socket(plain, server_hostname=host),
-            ):
-                return
+            return _shake_hands(address, context)
         except ssl.SSLCertVerificationError as error:
             problem, remedy = certificate_error(error.verify_message, address="RISK_KAFKA_BOOTSTRAP", authority=_CA)
             failure = BrokerError(f"the certificate of {place} {problem}", remedy)
         except OSError as error:
             reason = (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__
-            failure = BrokerError(
-                f"{place} does not speak TLS ({reason})", remedy="use the port of its SASL_SSL listener"
-            )
+            failure = BrokerError(f"{place} does not speak TLS ({reason})", "use the port of its SASL_SSL listener")
     raise failure
 
 
@@ -212,13 +204,11 @@ def broker_error(error: BaseException, kafka: KafkaConnection) -> BrokerError:
     if not kafka.uses_tls and _speaks_tls(kafka.bootstrap):
         return BrokerError(f"{place} requires TLS", remedy="set RISK_KAFKA_SECURITY=sasl_ssl, a user and a password")
     if isinstance(error, SaslAuthenticationFailedError):
-        return BrokerError(
-            f"{place} does not accept user {user!r} with this password",
-            remedy="correct RISK_KAFKA_USERNAME or RISK_KAFKA_PASSWORD",
-        )
+        remedy = "correct RISK_KAFKA_USERNAME or RISK_KAFKA_PASSWORD"
+        return BrokerError(f"{place} does not accept user {user!r} with this password", remedy)
     if isinstance(error, AuthorizationError):
         return BrokerError(f"{place} does not allow user {user!r} to do that ({error})", remedy=RIGHTS)
-    kind = BrokerUnavailable if isinstance(error, _MAY_PASS) else BrokerError
+    kind = BrokerUnavailable if isinstance(error, RetriableError | TimeoutError) else BrokerError
     return kind(f"{place} does not answer as expected ({error})", remedy="look at its log")
 
 
@@ -226,13 +216,20 @@ def _speaks_tls(bootstrap: str) -> bool:
     probe = ssl.create_default_context()
     probe.check_hostname, probe.verify_mode = False, ssl.CERT_NONE  # it sends nothing
     try:
-        with (
-            socket.create_connection(_host_and_port(bootstrap.split(",")[0]), timeout=TIMEOUT_MS / 1000) as plain,
-            probe.wrap_socket(plain),
-        ):
-            return True
+        _shake_hands(bootstrap.split(",")[0], probe)
     except (OSError, ValueError):
         return False
+    return True
+
+
+def _shake_hands(address: str, context: ssl.SSLContext) -> None:
+    """Open a TLS connection and close it. Raises OSError, and ValueError for a text that is no address."""
+    host, port = _host_and_port(address)
+    with (
+        socket.create_connection((host, port), timeout=TIMEOUT_MS / 1000) as plain,
+        context.wrap_socket(plain, server_hostname=host),
+    ):
+        pass
 
 
 def refusal_in(spark_text: str, *, bootstrap: str, username: str) -> BrokerError | None:
@@ -241,9 +238,8 @@ def refusal_in(spark_text: str, *, bootstrap: str, username: str) -> BrokerError
     if not found:
         return None
     kind, reason = found.groups()
-    place = f"Kafka at {bootstrap}"
-    if kind == "SslAuthentication":
-        return BrokerError(f"{place} shows a certificate that is not trusted ({reason})", remedy="run `doctor`")
-    if kind == "SaslAuthentication":
-        return BrokerError(f"{place} no longer accepts user {username!r} ({reason})", remedy="run `doctor`")
-    return BrokerError(f"{place} no longer allows user {username!r} to read ({reason})", remedy=RIGHTS)
+    what, remedy = {
+        "SslAuthentication": ("shows a certificate that is not trusted", "run `doctor`"),
+        "SaslAuthentication": (f"no longer accepts user {username!r}", "run `doctor`"),
+    }.get(kind, (f"no longer allows user {username!r} to read", RIGHTS))
+    return BrokerError(f"Kafka at {bootstrap} {what} ({reason})", remedy)

@@ -90,9 +90,7 @@ class TopicReader:
         self._paused = enough
 
     def _failed(self, error: KafkaError) -> BrokerError:
-        return BrokerError(
-            f"messages of {self._topic} cannot be read ({error})", remedy="check that Kafka runs, then repeat"
-        )
+        return BrokerError(f"messages of {self._topic} cannot be read ({error})", "check that Kafka runs, then repeat")
 
 
 def _messages(records: list[Any]) -> Messages:

@@ -88,10 +88,8 @@ class KafkaWatch:
         if self._away_since_s is None:
             self._away_since_s = now_s
             log.warning(
-                "Kafka at %s does not answer, so there are no new scores: start it, or correct RISK_KAFKA_BOOTSTRAP. "
-                "Waiting for it for up to %.0f s",
-                self.bootstrap,
-                self.longest_s,
+                f"Kafka at {self.bootstrap} does not answer, so there are no new scores: start it, or correct "
+                f"RISK_KAFKA_BOOTSTRAP. Waiting for it for up to {self.longest_s:.0f} s"
             )
         elif now_s - self._away_since_s >= self.longest_s:
             fault = f"Kafka at {self.bootstrap} has not answered for {now_s - self._away_since_s:.0f} s"

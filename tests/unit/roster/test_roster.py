@@ -108,7 +108,7 @@ def test_a_region_too_many_is_refused_and_the_others_stay(publish, refresh, monk
     series = toy_spec().series
     for limit, value, text in (
         ("MAX_REGIONS", 1, "would be region 2, and a job can have 1"),
-        ("MAX_SERIES", 2 * series - 1, f"from {series} to {2 * series} series, and {2 * series - 1} are"),
+        ("MAX_SERIES", 2 * series - 1, f"from {series} to {2 * series} series; {2 * series - 1} are"),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(f"streaming.roster.roster.{limit}", value)
