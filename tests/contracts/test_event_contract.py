@@ -8,17 +8,16 @@ from datetime import datetime
 from pathlib import Path
 
 import jsonschema
-import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import schemas
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Vocabulary, decode_messages
 from schemas.event import REASONS, Event
 from schemas.limits import MAX_EVENT_BYTES
 from streaming.rehearse.poison import poison_messages, template_event
-from tests.harness.toy import toy_grid, toy_spec
+from tests.harness.toy import toy_grid, toy_messages, toy_spec
 
 FOLDER = Path(schemas.__file__).parent
 GOOD = sorted((FOLDER / "examples" / "good").glob("*.json"))
@@ -66,13 +65,7 @@ VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)  # `format` is a hint: what 
 
 
 def decode(*values):
-    messages = Messages(
-        values=values,
-        partition=np.zeros(len(values), np.int32),
-        kafka_offset=np.arange(len(values), dtype=np.int64),
-        kafka_time_ms=np.full(len(values), KAFKA_TIME_MS),
-    )
-    return decode_messages(messages, REGIONS)
+    return decode_messages(toy_messages(values, KAFKA_TIME_MS), REGIONS)
 
 
 def outcomes(decoded):

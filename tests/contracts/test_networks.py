@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.baseline import BaselineConstants
 from models.features import feature_names
 from models.hyperparameters import Hyperparameters
 from models.network import RESIDUAL_LIMIT, NetworkShape, residual_of
@@ -16,21 +15,12 @@ from models.scoring import score
 from models.training.fit_network import Examples, fit_network
 from schemas.errors import DataError
 from schemas.frame import ATTRIBUTION_GROUPS
-from schemas.grid import Grid
-from schemas.spec import Spec
+from tests.harness.toy import toy_constants, toy_spec
 
 FEATURES = feature_names()
-GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=4, cols=5)
-SPEC = Spec(region="toyville", timezone="UTC", grid=GRID, categories=("fire", "ems"), features=FEATURES)
-CONSTANTS = BaselineConstants(
-    half_life_days=np.array(60.0),
-    shrink_days=np.array(5.0),
-    profile=np.ones((2, 168)),
-    day_lift=np.ones((GRID.cells, 2, 16)),
-    mean_per_day=np.ones(2),
-    dispersion=np.full((2, 3), 3.0),
-    first_day=np.array(1.0),
-)
+SPEC = toy_spec(4, 5)
+GRID = SPEC.grid
+CONSTANTS = toy_constants(SPEC)
 torch.set_num_threads(1)
 EVERY = pytest.mark.parametrize("name", list(MODELS))
 

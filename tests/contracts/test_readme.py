@@ -10,16 +10,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import kafka
-import numpy as np
 import pytest
 import typer
 
 from benchmarks.__main__ import app as benchmarks_app
 from models.__main__ import app as models_app
-from schemas.decode import Messages, decode_messages
+from schemas.decode import decode_messages
 from streaming.__main__ import app as streaming_app
 from streaming.roster.roster import load_artifact, vocabulary
 from streaming.settings import environment_names
+from tests.harness.toy import toy_messages
 
 ROOT = Path(__file__).parents[2]
 FIRST_EVENT = ROOT / "docs" / "tutorial" / "first-event.md"
@@ -230,9 +230,7 @@ def test_the_event_that_the_tutorial_sends_is_counted(monkeypatch):
     assert (topic, key.decode()) == ("incidents.v1", json.loads(value)["incident_id"])
     (folder,) = (ROOT / "streaming" / "sample" / "artifacts" / "chicago").iterdir()
     now_ms = 1_800_000_000_000
-    zero = np.zeros(1, np.int64)
-    messages = Messages(values=[value], partition=zero.astype(np.int32), kafka_offset=zero, kafka_time_ms=zero + now_ms)
-    decoded = decode_messages(messages, {"chicago": vocabulary(str(folder))}, now_ms=now_ms)
+    decoded = decode_messages(toy_messages([value], now_ms), {"chicago": vocabulary(str(folder))}, now_ms=now_ms)
     assert decoded.rejections == {}
     (occurred_s,) = decoded.incidents["chicago"].occurred_s
     assert occurred_s >= load_artifact(str(folder)).manifest.data.cutoff_s + 86_400  # after the day that is replayed

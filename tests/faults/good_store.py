@@ -8,13 +8,11 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from models.counting.closed_horizons import horizons_closed_between
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.dead_letter import encode_dead_letter
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Vocabulary, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from streaming.flow.intake import take_in
@@ -27,6 +25,7 @@ from tests.faults.oracle import Region
 from tests.faults.rules import TOP, Seen
 from tests.faults.scenario import Producer, closing
 from tests.faults.written_store import WrittenStore
+from tests.harness.toy import toy_messages
 
 PER_BATCH, TOPIC = 60, "t"
 
@@ -76,15 +75,7 @@ class _Job:
     def take(self, part):
         spec = self.artifact.spec
         _, offsets, values, times_ms = zip(*part, strict=True)
-        decoded = decode_messages(
-            Messages(
-                values=list(values),
-                partition=np.zeros(len(part), np.int32),
-                kafka_offset=np.array(offsets),
-                kafka_time_ms=np.array(times_ms),
-            ),
-            {spec.region: Vocabulary.of(spec)},
-        )
+        decoded = decode_messages(toy_messages(values, times_ms, offset=offsets), {spec.region: Vocabulary.of(spec)})
         incidents = Incidents.concatenate([*decoded.incidents.values()])
         refused = decoded.rejections.get(spec.region, [])
         as_of_s = max(self.state.as_of_s, int(incidents.received_ms.max(initial=0)) // 1000)

@@ -12,8 +12,9 @@ import torch
 
 from models.features import FeatureEngine
 from models.scoring import score
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Vocabulary, decode_messages
 from streaming.rehearse.poison import poison_messages, template_event
+from tests.harness.toy import toy_messages
 
 NOW = 1_700_000_000
 REGIONS = ("riverton", "lakeside")
@@ -203,15 +204,7 @@ def offline(batches, artifacts):
     after = []
     for batch in batches:
         values, partition, offset, time_ms = zip(*sorted(batch, key=lambda message: message[1:3]), strict=True)
-        decoded = decode_messages(
-            Messages(
-                values=values,
-                partition=np.array(partition),
-                kafka_offset=np.array(offset),
-                kafka_time_ms=np.array(time_ms),
-            ),
-            vocabularies,
-        )
+        decoded = decode_messages(toy_messages(values, time_ms, partition=partition, offset=offset), vocabularies)
         scored = {}
         for region, incidents in decoded.incidents.items():
             states[region].apply(incidents, int(incidents.received_ms.max()) // 1000)

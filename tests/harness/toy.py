@@ -11,11 +11,15 @@ from models.baseline import BaselineConstants
 from models.features import feature_names
 from models.files.incident_files import IncidentTable
 from models.hour_of_week import DAY_BLOCKS, HOURS
+from models.hyperparameters import TunedOn
 from models.network import NetworkShape
 from models.networks.residual import ResidualNetwork
+from schemas.decode import Messages
 from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
+from streaming.flow.query_facts import QueryFacts
+from streaming.flow.rows import Published
 
 CUTOFF_S = 1_700_000_000  # up to here the toy artifacts know incidents
 CREATED = "20260101T000000Z"
@@ -109,6 +113,17 @@ def toy_event(spec, *, at_s, cell, **changes):
     return json.dumps({**record, **changes}).encode()
 
 
+def toy_messages(values, time_ms, *, partition=0, offset=None):
+    """A slice of a topic. One time and partition for all or one for each; offsets from 0 unless they are given."""
+    count = len(values)
+    return Messages(
+        values=values,
+        partition=np.full(count, partition, np.int32),
+        kafka_offset=np.arange(count) if offset is None else np.asarray(offset, np.int64),
+        kafka_time_ms=np.full(count, time_ms, np.int64),
+    )
+
+
 def toy_frame(spec, expected=0.0, **changes):
     """Scores of a Poisson count: `expected` everywhere, or an array of it; twice the usual, nothing seen."""
     shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
@@ -126,3 +141,16 @@ def toy_frame(spec, expected=0.0, **changes):
         "attribution": np.ones((0, 1, 1, len(ATTRIBUTION_GROUPS)), np.float32),
     }
     return RiskFrame(spec=spec, **{**fields, **changes})
+
+
+def toy_published(batch_id, **changes):
+    """A stored batch of which nothing is known."""
+    fields = dict.fromkeys(("points", "retries", "dropped", "seconds", "done_s", "acknowledged_s", "unaccounted"), 0)
+    fields |= {"frames": {}, "summaries": {}, "artifacts": {}, "facts": QueryFacts()}
+    return Published(batch_id=batch_id, **fields | changes)
+
+
+def toy_tuned_on(**changes):
+    fields = {"data_sha256": "0", "layout": "made", "cell_m": 1000, "task": "toyville", "objective": "loss"}
+    fields |= {"sampler": "tpe", "seed": 0, "trials": 9, "made_at": CREATED}
+    return TunedOn(**fields | changes)

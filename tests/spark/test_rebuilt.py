@@ -5,13 +5,13 @@ import pytest
 
 from models import scoring
 from models.likelihood import at_least_one
-from schemas.decode import Messages
 from schemas.errors import PipelineError
 from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.rebuild.plan import plan_rebuild
 from streaming.rebuild.recount import Recount
 from streaming.roster.roster import load_artifact
 from tests.harness.random_world import stored_points
+from tests.harness.toy import toy_messages
 
 pytestmark = pytest.mark.spark
 
@@ -60,9 +60,4 @@ def slices(messages):
     messages = sorted(messages, key=lambda message: message[1:3])
     for first in range(0, len(messages), 7):
         value, partition, offset, time_ms = zip(*messages[first : first + 7], strict=True)
-        yield Messages(
-            values=value,
-            partition=np.array(partition),
-            kafka_offset=np.array(offset),
-            kafka_time_ms=np.array(time_ms),
-        )
+        yield toy_messages(value, time_ms, partition=partition, offset=offset)

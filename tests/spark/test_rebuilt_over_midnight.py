@@ -5,14 +5,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from schemas.decode import Messages
-from streaming.flow.query_facts import QueryFacts
-from streaming.flow.rows import Published
 from streaming.rebuild.batch_log import BatchLog, logged_batches, logged_days
 from streaming.rebuild.plan import plan_rebuild
 from streaming.rebuild.recount import Recount
 from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.harness.spark_offsets import spark_files
+from tests.harness.toy import toy_messages, toy_published
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
 DAY_S = 86_400
@@ -21,23 +19,6 @@ MIDNIGHT = NOW - NOW % DAY_S + DAY_S
 HOST = [MIDNIGHT + step_s for step_s in (-600, 1800, -1800, -1740, 60, 2400)]
 SENDS = {"riverton": (0, 1, 2, 3, 4, 5), "hilltop": (0, 2, 3, 4, 5), "lakeside": (2, 3, 4, 5)}  # in which batches
 JOINS = 2  # the batch before which lakeside joins
-
-
-def published(number, summaries):
-    return Published(
-        batch_id=number,
-        frames={},
-        summaries=summaries,
-        artifacts=dict.fromkeys(summaries, "v1"),
-        points=0,
-        retries=0,
-        dropped=0,
-        seconds=0,
-        done_s=0,
-        acknowledged_s=0,
-        facts=QueryFacts(),
-        unaccounted=0,
-    )
 
 
 @pytest.fixture(params=["event", "wall"])
@@ -59,16 +40,12 @@ def logged(request, tmp_path, toy, networks, publish):
                 join(specs["lakeside"])
             of = [specs[region] for region, numbers in SENDS.items() if number in numbers]
             values = [event(spec, at_s - 30, cell=number, number=number) for spec in of]
-            sent[number] = Messages(
-                values=values,
-                partition=np.zeros(len(of), np.int32),
-                kafka_offset=np.arange(len(of)) + bench.offset,
-                kafka_time_ms=np.full(len(of), at_s * 1000),
-            )
+            sent[number] = toy_messages(values, at_s * 1000, offset=np.arange(len(of)) + bench.offset)
             bench.tester._currentProcessingTimeMs = at_s * 1000  # Spark's own test clock refuses to go back
             rows = bench.batch(at_s, *values)
             spark_files(tmp_path, number, read={"0": bench.offset}, at_s=at_s, begin={"0": 0})
-            log.keep(published(number, {region: summary for region, (_, summary) in rows.items()}))
+            summaries = {region: summary for region, (_, summary) in rows.items()}
+            log.keep(toy_published(number, summaries=summaries, artifacts=dict.fromkeys(rows, "v1")))
     return request.param, specs, sent
 
 

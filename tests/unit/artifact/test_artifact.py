@@ -3,7 +3,6 @@
 import json
 import shutil
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -13,12 +12,11 @@ from models.artifact.manifest import Training
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from models.hyperparameters import Hyperparameters, RecipeFile, TunedOn
+from models.hyperparameters import Hyperparameters, RecipeFile
 from models.scoring import score
 from schemas.errors import ArtifactError
-from schemas.grid import Grid
 from schemas.spec import DAY_S
-from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_network, toy_spec
+from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_network, toy_spec, toy_tuned_on
 
 NOW = 1_700_000_000
 SPEC = toy_spec(2, 3)
@@ -91,21 +89,10 @@ def test_what_is_written_scores_as_before_to_the_last_bit(published):
 
 
 def test_a_manifest_says_how_the_network_was_trained_and_may_lack_it(published, tmp_path):
-    tuned_on = TunedOn(
-        data_sha256="0",
-        layout="made",
-        cell_m=1000,
-        task="toyville",
-        objective="loss",
-        sampler="tpe",
-        seed=0,
-        trials=9,
-        made_at="20260101T000000Z",
-    )
-    recipe = RecipeFile(recipe=Hyperparameters(widths=(24, 16), learning_rate=0.01), tuned_on=tuned_on)
+    recipe = RecipeFile(recipe=Hyperparameters(widths=(24, 16), learning_rate=0.01), tuned_on=toy_tuned_on())
     training = Training(epochs=3, step_minutes=60, workers=2, device="cpu")
     manifest = read_artifact(write(tmp_path, recipe=recipe, training=training)).manifest
-    assert (manifest.recipe, manifest.tuned_on, manifest.training) == (recipe.recipe, tuned_on, training)
+    assert (manifest.recipe, manifest.tuned_on, manifest.training) == (recipe.recipe, recipe.tuned_on, training)
     path = published / "manifest.json"
     record = json.loads(path.read_bytes())
     assert [record.pop(name) for name in ("recipe", "tuned_on", "training")] == [None, None, None]
@@ -115,11 +102,7 @@ def test_a_manifest_says_how_the_network_was_trained_and_may_lack_it(published, 
 
 
 def test_a_large_region_fits_into_an_artifact(tmp_path):
-    spec = msgspec.structs.replace(
-        SPEC,
-        grid=Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=150, cols=150),
-        categories=("assault", "battery", "criminal_damage", "theft"),
-    )
+    spec = toy_spec(150, 150, categories=("assault", "battery", "criminal_damage", "theft"))
     folder = toy_artifact(tmp_path, spec, cutoff_s=NOW)
     assert read_artifact(folder).constants.day_lift.shape == (22_500, 4, 16)
 

@@ -7,7 +7,8 @@ import numpy as np
 from benchmarks.plan import bench_spec
 from benchmarks.soak_traffic import KINDS, SIDE, Orders, Region, expected_ledger, messages
 from models.counting.count_state import CountState
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Vocabulary, decode_messages
+from tests.harness.toy import toy_messages
 
 ORDERS = Orders(
     bootstrap="",
@@ -36,15 +37,8 @@ def test_a_job_that_counts_right_arrives_at_the_expected_ledger():
     ledger = Counter(consumed=len(timed))
     for start in range(0, len(timed), 700):
         values = [value for _, _, value in timed[start : start + 700]]
-        decoded = decode_messages(
-            Messages(
-                values=values,
-                partition=np.zeros(len(values), np.int32),
-                kafka_offset=np.arange(start, start + len(values)),
-                kafka_time_ms=np.full(len(values), 1_800_000_000_000),
-            ),
-            vocabulary,
-        )
+        offset = range(start, start + len(values))
+        decoded = decode_messages(toy_messages(values, 1_800_000_000_000, offset=offset), vocabulary)
         ledger["rejected"] += sum(map(len, decoded.rejections.values()))
         for name, incidents in decoded.incidents.items():
             applied = states[name].apply(incidents, int(incidents.received_ms.max()) // 1000)

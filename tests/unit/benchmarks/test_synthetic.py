@@ -1,8 +1,6 @@
-import numpy as np
-
 from benchmarks.synthetic import synthetic_events
-from schemas.decode import Messages, Vocabulary, decode_messages
-from tests.harness.toy import toy_grid, toy_spec
+from schemas.decode import Vocabulary, decode_messages
+from tests.harness.toy import toy_grid, toy_messages, toy_spec
 
 AS_OF_S = 1_767_225_600
 SPECS = [
@@ -19,13 +17,9 @@ def test_every_event_is_accepted_and_the_regions_share_them_evenly():
     pairs = list(synthetic_events(SPECS, 2000, seed=3, as_of_s=AS_OF_S))
     values = [value for _, value in pairs]
     n = len(values)
-    slice_of_topic = Messages(
-        values=values,
-        partition=np.zeros(n, np.int32),
-        kafka_offset=np.arange(n),
-        kafka_time_ms=np.full(n, AS_OF_S * 1000),
+    decoded = decode_messages(
+        toy_messages(values, AS_OF_S * 1000), {spec.region: Vocabulary.of(spec) for spec in SPECS}
     )
-    decoded = decode_messages(slice_of_topic, {spec.region: Vocabulary.of(spec) for spec in SPECS})
     assert not decoded.rejections
     assert {region: len(part) for region, part in decoded.incidents.items()} == {spec.region: 500 for spec in SPECS}
     assert len({key for key, _ in pairs}) == n

@@ -20,9 +20,7 @@ class Batch:
 
     def __init__(self, messages=0, *, ticks=False):
         ledger = {"consumed": messages, "rejected": messages}
-        summary = Summary(
-            as_of_s=60, ledger=ledger, totals=ledger, newest_event_s=0, newest_received_ms=0, rejections=b""
-        )
+        summary = Summary(as_of_s=60, ledger=ledger, totals=ledger)
         row = {"region": "", "artifact": None, "summary": msgspec.msgpack.encode(summary), "scores": {"model": None}}
         self.rows = [row] if messages or ticks else []
 

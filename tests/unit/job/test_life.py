@@ -16,48 +16,27 @@ from streaming.disk.audit_verify import records, verify
 from streaming.disk.locks import only_writer
 from streaming.flow.ledger import is_balanced
 from streaming.flow.query_facts import QueryFacts
-from streaming.flow.rows import Published, Summary
+from streaming.flow.rows import Summary
 from streaming.job.record import recorded
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.watch.health import health_path, in_words, read_health
 from streaming.watch.health_watch import HealthWatch
-from tests.harness.toy import toy_artifact, toy_frame, toy_spec
+from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 
 NOW_S = 1_764_000_000.0
-TOTALS = {
-    "consumed": 10,
-    "counted": 5,
-    "corrected": 2,
-    "duplicate": 1,
-    "excluded": 1,
-    "rejected": 1,
-    "rejected_late": 1,
-}
+TOTALS = dict.fromkeys(("duplicate", "excluded", "rejected", "rejected_late"), 1)
+TOTALS |= {"consumed": 10, "counted": 5, "corrected": 2}
 SECRET = "numbat8087"
 
 
 def summary(as_of_s, totals=TOTALS):
-    return Summary(
-        as_of_s=int(as_of_s), ledger=totals, totals=totals, newest_event_s=0, newest_received_ms=0, rejections=b""
-    )
+    return Summary(as_of_s=int(as_of_s), ledger=totals, totals=totals)
 
 
 def published(batch_id=3, *, at_s=NOW_S, unaccounted=0, frames=None, **summaries):
-    return Published(
-        batch_id=batch_id,
-        frames=frames or {},
-        summaries=summaries,
-        artifacts={},
-        points=0,
-        retries=0,
-        dropped=0,
-        seconds=0.1,
-        done_s=at_s,
-        acknowledged_s=at_s,
-        facts=QueryFacts(lag_events=7.0),
-        unaccounted=unaccounted,
-    )
+    fields = {"frames": frames or {}, "summaries": summaries, "unaccounted": unaccounted}
+    return toy_published(batch_id, done_s=at_s, acknowledged_s=at_s, facts=QueryFacts(lag_events=7.0), **fields)
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from models.baseline import BaselineConstants, cell_rate, remember, usual
 from models.counting.count_state import CountState
 from models.neighbours import ring_size, ring_sum
 from schemas.errors import DataError
-from schemas.grid import Grid
-from tests.harness.toy import toy_spec
+from tests.harness.toy import toy_constants, toy_grid, toy_spec
 
 DAY = 86_400
 
@@ -26,22 +25,14 @@ def spec_of(rows=2, cols=2, timezone="UTC"):
 
 
 def constants_of(**changes):
-    fields = {
-        "half_life_days": np.array(30.0),
-        "shrink_days": np.array(5.0),
-        "profile": np.ones((2, 168)),
-        "day_lift": np.ones((4, 2, 16)),
-        "mean_per_day": np.array([1.0, 2.0]),
-        "dispersion": np.full((2, 3), 3.0),
-        "first_day": np.array(1.0),
-    }
-    return BaselineConstants(**(fields | changes))
+    fields = {"half_life_days": np.array(30.0), "mean_per_day": np.array([1.0, 2.0])}
+    return toy_constants(spec_of(), **fields | changes)
 
 
 @settings(max_examples=30, deadline=None)
 @given(arrays(np.int32, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.integers(0, 9)))
 def test_the_ring_is_what_a_convolution_gives(square):
-    grid = Grid(south_deg=41.0, west_deg=-87.0, cell_m=1000.0, rows=square.shape[0], cols=square.shape[1])
+    grid = toy_grid(*square.shape)
     kernel = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
     cells = np.stack([square.ravel(), 2 * square.ravel()], axis=1)
     expected = convolve(square, kernel, mode="constant").ravel()

@@ -14,24 +14,14 @@ from models.hyperparameters import (
     MOST_WIDTH,
     Hyperparameters,
     RecipeFile,
-    TunedOn,
     read_recipe,
     write_recipe,
 )
 from schemas.errors import DataError
 from schemas.limits import MAX_CATEGORIES, MAX_HORIZONS, MAX_WEIGHTS_BYTES
+from tests.harness.toy import toy_tuned_on
 
-TUNED_ON = TunedOn(
-    data_sha256="0" * 64,
-    layout="made",
-    cell_m=1000,
-    task="toyville, 1h",
-    objective="loss",
-    sampler="tpe",
-    seed=0,
-    trials=30,
-    made_at="20260101T000000Z",
-)
+TUNED_ON = toy_tuned_on(trials=30)
 KEPT = Path(__file__).parents[3] / "docs" / "evaluation"
 WIDTHS = st.integers(LEAST_WIDTH, MOST_WIDTH)
 

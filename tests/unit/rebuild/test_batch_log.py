@@ -11,12 +11,11 @@ from models.counting.count_state import CountState
 from schemas.errors import CheckpointError
 from streaming.disk.kept_counts import read_counts, write_counts
 from streaming.disk.reset import set_aside
-from streaming.flow.query_facts import QueryFacts
-from streaming.flow.rows import Published, Summary
+from streaming.flow.rows import Summary
 from streaming.rebuild.batch_log import KEEP_DAYS, BatchLog, logged_batches, logged_days
 from streaming.rebuild.plan import plan_rebuild
 from tests.harness.spark_offsets import spark_files
-from tests.harness.toy import toy_frame, toy_spec
+from tests.harness.toy import toy_frame, toy_published, toy_spec
 
 DAY_S = 86_400
 NOON = int(datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp())
@@ -25,25 +24,10 @@ SPEC = toy_spec(categories=("ems",))
 
 
 def published(number, *, as_of_s, consumed=1, scored=True, region="toyville"):
-    frame = toy_frame(SPEC, as_of_s=as_of_s)
     ledger = {"consumed": consumed, "counted": consumed, "rejected": 0}
-    summary = Summary(
-        as_of_s=as_of_s, ledger=ledger, totals=ledger, newest_event_s=0, newest_received_ms=0, rejections=b""
-    )
-    return Published(
-        batch_id=number,
-        frames={region: frame} if scored else {},
-        summaries={region: summary},
-        artifacts={region: "v1"},
-        points=0,
-        retries=0,
-        dropped=0,
-        seconds=0,
-        done_s=0,
-        acknowledged_s=0,
-        facts=QueryFacts(),
-        unaccounted=0,
-    )
+    summaries = {region: Summary(as_of_s=as_of_s, ledger=ledger, totals=ledger)}
+    frames = {region: toy_frame(SPEC, as_of_s=as_of_s)} if scored else {}
+    return toy_published(number, frames=frames, summaries=summaries, artifacts={region: "v1"})
 
 
 def keep(checkpoint, number, *, at_s=NOON, **fields):

@@ -1,11 +1,10 @@
 import msgspec
-import numpy as np
 import pytest
 
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Vocabulary, decode_messages
 from schemas.event import REASONS, Event
 from streaming.rehearse.poison import poison_messages, template_event
-from tests.harness.toy import toy_grid, toy_spec
+from tests.harness.toy import toy_grid, toy_messages, toy_spec
 
 AS_OF_S = 1_767_225_600
 SPEC = toy_spec(
@@ -19,13 +18,7 @@ POISONS = poison_messages(TEMPLATE)
 
 
 def decode(*values):
-    slice_of_topic = Messages(
-        values=values,
-        partition=np.zeros(len(values), np.int32),
-        kafka_offset=np.arange(len(values)),
-        kafka_time_ms=np.full(len(values), AS_OF_S * 1000),
-    )
-    return decode_messages(slice_of_topic, {"town": Vocabulary.of(SPEC)})
+    return decode_messages(toy_messages(values, AS_OF_S * 1000), {"town": Vocabulary.of(SPEC)})
 
 
 @pytest.mark.parametrize("poison", POISONS, ids=lambda poison: poison.name)

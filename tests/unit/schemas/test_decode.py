@@ -12,18 +12,11 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Vocabulary, decode_messages
 from schemas.event import ORIGINS
 from schemas.grid import Grid
-from schemas.incidents import (
-    CANCELLED,
-    COUNTED_ORIGIN,
-    Incidents,
-    Rejection,
-    pack_rejections,
-    unpack_rejections,
-)
-from tests.harness.toy import toy_spec
+from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection, pack_rejections, unpack_rejections
+from tests.harness.toy import toy_messages, toy_spec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 3, 14, 8, 40, tzinfo=UTC)
@@ -54,18 +47,10 @@ def milliseconds(when):
     return (when - EPOCH) // timedelta(milliseconds=1)
 
 
-def decode(*values, kafka_time=NOW, partition=None, kafka_offset=None, now_ms=None):
-    count = len(values)
-    return decode_messages(
-        Messages(
-            values=[json.dumps(value).encode() if isinstance(value, dict) else value for value in values],
-            partition=np.zeros(count, np.int32) if partition is None else np.array(partition),
-            kafka_offset=np.arange(count) if kafka_offset is None else np.array(kafka_offset),
-            kafka_time_ms=np.full(count, milliseconds(kafka_time)),
-        ),
-        REGIONS,
-        now_ms=now_ms,
-    )
+def decode(*values, kafka_time=NOW, partition=0, kafka_offset=None, now_ms=None):
+    values = [json.dumps(value).encode() if isinstance(value, dict) else value for value in values]
+    messages = toy_messages(values, milliseconds(kafka_time), partition=partition, offset=kafka_offset)
+    return decode_messages(messages, REGIONS, now_ms=now_ms)
 
 
 def rows(incidents):
@@ -212,12 +197,7 @@ def test_no_millisecond_is_lost_on_the_way_through_floats(told):
 @pytest.mark.fault("F19")
 @pytest.mark.parametrize("kafka_time_ms", [-(2**63), -1, 0, 2**63 - 1])
 def test_a_kafka_timestamp_that_is_no_time_refuses_the_event_and_nothing_else_happens(kafka_time_ms):
-    messages = Messages(
-        values=[json.dumps(GOOD).encode()],
-        partition=np.zeros(1, np.int32),
-        kafka_offset=np.zeros(1, np.int64),
-        kafka_time_ms=np.array([kafka_time_ms]),
-    )
+    messages = toy_messages([json.dumps(GOOD).encode()], kafka_time_ms)
     [refusal] = decode_messages(messages, REGIONS).rejections["riverton"]
     assert refusal.reason in ("future", "late")
     assert refusal.kafka_time_ms == kafka_time_ms

@@ -5,15 +5,14 @@ import json
 import re
 import unicodedata
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Vocabulary, decode_messages
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import reason_for
-from tests.harness.toy import toy_grid, toy_spec
+from tests.harness.toy import toy_grid, toy_messages, toy_spec
 
 KAFKA_TIME_MS = 1_773_477_600_000  # 2026-03-14T08:40:00Z
 # Around the meridian and the equator, so that zero and minus zero are places inside.
@@ -154,13 +153,7 @@ CASES = {
 
 
 def decode(*values):
-    messages = Messages(
-        values=values,
-        partition=np.zeros(len(values), np.int32),
-        kafka_offset=np.arange(len(values), dtype=np.int64),
-        kafka_time_ms=np.full(len(values), KAFKA_TIME_MS),
-    )
-    return decode_messages(messages, {"null_island": Vocabulary.of(SPEC)})
+    return decode_messages(toy_messages(values, KAFKA_TIME_MS), {"null_island": Vocabulary.of(SPEC)})
 
 
 @pytest.mark.parametrize("name", CASES)

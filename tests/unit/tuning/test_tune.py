@@ -16,7 +16,7 @@ from models.__main__ import app
 from models.artifact.artifact import newest_artifacts, read_artifact
 from models.artifact.manifest import Training
 from models.cli.tune import verdict
-from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn, read_recipe
+from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import fit_network
 from models.training.train import TrainingOptions, spec_for
@@ -25,22 +25,12 @@ from models.tuning.rolling_origin import FOLDS, collect_folds, origins
 from models.tuning.search import GRID_POINTS, SPACE, open_study
 from models.tuning.tune import tune
 from schemas.errors import DataError
-from tests.harness.toy import toy_table
+from tests.harness.toy import toy_table, toy_tuned_on
 
 DAY, HOUR = 86_400, 3600
 START, DAYS = 1_600_000_000 // DAY * DAY, 100
 CUTOFF = START + DAYS * DAY
-TUNED_ON = TunedOn(
-    data_sha256="0",
-    layout="made",
-    cell_m=1000,
-    task="toyville",
-    objective="loss",
-    sampler="tpe",
-    seed=0,
-    trials=1,
-    made_at="20260101T000000Z",
-)
+TUNED_ON = toy_tuned_on()
 
 # --- What is learned from, and what judges ----------------------------------------------------------------------
 

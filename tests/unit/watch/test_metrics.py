@@ -7,11 +7,11 @@ import pytest
 import streaming.watch.metrics
 from schemas.errors import SettingsError
 from streaming.flow.query_facts import QueryFacts
-from streaming.flow.rows import Published, Summary
+from streaming.flow.rows import Summary
 from streaming.rehearse.broker import free_port
 from streaming.watch.metrics import served
 from tests.harness.prometheus import scraped
-from tests.harness.toy import toy_frame, toy_spec
+from tests.harness.toy import toy_frame, toy_published, toy_spec
 
 LEDGER = {"consumed": 9, "counted": 5, "corrected": 1, "duplicate": 1, "rejected": 2, "rejected_late": 2}
 
@@ -23,33 +23,13 @@ def published(batch_id, **changes):
             ledger=LEDGER,
             totals=dict.fromkeys(LEDGER, 10**6),  # of the state, which outlives the process
             newest_event_s=1_764_000_001,
-            newest_received_ms=0,
-            rejections=b"",
         ),
-        "": Summary(
-            as_of_s=0,
-            ledger={"consumed": 1, "rejected": 1, "rejected_unknown_region": 1},
-            totals={},
-            newest_event_s=0,
-            newest_received_ms=0,
-            rejections=b"",
-        ),
+        "": Summary(as_of_s=0, ledger={"consumed": 1, "rejected": 1, "rejected_unknown_region": 1}, totals={}),
     }
-    fields = {
-        "batch_id": batch_id,
-        "frames": {},
-        "summaries": summaries,
-        "artifacts": {"riverton": "20260101T000000Z-0a0a0a0a"},
-        "points": 12,
-        "retries": 1,
-        "dropped": 0,
-        "seconds": 0.25,
-        "done_s": 1_764_000_063.5,
-        "acknowledged_s": 1_764_000_061.5,
-        "unaccounted": -2,
-        "facts": QueryFacts(lag_events=7.0, state_bytes=4096.0, phases_s={"addBatch": 0.2}, input_rows_per_s=20.0),
-    }
-    return Published(**fields | changes)
+    fields = {"artifacts": {"riverton": "20260101T000000Z-0a0a0a0a"}, "points": 12, "retries": 1, "unaccounted": -2}
+    fields |= {"done_s": 1_764_000_063.5, "acknowledged_s": 1_764_000_061.5}
+    facts = QueryFacts(lag_events=7.0, state_bytes=4096.0, phases_s={"addBatch": 0.2}, input_rows_per_s=20.0)
+    return toy_published(batch_id, **{"summaries": summaries, "facts": facts, **fields, **changes})
 
 
 def free_address():
