@@ -16,7 +16,7 @@ from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect
 from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
-from models.training.fit_network import Examples, fit_network
+from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import LeakError
 from schemas.grid import Grid
@@ -180,15 +180,10 @@ class ProductNetwork:
     def fit(cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
         losses: list[float] = []
         train, validation = learned.examples[kind_of_network(recipe.network)]
-        network = fit_network(
-            train,
-            validation,
-            torch.from_numpy(learned.constants.dispersion).float(),
-            recipe=recipe,
-            epochs=epochs,
-            seed=seed,
-            after_epoch=lambda _, loss: losses.append(loss),
-        )
+        dispersion = torch.from_numpy(learned.constants.dispersion).float()
+        data = FitData(train=train, validation=validation, dispersion=dispersion)
+        plan = FitPlan(recipe=recipe, epochs=epochs, seed=seed)
+        network = fit_network(data, plan, lambda _, loss: losses.append(loss))
         return cls(network=network, losses=tuple(losses))
 
     def predict(self, values: Values) -> Values:

@@ -1,37 +1,17 @@
 """A fit in files, for processes that share a folder: tensors as safetensors, numbers as JSON. Nothing can execute."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from models.hyperparameters import Hyperparameters
 from models.network import NetworkShape, RiskNetwork
 from models.networks import kind_of_network
-from models.training.fit_network import Examples
+from models.training.fit_network import Examples, FitData, FitPlan
 
 _EXAMPLES, _PLAN, _FITTED, _RATIOS = "examples.safetensors", "plan.json", "fitted.safetensors", "ratios"
-
-
-class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How a fit is to be done: arguments of `fit_network`."""
-
-    recipe: Hyperparameters
-    epochs: int
-    seed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitData:
-    """What a fit works on: arguments of `fit_network`."""
-
-    train: Examples
-    validation: Examples
-    dispersion: Tensor  # (categories, horizons)
 
 
 def write_fit(folder: Path, plan: FitPlan, data: FitData) -> None:

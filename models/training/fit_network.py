@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+import msgspec
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
@@ -33,33 +33,34 @@ class Examples:
         return Examples(values=self.values.to(device), counts=self.counts.to(device))
 
 
-class Fit(Protocol):
-    """`fit_network`, or another way to the same network."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitData:
+    """What a network is fitted on, and what a forecast's spread is meanwhile."""
 
-    def __call__(
-        self,
-        train: Examples,
-        validation: Examples,
-        dispersion: Tensor,
-        *,
-        recipe: Hyperparameters,
-        epochs: int,
-        seed: int,
-        after_epoch: Callable[[int, float], None],
-    ) -> RiskNetwork: ...
+    train: Examples
+    validation: Examples
+    dispersion: Tensor  # (categories, horizons)
+
+    def on(self, device: str) -> "FitData":
+        return FitData(
+            train=self.train.on(device), validation=self.validation.on(device), dispersion=self.dispersion.to(device)
+        )
+
+
+class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a network is fitted."""
+
+    recipe: Hyperparameters = DEFAULT
+    epochs: int  # at most
+    seed: int
+
+
+AfterEpoch = Callable[[int, float], None]  # its number, and the validation loss over the untrained network's
+Fit = Callable[[FitData, FitPlan, AfterEpoch], RiskNetwork]  # `fit_network`, or another way to the same network
 
 
 def fit_network(
-    train: Examples,
-    validation: Examples,
-    dispersion: Tensor,
-    *,
-    recipe: Hyperparameters = DEFAULT,
-    epochs: int,
-    seed: int,
-    after_epoch: Callable[[int, float], None],
-    device: str = "cpu",
-    share: Share = ALONE,
+    data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device: str = "cpu", share: Share = ALONE
 ) -> RiskNetwork:
     """The network with the least validation loss of at most `epochs`, in eval mode on the CPU.
 
@@ -67,81 +68,95 @@ def fit_network(
     same minibatches in the same order, and ends with the same network: the one of a single process up to rounding.
     Loss: negative-binomial log score, each horizon as a ratio to the baseline's own on the training block. First the
     linear part is fitted, with the penalty (or none of it) that suits validation; then the perceptron, beside it.
-    `after_epoch(number, ratio)` is told the validation loss over the baseline's; below 1 is better. Number 0 is the
-    linear part alone.
+    Number 0 of the epochs is the linear part alone.
     """
-    torch.manual_seed(seed)
-    order = torch.Generator().manual_seed(seed)
-    _, categories, inputs = train.values.shape
-    shape = NetworkShape(inputs=inputs, categories=categories, horizons=train.counts.shape[2], widths=recipe.widths)
-    network = kind_of_network(recipe.network).create(shape)
-    network.scale_like(train.values.reshape(-1, inputs))
-    unit = _baseline_loss(train, dispersion).to(device)  # (horizons,)
-    network, dispersion = network.to(device), dispersion.to(device)
-    train, validation = train.on(device), validation.on(device)
-    best_loss = untrained = _loss_over(network, validation, dispersion, unit, share)
-    best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    some = torch.randperm(len(train.values), generator=order)[: MOST_WARM_STARTED // categories].to(device)
-    for _ in network.warm_starts(train.values[some], train.counts[some], dispersion, unit):
-        loss_now = _loss_over(network, validation, dispersion, unit, share)
-        if loss_now < min(best_loss, (1 - LEAST_GAIN) * untrained):
-            best_loss = loss_now
-            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    network.load_state_dict(best)
-    after_epoch(0, best_loss / untrained)
+    torch.manual_seed(plan.seed)
+    order = torch.Generator().manual_seed(plan.seed)
+    examples, categories, inputs = data.train.values.shape
+    shape = NetworkShape(
+        inputs=inputs, categories=categories, horizons=data.train.counts.shape[2], widths=plan.recipe.widths
+    )
+    network = kind_of_network(plan.recipe.network).create(shape)
+    network.scale_like(data.train.values.reshape(-1, inputs))
+    unit = _baseline_loss(data.train, data.dispersion).to(device)
+    fit = _Fitting(network.to(device), data.on(device), unit, share)
+    some = torch.randperm(examples, generator=order)[: MOST_WARM_STARTED // categories].to(device)
+    train = fit.data.train
+    for _ in network.warm_starts(train.values[some], train.counts[some], fit.data.dispersion, unit):
+        fit.judge(least_gain=LEAST_GAIN)
+    network.load_state_dict(fit.best)
+    after_epoch(0, fit.least / fit.untrained)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=epochs)
+    optimiser = torch.optim.AdamW(parameters, lr=plan.recipe.learning_rate, weight_decay=plan.recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.epochs)
     since_best = 0
-    for epoch in range(epochs):
-        network.train()
-        shuffled = torch.randperm(len(train.values), generator=order).to(device)
-        for minibatch in _minibatches(shuffled, recipe.minibatch):
-            chosen, counted = share.of(minibatch)
-            optimiser.zero_grad(set_to_none=True)
-            loss = _losses(network, train, chosen, dispersion).div(unit).mean() * (counted / len(minibatch))
-            loss.backward()  # type: ignore[no-untyped-call]
-            share.add_up_gradients(parameters)
-            optimiser.step()
+    for epoch in range(plan.epochs):
+        shuffled = torch.randperm(examples, generator=order).to(device)
+        fit.train(torch.split(shuffled, plan.recipe.minibatch), optimiser, parameters)
         schedule.step()
-        loss_now = _loss_over(network, validation, dispersion, unit, share)
-        after_epoch(epoch + 1, loss_now / untrained)
-        since_best += 1
-        if loss_now < best_loss:
-            best_loss, since_best = loss_now, 0
-            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        if since_best == recipe.patience:
+        least = fit.least
+        after_epoch(epoch + 1, fit.judge() / fit.untrained)
+        since_best = 0 if fit.least < least else since_best + 1
+        if since_best == plan.recipe.patience:
             break
-    network.load_state_dict(best)
+    network.load_state_dict(fit.best)
     return network.cpu().eval().requires_grad_(False)
 
 
-def _losses(network: RiskNetwork, examples: Examples, chosen: Tensor, dispersion: Tensor) -> Tensor:
-    """(horizons,) mean loss of the chosen examples."""
-    values, counts = examples.values[chosen], examples.counts[chosen]
-    residual = network(values[:, None])[:, 0]  # each example as a grid of one cell
-    log_mean = values[:, :, -counts.shape[2] :] + residual
-    return negative_binomial_nll(log_mean, counts, dispersion).mean(dim=(0, 1))
+class _Fitting:
+    """A network while it is fitted, and the state of it that had the least validation loss so far."""
 
+    def __init__(self, network: RiskNetwork, data: FitData, unit: Tensor, share: Share) -> None:
+        self.network, self.data, self.share = network, data, share
+        self.unit = unit  # (horizons,) the baseline's losses
+        self.untrained = self.least = self._validation_loss()
+        self.best = self._state()
 
-def _loss_over(network: RiskNetwork, examples: Examples, dispersion: Tensor, unit: Tensor, share: Share) -> float:
-    network.eval()
-    total = torch.zeros_like(unit)
-    with torch.inference_mode():
-        for together in _minibatches(torch.arange(len(examples.values), device=unit.device), _JUDGED_TOGETHER):
-            chosen, counted = share.of(together)
-            total += _losses(network, examples, chosen, dispersion) * counted
-    share.add_up(total)
-    return float(total.div(len(examples.values)).div(unit).mean())
+    def train(
+        self, minibatches: Sequence[Tensor], optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter]
+    ) -> None:
+        """One epoch."""
+        self.network.train()
+        for minibatch in minibatches:
+            chosen, counted = self.share.of(minibatch)
+            optimiser.zero_grad(set_to_none=True)
+            loss = self._losses(self.data.train, chosen).div(self.unit).mean() * (counted / len(minibatch))
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.share.add_up_gradients(parameters)
+            optimiser.step()
+
+    def judge(self, *, least_gain: float = 0.0) -> float:
+        """The validation loss; the state is kept if none was better, and the untrained one worse by `least_gain`."""
+        loss = self._validation_loss()
+        if loss < min(self.least, (1 - least_gain) * self.untrained):
+            self.least, self.best = loss, self._state()
+        return loss
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
+
+    def _losses(self, examples: Examples, chosen: Tensor) -> Tensor:
+        """(horizons,) mean loss of the chosen examples."""
+        values, counts = examples.values[chosen], examples.counts[chosen]
+        residual = self.network(values[:, None])[:, 0]  # each example as a grid of one cell
+        log_mean = values[:, :, -counts.shape[2] :] + residual
+        return negative_binomial_nll(log_mean, counts, self.data.dispersion).mean(dim=(0, 1))
+
+    def _validation_loss(self) -> float:
+        self.network.eval()
+        examples, total = self.data.validation, torch.zeros_like(self.unit)
+        with torch.inference_mode():
+            for together in torch.split(torch.arange(len(examples.values), device=self.unit.device), _JUDGED_TOGETHER):
+                chosen, counted = self.share.of(together)
+                total += self._losses(examples, chosen) * counted
+        self.share.add_up(total)
+        return float(total.div(len(examples.values)).div(self.unit).mean())
 
 
 def _baseline_loss(examples: Examples, dispersion: Tensor) -> Tensor:
+    """(horizons,) mean loss of the baseline."""
     total = torch.zeros(examples.counts.shape[2])
-    for chosen in _minibatches(torch.arange(len(examples.values)), _JUDGED_TOGETHER):
+    for chosen in torch.split(torch.arange(len(examples.values)), _JUDGED_TOGETHER):
         loss = negative_binomial_nll(examples.log_usual[chosen], examples.counts[chosen], dispersion)
         total += loss.mean(dim=1).sum(dim=0)
     return total / len(examples.values)
-
-
-def _minibatches(positions: Tensor, size: int) -> Sequence[Tensor]:
-    return torch.split(positions, size)

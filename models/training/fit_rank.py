@@ -18,16 +18,7 @@ def fit_share(folder: Path) -> None:
     share = Share(rank=distributed.get_rank(), ranks=distributed.get_world_size(), add_up=distributed.all_reduce)
     plan, data = read_fit(folder)
     ratios: list[float] = []
-    network = fit_network(
-        data.train,
-        data.validation,
-        data.dispersion,
-        recipe=plan.recipe,
-        epochs=plan.epochs,
-        seed=plan.seed,
-        after_epoch=lambda _, ratio: ratios.append(ratio),
-        share=share,
-    )
+    network = fit_network(data, plan, lambda _, ratio: ratios.append(ratio), share=share)
     if share.rank == 0:
         write_fitted(folder, network, ratios)
     # A thread of gloo may still hold the last sum's tensor, and a process that ends before it lets go is aborted: in 2

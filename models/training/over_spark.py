@@ -9,12 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
-from torch import Tensor
-
-from models.hyperparameters import Hyperparameters
 from models.network import RiskNetwork
-from models.training.fit_files import FitData, FitPlan, read_fitted, write_fit
-from models.training.fit_network import Examples
+from models.training.fit_files import read_fitted, write_fit
+from models.training.fit_network import AfterEpoch, FitData, FitPlan
 from models.training.spark_start import start_spark
 from schemas.errors import PipelineError, SettingsError
 
@@ -58,22 +55,11 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
 
 
 def fit_spread(
-    train: Examples,
-    validation: Examples,
-    dispersion: Tensor,
-    *,
-    recipe: Hyperparameters,
-    epochs: int,
-    seed: int,
-    after_epoch: Callable[[int, float], None],
-    session: "SparkSession",
-    workers: int,
-    shared: Path,
-    log: Path,
+    data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, session: "SparkSession", workers: int, log: Path
 ) -> RiskNetwork:
     """`fit_network` by `workers` processes of executors. `after_epoch` is told of all epochs at the end.
 
-    The examples lie in a folder under `shared` meanwhile, which every executor must see under the same path. Raises
+    The examples lie in a folder beside `log` meanwhile, which every executor must see under the same path. Raises
     PipelineError when the executors do not come to an end; `log` says why.
     """
     from py4j.protocol import Py4JError
@@ -81,23 +67,21 @@ def fit_spread(
     from pyspark.ml.torch.distributor import TorchDistributor
 
     logging.getLogger("TorchDistributor").addHandler(logging.NullHandler())  # or it makes one for the terminal
+    shared = log.resolve().parent
     shared.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".fit-", dir=shared.resolve()) as name, log.open("a", encoding="utf-8") as file:
-        folder = Path(name)
-        data = FitData(train=train, validation=validation, dispersion=dispersion)
-        write_fit(folder, FitPlan(recipe=recipe, epochs=epochs, seed=seed), data)
+    with TemporaryDirectory(prefix=".fit-", dir=shared) as name, log.open("a", encoding="utf-8") as file:
+        write_fit(Path(name), plan, data)
         try:
             with redirect_stderr(file):  # where it prints what the executors say
                 distributor = TorchDistributor(num_processes=workers, local_mode=False, use_gpu=False)
-                distributor.run(
-                    "-m", "models.training.fit_rank", name
-                )  # a module by name: a function would be pickled to disk
-            network, ratios = read_fitted(folder)
+                # A module by name: a function would be pickled to disk.
+                distributor.run("-m", "models.training.fit_rank", name)
+            network, ratios = read_fitted(Path(name))
         except (PySparkException, Py4JError, FileNotFoundError) as error:  # it does not notice when a process fails
             file.write(f"{error}\n")
             raise PipelineError(
                 f"{workers} workers did not finish",
-                f"see {log}; they need as many free cores at once, this program, and the folder {shared.resolve()}",
+                f"see {log}; they need as many free cores at once, this program, and the folder {shared}",
             ) from error
     for number, ratio in enumerate(ratios):
         after_epoch(number, ratio)

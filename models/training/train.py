@@ -17,7 +17,7 @@ from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
-from models.training.fit_network import Examples, Fit, fit_network
+from models.training.fit_network import Fit, FitData, FitPlan, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally
 from schemas.errors import DataError
@@ -121,7 +121,8 @@ def train(
     (learned,) = collect(replay, engine, train_at, known, report_replay, [kind])
     (chosen_by,) = collect(replay, engine, validate_at, every, report_replay, [kind])
     constants = with_dispersion(constants, chosen_by.log_usual, chosen_by.counts)
-    network = _fit(fit, (learned, chosen_by), constants, options, report)
+    dispersion = torch.from_numpy(constants.dispersion).float()
+    network = _fit(fit, FitData(train=learned, validation=chosen_by, dispersion=dispersion), options, report)
     tallies = []
     for as_of_s in test_at:
         tallies.append(_tally_at(as_of_s, replay, engine, constants, network))
@@ -157,14 +158,8 @@ def _tally_at(
     return tally(as_of_s, np.exp(log_usual), expected, replay.past.coming(as_of_s), constants)
 
 
-def _fit(
-    fit: Fit,
-    examples: tuple[Examples, Examples],
-    constants: BaselineConstants,
-    options: TrainingOptions,
-    report: ReportProgress,
-) -> RiskNetwork:
-    """The network. examples: to learn from, and to choose by. Reports the least validation loss so far."""
+def _fit(fit: Fit, data: FitData, options: TrainingOptions, report: ReportProgress) -> RiskNetwork:
+    """The network. Reports the least validation loss so far."""
     least = 1.0  # that of the untrained network
 
     def after_epoch(epoch: int, loss: float) -> None:
@@ -172,13 +167,6 @@ def _fit(
         least = min(least, loss)
         report(f"network: validation {least:.4f} of the baseline's", epoch / options.epochs)
 
-    network = fit(
-        *examples,
-        torch.from_numpy(constants.dispersion).float(),
-        recipe=options.recipe,
-        epochs=options.epochs,
-        seed=options.seed,
-        after_epoch=after_epoch,
-    )
+    network = fit(data, FitPlan(recipe=options.recipe, epochs=options.epochs, seed=options.seed), after_epoch)
     report(f"network: validation {least:.4f} of the baseline's", 1)  # patience may end before the last epoch
     return network

@@ -16,7 +16,7 @@ from models.files.incident_files import IncidentTable
 from models.hyperparameters import Hyperparameters
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
-from models.training.fit_network import Examples, fit_network
+from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions
 from schemas.errors import DataError
@@ -55,15 +55,8 @@ class Folds:
             best = min(best, ratio)  # this way round a loss that is not a number leaves `best`
 
         part = self.folds[fold]
-        fit_network(
-            part.train,
-            part.validation,
-            self.dispersion,
-            recipe=recipe,
-            epochs=self.epochs,
-            seed=seed,
-            after_epoch=after_epoch,
-        )
+        data = FitData(train=part.train, validation=part.validation, dispersion=self.dispersion)
+        fit_network(data, FitPlan(recipe=recipe, epochs=self.epochs, seed=seed), after_epoch)
         return best
 
 

@@ -210,7 +210,7 @@ def test_a_feature_a_kind_of_network_and_a_layout_are_trained_scored_and_stored(
     task = RegionTask(
         data=str(incident_file), layout="door", region="toyville", network="linear", epochs=2, step_minutes=1440
     )
-    folder, _ = train_region(prepare(task), tmp_path / "artifacts", tell=lambda what, share: None)
+    folder, _ = train_region(prepare(task), tmp_path / "artifacts", report=lambda what, share: None)
     artifact = read_artifact(folder)
     assert artifact.manifest.network == "linear"
     assert "Terms of the door: open." in artifact.card

@@ -12,7 +12,7 @@ from models.network import RESIDUAL_LIMIT, NetworkShape, residual_of
 from models.networks import MODELS, kind_of_network, name_of_kind
 from models.networks.residual import ResidualNetwork
 from models.scoring import score
-from models.training.fit_network import Examples, fit_network
+from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from schemas.errors import DataError
 from schemas.frame import ATTRIBUTION_GROUPS
 from tests.harness.toy import toy_constants, toy_spec
@@ -45,10 +45,9 @@ def trained(name, *, seed=0):
         values=torch.from_numpy(np.concatenate([kind.inputs(values, GRID) for values in frames])),
         counts=torch.from_numpy(np.concatenate(counts).astype(np.float32)),
     )
+    data = FitData(train=examples, validation=examples, dispersion=torch.full((2, 3), 4.0))
     recipe = Hyperparameters(network=name, widths=(8, 8), minibatch=256)
-    return fit_network(
-        examples, examples, torch.full((2, 3), 4.0), recipe=recipe, epochs=1, seed=seed, after_epoch=lambda *_: None
-    )
+    return fit_network(data, FitPlan(recipe=recipe, epochs=1, seed=seed), lambda *_: None)
 
 
 @EVERY

@@ -12,7 +12,7 @@ from models.artifact.artifact import newest_artifact
 from models.artifact.manifest import Training
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.training.fit_files import read_fitted
-from models.training.fit_network import fit_network
+from models.training.fit_network import FitData, FitPlan, fit_network
 from models.training.over_spark import side_by_side
 from models.training.regions import RegionTask
 from models.training.train_region import train_in_task
@@ -22,7 +22,7 @@ from tests.harness.small_town import LAYOUT, write_town
 
 pytestmark = pytest.mark.spark
 MASTER = "local-cluster[2,1,1024]"
-RECIPE = Hyperparameters(minibatch=64, learning_rate=5e-3)
+PLAN = FitPlan(recipe=Hyperparameters(minibatch=64, learning_rate=5e-3), epochs=4, seed=2)
 # Fits the same examples twice by two executors, and then what cannot be fitted.
 DRIVER = """
 import sys
@@ -31,25 +31,29 @@ from models.training.fit_files import write_fitted
 import torch
 from models.training.over_spark import executors, fit_spread
 from schemas.errors import PipelineError
-from tests.harness.made_examples import DISPERSION, made_examples
-from tests.spark.test_train_workers import MASTER, RECIPE
+from tests.harness.made_examples import DISPERSION
+from tests.spark.test_train_workers import MASTER, PLAN, data
 
 folder = Path(sys.argv[1])
-with executors(MASTER, folder / "spark.log") as session:
+log = folder / "shared" / "spark.log"
+with executors(MASTER, log) as session:
     for name, dispersion in {"first": DISPERSION, "second": DISPERSION, "never": torch.ones(9, 9)}.items():
         ratios = []
         try:
-            network = fit_spread(
-                made_examples(64 * 20 + 1, seed=1), made_examples(500, seed=2), dispersion,
-                recipe=RECIPE, epochs=4, seed=2, after_epoch=lambda epoch, ratio: ratios.append(ratio),
-                session=session, workers=2, shared=folder / "shared", log=folder / "spark.log",
-            )
+            after_epoch = lambda epoch, ratio: ratios.append(ratio)
+            network = fit_spread(data(dispersion), PLAN, after_epoch, session=session, workers=2, log=log)
         except PipelineError as error:
             print(f"{name}: {error}")
             continue
         (folder / name).mkdir()
         write_fitted(folder / name, network, ratios)
 """
+
+
+def data(dispersion=DISPERSION):
+    return FitData(
+        train=made_examples(64 * 20 + 1, seed=1), validation=made_examples(500, seed=2), dispersion=dispersion
+    )
 
 
 @pytest.fixture
@@ -77,29 +81,20 @@ def run(tmp_path):
 def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why_not(run, tmp_path):
     """Tolerance: 1e-4 of the loss, 0.001 of a log forecast."""
     ran = run("-c", DRIVER, tmp_path)
-    log = tmp_path / "spark.log"
+    log = tmp_path / "shared" / "spark.log"
     assert (ran.returncode, ran.stderr) == (0, ""), ran.stderr[-3000:]
     assert ran.stdout.startswith(f"never: 2 workers did not finish: see {log}")
     assert len(ran.stdout.splitlines()) == 1
     assert "The size of tensor" in log.read_text()
-    assert list((tmp_path / "shared").iterdir()) == []
+    assert list((tmp_path / "shared").iterdir()) == [log]
     first, ratios = read_fitted(tmp_path / "first")
     second, ratios_again = read_fitted(tmp_path / "second")
     alone_ratios = []
     torch.set_num_threads(1)
-    validation = made_examples(500, seed=2)
-    alone = fit_network(
-        made_examples(64 * 20 + 1, seed=1),
-        validation,
-        DISPERSION,
-        recipe=RECIPE,
-        epochs=4,
-        seed=2,
-        after_epoch=lambda epoch, ratio: alone_ratios.append(ratio),
-    )
+    alone = fit_network(data(), PLAN, lambda epoch, ratio: alone_ratios.append(ratio))
     assert min(alone_ratios) < 0.97
     assert ratios == pytest.approx(alone_ratios, rel=1e-4)
-    values = validation.values[None]
+    values = data().validation.values[None]
     torch.testing.assert_close(first(values), alone(values), rtol=0, atol=1e-3)
     weights, weights_again, weights_alone = (one.state_dict() for one in (first, second, alone))
     assert any(not torch.equal(weights[name], weights_alone[name]) for name in weights)  # two did add up in another way

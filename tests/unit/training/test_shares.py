@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from models.hyperparameters import Hyperparameters
 from models.network import NetworkShape
 from models.networks.residual import LINEAR_PART, ResidualNetwork
-from models.training.fit_files import FitData, FitPlan, read_fitted, write_fit
-from models.training.fit_network import fit_network
+from models.training.fit_files import read_fitted, write_fit
+from models.training.fit_network import FitData, FitPlan, fit_network
 from models.training.shares import Share
 from tests.harness.made_examples import DISPERSION, made_examples
 
@@ -41,19 +41,12 @@ def log_score(log_mean, counts):
 def test_the_first_sum_over_the_ranks_is_the_gradient_of_the_whole_minibatch(cells, ranks, monkeypatch):
     monkeypatch.setattr("models.networks.residual.PENALTIES", ())  # no linear part: the perceptron begins at nothing
     train, validation = made_examples(cells, seed=1), made_examples(20, seed=2)
+    data = FitData(train=train, validation=validation, dispersion=DISPERSION)
     summed, validated = 0, 0
     for rank in range(ranks):
         sent = []
-        fit_network(
-            train,
-            validation,
-            DISPERSION,
-            recipe=Hyperparameters(),
-            epochs=1,
-            seed=5,
-            after_epoch=lambda epoch, ratio: None,
-            share=Share(rank=rank, ranks=ranks, add_up=lambda tensor, sent=sent: sent.append(tensor.clone())),
-        )
+        share = Share(rank=rank, ranks=ranks, add_up=lambda tensor, sent=sent: sent.append(tensor.clone()))
+        fit_network(data, FitPlan(epochs=1, seed=5), lambda epoch, ratio: None, share=share)
         validated, summed = validated + sent[0], summed + sent[1]
     torch.manual_seed(5)
     network = ResidualNetwork(NetworkShape(inputs=6, categories=2, horizons=3))
@@ -90,15 +83,7 @@ def test_processes_without_spark_give_the_network_of_one_process(tmp_path):
     spread, ratios = read_fitted(tmp_path)
     alone_ratios = []
     torch.set_num_threads(1)
-    alone = fit_network(
-        data.train,
-        data.validation,
-        DISPERSION,
-        recipe=plan.recipe,
-        epochs=plan.epochs,
-        seed=plan.seed,
-        after_epoch=lambda epoch, ratio: alone_ratios.append(ratio),
-    )
+    alone = fit_network(data, plan, lambda epoch, ratio: alone_ratios.append(ratio))
     assert min(alone_ratios) < 0.97
     assert ratios == pytest.approx(alone_ratios, rel=1e-4)
     values = data.validation.values[None]

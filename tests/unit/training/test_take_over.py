@@ -84,7 +84,7 @@ def test_what_is_trained_like_it_takes_over_and_what_is_trained_anew_does_not(op
     [
         (["--region", "city"], "region is city, that of the artifact town"),
         (["--layout", LAYOUT.replace("UTC", "Etc/GMT+6")], "time zone is Etc/GMT+6, that of the artifact UTC"),
-        (["--cell-m", "500"], "cells of 500 m"),
+        (["--cell-m", "500"], "--cell-m is 500 m, and --like"),
     ],
 )
 def test_what_cannot_be_like_it_is_refused(opened, town, tmp_path, change, said):

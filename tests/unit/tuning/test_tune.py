@@ -18,7 +18,7 @@ from models.artifact.manifest import Training
 from models.cli.tune import verdict
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.training.fit_baseline import Blocks, fit_constants
-from models.training.fit_network import fit_network
+from models.training.fit_network import FitData, FitPlan, fit_network
 from models.training.train import TrainingOptions, spec_for
 from models.tuning import rolling_origin
 from models.tuning.rolling_origin import FOLDS, collect_folds, origins
@@ -157,15 +157,9 @@ def test_every_part_of_the_recipe_has_a_part_in_the_training(folds, change):
 @pytest.mark.parametrize("patience", [1, 2, 5])
 def test_training_stops_after_as_many_epochs_without_gain_as_the_recipe_says(folds, patience):
     ratios = []
-    fit_network(
-        folds.folds[1].train,
-        folds.folds[1].validation,
-        folds.dispersion,
-        recipe=Hyperparameters(minibatch=64, learning_rate=1e-2, patience=patience),
-        epochs=30,
-        seed=0,
-        after_epoch=lambda _, ratio: ratios.append(ratio),
-    )
+    recipe, part = Hyperparameters(minibatch=64, learning_rate=1e-2, patience=patience), folds.folds[1]
+    data = FitData(train=part.train, validation=part.validation, dispersion=folds.dispersion)
+    fit_network(data, FitPlan(recipe=recipe, epochs=30, seed=0), lambda _, ratio: ratios.append(ratio))
     assert len(ratios) - (np.argmin(ratios) + 1) == patience
 
 
