@@ -35,16 +35,11 @@ def verify_command(
     for line in verdict.torn:
         console.print(line)
     if verdict.faults:
-        raise AuditError(
-            f"the audit log {log} was changed: {'; '.join(verdict.faults)} ({compared})",
-            "restore it from a copy, and find out who can write it",
-        )
+        fault = f"the audit log {log} was changed: {'; '.join(verdict.faults)} ({compared})"
+        raise AuditError(fault, remedy="restore it from a copy, and find out who can write it")
     if not verdict.records:
-        raise AuditError(
-            f"the audit log {log} holds no record, but a log is created with its first record: it was emptied, or the "
-            f"disk was full then ({compared})",
-            "verify a copy, with a head that was noted elsewhere",
-        )
+        fault = f"the audit log {log} holds no record: it was emptied, or the disk was full at its first ({compared})"
+        raise AuditError(fault, remedy="verify a copy, with a head that was noted elsewhere")
     unknown = "" if heads else "; only a head can show whether the last records were removed"
     console.print(
         f"{log}: {len(verdict.records)} records, from {verdict.records[0].at:{_TIME}} to "
@@ -53,9 +48,7 @@ def verify_command(
     console.print(f"head {verdict.head}")
     console.print(compared + (", found" if heads else ""))
     if head is None:
-        why = (
-            f"who changes the log may also change {kept_in}" if kept else "nothing else shows that last lines are gone"
-        )
+        why = f"who changes the log may change {kept_in} too" if kept else "nothing else shows that last lines are gone"
         console.print(f"note the head elsewhere, for `--head`: {why}")
 
 

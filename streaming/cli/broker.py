@@ -31,9 +31,8 @@ def broker_start(
     console = _console()
     with console.status("starting Kafka (the first start fetches its jars, 43 MB) ..."):
         broker = start_broker(folder, cache=settings.cache, port=port or _local_port(settings.kafka_bootstrap))
-        ensure_topics(
-            KafkaConnection(broker.bootstrap), {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1}
-        )
+        topics = {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1}
+        ensure_topics(KafkaConnection(broker.bootstrap), topics)
     verb = "already runs" if broker.already_ran else "runs"
     console.print(f"Kafka {verb} at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")
 
@@ -58,10 +57,8 @@ def broker_status(folder: _FOLDER = _DEFAULT_FOLDER) -> None:
 def _local_port(bootstrap: str) -> int:
     host, _, port = bootstrap.partition(":")
     if host not in (HOST, "localhost") or not port.isdecimal():
-        raise BrokerError(
-            f"RISK_KAFKA_BOOTSTRAP is {bootstrap}, which is no single port of this machine",
-            f"set --port, or RISK_KAFKA_BOOTSTRAP={HOST}:9092",
-        )
+        fault = f"RISK_KAFKA_BOOTSTRAP is {bootstrap}, which is no single port of this machine"
+        raise BrokerError(fault, f"set --port, or RISK_KAFKA_BOOTSTRAP={HOST}:9092")
     return int(port)
 
 

@@ -13,7 +13,7 @@ import typer
 from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.files import replace_file
+from streaming.files import read_json, replace_file, write_errors
 from streaming.settings import Settings
 
 ALL_REGIONS = "_all.geojson"  # no region can have this name
@@ -46,7 +46,9 @@ def cells(
         _write(out / name, collection)
         typer.echo(f"{out / name}: {len(collection['features']):,} cells")
     if live_map:
-        page = _dashboard(live_map)
+        page = read_json(live_map, dict[str, Any], SettingsError, remedy=_WHICH_MAP)
+        if page is None:
+            raise SettingsError(f"--live-map {live_map} does not exist", _WHICH_MAP)
         pages = {live_map.name: opened_at(page, specs[0].grid) if len(specs) == 1 else page}
         if len(specs) > 1:
             pages |= {f"{live_map.stem}-{spec.region}.json": page_of(page, spec) for spec in specs}
@@ -59,19 +61,8 @@ def cells(
 
 
 def _write(path: Path, content: Any) -> None:
-    try:
+    with write_errors(SettingsError, path, remedy="choose another --out"):
         replace_file(path, msgspec.json.encode(content))
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be written ({error.strerror})", "choose another --out") from error
-
-
-def _dashboard(path: Path) -> dict[str, Any]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except OSError as error:
-        raise SettingsError(f"--live-map {path} cannot be read ({error.strerror})", _WHICH_MAP) from error
-    except msgspec.DecodeError as error:
-        raise SettingsError(f"--live-map {path} is no dashboard ({error})", _WHICH_MAP) from error
 
 
 def geojson_files(specs: list[Spec]) -> dict[str, dict[str, Any]]:

@@ -73,9 +73,8 @@ def reset(
     with only_writer(settings.checkpoint):
         details = {"checkpoint": str(settings.checkpoint.absolute()), "from": from_}
         record(settings.audit, "checkpoint_reset", details, at_s=now_s, checkpoint=settings.checkpoint)
-        old = set_aside(
-            settings.checkpoint, datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"), from_ms=from_ms
-        )
+        stamp = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")
+        old = set_aside(settings.checkpoint, stamp, from_ms=from_ms)
         health_path(settings.checkpoint).unlink(missing_ok=True)  # it describes the job before
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"the next run starts at {from_} of {settings.topic}; {kept_in(old)}")

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -31,7 +30,7 @@ class ProgressLine:
             self._status.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self._status.stop()
 
     def show(self, published: Published) -> None:

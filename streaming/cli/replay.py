@@ -114,6 +114,5 @@ def _weeks(shift_to: str, last_s: int, timezone: str) -> int:
         return weeks_until(last_s, now_s=int(time.time()), timezone=timezone)
     if re.fullmatch(r"[+-]?\d{1,4}", shift_to) and abs(int(shift_to)) <= _MOST_WEEKS:
         return int(shift_to)
-    raise DataError(
-        f"--shift-to {shift_to} is no shift", f"write now, none, or a whole number of weeks, at most {_MOST_WEEKS:,}"
-    )
+    remedy = f"write now, none, or a whole number of weeks, at most {_MOST_WEEKS:,}"
+    raise DataError(f"--shift-to {shift_to} is no shift", remedy)

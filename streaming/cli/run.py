@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 from models.artifact.folders import make_writable
 from schemas.errors import SettingsError
 from streaming.cli.stopping import stop_on_signals
+from streaming.files import write_errors
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,12 +37,7 @@ def run(
 
     asked: Settings = context.obj
     settings = asked.with_options(
-        sink=sink,
-        clock=clock,
-        artifacts=artifacts,
-        checkpoint=checkpoint,
-        map_page=map_page,
-        kafka_bootstrap=bootstrap,
+        sink=sink, clock=clock, artifacts=artifacts, checkpoint=checkpoint, map_page=map_page, kafka_bootstrap=bootstrap
     )
     logging.basicConfig(
         level=logging.CRITICAL,  # kafka repeats every lost connection and py4j traces every error; ours says it once
@@ -66,13 +62,8 @@ def map_watch(settings: Settings) -> "MapWatch | None":
 
     if settings.map_page is None:
         return None
-    try:
+    with write_errors(SettingsError, f"RISK_MAP_PAGE={settings.map_page}: that folder", remedy="name another"):
         make_writable(settings.map_page.parent)
-    except OSError as error:
-        raise SettingsError(
-            f"RISK_MAP_PAGE={settings.map_page}: that folder cannot be written ({error.strerror})",
-            remedy="name another",
-        ) from error
     return MapWatch(
         path=settings.map_page, clock=settings.clock, refresh_s=_MAP_EVERY_S, title="Incident risk", now_s=time.time
     )

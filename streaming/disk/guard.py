@@ -133,11 +133,11 @@ def refuse_changes(before: Guard, after: Guard) -> None:
         fault = f"the checkpoint belongs to other settings ({'; '.join(changed)})"
         raise CheckpointError(fault, remedy=f"restore the former values, or {RESET}")
     if before.topic_id != after.topic_id:
-        raise CheckpointError(
-            f"topic {after.topic} was deleted and created again since the last run (id {before.topic_id}, now "
-            f"{after.topic_id}), so the stored offsets mean nothing in it",
-            remedy=f"if you want to read the new topic, {RESET}",
+        ids = f"id {before.topic_id}, now {after.topic_id}"
+        fault = (
+            f"topic {after.topic} was deleted and created again since the last run ({ids}): no stored offset fits it"
         )
+        raise CheckpointError(fault, remedy=f"if you want to read the new topic, {RESET}")
 
 
 def refuse_gap(read: Mapping[int, int], first: Mapping[int, int], topic: str) -> None:

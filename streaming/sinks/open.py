@@ -18,8 +18,7 @@ def open_sink(settings: Settings) -> Sink:
     """The sink that `settings.sink` names. Raises SettingsError when there is no such sink."""
     name, _, place = settings.sink.partition(":")
     if name not in SINKS:
-        raise SettingsError(
-            f"sink {settings.sink!r} is not known", remedy=f"use one of: {', '.join(SINKS)}; a file is file:PATH"
-        )
+        remedy = f"use one of: {', '.join(SINKS)}; a file is file:PATH"
+        raise SettingsError(f"sink {settings.sink!r} is not known", remedy)
     sink: Sink = resolve_name(SINKS[name])(settings, place)
     return sink
