@@ -9,11 +9,7 @@ _ERRORS = (  # words of OpenSSL; the problem; the remedy
     ("has expired", "has expired", "renew it on the server"),
     ("not yet valid", "is not valid yet", "check the clocks of both machines"),
     ("match", "is for another name", "use the name in the certificate in {address}, or issue a new certificate"),
-    (
-        "",
-        "is signed by an authority that we do not trust",
-        "set {authority} to the PEM file of the authority that signed it",
-    ),
+    ("", "is signed by an authority that we do not trust", "set {authority} to the PEM file of that authority"),
 )
 
 

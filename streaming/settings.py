@@ -25,9 +25,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="Kafka's bootstrap servers, host:port[,host:port]")
-    kafka_timeout_s: float = Field(
-        600.0, gt=0, description="Longest absence of Kafka to wait for, at the start and later, seconds"
-    )
+    kafka_timeout_s: float = Field(600.0, gt=0, description="Longest absence of Kafka, at the start and later, seconds")
     kafka_security: Literal["plaintext", "sasl_ssl"] = Field(
         "plaintext", description="`sasl_ssl`: TLS, and sign in by SCRAM-SHA-512"
     )
@@ -49,18 +47,14 @@ class Settings(BaseModel):
     clock: Literal["wall", "event"] = Field(
         "wall", description="`wall`: scores are for now; `event`: for the newest event (replays, tests)"
     )
-    starting: Literal["earliest", "latest"] = Field(
-        "earliest", description="Where to begin in the topic when there is no checkpoint yet"
-    )
+    starting: Literal["earliest", "latest"] = Field("earliest", description="Where a job without a checkpoint begins")
     trigger_s: float = Field(
         0.5, ge=0, le=60, allow_inf_nan=False, description="Shortest time between two batches, seconds"
     )
     max_events_per_batch: int = Field(1_600_000, ge=1, description="Most events that one batch takes from Kafka")
     top_k: int = Field(10, ge=1, le=1000, description="Cells in the `top` measurement, per category and horizon")
     master: str = Field("local[*,4]", description="Spark master; `local[N]` without a retry count never retries")
-    shuffle_partitions: int = Field(
-        1, ge=1, description="Spark state partitions, fixed by the checkpoint; 1 up to 4 cores"
-    )
+    shuffle_partitions: int = Field(1, ge=1, description="State partitions, fixed by the checkpoint; 1 up to 4 cores")
     driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver")
     cache: Path = Field(Path("~/.cache/incident-risk-scorer"), description="Where downloaded jars are kept")
     write_timeout_s: float = Field(60.0, gt=0, description="Longest time to keep trying one write to the store")

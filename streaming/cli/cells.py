@@ -3,8 +3,8 @@
 import hashlib
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
@@ -86,42 +86,31 @@ def page_of(dashboard: dict[str, Any], spec: Spec) -> dict[str, Any]:
     region, uid = spec.region, f"{dashboard['uid']}-{spec.region}"
     if len(uid) > _LONGEST_UID:
         uid = f"{dashboard['uid']}-{hashlib.sha256(region.encode()).hexdigest()[:16]}"
-    variables = [
-        {name: variable[name] for name in ("name", "label", "description")}
-        | {"type": "custom", "hide": 2, "query": region, "current": {"text": region, "value": region}}
-        | {"multi": False, "includeAll": False}
-        if variable["name"] == "region"
-        else variable
-        for variable in dashboard["templating"]["list"]
-    ]
-    return {
-        **opened_at(dashboard, spec.grid, cells={"src": f"public/cells/{region}.geojson", "idField": "cell"}),
-        "uid": uid,
-        "title": f"{dashboard['title']}: {region}",
-        "templating": {"list": variables},
-    }
+    cells = {"src": f"public/cells/{region}.geojson", "idField": "cell"}
+    page = opened_at(dashboard, spec.grid, cells) | {"uid": uid, "title": f"{dashboard['title']}: {region}"}
+    variables = page["templating"]["list"]
+    for place, variable in enumerate(variables):
+        if variable["name"] == "region":
+            kept = {name: variable[name] for name in ("name", "label", "description")}
+            only = {"type": "custom", "hide": 2, "query": region, "current": {"text": region, "value": region}}
+            variables[place] = kept | only | {"multi": False, "includeAll": False}
+    return page
 
 
-def opened_at(
-    dashboard: dict[str, Any], grid: Grid, *, cells: Mapping[str, str] = MappingProxyType({})
-) -> dict[str, Any]:
+def opened_at(dashboard: dict[str, Any], grid: Grid, cells: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The dashboard with its maps opened at the cells, so that a refresh keeps the view to which a person moved.
 
     Not for a page on which the region is chosen: its maps must fit themselves to the data. cells: settings of the layer
     that is coloured by data.
     """
-    return {**dashboard, "panels": [_opened_map(panel, grid, cells) for panel in dashboard["panels"]]}
-
-
-def _opened_map(panel: dict[str, Any], grid: Grid, cells: Mapping[str, str]) -> dict[str, Any]:
-    if panel["type"] != "geomap":
-        return panel
-    options = panel["options"]
-    layers = [
-        {**layer, "config": {**layer["config"], **cells}} if layer["type"] == "dynamic-geojson" else layer
-        for layer in options["layers"]
-    ]
-    return {**panel, "options": {**options, "view": options["view"] | view_of(grid), "layers": layers}}
+    page = deepcopy(dashboard)
+    for panel in page["panels"]:
+        if panel["type"] == "geomap":
+            panel["options"]["view"] |= view_of(grid)
+            for layer in panel["options"]["layers"]:
+                if layer["type"] == "dynamic-geojson":
+                    layer["config"] |= cells or {}
+    return page
 
 
 def view_of(grid: Grid) -> dict[str, str | float]:

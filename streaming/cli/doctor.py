@@ -25,7 +25,7 @@ from streaming.roster.roster import load_artifact, misplaced, next_roster, read_
 from streaming.roster.watch import latest_history_s
 from streaming.settings import Settings
 from streaming.sinks.open import open_sink
-from streaming.topics.admin import needed_rights, topic_faults
+from streaming.topics.admin import Right, topic_faults
 from streaming.topics.client import KafkaConnection
 
 _OLDEST_JAVA = 17
@@ -116,7 +116,7 @@ def _connector(cache: Path) -> Iterator[Finding]:
 
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
-    needed = needed_rights(topic=settings.topic, dead_letter_topic=settings.dead_letter_topic)
+    needed: dict[str, Right] = {settings.topic: "READ", settings.dead_letter_topic: "WRITE"}
     kafka = KafkaConnection.of(settings)
     faults = topic_faults(kafka, needed)
     how = f"over TLS, to user {kafka.username}" if kafka.uses_tls else "in plain text"

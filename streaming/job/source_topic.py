@@ -13,7 +13,7 @@ from schemas.errors import BrokerError
 from streaming.disk.guard import Guard, refuse_changes, verify_checkpoint
 from streaming.disk.spark_files import OffsetAudit, last_commit, progress_text
 from streaming.settings import Settings
-from streaming.topics.admin import Topic, describe_topic, needed_rights, topic_faults, topic_id
+from streaming.topics.admin import Topic, describe_topic, topic_faults, topic_id
 from streaming.topics.client import KafkaConnection
 from streaming.topics.watch import KafkaWatch
 
@@ -87,8 +87,7 @@ class SourceTopic:
 
     def _usable(self) -> Topic:
         """What is missing or forbidden is reported here: Spark's own consumer would try again for minutes."""
-        needed = needed_rights(topic=self.topic, dead_letter_topic=self.dead_letter_topic)
-        if faults := topic_faults(self.kafka, needed):
+        if faults := topic_faults(self.kafka, {self.topic: "READ", self.dead_letter_topic: "WRITE"}):
             raise BrokerError("; ".join(str(fault) for fault in faults.values()))
         return describe_topic(self.kafka, self.topic)
 

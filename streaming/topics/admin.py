@@ -35,11 +35,6 @@ def ensure_topics(kafka: KafkaConnection, topics: Mapping[str, int]) -> None:
             admin.wait_for_topics(list(missing))
 
 
-def needed_rights(*, topic: str, dead_letter_topic: str) -> dict[str, Right]:
-    """By topic, the right that the job needs."""
-    return {topic: "READ", dead_letter_topic: "WRITE"}
-
-
 def topic_faults(kafka: KafkaConnection, needed: Mapping[str, Right]) -> dict[str, BrokerError]:
     """By topic, the error that keeps us from using it as needed. Raises BrokerError when Kafka does not answer."""
     with _admin(kafka) as admin:
