@@ -171,6 +171,7 @@ def _accepted(
         flags=_flags(events, frozenset(spec.counted_origins)),
         partition=messages.partition[where].astype(np.int32),
         kafka_offset=messages.kafka_offset[where].astype(np.int64),
+        kafka_time_ms=kafka_ms.astype(np.int64),
     )
     return columns if good.all() else columns.select(good)
 

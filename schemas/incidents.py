@@ -25,6 +25,7 @@ _ROW = np.dtype(
         ("flags", "u1"),
         ("partition", "<i4"),
         ("kafka_offset", "<i8"),
+        ("kafka_time_ms", "<i8"),
     ]
 )
 
@@ -42,6 +43,7 @@ class Incidents:
     flags: npt.NDArray[np.uint8]  # COUNTED_ORIGIN | CANCELLED
     partition: npt.NDArray[np.int32]
     kafka_offset: npt.NDArray[np.int64]
+    kafka_time_ms: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.key)

@@ -48,6 +48,7 @@ class IncidentHistory:
             flags=np.full(count, COUNTED_ORIGIN, np.uint8),
             partition=np.zeros(count, np.int32),
             kafka_offset=chosen.astype(np.int64),
+            kafka_time_ms=table.occurred_s[chosen] * 1000,
         )
         return cls(spec=spec, incidents=incidents, first_s=int(table.occurred_s[0]), cutoff_s=cutoff_s)
 

@@ -37,7 +37,7 @@ def take_in(
     rejections = [
         *refused,
         *_refused_by_clock(incidents, applied.future, "future", "ahead of the region's clock"),
-        *_refused_by_clock(incidents, applied.late, "late", "older than the registry remembers"),
+        *_refused_by_clock(incidents, applied.late, "late", "older than the time that incidents are remembered"),
     ]
     return Intake(applied, rejections, balanced_ledger(consumed, applied.outcomes, rejections))
 
@@ -62,7 +62,7 @@ def _refused_by_clock(incidents: Incidents, where: Any, reason: Reason, detail: 
             detail,
             int(incidents.partition[i]),
             int(incidents.kafka_offset[i]),
-            int(incidents.received_ms[i]),
+            int(incidents.kafka_time_ms[i]),
             None,
         )
         for i in np.asarray(where).tolist()

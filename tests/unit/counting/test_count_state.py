@@ -46,6 +46,7 @@ def incidents(events, clocks, first_offset):
         "flags": [e["flags"] for e in events],
         "partition": [0] * count,
         "kafka_offset": range(first_offset, first_offset + count),
+        "kafka_time_ms": [clock * 1000 for clock in clocks],
     }
     empty = Incidents.empty()
     return Incidents(**{f.name: np.array(columns[f.name], getattr(empty, f.name).dtype) for f in fields(Incidents)})
@@ -56,7 +57,7 @@ def recount(batches, history_end_s=0):
     known, latest, of_history, ledger, beyond_correction = {}, {}, set(), Counter(), []
     for as_of, batch in batches:
         for row in zip(*(getattr(batch, f.name).tolist() for f in fields(Incidents)), strict=True):
-            key, revision, occurred, _, cell, category, flags, _, _ = row
+            key, revision, occurred, _, cell, category, flags, *_ = row
             if key in known and latest[key] < as_of - 172_800:
                 beyond_correction.append(known.pop(key))
                 del latest[key]

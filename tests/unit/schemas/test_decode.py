@@ -88,6 +88,7 @@ def decode_slowly(record, kafka_time, position):
         counted | cancelled,
         position % 3,
         1000 + position,
+        milliseconds(kafka_time),
     )
 
 
