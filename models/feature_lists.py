@@ -4,11 +4,10 @@ A new feature is one function here, or in a file of its own, and one entry in th
 columns' places, attribution groups and the list of docs/reference/features.md follow from the lists.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
-from typing import Any, Concatenate
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,41 +26,34 @@ _LOG_COUNT, _LOG_RATE, _LOG_RATIO = "log(1 + incidents)", "log(incidents per day
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
-    """One column: its name, the unit it is in, its range, the attribution group, what it says, and its function."""
+    """One column, or one for each window: `{}` in name and meaning is the window, the second argument of `of`."""
 
     name: str
+    meaning: str
     unit: str
     low: float
     high: float
-    group: str
-    meaning: str
-    of: Callable[[Any], Any]  # what its list reads -> what the list's docstring says
+    group: str  # of schemas.frame.ATTRIBUTION_GROUPS
+    each: tuple[Any, ...] = ()  # the windows
+    of: Callable[..., Any]  # what its list reads, and a window -> what the list's comment says
 
     def __post_init__(self) -> None:
         if self.group not in ATTRIBUTION_GROUPS:
             raise ValueError(f"feature {self.name} has the group {self.group!r}: name one of {set(ATTRIBUTION_GROUPS)}")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of its columns."""
+        return tuple(self.name.format(window) for window in self.each) or (self.name,)
 
-def feature(
-    name: str, meaning: str, *, unit: str, low: float, high: float, group: str, each: tuple[Any, ...] = ()
-) -> Callable[[Callable[Concatenate[Any, ...], Any]], tuple[Feature, ...]]:
-    """Declare one feature, or one for `each` window: `{}` in name and meaning is the window, the second argument."""
+    def columns(self, read: Any) -> Iterator[Any]:
+        """What the function gives for each column."""
+        return (self.of(read, window) for window in self.each) if self.each else iter((self.of(read),))
 
-    def declared(function: Callable[Concatenate[Any, ...], Any], *window: Any) -> Feature:
-        return Feature(
-            name=name.format(*window),
-            unit=unit,
-            low=low,
-            high=high,
-            group=group,
-            meaning=meaning.format(*window),
-            of=partial(function, window=window[0]) if window else function,
-        )
 
-    def declare(function: Callable[Concatenate[Any, ...], Any]) -> tuple[Feature, ...]:
-        return tuple(declared(function, window) for window in each) if each else (declared(function),)
-
-    return declare
+def feature(name: str, meaning: str, **declared: Any) -> Callable[[Callable[..., Any]], Feature]:
+    """Declare the function below as a feature. declared: the other fields of Feature."""
+    return lambda function: Feature(name=name, meaning=meaning, of=function, **declared)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,43 +163,33 @@ def levels_of_all_categories(region: RegionLevels, window: str) -> Floats:
 local_time = partial(feature, unit="1", low=-1, high=1, group="time")
 
 
-@local_time("day_sin", "local time of day")
-def day_sin(hour_of_week: float) -> float:
-    return float(np.sin(2 * np.pi * hour_of_week / 24))
+@local_time("day_{}", "local time of day", each=("sin", "cos"))
+def time_of_day(hour_of_week: float, wave: str) -> float:
+    return float(getattr(np, wave)(2 * np.pi * hour_of_week / 24))
 
 
-@local_time("day_cos", "local time of day")
-def day_cos(hour_of_week: float) -> float:
-    return float(np.cos(2 * np.pi * hour_of_week / 24))
-
-
-@local_time("week_sin", "local time of week")
-def week_sin(hour_of_week: float) -> float:
-    return float(np.sin(2 * np.pi * hour_of_week / 168))
-
-
-@local_time("week_cos", "local time of week")
-def week_cos(hour_of_week: float) -> float:
-    return float(np.cos(2 * np.pi * hour_of_week / 168))
+@local_time("week_{}", "local time of week", each=("sin", "cos"))
+def time_of_week(hour_of_week: float, wave: str) -> float:
+    return float(getattr(np, wave)(2 * np.pi * hour_of_week / 168))
 
 
 # By what a feature reads, in the order of the columns. An artifact is of one version of these lists.
 LISTS: dict[str, tuple[Feature, ...]] = {
     # of RecentCounts: (cells, categories) counts, of which the column is log(1 + count)
     "recent": (
-        *cell_counts,
-        *ring_counts,
-        *counts_of_all_categories,
-        *hours_since,
-        *same_hours,
-        *same_hours_of_all_categories,
+        cell_counts,
+        ring_counts,
+        counts_of_all_categories,
+        hours_since,
+        same_hours,
+        same_hours_of_all_categories,
     ),
     # of LongMemory: (cells, categories) rates, of which the column is the log; computed when a day has ended
-    "memory": (*rates, *block_rate, *rate_of_all_categories, *region_rate),
+    "memory": (rates, block_rate, rate_of_all_categories, region_rate),
     # of RegionLevels: (categories,) the column of every cell
-    "level": (*levels, *levels_of_all_categories),
+    "level": (levels, levels_of_all_categories),
     # of the position in the local week in hours, 0 <= x < 168: a number, the column of every cell and category
-    "time": (*day_sin, *day_cos, *week_sin, *week_cos),
+    "time": (time_of_day, time_of_week),
 }
 
 
@@ -218,32 +200,34 @@ def all_features() -> tuple[Feature, ...]:
 
 def columns_of(name: str) -> slice:
     """Where the columns of one of LISTS stand."""
+    width = {each: sum(len(one.names) for one in features) for each, features in LISTS.items()}
     names = list(LISTS)
-    start = sum(len(LISTS[before]) for before in names[: names.index(name)])
-    return slice(start, start + len(LISTS[name]))
+    start = sum(width[before] for before in names[: names.index(name)])
+    return slice(start, start + width[name])
+
+
+def columns(name: str, read: Any) -> list[Any]:
+    """What the features of one of LISTS give, by column."""
+    return [column for one in LISTS[name] for column in one.columns(read)]
 
 
 def group_of(name: str) -> str:
     """The attribution group of a column. Raises ValueError for a name that is no feature."""
     if name.startswith(USUAL):
         return "memory"
-    groups = {one.name: one.group for one in all_features()}
+    groups = {column: one.group for one in all_features() for column in one.names}
     if name not in groups:
         raise ValueError(f"{name!r} is no feature: declare it in models/feature_lists.py")
     return groups[name]
 
 
 def feature_table() -> str:
-    """The features as a list in Markdown, for docs/reference/features.md. Windows of one function share a line."""
-    lines = []
-    for _, group in groupby(all_features(), key=lambda one: getattr(one.of, "func", one.of)):
-        first, *others = group
-        names = ", ".join(f"`{one.name}`" for one in (first, *others))
-        meaning = first.meaning
-        if windows := [str(one.of.keywords["window"]) for one in (first, *others) if isinstance(one.of, partial)]:
-            meaning = meaning.replace(windows[0], ", ".join(windows))
-        lines.append(f"- {names} ({first.unit}, {first.low:g} to {first.high:g}; group {first.group}): {meaning}")
-    return "\n".join(lines)
+    """The features as a list in Markdown, for docs/reference/features.md."""
+    return "\n".join(
+        f"- {', '.join(f'`{name}`' for name in one.names)} ({one.unit}, {one.low:g} to {one.high:g}; "
+        f"group {one.group}): {one.meaning.format(', '.join(map(str, one.each)))}"
+        for one in all_features()
+    )
 
 
 def _all_categories(counts: Counts) -> Counts:

@@ -17,7 +17,6 @@ from models.counting.count_state import CountState
 from models.counting.pyramid import LevelBins
 from models.feature_lists import (
     LEVEL_LIMIT,
-    LISTS,
     MEMORY_DAYS,
     SINCE_CAP_HOURS,
     USUAL,
@@ -25,6 +24,7 @@ from models.feature_lists import (
     RecentCounts,
     RegionLevels,
     all_features,
+    columns,
     columns_of,
 )
 from models.hour_of_week import hour_of_week
@@ -45,7 +45,10 @@ _PANE_WINDOWS_S = (900, HOUR_S, 6 * HOUR_S, DAY_S)
 
 def feature_names(horizon_names: tuple[str, ...] = ("1h", "4h", "24h")) -> tuple[str, ...]:
     """Names of the columns in their order. The last ones are the log of the baseline's expected count."""
-    return (*(feature.name for feature in all_features()), *(f"{USUAL}{name}" for name in horizon_names))
+    return (
+        *(name for feature in all_features() for name in feature.names),
+        *(f"{USUAL}{name}" for name in horizon_names),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +116,11 @@ class FeatureEngine:
         hour = float(hour_of_week(np.array([at_s]), spec.timezone)[0])
 
         values = np.empty((*shape, len(spec.features)), np.float32)
-        counts = np.stack([feature.of(recent) for feature in LISTS["recent"]], axis=-1)
+        counts = np.stack(columns("recent", recent), axis=-1)
         np.log1p(counts.astype(np.float32), out=values[:, :, columns_of("recent")])
         values[:, :, columns_of("memory")] = past_days.columns
-        values[:, :, columns_of("level")] = np.stack([feature.of(levels) for feature in LISTS["level"]], axis=-1)
-        values[:, :, columns_of("time")] = [feature.of(hour) for feature in LISTS["time"]]
+        values[:, :, columns_of("level")] = np.stack(columns("level", levels), axis=-1)
+        values[:, :, columns_of("time")] = columns("time", hour)
         values[:, :, -len(spec.horizons_s) :] = past_days.log_rate_per_hour[:, :, None] + self._log_hours(at_s)
 
         remembered = past_days.remembered + days.newest_bins(1).reshape(shape)
@@ -172,9 +175,8 @@ class FeatureEngine:
         long = LongMemory(
             by_half_life=dict(zip(MEMORY_DAYS, shrunk[:-1], strict=True)), rate=rate, block=block, region=region
         )
-        columns = [feature.of(long) for feature in LISTS["memory"]]
         return _Days(
-            columns=np.log(np.stack(columns, axis=-1)).astype(np.float32),
+            columns=np.log(np.stack(columns("memory", long), axis=-1)).astype(np.float32),
             log_rate_per_hour=np.log(rate / 24).astype(np.float32),
             region_per_hour=region / 24,
             remembered=memory.counts[-1].astype(np.int32),

@@ -58,14 +58,16 @@ def test_every_feature_is_pure_finite_and_inside_its_declared_range(name, declar
     for seed in range(5):
         read = readings(name, np.random.default_rng(seed))
         before = pickle.dumps(read)
-        values = np.asarray(declared.of(read))
-        assert values.shape == SHAPES[name]
-        np.testing.assert_array_equal(values, declared.of(read))
+        given = list(declared.columns(read))
+        assert len(given) == len(declared.names)
+        for values, again in zip(given, declared.columns(read), strict=True):
+            assert np.shape(values) == SHAPES[name]
+            np.testing.assert_array_equal(values, again)
+            column = COLUMN_OF[name](values)
+            assert np.isfinite(column).all()
+            assert (declared.low <= column).all()
+            assert (column <= declared.high).all()
         assert pickle.dumps(read) == before, "a feature must not change what it reads"
-        column = COLUMN_OF[name](values)
-        assert np.isfinite(column).all()
-        assert (declared.low <= column).all()
-        assert (column <= declared.high).all()
 
 
 @pytest.mark.parametrize(("name", "declared"), EVERY)
@@ -73,11 +75,11 @@ def test_every_feature_is_described_and_belongs_to_a_group(name, declared):
     assert declared.unit
     assert declared.meaning
     assert declared.group in ATTRIBUTION_GROUPS
-    assert group_of(declared.name) == declared.group
+    assert {group_of(column) for column in declared.names} == {declared.group}
 
 
 def test_names_differ_and_follow_the_lists():
-    names = [one.name for one in all_features()]
+    names = [column for one in all_features() for column in one.names]
     assert len(set(names)) == len(names)
     assert feature_names(("2h",)) == (*names, "log_usual_2h")
 

@@ -13,7 +13,7 @@ from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.evaluation import evaluate as evaluation
 from models.evaluation.rivals import RIVALS
-from models.evaluation.tasks import task_of_file
+from models.evaluation.tasks import FileOptions, task_of_file
 from models.feature_lists import LISTS
 from models.features import FeatureEngine
 from models.files.layouts import LAYOUTS
@@ -183,7 +183,7 @@ def the_model(outside, monkeypatch):
     """A module with one of each, and its entries."""
     outside("the_model", THE_MODEL)
     module = importlib.import_module("the_model")
-    monkeypatch.setitem(LISTS, "recent", (*LISTS["recent"], *module.block))
+    monkeypatch.setitem(LISTS, "recent", (*LISTS["recent"], module.block))
     monkeypatch.setitem(MODELS, "linear", "the_model:LinearNetwork")
     monkeypatch.setitem(LAYOUTS, "door", module.LAYOUT)
     monkeypatch.setattr(evaluation, "RIVALS", [*RIVALS[:2], module.Half()])
@@ -235,7 +235,7 @@ def test_a_feature_a_kind_of_network_and_a_layout_are_trained_scored_and_stored(
 
 
 def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_model, incident_file):
-    task = task_of_file(incident_file, LAYOUTS["door"], cell_m=1000, step="4h", now_s=1_800_000_000, origins=1)
+    task = task_of_file(incident_file, LAYOUTS["door"], FileOptions(cell_m=1000, step="4h"), now_s=1_800_000_000)
     plan = evaluation.EvaluationPlan(
         regressions=(), seeds=(0,), purge=1, delay=0, networks=("linear",), tell=lambda what, share: None
     )

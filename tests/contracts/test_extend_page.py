@@ -42,7 +42,7 @@ def test_the_sink_is_opened_by_its_setting_and_stores_each_write(tmp_path, monke
 def test_the_feature_is_declared_with_its_name_and_computes_its_column():
     names = {}
     exec(python_below("A feature"), names)  # noqa: S102 - our own page
-    (feature,) = names["block"]
+    feature = names["block"]
     assert isinstance(feature, Feature)
     assert (feature.name, feature.group) == ("block_1h", "next_door")
     newest = np.array([[3], [0]], np.int32)
