@@ -16,7 +16,7 @@ from rich.text import Text
 
 from schemas.decode import Messages, Vocabulary, decode_messages
 from schemas.errors import DataError
-from schemas.incidents import COUNTED_ORIGIN, Incidents
+from schemas.incidents import COUNTED_ORIGIN
 from streaming.flow.ledger import UNASSIGNED
 from streaming.settings import Settings
 
@@ -89,7 +89,10 @@ def dry_run(
             incidents = decoded.incidents[region]
             _, refused, ledger = take_in(states[region], incidents, [], as_of_s=int(now_s), consumed=1)
             outcome = next(name for name, count in ledger.items() if count and name != "consumed")
-            detail = _why_excluded(incidents) if outcome == "excluded" else ""
+            if outcome == "excluded" and incidents.flags[0] & COUNTED_ORIGIN:
+                detail = "it happened before the artifact's data end, so the artifact has counted it"
+            elif outcome == "excluded":
+                detail = "the region does not count its origin"
         if refused:
             outcome, detail = refused[0].reason, refused[0].detail
         yield Answer(place=place, region=region, outcome=outcome, detail=detail, is_refused=bool(refused))
@@ -102,12 +105,6 @@ def _alone(message: bytes, number: int, at_s: float) -> Messages:
         kafka_offset=np.array([number], np.int64),
         kafka_time_ms=np.array([int(at_s * 1000)], np.int64),
     )
-
-
-def _why_excluded(incident: Incidents) -> str:
-    if not incident.flags[0] & COUNTED_ORIGIN:
-        return "the region does not count its origin"
-    return "it happened before the artifact's data end, so the artifact has counted it"
 
 
 def _messages(file: Path) -> Iterator[tuple[str, bytes]]:

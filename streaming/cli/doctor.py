@@ -3,7 +3,7 @@
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -174,31 +174,25 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
 
 
 def _counts(settings: Settings) -> Iterator[Finding]:
-    folder = settings.checkpoint
-    if is_held(folder):
-        yield Finding("checkpoint", f"{folder} is in use by a job that runs now")
-    roster = read_roster(folder / "roster.json")
+    checkpoint = settings.checkpoint
+    if is_held(checkpoint):
+        yield Finding("checkpoint", f"{checkpoint} is in use by a job that runs now")
+    roster = read_roster(checkpoint / "roster.json")
     if not roster:
-        yield Finding("checkpoint", f"{folder} is new: counting starts from the artifacts' history")
+        yield Finding("checkpoint", f"{checkpoint} is new: counting starts from the artifacts' history")
         return
     available = newest_artifacts(settings.artifacts)
     for region, entry in roster.items():
-        specs = _fingerprints(available.get(region, []))
+        specs = set()
+        for folder in available.get(region, []):
+            with suppress(ArtifactError):  # `_artifacts` reports those that are damaged or still being copied
+                specs.add(read_spec(folder).fingerprint())
         finding = Finding(f"checkpoint {region}", f"counts are for spec {entry.fingerprint}")
         if entry.fingerprint not in specs:
             remedy = "bring back an artifact of that spec, train `--like` it, or start with a new RISK_CHECKPOINT"
             seen = f"{finding.seen}, artifacts are for {', '.join(sorted(specs)) or 'none'}"
             finding = replace(finding, seen=seen, grade="fail", remedy=remedy)
         yield finding
-
-
-def _fingerprints(folders: Sequence[Path]) -> set[str]:
-    """Of the specs that can be read. `_artifacts` reports those that are damaged or still being copied."""
-    found = set()
-    for folder in folders:
-        with suppress(ArtifactError):
-            found.add(read_spec(folder).fingerprint())
-    return found
 
 
 def _guarded(settings: Settings) -> Iterator[Finding]:

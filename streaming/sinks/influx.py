@@ -5,7 +5,7 @@ import random
 import re
 import time
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -158,10 +158,6 @@ class InfluxSink:
         dropped = _DROPPED.search(message)
         if refusal.status == HTTPStatus.UNPROCESSABLE_ENTITY and dropped and _RETENTION.search(message):
             return int(dropped[1])
-        where = "" if line is None else f" at line {first_line + line - 1} of the write"
-        self._refuse(refusal.status, message, where)
-
-    def _refuse(self, status: int, message: str, where: str) -> NoReturn:
         remedies = {
             400: "this is an error of this program: please report it with this line",
             401: "the token is not known: set INFLUXDB_V2_TOKEN or INFLUXDB_V2_TOKEN_FILE",
@@ -171,8 +167,9 @@ class InfluxSink:
             422: "another program wrote these fields with another type (use an empty bucket for the scores only), or a "
             "limit of the store is too low (raise it); then `rebuild` the dropped points",
         }
-        remedy = remedies.get(status, "look up this answer in the store's manual, and check INFLUXDB_V2_URL")
-        raise SinkRefused(f"{self._place} answered {status}{where} ({message})", remedy)
+        remedy = remedies.get(refusal.status, "look up this answer in the store's manual, and check INFLUXDB_V2_URL")
+        where = "" if line is None else f" at line {first_line + line - 1} of the write"
+        raise SinkRefused(f"{self._place} answered {refusal.status}{where} ({message})", remedy)
 
     def _shown(self, text: str) -> str:
         """`text` on one line, shortened, and without the token, which a proxy may quote."""

@@ -22,19 +22,8 @@ def run(app, *words, **environment):
 
 
 def replay(data, *options):
-    nowhere = ("--bootstrap", "127.0.0.1:1")
-    return run(
-        streaming.__main__.app,
-        "replay",
-        data,
-        "--layout",
-        LAYOUT,
-        "--region",
-        "town",
-        *nowhere,
-        *options,
-        RISK_AUDIT="",
-    )
+    given = ("--layout", LAYOUT, "--region", "town", "--bootstrap", "127.0.0.1:1", *options)
+    return run(streaming.__main__.app, "replay", data, *given, RISK_AUDIT="")
 
 
 def train(data, *options):
