@@ -23,10 +23,7 @@ def certificate_error(openssl_text: str, *, address: str, authority: str) -> tup
 
 
 def tls_context(authority: Path | None, *, setting: str) -> ssl.SSLContext:
-    """A context that trusts `authority` only, a PEM file; without it those that the system trusts.
-
-    Raises SettingsError.
-    """
+    """A context that trusts only `authority`, a PEM file; without it, what the system trusts. Raises SettingsError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks certificate and name
     try:
         if authority is None:

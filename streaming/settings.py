@@ -68,10 +68,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
-        """Read all settings from `environment`. `NAME_FILE` names a file with NAME's value; an empty value is unset.
-
-        Raises a SettingsError that lists all mistakes.
-        """
+        """`NAME_FILE` names a file with NAME's value; an empty value is unset. A SettingsError lists all mistakes."""
         names = environment_names()
         values: dict[str, Any] = {}
         mistakes: list[str] = []

@@ -16,10 +16,7 @@ _TRIES, _PAUSE_S = 6, 0.05
 
 @contextmanager
 def only_writer(checkpoint: Path) -> Iterator[None]:
-    """Hold the checkpoint's lock; the system releases it when the process ends, in whatever way.
-
-    Raises CheckpointError while another process holds it, or when the folder cannot be written.
-    """
+    """Hold the checkpoint's lock, at most until the process ends. Raises CheckpointError when another one holds it."""
     path = checkpoint / "lock"
     with write_errors(CheckpointError, f"RISK_CHECKPOINT={checkpoint}"):
         checkpoint.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,7 @@ from pathlib import Path
 from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.limits import CLOCKS_DIFFER_S
 from streaming.disk.audit import AuditEvent, Plain, record
-from streaming.roster.roster import Entry, Refused, is_gone, load_artifact, refresh_roster, with_refused
-from streaming.roster.scan import ArtifactScan
+from streaming.roster.roster import ArtifactScan, Entry, Refused, is_gone, load_artifact, refresh_roster, with_refused
 from streaming.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -141,10 +141,7 @@ def string(text: str) -> str:
 
 
 def _codes(frame: RiskFrame, name: str, points: _Index) -> _Index:
-    """Positions in `_numbers` of the values at the flat positions `points`, same shape.
-
-    Raises PipelineError when a value is out of its range.
-    """
+    """Positions in `_numbers` of the values at the flat positions `points`. Raises PipelineError for a wrong value."""
     values = getattr(frame, name).ravel()[points].astype(np.float64)
     valid = (values >= 0) & ((values <= 1) if name == "risk" else (values < LIMIT))  # False for NaN
     if not valid.all():

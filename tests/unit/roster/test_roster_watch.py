@@ -8,12 +8,10 @@ import pytest
 
 import models.artifact.artifact
 import streaming.roster.roster
-import streaming.roster.scan
 from models.artifact.artifact import read_artifact
 from schemas.errors import ArtifactError
 from streaming.roster.artifact_cache import ArtifactCache
-from streaming.roster.roster import load_artifact, next_roster, read_roster
-from streaming.roster.scan import ArtifactScan
+from streaming.roster.roster import ArtifactScan, load_artifact, next_roster, read_roster
 from streaming.roster.watch import RosterWatch, roster_path
 from streaming.settings import Settings
 from tests.unit.roster.conftest import CUTOFF_S
@@ -49,8 +47,7 @@ def reads(monkeypatch):
         seen.append(folder.name)
         return read_artifact(folder)
 
-    for module in (streaming.roster.scan, streaming.roster.roster):
-        monkeypatch.setattr(module, "read_artifact", counted)
+    monkeypatch.setattr(streaming.roster.roster, "read_artifact", counted)
     return seen
 
 
