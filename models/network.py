@@ -76,7 +76,7 @@ class RiskNetwork(nn.Module):
     def warm_starts(self, inputs: Tensor, counts: Tensor, dispersion: Tensor, unit: Tensor) -> Iterator[None]:
         """Put the network into one state after another from which training may begin; the best on validation is taken.
 
-        inputs: (n, categories, inputs); counts: (n, categories, horizons); unit: (horizons,) what a loss of 1 is.
+        inputs: (n, categories, inputs); counts: (n, categories, horizons); unit: (horizons,) loss of the baseline.
         """
         return iter(())
 

@@ -62,7 +62,7 @@ def reason_for(value: bytes | None) -> tuple[Reason, str]:
         _EVENT.decode(value)
     except msgspec.ValidationError as error:
         return "schema", _QUOTED.sub("...", str(error))[:200]
-    return "schema", "the value is no event"
+    return "schema", "the value is not an event"
 
 
 def fault_in_keys(value: bytes) -> tuple[Reason, str] | None:
@@ -77,7 +77,7 @@ def fault_in_keys(value: bytes) -> tuple[Reason, str] | None:
         json.loads(value, object_pairs_hook=collect)
     except (ValueError, RecursionError):  # an integer of thousands of digits, or nested too deep
         return None
-    return ("schema", f"key {doubled[0]!r} stands more than once") if doubled else None
+    return ("schema", f"key {doubled[0]!r} appears more than once") if doubled else None
 
 
 def _keys_in(record: object) -> Iterator[str]:

@@ -36,7 +36,9 @@ class Settings(BaseModel):
     dead_letter_topic: str = Field("incidents.v1.dlq", description="Topic that refused events are written to")
     artifacts: Path = Field(Path("data/artifacts"), description="Folder with one artifact folder per region")
     checkpoint: Path = Field(Path("data/checkpoint"), description="Spark's checkpoint: local disk, one job only")
-    audit: Path = Field(Path("data/audit.jsonl"), description="Append-only log of what changed what people see")
+    audit: Path = Field(
+        Path("data/audit.jsonl"), description="Audit log: starts, stops, settings, artifacts and resets"
+    )
     sink: str = Field("file:data/scores.lp", description="`influxdb`, or `file:PATH` for line protocol in a file")
     map_page: Path | None = Field(None, description="Also keep a live map page (HTML) at this path")
     metrics: str = Field(

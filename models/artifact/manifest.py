@@ -146,9 +146,9 @@ def _check(manifest: Manifest, folder: Path) -> None:
             f"{path}: made for other features than this program computes (it lacks "
             f"{[name for name in computed if name not in spec.features][:9]}, has in addition "
             f"{[name for name in other if name not in computed][:9]}, or has them in another order)",
-            "train again",
+            "train again without --like, then run `checkpoint reset`",
         )
     if manifest.version != version_of(manifest.created, spec, manifest.files) or folder.name != manifest.version:
         raise ArtifactError(
-            f"{folder} holds version {manifest.version}, which is not what its contents say", "copy again"
+            f"{folder} holds version {manifest.version}, which does not match its contents", "copy again"
         )

@@ -26,7 +26,7 @@ class ClosedHorizon:
 def last_grace_s(spec: Spec) -> int:
     """Between the end of a horizon and its last judgement: what is received later is refused as late.
 
-    What was received in time and lay somewhere until later still counts, but is not judged by.
+    A message that was received in time but read later still counts; the judgement does not include it.
     """
     return spec.late_limit_s + GRACE_S
 

@@ -36,8 +36,8 @@ class Applied:
 class CountState:
     """Counts and registry of one region. `as_of_s` is its clock: given from outside, never going back.
 
-    `history_end_s` is the end of the history that the counts began with, 0 where they began with none. Of what happened
-    before it the counts know the number, but not the ids. `first_day` (days since 1970) is the first that the counts
+    `history_end_s` is the end of the history that the counts began with, 0 without a history. Earlier incidents are
+    known as counts only, without ids. `first_day` (days since 1970) is the first that the counts
     cover from its start, 0 where that is not known.
     """
 

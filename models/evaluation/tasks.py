@@ -177,7 +177,7 @@ def _refuse_moved(task: Task, judged: int) -> None:
         raise DataError(
             f"{task.outside:,} of the {judged:,} incidents of the judged steps lie outside the grid of the steps "
             "that are learned from: the file's area changed",
-            remedy="leave out what lies elsewhere, or the time before",
+            remedy="remove the incidents outside the area, or start the file after the area changed",
         )
 
 
@@ -253,7 +253,7 @@ def _refuse_short(learned: int, blocks: int) -> None:
     least = LEAST_STEPS * TRAIN_PERCENT // 100
     if learned < least:
         raise DataError(
-            f"{blocks} origins before the last leave {max(learned, 0)} steps to learn from, {least} are needed",
+            f"with {blocks} more origins only {max(learned, 0)} steps remain for training, at least {least} are needed",
             remedy="choose fewer --origins",
         )
 

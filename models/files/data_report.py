@@ -123,8 +123,8 @@ def _dates_only(table: IncidentTable) -> str | None:
     if midnights <= MANY_AT_MIDNIGHT * len(table):
         return None
     return (
-        f"{midnights:,} of {len(table):,} times are exactly midnight, as where a file has dates only: forecasts "
-        "of hours would expect nearly all there; give the column with the time of day, or trust those of days only"
+        f"{midnights:,} of {len(table):,} times are exactly midnight, as where a file has dates only: hourly "
+        "forecasts would put nearly all incidents there; name the column with the time of day, or forecast whole days"
     )
 
 

@@ -106,7 +106,7 @@ def refuse_swapped(
     timezone: str,
     at_s: int,
     source: object,
-    remedy: str = "exchange lat= and lon= in the layout",
+    remedy: str = "swap lat= and lon= in the layout",
 ) -> None:
     """Raises DataError when the clock fits the latitudes as if they were longitudes, and not the longitudes.
 

@@ -1,4 +1,4 @@
-"""Live truth: when a horizon has closed, what had been expected of it against what came.
+"""How forecasts turned out: what was expected of a horizon against what was observed in it.
 
 Forecasts made on the hour are kept; when their horizon has ended (models/counting/closed_horizons.py says when) they
 are judged by the counts of whole hours. Pure functions on arrays.
@@ -18,7 +18,7 @@ from models.measures.totals import districts
 from schemas.spec import Spec
 
 AREA_PERCENTS = (5, 10)
-CHANCES_FROM = (0.0, 0.01, 0.05, 0.2, 0.5)  # of at least one: where the bins of said against came begin
+CHANCES_FROM = (0.0, 0.01, 0.05, 0.2, 0.5)  # lower edges of the bins of P(at least one)
 Counts = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 Means = npt.NDArray[np.float32]

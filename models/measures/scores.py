@@ -67,7 +67,7 @@ def _check(mean: Floats, counts: Counts, dispersion: Floats, categories: Sequenc
     if not ((dispersion > 0) & np.isfinite(dispersion)).all():
         raise DataError(f"dispersion {dispersion.tolist()}", "give a size above 0 and finite; a large one is Poisson")
     if counts.min() < 0:
-        raise DataError(f"a count of {counts.min()}", remedy="incidents are counted from 0")
+        raise DataError(f"a count of {counts.min()}", remedy="counts must be 0 or more")
 
 
 def _measure(mean: Floats, counts: Counts, size: float, random: np.random.Generator) -> Measured:

@@ -13,7 +13,7 @@ from models.network import NetworkShape, RiskNetwork
 from models.networks import kind_of_network
 from models.training.shares import ALONE, Share
 
-MOST_WARM_STARTED = 300_000  # categories of cells at moments that the starts before training are fitted on
+MOST_WARM_STARTED = 300_000  # most rows (cell, category and moment) that the warm start is fitted on
 LEAST_GAIN = 5e-4  # of the validation loss, for such a start to be kept: on noise a linear part gains 1e-4 by chance
 _JUDGED_TOGETHER = 16_384  # cells at a moment; a part of the sum, no choice
 
@@ -56,7 +56,9 @@ class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 AfterEpoch = Callable[[int, float], None]  # its number, and the validation loss over the untrained network's
-Fit = Callable[[FitData, FitPlan, AfterEpoch], RiskNetwork]  # `fit_network`, or another way to the same network
+Fit = Callable[
+    [FitData, FitPlan, AfterEpoch], RiskNetwork
+]  # `fit_network`, or another function that gives the same network
 
 
 def fit_network(

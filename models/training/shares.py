@@ -16,7 +16,7 @@ class Share:
     add_up: Callable[[Tensor], object]
 
     def of(self, positions: Tensor) -> tuple[Tensor, int]:
-        """This rank's positions, never none, and how many of them count.
+        """This rank's positions, at least one, and how many of them count.
 
         Where there are fewer positions than ranks, a rank that is left out gets one that counts for nothing, so that a
         mean over its positions is a number.

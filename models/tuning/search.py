@@ -74,7 +74,9 @@ def open_study(journal: Path, tuned_on: TunedOn) -> optuna.Study:
     if was is None:
         study.set_user_attr("tuned_on", now)
     elif other := [f"{name} was {was.get(name)} and is {now[name]}" for name in now if was.get(name) != now[name]]:
-        raise DataError(f"{journal} is of another search ({', '.join(other)})", remedy=_OTHER_JOURNAL)
+        raise DataError(
+            f"{journal} was written by a search with other settings ({', '.join(other)})", remedy=_OTHER_JOURNAL
+        )
     return study
 
 

@@ -169,7 +169,7 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
             fault = f"{seen}; no network: {artifact.network_fault}"
             finding = replace(finding, seen=fault, grade="warn", remedy="copy the artifact again")
         elif days > _OLD_DATA_DAYS and settings.clock == "wall":
-            finding = replace(finding, grade="warn", remedy="train with newer incidents: habits change")
+            finding = replace(finding, grade="warn", remedy="the data are old, so train with newer incidents")
         yield finding
 
 
@@ -189,7 +189,7 @@ def _counts(settings: Settings) -> Iterator[Finding]:
                 specs.add(read_spec(folder).fingerprint())
         finding = Finding(f"checkpoint {region}", f"counts are for spec {entry.fingerprint}")
         if entry.fingerprint not in specs:
-            remedy = "bring back an artifact of that spec, train `--like` it, or start with a new RISK_CHECKPOINT"
+            remedy = "bring back an artifact of that spec, train `--like` it, or for a new spec run `checkpoint reset`"
             seen = f"{finding.seen}, artifacts are for {', '.join(sorted(specs)) or 'none'}"
             finding = replace(finding, seen=seen, grade="fail", remedy=remedy)
         yield finding

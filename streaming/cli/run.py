@@ -62,7 +62,11 @@ def map_watch(settings: Settings) -> "MapWatch | None":
 
     if settings.map_page is None:
         return None
-    with write_errors(SettingsError, f"RISK_MAP_PAGE={settings.map_page}: that folder", remedy="name another"):
+    with write_errors(
+        SettingsError,
+        f"RISK_MAP_PAGE={settings.map_page}: that folder",
+        remedy="set RISK_MAP_PAGE to a file in a folder that you may write",
+    ):
         make_writable(settings.map_page.parent)
     return MapWatch(
         path=settings.map_page, clock=settings.clock, refresh_s=_MAP_EVERY_S, title="Incident risk", now_s=time.time

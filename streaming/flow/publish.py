@@ -103,7 +103,7 @@ class Publisher:
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
         report = self._write(b"".join([*self._scores(batch), *self._pipeline(batch, of_the_machine)]))
-        for region, frame in batch.frames.items():  # this also deletes old forecasts, so it follows the judgements
+        for region, frame in batch.frames.items():  # it deletes old forecasts: they have been judged by now
             self.outcomes.keep(frame, batch.folders[region])
         self._stored |= batch.frames
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
@@ -144,8 +144,8 @@ class Publisher:
         for region, summary in batch.summaries.items():
             if not has_news(region, summary, batch.frames):
                 continue
-            # A minute's point of no region stays as it is until the minute ends: without messages it does not speak
-            # of the machine.
+            # A minute's point of no region stays as it is until the minute ends: without messages it leaves out the
+            # figures of the machine.
             figures = dict(of_the_machine) if region != UNASSIGNED or summary.ledger["consumed"] else {}
             if summary.newest_received_ms:
                 figures["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)

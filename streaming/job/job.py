@@ -147,7 +147,7 @@ class Job:
                                 return False
                             log.info("reading continues after the last committed batch")
                         except ClockSetBack as step:
-                            log.warning("%s: Spark would wait that long, so its query is started again", step)
+                            log.warning("%s: Spark would pause for that time, so its query is restarted", step)
                             refuse_missing_parts(self.checkpoint)
                             drop_unfinished(self.checkpoint)  # what the batch that was cut off left
             except RiskError as error:

@@ -63,7 +63,7 @@ def rebuild_span(settings: Settings, span: range, *, on_batch: Callable[[LoggedB
     """Write the points of a span again. Reads the checkpoint and Kafka, changes neither; a job may run beside it.
 
     Raises what `prepare_rebuild` raises; CheckpointError also when a running job still writes in the span, EventsGone
-    when Kafka no longer has the events, PipelineError when a batch leads to other counts than live.
+    when Kafka no longer has the events, PipelineError when a batch gives other counts than the job stored.
     """
     recount, guard = prepare_rebuild(settings.checkpoint, settings.artifacts, span)
     plan, kafka = recount.plan, KafkaConnection.of(settings)

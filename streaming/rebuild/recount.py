@@ -197,7 +197,7 @@ def _compare(batch: LoggedBatch, region: str, counted: Mapping[str, int], logged
 
 def _differs(batch: LoggedBatch, region: str, how: str) -> PipelineError:
     return PipelineError(
-        f"batch {batch.number} of {instant_text(batch.at_ms // 1000)} leads to other counts than live, in "
+        f"batch {batch.number} of {instant_text(batch.at_ms // 1000)} gives other counts than the job stored, in "
         f"{region or 'messages of no region'} ({how}); nothing from that batch on was written",
         remedy="choose a --to before it, or a --from on a later day",
     )

@@ -77,7 +77,7 @@ def why_not_ready(health: Health, now: datetime) -> str:
     if health.kafka_away:
         return "Kafka does not answer"
     if health.store_trouble:
-        return f"the store does not take a batch: {health.store_trouble}"
+        return f"the store has not accepted the batch: {health.store_trouble}"
     if health.last_batch is None:
         since_s = (now - health.started_at).total_seconds()
         if since_s > LONGEST_SILENCE_S:
@@ -133,7 +133,7 @@ def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]
     yield f"Kafka's offsets and the ledger {agree}"
     yield "Kafka does not answer" if health.kafka_away else "Kafka answers"
     waiting = "; the next one waits for the store" if health.store_trouble else ""
-    yield f"{health.lag_events:,.0f} events waited unread behind that batch{waiting}"
+    yield f"{health.lag_events:,.0f} events in Kafka were not read yet at that batch{waiting}"
 
 
 def _since(then: datetime, now: datetime) -> str:

@@ -80,7 +80,7 @@ class HealthWatch:
 
     @contextmanager
     def following(self, is_kafka_away: Callable[[], bool], store_trouble: Callable[[], str]) -> Iterator[None]:
-        """Meanwhile the file also says whether Kafka is away, and why the store does not take a batch."""
+        """Meanwhile the file also says whether Kafka is away, and why the store has not accepted the batch."""
         self._is_kafka_away, self._store_trouble = is_kafka_away, store_trouble
         try:
             yield

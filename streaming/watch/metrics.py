@@ -39,9 +39,7 @@ class Metrics:
         self._retries = counter("write_retries", "Writes to the store that were tried again")
         self._dropped = counter("write_dropped", "Points that the store will never take")
         self._batches = counter("batches", "Batches since the start, of which the store has all points")
-        self._stored_at = gauge(
-            "last_batch_timestamp_seconds", "When the store last took points, or said that it would"
-        )
+        self._stored_at = gauge("last_batch_timestamp_seconds", "When the store last accepted points or a test request")
         self._batch_s = gauge(
             "batch_seconds", "Time of the newest batch's writing, from its rows to the store's answer"
         )

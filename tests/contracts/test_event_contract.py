@@ -54,7 +54,7 @@ STRICTER_CAUSES = {
     "outside_grid": r"the place lies outside the region's grid",
     "unknown_category": r"the region's spec has no such category",
     "unknown_region": r"no artifact of this deployment has this region",
-    "schema": r"incident_id holds a character that cannot be printed|key '\w+' stands more than once"
+    "schema": r"incident_id holds a character that cannot be printed|key '\w+' appears more than once"
     r"|Expected `int( \| null)?`, got `float` - at `\$\.(revision|priority)`",  # 1.0 is an integer for JSON Schema
     "not_json": r"the value is not one JSON text in UTF-8",  # only half of a surrogate pair, which is no character
     "person_field": r"a field that may describe a person; the payload is not kept",  # a record inside a text

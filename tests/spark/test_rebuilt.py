@@ -51,7 +51,7 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
 
     messages = next(iter(sent.values()))
     again = Recount(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
-    with pytest.raises(PipelineError, match="leads to other counts than live"):
+    with pytest.raises(PipelineError, match="gives other counts than the job stored"):
         [again.points(batch, slices(messages)) for batch in plan.batches]  # the same ones for every batch
 
 

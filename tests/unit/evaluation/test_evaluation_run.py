@@ -273,7 +273,7 @@ def test_several_origins_are_fitted_apart_and_judge_each_step_once(small, quick)
     for row in rolled.origins.rows:
         assert row.nb_log_scores[1] == pytest.approx(row_of(alone, row.model).scores.sheet.nb_log_score)
         assert row.nb_log_score == pytest.approx(np.mean(row.nb_log_scores))
-    with pytest.raises(DataError, match="2 origins before the last leave"):
+    with pytest.raises(DataError, match="with 2 more origins only"):
         evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={})
 
 

@@ -158,7 +158,7 @@ def test_an_id_belongs_to_its_row_also_when_others_are_skipped(tmp_path):
         ),
         (rows("never"), generic(), "1 of 1 times cannot be read, first row 1 'never'.*format="),
         (rows(*["01.02.2017"] * 3, *["2017-01-01"] * 56), generic(), "3 of 59 times"),
-        (rows("2017-01-01").replace("41.9,-87.6", "-87.6,41.9"), generic(), "exchange lat= and lon="),
+        (rows("2017-01-01").replace("41.9,-87.6", "-87.6,41.9"), generic(), "swap lat= and lon="),
         (rows("2017-07-01").replace("41.9,-87.6", "13.4,52.5"), generic(timezone="Europe/Berlin"), "longitude 15"),
         (rows("2017-01-01").replace("fire", "Пожар"), generic(), "'Пожар' has no letter"),
         (rows("2017-01-01") + "2017-01-01,41.9,-87.6,Ж-1\n2017-01-01,41.9,-87.6,Щ-1\n", generic(), "'Ж-1' and 'Щ-1'"),

@@ -97,7 +97,7 @@ def test_the_file_follows_the_job(settings):
     assert health(settings)["ready"]
     with watch.following(is_kafka_away=lambda: False, store_trouble=lambda: "no answer (connection refused)"):
         watch.write()
-    assert health(settings)["reason"] == "the store does not take a batch: no answer (connection refused)"
+    assert health(settings)["reason"] == "the store has not accepted the batch: no answer (connection refused)"
 
 
 def test_a_region_without_its_network_is_named_until_it_has_it_again(settings):

@@ -62,7 +62,7 @@ def test_a_job_that_stores_batches_is_ready():
             "no batch has been stored in the 75 s since the start",
         ),
         ({"kafka_away": True}, "Kafka does not answer"),
-        ({"store_trouble": "no answer"}, "the store does not take a batch: no answer"),
+        ({"store_trouble": "no answer"}, "the store has not accepted the batch: no answer"),
         (
             {"ledger_balanced": False, "unbalanced": ["riverton"]},
             "the ledger of riverton does not balance: report this, do not rely on the counts",
@@ -124,7 +124,7 @@ def test_it_is_said_in_words_one_fact_a_line():
         "ledger balanced",
         "Kafka's offsets and the ledger agree",
         "Kafka answers",
-        "1,200 events waited unread behind that batch",
+        "1,200 events in Kafka were not read yet at that batch",
     ]
     assert list(in_words(None, "no job", NOW)) == ["not ready: no job"]
 
