@@ -70,7 +70,7 @@ def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
     finding = findings(settings)["checkpoint toyville"]
     assert finding.grade == "fail"
     assert SPEC.fingerprint() in finding.seen
-    assert "RISK_CHECKPOINT" in finding.remedy
+    assert "checkpoint reset" in finding.remedy
 
 
 def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
