@@ -9,7 +9,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from schemas.errors import SettingsError
 
@@ -115,25 +124,19 @@ class Settings(BaseModel):
 
     @field_validator("influx_token", "kafka_password")
     @classmethod
-    def _one_line(cls, secret: SecretStr) -> SecretStr:
-        if not secret.get_secret_value().isprintable():
+    def _can_be_sent(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        text = secret.get_secret_value()
+        if not text.isprintable():
             raise ValueError("contains a line break or another control character: give it on one line")
-        return secret
-
-    @field_validator("influx_token")
-    @classmethod
-    def _fits_a_header(cls, token: SecretStr) -> SecretStr:
-        if not token.get_secret_value().isascii():
+        if info.field_name == "influx_token" and not text.isascii():
             raise ValueError("contains a character that is not ASCII, unlike every token of InfluxDB: copy it again")
-        return token
+        return secret
 
     @model_validator(mode="after")
     def _two_topics(self) -> Self:
         if self.topic == self.dead_letter_topic:
-            raise ValueError(
-                f"RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both {self.topic}: name two topics, because refused "
-                "messages would be read and refused again without end"
-            )
+            same = f"RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both {self.topic}"
+            raise ValueError(f"{same}: name two topics, or refused messages are read and refused again without end")
         return self
 
     @classmethod

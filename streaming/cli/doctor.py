@@ -3,7 +3,7 @@
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -71,19 +71,19 @@ def doctor(context: typer.Context) -> None:
 
 def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
     """All findings, one after another. A check that fails does not stop the next one."""
-    checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
-        ("Java", _java),
-        ("packages", _packages),
-        ("Kafka connector", lambda: _connector(settings.cache)),
-        ("Kafka", lambda: _kafka(settings)),
-        ("store", lambda: _store(settings)),
-        ("artifacts", lambda: _artifacts(settings, now_s)),
-        ("checkpoint", lambda: _counts(settings)),
-        ("checkpoint", lambda: _guarded(settings)),
+    checks = (  # generators: each runs in the loop below
+        ("Java", _java()),
+        ("packages", _packages()),
+        ("Kafka connector", _connector(settings.cache)),
+        ("Kafka", _kafka(settings)),
+        ("store", _store(settings)),
+        ("artifacts", _artifacts(settings, now_s)),
+        ("checkpoint", _counts(settings)),
+        ("checkpoint", _guarded(settings)),
     )
-    for what, check in checks:
+    for what, findings in checks:
         try:
-            yield from check()
+            yield from findings
         except RiskError as error:
             yield Finding.of(what, error)
 

@@ -72,7 +72,7 @@ def rebuild_span(settings: Settings, span: range, *, on_batch: Callable[[LoggedB
         topic = describe_topic(kafka, settings.topic)
         refuse_changes(guard, Guard.of(settings, topic.id))
         _refuse_gone(plan.offsets, topic.first_offsets, settings.topic)
-        with closing(open_sink(settings)) as sink, TopicReader(kafka, settings.topic, plan.offsets) as reader:
+        with closing(open_sink(settings)) as sink, closing(TopicReader(kafka, settings.topic, plan.offsets)) as reader:
             sink.check()
             points = sum(sink.write(lines).lines for lines in _gathered(recount, reader, on_batch))
     return RebuildReport(plan=plan, differing=recount.differing, points=points)

@@ -102,27 +102,21 @@ class KafkaWatch:
         except Exception as error:  # as above
             self._failure = error
 
-    def wait_until_there(self, stop: Event) -> bool:
-        """True once Kafka answers, False at a stop. Raises BrokerError as `refuse` does. For use while `looking`."""
-        self.refuse()
-        while self.is_away:
-            if stop.wait(1.0):
-                return False
-            self.refuse()
-        return True
-
     def answer(self, question: Callable[[], T], stop: Event) -> T | None:
-        """Kafka's answer, or None at a stop. While the question raises BrokerUnavailable, it is asked again.
+        """Kafka's answer, or None at a stop; for use while `looking`. Raises as `refuse` does.
 
-        After `longest_s` that error is raised.
+        While Kafka is away, or the question raises BrokerUnavailable, it is asked again; after `longest_s` that error
+        is raised.
         """
         began_s = time.monotonic()
-        while self.wait_until_there(stop):
-            try:
-                return question()
-            except BrokerUnavailable as error:
-                if time.monotonic() - began_s >= self.longest_s:
-                    raise
-                log.warning("%s; asking again", error)
-            stop.wait(self.pause_s)
-        return None
+        while True:
+            self.refuse()
+            if not self.is_away:
+                try:
+                    return question()
+                except BrokerUnavailable as error:
+                    if time.monotonic() - began_s >= self.longest_s:
+                        raise
+                    log.warning("%s; asking again", error)
+            if stop.wait(self.pause_s):
+                return None

@@ -56,9 +56,9 @@ def test_an_absence_is_noticed_while_the_caller_is_busy_and_raised_when_it_asks(
     watch = KafkaWatch(away, longest_s=0.0)
     with watch.looking():
         assert watch.is_away
-        assert not watch.wait_until_there(already_set())
+        assert watch.answer(lambda: "asked", already_set()) is None
         with pytest.raises(BrokerError, match=r"has not answered for \d+ s: start it"):
-            watch.wait_until_there(threading.Event())
+            watch.answer(lambda: "asked", threading.Event())
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     with pytest.raises(BrokerError, match=r"has not answered for \d+ s: start it"):
         watch.refuse()
@@ -68,7 +68,7 @@ def test_a_return_is_noticed_while_the_caller_waits(listener, away, caplog):
     watch = KafkaWatch(away, LONGEST_ABSENCE_S)
     with caplog.at_level("INFO"), watch.looking():
         listener.listen()
-        assert watch.wait_until_there(threading.Event())
+        assert watch.answer(lambda: "asked", threading.Event()) == "asked"
     assert not watch.is_away
     assert "answers again after" in caplog.messages[-1]
 
