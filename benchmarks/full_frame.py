@@ -15,7 +15,7 @@ from benchmarks.synthetic import synthetic_events
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
 from models.scoring import Scores, score
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from schemas.spec import Spec
@@ -63,7 +63,7 @@ def decoded(spec: Spec, n: int, *, seed: int, as_of_s: int) -> Incidents:
         kafka_offset=np.arange(n),
         kafka_time_ms=np.full(n, as_of_s * 1000),
     )
-    return decode_messages(messages, {spec.region: Vocabulary.of(spec)}).incidents[spec.region]
+    return decode_messages(messages, {spec.region: spec}).incidents[spec.region]
 
 
 def frame_of(spec: Spec, model: str, as_of_s: int, features: Features, scores: Scores) -> RiskFrame:

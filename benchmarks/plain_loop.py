@@ -21,7 +21,7 @@ from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.network import RiskNetwork
 from models.scoring import score
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from streaming.roster.roster import load_artifact
@@ -96,7 +96,7 @@ def main(orders: Orders) -> None:
     settings = Settings(**orders.settings)
     folders = sorted(settings.artifacts.glob("*/*"))
     regions = {one.artifact.spec.region: one for one in (Region.of(load_artifact(str(f))) for f in folders)}
-    vocabularies = {name: Vocabulary.of(region.artifact.spec) for name, region in regions.items()}
+    specs = {name: region.artifact.spec for name, region in regions.items()}
     sink = InfluxSink(settings)
     done = counted = 0
     marks: list[tuple[int, float]] = []
@@ -109,7 +109,7 @@ def main(orders: Orders) -> None:
                 kafka_offset=np.array([message.offset() for message in messages]),
                 kafka_time_ms=np.array([message.timestamp()[1] for message in messages]),
             ),
-            vocabularies,
+            specs,
         )
         as_of_s, parts = int(time.time()), []
         for name, incidents in decoded.incidents.items():

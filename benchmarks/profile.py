@@ -19,7 +19,7 @@ from benchmarks.synthetic import synthetic_events
 from models.counting.blobs import Journal
 from models.features import FeatureEngine
 from models.scoring import score
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Messages, decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from streaming.roster.roster import load_artifact
@@ -63,7 +63,6 @@ def _stages(stack: Stack) -> list[dict[str, float]]:
     torch.set_num_threads(1)
     spec = bench_specs(1)[0]
     artifact = load_artifact(str(next((stack.artifacts([spec]) / spec.region).iterdir())))
-    vocabulary = {spec.region: Vocabulary.of(spec)}
     network, engine = artifact.network(), FeatureEngine(spec, artifact.constants)
     journal, _ = Journal.start(artifact.history())
     sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
@@ -73,7 +72,7 @@ def _stages(stack: Stack) -> list[dict[str, float]]:
         now_s, watch = int(time.time()), Stopwatch()
         messages = _messages(synthetic_events([spec], _STAGE_EVENTS, seed=900 + number, as_of_s=now_s), now_s)
         with watch.part("decode"):
-            decoded = decode_messages(messages, vocabulary).incidents[spec.region]
+            decoded = decode_messages(messages, {spec.region: spec}).incidents[spec.region]
         with watch.part("pack"):
             packed = decoded.pack()
         with watch.part("unpack"):

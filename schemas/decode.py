@@ -36,18 +36,6 @@ _REQUIRED_QUOTES = 24  # 6 + 1 required keys, 5 of them with a text value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vocabulary:
-    """What the decoder needs to know of one region, derived once from its spec."""
-
-    spec: Spec
-    categories: Mapping[str, int]
-
-    @classmethod
-    def of(cls, spec: Spec) -> "Vocabulary":
-        return cls(spec=spec, categories={slug: code for code, slug in enumerate(spec.categories)})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Decoded:
     """Incidents and rejections by region. Messages of no known region are rejections of region ''."""
 
@@ -73,15 +61,15 @@ def incident_keys(ids: Sequence[str]) -> npt.NDArray[np.uint64]:
     return np.fromiter(map(xxhash.xxh3_64_intdigest, map(str.encode, ids)), np.uint64, len(ids))
 
 
-def decode_messages(messages: Messages, regions: Mapping[str, Vocabulary], *, now_ms: int | None = None) -> Decoded:
+def decode_messages(messages: Messages, specs: Mapping[str, Spec], *, now_ms: int | None = None) -> Decoded:
     """Decode every message. Never raises for a message's content; each is an incident or a rejection.
 
     now_ms: the real time, where there is one. A message whose Kafka timestamp is further ahead of it than a spec's
     limit is refused as `future`, so that no producer can move a region's clock ahead.
     """
     refusals = _Refusals(messages)
-    events: dict[str, list[Any]] = {region: [] for region in regions}
-    indices: dict[str, list[int]] = {region: [] for region in regions}
+    events: dict[str, list[Any]] = {region: [] for region in specs}
+    indices: dict[str, list[int]] = {region: [] for region in specs}
     for index, value in enumerate(messages.values):
         try:
             if value is None or len(value) > MAX_EVENT_BYTES:
@@ -98,7 +86,7 @@ def decode_messages(messages: Messages, regions: Mapping[str, Vocabulary], *, no
         except KeyError:
             refusals.add(index, "", "unknown_region", "no artifact of this deployment has this region")
     incidents = {
-        region: _accepted(chosen, np.asarray(indices[region], np.intp), regions[region], refusals, now_ms)
+        region: _accepted(chosen, np.asarray(indices[region], np.intp), specs[region], refusals, now_ms)
         for region, chosen in events.items()
         if chosen
     }
@@ -136,11 +124,10 @@ class _Refusals:
         return good
 
 
-def _accepted(
-    events: list[Any], where: np.ndarray, vocabulary: Vocabulary, refusals: _Refusals, now_ms: int | None
-) -> Incidents:
+def _accepted(events: list[Any], where: np.ndarray, spec: Spec, refusals: _Refusals, now_ms: int | None) -> Incidents:
     """The events that the region's spec accepts, as columns; the others go to `refusals`. where: (n,) index of each."""
-    spec, codes, messages = vocabulary.spec, vocabulary.categories, refusals.messages
+    messages = refusals.messages
+    codes = {slug: code for code, slug in enumerate(spec.categories)}
     kafka_ms = messages.kafka_time_ms[where]
     occurred_us, received_us, received_ms = _times(events, kafka_ms)
     ids = [event.incident_id for event in events]

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Messages, decode_messages
 from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN
 from streaming.flow.ledger import UNASSIGNED
@@ -78,10 +78,10 @@ def dry_run(
     """
     from streaming.flow.intake import take_in  # as above
 
-    vocabularies = {region: Vocabulary.of(artifact.spec) for region, artifact in artifacts.items()}
+    specs = {region: artifact.spec for region, artifact in artifacts.items()}
     states = {region: artifact.history() for region, artifact in artifacts.items()}
     for number, (place, message) in enumerate(messages):
-        decoded = decode_messages(_alone(message, number, now_s), vocabularies, now_ms=int(now_s * 1000))
+        decoded = decode_messages(_alone(message, number, now_s), specs, now_ms=int(now_s * 1000))
         region = next(iter({**decoded.incidents, **decoded.rejections}), UNASSIGNED)
         refused = decoded.rejections.get(region, [])
         outcome, detail = "", ""

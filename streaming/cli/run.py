@@ -1,7 +1,6 @@
 """The `run` command: settings, signals and the progress line around the pipeline."""
 
 import logging
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,7 @@ from streaming.files import write_errors
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
-    from streaming.watch.map_watch import MapWatch
+    from streaming.watch.map_page import MapWatch
 
 _errors = Console(stderr=True)
 _MAP_EVERY_S = 5.0
@@ -58,7 +57,7 @@ def run(
 
 
 def map_watch(settings: Settings) -> "MapWatch | None":
-    from streaming.watch.map_watch import MapWatch
+    from streaming.watch.map_page import MapView, MapWatch
 
     if settings.map_page is None:
         return None
@@ -68,6 +67,4 @@ def map_watch(settings: Settings) -> "MapWatch | None":
         remedy="set RISK_MAP_PAGE to a file in a folder that you may write",
     ):
         make_writable(settings.map_page.parent)
-    return MapWatch(
-        path=settings.map_page, clock=settings.clock, refresh_s=_MAP_EVERY_S, title="Incident risk", now_s=time.time
-    )
+    return MapWatch(settings.map_page, MapView(title="Incident risk", clock=settings.clock, refresh_s=_MAP_EVERY_S))

@@ -17,7 +17,7 @@ from streaming.flow.intake import PAYLOADS_PER_TASK, within
 from streaming.flow.ledger import UNASSIGNED
 from streaming.flow.rows import PACKED, PackedRow
 from streaming.flow.workers import settle_worker
-from streaming.roster.roster import Entry, read_roster, vocabulary
+from streaming.roster.roster import Entry, read_roster, spec_of
 
 HEARTBEAT = -1  # the `partition` of the heartbeat row
 
@@ -28,7 +28,7 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
     def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         settle_worker()
         roster = read_roster(Path(roster_path))
-        regions = {region: vocabulary(entry.folder) for region, entry in roster.items()}
+        regions = {region: spec_of(entry.folder) for region, entry in roster.items()}
         room = PAYLOADS_PER_TASK
         for batch in batches:
             rows: list[PackedRow] = []

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from schemas.decode import Messages, Vocabulary, decode_messages
+from schemas.decode import Messages, decode_messages
 from schemas.errors import ArtifactError, PipelineError
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents, Rejection
@@ -53,7 +53,7 @@ class Recount:
     artifacts: Path
     specs: Mapping[str, Spec]
     differing: int = 0  # frames that are not equal to what was written live
-    _vocabularies: dict[str, Vocabulary] = field(default_factory=dict)
+    _joined: dict[str, Spec] = field(default_factory=dict)  # regions of the batches until now
     _regions: dict[str, _Region] = field(default_factory=dict)
     _engines: dict[Path, FeatureEngine] = field(default_factory=dict)  # by artifact
     _unassigned_totals: dict[str, int] = field(default_factory=dict)
@@ -90,13 +90,11 @@ class Recount:
     def _decoded(
         self, batch: LoggedBatch, messages: Iterable[Messages]
     ) -> tuple[dict[str, list[Incidents]], dict[str, list[Rejection]]]:
-        for region in batch.regions:
-            if region != UNASSIGNED and region not in self._vocabularies:
-                self._vocabularies[region] = Vocabulary.of(self.specs[region])
+        self._joined |= {region: self.specs[region] for region in batch.regions if region != UNASSIGNED}
         incidents: dict[str, list[Incidents]] = {}
         refused: dict[str, list[Rejection]] = {}
         for part in messages:
-            decoded = decode_messages(part, self._vocabularies, now_ms=batch.at_ms)
+            decoded = decode_messages(part, self._joined, now_ms=batch.at_ms)
             for region, arrived in decoded.incidents.items():
                 incidents.setdefault(region, []).append(arrived)
             for region, rejections in decoded.rejections.items():

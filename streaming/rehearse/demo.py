@@ -17,7 +17,7 @@ from streaming.rehearse.rehearsal import Rehearsal, Watcher
 from streaming.rehearse.replay import Message, Mix, ReplayPlan, parse_when, plan_replay
 from streaming.rehearse.sample import ARTIFACTS, DEMO_DAY, REGION, SAMPLE
 from streaming.settings import Settings
-from streaming.watch.map_watch import MapWatch
+from streaming.watch.map_page import MapView, MapWatch
 
 MIX = Mix(duplicates=0.06, corrections=0.04, bad=0.03, seed=7)
 MAP_EVERY_S = 2.0
@@ -86,9 +86,7 @@ def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.
     """
     started = time.monotonic()
     recording = Recording()
-    page = MapWatch(
-        path=out / "map.html", clock="event", refresh_s=MAP_EVERY_S, title=f"Chicago, {DEMO_DAY}", now_s=time.time
-    )
+    page = MapWatch(out / "map.html", MapView(title=f"Chicago, {DEMO_DAY}", clock="event", refresh_s=MAP_EVERY_S))
     rehearsal = Rehearsal(
         plan=day_plan(),
         artifacts=ARTIFACTS,

@@ -17,7 +17,6 @@ import msgspec
 
 from models.artifact.artifact import Artifact, newest_artifacts, read_artifact, read_spec
 from models.artifact.manifest import Manifest
-from schemas.decode import Vocabulary
 from schemas.errors import ArtifactError, SettingsError, SpecMismatch
 from schemas.limits import MAX_REGIONS, MAX_SERIES
 from schemas.spec import Spec, differences
@@ -98,8 +97,8 @@ def load_artifact(folder: str) -> Artifact:
 
 
 @ArtifactCache
-def vocabulary(folder: str) -> Vocabulary:
-    return Vocabulary.of(read_spec(Path(folder)))
+def spec_of(folder: str) -> Spec:
+    return read_spec(Path(folder))
 
 
 def read_roster(path: Path) -> dict[str, Entry]:
@@ -200,7 +199,7 @@ def _refuse_misfit(region: str, folder: Path, found: FoundArtifact, in_force: En
 def _what_differs(in_force: Entry, now: Spec) -> str:
     """The fields that differ from the artifact in force; empty when that artifact is gone."""
     try:
-        was = vocabulary(in_force.folder).spec
+        was = spec_of(in_force.folder)
     except ArtifactError:
         return ""
     return f" ({'; '.join(differences(was, now))})"
@@ -211,7 +210,7 @@ def _refuse_too_many(roster: dict[str, Entry], folder: Path, new: int) -> None:
     if len(roster) >= MAX_REGIONS:
         fault = f"{folder} would be region {len(roster) + 1}, and a job can have {MAX_REGIONS}"
         raise ArtifactError(fault, remedy="run a second job")
-    present = sum(vocabulary(entry.folder).spec.series for entry in roster.values() if not is_gone(entry))
+    present = sum(spec_of(entry.folder).series for entry in roster.values() if not is_gone(entry))
     if present + new > MAX_SERIES:
         raise ArtifactError(
             f"{folder} would raise the store from {present:,} to {present + new:,} series; {MAX_SERIES:,} are allowed",

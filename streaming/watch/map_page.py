@@ -5,8 +5,9 @@ import hashlib
 import html
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,8 @@ from schemas.errors import DataError, SinkError
 from schemas.frame import RiskFrame
 from schemas.grid import Grid
 from streaming.files import replace_file, write_errors
+from streaming.flow.ledger import OUTCOMES_SHOWN
+from streaming.flow.rows import Published
 
 LEVEL_FLOOR = 1e-7  # smaller values are shown as zero
 LEVEL_STEP = math.log(1e5 / LEVEL_FLOOR) / 65_534  # one step is 0.042 %: finer than any figure on the page
@@ -34,13 +37,48 @@ class MapView:
     """What the page shows: the newest frame of each region and what happened to its messages."""
 
     title: str
-    frames: tuple[RiskFrame, ...]  # one per region, at least one
-    written_at_s: int  # wall clock, epoch seconds UTC
     clock: Literal["wall", "event"]
     refresh_s: float  # how often the page loads itself again
-    ledger: Mapping[str, Mapping[str, int]]  # region -> outcome -> messages so far
-    last_event_s: Mapping[str, int | None]  # region -> the region's clock at its newest incident
+    frames: tuple[RiskFrame, ...] = ()  # one per region
+    written_at_s: float = 0.0  # wall clock, epoch seconds UTC
+    ledger: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # region -> outcome -> messages so far
+    last_event_s: Mapping[str, int | None] = field(default_factory=dict)  # region -> its clock at its newest incident
     finished: bool = False  # the job has ended: nothing will replace this page
+
+
+@dataclass(slots=True)
+class MapWatch:
+    """Writes the page after a batch, at most every `refresh_s`; `finish` marks it as no longer live."""
+
+    path: Path
+    view: MapView
+    now_s: Callable[[], float] = time.time
+
+    def show(self, published: Published) -> None:
+        summaries = published.summaries.items()
+        ledger = {
+            region or "unassigned": {name: one.totals[name] for name in OUTCOMES_SHOWN if name in one.totals}
+            for region, one in summaries
+        }
+        last_event_s = {region: one.newest_event_s or None for region, one in summaries}
+        frames = {**{frame.spec.region: frame for frame in self.view.frames}, **published.frames}
+        self.view = replace(
+            self.view,
+            frames=tuple(frame for _, frame in sorted(frames.items())),
+            ledger={**self.view.ledger, **ledger},
+            last_event_s={**self.view.last_event_s, **last_event_s},
+        )
+        if published.done_s - self.view.written_at_s >= self.view.refresh_s:
+            self._write()
+
+    def finish(self) -> None:
+        self.view = replace(self.view, finished=True)
+        self._write()
+
+    def _write(self) -> None:
+        if self.view.frames:
+            self.view = replace(self.view, written_at_s=self.now_s())
+            write_page(self.path, render(self.view))
 
 
 def render(view: MapView) -> str:
@@ -83,7 +121,7 @@ def _data_block(view: MapView) -> str:
     """JSON that is safe inside a script element: no character in it can end the element."""
     data = {
         "title": view.title,
-        "written_at_s": view.written_at_s,
+        "written_at_s": int(view.written_at_s),
         "clock": view.clock,
         "refresh_s": view.refresh_s,
         "finished": view.finished,
@@ -135,15 +173,8 @@ def _region(frame: RiskFrame, view: MapView) -> dict[str, Any]:
 
 def _place(grid: Grid) -> dict[str, float]:
     per_lat, per_lon = grid.metres_per_degree
-    return {
-        "rows": grid.rows,
-        "cols": grid.cols,
-        "cell_m": grid.cell_m,
-        "south_deg": grid.south_deg,
-        "west_deg": grid.west_deg,
-        "cell_lat_deg": grid.cell_m / per_lat,
-        "cell_lon_deg": grid.cell_m / per_lon,
-    }
+    steps = {"cell_lat_deg": grid.cell_m / per_lat, "cell_lon_deg": grid.cell_m / per_lon}
+    return {**msgspec.structs.asdict(grid), **steps}
 
 
 def _sums(values: npt.NDArray[np.float32]) -> list[list[float]]:

@@ -17,7 +17,7 @@ from benchmarks.__main__ import app as benchmarks_app
 from models.__main__ import app as models_app
 from schemas.decode import decode_messages
 from streaming.__main__ import app as streaming_app
-from streaming.roster.roster import load_artifact, vocabulary
+from streaming.roster.roster import load_artifact, spec_of
 from streaming.settings import environment_names
 from tests.harness.toy import toy_messages
 
@@ -230,7 +230,7 @@ def test_the_event_that_the_tutorial_sends_is_counted(monkeypatch):
     assert (topic, key.decode()) == ("incidents.v1", json.loads(value)["incident_id"])
     (folder,) = (ROOT / "streaming" / "sample" / "artifacts" / "chicago").iterdir()
     now_ms = 1_800_000_000_000
-    decoded = decode_messages(toy_messages([value], now_ms), {"chicago": vocabulary(str(folder))}, now_ms=now_ms)
+    decoded = decode_messages(toy_messages([value], now_ms), {"chicago": spec_of(str(folder))}, now_ms=now_ms)
     assert decoded.rejections == {}
     (occurred_s,) = decoded.incidents["chicago"].occurred_s
     assert occurred_s >= load_artifact(str(folder)).manifest.data.cutoff_s + 86_400  # after the day that is replayed

@@ -12,7 +12,7 @@ from models.counting.closed_horizons import horizons_closed_between
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.dead_letter import encode_dead_letter
-from schemas.decode import Vocabulary, decode_messages
+from schemas.decode import decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from streaming.flow.intake import take_in
@@ -75,7 +75,7 @@ class _Job:
     def take(self, part):
         spec = self.artifact.spec
         _, offsets, values, times_ms = zip(*part, strict=True)
-        decoded = decode_messages(toy_messages(values, times_ms, offset=offsets), {spec.region: Vocabulary.of(spec)})
+        decoded = decode_messages(toy_messages(values, times_ms, offset=offsets), {spec.region: spec})
         incidents = Incidents.concatenate([*decoded.incidents.values()])
         refused = decoded.rejections.get(spec.region, [])
         as_of_s = max(self.state.as_of_s, int(incidents.received_ms.max(initial=0)) // 1000)

@@ -78,7 +78,7 @@ FAULTS = (
         "I9: exit 8, which names both ids",
     ),
     Fault("F10", "partitions are added", "two more while it runs", IN_SCENARIO),
-    Fault("F11", "poison messages", "112 kinds, between good ones", "I2, I3, the good messages count"),
+    Fault("F11", "poison messages", "119 kinds, between good ones", "I2, I3, the good messages count"),
     Fault("F12", "tombstones, empty values", "among the poison and in every scenario", "I3: `null_value`, `not_json`"),
     Fault(
         "F13",

@@ -12,7 +12,7 @@ import torch
 
 from models.features import FeatureEngine
 from models.scoring import score
-from schemas.decode import Vocabulary, decode_messages
+from schemas.decode import decode_messages
 from streaming.rehearse.poison import poison_messages, template_event
 from tests.harness.toy import toy_messages
 
@@ -134,8 +134,9 @@ def iso(epoch_s):
 def known_bad(spec):
     """Every kind of bad message -> (the region whose ledger has it, the reason)."""
     by_spec = {"unknown_category", "outside_grid", "future", "late"}  # reasons that only a region's spec can give
+    printable = "schema--id_with_a_control_character"
     corpus = poison_messages(template_event(spec, as_of_s=NOW))
-    judged_by_spec = {one.value for one in corpus if one.reason in by_spec or one.name == "control character in the id"}
+    judged_by_spec = {one.value for one in corpus if one.reason in by_spec or one.name == printable}
     return {one.value: (spec.region if one.value in judged_by_spec else "", one.reason) for one in corpus}
 
 
@@ -198,13 +199,13 @@ def random_batches(specs, *, seed, batches, size):
 def offline(batches, artifacts):
     """(Features, Scores) of each region after each micro-batch, by the path that training takes: no Spark."""
     torch.set_num_threads(1)
-    vocabularies = {region: Vocabulary.of(artifact.spec) for region, artifact in artifacts.items()}
+    specs = {region: artifact.spec for region, artifact in artifacts.items()}
     states = {region: artifact.history() for region, artifact in artifacts.items()}
     engines = {region: FeatureEngine(artifact.spec, artifact.constants) for region, artifact in artifacts.items()}
     after = []
     for batch in batches:
         values, partition, offset, time_ms = zip(*sorted(batch, key=lambda message: message[1:3]), strict=True)
-        decoded = decode_messages(toy_messages(values, time_ms, partition=partition, offset=offset), vocabularies)
+        decoded = decode_messages(toy_messages(values, time_ms, partition=partition, offset=offset), specs)
         scored = {}
         for region, incidents in decoded.incidents.items():
             states[region].apply(incidents, int(incidents.received_ms.max()) // 1000)

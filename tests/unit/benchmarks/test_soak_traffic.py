@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks.plan import bench_spec
 from benchmarks.soak_traffic import KINDS, SIDE, Orders, Region, expected_ledger, messages
 from models.counting.count_state import CountState
-from schemas.decode import Vocabulary, decode_messages
+from schemas.decode import decode_messages
 from tests.harness.toy import toy_messages
 
 ORDERS = Orders(
@@ -32,13 +32,12 @@ def sent_of(orders, begin_s=0.0):
 def test_a_job_that_counts_right_arrives_at_the_expected_ledger():
     timed, sent = sent_of(ORDERS)
     specs = {name: bench_spec(name, SIDE) for name in ("one", "two")}
-    vocabulary = {name: Vocabulary.of(spec) for name, spec in specs.items()}
     states = {name: CountState(spec) for name, spec in specs.items()}
     ledger = Counter(consumed=len(timed))
     for start in range(0, len(timed), 700):
         values = [value for _, _, value in timed[start : start + 700]]
         offset = range(start, start + len(values))
-        decoded = decode_messages(toy_messages(values, 1_800_000_000_000, offset=offset), vocabulary)
+        decoded = decode_messages(toy_messages(values, 1_800_000_000_000, offset=offset), specs)
         ledger["rejected"] += sum(map(len, decoded.rejections.values()))
         for name, incidents in decoded.incidents.items():
             applied = states[name].apply(incidents, int(incidents.received_ms.max()) // 1000)

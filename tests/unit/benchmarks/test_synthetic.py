@@ -1,5 +1,5 @@
 from benchmarks.synthetic import synthetic_events
-from schemas.decode import Vocabulary, decode_messages
+from schemas.decode import decode_messages
 from tests.harness.toy import toy_grid, toy_messages, toy_spec
 
 AS_OF_S = 1_767_225_600
@@ -17,9 +17,7 @@ def test_every_event_is_accepted_and_the_regions_share_them_evenly():
     pairs = list(synthetic_events(SPECS, 2000, seed=3, as_of_s=AS_OF_S))
     values = [value for _, value in pairs]
     n = len(values)
-    decoded = decode_messages(
-        toy_messages(values, AS_OF_S * 1000), {spec.region: Vocabulary.of(spec) for spec in SPECS}
-    )
+    decoded = decode_messages(toy_messages(values, AS_OF_S * 1000), {spec.region: spec for spec in SPECS})
     assert not decoded.rejections
     assert {region: len(part) for region, part in decoded.incidents.items()} == {spec.region: 500 for spec in SPECS}
     assert len({key for key, _ in pairs}) == n

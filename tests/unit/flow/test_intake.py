@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from models.counting.count_state import CountState
-from schemas.decode import Vocabulary, decode_messages
+from schemas.decode import decode_messages
 from streaming.flow.intake import take_in
 from tests.harness.toy import CUTOFF_S, toy_event, toy_messages, toy_spec
 
@@ -13,7 +13,7 @@ def test_a_refusal_by_the_clock_names_the_times_of_kafka_and_not_those_of_the_ce
     received_at = datetime.fromtimestamp(CUTOFF_S + 60, UTC).isoformat()
     event = toy_event(spec, at_s=CUTOFF_S, cell=0, received_at=received_at)
     messages = toy_messages([event], (CUTOFF_S + 90) * 1000, partition=2, offset=[7])
-    decoded = decode_messages(messages, {spec.region: Vocabulary.of(spec)})
+    decoded = decode_messages(messages, {spec.region: spec})
     long_after_s = CUTOFF_S + 10 * spec.late_limit_s
     taken = take_in(CountState(spec), decoded.incidents[spec.region], [], as_of_s=long_after_s, consumed=1)
     [refused] = taken.rejections

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from schemas.decode import Vocabulary, decode_messages
+from schemas.decode import decode_messages
 from schemas.event import REASONS, Event
 from streaming.rehearse.poison import poison_messages, template_event
 from tests.harness.toy import toy_grid, toy_messages, toy_spec
@@ -18,7 +18,7 @@ POISONS = poison_messages(TEMPLATE)
 
 
 def decode(*values):
-    return decode_messages(toy_messages(values, AS_OF_S * 1000), {"town": Vocabulary.of(SPEC)})
+    return decode_messages(toy_messages(values, AS_OF_S * 1000), {"town": SPEC})
 
 
 @pytest.mark.parametrize("poison", POISONS, ids=lambda poison: poison.name)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.roster.artifact_cache import KEPT_VERSIONS, ArtifactCache
-from streaming.roster.roster import load_artifact, vocabulary
+from streaming.roster.roster import load_artifact, spec_of
 
 
 def counting():
@@ -63,6 +63,6 @@ def test_what_was_read_by_other_means_is_not_read_again_and_takes_the_place_of_w
     assert list(kept._kept["/a/r"]) == ["/a/r/2", "/a/r/3"]
 
 
-@pytest.mark.parametrize("kept", [load_artifact, vocabulary])
+@pytest.mark.parametrize("kept", [load_artifact, spec_of])
 def test_what_is_sent_to_workers_is_its_name_not_what_it_keeps(kept):
     assert pickle.loads(pickle.dumps(kept)) is kept  # noqa: S301

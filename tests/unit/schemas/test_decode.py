@@ -12,7 +12,7 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.decode import Vocabulary, decode_messages
+from schemas.decode import decode_messages
 from schemas.event import ORIGINS
 from schemas.grid import Grid
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection, pack_rejections, unpack_rejections
@@ -31,7 +31,6 @@ SPECS = {
     "riverton": spec("riverton", "fire", "ems"),
     "lakeside": spec("lakeside", "ems", "crash", counted_origins=("unknown",), future_limit_s=0, late_limit_s=3600),
 }
-REGIONS = {region: Vocabulary.of(it) for region, it in SPECS.items()}
 GOOD = {
     "incident_id": "A-1",
     "region": "riverton",
@@ -50,7 +49,7 @@ def milliseconds(when):
 def decode(*values, kafka_time=NOW, partition=0, kafka_offset=None, now_ms=None):
     values = [json.dumps(value).encode() if isinstance(value, dict) else value for value in values]
     messages = toy_messages(values, milliseconds(kafka_time), partition=partition, offset=kafka_offset)
-    return decode_messages(messages, REGIONS, now_ms=now_ms)
+    return decode_messages(messages, SPECS, now_ms=now_ms)
 
 
 def rows(incidents):
@@ -199,7 +198,7 @@ def test_no_millisecond_is_lost_on_the_way_through_floats(told):
 @pytest.mark.parametrize("kafka_time_ms", [-(2**63), -1, 0, 2**63 - 1])
 def test_a_kafka_timestamp_that_is_no_time_refuses_the_event_and_nothing_else_happens(kafka_time_ms):
     messages = toy_messages([json.dumps(GOOD).encode()], kafka_time_ms)
-    [refusal] = decode_messages(messages, REGIONS).rejections["riverton"]
+    [refusal] = decode_messages(messages, SPECS).rejections["riverton"]
     assert refusal.reason in ("future", "late")
     assert refusal.kafka_time_ms == kafka_time_ms
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.decode import Vocabulary, decode_messages
+from schemas.decode import decode_messages
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import reason_for
 from tests.harness.toy import toy_grid, toy_messages, toy_spec
@@ -153,7 +153,7 @@ CASES = {
 
 
 def decode(*values):
-    return decode_messages(toy_messages(values, KAFKA_TIME_MS), {"null_island": Vocabulary.of(SPEC)})
+    return decode_messages(toy_messages(values, KAFKA_TIME_MS), {"null_island": SPEC})
 
 
 @pytest.mark.parametrize("name", CASES)

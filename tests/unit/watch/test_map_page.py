@@ -7,6 +7,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from schemas.errors import DataError, SinkError
 from schemas.frame import RiskFrame
 from schemas.spec import Spec
-from streaming.watch.map_page import LEVEL_FLOOR, LEVEL_STEP, MapView, quantise, render, write_page
+from streaming.flow.rows import Summary
+from streaming.watch.map_page import LEVEL_FLOOR, LEVEL_STEP, MapView, MapWatch, quantise, render, write_page
 from tests.harness.toy import toy_frame, toy_grid, toy_spec
 
 GRID = toy_grid(6, 5, south_deg=41.6, west_deg=-87.9)
@@ -202,3 +204,21 @@ def test_a_path_that_cannot_be_written_is_an_error_that_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match=r"map\.html cannot be written \(.+\): choose another path"):
         write_page(tmp_path / "file" / "map.html", "page")
+
+
+def test_the_page_follows_the_batches_and_ends_as_finished(tmp_path):
+    view = MapView(title="Incident risk", clock="wall", refresh_s=5)
+    watch = MapWatch(tmp_path / "map.html", view, now_s=lambda: 1_500_000_003.7)
+    summary = Summary(as_of_s=0, ledger={}, totals={"consumed": 2, "counted": 2, "rejected_late": 0}, newest_event_s=9)
+    for done_s in (1_500_000_003.7, 1_500_000_008.6):  # the second is too early for a new page
+        frames = {"chicago": a_frame()} if done_s < 1_500_000_005 else {}
+        watch.show(SimpleNamespace(frames=frames, summaries={"chicago": summary, "": summary}, done_s=done_s))
+        summary = msgspec.structs.replace(summary, totals={"consumed": 3})
+    data = embedded((tmp_path / "map.html").read_text())
+    assert (data["written_at_s"], data["finished"]) == (1_500_000_003, False)
+    [region] = data["regions"]
+    assert region["ledger"] == [["consumed", 2], ["counted", 2], ["refused, of no region", 2]]
+    assert region["last_event_s"] == 9
+    watch.finish()
+    data = embedded((tmp_path / "map.html").read_text())
+    assert (data["finished"], data["regions"][0]["ledger"][0]) == (True, ["consumed", 3])
