@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from schemas.errors import BrokerError
-from streaming.files import replace_file
+from streaming.files import replace_file, write_errors
 
 KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not available
@@ -133,14 +133,18 @@ def _fetch_kafka(cache: Path, target: Path) -> None:
                 command, cwd=beside, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
             )
         if ran.returncode != 0 or not (whole / "lib" / f"kafka_2.13-{KAFKA_VERSION}.jar").is_file():
-            tail = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-15:])
             raise BrokerError(
                 f"Kafka {KAFKA_VERSION}'s jars could not be fetched (Ivy's exit code {ran.returncode})",
                 remedy="check the connection to Maven's central repository (a proxy goes into JAVA_TOOL_OPTIONS) and "
-                f"try again\n{tail}",
+                f"try again\n{last_lines(ran.stdout + ran.stderr)}",
             )
         if not target.exists():  # another process may have been faster; its jars are the same
             whole.rename(target)
+
+
+def last_lines(text: str) -> str:
+    """What a person needs of the output of a program that failed."""
+    return "\n".join(text.strip().splitlines()[-15:])
 
 
 def _pyspark_jar(pattern: str) -> Path:
@@ -154,10 +158,6 @@ def _pyspark_jar(pattern: str) -> Path:
 
 def _folder(cache: Path) -> Path:
     folder = cache.expanduser().resolve()
-    try:
+    with write_errors(BrokerError, f"the cache {folder}", remedy="set RISK_CACHE to another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BrokerError(
-            f"the cache {folder} cannot be created ({error.strerror})", remedy="set RISK_CACHE to another folder"
-        ) from error
     return folder

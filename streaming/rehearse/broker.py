@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self, TextIO
 
-import msgspec
-
 from schemas.errors import BrokerError
-from streaming.job.jars import java, kafka_class_path
+from streaming.files import write_errors
+from streaming.job.jars import java, kafka_class_path, last_lines
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
 
@@ -27,7 +26,9 @@ TOPIC_PARTITIONS = 4  # room for four cores to read; a topic can only get more o
 _CLUSTER_ID = "aW5jaWRlbnQtcmlzay1zYw"  # any 16 bytes in base64url
 _START_LIMIT_S = 90.0
 _STOP_LIMIT_S = 20.0
-_LOCK = "broker.lock"
+_LOCK = "broker.lock"  # content: `PID PORT` of the broker that holds it
+# The broker notes its own pid: so it is noted also when the process that starts it is killed meanwhile.
+_NOTE_PID = f'echo "$$ $0" > {_LOCK}; exec "$@"'
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -57,13 +58,6 @@ log.cleaner.dedupe.buffer.size=4194304
 num.network.threads=2
 num.io.threads=4
 """
-
-
-class _LockHolder(msgspec.Struct, frozen=True):
-    """The content of `broker.lock`: the broker that holds it."""
-
-    pid: int
-    port: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +111,8 @@ def start_broker(folder: Path, *, cache: Path, port: int = 9092, secured: Secure
     unless it is stopped. Raises BrokerError when it cannot be started. Then no process is left, nor after an interrupt.
     """
     folder = folder.expanduser().resolve()
-    try:
+    with write_errors(BrokerError, f"the broker's folder {folder}", remedy="choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BrokerError(
-            f"the broker's folder {folder} cannot be created ({error.strerror})", "choose another folder"
-        ) from error
     running = running_broker(folder)
     if running is not None:
         if port not in (0, running.port):
@@ -134,16 +124,18 @@ def start_broker(folder: Path, *, cache: Path, port: int = 9092, secured: Secure
     port = port or free_port()
     _refuse_taken(port)
     class_path = kafka_class_path(cache)
-    with (folder / _LOCK).open("a+") as lock, contextlib.ExitStack() as undo:
+    with (folder / _LOCK).open("a+") as lock:
         if not _lock(lock):
             raise _is_starting(folder)
         lock.truncate(0)  # or the entry of an earlier broker would be taken for this one's
-        process = _launch(folder, class_path, port, secured, lock)
-        undo.callback(_kill, process)
-        lock.write(msgspec.json.encode(_LockHolder(process.pid, port)).decode())
-        lock.flush()
-        _wait_until_it_answers(process, folder, replace(secured.connection, bootstrap=f"{HOST}:{port}"))
-        undo.pop_all()
+        try:
+            process = _launch(folder, class_path, port, secured, lock)
+            _wait_until_it_answers(process, folder, replace(secured.connection, bootstrap=f"{HOST}:{port}"))
+        except BaseException:
+            lock.close()  # now only the broker holds the lock, if it runs
+            with contextlib.suppress(BrokerError):
+                stop_broker(folder)
+            raise
     return Broker(folder=folder, pid=process.pid, port=port, process=process)
 
 
@@ -160,8 +152,8 @@ def running_broker(folder: Path) -> Broker | None:
         text = lock.read()
     if not text:
         raise _is_starting(folder)
-    holder = msgspec.json.decode(text, type=_LockHolder)
-    return Broker(folder=folder, pid=holder.pid, port=holder.port)
+    pid, port = map(int, text.split())
+    return Broker(folder=folder, pid=pid, port=port)
 
 
 def stop_broker(folder: Path) -> bool:
@@ -197,11 +189,12 @@ def _launch(folder: Path, class_path: str, port: int, secured: Secured, lock: Te
         options = ["--cluster-id", _CLUSTER_ID, "--config", str(properties), *secured.format_options]
         ran = subprocess.run([*tool, *options], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if ran.returncode != 0:
-            output = _tail(ran.stdout + ran.stderr)
+            output = last_lines(ran.stdout + ran.stderr)
             raise BrokerError(f"Kafka cannot use the folder {folder}", f"choose another folder\n{output}")
+    noting_pid = ["/bin/sh", "-c", _NOTE_PID, str(port)]
     with (folder / "broker.log").open("wb") as log:
         return subprocess.Popen(
-            [*java_command, "-Xms256m", "-Xmx512m", "kafka.Kafka", str(properties)],
+            [*noting_pid, *java_command, "-Xms256m", "-Xmx512m", "kafka.Kafka", str(properties)],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -224,12 +217,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, kafka
         if process.returncode is None
         else f"the broker ended with exit code {process.returncode} while it started"
     )
-    raise BrokerError(fault, f"see its log {log}\n{_tail(log.read_text(encoding='utf-8', errors='replace'))}")
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
+    raise BrokerError(fault, f"see its log {log}\n{last_lines(log.read_text(encoding='utf-8', errors='replace'))}")
 
 
 def _lock(file: TextIO) -> bool:
@@ -256,7 +244,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def _tail(text: str, lines: int = 15) -> str:
-    return "\n".join(text.strip().splitlines()[-lines:])
