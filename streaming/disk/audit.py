@@ -133,13 +133,8 @@ def _record_line(
     sequence: int, at_s: float, event: AuditEvent, details: Mapping[str, Plain], previous: str
 ) -> tuple[bytes, str]:
     """A record as its line, newline included, and its hash."""
-    fields = {
-        "sequence": sequence,
-        "at": datetime.fromtimestamp(at_s, UTC),
-        "event": event,
-        "details": details,
-        "previous": previous,
-    }
+    at = datetime.fromtimestamp(at_s, UTC)
+    fields = {"sequence": sequence, "at": at, "event": event, "details": details, "previous": previous}
     body = msgspec.json.encode(fields).removesuffix(b"}")
     digest = hashlib.sha256(body).hexdigest()
     return body + b',"hash":"' + digest.encode() + b'"}\n', digest

@@ -15,6 +15,7 @@ import msgspec
 from schemas.errors import CheckpointError, EventsGone
 from streaming.disk.audit import record
 from streaming.disk.spark_files import (
+    RESET_FROM,
     begin_offsets,
     begun_until,
     damaged,
@@ -168,8 +169,5 @@ def refuse_lost_end(read: Mapping[int, int], end: Mapping[int, int], topic: str)
             f"partition {partition} ends before offset {found}, and was read up to offset {read[partition] - 1}"
             for partition, found in sorted(lost.items())
         )
-        raise EventsGone(
-            f"Kafka lost events of {topic} after they were read, by a power cut or another disk ({places})",
-            remedy="restore its disk, or send the events again and begin anew with `checkpoint reset --from TIME`: the "
-            "counts then consist of the artifact's history and the events since TIME",
-        )
+        fault = f"Kafka lost events of {topic} after they were read, by a power cut or another disk ({places})"
+        raise EventsGone(fault, remedy=f"restore its disk, or send the events again and {RESET_FROM}")

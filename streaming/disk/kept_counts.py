@@ -35,12 +35,8 @@ def counts_path(batches: Path, day: str, region: str) -> Path:
 
 
 def write_counts(path: Path, state: CountState, *, totals: Mapping[str, int], newest_event_s: int) -> None:
-    counts = _Counts(
-        fingerprint=state.spec.fingerprint(),
-        totals=dict(totals),
-        newest_event_s=newest_event_s,
-        blobs=export_state(state),
-    )
+    fingerprint, blobs = state.spec.fingerprint(), export_state(state)
+    counts = _Counts(fingerprint=fingerprint, totals=dict(totals), newest_event_s=newest_event_s, blobs=blobs)
     replace_file(path, zlib.compress(msgspec.msgpack.encode(counts), 1))
 
 

@@ -13,6 +13,10 @@ from schemas.errors import CheckpointError
 from streaming.instants import instant_text
 
 log = logging.getLogger(__name__)
+RESET_FROM = (
+    "begin anew with `checkpoint reset --from TIME`: the counts then consist of the artifact's history and the events "
+    "since TIME"
+)
 _STATE_FILE = re.compile(r"\.?(\d+)\.(?:changelog|zip)(?:\.crc)?")
 
 
@@ -148,8 +152,5 @@ def drop_unfinished(checkpoint: Path) -> None:
 
 def damaged(checkpoint: Path, what: str) -> CheckpointError:
     """The error for a checkpoint that cannot be read any more."""
-    return CheckpointError(
-        f"the checkpoint {checkpoint} is damaged: {what}. Nothing was written",
-        remedy="restore it from a copy, or begin anew with `checkpoint reset --from TIME`: the counts then consist of "
-        "the artifact's history and the events since TIME",
-    )
+    fault = f"the checkpoint {checkpoint} is damaged: {what}. Nothing was written"
+    return CheckpointError(fault, remedy=f"restore it from a copy, or {RESET_FROM}")

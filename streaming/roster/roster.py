@@ -212,7 +212,7 @@ def _refuse_too_many(roster: dict[str, Entry], folder: Path, new: int) -> None:
         raise ArtifactError(fault, remedy="run a second job")
     present = sum(spec_of(entry.folder).series for entry in roster.values() if not is_gone(entry))
     if present + new > MAX_SERIES:
-        raise ArtifactError(
-            f"{folder} would raise the store from {present:,} to {present + new:,} series; {MAX_SERIES:,} are allowed",
-            remedy="choose larger cells, or run a second job with its own store",
+        fault = (
+            f"{folder} would raise the store from {present:,} to {present + new:,} series; {MAX_SERIES:,} are allowed"
         )
+        raise ArtifactError(fault, remedy="choose larger cells, or run a second job with its own store")

@@ -51,10 +51,8 @@ class KafkaConnection:
         user, password, ca = settings.kafka_username, settings.kafka_password, settings.kafka_ca
         if settings.kafka_security == "plaintext":
             if user or password.get_secret_value() or ca:
-                raise SettingsError(
-                    "RISK_KAFKA_USERNAME, RISK_KAFKA_PASSWORD and RISK_KAFKA_CA have no effect in plain text",
-                    remedy="set RISK_KAFKA_SECURITY=sasl_ssl, or remove them",
-                )
+                fault = "RISK_KAFKA_USERNAME, RISK_KAFKA_PASSWORD and RISK_KAFKA_CA have no effect in plain text"
+                raise SettingsError(fault, remedy="set RISK_KAFKA_SECURITY=sasl_ssl, or remove them")
             return cls(settings.kafka_bootstrap)
         if not (user and password.get_secret_value()):
             remedy = "it needs RISK_KAFKA_USERNAME and RISK_KAFKA_PASSWORD"
@@ -115,9 +113,8 @@ def refuse_unreachable(bootstrap: str) -> None:
         except OSError:
             continue
         return
-    raise BrokerUnavailable(
-        f"no Kafka broker listens at {bootstrap}", remedy="start one (`broker start`), or correct RISK_KAFKA_BOOTSTRAP"
-    )
+    remedy = "start one (`broker start`), or correct RISK_KAFKA_BOOTSTRAP"
+    raise BrokerUnavailable(f"no Kafka broker listens at {bootstrap}", remedy)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

@@ -71,11 +71,10 @@ class DeadLetters:
             since_s = self._failing_since_s = self._failing_since_s or began_s
             may_pass = isinstance(error, RetriableError | BrokerUnavailable)
             lasts = self.now_s() - since_s >= self.longest_absence_s
-            raise (BrokerUnavailable if may_pass and not lasts else BrokerError)(
-                f"Kafka at {self.kafka.bootstrap} did not store {len(letters)} dead letters in topic {self.topic} "
-                f"({type(error).__name__})",
-                remedy="create the topic and check the broker; the batch will be repeated",
-            ) from error
+            kind = BrokerUnavailable if may_pass and not lasts else BrokerError
+            place = f"{len(letters)} dead letters in topic {self.topic}"
+            fault = f"Kafka at {self.kafka.bootstrap} did not store {place} ({type(error).__name__})"
+            raise kind(fault, remedy="create the topic and check the broker; the batch will be repeated") from error
 
     def _send(self, letters: Iterable[bytes]) -> None:
         timeout_ms = int(1000 * self.write_timeout_s)
