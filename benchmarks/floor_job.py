@@ -29,7 +29,7 @@ from streaming.flow.decode import HEARTBEAT
 from streaming.flow.source import MessageSource, with_heartbeat
 from streaming.flow.workers import settle_worker
 from streaming.job.dataflow import workers_of_their_own, write_batches
-from streaming.job.diagnosis import spark_log
+from streaming.job.diagnosis import Diagnosis
 from streaming.job.session import start_session
 from streaming.settings import Settings
 
@@ -91,7 +91,7 @@ def main(orders: Orders) -> None:
     settings = Settings(**orders.settings)
     stop = Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    session = start_session(settings, spark_log(settings.checkpoint))
+    session = start_session(settings, Diagnosis.of(settings).spark_log)
     regions = [spec.region for spec in bench_specs(orders.regions)]
     with Path(orders.batches).open("ab", buffering=0) as file:
 

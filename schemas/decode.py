@@ -101,18 +101,10 @@ class _Refusals:
         self.by_region: dict[str, list[Rejection]] = {}
 
     def add(self, index: int, region: str, reason: Reason, detail: str) -> None:
-        messages, value = self.messages, self.messages.values[index]
+        value = self.messages.values[index]
         may_keep = reason != "person_field" and value is not None and len(value) <= MAX_EVENT_BYTES
-        self.by_region.setdefault(region, []).append(
-            Rejection(
-                reason,
-                detail,
-                int(messages.partition[index]),
-                int(messages.kafka_offset[index]),
-                int(messages.kafka_time_ms[index]),
-                value if may_keep else None,
-            )
-        )
+        rejection = Rejection.at(self.messages, index, reason, detail, value if may_keep else None)
+        self.by_region.setdefault(region, []).append(rejection)
 
     def add_first(self, faults: list[Fault], where: np.ndarray, region: str) -> npt.NDArray[np.bool_]:
         """Refuse each event for its first fault. where: (n,) index of each event. Returns (n,) whether it has none."""

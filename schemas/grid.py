@@ -45,17 +45,11 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 "give south_deg from -89 to 89 and west_deg from -180 to 180",
             )
         if not 200 <= self.cell_m <= 100_000:
-            raise DataError(
-                f"cells of {self.cell_m:g} m are too small or too large",
-                "choose --cell-m from 200 to 100000 (smaller cells identify households)",
-            )
+            remedy = "choose --cell-m from 200 to 100000 (smaller cells identify households)"
+            raise DataError(f"cells of {self.cell_m:g} m are too small or too large", remedy)
         if not (1 <= self.rows <= MAX_SIDE and 1 <= self.cols <= MAX_SIDE and self.rows * self.cols <= MAX_CELLS):
             raise DataError(f"a grid of {self.rows} x {self.cols} cells is too large", f"{_AT_MOST}; enlarge cell_m")
-        for name in (
-            "south_deg",
-            "west_deg",
-            "cell_m",
-        ):  # so that 1000 and 1000.0, 0.0 and -0.0 are the same grid in JSON
+        for name in ("south_deg", "west_deg", "cell_m"):  # 1000 and 1000.0, 0.0 and -0.0 are the same grid in JSON
             msgspec.structs.force_setattr(self, name, float(getattr(self, name)) + 0.0)
         north, width = float(self.corners()[0][-1]), float(np.ptp(self.corners()[1]))
         if north > 90 or width > 360:
@@ -127,18 +121,12 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         """FeatureCollection of the cells; a feature's `id` is the cell id. Coordinates have 5 decimals."""
         ids = self.cell_ids()
         chosen = range(self.cells) if cells is None else cells
-        features = [
-            {
-                "type": "Feature",
-                "id": ids[cell],
-                "properties": {"cell": ids[cell]},
-                "geometry": {
-                    "type": "Polygon",
-                    "coordinates": [[[round(x, 5), round(y, 5)] for x, y in self.polygon(cell)]],
-                },
-            }
-            for cell in chosen
-        ]
+        features = []
+        for cell in chosen:
+            ring = [[round(x, 5), round(y, 5)] for x, y in self.polygon(cell)]
+            shape = {"type": "Polygon", "coordinates": [ring]}
+            properties = {"cell": ids[cell]}
+            features.append({"type": "Feature", "id": ids[cell], "properties": properties, "geometry": shape})
         return {"type": "FeatureCollection", "features": features}
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 import numpy as np
@@ -89,7 +89,14 @@ class Rejection(msgspec.Struct, frozen=True, array_like=True):
     partition: int
     kafka_offset: int
     kafka_time_ms: int
-    payload: bytes | None  # None for person_field, and when the bytes are not available
+    payload: bytes | None = None  # None for person_field, and when the bytes are not available
+
+    @classmethod
+    def at(cls, columns: Any, index: int, reason: Reason, detail: str, payload: bytes | None = None) -> Self:
+        """Of the message at `index`. columns: `Incidents` or `schemas.decode.Messages`, which have its place."""
+        place = (columns.partition[index], columns.kafka_offset[index], columns.kafka_time_ms[index])
+        partition, offset, time_ms = map(int, place)
+        return cls(reason, detail, partition, offset, time_ms, payload)
 
 
 def pack_rejections(rejections: Sequence[Rejection]) -> bytes:

@@ -80,29 +80,30 @@ def fault_in_keys(value: bytes) -> tuple[Reason, str] | None:
     return ("schema", f"key {doubled[0]!r} appears more than once") if doubled else None
 
 
-def _keys_in(record: object) -> Iterator[str]:
-    """Every key at every depth, except the event's own at the top."""
+def _parts_of(record: object) -> Iterator[object]:
+    """The record, and every value in it at every depth."""
     pending = [record]
     while pending:
         part = pending.pop()
+        yield part
         if isinstance(part, dict):
-            yield from (part.keys() - _FIELDS if part is record else part)
             pending.extend(part.values())
         elif isinstance(part, list):
             pending.extend(part)
+
+
+def _keys_in(record: object) -> Iterator[str]:
+    """Every key at every depth, except the event's own at the top."""
+    for part in _parts_of(record):
+        if isinstance(part, dict):
+            yield from (part.keys() - _FIELDS if part is record else part)
 
 
 def _packed_texts_in(record: object) -> Iterator[str]:
     """Texts that may hold another record (JSON in JSON, XML); every text when the record is no object."""
-    pending = [record]
-    while pending:
-        part = pending.pop()
+    for part in _parts_of(record):
         if isinstance(part, str) and (not isinstance(record, dict) or part.lstrip()[:1] in ("{", "[", "<", '"')):
             yield part
-        elif isinstance(part, dict):
-            pending.extend(part.values())
-        elif isinstance(part, list):
-            pending.extend(part)
 
 
 def _names_a_person(keys: Iterable[str]) -> bool:

@@ -56,14 +56,4 @@ def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], in
 
 
 def _refused_by_clock(incidents: Incidents, where: Any, reason: Reason, detail: str) -> list[Rejection]:
-    return [
-        Rejection(
-            reason,
-            detail,
-            int(incidents.partition[i]),
-            int(incidents.kafka_offset[i]),
-            int(incidents.kafka_time_ms[i]),
-            None,
-        )
-        for i in np.asarray(where).tolist()
-    ]
+    return [Rejection.at(incidents, index, reason, detail) for index in np.asarray(where).tolist()]

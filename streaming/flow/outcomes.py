@@ -1,6 +1,6 @@
 """Forecasts kept on the hour beside the checkpoint, and the points that compare them with what happened."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,34 +95,20 @@ def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes
     """A forecast compared with what happened, as line protocol at the forecast's own time."""
     counts = closed.unpack(spec)
     weekday, hour = divmod(int(hour_of_week(np.array([closed.tick_s]), spec.timezone)[0]), 24)
-    moment = {  # local, when the horizon began; Monday is 1
-        "weekday": weekday + 1,
-        "hour": hour,
-        "closed_s": closed.judged_s,
-    }
+    # Weekday (Monday is 1) and hour are local, when the horizon began.
+    moment = {"weekday": weekday + 1, "hour": hour, "closed_s": closed.judged_s}
     where = {"horizon": spec.horizon_names[closed.horizon], "region": spec.region}
-    points = [
-        point_line(
-            "outcome", {"category": category, **where}, {**values, **moment, "model": forecast.model}, closed.tick_s
-        )
-        for category, values in judge(forecast, counts, spec).items()
-    ]
-    points += [
-        point_line(
-            "outcome_area",
-            {"category": category, "district": f"{district:02d}", **where},
-            {"expected": expected, "observed": observed},
-            closed.tick_s,
-        )
-        for (category, district), (expected, observed) in by_district(forecast, counts, spec).items()
-    ]
-    points += [
-        point_line(
-            "outcome_chance",
-            {"category": category, "chance": f"{round(100 * least):02d}", **where},
-            {"cells": cells, "said": said, "came": came},
-            closed.tick_s,
-        )
-        for (category, least), (cells, said, came) in by_chance(forecast, counts, spec).items()
-    ]
-    return b"".join(points)
+    lines = []
+
+    def add(measurement: str, tags: Mapping[str, str], fields: Mapping[str, float | int | str]) -> None:
+        lines.append(point_line(measurement, {**tags, **where}, fields, closed.tick_s))
+
+    for category, values in judge(forecast, counts, spec).items():
+        add("outcome", {"category": category}, {**values, **moment, "model": forecast.model})
+    for (category, district), (expected, observed) in by_district(forecast, counts, spec).items():
+        tags = {"category": category, "district": f"{district:02d}"}
+        add("outcome_area", tags, {"expected": expected, "observed": observed})
+    for (category, least), (cells, said, came) in by_chance(forecast, counts, spec).items():
+        tags = {"category": category, "chance": f"{round(100 * least):02d}"}
+        add("outcome_chance", tags, {"cells": cells, "said": said, "came": came})
+    return b"".join(lines)

@@ -50,7 +50,7 @@ class Diagnosis:
 
     @property
     def spark_log(self) -> Path:
-        return spark_log(self.checkpoint)
+        return self.checkpoint.absolute() / "spark.log"
 
     def failure(self, error: Exception) -> RiskError:
         """The RiskError that says what ended the query."""
@@ -90,10 +90,6 @@ class Diagnosis:
         number, spans = batch
         places = ", ".join(f"partition {p}: offsets {first} to {last}" for p, (first, last) in sorted(spans.items()))
         return f" in batch {number} of {self.topic} ({places or 'no events'}), which the next start repeats"
-
-
-def spark_log(checkpoint: Path) -> Path:
-    return checkpoint.absolute() / "spark.log"
 
 
 def failed_by_kafka(error: Exception) -> bool:

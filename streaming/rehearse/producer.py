@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -14,15 +13,8 @@ from streaming.topics.admin import topic_faults
 from streaming.topics.client import KafkaConnection, broker_error
 
 
-class Producer(Protocol):
-    """What we use of kafka-python's KafkaProducer."""
-
-    def send(self, topic: str, *, key: bytes, value: bytes | None, timestamp_ms: int) -> Any: ...
-    def flush(self, timeout: float) -> None: ...
-
-
 def send_messages(
-    planned: Iterable[Message], producer: Producer, *, topic: str, on_sent: Callable[[Message], None]
+    planned: Iterable[Message], producer: KafkaProducer, *, topic: str, on_sent: Callable[[Message], None]
 ) -> Mapping[str, int]:
     """Send all and wait for every acknowledgement; messages by kind. Raises BrokerError at the first failure."""
     failures: list[BaseException] = []

@@ -11,9 +11,9 @@ import pytest
 from schemas.errors import SinkUnavailable, SparkFailed
 from streaming.disk.spark_files import last_commit
 from streaming.flow import decode
-from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.sinks.memory import MemorySink
 from tests.harness.random_world import stored_points
+from tests.harness.toy import OF_THE_MACHINE
 
 pytestmark = pytest.mark.spark
 

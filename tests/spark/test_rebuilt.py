@@ -6,12 +6,11 @@ import pytest
 from models import scoring
 from models.likelihood import at_least_one
 from schemas.errors import PipelineError
-from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.rebuild.plan import plan_rebuild
 from streaming.rebuild.recount import Recount
 from streaming.roster.roster import load_artifact
 from tests.harness.random_world import stored_points
-from tests.harness.toy import toy_messages
+from tests.harness.toy import OF_THE_MACHINE, toy_messages
 
 pytestmark = pytest.mark.spark
 

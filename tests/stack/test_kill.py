@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.rehearse.poison import poison_messages, template_event
+from tests.harness.toy import OF_THE_MACHINE
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000

@@ -16,11 +16,11 @@ from kafka import KafkaAdminClient, TopicPartition
 
 from models.artifact.untrained import write_untrained
 from schemas.errors import ArtifactError, EventsGone
-from streaming.flow.ledger import OF_THE_MACHINE
 from streaming.rebuild.job import rebuild_span
 from streaming.rehearse.poison import poison_messages, template_event
 from streaming.settings import Settings
 from tests.harness.scorer import read_points
+from tests.harness.toy import OF_THE_MACHINE
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
