@@ -13,8 +13,7 @@ from streaming.roster.roster import refresh_roster
 from streaming.settings import Settings
 from streaming.sinks.open import open_sink
 from streaming.topics.admin import Topic
-from tests.harness.checkpoint import verify
-from tests.harness.spark_offsets import spark_files
+from tests.harness.checkpoint import commit, verify
 from tests.harness.toy import toy_artifact, toy_spec
 
 NOW_S = 1_767_225_600
@@ -76,12 +75,8 @@ def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
 def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
     in_force = toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S - 100)
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
-    newer = toy_artifact(
-        settings.artifacts,
-        msgspec.structs.replace(SPEC, tick_s=30),
-        cutoff_s=NOW_S,
-        created="20260102T000000Z",
-    )
+    changed = msgspec.structs.replace(SPEC, tick_s=30)
+    newer = toy_artifact(settings.artifacts, changed, cutoff_s=NOW_S, created="20260102T000000Z")
     shutil.copytree(settings.artifacts / "toyville", settings.artifacts / "misnamed")
     future = toy_artifact(settings.artifacts, msgspec.structs.replace(SPEC, region="tomorrow"), cutoff_s=NOW_S + 86_400)
     found = [one for one in examine(settings, now_s=NOW_S) if one.what.startswith("artifact")]
@@ -100,10 +95,7 @@ def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S)
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
     verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
-    (settings.checkpoint / "spark" / "commits").mkdir(parents=True)
-    (settings.checkpoint / "spark" / "offsets").mkdir()
-    for name in ("offsets", "commits"):
-        (settings.checkpoint / "spark" / name / "7").write_text("v1\n{}\n", encoding="utf-8")
+    commit(settings.checkpoint, 7, {})
     assert "checkpoint layout" not in findings(settings)
     finding = findings(settings)["checkpoint"]
     assert finding.grade == "fail"
@@ -121,9 +113,7 @@ def test_what_is_wrong_with_an_artifact_hides_nothing_of_the_checkpoint(settings
     toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S)
     refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
     verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
-    spark_files(settings.checkpoint, 0, read={}, at_s=NOW_S)
-    (settings.checkpoint / "spark" / "commits").mkdir()
-    (settings.checkpoint / "spark" / "commits" / "0").write_text("v1\n{}\n", encoding="utf-8")
+    commit(settings.checkpoint, 0, {})
     newer = toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S, created="20260102T000000Z")
     match broken:
         case "a file cut":
