@@ -27,6 +27,15 @@ def least_mean(counts: Counts) -> Floats:
     return np.asarray((LEAST_SHARE * counts.sum(axis=(0, 1)) + UNSEEN) / (steps * cells), np.float64)
 
 
+def poisson_loss(mean: npt.NDArray[np.floating], counts: npt.NDArray[np.number]) -> float:
+    """What rivals choose by: minus log probability per count under Poisson, but for what no forecast can change.
+
+    Half the Poisson deviance, up to a constant. Any one shape; mean > 0.
+    """
+    seen = counts > 0
+    return float((mean.sum() - counts[seen] @ np.log(mean[seen])) / counts.size)
+
+
 class Forecaster(Protocol):
     """A fitted rival that counts for itself."""
 

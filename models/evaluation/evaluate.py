@@ -3,16 +3,15 @@
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from models.evaluation.contract import Regression, Regressor, Rival, Values
-from models.evaluation.judge import Judge, mean_scores
+from models.evaluation.contract import Regression, Regressor, Rival
+from models.evaluation.judge import AnyCounts, AnyFloats, Judge, mean_scores
 from models.evaluation.leaks import refuse_leaks
 from models.evaluation.origins import combine_origins
 from models.evaluation.product import (
@@ -24,7 +23,7 @@ from models.evaluation.product import (
     refuse_leaking_features,
     spec_of,
 )
-from models.evaluation.result import NETWORK_KINDS, Evaluation, LearningCurve, ModelResult
+from models.evaluation.result import NETWORK_KINDS, Evaluation, Losses, ModelResult
 from models.evaluation.rivals import RIVALS
 from models.evaluation.tasks import Task, earlier
 from models.hyperparameters import DEFAULT, Hyperparameters
@@ -79,7 +78,8 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         random=np.random.default_rng(plan.seeds[0]),
         tell=lambda share: plan.tell("replay", share),
     )
-    rows += (featured := _featured_rows(learned, judge, plan)).rows
+    featured, expected, learning = _featured_rows(learned, judge, plan)
+    rows += featured
     best = min((row for row in rows if row.kind not in NETWORK_KINDS), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
     rows = [_compared(row, best, best_rule, judge) for row in rows]
@@ -98,8 +98,8 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         best_baseline=best.model,
         best_rule=best_rule.model,
         observed=task.cube.counts[task.test :].mean(axis=0),
-        expected=featured.expected,
-        learning=featured.learning,
+        expected=expected,
+        learning=learning,
         seconds=time.monotonic() - began,
         peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20),
         made_at=f"{now:%Y-%m-%d %H:%M} UTC",
@@ -152,70 +152,64 @@ def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResu
         delay=plan.delay,
     )
     mean = judge.floored(mean[:, task.scored])
-    chosen, judged = mean[: choose_until - task.validation], mean[task.test - task.validation :]
+    fitted = _Fitted(name=rival.name, kind="rule", chosen=forecaster.chosen, seconds=time.monotonic() - began)
     seen = task.cube.counts[task.validation : choose_until, task.scored]
-    share = judge.share_mixed_in(chosen, seen)
-    return _row(
-        rival.name,
-        "rule",
-        [judge.mixed(judged, share)],
-        _dispersion(judge.mixed(chosen, share), seen),
-        judge,
-        chosen={**forecaster.chosen, MIXED_IN: share},
-        seconds=time.monotonic() - began,
-    )
+    judged: list[AnyFloats] = [mean[task.test - task.validation :]]
+    return _row(fitted, mean[: choose_until - task.validation], seen, judged, judge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fitted:
-    """A row before it is judged: one model for each seed, and what they are given."""
+    """A row before it is judged."""
 
     name: str
     kind: str
-    models: Sequence[Regressor]
+    chosen: Mapping[str, float] = field(default_factory=dict)
+    models: Sequence[Regressor] = ()  # that see features: one for each seed
     of: type[RiskNetwork] = RiskNetwork  # the kind of network whose inputs they are given; RiskNetwork: the features
+    losses: tuple[tuple[float, ...], ...] = ()  # of networks
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Featured:
-    rows: list[ModelResult]
-    expected: Floats  # (cells, categories)
-    learning: LearningCurve
-
-
-def network_name(kind: str) -> str:
-    """The name of a kind of network in the table."""
-    return "network" if kind == DEFAULT.network else f"{kind} network"
 
 
 def _fitted_regression(regression: Regression, learned: Learned, plan: EvaluationPlan) -> _Fitted:
     plan.tell(f"fitting: {regression.name}", 0.0)
     began = time.monotonic()
     models = regression.fit(learned.train, learned.validation, seeds=plan.seeds)
-    return _Fitted(name=regression.name, kind="regression", models=models, seconds=time.monotonic() - began)
-
-
-def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan) -> tuple[_Fitted, LearningCurve]:
-    recipe, began, networks = msgspec.structs.replace(plan.recipe, network=kind), time.monotonic(), []
-    for number, seed in enumerate(plan.seeds):
-        plan.tell(f"fitting: {network_name(kind)}, seed {seed}", number / len(plan.seeds))
-        networks.append(ProductNetwork.fit(learned, recipe=recipe, epochs=EPOCHS, seed=seed))
-    fitted = _Fitted(
-        name=network_name(kind),
-        kind=NETWORK_KINDS[kind != plan.networks[0]],
-        models=networks,
-        of=kind_of_network(kind),
+    return _Fitted(
+        name=regression.name,
+        kind="regression",
+        chosen=models[0].chosen,
+        models=models,
         seconds=time.monotonic() - began,
     )
-    return fitted, LearningCurve(seeds=tuple(one.losses for one in networks))
 
 
-def _judged_means(each: Sequence[_Fitted], learned: Learned, judge: Judge, plan: EvaluationPlan) -> list[list[Values]]:
+def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan) -> _Fitted:
+    recipe, began, networks = msgspec.structs.replace(plan.recipe, network=kind), time.monotonic(), []
+    name = "network" if kind == DEFAULT.network else f"{kind} network"
+    for number, seed in enumerate(plan.seeds):
+        plan.tell(f"fitting: {name}, seed {seed}", number / len(plan.seeds))
+        networks.append(ProductNetwork.fit(learned, recipe=recipe, epochs=EPOCHS, seed=seed))
+    return _Fitted(
+        name=name,
+        kind=NETWORK_KINDS[kind != plan.networks[0]],
+        chosen=networks[0].chosen,
+        models=networks,
+        of=kind_of_network(kind),
+        losses=tuple(one.losses for one in networks),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _judged_means(
+    each: Sequence[_Fitted], learned: Learned, judge: Judge, plan: EvaluationPlan
+) -> list[list[AnyFloats]]:
     """(steps, cells, categories) forecasts of each row's models, from one pass over the judged steps."""
     task = judge.task
     steps, cells, categories = judge.counts.shape
-    means = [[np.empty((steps, cells, categories), np.float32) for _ in row.models] for row in each]
+    means: list[list[AnyFloats]] = [
+        [np.empty((steps, cells, categories), np.float32) for _ in row.models] for row in each
+    ]
     checked = int(np.random.default_rng(plan.seeds[0]).integers(steps))
     for run, inputs in judged_inputs(task, learned):
         plan.tell("judging", run.start / steps)
@@ -230,13 +224,13 @@ def _judged_means(each: Sequence[_Fitted], learned: Learned, judge: Judge, plan:
     return means
 
 
-def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> _Featured:
-    """The rows that see the product's features."""
+def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Floats, Losses]:
+    """The rows that see the product's features; what the first network expects, (cells, categories); its losses."""
     task = judge.task
     fitted = [_Fitted(name=PRODUCT_BASELINE, kind="regression", models=[ProductBaseline()])]
     fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
     networks = [_fitted_networks(kind, learned, plan) for kind in plan.networks]
-    fitted += [network for network, _ in networks]
+    fitted += networks
     plan.tell("fitting", 1.0)
     means = _judged_means(fitted, learned, judge, plan)
     means.reverse()
@@ -244,46 +238,32 @@ def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> _Fea
     for row in fitted:
         known = learned.examples[row.of][1].values.numpy()
         chosen = np.mean([judge.floored(model.predict(known)) for model in row.models], axis=0)
-        seen = learned.validation.counts[:, :, 0].numpy()
-        share = judge.share_mixed_in(chosen, seen)
-        size = _dispersion(judge.mixed(chosen, share)[:, None], seen[:, None])
         judged = means.pop()  # hundreds of megabytes in a large city
-        for place, mean in enumerate(judged):
-            judged[place] = np.asarray(judge.mixed(mean, share), np.float32)
+        rows.append(_row(row, chosen[:, None], learned.validation.counts[:, :, 0].numpy()[:, None], judged, judge))
         if row.kind == NETWORK_KINDS[0]:
             expected[task.scored] = np.mean([mean.mean(axis=0) for mean in judged], axis=0)
-        choices = {**row.models[0].chosen, MIXED_IN: share}
-        rows.append(_row(row.name, row.kind, judged, size, judge, chosen=choices, seconds=row.seconds))
-    return _Featured(rows=rows, expected=expected, learning=networks[0][1])
+    return rows, expected, networks[0].losses
 
 
-def _row(
-    name: str,
-    kind: str,
-    means: Sequence[Floats | Values],
-    dispersion: Floats,
-    judge: Judge,
-    *,
-    seconds: float,
-    chosen: Mapping[str, float] | None = None,
-) -> ModelResult:
-    of_seeds = [judge.scores(mean, dispersion) for mean in means]
+def _row(fitted: _Fitted, chosen: AnyFloats, seen: AnyCounts, judged: list[AnyFloats], judge: Judge) -> ModelResult:
+    """Mix in the mean, take the likeliest dispersion, and judge.
+
+    chosen, seen: (steps, cells, categories) floored forecasts of the validation block, and counts. judged: forecasts
+    of the judged steps, one for each seed; they become the mixed ones.
+    """
+    share, categories = judge.share_mixed_in(chosen, seen), seen.shape[2]
+    log_mean = torch.from_numpy(np.log(judge.mixed(chosen, share).reshape(-1, categories, 1)))
+    dispersion = likeliest_dispersion(log_mean, torch.from_numpy(seen.reshape(-1, categories, 1)))[:, 0]
+    judged[:] = [judge.mixed(mean, share) for mean in judged]
+    of_seeds = [judge.scores(mean, dispersion) for mean in judged]
     return ModelResult(
-        model=name,
-        kind=kind,
+        model=fitted.name,
+        kind=fitted.kind,
         scores=mean_scores(of_seeds),
-        totals=judge.totals(np.asarray(sum(means) / len(means)), dispersion),
+        totals=judge.totals(np.asarray(sum(judged) / len(judged)), dispersion),
         dispersion=tuple(dispersion.tolist()),
-        chosen=chosen or {},
-        seeds=len(means),
+        chosen={**fitted.chosen, MIXED_IN: share},
+        seeds=len(judged),
         log_scores_of_seeds=tuple(one.sheet.nb_log_score for one in of_seeds),
-        seconds=seconds,
+        seconds=fitted.seconds,
     )
-
-
-def _dispersion(mean: Floats | Values, counts: npt.NDArray[np.generic]) -> Floats:
-    """(categories,) size that is likeliest for forecasts of the validation block: (steps, cells, categories) each."""
-    categories = mean.shape[2]
-    log_mean = torch.from_numpy(np.log(mean.reshape(-1, categories, 1)))
-    seen = torch.from_numpy(counts.reshape(-1, categories, 1))
-    return likeliest_dispersion(log_mean, seen)[:, 0]

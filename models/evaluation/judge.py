@@ -8,18 +8,17 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.contract import Values, least_mean
+from models.evaluation.contract import least_mean, poisson_loss
 from models.evaluation.tasks import Task
 from models.measures.cube import Counts, Floats
-from models.measures.loss import poisson_loss
 from models.measures.paired import LEAST_JUDGED, Difference, compare
 from models.measures.ranking import AtShare
-from models.measures.scores import ModelScores, score
-from models.measures.sheet import Sheet
+from models.measures.scores import ModelScores, Sheet, score
 from models.measures.totals import Totals, totals
 
 T = TypeVar("T", Sheet, AtShare)
 AnyFloats = npt.NDArray[np.floating]
+AnyCounts = npt.NDArray[np.number]
 # Shares of the mean that a model may mix in, so that a quiet place keeps a small forecast.
 SHARES = (0.0, 1e-4, 1e-3, 1e-2, 0.05)
 
@@ -29,11 +28,11 @@ class Judge:
     task: Task
     seed: int  # of the randomised PIT and the bootstrap
 
-    def floored(self, mean: Floats | Values) -> Floats:
+    def floored(self, mean: AnyFloats) -> Floats:
         """(steps, scored cells, categories) the forecast as it is judged, see `least_mean`."""
         return np.maximum(mean, self._least)
 
-    def share_mixed_in(self, chosen: AnyFloats, seen: npt.NDArray[np.number]) -> float:
+    def share_mixed_in(self, chosen: AnyFloats, seen: AnyCounts) -> float:
         """Which of SHARES makes the forecasts of the validation steps best. chosen: as `floored` gives them."""
         return min(SHARES, key=lambda share: poisson_loss(self.mixed(chosen, share), seen))
 
@@ -54,17 +53,12 @@ class Judge:
         """(judged steps, scored cells, categories) observed incidents."""
         return self.task.cube.counts[self.task.test :, self.task.scored]
 
-    def scores(self, mean: Floats | Values, dispersion: Floats) -> ModelScores:
+    def scores(self, mean: AnyFloats, dispersion: Floats) -> ModelScores:
         """mean: (judged steps, scored cells, categories)."""
-        return score(
-            np.asarray(mean, np.float64),
-            self.counts,
-            dispersion,
-            self.task.cube.categories,
-            np.random.default_rng(self.seed),
-        )
+        random, categories = np.random.default_rng(self.seed), self.task.cube.categories
+        return score(np.asarray(mean, np.float64), self.counts, dispersion, categories, random)
 
-    def totals(self, mean: Floats | Values, dispersion: Floats) -> Totals:
+    def totals(self, mean: AnyFloats, dispersion: Floats) -> Totals:
         """Of the scored cells; the others expect nothing and count nothing."""
         everywhere = np.zeros((len(mean), len(self.task.scored), mean.shape[2]))
         everywhere[:, self.task.scored] = mean

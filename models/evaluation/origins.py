@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.result import NETWORK_KINDS, Evaluation, ModelResult, Origins, RollingResult
+from models.evaluation.result import NETWORK_KINDS, Evaluation, Origins, RollingResult
 from models.measures.cube import Floats
 from models.measures.paired import Difference, day_blocks, difference
 
@@ -17,8 +17,9 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     """Evaluations of the same task at several origins, the earliest first. No block of days reaches over an origin."""
     last = evaluations[-1]
     values = last.scored_cells * len(last.cube.categories)
-    sums = {
-        row.model: np.concatenate([_sums(_row(one, row.model)) for one in evaluations], axis=1) / values
+    sums: dict[str, Floats] = {  # (seeds, steps of all origins) each
+        row.model: np.concatenate([one.row(row.model).scores.log_score_sums.sum(axis=2) for one in evaluations], axis=1)
+        / values
         for row in last.rows
     }
     mean = {model: float(per_step.mean()) for model, per_step in sums.items()}
@@ -34,7 +35,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     rows = [
         RollingResult(
             model=model,
-            nb_log_scores=tuple(_row(one, model).scores.sheet.nb_log_score for one in evaluations),
+            nb_log_scores=tuple(one.row(model).scores.sheet.nb_log_score for one in evaluations),
             nb_log_score=mean[model],
             versus_best_baseline=versus(model, best),
             versus_best_rule=versus(model, best_rule),
@@ -47,15 +48,6 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
         best_rule=best_rule,
         rows=tuple(sorted(rows, key=lambda row: row.nb_log_score)),
     )
-
-
-def _row(evaluation: Evaluation, model: str) -> ModelResult:
-    return next(row for row in evaluation.rows if row.model == model)
-
-
-def _sums(row: ModelResult) -> Floats:
-    """(seeds, steps) log score, summed over cells and categories."""
-    return np.asarray(row.scores.log_score_sums.sum(axis=2), np.float64)
 
 
 def _blocks(evaluations: Sequence[Evaluation]) -> npt.NDArray[np.int64]:

@@ -13,6 +13,7 @@ from models.files.incident_files import IncidentTable
 from models.local_time import local_from_utc, utc_from_local
 from models.measures.cube import Cube, count
 from schemas.errors import DataError
+from schemas.grid import Grid
 from schemas.spec import DAY_S
 
 ROWS, COLS, DAYS = 14, 12, 731
@@ -27,6 +28,7 @@ class Published:
     cube: Cube  # (731, 168, 4)
     incidents: IncidentTable  # in the order of time, without the file's first row
     cell: npt.NDArray[np.int32]  # (n,) cell of each incident, row * 12 + col
+    grid: Grid  # its rows and columns count, its squares are not quite those of the benchmark
 
 
 def published_chicago(table: IncidentTable) -> Published:
@@ -42,5 +44,10 @@ def published_chicago(table: IncidentTable) -> Published:
         raise DataError(f"{size} rows, columns and days, not {(ROWS, COLS, DAYS)}", "give the whole Chicago file")
     cell = row * COLS + col
     starts_s, _ = utc_from_local(days * DAY_S, incidents.timezone)
-    cube = count(incidents, cell, starts_s, rows=ROWS, cols=COLS, cell_m=1000.0 * _CELL_KM)
-    return Published(cube=cube, incidents=incidents, cell=cell)
+    grid = nominal_grid(incidents, ROWS, COLS, 1000.0 * _CELL_KM)
+    return Published(cube=count(incidents, cell, starts_s, grid), incidents=incidents, cell=cell, grid=grid)
+
+
+def nominal_grid(incidents: IncidentTable, rows: int, cols: int, cell_m: float) -> Grid:
+    south, west = float(incidents.lat_deg.min()), float(incidents.lon_deg.min())
+    return Grid(south_deg=south, west_deg=west, cell_m=cell_m, rows=rows, cols=cols)

@@ -10,6 +10,7 @@ from models.measures.scores import ModelScores
 from models.measures.totals import Totals
 
 NETWORK_KINDS = ("network", "other network")  # the network that the report is about, and those beside it
+Losses = tuple[tuple[float, ...], ...]  # by seed: of the linear part alone, then after each epoch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +29,6 @@ class ModelResult:
     versus_best_baseline: Difference | None = None  # None for the best baseline itself
     versus_best_rule: Difference | None = None  # None for the best rule itself
     versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best baseline; empty for itself
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearningCurve:
-    """Validation loss over the untrained network's, by seed: of the linear part alone, then after each epoch."""
-
-    seeds: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +71,7 @@ class Evaluation:
     best_rule: str  # of those that only count
     observed: Floats  # (cells, categories) incidents per step of the judged block
     expected: Floats  # (cells, categories) the same, as the network expected them; nan in cells that are not scored
-    learning: LearningCurve
+    learning: Losses  # validation loss over the untrained network's
     seconds: float
     peak_gib: float
     made_at: str  # UTC
@@ -89,3 +83,6 @@ class Evaluation:
     @property
     def network(self) -> ModelResult:
         return next(row for row in self.rows if row.kind == NETWORK_KINDS[0])
+
+    def row(self, model: str) -> ModelResult:
+        return next(row for row in self.rows if row.model == model)

@@ -1,14 +1,14 @@
 """What is forecast: which incidents, cells and steps; which steps are for learning and which for judging."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, published_chicago
+from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, nominal_grid, published_chicago
 from models.files.data_report import RowCount, read_past, refuse_one_cell, refuse_too_little, row_counts
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS, Layout
@@ -43,9 +43,7 @@ class Task:
     validation: int
     test: int
     scored: npt.NDArray[np.bool_]  # (cells,) those that are judged
-    outside_s: npt.NDArray[np.int64] = field(
-        default_factory=lambda: np.empty(0, np.int64)
-    )  # when incidents happened that lie in no cell, ascending
+    outside_s: npt.NDArray[np.int64] | tuple[()] = ()  # when incidents happened that lie in no cell, ascending
     row_counts: tuple[RowCount, ...] = ()  # what became of the file's rows; of the published tasks the README says it
     data_file: str = "none"  # its name
     data_sha256: str = ""
@@ -70,7 +68,7 @@ def chicago_3km_daily(path: Path) -> Task:
         title="Chicago 2016-2017, 3 km, one day, 4 categories, all 168 cells",
         incidents=published.incidents,
         cell=published.cell,
-        grid=_nominal_grid(published.incidents, cube.rows, cube.cols, cube.cell_m),
+        grid=published.grid,
         cube=cube,
         validation=len(cube) - TEST_DAYS - VALIDATION_DAYS,
         test=len(cube) - TEST_DAYS,
@@ -136,16 +134,16 @@ def task_of_file(path: Path, layout: Layout, options: FileOptions, *, now_s: flo
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
     whole = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
     rows = (*row_counts(table, grid), RowCount(what=_PARTIAL, rows=int((~whole).sum()), decision="left out"))
-    task = _task(
+    incidents, cell = table.select(inside & whole), cell[inside & whole]
+    task = Task(
         name=f"{layout.name}-{options.cell_m:.0f}m-{options.step}",
         title=_title(path, options, categories=len(table.categories), cells=grid.cells),
-        incidents=table.select(inside & whole),
-        cell=cell[inside & whole],
+        incidents=incidents,
+        cell=cell,
         grid=grid,
-        starts_s=starts_s,
-    )
-    task = replace(
-        task,
+        cube=count(incidents, cell, starts_s, grid),
+        validation=validation,
+        test=test,
         scored=np.ones(grid.cells, np.bool_),
         outside_s=table.occurred_s[~inside],
         row_counts=tuple(line for line in rows if line.rows),
@@ -181,41 +179,28 @@ def _refuse_moved(task: Task, judged: int) -> None:
         )
 
 
-def _task(
-    *,
-    name: str,
-    title: str,
-    incidents: IncidentTable,
-    cell: npt.NDArray[np.int32],
-    grid: Grid,
-    starts_s: npt.NDArray[np.int64],
-) -> Task:
-    """A task that scores the cells with any incident."""
-    cube = count(incidents, cell, starts_s, rows=grid.rows, cols=grid.cols, cell_m=grid.cell_m)
-    validation, test = _blocks(len(cube))
-    return Task(
-        name=name,
-        title=title,
-        incidents=incidents,
-        cell=cell,
-        grid=grid,
-        cube=cube,
-        validation=validation,
-        test=test,
-        scored=cube.counts.sum(axis=(0, 2)) > 0,
-    )
-
-
 def _hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Task:
     incidents = replace(table, category=np.zeros_like(table.category), categories=("all",))
     north, east = (degrees - degrees.min() for degrees in (incidents.lat_deg, incidents.lon_deg))
     km_east = KM_PER_DEGREE * np.cos(np.radians(incidents.lat_deg.mean()))
     row = np.floor(north * KM_PER_DEGREE / cell_km).astype(np.int32)
     col = np.floor(east * km_east / cell_km).astype(np.int32)
-    grid = _nominal_grid(incidents, int(row.max()) + 1, int(col.max()) + 1, 1000 * cell_km)
-    cell, starts_s = row * grid.cols + col, _steps(incidents, HOUR_S)
-    task = _task(name=name, title=title, incidents=incidents, cell=cell, grid=grid, starts_s=starts_s)
-    return replace(task, title=f"{title}, {int(task.scored.sum())} cells with any")
+    grid = nominal_grid(incidents, int(row.max()) + 1, int(col.max()) + 1, 1000 * cell_km)
+    cell = row * grid.cols + col
+    cube = count(incidents, cell, _steps(incidents, HOUR_S), grid)
+    validation, test = _blocks(len(cube))
+    scored = cube.counts.sum(axis=(0, 2)) > 0
+    return Task(
+        name=name,
+        title=f"{title}, {int(scored.sum())} cells with any",
+        incidents=incidents,
+        cell=cell,
+        grid=grid,
+        cube=cube,
+        validation=validation,
+        test=test,
+        scored=scored,
+    )
 
 
 def _steps(table: IncidentTable, step_s: int) -> npt.NDArray[np.int64]:
@@ -260,8 +245,3 @@ def _refuse_short(learned: int, blocks: int) -> None:
 
 def _blocks(steps: int) -> tuple[int, int]:
     return steps * TRAIN_PERCENT // 100, steps * (TRAIN_PERCENT + VALIDATION_PERCENT) // 100
-
-
-def _nominal_grid(incidents: IncidentTable, rows: int, cols: int, cell_m: float) -> Grid:
-    south, west = float(incidents.lat_deg.min()), float(incidents.lon_deg.min())
-    return Grid(south_deg=south, west_deg=west, cell_m=cell_m, rows=rows, cols=cols)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from models.files.incident_files import IncidentTable
 from models.hour_of_week import hour_of_week
 from schemas.errors import DataError
+from schemas.grid import Grid
 from schemas.limits import MAX_CUBE_COUNTS
 
 Counts = npt.NDArray[np.int32]
@@ -41,36 +42,28 @@ class Cube:
         )
 
 
-def count(
-    incidents: IncidentTable,
-    cell: npt.NDArray[np.int32],
-    starts_s: npt.NDArray[np.int64],
-    *,
-    rows: int,
-    cols: int,
-    cell_m: float,
-) -> Cube:
+def count(incidents: IncidentTable, cell: npt.NDArray[np.int32], starts_s: npt.NDArray[np.int64], grid: Grid) -> Cube:
     """The cube of incidents that all lie in the grid and the steps. cell: (n,); starts_s: (steps + 1,).
 
     Raises DataError for one that would take more memory than an evaluation may.
     """
     steps, categories = len(starts_s) - 1, len(incidents.categories)
     step = np.searchsorted(starts_s, incidents.occurred_s, side="right") - 1
-    size = steps * rows * cols * categories
+    size = steps * grid.cells * categories
     if size > MAX_CUBE_COUNTS:
         raise DataError(
-            f"{steps:,} steps x {rows * cols:,} cells x {categories} categories are {size:,} counts, at most "
+            f"{steps:,} steps x {grid.cells:,} cells x {categories} categories are {size:,} counts, at most "
             f"{MAX_CUBE_COUNTS:,} are judged at once",
             remedy="take a longer --step, a larger --cell-m, fewer categories, or a part of the file's time",
         )
-    counts = np.zeros((steps, rows * cols, categories), np.int32)
+    counts = np.zeros((steps, grid.cells, categories), np.int32)
     np.add.at(counts, (step, cell, incidents.category), 1)
     return Cube(
         counts=counts,
         starts_s=starts_s,
         hour_of_week=hour_of_week(starts_s[:-1], incidents.timezone).astype(np.int16),
-        rows=rows,
-        cols=cols,
-        cell_m=cell_m,
+        rows=grid.rows,
+        cols=grid.cols,
+        cell_m=grid.cell_m,
         categories=incidents.categories,
     )

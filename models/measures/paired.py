@@ -30,20 +30,14 @@ class Difference:
 
 
 def compare(
-    model: Floats,
-    rival: Floats,
-    *,
-    values: int,
-    steps_per_week: int,
-    random: np.random.Generator,
-    block_days: int = BLOCK_DAYS,
+    model: Floats, rival: Floats, *, values: int, steps_per_week: int, random: np.random.Generator
 ) -> Difference:
     """Compare log scores that were summed over the `values` values (cells x categories) of each step.
 
     model, rival: (seeds, steps) sums, nats, one row for a model without seeds; of the rival the mean over its seeds
     counts. The same `random` state for every pair makes the pairs comparable.
     """
-    block = day_blocks(model.shape[1], steps_per_week=steps_per_week, block_days=block_days)
+    block = day_blocks(model.shape[1], steps_per_week=steps_per_week)
     return difference((model - rival.mean(axis=0)) / values, block, random)
 
 

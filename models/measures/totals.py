@@ -30,14 +30,15 @@ class Total:
 
     @property
     def n_test(self) -> float:
-        """Probability of a total as far from the forecast, on either side.
+        """Probability of a total as far from the forecast, on either side; nan where no cell is scored.
 
         The N-test of CSEP with the variance of the negative binomial, in the normal approximation. Source: Zechar,
         Gerstenberger and Rhoades, Bulletin of the Seismological Society of America 100, 2010. The variance takes the
         values as independent; a city's good and bad days make the true one larger, so a small probability alone
         says little and the ratio says by how much.
         """
-        return erfc(abs(self.actual - self.forecast) / sqrt(2 * self.variance))
+        spread = sqrt(2 * self.variance)
+        return erfc(abs(self.actual - self.forecast) / spread) if spread else float("nan")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

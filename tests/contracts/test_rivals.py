@@ -9,19 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gammaln, xlogy
 
-from models.evaluation.contract import least_mean
+from models.evaluation.contract import least_mean, poisson_loss
 from models.evaluation.rivals import RIVALS
-from models.evaluation.rivals.constant import Constant
-from models.evaluation.rivals.ewma import Ewma
 from models.evaluation.rivals.ewma_profile import EwmaProfile, FittedEwmaProfile
-from models.evaluation.rivals.expanding import Expanding
-from models.evaluation.rivals.historical import Historical
 from models.evaluation.rivals.kde import FittedKde, Kde, smooth
-from models.evaluation.rivals.last_week import LastWeek
-from models.evaluation.rivals.profile import week_profile, week_slots
-from models.evaluation.rivals.same_weekday import SameWeekday
+from models.evaluation.rivals.known import week_profile, week_slots
+from models.evaluation.rivals.means import Constant, Ewma, Expanding, Historical, LastWeek, SameWeekday
 from models.evaluation.rivals.self_exciting import FittedSelfExciting, SelfExciting
-from models.measures.loss import poisson_loss
 from tests.harness.small_cube import cube_of, random_cube
 
 

@@ -6,12 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from models.evaluation.judge import mean_scores
-from models.evaluation.result import Evaluation, LearningCurve, ModelResult
-from models.evaluation.rivals.constant import Constant
-from models.evaluation.rivals.ewma import Ewma
+from models.evaluation.result import Evaluation, ModelResult
 from models.evaluation.rivals.ewma_profile import EwmaProfile
-from models.evaluation.rivals.historical import Historical
-from models.evaluation.rivals.last_week import LastWeek
+from models.evaluation.rivals.means import Constant, Ewma, Historical, LastWeek
 from models.measures.paired import compare
 from models.measures.scores import score
 from models.measures.totals import totals
@@ -79,9 +76,7 @@ def small_evaluation(
         best_rule=best.model,
         observed=cube.counts[first:].mean(axis=0),
         expected=expected,
-        learning=LearningCurve(
-            seeds=tuple(tuple((curve + random.normal(0, 0.001, 12)).tolist()) for _ in range(seeds))
-        ),
+        learning=tuple(tuple((curve + random.normal(0, 0.001, 12)).tolist()) for _ in range(seeds)),
         seconds=61.5,
         peak_gib=1.25,
         made_at="2026-01-02 03:04 UTC",

@@ -34,7 +34,7 @@ def small_task(*, days=300, judged=60, seed=0):
         incidents=table,
         cell=cells,
         grid=GRID,
-        cube=count(table, cells, starts_s, rows=GRID.rows, cols=GRID.cols, cell_m=GRID.cell_m),
+        cube=count(table, cells, starts_s, GRID),
         validation=days - 2 * judged,
         test=days - judged,
         scored=np.arange(GRID.cells) != 3,

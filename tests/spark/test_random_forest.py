@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from models.evaluation.regressions.flat import flat, flat_counts
-from models.evaluation.regressions.random_forest import RandomForest, grown, training_frame
-from models.evaluation.regressions.trees import Trees
+from models.evaluation.regressions.random_forest import RandomForest, forest_of, grown, training_frame
 from models.training.fit_network import Examples
 
 pytestmark = pytest.mark.spark
@@ -45,4 +44,4 @@ def test_the_arrays_predict_what_spark_predicts(session):
     model = grown(session, values, counts, seed=0)
     frame = training_frame(session, values, np.arange(len(values), dtype=np.float64))
     expected = model.transform(frame).select("count", "prediction").toPandas().sort_values("count")["prediction"]
-    np.testing.assert_allclose(Trees.read(model.toDebugString).predict(values), expected, rtol=1e-12)
+    np.testing.assert_allclose(forest_of(model).of_rows(values), expected, rtol=1e-12)

@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from models.evaluation.contract import Values
+from models.evaluation.contract import Values, poisson_loss
 from models.evaluation.regressions.flat import flat, flat_counts
-from models.measures.loss import poisson_loss
 from models.training.fit_network import Examples
 
 MOST_TREES = 400

@@ -12,9 +12,8 @@ from sklearn.linear_model import PoissonRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.evaluation.contract import Values
+from models.evaluation.contract import Values, poisson_loss
 from models.evaluation.regressions.flat import flat, flat_counts
-from models.measures.loss import poisson_loss
 from models.training.fit_network import Examples
 
 PENALTIES = (1e-6, 1e-4, 1e-2)  # of the L2 norm; the best on validation is taken

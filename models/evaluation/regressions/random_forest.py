@@ -1,9 +1,10 @@
 """Spark MLlib's random forest on the product's features. It minimises squared errors, which rare counts do not suit."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from models.evaluation.contract import Values
 from models.evaluation.regressions.flat import flat, flat_counts
-from models.evaluation.regressions.trees import Trees
+from models.evaluation.regressions.trees import Forest
 from models.measures.cube import Floats
 from models.training.fit_network import Examples
 from models.training.spark_start import start_spark
@@ -47,12 +48,10 @@ class RandomForest:
     session: Callable[[], AbstractContextManager[SparkSession]]  # its Java need not live longer than the fit
     name: ClassVar[str] = "random forest (MLlib)"
 
-    def fit(self, train: Examples, validation: Examples, *, seeds: Sequence[int]) -> "list[FittedForest]":
+    def fit(self, train: Examples, validation: Examples, *, seeds: Sequence[int]) -> list[Forest]:
         values, counts = flat(train.values.numpy()), flat_counts(train)
         with self.session() as session:
-            return [
-                FittedForest(trees=Trees.read(grown(session, values, counts, seed).toDebugString)) for seed in seeds
-            ]
+            return [forest_of(grown(session, values, counts, seed)) for seed in seeds]
 
 
 def grown(session: SparkSession, values: Values, counts: Floats, seed: int) -> RandomForestRegressionModel:
@@ -71,16 +70,11 @@ def grown(session: SparkSession, values: Values, counts: Floats, seed: int) -> R
     return forest.fit(frame)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FittedForest:
-    trees: Trees
-
-    @property
-    def chosen(self) -> Mapping[str, float]:
-        return {}
-
-    def predict(self, values: Values) -> Values:
-        return np.asarray(self.trees.predict(flat(values)), np.float32).reshape(values.shape[:2])
+def forest_of(model: RandomForestRegressionModel) -> Forest:
+    with TemporaryDirectory() as folder:
+        saved = Path(folder, "forest")
+        model.save(saved.as_uri())
+        return Forest.of_saved(pd.read_parquet(saved / "data"), depth=DEPTH)
 
 
 def training_frame(session: SparkSession, rows: Values, counts: Floats) -> DataFrame:

@@ -1,22 +1,24 @@
 """A forest of MLlib as arrays: they forecast a row in a fraction of the time that sending it to Spark takes."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from models.evaluation.contract import Values
+from models.evaluation.regressions.flat import flat
 from models.measures.cube import Floats
 
 BLOCK_ROWS = 1 << 12  # at a time: they fit into a core's cache
 Places = npt.NDArray[np.intp]
-_LINE = re.compile(r"(?P<tree>Tree) \d+ |(?P<split>If) \(feature (\d+) <= (\S+)\)|(?P<leaf>Predict): (\S+)")
+_SPLIT = "split.leftCategoriesOrThreshold"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trees:
+class Forest:
     """Nodes of all trees, one behind the other. A leaf is a split that leads back to itself."""
 
     roots: Places  # (trees,)
@@ -24,45 +26,33 @@ class Trees:
     threshold: Floats  # (nodes,)
     children: Places  # (2 * nodes,) where a value above the threshold goes, then where one of at most that goes
     value: Floats  # (nodes,) what a leaf predicts; nan elsewhere
-    depth: int  # splits from a root to the furthest leaf
+    depth: int  # at most as many splits lie between a root and a leaf
+    chosen: ClassVar[Mapping[str, float]] = {}
 
     @classmethod
-    def read(cls, description: str) -> "Trees":
-        """From MLlib's `toDebugString` of a forest of regression trees, all of equal weight, on continuous features."""
-        roots: list[int] = []
-        splits: dict[int, tuple[int, float, int, int]] = {}
-        leaves: dict[int, float] = {}
-        deepest = number = 0
+    def of_saved(cls, table: pd.DataFrame, *, depth: int) -> "Forest":
+        """From the nodes that MLlib saves of a forest of regression trees, of equal weight, on continuous features.
 
-        def grow(lines: Iterator[re.Match[str]], depth: int) -> int:
-            nonlocal deepest, number
-            node, number, deepest = number, number + 1, max(deepest, depth)
-            line = next(lines, None)
-            if line is None or line["tree"]:
-                raise ValueError(f"the description ends within a tree: {len(splits)} splits, {len(leaves)} leaves")
-            if line["leaf"]:
-                leaves[node] = float(line[6])
-            else:
-                splits[node] = (int(line[3]), float(line[4]), grow(lines, depth + 1), grow(lines, depth + 1))
-            return node
-
-        lines = _LINE.finditer(description)
-        for line in lines:
-            if not line["tree"]:
-                raise ValueError(f"{line[0]!r} where a tree of the forest should begin")
-            roots.append(grow(lines, 0))
-        nodes = [splits.get(node, (0, np.inf, node, node)) for node in range(number)]
-        feature, threshold, below, above = zip(*nodes, strict=True)
+        table: a row for each node, its `id` counted from 0 in each tree. depth: the forest's `maxDepth`.
+        """
+        order = table["nodeData"].str["id"] + table["treeID"] * len(table)
+        nodes = pd.json_normalize(table["nodeData"].iloc[order.argsort()].tolist())
+        own, roots = np.arange(len(nodes)), np.flatnonzero(nodes["id"] == 0)
+        leaf, root = (nodes["leftChild"] < 0).to_numpy(), roots[np.cumsum(nodes["id"] == 0) - 1]
+        above, below = (np.where(leaf, own, root + nodes[side]) for side in ("rightChild", "leftChild"))
         return cls(
-            roots=np.array(roots, np.intp),
-            feature=np.array(feature, np.intp),
-            threshold=np.array(threshold, np.float64),
-            children=np.array([above, below], np.intp).T.ravel(),
-            value=np.array([leaves.get(node, np.nan) for node in range(number)]),
-            depth=deepest,
+            roots=roots,
+            feature=nodes["split.featureIndex"].clip(lower=0).to_numpy(np.intp),
+            threshold=np.array([split[0] if len(split) else np.inf for split in nodes[_SPLIT]]),
+            children=np.stack([above, below], axis=1).ravel(),
+            value=np.where(leaf, nodes["prediction"], np.nan),
+            depth=depth,
         )
 
-    def predict(self, rows: Values) -> Floats:
+    def predict(self, values: Values) -> Values:
+        return np.asarray(self.of_rows(flat(values)), np.float32).reshape(values.shape[:2])
+
+    def of_rows(self, rows: Values) -> Floats:
         """(n,) the mean of what the trees predict. rows: (n, features)."""
         return np.concatenate(
             [self._of_block(rows[start : start + BLOCK_ROWS]) for start in range(0, len(rows), BLOCK_ROWS)]

@@ -7,11 +7,11 @@ from typing import Any
 
 from msgspec import json
 
-from models.evaluation.report.findings import best_baseline, best_rule, n_test, percents
+from models.evaluation.report.findings import Against, best_baseline, best_rule
 from models.evaluation.result import Evaluation, ModelResult, Origins
 from models.measures.paired import Difference
-from models.measures.sheet import Sheet
-from models.measures.totals import Total, Totals
+from models.measures.scores import Sheet
+from models.measures.totals import Total
 
 Value = dict[str, Any]
 AT_SHARE = ("cells", "hit_rate", "ideal_hit_rate", "pai", "pei")
@@ -52,7 +52,7 @@ def as_json(evaluation: Evaluation) -> Value:
         "best_rule": evaluation.best_rule,
         "rows": [_model(row, evaluation) for row in evaluation.rows],
         "origins": None if evaluation.origins is None else _origins(evaluation.origins),
-        "learning": evaluation.learning.seeds,
+        "learning": evaluation.learning,
         "seconds": evaluation.seconds,
         "peak_gib": evaluation.peak_gib,
         "versions": dict(sorted(evaluation.versions.items())),
@@ -86,14 +86,7 @@ def _model(row: ModelResult, evaluation: Evaluation) -> Value:
         "dispersion": dict(zip(evaluation.cube.categories, row.dispersion, strict=True)),
         "seconds": row.seconds,
         "by_category": {name: _sheet(sheet) for name, sheet in row.scores.by_category.items()},
-        "totals": {
-            "city": _total(row.totals.city),
-            **{
-                field.name: [_total(total) for total in getattr(row.totals, field.name)]
-                for field in fields(Totals)
-                if field.name != "city"
-            },
-        },
+        "totals": {field.name: _total(getattr(row.totals, field.name)) for field in fields(row.totals)},
     }
 
 
@@ -126,7 +119,7 @@ def _difference(difference: Difference | None, score: float) -> Value | None:
     """In nats per value, and in percent of `score`, the rival's log score; None for the rival itself."""
     if difference is None:
         return None
-    percent, low, high = percents(difference, score)
+    percent, low, high = Against(difference, score).percent
     return {
         "difference": difference.mean,
         "low": difference.low,
@@ -140,11 +133,7 @@ def _difference(difference: Difference | None, score: float) -> Value | None:
     }
 
 
-def _total(total: Total) -> Value:
-    return {
-        "name": total.name,
-        "forecast": total.forecast,
-        "actual": total.actual,
-        "ratio": total.ratio,
-        "n_test": n_test(total),
-    }
+def _total(found: Total | tuple[Total, ...]) -> Any:
+    if isinstance(found, tuple):
+        return [_total(one) for one in found]
+    return {name: getattr(found, name) for name in ("name", "forecast", "actual", "ratio", "n_test")}

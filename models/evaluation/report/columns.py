@@ -4,18 +4,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10
 
-from models.evaluation.report.findings import at_share, best_baseline, percent_texts
+from models.evaluation.report.findings import Against, at_share, best_baseline
 from models.evaluation.result import Evaluation, ModelResult
 from models.measures.paired import Difference
-from models.measures.sheet import Sheet
+from models.measures.scores import Sheet
 
 NONE = "–"  # in place of a figure that needs an incident
 BEST = "best baseline"
+SPACE = "\N{NO-BREAK SPACE}"
 MANY = 10  # from this value on, one digit after the point is enough
 MOST_DIGITS = 7  # after the point; with more a number is no longer read
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ReportColumn:
     """One figure of a sheet."""
 
@@ -25,108 +26,90 @@ class ReportColumn:
     digits: int | None = None  # after the point; None: four significant ones of the best value
 
 
+def _hits(area_share: float, meaning: str) -> ReportColumn:
+    return ReportColumn(
+        f"hit {100 * area_share:g}{SPACE}%", meaning, lambda sheet: 100 * at_share(sheet, area_share).hit_rate, digits=1
+    )
+
+
 LOG_SCORE = ReportColumn(
-    heading="NB\N{NO-BREAK SPACE}log score",
-    meaning="How much the counts surprise the forecast, nats per cell, step and category; smaller is better. "
+    f"NB{SPACE}log score",
+    "How much the counts surprise the forecast, nats per cell, step and category; smaller is better. "
     "Rows are ordered by it.",
-    value=lambda sheet: sheet.nb_log_score,
+    lambda sheet: sheet.nb_log_score,
 )
 DEVIANCE = ReportColumn(
-    heading="Poisson dev.",
-    meaning="Poisson deviance per cell, step and category; smaller is better.",
-    value=lambda sheet: sheet.poisson_deviance,
+    "Poisson dev.",
+    "Poisson deviance per cell, step and category; smaller is better.",
+    lambda sheet: sheet.poisson_deviance,
 )
 CRPS = ReportColumn(
-    heading="CRPS",
-    meaning="How far the whole forecast distribution lies from the count, incidents; smaller is better.",
-    value=lambda sheet: sheet.crps,
+    "CRPS",
+    "How far the whole forecast distribution lies from the count, incidents; smaller is better.",
+    lambda sheet: sheet.crps,
 )
 AUC_PR = ReportColumn(
-    heading="AUC PR",
-    meaning="Average precision of “at least one incident”; larger is better.",
-    value=lambda sheet: sheet.auc_pr,
-    digits=3,
+    "AUC PR", "Average precision of “at least one incident”; larger is better.", lambda sheet: sheet.auc_pr, digits=3
 )
-HIT_5 = ReportColumn(
-    heading="hit 5\N{NO-BREAK SPACE}%",
-    meaning="Percent of the incidents in the 5 % of the area that the model puts first.",
-    value=lambda sheet: 100 * at_share(sheet, 0.05).hit_rate,
-    digits=1,
-)
-HIT_10 = ReportColumn(
-    heading="hit 10\N{NO-BREAK SPACE}%",
-    meaning="The same of 10 % of the area.",
-    value=lambda sheet: 100 * at_share(sheet, 0.10).hit_rate,
-    digits=1,
-)
+HIT_5 = _hits(0.05, "Percent of the incidents in the 5 % of the area that the model puts first.")
+HIT_10 = _hits(0.10, "The same of 10 % of the area.")
 RATIO = ReportColumn(
-    heading="f/a",
-    meaning="Forecast over actual: all expected over all observed incidents; 1 is right.",
-    value=lambda sheet: sheet.forecast_over_actual,
+    "f/a",
+    "Forecast over actual: all expected over all observed incidents; 1 is right.",
+    lambda sheet: sheet.forecast_over_actual,
     digits=3,
 )
 COVER_90 = ReportColumn(
-    heading="cover 90",
-    meaning="Percent of the counts inside the 90 % interval (by the randomised PIT); 90 is right.",
-    value=lambda sheet: 100 * sheet.coverage_90,
+    "cover 90",
+    "Percent of the counts inside the 90 % interval (by the randomised PIT); 90 is right.",
+    lambda sheet: 100 * sheet.coverage_90,
     digits=1,
 )
 MAIN = (LOG_SCORE, DEVIANCE, CRPS, AUC_PR, HIT_5, HIT_10, RATIO, COVER_90)
+EXPENDABLE = (HIT_5, DEVIANCE, CRPS, AUC_PR, COVER_90, HIT_10, RATIO)  # at a narrow terminal; the first goes first
 MORE = (
-    ReportColumn(heading="Brier", meaning="Brier score of “at least one”; smaller is better.", value=lambda s: s.brier),
-    ReportColumn(heading="log loss", meaning="Log loss of “at least one”, nats; smaller.", value=lambda s: s.log_loss),
+    ReportColumn("Brier", "Brier score of “at least one”; smaller is better.", lambda s: s.brier),
+    ReportColumn("log loss", "Log loss of “at least one”, nats; smaller.", lambda s: s.log_loss),
     ReportColumn(
-        heading="ECE",
-        meaning="Expected calibration error: mean gap between probability and frequency, percentage points; smaller.",
-        value=lambda sheet: 100 * sheet.ece,
+        "ECE",
+        "Expected calibration error: mean gap between probability and frequency, percentage points; smaller.",
+        lambda sheet: 100 * sheet.ece,
+        digits=2,
+    ),
+    _hits(0.01, "Percent of the incidents in the 1 % of the area that the model puts first."),
+    _hits(0.20, "The same of 20 % of the area."),
+    ReportColumn(
+        f"PAI 10{SPACE}%",
+        "Predictive accuracy index: hit rate over flagged area, at 10 %; 1 is chance.",
+        lambda sheet: at_share(sheet, 0.10).pai,
         digits=2,
     ),
     ReportColumn(
-        heading="hit 1\N{NO-BREAK SPACE}%",
-        meaning="Percent of the incidents in the 1 % of the area that the model puts first.",
-        value=lambda sheet: 100 * at_share(sheet, 0.01).hit_rate,
-        digits=1,
-    ),
-    ReportColumn(
-        heading="hit 20\N{NO-BREAK SPACE}%",
-        meaning="The same of 20 % of the area.",
-        value=lambda sheet: 100 * at_share(sheet, 0.20).hit_rate,
-        digits=1,
-    ),
-    ReportColumn(
-        heading="PAI 10\N{NO-BREAK SPACE}%",
-        meaning="Predictive accuracy index: hit rate over flagged area, at 10 %; 1 is chance.",
-        value=lambda sheet: at_share(sheet, 0.10).pai,
-        digits=2,
-    ),
-    ReportColumn(
-        heading="PEI 10\N{NO-BREAK SPACE}%",
-        meaning="Predictive efficiency index: hits over those of the best choice in hindsight, at 10 %; 1 is most.",
-        value=lambda sheet: at_share(sheet, 0.10).pei,
+        f"PEI 10{SPACE}%",
+        "Predictive efficiency index: hits over those of the best choice in hindsight, at 10 %; 1 is most.",
+        lambda sheet: at_share(sheet, 0.10).pei,
         digits=3,
     ),
     ReportColumn(
-        heading="busy 90",
-        meaning="Percent inside the 90 % interval where the model expects an incident or more; 90 is right.",
-        value=lambda sheet: 100 * sheet.busy_coverage_90,
+        "busy 90",
+        "Percent inside the 90 % interval where the model expects an incident or more; 90 is right.",
+        lambda sheet: 100 * sheet.busy_coverage_90,
         digits=1,
     ),
     ReportColumn(
-        heading="cover 50",
-        meaning="Percent of the counts inside the 50 % interval; 50 is right.",
-        value=lambda sheet: 100 * sheet.coverage_50,
+        "cover 50",
+        "Percent of the counts inside the 50 % interval; 50 is right.",
+        lambda sheet: 100 * sheet.coverage_50,
         digits=1,
     ),
     ReportColumn(
-        heading="plain 90",
-        meaning="Percent of the counts in the plain interval of whole numbers, often above 90 where counts are small.",
-        value=lambda sheet: 100 * sheet.plain_coverage_90,
+        "plain 90",
+        "Percent of the counts in the plain interval of whole numbers, often above 90 where counts are small.",
+        lambda sheet: 100 * sheet.plain_coverage_90,
         digits=1,
     ),
     ReportColumn(
-        heading="width 90",
-        meaning="Mean width of that interval, incidents; smaller is sharper.",
-        value=lambda sheet: sheet.width_90,
+        "width 90", "Mean width of that interval, incidents; smaller is sharper.", lambda sheet: sheet.width_90
     ),
 )
 
@@ -147,7 +130,7 @@ def against_text(difference: Difference | None, score: float, rival: str = BEST)
     """The difference in percent of `score`, the rival's log score; the rival's name where there is none."""
     if difference is None:
         return rival
-    mean, low, high = percent_texts(difference, score)
+    mean, low, high = Against(difference, score).texts
     return f"{mean} ({low}, {high})"
 
 

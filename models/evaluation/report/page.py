@@ -12,27 +12,17 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 
 from models.evaluation.report.as_json import Value, as_json
-from models.evaluation.report.columns import (
-    MAIN,
-    MORE,
-    ReportColumn,
-    against_text,
-    difference_text,
-    texts,
-    verdict_text,
-)
+from models.evaluation.report.columns import MAIN, MORE, ReportColumn, against_text, texts, verdict_text
 from models.evaluation.report.findings import best_baseline, minute
 from models.evaluation.report.plots import PLOTS, Plot
 from models.evaluation.report.provenance import facts, how_made
 from models.evaluation.report.wording import answers, origins_sentences
 from models.evaluation.result import Evaluation
-from models.measures.sheet import Sheet
 from schemas.errors import DataError
 
 PAGE, FIGURES = "index.html", "evaluation.json"
 DOTS_PER_INCH = 150
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
-Cells = list[dict[str, object]]
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
@@ -71,13 +61,13 @@ def png(plot: Plot, evaluation: Evaluation) -> bytes:
 def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
     """The page as HTML: no script, no network, its pictures inside. pictures: PNG files by the plot's name."""
     template, policy = _template()
-    network = evaluation.network.scores
+    every, categories = (*MAIN, *MORE), evaluation.cube.categories
     return template.render(
         policy=policy,
         evaluation=evaluation,
         answers=answers(evaluation),
         columns=MAIN,
-        rows=_main_rows(evaluation),
+        rows=_rows(evaluation, MAIN),
         plots=[
             {
                 "alt": plot.describe(evaluation),
@@ -88,32 +78,14 @@ def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
         ],
         how_made=how_made(evaluation),
         facts=[facts(row, evaluation) for row in evaluation.rows],
-        all_columns=(*MAIN, *MORE),
+        all_columns=every,
         groups={
-            "all categories": _rows(evaluation, [row.scores.sheet for row in evaluation.rows]),
-            **{name: _of_category(name, evaluation) for name in network.by_category if len(network.by_category) > 1},
+            "all categories": _rows(evaluation, every),
+            **{name: _rows(evaluation, every, name) for name in categories if len(categories) > 1},
         },
         origins=_at_origins(evaluation),
         figures=FIGURES,
     )
-
-
-def _main_rows(evaluation: Evaluation) -> Cells:
-    shown = _rows(evaluation, [row.scores.sheet for row in evaluation.rows], MAIN)
-    return [
-        {**cells, "difference": difference_text(row, evaluation), "verdict": verdict_text(row.versus_best_baseline)}
-        for row, cells in zip(evaluation.rows, shown, strict=True)
-    ]
-
-
-def _of_category(name: str, evaluation: Evaluation) -> Cells:
-    score = best_baseline(evaluation).scores.by_category[name].nb_log_score
-    shown = _rows(evaluation, [row.scores.by_category[name] for row in evaluation.rows])
-    found = [row.versus_by_category.get(name) for row in evaluation.rows]
-    return [
-        {**cells, "difference": against_text(one, score), "verdict": verdict_text(one)}
-        for cells, one in zip(shown, found, strict=True)
-    ]
 
 
 def _at_origins(evaluation: Evaluation) -> Value | None:
@@ -141,12 +113,22 @@ def _at_origins(evaluation: Evaluation) -> Value | None:
     }
 
 
-def _rows(evaluation: Evaluation, sheets: Sequence[Sheet], columns: Sequence[ReportColumn] = (*MAIN, *MORE)) -> Cells:
-    """Name, kind and figures of each model."""
+def _rows(evaluation: Evaluation, columns: Sequence[ReportColumn], category: str | None = None) -> list[Value]:
+    """Name, kind, figures and difference to the best baseline of each model, over all categories or in one."""
+    rows, best = evaluation.rows, best_baseline(evaluation).scores
+    sheets = [row.scores.by_category[category] if category else row.scores.sheet for row in rows]
+    found = [row.versus_by_category.get(category) if category else row.versus_best_baseline for row in rows]
+    score = (best.by_category[category] if category else best.sheet).nb_log_score
     figures = zip(*(texts(column, sheets) for column in columns), strict=True)
     return [
-        {"model": row.model, "kind": row.kind, "texts": cells}
-        for row, cells in zip(evaluation.rows, figures, strict=True)
+        {
+            "model": row.model,
+            "kind": row.kind,
+            "texts": cells,
+            "difference": against_text(difference, score),
+            "verdict": verdict_text(difference),
+        }
+        for row, cells, difference in zip(rows, figures, found, strict=True)
     ]
 
 

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from models.evaluation.report.columns import NONE, difference_text, verdict_text
-from models.evaluation.report.drawing.calibration import pit_histogram, reliability_diagram
-from models.evaluation.report.drawing.differences import difference_plot
+from models.evaluation.report.drawing.differences import difference_plot, learning_curves, seed_spread
+from models.evaluation.report.drawing.forecasts import hit_rate_curve, pit_histogram, reliability_diagram
 from models.evaluation.report.drawing.grid_map import ENOUGH, expected_and_observed
-from models.evaluation.report.drawing.ranking import hit_rate_curve
-from models.evaluation.report.drawing.seeds import learning_curves, seed_spread
 from models.evaluation.report.drawing.totals import UNLIKELY, totals_by_part
 from models.evaluation.report.findings import at_share, best_baseline
 from models.evaluation.result import Evaluation
@@ -76,7 +74,7 @@ def _map(evaluation: Evaluation) -> str:
 
 
 def _learning(evaluation: Evaluation) -> str:
-    kept = ", ".join(f"{min(1.0, *losses):.4f}" for losses in evaluation.learning.seeds)
+    kept = ", ".join(f"{min(1.0, *losses):.4f}" for losses in evaluation.learning)
     return f"Validation loss over the untrained network's by epoch; the least of each seed: {kept}."
 
 

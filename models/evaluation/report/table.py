@@ -7,24 +7,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from models.evaluation.report.columns import (
-    AUC_PR,
-    COVER_90,
-    CRPS,
-    DEVIANCE,
-    HIT_5,
-    HIT_10,
-    MAIN,
-    RATIO,
-    ReportColumn,
-    difference_text,
-    texts,
-    verdict_text,
-)
+from models.evaluation.report.columns import EXPENDABLE, MAIN, ReportColumn, difference_text, texts, verdict_text
 from models.evaluation.report.wording import counting_sentence, origins_sentences, verdict_sentence, warnings
 from models.evaluation.result import Evaluation
 
-EXPENDABLE = (HIT_5, DEVIANCE, CRPS, AUC_PR, COVER_90, HIT_10, RATIO)  # the first goes first
 NAME_WIDTH = 22  # a longer model's name is broken between words before a column goes
 _COLOURS = {"better": "green", "worse": "red"}
 _UNITS = (

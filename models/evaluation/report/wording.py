@@ -5,7 +5,6 @@ from math import isnan
 
 from models.evaluation.report.findings import (
     Against,
-    against,
     against_best,
     against_rule,
     at_share,
@@ -44,18 +43,10 @@ def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
     found, nothing_observed = warnings(evaluation), isnan(evaluation.network.scores.sheet.forecast_over_actual)
     rule, best = against_rule(evaluation), against_best(evaluation)
     only_rules = () if best_baseline(evaluation).kind != "rule" else (verdict_sentence(evaluation),)
-    counting = Answer(
-        question="Is the model better than simple counting?",
-        short=_SHORT[rule.verdict] + (f", by {rule.size} %" if rule.verdict in ("better", "worse") else ""),
-        tone=rule.verdict,
-        sentences=only_rules or (counting_sentence(evaluation),),
+    counting = _comparison(
+        "Is the model better than simple counting?", rule, *(only_rules or (counting_sentence(evaluation),))
     )
-    network = Answer(
-        question="Is the network better than every other model here?",
-        short=_SHORT[best.verdict] + (f", by {best.size} %" if best.verdict in ("better", "worse") else ""),
-        tone=best.verdict,
-        sentences=(verdict_sentence(evaluation),),
-    )
+    network = _comparison("Is the network better than every other model here?", best, verdict_sentence(evaluation))
     return (
         counting,
         *(() if only_rules else (network,)),
@@ -72,6 +63,12 @@ def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
             sentences=(*_calibrated(evaluation), *found),
         ),
     )
+
+
+def _comparison(question: str, found: Against, *sentences: str) -> Answer:
+    verdict = found.difference.verdict
+    size = f", by {found.size} %" if verdict in ("better", "worse") else ""
+    return Answer(question=question, short=_SHORT[verdict] + size, tone=verdict, sentences=sentences)
 
 
 def verdict_sentence(evaluation: Evaluation) -> str:
@@ -107,7 +104,7 @@ def origins_sentences(evaluation: Evaluation) -> tuple[str, ...]:
         (network.versus_best_baseline, origins.best_baseline, f"{origins.best_baseline} is as good"),
     ):
         if versus is not None:
-            found = against(versus, scores[rival])
+            found = Against(versus, scores[rival])
             sentences.append(
                 _sentence(found, f"{rival} over all {len(origins.judged_from_s)} origins", f"use {rival}", instead)
             )
@@ -115,28 +112,29 @@ def origins_sentences(evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _sentence(found: Against, rival: str, when_worse: str, otherwise: str) -> str:
-    match found.verdict:
+    mean, low, high = found.texts
+    match found.difference.verdict:
         case "better":
             return (
                 f"The network is better than {rival} by {found.size} % of its log score, 95 % interval "
-                f"{found.high.lstrip('-')} % to {found.low.lstrip('-')} %."
+                f"{high.lstrip('-')} % to {low.lstrip('-')} %."
             )
         case "worse":
             return (
                 f"The network is worse than {rival} by {found.size} % of its log score, 95 % interval "
-                f"{found.low.lstrip('+')} % to {found.high.lstrip('+')} %: {when_worse}."
+                f"{low.lstrip('+')} % to {high.lstrip('+')} %: {when_worse}."
             )
         case "tie":
             return (
-                f"A tie: the network's log score differs from that of {rival} by {found.mean} %, and the "
-                f"95 % interval, {found.low} % to {found.high} %, contains zero: {otherwise}."
+                f"A tie: the network's log score differs from that of {rival} by {mean} %, and the "
+                f"95 % interval, {low} % to {high} %, contains zero: {otherwise}."
             )
         case "too few":
             return f"Not known against {rival}: fewer than {LEAST_JUDGED} incidents happened. Until then {otherwise}."
         case _:
             return (
-                f"Not known against {rival}: the judged time has {found.blocks} blocks of {BLOCK_DAYS} days, and a "
-                f"verdict needs {LEAST_BLOCKS}. Until then {otherwise}."
+                f"Not known against {rival}: the judged time has {found.difference.blocks} blocks of {BLOCK_DAYS} "
+                f"days, and a verdict needs {LEAST_BLOCKS}. Until then {otherwise}."
             )
 
 

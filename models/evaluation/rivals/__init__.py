@@ -1,14 +1,9 @@
 """The simple rivals of the network. To add a rival: one file in this folder, and one entry of RIVALS."""
 
 from models.evaluation.contract import Rival
-from models.evaluation.rivals.constant import Constant
-from models.evaluation.rivals.ewma import Ewma
 from models.evaluation.rivals.ewma_profile import EwmaProfile
-from models.evaluation.rivals.expanding import Expanding
-from models.evaluation.rivals.historical import Historical
 from models.evaluation.rivals.kde import Kde
-from models.evaluation.rivals.last_week import LastWeek
-from models.evaluation.rivals.same_weekday import SameWeekday
+from models.evaluation.rivals.means import Constant, Ewma, Expanding, Historical, LastWeek, SameWeekday
 from models.evaluation.rivals.self_exciting import SelfExciting
 
 RIVALS: list[Rival] = [

@@ -3,17 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from types import MappingProxyType
 from typing import ClassVar
 
-import numpy as np
-
-from models.evaluation.contract import least_mean
-from models.evaluation.rivals.ewma import ewma
-from models.evaluation.rivals.known import known_steps, mean_count
-from models.evaluation.rivals.profile import week_profile, week_slots
+from models.evaluation.rivals.known import known_steps, mean_count, week_profile, week_slots
+from models.evaluation.rivals.means import ewma
+from models.evaluation.rivals.rule import best_of
 from models.measures.cube import Cube, Floats
-from models.measures.loss import poisson_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +25,7 @@ class EwmaProfile:
             FittedEwmaProfile(half_life_days=half_life, expanding_share=share, profile=profile)
             for half_life, share in product(self.half_lives_days, self.expanding_shares)
         )
-        counts, least = past.counts[validation:], least_mean(past.counts[:validation])
-
-        def loss(fitted: FittedEwmaProfile) -> float:
-            return poisson_loss(np.maximum(fitted.forecast(past, validation, delay=delay), least), counts)
-
-        return min(candidates, key=loss)
+        return best_of(candidates, past, validation, delay=delay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +36,7 @@ class FittedEwmaProfile:
 
     @property
     def chosen(self) -> Mapping[str, float]:
-        return MappingProxyType({"half_life_days": self.half_life_days, "expanding_share": self.expanding_share})
+        return {"half_life_days": self.half_life_days, "expanding_share": self.expanding_share}
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
         known = known_steps(cube, first, delay)

@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from models.evaluation.contract import least_mean
-from models.evaluation.rivals.ewma import ewma
 from models.evaluation.rivals.known import known_steps
+from models.evaluation.rivals.means import ewma
+from models.evaluation.rivals.rule import best_of
 from models.measures.cube import Cube, Floats
-from models.measures.loss import poisson_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +26,7 @@ class Kde:
             FittedKde(half_life_days=self.half_life_days, bandwidth_cells=bandwidth)
             for bandwidth in self.bandwidths_cells
         )
-        counts, least = past.counts[validation:], least_mean(past.counts[:validation])
-
-        def loss(fitted: FittedKde) -> float:
-            return poisson_loss(np.maximum(fitted.forecast(past, validation, delay=delay), least), counts)
-
-        return min(candidates, key=loss)
+        return best_of(candidates, past, validation, delay=delay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +36,7 @@ class FittedKde:
 
     @property
     def chosen(self) -> Mapping[str, float]:
-        return MappingProxyType({"bandwidth_cells": self.bandwidth_cells})
+        return {"bandwidth_cells": self.bandwidth_cells}
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
         rate = ewma(cube, known_steps(cube, first, delay), self.half_life_days)

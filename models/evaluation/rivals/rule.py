@@ -1,20 +1,31 @@
-"""Rivals with nothing to fit: their forecast is a formula of the known steps."""
+"""What rivals share: rules without anything to fit, and the choice among candidates."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Self
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Self, TypeVar
 
+import numpy as np
+
+from models.evaluation.contract import Forecaster, least_mean, poisson_loss
 from models.measures.cube import Cube
+
+Candidate = TypeVar("Candidate", bound=Forecaster)
 
 
 class Rule:
-    """Rival and forecaster in one; a rule adds its `name` and its `forecast`."""
+    """Rival and forecaster in one: a formula of the known steps. A rule adds its `name` and its `forecast`."""
 
     __slots__ = ()
-
-    @property
-    def chosen(self) -> Mapping[str, float]:
-        return MappingProxyType({})
+    chosen: ClassVar[Mapping[str, float]] = {}
 
     def fit(self, past: Cube, validation: int, *, delay: int = 0) -> Self:
         return self
+
+
+def best_of(candidates: Iterable[Candidate], past: Cube, validation: int, *, delay: int) -> Candidate:
+    """The candidate with the least loss from step `validation` of `past` on."""
+    counts, least = past.counts[validation:], least_mean(past.counts[:validation])
+
+    def loss(fitted: Candidate) -> float:
+        return poisson_loss(np.maximum(fitted.forecast(past, validation, delay=delay), least), counts)
+
+    return min(candidates, key=loss)

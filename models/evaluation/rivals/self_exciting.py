@@ -7,17 +7,15 @@ form: Mohler et al., "Self-exciting point process modeling of crime", JASA 106 (
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import ClassVar
 
 import numpy as np
 from scipy.ndimage import convolve
 
-from models.evaluation.contract import least_mean
+from models.evaluation.contract import least_mean, poisson_loss
 from models.evaluation.rivals.ewma_profile import EwmaProfile, FittedEwmaProfile
 from models.evaluation.rivals.known import decayed_sums, kept_per_step, known_steps
 from models.measures.cube import Cube, Floats
-from models.measures.loss import poisson_loss
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +56,12 @@ class FittedSelfExciting:
 
     @property
     def chosen(self) -> Mapping[str, float]:
-        own = {
+        return {
+            **self.usual.chosen,
             "excitation_half_life_hours": self.half_life_hours,
             "excitation_weight": self.weight,
             "excitation_own_share": self.own_share,
         }
-        return MappingProxyType({**self.usual.chosen, **own})
 
     def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
         """What is not yet reported excites as usual: with each step of delay the weight decays as the excitation."""

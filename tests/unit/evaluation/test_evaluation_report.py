@@ -19,9 +19,8 @@ from models.evaluation.report.page import render, write_report
 from models.evaluation.report.plots import PLOTS
 from models.evaluation.report.table import print_table
 from models.evaluation.report.wording import answers, verdict_sentence, warnings
-from models.evaluation.result import LearningCurve
 from models.measures.paired import Difference
-from models.measures.sheet import Sheet
+from models.measures.scores import Sheet
 from schemas.errors import DataError
 from tests.harness.small_evaluation import SCORED, small_evaluation
 
@@ -340,7 +339,7 @@ def test_every_verdict_can_be_drawn(evaluation, verdict):
 
 
 def test_the_mark_of_learning_is_the_least_loss(evaluation):
-    curves = replace(evaluation, learning=LearningCurve(seeds=((0.99, 0.97, 0.98), (1.2, 1.1, 1.3))))
+    curves = replace(evaluation, learning=((0.99, 0.97, 0.98), (1.2, 1.1, 1.3)))
     axes = next(plot for plot in PLOTS if plot.name == "learning").draw(curves).axes[0]
     marks = [
         (float(np.squeeze(line.get_xdata())), float(np.squeeze(line.get_ydata())))

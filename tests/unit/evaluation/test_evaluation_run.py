@@ -17,7 +17,7 @@ from models.evaluation.evaluate import EvaluationPlan, evaluate, evaluate_rollin
 from models.evaluation.product import judged_inputs, learn
 from models.evaluation.regressions.boosting import Boosting
 from models.evaluation.regressions.poisson_glm import PoissonGlm
-from models.evaluation.rivals.historical import Historical
+from models.evaluation.rivals.means import Historical
 from models.evaluation.rivals.rule import Rule
 from models.measures.cube import count
 from models.network import RiskNetwork
@@ -98,7 +98,7 @@ def test_no_forecast_beats_the_truth_and_ours_come_close(small, found):
 
 def test_a_network_row_is_the_mean_of_its_seeds(found):
     network = found.network
-    assert network.seeds == len(network.log_scores_of_seeds) == len(found.learning.seeds) == 2
+    assert network.seeds == len(network.log_scores_of_seeds) == len(found.learning) == 2
     assert network.scores.sheet.nb_log_score == pytest.approx(np.mean(network.log_scores_of_seeds))
 
 
@@ -120,7 +120,7 @@ def other_end(small):
         task.incidents, category=np.where(judged, 1 - task.incidents.category, task.incidents.category).astype(np.int16)
     )
     cell = np.where(judged, 19 - task.cell, task.cell).astype(np.int32)
-    cube = count(incidents, cell, task.cube.starts_s, rows=4, cols=5, cell_m=2000.0)
+    cube = count(incidents, cell, task.cube.starts_s, task.grid)
     return replace(task, incidents=incidents, cell=cell, cube=cube)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from models.evaluation.contract import poisson_loss
 from models.evaluation.regressions.boosting import Boosting
-from models.measures.loss import poisson_loss
 from models.training.fit_network import Examples
 
 

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from models.evaluation.report.drawing.style import INK, NETWORK, PALE, WORSE, canvas, grid_lines, styled
-from models.evaluation.report.findings import n_test
 from models.evaluation.result import Evaluation
 from models.measures.totals import Total
 
@@ -60,7 +59,7 @@ def _panel(axes: Axes, parts: Sequence[Total], reach: float) -> None:
     axes.bar(place, height, bottom=low, width=0.7, color=PALE, label="what chance alone explains (95 %)")
     axes.axhline(1, color=INK, linewidth=1)
     ratio = np.array([part.ratio for part in parts])
-    unlikely = np.array([n_test(part) < UNLIKELY for part in parts])
+    unlikely = np.array([part.n_test < UNLIKELY for part in parts])
     shown = np.clip(ratio, 1 / reach, reach)
     axes.plot(place[~unlikely], shown[~unlikely], "o", color=NETWORK, label="within it")
     outside = f"outside: N-test below {UNLIKELY}"

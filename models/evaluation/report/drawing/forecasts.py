@@ -1,4 +1,4 @@
-"""Pictures of calibration: probabilities against frequencies, and where the counts fall in their forecast."""
+"""Pictures of the network beside the best baseline: which cells come first, and what their probabilities keep."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +18,7 @@ _MARKS: tuple[dict[str, Any], ...] = (  # the network's lie on top and leave the
     {"color": NETWORK, "marker": "o", "markersize": 4.5, "zorder": 4},
     {"color": BASELINE, "marker": "s", "markersize": 7, "markerfacecolor": "white", "zorder": 3},
 )
+MOST_AREA = 0.30  # nobody can be ready in more
 SMALL = 0.10  # a median probability below it asks for logarithmic axes
 
 
@@ -94,3 +95,34 @@ def _points(axes: Axes, table: Reliability, floor: float, *, style: Mapping[str,
         clip_on=False,
         **style,
     )
+
+
+def hit_rate_curve(evaluation: Evaluation) -> Figure:
+    """Hit rate over the share of the area; below, the network's lead over the best baseline."""
+    area, hits, ideal = evaluation.network.scores.curves.capture.curve()
+    _, rival, _ = best_baseline(evaluation).scores.curves.capture.curve()
+    shown = area <= MOST_AREA + 1 / len(area)
+    area, hits, ideal, rival = area[shown], hits[shown], ideal[shown], rival[shown]
+    with styled():
+        figure = canvas(6.2)
+        main, lead = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        main.plot(area, ideal, color=INK, linewidth=1.2, linestyle="--", label="best choice in hindsight")
+        main.plot(area, hits, color=NETWORK, linewidth=2.2, label=evaluation.network.model)
+        main.plot(area, rival, color=BASELINE, linewidth=1.4, linestyle=(0, (4, 2)), label=evaluation.best_baseline)
+        main.plot(area, area, color=QUIET, linewidth=1.2, linestyle=":", label="choosing at random")
+        main.set_title("Incidents in the cells that come first")
+        main.set_ylabel("incidents inside")
+        main.yaxis.set_major_formatter(PERCENT)
+        main.set(xlim=(0, MOST_AREA), ylim=(0, 1))
+        main.legend(loc="best")
+        points = 100 * (hits - rival)
+        lead.axhline(0, color=BASELINE, linewidth=1.4, linestyle=(0, (4, 2)))
+        lead.plot(area, points, color=NETWORK, linewidth=2)
+        reach = max(0.5, 1.2 * float(np.nanmax(np.abs(points), initial=0)))
+        lead.set_ylim(-reach, reach)
+        lead.set_ylabel("lead, points")
+        lead.set_xlabel("share of the area, the cells of highest forecast first")
+        lead.xaxis.set_major_formatter(PERCENT)
+        for axes in (main, lead):
+            grid_lines(axes)
+    return figure

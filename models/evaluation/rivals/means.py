@@ -1,0 +1,93 @@
+"""Rivals whose forecast is a mean of what is known: nothing is chosen."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from models.evaluation.rivals.known import Steps, decayed_sums, kept_per_step, known_steps, mean_count, week_slots
+from models.evaluation.rivals.rule import Rule
+from models.measures.cube import Cube, Floats
+
+
+class Constant(Rule):
+    """One incident everywhere, always: useless as a map, yet good by errors that leave out cells without incidents."""
+
+    name: ClassVar[str] = "constant 1"
+
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+        return np.ones((len(cube) - first, *cube.counts.shape[1:]))
+
+
+class LastWeek(Rule):
+    """Mean of the last seven known days: what many a dashboard shows."""
+
+    name: ClassVar[str] = "last week's count / 7"
+
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+        return mean_count(cube.counts, known_steps(cube, first, delay), window=cube.steps_per_week)
+
+
+class SameWeekday(Rule):
+    """Mean of the known steps in the same slot of the week; 0 where there is none."""
+
+    name: ClassVar[str] = "same weekday and hour"
+
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+        slots, known = week_slots(cube), known_steps(cube, first, delay)
+        mean = np.empty((len(known), *cube.counts.shape[1:]))
+        for slot in np.unique(slots[first:]):
+            alike = np.flatnonzero(slots == slot)
+            rows = np.flatnonzero(slots[first:] == slot)
+            mean[rows] = mean_count(cube.counts[alike], np.searchsorted(alike, known[rows]))
+        return mean
+
+
+class Expanding(Rule):
+    """The mean of all history up to each step."""
+
+    name: ClassVar[str] = "expanding mean"
+
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+        return mean_count(cube.counts, known_steps(cube, first, delay))
+
+
+class Historical:
+    """The mean of the training steps, never renewed."""
+
+    name: ClassVar[str] = "historical average"
+
+    def fit(self, past: Cube, validation: int, *, delay: int = 0) -> "FittedHistorical":
+        return FittedHistorical(mean=past.counts[:validation].mean(axis=0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedHistorical(Rule):
+    mean: Floats  # (cells, categories) incidents per step
+
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+        return np.tile(self.mean, (len(cube) - first, 1, 1))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ewma(Rule):
+    """Exponentially weighted moving average: old incidents count less, by half after each half-life."""
+
+    half_life_days: float
+
+    @property
+    def name(self) -> str:
+        return f"EWMA {self.half_life_days:g} d"
+
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+        return ewma(cube, known_steps(cube, first, delay), self.half_life_days)
+
+
+def ewma(cube: Cube, known: Steps, half_life_days: float) -> Floats:
+    """(forecasts, cells, categories) weighted mean count per step; the weights of the `known` steps sum to 1.
+
+    known: (forecasts,) as `known_steps` gives it. 0 where nothing is known.
+    """
+    keep = kept_per_step(cube, half_life_days)
+    weight = (1 - keep ** np.maximum(known, 1)) / (1 - keep)
+    return decayed_sums(cube.counts, known, keep) / weight[:, None, None]
