@@ -55,10 +55,6 @@ def quick(monkeypatch):
     return monkeypatch
 
 
-def row_of(evaluation, name):
-    return next(row for row in evaluation.rows if row.model == name)
-
-
 def test_every_row_is_there_and_the_order_is_that_of_the_log_score(found):
     names = [row.model for row in found.rows]
     assert {"Poisson GLM", "gradient boosting", "our baseline", "network", "constant 1"} < set(names)
@@ -71,10 +67,10 @@ def test_every_row_is_there_and_the_order_is_that_of_the_log_score(found):
 def test_kinds_of_network_stand_side_by_side_and_the_report_is_about_the_first(small, quick):
     both = run(small[0], networks=("conv", "residual"))
     assert both.network.model == "conv network"
-    assert row_of(both, "network").kind == "other network"
+    assert both.row("network").kind == "other network"
     assert "network" not in both.best_baseline
     alone = run(small[0], networks=("residual",))
-    assert row_of(both, "network").scores.sheet.nb_log_score == row_of(alone, "network").scores.sheet.nb_log_score
+    assert both.row("network").scores.sheet.nb_log_score == alone.row("network").scores.sheet.nb_log_score
 
 
 def test_the_best_baseline_is_the_yardstick_of_all_others(found):
@@ -93,7 +89,7 @@ def test_no_forecast_beats_the_truth_and_ours_come_close(small, found):
     mean, seen = truth[task.test :, task.scored], task.cube.counts[task.test :, task.scored]
     best_possible = -nbinom.logpmf(seen, 300, 300 / (300 + mean)).mean()
     assert best_possible < found.network.scores.sheet.nb_log_score < best_possible + 0.03
-    assert found.network.scores.sheet.nb_log_score < row_of(found, "EWMA 60 d").scores.sheet.nb_log_score
+    assert found.network.scores.sheet.nb_log_score < found.row("EWMA 60 d").scores.sheet.nb_log_score
 
 
 def test_a_network_row_is_the_mean_of_its_seeds(found):
@@ -108,7 +104,7 @@ def test_cells_that_are_not_scored_have_no_part(small, found):
     other[task.test :, 3] += 50  # in the only cell that is not scored
     judge = module.Judge(task=replace(task, cube=replace(task.cube, counts=other)), seed=0)
     again = module._counting_row(Historical(), judge, plan_of())
-    assert again.scores.sheet == row_of(found, "historical average").scores.sheet
+    assert again.scores.sheet == found.row("historical average").scores.sheet
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +123,7 @@ def other_end(small):
 def test_nothing_is_fitted_or_chosen_by_what_is_judged(found, other_end):
     again = run(other_end, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
     for row in found.rows:
-        same = row_of(again, row.model)
+        same = again.row(row.model)
         assert (row.model, row.chosen, row.dispersion) == (same.model, same.chosen, same.dispersion)
         assert row.model == "constant 1" or row.scores.sheet.nb_log_score != same.scores.sheet.nb_log_score
     assert found.learning == again.learning
@@ -235,7 +231,7 @@ class Stubborn(Rule):
 def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(small, found, quick):
     task, _ = small
     quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Stubborn()))
-    row = row_of(run(task), "stubborn")
+    row = run(task).row("stubborn")
     assert row.chosen[module.MIXED_IN] == max(judge_module.SHARES)
     judge = module.Judge(task=task, seed=0)
     raw = judge.floored(Stubborn().forecast(task.cube, task.test)[:, task.scored])
@@ -243,7 +239,7 @@ def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(
     again = judge.scores(by_hand, np.array(row.dispersion))
     assert row.scores.sheet.nb_log_score == pytest.approx(again.sheet.nb_log_score)
     assert row.scores.sheet.nb_log_score < judge.scores(raw, np.array(row.dispersion)).sheet.nb_log_score
-    assert row_of(found, "network").chosen[module.MIXED_IN] in judge_module.SHARES
+    assert found.row("network").chosen[module.MIXED_IN] in judge_module.SHARES
 
 
 class Noting(Rule):
@@ -271,7 +267,7 @@ def test_several_origins_are_fitted_apart_and_judge_each_step_once(small, quick)
     assert [row.scores.sheet for row in rolled.rows] == [row.scores.sheet for row in alone.rows]
     assert rolled.origins.judged_from_s == (int(task.cube.starts_s[180]), int(task.cube.starts_s[240]))
     for row in rolled.origins.rows:
-        assert row.nb_log_scores[1] == pytest.approx(row_of(alone, row.model).scores.sheet.nb_log_score)
+        assert row.nb_log_scores[1] == pytest.approx(alone.row(row.model).scores.sheet.nb_log_score)
         assert row.nb_log_score == pytest.approx(np.mean(row.nb_log_scores))
     with pytest.raises(DataError, match="with 2 more origins only"):
         evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={})

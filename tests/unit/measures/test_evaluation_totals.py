@@ -1,6 +1,6 @@
 """Totals against sums by hand; right totals pass the N-test as often as promised, doubled ones do not."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -8,26 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.measures.cube import Cube
 from models.measures.totals import BANDS, WEEKDAYS, Total, Totals, districts, totals
 from schemas.errors import DataError
+from tests.harness.small_cube import cube_of
 
 ROWS, COLS, STEPS, EARLIER = 6, 9, 24 * 10, 30
 DISPERSION = np.array([0.7, 40.0])
 NAMES = ("fire", "ems")
-
-
-def cube_of(counts, step_h=1, rows=ROWS, cols=COLS):
-    starts = np.arange(len(counts) + 1) * step_h
-    return Cube(
-        counts=counts,
-        starts_s=starts.astype(np.int64) * 3600,
-        hour_of_week=((starts[:-1] + 50) % 168).astype(np.int16),
-        rows=rows,
-        cols=cols,
-        cell_m=1000.0,
-        categories=NAMES,
-    )
 
 
 def simulated(seed=0, steps=STEPS):
@@ -36,7 +23,8 @@ def simulated(seed=0, steps=STEPS):
     mean = random.gamma(0.3, 0.5, (steps, ROWS * COLS, 2)) + 1e-4
     counts = random.negative_binomial(DISPERSION, DISPERSION / (DISPERSION + mean)).astype(np.int32)
     earlier = np.full((EARLIER, *mean.shape[1:]), 99, np.int32)
-    return mean, cube_of(np.concatenate([earlier, counts]))
+    cube = cube_of(np.concatenate([earlier, counts]), rows=ROWS, cols=COLS, steps_per_week=168)
+    return mean, replace(cube, categories=NAMES)
 
 
 def groups(result):
@@ -55,8 +43,8 @@ def test_the_groups_are_those_of_a_count_by_hand():
     result = totals(mean, cube, DISPERSION)
     keys = {
         "by_category": lambda step, cell, category: NAMES[category],
-        "by_hour": lambda step, cell, category: f"{(EARLIER + step + 50) % 24:02d}",
-        "by_weekday": lambda step, cell, category: WEEKDAYS[(EARLIER + step + 50) // 24 % 7],
+        "by_hour": lambda step, cell, category: f"{(EARLIER + step + 72) % 24:02d}",
+        "by_weekday": lambda step, cell, category: WEEKDAYS[(EARLIER + step + 72) // 24 % 7],
         "by_week": lambda step, cell, category: f"week {step // 168 + 1}",
         "by_district": lambda step, cell, category: (
             f"district {cell // COLS * 4 // ROWS * 4 + cell % COLS * 4 // COLS + 1}"
@@ -102,7 +90,7 @@ def test_nothing_that_came_has_no_ratio():
 
 
 def test_steps_of_a_day_have_one_hour_and_whole_weeks():
-    mean, cube = np.full((15, ROWS * COLS, 2), 0.1), cube_of(np.ones((20, ROWS * COLS, 2), np.int32), step_h=24)
+    mean, cube = np.full((15, ROWS * COLS, 2), 0.1), cube_of(np.ones((20, ROWS * COLS, 2)), rows=ROWS, cols=COLS)
     result = totals(mean, cube, DISPERSION)
     assert len(result.by_hour) == 1
     assert [row.actual for row in result.by_week] == [7 * 108, 7 * 108, 108]
