@@ -82,9 +82,8 @@ def learn(
         test_s=int(starts_s[choose_until]),
         end_s=int(starts_s[-1]),
     )
-    constants = fit_constants(
-        history_of(task, spec, blocks.test_s), blocks
-    )  # of a history that ends before what is judged
+    past = history_of(task, spec, blocks.test_s)  # ends before what is judged
+    constants = fit_constants(past, blocks)
     engine = FeatureEngine(spec, constants)
     replay = Replay(history, delay * task.step_s)
     cells = cells_to_learn(history, blocks, random)
@@ -127,14 +126,7 @@ def judged_inputs(task: Task, learned: Learned) -> Iterator[tuple[slice, dict[In
         yield slice(start, start + len(run)), {inputs_of: np.stack(inputs) for inputs_of, inputs in found.items()}
 
 
-def refuse_leaking_features(
-    task: Task,
-    learned: Learned,
-    step: int,
-    seen: Values,
-    *,
-    delay: int,
-) -> None:
+def refuse_leaking_features(task: Task, learned: Learned, step: int, seen: Values, *, delay: int) -> None:
     """Raises LeakError when the features of a step change with what happened after it began.
 
     seen: (scored cells, categories, features) of that step as the evaluation computed them. They are computed again by

@@ -41,9 +41,9 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
     `ideal_hits_5` of the best choice in hindsight. Brier score (of at least one) and log score (negative binomial,
     nats) are means over all cells.
     """
-    h = closed.horizon
+    h, found = closed.horizon, {}
+    last = {percent: max(1, round(percent / 100 * spec.grid.cells)) - 1 for percent in AREA_PERCENTS}
     expected, usual = (one[:, :, h].astype(np.float64) for one in (forecast.expected, forecast.usual))
-    found: dict[str, dict[str, float]] = {}
     for c, category in enumerate(spec.categories):
         observed = closed.observed[None, :, c]
         figures = {
@@ -52,16 +52,11 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
             "usual": float(usual[:, c].sum()),
         }
         for prefix, mean in (("", expected[:, c]), ("baseline_", usual[:, c])):
-            figures |= {
-                f"{prefix}{name}": value for name, value in _proper(mean, observed[0], forecast.dispersion[c, h])
-            }
+            proper = _proper(mean, observed[0], forecast.dispersion[c, h])
+            figures |= {f"{prefix}{name}": value for name, value in proper}
             caught = capture(mean[None], observed)
-            figures |= {
-                f"{prefix}hits_{percent}": float(caught.caught[_cells(percent, spec) - 1]) for percent in AREA_PERCENTS
-            }
-        figures |= {
-            f"ideal_hits_{percent}": float(caught.ideal[_cells(percent, spec) - 1]) for percent in AREA_PERCENTS
-        }
+            figures |= {f"{prefix}hits_{percent}": float(caught.caught[cell]) for percent, cell in last.items()}
+        figures |= {f"ideal_hits_{percent}": float(caught.ideal[cell]) for percent, cell in last.items()}
         found[category] = figures
     return found
 
@@ -99,10 +94,6 @@ def by_chance(
 def _chance(mean: npt.NDArray[np.floating], size: float) -> Floats:
     """(cells,) of at least one."""
     return at_least_one(mean[:, None, None].astype(np.float32), np.array([[size]]))[:, 0, 0].astype(np.float64)
-
-
-def _cells(percent: int, spec: Spec) -> int:
-    return max(1, round(percent / 100 * spec.grid.cells))
 
 
 def _proper(mean: Floats, observed: Counts, size: float) -> Iterator[tuple[str, float]]:

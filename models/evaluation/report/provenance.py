@@ -1,19 +1,11 @@
 """How an evaluation was done, in words: data, blocks of time, and what each model chose."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from msgspec import to_builtins
 
 from models.evaluation.report.findings import minute, step_name
-from models.evaluation.result import NETWORK_KINDS, Evaluation, ModelResult
+from models.evaluation.result import Evaluation, ModelResult
 from models.hyperparameters import DEFAULT
 from models.measures.paired import BLOCK_DAYS, RESAMPLES
-
-KINDS: Mapping[str, str] = MappingProxyType(
-    {"rule": "counts only"} | dict.fromkeys(("regression", *NETWORK_KINDS), "sees the product's features")
-)
-
 
 _EARLIER = (
     "grid and scored cells are the same for all blocks: for a file, those of the earliest block; for a "
@@ -80,7 +72,7 @@ def facts(row: ModelResult, evaluation: Evaluation) -> dict[str, str]:
     sizes = zip(evaluation.cube.categories, row.dispersion, strict=True)
     return {
         "model": row.model,
-        "kind": KINDS[row.kind],
+        "kind": "counts only" if row.kind == "rule" else "sees the product's features",
         "chosen": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row.chosen.items()) or "nothing",
         "dispersion": ", ".join(f"{name} {size:.3g}" for name, size in sizes),
         "seeds": f"{row.seeds}",

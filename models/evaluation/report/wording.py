@@ -14,7 +14,6 @@ from models.evaluation.report.findings import (
 )
 from models.evaluation.result import Evaluation
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED
-from models.measures.ranking import AtShare
 
 RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
 COVERAGE_BOUNDS = (0.88, 0.92)  # of its 90 % interval
@@ -41,21 +40,13 @@ class Answer:
 def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
     """The questions of a decision maker, and the answers of the figures."""
     found, nothing_observed = warnings(evaluation), isnan(evaluation.network.scores.sheet.forecast_over_actual)
-    rule, best = against_rule(evaluation), against_best(evaluation)
-    only_rules = () if best_baseline(evaluation).kind != "rule" else (verdict_sentence(evaluation),)
-    counting = _comparison(
-        "Is the model better than simple counting?", rule, *(only_rules or (counting_sentence(evaluation),))
-    )
-    network = _comparison("Is the network better than every other model here?", best, verdict_sentence(evaluation))
+    verdict, only_rules = verdict_sentence(evaluation), best_baseline(evaluation).kind == "rule"
+    counting = verdict if only_rules else counting_sentence(evaluation)
+    network = _comparison("Is the network better than every other model here?", against_best(evaluation), verdict)
     return (
-        counting,
+        _comparison("Is the model better than simple counting?", against_rule(evaluation), counting),
         *(() if only_rules else (network,)),
-        Answer(
-            question="What does it change in practice?",
-            short=_found(evaluation),
-            tone="",
-            sentences=_in_use(evaluation),
-        ),
+        _practice(evaluation),
         Answer(
             question="Do its numbers match what happened?",
             short="Not known" if nothing_observed else "Not quite" if found else "Yes, as far as measured",
@@ -65,10 +56,10 @@ def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
     )
 
 
-def _comparison(question: str, found: Against, *sentences: str) -> Answer:
+def _comparison(question: str, found: Against, sentence: str) -> Answer:
     verdict = found.difference.verdict
     size = f", by {found.size} %" if verdict in ("better", "worse") else ""
-    return Answer(question=question, short=_SHORT[verdict] + size, tone=verdict, sentences=sentences)
+    return Answer(question=question, short=_SHORT[verdict] + size, tone=verdict, sentences=(sentence,))
 
 
 def verdict_sentence(evaluation: Evaluation) -> str:
@@ -171,33 +162,27 @@ def warnings(evaluation: Evaluation) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _hits(evaluation: Evaluation) -> tuple[AtShare, AtShare]:
-    """Of the network and of the best rule."""
-    network, rule = (at_share(row.scores.sheet, AREA_SHARE) for row in (evaluation.network, best_rule(evaluation)))
-    return network, rule
-
-
-def _found(evaluation: Evaluation) -> str:
-    network, rule = _hits(evaluation)
-    if isnan(network.hit_rate):
-        return "Nothing to find"
-    more = round(100 * (network.hit_rate - rule.hit_rate), 1)
-    return f"{abs(more):.1f} {'more' if more > 0 else 'fewer'} of 100 found" if more else "As many found as by counting"
-
-
-def _in_use(evaluation: Evaluation) -> tuple[str, ...]:
+def _practice(evaluation: Evaluation) -> Answer:
     """How many incidents the first cells hold, and what the score means."""
-    network, rule = _hits(evaluation)
+    question = "What does it change in practice?"
+    network, rule = (at_share(row.scores.sheet, AREA_SHARE) for row in (evaluation.network, best_rule(evaluation)))
     if isnan(network.hit_rate):
-        return ("No incident happened in the judged time: there was nothing to find.",)
-    area = f"{100 * AREA_SHARE:.0f} %"
-    return (
+        nothing = "No incident happened in the judged time: there was nothing to find."
+        return Answer(question=question, short="Nothing to find", tone="", sentences=(nothing,))
+    more, area = round(100 * (network.hit_rate - rule.hit_rate), 1), f"{100 * AREA_SHARE:.0f} %"
+    found = (
+        f"{abs(more):.1f} {'more' if more > 0 else 'fewer'} of 100 found" if more else "As many found as by counting"
+    )
+    hits = (
         f"Of all incidents, {100 * network.hit_rate:.1f} % happened in the {area} of the area that the network puts "
         f"first, and {100 * rule.hit_rate:.1f} % in the {area} that the best rule ({evaluation.best_rule}) puts first. "
         f"A random choice finds about {area}; the best choice in hindsight would have found "
-        f"{100 * network.ideal_hit_rate:.1f} %. How much of the difference is chance was not computed.",
-        "Models are compared by the log score: it measures how much the counts surprise the forecast; less is better.",
+        f"{100 * network.ideal_hit_rate:.1f} %. How much of the difference is chance was not computed."
     )
+    score = (
+        "Models are compared by the log score: it measures how much the counts surprise the forecast; less is better."
+    )
+    return Answer(question=question, short=found, tone="", sentences=(hits, score))
 
 
 def _calibrated(evaluation: Evaluation) -> tuple[str, str]:
