@@ -174,7 +174,7 @@ class _Fitted:
 def _fitted_regression(regression: Regression, learned: Learned, plan: EvaluationPlan) -> _Fitted:
     plan.tell(f"fitting: {regression.name}", 0.0)
     began = time.monotonic()
-    models = regression.fit(learned.train, learned.validation, seeds=plan.seeds)
+    models = regression.fit(*learned.examples[RiskNetwork], seeds=plan.seeds)
     return _Fitted(
         name=regression.name,
         kind="regression",
@@ -236,10 +236,11 @@ def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tupl
     means.reverse()
     rows, expected = [], np.full((len(task.scored), len(task.cube.categories)), np.nan)
     for row in fitted:
-        known = learned.examples[row.of][1].values.numpy()
-        chosen = np.mean([judge.floored(model.predict(known)) for model in row.models], axis=0)
+        known = learned.examples[row.of][1]
+        seen = known.counts[:, :, 0].numpy()
+        chosen = np.mean([judge.floored(model.predict(known.values.numpy())) for model in row.models], axis=0)
         judged = means.pop()  # hundreds of megabytes in a large city
-        rows.append(_row(row, chosen[:, None], learned.validation.counts[:, :, 0].numpy()[:, None], judged, judge))
+        rows.append(_row(row, chosen[:, None], seen[:, None], judged, judge))
         if row.kind == NETWORK_KINDS[0]:
             expected[task.scored] = np.mean([mean.mean(axis=0) for mean in judged], axis=0)
     return rows, expected, networks[0].losses

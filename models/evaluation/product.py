@@ -35,18 +35,10 @@ class Learned:
 
     engine: FeatureEngine
     constants: BaselineConstants  # with the dispersion that is likeliest on the validation steps
-    examples: Mapping[type[RiskNetwork], tuple[Examples, Examples]]  # to train and to choose by, of each kind
+    examples: Mapping[
+        type[RiskNetwork], tuple[Examples, Examples]
+    ]  # to train and to choose by; RiskNetwork: the features
     replay: Replay  # at the end of the validation steps
-
-    @property
-    def train(self) -> Examples:
-        """With the features alone."""
-        return self.examples[RiskNetwork][0]
-
-    @property
-    def validation(self) -> Examples:
-        """With the features alone."""
-        return self.examples[RiskNetwork][1]
 
 
 def spec_of(task: Task) -> Spec:

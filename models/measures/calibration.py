@@ -67,26 +67,16 @@ class Intervals:
             width=self.width + other.width,
         )
 
-    @property
-    def coverage_50(self) -> float:
-        return _middle(self.pit, PIT_BINS // 4)
-
-    @property
-    def coverage_90(self) -> float:
-        return _middle(self.pit, PIT_BINS // 20)
-
-    @property
-    def busy_coverage_90(self) -> float:
-        """Of the values with an expected count of at least BUSY; nan without one."""
-        return _middle(self.busy, PIT_BINS // 20) if self.busy.any() else np.nan
-
-    @property
-    def plain_coverage_90(self) -> float:
-        return self.inside / int(self.pit.sum())
-
-    @property
-    def width_90(self) -> float:
-        return self.width / int(self.pit.sum())
+    def figures(self) -> dict[str, float]:
+        """Coverages and the mean width, by their names in a score sheet."""
+        values = int(self.pit.sum())
+        return {
+            "coverage_50": _middle(self.pit, PIT_BINS // 4),
+            "coverage_90": _middle(self.pit, PIT_BINS // 20),
+            "busy_coverage_90": _middle(self.busy, PIT_BINS // 20) if self.busy.any() else np.nan,
+            "plain_coverage_90": self.inside / values,
+            "width_90": self.width / values,
+        }
 
 
 def _middle(pit: npt.NDArray[np.int64], outside: int) -> float:

@@ -158,11 +158,7 @@ def _sheet_of(parts: Sequence[Measured]) -> tuple[Sheet, Curves]:
         ece=table.ece,
         auc_pr=average_precision(probability, happened) if actual else np.nan,
         forecast_over_actual=sum(part.forecast for part in parts) / actual if actual else np.nan,
-        coverage_50=spread.coverage_50,
-        coverage_90=spread.coverage_90,
-        busy_coverage_90=spread.busy_coverage_90,
-        plain_coverage_90=spread.plain_coverage_90,
-        width_90=spread.width_90,
+        **spread.figures(),
         ranking=tuple(caught.at(share) for share in AREA_SHARES),
     )
     return sheet, Curves(reliability=table, pit=spread.pit, capture=caught)

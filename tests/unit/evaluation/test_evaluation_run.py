@@ -136,11 +136,13 @@ def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(small, o
     )
     for name, value in first.constants.arrays().items():
         np.testing.assert_array_equal(value, again.constants.arrays()[name], err_msg=name)
-    for one, other in ((first.train, again.train), (first.validation, again.validation)):
+    for one, other in zip(first.examples[RiskNetwork], again.examples[RiskNetwork], strict=True):
         assert torch.equal(one.values, other.values)
         assert torch.equal(one.counts, other.counts)
     cells = small[0].scored.sum()
-    assert len(first.validation.values) == cells * (small[0].test - 1 - small[0].validation)  # all that is judged
+    assert len(first.examples[RiskNetwork][1].values) == cells * (
+        small[0].test - 1 - small[0].validation
+    )  # all that is judged
 
 
 class Peeking(Rule):

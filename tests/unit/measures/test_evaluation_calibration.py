@@ -33,9 +33,9 @@ def test_a_right_forecast_keeps_its_promises_however_rare_the_incidents(scale):
     mean, counts = simulated(scale)
     tallies = intervals(mean, counts, SIZE, np.random.default_rng(1).random(len(mean)))
     assert chisquare(tallies.pit).pvalue > 1e-3
-    assert tallies.coverage_50 == pytest.approx(0.5, abs=4 * (0.25 / VALUES) ** 0.5)
-    assert tallies.coverage_90 == pytest.approx(0.9, abs=4 * (0.09 / VALUES) ** 0.5)
-    assert tallies.plain_coverage_90 > 0.9
+    assert tallies.figures()["coverage_50"] == pytest.approx(0.5, abs=4 * (0.25 / VALUES) ** 0.5)
+    assert tallies.figures()["coverage_90"] == pytest.approx(0.9, abs=4 * (0.09 / VALUES) ** 0.5)
+    assert tallies.figures()["plain_coverage_90"] > 0.9
 
 
 @pytest.mark.parametrize("scale", [0.03, 1.0, 10.0])
@@ -51,8 +51,8 @@ def test_half_and_double_the_truth_bend_the_histogram(scale, factor):
 def test_a_forecast_of_too_small_a_spread_is_caught_by_its_coverage():
     mean, counts = simulated(10.0)
     tallies = intervals(mean, counts, 100.0, np.random.default_rng(1).random(len(mean)))
-    assert tallies.coverage_50 < 0.4
-    assert tallies.coverage_90 < 0.8
+    assert tallies.figures()["coverage_50"] < 0.4
+    assert tallies.figures()["coverage_90"] < 0.8
 
 
 def test_where_incidents_are_expected_the_coverage_notices_half_the_truth():
@@ -61,9 +61,9 @@ def test_where_incidents_are_expected_the_coverage_notices_half_the_truth():
     right, half = (intervals(factor * mean, counts, SIZE, uniform) for factor in (1.0, 0.5))
     busy = int((mean >= 1).sum())
     assert right.busy.sum() == busy > 1000
-    assert right.busy_coverage_90 == pytest.approx(0.9, abs=4 * (0.09 / busy) ** 0.5)
-    assert half.busy_coverage_90 < 0.85
-    assert np.isnan(intervals(0.001 * mean, counts, SIZE, uniform).busy_coverage_90)
+    assert right.figures()["busy_coverage_90"] == pytest.approx(0.9, abs=4 * (0.09 / busy) ** 0.5)
+    assert half.figures()["busy_coverage_90"] < 0.85
+    assert np.isnan(intervals(0.001 * mean, counts, SIZE, uniform).figures()["busy_coverage_90"])
 
 
 def test_plain_intervals_are_scipys():
@@ -71,8 +71,8 @@ def test_plain_intervals_are_scipys():
     law = nbinom(SIZE, SIZE / (SIZE + mean[:2000]))
     low, high = law.ppf(0.05), law.ppf(0.95)
     tallies = intervals(mean[:2000], counts[:2000], SIZE, np.random.default_rng(1).random(2000))
-    assert tallies.width_90 == (high - low).mean()
-    assert tallies.plain_coverage_90 == ((low <= counts[:2000]) & (counts[:2000] <= high)).mean()
+    assert tallies.figures()["width_90"] == (high - low).mean()
+    assert tallies.figures()["plain_coverage_90"] == ((low <= counts[:2000]) & (counts[:2000] <= high)).mean()
 
 
 def test_tallies_of_parts_add_up():
@@ -87,10 +87,10 @@ def test_tallies_of_parts_add_up():
 
 def test_coverage_is_the_middle_of_the_histogram():
     tallies = Intervals(pit=np.arange(PIT_BINS), busy=np.ones(PIT_BINS, int), inside=19, width=38.0)
-    assert tallies.busy_coverage_90 == 0.9
-    assert tallies.coverage_90 == sum(range(1, 19)) / 190
-    assert tallies.coverage_50 == sum(range(5, 15)) / 190
-    assert (tallies.plain_coverage_90, tallies.width_90) == (0.1, 0.2)
+    assert tallies.figures()["busy_coverage_90"] == 0.9
+    assert tallies.figures()["coverage_90"] == sum(range(1, 19)) / 190
+    assert tallies.figures()["coverage_50"] == sum(range(5, 15)) / 190
+    assert (tallies.figures()["plain_coverage_90"], tallies.figures()["width_90"]) == (0.1, 0.2)
 
 
 def test_bins_without_ties_hold_equally_many():
