@@ -35,9 +35,8 @@ class Learned:
 
     engine: FeatureEngine
     constants: BaselineConstants  # with the dispersion that is likeliest on the validation steps
-    examples: Mapping[
-        type[RiskNetwork], tuple[Examples, Examples]
-    ]  # to train and to choose by; RiskNetwork: the features
+    # to train and to choose by, of each kind; RiskNetwork: the features alone
+    examples: Mapping[type[RiskNetwork], tuple[Examples, Examples]]
     replay: Replay  # at the end of the validation steps
 
 

@@ -139,10 +139,8 @@ def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(small, o
     for one, other in zip(first.examples[RiskNetwork], again.examples[RiskNetwork], strict=True):
         assert torch.equal(one.values, other.values)
         assert torch.equal(one.counts, other.counts)
-    cells = small[0].scored.sum()
-    assert len(first.examples[RiskNetwork][1].values) == cells * (
-        small[0].test - 1 - small[0].validation
-    )  # all that is judged
+    task, (_, validation) = small[0], first.examples[RiskNetwork]
+    assert len(validation.values) == task.scored.sum() * (task.test - 1 - task.validation)  # all that is judged
 
 
 class Peeking(Rule):
