@@ -38,9 +38,8 @@ def test_the_interval_is_that_of_whole_blocks_put_together():
 def test_the_interval_is_as_wide_as_the_days_differ_not_as_the_hours_are_many():
     days = np.random.default_rng(0).normal(size=400)
     hours = np.repeat(days, 24)
-    low, high = block_bootstrap(
-        hours[None], day_blocks(9600, steps_per_week=168, block_days=1), np.random.default_rng(1)
-    )
+    block = day_blocks(9600, steps_per_week=168, block_days=1)
+    low, high = block_bootstrap(hours[None], block, np.random.default_rng(1))
     assert high - low == pytest.approx(2 * 1.96 * days.std() / 20, rel=0.1)
 
 
@@ -61,38 +60,38 @@ def scores(shift, days=60):
     return rival + VALUES * (shift + random.normal(0, 0.01, (1, days))), rival
 
 
+def compared(model, rival):
+    return compare(model, rival, values=VALUES, steps_per_week=7, random=np.random.default_rng(0))
+
+
 @pytest.mark.parametrize(("shift", "word"), [(-0.01, "better"), (0.01, "worse"), (0.0, "tie")])
 def test_verdicts_follow_the_truth(shift, word):
     model, rival = scores(shift)
-    result = compare(model, rival, values=VALUES, steps_per_week=7, random=np.random.default_rng(0))
+    result = compared(model, rival)
     assert result.verdict == word
     assert result.blocks == 20
     assert result.mean == pytest.approx((model.sum() - rival.sum()) / (60 * VALUES))
     assert result.low < result.mean < result.high
-    mirrored = compare(rival, model, values=VALUES, steps_per_week=7, random=np.random.default_rng(0))
+    mirrored = compared(rival, model)
     assert (mirrored.mean, mirrored.low, mirrored.high) == pytest.approx((-result.mean, -result.high, -result.low))
 
 
 @pytest.mark.parametrize(("days", "word"), [(27, "too short"), (28, "better")])
 def test_fewer_than_ten_blocks_give_no_verdict(days, word):
     model, rival = scores(-0.05, days)
-    assert compare(model, rival, values=VALUES, steps_per_week=7, random=np.random.default_rng(0)).verdict == word
+    assert compared(model, rival).verdict == word
 
 
 def test_a_model_ties_with_itself():
     model, _ = scores(0.0)
-    result = compare(model, model, values=VALUES, steps_per_week=7, random=np.random.default_rng(0))
+    result = compared(model, model)
     assert (result.low, result.high, result.verdict) == (0, 0, "tie")
 
 
 def test_an_interval_that_touches_zero_is_a_tie():
-    assert [verdict(-1, 0, 10), verdict(0, 1, 10), verdict(-1, -0.1, 10), verdict(0.1, 1, 10), verdict(-1, -1, 9)] == [
-        "tie",
-        "tie",
-        "better",
-        "worse",
-        "too short",
-    ]
+    verdicts = [verdict(low, high, 10) for low, high in ((-1, 0), (0, 1), (-1, -0.1), (0.1, 1))]
+    assert verdicts == ["tie", "tie", "better", "worse"]
+    assert verdict(-1, -1, 9) == "too short"
 
 
 @pytest.mark.parametrize("blocks", [10, 30])
