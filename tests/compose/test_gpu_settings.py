@@ -8,11 +8,11 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from tests.harness.cluster import cluster_environment
 from tests.harness.compose_file import ROOT, mounts, read_compose
 
 SCORER = read_compose("compose.gpu.yaml")["services"]["scorer"]
@@ -71,21 +71,10 @@ def test_a_task_is_given_the_gpu(smi, tmp_path, jar_cache):
     shutil.copytree(ROOT / "deploy" / "gpu", folder)
     settings = folder / "spark-defaults.conf"
     settings.write_text(settings.read_text().replace("/etc/spark", str(folder)))
-    home = tmp_path / "home"  # the executor writes a folder `work` into Spark's home; the image has a tmpfs there
-    home.mkdir()
-    for path in Path(find_spec("pyspark").origin).parent.iterdir():
-        (home / path.name).symlink_to(path)
     ran = subprocess.run(
         [sys.executable, "-c", DRIVER, SCORER["environment"]["RISK_MASTER"], jar_cache, tmp_path / "log"],
         cwd=tmp_path,
-        env={
-            **os.environ,
-            "PATH": smi,
-            "GPUS": "0\\n",
-            "PYTHONPATH": str(ROOT),
-            "SPARK_CONF_DIR": str(folder),
-            "SPARK_HOME": str(home),
-        },
+        env={**cluster_environment(tmp_path), "PATH": smi, "GPUS": "0\\n", "SPARK_CONF_DIR": str(folder)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

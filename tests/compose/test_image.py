@@ -79,12 +79,3 @@ def test_the_jars_that_are_checked_are_those_of_a_start_here():
     assert ran.returncode == 0, ran.stdout + ran.stderr
     listed = {line.split()[1] for line in (ROOT / "deploy" / "jars.sha256").read_text().splitlines()}
     assert {path.name for path in jars.glob("*.jar")} == listed
-
-
-def test_the_map_is_served_from_where_the_dashboards_look():
-    text = (ROOT / "grafana-provisioning" / "templates" / "live-map.json").read_text(encoding="utf-8")
-    sources = re.findall(r'"src": "([^"]+)"', text)
-    assert sources
-    assert all(source.startswith(("public/cells/", "/public/cells/")) for source in sources)
-    (cells,) = (v for v in SERVICES["grafana"]["volumes"] if isinstance(v, dict) and v["source"] == "cells")
-    assert cells["target"] == "/usr/share/grafana/public/cells"

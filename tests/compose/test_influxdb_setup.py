@@ -3,15 +3,13 @@
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
 
 import pytest
 
 from models.counting.closed_horizons import GRACE_S
 from schemas.limits import MAX_HORIZON_S
-from tests.harness.compose_file import ROOT, SERVICES
+from tests.harness.compose_file import ROOT, SERVICES, stand_in
 from tests.harness.data_dictionary import measurements
 
 BUCKET = "b000000000000000"
@@ -21,11 +19,7 @@ WRITES, READS = "scorer: writes risk", "grafana: reads risk and risk_long"
 @pytest.fixture
 def store(tmp_path):
     """A store after InfluxDB's own set-up: the admin token and one bucket."""
-    program = tmp_path / "bin" / "influx"
-    program.parent.mkdir()
-    shutil.copy(ROOT / "tests" / "harness" / "fake_influx.py", program)
-    program.write_text(program.read_text().replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1))
-    program.chmod(0o755)
+    stand_in("influx", tmp_path / "bin")
     (tmp_path / "admin").write_text("admin-token")
     state = {"admin": "admin-token", "next": 1, "commands": [], "task": {}, "auth": {}}
     write(tmp_path, {**state, "bucket": {BUCKET: {"name": "risk"}, "b1": {"name": "_tasks"}}})

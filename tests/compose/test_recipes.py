@@ -3,10 +3,8 @@
 Not run here: Docker. The back-up runs with a stand-in that has folders as volumes.
 """
 
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 
@@ -15,7 +13,7 @@ import pytest
 from schemas.dead_letter import encode_dead_letter
 from schemas.incidents import Rejection
 from tests.contracts.test_readme import fault_in_name
-from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, tool
+from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, stand_in, tool
 
 PAGES = ("README.md", "docs/how-to/operations.md", "deploy/README.md", "deploy/demo.env")
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
@@ -98,15 +96,10 @@ def recipe(word):
 @pytest.fixture
 def machine(tmp_path):
     """Runs a recipe in a checkout of its own; `volumes` are folders."""
-    program = tmp_path / "bin" / "docker"
-    program.parent.mkdir()
-    shutil.copy(ROOT / "tests" / "harness" / "fake_docker.py", program)
-    program.write_text(program.read_text().replace("#!/usr/bin/env python3", f"#!{sys.executable}", 1))
-    program.chmod(0o755)
     (tmp_path / "checkout").mkdir()
     names = [f"{COMPOSE['name']}_{name}" for name in ("state", "scorer-token")]
     environment = {
-        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": stand_in("docker", tmp_path / "bin"),
         "FAKE_DOCKER": str(tmp_path / "volumes"),
         "FAKE_VOLUMES": " ".join(names),
     }
@@ -167,16 +160,7 @@ def test_dead_letters_are_shown_with_their_payload_and_nothing_that_a_terminal_o
     (program,) = re.findall(r"python3 -c '\n(.*?)'$", recipe("kafka-console-consumer"), re.MULTILINE | re.DOTALL)
     letters = [
         encode_dead_letter(
-            Rejection(
-                partition=0,
-                kafka_offset=offset,
-                kafka_time_ms=1_800_000_000_000,
-                reason=reason,
-                detail="why",
-                payload=payload,
-            ),
-            source_topic="incidents.v1",
-            region=None,
+            Rejection(reason, "why", 0, offset, 1_800_000_000_000, payload), source_topic="incidents.v1", region=None
         )
         for offset, reason, payload in ((1, "schema", b'{"a": "\x1b[2J"}'), (2, "too_large", None))
     ]

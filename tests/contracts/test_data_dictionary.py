@@ -10,7 +10,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.event import REASONS
 from tests.harness.data_dictionary import described, measurements
 from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines
-from tests.harness.random_world import stored_points
+from tests.harness.points import stored_points
 
 TICK_S = 1_764_000_000
 

@@ -1,7 +1,7 @@
 """The `pipeline` points of a file sink, each as it was written."""
 
 from tests.faults.outcomes import written_in
-from tests.harness.recording_store import FIELD
+from tests.harness.points import points_in
 
 
 class FileLedgers:
@@ -28,8 +28,4 @@ class FileLedgers:
         whole = new[: new.rfind(b"\n") + 1]
         self._read += len(whole)
         self.written += written_in(whole.decode())
-        for line in whole.decode().splitlines():
-            if line.startswith("pipeline,"):
-                key, rest = line.split(" ", 1)
-                fields, time_s = rest.rsplit(" ", 1)
-                self.taken.append((key, int(time_s), dict(FIELD.findall(fields))))
+        self.taken += [one for one in points_in(whole.decode()) if one[0].startswith("pipeline,")]

@@ -17,23 +17,21 @@ def numbers(folder):
 
 def ends_of(spark, batch, topic):
     """By partition, the first offset after a batch; empty where its file is gone or says nothing of the topic."""
-    with contextlib.suppress(FileNotFoundError):
-        for line in (spark / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):
-                found = json.loads(line)
-                if isinstance(found, dict) and topic in found:
-                    return {int(partition): end for partition, end in found[topic].items()}
-    return {}
+    return {int(partition): end for partition, end in (_written_of(spark, batch, topic) or {}).items()}
 
 
 def time_ms_of(spark, batch):
     """The time that Spark gave a batch, the same at each of its tries; None where its file is gone or not whole yet."""
+    return _written_of(spark, batch, "batchTimestampMs")
+
+
+def _written_of(spark, batch, name):
     with contextlib.suppress(FileNotFoundError):
         for line in (spark / "offsets" / str(batch)).read_text(encoding="utf-8").splitlines():
             with contextlib.suppress(ValueError):
                 found = json.loads(line)
-                if isinstance(found, dict) and "batchTimestampMs" in found:
-                    return found["batchTimestampMs"]
+                if isinstance(found, dict) and name in found:
+                    return found[name]
     return None
 
 

@@ -10,6 +10,8 @@ from datetime import datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
+from tests.harness.points import points_in
+
 HOUR_S = 3600
 GRACE_S = HOUR_S  # between the end of a horizon and its first judgement; the second comes a late limit later
 PERCENTS = (5, 10)
@@ -57,11 +59,9 @@ def written_in(text):
 
     The rest of a store's lines is many times as much: `risk` is taken at whole hours only.
     """
-    for line in text.splitlines():
-        key, rest = line.split(" ", 1)
-        fields, time_s = rest.rsplit(" ", 1)
-        if key.startswith("outcome") or (key.startswith("risk,") and int(time_s) % HOUR_S == 0):
-            yield key, int(time_s), dict(pair.split("=", 1) for pair in fields.split(","))
+    for key, time_s, fields in points_in(text):
+        if key.startswith("outcome") or (key.startswith("risk,") and time_s % HOUR_S == 0):
+            yield key, time_s, fields
 
 
 def wrong(points, written, judgements, off=0.0):

@@ -5,7 +5,7 @@ import random
 import signal
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -111,17 +111,8 @@ class World(Actions):
 
     def messages(self):
         """(partition, offset, value, Kafka time in ms) of the whole topic, in each partition's order."""
-        places = [TopicPartition(self.topic.name, number) for number in range(self._partitions)]
-        found = []
-        with KafkaConsumer(bootstrap_servers=self.broker.bootstrap, auto_offset_reset="earliest") as consumer:
-            ends = consumer.end_offsets(places)
-            consumer.assign(places)
-            consumer.seek_to_beginning(*places)
-            deadline = time.monotonic() + DEADLINE_S
-            while any(consumer.position(place) < ends[place] for place in places):
-                assert time.monotonic() < deadline, "the topic cannot be read to its end"
-                for records in consumer.poll(timeout_ms=200).values():
-                    found += [(one.partition, one.offset, one.value, one.timestamp) for one in records]
+        records = replace(self.topic, partitions=self._partitions).records()
+        found = [(one.partition, one.offset, one.value, one.timestamp) for one in records]
         return sorted(found, key=lambda one: one[:2])
 
     def in_topic(self):

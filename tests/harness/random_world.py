@@ -2,7 +2,6 @@
 
 import json
 import random
-import re
 import zlib
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
@@ -214,13 +213,3 @@ def offline(batches, artifacts):
             scored[region] = features, score(features.values, artifact.network(), artifact.constants, artifact.spec)
         after.append(scored)
     return after
-
-
-def stored_points(writes):
-    """(measurement and tags, time) -> fields, later writes over earlier ones, as a store would have it."""
-    points = defaultdict(dict)
-    for line in b"".join(writes).decode().splitlines():
-        key, rest = line.split(" ", 1)
-        fields, time_s = rest.rsplit(" ", 1)
-        points[key, int(time_s)].update(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]+)', fields))
-    return dict(points)

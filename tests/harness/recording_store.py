@@ -2,13 +2,13 @@
 
 import contextlib
 import gzip
-import re
 import threading
 import time
 from collections import defaultdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 
-FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]+)')
+from tests.harness.points import points_in
+from tests.harness.stub_store import Answering
 
 
 class RecordingStore:
@@ -41,23 +41,17 @@ class RecordingStore:
     def take(self, body):
         with self.lock:
             self.writes += 1
-            for line in body.decode().splitlines():
-                key, rest = line.split(" ", 1)
-                fields, time_s = rest.rsplit(" ", 1)
-                found = dict(FIELD.findall(fields))
-                self.points[key, int(time_s)].update(found)
+            for key, time_s, found in points_in(body.decode()):
+                self.points[key, time_s].update(found)
                 if key.startswith("pipeline,"):
-                    self.ledgers.append((key, int(time_s), found))
+                    self.ledgers.append((key, time_s, found))
 
     def snapshot(self):
         with self.lock:
             return {key: dict(fields) for key, fields in self.points.items()}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = 65_536
-
+class _Handler(Answering):
     def do_POST(self):
         store, length = self.server.store, int(self.headers["Content-Length"])
         try:
@@ -73,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
         if has_points and store.answers:
             status, text, headers = store.answers.pop(0)
             store.hits.append(time.monotonic())
-            self._answer(status, text, headers)
+            self.answer(status, text, headers)
             return
         if has_points and (hook := store.before_write):
             store.before_write = None
@@ -83,26 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         if has_points and (hook := store.after_write):
             store.after_write = None
             hook()
-        self._answer(204, b"", {})
-
-    def _answer(self, status, text, headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        if status != 204:
-            self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+        self.answer(204, b"", {})
 
     def handle(self):
         with contextlib.suppress(ConnectionError):  # cut on purpose, between two requests
             super().handle()
-
-    def finish(self):
-        try:
-            super().finish()
-        except OSError:
-            self.rfile.close()  # the connection was reset on purpose
-
-    def log_message(self, *_):
-        """Say nothing."""

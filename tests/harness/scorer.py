@@ -2,35 +2,28 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from streaming.settings import INFLUX_PREFIX, PREFIX
+from tests.harness.points import stored_points
 from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 240.0
 LEDGER = ("consumed", "counted", "corrected", "duplicate", "excluded", "rejected")
-_FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]+)')
 
 
 def read_points(path):
-    """(measurement and tags, time) -> fields as text, later lines over earlier ones, as a store would have them."""
-    points = defaultdict(dict)
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    for line in text[: text.rfind("\n") + 1].splitlines():
-        key, rest = line.split(" ", 1)
-        fields, time_s = rest.rsplit(" ", 1)
-        points[key, int(time_s)].update(_FIELD.findall(fields))
-    return dict(points)
+    """`stored_points` of the whole lines of a file, which may not be there yet."""
+    content = path.read_bytes() if path.exists() else b""
+    return stored_points([content[: content.rfind(b"\n") + 1]])
 
 
 @dataclass

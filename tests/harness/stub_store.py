@@ -21,10 +21,32 @@ class StubStore:
     released: threading.Event = field(default_factory=threading.Event)  # ends every HANG
 
 
-class Handler(BaseHTTPRequestHandler):
+class Answering(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout = 5
     wbufsize = 65_536  # one packet per answer: two of them wait 40 ms for each other
+
+    def answer(self, status, text, headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        if status != 204:
+            self.wfile.write(text)
+
+    def finish(self):
+        try:
+            super().finish()
+        except OSError:
+            self.rfile.close()  # the connection was reset on purpose
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+class Handler(Answering):
+    timeout = 5
 
     def do_POST(self):
         store = self.server.store
@@ -44,20 +66,4 @@ class Handler(BaseHTTPRequestHandler):
         status, text, headers = answer
         if status == 204:
             store.acknowledged.append(body)
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        if status != 204:
-            self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        if status != 204:
-            self.wfile.write(text)
-
-    def finish(self):
-        try:
-            super().finish()
-        except OSError:
-            self.rfile.close()  # the connection was reset on purpose
-
-    def log_message(self, *_):
-        """Say nothing."""
+        self.answer(status, text, headers)

@@ -1,5 +1,3 @@
-"""A topic of a test's own, on a real broker."""
-
 import time
 from dataclasses import dataclass, field
 
@@ -30,8 +28,12 @@ class Topic:
 
     def read(self):
         """Every message's value, up to the topic's end now."""
+        return [record.value for record in self.records()]
+
+    def records(self):
+        """Every message, in each partition's order."""
         places = [TopicPartition(self.name, number) for number in range(self.partitions)]
-        values = []
+        found = []
         options = {"bootstrap_servers": self.bootstrap, "auto_offset_reset": "earliest", **self.client}
         with KafkaConsumer(**options) as consumer:
             ends = consumer.end_offsets(places)
@@ -40,5 +42,5 @@ class Topic:
             deadline = time.monotonic() + DEADLINE_S
             while any(consumer.position(place) < ends[place] for place in places):
                 assert time.monotonic() < deadline, "the topic cannot be read to its end"
-                values += [r.value for records in consumer.poll(timeout_ms=200).values() for r in records]
-        return values
+                found += [one for records in consumer.poll(timeout_ms=200).values() for one in records]
+        return found

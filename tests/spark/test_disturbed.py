@@ -12,7 +12,7 @@ from schemas.errors import SinkUnavailable, SparkFailed
 from streaming.disk.spark_files import last_commit
 from streaming.flow import decode
 from streaming.sinks.memory import MemorySink
-from tests.harness.random_world import stored_points
+from tests.harness.points import stored_points
 from tests.harness.toy import OF_THE_MACHINE
 
 pytestmark = pytest.mark.spark

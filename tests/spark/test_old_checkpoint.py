@@ -7,7 +7,7 @@ import pytest
 
 from streaming.disk.spark_files import last_commit
 from tests.harness.old_checkpoint import unpack_old_checkpoint
-from tests.harness.random_world import stored_points
+from tests.harness.points import stored_points
 from tests.harness.toy import OF_THE_MACHINE
 
 pytestmark = pytest.mark.spark

@@ -9,7 +9,7 @@ import pytest
 from streaming.roster.roster import load_artifact
 from tests.faults.outcomes import Judgement, due_between, written_in, wrong
 from tests.harness.data_dictionary import measurements
-from tests.harness.random_world import stored_points
+from tests.harness.points import stored_points
 from tests.harness.region_bench import empty_history
 from tests.harness.toy import toy_event
 

@@ -9,7 +9,7 @@ from schemas.errors import PipelineError
 from streaming.rebuild.plan import plan_rebuild
 from streaming.rebuild.recount import Recount
 from streaming.roster.roster import load_artifact
-from tests.harness.random_world import stored_points
+from tests.harness.points import stored_points
 from tests.harness.toy import OF_THE_MACHINE, toy_messages
 
 pytestmark = pytest.mark.spark

@@ -7,7 +7,8 @@ import pytest
 
 from streaming.flow.rows import FIELDS
 from streaming.roster.roster import load_artifact
-from tests.harness.random_world import OUTCOMES, Recount, known_bad, offline, stored_points
+from tests.harness.points import stored_points
+from tests.harness.random_world import OUTCOMES, Recount, known_bad, offline
 
 pytestmark = pytest.mark.spark
 

@@ -48,16 +48,26 @@ def refusal(scorer, **environment):
     return ran.returncode, ran.stderr
 
 
+@pytest.fixture
+def started(new_scorer, new_topic, new_region):
+    """started(name): (topic, region, scorer) of a job that runs and has counted the first events."""
+
+    def start(name):
+        topic, region = new_topic(name), new_region("riverton")
+        topic.send(events(region, range(FIRST)))
+        scorer = new_scorer(name, topic)
+        region.publish(scorer.artifacts)
+        scorer.start()
+        scorer.wait_until(lambda: scorer.consumed() == FIRST)
+        return topic, region, scorer
+
+    return start
+
+
 @pytest.mark.fault("F08", "F09", "F32")
 @pytest.mark.long
-def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_topic, new_region):
-    topic, region = new_topic("guarded"), new_region("riverton")
-    topic.send(events(region, range(FIRST)))
-    scorer = new_scorer("guarded", topic)
-    region.publish(scorer.artifacts)
-    scorer.start()
-    scorer.wait_until(lambda: scorer.consumed() == FIRST)
-
+def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
+    topic, region, scorer = started("guarded")
     code, said = refusal(scorer)
     assert (code, f"in use by process {scorer.process.pid}" in said) == (8, True), said
     assert scorer.end(signal.SIGTERM) == 0
@@ -76,8 +86,7 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_
     assert (code, lost in said) == (9, True), said
 
     topic.send(events(region, range(FIRST, FIRST + MORE)))
-    with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
-        admin.delete_records({TopicPartition(topic.name, 0): FIRST + 4})
+    delete_unread(topic)
     code, said = refusal(scorer)
     assert (code, f"4 of partition 0 (offsets {FIRST} to {FIRST + 3})" in said) == (9, True), said
     assert scorer.points() == stored, "a refused start wrote something"
@@ -90,7 +99,7 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(new_scorer, new_
 
     make_anew(topic)
     code, said = refusal(scorer)
-    assert (code, "deleted and made anew" in said) == (8, True), said
+    assert (code, "deleted and created again" in said) == (8, True), said
 
 
 @contextmanager
@@ -127,19 +136,12 @@ def delete_unread(topic):
     ("break_it", "code", "said"),
     [
         (delete_unread, 9, f"4 of partition 0 (offsets {FIRST} to {FIRST + 3})"),
-        (make_anew, 8, "deleted and made anew"),
+        (make_anew, 8, "deleted and created again"),
     ],
     ids=["deleted events", "another topic"],
 )
-def test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start(
-    new_scorer, new_topic, new_region, break_it, code, said
-):
-    topic, region = new_topic(f"lost{code}"), new_region("riverton")
-    topic.send(events(region, range(FIRST)))
-    scorer = new_scorer(f"lost{code}", topic)
-    region.publish(scorer.artifacts)
-    scorer.start()
-    scorer.wait_until(lambda: scorer.consumed() == FIRST)
+def test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start(started, break_it, code, said):
+    topic, region, scorer = started(f"lost{code}")
     os.killpg(scorer.process.pid, signal.SIGSTOP)
     topic.send(events(region, range(FIRST, FIRST + MORE)))
     break_it(topic)
@@ -152,14 +154,9 @@ def test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start(
 
 @pytest.mark.fault("F09")
 @pytest.mark.long
-def test_a_topic_that_was_made_anew_and_grew_past_what_was_read_ends_the_running_job(new_scorer, new_topic, new_region):
+def test_a_topic_that_was_made_anew_and_grew_past_what_was_read_ends_the_running_job(started):
     """Spark itself reads on in it without a word: its offsets only ever grow."""
-    topic, region = new_topic("outgrown"), new_region("riverton")
-    topic.send(events(region, range(FIRST)))
-    scorer = new_scorer("outgrown", topic)
-    region.publish(scorer.artifacts)
-    scorer.start()
-    scorer.wait_until(lambda: scorer.consumed() == FIRST)
+    topic, region, scorer = started("outgrown")
     os.killpg(scorer.process.pid, signal.SIGSTOP)
     make_anew(topic)
     topic.send(events(region, range(1000, 1000 + FIRST + MORE)))
@@ -167,7 +164,7 @@ def test_a_topic_that_was_made_anew_and_grew_past_what_was_read_ends_the_running
     began_s = time.monotonic()
     assert scorer.end() == 8, scorer.output
     assert time.monotonic() - began_s < 45
-    assert "deleted and made anew" in scorer.output
+    assert "deleted and created again" in scorer.output
     assert "Traceback" not in scorer.output
     code, said = refusal(scorer)
-    assert (code, "deleted and made anew" in said) == (8, True), said
+    assert (code, "deleted and created again" in said) == (8, True), said

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from streaming.rehearse.poison import poison_messages, template_event
+from tests.faults.offsets import newest
 from tests.harness.toy import OF_THE_MACHINE
 
 pytestmark = pytest.mark.stack
@@ -58,12 +59,6 @@ def undisturbed(new_scorer, new_region, topic):
     scorer.wait_until(lambda: scorer.consumed() == EVENTS)
     assert scorer.end(signal.SIGTERM) == 0
     return scorer
-
-
-def newest(folder):
-    """The highest batch number in a folder of Spark's checkpoint, if there is one."""
-    numbers = [int(path.name) for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
-    return max(numbers, default=None)
 
 
 def ledger_of(scorer):

@@ -42,6 +42,19 @@ def topic(new_topic):
     return new_topic("failures", partitions=2)
 
 
+@pytest.fixture
+def started(new_scorer, new_region, topic):
+    """started(name, **settings): a job with the artifact of one region that was just started."""
+
+    def start(name, **settings):
+        scorer = new_scorer(name, topic, **settings)
+        new_region("riverton").publish(scorer.artifacts)
+        scorer.start()
+        return scorer
+
+    return start
+
+
 def assert_one_clear_line(scorer, code, *words):
     ended, said = scorer.end(), scorer.output
     assert ended == code, said
@@ -67,49 +80,41 @@ def test_an_empty_folder_of_artifacts(new_scorer, topic):
 
 
 @pytest.mark.fault("F22")
-def test_a_store_that_does_not_listen(new_scorer, topic, new_region, closed_port):
-    scorer = new_scorer("no_store", topic, RISK_SINK="influxdb", INFLUXDB_V2_TOKEN=SECRET_CANARY)
-    new_region("riverton").publish(scorer.artifacts)
-    scorer.start(INFLUXDB_V2_URL=f"http://127.0.0.1:{closed_port}", RISK_WRITE_TIMEOUT_S="1")
+def test_a_store_that_does_not_listen(started, closed_port):
+    settings = {"RISK_SINK": "influxdb", "INFLUXDB_V2_TOKEN": SECRET_CANARY, "RISK_WRITE_TIMEOUT_S": "1"}
+    scorer = started("no_store", INFLUXDB_V2_URL=f"http://127.0.0.1:{closed_port}", **settings)
     assert_one_clear_line(scorer, 6, str(closed_port), "INFLUXDB_V2_URL")
     assert_no_trace(scorer)
 
 
 @pytest.mark.fault("F06")
-def test_a_broker_that_does_not_listen(new_scorer, topic, new_region, closed_port):
-    scorer = new_scorer("no_broker", topic, RISK_KAFKA_BOOTSTRAP=f"127.0.0.1:{closed_port}", RISK_KAFKA_TIMEOUT_S="3")
-    new_region("riverton").publish(scorer.artifacts)
-    scorer.start()
+def test_a_broker_that_does_not_listen(started, closed_port):
+    scorer = started("no_broker", RISK_KAFKA_BOOTSTRAP=f"127.0.0.1:{closed_port}", RISK_KAFKA_TIMEOUT_S="3")
     assert_one_clear_line(scorer, 5, str(closed_port), "has not answered for")
     assert "waiting for it, 3 s at most" in " ".join(scorer.output.split())
     assert_no_trace(scorer)
 
 
-def test_a_topic_that_does_not_exist(new_scorer, topic, new_region):
-    scorer = new_scorer("no_topic", topic, RISK_TOPIC="nowhere")
-    new_region("riverton").publish(scorer.artifacts)
-    scorer.start()
+def test_a_topic_that_does_not_exist(started):
+    scorer = started("no_topic", RISK_TOPIC="nowhere")
     assert_one_clear_line(scorer, 5, "nowhere")
     assert_no_trace(scorer)
 
 
 @pytest.mark.fault("F27")
-def test_a_store_that_refuses_while_the_job_runs(new_scorer, topic, new_region, stub_store):
-    scorer = new_scorer("refused", topic, RISK_SINK="influxdb", INFLUXDB_V2_TOKEN=SECRET_CANARY)
-    region = new_region("riverton")
-    region.publish(scorer.artifacts)
-    scorer.start(INFLUXDB_V2_URL=stub_store.url)
+def test_a_store_that_refuses_while_the_job_runs(started, topic, new_region, stub_store):
+    settings = {"RISK_SINK": "influxdb", "INFLUXDB_V2_TOKEN": SECRET_CANARY}
+    scorer = started("refused", INFLUXDB_V2_URL=stub_store.url, **settings)
     scorer.wait_until(lambda: len(stub_store.acknowledged) > 1)  # the check and the first frame
     stub_store.answers.append((401, b'{"code":"unauthorized","message":"unauthorized access"}', {}))
-    topic.send([(0, region.event(1, cell=3, at_s=START + 60), (START + 60) * 1000)])
+    topic.send([(0, new_region("riverton").event(1, cell=3, at_s=START + 60), (START + 60) * 1000)])
     assert_one_clear_line(scorer, 6, "INFLUXDB_V2_TOKEN")
     assert_no_trace(scorer)
 
 
-def test_a_java_process_that_is_killed_and_then_a_checkpoint_of_another_spec(new_scorer, topic, new_region):
-    scorer = new_scorer("another_spec", topic)
-    folder = new_region("riverton").publish(scorer.artifacts)
-    scorer.start()
+def test_a_java_process_that_is_killed_and_then_a_checkpoint_of_another_spec(started, new_region):
+    scorer = started("another_spec")
+    (folder,) = scorer.artifacts.glob("riverton/*")
     scorer.wait_until(lambda: scorer.points())
     next(child for child in scorer.children if child.name() == "java").kill()
     assert_one_clear_line(scorer, 7, "Java process is gone", "spark.log")
@@ -140,11 +145,9 @@ def to_java_first(scorer, number):
     ("send", "number"),
     [(to_the_group, signal.SIGTERM), (to_the_group, signal.SIGINT), (to_java_first, signal.SIGTERM)],
 )
-def test_a_signal_to_all_processes_leaves_no_trace(new_scorer, topic, new_region, send, number):
+def test_a_signal_to_all_processes_leaves_no_trace(started, send, number):
     """Java gets the signal too, and often ends first."""
-    scorer = new_scorer(f"{send.__name__}_{number.name.lower()}", topic)
-    new_region("riverton").publish(scorer.artifacts)
-    scorer.start()
+    scorer = started(f"{send.__name__}_{number.name.lower()}")
     scorer.wait_until(lambda: scorer.points())
     scorer.note_children()
     send(scorer, number)
@@ -154,10 +157,8 @@ def test_a_signal_to_all_processes_leaves_no_trace(new_scorer, topic, new_region
     assert scorer.output.count("stopped between two batches") + scorer.output.count("is repeated at the next") == 1
 
 
-def test_a_stop_while_java_starts_is_answered_at_once(new_scorer, topic, new_region):
-    scorer = new_scorer("stopped_early", topic)
-    new_region("riverton").publish(scorer.artifacts)
-    scorer.start()
+def test_a_stop_while_java_starts_is_answered_at_once(started):
+    scorer = started("stopped_early")
     scorer.wait_until(lambda: (scorer.checkpoint / "spark.log").exists())  # is opened for Java
     scorer.process.send_signal(signal.SIGTERM)
     scorer.wait_until(lambda: "stopping" in scorer.output)

@@ -3,7 +3,6 @@ from types import MappingProxyType
 
 import pytest
 import typer
-from kafka import KafkaConsumer
 from typer.testing import CliRunner
 
 from schemas.errors import BrokerError
@@ -12,6 +11,7 @@ from streaming.cli.replay import replay
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
+from tests.harness.topic import Topic
 
 pytestmark = pytest.mark.stack
 CALLS = "lat,lng,title,timeStamp\n" + "".join(
@@ -37,13 +37,6 @@ def settings_for(broker, jar_cache, **changes):
     return Settings.from_environment(MappingProxyType(environment))
 
 
-def read_all(bootstrap, topic, count):
-    with KafkaConsumer(
-        topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", consumer_timeout_ms=10_000
-    ) as consumer:
-        return [record for _, record in zip(range(count), consumer, strict=False)]
-
-
 def test_a_replayed_file_arrives_with_its_keys_times_and_mix(tmp_path, broker, jar_cache):
     path = tmp_path / "911.csv"
     path.write_text(CALLS, encoding="utf-8")
@@ -58,7 +51,7 @@ def test_a_replayed_file_arrives_with_its_keys_times_and_mix(tmp_path, broker, j
     said = " ".join(ran.output.split())
     assert "sent 165 messages" in said
     assert "60 incidents, 30 duplicates, 15 corrections, 60 bad" in said
-    records = read_all(broker.bootstrap, "replayed", 165)
+    records = Topic(broker.bootstrap, "replayed", 4).records()
     assert len(records) == 165
     incidents = [record for record in records if record.key.startswith(b"montgomery-")]
     assert {record.key for record in incidents} == {b"montgomery-%07d" % row for row in range(1, 61)}

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import urllib3
 
-from benchmarks.local_store import BINARIES, DATABASE, local_store
+from benchmarks.local_store import BINARIES, local_store
 from schemas.errors import SinkUnavailable
 from schemas.frame import ATTRIBUTION_GROUPS
 from streaming.settings import Settings
 from streaming.sinks.influx import InfluxSink
 from streaming.sinks.line_protocol import point_line, risk_lines, top_lines
+from tests.harness.influxql import Store
 from tests.harness.toy import toy_frame, toy_spec
 
 SPEC = toy_spec(30, 40, categories=("fire", "ems", "traffic"))
@@ -57,7 +58,7 @@ def victoria_metrics(tmp_path_factory):
 @pytest.fixture(scope="module")
 def influxdb(tmp_path_factory):
     with store("influxdb", tmp_path_factory.mktemp("influxdb")) as url:
-        yield url
+        yield Store(url=url)
 
 
 @pytest.fixture(scope="module")
@@ -73,17 +74,6 @@ def everything(scores):
         + top_lines(scores, 10)
         + point_line("pipeline", {"region": "toyville"}, fields, scores.tick_s)
     )
-
-
-def post(http, url, lines):
-    answer = http.request("POST", f"{url}/write?db={DATABASE}&precision=s", body=lines)
-    assert answer.status == 204, answer.data
-
-
-def series(http, url, query):
-    answer = json.loads(http.request("GET", f"{url}/query", fields={"db": DATABASE, "epoch": "s", "q": query}).data)
-    assert "error" not in answer["results"][0], answer
-    return answer["results"][0].get("series", [])
 
 
 def exported(http, url, metric):
@@ -114,48 +104,45 @@ def test_victoria_metrics_stores_each_score_that_the_sink_wrote(scores, victoria
 
 
 @pytest.mark.stack
-def test_influxdb_gives_back_the_scores_by_cell_and_a_second_write_overwrites(scores, influxdb, http):
+def test_influxdb_gives_back_the_scores_by_cell_and_a_second_write_overwrites(scores, influxdb):
     older = replace(scores, expected=scores.expected * np.float32(0.5))
-    post(http, influxdb, everything(older))
-    post(http, influxdb, everything(scores))
-    found = series(http, influxdb, LATEST)
+    influxdb.write(everything(older))
+    influxdb.write(everything(scores))
+    found = influxdb.series(LATEST)
     assert len(found) == 1200
     ids, geohashes = SPEC.grid.cell_ids(), SPEC.grid.geohashes()
     for entry in found:
         cell = ids.index(entry["tags"]["cell"])
         assert entry["tags"]["geohash"] == geohashes[cell]
         assert entry["columns"] == ["time", "risk", "expected"]
+        kept = (scores.risk[cell, 1, 1], scores.expected[cell, 1, 1])
         assert entry["values"] == [
-            [
-                scores.tick_s,
-                pytest.approx(scores.risk[cell, 1, 1], rel=5.1e-4, abs=5.1e-7),
-                pytest.approx(scores.expected[cell, 1, 1], rel=5.1e-4, abs=5.1e-7),
-            ]
+            [scores.tick_s * 1000, *(pytest.approx(one, rel=5.1e-4, abs=5.1e-7) for one in kept)]
         ]
-    counted = series(http, influxdb, "SELECT count(expected) FROM risk WHERE region='toyville'")
+    counted = influxdb.series("SELECT count(expected) FROM risk WHERE region='toyville'")
     assert counted[0]["values"][0][1] == 10_800
 
 
 @pytest.mark.stack
-def test_influxdb_gives_back_top_and_pipeline_as_they_were(scores, influxdb, http):
-    post(http, influxdb, everything(scores))
-    best = series(http, influxdb, RISKIEST)
+def test_influxdb_gives_back_top_and_pipeline_as_they_were(scores, influxdb):
+    influxdb.write(everything(scores))
+    best = influxdb.series(RISKIEST)
     cell = int(np.lexsort((-scores.expected[:, 0, 2], -scores.risk[:, 0, 2]))[0])
     assert best[0]["values"][0][1] == SPEC.grid.cell_ids()[cell]
     assert best[0]["values"][0][2] == pytest.approx(scores.risk[cell, 0, 2], rel=5.1e-4)
     assert best[0]["values"][0][3] == pytest.approx(2.0, rel=1e-3)
-    point = series(http, influxdb, "SELECT consumed, batch_s, state FROM pipeline WHERE region='toyville'")
+    point = influxdb.series("SELECT consumed, batch_s, state FROM pipeline WHERE region='toyville'")
     assert point[0]["values"][0][1:] == [12, 0.4, 'said "no", twice = \\o/']
 
 
 @pytest.mark.fault("F26")
 @pytest.mark.stack
-def test_every_number_is_a_float_to_influxdb(scores, influxdb, http):
-    post(http, influxdb, everything(scores))
+def test_every_number_is_a_float_to_influxdb(scores, influxdb):
+    influxdb.write(everything(scores))
     types = {
         name: kind
         for measurement in ("risk", "top", "pipeline")
-        for name, kind in series(http, influxdb, f"SHOW FIELD KEYS FROM {measurement}")[0]["values"]
+        for name, kind in influxdb.series(f"SHOW FIELD KEYS FROM {measurement}")[0]["values"]
     }
     texts = {"support", "model", "cell", "geohash", "state"}
     assert types == {name: "string" if name in texts else "float" for name in types}

@@ -12,7 +12,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import pytest
 import urllib3
 
 from benchmarks.local_store import local_store
+from streaming.rehearse.broker import free_port
 from streaming.settings import INFLUX_PREFIX, PREFIX
 
 pytestmark = pytest.mark.stack
@@ -37,12 +37,6 @@ def blocks_of_the_storm():
     """The console blocks of the page on the storm, each a list of commands."""
     page = (ROOT / "docs" / "tutorial" / "storm.md").read_text(encoding="utf-8")
     return [block.split("\n")[:-1] for block in re.findall(r"^```console\n(.*?)^```", page, re.M | re.S)]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Shell:

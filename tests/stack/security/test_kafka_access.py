@@ -184,7 +184,7 @@ def test_a_right_that_is_taken_away_while_the_job_runs_ends_it(operation, topic,
 
 @pytest.mark.fault("F39")
 def test_nobody_may_do_more_than_is_written_down(kafka):
-    with pytest.raises(BrokerError, match="docs/security"):
+    with pytest.raises(BrokerError, match="docs/reference/security"):
         ensure_topics(kafka.user("producer-site"), {"another": 1})
     allowed = {
         (user, topic, right)
