@@ -57,33 +57,25 @@ def test_constant_says_one(task):
     np.testing.assert_array_equal(forecast, np.ones_like(cube.counts[first:], np.float64))
 
 
-@given(tasks())
-def test_last_week_is_the_mean_of_its_days(task):
+def same_weekday(cube, known, step):
+    return mean_or_zero(known[cube.hour_of_week[: len(known)] == cube.hour_of_week[step]])
+
+
+@pytest.mark.parametrize(
+    ("rival", "mean_of"),
+    [
+        (LastWeek(), lambda cube, known, step, first: mean_or_zero(known[-cube.steps_per_week :])),
+        (Expanding(), lambda cube, known, step, first: mean_or_zero(known)),
+        (SameWeekday(), lambda cube, known, step, first: same_weekday(cube, known, step)),
+        (Historical(), lambda cube, known, step, first: cube.counts[:first].mean(axis=0)),  # before validation
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+@given(task=tasks())
+def test_a_mean_of_counts_is_that_of_the_steps_in_its_definition(rival, mean_of, task):
     cube, first, delay = task
-    expected = by_steps(cube, first, delay, lambda known, _: mean_or_zero(known[-cube.steps_per_week :]))
-    np.testing.assert_allclose(LastWeek().forecast(cube, first, delay=delay), expected, rtol=1e-12)
-
-
-@given(tasks())
-def test_expanding_is_the_mean_of_all_that_is_known(task):
-    cube, first, delay = task
-    expected = by_steps(cube, first, delay, lambda known, _: mean_or_zero(known))
-    np.testing.assert_allclose(Expanding().forecast(cube, first, delay=delay), expected, rtol=1e-12)
-
-
-@given(tasks())
-def test_same_weekday_is_the_mean_of_the_known_steps_at_the_same_local_hour_of_the_week(task):
-    cube, first, delay = task
-    hours = cube.hour_of_week
-    expected = by_steps(cube, first, delay, lambda known, step: mean_or_zero(known[hours[: len(known)] == hours[step]]))
-    np.testing.assert_allclose(SameWeekday().forecast(cube, first, delay=delay), expected, rtol=1e-12)
-
-
-@given(tasks())
-def test_historical_is_the_mean_of_the_steps_before_validation(task):
-    cube, first, delay = task
-    forecast = Historical().fit(cube, first).forecast(cube, first, delay=delay)
-    expected = by_steps(cube, first, delay, lambda *_: cube.counts[:first].mean(axis=0))
+    forecast = rival.fit(cube, first).forecast(cube, first, delay=delay)
+    expected = by_steps(cube, first, delay, lambda known, step: mean_of(cube, known, step, first))
     np.testing.assert_allclose(forecast, expected, rtol=1e-12)
 
 

@@ -13,18 +13,28 @@ def verify(settings, topic=TOPIC):
     verify_checkpoint(settings.checkpoint, Guard.of(settings, topic.id), topic, audit=settings.audit)
 
 
-def begin(checkpoint, offsets):
+def begin_at(checkpoint, offsets):
     """Where the query begins, by partition: Spark keeps that once it has asked Kafka, before the first batch."""
-    (checkpoint / "spark" / "sources" / "0").mkdir(parents=True)
-    text = "\0v1\n" + json.dumps({"incidents.v1": offsets})
-    (checkpoint / "spark" / "sources" / "0" / "0").write_text(text, encoding="utf-8")
+    source = checkpoint / "spark" / "sources" / "0"
+    source.mkdir(parents=True, exist_ok=True)
+    (source / "0").write_text("\0v1\n" + json.dumps({"incidents.v1": offsets}), encoding="utf-8")
 
 
-def commit(checkpoint, batch, read):
-    """A committed batch, with the offsets that it had read up to."""
-    for name, lines in {
-        "offsets": ["v1", json.dumps({"conf": {"1": "no topic"}}), "7", json.dumps({"incidents.v1": read})],
-        "commits": ["v1", "{}"],
-    }.items():
-        (checkpoint / "spark" / name).mkdir(parents=True, exist_ok=True)
-        (checkpoint / "spark" / name / str(batch)).write_text("\n".join(lines), encoding="utf-8")
+def spark_files(checkpoint, number, *, read, at_s, begin=None):
+    """What Spark writes before a batch. read, begin: by partition, the first offset after it and before all batches."""
+    offsets = checkpoint / "spark" / "offsets"
+    offsets.mkdir(parents=True, exist_ok=True)
+    kafka = json.dumps({"incidents.v1": read}) if read else "-"
+    lines = ["v1", json.dumps({"batchTimestampMs": at_s * 1000, "conf": {}}), kafka, json.dumps({"offset": number})]
+    (offsets / str(number)).write_text("\n".join(lines), encoding="utf-8")
+    if begin:
+        begin_at(checkpoint, begin)
+
+
+def commit(checkpoint, batch, read, *, is_done=True):
+    """A batch with the offsets that it reads up to, and its commit when it is done."""
+    spark_files(checkpoint, batch, read=read, at_s=7)
+    commits = checkpoint / "spark" / "commits"
+    commits.mkdir(exist_ok=True)
+    if is_done:
+        (commits / str(batch)).write_text("v1\n{}\n", encoding="utf-8")

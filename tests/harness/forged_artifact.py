@@ -7,9 +7,12 @@ from dataclasses import asdict
 
 import msgspec
 import numpy as np
+import pytest
 
+from models.artifact.artifact import read_artifact
 from models.artifact.manifest import FileEntry, Manifest, version_of
 from models.artifact.untrusted_bytes import sha256
+from schemas.errors import ArtifactError
 from tests.harness.toy import toy_constants, toy_spec
 
 NOW = 1_700_000_000
@@ -33,13 +36,27 @@ def forge(folder, changes=None, **files):
     return folder.rename(folder.parent / version)
 
 
-def edit_manifest(folder, edit):
-    """Change the manifest as JSON, with no regard for what it must be."""
+def edit_manifest(folder, **changes):
+    """Change the manifest as JSON, with no regard for what it must be; a dictionary changes one within it."""
     path = folder / "manifest.json"
-    record = json.loads(path.read_bytes())
-    edit(record)
-    path.write_text(json.dumps(record))
+
+    def changed(record, changes):
+        return record | {
+            name: changed(record.get(name) or {}, value) if isinstance(value, dict) else value
+            for name, value in changes.items()
+        }
+
+    path.write_text(json.dumps(changed(json.loads(path.read_bytes()), changes)))
     return folder
+
+
+def assert_refused(folder, name, said, *, of_weights=None):
+    """An artifact with this file damaged is refused; damaged weights leave the baseline and say so."""
+    if name == "weights.safetensors":
+        assert (of_weights or said) in read_artifact(folder).network_fault
+    else:
+        with pytest.raises(ArtifactError, match=said):
+            read_artifact(folder)
 
 
 def npz(**arrays):

@@ -18,7 +18,7 @@ from streaming.settings import Settings
 from tests.harness.file_job import FileJob
 from tests.harness.random_world import HISTORY_END_S, REGIONS, START_S, random_batches
 from tests.harness.region_bench import Bench, empty_history
-from tests.harness.toy import publish_artifact, toy_constants, toy_grid, toy_network, toy_spec
+from tests.harness.toy import CREATED, publish_artifact, toy_constants, toy_grid, toy_network, toy_spec
 
 
 def region_spec(region, **changes):
@@ -50,8 +50,8 @@ def exciting_network(spec):
     return network
 
 
-def publish_swinging(artifacts: Path, spec: Spec, *, created: str, network, history: CountState) -> Path:
-    """An artifact whose baseline differs by hour, day and cell."""
+def publish_swinging(artifacts: Path, spec: Spec, *, history: CountState, network=None, created=CREATED) -> Path:
+    """An artifact whose baseline differs by hour, day and cell; its network is drawn when none is given."""
     categories = len(spec.categories)
     constants = toy_constants(
         spec,
@@ -62,9 +62,8 @@ def publish_swinging(artifacts: Path, spec: Spec, *, created: str, network, hist
         dispersion=np.full((categories, len(spec.horizons_s)), 2.0),
         first_day=np.array(float(history.as_of_s // DAY_S - 30)),
     )
-    return publish_artifact(
-        artifacts, spec=spec, constants=constants, network=network, history=history, created=created
-    )
+    parts = {"spec": spec, "constants": constants, "network": network or random_network(spec, 1), "history": history}
+    return publish_artifact(artifacts, **parts, created=created)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +79,7 @@ def networks():
 
 @pytest.fixture(scope="session")
 def publish() -> Callable[..., Path]:
-    """publish(artifacts, spec, created=, network=, history=) -> the artifact's folder."""
+    """publish(artifacts, spec, history=, network=, created=) -> the artifact's folder."""
     return publish_swinging
 
 
@@ -127,21 +126,19 @@ def random_job(new_job, world, networks, publish):
             history = empty_history(spec, START_S)
             if HISTORY_END_S[spec.region]:
                 history.levels["day"].add(np.full(50, START_S - 9 * DAY_S), np.arange(50) % 7, 1)
-            network = networks["random"](spec, 3)
-            publish(job.artifacts, spec, created="20260101T000000Z", network=network, history=history)
+            publish(job.artifacts, spec, network=networks["random"](spec, 3), history=history)
         return job
 
     return make
 
 
 @pytest.fixture
-def new_bench(networks, publish):
+def new_bench(publish):
     """new_bench(folder, spec, clock="wall"): a bench whose region has a random network and no history."""
 
     def make(folder, spec, *, clock="wall"):
         bench = Bench(folder, clock=clock)
-        network = networks["random"](spec, 1)
-        publish(bench.artifacts, spec, created="20260101T000000Z", network=network, history=empty_history(spec))
+        publish(bench.artifacts, spec, history=empty_history(spec))
         bench.look()
         return bench
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from models.artifact.artifact import WEIGHTS
-from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.scoring import score
 from schemas.errors import ArtifactError
 from streaming.flow.rows import FIELDS
 from streaming.roster.roster import load_artifact
+from tests.harness.region_bench import empty_history
 from tests.harness.toy import toy_event
 
 pytestmark = pytest.mark.spark
@@ -21,8 +21,7 @@ NOW = 1_700_000_000
 
 
 def history_with(spec, incidents, at_s=NOW):
-    history = CountState(spec)
-    history.advance(at_s)
+    history = empty_history(spec, at_s)
     draw = np.random.default_rng(5)
     for level in history.levels.values():
         level.add(draw.integers(at_s - 20 * 86_400, at_s, incidents), draw.integers(0, 72, incidents), 1)

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 import torch
 
-from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from models.networks.residual import ResidualNetwork
 from streaming.flow.score import score_stage
 from streaming.roster.roster import load_artifact
 from tests.harness.cluster import cluster_environment
+from tests.harness.region_bench import empty_history
 
 pytestmark = pytest.mark.spark
 DISCOVERY = """#!/bin/sh
@@ -84,17 +84,14 @@ session.stop()
 
 
 @pytest.mark.fault("F37")
-def test_a_task_takes_the_gpu_it_was_given_and_the_cpu_where_there_is_no_cuda(tmp_path, toy, networks, publish):
+def test_a_task_takes_the_gpu_it_was_given_and_the_cpu_where_there_is_no_cuda(tmp_path, toy, publish):
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java 17 (Debian: openjdk-17-jre-headless)")
     discovery = tmp_path / "gpus.sh"
     discovery.write_text(DISCOVERY)
     discovery.chmod(0o755)
     spec = toy("riverton")
-    history = CountState(spec)
-    history.advance(1_700_000_000)
-    network = networks["random"](spec, 1)
-    folder = publish(tmp_path / "artifacts", spec, created="20260101T000000Z", network=network, history=history)
+    folder = publish(tmp_path / "artifacts", spec, history=empty_history(spec))
     ran = subprocess.run(
         [sys.executable, "-c", DRIVER, str(folder), str(discovery)],
         cwd=tmp_path,
@@ -122,13 +119,9 @@ def lost(*_, **__):
 
 @pytest.mark.fault("F37")
 @pytest.mark.parametrize("lost_in", [(torch.nn.Module, "to"), (ResidualNetwork, "forward")], ids=["to", "forward"])
-def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(
-    lost_in, tmp_path, toy, networks, publish, monkeypatch
-):
+def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(lost_in, tmp_path, toy, publish, monkeypatch):
     spec = toy("riverton")
-    history = CountState(spec)
-    history.advance(1_700_000_000)
-    folder = publish(tmp_path, spec, created="20260101T000000Z", network=networks["random"](spec, 1), history=history)
+    folder = publish(tmp_path, spec, history=empty_history(spec))
     artifact = load_artifact(str(folder))
     features = FeatureEngine(spec, artifact.constants).compute(artifact.history()).values.tobytes()
     monkeypatch.setattr(*lost_in, lost)

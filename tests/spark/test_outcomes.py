@@ -104,13 +104,10 @@ def judgements_of(told, frames, spec, dispersion, end_s):
                     )
 
 
-def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, networks, publish):
+def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, publish):
     spec = toy("riverton")
     job = new_job("outcomes")
-    publish(
-        job.artifacts, spec, created="20260101T000000Z", network=networks["random"](spec, 1),
-        history=empty_history(spec, START_S - 7200),
-    )  # fmt: skip
+    publish(job.artifacts, spec, history=empty_history(spec, START_S - 7200))
     told, batches = batches_of(spec)
     half = OUTAGE_H[0] * 3600 // STEP_S + 1
     job.run_through(batches[:half])
@@ -135,15 +132,12 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, networks, publis
     assert list(wrong(points, written, judgements)) == []
 
 
-def test_forecasts_that_nobody_waits_for_are_deleted(new_job, toy, networks, publish):
+def test_forecasts_that_nobody_waits_for_are_deleted(new_job, toy, publish):
     spec = toy("riverton", horizons_s=(3600,), late_limit_s=3600, features=tuple(
         name for name in toy("riverton").features if name not in ("log_usual_4h", "log_usual_24h")
     ))  # fmt: skip
     job = new_job("forgotten")
-    publish(
-        job.artifacts, spec, created="20260101T000000Z", network=networks["random"](spec, 1),
-        history=empty_history(spec, START_S - 7200),
-    )  # fmt: skip
+    publish(job.artifacts, spec, history=empty_history(spec, START_S - 7200))
     job.run_through(batches_of(spec)[1])
     kept = sorted(int(path.stem) for path in (job.settings.checkpoint / "outcomes" / "riverton").iterdir())
     end_s = START_S + HOURS * 3600

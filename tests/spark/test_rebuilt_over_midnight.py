@@ -8,8 +8,8 @@ import pytest
 from streaming.rebuild.batch_log import BatchLog, logged_batches, logged_days
 from streaming.rebuild.plan import plan_rebuild
 from streaming.rebuild.recount import Recount
+from tests.harness.checkpoint import spark_files
 from tests.harness.region_bench import NOW, Bench, empty_history, event
-from tests.harness.spark_offsets import spark_files
 from tests.harness.toy import toy_messages, toy_published
 
 pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
@@ -22,14 +22,13 @@ JOINS = 2  # the batch before which lakeside joins
 
 
 @pytest.fixture(params=["event", "wall"])
-def logged(request, tmp_path, toy, networks, publish):
+def logged(request, tmp_path, toy, publish):
     """(clock, specs, by batch its messages) of a log that was made so."""
     specs, sent = {region: toy(region) for region in SENDS}, {}
     bench = Bench(tmp_path, clock=request.param)
 
     def join(spec):
-        network = networks["random"](spec, 2)
-        publish(bench.artifacts, spec, created="20260101T000000Z", network=network, history=empty_history(spec))
+        publish(bench.artifacts, spec, history=empty_history(spec))
         bench.look()
 
     join(specs["riverton"])

@@ -25,13 +25,7 @@ def scores_of(artifact, features):
 def test_a_silent_region_is_scored_once_a_tick_and_falls_back_to_the_baseline(tmp_path, toy, networks, publish):
     spec = toy("riverton")
     bench = Bench(tmp_path)
-    folder = publish(
-        bench.artifacts,
-        spec,
-        created="20260101T000000Z",
-        network=networks["exciting"](spec),
-        history=empty_history(spec),
-    )
+    folder = publish(bench.artifacts, spec, network=networks["exciting"](spec), history=empty_history(spec))
     bench.look()
     artifact = load_artifact(str(folder))
     features, summary = bench.batch(NOW, event(spec, NOW - 10))["riverton"]
@@ -69,15 +63,13 @@ def test_incidents_that_aged_out_leave_no_trace_at_all(tmp_path, toy, new_bench)
     assert differences[-1] == 0
 
 
-def test_a_new_region_starts_from_its_artifacts_history(tmp_path, toy, networks, publish):
+def test_a_new_region_starts_from_its_artifacts_history(tmp_path, toy, publish):
     spec = toy("lakeside")
     bench = Bench(tmp_path, clock="event")
     history = empty_history(spec)
     history.levels["pane"].add(np.full(5, NOW - 4000), np.arange(5), 1)
     history.levels["day"].add(np.full(50, NOW - 9 * DAY_S), np.arange(50) % 7, 1)
-    folder = publish(
-        bench.artifacts, spec, created="20260101T000000Z", network=networks["random"](spec, 1), history=history
-    )
+    folder = publish(bench.artifacts, spec, history=history)
     assert bench.look()[0]["lakeside"].folder == str(folder)
     artifact = load_artifact(str(folder))
     features, summary = bench.batch(NOW)["lakeside"]
@@ -89,20 +81,14 @@ def test_a_new_region_starts_from_its_artifacts_history(tmp_path, toy, networks,
 
 
 def test_what_the_first_history_holds_is_not_counted_again_and_a_newer_artifact_changes_nothing_in_that(
-    tmp_path, toy, networks, publish
+    tmp_path, toy, publish
 ):
     spec, first_end_s = toy("riverton"), NOW - 3600
     bench = Bench(tmp_path)
     for number, end_s in enumerate((first_end_s, NOW - 60)):
         history = empty_history(spec, end_s)
         history.levels["day"].add(np.full(50, NOW - 9 * DAY_S), np.arange(50) % 7, 1)
-        folder = publish(
-            bench.artifacts,
-            spec,
-            created=f"2026010{number + 1}T000000Z",
-            network=networks["random"](spec, 1),
-            history=history,
-        )
+        folder = publish(bench.artifacts, spec, created=f"2026010{number + 1}T000000Z", history=history)
         assert bench.look()[0]["riverton"].folder == str(folder)
         count._LIVE.clear()  # the second time it is restored from what is stored
         told_s = (first_end_s - 1, first_end_s, NOW - 100)
@@ -188,16 +174,10 @@ def test_what_is_stored_does_not_grow_with_the_number_of_batches(tmp_path, toy, 
 
 
 @pytest.mark.fault("F29")
-def test_stored_counts_of_another_spec_are_not_touched(tmp_path, toy, networks, publish):
+def test_stored_counts_of_another_spec_are_not_touched(tmp_path, toy, publish):
     bench = Bench(tmp_path)
     for number, spec in enumerate((toy("riverton"), toy("riverton", categories=("ems", "fire")))):
-        publish(
-            bench.artifacts,
-            spec,
-            created=f"2026010{number + 1}T000000Z",
-            network=networks["random"](spec, 1),
-            history=empty_history(spec),
-        )
+        publish(bench.artifacts, spec, created=f"2026010{number + 1}T000000Z", history=empty_history(spec))
         bench.roster.unlink(missing_ok=True)  # as if someone had removed it: the counter has its own check
         bench.look()
         if number == 0:

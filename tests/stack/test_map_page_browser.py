@@ -83,41 +83,27 @@ def test_a_page_nobody_rewrites_says_stale(dom):
     assert "<title>STALE · " in page
 
 
-def test_a_rewritten_page_with_an_old_frame_says_stale_too(dom):
-    assert state(dom(as_of_ago_s=840)) == "stale"
-
-
-def test_three_missed_ticks_are_still_allowed(dom):
-    assert state(dom(written_ago_s=150)) == "live"
-
-
-def test_a_screen_whose_clock_is_behind_does_not_call_the_page_live(dom):
-    page = dom(written_ago_s=-300)
-    assert state(page) == "doubt"
-    assert "AGE UNKNOWN" in page
-
-
-def test_scores_for_a_time_to_come_are_not_called_live(dom):
-    page = dom(as_of_ago_s=-3600)
-    assert state(page) == "doubt"
-    assert "AGE UNKNOWN – the scores are for a time 60 min ahead of the scorer's clock" in page
-    assert state(dom(as_of_ago_s=-30)) == "live"  # of the tick that runs
-
-
-def test_a_replay_says_so_even_when_its_incidents_are_years_old(dom):
-    page = dom(as_of_ago_s=10**8, clock="event")
-    assert state(page) == "replay"
-    assert "REPLAY: the clock is the incidents' own" in page
-
-
-def test_a_finished_replay_says_that_it_is_not_live(dom):
-    page = dom(written_ago_s=10**6, clock="event", finished=True)
-    assert state(page) == "ended"
-    assert "Replay ended – this picture is not live" in page
-
-
-def test_a_finished_live_job_is_stale_at_once(dom):
-    assert state(dom(finished=True)) == "stale"
+@pytest.mark.parametrize(
+    ("view", "shown", "said"),
+    [
+        ({"as_of_ago_s": 840}, "stale", "STALE"),  # a rewritten page with an old frame
+        ({"written_ago_s": 150}, "live", ""),  # three missed ticks are still allowed
+        ({"written_ago_s": -300}, "doubt", "AGE UNKNOWN"),  # the screen's clock is behind
+        ({"as_of_ago_s": -3600}, "doubt", "AGE UNKNOWN – the scores are for a time 60 min ahead of the scorer's clock"),
+        ({"as_of_ago_s": -30}, "live", ""),  # of the tick that runs
+        ({"as_of_ago_s": 10**8, "clock": "event"}, "replay", "REPLAY: the clock is the incidents' own"),
+        (
+            {"written_ago_s": 10**6, "clock": "event", "finished": True},
+            "ended",
+            "Replay ended – this picture is not live",
+        ),
+        ({"finished": True}, "stale", "STALE"),  # a live job that has ended
+    ],
+)
+def test_a_page_says_how_far_it_can_be_trusted(dom, view, shown, said):
+    page = dom(**view)
+    assert state(page) == shown
+    assert said in page
 
 
 def test_the_baseline_is_announced_with_its_reason(dom):

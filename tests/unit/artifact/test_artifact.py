@@ -16,6 +16,7 @@ from models.hyperparameters import Hyperparameters, RecipeFile
 from models.scoring import score
 from schemas.errors import ArtifactError
 from schemas.spec import DAY_S
+from tests.harness.forged_artifact import assert_refused
 from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_network, toy_spec, toy_tuned_on
 
 NOW = 1_700_000_000
@@ -147,25 +148,14 @@ def test_a_flipped_bit_is_found_in_every_file_and_spares_the_baseline_only_in_th
 def test_a_file_that_was_cut_off_is_refused_and_spares_the_baseline_only_in_the_weights(copy, name, share):
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content[: int(len(content) * share)])
-    if name == "weights.safetensors":
-        assert "damaged" in read_artifact(copy).network_fault
-    else:
-        with pytest.raises(ArtifactError, match=name.partition(".")[0]):
-            read_artifact(copy)
+    assert_refused(copy, name, name.partition(".")[0], of_weights="damaged")
 
 
 @pytest.mark.fault("F28")
-@pytest.mark.parametrize("name", ["card.md", "baseline.npz", "history.npz", "manifest.json"])
-def test_a_missing_file_is_named(copy, name):
+@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
+def test_a_missing_file_is_named_and_missing_weights_leave_the_baseline(copy, name):
     (copy / name).unlink()
-    with pytest.raises(ArtifactError, match=name):
-        read_artifact(copy)
-
-
-@pytest.mark.fault("F28")
-def test_missing_weights_leave_the_baseline(copy):
-    (copy / "weights.safetensors").unlink()
-    assert "missing" in read_artifact(copy).network_fault
+    assert_refused(copy, name, name, of_weights="missing")
 
 
 @pytest.mark.fault("F28")

@@ -15,10 +15,9 @@ from models.artifact.artifact import read_artifact
 from models.artifact.manifest import FILES, MAX_BYTES
 from models.features import FeatureEngine
 from schemas.errors import ArtifactError
-from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.score import score_features
-from tests.harness.forged_artifact import constants, edit_manifest, forge, npy_head, npz, zipped
+from tests.harness.forged_artifact import assert_refused, constants, edit_manifest, forge, npy_head, npz, zipped
 
 MIB = 1024 * 1024
 
@@ -110,11 +109,10 @@ def test_a_pickle_in_place_of_the_weights_leaves_the_baseline(artifact_copy, kin
 @pytest.mark.fault("F28")
 @pytest.mark.parametrize("name", ["../../card.md", "/etc/passwd", "..", "a/card.md", "card.md\0", "CARD.MD"])
 def test_the_manifest_can_list_the_four_files_and_no_other_path(artifact_copy, name):
-    def edit(record):
-        record["files"][name] = record["files"].pop("card.md")
-
+    manifest = artifact_copy / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"card.md":', f"{json.dumps(name)}:"))
     with pytest.raises(ArtifactError, match="lists files"):
-        read_artifact(edit_manifest(artifact_copy, edit))
+        read_artifact(artifact_copy)
 
 
 @pytest.mark.fault("F28")
@@ -123,11 +121,7 @@ def test_a_file_that_is_a_link_out_of_the_folder_is_not_followed(artifact_copy, 
     outside = artifact_copy.parent / "outside"
     (artifact_copy / name).rename(outside)
     (artifact_copy / name).symlink_to(outside)
-    if name == "weights.safetensors":
-        assert "no regular file" in read_artifact(artifact_copy).network_fault
-    else:
-        with pytest.raises(ArtifactError, match="no regular file"):
-            read_artifact(artifact_copy)
+    assert_refused(artifact_copy, name, "no regular file")
 
 
 @pytest.mark.fault("F28")
@@ -220,24 +214,13 @@ def test_a_file_larger_than_its_limit_is_not_read(artifact_copy, monkeypatch, na
     if name in ("history.npz", "baseline.npz"):
         monkeypatch.setitem(MAX_BYTES, name, MIB)
     folder = forge(artifact_copy, **{name.replace(".", "__"): bytes(MIB + 1)})
-    if name == "weights.safetensors":
-        assert "at most 1048576" in read_artifact(folder).network_fault
-    else:
-        with pytest.raises(ArtifactError, match="at most 1048576"):
-            read_artifact(folder)
+    assert_refused(folder, name, "at most 1048576")
 
 
 def test_a_negative_size_does_not_read_the_whole_file(artifact_copy):
     (artifact_copy / "card.md").write_bytes(bytes(50 * MIB))
-
-    def edit(record):
-        record["files"]["card.md"]["size_bytes"] = -2
-
-    edit_manifest(artifact_copy, edit)
+    edit_manifest(artifact_copy, files={"card.md": {"size_bytes": -2}})
     assert peak_bytes(lambda: read_artifact(artifact_copy)) < 8 * MIB
-
-
-LARGE = Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=256, cols=256)
 
 
 @pytest.mark.parametrize(
@@ -258,11 +241,7 @@ LARGE = Grid(south_deg=41, west_deg=-87, cell_m=1000, rows=256, cols=256)
     ],
 )
 def test_a_spec_that_would_take_too_much_memory_or_too_many_series_is_refused(artifact_copy, wrong, said):
-    def edit(record):
-        wrong_grid = wrong.get("grid", {})
-        record["spec"] |= {**wrong, "grid": record["spec"]["grid"] | wrong_grid}
-
-    edit_manifest(artifact_copy, edit)
+    edit_manifest(artifact_copy, spec=wrong)
     with pytest.raises(ArtifactError, match=said):
         read_artifact(artifact_copy)
     assert peak_bytes(lambda: read_artifact(artifact_copy)) < 8 * MIB

@@ -35,6 +35,12 @@ def findings(settings):
     return {finding.what: finding for finding in examine(settings, now_s=NOW_S)}
 
 
+def put_in_force(settings, *, cutoff_s=NOW_S):
+    folder = toy_artifact(settings.artifacts, SPEC, cutoff_s=cutoff_s)
+    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    return folder
+
+
 @pytest.mark.skipif(shutil.which("java") is None, reason="doctor's check of Java needs Java")
 def test_every_fault_is_named_with_its_remedy_and_none_hides_the_next(settings):
     found = findings(settings)
@@ -60,8 +66,7 @@ def test_a_text_that_holds_a_colon_is_not_cut_for_the_remedy(settings, tmp_path)
 
 
 def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
-    toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S)
-    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    put_in_force(settings)
     assert findings(settings)["checkpoint toyville"].grade == "ok"
     shutil.rmtree(settings.artifacts)
     changed = msgspec.structs.replace(SPEC, tick_s=30)
@@ -73,10 +78,9 @@ def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
 
 
 def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
-    in_force = toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S - 100)
-    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
-    changed = msgspec.structs.replace(SPEC, tick_s=30)
-    newer = toy_artifact(settings.artifacts, changed, cutoff_s=NOW_S, created="20260102T000000Z")
+    in_force = put_in_force(settings, cutoff_s=NOW_S - 100)
+    other = msgspec.structs.replace(SPEC, tick_s=30)
+    newer = toy_artifact(settings.artifacts, other, cutoff_s=NOW_S, created="20260102T000000Z")
     shutil.copytree(settings.artifacts / "toyville", settings.artifacts / "misnamed")
     future = toy_artifact(settings.artifacts, msgspec.structs.replace(SPEC, region="tomorrow"), cutoff_s=NOW_S + 86_400)
     found = [one for one in examine(settings, now_s=NOW_S) if one.what.startswith("artifact")]
@@ -92,8 +96,7 @@ def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
 
 
 def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
-    toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S)
-    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    put_in_force(settings)
     verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
     commit(settings.checkpoint, 7, {})
     assert "checkpoint layout" not in findings(settings)
@@ -110,8 +113,7 @@ def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
 
 @pytest.mark.parametrize("broken", ["a file cut", "a file missing", "no manifest", "the folder of all"])
 def test_what_is_wrong_with_an_artifact_hides_nothing_of_the_checkpoint(settings, broken):
-    toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S)
-    refresh_roster(settings.checkpoint / "roster.json", settings.artifacts)
+    put_in_force(settings)
     verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
     commit(settings.checkpoint, 0, {})
     newer = toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S, created="20260102T000000Z")

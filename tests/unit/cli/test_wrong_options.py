@@ -7,7 +7,7 @@ import models.__main__
 import streaming.__main__
 from schemas.errors import ArtifactError, DataError, SettingsError
 
-LAYOUT = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
+TOWN = ("--layout", "time=when,lat=lat,lon=lon,category=kind,timezone=UTC", "--region", "town")
 
 
 @pytest.fixture
@@ -22,12 +22,12 @@ def run(app, *words, **environment):
 
 
 def replay(data, *options):
-    given = ("--layout", LAYOUT, "--region", "town", "--bootstrap", "127.0.0.1:1", *options)
-    return run(streaming.__main__.app, "replay", data, *given, RISK_AUDIT="")
+    nowhere = ("--bootstrap", "127.0.0.1:1")
+    return run(streaming.__main__.app, "replay", data, *TOWN, *nowhere, *options, RISK_AUDIT="")
 
 
 def train(data, *options):
-    return run(models.__main__.app, "train", "--data", data, "--layout", LAYOUT, "--region", "town", *options)
+    return run(models.__main__.app, "train", "--data", data, *TOWN, *options)
 
 
 @pytest.mark.parametrize("command", [replay, train])

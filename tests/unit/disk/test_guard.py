@@ -15,7 +15,7 @@ from streaming.disk.locks import is_held, only_writer
 from streaming.disk.spark_files import last_commit, read_until
 from streaming.settings import Settings
 from streaming.topics.admin import Topic
-from tests.harness.checkpoint import TOPIC, begin, commit, verify
+from tests.harness.checkpoint import TOPIC, begin_at, commit, verify
 
 
 @pytest.fixture
@@ -124,10 +124,9 @@ def test_events_that_kafka_deleted_before_they_were_read_are_counted_by_partitio
 @pytest.mark.parametrize("begun", [False, True], ids=["no batch yet", "first batch begun"])
 def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(settings, begun):
     verify(settings, firsts({0: 5000}))  # no query yet: 5000 is where it begins
-    begin(settings.checkpoint, {"0": 5000})
+    begin_at(settings.checkpoint, {"0": 5000})
     if begun:
-        commit(settings.checkpoint, 0, {"0": 5600})
-        (settings.checkpoint / "spark" / "commits" / "0").unlink()
+        commit(settings.checkpoint, 0, {"0": 5600}, is_done=False)
     verify(settings, firsts({0: 5000, 1: 0}))
     with pytest.raises(EventsGone, match=r"7 of partition 0 \(offsets 5000 to 5006\)"):
         verify(settings, firsts({0: 5007}))
@@ -135,7 +134,7 @@ def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(se
 
 def test_settings_are_compared_as_soon_as_spark_has_kept_where_it_begins(settings):
     verify(settings)
-    begin(settings.checkpoint, {"0": 0})
+    begin_at(settings.checkpoint, {"0": 0})
     with pytest.raises(CheckpointError, match="RISK_STARTING was earliest and is latest"):
         verify(settings.with_options(starting="latest"))
 
@@ -160,15 +159,14 @@ def test_a_topic_that_ends_before_what_was_read_has_lost_events(used):
 
 def test_what_a_batch_without_a_commit_has_asked_for_counts_as_read(used):
     """It is repeated with the very same offsets, which other events may take meanwhile."""
-    commit(used.checkpoint, 11, {"0": 150, "1": 40})
-    (used.checkpoint / "spark" / "commits" / "11").unlink()
+    commit(used.checkpoint, 11, {"0": 150, "1": 40}, is_done=False)
     verify(used, ends({0: 150, 1: 40}))
     with pytest.raises(EventsGone, match="partition 0 ends before offset 120, and was read up to offset 149"):
         verify(used, ends({0: 120, 1: 40}))
 
 
 def test_a_topic_that_ends_before_the_place_to_begin_at_has_lost_events(settings):
-    begin(settings.checkpoint, {"0": 5000})
+    begin_at(settings.checkpoint, {"0": 5000})
     verify(settings, ends({0: 5000}))
     with pytest.raises(EventsGone, match="partition 0 ends before offset 80"):
         verify(settings, ends({0: 80}))
@@ -190,8 +188,7 @@ def test_state_of_a_batch_without_a_commit_is_removed_and_all_other_state_stays(
 
 def test_state_of_a_first_batch_without_a_commit_is_removed(settings):
     verify(settings)
-    commit(settings.checkpoint, 0, {"0": 1})
-    (settings.checkpoint / "spark" / "commits" / "0").unlink()
+    commit(settings.checkpoint, 0, {"0": 1}, is_done=False)
     (settings.checkpoint / "spark" / "state").mkdir()
     (settings.checkpoint / "spark" / "state" / "1.changelog").write_bytes(b"x")
     verify(settings)
@@ -226,8 +223,7 @@ def test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched(use
 
 def test_settings_are_compared_from_the_first_offsets_on_as_spark_keeps_them(settings):
     verify(settings)
-    commit(settings.checkpoint, 0, {"0": 1})
-    (settings.checkpoint / "spark" / "commits" / "0").unlink()
+    commit(settings.checkpoint, 0, {"0": 1}, is_done=False)
     with pytest.raises(CheckpointError, match="RISK_SHUFFLE_PARTITIONS was 2 and is 3"):
         verify(settings.with_options(shuffle_partitions=3))
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from streaming.disk.spark_files import OffsetAudit
-from tests.harness.spark_offsets import spark_files
+from tests.harness.checkpoint import spark_files
 
 
 @pytest.fixture

@@ -13,9 +13,7 @@ from streaming.job.query_starts import ClockSetBack, RestartPauses
 from streaming.settings import Settings
 from streaming.sinks.memory import MemorySink
 from streaming.topics.admin import Topic
-from tests.harness.spark_offsets import spark_files
-
-NOW_S = 1_767_225_600
+from tests.harness.checkpoint import commit
 
 
 @pytest.fixture
@@ -72,12 +70,8 @@ def run(settings):
 
 def begin(settings, number, *, is_committed):
     """A batch with its offsets and its state, and its commit or not."""
-    spark = settings.checkpoint / "spark"
-    spark_files(settings.checkpoint, number, read={}, at_s=NOW_S)
-    (spark / "state" / "0" / "0" / f"{number + 1}.changelog").write_bytes(b"")
-    (spark / "commits").mkdir(exist_ok=True)
-    if is_committed:
-        (spark / "commits" / str(number)).write_text("v1\n{}\n", encoding="utf-8")
+    commit(settings.checkpoint, number, {}, is_done=is_committed)
+    (settings.checkpoint / "spark" / "state" / "0" / "0" / f"{number + 1}.changelog").write_bytes(b"")
 
 
 def test_after_a_set_back_clock_the_state_of_the_batch_that_was_cut_off_is_removed(settings, run):

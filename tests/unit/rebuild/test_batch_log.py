@@ -14,7 +14,7 @@ from streaming.disk.reset import set_aside
 from streaming.flow.rows import Summary
 from streaming.rebuild.batch_log import KEEP_DAYS, BatchLog, logged_batches, logged_days
 from streaming.rebuild.plan import plan_rebuild
-from tests.harness.spark_offsets import spark_files
+from tests.harness.checkpoint import spark_files
 from tests.harness.toy import toy_frame, toy_published, toy_spec
 
 DAY_S = 86_400
