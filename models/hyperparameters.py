@@ -35,16 +35,10 @@ class Hyperparameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     patience: _Whole = 3  # epochs without a smaller validation loss until training stops
 
     def __post_init__(self) -> None:
-        first, second = self.widths
-        values = (
-            ("width", first),
-            ("width", second),
-            *((name, getattr(self, name)) for name in _LIMITS if name != "width"),
-        )
-        for name, value in values:
-            least, most = _LIMITS[name]
-            if not least <= value <= most:
-                raise DataError(f"{name} of {value:g}", f"choose {least:g} to {most:g}")
+        for name, (least, most) in _LIMITS.items():
+            for value in self.widths if name == "width" else (getattr(self, name),):
+                if not least <= value <= most:
+                    raise DataError(f"{name} of {value:g}", f"choose {least:g} to {most:g}")
 
 
 DEFAULT = Hyperparameters()

@@ -1,6 +1,5 @@
 """Local wall-clock time to UTC and back, for whole columns."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -13,21 +12,12 @@ Seconds = npt.NDArray[np.int64]
 _DAY_S = 86_400
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Offsets:
-    """A zone's offsets over a span: `offset_s[i]` holds from `change_s[i - 1]` (UTC) until `change_s[i]`."""
-
-    change_s: Seconds  # (changes,)
-    offset_s: Seconds  # (changes + 1,)
-
-
 def local_from_utc(utc_s: Seconds, timezone: str) -> Seconds:
     """(n,) seconds of the local wall clock, counted as if it were UTC, at each of the (n,) instants."""
     if not len(utc_s):
         return utc_s
-    offsets = _offsets(int(utc_s.min()), int(utc_s.max()), timezone)
-    segment = np.searchsorted(offsets.change_s, utc_s, side="right")
-    return np.asarray(utc_s + offsets.offset_s[segment])
+    change_s, offset_s = _offsets(int(utc_s.min()), int(utc_s.max()), timezone)
+    return np.asarray(utc_s + offset_s[np.searchsorted(change_s, utc_s, side="right")])
 
 
 def utc_from_local(local_s: Seconds, timezone: str) -> tuple[Seconds, npt.NDArray[np.int8]]:
@@ -38,19 +28,22 @@ def utc_from_local(local_s: Seconds, timezone: str) -> tuple[Seconds, npt.NDArra
     """
     if not len(local_s):
         return local_s, np.zeros(0, np.int8)
-    offsets = _offsets(int(local_s.min()) - _DAY_S, int(local_s.max()) + _DAY_S, timezone)
-    before = offsets.change_s + offsets.offset_s[:-1]  # what the clock showed when it was changed
-    after = offsets.change_s + offsets.offset_s[1:]  # and what it showed from then on
+    change_s, offset_s = _offsets(int(local_s.min()) - _DAY_S, int(local_s.max()) + _DAY_S, timezone)
+    before = change_s + offset_s[:-1]  # what the clock showed when it was changed
+    after = change_s + offset_s[1:]  # and what it showed from then on
     upper, lower = np.maximum(before, after), np.minimum(before, after)
     segment = np.searchsorted(upper, local_s, side="right")
     reading = np.zeros(len(local_s), np.int8)
     for start, end, back in zip(lower, upper, after < before, strict=True):
         reading[(local_s >= start) & (local_s < end)] = 1 if back else -1
-    return local_s - offsets.offset_s[segment], reading
+    return local_s - offset_s[segment], reading
 
 
-def _offsets(first_s: int, last_s: int, timezone: str) -> _Offsets:
-    """Sampled daily and bisected: no zone has changed its clock twice within one day since 1970."""
+def _offsets(first_s: int, last_s: int, timezone: str) -> tuple[Seconds, Seconds]:
+    """(changes,) when the zone's offset changes, in UTC; (changes + 1,) its offsets before, between and after.
+
+    Sampled daily and bisected: no zone has changed its clock twice within one day since 1970.
+    """
     zone = zone_of(timezone)
 
     def offset_at(utc_s: int) -> int:
@@ -67,7 +60,7 @@ def _offsets(first_s: int, last_s: int, timezone: str) -> _Offsets:
                 low, high = (low, middle) if offset_at(middle) == after else (middle, high)
             change_s.append(high)
             offset_s.append(after)
-    return _Offsets(change_s=np.array(change_s, np.int64), offset_s=np.array(offset_s, np.int64))
+    return np.array(change_s, np.int64), np.array(offset_s, np.int64)
 
 
 def zone_of(timezone: str) -> ZoneInfo:

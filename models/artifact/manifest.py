@@ -25,19 +25,9 @@ from schemas.limits import (
 )
 from schemas.spec import Spec
 
-MANIFEST, WEIGHTS, BASELINE, HISTORY, CARD = (
-    "manifest.json",
-    "weights.safetensors",
-    "baseline.npz",
-    "history.npz",
-    "card.md",
-)
-MAX_BYTES = {
-    WEIGHTS: MAX_WEIGHTS_BYTES,
-    BASELINE: MAX_BASELINE_BYTES,
-    HISTORY: MAX_HISTORY_BYTES,
-    CARD: MAX_CARD_BYTES,
-}
+MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "card.md"
+BASELINE, HISTORY = "baseline.npz", "history.npz"
+MAX_BYTES = {WEIGHTS: MAX_WEIGHTS_BYTES, BASELINE: MAX_BASELINE_BYTES, HISTORY: MAX_HISTORY_BYTES, CARD: MAX_CARD_BYTES}
 FILES = tuple(MAX_BYTES)
 
 
@@ -97,9 +87,8 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{folder} cannot be read ({error.strerror})", "check its owner and mode") from error
     missing, unknown = {MANIFEST, *FILES} - present - {WEIGHTS}, present - {MANIFEST, *FILES}
     if missing or unknown:
-        raise ArtifactError(
-            f"{folder} lacks {sorted(missing)}, and has {sorted(unknown)[:5]} that do not belong", "copy again"
-        )
+        strange = sorted(unknown)[:5]
+        raise ArtifactError(f"{folder} lacks {sorted(missing)}, and has {strange} that do not belong", "copy again")
     raw = read_regular_file(folder / MANIFEST, MAX_MANIFEST_BYTES)
     try:
         manifest = msgspec.json.decode(raw, type=Manifest)
@@ -129,9 +118,7 @@ def version_of(created: str, spec: Spec, files: Mapping[str, FileEntry]) -> str:
 def _check(manifest: Manifest, folder: Path) -> None:
     spec, path = manifest.spec, folder / MANIFEST
     if set(manifest.files) != set(FILES):
-        raise ArtifactError(
-            f"{path} lists files {sorted(manifest.files)[:9]}, must list {sorted(FILES)}", "train again"
-        )
+        raise ArtifactError(f"{path} lists files {sorted(manifest.files)[:9]}, not {sorted(FILES)}", "train again")
     if spec.fingerprint() != manifest.spec_fingerprint:
         raise ArtifactError(f"{path}: its spec was changed after it was written", "train again")
     if manifest.network not in MODELS:

@@ -38,13 +38,13 @@ def write_untrained(
     categories = len(spec.categories)
     rates = np.broadcast_to(np.asarray(per_day, np.float64), categories).copy()
     constants = BaselineConstants(
-        half_life_days=np.float64(_HALF_LIFE_DAYS) * np.ones(()),
-        shrink_days=np.float64(_SHRINK_DAYS) * np.ones(()),
+        half_life_days=np.array(_HALF_LIFE_DAYS),
+        shrink_days=np.array(_SHRINK_DAYS),
         profile=np.ones((categories, HOURS)),
         day_lift=np.ones((spec.grid.cells, categories, DAY_BLOCKS)),
         mean_per_day=rates,
         dispersion=np.full((categories, len(spec.horizons_s)), _DISPERSION),
-        first_day=np.float64(cutoff_s // DAY_S) * np.ones(()),
+        first_day=np.array(float(cutoff_s // DAY_S)),
     )
     history = CountState(spec)
     history.advance(cutoff_s)

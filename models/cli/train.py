@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -27,7 +28,6 @@ from models.cli.options import (
 from models.cli.progress import progress_bars
 from models.files.data_report import in_words, row_counts
 from models.networks import MODELS
-from models.training.device import DEVICE_HELP, device_of
 from models.training.fit_network import Fit, fit_network
 from models.training.over_spark import executors, fit_spread, side_by_side
 from models.training.regions import DEFAULT_CELL_M, RegionTask, read_regions
@@ -36,6 +36,7 @@ from models.training.training_table import HorizonResult
 from schemas.errors import DataError, SettingsError
 
 LOG = "training-spark.log"
+DEVICE_HELP = "auto: a GPU if there is one; cpu; cuda. Equal seeds give equal models on the CPU only"
 
 
 # Typer reads a command's options from its parameters, and a command reads from top to bottom.
@@ -120,6 +121,20 @@ def train_regions_command(
     if faults:
         listed = "; ".join(f"{region}: {fault}" for region, fault in sorted(faults.items()))
         raise DataError(f"{len(faults)} of {len(tasks)} regions have no new artifact: {listed}")
+
+
+def device_of(asked: str, *, workers: int) -> str:
+    """`cpu` or `cuda`, for a fit by `workers` processes. Raises SettingsError when it is not possible."""
+    if asked not in ("auto", "cpu", "cuda"):
+        raise SettingsError(f"--device {asked} is unknown", remedy="choose auto, cpu or cuda")
+    if asked == "cuda" and workers > 1:
+        raise SettingsError(f"--device cuda with --workers {workers}: workers use CPUs", "leave out one of the two")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            f"--device cuda: torch {torch.__version__} finds no GPU here",
+            remedy="give --device cpu, or install the driver and a torch that is built for CUDA",
+        )
+    return "cuda" if asked != "cpu" and workers == 1 and torch.cuda.is_available() else "cpu"
 
 
 def _describe(ready: PreparedTask, console: Console) -> None:

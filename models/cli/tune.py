@@ -24,7 +24,6 @@ from models.tuning.rolling_origin import OBJECTIVE, collect_folds
 from schemas.errors import DataError
 
 if TYPE_CHECKING:
-    from models.tuning.search import FinishedTrial
     from models.tuning.tune import TuningResult
 
 BARS = ("replay", "trials", "seeds")
@@ -90,15 +89,13 @@ def verdict(tuned: "TuningResult") -> list[str]:
     if compared is None:
         return ["no trial is better than the default on the same folds: the default stays"]
     less = 1 - best.loss / default.loss
-    lines = [f"trial {best.number} has {less:.3%} less loss than the default on the same folds and the same seed"]
-    lines.append(
+    decision = "the default stays" if tuned.chosen == default.recipe else f"trial {best.number} becomes the recipe"
+    return [
+        f"trial {best.number} has {less:.3%} less loss than the default on the same folds and the same seed",
         f"with seeds {', '.join(map(str, compared.seeds))}: trial {best.number} {_range(compared.best)}, "
-        f"default {_range(compared.default)}"
-    )
-    measured = f"it gains {compared.gain:.5f}; seeds of one recipe differ by up to {compared.spread:.5f}"
-    stays = tuned.chosen == default.recipe
-    lines.append(f"{measured}: {'the default stays' if stays else f'trial {best.number} becomes the recipe'}")
-    return lines
+        f"default {_range(compared.default)}",
+        f"it gains {compared.gain:.5f}; seeds of one recipe differ by up to {compared.spread:.5f}: {decision}",
+    ]
 
 
 def _range(losses: tuple[float, ...]) -> str:
@@ -112,18 +109,14 @@ def _table(tuned: "TuningResult") -> Table:
         shown.add_column(name, justify="right", no_wrap=True)
     complete = sorted((trial for trial in tuned.trials if not trial.pruned), key=lambda trial: trial.loss)
     for trial in complete[:_SHOWN]:
-        shown.add_row(*_cells(trial))
+        recipe = trial.recipe
+        shown.add_row(
+            f"{trial.number}" if trial.number else "0, default",
+            f"{trial.loss:.5f}",
+            f"{recipe.widths[0]}, {recipe.widths[1]}",
+            f"{recipe.learning_rate:.2g}",
+            f"{recipe.weight_decay:.2g}",
+            f"{recipe.minibatch}",
+            f"{recipe.patience}",
+        )
     return shown
-
-
-def _cells(trial: "FinishedTrial") -> tuple[str, ...]:
-    recipe = trial.recipe
-    return (
-        f"{trial.number}" if trial.number else "0, default",
-        f"{trial.loss:.5f}",
-        f"{recipe.widths[0]}, {recipe.widths[1]}",
-        f"{recipe.learning_rate:.2g}",
-        f"{recipe.weight_decay:.2g}",
-        f"{recipe.minibatch}",
-        f"{recipe.patience}",
-    )

@@ -26,7 +26,7 @@ from models.counting.pyramid import CHUNK_BINS
 from models.counting.registry import Records
 from schemas.spec import Spec
 
-_LAYOUT, _CLOCK, _HISTORY_END, _FIRST_DAY = "layout", "clock", "history_end", "first_day"
+_NUMBERS = ("layout", "clock", "history_end", "first_day")
 _RECORDS = {1: Records.unpack_older, 2: Records.unpack}  # by layout; segments are never in the first
 _NEWEST = max(_RECORDS)
 _SEGMENT = struct.Struct("<Qq")
@@ -44,17 +44,12 @@ class Changes:
 
 def export_state(state: CountState) -> dict[str, bytes]:
     """All of a state, clock included, as blobs."""
-    blobs = {
-        _LAYOUT: msgspec.msgpack.encode(_NEWEST),
-        _CLOCK: msgspec.msgpack.encode(state.as_of_s),
-        _HISTORY_END: msgspec.msgpack.encode(state.history_end_s),
-        _FIRST_DAY: msgspec.msgpack.encode(state.first_day),
-        "r:0000000000": state.registry.records().pack(),
-    }
+    numbers = (_NEWEST, state.as_of_s, state.history_end_s, state.first_day)
+    blobs = {name: msgspec.msgpack.encode(number) for name, number in zip(_NUMBERS, numbers, strict=True)}
+    blobs["r:0000000000"] = state.registry.records().pack()
     for name, level in state.levels.items():
         for chunk in range(level.oldest // CHUNK_BINS, (level.newest + level.ahead) // CHUNK_BINS + 1):
-            packed = level.pack_chunk(chunk)
-            if packed:
+            if packed := level.pack_chunk(chunk):
                 blobs[f"b:{name}:{chunk}"] = packed
     return blobs
 
@@ -64,13 +59,12 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None
 
     A segment that was not folded yet (`s:`) is counted again.
     """
-    layout = msgspec.msgpack.decode(blobs[_LAYOUT], type=int) if _LAYOUT in blobs else 1
+    numbers = {name: msgspec.msgpack.decode(blobs[name], type=int) for name in _NUMBERS if name in blobs}
+    layout = numbers.get("layout", 1)
     state = CountState(spec)
-    state.advance(msgspec.msgpack.decode(blobs[_CLOCK], type=int) if as_of_s is None else as_of_s)
-    if layout > 1:
-        state.history_end_s = msgspec.msgpack.decode(blobs[_HISTORY_END], type=int)
-    if _FIRST_DAY in blobs:
-        state.first_day = msgspec.msgpack.decode(blobs[_FIRST_DAY], type=int)
+    state.advance(numbers["clock"] if as_of_s is None else as_of_s)
+    state.history_end_s = numbers["history_end"] if layout > 1 else 0
+    state.first_day = numbers.get("first_day", 0)
     for key in sorted(blobs):  # bins, then registry, then the segments since, each in order
         kind, _, rest = key.partition(":")
         if kind == "b":

@@ -124,15 +124,8 @@ class Registry:
     def _append(self, records: Records) -> None:
         first, self._count = self._count, self._count + len(records)
         if self._count > len(self._columns):
-            room = 2 * self._count
-            self._columns = Records(
-                **{
-                    f.name: np.concatenate(
-                        [(old := getattr(self._columns, f.name)), np.zeros(room - len(old), old.dtype)]
-                    )
-                    for f in fields(records)
-                }
-            )
+            room = np.arange(2 * self._count) % len(self._columns)  # what is beyond the count means nothing
+            self._columns = self._columns.select(room)
         for field in fields(records):
             getattr(self._columns, field.name)[first : self._count] = getattr(records, field.name)
         if 2 * self._count > len(self._slots):

@@ -1,7 +1,7 @@
 """The product's own chain on a task: its counts, its features, its baseline and its network."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -16,7 +16,7 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect
-from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
+from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import LeakError
@@ -89,7 +89,7 @@ def learn(
 
     train = examples(first, learn_until, cells)
     validation = examples(task.validation, choose_until, np.flatnonzero(task.scored))  # as it will be judged
-    constants = with_dispersion(constants, validation[0].log_usual, validation[0].counts)
+    constants = replace(constants, dispersion=likeliest_dispersion(validation[0].log_usual, validation[0].counts))
     of_kind = dict(zip(each, zip(train, validation, strict=True), strict=True))
     return Learned(engine=engine, constants=constants, examples=of_kind, replay=replay)
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 import numpy as np
+from msgspec.structs import asdict
 
-from models.baseline import BaselineConstants
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
@@ -74,21 +74,16 @@ are not all incidents, and who reports differs from place to place. A decision a
 
 def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -> str:
     """The card in Markdown, every figure from this training. file_rows: how the file's rows were used."""
-    past, spec = trained.past, trained.past.spec
-    last = len(spec.horizons_s) - 1
-    by_category = calibration(trained.tallies, spec.categories, last)
+    past, spec, blocks = trained.past, trained.past.spec, trained.blocks
+    by_category = calibration(trained.tallies, spec.categories, len(spec.horizons_s) - 1)
+    dates = {"first": past.first_s, "cutoff": past.cutoff_s, "validation": blocks.validation_s, "test": blocks.test_s}
     return _TEXT.format(
         region=spec.region,
-        cell_m=spec.grid.cell_m,
-        rows=spec.grid.rows,
-        cols=spec.grid.cols,
-        horizons=", ".join(spec.horizon_names),
+        **asdict(spec.grid),
         incidents=len(past.incidents),
-        first=_date(past.first_s),
-        cutoff=_date(past.cutoff_s),
+        horizons=", ".join(spec.horizon_names),
         categories=", ".join(spec.categories),
-        validation=_date(trained.blocks.validation_s),
-        test=_date(trained.blocks.test_s),
+        **{name: _date(at_s) for name, at_s in dates.items()},
         examples=trained.examples,
         notice=LAYOUTS[layout].notice if layout in LAYOUTS else OWNERS_TERMS,
         seen="\n".join(f"| {line.rows:,} | {line.what} | {line.decision} |" for line in file_rows),
@@ -97,9 +92,9 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         totals=", ".join(f"{row.horizon} {row.forecast_over_actual:.3f}" for row in trained.rows),
         baseline_totals=", ".join(f"{row.horizon} {row.baseline_over_actual:.3f}" for row in trained.rows),
         by_category=", ".join(f"{name} {ratio:.3f}" for name, ratio in by_category.items()),
-        half_life=float(trained.constants.half_life_days),
-        shrink=float(trained.constants.shrink_days),
-        support=_support(trained, trained.constants),
+        half_life=trained.constants.half_life_days,
+        shrink=trained.constants.shrink_days,
+        support=_support(trained),
     )
 
 
@@ -110,8 +105,8 @@ def _line(row: HorizonResult) -> str:
     )
 
 
-def _support(trained: Trained, constants: BaselineConstants) -> str:
-    support = FeatureEngine(trained.past.spec, constants).compute(trained.history).support
+def _support(trained: Trained) -> str:
+    support = FeatureEngine(trained.past.spec, trained.constants).compute(trained.history).support
     shares = np.bincount(support.ravel(), minlength=len(SUPPORT)) / support.size
     return ", ".join(f"{name} {share:.0%}" for name, share in zip(SUPPORT, shares, strict=True))
 

@@ -1,7 +1,7 @@
 """Learning the baseline's constants: closed forms on the training block, three choices on the validation block."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -61,19 +61,8 @@ def fit_constants(history: IncidentHistory, blocks: Blocks) -> BaselineConstants
     )
     half_life, shrink = _choose_memory(history, blocks, start)
     profile = _choose_profile(history, blocks)
-    day_lift = _choose_day_lift(history, blocks, profile)
-    return _replaced(
-        start,
-        half_life_days=np.array(half_life),
-        shrink_days=np.array(shrink),
-        profile=profile,
-        day_lift=day_lift,
-    )
-
-
-def with_dispersion(constants: BaselineConstants, log_mean: torch.Tensor, counts: torch.Tensor) -> BaselineConstants:
-    """Constants with the dispersion under which the counts are likeliest. Shapes as for `likeliest_dispersion`."""
-    return _replaced(constants, dispersion=likeliest_dispersion(log_mean, counts))
+    memory = {"half_life_days": np.array(half_life), "shrink_days": np.array(shrink)}
+    return replace(start, **memory, profile=profile, day_lift=_choose_day_lift(history, blocks, profile))
 
 
 def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
@@ -102,7 +91,7 @@ def _choose_memory(history: IncidentHistory, blocks: Blocks, start: BaselineCons
             if day * DAY_S < blocks.validation_s:
                 continue
             for shrink in SHRINK_DAYS:
-                rate = cell_rate(past, past_days, _replaced(start, shrink_days=np.array(shrink)), history.spec)
+                rate = cell_rate(past, past_days, replace(start, shrink_days=np.array(shrink)), history.spec)
                 losses[half_life, shrink] += float((rate - counts * np.log(rate)).sum())
     return min(losses, key=losses.__getitem__)
 
@@ -192,7 +181,3 @@ def _by_hour(history: IncidentHistory, start_s: int, stop_s: int) -> tuple[Float
     categories = len(history.spec.categories)
     seen = np.bincount(place, minlength=categories * HOURS).astype(np.float64).reshape(categories, HOURS)
     return seen, hours_within(start_s, stop_s, history.spec.timezone)
-
-
-def _replaced(constants: BaselineConstants, **arrays: Floats) -> BaselineConstants:
-    return BaselineConstants(**(constants.arrays() | arrays))

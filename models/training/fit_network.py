@@ -1,6 +1,6 @@
 """Training the residual network: fitted on one block of time, stopped early by the next."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,7 +11,6 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork
 from models.networks import kind_of_network
-from models.training.shares import ALONE, Share
 
 MOST_WARM_STARTED = 300_000  # most rows (cell, category and moment) that the warm start is fitted on
 LEAST_GAIN = 5e-4  # of the validation loss, for such a start to be kept: on noise a linear part gains 1e-4 by chance
@@ -53,6 +52,41 @@ class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     recipe: Hyperparameters = DEFAULT
     epochs: int  # at most
     seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """The part of each minibatch that one of `ranks` processes takes; the sums of the parts are the whole's.
+
+    `add_up` sums a tensor over all of them, in place and on each.
+    """
+
+    rank: int  # from 0
+    ranks: int
+    add_up: Callable[[Tensor], object]
+
+    def of(self, positions: Tensor) -> tuple[Tensor, int]:
+        """This rank's positions, at least one, and how many of them count.
+
+        Where there are fewer positions than ranks, a rank that is left out gets one that counts for nothing, so that a
+        mean over its positions is a number.
+        """
+        mine = positions[self.rank :: self.ranks]
+        return (mine, len(mine)) if len(mine) else (positions[:1], 0)
+
+    def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Sum the gradients over all ranks, in one message."""
+        if self.ranks == 1:
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        together = torch.cat([gradient.flatten() for gradient in gradients])
+        self.add_up(together)
+        parts = torch.split(together, [gradient.numel() for gradient in gradients])
+        for gradient, summed in zip(gradients, parts, strict=True):
+            gradient.copy_(summed.view_as(gradient))
+
+
+ALONE = Share(rank=0, ranks=1, add_up=lambda tensor: None)
 
 
 AfterEpoch = Callable[[int, float], None]  # its number, and the validation loss over the untrained network's

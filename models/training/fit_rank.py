@@ -7,8 +7,7 @@ import torch
 from torch import distributed
 
 from models.training.fit_files import read_fit, write_fitted
-from models.training.fit_network import fit_network
-from models.training.shares import Share
+from models.training.fit_network import Share, fit_network
 
 
 def fit_share(folder: Path) -> None:

@@ -16,7 +16,7 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
-from models.training.fit_baseline import Blocks, fit_constants, with_dispersion
+from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import Fit, FitData, FitPlan, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally
@@ -120,7 +120,7 @@ def train(
     every = CellDraw(cells=np.arange(spec.grid.cells), random=random)
     (learned,) = collect(replay, engine, train_at, known, report_replay, [kind])
     (chosen_by,) = collect(replay, engine, validate_at, every, report_replay, [kind])
-    constants = with_dispersion(constants, chosen_by.log_usual, chosen_by.counts)
+    constants = replace(constants, dispersion=likeliest_dispersion(chosen_by.log_usual, chosen_by.counts))
     dispersion = torch.from_numpy(constants.dispersion).float()
     network = _fit(fit, FitData(train=learned, validation=chosen_by, dispersion=dispersion), options, report)
     tallies = []

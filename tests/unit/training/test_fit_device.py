@@ -5,8 +5,8 @@ import torch
 from typer.testing import CliRunner
 
 from models.__main__ import app
+from models.cli.train import device_of
 from models.hyperparameters import Hyperparameters
-from models.training.device import device_of
 from models.training.fit_network import FitData, FitPlan, fit_network
 from schemas.errors import SettingsError
 from tests.harness.made_examples import DISPERSION, made_examples

@@ -13,8 +13,7 @@ from models.hyperparameters import Hyperparameters
 from models.network import NetworkShape
 from models.networks.residual import LINEAR_PART, ResidualNetwork
 from models.training.fit_files import read_fitted, write_fit
-from models.training.fit_network import FitData, FitPlan, fit_network
-from models.training.shares import Share
+from models.training.fit_network import FitData, FitPlan, Share, fit_network
 from tests.harness.made_examples import DISPERSION, made_examples
 
 ROOT = Path(__file__).parents[3]
