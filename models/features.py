@@ -202,13 +202,13 @@ class FeatureEngine:
         expected = region_per_hour[:, None] * np.stack(integrals, axis=1)
         by_category = np.log((seen + _LEVEL_PRIOR) / (expected + _LEVEL_PRIOR))
         over_all = np.log((seen.sum(axis=0) + _LEVEL_PRIOR) / (expected.sum(axis=0) + _LEVEL_PRIOR))
-        ratios = [
-            np.clip(log_ratio, -LEVEL_LIMIT, LEVEL_LIMIT)
-            for log_ratio in (by_category, np.broadcast_to(over_all, by_category.shape))
-        ]
+        by_category, over_all = (
+            np.clip(ratio, -LEVEL_LIMIT, LEVEL_LIMIT)
+            for ratio in (by_category, np.broadcast_to(over_all, by_category.shape))
+        )
         names = ("1h", "6h", "24h", "3d", "7d", "30d")
         return RegionLevels(
-            by_category=dict(zip(names, ratios[0].T, strict=True)), over_all=dict(zip(names, ratios[1].T, strict=True))
+            by_category=dict(zip(names, by_category.T, strict=True)), over_all=dict(zip(names, over_all.T, strict=True))
         )
 
     def _log_hours(self, at_s: int) -> Columns:

@@ -88,7 +88,13 @@ class Artifact:
 
     def history(self) -> CountState:
         """A new CountState as of the data's cut-off."""
-        return _history(self._history, self.folder, self.manifest, self.constants)
+        return unpack_history(
+            self._history,
+            self.folder / HISTORY,
+            self.spec,
+            first_day=int(self.constants.first_day),
+            cutoff_s=self.manifest.data.cutoff_s,
+        )
 
 
 def check_writable(artifacts: Path) -> None:
@@ -96,9 +102,7 @@ def check_writable(artifacts: Path) -> None:
     try:
         make_writable(artifacts)
     except OSError as error:
-        raise ArtifactError(
-            f"{artifacts} cannot be written ({error.strerror})", "name another folder by --out"
-        ) from error
+        raise ArtifactError(f"{artifacts} cannot be written ({error.strerror})", "name another by --out") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,17 +185,15 @@ def read_artifact(folder: Path) -> Artifact:
     except ArtifactError as error:
         weights = error
     try:
-        arrays = unpack_arrays(contents[BASELINE], folder / BASELINE, _most_baseline_bytes(manifest.spec))
+        most_bytes = MIB + 8 * DAY_BLOCKS * manifest.spec.grid.cells * len(manifest.spec.categories)
+        arrays = unpack_arrays(contents[BASELINE], folder / BASELINE, most_bytes)
         constants = BaselineConstants.checked(arrays, manifest.spec)
         card = contents[CARD].decode()
     except (RiskError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{folder}: {error}") from error
     if not card.strip():
-        raise ArtifactError(
-            f"{folder / CARD} is empty, and a model that does not say what it is for is not used", "train again"
-        )
-    _history(contents[HISTORY], folder, manifest, constants)
-    return Artifact(
+        raise ArtifactError(f"{folder / CARD} is empty: nothing says what the model is for", "train again")
+    artifact = Artifact(
         folder=folder,
         manifest=manifest,
         constants=constants,
@@ -199,6 +201,8 @@ def read_artifact(folder: Path) -> Artifact:
         _weights=weights,
         _history=contents[HISTORY],
     )
+    artifact.history()  # raises
+    return artifact
 
 
 def read_spec(folder: Path) -> Spec:
@@ -233,10 +237,6 @@ def _folders_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def _most_baseline_bytes(spec: Spec) -> int:
-    return MIB + 8 * DAY_BLOCKS * spec.grid.cells * len(spec.categories)
-
-
 def _network(weights: bytes, manifest: Manifest, path: Path) -> "RiskNetwork":
     import safetensors.torch
     import torch
@@ -258,13 +258,3 @@ def _network(weights: bytes, manifest: Manifest, path: Path) -> "RiskNetwork":
     if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise ArtifactError(f"{path}: the weights are not finite", "train again")
     return network.eval().requires_grad_(False)
-
-
-def _history(packed: bytes, folder: Path, manifest: Manifest, constants: BaselineConstants) -> CountState:
-    return unpack_history(
-        packed,
-        folder / HISTORY,
-        manifest.spec,
-        first_day=int(constants.first_day),
-        cutoff_s=manifest.data.cutoff_s,
-    )

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import torch
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from models.artifact.folders import make_writable
 from models.artifact.untrusted_bytes import sha256
 from models.cli.options import DATA_HELP, CellSide, LayoutText, RecipeFile, not_installed
-from models.cli.progress import progress_bars
+from models.cli.progress import print_file, progress_bars
 from models.evaluation.tasks import STEPS_S, TASKS, FileOptions, Task, task_of_file
-from models.files.data_report import data_warnings, in_words
+from models.files.data_report import data_warnings
 from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
 from models.networks import MODELS, kind_of_network
@@ -86,7 +85,8 @@ def evaluate_command(
         make_writable(out)  # before hours of work
     except OSError as error:
         raise SettingsError(f"--out {out} cannot be written ({error.strerror})", "name another folder") from error
-    _describe(chosen, console)
+    warnings = data_warnings(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s)
+    print_file(chosen.row_counts, warnings, console)
     with progress_bars(BARS, console) as report:
         plan = EvaluationPlan(
             regressions=_regressions(out, forest=forest),
@@ -122,13 +122,6 @@ def _task_of_file(data: Path | None, layout: str, options: FileOptions) -> Task:
 
 def _with_source(task: Task, path: Path) -> Task:
     return replace(task, data_file=path.name, data_sha256=sha256(path.read_bytes()))
-
-
-def _describe(task: Task, console: Console) -> None:
-    for line in in_words(task.row_counts):
-        console.print(escape(line), highlight=False, soft_wrap=True)
-    for warning in data_warnings(task.incidents, int(task.cube.starts_s[task.validation]), step_s=task.step_s):
-        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
 
 
 def _regressions(out: Path, *, forest: bool) -> list["Regression"]:

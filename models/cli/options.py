@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from models.files.cutoff import UNTIL_HELP
 from models.files.layouts import LAYOUT_HELP
 from schemas.errors import SettingsError
 
@@ -14,7 +13,7 @@ Data = Annotated[Path, typer.Option(help=DATA_HELP)]
 LayoutText = Annotated[str, typer.Option(help=LAYOUT_HELP)]
 Region = Annotated[str, typer.Option(help="Name of the region: a-z, 0-9, - and _")]
 CellSide = Annotated[float, typer.Option(help="Side of a cell, metres")]
-Until = Annotated[str, typer.Option(help=UNTIL_HELP)]
+Until = Annotated[str, typer.Option(help="Local date YYYY-MM-DD: use only what happened before it; or none")]
 Seed = Annotated[int, typer.Option(min=0, help="Equal seeds give equal results")]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training examples, at most")]
 StepMinutes = Annotated[int, typer.Option(min=5, help="Mean time between two training moments, minutes")]

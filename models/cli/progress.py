@@ -1,12 +1,22 @@
-"""Progress bars of a command that works for minutes."""
+"""What a command prints before its work, and its progress bars."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from models.files.data_report import RowCount, in_words
 from models.training.train import ReportProgress
+
+
+def print_file(rows: Iterable[RowCount], warnings: Iterable[str], console: Console) -> None:
+    """How the rows of a file are used, and what is wrong with it."""
+    for line in in_words(rows):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+    for warning in warnings:
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
 
 
 @contextmanager

@@ -25,8 +25,8 @@ from models.cli.options import (
     StepMinutes,
     Until,
 )
-from models.cli.progress import progress_bars
-from models.files.data_report import in_words, row_counts
+from models.cli.progress import print_file, progress_bars
+from models.files.data_report import row_counts
 from models.networks import MODELS
 from models.training.fit_network import Fit, fit_network
 from models.training.over_spark import executors, fit_spread, side_by_side
@@ -145,10 +145,7 @@ def _describe(ready: PreparedTask, console: Console) -> None:
         f"{lat.min():.3f} to {lat.max():.3f}, longitude {lon.min():.3f} to {lon.max():.3f}",
         soft_wrap=True,
     )
-    for line in in_words(row_counts(ready.incidents, grid)):
-        console.print(escape(line), highlight=False, soft_wrap=True)
-    for warning in ready.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
+    print_file(row_counts(ready.incidents, grid), ready.warnings, console)
 
 
 def _table(rows: list[HorizonResult]) -> Table:

@@ -9,7 +9,6 @@ from models.local_time import utc_from_local, zone_of
 from schemas.errors import DataError
 
 _MEAN_GAPS = 10.0  # a gap so many times the mean occurs by chance once in 20,000 times
-UNTIL_HELP = "Local date YYYY-MM-DD: use only what happened before it; or none"
 
 
 def cutoff_of(until: str, incidents: IncidentTable) -> int:

@@ -114,30 +114,20 @@ def refuse_one_cell(table: IncidentTable, grid: Grid, until_s: int) -> None:
 
 def data_warnings(table: IncidentTable, until_s: int, *, step_s: int) -> tuple[str, ...]:
     """Warnings about what can be learned before `until_s` for steps of `step_s`."""
-    found = (_thin_categories(table, until_s), _dates_only(table) if step_s < DAY_S else None)
-    return tuple(warning for warning in found if warning)
-
-
-def _dates_only(table: IncidentTable) -> str | None:
-    midnights = int((local_from_utc(table.occurred_s, table.timezone) % DAY_S == 0).sum())
-    if midnights <= MANY_AT_MIDNIGHT * len(table):
-        return None
-    return (
-        f"{midnights:,} of {len(table):,} times are exactly midnight, as where a file has dates only: hourly "
-        "forecasts would put nearly all incidents there; name the column with the time of day, or forecast whole days"
-    )
-
-
-def _thin_categories(table: IncidentTable, until_s: int) -> str | None:
     counts = np.bincount(table.category[table.occurred_s < until_s], minlength=len(table.categories))
-    thin = [
-        f"{name} ({count})"
-        for name, count in zip(table.categories, counts.tolist(), strict=True)
-        if count < LEAST_OF_A_CATEGORY
-    ]
-    if not thin:
-        return None
-    return (
-        f"fewer than {LEAST_OF_A_CATEGORY} incidents to train on: {', '.join(thin)}; their scores say little: "
-        "give a longer file, or a category column with fewer values"
-    )
+    named = zip(table.categories, counts.tolist(), strict=True)
+    thin = ", ".join(f"{name} ({count})" for name, count in named if count < LEAST_OF_A_CATEGORY)
+    midnights = int((local_from_utc(table.occurred_s, table.timezone) % DAY_S == 0).sum())
+    warnings = []
+    if thin:
+        warnings.append(
+            f"fewer than {LEAST_OF_A_CATEGORY} incidents to train on: {thin}; their scores say little: "
+            "give a longer file, or a category column with fewer values"
+        )
+    if step_s < DAY_S and midnights > MANY_AT_MIDNIGHT * len(table):
+        warnings.append(
+            f"{midnights:,} of {len(table):,} times are exactly midnight, as where a file has dates only: hourly "
+            "forecasts would put nearly all incidents there; name the column with the time of day, or forecast whole "
+            "days"
+        )
+    return tuple(warnings)

@@ -70,14 +70,8 @@ class IncidentTable:
 
     def select(self, chosen: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> "IncidentTable":
         """The incidents at these ascending positions, or where this mask is true."""
-        return replace(
-            self,
-            occurred_s=self.occurred_s[chosen],
-            lat_deg=self.lat_deg[chosen],
-            lon_deg=self.lon_deg[chosen],
-            category=self.category[chosen],
-            row=self.row[chosen],
-        )
+        columns = ("occurred_s", "lat_deg", "lon_deg", "category", "row")
+        return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
 
     def incident_id(self, position: int) -> str:
         """The same id for the same row of the same file, whatever part of it is read."""

@@ -28,7 +28,10 @@ def open_rows(
     Raises DataError, also while the rows are read.
     """
     try:
-        with _open_text(path) as text:
+        with ExitStack() as opened:
+            raw = opened.enter_context(_bytes(path, opened))
+            # Bytes that are no UTF-8 are replaced: they may stand in columns that we do not read.
+            text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
             rows = _whole_rows(text, layout, path)
             header = list(layout.header or next(rows, ()))
             if not header:
@@ -75,14 +78,6 @@ def _holds_rows(fields: list[str], columns: int, delimiter: str) -> bool:
     """Whether most lines inside of fields have as many delimiters as a row. A text of many lines has not."""
     lines = [line for field in fields for line in field.splitlines()[1:-1]]
     return 2 * sum(line.count(delimiter) == columns - 1 for line in lines) > len(lines)
-
-
-@contextmanager
-def _open_text(path: Path) -> Iterator[io.TextIOBase]:
-    """Bytes that are no UTF-8 are replaced: they may stand in columns that we do not read."""
-    with ExitStack() as opened:
-        raw = opened.enter_context(_bytes(path, opened))
-        yield io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
 
 
 def _bytes(path: Path, opened: ExitStack) -> IO[bytes]:

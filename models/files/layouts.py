@@ -81,15 +81,11 @@ LAYOUT_HELP = (
 )
 
 
-_KEYS: Mapping[str, str] = MappingProxyType(
+_KEYS: Mapping[str, str] = MappingProxyType(  # of a written layout -> field of Layout
     {
         "name": "name",
-        "time": "time_column",
+        **{key: f"{key}_column" for key in ("time", "end", "lat", "lon", "category")},
         "start": "time_column",
-        "end": "end_column",
-        "lat": "lat_column",
-        "lon": "lon_column",
-        "category": "category_column",
         "timezone": "timezone",
         "format": "time_format",
         "until": "category_until",
@@ -102,13 +98,7 @@ _KEYS: Mapping[str, str] = MappingProxyType(
 def parse_layout(text: str) -> Layout:
     """The layout of that name, or one written as `time=COLUMN,lat=COLUMN,lon=COLUMN,category=COLUMN,timezone=ZONE`.
 
-    Where only an interval is known, `start=COLUMN,end=COLUMN` stands in place of `time=`.
-    Also allowed there: `name=` (prefix of the incident ids, default `file`), `format=` (as for strptime, or `epoch` or
-    `epoch_ms`: seconds or milliseconds since 1970; default ISO 8601), `until=` (mark that ends the category),
-    `delimiter=` (one character, or `tab`), `header=a|b|c` (names of the columns of a file without a header line).
-    Raises DataError for anything else.
-    A part that holds a comma stands between double quotes: `"format=%b %d, %Y %H:%M"`. Where date and time of day have
-    a column each, `time=DATE+TIME` joins them by a space.
+    LAYOUT_HELP has the other keys. Raises DataError for anything else.
     >>> parse_layout("time=When,lat=Y,lon=X,category=Kind,timezone=Europe/Berlin").time_column
     'When'
     """

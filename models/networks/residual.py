@@ -44,7 +44,10 @@ class ResidualNetwork(RiskNetwork):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], shape: NetworkShape) -> Self:
-        network = cls(replace(shape, widths=_widths(tensors["enter.weight"], tensors["middle.weight"])))
+        enter, middle = tensors["enter.weight"], tensors["middle.weight"]
+        if enter.ndim != 2 or middle.ndim != 2:
+            raise DataError(f"the layers have {enter.ndim} and {middle.ndim} dimensions, must have 2", "train again")
+        network = cls(replace(shape, widths=Hyperparameters(widths=(len(enter), len(middle))).widths))  # within limits
         if not LINEAR_PART & tensors.keys():  # as written before networks had one
             tensors = {**tensors, **{name: network.state_dict()[name] for name in LINEAR_PART}}
         network.load_state_dict(tensors)
@@ -99,10 +102,3 @@ class ResidualNetwork(RiskNetwork):
     def linear_part(self, scaled: Tensor) -> Tensor:
         """(..., categories, horizons) of scaled inputs (..., categories, inputs)."""
         return self.linear(scaled) + self.offset.weight  # type: ignore[no-any-return]
-
-
-def _widths(enter: Tensor, middle: Tensor) -> tuple[int, int]:
-    """Of the hidden layers, from the shapes of their weights. Raises DataError when no hyperparameters allow them."""
-    if enter.ndim != 2 or middle.ndim != 2:
-        raise DataError(f"the layers have {enter.ndim} and {middle.ndim} dimensions, must have 2", "train again")
-    return Hyperparameters(widths=(len(enter), len(middle))).widths

@@ -7,7 +7,7 @@ import msgspec
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.network import NetworkShape, RiskNetwork
+from models.network import RiskNetwork
 from models.networks import kind_of_network
 from models.training.fit_network import Examples, FitData, FitPlan
 
@@ -49,7 +49,5 @@ def read_fitted(folder: Path) -> tuple[RiskNetwork, list[float]]:
     tensors = load_file(folder / _FITTED)
     ratios = tensors.pop(_RATIOS).tolist()
     plan, data = read_fit(folder)
-    _, categories, inputs = data.train.values.shape
-    shape = NetworkShape(inputs=inputs, categories=categories, horizons=data.train.counts.shape[2])
-    network = kind_of_network(plan.recipe.network).from_tensors(tensors, shape)
+    network = kind_of_network(plan.recipe.network).from_tensors(tensors, data.train.shape)
     return network.eval().requires_grad_(False), ratios

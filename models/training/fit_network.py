@@ -1,7 +1,7 @@
 """Training the residual network: fitted on one block of time, stopped early by the next."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import torch
@@ -23,6 +23,12 @@ class Examples:
 
     values: Tensor  # (n, categories, inputs) of one kind of network
     counts: Tensor  # (n, categories, horizons) incidents that came
+
+    @property
+    def shape(self) -> NetworkShape:
+        """Of a network for them."""
+        _, categories, inputs = self.values.shape
+        return NetworkShape(inputs=inputs, categories=categories, horizons=self.counts.shape[2])
 
     @property
     def log_usual(self) -> Tensor:
@@ -108,15 +114,12 @@ def fit_network(
     """
     torch.manual_seed(plan.seed)
     order = torch.Generator().manual_seed(plan.seed)
-    examples, categories, inputs = data.train.values.shape
-    shape = NetworkShape(
-        inputs=inputs, categories=categories, horizons=data.train.counts.shape[2], widths=plan.recipe.widths
-    )
-    network = kind_of_network(plan.recipe.network).create(shape)
-    network.scale_like(data.train.values.reshape(-1, inputs))
+    examples, shape = len(data.train.values), data.train.shape
+    network = kind_of_network(plan.recipe.network).create(replace(shape, widths=plan.recipe.widths))
+    network.scale_like(data.train.values.reshape(-1, shape.inputs))
     unit = _baseline_loss(data.train, data.dispersion).to(device)
     fit = _Fitting(network.to(device), data.on(device), unit, share)
-    some = torch.randperm(examples, generator=order)[: MOST_WARM_STARTED // categories].to(device)
+    some = torch.randperm(examples, generator=order)[: MOST_WARM_STARTED // shape.categories].to(device)
     train = fit.data.train
     for _ in network.warm_starts(train.values[some], train.counts[some], fit.data.dispersion, unit):
         fit.judge(least_gain=LEAST_GAIN)

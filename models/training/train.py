@@ -1,6 +1,6 @@
 """Training: an incident file in, an artifact out. The same counting and the same features as in the stream."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -114,7 +114,11 @@ def train(
         report("replay", (as_of_s - blocks.burn_in_s) / (blocks.end_s - blocks.burn_in_s))
 
     random = np.random.default_rng(options.seed)
-    train_at, validate_at, test_at = _moments(blocks, max(spec.horizons_s), options.step_s, random)
+    edges_s = (blocks.burn_in_s, blocks.validation_s, blocks.test_s, blocks.end_s)
+    longest_s = max(spec.horizons_s)  # horizons end inside their block
+    train_at, validate_at, test_at = (
+        random_moments(start_s, end_s - longest_s, options.step_s, random) for start_s, end_s in pairwise(edges_s)
+    )
     kind = kind_of_network(options.recipe.network)
     known = CellDraw(cells=cells_to_learn(past, blocks, random), random=random)
     every = CellDraw(cells=np.arange(spec.grid.cells), random=random)
@@ -139,13 +143,6 @@ def train(
         tallies=tallies,
         examples=len(learned.values),
     )
-
-
-def _moments(blocks: Blocks, longest_s: int, step_s: int, random: np.random.Generator) -> Iterator[list[int]]:
-    """Moments of the blocks for training, validation and test, whose horizons end inside their block."""
-    edges_s = (blocks.burn_in_s, blocks.validation_s, blocks.test_s, blocks.end_s)
-    for start_s, end_s in pairwise(edges_s):
-        yield random_moments(start_s, end_s - longest_s, step_s, random)
 
 
 def _tally_at(

@@ -4,6 +4,7 @@ The next trial depends only on the seed, on the number of finished trials and on
 interrupted continues as if it had not been. The journal is JSON, one line for each step.
 """
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -15,10 +16,11 @@ import msgspec
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import PartialFixedSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from models.hyperparameters import DEFAULT, Hyperparameters, TunedOn
 from schemas.errors import DataError
@@ -85,7 +87,11 @@ def ask(study: optuna.Study, *, sampler: str, seed: int) -> tuple[optuna.Trial, 
     number = len(finished_trials(study))
     points = GRID_POINTS if sampler == "grid" else GRID_POINTS[:1]
     if number < len(points):
-        study.sampler = _Fixed(points[number])
+        first, second = points[number].widths
+        params = msgspec.structs.asdict(points[number]) | {"first": first, "second": second}
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+            # Optuna's queue of fixed trials would give the point of an interrupted trial twice.
+            study.sampler = PartialFixedSampler(params, RandomSampler(seed=0))
     else:
         own_seed = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
         study.sampler = TPESampler(seed=own_seed, constant_liar=False)  # which ignores interrupted trials
@@ -105,27 +111,6 @@ def finished_trials(study: optuna.Study) -> tuple[FinishedTrial, ...]:
         )
         for number, trial in enumerate(finished)
     )
-
-
-class _Fixed(BaseSampler):
-    """Gives one recipe. Optuna's queue of fixed trials would give the point of an interrupted trial twice."""
-
-    def __init__(self, recipe: Hyperparameters) -> None:
-        first, second = recipe.widths
-        self._params = msgspec.structs.asdict(recipe) | {"first": first, "second": second}
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        return self._params[param_name]
 
 
 def _recipe(params: Mapping[str, Any]) -> Hyperparameters:
