@@ -84,11 +84,10 @@ def counts_of_all_categories(recent: RecentCounts, window: str) -> Counts:
     return _all_categories(recent.windows[window])
 
 
-@feature(
+@recent_count(
     "hours_since",
     "hour bins since the cell's last of this category, at most 168",
     unit="log(1 + hours)",
-    low=0,
     high=5.13,
     group="here",
 )

@@ -85,9 +85,9 @@ class FeatureEngine:
 
     def __init__(self, spec: Spec, constants: BaselineConstants) -> None:
         if spec.features != feature_names(spec.horizon_names):
-            raise SpecMismatch(f"spec of {spec.region} names other features than this version computes: train again")
-        self.spec = spec
-        self.constants = constants
+            raise SpecMismatch(f"spec of {spec.region} names other features than this version computes", "train again")
+        self.spec, self.constants = spec, constants
+        self._shape = (spec.grid.cells, len(spec.categories))
         self._memo: dict[str, tuple[LevelBins, int, object]] = {}
         self._hours_at: tuple[int, Columns] = (-1, np.empty(0, np.float32))
 
@@ -96,9 +96,8 @@ class FeatureEngine:
 
         So they change inside a tick only where counts do: next to a new incident, and nowhere else.
         """
-        spec, grid = self.spec, self.spec.grid
+        spec, shape = self.spec, self._shape
         at_s = state.as_of_s - state.as_of_s % spec.tick_s
-        shape = (grid.cells, len(spec.categories))
         panes, hours, days = (state.levels[name] for name in ("pane", "hour", "day"))
         past_days = self._past(days, lambda level: self._days(level, state.first_day))
         past_hours = self._past(hours, self._hours)
@@ -108,11 +107,12 @@ class FeatureEngine:
         w30d = days.sum_of_newest(30).reshape(shape)
         recent = RecentCounts(
             windows={"15min": w15m, "1h": w1h, "6h": w6h, "24h": w24h, "7d": w7d},
-            around=partial(ring_sum, grid=grid),
+            around=partial(ring_sum, grid=spec.grid),
             hours_since=np.where(this_hour > 0, 0, past_hours.since),
             same_hours=past_hours.same_hours,
         )
-        levels = self._levels(panes, [w1h, w6h, w24h, w3d, w7d, w30d], past_days.region_per_hour)
+        windows = {"1h": w1h, "6h": w6h, "24h": w24h, "3d": w3d, "7d": w7d, "30d": w30d}
+        levels = self._levels(panes, windows, past_days.region_per_hour)
         hour = float(hour_of_week(np.array([at_s]), spec.timezone)[0])
 
         values = np.empty((*shape, len(spec.features)), np.float32)
@@ -136,17 +136,15 @@ class FeatureEngine:
 
     def _panes(self, level: LevelBins) -> list[Counts]:
         """Finished panes of each pane window: its panes but the current one, summed from the shortest outwards."""
-        shape = (self.spec.grid.cells, len(self.spec.categories))
         sums: list[Counts] = []
         total, taken = np.zeros(level.places, np.int32), 0
         for window_s in _PANE_WINDOWS_S:
             more = window_s // level.level.width_s - 1 - taken
             total, taken = total + level.sum_of_newest(more, skip=1 + taken), taken + more
-            sums.append(total.reshape(shape))
+            sums.append(total.reshape(self._shape))
         return sums
 
     def _hours(self, level: LevelBins) -> _Hours:
-        shape = (self.spec.grid.cells, len(self.spec.categories))
         week = level.newest_bins(SINCE_CAP_HOURS - 1, skip=1)
         ages = np.arange(SINCE_CAP_HOURS - 1, 0, -1, dtype=np.int16)
         nearness = ((week > 0) * (SINCE_CAP_HOURS - ages)[:, None]).max(axis=0)
@@ -155,10 +153,10 @@ class FeatureEngine:
         for day in range(1, SAME_HOURS_DAYS + 1):
             same += level.sum_of_newest(SAME_HOURS, skip=24 * day - SAME_HOURS + 1)
         return _Hours(
-            last_71=last_71.reshape(shape),
-            last_167=(last_71 + week[:-71].sum(axis=0, dtype=np.int32)).reshape(shape),
-            since=(SINCE_CAP_HOURS - nearness).astype(np.int32).reshape(shape),
-            same_hours=same.reshape(shape),
+            last_71=last_71.reshape(self._shape),
+            last_167=(last_71 + week[:-71].sum(axis=0, dtype=np.int32)).reshape(self._shape),
+            since=(SINCE_CAP_HOURS - nearness).astype(np.int32).reshape(self._shape),
+            same_hours=same.reshape(self._shape),
         )
 
     def _days(self, level: LevelBins, first_day: int) -> _Days:
@@ -183,14 +181,16 @@ class FeatureEngine:
         )
 
     def _levels(
-        self, panes: LevelBins, windows: list[Counts], region_per_hour: npt.NDArray[np.float64]
+        self, panes: LevelBins, windows: dict[str, Counts], region_per_hour: npt.NDArray[np.float64]
     ) -> RegionLevels:
-        """The region's windows (1h, 6h, 24h, 3d, 7d, 30d) against what is usual, by category and over all.
+        """The region's windows against what is usual, by category and over all.
 
         The unfinished pane is left out: otherwise every incident would change every cell of the region.
         """
-        unfinished = panes.newest_bins(1).reshape(windows[0].shape)
-        seen = np.stack([(window - unfinished).sum(axis=0) for window in windows], axis=1)  # (categories, windows)
+        unfinished = panes.newest_bins(1).reshape(self._shape)
+        seen = np.stack(
+            [(window - unfinished).sum(axis=0) for window in windows.values()], axis=1
+        )  # (categories, windows)
         until_s = panes.newest * self.spec.slide_s
         hour, day = until_s // HOUR_S * HOUR_S, until_s // DAY_S * DAY_S
         starts = [
@@ -206,9 +206,9 @@ class FeatureEngine:
             np.clip(ratio, -LEVEL_LIMIT, LEVEL_LIMIT)
             for ratio in (by_category, np.broadcast_to(over_all, by_category.shape))
         )
-        names = ("1h", "6h", "24h", "3d", "7d", "30d")
         return RegionLevels(
-            by_category=dict(zip(names, by_category.T, strict=True)), over_all=dict(zip(names, over_all.T, strict=True))
+            by_category=dict(zip(windows, by_category.T, strict=True)),
+            over_all=dict(zip(windows, over_all.T, strict=True)),
         )
 
     def _log_hours(self, at_s: int) -> Columns:

@@ -46,11 +46,10 @@ def explain(artifact: Artifact, state: CountState, cell: int) -> Iterator[Explan
     hours = np.stack([profile_hours(constants, at_s, at_s + h, spec.timezone) for h in spec.horizons_s], axis=1)
     log_usual = values[cell, :, -len(spec.horizons_s) :].astype(np.float64)
     network = artifact.network()
-    added = (
-        {}
-        if network is None
-        else shares(network, network.inputs(values, spec.grid)[cell : cell + 1], groups_of(network, spec.features))
-    )
+    added = {}
+    if network is not None:
+        inputs = network.inputs(values, spec.grid)[cell : cell + 1]
+        added = shares(network, inputs, groups_of(network, spec.features))
     for category, category_name in enumerate(spec.categories):
         for horizon, horizon_name in enumerate(spec.horizon_names):
             usual, length = log_usual[category, horizon], np.log(spec.horizons_s[horizon] / 3600)

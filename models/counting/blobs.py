@@ -16,6 +16,7 @@ bins at the last fold, the registry, and the segments since; `restore` gives bac
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 import msgspec
 import numpy as np
@@ -194,11 +195,9 @@ class Journal:
         self.open_segments.clear()
 
         forget_s = self.state.forget_before_s
-        expired = []
-        for key in sorted(self.folded):  # oldest first, up to the first that lives: it may correct one before it
-            if self.folded[key] >= forget_s:
-                break
-            expired.append(key)
+        # Oldest first, up to the first that lives: it may correct one before it.
+        expired = list(takewhile(lambda key: self.folded[key] < forget_s, sorted(self.folded)))
+        for key in expired:
             del self.folded[key]
         self.state.registry.expire(forget_s)
         puts = {key: blob for key, blob in puts.items() if key not in expired}

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -115,10 +115,7 @@ def refuse_swapped(
     when = datetime.fromtimestamp(at_s, UTC).astimezone(zone_of(timezone))
     if "/" not in timezone or timezone.startswith("Etc/"):
         return
-    offset, summer = when.utcoffset(), when.dst()
-    if offset is None or summer is None:
-        return
-    due = (offset - summer).total_seconds() / 240
+    due = ((when.utcoffset() or timedelta()) - (when.dst() or timedelta())).total_seconds() / 240
     lat, lon = float(np.median(lat_deg)), float(np.median(lon_deg))
     if abs(lon - due) > _FAR_DEG > abs(lat - due):
         raise DataError(

@@ -33,6 +33,7 @@ MAX_INTERVAL_S = 7 * DAY_S  # in a longer one all hours of the week are equally 
 _YEAR_2100_S = 4_102_444_800
 _NULL_ISLAND_DEG = 0.1  # open sea, 500 km from land: geocoders put there what they did not find
 _LOST = "\N{REPLACEMENT CHARACTER}"  # stands for a byte that is not UTF-8
+_NOT_UTF8 = "convert the file (iconv -f LATIN1 -t UTF-8): events name another category without these letters"
 _WRITTEN = [("s", np.int64), ("has_offset", np.bool_)]  # see models.files.written_times.Written
 _ROW = np.dtype(
     [("row", np.int64), ("start", _WRITTEN), ("end", _WRITTEN), ("lat", float), ("lon", float), ("category", object)]
@@ -138,7 +139,7 @@ def _usable_rows(path: Path, layout: Layout, skipped: SkippedRows) -> npt.NDArra
                 if layout.category_until is not None:
                     category = category.partition(layout.category_until)[0]
                 if _LOST in category:
-                    raise _not_utf8(category, number, path)
+                    raise DataError(f"{path}, row {number}: the category {category!r} is not UTF-8", _NOT_UTF8)
                 names.add(category)
                 if not (name := slug(category)):
                     raise _Unusable("no_category", category)
@@ -185,14 +186,6 @@ def _interval(
     if end is None or not 0 <= end[0] < _YEAR_2100_S:
         raise _Unusable("bad_end", end_text)
     return start, end
-
-
-def _not_utf8(category: str, number: int, path: Path) -> DataError:
-    return DataError(
-        f"{path}, row {number}: the category {category!r} is not UTF-8, and without its letters it would be another "
-        "category than the one in the events",
-        remedy="convert the file (iconv -f LATIN1 -t UTF-8)",
-    )
 
 
 def _plausible(

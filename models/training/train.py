@@ -59,11 +59,7 @@ def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int)
     grid = Grid.around(table.lat_deg[:known], table.lon_deg[:known], cell_m=float(cell_m))
     refuse_one_cell(table, grid, validation_s)
     return Spec(
-        region=region,
-        timezone=table.timezone,
-        grid=grid,
-        categories=table.categories,
-        features=feature_names(),
+        region=region, timezone=table.timezone, grid=grid, categories=table.categories, features=feature_names()
     )
 
 

@@ -70,18 +70,9 @@ def prepare(task: RegionTask) -> PreparedTask:
         incidents = table_like(incidents, spec, region=task.region, cutoff_s=cutoff_s)
     else:
         spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s)
-    return PreparedTask(
-        task=task,
-        recipe=recipe,
-        incidents=incidents,
-        cutoff_s=cutoff_s,
-        spec=spec,
-        warnings=data_warnings(
-            incidents,
-            Blocks.of(int(incidents.occurred_s[0]), cutoff_s).validation_s,
-            step_s=min(spec.horizons_s),
-        ),
-    )
+    blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
+    warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
+    return PreparedTask(task=task, recipe=recipe, incidents=incidents, cutoff_s=cutoff_s, spec=spec, warnings=warnings)
 
 
 def train_region(
