@@ -1,5 +1,6 @@
 import gzip
 import zipfile
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from models.files.category_names import slug
 from models.files.incident_files import read_incidents
-from models.files.layouts import LAYOUTS, Layout, parse_layout
+from models.files.layouts import LAYOUTS, parse_layout
 from schemas.errors import DataError
 
 CHICAGO = """\
@@ -32,15 +33,8 @@ def utc(text):
 
 
 def generic(**changes):
-    fields = {
-        "name": "town",
-        "time_column": "when",
-        "lat_column": "y",
-        "lon_column": "x",
-        "category_column": "kind",
-        "timezone": "America/Chicago",
-    }
-    return Layout(**{**fields, **changes})
+    layout = parse_layout("name=town,time=when,lat=y,lon=x,category=kind,timezone=America/Chicago")
+    return replace(layout, **changes)
 
 
 def rows(*times):
@@ -77,26 +71,18 @@ def test_plain_gzipped_and_zipped_files_read_the_same(tmp_path, suffix):
     assert read_incidents(path, LAYOUTS["montgomery"]).lon_deg.tolist() == [-75.5812935, -75.3519752]
 
 
-def test_a_local_time_that_was_shown_twice_is_taken_as_the_first(tmp_path):
-    #  UTC    05:30   06:30   07:30
-    #  local  00:30   01:30   01:30 (clocks went back at 02:00)
-    table = read_incidents(write(tmp_path / "t.csv", rows("2017-11-05 01:30:00")), generic())
-    assert table.occurred_s.tolist() == [utc("2017-11-05 06:30:00")]
-    assert (table.ambiguous_times, table.nonexistent_times) == (1, 0)
-
-
-def test_a_local_time_that_was_never_shown_is_moved_on_by_the_change(tmp_path):
-    #  UTC    07:59   08:00   08:30
-    #  local  01:59   03:00   03:30 (clocks went forward; 02:30 never was)
-    table = read_incidents(write(tmp_path / "t.csv", rows("2017-03-12 02:30:00")), generic())
-    assert table.occurred_s.tolist() == [utc("2017-03-12 08:30:00")]
-    assert (table.ambiguous_times, table.nonexistent_times) == (0, 1)
-
-
-def test_a_time_with_an_offset_needs_no_zone(tmp_path):
-    table = read_incidents(write(tmp_path / "t.csv", rows("2017-11-05T01:30:00-06:00")), generic())
-    assert table.occurred_s.tolist() == [utc("2017-11-05 07:30:00")]
-    assert table.ambiguous_times == 0
+@pytest.mark.parametrize(
+    ("local", "in_utc", "ambiguous", "nonexistent"),
+    [
+        ("2017-11-05 01:30:00", "2017-11-05 06:30:00", 1, 0),  # shown twice: clocks went back at 02:00
+        ("2017-03-12 02:30:00", "2017-03-12 08:30:00", 0, 1),  # never shown: clocks went forward at 02:00
+        ("2017-11-05T01:30:00-06:00", "2017-11-05 07:30:00", 0, 0),  # an offset needs no zone
+    ],
+)
+def test_a_local_time_is_the_first_of_two_or_moved_on_by_the_change(tmp_path, local, in_utc, ambiguous, nonexistent):
+    table = read_incidents(write(tmp_path / "t.csv", rows(local)), generic())
+    assert table.occurred_s.tolist() == [utc(in_utc)]
+    assert (table.ambiguous_times, table.nonexistent_times) == (ambiguous, nonexistent)
 
 
 @pytest.mark.parametrize(
@@ -246,12 +232,8 @@ def test_times_that_are_missing_say_nothing_against_the_others(tmp_path):
 
 
 def test_slugs_are_lower_case_words():
-    assert [slug(name) for name in ("CRIMINAL DAMAGE", " EMS", "Fire/Alarm (2)", "Übung")] == [
-        "criminal_damage",
-        "ems",
-        "fire_alarm_2",
-        "ubung",
-    ]
+    slugs = [slug(name) for name in ("CRIMINAL DAMAGE", " EMS", "Fire/Alarm (2)", "Übung")]
+    assert slugs == ["criminal_damage", "ems", "fire_alarm_2", "ubung"]
 
 
 def test_a_layout_can_be_written_on_the_command_line(tmp_path):
