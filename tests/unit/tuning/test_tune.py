@@ -333,11 +333,11 @@ def test_the_verdict_says_what_was_measured_and_what_became_of_it(whole, tmp_pat
     assert f"trial {found.best.number} has {1 - found.best.loss / found.trials[0].loss:.3%} less loss" in first
     assert over_seeds.startswith("with seeds 1, 2, 3: ")
     assert f"default {np.mean(found.compared.default):.5f} (" in over_seeds
-    assert last.endswith(f"differ by up to 0.00002: trial {found.best.number} is the recipe")
+    assert last.endswith(f"differ by up to 0.00002: trial {found.best.number} becomes the recipe")
     lucky = search(tmp_path / "a", loss=lambda recipe, fold, seed: 1 - (0.1 if seed == 0 and recipe != DEFAULT else 0))
     assert verdict(lucky)[-1].endswith("the default stays")
     worse = search(tmp_path / "b", loss=lambda recipe, fold, seed: 1.0 if recipe == DEFAULT else 1.1)
-    assert verdict(worse) == ["none of them is better than the default on the same folds: it stays"]
+    assert verdict(worse) == ["no trial is better than the default on the same folds: the default stays"]
 
 
 # --- The commands -----------------------------------------------------------------------------------------------
