@@ -199,7 +199,7 @@ def features_of(task, *, delay=0):
 
 def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(small, monkeypatch):
     monkeypatch.setattr(module, "RIVALS", None)
-    with pytest.raises(DataError, match="691200 s late would not be counted: at most 604800 s"):
+    with pytest.raises(DataError, match="691200 s late would not be counted: use at most 604800 s"):
         run(small[0], delay=8)
     with pytest.raises(DataError, match=r"purge of 60 steps leaves too few of the 180 .* 60 to choose by"):
         run(small[0], purge=60)
