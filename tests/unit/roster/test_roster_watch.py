@@ -139,7 +139,7 @@ def test_what_was_refused_is_read_again_only_when_its_files_have_changed(setting
 
 
 @pytest.mark.fault("F28")
-def test_an_artifact_that_is_copied_file_by_file_is_taken_when_it_is_whole(settings, publish, looks):
+def test_an_artifact_that_is_copied_file_by_file_is_taken_when_it_is_whole(settings, publish, looks, caplog):
     first, second = publish(1), publish(2)
     whole = settings.artifacts.with_name("whole")
     second.rename(whole)
@@ -151,6 +151,7 @@ def test_an_artifact_that_is_copied_file_by_file_is_taken_when_it_is_whole(setti
             looks()
             assert in_force(settings) == {"toyville": str(first)}
             (second / name).write_bytes(part)
+    assert "lacks ['baseline.npz', 'card.md', 'history.npz', 'manifest.json']" in caplog.text
     looks()
     assert in_force(settings) == {"toyville": str(second)}
 
