@@ -89,7 +89,7 @@ def nb_log_score(mean, counts, dispersion):
 
 
 @pytest.mark.parametrize(
-    ("rival", "deviance", "log_score", "dispersion"), PUBLISHED_DAILY, ids=lambda value: str(value)
+    ("rival", "deviance", "log_score", "dispersion"), PUBLISHED_DAILY, ids=lambda value: getattr(value, "name", None)
 )
 def test_chicago_by_days_gives_the_published_figures(daily, rival, deviance, log_score, dispersion):
     fitted = rival.fit(daily.until(TEST), VALIDATION)
