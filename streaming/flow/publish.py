@@ -16,8 +16,9 @@ import numpy as np
 from schemas.errors import RiskError
 from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from schemas.incidents import unpack_rejections
-from streaming.flow.ledger import UNASSIGNED, PipelinePoint, tick_of
+from streaming.flow.ledger import UNASSIGNED, tick_of
 from streaming.flow.outcomes import Outcomes
+from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import FIELDS, Published, Summary, has_news
 from streaming.roster.roster import load_artifact

@@ -19,7 +19,8 @@ from schemas.incidents import Incidents, Rejection
 from schemas.spec import Spec
 from streaming.disk.kept_counts import batches_folder, counts_path, day_of, read_counts
 from streaming.flow.intake import take_in
-from streaming.flow.ledger import UNASSIGNED, PipelinePoint, add_up, balanced_ledger, tick_of
+from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
+from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import networks, score_features
 from streaming.instants import instant_text

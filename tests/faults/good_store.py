@@ -16,8 +16,9 @@ from schemas.decode import decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
 from streaming.flow.intake import take_in
-from streaming.flow.ledger import PipelinePoint, add_up
+from streaming.flow.ledger import add_up
 from streaming.flow.outcomes import Outcomes
+from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import FIELDS, ClosedCounts
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.faults.oracle import Region

@@ -8,8 +8,8 @@ from models.measures.outcomes import Forecast
 from schemas.event import REASONS
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, riskiest
 from schemas.spec import Spec
-from streaming.flow.ledger import PipelinePoint
 from streaming.flow.outcomes import closed_points
+from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import ClosedCounts
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.region import make_region

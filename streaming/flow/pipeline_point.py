@@ -1,0 +1,30 @@
+"""The `pipeline` point: a region's ledger and the state of its feed. Apart from the ledger, which must load no Arrow."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from schemas.event import REASONS
+from streaming.sinks.line_protocol import point_line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelinePoint:
+    """The `pipeline` point of a region's batch."""
+
+    region: str
+    tick_s: int
+    as_of_s: int
+    totals: Mapping[str, int]
+    # The newest counted incident; before the first, the end of the artifact's history, so that a feed that never
+    # connected is silent too. 0 for messages of no region.
+    newest_event_s: int = 0
+    model: str | None = None  # of the scores that the batch renewed, if it did
+
+    def line(self, of_the_machine: Mapping[str, float]) -> bytes:
+        none = dict.fromkeys((f"rejected_{reason}" for reason in REASONS), 0)  # else the first of a reason is no step
+        fields: dict[str, float | int | str] = {**none, **self.totals, "as_of": self.as_of_s, **of_the_machine}
+        if self.newest_event_s:
+            fields["silent_s"] = max(0, self.as_of_s - self.newest_event_s)
+        if self.model:
+            fields["model"] = self.model
+        return point_line("pipeline", {"region": self.region or "_unassigned"}, fields, self.tick_s)
