@@ -1,4 +1,4 @@
-"""The `pipeline` point: a region's ledger and the state of its feed. Apart from the ledger, which must load no Arrow."""
+"""The `pipeline` point: a region's ledger and the state of its feed. The ledger itself must load no Arrow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
