@@ -27,7 +27,7 @@ PLAN = FitPlan(recipe=Hyperparameters(minibatch=64, learning_rate=5e-3), epochs=
 DRIVER = """
 import sys
 from pathlib import Path
-from models.training.fit_files import write_fitted
+from models.training.fit_files import write_fit, write_fitted
 import torch
 from models.training.over_spark import executors, fit_spread
 from schemas.errors import PipelineError
@@ -46,6 +46,7 @@ with executors(MASTER, log) as session:
             print(f"{name}: {error}")
             continue
         (folder / name).mkdir()
+        write_fit(folder / name, PLAN, data(dispersion))  # read_fitted asks it for the kind and the sizes
         write_fitted(folder / name, network, ratios)
 """
 

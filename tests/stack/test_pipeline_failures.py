@@ -91,7 +91,7 @@ def test_a_store_that_does_not_listen(started, closed_port):
 def test_a_broker_that_does_not_listen(started, closed_port):
     scorer = started("no_broker", RISK_KAFKA_BOOTSTRAP=f"127.0.0.1:{closed_port}", RISK_KAFKA_TIMEOUT_S="3")
     assert_one_clear_line(scorer, 5, str(closed_port), "has not answered for")
-    assert "waiting for it, 3 s at most" in " ".join(scorer.output.split())
+    assert "Waiting for it for up to 3 s" in " ".join(scorer.output.split())
     assert_no_trace(scorer)
 
 
@@ -123,7 +123,7 @@ def test_a_java_process_that_is_killed_and_then_a_checkpoint_of_another_spec(sta
     new_region("riverton", categories=("ems",)).publish(scorer.artifacts, created="20260201T000000Z")
     (scorer.folder / "terminal.txt").unlink()
     scorer.start()
-    assert_one_clear_line(scorer, 4, "new checkpoint folder")
+    assert_one_clear_line(scorer, 4, "checkpoint reset")
     assert_no_trace(scorer)
 
 
@@ -154,7 +154,7 @@ def test_a_signal_to_all_processes_leaves_no_trace(started, send, number):
     assert scorer.end() == 0, scorer.output
     assert_no_trace(scorer)
     assert "stopping" in scorer.output
-    assert scorer.output.count("stopped between two batches") + scorer.output.count("is repeated at the next") == 1
+    assert scorer.output.count("stopped between two batches") + scorer.output.count("the next start repeats") == 1
 
 
 def test_a_stop_while_java_starts_is_answered_at_once(started):

@@ -316,9 +316,7 @@ def test_where_nothing_beats_the_default_nothing_is_compared(tmp_path):
 
 
 def test_the_journal_of_another_search_is_refused_by_what_differs(whole):
-    with pytest.raises(
-        DataError, match=r"other settings \(data_sha256 was 0 and is 1, seed was 0 and is 4\): give"
-    ):
+    with pytest.raises(DataError, match=r"other settings \(data_sha256 was 0 and is 1, seed was 0 and is 4\): give"):
         open_study(whole[0], msgspec.structs.replace(TUNED_ON, data_sha256="1", seed=4, trials=99))
 
 
