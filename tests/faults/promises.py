@@ -18,9 +18,8 @@ INVARIANTS = {
     "I8": "Every score is finite and follows from its mean: risk, low and high are recounted. A tick uses one model "
     "that was in force, and the right support.",
     "I9": "A fault is never silent. There is a warning line, a health file that is not ready, or the exit code of its "
-    "side (5 Kafka, 6 store), as soon as the fault lasted for more than 8 s (nothing listens at Kafka's address), 6 s "
-    "(the store) or 65 s (Kafka listens but does not answer). A fault causes no other exit code. The last SIGTERM ends "
-    "with 0.",
+    "side (5 Kafka, 6 store), when it lasts for more than 8 s (nothing listens at Kafka's address), 6 s (the store) or "
+    "65 s (Kafka listens but does not answer). A fault causes no other exit code. The last SIGTERM ends with 0.",
     "I10": "Within 60 s after the end of a fault all that was sent is in the store. After a fault of some seconds "
     "under load, the next batch is committed in that time. The tests start an ended job again within a second.",
     "I11": "Memory, files and threads do not grow. Only [soak.md](soak.md) checks it (`make soak`).",

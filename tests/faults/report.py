@@ -106,7 +106,6 @@ def page_of(results: dict, seed_lines: Sequence[dict]) -> str:
         counted=wrapped(f"{counted(results['faults'])} {_runs(results)}"),
         limit=RECOVERY_LIMIT_S,
         invariants="\n".join(wrapped(f"- **{name}**: {meaning}") for name, meaning in INVARIANTS.items()),
-        faults=len(FAULTS),
         seeds="\n\n".join(map(wrapped, summary(seed_lines))),
         recoveries=recovery_table(seeds_of(seed_lines)),
     )
