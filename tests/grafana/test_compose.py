@@ -65,10 +65,12 @@ def test_the_first_page_is_the_live_map_that_cells_writes_where_a_provider_looks
 def test_the_maps_polygons_are_in_a_folder_that_grafana_serves():
     page = json.loads((TEMPLATES / "live-map.json").read_text(encoding="utf-8"))
     layers = next(panel for panel in page["panels"] if panel["type"] == "geomap")["options"]["layers"]
-    sources = {layer["config"]["src"] for layer in layers if "src" in layer["config"]}
-    assert {source.rpartition("/")[2] for source in sources} == {"${region}.geojson", ALL_REGIONS}
-    for source in sources:
-        assert f"/usr/share/grafana/{source.rpartition('/')[0]}" in targets(GRAFANA)
+    sources = {layer["type"]: layer["config"]["src"] for layer in layers if "src" in layer["config"]}
+    assert sources == {
+        "geojson": "public/cells/${region}.geojson",
+        "dynamic-geojson": f"public/cells/{ALL_REGIONS}",
+    }
+    assert "/usr/share/grafana/public/cells" in targets(GRAFANA)
 
 
 def test_the_store_has_the_address_that_the_data_source_asks():

@@ -12,8 +12,9 @@ from streaming.flow.outcomes import closed_points
 from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import ClosedCounts
 from streaming.sinks.line_protocol import risk_lines, top_lines
+from tests.harness.points import OF_THE_MACHINE
 from tests.harness.region import make_region
-from tests.harness.toy import OF_THE_MACHINE, toy_frame
+from tests.harness.toy import toy_frame
 
 SPECS = {name: make_region(name, south_deg=south).spec for name, south in (("northville", 42.0), ("southville", 38.0))}
 VARIABLES = {

@@ -3,6 +3,11 @@
 import re
 
 FIELD = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^,]+)')
+# Fields of a `pipeline` point that may differ when a batch is repeated or rebuilt.
+OF_THE_MACHINE = {
+    *("lag_events", "batch_s", "freshness_s", "state_bytes"),
+    *("write_retries", "write_dropped", "unaccounted", "started_s"),
+}
 
 
 def points_in(text):
@@ -19,3 +24,9 @@ def stored_points(writes):
     for key, time_s, fields in points_in(b"".join(writes).decode()):
         points.setdefault((key, time_s), {}).update(fields)
     return points
+
+
+def of_the_events(points, *others):
+    """The points without the fields that describe the machine and not the events, and without the `others`."""
+    left_out = OF_THE_MACHINE.union(others)
+    return {key: {n: value for n, value in fields.items() if n not in left_out} for key, fields in points.items()}

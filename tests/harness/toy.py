@@ -24,18 +24,6 @@ from streaming.flow.rows import Published
 CUTOFF_S = 1_700_000_000  # up to here the toy artifacts know incidents
 CREATED = "20260101T000000Z"
 
-# Fields of a `pipeline` point that may differ when a batch is repeated or rebuilt.
-OF_THE_MACHINE = (
-    "lag_events",
-    "batch_s",
-    "freshness_s",
-    "state_bytes",
-    "write_retries",
-    "write_dropped",
-    "unaccounted",
-    "started_s",
-)
-
 
 def toy_grid(rows=3, cols=3, *, south_deg=41.0, west_deg=-87.0, cell_m=1000):
     return Grid(south_deg=south_deg, west_deg=west_deg, cell_m=cell_m, rows=rows, cols=cols)

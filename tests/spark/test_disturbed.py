@@ -12,8 +12,7 @@ from schemas.errors import SinkUnavailable, SparkFailed
 from streaming.disk.spark_files import last_commit
 from streaming.flow import decode
 from streaming.sinks.memory import MemorySink
-from tests.harness.points import stored_points
-from tests.harness.toy import OF_THE_MACHINE
+from tests.harness.points import of_the_events, stored_points
 
 pytestmark = pytest.mark.spark
 
@@ -50,16 +49,15 @@ def test_batches_that_are_repeated_and_restarts_change_nothing_in_the_store(rand
     with job.running():
         job.wait_until(lambda: job.consumed() == job.sent)
 
-    disturbed, expected = stored_points(job.sink.writes), stored_points(undisturbed.sink.writes)
     assert job.sink.seen > sum(map(bool, undisturbed.sink.writes))
-    assert without_the_runs_own(disturbed) == without_the_runs_own(expected)
+    assert_the_same_is_stored(job, undisturbed)
+
+
+def assert_the_same_is_stored(job, undisturbed):
+    """But for the name of the artifact."""
+    disturbed, expected = (of_the_events(stored_points(one.sink.writes), "model") for one in (job, undisturbed))
+    assert disturbed == expected
     assert job.letters.kept == undisturbed.letters.kept
-
-
-def without_the_runs_own(points):
-    """Points without the fields that tell of the artifact's name and of the machine, not of the events."""
-    own = {"model", *OF_THE_MACHINE}
-    return {key: {n: v for n, v in fields.items() if n not in own} for key, fields in points.items()}
 
 
 def spark_workers():
@@ -124,9 +122,7 @@ def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, 
     with job.running():
         job.wait_until(done)
     assert len(killer.hit()) == 3
-    disturbed, expected = stored_points(job.sink.writes), stored_points(undisturbed.sink.writes)
-    assert without_the_runs_own(disturbed) == without_the_runs_own(expected)
-    assert job.letters.kept == undisturbed.letters.kept
+    assert_the_same_is_stored(job, undisturbed)
 
 
 def dying(tries):
@@ -167,6 +163,4 @@ def test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_comm
 
     with job.running():
         job.wait_until(lambda: job.consumed() == job.sent)
-    disturbed, expected = stored_points(job.sink.writes), stored_points(undisturbed.sink.writes)
-    assert without_the_runs_own(disturbed) == without_the_runs_own(expected)
-    assert job.letters.kept == undisturbed.letters.kept
+    assert_the_same_is_stored(job, undisturbed)

@@ -9,8 +9,8 @@ from schemas.errors import PipelineError
 from streaming.rebuild.plan import plan_rebuild
 from streaming.rebuild.recount import Recount
 from streaming.roster.roster import load_artifact
-from tests.harness.points import stored_points
-from tests.harness.toy import OF_THE_MACHINE, toy_messages
+from tests.harness.points import of_the_events, stored_points
+from tests.harness.toy import toy_messages
 
 pytestmark = pytest.mark.spark
 
@@ -33,10 +33,7 @@ def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_an
     rebuild = Recount(plan=plan, checkpoint=checkpoint, artifacts=job.artifacts, specs=specs)
     lines = [rebuild.points(batch, slices(sent.get(batch.number, []))) for batch in plan.batches]
     stored = stored_points(job.sink.writes)
-    assert stored_points(lines) == {
-        key: {name: value for name, value in fields.items() if name not in OF_THE_MACHINE}
-        for key, fields in stored.items()
-    }
+    assert stored_points(lines) == of_the_events(stored)
     assert len(b"".join(lines).splitlines()) == len(stored)
     assert rebuild.differing == 0
     assert len({fields["model"] for (key, _), fields in stored.items() if "region=lakeside" in key}) == 2

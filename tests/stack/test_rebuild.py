@@ -19,8 +19,8 @@ from schemas.errors import ArtifactError, EventsGone
 from streaming.rebuild.job import rebuild_span
 from streaming.rehearse.poison import poison_messages, template_event
 from streaming.settings import Settings
+from tests.harness.points import of_the_events
 from tests.harness.scorer import read_points
-from tests.harness.toy import OF_THE_MACHINE
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -95,11 +95,7 @@ def last_lines(path):
 
 
 def ledgers(points):
-    return {
-        key: {name: value for name, value in fields.items() if name not in OF_THE_MACHINE}
-        for key, fields in points.items()
-        if key[0].startswith("pipeline")
-    }
+    return of_the_events({key: fields for key, fields in points.items() if key[0].startswith("pipeline")})
 
 
 def within(points, from_s, to_s):

@@ -74,7 +74,7 @@ def forest_of(model: RandomForestRegressionModel) -> Forest:
     with TemporaryDirectory() as folder:
         saved = Path(folder, "forest")
         model.save(saved.as_uri())
-        return Forest.of_saved(pd.read_parquet(saved / "data"), depth=DEPTH)
+        return Forest.of_saved(pd.read_parquet(saved / "data"), trees=TREES, depth=DEPTH)
 
 
 def training_frame(session: SparkSession, rows: Values, counts: Floats) -> DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 from models.evaluation.contract import Values
 from models.evaluation.regressions.flat import flat
 from models.measures.cube import Floats
+from schemas.errors import PipelineError
 
 BLOCK_ROWS = 1 << 12  # at a time: they fit into a core's cache
 Places = npt.NDArray[np.intp]
@@ -30,15 +31,21 @@ class Forest:
     chosen: ClassVar[Mapping[str, float]] = {}
 
     @classmethod
-    def of_saved(cls, table: pd.DataFrame, *, depth: int) -> "Forest":
+    def of_saved(cls, table: pd.DataFrame, *, trees: int, depth: int) -> "Forest":
         """From the nodes that MLlib saves of a forest of regression trees, of equal weight, on continuous features.
 
-        table: a row for each node, its `id` counted from 0 in each tree. depth: the forest's `maxDepth`.
+        table: a row for each node, its `id` counted from 0 in each tree. depth: the forest's `maxDepth`. Raises
+        PipelineError when a tree or a node is missing.
         """
-        order = table["nodeData"].str["id"] + table["treeID"] * len(table)
-        nodes = pd.json_normalize(table["nodeData"].iloc[order.argsort()].tolist())
-        own, roots = np.arange(len(nodes)), np.flatnonzero(nodes["id"] == 0)
-        leaf, root = (nodes["leftChild"] < 0).to_numpy(), roots[np.cumsum(nodes["id"] == 0) - 1]
+        order = (table["nodeData"].str["id"] + table["treeID"] * len(table)).argsort()
+        nodes = pd.json_normalize(table["nodeData"].iloc[order].tolist())
+        _, roots, sizes = np.unique(table["treeID"].iloc[order], return_index=True, return_counts=True)
+        own, root, size = np.arange(len(nodes)), np.repeat(roots, sizes), np.repeat(sizes, sizes)
+        last_child = nodes[["leftChild", "rightChild"]].max(axis=1)
+        if len(roots) != trees or (nodes["id"] != own - root).any() or (last_child >= size).any():
+            fault = f"MLlib saved {len(nodes)} nodes of {len(roots)} trees, which are not a whole forest of {trees}"
+            raise PipelineError(fault, remedy="evaluate again, or without the forest by --no-forest")
+        leaf = (nodes["leftChild"] < 0).to_numpy()
         above, below = (np.where(leaf, own, root + nodes[side]) for side in ("rightChild", "leftChild"))
         return cls(
             roots=roots,

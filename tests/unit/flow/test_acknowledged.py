@@ -9,7 +9,7 @@ from streaming.flow.publish import ASK_EVERY_S, Publisher
 from streaming.flow.rows import Summary
 from streaming.sinks.memory import MemorySink
 from streaming.watch.health import LONGEST_SILENCE_S
-from tests.harness.toy import OF_THE_MACHINE
+from tests.harness.points import OF_THE_MACHINE
 
 START_S = 1_764_000_000.0
 EVERY_S = 0.5

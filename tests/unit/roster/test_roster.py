@@ -35,15 +35,27 @@ def test_the_newest_sound_artifact_of_each_region_is_in_force(publish, refresh):
 
 
 @pytest.mark.fault("F28")
-def test_a_newer_artifact_takes_over_and_a_damaged_one_does_not(publish, refresh):
+@pytest.mark.parametrize(
+    ("name", "copied", "reason"),
+    [
+        ("baseline.npz", 0.5, "baseline.npz is damaged, its sha256 or size is not the manifest's"),
+        ("weights.safetensors", 0.5, "weights.safetensors is damaged, its sha256 or size is not the manifest's"),
+        ("weights.safetensors", None, "weights.safetensors is missing"),
+    ],
+)
+def test_a_newer_artifact_takes_over_and_one_that_is_half_copied_does_not(publish, refresh, name, copied, reason):
     first = publish(1)
     refresh()
-    damaged = publish(3)
-    (damaged / "baseline.npz").write_bytes(b"not what it was")
+    half = publish(3)
+    content = (half / name).read_bytes()
+    (half / name).unlink()
+    if copied:
+        (half / name).write_bytes(content[: int(copied * len(content))])
     in_force, refused = refresh()
     assert in_force == {"toyville": str(first)}
-    assert list(refused) == [str(damaged)]
-    assert "damaged" in refused[str(damaged)]
+    assert list(refused) == [str(half)]
+    assert reason in refused[str(half)]
+    assert f"{first.name} stays in force" in refused[str(half)] or name == "baseline.npz"
     second = publish(4)
     assert refresh()[0] == {"toyville": str(second)}
 
