@@ -159,10 +159,11 @@ class Expected:
 
     clock_s: dict
     ledger: dict = field(default_factory=lambda: defaultdict(Counter))
-    refused: dict = field(default_factory=dict)  # (partition, offset) -> reason
+    refused: dict = field(default_factory=dict)  # (partition, offset) -> (region or '', reason)
     known: dict = field(default_factory=lambda: defaultdict(dict))  # region -> id -> what is known
     moments: dict = field(default_factory=dict)  # (region, tick in s) -> Moment
     judged: list = field(default_factory=list)
+    known_bad: dict = field(default_factory=dict)  # value -> (region or '', reason), of what `judge` cannot tell
 
     def moment(self, region, *, is_due=True):
         counting = [
@@ -188,7 +189,7 @@ class Expected:
                     self.clock_s[name] = max(self.clock_s[name], now_s)
         accepted = []
         for partition, offset, value, time_ms in messages:
-            name, verdict = judge(value, time_ms, regions)
+            name, verdict = self.known_bad.get(value) or judge(value, time_ms, regions)
             self.ledger[name]["consumed"] += 1
             if isinstance(verdict, str):
                 self._refuse(name, verdict, (partition, offset))
@@ -222,7 +223,7 @@ class Expected:
     def _refuse(self, name, reason, place):
         self.ledger[name]["rejected"] += 1
         self.ledger[name][f"rejected_{reason}"] += 1
-        self.refused[place] = reason
+        self.refused[place] = (name, reason)
 
 
 def recount(messages, regions, batches=(), times_ms=None):

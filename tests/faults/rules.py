@@ -135,7 +135,7 @@ def _differences(fields, ledger, where):
 
 def _dead_letters(letters, expected, messages, topic):
     seen = {(one["source_partition"], one["source_offset"], one["reason"]) for one in letters}
-    wanted = {(*place, reason) for place, reason in expected.refused.items()}
+    wanted = {(*place, reason) for place, (_, reason) in expected.refused.items()}
     for one in sorted(wanted - seen):
         yield f"I3: no dead letter for {one}"
     for one in sorted(seen - wanted):

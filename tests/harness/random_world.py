@@ -3,8 +3,8 @@
 import json
 import random
 import zlib
-from collections import Counter, defaultdict
-from datetime import UTC, datetime, timedelta
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from models.features import FeatureEngine
 from models.scoring import score
 from schemas.decode import decode_messages
 from streaming.rehearse.poison import poison_messages, template_event
+from tests.faults.oracle import Expected, Region
+from tests.faults.scenario import iso
 from tests.harness.toy import toy_messages
 
 NOW = 1_700_000_000
@@ -23,111 +25,28 @@ OUTCOMES = ("consumed", "counted", "corrected", "duplicate", "excluded", "reject
 
 
 class Recount:
-    """The event contract read literally: one message after another, dictionaries, no arrays."""
+    """The recount of tests/faults/oracle.py, which is given one micro-batch after another."""
 
-    def __init__(self, specs, refused_bytes):
-        self.specs = specs
-        self.refused_bytes = refused_bytes  # messages that are known to be bad -> (region, reason)
-        self.clock_s = dict.fromkeys(specs, START_S)
-        self.known = {region: {} for region in specs}
-        self.totals = defaultdict(Counter)
-        self.refused = {}  # (partition, offset) -> (region, reason)
+    def __init__(self, artifacts, known_bad):
+        """artifacts: the folder. known_bad: as the function below gives it."""
+        manifests = [json.loads(path.read_bytes()) for path in artifacts.glob("*/*/manifest.json")]
+        regions = [replace(one, history_end_s=HISTORY_END_S[one.name]) for one in map(Region.of, manifests)]
+        self.regions = {region.name: region for region in regions}
+        self.expected = Expected({region.name: region.start_s for region in regions}, known_bad=known_bad)
 
     def batch(self, messages):
-        """Take in one micro-batch; the ledger of each region."""
-        ledger = defaultdict(Counter)
-        accepted = defaultdict(list)
-        for value, partition, offset, time_ms in messages:
-            region, verdict = self._judge(value, time_ms)
-            ledger[region]["consumed"] += 1
-            if isinstance(verdict, str):
-                self._refuse(ledger, region, verdict, (partition, offset))
-            else:
-                accepted[region].append(((partition, offset), verdict))
-        for region, incidents in accepted.items():
-            newest = max(incident["received_s"] for _, incident in incidents)
-            self.clock_s[region] = max(self.clock_s[region], int(newest))
-            for place, incident in sorted(incidents, key=lambda pair: pair[0]):
-                outcome = self._settle(region, incident)
-                if outcome == "late":
-                    self._refuse(ledger, region, "late", place)
-                else:
-                    ledger[region][outcome] += 1
-        for region, counts in ledger.items():
-            self.totals[region] += counts
-        return ledger
+        """Take in (value, partition, offset, Kafka time in ms); the ledger of each region."""
+        before = {region: Counter(ledger) for region, ledger in self.expected.ledger.items()}
+        in_order = sorted(messages, key=lambda message: message[1:3])
+        self.expected.take([(*place, value, time_ms) for value, *place, time_ms in in_order], self.regions)
+        ledgers = {region: now - before.get(region, Counter()) for region, now in self.expected.ledger.items()}
+        return {region: ledger for region, ledger in ledgers.items() if ledger}
 
     def observed_1h(self, region):
-        """(cells, categories) from the twelve five-minute panes that end with the clock's."""
-        spec = self.specs[region]
-        counts = np.zeros((36, len(spec.categories)), int)
-        newest = self.clock_s[region] // 300
-        for incident in self.known[region].values():
-            if incident["counts"] and newest - 11 <= int(incident["occurred_s"]) // 300 <= newest:
-                counts[incident["cell"], spec.categories.index(incident["category"])] += 1
-        return counts
-
-    def _judge(self, value, time_ms):
-        if value in self.refused_bytes:
-            return self.refused_bytes[value]
-        record = json.loads(value)
-        region = record["region"]
-        if region not in self.specs:
-            return "", "unknown_region"
-        spec = self.specs[region]
-        occurred_s = datetime.fromisoformat(record["occurred_at"]).timestamp()
-        stated = record.get("received_at")
-        received_s = datetime.fromisoformat(stated).timestamp() if stated else time_ms / 1000
-        centre_lat, centre_lon = spec.grid.centres()
-        per_lat, per_lon = spec.grid.metres_per_degree
-        north_m = (record["lat"] - centre_lat) * per_lat
-        east_m = (record["lon"] - centre_lon) * per_lon
-        cell = int(np.argmin(np.maximum(abs(north_m), abs(east_m))))
-        if record["category"] not in spec.categories:
-            return region, "unknown_category"
-        if max(abs(north_m[cell]), abs(east_m[cell])) > spec.grid.cell_m / 2:
-            return region, "outside_grid"
-        if occurred_s - received_s > 300 or received_s - time_ms / 1000 > 300:
-            return region, "future"
-        if received_s - occurred_s > 24 * 3600:
-            return region, "late"
-        return region, {
-            "id": record["incident_id"],
-            "revision": record.get("revision", 0),
-            "occurred_s": occurred_s,
-            "received_s": received_s,
-            "cell": cell,
-            "category": record["category"],
-            "origin_counts": record["origin"] in ("public_call", "sensor", "responder"),
-            "cancelled": record.get("status") == "cancelled",
-        }
-
-    def _settle(self, region, incident):
-        known, occurred_s = self.known[region], int(incident["occurred_s"])
-        if occurred_s < self.clock_s[region] - 48 * 3600:
-            return "late"
-        before = known.get(incident["id"])
-        if before and before["latest_s"] < self.clock_s[region] - 48 * 3600:
-            before = None
-        latest_s = max(occurred_s, before["latest_s"] if before else occurred_s)
-        if before and incident["revision"] <= before["revision"]:
-            before["latest_s"] = latest_s
-            return "duplicate"
-        in_history = before["in_history"] if before else occurred_s < HISTORY_END_S[region]
-        counts = incident["origin_counts"] and not incident["cancelled"] and not in_history
-        known[incident["id"]] = {**incident, "latest_s": latest_s, "in_history": in_history, "counts": counts}
-        if in_history or not incident["origin_counts"]:
-            return "excluded"
-        return "counted" if before is None and not incident["cancelled"] else "corrected"
-
-    def _refuse(self, ledger, region, reason, place):
-        ledger[region]["rejected"] += 1
-        ledger[region][f"rejected_{reason}"] += 1
-        self.refused[place] = (region, reason)
-
-
-def iso(epoch_s):
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=epoch_s)).isoformat()
+        """(cells, categories)"""
+        region = self.regions[region]
+        counts = self.expected.observed_1h(region)
+        return np.array([[counts[cell, category] for category in region.categories] for cell in region.cells])
 
 
 def known_bad(spec):

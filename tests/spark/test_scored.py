@@ -24,7 +24,8 @@ def test_counts_ledger_and_dead_letters_equal_a_recount_and_scores_the_offline_p
     job = random_job("oracle")
     job.run_through(batches)
 
-    recount = Recount(specs, known_bad(specs["riverton"]))
+    recount = Recount(job.artifacts, known_bad(specs["riverton"]))
+    clock_s, totals = recount.expected.clock_s, recount.expected.ledger
     unspark = offline(batches, artifacts_of(job))
     published = job.with_messages()
     assert len(published) == len(batches)
@@ -34,28 +35,28 @@ def test_counts_ledger_and_dead_letters_equal_a_recount_and_scores_the_offline_p
         assert told.keys() == ledgers.keys()
         for region, summary in told.items():
             assert Counter({k: v for k, v in summary.ledger.items() if v}) == ledgers[region]
-            assert Counter({k: v for k, v in summary.totals.items() if v}) == recount.totals[region]
+            assert Counter({k: v for k, v in summary.totals.items() if v}) == totals[region]
             assert summary.ledger["consumed"] == sum(summary.ledger[name] for name in OUTCOMES[1:])
         for region, (features, scores) in expected.items():
             frame = seen.frames[region]
-            assert frame.as_of_s == recount.clock_s[region]
+            assert frame.as_of_s == clock_s[region]
             np.testing.assert_array_equal(frame.observed_1h, recount.observed_1h(region))
             np.testing.assert_array_equal(frame.observed_1h, features.observed_1h)
             np.testing.assert_array_equal(frame.support, features.support)
             for name in FIELDS:
                 np.testing.assert_array_equal(getattr(frame, name), getattr(scores, name), err_msg=name)
-    assert job.letters.kept == recount.refused
+    assert job.letters.kept == recount.expected.refused
 
-    every_outcome = sum(recount.totals.values(), Counter())
+    every_outcome = sum(totals.values(), Counter())
     assert all(every_outcome[name] > 10 for name in OUTCOMES)
     assert {"future", "late", "unknown_region", "unknown_category", "outside_grid", "not_json", "person_field"} <= {
-        reason for _, reason in recount.refused.values()
+        reason for _, reason in recount.expected.refused.values()
     }
     points = stored_points(job.sink.writes)
     for region, spec in specs.items():
-        tick_s = recount.clock_s[region] // 60 * 60
+        tick_s = clock_s[region] // 60 * 60
         stored = points[f"pipeline,region={region}", tick_s]
-        assert {name: float(stored[name]) for name in OUTCOMES} == {n: recount.totals[region][n] for n in OUTCOMES}
+        assert {name: float(stored[name]) for name in OUTCOMES} == {n: totals[region][n] for n in OUTCOMES}
         seen_1h = {
             key: int(fields["observed_1h"])
             for (key, time_s), fields in points.items()
