@@ -2,12 +2,12 @@
 
 import os
 import re
-import subprocess
 import sys
 
 import pytest
 
 from tests.harness.compose_file import ROOT, SERVICES
+from tests.harness.processes import run
 
 pytestmark = pytest.mark.spark
 # The jars lie at /mnt, as at /opt/jars in the image. What is mounted below / stays writable only at /tmp.
@@ -44,14 +44,14 @@ def entrypoint():
 
 def test_spark_starts_from_the_images_jars_alone(jar_cache):
     jars = jar_cache.expanduser()
-    if os.geteuid() != 0 or subprocess.run(["/usr/bin/unshare", "-n", "-m", "true"], check=False).returncode:
+    if os.geteuid() != 0 or run("/usr/bin/unshare", "-n", "-m", "true").returncode:
         pytest.skip("mount and network namespaces need root")
     if not (jars / "ivy" / "jars").is_dir():
         pytest.skip(f"no start of Spark has filled {jars} yet")
     tmpfs = next(mount for mount in SERVICES["scorer"]["tmpfs"] if mount.startswith("/tmp:")).partition(":")[2]  # noqa: S108
     places = sorted({"/" + str(path).split("/")[1] for path in (ROOT, jars) if not str(path).startswith("/tmp")})  # noqa: S108
-    ran = subprocess.run(
-        ["/usr/bin/unshare", "-n", "-m", "/bin/sh", "-c", CONTAINER.format(tmpfs=tmpfs)],
+    ran = run(
+        *("/usr/bin/unshare", "-n", "-m", "/bin/sh", "-c", CONTAINER.format(tmpfs=tmpfs)),
         env={
             **os.environ,
             "PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",
@@ -64,8 +64,7 @@ def test_spark_starts_from_the_images_jars_alone(jar_cache):
             "RISK_CACHE": "/tmp/jars",  # noqa: S108 - the image's
             "HOME": "/tmp",  # noqa: S108
         },
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     listed = (ROOT / "deploy" / "jars.sha256").read_text().splitlines()
     assert f"JARS {len(listed)}" in ran.stdout

@@ -6,14 +6,13 @@ Not run here: a GPU, NVIDIA's container toolkit.
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.harness.cluster import cluster_environment
 from tests.harness.compose_file import ROOT, mounts, read_compose
+from tests.harness.processes import run, run_python
 
 SCORER = read_compose("compose.gpu.yaml")["services"]["scorer"]
 SMI = """#!/bin/sh
@@ -52,7 +51,7 @@ def smi(tmp_path):
 )
 def test_gpus_are_told_as_spark_wants_to_hear_it(smi, listed, told):
     script = ROOT / "deploy" / "gpu" / "gpus.sh"
-    ran = subprocess.run([script], env={"PATH": smi, "GPUS": listed}, capture_output=True, text=True, check=True)
+    ran = run(script, env={"PATH": smi, "GPUS": listed})
     assert ran.stdout == f'{{"name": "gpu", "addresses": {told}}}\n'
 
 
@@ -71,16 +70,9 @@ def test_a_task_is_given_the_gpu(smi, tmp_path, jar_cache):
     shutil.copytree(ROOT / "deploy" / "gpu", folder)
     settings = folder / "spark-defaults.conf"
     settings.write_text(settings.read_text().replace("/etc/spark", str(folder)))
-    ran = subprocess.run(
-        [sys.executable, "-c", DRIVER, SCORER["environment"]["RISK_MASTER"], jar_cache, tmp_path / "log"],
-        cwd=tmp_path,
-        env={**cluster_environment(tmp_path), "PATH": smi, "GPUS": "0\\n", "SPARK_CONF_DIR": str(folder)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
     log = tmp_path / "log"
+    environment = {**cluster_environment(tmp_path), "PATH": smi, "GPUS": "0\\n", "SPARK_CONF_DIR": str(folder)}
+    arguments = (SCORER["environment"]["RISK_MASTER"], jar_cache, log)
+    ran = run_python("-c", DRIVER, *arguments, cwd=tmp_path, env=environment)
     assert ran.returncode == 0, ran.stderr[-2000:] + (log.read_text()[-2000:] if log.exists() else "")
     assert "GPUS ['0', '0']" in ran.stdout

@@ -1,7 +1,6 @@
 """What the Dockerfile relies on: names in this repository, hashes, and commands that exist."""
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import typer
 from streaming.__main__ import app
 from streaming.settings import Settings
 from tests.harness.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments
+from tests.harness.processes import run
 
 DOCKERFILE = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
 USAGE_ERROR = typer.BadParameter.__base__
@@ -48,7 +48,7 @@ def test_a_wrong_argument_would_be_found():
 def test_the_cpu_image_takes_all_pins_but_those_of_torch_and_cuda():
     (program,) = re.findall(r"awk '(.*?)'", DOCKERFILE)
     pins = ROOT / "constraints-hashes.txt"
-    left = subprocess.run(["/usr/bin/awk", program, pins], check=True, capture_output=True, text=True).stdout
+    left = run("/usr/bin/awk", program, pins).stdout
     names = re.findall(r"^([a-z0-9-]+)==", left, re.MULTILINE)
     everything = re.findall(r"^([a-z0-9-]+)==", pins.read_text(), re.MULTILINE)
     gone = {name for name in everything if re.match(r"torch$|triton$|nvidia-|cuda-", name)}
@@ -64,7 +64,7 @@ def test_the_cpu_image_takes_all_pins_but_those_of_torch_and_cuda():
 def test_the_image_reads_one_version_of_torch_and_of_uv_from_the_pins():
     pins = ROOT / "constraints-hashes.txt"
     for expression in re.findall(r"sed -n '(.*?)' constraints-hashes\.txt", DOCKERFILE):
-        found = subprocess.run(["/bin/sed", "-n", expression, pins], check=True, capture_output=True, text=True).stdout
+        found = run("/bin/sed", "-n", expression, pins).stdout
         assert len(re.findall(r"^(?:uv|torch)==[\d.]+", found, re.MULTILINE)) == 1
 
 
@@ -72,10 +72,7 @@ def test_the_jars_that_are_checked_are_those_of_a_start_here():
     jars = Settings().cache.expanduser() / "ivy" / "jars"
     if not jars.is_dir():
         pytest.skip(f"no start of Spark has filled {jars} yet")
-    ran = subprocess.run(
-        ["/usr/bin/sha256sum", "--check", "--strict", ROOT / "deploy" / "jars.sha256"],
-        cwd=jars, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    ran = run("/usr/bin/sha256sum", "--check", "--strict", ROOT / "deploy" / "jars.sha256", cwd=jars)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     listed = {line.split()[1] for line in (ROOT / "deploy" / "jars.sha256").read_text().splitlines()}
     assert {path.name for path in jars.glob("*.jar")} == listed

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 
 import pytest
 
@@ -11,6 +10,7 @@ from models.counting.closed_horizons import GRACE_S
 from schemas.limits import MAX_HORIZON_S
 from tests.harness.compose_file import ROOT, SERVICES, stand_in
 from tests.harness.data_dictionary import measurements
+from tests.harness.processes import run
 
 BUCKET = "b000000000000000"
 WRITES, READS = "scorer: writes risk", "grafana: reads risk and risk_long"
@@ -52,7 +52,7 @@ def set_up(store):
         "FAKE_INFLUX": str(store / "state.json"),
     }
     script = ROOT / "deploy" / "influxdb" / "setup.sh"
-    ran = subprocess.run([script, *files], env=environment, capture_output=True, text=True, check=False)
+    ran = run(script, *files, env=environment)
     assert ran.returncode == 0, ran.stderr
     return ran.stdout
 

@@ -12,6 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from streaming.job.jars import java, kafka_class_path
 from streaming.rehearse.broker import free_port
 from tests.harness.compose_file import SERVICES, variables
+from tests.harness.processes import run
 
 pytestmark = pytest.mark.stack
 NOT_PROPERTIES = {"KAFKA_HEAP_OPTS"}  # the start script's own
@@ -38,16 +39,14 @@ def test_a_broker_starts_with_the_variables_and_knows_each_of_them(jar_cache, tm
     asked = {name: on_this_machine(value, ports, tmp_path / "data") for name, value in properties().items()}
     config = tmp_path / "server.properties"
     config.write_text("".join(f"{name}={value}\n" for name, value in asked.items()))
-    run = [java(), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", kafka_class_path(jar_cache)]
+    start = [java(), "-Xmx512m", "-XX:TieredStopAtLevel=1", "-cp", kafka_class_path(jar_cache)]
     cluster = variables(SERVICES["kafka"])["CLUSTER_ID"]
-    formatted = subprocess.run(
-        [*run, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(config)],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    storage = ("kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", config)
+    formatted = run(*start, *storage, cwd=tmp_path)
     assert formatted.returncode == 0, formatted.stdout + formatted.stderr
     with (tmp_path / "log").open("wb") as log:
         broker = subprocess.Popen(
-            [*run, "kafka.Kafka", str(config)], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [*start, "kafka.Kafka", str(config)], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
     try:
         in_force = settings_in_force(ports[9092], broker, tmp_path / "log")

@@ -13,6 +13,7 @@ import pytest
 from schemas.dead_letter import encode_dead_letter
 from schemas.incidents import Rejection
 from tests.contracts.test_readme import fault_in_name
+from tests.harness import processes
 from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, stand_in, tool
 
 PAGES = ("README.md", "docs/how-to/operations.md", "deploy/README.md", "deploy/demo.env")
@@ -107,10 +108,7 @@ def machine(tmp_path):
         (tmp_path / "volumes" / name).mkdir(parents=True)
 
     def run(script):
-        ran = subprocess.run(
-            ["/bin/sh", "-c", script], cwd=tmp_path / "checkout", env=environment, stdin=subprocess.DEVNULL,
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        ran = processes.run("/bin/sh", "-c", script, cwd=tmp_path / "checkout", env=environment)
         assert (ran.returncode, ran.stderr) == (0, "")
 
     return tmp_path / "checkout", tmp_path / "volumes", run
@@ -152,7 +150,7 @@ def test_a_back_up_is_in_no_commit():
     git = tool("git")
     if git is None or not (ROOT / ".git").exists():
         pytest.skip("not a checkout of git")
-    ran = subprocess.run([git, "check-ignore", "backup/secrets"], cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = processes.run(git, "check-ignore", "backup/secrets", cwd=ROOT)
     assert ran.stdout == "backup/secrets\n"
 
 

@@ -2,11 +2,11 @@
 
 import json
 import re
-import subprocess
 
 import pytest
 
 from tests.harness.compose_file import ROOT, SERVICES, tool
+from tests.harness.processes import run
 
 EXTERNAL = ("compose.yaml", "deploy/external-kafka.yaml")
 FILES = (("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), EXTERNAL)
@@ -17,10 +17,6 @@ TOLD = {"RISK_KAFKA_BOOTSTRAP": "kafka.example.org:9093", "RISK_KAFKA_USERNAME":
 def what_stands_in_env(monkeypatch):
     for name, value in TOLD.items():
         monkeypatch.setenv(name, value)
-
-
-def run(*command):
-    return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
 def needed(name):
@@ -35,7 +31,7 @@ def docker_compose(*arguments):
     version = run(found, "version", "--short").stdout.strip().removeprefix("v")
     if tuple(int(part) for part in version.split("-")[0].split(".")[:2]) < (2, 24):
         pytest.skip(f"docker-compose {version} is too old, 2.24 is needed: `make compose-check` brings one")
-    return run(found, *arguments)
+    return run(found, *arguments, cwd=ROOT)
 
 
 @pytest.mark.parametrize("files", FILES, ids=" ".join)
@@ -125,16 +121,16 @@ def test_an_external_kafka_must_be_named(monkeypatch, name):
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml", "deploy/external-kafka.yaml"])
 def test_a_file_keeps_the_schema_of_compose(name):
-    ran = run(needed("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", name)
+    ran = run(needed("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", name, cwd=ROOT)
     assert ran.returncode == 0, ran.stdout
 
 
 @pytest.mark.parametrize("files", FILES, ids=" ".join)
 def test_the_security_linter_finds_nothing_high(files):
-    ran = run(needed("compose-lint"), "check", "--no-env", "--format", "json", *files)
+    ran = run(needed("compose-lint"), "check", "--no-env", "--format", "json", *files, cwd=ROOT)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_the_dockerfiles_linter_finds_nothing():
-    ran = run(needed("hadolint"), "--format", "json", "streaming/Dockerfile")
+    ran = run(needed("hadolint"), "--format", "json", "streaming/Dockerfile", cwd=ROOT)
     assert json.loads(ran.stdout) == []

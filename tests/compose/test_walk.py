@@ -20,6 +20,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from streaming.job.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings
 from streaming.settings import INFLUX_PREFIX, PREFIX
 from tests.harness.compose_file import ROOT, SERVICES, arguments, mounts, variables
+from tests.harness.processes import run
 from tests.harness.topic import Topic
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
@@ -77,10 +78,7 @@ def command_of(name, environment):
 
 
 def run_once(name, environment):
-    ran = subprocess.run(
-        command_of(name, environment), cwd=environment["HERE"], env=environment, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False, timeout=DEADLINE_S,
-    )  # fmt: skip
+    ran = run(*command_of(name, environment), cwd=environment["HERE"], env=environment)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran
 
@@ -93,7 +91,7 @@ def kafka_topics(jar_cache, tmp_path_factory):
     fetch += ["-cache", str(ivy_folder(jar_cache) / "cache"), "-types", "jar", "bundle"]
     fetch += ["-dependency", "org.apache.kafka", "kafka-tools", KAFKA_VERSION]
     fetch += ["-retrieve", f"{folder}/lib/[artifact]-[revision](-[classifier]).[ext]"]
-    ran = subprocess.run(fetch, cwd=folder, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
+    ran = run(*fetch, cwd=folder)
     if not (folder / "lib" / f"kafka-tools-{KAFKA_VERSION}.jar").is_file():
         pytest.skip(f"Kafka's tools cannot be fetched: {(ran.stdout + ran.stderr)[-300:]}")
     program = folder / "kafka-topics.sh"
@@ -114,10 +112,7 @@ def topics(world, broker, kafka_topics):
     script = script.replace("kafka:19092", broker.bootstrap)
     environment = {key: value for key, value in world("topics").items() if key != "KAFKA_HEAP_OPTS"}
     for _ in range(2):
-        ran = subprocess.run(
-            [*service["entrypoint"], script], env=environment, capture_output=True, text=True, check=False,
-            timeout=DEADLINE_S,
-        )  # fmt: skip
+        ran = run(*service["entrypoint"], script, env=environment)
         assert ran.returncode == 0, ran.stdout + ran.stderr
     return TOPICS["RISK_TOPIC"], TOPICS["RISK_DEAD_LETTER_TOPIC"]
 
@@ -156,9 +151,7 @@ def test_the_scorer_becomes_healthy_takes_the_replay_and_stops_in_time(world, to
         replay = None
         try:
             health = [sys.executable, *health_check()[1:]]
-            until(
-                lambda: subprocess.run(health, env=environment, capture_output=True, check=False).returncode == 0, log
-            )
+            until(lambda: run(*health, env=environment).returncode == 0, log)
             replay = subprocess.Popen(command_of("replay", world("replay")), env=world("replay"))
             until(lambda: stored(stores, "pipeline", "consumed") >= 1, log)
             assert replay.poll() is None

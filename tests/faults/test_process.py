@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
 from tests.faults.offsets import committed
 from tests.faults.sent import START, Sent, events
+from tests.harness.processes import run
 
 pytestmark = [pytest.mark.stack, pytest.mark.long]
 FAILING_JOB = str(Path(__file__).with_name("failing_job.py"))
@@ -102,12 +102,7 @@ def test_giant_messages_are_refused_and_their_neighbours_counted(job):
 def test_a_full_checkpoint_disk_ends_the_job_and_loses_nothing(job, tmp_path, record_property):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["/usr/bin/mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    mounted = run("/usr/bin/mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk)
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
     scorer, region, sent = job(RISK_CHECKPOINT=str(disk / "checkpoint"))
@@ -130,7 +125,7 @@ def test_a_full_checkpoint_disk_ends_the_job_and_loses_nothing(job, tmp_path, re
     finally:
         scorer.clean_up()
         sent.witness.stop()
-        subprocess.run(["/usr/bin/umount", str(disk)], check=True)
+        assert run("/usr/bin/umount", disk).returncode == 0
 
 
 def fill_up(path):
@@ -170,9 +165,9 @@ def test_a_batch_that_always_fails_is_named_and_not_skipped(job):
     sent.send(events(region, range(10), partitions=1))
     sent.wait()
     sent.send([(0, region.event(11, cell=0, at_s=START, type_code="deadly"), START * 1000)])
-    for run in range(2):
+    for start in (1, 2):
         assert scorer.end() == 7, scorer.output
-        assert len(tries.read_text().splitlines()) == 4 * (run + 1)
+        assert len(tries.read_text().splitlines()) == 4 * start
         error = [line for line in scorer.output.splitlines() if line.startswith("error:")][-1]
         assert "partition 0: offsets 10 to 10" in error
         assert scorer.consumed() == 10

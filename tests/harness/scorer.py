@@ -13,6 +13,7 @@ import psutil
 
 from streaming.settings import INFLUX_PREFIX, PREFIX
 from tests.harness.points import stored_points
+from tests.harness.processes import run_python
 from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +64,10 @@ class Scorer:
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
+
+    def command(self, *words, **environment):
+        """`python -m streaming WORDS` with its settings and others, to its end."""
+        return run_python("-m", "streaming", *words, env={**self.environment, **environment})
 
     def wait_until(self, condition, *, poll_s=0.05):
         """Poll `condition`; the process has to live on meanwhile."""

@@ -6,7 +6,6 @@ while it scores, leaves the baseline.
 
 import json
 import shutil
-import subprocess
 import sys
 
 import pandas as pd
@@ -18,6 +17,7 @@ from models.networks.residual import ResidualNetwork
 from streaming.flow.score import score_stage
 from streaming.roster.roster import load_artifact
 from tests.harness.cluster import cluster_environment
+from tests.harness.processes import run_python
 from tests.harness.region_bench import empty_history
 
 pytestmark = pytest.mark.spark
@@ -92,16 +92,8 @@ def test_a_task_takes_the_gpu_it_was_given_and_the_cpu_where_there_is_no_cuda(tm
     discovery.chmod(0o755)
     spec = toy("riverton")
     folder = publish(tmp_path / "artifacts", spec, history=empty_history(spec))
-    ran = subprocess.run(
-        [sys.executable, "-c", DRIVER, str(folder), str(discovery)],
-        cwd=tmp_path,
-        env={**cluster_environment(tmp_path), "PYSPARK_PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    environment = {**cluster_environment(tmp_path), "PYSPARK_PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": ""}
+    ran = run_python("-c", DRIVER, folder, discovery, cwd=tmp_path, env=environment)
     assert ran.returncode == 0, ran.stderr[-3000:]
     (line,) = [line for line in ran.stdout.splitlines() if line.startswith("RESULT ")]
     result = json.loads(line.removeprefix("RESULT "))

@@ -2,8 +2,7 @@
 
 import math
 import shutil
-import subprocess
-import sys
+from functools import partial
 
 import pytest
 import torch
@@ -18,6 +17,7 @@ from models.training.regions import RegionTask
 from models.training.train_region import train_in_task
 from tests.harness.cluster import ROOT, cluster_environment
 from tests.harness.made_examples import DISPERSION, made_examples
+from tests.harness.processes import run_python
 from tests.harness.small_town import LAYOUT, write_town
 
 pytestmark = pytest.mark.spark
@@ -62,21 +62,7 @@ def run(tmp_path):
     """run(arguments of Python): what ended, in a process that may start a `local-cluster`."""
     if shutil.which("java") is None:
         pytest.skip("Spark needs Java 17 (Debian: openjdk-17-jre-headless)")
-    environment = cluster_environment(tmp_path)
-
-    def python(*arguments):
-        return subprocess.run(
-            [sys.executable, *map(str, arguments)],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-
-    return python
+    return partial(run_python, cwd=ROOT, env=cluster_environment(tmp_path))
 
 
 def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why_not(run, tmp_path):

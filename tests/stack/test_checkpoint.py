@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,22 +26,14 @@ def events(region, numbers):
 
 
 def command(scorer, *words):
-    ran = subprocess.run(
-        [sys.executable, "-m", "streaming", *words], env=scorer.environment, capture_output=True, text=True, timeout=120
-    )
+    ran = scorer.command(*words)
     assert ran.returncode == 0, ran.stderr
     return " ".join(ran.stdout.split())
 
 
 def refusal(scorer, **environment):
     """(exit code, message) of a start that must be refused."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "streaming", "run"],
-        env={**scorer.environment, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    ran = scorer.command("run", **environment)
     assert "Traceback" not in ran.stderr
     return ran.returncode, ran.stderr
 

@@ -1,7 +1,5 @@
 """Seven days through the real job equal the offline replay, and a difference would be seen."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from schemas.frame import RiskFrame
 from streaming.rehearse.parity import SCORES, Offline, Parity, plan_days
 from streaming.rehearse.replay import parse_when
 from streaming.rehearse.sample import SAMPLE
+from tests.harness.processes import run_python
 from tests.harness.toy import publish_artifact
 
 pytestmark = pytest.mark.stack
@@ -46,11 +45,8 @@ def trained_on_four_weeks(tmp_path_factory):
 
 def test_a_week_through_the_job_equals_the_offline_replay(trained_on_four_weeks, jar_cache):
     artifacts, _ = trained_on_four_weeks
-    ran = subprocess.run(
-        [sys.executable, "-m", "streaming", "parity", "--data", SAMPLE, "--layout", "sample", "--region", "chicago",
-         "--artifacts", artifacts, "--days", str(DAYS)],
-        cwd=ROOT, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
+    what = ("--data", SAMPLE, "--layout", "sample", "--region", "chicago", "--artifacts", artifacts, "--days", DAYS)
+    ran = run_python("-m", "streaming", "parity", *what, cwd=ROOT, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "stream and offline replay are equal" in ran.stdout
     frames = int(ran.stdout.split("compared")[1].split("frames")[0].replace(",", ""))

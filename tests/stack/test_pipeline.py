@@ -3,8 +3,6 @@
 import base64
 import json
 import signal
-import subprocess
-import sys
 from collections import Counter
 from itertools import zip_longest
 
@@ -25,13 +23,7 @@ TROUBLE = ("Traceback", "StackOverflow", "Exception", "Py4J", "at org.apache", "
 
 def health_command(scorer):
     """(exit code, lines) of `health`, as a container's health check calls it."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "streaming", "health"],
-        env=scorer.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    ran = scorer.command("health")
     return ran.returncode, ran.stdout.splitlines()
 
 

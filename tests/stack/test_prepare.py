@@ -1,14 +1,13 @@
 """`prepare`: Java takes its classes from the archive, and starts without them when the archive is not its own."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from streaming.job.jars import class_archive
+from tests.harness.processes import run_python
 
 STARTED = """
 import sys
@@ -39,8 +38,7 @@ def cache(jar_cache, tmp_path):
 
 
 def run(*words, cache):
-    environment = {**os.environ, "RISK_CACHE": str(cache)}
-    ran = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=180, env=environment)
+    ran = run_python(*words, env={**os.environ, "RISK_CACHE": str(cache)})
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 

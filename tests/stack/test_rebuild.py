@@ -4,10 +4,7 @@ import dataclasses
 import json
 import random
 import signal
-import subprocess
-import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -19,6 +16,7 @@ from schemas.errors import ArtifactError, EventsGone
 from streaming.rebuild.job import rebuild_span
 from streaming.rehearse.poison import poison_messages, template_event
 from streaming.settings import Settings
+from tests.faults.scenario import iso
 from tests.harness.points import of_the_events
 from tests.harness.scorer import read_points
 
@@ -26,10 +24,6 @@ pytestmark = pytest.mark.stack
 START = 1_700_000_000
 EVENTS, PER_BATCH, STEP_S = 120, 8, 4  # about two batches a minute of events
 KILLED_JOB = str(Path(__file__).with_name("killed_job.py"))
-
-
-def iso(epoch_s):
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat()
 
 
 def careless_stream(regions, *, events, start_s, step_s, seed):
@@ -66,13 +60,7 @@ def careless_stream(regions, *, events, start_s, step_s, seed):
 def rebuild(scorer, name, from_, to):
     """Run the command into a file of its own; (exit code, what it said, the file)."""
     path = scorer.folder / name
-    ran = subprocess.run(
-        [sys.executable, "-m", "streaming", "rebuild", "--from", from_, "--to", to, "--sink", f"file:{path}"],
-        env=scorer.environment,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    ran = scorer.command("rebuild", "--from", from_, "--to", to, "--sink", f"file:{path}")
     assert "Traceback" not in ran.stderr, ran.stderr
     return ran.returncode, ran.stdout + ran.stderr, path
 
@@ -142,8 +130,7 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     assert last_lines(path) == within(wanted, from_s, to_s)
     assert ledgers(read_points(path)) == within(wanted_ledgers, from_s, to_s)
 
-    reset = [sys.executable, "-m", "streaming", "checkpoint", "reset", "--from", "latest"]
-    subprocess.run(reset, env=scorer.environment, check=True, timeout=60)
+    assert scorer.command("checkpoint", "reset", "--from", "latest").returncode == 0
     (old,) = scorer.checkpoint.glob("old-*")
     scorer.environment["RISK_CHECKPOINT"] = str(old)
     assert last_lines(rebuild_here(scorer, "aside.lp", span)) == within(wanted, from_s, to_s)

@@ -24,6 +24,7 @@ import urllib3
 from benchmarks.local_store import local_store
 from streaming.rehearse.broker import free_port
 from streaming.settings import INFLUX_PREFIX, PREFIX
+from tests.harness.processes import run
 
 pytestmark = pytest.mark.stack
 ROOT = Path(__file__).parents[2]
@@ -58,9 +59,7 @@ class Shell:
 
     def run(self, line):
         if words := self.arguments(line):
-            ran = subprocess.run(
-                words, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=LIMIT_S
-            )
+            ran = run(*words, cwd=self.folder, env=self.environment)
             assert ran.returncode == 0, f"{line}\n{ran.stdout[-2000:]}\n{ran.stderr[-2000:]}"
 
     def start(self, line, terminal):

@@ -1,11 +1,11 @@
 """Canaries: the password of Kafka and the token of the store are looked for wherever they could leak to."""
 
 import os
-import subprocess
-import sys
 
 import psutil
 import pytest
+
+from tests.harness.processes import run_python
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -111,14 +111,7 @@ def test_no_secret_is_anywhere_but_where_it_was_given(
 def test_sparks_plans_and_settings_hide_the_jaas_line(kafka, new_topic, new_scorer, tmp_path):
     """Spark's own pages and logs are made of these texts; the pages themselves are switched off."""
     scorer = new_scorer("plan", new_topic(EVENTS), **kafka.settings())
-    ran = subprocess.run(
-        [sys.executable, "-c", PLAN, str(tmp_path / "spark.log")],
-        env=scorer.environment,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=200,
-    )
+    ran = run_python("-c", PLAN, tmp_path / "spark.log", env=scorer.environment)
     assert "StreamingRelation" in ran.stdout
     assert "spark.ui.enabled=false" in ran.stdout
     assert found(ran.stdout + ran.stderr + (tmp_path / "spark.log").read_text(encoding="utf-8")) == []

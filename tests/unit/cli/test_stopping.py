@@ -1,11 +1,10 @@
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from streaming.cli.stopping import stop_on_signals
+from tests.harness.processes import run_python
 
 ROOT = Path(__file__).parents[3]
 SIGNAL_WHILE_THE_EVENT_IS_LOCKED = """
@@ -43,5 +42,5 @@ def test_the_first_signal_is_a_wish_that_is_acknowledged_and_the_second_interrup
 def test_a_signal_in_the_middle_of_waiting_for_one_does_not_wait_for_itself(name):
     """In a process of its own: the fault would be one that never ends."""
     program = SIGNAL_WHILE_THE_EVENT_IS_LOCKED.format(name=name)
-    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=20)
+    ran = run_python("-c", program, cwd=ROOT, timeout=20)
     assert ran.returncode == 0, ran.stderr

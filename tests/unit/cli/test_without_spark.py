@@ -1,8 +1,6 @@
 """`check` and `rebuild` import no Spark: they start in a second and need no Java."""
 
 import os
-import subprocess
-import sys
 
 import msgspec
 import pytest
@@ -10,6 +8,7 @@ import pytest
 from streaming.disk.guard import Guard
 from streaming.settings import Settings
 from tests.harness.old_checkpoint import unpack_old_checkpoint
+from tests.harness.processes import run_python
 
 COMMAND = """
 import sys
@@ -51,14 +50,7 @@ def test_the_command_imports_no_spark(folder, words, code, output):
         "RISK_KAFKA_BOOTSTRAP": "127.0.0.1:1",
         "COLUMNS": "200",
     }
-    ran = subprocess.run(
-        [sys.executable, "-c", COMMAND, *words],
-        cwd=folder,
-        env={**os.environ, **ours},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    ran = run_python("-c", COMMAND, *words, cwd=folder, env={**os.environ, **ours})
     assert ran.returncode == code, ran.stderr
     assert output in ran.stdout + ran.stderr
     assert ran.stdout.endswith("Spark was imported: False\n")

@@ -11,6 +11,7 @@ from schemas.errors import CheckpointError
 from streaming.disk.audit_verify import verify
 from streaming.disk.locks import only_writer
 from streaming.watch.health import Health, StoredBatch, health_path, judged, read_health
+from tests.harness.processes import run_python
 
 NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
 HOLDS = """
@@ -53,7 +54,7 @@ def test_two_writers_take_turns(tmp_path):
 
 
 def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):
-    assert subprocess.run([sys.executable, "-c", HOLDS, str(tmp_path), "0"], check=False).returncode == 9
+    assert run_python("-c", HOLDS, tmp_path, "0").returncode == 9
     for seconds, said in ((200, "3 min ago"), (0, "0 s ago")):
         health = Health(
             process=4242,
@@ -77,5 +78,5 @@ def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):
 )
 def test_the_check_imports_nothing_that_is_slow(module, slow):
     code = f"import sys, {module}; print(sorted({slow!r} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_python("-c", code)
     assert done.stdout.strip() == "[]"

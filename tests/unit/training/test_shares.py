@@ -1,7 +1,5 @@
 """A fit in shares: they tile each minibatch, and what is summed over the ranks is the gradient of the whole."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from models.networks.residual import LINEAR_PART, ResidualNetwork
 from models.training.fit_files import read_fitted, write_fit
 from models.training.fit_network import FitData, FitPlan, Share, fit_network
 from tests.harness.made_examples import DISPERSION, made_examples
+from tests.harness.processes import run_python
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,15 +68,8 @@ def test_processes_without_spark_give_the_network_of_one_process(tmp_path):
         train=made_examples(64 * 20 + 1, seed=1), validation=made_examples(500, seed=2), dispersion=DISPERSION
     )
     write_fit(tmp_path, plan, data)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3"]
-    ran = subprocess.run(
-        [*torchrun, "-m", "models.training.fit_rank", str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3")
+    ran = run_python(*torchrun, "-m", "models.training.fit_rank", tmp_path, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr[-3000:]
     spread, ratios = read_fitted(tmp_path)
     alone_ratios = []

@@ -1,0 +1,16 @@
+"""Programs that run to their end."""
+
+import subprocess
+import sys
+
+
+def run(*command, timeout=300, **options):
+    """The process, which has ended: its exit code and what it wrote, as text."""
+    words = [str(word) for word in command]
+    return subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False, **options
+    )
+
+
+def run_python(*arguments, **options):
+    return run(sys.executable, *arguments, **options)
