@@ -78,6 +78,7 @@ def test_what_is_refused_or_swallowed_is_a_hit(proxy):
     proxy.refuses = True
     with socket.create_connection(("127.0.0.1", proxy.port)) as connection, pytest.raises(ConnectionError):
         ask(connection)
+    assert proxy.accepted == 2
     assert {fault: len(met) for fault, met in proxy.hits.items() if met} == {"swallows": 1, "refuses": 1}
 
 

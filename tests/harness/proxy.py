@@ -33,6 +33,7 @@ class Proxy:
     cut_upload_after: int | None = None
     loses_answer: bool = False
     port: int = 0
+    accepted: int = 0  # connections
     # By fault, and "cut": monotonic times at which it met a connection.
     hits: defaultdict = field(default_factory=lambda: defaultdict(list))
     _listener: socket.socket | None = None
@@ -91,6 +92,7 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
+            self.accepted += 1
             if self.refuses:
                 self._hit("refuses")
                 _reset(client)

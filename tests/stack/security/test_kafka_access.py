@@ -1,8 +1,7 @@
 """TLS, passwords and rights on a real broker: what is right works, what is wrong is one clear line and no storm."""
 
 import signal
-import socket
-import threading
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -14,6 +13,7 @@ from schemas.errors import BrokerError
 from streaming.cli.doctor import examine
 from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
 from streaming.topics.admin import ensure_topics, topic_faults
+from tests.harness.proxy import Proxy
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -32,54 +32,11 @@ WRONG = {
 }
 
 
-class CountingRelay:
-    """Passes TCP connections on to an address and counts them."""
-
-    def __init__(self, address):
-        host, port = address.rsplit(":", 1)
-        self._target, self.connections = (host, int(port)), 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            server = socket.create_connection(self._target)
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def _pass_on(source, sink):
-        try:
-            while data := source.recv(65_536):
-                sink.sendall(data)
-        except OSError:
-            pass
-        finally:
-            for end in (source, sink):
-                end.close()
-
-    def close(self):
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-
 @pytest.fixture
-def relay(kafka):
-    made = []
-
-    def make(address):
-        made.append(CountingRelay(address))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
+def relay():
+    """relay(address): a proxy before it, which counts the connections."""
+    with ExitStack() as opened:
+        yield lambda address: opened.enter_context(Proxy(int(address.rpartition(":")[2])))
 
 
 @pytest.fixture
@@ -149,7 +106,7 @@ def test_what_is_wrong_is_said_once_with_the_remedy_and_not_tried_again(
     region.publish(scorer.artifacts)
     scorer.start()
     assert_one_clear_line(scorer, *words)
-    assert 1 <= counted.connections <= 4  # does anybody listen, twice; sign in; after a failure: is it TLS
+    assert 1 <= counted.accepted <= 4  # does anybody listen, twice; sign in; after a failure: is it TLS
     assert all(word in doctor_says(scorer) for word in words)
 
 
