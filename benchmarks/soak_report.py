@@ -35,11 +35,9 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def reasons(verdicts: Sequence[Verdict]) -> str:
-    """Each bound's reason, those that share one together."""
-    by_reason: dict[str, list[str]] = {}
-    for one in verdicts:
-        by_reason.setdefault(one.bound.reason, []).append(one.bound.words)
-    return "\n".join(f"- {', '.join(words)}: {reason}." for reason, words in by_reason.items())
+    """Why the bounds are as they are that were not kept; the others' reasons are in the code."""
+    lines = [f"\n- {one.bound.words}: {one.bound.reason}." for one in verdicts if not one.is_within]
+    return "".join(["\n\nThe bounds that were not kept:\n", *lines]) if lines else ""
 
 
 _NOTES = """## Notes
@@ -73,10 +71,7 @@ Written by `make soak` on {results["date"][:10]}. The samples of a run are in `o
 
 The slope is that of a least-squares line over the last half (grey in the picture). Noise is twice the slope's standard
 error. A slope is *beyond* when it exceeds its bound by more than the noise. The command fails unless all are within.
-
-Why these bounds:
-
-{reasons(verdicts)}
+[soak_figures.py](../../benchmarks/soak_figures.py) has the reason for each bound.{reasons(verdicts)}
 
 ## What was run
 
@@ -86,14 +81,13 @@ but a batch a second: {batches:,} batches wrote {results["points"]:,} points.
 
 Simulated time went {results["speed"]:,} times as fast as real time (`RISK_CLOCK=event`). So an incident is forgotten
 after a minute (48 h) and a count by the hour after {15 * 1440 / results["speed"]:.1f} minutes (15 days). Counts by the
-day are kept for 400 days; they still grew, by at most {results["day_bytes"] / 1024:.0f} KiB a region and day.
+day (400 days) still grew, by at most {results["day_bytes"] / 1024:.0f} KiB a region and day.
 
 - Sent: {sum(sent.values()):,} messages ({of_kinds}).
 - Ledger: {ledger["consumed"]:,} consumed, of them {outcomes_in_words}.{said}
 - The last event was in the ledger {results["last_event_s"]:.1f} s after the sender's end.
-- Regions, each of {results["cells"]} cells, 4 categories, 3 horizons:
-{regions_list(scenario)}
-- {results["versions_sent"]} newer artifacts arrived for the first two regions.
+- {len(regions)} regions, each of {results["cells"]} cells, 4 categories, 3 horizons, sent in the minutes
+  {minutes_of(scenario)}. {results["versions_sent"]} newer artifacts arrived for the first two.
 - Java as a whole took {samples["jvm_mib"].max():,.0f} MiB at most.
 - State on disk at the end: {last["state_mib"] / len(regions):.1f} MiB a region, with Spark's last 20 versions.
 - The log of batches for `rebuild` grows by design, for 35 days: {last["batch_log_mib"]:.1f} MiB,
@@ -102,10 +96,6 @@ day are kept for 400 days; they still grew, by at most {results["day_bytes"] / 1
 {_NOTES}"""
 
 
-def regions_list(scenario: Any) -> str:
-    """When each region sent, in minutes."""
-    lines = []
-    for region in scenario.regions:
-        end = "to the end" if region.to_s >= scenario.seconds else f"to minute {region.to_s / 60:.1f}, then silent"
-        lines.append(f"  - `{region.name}` from minute {region.from_s / 60:.1f} {end}")
-    return "\n".join(lines)
+def minutes_of(scenario: Any) -> str:
+    """When each region sent."""
+    return ", ".join(f"{region.from_s / 60:.0f}-{region.to_s / 60:.0f}" for region in scenario.regions)

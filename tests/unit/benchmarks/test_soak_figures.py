@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import linregress
 
 from benchmarks.soak_figures import BOUNDS, Bound, fitted_line, judge, ledger_faults, noise_per_hour, slope_per_hour
-from benchmarks.soak_report import summary, verdict_table
+from benchmarks.soak_report import reasons, summary, verdict_table
 from benchmarks.soak_sampler import beyond_heap_bytes
 
 T_S = np.arange(0.0, 1800.0, 5.0)
@@ -89,6 +89,12 @@ def test_a_bound_by_share_follows_the_mean_but_never_falls_below_its_least():
 def test_every_bound_says_why_and_allows_something():
     assert len({bound.name for bound in BOUNDS}) == len(BOUNDS)
     assert all(bound.reason and bound.per_hour(1000.0) > 0 for bound in BOUNDS)
+
+
+def test_the_page_says_why_a_bound_that_was_not_kept_is_as_it_is():
+    kept, broken = (judge({"t_s": T_S, "mib": noisy(growth)}, [MEMORY], from_s=900.0)[0] for growth in (0, 5000))
+    assert reasons([kept]) == ""
+    assert "\n- memory: it must not grow." in reasons([kept, broken])
 
 
 def test_the_summary_counts_every_verdict():
