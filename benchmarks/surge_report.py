@@ -51,7 +51,7 @@ Written by `make load` on {results["date"][:10]}. All figures of a run are in `o
 
 - Latency was normal again **{results["recovered_s"]:.0f} s** after the surge (p99 over 5 s within {limit_ms:,.0f} ms,
   one and a half times the normal one). At most {results["most_waiting_in_surge"]:,} events waited.
-- The scorer was stopped (SIGTERM) and started {outage["stopped_s"] / 60:.1f} minutes later on its checkpoint, while
+- The scorer was stopped (SIGTERM) and started {outage["stopped_s"] / 60:.1f} minutes later, while
   {plan["normal_per_s"]:,.0f} events/s continued. **{outage["backlog"]:,} events** waited then.
 - It had caught up **{outage["caught_up_s"]:.0f} s** after its start, of which {outage["first_batch_began_s"]:.0f} s
   passed before the first batch (Python, Java, Spark): {outage["events"]:,} events in {outage["batches"]} batches,
@@ -62,8 +62,8 @@ Written by `make load` on {results["date"][:10]}. All figures of a run are in `o
 ## How it was measured
 
 - Open loop: an event's latency runs from its intended time of sending to the store's acknowledgement of its batch.
-- {plan["warm_up_s"]:.0f} s at the normal rate are warm-up. *Caught up*: the first acknowledgement after which no event
-  had waited for longer than {limit_ms:,.0f} ms.
+- {plan["warm_up_s"]:.0f} s are warm-up. *Caught up*: the first acknowledgement after which no event had waited for longer
+  than {limit_ms:,.0f} ms.
 - {results["regions"]} regions of 2,304 cells, 4 categories, 3 horizons; only new incidents; settings as shipped, but
   without a pause between batches.
 - Broker, sender (librdkafka, `linger.ms=5`, `acks=all`), job and store (victoria-metrics) shared

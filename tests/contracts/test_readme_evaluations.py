@@ -17,10 +17,10 @@ KEPT = {
 
 
 def shown(found):
-    """The network, the three best of the others, and the best rule."""
+    """The network, the two best of the others, and the best rule."""
     others = [row for row in found["rows"] if row["kind"] != "network"]
-    rows = [row for row in found["rows"] if row["kind"] == "network"] + others[:3]
-    return rows + [row for row in others[3:] if row["model"] == found["best_rule"]]
+    rows = [row for row in found["rows"] if row["kind"] == "network"] + others[:2]
+    return rows + [row for row in others[2:] if row["model"] == found["best_rule"]]
 
 
 def lines_of(name, found):
