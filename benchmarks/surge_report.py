@@ -62,7 +62,7 @@ Written by `make load` on {results["date"][:10]}. All figures of a run are in `o
 ## How it was measured
 
 - Open loop: an event's latency runs from its intended time of sending to the store's acknowledgement of its batch.
-- {plan["warm_up_s"]:.0f} s are warm-up. *Caught up*: the first acknowledgement after which no event had waited for longer
+- {plan["warm_up_s"]:.0f} s are warm-up. *Caught up*: the first acknowledgement after which no event had waited longer
   than {limit_ms:,.0f} ms.
 - {results["regions"]} regions of 2,304 cells, 4 categories, 3 horizons; only new incidents; settings as shipped, but
   without a pause between batches.
