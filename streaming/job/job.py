@@ -53,9 +53,9 @@ def run(settings: Settings, *, stop: Event, watchers: Sequence[Watcher]) -> bool
         recorded(settings) as record,
         served(settings.metrics, record.health.is_ready) as metrics,
         connected(settings) as outside,
-        record.health.following(lambda: outside.topic.is_away, lambda: outside.sink.trouble),
         closing(BatchLog(settings.checkpoint, top_k=settings.top_k)) as batch_log,
     ):
+        record.health.follow(lambda: outside.topic.is_away, lambda: outside.sink.trouble)
         job = Job.of(settings, outside, [batch_log.keep, *watchers, record.health.show, *metrics])
         record.is_clean = job.run(stop)
         return record.is_clean

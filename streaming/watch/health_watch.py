@@ -78,14 +78,9 @@ class HealthWatch:
             writer.join()
             self.write(**last)
 
-    @contextmanager
-    def following(self, is_kafka_away: Callable[[], bool], store_trouble: Callable[[], str]) -> Iterator[None]:
-        """Meanwhile the file also says whether Kafka is away, and why the store has not accepted the batch."""
+    def follow(self, is_kafka_away: Callable[[], bool], store_trouble: Callable[[], str]) -> None:
+        """From now on, also at the end, the file says whether Kafka is away and why the store refused the batch."""
         self._is_kafka_away, self._store_trouble = is_kafka_away, store_trouble
-        try:
-            yield
-        finally:
-            self._is_kafka_away, self._store_trouble = lambda: False, lambda: ""
 
     def _keep_writing(self, ended: threading.Event) -> None:
         while not ended.wait(_EVERY_S):

@@ -90,13 +90,11 @@ def test_the_file_follows_the_job(settings):
     watch.write()
     assert health(settings)["reason"] == "no batch has been stored for 61 s"
     watch.show(published(4, at_s=clock.now_s, riverton=summary(clock.now_s)))
-    with watch.following(is_kafka_away=lambda: True, store_trouble=lambda: ""):
-        watch.write()
-    assert (health(settings)["ready"], health(settings)["kafka_away"]) == (False, True)
+    watch.follow(is_kafka_away=lambda: True, store_trouble=lambda: "")
     watch.write()
-    assert health(settings)["ready"]
-    with watch.following(is_kafka_away=lambda: False, store_trouble=lambda: "no answer (connection refused)"):
-        watch.write()
+    assert (health(settings)["ready"], health(settings)["kafka_away"]) == (False, True)
+    watch.follow(is_kafka_away=lambda: False, store_trouble=lambda: "no answer (connection refused)")
+    watch.write()
     assert health(settings)["reason"] == "the store has not accepted the batch: no answer (connection refused)"
 
 
@@ -172,6 +170,18 @@ def test_a_failure_is_on_record_with_its_exit_code_and_no_secret(settings, error
     seen = audit(settings)
     assert list(seen) == ["start", "settings", "failure"]
     assert (seen["failure"]["error"], seen["failure"]["exit_code"]) == (text, code)
+
+
+def test_the_last_file_of_a_failed_job_says_who_did_not_answer(settings):
+    def fail():
+        with recorded(settings) as job:
+            job.health.follow(is_kafka_away=lambda: True, store_trouble=lambda: "connection refused")
+            raise SinkRefused("no answer")
+
+    with pytest.raises(SinkRefused):
+        fail()
+    assert health(settings)["kafka_away"]
+    assert health(settings)["store_trouble"] == "connection refused"
 
 
 def test_no_job_runs_unrecorded(settings):
