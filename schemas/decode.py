@@ -86,7 +86,7 @@ def decode_messages(messages: Messages, specs: Mapping[str, Spec], *, now_ms: in
         except KeyError:
             refusals.add(index, "", "unknown_region", "no artifact of this deployment has this region")
     incidents = {
-        region: _accepted(chosen, np.asarray(indices[region], np.intp), specs[region], refusals, now_ms)
+        region: _accepted(region, chosen, np.asarray(indices[region], np.intp), specs[region], refusals, now_ms)
         for region, chosen in events.items()
         if chosen
     }
@@ -116,7 +116,9 @@ class _Refusals:
         return good
 
 
-def _accepted(events: list[Any], where: np.ndarray, spec: Spec, refusals: _Refusals, now_ms: int | None) -> Incidents:
+def _accepted(
+    region: str, events: list[Any], where: np.ndarray, spec: Spec, refusals: _Refusals, now_ms: int | None
+) -> Incidents:
     """The events that the region's spec accepts, as columns; the others go to `refusals`. where: (n,) index of each."""
     messages = refusals.messages
     codes = {slug: code for code, slug in enumerate(spec.categories)}
@@ -139,7 +141,7 @@ def _accepted(events: list[Any], where: np.ndarray, spec: Spec, refusals: _Refus
         (ahead_us > spec.future_limit_s * 1e6, "future", f"more than {spec.future_limit_s} s ahead of its arrival"),
         (is_late, "late", f"more than {spec.late_limit_s} s before its arrival"),
     ]
-    good = refusals.add_first(faults, where, spec.region)
+    good = refusals.add_first(faults, where, region)
     columns = Incidents(
         key=incident_keys(ids),
         revision=np.array([0 if event.revision is UNSET else event.revision for event in events], np.int32),

@@ -55,6 +55,13 @@ def foreseen(artifacts):
     return outcomes
 
 
+def test_an_artifact_in_a_folder_of_another_name_refuses_under_that_name(artifacts):
+    [folder] = (artifacts / "riverton").iterdir()
+    message = json.dumps(CALL | {"region": "lakeside", "category": "storm"}).encode()
+    [answer] = dry_run([("1", message)], {"lakeside": read_artifact(folder)}, now_s=NOW_S)
+    assert (answer.region, answer.outcome) == ("lakeside", "unknown_category")
+
+
 @pytest.mark.parametrize("example", sorted((EXAMPLES / "bad").glob("*.json")), ids=lambda path: path.stem)
 def test_every_bad_example_is_refused_for_its_reason(foreseen, example):
     [answer] = foreseen(example.read_bytes())
