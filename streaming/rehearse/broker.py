@@ -18,7 +18,7 @@ from typing import Self, TextIO
 from schemas.errors import BrokerError
 from streaming.files import write_errors
 from streaming.job.jars import java, kafka_class_path, last_lines
-from streaming.topics.admin import ensure_topics
+from streaming.topics.admin import cluster_id
 from streaming.topics.client import KafkaConnection
 
 HOST = "127.0.0.1"
@@ -28,7 +28,7 @@ _START_LIMIT_S = 90.0
 _STOP_LIMIT_S = 20.0
 _LOCK = "broker.lock"  # content: `PID PORT` of the broker that holds it
 # The broker notes its own pid: so it is noted also when the process that starts it is killed meanwhile.
-_NOTE_PID = f'echo "$$ $0" > {_LOCK}; exec "$@"'
+_NOTE_PID = f'echo "$$ $0" > {_LOCK} && exec "$@"'
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -128,13 +128,13 @@ def start_broker(folder: Path, *, cache: Path, port: int = 9092, secured: Secure
         if not _lock(lock):
             raise _is_starting(folder)
         lock.truncate(0)  # or the entry of an earlier broker would be taken for this one's
+        process = None
         try:
             process = _launch(folder, class_path, port, secured, lock)
             _wait_until_it_answers(process, folder, replace(secured.connection, bootstrap=f"{HOST}:{port}"))
         except BaseException:
             lock.close()  # now only the broker holds the lock, if it runs
-            with contextlib.suppress(BrokerError):
-                stop_broker(folder)
+            _end(folder, process)
             raise
     return Broker(folder=folder, pid=process.pid, port=port, process=process)
 
@@ -152,7 +152,11 @@ def running_broker(folder: Path) -> Broker | None:
         text = lock.read()
     if not text:
         raise _is_starting(folder)
-    pid, port = map(int, text.split())
+    try:
+        pid, port = map(int, text.split())
+    except ValueError as error:
+        fault = f"{path} was written by another version ({text.strip()})"
+        raise BrokerError(fault, "stop the process that it names, then start again") from error
     return Broker(folder=folder, pid=pid, port=port)
 
 
@@ -170,6 +174,18 @@ def stop_broker(folder: Path) -> bool:
                 return True
             time.sleep(0.05)
     raise BrokerError(f"the broker's process {broker.pid} does not end", f"see {broker.folder / 'broker.log'}")
+
+
+def _end(folder: Path, process: subprocess.Popen[bytes] | None) -> None:
+    """End what a failed start left. Without `process` an interrupt may have hidden it: it notes its pid soon."""
+    if process is not None:
+        process.kill()
+        process.wait()
+    for _ in range(20):
+        with contextlib.suppress(BrokerError):
+            stop_broker(folder)
+            return
+        time.sleep(0.05)
 
 
 def _is_starting(folder: Path) -> BrokerError:
@@ -208,8 +224,8 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, kafka
     deadline = time.monotonic() + _START_LIMIT_S
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(BrokerError):
-            ensure_topics(kafka, {})
-            return
+            if cluster_id(kafka) == _CLUSTER_ID:  # another's broker may have taken the port meanwhile
+                return
         time.sleep(0.05)
     log = folder / "broker.log"
     fault = (

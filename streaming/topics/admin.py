@@ -35,6 +35,12 @@ def ensure_topics(kafka: KafkaConnection, topics: Mapping[str, int]) -> None:
             admin.wait_for_topics(list(missing))
 
 
+def cluster_id(kafka: KafkaConnection) -> str:
+    """Identity of the cluster that answers. Raises BrokerError when none does."""
+    with _admin(kafka) as admin:
+        return str(admin.describe_cluster()["cluster_id"])
+
+
 def topic_faults(kafka: KafkaConnection, needed: Mapping[str, Right]) -> dict[str, BrokerError]:
     """By topic, the error that keeps us from using it as needed. Raises BrokerError when Kafka does not answer."""
     with _admin(kafka) as admin:

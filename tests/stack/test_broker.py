@@ -1,3 +1,4 @@
+import fcntl
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
+import streaming.rehearse.broker
 from schemas.errors import BrokerError
 from streaming.rehearse.broker import running_broker, start_broker, stop_broker
 from streaming.topics.admin import ensure_topics
@@ -117,6 +119,28 @@ def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, jar_cache):
         os.killpg(holder.pid, signal.SIGINT)
         assert holder.wait(timeout=30) != 0
     assert processes_of(tmp_path) == []
+
+
+def test_an_interrupt_before_the_process_is_known_leaves_nothing(tmp_path, jar_cache, monkeypatch):
+    launch = streaming.rehearse.broker._launch
+
+    def interrupted(*words):
+        launch(*words)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(streaming.rehearse.broker, "_launch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start_broker(tmp_path, cache=jar_cache, port=0)
+    assert processes_of(tmp_path) == []
+
+
+def test_a_broker_of_another_version_is_named_and_not_touched(tmp_path):
+    lock = tmp_path / "broker.lock"
+    lock.write_text('{"pid":123,"port":9092}')
+    with lock.open() as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        with pytest.raises(BrokerError, match='"pid":123'):
+            stop_broker(tmp_path)
 
 
 def test_messages_stamped_years_back_and_ahead_are_kept(broker):
