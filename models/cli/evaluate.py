@@ -87,7 +87,7 @@ def evaluate_command(
         raise SettingsError(f"--out {out} cannot be written ({error.strerror})", "name another folder") from error
     warnings = data_warnings(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s)
     print_file(chosen.row_counts, warnings, console)
-    with progress_bars(BARS, console) as report:
+    with progress_bars(BARS, console, transient=True) as report:
         plan = EvaluationPlan(
             regressions=_regressions(out, forest=forest),
             seeds=range(seeds),

@@ -20,10 +20,13 @@ def print_file(rows: Iterable[RowCount], warnings: Iterable[str], console: Conso
 
 
 @contextmanager
-def progress_bars(names: Sequence[str], console: Console) -> Iterator[ReportProgress]:
-    """A bar for each name, and the function that moves them: report("replay: day 3", 0.2)."""
+def progress_bars(names: Sequence[str], console: Console, *, transient: bool = False) -> Iterator[ReportProgress]:
+    """A bar for each name, and the function that moves them: report("replay: day 3", 0.2).
+
+    transient: the bars vanish at the end; otherwise their last lines stay, and with them what was reported last.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=transient) as progress:
         bars = {name: progress.add_task(name, total=1.0) for name in names}
 
         def report(what: str, share: float) -> None:
