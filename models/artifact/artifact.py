@@ -68,13 +68,18 @@ class Artifact:
     def version(self) -> str:
         return self.manifest.version
 
-    @cached_property
+    @property
     def network_fault(self) -> str | None:
         """Why there is no network; None when there is one."""
+        return None if self.network_error is None else str(self.network_error)
+
+    @cached_property
+    def network_error(self) -> ArtifactError | None:
+        """`network_fault` with its remedy."""
         try:
             self._load_network()
         except ArtifactError as error:
-            return str(error)
+            return without_cause(error)
         return None
 
     def network(self) -> "RiskNetwork | None":
@@ -95,6 +100,11 @@ class Artifact:
             first_day=int(self.constants.first_day),
             cutoff_s=self.manifest.data.cutoff_s,
         )
+
+
+def without_cause(error: ArtifactError) -> ArtifactError:
+    """A copy that may be kept: the tracebacks of an error and of its cause hold all that was read in memory."""
+    return type(error)(*error.args)
 
 
 def check_writable(artifacts: Path) -> None:
@@ -189,8 +199,10 @@ def read_artifact(folder: Path) -> Artifact:
         arrays = unpack_arrays(contents[BASELINE], folder / BASELINE, most_bytes)
         constants = BaselineConstants.checked(arrays, manifest.spec)
         card = contents[CARD].decode()
-    except (RiskError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{folder}: {error}") from error
+    except RiskError as error:
+        raise ArtifactError(f"{folder}: {error.message}", error.remedy) from error
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{folder / CARD} is not UTF-8 ({error.reason})", "copy the artifact again") from error
     if not card.strip():
         raise ArtifactError(f"{folder / CARD} is empty: nothing says what the model is for", "train again")
     artifact = Artifact(

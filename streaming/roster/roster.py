@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from models.artifact.artifact import Artifact, newest_artifacts, read_artifact, read_spec
+from models.artifact.artifact import Artifact, newest_artifacts, read_artifact, read_spec, without_cause
 from models.artifact.manifest import Manifest
 from schemas.errors import ArtifactError, SettingsError, SpecMismatch
 from schemas.limits import MAX_REGIONS, MAX_SERIES
@@ -46,7 +46,7 @@ class FoundArtifact(NamedTuple):
     """The parts of an artifact that decide whether it may come into force."""
 
     manifest: Manifest
-    network_fault: str | None
+    network_error: ArtifactError | None
 
 
 class ArtifactScan:
@@ -66,14 +66,14 @@ class ArtifactScan:
             found: FoundArtifact | ArtifactError
             try:
                 artifact = read_artifact(folder)
-                found = FoundArtifact(artifact.manifest, artifact.network_fault)
+                found = FoundArtifact(artifact.manifest, artifact.network_error)
             except ArtifactError as error:
-                found = error.with_traceback(None)
+                found = without_cause(error)
             except OSError as error:
                 found = ArtifactError(f"{folder} cannot be read ({error.strerror})", "check its owner and mode")
             self._found[folder] = known = stamp, found
         if isinstance(known[1], ArtifactError):
-            raise type(known[1])(*known[1].args)  # a copy: a traceback would keep other artifacts in memory
+            raise without_cause(known[1])
         return known[1], artifact
 
     def forget_all_but(self, folders: Collection[Path]) -> None:
@@ -150,7 +150,7 @@ def next_roster(
                 after[region] = Entry(str(folder), found.manifest.version, found.manifest.spec.fingerprint())
                 break
             except ArtifactError as error:
-                refused.append(Refused(str(folder), error.with_traceback(None)))
+                refused.append(Refused(str(folder), without_cause(error)))
     scan.forget_all_but({Path(each.folder) for each in refused})
     return after, refused
 
@@ -180,8 +180,8 @@ def with_refused(error: ArtifactError, refused: Sequence[Refused]) -> ArtifactEr
 
 def _refuse_misfit(region: str, folder: Path, found: FoundArtifact, in_force: Entry | None, latest_s: float) -> None:
     """Raise ArtifactError when the artifact may not score the region in place of the one in force."""
-    if in_force and found.network_fault:
-        raise ArtifactError(f"{found.network_fault}; {in_force.version} stays in force")
+    if in_force and (broken := found.network_error):
+        raise ArtifactError(f"{broken.message}; {in_force.version} stays in force", broken.remedy)
     spec, cutoff_s = found.manifest.spec, found.manifest.data.cutoff_s
     if spec.region != region:
         raise ArtifactError(f"{folder} is for region {spec.region}", "move it to a folder with that region's name")

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from streaming.roster.roster import read_roster, refresh_roster
+from streaming.roster.roster import ArtifactScan, read_roster, refresh_roster
 from tests.harness.toy import toy_spec
 
 FINGERPRINT = toy_spec().fingerprint()
@@ -58,6 +58,20 @@ def test_a_newer_artifact_takes_over_and_one_that_is_half_copied_does_not(publis
     assert f"{first.name} stays in force" in refused[str(half)] or name == "baseline.npz"
     second = publish(4)
     assert refresh()[0] == {"toyville": str(second)}
+
+
+@pytest.mark.parametrize("name", ["baseline.npz", "weights.safetensors"])
+def test_what_is_kept_of_a_refused_artifact_is_its_reason_and_remedy_alone(publish, tmp_path, name):
+    """A traceback, also a cause's, would hold the artifact's content in memory for as long as it lies there."""
+    publish(1)
+    refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts")
+    (publish(3) / name).write_bytes(b"damaged")
+    scan = ArtifactScan()
+    for _ in range(2):
+        _, [refused] = refresh_roster(tmp_path / "roster.json", tmp_path / "artifacts", scan=scan)
+        assert (refused.error.__cause__, refused.error.__context__, refused.error.__traceback__) == (None,) * 3
+        assert refused.error.remedy
+        assert refused.error.remedy not in refused.error.message
 
 
 @pytest.mark.fault("F29")
