@@ -19,6 +19,7 @@ from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import Spec
 
 _EXAMPLES = Path(schemas.__file__).parent / "examples"
+_SWAPPED = "outside_grid--latitude_and_longitude_swapped"  # its reason depends on where the region lies
 _MOVED = ("incident_id", "region", "occurred_at", "category", "lat", "lon")  # fields of the examples, by their texts
 
 
@@ -62,6 +63,8 @@ def _examples(template: Event) -> Iterator[Poison]:
     texts = {str(good[field]): json.dumps(str(ours[field]))[1:-1] for field in _MOVED}
     pattern = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, texts))})(?![\w.])")
     for path in sorted((_EXAMPLES / "bad").glob("*.json")):
+        if path.stem == _SWAPPED:
+            continue
         value = pattern.sub(lambda found: texts[found[0]], path.read_text(encoding="utf-8"))
         yield Poison(path.stem, path.stem.partition("--")[0], value.encode())
 

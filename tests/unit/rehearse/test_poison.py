@@ -30,6 +30,17 @@ def test_every_kind_is_refused_with_its_reason_and_its_neighbours_are_not(poison
     assert decoded.incidents["town"].kafka_offset.tolist() == [0, 2]
 
 
+@pytest.mark.parametrize(
+    ("south_deg", "west_deg"), [(37.6, -122.6), (29.6, -95.6), (35.5, 139.5), (-34.0, 151.0), (51.4, -0.3)]
+)
+def test_the_reasons_hold_wherever_the_region_lies(south_deg, west_deg):
+    spec = msgspec.structs.replace(SPEC, grid=toy_grid(40, 30, south_deg=south_deg, west_deg=west_deg))
+    poisons = poison_messages(template_event(spec, as_of_s=AS_OF_S))
+    decoded = decode_messages(toy_messages([one.value for one in poisons], AS_OF_S * 1000), {"town": spec})
+    refused = {one.kafka_offset: one.reason for rejections in decoded.rejections.values() for one in rejections}
+    assert [refused.get(number) for number in range(len(poisons))] == [one.reason for one in poisons]
+
+
 def test_the_list_is_long_names_each_kind_once_and_covers_every_reason():
     assert len(POISONS) >= 45
     assert len({poison.name for poison in POISONS}) == len(POISONS)
