@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from schemas.contract import documents, out_of_date
+from schemas.errors import errors_in_one_line
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,4 +24,5 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with errors_in_one_line():
+        sys.exit(main(sys.argv[1:]))

@@ -11,12 +11,10 @@ from typing import Any
 import msgspec
 
 from schemas.dead_letter import DeadLetter
+from schemas.errors import DataError
 from schemas.event import Event
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import SLUG
-
-EVENT_TOPIC = "incidents.v1"
-DEAD_LETTER_TOPIC = "incidents.v1.dlq"
 
 # Every time that the decoder accepts: RFC 3339, and the space and `+0500` that common libraries write. Code generators
 # need `format`, but in draft 2020-12 it checks nothing, so this pattern does.
@@ -43,7 +41,10 @@ def event_schema() -> Json:
 
 def asyncapi() -> Json:
     """AsyncAPI document of both topics: written by hand, except for the schemas and the examples of events."""
-    document: Json = json.loads((_FOLDER / "asyncapi.json").read_text(encoding="utf-8"))
+    path = _FOLDER / "asyncapi.json"
+    if not path.is_file():
+        raise DataError(f"{path} is missing", f"restore it: git checkout {path}")
+    document: Json = json.loads(path.read_text(encoding="utf-8"))
     parts = document["components"]
     parts["schemas"] = {"Event": _object_schema(Event), "DeadLetter": _object_schema(DeadLetter)}
     examples = [{"name": f"example{number}", "payload": it} for number, it in enumerate(_examples(), start=1)]

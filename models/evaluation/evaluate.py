@@ -61,7 +61,8 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     if plan.purge >= least:
         raise DataError(
             f"a purge of {plan.purge} steps leaves too few of the {task.validation} to learn from and the "
-            f"{task.test - task.validation} to choose by: choose a --purge-steps of at most {least - 2 - plan.delay}"
+            f"{task.test - task.validation} to choose by",
+            remedy=f"choose a --purge-steps of at most {least - 2 - plan.delay}",
         )
     began = time.monotonic()
     judge = Judge(task=task, seed=plan.seeds[0])
@@ -255,7 +256,8 @@ def _row(fitted: _Fitted, chosen: AnyFloats, seen: AnyCounts, judged: list[AnyFl
     share, categories = judge.share_mixed_in(chosen, seen), seen.shape[2]
     log_mean = torch.from_numpy(np.log(judge.mixed(chosen, share).reshape(-1, categories, 1)))
     dispersion = likeliest_dispersion(log_mean, torch.from_numpy(seen.reshape(-1, categories, 1)))[:, 0]
-    judged[:] = [judge.mixed(mean, share) for mean in judged]
+    for seed, mean in enumerate(judged):  # one by one: all of both kinds would need twice the memory
+        judged[seed] = judge.mixed(mean, share)
     of_seeds = [judge.scores(mean, dispersion) for mean in judged]
     return ModelResult(
         model=fitted.name,

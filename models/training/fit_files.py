@@ -7,7 +7,7 @@ import msgspec
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.network import RiskNetwork
+from models.network import NetworkShape, RiskNetwork
 from models.networks import kind_of_network
 from models.training.fit_network import Examples, FitData, FitPlan
 
@@ -44,10 +44,9 @@ def write_fitted(folder: Path, network: RiskNetwork, ratios: Sequence[float]) ->
     part.rename(folder / _FITTED)
 
 
-def read_fitted(folder: Path) -> tuple[RiskNetwork, list[float]]:
+def read_fitted(folder: Path, kind: str, shape: NetworkShape) -> tuple[RiskNetwork, list[float]]:
     """What `write_fitted` left: a network in eval mode, and the ratios. FileNotFoundError when it left nothing."""
     tensors = load_file(folder / _FITTED)
     ratios = tensors.pop(_RATIOS).tolist()
-    plan, data = read_fit(folder)
-    network = kind_of_network(plan.recipe.network).from_tensors(tensors, data.train.shape)
+    network = kind_of_network(kind).from_tensors(tensors, shape)
     return network.eval().requires_grad_(False), ratios

@@ -76,7 +76,7 @@ def fit_spread(
                 distributor = TorchDistributor(num_processes=workers, local_mode=False, use_gpu=False)
                 # A module by name: a function would be pickled to disk.
                 distributor.run("-m", "models.training.fit_rank", name)
-            network, ratios = read_fitted(Path(name))
+            network, ratios = read_fitted(Path(name), plan.recipe.network, data.train.shape)
         except (PySparkException, Py4JError, FileNotFoundError) as error:  # it does not notice when a process fails
             file.write(f"{error}\n")
             raise PipelineError(

@@ -1,7 +1,7 @@
 """Whether somebody changed the audit log: follows the chain of its hashes."""
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def records(content: bytes) -> Iterator[AuditRecord]:
 class Verdict:
     """The result. `faults` is empty when nothing was changed; `torn` are lines that a crash cut short."""
 
-    present: Collection[int]  # sequence numbers of all whole records
+    present: Set[int]  # sequence numbers of all whole records
     records: list[AuditRecord] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     torn: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Verdict:
         if self._damaged and _notes(found, self._damaged[-1][1]):
             self.torn.append(f"a crash cut line {self._damaged.pop()[0]} short; record {found.sequence} notes it")
         last = self.records[-1].sequence if self.records else 0
-        lost = sorted(set(range(last + 1, found.sequence)) - set(self.present))
+        lost = sorted(set(range(last + 1, found.sequence)) - self.present)
         self._report_damaged()
         if found.sequence != last + 1 + len(lost):
             self.faults.append(f"line {number} is misplaced: record {found.sequence} after record {last}")

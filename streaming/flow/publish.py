@@ -87,7 +87,7 @@ class Publisher:
         except RiskError as error:
             self._failure = error  # on its way through Java the error loses its class
             raise
-        self.batches, self.last_batch = self.batches + 1, batch_id
+        self.last_batch, self.batches = batch_id, self.batches + 1  # in this order: another thread reads both
 
     def take_failure(self) -> RiskError | None:
         """The error that ended the query, once."""

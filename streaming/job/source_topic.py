@@ -36,7 +36,7 @@ class SourceTopic:
     _offsets: OffsetAudit = field(init=False)
 
     def __post_init__(self) -> None:
-        self._watch = KafkaWatch(self.kafka.bootstrap, self.longest_absence_s, check=self._refuse_other_topic)
+        self._watch = KafkaWatch(self.kafka.bootstrap, self.longest_absence_s)
         self._offsets = OffsetAudit(self.checkpoint)
 
     @classmethod
@@ -78,7 +78,7 @@ class SourceTopic:
         verify_checkpoint(self.checkpoint, guard, topic, audit=self.audit)
         if self._guard is None:
             log.info("checkpoint=%s last batch: %s", self.checkpoint, progress_text(last_commit(self.checkpoint)))
-        self._guard = guard
+        self._guard, self._watch.check = guard, self._refuse_other_topic
         return True
 
     def unaccounted(self, batch: int, consumed: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from models.artifact.artifact import read_spec
-from schemas.errors import CheckpointError, EventsGone, RiskError
+from schemas.errors import CheckpointError, EventsGone
 from streaming.disk.guard import Guard, read_guard, refuse_changes
 from streaming.disk.locks import only_writer
 from streaming.instants import instant_text
@@ -88,10 +88,12 @@ def _gathered(recount: Recount, reader: TopicReader, on_batch: Callable[[LoggedB
                 yield bytes(lines)
                 lines.clear()
             on_batch(batch, len(recount.plan.batches))
-    except (RiskError, KeyboardInterrupt):
-        yield bytes(lines)  # those before the batch that failed are right
+    except (Exception, KeyboardInterrupt):
+        if lines:  # those before the batch that failed are right
+            yield bytes(lines)
         raise
-    yield bytes(lines)
+    if lines:
+        yield bytes(lines)
 
 
 @contextmanager

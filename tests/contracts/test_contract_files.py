@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import schemas
 import schemas.__main__ as command
-from schemas.contract import DEAD_LETTER_TOPIC, EVENT_TOPIC, documents, out_of_date
+from schemas.contract import documents, out_of_date
 from schemas.dead_letter import DeadLetter, encode_dead_letter
 from schemas.event import REASONS, Event
 from schemas.incidents import Rejection
@@ -70,9 +70,9 @@ def test_no_generated_file_refers_to_a_host_except_for_the_dialect_of_json_schem
 
 def test_the_topics_are_the_defaults_of_the_settings():
     topics = {channel["address"] for channel in DOCUMENT["channels"].values()}
-    assert topics == {EVENT_TOPIC, DEAD_LETTER_TOPIC}
     fields = Settings.model_fields
-    assert (fields["topic"].default, fields["dead_letter_topic"].default) == (EVENT_TOPIC, DEAD_LETTER_TOPIC)
+    assert topics == {"incidents.v1", "incidents.v1.dlq"}
+    assert topics == {fields["topic"].default, fields["dead_letter_topic"].default}
 
 
 def test_the_largest_message_is_the_decoders():

@@ -46,7 +46,6 @@ with executors(MASTER, log) as session:
             print(f"{name}: {error}")
             continue
         (folder / name).mkdir()
-        write_fit(folder / name, PLAN, data(dispersion))  # read_fitted asks it for the kind and the sizes
         write_fitted(folder / name, network, ratios)
 """
 
@@ -74,8 +73,8 @@ def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why
     assert len(ran.stdout.splitlines()) == 1
     assert "The size of tensor" in log.read_text()
     assert list((tmp_path / "shared").iterdir()) == [log]
-    first, ratios = read_fitted(tmp_path / "first")
-    second, ratios_again = read_fitted(tmp_path / "second")
+    first, ratios = read_fitted(tmp_path / "first", PLAN.recipe.network, data().train.shape)
+    second, ratios_again = read_fitted(tmp_path / "second", PLAN.recipe.network, data().train.shape)
     alone_ratios = []
     torch.set_num_threads(1)
     alone = fit_network(data(), PLAN, lambda epoch, ratio: alone_ratios.append(ratio))
