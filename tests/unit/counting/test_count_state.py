@@ -19,6 +19,7 @@ from tests.harness.toy import toy_spec
 NOW = 1_700_000_000
 HOUR = 3600
 SPEC = toy_spec(2, 2)
+GONE = COUNTED_ORIGIN | CANCELLED
 
 event = st.fixed_dictionaries(
     {
@@ -29,24 +30,20 @@ event = st.fixed_dictionaries(
         ),
         "cell": st.integers(0, 3),
         "category": st.integers(0, 1),
-        "flags": st.sampled_from([0, COUNTED_ORIGIN, COUNTED_ORIGIN, COUNTED_ORIGIN | CANCELLED]),
+        "flags": st.sampled_from([0, COUNTED_ORIGIN, COUNTED_ORIGIN, GONE]),
     }
 )
 
 
-def incidents(events, clocks, first_offset):
+def incidents(events, clock, first_offset=0):
     count = len(events)
-    columns = {
-        "key": [e["key"] for e in events],
-        "revision": [e["revision"] for e in events],
-        "occurred_s": [clock - e["ago_s"] for e, clock in zip(events, clocks, strict=True)],
-        "received_ms": [clock * 1000 for clock in clocks],
-        "cell": [e["cell"] for e in events],
-        "category": [e["category"] for e in events],
-        "flags": [e["flags"] for e in events],
+    columns = {name: [e[name] for e in events] for name in ("key", "revision", "cell", "category", "flags")}
+    columns |= {
+        "occurred_s": [clock - e["ago_s"] for e in events],
+        "received_ms": [clock * 1000] * count,
         "partition": [0] * count,
         "kafka_offset": range(first_offset, first_offset + count),
-        "kafka_time_ms": [clock * 1000 for clock in clocks],
+        "kafka_time_ms": [clock * 1000] * count,
     }
     empty = Incidents.empty()
     return Incidents(**{f.name: np.array(columns[f.name], getattr(empty, f.name).dtype) for f in fields(Incidents)})
@@ -106,7 +103,7 @@ def streams(draw):
     clock, batches, offset = NOW, [], 0
     for events in draw(st.lists(st.lists(event, max_size=8), min_size=1, max_size=6)):
         clock += draw(st.sampled_from([0, 1, 299, 300, 3600, 3600, 22 * 3600, 27 * 3600, 60 * 86_400]))
-        batches.append((clock, incidents(events, [clock] * len(events), offset)))
+        batches.append((clock, incidents(events, clock, offset)))
         offset += len(events)
     return batches
 
@@ -118,7 +115,7 @@ def retold_streams(draw):
     for events in draw(st.lists(st.lists(event, max_size=4), min_size=2, max_size=7)):
         clock += draw(st.sampled_from([0, 3600, 22 * 3600, 24 * 3600, 47 * 3600, 172_799, 172_800, 172_801]))
         again = draw(st.lists(st.sampled_from(sent), max_size=4)) if sent else []
-        batch = incidents(events, [clock] * len(events), 0)
+        batch = incidents(events, clock)
         new = batch.select((batch.occurred_s >= clock - 172_800) & (batch.occurred_s <= clock + 300))
         sent += [new.select(np.array([number])) for number in range(len(new))]
         batches.append((clock, new, again))
@@ -137,6 +134,24 @@ def assert_equal_to(state, counts):
             for cell in range(4):
                 for category in range(2):
                     assert seen[cell, category] == counts[width, number, cell, category], (name, number)
+
+
+def assert_same_rings(one, other):
+    for name, level in one.levels.items():
+        np.testing.assert_array_equal(level.ring, other.levels[name].ring)
+        assert level.newest == other.levels[name].newest
+
+
+def assert_counted(bins, hours):
+    """One incident in each of these hours after NOW, and no other."""
+    assert np.flatnonzero(bins).tolist() == [(NOW // HOUR + after) % len(bins) for after in hours]
+    assert bins.sum() == len(hours)
+
+
+def store(changes, stored):
+    stored.update(changes.puts)
+    for key in changes.deletes:
+        del stored[key]
 
 
 @pytest.mark.fault("F15")
@@ -166,6 +181,7 @@ def test_a_message_that_is_sent_again_is_a_duplicate_or_late_and_changes_no_coun
 
 
 CALL = {"key": 5, "revision": 0, "ago_s": 0, "cell": 1, "category": 0, "flags": COUNTED_ORIGIN}
+MOVED = {"revision": 1, "ago_s": 9}
 BACK = {**CALL, "revision": 1, "ago_s": 23 * HOUR}
 
 
@@ -176,10 +192,10 @@ BACK = {**CALL, "revision": 1, "ago_s": 23 * HOUR}
         (BACK, BACK, "late", [-23]),
         (BACK, {**CALL, "revision": 2}, "corrected", [0]),
         (BACK, {**CALL, "revision": 2, "ago_s": -22 * HOUR}, "corrected", [22]),
-        (BACK, {**CALL, "revision": 2, "flags": COUNTED_ORIGIN | CANCELLED}, "corrected", []),
+        (BACK, {**CALL, "revision": 2, "flags": GONE}, "corrected", []),
         (BACK, {**CALL, "revision": 2, "flags": 0}, "excluded", []),
-        ({**BACK, "flags": COUNTED_ORIGIN | CANCELLED}, CALL, "duplicate", []),
-        ({**BACK, "flags": COUNTED_ORIGIN | CANCELLED}, {**CALL, "revision": 2}, "corrected", [0]),
+        ({**BACK, "flags": GONE}, CALL, "duplicate", []),
+        ({**BACK, "flags": GONE}, {**CALL, "revision": 2}, "corrected", [0]),
     ],
 )
 @pytest.mark.parametrize("restarts", [(), (1, 2), (2,)])
@@ -198,15 +214,10 @@ def test_an_incident_corrected_to_an_earlier_time_is_known_as_long_as_its_first_
     for number, (batch, at) in enumerate((([CALL, second], NOW), ([other], clock), ([third], clock))):
         if number in restarts:
             journal = Journal.restore(SPEC, stored, as_of_s=at, digest=journal.digest)
-        applied = journal.state.apply(incidents(batch, [NOW] * len(batch), 0), at)
-        changes = journal.record(applied.changed)
-        stored.update(changes.puts)
-        for key in changes.deletes:
-            stored.pop(key)
+        applied = journal.state.apply(incidents(batch, NOW), at)
+        store(journal.record(applied.changed), stored)
     assert totals([applied]) == {outcome: 1}
-    bins = journal.state.levels["hour"].ring[:, ::2].sum(axis=1)
-    assert np.flatnonzero(bins).tolist() == [(NOW // HOUR + after) % len(bins) for after in hours]
-    assert bins.sum() == len(hours)
+    assert_counted(journal.state.levels["hour"].ring[:, ::2].sum(axis=1), hours)
 
 
 @pytest.mark.parametrize(
@@ -215,41 +226,31 @@ def test_an_incident_corrected_to_an_earlier_time_is_known_as_long_as_its_first_
         ([{"ago_s": 1}, {"ago_s": 1}], ["excluded", "duplicate"], []),
         ([{"ago_s": 0}, {"ago_s": 0}], ["counted", "duplicate"], [0]),
         ([{"ago_s": 1}, {"revision": 1, "ago_s": -HOUR}, {"ago_s": 1}], ["excluded", "excluded", "duplicate"], []),
-        ([{"ago_s": 1}, {"revision": 1, "flags": COUNTED_ORIGIN | CANCELLED}], ["excluded", "excluded"], []),
-        ([{"ago_s": 1, "flags": COUNTED_ORIGIN | CANCELLED}, {"revision": 1}], ["excluded", "excluded"], []),
+        ([{"ago_s": 1}, {"revision": 1, "flags": GONE}], ["excluded", "excluded"], []),
+        ([{"ago_s": 1, "flags": GONE}, {"revision": 1}], ["excluded", "excluded"], []),
         ([{"ago_s": 1, "revision": 2}, {"revision": 1}], ["excluded", "duplicate"], []),
         ([{}, {"revision": 1, "ago_s": 2 * HOUR}, {}], ["counted", "corrected", "duplicate"], [-2]),
-        (
-            [{}, {"revision": 1, "ago_s": 9}, {"revision": 2, "ago_s": -HOUR}],
-            ["counted", "corrected", "corrected"],
-            [1],
-        ),
-        (
-            [{}, {"revision": 1, "ago_s": 9}, {"revision": 2, "ago_s": 9, "flags": COUNTED_ORIGIN | CANCELLED}],
-            ["counted", "corrected", "corrected"],
-            [],
-        ),
+        ([{}, MOVED, {"revision": 2, "ago_s": -HOUR}], ["counted", "corrected", "corrected"], [1]),
+        ([{}, MOVED, {"revision": 2, "ago_s": 9, "flags": GONE}], ["counted", "corrected", "corrected"], []),
     ],
 )
 @pytest.mark.parametrize("together", [False, True])
 def test_an_incident_counts_once_in_the_history_or_in_the_stream(messages, outcomes, hours, together):
     """The history ends at NOW; `ago_s` is before that, `hours` are after it."""
     state, clock = beginning(NOW), NOW + 2 * HOUR
-    told = incidents([{**CALL, **one} for one in messages], [NOW] * len(messages), 0)
+    told = incidents([{**CALL, **one} for one in messages], NOW)
     parts = [told] if together else [told.select(np.array([number])) for number in range(len(told))]
     assert totals([state.apply(part, clock) for part in parts]) == Counter(outcomes)
-    bins = state.levels["hour"].ring.sum(axis=1)
-    assert np.flatnonzero(bins).tolist() == [(NOW // HOUR + after) % len(bins) for after in hours]
-    assert bins.sum() == len(hours)
+    assert_counted(state.levels["hour"].ring.sum(axis=1), hours)
 
 
 def test_an_incident_is_forgotten_when_its_latest_time_is_and_keeps_its_count():
     told = {**BACK, "revision": 3}
     for later, outcome, total in ((172_800, "duplicate", 1), (172_801, "counted", 2)):
         state = CountState(SPEC)
-        state.apply(incidents([told, {**told, "revision": 0, "ago_s": 0}], [NOW] * 2, 0), NOW)  # an old one, overtaken
+        state.apply(incidents([told, {**told, "revision": 0, "ago_s": 0}], NOW), NOW)  # an old one, overtaken
         clock = NOW + later
-        applied = state.apply(incidents([{**told, "revision": 1, "ago_s": 0}], [clock], 2), clock)
+        applied = state.apply(incidents([{**told, "revision": 1, "ago_s": 0}], clock), clock)
         assert applied.outcomes[outcome] == 1
         assert state.window("hour", 15 * 24).sum() == total
 
@@ -265,8 +266,7 @@ def test_batch_boundaries_change_nothing(batches, history_end_s, random):
     split = beginning(history_end_s)
     for start, stop in zip([0, *cuts], [*cuts, len(whole)], strict=True):
         split.apply(whole.select(np.arange(start, stop)), batches[-1][0])
-    for name in once.levels:
-        np.testing.assert_array_equal(once.levels[name].ring, split.levels[name].ring)
+    assert_same_rings(once, split)
 
 
 @pytest.mark.fault("F14")
@@ -274,31 +274,22 @@ def test_batch_boundaries_change_nothing(batches, history_end_s, random):
 @given(streams(), st.lists(st.booleans(), min_size=6, max_size=6), st.integers(1, 3), history_ends)
 def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fold_after, history_end_s):
     stored: dict[str, bytes] = {}
-
-    def write(changes):
-        stored.update(changes.puts)
-        for key in changes.deletes:
-            del stored[key]
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.counting.blobs._FOLD_SEGMENTS", fold_after)
         journal, changes = Journal.start(beginning(history_end_s))
-        write(changes)
+        store(changes, stored)
         undisturbed = beginning(history_end_s)
         for (as_of, batch), restart in zip(batches, restarts, strict=False):
-            write(journal.record(journal.state.apply(batch, as_of).changed))
+            store(journal.record(journal.state.apply(batch, as_of).changed), stored)
             undisturbed.apply(batch, as_of)
             if restart:
                 journal = Journal.restore(SPEC, stored, as_of_s=journal.state.as_of_s, digest=journal.digest)
                 journal.state.advance(as_of)
-            for name, level in undisturbed.levels.items():
-                np.testing.assert_array_equal(level.ring, journal.state.levels[name].ring)
-                assert level.newest == journal.state.levels[name].newest
+            assert_same_rings(undisturbed, journal.state)
         restored = Journal.restore(SPEC, stored, as_of_s=as_of, digest=journal.digest).state
         assert (restored.history_end_s, restored.first_day) == (history_end_s, history_end_s // DAY_S + 7)
     again = restore_state(SPEC, export_state(undisturbed))
-    for name, level in undisturbed.levels.items():
-        np.testing.assert_array_equal(level.ring, again.levels[name].ring)
+    assert_same_rings(undisturbed, again)
     assert set(again.registry.records().key.tolist()) == set(undisturbed.registry.records().key.tolist())
 
 
@@ -319,8 +310,7 @@ def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(batches, t
         assert other.follow(stored[other.next_key])
     other.state.advance(journal.state.as_of_s)
     assert other.digest == journal.digest
-    for name, level in journal.state.levels.items():
-        np.testing.assert_array_equal(level.ring, other.state.levels[name].ring)
+    assert_same_rings(journal.state, other.state)
     foreign, _ = Journal.start(CountState(SPEC))
     foreign.digest ^= 2
     assert not any(foreign.follow(blob) for key, blob in stored.items() if key.startswith("s:"))
@@ -329,7 +319,7 @@ def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(batches, t
 def test_a_history_that_an_older_version_wrote_is_read():
     """Its records do not hold an incident's latest event time."""
     row, older_row = struct.Struct("<QqiihBq"), struct.Struct("<QqiihB")
-    told = incidents([{**CALL, "key": key, "ago_s": key * HOUR} for key in range(40)], [NOW] * 40, 0)
+    told = incidents([{**CALL, "key": key, "ago_s": key * HOUR} for key in range(40)], NOW)
     state = CountState(SPEC)
     state.apply(told, NOW)
     blobs = export_state(state)
@@ -344,18 +334,9 @@ def test_the_registry_forgets_what_can_no_longer_be_corrected_and_keeps_the_rest
     registry = Registry()
     keys = np.arange(5000, dtype=np.uint64) * np.uint64(1 << 40)  # equal low bits: the longest probe chains
     ages = np.arange(5000, dtype=np.int64)
-    zeros = np.zeros(5000, np.int32)
-    registry.put(
-        Records(
-            key=keys,
-            occurred_s=ages % 1000,
-            revision=zeros,
-            cell=zeros,
-            category=zeros.astype("i2"),
-            flags=zeros.astype("u1"),
-            latest_s=ages,
-        )
-    )
+    zeros, none = np.zeros(5000, np.int32), np.zeros(5000, "u1")
+    columns = {"occurred_s": ages % 1000, "revision": zeros, "cell": zeros, "category": none.astype("i2")}
+    registry.put(Records(key=keys, **columns, flags=none, latest_s=ages))
     registry.expire(2000)
     assert (registry.find(keys[2000:]) >= 0).all()
     assert (registry.find(keys[:2000]) < 0).all()
@@ -367,16 +348,16 @@ def test_the_registry_forgets_what_can_no_longer_be_corrected_and_keeps_the_rest
     [
         ({}, NOW),
         ({"flags": 0}, NOW - HOUR),
-        ({"flags": COUNTED_ORIGIN | CANCELLED}, NOW - HOUR),
+        ({"flags": GONE}, NOW - HOUR),
         ({"ago_s": 30 * HOUR}, NOW - HOUR),
     ],
 )
 def test_only_what_counts_says_that_a_feed_is_alive(message, newest):
     older = {**CALL, "key": 6, "ago_s": HOUR}
-    applied = beginning(NOW - 26 * HOUR).apply(incidents([older, {**CALL, **message}], [NOW] * 2, 0), NOW)
+    applied = beginning(NOW - 26 * HOUR).apply(incidents([older, {**CALL, **message}], NOW), NOW)
     assert applied.newest_counted_s == newest
 
 
 def test_a_feed_of_what_is_not_counted_is_silent():
-    told = incidents([{**CALL, "flags": 0}, {**CALL, "key": 7, "ago_s": 30 * HOUR}], [NOW] * 2, 0)
+    told = incidents([{**CALL, "flags": 0}, {**CALL, "key": 7, "ago_s": 30 * HOUR}], NOW)
     assert beginning(NOW - 26 * HOUR).apply(told, NOW).newest_counted_s == 0

@@ -87,7 +87,8 @@ def test_a_tab_is_written_in_two_ways(tmp_path, delimiter):
 def test_too_many_places_that_cannot_be_read_are_refused(tmp_path, place):
     good, bad = [row()] * 19, row(place=place)
     assert read(tmp_path, lines(*good, bad)).skipped == {"bad_place": 1}
-    said = f"2 of 21 places cannot be read, first row 20 '{place.split(',')[0]}'.*in degrees.*lat= and lon="
+    first = place.replace(",", "' '")
+    said = f"2 of 21 places cannot be read, first row 20 '{first}': places must be in degrees.*lat= and lon="
     refused(tmp_path, said, lines(*good, bad, bad))
 
 
@@ -150,15 +151,19 @@ def test_a_file_without_rows_and_one_of_the_future_are_told_apart(tmp_path):
     [
         ("chicgo", "'chicgo' is neither one of them nor KEY=VALUE"),
         (LAYOUT.replace("lon=", "long="), "the key 'long' is unknown; lon= is missing"),
-        (LAYOUT.replace("lat=lat,", ""), "(lat= is missing)"),
-        (LAYOUT.replace("time=", "start="), "(end= is missing)"),
-        (LAYOUT.replace("time=when,", ""), "(time= is missing)"),
-        (LAYOUT + ",end=to", "(time= and start= or end= are both given)"),
-        (LAYOUT + ",until=", "(until= has no value)"),
-        (LAYOUT + ",lat=y", "(lat= is given twice)"),
+        (LAYOUT.replace("lat=lat,", ""), "lat= is missing)"),
+        (LAYOUT.replace("time=", "start="), "end= is missing)"),
+        (LAYOUT.replace("time=", "end="), "start= is missing)"),
+        (LAYOUT.replace("time=when,", ""), "time= is missing)"),
+        (LAYOUT + ",end=to", "time= and start= or end= are both given)"),
+        (LAYOUT + ",start=from,end=to", "time= and start= or end= are both given)"),
+        (LAYOUT + ",colour=red", "the key 'colour' is unknown)"),
+        (LAYOUT + ",until=", "until= has no value)"),
+        (LAYOUT + ",lat=y", "lat= is given twice)"),
         (LAYOUT + ",format=%b %d, %Y", "' %Y' is neither one of them nor KEY=VALUE"),
     ],
 )
 def test_the_key_that_is_missing_or_unknown_is_named(text, said):
-    with pytest.raises(DataError, match=re.escape(said)):
+    message = re.escape(f"{text!r} is no layout (") + ".*" + re.escape(said) + ".*in place of time="
+    with pytest.raises(DataError, match=message):
         parse_layout(text)

@@ -79,9 +79,8 @@ def test_origins_follow_one_another_and_the_last_span_is_the_validation_block(fo
     starts = origins(BLOCKS)
     assert starts[-1] == BLOCKS.validation_s
     assert len(folds.folds) == len(starts) == FOLDS
-    assert {later - earlier for earlier, later in pairwise((*starts, BLOCKS.test_s))} == {
-        BLOCKS.test_s - BLOCKS.validation_s
-    }
+    spans = {later - earlier for earlier, later in pairwise((*starts, BLOCKS.test_s))}
+    assert spans == {BLOCKS.test_s - BLOCKS.validation_s}
     sizes = [len(fold.train.values) for fold in folds.folds]
     assert sizes == sorted(set(sizes))
 
@@ -262,12 +261,9 @@ def test_a_trial_above_the_median_is_given_up_and_marked(tmp_path, loss):
     assert 3 < len(pruned) < 27
     for one in found.trials:
         before = [other for other in found.trials[: one.number] if not other.pruned]
-        above = [
-            min(one.losses[: fold + 1]) > np.median([other.losses[fold] for other in before])
-            for fold in range(
-                min(len(one.losses), 2) if len(before) >= 5 else 0
-            )  # after the last fold nothing is saved
-        ]
+        judged = min(len(one.losses), 2) if len(before) >= 5 else 0  # after the last fold nothing is saved
+        medians = [np.median([other.losses[fold] for other in before]) for fold in range(judged)]
+        above = [min(one.losses[: fold + 1]) > median for fold, median in enumerate(medians)]
         assert above == [False] * (len(above) - one.pruned) + [True] * one.pruned
         assert (len(one.losses) < 3) is one.pruned
     assert not found.best.pruned
@@ -291,27 +287,32 @@ def test_a_recipe_that_is_better_by_more_than_seeds_differ_replaces_the_default(
     assert found.chosen == found.best.recipe != DEFAULT
 
 
-def test_a_recipe_that_was_lucky_with_one_seed_does_not(tmp_path):
-    def luck(recipe, fold, seed):
-        return 1 - (0.01 if seed == 0 and recipe != DEFAULT else 0) + 0.001 * seed
+def lucky(recipe, fold, seed):
+    """Any other recipe is better with the seed of the search, and with no other one."""
+    return 1 - (0.01 if seed == 0 and recipe != DEFAULT else 0) + 0.001 * seed
 
-    found = search(tmp_path / "journal", loss=luck)
+
+def slight(recipe, fold, seed):
+    """Any other recipe is better by less than seeds differ."""
+    return 1 - (0.001 if recipe != DEFAULT else 0) + 0.002 * seed
+
+
+def harmful(recipe, fold, seed):
+    return 1.0 if recipe == DEFAULT else 1.1
+
+
+@pytest.mark.parametrize(("loss", "gain", "spread"), [(lucky, 0, 0.002), (slight, 0.001, 0.004)])
+def test_a_recipe_that_was_lucky_with_one_seed_or_gains_less_than_seeds_differ_does_not(tmp_path, loss, gain, spread):
+    found = search(tmp_path / "journal", loss=loss)
     assert found.best.recipe != DEFAULT
-    assert (found.compared.gain, found.compared.spread) == (0, pytest.approx(0.002))
+    assert (found.compared.gain, found.compared.spread) == (pytest.approx(gain), pytest.approx(spread))
     assert found.chosen == DEFAULT
-
-
-def test_a_gain_within_the_spread_over_seeds_does_not_either(tmp_path):
-    def noisy(recipe, fold, seed):
-        return 1 - (0.001 if recipe != DEFAULT else 0) + 0.002 * seed
-
-    found = search(tmp_path / "journal", loss=noisy)
-    assert found.compared.gain == pytest.approx(0.001)
-    assert found.chosen == DEFAULT
+    assert verdict(found)[-1].endswith("the default stays")
 
 
 def test_where_nothing_beats_the_default_nothing_is_compared(tmp_path):
-    found = search(tmp_path / "journal", loss=lambda recipe, fold, seed: 1.0 if recipe == DEFAULT else 1.1)
+    found = search(tmp_path / "journal", loss=harmful)
+    assert verdict(found) == ["no trial is better than the default on the same folds: the default stays"]
     assert (found.best.number, found.compared, found.chosen) == (0, None, DEFAULT)
 
 
@@ -327,17 +328,13 @@ def test_a_journal_that_is_none_is_refused(tmp_path, content):
         open_study(tmp_path / "journal", TUNED_ON)
 
 
-def test_the_verdict_says_what_was_measured_and_what_became_of_it(whole, tmp_path):
+def test_the_verdict_says_what_was_measured_and_what_became_of_it(whole):
     found = whole[1]
     first, over_seeds, last = verdict(found)
     assert f"trial {found.best.number} has {1 - found.best.loss / found.trials[0].loss:.3%} less loss" in first
     assert over_seeds.startswith("with seeds 1, 2, 3: ")
     assert f"default {np.mean(found.compared.default):.5f} (" in over_seeds
     assert last.endswith(f"differ by up to 0.00002: trial {found.best.number} becomes the recipe")
-    lucky = search(tmp_path / "a", loss=lambda recipe, fold, seed: 1 - (0.1 if seed == 0 and recipe != DEFAULT else 0))
-    assert verdict(lucky)[-1].endswith("the default stays")
-    worse = search(tmp_path / "b", loss=lambda recipe, fold, seed: 1.0 if recipe == DEFAULT else 1.1)
-    assert verdict(worse) == ["no trial is better than the default on the same folds: the default stays"]
 
 
 # --- The commands -----------------------------------------------------------------------------------------------

@@ -1,0 +1,138 @@
+"""The witness beside a run, and the run around it: what is seen is not lost, and a failing scenario gets shorter."""
+
+import json
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from tests.faults import run as run_module
+from tests.faults.injected import SIDES, Injected
+from tests.faults.run import shorten
+from tests.faults.scenario import generate
+from tests.faults.witness import Witness
+
+
+class Job:
+    """The folders of a scorer that is not there."""
+
+    def __init__(self, folder):
+        self.folder, self.checkpoint = folder, folder / "checkpoint"
+        self.environment = {"RISK_CHECKPOINT": str(self.checkpoint)}
+        for name in ("offsets", "commits"):
+            (self.checkpoint / "spark" / name).mkdir(parents=True)
+
+    def plan(self, batch, ends):
+        text = 'v1\n{"batchTimestampMs":1700000000000}\n' + json.dumps({"t": ends}) + "\n0\n"
+        (self.checkpoint / "spark" / "offsets" / str(batch)).write_text(text, encoding="utf-8")
+
+    def commit(self, batch):
+        (self.checkpoint / "spark" / "commits" / str(batch)).write_text("v1\n{}", encoding="utf-8")
+
+    def say(self, line):
+        with (self.folder / "terminal.txt").open("a", encoding="utf-8") as terminal:
+            terminal.write(line + "\n")
+
+    def health(self, **fields):
+        (self.checkpoint / "health.json").write_text(json.dumps(fields), encoding="utf-8")
+
+
+def test_a_commit_ahead_of_the_store_is_seen_while_it_lasts(tmp_path):
+    job, stored = Job(tmp_path), [5]
+    witness = Witness(job, "t", lambda: stored[0])
+    job.plan(0, {"0": 3, "1": 2})
+    job.commit(0)
+    witness.look()
+    assert (witness.faults, witness.batches) == ([], {0: {0: 3, 1: 2}})
+    job.plan(1, {"0": 4, "1": 2})
+    job.commit(1)
+    witness.look()
+    stored[0] = 6
+    witness.look()
+    assert witness.faults == ["I7: 6 messages are committed, but the store has 5"]
+
+
+def test_a_fault_that_is_felt_and_not_said_is_silent(tmp_path):
+    job = Job(tmp_path)
+    witness, hits = Witness(job, "t", lambda: 0), []
+    began = time.monotonic()
+    quiet = Injected("store_down", hits, began=began, ended=began + 9)
+    quiet.judge(witness)
+    assert not quiet.was_silent, "it met nothing"
+    hits.append(began + 1)
+    assert (quiet.hits, quiet.effect_s, quiet.was_silent) == (1, 8, True)
+
+
+def test_the_time_of_another_fault_is_no_recovery(tmp_path):
+    witness, now = Witness(Job(tmp_path), "t", lambda: 0), time.monotonic()
+    witness.commits = [now - 5, now + 100]
+    slow, down, short = (
+        Injected("kafka_slow", [], began=now - 6, ended=now),
+        Injected("kafka_down", [], began=now + 3, ended=now + 78),
+        Injected("store_down", [], began=now + 70, ended=now + 80),
+    )
+    for one in (slow, down):
+        one.judge(witness, [slow, down, short])
+    assert (slow.back_s, down.back_s) == (23, 20)
+    alone = Injected("kafka_slow", [], began=now - 6, ended=now)
+    alone.judge(witness, [alone])
+    assert alone.back_s == 100
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda job: job.say("2026-11-25 02:14:00,000 WARNING Kafka does not answer"), "line: 2026"),
+        (lambda job: job.say("error: Kafka at x has not answered for 605 s"), "line: error"),
+        (lambda job: job.say("error: the store does not answer"), None),
+        (lambda job: job.say("2026-11-25 02:14:00,000 INFO reading on"), None),
+        (lambda job: job.health(ready=False, reason="Kafka does not answer"), "health: Kafka"),
+        (lambda job: job.health(ready=False, reason="starting: no batch has been stored yet"), None),
+        (lambda job: job.health(ready=True, reason=""), None),
+    ],
+)
+def test_a_line_of_warning_or_a_health_file_that_is_not_ready_is_a_sign(act, said, tmp_path):
+    job = Job(tmp_path)
+    witness = Witness(job, "t", lambda: 0)
+    job.say("2026-11-25 02:13:00,000 WARNING something before")
+    witness.look()
+    began = time.monotonic()
+    act(job)
+    witness.look()
+    sign = witness.sign_since(began, SIDES["broker"])
+    assert sign.startswith(said) if said else sign is None
+
+
+def test_a_failing_scenario_is_shortened_to_what_it_needs_to_fail():
+    scenario = generate(17)
+    needed = [scenario.actions[0], scenario.actions[-2]]
+
+    def fails(one):
+        return all(action in one.actions for action in needed)
+
+    short = shorten(scenario, fails)
+    assert list(short.actions) == needed
+    assert (short.seed, short.partitions, short.per_batch) == (17, scenario.partitions, scenario.per_batch)
+
+
+def test_a_scenario_that_needs_all_of_itself_stays_whole():
+    scenario = generate(3)
+    assert shorten(scenario, lambda one: one == scenario) == scenario
+
+
+def test_a_crash_of_a_run_is_an_outcome_and_does_not_end_the_others(monkeypatch, tmp_path):
+    class Falling:
+        faults, witness, exits, recoveries, injected, starts = ["I7: before"], SimpleNamespace(faults=[]), [], [], [], 1
+
+        def __init__(self, *_):
+            self.closed = False
+
+        def run(self):
+            raise KeyError("partition")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(run_module, "World", Falling)
+    outcome = run_module.run_scenario(generate(1), tmp_path, None)
+    assert outcome.broken == ("I7: before", "the run ended with KeyError: 'partition'")
