@@ -63,16 +63,14 @@ JUNIT = """<testsuites><testsuite>
 
 def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path, tests_of):
     (tmp_path / "matrix.xml").write_text(JUNIT, encoding="utf-8")
-    lines = [
-        '{"seed": 3, "at": "now", "broken": ["I4: gone"], "seconds": 9, "starts": 2, "exits": [6], '
-        '"recoveries": [["SIGKILL now", 4.0]], "messages": 50}',
-        '{"seed": 4, "at": "now", "broken": [], "seconds": 9, "starts": 1, "exits": [], "recoveries": [], '
-        '"messages": 7}',
-        '{"seed": 4, "generator": 3, "commit": "abc", "at": "later", "broken": [], "seconds": 9, "starts": 1, "exits": '
-        '[], "recoveries": [], "messages": 7, '
-        '"injected": [["store_down", 3, 8.1, "line: WARNING"], ["store_down", 1, 5.9, null], ["cut", 0, 0, null]]}',
+    run = {"at": "now", "broken": [], "seconds": 9, "starts": 1, "exits": [], "recoveries": [], "messages": 7}
+    injected = [["store_down", 3, 8.1, "line: WARNING"], ["store_down", 1, 5.9, None], ["cut", 0, 0, None]]
+    broke = {"broken": ["I4: gone"], "starts": 2, "exits": [6], "recoveries": [["SIGKILL now", 4.0]], "messages": 50}
+    seeds = [
+        {"seed": 3, **run, **broke},
+        {"seed": 4, **run},
+        {"seed": 4, **run, "generator": 3, "commit": "abc", "at": "later", "injected": injected},
     ]
-    seeds = [json.loads(line) for line in lines]
     noted = {"at": "2026-11-26 01:00", "commit": "0b204f5+", "exit_code": 1, "tests": tests_of}
     (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
     results = json.loads(text_of(results_of([tmp_path / "matrix.xml"])))
@@ -111,9 +109,8 @@ def test_the_page_is_the_one_that_the_kept_results_give():
     results = json.loads((faults / "matrix.json").read_text(encoding="utf-8"))
     assert list(results["faults"]) == [fault.id for fault in FAULTS]
     assert broken_in(results) == []
-    assert (ROOT / "docs" / "explanation" / "reliability.md").read_text(encoding="utf-8") == page_of(
-        results, lines_in(RESULTS)
-    )
+    page = (ROOT / "docs" / "explanation" / "reliability.md").read_text(encoding="utf-8")
+    assert page == page_of(results, lines_in(RESULTS))
 
 
 def test_the_command_shows_every_fault_and_every_run_that_broke_something():

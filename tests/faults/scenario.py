@@ -7,7 +7,9 @@ import itertools
 import json
 import random
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
+
+from tests.harness.toy import iso
 
 START_S = 1_700_000_000
 GENERATOR = 3  # grows when a seed comes to mean something else: docs/explanation/reliability.md counts its runs apart
@@ -246,7 +248,3 @@ def strays(event):
         {**event, "occurred_at": iso(when - DAY_S - 1), "received_at": iso(when)},
         {**event, "received_at": iso(when + 30 * 3600)},
     ]
-
-
-def iso(epoch_s):
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat()

@@ -12,10 +12,11 @@ from streaming.roster.roster import load_artifact
 from tests.faults.good_store import good_store, region_of, store_after
 from tests.faults.oracle import DAY_S, recount
 from tests.faults.rules import ROUNDED, breaches, outcome_breaches, tags_of
-from tests.faults.scenario import Producer, generate, iso
+from tests.faults.scenario import Producer, generate
 from tests.faults.test_outcomes import story_of
 from tests.faults.test_scenarios import SCENARIOS, scenario_of
 from tests.harness.region import make_region
+from tests.harness.toy import iso
 
 HOUR_S = 3600
 REASONS = {

@@ -24,9 +24,7 @@ def store(influxdb, request):
 
 
 def write_ledgers(store: Store, now_s: int, minutes: int, **changes_by_region: dict) -> None:
-    """A point a minute for `minutes` minutes up to now, for both regions and those named; a callable change gets the
-    minute.
-    """
+    """A point a minute up to now, for both regions and those named. A callable change gets the minute."""
     lines = []
     for minute in range(minutes):
         tick_s = now_s // 60 * 60 - 60 * (minutes - 1 - minute)
@@ -116,26 +114,30 @@ def test_a_silent_feed(store, now_s):
     assert fires("risk-feed-silent", store, now_s, already=frozenset({NORTH, SOUTH})) == frozenset()
 
 
-HELD_UNTIL = {  # uid: (`for`, what no row at all means, evaluations without a series after which its alert ends)
-    "risk-cell-high": ("2m", "KeepLast", 3),
-    "risk-scores-stale": ("0s", "Alerting", 3),
-    "risk-feed-silent": ("5m", "KeepLast", 1440),
-    "risk-ledger-unbalanced": ("0s", "KeepLast", 1440),
-    "risk-unaccounted": ("0s", "KeepLast", 1440),
-    "risk-rejects": ("5m", "KeepLast", 1440),
-    "risk-rejects-small": ("5m", "KeepLast", 1440),
-    "risk-rejects-unassigned": ("5m", "KeepLast", 1440),
-    "risk-calibration": ("1h", "OK", 10),
-    "risk-baseline-only": ("5m", "KeepLast", 1440),
-    "risk-points-dropped": ("0s", "KeepLast", 1440),
+WRITTEN = {  # uid: (`for`, what no row at all means, evaluations until an alert without a series ends, its panel)
+    "risk-cell-high": ("2m", "KeepLast", 3, "Where incidents are likely: $category, next $horizon"),
+    "risk-scores-stale": ("0s", "Alerting", 3, "Freshness of each region"),
+    "risk-feed-silent": ("5m", "KeepLast", 1440, "Silence of the feed"),
+    "risk-ledger-unbalanced": ("0s", "KeepLast", 1440, "Ledger gap"),
+    "risk-unaccounted": ("0s", "KeepLast", 1440, "Messages unaccounted for"),
+    "risk-rejects": ("5m", "KeepLast", 1440, "Refused, by reason"),
+    "risk-rejects-small": ("5m", "KeepLast", 1440, "Refused, by reason"),
+    "risk-rejects-unassigned": ("5m", "KeepLast", 1440, "Refused, by reason"),
+    "risk-calibration": ("1h", "OK", 10, "Seen over expected"),
+    "risk-baseline-only": ("5m", "KeepLast", 1440, "Freshness of each region"),
+    "risk-points-dropped": ("0s", "KeepLast", 1440, "Points dropped by the store"),
 }
 
 
-def test_how_long_each_rule_waits_and_holds():
+def test_how_long_each_rule_waits_and_holds_and_which_panel_it_leads_to():
     """What the evaluator of these tests does not play through."""
-    assert {
-        uid: (rule["for"], rule["noDataState"], rule["missing_series_evals_to_resolve"]) for uid, rule in RULES.items()
-    } == HELD_UNTIL
+    pages = {page["uid"]: {panel["id"]: panel["title"] for panel in page["panels"]} for page in PAGES.values()}
+    names = ("for", "noDataState", "missing_series_evals_to_resolve")
+    found = {
+        uid: (*(rule[name] for name in names), pages[rule["dashboardUid"]][rule["panelId"]])
+        for uid, rule in RULES.items()
+    }
+    assert (found, GROUP["interval"]) == (WRITTEN, "1m")
 
 
 @pytest.mark.parametrize("gap", [-1, 1])
@@ -184,15 +186,11 @@ def test_refusals_go_on_being_told_when_the_feed_becomes_quiet(store, now_s, uid
     }
     none = {"consumed": 0, "rejected": 0}
     write_ledgers(store, now_s, 361, **{"northville": none, "southville": none, name: totals})
-    told = () if name == "_unassigned" else NORTH
-    assert fires(uid, store, now_s) == {told}
+    assert fires(uid, store, now_s) == {() if name == "_unassigned" else NORTH}
 
 
 def test_a_small_feed_of_which_most_is_refused(store, now_s):
-    few = {
-        "consumed": lambda minute: minute // 30,
-        "rejected": lambda minute: minute // 50,
-    }  # 12 in six hours, 7 of them
+    few = {"consumed": lambda minute: minute // 30, "rejected": lambda minute: minute // 50}  # 7 of 12 in six hours
     none = {"consumed": lambda minute: minute // 100, "rejected": lambda minute: minute // 100}  # too few to say
     write_ledgers(store, now_s, 361, northville=few, southville=none)
     assert fires("risk-rejects", store, now_s) == frozenset()
@@ -249,9 +247,7 @@ def test_only_the_baseline_scores(store, now_s):
     write_ledgers(store, now_s + 600, 10)
     assert evaluate(RULES[uid], store, now_s + 600, already={NORTH}).firing == frozenset()
     write_ledgers(store, now_s + 1200, 2, northville={"model": "baseline"})
-    assert (
-        fires(uid, store, now_s + 1200) == frozenset()
-    )  # a batch or two by the baseline is no fault to wake anybody for
+    assert fires(uid, store, now_s + 1200) == frozenset()  # for a batch or two nobody is woken
 
 
 def test_points_dropped_by_the_store(store, now_s):
@@ -262,23 +258,24 @@ def test_points_dropped_by_the_store(store, now_s):
     assert fires(uid, store, now_s + 600) == {()}
 
 
+def write_outcomes(store, now_s, days, **ratios):
+    """Of each hour of those days before today, in the regions named: so many incidents for one expected."""
+    draw, midnight_s = np.random.default_rng(3), now_s - now_s % DAY_S
+    for region, ratio in ratios.items():
+        hours = [midnight_s - day * DAY_S + hour * 3600 for day in days for hour in range(24)]
+        store.write(b"".join(outcome_lines(SPECS[region], hour, draw, ratio=ratio) for hour in hours))
+
+
 @pytest.mark.parametrize(("ratio", "is_firing"), [(1.0, False), (1.5, True), (0.6, True)])
 def test_calibration_drift(store, now_s, ratio, is_firing):
-    draw = np.random.default_rng(3)
-    midnight_s = now_s - now_s % DAY_S
-    for spec, of_region in ((SPECS["northville"], ratio), (SPECS["southville"], 1.0)):
-        hours = range(midnight_s - 20 * DAY_S, midnight_s, 3600)
-        store.write(b"".join(outcome_lines(spec, hour, draw, ratio=of_region) for hour in hours))
+    write_outcomes(store, now_s, range(20, 0, -1), northville=ratio, southville=1.0)
     assert fires("risk-calibration", store, now_s) == ({NORTH} if is_firing else set())
 
 
 def test_a_few_days_are_no_drift(store, now_s):
-    draw, spec, midnight_s = np.random.default_rng(3), SPECS["northville"], now_s - now_s % DAY_S
-    hours = range(midnight_s - 6 * DAY_S, midnight_s, 3600)
-    store.write(b"".join(outcome_lines(spec, hour, draw, ratio=3.0) for hour in hours))
+    write_outcomes(store, now_s, range(6, 0, -1), northville=3.0)
     assert fires("risk-calibration", store, now_s) == frozenset()
-    hours = range(midnight_s - 9 * DAY_S, midnight_s - 6 * DAY_S, 3600)
-    store.write(b"".join(outcome_lines(spec, hour, draw, ratio=3.0) for hour in hours))
+    write_outcomes(store, now_s, range(9, 6, -1), northville=3.0)
     assert fires("risk-calibration", store, now_s) == {NORTH}
 
 
@@ -307,31 +304,6 @@ def test_a_cell_without_history_is_no_alert(store, now_s):
 def test_an_old_score_is_no_alert(store, now_s):
     store.write(risk_line(now_s - 240, "r001c001", 0.9))
     assert evaluate(RULES["risk-cell-high"], store, now_s).no_data
-
-
-def test_stale_scores_are_told_at_the_first_evaluation_each_minute():
-    assert (GROUP["interval"], RULES["risk-scores-stale"]["for"]) == ("1m", "0s")
-
-
-@pytest.mark.parametrize(
-    ("uid", "shown"),
-    [
-        ("risk-cell-high", "Where incidents are likely: $category, next $horizon"),
-        ("risk-scores-stale", "Freshness of each region"),
-        ("risk-feed-silent", "Silence of the feed"),
-        ("risk-ledger-unbalanced", "Ledger gap"),
-        ("risk-unaccounted", "Messages unaccounted for"),
-        ("risk-rejects", "Refused, by reason"),
-        ("risk-rejects-small", "Refused, by reason"),
-        ("risk-rejects-unassigned", "Refused, by reason"),
-        ("risk-calibration", "Seen over expected"),
-        ("risk-baseline-only", "Freshness of each region"),
-        ("risk-points-dropped", "Points dropped by the store"),
-    ],
-)
-def test_an_alert_leads_to_the_panel_that_shows_it(uid, shown):
-    page = next(page for page in PAGES.values() if page["uid"] == RULES[uid]["dashboardUid"])
-    assert {panel["id"]: panel["title"] for panel in page["panels"]}[RULES[uid]["panelId"]] == shown
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,11 @@ class FileJob:
         """Batches that brought a message."""
         return [one for one in list(self.published) if sum(s.ledger["consumed"] for s in one.summaries.values())]
 
+    def take_in(self, messages) -> None:
+        """Send one more batch, and wait until the job, which runs, has counted all."""
+        self.send(messages)
+        self.wait_until(lambda: self.consumed() == self.sent)
+
     def run_through(self, batches, **overrides) -> None:
         """Send the batches, wait until the job has counted all of them, and stop it."""
         for batch in batches:

@@ -14,8 +14,7 @@ from models.scoring import score
 from schemas.decode import decode_messages
 from streaming.rehearse.poison import poison_messages, template_event
 from tests.faults.oracle import Expected, Region
-from tests.faults.scenario import iso
-from tests.harness.toy import toy_messages
+from tests.harness.toy import iso, toy_messages
 
 NOW = 1_700_000_000
 REGIONS = ("riverton", "lakeside")

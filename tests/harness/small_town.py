@@ -1,10 +1,11 @@
 """A file of incidents that is learned from in seconds."""
 
 import csv
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+
+from tests.harness.toy import iso
 
 LAYOUT = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
 START_S, DAYS = 1_600_000_000 // 86_400 * 86_400, 60
@@ -19,7 +20,7 @@ def write_town(path: Path, *, seed: int) -> Path:
         writer = csv.writer(file)
         writer.writerow(["when", "lat", "lon", "kind"])
         for at_s in START_S + day * 86_400 + random.integers(0, 86_400, len(day)):
-            when = datetime.fromtimestamp(int(at_s), UTC).isoformat()
+            when = iso(at_s)
             kind = "fire" if random.random() < 0.5 else "ems"
             writer.writerow([when, 41 + 0.036 * random.beta(1, 2), -87 + 0.048 * random.random(), kind])
     return path

@@ -98,13 +98,17 @@ def toy_network(spec):
     return ResidualNetwork(shape).eval()
 
 
+def iso(epoch_s):
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat()
+
+
 def toy_event(spec, *, at_s, cell, **changes):
     """A valid event in the middle of a cell, as bytes."""
     lat, lon = spec.grid.centres()
     record = {
         "incident_id": "A-1",
         "region": spec.region,
-        "occurred_at": datetime.fromtimestamp(at_s, UTC).isoformat(),
+        "occurred_at": iso(at_s),
         "category": spec.categories[0],
         "lat": float(lat[cell]),
         "lon": float(lon[cell]),

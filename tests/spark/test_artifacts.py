@@ -69,21 +69,18 @@ def test_a_region_joins_with_its_history_while_the_job_runs_and_before_a_restart
     add(job, riverton)
     with job.running():
         job.send(calls(riverton, 5, at_s=NOW + 600))
-        job.send(calls(lakeside, 3, at_s=NOW + 600, partition=1))  # nobody scores it yet
-        job.wait_until(lambda: job.consumed() == job.sent)
+        job.take_in(calls(lakeside, 3, at_s=NOW + 600, partition=1))  # nobody scores it yet
         assert [region for region, _ in job.letters.kept.values()] == [""] * 3
         joined = add(job, lakeside, incidents=400)
         job.wait_until(lambda: job.frames("lakeside"))
-        job.send(calls(lakeside, 4, at_s=NOW + 600, partition=1, first_offset=3))
-        job.wait_until(lambda: job.consumed() == job.sent)
+        job.take_in(calls(lakeside, 4, at_s=NOW + 600, partition=1, first_offset=3))
     assert_scored_from_history(job.frames("lakeside")[0], joined)
     assert job.frames("lakeside")[-1].observed_1h.sum() >= 4
 
     added_while_stopped = add(job, hilltop, incidents=300)
     with job.running():
         job.wait_until(lambda: job.frames("hilltop"))
-        job.send(calls(riverton, 6, at_s=NOW + 1200, first_offset=5))
-        job.wait_until(lambda: job.consumed() == job.sent)
+        job.take_in(calls(riverton, 6, at_s=NOW + 1200, first_offset=5))
     assert_scored_from_history(job.frames("hilltop")[0], added_while_stopped)
     newest = job.published[-1].summaries
     assert {region: newest[region].totals["counted"] for region in ("riverton", "lakeside", "hilltop")} == {
@@ -98,8 +95,7 @@ def test_a_newer_model_takes_over_and_the_counts_stay(new_job, toy, add):
     job = new_job()
     old = add(job, spec)
     with job.running():
-        job.send(calls(spec, 20, at_s=NOW + 600))
-        job.wait_until(lambda: job.consumed() == job.sent)
+        job.take_in(calls(spec, 20, at_s=NOW + 600))
         before = job.frames("riverton")[-1]
         new = add(job, spec, created="20260201T000000Z", seed=2)
         job.wait_until(lambda: job.frames("riverton")[-1].model == new.name)
@@ -119,12 +115,10 @@ def test_an_artifact_of_another_spec_is_refused_and_the_old_one_stays(new_job, t
     job = new_job()
     old = add(job, spec)
     with caplog.at_level(logging.WARNING, "streaming.job.job"), job.running():
-        job.send(calls(spec, 5, at_s=NOW + 600))
-        job.wait_until(lambda: job.consumed() == job.sent)
+        job.take_in(calls(spec, 5, at_s=NOW + 600))
         other = add(job, toy("riverton", categories=("fire", "ems", "traffic")), created="20260301T000000Z")
         job.wait_until(lambda: "refused" in caplog.text)
-        job.send(calls(spec, 5, at_s=NOW + 1200, first_offset=5))
-        job.wait_until(lambda: job.consumed() == job.sent)
+        job.take_in(calls(spec, 5, at_s=NOW + 1200, first_offset=5))
     assert {frame.model for frame in job.frames("riverton")} == {old.name}
     refusals = [record.getMessage() for record in caplog.records if "refused" in record.getMessage()]
     assert len(refusals) == 1
@@ -147,8 +141,7 @@ def test_a_damaged_network_leaves_the_baseline_and_the_score_says_so(new_job, to
     weights = broken / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
     with job.running():
-        job.send(calls(spec, 5, at_s=NOW + 600))
-        job.wait_until(lambda: job.consumed() == job.sent)
+        job.take_in(calls(spec, 5, at_s=NOW + 600))
         frame = job.frames("riverton")[-1]
         sound = add(job, spec, created="20260201T000000Z", seed=2)
         job.wait_until(lambda: job.frames("riverton")[-1].model == sound.name)

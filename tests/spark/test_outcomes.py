@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter, defaultdict
-from datetime import UTC, datetime
 
 import pytest
 
@@ -11,16 +10,12 @@ from tests.faults.outcomes import Judgement, due_between, written_in, wrong
 from tests.harness.data_dictionary import measurements
 from tests.harness.points import stored_points
 from tests.harness.region_bench import empty_history
-from tests.harness.toy import toy_event
+from tests.harness.toy import iso, toy_event
 
 pytestmark = pytest.mark.spark
 START_S = 1_700_002_800  # a whole hour
 STEP_S, HOURS = 1800, 28
 OUTAGE_H = (13, 16)  # when the job does not run; what is sent meanwhile comes after it
-
-
-def iso(at_s):
-    return datetime.fromtimestamp(at_s, UTC).isoformat()
 
 
 def batches_of(spec):

@@ -4,13 +4,13 @@ import os
 import signal
 import time
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
 
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
+from tests.harness.toy import iso
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000
@@ -81,7 +81,7 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
     assert (code, f"4 of partition 0 (offsets {FIRST} to {FIRST + 3})" in said) == (9, True), said
     assert scorer.points() == stored, "a refused start wrote something"
 
-    from_ = datetime.fromtimestamp(START + 60 * (FIRST + 7), UTC).isoformat()
+    from_ = iso(START + 60 * (FIRST + 7))
     assert "the next run starts at" in command(scorer, "checkpoint", "reset", "--from", from_)
     scorer.start()
     scorer.wait_until(lambda: scorer.totals().get("riverton", {}).get("consumed") == MORE - 7)

@@ -16,9 +16,9 @@ from schemas.errors import ArtifactError, EventsGone
 from streaming.rebuild.job import rebuild_span
 from streaming.rehearse.poison import poison_messages, template_event
 from streaming.settings import Settings
-from tests.faults.scenario import iso
 from tests.harness.points import of_the_events
 from tests.harness.scorer import read_points
+from tests.harness.toy import iso
 
 pytestmark = pytest.mark.stack
 START = 1_700_000_000

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from models.scoring import score
 from schemas.spec import DAY_S
 from streaming.rehearse.sample import ARTIFACTS, SAMPLE
 from tests.harness.small_town import LAYOUT, START_S, write_town
-from tests.harness.toy import toy_artifact, toy_grid, toy_spec
+from tests.harness.toy import iso, toy_artifact, toy_grid, toy_spec
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_all_that_happened_in_the_weeks_since_the_artifacts_end_is_counted(tmp_p
     end_s, at_s = START_S + 20 * DAY_S, START_S + 50 * DAY_S + 3600
     folder = toy_artifact(tmp_path, spec, cutoff_s=end_s, created="20200101T000000Z")
     town = write_town(tmp_path / "town.csv", seed=2)
-    at = datetime.fromtimestamp(at_s, UTC).isoformat()
+    at = iso(at_s)
     state = state_at(read_artifact(folder), at, town, LAYOUT)
     times = [datetime.fromisoformat(row.split(",")[0]).timestamp() for row in town.read_text().splitlines()[1:]]
     assert state.as_of_s == at_s

@@ -130,16 +130,3 @@ def test_a_network_that_gives_no_usable_number_leaves_the_baseline_and_the_score
     baseline = score(values, None, artifact.constants, artifact.spec)
     for name in Scores.__dataclass_fields__:
         np.testing.assert_array_equal(getattr(scores, name), getattr(baseline, name))
-
-
-def test_a_device_that_does_not_take_the_network_leaves_the_baseline_and_the_score_says_so(sound_artifact, monkeypatch):
-    artifact = read_artifact(sound_artifact)
-    values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
-
-    def lost(*_):
-        raise RuntimeError("CUDA error: out of memory")
-
-    monkeypatch.setattr(torch.nn.Module, "to", lost)
-    model, scores = score_features(artifact, lambda: artifact.network().to("cuda:0"), values.tobytes())
-    assert model == "baseline:RuntimeError"
-    np.testing.assert_array_equal(scores.expected, score(values, None, artifact.constants, artifact.spec).expected)

@@ -1,7 +1,6 @@
 """`check` says of a producer's messages what the job would do with them."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from models.artifact.artifact import read_artifact
 from schemas.errors import DataError
 from streaming.__main__ import app
 from streaming.cli.check import dry_run
-from tests.harness.toy import toy_artifact, toy_grid, toy_spec
+from tests.harness.toy import iso, toy_artifact, toy_grid, toy_spec
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 NOW_S = 1_773_477_600  # 2026-03-14T08:40:00Z, shortly after the examples' times
@@ -105,10 +104,6 @@ def test_what_the_history_holds_is_told_as_such():
     before, after = dry_run(told, {"chicago": chicago}, now_s=end_s + 600)
     assert (before.outcome, "the artifact has counted it" in before.detail) == ("excluded", True)
     assert (after.outcome, after.detail) == ("counted", "")
-
-
-def iso(at_s):
-    return datetime.fromtimestamp(at_s, UTC).isoformat()
 
 
 def run(artifacts, *words, stdin=None):

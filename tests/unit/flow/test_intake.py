@@ -1,16 +1,14 @@
 """What becomes of a batch's messages, without Spark."""
 
-from datetime import UTC, datetime
-
 from models.counting.count_state import CountState
 from schemas.decode import decode_messages
 from streaming.flow.intake import take_in
-from tests.harness.toy import CUTOFF_S, toy_event, toy_messages, toy_spec
+from tests.harness.toy import CUTOFF_S, iso, toy_event, toy_messages, toy_spec
 
 
 def test_a_refusal_by_the_clock_names_the_times_of_kafka_and_not_those_of_the_centre():
     spec = toy_spec()
-    received_at = datetime.fromtimestamp(CUTOFF_S + 60, UTC).isoformat()
+    received_at = iso(CUTOFF_S + 60)
     event = toy_event(spec, at_s=CUTOFF_S, cell=0, received_at=received_at)
     messages = toy_messages([event], (CUTOFF_S + 90) * 1000, partition=2, offset=[7])
     decoded = decode_messages(messages, {spec.region: spec})

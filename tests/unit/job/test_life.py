@@ -55,6 +55,17 @@ def audit(settings):
     return {one.event: one.details for one in records(content)}
 
 
+def artifacts_on_record(settings):
+    return [
+        (one.event, one.details["folder"]) for one in records(settings.audit.read_bytes()) if "folder" in one.details
+    ]
+
+
+def command(settings, *words):
+    environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(settings.audit)}
+    return CliRunner().invoke(app, words, env=environment)
+
+
 def test_a_ledger_balances_or_does_not():
     assert is_balanced(TOTALS)
     assert is_balanced({})
@@ -70,36 +81,42 @@ class Clock:
         return self.now_s
 
 
-def health_watch(settings, clock):
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def watch(settings, clock):
     return HealthWatch(checkpoint=settings.checkpoint, clock=settings.clock, trigger_s=settings.trigger_s, now_s=clock)
 
 
-def test_the_file_follows_the_job(settings):
-    clock = Clock()
-    watch = health_watch(settings, clock)
+def written(watch, settings):
+    watch.write()
+    return health(settings)
+
+
+def test_the_file_follows_the_job(settings, watch, clock):
     watch._started_s = clock.now_s
-    watch.write()
-    assert (health(settings)["ready"], health(settings)["reason"]) == (False, "starting: no batch has been stored yet")
+    file = written(watch, settings)
+    assert (file["ready"], file["reason"]) == (False, "starting: no batch has been stored yet")
     watch.show(published(unaccounted=2, riverton=summary(NOW_S - 2)))
-    watch.write()
-    file = health(settings)
+    file = written(watch, settings)
     assert (file["ready"], file["reason"], file["lag_events"], file["unaccounted"]) == (True, "", 7.0, 2)
     assert file["last_batch"] == {"id": 3, "stored_at": "2025-11-24T16:00:00Z"}
     assert file["regions"] == {"riverton": {"as_of": "2025-11-24T15:59:58Z", "age_s": 2.0, "baseline_only": ""}}
     clock.now_s += 61
-    watch.write()
-    assert health(settings)["reason"] == "no batch has been stored for 61 s"
+    assert written(watch, settings)["reason"] == "no batch has been stored for 61 s"
     watch.show(published(4, at_s=clock.now_s, riverton=summary(clock.now_s)))
     watch.follow(is_kafka_away=lambda: True, store_trouble=lambda: "")
-    watch.write()
-    assert (health(settings)["ready"], health(settings)["kafka_away"]) == (False, True)
+    file = written(watch, settings)
+    assert (file["ready"], file["kafka_away"]) == (False, True)
     watch.follow(is_kafka_away=lambda: False, store_trouble=lambda: "no answer (connection refused)")
-    watch.write()
-    assert health(settings)["reason"] == "the store has not accepted the batch: no answer (connection refused)"
+    file = written(watch, settings)
+    assert file["reason"] == "the store has not accepted the batch: no answer (connection refused)"
 
 
-def test_a_region_without_its_network_is_named_until_it_has_it_again(settings):
-    watch = health_watch(settings, Clock())
+def test_a_region_without_its_network_is_named_until_it_has_it_again(settings, watch):
     now = datetime.fromtimestamp(NOW_S, UTC)
     for batch, model in enumerate(("baseline:network unusable", "20260101T000000Z-0a0a0a0a")):
         watch.show(published(batch, frames={"riverton": toy_frame(toy_spec(), model=model)}, riverton=summary(NOW_S)))
@@ -111,29 +128,23 @@ def test_a_region_without_its_network_is_named_until_it_has_it_again(settings):
         assert any("without the network (baseline:network unusable)" in line for line in lines) == (batch == 0)
 
 
-def test_a_region_that_no_longer_ticks_makes_the_job_not_ready_and_messages_of_no_region_do_not(settings):
-    clock = Clock()
-    watch = health_watch(settings, clock)
+def test_a_region_that_no_longer_ticks_makes_the_job_not_ready_and_messages_of_no_region_do_not(settings, watch, clock):
     watch.show(published(1, **{"": summary(NOW_S), "riverton": summary(NOW_S), "lakeside": summary(NOW_S)}))
     clock.now_s += 181
     watch.show(published(2, at_s=clock.now_s, lakeside=summary(clock.now_s)))
-    watch.write()
-    assert "scores of riverton" in health(settings)["reason"]
+    assert "scores of riverton" in written(watch, settings)["reason"]
     watch.show(published(3, at_s=clock.now_s, riverton=summary(clock.now_s)))
-    watch.write()
-    assert health(settings)["ready"]
+    assert written(watch, settings)["ready"]
 
 
-def test_totals_that_do_not_add_up_are_named(settings):
-    watch = health_watch(settings, Clock())
+def test_totals_that_do_not_add_up_are_named(settings, watch):
     watch.show(published(1, **{"": summary(NOW_S, {"consumed": 1}), "riverton": summary(NOW_S)}))
-    watch.write()
-    assert (health(settings)["ledger_balanced"], health(settings)["unbalanced"]) == (False, ["_unassigned"])
-    assert "_unassigned does not balance" in health(settings)["reason"]
+    file = written(watch, settings)
+    assert (file["ledger_balanced"], file["unbalanced"]) == (False, ["_unassigned"])
+    assert "_unassigned does not balance" in file["reason"]
 
 
-def test_a_health_file_that_cannot_be_written_is_said_once_and_ends_nothing(settings, caplog):
-    watch = health_watch(settings, Clock())
+def test_a_health_file_that_cannot_be_written_is_said_once_and_ends_nothing(settings, watch, caplog):
     (settings.checkpoint / ".health.json.part").mkdir()
     for _ in range(3):
         watch.write()
@@ -218,12 +229,13 @@ def test_artifacts_taken_over_and_refused_are_on_record_once(settings, tmp_path)
     second = publish(spec, 3)
     for now_s in (50, 60):
         watch.look(now_s)
-    seen = list(records(settings.audit.read_bytes()))
-    assert [(one.event, one.details["folder"]) for one in seen] == [
+    assert artifacts_on_record(settings) == [
         ("artifact_in_force", str(first)),
         ("artifact_refused", str(other)),
         ("artifact_in_force", str(second)),
     ]
+    seen = list(records(settings.audit.read_bytes()))
+    assert len(seen) == 3
     assert seen[0].details["version"] == first.name
     assert spec.fingerprint() in seen[1].details["reason"]
 
@@ -234,23 +246,23 @@ def test_a_start_with_another_folder_of_artifacts_needs_one_that_fits_in_it(sett
     def publish(folder, of):
         return toy_artifact(tmp_path / folder, of)
 
+    def start_with(folder):
+        RosterWatch.of(settings.with_options(artifacts=tmp_path / folder)).look(1)
+
     first = publish("first", spec)
-    RosterWatch.of(settings.with_options(artifacts=tmp_path / "first")).look(1)
+    start_with("first")
     (tmp_path / "empty").mkdir()
     publish("misfit", msgspec.structs.replace(spec, tick_s=30))
     for folder in ("empty", "misfit"):
         with pytest.raises(ArtifactError, match=f"set RISK_ARTIFACTS to {tmp_path / 'first'}"):
-            RosterWatch.of(settings.with_options(artifacts=tmp_path / folder)).look(1)
+            start_with(folder)
     publish("misfit", msgspec.structs.replace(spec, region="another"))
     with pytest.raises(ArtifactError, match="set RISK_ARTIFACTS"):
-        RosterWatch.of(settings.with_options(artifacts=tmp_path / "misfit")).look(1)
-    RosterWatch.of(settings.with_options(artifacts=tmp_path / "first")).look(1)  # what was refused has left no trace
+        start_with("misfit")
+    start_with("first")  # what was refused has left no trace
     second = publish("second", spec)
-    watch = RosterWatch.of(settings.with_options(artifacts=tmp_path / "second"))
-    watch.look(1)
-    in_force = [
-        one.details["folder"] for one in records(settings.audit.read_bytes()) if one.event == "artifact_in_force"
-    ]
+    start_with("second")
+    in_force = [folder for event, folder in artifacts_on_record(settings) if event == "artifact_in_force"]
     assert in_force == [str(first), str(first), str(second)]
 
 
@@ -267,14 +279,12 @@ def test_a_history_that_ends_in_the_future_is_refused_on_the_wall_clock(settings
             watch.look(1)
     else:
         watch.look(1)
-        assert [one.event for one in records(settings.audit.read_bytes())] == ["artifact_in_force"]
+        assert list(audit(settings)) == ["artifact_in_force"]
 
 
 def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(settings):
-    environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(settings.audit)}
-
     def said(*words, code=0):
-        ran = CliRunner().invoke(app, words, env=environment)
+        ran = command(settings, *words)
         assert (ran.exit_code, type(ran.exception)) == (code, SystemExit if code == 1 else type(None)), ran.output
         return ran.output
 
@@ -301,8 +311,7 @@ def verify_refuses(settings):
 
     def said(content, *, checkpoint=settings.checkpoint):
         settings.audit.write_bytes(content)
-        environment = {"RISK_CHECKPOINT": str(checkpoint), "RISK_AUDIT": str(settings.audit)}
-        ran = CliRunner().invoke(app, ["audit", "verify"], env=environment)
+        ran = command(settings.with_options(checkpoint=checkpoint), "audit", "verify")
         assert isinstance(ran.exception, AuditError)
         assert ran.exception.exit_code == 10
         return str(ran.exception)
@@ -332,8 +341,7 @@ def test_a_copy_of_the_log_is_compared_with_no_head_and_that_is_said(settings, t
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(settings.audit.read_bytes())
     record(settings.audit, "stop", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
-    environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(copy)}
-    ran = CliRunner().invoke(app, ["audit", "verify"], env=environment)
+    ran = command(settings.with_options(audit=copy), "audit", "verify")
     assert ran.exit_code == 0, ran.exception
     assert "has none of this file" in ran.output
     assert "nothing else shows that last lines are gone" in ran.output
@@ -349,9 +357,8 @@ def test_lines_that_were_removed_before_the_next_start_stay_missing(settings, ve
     with recorded(settings):
         pass
     lost = json.loads(removed)["hash"]
-    assert f"record 3 notes that the lines up to hash {lost} were missing" in verify_refuses(
-        settings.audit.read_bytes()
-    )
+    answer = verify_refuses(settings.audit.read_bytes())
+    assert f"record 3 notes that the lines up to hash {lost} were missing" in answer
 
 
 def test_a_log_that_was_moved_away_is_begun_anew_without_a_fault(settings):

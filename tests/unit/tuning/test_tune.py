@@ -2,7 +2,6 @@
 
 import csv
 import json
-from datetime import UTC, datetime
 from itertools import pairwise
 
 import msgspec
@@ -25,7 +24,7 @@ from models.tuning.rolling_origin import FOLDS, collect_folds, origins
 from models.tuning.search import GRID_POINTS, SPACE, open_study
 from models.tuning.tune import tune
 from schemas.errors import DataError
-from tests.harness.toy import toy_table, toy_tuned_on
+from tests.harness.toy import iso, toy_table, toy_tuned_on
 
 DAY, HOUR = 86_400, 3600
 START, DAYS = 1_600_000_000 // DAY * DAY, 100
@@ -348,7 +347,7 @@ def command(tmp_path_factory):
         writer = csv.writer(file)
         writer.writerow(["when", "lat", "lon", "kind"])
         for at_s, lat, lon, kind in zip(table.occurred_s, table.lat_deg, table.lon_deg, table.category, strict=True):
-            writer.writerow([datetime.fromtimestamp(at_s, UTC).isoformat(), lat, lon, table.categories[kind]])
+            writer.writerow([iso(at_s), lat, lon, table.categories[kind]])
 
     def run(name, *options):
         layout = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"

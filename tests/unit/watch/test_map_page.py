@@ -6,7 +6,6 @@ import html
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import msgspec
@@ -20,6 +19,7 @@ from schemas.frame import RiskFrame
 from schemas.spec import Spec
 from streaming.flow.rows import Summary
 from streaming.watch.map_page import LEVEL_FLOOR, LEVEL_STEP, MapView, MapWatch, quantise, render, write_page
+from tests.harness.html_elements import Elements
 from tests.harness.toy import toy_frame, toy_grid, toy_spec
 
 GRID = toy_grid(6, 5, south_deg=41.6, west_deg=-87.9)
@@ -119,21 +119,6 @@ def test_the_header_facts_are_embedded():
     assert first["cell_lat_deg"] == pytest.approx(GRID.corners()[0][1] - GRID.corners()[0][0])
 
 
-class Elements(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.found.append((tag, dict(attrs)))
-
-
-def elements(page: str) -> list[tuple[str, dict[str, str | None]]]:
-    parser = Elements()
-    parser.feed(page)
-    return parser.found
-
-
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>{{data}}\u2028&amp;\"'"
 
 
@@ -145,14 +130,14 @@ def test_hostile_names_add_no_element_and_come_back_unchanged():
     page = render(a_view(replace(a_frame(), spec=spec, model=HOSTILE), title=HOSTILE))
     region = embedded(page)["regions"][0]
     assert region["region"] == region["categories"][0] == region["model"] == embedded(page)["title"] == HOSTILE
-    assert [tag for tag, _ in elements(page)] == [tag for tag, _ in elements(plain)]
+    assert [tag for tag, _ in Elements(page).found] == [tag for tag, _ in Elements(plain).found]
     assert html.unescape(re.search("<title>(.*?)</title>", page, re.DOTALL)[1]) == HOSTILE
 
 
 def test_the_page_asks_the_network_for_nothing():
     page = render(a_view(a_frame()))
     assert not re.search(r"https?:|//[a-z0-9-]+\.|@import|url\(", page.replace("// ---- ", ""))
-    found = elements(page)
+    found = Elements(page).found
     assert {tag for tag, _ in found}.isdisjoint({"link", "img", "iframe", "object", "embed", "base"})
     names = {name for _, attributes in found for name in attributes}
     assert names.isdisjoint({"src", "href", "style", "action"})
@@ -161,7 +146,7 @@ def test_the_page_asks_the_network_for_nothing():
 
 def test_the_policy_lets_in_exactly_its_own_style_and_script():
     page = render(a_view(a_frame()))
-    policy = next(a["content"] for tag, a in elements(page) if a.get("http-equiv") == "Content-Security-Policy")
+    policy = next(a["content"] for tag, a in Elements(page).found if a.get("http-equiv") == "Content-Security-Policy")
 
     def digest(tag: str) -> str:
         (text,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)

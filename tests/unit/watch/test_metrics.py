@@ -32,13 +32,13 @@ def published(batch_id, **changes):
     return toy_published(batch_id, **{"summaries": summaries, "facts": facts, **fields, **changes})
 
 
-def free_address():
+@pytest.fixture
+def address():
     return f"127.0.0.1:{free_port()}"
 
 
-def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says():
+def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says(address):
     ready = [False]
-    address = free_address()
     with served(address, lambda: ready[0]) as [show]:
         assert scraped(address)[1]["ready",] == 0
         ready[0] = True
@@ -69,8 +69,7 @@ def test_a_scrape_gives_the_ledger_the_age_and_what_spark_says():
     assert ("as_of_timestamp_seconds", "_unassigned") not in figures
 
 
-def test_a_batch_that_is_repeated_counts_once_and_its_writes_twice():
-    address = free_address()
+def test_a_batch_that_is_repeated_counts_once_and_its_writes_twice(address):
     with served(address, lambda: True) as [show]:
         show(published(3))
         show(published(3, unaccounted=5))
@@ -81,8 +80,7 @@ def test_a_batch_that_is_repeated_counts_once_and_its_writes_twice():
     assert figures["unaccounted_events",] == 5
 
 
-def test_a_new_artifact_takes_the_place_of_the_old_one():
-    address = free_address()
+def test_a_new_artifact_takes_the_place_of_the_old_one(address):
     with served(address, lambda: True) as [show]:
         show(published(1))
         show(published(2, artifacts={"riverton": "20260201T000000Z-0b0b0b0b"}))
@@ -90,19 +88,16 @@ def test_a_new_artifact_takes_the_place_of_the_old_one():
     assert models == [("model_info", "riverton", "20260201T000000Z-0b0b0b0b")]
 
 
-def test_that_only_the_baseline_scores_is_told_until_the_network_is_back():
-    address = free_address()
+def test_that_only_the_baseline_scores_is_told_until_the_network_is_back(address):
     with served(address, lambda: True) as [show]:
-        told = []
-        for batch, model in enumerate(("20260101T000000Z-0a0a0a0a", "baseline:network unusable", "20260101T000000Z-0")):
+        models = {"20260101T000000Z-0a0a0a0a": 1, "baseline:network unusable": 0, "20260101T000000Z-0": 1}
+        for batch, (model, is_in_use) in enumerate(models.items()):
             show(published(batch, frames={"riverton": toy_frame(toy_spec(), model=model)}))
             show(published(batch + 1))  # nothing new: it stays
-            told.append(scraped(address)[1]["network_in_use", "riverton"])
-    assert told == [1, 0, 1]
+            assert scraped(address)[1]["network_in_use", "riverton"] == is_in_use
 
 
-def test_the_port_is_free_again_afterwards():
-    address = free_address()
+def test_the_port_is_free_again_afterwards(address):
     for _ in range(2):
         with served(address, lambda: True):
             assert scraped(address)[1]["ready",] == 1

@@ -1,0 +1,198 @@
+"""The report of an evaluation: figures and page say what the dataclasses say, and need nothing else."""
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+
+import numpy as np
+import pytest
+
+from models.evaluation.report.as_json import as_json
+from models.evaluation.report.columns import MAIN, NONE, difference_text, texts
+from models.evaluation.report.drawing.differences import difference_plot
+from models.evaluation.report.page import render, write_report
+from models.evaluation.report.plots import PLOTS
+from models.evaluation.report.wording import answers
+from schemas.errors import DataError
+from tests.harness.html_elements import Elements
+from tests.harness.small_evaluation import HOSTILE, NO_PICTURES, SCORED, small_evaluation, with_network
+
+ALL_QUIET = {"categories": ("fire",), "quiet": ("fire",), "judged": 40}
+
+
+@pytest.fixture(scope="module")
+def evaluation():
+    return small_evaluation(skill=0.3)
+
+
+@pytest.fixture(scope="module")
+def folder(evaluation, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    write_report(evaluation, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+def drawn(name, evaluation):
+    return next(plot for plot in PLOTS if plot.name == name).draw(evaluation)
+
+
+@pytest.mark.parametrize("plot", PLOTS, ids=lambda plot: plot.name)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"quiet": ("fire",), "network": HOSTILE, "categories": ("fire", HOSTILE)},
+        {"steps_per_week": 168, "steps": 24 * 20, "judged": 24 * 8, "rate": 0.02, "categories": ("all",)},
+        {"judged": 3, "seeds": 1, "bias": 3.0},
+        ALL_QUIET,
+    ],
+    ids=["daily", "quiet category", "hourly", "short", "no incident"],
+)
+def test_every_figure_has_words_on_its_axes_and_can_be_drawn(plot, options, tmp_path):
+    evaluation = small_evaluation(**options)
+    figure = plot.draw(evaluation)
+    labelled = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    assert any(axes.get_title(loc="left") for axes in labelled)
+    assert any(axes.get_xlabel() for axes in labelled)
+    if plot.name != "differences":  # its rows are named one by one
+        assert any(axes.get_ylabel() for axes in labelled)
+    figure.savefig(tmp_path / "figure.png", dpi=40)
+    assert plot.caption
+    assert len(plot.describe(evaluation)) > 30
+    assert "nan" not in plot.describe(evaluation)
+
+
+def test_the_map_shows_the_counts_where_they_belong(evaluation):
+    figure = drawn("map", evaluation)
+    cube = evaluation.cube
+    for axes, values in zip(figure.axes, (evaluation.expected, evaluation.observed), strict=False):
+        image = axes.images[-1]
+        shown = np.ma.filled(image.get_array(), np.nan)
+        summed = np.where(SCORED, values.sum(axis=1), np.nan).reshape(cube.rows, cube.cols)
+        np.testing.assert_allclose(shown, summed)
+        assert (image.origin, image.get_extent()) == ("lower", [0, 8, 0, 9])
+    assert figure.axes[0].images[-1].norm.vmax == figure.axes[1].images[-1].norm.vmax
+
+
+def test_the_forest_plot_shows_each_interval_or_points_to_it(evaluation):
+    axes = drawn("differences", evaluation).axes[0]
+    left, right = axes.get_xlim()
+    versus = as_json(evaluation)["rows"][0]["versus_best_baseline"]
+    low, mean, high = versus["percent_low"], versus["percent"], versus["percent_high"]
+    assert left < low < mean < high < 0 < right
+    lines = [tuple(np.round(line.get_xdata(), 9)) for line in axes.lines]
+    assert tuple(np.round((low, high), 9)) in lines
+    assert len([line for line in axes.lines if line.get_marker() == ">"]) == 2  # constant 1 and last week's count
+
+
+@pytest.mark.parametrize("verdict", ["better", "worse", "tie", "too short", "too few"])
+def test_every_verdict_can_be_drawn(evaluation, verdict):
+    found = replace(evaluation.network.versus_best_baseline, verdict=verdict)
+    difference_plot(with_network(evaluation, versus_best_baseline=found))
+
+
+def test_the_mark_of_learning_is_the_least_loss(evaluation):
+    curves = replace(evaluation, learning=((0.99, 0.97, 0.98), (1.2, 1.1, 1.3)))
+    axes = drawn("learning", curves).axes[0]
+    marks = [line.get_xydata().ravel().tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert marks == [[1.0, 0.97], [1.0, 1.1]]
+
+
+# ---- page
+
+
+def test_the_page_needs_nothing_but_itself(page):
+    elements = Elements(page).found
+    assert "script" not in {tag for tag, _ in elements}
+    assert not [name for _, attributes in elements for name in attributes if name.startswith("on")]
+    loads = [value for _, attributes in elements for name, value in attributes.items() if name in ("src", "href")]
+    assert [value for value in loads if not value.startswith("data:image/png;base64,")] == ["evaluation.json"]
+    assert not re.search(r"url\(|@import", page)
+    policy = next(attributes["content"] for _, attributes in elements if "http-equiv" in attributes)
+    assert "default-src 'none'" in policy
+
+
+def test_the_page_can_be_read_by_all(page):
+    elements = Elements(page).found
+    assert ("html", {"lang": "en"}) in elements
+    images = [attributes for tag, attributes in elements if tag == "img"]
+    assert len(images) == len(PLOTS)
+    assert all(len(attributes["alt"]) > 30 for attributes in images)
+    headers = [attributes for tag, attributes in elements if tag == "th"]
+    assert headers
+    assert all(attributes.get("scope") in ("row", "col") for attributes in headers)
+    identities = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(identities) == len(set(identities))
+    assert {attributes.get("aria-labelledby", identities[0]) for _, attributes in elements} <= set(identities)
+
+
+def test_the_page_has_every_number_of_the_table(evaluation, page):
+    cells = Elements(page).cells
+    for column in MAIN:
+        for text in texts(column, [row.scores.sheet for row in evaluation.rows]):
+            assert text in cells
+    for row in evaluation.rows:
+        assert row.model in cells
+        assert difference_text(row, evaluation) in cells
+
+
+def test_the_page_has_every_category(evaluation, page):
+    cells = Elements(page).cells
+    for name in evaluation.cube.categories:
+        assert f"Figures of {name}" in page
+        for text in texts(MAIN[0], [row.scores.by_category[name] for row in evaluation.rows]):
+            assert text in cells
+
+
+def test_the_page_answers_and_says_what_it_is_not_for(evaluation, page):
+    text = " ".join(unescape(page).replace("\N{NO-BREAK SPACE}", " ").split())
+    for answer in answers(evaluation):
+        assert answer.question in text
+        assert all(sentence in text for sentence in answer.sentences)
+    assert "places, never people" in text
+    assert "enforcement" in text
+    assert "predictive policing" not in text.lower()
+    assert all(f"{name} {version}" in text for name, version in evaluation.versions.items())
+
+
+def test_names_are_text_in_the_page():
+    hostile = replace(small_evaluation(network=HOSTILE, categories=("fire", HOSTILE)), title=HOSTILE)
+    parsed = Elements(render(hostile, NO_PICTURES))
+    assert "script" not in {tag for tag, _ in parsed.found}
+    assert HOSTILE in parsed.cells
+    assert not [name for _, attributes in parsed.found for name in attributes if name not in KNOWN]
+
+
+KNOWN = {"lang", "charset", "http-equiv", "content", "name", "class", "id", "role", "tabindex", "scope"}
+KNOWN |= {"src", "alt", "href", "aria-labelledby", "aria-label"}
+
+
+def test_a_time_without_incidents_is_reported_as_that():
+    cells = Elements(render(small_evaluation(**ALL_QUIET), NO_PICTURES)).cells
+    assert NONE in cells
+    assert "nan" not in cells
+
+
+def test_the_json_is_written(evaluation, folder):
+    assert json.loads((folder / "evaluation.json").read_text(encoding="utf-8")) == as_json(evaluation)
+
+
+def test_the_report_replaces_an_older_one_and_equal_evaluations_give_equal_files(folder, tmp_path):
+    (tmp_path / "index.html").write_text("old")
+    write_report(small_evaluation(skill=0.3), tmp_path)
+    names = {"index.html", "evaluation.json", *(f"{plot.name}.png" for plot in PLOTS)}
+    assert {path.name for path in tmp_path.iterdir()} == names
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_a_folder_that_cannot_be_written_is_named(evaluation, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"file.*choose another"):
+        write_report(evaluation, tmp_path / "file" / "report")
