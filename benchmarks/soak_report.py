@@ -43,7 +43,6 @@ def reasons(verdicts: Sequence[Verdict]) -> str:
 _NOTES = """## Notes
 
 - Memory is PSS: a page that several workers share counts once. The heap is what a full collection leaves.
-- Spark 4.2.0 kept one socket open for every batch (SPARK-58932). Spark 4.2.1 closes it.
 - The job starts Java with `MALLOC_ARENA_MAX=2`, unless you set it. Without it, Java's memory outside its heap grew by
   121 ±16 MiB an hour: glibc keeps freed memory in up to eight arenas a core.
 """

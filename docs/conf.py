@@ -28,6 +28,7 @@ myst_heading_anchors = 3
 
 highlight_language = "text"
 default_role = "code"  # docstrings mark names as Markdown does
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
