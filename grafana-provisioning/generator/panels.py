@@ -166,12 +166,7 @@ def lines(
 
 
 def table(
-    title: str,
-    description: str,
-    place: tuple[int, int, int, int],
-    query: str,
-    columns: Sequence[Json],
-    **more: Any,
+    title: str, description: str, place: tuple[int, int, int, int], query: str, columns: Sequence[Json], **more: Any
 ) -> Panel:
     return Panel(
         kind="table",

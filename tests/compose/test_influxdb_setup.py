@@ -47,10 +47,7 @@ def state_of(store):
 
 def set_up(store):
     files = [store / "admin", ROOT / "deploy" / "influxdb" / "risk_long.flux", store / "scorer", store / "grafana"]
-    environment = {
-        "PATH": f"{store / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "FAKE_INFLUX": str(store / "state.json"),
-    }
+    environment = {"PATH": f"{store / 'bin'}{os.pathsep}{os.environ['PATH']}", "FAKE_INFLUX": str(store / "state.json")}
     script = ROOT / "deploy" / "influxdb" / "setup.sh"
     ran = run(script, *files, env=environment)
     assert ran.returncode == 0, ran.stderr
@@ -71,10 +68,7 @@ def test_each_token_may_do_what_its_user_needs_and_no_more(store):
     rights = {
         name: (row.get("--write-bucket", []), row.get("--read-bucket", [])) for name, row in tokens(store).items()
     }
-    assert rights == {
-        WRITES: ([buckets["risk"]], []),
-        READS: ([], [buckets["risk"], buckets["risk_long"]]),
-    }
+    assert rights == {WRITES: ([buckets["risk"]], []), READS: ([], [buckets["risk"], buckets["risk_long"]])}
     for name, file in ((WRITES, "scorer"), (READS, "grafana")):
         assert (store / file).read_text() == tokens(store)[name]["token"]
         assert (store / file).stat().st_mode & 0o777 == 0o444

@@ -10,19 +10,18 @@ import yaml
 
 from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, mounts, variables
 
-DATASOURCE = yaml.safe_load((ROOT / "grafana-provisioning" / "datasources" / "influxdb.yaml").read_text())[
-    "datasources"
-][0]
+SOURCES = yaml.safe_load((ROOT / "grafana-provisioning" / "datasources" / "influxdb.yaml").read_text())
+DATASOURCE = SOURCES["datasources"][0]
+HEALTHY, DONE, STARTED = "service_healthy", "service_completed_successfully", "service_started"
 
 
 def place(service, path):
     """Where a path of a container comes from: ("secret", name), or (volume or folder, path inside it)."""
     for secret in SERVICES[service].get("secrets", []):
-        name, target = (
-            (secret, f"/run/secrets/{secret}") if isinstance(secret, str) else (secret["source"], secret["target"])
-        )
-        if path == target:
-            return "secret", name
+        if isinstance(secret, str):
+            secret = {"source": secret, "target": f"/run/secrets/{secret}"}
+        if path == secret["target"]:
+            return "secret", secret["source"]
     found = [
         (len(target), source, path[len(target) :].lstrip("/"))
         for source, target, _ in mounts(SERVICES[service])
@@ -45,10 +44,8 @@ def test_each_token_is_made_where_its_one_reader_looks_for_it():
     assert place("influxdb-setup", scorer) == place("scorer", value("scorer", "INFLUXDB_V2_TOKEN_FILE"))
     assert place("influxdb-setup", grafana) == place("grafana", read_by_grafana)
     assert place("influxdb-setup", scorer)[0] != place("influxdb-setup", grafana)[0]
-    assert (ROOT / "deploy" / "influxdb" / place("influxdb-setup", task)[1]).is_file()
-    assert (
-        ROOT / "deploy" / "influxdb" / place("influxdb-setup", *SERVICES["influxdb-setup"]["entrypoint"])[1]
-    ).is_file()
+    for path in (task, *SERVICES["influxdb-setup"]["entrypoint"]):
+        assert (ROOT / "deploy" / "influxdb" / place("influxdb-setup", path)[1]).is_file()
 
 
 @pytest.mark.parametrize(
@@ -99,9 +96,7 @@ def test_what_must_outlive_a_container_lies_in_a_named_volume(service, path):
 
 
 def test_a_health_check_asks_a_port_that_its_service_listens_on():
-    listeners = dict(
-        re.findall(r"(\w+)://[\w.]+:(\d+)", value("kafka", "KAFKA_LISTENERS")),
-    )
+    listeners = dict(re.findall(r"(\w+)://[\w.]+:(\d+)", value("kafka", "KAFKA_LISTENERS")))
     assert SERVICES["kafka"]["healthcheck"]["test"][-1] == listeners["INTERNAL"]
     assert value("scorer", "RISK_KAFKA_BOOTSTRAP") == f"kafka:{listeners['INTERNAL']}"
     (published,) = SERVICES["grafana"]["ports"]
@@ -111,26 +106,13 @@ def test_a_health_check_asks_a_port_that_its_service_listens_on():
 @pytest.mark.parametrize(
     ("service", "needed"),
     [
-        ("topics", {"kafka": "service_healthy"}),
-        ("influxdb-setup", {"influxdb": "service_healthy"}),
+        ("topics", {"kafka": HEALTHY}),
+        ("influxdb-setup", {"influxdb": HEALTHY}),
         (
             "scorer",
-            {
-                "kafka": "service_healthy",
-                "topics": "service_completed_successfully",
-                "influxdb": "service_healthy",
-                "influxdb-setup": "service_completed_successfully",
-                "demo-artifact": "service_completed_successfully",
-            },
+            {"kafka": HEALTHY, "topics": DONE, "influxdb": HEALTHY, "influxdb-setup": DONE, "demo-artifact": DONE},
         ),
-        (
-            "grafana",
-            {
-                "influxdb": "service_healthy",
-                "influxdb-setup": "service_completed_successfully",
-                "cells": "service_started",
-            },
-        ),
+        ("grafana", {"influxdb": HEALTHY, "influxdb-setup": DONE, "cells": STARTED}),
     ],
 )
 def test_a_service_waits_for_what_it_needs(service, needed):

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 
@@ -90,12 +89,6 @@ def test_a_token_is_written_by_the_setup_and_read_by_one(reader):
         if source == f"{reader}-token"
     }
     assert users == {"influxdb-setup": (f"/tokens/{reader}", False), reader: ("/run/secrets", True)}
-    written = next(word for word in SERVICES["influxdb-setup"]["command"] if word.startswith(f"/tokens/{reader}/"))
-    name = Path(written).name
-    if reader == "scorer":
-        assert variables(SERVICES["scorer"])["INFLUXDB_V2_TOKEN_FILE"] == f"/run/secrets/{name}"
-    else:
-        assert name == "grafana_influx_token"
 
 
 @each_service
@@ -187,10 +180,8 @@ def test_the_demo_alone_lets_anybody_look_at_grafana():
     assert (grafana["GF_AUTH_ANONYMOUS_ENABLED"], grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"]) == ("true", "Viewer")
     assert demo["COMPOSE_PROFILES"] == "demo"
     assert demo["COMPOSE_PROJECT_NAME"] != COMPOSE["name"]  # `down --volumes` of the one must not reach the other's
-    assert {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]} == {
-        "demo-artifact",
-        "replay",
-    }
+    in_the_demo_alone = {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]}
+    assert in_the_demo_alone == {"demo-artifact", "replay"}
 
 
 def test_every_variable_of_the_files_is_documented():

@@ -261,9 +261,7 @@ def test_self_exciting_finds_the_excitation_that_made_the_counts():
         counts[step] = random.poisson(0.7 + 0.3 * excitation)
         excitation = keep * excitation + (1 - keep) * counts[step]
     rival = SelfExciting(
-        usual=EwmaProfile(half_lives_days=(240.0,)),
-        half_lives_hours=(12.0, 48.0, 400.0),
-        weights=(0.0, 0.1, 0.3, 0.6),
+        usual=EwmaProfile(half_lives_days=(240.0,)), half_lives_hours=(12.0, 48.0, 400.0), weights=(0.0, 0.1, 0.3, 0.6)
     )
     chosen = rival.fit(cube_of(counts, rows=5, cols=5), 300).chosen
     assert (chosen["excitation_weight"], chosen["excitation_half_life_hours"]) == (0.3, 48.0)

@@ -15,13 +15,7 @@ from tests.harness.scorer import read_points
 def broken(world):
     """What does not hold, as a list of sentences; empty when all is well."""
     seen = seen_of(world)
-    return [
-        *world.faults,
-        *_recoveries(world),
-        *breaches(seen),
-        *_secrets(world),
-        *_restarts(world, seen.points),
-    ]
+    return [*world.faults, *_recoveries(world), *breaches(seen), *_secrets(world), *_restarts(world, seen.points)]
 
 
 def seen_of(world):

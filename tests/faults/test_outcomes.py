@@ -71,10 +71,7 @@ def story_of(name):
     return Scenario(seed=0, partitions=2, write_timeout_s=4, per_batch=60, actions=tuple(actions))
 
 
-PLAYED = [
-    pytest.param("kills", marks=pytest.mark.fault("F01")),
-    pytest.param("store", marks=pytest.mark.fault("F22")),
-]
+PLAYED = [pytest.param("kills", marks=pytest.mark.fault("F01")), pytest.param("store", marks=pytest.mark.fault("F22"))]
 
 
 @pytest.mark.parametrize("name", PLAYED)

@@ -38,28 +38,33 @@ def job(request, new_topic, new_scorer, new_region):
         yield make
 
 
-@pytest.mark.fault("F03")
-def test_a_job_that_is_frozen_for_a_minute_catches_up(job, record_property):
-    scorer, region, sent = job()
+def start_and_take_in(scorer, region, sent):
     scorer.start()
     sent.send(events(region, range(30)))
     sent.wait()
+
+
+def end_and_check(scorer, sent):
+    assert scorer.end(signal.SIGTERM) == 0
+    sent.check()
+
+
+@pytest.mark.fault("F03")
+def test_a_job_that_is_frozen_for_a_minute_catches_up(job, record_property):
+    scorer, region, sent = job()
+    start_and_take_in(scorer, region, sent)
     os.killpg(scorer.process.pid, signal.SIGSTOP)
     sent.send(events(region, range(30, 60)))
     time.sleep(60)
     os.killpg(scorer.process.pid, signal.SIGCONT)
-    began = time.monotonic()
-    sent.recovers(began, record_property)
-    assert scorer.end(signal.SIGTERM) == 0
-    sent.check()
+    sent.recovers(time.monotonic(), record_property)
+    end_and_check(scorer, sent)
 
 
 @pytest.mark.fault("F04")
 def test_a_killed_executor_is_replaced(job, record_property):
     scorer, region, sent = job(RISK_MASTER="local-cluster[2,1,1024]")
-    scorer.start()
-    sent.send(events(region, range(30)))
-    sent.wait()
+    start_and_take_in(scorer, region, sent)
     before = executors(scorer)
     assert len(before) == 2
     before[0].kill()
@@ -69,8 +74,7 @@ def test_a_killed_executor_is_replaced(job, record_property):
     scorer.wait_until(lambda: len(set(executors(scorer)) - {before[0]}) == 2)
     sent.send(events(region, range(60, 90)))
     sent.wait()
-    assert scorer.end(signal.SIGTERM) == 0
-    sent.check()
+    end_and_check(scorer, sent)
 
 
 def executors(scorer):
@@ -91,8 +95,7 @@ def test_giant_messages_are_refused_and_their_neighbours_counted(job):
     sent.send(mixed)
     scorer.start()
     sent.wait()
-    assert scorer.end(signal.SIGTERM) == 0
-    sent.check()
+    end_and_check(scorer, sent)
     letters = scorer.letters()
     assert [one["reason"] for one in letters] == ["too_large"] * 60
     assert not [one for one in letters if one.get("payload_base64")]
@@ -107,9 +110,7 @@ def test_a_full_checkpoint_disk_ends_the_job_and_loses_nothing(job, tmp_path, re
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
     scorer, region, sent = job(RISK_CHECKPOINT=str(disk / "checkpoint"))
     try:
-        scorer.start()
-        sent.send(events(region, range(30)))
-        sent.wait()
+        start_and_take_in(scorer, region, sent)
         filler = disk / "filler"
         fill_up(filler)
         sent.send(events(region, range(30, 60)))
@@ -118,10 +119,8 @@ def test_a_full_checkpoint_disk_ends_the_job_and_loses_nothing(job, tmp_path, re
         assert [line for line in scorer.output.splitlines() if line.startswith("error:")]
         filler.unlink()
         scorer.start()
-        began = time.monotonic()
-        sent.recovers(began, record_property)
-        assert scorer.end(signal.SIGTERM) == 0
-        sent.check()
+        sent.recovers(time.monotonic(), record_property)
+        end_and_check(scorer, sent)
     finally:
         scorer.clean_up()
         sent.witness.stop()
@@ -139,9 +138,7 @@ def fill_up(path):
 @pytest.mark.fault("F35")
 def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, record_property):
     scorer, region, sent = job(RISK_WRITE_TIMEOUT_S="5")
-    scorer.start()
-    sent.send(events(region, range(30)))
-    sent.wait()
+    start_and_take_in(scorer, region, sent)
     with KafkaAdminClient(bootstrap_servers=scorer.topic.bootstrap) as admin:
         admin.delete_topics([scorer.dead_letters.name])
     sent.send([(0, b"rubbish", START * 1000), *events(region, range(30, 40))])
@@ -150,10 +147,8 @@ def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, reco
     assert scorer.consumed() == committed(scorer.checkpoint / "spark", scorer.topic.name) == 30
     ensure_topics(KafkaConnection(scorer.topic.bootstrap), {scorer.dead_letters.name: 1})
     scorer.start()
-    began = time.monotonic()
-    sent.recovers(began, record_property)
-    assert scorer.end(signal.SIGTERM) == 0
-    sent.check()
+    sent.recovers(time.monotonic(), record_property)
+    end_and_check(scorer, sent)
 
 
 @pytest.mark.fault("F38")

@@ -66,10 +66,7 @@ def test_the_maps_polygons_are_in_a_folder_that_grafana_serves():
     page = json.loads((TEMPLATES / "live-map.json").read_text(encoding="utf-8"))
     layers = next(panel for panel in page["panels"] if panel["type"] == "geomap")["options"]["layers"]
     sources = {layer["type"]: layer["config"]["src"] for layer in layers if "src" in layer["config"]}
-    assert sources == {
-        "geojson": "public/cells/${region}.geojson",
-        "dynamic-geojson": f"public/cells/{ALL_REGIONS}",
-    }
+    assert sources == {"geojson": "public/cells/${region}.geojson", "dynamic-geojson": f"public/cells/{ALL_REGIONS}"}
     assert "/usr/share/grafana/public/cells" in targets(GRAFANA)
 
 

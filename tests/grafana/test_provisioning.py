@@ -127,23 +127,11 @@ def test_a_panel_says_what_it_shows_and_in_which_unit(panel):
         assert len(panel["options"]["content"]) > 80
 
 
-def asked_sources():
-    yield from (
-        target["datasource"]["uid"]
-        for page in PAGES.values()
-        for p in page["panels"]
-        for target in p.get("targets", [])
-    )
-    yield from (p["datasource"]["uid"] for page in PAGES.values() for p in page["panels"] if "datasource" in p)
-    yield from (
-        v["datasource"]["uid"] for page in PAGES.values() for v in page["templating"]["list"] if "datasource" in v
-    )
-    yield from (query["datasourceUid"] for rule in RULES for query in rule["data"])
-
-
 def test_each_data_source_that_is_asked_exists():
     known = {source["uid"] for source in read("datasources/influxdb.yaml")["datasources"]}
-    assert set(asked_sources()) == known | {"__expr__"}
+    askers = [one for page in PAGES.values() for one in (*page["panels"], *page["templating"]["list"])] + TARGETS
+    asked = {one["datasource"]["uid"] for one in askers if "datasource" in one}
+    assert asked | {query["datasourceUid"] for rule in RULES for query in rule["data"]} == known | {"__expr__"}
 
 
 def test_the_token_is_a_file_and_no_page_can_be_changed_in_the_browser():
@@ -181,7 +169,7 @@ def colours(node):
 @pytest.mark.parametrize("name", PAGES)
 def test_no_colour_is_green_so_that_unknown_never_looks_safe(name):
     for colour in set(colours(PAGES[name]["panels"])) - {"img/icons/marker/square.svg", "transparent"}:
-        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        red, green, blue = parts_of(colour)
         assert not (green > red + 10 and green > blue + 10), colour
 
 
@@ -195,27 +183,30 @@ def test_lines_take_their_colour_by_name_so_that_none_means_well_or_ill(panel):
     assert set(re.findall(r'"mode": "(palette[^"]*)"', json.dumps(panel["fieldConfig"]))) <= {"palette-classic-by-name"}
 
 
-def contrast(one, other):
+def parts_of(colour):
+    """Red, green and blue of "#RRGGBB", 0 to 255."""
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def contrast(*colours):
     """WCAG 2's ratio of the relative luminances of two sRGB colours, 1 to 21."""
     lights = []
-    for colour in (one, other):
-        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    for colour in colours:
+        parts = (part / 255 for part in colour)
         linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
         lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
     return (max(lights) + 0.05) / (min(lights) + 0.05)
 
 
 def test_the_higher_a_cell_the_more_it_stands_out_from_the_base_map():
-    (panel,) = (one for one in PAGES["live-map"]["panels"] if one["type"] == "geomap")
+    panel = MAP
     assert panel["options"]["basemap"]["config"]["theme"] == "light"
-    tile, opacity = "#F2F3F0", 0.6  # land on the light tiles
+    tile, opacity = parts_of("#F2F3F0"), 0.6  # land on the light tiles
     shown = []
     for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1:]:
-        mixed = (
-            round(opacity * int(step["color"][i : i + 2], 16) + (1 - opacity) * int(tile[i : i + 2], 16))
-            for i in (1, 3, 5)
-        )
-        shown.append(contrast("#" + "".join(f"{part:02x}" for part in mixed), tile))
+        over_tile = zip(parts_of(step["color"]), tile, strict=True)
+        mixed = [round(opacity * colour + (1 - opacity) * below) for colour, below in over_tile]
+        shown.append(contrast(mixed, tile))
     assert shown == sorted(shown)
     assert shown[-1] > 3
 
@@ -233,18 +224,8 @@ def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
     text = json.dumps([page["panels"], [one.get("query") for one in page["templating"]["list"]]])
     used = set(re.findall(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)", text))
     names = {a or b for a, b in used}
-    builtin = {
-        "__from",
-        "__to",
-        "__interval",
-        "__url_time_range",
-        "timeFilter",
-        "col",
-        "tag_region",
-        "tag_category",
-        "__data",
-    }
-    assert names - builtin == {one["name"] for one in page["templating"]["list"]}
+    grafanas = {"__from", "__to", "__interval", "__url_time_range", "timeFilter", "col", "__data"}
+    assert names - grafanas - {"tag_region", "tag_category"} == {one["name"] for one in page["templating"]["list"]}
 
 
 def test_the_table_of_alerts_has_every_rule():

@@ -13,6 +13,7 @@ from tests.harness.pages import PAGES
 pytestmark = pytest.mark.stack
 
 DAY_S = 86_400
+BOTH = {"seen": "observed", "expected": "expected"}  # shown: stored
 
 
 def panel_of(page, title):
@@ -116,26 +117,13 @@ def test_incidents_in_an_hour_are_those_of_each_hour_and_category(filled, now_s)
 @pytest.mark.parametrize(
     ("page", "title", "days", "horizon", "shown"),
     [
-        (
-            "trends",
-            "Seen and expected in an hour, all chosen categories",
-            7,
-            "1h",
-            {"seen": "observed", "expected": "expected"},
-        ),
-        (
-            "does-it-help",
-            "Foreseen and seen",
-            30,
-            "4h",
-            {"seen": "observed", "expected": "expected", "usual": "usual"},
-        ),
+        ("trends", "Seen and expected in an hour, all chosen categories", 7, "1h", BOTH),
+        ("does-it-help", "Foreseen and seen", 30, "4h", {**BOTH, "usual": "usual"}),
     ],
 )
 def test_seen_and_expected_over_time_add_the_categories_up(filled, now_s, page, title, days, horizon, shown):
-    wanted = summed(
-        points(filled, "outcome", now_s, days, region="northville", horizon=horizon), shown.values(), "Time"
-    )
+    stored = points(filled, "outcome", now_s, days, region="northville", horizon=horizon)
+    wanted = summed(stored, shown.values(), "Time")
     rows = [row for row in table(answer(filled, page, title, now_s, days)) if row["seen"] is not None]
     assert len(rows) == len(wanted)
     for row in rows:
@@ -159,9 +147,8 @@ def test_chances_and_what_came_are_means_over_all_cells_of_a_bin(filled, now_s):
     for row in rows:
         of_bin = wanted[row["chance"]]
         assert row["cells"] == of_bin["cells"]
-        assert (row["said"], row["came"]) == pytest.approx(
-            (of_bin["said"] / of_bin["cells"], of_bin["came"] / of_bin["cells"])
-        )
+        means = of_bin["said"] / of_bin["cells"], of_bin["came"] / of_bin["cells"]
+        assert (row["said"], row["came"]) == pytest.approx(means)
 
 
 def test_districts_of_the_judgement_add_up_all_forecasts(filled, now_s):

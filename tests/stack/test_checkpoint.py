@@ -31,11 +31,11 @@ def command(scorer, *words):
     return " ".join(ran.stdout.split())
 
 
-def refusal(scorer, **environment):
-    """(exit code, message) of a start that must be refused."""
+def assert_refused(scorer, code, said, **environment):
+    """A start ends with this code and says this."""
     ran = scorer.command("run", **environment)
     assert "Traceback" not in ran.stderr
-    return ran.returncode, ran.stderr
+    assert (ran.returncode, said in ran.stderr) == (code, True), ran.stderr
 
 
 @pytest.fixture
@@ -58,8 +58,7 @@ def started(new_scorer, new_topic, new_region):
 @pytest.mark.long
 def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
     topic, region, scorer = started("guarded")
-    code, said = refusal(scorer)
-    assert (code, f"in use by process {scorer.process.pid}" in said) == (8, True), said
+    assert_refused(scorer, 8, f"in use by process {scorer.process.pid}")
     assert scorer.end(signal.SIGTERM) == 0
     stored = scorer.points()
 
@@ -67,18 +66,15 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
     assert f"topic {topic.name}" in shown
     assert f"offset by partition 0: {FIRST}" in shown
 
-    code, said = refusal(scorer, RISK_CLOCK="wall")
-    assert (code, "RISK_CLOCK was event and is wall" in said) == (8, True), said
+    assert_refused(scorer, 8, "RISK_CLOCK was event and is wall", RISK_CLOCK="wall")
 
     with as_if_read_up_to(scorer, FIRST + 3):
-        code, said = refusal(scorer)
-    lost = f"partition 0 ends before offset {FIRST}, and was read up to offset {FIRST + 2}"
-    assert (code, lost in said) == (9, True), said
+        lost = f"partition 0 ends before offset {FIRST}, and was read up to offset {FIRST + 2}"
+        assert_refused(scorer, 9, lost)
 
     topic.send(events(region, range(FIRST, FIRST + MORE)))
     delete_unread(topic)
-    code, said = refusal(scorer)
-    assert (code, f"4 of partition 0 (offsets {FIRST} to {FIRST + 3})" in said) == (9, True), said
+    assert_refused(scorer, 9, f"4 of partition 0 (offsets {FIRST} to {FIRST + 3})")
     assert scorer.points() == stored, "a refused start wrote something"
 
     from_ = iso(START + 60 * (FIRST + 7))
@@ -88,8 +84,7 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
     assert scorer.end(signal.SIGTERM) == 0
 
     make_anew(topic)
-    code, said = refusal(scorer)
-    assert (code, "deleted and created again" in said) == (8, True), said
+    assert_refused(scorer, 8, "deleted and created again")
 
 
 @contextmanager
@@ -156,5 +151,4 @@ def test_a_topic_that_was_made_anew_and_grew_past_what_was_read_ends_the_running
     assert time.monotonic() - began_s < 45
     assert "deleted and created again" in scorer.output
     assert "Traceback" not in scorer.output
-    code, said = refusal(scorer)
-    assert (code, "deleted and created again" in said) == (8, True), said
+    assert_refused(scorer, 8, "deleted and created again")

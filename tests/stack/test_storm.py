@@ -100,11 +100,7 @@ def test_the_storm_of_the_tutorial_reaches_the_store(tmp_path, jar_cache):
     with local_store("victoria-metrics", tmp_path / "store") as url, urllib3.PoolManager(retries=False) as http:
         shell = Shell(
             tmp_path,
-            {
-                "../shared/data": str(INCIDENTS.parent),
-                "http://127.0.0.1:8086": url,
-                "--speed 60": f"--speed {SPEED}",
-            },
+            {"../shared/data": str(INCIDENTS.parent), "http://127.0.0.1:8086": url, "--speed 60": f"--speed {SPEED}"},
         )
         shell.environment |= {"RISK_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}", "RISK_CACHE": str(jar_cache)}
         with (tmp_path / "terminal.txt").open("wb") as terminal:

@@ -156,8 +156,5 @@ def test_nobody_may_do_more_than_is_written_down(kafka):
         ("scorer", DEAD_LETTERS, "WRITE"),
         ("dlq-reader", DEAD_LETTERS, "READ"),
     }
-    with (
-        KafkaProducer(**kafka.user("scorer").client_options()) as producer,
-        pytest.raises(AuthorizationError),
-    ):
+    with KafkaProducer(**kafka.user("scorer").client_options()) as producer, pytest.raises(AuthorizationError):
         producer.send(EVENTS, b"forged").get(timeout=20)

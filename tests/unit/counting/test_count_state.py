@@ -345,12 +345,7 @@ def test_the_registry_forgets_what_can_no_longer_be_corrected_and_keeps_the_rest
 
 @pytest.mark.parametrize(
     ("message", "newest"),
-    [
-        ({}, NOW),
-        ({"flags": 0}, NOW - HOUR),
-        ({"flags": GONE}, NOW - HOUR),
-        ({"ago_s": 30 * HOUR}, NOW - HOUR),
-    ],
+    [({}, NOW), ({"flags": 0}, NOW - HOUR), ({"flags": GONE}, NOW - HOUR), ({"ago_s": 30 * HOUR}, NOW - HOUR)],
 )
 def test_only_what_counts_says_that_a_feed_is_alive(message, newest):
     older = {**CALL, "key": 6, "ago_s": HOUR}

@@ -43,8 +43,13 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def found(small):
-    return run(small[0], regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
+def task(small):
+    return small[0]
+
+
+@pytest.fixture(scope="module")
+def found(task):
+    return run(task, regressions=(PoissonGlm(), Boosting()), seeds=(0, 1))
 
 
 @pytest.fixture
@@ -64,12 +69,12 @@ def test_every_row_is_there_and_the_order_is_that_of_the_log_score(found):
     assert names[-1] == "constant 1"
 
 
-def test_kinds_of_network_stand_side_by_side_and_the_report_is_about_the_first(small, quick):
-    both = run(small[0], networks=("conv", "residual"))
+def test_kinds_of_network_stand_side_by_side_and_the_report_is_about_the_first(task, quick):
+    both = run(task, networks=("conv", "residual"))
     assert both.network.model == "conv network"
     assert both.row("network").kind == "other network"
     assert "network" not in both.best_baseline
-    alone = run(small[0], networks=("residual",))
+    alone = run(task, networks=("residual",))
     assert both.row("network").scores.sheet.nb_log_score == alone.row("network").scores.sheet.nb_log_score
 
 
@@ -98,8 +103,7 @@ def test_a_network_row_is_the_mean_of_its_seeds(found):
     assert network.scores.sheet.nb_log_score == pytest.approx(np.mean(network.log_scores_of_seeds))
 
 
-def test_cells_that_are_not_scored_have_no_part(small, found):
-    task, _ = small
+def test_cells_that_are_not_scored_have_no_part(task, found):
     other = task.cube.counts.copy()
     other[task.test :, 3] += 50  # in the only cell that is not scored
     judge = module.Judge(task=replace(task, cube=replace(task.cube, counts=other)), seed=0)
@@ -108,9 +112,8 @@ def test_cells_that_are_not_scored_have_no_part(small, found):
 
 
 @pytest.fixture(scope="module")
-def other_end(small):
+def other_end(task):
     """The small task with other incidents in the steps that are judged."""
-    task, _ = small
     judged = task.incidents.occurred_s >= task.cube.starts_s[task.test]
     incidents = replace(
         task.incidents, category=np.where(judged, 1 - task.incidents.category, task.incidents.category).astype(np.int16)
@@ -129,17 +132,17 @@ def test_nothing_is_fitted_or_chosen_by_what_is_judged(found, other_end):
     assert found.learning == again.learning
 
 
-def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(small, other_end):
+def test_what_models_are_given_to_learn_from_ends_before_what_is_judged(task, other_end):
     first, again = (
-        learn(task, [], purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
-        for task in (small[0], other_end)
+        learn(one, [], purge=1, delay=0, random=np.random.default_rng(0), tell=lambda share: None)
+        for one in (task, other_end)
     )
     for name, value in first.constants.arrays().items():
         np.testing.assert_array_equal(value, again.constants.arrays()[name], err_msg=name)
     for one, other in zip(first.examples[RiskNetwork], again.examples[RiskNetwork], strict=True):
         assert torch.equal(one.values, other.values)
         assert torch.equal(one.counts, other.counts)
-    task, (_, validation) = small[0], first.examples[RiskNetwork]
+    _, validation = first.examples[RiskNetwork]
     assert len(validation.values) == task.scored.sum() * (task.test - 1 - task.validation)  # all that is judged
 
 
@@ -150,15 +153,14 @@ class Peeking(Rule):
         return cube.counts[first:].astype(float)
 
 
-def test_a_rival_that_knows_the_future_is_refused(small, monkeypatch):
+def test_a_rival_that_knows_the_future_is_refused(task, monkeypatch):
     monkeypatch.setattr(module, "RIVALS", (Peeking(),))
     with pytest.raises(LeakError, match="'peeking' leaks"):
-        run(small[0])
+        run(task)
 
 
-def test_a_feature_that_knows_the_future_is_refused(small, monkeypatch):
+def test_a_feature_that_knows_the_future_is_refused(task, monkeypatch):
     """Told a day that has not been, by counts that take it."""
-    task, _ = small
     ended = until(task, int(task.cube.starts_s[task.test]))
     np.testing.assert_array_equal(features_of(task), features_of(ended))
     honest, honest_spec = Replay.lead_to, product.spec_of
@@ -177,8 +179,7 @@ def test_a_feature_that_knows_the_future_is_refused(small, monkeypatch):
         run(task)
 
 
-def test_with_a_delay_no_feature_knows_the_unreported_day(small):
-    task, _ = small
+def test_with_a_delay_no_feature_knows_the_unreported_day(task):
     unreported = int(task.cube.starts_s[task.test - 1])
     np.testing.assert_array_equal(features_of(task, delay=1), features_of(until(task, unreported), delay=1))
     assert (features_of(task, delay=1) != features_of(task)).any()
@@ -197,17 +198,16 @@ def features_of(task, *, delay=0):
     return next(iter(judged_inputs(task, learned)))[1][RiskNetwork.inputs][0]
 
 
-def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(small, monkeypatch):
+def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(task, monkeypatch):
     monkeypatch.setattr(module, "RIVALS", None)
     with pytest.raises(DataError, match="691200 s late would not be counted: use at most 604800 s"):
-        run(small[0], delay=8)
+        run(task, delay=8)
     with pytest.raises(DataError, match=r"purge of 60 steps leaves too few of the 180 .* 60 to choose by"):
-        run(small[0], purge=60)
+        run(task, purge=60)
 
 
-def test_every_model_is_judged_with_the_same_least_forecast(small, found, quick):
+def test_every_model_is_judged_with_the_same_least_forecast(task, found, quick):
     """With one above all forecasts, all are the same; the best of seeds is then as good as the worst rule."""
-    task, _ = small
     seen = task.cube.counts[: task.validation, task.scored]
     floored = module.Judge(task=task, seed=0).floored(np.zeros((1, int(task.scored.sum()), 2)))
     np.testing.assert_allclose(floored[0, 0], (1e-4 * seen.sum(axis=(0, 1)) + 0.5) / seen[..., 0].size)
@@ -228,8 +228,7 @@ class Stubborn(Rule):
         return np.stack([cube.counts[step - 2 : step].mean(axis=0) for step in range(first, len(cube))])
 
 
-def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(small, found, quick):
-    task, _ = small
+def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(task, found, quick):
     quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Stubborn()))
     row = run(task).row("stubborn")
     assert row.chosen[module.MIXED_IN] == max(judge_module.SHARES)
@@ -256,8 +255,7 @@ class Noting(Rule):
         return np.ones((len(cube) - first, *cube.counts.shape[1:]))
 
 
-def test_several_origins_are_fitted_apart_and_judge_each_step_once(small, quick):
-    task, _ = small
+def test_several_origins_are_fitted_apart_and_judge_each_step_once(task, quick):
     quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
     Noting.fitted_until.clear()
     task = replace(task, validation=task.test - 20)
@@ -273,17 +271,15 @@ def test_several_origins_are_fitted_apart_and_judge_each_step_once(small, quick)
         evaluate_rolling(task, plan_of(), origins=3, now=NOW, versions={})
 
 
-def test_rules_learn_up_to_the_purge_and_know_the_delay(small, quick):
-    task, _ = small
+def test_rules_learn_up_to_the_purge_and_know_the_delay(task, quick):
     Noting.fitted_until.clear()
     quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Noting()))
     run(task, purge=5, delay=1)
     assert Noting.fitted_until == [task.test - 5]
 
 
-def test_a_time_without_incidents_gives_no_verdict(small, quick):
+def test_a_time_without_incidents_gives_no_verdict(task, quick):
     """There the forecast that expects the least seems best."""
-    task, _ = small
     quiet = task.cube.counts.copy()
     quiet[task.test :] = 0
     quiet[task.test, 0, 0] = 99

@@ -40,13 +40,17 @@ incident = st.tuples(
 )
 
 
-def state_of(incidents, as_of_s=NOW):
-    state = CountState(SPEC)
-    state.advance(as_of_s)
-    when = np.array([as_of_s - ago for ago, _, _ in incidents], np.int64)
+def count(state, incidents, now_s):
+    state.advance(now_s)
+    when = np.array([now_s - ago for ago, _, _ in incidents], np.int64)
     place = np.array([cell * CATEGORIES + category for _, cell, category in incidents], np.intp)
     for level in state.levels.values():
         level.add(when, place, 1)
+
+
+def state_of(incidents):
+    state = CountState(SPEC)
+    count(state, incidents, NOW)
     return state
 
 
@@ -182,11 +186,7 @@ def test_a_warm_engine_a_cold_one_and_a_restored_state_agree_to_the_last_bit(bat
     warm, state, now = FeatureEngine(SPEC, CONSTANTS), state_of([]), NOW
     for batch, wait in zip(batches, waits, strict=False):
         now += wait
-        state.advance(now)
-        when = np.array([now - ago for ago, _, _ in batch], np.int64)
-        place = np.array([cell * CATEGORIES + category for _, cell, category in batch], np.intp)
-        for level in state.levels.values():
-            level.add(when, place, 1)
+        count(state, batch, now)
         kept = warm.compute(state)
         cold = FeatureEngine(SPEC, CONSTANTS).compute(restore_state(SPEC, export_state(state)))
         assert kept.values.tobytes() == cold.values.tobytes()

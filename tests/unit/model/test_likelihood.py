@@ -5,12 +5,7 @@ import pytest
 import torch
 from scipy.stats import nbinom, poisson
 
-from models.likelihood import (
-    at_least_one,
-    negative_binomial_nll,
-    poisson_deviance,
-    predictive_quantile,
-)
+from models.likelihood import at_least_one, negative_binomial_nll, poisson_deviance, predictive_quantile
 from models.scoring import score
 from models.training.fit_baseline import DISPERSIONS, likeliest_dispersion
 from models.training.training_table import tally

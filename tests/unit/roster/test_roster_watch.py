@@ -103,27 +103,21 @@ def test_a_job_that_runs_outlives_the_absence_of_its_artifacts_and_says_so_once(
     assert in_force(settings) == {"toyville": str(second)}
 
 
-def cut_baseline(publish):
-    newer = publish(2)
-    (newer / "baseline.npz").write_bytes(b"not what it was")
-    return newer
+def spoilt(folder, name):
+    (folder / name).write_bytes(b"not what it was")
+    return folder
 
 
-def cut_weights(publish):
-    newer = publish(2)
-    (newer / "weights.safetensors").write_bytes(b"not what they were")
-    return newer
-
-
-def other_spec(publish):
-    return publish(2, tick_s=30)
-
-
-def of_the_future(publish):
-    return publish(2, "elsewhere", cutoff_s=4_000_000_000)
-
-
-@pytest.mark.parametrize("make", [cut_baseline, cut_weights, other_spec, of_the_future])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda publish: spoilt(publish(2), "baseline.npz"),
+        lambda publish: spoilt(publish(2), "weights.safetensors"),
+        lambda publish: publish(2, tick_s=30),
+        lambda publish: publish(2, "elsewhere", cutoff_s=4_000_000_000),
+    ],
+    ids=["baseline", "weights", "other spec", "of the future"],
+)
 def test_what_was_refused_is_read_again_only_when_its_files_have_changed(settings, publish, looks, reads, make):
     first = publish(1)
     looks(3)
@@ -161,7 +155,7 @@ def test_refused_artifacts_push_none_out_that_is_in_force_in_any_region(settings
     looks()
     kept = [load_artifact(str(folder)) for folder in folders]
     for day in (2, 3, 4):
-        (publish(day) / "weights.safetensors").write_bytes(b"not what they were")
+        spoilt(publish(day), "weights.safetensors")
     looks(3)
     reads.clear()
     assert [load_artifact(str(folder)) for folder in folders] == kept

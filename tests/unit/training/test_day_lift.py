@@ -60,10 +60,7 @@ def history_of(night_cell):
         kept = (cell != night_cell) | np.isin(hours, NIGHT_HOURS)
         at_s, cell = at_s[kept], cell[kept]
     table = toy_table(
-        at_s,
-        timezone=ZONE,
-        category=random.integers(0, 2, len(at_s)).astype(np.int16),
-        categories=SPEC.categories,
+        at_s, timezone=ZONE, category=random.integers(0, 2, len(at_s)).astype(np.int16), categories=SPEC.categories
     )
     return IncidentHistory.placed(table, cell, np.ones(len(cell), np.bool_), SPEC, START_S + DAYS * 86_400)
 

@@ -110,8 +110,7 @@ def test_the_history_at_the_cut_off_is_the_file_recounted(noise):
     state, past = noise.history, noise.past
     assert state.as_of_s == past.cutoff_s
     np.testing.assert_array_equal(
-        state.window("day", 61),
-        past.counts(past.cutoff_s - 60 * DAY, past.cutoff_s),
+        state.window("day", 61), past.counts(past.cutoff_s - 60 * DAY, past.cutoff_s)
     )  # the 61st is the day that starts at the cut-off
     assert len(state.registry) < 200 * 4
 
