@@ -1,7 +1,9 @@
 import pytest
 
+from streaming.roster.roster import load_artifact
 from tests.faults.run import broker_to_break
 from tests.harness.fixtures import broker, jar_cache, new_region, new_scorer, new_topic
+from tests.harness.region import make_region
 
 __all__ = ["broker", "jar_cache", "new_region", "new_scorer", "new_topic"]
 
@@ -11,3 +13,8 @@ def shared_broker(tmp_path_factory, jar_cache):
     """One that can be stopped, killed and frozen, behind a proxy."""
     with broker_to_break(tmp_path_factory.mktemp("faults") / "broker", jar_cache) as broker:
         yield broker
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    return load_artifact(str(make_region("riverton").publish(tmp_path_factory.mktemp("artifact"))))

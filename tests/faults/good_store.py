@@ -21,7 +21,8 @@ from streaming.flow.outcomes import Outcomes
 from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import FIELDS, ClosedCounts
 from streaming.sinks.line_protocol import risk_lines, top_lines
-from tests.faults.oracle import Region
+from tests.faults.oracle import recount
+from tests.faults.oracle_region import Region
 from tests.faults.rules import TOP, Seen
 from tests.faults.scenario import Producer, closing
 from tests.faults.written_store import WrittenStore
@@ -121,3 +122,8 @@ def _pipeline(region, frame, totals):
 
 def _letters(rejections, region):
     return [json.loads(encode_dead_letter(one, source_topic=TOPIC, region=region)) for one in rejections]
+
+
+def recounted(seen):
+    """The recount of all that the store has been told."""
+    return recount(seen.messages, seen.regions, [ends for _, ends in sorted(seen.batches.items())])

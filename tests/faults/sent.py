@@ -4,7 +4,7 @@ import json
 import time
 
 from tests.faults.file_ledgers import FileLedgers
-from tests.faults.oracle import Region
+from tests.faults.oracle_region import Region
 from tests.faults.promises import RECOVERY_LIMIT_S
 from tests.faults.rules import Seen, breaches
 from tests.faults.witness import Witness

@@ -13,8 +13,8 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.actions import FIRST_LOAD
+from tests.faults.good_store import recounted
 from tests.faults.invariants import broken, seen_of
-from tests.faults.oracle import recount
 from tests.faults.outcomes import GRACE_S, HOUR_S
 from tests.faults.rules import breaches, frames_first_written, frames_of
 from tests.faults.scenario import DAY_S, Action, Scenario
@@ -109,7 +109,7 @@ def assert_killed_at_their_marks(world, name):
 
 def assert_much_was_due(seen):
     """Of each hour of the story each horizon, twice, where the second judgement often finds more."""
-    expected = recount(seen.messages, seen.regions, [ends for _, ends in sorted(seen.batches.items())])
+    expected = recounted(seen)
     of_place = defaultdict(list)
     for one in expected.judged:
         of_place[one.horizon, one.tick_s].append(one)

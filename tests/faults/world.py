@@ -16,7 +16,7 @@ from tests.faults.actions import DEADLINE_S, Actions
 from tests.faults.breakable_broker import TestBroker
 from tests.faults.injected import Injected
 from tests.faults.offsets import newest
-from tests.faults.oracle import Region
+from tests.faults.oracle_region import Region
 from tests.faults.promises import RECOVERY_LIMIT_S
 from tests.faults.scenario import DAY_S, START_S, Producer, closing, moved
 from tests.faults.witness import Witness

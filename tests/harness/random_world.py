@@ -13,7 +13,8 @@ from models.features import FeatureEngine
 from models.scoring import score
 from schemas.decode import decode_messages
 from streaming.rehearse.poison import poison_messages, template_event
-from tests.faults.oracle import Expected, Region
+from tests.faults.oracle import Expected
+from tests.faults.oracle_region import Region
 from tests.harness.toy import iso, toy_messages
 
 NOW = 1_700_000_000

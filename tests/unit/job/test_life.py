@@ -7,11 +7,9 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from typer.testing import CliRunner
 
 from schemas.errors import ArtifactError, AuditError, SinkRefused
-from streaming.__main__ import app, main
-from streaming.disk.audit import record
+from streaming.__main__ import main
 from streaming.disk.audit_verify import records, verify
 from streaming.disk.locks import only_writer
 from streaming.flow.ledger import is_balanced
@@ -20,7 +18,7 @@ from streaming.flow.rows import Summary
 from streaming.job.record import recorded
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
-from streaming.watch.health import health_path, in_words, read_health
+from streaming.watch.health import in_words, read_health
 from streaming.watch.health_watch import HealthWatch
 from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 
@@ -59,11 +57,6 @@ def artifacts_on_record(settings):
     return [
         (one.event, one.details["folder"]) for one in records(settings.audit.read_bytes()) if "folder" in one.details
     ]
-
-
-def command(settings, *words):
-    environment = {"RISK_CHECKPOINT": str(settings.checkpoint), "RISK_AUDIT": str(settings.audit)}
-    return CliRunner().invoke(app, words, env=environment)
 
 
 def test_a_ledger_balances_or_does_not():
@@ -280,106 +273,6 @@ def test_a_history_that_ends_in_the_future_is_refused_on_the_wall_clock(settings
     else:
         watch.look(1)
         assert list(audit(settings)) == ["artifact_in_force"]
-
-
-def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(settings):
-    def said(*words, code=0):
-        ran = command(settings, *words)
-        assert (ran.exit_code, type(ran.exception)) == (code, SystemExit if code == 1 else type(None)), ran.output
-        return ran.output
-
-    (settings.checkpoint / "begin").write_text("5", encoding="utf-8")
-    (settings.checkpoint / "spark").mkdir()
-    health_path(settings.checkpoint).write_text("{}", encoding="utf-8")  # of the job before
-    answer = said("checkpoint", "reset", "--from", "latest")
-    assert "the next run starts at latest" in answer
-    (old,) = settings.checkpoint.glob("old-*")
-    assert f"with RISK_CHECKPOINT={old}, `rebuild` writes scores of the time before" in answer
-    (settings.checkpoint / "reset-20261125T120000Z").write_text("7", encoding="utf-8")
-    assert "interrupted (reset-20261125T120000Z)" in " ".join(said("checkpoint", "show").split())
-    head = verify(settings.audit.read_bytes()).head
-    assert "1 checkpoint_reset" not in said("audit", "verify")
-    assert f"head {head}" in said("audit", "verify", "--head", head)
-    assert f"compared with the head in {settings.checkpoint / 'audit-head'}, found" in said("audit", "verify")
-    assert f"checkpoint={settings.checkpoint}, from=latest" in said("audit", "show")
-    assert "no job has run on" in said("health", code=1)
-
-
-@pytest.fixture
-def verify_refuses(settings):
-    """What `audit verify` says of a changed log."""
-
-    def said(content, *, checkpoint=settings.checkpoint):
-        settings.audit.write_bytes(content)
-        ran = command(settings.with_options(checkpoint=checkpoint), "audit", "verify")
-        assert isinstance(ran.exception, AuditError)
-        assert ran.exception.exit_code == 10
-        return str(ran.exception)
-
-    return said
-
-
-def test_what_was_done_to_the_log_is_told_by_the_command(settings, verify_refuses, tmp_path):
-    with recorded(settings):
-        pass
-    first, second, last = settings.audit.read_bytes().splitlines(keepends=True)
-    kept = f"compared with the head in {settings.checkpoint / 'audit-head'}"
-    removed = verify_refuses(first + second)
-    assert "the last lines are missing" in removed
-    assert kept in removed
-    assert "missing before line 2: record 2" in verify_refuses(first + last)
-    assert "line 3 was edited" in verify_refuses(first + second + last.replace(b"stop", b"stob"))
-    assert kept in verify_refuses(b"")
-    nothing_kept = verify_refuses(b"", checkpoint=tmp_path / "elsewhere")
-    assert "it was emptied" in nothing_kept
-    assert f"no head, as {tmp_path / 'elsewhere' / 'audit-head'} has none of this file" in nothing_kept
-
-
-def test_a_copy_of_the_log_is_compared_with_no_head_and_that_is_said(settings, tmp_path):
-    """A copy may well be older than the head."""
-    record(settings.audit, "start", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
-    copy = tmp_path / "copy.jsonl"
-    copy.write_bytes(settings.audit.read_bytes())
-    record(settings.audit, "stop", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
-    ran = command(settings.with_options(audit=copy), "audit", "verify")
-    assert ran.exit_code == 0, ran.exception
-    assert "has none of this file" in ran.output
-    assert "nothing else shows that last lines are gone" in ran.output
-
-
-def test_lines_that_were_removed_before_the_next_start_stay_missing(settings, verify_refuses):
-    """The head that is kept then is the new one, with which the shortened log would agree."""
-    with recorded(settings):
-        pass
-    content = settings.audit.read_bytes()
-    *left, removed = content.splitlines(keepends=True)
-    settings.audit.write_bytes(b"".join(left))
-    with recorded(settings):
-        pass
-    lost = json.loads(removed)["hash"]
-    answer = verify_refuses(settings.audit.read_bytes())
-    assert f"record 3 notes that the lines up to hash {lost} were missing" in answer
-
-
-def test_a_log_that_was_moved_away_is_begun_anew_without_a_fault(settings):
-    for _ in range(2):
-        with recorded(settings):
-            pass
-        kept = json.loads((settings.checkpoint / "audit-head").read_bytes())
-        verdict = verify(settings.audit.read_bytes(), heads=[kept["head"]])
-        assert (len(verdict.records), verdict.faults, verdict.head) == (3, [], kept["head"])
-        settings.audit.rename(settings.audit.with_suffix(".away"))
-
-
-def test_a_head_that_cannot_be_kept_or_read_lets_nothing_run(settings):
-    head = settings.checkpoint / "audit-head"
-    head.mkdir()
-    with pytest.raises(AuditError, match=r"audit-head.* cannot be read"), recorded(settings):
-        raise AssertionError
-    head.rmdir()
-    head.with_name(".audit-head.part").mkdir()
-    with pytest.raises(AuditError, match=r"audit-head.* cannot be written"), recorded(settings):
-        raise AssertionError
 
 
 def test_a_fault_of_ours_ends_with_1_and_a_trace_that_shows_no_secret(monkeypatch, capsys):

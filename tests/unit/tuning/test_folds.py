@@ -1,0 +1,154 @@
+"""What tuning learns from and what judges it: no fold sees what comes after its origin."""
+
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from models.hyperparameters import DEFAULT, Hyperparameters
+from models.training.fit_baseline import Blocks, fit_constants
+from models.training.fit_network import FitData, FitPlan, fit_network
+from models.training.train import TrainingOptions, spec_for
+from models.tuning import rolling_origin
+from models.tuning.rolling_origin import FOLDS, collect_folds, origins
+from schemas.errors import DataError
+from tests.harness.toy import toy_table
+
+DAY, HOUR = 86_400, 3600
+START, DAYS = 1_600_000_000 // DAY * DAY, 100
+CUTOFF = START + DAYS * DAY
+
+
+def town(*, changed_from_s=None):
+    """80 incidents a day over 4 x 4 km, at half or one and a half of that for a week at a time.
+
+    From `changed_from_s` on they happen at other places, under other categories.
+    """
+    random = np.random.default_rng(0)
+    level = np.where(random.random(DAYS // 7 + 1) < 0.5, 0.5, 1.5).repeat(7)[:DAYS]
+    day = np.repeat(np.arange(DAYS), random.poisson(80 * level))
+    when = np.sort(START + day * DAY + random.integers(0, DAY, len(day)))
+    lat, lon = 41 + 0.036 * random.beta(1, 2, len(when)), -87 + 0.048 * random.random(len(when))
+    category = random.integers(0, 2, len(when)).astype(np.int16)
+    if changed_from_s is not None:
+        late = when >= changed_from_s
+        lat[late], lon[late], category[late] = 41.03, -86.97, 1 - category[late]
+    return toy_table(when, lat_deg=lat, lon_deg=lon, category=category)
+
+
+BLOCKS = Blocks.of(int(town().occurred_s[0]), CUTOFF)
+SPEC = spec_for(town(), region="toyville", cell_m=1000, cutoff_s=CUTOFF)
+
+
+def folds_of(table):
+    torch.set_num_threads(1)
+    options = TrainingOptions(cutoff_s=CUTOFF, step_s=6 * HOUR, epochs=3, seed=0)
+    return collect_folds(table, SPEC, options, report=lambda share: None)
+
+
+@pytest.fixture(scope="module")
+def folds():
+    return folds_of(town())
+
+
+def tensors_of(fold):
+    return [fold.train.values, fold.train.counts, fold.validation.values, fold.validation.counts]
+
+
+def equal(some, others):
+    return all(torch.equal(one, other) for one, other in zip(some, others, strict=True))
+
+
+def test_origins_follow_one_another_and_the_last_span_is_the_validation_block(folds):
+    starts = origins(BLOCKS)
+    assert starts[-1] == BLOCKS.validation_s
+    assert len(folds.folds) == len(starts) == FOLDS
+    spans = {later - earlier for earlier, later in pairwise((*starts, BLOCKS.test_s))}
+    assert spans == {BLOCKS.test_s - BLOCKS.validation_s}
+    sizes = [len(fold.train.values) for fold in folds.folds]
+    assert sizes == sorted(set(sizes))
+
+
+def test_what_a_forecast_is_about_lies_on_its_own_side_of_the_origin(folds):
+    longest = max(SPEC.horizons_s)
+    starts = origins(BLOCKS)
+    for fold, start, end in zip(folds.folds, starts, (*starts[1:], BLOCKS.test_s), strict=True):
+        assert BLOCKS.burn_in_s <= fold.train_at_s[0]
+        assert start - 6 * HOUR * 2 < fold.train_at_s[1] + longest <= start  # no more is left out than must be
+        assert start <= fold.validation_at_s[0] < start + 12 * HOUR
+        assert fold.validation_at_s[1] + longest <= end
+
+
+def test_incidents_of_the_test_block_change_nothing(folds):
+    other = folds_of(town(changed_from_s=BLOCKS.test_s))
+    for one, changed in zip(folds.folds, other.folds, strict=True):
+        assert equal(tensors_of(one), tensors_of(changed))
+    assert folds.loss(DEFAULT, 0, seed=0) == other.loss(DEFAULT, 0, seed=0)
+
+
+def test_incidents_of_the_validation_block_change_the_last_fold_alone(folds):
+    other = folds_of(town(changed_from_s=BLOCKS.validation_s))
+    *before, last = zip(folds.folds, other.folds, strict=True)
+    assert all(equal(tensors_of(one), tensors_of(changed)) for one, changed in before)
+    one, changed = last
+    assert equal(tensors_of(one)[:2], tensors_of(changed)[:2])
+    assert not equal(tensors_of(one)[2:], tensors_of(changed)[2:])
+
+
+def test_what_comes_after_the_first_origin_is_not_in_its_features_or_the_dispersion(folds):
+    other = folds_of(town(changed_from_s=origins(BLOCKS)[0]))
+    assert equal(tensors_of(folds.folds[0])[:2], tensors_of(other.folds[0])[:2])
+    assert torch.equal(folds.dispersion, other.dispersion)
+
+
+def test_the_constants_are_fitted_and_chosen_on_the_time_before_the_first_origin(monkeypatch):
+    given = []
+
+    def noted(incident_history, blocks):
+        given.append((int(incident_history.incidents.occurred_s[-1]), blocks.test_s))
+        return fit_constants(incident_history, blocks)
+
+    monkeypatch.setattr(rolling_origin, "fit_constants", noted)
+    folds_of(town())
+    first = origins(BLOCKS)[0]
+    assert [(last < first, until <= first) for last, until in given] == [(True, True)]
+
+
+def test_the_loss_finds_what_is_there_and_depends_on_recipe_and_seed_alone(folds):
+    recipe = Hyperparameters(minibatch=256)
+    loss = folds.loss(recipe, 0, seed=0)
+    assert loss < 0.995
+    assert folds.loss(recipe, 0, seed=0) == loss
+    assert folds.loss(recipe, 0, seed=1) != loss
+    assert folds.loss(msgspec.structs.replace(recipe, learning_rate=1e-6), 0, seed=0) > loss
+
+
+def test_a_recipe_that_only_does_harm_has_the_loss_of_no_training(folds):
+    assert folds.loss(Hyperparameters(learning_rate=1.0, minibatch=16), 0, seed=0) == 1.0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"widths": (64, 16)}, {"widths": (16, 32)}, {"learning_rate": 5e-3}, {"weight_decay": 1.0}, {"minibatch": 300}],
+)
+def test_every_part_of_the_recipe_has_a_part_in_the_training(folds, change):
+    recipe = Hyperparameters(minibatch=256)
+    other = msgspec.structs.replace(recipe, **change)
+    assert folds.loss(other, 0, seed=0) != folds.loss(recipe, 0, seed=0)
+
+
+@pytest.mark.parametrize("patience", [1, 2, 5])
+def test_training_stops_after_as_many_epochs_without_gain_as_the_recipe_says(folds, patience):
+    ratios = []
+    recipe, part = Hyperparameters(minibatch=64, learning_rate=1e-2, patience=patience), folds.folds[1]
+    data = FitData(train=part.train, validation=part.validation, dispersion=folds.dispersion)
+    fit_network(data, FitPlan(recipe=recipe, epochs=30, seed=0), lambda _, ratio: ratios.append(ratio))
+    assert len(ratios) - (np.argmin(ratios) + 1) == patience
+
+
+def test_a_step_that_leaves_a_span_without_moment_is_refused():
+    options = TrainingOptions(cutoff_s=CUTOFF, step_s=19 * DAY, epochs=3, seed=0)
+    with pytest.raises(DataError, match=r"no step of 1641600 s has its moment"):
+        collect_folds(town(), SPEC, options, report=lambda share: None)
