@@ -10,6 +10,7 @@ from tests.harness.processes import run
 
 EXTERNAL = ("compose.yaml", "deploy/external-kafka.yaml")
 FILES = (("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), EXTERNAL)
+WITH_EXTERNAL = [word for name in EXTERNAL for word in ("-f", name)]
 TOLD = {"RISK_KAFKA_BOOTSTRAP": "kafka.example.org:9093", "RISK_KAFKA_USERNAME": "scorer"}
 
 
@@ -34,6 +35,13 @@ def docker_compose(*arguments):
     return run(found, *arguments, cwd=ROOT)
 
 
+def config(*options):
+    """The whole configuration as Compose reads it."""
+    ran = docker_compose(*options, "config", "--format", "json")
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
+
+
 @pytest.mark.parametrize("files", FILES, ids=" ".join)
 def test_docker_compose_accepts_the_files(files):
     options = [word for name in files for word in ("-f", name)]
@@ -51,13 +59,8 @@ def test_docker_compose_starts_the_demo_with_its_own_services_and_without_it_non
 
 def test_the_demo_shares_no_volume_with_an_operators_own_services(monkeypatch):
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
-    names = [
-        {
-            one["name"]
-            for one in json.loads(docker_compose(*options, "config", "--format", "json").stdout)["volumes"].values()
-        }
-        for options in ((), ("--env-file", "deploy/demo.env"))
-    ]
+    configs = config(), config("--env-file", "deploy/demo.env")
+    names = [{volume["name"] for volume in one["volumes"].values()} for one in configs]
     assert all(names)
     assert not names[0] & names[1]
 
@@ -67,15 +70,11 @@ def test_the_line_for_env_in_a_files_head_makes_compose_take_the_file(monkeypatc
     (line,) = re.findall(r"^# +(COMPOSE_FILE=\S+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     monkeypatch.delenv("COMPOSE_FILE", raising=False)
     (tmp_path / ".env").write_text(f"{line}\n")
-    found = docker_compose("--env-file", str(tmp_path / ".env"), "config", "--format", "json")
-    asked = docker_compose("-f", "compose.yaml", "-f", name, "config", "--format", "json")
-    assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout) == json.loads(asked.stdout)
+    assert config("--env-file", str(tmp_path / ".env")) == config("-f", "compose.yaml", "-f", name)
 
 
 def test_the_gpu_reaches_the_scorer_alone():
-    ran = docker_compose("-f", "compose.yaml", "-f", "compose.gpu.yaml", "config", "--format", "json")
-    services = json.loads(ran.stdout)["services"]
+    services = config("-f", "compose.yaml", "-f", "compose.gpu.yaml")["services"]
     reserved = {name for name, one in services.items() if "reservations" in one["deploy"]["resources"]}
     assert reserved == {"scorer"}
     scorer = services["scorer"]
@@ -85,15 +84,10 @@ def test_the_gpu_reaches_the_scorer_alone():
     assert scorer["environment"]["RISK_SINK"] == "influxdb"
 
 
-def with_external_kafka():
-    options = [word for name in EXTERNAL for word in ("-f", name)]
-    return docker_compose(*options, "config", "--format", "json")
-
-
 def test_with_an_external_kafka_ours_does_not_run_and_the_scorer_signs_in_by_files():
-    config = json.loads(with_external_kafka().stdout)
-    assert not {"kafka", "topics"} & set(config["services"])
-    scorer = config["services"]["scorer"]
+    found = config(*WITH_EXTERNAL)
+    assert not {"kafka", "topics"} & set(found["services"])
+    scorer = found["services"]["scorer"]
     needed_ones = {name for name, one in scorer["depends_on"].items() if one["required"]}
     assert needed_ones == {"influxdb", "influxdb-setup"}
     kafka = {name: value for name, value in scorer["environment"].items() if "KAFKA" in name}
@@ -106,15 +100,15 @@ def test_with_an_external_kafka_ours_does_not_run_and_the_scorer_signs_in_by_fil
         "RISK_KAFKA_CA": "/run/kafka/ca.pem",
     }
     assert mounted == {kafka["RISK_KAFKA_PASSWORD_FILE"]: "kafka_password", kafka["RISK_KAFKA_CA"]: "kafka_ca"}
-    assert config["secrets"]["kafka_password"]["file"] == str(ROOT / "secrets" / "kafka_password")
-    users = [name for name, one in config["services"].items() if "kafka_password" in str(one.get("secrets"))]
+    assert found["secrets"]["kafka_password"]["file"] == str(ROOT / "secrets" / "kafka_password")
+    users = [name for name, one in found["services"].items() if "kafka_password" in str(one.get("secrets"))]
     assert users == ["scorer"]
 
 
 @pytest.mark.parametrize("name", TOLD)
 def test_an_external_kafka_must_be_named(monkeypatch, name):
     monkeypatch.delenv(name)
-    ran = with_external_kafka()
+    ran = docker_compose(*WITH_EXTERNAL, "config", "-q")
     assert ran.returncode != 0
     assert f"set {name} in .env" in ran.stderr
 

@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from schemas.errors import PipelineError
+from schemas.errors import PipelineError, SettingsError
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
 from streaming.sinks.open import SINKS, open_sink
@@ -91,3 +91,17 @@ def test_it_may_be_closed_twice(opened):
     sink.write(FIRST)
     sink.close()
     sink.close()
+
+
+def test_settings_choose_the_sink(tmp_path):
+    chosen = open_sink(Settings(sink=f"file:{tmp_path}/scores.lp"))
+    assert repr(chosen) == f"FileSink('{tmp_path}/scores.lp')"
+    store = open_sink(Settings(sink="influxdb"))
+    assert repr(store) == "InfluxSink(InfluxDB at http://127.0.0.1:8086, bucket 'risk')"
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["", "file:", "influx", "FILE:x", "http://store"])
+def test_an_unknown_sink_is_refused(name):
+    with pytest.raises(SettingsError, match=r"(a file is|use) file:PATH"):
+        open_sink(Settings(sink=name))

@@ -249,6 +249,31 @@ def test_a_rule_says_what_it_means_what_to_do_and_where_to_look(rule):
     assert not re.search(r"\$(?!timeFilter)", rule["data"][0]["model"]["query"]), "a rule knows no variables"
 
 
+WRITTEN = {  # uid: (`for`, what no row at all means, evaluations until an alert without a series ends, its panel)
+    "risk-cell-high": ("2m", "KeepLast", 3, "Where incidents are likely: $category, next $horizon"),
+    "risk-scores-stale": ("0s", "Alerting", 3, "Freshness of each region"),
+    "risk-feed-silent": ("5m", "KeepLast", 1440, "Silence of the feed"),
+    "risk-ledger-unbalanced": ("0s", "KeepLast", 1440, "Ledger gap"),
+    "risk-unaccounted": ("0s", "KeepLast", 1440, "Messages unaccounted for"),
+    "risk-rejects": ("5m", "KeepLast", 1440, "Refused, by reason"),
+    "risk-rejects-small": ("5m", "KeepLast", 1440, "Refused, by reason"),
+    "risk-rejects-unassigned": ("5m", "KeepLast", 1440, "Refused, by reason"),
+    "risk-calibration": ("1h", "OK", 10, "Seen over expected"),
+    "risk-baseline-only": ("5m", "KeepLast", 1440, "Freshness of each region"),
+    "risk-points-dropped": ("0s", "KeepLast", 1440, "Points dropped by the store"),
+}
+
+
+def test_how_long_each_rule_waits_and_holds_and_which_panel_it_leads_to():
+    pages = {page["uid"]: {panel["id"]: panel["title"] for panel in page["panels"]} for page in PAGES.values()}
+    names = ("for", "noDataState", "missing_series_evals_to_resolve")
+    found = {
+        rule["uid"]: (*(rule[name] for name in names), pages[rule["dashboardUid"]][rule["panelId"]]) for rule in RULES
+    }
+    assert found == WRITTEN
+    assert read("alerting/rules.yaml")["groups"][0]["interval"] == "1m"
+
+
 def test_each_alert_goes_to_a_contact_point_that_exists():
     names = {point["name"] for point in read("alerting/contact-points.yaml")["contactPoints"]}
     assert {policy["receiver"] for policy in read("alerting/policies.yaml")["policies"]} == names

@@ -3,7 +3,6 @@ import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 
 from models.files.category_names import slug
@@ -235,54 +234,6 @@ def test_a_quoted_part_may_hold_a_comma_and_two_columns_make_a_time(tmp_path):
     assert (table.occurred_s.tolist(), table.categories) == ([utc("2017-10-13 00:14")], ("fire",))
     with pytest.raises(DataError, match=r"no column \['CLOCK'\]"):
         read_incidents(tmp_path / "t.csv", generic(time_column="DATE+CLOCK", category_column="kind, short"))
-
-
-INTERVALS = "start=from,end=to,lat=y,lon=x,category=kind,timezone=UTC"
-
-
-def intervals(*pairs):
-    return "from,to,y,x,kind\n" + "".join(f"{start},{end},41.9,-87.6,theft\n" for start, end in pairs)
-
-
-def test_an_interval_gives_one_time_inside_it_the_same_whenever_it_is_read(tmp_path):
-    path = write(tmp_path / "t.csv", intervals(*[("2017-01-01T22:00", "2017-01-02T06:00")] * 200))
-    tables = [read_incidents(path, parse_layout(INTERVALS)) for _ in range(2)]
-    tables += [read_incidents(path, parse_layout(INTERVALS), random=np.random.default_rng(1))]
-    first, again, other = (table.occurred_s.tolist() for table in tables)
-    assert first == again != other
-    assert first == sorted(first)
-    assert utc("2017-01-01 22:00") <= first[0] < utc("2017-01-01 23:00")
-    assert utc("2017-01-02 05:00") <= first[-1] < utc("2017-01-02 06:00")
-    assert (tables[0].uncertain_times, tables[0].exact_duplicates) == (200, 199)
-
-
-def test_an_interval_without_length_or_without_an_end_is_the_time_of_its_start(tmp_path):
-    path = write(tmp_path / "t.csv", intervals(("2017-01-02T22:00", "2017-01-02T22:00"), ("2017-01-01T06:00", " ")))
-    table = read_incidents(path, parse_layout(INTERVALS))
-    assert table.occurred_s.tolist() == [utc("2017-01-01 06:00"), utc("2017-01-02 22:00")]
-    assert (table.uncertain_times, table.row.tolist(), table.out_of_order) == (0, [2, 1], 1)
-
-
-def test_intervals_that_cannot_be_used_are_counted_by_reason(tmp_path):
-    text = intervals(
-        *[("2017-01-01T00:00", "2017-01-08T00:00")] * 20,
-        ("2017-01-01T00:00", "2017-01-08T00:01"),
-        ("2017-01-01T00:00", "2016-12-31T23:59"),
-        ("2017-01-01T00:00", "later"),
-        ("2017-01-01T00:00", "9999-01-01T00:00"),
-        ("", "2017-01-01T00:00"),
-    )
-    table = read(tmp_path, text, parse_layout(INTERVALS))
-    assert len(table) == 20
-    assert table.skipped == {"interval_too_long": 1, "end_before_start": 1, "bad_end": 2, "no_time": 1}
-
-
-def test_a_category_of_skipped_intervals_only_is_none(tmp_path):
-    text = intervals(("2017-01-01T00:00", "2017-01-01T01:00")) + "2017-01-02T00:00,2017-01-01T00:00,41.9,-87.6,arson\n"
-    assert read(tmp_path, text, parse_layout(INTERVALS)).categories == ("theft",)
-    only = write(tmp_path / "o.csv", intervals(("2017-01-02T00:00", "2017-01-01T00:00")))
-    with pytest.raises(DataError, match="end_before_start"):
-        read_incidents(only, parse_layout(INTERVALS))
 
 
 def test_null_island_is_no_place_and_a_place_on_the_equator_is_one(tmp_path):

@@ -203,14 +203,6 @@ def test_a_kafka_timestamp_that_is_no_time_refuses_the_event_and_nothing_else_ha
     assert refusal.kafka_time_ms == kafka_time_ms
 
 
-def test_messages_keep_their_order_within_a_region():
-    other = {**GOOD, "region": "lakeside", "category": "crash"}
-    decoded = decode(GOOD, other, GOOD, b"{", other, GOOD)
-    assert decoded.incidents["riverton"].kafka_offset.tolist() == [0, 2, 5]
-    assert decoded.incidents["lakeside"].kafka_offset.tolist() == [1, 4]
-    assert [one.kafka_offset for one in decoded.rejections[""]] == [3]
-
-
 def test_no_message_gives_nothing():
     assert decode().incidents == {}
     assert decode().rejections == {}

@@ -1,4 +1,4 @@
-"""The sink for InfluxDB: what each answer of a store does to a write; and the choice of a sink."""
+"""The sink for InfluxDB: what each answer of a store does to a write."""
 
 import json
 import logging
@@ -14,7 +14,6 @@ from streaming.settings import Settings
 from streaming.sinks import influx
 from streaming.sinks.contract import WriteReport
 from streaming.sinks.influx import InfluxSink
-from streaming.sinks.open import open_sink
 
 CANARY = "c4n4ry-t0k3n"
 LINES = b"pipeline,region=a consumed=1.0 60\npipeline,region=b consumed=2.0 60\n"
@@ -289,17 +288,3 @@ def test_an_address_without_scheme_or_with_a_password_is_refused(url):
     with pytest.raises(SettingsError, match="INFLUXDB_V2_URL must be") as caught:
         InfluxSink(Settings(influx_url=url))
     assert CANARY not in str(caught.value)
-
-
-def test_settings_choose_the_sink(tmp_path):
-    chosen = open_sink(Settings(sink=f"file:{tmp_path}/scores.lp"))
-    assert repr(chosen) == f"FileSink('{tmp_path}/scores.lp')"
-    store = open_sink(Settings(sink="influxdb"))
-    assert repr(store) == "InfluxSink(InfluxDB at http://127.0.0.1:8086, bucket 'risk')"
-    store.close()
-
-
-@pytest.mark.parametrize("name", ["", "file:", "influx", "FILE:x", "http://store"])
-def test_an_unknown_sink_is_refused(name):
-    with pytest.raises(SettingsError, match=r"(a file is|use) file:PATH"):
-        open_sink(Settings(sink=name))

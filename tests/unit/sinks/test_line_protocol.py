@@ -101,15 +101,7 @@ def test_lines_are_those_of_a_slow_formatter(seed, share):
     scores = frame(seed)
     mask = np.random.default_rng(seed).random(SHAPE) < share
     assert risk_lines(scores, mask).decode() == "".join(slow_lines(scores, mask))
-
-
-def test_without_a_mask_every_point_is_written_once_with_sorted_tags():
-    written = points(risk_lines(frame()))
-    assert len({tuple(tags) for _, tags, _, _ in written}) == math.prod(SHAPE)
-    for measurement, tags, fields, tick_s in written:
-        assert (measurement, tick_s) == ("risk", 1_699_999_980)
-        assert [key for key, _ in tags] == sorted(key for key, _ in tags)
-        assert list(fields) == [*FIELDS, "observed_1h", "support", "model"]
+    assert risk_lines(scores).decode() == "".join(slow_lines(scores, np.ones(SHAPE, np.bool_)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,84 @@
+"""Counts that are stored and read again, by the same process, another one or a later version."""
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.counting.blobs import Journal, export_state, restore_state
+from models.counting.count_state import CountState
+from schemas.spec import DAY_S
+from tests.unit.counting.test_count_state import (
+    CALL,
+    HOUR,
+    NOW,
+    SPEC,
+    assert_same_rings,
+    beginning,
+    history_ends,
+    incidents,
+    store,
+    streams,
+)  # fmt: skip
+
+
+@pytest.mark.fault("F14")
+@settings(max_examples=25, deadline=None)
+@given(streams(), st.lists(st.booleans(), min_size=6, max_size=6), st.integers(1, 3), history_ends)
+def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fold_after, history_end_s):
+    stored: dict[str, bytes] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.counting.blobs._FOLD_SEGMENTS", fold_after)
+        journal, changes = Journal.start(beginning(history_end_s))
+        store(changes, stored)
+        undisturbed = beginning(history_end_s)
+        for (as_of, batch), restart in zip(batches, restarts, strict=False):
+            store(journal.record(journal.state.apply(batch, as_of).changed), stored)
+            undisturbed.apply(batch, as_of)
+            if restart:
+                journal = Journal.restore(SPEC, stored, as_of_s=journal.state.as_of_s, digest=journal.digest)
+                journal.state.advance(as_of)
+            assert_same_rings(undisturbed, journal.state)
+        restored = Journal.restore(SPEC, stored, as_of_s=as_of, digest=journal.digest).state
+        assert (restored.history_end_s, restored.first_day) == (history_end_s, history_end_s // DAY_S + 7)
+    again = restore_state(SPEC, export_state(undisturbed))
+    assert_same_rings(undisturbed, again)
+    assert set(again.registry.records().key.tolist()) == set(undisturbed.registry.records().key.tolist())
+
+
+@settings(max_examples=25, deadline=None)
+@given(streams(), st.lists(st.booleans(), min_size=6, max_size=6))
+def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(batches, turns):
+    stored: dict[str, bytes] = {}
+    journal, changes = Journal.start(CountState(SPEC))
+    stored.update(changes.puts)
+    other = Journal.restore(SPEC, stored, as_of_s=0, digest=journal.digest)
+    for (as_of, batch), turn in zip(batches, turns, strict=False):
+        if turn:
+            journal, other = other, journal
+        while journal.next_key in stored:
+            assert journal.follow(stored[journal.next_key])
+        stored.update(journal.record(journal.state.apply(batch, as_of).changed).puts)
+    while other.next_key in stored:
+        assert other.follow(stored[other.next_key])
+    other.state.advance(journal.state.as_of_s)
+    assert other.digest == journal.digest
+    assert_same_rings(journal.state, other.state)
+    foreign, _ = Journal.start(CountState(SPEC))
+    foreign.digest ^= 2
+    assert not any(foreign.follow(blob) for key, blob in stored.items() if key.startswith("s:"))
+
+
+def test_a_history_that_an_older_version_wrote_is_read():
+    """Its records do not hold an incident's latest event time."""
+    row, older_row = struct.Struct("<QqiihBq"), struct.Struct("<QqiihB")
+    told = incidents([{**CALL, "key": key, "ago_s": key * HOUR} for key in range(40)], NOW)
+    state = CountState(SPEC)
+    state.apply(told, NOW)
+    blobs = export_state(state)
+    del blobs["layout"], blobs["history_end"]
+    blobs["r:0000000000"] = b"".join(older_row.pack(*one[:6]) for one in row.iter_unpack(blobs["r:0000000000"]))
+    again = restore_state(SPEC, blobs)
+    assert export_state(again) == export_state(state)
+    assert again.apply(told, NOW).outcomes["duplicate"] == 40
