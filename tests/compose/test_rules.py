@@ -149,8 +149,8 @@ def test_as_many_days_are_kept_as_the_alerts_and_the_task_look_back():
     least = int(re.search(r"^#RAW_DAYS=.*# .*; (\d+) or more", example, re.MULTILINE)[1])
     task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
     rules = (ROOT / "grafana-provisioning" / "alerting" / "rules.yaml").read_text(encoding="utf-8")
-    days = [int(one) for one in re.findall(r"range\(start: -(\d+)d\)", task)]
-    days += [int(one) / 86_400 for one in re.findall(r"relativeTimeRange: \{from: (\d+)", rules)]
+    days = [int(number) for number in re.findall(r"range\(start: -(\d+)d\)", task)]
+    days += [int(number) / 86_400 for number in re.findall(r"relativeTimeRange: \{from: (\d+)", rules)]
     assert least >= max(days) > 7
 
 

@@ -91,7 +91,7 @@ def test_with_an_external_kafka_ours_does_not_run_and_the_scorer_signs_in_by_fil
     needed_ones = {name for name, one in scorer["depends_on"].items() if one["required"]}
     assert needed_ones == {"influxdb", "influxdb-setup"}
     kafka = {name: value for name, value in scorer["environment"].items() if "KAFKA" in name}
-    mounted = {one["target"]: one["source"] for one in scorer["secrets"]}
+    mounted = {mount["target"]: mount["source"] for mount in scorer["secrets"]}
     assert kafka == {
         **TOLD,
         "RISK_KAFKA_SECURITY": "sasl_ssl",

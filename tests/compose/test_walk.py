@@ -71,7 +71,7 @@ def command_of(name, environment):
     places = {"/cells": f"{environment['HERE']}/cells", "/templates": str(ROOT / "grafana-provisioning" / "templates")}
 
     def here(word):
-        target = next((one for one in places if word == one or word.startswith(f"{one}/")), "")
+        target = next((place for place in places if word == place or word.startswith(f"{place}/")), "")
         return places.get(target, "") + word.removeprefix(target)
 
     return [sys.executable, *start, *map(here, rest)]
@@ -124,7 +124,7 @@ def artifact(world):
 
 def test_topics_have_partitions_and_retention(topics, broker):
     with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:
-        partitions = {one["name"]: len(one["partitions"]) for one in admin.describe_topics(list(topics))}
+        partitions = {topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics(list(topics))}
         asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in topics]
         configs = admin.describe_configs(asked, config_filter="all")["topic"]
     assert partitions == dict(zip(topics, (4, 1), strict=True))

@@ -68,7 +68,7 @@ def decode(*values):
 def outcomes(decoded):
     """(offset, None or the rejection) of every outcome, in the order of the offsets."""
     accepted = [(offset, None) for part in decoded.incidents.values() for offset in part.kafka_offset.tolist()]
-    refused = [(one.kafka_offset, one) for part in decoded.rejections.values() for one in part]
+    refused = [(refusal.kafka_offset, refusal) for part in decoded.rejections.values() for refusal in part]
     return sorted(accepted + refused, key=lambda outcome: outcome[0])
 
 

@@ -80,12 +80,12 @@ def of_file(stem):
 
 def test_the_prose_has_the_figures_of_the_files():
     days, hours, calls = map(kept, KEPT)
-    minutes = [round(one["seconds"] / 60) for one in (days, hours, calls)]
+    minutes = [round(evaluation["seconds"] / 60) for evaluation in (days, hours, calls)]
     page = words_of(PAGE)
     assert f"{minutes[0]} minutes for Chicago's days, {minutes[1]} for its hours and {minutes[2]} for" in page
-    assert f"at most {max(one['peak_gib'] for one in (days, hours, calls)):.1f} GiB without Java" in page
-    gains = [network_of(one)["versus_best_rule"] for one in (days, hours, calls)]
-    assert [one["verdict"] for one in gains] == ["tie", "better", "better"]
+    assert f"at most {max(found['peak_gib'] for found in (days, hours, calls)):.1f} GiB without Java" in page
+    gains = [network_of(evaluation)["versus_best_rule"] for evaluation in (days, hours, calls)]
+    assert [gain["verdict"] for gain in gains] == ["tie", "better", "better"]
     first = words_of(ROOT / "README.md")
     said = f"{-gains[1]['percent']:.2f} % of the log score for Chicago's hours and {-gains[2]['percent']:.2f} % for"
     assert said in first
@@ -94,7 +94,7 @@ def test_the_prose_has_the_figures_of_the_files():
     assert f"The network is {-gains[0]['percent']:.2f} % better on average" in page
     assert f"(correlation {gains[0]['block_correlation']:.2f}): a tie" in page
     days_over, hours_over, calls_over = map(network_over_origins, (days, hours, calls))
-    over = [-one["versus_best_rule"]["percent"] for one in (hours_over, calls_over)]
+    over = [-evaluation["versus_best_rule"]["percent"] for evaluation in (hours_over, calls_over)]
     assert f"({over[0]:.2f} and {over[1]:.2f} % over three origins)" in page
     assert hours_over["versus_best_baseline"]["verdict"] == "tie"
     newest = network_of(hours)["versus_best_baseline"]
@@ -113,14 +113,14 @@ def test_the_prose_has_the_figures_of_the_files():
 
 def test_the_models_readme_has_the_figures_over_three_blocks_of_time():
     days, hours, calls = (network_over_origins(kept(name)) for name in KEPT)
-    rule = [-one["versus_best_rule"]["percent"] for one in (days, hours, calls)]
+    rule = [-evaluation["versus_best_rule"]["percent"] for evaluation in (days, hours, calls)]
     text = words_of(ROOT / "models" / "README.md")
     assert (
         f"{rule[1]:.2f} % for Chicago's hours, {rule[0]:.2f} % for its days and {rule[2]:.2f} % for Montgomery's"
         in text
     )
-    best = [one["versus_best_baseline"] for one in (days, hours, calls)]
-    assert [one["verdict"] for one in best] == ["tie", "tie", "better"]
+    best = [evaluation["versus_best_baseline"] for evaluation in (days, hours, calls)]
+    assert [gain["verdict"] for gain in best] == ["tie", "tie", "better"]
     assert f"a tie twice, and {-best[2]['percent']:.2f} % in Montgomery" in text
 
 

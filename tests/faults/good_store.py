@@ -35,7 +35,7 @@ def good_store(scenario, artifact, per_batch=PER_BATCH):
     """`Seen` of one region and partition after a scenario's messages."""
     region = region_of(artifact)
     producer = Producer([region])
-    sent = [one for action in (*scenario.actions, closing(scenario)) for one in producer.messages(action)]
+    sent = [message for action in (*scenario.actions, closing(scenario)) for message in producer.messages(action)]
     return store_after([(value, time_ms) for _, value, time_ms in sent], artifact, region, per_batch)
 
 
@@ -90,7 +90,7 @@ class _Job:
         self.letters += _letters(rejections, spec.region)
         if others := decoded.rejections.get("", []):
             self.letters += _letters(others, None)
-            reasons = Counter(f"rejected_{one.reason}" for one in others)
+            reasons = Counter(f"rejected_{refusal.reason}" for refusal in others)
             none = dict.fromkeys(("counted", "corrected", "duplicate", "excluded"), 0)
             here = {"consumed": len(others), **none, "rejected": len(others), **reasons}
             self.unassigned = add_up(self.unassigned, here)
@@ -121,7 +121,7 @@ def _pipeline(region, frame, totals):
 
 
 def _letters(rejections, region):
-    return [json.loads(encode_dead_letter(one, source_topic=TOPIC, region=region)) for one in rejections]
+    return [json.loads(encode_dead_letter(refusal, source_topic=TOPIC, region=region)) for refusal in rejections]
 
 
 def recounted(seen):

@@ -61,8 +61,8 @@ class Moment:
         for category in region.categories:
             whole = (sum(counts[cell, category] for cell in cells) + PER_DAY) / (days + 1)
             for cell in cells:
-                near = [one for one in neighbours(cell) if one in cells]
-                around = sum(counts[one, category] for one in near) + 30 * whole / len(cells)
+                near = [other for other in neighbours(cell) if other in cells]
+                around = sum(counts[other, category] for other in near) + 30 * whole / len(cells)
                 mixed = SHRINK_DAYS * around / (len(near) * days + 30)
                 rates[cell, category] = (counts[cell, category] + mixed) / (days + SHRINK_DAYS)
         return rates
@@ -100,9 +100,9 @@ class Expected:
 
     def moment(self, region, *, is_due=True):
         counting = [
-            (one["cell"], one["category"], one["occurred_s"])
-            for one in self.known[region.name].values()
-            if one["counts"]
+            (incident["cell"], incident["category"], incident["occurred_s"])
+            for incident in self.known[region.name].values()
+            if incident["counts"]
         ]
         counting += region.history
         return Moment(region, self.clock_s[region.name], Counter(self.ledger[region.name]), tuple(counting), is_due)

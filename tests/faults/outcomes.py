@@ -95,10 +95,10 @@ def _wrong_as_written(written, of_place, off):
         if key.startswith("outcome"):
             versions[key, time_s].append(fields)
     for ones in of_place.values():
-        told = [points_of(one, off) for one in ones]
-        for key in sorted(set().union(*(must.keys() | may.keys() for must, may in told))):
+        due = [points_of(judgement, off) for judgement in ones]
+        for key in sorted(set().union(*(must.keys() | may.keys() for must, may in due))):
             fitting = [
-                [number for number, (must, may) in enumerate(told) if _fits(fields, must.get(key) or may.get(key))]
+                [number for number, (must, may) in enumerate(due) if _fits(fields, must.get(key) or may.get(key))]
                 for fields in versions.pop(key, [])
             ]
             if not all(fitting):
@@ -106,8 +106,8 @@ def _wrong_as_written(written, of_place, off):
                 continue
             if not _is_in_order(fitting):
                 yield f"{key}: judgements were written in the order {fitting}"
-            for number, (must, _) in enumerate(told):
-                if key in must and not any(number in one for one in fitting):
+            for number, (must, _) in enumerate(due):
+                if key in must and not any(number in numbers for numbers in fitting):
                     yield f"{key}: the judgement that was due at {ones[number].due_s} was never written"
     for key in versions:
         yield f"{key} was written, and was never due"

@@ -60,7 +60,9 @@ def run_scenario(scenario: Scenario, folder: Path, broker: TestBroker) -> Outcom
         exits=tuple(world.exits),
         recoveries=tuple((what, round(seconds, 1)) for what, seconds in world.recoveries),
         messages=messages,
-        injected=tuple((one.kind, one.hits, round(one.effect_s, 1), one.sign, one.back_s) for one in world.injected),
+        injected=tuple(
+            (fault.kind, fault.hits, round(fault.effect_s, 1), fault.sign, fault.back_s) for fault in world.injected
+        ),
     )
 
 

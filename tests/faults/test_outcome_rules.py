@@ -81,19 +81,19 @@ def never_was(seen):
     """As if the horizon had never closed: gone everywhere."""
     key = outcomes_in(seen)[9]
     del seen.points[key]
-    seen.written[:] = [one for one in seen.written if one[:2] != key]
+    seen.written[:] = [point for point in seen.written if point[:2] != key]
 
 
 def all_gone(seen):
     for key in [key for key in seen.points if key[0].startswith("outcome")]:
         del seen.points[key]
-    seen.written[:] = [one for one in seen.written if not one[0].startswith("outcome")]
+    seen.written[:] = [point for point in seen.written if not point[0].startswith("outcome")]
 
 
 def frame_unseen(seen):
     """What has been written of a whole hour's first frame."""
     tick_s = outcomes_in(seen)[9][1]
-    seen.written[:] = [one for one in seen.written if not (one[0].startswith("risk,") and one[1] == tick_s)]
+    seen.written[:] = [point for point in seen.written if not (point[0].startswith("risk,") and point[1] == tick_s)]
 
 
 OUTCOME_MUTANTS = {

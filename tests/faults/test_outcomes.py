@@ -87,13 +87,13 @@ def test_every_outcome_that_is_due_is_stored_as_recounted(name, tmp_path, shared
     gc.collect()
     assert not found, "\n".join(found)
     assert set(world.exits) == ({6} if name == "store" else set())
-    missed = [one.kind for one in world.injected if not one.hits]
+    missed = [fault.kind for fault in world.injected if not fault.hits]
     assert not missed, f"these faults met nothing: {missed}"
     assert_killed_at_their_marks(world, name)
     assert_much_was_due(seen)
     assert_a_lost_or_changed_outcome_is_found(seen)
     seconds = [seconds for what, seconds in world.recoveries if what != FIRST_LOAD]
-    record_property("recovery_s", max(*seconds, *(one.back_s or 0 for one in world.injected)))
+    record_property("recovery_s", max(*seconds, *(fault.back_s or 0 for fault in world.injected)))
 
 
 def assert_killed_at_their_marks(world, name):
@@ -111,12 +111,12 @@ def assert_much_was_due(seen):
     """Of each hour of the story each horizon, twice, where the second judgement often finds more."""
     expected = recounted(seen)
     of_place = defaultdict(list)
-    for one in expected.judged:
-        of_place[one.horizon, one.tick_s].append(one)
+    for judgement in expected.judged:
+        of_place[judgement.horizon, judgement.tick_s].append(judgement)
     ticks = {BEGIN_S + hour * HOUR_S for hour in range(HOURS + 1)}
     assert {tick_s for _, tick_s in of_place} == ticks
     twice = Counter(horizon for (horizon, _), ones in of_place.items() if len(ones) == 2)
-    end_s = max(one.clock_s for one in expected.moments.values())
+    end_s = max(moment.clock_s for moment in expected.moments.values())
     for horizon in seen.regions[0].horizons:
         width_s = HOUR_S * int(horizon.removesuffix("h"))
         assert twice[horizon] == sum(tick_s + width_s + DAY_S + GRACE_S <= end_s for tick_s in ticks) > 0

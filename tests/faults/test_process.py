@@ -91,14 +91,14 @@ def executors(scorer):
 def test_giant_messages_are_refused_and_their_neighbours_counted(job):
     scorer, region, sent = job()
     giants = [(n % 2, region.event(n, cell=0, at_s=START, type_code="x" * 900_000), START * 1000) for n in range(60)]
-    mixed = [one for pair in zip(giants, events(region, range(60)), strict=True) for one in pair]
+    mixed = [message for pair in zip(giants, events(region, range(60)), strict=True) for message in pair]
     sent.send(mixed)
     scorer.start()
     sent.wait()
     end_and_check(scorer, sent)
     letters = scorer.letters()
-    assert [one["reason"] for one in letters] == ["too_large"] * 60
-    assert not [one for one in letters if one.get("payload_base64")]
+    assert [letter["reason"] for letter in letters] == ["too_large"] * 60
+    assert not [letter for letter in letters if letter.get("payload_base64")]
 
 
 @pytest.mark.fault("F34")

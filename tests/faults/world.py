@@ -90,11 +90,11 @@ class World(Actions):
             if code := self.scorer.end(signal.SIGTERM):
                 self.faults.append(f"I9: told to stop when all was well, the job ended with code {code}")
         self.faults += self.witness.faults
-        for one in self.injected:
-            if (one.back_s or 0) > RECOVERY_LIMIT_S:
-                self.faults.append(f"I10: {one.back_s:.0f} s from the end of {one.kind} to the next commit")
-            if one.was_silent:
-                self.faults.append(f"I9: {one.kind} was felt for {one.effect_s:.0f} s, and nothing was said of it")
+        for fault in self.injected:
+            if (fault.back_s or 0) > RECOVERY_LIMIT_S:
+                self.faults.append(f"I10: {fault.back_s:.0f} s from the end of {fault.kind} to the next commit")
+            if fault.was_silent:
+                self.faults.append(f"I9: {fault.kind} was felt for {fault.effect_s:.0f} s, and nothing was said of it")
 
     def close(self):
         for timer in self._timers:
@@ -112,8 +112,8 @@ class World(Actions):
     def messages(self):
         """(partition, offset, value, Kafka time in ms) of the whole topic, in each partition's order."""
         records = replace(self.topic, partitions=self._partitions).records()
-        found = [(one.partition, one.offset, one.value, one.timestamp) for one in records]
-        return sorted(found, key=lambda one: one[:2])
+        found = [(record.partition, record.offset, record.value, record.timestamp) for record in records]
+        return sorted(found, key=lambda record: record[:2])
 
     def in_topic(self):
         with KafkaConsumer(bootstrap_servers=self.broker.bootstrap) as consumer:
@@ -143,8 +143,8 @@ class World(Actions):
         expected = self.in_topic()
         self._wait_until(lambda: self.consumed() >= expected and self._is_up(), f"{expected} messages after {what}")
         self.recoveries.append((what, time.monotonic() - began))
-        for one in self.injected:
-            one.judge(self.witness, self.injected)
+        for fault in self.injected:
+            fault.judge(self.witness, self.injected)
 
     def _wait_until(self, condition, what):
         deadline = time.monotonic() + DEADLINE_S
@@ -163,7 +163,7 @@ class World(Actions):
     def _note_exit(self, code):
         self.exits.append(code)
         self.witness.note_exit(code)
-        if not any(one.side == EXPLAINED_BY.get(code) and not one.is_judged for one in self.injected):
+        if not any(fault.side == EXPLAINED_BY.get(code) and not fault.is_judged for fault in self.injected):
             self.faults.append(
                 f"I9: the job ended with code {code}, which no fault explains:\n{self.scorer.output[-1500:]}"
             )

@@ -72,8 +72,8 @@ OPEN = [*({"layer": layer} for layer in LAYERS), *({"target": target} for target
 
 
 def test_what_grafanas_schema_leaves_open_meets_ours():
-    for one in OPEN:
-        jsonschema.Draft7Validator(BY_HAND).validate(one)
+    for setting in OPEN:
+        jsonschema.Draft7Validator(BY_HAND).validate(setting)
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer["type"])
@@ -145,7 +145,7 @@ def test_the_token_is_a_file_and_no_page_can_be_changed_in_the_browser():
     assert len({provider["name"] for provider in providers}) == len(set(paths)) == len(providers)
 
 
-@pytest.mark.parametrize("panel", [one for one in PANELS if one.values[0]["type"] == "geomap"])
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if panel.values[0]["type"] == "geomap"])
 def test_the_map_takes_all_cells_and_works_without_features_in_alpha(panel):
     assert panel["maxDataPoints"] >= 10_000
     kinds = [layer["type"] for layer in panel["options"]["layers"]]
@@ -173,12 +173,12 @@ def test_no_colour_is_green_so_that_unknown_never_looks_safe(name):
         assert not (green > red + 10 and green > blue + 10), colour
 
 
-@pytest.mark.parametrize("panel", [one for one in PANELS if one.values[0]["type"] not in ("timeseries", "text")])
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if panel.values[0]["type"] not in ("timeseries", "text")])
 def test_no_panel_but_those_of_lines_takes_colours_from_grafanas_palette_which_begins_with_green(panel):
     assert "palette" not in json.dumps(panel["fieldConfig"])
 
 
-@pytest.mark.parametrize("panel", [one for one in PANELS if one.values[0]["type"] == "timeseries"])
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if panel.values[0]["type"] == "timeseries"])
 def test_lines_take_their_colour_by_name_so_that_none_means_well_or_ill(panel):
     assert set(re.findall(r'"mode": "(palette[^"]*)"', json.dumps(panel["fieldConfig"]))) <= {"palette-classic-by-name"}
 
@@ -213,19 +213,19 @@ def test_the_higher_a_cell_the_more_it_stands_out_from_the_base_map():
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_to_pages_that_exist_with_variables_that_they_have(name):
-    by_uid = {page["uid"]: {one["name"] for one in page["templating"]["list"]} for page in PAGES.values()}
+    by_uid = {page["uid"]: {variable["name"] for variable in page["templating"]["list"]} for page in PAGES.values()}
     for uid, query in re.findall(r"/d/([\w-]+)\?([^\"]*)", json.dumps(PAGES[name])):
         assert set(re.findall(r"var-(\w+)=", query)) <= by_uid[uid]
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
-    page = PAGES[name]
-    text = json.dumps([page["panels"], [one.get("query") for one in page["templating"]["list"]]])
+    panels, variables = PAGES[name]["panels"], PAGES[name]["templating"]["list"]
+    text = json.dumps([panels, [variable.get("query") for variable in variables]])
     used = set(re.findall(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)", text))
     names = {a or b for a, b in used}
     grafanas = {"__from", "__to", "__interval", "__url_time_range", "timeFilter", "col", "__data"}
-    assert names - grafanas - {"tag_region", "tag_category"} == {one["name"] for one in page["templating"]["list"]}
+    assert names - grafanas - {"tag_region", "tag_category"} == {variable["name"] for variable in variables}
 
 
 def test_the_table_of_alerts_has_every_rule():

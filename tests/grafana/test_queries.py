@@ -37,7 +37,7 @@ def fields_of(series):
 
 def names_asked_for(panel):
     """Fields that the panel's settings name: overrides, colours, places, matrices."""
-    named = {one["matcher"]["options"] for one in panel["fieldConfig"]["overrides"]}
+    named = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
     shown_by_transformation = {"hour\\weekday", *"1234567"}
     return named - shown_by_transformation
 
@@ -47,13 +47,13 @@ def test_a_query_gives_rows_of_the_shape_its_panel_needs(filled, now_s, page, pa
     series = asked(filled, page, panel, target, now_s)
     assert series, "no rows"
     for number, name in enumerate(series[0]["columns"]):  # a field that nobody writes comes back as nulls
-        assert any(row[number] is not None for one in series for row in one["values"]), name
-    assert all(one["columns"][0] == "time" for one in series)
+        assert any(row[number] is not None for frame in series for row in frame["values"]), name
+    assert all(frame["columns"][0] == "time" for frame in series)
     if target["resultFormat"] == "table":
-        assert all(one["columns"] == series[0]["columns"] for one in series), "a table is one frame"
+        assert all(frame["columns"] == series[0]["columns"] for frame in series), "a table is one frame"
     if len(panel["targets"]) == 1:
         assert names_asked_for(panel) <= fields_of(series), "a setting names a field that does not come"
-    values = [value for one in series for row in one["values"] for value in row[1:]]
+    values = [value for frame in series for row in frame["values"] for value in row[1:]]
     assert any(value is not None for value in values)
     texts = [value for value in values if isinstance(value, str)]
     column = panel["options"].get("reduceOptions", {}).get("fields", "")
@@ -64,7 +64,7 @@ def test_a_query_gives_rows_of_the_shape_its_panel_needs(filled, now_s, page, pa
     if panel["type"] == "stat" and len(series[0]["columns"]) > 2 and not column:
         assert panel["options"]["textMode"] == "value_and_name", "several numbers and no names"
     if panel["type"] == "timeseries":
-        assert all(len(one["values"]) > 1 for one in series), "one point makes no line"
+        assert all(len(frame["values"]) > 1 for frame in series), "one point makes no line"
 
 
 NOT_KEPT_FOR_LONG = {"Who made the scores, and on how much history"}
@@ -84,7 +84,7 @@ def test_the_bucket_for_long_ranges_answers_the_same_queries(filled, now_s, page
 def test_the_map_gets_one_flat_row_per_cell_with_a_history(filled, now_s, colour):
     page = PAGES["live-map"]
     panel = next(panel for panel in page["panels"] if panel["type"] == "geomap")
-    switch = next(one for one in page["templating"]["list"] if one["name"] == "colour")
+    switch = next(variable for variable in page["templating"]["list"] if variable["name"] == "colour")
     choices = [choice.split(" : ")[1] for choice in switch["query"].split(", ")]
     expression = choices[("risk", "lift").index(colour)]
     series = asked(filled, "live-map", panel, panel["targets"][0], now_s, colour=expression)

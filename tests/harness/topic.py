@@ -24,7 +24,7 @@ class Topic:
                 for partition, value, time_ms in messages
             ]
             producer.flush(timeout=60)
-            return [(one.partition, one.offset) for one in (future.get(timeout=10) for future in sent)]
+            return [(record.partition, record.offset) for record in (future.get(timeout=10) for future in sent)]
 
     def read(self):
         """Every message's value, up to the topic's end now."""
@@ -42,5 +42,5 @@ class Topic:
             deadline = time.monotonic() + DEADLINE_S
             while any(consumer.position(place) < ends[place] for place in places):
                 assert time.monotonic() < deadline, "the topic cannot be read to its end"
-                found += [one for records in consumer.poll(timeout_ms=200).values() for one in records]
+                found += [record for records in consumer.poll(timeout_ms=200).values() for record in records]
         return found

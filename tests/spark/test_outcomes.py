@@ -25,13 +25,13 @@ def batches_of(spec):
     hour. One of ten is corrected half an hour later: it moves, or it is taken back.
     """
     draw = random.Random(5)
-    told, batches, corrections = [], [], {}
+    sent, batches, corrections = [], [], {}
 
     def message(now_s, name, revision, occurred_s, cell, category, status):
-        told.append((now_s, name, revision, occurred_s, cell, category, status))
+        sent.append((now_s, name, revision, occurred_s, cell, category, status))
         fields = {"received_at": iso(now_s), "category": category, "revision": revision, "status": status}
         event = toy_event(spec, at_s=occurred_s, cell=cell, incident_id=name, **fields)
-        return event, 0, len(told), now_s * 1000
+        return event, 0, len(sent), now_s * 1000
 
     for number in range(HOURS * 3600 // STEP_S + 1):
         now_s = START_S + number * STEP_S
@@ -48,13 +48,13 @@ def batches_of(spec):
                 later = (name, 1, occurred_s, (cell + 7) % spec.grid.cells, category, status)
                 corrections.setdefault(number + 1, []).append(later)
         batches.append(messages)
-    return told, batches
+    return sent, batches
 
 
-def came_of(told, judged_s, category, first_s, end_s):
+def came_of(sent, judged_s, category, first_s, end_s):
     """cell -> incidents of the span, as the newest revisions told by `judged_s` have it."""
     newest = {}
-    for now_s, name, revision, *known in told:
+    for now_s, name, revision, *known in sent:
         if now_s <= judged_s and revision >= newest.get(name, (0,))[0]:
             newest[name] = (revision, *known)
     return Counter(
@@ -73,15 +73,15 @@ def first_frames(job, region):
     return found
 
 
-def judgements_of(told, frames, spec, dispersion, end_s):
+def judgements_of(sent, frames, spec, dispersion, end_s):
     """All that were due by `end_s`, in order, each as the batch had it that came first after it was due."""
-    times = sorted({now_s for now_s, *_ in told})
+    times = sorted({now_s for now_s, *_ in sent})
     for tick_s, frame in frames.items():
         for h, width_s in enumerate(spec.horizons_s):
             for due_s in due_between(tick_s, width_s, spec.late_limit_s, 0, end_s):
                 judged_s = next(now_s for now_s in times if now_s >= due_s)
                 for c, category in enumerate(spec.categories):
-                    came = came_of(told, judged_s, category, tick_s, tick_s + width_s)
+                    came = came_of(sent, judged_s, category, tick_s, tick_s + width_s)
                     yield Judgement(
                         region=spec.region,
                         category=category,
@@ -103,7 +103,7 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, publish):
     spec = toy("riverton")
     job = new_job("outcomes")
     publish(job.artifacts, spec, history=empty_history(spec, START_S - 7200))
-    told, batches = batches_of(spec)
+    sent, batches = batches_of(spec)
     half = OUTAGE_H[0] * 3600 // STEP_S + 1
     job.run_through(batches[:half])
     job.run_through(batches[half:])  # kept forecasts outlive a restart and three hours in between
@@ -116,10 +116,10 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, publish):
 
     dispersion = load_artifact(str(next((job.artifacts / "riverton").iterdir()))).constants.dispersion
     frames = first_frames(job, "riverton")
-    judgements = list(judgements_of(told, frames, spec, dispersion, START_S + HOURS * 3600))
+    judgements = list(judgements_of(sent, frames, spec, dispersion, START_S + HOURS * 3600))
     of_place = defaultdict(list)
-    for one in judgements:
-        of_place[one.place].append(one)
+    for judgement in judgements:
+        of_place[judgement.place].append(judgement)
     assert {horizon for _, _, horizon, _ in of_place} == {"1h", "4h", "24h"}
     assert len(of_place) > 40 * len(spec.categories)
     assert any(len(ones) == 2 and ones[0].came != ones[1].came for ones in of_place.values())

@@ -52,9 +52,9 @@ def logged(request, tmp_path, toy, publish):
 def test_a_rebuild_over_a_clock_that_was_set_back_over_midnight_comes_out(tmp_path, logged, from_s, first):
     clock, specs, sent = logged
     days = logged_days(tmp_path)
-    assert [[one.number for one in logged_batches(tmp_path, day)] for day in days] == [[0], [1, 2, 3, 4, 5]]
+    assert [[batch.number for batch in logged_batches(tmp_path, day)] for day in days] == [[0], [1, 2, 3, 4, 5]]
     plan = plan_rebuild(tmp_path, specs, range(from_s, 1 << 40), clock=clock)
-    assert [(one.number, one.day) for one in plan.batches] == [(n, days[n > 0]) for n in range(first, len(HOST))]
+    assert [(batch.number, batch.day) for batch in plan.batches] == [(n, days[n > 0]) for n in range(first, len(HOST))]
     rebuild = Recount(plan=plan, checkpoint=tmp_path, artifacts=tmp_path / "artifacts", specs=specs)
     lines = b"".join(rebuild.points(batch, [sent[batch.number]]) for batch in plan.batches)
     for region, numbers in SENDS.items():

@@ -202,7 +202,7 @@ def test_messages_of_no_region_have_a_ledger_of_their_own(tmp_path, toy, new_ben
         accepted = dict.fromkeys(("counted", "corrected", "duplicate", "excluded"), 0)
         assert summary.ledger == {"consumed": 3, "rejected": 3, **accepted, **refused}
         assert summary.totals["consumed"] == 3 * times
-        offsets = [one.kafka_offset for one in unpack_rejections(summary.rejections)]
+        offsets = [refusal.kafka_offset for refusal in unpack_rejections(summary.rejections)]
         assert offsets == [4 * times - 4, 4 * times - 3, 4 * times - 2]
         assert results["riverton"][1].totals["consumed"] == times
 

@@ -31,9 +31,9 @@ def test_counts_ledger_and_dead_letters_equal_a_recount_and_scores_the_offline_p
     assert len(published) == len(batches)
     for batch, seen, expected in zip(batches, published, unspark, strict=True):
         ledgers = recount.batch(batch)
-        told = {region: summary for region, summary in seen.summaries.items() if summary.ledger["consumed"]}
-        assert told.keys() == ledgers.keys()
-        for region, summary in told.items():
+        with_messages = {region: summary for region, summary in seen.summaries.items() if summary.ledger["consumed"]}
+        assert with_messages.keys() == ledgers.keys()
+        for region, summary in with_messages.items():
             assert Counter({k: v for k, v in summary.ledger.items() if v}) == ledgers[region]
             assert Counter({k: v for k, v in summary.totals.items() if v}) == totals[region]
             assert summary.ledger["consumed"] == sum(summary.ledger[name] for name in OUTCOMES[1:])

@@ -33,5 +33,5 @@ def test_a_batch_of_rubbish_larger_than_sparks_limit_is_refused_and_its_neighbou
     assert scorer.end(signal.SIGTERM) == 0
     totals = scorer.totals()
     assert totals["riverton"]["counted"] == GOOD
-    assert sum(one["rejected"] for one in totals.values()) == FLOOD
+    assert sum(ledger["rejected"] for ledger in totals.values()) == FLOOD
     assert driver_bytes < 2 << 30

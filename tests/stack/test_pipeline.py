@@ -34,7 +34,8 @@ class IncidentHistory:
         self.scorer, self.region = scorer, region
         folder = region.publish(scorer.artifacts)
         self.version = folder.name
-        bad = [(one.reason, one.value) for one in poison_messages(template_event(region.spec, as_of_s=START + 600))]
+        poisons = poison_messages(template_event(region.spec, as_of_s=START + 600))
+        bad = [(poison.reason, poison.value) for poison in poisons]
         bad += self._bad_with_canaries()
         self.kinds = len(bad)
         good = [(None, self._good(number)) for number in range(GOOD)]

@@ -29,7 +29,7 @@ KILLED_JOB = str(Path(__file__).with_name("killed_job.py"))
 def careless_stream(regions, *, events, start_s, step_s, seed):
     """(partition, value, time_ms): repeats, corrections, cancellations, late, future, excluded and bad messages."""
     draw = random.Random(seed)
-    bad = [one.value for one in poison_messages(template_event(regions[0].spec, as_of_s=start_s))]
+    bad = [poison.value for poison in poison_messages(template_event(regions[0].spec, as_of_s=start_s))]
     sent = []
     for number in range(events):
         at_s = start_s + step_s * number

@@ -86,8 +86,8 @@ def test_messages_meet_those_before_them(foreseen):
         {**CALL, "incident_id": "2026-4", "origin": "officer_initiated"},
         {**CALL, "region": "lakeside"},
     )
-    told = ["counted", "duplicate", "corrected", "corrected", "late", "future", "excluded", "unknown_region"]
-    assert [answer.outcome for answer in answers] == told
+    outcomes = ["counted", "duplicate", "corrected", "corrected", "late", "future", "excluded", "unknown_region"]
+    assert [answer.outcome for answer in answers] == outcomes
     assert [answer.place for answer in answers if answer.is_refused] == ["4", "5", "7"]
     assert "origin" in answers[6].detail
 
@@ -97,11 +97,11 @@ def test_what_the_history_holds_is_told_as_such():
     chicago = read_artifact(folder)
     end_s = chicago.manifest.data.cutoff_s
     made = {**CALL, "region": "chicago", "category": "theft", "lat": 41.88, "lon": -87.63}
-    told = [
+    messages = [
         (f"{after_s}", json.dumps({**made, "incident_id": f"{after_s}", "occurred_at": iso(end_s + after_s)}).encode())
         for after_s in (-60, 60)
     ]
-    before, after = dry_run(told, {"chicago": chicago}, now_s=end_s + 600)
+    before, after = dry_run(messages, {"chicago": chicago}, now_s=end_s + 600)
     assert (before.outcome, "the artifact has counted it" in before.detail) == ("excluded", True)
     assert (after.outcome, after.detail) == ("counted", "")
 

@@ -83,16 +83,17 @@ def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
     newer = toy_artifact(settings.artifacts, other, cutoff_s=NOW_S, created="20260102T000000Z")
     shutil.copytree(settings.artifacts / "toyville", settings.artifacts / "misnamed")
     future = toy_artifact(settings.artifacts, msgspec.structs.replace(SPEC, region="tomorrow"), cutoff_s=NOW_S + 86_400)
-    found = [one for one in examine(settings, now_s=NOW_S) if one.what.startswith("artifact")]
-    graded = {(one.what, one.grade, one.seen.split()[0]) for one in found}
+    found = [finding for finding in examine(settings, now_s=NOW_S) if finding.what.startswith("artifact")]
+    graded = {(finding.what, finding.grade, finding.seen.split()[0]) for finding in found}
     assert ("artifact toyville", "warn", newer.name) in graded
     assert ("artifact misnamed", "fail", in_force.name) in graded
     assert ("artifact tomorrow", "fail", future.name) in graded
-    assert [one.seen for one in found if one.grade == "ok"] == [
+    assert [finding.seen for finding in found if finding.grade == "ok"] == [
         f"version {in_force.name}, spec {SPEC.fingerprint()}, data end 0 days ago"
     ]
     settings = settings.with_options(artifacts=settings.artifacts / "misnamed")
-    assert ("fail", "set RISK_ARTIFACTS") in {(one.grade, one.remedy[:18]) for one in examine(settings, now_s=NOW_S)}
+    graded = {(finding.grade, finding.remedy[:18]) for finding in examine(settings, now_s=NOW_S)}
+    assert ("fail", "set RISK_ARTIFACTS") in graded
 
 
 def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
@@ -130,8 +131,8 @@ def test_what_is_wrong_with_an_artifact_hides_nothing_of_the_checkpoint(settings
     assert "RISK_SHUFFLE_PARTITIONS was 5 and is 1" in found["checkpoint"].seen
     if broken != "the folder of all":
         assert found["checkpoint toyville"].grade == "ok"
-        refused = [one for one in examine(settings, now_s=NOW_S) if one.what == "artifact toyville"]
-        assert [(one.grade, newer.name in one.seen) for one in refused] == [("warn", True), ("ok", False)]
+        refused = [finding for finding in examine(settings, now_s=NOW_S) if finding.what == "artifact toyville"]
+        assert [(finding.grade, newer.name in finding.seen) for finding in refused] == [("warn", True), ("ok", False)]
 
 
 def test_beside_a_running_job_its_file_is_left_to_it(settings):

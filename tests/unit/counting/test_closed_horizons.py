@@ -28,10 +28,10 @@ def test_every_horizon_is_closed_twice_and_counts_what_came(incidents, steps):
             level.add(np.array([START + at]), np.array([place]), 1)
     for step in steps:
         state.advance(before_s + step)
-        for one in horizons_closed_between(state, before_s):
-            assert before_s < one.judged_s <= state.as_of_s
-            assert (one.tick_s, one.horizon, one.judged_s) not in seen
-            seen[one.tick_s, one.horizon, one.judged_s] = one.observed
+        for closed in horizons_closed_between(state, before_s):
+            assert before_s < closed.judged_s <= state.as_of_s
+            assert (closed.tick_s, closed.horizon, closed.judged_s) not in seen
+            seen[closed.tick_s, closed.horizon, closed.judged_s] = closed.observed
         before_s = state.as_of_s
     expected = {
         (end - horizon, number, end + grace_s)
@@ -54,7 +54,7 @@ def test_a_long_outage_is_caught_up_with_for_two_days_only():
     state.advance(START + 100 * HOUR)
     closed = list(horizons_closed_between(state, START))
     assert len(closed) == 2 * MOST_HOURS * len(SPEC.horizons_s)
-    last = {one.judged_s - one.tick_s: one.tick_s for one in closed if one.horizon == 0}
+    last = {due.judged_s - due.tick_s: due.tick_s for due in closed if due.horizon == 0}
     assert last == {2 * HOUR: START + 98 * HOUR, 26 * HOUR: START + 74 * HOUR}
 
 
@@ -66,5 +66,5 @@ def test_hours_that_are_no_longer_kept_are_not_judged():
     state.advance(START + 30 * 24 * HOUR)
     closed = list(horizons_closed_between(state, START))
     kept_s = next(level.keep for level in spec.levels if level.name == "hour") * HOUR
-    assert min(one.tick_s for one in closed) > state.as_of_s - kept_s
-    assert len({one.tick_s for one in closed if one.judged_s - one.tick_s == HOUR + week + GRACE_S}) == MOST_HOURS
+    assert min(due.tick_s for due in closed) > state.as_of_s - kept_s
+    assert len({due.tick_s for due in closed if due.judged_s - due.tick_s == HOUR + week + GRACE_S}) == MOST_HOURS

@@ -174,9 +174,9 @@ def test_a_message_that_is_sent_again_is_a_duplicate_or_late_and_changes_no_coun
         for message in again:
             applied = retold.apply(message, clock)
             assert applied.outcomes["duplicate"] + len(applied.late) == 1
-    told = [(clock, part) for clock, new, again in batches for part in (new, *again)]
+    sent = [(clock, part) for clock, new, again in batches for part in (new, *again)]
     for state in (retold, once):
-        assert_equal_to(state, recount(told, history_end_s)[1])
+        assert_equal_to(state, recount(sent, history_end_s)[1])
 
 
 CALL = {"key": 5, "revision": 0, "ago_s": 0, "cell": 1, "category": 0, "flags": COUNTED_ORIGIN}
@@ -237,19 +237,19 @@ def test_an_incident_corrected_to_an_earlier_time_is_known_as_long_as_its_first_
 def test_an_incident_counts_once_in_the_history_or_in_the_stream(messages, outcomes, hours, together):
     """The history ends at NOW; `ago_s` is before that, `hours` are after it."""
     state, clock = beginning(NOW), NOW + 2 * HOUR
-    told = incidents([{**CALL, **one} for one in messages], NOW)
-    parts = [told] if together else [told.select(np.array([number])) for number in range(len(told))]
+    sent = incidents([{**CALL, **message} for message in messages], NOW)
+    parts = [sent] if together else [sent.select(np.array([number])) for number in range(len(sent))]
     assert totals([state.apply(part, clock) for part in parts]) == Counter(outcomes)
     assert_counted(state.levels["hour"].ring.sum(axis=1), hours)
 
 
 def test_an_incident_is_forgotten_when_its_latest_time_is_and_keeps_its_count():
-    told = {**BACK, "revision": 3}
+    call = {**BACK, "revision": 3}
     for later, outcome, total in ((172_800, "duplicate", 1), (172_801, "counted", 2)):
         state = CountState(SPEC)
-        state.apply(incidents([told, {**told, "revision": 0, "ago_s": 0}], NOW), NOW)  # an old one, overtaken
+        state.apply(incidents([call, {**call, "revision": 0, "ago_s": 0}], NOW), NOW)  # an old one, overtaken
         clock = NOW + later
-        applied = state.apply(incidents([{**told, "revision": 1, "ago_s": 0}], clock), clock)
+        applied = state.apply(incidents([{**call, "revision": 1, "ago_s": 0}], clock), clock)
         assert applied.outcomes[outcome] == 1
         assert state.window("hour", 15 * 24).sum() == total
 
@@ -292,5 +292,5 @@ def test_only_what_counts_says_that_a_feed_is_alive(message, newest):
 
 
 def test_a_feed_of_what_is_not_counted_is_silent():
-    told = incidents([{**CALL, "flags": 0}, {**CALL, "key": 7, "ago_s": 30 * HOUR}], NOW)
-    assert beginning(NOW - 26 * HOUR).apply(told, NOW).newest_counted_s == 0
+    sent = incidents([{**CALL, "flags": 0}, {**CALL, "key": 7, "ago_s": 30 * HOUR}], NOW)
+    assert beginning(NOW - 26 * HOUR).apply(sent, NOW).newest_counted_s == 0

@@ -73,12 +73,12 @@ def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(batches, t
 def test_a_history_that_an_older_version_wrote_is_read():
     """Its records do not hold an incident's latest event time."""
     row, older_row = struct.Struct("<QqiihBq"), struct.Struct("<QqiihB")
-    told = incidents([{**CALL, "key": key, "ago_s": key * HOUR} for key in range(40)], NOW)
+    messages = incidents([{**CALL, "key": key, "ago_s": key * HOUR} for key in range(40)], NOW)
     state = CountState(SPEC)
-    state.apply(told, NOW)
+    state.apply(messages, NOW)
     blobs = export_state(state)
     del blobs["layout"], blobs["history_end"]
-    blobs["r:0000000000"] = b"".join(older_row.pack(*one[:6]) for one in row.iter_unpack(blobs["r:0000000000"]))
+    blobs["r:0000000000"] = b"".join(older_row.pack(*record[:6]) for record in row.iter_unpack(blobs["r:0000000000"]))
     again = restore_state(SPEC, blobs)
     assert export_state(again) == export_state(state)
-    assert again.apply(told, NOW).outcomes["duplicate"] == 40
+    assert again.apply(messages, NOW).outcomes["duplicate"] == 40

@@ -58,9 +58,9 @@ def test_the_json_has_every_figure_of_every_row(evaluation):
             for field in fields(Sheet):
                 if field.name != "ranking":
                     assert kept[field.name] == null(getattr(sheet, field.name)), field.name
-            for one in sheet.ranking:
+            for at in sheet.ranking:
                 for name in ("hit_rate", "ideal_hit_rate", "pai", "pei"):
-                    assert kept[name][f"{one.area_share:g}"] == null(getattr(one, name))
+                    assert kept[name][f"{at.area_share:g}"] == null(getattr(at, name))
         assert found["totals"]["city"]["ratio"] == row.totals.city.ratio
         assert found["totals"]["city"]["n_test"] == row.totals.city.n_test
         for part in ("by_category", "by_hour", "by_weekday", "by_week", "by_district"):
@@ -173,7 +173,7 @@ def test_the_verdict_is_said_in_words(evaluation, found, words):
 def test_what_is_not_known_has_no_size(evaluation):
     unknown = difference(-0.02, -0.03, -0.01, "too short", 4)
     short = with_network(with_regression(evaluation), versus_best_baseline=unknown, versus_best_rule=unknown)
-    assert [one.short for one in answers(short)[:2]] == ["Not known yet", "Not known yet"]
+    assert [answer.short for answer in answers(short)[:2]] == ["Not known yet", "Not known yet"]
 
 
 def with_regression(evaluation):
@@ -186,18 +186,18 @@ def with_regression(evaluation):
 
 def test_counting_and_the_best_baseline_are_answered_apart(evaluation):
     better, tie = difference(-0.02, -0.03, -0.01, "better"), difference(0.001, -0.01, 0.012, "tie")
-    told = with_network(with_regression(evaluation), versus_best_baseline=tie, versus_best_rule=better)
-    counting, network, use, *_ = answers(told)
+    changed = with_network(with_regression(evaluation), versus_best_baseline=tie, versus_best_rule=better)
+    counting, network, use, *_ = answers(changed)
     assert (counting.tone, network.tone) == ("better", "tie")
-    assert told.best_rule in counting.sentences[0]
-    assert told.best_baseline in network.sentences[0]
+    assert changed.best_rule in counting.sentences[0]
+    assert changed.best_baseline in network.sentences[0]
     assert counting.short.startswith("Yes, by 2.")
-    text = " ".join(printed(told, 1000))
+    text = " ".join(printed(changed, 1000))
     assert counting.sentences[0] in text
     assert network.sentences[0] in text
-    hits = [next(one for one in row.scores.sheet.ranking if one.area_share == 0.1).hit_rate for row in told.rows]
-    by_model = dict(zip((row.model for row in told.rows), hits, strict=True))
-    more = round(100 * (by_model["network"] - by_model[told.best_rule]), 1)
+    hits = [next(at for at in row.scores.sheet.ranking if at.area_share == 0.1).hit_rate for row in changed.rows]
+    by_model = dict(zip((row.model for row in changed.rows), hits, strict=True))
+    more = round(100 * (by_model["network"] - by_model[changed.best_rule]), 1)
     assert use.short == f"{abs(more)} {'more' if more > 0 else 'fewer'} of 100 found"
 
 
@@ -211,7 +211,7 @@ def test_several_origins_are_in_the_page_the_terminal_and_the_json():
         assert row.nb_log_scores == tuple(expected)
         assert row.nb_log_score == pytest.approx(np.mean(expected))
         assert f"<td>{row.nb_log_score:.5f}</td>" in page
-        found = next(one for one in written["rows"] if one["model"] == row.model)
+        found = next(line for line in written["rows"] if line["model"] == row.model)
         assert found["nb_log_scores"] == expected
         if row.model != rolled.origins.best_rule:
             rule = next(one for one in rolled.origins.rows if one.model == rolled.origins.best_rule)

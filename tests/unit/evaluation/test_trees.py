@@ -23,12 +23,12 @@ ROWS = [([-1.0, 0.5], 1.0), ([3.0, -3.0], 2.0), ([-1.0, 0.75], 0.04), ([0.1, 0.0
 
 def table_of(nodes):
     """The rows as MLlib saves them."""
-    splits = [{"featureIndex": one[4][0], "leftCategoriesOrThreshold": np.array(one[4][1])} for one in nodes]
+    splits = [{"featureIndex": node[4][0], "leftCategoriesOrThreshold": np.array(node[4][1])} for node in nodes]
     data = [
         dict(zip(FIELDS, (node, prediction, *children, split), strict=True))
         for (_, node, prediction, children, _), split in zip(nodes, splits, strict=True)
     ]
-    return pd.DataFrame({"treeID": [one[0] for one in nodes], "nodeData": data})
+    return pd.DataFrame({"treeID": [node[0] for node in nodes], "nodeData": data})
 
 
 @pytest.mark.parametrize("block", [1, 3, 4096])

@@ -114,8 +114,8 @@ def test_a_file_that_has_dates_only_is_doubted_for_hours(midnights, step_s, is_t
     local_s = np.arange(300) * 86_400 + np.where(np.arange(300) < midnights, 0, 12 * 3600)
     table = table_of(np.full(300, 41.001), [0, 1, 2] * 100, midnights=9999)  # of the whole file, most of it elsewhere
     table = replace(table, timezone="America/Phoenix", occurred_s=local_s + 7 * 3600)
-    told = data_warnings(table, 301 * 86_400, step_s=step_s)
-    assert [warning.partition(" are ")[0] for warning in told] == [f"{midnights} of 300 times"] * is_told
+    warnings = data_warnings(table, 301 * 86_400, step_s=step_s)
+    assert [warning.partition(" are ")[0] for warning in warnings] == [f"{midnights} of 300 times"] * is_told
 
 
 def test_dates_that_are_intervals_of_a_day_are_not_doubted(tmp_path):

@@ -83,7 +83,7 @@ def silent_for(job, seconds):
 def test_a_store_that_is_there_is_asked_often_enough_to_be_ready_and_no_more(job):
     _, published, store, _ = job
     silent_for(job, 600)
-    assert max(one.done_s - one.acknowledged_s for one in published) < LONGEST_SILENCE_S
+    assert max(batch.done_s - batch.acknowledged_s for batch in published) < LONGEST_SILENCE_S
     assert store.asked == [START_S + n * ASK_EVERY_S for n in range(1, 21)]
     assert not any(store.writes)
 
@@ -94,7 +94,7 @@ def test_a_store_that_has_gone_is_noticed_when_nothing_is_to_be_written(job):
     with pytest.raises(SinkUnavailable):
         silent_for(job, 600)
     assert clock.now_s - START_S == ASK_EVERY_S
-    assert {one.acknowledged_s for one in published} == {START_S}
+    assert {batch.acknowledged_s for batch in published} == {START_S}
 
 
 def test_points_are_an_acknowledgement_and_are_never_put_off(job):
@@ -103,7 +103,8 @@ def test_points_are_an_acknowledgement_and_are_never_put_off(job):
     publisher(Batch(messages=1), 0)
     clock.now_s += 1
     publisher(Batch(), 1)
-    assert [(one.done_s, one.acknowledged_s) for one in published] == [(START_S + 7,) * 2, (START_S + 8, START_S + 7)]
+    times = [(batch.done_s, batch.acknowledged_s) for batch in published]
+    assert times == [(START_S + 7, START_S + 7), (START_S + 8, START_S + 7)]
     assert [lines.startswith(b"pipeline,") for lines in store.writes] == [True]
 
 
@@ -126,7 +127,7 @@ def test_each_batch_is_checked_against_kafkas_offsets_by_its_number_and_all_its_
     publisher.unaccounted = lambda number, consumed: 10 * number - consumed
     publisher(Batch(messages=3), 4)
     publisher(Batch(), 5)
-    assert [one.unaccounted for one in published] == [37, 50]
+    assert [batch.unaccounted for batch in published] == [37, 50]
 
 
 def test_a_clock_that_was_set_back_does_not_put_off_the_question(job):

@@ -29,9 +29,9 @@ def test_a_flood_of_rubbish_keeps_every_place_and_no_more_payload_than_a_task_ma
     stage = decode_stage(str(tmp_path / "no roster.json"))
     batches = (record_batch(first, PER_BATCH) for first in range(0, MESSAGES, PER_BATCH))
     packed = pa.Table.from_batches(stage(batches)).to_pylist()
-    rejections = [one for row in packed for one in unpack_rejections(row["rejections"])]
-    assert [one.kafka_offset for one in rejections] == list(range(MESSAGES))
-    assert {one.reason for one in rejections} == {"not_json"}
-    kept = [one.payload for one in rejections if one.payload is not None]
+    rejections = [refusal for row in packed for refusal in unpack_rejections(row["rejections"])]
+    assert [refusal.kafka_offset for refusal in rejections] == list(range(MESSAGES))
+    assert {refusal.reason for refusal in rejections} == {"not_json"}
+    kept = [refusal.payload for refusal in rejections if refusal.payload is not None]
     assert kept == [MESSAGE] * (PAYLOADS_PER_TASK // len(MESSAGE))
     assert sum(len(row["rejections"]) for row in packed) < PAYLOADS_PER_TASK + 200 * MESSAGES

@@ -54,8 +54,8 @@ def test_a_line_says_which_messages_came_when_and_what_they_led_to(tmp_path):
     assert (first.number, first.at_ms, first.offsets) == (0, NOON * 1000, {})
     assert (second.number, second.offsets) == (1, {0: (5, 9)})
     assert third.offsets == {1: (7, 8), 2: (0, 2)}
-    assert [bool(one.regions["toyville"].scores) for one in (first, second, third)] == [True, False, True]
-    assert {one.top_k for one in (first, second, third)} == {10}
+    assert [bool(batch.regions["toyville"].scores) for batch in (first, second, third)] == [True, False, True]
+    assert {batch.top_k for batch in (first, second, third)} == {10}
     assert second.regions["toyville"].as_of_s == NOON - 2
     assert second.regions["toyville"].totals == {"consumed": 4, "counted": 4}
     assert third.regions["toyville"].artifact == "v1"
@@ -71,7 +71,8 @@ def test_a_minute_without_a_message_of_no_region_has_a_line_to_be_rebuilt_from(t
 def test_of_a_batch_that_was_repeated_the_last_line_counts(tmp_path):
     for number, as_of_s in ((0, NOON), (1, NOON + 1), (1, NOON + 2), (2, NOON + 3)):
         keep(tmp_path, number, as_of_s=as_of_s)
-    assert [(one.number, one.regions["toyville"].as_of_s - NOON) for one in lines(tmp_path)] == [(0, 0), (1, 2), (2, 3)]
+    found = [(batch.number, batch.regions["toyville"].as_of_s - NOON) for batch in lines(tmp_path)]
+    assert found == [(0, 0), (1, 2), (2, 3)]
 
 
 @pytest.mark.fault("F41")
@@ -82,7 +83,7 @@ def test_a_line_that_a_crash_tore_is_not_read_and_is_replaced_by_its_repeat(tmp_
     path = tmp_path / "batches" / DAY / "batches.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.index(b"\n") + 1 + left])
-    assert [one.number for one in lines(tmp_path)] == [0]
+    assert [batch.number for batch in lines(tmp_path)] == [0]
     keep(tmp_path, 1)
     assert path.read_bytes() == whole
     path.write_bytes(whole.replace(b'"number":0', b'"number":no'))
@@ -95,7 +96,7 @@ def test_each_day_has_a_folder_a_clock_set_back_opens_none_and_old_ones_go(tmp_p
         keep(tmp_path, number, at_s=NOON + days * DAY_S)
         if number == 2:
             assert logged_days(tmp_path) == [DAY, "2026-11-26"]
-            assert [one.number for one in lines(tmp_path, "2026-11-26")] == [1, 2]
+            assert [batch.number for batch in lines(tmp_path, "2026-11-26")] == [1, 2]
     assert len(logged_days(tmp_path)) == KEEP_DAYS
     assert (logged_days(tmp_path)[0], logged_days(tmp_path)[-1]) == ("2026-11-26", "2026-12-30")
 
@@ -132,7 +133,7 @@ def test_a_plan_takes_the_last_batch_of_each_tick_and_counts_from_the_start_of_i
     span = range(NOON + DAY_S, NOON + DAY_S + 120)
     for clock in ("event", "wall"):
         plan = plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock=clock)
-        assert [one.number for one in plan.batches] == [2, 3, 4]
+        assert [batch.number for batch in plan.batches] == [2, 3, 4]
         assert plan.frames == {(2, "toyville"), (4, "toyville")}
         assert plan.ledgers == {(3, "toyville"), (4, "toyville")}
         assert (plan.first_s, plan.last_s) == (NOON + DAY_S, NOON + DAY_S + 60)
@@ -140,7 +141,7 @@ def test_a_plan_takes_the_last_batch_of_each_tick_and_counts_from_the_start_of_i
         assert plan.open_ticks == {}
     to_the_end = plan_rebuild(tmp_path, {"toyville": SPEC}, range(0, NOON * 2), clock="wall")
     assert to_the_end.open_ticks == {"toyville": NOON + DAY_S + 120}
-    assert [one.number for one in to_the_end.batches] == [0, 1, 2, 3, 4, 5]
+    assert [batch.number for batch in to_the_end.batches] == [0, 1, 2, 3, 4, 5]
     assert plan_rebuild(tmp_path, {"toyville": SPEC}, range(0, NOON), clock="wall") is None
 
 

@@ -25,7 +25,7 @@ def decode(*values):
 def test_every_kind_is_refused_with_its_reason_and_its_neighbours_are_not(poison):
     good = msgspec.json.encode(TEMPLATE)
     decoded = decode(good, poison.value, good)
-    refused = [(one.kafka_offset, one.reason) for rejections in decoded.rejections.values() for one in rejections]
+    refused = [(refusal.kafka_offset, refusal.reason) for part in decoded.rejections.values() for refusal in part]
     assert refused == [(1, poison.reason)]
     assert decoded.incidents["town"].kafka_offset.tolist() == [0, 2]
 
@@ -36,9 +36,9 @@ def test_every_kind_is_refused_with_its_reason_and_its_neighbours_are_not(poison
 def test_the_reasons_hold_wherever_the_region_lies(south_deg, west_deg):
     spec = msgspec.structs.replace(SPEC, grid=toy_grid(40, 30, south_deg=south_deg, west_deg=west_deg))
     poisons = poison_messages(template_event(spec, as_of_s=AS_OF_S))
-    decoded = decode_messages(toy_messages([one.value for one in poisons], AS_OF_S * 1000), {"town": spec})
-    refused = {one.kafka_offset: one.reason for rejections in decoded.rejections.values() for one in rejections}
-    assert [refused.get(number) for number in range(len(poisons))] == [one.reason for one in poisons]
+    decoded = decode_messages(toy_messages([poison.value for poison in poisons], AS_OF_S * 1000), {"town": spec})
+    refused = {refusal.kafka_offset: refusal.reason for part in decoded.rejections.values() for refusal in part}
+    assert [refused.get(number) for number in range(len(poisons))] == [poison.reason for poison in poisons]
 
 
 def test_the_list_is_long_names_each_kind_once_and_covers_every_reason():

@@ -38,7 +38,7 @@ class FakeProducer:
 def test_everything_is_sent_with_its_time_and_counted_by_kind():
     producer, seen = FakeProducer(), []
     counts = send_messages(PLANNED, producer, topic="incidents.v1", on_sent=seen.append)
-    assert producer.sent == [("incidents.v1", one.key, one.value, one.send_ms) for one in PLANNED]
+    assert producer.sent == [("incidents.v1", message.key, message.value, message.send_ms) for message in PLANNED]
     assert seen == PLANNED
     assert counts == {"incidents": 1, "duplicates": 1, "corrections": 0, "bad": 1}
     assert producer.flushed

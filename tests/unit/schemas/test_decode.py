@@ -129,8 +129,8 @@ def test_columns_and_refusals_equal_those_of_a_slow_decoder(batch):
         expected = [decode_slowly(it, NOW, at) for at, it in enumerate(batch) if it["region"] == region]
         got = rows(decoded.incidents.get(region, Incidents.empty()))
         assert got == [row for row in expected if isinstance(row, tuple)]
-        refused = [one.reason for one in sorted(decoded.rejections.get(region, []), key=lambda one: one.kafka_offset)]
-        assert refused == [reason for reason in expected if isinstance(reason, str)]
+        refusals = sorted(decoded.rejections.get(region, []), key=lambda refusal: refusal.kafka_offset)
+        assert [refusal.reason for refusal in refusals] == [reason for reason in expected if isinstance(reason, str)]
 
 
 def at(**later):
@@ -160,7 +160,7 @@ def test_the_limits_themselves_are_inside(occurred_at, received_at, reason):
     accepted:  received - 24 h <= occurred <= received + 5 min,  received <= Kafka's timestamp + 5 min
     """
     decoded = decode({**GOOD, "occurred_at": occurred_at, "received_at": received_at})
-    assert [one.reason for one in decoded.rejections.get("riverton", [])] == ([reason] if reason else [])
+    assert [refusal.reason for refusal in decoded.rejections.get("riverton", [])] == ([reason] if reason else [])
 
 
 @pytest.mark.fault("F18")
@@ -187,9 +187,9 @@ def test_without_received_at_kafkas_timestamp_is_taken():
     assert decoded.incidents["riverton"].received_ms.tolist() == expected
 
 
-@pytest.mark.parametrize("told", range(0, 1000, 37))
-def test_no_millisecond_is_lost_on_the_way_through_floats(told):
-    when = NOW + timedelta(milliseconds=told)
+@pytest.mark.parametrize("late_ms", range(0, 1000, 37))
+def test_no_millisecond_is_lost_on_the_way_through_floats(late_ms):
+    when = NOW + timedelta(milliseconds=late_ms)
     decoded = decode({**GOOD, "occurred_at": when.isoformat(), "received_at": when.isoformat()})
     assert decoded.incidents["riverton"].received_ms.tolist() == [milliseconds(when)]
 

@@ -160,7 +160,7 @@ def decode(*values):
 def test_a_message_at_the_border_gets_its_answer_and_its_neighbours_keep_theirs(name):
     value, reason = CASES[name]
     decoded = decode(LINE, value, LINE)
-    refused = [(one.kafka_offset, one.reason) for part in decoded.rejections.values() for one in part]
+    refused = [(refusal.kafka_offset, refusal.reason) for part in decoded.rejections.values() for refusal in part]
     assert refused == ([(1, reason)] if reason else [])
     accepted = decoded.incidents["null_island"].kafka_offset.tolist()
     assert accepted == ([0, 2] if reason else [0, 1, 2])
@@ -168,13 +168,13 @@ def test_a_message_at_the_border_gets_its_answer_and_its_neighbours_keep_theirs(
 
 def test_all_of_them_in_one_slice_get_the_same_answers():
     decoded = decode(*(value for value, _ in CASES.values()))
-    reasons = {one.kafka_offset: one.reason for part in decoded.rejections.values() for one in part}
+    reasons = {refusal.kafka_offset: refusal.reason for part in decoded.rejections.values() for refusal in part}
     assert [reasons.get(position) for position in range(len(CASES))] == [reason for _, reason in CASES.values()]
 
 
 def test_refused_messages_are_filed_under_their_region_once_it_is_known():
     decoded = decode(changed(category="flood"), changed(region="atlantis"), b"{")
-    assert {region: [one.reason for one in part] for region, part in decoded.rejections.items()} == {
+    assert {region: [refusal.reason for refusal in part] for region, part in decoded.rejections.items()} == {
         "null_island": ["unknown_category"],
         "": ["unknown_region", "not_json"],
     }

@@ -179,18 +179,18 @@ def test_a_busy_store_is_asked_again_until_it_takes_the_lines(stub_store, sink, 
 
 @pytest.mark.usefixtures("waits")
 def test_what_a_store_says_while_it_is_asked_again_is_told_after_some_seconds(stub_store, sink, monkeypatch):
-    told, post = [], sink._post
+    seen, post = [], sink._post
 
     def look_and_post(chunk, *, first_line):
         for seconds in (3600.0, 0.0):
             monkeypatch.setattr("streaming.sinks.influx.TROUBLE_AFTER_S", seconds)
-            told.append(sink.trouble)
+            seen.append(sink.trouble)
         return post(chunk, first_line=first_line)
 
     monkeypatch.setattr(sink, "_post", look_and_post)
     stub_store.answers.extend([answer(503), answer(429)])
     sink.write(LINES)
-    assert told == ["", "", "", "503 no", "", "429 no"]
+    assert seen == ["", "", "", "503 no", "", "429 no"]
     assert sink.trouble == ""
 
 

@@ -70,10 +70,10 @@ def test_no_more_than_a_slice_waits_for_its_acknowledgement_and_the_order_stays(
     drawn = []
 
     def one_by_one():
-        for one in rejections(LETTERS):
+        for rejection in rejections(LETTERS):
             assert len(drawn) - len(broker.taken) < LETTERS_AT_ONCE
-            drawn.append(one)
-            yield one
+            drawn.append(rejection)
+            yield rejection
 
     DeadLetters.of(Settings(checkpoint=tmp_path)).write({"": one_by_one()})
     assert broker.most_waiting == LETTERS_AT_ONCE

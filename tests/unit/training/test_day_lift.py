@@ -56,7 +56,7 @@ def history_of(night_cell):
     at_s = np.sort(START_S + random.integers(0, DAYS * 86_400, count))
     cell = random.integers(0, GRID.cells, count).astype(np.int32)
     if night_cell is not None:
-        hours = np.array([datetime.fromtimestamp(one, UTC).astimezone(ZoneInfo(ZONE)).hour for one in at_s.tolist()])
+        hours = np.array([datetime.fromtimestamp(at, UTC).astimezone(ZoneInfo(ZONE)).hour for at in at_s.tolist()])
         kept = (cell != night_cell) | np.isin(hours, NIGHT_HOURS)
         at_s, cell = at_s[kept], cell[kept]
     table = toy_table(

@@ -55,8 +55,8 @@ def test_a_gpu_gives_the_network_of_the_cpu():
     data = FitData(train=made_examples(5000, seed=1), validation=made_examples(1000, seed=2), dispersion=DISPERSION)
     plan = FitPlan(recipe=Hyperparameters(minibatch=256), epochs=4, seed=3)
     ratios, networks = {"cpu": [], "cuda": []}, {}
-    for device, told in ratios.items():
-        after_epoch = lambda epoch, ratio, told=told: told.append(ratio)  # noqa: E731
+    for device, losses in ratios.items():
+        after_epoch = lambda epoch, ratio, losses=losses: losses.append(ratio)  # noqa: E731
         networks[device] = fit_network(data, plan, after_epoch, device=device)
     assert all(tensor.device.type == "cpu" for tensor in networks["cuda"].state_dict().values())
     assert min(ratios["cpu"]) < 0.97

@@ -78,7 +78,7 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(noise):
 def test_on_pure_noise_nothing_is_claimed(noise):
     for horizon, row in enumerate(noise.rows):
         assert row.verdict == "tie"
-        seen = sum(one.actual[:, horizon].sum() for one in noise.tallies)
+        seen = sum(tally.actual[:, horizon].sum() for tally in noise.tallies)
         chance = 4 / np.sqrt(min(seen, 200 * 31))  # of the total; overlapping horizons count an incident many times
         assert row.baseline_over_actual == pytest.approx(1, abs=chance)
         assert row.forecast_over_actual == pytest.approx(1, abs=chance)
@@ -119,14 +119,14 @@ def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noi
     artifact = read_artifact(published(noise, tmp_path))
     past, state, history = noise.past, artifact.history(), artifact.history()
     last_day = past.incidents.select(np.arange(past.position(past.cutoff_s - DAY), len(past.incidents)))
-    told = replace(last_day, key=last_day.key + np.uint64(1))  # with ids of their own, as from the centre
-    applied = state.apply(told, past.cutoff_s)
-    assert len(told) > 100
-    assert applied.outcomes == {"counted": 0, "corrected": 0, "duplicate": 0, "excluded": len(told)}
+    sent = replace(last_day, key=last_day.key + np.uint64(1))  # with ids of their own, as from the centre
+    applied = state.apply(sent, past.cutoff_s)
+    assert len(sent) > 100
+    assert applied.outcomes == {"counted": 0, "corrected": 0, "duplicate": 0, "excluded": len(sent)}
     for name, level in history.levels.items():
         np.testing.assert_array_equal(state.levels[name].ring, level.ring)
-    since = replace(told, key=told.key + np.uint64(1), occurred_s=told.occurred_s + DAY)
-    assert state.apply(since, past.cutoff_s + DAY).outcomes["counted"] == len(told)
+    since = replace(sent, key=sent.key + np.uint64(1), occurred_s=sent.occurred_s + DAY)
+    assert state.apply(since, past.cutoff_s + DAY).outcomes["counted"] == len(sent)
 
 
 def test_nothing_after_a_moment_can_change_its_features(noise):

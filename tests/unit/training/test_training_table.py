@@ -51,6 +51,6 @@ def test_calibration_is_the_ratio_of_the_sums():
     made = tallies(1.6)
     for name, ratio in calibration(made, ("fire", "ems"), 2).items():
         category = ("fire", "ems").index(name)
-        forecast = sum(one.forecast[1][category, 2] for one in made)
-        actual = sum(one.actual[category, 2] for one in made)
+        forecast = sum(tally.forecast[1][category, 2] for tally in made)
+        actual = sum(tally.actual[category, 2] for tally in made)
         assert ratio == pytest.approx(forecast / actual)

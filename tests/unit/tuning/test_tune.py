@@ -50,7 +50,7 @@ def test_the_default_is_the_first_trial_and_equal_seeds_try_equal_recipes(whole,
 
 def test_a_search_that_found_something_looks_closer_there(tmp_path):
     found = search(tmp_path / "journal", trials=40)
-    distance = [abs(np.log(one.recipe.learning_rate / 6e-4)) for one in found.trials]
+    distance = [abs(np.log(trial.recipe.learning_rate / 6e-4)) for trial in found.trials]
     assert np.mean(distance[-15:]) < np.mean(distance[1:11]) / 1.5  # the first ten are drawn evenly
 
 
@@ -87,7 +87,7 @@ def test_more_trials_go_on_from_those_that_there_are_and_no_seed_is_run_again(tm
 
 def test_the_grid_visits_each_of_its_points_once_and_ends(tmp_path):
     found = search(tmp_path / "journal", sampler="grid", trials=100)
-    assert [one.recipe for one in found.trials] == list(GRID_POINTS)
+    assert [trial.recipe for trial in found.trials] == list(GRID_POINTS)
     assert found.trials[0].recipe == DEFAULT
     assert len({msgspec.json.encode(recipe) for recipe in GRID_POINTS}) == len(GRID_POINTS) == 18
 
@@ -108,24 +108,24 @@ def late(recipe, fold, seed):
 @pytest.mark.parametrize("loss", [valley, late])
 def test_a_trial_above_the_median_is_given_up_and_marked(tmp_path, loss):
     found = search(tmp_path / "journal", trials=30, loss=loss)
-    pruned = [one for one in found.trials if one.pruned]
+    pruned = [trial for trial in found.trials if trial.pruned]
     assert 3 < len(pruned) < 27
-    for one in found.trials:
-        before = [other for other in found.trials[: one.number] if not other.pruned]
-        judged = min(len(one.losses), 2) if len(before) >= 5 else 0  # after the last fold nothing is saved
+    for trial in found.trials:
+        before = [other for other in found.trials[: trial.number] if not other.pruned]
+        judged = min(len(trial.losses), 2) if len(before) >= 5 else 0  # after the last fold nothing is saved
         medians = [np.median([other.losses[fold] for other in before]) for fold in range(judged)]
-        above = [min(one.losses[: fold + 1]) > median for fold, median in enumerate(medians)]
-        assert above == [False] * (len(above) - one.pruned) + [True] * one.pruned
-        assert (len(one.losses) < 3) is one.pruned
+        above = [min(trial.losses[: fold + 1]) > median for fold, median in enumerate(medians)]
+        assert above == [False] * (len(above) - trial.pruned) + [True] * trial.pruned
+        assert (len(trial.losses) < 3) is trial.pruned
     assert not found.best.pruned
     study = open_study(tmp_path / "journal", TUNED_ON)
-    assert [trial.state == TrialState.PRUNED for trial in study.trials] == [one.pruned for one in found.trials]
+    assert [trial.state == TrialState.PRUNED for trial in study.trials] == [trial.pruned for trial in found.trials]
 
 
 def test_the_value_of_a_trial_is_the_mean_of_its_folds(whole):
-    for one in whole[1].trials:
-        each = [valley(one.recipe, fold, 0) for fold in range(len(one.losses))]
-        assert one.losses == pytest.approx(np.cumsum(each) / np.arange(1, len(each) + 1))
+    for trial in whole[1].trials:
+        each = [valley(trial.recipe, fold, 0) for fold in range(len(trial.losses))]
+        assert trial.losses == pytest.approx(np.cumsum(each) / np.arange(1, len(each) + 1))
 
 
 def test_a_recipe_that_is_better_by_more_than_seeds_differ_replaces_the_default(whole):
