@@ -27,6 +27,7 @@ from generator.panels import (
     table,
     tag_variable,
     text,
+    without_a_value,
 )
 
 UID = "risk-cell"
@@ -39,10 +40,6 @@ FACTORS = {
     "network": "Network, all else at its mean",
 }
 NOTHING_KNOWN = "STALE or no history"
-NOTHING_KNOWN_MAPPING: Json = {
-    "type": "special",
-    "options": {"match": "null+nan", "result": {"text": NOTHING_KNOWN, "color": GREY, "index": 0}},
-}
 HERE = f"{PLACE} AND \"cell\" = '$cell'"
 OVER_TIME = f"FROM {RISK} WHERE {HERE} AND $timeFilter GROUP BY time($__interval) fill(null)"  # an outage is a gap
 
@@ -78,7 +75,7 @@ def _forecast(title: str, description: str, x: int, expression: str, name: str, 
     newest = f'SELECT last("risk") AS "risk", "expected", "usual", "support" FROM "risk" WHERE {HERE} AND {FRESH}'
     query = f'SELECT {expression} AS "{name}" FROM ({newest}) WHERE "support" != \'no_history\''
     panel = _now(title, f"{description} No number without history.", x, query, unit)
-    panel.defaults.update(noValue=NOTHING_KNOWN, mappings=[NOTHING_KNOWN_MAPPING])
+    panel.defaults.update(noValue=NOTHING_KNOWN, mappings=[without_a_value(NOTHING_KNOWN)])
     return panel
 
 

@@ -16,6 +16,7 @@ from generator.panels import (
     WITHOUT_TIME,
     Json,
     Panel,
+    between,
     column,
     dashboard,
     place_variables,
@@ -69,21 +70,16 @@ KEY = """| colour | chance of at least one | lift over usual |
 The scores are for readiness, that units stand in the right place. They say nothing about people."""
 
 
-def _words(column_name: str) -> Json:
-    return {
-        "unit": "string",
-        "noValue": "STALE",
-        "mappings": [STALE_MAPPING],
-        "color": {"mode": "fixed", "fixedColor": BLUE},
-    }
+def _stale_or(unit: str) -> Json:
+    colour = {"mode": "fixed", "fixedColor": BLUE}
+    return {"unit": unit, "noValue": "STALE", "mappings": [STALE_MAPPING], "color": colour}
 
 
 def _top_row() -> list[Panel]:
     newest_model = f'SELECT last("model") AS "model" FROM "top" WHERE {PLACE} AND {FRESH}'
-    stale = {
-        "type": "range",
-        "options": {"from": STALE_S, "to": None, "result": {"text": "STALE", "color": GREY, "index": 1}},
-    }
+    stale = between(STALE_S, None, "STALE", 1)
+    baseline = says("/^baseline.*$/", "BASELINE ONLY", ORANGE, 1)
+    network = says("/^(?!baseline).*$/", "Network", BLUE, 2)
     return [
         stat(
             "Age of the newest scores",
@@ -118,14 +114,7 @@ def _top_row() -> list[Panel]:
             "everywhere.",
             (11, 0, 5, 4),
             newest_model,
-            _words("model")
-            | {
-                "mappings": [
-                    STALE_MAPPING,
-                    says("/^baseline.*$/", "BASELINE ONLY", ORANGE, 1),
-                    says("/^(?!baseline).*$/", "Network", BLUE, 2),
-                ]
-            },
+            _stale_or("string") | {"mappings": [STALE_MAPPING, baseline, network]},
             column="model",
             background=True,
         ),
@@ -134,7 +123,7 @@ def _top_row() -> list[Panel]:
             "The artifact that made the newest scores, or `baseline:` and why.",
             (16, 0, 4, 4),
             newest_model,
-            _words("model"),
+            _stale_or("string"),
             column="model",
             background=True,
         ),
@@ -146,12 +135,7 @@ def _top_row() -> list[Panel]:
                 f'SELECT count("r") AS "with history" FROM ({COUNTED}) WHERE "support" != \'no_history\'',
                 f'SELECT count("r") AS "all cells" FROM ({COUNTED})',
             ],
-            {
-                "unit": "none",
-                "noValue": "STALE",
-                "mappings": [STALE_MAPPING],
-                "color": {"mode": "fixed", "fixedColor": BLUE},
-            },
+            _stale_or("none"),
             background=True,
         ),
     ]

@@ -24,14 +24,22 @@ OUTCOME, OUTCOME_AREA, OUTCOME_CHANCE, RISK = (
 )
 FRESH = "time > now() - 3m"  # three ticks by the store's clock, whatever range is shown; none when stale
 
-STALE_MAPPING: Json = {
-    "type": "special",
-    "options": {"match": "null+nan", "result": {"text": "STALE", "color": GREY, "index": 0}},
-}
-NOT_NOW_MAPPING: Json = {  # an age below zero: the shown range ended in the past, or this screen's clock is wrong
-    "type": "range",
-    "options": {"from": None, "to": -60, "result": {"text": "NOT NOW", "color": GREY, "index": 2}},
-}
+
+def without_a_value(word: str) -> Json:
+    result = {"text": word, "color": GREY, "index": 0}
+    return {"type": "special", "options": {"match": "null+nan", "result": result}}
+
+
+def between(low: float | None, high: float | None, word: str, index: int) -> Json:
+    """A word in place of the numbers from `low` to `high`; None is without an end."""
+    result = {"text": word, "color": GREY, "index": index}
+    return {"type": "range", "options": {"from": low, "to": high, "result": result}}
+
+
+STALE_MAPPING = without_a_value("STALE")
+# An age below zero: the shown range ended in the past, or this screen's clock is wrong.
+NOT_NOW_MAPPING = between(None, -60, "NOT NOW", 2)
+TABLE_OPTIONS: Json = {"frameIndex": 0, "showHeader": True, "cellHeight": "sm"}
 
 SUPPORT_MAPPING: Json = {
     "type": "value",
@@ -47,7 +55,7 @@ WITHOUT_TIME: Json = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Panel:
     """One panel. place: (x, y, width, height) on the grid of 24 columns. queries: InfluxQL, refId A, B, ..."""
 
@@ -93,7 +101,7 @@ class Panel:
 def text(title: str, content: str, place: tuple[int, int, int, int]) -> Panel:
     """A panel of plain language, Markdown."""
     options = {"mode": "markdown", "content": content}
-    return Panel(kind="text", title=title, description="An explanation in words.", place=place, options=options)
+    return Panel("text", title, "An explanation in words.", place, options=options)
 
 
 def stat(
@@ -122,16 +130,7 @@ def stat(
         "showPercentChange": False,
     }
     queries = [query] if isinstance(query, str) else query
-    return Panel(
-        kind="stat",
-        title=title,
-        description=description,
-        place=place,
-        queries=queries,
-        options=options,
-        defaults=defaults,
-        **more,
-    )
+    return Panel("stat", title, description, place, queries, options=options, defaults=defaults, **more)
 
 
 def lines(
@@ -141,44 +140,24 @@ def lines(
     bars, minimum = more.pop("bars", False), more.pop("minimum", 0)
     drawing: Json = {"drawStyle": "line", "lineWidth": 2, "fillOpacity": 0, "showPoints": "auto", "spanNulls": False}
     if bars:
-        drawing |= {
-            "drawStyle": "bars",
-            "lineWidth": 0,
-            "fillOpacity": 80,
-            "stacking": {"mode": "normal", "group": "A"},
-        }
-    defaults = {"unit": unit, "color": {"mode": "palette-classic-by-name"}, "custom": drawing}
+        stacked = {"mode": "normal", "group": "A"}
+        drawing |= {"drawStyle": "bars", "lineWidth": 0, "fillOpacity": 80, "stacking": stacked}
+    defaults: Json = {"unit": unit, "color": {"mode": "palette-classic-by-name"}, "custom": drawing}
     options = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "tooltip": {"mode": "multi", "sort": "none"},
     }
-    return Panel(
-        kind="timeseries",
-        title=title,
-        description=description,
-        place=place,
-        queries=[query] if isinstance(query, str) else query,
-        form="time_series",
-        options=options,
-        defaults=defaults if minimum is None else defaults | {"min": minimum},
-        **more,
-    )
+    defaults |= {} if minimum is None else {"min": minimum}
+    queries, shown = [query] if isinstance(query, str) else query, {"options": options, "defaults": defaults}
+    return Panel("timeseries", title, description, place, queries, "time_series", **shown, **more)
 
 
 def table(
     title: str, description: str, place: tuple[int, int, int, int], query: str, columns: Sequence[Json], **more: Any
 ) -> Panel:
-    return Panel(
-        kind="table",
-        title=title,
-        description=description,
-        place=place,
-        queries=[query],
-        options={"frameIndex": 0, "showHeader": True, "cellHeight": "sm"},
-        defaults={"unit": "short", "custom": {"align": "auto"}},
-        overrides=columns,
-        **more,
-    )
+    defaults = {"unit": "short", "custom": {"align": "auto"}}
+    shown = {"options": TABLE_OPTIONS, "defaults": defaults, "overrides": columns}
+    return Panel("table", title, description, place, [query], **shown, **more)
 
 
 def column(name: str, **properties: Any) -> Json:

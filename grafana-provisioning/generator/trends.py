@@ -8,6 +8,7 @@ from generator.panels import (
     ORANGE,
     OUTCOME,
     OUTCOME_AREA,
+    TABLE_OPTIONS,
     WITHOUT_TIME,
     Json,
     Panel,
@@ -69,7 +70,7 @@ def _week() -> Panel:
         "weekday (columns), over eight weeks.",
         place=(12, 0, 12, 17),
         queries=[query],
-        options={"frameIndex": 0, "showHeader": True, "cellHeight": "sm"},
+        options=TABLE_OPTIONS,
         defaults={
             "unit": "none",
             "decimals": 2,
