@@ -30,6 +30,7 @@ from streaming.flow.score import score_features
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines
 from streaming.sinks.open import SINKS, open_sink
+from tests.harness.batch import NoLetters, Rows
 from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_spec
 
 AS_OF_S = 1_700_000_060
@@ -114,24 +115,6 @@ def outside(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, name, raising=False)
 
     return write
-
-
-class Rows:
-    """A batch as Spark gives it to the publisher."""
-
-    def __init__(self, *rows):
-        self.rows = rows
-
-    def toArrow(self):
-        return self
-
-    def to_pylist(self):
-        return self.rows
-
-
-class NoLetters:
-    def write(self, refused):
-        assert not refused
 
 
 def scored_row(folder):

@@ -15,19 +15,13 @@ from schemas.decode import decode_messages
 from schemas.event import REASONS, Event
 from schemas.limits import MAX_EVENT_BYTES
 from streaming.rehearse.poison import poison_messages, template_event
-from tests.harness.toy import toy_grid, toy_messages, toy_spec
+from tests.harness.toy import RIVERTON, toy_messages
 
 FOLDER = Path(schemas.__file__).parent
 GOOD = sorted((FOLDER / "examples" / "good").glob("*.json"))
 BAD = sorted((FOLDER / "examples" / "bad").glob("*.json"))
 KAFKA_TIME_MS = 1_773_477_600_000  # 2026-03-14T08:40:00Z
-SPEC = toy_spec(
-    grid=toy_grid(48, 48, south_deg=41.3, west_deg=-87.9),
-    region="riverton",
-    timezone="America/Chicago",
-    categories=("traffic_injury", "structure_fire", "medical"),
-)
-REGIONS = {"riverton": SPEC}
+REGIONS = {"riverton": RIVERTON}
 
 # What only the decoder can see, and why: a bad example, or all of a reason.
 STRICTER = {
@@ -119,7 +113,7 @@ def test_the_bad_examples_show_every_reason_that_a_file_can_show():
 
 CANARY = "K4N4RY"
 EVENTS = [json.loads(path.read_bytes()) for path in GOOD]
-POISONS = [poison.value for poison in poison_messages(template_event(SPEC, as_of_s=KAFKA_TIME_MS // 1000))]
+POISONS = [poison.value for poison in poison_messages(template_event(RIVERTON, as_of_s=KAFKA_TIME_MS // 1000))]
 CORPUS = [path.read_bytes() for path in (*GOOD, *BAD)] + [value for value in POISONS if value and len(value) < 3000]
 events = st.sampled_from(EVENTS)
 leaves = st.one_of(
@@ -217,15 +211,15 @@ def agrees_with_its_json(incidents, record):
     assert len(incidents) == 1
     assert abs(int(incidents.occurred_s[0]) - at) <= 1  # digits beyond the microsecond are rounded here, cut there
     assert incidents.revision.tolist() == [record.get("revision", 0)]
-    assert incidents.category.tolist() == [SPEC.categories.index(record["category"])]
-    counts = record["origin"] in SPEC.counted_origins
+    assert incidents.category.tolist() == [RIVERTON.categories.index(record["category"])]
+    counts = record["origin"] in RIVERTON.counted_origins
     assert incidents.flags.tolist() == [counts + 2 * (record.get("status") == "cancelled")]
-    [(west, south), _, (east, north), *_] = SPEC.grid.polygon(int(incidents.cell[0]))
+    [(west, south), _, (east, north), *_] = RIVERTON.grid.polygon(int(incidents.cell[0]))
     assert west <= record["lon"] < east
     assert south <= record["lat"] < north
     received_s = int(incidents.received_ms[0]) / 1000
-    assert -SPEC.late_limit_s - 1 <= at - received_s <= SPEC.future_limit_s + 1
-    assert received_s <= KAFKA_TIME_MS / 1000 + SPEC.future_limit_s
+    assert -RIVERTON.late_limit_s - 1 <= at - received_s <= RIVERTON.future_limit_s + 1
+    assert received_s <= KAFKA_TIME_MS / 1000 + RIVERTON.future_limit_s
 
 
 @pytest.mark.fault("F11")

@@ -14,6 +14,7 @@ from tests.faults.offsets import ends_of, newest
 from tests.faults.sender import Sender
 
 DEADLINE_S = 240.0
+DISTURBED = {"down": {"refuses": True}, "hangs": {"swallows": True}, "slow": {"delay_s": 0.2}}  # settings of a Proxy
 FIRST_LOAD = "the first load"  # what comes before the faults
 
 
@@ -137,25 +138,15 @@ class Actions:
     def do_kafka_cut(self, action):
         self._cut(action, self.broker.proxy)
 
-    def do_kafka_down(self, action):
-        self._for_a_while(action, self.broker.proxy, refuses=True)
-        self.broker.proxy.cut()
+    def _disturb(self, action):
+        """Kafka or the store is down, hangs or is slow for a while."""
+        who, how = action.kind.split("_")
+        proxy = self.broker.proxy if who == "kafka" else self.proxy
+        self._for_a_while(action, proxy, **DISTURBED[how])
+        if how == "down":
+            proxy.cut()
 
-    def do_kafka_hangs(self, action):
-        self._for_a_while(action, self.broker.proxy, swallows=True)
-
-    def do_kafka_slow(self, action):
-        self._for_a_while(action, self.broker.proxy, delay_s=0.2)
-
-    def do_store_down(self, action):
-        self._for_a_while(action, self.proxy, refuses=True)
-        self.proxy.cut()
-
-    def do_store_hangs(self, action):
-        self._for_a_while(action, self.proxy, swallows=True)
-
-    def do_store_slow(self, action):
-        self._for_a_while(action, self.proxy, delay_s=0.2)
+    do_kafka_down = do_kafka_hangs = do_kafka_slow = do_store_down = do_store_hangs = do_store_slow = _disturb
 
     def do_store_503(self, action):
         injected = self._inject(action.kind, self.store.hits)

@@ -7,15 +7,10 @@ from dataclasses import dataclass, field
 # Seconds of effect after which I9 wants a sign. The job asks every 5 s whether somebody listens where Kafka was; one
 # that listens and is silent shows by a minute without a batch; a write that is not taken is said at the next try.
 SAID_AFTER_S = {
-    "broker_restart": 8.0,
-    "broker_kill": 8.0,
-    "broker_freeze": 65.0,
-    "kafka_down": 65.0,
-    "kafka_hangs": 65.0,
-    "store_down": 6.0,
-    "store_hangs": 6.0,
+    **dict.fromkeys(("broker_restart", "broker_kill"), 8.0),
+    **dict.fromkeys(("broker_freeze", "kafka_down", "kafka_hangs"), 65.0),
+    **dict.fromkeys(("store_down", "store_hangs"), 6.0),
 }
-
 
 # What a sign must speak of to be one of this fault. That no batch was stored for a minute may come of either.
 SIDES = {

@@ -41,6 +41,15 @@ def toy_spec(rows=3, cols=3, **changes):
     return Spec(**{**fields, **changes})
 
 
+# Where the examples of the contract (schemas/examples) happen.
+RIVERTON = toy_spec(
+    grid=toy_grid(48, 48, south_deg=41.3, west_deg=-87.9),
+    region="riverton",
+    timezone="America/Chicago",
+    categories=("traffic_injury", "structure_fire", "medical"),
+)
+
+
 def toy_constants(spec, **changes):
     """Every category alike at all hours and in all cells, one incident a day."""
     categories = len(spec.categories)
@@ -105,16 +114,14 @@ def iso(epoch_s):
 def toy_event(spec, *, at_s, cell, **changes):
     """A valid event in the middle of a cell, as bytes."""
     lat, lon = spec.grid.centres()
-    record = {
-        "incident_id": "A-1",
-        "region": spec.region,
-        "occurred_at": iso(at_s),
-        "category": spec.categories[0],
-        "lat": float(lat[cell]),
-        "lon": float(lon[cell]),
-        "origin": "public_call",
-    }
-    return json.dumps({**record, **changes}).encode()
+    place = {"lat": float(lat[cell]), "lon": float(lon[cell])}
+    fields = {"region": spec.region, "occurred_at": iso(at_s), "category": spec.categories[0], **place, **changes}
+    return json.dumps(toy_record(**fields)).encode()
+
+
+def toy_record(**changes):
+    """The fields of an event; region, time and place are still to be given."""
+    return {"incident_id": "A-1", "category": "fire", "origin": "public_call", **changes}
 
 
 def toy_messages(values, time_ms, *, partition=0, offset=None):

@@ -12,32 +12,18 @@ from models.artifact.artifact import read_artifact
 from schemas.errors import DataError
 from streaming.__main__ import app
 from streaming.cli.check import dry_run
-from tests.harness.toy import iso, toy_artifact, toy_grid, toy_spec
+from tests.harness.toy import RIVERTON, iso, toy_artifact, toy_record
 
 EXAMPLES = Path(schemas.__file__).parent / "examples"
 NOW_S = 1_773_477_600  # 2026-03-14T08:40:00Z, shortly after the examples' times
-CALL = {
-    "incident_id": "2026-1",
-    "region": "riverton",
-    "occurred_at": "2026-03-14T08:30:00Z",
-    "category": "medical",
-    "lat": 41.5,
-    "lon": -87.6,
-    "origin": "public_call",
-}
+CALL = toy_record(region="riverton", occurred_at="2026-03-14T08:30:00Z", category="medical", lat=41.5, lon=-87.6)
 
 
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory):
     """A folder with an artifact of riverton whose data end an hour before the examples."""
     folder = tmp_path_factory.mktemp("artifacts")
-    spec = toy_spec(
-        grid=toy_grid(48, 48, south_deg=41.3, west_deg=-87.9),
-        region="riverton",
-        timezone="America/Chicago",
-        categories=("traffic_injury", "structure_fire", "medical"),
-    )
-    toy_artifact(folder, spec, cutoff_s=NOW_S - 3600, created="20260314T000000Z")
+    toy_artifact(folder, RIVERTON, cutoff_s=NOW_S - 3600, created="20260314T000000Z")
     return folder
 
 

@@ -9,31 +9,19 @@ from streaming.flow.publish import ASK_EVERY_S, Publisher
 from streaming.flow.rows import Summary
 from streaming.sinks.memory import MemorySink
 from streaming.watch.health import LONGEST_SILENCE_S
+from tests.harness.batch import NoLetters, Rows
 from tests.harness.points import OF_THE_MACHINE
 
 START_S = 1_764_000_000.0
 EVERY_S = 0.5
 
 
-class Batch:
-    """What Spark hands over: messages of no region, which need no artifact. ticks: it is a new minute."""
-
-    def __init__(self, messages=0, *, ticks=False):
-        ledger = {"consumed": messages, "rejected": messages}
-        summary = Summary(as_of_s=60, ledger=ledger, totals=ledger)
-        row = {"region": "", "artifact": None, "summary": msgspec.msgpack.encode(summary), "scores": {"model": None}}
-        self.rows = [row] if messages or ticks else []
-
-    def toArrow(self):
-        return self
-
-    def to_pylist(self):
-        return self.rows
-
-
-class NoLetters:
-    def write(self, refused):
-        """Nothing is refused here."""
+def batch_of(messages=0, *, ticks=False):
+    """Messages of no region, which need no artifact. ticks: it is a new minute."""
+    ledger = {"consumed": messages, "rejected": messages}
+    summary = Summary(as_of_s=60, ledger=ledger, totals=ledger)
+    row = {"region": "", "artifact": None, "summary": msgspec.msgpack.encode(summary), "scores": {"model": None}}
+    return Rows(row) if messages or ticks else Rows()
 
 
 class Store(MemorySink):
@@ -77,7 +65,7 @@ def silent_for(job, seconds):
     publisher, published, _, clock = job
     for _ in range(int(seconds / EVERY_S)):
         clock.now_s += EVERY_S
-        publisher(Batch(), len(published))
+        publisher(batch_of(), len(published))
 
 
 def test_a_store_that_is_there_is_asked_often_enough_to_be_ready_and_no_more(job):
@@ -100,9 +88,9 @@ def test_a_store_that_has_gone_is_noticed_when_nothing_is_to_be_written(job):
 def test_points_are_an_acknowledgement_and_are_never_put_off(job):
     publisher, published, store, clock = job
     clock.now_s += 7
-    publisher(Batch(messages=1), 0)
+    publisher(batch_of(messages=1), 0)
     clock.now_s += 1
-    publisher(Batch(), 1)
+    publisher(batch_of(), 1)
     times = [(batch.done_s, batch.acknowledged_s) for batch in published]
     assert times == [(START_S + 7, START_S + 7), (START_S + 8, START_S + 7)]
     assert [lines.startswith(b"pipeline,") for lines in store.writes] == [True]
@@ -111,8 +99,8 @@ def test_points_are_an_acknowledgement_and_are_never_put_off(job):
 def test_a_minute_without_a_message_of_no_region_has_its_point_and_says_nothing_of_the_machine(job):
     """That point stays for the minute: what it said of the job would hold while batches without news go by."""
     publisher, _, store, _ = job
-    publisher(Batch(ticks=True), 0)
-    publisher(Batch(messages=2, ticks=True), 1)
+    publisher(batch_of(ticks=True), 0)
+    publisher(batch_of(messages=2, ticks=True), 1)
     quiet, heard = store.writes
     assert quiet.startswith(b"pipeline,region=_unassigned ")
     assert quiet.endswith(b" 60\n")
@@ -125,8 +113,8 @@ def test_a_minute_without_a_message_of_no_region_has_its_point_and_says_nothing_
 def test_each_batch_is_checked_against_kafkas_offsets_by_its_number_and_all_its_messages(job):
     publisher, published, _, _ = job
     publisher.unaccounted = lambda number, consumed: 10 * number - consumed
-    publisher(Batch(messages=3), 4)
-    publisher(Batch(), 5)
+    publisher(batch_of(messages=3), 4)
+    publisher(batch_of(), 5)
     assert [batch.unaccounted for batch in published] == [37, 50]
 
 

@@ -16,7 +16,7 @@ from schemas.decode import decode_messages
 from schemas.event import ORIGINS
 from schemas.grid import Grid
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection, pack_rejections, unpack_rejections
-from tests.harness.toy import toy_messages, toy_spec
+from tests.harness.toy import toy_messages, toy_record, toy_spec
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 3, 14, 8, 40, tzinfo=UTC)
@@ -31,15 +31,7 @@ SPECS = {
     "riverton": spec("riverton", "fire", "ems"),
     "lakeside": spec("lakeside", "ems", "crash", counted_origins=("unknown",), future_limit_s=0, late_limit_s=3600),
 }
-GOOD = {
-    "incident_id": "A-1",
-    "region": "riverton",
-    "occurred_at": NOW.isoformat(),
-    "category": "fire",
-    "lat": 41.7,
-    "lon": -87.8,
-    "origin": "sensor",
-}
+GOOD = toy_record(region="riverton", occurred_at=NOW.isoformat(), lat=41.7, lon=-87.8, origin="sensor")
 
 
 def milliseconds(when):
@@ -156,9 +148,7 @@ def at(**later):
     ],
 )
 def test_the_limits_themselves_are_inside(occurred_at, received_at, reason):
-    """
-    accepted:  received - 24 h <= occurred <= received + 5 min,  received <= Kafka's timestamp + 5 min
-    """
+    """Accepted: received - 24 h <= occurred <= received + 5 min, received <= Kafka's timestamp + 5 min."""
     decoded = decode({**GOOD, "occurred_at": occurred_at, "received_at": received_at})
     assert [refusal.reason for refusal in decoded.rejections.get("riverton", [])] == ([reason] if reason else [])
 

@@ -12,20 +12,12 @@ from hypothesis import strategies as st
 from schemas.decode import decode_messages
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import reason_for
-from tests.harness.toy import toy_grid, toy_messages, toy_spec
+from tests.harness.toy import toy_grid, toy_messages, toy_record, toy_spec
 
 KAFKA_TIME_MS = 1_773_477_600_000  # 2026-03-14T08:40:00Z
 # Around the meridian and the equator, so that zero and minus zero are places inside.
 SPEC = toy_spec(grid=toy_grid(20, 20, south_deg=-0.1, west_deg=-0.1), region="null_island")
-GOOD = {
-    "incident_id": "A-1",
-    "region": "null_island",
-    "occurred_at": "2026-03-14T08:00:00Z",
-    "category": "fire",
-    "lat": 0.05,
-    "lon": 0.06,
-    "origin": "public_call",
-}
+GOOD = toy_record(region="null_island", occurred_at="2026-03-14T08:00:00Z", lat=0.05, lon=0.06)
 LINE = json.dumps(GOOD).encode()
 
 
