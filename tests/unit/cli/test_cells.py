@@ -35,7 +35,12 @@ def test_the_file_of_all_regions_has_a_geohash_of_its_own_for_every_cell():
 
 
 def cells(*arguments):
-    return CliRunner().invoke(app, ["cells", *map(str, arguments)], env={"RISK_ARTIFACTS": "nowhere"})
+    words = ["cells", *map(str, arguments)]
+    return CliRunner().invoke(app, words, env={"RISK_ARTIFACTS": "nowhere"}, catch_exceptions=False)
+
+
+def cells_with_map(folder):
+    return cells("--artifacts", folder / "artifacts", "--out", folder / "out", "--live-map", folder / "live.json")
 
 
 def test_it_writes_a_file_per_region_and_one_of_all(tmp_path):
@@ -50,7 +55,7 @@ def test_it_writes_a_file_per_region_and_one_of_all(tmp_path):
 
 def test_without_an_artifact_it_says_what_to_do(tmp_path):
     with pytest.raises(ArtifactError, match="train"):
-        CliRunner().invoke(app, ["cells", "--artifacts", str(tmp_path), "--out", str(tmp_path)], catch_exceptions=False)
+        cells("--artifacts", tmp_path, "--out", tmp_path)
 
 
 DASHBOARD = {
@@ -80,9 +85,7 @@ def live_map(tmp_path, *regions):
     for name, south_deg in regions:
         make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
     (tmp_path / "live.json").write_text(json.dumps(DASHBOARD), encoding="utf-8")
-    result = cells(
-        "--artifacts", tmp_path / "artifacts", "--out", tmp_path / "out", "--live-map", tmp_path / "live.json"
-    )
+    result = cells_with_map(tmp_path)
     assert result.exit_code == 0, result.output
     return json.loads((tmp_path / "out" / "dashboards" / "live.json").read_text(encoding="utf-8"))
 
@@ -130,9 +133,8 @@ def test_a_live_map_that_is_none_is_named(tmp_path, content):
     make_region("north", south_deg=42.0).publish(tmp_path / "artifacts")
     if content:
         (tmp_path / "live.json").write_text(content, encoding="utf-8")
-    arguments = ["--artifacts", tmp_path / "artifacts", "--out", tmp_path / "out", "--live-map", tmp_path / "live.json"]
     with pytest.raises(SettingsError, match=r"live\.json"):
-        CliRunner().invoke(app, ["cells", *map(str, arguments)], catch_exceptions=False)
+        cells_with_map(tmp_path)
 
 
 def tile_pixel(lat_deg, lon_deg, zoom):

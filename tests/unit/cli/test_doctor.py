@@ -112,21 +112,21 @@ def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     assert "checkpoint reset" in finding.remedy
 
 
-@pytest.mark.parametrize("broken", ["a file cut", "a file missing", "no manifest", "the folder of all"])
+BROKEN = {
+    "a file cut": lambda artifact: (artifact / "history.npz").write_bytes(b"PK"),
+    "a file missing": lambda artifact: (artifact / "history.npz").unlink(),
+    "no manifest": lambda artifact: (artifact / "manifest.json").unlink(),
+    "the folder of all": lambda artifact: artifact.parents[1].rename(artifact.parents[2] / "away"),
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
 def test_what_is_wrong_with_an_artifact_hides_nothing_of_the_checkpoint(settings, broken):
     put_in_force(settings)
     verify(settings.with_options(shuffle_partitions=5), Topic(id="1", first_offsets={}, end_offsets={}))
     commit(settings.checkpoint, 0, {})
     newer = toy_artifact(settings.artifacts, SPEC, cutoff_s=NOW_S, created="20260102T000000Z")
-    match broken:
-        case "a file cut":
-            (newer / "history.npz").write_bytes(b"PK")
-        case "a file missing":
-            (newer / "history.npz").unlink()
-        case "no manifest":
-            (newer / "manifest.json").unlink()
-        case _:
-            settings.artifacts.rename(settings.artifacts.with_name("away"))
+    BROKEN[broken](newer)
     found = findings(settings)
     assert "RISK_SHUFFLE_PARTITIONS was 5 and is 1" in found["checkpoint"].seen
     if broken != "the folder of all":

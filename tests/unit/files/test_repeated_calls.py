@@ -80,11 +80,6 @@ def test_the_limits_belong_to_it_and_the_first_call_stays():
     assert merge_repeated(apart, within_m=199.999).row.tolist() == [1, 2]
 
 
-def test_a_call_of_another_category_stays():
-    table = table_of([(0, 40.0, -75.0, 0), (60, 40.0, -75.0, 1)])
-    assert len(merge_repeated(table)) == 2
-
-
 def test_many_calls_of_one_second_and_place_are_one():
     table = table_of([(0, 40.0, -75.0, 0)] * 500)
     assert merge_repeated(table).row.tolist() == [1]
