@@ -43,7 +43,7 @@ def test_a_secret_that_is_there_stays(tmp_path):
 
 def test_it_says_that_alerts_reach_nobody_until_a_webhook_is_set(tmp_path):
     for _ in range(2):
-        (line,) = (one for one in make(tmp_path / "secrets").splitlines() if "alerts reach nobody" in one)
+        (line,) = (line for line in make(tmp_path / "secrets").splitlines() if "alerts reach nobody" in line)
         assert str(tmp_path / "secrets" / "grafana_alert_webhook") in line
 
 

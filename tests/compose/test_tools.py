@@ -60,7 +60,7 @@ def test_docker_compose_starts_the_demo_with_its_own_services_and_without_it_non
 def test_the_demo_shares_no_volume_with_an_operators_own_services(monkeypatch):
     monkeypatch.delenv("COMPOSE_PROJECT_NAME", raising=False)
     configs = config(), config("--env-file", "deploy/demo.env")
-    names = [{volume["name"] for volume in one["volumes"].values()} for one in configs]
+    names = [{volume["name"] for volume in found["volumes"].values()} for found in configs]
     assert all(names)
     assert not names[0] & names[1]
 

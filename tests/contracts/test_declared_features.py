@@ -50,7 +50,7 @@ def readings(name, random):
 
 COLUMN_OF = {"recent": np.log1p, "memory": np.log, "level": np.asarray, "time": np.asarray}
 SHAPES = {"recent": SHAPE, "memory": SHAPE, "level": (2,), "time": ()}
-EVERY = [pytest.param(name, one, id=one.name) for name, features in LISTS.items() for one in features]
+EVERY = [pytest.param(name, feature, id=feature.name) for name, features in LISTS.items() for feature in features]
 
 
 @pytest.mark.parametrize(("name", "declared"), EVERY)
@@ -79,7 +79,7 @@ def test_every_feature_is_described_and_belongs_to_a_group(name, declared):
 
 
 def test_names_differ_and_follow_the_lists():
-    names = [column for one in all_features() for column in one.names]
+    names = [column for feature in all_features() for column in feature.names]
     assert len(set(names)) == len(names)
     assert feature_names(("2h",)) == (*names, "log_usual_2h")
 

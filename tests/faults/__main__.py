@@ -63,7 +63,7 @@ def seeds(
                 failures += 1
                 if shortened:
                     console.print("  needed for it to break:")
-                    console.print(str(shorten(scenario, lambda one: bool(run(one).broken))))
+                    console.print(str(shorten(scenario, lambda shorter: bool(run(shorter).broken))))
     if failures:
         raise typer.Exit(1)
 

@@ -28,4 +28,4 @@ class FileLedgers:
         whole = new[: new.rfind(b"\n") + 1]
         self._read += len(whole)
         self.written += written_in(whole.decode())
-        self.taken += [one for one in points_in(whole.decode()) if one[0].startswith("pipeline,")]
+        self.taken += [point for point in points_in(whole.decode()) if point[0].startswith("pipeline,")]

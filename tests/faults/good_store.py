@@ -99,7 +99,7 @@ class _Job:
     def _outcomes(self):
         closed = [] if self.judged_s is None else horizons_closed_between(self.state, self.judged_s)
         self.judged_s = self.state.as_of_s
-        return self.outcomes.points(self.artifact.spec, [ClosedCounts.of(one) for one in closed])
+        return self.outcomes.points(self.artifact.spec, [ClosedCounts.of(horizon) for horizon in closed])
 
     def _frame(self):
         features = self.engine.compute(self.state)

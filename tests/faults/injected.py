@@ -70,7 +70,7 @@ class Injected:
             return
         self.sign, self.is_judged = witness.sign_since(self.began, SIDES[self.side]), True
         if self.ended is not None and (after_s := witness.commit_after_s(self.ended)) is not None:
-            spans = [(one.began, one.ended) for one in others if one is not self and one.ended is not None]
+            spans = [(other.began, other.ended) for other in others if other is not self and other.ended is not None]
             self.back_s = round(after_s - covered_s(spans, self.ended, self.ended + after_s), 1)
 
     @property

@@ -134,28 +134,29 @@ def _differences(fields, ledger, where):
 
 
 def _dead_letters(letters, expected, messages, topic):
-    seen = {(one["source_partition"], one["source_offset"], one["reason"]) for one in letters}
+    seen = {(letter["source_partition"], letter["source_offset"], letter["reason"]) for letter in letters}
     wanted = {(*place, reason) for place, (_, reason) in expected.refused.items()}
-    for one in sorted(wanted - seen):
-        yield f"I3: no dead letter for {one}"
-    for one in sorted(seen - wanted):
-        yield f"I3: dead letter {one} for a message that is not to be refused so"
+    for place in sorted(wanted - seen):
+        yield f"I3: no dead letter for {place}"
+    for place in sorted(seen - wanted):
+        yield f"I3: dead letter {place} for a message that is not to be refused so"
     sent = {(partition, offset): (value, time_ms) for partition, offset, value, time_ms in messages}
-    for one in letters:
-        place = one["source_partition"], one["source_offset"]
+    for letter in letters:
+        place = letter["source_partition"], letter["source_offset"]
         value, time_ms = sent.get(place, (None, 0))
         at = datetime.fromtimestamp(time_ms // 1000, UTC) + timedelta(milliseconds=time_ms % 1000)
-        if (one.get("schema_version"), one.get("source_topic")) != (1, topic):
-            yield f"I3: the dead letter of {place} is of version {one.get('schema_version')}, {one.get('source_topic')}"
-        if datetime.fromisoformat(one["source_time"]) != at:
-            yield f"I3: the dead letter of {place} has the time {one['source_time']}, the message {at}"
-        kept = one["payload_base64"]
-        if one["reason"] == "person_field" and kept:
+        version, of_topic = letter.get("schema_version"), letter.get("source_topic")
+        if (version, of_topic) != (1, topic):
+            yield f"I3: the dead letter of {place} is of version {version}, {of_topic}"
+        if datetime.fromisoformat(letter["source_time"]) != at:
+            yield f"I3: the dead letter of {place} has the time {letter['source_time']}, the message {at}"
+        kept = letter["payload_base64"]
+        if letter["reason"] == "person_field" and kept:
             yield "I12: the payload of a person_field was kept"
         if kept is not None and base64.b64decode(kept) != value:
             yield f"I3: the dead letter of {place} has another payload than the message"
-        if kept is None and one["reason"] in WITH_PAYLOAD:
-            yield f"I3: the dead letter of {place} ({one['reason']}) has no payload"
+        if kept is None and letter["reason"] in WITH_PAYLOAD:
+            yield f"I3: the dead letter of {place} ({letter['reason']}) has no payload"
 
 
 def _frame(frame, tick_s, moment, versions):
@@ -202,7 +203,7 @@ def _support(remembered):
 def _score(fields, name):
     """Within itself: the network corrects what is usual, and the rest follows from the mean. I6 knows the mean."""
     expected, risk, low, high, usual = (float(fields[value]) for value in VALUES)
-    if not all(math.isfinite(one) and one >= 0 for one in (expected, risk, low, high, usual)) or risk > 1:
+    if not all(math.isfinite(value) and value >= 0 for value in (expected, risk, low, high, usual)) or risk > 1:
         yield f"I8: {name}: not a score: {fields}"
         return
     if not usual / LIMIT * (1 - ROUNDED) - 1e-6 <= expected <= usual * LIMIT * (1 + ROUNDED) + 1e-6:
@@ -278,8 +279,8 @@ def judgements_of(judged, frame):
             cols=len(region.lon_edges) - 1,
             timezone=region.timezone,
             size=DISPERSION,
-            expected=tuple(float(one["expected"]) for one in fields),
-            usual=tuple(float(one["usual"]) for one in fields),
+            expected=tuple(float(row["expected"]) for row in fields),
+            usual=tuple(float(row["usual"]) for row in fields),
             came=tuple(judged.came[cell, category] for cell in region.cells),
         )
 

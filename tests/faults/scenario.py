@@ -88,7 +88,7 @@ def generate(seed):
         room = [
             kind
             for kind, (_, _, most) in KINDS.items()
-            if used[kind] < most and not (kind in COSTLY and sum(used[one] for one in COSTLY) >= 3)
+            if used[kind] < most and not (kind in COSTLY and sum(used[other] for other in COSTLY) >= 3)
         ]
         kind = "produce" if number == 0 else draw.choices(room, [KINDS[one][0] for one in room])[0]
         used[kind] += 1

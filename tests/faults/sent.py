@@ -46,7 +46,7 @@ class Sent:
         self.witness.stop()
         (manifest,) = self.scorer.artifacts.glob("*/*/manifest.json")
         seen = Seen(
-            messages=sorted(self.messages, key=lambda one: one[:2]),
+            messages=sorted(self.messages, key=lambda message: message[:2]),
             regions=[Region.of(json.loads(manifest.read_bytes()))],
             versions={"riverton": [manifest.parent.name]},
             batches=self.witness.batches,

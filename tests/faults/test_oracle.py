@@ -78,7 +78,7 @@ def test_a_store_is_good_also_where_incidents_are_corrected_and_told_again_up_to
     expected = recounted(seen)
     ledger = expected.ledger["riverton"]
     assert min(ledger[name] for name in ("counted", "corrected", "duplicate", "excluded", "rejected_late")) > 5
-    assert any(one["in_history"] for one in expected.known["riverton"].values()) == has_a_past
+    assert any(incident["in_history"] for incident in expected.known["riverton"].values()) == has_a_past
 
 
 def reasons_in(scenario, region):

@@ -71,8 +71,8 @@ def test_the_time_of_another_fault_is_no_recovery(tmp_path):
         Injected("kafka_down", [], began=now + 3, ended=now + 78),
         Injected("store_down", [], began=now + 70, ended=now + 80),
     )
-    for one in (slow, down):
-        one.judge(witness, [slow, down, short])
+    for fault in (slow, down):
+        fault.judge(witness, [slow, down, short])
     assert (slow.back_s, down.back_s) == (23, 20)
     alone = Injected("kafka_slow", [], began=now - 6, ended=now)
     alone.judge(witness, [alone])
@@ -117,7 +117,7 @@ def test_a_failing_scenario_is_shortened_to_what_it_needs_to_fail():
 
 def test_a_scenario_that_needs_all_of_itself_stays_whole():
     scenario = generate(3)
-    assert shorten(scenario, lambda one: one == scenario) == scenario
+    assert shorten(scenario, lambda shorter: shorter == scenario) == scenario
 
 
 def test_a_crash_of_a_run_is_an_outcome_and_does_not_end_the_others(monkeypatch, tmp_path):

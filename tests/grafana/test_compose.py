@@ -44,16 +44,17 @@ def test_links_in_notifications_begin_with_the_address_that_people_use():
 
 
 def test_the_provisioning_folder_is_where_grafana_looks():
-    mount = next(one for one in GRAFANA["volumes"] if isinstance(one, str) and one.split(":")[1] == PROVISIONED)
+    mount = next(mount for mount in GRAFANA["volumes"] if isinstance(mount, str) and mount.split(":")[1] == PROVISIONED)
     assert (ROOT / mount.split(":")[0]).resolve() == PROVISIONING
 
 
 def test_the_first_page_is_the_live_map_that_cells_writes_where_a_provider_looks():
     cells = COMPOSE["services"]["cells"]
     arguments = dict(zip(cells["command"][1::2], cells["command"][2::2], strict=True))
-    template = next(one.split(":") for one in cells["volumes"] if one.split(":")[0].startswith("./grafana"))
+    template = next(mount.split(":") for mount in cells["volumes"] if mount.split(":")[0].startswith("./grafana"))
     assert (ROOT / template[0] / arguments["--live-map"].removeprefix(f"{template[1]}/")).is_file()
-    volume = next(one["target"] for one in GRAFANA["volumes"] if isinstance(one, dict) and one["source"] == "cells")
+    in_full = [mount for mount in GRAFANA["volumes"] if isinstance(mount, dict)]
+    volume = next(mount["target"] for mount in in_full if mount["source"] == "cells")
     assert f"cells:{arguments['--out']}" in cells["volumes"]
     folder = f"{volume}/{DASHBOARDS_OF_CELLS}"
     home = GRAFANA["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]

@@ -68,7 +68,7 @@ def test_a_query_gives_rows_of_the_shape_its_panel_needs(filled, now_s, page, pa
 
 
 NOT_KEPT_FOR_LONG = {"Who made the scores, and on how much history"}
-LONG = [one for one in TARGETS if "${bucket:raw}" in one.values[2]["query"]]
+LONG = [target for target in TARGETS if "${bucket:raw}" in target.values[2]["query"]]
 
 
 @pytest.mark.parametrize(("page", "panel", "target"), LONG)
@@ -218,7 +218,8 @@ def test_the_age_says_stale_from_three_minutes_on_and_without_a_value():
 
 def test_a_model_that_is_only_the_baseline_is_announced():
     panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Who made the scores")
-    rules = [one["options"] for one in panel["fieldConfig"]["defaults"]["mappings"] if one["type"] == "regex"]
+    mappings = panel["fieldConfig"]["defaults"]["mappings"]
+    rules = [mapping["options"] for mapping in mappings if mapping["type"] == "regex"]
 
     def shown(model):
         return next(rule["result"]["text"] for rule in rules if re.search(rule["pattern"].strip("/"), model))

@@ -28,7 +28,7 @@ def read_compose(name="compose.yaml", **environment):
         if isinstance(value, dict):
             return {key: resolved(one) for key, one in value.items()}
         if isinstance(value, list):
-            return [resolved(one) for one in value]
+            return [resolved(item) for item in value]
         return filled(value, environment).replace("$$", "$") if isinstance(value, str) else value
 
     return resolved(yaml.safe_load((ROOT / name).read_text(encoding="utf-8")))

@@ -33,8 +33,8 @@ class Letters:
 
     def write(self, refused):
         for region, rejections in refused.items():
-            for one in rejections:
-                self.kept[one.partition, one.kafka_offset] = (region, one.reason)
+            for refusal in rejections:
+                self.kept[refusal.partition, refusal.kafka_offset] = (region, refusal.reason)
 
     def close(self):
         """Nothing to release."""
@@ -157,7 +157,7 @@ class FileJob:
 
     def with_messages(self) -> list[Published]:
         """Batches that brought a message."""
-        return [one for one in list(self.published) if sum(s.ledger["consumed"] for s in one.summaries.values())]
+        return [batch for batch in list(self.published) if sum(s.ledger["consumed"] for s in batch.summaries.values())]
 
     def take_in(self, messages) -> None:
         """Send one more batch, and wait until the job, which runs, has counted all."""

@@ -54,8 +54,8 @@ def known_bad(spec):
     by_spec = {"unknown_category", "outside_grid", "future", "late"}  # reasons that only a region's spec can give
     printable = "schema--id_with_a_control_character"
     corpus = poison_messages(template_event(spec, as_of_s=NOW))
-    judged_by_spec = {one.value for one in corpus if one.reason in by_spec or one.name == printable}
-    return {one.value: (spec.region if one.value in judged_by_spec else "", one.reason) for one in corpus}
+    judged_by_spec = {poison.value for poison in corpus if poison.reason in by_spec or poison.name == printable}
+    return {poison.value: (spec.region if poison.value in judged_by_spec else "", poison.reason) for poison in corpus}
 
 
 def random_batches(specs, *, seed, batches, size):

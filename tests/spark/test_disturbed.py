@@ -55,7 +55,7 @@ def test_batches_that_are_repeated_and_restarts_change_nothing_in_the_store(rand
 
 def assert_the_same_is_stored(job, undisturbed):
     """But for the name of the artifact."""
-    disturbed, expected = (of_the_events(stored_points(one.sink.writes), "model") for one in (job, undisturbed))
+    disturbed, expected = (of_the_events(stored_points(each.sink.writes), "model") for each in (job, undisturbed))
     assert disturbed == expected
     assert job.letters.kept == undisturbed.letters.kept
 

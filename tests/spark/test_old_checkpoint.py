@@ -23,7 +23,7 @@ def test_a_checkpoint_of_an_older_version_goes_on_where_that_version_would_have(
         job.wait_until(lambda: job.consumed() == sum(ledger["consumed"] for ledger in totals.values()))
 
     assert [published.batch_id for published in job.with_messages()] == [resumed_after + 1, resumed_after + 2]
-    newest = {region: summary.totals for one in job.published for region, summary in one.summaries.items()}
+    newest = {region: summary.totals for batch in job.published for region, summary in batch.summaries.items()}
     assert newest == totals
     expected = stored_points([(job.folder / "stored.lp").read_bytes()])
     assert of_the_events(stored_points(job.sink.writes)) == of_the_events(expected)  # to the last digit that is stored

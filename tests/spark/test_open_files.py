@@ -9,7 +9,7 @@ BATCHES = 20
 
 def connections(session):
     java = psutil.Process(session.sparkContext._jvm.java.lang.ProcessHandle.current().pid())
-    return sum(one.status != psutil.CONN_LISTEN for one in java.net_connections(kind="all"))
+    return sum(connection.status != psutil.CONN_LISTEN for connection in java.net_connections(kind="all"))
 
 
 def test_a_batch_leaves_no_connection_open(random_job, session):

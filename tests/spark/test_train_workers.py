@@ -82,7 +82,7 @@ def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why
     assert ratios == pytest.approx(alone_ratios, rel=1e-4)
     values = data().validation.values[None]
     torch.testing.assert_close(first(values), alone(values), rtol=0, atol=1e-3)
-    weights, weights_again, weights_alone = (one.state_dict() for one in (first, second, alone))
+    weights, weights_again, weights_alone = (network.state_dict() for network in (first, second, alone))
     assert any(not torch.equal(weights[name], weights_alone[name]) for name in weights)  # two did add up in another way
     assert ratios == ratios_again
     assert all(torch.equal(weights[name], weights_again[name]) for name in weights)

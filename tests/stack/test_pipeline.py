@@ -39,7 +39,7 @@ class IncidentHistory:
         bad += self._bad_with_canaries()
         self.kinds = len(bad)
         good = [(None, self._good(number)) for number in range(GOOD)]
-        mixed = [one for pair in zip_longest(good, bad) for one in pair if one is not None]
+        mixed = [message for pair in zip_longest(good, bad) for message in pair if message is not None]
         self.refused = {}
         address = f"127.0.0.1:{free_port()}"
         scorer.start(INFLUXDB_V2_TOKEN=SECRET_CANARY, RISK_METRICS=address)
@@ -161,7 +161,7 @@ def test_the_audit_log_tells_the_run_from_start_to_stop(story):
     verdict = verify(content)
     assert (verdict.faults, verdict.torn) == ([], [])
     seen = list(records(content))
-    assert [one.event for one in seen] == ["start", "settings", "artifact_in_force", "stop"]
+    assert [entry.event for entry in seen] == ["start", "settings", "artifact_in_force", "stop"]
     assert seen[2].details["version"] == story.version
     assert seen[3].details["between_batches"] is True
     assert f"head={verdict.head}\n" in story.scorer.output
@@ -182,4 +182,4 @@ def test_payloads_and_secrets_are_in_no_output_and_person_payloads_nowhere(story
         PERSON_CANARY in json.dumps(letter) or PAYLOAD_CANARY in letter["detail"] for letter in story.letters
     )
     for path in (path for path in story.scorer.checkpoint.rglob("*") if path.is_file()):
-        assert not [one for one in (PERSON_CANARY, SECRET_CANARY) if one.encode() in path.read_bytes()], path
+        assert not [canary for canary in (PERSON_CANARY, SECRET_CANARY) if canary.encode() in path.read_bytes()], path

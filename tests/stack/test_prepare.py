@@ -24,7 +24,7 @@ session.stop()
 
 def maps_of_java():
     """The files that the Java of this process has in its memory."""
-    (java,) = (one for one in psutil.Process().children(recursive=True) if one.name() == "java")
+    (java,) = (child for child in psutil.Process().children(recursive=True) if child.name() == "java")
     return Path("/proc", str(java.pid), "maps").read_text()
 
 

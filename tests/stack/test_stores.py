@@ -117,7 +117,7 @@ def test_influxdb_gives_back_the_scores_by_cell_and_a_second_write_overwrites(sc
         assert entry["columns"] == ["time", "risk", "expected"]
         kept = (scores.risk[cell, 1, 1], scores.expected[cell, 1, 1])
         assert entry["values"] == [
-            [scores.tick_s * 1000, *(pytest.approx(one, rel=5.1e-4, abs=5.1e-7) for one in kept)]
+            [scores.tick_s * 1000, *(pytest.approx(value, rel=5.1e-4, abs=5.1e-7) for value in kept)]
         ]
     counted = influxdb.series("SELECT count(expected) FROM risk WHERE region='toyville'")
     assert counted[0]["values"][0][1] == 10_800

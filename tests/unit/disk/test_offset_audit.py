@@ -37,7 +37,7 @@ def test_a_message_that_is_lost_or_doubled_on_the_way_shows_for_good_and_is_said
             batch(number, {"0": end}, begin={"0": 0})
             seen.append(audit.missing(number, consumed))
     assert seen == [0, 1, 2, 2, 0]
-    assert [one.split(".")[0] for one in caplog.messages] == [
+    assert [message.split(".")[0] for message in caplog.messages] == [
         "batch 1: Kafka has 10 messages by its offsets, the ledger 9"
     ]
 

@@ -214,7 +214,7 @@ def test_several_origins_are_in_the_page_the_terminal_and_the_json():
         found = next(line for line in written["rows"] if line["model"] == row.model)
         assert found["nb_log_scores"] == expected
         if row.model != rolled.origins.best_rule:
-            rule = next(one for one in rolled.origins.rows if one.model == rolled.origins.best_rule)
+            rule = next(other for other in rolled.origins.rows if other.model == rolled.origins.best_rule)
             assert found["versus_best_rule"]["difference"] == pytest.approx(row.nb_log_score - rule.nb_log_score)
             assert found["versus_best_rule"]["blocks"] == 2 * 34
     assert "over all 2 origins" in " ".join(printed(rolled, 1000))
@@ -225,7 +225,7 @@ def test_each_category_has_its_own_difference_and_verdict(evaluation):
     for found, row in zip(as_json(evaluation)["rows"], evaluation.rows, strict=True):
         best = evaluation.row(evaluation.best_baseline)
         for name, versus in found["versus_best_baseline_by_category"].items():
-            scores = [one.scores.by_category[name].nb_log_score for one in (row, best)]
+            scores = [each.scores.by_category[name].nb_log_score for each in (row, best)]
             assert versus["difference"] == pytest.approx(scores[0] - scores[1], abs=1e-12)
             assert versus["percent"] == pytest.approx(100 * (scores[0] - scores[1]) / scores[1], abs=1e-9)
         assert bool(found["versus_best_baseline_by_category"]) == (row is not best)

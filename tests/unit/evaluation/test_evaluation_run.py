@@ -285,4 +285,4 @@ def test_a_time_without_incidents_gives_no_verdict(task, quick):
     quiet[task.test, 0, 0] = 99
     row = run(replace(task, cube=replace(task.cube, counts=quiet))).network
     assert (row.versus_best_baseline.verdict, row.versus_best_rule.verdict) == ("too few", "too few")
-    assert {one.verdict for one in row.versus_by_category.values()} == {"too few"}
+    assert {versus.verdict for versus in row.versus_by_category.values()} == {"too few"}

@@ -50,13 +50,12 @@ def health(settings):
 def audit(settings):
     content = settings.audit.read_bytes()
     assert verify(content).faults == []
-    return {one.event: one.details for one in records(content)}
+    return {entry.event: entry.details for entry in records(content)}
 
 
 def artifacts_on_record(settings):
-    return [
-        (one.event, one.details["folder"]) for one in records(settings.audit.read_bytes()) if "folder" in one.details
-    ]
+    seen = records(settings.audit.read_bytes())
+    return [(entry.event, entry.details["folder"]) for entry in seen if "folder" in entry.details]
 
 
 def test_a_ledger_balances_or_does_not():

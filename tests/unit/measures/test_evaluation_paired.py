@@ -121,7 +121,7 @@ def test_seeds_that_differ_widen_the_interval():
 @given(arrays(np.float64, st.integers(3, 40), elements=st.floats(-5, 5)))
 def test_the_correlation_of_neighbours_is_that_of_a_loop(per_block):
     apart = per_block - per_block.mean()
-    spread = sum(one * one for one in apart)
+    spread = sum(value * value for value in apart)
     assume(spread > 1e-9)
     expected = sum(apart[n] * apart[n + 1] for n in range(len(apart) - 1)) / spread
     assert neighbours_correlate(per_block) == pytest.approx(expected, abs=1e-9)

@@ -41,7 +41,7 @@ def test_it_gives_what_reading_gives_and_the_last_asked_for_are_not_read_again(a
         before = len(reads)
         assert kept(folder) == [folder]
         assert len(reads) == before + (folder not in latest[-KEPT_VERSIONS:])
-        by_region[region] = [one for one in latest if one != folder] + [folder]
+        by_region[region] = [other for other in latest if other != folder] + [folder]
 
 
 def test_a_failure_is_not_remembered():
