@@ -1,7 +1,7 @@
 """The features: each a function with its name, unit, range and attribution group declared at it.
 
-A new feature is one function here, or in a file of its own, and one entry in the list of what it reads. Column names,
-columns' places, attribution groups and the list of docs/reference/features.md follow from the lists.
+A new feature is one function here and one entry in the list of what it reads. Column names, columns' places and
+attribution groups follow from the lists; `feature_table` prints the list of docs/reference/features.md.
 """
 
 from collections.abc import Callable, Iterator, Mapping
