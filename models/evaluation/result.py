@@ -26,9 +26,9 @@ class ModelResult:
     seeds: int
     log_scores_of_seeds: tuple[float, ...]  # NB log score of each seed; one without seeds
     seconds: float  # of fitting and forecasting
-    versus_best_baseline: Difference | None = None  # None for the best baseline itself
+    versus_best_baseline: Difference | None = None  # None for the best rival itself
     versus_best_rule: Difference | None = None  # None for the best rule itself
-    versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best baseline; empty for itself
+    versus_by_category: Mapping[str, Difference] = field(default_factory=dict)  # the best rival; empty for itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from models.measures.paired import Difference
 from models.measures.scores import Sheet
 
 NONE = "–"  # in place of a figure that needs an incident
-BEST = "best baseline"
+BEST = "best rival"
 SPACE = "\N{NO-BREAK SPACE}"
 MANY = 10  # from this value on, one digit after the point is enough
 MOST_DIGITS = 7  # after the point; with more a number is no longer read
@@ -122,7 +122,7 @@ def texts(column: ReportColumn, sheets: Sequence[Sheet]) -> list[str]:
 
 
 def difference_text(row: ModelResult, evaluation: Evaluation) -> str:
-    """Difference to the best baseline and its 95 % interval, percent of the best baseline's log score."""
+    """Difference to the best rival and its 95 % interval, percent of the best rival's log score."""
     return against_text(row.versus_best_baseline, best_baseline(evaluation).scores.sheet.nb_log_score)
 
 

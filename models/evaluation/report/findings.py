@@ -1,4 +1,4 @@
-"""What the report needs of an evaluation: its best baseline, differences in percent, figures at a share of the area."""
+"""What the report needs of an evaluation: its best rival, differences in percent, figures at a share of the area."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,7 +45,7 @@ class Against:
 
 
 def against_best(evaluation: Evaluation) -> Against:
-    """The network against the best baseline."""
+    """The network against the best rival."""
     return _against(evaluation.network.versus_best_baseline, best_baseline(evaluation))
 
 

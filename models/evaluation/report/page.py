@@ -114,7 +114,7 @@ def _at_origins(evaluation: Evaluation) -> Value | None:
 
 
 def _rows(evaluation: Evaluation, columns: Sequence[ReportColumn], category: str | None = None) -> list[Value]:
-    """Name, kind, figures and difference to the best baseline of each model, over all categories or in one."""
+    """Name, kind, figures and difference to the best rival of each model, over all categories or in one."""
     rows, best = evaluation.rows, best_baseline(evaluation).scores
     sheets = [row.scores.by_category[category] if category else row.scores.sheet for row in rows]
     found = [row.versus_by_category.get(category) if category else row.versus_best_baseline for row in rows]

@@ -29,13 +29,13 @@ def _differences(evaluation: Evaluation) -> str:
         f"{row.model} {difference_text(row, evaluation)} {verdict_text(row.versus_best_baseline)}".strip()
         for row in evaluation.rows
     )
-    return f"Every model's log score against the best baseline, percent: {'; '.join(rows)}."
+    return f"Every model's log score against the best rival, percent: {'; '.join(rows)}."
 
 
 def _hits(evaluation: Evaluation) -> str:
     network, rival = evaluation.network.scores.sheet, best_baseline(evaluation).scores.sheet
     rates = (
-        f"{one.area_share:.0%} of the area: network {one.hit_rate:.1%}, best baseline "
+        f"{one.area_share:.0%} of the area: network {one.hit_rate:.1%}, best rival "
         f"{at_share(rival, one.area_share).hit_rate:.1%}, ideal {one.ideal_hit_rate:.1%}"
         for one in network.ranking
     )
@@ -45,7 +45,7 @@ def _hits(evaluation: Evaluation) -> str:
 def _reliability(evaluation: Evaluation) -> str:
     gaps = (100 * row.scores.sheet.ece for row in (evaluation.network, best_baseline(evaluation)))
     return (
-        "Reliability diagram. Mean gap between probability and frequency: network {:.2f}, best baseline {:.2f} "
+        "Reliability diagram. Mean gap between probability and frequency: network {:.2f}, best rival {:.2f} "
         "percentage points.".format(*gaps)
     )
 
@@ -98,7 +98,7 @@ PLOTS = (
         describe=_hits,
         caption="Going right, more of the area is covered, the cells of highest forecast first; up is the share of the "
         "incidents inside. Nobody can reach the line of hindsight: it is drawn from the observed incidents, and "
-        "where they are rare it is mostly luck. Below: how many percentage points more than the best baseline the "
+        "where they are rare it is mostly luck. Below: how many percentage points more than the best rival the "
         "network finds.",
     ),
     Plot(

@@ -38,7 +38,7 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
         "features without it; nothing differed",
         "Comparison": "differences of the negative binomial log scores of the same steps, in runs of "
         f"{BLOCK_DAYS} days; runs and seeds are drawn {RESAMPLES:,} times, and the interval is widened where runs "
-        f"are few or alike: {_correlation(evaluation)}. The best baseline is the one with the "
+        f"are few or alike: {_correlation(evaluation)}. The best rival is the one with the "
         "best score on the judged steps themselves, which is in its favour",
         "Seeds": f"{', '.join(map(str, evaluation.seeds))}, of the network and of other models with seeds; figures are "
         "their mean, curves those of the first"
@@ -55,7 +55,7 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
 def _correlation(evaluation: Evaluation) -> str:
     found = evaluation.network.versus_best_baseline
     return (
-        f"the network's differences to the best baseline of neighbouring runs correlate by {found.correlation:+.2f}"
+        f"the network's differences to the best rival of neighbouring runs correlate by {found.correlation:+.2f}"
         if found
         else "the network was compared with nothing"
     )

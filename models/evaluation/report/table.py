@@ -15,7 +15,7 @@ NAME_WIDTH = 22  # a longer model's name is broken between words before a column
 _COLOURS = {"better": "green", "worse": "red"}
 _UNITS = (
     "Log score in nats, CRPS in incidents, hits and cover in percent, f/a: forecast over actual. Difference: log score "
-    "against the best baseline in percent of its own, 95 % interval; below zero is better."
+    "against the best rival in percent of its own, 95 % interval; below zero is better."
 )
 
 

@@ -63,9 +63,9 @@ def _comparison(question: str, found: Against, sentence: str) -> Answer:
 
 
 def verdict_sentence(evaluation: Evaluation) -> str:
-    """Network against best baseline, with the interval, and which of the two to use."""
+    """Network against best rival, with the interval, and which of the two to use."""
     name = evaluation.best_baseline
-    sentence = _sentence(against_best(evaluation), f"the best baseline ({name})", f"use {name}", _instead(evaluation))
+    sentence = _sentence(against_best(evaluation), f"the best rival ({name})", f"use {name}", _instead(evaluation))
     seeds = evaluation.network.seeds
     return sentence if seeds >= LEAST_SEEDS else f"{sentence} Seeds: {seeds}; at least {LEAST_SEEDS} are needed."
 

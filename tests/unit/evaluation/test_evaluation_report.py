@@ -152,8 +152,8 @@ def test_names_are_no_markup():
 @pytest.mark.parametrize(
     ("found", "words"),
     [
-        (difference(-0.02, -0.03, -0.01, "better"), r"better than the best baseline \(EWMA x week\) by 2\.\d\d % .*"),
-        (difference(0.02, 0.01, 0.03, "worse"), r"worse than the best baseline .* by 2\.\d\d % .*: use EWMA x week\."),
+        (difference(-0.02, -0.03, -0.01, "better"), r"better than the best rival \(EWMA x week\) by 2\.\d\d % .*"),
+        (difference(0.02, 0.01, 0.03, "worse"), r"worse than the best rival .* by 2\.\d\d % .*: use EWMA x week\."),
         (
             difference(0.001, -0.01, 0.012, "tie"),
             r"A tie: .* \+0\.\d\d %, .* contains zero: use EWMA x week, it is simpler",
@@ -177,7 +177,7 @@ def test_what_is_not_known_has_no_size(evaluation):
 
 
 def with_regression(evaluation):
-    """The same, but that the best baseline sees the features; the best rule is another."""
+    """The same, but that the best rival sees the features; the best rule is another."""
     seen = evaluation.row(evaluation.best_baseline)
     rule = next(row for row in evaluation.rows if row.kind == "rule" and row is not seen)
     rows = [replace(row, kind="regression") if row is seen else row for row in evaluation.rows]

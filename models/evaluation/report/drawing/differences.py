@@ -1,4 +1,4 @@
-"""Pictures of the comparison with the best baseline: every row, and every seed; and how the seeds learned."""
+"""Pictures of the comparison with the best rival: every row, and every seed; and how the seeds learned."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ FAR = 3  # times the median row: further rows lie outside the picture, and an ar
 
 
 def difference_plot(evaluation: Evaluation) -> Figure:
-    """Differences of the log score with 95 % intervals; left of zero a row is better than the best baseline."""
+    """Differences of the log score with 95 % intervals; left of zero a row is better than the best rival."""
     rows, score = evaluation.rows, best_baseline(evaluation).scores.sheet.nb_log_score
     found = [row.versus_best_baseline for row in rows]
     shares = np.array(
@@ -37,8 +37,8 @@ def difference_plot(evaluation: Evaluation) -> Figure:
         axes.set_yticks(range(len(rows)), [row.model for row in rows])
         axes.set(xlim=(left, right), ylim=(len(rows) - 0.4, -0.6))
         axes.tick_params(axis="y", length=0)
-        axes.set_title(f"Log score against the best baseline, {evaluation.best_baseline}")
-        axes.set_xlabel("difference, percent of the best baseline's log score: left of zero is better")
+        axes.set_title(f"Log score against the best rival, {evaluation.best_baseline}")
+        axes.set_xlabel("difference, percent of the best rival's log score: left of zero is better")
         axes.spines["left"].set_visible(False)
         grid_lines(axes, "x")
     return figure
@@ -67,7 +67,7 @@ def _interval(
 
 
 def seed_spread(evaluation: Evaluation) -> Figure:
-    """Each seed's log score against the best baseline's, over the interval of their mean."""
+    """Each seed's log score against the best rival's, over the interval of their mean."""
     of = best_baseline(evaluation).scores.sheet.nb_log_score
     shares = 100 * (np.array(evaluation.network.log_scores_of_seeds) - of) / of
     mean, low, high = against_best(evaluation).percent
@@ -81,7 +81,7 @@ def seed_spread(evaluation: Evaluation) -> Figure:
         axes.plot(shares, place, "o", color=NETWORK, markersize=7, label="one seed")
         axes.set(yticks=place, ylim=(len(shares) + 0.6, 0.4))
         axes.set_title("How far seeds differ: the same network, other random starts")
-        axes.set_xlabel("log score against the best baseline, percent: left of zero is better")
+        axes.set_xlabel("log score against the best rival, percent: left of zero is better")
         axes.set_ylabel("seed")
         axes.margins(x=0.1)
         figure.legend(loc="outside lower center", ncols=3)

@@ -1,4 +1,4 @@
-"""Pictures of the network beside the best baseline: which cells come first, and what their probabilities keep."""
+"""Pictures of the network beside the best rival: which cells come first, and what their probabilities keep."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -98,7 +98,7 @@ def _points(axes: Axes, table: Reliability, floor: float, *, style: Mapping[str,
 
 
 def hit_rate_curve(evaluation: Evaluation) -> Figure:
-    """Hit rate over the share of the area; below, the network's lead over the best baseline."""
+    """Hit rate over the share of the area; below, the network's lead over the best rival."""
     area, hits, ideal = evaluation.network.scores.curves.capture.curve()
     _, rival, _ = best_baseline(evaluation).scores.curves.capture.curve()
     shown = area <= MOST_AREA + 1 / len(area)
