@@ -28,7 +28,9 @@ def verdict_table(verdicts: Sequence[Verdict], *, middle: float, end: float) -> 
 
 
 def summary(verdicts: Sequence[Verdict]) -> str:
-    """How many quantities got which verdict."""
+    """Whether each quantity kept its bound; if not, how many got which verdict."""
+    if all(one.is_within for one in verdicts):
+        return f"All {len(verdicts)} quantities grew by no more than their bound."
     count = Counter(one.words.strip("*") for one in verdicts)
     parts = [f"{count[words]} {words}" for words in ("within", "not told from noise", "beyond")]
     return f"Of {len(verdicts)} quantities, slope against bound: {', '.join(parts)}."
@@ -42,7 +44,7 @@ def reasons(verdicts: Sequence[Verdict]) -> str:
 
 _NOTES = """## Notes
 
-- Memory is PSS: a page that several workers share counts once. The heap is what a full collection leaves.
+- Memory is PSS: a page that several workers share counts once.
 - The job starts Java with `MALLOC_ARENA_MAX=2`, unless you set it. Without it, Java's memory outside its heap grew by
   121 ±16 MiB an hour: glibc keeps freed memory in up to eight arenas a core.
 """
@@ -69,7 +71,8 @@ Written by `make soak` on {results["date"][:10]}. The samples of a run are in `o
 {verdict_table(verdicts, middle=minutes / 2, end=minutes)}
 
 The slope is that of a least-squares line over the last half (grey in the picture). Noise is twice the slope's standard
-error. A slope is *beyond* when it exceeds its bound by more than the noise. The command fails unless all are within.
+error. *Within* is a slope of at most its bound, *beyond* one that exceeds it by more than the noise. The command fails
+unless all are within.
 [soak_figures.py](../../benchmarks/soak_figures.py) has the reason for each bound.{reasons(verdicts)}
 
 ## What was run

@@ -102,6 +102,7 @@ def test_the_summary_counts_every_verdict():
     runs = [np.full(len(T_S), 5.0), swings, noisy(5000)]
     verdicts = [judge({"t_s": T_S, "mib": run}, [MEMORY], from_s=900.0)[0] for run in runs]
     assert summary(verdicts) == "Of 3 quantities, slope against bound: 1 within, 1 not told from noise, 1 beyond."
+    assert summary(verdicts[:1]) == "All 1 quantities grew by no more than their bound."
 
 
 def test_a_ledger_that_is_not_what_was_sent_is_named():
