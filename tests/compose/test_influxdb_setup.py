@@ -37,6 +37,15 @@ def test_outcomes_reach_the_bucket_for_long_ranges_however_late_their_horizon_cl
     assert days * 86_400 >= latest_s
 
 
+def test_the_task_reads_the_store_anew_for_each_result():
+    """A stream with two readers is read whole into the store's memory: no filter and no window reaches the disk."""
+    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
+    named = re.findall(r"^(\w+) =\s+(from\(.*?)(?=^\S|\Z)", task, re.MULTILINE | re.DOTALL)
+    streams = [name for name, text in named if "findRecord" not in text]  # that is one record, not a stream
+    assert {name: task.count(name) for name in streams if len(re.findall(rf"\b{name}\b", task)) > 2} == {}
+    assert task.count("from(") == 3
+
+
 def write(store, state):
     (store / "state.json").write_text(json.dumps(state))
 
