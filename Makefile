@@ -1,4 +1,4 @@
-.PHONY: help demo test unit lint docs faults soak load fuzz sbom lock bench secrets compose-check
+.PHONY: help demo test stack unit lint docs faults soak load fuzz sbom lock bench secrets compose-check
 PYTHON := .venv/bin/python
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
@@ -75,8 +75,15 @@ bench: ## throughput, latency and rivals on this machine; writes benchmarks/resu
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
 	@$(PYTHON) -m benchmarks
 
-secrets: ## the secrets of compose.yaml as files in secrets/; those that are there stay
-	@sh deploy/make-secrets.sh
+secrets: ## the secrets of compose.yaml as files in secrets/, of the demo in secrets/demo/; those that are there stay
+	@sh deploy/make-secrets.sh secrets
+	@sh deploy/make-secrets.sh secrets/demo > /dev/null
+
+stack: ## the whole product in real containers (half an hour; as root it starts an engine of its own); writes out/stack.xml
+	@.ci/setup java
+	@mkdir -p out
+	@$(PYTHON) -m pytest tests/containers -q -x --junit-xml out/stack.xml
+	@$(PYTHON) -m tests.containers.report out/stack.xml
 
 compose-check: ## compose.yaml and the image's Dockerfile, by every check that needs no Docker engine
 	@.ci/setup java

@@ -154,6 +154,23 @@ def test_as_many_days_are_kept_as_the_alerts_and_the_task_look_back():
     assert least >= max(days) > 7
 
 
+def test_the_stores_queries_are_bounded_below_the_memory_of_its_service():
+    """One query over everything must be refused, not end the store."""
+    influxdb = SERVICES["influxdb"]
+    bounds = {name: int(value) for name, value in variables(influxdb).items() if name.startswith("INFLUXD_QUERY_")}
+    limit = int(influxdb["deploy"]["resources"]["limits"]["memory"].removesuffix("g")) * 2**30
+    most = bounds["INFLUXD_QUERY_MAX_MEMORY_BYTES"]
+    assert bounds["INFLUXD_QUERY_INITIAL_MEMORY_BYTES"] * bounds["INFLUXD_QUERY_CONCURRENCY"] <= most
+    assert bounds["INFLUXD_QUERY_MEMORY_BYTES"] <= most <= limit / 2
+    assert bounds["INFLUXD_QUERY_QUEUE_SIZE"] > 117  # all queries of all pages at once
+
+
+def test_one_service_builds_the_image_and_the_others_never_ask_a_registry_for_it():
+    ours = {name: service for name, service in SERVICES.items() if service["image"] == SERVICES["scorer"]["image"]}
+    assert [name for name, service in ours.items() if "build" in service] == ["scorer"]
+    assert {service.get("pull_policy") for name, service in ours.items() if name != "scorer"} == {"never"}
+
+
 def test_a_topics_name_set_by_the_operator_reaches_all_that_use_it():
     services = read_compose(RISK_TOPIC="calls", RISK_DEAD_LETTER_TOPIC="calls.dlq")["services"]
     for name in ("topics", "scorer", "replay"):
@@ -179,6 +196,9 @@ def test_the_demo_alone_lets_anybody_look_at_grafana():
     grafana = variables(read_compose(**demo)["services"]["grafana"])
     assert (grafana["GF_AUTH_ANONYMOUS_ENABLED"], grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"]) == ("true", "Viewer")
     assert demo["COMPOSE_PROFILES"] == "demo"
+    assert {one["file"] for one in read_compose(**demo)["secrets"].values()}.isdisjoint(
+        one["file"] for one in COMPOSE["secrets"].values()
+    )
     assert demo["COMPOSE_PROJECT_NAME"] != COMPOSE["name"]  # `down --volumes` of the one must not reach the other's
     in_the_demo_alone = {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]}
     assert in_the_demo_alone == {"demo-artifact", "replay"}
