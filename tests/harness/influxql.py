@@ -20,18 +20,23 @@ _HTTP = urllib3.PoolManager(retries=False, timeout=30.0)
 class Store:
     url: str
     database: str = DATABASE
+    token: str = ""  # of an InfluxDB 2, whose bucket is the database
+
+    def request(self, method: str, path: str, **more: Any) -> urllib3.BaseHTTPResponse:
+        headers = {"Authorization": f"Token {self.token}"} if self.token else {}
+        return _HTTP.request(method, f"{self.url}{path}", headers=headers, **more)
 
     def write(self, lines: bytes) -> None:
         while lines:  # a body may have 25 MB
             end = len(lines) if len(lines) < MOST_BYTES else lines.rindex(b"\n", 0, MOST_BYTES) + 1
-            answer = _HTTP.request("POST", f"{self.url}/write?db={self.database}&precision=s", body=lines[:end])
+            answer = self.request("POST", f"/write?db={self.database}&precision=s", body=lines[:end])
             assert answer.status == 204, answer.data[:500]
             lines = lines[end:]
 
     def series(self, query: str) -> list[Series]:
         """The answer's series. InfluxQL's errors come with HTTP 200, so the body is read."""
         fields = {"db": self.database, "epoch": "ms", "q": query}
-        answer = json.loads(_HTTP.request("POST", f"{self.url}/query", fields=fields, encode_multipart=False).data)
+        answer = json.loads(self.request("POST", "/query", fields=fields, encode_multipart=False).data)
         result = answer if "error" in answer else answer["results"][0]
         assert "error" not in result, f"{result['error']}\n{query}"
         series: list[Series] = result.get("series", [])
@@ -40,7 +45,7 @@ class Store:
     def another(self, name: str) -> "Store":
         """An empty database on the same server."""
         query = f'DROP DATABASE "{name}"; CREATE DATABASE "{name}"'
-        assert _HTTP.request("POST", f"{self.url}/query", fields={"q": query}, encode_multipart=False).status == 200
+        assert self.request("POST", "/query", fields={"q": query}, encode_multipart=False).status == 200
         return Store(url=self.url, database=name)
 
 

@@ -1,0 +1,64 @@
+"""The engine, the images and the demo of compose.yaml in real containers."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from tests.containers.project import ROOT, Project, checkout
+from tests.harness.compose_file import SERVICES
+
+HERE = Path(__file__).parent
+HOME = Path(os.environ.get("RISK_ENGINE", "/var/tmp/incident-risk-engine"))  # noqa: S108 - images of gigabytes
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[dict[str, str]]:
+    """The environment of a client: of the engine that answers, or of one that is started for these tests."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RISK_", "COMPOSE_"))}
+    if subprocess.run(["docker", "version"], env=environment, capture_output=True, check=False).returncode == 0:  # noqa: S607
+        yield environment
+        return
+    started = subprocess.run([HERE / "engine", "start", HOME], capture_output=True, text=True, check=False)
+    if started.returncode == 3:
+        pytest.skip(started.stderr.strip())
+    assert started.returncode == 0, started.stderr
+    yield environment | dict(line.split("=", 1) for line in started.stdout.splitlines())
+    subprocess.run([HERE / "engine", "stop", HOME], check=True)
+
+
+def torch() -> dict[str, str]:
+    """Which PyTorch the image gets: that for the CPU, where its index is in reach."""
+    (index,) = re.findall(r"--index-url (\S+)", (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8"))
+    try:
+        urllib3.request("GET", f"{index}/torch/", timeout=10.0, retries=False)
+    except urllib3.exceptions.HTTPError:
+        return {"TORCH": "cuda"}
+    return {}
+
+
+@pytest.fixture(scope="session")
+def images(docker) -> list[str]:
+    """A line for each image that the product's files name: the makers' own, or a stand-in and how it differs."""
+    dockerfile = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
+    named = [*re.findall(r"^FROM (\S+:\S+)", dockerfile, re.MULTILINE)]
+    named += sorted({service["image"] for service in SERVICES.values() if "risk-scorer" not in service["image"]})
+    built = subprocess.run(
+        [HERE / "images" / "build", HOME / "made", "debian:bookworm-slim", *named],
+        env=docker, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr[-4000:]
+    return built.stdout.splitlines()
+
+
+@pytest.fixture(scope="session")
+def demo(docker, images, tmp_path_factory) -> Iterator[Project]:
+    """A checkout that is to become the demo of deploy/README.md; it is taken down at the end."""
+    folder = checkout(tmp_path_factory.mktemp("demo"))
+    project = Project(folder=folder, environment=docker | torch(), options=("--env-file", "deploy/demo.env"))
+    yield project
+    project.compose("down", "--volumes", "--timeout", "20")

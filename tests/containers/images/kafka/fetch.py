@@ -1,0 +1,28 @@
+"""`fetch.py FOLDER`: the jars of Kafka's broker and of its tools, by Ivy."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from streaming.job.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings, kafka_class_path
+from streaming.settings import Settings
+
+
+def main(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    cache = Settings().cache
+    ivy = ["java", "-jar", str(_pyspark_jar("ivy-[0-9]*.jar")), "-warn", "-settings", str(ivy_settings(cache))]
+    ivy += ["-cache", str(ivy_folder(cache) / "cache"), "-types", "jar", "bundle"]
+    ivy += ["-dependency", "org.apache.kafka", "kafka-tools", KAFKA_VERSION]
+    subprocess.run([*ivy, "-retrieve", f"{folder}/[artifact]-[revision](-[classifier]).[ext]"], check=True)
+    *backend, kafka = kafka_class_path(cache).split(":")
+    for jar in [*map(Path, backend), *Path(kafka).parent.glob("*.jar")]:
+        shutil.copy(jar, folder)
+    for older in folder.glob("slf4j-api-1.*.jar"):  # the back end brings a newer one
+        older.unlink()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,133 @@
+"""A project of `docker compose` in a checkout of its own, with what a test asks of it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.harness.influxql import Store
+
+ROOT = Path(__file__).parents[2]
+FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+ENDS = ("topics", "influxdb-setup", "cells", "demo-artifact")  # services that end with code 0
+
+
+def fence(page: str, word: str) -> str:
+    """The one block of commands on a page that holds `word`."""
+    (block,) = (block for _, block in FENCE.findall((ROOT / page).read_text(encoding="utf-8")) if word in block)
+    return str(block)
+
+
+def checkout(folder: Path) -> Path:
+    """What a commit of the tree here would hold, in `folder`."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)  # noqa: S607
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target)
+    return folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    folder: Path
+    environment: Mapping[str, str]
+    options: tuple[str, ...] = ()  # of every `docker compose`
+
+    def run(self, *command: str, limit_s: float = 600.0, answer: str | None = None, fails: bool = False) -> str:
+        """What a command in the checkout printed. Fails when its exit code is not 0, or is with `fails`."""
+        ran = subprocess.run(
+            command, cwd=self.folder, env={**self.environment}, input=answer, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s,
+        )  # fmt: skip
+        assert (ran.returncode != 0) == fails, f"{' '.join(command)}\n{ran.stdout[-4000:]}"
+        return ran.stdout
+
+    def shell(self, script: str, limit_s: float = 1800.0) -> str:
+        return self.run("/bin/bash", "-euo", "pipefail", "-c", script, limit_s=limit_s)
+
+    def compose(self, *words: str, limit_s: float = 600.0, fails: bool = False) -> str:
+        return self.run("docker", "compose", *self.options, *words, limit_s=limit_s, fails=fails)
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """By service, what the engine knows of its container."""
+        ids = self.compose("ps", "--all", "--quiet").split()
+        known = json.loads(self.run("docker", "inspect", *ids)) if ids else []
+        return {one["Config"]["Labels"]["com.docker.compose.service"]: one for one in known}
+
+    def unhappy(self) -> dict[str, str]:
+        """The services that are not as they should be, and how they are."""
+        found = {}
+        for name, one in self.containers().items():
+            state = one["State"]
+            if name in ENDS:
+                if (state["Status"], state["ExitCode"]) != ("exited", 0):
+                    found[name] = f"{state['Status']} {state['ExitCode']}"
+            elif name != "replay" and (health := state.get("Health", {}).get("Status")) != "healthy":
+                found[name] = f"{state['Status']} {health}"
+        return found
+
+    def wait_until_well(self, limit_s: float = 420.0) -> float:
+        """Seconds until every service is healthy, or has ended with code 0."""
+        began = time.monotonic()
+        wait(lambda: not self.unhappy(), limit_s, lambda: f"{self.unhappy()}\n{self.compose('logs', '--tail', '30')}")
+        return time.monotonic() - began
+
+    def kill(self, service: str) -> None:
+        """SIGKILL to the container's first process, as when the machine has no memory left."""
+        os.kill(self.containers()[service]["State"]["Pid"], signal.SIGKILL)
+
+    def restarts(self, service: str) -> int:
+        return int(self.containers()[service]["RestartCount"])
+
+    def memory_gib(self, service: str) -> float:
+        """What its processes hold now, without the cache of files that the kernel gives up when it must."""
+        used = self.compose("stats", "--no-stream", "--format", "{{.MemUsage}}", service).split("/")[0].strip()
+        number, unit = re.fullmatch(r"([\d.]+)(\w+)", used).groups()
+        return float(number) * {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit] / 2**30
+
+    @contextmanager
+    def watched_memory(self, service: str) -> Iterator[list[float]]:
+        """A list that grows by a service's memory, GiB, as often as the engine tells it."""
+        seen, over = [self.memory_gib(service)], threading.Event()
+
+        def watch() -> None:
+            while not over.is_set():
+                seen.append(self.memory_gib(service))
+
+        with ThreadPoolExecutor(1) as pool:
+            watching = pool.submit(watch)
+            try:
+                yield seen
+            finally:
+                over.set()
+                watching.result()
+
+    def address(self, service: str) -> str:
+        networks = self.containers()[service]["NetworkSettings"]["Networks"].values()
+        return next(str(one["IPAddress"]) for one in networks if one["IPAddress"])
+
+    def token(self, of: str) -> str:
+        """The token that `scorer` or `grafana` has in its container."""
+        return self.compose("exec", of, "cat", f"/run/secrets/{of}_influx_token").strip()
+
+    def store(self, token: str, bucket: str = "risk") -> Store:
+        return Store(url=f"http://{self.address('influxdb')}:8086", database=bucket, token=token)
+
+
+def wait(done: Callable[[], bool], limit_s: float, otherwise: Callable[[], object]) -> None:
+    """Fails with what `otherwise` gives when it is not done in time."""
+    deadline = time.monotonic() + limit_s
+    while not done():
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(2)

@@ -1,0 +1,137 @@
+"""The demo of deploy/README.md in real containers, from its first start through what happens to it later.
+
+The tests go on where the one before them ended.
+"""
+
+import json
+import time
+
+import pytest
+import urllib3
+import yaml
+from kafka import KafkaConsumer, TopicPartition
+
+from tests.containers.project import fence, wait
+from tests.harness.grafana_world import VARIABLES
+from tests.harness.influxql import filled_in, table
+from tests.harness.pages import PAGES, PROVISIONING
+
+pytestmark = [pytest.mark.docker, pytest.mark.long]
+SCORED = "SELECT count(risk) FROM risk WHERE region = 'chicago' AND time > now() - 3m"
+OF_THE_DEMO = VARIABLES | {"region": "chicago", "category": "battery", "horizon": "1h", "cell": "r010c010"}
+LEDGER = "SELECT last(*) FROM pipeline GROUP BY region"
+
+
+def newest_tick_s(store):
+    (series,) = store.series("SELECT last(risk) FROM risk WHERE region = 'chicago' AND time > now() - 1h")
+    return series["values"][0][0] / 1000
+
+
+def has_new_scores(store, after_s):
+    try:
+        return newest_tick_s(store) > after_s
+    except (ValueError, urllib3.exceptions.HTTPError):  # no series yet, or the store starts
+        return False
+
+
+def ledger(store):
+    """Totals of all regions, as the newest point of each tells them."""
+    total = {}
+    for row in table(store.series(LEDGER)):
+        for name, value in row.items():
+            name = name.removeprefix("last_")
+            if isinstance(value, (int, float)) and name not in ("Time", "as_of"):
+                total[name] = total.get(name, 0) + value
+    return total
+
+
+def end_of(topic):
+    consumer = KafkaConsumer(bootstrap_servers="127.0.0.1:9092", consumer_timeout_ms=5000)
+    parts = [TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic)]
+    ends = consumer.end_offsets(parts)
+    consumer.close()
+    return sum(ends.values())
+
+
+def test_it_comes_up_as_its_page_says(demo, record_property):
+    began = time.monotonic()
+    demo.shell(fence("deploy/README.md", "--build\n").split("docker compose", 1)[0])
+    demo.compose("up", "--build", "--detach", limit_s=3600)
+    record_property("built and created after, s", round(time.monotonic() - began))
+    record_property("all well after another, s", round(demo.wait_until_well()))
+
+
+def test_scores_of_now_are_in_the_store_and_only_grafana_may_read_them(demo):
+    store = demo.store(demo.token("grafana"))
+    wait(lambda: bool(store.series(SCORED)), 240, lambda: demo.compose("logs", "--tail", "40", "scorer"))
+    assert store.series(SCORED)[0]["values"][0][1] > 1000
+    assert store.request("POST", "/write?db=risk&precision=s", body=b"risk x=1").status in (401, 403, 404)
+    writer = demo.store(demo.token("scorer"))
+    answer = json.loads(writer.request("GET", "/query", fields={"db": "risk", "q": SCORED}).data)
+    assert "series" not in answer["results"][0], answer  # an answer without a right has status 200 all the same
+    assert "error" in answer["results"][0], answer
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_asks_nothing_that_the_store_refuses(demo, page):
+    store, now_s = demo.store(demo.token("grafana")), time.time()
+    targets = [target for panel in PAGES[page]["panels"] for target in panel.get("targets", [])]
+    for target in targets:
+        store.series(filled_in(target["query"], from_s=now_s - 3600, to_s=now_s, variables=OF_THE_DEMO))
+    assert bool(targets) == (page != "runbook")
+
+
+def test_the_alerts_ask_nothing_that_the_store_refuses(demo):
+    store, now_s = demo.store(demo.token("grafana")), time.time()
+    rules = yaml.safe_load((PROVISIONING / "alerting" / "rules.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
+    for rule in rules:
+        query = rule["data"][0]
+        store.series(filled_in(query["model"]["query"], from_s=now_s - 3600, to_s=now_s))
+    assert rules
+
+
+@pytest.mark.parametrize("service", ["scorer", "kafka", "influxdb"])
+def test_a_service_that_is_killed_comes_back_by_itself_and_scores_go_on(demo, service, record_property):
+    before, began = demo.restarts(service), time.time()
+    demo.kill(service)
+    wait(lambda: demo.restarts(service) > before, 120, demo.containers)
+    store = demo.store(demo.token("grafana"))
+    wait(lambda: has_new_scores(store, began), 300, lambda: demo.compose("logs", "--tail", "60", "scorer"))
+    record_property("new scores after, s", round(time.time() - began))
+    demo.wait_until_well()
+
+
+def test_after_all_that_every_message_is_in_the_ledger_once(demo):
+    demo.compose("stop", "replay")
+    store, sent = demo.store(demo.token("grafana")), end_of("incidents.v1")
+    assert sent > 100
+    wait(lambda: ledger(store).get("consumed") == sent, 240, lambda: (sent, ledger(store)))
+    found = ledger(store)
+    refused = sum(value for name, value in found.items() if name.startswith("rejected_"))
+    assert refused == end_of("incidents.v1.dlq")
+    counted = sum(value for name, value in found.items() if name in ("counted", "corrected", "duplicate", "excluded"))
+    assert counted + refused == sent, found
+
+
+def test_down_and_up_go_on_with_what_the_volumes_kept(demo, record_property):
+    consumed = ledger(demo.store(demo.token("grafana")))["consumed"]
+    demo.compose("down", "--timeout", "100")
+    began = time.time()
+    demo.compose("up", "--detach")
+    record_property("all well after, s", round(demo.wait_until_well()))
+    store = demo.store(demo.token("grafana"))
+    wait(lambda: has_new_scores(store, began), 300, lambda: demo.compose("logs", "--tail", "60", "scorer"))
+    assert ledger(store)["consumed"] >= consumed
+
+
+def test_each_service_stays_below_its_limit_of_memory(demo, images, record_property):
+    for line in images:
+        name, _, kind = line.rpartition(": ")
+        record_property(name, kind)
+    size = demo.run("docker", "image", "inspect", "--format", "{{.Size}}", "incident-risk-scorer:0.1.0")
+    record_property("image of the scorer, GB", round(int(size) / 1e9, 2))
+    for name, one in demo.containers().items():
+        if one["State"]["Running"]:
+            used, limit = demo.memory_gib(name), one["HostConfig"]["Memory"] / 2**30
+            record_property(f"{name}: of {limit:.0f} GiB", round(used, 2))
+            assert used < 0.8 * limit, name

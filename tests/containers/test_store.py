@@ -1,0 +1,131 @@
+"""The store under a region of Chicago's size, in its container with compose.yaml's limits: the hourly task, and queries
+that ask for too much."""
+
+import dataclasses
+import json
+import time
+
+import msgspec
+import numpy as np
+import pytest
+
+from models.artifact.artifact import read_artifact
+from schemas.spec import HOUR_S
+from streaming.rehearse.sample import ARTIFACTS
+from tests.containers.project import wait
+from tests.harness.grafana_world import pipeline, score_lines
+from tests.harness.influxql import table
+
+pytestmark = [pytest.mark.docker, pytest.mark.long]
+LIMIT_GIB = 4.0
+
+
+@pytest.fixture(scope="module")
+def world(demo):
+    """The demo's project and its store, opened with the admin's token; the scorer rests meanwhile."""
+    demo.wait_until_well()
+    demo.compose("stop", "replay", "scorer")
+    yield demo, demo.store((demo.folder / "secrets" / "demo" / "influxdb_admin_token").read_text().strip())
+    demo.compose("start", "scorer")
+
+
+def spec_named(region):
+    (folder,) = (ARTIFACTS / "chicago").iterdir()
+    return msgspec.structs.replace(read_artifact(folder).spec, region=region)
+
+
+def run_task(store, hour_s, limit_s=600):
+    """Seconds of the run of the task for the hour that ended at `hour_s`."""
+    (task,) = json.loads(store.request("GET", "/api/v2/tasks?name=risk_long").data)["tasks"]
+    runs = f"/api/v2/tasks/{task['id']}/runs"
+    asked = {"scheduledFor": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(hour_s))}
+    run = json.loads(store.request("POST", runs, body=json.dumps(asked)).data)
+
+    def state():
+        return json.loads(store.request("GET", f"{runs}/{run['id']}").data)
+
+    wait(lambda: state().get("status") in ("success", "failed", "canceled"), limit_s, state)
+    logs = store.request("GET", f"{runs}/{run['id']}/logs").data
+    assert state()["status"] == "success", logs.decode()[-2000:]
+    began, ended = (np.datetime64(state()[name][:19]) for name in ("startedAt", "finishedAt"))
+    return float((ended - began) / np.timedelta64(1, "s"))
+
+
+def means_kept(store, region, hour_s):
+    """(cell, category, horizon) -> the hour's mean of `risk` in the bucket for long ranges."""
+    where = f"WHERE region = '{region}' AND time = {hour_s * 1000}ms GROUP BY cell, category, horizon"
+    long = dataclasses.replace(store, database="risk_long")
+    found = table(long.series("SELECT risk FROM risk " + where))  # noqa: S608 - names of this test
+    return {(row["cell"], row["category"], row["horizon"]): row["risk"] for row in found}
+
+
+def test_the_hourly_task_takes_a_full_hour_of_chicago_within_the_limit(world, record_property):
+    project, store = world
+    spec, draw, before = spec_named("whole-hour"), np.random.default_rng(1), project.restarts("influxdb")
+    hour_s = int(time.time()) // HOUR_S * HOUR_S
+    ticks = range(hour_s - HOUR_S, hour_s, 60)
+    rows = spec.grid.cells * len(spec.categories) * len(spec.horizons_s)
+    sums = {}
+    for minute, tick_s in enumerate(ticks):
+        lines = b"".join(score_lines([spec], [tick_s], draw))
+        for line in lines.decode().splitlines():
+            if line.startswith("risk,"):
+                key, fields, _ = line.split(" ")
+                tags = dict(part.split("=") for part in key.split(",")[1:])
+                risk = dict(part.split("=") for part in fields.split(","))["risk"]
+                where = (tags["cell"], tags["category"], tags["horizon"])
+                sums[where] = sums.get(where, 0.0) + float(risk) / len(ticks)
+        store.write(lines + pipeline(spec.region, tick_s, minute))
+    with project.watched_memory("influxdb") as memory_gib:
+        seconds = run_task(store, hour_s)
+    kept = means_kept(store, spec.region, hour_s - HOUR_S)
+    record_property("series", rows)
+    record_property("task of one hour, s", seconds)
+    record_property("store's peak, GiB", round(max(memory_gib), 2))
+    assert kept.keys() == sums.keys()
+    assert len(kept) > 10_000
+    np.testing.assert_allclose([kept[where] for where in sums], list(sums.values()), rtol=1e-5)
+    assert project.restarts("influxdb") == before
+    assert max(memory_gib) < LIMIT_GIB / 2
+
+
+def test_hours_without_a_run_of_the_task_are_caught_up_by_the_next(world):
+    _, store = world
+    everything = {"start": "1970-01-01T00:00:00Z", "stop": "2200-01-01T00:00:00Z"}
+    gone = store.request("POST", "/api/v2/delete?org=risk&bucket=risk_long", body=json.dumps(everything))
+    assert gone.status == 204
+    hour_s = int(time.time()) // HOUR_S * HOUR_S
+    missed = [hour_s - hours * HOUR_S for hours in (4, 3, 2)]
+    for start_s in missed:
+        store.write(b"".join(pipeline("outage", start_s + 60 * minute, minute) for minute in (0, 59)))
+    run_task(store, hour_s - 3 * HOUR_S)
+    long = dataclasses.replace(store, database="risk_long")
+    query = "SELECT consumed FROM pipeline WHERE region = 'outage'"
+    assert [row["Time"] // 1000 for row in table(long.series(query))] == missed[:1]
+    run_task(store, hour_s)
+    assert [row["Time"] // 1000 for row in table(long.series(query))] == missed
+
+
+RISKS = '|> filter(fn: (r) => r._measurement == "risk")'
+ROWS = '|> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")'
+
+
+@pytest.mark.parametrize(
+    "flux",
+    [
+        f'{RISKS} |> filter(fn: (r) => r._field == "risk") |> group() |> sort() |> limit(n: 1)',
+        f'{RISKS} {ROWS} |> group() |> sort(columns: ["risk"]) |> limit(n: 1)',
+    ],
+    ids=["sorted", "as rows"],
+)
+def test_a_query_over_everything_is_refused_or_answered_and_the_store_lives(world, record_property, flux):
+    project, store = world
+    before = project.restarts("influxdb")
+    body = json.dumps({"query": f'from(bucket: "risk") |> range(start: -2h) {flux}'})
+    with project.watched_memory("influxdb") as memory_gib:
+        answer = store.request("POST", "/api/v2/query?org=risk", body=body, timeout=300.0)
+    record_property("answer", answer.data[-200:].decode())
+    record_property("store's peak, GiB", round(max(memory_gib), 2))
+    assert answer.status == 200 or b"memory" in answer.data, answer.data[:500]
+    assert project.restarts("influxdb") == before
+    project.wait_until_well()
