@@ -59,7 +59,8 @@ def filled_long(filled):
 def as_extracted(lines):
     """Of lines of an hour each, what deploy/influxdb/risk_long.flux keeps: four fields of `risk`, nothing of `top`."""
     task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
-    kept = set(re.findall(r'r\._field == "(\w+)"', task))
+    copied = task[task.index("\nhours()") :]  # before it stands where the copy begins
+    kept = set(re.findall(r'r\._field == "(\w+)"', copied))
     assert kept == {"expected", "risk", "usual", "observed_1h"}
     found = []
     for line in lines.decode().splitlines():

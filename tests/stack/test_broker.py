@@ -122,15 +122,16 @@ def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, jar_cache):
 
 
 def test_an_interrupt_before_the_process_is_known_leaves_nothing(tmp_path, jar_cache, monkeypatch):
-    launch = streaming.rehearse.broker._launch
+    launch, launched = streaming.rehearse.broker._launch, []
 
     def interrupted(*words):
-        launch(*words)
+        launched.append(launch(*words))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(streaming.rehearse.broker, "_launch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         start_broker(tmp_path, cache=jar_cache, port=0)
+    assert launched[0].wait(timeout=30) != 0
     assert processes_of(tmp_path) == []
 
 
