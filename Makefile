@@ -79,7 +79,7 @@ secrets: ## the secrets of compose.yaml as files in secrets/, of the demo in sec
 	@sh deploy/make-secrets.sh secrets
 	@sh deploy/make-secrets.sh secrets/demo > /dev/null
 
-stack: ## the whole product in real containers (half an hour; as root it starts an engine of its own); writes out/stack.xml
+stack: ## the demo and its store in real containers (ten minutes once the images are there; as root it starts an engine of its own); writes out/stack.xml
 	@.ci/setup java
 	@mkdir -p out
 	@$(PYTHON) -m pytest tests/containers -q -x --junit-xml out/stack.xml

@@ -1,2 +1,0 @@
-#!/bin/bash
-exec /opt/kafka/bin/java-class org.apache.kafka.tools.ConsoleProducer "$@"
