@@ -1,6 +1,7 @@
 """The oracle itself: it takes a store as it must be, and finds each thing that is wrong with another one."""
 
 import copy
+import json
 import random
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pytest
 
 from streaming.roster.roster import load_artifact
 from tests.faults.good_store import good_store, recounted, region_of, store_after
-from tests.faults.oracle import DAY_S, recount
+from tests.faults.oracle import DAY_S, judge, recount
 from tests.faults.rules import ROUNDED, breaches
 from tests.faults.scenario import Producer, generate
 from tests.faults.test_scenarios import SCENARIOS, scenario_of
@@ -81,17 +82,34 @@ def test_a_store_is_good_also_where_incidents_are_corrected_and_told_again_up_to
     assert any(incident["in_history"] for incident in expected.known["riverton"].values()) == has_a_past
 
 
-def reasons_in(scenario, region):
-    """Why messages that the scenario sends are refused."""
+def refused_in(scenario, region):
+    """(value, Kafka time in ms) of each message of the scenario that is refused, and why."""
     producer = Producer([region])
     sent = [message for action in scenario.actions for message in producer.messages(action)]
     found = recount([(0, offset, value, time_ms) for offset, (_, value, time_ms) in enumerate(sent)], [region])
-    return {reason for _, reason in found.refused.values()}
+    return [(sent[offset][1:], reason) for (_, offset), (_, reason) in found.refused.items()]
+
+
+def reasons_in(scenario, region):
+    return {reason for _, reason in refused_in(scenario, region)}
+
+
+def is_refused_by_the_clock(message, region):
+    """Whether the message itself is valid, so that only the clock of its region can refuse it."""
+    _, verdict = judge(*message, {region.name: region})
+    return not isinstance(verdict, str)
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_every_scenario_sends_a_message_for_every_reason(name, region):
     assert reasons_in(scenario_of(name, "event"), region) == REASONS
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_scenario_sends_a_backlog_that_only_the_regions_clock_refuses(name, region):
+    refused = refused_in(scenario_of(name, "event"), region)
+    by_the_clock = [json.loads(message[0]) for message, _ in refused if is_refused_by_the_clock(message, region)]
+    assert any(record.get("received_at") for record in by_the_clock)
 
 
 def test_late_events_are_in_most_seeds_that_send_strays(region):
@@ -152,6 +170,15 @@ def in_a_letter(seen, reason, name, value):
     next(letter for letter in seen.letters if letter["reason"] == reason)[name] = value
 
 
+def time_of_the_centre(seen):
+    """As if `received_at` were Kafka's time, in the letter of an event that the region's clock refused."""
+    region, sent = seen.regions[0], {message[:2]: message[2:] for message in seen.messages}
+    for letter in seen.letters:
+        message = sent[letter["source_partition"], letter["source_offset"]]
+        if is_refused_by_the_clock(message, region) and (stated := json.loads(message[0]).get("received_at")):
+            letter["source_time"] = stated
+
+
 def first_of_top(seen, name, value):
     key = next(key for key in seen.points if key[0].startswith("top,") and "rank=01" in key[0])
     seen.points[key][name] = value
@@ -191,6 +218,7 @@ MUTANTS = {
     "a payload of another message": ("I3:", in_a_letter, "not_json", "payload_base64", "eA=="),
     "a payload lost": ("I3:", in_a_letter, "not_json", "payload_base64", None),
     "a dead letter of another time": ("I3:", in_a_letter, "not_json", "source_time", "2023-11-14T00:00:00Z"),
+    "a dead letter with the centre's time": ("I3:", time_of_the_centre),
     "a dead letter of another topic": ("I3:", in_a_letter, "not_json", "source_topic", "other"),
     "an outcome that is not due": ("I13:", outcome_too_many),
     "an acknowledged message lost": ("I2: Kafka lost", lambda seen: seen.messages.pop()),
