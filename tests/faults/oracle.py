@@ -1,6 +1,6 @@
 """What must be in the store after all events of a topic, by the event contract alone.
 
-Shares no code with the product: the artifact's manifest and the topic are read as the plain JSON that they are, and the
+Imports nothing of the product: the artifact's manifest and the topic are read as the plain JSON that they are, and the
 contract (schemas/README.md) is followed literally, one message after another, with dictionaries.
 """
 

@@ -1,4 +1,4 @@
-"""A region as its artifact's manifest says it, for the recount that shares no code with the product."""
+"""A region as its artifact's manifest says it, for the recount, which imports nothing of the product."""
 
 import math
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """How forecasts came out, recounted: what `outcome`, `outcome_area` and `outcome_chance` must say, and what is wrong.
 
-Shares no code with the product: it takes docs/reference/data-dictionary.md literally, cell by cell, with lists.
+Imports nothing of the product: it takes docs/reference/data-dictionary.md literally, cell by cell, with lists.
 """
 
 import math
