@@ -1,4 +1,4 @@
-"""The engine, the images and the demo of compose.yaml in real containers."""
+"""The engine and the images that compose.yaml names."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from tests.containers.project import ROOT, Project, checkout
+from tests.containers.project import ROOT
 from tests.harness.compose_file import SERVICES
 
 HERE = Path(__file__).parent
@@ -41,24 +41,26 @@ def torch() -> dict[str, str]:
     return {}
 
 
+def build(docker: dict[str, str], *named: str) -> "subprocess.CompletedProcess[str]":
+    """Pulls the images, or builds their stand-ins."""
+    return subprocess.run(
+        [HERE / "images" / "build", HOME / "made", "debian:bookworm-slim", *named],
+        env=docker, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="session")
 def images(docker) -> list[str]:
     """A line for each image that the product's files name: the makers' own, or a stand-in and how it differs."""
     dockerfile = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
     named = [*re.findall(r"^FROM (\S+:\S+)", dockerfile, re.MULTILINE)]
     named += sorted({service["image"] for service in SERVICES.values() if "risk-scorer" not in service["image"]})
-    built = subprocess.run(
-        [HERE / "images" / "build", HOME / "made", "debian:bookworm-slim", *named],
-        env=docker, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    built = build(docker, *named)
     assert built.returncode == 0, built.stderr[-4000:]
     return built.stdout.splitlines()
 
 
 @pytest.fixture(scope="session")
-def demo(docker, images, tmp_path_factory) -> Iterator[Project]:
-    """A checkout that is to become the demo of deploy/README.md; it is taken down at the end."""
-    folder = checkout(tmp_path_factory.mktemp("demo"))
-    project = Project(folder=folder, environment=docker | torch(), options=("--env-file", "deploy/demo.env"))
-    yield project
-    project.compose("down", "--volumes", "--timeout", "20")
+def client(docker, images) -> dict[str, str]:
+    """The environment of a client of an engine that has all images."""
+    return docker | torch()

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.harness.compose_file import SERVICES
 from tests.harness.influxql import Store
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
-ENDS = ("topics", "influxdb-setup", "cells", "demo-artifact")  # services that end with code 0
+ENDS = {name for name, service in SERVICES.items() if service["restart"] == "on-failure:5"}  # with code 0
 
 
 def fence(page: str, word: str) -> str:
@@ -38,16 +39,26 @@ def checkout(folder: Path) -> Path:
     return folder
 
 
+@contextmanager
+def opened(folder: Path, environment: Mapping[str, str], *options: str) -> "Iterator[Project]":
+    """A project in a new checkout at `folder`; at the end nothing of it is left."""
+    project = Project(folder=checkout(folder), environment=environment, options=options)
+    try:
+        yield project
+    finally:
+        project.compose("down", "--volumes", "--timeout", "20")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Project:
     folder: Path
     environment: Mapping[str, str]
     options: tuple[str, ...] = ()  # of every `docker compose`
 
-    def run(self, *command: str, limit_s: float = 600.0) -> str:
-        """What a command in the checkout printed. Fails when its exit code is not 0."""
+    def run(self, *command: str, limit_s: float = 600.0, answer: str = "") -> str:
+        """What a command in the checkout printed, `answer` as its input. Fails when its exit code is not 0."""
         ran = subprocess.run(
-            command, cwd=self.folder, env={**self.environment}, stdin=subprocess.DEVNULL, text=True, check=False,
+            command, cwd=self.folder, env={**self.environment}, input=answer, text=True, check=False,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=limit_s,
         )  # fmt: skip
         assert ran.returncode == 0, f"{' '.join(command)}\n{ran.stdout[-4000:]}"

@@ -11,7 +11,7 @@ import urllib3
 import yaml
 from kafka import KafkaConsumer, TopicPartition
 
-from tests.containers.project import fence, wait
+from tests.containers.project import fence, opened, wait
 from tests.harness.grafana_world import VARIABLES
 from tests.harness.influxql import filled_in, table
 from tests.harness.pages import PAGES, PROVISIONING
@@ -20,6 +20,12 @@ pytestmark = [pytest.mark.docker, pytest.mark.long]
 SCORED = "SELECT count(risk) FROM risk WHERE region = 'chicago' AND time > now() - 3m"
 OF_THE_DEMO = VARIABLES | {"region": "chicago", "category": "battery", "horizon": "1h", "cell": "r010c010"}
 LEDGER = "SELECT last(*) FROM pipeline GROUP BY region"
+
+
+@pytest.fixture(scope="module")
+def demo(client, tmp_path_factory):
+    with opened(tmp_path_factory.mktemp("demo"), client, "--env-file", "deploy/demo.env") as project:
+        yield project
 
 
 def newest_tick_s(store):

@@ -12,7 +12,7 @@ import pytest
 from models.artifact.artifact import read_artifact
 from schemas.spec import HOUR_S
 from streaming.rehearse.sample import ARTIFACTS
-from tests.containers.project import wait
+from tests.containers.project import opened, wait
 from tests.harness.grafana_world import pipeline, score_lines
 from tests.harness.influxql import table
 
@@ -21,12 +21,13 @@ LIMIT_GIB = 4.0
 
 
 @pytest.fixture(scope="module")
-def world(demo):
-    """The demo's project and its store, opened with the admin's token; the scorer rests meanwhile."""
-    demo.wait_until_well()
-    demo.compose("stop", "replay", "scorer")
-    yield demo, demo.store((demo.folder / "secrets" / "demo" / "influxdb_admin_token").read_text().strip())
-    demo.compose("start", "scorer")
+def world(client, tmp_path_factory):
+    """A project of which only the store runs, and that store, opened with the admin's token."""
+    with opened(tmp_path_factory.mktemp("store"), client) as project:
+        project.run("make", "secrets")
+        project.compose("up", "--detach", "influxdb-setup")
+        project.wait_until_well()
+        yield project, project.store((project.folder / "secrets" / "influxdb_admin_token").read_text().strip())
 
 
 def spec_named(region):

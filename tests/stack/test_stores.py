@@ -1,10 +1,8 @@
 """Scores in real stores: what the sink sends is what a query gives back."""
 
 import json
-import os
 import shutil
 from dataclasses import replace
-from pathlib import Path
 from time import time
 
 import numpy as np
@@ -175,26 +173,3 @@ def test_a_store_that_cannot_start_is_reported_with_the_end_of_its_log(tmp_path)
     (tmp_path / "data").write_text("a file where the folder should be")
     with pytest.raises(SinkUnavailable, match=r"ended with code .*store\.log"), store("victoria-metrics", tmp_path):
         pytest.fail("it must not start")
-
-
-@pytest.mark.docker
-def test_influxdb_2_takes_the_sink_and_answers_influxql(scores, http):
-    if "DOCKER_HOST" not in os.environ and not Path("/var/run/docker.sock").exists():
-        pytest.skip("no Docker engine: neither DOCKER_HOST nor /var/run/docker.sock is there")
-    from testcontainers.core.container import DockerContainer
-    from testcontainers.core.wait_strategies import HttpWaitStrategy
-
-    token = "a-token-of-this-test"
-    first_start = {"MODE": "setup", "USERNAME": "risk", "PASSWORD": "risk-risk-risk", "ORG": "risk", "BUCKET": "risk"}
-    container = DockerContainer("influxdb:2.9.1").with_exposed_ports(8086)
-    for name, value in (first_start | {"ADMIN_TOKEN": token}).items():
-        container.with_env(f"DOCKER_INFLUXDB_INIT_{name}", value)
-    with container.waiting_for(HttpWaitStrategy(8086, "/health").for_status_code(200)):
-        url = f"http://{container.get_container_host_ip()}:{container.get_exposed_port(8086)}"
-        sink = InfluxSink(Settings(influx_url=url, influx_token=token))
-        sink.check()
-        assert sink.write(everything(scores)).lines == 10_800 + 90 + 1
-        sink.close()
-        query = {"db": "risk", "q": LATEST}
-        answer = http.request("GET", f"{url}/query", fields=query, headers={"Authorization": f"Token {token}"})
-        assert len(json.loads(answer.data)["results"][0]["series"]) == 1200

@@ -13,5 +13,6 @@ if [ "${DOCKER_INFLUXDB_INIT_MODE:-}" = setup ] && [ ! -e "$INFLUXD_BOLT_PATH" ]
     trap - EXIT
     kill $server
     wait $server || true
+    sed -i 's#127.0.0.1:9999#127.0.0.1:8086#' "$INFLUX_CONFIGS_PATH"
 fi
 exec "$@"

@@ -1,0 +1,161 @@
+"""An own region by the pages' own commands: start, tokens, back-up, restore, upgrade, going back.
+
+The tests go on where the one before them ended.
+"""
+
+import json
+import re
+import time
+from datetime import UTC, datetime
+
+import pytest
+import urllib3
+from kafka import KafkaProducer
+
+from streaming.rehearse.sample import SAMPLE
+from tests.containers.project import ROOT, fence, opened, wait
+from tests.harness.influxql import table
+
+pytestmark = [pytest.mark.docker, pytest.mark.long]
+DEPLOY, OPERATIONS = "deploy/README.md", "docs/how-to/operations.md"
+
+
+@pytest.fixture(scope="module")
+def ours(client, tmp_path_factory):
+    with opened(tmp_path_factory.mktemp("ours"), client) as project:
+        (project.folder / ".venv").symlink_to(ROOT / ".venv")
+        yield project
+
+
+def send(*messages):
+    producer = KafkaProducer(bootstrap_servers="127.0.0.1:9092")
+    answers = [producer.send("incidents.v1", message) for message in messages]
+    for answer in answers:
+        answer.get(timeout=30)
+    producer.close()
+
+
+def calls(count):
+    """Theft in the middle of the region, now."""
+    now = datetime.now(UTC).isoformat()
+    what = {"region": "mycity", "occurred_at": now, "category": "theft", "origin": "public_call"}
+    place = {"lat": 41.88, "lon": -87.63}
+    return [json.dumps({"incident_id": f"{now}-{number}"} | what | place).encode() for number in range(count)]
+
+
+def consumed(project):
+    """Messages in the ledgers of all regions; -1 while the store starts."""
+    try:
+        found = table(
+            project.store(project.token("grafana")).series("SELECT last(consumed) FROM pipeline GROUP BY region")
+        )
+    except (AssertionError, urllib3.exceptions.HTTPError):
+        return -1
+    return sum(row["last"] for row in found)
+
+
+def wait_for_consumed(project, count):
+    seen = lambda: f"{consumed(project)} of {count}\n{project.compose('logs', '--tail', '60', 'scorer')}"  # noqa: E731
+    wait(lambda: consumed(project) >= count, 300, seen)
+    assert consumed(project) == count
+
+
+def wait_for_new_scores(project):
+    began_ms = time.time() * 1000
+    query = "SELECT last(risk) FROM risk WHERE region = 'mycity' AND time > now() - 10m"
+
+    def are_there():
+        try:
+            found = project.store(project.token("grafana")).series(query)
+        except (AssertionError, urllib3.exceptions.HTTPError):
+            return False
+        return bool(found) and found[0]["values"][0][0] > began_ms
+
+    wait(are_there, 300, lambda: project.compose("logs", "--tail", "60", "scorer"))
+
+
+def test_it_starts_as_its_page_says(ours, record_property):
+    block = fence(DEPLOY, "models train").replace(".ci/setup\n", "")
+    block = block.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample")
+    began = time.monotonic()
+    start, _, health = block.rpartition("docker compose exec")
+    ours.shell(start, limit_s=3600)
+    record_property("secrets, trained, built and created after, s", round(time.monotonic() - began))
+    record_property("all well after another, s", round(ours.wait_until_well()))
+    ours.shell("docker compose exec -T" + health)
+    send(*calls(50))
+    wait_for_consumed(ours, 50)
+
+
+@pytest.mark.parametrize("of", ["scorer", "grafana"])
+def test_a_token_is_replaced_and_the_old_one_is_refused(ours, of):
+    old = ours.token(of)
+    ours.shell(fence(DEPLOY, "-f /tokens/scorer").replace("scorer", of))
+    ours.wait_until_well()
+    assert ours.token(of) != old
+    assert ours.store(old).request("POST", "/write?db=risk", body=b"x y=1").status == 401
+    wait_for_new_scores(ours)
+
+
+def test_the_admins_password_and_token_are_replaced(ours):
+    password, token, _ = fence(OPERATIONS, "influx user password").strip().splitlines()
+    old = (ours.folder / "secrets" / "influxdb_admin_token").read_text().strip()
+    ours.run("/bin/sh", "-c", password.replace("exec ", "exec -T ", 1), answer="another-password\nanother-password\n")
+    printed = ours.shell(token.replace("exec ", "exec -T ", 1))
+    (new,) = re.findall(r"\s(\S{86}==)\s", printed)
+    ours.run("install", "-m", "444", "/dev/stdin", "secrets/influxdb_admin_token", answer=new)
+    ours.compose("restart", "influxdb")
+    ours.wait_until_well()
+    assert ours.compose("run", "--rm", "influxdb-setup").count("kept") == 2
+
+    listing, deleting = fence(OPERATIONS, "influx auth list").replace("exec ", "exec -T ").strip().splitlines()
+    (line,) = (line for line in ours.shell(listing).splitlines() if "admin's Token" in line)
+    ours.shell(re.sub(r"\bID\b", line.split()[0], deleting))
+    assert ours.store(old).request("GET", "/api/v2/authorizations").status == 401
+    assert ours.compose("run", "--rm", "influxdb-setup").count("kept") == 2
+
+
+def test_what_was_backed_up_is_there_again_after_a_restore(ours, record_property):
+    ours.shell(fence(OPERATIONS, "tar cz"))
+    backup = ours.folder / "backup"
+    record_property("back-up, MB", round(sum(file.stat().st_size for file in backup.rglob("*")) / 1e6))
+    assert backup.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in backup.glob("*.tgz")} == {0o600}
+    ours.wait_until_well()
+    send(*calls(20))
+    wait_for_consumed(ours, 70)
+    token, secret = ours.token("scorer"), ours.folder / "secrets" / "influxdb_admin_token"
+    kept = secret.read_text()
+    secret.unlink()
+    began = time.monotonic()
+    ours.shell(fence(OPERATIONS, "tar xz"))
+    ours.wait_until_well()
+    record_property("restored and all well after, s", round(time.monotonic() - began))
+    assert (secret.read_text(), ours.token("scorer")) == (kept, token)
+    wait_for_new_scores(ours)
+    wait_for_consumed(ours, 50)
+
+
+def test_an_upgrade_and_the_way_back_lose_nothing(ours, record_property):
+    upgrade = fence(OPERATIONS, "docker tag incident")
+    began = time.monotonic()
+    ours.shell(upgrade.replace("git pull", "echo '# a change' >> streaming/flow/ledger.py"))
+    record_property("upgrade with a changed line, s", round(time.monotonic() - began))
+    ours.wait_until_well()
+    send(*calls(10))
+    wait_for_consumed(ours, 60)
+    back = re.search(r"\*\*To go back\*\*:.*?\.\s", (ROOT / OPERATIONS).read_text(encoding="utf-8"), re.DOTALL)[0]
+    stop, _, tag, up = re.findall(r"`([^`]+)`", back)
+    for command in (stop, tag, up):
+        ours.shell(command)
+    ours.wait_until_well()
+    send(*calls(10))
+    wait_for_consumed(ours, 70)
+
+
+def test_dead_letters_are_shown(ours):
+    send(b"rubbish")
+    wait_for_consumed(ours, 71)
+    printed = ours.shell(fence(OPERATIONS, "kafka-console-consumer"))
+    assert "not_json" in printed
+    assert "b'rubbish'" in printed
