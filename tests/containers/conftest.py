@@ -10,7 +10,7 @@ import pytest
 import urllib3
 
 from tests.containers.project import ROOT
-from tests.harness.compose_file import SERVICES
+from tests.harness.compose_file import COMPOSE, SERVICES
 
 HERE = Path(__file__).parent
 HOME = Path(os.environ.get("RISK_ENGINE", "/var/tmp/incident-risk-engine"))  # noqa: S108 - images of gigabytes
@@ -21,6 +21,8 @@ def docker() -> Iterator[dict[str, str]]:
     """The environment of a client: of the engine that answers, or of one that is started for these tests."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RISK_", "COMPOSE_"))}
     if subprocess.run(["docker", "version"], env=environment, capture_output=True, check=False).returncode == 0:  # noqa: S607
+        if volumes := volumes_of_a_stack(environment):
+            pytest.skip(f"a stack lives on this Docker engine, and these tests would delete it: volumes {volumes}")
         yield environment
         return
     started = subprocess.run([HERE / "engine", "start", HOME], capture_output=True, text=True, check=False)
@@ -29,6 +31,13 @@ def docker() -> Iterator[dict[str, str]]:
     assert started.returncode == 0, started.stderr
     yield environment | dict(line.split("=", 1) for line in started.stdout.splitlines())
     subprocess.run([HERE / "engine", "stop", HOME], check=True)
+
+
+def volumes_of_a_stack(environment: dict[str, str]) -> str:
+    """Names of the volumes that `docker compose` made from compose.yaml on this engine."""
+    mine = f"label=com.docker.compose.project={COMPOSE['name']}"
+    listing = ["docker", "volume", "ls", "--quiet", "--filter", mine]
+    return " ".join(subprocess.run(listing, env=environment, capture_output=True, text=True, check=True).stdout.split())
 
 
 def torch() -> dict[str, str]:

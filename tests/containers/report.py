@@ -1,4 +1,7 @@
-"""`python -m tests.containers.report out/stack.xml`: what a run of `make stack` measured, as a table."""
+"""`python -m tests.containers.report out/stack.xml`: what a run of `make stack` measured, as a table.
+
+Exit code 1 when a test was skipped: then the stack was not shown.
+"""
 
 import sys
 from xml.etree import ElementTree
@@ -7,13 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 
-def main(path: str) -> None:
-    table = Table("test", "measured", "value", title="measured by make stack")
+def main(path: str) -> int:
+    table, skipped = Table("test", "measured", "value", title="measured by make stack"), 0
     for case in ElementTree.parse(path).iter("testcase"):  # noqa: S314 - written by our own run
         for found in case.iter("property"):
             table.add_row(case.get("name"), found.get("name"), found.get("value"))
+        for skip in case.iter("skipped"):
+            skipped += 1
+            table.add_row(case.get("name"), "[red]not run", skip.get("message"))
     Console().print(table)
+    return int(skipped > 0)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    sys.exit(main(sys.argv[1]))
