@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from streaming.cli.cells import ALL_REGIONS
 from streaming.cli.cells import DASHBOARDS as DASHBOARDS_OF_CELLS
+from streaming.maps.outlines import ALL_REGIONS
 from tests.harness.compose_file import SERVICES, variables
 from tests.harness.pages import PROVISIONING, ROOT, TEMPLATES
 

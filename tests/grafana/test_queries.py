@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from generator.panels import GREY
-from streaming.cli.cells import ALL_REGIONS, geojson_files, page_of
+from streaming.maps.outlines import ALL_REGIONS, geojson_files
+from streaming.maps.pages import page_of
 from tests.harness.grafana_world import SPECS, VARIABLES
 from tests.harness.influxql import filled_in, table
 from tests.harness.pages import PAGES

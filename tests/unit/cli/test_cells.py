@@ -4,13 +4,16 @@ import json
 import math
 import shutil
 
+import jsonschema
 import pytest
 from typer.testing import CliRunner
 
 from schemas.errors import ArtifactError, SettingsError
 from schemas.grid import Grid
 from streaming.__main__ import app
-from streaming.cli.cells import ALL_REGIONS, geojson_files, view_of
+from streaming.maps.outlines import ALL_REGIONS, geojson_files
+from streaming.maps.pages import view_of
+from tests.harness.pages import ROOT
 from tests.harness.region import make_region
 
 NORTH, SOUTH = make_region("north", south_deg=42.0).spec, make_region("all", south_deg=38.0).spec
@@ -48,7 +51,8 @@ def test_it_writes_a_file_per_region_and_one_of_all(tmp_path):
     for name, south_deg in (("north", 42.0), ("south", 38.0)):
         make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
     cells("--artifacts", tmp_path / "artifacts", "--out", tmp_path / "cells")
-    assert {path.name for path in (tmp_path / "cells").iterdir()} == {"north.geojson", "south.geojson", "_all.geojson"}
+    names = {"north.geojson", "_lines-north.geojson", "south.geojson", "_lines-south.geojson", "_all.geojson"}
+    assert {path.name for path in (tmp_path / "cells").iterdir()} == names | {"_ground.svg"}
     north = json.loads((tmp_path / "cells" / "north.geojson").read_text(encoding="utf-8"))
     assert north == json.loads(json.dumps(make_region("north", south_deg=42.0).spec.grid.geojson()))
 
@@ -61,7 +65,12 @@ def test_without_an_artifact_it_says_what_to_do(tmp_path):
 DASHBOARD = {
     "uid": "risk-live",
     "title": "Live risk map",
-    "templating": {"list": [{"name": "region", "label": "Region", "description": "", "type": "query", "multi": False}]},
+    "templating": {
+        "list": [
+            {"name": "region", "label": "Region", "description": "", "type": "query", "multi": False},
+            {"name": "area", "type": "custom", "valuesFormat": "json", "query": "[]", "allValue": ".*", "hide": 2},
+        ]
+    },
     "panels": [
         {"type": "stat", "options": {}},
         {
@@ -115,7 +124,7 @@ def test_each_of_several_regions_has_a_live_map_of_its_own(tmp_path):
     assert max(map(len, uids)) <= 40  # Grafana's limit
     for region, south_deg in (("north", 42.0), (long, 38.0)):
         page = pages[f"live-{region}"]
-        (variable,) = page["templating"]["list"]
+        variable = page["templating"]["list"][0]
         assert (variable["type"], variable["query"], variable["current"]["value"]) == ("custom", region, region)
         options = page["panels"][1]["options"]
         assert options["view"] == view_of(make_region(region, south_deg=south_deg).spec.grid)
@@ -156,3 +165,84 @@ def test_the_view_shows_the_whole_grid_as_large_as_it_goes(south_deg, west_deg, 
         x, y = tile_pixel(*corner, view["zoom"])
         shares += [abs(x - middle[0]) / 400, abs(y - middle[1]) / 320]
     assert 2**-0.11 < max(shares) <= 1.001
+
+
+def lines_file(path, kind, features, **more):
+    shapes = [{"type": kind, "coordinates": coordinates} for coordinates in features]
+    whole = [{"type": "Feature", "properties": {"beat": 7}, "geometry": shape} for shape in shapes]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": whole, **more}), encoding="utf-8")
+    return path
+
+
+def corner_of(region):
+    """Ring around the south-west cell of a region, and nothing of another."""
+    (west, south), _, (east, north), *_ = region.grid.polygon(0)
+    return [[west, south], [east, south], [east, north], [west, north], [west, south]]
+
+
+def made(tmp_path, *regions, options=()):
+    for name, south_deg in regions:
+        make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
+    live = tmp_path / "live-map.json"
+    live.write_text(json.dumps(DASHBOARD), encoding="utf-8")
+    cells("--artifacts", tmp_path / "artifacts", "--out", tmp_path / "out", "--live-map", live, *options)
+    folder = tmp_path / "out" / "dashboards"
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
+
+
+def area_variable(page):
+    return next(variable for variable in page["templating"]["list"] if variable["name"] == "area")
+
+
+def test_the_page_of_a_region_has_its_areas_to_choose_from_and_their_outlines(tmp_path):
+    areas = lines_file(tmp_path / "areas.geojson", "Polygon", [[corner_of(NORTH)]])
+    pages = made(tmp_path, ("north", 42.0), ("all", 38.0), options=("--areas", areas, "--area-name", "beat"))
+    variable = area_variable(pages["live-map-north"])
+    assert json.loads(variable["query"]) == [{"text": "7", "value": "7", "cells": "r000c(000)"}]
+    assert variable["hide"] == 0
+    for other in ("live-map", "live-map-all"):
+        assert area_variable(pages[other])["hide"] == 2, "an area of another region would choose wrong cells"
+    lines = json.loads((tmp_path / "out" / "_lines-north.geojson").read_text(encoding="utf-8"))["features"]
+    assert [line["properties"] for line in lines] == [{}, {"area": "7"}]
+    assert len(json.loads((tmp_path / "out" / "_lines-all.geojson").read_text(encoding="utf-8"))["features"]) == 1
+
+
+def test_without_areas_there_is_nothing_to_choose(tmp_path):
+    (page,) = made(tmp_path, ("north", 42.0)).values()
+    assert area_variable(page)["hide"] == 2
+    assert json.loads(area_variable(page)["query"]) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "credit"), [({}, "© OpenStreetMap contributors"), ({"attribution": "City of North"}, "City of North")]
+)
+def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more, credit):
+    ring = corner_of(NORTH)
+    far = [[10.0, 10.0], [10.1, 10.1]]
+    streets = lines_file(tmp_path / "streets.geojson", "MultiLineString", [[ring], [far], [far, ring[:2]]], **more)
+    (page,) = made(tmp_path, ("north", 42.0), options=("--streets", streets)).values()
+    kept = json.loads((tmp_path / "out" / "_streets.geojson").read_text(encoding="utf-8"))["features"]
+    drawn = [len(line) for feature in kept for line in feature["geometry"]["coordinates"]]
+    assert drawn == [5, 2], "far streets only make the file larger"
+    options = next(panel for panel in page["panels"] if panel["type"] == "geomap")["options"]
+    assert options["basemap"]["config"] == {"url": "public/cells/_ground.svg", "attribution": credit}
+    assert options["layers"][0]["config"]["src"] == "public/cells/_streets.geojson"
+    assert (tmp_path / "out" / "_ground.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert "http" not in json.dumps([options["basemap"], options["layers"]])
+    schema = json.loads((ROOT / "tests/grafana/schema/by-hand.json").read_text(encoding="utf-8"))
+    for layer in (options["basemap"], options["layers"][0]):
+        jsonschema.Draft7Validator(schema).validate({"layer": layer})
+
+
+@pytest.mark.parametrize(
+    ("kind", "features", "said"),
+    [
+        ("LineString", [[[10, 10], [11, 11]]], r"1 lines, and none lies at the cells"),
+        ("LineString", [], r"0 lines"),
+        ("Polygon", [[[[1, 1]]]], r"Polygon.*LineString"),
+    ],
+)
+def test_a_file_without_streets_here_is_refused(tmp_path, kind, features, said):
+    streets = lines_file(tmp_path / "streets.geojson", kind, features)
+    with pytest.raises(SettingsError, match=said):
+        made(tmp_path, ("north", 42.0), options=("--streets", streets))

@@ -1,0 +1,1 @@
+"""What Grafana's maps need beside the store: outlines, areas and pages, as files."""

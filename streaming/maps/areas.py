@@ -1,0 +1,139 @@
+"""Areas that people choose on the map: an agency's own polygons, and the cells that belong to each."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import SettingsError
+from schemas.grid import Cells, Floats, Grid
+from streaming.files import read_json
+
+_RESERVED = ("All", "$__all")  # what Grafana calls every choice at once, in a page's address too
+_EXPORT = "export the areas as GeoJSON in degrees (WGS 84, EPSG:4326): a FeatureCollection of Polygon and MultiPolygon"
+
+_Position = Annotated[list[float], msgspec.Meta(min_length=2)]
+_Ring = Annotated[list[_Position], msgspec.Meta(min_length=4)]
+_Rings = Annotated[list[_Ring], msgspec.Meta(min_length=1)]
+
+
+class _Polygon(msgspec.Struct, tag_field="type", tag="Polygon"):
+    coordinates: _Rings
+
+
+class _MultiPolygon(msgspec.Struct, tag_field="type", tag="MultiPolygon"):
+    coordinates: Annotated[list[_Rings], msgspec.Meta(min_length=1)]
+
+
+class _Feature(msgspec.Struct, tag_field="type", tag="Feature"):
+    geometry: _Polygon | _MultiPolygon
+    properties: dict[str, Any] | None = None
+
+
+class _Collection(msgspec.Struct, tag_field="type", tag="FeatureCollection"):
+    features: Annotated[list[_Feature], msgspec.Meta(min_length=1)]
+
+
+class Area(msgspec.Struct, frozen=True):
+    """A named part of a region. polygons: each its rings, outer and holes; a ring is closed, (n, 2) of lon, lat."""
+
+    name: str
+    polygons: tuple[tuple[Floats, ...], ...]
+
+
+def read_areas(path: Path, name_property: str) -> list[Area]:
+    """The areas of a GeoJSON file, by name. Raises SettingsError, which says what is wrong with which area."""
+    collection = read_json(path, _Collection, SettingsError, remedy=_EXPORT)
+    if collection is None:
+        raise SettingsError(f"{path} does not exist", "name the GeoJSON file of your areas with --areas")
+    areas = [_area(number, one, name_property) for number, one in enumerate(collection.features, start=1)]
+    areas.sort(key=lambda area: area.name)
+    for name, same in groupby(areas, key=lambda area: area.name):
+        if len(list(same)) > 1:
+            remedy = "make one MultiPolygon of the parts of one area, or choose another property with --area-name"
+            raise SettingsError(f"several areas of {path} are called {name!r}", remedy)
+    return areas
+
+
+def _area(number: int, feature: _Feature, name_property: str) -> Area:
+    properties = feature.properties or {}
+    value = properties.get(name_property)
+    name = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if not name or name in _RESERVED:
+        known = ", ".join(sorted(properties)) or "no property at all"
+        raise SettingsError(
+            f"area {number} has {value!r} as its name (property {name_property!r})",
+            f"give each area a text or a whole number as its name, or choose the property with --area-name: {known}",
+        )
+    shape = feature.geometry
+    parts = [shape.coordinates] if isinstance(shape, _Polygon) else shape.coordinates
+    return Area(name, tuple(tuple(_ring(ring, name) for ring in rings) for rings in parts))
+
+
+def _ring(positions: list[list[float]], name: str) -> Floats:
+    ring: Floats = np.array([position[:2] for position in positions])
+    beyond = ring[(np.abs(ring) > (180, 90)).any(axis=1)]
+    if len(beyond):
+        raise SettingsError(f"area {name!r} has the place {beyond[0].tolist()}, which is not in degrees", _EXPORT)
+    if (ring[0] != ring[-1]).any():
+        raise SettingsError(f"area {name!r} has a ring that is not closed", "end each ring at its first position")
+    if (np.abs(np.diff(ring[:, 0])) > 180).any():
+        raise SettingsError(f"area {name!r} crosses longitude 180", "split it there into the parts of a MultiPolygon")
+    return ring
+
+
+def cells_inside(area: Area, grid: Grid) -> Cells:
+    """Indices of the cells whose centre lies in the area.
+
+    Areas that share a border share no cell, so that what is counted in each adds up: a centre on the border itself
+    belongs to one of them, by the half-open rule of crossings to its west.
+    """
+    lat, lon = grid.centres()
+    rows, cols = lat[:: grid.cols], lon[: grid.cols]
+    inside = np.zeros((grid.rows, grid.cols), dtype=np.bool_)
+    for rings in area.polygons:
+        edges = np.concatenate([np.stack([ring[:-1], ring[1:]], axis=1) for ring in rings])
+        # From south to north, so that both neighbours of an edge compute the same crossing to the last bit.
+        low, high = np.where((edges[:, 0, 1] <= edges[:, 1, 1])[:, None, None], edges, edges[:, ::-1]).swapaxes(0, 1)
+        for row, y in enumerate(rows):
+            cut = (low[:, 1] <= y) & (y < high[:, 1])
+            (x, south), (east, north) = low[cut].T, high[cut].T
+            crossings = np.sort(x + (y - south) / (north - south) * (east - x))
+            inside[row] |= np.searchsorted(crossings, cols, side="right") % 2 == 1
+    return np.flatnonzero(inside).astype(np.int32)
+
+
+def cells_of_areas(areas: Sequence[Area], grids: Sequence[Grid]) -> list[dict[str, Cells]]:
+    """For each grid, the cells of every area that has some there, by name. Raises SettingsError for one without any."""
+    found = [{area.name: cells_inside(area, grid) for area in areas} for grid in grids]
+    for area in areas:
+        if not any(len(of_grid[area.name]) for of_grid in found):
+            places = np.concatenate([ring for rings in area.polygons for ring in rings])
+            (west, south), (east, north) = places.min(axis=0), places.max(axis=0)
+            raise SettingsError(
+                f"area {area.name!r} holds no centre of a cell; it goes from longitude {west:.4f} to {east:.4f}, "
+                f"latitude {south:.4f} to {north:.4f}",
+                "leave it out if it lies elsewhere, or join it with a neighbour if it is smaller than a cell",
+            )
+    return [{name: cells for name, cells in of_grid.items() if len(cells)} for of_grid in found]
+
+
+def cells_pattern(grid: Grid, cells: npt.ArrayLike) -> str:
+    """A regular expression of the cells' ids, row by row.
+
+    >>> grid = Grid(south_deg=42.0, west_deg=-88.0, cell_m=1000.0, rows=3, cols=4)
+    >>> cells_pattern(grid, [1, 2, 7])
+    'r000c(001|002)|r001c(003)'
+    """
+    return "|".join(_rows(grid, cells))
+
+
+def _rows(grid: Grid, cells: npt.ArrayLike) -> Iterator[str]:
+    ids = grid.cell_ids()
+    parted = (ids[cell].split("c") for cell in np.sort(np.asarray(cells)))
+    for row, of_row in groupby(parted, key=lambda pair: pair[0]):
+        yield f"{row}c({'|'.join(col for _, col in of_row)})"

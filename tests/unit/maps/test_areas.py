@@ -1,0 +1,160 @@
+"""Areas of an agency: which cells belong to each, against exact arithmetic, and what is wrong with a file."""
+
+import json
+import re
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import SettingsError
+from schemas.grid import Grid
+from streaming.maps.areas import Area, cells_inside, cells_of_areas, cells_pattern, read_areas
+
+GRID = Grid(south_deg=42.0, west_deg=-88.0, cell_m=1000.0, rows=9, cols=7)
+LAT, LON = GRID.corners()
+FAR = Grid(south_deg=10.0, west_deg=20.0, cell_m=1000.0, rows=2, cols=2)
+
+
+def box(west, south, east, north):
+    """Closed ring of a rectangle, counted in cells from the grid's south-west corner."""
+    step_lon, step_lat = LON[1] - LON[0], LAT[1] - LAT[0]
+    corners = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    return [[float(LON[0] + x * step_lon), float(LAT[0] + y * step_lat)] for x, y in corners]
+
+
+def area(*polygons, name="a"):
+    return Area(name, tuple(tuple(np.array(ring) for ring in rings) for rings in polygons))
+
+
+def winds_around(ring, place):
+    """How often a ring winds around a place: by the signs of areas, in exact fractions. None: the place is on it."""
+    (x, y), turns = map(Fraction, place), 0
+    points = [(Fraction(a), Fraction(b)) for a, b in ring]
+    for (x1, y1), (x2, y2) in pairwise(points):
+        side = (x2 - x1) * (y - y1) - (x - x1) * (y2 - y1)
+        if side == 0 and min(x1, x2) <= x <= max(x1, x2) and min(y1, y2) <= y <= max(y1, y2):
+            return None
+        if y1 <= y < y2 and side > 0:
+            turns += 1
+        elif y2 <= y < y1 and side < 0:
+            turns -= 1
+    return turns
+
+
+PLACES = st.tuples(
+    st.floats(float(LON[0]) - 0.02, float(LON[-1]) + 0.02), st.floats(float(LAT[0]) - 0.02, float(LAT[-1]) + 0.02)
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(PLACES, min_size=3, max_size=12), st.lists(PLACES, min_size=0, max_size=6))
+def test_a_cell_belongs_to_the_area_that_its_centre_lies_in(outer, hole):
+    rings = [[*ring, ring[0]] for ring in (outer, hole) if len(ring) >= 3]
+    found = set(cells_inside(area(rings), GRID).tolist())
+    lat, lon = GRID.centres()
+    for cell, place in enumerate(zip(lon.tolist(), lat.tolist(), strict=True)):
+        turns = [winds_around(ring, place) for ring in rings]
+        assume(None not in turns)
+        # An outline that crosses itself, too, is inside where an odd number of its turns go around.
+        assert (cell in found) == bool(sum(turns) % 2), place
+
+
+@given(st.lists(st.sampled_from(range(1, 7)), max_size=4, unique=True), st.data())
+def test_areas_that_share_their_borders_part_the_cells_among_them(columns, data):
+    """Borders of any shape from south to north, most of them through centres of cells."""
+    halves = [0.5 * step for step in range(-1, 20)]
+    walls = []
+    for column in (-1, *sorted(columns), 9):
+        bends = data.draw(st.lists(st.sampled_from([column - 0.25, column, column + 0.25]), min_size=21, max_size=21))
+        walls.append(list(zip(bends if column in columns else [column] * 21, halves, strict=True)))
+    owners = []
+    for west, east in pairwise(walls):
+        at = [box(x, y, x, y)[0] for x, y in (*west, *reversed(east), west[0])]
+        owners += cells_inside(area([at]), GRID).tolist()
+    assert sorted(owners) == list(range(GRID.cells))
+
+
+def test_a_hole_belongs_to_another_area_and_parts_of_an_area_may_overlap():
+    ring, hole = box(0, 0, 4, 4), box(1, 1, 3, 3)
+    around, within = cells_inside(area([ring, hole]), GRID), cells_inside(area([hole]), GRID)
+    assert (len(around), len(within)) == (12, 4)
+    assert not set(around) & set(within)
+    assert set(cells_inside(area([ring], [hole]), GRID)) == set(around) | set(within)
+
+
+@given(st.sets(st.integers(0, GRID.cells - 1), min_size=1))
+def test_the_pattern_fits_the_cells_and_no_other(cells):
+    pattern = re.compile(f"^({cells_pattern(GRID, sorted(cells))})$")
+    ids = GRID.cell_ids()
+    assert {cell for cell in range(GRID.cells) if pattern.match(ids[cell])} == cells
+
+
+def feature(name="North", ring=None, **more):
+    geometry = {"type": "Polygon", "coordinates": [ring or box(0, 0, 3, 3)]}
+    return {"type": "Feature", "properties": {"name": name, "beat": 12}, "geometry": geometry} | more
+
+
+def written(path, *features, **more):
+    file = path / "areas.geojson"
+    file.write_text(json.dumps({"type": "FeatureCollection", "features": list(features)} | more), encoding="utf-8")
+    return file
+
+
+def test_areas_are_read_by_name_and_a_number_is_a_name_too(tmp_path):
+    parts = {"type": "MultiPolygon", "coordinates": [[box(0, 0, 1, 1)], [box(2, 2, 3, 3)]]}
+    with_height = [[*place, 180.5] for place in box(0, 0, 3, 3)]
+    file = written(tmp_path, feature("West", geometry=parts), feature("East", with_height))
+    assert [(one.name, len(one.polygons)) for one in read_areas(file, "name")] == [("East", 1), ("West", 2)]
+    assert [one.name for one in read_areas(written(tmp_path, feature()), "beat")] == ["12"]
+
+
+OPEN = [*box(0, 0, 3, 3)[:-1], [-87.99, 42.0]]
+LINE = {"type": "LineString", "coordinates": [[0, 0], [1, 1]]}
+
+
+@pytest.mark.parametrize(
+    ("features", "said"),
+    [
+        ([], r"features.*FeatureCollection"),
+        ([feature(geometry=None)], r"geometry.*export"),
+        ([feature(geometry=LINE)], r"LineString.*features\[0\]"),
+        ([feature(ring=box(0, 0, 3, 3)[:3])], r"length >= 4"),
+        ([feature(ring=OPEN)], r"'North'.*not closed"),
+        ([feature(ring=[[1_170_000.0, 1_900_000.0]] * 4)], r"'North'.*1170000.*degrees.*WGS 84"),
+        ([feature(ring=[["a", "b"]] * 4)], r"float"),
+        ([feature(ring=[[179, 0], [-179, 0], [-179, 1], [179, 1], [179, 0]])], r"'North' crosses longitude 180"),
+        ([feature(), feature()], r"several areas.*'North'.*MultiPolygon"),
+        ([feature(), feature(" ")], r"area 2.*--area-name: beat, name"),
+        ([feature(), feature("x", properties=None)], r"area 2 has None.*no property"),
+        ([feature(True)], r"area 1 has True"),
+        ([feature("All")], r"area 1 has 'All'"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(tmp_path, features, said):
+    with pytest.raises(SettingsError, match=said):
+        read_areas(written(tmp_path, *features), "name")
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"type": "Topology"}'])
+def test_a_file_that_is_none_is_named(tmp_path, text):
+    if text:
+        (tmp_path / "a.geojson").write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"a\.geojson"):
+        read_areas(tmp_path / "a.geojson", "name")
+
+
+def test_each_region_gets_the_areas_that_it_holds():
+    here, there = area([box(0, 0, 2, 1)]), area([[[20, 10], [20.1, 10], [20.1, 10.1], [20, 10]]], name="b")
+    near, far = cells_of_areas([here, there], [GRID, FAR])
+    assert (near.keys(), far.keys()) == ({"a"}, {"b"})
+    assert near["a"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("ring", [box(20, 20, 30, 30), box(0.1, 0.1, 0.4, 0.4)], ids=["elsewhere", "small"])
+def test_an_area_without_a_cell_is_refused(ring):
+    with pytest.raises(SettingsError, match=r"'a' holds no centre.*longitude.*leave it out.*join it"):
+        cells_of_areas([area([ring])], [GRID])
