@@ -12,7 +12,7 @@ from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, mounts, variable
 
 SOURCES = yaml.safe_load((ROOT / "grafana-provisioning" / "datasources" / "influxdb.yaml").read_text())
 DATASOURCE = SOURCES["datasources"][0]
-HEALTHY, DONE, STARTED = "service_healthy", "service_completed_successfully", "service_started"
+HEALTHY, DONE = "service_healthy", "service_completed_successfully"
 
 
 def place(service, path):
@@ -112,7 +112,8 @@ def test_a_health_check_asks_a_port_that_its_service_listens_on():
             "scorer",
             {"kafka": HEALTHY, "topics": DONE, "influxdb": HEALTHY, "influxdb-setup": DONE, "demo-artifact": DONE},
         ),
-        ("grafana", {"influxdb": HEALTHY, "influxdb-setup": DONE, "cells": STARTED}),
+        ("grafana", {"influxdb": HEALTHY, "influxdb-setup": DONE, "cells": DONE}),
+        ("welcome", {"scorer": HEALTHY, "grafana": HEALTHY}),
     ],
 )
 def test_a_service_waits_for_what_it_needs(service, needed):

@@ -201,7 +201,7 @@ def test_the_demo_alone_lets_anybody_look_at_grafana():
     )
     assert demo["COMPOSE_PROJECT_NAME"] != COMPOSE["name"]  # `down --volumes` of the one must not reach the other's
     in_the_demo_alone = {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]}
-    assert in_the_demo_alone == {"demo-artifact", "replay"}
+    assert in_the_demo_alone == {"demo-artifact", "replay", "welcome"}
 
 
 def test_every_variable_of_the_files_is_documented():
@@ -216,3 +216,12 @@ def test_every_variable_of_the_files_is_documented():
         text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
         flat = re.sub(r"(\$\{\w+:-[^{}]*)\$\{\w+:-([^{}]*)\}", r"\1\2", text)  # a default within a default
         assert f"${{{name}:-{default}}}" in flat
+
+
+def test_the_demo_says_where_its_map_is_once_it_is_there():
+    services = read_compose(GRAFANA_PORT="3001")["services"]
+    (line,) = services["welcome"]["command"]
+    (port,) = services["grafana"]["ports"]
+    assert f"http://{port.removesuffix(':3000')} " in line
+    assert "docker compose --env-file deploy/demo.env ps --all" in line
+    assert "\n" not in line
