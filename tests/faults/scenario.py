@@ -247,6 +247,6 @@ def strays(event):
         {**event, "occurred_at": iso(when - 2 * DAY_S)},
         {**event, "occurred_at": iso(when - DAY_S - 1), "received_at": iso(when)},
         {**event, "received_at": iso(when + 30 * 3600)},
-        # Of a backlog that a centre sends days later: fresh when it was received, so only the region's clock can refuse.
+        # Of a backlog sent days later: fresh when it was received, so only the clock of the region can refuse it.
         {**event, "occurred_at": iso(when - 3 * DAY_S), "received_at": iso(when - 3 * DAY_S + 60)},
     ]
