@@ -16,7 +16,6 @@ bins at the last fold, the registry, and the segments since; `restore` gives bac
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import takewhile
 
 import msgspec
 import numpy as np
@@ -195,8 +194,7 @@ class Journal:
         self.open_segments.clear()
 
         forget_s = self.state.forget_before_s
-        # Oldest first, up to the first that lives: it may correct one before it.
-        expired = list(takewhile(lambda key: self.folded[key] < forget_s, sorted(self.folded)))
+        expired = [key for key, latest_s in self.folded.items() if latest_s < forget_s]
         for key in expired:
             del self.folded[key]
         self.state.registry.expire(forget_s)

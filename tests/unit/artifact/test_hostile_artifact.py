@@ -116,6 +116,16 @@ def test_the_manifest_can_list_the_four_files_and_no_other_path(artifact_copy, n
 
 
 @pytest.mark.fault("F28")
+def test_a_folder_whose_content_was_exchanged_does_not_keep_its_version(artifact_copy):
+    """Scores name the version that made them: with other weights under the same name nobody could say what did."""
+    version = artifact_copy.name
+    forged = forge(artifact_copy, card__md=b"# of another model\n")
+    assert read_artifact(forged).version != version
+    with pytest.raises(ArtifactError, match="does not match its contents"):
+        read_artifact(edit_manifest(forged, version=version).rename(forged.parent / version))
+
+
+@pytest.mark.fault("F28")
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
 def test_a_file_that_is_a_link_out_of_the_folder_is_not_followed(artifact_copy, name):
     outside = artifact_copy.parent / "outside"

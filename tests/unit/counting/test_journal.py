@@ -47,6 +47,23 @@ def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fo
     assert set(again.registry.records().key.tolist()) == set(undisturbed.registry.records().key.tolist())
 
 
+@pytest.mark.parametrize(("passed_s", "outcome"), [(0, "duplicate"), (1, "counted")])
+def test_an_incident_is_known_after_a_restart_up_to_the_last_second_that_it_is_remembered(
+    passed_s, outcome, monkeypatch
+):
+    """Stored without it, the same incident would count twice when it is sent again after a restart."""
+    monkeypatch.setattr("models.counting.blobs._FOLD_SEGMENTS", 1)
+    journal, changes = Journal.start(CountState(SPEC))
+    stored = dict(changes.puts)
+    edge_s = NOW + SPEC.registry_keep_s
+    for key, as_of_s in ((1, NOW), (2, edge_s + passed_s)):
+        happened = incidents([{**CALL, "key": key, "ago_s": 0}], as_of_s)
+        store(journal.record(journal.state.apply(happened, as_of_s).changed), stored)
+    again = Journal.restore(SPEC, stored, as_of_s=edge_s, digest=journal.digest).state
+    first = incidents([{**CALL, "key": 1, "ago_s": SPEC.registry_keep_s}], edge_s)
+    assert again.apply(first, edge_s).outcomes[outcome] == 1
+
+
 @settings(max_examples=25, deadline=None)
 @given(streams(), st.lists(st.booleans(), min_size=6, max_size=6))
 def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(batches, turns):

@@ -117,6 +117,17 @@ def test_lines_that_changed_places_or_came_twice_are_found(log, data):
 
 
 @pytest.mark.fault("F42")
+@pytest.mark.parametrize("number", range(6))
+def test_every_line_that_was_moved_or_written_twice_is_found_wherever_it_went(log, number):
+    lines = log[0].splitlines(keepends=True)
+    others = lines[:number] + lines[number + 1 :]
+    for place in range(6):
+        for left in (others, lines):
+            changed = [*left[:place], lines[number], *left[place:]]
+            assert bool(verify(b"".join(changed)).faults) == (changed != lines), place
+
+
+@pytest.mark.fault("F42")
 def test_two_lines_that_changed_places_are_named(log):
     first, second, *rest = log[0].splitlines(keepends=True)
     assert "line 1 is misplaced" in verify(b"".join([second, first, *rest])).faults[0]

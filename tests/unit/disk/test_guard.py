@@ -262,6 +262,15 @@ def test_whether_a_job_holds_the_checkpoint_can_be_seen_without_disturbing_it(tm
     assert not is_held(tmp_path)
 
 
+def test_two_looks_at_once_do_not_take_each_other_for_a_job(tmp_path):
+    """`health` is asked every few seconds, also beside a command: none may see a job that there is not."""
+    with only_writer(tmp_path):
+        pass
+    with (tmp_path / "lock").open() as look:
+        fcntl.flock(look, fcntl.LOCK_SH)
+        assert not is_held(tmp_path)
+
+
 def test_a_start_waits_for_a_look_that_has_the_lock_for_a_moment(tmp_path):
     with only_writer(tmp_path):
         pass

@@ -1,8 +1,11 @@
 """What becomes of a batch's messages, without Spark."""
 
+import pytest
+
 from models.counting.count_state import CountState
 from schemas.decode import decode_messages
-from streaming.flow.intake import take_in
+from schemas.incidents import Rejection
+from streaming.flow.intake import take_in, within
 from tests.harness.toy import CUTOFF_S, iso, toy_event, toy_messages, toy_spec
 
 
@@ -17,3 +20,14 @@ def test_a_refusal_by_the_clock_names_the_times_of_kafka_and_not_those_of_the_ce
     [refused] = taken.rejections
     assert (refused.reason, refused.partition, refused.kafka_offset) == ("late", 2, 7)
     assert refused.kafka_time_ms == (CUTOFF_S + 90) * 1000
+
+
+@pytest.mark.parametrize(("room", "kept", "left"), [(0, "", 0), (1, "a", 0), (2, "ac", 0), (3, "ab", 0), (4, "abc", 0)])
+def test_payloads_are_kept_up_to_the_last_byte_of_the_room_that_there_is(room, kept, left):
+    """Every message keeps its place and reason; only its bytes are left out."""
+    payloads = {"a": b"1", "b": b"22", "c": b"1"}
+    refused = [Rejection("not_json", name, 0, 7, 0, payload) for name, payload in payloads.items()]
+    taken, rest = within(refused, room)
+    assert [one.detail for one in taken] == list(payloads)
+    assert {one.detail: one.payload for one in taken if one.payload} == {name: payloads[name] for name in kept}
+    assert rest == left

@@ -111,6 +111,12 @@ def test_days_without_any_incident_are_an_outage_where_incidents_are_sure():
     assert memory_of(daily, constants_of()).days[1] == 30
 
 
+@pytest.mark.parametrize(("mean_per_day", "days"), [([10.0, 9.9], 30), ([12.0, 8.0], 20)])
+def test_a_day_without_incidents_is_an_outage_from_twenty_a_day_on(mean_per_day, days):
+    """Of a Poisson count of 20 it would come once in a million years. Where fewer are usual, a quiet day is real."""
+    assert memory_of([30] * 20 + [0] * 10, constants_of(mean_per_day=np.array(mean_per_day))).days[1] == days
+
+
 def test_a_history_that_ended_years_ago_leaves_the_training_mean():
     spec, constants = spec_of(), constants_of(mean_per_day=np.array([400.0, 40.0]), first_day=np.array(10.0))
     state = CountState(spec)

@@ -15,6 +15,7 @@ from models.counting.count_state import CountState
 from models.feature_lists import all_features
 from models.features import FeatureEngine
 from schemas.errors import SpecMismatch
+from schemas.frame import SUPPORT
 from tests.harness.toy import toy_constants, toy_spec
 
 ROWS, COLS, CATEGORIES = 2, 3, 2
@@ -178,6 +179,12 @@ def test_features_equal_a_recount_from_the_raw_incidents(incidents):
         np.testing.assert_allclose(features.values[cell, category], list(expected.values()), rtol=2e-6, atol=2e-6)
         assert features.observed_1h[cell, category] == observed
         assert features.support[cell, category] == support
+
+
+@pytest.mark.parametrize(("incidents", "support"), [(0, "no_history"), (1, "sparse"), (19, "sparse"), (20, "ok")])
+def test_a_score_rests_on_a_history_from_twenty_remembered_incidents_on(incidents, support):
+    features = FeatureEngine(SPEC, CONSTANTS).compute(state_of([(HOUR, 0, 0)] * incidents))
+    assert SUPPORT[features.support[0, 0]] == support
 
 
 @settings(max_examples=12, deadline=None)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.network import RESIDUAL_LIMIT
 from models.scoring import score
 from tests.harness.toy import toy_constants, toy_network, toy_spec
 
@@ -31,11 +30,30 @@ def test_an_untrained_network_is_the_baseline_to_the_last_bit():
     np.testing.assert_array_equal(without.usual, np.exp(VALUES[:, :, -HORIZONS:]))
 
 
-def test_the_network_cannot_leave_its_limit_whatever_it_is_fed():
+@pytest.mark.parametrize(("sign", "factor"), [(1, 7.389), (-1, 1 / 7.389)])
+def test_a_wild_network_multiplies_what_is_usual_by_e_squared_at_most(sign, factor):
     wild = network()
-    torch.nn.init.constant_(wild.leave.bias, 1e6)
+    torch.nn.init.constant_(wild.leave.bias, sign * 1e6)
     scores = score(VALUES, wild, CONSTANTS, SPEC)
-    np.testing.assert_allclose(np.log(scores.expected / scores.usual), RESIDUAL_LIMIT, rtol=1e-5)
+    np.testing.assert_allclose(scores.expected / scores.usual, factor, rtol=1e-4)
+
+
+def test_a_feature_that_lies_farther_out_than_six_deviations_weighs_no_more_than_one_that_lies_there():
+    """Training has hardly seen such values: a broken feed must not move a score by what was never learned."""
+    learned = network()
+    with torch.no_grad():
+        learned.mean.fill_(10.0)
+        learned.scale.fill_(2.0)
+        learned.linear.weight[:, 0] = 0.1
+
+    def residual(value):
+        values = VALUES.copy()
+        values[:, :, 0] = value
+        scores = score(values, learned, CONSTANTS, SPEC)
+        return float(np.log(scores.expected / scores.usual)[0, 0, 0])
+
+    assert residual(10 + 2 * 5) < residual(10 + 2 * 6) == pytest.approx(residual(10 + 2 * 60), abs=1e-5)
+    assert residual(10 - 2 * 5) > residual(10 - 2 * 6) == pytest.approx(residual(10 - 2 * 60), abs=1e-5)
 
 
 def test_an_output_that_is_no_number_raises_instead_of_scoring():

@@ -88,6 +88,12 @@ def test_a_slice_has_the_time_of_a_write_and_every_batch_its_last_letters(broker
     assert (broker.taken, broker.flushes) == ([0, 1, 2, 0, 1], 1)
 
 
+def test_a_letter_counts_as_written_when_all_replicas_in_sync_have_it(broker, tmp_path):
+    """With fewer, a broker that dies takes refused messages with it, and nobody has ever seen their reason."""
+    DeadLetters.of(Settings(checkpoint=tmp_path)).write({"": rejections(1)})
+    assert broker.options["acks"] in ("all", -1)
+
+
 @pytest.mark.parametrize(
     ("error", "kind"), [(KafkaTimeoutError("away"), BrokerUnavailable), (MessageSizeTooLargeError("big"), BrokerError)]
 )

@@ -89,6 +89,21 @@ def test_no_silence_longer_than_a_minute_or_three_triggers_is_ready(silence_s, t
     assert (why_not_ready(job, NOW) == "") is (passed_s <= 60 or passed_s <= 3 * trigger_s)
 
 
+@pytest.mark.parametrize(
+    ("age_s", "reason"),
+    [
+        (180, ""),
+        (181, "the scores of riverton are for 2026-11-25 02:10:59Z, 3 min ago"),
+        (-180, ""),
+        (-181, "the scores of riverton are for 2026-11-25 02:17:01Z, 3 min ahead of this clock"),
+    ],
+)
+def test_scores_for_more_than_three_minutes_ago_or_ahead_are_not_ready(age_s, reason):
+    """Ahead: a clock is wrong, this one or that of the job's machine; either way the age of the scores is not known."""
+    regions = {"riverton": RegionHealth(as_of=ago(age_s), age_s=age_s)}
+    assert why_not_ready(healthy(regions=regions), NOW) == reason
+
+
 def test_on_the_clock_of_events_the_age_of_scores_says_nothing_but_silence_does():
     of_2016 = {"storm": RegionHealth(as_of=datetime(2016, 1, 23, tzinfo=UTC), age_s=3e8)}
     assert why_not_ready(healthy(clock="event", regions=of_2016), NOW) == ""

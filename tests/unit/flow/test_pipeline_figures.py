@@ -1,0 +1,90 @@
+"""What a region's `pipeline` point says of feed, store and job: alerts and the operator's page read it."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from streaming.flow.outcomes import Outcomes
+from streaming.flow.publish import Publisher
+from streaming.flow.query_facts import QueryFacts
+from streaming.flow.rows import Summary
+from streaming.sinks.memory import MemorySink
+from tests.harness.batch import NoLetters, Rows
+from tests.harness.points import points_in
+from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
+
+NOW_S = CUTOFF_S + 7200.0
+
+
+class Store(MemorySink):
+    """losses: (tries too many, points refused for good) of each write, in their order."""
+
+    def __init__(self, *losses):
+        super().__init__()
+        self.losses = list(losses)
+
+    def write(self, lines):
+        retries, dropped = self.losses.pop(0) if self.losses else (0, 0)
+        return replace(super().write(lines), retries=retries, dropped=dropped)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(toy_artifact(tmp_path / "artifacts", toy_spec()))
+
+
+def batch_of(folder, **changes):
+    """One message of the region, at the clock NOW_S."""
+    ledger = {"consumed": 1, "counted": 1}
+    summary = Summary(as_of_s=int(NOW_S), ledger=ledger, totals=ledger, **changes)
+    region = toy_spec().region
+    row = {"region": region, "artifact": folder, "summary": msgspec.msgpack.encode(summary), "scores": {"model": None}}
+    return Rows(row)
+
+
+def figures_of(tmp_path, *batches, store=None, **parts):
+    """The fields of each batch's point."""
+    store = store or Store()
+    fields = {"dead_letters": NoLetters(), "outcomes": Outcomes(tmp_path), "top_k": 1, "watchers": []}
+    publisher = Publisher(sink=store, now_s=lambda: NOW_S, **fields | parts)
+    for number, batch in enumerate(batches):
+        publisher(batch, number)
+    return [
+        {name: float(value) for name, value in fields.items()}
+        for _, _, fields in points_in(b"".join(store.writes).decode())
+    ]
+
+
+@pytest.mark.parametrize(("received_s", "freshness_s"), [(NOW_S - 90.5, 90.5), (NOW_S, 0), (NOW_S + 5, 0)])
+def test_freshness_is_the_age_of_the_newest_message_when_the_batch_is_written(
+    tmp_path, folder, received_s, freshness_s
+):
+    [figures] = figures_of(tmp_path, batch_of(folder, newest_received_ms=int(1000 * received_s)))
+    assert figures["freshness_s"] == freshness_s
+
+
+def test_points_that_the_store_dropped_are_counted_since_the_start_so_that_their_alert_stays(tmp_path, folder):
+    store = Store((2, 3), (0, 0), (1, 4))
+    figures = figures_of(tmp_path, *[batch_of(folder)] * 4, store=store)
+    assert [one["write_dropped"] for one in figures] == [0, 3, 3, 7]  # each point is written before its own answer
+    assert [one["write_retries"] for one in figures] == [0, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("newest_event_s", "silent_s"),
+    [(0, NOW_S - CUTOFF_S), (int(NOW_S) - 600, 600)],
+    ids=["never connected: since the history's end", "since its newest incident"],
+)
+def test_a_feed_is_silent_since_its_newest_incident_also_if_it_never_sent_one(
+    tmp_path, folder, newest_event_s, silent_s
+):
+    [figures] = figures_of(tmp_path, batch_of(folder, newest_event_s=newest_event_s))
+    assert figures["silent_s"] == silent_s
+
+
+def test_the_backlog_and_the_state_that_spark_reports_are_in_the_point(tmp_path, folder):
+    facts = QueryFacts(lag_events=1200.0, state_bytes=4096.0)
+    [figures] = figures_of(tmp_path, batch_of(folder), facts=lambda: facts, unaccounted=lambda *_: -2)
+    assert (figures["lag_events"], figures["state_bytes"], figures["unaccounted"]) == (1200, 4096, -2)
+    assert figures["started_s"] == NOW_S
