@@ -46,6 +46,13 @@ def test_the_task_reads_the_store_anew_for_each_result():
     assert task.count("from(") == 3
 
 
+def test_an_hour_of_scores_is_their_mean_and_an_hour_of_counts_the_newest():
+    """The highest of sixty scores would make each long range look worse than the map ever was."""
+    task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
+    results = re.findall(r"fn: (\w+), createEmpty: false.*?yield\(name: \"(\w+)\"\)", task, re.DOTALL)
+    assert {name: function for function, name in results} == {"scores": "mean", "seen": "last", "ledger": "last"}
+
+
 def write(store, state):
     (store / "state.json").write_text(json.dumps(state))
 

@@ -44,6 +44,22 @@ def test_ports_are_open_on_this_machine_only(service):
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
+def test_the_store_reaches_no_other_network_and_is_reached_by_those_alone_that_need_it():
+    assert COMPOSE["networks"]["store"] == {"internal": True}
+    assert SERVICES["influxdb"]["networks"] == ["store"]
+    neighbours = {name for name, service in SERVICES.items() if "store" in service.get("networks", [])}
+    assert neighbours == {"influxdb", "influxdb-setup", "scorer", "grafana"}
+
+
+def test_nobody_gets_into_grafana_whom_the_operator_did_not_let_in():
+    """No account of one's own making, nothing shown to the internet; who only looks may change nothing."""
+    grafana = variables(SERVICES["grafana"])
+    assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    for name in ("USERS_ALLOW_SIGN_UP", "SNAPSHOTS_EXTERNAL_ENABLED", "PUBLIC_DASHBOARDS_ENABLED"):
+        assert grafana[f"GF_{name}"] == "false", name
+    assert grafana["GF_SECURITY_ADMIN_PASSWORD__FILE"].startswith("/run/")
+
+
 def test_only_kafka_and_grafana_have_a_port_at_all():
     assert {name for name, service in SERVICES.items() if service.get("ports")} == {"kafka", "grafana"}
 
@@ -162,6 +178,7 @@ def test_the_stores_queries_are_bounded_below_the_memory_of_its_service():
     most = bounds["INFLUXD_QUERY_MAX_MEMORY_BYTES"]
     assert bounds["INFLUXD_QUERY_INITIAL_MEMORY_BYTES"] * bounds["INFLUXD_QUERY_CONCURRENCY"] <= most
     assert bounds["INFLUXD_QUERY_MEMORY_BYTES"] <= most <= limit / 2
+    assert most < int(variables(influxdb)["GOMEMLIMIT"].removesuffix("MiB")) * 2**20 < limit
     assert bounds["INFLUXD_QUERY_QUEUE_SIZE"] > 117  # all queries of all pages at once
 
 
