@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.panels import (
+    AMBER,
     BLUE,
     FRESH,
     GREY,
@@ -14,6 +15,7 @@ from generator.panels import (
     RISK,
     STALE_MAPPING,
     SUPPORT_MAPPING,
+    WITHOUT_TIME,
     Json,
     Panel,
     bucket_variable,
@@ -32,12 +34,12 @@ from generator.panels import (
 
 UID = "risk-cell"
 FACTORS = {
-    "here": "Recent counts here",
+    "here": "Here",
     "next_door": "Next door",
-    "level": "The region's level",
-    "memory": "Long memory",
-    "time": "Time of day and week",
-    "network": "Network, all else at its mean",
+    "level": "Region",
+    "memory": "Memory",
+    "time": "Time",
+    "network": "Network",
 }
 NOTHING_KNOWN = "STALE or no history"
 HERE = f"{PLACE} AND \"cell\" = '$cell'"
@@ -48,8 +50,10 @@ the long-run rate for this hour of the week. **Low** and **high** hold nine of t
 reported in the last hour, whatever the horizon.
 
 **What made the newest score**: usual, times the six factors beside it, is what is expected. A factor of 1 changes
-nothing. Only the ten cells with the highest risk of a category and horizon carry them. For any other, and for
-what made the usual itself (long memory, hour of the week), as of where the model's data end or `--at` a later moment:
+nothing. *Here* and *next door*: recent counts. *Region*: its level. *Memory*: counts of months. *Time*: of day and
+week. *Network*: the rest, all else at its mean. Only the ten cells with the highest risk of a category and horizon
+carry factors. For any other, and for what made the usual itself (long memory, hour of the week), as of where the
+model's data end or `--at` a later moment:
 
 ```
 python -m models explain --region ${region} --cell ${cell} --artifacts FOLDER
@@ -87,7 +91,7 @@ def _support() -> Panel:
 
 
 def _what_made_it() -> Panel:
-    fields = ("usual", *(f"by_{name}" for name in FACTORS), "expected", "model")
+    fields = ("usual", *(f"by_{name}" for name in FACTORS), "expected")
     chosen = ", ".join(f'"{name}"' for name in fields)
     return table(
         "What made the newest score",
@@ -96,11 +100,12 @@ def _what_made_it() -> Panel:
         (0, 20, 24, 4),
         f'SELECT {chosen} FROM "top" WHERE {HERE} AND {FRESH} ORDER BY time DESC LIMIT 1',
         [
-            column("usual", displayName="Usual", unit="suffix: incidents"),
+            column("usual", displayName="Usual", unit="none", decimals=3),
             *(column(f"by_{name}", displayName=words, unit="prefix:x ", decimals=2) for name, words in FACTORS.items()),
-            column("expected", displayName="Expected", unit="suffix: incidents"),
-            column("model", displayName="Model", unit="string"),
+            column("expected", displayName="Expected", unit="none", decimals=3),
         ],
+        more={"transformations": [WITHOUT_TIME]},
+        without="Only the ten cells with the highest risk of a category and horizon carry factors",
     )
 
 
@@ -125,6 +130,7 @@ def cell() -> Json:
             f'SELECT mean("low") AS "low", mean("high") AS "high", mean("expected") AS "expected", '
             f'mean("usual") AS "usual" {OVER_TIME}',
             "suffix: incidents",
+            reach=0.1,
             overrides=[
                 fixed("low", BLUE, **band),
                 fixed("high", BLUE, custom__fillBelowTo="low", custom__fillOpacity=15, **band),
@@ -154,7 +160,7 @@ def cell() -> Json:
             title="Who made the scores, and on how much history",
             description="The model version in force and the support of this cell. `baseline` means that the network "
             "did not answer. A gap: no scores.",
-            place=(0, 24, 14, 7),
+            place=(0, 24, 10, 11),
             queries=[f'SELECT last("model") AS "model", last("support") AS "support" {OVER_TIME}'],
             form="time_series",
             options={
@@ -170,12 +176,12 @@ def cell() -> Json:
                 column(
                     "model",
                     displayName="Model",
-                    mappings=[says("/^baseline.*$/", None, ORANGE, 1), says("/^(?!baseline).*$/", None, BLUE, 2)],
+                    mappings=[says("/^baseline.*$/", None, AMBER, 1), says("/^(?!baseline).*$/", None, BLUE, 2)],
                 ),
                 column("support", displayName="Support", mappings=[SUPPORT_MAPPING]),
             ],
         ),
-        text("In words", IN_WORDS, (14, 24, 10, 7)),
+        text("In words", IN_WORDS, (10, 24, 14, 11)),
     ]
     cells = 'SHOW TAG VALUES FROM "risk" WITH KEY = "cell" WHERE "region" = \'$region\''
     variables = [

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.panels import (
+    AMBER,
     BLUE,
     GREY,
     ORANGE,
@@ -32,21 +33,20 @@ CLOSED = (
 SOME = 'AND "observed" > 0'  # InfluxQL divides by zero to 0, and a day without incidents has no hit rate
 FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight"
 
-WHAT_IT_IS = """### What this is
-At the start of every hour the system foresees where incidents are likely within the horizon. An hour after that time is
-over, it counts what was reported and writes the result here, and once more a day later, when late reports have come.
-Nobody chooses the hours. One in whose first minute the system did not run is missing; *Hours judged* says how many are
-there. **While the feed of incidents is cut off, hours look empty**; what comes more than a day late stays missing here.
+WHAT_IT_IS = """At the start of every hour the system foresees where incidents are likely within the horizon. An hour
+after that time is over, it counts what was reported and writes the result here, and once more a day later, when late
+reports have come. Nobody chooses the hours. One in whose first minute the system did not run is missing; *Hours judged*
+says how many are there. **While the feed of incidents is cut off, hours look empty**; what comes more than a day late
+stays missing here.
 
 **Hit rate at 5 % of the area**: had units watched only the twentieth of the cells that the forecast named, this share
 of the incidents would have happened there. All cells of the region's rectangle count, water and fields too. The
 **simple baseline** names the places that were always busy at that hour. If the forecast is not above it, the forecast
 does not help. **Perfect foresight** is the best that anyone could have named afterwards: nobody can reach it."""
 
-WHAT_IT_IS_NOT = """### What this is not
-It says where incidents are likely to be *reported*, not where people do wrong. It knows no person and no address. It is
-for readiness of dispatch centres, fire, EMS and road safety; it must not be used for enforcement, and it does not act
-without a person. Where less is reported, it sees less.
+WHAT_IT_IS_NOT = """It says where incidents are likely to be *reported*, not where people do wrong. It knows no person
+and no address. It is for readiness of dispatch centres, fire, EMS and road safety; it must not be used for enforcement,
+and it does not act without a person. Where less is reported, it sees less.
 
 **Questions, objections, correction of an error:** ${contact}"""
 
@@ -59,18 +59,18 @@ def _share(k: int) -> str:
     )
 
 
-def _colours() -> list[Json]:
-    return [fixed(FORECAST, BLUE), fixed(SIMPLE, ORANGE), fixed(IDEAL, GREY)]
+def _colours(simple: str = ORANGE) -> list[Json]:
+    return [fixed(FORECAST, BLUE), fixed(SIMPLE, simple), fixed(IDEAL, GREY)]
 
 
 def _hits(k: int, x: int) -> Panel:
     return stat(
         f"Incidents inside the named {k} % of the area",
         f"Share of the incidents in the shown time that happened in the {k} % of the cells named beforehand.",
-        (x, 8, 9, 6),
+        (x, 9, 12, 5),
         f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME}",
         {"unit": "percentunit", "decimals": 1, "noValue": "no incident, or no data"},
-        overrides=_colours(),
+        overrides=_colours(AMBER),
         background=True,
         named=True,
     )
@@ -80,7 +80,7 @@ def _hits_by_day(k: int, x: int) -> Panel:
     return lines(
         f"By day: incidents inside the named {k} %",
         "The same share for each day of forecasts (UTC). Single days jump: look at the order of the lines.",
-        (x, 14, 12, 8),
+        (x, 18, 12, 8),
         f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME} GROUP BY time(1d) fill(null)",
         "percentunit",
         overrides=_colours(),
@@ -92,12 +92,12 @@ def _blocks() -> Panel:
         'SELECT sum("observed") AS "seen", sum("expected") AS "expected", sum("observed") / sum("expected") AS "ratio" '
         f'FROM {OUTCOME_AREA} {CLOSED} GROUP BY "district"'
     )
-    colours = steps((None, ORANGE), (0.8, BLUE), (1.25, ORANGE))
+    colours = steps((None, AMBER), (0.8, BLUE), (1.25, AMBER))
     return table(
         "By district: seen over expected",
-        "1 is right on the whole. Blue: 0.8 to 1.25. Orange: the forecast leans here, and somebody should ask "
+        "1 is right on the whole. Blue: 0.8 to 1.25. Amber: the forecast leans here, and somebody should ask "
         "why. Sums over the hours of the shown time, whose horizons overlap: larger than the number of incidents.",
-        (0, 30, 12, 9),
+        (0, 34, 12, 9),
         query,
         [
             column("district", unit="string", displayName="District"),
@@ -107,7 +107,7 @@ def _blocks() -> Panel:
                 "ratio",
                 unit="none",
                 decimals=2,
-                displayName="Seen over expected",
+                displayName="Seen / expected",
                 thresholds=colours,
                 color={"mode": "thresholds"},
                 custom__cellOptions={"type": "color-background", "mode": "basic"},
@@ -126,12 +126,12 @@ def _chances() -> Panel:
     return table(
         "When it said so, did it come?",
         "Cells by the chance of at least one incident that they were given. Where *said* is 30 %, an incident should "
-        "have come in 30 of 100 such cells. A line of few cells jumps.",
-        (12, 30, 12, 9),
+        "have come in 30 of 100 such cells. A cell counts each hour anew; a line of few cells jumps.",
+        (12, 34, 12, 9),
         query,
         [
             column("chance", unit="suffix: % and more", displayName="Chance given"),
-            column("cells", unit="short", decimals=0, displayName="Cells, each hour anew"),
+            column("cells", unit="short", decimals=0, displayName="Cells"),
             column("said", unit="percentunit", decimals=1, displayName="Said, on average"),
             column("came", unit="percentunit", decimals=1, displayName="Came"),
         ],
@@ -139,29 +139,29 @@ def _chances() -> Panel:
     )
 
 
-def _small(title: str, description: str, y: int, query: str, defaults: Json) -> Panel:
+def _small(title: str, description: str, x: int, query: str, defaults: Json) -> Panel:
     colour = {"color": {"mode": "fixed", "fixedColor": GREY}, "noValue": "nothing judged yet, or no data"}
-    return stat(title, description, (18, y, 6, 2), query, colour | defaults)
+    return stat(title, description, (x, 14, 8, 4), query, colour | defaults)
 
 
 def helps() -> Json:
     skill = '1 - mean("{0}") / mean("baseline_{0}")'
     panels = [
-        text("What this is", WHAT_IT_IS, (0, 0, 12, 8)),
-        text("What this is not", WHAT_IT_IS_NOT, (12, 0, 12, 8)),
+        text("What this is", WHAT_IT_IS, (0, 0, 14, 9)),
+        text("What this is not", WHAT_IT_IS_NOT, (14, 0, 10, 9)),
         _hits(5, 0),
-        _hits(10, 9),
+        _hits(10, 12),
         _small(
             "Last evaluation",
             "When the newest forecast that was judged had its result: an hour after its horizon's end, or a day later.",
-            8,
+            0,
             f'SELECT last("closed_s") * 1000 AS "closed" FROM {OUTCOME} {CLOSED}',
             {"unit": "dateTimeFromNow"},
         ),
         _small(
             "Seen over expected",
             "All incidents over all that was foreseen; 1 is right on the whole.",
-            10,
+            8,
             f'SELECT sum("observed") / sum("expected") AS "ratio" FROM {OUTCOME} {CLOSED}',
             {"unit": "none", "decimals": 2},
         ),
@@ -169,7 +169,7 @@ def helps() -> Json:
             "Hours judged",
             "Share of the shown hours with a forecast that was judged. The newest ones have not closed yet; others are "
             "missing where the system did not run.",
-            12,
+            16,
             'SELECT max("hours") * 3600000 / (${__to} - ${__from}) AS "judged" FROM '
             f'(SELECT count("observed") AS "hours" FROM {OUTCOME} {CLOSED} GROUP BY "category")',
             {"unit": "percentunit", "decimals": 0},
@@ -180,19 +180,19 @@ def helps() -> Json:
             "Foreseen and seen",
             "Incidents within the horizon from each moment, all chosen categories: what was foreseen, what the usual "
             "rate was, what happened.",
-            (0, 22, 12, 8),
-            'SELECT sum("expected") AS "expected", sum("usual") AS "usual", sum("observed") AS "seen" FROM '
+            (0, 26, 12, 8),
+            'SELECT sum("observed") AS "seen", sum("usual") AS "usual", sum("expected") AS "expected" FROM '
             f'(SELECT mean("expected") AS "expected", mean("usual") AS "usual", mean("observed") AS "observed" '
             f'FROM {OUTCOME} {CLOSED} GROUP BY time(1h), "category" fill(none)) '
             "WHERE $timeFilter GROUP BY time(1h) fill(null)",
             "suffix: incidents",
-            overrides=[fixed("expected", BLUE), fixed("usual", GREY), fixed("seen", ORANGE)],
+            overrides=[fixed("seen", ORANGE, custom__lineWidth=1), fixed("usual", GREY), fixed("expected", BLUE)],
         ),
         lines(
             "Better than the simple baseline, by day",
             "How much smaller the error is than the baseline's: Brier score of the chances, log score of the counts. "
             "Above 0 the forecast is better, below 0 it is worse.",
-            (12, 22, 12, 8),
+            (12, 26, 12, 8),
             f'SELECT {skill.format("brier")} AS "Brier score", {skill.format("log_score")} AS "log score" '
             f"FROM {OUTCOME} {CLOSED} GROUP BY time(1d) fill(null)",
             "percentunit",

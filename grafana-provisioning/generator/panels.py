@@ -15,7 +15,9 @@ TAG = "incident-risk"
 STALE_S = 180  # three ticks of a minute, as in streaming/watch/health.py
 
 # Okabe and Ito's palette, which people with any colour vision can tell apart; grey is kept for "not known".
-BLUE, ORANGE, SKY, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#8E8E8E"
+BLUE, ORANGE, SKY, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#707070"
+# Grounds under white letters, as BLUE and GREY are: 4.5 to 1 at least, as WCAG AA asks.
+AMBER, RUST = "#A35A00", "#B84700"
 
 PLACE = "\"region\" = '$region' AND \"category\" = '$category' AND \"horizon\" = '$horizon'"
 LIFT = '("expected" + 0.000001) / ("usual" + 0.000001)'  # `lift` of sinks/line_protocol.py
@@ -45,7 +47,7 @@ SUPPORT_MAPPING: Json = {
     "type": "value",
     "options": {
         name: {"color": colour, "index": index}
-        for index, (name, colour) in enumerate({"ok": BLUE, "sparse": ORANGE, "no_history": GREY}.items(), start=1)
+        for index, (name, colour) in enumerate({"ok": BLUE, "sparse": AMBER, "no_history": GREY}.items(), start=1)
     },
 }
 
@@ -120,7 +122,7 @@ def stat(
     named = more.pop("named", not isinstance(query, str))
     options = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": f"/^{column}$/" if column else "", "values": False},
-        "colorMode": "background" if background else "none",
+        "colorMode": "background_solid" if background else "none",
         "graphMode": "none",
         "justifyMode": "center",
         "orientation": "auto",
@@ -136,18 +138,31 @@ def stat(
 def lines(
     title: str, description: str, place: tuple[int, int, int, int], query: str | Sequence[str], unit: str, **more: Any
 ) -> Panel:
-    """Values over time. bars: stacked bars instead of lines."""
-    bars, minimum = more.pop("bars", False), more.pop("minimum", 0)
+    """Values over time. bars: stacked bars instead of lines.
+
+    A unit that is a word (`suffix: incidents`) stands once beside the axis, not at each tick. reach: the axis goes up
+    to this value at least, so that zeros alone lie on its floor. Colours follow the order of the series: no two of a
+    panel are alike, as they may be by name; Grafana's palette for any colour vision has only four in the light theme.
+    """
+    bars, minimum, reach = more.pop("bars", False), more.pop("minimum", 0), more.pop("reach", 1)
     drawing: Json = {"drawStyle": "line", "lineWidth": 2, "fillOpacity": 0, "showPoints": "auto", "spanNulls": False}
     if bars:
         stacked = {"mode": "normal", "group": "A"}
         drawing |= {"drawStyle": "bars", "lineWidth": 0, "fillOpacity": 80, "stacking": stacked}
-    defaults: Json = {"unit": unit, "color": {"mode": "palette-classic-by-name"}, "custom": drawing}
+    word = unit.removeprefix("suffix: ")
+    drawing |= {"axisLabel": word} if word != unit else {}
+    defaults: Json = {
+        "unit": "none" if word != unit else unit,
+        "color": {"mode": "palette-classic"},
+        "custom": drawing,
+    }
     options = {
         "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "tooltip": {"mode": "multi", "sort": "none"},
     }
-    defaults |= {} if minimum is None else {"min": minimum}
+    if minimum is not None:
+        defaults["min"] = minimum
+        drawing["axisSoftMax"] = reach
     queries, shown = [query] if isinstance(query, str) else query, {"options": options, "defaults": defaults}
     return Panel("timeseries", title, description, place, queries, "time_series", **shown, **more)
 
@@ -155,7 +170,11 @@ def lines(
 def table(
     title: str, description: str, place: tuple[int, int, int, int], query: str, columns: Sequence[Json], **more: Any
 ) -> Panel:
-    defaults = {"unit": "short", "custom": {"align": "auto"}}
+    """Rows and columns. without: what it says when there is no row. Grafana makes a column 150 pixels wide at least
+    unless it is told less, and what does not fit beside it lies out of sight."""
+    defaults: Json = {"unit": "short", "custom": {"align": "auto", "minWidth": 60}}
+    if "without" in more:
+        defaults["noValue"] = more.pop("without")
     shown = {"options": TABLE_OPTIONS, "defaults": defaults, "overrides": columns}
     return Panel("table", title, description, place, [query], **shown, **more)
 

@@ -3,18 +3,23 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.panels import (
+    AMBER,
     BLUE,
     FRESH,
     GREY,
     NOT_NOW_MAPPING,
     ORANGE,
+    PURPLE,
     RED,
+    RUST,
+    SKY,
     STALE_MAPPING,
     STALE_S,
     Json,
     Panel,
     column,
     dashboard,
+    fixed,
     lines,
     stat,
     steps,
@@ -25,6 +30,7 @@ from models.counting.count_state import OUTCOMES
 from schemas.event import REASONS
 
 UID = "risk-pipeline"
+OUTCOME_COLOURS = dict(zip((*OUTCOMES, "rejected"), (BLUE, ORANGE, SKY, PURPLE, RED), strict=True))
 REGIONS = '"region" =~ /^${region:regex}$/'
 OVER_TIME = f'FROM "pipeline" WHERE {REGIONS} AND $timeFilter GROUP BY time($__interval), "region"'
 BY_TIME = f"{OVER_TIME} fill(null)"  # an outage is a gap in a line
@@ -46,19 +52,20 @@ def _freshness() -> Panel:
     )
     return table(
         "Freshness of each region",
-        "Age of the newest scores of a day, by the store's clock. Orange: late. Grey: stale, more than three ticks. "
+        "Age of the newest scores of a day, by the store's clock. Amber: late. Grey: stale, more than three ticks. "
         "NOT NOW: the shown time ends in the past, or this screen's clock is wrong.",
         (0, 0, 8, 8),
         query,
         [
-            column("region", unit="string", displayName="Region"),
+            column("region", unit="string", displayName="Region", custom__width=110),
             column(
                 "age",
                 unit="s",
                 decimals=0,
                 displayName="Age",
+                custom__width=80,
                 mappings=[NOT_NOW_MAPPING],
-                thresholds=steps((None, BLUE), (90, ORANGE), (STALE_S, GREY)),
+                thresholds=steps((None, BLUE), (90, AMBER), (STALE_S, GREY)),
                 color={"mode": "thresholds"},
                 custom__cellOptions={"type": "color-background", "mode": "basic"},
             ),
@@ -98,7 +105,7 @@ def _newest(fields: str, since: str = FRESH) -> str:
 
 
 def _figures() -> list[Panel]:
-    zero = steps((None, BLUE), (1, RED))
+    zero = steps((None, BLUE), (1, RUST))
     unbalanced = (
         'SELECT max("gap") AS "most", min("gap") AS "least" FROM (SELECT last("consumed") - '
         + " - ".join(f'last("{name}")' for name in (*OUTCOMES, "rejected"))
@@ -113,7 +120,7 @@ def _figures() -> list[Panel]:
             0,
             unbalanced,
             "suffix: events",
-            steps((None, RED), (0, BLUE), (1, RED)),
+            steps((None, RUST), (0, BLUE), (1, RUST)),
             named=True,
         ),
         _number(
@@ -124,7 +131,7 @@ def _figures() -> list[Panel]:
             0,
             _newest('last("lag_events") AS "lag"'),
             "suffix: events",
-            steps((None, BLUE), (10_000, ORANGE), (100_000, RED)),
+            steps((None, BLUE), (10_000, AMBER), (100_000, RUST)),
         ),
         _number(
             "Starts of the job",
@@ -133,12 +140,12 @@ def _figures() -> list[Panel]:
             0,
             _newest('count(distinct("started_s")) AS "starts"', since="$timeFilter"),
             "none",
-            steps((None, BLUE), (2, ORANGE), (4, RED)),
+            steps((None, BLUE), (2, AMBER), (4, RUST)),
             without="no data",
         ),
         _number(
-            "Points dropped by the store",
-            "Points the store refused for good, most often outside its retention, since the job's start.",
+            "Points dropped",
+            "Points that the store refused for good, most often outside its retention, since the job's start.",
             8,
             4,
             _newest('max("write_dropped") AS "dropped"'),
@@ -152,7 +159,7 @@ def _figures() -> list[Panel]:
             4,
             _newest('max("write_retries") AS "retries"'),
             "suffix: retries",
-            steps((None, BLUE), (1, ORANGE), (100, RED)),
+            steps((None, BLUE), (1, AMBER), (100, RUST)),
         ),
         _number(
             "Silence of the feed",
@@ -162,18 +169,18 @@ def _figures() -> list[Panel]:
             'SELECT max("silent") AS "silent" FROM (SELECT last("silent_s") AS "silent" FROM "pipeline" '
             f'WHERE {REGIONS} AND {FRESH} GROUP BY "region")',
             "s",
-            steps((None, BLUE), (3600, ORANGE), (10_800, RED)),
+            steps((None, BLUE), (3600, AMBER), (10_800, RUST)),
             width=8,
         ),
         _number(
-            "Messages unaccounted for",
+            "Unaccounted for",
             "Messages that Kafka handed over, by its offsets, less those in the ledger, since the job's start: 0, "
             "unless the topic has transactions or is compacted.",
             12,
             0,
             _newest('last("unaccounted") AS "unaccounted"'),
             "suffix: events",
-            steps((None, RED), (0, BLUE), (1, RED)),
+            steps((None, RUST), (0, BLUE), (1, RUST)),
         ),
     ]
 
@@ -222,6 +229,7 @@ def pipeline() -> Json:
             _added_up((*OUTCOMES, "rejected")),
             "suffix: events",
             bars=True,
+            overrides=[fixed(name, colour) for name, colour in OUTCOME_COLOURS.items()],
         ),
         lines(
             "Refused, by reason",

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.panels import (
+    AMBER,
     BLUE,
     FRESH,
     ORANGE,
@@ -36,9 +37,9 @@ DAYS = {1: "Mon", 2: "Tue", 3: "Wed", 4: "Thu", 5: "Fri", 6: "Sat", 7: "Sun"}
 LONG = '"risk_long"'  # what eight weeks are read from, whatever is chosen above: the other bucket keeps a month
 
 WORDS = """Counts come from forecasts of one hour that have **closed**: the newest bar is one to two hours old. **An
-hour in which the system did not run has no bar, and is missing in weeks and means**: a dip may be an outage. The heat
-map has the region's own hours and days; elsewhere weeks and days are UTC, and axes have your browser's time zone. A
-place that reports less looks quieter than it is. Long ranges read one value per hour, never each minute."""
+hour in which the system did not run has no bar, and is missing in weeks and means**: a dip may be an outage. *Hour of
+the week* has the region's own hours and days; elsewhere weeks and days are UTC, and axes have your browser's time
+zone. A place that reports less looks quieter than it is. Long ranges read one value per hour, never each minute."""
 
 
 def _for_long(query: str) -> str:
@@ -46,7 +47,10 @@ def _for_long(query: str) -> str:
 
 
 def _week() -> Panel:
-    """Hour against weekday: Grafana's transformations make the matrix."""
+    """Hour against weekday: Grafana's transformations make the matrix.
+
+    A column cannot be narrower than 50 pixels, so the hours are the rows, and all of them are in sight.
+    """
     each = _for_long(
         'SELECT first("observed") AS "seen", first("weekday") AS "weekday", first("hour") AS "hour" '
         f"FROM {OUTCOME} WHERE \"region\" = '$region' AND \"horizon\" = '1h' AND {CATEGORIES} AND $timeFilter "
@@ -61,34 +65,43 @@ def _week() -> Panel:
         "hour": {"operation": "groupby", "aggregations": []},
         "seen": {"operation": "aggregate", "aggregations": ["mean"]},
     }
-    shade = steps((None, "#FFFFFF"), (0.1, "#DEEBF7"), (0.5, "#9ECAE1"), (1, "#4292C6"), (3, "#2171B5"), (6, "#08306B"))
-    matrix = {"rowField": "hour", "columnField": "weekday", "valueField": "seen (mean)", "emptyValue": "empty"}
+    # Fifths from the least to the most: any base rate gives a picture, and the letters stand out in both themes.
+    shade = steps((None, "transparent"), (20, "#0072B21F"), (40, "#0072B247"), (60, BLUE), (80, AMBER))
+    # As a text, or the hour's number would take part in the scale of the colours.
+    as_text = {"targetField": "hour", "destinationType": "string"}
+    matrix = {"rowField": "hour", "columnField": "weekday", "valueField": "seen (mean)", "emptyValue": "null"}
     return Panel(
         kind="table",
         title="Hour of the week",
-        description="Mean incidents in an hour, all chosen categories together, by the region's local hour (rows) and "
-        "weekday (columns), over eight weeks.",
-        place=(12, 0, 12, 17),
+        description="Mean incidents in an hour, all chosen categories together, by the region's local hour (rows) "
+        "and weekday (columns), over eight weeks. Colours are fifths of the span from the least to the most, amber the "
+        "uppermost.",
+        place=(12, 0, 12, 25),
         queries=[query],
         options=TABLE_OPTIONS,
         defaults={
             "unit": "none",
-            "decimals": 2,
-            "custom": {"align": "center", "cellOptions": {"type": "color-background", "mode": "basic"}},
-            "thresholds": shade,
+            "decimals": 1,
+            "custom": {
+                "align": "center",
+                "minWidth": 50,
+                "cellOptions": {"type": "color-background", "mode": "basic"},
+            },
+            "thresholds": {"mode": "percentage", "steps": shade["steps"]},
             "color": {"mode": "thresholds"},
         },
         overrides=[
-            column("hour\\weekday", displayName="Hour", custom__cellOptions={"type": "auto"}, decimals=0),
+            column("hour\\weekday", displayName="Hour", unit="string", custom__cellOptions={"type": "auto"}),
             *[column(str(number), displayName=name) for number, name in DAYS.items()],
         ],
         more={
             "timeFrom": "8w",
             "transformations": [
                 {"id": "groupBy", "options": {"fields": groups}},
+                {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "hour"}]}},
                 {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "weekday"}]}},
+                {"id": "convertFieldType", "options": {"fields": {}, "conversions": [as_text]}},
                 {"id": "groupingToMatrix", "options": matrix},
-                {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "hour\\weekday"}]}},
             ],
         },
     )
@@ -111,9 +124,9 @@ def _districts() -> Panel:
         query,
         [
             column("district", unit="string", displayName="District"),
-            column("seen", unit="suffix: incidents", decimals=0, displayName="Seen"),
-            column("expected", unit="suffix: incidents", decimals=1, displayName="Expected"),
-            column("ratio", unit="suffix: x expected", decimals=2, displayName="Seen over expected"),
+            column("seen", unit="none", decimals=0, displayName="Seen"),
+            column("expected", unit="none", decimals=1, displayName="Expected"),
+            column("ratio", unit="none", decimals=2, displayName="Seen / expected"),
         ],
         more={"transformations": [WITHOUT_TIME]},
     )
@@ -154,7 +167,7 @@ def trends() -> Json:
             "Week over week",
             "Incidents in a week from Monday (UTC), by category; the newest week is not complete, nor is one with "
             "hours in which the system did not run.",
-            (0, 17, 24, 8),
+            (0, 17, 12, 8),
             _for_long(weekly),
             "suffix: incidents",
             alias="$tag_category",
@@ -162,36 +175,27 @@ def trends() -> Json:
             more={"timeFrom": "8w"},
         ),
         _districts(),
-        Panel(
-            kind="bargauge",
-            title="Expected now in the whole region, next $horizon",
-            description="Incidents foreseen by the newest scores, by category. Empty when the scores are stale.",
-            place=(12, 25, 12, 5),
-            queries=[f'SELECT sum("e") AS "expected" FROM ({newest}) GROUP BY "category"'],
-            form="time_series",
-            alias="$tag_category",
-            options={
-                "displayMode": "basic",
-                "orientation": "horizontal",
-                "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-                "showUnfilled": True,
-                "valueMode": "color",
-                "minVizHeight": 16,
-                "minVizWidth": 8,
-                "maxVizHeight": 300,
-                "namePlacement": "auto",
-                "sizing": "auto",
-                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
-            },
-            defaults={
-                "unit": "suffix: incidents",
-                "decimals": 1,
-                "min": 0,
-                "noValue": "STALE",
-                "color": {"mode": "fixed", "fixedColor": BLUE},
-            },
+        table(
+            "Expected now in the whole region, next $horizon",
+            "Incidents foreseen by the newest scores, by category. Empty when the scores are stale.",
+            (12, 25, 12, 9),
+            f'SELECT sum("e") AS "expected" FROM ({newest}) GROUP BY "category"',
+            [
+                column("category", unit="string", displayName="Category"),
+                column(
+                    "expected",
+                    unit="none",
+                    decimals=1,
+                    min=0,
+                    displayName="Incidents",
+                    color={"mode": "fixed", "fixedColor": BLUE},
+                    custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
+                ),
+            ],
+            without="STALE",
+            more={"transformations": [WITHOUT_TIME]},
         ),
-        text("About these counts", WORDS, (12, 30, 12, 4)),
+        text("About these counts", WORDS, (0, 34, 24, 4)),
     ]
     return dashboard(
         UID,

@@ -21,7 +21,7 @@ TARGETS = [
     for panel in page["panels"]
     for target in panel.get("targets", [])
 ]
-NUMBERS = ("stat", "timeseries", "bargauge")
+NUMBERS = ("stat", "timeseries")
 
 
 def asked(store, page, panel, target, to_s, **changes):
