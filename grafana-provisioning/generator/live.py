@@ -2,6 +2,7 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
+from generator.area import IN_AREA, area_variable, border_and_areas, sums, ten_highest
 from generator.panels import (
     BLUE,
     FRESH,
@@ -31,10 +32,9 @@ UID = "risk-live"
 _FIELDS = '"expected", "usual", "low", "high", "observed_1h", "support"'
 # Of the rows, not of the measurement: the same answer in two thirds of the time.
 NEWEST = (
-    f'SELECT last("risk") AS "r", {_FIELDS} FROM (SELECT "risk", {_FIELDS} FROM "risk" WHERE {PLACE} AND {FRESH}) '
-    'GROUP BY "cell", "geohash"'
+    f'SELECT last("risk") AS "r", {_FIELDS} FROM (SELECT "risk", {_FIELDS} FROM "risk" '
+    f'WHERE {PLACE} AND {IN_AREA} AND {FRESH}) GROUP BY "cell", "geohash"'
 )
-COUNTED = f'SELECT last("risk") AS "r", "support" FROM "risk" WHERE {PLACE} AND {FRESH} GROUP BY "cell"'
 MAP = (
     f'SELECT ${{colour:raw}} AS "shade", "r" AS "risk", {LIFT} AS "lift", "expected", "usual", "low", "high", '
     f'"observed_1h", "support", "cell", "geohash" FROM ({NEWEST}) WHERE "support" != \'no_history\''
@@ -54,6 +54,7 @@ CELL_LINK = {
 }
 # Blue to brown, no green: ColorBrewer's YlOrBr with a blue below it, told apart with any colour vision.
 # On light tiles, also where Grafana is dark: there brown, the highest, would be the hardest to see.
+HIGHEST_FIRST: Json = {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "risk", "desc": True}]}}
 BASE_MAP = {"theme": "light", "showLabels": True}
 SHADES = steps((None, "#9ECAE1"), (1, "#FEE391"), (2, "#FE9929"), (4, "#D95F0E"), (8, "#7F2704"))
 
@@ -64,7 +65,7 @@ KEY = """| colour | chance of at least one | lift over usual |
 | orange | 10 % and more | 2.5 times the usual and more |
 | dark orange | 20 % and more | 5 times the usual and more |
 | brown | 40 % and more | 10 times the usual and more |
-| **grey** | **not known**: no history here, or the scores are stale | |
+| **grey** | **not known**: no history here, the scores are stale, or outside the chosen area | |
 
 `Colour by` at the top switches. A quiet cell is not a safe cell: grey means that nothing is known.
 The scores are for readiness, that units stand in the right place. They say nothing about people."""
@@ -127,17 +128,7 @@ def _top_row() -> list[Panel]:
             column="model",
             background=True,
         ),
-        stat(
-            "Cells that have a history",
-            "Only these have a colour. Without one a cell is grey: nothing was ever reported there, nothing is known.",
-            (20, 0, 4, 4),
-            [
-                f'SELECT count("r") AS "with history" FROM ({COUNTED}) WHERE "support" != \'no_history\'',
-                f'SELECT count("r") AS "all cells" FROM ({COUNTED})',
-            ],
-            _stale_or("none"),
-            background=True,
-        ),
+        sums(NEWEST, (20, 0, 4, 4), _stale_or("none")),
     ]
 
 
@@ -196,7 +187,7 @@ def _layers() -> list[Json]:
             "dataStyle": {"color": colour, "opacity": 0.6},
         },
     }
-    return [outlines, centres, cells]
+    return [outlines, border_and_areas(), centres, cells]
 
 
 def _map() -> Panel:
@@ -204,7 +195,8 @@ def _map() -> Panel:
         kind="geomap",
         title="Where incidents are likely: $category, next $horizon",
         description="Each square is a cell. Colour by the chance of at least one incident or by lift over the usual "
-        "(switch at the top). Grey cells have no history, or the scores are stale. A click shows the numbers.",
+        "(switch at the top). Grey cells have no history, lie outside the chosen area, or the scores are stale. "
+        "A click shows the numbers.",
         place=(0, 4, 16, 21),
         queries=[MAP, NO_CELL],
         options={
@@ -221,21 +213,16 @@ def _map() -> Panel:
 
 
 def live() -> Json:
-    top = (
-        'SELECT last("risk") AS "risk", "lift", "expected", "usual", "cell", "support" FROM "top" '
-        f'WHERE {PLACE} AND {FRESH} GROUP BY "rank"'
-    )
     panels = [
         *_top_row(),
         _map(),
         table(
             "The ten highest cells",
-            "The riskiest cells of the newest minute, highest first. A click on a cell opens its history. "
-            "Empty when the scores are stale.",
+            "The riskiest chosen cells of the newest minute that have a history, highest first. A click on a cell "
+            "opens its own page. Empty when the scores are stale.",
             (16, 4, 8, 12),
-            top,
+            ten_highest(NEWEST, LIFT),
             [
-                column("rank", unit="string", displayName="#", custom__width=40),
                 *[one for one in _columns() if one["matcher"]["options"] not in ("Time", "shade", "geohash")],
                 column(
                     "support",
@@ -245,7 +232,7 @@ def live() -> Json:
                     custom__cellOptions={"type": "color-text"},
                 ),
             ],
-            more={"transformations": [WITHOUT_TIME]},
+            more={"transformations": [HIGHEST_FIRST, WITHOUT_TIME]},
         ),
         text("How to read the map", KEY, (16, 16, 8, 9)),
     ]
@@ -264,7 +251,7 @@ def live() -> Json:
         "Live risk map",
         "Where the next hours' incidents are likely, for staging units. Places, never people.",
         panels,
-        [*place_variables(), colour],
+        [*place_variables(), area_variable(), colour],
         time={"from": "now-1h", "to": "now"},
         refresh="5s",
         timepicker={"hidden": True},  # with the refresh off, an age would stand still

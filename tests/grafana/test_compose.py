@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from streaming.cli.cells import DASHBOARDS as DASHBOARDS_OF_CELLS
-from streaming.maps.outlines import ALL_REGIONS
+from streaming.maps.outlines import ALL_REGIONS, lines_name
 from tests.harness.compose_file import SERVICES, variables
 from tests.harness.pages import PROVISIONING, ROOT, TEMPLATES
 
@@ -66,8 +66,8 @@ def test_the_first_page_is_the_live_map_that_cells_writes_where_a_provider_looks
 def test_the_maps_polygons_are_in_a_folder_that_grafana_serves():
     page = json.loads((TEMPLATES / "live-map.json").read_text(encoding="utf-8"))
     layers = next(panel for panel in page["panels"] if panel["type"] == "geomap")["options"]["layers"]
-    sources = {layer["type"]: layer["config"]["src"] for layer in layers if "src" in layer["config"]}
-    assert sources == {"geojson": "public/cells/${region}.geojson", "dynamic-geojson": f"public/cells/{ALL_REGIONS}"}
+    sources = {layer["config"]["src"] for layer in layers if "src" in layer["config"]}
+    assert sources == {f"public/cells/{name}" for name in ("${region}.geojson", lines_name("${region}"), ALL_REGIONS)}
     assert "/usr/share/grafana/public/cells" in targets(GRAFANA)
 
 

@@ -231,7 +231,7 @@ def test_links_lead_to_pages_that_exist_with_variables_that_they_have(name):
 def test_every_variable_of_a_page_is_used_and_every_used_one_exists(name):
     panels, variables = PAGES[name]["panels"], PAGES[name]["templating"]["list"]
     text = json.dumps([panels, [variable.get("query") for variable in variables]])
-    used = set(re.findall(r"\$\{(\w+)(?::\w+)?\}|\$(\w+)", text))
+    used = set(re.findall(r"\$\{(\w+)(?:\.\w+)?(?::\w+)?\}|\$(\w+)", text))
     names = {a or b for a, b in used}
     grafanas = {"__from", "__to", "__interval", "__url_time_range", "timeFilter", "col", "__data"}
     assert names - grafanas - {"tag_region", "tag_category"} == {variable["name"] for variable in variables}

@@ -113,13 +113,6 @@ def test_the_polygons_ids_are_the_tags_that_the_sink_wrote(filled):
         assert {feature["id"] for feature in files[ALL_REGIONS]["features"]} == stored["geohash"]
 
 
-def test_the_ten_highest_come_in_order(filled, now_s):
-    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "table")
-    rows = table(asked(filled, "live-map", panel, panel["targets"][0], now_s))
-    assert [row["rank"] for row in rows] == [f"{rank:02d}" for rank in range(1, 11)]
-    assert [row["risk"] for row in rows] == sorted((row["risk"] for row in rows), reverse=True)
-
-
 OF_NOW = [  # (page, panel) of all that shows the newest scores
     (name, panel)
     for name, page in PAGES.items()

@@ -22,6 +22,7 @@ VARIABLES = {
     "category": "ems",
     "horizon": "4h",
     "cell": "r002c002",
+    "area": ".*",
     "colour": '"r" / 0.05',
     "bucket": "risk",
     "contact": "nobody",

@@ -1,0 +1,56 @@
+"""My area: the districts that a person chooses on the live map. `python -m streaming cells --areas` fills them in."""
+
+# ruff: noqa: S608 - these are queries for Grafana, made from constants
+
+from generator.panels import Json, Panel, column, stat
+
+# Each choice has its cells' regular expression beside its name, so that a page's address holds only names.
+IN_AREA = '"cell" =~ /^(${area.cells:pipe})$/'
+
+
+def area_variable() -> Json:
+    """Any number of areas; all cells at first. Hidden until there are areas to choose from."""
+    return {
+        "type": "custom",
+        "name": "area",
+        "label": "Area",
+        "description": "Map, list and sums of these districts alone. The page's address keeps the choice: bookmark it.",
+        "valuesFormat": "json",
+        "query": "[]",
+        "hide": 2,
+        "multi": True,
+        "includeAll": True,
+        "allValue": ".*",
+        "allowCustomValue": False,
+        "current": {"text": ["All"], "value": ["$__all"]},
+    }
+
+
+def border_and_areas() -> Json:
+    """A layer of lines: around the region, and around each area."""
+    style = {"color": {"fixed": "#3D4450"}, "opacity": 1, "lineWidth": 2}
+    config = {"src": "public/cells/_lines-${region}.geojson", "rules": [], "style": style}
+    return {"type": "geojson", "name": "Border and areas", "tooltip": False, "config": config}
+
+
+def sums(newest: str, place: tuple[int, int, int, int], stale: Json) -> Panel:
+    """newest: the query of each cell's newest score. stale: what the panel shows without any."""
+    return stat(
+        "In the chosen area",
+        "Incidents that the newest scores expect in the chosen cells, what is usual there at this hour of the week, "
+        "and how many were counted in the last hour. Cells without a history are left out.",
+        place,
+        'SELECT sum("expected") AS "expected", sum("usual") AS "usual", sum("observed_1h") AS "last hour" '
+        f"FROM ({newest}) WHERE \"support\" != 'no_history'",
+        stale | {"unit": "none", "decimals": 1},
+        named=True,
+        overrides=[column("last hour", decimals=0)],
+    )
+
+
+def ten_highest(newest: str, lift: str) -> str:
+    """The query of the riskiest chosen cells, in no order: InfluxQL's top() sorts by time."""
+    return (
+        f'SELECT "risk", {lift} AS "lift", "expected", "usual", "cell", "support" FROM (SELECT top("r", 10) AS "risk", '
+        f'"expected", "usual", "cell", "support" FROM ({newest}) WHERE "support" != \'no_history\')'
+    )

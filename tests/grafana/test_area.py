@@ -1,0 +1,90 @@
+"""My area on the live map, on a real InfluxDB: map, list and sums of the chosen cells alone."""
+
+import json
+
+import pytest
+
+from generator.area import area_variable
+from generator.panels import STALE_S
+from streaming.maps.areas import cells_pattern
+from streaming.maps.pages import with_areas
+from tests.harness.grafana_world import SPECS, VARIABLES
+from tests.harness.influxql import filled_in, table
+from tests.harness.pages import PAGES
+
+GRID = SPECS["northville"].grid
+WEST = [cell for cell in range(GRID.cells) if cell % GRID.cols < 3]
+SOUTH = list(range(2 * GRID.cols))
+# As Grafana joins the property `cells` of several choices with the format `pipe` (read in @grafana/scenes 8.16).
+CHOSEN = {
+    "one area": (cells_pattern(GRID, WEST), set(WEST)),
+    "two areas": (f"{cells_pattern(GRID, WEST)}|{cells_pattern(GRID, SOUTH)}", {*WEST, *SOUTH}),
+    "all": (area_variable()["allValue"], set(range(GRID.cells))),
+}
+choices = pytest.mark.parametrize(("pattern", "cells"), CHOSEN.values(), ids=CHOSEN)
+
+
+def rows_of(store, now_s, title, pattern):
+    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"].startswith(title))
+    variables = VARIABLES | {"area": pattern}
+    query = filled_in(panel["targets"][0]["query"], from_s=now_s - STALE_S, to_s=now_s, variables=variables)
+    return table(store.series(query))
+
+
+@pytest.fixture
+def known(filled, now_s):
+    """By cell id, the newest score of each cell of the page's place that has a history, as it is stored."""
+    place = " AND ".join(f"\"{name}\" = '{VARIABLES[name]}'" for name in ("region", "category", "horizon"))
+    query = f'SELECT * FROM "risk" WHERE {place} AND $timeFilter'  # noqa: S608 - made from constants
+    points = table(filled.series(filled_in(query, from_s=now_s - STALE_S, to_s=now_s)))
+    newest = max(point["Time"] for point in points)
+    return {point["cell"]: point for point in points if point["Time"] == newest and point["support"] != "no_history"}
+
+
+def chosen_of(known, cells):
+    names = GRID.cell_ids()
+    return {name: known[name] for name in (names[cell] for cell in sorted(cells)) if name in known}
+
+
+@pytest.mark.stack
+@choices
+def test_the_map_has_the_cells_of_the_chosen_area_alone(filled, now_s, known, pattern, cells):
+    shown = {row["cell"]: row["risk"] for row in rows_of(filled, now_s, "Where incidents", pattern)}
+    assert shown == {name: point["risk"] for name, point in chosen_of(known, cells).items()}
+
+
+@pytest.mark.stack
+@choices
+def test_the_list_has_the_ten_highest_of_the_chosen_area(filled, now_s, known, pattern, cells):
+    rows = rows_of(filled, now_s, "The ten highest", pattern)
+    wanted = sorted((point["risk"] for point in chosen_of(known, cells).values()), reverse=True)[:10]
+    assert sorted((row["risk"] for row in rows), reverse=True) == wanted
+    for row in rows:
+        point = known[row["cell"]]
+        assert [row[name] for name in ("expected", "usual")] == [point[name] for name in ("expected", "usual")]
+        assert row["lift"] == pytest.approx((point["expected"] + 1e-6) / (point["usual"] + 1e-6))
+    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "table")
+    first = panel["transformations"][0]
+    assert (first["id"], first["options"]["sort"]) == ("sortBy", [{"field": "risk", "desc": True}])
+
+
+@pytest.mark.stack
+@choices
+def test_the_sums_are_of_the_chosen_area(filled, now_s, known, pattern, cells):
+    (row,) = rows_of(filled, now_s, "In the chosen area", pattern)
+    for shown, field in (("expected", "expected"), ("usual", "usual"), ("last hour", "observed_1h")):
+        assert row[shown] == pytest.approx(sum(point[field] for point in chosen_of(known, cells).values()))
+
+
+@pytest.mark.stack
+def test_an_area_that_no_longer_exists_shows_nothing_instead_of_another(filled, now_s):
+    """Grafana puts the name itself in the place of a choice that it does not find: an old bookmark."""
+    for title in ("Where incidents", "The ten highest", "In the chosen area"):
+        assert rows_of(filled, now_s, title, "Old Town") == []
+
+
+def test_the_page_has_the_variable_that_is_filled_with_areas():
+    page = with_areas(PAGES["live-map"], {"North": "r000c(001)"})
+    (variable,) = (variable for variable in page["templating"]["list"] if variable["name"] == "area")
+    assert json.loads(variable["query"]) == [{"text": "North", "value": "North", "cells": "r000c(001)"}]
+    assert variable | {"query": "[]", "hide": 2} == area_variable()
