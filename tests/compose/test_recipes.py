@@ -1,7 +1,4 @@
-"""What the pages tell an operator to type: the commands name what there is, and the recipes do what they say.
-
-Not run here: Docker. The back-up runs with a stand-in that has folders as volumes.
-"""
+"""What the pages tell an operator to type: the commands name what there is. `make stack` runs the recipes."""
 
 import re
 import shlex
@@ -14,7 +11,7 @@ from schemas.dead_letter import encode_dead_letter
 from schemas.incidents import Rejection
 from tests.contracts.test_readme import fault_in_name
 from tests.harness import processes
-from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, stand_in, tool
+from tests.harness.compose_file import ROOT, SERVICES, tool
 
 PAGES = ("README.md", "docs/how-to/operations.md", "deploy/README.md", "deploy/demo.env")
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
@@ -92,58 +89,6 @@ def recipe(word):
     """The fenced block of docs/how-to/operations.md that holds `word`."""
     (block,) = (block for _, block in FENCE.findall(page("docs/how-to/operations.md")) if word in block)
     return block
-
-
-@pytest.fixture
-def machine(tmp_path):
-    """Runs a recipe in a checkout of its own; `volumes` are folders."""
-    (tmp_path / "checkout").mkdir()
-    names = [f"{COMPOSE['name']}_{name}" for name in ("state", "scorer-token")]
-    environment = {
-        "PATH": stand_in("docker", tmp_path / "bin"),
-        "FAKE_DOCKER": str(tmp_path / "volumes"),
-        "FAKE_VOLUMES": " ".join(names),
-    }
-    for name in (*names, "another-project_state"):
-        (tmp_path / "volumes" / name).mkdir(parents=True)
-
-    def run(script):
-        ran = processes.run("/bin/sh", "-c", script, cwd=tmp_path / "checkout", env=environment)
-        assert (ran.returncode, ran.stderr) == (0, "")
-
-    return tmp_path / "checkout", tmp_path / "volumes", run
-
-
-@pytest.mark.parametrize("kept", [("secrets",), ("secrets", ".env", "data")], ids=["as made", "with a region"])
-def test_a_back_up_is_closed_and_brings_back_what_was_lost(machine, kept):
-    checkout, volumes, run = machine
-    state = volumes / f"{COMPOSE['name']}_state"
-    (state / "checkpoint").mkdir()
-    (state / "checkpoint" / "guard.json").write_text("{}")
-    (checkout / "secrets").mkdir(mode=0o700)
-    (checkout / "secrets" / "token").write_text("old")
-    (checkout / "secrets" / "token").chmod(0o444)
-    if ".env" in kept:
-        (checkout / ".env").write_text("RAW_DAYS=40\n")
-        (checkout / "data" / "artifacts").mkdir(parents=True)
-    run(recipe("tar cz"))
-    backup = checkout / "backup"
-    archives = {f"{COMPOSE['name']}_{name}.tgz" for name in ("state", "scorer-token")}
-    assert {path.name for path in backup.iterdir()} == {*kept, *archives}
-    assert backup.stat().st_mode & 0o777 == 0o700
-    assert {(backup / name).stat().st_mode & 0o777 for name in archives} == {0o600}
-
-    (state / "checkpoint" / "guard.json").write_text("damaged")
-    (state / "checkpoint" / "left-over").write_text("")
-    (checkout / "secrets" / "token").unlink()
-    (checkout / "secrets" / "token").write_text("another")
-    (checkout / "secrets" / "token").chmod(0o444)
-    run(recipe("tar xz"))
-    assert [path.name for path in (state / "checkpoint").iterdir()] == ["guard.json"]
-    assert (state / "checkpoint" / "guard.json").read_text() == "{}"
-    assert (checkout / "secrets" / "token").read_text() == "old"
-    assert (checkout / "secrets" / "token").stat().st_mode & 0o777 == 0o444
-    assert (checkout / ".env").exists() == (".env" in kept)
 
 
 def test_a_back_up_is_in_no_commit():
