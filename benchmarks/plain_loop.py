@@ -16,6 +16,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from benchmarks.full_frame import TOP_K, frame_of
+from models.all_categories import stored_views
 from models.artifact.artifact import Artifact
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
@@ -47,7 +48,7 @@ class Region:
     network: RiskNetwork | None
     state: CountState
     engine: FeatureEngine
-    frame: RiskFrame | None = None
+    views: tuple[RiskFrame | None, ...] = (None, None)  # that were written last
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Region":
@@ -59,8 +60,9 @@ class Region:
         features = self.engine.compute(self.state)
         scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
         frame = frame_of(self.artifact.spec, self.artifact.version, self.state.as_of_s, features, scores)
-        before, self.frame = self.frame, frame
-        return counted, risk_lines(frame, changed(frame, before)) + top_lines(frame, TOP_K)
+        before, self.views = self.views, stored_views(frame, self.artifact.constants.dispersion)
+        pairs = zip(self.views, before, strict=True)
+        return counted, b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
 
 
 def slices(settings: Settings, events: int) -> Iterator[list[Message]]:

@@ -16,6 +16,7 @@ from benchmarks.plan import Sizes, bench_specs
 from benchmarks.product import ledger, rate_of_batches, running_job
 from benchmarks.stack import Stack, running_stack
 from benchmarks.synthetic import synthetic_events
+from models.all_categories import stored_views
 from models.counting.blobs import Journal
 from models.features import FeatureEngine
 from models.scoring import score
@@ -66,7 +67,7 @@ def _stages(stack: Stack) -> list[dict[str, float]]:
     network, engine = artifact.network(), FeatureEngine(spec, artifact.constants)
     journal, _ = Journal.start(artifact.history())
     sink = InfluxSink(stack.settings(topic="none", specs=[spec], checkpoint="none"))
-    frame: RiskFrame | None = None
+    views: tuple[RiskFrame | None, ...] = (None, None)
     runs = []
     for number in range(_STAGE_BATCHES):
         now_s, watch = int(time.time()), Stopwatch()
@@ -86,8 +87,10 @@ def _stages(stack: Stack) -> list[dict[str, float]]:
         with watch.part("score"):
             scores = score(features.values, network, artifact.constants, spec)
         with watch.part("lines"):
-            before, frame = frame, frame_of(spec, artifact.version, journal.state.as_of_s, features, scores)
-            lines = risk_lines(frame, changed(frame, before)) + top_lines(frame, TOP_K)
+            frame = frame_of(spec, artifact.version, journal.state.as_of_s, features, scores)
+            before, views = views, stored_views(frame, artifact.constants.dispersion)
+            pairs = zip(views, before, strict=True)
+            lines = b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
         with watch.part("write"):
             sink.write(lines)
         runs.append(watch.ms)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from schemas.spec import Spec
+from schemas.spec import ALL_CATEGORIES, Spec
 
 SUPPORT = ("no_history", "sparse", "ok")  # the code in `RiskFrame.support` is the position here
 BASELINE_MODEL = "baseline"
@@ -41,6 +41,11 @@ class RiskFrame:
     observed_1h: npt.NDArray[np.int32]  # (cells, categories) incidents counted in the last hour
     support: npt.NDArray[np.uint8]  # (cells, categories) position in SUPPORT
     attribution: npt.NDArray[np.float32]  # (ranks, categories, horizons, groups) of the `riskiest` cells
+    is_sum: bool = False  # over the spec's categories: the one category is ALL_CATEGORIES
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        return (ALL_CATEGORIES,) if self.is_sum else self.spec.categories
 
     @property
     def tick_s(self) -> int:

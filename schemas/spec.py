@@ -24,6 +24,7 @@ from schemas.limits import (
 
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
+ALL_CATEGORIES = "all"  # the store's series over every category; no category may have this name
 HOUR_S = 3600
 DAY_S = 86_400
 DAYS_KEPT = 400  # days for which counts by day are kept
@@ -68,8 +69,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def series(self) -> int:
-        """Series in the store: cells x categories x horizons."""
-        return self.grid.cells * len(self.categories) * len(self.horizons_s)
+        """Series in the store: cells x categories, with that of all, x horizons."""
+        return self.grid.cells * (len(self.categories) + 1) * len(self.horizons_s)
 
     @property
     def counters(self) -> int:
@@ -102,6 +103,8 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
     if wrong:
         remedy = "write a region and its categories as slugs, of a-z, 0-9, - and _, a letter or digit first, at most 63"
         yield ", ".join(map(repr, wrong)), f"{remedy} characters"
+    if ALL_CATEGORIES in spec.categories:
+        yield f"category {ALL_CATEGORIES!r} is the sum over all categories", "give that category another name"
     if set(spec.counted_origins) - set(ORIGINS):
         yield f"counted_origins {spec.counted_origins}", f"choose from {ORIGINS}"
     if not spec.slide_s <= spec.late_limit_s <= 7 * DAY_S:

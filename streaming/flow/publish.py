@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from models.all_categories import stored_views
 from schemas.errors import RiskError
 from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from schemas.incidents import unpack_rejections
@@ -38,15 +39,22 @@ class _Batch:
 
     summaries: Mapping[str, Summary]
     frames: Mapping[str, RiskFrame]  # regions with new scores
+    views: Mapping[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they are stored
     folders: Mapping[str, str]  # of the artifacts in force
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Any]]) -> "_Batch":
         summaries = {row["region"]: msgspec.msgpack.decode(row["summary"], type=Summary) for row in rows}
+        folders = {row["region"]: row["artifact"] for row in rows if row["artifact"]}
+        frames = {row["region"]: frame_of(row, summaries[row["region"]]) for row in rows if row["scores"]["model"]}
         return cls(
             summaries=dict(sorted(summaries.items())),
-            frames={row["region"]: frame_of(row, summaries[row["region"]]) for row in rows if row["scores"]["model"]},
-            folders={row["region"]: row["artifact"] for row in rows if row["artifact"]},
+            frames=frames,
+            views={
+                region: stored_views(frame, load_artifact(folders[region]).constants.dispersion)
+                for region, frame in sorted(frames.items())
+            },
+            folders=folders,
         )
 
     @property
@@ -69,7 +77,7 @@ class Publisher:
     batches: int = 0  # that were published
     last_batch: int = -1
     _failure: RiskError | None = None
-    _stored: dict[str, RiskFrame] = field(default_factory=dict)
+    _stored: dict[str, tuple[RiskFrame, RiskFrame]] = field(default_factory=dict)
     _last_batch_s: float = 0.0
     _started_s: float = 0.0
     _acknowledged_s: float = 0.0
@@ -102,10 +110,10 @@ class Publisher:
         )
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
-        report = self._write(b"".join([*self._scores(batch), *self._pipeline(batch, of_the_machine)]))
+        report = self._write(b"".join(self._scores(batch)), b"".join(self._pipeline(batch, of_the_machine)))
         for region, frame in batch.frames.items():  # it deletes old forecasts: they have been judged by now
             self.outcomes.keep(frame, batch.folders[region])
-        self._stored |= batch.frames
+        self._stored |= batch.views
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
         self._last_batch_s = time.monotonic() - started
         return Published(
@@ -123,19 +131,26 @@ class Publisher:
             unaccounted=unaccounted,
         )
 
-    def _write(self, lines: bytes) -> WriteReport:
-        """Without points the store is asked from time to time, so that one that is away is noticed."""
-        if not lines and abs(self.now_s() - self._acknowledged_s) < ASK_EVERY_S:
-            return WriteReport(lines=0, bytes=0)
-        report = self.sink.write(lines)
-        self._acknowledged_s = self.now_s()
+    def _write(self, scores: bytes, ledgers: bytes) -> WriteReport:
+        """The ledgers when the scores are acknowledged: their `as_of` says which scores are whole in the store.
+
+        Without points the store is asked from time to time, so that one that is away is noticed.
+        """
+        writes = [lines for lines in (scores, ledgers) if lines]
+        if not writes and abs(self.now_s() - self._acknowledged_s) >= ASK_EVERY_S:
+            writes = [b""]
+        report = WriteReport(lines=0, bytes=0)
+        for lines in writes:
+            report += self.sink.write(lines)
+            self._acknowledged_s = self.now_s()
         return report
 
     def _scores(self, batch: _Batch) -> Iterator[bytes]:
         """The points of new scores, and of forecasts whose horizon has closed."""
-        for region, frame in sorted(batch.frames.items()):
-            yield risk_lines(frame, changed(frame, self._stored.get(region)))
-            yield top_lines(frame, self.top_k)
+        for region, views in batch.views.items():
+            for view, before in zip(views, self._stored.get(region, (None, None)), strict=True):
+                yield risk_lines(view, changed(view, before))
+                yield top_lines(view, self.top_k)
         for region, summary in batch.summaries.items():
             if summary.closed:
                 yield self.outcomes.points(load_artifact(batch.folders[region]).spec, summary.closed)
@@ -180,11 +195,12 @@ def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:
         "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(ATTRIBUTION_GROUPS))
     }
     scores = row["scores"]
+    arrays: dict[str, Any] = {name: np.frombuffer(scores[name], "<f4").reshape(shapes[name]) for name in FIELDS}
     return RiskFrame(
         spec=spec,
         as_of_s=summary.as_of_s,
         model=scores["model"],
         observed_1h=np.frombuffer(summary.observed_1h, "<i4").reshape(places),
         support=np.frombuffer(summary.support, "u1").reshape(places),
-        **{name: np.frombuffer(scores[name], "<f4").reshape(shapes[name]) for name in FIELDS},
+        **arrays,
     )

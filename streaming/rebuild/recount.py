@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from models.all_categories import stored_views
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
 from schemas.decode import Messages, decode_messages
@@ -134,8 +135,10 @@ class Recount:
             frame = self._scored(region, known.state, self._folder(region, logged))
             known.scored_tick_s, known.model = frame.tick_s, frame.model
             self.differing += frame.digest() != logged.scores
-            yield risk_lines(frame)
-            yield top_lines(frame, batch.top_k)
+            dispersion = load_artifact(str(self._folder(region, logged))).constants.dispersion
+            for view in stored_views(frame, dispersion):
+                yield risk_lines(view)
+                yield top_lines(view, batch.top_k)
         if place in self.plan.ledgers:
             tick_s = tick_of(logged.as_of_s, self.specs[region])
             point = PipelinePoint(

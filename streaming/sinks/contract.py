@@ -16,6 +16,15 @@ class WriteReport:
     retries: int = 0
     dropped: int = 0
 
+    def __add__(self, other: "WriteReport") -> "WriteReport":
+        return WriteReport(
+            lines=self.lines + other.lines,
+            bytes=self.bytes + other.bytes,
+            requests=self.requests + other.requests,
+            retries=self.retries + other.retries,
+            dropped=self.dropped + other.dropped,
+        )
+
 
 class Sink(Protocol):
     """Stores line protocol. One thread uses a sink; points are idempotent, so a failed write may be repeated."""

@@ -44,7 +44,7 @@ def risk_lines(frame: RiskFrame, mask: Mask | None = None) -> bytes:
     cell, category, horizon = np.unravel_index(points, chosen.shape)
     names = _tag_parts(frame.spec)
     parts = [
-        names["category"].take(pa.array(category)),
+        _category_parts(frame.categories).take(pa.array(category)),
         names["cell"].take(pa.array(cell)),
         names["horizon"].take(pa.array(horizon)),
         *(_numbers(name).take(pa.array(_codes(frame, name, points))) for name in VALUES),
@@ -84,7 +84,7 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
     geohashes, cell_ids = _geohashes(spec), spec.grid.cell_ids()
     region, model = tag(spec.region), string(frame.model)
     lines = []
-    for c, category in enumerate(spec.categories):
+    for c, category in enumerate(frame.categories):
         for h, horizon in enumerate(spec.horizon_names):
             top = riskiest(frame.risk[:, c, h], frame.expected[:, c, h], k)
             points = np.ravel_multi_index((top, c, h), frame.risk.shape)
@@ -190,7 +190,7 @@ def _line_ends(frame: RiskFrame, cell: _Index, category: _Index) -> Any:
 
 
 def _refuse(frame: RiskFrame, what: str, *, cell: int, category: int) -> NoReturn:
-    place = f"{frame.spec.region}, cell {frame.spec.grid.cell_ids()[cell]}, {frame.spec.categories[category]}"
+    place = f"{frame.spec.region}, cell {frame.spec.grid.cell_ids()[cell]}, {frame.categories[category]}"
     raise PipelineError(
         f"{place}: {what} is outside of its range (model {frame.model}, time {frame.as_of_s}); nothing was written",
         remedy=_REPORT,
@@ -198,12 +198,17 @@ def _refuse(frame: RiskFrame, what: str, *, cell: int, category: int) -> NoRetur
 
 
 @lru_cache(maxsize=1024)
+def _category_parts(categories: tuple[str, ...]) -> Any:
+    """The beginning of a line by category, an Arrow array."""
+    return pa.array([f"risk,category={tag(category)}," for category in categories])
+
+
+@lru_cache(maxsize=1024)
 def _tag_parts(spec: Spec) -> dict[str, Any]:
-    """The beginning of a line in three parts, each an Arrow array: by category, by cell and by horizon."""
+    """The two parts that follow, by cell and by horizon."""
     places = zip(spec.grid.cell_ids(), _geohashes(spec), strict=True)
     region = tag(spec.region)
     return {
-        "category": pa.array([f"risk,category={tag(category)}," for category in spec.categories]),
         "cell": pa.array([f"cell={cell},geohash={geohash}," for cell, geohash in places]),
         "horizon": pa.array([f"horizon={name},region={region} {VALUES[0]}=" for name in spec.horizon_names]),
     }

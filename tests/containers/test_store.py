@@ -65,7 +65,7 @@ def test_the_hourly_task_takes_a_full_hour_of_chicago_within_the_limit(world, re
     spec, draw, before = spec_named("whole-hour"), np.random.default_rng(1), project.restarts("influxdb")
     hour_s = int(time.time()) // HOUR_S * HOUR_S
     ticks = range(hour_s - HOUR_S, hour_s, 60)
-    rows = spec.grid.cells * len(spec.categories) * len(spec.horizons_s)
+    rows = spec.series
     sums = {}
     for minute, tick_s in enumerate(ticks):
         lines = b"".join(score_lines([spec], [tick_s], draw))

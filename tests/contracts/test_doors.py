@@ -4,7 +4,6 @@ import importlib
 import sys
 from datetime import UTC, datetime
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -25,12 +24,12 @@ from schemas.errors import ArtifactError
 from schemas.frame import RiskFrame
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
-from streaming.flow.rows import FIELDS, Summary
+from streaming.flow.rows import FIELDS
 from streaming.flow.score import score_features
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines
 from streaming.sinks.open import SINKS, open_sink
-from tests.harness.batch import NoLetters, Rows
+from tests.harness.batch import NoLetters, Rows, scored_row
 from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_spec
 
 AS_OF_S = 1_700_000_060
@@ -117,31 +116,6 @@ def outside(tmp_path, monkeypatch):
     return write
 
 
-def scored_row(folder):
-    """The row of a region's first minute, with the scores of its artifact."""
-    artifact = read_artifact(folder)
-    spec = artifact.spec
-    cells, categories = spec.grid.cells, len(spec.categories)
-    model, scores = score_features(
-        artifact, lambda: None, np.zeros((cells, categories, len(spec.features)), "<f4").tobytes()
-    )
-    counts = {"consumed": 1, "counted": 1}
-    summary = Summary(
-        as_of_s=AS_OF_S,
-        ledger=counts,
-        totals=counts,
-        observed_1h=np.zeros((cells, categories), "<i4").tobytes(),
-        support=np.zeros((cells, categories), "u1").tobytes(),
-    )
-    packed = {name: getattr(scores, name).astype("<f4").tobytes() for name in FIELDS}
-    return {
-        "region": spec.region,
-        "artifact": str(folder),
-        "summary": msgspec.msgpack.encode(summary),
-        "scores": {"model": model, **packed},
-    }
-
-
 def test_a_sink_is_a_module_and_an_entry(outside, monkeypatch, tmp_path):
     outside("folder_sink", A_SINK)
     monkeypatch.setitem(SINKS, "folder", "folder_sink:FolderSink")
@@ -153,9 +127,8 @@ def test_a_sink_is_a_module_and_an_entry(outside, monkeypatch, tmp_path):
         top_k=2,
         watchers=[published.append],
     )
-    publisher(Rows(scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()))), 0)
-    (stored,) = (tmp_path / "scores").iterdir()
-    lines = stored.read_bytes()
+    publisher(Rows(scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), AS_OF_S)), 0)
+    lines = b"".join(stored.read_bytes() for stored in sorted((tmp_path / "scores").iterdir()))
     assert lines.startswith(risk_lines(published[0].frames["toyville"]))
     assert published[0].points == lines.count(b"\n")
     assert {line.split(b",")[0] for line in lines.splitlines()} == {b"risk", b"top", b"pipeline"}

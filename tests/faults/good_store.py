@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from models.all_categories import stored_views
 from models.counting.closed_horizons import horizons_closed_between
 from models.features import FeatureEngine
 from models.scoring import score
@@ -84,7 +85,8 @@ class _Job:
         _, rejections, ledger = take_in(self.state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
         self.totals = add_up(self.totals, ledger)
         frame = self._frame()
-        scores = risk_lines(frame) + top_lines(frame, TOP)
+        views = stored_views(frame, self.artifact.constants.dispersion)
+        scores = b"".join(risk_lines(view) + top_lines(view, TOP) for view in views)
         self.store.take(scores + self._outcomes() + _pipeline(spec.region, frame, self.totals))
         self.outcomes.keep(frame, str(self.artifact.folder))
         self.letters += _letters(rejections, spec.region)

@@ -187,13 +187,13 @@ def batched(messages, batches):
 
 
 @cache
-def quantile(mean, share):
+def quantile(mean, share, size=DISPERSION):
     """Smallest count that is not exceeded with probability `share`, by adding up the negative binomial."""
-    count, chance = 0, (DISPERSION / (DISPERSION + mean)) ** DISPERSION
+    count, chance = 0, (size / (size + mean)) ** size
     total = chance
     while total < share:
         count += 1
-        chance *= (DISPERSION + count - 1) / count * mean / (DISPERSION + mean)
+        chance *= (size + count - 1) / count * mean / (size + mean)
         total += chance
     return count
 

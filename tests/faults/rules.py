@@ -15,6 +15,8 @@ from tests.faults.outcomes import HOUR_S, Judgement, wrong
 
 VALUES = ("expected", "risk", "low", "high", "usual")
 MADE_BY = ("here", "next_door", "level", "memory", "time", "network")
+ALL = "all"  # the series over all categories
+SUPPORT = ('"no_history"', '"sparse"', '"ok"')
 TOP = 10  # ranks of a category and horizon
 WITH_PAYLOAD = ("not_json", "schema", "unknown_field", "bad_time")  # others: too large, none, or refused by the clock
 LIMIT = math.exp(2)  # by which a network may correct what is usual
@@ -162,7 +164,8 @@ def _dead_letters(letters, expected, messages, topic):
 def _frame(frame, tick_s, moment, versions):
     """Every tick's frame: complete, by one model that was in force, and each score as recounted."""
     region = moment.region
-    wanted = {(cell, cat, hor) for cell in region.cells for cat in region.categories for hor in region.horizons}
+    kinds = (*region.categories, ALL)
+    wanted = {(cell, kind, hor) for cell in region.cells for kind in kinds for hor in region.horizons}
     where = f"{region.name} at {tick_s}"
     if missing := wanted - set(frame):
         yield f"I4: {where}: {len(missing)} points missing, as {min(missing)}"
@@ -174,6 +177,9 @@ def _frame(frame, tick_s, moment, versions):
     observed, remembered, per_day = moment.observed_1h(), moment.remembered(), moment.per_day()
     for (cell, category, horizon), fields in frame.items():
         place, name = (cell, category), f"{where}, {cell} {category} {horizon}"
+        if category == ALL:
+            yield from _sum(fields, [frame.get((cell, kind, horizon)) for kind in region.categories], name)
+            continue
         yield from _score(fields, name)
         if place not in per_day:
             continue
@@ -197,7 +203,7 @@ def _versions(frames, versions):
 
 
 def _support(remembered):
-    return '"no_history"' if not remembered else '"sparse"' if remembered < MANY else '"ok"'
+    return SUPPORT[(remembered > 0) + (remembered >= MANY)]
 
 
 def _score(fields, name):
@@ -210,11 +216,34 @@ def _score(fields, name):
         yield f"I8: {name}: expected {expected} is no correction of usual {usual}"
     if not _equal(risk, 1 - (1 + expected / DISPERSION) ** -DISPERSION, 2 * ROUNDED):  # of two that were rounded
         yield f"I8: {name}: risk {risk} with expected {expected}"
+    yield from _interval(expected, low, high, name)
+
+
+def _interval(expected, low, high, name, size=DISPERSION):
     for value, share in ((low, 0.05), (high, 0.95)):
-        if not quantile(expected * (1 - ROUNDED), share) <= value <= quantile(expected * (1 + ROUNDED), share):
+        ends = (quantile(expected * (1 + side * ROUNDED), share, size) for side in (-1, 1))
+        if not next(ends) <= value <= next(ends):
             yield f"I8: {name}: {value} is not the {share} quantile with expected {expected}"
     if low > high:
         yield f"I8: {name}: low {low} above high {high}"
+
+
+def _sum(fields, parts, name):
+    """Of all categories: what adds up adds up, and the rest is that of independent counts."""
+    if not all(parts):
+        return  # I4 has said so
+    sums = {value: sum(float(part[value]) for part in parts) for value in ("expected", "usual", "observed_1h")}
+    for value, wanted in sums.items():
+        if abs(float(fields[value]) - wanted) > 2 * ROUNDED * wanted + 1e-6 * len(parts):
+            yield f"I8: {name}: {value} is {fields[value]}, the categories add up to {wanted}"
+    none = math.prod(1 - float(part["risk"]) for part in parts)
+    if not _equal(float(fields["risk"]), 1 - none, 2 * ROUNDED):
+        yield f"I8: {name}: risk {fields['risk']}, of the categories together {1 - none}"
+    if fields["support"] != (best := max((part["support"] for part in parts), key=SUPPORT.index)):
+        yield f"I8: {name}: support is {fields['support']}, the best of the categories is {best}"
+    spread = sum(float(part["expected"]) ** 2 for part in parts) / DISPERSION
+    size = sums["expected"] ** 2 / spread if spread else 1.0
+    yield from _interval(sums["expected"], float(fields["low"]), float(fields["high"]), name, size)
 
 
 def _equal(value, wanted, share=ROUNDED):
@@ -232,6 +261,8 @@ def _tops(points):
         place = tags["region"], time_s, tags["category"], tags["horizon"]
         if key.startswith("top,"):
             listed[place][tags["rank"]] = float(fields["risk"])
+            if tags["category"] == ALL:
+                continue
             made = math.prod([float(fields["usual"]), *(float(fields[f"by_{name}"]) for name in MADE_BY)])
             if not _equal(made, float(fields["expected"]), 8 * ROUNDED):  # of seven that were rounded, and the eighth
                 yield f"I8: {place}, rank {tags['rank']}: usual times what made it is {made}: {fields}"

@@ -117,17 +117,17 @@ def test_late_events_are_in_most_seeds_that_send_strays(region):
     assert sum("late" in reasons_in(scenario, region) for scenario in scenarios) > len(scenarios) / 2
 
 
-def risk_key(seen):
-    return sorted(key for key in seen.points if key[0].startswith("risk,"))[100]
+def risk_key(seen, category="fire"):
+    return sorted(key for key in seen.points if key[0].startswith(f"risk,category={category},"))[100]
 
 
-def scaled(seen, name, factor):
-    fields = seen.points[risk_key(seen)]
+def scaled(seen, name, factor, category="fire"):
+    fields = seen.points[risk_key(seen, category)]
     fields[name] = str(float(fields[name]) * factor)
 
 
-def set_to(seen, name, value):
-    seen.points[risk_key(seen)][name] = value
+def set_to(seen, name, value, category="fire"):
+    seen.points[risk_key(seen, category)][name] = value
 
 
 def without_tick(seen):
@@ -199,6 +199,13 @@ MUTANTS = {
     "an incident too few in observed_1h": ("I1:", set_to, "observed_1h", "7"),
     "another support": ("I8:", set_to, "support", '"ok"'),
     "another model in the frame": ("I8:", set_to, "model", '"baseline:RuntimeError"'),
+    "a sum that does not add up": ("I8:", scaled, "expected", 1.01, "all"),
+    "a sum of another usual": ("I8:", scaled, "usual", 1.01, "all"),
+    "a sum that saw other incidents": ("I8:", set_to, "observed_1h", "7", "all"),
+    "a chance of any that is off": ("I8:", scaled, "risk", 1.01, "all"),
+    "a sum with another interval": ("I8:", set_to, "high", "9", "all"),
+    "a sum with another support": ("I8:", set_to, "support", '"ok"', "all"),
+    "a sum missing": ("I4:", lambda seen: seen.points.pop(risk_key(seen, "all"))),
     "a tick missing": ("I4:", without_tick),
     "a point missing": ("I4:", lambda seen: seen.points.pop(risk_key(seen))),
     "a point of no cell": ("I4:", point_of_no_cell),

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from models.all_categories import stored_views
 from models.measures.outcomes import Forecast
 from schemas.event import REASONS
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, riskiest
@@ -67,7 +68,8 @@ def score_lines(specs: Iterable[Spec], ticks: Iterable[int], draw: np.random.Gen
     for tick_s in ticks:
         for spec in specs:
             scores = frame(spec, tick_s + 20, draw)
-            yield risk_lines(scores) + top_lines(scores, 10)
+            for view in stored_views(scores, np.full((len(spec.categories), len(spec.horizons_s)), 3.0)):
+                yield risk_lines(view) + top_lines(view, 10)
 
 
 def ledger(minute: int) -> dict[str, int]:

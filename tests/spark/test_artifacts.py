@@ -159,8 +159,9 @@ def test_on_the_wall_clock_a_silent_region_is_scored_at_every_tick(new_job, toy,
     assert ticks == sorted(set(ticks))
     of_the_region = [[line for line in lines.splitlines() if b"region=riverton" in line] for lines in job.sink.writes]
     written = [lines for lines in of_the_region if lines]
-    assert len(written) == len(ticks)
-    for tick_s, lines in zip(ticks, written, strict=True):
-        times = {line.rsplit(b" ", 1)[1] for line in lines}
+    scores, ledgers = written[::2], written[1::2]
+    for tick_s, lines, (ledger,) in zip(ticks, scores, ledgers, strict=True):
+        times = {line.rsplit(b" ", 1)[1] for line in (*lines, ledger)}
         assert times == {str(tick_s).encode()}
-        assert sum(line.startswith(b"risk,") for line in lines) == 36 * 2 * 3
+        assert sum(line.startswith(b"risk,") for line in lines) == 36 * (2 + 1) * 3
+        assert ledger.startswith(b"pipeline,")

@@ -62,6 +62,6 @@ def test_counts_ledger_and_dead_letters_equal_a_recount_and_scores_the_offline_p
             for (key, time_s), fields in points.items()
             if key.startswith("risk,") and f"region={region}" in key and time_s == tick_s
         }
-        assert len(seen_1h) == 36 * 2 * 3
-        assert sum(seen_1h.values()) == 3 * recount.observed_1h(region).sum()
+        assert len(seen_1h) == 36 * (2 + 1) * 3
+        assert sum(seen_1h.values()) == 2 * 3 * recount.observed_1h(region).sum()  # by category, and together
         assert len(spec.horizons_s) == 3

@@ -132,9 +132,11 @@ def test_neighbours_of_bad_messages_are_counted_and_every_ledger_balances(story)
 def test_events_in_become_a_full_frame_of_scores_out(story):
     spec = story.region.spec
     points = {key: fields for (key, _), fields in story.scorer.points().items() if key.startswith("risk,")}
-    assert len(points) == 36 * len(spec.categories) * len(spec.horizons_s)
+    assert len(points) == 36 * (len(spec.categories) + 1) * len(spec.horizons_s)
     assert {fields["model"] for fields in points.values()} == {f'"{story.version}"'}
-    seen = sum(int(fields["observed_1h"]) for key, fields in points.items() if "horizon=1h" in key)
+    seen = sum(
+        int(fields["observed_1h"]) for key, fields in points.items() if "category=all" in key and "horizon=1h" in key
+    )
     assert seen == GOOD  # all of them happened within the last ten minutes
     assert all(0 < float(fields["risk"]) < 1 for fields in points.values())
 

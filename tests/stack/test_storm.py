@@ -135,6 +135,6 @@ def test_the_storm_of_the_tutorial_reaches_the_store(tmp_path, jar_cache):
         manifest = json.loads(next((tmp_path / "data/artifacts/montgomery").glob("*/manifest.json")).read_bytes())
         spec = manifest["spec"]
         cells = spec["grid"]["rows"] * spec["grid"]["cols"]
-        assert len(risks) == cells * len(spec["categories"]) * len(spec["horizons_s"])
+        assert len(risks) == cells * (len(spec["categories"]) + 1) * len(spec["horizons_s"])
         assert all(0 <= risk <= 1 for risk in risks.values())
         assert (tmp_path / "data/map.html").stat().st_size > 10_000

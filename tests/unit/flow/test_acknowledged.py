@@ -9,8 +9,9 @@ from streaming.flow.publish import ASK_EVERY_S, Publisher
 from streaming.flow.rows import Summary
 from streaming.sinks.memory import MemorySink
 from streaming.watch.health import LONGEST_SILENCE_S
-from tests.harness.batch import NoLetters, Rows
-from tests.harness.points import OF_THE_MACHINE
+from tests.harness.batch import NoLetters, Rows, scored_row
+from tests.harness.points import OF_THE_MACHINE, points_in
+from tests.harness.toy import toy_artifact, toy_spec
 
 START_S = 1_764_000_000.0
 EVERY_S = 0.5
@@ -116,6 +117,31 @@ def test_each_batch_is_checked_against_kafkas_offsets_by_its_number_and_all_its_
     publisher(batch_of(messages=3), 4)
     publisher(batch_of(), 5)
     assert [batch.unaccounted for batch in published] == [37, 50]
+
+
+def test_a_ledger_is_written_when_all_scores_of_its_tick_are_acknowledged(job, tmp_path):
+    """What reads the newest ledger's time finds whole scores there."""
+    publisher, published, store, clock = job
+    row = scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), 60)
+    clock.now_s += 7
+    publisher(Rows(row), 0)
+    scores, ledgers = ({line.split(",")[0] for line in lines.decode().splitlines()} for lines in store.writes)
+    assert (scores, ledgers) == ({"risk", "top"}, {"pipeline"})
+    assert published[0].points == b"".join(store.writes).count(b"\n")
+    assert {key.split(",")[1] for key, _, _ in points_in(store.writes[0].decode())} > {"category=all"}
+    assert 'model="baseline' in store.writes[1].decode()
+
+
+def test_scores_without_an_acknowledgement_have_no_ledger(job, tmp_path):
+    publisher, _, store, _ = job
+    row = scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), 60)
+    store.is_there = False
+    with pytest.raises(SinkUnavailable):
+        publisher(Rows(row), 0)
+    assert len(store.asked) == 1
+    store.is_there = True
+    publisher(Rows(row), 0)
+    assert len(store.writes) == 2
 
 
 def test_a_clock_that_was_set_back_does_not_put_off_the_question(job):

@@ -107,6 +107,7 @@ def test_the_order_of_keys_in_the_file_does_not_matter():
         ({"categories": ()}, "name 1 to 64"),
         ({"categories": ("fire", "fire")}, "name 1 to 64"),
         ({"categories": tuple(f"c{number}" for number in range(65))}, "name 1 to 64"),
+        ({"categories": ("fire", "all")}, "^category 'all' is the sum over all categories: give that category another"),
         ({"categories": ("Fire",)}, r"^'Fire': write .* as slugs, of a-z"),
         ({"counted_origins": ("rumour",)}, "choose from"),
         ({"late_limit_s": 10}, "late_limit_s=10: choose 300 to"),
@@ -153,9 +154,9 @@ def test_levels_tile_each_other_and_reach_far_enough():
 
 
 def test_a_spec_says_how_much_it_takes_in_store_and_memory():
-    assert SPEC.series == 40 * 30 * 2 * 3
+    assert SPEC.series == 40 * 30 * (2 + 1) * 3
     bins = (26 * 12 + 1 + 1) + (15 * 24 + 1) + (400 + 1)
     assert SPEC.counters == 40 * 30 * 2 * bins
     large = msgspec.structs.replace(GRID, rows=256, cols=256)
-    with pytest.raises(DataError, match="1179648 series and"):
+    with pytest.raises(DataError, match="1376256 series and"):
         msgspec.structs.replace(SPEC, grid=large, categories=tuple("abcdef"))

@@ -1,0 +1,48 @@
+"""The scores of all categories together, from those of each. They count as independent, given the forecast."""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betainc, nbdtrik
+
+from models.likelihood import Floats
+from models.scoring import HIGH, LOW
+from schemas.frame import RiskFrame
+
+
+def stored_views(frame: RiskFrame, dispersion: Floats) -> tuple[RiskFrame, RiskFrame]:
+    """A frame as it is stored: by category, and over all categories."""
+    return frame, over_categories(frame, dispersion)
+
+
+def over_categories(frame: RiskFrame, dispersion: Floats) -> RiskFrame:
+    """One category in place of all. dispersion: (categories, horizons), the sizes of the negative binomial counts.
+
+    Expected, usual and seen add up; the chance of at least one is that of not none of each. The interval is that of the
+    negative binomial with the sum's mean and variance. Support is the best of the categories': at least that much was
+    ever reported. A sum has no attribution.
+    """
+    expected = frame.expected.sum(axis=1, keepdims=True, dtype=np.float64)
+    spread = (frame.expected.astype(np.float64) ** 2 / dispersion).sum(axis=1, keepdims=True)  # variance beyond Poisson
+    size = np.divide(expected**2, spread, out=np.ones_like(expected), where=spread > 0)
+    return replace(
+        frame,
+        is_sum=True,
+        expected=expected.astype(np.float32),
+        risk=(1 - np.prod(1 - frame.risk.astype(np.float64), axis=1, keepdims=True)).astype(np.float32),
+        low=_quantile(expected, size, LOW),
+        high=_quantile(expected, size, HIGH),
+        usual=frame.usual.sum(axis=1, keepdims=True, dtype=np.float64).astype(np.float32),
+        observed_1h=frame.observed_1h.sum(axis=1, keepdims=True, dtype=np.int32),
+        support=frame.support.max(axis=1, keepdims=True),
+        attribution=frame.attribution[:0, :1],
+    )
+
+
+def _quantile(mean: Floats, size: Floats, share: float) -> npt.NDArray[np.float32]:
+    """Smallest count that is not exceeded with probability `share`, of the negative binomial."""
+    success = size / (size + np.maximum(mean, 1e-9))  # without a mean there is no root
+    count: Floats = np.maximum(np.ceil(nbdtrik(share, size, success)), 0)
+    count -= (count > 0) & (betainc(size, np.maximum(count, 1), success) >= share)  # a root rounded up beyond its whole
+    return count.astype(np.float32)
