@@ -1,4 +1,4 @@
-.PHONY: help demo test stack unit lint docs faults soak load fuzz sbom lock bench secrets compose-check
+.PHONY: help demo test test-all stack unit lint docs faults soak load fuzz sbom lock bench secrets compose-check
 PYTHON := .venv/bin/python
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
@@ -10,12 +10,15 @@ demo: ## a real day of incidents through Kafka, Spark and the model, with a live
 	@.ci/setup java
 	@$(PYTHON) -m streaming demo --out out/demo
 
-test: ## every test that can run on this machine and takes less than a minute
+test: ## every test that can run on this machine, without those marked long
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
 	@$(MAKE) --no-print-directory docs
-	@$(PYTHON) -m pytest tests/unit tests/contracts -q -m 'not long' $(PARALLEL)
+	@$(PYTHON) -m pytest tests/unit tests/contracts -q $(PARALLEL)
 	@$(PYTHON) -m pytest tests --ignore tests/unit --ignore tests/contracts -q -m 'not long'
+
+test-all: test ## make test, and then the tests that it leaves out: most faults, containers (an hour or more)
+	@$(PYTHON) -m pytest tests -q -m long
 
 unit: ## the tests that need neither JVM nor services, and which of them took longest
 	@.ci/setup

@@ -8,6 +8,8 @@ from hypothesis import settings
 
 from tests.harness.stub_store import Handler, StubStore
 
+pytest_plugins = ["tests.harness.expected_skips"]
+
 # A test without a number of its own runs 100 examples, wherever it is run from. How fast one is says something about
 # the machine, not about the program.
 settings.register_profile("tests", max_examples=100, deadline=None)
