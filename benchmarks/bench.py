@@ -10,7 +10,7 @@ from benchmarks import rivals
 from benchmarks.full_frame import measure_full_frames
 from benchmarks.latency import measure_latency
 from benchmarks.load import load_topic
-from benchmarks.machine import describe_machine, describe_versions, now
+from benchmarks.machine import describe_machine, describe_versions, made_at
 from benchmarks.plan import CATEGORIES, FRAME_SIDES, SIDE, Sizes, bench_specs
 from benchmarks.product import FLOOR, measure_throughput
 from benchmarks.rates import Outcome, compared
@@ -33,7 +33,7 @@ class Loaded:
 
 def measure_all(plan: Sizes, say: Say) -> dict[str, Any]:
     """The results, ready to be written. Raises where the product fails or counts wrong; a rival may be missing."""
-    results: dict[str, Any] = {"date": now(), "plan": plan.name, "machine": describe_machine()}
+    results: dict[str, Any] = {**made_at(), "plan": plan.name, "machine": describe_machine()}
     say("starting Kafka and victoria-metrics")
     with running_stack(plan) as stack:
         loaded = {count: load_events(stack, count, say) for count in REGIONS}

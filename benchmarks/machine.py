@@ -53,8 +53,15 @@ def describe_versions() -> dict[str, str]:
     }
 
 
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def made_at() -> dict[str, str]:
+    """When, and of which code."""
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit_of_the_tree()}
+
+
+def commit_of_the_tree() -> str:
+    """Git's short name of the code, with a + when files differ from it; empty outside of a clone."""
+    ran = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)  # noqa: S607
+    return ran.stdout.strip()
 
 
 def _first_line(program: str, argument: str) -> str:

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.child import ChildError
 from benchmarks.local_store import local_store
-from benchmarks.machine import describe_machine, now
+from benchmarks.machine import describe_machine, made_at
 from benchmarks.plan import bench_spec
 from models.all_categories import stored_views
 from schemas.frame import SUPPORT, RiskFrame
@@ -77,7 +77,7 @@ def measure_queries(folder: Path, *, minutes: int, side: int, repeat: int, conso
         for one in timings
     ]
     return {
-        "date": now(),
+        **made_at(),
         "machine": describe_machine(),
         "store": "InfluxDB 1.6",
         "points": points,

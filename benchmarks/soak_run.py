@@ -14,7 +14,7 @@ import msgspec
 import psutil
 
 from benchmarks.child import ChildError, child, wait_for
-from benchmarks.machine import describe_machine, describe_versions, now
+from benchmarks.machine import describe_machine, describe_versions, made_at
 from benchmarks.plan import CATEGORIES, FULL, bench_spec
 from benchmarks.product import RunningJob, ledger, running_job
 from benchmarks.sent_log import count_sent
@@ -61,7 +61,7 @@ class Scenario:
 
 def run_soak(scenario: Scenario, say: Callable[[str], None]) -> dict[str, Any]:
     """Everything that a run found; `rows` are its samples."""
-    results: dict[str, Any] = {"date": now(), "machine": describe_machine(), "versions": describe_versions()}
+    results: dict[str, Any] = {**made_at(), "machine": describe_machine(), "versions": describe_versions()}
     begin_s = int(time.time()) // DAY_S * DAY_S - scenario.simulated_days * DAY_S
     say("starting Kafka and victoria-metrics")
     with running_stack(FULL) as stack:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmarks.child import ROOT, ChildError, child, wait_for
 from benchmarks.job import TimedBatch
-from benchmarks.machine import describe_machine, describe_versions, now
+from benchmarks.machine import describe_machine, describe_versions, made_at
 from benchmarks.plan import FULL, bench_specs
 from benchmarks.product import RunningJob, ledger, running_job
 from benchmarks.report import write_results
@@ -174,7 +174,7 @@ def surge(
         console.print(f"[dim]{time.monotonic() - start_s:5.0f} s  {what}[/dim]", highlight=False, soft_wrap=True)
 
     plan = SurgePlan(stop_s=stop_minutes * 60)
-    results: dict[str, Any] = {"date": now(), "machine": describe_machine(), "versions": describe_versions()}
+    results: dict[str, Any] = {**made_at(), "machine": describe_machine(), "versions": describe_versions()}
     with running_stack(FULL) as stack:
         results |= {"plan": asdict(plan), "regions": REGIONS} | measure(stack, plan, say)
     write_results(results, OUT)

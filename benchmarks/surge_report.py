@@ -45,7 +45,8 @@ def surge_page(results: Mapping[str, Any]) -> str:
     whole = "Nothing was lost or doubled" if is_whole else "**The ledger is not what was sent**"
     return f"""# Load: ten times as much for a minute, and ten minutes without the scorer
 
-Written by `make load` on {results["date"][:10]}. All figures of a run are in `out/load.json`.
+Written by `make load` on {results["date"][:10]}, of commit {results["commit"]}. All figures of a run are in
+`out/load.json`.
 
 {phase_table(results)}
 

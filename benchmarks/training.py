@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.child import ChildError
-from benchmarks.machine import describe_machine, now
+from benchmarks.machine import describe_machine, made_at
 from benchmarks.plan import CATEGORIES, bench_spec
 
 PER_CELL_AND_DAY = 0.3  # about that of Chicago's cells of a kilometre that have any incident
@@ -52,7 +52,7 @@ def measure_training(
                 costs.append(cost)
             data.unlink()
     _print(costs, console)
-    return {"date": now(), "machine": describe_machine(), "costs": [asdict(cost) for cost in costs]}
+    return {**made_at(), "machine": describe_machine(), "costs": [asdict(cost) for cost in costs]}
 
 
 def write_incidents(path: Path, *, side: int, years: float, random: np.random.Generator) -> int:

@@ -72,15 +72,21 @@ def test_the_queries_were_asked_of_a_day_and_kept_their_targets():
 def test_the_readme_has_the_newest_throughput_and_latency():
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     found = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))
-    assert f"about {round(found['throughput_4_regions_eps'], -3):,} events/s with four regions" in text
-    assert f"{found['latency_ms']['p50'] / 1000:.2f} s from event to stored score" in text
+    [one] = found["throughput_4_regions_rounds"]
+    assert f"on {found['date'][:10]} (commit {found['commit']}). One round with four regions" in text
+    assert f"about {round(found['throughput_4_regions_eps'], -3):,} events/s" in text
+    assert 4 * one["warm_up_events"] == one["events"]
+    assert f"with the first batch, a quarter of its events, {round(one['total_eps'], -3):,.0f}." in text
+    assert f"From event to stored score it took {found['latency_ms']['p50'] / 1000:.2f} s" in text
     assert f"median at {found['latency_rate_per_s']:,.0f} events/s" in text
 
 
 def test_the_table_of_results_has_the_newest_figures():
     found = json.loads((BENCHMARKS / "results.json").read_text(encoding="utf-8"))
     latency, floor = found["latency_ms"], found["spark_floor_latency_ms"]
+    [one] = found["throughput_4_regions_rounds"]
     measured = {
+        "the same with the first batch": (f"{one['total_eps']:,.0f}", ""),
         "4 regions, events/s": (f"{found['throughput_4_regions_eps']:,}", f"{found['spark_floor_eps']:,}"),
         "1 region, events/s": (f"{found['throughput_1_region_eps']:,}", ""),
         "times the plain loop": (f"{found['ratio_to_plain_loop']:.2f}", ""),
@@ -91,3 +97,4 @@ def test_the_table_of_results_has_the_newest_figures():
     }
     rows = [row.split("|") for row in rows_below((BENCHMARKS / "README.md").read_text(encoding="utf-8"), "| figure |")]
     assert {row[1].strip(): (row[2].strip(), row[4].strip()) for row in rows} == measured
+    assert f"Of commit {found['commit']}, " in (BENCHMARKS / "README.md").read_text(encoding="utf-8")

@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import tempfile
 from contextlib import redirect_stdout
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from benchmarks.machine import commit_of_the_tree
 from streaming.settings import Settings
 from tests.faults.marked import run_marked
 from tests.faults.matrix import FAULTS
@@ -70,12 +70,6 @@ def seeds(
 
 def now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
-
-
-def commit_of_the_tree() -> str:
-    """Which code ran: git's short name of it, with a + when files differ from it; empty outside of a clone."""
-    ran = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True)  # noqa: S607
-    return ran.stdout.strip()
 
 
 @app.command()

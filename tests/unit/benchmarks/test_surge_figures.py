@@ -126,12 +126,14 @@ def test_a_log_that_is_being_written_gives_its_whole_rows(tmp_path):
 def results():
     plan = {"normal_per_s": 100.0, "surge_per_s": 100.0, "warm_up_s": 20.0}
     machine = {"cores": 2, "cpu": "a processor", "memory_gib": 8.0, "load_average_at_start": [0.1, 0.1, 0.1]}
-    return {"date": "2026-01-02T00:00:00+00:00", "machine": machine, "plan": plan, "regions": 2} | figures()
+    made = {"date": "2026-01-02T00:00:00+00:00", "commit": "abc1234"}
+    return made | {"machine": machine, "plan": plan, "regions": 2} | figures()
 
 
 def test_the_page_names_a_sender_that_was_late_and_a_ledger_that_is_wrong():
     good = results()
     assert "Nothing was lost or doubled" in surge_page(good)
+    assert "on 2026-01-02, of commit abc1234." in surge_page(good)
     assert sender_said(good) == "The sender kept to its schedule."
     assert "is not what was sent" in surge_page(good | {"sent": good["sent"] + 1})
     late = good | {"sender_late_p99_ms": good["sender_late_p99_ms"] | {"surge": 2500.0}}
