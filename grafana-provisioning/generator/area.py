@@ -26,13 +26,6 @@ def area_variable() -> Json:
     }
 
 
-def border_and_areas() -> Json:
-    """A layer of lines: around the region, and around each area."""
-    style = {"color": {"fixed": "#3D4450"}, "opacity": 1, "lineWidth": 2}
-    config = {"src": "public/cells/_lines-${region}.geojson", "rules": [], "style": style}
-    return {"type": "geojson", "name": "Border and areas", "tooltip": False, "config": config}
-
-
 def sums(newest: str, place: tuple[int, int, int, int], stale: Json) -> Panel:
     """newest: the query of each cell's newest score. stale: what the panel shows without any."""
     return stat(

@@ -2,7 +2,8 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from generator.area import IN_AREA, area_variable, border_and_areas, sums, ten_highest
+from generator.area import IN_AREA, area_variable, sums, ten_highest
+from generator.ground import cells, land, lines, tiles
 from generator.panels import (
     BLUE,
     FRESH,
@@ -53,9 +54,7 @@ CELL_LINK = {
     "&var-cell=${__data.fields.cell}",
 }
 # Blue to brown, no green: ColorBrewer's YlOrBr with a blue below it, told apart with any colour vision.
-# On light tiles, also where Grafana is dark: there brown, the highest, would be the hardest to see.
 HIGHEST_FIRST: Json = {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "risk", "desc": True}]}}
-BASE_MAP = {"theme": "light", "showLabels": True}
 SHADES = steps((None, "#9ECAE1"), (1, "#FEE391"), (2, "#FE9929"), (4, "#D95F0E"), (8, "#7F2704"))
 
 KEY = """| colour | chance of at least one | lift over usual |
@@ -164,17 +163,7 @@ def _layers() -> list[Json]:
             },
         },
     }
-    outlines = {
-        "type": "geojson",
-        "name": "All cells of the region, grey",
-        "tooltip": False,
-        "config": {
-            "src": "public/cells/${region}.geojson",
-            "rules": [],
-            "style": {"color": {"fixed": GREY}, "opacity": 0.25, "lineWidth": 1},
-        },
-    }
-    cells = {
+    scored = {
         "type": "dynamic-geojson",  # of all rows, so that it takes B's where A has none
         "name": "Cells with a score",
         "opacity": 0.6,
@@ -187,7 +176,7 @@ def _layers() -> list[Json]:
             "dataStyle": {"color": colour, "opacity": 0.6},
         },
     }
-    return [outlines, border_and_areas(), centres, cells]
+    return [tiles(), cells(), lines(), centres, scored]
 
 
 def _map() -> Panel:
@@ -202,7 +191,7 @@ def _map() -> Panel:
         options={
             "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},
             "controls": {"showZoom": True, "mouseWheelZoom": True, "showAttribution": True, "showScale": True},
-            "basemap": {"type": "carto", "name": "Base map", "config": BASE_MAP},
+            "basemap": land(),
             "layers": _layers(),
             "tooltip": {"mode": "details"},
         },

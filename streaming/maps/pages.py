@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.maps.outlines import GROUND, STREETS
+from streaming.maps.outlines import STREETS
 
 Page = dict[str, Any]
 WHICH_MAP = "name the dashboard of the live map, a JSON file in grafana-provisioning/"
@@ -64,19 +64,19 @@ def with_areas(dashboard: Page, patterns: Mapping[str, str]) -> Page:
 
 
 def with_streets(dashboard: Page, credit: str) -> Page:
-    """The dashboard whose maps draw the file of streets on plain ground, and ask nobody for tiles.
+    """The dashboard whose maps draw the file of streets, and ask nobody for tiles.
 
     credit: whose data it is, as the map shows it.
     """
     page = deepcopy(dashboard)
     style = {"color": {"fixed": "#A0A4A8"}, "opacity": 1, "lineWidth": 1}
     streets = {"src": f"public/cells/{STREETS}", "rules": [], "style": style}
-    ground = {"url": f"public/cells/{GROUND}", "attribution": credit}
     for panel in page["panels"]:
         if panel["type"] == "geomap":
             options = panel["options"]
-            options["basemap"] = {"type": "xyz", "name": "Ground", "config": ground}
-            options["layers"].insert(0, {"type": "geojson", "name": "Streets", "tooltip": False, "config": streets})
+            options["basemap"]["config"]["attribution"] = credit
+            others = [layer for layer in options["layers"] if layer["type"] != "carto"]
+            options["layers"] = [{"type": "geojson", "name": "Streets", "tooltip": False, "config": streets}, *others]
     return page
 
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from generator.files import BUILDERS, generated
+from streaming.maps.outlines import GROUND, GROUND_SVG
 from tests.harness.pages import PAGES, PROVISIONING, ROOT
 
 SCHEMAS = ROOT / "tests" / "grafana" / "schema"
@@ -209,8 +210,12 @@ def contrast(*colours):
 
 def test_the_higher_a_cell_the_more_it_stands_out_from_the_base_map():
     panel = MAP
-    assert panel["options"]["basemap"]["config"]["theme"] == "light"
-    tile, opacity = parts_of("#F2F3F0"), 0.6  # land on the light tiles
+    tiles = next(layer for layer in panel["options"]["layers"] if layer["type"] == "carto")
+    assert tiles["config"]["theme"] == "light"
+    assert panel["options"]["basemap"]["config"]["url"] == f"public/cells/{GROUND}"
+    land = re.search(rb'fill="(#\w+)"', GROUND_SVG)[1].decode()
+    assert land == "#F2F3F0", "as on the light tiles"
+    tile, opacity = parts_of(land), 0.6
     shown = []
     for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1:]:
         over_tile = zip(parts_of(step["color"]), tile, strict=True)

@@ -1,0 +1,31 @@
+"""What lies below the scores of a map: plain land, streets and outlines."""
+
+from generator.panels import GREY, Json
+
+
+def land() -> Json:
+    """As light as the tiles, for which the cells' colours are made, and a file of ours, also where Grafana is dark.
+
+    On a dark ground brown, the highest, would be the hardest to see.
+    """
+    return {"type": "xyz", "name": "Land", "config": {"url": "public/cells/_ground.svg", "attribution": ""}}
+
+
+def tiles() -> Json:
+    """Streets from the internet. `cells --streets FILE` puts a file in their place."""
+    config = {"theme": "light", "showLabels": True}
+    return {"type": "carto", "name": "Streets", "tooltip": False, "config": config}
+
+
+def cells() -> Json:
+    """Every cell of the region: what has no colour of its own is grey."""
+    style = {"color": {"fixed": GREY}, "opacity": 0.25, "lineWidth": 1}
+    config = {"src": "public/cells/${region}.geojson", "rules": [], "style": style}
+    return {"type": "geojson", "name": "All cells of the region, grey", "tooltip": False, "config": config}
+
+
+def lines() -> Json:
+    """Around the region, and around each area."""
+    style = {"color": {"fixed": "#3D4450"}, "opacity": 1, "lineWidth": 2}
+    config = {"src": "public/cells/_lines-${region}.geojson", "rules": [], "style": style}
+    return {"type": "geojson", "name": "Border and areas", "tooltip": False, "config": config}
