@@ -1,6 +1,6 @@
 """What lies below the scores of a map: plain land, streets and outlines."""
 
-from generator.panels import GREY, Json
+from generator.panels import Json
 
 
 def land() -> Json:
@@ -19,7 +19,7 @@ def tiles() -> Json:
 
 def cells() -> Json:
     """Every cell of the region: what has no colour of its own is grey."""
-    style = {"color": {"fixed": GREY}, "opacity": 0.25, "lineWidth": 1}
+    style = {"color": {"fixed": "#A9AEB3"}, "opacity": 0.5, "lineWidth": 0.5}
     config = {"src": "public/cells/${region}.geojson", "rules": [], "style": style}
     return {"type": "geojson", "name": "All cells of the region, grey", "tooltip": False, "config": config}
 

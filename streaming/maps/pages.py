@@ -69,7 +69,7 @@ def with_streets(dashboard: Page, credit: str) -> Page:
     credit: whose data it is, as the map shows it.
     """
     page = deepcopy(dashboard)
-    style = {"color": {"fixed": "#A0A4A8"}, "opacity": 1, "lineWidth": 1}
+    style = {"color": {"fixed": "#5F656C"}, "opacity": 1, "lineWidth": 1}
     streets = {"src": f"public/cells/{STREETS}", "rules": [], "style": style}
     for panel in page["panels"]:
         if panel["type"] == "geomap":
