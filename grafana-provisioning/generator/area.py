@@ -18,6 +18,7 @@ def area_variable() -> Json:
         "valuesFormat": "json",
         "query": "[]",
         "hide": 2,
+        "skipUrlSync": True,  # an address with an area must not empty a map that has none to choose from
         "multi": True,
         "includeAll": True,
         "allValue": ".*",

@@ -59,7 +59,7 @@ def with_areas(dashboard: Page, patterns: Mapping[str, str]) -> Page:
     for variable in page["templating"]["list"]:
         if variable["name"] == "area" and patterns:
             options = [{"text": name, "value": name, "cells": pattern} for name, pattern in patterns.items()]
-            variable |= {"query": json.dumps(options), "hide": 0}
+            variable |= {"query": json.dumps(options), "hide": 0, "skipUrlSync": False}
     return page
 
 

@@ -87,4 +87,5 @@ def test_the_page_has_the_variable_that_is_filled_with_areas():
     page = with_areas(PAGES["live-map"], {"North": "r000c(001)"})
     (variable,) = (variable for variable in page["templating"]["list"] if variable["name"] == "area")
     assert json.loads(variable["query"]) == [{"text": "North", "value": "North", "cells": "r000c(001)"}]
-    assert variable | {"query": "[]", "hide": 2} == area_variable()
+    assert (variable["hide"], variable["skipUrlSync"]) == (0, False), "seen, and kept in the page's address"
+    assert variable | {"query": "[]", "hide": 2, "skipUrlSync": True} == area_variable()
