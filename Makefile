@@ -1,4 +1,4 @@
-.PHONY: help demo test test-all stack unit lint docs faults soak load fuzz sbom lock bench secrets compose-check
+.PHONY: help demo test test-all stack unit lint docs faults soak load fuzz mutants sbom lock bench secrets compose-check
 PYTHON := .venv/bin/python
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
@@ -63,6 +63,13 @@ fuzz: ## the decoder against any bytes, led by coverage, FUZZ_SECONDS=60; findin
 	@.ci/setup
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[fuzz]'
 	@$(PYTHON) tests/fuzz/decoder.py --seconds $(FUZZ_SECONDS)
+
+MODULES ?=
+mutants: ## the pure core changed a line at a time: which change does no test notice; MODULES='models.counting*'; hours in all
+	@.ci/setup
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[mutants]'
+	@PYTHONPATH=$(CURDIR)/mutants nice .venv/bin/mutmut run --max-children 1 $(MODULES)
+	@$(PYTHON) -m tests.mutants
 
 sbom: ## the bill of materials in CycloneDX's JSON: packages, and jars with sha256; writes out/sbom.json
 	@.ci/setup

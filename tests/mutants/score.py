@@ -1,0 +1,55 @@
+"""The score of a mutation run, without the tool."""
+
+from collections.abc import Mapping
+
+NOTICED, SURVIVED = ("killed", "timeout", "segfault"), ("survived", "no tests")
+
+_PAGE = """# Mutants: what no test notices
+
+`make mutants` changes the pure core a line at a time and runs the unit tests that reach the line. It writes this page;
+do not edit it. Written on {date}, of commit {commit}, by
+[mutmut](https://mutmut.readthedocs.io) {mutmut} (BSD-3-Clause).
+
+**{noticed:,} of {run:,} changes were noticed ({share}).** Of the others, {accepted:,} are accepted, each with its
+[reason](../../tests/mutants/accepted.json). {left:,} are not: `make mutants` prints them and fails.
+
+| module | changes | noticed | accepted | not noticed | not run |
+| --- | ---: | ---: | ---: | ---: | ---: |
+{rows}
+
+Not changed: what stands outside of functions (tests hold such limits by what they do), functions with a decorator, and
+the texts of errors. Not asked: tests on Spark, Kafka or a store, which would notice more. `MODULES='models.baseline*'`
+chooses some modules.
+"""
+
+
+def function_of(name: str) -> str:
+    """`models.counting.blobs.Journal.record` of mutmut's `models.counting.blobs.xǁJournalǁrecord__mutmut_3`."""
+    module, _, function = name.rpartition("__mutmut_")[0].rpartition(".")
+    return f"{module}.{'.'.join(part for part in function.removeprefix('x').removeprefix('_').split('ǁ') if part)}"
+
+
+def unaccepted(changes: Mapping[str, str], accepted: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Mutants that no test noticed and that are not accepted. accepted: function -> {changed line: reason}."""
+    return [name for name, change in changes.items() if not accepted.get(function_of(name), {}).get(change)]
+
+
+def page_of(by_module: Mapping[str, Mapping[str, int]], made: Mapping[str, str]) -> str:
+    """docs/explanation/mutants.md. by_module: how many changes of each are of which kind."""
+    kinds = ("noticed", "accepted", "left", "not run")
+    rows, total = [], dict.fromkeys(kinds, 0)
+    for module, counts in sorted(by_module.items()):
+        numbers = [counts.get(kind, 0) for kind in kinds]
+        total = {kind: total[kind] + number for kind, number in zip(kinds, numbers, strict=True)}
+        rows.append(f"| {module} | {' | '.join(f'{number:,}' for number in (sum(numbers), *numbers))} |")
+    run = sum(total.values()) - total["not run"]
+    share = f"{100 * total['noticed'] / run:.0f} %" if run else "none was run"
+    return _PAGE.format(
+        **{**made, "date": made["date"][:10]},
+        run=run,
+        share=share,
+        noticed=total["noticed"],
+        accepted=total["accepted"],
+        left=total["left"],
+        rows="\n".join(rows),
+    )

@@ -1,0 +1,32 @@
+"""The page of mutants counts what was noticed, and only a reason makes a survivor accepted."""
+
+import json
+
+from tests.harness.compose_file import ROOT
+from tests.mutants.score import function_of, page_of, unaccepted
+
+MADE = {"date": "2026-11-27T22:00:00+00:00", "commit": "abc1234", "mutmut": "3.8.1"}
+
+
+def test_a_mutant_is_known_by_its_function_and_not_by_its_number():
+    assert function_of("models.baseline.x_remember__mutmut_12") == "models.baseline.remember"
+    assert function_of("models.baseline.x__private__mutmut_1") == "models.baseline._private"
+    assert function_of("models.counting.blobs.xǁJournalǁ_fold__mutmut_3") == "models.counting.blobs.Journal._fold"
+
+
+def test_a_survivor_is_accepted_with_a_reason_for_this_very_change():
+    changes = {"a.b.x_f__mutmut_1": "return 1", "a.b.x_f__mutmut_2": "return 2", "a.c.x_f__mutmut_1": "return 1"}
+    assert unaccepted(changes, {"a.b.f": {"return 1": "the same", "return 2": ""}}) == [*changes][1:]
+
+
+def test_the_page_counts_what_was_run():
+    text = page_of({"a.b": {"noticed": 8, "accepted": 1, "left": 1, "not run": 5}, "a.c": {"noticed": 10}}, MADE)
+    assert "**18 of 20 changes were noticed (90 %).**" in text
+    assert "1 are accepted" in text
+    assert "| a.b | 15 | 8 | 1 | 1 | 5 |" in text
+    assert "on 2026-11-27, of commit abc1234, by" in text
+
+
+def test_every_accepted_survivor_has_its_reason():
+    accepted = json.loads((ROOT / "tests" / "mutants" / "accepted.json").read_text(encoding="utf-8"))
+    assert all(len(reason) > 10 for changes in accepted.values() for reason in changes.values())
