@@ -113,14 +113,21 @@ def cell() -> Json:
     band = {"custom__lineWidth": 0, "custom__showPoints": "never"}
     panels = [
         _forecast(
-            "Chance of at least one", "Within the horizon, from the newest minute.", 0, '"risk"', "risk", "percentunit"
+            "Chance",
+            "Of at least one incident within the horizon, from the newest minute.",
+            0,
+            '"risk"',
+            "risk",
+            "percentunit",
         ),
         _forecast(
             "Expected", "Incidents foreseen within the horizon.", 4, '"expected"', "expected", "suffix: incidents"
         ),
         _forecast("Usual", "The long-run rate for this hour of the week.", 8, '"usual"', "usual", "suffix: incidents"),
         _forecast("Lift", "Expected over usual: 1 is as always at this hour.", 12, LIFT, "lift", "suffix: x usual"),
-        _now("Seen in the last hour", "Incidents counted here.", 16, _newest("observed_1h"), "suffix: incidents"),
+        _now(
+            "Seen, 1 hour", "Incidents counted here in the last hour.", 16, _newest("observed_1h"), "suffix: incidents"
+        ),
         _support(),
         lines(
             "Expected, usual and what nine of ten outcomes lie between",

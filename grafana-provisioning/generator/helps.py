@@ -101,8 +101,8 @@ def _blocks() -> Panel:
         query,
         [
             column("district", unit="string", displayName="District"),
-            column("seen", unit="short", displayName="Seen, summed"),
-            column("expected", unit="short", displayName="Expected, summed"),
+            column("seen", unit="none", decimals=0, displayName="Seen, summed"),
+            column("expected", unit="none", decimals=0, displayName="Expected, summed"),
             column(
                 "ratio",
                 unit="none",
@@ -131,7 +131,7 @@ def _chances() -> Panel:
         query,
         [
             column("chance", unit="suffix: % and more", displayName="Chance given"),
-            column("cells", unit="short", decimals=0, displayName="Cells"),
+            column("cells", unit="none", decimals=0, displayName="Cells"),
             column("said", unit="percentunit", decimals=1, displayName="Said, on average"),
             column("came", unit="percentunit", decimals=1, displayName="Came"),
         ],

@@ -138,8 +138,8 @@ def test_a_cell_without_history_has_no_forecast_on_its_page(filled, now_s):
         query = filled_in(panel["targets"][0]["query"], from_s=now_s - 3600, to_s=now_s, now_s=now_s, variables=blank)
         shown[panel["title"]] = table(filled.series(query))
     assert [row["support"] for row in shown.pop("Support")] == ["no_history"]
-    assert len(shown.pop("Seen in the last hour")) == 1
-    assert shown == {"Chance of at least one": [], "Expected": [], "Usual": [], "Lift": []}
+    assert len(shown.pop("Seen, 1 hour")) == 1
+    assert shown == {"Chance": [], "Expected": [], "Usual": [], "Lift": []}
 
 
 def test_every_page_of_numbers_has_some_that_are_of_now():

@@ -13,7 +13,7 @@ from benchmarks.local_store import DATABASE
 Series = dict[str, Any]  # "tags": names to values, "columns", "values"
 
 MOST_BYTES = 10_000_000
-_HTTP = urllib3.PoolManager(retries=False, timeout=30.0)
+_HTTP = urllib3.PoolManager(retries=False, timeout=30.0, maxsize=8)  # the panels of a page ask at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

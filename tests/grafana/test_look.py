@@ -1,0 +1,122 @@
+"""Every page looked at in a browser, in both themes and on three screens: is all of it in sight, and readable?
+
+By the DOM of Grafana's own components in headless Chromium, not by comparing pictures. What that does not prove:
+Grafana's map, its provisioning, alerting and login, which are not here, and the numbers along axes, which are painted
+on a canvas. A cell of a table that is too long for its column is not found where Grafana shortens it by an ellipsis of
+its own drawing.
+"""
+
+import subprocess
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from generator.panels import AMBER, ORANGE, column, dashboard, lines, stat, table, text
+from streaming.cli.cells import geojson_files, opened_at
+from tests.harness.grafana_look.look import Job, build, look, missing
+from tests.harness.grafana_look.server import serve
+from tests.harness.grafana_world import SPECS, VARIABLES
+from tests.harness.pages import PAGES
+
+pytestmark = pytest.mark.stack
+
+THEMES, WIDTHS = ("dark", "light"), (1280, 1600, 2560)
+SHOWN = SPECS[VARIABLES["region"]]
+
+
+@pytest.fixture(scope="module")
+def program():
+    if (lack := missing()) is not None:
+        pytest.skip(lack)
+    try:
+        return build()
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"the packages of tests/harness/grafana_look could not be fetched: {error.stderr.decode()[-300:]}")
+
+
+@pytest.fixture(scope="module")
+def looked_at(program, filled, now_s):
+    """Findings of pages, by uid, theme and width."""
+
+    def of(pages, themes=THEMES, widths=WIDTHS):
+        cells = geojson_files(list(SPECS.values()))
+        query = f"var-region={SHOWN.region}&var-cell={VARIABLES['cell']}&var-category={VARIABLES['category']}"
+        jobs = [
+            Job(uid=page["uid"], theme=theme, width=width, query=query)
+            for page, theme, width in product(pages, themes, widths)
+        ]
+        with serve(filled, built=program / "dist", pages=pages, cells=cells, now_ms=now_s * 1000) as base:
+            return dict(zip(jobs, look(program, base, jobs, now_ms=now_s * 1000), strict=True))
+
+    return of
+
+
+def test_all_of_every_page_is_in_sight_and_readable(looked_at):
+    pages = [opened_at(page, SHOWN.grid) for name, page in PAGES.items() if name != "live-map"]
+    wrong = [
+        f"{job.uid}, {job.theme}, {job.width}: {found.panel}: {found.what}: {found.text}"
+        for job, findings in looked_at(pages).items()
+        for found in findings
+    ]
+    assert wrong == []
+
+
+COUNTS = (
+    'SELECT "counted" AS "a", "corrected" AS "b", "rejected" AS "c" FROM "pipeline" '
+    "WHERE time > now() - 3m AND \"region\" = 'northville' LIMIT 1"
+)
+NOTHING = COUNTS.replace("northville", "nowhere")
+ON_ORANGE = {"unit": "none", "color": {"mode": "fixed", "fixedColor": ORANGE}}
+GRADIENT = stat("gradient", "x", (6, 4, 6, 4), COUNTS, ON_ORANGE)
+LONG = "A title that is far too long for a panel of three columns"
+BROKEN = [
+    (
+        table(
+            "cut header", "x", (0, 0, 3, 4), COUNTS, [column("a", displayName="Seen over expected, in all districts")]
+        ),
+        "cut",
+    ),
+    (
+        table("wide", "x", (3, 0, 3, 4), COUNTS, [column(name, custom__width=150) for name in "abc"]),
+        "columns out of sight",
+    ),
+    (table("empty table", "x", (6, 0, 3, 4), NOTHING, []), "no data"),
+    (stat("empty", "x", (9, 0, 3, 4), NOTHING, {"unit": "none", "noValue": "STALE"}), "no data"),
+    (lines("empty lines", "x", (12, 0, 3, 4), NOTHING, "none"), "no data"),
+    (stat("pale", "x", (15, 0, 3, 4), COUNTS, ON_ORANGE, background=True), "contrast 2."),
+    (stat(LONG, "x", (18, 0, 3, 4), COUNTS, {"unit": "none"}), "shortened"),
+    (stat("wrong", "x", (21, 0, 3, 4), "SELECT nothing", {"unit": "none"}), "error"),
+    (text("words", "Many words, and no room for them. " * 30, (0, 4, 6, 4)), "cut above or below"),
+    (replace(GRADIENT, options=GRADIENT.options | {"colorMode": "background"}), "gradient behind text"),
+]
+
+
+@pytest.fixture(scope="module")
+def refused(looked_at):
+    page = dashboard("risk-broken", "Broken", "Each panel has one fault.", [panel for panel, _ in BROKEN], [])
+    return looked_at([page], widths=(1280,))
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize(("panel", "what"), [pytest.param(*one, id=one[0].title) for one in BROKEN])
+def test_each_fault_of_a_page_is_found(refused, panel, what, theme):
+    found = next(findings for job, findings in refused.items() if job.theme == theme)
+    assert any(one.what.startswith(what) for one in found if one.panel == panel.title), found
+
+
+def test_nothing_is_found_in_a_panel_without_fault(looked_at):
+    panels = [
+        table("counts", "x", (0, 0, 12, 4), COUNTS, [column("a", displayName="Seen")]),
+        stat(
+            "dark",
+            "x",
+            (12, 0, 6, 4),
+            COUNTS,
+            {"unit": "none", "color": {"mode": "fixed", "fixedColor": AMBER}},
+            background=True,
+        ),
+        text("words", "Few words.", (18, 0, 6, 4)),
+    ]
+    found = looked_at([dashboard("risk-sound", "Sound", "No fault.", panels, [])])
+    assert [one for findings in found.values() for one in findings] == []
