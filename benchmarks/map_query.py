@@ -133,8 +133,9 @@ def _queries(spec: Spec, now_s: int) -> Iterator[tuple[str, str, int]]:
         "category": spec.categories[0],
         "horizon": "4h",
         "cell": VARIABLES["cell"],  # one of the riskiest, so that the page says what made its score
-        "colour": '"r" / 0.05',
+        "colour": '"r"',
         "bucket": "risk",
+        "frame": str(now_s),
     }
     for path in sorted(PROVISIONING.glob("*/*.json")):
         name, page = path.stem, json.loads(path.read_text(encoding="utf-8"))

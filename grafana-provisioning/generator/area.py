@@ -30,15 +30,16 @@ def area_variable() -> Json:
 def sums(newest: str, place: tuple[int, int, int, int], stale: Json) -> Panel:
     """newest: the query of each cell's newest score. stale: what the panel shows without any."""
     return stat(
-        "In the chosen area",
-        "Incidents that the newest scores expect in the chosen cells, what is usual there at this hour of the week, "
-        "and how many were counted in the last hour. Cells without a history are left out.",
+        "Expected in the next $horizon",
+        "Incidents that the scores expect in the chosen cells, how that compares with what is usual there at this hour "
+        "of the week, and how many were counted in the last hour. Cells without a history are left out.",
         place,
-        'SELECT sum("expected") AS "expected", sum("usual") AS "usual", sum("observed_1h") AS "last hour" '
+        'SELECT sum("expected") AS "expected", sum("expected") / sum("usual") AS "x usual", '
+        'sum("observed_1h") AS "seen in 1h" '
         f"FROM ({newest}) WHERE \"support\" != 'no_history'",
         stale | {"unit": "none", "decimals": 1},
         named=True,
-        overrides=[column("last hour", decimals=0)],
+        overrides=[column("x usual", decimals=2), column("seen in 1h", decimals=0)],
     )
 
 

@@ -5,7 +5,6 @@
 from generator.panels import (
     AMBER,
     BLUE,
-    FRESH,
     GREY,
     LIFT,
     ORANGE,
@@ -15,6 +14,7 @@ from generator.panels import (
     RISK,
     STALE_MAPPING,
     SUPPORT_MAPPING,
+    WHOLE,
     WITHOUT_TIME,
     Json,
     Panel,
@@ -22,6 +22,7 @@ from generator.panels import (
     column,
     dashboard,
     fixed,
+    frame_variable,
     lines,
     place_variables,
     says,
@@ -71,12 +72,12 @@ def _now(title: str, description: str, x: int, query: str, unit: str, **more: st
 
 
 def _newest(field: str) -> str:
-    return f'SELECT last("{field}") AS "{field}" FROM "risk" WHERE {HERE} AND {FRESH}'
+    return f'SELECT last("{field}") AS "{field}" FROM "risk" WHERE {HERE} AND {WHOLE}'
 
 
 def _forecast(title: str, description: str, x: int, expression: str, name: str, unit: str) -> Panel:
     """What the newest scores foresee, STALE without any; of a cell without history the number stands for nothing."""
-    newest = f'SELECT last("risk") AS "risk", "expected", "usual", "support" FROM "risk" WHERE {HERE} AND {FRESH}'
+    newest = f'SELECT last("risk") AS "risk", "expected", "usual", "support" FROM "risk" WHERE {HERE} AND {WHOLE}'
     query = f'SELECT {expression} AS "{name}" FROM ({newest}) WHERE "support" != \'no_history\''
     panel = _now(title, f"{description} No number without history.", x, query, unit)
     panel.defaults.update(noValue=NOTHING_KNOWN, mappings=[without_a_value(NOTHING_KNOWN)])
@@ -98,14 +99,14 @@ def _what_made_it() -> Panel:
         "Usual, times the factors, is what is expected. Empty where the cell is not among the ten with the highest "
         "risk of this category and horizon, and where no score came within three minutes.",
         (0, 20, 24, 4),
-        f'SELECT {chosen} FROM "top" WHERE {HERE} AND {FRESH} ORDER BY time DESC LIMIT 1',
+        f'SELECT {chosen} FROM "top" WHERE {HERE} AND {WHOLE} AND "by_here" > 0 ORDER BY time DESC LIMIT 1',
         [
             column("usual", displayName="Usual", unit="none", decimals=3),
             *(column(f"by_{name}", displayName=words, unit="prefix:x ", decimals=2) for name, words in FACTORS.items()),
             column("expected", displayName="Expected", unit="none", decimals=3),
         ],
         more={"transformations": [WITHOUT_TIME]},
-        without="Only the ten cells with the highest risk of a category and horizon carry factors",
+        without="Only the ten cells with the highest risk of a category, not of all, carry factors",
     )
 
 
@@ -194,6 +195,7 @@ def cell() -> Json:
     variables = [
         *place_variables(),
         bucket_variable(),
+        frame_variable(),
         tag_variable("cell", "Cell", cells, "Row and column of the square, from the south-west"),
     ]
     return dashboard(UID, "Cell", "One cell over time: expected, interval, usual, seen.", panels, variables)

@@ -3,28 +3,29 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.area import IN_AREA, area_variable, sums, ten_highest
+from generator.colours import BY_LIFT, OPACITY, SHADES, legend
 from generator.ground import cells, land, lines, tiles
 from generator.panels import (
+    AMBER,
     BLUE,
-    FRESH,
+    CLOCK,
     GREY,
     LIFT,
     NOT_NOW_MAPPING,
-    ORANGE,
     PLACE,
     STALE_MAPPING,
     STALE_S,
     SUPPORT_MAPPING,
-    WITHOUT_TIME,
+    WHOLE,
     Json,
     Panel,
     between,
     column,
     dashboard,
+    frame_variable,
     place_variables,
     says,
     stat,
-    steps,
     table,
     text,
 )
@@ -34,11 +35,11 @@ _FIELDS = '"expected", "usual", "low", "high", "observed_1h", "support"'
 # Of the rows, not of the measurement: the same answer in two thirds of the time.
 NEWEST = (
     f'SELECT last("risk") AS "r", {_FIELDS} FROM (SELECT "risk", {_FIELDS} FROM "risk" '
-    f'WHERE {PLACE} AND {IN_AREA} AND {FRESH}) GROUP BY "cell", "geohash"'
+    f'WHERE {PLACE} AND {IN_AREA} AND {WHOLE}) GROUP BY "cell", "geohash"'
 )
 MAP = (
-    f'SELECT ${{colour:raw}} AS "shade", "r" AS "risk", {LIFT} AS "lift", "expected", "usual", "low", "high", '
-    f'"observed_1h", "support", "cell", "geohash" FROM ({NEWEST}) WHERE "support" != \'no_history\''
+    f'SELECT "cell", "r" AS "risk", {LIFT} AS "lift", "expected", "usual", "low", "high", "observed_1h", "support", '
+    f'${{colour:raw}} AS "shade", "geohash" FROM ({NEWEST}) WHERE "support" != \'no_history\''
 )
 # A row as long as the job has run within a month, with an id that no cell has: without any row the layer of polygons
 # keeps its last colours (read in Grafana's source), so this one is there when the scores are stale and A gives none.
@@ -47,26 +48,20 @@ NO_CELL = (
     "WHERE \"region\" = '$region' AND time > now() - 30d"
 )
 AS_OF = 'last("as_of") {alias} FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND {since}'
-AGE = "SELECT ${__to} / 1000 - " + AS_OF.format(alias='AS "age"', since=FRESH)
+AGE = "SELECT ${__to} / 1000 - " + AS_OF.format(alias='AS "age"', since=WHOLE)
 CELL_LINK = {
     "title": "This cell over time",
     "url": "/d/risk-cell?var-region=${region}&var-category=${category}&var-horizon=${horizon}"
     "&var-cell=${__data.fields.cell}",
 }
-# Blue to brown, no green: ColorBrewer's YlOrBr with a blue below it, told apart with any colour vision.
 HIGHEST_FIRST: Json = {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "risk", "desc": True}]}}
-SHADES = steps((None, "#9ECAE1"), (1, "#FEE391"), (2, "#FE9929"), (4, "#D95F0E"), (8, "#7F2704"))
 
-KEY = """| colour | chance of at least one | lift over usual |
-| --- | --- | --- |
-| pale blue | below 5 % | about the usual, or below |
-| yellow | 5 % and more | 1.25 times the usual and more |
-| orange | 10 % and more | 2.5 times the usual and more |
-| dark orange | 20 % and more | 5 times the usual and more |
-| brown | 40 % and more | 10 times the usual and more |
-| **grey** | **not known**: no history here, the scores are stale, or outside the chosen area | |
+HOW_TO = """**Colours** begin at the number below them, and mean the same in every region, category and hour.
+`Colour by` switches between the **chance of at least one incident** within the horizon and the **lift**: expected over
+what is usual at this hour of the week. **Grey**: nothing was ever reported there, the scores are stale, or it lies
+outside the chosen area; nothing is known. A quiet cell is not a safe cell. `all` is every category together. The map
+changes when all scores of a minute are stored.
 
-`Colour by` at the top switches. A quiet cell is not a safe cell: grey means that nothing is known.
 The scores are for readiness, that units stand in the right place. They say nothing about people."""
 
 
@@ -75,89 +70,87 @@ def _stale_or(unit: str) -> Json:
     return {"unit": unit, "noValue": "STALE", "mappings": [STALE_MAPPING], "color": colour}
 
 
+def _age() -> Panel:
+    return stat(
+        "Age of the scores",
+        "Seconds between the moment the shown scores are for and the end of the shown time. Without scores of the last "
+        "three minutes, by the store's clock, this says STALE, and map, table and numbers go grey or empty: do not "
+        "rely on them. No data means the same. NOT NOW: the shown time ends in the past, or this screen's clock is "
+        "wrong.",
+        (0, 0, 4, 3),
+        AGE,
+        {
+            "unit": "suffix: s",
+            "decimals": 0,
+            "noValue": "STALE",
+            "mappings": [STALE_MAPPING, between(STALE_S, None, "STALE", 1), NOT_NOW_MAPPING],
+            "color": {"mode": "fixed", "fixedColor": BLUE},
+        },
+        background=True,
+    )
+
+
 def _top_row() -> list[Panel]:
-    newest_model = f'SELECT last("model") AS "model" FROM "top" WHERE {PLACE} AND {FRESH}'
-    stale = between(STALE_S, None, "STALE", 1)
-    baseline = says("/^baseline.*$/", "BASELINE ONLY", ORANGE, 1)
-    network = says("/^(?!baseline).*$/", "Network", BLUE, 2)
+    newest_model = f'SELECT last("model") AS "model" FROM "top" WHERE {PLACE} AND {WHOLE}'
+    baseline = says("/^baseline.*$/", "BASELINE ONLY", AMBER, 1)
+    network = says("/^(?!baseline).*$/", "network", BLUE, 2)
     return [
-        stat(
-            "Age of the newest scores",
-            "Seconds between the moment the scores are for and the end of the shown time. Without scores of the last "
-            "three minutes, by the store's clock, this says STALE, and map, table and numbers go grey or empty: do not "
-            "rely on them. No data means the same. NOT NOW: the shown time ends in the past, or this screen's clock is "
-            "wrong.",
-            (0, 0, 6, 4),
-            AGE,
-            {
-                "unit": "s",
-                "decimals": 0,
-                "noValue": "STALE",
-                "mappings": [STALE_MAPPING, stale, NOT_NOW_MAPPING],
-                "thresholds": steps((None, BLUE), (STALE_S, GREY)),
-                "color": {"mode": "thresholds"},
-            },
-            background=True,
-        ),
+        _age(),
         stat(
             "Scores are for",
             "The region's clock when the newest scores were made, in this browser's time zone. Shown also when "
             "they are stale.",
-            (6, 0, 5, 4),
+            (4, 0, 7, 3),
             "SELECT 1000 * " + AS_OF.format(alias='AS "as_of"', since="time > now() - 7d"),
-            {"unit": "dateTimeAsLocal", "noValue": "STALE", "color": {"mode": "fixed", "fixedColor": GREY}},
+            {"unit": CLOCK, "noValue": "STALE", "color": {"mode": "fixed", "fixedColor": GREY}},
         ),
+        sums(NEWEST, (11, 0, 9, 3), _stale_or("none")),
         stat(
-            "Who made the scores",
-            "Network: the artifact's own; that of a cold start is not trained yet and adds nothing. BASELINE ONLY: the "
+            "Made by",
+            "network: the artifact's own; that of a cold start is not trained yet and adds nothing. BASELINE ONLY: the "
             "network did not answer; the scores are the long-run rate for this hour of the week, and lift is 1 "
             "everywhere.",
-            (11, 0, 5, 4),
+            (20, 0, 4, 3),
             newest_model,
             _stale_or("string") | {"mappings": [STALE_MAPPING, baseline, network]},
             column="model",
             background=True,
         ),
-        stat(
-            "Model version",
-            "The artifact that made the newest scores, or `baseline:` and why.",
-            (16, 0, 4, 4),
-            newest_model,
-            _stale_or("string"),
-            column="model",
-            background=True,
-        ),
-        sums(NEWEST, (20, 0, 4, 4), _stale_or("none")),
     ]
 
 
 def _columns() -> list[Json]:
+    hidden = {"tooltip": True, "viz": False, "legend": True}
+    incidents = {"unit": "suffix: incidents", "decimals": 3}
     return [
-        column("Time", displayName="Scores are for"),
-        column("shade", unit="none", decimals=1, displayName="Colour step", thresholds=SHADES),
+        column("Time", displayName="Minute", unit=CLOCK),
+        column("shade", thresholds=SHADES, custom__hideFrom=hidden),
         column("risk", unit="percentunit", decimals=1, displayName="Chance of at least one"),
         column("lift", unit="suffix: x usual", decimals=2, displayName="Lift"),
-        column("expected", unit="suffix: incidents", decimals=3, displayName="Expected"),
-        column("usual", unit="suffix: incidents", decimals=3, displayName="Usual"),
+        column("expected", **incidents, displayName="Expected"),
+        column("usual", **incidents, displayName="Usual"),
+        column("low", unit="suffix: incidents", decimals=0, displayName="Nine of ten outcomes: from"),
+        column("high", unit="suffix: incidents", decimals=0, displayName="Nine of ten outcomes: to"),
+        column("observed_1h", unit="suffix: incidents", decimals=0, displayName="Seen in the last hour"),
+        column("support", displayName="History"),
         column("cell", unit="string", displayName="Cell", links=[CELL_LINK]),
-        column("geohash", unit="string"),
+        column("geohash", unit="string", custom__hideFrom=hidden),
     ]
 
 
 def _layers() -> list[Json]:
-    rows = {"id": "byRefId", "options": "A"}
     colour = {"field": "shade", "fixed": GREY}
     centres = {
-        "type": "markers",
+        "type": "markers",  # not seen: the view fits itself to them
         "name": "Centres of cells",
-        "filterData": rows,
+        "filterData": {"id": "byRefId", "options": "A"},
         "location": {"mode": "geohash", "geohash": "geohash"},
         "tooltip": True,
         "config": {
-            "showLegend": True,
+            "showLegend": False,
             "style": {
                 "color": colour,
-                "opacity": 0.9,
+                "opacity": 0,
                 "size": {"fixed": 4, "min": 2, "max": 8},
                 "symbol": {"mode": "fixed", "fixed": "img/icons/marker/square.svg"},
             },
@@ -166,14 +159,13 @@ def _layers() -> list[Json]:
     scored = {
         "type": "dynamic-geojson",  # of all rows, so that it takes B's where A has none
         "name": "Cells with a score",
-        "opacity": 0.6,
         "tooltip": True,
         "config": {
             "src": "public/cells/_all.geojson",
             "idField": "geohash",
             "rules": [],
             "style": {"color": {"fixed": "transparent"}, "opacity": 0, "lineWidth": 0},
-            "dataStyle": {"color": colour, "opacity": 0.6},
+            "dataStyle": {"color": colour, "opacity": OPACITY},
         },
     }
     return [tiles(), cells(), lines(), centres, scored]
@@ -186,7 +178,7 @@ def _map() -> Panel:
         description="Each square is a cell. Colour by the chance of at least one incident or by lift over the usual "
         "(switch at the top). Grey cells have no history, lie outside the chosen area, or the scores are stale. "
         "A click shows the numbers.",
-        place=(0, 4, 16, 21),
+        place=(0, 3, 16, 15),
         queries=[MAP, NO_CELL],
         options={
             "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},
@@ -201,37 +193,49 @@ def _map() -> Panel:
     )
 
 
+def _highest() -> Panel:
+    order = {name: place for place, name in enumerate(("cell", "risk", "lift", "expected", "support"))}
+    shown = {"excludeByName": {"Time": True, "usual": True}, "indexByName": order, "renameByName": {}}
+    return table(
+        "The ten highest cells",
+        "The riskiest chosen cells that have a history, highest first. A click on a cell opens its own page. Empty "
+        "when the scores are stale.",
+        (16, 3, 8, 12),
+        ten_highest(NEWEST, LIFT),
+        [
+            column("cell", unit="string", displayName="Cell", links=[CELL_LINK], custom__minWidth=90),
+            column("risk", unit="percentunit", decimals=1, displayName="Chance"),
+            column("lift", unit="none", decimals=2, displayName="x usual"),
+            column("expected", unit="none", decimals=2, displayName="Expected", custom__minWidth=80),
+            column(
+                "support",
+                unit="string",
+                displayName="History",
+                mappings=[SUPPORT_MAPPING],
+                custom__minWidth=74,
+                custom__cellOptions={"type": "color-text"},
+            ),
+        ],
+        without="STALE",
+        more={"transformations": [HIGHEST_FIRST, {"id": "organize", "options": shown}]},
+    )
+
+
 def live() -> Json:
     panels = [
         *_top_row(),
         _map(),
-        table(
-            "The ten highest cells",
-            "The riskiest chosen cells of the newest minute that have a history, highest first. A click on a cell "
-            "opens its own page. Empty when the scores are stale.",
-            (16, 4, 8, 12),
-            ten_highest(NEWEST, LIFT),
-            [
-                *[one for one in _columns() if one["matcher"]["options"] not in ("Time", "shade", "geohash")],
-                column(
-                    "support",
-                    unit="string",
-                    displayName="History",
-                    mappings=[SUPPORT_MAPPING],
-                    custom__cellOptions={"type": "color-text"},
-                ),
-            ],
-            more={"transformations": [HIGHEST_FIRST, WITHOUT_TIME]},
-        ),
-        text("How to read the map", KEY, (16, 16, 8, 9)),
+        _highest(),
+        text("Colours", legend(), (16, 15, 8, 3)),
+        text("How to read the map", HOW_TO, (0, 18, 24, 5)),
     ]
     colour: Json = {
         "type": "custom",
         "name": "colour",
         "label": "Colour by",
         "description": "What the colours of the map stand for",
-        "query": f'Chance of at least one : "r" / 0.05, Lift over usual : {LIFT} / 1.25',
-        "current": {"text": "Chance of at least one", "value": '"r" / 0.05'},
+        "query": f'Chance of at least one : "r", Lift over usual : {BY_LIFT}',
+        "current": {"text": "Chance of at least one", "value": '"r"'},
         "multi": False,
         "includeAll": False,
     }
@@ -240,7 +244,7 @@ def live() -> Json:
         "Live risk map",
         "Where the next hours' incidents are likely, for staging units. Places, never people.",
         panels,
-        [*place_variables(), area_variable(), colour],
+        [*place_variables(), area_variable(), colour, frame_variable()],
         time={"from": "now-1h", "to": "now"},
         refresh="5s",
         timepicker={"hidden": True},  # with the refresh off, an age would stand still

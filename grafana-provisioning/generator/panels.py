@@ -17,7 +17,7 @@ STALE_S = 180  # three ticks of a minute, as in streaming/watch/health.py
 # Okabe and Ito's palette, which people with any colour vision can tell apart; grey is kept for "not known".
 BLUE, ORANGE, SKY, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#707070"
 # Grounds under white letters, as BLUE and GREY are: 4.5 to 1 at least, as WCAG AA asks.
-AMBER, RUST = "#A35A00", "#B84700"
+AMBER, RUST, ALARM = "#A35A00", "#B84700", "#B3261E"
 
 PLACE = "\"region\" = '$region' AND \"category\" = '$category' AND \"horizon\" = '$horizon'"
 LIFT = '("expected" + 0.000001) / ("usual" + 0.000001)'  # `lift` of sinks/line_protocol.py
@@ -25,22 +25,26 @@ OUTCOME, OUTCOME_AREA, OUTCOME_CHANCE, RISK = (
     f'"${{bucket:raw}}".."{name}"' for name in ("outcome", "outcome_area", "outcome_chance", "risk")
 )
 FRESH = "time > now() - 3m"  # three ticks by the store's clock, whatever range is shown; none when stale
+ALL_CATEGORIES = "all"  # as in schemas/spec.py
+# Up to the newest scores that the store has acknowledged: it may hold a part of those that come next.
+WHOLE = f"time <= 0${{frame:raw}}s AND {FRESH}"
 
 
-def without_a_value(word: str) -> Json:
-    result = {"text": word, "color": GREY, "index": 0}
+def without_a_value(word: str, colour: str = GREY) -> Json:
+    result = {"text": word, "color": colour, "index": 0}
     return {"type": "special", "options": {"match": "null+nan", "result": result}}
 
 
 def between(low: float | None, high: float | None, word: str, index: int) -> Json:
-    """A word in place of the numbers from `low` to `high`; None is without an end."""
-    result = {"text": word, "color": GREY, "index": index}
+    """An alarming word in place of the numbers from `low` to `high`; None is without an end."""
+    result = {"text": word, "color": ALARM, "index": index}
     return {"type": "range", "options": {"from": low, "to": high, "result": result}}
 
 
-STALE_MAPPING = without_a_value("STALE")
+STALE_MAPPING = without_a_value("STALE", ALARM)
 # An age below zero: the shown range ended in the past, or this screen's clock is wrong.
 NOT_NOW_MAPPING = between(None, -60, "NOT NOW", 2)
+CLOCK = "time:ddd D MMM, HH:mm Z"
 TABLE_OPTIONS: Json = {"frameIndex": 0, "showHeader": True, "cellHeight": "sm"}
 
 SUPPORT_MAPPING: Json = {
@@ -200,9 +204,12 @@ def steps(*levels: tuple[float | None, str]) -> Json:
     return {"mode": "absolute", "steps": [{"value": value, "color": colour} for value, colour in levels]}
 
 
-def tag_variable(name: str, label: str, query: str, description: str, *, several: bool = False) -> Json:
-    """A drop-down of a tag's values. several: any number of them, first all."""
+def tag_variable(
+    name: str, label: str, query: str, description: str, *, several: bool = False, first: str = ""
+) -> Json:
+    """A drop-down of a tag's values. several: any number of them, first all. first: the one chosen at first."""
     more = {"multi": True, "includeAll": True, "current": {"text": ["All"], "value": ["$__all"]}} if several else {}
+    more |= {"current": {"text": first, "value": first}} if first else {}
     return {
         "type": "query",
         "name": name,
@@ -225,11 +232,27 @@ def place_variables(*, several_categories: bool = False) -> list[Json]:
         return f'SHOW TAG VALUES FROM "top" WITH KEY = "{key}"{where}'
 
     here = " WHERE \"region\" = '$region'"
+    each = f"{here} AND \"category\" != '{ALL_CATEGORIES}'"  # what is added up must not have the sum beside it
+    category = (
+        tag_variable("category", "Category", values("category", each), "Kind of incident", several=True)
+        if several_categories
+        else tag_variable("category", "Category", values("category", here), "Kind of incident", first=ALL_CATEGORIES)
+    )
     return [
         tag_variable("region", "Region", values("region"), "The area that one agency serves"),
-        tag_variable("category", "Category", values("category", here), "Kind of incident", several=several_categories),
-        tag_variable("horizon", "Horizon", values("horizon", here), "How far ahead the score looks"),
+        category,
+        tag_variable("horizon", "Horizon", values("horizon", here), "How far ahead the score looks", first="4h"),
     ]
+
+
+def frame_variable() -> Json:
+    """The moment of the newest scores that are whole; empty when they are stale. It follows each refresh of the page.
+
+    The job writes a ledger with a model when the scores of its tick are acknowledged. A page's address leaves it out.
+    """
+    query = 'SELECT last("as_of") FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND ' + FRESH  # noqa: S608 - made from constants
+    variable = tag_variable("frame", "Frame", query, "The newest scores that are whole in the store")
+    return variable | {"hide": 2, "refresh": 2, "sort": 0, "skipUrlSync": True}
 
 
 def bucket_variable() -> Json:

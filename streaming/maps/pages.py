@@ -15,7 +15,7 @@ Page = dict[str, Any]
 WHICH_MAP = "name the dashboard of the live map, a JSON file in grafana-provisioning/"
 _LONGEST_UID = 40  # that Grafana accepts
 _WORLD_PX = 256  # the whole world's width at zoom 0, pixels
-_MAP_PX = (800, 640)  # width and height of the map's panel on a small screen
+_MAP_PX = (800, 450)  # width and height of the map's panel on a small screen
 
 
 def page_of(dashboard: Page, spec: Spec) -> Page:

@@ -13,7 +13,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from tests.containers.project import fence, opened, wait
 from tests.harness.grafana_world import VARIABLES
-from tests.harness.influxql import filled_in, table
+from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES, PROVISIONING
 
 pytestmark = [pytest.mark.docker, pytest.mark.long]
@@ -89,7 +89,7 @@ def test_a_page_asks_nothing_that_the_store_refuses(demo, page):
     store, now_s = demo.store(demo.token("grafana")), time.time()
     targets = [target for panel in PAGES[page]["panels"] for target in panel.get("targets", [])]
     for target in targets:
-        store.series(filled_in(target["query"], from_s=now_s - 3600, to_s=now_s, variables=OF_THE_DEMO))
+        shown(store, target["query"], from_s=now_s - 3600, to_s=now_s, variables=OF_THE_DEMO)
     assert bool(targets) == (page != "runbook")
 
 

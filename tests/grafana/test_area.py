@@ -9,7 +9,7 @@ from generator.panels import STALE_S
 from streaming.maps.areas import cells_pattern
 from streaming.maps.pages import with_areas
 from tests.harness.grafana_world import SPECS, VARIABLES
-from tests.harness.influxql import filled_in, table
+from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES
 
 GRID = SPECS["northville"].grid
@@ -27,8 +27,8 @@ choices = pytest.mark.parametrize(("pattern", "cells"), CHOSEN.values(), ids=CHO
 def rows_of(store, now_s, title, pattern):
     panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"].startswith(title))
     variables = VARIABLES | {"area": pattern}
-    query = filled_in(panel["targets"][0]["query"], from_s=now_s - STALE_S, to_s=now_s, variables=variables)
-    return table(store.series(query))
+    query = panel["targets"][0]["query"]
+    return table(shown(store, query, from_s=now_s - STALE_S, to_s=now_s, variables=variables))
 
 
 @pytest.fixture
@@ -71,15 +71,20 @@ def test_the_list_has_the_ten_highest_of_the_chosen_area(filled, now_s, known, p
 @pytest.mark.stack
 @choices
 def test_the_sums_are_of_the_chosen_area(filled, now_s, known, pattern, cells):
-    (row,) = rows_of(filled, now_s, "In the chosen area", pattern)
-    for shown, field in (("expected", "expected"), ("usual", "usual"), ("last hour", "observed_1h")):
-        assert row[shown] == pytest.approx(sum(point[field] for point in chosen_of(known, cells).values()))
+    (row,) = rows_of(filled, now_s, "Expected in the next", pattern)
+    sums = {
+        field: sum(point[field] for point in chosen_of(known, cells).values())
+        for field in ("expected", "usual", "observed_1h")
+    }
+    assert row["expected"] == pytest.approx(sums["expected"])
+    assert row["x usual"] == pytest.approx(sums["expected"] / sums["usual"])
+    assert row["seen in 1h"] == sums["observed_1h"]
 
 
 @pytest.mark.stack
 def test_an_area_that_no_longer_exists_shows_nothing_instead_of_another(filled, now_s):
     """Grafana puts the name itself in the place of a choice that it does not find: an old bookmark."""
-    for title in ("Where incidents", "The ten highest", "In the chosen area"):
+    for title in ("Where incidents", "The ten highest", "Expected in the next"):
         assert rows_of(filled, now_s, title, "Old Town") == []
 
 

@@ -5,11 +5,13 @@ from collections import Counter
 
 import pytest
 
-from generator.panels import GREY
+from generator.colours import FIRST_STEP, LEAST_LIFT
+from generator.panels import ALARM
+from schemas.spec import ALL_CATEGORIES
 from streaming.maps.outlines import ALL_REGIONS, geojson_files
 from streaming.maps.pages import page_of
 from tests.harness.grafana_world import SPECS, VARIABLES
-from tests.harness.influxql import filled_in, table
+from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES
 
 pytestmark = pytest.mark.stack
@@ -27,9 +29,7 @@ NUMBERS = ("stat", "timeseries")
 def asked(store, page, panel, target, to_s, **changes):
     days = int(panel["timeFrom"].removesuffix("w")) * 7 if "timeFrom" in panel else 0
     from_s = to_s - (days * 86_400 or RANGES_S[page])
-    return store.series(
-        filled_in(target["query"], from_s=from_s, to_s=to_s, variables=VARIABLES | changes, interval="60s")
-    )
+    return shown(store, target["query"], from_s=from_s, to_s=to_s, variables=VARIABLES | changes, interval="60s")
 
 
 def fields_of(series):
@@ -98,8 +98,7 @@ def test_the_map_gets_one_flat_row_per_cell_with_a_history(filled, now_s, colour
         assert row["geohash"] == geohash[row["cell"]]
         assert row["support"] in ("sparse", "ok")
         lift = (row["expected"] + 1e-6) / (row["usual"] + 1e-6)
-        wanted = row["risk"] / 0.05 if colour == "risk" else lift / 1.25
-        assert row["shade"] == pytest.approx(wanted)
+        assert row["shade"] == pytest.approx(row["risk"] if colour == "risk" else FIRST_STEP * (lift / LEAST_LIFT) ** 2)
 
 
 def test_the_polygons_ids_are_the_tags_that_the_sink_wrote(filled):
@@ -133,13 +132,13 @@ def test_stale_scores_leave_what_is_of_now_grey_and_empty(filled, now_s, name, p
 
 def test_a_cell_without_history_has_no_forecast_on_its_page(filled, now_s):
     blank = VARIABLES | {"cell": "r002c003"}
-    shown = {}
+    found = {}
     for panel in PAGES["cell"]["panels"][:6]:
-        query = filled_in(panel["targets"][0]["query"], from_s=now_s - 3600, to_s=now_s, now_s=now_s, variables=blank)
-        shown[panel["title"]] = table(filled.series(query))
-    assert [row["support"] for row in shown.pop("Support")] == ["no_history"]
-    assert len(shown.pop("Seen, 1 hour")) == 1
-    assert shown == {"Chance": [], "Expected": [], "Usual": [], "Lift": []}
+        query = panel["targets"][0]["query"]
+        found[panel["title"]] = table(shown(filled, query, from_s=now_s - 3600, to_s=now_s, variables=blank))
+    assert [row["support"] for row in found.pop("Support")] == ["no_history"]
+    assert len(found.pop("Seen, 1 hour")) == 1
+    assert found == {"Chance": [], "Expected": [], "Usual": [], "Lift": []}
 
 
 def test_every_page_of_numbers_has_some_that_are_of_now():
@@ -192,12 +191,10 @@ def test_the_picture_is_that_of_now_whatever_range_is_shown(filled, now_s):
         clock_s = now_s if scorer_is_alive else now_s + 3600
         for panel in PAGES["live-map"]["panels"]:
             for target in panel.get("targets", []):
-                query = filled_in(
-                    target["query"], from_s=now_s - 7200, to_s=clock_s - 3600, now_s=clock_s, variables=VARIABLES
-                )
-                rows = table(filled.series(query))
-                if panel["title"] == "Age of the newest scores" and scorer_is_alive:
-                    assert said(panel, rows[0]["age"]) == ("NOT NOW", GREY)
+                when = {"from_s": now_s - 7200, "to_s": clock_s - 3600, "now_s": clock_s}
+                rows = table(shown(filled, target["query"], variables=VARIABLES, **when))
+                if panel["title"] == "Age of the scores" and scorer_is_alive:
+                    assert said(panel, rows[0]["age"]) == ("NOT NOW", ALARM)
                 elif not told_when_stale(panel, target):
                     assert bool(rows) == scorer_is_alive, panel["title"]
 
@@ -205,13 +202,13 @@ def test_the_picture_is_that_of_now_whatever_range_is_shown(filled, now_s):
 def test_the_age_says_stale_from_three_minutes_on_and_without_a_value():
     panel = PAGES["live-map"]["panels"][0]
     assert panel["fieldConfig"]["defaults"]["noValue"] == "STALE"
-    assert [said(panel, age) for age in (None, 180, 10**6)] == [("STALE", GREY)] * 3
+    assert [said(panel, age) for age in (None, 180, 10**6)] == [("STALE", ALARM)] * 3
     assert [said(panel, age) for age in (-59, 0, 10, 179)] == [None] * 4
     assert PAGES["live-map"]["refresh"] == "5s"
 
 
 def test_a_model_that_is_only_the_baseline_is_announced():
-    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Who made the scores")
+    panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Made by")
     mappings = panel["fieldConfig"]["defaults"]["mappings"]
     rules = [mapping["options"] for mapping in mappings if mapping["type"] == "regex"]
 
@@ -219,7 +216,7 @@ def test_a_model_that_is_only_the_baseline_is_announced():
         return next(rule["result"]["text"] for rule in rules if re.search(rule["pattern"].strip("/"), model))
 
     assert [shown(model) for model in ("baseline", "baseline:weights are damaged")] == ["BASELINE ONLY"] * 2
-    assert shown("20260101T000000Z-abc") == "Network"
+    assert shown("20260101T000000Z-abc") == "network"
 
 
 def test_the_polygons_are_found_by_the_ids_of_the_file_of_cells_and_coloured_by_a_number(filled, now_s):
@@ -241,14 +238,20 @@ def test_the_age_is_that_of_the_newest_scores(filled, now_s):
 
 
 @pytest.mark.parametrize("page", [name for name, page in PAGES.items() if page["templating"]["list"]])
-def test_the_choices_come_from_the_store(filled, page):
+def test_the_choices_come_from_the_store(filled, now_s, page):
     found = {}
     for variable in PAGES[page]["templating"]["list"]:
         if variable["type"] == "query":
-            query = filled_in(variable["query"], from_s=0, to_s=1, variables=VARIABLES)
-            found[variable["name"]] = {row["value"] for row in table(filled.series(query))}
-    assert found["region"] - {"_unassigned"} == set(SPECS)
+            query = filled_in(variable["query"], from_s=0, to_s=now_s, variables=VARIABLES)
+            found[variable["name"]] = {row.get("value", row.get("last")) for row in table(filled.series(query))}
+    assert found.pop("region") - {"_unassigned"} == set(SPECS)
     spec = SPECS["northville"]
-    expected = {"category": set(spec.categories), "horizon": set(spec.horizon_names), "cell": set(spec.grid.cell_ids())}
+    several = any(one["multi"] for one in PAGES[page]["templating"]["list"] if one["name"] == "category")
+    expected = {
+        "category": {*spec.categories} | (set() if several else {ALL_CATEGORIES}),  # no sum has the sum in it
+        "horizon": set(spec.horizon_names),
+        "cell": set(spec.grid.cell_ids()),
+        "frame": {now_s - 10},  # scored at second 20 of the tick, looked at at second 30
+    }
     for name, values in found.items():
-        assert name == "region" or values == expected[name]
+        assert values == expected[name]

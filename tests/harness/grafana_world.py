@@ -24,7 +24,7 @@ VARIABLES = {
     "horizon": "4h",
     "cell": "r002c002",
     "area": ".*",
-    "colour": '"r" / 0.05',
+    "colour": '"r"',
     "bucket": "risk",
     "contact": "nobody",
 }

@@ -9,6 +9,7 @@ from typing import Any
 import urllib3
 
 from benchmarks.local_store import DATABASE
+from generator.panels import frame_variable
 
 Series = dict[str, Any]  # "tags": names to values, "columns", "values"
 
@@ -71,6 +72,14 @@ def filled_in(
         text = re.sub(rf"\$\{{{name}(\.\w+)?(:\w+)?\}}|\${name}\b", lambda _, value=value: value, text)
     assert "$" not in text.replace("$/", "/"), f"not replaced: {text}"  # a regular expression ends in $/
     return text
+
+
+def shown(store: Store, query: str, *, variables: Mapping[str, str], **when: Any) -> list[Series]:
+    """The answer to a page's query, which asks for the newest whole frame first. `when`: as for `filled_in`."""
+    if "${frame" in query:
+        newest = table(store.series(filled_in(frame_variable()["query"], variables=variables, **when)))
+        variables = {**variables, "frame": str(newest[0]["last"]) if newest else ""}
+    return store.series(filled_in(query, variables=variables, **when))
 
 
 def table(series: list[Series]) -> list[dict[str, Any]]:

@@ -165,7 +165,7 @@ def test_the_view_shows_the_whole_grid_as_large_as_it_goes(south_deg, west_deg, 
     shares = []
     for corner in ((lat[0], lon[0]), (lat[-1], lon[-1])):
         x, y = tile_pixel(*corner, view["zoom"])
-        shares += [abs(x - middle[0]) / 400, abs(y - middle[1]) / 320]
+        shares += [abs(x - middle[0]) / 400, abs(y - middle[1]) / 225]
     assert 2**-0.11 < max(shares) <= 1.001
 
 

@@ -1,0 +1,87 @@
+"""The map shows whole frames only, on a real InfluxDB in which a tick is half written."""
+
+import numpy as np
+import pytest
+
+from models.all_categories import stored_views
+from streaming.sinks.line_protocol import risk_lines, top_lines
+from tests.harness.grafana_world import SPECS, VARIABLES, frame, pipeline
+from tests.harness.influxql import filled_in, shown, table
+from tests.harness.pages import PAGES
+
+pytestmark = pytest.mark.stack
+
+SPEC, OF_ALL = SPECS["northville"], VARIABLES | {"category": "all"}
+PANELS = {panel["title"].split(":")[0]: panel for panel in PAGES["live-map"]["panels"]}
+MAP, LIST, AGE = "Where incidents are likely", "The ten highest cells", "Age of the scores"
+
+
+def scores_of(tick_s):
+    """A frame, and its lines as the job writes them before the tick's ledger."""
+    scores = frame(SPEC, tick_s + 20, np.random.default_rng(tick_s))
+    views = stored_views(scores, np.full((len(SPEC.categories), len(SPEC.horizons_s)), 3.0))
+    return views[1], b"".join(risk_lines(view) + top_lines(view, 10) for view in views)
+
+
+def half_of(lines, draw):
+    """As the store may show a write that it has not answered: some points, and of some of them not every field."""
+    kept = []
+    for line in lines.decode().splitlines():
+        key, fields, time_s = line.split(" ")
+        fate = draw.integers(3)
+        if fate:
+            kept.append(f"{key} {fields if fate == 1 else ','.join(fields.split(',')[:2])} {time_s}\n")
+    return "".join(kept).encode()
+
+
+def rows(store, title, now_s):
+    query = PANELS[title]["targets"][0]["query"]
+    return table(shown(store, query, from_s=now_s - 3600, to_s=now_s, variables=OF_ALL))
+
+
+@pytest.fixture
+def store(influxdb):
+    return influxdb.another("half")
+
+
+def assert_shows(store, now_s, scores):
+    """That the map has each cell with a history as in these scores, and the age is theirs."""
+    known = np.flatnonzero(scores.support[:, 0])
+    risk = scores.risk[:, 0, SPEC.horizon_names.index(OF_ALL["horizon"])]
+    found = {row["cell"]: row["risk"] for row in rows(store, MAP, now_s)}
+    wanted = {SPEC.grid.cell_ids()[cell]: risk[cell] for cell in known}
+    assert found == pytest.approx(wanted, rel=1e-3, abs=1e-6)
+    highest = sorted((row["risk"] for row in rows(store, LIST, now_s)), reverse=True)
+    assert highest == pytest.approx(sorted(wanted.values(), reverse=True)[:10], rel=1e-3)
+    assert [row["age"] for row in rows(store, AGE, now_s)] == pytest.approx([now_s - scores.as_of_s])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_half_written_tick_leaves_the_whole_one_before_it_in_sight(store, now_s, seed):
+    tick_s = now_s // 60 * 60
+    before, lines = scores_of(tick_s - 60)
+    store.write(lines + pipeline(SPEC.region, tick_s - 60, 1))
+    assert_shows(store, now_s, before)
+
+    newer, lines = scores_of(tick_s)
+    store.write(half_of(lines, np.random.default_rng(seed)))
+    newest = OF_ALL | {"frame": str(now_s)}
+    mixed = table(store.series(filled_in(PANELS[MAP]["targets"][0]["query"], from_s=0, to_s=now_s, variables=newest)))
+    assert len(mixed) < np.count_nonzero(before.support), "cells without all fields would blink"
+    assert len({row["Time"] for row in mixed}) == 2, "cells of two minutes would stand side by side"
+    assert_shows(store, now_s, before)
+
+    store.write(lines)
+    assert_shows(store, now_s, before)  # the store has all, but has not said so
+    store.write(pipeline(SPEC.region, tick_s, 2))
+    assert_shows(store, now_s, newer)
+
+
+def test_a_tick_that_fails_for_long_ends_in_stale_and_not_in_a_part_of_it(store, now_s):
+    tick_s = now_s // 60 * 60
+    before, lines = scores_of(tick_s - 240)
+    store.write(lines + pipeline(SPEC.region, tick_s - 240, 1))
+    _, lines = scores_of(tick_s)
+    store.write(half_of(lines, np.random.default_rng(0)))
+    assert [rows(store, title, now_s) for title in (MAP, LIST, AGE)] == [[], [], []]
+    assert_shows(store, before.as_of_s + 10, before)
