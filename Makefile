@@ -68,6 +68,7 @@ MODULES ?=
 mutants: ## the pure core changed a line at a time: which change does no test notice; MODULES='models.counting*'; hours in all
 	@.ci/setup
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[mutants]'
+	@mkdir -p mutants  # before Python starts, which else does not look into it
 	@PYTHONPATH=$(CURDIR)/mutants nice .venv/bin/mutmut run --max-children 1 $(MODULES)
 	@$(PYTHON) -m tests.mutants
 
