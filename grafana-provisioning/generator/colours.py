@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from generator.panels import GREY, LIFT, steps
+from generator.ground import NO_SCORE_SEEN
+from generator.panels import LIFT, steps
 
 # Each step doubles the chance. The same for every region, category and moment, so that a colour means one chance
 # everywhere, and cells differ at any base rate. Pale yellow to dark red, after ColorBrewer's YlOrRd, for any
@@ -32,7 +33,7 @@ def legend() -> str:
     def texts(*words: str) -> list[str]:
         return [f'<td style="STYLE">{word}</td>' for word in words]
 
-    swatches = [f'<td style="STYLE;background-color:{colour}"></td>' for colour in (*RAMP, GREY)]
+    swatches = [f'<td style="STYLE;background-color:{colour}"></td>' for colour in (*RAMP, NO_SCORE_SEEN)]
     chances = (f"{100 * level:g}" for level in LEVELS)
     lifts = (f"{lift:.2g}" for lift in LIFTS)
     rows = [

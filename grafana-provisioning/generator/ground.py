@@ -1,6 +1,9 @@
-"""What lies below the scores of a map: plain land, streets and outlines."""
+"""What a map draws beside the scores: plain land, streets and outlines."""
 
-from generator.panels import Json
+from generator.panels import BLUE, Json
+
+NO_SCORE, NO_SCORE_OPACITY = "#A9AEB3", 0.5
+NO_SCORE_SEEN = "#CDD0D1"  # on the ground, without tiles
 
 
 def land() -> Json:
@@ -19,13 +22,13 @@ def tiles() -> Json:
 
 def cells() -> Json:
     """Every cell of the region: what has no colour of its own is grey."""
-    style = {"color": {"fixed": "#A9AEB3"}, "opacity": 0.5, "lineWidth": 0.5}
+    style = {"color": {"fixed": NO_SCORE}, "opacity": NO_SCORE_OPACITY, "lineWidth": 0.5}
     config = {"src": "public/cells/${region}.geojson", "rules": [], "style": style}
     return {"type": "geojson", "name": "All cells of the region, grey", "tooltip": False, "config": config}
 
 
 def lines() -> Json:
-    """Around the region, and around each area."""
-    style = {"color": {"fixed": "#3D4450"}, "opacity": 1, "lineWidth": 2}
+    """Around the region, and around each area: above the cells, in a colour that none of them has."""
+    style = {"color": {"fixed": BLUE}, "opacity": 1, "lineWidth": 2}
     config = {"src": "public/cells/_lines-${region}.geojson", "rules": [], "style": style}
     return {"type": "geojson", "name": "Border and areas", "tooltip": False, "config": config}

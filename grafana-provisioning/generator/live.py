@@ -168,7 +168,7 @@ def _layers() -> list[Json]:
             "dataStyle": {"color": colour, "opacity": OPACITY},
         },
     }
-    return [tiles(), cells(), lines(), centres, scored]
+    return [tiles(), cells(), centres, scored, lines()]
 
 
 def _map() -> Panel:

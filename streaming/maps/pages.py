@@ -64,19 +64,19 @@ def with_areas(dashboard: Page, patterns: Mapping[str, str]) -> Page:
 
 
 def with_streets(dashboard: Page, credit: str) -> Page:
-    """The dashboard whose maps draw the file of streets, and ask nobody for tiles.
+    """The dashboard whose maps draw the file of streets above the cells, and ask nobody for tiles.
 
     credit: whose data it is, as the map shows it.
     """
     page = deepcopy(dashboard)
-    style = {"color": {"fixed": "#5F656C"}, "opacity": 1, "lineWidth": 1}
-    streets = {"src": f"public/cells/{STREETS}", "rules": [], "style": style}
+    style = {"color": {"fixed": "#3D4450"}, "opacity": 1, "lineWidth": 1}
+    config = {"src": f"public/cells/{STREETS}", "rules": [], "style": style}
+    streets = {"type": "geojson", "name": "Streets", "tooltip": False, "opacity": 0.5, "config": config}
     for panel in page["panels"]:
         if panel["type"] == "geomap":
             options = panel["options"]
             options["basemap"]["config"]["attribution"] = credit
-            others = [layer for layer in options["layers"] if layer["type"] != "carto"]
-            options["layers"] = [{"type": "geojson", "name": "Streets", "tooltip": False, "config": streets}, *others]
+            options["layers"] = [*(layer for layer in options["layers"] if layer["type"] != "carto"), streets]
     return page
 
 

@@ -225,6 +225,16 @@ def test_the_higher_a_cell_the_more_it_stands_out_from_the_ground():
     assert shown[-1] > 3
 
 
+def test_the_legend_shows_the_grey_of_the_map():
+    layer = next(layer for layer in MAP["options"]["layers"] if layer["name"].endswith("grey"))
+    style, ground = layer["config"]["style"], parts_of("#F2F3F0")
+    over = zip(parts_of(style["color"]["fixed"]), ground, strict=True)
+    seen = [style["opacity"] * colour + (1 - style["opacity"]) * below for colour, below in over]
+    legend = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Colours")["options"]["content"]
+    last = re.findall(r"background-color:(#\w+)", legend)[-1]
+    assert parts_of(last) == pytest.approx(seen, abs=1)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_links_lead_to_pages_that_exist_with_variables_that_they_have(name):
     by_uid = {page["uid"]: {variable["name"] for variable in page["templating"]["list"]} for page in PAGES.values()}

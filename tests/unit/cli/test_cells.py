@@ -228,11 +228,11 @@ def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more,
     assert drawn == [5, 2], "far streets only make the file larger"
     options = next(panel for panel in page["panels"] if panel["type"] == "geomap")["options"]
     assert options["basemap"]["config"] == {"url": "public/cells/_ground.svg", "attribution": credit}
-    assert options["layers"][0]["config"]["src"] == "public/cells/_streets.geojson"
+    assert options["layers"][-1]["config"]["src"] == "public/cells/_streets.geojson"
     assert (tmp_path / "out" / "_ground.svg").read_text(encoding="utf-8").startswith("<svg")
-    assert [layer["type"] for layer in options["layers"]] == ["geojson", "markers", "dynamic-geojson"], "no tiles"
+    assert [layer["type"] for layer in options["layers"]] == ["markers", "dynamic-geojson", "geojson"], "no tiles"
     schema = json.loads((ROOT / "tests/grafana/schema/by-hand.json").read_text(encoding="utf-8"))
-    for layer in (options["basemap"], options["layers"][0]):
+    for layer in (options["basemap"], options["layers"][-1]):
         jsonschema.Draft7Validator(schema).validate({"layer": layer})
 
 
