@@ -26,19 +26,17 @@ def legend() -> str:
     """The colours with the numbers that each begins at, as HTML: Grafana's own legend knows one scale only."""
 
     def row(name: str, height_px: int, cells: Sequence[str]) -> str:
-        style = f"padding:0 2px;height:{height_px}px;line-height:{height_px}px"
+        style = f"padding:0 2px;height:{height_px}px;line-height:{height_px}px;width:8%"
         first = f'<td style="{style};white-space:nowrap">{name}</td>'
         return f"<tr>{first}{''.join(cell.replace('STYLE', style) for cell in cells)}</tr>"
 
-    def texts(*words: str) -> list[str]:
-        return [f'<td style="STYLE">{word}</td>' for word in words]
+    def texts(numbers: Sequence[str], last: str) -> list[str]:
+        return [f'<td style="STYLE">{word}</td>' for word in ("0", *numbers, last)]
 
     swatches = [f'<td style="STYLE;background-color:{colour}"></td>' for colour in (*RAMP, NO_SCORE_SEEN)]
-    chances = (f"{100 * level:g}" for level in LEVELS)
-    lifts = (f"{lift:.2g}" for lift in LIFTS)
     rows = [
         row("", 14, swatches),
-        row("chance, %", 18, texts("0", *chances, "not")),
-        row("x usual", 18, texts("0", *lifts, "known")),
+        row("chance, %", 18, texts([f"{100 * level:g}" for level in LEVELS], "not")),
+        row("x usual", 18, texts([f"{lift:.2g}" for lift in LIFTS], "known")),
     ]
     return f'<table style="width:100%;font-size:12px;margin:0">{"".join(rows)}</table>'

@@ -28,7 +28,8 @@ from generator.panels import (
 
 UID = "risk-helps"
 CLOSED = (
-    'WHERE "region" = \'$region\' AND "horizon" = \'$horizon\' AND "category" =~ /^${category:regex}$/ AND $timeFilter'
+    'WHERE "region" = \'$region\' AND "horizon" = \'$horizon\' AND "category" =~ /^${categories:regex}$/ '
+    "AND $timeFilter"
 )
 SOME = 'AND "observed" > 0'  # InfluxQL divides by zero to 0, and a day without incidents has no hit rate
 FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight"

@@ -44,6 +44,7 @@ def between(low: float | None, high: float | None, word: str, index: int) -> Jso
 STALE_MAPPING = without_a_value("STALE", ALARM)
 # An age below zero: the shown range ended in the past, or this screen's clock is wrong.
 NOT_NOW_MAPPING = between(None, -60, "NOT NOW", 2)
+AGE = "dthms"  # 00:01:15: of Grafana's unit `s` with whole numbers, a minute and a half is "2 mins"
 CLOCK = "time:ddd D MMM, HH:mm Z"
 TABLE_OPTIONS: Json = {"frameIndex": 0, "showHeader": True, "cellHeight": "sm"}
 
@@ -232,9 +233,10 @@ def place_variables(*, several_categories: bool = False) -> list[Json]:
         return f'SHOW TAG VALUES FROM "top" WITH KEY = "{key}"{where}'
 
     here = " WHERE \"region\" = '$region'"
-    each = f"{here} AND \"category\" != '{ALL_CATEGORIES}'"  # what is added up must not have the sum beside it
+    # What is added up must not have the sum beside it; by another name, a link from the map does not choose it either.
+    each = f"{here} AND \"category\" != '{ALL_CATEGORIES}'"
     category = (
-        tag_variable("category", "Category", values("category", each), "Kind of incident", several=True)
+        tag_variable("categories", "Categories", values("category", each), "Kinds of incident", several=True)
         if several_categories
         else tag_variable("category", "Category", values("category", here), "Kind of incident", first=ALL_CATEGORIES)
     )

@@ -3,6 +3,7 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.panels import (
+    AGE,
     AMBER,
     BLUE,
     FRESH,
@@ -60,10 +61,10 @@ def _freshness() -> Panel:
             column("region", unit="string", displayName="Region", custom__width=110),
             column(
                 "age",
-                unit="s",
+                unit=AGE,
                 decimals=0,
                 displayName="Age",
-                custom__width=80,
+                custom__width=90,
                 mappings=[NOT_NOW_MAPPING],
                 thresholds=steps((None, BLUE), (90, AMBER), (STALE_S, GREY)),
                 color={"mode": "thresholds"},
@@ -168,7 +169,7 @@ def _figures() -> list[Panel]:
             4,
             'SELECT max("silent") AS "silent" FROM (SELECT last("silent_s") AS "silent" FROM "pipeline" '
             f'WHERE {REGIONS} AND {FRESH} GROUP BY "region")',
-            "s",
+            AGE,
             steps((None, BLUE), (3600, AMBER), (10_800, RUST)),
             width=8,
         ),

@@ -25,7 +25,7 @@ from generator.panels import (
 )
 
 UID = "risk-trends"
-CATEGORIES = '"category" =~ /^${category:regex}$/'
+CATEGORIES = '"category" =~ /^${categories:regex}$/'
 # One closed forecast of one hour per hour: the first tick of each, so that no incident is counted twice.
 HOURLY = (
     f'SELECT first("observed") AS "seen", first("expected") AS "expected" FROM {OUTCOME} '

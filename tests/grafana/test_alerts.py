@@ -41,8 +41,8 @@ def fires(uid: str, store: Store, now_s: int, **more):
     return evaluate(RULES[uid], store, now_s, **more).firing
 
 
-def risk_line(now_s: int, cell: str, risk: float, *, support: str = "ok") -> bytes:
-    tags = f"category=ems,cell={cell},geohash=x{cell},horizon=1h,region=northville"
+def risk_line(now_s: int, cell: str, risk: float, *, support: str = "ok", category: str = "ems") -> bytes:
+    tags = f"category={category},cell={cell},geohash=x{cell},horizon=1h,region=northville"
     return f'risk,{tags} expected={risk},risk={risk},support="{support}" {now_s // 60 * 60}\n'.encode()
 
 
@@ -273,6 +273,13 @@ def test_a_cell_without_history_is_no_alert(store, now_s):
     store.write(pipeline("northville", now_s // 60 * 60, 1))
     store.write(risk_line(now_s, "r001c001", 0.9, support="no_history") + risk_line(now_s, "r002c002", 0.9))
     assert [dict(labels)["cell"] for labels in fires("risk-cell-high", store, now_s)] == ["r002c002"]
+
+
+def test_all_categories_together_are_no_alert_beside_those_of_each(store, now_s):
+    store.write(pipeline("northville", now_s // 60 * 60, 1))
+    store.write(risk_line(now_s, "r001c001", 0.9) + risk_line(now_s, "r001c001", 0.95, category="all"))
+    store.write(risk_line(now_s, "r002c002", 0.6, category="all"))
+    assert fires("risk-cell-high", store, now_s) == {CELL}
 
 
 def test_an_old_score_is_no_alert(store, now_s):

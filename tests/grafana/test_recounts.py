@@ -22,7 +22,7 @@ def panel_of(page, title):
 
 def answer(store, page, title, now_s, days, **changes):
     query = panel_of(page, title)["targets"][0]["query"]
-    variables = VARIABLES | {"category": "(fire|ems)"} | changes
+    variables = VARIABLES | {"categories": "(fire|ems)"} | changes
     return store.series(filled_in(query, from_s=now_s - days * DAY_S, to_s=now_s, variables=variables, interval="60s"))
 
 

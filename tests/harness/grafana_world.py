@@ -21,6 +21,7 @@ SPECS = {name: make_region(name, south_deg=south).spec for name, south in (("nor
 VARIABLES = {
     "region": "northville",
     "category": "ems",
+    "categories": "ems",
     "horizon": "4h",
     "cell": "r002c002",
     "area": ".*",
