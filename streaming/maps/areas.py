@@ -78,7 +78,10 @@ def _ring(positions: list[list[float]], name: str) -> Floats:
     ring: Floats = np.array([position[:2] for position in positions])
     beyond = ring[(np.abs(ring) > (180, 90)).any(axis=1)]
     if len(beyond):
-        raise SettingsError(f"area {name!r} has the place {beyond[0].tolist()}, which is not in degrees", _EXPORT)
+        raise SettingsError(
+            f"area {name!r} has the place {beyond[0].tolist()}, which is not in degrees from -180 to 180 and -90 to 90",
+            _EXPORT,
+        )
     if (ring[0] != ring[-1]).any():
         raise SettingsError(f"area {name!r} has a ring that is not closed", "end each ring at its first position")
     if (np.abs(np.diff(ring[:, 0])) > 180).any():
