@@ -112,7 +112,7 @@ def test_the_report_says_what_held_what_broke_and_what_was_not_run(tmp_path, tes
     assert "| cut | 1 | 1 | 0 | 0 | 0 | 0 | - |" in told
     assert "| store_down | 2 | 0 | 1 | 0 | 0 | 1 | 1 |" in told
     assert "Of the 1 seeds whose newest run noted" in told
-    assert "seed 3 (2026-11-25): I4: gone (its newest run is broken, too)" in told
+    assert "seed 3 (2026-11-25 09:00): I4: gone (its newest run is broken, too)" in told
 
 
 def test_the_page_is_the_one_that_the_kept_results_give():
