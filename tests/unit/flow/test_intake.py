@@ -5,6 +5,7 @@ import pytest
 from models.counting.count_state import CountState
 from schemas.decode import decode_messages
 from schemas.incidents import Rejection
+from schemas.spec import DAY_S
 from streaming.flow.intake import take_in, within
 from tests.harness.toy import CUTOFF_S, iso, toy_event, toy_messages, toy_spec
 
@@ -20,6 +21,28 @@ def test_a_refusal_by_the_clock_names_the_times_of_kafka_and_not_those_of_the_ce
     [refused] = taken.rejections
     assert (refused.reason, refused.partition, refused.kafka_offset) == ("late", 2, 7)
     assert refused.kafka_time_ms == (CUTOFF_S + 90) * 1000
+
+
+def test_what_the_clock_refuses_is_told_with_its_reason_beside_what_counts_and_what_the_decoder_refused():
+    spec = toy_spec()
+    times_s = {"counts": CUTOFF_S, "future": CUTOFF_S + spec.future_limit_s + 1, "late": CUTOFF_S - 9 * DAY_S}
+    events = [
+        toy_event(spec, at_s=at_s, cell=0, incident_id=name, received_at=iso(at_s)) for name, at_s in times_s.items()
+    ]
+    messages = toy_messages(events, times_s["future"] * 1000, offset=[4, 5, 6])
+    decoded = decode_messages(messages, {spec.region: spec})
+    of_the_decoder = Rejection("schema", "no event", 0, 3, 0)
+    incidents = decoded.incidents[spec.region]
+    taken = take_in(CountState(spec), incidents, [of_the_decoder], as_of_s=CUTOFF_S, consumed=4)
+    assert [(one.kafka_offset, one.reason, one.detail) for one in taken.rejections] == [
+        (3, "schema", "no event"),
+        (5, "future", "ahead of the region's clock"),
+        (6, "late", "older than the time that incidents are remembered"),
+    ]
+    reasons = dict.fromkeys(("rejected_schema", "rejected_future", "rejected_late"), 1)
+    none = {"corrected": 0, "duplicate": 0, "excluded": 0}
+    assert taken.ledger == {"consumed": 4, "counted": 1, **none, "rejected": 3, **reasons}
+    assert taken.applied.newest_counted_s == CUTOFF_S
 
 
 @pytest.mark.parametrize(("room", "kept", "left"), [(0, "", 0), (1, "a", 0), (2, "ac", 0), (3, "ab", 0), (4, "abc", 0)])
