@@ -1,6 +1,6 @@
 """The colours of the map's cells, and what they stand for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from generator.ground import NO_SCORE_SEEN
 from generator.panels import LIFT, steps
@@ -25,18 +25,18 @@ LIFTS = tuple(LEAST_LIFT * 2 ** (step / 2) for step in range(len(LEVELS)))
 def legend() -> str:
     """The colours with the numbers that each begins at, as HTML: Grafana's own legend knows one scale only."""
 
-    def row(name: str, height_px: int, cells: Sequence[str]) -> str:
-        style = f"padding:0 2px;height:{height_px}px;line-height:{height_px}px;width:8%"
-        first = f'<td style="{style};white-space:nowrap">{name}</td>'
-        return f"<tr>{first}{''.join(cell.replace('STYLE', style) for cell in cells)}</tr>"
+    def row(height_px: int, cells: Iterable[tuple[str, str]]) -> str:
+        style = f"padding:0 2px;height:{height_px}px;line-height:{height_px}px;width:8%;"
+        return "<tr>" + "".join(f'<td style="{style}{more}">{text}</td>' for text, more in cells) + "</tr>"
 
-    def texts(numbers: Sequence[str], last: str) -> list[str]:
-        return [f'<td style="STYLE">{word}</td>' for word in ("0", *numbers, last)]
+    def texts(*words: str) -> Iterable[tuple[str, str]]:
+        return ((word, "") for word in words)
 
-    swatches = [f'<td style="STYLE;background-color:{colour}"></td>' for colour in (*RAMP, NO_SCORE_SEEN)]
+    swatches = [("", ""), *(("", f"background-color:{colour}") for colour in (*RAMP, NO_SCORE_SEEN))]
+    chances, lifts = (f"{100 * level:g}" for level in LEVELS), (f"{lift:.2g}" for lift in LIFTS)
     rows = [
-        row("", 14, swatches),
-        row("chance, %", 18, texts([f"{100 * level:g}" for level in LEVELS], "not")),
-        row("x usual", 18, texts([f"{lift:.2g}" for lift in LIFTS], "known")),
+        row(10, swatches),
+        row(15, texts("chance&nbsp;%", "0", *chances, "not")),
+        row(15, texts("x&nbsp;usual", "0", *lifts, "known")),
     ]
-    return f'<table style="width:100%;font-size:12px;margin:0">{"".join(rows)}</table>'
+    return f'<table style="width:100%;font-size:11px;margin:0">{"".join(rows)}</table>'

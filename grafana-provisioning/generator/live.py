@@ -15,7 +15,6 @@ from generator.panels import (
     PLACE,
     STALE_MAPPING,
     STALE_S,
-    SUPPORT_MAPPING,
     WHOLE,
     Json,
     Panel,
@@ -194,8 +193,8 @@ def _map() -> Panel:
 
 
 def _highest() -> Panel:
-    order = {name: place for place, name in enumerate(("cell", "risk", "lift", "expected", "support"))}
-    shown = {"excludeByName": {"Time": True, "usual": True}, "indexByName": order, "renameByName": {}}
+    order = {name: place for place, name in enumerate(("cell", "risk", "lift", "expected"))}
+    shown = {"excludeByName": {"Time": True, "usual": True, "support": True}, "indexByName": order, "renameByName": {}}
     return table(
         "The ten highest cells",
         "The riskiest chosen cells that have a history, highest first. A click on a cell opens its own page. Empty "
@@ -207,14 +206,6 @@ def _highest() -> Panel:
             column("risk", unit="percentunit", decimals=1, displayName="Chance"),
             column("lift", unit="none", decimals=2, displayName="x usual"),
             column("expected", unit="none", decimals=2, displayName="Expected", custom__minWidth=80),
-            column(
-                "support",
-                unit="string",
-                displayName="History",
-                mappings=[SUPPORT_MAPPING],
-                custom__minWidth=74,
-                custom__cellOptions={"type": "color-text"},
-            ),
         ],
         without="STALE",
         more={"transformations": [HIGHEST_FIRST, {"id": "organize", "options": shown}]},
