@@ -12,7 +12,7 @@ from mutmut.stats import status_by_exit_code
 from rich.console import Console
 
 from benchmarks.machine import made_at
-from tests.mutants.score import NOTICED, SURVIVED, function_of, page_of, unaccepted
+from tests.mutants.score import KINDS, SURVIVED, function_of, page_of, unaccepted
 
 FOUND = Path("mutants")
 ACCEPTED = Path("tests/mutants/accepted.json")
@@ -43,7 +43,7 @@ def main() -> int:
         console.print(f"{function_of(name)}: {changes[name]}", markup=False)
     by_module = defaultdict(Counter)
     for name, status in statuses.items():
-        kind = "noticed" if status in NOTICED else "not run"
+        kind = KINDS.get(status, "not run")
         if name in changes:
             kind = "left" if name in left else "accepted"
         by_module[name.rpartition(".")[0]][kind] += 1

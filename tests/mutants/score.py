@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-NOTICED, SURVIVED = ("killed", "timeout", "segfault"), ("survived", "no tests")
+SURVIVED = ("survived", "no tests")
+KINDS = {"killed": "noticed", "segfault": "noticed", "timeout": "too slow"}  # a busy machine is slow, too
 
 _PAGE = """# Mutants: what no test notices
 
@@ -10,11 +11,12 @@ _PAGE = """# Mutants: what no test notices
 do not edit it. Written on {date}, of commit {commit}, by
 [mutmut](https://mutmut.readthedocs.io) {mutmut} (BSD-3-Clause).
 
-**{noticed:,} of {run:,} changes were noticed ({share}).** Of the others, {accepted:,} are accepted, each with its
-[reason](../../tests/mutants/accepted.json). {left:,} are not: `make mutants` prints them and fails.
+**{noticed:,} of {run:,} changes that were run were noticed ({share}), and {not_run:,} were not run.** Of those run,
+{accepted:,} are accepted, each with its [reason](../../tests/mutants/accepted.json); {left:,} were not noticed (the command
+prints them and fails); {slow:,} took too long, by the change or by other work on the machine, and count as neither.
 
-| module | changes | noticed | accepted | not noticed | not run |
-| --- | ---: | ---: | ---: | ---: | ---: |
+| module | changes | noticed | accepted | not noticed | too slow | not run |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
 {rows}
 
 Not changed: what stands outside of functions (tests hold such limits by what they do), functions with a decorator, and
@@ -36,7 +38,7 @@ def unaccepted(changes: Mapping[str, str], accepted: Mapping[str, Mapping[str, s
 
 def page_of(by_module: Mapping[str, Mapping[str, int]], made: Mapping[str, str]) -> str:
     """docs/explanation/mutants.md. by_module: how many changes of each are of which kind."""
-    kinds = ("noticed", "accepted", "left", "not run")
+    kinds = ("noticed", "accepted", "left", "too slow", "not run")
     rows, total = [], dict.fromkeys(kinds, 0)
     for module, counts in sorted(by_module.items()):
         numbers = [counts.get(kind, 0) for kind in kinds]
@@ -51,5 +53,7 @@ def page_of(by_module: Mapping[str, Mapping[str, int]], made: Mapping[str, str])
         noticed=total["noticed"],
         accepted=total["accepted"],
         left=total["left"],
+        slow=total["too slow"],
+        not_run=total["not run"],
         rows="\n".join(rows),
     )
