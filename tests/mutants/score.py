@@ -12,8 +12,8 @@ do not edit it. Written on {date}, of commit {commit}, by
 [mutmut](https://mutmut.readthedocs.io) {mutmut} (BSD-3-Clause).
 
 **{noticed:,} of {run:,} changes that were run were noticed ({share}), and {not_run:,} were not run.** Of those run,
-{accepted:,} are accepted, each with its [reason](../../tests/mutants/accepted.json); {left:,} were not noticed (the command
-prints them and fails); {slow:,} took too long, by the change or by other work on the machine, and count as neither.
+{accepted:,} are accepted, each with its [reason](../../tests/mutants/accepted.json), and {left:,} were not noticed: the
+command prints them and fails. {slow:,} took too long, which other work on the machine may cause: they count as neither.
 
 | module | changes | noticed | accepted | not noticed | too slow | not run |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
