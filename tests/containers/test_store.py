@@ -93,7 +93,7 @@ def test_the_hourly_task_takes_a_full_hour_of_chicago_within_the_limit(world, re
 def test_hours_without_a_run_of_the_task_are_caught_up_by_the_next(world):
     _, store = world
     everything = {"start": "1970-01-01T00:00:00Z", "stop": "2200-01-01T00:00:00Z"}
-    gone = store.request("POST", "/api/v2/delete?org=risk&bucket=risk_long", body=json.dumps(everything))
+    gone = store.request("POST", "/api/v2/delete?org=risk&bucket=risk_long", body=json.dumps(everything), timeout=300.0)
     assert gone.status == 204
     hour_s = int(time.time()) // HOUR_S * HOUR_S
     missed = [hour_s - hours * HOUR_S for hours in (4, 3, 2)]
