@@ -1,4 +1,4 @@
-.PHONY: help demo test test-all stack unit lint docs faults soak load fuzz mutants sbom lock bench secrets compose-check
+.PHONY: pictures help demo test test-all stack unit lint docs faults soak load fuzz mutants sbom lock bench secrets compose-check
 PYTHON := .venv/bin/python
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
@@ -34,6 +34,11 @@ lint: ## style, types, import directions
 docs: ## the site of all pages, out/docs/index.html; a warning is an error
 	@.ci/setup
 	@$(PYTHON) -m sphinx -q -E -W --keep-going -c docs . out/docs
+
+pictures: ## the pages of Grafana on real incidents, drawn by Grafana's components (ten minutes); writes docs/dashboards
+	@.ci/setup services
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
+	@PYTHONPATH=. $(PYTHON) -m tests.harness.grafana_look.pictures
 
 SEEDS ?= 0-9
 faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/explanation/reliability.md

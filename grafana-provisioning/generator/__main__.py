@@ -1,4 +1,4 @@
-"""`python -m generator`, run in grafana-provisioning/: writes the dashboards and the sketches of their layout."""
+"""`python -m generator`, run in grafana-provisioning/: writes the dashboards."""
 
 from generator.files import generated
 

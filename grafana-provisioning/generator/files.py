@@ -1,4 +1,4 @@
-"""Every generated file: dashboards and the sketches of their layout."""
+"""Every generated file: the dashboards."""
 
 import json
 from collections.abc import Iterator
@@ -9,13 +9,11 @@ from generator.helps import helps
 from generator.live import live
 from generator.pipeline import pipeline
 from generator.runbook import runbook
-from generator.sketch import sketch
 from generator.trends import trends
 
 PROVISIONING = Path(__file__).parents[1]
 DASHBOARDS = PROVISIONING / "dashboards"
 TEMPLATES = PROVISIONING / "templates"  # `cells` completes these and writes them where Grafana looks
-SKETCHES = PROVISIONING.parent / "docs" / "dashboards"
 
 BUILDERS = {
     "live-map": live,
@@ -33,4 +31,3 @@ def generated() -> Iterator[tuple[Path, str]]:
         dashboard = build()
         folder = TEMPLATES if name == "live-map" else DASHBOARDS
         yield folder / f"{name}.json", json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"
-        yield SKETCHES / f"{name}.svg", sketch(dashboard)

@@ -5,11 +5,11 @@
 from generator.panels import (
     AMBER,
     BLUE,
-    FRESH,
     ORANGE,
     OUTCOME,
     OUTCOME_AREA,
     TABLE_OPTIONS,
+    WHOLE,
     WITHOUT_TIME,
     Json,
     Panel,
@@ -17,6 +17,7 @@ from generator.panels import (
     column,
     dashboard,
     fixed,
+    frame_variable,
     lines,
     place_variables,
     steps,
@@ -136,9 +137,10 @@ def trends() -> Json:
     weekly = (
         f'SELECT sum("seen") AS "seen" FROM ({HOURLY}) WHERE $timeFilter GROUP BY time(1w, 4d), "category" fill(none)'
     )
+    # Summed in each moment that has scores, then the newest: a fourth of the time of the newest of each cell, summed.
     newest = (
-        'SELECT last("expected") AS "e" FROM "risk" WHERE "region" = \'$region\' AND '
-        f'"horizon" = \'$horizon\' AND {CATEGORIES} AND {FRESH} GROUP BY "cell", "category"'
+        'SELECT sum("expected") AS "e" FROM "risk" WHERE "region" = \'$region\' AND '
+        f'"horizon" = \'$horizon\' AND {CATEGORIES} AND {WHOLE} GROUP BY time(1s), "category" fill(none)'
     )
     both = (
         f'SELECT sum("seen") AS "seen", sum("expected") AS "expected" FROM ({HOURLY}) '
@@ -179,7 +181,7 @@ def trends() -> Json:
             "Expected now in the whole region, next $horizon",
             "Incidents foreseen by the newest scores, by category. Empty when the scores are stale.",
             (12, 25, 12, 9),
-            f'SELECT sum("e") AS "expected" FROM ({newest}) GROUP BY "category"',
+            f'SELECT last("e") AS "expected" FROM ({newest}) GROUP BY "category"',
             [
                 column("category", unit="string", displayName="Category"),
                 column(
@@ -202,7 +204,7 @@ def trends() -> Json:
         "Trends",
         "Counts and forecasts by category, hour of the week, district and week.",
         panels,
-        [*place_variables(several_categories=True), bucket_variable()],
+        [*place_variables(several_categories=True), bucket_variable(), frame_variable()],
         time={"from": "now-7d", "to": "now"},
         refresh="5m",
     )

@@ -13,10 +13,9 @@ from itertools import product
 import pytest
 
 from generator.panels import AMBER, ORANGE, column, dashboard, lines, stat, table, text
-from streaming.cli.cells import geojson_files, opened_at
-from streaming.maps.outlines import border_and_areas, lines_name
+from streaming.maps.pages import opened_at
 from tests.harness.grafana_look.look import Job, build, look, missing
-from tests.harness.grafana_look.server import serve
+from tests.harness.grafana_look.server import map_files, serve
 from tests.harness.grafana_world import SPECS, VARIABLES
 from tests.harness.pages import PAGES
 
@@ -41,14 +40,13 @@ def looked_at(program, filled, now_s):
     """Findings of pages, by uid, theme and width."""
 
     def of(pages, themes=THEMES, widths=WIDTHS):
-        cells = geojson_files(list(SPECS.values()))
-        cells |= {lines_name(spec.region): border_and_areas(spec.grid, []) for spec in SPECS.values()}
+        files = map_files(list(SPECS.values()))
         query = f"var-region={SHOWN.region}&var-cell={VARIABLES['cell']}&var-category={VARIABLES['category']}"
         jobs = [
             Job(uid=page["uid"], theme=theme, width=width, query=query)
             for page, theme, width in product(pages, themes, widths)
         ]
-        with serve(filled, built=program / "dist", pages=pages, cells=cells, now_ms=now_s * 1000) as base:
+        with serve(filled, built=program / "dist", pages=pages, files=files, now_ms=now_s * 1000) as base:
             return dict(zip(jobs, look(program, base, jobs, now_ms=now_s * 1000), strict=True))
 
     return of
@@ -61,7 +59,7 @@ def test_all_of_every_page_is_in_sight_and_readable(looked_at):
         for job, findings in looked_at(pages).items()
         for found in findings
     ]
-    assert wrong == [], "\n".join(wrong)
+    assert wrong == []
 
 
 COUNTS = (

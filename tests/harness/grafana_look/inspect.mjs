@@ -96,7 +96,7 @@ for (const { uid, theme, width, query = '', png } of jobs) {
   await page.setViewport({ width, height: Math.max(HEIGHT, height) });
   await settled(page, width);
   answers.push(await page.evaluate(findings));
-  if (png) await page.screenshot({ path: png, clip: { x: 0, y: 0, width, height: height } });
+  if (png) await page.screenshot({ path: png, captureBeyondViewport: false });
 }
 await browser.close();
 console.log(JSON.stringify(answers));

@@ -76,10 +76,11 @@ def build() -> Path:
     return folder
 
 
-def look(folder: Path, base: str, jobs: Sequence[Job], *, now_ms: int) -> list[list[Finding]]:
+def look(folder: Path, base: str, jobs: Sequence[Job], *, now_ms: int, zone: str = "UTC") -> list[list[Finding]]:
     """What is wrong with each page: cut or shortened text, columns out of sight, no data, too little contrast."""
     asked: dict[str, Any] = {"base": base, "chromium": CHROMIUM, "now": now_ms, "jobs": [asdict(job) for job in jobs]}
+    env = {**os.environ, "TZ": zone}  # of the browser
     command = [NODE, "inspect.mjs", json.dumps(asked)]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_LOOK_S, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_LOOK_S, check=False, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
     return [[Finding(**one) for one in findings] for findings in json.loads(done.stdout)]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +10,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
+from schemas.spec import Spec
+from streaming.maps.outlines import GROUND, GROUND_SVG, border_and_areas, geojson_files, lines_name
 from tests.harness.influxql import Series, Store
 
 HERE = Path(__file__).parent
@@ -18,8 +20,8 @@ Json = dict[str, Any]
 
 
 @contextmanager
-def serve(store: Store, *, built: Path, pages: list[Json], cells: Mapping[str, Json], now_ms: int) -> Iterator[str]:
-    """The address of the pages. `now_ms` stands for the store's clock; cells: GeoJSON by file name."""
+def serve(store: Store, *, built: Path, pages: list[Json], files: Mapping[str, bytes], now_ms: int) -> Iterator[str]:
+    """The address of the pages. `now_ms` stands for the store's clock; files: of the map, by name."""
     dashboards = {page["uid"]: page for page in pages}
 
     class Handler(BaseHTTPRequestHandler):
@@ -28,7 +30,7 @@ def serve(store: Store, *, built: Path, pages: list[Json], cells: Mapping[str, J
             if path.startswith("/api/dashboards/"):
                 self.answer(dashboards[path.rpartition("/")[2]])
             elif path.startswith("/public/cells/"):
-                self.answer(cells[path.rpartition("/")[2]])
+                self.send_bytes(TYPES.get(Path(path).suffix, "application/json"), files[path.rpartition("/")[2]])
             elif path.startswith("/build/"):
                 self.send_file(built / path.removeprefix("/build/"))
             else:
@@ -70,6 +72,12 @@ def serve(store: Store, *, built: Path, pages: list[Json], cells: Mapping[str, J
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def map_files(specs: Sequence[Spec]) -> dict[str, bytes]:
+    """What `cells` writes for the map, by name."""
+    files = geojson_files(specs) | {lines_name(spec.region): border_and_areas(spec.grid, []) for spec in specs}
+    return {name: json.dumps(content).encode() for name, content in files.items()} | {GROUND: GROUND_SVG}
 
 
 def at(query: str, now_ms: int) -> str:

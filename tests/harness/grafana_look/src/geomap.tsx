@@ -1,15 +1,15 @@
 // A stand-in for Grafana's map, on OpenLayers as Grafana has it: outlines from a file, markers at a geohash, polygons by id.
 import 'ol/ol.css';
 import { useEffect, useRef } from 'react';
-import { formattedValueToString, getValueFormat } from '@grafana/data';
-import { useTheme2 } from '@grafana/ui';
 import Feature from 'ol/Feature';
 import GeoJSON from 'ol/format/GeoJSON';
 import Point from 'ol/geom/Point';
+import TileLayer from 'ol/layer/Tile';
 import VectorLayer from 'ol/layer/Vector';
 import OlMap from 'ol/Map';
 import { fromLonLat } from 'ol/proj';
 import VectorSource from 'ol/source/Vector';
+import XYZ from 'ol/source/XYZ';
 import { Fill, RegularShape, Stroke, Style } from 'ol/style';
 import View from 'ol/View';
 import { interpolate, Json } from './grafana';
@@ -59,44 +59,29 @@ function polygons(layer: Json, frame: Json, vars: Json) {
   const rows = new Map<string, number>((ids?.values ?? []).map((id: string, row: number) => [String(id), row]));
   const style = (feature: Json) => {
     const row = rows.get(String(feature.getId()));
-    return row === undefined ? undefined : new Style({ fill: new Fill({ color: colorOf(shade, row) }) });
+    return row === undefined ? undefined : new Style({ fill: new Fill({ color: faded(colorOf(shade, row), dataStyle.opacity) }) });
   };
   const source = new VectorSource({ url: interpolate(src, vars), format: new GeoJSON() });
   return new VectorLayer({ source, opacity: layer.opacity ?? 1, style });
 }
 
 function layerOf(layer: Json, series: Json[], vars: Json) {
+  if (layer.type === 'xyz') return new TileLayer({ source: new XYZ({ url: layer.config.url, transition: 0 }) });
   const wanted = layer.filterData?.options, frame = wanted ? series.find((one) => one.refId === wanted) : series[0];
   if (layer.type === 'geojson') return outlines(layer.config, vars);
   if (layer.type === 'markers') return markers(layer.config, layer.location, frame);
   return layer.type === 'dynamic-geojson' ? polygons(layer, frame, vars) : null;
 }
 
-function Legend({ layer, frame }: Json) {
-  const theme = useTheme2(), field = fieldOf(frame, layer.config.style?.color.field);
-  if (!field) return null;
-  const steps = field.config.thresholds?.steps ?? [], format = getValueFormat(field.config.unit ?? 'short');
-  const text = (value: number) => formattedValueToString(format(value, field.config.decimals));
-  const said = (step: Json, i: number) => (step.value === -Infinity ? `< ${text(steps[i + 1]?.value)}` : `${text(step.value)}+`);
-  return <div style={{ position: 'absolute', left: 8, bottom: 8, padding: 8, minWidth: 150, background: theme.colors.background.secondary }}>
-    <div>{layer.name}</div>
-    {steps.map((step: Json, i: number) => <div key={i} style={{ fontSize: 12, lineHeight: '18px' }}>
-      <i style={{ display: 'inline-block', width: 12, height: 12, marginRight: 8, background: step.color }} />{said(step, i)}</div>)}
-  </div>;
-}
-
 export function GeoMap({ panel, result, width, height, vars }: Json) {
-  const element = useRef<HTMLDivElement>(null), { view, layers } = panel.options;
+  const element = useRef<HTMLDivElement>(null), { view, basemap, layers } = panel.options;
   useEffect(() => {
-    const drawn = layers.map((one: Json) => layerOf(one, result.series, vars)).filter(Boolean);
+    const drawn = [basemap, ...layers].map((one: Json) => layerOf(one, result.series, vars)).filter(Boolean);
     const map = new OlMap({
       target: element.current!, layers: drawn, controls: [],
       view: new View({ center: fromLonLat([view.lon, view.lat]), zoom: view.zoom }),
     });
     return () => map.setTarget(undefined);
   }, [result, width, height]);
-  const withLegend = layers.find((one: Json) => one.config?.showLegend);
-  const frame = result.series.find((one: Json) => one.refId === withLegend?.filterData?.options) ?? result.series[0];
-  return <div style={{ position: 'relative', width, height }}>
-    <div ref={element} style={{ width, height }} />{withLegend && <Legend layer={withLegend} frame={frame} />}</div>;
+  return <div ref={element} style={{ width, height }} />;
 }

@@ -35,7 +35,7 @@ function PanelBox({ panel, vars, shown, box }: Json) {
 
 async function choose(one: Json, vars: Vars): Promise<string[][]> {
   if (one.type === 'query') {
-    const found: string[] = await post('/api/values', { query: interpolate(one.query, vars) });
+    const found: string[] = (await post('/api/values', { query: interpolate(one.query, vars) })).map(String);
     return found.sort((a, b) => a.localeCompare(b, undefined, { numeric: true })).map((value) => [value, value]);
   }
   if (one.type !== 'custom') return [[one.query, one.query]];
