@@ -1,9 +1,8 @@
 """Every page looked at in a browser, in both themes and on three screens: is all of it in sight, and readable?
 
 By the DOM of Grafana's own components in headless Chromium, not by comparing pictures. What that does not prove:
-Grafana's map, its provisioning, alerting and login, which are not here, and the numbers along axes, which are painted
-on a canvas. A cell of a table that is too long for its column is not found where Grafana shortens it by an ellipsis of
-its own drawing.
+Grafana's map and state timeline, its frame, provisioning, alerting and login, which are not here, and the numbers along
+axes, which are painted on a canvas. Rows of a table may lie further down, out of sight.
 """
 
 import subprocess
