@@ -97,9 +97,9 @@ def _what_made_it() -> Panel:
     return table(
         "What made the newest score",
         "Usual, times the factors, is what is expected. Empty where the cell is not among the ten with the highest "
-        "risk of this category and horizon, and where no score came within three minutes.",
+        "risk of this category and horizon now, and where no score came within three minutes.",
         (0, 20, 24, 4),
-        f'SELECT {chosen} FROM "top" WHERE {HERE} AND {WHOLE} AND "by_here" > 0 ORDER BY time DESC LIMIT 1',
+        f'SELECT {chosen} FROM "top" WHERE {HERE} AND {WHOLE} AND time > 0${{frame:raw}}s - 1m AND "by_here" > 0',
         [
             column("usual", displayName="Usual", unit="none", decimals=3),
             *(column(f"by_{name}", displayName=words, unit="prefix:x ", decimals=2) for name, words in FACTORS.items()),

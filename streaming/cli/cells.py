@@ -68,12 +68,24 @@ def cells(
 
 
 def _newest_specs(folder: Path) -> list[Spec]:
+    """Each region's, of its newest artifact that can be read: a damaged one must not keep the map from the others."""
     from models.artifact.artifact import newest_artifacts, read_spec  # torch: seconds that other commands save
 
-    newest = newest_artifacts(folder)
-    if not newest:
-        raise ArtifactError(f"no artifact in {folder}", "train a model, or name the folder with --artifacts")
-    return [read_spec(folders[0]) for _, folders in sorted(newest.items())]
+    specs: list[Spec] = []
+    unread: list[ArtifactError] = []
+    for _, folders in sorted(newest_artifacts(folder).items()):
+        for artifact in folders:
+            try:
+                specs.append(read_spec(artifact))
+                break
+            except ArtifactError as error:
+                unread.append(error)
+    if not specs:
+        nothing = ArtifactError(f"no artifact in {folder}", "train a model, or name the folder with --artifacts")
+        raise unread[0] if unread else nothing
+    for one in unread:
+        typer.echo(f"left out: {one}", err=True)
+    return specs
 
 
 def _pages(page: Page, specs: Sequence[Spec], patterns: Mapping[str, Mapping[str, str]]) -> dict[str, Page]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from streaming.files import read_json
 from streaming.maps.areas import Area
 
 Collection = dict[str, Any]
-Places = list[list[float]]  # longitude, latitude
+Places = list[Annotated[list[float], msgspec.Meta(min_length=2)]]  # longitude, latitude
 ALL_REGIONS = "_all.geojson"  # no region can have a name like these
 STREETS = "_streets.geojson"
 GROUND = "_ground.svg"

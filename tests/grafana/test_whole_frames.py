@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from models.all_categories import stored_views
+from schemas.frame import riskiest
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.grafana_world import SPECS, VARIABLES, frame, pipeline
 from tests.harness.influxql import filled_in, shown, table
@@ -54,6 +55,24 @@ def assert_shows(store, now_s, scores):
     highest = sorted((row["risk"] for row in rows(store, LIST, now_s)), reverse=True)
     assert highest == pytest.approx(sorted(wanted.values(), reverse=True)[:10], rel=1e-3)
     assert [row["age"] for row in rows(store, AGE, now_s)] == pytest.approx([now_s - scores.as_of_s])
+
+
+def test_factors_on_a_cells_page_are_those_of_the_newest_score_and_of_no_minute_before(store, now_s):
+    """A cell that left the ten highest has none, however fresh its last ones are."""
+    tick_s = now_s // 60 * 60
+    frames = [frame(SPEC, time_s + 20, np.random.default_rng(time_s)) for time_s in (tick_s - 60, tick_s)]
+    for minute, scores in enumerate(frames):
+        store.write(top_lines(scores, 20) + pipeline(SPEC.region, scores.tick_s, minute))
+    c, h = SPEC.categories.index(VARIABLES["category"]), SPEC.horizon_names.index(VARIABLES["horizon"])
+    before, now = ([*riskiest(one.risk[:, c, h], one.expected[:, c, h], 10)] for one in frames)
+    assert {*before} - {*now}
+    panel = next(one for one in PAGES["cell"]["panels"] if one["title"] == "What made the newest score")
+    for cell in {*before, *now}:
+        here = VARIABLES | {"cell": SPEC.grid.cell_ids()[cell]}
+        query = panel["targets"][0]["query"]
+        found = table(shown(store, query, from_s=now_s - 3600, to_s=now_s, variables=here))
+        wanted = [frames[1].attribution[now.index(cell), c, h, 0]] if cell in now else []
+        assert [row["by_here"] for row in found] == pytest.approx(wanted, rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -41,6 +41,7 @@ def cells(*arguments):
     words = ["cells", *map(str, arguments)]
     ran = CliRunner().invoke(app, words, env={"RISK_ARTIFACTS": "nowhere"}, catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
+    return ran.output
 
 
 def cells_with_map(folder):
@@ -60,6 +61,26 @@ def test_it_writes_a_file_per_region_and_one_of_all(tmp_path):
 def test_without_an_artifact_it_says_what_to_do(tmp_path):
     with pytest.raises(ArtifactError, match="train"):
         cells("--artifacts", tmp_path, "--out", tmp_path)
+
+
+def test_a_damaged_artifact_leaves_the_map_of_the_sound_ones(tmp_path):
+    """Grafana waits for this command, with all pages and alerts."""
+    north, south = (make_region(name, south_deg=deg) for name, deg in (("north", 42.0), ("south", 38.0)))
+    older = north.publish(tmp_path / "artifacts")
+    newer, only = (
+        north.publish(tmp_path / "artifacts", created="20260102T000000Z"),
+        south.publish(tmp_path / "artifacts"),
+    )
+    for folder in (newer, only):
+        (folder / "manifest.json").write_text("{", encoding="utf-8")
+    said = cells("--artifacts", tmp_path / "artifacts", "--out", tmp_path / "out")
+    assert {"north.geojson", "_all.geojson"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert not (tmp_path / "out" / "south.geojson").exists()
+    for folder in (newer, only):
+        assert f"left out: {folder}" in said
+    shutil.rmtree(older)
+    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be used"):
+        cells("--artifacts", tmp_path / "artifacts", "--out", tmp_path / "out")
 
 
 DASHBOARD = {
@@ -242,6 +263,7 @@ def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more,
         ("LineString", [[[10, 10], [11, 11]]], r"1 lines, and none lies at the cells"),
         ("LineString", [], r"0 lines"),
         ("Polygon", [[[[1, 1]]]], r"Polygon.*LineString"),
+        ("LineString", [[[10, 10], [11]]], r"length >= 2"),
     ],
 )
 def test_a_file_without_streets_here_is_refused(tmp_path, kind, features, said):

@@ -132,6 +132,15 @@ def test_a_ledger_is_written_when_all_scores_of_its_tick_are_acknowledged(job, t
     assert 'model="baseline' in store.writes[1].decode()
 
 
+def test_within_a_minute_only_what_changed_is_written_again_also_of_all_categories(job, tmp_path):
+    publisher, _, store, _ = job
+    folder = toy_artifact(tmp_path / "artifacts", toy_spec())
+    for number, as_of_s in enumerate((60, 61, 120)):
+        publisher(Rows(scored_row(folder, as_of_s)), number)
+    risks = [lines.count(b"\nrisk,") + lines.startswith(b"risk,") for lines in store.writes[::2]]
+    assert risks == [toy_spec().series, 0, toy_spec().series]
+
+
 def test_scores_without_an_acknowledgement_have_no_ledger(job, tmp_path):
     publisher, _, store, _ = job
     row = scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), 60)

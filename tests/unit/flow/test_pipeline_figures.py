@@ -1,6 +1,7 @@
 """What a region's `pipeline` point says of feed, store and job: alerts and the operator's page read it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,7 +11,7 @@ from streaming.flow.publish import Publisher
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Summary
 from streaming.sinks.memory import MemorySink
-from tests.harness.batch import NoLetters, Rows
+from tests.harness.batch import NoLetters, Rows, scored_row
 from tests.harness.points import points_in
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 
@@ -43,11 +44,15 @@ def batch_of(folder, **changes):
     return Rows(row)
 
 
+def publisher_of(tmp_path, store, **parts):
+    fields = {"dead_letters": NoLetters(), "outcomes": Outcomes(tmp_path), "top_k": 1, "watchers": []}
+    return Publisher(sink=store, now_s=lambda: NOW_S, **fields | parts)
+
+
 def figures_of(tmp_path, *batches, store=None, **parts):
     """The fields of each batch's point."""
     store = store or Store()
-    fields = {"dead_letters": NoLetters(), "outcomes": Outcomes(tmp_path), "top_k": 1, "watchers": []}
-    publisher = Publisher(sink=store, now_s=lambda: NOW_S, **fields | parts)
+    publisher = publisher_of(tmp_path, store, **parts)
     for number, batch in enumerate(batches):
         publisher(batch, number)
     return [
@@ -69,6 +74,12 @@ def test_points_that_the_store_dropped_are_counted_since_the_start_so_that_their
     figures = figures_of(tmp_path, *[batch_of(folder)] * 4, store=store)
     assert [one["write_dropped"] for one in figures] == [0, 3, 3, 7]  # each point is written before its own answer
     assert [one["write_retries"] for one in figures] == [0, 2, 2, 3]
+
+
+def test_what_was_lost_with_scores_counts_as_well_as_what_was_lost_with_the_ledger(tmp_path, folder):
+    store, published = Store((2, 3), (1, 4)), []
+    publisher_of(tmp_path, store, watchers=[published.append])(Rows(scored_row(Path(folder), int(NOW_S))), 0)
+    assert [(one.retries, one.dropped) for one in published] == [(3, 7)]
 
 
 @pytest.mark.parametrize(
