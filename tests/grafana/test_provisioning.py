@@ -103,6 +103,16 @@ def test_ids_are_unique_and_nothing_of_the_new_layout_or_an_export_is_left(name)
     assert "${DS_" not in json.dumps(page)
 
 
+@pytest.mark.parametrize("name", [name for name, page in PAGES.items() if "${frame" in json.dumps(page["panels"])])
+def test_a_page_asks_for_the_newest_whole_frame_at_each_refresh(name):
+    """Asked for at the opening alone, or kept in an address, it would hold the page at one minute."""
+    page = PAGES[name]
+    (frame,) = (variable for variable in page["templating"]["list"] if variable["name"] == "frame")
+    assert frame["refresh"] == 2  # Grafana's VariableRefresh.onTimeRangeChanged: each refresh moves the range's end
+    assert frame["skipUrlSync"] is True
+    assert (page["time"]["to"], bool(page["refresh"])) == ("now", True)
+
+
 def test_uids_are_unique():
     uids = [page["uid"] for page in PAGES.values()] + [rule["uid"] for rule in RULES]
     assert len(set(uids)) == len(uids)

@@ -104,3 +104,15 @@ def test_a_tick_that_fails_for_long_ends_in_stale_and_not_in_a_part_of_it(store,
     store.write(half_of(lines, np.random.default_rng(0)))
     assert [rows(store, title, now_s) for title in (MAP, LIST, AGE)] == [[], [], []]
     assert_shows(store, before.as_of_s + 10, before)
+
+
+def test_a_page_that_no_longer_hears_of_frames_goes_grey_by_the_stores_clock(store, now_s):
+    """Its variable keeps its last value when the question for it fails, and panels go on asking."""
+    before, lines = scores_of(now_s // 60 * 60 - 240)
+    store.write(lines + pipeline(SPEC.region, before.tick_s, 1))
+    heard = OF_ALL | {"frame": str(before.as_of_s)}
+    for title in (MAP, LIST, AGE):
+        query = PANELS[title]["targets"][0]["query"]
+        for clock_s, some in ((before.as_of_s + 10, True), (now_s, False)):
+            rows_then = store.series(filled_in(query, from_s=now_s - 3600, to_s=clock_s, variables=heard))
+            assert bool(rows_then) == some, title
