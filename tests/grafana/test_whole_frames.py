@@ -116,3 +116,13 @@ def test_a_page_that_no_longer_hears_of_frames_goes_grey_by_the_stores_clock(sto
         for clock_s, some in ((before.as_of_s + 10, True), (now_s, False)):
             rows_then = store.series(filled_in(query, from_s=now_s - 3600, to_s=clock_s, variables=heard))
             assert bool(rows_then) == some, title
+
+
+def test_the_age_is_that_of_the_shown_frame_also_when_a_newer_one_is_there(store, now_s):
+    older, newer = (scores_of(time_s) for time_s in (now_s // 60 * 60 - 60, now_s // 60 * 60))
+    for minute, (scores, lines) in enumerate((older, newer)):
+        store.write(lines + pipeline(SPEC.region, scores.tick_s, minute))
+    heard = OF_ALL | {"frame": str(older[0].as_of_s)}
+    query = PANELS[AGE]["targets"][0]["query"]
+    (row,) = table(store.series(filled_in(query, from_s=now_s - 3600, to_s=now_s, variables=heard)))
+    assert row["age"] == pytest.approx(now_s - older[0].as_of_s)
