@@ -11,8 +11,9 @@ from tests.harness.stub_store import Handler, StubStore
 pytest_plugins = ["tests.harness.expected_skips"]
 
 # A test without a number of its own runs 100 examples, wherever it is run from. How fast one is says something about
-# the machine, not about the program.
-settings.register_profile("tests", max_examples=100, deadline=None)
+# the machine, not about the program. Each run draws examples of its own, in CI too, where Hypothesis would repeat one
+# draw.
+settings.register_profile("tests", max_examples=100, deadline=None, derandomize=False)
 settings.load_profile("tests")
 
 
