@@ -90,6 +90,10 @@ def test_a_half_written_tick_leaves_the_whole_one_before_it_in_sight(store, now_
     assert len({row["Time"] for row in mixed}) == 2, "cells of two minutes would stand side by side"
     assert_shows(store, now_s, before)
 
+    others = pipeline("southville", tick_s, 2) + pipeline(SPEC.region, tick_s, 2, model="")
+    store.write(others)
+    assert_shows(store, now_s, before)  # of another region, and of a batch that renewed no score
+
     store.write(lines)
     assert_shows(store, now_s, before)  # the store has all, but has not said so
     store.write(pipeline(SPEC.region, tick_s, 2))

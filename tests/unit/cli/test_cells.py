@@ -242,11 +242,15 @@ def test_without_areas_there_is_nothing_to_choose(tmp_path):
 def test_streets_from_a_file_need_no_tiles_and_name_their_source(tmp_path, more, credit):
     ring = corner_of(NORTH)
     far = [[10.0, 10.0], [10.1, 10.1]]
-    streets = lines_file(tmp_path / "streets.geojson", "MultiLineString", [[ring], [far], [far, ring[:2]]], **more)
+    lat, lon = NORTH.grid.corners()
+    beyond = [lon[0] - 0.05 * (lon[-1] - lon[0]), float(lat[0])]  # so that a street does not end at the border
+    streets = lines_file(
+        tmp_path / "streets.geojson", "MultiLineString", [[ring], [far], [far, ring[:2]], [[beyond] * 3]], **more
+    )
     (page,) = made(tmp_path, ("north", 42.0), options=("--streets", streets)).values()
     kept = json.loads((tmp_path / "out" / "_streets.geojson").read_text(encoding="utf-8"))["features"]
     drawn = [len(line) for feature in kept for line in feature["geometry"]["coordinates"]]
-    assert drawn == [5, 2], "far streets only make the file larger"
+    assert drawn == [5, 2, 3], "far streets only make the file larger"
     options = next(panel for panel in page["panels"] if panel["type"] == "geomap")["options"]
     assert options["basemap"]["config"] == {"url": "public/cells/_ground.svg", "attribution": credit}
     assert options["layers"][-1]["config"]["src"] == "public/cells/_streets.geojson"
