@@ -37,7 +37,7 @@ docs: ## the site of all pages, out/docs/index.html; a warning is an error
 
 pictures: ## the pages of Grafana on real incidents, drawn by Grafana's components (ten minutes); writes docs/dashboards
 	@.ci/setup services
-	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench,evaluate]'
 	@PYTHONPATH=. $(PYTHON) -m tests.harness.grafana_look.pictures
 
 SEEDS ?= 0-9
