@@ -40,10 +40,10 @@ reports have come. Nobody chooses the hours. One in whose first minute the syste
 says how many are there. **While the feed of incidents is cut off, hours look empty**; what comes more than a day late
 stays missing here.
 
-**Hit rate at 5 % of the area**: had units watched only the twentieth of the cells that the forecast named, this share
-of the incidents would have happened there. All cells of the region's rectangle count, water and fields too. The
-**simple baseline** names the places that were always busy at that hour. If the forecast is not above it, the forecast
-does not help. **Perfect foresight** is the best that anyone could have named afterwards: nobody can reach it."""
+**Incidents inside the named 5 %**: the share that happened in the twentieth of the cells that the forecast had named.
+**Each category has its own twentieth**; `all` is not judged. All cells of the region's rectangle count, water and
+fields too. The **simple baseline** names the places that were always busy at that hour. If the forecast is not above
+it, it does not help. **Perfect foresight** is the best that anyone could have named afterwards: nobody can reach it."""
 
 WHAT_IT_IS_NOT = """It says where incidents are likely to be *reported*, not where people do wrong. It knows no person
 and no address. It is for readiness of dispatch centres, fire, EMS and road safety; it must not be used for enforcement,
@@ -67,7 +67,8 @@ def _colours(simple: str = ORANGE) -> list[Json]:
 def _hits(k: int, x: int) -> Panel:
     return stat(
         f"Incidents inside the named {k} % of the area",
-        f"Share of the incidents in the shown time that happened in the {k} % of the cells named beforehand.",
+        f"Share of the incidents in the shown time that happened in the {k} % of the cells named beforehand, "
+        "by each category for itself.",
         (x, 9, 12, 5),
         f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME}",
         {"unit": "percentunit", "decimals": 1, "noValue": "no incident, or no data"},
@@ -96,8 +97,9 @@ def _blocks() -> Panel:
     colours = steps((None, AMBER), (0.8, BLUE), (1.25, AMBER))
     return table(
         "By district: seen over expected",
-        "1 is right on the whole. Blue: 0.8 to 1.25. Amber: the forecast leans here, and somebody should ask "
-        "why. Sums over the hours of the shown time, whose horizons overlap: larger than the number of incidents.",
+        "Districts are parts of the grid, 01 in the south-west. 1 is right on the whole. Blue: 0.8 to 1.25. Amber: the "
+        "forecast leans here, and somebody should ask why; where few are expected it may be chance. Sums over the "
+        "hours of the shown time, whose horizons overlap: larger than the number of incidents.",
         (0, 34, 12, 9),
         query,
         [

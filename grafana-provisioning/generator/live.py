@@ -97,7 +97,7 @@ def _top_row() -> list[Panel]:
         _age(),
         stat(
             "Scores are for",
-            "The region's clock when the newest scores were made, in this browser's time zone. Shown also when "
+            "The moment from which the newest scores look ahead, in this browser's time zone. Shown also when "
             "they are stale.",
             (4, 0, 7, 3),
             "SELECT 1000 * " + AS_OF.format(alias='AS "as_of"', since="time > now() - 7d"),
@@ -197,8 +197,8 @@ def _highest() -> Panel:
     shown = {"excludeByName": {"Time": True, "usual": True, "support": True}, "indexByName": order, "renameByName": {}}
     return table(
         "The ten highest cells",
-        "The riskiest chosen cells that have a history, highest first. A click on a cell opens its own page. Empty "
-        "when the scores are stale.",
+        "The riskiest chosen cells that have a history, highest first. A cell is named by its row from the south (r) "
+        "and its column from the west (c). A click on it opens its own page. Empty when the scores are stale.",
         (16, 3, 8, 12),
         ten_highest(NEWEST, LIFT),
         [

@@ -120,7 +120,8 @@ def _districts() -> Panel:
     )
     return table(
         "Districts",
-        "Incidents seen and expected per district in the shown time: one forecast of 24 hours a day.",
+        "Incidents seen and expected per district in the shown time: one forecast of 24 hours a day. Districts are "
+        "parts of the grid, 01 in the south-west.",
         (0, 25, 12, 9),
         query,
         [
