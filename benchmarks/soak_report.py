@@ -46,8 +46,9 @@ _NOTES = """## Notes
 
 - **The heap's bound was moved.** It was 30 MiB an hour until a run on 2026-11-25 measured +40 ±25. On 2026-11-26
   (commit e56981b) it became 72, because two versions of the state were said to add 42. As far as is known that reason
-  was wrong: RocksDB keeps the state outside the heap, and on disk it grew by 5 ±3. The next runs measured +98 ±128 and
-  +62 ±9. What grows there is not known, nor whether it levels off. *Within* in this row says only: not faster than 72.
+  was wrong: RocksDB keeps the state outside the heap, and on disk it grew by 5 ±3. The next runs measured +98 ±128,
+  which is *not told from noise*, and +62 ±9, the one above. What grows there is not known, nor whether it levels off.
+  *Within* in this row says only: not faster than 72.
 - The bounds of driver and workers were 50 and 150 until 2026-11-27. No run came near: +7 ±2 and +17 ±14 at most.
 - Memory is PSS: a page that several workers share counts once.
 - The job starts Java with `MALLOC_ARENA_MAX=2`, unless you set it. Without it, Java's memory outside its heap grew by
@@ -77,8 +78,8 @@ heap's: see [notes](#notes). The samples of a run are in `out/soak/samples.csv`.
 {verdict_table(verdicts, middle=minutes / 2, end=minutes)}
 
 The slope is that of a least-squares line over the last half (grey in the picture). Noise is twice the slope's standard
-error. *Within* is a slope of at most its bound, *beyond* one that exceeds it by more than the noise. The command fails
-unless all are within.
+error. *Within* is a slope of at most its bound, *beyond* one that exceeds it by more than the noise, *not told from
+noise* one between them. The command fails unless all are within.
 [soak_figures.py](../../benchmarks/soak_figures.py) has the reason for each bound.{reasons(verdicts)}
 
 ## What was run
