@@ -11,9 +11,9 @@ _PAGE = """# Mutants: what no test notices
 do not edit it. Written on {date}, of commit {commit}, by
 [mutmut](https://mutmut.readthedocs.io) {mutmut} (BSD-3-Clause).
 
-**{noticed:,} of {run:,} changes that were run were noticed ({share}), and {not_run:,} were not run.** Of those run,
-{accepted:,} are accepted, each with its [reason](../../tests/mutants/accepted.json), and {left:,} were not noticed: the
-command prints them and fails. {slow:,} took too long, which other work on the machine may cause: they count as neither.
+**Of {changes:,} changes, {run:,} were run ({share}). Of these {noticed:,} were noticed, {left:,} were not, {accepted:,}
+more are accepted for a [reason](../../tests/mutants/accepted.json), and {slow:,} took too long to say**, which other work on
+the machine may cause. The command prints those that were not noticed, and fails.
 
 | module | changes | noticed | accepted | not noticed | too slow | not run |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
@@ -44,16 +44,16 @@ def page_of(by_module: Mapping[str, Mapping[str, int]], made: Mapping[str, str])
         numbers = [counts.get(kind, 0) for kind in kinds]
         total = {kind: total[kind] + number for kind, number in zip(kinds, numbers, strict=True)}
         rows.append(f"| {module} | {' | '.join(f'{number:,}' for number in (sum(numbers), *numbers))} |")
-    run = sum(total.values()) - total["not run"]
-    share = f"{100 * total['noticed'] / run:.0f} %" if run else "none was run"
+    changes = sum(total.values())
+    run = changes - total["not run"]
     return _PAGE.format(
         **{**made, "date": made["date"][:10]},
+        changes=changes,
         run=run,
-        share=share,
+        share=f"{100 * run / max(changes, 1):.0f} %",
         noticed=total["noticed"],
         accepted=total["accepted"],
         left=total["left"],
         slow=total["too slow"],
-        not_run=total["not run"],
         rows="\n".join(rows),
     )
