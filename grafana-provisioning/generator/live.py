@@ -57,9 +57,9 @@ HIGHEST_FIRST: Json = {"id": "sortBy", "options": {"fields": {}, "sort": [{"fiel
 
 HOW_TO = """**Colours** begin at the number below them, and mean the same in every region, category and hour.
 `Colour by` switches between the **chance of at least one incident** within the horizon and the **lift**: expected over
-what is usual at this hour of the week. **Grey**: nothing was ever reported there, the scores are stale, or it lies
-outside the chosen area; nothing is known. A quiet cell is not a safe cell. `all` is every category together. The map
-changes when all scores of a minute are stored.
+what is usual at this hour of the week. `all` is every category together. The map changes when all scores of a minute
+are stored. **Every cell grey: the scores are stale**, see *Age of the scores*. Some grey: nothing was ever reported
+there, or they lie outside the chosen area; nothing is known. A quiet cell is not a safe cell.
 
 The scores are for readiness, that units stand in the right place. They say nothing about people."""
 
@@ -106,9 +106,9 @@ def _top_row() -> list[Panel]:
         sums(NEWEST, (11, 0, 9, 3), _stale_or("none")),
         stat(
             "Made by",
-            "network: the artifact's own; that of a cold start is not trained yet and adds nothing. BASELINE ONLY: the "
-            "network did not answer; the scores are the long-run rate for this hour of the week, and lift is 1 "
-            "everywhere.",
+            "network: the region's trained model; in a region that began without past incidents it is not trained yet "
+            "and adds nothing. BASELINE ONLY: the network did not answer; the scores are the long-run rate for this hour "
+            "of the week, and lift is 1 everywhere.",
             (20, 0, 4, 3),
             newest_model,
             _stale_or("string") | {"mappings": [STALE_MAPPING, baseline, network]},

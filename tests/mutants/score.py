@@ -12,8 +12,8 @@ do not edit it. Written on {date}, of commit {commit}, by
 [mutmut](https://mutmut.readthedocs.io) {mutmut} (BSD-3-Clause).
 
 **Of {changes:,} changes, {run:,} were run ({share}). Of these {noticed:,} were noticed, {left:,} were not, {accepted:,}
-more are accepted for a [reason](../../tests/mutants/accepted.json), and {slow:,} took too long to say**, which other work on
-the machine may cause. The command prints those that were not noticed, and fails.
+more are accepted for a [reason](../../tests/mutants/accepted.json), and {slow:,} took too long to
+say**, which other work on the machine may cause. The command prints those that were not noticed, and fails.
 
 | module | changes | noticed | accepted | not noticed | too slow | not run |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: |
