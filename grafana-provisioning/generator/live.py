@@ -107,8 +107,8 @@ def _top_row() -> list[Panel]:
         stat(
             "Made by",
             "network: the region's trained model; in a region that began without past incidents it is not trained yet "
-            "and adds nothing. BASELINE ONLY: the network did not answer; the scores are the long-run rate for this hour "
-            "of the week, and lift is 1 everywhere.",
+            "and adds nothing. BASELINE ONLY: the network did not answer; the scores are the long-run rate for this "
+            "hour of the week, and lift is 1 everywhere.",
             (20, 0, 4, 3),
             newest_model,
             _stale_or("string") | {"mappings": [STALE_MAPPING, baseline, network]},

@@ -24,7 +24,7 @@ def test_the_page_counts_what_was_run():
         {"a.b": {"noticed": 8, "accepted": 1, "left": 1, "too slow": 2, "not run": 5}, "a.c": {"noticed": 10}}, MADE
     )
     assert "**Of 27 changes, 22 were run (81 %). Of these 18 were noticed, 1 were not, 1\nmore are accepted" in text
-    assert "and 2 took too long to say**" in text
+    assert "and 2 took too long to\nsay**" in text
     assert "| a.b | 17 | 8 | 1 | 1 | 2 | 5 |" in text
     assert "on 2026-11-27, of commit abc1234, by" in text
 
