@@ -28,14 +28,14 @@ def test_influxdb_2_takes_the_sink_and_answers_influxql(client, monkeypatch):
     for name, value in (FIRST_START | {"ADMIN_TOKEN": TOKEN}).items():
         container.with_env(f"DOCKER_INFLUXDB_INIT_{name}", value)
     spec = toy_spec(30, 40, categories=("fire", "ems", "traffic"))
-    (lines,) = score_lines([spec], [int(time.time()) - 600], np.random.default_rng(1))
+    lines = b"".join(score_lines([spec], [int(time.time()) - 600], np.random.default_rng(1)))
     with container.waiting_for(HttpWaitStrategy(8086, "/health").for_status_code(200)):
         url = f"http://{container.get_container_host_ip()}:{container.get_exposed_port(8086)}"
         sink = InfluxSink(Settings(influx_url=url, influx_token=TOKEN))
         sink.check()
-        assert sink.write(lines).lines == 30 * 40 * 3 * 3 + 90
+        assert sink.write(lines).lines == 30 * 40 * 4 * 3 + 10 * 4 * 3
         sink.close()
         found = table(Store(url=url, token=TOKEN).series("SELECT count(risk) FROM risk GROUP BY category, horizon"))
     assert {(row["category"], row["horizon"]): row["count"] for row in found} == {
-        (category, horizon): 1200 for category in ("fire", "ems", "traffic") for horizon in ("1h", "4h", "24h")
+        (category, horizon): 1200 for category in ("fire", "ems", "traffic", "all") for horizon in ("1h", "4h", "24h")
     }
