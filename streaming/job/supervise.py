@@ -19,7 +19,8 @@ from streaming.roster.watch import RosterWatch
 from streaming.topics.watch import KafkaIsAway
 
 log = logging.getLogger(__name__)
-_COMMIT_WAIT_S = 10.0  # beyond the longest time that a write to the store may take
+_COMMIT_WAIT_S = 10.0  # beyond the longest time that a batch's writes to the store may take
+_WRITES = 2  # of a batch: its scores, then their ledgers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class Supervisor:
     def _wait_for_commit(self, query: StreamingQuery) -> bool:
         """Wait until no batch runs: Spark prints a long trace when it is stopped within a batch. False if one hangs."""
         commits = self.checkpoint.absolute() / "spark" / "commits"
-        before, deadline = self.publisher.batches, time.monotonic() + _COMMIT_WAIT_S + self.write_timeout_s
+        before, deadline = self.publisher.batches, time.monotonic() + _COMMIT_WAIT_S + _WRITES * self.write_timeout_s
         while query.isActive and time.monotonic() < deadline:
             if not query.status["isTriggerActive"]:
                 return True

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from streaming.job.supervise import _COMMIT_WAIT_S
+from streaming.job.supervise import _COMMIT_WAIT_S, _WRITES
 from streaming.settings import Settings, environment_names
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 
@@ -136,7 +136,7 @@ def test_only_what_runs_on_is_started_again_for_ever(name):
 
 
 def test_the_scorer_is_given_the_time_that_a_clean_stop_may_take():
-    longest_s = Settings().write_timeout_s + _COMMIT_WAIT_S
+    longest_s = _WRITES * Settings().write_timeout_s + _COMMIT_WAIT_S
     assert seconds(SERVICES["scorer"]["stop_grace_period"]) >= longest_s + 15  # Spark and Java end after that
 
 
