@@ -7,9 +7,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from schemas.audit_log import head_path, kept_head
+from schemas.audit_verify import read_log, records, verify
 from schemas.errors import AuditError
-from streaming.disk.audit import head_path, kept_head
-from streaming.disk.audit_verify import read_log, records, verify
 from streaming.settings import Settings
 
 audit_app = typer.Typer(no_args_is_help=True, help="The log of starts, stops, artifacts and resets.")

@@ -9,8 +9,8 @@ import msgspec
 import typer
 
 from schemas.errors import ArtifactError, SettingsError
+from schemas.files import read_json, replace_file, write_errors
 from schemas.spec import Spec
-from streaming.files import read_json, replace_file, write_errors
 from streaming.maps.areas import cells_of_areas, cells_pattern, read_areas
 from streaming.maps.outlines import (
     GROUND,

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from streaming.disk.audit import record
+from schemas.audit_log import record
 from streaming.instants import instant_ms, instant_text
 from streaming.settings import Settings
 

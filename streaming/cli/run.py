@@ -10,8 +10,8 @@ from rich.logging import RichHandler
 
 from models.artifact.folders import make_writable
 from schemas.errors import SettingsError
+from schemas.files import write_errors
 from streaming.cli.stopping import stop_on_signals
-from streaming.files import write_errors
 from streaming.settings import Settings
 
 if TYPE_CHECKING:

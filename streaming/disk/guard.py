@@ -12,8 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from schemas.audit_log import record
 from schemas.errors import CheckpointError, EventsGone
-from streaming.disk.audit import record
+from schemas.files import read_json, replace_file, write_errors
 from streaming.disk.spark_files import (
     RESET_FROM,
     begin_offsets,
@@ -24,7 +25,6 @@ from streaming.disk.spark_files import (
     last_commit,
     read_until,
 )
-from streaming.files import read_json, replace_file, write_errors
 from streaming.settings import PREFIX, Settings
 from streaming.topics.admin import Topic
 

@@ -10,8 +10,8 @@ import msgspec
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
 from schemas.errors import CheckpointError
+from schemas.files import replace_file
 from schemas.spec import Spec
-from streaming.files import replace_file
 
 
 class _Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from schemas.errors import CheckpointError
-from streaming.files import write_errors
+from schemas.files import write_errors
 
 _TRIES, _PAUSE_S = 6, 0.05
 

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 
 from schemas.errors import CheckpointError
-from streaming.files import replace_file, write_errors
+from schemas.files import replace_file, write_errors
 from streaming.instants import instant_text
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from models.counting.closed_horizons import last_grace_s
 from models.hour_of_week import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
 from schemas.errors import ArtifactError, CheckpointError
+from schemas.files import replace_file, write_errors
 from schemas.frame import RiskFrame
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import HOUR_S, Spec
-from streaming.files import replace_file, write_errors
 from streaming.flow.rows import ClosedCounts
 from streaming.roster.roster import load_artifact
 from streaming.sinks.line_protocol import point_line

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from schemas.errors import BrokerError
-from streaming.files import replace_file, write_errors
+from schemas.files import replace_file, write_errors
 
 KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not available

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from schemas.audit_log import AuditEvent, Plain, record
 from schemas.errors import AuditError, RiskError
-from streaming.disk.audit import AuditEvent, Plain, record
 from streaming.settings import Settings
 from streaming.watch.health_watch import HealthWatch
 

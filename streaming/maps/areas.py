@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import SettingsError
+from schemas.files import read_json
 from schemas.grid import Cells, Floats, Grid
-from streaming.files import read_json
 
 _RESERVED = ("All", "$__all")  # what Grafana calls every choice at once, in a page's address too
 _EXPORT = "export the areas as GeoJSON in degrees (WGS 84, EPSG:4326): a FeatureCollection of Polygon and MultiPolygon"

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from schemas.errors import SettingsError
+from schemas.files import read_json
 from schemas.grid import Grid
 from schemas.spec import Spec
-from streaming.files import read_json
 from streaming.maps.areas import Area
 
 Collection = dict[str, Any]

@@ -19,9 +19,9 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import CheckpointError
+from schemas.files import open_for_append
 from streaming.disk.kept_counts import batches_folder, day_of
 from streaming.disk.spark_files import batch_time_ms, taken_offsets
-from streaming.files import open_for_append
 from streaming.flow.rows import Published, has_news
 
 KEEP_DAYS = 35

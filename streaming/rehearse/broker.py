@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self, TextIO
 
 from schemas.errors import BrokerError
-from streaming.files import write_errors
+from schemas.files import write_errors
 from streaming.job.jars import java, kafka_class_path, last_lines
 from streaming.topics.admin import cluster_id
 from streaming.topics.client import KafkaConnection

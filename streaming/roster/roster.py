@@ -18,9 +18,9 @@ import msgspec
 from models.artifact.artifact import Artifact, newest_artifacts, read_artifact, read_spec, without_cause
 from models.artifact.manifest import Manifest
 from schemas.errors import ArtifactError, SettingsError, SpecMismatch
+from schemas.files import read_json, replace_file, write_errors
 from schemas.limits import MAX_REGIONS, MAX_SERIES
 from schemas.spec import Spec, differences
-from streaming.files import read_json, replace_file, write_errors
 from streaming.roster.artifact_cache import ArtifactCache
 
 Stamp = tuple[tuple[str, int, int, int], ...]

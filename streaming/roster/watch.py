@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.audit_log import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.limits import CLOCKS_DIFFER_S
-from streaming.disk.audit import AuditEvent, Plain, record
 from streaming.roster.roster import ArtifactScan, Entry, Refused, is_gone, load_artifact, refresh_roster, with_refused
 from streaming.settings import Settings
 

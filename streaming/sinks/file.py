@@ -5,7 +5,7 @@ from io import FileIO
 from pathlib import Path
 
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
-from streaming.files import open_for_append
+from schemas.files import open_for_append
 from streaming.settings import Settings
 from streaming.sinks.contract import WriteReport, count_lines
 

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from streaming.files import replace_file
+from schemas.files import replace_file
 from streaming.flow.ledger import is_balanced
 from streaming.flow.rows import Published
 from streaming.watch.health import Health, RegionHealth, StoredBatch, health_path, judged

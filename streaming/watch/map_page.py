@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import DataError, SinkError
+from schemas.files import replace_file, write_errors
 from schemas.frame import RiskFrame
 from schemas.grid import Grid
-from streaming.files import replace_file, write_errors
 from streaming.flow.ledger import OUTCOMES_SHOWN
 from streaming.flow.rows import Published
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.audit_log import record
+from schemas.audit_verify import verify
 from schemas.errors import AuditError
-from streaming.disk.audit import record
-from streaming.disk.audit_verify import verify
 
 START_S = 1_764_000_000.25
 EVENTS = ("start", "settings", "artifact_in_force", "artifact_refused", "stop", "failure")

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from schemas.audit_verify import verify
 from schemas.errors import CheckpointError
-from streaming.disk.audit_verify import verify
 from streaming.disk.locks import only_writer
 from streaming.watch.health import Health, StoredBatch, health_path, judged, read_health
 from tests.harness.processes import run_python
@@ -26,7 +26,7 @@ with only_writer(Path(sys.argv[1])):
 WRITER = """
 import sys
 from pathlib import Path
-from streaming.disk.audit import record
+from schemas.audit_log import record
 for number in range(40):
     record(Path(sys.argv[1]), "rebuild", {"writer": sys.argv[2], "number": number}, at_s=1.0)
 """

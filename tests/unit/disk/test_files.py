@@ -1,6 +1,6 @@
 import pytest
 
-from streaming.files import replace_file
+from schemas.files import replace_file
 
 
 @pytest.mark.parametrize("outlives_power_cut", [True, False])

@@ -8,8 +8,8 @@ import threading
 import pyspark
 import pytest
 
+from schemas.audit_verify import records
 from schemas.errors import CheckpointError, EventsGone
-from streaming.disk.audit_verify import records
 from streaming.disk.guard import STATE_LAYOUT, read_guard
 from streaming.disk.locks import is_held, only_writer
 from streaming.disk.spark_files import last_commit, read_until

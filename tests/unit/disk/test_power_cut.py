@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from streaming.disk.audit import head_path, record
-from streaming.files import open_for_append, replace_file
+from schemas.audit_log import head_path, record
+from schemas.files import open_for_append, replace_file
 
 
 class Disk:

@@ -5,10 +5,10 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from schemas.audit_log import record
+from schemas.audit_verify import verify
 from schemas.errors import AuditError
 from streaming.__main__ import app
-from streaming.disk.audit import record
-from streaming.disk.audit_verify import verify
 from streaming.job.record import recorded
 from streaming.settings import Settings
 from streaming.watch.health import health_path

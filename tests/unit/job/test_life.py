@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from schemas.audit_verify import records, verify
 from schemas.errors import ArtifactError, AuditError, SinkRefused
 from streaming.__main__ import main
-from streaming.disk.audit_verify import records, verify
 from streaming.disk.locks import only_writer
 from streaming.flow.ledger import is_balanced
 from streaming.flow.query_facts import QueryFacts

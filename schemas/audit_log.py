@@ -23,7 +23,7 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.errors import AuditError
-from streaming.files import read_json, replace_file, sync_folder, write_errors
+from schemas.files import read_json, replace_file, sync_folder, write_errors
 
 AuditEvent = Literal[
     "start",

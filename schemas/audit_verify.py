@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.audit_log import BEFORE_THE_FIRST, AuditRecord, parse_record
 from schemas.errors import AuditError
-from streaming.disk.audit import BEFORE_THE_FIRST, AuditRecord, parse_record
 
 
 def read_log(path: Path) -> bytes:
