@@ -34,4 +34,5 @@ MAX_WEIGHTS_BYTES = MIB  # the largest network that a recipe and the limits abov
 MAX_BASELINE_BYTES = 80 * MIB  # 16 blocks of the day x 8 bytes for half a million cells and categories
 MAX_HISTORY_BYTES = 256 * MIB  # 16 bytes for each incident and level: five million incidents
 MAX_ARRAYS = 512  # 6 constants; a history has one array for 32 bins, about 50 in all
+MAX_FRAME_BYTES = 64 * MIB  # a million series have 21 bytes each, and the counts beside them
 MAX_TIME_S = 7_258_118_400  # 2200-01-01: where a history's clock stands farther on, it is no clock

@@ -15,6 +15,7 @@ from streaming.cli.stopping import stop_on_signals
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
+    from streaming.watch.frame_watch import FrameWatch
     from streaming.watch.map_page import MapWatch
 
 _errors = Console(stderr=True)
@@ -46,7 +47,7 @@ def run(
     logging.getLogger("streaming").setLevel(logging.INFO)
     stop = stop_on_signals()
     with ProgressLine(_errors) as progress:
-        watchers = [progress.show]
+        watchers = [progress.show, frame_watch(settings).show]
         page = map_watch(settings)
         if page:
             watchers.append(page.show)
@@ -54,6 +55,15 @@ def run(
         if page:
             page.finish()
     _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)
+
+
+def frame_watch(settings: Settings) -> "FrameWatch":
+    from streaming.watch.frame_watch import FrameWatch
+
+    remedy = "set RISK_FRAMES to a folder that you may write"
+    with write_errors(SettingsError, f"RISK_FRAMES={settings.frames}", remedy=remedy):
+        make_writable(settings.frames)
+    return FrameWatch(folder=settings.frames, clock=settings.clock)
 
 
 def map_watch(settings: Settings) -> "MapWatch | None":

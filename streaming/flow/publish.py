@@ -119,6 +119,7 @@ class Publisher:
         return Published(
             batch_id=batch_id,
             frames=batch.frames,
+            views=batch.views,
             summaries=batch.summaries,
             artifacts={region: Path(folder).name for region, folder in batch.folders.items()},
             points=report.lines,

@@ -117,6 +117,7 @@ class Published:
 
     batch_id: int
     frames: Mapping[str, RiskFrame]  # regions with new scores
+    views: Mapping[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they were stored
     summaries: Mapping[str, Summary]
     artifacts: Mapping[str, str]  # by region, the version in force
     points: int

@@ -138,6 +138,7 @@ def make_scorer(folder, topic, dead_letters, **settings):
         "RISK_ARTIFACTS": str(folder / "artifacts"),
         "RISK_CHECKPOINT": str(folder / "checkpoint"),
         "RISK_AUDIT": str(folder / "audit.jsonl"),
+        "RISK_FRAMES": str(folder / "frames"),
         "RISK_SINK": f"file:{folder / 'scores.lp'}",
         "RISK_CLOCK": "event",
         "RISK_MASTER": "local[2,4]",

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from models.all_categories import stored_views
 from models.artifact.artifact import DataSource, Model, Provenance, write_artifact
 from models.artifact.untrained import write_untrained
 from models.baseline import BaselineConstants
@@ -15,7 +16,7 @@ from models.hyperparameters import TunedOn
 from models.network import NetworkShape
 from models.networks.residual import ResidualNetwork
 from schemas.decode import Messages
-from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame
 from schemas.grid import Grid
 from schemas.spec import Spec
 from streaming.flow.query_facts import QueryFacts
@@ -154,10 +155,29 @@ def toy_frame(spec, expected=0.0, **changes):
     return RiskFrame(spec=spec, **{**fields, **changes})
 
 
+def toy_views(spec, *, as_of_s=CUTOFF_S, model="toy", seed=7):
+    """A frame with drawn numbers, and its view over all categories, as a job publishes them."""
+    rng = np.random.default_rng(seed)
+    shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
+    expected = rng.gamma(0.3, 1.0, shape).astype(np.float32)
+    ranks = min(ATTRIBUTED_RANKS, spec.grid.cells)
+    frame = toy_frame(
+        spec,
+        expected,
+        as_of_s=as_of_s,
+        model=model,
+        usual=(expected * rng.uniform(0.5, 2, shape)).astype(np.float32),
+        observed_1h=rng.poisson(0.1, shape[:2]).astype(np.int32),
+        support=rng.integers(0, 3, shape[:2]).astype(np.uint8),
+        attribution=rng.uniform(0.5, 2, (ranks, *shape[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),
+    )
+    return stored_views(frame, toy_constants(spec).dispersion)
+
+
 def toy_published(batch_id, **changes):
     """A stored batch of which nothing is known."""
     fields = dict.fromkeys(("points", "retries", "dropped", "seconds", "done_s", "acknowledged_s", "unaccounted"), 0)
-    fields |= {"frames": {}, "summaries": {}, "artifacts": {}, "facts": QueryFacts()}
+    fields |= {"frames": {}, "views": {}, "summaries": {}, "artifacts": {}, "facts": QueryFacts()}
     return Published(batch_id=batch_id, **fields | changes)
 
 

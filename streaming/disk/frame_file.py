@@ -1,0 +1,142 @@
+"""The last published frame of a region as one file, for those who read scores without the store.
+
+    <frames>/chicago.frame    32 hex digits of the body's hash, then the body in MessagePack
+
+The body has the spec, the time, the model, and the arrays of both stored views: by category, and over all categories. A
+file is replaced in one step, so a reader finds a whole pair or the one before. `read_frames` trusts nothing in it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import RiskError, SinkError
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, SUPPORT, RiskFrame
+from schemas.limits import MAX_FRAME_BYTES, MAX_TIME_S
+from schemas.spec import Spec
+from streaming.files import replace_file, write_errors
+
+SUFFIX = ".frame"
+_FORMAT = 1
+_SEAL = 32  # hex digits before the body
+_LONGEST_MODEL = 200  # characters
+_SCORES = ("expected", "risk", "low", "high", "usual")
+_TYPES = {**dict.fromkeys((*_SCORES, "attribution"), "<f4"), "observed_1h": "<i4", "support": "u1"}
+_WAIT = "the job's next frame replaces it; if it does not, look whether the job can write there"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredFrames:
+    """A region's last frame as it was stored. digest: of `by_category`, as in the log of batches."""
+
+    by_category: RiskFrame
+    over_all: RiskFrame
+    clock: Literal["wall", "event"]
+    digest: str
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    format: int
+    clock: Literal["wall", "event"]
+    spec: Spec
+    as_of_s: int
+    model: str
+    by_category: dict[str, bytes]
+    over_all: dict[str, bytes]
+
+
+def frame_path(folder: Path, region: str) -> Path:
+    return folder / f"{region}{SUFFIX}"
+
+
+def write_frames(folder: Path, views: tuple[RiskFrame, RiskFrame], clock: Literal["wall", "event"]) -> None:
+    """Replace the region's file. Raises SinkError when it cannot be written."""
+    frame, over_all = views
+    body = msgspec.msgpack.encode(
+        _Body(
+            format=_FORMAT,
+            clock=clock,
+            spec=frame.spec,
+            as_of_s=frame.as_of_s,
+            model=frame.model,
+            by_category=_packed(frame),
+            over_all=_packed(over_all),
+        )
+    )
+    path = frame_path(folder, frame.spec.region)
+    with write_errors(SinkError, path):
+        replace_file(path, _seal(body) + body, outlives_power_cut=False)
+
+
+def read_frames(path: Path) -> StoredFrames:
+    """The frames of a file. Raises SinkError for one that is no whole, plausible frame of the region in its name."""
+    content = _content(path)
+    seal, body = content[:_SEAL], content[_SEAL:]
+    if seal != _seal(body):
+        raise SinkError(f"{path} is damaged: its content does not fit its hash", _WAIT)
+    try:
+        found = msgspec.msgpack.decode(body, type=_Body)
+        return _checked(found, path)
+    except (ValueError, RiskError) as error:
+        raise SinkError(f"{path} is no frame that can be used ({error})", _WAIT) from error
+
+
+def _content(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FRAME_BYTES + 1)
+    except OSError as error:
+        raise SinkError(f"{path} cannot be read ({error.strerror})", _WAIT) from error
+    if len(content) > MAX_FRAME_BYTES:
+        raise SinkError(f"{path} is larger than {MAX_FRAME_BYTES} bytes", _WAIT)
+    return content
+
+
+def _checked(found: _Body, path: Path) -> StoredFrames:
+    if found.format != _FORMAT:
+        raise ValueError(f"its format is {found.format}, this version reads {_FORMAT}")
+    if found.spec.region != path.name.removesuffix(SUFFIX):
+        raise ValueError(f"it is of region {found.spec.region}")
+    if not 0 < found.as_of_s <= MAX_TIME_S:
+        raise ValueError(f"its time {found.as_of_s} is no time")
+    if not (found.model.isprintable() and 0 < len(found.model) <= _LONGEST_MODEL):
+        raise ValueError("its model has no name that can be shown")
+    frame = _unpacked(found, found.by_category, is_sum=False)
+    over_all = _unpacked(found, found.over_all, is_sum=True)
+    return StoredFrames(by_category=frame, over_all=over_all, clock=found.clock, digest=frame.digest())
+
+
+def _unpacked(found: _Body, packed: dict[str, bytes], *, is_sum: bool) -> RiskFrame:
+    spec = found.spec
+    places = (spec.grid.cells, 1 if is_sum else len(spec.categories))
+    ranks = 0 if is_sum else min(ATTRIBUTED_RANKS, spec.grid.cells)
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_SCORES, (*places, len(spec.horizons_s)))
+    shapes |= dict.fromkeys(("observed_1h", "support"), places)
+    shapes["attribution"] = (ranks, places[1], len(spec.horizons_s), len(ATTRIBUTION_GROUPS))
+    if packed.keys() != shapes.keys():
+        raise ValueError(f"it has the arrays {sorted(packed)}")
+    arrays = {name: _array(name, packed[name], shape) for name, shape in shapes.items()}
+    return RiskFrame(spec=spec, as_of_s=found.as_of_s, model=found.model, is_sum=is_sum, **arrays)
+
+
+def _array(name: str, packed: bytes, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    values = np.frombuffer(packed, _TYPES[name])
+    if values.size != np.prod(shape):
+        raise ValueError(f"{name} has {values.size} numbers, not those of {shape}")
+    most = {"risk": 1, "support": len(SUPPORT) - 1}.get(name, np.inf)
+    if not (np.isfinite(values).all() and (values >= 0).all() and (values <= most).all()):
+        raise ValueError(f"{name} has a number outside of its range")
+    return values.reshape(shape)
+
+
+def _packed(frame: RiskFrame) -> dict[str, bytes]:
+    return {name: getattr(frame, name).astype(kind).tobytes() for name, kind in _TYPES.items()}
+
+
+def _seal(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_SEAL // 2).hexdigest().encode()

@@ -1,0 +1,132 @@
+"""A frame on disk is the frame that was published, whole; anything else is refused."""
+
+import hashlib
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import SinkError
+from streaming.disk.frame_file import frame_path, read_frames, write_frames
+from tests.harness.toy import toy_spec, toy_views
+
+SPEC = toy_spec()
+VIEWS = toy_views(SPEC)
+ARRAYS = ("expected", "risk", "low", "high", "usual", "observed_1h", "support", "attribution")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frames")
+    write_frames(folder, VIEWS, "wall")
+    return frame_path(folder, SPEC.region)
+
+
+@pytest.fixture(scope="module")
+def copy(path):
+    """A file of the same name to do harm to."""
+    path.with_name("harmed").mkdir()
+    return path.with_name("harmed") / path.name
+
+
+def sealed(body):
+    return hashlib.blake2b(body, digest_size=16).hexdigest().encode() + body
+
+
+def test_both_views_come_back_to_the_last_bit(path):
+    found = read_frames(path)
+    assert found.digest == VIEWS[0].digest()
+    assert found.clock == "wall"
+    for read, written in zip((found.by_category, found.over_all), VIEWS, strict=True):
+        assert (read.spec, read.as_of_s, read.model) == (written.spec, written.as_of_s, written.model)
+        assert read.categories == written.categories
+        for name in ARRAYS:
+            assert getattr(read, name).dtype == getattr(written, name).dtype
+            np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+
+
+@given(st.data())
+def test_a_byte_that_changed_and_a_file_that_was_cut_are_refused(path, copy, data):
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content[place] ^= data.draw(st.integers(1, 255))
+    else:
+        del content[place:]
+    copy.write_bytes(content)
+    with pytest.raises(SinkError, match="damaged"):
+        read_frames(copy)
+
+
+def body_of(path):
+    return msgspec.msgpack.decode(path.read_bytes()[32:])
+
+
+def floats(*values):
+    return np.array(values, "<f4").tobytes()
+
+
+def shape_of(name):
+    return getattr(VIEWS[0], name).size
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 2}, "format is 2"),
+        ({"as_of_s": 0}, "time 0"),
+        ({"as_of_s": 10**12}, "no time"),
+        ({"clock": "sundial"}, "clock"),
+        ({"model": "a\nb"}, "model"),
+        ({"model": "m" * 201}, "model"),
+        ({"more": 1}, "more"),
+        ({"by_category": {}}, "arrays"),
+        ({"risk": floats(*[1.5] * shape_of("risk"))}, "risk has a number outside"),
+        ({"expected": floats(*[np.nan] * shape_of("expected"))}, "expected has a number outside"),
+        ({"usual": floats(*[-1] * shape_of("usual"))}, "usual has a number outside"),
+        ({"support": bytes([3] * shape_of("support"))}, "support has a number outside"),
+        ({"low": floats(1, 2)}, "low has 2 numbers"),
+        ({"high": b"abc"}, "is no frame"),
+        ({"attribution": b""}, "attribution has 0 numbers"),
+    ],
+)
+def test_a_sealed_file_with_a_content_that_cannot_be_is_refused(path, copy, change, said):
+    body = body_of(path)
+    for name, value in change.items():
+        (body["by_category"] if name in body["by_category"] else body)[name] = value
+    copy.write_bytes(sealed(msgspec.msgpack.encode(body)))
+    with pytest.raises(SinkError, match=said):
+        read_frames(copy)
+
+
+def test_a_spec_that_claims_a_huge_grid_is_refused_before_memory_is_taken(path, copy):
+    body = body_of(path)
+    body["spec"]["grid"]["rows"] = 999
+    body["spec"]["grid"]["cols"] = 999
+    copy.write_bytes(sealed(msgspec.msgpack.encode(body)))
+    with pytest.raises(SinkError, match="too large"):
+        read_frames(copy)
+
+
+def test_a_file_of_another_region_is_refused(path):
+    other = path.with_name("elsewhere.frame")
+    other.write_bytes(path.read_bytes())
+    with pytest.raises(SinkError, match="of region toyville"):
+        read_frames(other)
+
+
+def test_a_missing_file_and_one_that_is_no_file_are_errors_with_a_remedy(tmp_path):
+    (tmp_path / "a.frame").mkdir()
+    for name in ("a.frame", "b.frame"):
+        with pytest.raises(SinkError) as caught:
+            read_frames(tmp_path / name)
+        assert caught.value.remedy
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 31, b"\xff" * 200])
+def test_what_is_no_frame_at_all_is_refused(tmp_path, content):
+    (tmp_path / "toyville.frame").write_bytes(content)
+    with pytest.raises(SinkError):
+        read_frames(tmp_path / "toyville.frame")

@@ -1,0 +1,85 @@
+"""The job leaves each region's last frame as a file, and a disk that is full does not stop the scores."""
+
+import errno
+import logging
+import os
+
+import pytest
+
+from schemas.errors import SinkUnavailable
+from streaming.disk.frame_file import frame_path, read_frames
+from streaming.flow.outcomes import Outcomes
+from streaming.flow.publish import Publisher
+from streaming.sinks.memory import MemorySink
+from streaming.watch import frame_watch
+from streaming.watch.frame_watch import FrameWatch
+from tests.harness.batch import NoLetters, Rows, scored_row
+from tests.harness.toy import toy_artifact, toy_published, toy_spec, toy_views
+
+SPEC = toy_spec()
+
+
+class Store(MemorySink):
+    is_there = True
+
+    def write(self, lines):
+        if not self.is_there:
+            raise SinkUnavailable("no answer: start the store")
+        return super().write(lines)
+
+
+@pytest.fixture
+def job(tmp_path):
+    """(publisher, its store, its artifact, the region's file)"""
+    folder, store = tmp_path / "frames", Store()
+    watch = FrameWatch(folder=folder, clock="wall")
+    publisher = Publisher(
+        sink=store, dead_letters=NoLetters(), outcomes=Outcomes(tmp_path), top_k=1, watchers=[watch.show]
+    )
+    return publisher, store, toy_artifact(tmp_path / "artifacts", SPEC), frame_path(folder, SPEC.region)
+
+
+def test_the_file_holds_what_was_published(job):
+    publisher, _, artifact, path = job
+    seen = []
+    publisher.watchers.append(seen.append)
+    publisher(Rows(scored_row(artifact, 1_764_000_000)), 0)
+    found = read_frames(path)
+    frame, over_all = seen[0].views[SPEC.region]
+    assert frame is seen[0].frames[SPEC.region]
+    assert found.digest == frame.digest()
+    assert found.over_all.digest() == over_all.digest()
+
+
+def test_a_frame_that_the_store_did_not_take_is_not_left(job):
+    publisher, store, artifact, path = job
+    publisher(Rows(scored_row(artifact, 1_764_000_000)), 0)
+    store.is_there = False
+    with pytest.raises(SinkUnavailable):
+        publisher(Rows(scored_row(artifact, 1_764_000_060)), 1)
+    assert read_frames(path).by_category.as_of_s == 1_764_000_000
+
+
+def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch, caplog):
+    watch = FrameWatch(folder=tmp_path, clock="wall")
+    shown = [
+        toy_published(number, views={SPEC.region: toy_views(SPEC, as_of_s=1_764_000_000 + 60 * number)})
+        for number in range(4)
+    ]
+    watch.show(shown[0])
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr("streaming.disk.frame_file.replace_file", full)
+        watch.show(shown[1])
+        watch.show(shown[2])
+    assert len(caplog.records) == 1
+    assert "No space left on device" in caplog.text
+    assert "stale" in caplog.text
+    path = frame_path(tmp_path, SPEC.region)
+    assert read_frames(path).by_category.as_of_s == 1_764_000_000
+    watch.show(shown[3])
+    assert read_frames(path).by_category.as_of_s == 1_764_000_180
+    assert frame_watch.log.name.startswith("streaming")  # `run` shows these
