@@ -224,6 +224,7 @@ def read_spec(folder: Path) -> Spec:
 
 def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
     """Region -> its artifact folders, newest first; without unfinished ones (their names begin with a dot).
+    Which of them may score is said by `candidates` in pointer.py.
 
     Raises ArtifactsAway when `artifacts` cannot be read.
     """
@@ -235,14 +236,6 @@ def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
     except OSError as error:
         raise ArtifactsAway(f"{artifacts} cannot be read ({error})", remedy="check owners and modes") from error
     return {region: folders for region, folders in found.items() if folders}
-
-
-def newest_artifact(artifacts: Path, region: str) -> Artifact:
-    """The newest artifact of a region, verified. Raises ArtifactError when there is none."""
-    folders = newest_artifacts(artifacts).get(region)
-    if not folders:
-        raise ArtifactError(f"{artifacts} holds no artifact of {region!r}", "train one, or name another folder")
-    return read_artifact(folders[0])
 
 
 def _folders_in(folder: Path) -> list[Path]:

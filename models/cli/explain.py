@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from models.artifact.artifact import Artifact, newest_artifact
+from models.artifact.artifact import Artifact
 from models.artifact.explanation import Explanation, explain
+from models.artifact.pointer import champion_of
 from models.cli.options import Artifacts, LayoutText
 from models.counting.count_state import CountState
 from models.files.cutoff import refuse_beyond
@@ -30,7 +31,7 @@ def explain_command(
     layout: LayoutText = "",
 ) -> None:
     """Show the parts of each score: the cell's history, the hour, recent counts here and nearby, the network."""
-    artifact = newest_artifact(artifacts, region)
+    artifact = champion_of(artifacts, region)
     place = artifact.spec.grid.index_of(cell)
     state = state_at(artifact, at, data, layout)
     console = Console(highlight=False)

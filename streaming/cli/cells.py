@@ -46,7 +46,7 @@ def cells(
 ) -> None:
     """Write the cells of each region as REGION.geojson (by cell id), and all regions as _all.geojson (by geohash)."""
     settings: Settings = context.obj
-    specs = _newest_specs(artifacts or settings.artifacts)
+    specs = _served_specs(artifacts or settings.artifacts)
     files = geojson_files(specs)
     named = read_areas(areas, area_name) if areas else []
     patterns: dict[str, dict[str, str]] = {}
@@ -67,14 +67,16 @@ def cells(
                 typer.echo(f"{region}, only {name}: add ?var-area={quote(name)} to the address of its map")
 
 
-def _newest_specs(folder: Path) -> list[Spec]:
-    """Each region's, of its newest artifact that can be read: a damaged one must not keep the map from the others."""
-    from models.artifact.artifact import newest_artifacts, read_spec  # torch: seconds that other commands save
+def _served_specs(folder: Path) -> list[Spec]:
+    """Each region's, of the best artifact that can be read: a damaged one must not keep the map from the others."""
+    from models.artifact.artifact import read_spec  # torch: seconds that other commands save
+    from models.artifact.pointer import candidates
 
     specs: list[Spec] = []
     unread: list[ArtifactError] = []
-    for _, folders in sorted(newest_artifacts(folder).items()):
-        for artifact in folders:
+    for _, found in sorted(candidates(folder).items()):
+        unread += [found.fault] if found.fault else []
+        for artifact in found.folders:
             try:
                 specs.append(read_spec(artifact))
                 break

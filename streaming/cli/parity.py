@@ -30,7 +30,7 @@ def parity(
     days: Annotated[int, typer.Option(min=1, help="How many days to replay")] = 7,
 ) -> None:
     """Check that the job and the offline replay give equal counts and scores. Exit code 1 when they do not."""
-    from models.artifact.artifact import newest_artifact
+    from models.artifact.pointer import champion_of
     from models.files.incident_files import read_incidents
     from models.files.layouts import parse_layout
     from streaming.rehearse.parity import TOLERANCE, Offline, plan_days, run_parity
@@ -39,7 +39,7 @@ def parity(
     settings: Settings = context.obj
     console = Console(highlight=False)
     logging.basicConfig(level=logging.ERROR)
-    artifact, table = newest_artifact(artifacts, region), read_incidents(data, parse_layout(layout))
+    artifact, table = champion_of(artifacts, region), read_incidents(data, parse_layout(layout))
     out = Path(tempfile.mkdtemp(prefix="parity-"))
     try:
         with console.status("starting Kafka and Spark ...") as status:

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from models.artifact.artifact import Artifact, newest_artifacts, read_artifact, read_spec, without_cause
+from models.artifact.artifact import Artifact, read_artifact, read_spec, without_cause
 from models.artifact.manifest import Manifest
+from models.artifact.pointer import OTHER_CHAMPION, candidates
 from schemas.errors import ArtifactError, SettingsError, SpecMismatch
 from schemas.files import read_json, replace_file, write_errors
 from schemas.limits import MAX_REGIONS, MAX_SERIES
@@ -36,7 +37,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An artifact that was not taken over, and why."""
+    """An artifact that was not taken over, or the pointer that names none, and why."""
 
     folder: str
     error: ArtifactError
@@ -109,7 +110,7 @@ def read_roster(path: Path) -> dict[str, Entry]:
 def refresh_roster(
     path: Path, artifacts: Path, *, latest_s: float = math.inf, scan: ArtifactScan | None = None
 ) -> tuple[dict[str, Entry], list[Refused]]:
-    """Take over the newest sound artifact of each region, and publish the roster if it changed.
+    """Take over the best sound artifact of each region, and publish the roster if it changed.
 
     Gives what `next_roster` gives. Raises ArtifactError, and publishes nothing, when an artifact in force would lie
     outside of `artifacts`.
@@ -127,7 +128,7 @@ def refresh_roster(
 def next_roster(
     before: Mapping[str, Entry], artifacts: Path, *, latest_s: float = math.inf, scan: ArtifactScan | None = None
 ) -> tuple[dict[str, Entry], list[Refused]]:
-    """The roster after `before`, and the artifacts newer than those in force that were refused.
+    """The roster after `before`, and what was refused: artifacts that come before those in force, damaged pointers.
 
     A region never leaves the roster: its entry says for which spec its stored counts were made. latest_s: latest end
     of the history that a region may begin with, epoch seconds. scan: what earlier calls have found.
@@ -135,9 +136,11 @@ def next_roster(
     scan = ArtifactScan() if scan is None else scan
     after = dict(before)
     refused: list[Refused] = []
-    for region, folders in newest_artifacts(artifacts).items():
+    for region, its in candidates(artifacts).items():
         in_force = before.get(region)
-        for folder in folders:
+        if its.fault:
+            refused.append(Refused(str(its.pointer), without_cause(its.fault)))
+        for folder in its.folders:
             if in_force and str(folder) == in_force.folder:
                 after[region] = in_force
                 break
@@ -150,7 +153,7 @@ def next_roster(
                 after[region] = Entry(str(folder), found.manifest.version, found.manifest.spec.fingerprint())
                 break
             except ArtifactError as error:
-                refused.append(Refused(str(folder), without_cause(error)))
+                refused.append(Refused(str(folder), _at_pointer(error, folder, its.pointer)))
     scan.forget_all_but({Path(each.folder) for each in refused})
     return after, refused
 
@@ -194,6 +197,15 @@ def _refuse_misfit(region: str, folder: Path, found: FoundArtifact, in_force: En
     if in_force is None and cutoff_s > latest_s:
         fault = f"{folder} has counts up to {datetime.fromtimestamp(cutoff_s, UTC):%Y-%m-%d %H:%M}Z, in the future"
         raise ArtifactError(fault, remedy="set this machine's clock, or train again without future incidents")
+
+
+def _at_pointer(error: ArtifactError, folder: Path, pointer: Path | None) -> ArtifactError:
+    """The error of a folder; where a pointer names that folder, it says so and what can be done about it."""
+    if pointer is None:
+        return without_cause(error)
+    if not folder.exists():
+        return ArtifactError(f"{folder} is missing, and {pointer} names it", OTHER_CHAMPION)
+    return type(error)(f"{error.message}; {pointer} names it", f"{error.remedy}; or {OTHER_CHAMPION}")
 
 
 def _what_differs(in_force: Entry, now: Spec) -> str:

@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 import torch
 
-from models.artifact.artifact import newest_artifact
 from models.artifact.manifest import Training
+from models.artifact.pointer import champion_of
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.training.fit_files import read_fitted
 from models.training.fit_network import FitData, FitPlan, fit_network
@@ -93,7 +93,7 @@ def test_the_command_fits_by_two_workers_and_its_artifact_says_so(run, tmp_path)
     what = ("--data", town, "--layout", LAYOUT, "--region", "town", "--epochs", 2, "--step-minutes", 720)
     ran = run("-m", "models", "train", *what, "--workers", 2, "--out", tmp_path / "artifacts")
     assert (ran.returncode, ran.stderr) == (0, "")
-    artifact = newest_artifact(tmp_path / "artifacts", "town")
+    artifact = champion_of(tmp_path / "artifacts", "town")
     assert artifact.network_fault is None
     assert artifact.manifest.recipe == DEFAULT
     assert artifact.manifest.training == Training(epochs=2, step_minutes=720, workers=2, device="cpu")
@@ -123,9 +123,9 @@ def test_regions_side_by_side_get_the_artifacts_of_train_and_a_bad_file_stops_no
     assert ran.returncode == 3, ran.stderr
     assert "1 of 3 regions have no new artifact: bad: " in ran.stderr
     for region, task in tasks.items():
-        spread = newest_artifact(tmp_path / "artifacts", region)
+        spread = champion_of(tmp_path / "artifacts", region)
         here = train_in_task((task, tmp_path / "here"))
         assert (here.fault, f"{region}: {spread.folder}" in ran.stdout) == (None, True)
-        alone = newest_artifact(tmp_path / "here", region)
+        alone = champion_of(tmp_path / "here", region)
         assert spread.manifest.files == alone.manifest.files
         assert spread.manifest.evaluation == alone.manifest.evaluation

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from models.artifact.pointer import Pointer, pointer_path, write_pointer
 from streaming.roster.roster import ArtifactScan, read_roster, refresh_roster
 from tests.harness.toy import toy_spec
 
@@ -147,3 +148,59 @@ def test_a_region_too_many_is_refused_and_the_others_stay(publish, refresh, monk
         in_force, refused = refresh()
     assert (in_force, list(refused)) == ({"aston": str(newer)}, [str(other)])
     assert refresh() == ({"aston": str(newer), "bray": str(other)}, {})
+
+
+GONE = "20260109T000000Z-00000000"
+
+
+def point_at(tmp_path, version, region="toyville"):
+    write_pointer(tmp_path / "artifacts", region, Pointer(champion=version))
+
+
+def test_the_champion_that_the_pointer_names_is_in_force_also_when_it_is_older(publish, refresh, tmp_path):
+    older, newer = publish(1), publish(2)
+    assert refresh() == ({"toyville": str(newer)}, {})
+    for version in (older, newer, older):
+        point_at(tmp_path, version.name)
+        assert refresh() == ({"toyville": str(version)}, {})
+    publish(3)
+    assert refresh() == ({"toyville": str(older)}, {})
+    pointer_path(tmp_path / "artifacts", "toyville").unlink()
+    assert refresh()[0]["toyville"] > str(newer)
+
+
+def damage(folder):
+    (folder / "baseline.npz").write_bytes(b"damaged")
+    return folder.name
+
+
+@pytest.mark.parametrize(
+    ("champion", "reason", "remedy"),
+    [
+        (lambda publish: GONE, "is missing, and ", "run `python -m models registry sync`"),
+        (lambda publish: damage(publish(3)), "baseline.npz is damaged", "or run `python -m models registry sync`"),
+        (lambda publish: publish(3, tick_s=30).name, "tick_s was 60 and is 30", "train with `--like"),
+    ],
+)
+def test_a_champion_that_cannot_score_leaves_in_force_what_is(publish, refresh, tmp_path, champion, reason, remedy):
+    first = publish(1)
+    refresh()
+    publish(2)
+    version = champion(publish)
+    point_at(tmp_path, version)
+    in_force, refused = refresh()
+    assert (in_force, list(refused)) == ({"toyville": str(first)}, [str(first.with_name(version))])
+    for text in (reason, remedy, "pointer.json names it"):
+        assert text in refused[str(first.with_name(version))]
+
+
+def test_a_damaged_pointer_leaves_in_force_what_is_and_does_not_touch_other_regions(publish, refresh, tmp_path):
+    first = publish(1)
+    refresh()
+    publish(2)
+    other = publish(2, "elsewhere")
+    path = pointer_path(tmp_path / "artifacts", "toyville")
+    path.write_bytes(b"{")
+    in_force, refused = refresh()
+    assert (in_force, list(refused)) == ({"toyville": str(first), "elsewhere": str(other)}, [str(path)])
+    assert "registry sync" in refused[str(path)]

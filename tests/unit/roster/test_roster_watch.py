@@ -9,6 +9,8 @@ import pytest
 import models.artifact.artifact
 import streaming.roster.roster
 from models.artifact.artifact import read_artifact
+from models.artifact.pointer import Pointer, pointer_path, write_pointer
+from schemas.audit_verify import records
 from schemas.errors import ArtifactError
 from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import ArtifactScan, load_artifact, next_roster, read_roster
@@ -187,3 +189,30 @@ def test_of_a_refused_artifact_that_is_gone_nothing_is_remembered(settings, publ
     shutil.rmtree(folder)
     next_roster({}, settings.artifacts, latest_s=CUTOFF_S, scan=scan)
     assert scan._found == {}
+
+
+GONE = "20260109T000000Z-00000000"
+
+
+def events(settings):
+    return [(one.event, one.details.get("version")) for one in records(settings.audit.read_bytes())]
+
+
+def test_a_pointer_steers_a_running_job_there_and_back_and_its_fault_is_recorded_once(settings, publish, looks):
+    older, newer = publish(1), publish(2)
+    looks(2)
+    for version in (older.name, GONE, newer.name):
+        write_pointer(settings.artifacts, "toyville", Pointer(champion=version))
+        looks(3)
+    assert in_force(settings) == {"toyville": str(newer)}
+    taken = [("artifact_in_force", one.name) for one in (newer, older, newer)]
+    assert events(settings) == [*taken[:2], ("artifact_refused", None), taken[2]]
+
+
+@pytest.mark.parametrize("content", [f'{{"champion":"{GONE}"}}', "damaged"])
+def test_a_start_with_nothing_in_force_fails_when_its_pointer_names_nothing_usable(settings, publish, looks, content):
+    publish(1)
+    pointer_path(settings.artifacts, "toyville").write_text(content)
+    with pytest.raises(ArtifactError, match=r"no usable artifact in .*pointer\.json.*") as failed:
+        looks()
+    assert "registry sync" in str(failed.value)

@@ -1,0 +1,102 @@
+"""The pointer of a region: which of its versions scores, and which one may be tried beside it.
+
+    <artifacts>/<region>/pointer.json    {"champion":"20261101T040000Z-1a2b3c4d","challenger":null}
+
+`python -m models registry sync` writes it. A region without one is scored by its newest sound artifact.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from models.artifact.artifact import Artifact, newest_artifacts, read_artifact
+from models.artifact.untrusted_bytes import read_regular_file
+from schemas.errors import ArtifactError, ArtifactsAway
+from schemas.files import replace_file, write_errors
+
+Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
+OTHER_CHAMPION = "run `python -m models registry sync`, or promote another version"
+_MAX_BYTES = 4096
+
+
+class Pointer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Versions of one region by their role."""
+
+    champion: Version
+    challenger: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What may score a region: `folders`, best first, or the `fault` of its pointer. `pointer` is None without one."""
+
+    folders: Sequence[Path] = ()
+    pointer: Path | None = None
+    fault: ArtifactError | None = None
+
+
+def pointer_path(artifacts: Path, region: str) -> Path:
+    return artifacts / region / "pointer.json"
+
+
+def read_pointer(artifacts: Path, region: str) -> Pointer | None:
+    """The region's pointer; None when it has none. Raises ArtifactError when it cannot be used."""
+    path = pointer_path(artifacts, region)
+    if not path.exists() and not path.is_symlink():
+        return None
+    remedy = "run `python -m models registry sync`, which writes it again"
+    try:
+        return msgspec.json.decode(read_regular_file(path, _MAX_BYTES), type=Pointer)
+    except msgspec.DecodeError as error:
+        raise ArtifactError(f"{path} cannot be used ({error})", remedy) from error
+    except ArtifactError as error:
+        raise ArtifactError(error.message, remedy) from error
+
+
+def write_pointer(artifacts: Path, region: str, pointer: Pointer) -> None:
+    """Put the pointer in place in one step. Raises ArtifactError."""
+    path = pointer_path(artifacts, region)
+    with write_errors(ArtifactError, path):
+        replace_file(path, msgspec.json.encode(pointer) + b"\n")
+
+
+def candidates(artifacts: Path) -> dict[str, Candidates]:
+    """Region -> what may score it: the champion of its pointer alone; without a pointer all artifacts, newest first.
+
+    Raises ArtifactsAway when `artifacts` cannot be read.
+    """
+    newest = newest_artifacts(artifacts)
+    try:
+        regions = sorted(path.name for path in artifacts.iterdir() if path.is_dir() and not path.name.startswith("."))
+        found = {region: _pointed_at(artifacts, region) or Candidates(newest.get(region, ())) for region in regions}
+    except OSError as error:
+        raise ArtifactsAway(f"{artifacts} cannot be read ({error})", remedy="check owners and modes") from error
+    return {region: its for region, its in found.items() if its.folders or its.fault}
+
+
+def _pointed_at(artifacts: Path, region: str) -> Candidates | None:
+    path = pointer_path(artifacts, region)
+    try:
+        pointer = read_pointer(artifacts, region)
+    except ArtifactError as error:
+        return Candidates(pointer=path, fault=error)
+    return Candidates([artifacts / region / pointer.champion], path) if pointer else None
+
+
+def champion_of(artifacts: Path, region: str) -> Artifact:
+    """The artifact that a job would score the region with, if it is sound. Raises ArtifactError."""
+    found = candidates(artifacts).get(region, Candidates())
+    if found.fault:
+        raise found.fault
+    if not found.folders:
+        raise ArtifactError(f"{artifacts} holds no artifact of {region!r}", "train one, or name another folder")
+    return read_artifact(found.folders[0])
+
+
+def challenger_of(artifacts: Path, region: str) -> Path | None:
+    """The folder of the region's challenger; None when it has none. Raises ArtifactError for a damaged pointer."""
+    pointer = read_pointer(artifacts, region)
+    return artifacts / region / pointer.challenger if pointer and pointer.challenger else None
