@@ -193,11 +193,11 @@ class Journal:
         self.folded[key] = int(merged.latest_s.max())
         self.open_segments.clear()
 
-        forget_s = self.state.forget_before_s
-        expired = [key for key, latest_s in self.folded.items() if latest_s < forget_s]
+        drop_s = self.state.drop_before_s
+        expired = [key for key, latest_s in self.folded.items() if latest_s < drop_s]
         for key in expired:
             del self.folded[key]
-        self.state.registry.expire(forget_s)
+        self.state.registry.expire(drop_s)
         puts = {key: blob for key, blob in puts.items() if key not in expired}
         return Changes(puts=puts, deletes=(*deletes, *expired))
 

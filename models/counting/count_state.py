@@ -12,7 +12,7 @@ import numpy.typing as npt
 from models.counting.pyramid import LevelBins
 from models.counting.registry import Records, Registry
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
-from schemas.spec import Spec
+from schemas.spec import DAY_S, Spec
 
 OUTCOMES = ("counted", "corrected", "duplicate", "excluded")
 IN_HISTORY = 4  # bit of a record's `flags`, beside those of an incident: the history counts it
@@ -30,7 +30,7 @@ class Applied:
     @property
     def newest_counted_s(self) -> int:
         """When the newest of the changed incidents that count happened; 0 without one."""
-        return int(self.changed.occurred_s[_counting(self.changed)].max(initial=0))
+        return int(self.changed.occurred_s[counting(self.changed)].max(initial=0))
 
 
 class CountState:
@@ -110,6 +110,15 @@ class CountState:
         """Incidents whose latest event time is earlier can no longer be corrected; their ids count as unseen."""
         return self.as_of_s - self.spec.registry_keep_s
 
+    @property
+    def drop_before_s(self) -> int:
+        """Records whose latest event time is earlier may be dropped.
+
+        They can no longer be corrected, and the last day that they may be of was closed before the clock's own day:
+        the counts that are kept at the start of a day hold every record of the day that it closes.
+        """
+        return (self.as_of_s // DAY_S * DAY_S - self.spec.registry_keep_s) // DAY_S * DAY_S
+
     def settle(self, records: Records, *, forget_before_s: int, found: npt.NDArray[np.int32] | None = None) -> None:
         """Replace what is known of these incidents (different keys) and move their counts accordingly.
 
@@ -120,7 +129,7 @@ class CountState:
         replaced = self.registry.entries(found[found >= 0])
         replaced = replaced.select(replaced.latest_s >= forget_before_s)
         for revision, sign in ((replaced, -1), (records, 1)):
-            adds = _counting(revision)
+            adds = counting(revision)
             place = revision.cell[adds].astype(np.intp) * len(self.spec.categories) + revision.category[adds]
             for level in self.levels.values():
                 level.add(revision.occurred_s[adds], place, sign)
@@ -204,6 +213,6 @@ def _changed(
     return Records.concatenate([revised, kept]), np.concatenate([groups.entry[number], groups.entry[prolonged]])
 
 
-def _counting(records: Records) -> npt.NDArray[np.bool_]:
+def counting(records: Records) -> npt.NDArray[np.bool_]:
     """Those that the counts hold."""
     return np.asarray((records.flags & (COUNTED_ORIGIN | CANCELLED | IN_HISTORY)) == COUNTED_ORIGIN)

@@ -126,7 +126,7 @@ class Recount:
         _compare(batch, region, counted, {"as_of": logged.as_of_s, **logged.totals})
         known.batches += 1
         if known.batches % _EXPIRE_EVERY == 0:
-            known.state.registry.expire(known.state.forget_before_s)
+            known.state.registry.expire(known.state.drop_before_s)
         return self._points_of(batch, region, logged, known)
 
     def _points_of(self, batch: LoggedBatch, region: str, logged: LoggedRegion, known: _Region) -> Iterator[bytes]:

@@ -47,11 +47,14 @@ def test_a_restart_from_the_stored_blobs_equals_no_restart(batches, restarts, fo
     assert set(again.registry.records().key.tolist()) == set(undisturbed.registry.records().key.tolist())
 
 
-@pytest.mark.parametrize(("passed_s", "outcome"), [(0, "duplicate"), (1, "counted")])
+@pytest.mark.parametrize(("passed_s", "outcome"), [(0, "duplicate"), (1, "duplicate"), (DAY_S, "counted")])
 def test_an_incident_is_known_after_a_restart_up_to_the_last_second_that_it_is_remembered(
     passed_s, outcome, monkeypatch
 ):
-    """Stored without it, the same incident would count twice when it is sent again after a restart."""
+    """Stored without it, the same incident would count twice when it is sent again after a restart.
+
+    At the next midnight but one it is dropped at last.
+    """
     monkeypatch.setattr("models.counting.blobs._FOLD_SEGMENTS", 1)
     journal, changes = Journal.start(CountState(SPEC))
     stored = dict(changes.puts)

@@ -1,0 +1,87 @@
+"""What a region's counts say of one finished day: incidents per cell, category and bin of five minutes.
+
+The registry knows each incident to the second, but forgets. The level of hours does not, so it is the measure: what
+it has beyond the registry is given at the start of its hour.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.counting.count_state import CountState, counting
+from schemas.errors import CheckpointError
+from schemas.spec import DAY_S, HOUR_S, Spec
+
+BIN_S = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayCounts:
+    """A UTC day's incidents, one row for each cell, category and bin that has any, in that order."""
+
+    day: int  # days since 1970
+    cell: npt.NDArray[np.int32]
+    category: npt.NDArray[np.int16]  # position in the spec's categories
+    bin: npt.NDArray[np.int16]  # begins `bin * BIN_S` seconds after midnight UTC
+    count: npt.NDArray[np.int32]
+    by_hour: int = 0  # incidents whose bin is not known, only their hour
+    open: int = 0  # incidents that a message may still move or cancel: an earlier message gave them a later time
+
+    @property
+    def incidents(self) -> int:
+        return int(self.count.sum())
+
+
+def is_closed(day: int, clock_s: int, spec: Spec) -> bool:
+    """Whether every message about an incident of that day is refused as late once the clock is there."""
+    return (day + 1) * DAY_S + spec.registry_keep_s <= clock_s
+
+
+def oldest_day(state: CountState) -> int:
+    """The oldest day whose hours are all there."""
+    return -(-state.levels["hour"].oldest * HOUR_S // DAY_S)
+
+
+def day_counts(state: CountState, day: int, *, clock_s: int) -> DayCounts:
+    """The counts of a day that is closed when the clock is `clock_s`.
+
+    Raises CheckpointError when the registry has an incident that the level of hours does not count.
+    """
+    known = state.registry.records()
+    known = known.select(counting(known) & (known.occurred_s // DAY_S == day))
+    categories = len(state.spec.categories)
+    place = known.cell.astype(np.int64) * categories + known.category
+    bin_ = known.occurred_s % DAY_S // BIN_S
+    missing = _hours(state, day)
+    np.subtract.at(missing, (bin_ * BIN_S // HOUR_S, place), 1)
+    if missing.min() < 0:
+        raise CheckpointError(
+            f"the counts of {state.spec.region} are damaged: the registry has {-int(missing[missing < 0].sum())} "
+            f"incidents of day {day} since 1970 that the level of hours lacks",
+            remedy="restore the checkpoint, or leave this day to an agency's file",
+        )
+    hour, at = np.nonzero(missing)
+    bins_a_day = DAY_S // BIN_S
+    number = np.concatenate([place * bins_a_day + bin_, at * bins_a_day + hour * (HOUR_S // BIN_S)])
+    counted = np.concatenate([np.ones(len(place), np.int64), missing[hour, at]])
+    row, inverse = np.unique(number, return_inverse=True)
+    count = np.bincount(inverse, counted, len(row))
+    return DayCounts(
+        day=day,
+        cell=(row // bins_a_day // categories).astype(np.int32),
+        category=(row // bins_a_day % categories).astype(np.int16),
+        bin=(row % bins_a_day).astype(np.int16),
+        count=count.astype(np.int32),
+        by_hour=int(missing.sum()),
+        open=int(np.count_nonzero(known.latest_s >= clock_s - state.spec.registry_keep_s)),
+    )
+
+
+def _hours(state: CountState, day: int) -> npt.NDArray[np.int32]:
+    """(24, places) counts of the day's hours; none of an hour that the clock has not reached."""
+    level = state.levels["hour"]
+    hours = np.arange(day * DAY_S // HOUR_S, (day + 1) * DAY_S // HOUR_S)
+    counts = level.ring[hours % len(level.ring)].copy()
+    counts[(hours < level.oldest) | (hours > level.newest + level.ahead)] = 0
+    return counts
