@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import RiskError, SinkError
+from schemas.files import replace_file, write_errors
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, SUPPORT, RiskFrame
 from schemas.limits import MAX_FRAME_BYTES, MAX_TIME_S
 from schemas.spec import Spec
-from streaming.files import replace_file, write_errors
 
 SUFFIX = ".frame"
 _FORMAT = 1
