@@ -42,18 +42,14 @@ def compare(
 
 
 def difference(per_step: Floats, block: npt.NDArray[np.int64], random: np.random.Generator) -> Difference:
-    """The difference, its interval and its verdict. Takes what `block_bootstrap` takes.
+    """The difference, its interval, widened where neighbouring blocks are alike, and its verdict.
 
-    Where neighbouring blocks are alike, fewer of the n are independent, and the interval is widened as for
-    n (1 - r) / (1 + r) of them. Source: Wilks, Statistical Methods in the Atmospheric Sciences, 5.2.4, for a process
-    of first order; the correlation of few blocks comes out too low by (1 + 3 r) / n, Kendall, Biometrika 41, 1954.
+    Takes what `block_bootstrap` takes.
     """
     mean = float(per_step.mean())
     per_block = np.bincount(block, weights=per_step.mean(axis=0)) / np.bincount(block)
     correlation = neighbours_correlate(per_block)
-    unbiased = correlation + (1 + 3 * correlation) / len(per_block)
-    alike = min(max(unbiased, 0.0), MOST_ALIKE)
-    wider = sqrt((1 + alike) / (1 - alike))
+    wider = float(widening(np.asarray(correlation), len(per_block)))
     low, high = (mean + wider * (edge - mean) for edge in block_bootstrap(per_step, block, random))
     return Difference(
         mean=mean,
@@ -63,6 +59,17 @@ def difference(per_step: Floats, block: npt.NDArray[np.int64], random: np.random
         correlation=correlation,
         verdict=verdict(low, high, len(per_block)),
     )
+
+
+def widening(correlation: Floats, number: npt.NDArray[np.integer] | int) -> Floats:
+    """What an interval from `number` values is multiplied by when the correlation of neighbours came out so.
+
+    Fewer of the n are then independent: n (1 - r) / (1 + r) of them. Source: Wilks, Statistical Methods in the
+    Atmospheric Sciences, 5.2.4, for a process of first order; the correlation of few values comes out too low by
+    (1 + 3 r) / n, Kendall, Biometrika 41, 1954.
+    """
+    alike = np.clip(correlation + (1 + 3 * correlation) / number, 0.0, MOST_ALIKE)
+    return np.asarray(np.sqrt((1 + alike) / (1 - alike)))
 
 
 def neighbours_correlate(per_block: Floats) -> float:
