@@ -56,6 +56,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     step_minutes: int
     workers: int
     device: str  # equal weights are promised for `cpu`
+    fitted_until_s: int | None = None  # what serves has learned until then; None: from the first 70 % of the time
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

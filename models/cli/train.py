@@ -86,7 +86,7 @@ def train_command(
         if workers > 1:
             session = stack.enter_context(executors(master or f"local[{workers}]", out / LOG))
             fit = partial(fit_spread, session=session, workers=workers, log=out / LOG)
-        report = stack.enter_context(progress_bars(("baseline", "replay", "network"), console))
+        report = stack.enter_context(progress_bars(("baseline", "replay", "network", "on all data"), console))
         folder, results = train_region(ready, out, report=report, fit=fit, workers=workers, device=where)
     console.print(_table(results))
     console.print(f"artifact: {folder}", soft_wrap=True)

@@ -77,7 +77,7 @@ def learn(
     constants = fit_constants(past, blocks)
     engine = FeatureEngine(spec, constants)
     replay = Replay(history, delay * task.step_s)
-    cells = cells_to_learn(history, blocks, random)
+    cells = cells_to_learn(history, blocks.validation_s, random)
     told = lambda at_s: tell((at_s - blocks.burn_in_s) / (blocks.test_s - blocks.burn_in_s))  # noqa: E731
 
     each: tuple[type[RiskNetwork], ...] = (RiskNetwork, *kinds)
@@ -165,7 +165,7 @@ class ProductNetwork:
         dispersion = torch.from_numpy(learned.constants.dispersion).float()
         data = FitData(train=train, validation=validation, dispersion=dispersion)
         plan = FitPlan(recipe=recipe, epochs=epochs, seed=seed)
-        network = fit_network(data, plan, lambda _, loss: losses.append(loss))
+        network = fit_network(data, plan, lambda _, loss: losses.append(loss)).network
         return cls(network=network, losses=tuple(losses))
 
     def predict(self, values: Values) -> Values:

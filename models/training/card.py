@@ -31,8 +31,9 @@ and horizon ({horizons}), so that units can stand ready where the next hours' in
 
 ## Data
 {incidents:,} incidents inside the grid, {first} to {cutoff} UTC, categories {categories}.
-Learned on the time before {validation} ({examples:,} cells at moments), choices made on the time until {test}, judged
-on the rest, which no choice has seen; a gap as long as the longest horizon lies between.
+Two fits. The first learned on the time before {validation} ({examples:,} cells at moments), made its choices on the
+time until {test}, and was judged on the rest, which no choice has seen; a gap as long as the longest horizon lies
+between. The second is what serves: fitted again on all of the time until {cutoff}, with those choices held.
 {notice}
 
 The file, what lies after that time included:
@@ -42,8 +43,8 @@ The file, what lies after that time included:
 {seen}
 
 ## How good it is
-Over all cells, quiet ones included. Log score: negative binomial, smaller is better. The interval is a 95 % bootstrap
-of blocks of three days.
+These are the figures of the first fit: no time is left to judge the second on. Over all cells, quiet ones included.
+Log score: negative binomial, smaller is better. The interval is a 95 % bootstrap of blocks of three days.
 
 | horizon | Poisson deviance, baseline | network | log score, baseline | network | difference (95 %) | verdict |
 | --- | --- | --- | --- | --- | --- | --- |

@@ -9,7 +9,6 @@ import torch
 
 from models.features import FeatureEngine
 from models.network import RiskNetwork
-from models.training.fit_baseline import Blocks
 from models.training.fit_network import Examples
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError
@@ -26,9 +25,9 @@ def random_moments(start_s: int, stop_s: int, step_s: int, random: np.random.Gen
     return (starts + random.integers(0, step_s, len(starts))).tolist()  # type: ignore[no-any-return]
 
 
-def cells_to_learn(history: IncidentHistory, blocks: Blocks, random: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Cells with any incident in the training block, and a part of the empty ones."""
-    seen = history.counts(history.first_s, blocks.validation_s).sum(axis=1) > 0
+def cells_to_learn(history: IncidentHistory, until_s: int, random: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Cells with any incident before `until_s`, and a part of the empty ones."""
+    seen = history.counts(history.first_s, until_s).sum(axis=1) > 0
     return np.flatnonzero(seen | (random.random(len(seen)) < _EMPTY_CELLS_SHARE))
 
 

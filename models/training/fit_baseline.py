@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,12 +46,48 @@ class Blocks:
         )
 
 
+class Choices(NamedTuple):
+    """What is chosen by the validation block, to be held fixed when the constants are computed from more data."""
+
+    half_life_days: float
+    shrink_days: float
+    profile_prior: float
+    lift_prior: float
+
+
 def fit_constants(history: IncidentHistory, blocks: Blocks) -> BaselineConstants:
     """Constants from the training block, choices by the validation block. Dispersion is Poisson's until fitted."""
+    return constants_until(history, blocks.validation_s, choose(history, blocks))
+
+
+def choose(history: IncidentHistory, blocks: Blocks) -> Choices:
+    """The choices under which the validation block was least surprising, with constants from the training block."""
+    start = _flat_constants(history, blocks.validation_s)
+    half_life, shrink = _choose_memory(history, blocks, start)
+    profile_prior = _choose_profile_prior(history, blocks)
+    profile = _profile(*_by_hour(history, history.first_s, blocks.validation_s), profile_prior)
+    return Choices(half_life, shrink, profile_prior, _choose_lift_prior(history, blocks, profile))
+
+
+def constants_until(history: IncidentHistory, until_s: int, choices: Choices) -> BaselineConstants:
+    """Constants from all incidents before `until_s`. Dispersion is Poisson's until fitted."""
+    profile = _profile(*_by_hour(history, history.first_s, until_s), choices.profile_prior)
+    lift = day_lift(*_by_block(history, profile, history.first_s, until_s), choices.lift_prior, history.spec.grid)
+    return replace(
+        _flat_constants(history, until_s),
+        half_life_days=np.array(choices.half_life_days),
+        shrink_days=np.array(choices.shrink_days),
+        profile=profile,
+        day_lift=np.maximum(lift.round(4), _LEAST_LIFT),  # four digits: a third of the artifact's size
+    )
+
+
+def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants:
+    """The mean rates before `until_s`, the same at every hour and in every cell."""
     spec = history.spec
-    days = max((blocks.validation_s - history.first_s) / DAY_S, 1.0)
-    mean_per_day = history.counts(history.first_s, blocks.validation_s).sum(axis=0) / days
-    start = BaselineConstants(
+    days = max((until_s - history.first_s) / DAY_S, 1.0)
+    mean_per_day = history.counts(history.first_s, until_s).sum(axis=0) / days
+    return BaselineConstants(
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
         shrink_days=np.array(SHRINK_DAYS[0]),
         profile=np.ones((len(spec.categories), HOURS)),
@@ -59,10 +96,6 @@ def fit_constants(history: IncidentHistory, blocks: Blocks) -> BaselineConstants
         dispersion=np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1]),
         first_day=np.array(float(-(-history.first_s // DAY_S))),
     )
-    half_life, shrink = _choose_memory(history, blocks, start)
-    profile = _choose_profile(history, blocks)
-    memory = {"half_life_days": np.array(half_life), "shrink_days": np.array(shrink)}
-    return replace(start, **memory, profile=profile, day_lift=_choose_day_lift(history, blocks, profile))
 
 
 def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
@@ -108,21 +141,21 @@ def _days(
         past, past_days = fade * past + counts, fade * past_days + 1
 
 
-def _choose_profile(history: IncidentHistory, blocks: Blocks) -> Floats:
-    """(categories, 168) profile by hour of the week, with the prior under which validation was least surprising."""
+def _choose_profile_prior(history: IncidentHistory, blocks: Blocks) -> float:
+    """The prior of the profile by hour of the week under which the validation block was least surprising."""
     seen, exposure = _by_hour(history, history.first_s, blocks.validation_s)
     later, later_exposure = _by_hour(history, blocks.validation_s, blocks.test_s)
-    profiles = [_profile(seen, exposure, prior) for prior in PROFILE_PRIORS]
     surprise = []
-    for profile in profiles:
-        share = profile * later_exposure
+    for prior in PROFILE_PRIORS:
+        share = _profile(seen, exposure, prior) * later_exposure
         share = share / share.sum(axis=1, keepdims=True)
         used = later_exposure > 0
         surprise.append(-float((later * np.log(np.where(used, share, 1.0))).sum()))
-    return profiles[int(np.argmin(surprise))]
+    return PROFILE_PRIORS[int(np.argmin(surprise))]
 
 
 def _profile(seen: Floats, exposure: Floats, prior: float) -> Floats:
+    """(categories, 168) profile by hour of the week; its mean is 1."""
     over_all = (seen.sum(axis=0) + prior) / (exposure + prior / max(seen.sum() / max(exposure.sum(), 1.0), 1e-9))
     over_all = over_all / over_all.mean()
     mean = np.maximum(seen.sum(axis=1, keepdims=True) / max(exposure.sum(), 1.0), 1e-9)  # incidents per hour
@@ -130,19 +163,16 @@ def _profile(seen: Floats, exposure: Floats, prior: float) -> Floats:
     return np.asarray(profile / profile.mean(axis=1, keepdims=True))
 
 
-def _choose_day_lift(history: IncidentHistory, blocks: Blocks, profile: Floats) -> Floats:
-    """(cells, categories, 16) lifts, with the prior under which the validation block was least surprising."""
+def _choose_lift_prior(history: IncidentHistory, blocks: Blocks, profile: Floats) -> float:
+    """The prior of the cells' lifts under which the validation block was least surprising."""
     seen, share = _by_block(history, profile, history.first_s, blocks.validation_s)
     later, later_share = _by_block(history, profile, blocks.validation_s, blocks.test_s)
-    best, least = np.ones_like(seen), np.inf
+    surprise = []
     for prior in LIFT_PRIORS:
-        lift = day_lift(seen, share, prior, history.spec.grid)
-        expected = lift * later_share
+        expected = day_lift(seen, share, prior, history.spec.grid) * later_share
         expected = expected / expected.sum(axis=2, keepdims=True)
-        surprise = -float((later * np.log(np.where(later_share > 0, expected, 1.0))).sum())
-        if surprise < least:
-            best, least = lift, surprise
-    return np.maximum(best.round(4), _LEAST_LIFT)  # four digits: a third of the artifact's size
+        surprise.append(-float((later * np.log(np.where(later_share > 0, expected, 1.0))).sum()))
+    return LIFT_PRIORS[int(np.argmin(surprise))]
 
 
 def day_lift(seen: Floats, share: Floats, prior: float, grid: Grid) -> Floats:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import msgspec
 import torch
+from msgspec.structs import astuple
 from safetensors.torch import load_file, save_file
 
-from models.network import NetworkShape, RiskNetwork
+from models.network import NetworkShape
 from models.networks import kind_of_network
-from models.training.fit_network import Examples, FitData, FitPlan
+from models.training.fit_network import Examples, FitData, FitPlan, Fitted, Kept
 
-_EXAMPLES, _PLAN, _FITTED, _RATIOS = "examples.safetensors", "plan.json", "fitted.safetensors", "ratios"
+_EXAMPLES, _PLAN, _FITTED, _RATIOS, _KEPT = "examples.safetensors", "plan.json", "fitted.safetensors", "ratios", "kept"
 
 
 def write_fit(folder: Path, plan: FitPlan, data: FitData) -> None:
@@ -37,16 +38,17 @@ def read_fit(folder: Path) -> tuple[FitPlan, FitData]:
     )
 
 
-def write_fitted(folder: Path, network: RiskNetwork, ratios: Sequence[float]) -> None:
+def write_fitted(folder: Path, fitted: Fitted, ratios: Sequence[float]) -> None:
     """Leave the outcome, whole or not at all: the network, and the validation loss over the baseline's by epoch."""
     part = folder / f".{_FITTED}"
-    save_file({_RATIOS: torch.tensor(ratios, dtype=torch.float64), **network.state_dict()}, part)
+    about = {_RATIOS: torch.tensor(ratios, dtype=torch.float64), _KEPT: torch.tensor(astuple(fitted.kept))}
+    save_file({**about, **fitted.network.state_dict()}, part)
     part.rename(folder / _FITTED)
 
 
-def read_fitted(folder: Path, kind: str, shape: NetworkShape) -> tuple[RiskNetwork, list[float]]:
-    """What `write_fitted` left: a network in eval mode, and the ratios. FileNotFoundError when it left nothing."""
+def read_fitted(folder: Path, kind: str, shape: NetworkShape) -> tuple[Fitted, list[float]]:
+    """What `write_fitted` left: the outcome, and the ratios. FileNotFoundError when it left nothing."""
     tensors = load_file(folder / _FITTED)
-    ratios = tensors.pop(_RATIOS).tolist()
+    ratios, kept = tensors.pop(_RATIOS).tolist(), Kept(*tensors.pop(_KEPT).tolist())
     network = kind_of_network(kind).from_tensors(tensors, shape)
-    return network.eval().requires_grad_(False), ratios
+    return Fitted(network.eval().requires_grad_(False), kept), ratios

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import nan
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -34,6 +36,10 @@ class Examples:
     def log_usual(self) -> Tensor:
         return self.values[:, :, -self.counts.shape[2] :]
 
+    def none(self) -> "Examples":
+        """No examples of the same shape."""
+        return Examples(values=self.values[:0], counts=self.counts[:0])
+
     def on(self, device: str) -> "Examples":
         return Examples(values=self.values.to(device), counts=self.counts.to(device))
 
@@ -52,12 +58,27 @@ class FitData:
         )
 
 
+class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which of the states that a fit goes through is kept."""
+
+    warm_start: int = 0  # from 1; 0: none of them
+    epoch: int = 0  # from 1; 0: as after the warm start
+
+
 class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a network is fitted."""
 
     recipe: Hyperparameters = DEFAULT
     epochs: int  # at most
     seed: int
+    kept: Kept | None = None  # known beforehand: nothing is chosen, and there is no validation
+
+
+class Fitted(NamedTuple):
+    """A network in eval mode on the CPU, and which state it is."""
+
+    network: RiskNetwork
+    kept: Kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,16 +116,14 @@ class Share:
 ALONE = Share(rank=0, ranks=1, add_up=lambda tensor: None)
 
 
-AfterEpoch = Callable[[int, float], None]  # its number, and the validation loss over the untrained network's
-Fit = Callable[
-    [FitData, FitPlan, AfterEpoch], RiskNetwork
-]  # `fit_network`, or another function that gives the same network
+AfterEpoch = Callable[[int, float], None]  # its number, and the validation loss over the untrained network's, or nan
+Fit = Callable[[FitData, FitPlan, AfterEpoch], Fitted]  # `fit_network`, or another function that gives the same
 
 
 def fit_network(
     data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device: str = "cpu", share: Share = ALONE
-) -> RiskNetwork:
-    """The network with the least validation loss of at most `epochs`, in eval mode on the CPU.
+) -> Fitted:
+    """The network with the least validation loss of at most `epochs`; with `plan.kept`, the one of that state.
 
     Equal seeds give equal weights on the CPU. With a `share`, every rank is given the same examples, goes through the
     same minibatches in the same order, and ends with the same network: the one of a single process up to rounding.
@@ -118,38 +137,41 @@ def fit_network(
     network = kind_of_network(plan.recipe.network).create(replace(shape, widths=plan.recipe.widths))
     network.scale_like(data.train.values.reshape(-1, shape.inputs))
     unit = _baseline_loss(data.train, data.dispersion).to(device)
-    fit = _Fitting(network.to(device), data.on(device), unit, share)
+    fit = _Fitting(network.to(device), data.on(device), unit, share, plan.kept)
     some = torch.randperm(examples, generator=order)[: MOST_WARM_STARTED // shape.categories].to(device)
     train = fit.data.train
-    for _ in network.warm_starts(train.values[some], train.counts[some], fit.data.dispersion, unit):
-        fit.judge(least_gain=LEAST_GAIN)
+    starts = network.warm_starts(train.values[some], train.counts[some], fit.data.dispersion, unit)
+    for number, _ in enumerate(starts, start=1):
+        fit.judge(Kept(number), least_gain=LEAST_GAIN)
     network.load_state_dict(fit.best)
     after_epoch(0, fit.least / fit.untrained)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=plan.recipe.learning_rate, weight_decay=plan.recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.epochs)
     since_best = 0
-    for epoch in range(plan.epochs):
+    for epoch in range(1, (plan.kept.epoch if plan.kept else plan.epochs) + 1):
         shuffled = torch.randperm(examples, generator=order).to(device)
         fit.train(torch.split(shuffled, plan.recipe.minibatch), optimiser, parameters)
         schedule.step()
-        least = fit.least
-        after_epoch(epoch + 1, fit.judge() / fit.untrained)
-        since_best = 0 if fit.least < least else since_best + 1
+        after_epoch(epoch, fit.judge(Kept(fit.kept.warm_start, epoch)) / fit.untrained)
+        since_best = 0 if fit.kept.epoch == epoch else since_best + 1
         if since_best == plan.recipe.patience:
             break
     network.load_state_dict(fit.best)
-    return network.cpu().eval().requires_grad_(False)
+    return Fitted(network.cpu().eval().requires_grad_(False), fit.kept)
 
 
 class _Fitting:
     """A network while it is fitted, and the state of it that had the least validation loss so far."""
 
-    def __init__(self, network: RiskNetwork, data: FitData, unit: Tensor, share: Share) -> None:
+    def __init__(
+        self, network: RiskNetwork, data: FitData, unit: Tensor, share: Share, planned: Kept | None = None
+    ) -> None:
         self.network, self.data, self.share = network, data, share
         self.unit = unit  # (horizons,) the baseline's losses
+        self.planned = planned
         self.untrained = self.least = self._validation_loss()
-        self.best = self._state()
+        self.best, self.kept = self._state(), Kept()
 
     def train(
         self, minibatches: Sequence[Tensor], optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter]
@@ -164,11 +186,18 @@ class _Fitting:
             self.share.add_up_gradients(parameters)
             optimiser.step()
 
-    def judge(self, *, least_gain: float = 0.0) -> float:
-        """The validation loss; the state is kept if none was better, and the untrained one worse by `least_gain`."""
+    def judge(self, state: Kept, *, least_gain: float = 0.0) -> float:
+        """The validation loss; the state is kept if none was better, and the untrained one worse by `least_gain`.
+
+        Where it is known beforehand what is kept: that state, and those on the way to it.
+        """
         loss = self._validation_loss()
-        if loss < min(self.least, (1 - least_gain) * self.untrained):
-            self.least, self.best = loss, self._state()
+        if self.planned:
+            is_kept = state.warm_start == self.planned.warm_start and state.epoch <= self.planned.epoch
+        else:
+            is_kept = loss < min(self.least, (1 - least_gain) * self.untrained)
+        if is_kept:
+            self.least, self.best, self.kept = loss, self._state(), state
         return loss
 
     def _state(self) -> dict[str, Tensor]:
@@ -182,6 +211,8 @@ class _Fitting:
         return negative_binomial_nll(log_mean, counts, self.data.dispersion).mean(dim=(0, 1))
 
     def _validation_loss(self) -> float:
+        if self.planned:
+            return nan
         self.network.eval()
         examples, total = self.data.validation, torch.zeros_like(self.unit)
         with torch.inference_mode():

@@ -17,9 +17,9 @@ def fit_share(folder: Path) -> None:
     share = Share(rank=distributed.get_rank(), ranks=distributed.get_world_size(), add_up=distributed.all_reduce)
     plan, data = read_fit(folder)
     ratios: list[float] = []
-    network = fit_network(data, plan, lambda _, ratio: ratios.append(ratio), share=share)
+    fitted = fit_network(data, plan, lambda _, ratio: ratios.append(ratio), share=share)
     if share.rank == 0:
-        write_fitted(folder, network, ratios)
+        write_fitted(folder, fitted, ratios)
     # A thread of gloo may still hold the last sum's tensor, and a process that ends before it lets go is aborted: in 2
     # of 21 fits on a busy machine, with the barrier in 1 of 54.
     distributed.barrier()

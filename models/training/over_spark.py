@@ -9,9 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
-from models.network import RiskNetwork
 from models.training.fit_files import read_fitted, write_fit
-from models.training.fit_network import AfterEpoch, FitData, FitPlan
+from models.training.fit_network import AfterEpoch, FitData, FitPlan, Fitted
 from models.training.spark_start import start_spark
 from schemas.errors import PipelineError, SettingsError
 
@@ -56,7 +55,7 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
 
 def fit_spread(
     data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, session: "SparkSession", workers: int, log: Path
-) -> RiskNetwork:
+) -> Fitted:
     """`fit_network` by `workers` processes of executors. `after_epoch` is told of all epochs at the end.
 
     The examples lie in a folder beside `log` meanwhile, which every executor must see under the same path. Raises
@@ -76,7 +75,7 @@ def fit_spread(
                 distributor = TorchDistributor(num_processes=workers, local_mode=False, use_gpu=False)
                 # A module by name: a function would be pickled to disk.
                 distributor.run("-m", "models.training.fit_rank", name)
-            network, ratios = read_fitted(Path(name), plan.recipe.network, data.train.shape)
+            fitted, ratios = read_fitted(Path(name), plan.recipe.network, data.train.shape)
         except (PySparkException, Py4JError, FileNotFoundError) as error:  # it does not notice when a process fails
             file.write(f"{error}\n")
             raise PipelineError(
@@ -85,7 +84,7 @@ def fit_spread(
             ) from error
     for number, ratio in enumerate(ratios):
         after_epoch(number, ratio)
-    return network
+    return fitted
 
 
 def side_by_side(

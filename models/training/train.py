@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants
@@ -16,8 +17,8 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
-from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
-from models.training.fit_network import Fit, FitData, FitPlan, fit_network
+from models.training.fit_baseline import Blocks, choose, constants_until, likeliest_dispersion
+from models.training.fit_network import Examples, Fit, FitData, FitPlan, Fitted, Kept, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally
 from schemas.errors import DataError
@@ -40,7 +41,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trained:
-    """What training gives."""
+    """What training gives. `constants` and `network` serve; `rows` and `tallies` are of those that were judged."""
 
     past: IncidentHistory
     constants: BaselineConstants
@@ -49,7 +50,7 @@ class Trained:
     blocks: Blocks
     rows: list[HorizonResult]
     tallies: list[Tally]
-    examples: int
+    examples: int  # that the judged network learned from
 
 
 def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int) -> Spec:
@@ -98,47 +99,91 @@ def _end_of_training(table: IncidentTable, cutoff_s: int) -> int:
 def train(
     incidents: IncidentTable, spec: Spec, options: TrainingOptions, *, report: ReportProgress, fit: Fit = fit_network
 ) -> Trained:
-    """Fit on the first 70 % of the time, choose on the next 15 %, judge on the rest, count up to the cut-off."""
+    """Fit on the first 70 % of the time, choose on the next 15 %, judge on the rest; then fit again on all of it.
+
+    The second fit is what serves. It keeps all that was chosen, so that it needs no time that it has not seen:
+    half-life, shrinkage, priors, dispersion, the start of the network and its number of epochs.
+    """
     past = IncidentHistory.of(incidents, spec, options.cutoff_s)
     blocks = Blocks.of(past.first_s, options.cutoff_s)
+    work = _Work(past=past, options=options, report=report, fit=fit, random=np.random.default_rng(options.seed))
     report("baseline", 0)
-    constants = fit_constants(past, blocks)
+    choices = choose(past, blocks)
+    constants = constants_until(past, blocks.validation_s, choices)
     report("baseline", 1)
-    replay, engine = Replay(past), FeatureEngine(spec, constants)
-
-    def report_replay(as_of_s: int) -> None:
-        report("replay", (as_of_s - blocks.burn_in_s) / (blocks.end_s - blocks.burn_in_s))
-
-    random = np.random.default_rng(options.seed)
     edges_s = (blocks.burn_in_s, blocks.validation_s, blocks.test_s, blocks.end_s)
-    longest_s = max(spec.horizons_s)  # horizons end inside their block
-    train_at, validate_at, test_at = (
-        random_moments(start_s, end_s - longest_s, options.step_s, random) for start_s, end_s in pairwise(edges_s)
-    )
-    kind = kind_of_network(options.recipe.network)
-    known = CellDraw(cells=cells_to_learn(past, blocks, random), random=random)
-    every = CellDraw(cells=np.arange(spec.grid.cells), random=random)
-    (learned,) = collect(replay, engine, train_at, known, report_replay, [kind])
-    (chosen_by,) = collect(replay, engine, validate_at, every, report_replay, [kind])
+    train_at, validate_at, test_at = (work.moments(*span_s) for span_s in pairwise(edges_s))
+    replay, engine = Replay(past), FeatureEngine(spec, constants)
+    cells = cells_to_learn(past, blocks.validation_s, work.random)
+    learned = work.examples(train_at, replay, engine, cells)
+    chosen_by = work.examples(validate_at, replay, engine, np.arange(spec.grid.cells))
     constants = replace(constants, dispersion=likeliest_dispersion(chosen_by.log_usual, chosen_by.counts))
-    dispersion = torch.from_numpy(constants.dispersion).float()
-    network = _fit(fit, FitData(train=learned, validation=chosen_by, dispersion=dispersion), options, report)
-    tallies = []
-    for as_of_s in test_at:
-        tallies.append(_tally_at(as_of_s, replay, engine, constants, network))
-        report_replay(as_of_s)
+    judged = work.fitted(learned, chosen_by, constants)
+    tallies = [_tally_at(as_of_s, replay, engine, constants, judged.network) for as_of_s in test_at]
     report("replay", 1)
-    judged = int(past.counts(blocks.test_s, blocks.end_s).sum())
+
+    constants = replace(constants_until(past, options.cutoff_s, choices), dispersion=constants.dispersion)
+    again, engine = Replay(past), FeatureEngine(spec, constants)
+    cells = cells_to_learn(past, options.cutoff_s, work.random)
+    everything = work.examples(work.moments(blocks.burn_in_s, blocks.end_s), again, engine, cells)
+    served = work.fitted(everything, everything.none(), constants, kept=judged.kept)
     return Trained(
         past=past,
         constants=constants,
-        network=network,
-        history=replay.lead_to(options.cutoff_s),
+        network=served.network,
+        history=again.lead_to(options.cutoff_s),
         blocks=blocks,
-        rows=horizon_results(tallies, spec, judged=judged, seed=options.seed),
+        rows=horizon_results(
+            tallies, spec, judged=int(past.counts(blocks.test_s, blocks.end_s).sum()), seed=options.seed
+        ),
         tallies=tallies,
         examples=len(learned.values),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What both fits share."""
+
+    past: IncidentHistory
+    options: TrainingOptions
+    report: ReportProgress
+    fit: Fit
+    random: np.random.Generator
+
+    def moments(self, start_s: int, end_s: int) -> list[int]:
+        """Random moments whose horizons end before `end_s`."""
+        return random_moments(start_s, end_s - max(self.past.spec.horizons_s), self.options.step_s, self.random)
+
+    def examples(
+        self, moments: list[int], replay: Replay, engine: FeatureEngine, cells: npt.NDArray[np.intp]
+    ) -> Examples:
+        def told(as_of_s: int) -> None:
+            self.report("replay", (as_of_s - self.past.first_s) / (self.options.cutoff_s - self.past.first_s))
+
+        kind = kind_of_network(self.options.recipe.network)
+        (found,) = collect(replay, engine, moments, CellDraw(cells=cells, random=self.random), told, [kind])
+        return found
+
+    def fitted(
+        self, train: Examples, validation: Examples, constants: BaselineConstants, kept: Kept | None = None
+    ) -> Fitted:
+        """Reports the least validation loss so far, of a fit that has one."""
+        options, least = self.options, 1.0  # that of the untrained network
+
+        def after_epoch(epoch: int, loss: float) -> None:
+            nonlocal least
+            if kept is None:
+                least = min(least, loss)
+                self.report(f"network: validation {least:.4f} of the baseline's", epoch / options.epochs)
+            else:
+                self.report("on all data", min(epoch / max(kept.epoch, 1), 1))
+
+        plan = FitPlan(recipe=options.recipe, epochs=options.epochs, seed=options.seed, kept=kept)
+        dispersion = torch.from_numpy(constants.dispersion).float()
+        fitted = self.fit(FitData(train=train, validation=validation, dispersion=dispersion), plan, after_epoch)
+        after_epoch(options.epochs, least)  # patience may end before the last epoch
+        return fitted
 
 
 def _tally_at(
@@ -149,17 +194,3 @@ def _tally_at(
     log_usual = values[:, :, -len(engine.spec.horizons_s) :]
     expected = np.exp(log_usual + residual_of(network.inputs(values, engine.spec.grid), network))
     return tally(as_of_s, np.exp(log_usual), expected, replay.past.coming(as_of_s), constants)
-
-
-def _fit(fit: Fit, data: FitData, options: TrainingOptions, report: ReportProgress) -> RiskNetwork:
-    """The network. Reports the least validation loss so far."""
-    least = 1.0  # that of the untrained network
-
-    def after_epoch(epoch: int, loss: float) -> None:
-        nonlocal least
-        least = min(least, loss)
-        report(f"network: validation {least:.4f} of the baseline's", epoch / options.epochs)
-
-    network = fit(data, FitPlan(recipe=options.recipe, epochs=options.epochs, seed=options.seed), after_epoch)
-    report(f"network: validation {least:.4f} of the baseline's", 1)  # patience may end before the last epoch
-    return network

@@ -108,7 +108,13 @@ def train_region(
             libraries={name: version(name) for name in LIBRARIES},
             evaluation=[asdict(result) for result in trained.rows],
             recipe=ready.recipe,
-            training=Training(epochs=task.epochs, step_minutes=task.step_minutes, workers=workers, device=device),
+            training=Training(
+                epochs=task.epochs,
+                step_minutes=task.step_minutes,
+                workers=workers,
+                device=device,
+                fitted_until_s=ready.cutoff_s,
+            ),
         ),
         card=card_text(trained, layout=ready.incidents.layout, file_rows=row_counts(ready.incidents, ready.spec.grid)),
     )

@@ -89,7 +89,7 @@ def collect_folds(
     random = np.random.default_rng(options.seed)
     end_s = blocks.test_s - max(spec.horizons_s)
     moments = random_moments(blocks.burn_in_s, end_s, options.step_s, random)
-    cells = cells_to_learn(before, early, random)
+    cells = cells_to_learn(before, early.validation_s, random)
     replay = Replay(IncidentHistory.of(incidents, spec, blocks.test_s))
 
     def report_replay(at_s: int) -> None:

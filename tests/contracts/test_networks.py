@@ -47,7 +47,7 @@ def trained(name, *, seed=0):
     )
     data = FitData(train=examples, validation=examples, dispersion=torch.full((2, 3), 4.0))
     recipe = Hyperparameters(network=name, widths=(8, 8), minibatch=256)
-    return fit_network(data, FitPlan(recipe=recipe, epochs=1, seed=seed), lambda *_: None)
+    return fit_network(data, FitPlan(recipe=recipe, epochs=1, seed=seed), lambda *_: None).network
 
 
 @EVERY

@@ -73,11 +73,11 @@ def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why
     assert len(ran.stdout.splitlines()) == 1
     assert "The size of tensor" in log.read_text()
     assert list((tmp_path / "shared").iterdir()) == [log]
-    first, ratios = read_fitted(tmp_path / "first", PLAN.recipe.network, data().train.shape)
-    second, ratios_again = read_fitted(tmp_path / "second", PLAN.recipe.network, data().train.shape)
+    (first, _), ratios = read_fitted(tmp_path / "first", PLAN.recipe.network, data().train.shape)
+    (second, _), ratios_again = read_fitted(tmp_path / "second", PLAN.recipe.network, data().train.shape)
     alone_ratios = []
     torch.set_num_threads(1)
-    alone = fit_network(data(), PLAN, lambda epoch, ratio: alone_ratios.append(ratio))
+    alone = fit_network(data(), PLAN, lambda epoch, ratio: alone_ratios.append(ratio)).network
     assert min(alone_ratios) < 0.97
     assert ratios == pytest.approx(alone_ratios, rel=1e-4)
     values = data().validation.values[None]
@@ -96,7 +96,9 @@ def test_the_command_fits_by_two_workers_and_its_artifact_says_so(run, tmp_path)
     artifact = champion_of(tmp_path / "artifacts", "town")
     assert artifact.network_fault is None
     assert artifact.manifest.recipe == DEFAULT
-    assert artifact.manifest.training == Training(epochs=2, step_minutes=720, workers=2, device="cpu")
+    until_s = artifact.manifest.data.cutoff_s
+    expected = Training(epochs=2, step_minutes=720, workers=2, device="cpu", fitted_until_s=until_s)
+    assert artifact.manifest.training == expected
     assert [path.name for path in (tmp_path / "artifacts").iterdir() if path.is_dir()] == ["town"]
 
 

@@ -57,7 +57,7 @@ def test_a_gpu_gives_the_network_of_the_cpu():
     ratios, networks = {"cpu": [], "cuda": []}, {}
     for device, losses in ratios.items():
         after_epoch = lambda epoch, ratio, losses=losses: losses.append(ratio)  # noqa: E731
-        networks[device] = fit_network(data, plan, after_epoch, device=device)
+        networks[device] = fit_network(data, plan, after_epoch, device=device).network
     assert all(tensor.device.type == "cpu" for tensor in networks["cuda"].state_dict().values())
     assert min(ratios["cpu"]) < 0.97
     assert ratios["cuda"] == pytest.approx(ratios["cpu"], rel=1e-3)

@@ -71,11 +71,12 @@ def test_processes_without_spark_give_the_network_of_one_process(tmp_path):
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3")
     ran = run_python(*torchrun, "-m", "models.training.fit_rank", tmp_path, cwd=ROOT)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    spread, ratios = read_fitted(tmp_path, plan.recipe.network, data.train.shape)
+    (spread, kept), ratios = read_fitted(tmp_path, plan.recipe.network, data.train.shape)
     alone_ratios = []
     torch.set_num_threads(1)
-    alone = fit_network(data, plan, lambda epoch, ratio: alone_ratios.append(ratio))
+    alone, kept_alone = fit_network(data, plan, lambda epoch, ratio: alone_ratios.append(ratio))
     assert min(alone_ratios) < 0.97
+    assert kept == kept_alone
     assert ratios == pytest.approx(alone_ratios, rel=1e-4)
     values = data.validation.values[None]
     torch.testing.assert_close(spread(values), alone(values), rtol=0, atol=1e-3)

@@ -227,7 +227,9 @@ def test_train_makes_the_network_of_the_recipe(command, tmp_path):
     assert (network.enter.out_features, network.middle.out_features) == (24, 16)
     manifest = artifact.manifest
     assert (manifest.recipe, manifest.tuned_on) == (Hyperparameters(widths=(24, 16)), None)
-    assert manifest.training == Training(epochs=1, step_minutes=720, workers=1, device="cpu")
+    assert manifest.training == Training(
+        epochs=1, step_minutes=720, workers=1, device="cpu", fitted_until_s=manifest.data.cutoff_s
+    )
 
 
 def test_an_unknown_sampler_is_refused(command, tmp_path):
