@@ -72,6 +72,10 @@ class SpecMismatch(ArtifactError):
     """Two parts that must share a spec belong to different specs."""
 
 
+class RegistryError(ArtifactError):
+    """The registry of models cannot be used, or does not allow the change."""
+
+
 class BrokerError(RiskError):
     """Kafka cannot be reached, started or used as configured."""
 

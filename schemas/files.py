@@ -43,6 +43,25 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
+def sync_files(folder: Path) -> None:
+    """Make the files in a folder durable, and their names. Raises OSError."""
+    for path in folder.iterdir():
+        sync_folder(path)  # a file is synced as a folder is
+    sync_folder(folder)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Wait for the lock file at `path`, then hold it. The system frees it when the process ends. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
 def open_for_append(path: Path) -> FileIO:
     """Lock `path` and open it for appending after its last whole line. Raises OSError, and SinkRefused if locked."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -49,6 +49,10 @@ class Settings(BaseModel):
         Path("data/audit.jsonl"), description="Audit log: starts, stops, settings, artifacts and resets"
     )
     frames: Path = Field(Path("data/frames"), description="Folder with the last frame of each region, for `serve`")
+    registry: str = Field(
+        "data/registry",
+        description="Where `python -m models registry` keeps versions: a folder, or mlflow:URI",
+    )
     sink: str = Field("file:data/scores.lp", description="`influxdb`, or `file:PATH` for line protocol in a file")
     map_page: Path | None = Field(None, description="Also keep a live map page (HTML) at this path")
     metrics: str = Field(

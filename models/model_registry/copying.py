@@ -1,0 +1,66 @@
+"""A registered version on its way: it appears whole and verified, or not at all. A registry proves nothing."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from models.artifact.artifact import Artifact, read_artifact
+from models.artifact.manifest import FILES, MANIFEST
+from models.artifact.untrusted_bytes import read_regular_file, sha256
+from schemas.errors import ArtifactError, RegistryError
+from schemas.files import sync_files, sync_folder
+from schemas.limits import MAX_MANIFEST_BYTES
+
+PART = ".part"  # beside the versions; one process at a time writes it, under the region's lock
+
+
+def manifest_digest(folder: Path) -> str:
+    """The sha256 of the manifest, which has that of every other file. Raises ArtifactError."""
+    return sha256(read_regular_file(folder / MANIFEST, MAX_MANIFEST_BYTES))
+
+
+def verified(folder: Path, digest: str) -> Artifact:
+    """The artifact in `folder`, if it is whole and the one that was registered. Raises ArtifactError."""
+    artifact = read_artifact(folder)
+    if artifact.network_error:
+        raise artifact.network_error
+    if (found := manifest_digest(folder)) != digest:
+        raise RegistryError(
+            f"{folder / MANIFEST} has sha256 {found}, and {digest} was registered", "find out who changed it"
+        )
+    return artifact
+
+
+def bring(home: Path, version: str, digest: str, fill: Callable[[Path], None]) -> bool:
+    """Make the folder `version` in `home`, a region's folder, the registered one; whether that took a copy.
+
+    `fill` puts the files into an empty folder. A damaged folder of that version is replaced. The caller holds the lock
+    of `home`. Raises ArtifactError, and OSError.
+    """
+    target = home / version
+    try:
+        verified(target, digest)
+        return False
+    except ArtifactError:
+        pass
+    part = home / PART
+    shutil.rmtree(part, ignore_errors=True)
+    new = part / version
+    new.mkdir(parents=True)
+    fill(new)
+    artifact = verified(new, digest)
+    if artifact.spec.region != home.name:
+        raise RegistryError(f"version {version} is of region {artifact.spec.region}, not {home.name}", "register it")
+    sync_files(new)
+    if target.exists():
+        target.rename(part / "damaged")
+    new.rename(target)
+    sync_folder(home)
+    shutil.rmtree(part)
+    return True
+
+
+def copy_files(source: Path, to: Path) -> None:
+    """The files of an artifact, and no other. Raises OSError."""
+    for name in (MANIFEST, *FILES):
+        shutil.copyfile(source / name, to / name, follow_symlinks=False)

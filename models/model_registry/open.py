@@ -1,0 +1,24 @@
+"""Opens a registry by its address."""
+
+from pathlib import Path
+
+from models.model_registry.contract import ModelRegistry
+from models.model_registry.folder import FolderRegistry
+from schemas.errors import RegistryError, SettingsError
+
+MLFLOW = "mlflow:"
+
+
+def open_registry(address: str) -> ModelRegistry:
+    """`mlflow:URI`, or the path of a folder."""
+    if not address.startswith(MLFLOW):
+        return FolderRegistry(Path(address))
+    uri = address.removeprefix(MLFLOW)
+    if "@" in uri:
+        raise RegistryError("the registry's address has a login in it", "write it into ~/.mlflow/credentials")
+    try:
+        from models.model_registry.mlflow import MlflowRegistry
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'incident-risk-scorer[registry]'"
+        raise SettingsError(f"{error.name} is not installed", remedy) from error
+    return MlflowRegistry(uri)
