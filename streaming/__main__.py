@@ -8,6 +8,7 @@ import typer
 
 from schemas.errors import errors_in_one_line
 from streaming.cli import (
+    archive,
     audit,
     broker,
     cells,
@@ -51,6 +52,7 @@ app.command("run", rich_help_panel=_JOB)(run.run)
 app.command("doctor", rich_help_panel=_JOB)(doctor.doctor)
 app.command("check", rich_help_panel=_JOB)(check.check)
 app.command("health", rich_help_panel=_JOB)(health.health)
+app.command("archive", rich_help_panel=_JOB)(archive.archive)
 app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)
 app.add_typer(checkpoint.checkpoint_app, name="checkpoint", rich_help_panel=_JOB)
 app.add_typer(audit.audit_app, name="audit", rich_help_panel=_JOB)

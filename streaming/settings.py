@@ -53,6 +53,10 @@ class Settings(BaseModel):
         "data/registry",
         description="Where `python -m models registry` keeps versions: a folder, or mlflow:URI",
     )
+    archive: str = Field("data/archive", description="Archive of final counts: a folder, or s3://BUCKET/FOLDER")
+    archive_storage: SecretStr = Field(
+        SecretStr(""), description="Its storage options, KEY=VALUE joined by commas, with delta-rs's keys"
+    )
     sink: str = Field("file:data/scores.lp", description="`influxdb`, or `file:PATH` for line protocol in a file")
     map_page: Path | None = Field(None, description="Also keep a live map page (HTML) at this path")
     metrics: str = Field(
@@ -125,7 +129,24 @@ class Settings(BaseModel):
             secret = value.get_secret_value() if isinstance(value, SecretStr) else ""
             for form in (secret, repr(secret)[1:-1]) if secret else ():
                 text = text.replace(form, "***")
+        for value in self.storage_options().values():
+            text = text.replace(value, "***")
         return text
+
+    def storage_options(self) -> dict[str, str]:
+        """Those of the archive, by their keys."""
+        pairs = (part.partition("=") for part in self.archive_storage.get_secret_value().split(",") if part.strip())
+        return {key.strip(): value.strip() for key, _, value in pairs}
+
+    @field_validator("archive_storage")
+    @classmethod
+    def _is_pairs(cls, secret: SecretStr) -> SecretStr:
+        parts = [part.split("=", 1) for part in secret.get_secret_value().split(",") if part.strip()]
+        if any(len(part) != 2 or not all(map(str.strip, part)) for part in parts):
+            raise ValueError(
+                "is not KEY=VALUE joined by commas: write for example AWS_ACCESS_KEY_ID=...,AWS_REGION=..."
+            )
+        return secret
 
     @field_validator("influx_token", "kafka_password")
     @classmethod

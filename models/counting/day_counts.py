@@ -33,9 +33,9 @@ class DayCounts:
         return int(self.count.sum())
 
 
-def is_closed(day: int, clock_s: int, spec: Spec) -> bool:
-    """Whether every message about an incident of that day is refused as late once the clock is there."""
-    return (day + 1) * DAY_S + spec.registry_keep_s <= clock_s
+def newest_closed(clock_s: int, spec: Spec) -> int:
+    """The newest day of which every message is refused as late once the clock is there."""
+    return (clock_s - spec.registry_keep_s) // DAY_S - 1
 
 
 def oldest_day(state: CountState) -> int:

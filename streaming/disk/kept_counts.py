@@ -40,13 +40,23 @@ def write_counts(path: Path, state: CountState, *, totals: Mapping[str, int], ne
     replace_file(path, zlib.compress(msgspec.msgpack.encode(counts), 1))
 
 
+def read_clock(path: Path) -> tuple[int, bool]:
+    """(the region's clock when its counts were kept, whether it had any batch before). Raises CheckpointError."""
+    counts = _read(path)
+    return msgspec.msgpack.decode(counts.blobs["clock"], type=int), bool(counts.totals)
+
+
 def read_counts(path: Path, spec: Spec) -> tuple[CountState, dict[str, int], int]:
     """(counts, ledger totals, newest event time) as `write_counts` stored them. Raises CheckpointError."""
-    try:
-        counts = msgspec.msgpack.decode(zlib.decompress(path.read_bytes()), type=_Counts)
-    except (OSError, zlib.error, msgspec.DecodeError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error})", remedy="restore it, or choose another day") from error
+    counts = _read(path)
     if counts.fingerprint != spec.fingerprint():
         fault = f"{path} has counts for spec {counts.fingerprint}, not {spec.fingerprint()}"
         raise CheckpointError(fault, remedy="restore the artifact with that spec")
     return restore_state(spec, counts.blobs), counts.totals, counts.newest_event_s
+
+
+def _read(path: Path) -> _Counts:
+    try:
+        return msgspec.msgpack.decode(zlib.decompress(path.read_bytes()), type=_Counts)
+    except (OSError, zlib.error, msgspec.DecodeError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error})", remedy="restore it, or choose another day") from error

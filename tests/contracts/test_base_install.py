@@ -30,7 +30,7 @@ def modules_of_extras():
     """Top-level modules of the packages that only an extra asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     base = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
-    extra = {canonicalize_name(Requirement(one).name) for name in ("evaluate", "dev", "bench")
+    extra = {canonicalize_name(Requirement(one).name) for name in ("archive", "evaluate", "dev", "bench")
              for one in project["optional-dependencies"][name]} - base  # fmt: skip
     own = canonicalize_name(project["name"])
     found = {module: {canonicalize_name(one) for one in by} for module, by in packages_distributions().items()}

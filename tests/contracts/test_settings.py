@@ -142,7 +142,7 @@ def test_what_is_shown_of_the_settings_has_no_secret():
 
 
 def test_the_secrets_are_known_by_name():
-    assert secret_names() == {"INFLUXDB_V2_TOKEN", "RISK_KAFKA_PASSWORD"}
+    assert secret_names() == {"INFLUXDB_V2_TOKEN", "RISK_ARCHIVE_STORAGE", "RISK_KAFKA_PASSWORD"}
 
 
 @pytest.mark.parametrize("name", ["INFLUXDB_V2_TOKEN", "RISK_KAFKA_PASSWORD"])
@@ -170,3 +170,18 @@ def test_a_secret_is_hidden_as_it_is_and_as_python_quotes_it(secret):
     shown = settings.without_secrets(f"wrong: {secret}, {secret!r}, {[secret]}")
     assert secret not in shown
     assert repr(secret)[1:-1] not in shown
+
+
+def test_the_values_of_the_archives_storage_are_secret_each_by_itself():
+    settings = Settings.from_environment({"RISK_ARCHIVE_STORAGE": "AWS_ACCESS_KEY_ID=me, AWS_SECRET_ACCESS_KEY=a=b/c"})
+    assert settings.storage_options() == {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "a=b/c"}
+    assert settings.without_secrets("denied for a=b/c") == "denied for ***"
+    assert settings.shown()["RISK_ARCHIVE_STORAGE"] == "(set)"
+    assert Settings().storage_options() == {}
+
+
+@pytest.mark.parametrize("text", ["hidden", "=hidden", "KEY=", "KEY=x,hidden"])
+def test_a_storage_option_without_key_or_value_is_refused_and_not_quoted(text):
+    with pytest.raises(SettingsError, match="RISK_ARCHIVE_STORAGE: is not KEY=VALUE") as caught:
+        Settings.from_environment({"RISK_ARCHIVE_STORAGE": text})
+    assert "hidden" not in str(caught.value)

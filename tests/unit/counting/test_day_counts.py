@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.counting.blobs import Journal, export_state, restore_state
 from models.counting.count_state import CountState
-from models.counting.day_counts import BIN_S, day_counts, is_closed, oldest_day
+from models.counting.day_counts import BIN_S, day_counts, newest_closed, oldest_day
 from schemas.errors import CheckpointError
 from schemas.spec import DAY_S
 from tests.harness.toy import toy_spec
@@ -73,7 +73,7 @@ def test_a_closed_day_equals_a_recount_of_the_final_revisions(batches, fold_afte
         clock, state = kept_on * DAY_S, restore_state(SPEC, blobs)
         _, total = recount([batch for batch in batches if batch[0] < clock])
         for day in range(FIRST_DAY - 3, kept_on):
-            if day in done or not is_closed(day, clock, SPEC):
+            if day in done or day > newest_closed(clock, SPEC):
                 continue
             done.add(day)
             counts = day_counts(state, day, clock_s=clock)
@@ -101,7 +101,7 @@ def test_with_ids_that_are_used_once_every_bin_is_known(batches):
     done = set()
     for kept_on, blobs in kept.items():
         for day in range(FIRST_DAY - 3, kept_on):
-            if day not in done and is_closed(day, kept_on * DAY_S, SPEC):
+            if day not in done and day <= newest_closed(kept_on * DAY_S, SPEC):
                 done.add(day)
                 assert day_counts(restore_state(SPEC, blobs), day, clock_s=kept_on * DAY_S).by_hour == 0
 
@@ -117,8 +117,8 @@ def happened(*times_s):
 def test_a_day_is_closed_when_its_last_second_is_late():
     state, last_s = CountState(SPEC), MIDNIGHT + DAY_S - 1
     closing_s = last_s + SPEC.registry_keep_s + 1
-    assert not is_closed(FIRST_DAY, closing_s - 1, SPEC)
-    assert is_closed(FIRST_DAY, closing_s, SPEC)
+    assert newest_closed(closing_s - 1, SPEC) == FIRST_DAY - 1
+    assert newest_closed(closing_s, SPEC) == FIRST_DAY
     for clock_s, refused in ((closing_s - 1, 0), (closing_s, 1)):
         said = state.apply(incidents([{**CALL, "key": clock_s, "ago_s": clock_s - last_s}], clock_s), clock_s)
         assert len(said.late) == refused
@@ -166,7 +166,7 @@ def test_a_day_of_which_an_hour_is_gone_is_older_than_the_oldest():
 @pytest.mark.parametrize("late_limit_s", [300, 5 * HOUR, DAY_S, 7 * DAY_S])
 def test_records_are_kept_until_the_start_of_the_day_at_which_their_own_is_closed(late_limit_s):
     spec = toy_spec(late_limit_s=late_limit_s)
-    closed_on = next(day for day in range(FIRST_DAY, FIRST_DAY + 12) if is_closed(FIRST_DAY, day * DAY_S, spec))
+    closed_on = next(day for day in range(FIRST_DAY, FIRST_DAY + 12) if newest_closed(day * DAY_S, spec) == FIRST_DAY)
     state = CountState(spec)
     state.advance(closed_on * DAY_S - 1)
     assert state.drop_before_s <= MIDNIGHT

@@ -1,0 +1,1 @@
+"""Final counts for years: what the next model learns from."""

@@ -1,0 +1,63 @@
+"""From a checkpoint's kept counts to the archive's table: what is final and not there yet."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.artifact.artifact import read_spec
+from models.counting.day_counts import DayCounts
+from models.files.archive import day_text
+from schemas.errors import CheckpointError
+from schemas.spec import Spec
+from streaming.archive.kept_days import KeptDays
+from streaming.archive.table import ArchiveTable
+from streaming.disk.guard import read_guard
+from streaming.roster.roster import read_roster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archived:
+    """A region after a run."""
+
+    region: str
+    written: tuple[DayCounts, ...]
+    days: int  # in the archive, with those written now
+    missing: tuple[str, ...]  # spans of days between the first and the newest final one
+
+    def total(self, name: str) -> int:
+        return sum(getattr(counts, name) for counts in self.written)
+
+
+def regions_of(checkpoint: Path) -> Mapping[str, Spec]:
+    """The spec of each region that a checkpoint counts. Raises CheckpointError, and ArtifactError."""
+    guard = read_guard(checkpoint)
+    if guard is None:
+        raise CheckpointError(
+            f"RISK_CHECKPOINT={checkpoint} is empty", remedy="set it to the folder of the job's checkpoint"
+        )
+    if guard.clock != "wall":
+        raise CheckpointError(
+            f"{checkpoint} follows the clock of the events (RISK_CLOCK={guard.clock}): its days end when they like",
+            remedy="archive the counts of a job with RISK_CLOCK=wall",
+        )
+    return {region: read_spec(Path(entry.folder)) for region, entry in read_roster(checkpoint / "roster.json").items()}
+
+
+def archive_region(table: ArchiveTable, checkpoint: Path, spec: Spec) -> Archived:
+    """Write a region's final days that are not there yet, a commit for each. Raises CheckpointError and SinkError."""
+    kept, known = KeptDays(checkpoint, spec), table.days(spec.region)
+    written = []
+    for counts in kept.final(known):
+        table.append(spec, [counts], "stream")
+        written.append(counts)
+        known.add(counts.day)
+    missing = set(range(min(known), kept.newest + 1)) - known if known else ()
+    return Archived(region=spec.region, written=tuple(written), days=len(known), missing=tuple(spans(missing)))
+
+
+def spans(days: Collection[int]) -> Iterator[str]:
+    """Days since 1970 as text, each span as its first and last day."""
+    starts = sorted(day for day in days if day - 1 not in days)
+    ends = sorted(day for day in days if day + 1 not in days)
+    for start, end in zip(starts, ends, strict=True):
+        yield day_text(start) if start == end else f"{day_text(start)} to {day_text(end)}"

@@ -1,0 +1,65 @@
+"""A checkpoint as the job leaves it, without Spark: counts kept at the first batch of each day, and a line a batch."""
+
+import msgspec
+
+from models.artifact.artifact import read_spec
+from models.counting.blobs import Journal
+from models.counting.count_state import CountState
+from schemas.files import replace_file
+from schemas.incidents import Incidents
+from streaming.disk.guard import Guard
+from streaming.disk.kept_counts import batches_folder, counts_path, day_of, write_counts
+from streaming.rebuild.batch_log import LoggedBatch, LoggedRegion
+from streaming.roster.roster import refresh_roster
+from tests.harness.toy import toy_artifact
+
+
+class KeptWorld:
+    """One region's job on the wall clock."""
+
+    def __init__(self, folder, spec, *, clock="wall", cutoff_s=1_600_000_000):
+        self.checkpoint, self.artifacts = folder / "checkpoint", folder / "artifacts"
+        self.spec, self.taken = spec, []  # (clock, incidents) of each batch
+        self.artifact = toy_artifact(self.artifacts, spec, cutoff_s=cutoff_s)
+        assert read_spec(self.artifact) == spec
+        self.checkpoint.mkdir(exist_ok=True)
+        guard = Guard(topic="t", topic_id="i", clock=clock, starting="earliest", shuffle_partitions=1)
+        replace_file(self.checkpoint / "guard.json", msgspec.json.encode(guard))
+        refresh_roster(self.checkpoint / "roster.json", self.artifacts)
+        state = CountState(spec)
+        state.advance(cutoff_s)
+        self._journal, _ = Journal.start(state)
+        self._kept_day, self._totals = "", {}
+
+    def batch(self, clock_s, incidents=None):
+        """What a batch does to a region (streaming/flow/count.py), and its line in the log."""
+        incidents = Incidents.empty() if incidents is None else incidents
+        day = max(day_of(clock_s * 1000), self._kept_day)
+        batches = batches_folder(self.checkpoint)
+        if day != self._kept_day:
+            path = counts_path(batches, day, self.spec.region)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_counts(path, self._journal.state, totals=self._totals, newest_event_s=0)
+            self._kept_day = day
+        self._journal.record(self._journal.state.apply(incidents, clock_s).changed)
+        self._totals = {"consumed": len(incidents)}
+        logged = LoggedRegion(as_of_s=clock_s, totals=self._totals)
+        line = LoggedBatch(
+            number=len(self.taken), at_ms=clock_s * 1000, top_k=1, offsets={}, regions={self.spec.region: logged}
+        )
+        with (batches / day / "batches.jsonl").open("ab") as log:
+            log.write(msgspec.json.encode(line) + b"\n")
+        self.taken.append((clock_s, incidents))
+
+
+def rows_of(path, version=None):
+    """{(region, day since 1970, cell, category, bin): count} of an archive, read without our reader."""
+    from deltalake import DeltaTable
+
+    rows = DeltaTable(str(path), version=version).to_pyarrow_table().to_pylist()
+    seen = {}
+    for row in rows:
+        key = (row["region"], row["day"].toordinal() - 719_163, row["cell"], row["category"], row["bin"])
+        assert key not in seen, "a row is there twice"
+        seen[key] = row["count"]
+    return seen
