@@ -22,6 +22,7 @@ from streaming.cli import (
     rebuild,
     replay,
     run,
+    serve,
 )
 from streaming.settings import Settings, secret_names
 
@@ -53,6 +54,8 @@ app.command("doctor", rich_help_panel=_JOB)(doctor.doctor)
 app.command("check", rich_help_panel=_JOB)(check.check)
 app.command("health", rich_help_panel=_JOB)(health.health)
 app.command("archive", rich_help_panel=_JOB)(archive.archive)
+app.command("serve", rich_help_panel=_JOB)(serve.serve)
+app.command("token", rich_help_panel=_JOB)(serve.token)
 app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)
 app.add_typer(checkpoint.checkpoint_app, name="checkpoint", rich_help_panel=_JOB)
 app.add_typer(audit.audit_app, name="audit", rich_help_panel=_JOB)

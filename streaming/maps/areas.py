@@ -71,7 +71,12 @@ def _area(number: int, feature: _Feature, name_property: str) -> Area:
         )
     shape = feature.geometry
     parts = [shape.coordinates] if isinstance(shape, _Polygon) else shape.coordinates
-    return Area(name, tuple(tuple(_ring(ring, name) for ring in rings) for rings in parts))
+    return area_of(name, parts)
+
+
+def area_of(name: str, polygons: Sequence[Sequence[list[list[float]]]]) -> Area:
+    """An area of GeoJSON's coordinates of a MultiPolygon. Raises SettingsError, which says what is wrong with them."""
+    return Area(name, tuple(tuple(_ring(ring, name) for ring in rings) for rings in polygons))
 
 
 def _ring(positions: list[list[float]], name: str) -> Floats:

@@ -30,7 +30,7 @@ def modules_of_extras():
     """Top-level modules of the packages that only an extra asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     base = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
-    extra = {canonicalize_name(Requirement(one).name) for name in ("archive", "evaluate", "dev", "bench")
+    extra = {canonicalize_name(Requirement(one).name) for name in ("archive", "evaluate", "serve", "dev", "bench")
              for one in project["optional-dependencies"][name]} - base  # fmt: skip
     own = canonicalize_name(project["name"])
     found = {module: {canonicalize_name(one) for one in by} for module, by in packages_distributions().items()}
@@ -61,3 +61,8 @@ def test_a_first_artifact_is_made_and_the_extra_is_named_where_it_is_needed(tmp_
     assert ran.returncode == 0, ran.stderr
     ran = run("models", "evaluate", "--task", "chicago-3km-daily", "--out", str(tmp_path))
     assert (ran.returncode, "incident-risk-scorer[evaluate]" in ran.stderr) == (2, True), ran.stderr
+
+
+def test_the_extra_of_the_service_is_named_where_it_is_needed():
+    ran = run("streaming", "serve")
+    assert (ran.returncode, "incident-risk-scorer[serve]" in ran.stderr) == (2, True), ran.stderr

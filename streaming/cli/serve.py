@@ -1,0 +1,86 @@
+"""The commands `serve` and `token`: the scores over HTTP, and who may ask for them."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from schemas.errors import SettingsError
+from streaming.maps.areas import read_areas
+from streaming.settings import Settings
+
+_ListenOption = Annotated[str, typer.Option(help="host:port; a host that other machines reach needs --tokens")]
+_TokensOption = Annotated[
+    Path | None, typer.Option(help="File of the tokens' hashes; without it only this machine is answered")
+]
+_RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second that a token may make on average")]
+_AreasOption = Annotated[
+    Path | None, typer.Option(help="GeoJSON file of polygons, such as districts, to ask for by name")
+]
+_NameOption = Annotated[str, typer.Option(help="Property of the polygons that holds their names")]
+_StreetsOption = Annotated[Path | None, typer.Option(help="GeoJSON file of streets, drawn on the map")]
+
+_SERVER: dict[str, Any] = {  # no line of its log has an address, a token or a body
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": 3,
+    "h11_max_incomplete_event_size": 16_384,
+}
+
+
+def serve(
+    context: typer.Context,
+    listen: _ListenOption = "127.0.0.1:8321",
+    tokens: _TokensOption = None,
+    rate: _RateOption = 20.0,
+    areas: _AreasOption = None,
+    area_name: _NameOption = "name",
+    streets: _StreetsOption = None,
+    openapi: Annotated[bool, typer.Option("--openapi", help="Print the interface's OpenAPI document, and end")] = False,
+) -> None:
+    """Serve the last frame of each region in RISK_FRAMES over HTTP, with a live map at /, until told to stop."""
+    settings: Settings = context.obj
+    host, port = _address(listen, has_tokens=tokens is not None)
+    if streets and not streets.is_file():
+        raise SettingsError(f"{streets} does not exist", "name the GeoJSON file of streets with --streets")
+    named = read_areas(areas, area_name) if areas else ()
+    try:
+        import uvicorn
+
+        from streaming.serve.app import application, document
+        from streaming.serve.service import opened
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'incident-risk-scorer[serve]'"
+        raise SettingsError(f"{error.name} is not installed", remedy) from error
+    if openapi:
+        typer.echo(json.dumps(document(), indent=1))
+        return
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    service = opened(settings.frames, tokens=tokens, rate=rate, areas=named, streets=streets)
+    typer.echo(f"the map is at http://{host}:{port}/, the document of the interface at /openapi.json", err=True)
+    uvicorn.run(application(service), host=host, port=port, **_SERVER)
+
+
+def token(
+    name: Annotated[str, typer.Argument(help="Whose it is, as `cad`; a token of that name is replaced")],
+    tokens: Annotated[Path, typer.Option(help="File of the tokens' hashes, which `serve` reads")],
+    region: Annotated[list[str] | None, typer.Option(help="Region that it opens; may be repeated")] = None,
+) -> None:
+    """Make a token for `serve`, and print it: only its hash is kept. Without --region it opens all regions."""
+    from streaming.serve.tokens import make_token
+
+    typer.echo(make_token(tokens, name, region or ()))
+
+
+def _address(listen: str, *, has_tokens: bool) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise SettingsError(f"--listen {listen} is no address", "give it as host:port, like 127.0.0.1:8321")
+    if not has_tokens and host not in ("127.0.0.1", "::1", "localhost"):
+        remedy = "make one with `token NAME --tokens FILE` and give --tokens FILE, or listen on 127.0.0.1"
+        raise SettingsError(f"--listen {listen} would answer other machines, and no tokens are given", remedy)
+    return host, int(port)

@@ -1,0 +1,1 @@
+"""The scores over HTTP: the last published frame of each region, never a second computation."""

@@ -1,0 +1,106 @@
+"""The service as one ASGI application, and its OpenAPI document."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from streaming.serve import answers, api, feed, ogc, outlines
+from streaming.serve.guard import Guard
+from streaming.serve.metrics import ServiceMetrics
+from streaming.serve.problems import ALWAYS, MEDIA_TYPE, Problem, answer_with_problems
+from streaming.serve.service import Service, TheCaller, TheService, json_bytes
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
+_STATES = APIRouter(tags=["the service itself"])
+_MORE = {"/v1/regions/{region}/scores": (406, 503), "/v1/regions/{region}/cells/{cell}": (503,)}
+_MORE |= {"/v1/regions/{region}/area": (400, 413, 503), "/v1/stream": (503,)}
+
+
+@_STATES.get("/health", response_model=answers.Health)
+async def health(service: TheService) -> Response:
+    """Whether this process answers: without a token. Stale scores are the scorer's fault, not this process's."""
+    found = service.frames.by_region.values()
+    stale = sum(map(service.frames.is_stale, found))
+    return _json({"status": "ok", "regions": len(found), "stale": stale})
+
+
+@_STATES.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
+async def metrics(request: Request, caller: TheCaller) -> Response:
+    """Figures for Prometheus."""
+    figures: ServiceMetrics = request.app.state.metrics
+    return Response(figures.text(), media_type="text/plain; version=0.0.4")
+
+
+def application(service: Service, *, pages: Sequence[APIRouter] = ()) -> ASGIApp:
+    """The service, with the pages for people where they are given."""
+    app = _routed()
+    app.state.service, app.state.feed = service, feed.Feed()
+    app.state.metrics = ServiceMetrics(service, app.state.feed)
+    shown = document()
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def its_document() -> Response:
+        return _json(shown)
+
+    for router in pages:
+        app.include_router(router)
+    answer_with_problems(app)
+    return Guard(app, app.state.metrics, hosts=LOCAL_HOSTS if service.tokens is None else ())
+
+
+def _routed() -> FastAPI:
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_looking)
+    for router in (api.router, outlines.router, feed.router, ogc.router, _STATES):
+        app.include_router(router)
+    return app
+
+
+@asynccontextmanager
+async def _looking(app: FastAPI) -> AsyncIterator[None]:
+    looking = asyncio.create_task(app.state.feed.keep_looking(app.state.service))
+    try:
+        yield
+    finally:
+        looking.cancel()
+        app.state.feed.close()
+
+
+def document() -> dict[str, Any]:
+    """The OpenAPI document, with a problem for every error that an operation may give."""
+    document = get_openapi(
+        title="Incident risk",
+        version="1",
+        description="The last published scores of each region. They are for places, never for people.",
+        routes=_routed().routes,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            always = (405, 500) if path == "/health" else ALWAYS
+            invalid = {400} if path.startswith("/ogc") else set()
+            left_out = {422} if path.startswith("/ogc") else set()
+            for status in sorted({*always, *_MORE.get(path, ()), *invalid} - left_out):
+                operation["responses"][str(status)] = _problem(status)
+            for status in left_out:
+                operation["responses"].pop(str(status), None)
+    for unused in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(unused, None)
+    return document
+
+
+def _problem(status: int) -> dict[str, Any]:
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": HTTPStatus(status).phrase, "content": content}
+
+
+def _json(answer: object) -> Response:
+    return Response(json_bytes(answer), media_type="application/json")

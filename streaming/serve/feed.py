@@ -1,0 +1,82 @@
+"""Server-sent events: a line for every frame that is new, and for one that has become stale."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from fastapi import APIRouter, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import StreamingResponse
+
+from streaming.serve.service import COOKIE, Service, TheCaller, TheService, json_bytes, known_caller, seen_by
+from streaming.serve.tokens import Caller
+
+LOOK_EVERY_S = 1.0
+_SIGN_OF_LIFE_S = 15.0
+MOST_STREAMS = 200  # of a process
+router = APIRouter(prefix="/v1", tags=["scores"])
+
+
+@dataclass(slots=True)
+class Feed:
+    """Wakes every stream after each look at the files."""
+
+    open: int = 0
+    is_closing: bool = False
+    _looked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def keep_looking(self, service: Service) -> None:
+        while True:
+            await asyncio.to_thread(service.look)
+            self.wake()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def wake(self) -> None:
+        self._looked.set()
+        self._looked = asyncio.Event()
+
+    def close(self) -> None:
+        self.is_closing = True
+        self.wake()
+
+    async def next_look(self) -> None:
+        await self._looked.wait()
+
+
+@router.get("/stream", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+async def stream(request: Request, service: TheService, caller: TheCaller) -> StreamingResponse:
+    """Events `frame`, with region, as_of, stale, model and digest: first of every region, then of each that changes."""
+    feed: Feed = request.app.state.feed
+    if feed.open >= MOST_STREAMS:
+        raise HTTPException(503, f"{MOST_STREAMS} streams are open, and no more can be", {"Retry-After": "60"})
+    token = _token_of(request)
+    lines = _events(feed, service, caller, lambda: known_caller(service, token) == caller)
+    return StreamingResponse(lines, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+async def _events(
+    feed: Feed, service: Service, caller: Caller, is_still_known: Callable[[], bool]
+) -> AsyncIterator[bytes]:
+    feed.open += 1
+    sent: dict[str, str] = {}
+    looks_since = 0
+    try:
+        while not feed.is_closing and is_still_known():
+            looks_since += 1
+            for frames in seen_by(service, caller):
+                now = service.now_of(frames)
+                region = frames.by_category.spec.region
+                if sent.get(region) != now.state:
+                    sent[region], looks_since = now.state, 0
+                    yield b"event: frame\ndata: " + json_bytes(now.facts()) + b"\n\n"
+            if looks_since * LOOK_EVERY_S >= _SIGN_OF_LIFE_S:
+                looks_since = 0
+                yield b": alive\n\n"
+            await feed.next_look()
+    finally:
+        feed.open -= 1
+
+
+def _token_of(request: Request) -> str | None:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else request.cookies.get(COOKIE)

@@ -1,0 +1,77 @@
+"""The frames that are served: those of the folder that the job writes, read again when a file is replaced."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from schemas.errors import SinkError
+from schemas.frame import RiskFrame
+from schemas.limits import MAX_REGIONS
+from schemas.spec import ALL_CATEGORIES, Spec
+from streaming.disk.frame_file import SUFFIX, StoredFrames, read_frames
+from streaming.watch.health import OLDEST_SCORES_S
+
+log = logging.getLogger(__name__)
+_TICKS = 3  # that a region may miss before its scores are old, where a tick is longer than a minute
+_Seen = tuple[int, int, int]  # inode, size and time of a file
+
+
+@dataclass(slots=True)
+class Frames:
+    """The newest whole frame of each region. `look` reads what has changed; the mapping is replaced, never altered."""
+
+    folder: Path
+    now_s: Callable[[], float]
+    by_region: Mapping[str, StoredFrames] = field(default_factory=dict)
+    unreadable: int = 0  # files that could not be used, since the start
+    _seen: dict[Path, _Seen] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """A file that cannot be used leaves the frame before it, which grows old; one that is gone takes it away."""
+        found = {path: _seen(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))[:MAX_REGIONS]}
+        kept = {region: frames for region, frames in self.by_region.items() if self.folder / (region + SUFFIX) in found}
+        for path, seen in found.items():
+            if seen is None or seen == self._seen.get(path):
+                continue
+            try:
+                frames = read_frames(path)
+            except SinkError as error:
+                self.unreadable += 1
+                log.warning("%s", error)
+            else:
+                kept[frames.by_category.spec.region] = frames
+        self._seen = {path: seen for path, seen in found.items() if seen}
+        self.by_region = dict(sorted(kept.items()))
+
+    def is_stale(self, frames: StoredFrames) -> bool:
+        return is_stale(frames, self.now_s())
+
+
+def is_stale(frames: StoredFrames, now_s: float) -> bool:
+    """Whether the scores are for a time too long ago, or ahead of this clock, as `health` and the pages judge it."""
+    frame = frames.by_category
+    return abs(now_s - frame.as_of_s) > max(OLDEST_SCORES_S, _TICKS * frame.spec.tick_s)
+
+
+def view_of(frames: StoredFrames, category: str) -> tuple[RiskFrame, int] | None:
+    """The view that has the category, and its place in it; None when there is no such category."""
+    view = frames.over_all if category == ALL_CATEGORIES else frames.by_category
+    return (view, view.categories.index(category)) if category in view.categories else None
+
+
+def categories_of(spec: Spec) -> tuple[str, ...]:
+    return (ALL_CATEGORIES, *spec.categories)
+
+
+def instant(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _seen(path: Path) -> _Seen | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_size, state.st_mtime_ns

@@ -1,0 +1,65 @@
+"""Every error as a problem document of RFC 9457."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+MEDIA_TYPE = "application/problem+json"
+# What may happen to every request; an operation adds its own.
+ALWAYS = (401, 404, 405, 422, 429, 500)
+
+
+class Problem(BaseModel):
+    """What went wrong, as RFC 9457 has it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: str = Field(description="about:blank: the title says what kind it is")
+    title: str = Field(description="The status in words")
+    status: int = Field(ge=400, le=599)
+    detail: str = Field(description="What happened, and what to do about it")
+
+
+class ProblemResponse(JSONResponse):
+    media_type = MEDIA_TYPE
+
+
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+    body = Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail)
+    return ProblemResponse(body.model_dump(), status, headers)
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Errors of the routes, of the routing, of the checks of a request, and those that nobody expects."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's own promise
+    detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else _SAID.get(error.status_code, "")
+    return problem(error.status_code, detail or error.detail, error.headers)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    """OGC API Features asks for 400 where the rest of the web says 422."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+    faults = (f"{' '.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
+    status = HTTPStatus.BAD_REQUEST if request.url.path.startswith("/ogc") else HTTPStatus.UNPROCESSABLE_ENTITY
+    return problem(status, "; ".join(faults))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    return problem(500, "a fault of this program; its log has the trace")
+
+
+_SAID = {
+    404: "nothing is at this address; /openapi.json lists what there is",
+    405: "this address knows other methods; /openapi.json lists them",
+}

@@ -1,0 +1,216 @@
+"""What the routes share: frames, callers, areas. And what every route asks first: who, how often, which region."""
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path as FilePath
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Depends, Path, Request, Security
+from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
+from starlette.exceptions import HTTPException
+
+from schemas.grid import Cells, Grid
+from schemas.spec import SLUG
+from streaming.disk.frame_file import StoredFrames
+from streaming.maps.areas import Area, cells_inside
+from streaming.serve.frames import Frames, instant, is_stale
+from streaming.serve.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
+
+COOKIE = "risk_token"
+_MOST_KEPT_BYTES = 64 * 1024 * 1024
+_bearer = HTTPBearer(auto_error=False, description="A token that `python -m streaming token` made")
+_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The same token, for the page")
+
+
+@dataclass(slots=True)
+class Kept:
+    """The answers that were used last, as many as fit into some memory: they are equal until the next frame."""
+
+    _answers: "OrderedDict[tuple[object, ...], bytes]" = field(default_factory=OrderedDict)
+    _bytes: int = 0
+
+    def get(self, key: tuple[object, ...], write: Callable[[], bytes]) -> bytes:
+        answer = self._answers.get(key)
+        if answer is None:
+            answer = self._answers[key] = write()
+            self._bytes += len(answer)
+            while self._bytes > _MOST_KEPT_BYTES and len(self._answers) > 1:
+                self._bytes -= len(self._answers.popitem(last=False)[1])
+        else:
+            self._answers.move_to_end(key)
+        return answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One process of the service. tokens: None where it answers this machine alone, and everybody on it."""
+
+    frames: Frames
+    now_s: Callable[[], float]
+    rates: Rates
+    tokens: Tokens | None = None
+    areas: Sequence[Area] = ()
+    streets: FilePath | None = None
+    kept: Kept = field(default_factory=Kept)
+
+    def look(self) -> None:
+        """Read what has changed: frames and tokens."""
+        self.frames.look()
+        if self.tokens is not None:
+            self.tokens.look()
+
+    def now_of(self, frames: StoredFrames) -> "Now":
+        return Now(frames, is_stale(frames, self.now_s()))
+
+    def cells_of(self, grid: Grid) -> Mapping[str, Cells]:
+        """The cells of each area that has some there."""
+        return _cells_of(tuple(map(_Same, self.areas)), grid)
+
+    def build(self) -> str:
+        """Changes with everything but the frame that an answer depends on: version and areas."""
+        return _build(tuple(map(_Same, self.areas)))
+
+
+def opened(
+    folder: FilePath, *, tokens: FilePath | None, rate: float, areas: Sequence[Area], streets: FilePath | None
+) -> Service:
+    """A service on the clocks of this machine, which has looked at its files. Raises SettingsError."""
+    if tokens:
+        read_tokens(tokens)  # a mistake in it is said now, not in every answer
+    service = Service(
+        frames=Frames(folder, time.time),
+        now_s=time.time,
+        rates=Rates(rate, time.monotonic),
+        tokens=Tokens(tokens) if tokens else None,
+        areas=areas,
+        streets=streets,
+    )
+    service.look()
+    return service
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """A region's frames, and whether they are stale at the time of a request."""
+
+    frames: StoredFrames
+    is_stale: bool
+
+    @property
+    def state(self) -> str:
+        return f"{self.frames.digest}{'-stale' if self.is_stale else ''}"
+
+    def facts(self) -> dict[str, Any]:
+        """What every answer says of where its numbers are from."""
+        frame = self.frames.by_category
+        return {
+            "region": frame.spec.region,
+            "as_of": instant(frame.as_of_s),
+            "stale": self.is_stale,
+            "clock": self.frames.clock,
+            "model": frame.model,
+            "baseline_only": frame.baseline_only,
+            "digest": self.frames.digest,
+        }
+
+    def headers(self) -> dict[str, str]:
+        as_of = instant(self.frames.by_category.as_of_s)
+        return {"Risk-As-Of": as_of, "Risk-Stale": "true" if self.is_stale else "false"}
+
+
+class _Same:
+    """An area as a key: the same object, the same key. Its arrays have no hash."""
+
+    def __init__(self, area: Area) -> None:
+        self.area = area
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.area is self.area
+
+    def __hash__(self) -> int:
+        return id(self.area)
+
+
+@lru_cache(maxsize=256)
+def _cells_of(areas: tuple[_Same, ...], grid: Grid) -> Mapping[str, Cells]:
+    found = {one.area.name: cells_inside(one.area, grid) for one in areas}
+    return {name: cells for name, cells in found.items() if len(cells)}
+
+
+@lru_cache(maxsize=8)
+def _build(areas: tuple[_Same, ...]) -> str:
+    seal = hashlib.blake2b(version("incident-risk-scorer").encode(), digest_size=4)
+    for one in areas:
+        seal.update(one.area.name.encode())
+        for ring in (ring for rings in one.area.polygons for ring in rings):
+            seal.update(ring.tobytes())
+    return seal.hexdigest()
+
+
+def service_of(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+TheService = Annotated[Service, Depends(service_of)]
+
+
+def known_caller(service: Service, token: str | None) -> Caller | None:
+    if service.tokens is None:
+        return ANYONE
+    return service.tokens.caller(token) if token else None
+
+
+def caller_of(
+    service: TheService,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
+    cookie: Annotated[str | None, Security(_cookie)],
+) -> Caller:
+    """Raises 401 without a token that is known, 429 for a caller who asks too often."""
+    caller = known_caller(service, bearer.credentials if bearer else cookie)
+    if caller is None:
+        said = "send a known token as `Authorization: Bearer TOKEN`"
+        raise HTTPException(401, said, {"WWW-Authenticate": 'Bearer realm="risk"'})
+    wait_s = service.rates.wait_s(caller.name)
+    if wait_s > 0:
+        said = f"{caller.name} asks more often than {service.rates.per_s:g} times a second; wait {wait_s:.1f} s"
+        raise HTTPException(429, said, {"Retry-After": str(max(1, round(wait_s + 0.5)))})
+    return caller
+
+
+TheCaller = Annotated[Caller, Depends(caller_of)]
+
+
+def seen_by(service: Service, caller: Caller) -> list[StoredFrames]:
+    return [frames for region, frames in service.frames.by_region.items() if caller.may_see(region)]
+
+
+def region_of(
+    region: Annotated[str, Path(pattern=SLUG, description="As the region's artifact calls it")],
+    service: TheService,
+    caller: TheCaller,
+) -> Now:
+    """Raises 404 for a region that has no frame, or that the caller may not see: it must not learn which."""
+    frames = service.frames.by_region.get(region)
+    if frames is None or not caller.may_see(region):
+        raise HTTPException(404, f"no region {region!r} here for this token; /v1/regions lists those that there are")
+    return service.now_of(frames)
+
+
+TheRegion = Annotated[Now, Depends(region_of)]
+
+
+def must_be_current(now: Now, require: str | None) -> None:
+    if require == "current" and now.is_stale:
+        as_of = now.facts()["as_of"]
+        raise HTTPException(503, f"the newest scores are for {as_of}, and so not current; look after the scorer")
+
+
+def json_bytes(answer: object) -> bytes:
+    return msgspec.json.encode(answer)

@@ -1,0 +1,113 @@
+"""Who may ask: tokens of which only hashes are kept, each with the regions that it opens, and how often it may ask.
+
+The file has one line a token: `{"name": "cad", "sha256": "...", "regions": ["chicago"]}`; without regions it opens all.
+A token has 256 random bits, so that its plain hash tells nobody what it is.
+"""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from schemas.errors import SettingsError
+from schemas.files import replace_file, write_errors
+from schemas.spec import Slug
+
+log = logging.getLogger(__name__)
+_LONGEST_TOKEN = 200  # characters; ours have 43
+_BURST_S = 5  # seconds' worth of requests that may come at once
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A line of the file."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
+    regions: tuple[Slug, ...] = ()  # none: all
+
+    def may_see(self, region: str) -> bool:
+        return not self.regions or region in self.regions
+
+
+ANYONE = Caller(name="anyone", sha256="0" * 64)  # where no file of tokens is named: this machine alone is answered
+
+
+@dataclass(slots=True)
+class Tokens:
+    """The callers of a file. A file that cannot be used, or is gone, opens nothing."""
+
+    path: Path
+    _seen: tuple[int, int, int] | None = None
+    _by_hash: dict[str, Caller] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Read the file if it was replaced: a token that was taken out ends within a second."""
+        try:
+            state = self.path.stat()
+            seen = (state.st_ino, state.st_size, state.st_mtime_ns)
+            if seen != self._seen:
+                self._by_hash, self._seen = {one.sha256: one for one in read_tokens(self.path)}, seen
+        except (OSError, SettingsError) as error:
+            if self._by_hash or self._seen is None:
+                log.warning("no token is accepted: %s", error)
+            self._by_hash, self._seen = {}, (0, 0, 0)
+
+    def caller(self, token: str) -> Caller | None:
+        return self._by_hash.get(_sha256(token)) if len(token) <= _LONGEST_TOKEN else None
+
+
+@dataclass(slots=True)
+class Rates:
+    """How often each caller may ask: `per_s` on average, and some seconds' worth at once."""
+
+    per_s: float
+    now_s: Callable[[], float]  # a clock that is never set back
+    _left: dict[str, tuple[float, float]] = field(default_factory=dict)  # caller -> requests left, at that time
+
+    def wait_s(self, caller: str) -> float:
+        """Take one request; 0, or the seconds until there is one to take."""
+        now, most = self.now_s(), max(1.0, self.per_s * _BURST_S)
+        left, then = self._left.get(caller, (most, now))
+        left = min(most, left + (now - then) * self.per_s)
+        self._left[caller] = (left - 1 if left >= 1 else left, now)
+        return 0.0 if left >= 1 else (1 - left) / self.per_s
+
+
+def read_tokens(path: Path) -> list[Caller]:
+    """Raises SettingsError, which never repeats the file's content."""
+    remedy = "make it with `token NAME --tokens FILE`"
+    try:
+        lines = path.read_bytes().splitlines()
+        return [msgspec.json.decode(line, type=Caller) for line in lines if line.strip()]
+    except OSError as error:
+        raise SettingsError(f"the tokens' file {path} cannot be read ({error.strerror})", remedy) from error
+    except msgspec.DecodeError as error:
+        raise SettingsError(f"the tokens' file {path} has a line that is no token's", remedy) from error
+
+
+def make_token(path: Path, name: str, regions: Iterable[str]) -> str:
+    """Add a token of that name to the file, in place of an earlier one; gives the token, which is kept nowhere.
+
+    Raises SettingsError.
+    """
+    token = secrets.token_urlsafe(32)
+    line = {"name": name, "sha256": _sha256(token), "regions": sorted(regions)}
+    try:
+        caller = msgspec.convert(line, Caller)
+    except msgspec.ValidationError as error:
+        remedy = "choose a name of letters, digits, . _ and -, and regions as their artifacts call them"
+        raise SettingsError(f"token {name!r} for {line['regions']} cannot be ({error})", remedy) from error
+    others = [one for one in (read_tokens(path) if path.exists() else []) if one.name != name]
+    content = b"".join(msgspec.json.encode(one) + b"\n" for one in (*others, caller))
+    with write_errors(SettingsError, path, remedy="choose another file with --tokens"):
+        replace_file(path, content)
+    return token
+
+
+def _sha256(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()

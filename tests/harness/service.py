@@ -1,0 +1,85 @@
+"""The service as a client sees it: a real server on a port of this machine, over real connections."""
+
+import json
+import threading
+import time
+from contextlib import contextmanager
+
+import urllib3
+import uvicorn
+
+from streaming.disk.frame_file import write_frames
+from streaming.serve.app import application
+from streaming.serve.frames import Frames
+from streaming.serve.service import Service
+from streaming.serve.tokens import Rates
+from tests.harness.toy import toy_grid, toy_spec, toy_views
+
+MANY = 1e9  # requests a second: no limit
+
+
+class Clock:
+    """The service's clock: of the machine, moved by `ahead_s`."""
+
+    def __init__(self):
+        self.ahead_s = 0.0
+
+    def __call__(self):
+        return time.time() + self.ahead_s
+
+
+class Client:
+    """Asks one address; `token` and `headers` go with every request."""
+
+    def __init__(self, base, token=None):
+        self.base = base
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.pool = urllib3.PoolManager(retries=False, timeout=20)
+
+    def ask(self, path, *, method="GET", headers=(), **options):
+        return self.pool.request(method, self.base + path, headers={**self.headers, **dict(headers)}, **options)
+
+    def get(self, path, **headers):
+        return self.ask(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def json(self, path, **headers):
+        answer = self.get(path, **headers)
+        assert answer.status == 200, answer.data
+        return json.loads(answer.data)
+
+    def post(self, path, body):
+        return self.ask(path, method="POST", json=body)
+
+
+@contextmanager
+def running(service, **options):
+    """The address of a server with that service, which has looked at its files once."""
+    server = uvicorn.Server(
+        uvicorn.Config(application(service, **options), port=0, log_level="error", timeout_graceful_shutdown=1)
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    service.look()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def toy_service(folder, *, clock=None, rate=MANY, **fields):
+    """A service of the frames in a folder."""
+    clock = clock or Clock()
+    return Service(frames=Frames(folder, clock), now_s=clock, rates=Rates(rate, time.monotonic), **fields)
+
+
+def leave_frame(folder, region="riverton", *, age_s=0, seed=7, model="2026-07-r3", **spec):
+    """A region's drawn frame in the folder. Gives its two views."""
+    fields = {"grid": toy_grid(6, 5, south_deg=41.6, west_deg=-87.9), "categories": ("theft", "battery"), **spec}
+    views = toy_views(toy_spec(region=region, **fields), as_of_s=int(time.time()) - age_s, seed=seed, model=model)
+    write_frames(folder, views, "wall")
+    return views

@@ -1,0 +1,110 @@
+"""The stream tells of every new frame, and of one that has become stale; what the folder holds is followed."""
+
+import json
+from contextlib import contextmanager
+
+import pytest
+
+from streaming.disk.frame_file import frame_path
+from streaming.serve.frames import Frames
+from streaming.serve.tokens import Tokens, make_token
+from tests.harness.service import Client, Clock, leave_frame, running, toy_service
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@contextmanager
+def events(base, token=None):
+    """The events of a stream as they come."""
+    answer = Client(base, token).ask("/v1/stream", preload_content=False)
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+
+    def read():
+        text = b""
+        for part in answer.stream(1):
+            text += part
+            while b"\n\n" in text:
+                one, _, text = text.partition(b"\n\n")
+                if one.startswith(b"event: frame\ndata: "):
+                    yield json.loads(one.partition(b"data: ")[2])
+
+    try:
+        yield read()
+    finally:
+        answer.close()
+
+
+def test_a_stream_begins_with_every_region_and_goes_on_with_what_is_new(tmp_path, clock):
+    first = leave_frame(tmp_path, "riverton")[0]
+    with running(toy_service(tmp_path, clock=clock)) as base, events(base) as stream:
+        assert next(stream)["digest"] == first.digest()
+        second = leave_frame(tmp_path, "riverton", seed=8)[0]
+        assert next(stream)["digest"] == second.digest()
+        other = leave_frame(tmp_path, "lakeside")[0]
+        event = next(stream)
+        assert (event["region"], event["digest"], event["stale"]) == ("lakeside", other.digest(), False)
+        clock.ahead_s = 3600
+        assert [next(stream)["stale"] for _ in range(2)] == [True, True]
+
+
+def test_a_stream_shows_the_regions_of_its_token_and_ends_with_it(tmp_path, clock):
+    for region in ("riverton", "lakeside"):
+        leave_frame(tmp_path, region)
+    path = tmp_path / "tokens.jsonl"
+    token = make_token(path, "north", ["riverton"])
+    with running(toy_service(tmp_path, clock=clock, tokens=Tokens(path))) as base, events(base, token) as stream:
+        assert next(stream)["region"] == "riverton"
+        path.write_text("", encoding="utf-8")
+        assert list(stream) == []
+
+
+def test_a_file_that_is_damaged_leaves_the_frame_before_it_and_one_that_is_gone_none(tmp_path, clock):
+    digest = leave_frame(tmp_path, "riverton")[0].digest()
+    frames = Frames(tmp_path, clock)
+    frames.look()
+    path = frame_path(tmp_path, "riverton")
+    path.write_bytes(path.read_bytes()[:-1])
+    frames.look()
+    frames.look()
+    assert frames.by_region["riverton"].digest == digest
+    assert frames.unreadable == 1  # read once, not in every look
+    path.unlink()
+    frames.look()
+    assert not frames.by_region
+
+
+def test_a_folder_that_is_not_there_yet_is_empty(tmp_path, clock):
+    frames = Frames(tmp_path / "later", clock)
+    frames.look()
+    assert not frames.by_region
+    leave_frame(tmp_path / "later")
+    frames.look()
+    assert list(frames.by_region) == ["riverton"]
+
+
+def test_a_longer_tick_may_be_older(tmp_path, clock):
+    leave_frame(tmp_path, "riverton", age_s=600)
+    leave_frame(tmp_path, "lakeside", age_s=600, tick_s=300)
+    frames = Frames(tmp_path, clock)
+    frames.look()
+    assert {region: frames.is_stale(one) for region, one in frames.by_region.items()} == {
+        "lakeside": False,
+        "riverton": True,
+    }
+
+
+def test_figures_for_prometheus(tmp_path, clock):
+    leave_frame(tmp_path)
+    with running(toy_service(tmp_path, clock=clock)) as base:
+        client = Client(base)
+        client.get("/v1/regions/riverton/scores")
+        client.get("/v1/regions/nowhere/scores")
+        text = client.get("/metrics").data.decode()
+    route = 'route="/v1/regions/{region}/scores"'
+    assert f'incident_risk_service_requests_total{{method="GET",{route},status="200"}} 1.0' in text
+    assert f'incident_risk_service_requests_total{{method="GET",{route},status="404"}} 1.0' in text
+    assert 'incident_risk_service_stale{region="riverton"} 0.0' in text
+    assert "nowhere" not in text

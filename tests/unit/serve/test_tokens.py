@@ -1,0 +1,164 @@
+"""Who may ask: hashes in a file, regions, and how often."""
+
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from schemas.errors import SettingsError
+from streaming.__main__ import app
+from streaming.serve.tokens import Rates, Tokens, make_token, read_tokens
+from tests.harness.service import Client, leave_frame, running, toy_service
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("service")
+
+
+@pytest.fixture(scope="module")
+def made(folder):
+    path = folder / "tokens.jsonl"
+    return {name: make_token(path, name, regions) for name, regions in {"cad": [], "north": ["riverton"]}.items()}
+
+
+@pytest.fixture(scope="module")
+def base(folder, made):
+    for region in ("riverton", "lakeside"):
+        leave_frame(folder, region)
+    with running(toy_service(folder, tokens=Tokens(folder / "tokens.jsonl"))) as address:
+        yield address
+
+
+def test_the_file_holds_no_token(folder, made):
+    text = (folder / "tokens.jsonl").read_text(encoding="utf-8")
+    assert all(token not in text for token in made.values())
+    assert [one.name for one in read_tokens(folder / "tokens.jsonl")] == ["cad", "north"]
+
+
+PATHS = ("/v1/regions", "/v1/regions/riverton/scores", "/v1/stream", "/ogc", "/ogc/collections", "/metrics")
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer", "Basic eDp5", "Bearer " + "x" * 5000])
+def test_without_a_known_token_nothing_is_told(base, path, header):
+    answer = Client(base).ask(path, headers={"Authorization": header} if header else {})
+    assert (answer.status, answer.headers["Content-Type"]) == (401, "application/problem+json")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert b"riverton" not in answer.data
+
+
+def test_health_needs_none_and_names_no_region(base):
+    answer = Client(base).get("/health")
+    assert answer.status == 200
+    assert b"riverton" not in answer.data
+
+
+def test_a_token_opens_its_regions_alone(base, made):
+    everything, north = Client(base, made["cad"]), Client(base, made["north"])
+    assert [one["region"] for one in everything.json("/v1/regions")["regions"]] == ["lakeside", "riverton"]
+    assert [one["region"] for one in north.json("/v1/regions")["regions"]] == ["riverton"]
+    for path in ("/v1/regions/{}/scores", "/v1/regions/{}/outlines", "/ogc/collections/{}.all.1h/items"):
+        assert north.get(path.format("riverton")).status == 200
+        closed, unknown = north.get(path.format("lakeside")), north.get(path.format("nowhere"))
+        assert (closed.status, unknown.status) == (404, 404)
+        assert closed.data.replace(b"lakeside", b"nowhere") == unknown.data
+    assert {one["id"].split(".")[0] for one in north.json("/ogc/collections")["collections"]} == {"riverton"}
+
+
+def test_a_token_ends_within_seconds_of_its_line(base, folder):
+    path = folder / "tokens.jsonl"
+    client = Client(base, make_token(path, "passing", []))
+    assert waited(lambda: client.get("/v1/regions").status == 200)
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n", encoding="utf-8")
+    assert waited(lambda: client.get("/v1/regions").status == 401)
+
+
+def waited(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+@pytest.mark.parametrize("damage", ["not json", '{"name": "a"}', None])
+def test_a_file_that_cannot_be_used_opens_nothing(tmp_path, damage):
+    path = tmp_path / "tokens.jsonl"
+    token = make_token(path, "cad", [])
+    tokens = Tokens(path)
+    tokens.look()
+    assert tokens.caller(token).name == "cad"
+    path.unlink()
+    if damage:
+        path.write_text(damage, encoding="utf-8")
+    tokens.look()
+    assert tokens.caller(token) is None
+    with pytest.raises(SettingsError) as caught:
+        read_tokens(path)
+    assert damage is None or damage not in str(caught.value)
+
+
+def test_a_new_token_of_a_name_replaces_the_old_one(tmp_path):
+    path = tmp_path / "tokens.jsonl"
+    old, new = make_token(path, "cad", []), make_token(path, "cad", ["riverton"])
+    tokens = Tokens(path)
+    tokens.look()
+    assert tokens.caller(old) is None
+    assert tokens.caller(new).regions == ("riverton",)
+
+
+@pytest.mark.parametrize(("name", "regions"), [("a b", []), ("", []), ("cad", ["No Region"])])
+def test_a_token_that_could_not_be_read_again_is_not_made(tmp_path, name, regions):
+    with pytest.raises(SettingsError):
+        make_token(tmp_path / "tokens.jsonl", name, regions)
+    assert not list(tmp_path.iterdir())
+
+
+@given(st.lists(st.floats(0, 2), max_size=60), st.floats(0.5, 20))
+def test_no_caller_gets_more_than_the_rate_and_a_burst(waits, per_s):
+    now = [0.0]
+    rates = Rates(per_s, lambda: now[0])
+    answered = 0
+    for wait in waits:
+        now[0] += wait
+        answered += rates.wait_s("cad") == 0
+    assert answered <= max(1, per_s * 5) + now[0] * per_s + 1e-6
+
+
+def test_who_asks_too_often_is_told_when_to_come_again(tmp_path):
+    leave_frame(tmp_path)
+    with running(toy_service(tmp_path, rate=0.2)) as base:
+        client = Client(base)
+        assert client.get("/v1/regions").status == 200
+        answer = client.get("/v1/regions")
+        assert (answer.status, answer.headers["Content-Type"]) == (429, "application/problem+json")
+        assert 1 <= int(answer.headers["Retry-After"]) <= 6
+
+
+def test_without_tokens_only_this_machine_is_answered(tmp_path):
+    leave_frame(tmp_path)
+    with running(toy_service(tmp_path)) as base:
+        assert Client(base).get("/v1/regions").status == 200
+        for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example"):
+            answer = Client(base).get("/v1/regions", Host=host)
+            assert (answer.status, answer.headers["Content-Type"]) == (421, "application/problem+json")
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8321", "192.168.0.7:80", "8321", "127.0.0.1:0", "localhost:x"])
+def test_the_command_refuses_to_answer_others_without_tokens(listen):
+    ran = CliRunner().invoke(app, ["serve", "--listen", listen])
+    assert isinstance(ran.exception, SettingsError)
+
+
+def test_the_command_makes_a_token_and_prints_it_once(tmp_path):
+    path = tmp_path / "tokens.jsonl"
+    ran = CliRunner().invoke(app, ["token", "cad", "--tokens", str(path), "--region", "riverton"])
+    tokens = Tokens(path)
+    tokens.look()
+    assert tokens.caller(ran.stdout.strip()).regions == ("riverton",)
+    assert json.loads(path.read_text())["name"] == "cad"
