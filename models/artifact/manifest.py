@@ -38,15 +38,16 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     size_bytes: Annotated[int, msgspec.Meta(ge=0)]
 
 
-class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the model learned from."""
 
     file_name: str
-    sha256: str
+    sha256: str  # of the file; of an archive, of the rows
     layout: str
     incidents: int  # inside the grid and before the cut-off
     first_s: int
     cutoff_s: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_S)]
+    table_version: int | None = None  # of an archive
 
 
 class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

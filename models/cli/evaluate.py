@@ -14,9 +14,10 @@ from rich.console import Console
 
 from models.artifact.folders import make_writable
 from models.artifact.untrusted_bytes import sha256
-from models.cli.options import DATA_HELP, CellSide, LayoutText, RecipeFile, not_installed
+from models.cli.options import DATA_OR_ARCHIVE_HELP, CellSide, LayoutText, MissingDays, RecipeFile, not_installed
 from models.cli.progress import print_file, progress_bars
-from models.evaluation.tasks import STEPS_S, TASKS, FileOptions, Task, task_of_file
+from models.evaluation.tasks import STEPS_S, TASKS, FileOptions, Task, task_of_archive, task_of_file
+from models.files.archive import Archived, is_archive, read_archive
 from models.files.data_report import data_warnings
 from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
@@ -35,7 +36,7 @@ BARS = ("counting", "replay", "fitting", "judging")
 def evaluate_command(
     out: Annotated[Path, typer.Option(help="Folder for evaluation.json, pictures and the page")],
     task: Annotated[str, typer.Option(help="One of the named tasks; without it, --data is judged")] = "",
-    data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP}; a task has its own in ../shared/data")] = None,
+    data: Annotated[str, typer.Option(help=f"{DATA_OR_ARCHIVE_HELP}; a task has its own in ../shared/data")] = "",
     layout: LayoutText = "",
     cell_m: CellSide = DEFAULT_CELL_M,
     step: Annotated[str, typer.Option(help="How far ahead a forecast goes: hour, 4h or day")] = "hour",
@@ -55,6 +56,8 @@ def evaluate_command(
     merge_repeated: Annotated[
         bool, typer.Option("--merge-repeated", help="With --data: count calls within 200 m and 15 min once")
     ] = False,
+    region: Annotated[str, typer.Option(help="With an archive of several regions: which one")] = "",
+    missing_days: MissingDays = 0,
     forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
 ) -> None:
     """Judge the network and its simple rivals, in one table, on the last block of time.
@@ -80,7 +83,10 @@ def evaluate_command(
     for kind in kinds:
         kind_of_network(kind)
     options = FileOptions(cell_m=cell_m, step=step, origins=origins, merge_repeated=merge_repeated)
-    chosen = _named_task(task, data) if task else _task_of_file(data, layout, options)
+    if is_archive(data):
+        chosen = _task_of_archive(read_archive(data, region=region, may_miss=missing_days), task, options)
+    else:
+        chosen = _named_task(task, data) if task else _task_of_file(data, layout, options)
     try:
         make_writable(out)  # before hours of work
     except OSError as error:
@@ -104,20 +110,32 @@ def evaluate_command(
     console.print(f"report: {page}", soft_wrap=True)
 
 
-def _named_task(name: str, data: Path | None) -> Task:
+def _task_of_archive(archived: Archived, task: str, options: FileOptions) -> Task:
+    if task or options.merge_repeated:
+        raise SettingsError("an archive with --task or --merge-repeated: it has no calls", "leave them out")
+    if options.cell_m not in (DEFAULT_CELL_M, archived.meaning.grid.cell_m):
+        raise DataError(
+            f"--cell-m is {options.cell_m:g} m, and the archive has {archived.meaning.grid.cell_m:g} m",
+            remedy="leave it out",
+        )
+    return task_of_archive(archived, options)
+
+
+def _named_task(name: str, data: str) -> Task:
     if name not in TASKS:
         raise DataError(f"--task {name} is unknown", remedy=f"choose one of {', '.join(TASKS)}")
     read, usual_place = TASKS[name]
-    path = data or usual_place
+    path = Path(data) if data else usual_place
     return _with_source(read(path), path)
 
 
-def _task_of_file(data: Path | None, layout: str, options: FileOptions) -> Task:
-    if data is None or not layout:
+def _task_of_file(data: str, layout: str, options: FileOptions) -> Task:
+    if not data or not layout:
         raise DataError("no data to judge", remedy="give --task, or --data and --layout")
     if options.step not in STEPS_S:
         raise DataError(f"--step {options.step} is unknown", remedy=f"choose one of {', '.join(STEPS_S)}")
-    return _with_source(task_of_file(data, parse_layout(layout), options, now_s=time.time()), data)
+    path = Path(data)
+    return _with_source(task_of_file(path, parse_layout(layout), options, now_s=time.time()), path)
 
 
 def _with_source(task: Task, path: Path) -> Task:

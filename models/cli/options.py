@@ -9,8 +9,12 @@ from models.files.layouts import LAYOUT_HELP
 from schemas.errors import SettingsError
 
 DATA_HELP = "Incident file: .csv, .csv.gz, or .zip with one .csv"
+DATA_OR_ARCHIVE_HELP = f"{DATA_HELP}; or archive:PATH, archive:PATH@VERSION"
+FileOrArchive = Annotated[str, typer.Option(help=DATA_OR_ARCHIVE_HELP)]
+MissingDays = Annotated[int, typer.Option(min=0, help="With an archive: missing days that may count as quiet")]
 Data = Annotated[Path, typer.Option(help=DATA_HELP)]
 LayoutText = Annotated[str, typer.Option(help=LAYOUT_HELP)]
+FileLayout = Annotated[str, typer.Option(help=f"Of a file: {LAYOUT_HELP}")]
 Region = Annotated[str, typer.Option(help="Name of the region: a-z, 0-9, - and _")]
 CellSide = Annotated[float, typer.Option(help="Side of a cell, metres")]
 Until = Annotated[str, typer.Option(help="Local date YYYY-MM-DD: use only what happened before it; or none")]

@@ -14,10 +14,11 @@ from rich.table import Table
 from models.artifact.artifact import check_writable
 from models.cli.options import (
     CellSide,
-    Data,
     Epochs,
-    LayoutText,
+    FileLayout,
+    FileOrArchive,
     Master,
+    MissingDays,
     RecipeFile,
     Region,
     Seed,
@@ -41,9 +42,9 @@ DEVICE_HELP = "auto: a GPU if there is one; cpu; cuda. Equal seeds give equal mo
 
 # Typer reads a command's options from its parameters, and a command reads from top to bottom.
 def train_command(
-    data: Data,
-    layout: LayoutText,
+    data: FileOrArchive,
     region: Region,
+    layout: FileLayout = "",
     cell_m: CellSide = DEFAULT_CELL_M,
     like: Annotated[
         Path | None,
@@ -59,6 +60,7 @@ def train_command(
     workers: Annotated[int, typer.Option(min=1, help="Processes that fit the network; several run in Spark")] = 1,
     master: Master = "",
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
+    missing_days: MissingDays = 0,
 ) -> None:
     """Train on a file of incidents and publish the artifact."""
     if master and workers == 1:
@@ -67,7 +69,7 @@ def train_command(
     check_writable(out)
     console = Console()
     task = RegionTask(
-        data=str(data),
+        data=data,
         layout=layout,
         region=region,
         cell_m=cell_m,
@@ -78,6 +80,7 @@ def train_command(
         step_minutes=step_minutes,
         recipe=str(recipe) if recipe else "",
         network=network,
+        missing_days=missing_days,
     )
     ready = prepare(task)
     _describe(ready, console)

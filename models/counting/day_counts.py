@@ -4,7 +4,7 @@ The registry knows each incident to the second, but forgets. The level of hours 
 it has beyond the registry is given at the start of its hour.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from schemas.errors import CheckpointError
 from schemas.spec import DAY_S, HOUR_S, Spec
 
 BIN_S = 300
+_BINS = DAY_S // BIN_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,26 @@ class DayCounts:
     @property
     def incidents(self) -> int:
         return int(self.count.sum())
+
+    @classmethod
+    def binned(
+        cls,
+        day: int,
+        place: npt.NDArray[np.int64],
+        bin_: npt.NDArray[np.int64],
+        count: npt.NDArray[np.int64],
+        spec: Spec,
+    ) -> "DayCounts":
+        """Of counts at places (cell x categories + category) and bins, each any number of times."""
+        row, inverse = np.unique(place * _BINS + bin_, return_inverse=True)
+        categories = len(spec.categories)
+        return cls(
+            day=day,
+            cell=(row // _BINS // categories).astype(np.int32),
+            category=(row // _BINS % categories).astype(np.int16),
+            bin=(row % _BINS).astype(np.int16),
+            count=np.bincount(inverse, count, len(row)).astype(np.int32),
+        )
 
 
 def newest_closed(clock_s: int, spec: Spec) -> int:
@@ -50,8 +71,7 @@ def day_counts(state: CountState, day: int, *, clock_s: int) -> DayCounts:
     """
     known = state.registry.records()
     known = known.select(counting(known) & (known.occurred_s // DAY_S == day))
-    categories = len(state.spec.categories)
-    place = known.cell.astype(np.int64) * categories + known.category
+    place = known.cell.astype(np.int64) * len(state.spec.categories) + known.category
     bin_ = known.occurred_s % DAY_S // BIN_S
     missing = _hours(state, day)
     np.subtract.at(missing, (bin_ * BIN_S // HOUR_S, place), 1)
@@ -62,17 +82,15 @@ def day_counts(state: CountState, day: int, *, clock_s: int) -> DayCounts:
             remedy="restore the checkpoint, or leave this day to an agency's file",
         )
     hour, at = np.nonzero(missing)
-    bins_a_day = DAY_S // BIN_S
-    number = np.concatenate([place * bins_a_day + bin_, at * bins_a_day + hour * (HOUR_S // BIN_S)])
-    counted = np.concatenate([np.ones(len(place), np.int64), missing[hour, at]])
-    row, inverse = np.unique(number, return_inverse=True)
-    count = np.bincount(inverse, counted, len(row))
-    return DayCounts(
-        day=day,
-        cell=(row // bins_a_day // categories).astype(np.int32),
-        category=(row // bins_a_day % categories).astype(np.int16),
-        bin=(row % bins_a_day).astype(np.int16),
-        count=count.astype(np.int32),
+    counts = DayCounts.binned(
+        day,
+        np.concatenate([place, at]),
+        np.concatenate([bin_, hour * (HOUR_S // BIN_S)]),
+        np.concatenate([np.ones(len(place), np.int64), missing[hour, at]]),
+        state.spec,
+    )
+    return replace(
+        counts,
         by_hour=int(missing.sum()),
         open=int(np.count_nonzero(known.latest_s >= clock_s - state.spec.registry_keep_s)),
     )

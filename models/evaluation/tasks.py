@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, nominal_grid, published_chicago
+from models.files.archive import Archived
 from models.files.data_report import RowCount, read_past, refuse_one_cell, refuse_too_little, row_counts
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS, Layout
@@ -120,24 +121,35 @@ def task_of_file(path: Path, layout: Layout, options: FileOptions, *, now_s: flo
     table = read_past(path, layout, now_s=now_s)
     if options.merge_repeated:
         table = merge_repeated(table)
+    return _task_of(table, path.name, options)
+
+
+def task_of_archive(archived: Archived, options: FileOptions) -> Task:
+    """The same of archived days, in the archive's own cells, whatever `options.cell_m` says."""
+    grid = archived.meaning.grid
+    task = _task_of(archived.table, "archive", replace(options, cell_m=grid.cell_m), grid)
+    return replace(task, data_file=f"archive@{archived.version}", data_sha256=archived.sha256)
+
+
+def _task_of(table: IncidentTable, source: str, options: FileOptions, known_grid: Grid | None = None) -> Task:
     starts_s = _steps(table, STEPS_S[options.step])[1:-1]
     steps = len(starts_s) - 1
     if steps < LEAST_STEPS:
         raise DataError(
-            f"{max(steps, 0)} whole steps ({options.step}) in {path}, at least {LEAST_STEPS} are needed",
+            f"{max(steps, 0)} whole steps ({options.step}) in {source}, at least {LEAST_STEPS} are needed",
             remedy="give a longer file, or a shorter --step",
         )
     validation, test = _blocks(steps)
     learned = validation - (options.origins - 1) * (steps - test)
     _refuse_short(learned, options.origins - 1)
-    grid = _grid_of(table, int(starts_s[0]), int(starts_s[learned]), options.cell_m)
+    grid = known_grid or _grid_of(table, int(starts_s[0]), int(starts_s[learned]), options.cell_m)
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
     whole = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
     rows = (*row_counts(table, grid), RowCount(what=_PARTIAL, rows=int((~whole).sum()), decision="left out"))
     incidents, cell = table.select(inside & whole), cell[inside & whole]
     task = Task(
-        name=f"{layout.name}-{options.cell_m:.0f}m-{options.step}",
-        title=_title(path, options, categories=len(table.categories), cells=grid.cells),
+        name=f"{table.layout}-{options.cell_m:.0f}m-{options.step}",
+        title=_title(source, options, categories=len(table.categories), cells=grid.cells),
         incidents=incidents,
         cell=cell,
         grid=grid,
@@ -152,10 +164,10 @@ def task_of_file(path: Path, layout: Layout, options: FileOptions, *, now_s: flo
     return task
 
 
-def _title(path: Path, options: FileOptions, *, categories: int, cells: int) -> str:
+def _title(source: str, options: FileOptions, *, categories: int, cells: int) -> str:
     merged = ", repeated calls merged" if options.merge_repeated else ""
     step = STEP_NAMES[options.step]
-    return f"{path.name}, {options.cell_m:.0f} m, {step}, {categories} categories, all {cells} cells{merged}"
+    return f"{source}, {options.cell_m:.0f} m, {step}, {categories} categories, all {cells} cells{merged}"
 
 
 def _grid_of(table: IncidentTable, start_s: int, stop_s: int, cell_m: float) -> Grid:

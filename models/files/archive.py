@@ -3,16 +3,28 @@
 A day without incidents has one row with a count of 0, so that it is not a missing day.
 """
 
+import hashlib
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
-from schemas.errors import SettingsError
+from models.counting.day_counts import BIN_S
+from models.files.incident_files import IncidentTable
+from schemas.errors import DataError, SettingsError
 from schemas.grid import Grid
-from schemas.spec import Spec
+from schemas.spec import DAY_S, Spec
 
+PREFIX = "archive:"
 EPOCH = date(1970, 1, 1).toordinal()
+_COLUMNS = ("day", "cell", "category", "bin", "count", "meaning")
+_ROW = np.dtype([("day", "<i4"), ("cell", "<i4"), ("category", "<i2"), ("bin", "<i2"), ("count", "<i4")])
 
 
 class Meaning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +41,58 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def text(self) -> str:
         """As the table has it: equal texts for equal meanings, and enough to draw the cells in later years."""
         return msgspec.json.encode(self, order="deterministic").decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archived:
+    """A region's days in the archive. An incident stands at the start of its bin, in the middle of its cell."""
+
+    table: IncidentTable
+    meaning: Meaning
+    version: int  # of the Delta table
+    sha256: str  # of the rows, however they are spread over files
+    missing: int = 0  # days between the first and the last that the archive lacks; they count as quiet
+
+
+def is_archive(data: str) -> bool:
+    return data.startswith(PREFIX)
+
+
+def from_folder(data: str, folder: Path) -> str:
+    """`data` of an option in a file that lies in `folder`: a path counts from there."""
+    if not is_archive(data):
+        return str(folder / data)
+    place = data.removeprefix(PREFIX)
+    return data if "://" in place else f"{PREFIX}{folder / place}"
+
+
+def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_miss: int = 0) -> Archived:
+    """The days of a region in `archive:PATH`, or in its version with `archive:PATH@VERSION`.
+
+    region: may be left out where the archive has one. like: only rows with its meaning; else those with that of the
+    newest day. may_miss: days that may be missing in between. Raises DataError for an archive that cannot be read,
+    another region or meaning, and for more missing days. Storage options come from the environment (AWS_...).
+    """
+    opened = _open(data)
+    region = region or _only_region(opened, data)
+    rows, meanings, names = _rows(opened, data, region)
+    wanted = Meaning.of(like).text() if like else meanings[int(rows["meaning"][rows["day"].argmax()])]
+    if wanted not in meanings:
+        raise DataError(
+            f"{data} has no counts of {region} for these cells, time zone and origins",
+            remedy="give --like an artifact with the archive's, or none",
+        )
+    rows = rows[rows["meaning"] == meanings.index(wanted)]
+    missing = _missing(rows["day"], data, region, may_miss)
+    meaning = msgspec.json.decode(wanted, type=Meaning)
+    categories, rows = _in_order(rows, names)
+    return Archived(
+        table=_incidents(rows, categories, meaning),
+        meaning=meaning,
+        version=int(opened.version()),
+        sha256=_digest(rows, region, wanted, categories),
+        missing=missing,
+    )
 
 
 def delta() -> Any:
@@ -49,3 +113,112 @@ def day_number(day: date) -> int:
 
 def day_text(day: int) -> str:
     return date.fromordinal(EPOCH + day).isoformat()
+
+
+def spans(days: Collection[int]) -> Iterator[str]:
+    """Days since 1970 as text, each span as its first and last day."""
+    starts = sorted(day for day in days if day - 1 not in days)
+    ends = sorted(day for day in days if day + 1 not in days)
+    for start, end in zip(starts, ends, strict=True):
+        yield day_text(start) if start == end else f"{day_text(start)} to {day_text(end)}"
+
+
+def _open(data: str) -> Any:
+    library = delta()
+    place, at, version = data.removeprefix(PREFIX).rpartition("@")
+    if not at or not re.fullmatch(r"\d{1,15}", version):
+        place, version = data.removeprefix(PREFIX), ""
+    try:
+        return library.DeltaTable(place, version=int(version) if version else None)
+    except (library.exceptions.DeltaError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{data} cannot be read ({reason})", "name the folder of RISK_ARCHIVE, or another version"
+        ) from error
+
+
+def _only_region(opened: Any, data: str) -> str:
+    regions = sorted({part["region"] for part in opened.partitions()})
+    if len(regions) != 1:
+        raise DataError(f"{data} has {len(regions)} regions ({', '.join(regions[:9])})", remedy="give --region")
+    return str(regions[0])
+
+
+def _rows(opened: Any, data: str, region: str) -> tuple[npt.NDArray[np.void], list[str], list[str]]:
+    """The region's rows, with numbers in place of meanings and names, and both by number."""
+    import pyarrow.dataset as ds
+
+    library = delta()
+    options = ds.ParquetReadOptions(dictionary_columns={"category", "meaning"})
+    try:
+        dataset = opened.to_pyarrow_dataset(
+            file_pruning_predicate=[("region", "=", region)], parquet_read_options=options
+        )
+        read = dataset.to_table(columns=list(_COLUMNS), filter=ds.field("region") == region).unify_dictionaries()
+    except (library.exceptions.DeltaError, OSError, ValueError) as error:
+        raise DataError(
+            f"{data} cannot be read ({' '.join(str(error).split())[:200]})",
+            remedy="name a newer version: files of deleted days are removed after a week",
+        ) from error
+    if not len(read):
+        raise DataError(f"{data} has no day of region {region!r}", remedy="check --region and the archive's path")
+    rows = np.empty(len(read), [*_ROW.descr, ("meaning", "<i4")])
+    texts = {}
+    for name in ("category", "meaning"):
+        column = read[name].combine_chunks().dictionary_encode()
+        rows[name], texts[name] = column.indices.to_numpy(), column.dictionary.to_pylist()
+    rows["day"] = read["day"].cast("int32").to_numpy()
+    for name in ("cell", "bin", "count"):
+        rows[name] = read[name].to_numpy()
+    return rows, texts["meaning"], texts["category"]
+
+
+def _missing(days: npt.NDArray[np.int32], data: str, region: str, may_miss: int) -> int:
+    known = set(np.unique(days).tolist())
+    missing = set(range(min(known), max(known) + 1)) - known
+    if len(missing) > may_miss:
+        shown = list(spans(missing))
+        raise DataError(
+            f"{data} lacks {len(missing)} days of {region} ({', '.join(shown[:9])}{', ...' if len(shown) > 9 else ''})",
+            remedy="add them from a file with `python -m streaming archive-import`, or let them count as quiet with "
+            f"--missing-days {len(missing)}",
+        )
+    return len(missing)
+
+
+def _in_order(rows: npt.NDArray[np.void], names: list[str]) -> tuple[tuple[str, ...], npt.NDArray[np.void]]:
+    """The categories that have incidents, sorted, and the rows by day, cell, category and bin."""
+    counted = {names[number] for number in np.unique(rows["category"][rows["count"] > 0]).tolist()}
+    categories = tuple(sorted(counted))
+    number = np.array([categories.index(name) if name in counted else -1 for name in names], np.int16)
+    ordered = np.empty(len(rows), _ROW)
+    for name in ("day", "cell", "bin", "count"):
+        ordered[name] = rows[name]
+    ordered["category"] = number[rows["category"]]
+    return categories, ordered[np.lexsort([ordered[name] for name in ("bin", "category", "cell", "day")])]
+
+
+def _digest(rows: npt.NDArray[np.void], region: str, meaning: str, categories: tuple[str, ...]) -> str:
+    content = hashlib.sha256(msgspec.json.encode([region, meaning, categories]))
+    content.update(rows.tobytes())
+    return content.hexdigest()
+
+
+def _incidents(rows: npt.NDArray[np.void], categories: tuple[str, ...], meaning: Meaning) -> IncidentTable:
+    each = np.repeat(rows, np.maximum(rows["count"], 0))
+    if not len(each):
+        raise DataError("the archive has no incident of the region", remedy="wait until some days are archived")
+    occurred_s = each["day"].astype(np.int64) * DAY_S + each["bin"].astype(np.int64) * BIN_S
+    in_time = np.argsort(occurred_s, kind="stable")
+    each, occurred_s = each[in_time], occurred_s[in_time]
+    lat, lon = meaning.grid.centres()
+    return IncidentTable(
+        layout="archive",
+        timezone=meaning.timezone,
+        occurred_s=occurred_s,
+        lat_deg=lat[each["cell"]],
+        lon_deg=lon[each["cell"]],
+        category=each["category"].astype(np.int16),
+        row=np.arange(1, len(each) + 1),
+        categories=categories,
+    )

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from models.files.archive import from_folder, is_archive
 from schemas.errors import DataError
 
 DEFAULT_CELL_M = 1000.0
@@ -16,7 +17,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The options of `train` that decide the artifact; the same names and defaults."""
 
     data: str
-    layout: str
+    layout: str = ""  # an archive has none
     region: str
     cell_m: float = DEFAULT_CELL_M
     like: str = ""  # an artifact's folder; empty: a grid of its own
@@ -26,6 +27,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     step_minutes: Annotated[int, msgspec.Meta(ge=5)] = 180
     recipe: str = ""  # a file; empty: the default recipe
     network: str = ""  # a kind of network; empty: the recipe's
+    missing_days: Annotated[int, msgspec.Meta(ge=0)] = 0  # that an archive may lack
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,11 +48,13 @@ def read_regions(path: Path) -> tuple[RegionTask, ...]:
         raise DataError(f"{path} lists no regions ({error})", remedy) from error
     if twice := [name for name, times in Counter(task.region for task in tasks).items() if times > 1]:
         raise DataError(f"{path} lists {', '.join(twice)} more than once", remedy="list each region once")
+    if bare := [task.region for task in tasks if not task.layout and not is_archive(task.data)]:
+        raise DataError(f"{path} gives no `layout` for {', '.join(bare)}", remedy)
     folder = path.resolve().parent
     return tuple(
         msgspec.structs.replace(
             task,
-            data=str(folder / task.data),
+            data=from_folder(task.data, folder),
             like=str(folder / task.like) if task.like else "",
             recipe=str(folder / task.recipe) if task.recipe else "",
         )

@@ -11,6 +11,7 @@ import torch
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, feature_names
+from models.files.archive import Meaning
 from models.files.data_report import refuse_one_cell, refuse_too_little
 from models.files.incident_files import IncidentTable
 from models.hyperparameters import DEFAULT, Hyperparameters
@@ -51,6 +52,19 @@ class Trained:
     rows: list[HorizonResult]
     tallies: list[Tally]
     examples: int  # that the judged network learned from
+
+
+def spec_of(table: IncidentTable, meaning: Meaning, *, region: str, cutoff_s: int) -> Spec:
+    """The region's spec, with the archive's cells, time zone and origins."""
+    refuse_one_cell(table, meaning.grid, _end_of_training(table, cutoff_s))
+    return Spec(
+        region=region,
+        timezone=meaning.timezone,
+        grid=meaning.grid,
+        categories=table.categories,
+        counted_origins=meaning.counted_origins,
+        features=feature_names(),
+    )
 
 
 def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int) -> Spec:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from models.artifact.artifact import Model, Provenance, read_spec, write_artifact
 from models.artifact.manifest import DataSource, Training
 from models.artifact.untrusted_bytes import sha256
+from models.files.archive import Archived, is_archive, read_archive
 from models.files.cutoff import cutoff_of
 from models.files.data_report import data_warnings, read_past, row_counts
 from models.files.incident_files import IncidentTable
@@ -22,7 +23,7 @@ from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
 from models.training.regions import DEFAULT_CELL_M, RegionTask
-from models.training.train import ReportProgress, Trained, TrainingOptions, spec_for, table_like, train
+from models.training.train import ReportProgress, Trained, TrainingOptions, spec_for, spec_of, table_like, train
 from models.training.training_table import HorizonResult
 from schemas.errors import DataError, RiskError
 from schemas.spec import Spec
@@ -40,6 +41,7 @@ class PreparedTask:
     cutoff_s: int
     spec: Spec
     warnings: tuple[str, ...]  # of the file
+    archived: Archived | None = None  # where they come from, if it is no file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,21 +60,44 @@ def prepare(task: RegionTask) -> PreparedTask:
     if task.network:
         recipe = replace(recipe, recipe=replace(recipe.recipe, network=task.network))
     kind_of_network(recipe.recipe.network)
-    incidents = read_past(Path(task.data), parse_layout(task.layout), now_s=time.time())
+    like = read_spec(Path(task.like)) if task.like else None
+    incidents, archived = _read(task, like)
     cutoff_s = cutoff_of(task.until, incidents)
-    if task.like:
-        spec = read_spec(Path(task.like))
-        if task.cell_m not in (DEFAULT_CELL_M, spec.grid.cell_m):
-            raise DataError(
-                f"--cell-m is {task.cell_m:g} m, and --like {task.like} has {spec.grid.cell_m:g} m",
-                remedy="leave out one of the two options",
-            )
-        incidents = table_like(incidents, spec, region=task.region, cutoff_s=cutoff_s)
+    kept = like.grid if like else archived.meaning.grid if archived else None
+    if kept and task.cell_m not in (DEFAULT_CELL_M, kept.cell_m):
+        raise DataError(
+            f"--cell-m is {task.cell_m:g} m, and {task.like or task.data} has {kept.cell_m:g} m",
+            remedy="leave out one of the two options",
+        )
+    if like:
+        spec, incidents = like, table_like(incidents, like, region=task.region, cutoff_s=cutoff_s)
+    elif archived:
+        spec = spec_of(incidents, archived.meaning, region=task.region, cutoff_s=cutoff_s)
     else:
         spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
-    return PreparedTask(task=task, recipe=recipe, incidents=incidents, cutoff_s=cutoff_s, spec=spec, warnings=warnings)
+    if archived and archived.missing:
+        warnings = (*warnings, f"{archived.missing} days are missing in the archive and count as quiet")
+    return PreparedTask(
+        task=task,
+        recipe=recipe,
+        incidents=incidents,
+        cutoff_s=cutoff_s,
+        spec=spec,
+        warnings=warnings,
+        archived=archived,
+    )
+
+
+def _read(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, Archived | None]:
+    """The task's incidents, from its file or from the archive."""
+    if is_archive(task.data):
+        archived = read_archive(task.data, region=task.region, like=like, may_miss=task.missing_days)
+        return archived.table, archived
+    if not task.layout:
+        raise DataError(f"no layout for {task.data}", remedy="give --layout")
+    return read_past(Path(task.data), parse_layout(task.layout), now_s=time.time()), None
 
 
 def train_region(
@@ -122,10 +147,11 @@ def train_region(
 
 
 def _source(ready: PreparedTask, trained: Trained) -> DataSource:
-    data = Path(ready.task.data)
+    data, archived = Path(ready.task.data), ready.archived
     return DataSource(
-        file_name=data.name,
-        sha256=sha256(data.read_bytes()),
+        file_name="archive" if archived else data.name,
+        sha256=archived.sha256 if archived else sha256(data.read_bytes()),
+        table_version=archived.version if archived else None,
         layout=ready.incidents.layout,
         incidents=len(trained.past.incidents),
         first_s=trained.past.first_s,

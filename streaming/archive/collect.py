@@ -1,12 +1,12 @@
 """From a checkpoint's kept counts to the archive's table: what is final and not there yet."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from models.artifact.artifact import read_spec
 from models.counting.day_counts import DayCounts
-from models.files.archive import day_text
+from models.files.archive import spans
 from schemas.errors import CheckpointError
 from schemas.spec import Spec
 from streaming.archive.kept_days import KeptDays
@@ -53,11 +53,3 @@ def archive_region(table: ArchiveTable, checkpoint: Path, spec: Spec) -> Archive
         known.add(counts.day)
     missing = set(range(min(known), kept.newest + 1)) - known if known else ()
     return Archived(region=spec.region, written=tuple(written), days=len(known), missing=tuple(spans(missing)))
-
-
-def spans(days: Collection[int]) -> Iterator[str]:
-    """Days since 1970 as text, each span as its first and last day."""
-    starts = sorted(day for day in days if day - 1 not in days)
-    ends = sorted(day for day in days if day + 1 not in days)
-    for start, end in zip(starts, ends, strict=True):
-        yield day_text(start) if start == end else f"{day_text(start)} to {day_text(end)}"

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.counting.day_counts import BIN_S
-from models.files.archive import day_text
+from models.files.archive import day_text, spans
 from schemas.errors import CheckpointError, SinkError
 from schemas.spec import DAY_S
-from streaming.archive.collect import archive_region, regions_of, spans
+from streaming.archive.collect import archive_region, regions_of
 from streaming.archive.table import ArchiveTable
 from tests.harness.kept_world import KeptWorld, rows_of
 from tests.unit.counting.test_count_state import CALL, HOUR, SPEC, event, incidents, recount

@@ -19,7 +19,7 @@ def test_its_names_and_defaults_are_those_of_train():
     options = inspect.signature(train_command).parameters
     how = {"out", "workers", "master", "device"}  # how it is done and where it goes, not what is made
     assert set(RegionTask.__struct_fields__) == set(options) - how
-    given = {"data": "a.csv", "layout": "sample", "region": "a"}
+    given = {"data": "a.csv", "region": "a"}
     task = RegionTask(**given)
     for name in options.keys() - how - given.keys():
         default = options[name].default
@@ -49,6 +49,13 @@ def test_every_option_is_read_and_paths_count_from_the_files_folder(tmp_path):
     )
 
 
+def test_an_archive_needs_no_layout(tmp_path):
+    listed = tmp_path / "regions.toml"
+    listed.write_text('[[regions]]\nregion = "a"\ndata = "archive:days@3"\nmissing_days = 2\n')
+    (task,) = read_regions(listed)
+    assert (task.data, task.missing_days) == (f"archive:{tmp_path / 'days'}@3", 2)
+
+
 def test_the_example_in_the_readme_can_be_read(tmp_path):
     (example,) = re.findall(r"^ *```toml\n(.*?)^ *```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     (tmp_path / "regions.toml").write_text(dedent(example))
@@ -62,7 +69,7 @@ def test_the_example_in_the_readme_can_be_read(tmp_path):
         ("regions = []", "length >= 1"),
         ("[[regions]", "lists no regions"),
         (ONE + "cells = 3\n", "unknown field `cells`"),
-        (ONE.replace('layout = "sample"\n', ""), "missing required field `layout`"),
+        (ONE.replace('layout = "sample"\n', ""), "gives no `layout` for a"),
         (ONE + "epochs = 0\n", r">= 1.*regions\[0\]\.epochs"),
         (ONE + "step_minutes = 4\n", r">= 5.*step_minutes"),
         (ONE + "until = 2016-01-23\n", r"`str`.*until"),

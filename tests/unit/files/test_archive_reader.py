@@ -1,0 +1,181 @@
+"""The archive as training data: the same counts as in the file, and the same artifact from either."""
+
+import msgspec
+import numpy as np
+import pytest
+from deltalake import DeltaTable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from models.__main__ import app
+from models.artifact.artifact import read_artifact
+from models.artifact.manifest import BASELINE, HISTORY, WEIGHTS, read_manifest
+from models.counting.day_counts import BIN_S
+from models.files.archive import Meaning, from_folder, read_archive
+from models.files.incident_files import read_incidents
+from models.files.layouts import parse_layout
+from models.measures.cube import count
+from models.training.regions import RegionTask
+from models.training.train_region import prepare, train_region
+from schemas.errors import DataError, RiskError
+from schemas.grid import Grid
+from schemas.spec import DAY_S
+from streaming.archive.from_file import file_days
+from streaming.archive.table import ArchiveTable
+from tests.harness.small_town import LAYOUT, START_S, write_town
+from tests.harness.toy import iso, toy_spec
+
+
+def floored(path, to):
+    """The file with each time at the start of its five minutes, in the order of time."""
+    table = read_incidents(path, parse_layout(LAYOUT))
+    lines = ["when,lat,lon,kind"]
+    for row in range(len(table)):
+        at_s = table.occurred_s[row] // BIN_S * BIN_S
+        place = f"{table.lat_deg[row]:.12f},{table.lon_deg[row]:.12f}"
+        lines.append(f"{iso(at_s)},{place},{table.categories[table.category[row]]}")
+    to.write_text("\n".join(lines), encoding="utf-8")
+    return to
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    """(file of whole days at bin starts, the task that learns from it, its spec, the same days in an archive)"""
+    folder = tmp_path_factory.mktemp("town")
+    file = floored(write_town(folder / "raw.csv", seed=5), folder / "town.csv")
+    rows = file.read_text(encoding="utf-8").splitlines()
+    last_day = iso(START_S + 59 * DAY_S)[:10]
+    whole = [rows[0], *(row for row in rows[1:] if iso(START_S)[:10] < row[:10] < last_day)]
+    task = RegionTask(data=str(file), layout=LAYOUT, region="town", epochs=2, step_minutes=360)
+    spec = prepare(task).spec
+    table = ArchiveTable(str(folder / "archive"), {})
+    table.append(spec, file_days(read_incidents(file, parse_layout(LAYOUT)), spec, set()).days, "file")
+    file.write_text("\n".join(whole), encoding="utf-8")  # the archive has whole days only
+    return file, task, spec, folder / "archive"
+
+
+def test_the_archive_gives_the_counts_of_the_file(town):
+    file, _, spec, path = town
+    of_file, archived = read_incidents(file, parse_layout(LAYOUT)), read_archive(f"archive:{path}")
+    assert len(archived.table) == np.count_nonzero(spec.grid.locate(of_file.lat_deg, of_file.lon_deg)[1]) > 2900
+    starts_s = np.arange(START_S, START_S + 60 * DAY_S + 1, BIN_S)
+    cubes = []
+    for table in (of_file, archived.table):
+        cell, inside = spec.grid.locate(table.lat_deg, table.lon_deg)
+        cubes.append(count(table.select(inside), cell[inside], starts_s, spec.grid).counts)
+    np.testing.assert_array_equal(*cubes)
+
+
+def test_training_on_either_gives_equal_artifacts_to_the_last_bit(town, tmp_path):
+    file, task, _, path = town
+    source = train_region(prepare(task), tmp_path / "of-file", report=lambda what, share: None)[0]
+    like = msgspec.structs.replace(task, like=str(source))
+    made = {}
+    for name, data in (("file", str(file)), ("archive", f"archive:{path}@1")):
+        ready = prepare(msgspec.structs.replace(like, data=data))
+        made[name] = train_region(ready, tmp_path / name, report=lambda what, share: None)[0]
+    for part in (WEIGHTS, BASELINE):
+        assert (made["file"] / part).read_bytes() == (made["archive"] / part).read_bytes(), part
+    one, two = (read_artifact(made[name]).history() for name in ("file", "archive"))
+    for level in one.levels:
+        np.testing.assert_array_equal(one.levels[level].ring, two.levels[level].ring)
+    known = [history.registry.records() for history in (one, two)]
+    for column in ("occurred_s", "cell", "category", "flags", "latest_s"):  # only the rows' own ids differ
+        assert sorted(getattr(known[0], column).tolist()) == sorted(getattr(known[1], column).tolist())
+    data = read_manifest(made["archive"]).data
+    assert (data.file_name, data.table_version, data.layout) == ("archive", 1, "archive")
+    assert data.sha256 == read_archive(f"archive:{path}").sha256
+    assert b"table_version" not in (made["file"] / "manifest.json").read_bytes()
+    assert HISTORY in {file.name for file in made["archive"].iterdir()}
+
+
+def test_without_like_the_archives_own_cells_are_kept(town):
+    _, task, spec, path = town
+    ready = prepare(msgspec.structs.replace(task, data=f"archive:{path}", layout=""))
+    assert Meaning.of(ready.spec) == Meaning.of(spec)
+    assert ready.spec.categories == ("ems", "fire")
+    with pytest.raises(DataError, match="--cell-m is 500 m"):
+        prepare(msgspec.structs.replace(task, data=f"archive:{path}", layout="", cell_m=500))
+
+
+def test_the_hash_is_of_the_rows_and_not_of_the_files(town, tmp_path):
+    file, _, spec, _ = town
+    days = file_days(read_incidents(file, parse_layout(LAYOUT)), spec, set()).days
+    hashes = set()
+    for name, parts in (("late-first", [days[9:], days[:9]]), ("early-first", [days[:9], days[9:]])):
+        table = ArchiveTable(str(tmp_path / name), {})
+        for part in parts:
+            table.append(spec, part, "file")
+        hashes.add(read_archive(f"archive:{tmp_path / name}").sha256)
+        hashes.add(read_archive(f"archive:{tmp_path / name}@1", may_miss=99).sha256)
+        DeltaTable(str(tmp_path / name)).optimize.compact()
+        hashes.add(read_archive(f"archive:{tmp_path / name}").sha256)
+    assert len(hashes) == 3  # all days, and each version with only a part of them
+
+
+def test_days_that_are_missing_are_listed_and_count_as_quiet_only_when_allowed(town, tmp_path):
+    file, _, spec, _ = town
+    days = file_days(read_incidents(file, parse_layout(LAYOUT)), spec, set()).days
+    table = ArchiveTable(str(tmp_path / "archive"), {})
+    table.append(spec, [*days[:5], *days[7:20]], "file")
+    data = f"archive:{tmp_path / 'archive'}"
+    with pytest.raises(DataError, match=r"lacks 2 days of town \(2020-09-20 to 2020-09-21\)") as caught:
+        read_archive(data)
+    assert "--missing-days 2" in caught.value.remedy
+    with pytest.raises(DataError):
+        read_archive(data, may_miss=1)
+    assert read_archive(data, may_miss=2).missing == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "text"),
+    [
+        ("archive:{path}/none", {}, "cannot be read"),
+        ("archive:{path}@99", {}, "cannot be read"),
+        ("archive:{path}", {"region": "elsewhere"}, "has no day of region 'elsewhere'"),
+        ("archive:{path}", {"like": toy_spec(region="town")}, "no counts of town for these cells"),
+    ],
+)
+def test_what_the_archive_does_not_have_is_refused(town, data, options, text):
+    with pytest.raises(RiskError, match=text):
+        read_archive(data.format(path=town[3]), **options)
+
+
+def test_an_archive_of_two_regions_asks_for_one(town, tmp_path):
+    file, _, spec, _ = town
+    days = file_days(read_incidents(file, parse_layout(LAYOUT)), spec, set()).days
+    table = ArchiveTable(str(tmp_path / "archive"), {})
+    for region in ("town", "village"):
+        table.append(msgspec.structs.replace(spec, region=region), days, "file")
+    with pytest.raises(DataError, match=r"has 2 regions \(town, village\)"):
+        read_archive(f"archive:{tmp_path / 'archive'}")
+    assert len(read_archive(f"archive:{tmp_path / 'archive'}", region="village").table) > 1000
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-80, 80), st.floats(-180, 179), st.floats(200, 100_000), st.integers(1, 40), st.integers(1, 40))
+def test_the_middle_of_a_cell_lies_in_it(south, west, cell_m, rows, cols):
+    try:
+        grid = Grid(south_deg=south, west_deg=west, cell_m=cell_m, rows=rows, cols=cols)
+    except DataError:
+        return
+    cell, inside = grid.locate(*grid.centres())
+    assert inside.all()
+    assert cell.tolist() == list(range(grid.cells))
+
+
+def test_a_path_in_a_list_of_regions_counts_from_the_lists_folder(tmp_path):
+    assert from_folder("calls.csv", tmp_path) == str(tmp_path / "calls.csv")
+    assert from_folder("archive:data@3", tmp_path) == f"archive:{tmp_path / 'data'}@3"
+    assert from_folder("archive:s3://bucket/a", tmp_path) == "archive:s3://bucket/a"
+
+
+def test_evaluate_judges_the_archives_days_in_its_own_cells(town, tmp_path):
+    words = ["evaluate", "--data", f"archive:{town[3]}", "--out", str(tmp_path), "--seeds", "1", "--no-forest"]
+    ran = CliRunner().invoke(app, [*words, "--step", "4h"], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    made = msgspec.json.decode((tmp_path / "evaluation.json").read_bytes())
+    text = str(made)
+    assert "archive@1" in text
+    assert read_archive(f"archive:{town[3]}").sha256 in text
