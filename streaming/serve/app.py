@@ -1,7 +1,7 @@
 """The service as one ASGI application, and its OpenAPI document."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from streaming.serve import answers, api, feed, ogc, outlines
+from streaming.serve import answers, api, feed, ogc, outlines, page
 from streaming.serve.guard import Guard
 from streaming.serve.metrics import ServiceMetrics
 from streaming.serve.problems import ALWAYS, MEDIA_TYPE, Problem, answer_with_problems
@@ -39,8 +39,8 @@ async def metrics(request: Request, caller: TheCaller) -> Response:
     return Response(figures.text(), media_type="text/plain; version=0.0.4")
 
 
-def application(service: Service, *, pages: Sequence[APIRouter] = ()) -> ASGIApp:
-    """The service, with the pages for people where they are given."""
+def application(service: Service) -> ASGIApp:
+    """The service with its pages for people."""
     app = _routed()
     app.state.service, app.state.feed = service, feed.Feed()
     app.state.metrics = ServiceMetrics(service, app.state.feed)
@@ -50,8 +50,7 @@ def application(service: Service, *, pages: Sequence[APIRouter] = ()) -> ASGIApp
     async def its_document() -> Response:
         return _json(shown)
 
-    for router in pages:
-        app.include_router(router)
+    app.include_router(page.router)
     answer_with_problems(app)
     return Guard(app, app.state.metrics, hosts=LOCAL_HOSTS if service.tokens is None else ())
 

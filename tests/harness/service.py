@@ -52,10 +52,10 @@ class Client:
 
 
 @contextmanager
-def running(service, **options):
+def running(service):
     """The address of a server with that service, which has looked at its files once."""
     server = uvicorn.Server(
-        uvicorn.Config(application(service, **options), port=0, log_level="error", timeout_graceful_shutdown=1)
+        uvicorn.Config(application(service), port=0, log_level="error", timeout_graceful_shutdown=1)
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -1,0 +1,76 @@
+"""The pages for people: the live map, and the form that a token is given in."""
+
+from functools import cache
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from streaming.serve.problems import problem
+from streaming.serve.service import COOKIE, Service, TheService, known_caller
+
+router = APIRouter(include_in_schema=False)
+_FOLDER = Path(__file__).with_name("page")
+_KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+_FILES = {path.name: _KINDS[path.suffix] for path in sorted(_FOLDER.iterdir()) if path.suffix in _KINDS}
+_SIGNED_IN = "risk_signed_in"  # tells the page that there is something to sign out of; it opens nothing
+_SHIFT_S = 12 * 3600
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+@router.get("/")
+async def live_map(request: Request, service: TheService) -> Response:
+    if known_caller(service, request.cookies.get(COOKIE)) is None:
+        return RedirectResponse("login", 303)
+    return _page("index.html")
+
+
+@router.get("/page/{name}")
+async def part(name: str) -> Response:
+    """A part of the page. It tells nothing, so it needs no token."""
+    if name not in _FILES:
+        return problem(404, "no such part of the page")
+    return Response(_read(name), media_type=_FILES[name], headers={"Content-Security-Policy": _POLICY})
+
+
+@router.get("/login")
+async def form() -> Response:
+    return _page("login.html", hidden="hidden")
+
+
+@router.post("/login")
+async def sign_in(request: Request, service: TheService) -> Response:
+    """The token, if it is known, goes into a cookie that no script can read and no other site can send."""
+    given = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0].strip()
+    if known_caller(service, given) is None:
+        return _page("login.html", status=401)
+    return _with_cookies(request, service, given, _SHIFT_S)
+
+
+@router.post("/logout")
+async def sign_out(request: Request, service: TheService) -> Response:
+    return _with_cookies(request, service, "", 0)
+
+
+def _with_cookies(request: Request, service: Service, token: str, seconds: int) -> Response:
+    """`Secure`, but for this machine's own names: elsewhere a browser sends the cookie over TLS alone."""
+    answer = RedirectResponse("./", 303)
+    if service.tokens is not None:
+        is_secure = request.url.hostname not in ("localhost", "127.0.0.1", "::1")
+        for name, value, hidden in ((COOKIE, token, True), (_SIGNED_IN, "1", False)):
+            answer.set_cookie(name, value, max_age=seconds, secure=is_secure, httponly=hidden, samesite="strict")
+    return answer
+
+
+def _page(name: str, *, status: int = 200, hidden: str = "") -> Response:
+    text = _read(name).replace(b"{{hidden}}", hidden.encode())
+    return Response(text, status, {"Content-Security-Policy": _POLICY}, media_type="text/html; charset=utf-8")
+
+
+@cache
+def _read(name: str) -> bytes:
+    return (_FOLDER / name).read_bytes()

@@ -1,0 +1,169 @@
+"""The service's live map in a real browser: what it shows, how it is used, and whether it says how old it is."""
+
+import json
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from streaming.maps.areas import read_areas
+from streaming.serve.tokens import Tokens, make_token
+from streaming.serve.written import number
+from tests.harness.grafana_look.look import CHROMIUM, NODE, NPM, build, missing
+from tests.harness.service import Client, leave_frame, running, toy_service
+
+pytestmark = pytest.mark.stack
+SCRIPT = Path(__file__).parents[1] / "harness" / "service_page.mjs"
+NORTH = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
+STREET = [[-87.9, 41.6], [-87.85, 41.64]]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if (lack := missing()) is not None:
+        pytest.skip(lack)
+    try:
+        folder = build()
+    except subprocess.CalledProcessError as error:
+        if error.cmd[0] != NPM:
+            raise
+        pytest.skip(f"the packages of tests/harness/grafana_look could not be fetched: {error.stderr.decode()[-300:]}")
+
+    def look(*jobs):
+        asked = json.dumps({"folder": str(folder), "chromium": CHROMIUM, "jobs": jobs})
+        done = subprocess.run([NODE, SCRIPT, asked], capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        pages = json.loads(done.stdout)
+        for page in pages:
+            assert (page["errors"], page["beyond"]) == ([], []), page
+        return pages
+
+    return look
+
+
+def collection(shape, **properties):
+    feature = {"type": "Feature", "properties": properties, "geometry": shape}
+    return json.dumps({"type": "FeatureCollection", "features": [feature]})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "areas.json").write_text(collection({"type": "Polygon", "coordinates": NORTH}, name="North"))
+    (tmp_path / "streets.json").write_text(collection({"type": "LineString", "coordinates": STREET}))
+    return tmp_path
+
+
+def the_service(folder, **fields):
+    return toy_service(
+        folder, areas=read_areas(folder / "areas.json", "name"), streets=folder / "streets.json", **fields
+    )
+
+
+def test_the_map_shows_the_frame_and_is_used_by_hand_and_keys(browser, folder):
+    frame, over_all = leave_frame(folder)
+    place = frame.spec.grid.cell_ids()
+    arrows = "const map = document.getElementById('map'); map.focus(); const key = (name) => map.dispatchEvent(new "
+    arrows += "KeyboardEvent('keydown', {key: name})); key('Home'); key('Enter');"
+    with running(the_service(folder)) as base:
+        first, chosen, keyed, dark, phone = browser(
+            {"url": f"{base}/"},
+            {"url": f"{base}/", "does": "document.getElementById('category-theft').click()"},
+            {"url": f"{base}/#category=theft&horizon=4h&area=North&measure=expected", "does": arrows},
+            {"url": f"{base}/#measure=lift", "theme": "dark"},
+            {"url": f"{base}/", "width": 390, "height": 844},
+        )
+        area = Client(base).json("/v1/regions/riverton/scores?category=theft&horizon=4h&area=North")
+    best = max(range(len(place)), key=lambda cell: (over_all.support[cell, 0] > 0, over_all.risk[cell, 0, 0]))
+    for page in (first, dark, phone):
+        assert (page["state"], page["banner"]) == ("live", None)
+        assert page["credit"] == "Streets: © OpenStreetMap contributors"
+    assert place[best] in first["cell"]
+    assert f"Highest: {place[best]}" in first["label"]
+    total = number(over_all.expected[:, 0, 0].sum(dtype="f4"))
+    assert f"expected {total:.1f}" in first["total"]
+    assert "Risk: theft, next 1 h" in chosen["caption"]
+    assert "category=theft" in chosen["hash"]
+    assert "recent counts here" in chosen["cell"]
+    known = [row for row in area["cells"] if row["support"] != "no_history"]
+    top = max(known, key=lambda row: row["expected"])["cell"]
+    assert f"cell={top}" in keyed["hash"]
+    assert keyed["tip"].startswith(top)
+    assert keyed["total"].startswith("North: ")
+    assert "as usual" in dark["ticks"]
+
+
+def test_an_old_frame_is_grey_and_says_stale_in_large_letters(browser, folder):
+    leave_frame(folder, age_s=900)
+    with running(the_service(folder)) as base:
+        screens = [{"width": 1280, "height": 720}, {"width": 390, "height": 844}]
+        pages = browser(*({"url": f"{base}/", "theme": "dark", **screen} for screen in screens))
+    for page in pages:
+        assert page["state"] == "stale"
+        assert "STALE – last score" in page["banner"]
+        assert "15 min ago" in page["banner"]
+        assert page["veil"].startswith("STALE")
+        assert page["title"].startswith("STALE · ")
+        assert page["label"].startswith("STALE – last score")
+    assert pages[0]["card"] <= pages[0]["footer"]  # nothing covers anything
+
+
+def test_scores_that_are_ahead_of_the_screens_clock_are_in_doubt(browser, folder):
+    leave_frame(folder, age_s=-600)
+    with running(the_service(folder)) as base:
+        (page,) = browser({"url": f"{base}/"})
+    assert (page["state"], page["veil"].split("\n")[0]) == ("doubt", "CHECK CLOCK")
+
+
+def test_a_new_frame_is_drawn_by_itself(browser, folder):
+    first = leave_frame(folder)[1]
+    wait = "const now = () => document.getElementById('total').textContent, old = now();"
+    wait += "for (let i = 0; i < 80 && now() === old; i++) await new Promise((done) => setTimeout(done, 100));"
+    with running(the_service(folder)) as base:
+        ended = threading.Event()
+        leaving = threading.Thread(target=leave_when_followed, args=(base, folder, ended))
+        leaving.start()
+        (page,) = browser({"url": f"{base}/", "does": wait})
+        ended.set()
+        leaving.join()
+        second = Client(base).json("/v1/regions/riverton/scores")
+    totals = [float(first.expected[:, 0, 0].sum()), sum(row["expected"] for row in second["cells"])]
+    assert abs(totals[0] - totals[1]) > 0.1
+    assert f"expected {totals[1]:.1f}" in page["total"]
+
+
+def leave_when_followed(base, folder, ended):
+    """Another frame, once a page has drawn the first and follows the stream."""
+    client = Client(base)
+    while not ended.wait(0.3):
+        if b"incident_risk_service_streams 1.0" in client.get("/metrics").data:
+            leave_frame(folder, seed=8)
+            return
+
+
+def test_with_tokens_a_person_signs_in_and_out(browser, folder):
+    leave_frame(folder)
+    token = make_token(folder / "tokens.jsonl", "desk", [])
+    with running(the_service(folder, tokens=Tokens(folder / "tokens.jsonl"))) as base:
+        client = Client(base)
+        closed = client.ask("/", redirect=False)
+        assert (closed.status, closed.headers["Location"]) == (303, "login")
+        assert b"not known" in client.ask("/login", method="POST", fields={"token": "x"}, encode_multipart=False).data
+        opened = client.ask("/login", method="POST", fields={"token": token}, encode_multipart=False, redirect=False)
+        assert opened.status == 303
+        cookie = next(one for one in opened.headers.getlist("Set-Cookie") if one.startswith("risk_token="))
+        assert {"HttpOnly", "SameSite=strict", "Max-Age=43200"} <= {part.strip() for part in cookie.split(";")}
+        typed = f"document.getElementById('token').value = '{token}'; document.querySelector('form').submit();"
+        left = "document.querySelector('#leave').submit();"
+        signed_in, signed_out, refused = browser(
+            {"url": f"{base}/", "does": typed},
+            {"url": f"{base}/", "cookie": token, "does": left},
+            {
+                "url": f"{base}/login",
+                "does": "document.getElementById('token').value = 'x'; document.forms[0].submit();",
+            },
+        )
+    assert signed_in["state"] == "live"
+    assert signed_in["cookies"] == "risk_signed_in=1"  # no script can read the token
+    assert signed_out["path"] == "/login"
+    assert refused["path"] == "/login"
