@@ -80,8 +80,8 @@ def test_the_pages_let_only_their_own_scripts_run(tmp_path):
 NODE = shutil.which("node")
 JUDGE = """
 import { judge } from '%s';
-const facts = (age, more = {}) => ({ as_of: new Date((1000000 - age) * 1000).toISOString(), timezone: 'UTC', clock: 'wall',
-  stale_after_s: 180, tick_s: 60, stale: false, ...more });
+const facts = (age, more = {}) => ({ as_of: new Date((1000000 - age) * 1000).toISOString(), timezone: 'UTC',
+  clock: 'wall', stale_after_s: 180, tick_s: 60, stale: false, ...more });
 const states = [[10, 0], [181, 0], [10, 31], [-61, 0], [10000, 0, { clock: 'event', stale: true }], [-30, 14]];
 console.log(states.map(([age, silent, more]) => judge(facts(age, more), 1000000, 1000000 - silent)[0]).join(' '));
 """
