@@ -22,6 +22,7 @@ from schemas.grid import Grid
 from schemas.spec import DAY_S, Spec
 
 PREFIX = "archive:"
+_SHOWN = 300  # characters of the library's error
 EPOCH = date(1970, 1, 1).toordinal()
 _COLUMNS = ("day", "cell", "category", "bin", "count", "meaning")
 _ROW = np.dtype([("day", "<i4"), ("cell", "<i4"), ("category", "<i2"), ("bin", "<i2"), ("count", "<i4")])
@@ -106,6 +107,11 @@ def delta() -> Any:
     return deltalake
 
 
+def said(error: Exception) -> str:
+    """The library's error in one line, without its colours."""
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+
+
 def day_number(day: date) -> int:
     """Days since 1970."""
     return day.toordinal() - EPOCH
@@ -131,9 +137,8 @@ def _open(data: str) -> Any:
     try:
         return library.DeltaTable(place, version=int(version) if version else None)
     except (library.exceptions.DeltaError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"{data} cannot be read ({reason})", "name the folder of RISK_ARCHIVE, or another version"
+            f"{data} cannot be read ({said(error)[:_SHOWN]})", "name the folder of RISK_ARCHIVE, or another version"
         ) from error
 
 
@@ -157,7 +162,7 @@ def _rows(opened: Any, data: str, region: str) -> tuple[npt.NDArray[np.void], li
         read = dataset.to_table(columns=list(_COLUMNS), filter=ds.field("region") == region).unify_dictionaries()
     except (library.exceptions.DeltaError, OSError, ValueError) as error:
         raise DataError(
-            f"{data} cannot be read ({' '.join(str(error).split())[:200]})",
+            f"{data} cannot be read ({said(error)[:_SHOWN]})",
             remedy="name a newer version: files of deleted days are removed after a week",
         ) from error
     if not len(read):

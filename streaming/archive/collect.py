@@ -43,11 +43,14 @@ def regions_of(checkpoint: Path) -> Mapping[str, Spec]:
     return {region: read_spec(Path(entry.folder)) for region, entry in read_roster(checkpoint / "roster.json").items()}
 
 
-def archive_region(table: ArchiveTable, checkpoint: Path, spec: Spec) -> Archived:
-    """Write a region's final days that are not there yet, a commit for each. Raises CheckpointError and SinkError."""
+def archive_region(table: ArchiveTable, checkpoint: Path, spec: Spec, *, oldest: int = 0) -> Archived:
+    """Write a region's final days from `oldest` on that are not there yet, a commit for each.
+
+    Raises CheckpointError and SinkError.
+    """
     kept, known = KeptDays(checkpoint, spec), table.days(spec.region)
     written = []
-    for counts in kept.final(known):
+    for counts in kept.final(known, oldest=oldest):
         table.append(spec, [counts], "stream")
         written.append(counts)
         known.add(counts.day)

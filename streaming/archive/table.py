@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from models.counting.day_counts import DayCounts
-from models.files.archive import EPOCH, Meaning, day_number, delta
+from models.files.archive import Meaning, day_number, day_text, delta, said
 from schemas.errors import SinkError, SinkRefused
 from schemas.spec import Spec
 
@@ -87,7 +86,7 @@ class ArchiveTable:
         killed writer left.
         """
         with self._errors():
-            before = f"day < date '{date.fromordinal(EPOCH + day).isoformat()}'"
+            before = f"day < date '{day_text(day)}'"
             deleted = self._table.delete(before)["num_deleted_rows"]
             self._table.vacuum(dry_run=False, full=True)
         return int(deleted)
@@ -105,7 +104,7 @@ class ArchiveTable:
 
     def _said(self, error: Exception) -> str:
         """The error in one line, without secrets."""
-        text = " ".join(str(error).split())
+        text = said(error)
         for value in self._options.values():
             text = text.replace(value, "***") if value else text
         return text[:300]

@@ -14,6 +14,7 @@ EXPECTED = {  # pattern of a reason -> why CI may do without
     r"^needs cyclonedx-bom": "`make sbom` installs it",
     r"^docker-compose .*`make compose-check`": "GitHub, which has it, may be out of reach",
     r"^Kafka's (tools|image) can": "what they are made of may be out of reach",
+    r"^moto could not be fetched": "PyPI may be out of reach",
     r"^the packages of tests/harness/grafana_look could not be fetched": "npm's registry may be out of reach",
     r"^no Docker engine can be started here|^a stack lives on this Docker engine": "`make stack` fails without one",
     r"^no ogrinfo on this machine": "GDAL is 150 MB for three tests",
