@@ -22,6 +22,10 @@ echo '*' > "$folder/.gitignore"
 for name in influxdb_admin_password influxdb_admin_token grafana_admin_password; do
     od -An -v -tx1 -N24 /dev/urandom | tr -d ' \n' | keep $name
 done
+# The service's first token is for you to read; the service itself gets only its hash.
+od -An -v -tx1 -N32 /dev/urandom | tr -d ' \n' | keep service_token 400
+hash=$(sha256sum < "$folder/service_token" | cut -d ' ' -f 1)
+printf '{"name":"first","sha256":"%s","regions":[]}\n' "$hash" | keep service_tokens
 no_webhook=http://127.0.0.1:9/no-webhook-set
 printf %s "$no_webhook" | keep grafana_alert_webhook 644
 if [ "$(cat "$folder/grafana_alert_webhook")" = "$no_webhook" ]; then

@@ -37,7 +37,7 @@ def test_a_secret_that_is_there_stays(tmp_path):
     after = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert set(after) - set(before) == {"grafana_admin_password"}
     assert {name: after[name] for name in before} == before
-    assert said.count("is there already") == 3
+    assert said.count("is there already") == 5
     assert "alerts reach nobody" not in said
 
 
@@ -54,5 +54,6 @@ def test_only_the_owner_enters_the_folder_and_git_sees_nothing(tmp_path):
     # A container's user is another one than the owner, and reads the file through its mount.
     modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.name != ".gitignore"}
     assert modes.pop("grafana_alert_webhook") == 0o644  # its owner writes the address into it
+    assert modes.pop("service_token") == 0o400  # no container reads it
     assert set(modes.values()) == {0o444}
     assert (folder / ".gitignore").read_text() == "*\n"

@@ -89,6 +89,7 @@ def test_grafana_asks_the_store_that_the_scorer_writes_to():
         ("grafana", "/var/lib/grafana"),
         ("scorer", value("scorer", "RISK_CHECKPOINT")),
         ("scorer", value("scorer", "RISK_AUDIT")),
+        ("scorer", value("scorer", "RISK_FRAMES")),
     ],
 )
 def test_what_must_outlive_a_container_lies_in_a_named_volume(service, path):
@@ -113,6 +114,7 @@ def test_a_health_check_asks_a_port_that_its_service_listens_on():
             {"kafka": HEALTHY, "topics": DONE, "influxdb": HEALTHY, "influxdb-setup": DONE, "demo-artifact": DONE},
         ),
         ("grafana", {"influxdb": HEALTHY, "influxdb-setup": DONE, "cells": DONE}),
+        ("serve", {"scorer": "service_started"}),
         ("welcome", {"scorer": HEALTHY, "grafana": HEALTHY}),
     ],
 )

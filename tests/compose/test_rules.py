@@ -6,11 +6,12 @@ import subprocess
 import pytest
 
 from streaming.job.supervise import _COMMIT_WAIT_S, _WRITES
+from streaming.serve.tokens import Tokens
 from streaming.settings import Settings, environment_names
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
-RUNNING = ("kafka", "influxdb", "scorer", "grafana")
+RUNNING = ("kafka", "influxdb", "scorer", "serve", "grafana")
 MADE = {"data/artifacts"}  # by `python -m models train`
 
 
@@ -60,8 +61,30 @@ def test_nobody_gets_into_grafana_whom_the_operator_did_not_let_in():
     assert grafana["GF_SECURITY_ADMIN_PASSWORD__FILE"].startswith("/run/")
 
 
-def test_only_kafka_and_grafana_have_a_port_at_all():
-    assert {name for name, service in SERVICES.items() if service.get("ports")} == {"kafka", "grafana"}
+def test_only_kafka_grafana_and_the_service_have_a_port_at_all():
+    assert {name for name, service in SERVICES.items() if service.get("ports")} == {"kafka", "grafana", "serve"}
+
+
+def test_the_service_reaches_nobody_and_writes_nothing():
+    alone = {name for name, service in SERVICES.items() if "service" in service.get("networks", [])}
+    assert alone == {"serve"}
+    assert SERVICES["serve"]["networks"] == ["service"]
+    assert list(mounts(SERVICES["serve"])) == [("frames", "/frames", True)]
+    assert ("frames", variables(SERVICES["scorer"])["RISK_FRAMES"], False) in mounts(SERVICES["scorer"])
+
+
+def test_the_services_port_is_the_one_that_it_listens_on_and_its_token_opens_it(tmp_path):
+    words = SERVICES["serve"]["command"]
+    listen, tokens = words[words.index("--listen") + 1], words[words.index("--tokens") + 1]
+    port = listen.rpartition(":")[2]
+    (published,) = read_compose(SERVICE_PORT="9999")["services"]["serve"]["ports"]
+    assert published == f"127.0.0.1:9999:{port}"
+    assert f":{port}/health" in SERVICES["serve"]["healthcheck"]["test"][-1]
+    assert tokens == "/run/secrets/service_tokens"
+    subprocess.run(["/bin/sh", ROOT / "deploy" / "make-secrets.sh", tmp_path], check=True, capture_output=True)
+    found = Tokens(tmp_path / "service_tokens")
+    found.look()
+    assert found.caller((tmp_path / "service_token").read_text(encoding="utf-8")).name == "first"
 
 
 @each_service
@@ -79,7 +102,7 @@ def test_nothing_in_the_files_looks_like_a_secret(name):
 
 def test_the_secrets_are_those_that_the_script_makes(tmp_path):
     subprocess.run(["/bin/sh", ROOT / "deploy" / "make-secrets.sh", tmp_path], check=True, capture_output=True)
-    made = {path.name for path in tmp_path.iterdir()} - {".gitignore"}
+    made = {path.name for path in tmp_path.iterdir()} - {".gitignore", "service_token"}  # which is the operator's alone
     assert {secret["file"] for secret in COMPOSE["secrets"].values()} == {f"./secrets/{name}" for name in made}
 
 
@@ -92,6 +115,7 @@ def test_each_secret_reaches_those_alone_that_need_it():
         "influxdb_admin_password": {"influxdb"},
         "influxdb_admin_token": {"influxdb", "influxdb-setup"},
         "grafana_admin_password": {"grafana"},
+        "service_tokens": {"serve"},
         "grafana_alert_webhook": {"grafana"},
     }
 

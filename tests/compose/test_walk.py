@@ -17,6 +17,7 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
+from streaming.disk.frame_file import read_frames
 from streaming.job.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings
 from streaming.settings import INFLUX_PREFIX, PREFIX
 from tests.harness.compose_file import ROOT, SERVICES, arguments, mounts, variables
@@ -40,14 +41,15 @@ def stores():
 def world(broker, jar_cache, stores, tmp_path_factory):
     """Gives environment_of(service): its variables, with this test's addresses and folders in place of the image's."""
     folder = tmp_path_factory.mktemp("walk")
-    for name in ("artifacts", "state", "cells", "run"):
+    for name in ("artifacts", "state", "cells", "frames", "run"):
         (folder / name).mkdir()
     (folder / "run" / "scorer_influx_token").write_text("walked-token\n")
 
     def environment_of(name):
         service = SERVICES[name]
         targets = {target for _, target, _ in mounts(service)}
-        places = {"/artifacts": "artifacts", "/state": "state", "/cells": "cells", "/run/secrets": "run"}
+        places = {"/artifacts": "artifacts", "/state": "state", "/cells": "cells", "/frames": "frames"}
+        places["/run/secrets"] = "run"
 
         def here(value):
             for target, place in places.items():
@@ -164,6 +166,7 @@ def test_the_scorer_becomes_healthy_takes_the_replay_and_stops_in_time(world, to
                 if process and process.poll() is None:
                     process.kill()
                     process.wait()
+    assert read_frames(Path(environment["HERE"]) / "frames" / "chicago.frame").clock == "wall"  # for `serve`
     assert all(path.startswith("/api/v2/write?") for path, _, _ in stores.requests)
     assert all("org=risk" in path and "bucket=risk" in path for path, _, _ in stores.requests)
     assert all(headers["Authorization"] == "Token walked-token" for _, headers, _ in stores.requests)
