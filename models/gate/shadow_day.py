@@ -1,29 +1,86 @@
-"""What one local day of a shadow has shown: sums over cells, categories and hours, of the hours that both scored."""
+"""What a shadow has shown: hour by hour as it was judged, and added up to local days."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
 
 from models.measures.cube import Floats
 
+LEAST_HOURS = 12  # of a day; one with fewer says too little of its kind and is left out
+_SUMS = ("values", "champion", "challenger", "baseline")
+_BY_CATEGORY = ("observed", "champion_expected", "challenger_expected")
 
-class ShadowDay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The one-hour forecasts of one local day, after late reports. Sums of log scores in nats, smaller is better."""
 
-    day: str  # local date, 2026-11-25
-    weekday: int  # Monday is 1
-    hours: int  # that were judged
-    values: int  # cells x categories x hours
+class ShadowHour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A forecast made at `tick_s` for one horizon by both, after late reports.
+
+    Sums over cells and categories: of log scores in nats, smaller is better; by category of incidents.
+    """
+
+    tick_s: int
+    horizon: str  # 1h
+    champion_version: str
+    challenger_version: str
+    values: int  # cells x categories
     champion: float
     challenger: float
     baseline: float  # the champion's own
-    observed: Mapping[str, int]  # by category
+    observed: Mapping[str, int]
     champion_expected: Mapping[str, float]
     challenger_expected: Mapping[str, float]
 
 
-LEAST_HOURS = 12  # of a day; one with fewer says too little of its kind and is left out
+class ShadowDay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The forecasts for the shortest horizon of one local day, added up. They do not overlap."""
+
+    day: str  # local date, 2026-11-25
+    weekday: int  # Monday is 1
+    hours: int  # that were judged
+    values: int
+    champion: float
+    challenger: float
+    baseline: float
+    observed: Mapping[str, int]
+    champion_expected: Mapping[str, float]
+    challenger_expected: Mapping[str, float]
+
+
+def days_of(
+    hours: Iterable[ShadowHour], *, horizon: str, champion: str, challenger: str, timezone: str
+) -> list[ShadowDay]:
+    """The whole local days of these two versions, in order. An hour that is there twice counts as it stands last.
+
+    The newest day may still lack hours and is left out, unless it ends with its last hour.
+    """
+    zone = ZoneInfo(timezone)
+    newest = {
+        one.tick_s: one
+        for one in hours
+        if (one.horizon, one.champion_version, one.challenger_version) == (horizon, champion, challenger)
+    }
+    ordered = [newest[tick_s] for tick_s in sorted(newest)]
+    days = [list(its) for _, its in groupby(ordered, key=lambda one: _local(one.tick_s, zone).date())]
+    if days and _local(days[-1][-1].tick_s + 3600, zone).date() == _local(days[-1][-1].tick_s, zone).date():
+        days.pop()
+    return [_added_up(its, zone) for its in days]
+
+
+def _added_up(hours: Sequence[ShadowHour], zone: ZoneInfo) -> ShadowDay:
+    first = _local(hours[0].tick_s, zone)
+    sums: dict[str, Any] = {name: sum(getattr(one, name) for one in hours) for name in _SUMS}
+    for name in _BY_CATEGORY:
+        by_hour = [getattr(one, name) for one in hours]
+        sums[name] = {category: sum(values[category] for values in by_hour) for category in hours[0].observed}
+    return ShadowDay(day=first.date().isoformat(), weekday=first.isoweekday(), hours=len(hours), **sums)
+
+
+def _local(at_s: int, zone: ZoneInfo) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC).astimezone(zone)
 
 
 def whole_enough(days: Sequence[ShadowDay]) -> list[ShadowDay]:

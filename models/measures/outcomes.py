@@ -91,6 +91,15 @@ def by_chance(
     return found
 
 
+def log_scores(mean: Means, observed: Counts, dispersion: Floats) -> Floats:
+    """(categories,) log scores, summed over the cells: negative binomial, nats, smaller is better.
+
+    mean, observed: (cells, categories); dispersion: (categories,).
+    """
+    log_mean, seen = torch.from_numpy(np.log(mean.astype(np.float64))), torch.from_numpy(observed.astype(np.float64))
+    return np.asarray(negative_binomial_nll(log_mean, seen, torch.tensor(dispersion)).sum(dim=0).numpy())
+
+
 def _chance(mean: npt.NDArray[np.floating], size: float) -> Floats:
     """(cells,) of at least one."""
     return at_least_one(mean[:, None, None].astype(np.float32), np.array([[size]]))[:, 0, 0].astype(np.float64)

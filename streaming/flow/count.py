@@ -20,8 +20,9 @@ from models.artifact.artifact import Artifact
 from models.counting.blobs import Changes, Journal
 from models.counting.closed_horizons import horizons_closed_between
 from models.features import FeatureEngine
-from schemas.errors import SpecMismatch
+from schemas.errors import ArtifactError, SpecMismatch
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
+from schemas.spec import HOUR_S
 from streaming.disk.kept_counts import counts_path, day_of, write_counts
 from streaming.flow.intake import take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
@@ -48,6 +49,8 @@ class _Live:
     journal: Journal
     engine: FeatureEngine
     engine_of: str
+    challenger: FeatureEngine | None = None
+    challenger_of: str = ""
 
 
 _LIVE: dict[str, _Live] = {}
@@ -81,13 +84,14 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             after, row = _unassigned(head, packed, min(now_ms, newest_ms))
             if after == head:
                 return
+            counted = [row]
         else:
-            after, row = self._region(region, head, packed, now_ms)
+            after, counted = self._region(region, head, packed, now_ms)
         if after != head:
             self.head.update((msgspec.msgpack.encode(after),))
-        yield pd.DataFrame([row], columns=CountedRow._fields)
+        yield pd.DataFrame(counted, columns=CountedRow._fields)
 
-    def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, CountedRow]:
+    def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, list[CountedRow]]:
         folder = _artifact_in_force(packed)
         artifact = load_artifact(folder)
         fingerprint = artifact.spec.fingerprint()
@@ -111,8 +115,10 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         result = count_batch(live, head, packed, incidents, as_of_s)
         self._write(result.changes)
         _LIVE[region] = live
-        row = CountedRow(region, folder, result.features, msgspec.msgpack.encode(result.summary))
-        return msgspec.structs.replace(result.head, kept_day=day), row
+        counted = [CountedRow(region, folder, result.features, msgspec.msgpack.encode(result.summary))]
+        if begins_an_hour(head, result.head):
+            counted += _of_challenger(region, live, packed)
+        return msgspec.structs.replace(result.head, kept_day=day), counted
 
     def _is_current(self, live: _Live, head: Head, as_of_s: int) -> bool:
         """Bring a live state that other workers have overtaken up to the stored one; False if that cannot be."""
@@ -193,6 +199,31 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
         features=features.values.astype("<f4").tobytes() if features else None,
         summary=summary,
     )
+
+
+def begins_an_hour(before: Head, after: Head) -> bool:
+    """Whether the batch emitted the first frame of a whole hour: the forecast that is kept and judged."""
+    return after.emitted_tick_s != before.emitted_tick_s and after.emitted_tick_s % HOUR_S == 0
+
+
+def _of_challenger(region: str, live: _Live, packed: pd.DataFrame) -> Iterator[CountedRow]:
+    """The row of the region's challenger, from the same counts; none without one.
+
+    Nor with one that can no longer be read: the roster's watch reports it, and the region goes on without.
+    """
+    named = [folder for folder in packed["challenger"] if folder]
+    if not named:
+        live.challenger, live.challenger_of = None, ""
+        return
+    folder, state = max(named), live.journal.state
+    try:
+        artifact = load_artifact(folder)
+    except ArtifactError:
+        return
+    if live.challenger is None or live.challenger_of != folder:
+        live.challenger, live.challenger_of = FeatureEngine(state.spec, artifact.constants), folder
+    features = live.challenger.compute(state)
+    yield CountedRow(region, folder, features.values.astype("<f4").tobytes(), None)
 
 
 def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, CountedRow]:

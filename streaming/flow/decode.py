@@ -50,9 +50,9 @@ def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Itera
 
 def heartbeat_rows(roster: Mapping[str, Entry]) -> Iterator[PackedRow]:
     """An empty row for each region of the roster and one for messages of no region."""
-    folders: dict[str, str | None] = {region: entry.folder for region, entry in roster.items()}
-    for region, folder in {**folders, UNASSIGNED: None}.items():
-        yield PackedRow(region, folder, is_heartbeat=True, newest_ms=0, consumed=0, incidents=b"", rejections=b"")
+    folders = [(region, entry.folder, entry.challenger or None) for region, entry in roster.items()]
+    for place in [*folders, (UNASSIGNED, None, None)]:
+        yield PackedRow(*place, is_heartbeat=True, newest_ms=0, consumed=0, incidents=b"", rejections=b"")
 
 
 def messages_of(batch: pa.RecordBatch) -> Messages:
@@ -75,6 +75,7 @@ def packed_rows(
         row = PackedRow(
             region=region,
             artifact=roster[region].folder if region in roster else None,
+            challenger=None,
             is_heartbeat=False,
             newest_ms=newest_ms,
             consumed=(0 if incidents is None else len(incidents)) + len(refused),

@@ -1,6 +1,7 @@
 """Forecasts kept on the hour beside the checkpoint, and the points that compare them with what happened."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,51 +21,39 @@ from streaming.roster.roster import load_artifact
 from streaming.sinks.line_protocol import point_line
 
 
-class Outcomes:
-    """Keeps the first forecast of every hour, and judges it twice when a horizon has closed (see `closed_horizons`)."""
+@dataclass(frozen=True, slots=True)
+class KeptForecasts:
+    """Forecasts of whole hours as files in a folder for each region. Raises CheckpointError."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        self._folder = checkpoint / "outcomes"
+    folder: Path
 
-    def keep(self, frame: RiskFrame, artifact: str) -> None:
-        """Keep a frame whose tick is a whole hour, unless that hour has one. Raises CheckpointError on a full disk."""
-        if frame.tick_s % HOUR_S:
-            return
-        path = self._path(frame.spec.region, frame.tick_s)
+    def path(self, region: str, tick_s: int) -> Path:
+        return self.folder / region / f"{tick_s}.npz"
+
+    def write(self, forecast: Forecast, spec: Spec, tick_s: int) -> None:
+        """Keep a forecast, unless its hour has one, and delete those that have been judged twice."""
+        path = self.path(spec.region, tick_s)
         if path.exists():
             return
-        dispersion = load_artifact(artifact).constants.dispersion
         content = pack_arrays(
             {
-                "spec": _as_array(frame.spec.fingerprint()),
-                "model": _as_array(frame.model),
-                "expected": frame.expected,
-                "usual": frame.usual,
-                "dispersion": dispersion,
+                "spec": _as_array(spec.fingerprint()),
+                "model": _as_array(forecast.model),
+                "expected": forecast.expected,
+                "usual": forecast.usual,
+                "dispersion": forecast.dispersion,
             }
         )
+        oldest_s = tick_s - max(spec.horizons_s) - last_grace_s(spec) - 2 * HOUR_S
         with write_errors(CheckpointError, path.parent, remedy="free disk space"):
             replace_file(path, content)
-            self._forget(path.parent, frame.tick_s - max(frame.spec.horizons_s) - last_grace_s(frame.spec) - 2 * HOUR_S)
+            for old in path.parent.glob("*.npz"):
+                if old.stem.isdigit() and int(old.stem) < oldest_s:
+                    old.unlink()
 
-    def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
-        """`outcome`, `outcome_area` and `outcome_chance` lines of the horizons for which a forecast was kept."""
-        parts = []
-        for one in closed:
-            forecast = self._read(self._path(spec.region, one.tick_s), spec)
-            if forecast is not None:
-                parts.append(closed_points(forecast, one, spec))
-        return b"".join(parts)
-
-    def _path(self, region: str, tick_s: int) -> Path:
-        return self._folder / region / f"{tick_s}.npz"
-
-    def _forget(self, folder: Path, before_s: int) -> None:
-        for path in folder.glob("*.npz"):
-            if path.stem.isdigit() and int(path.stem) < before_s:
-                path.unlink()
-
-    def _read(self, path: Path, spec: Spec) -> Forecast | None:
+    def read(self, spec: Spec, tick_s: int) -> Forecast | None:
+        """The forecast of an hour; None when there is none for this spec."""
+        path = self.path(spec.region, tick_s)
         if not path.exists():
             return None
         try:
@@ -81,6 +70,25 @@ class Outcomes:
             usual=arrays["usual"],
             dispersion=arrays["dispersion"],
         )
+
+
+class Outcomes:
+    """Keeps the first forecast of every hour, and judges it twice when a horizon has closed (see `closed_horizons`)."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.kept = KeptForecasts(checkpoint / "outcomes")
+
+    def keep(self, frame: RiskFrame, artifact: str) -> None:
+        """Keep a frame whose tick is a whole hour, unless that hour has one. Raises CheckpointError on a full disk."""
+        if frame.tick_s % HOUR_S == 0:
+            dispersion = load_artifact(artifact).constants.dispersion
+            forecast = Forecast(model=frame.model, expected=frame.expected, usual=frame.usual, dispersion=dispersion)
+            self.kept.write(forecast, frame.spec, frame.tick_s)
+
+    def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
+        """`outcome`, `outcome_area` and `outcome_chance` lines of the horizons for which a forecast was kept."""
+        forecasts = ((one, self.kept.read(spec, one.tick_s)) for one in closed)
+        return b"".join(closed_points(forecast, one, spec) for one, forecast in forecasts if forecast is not None)
 
 
 def _as_array(text: str) -> npt.NDArray[np.uint8]:

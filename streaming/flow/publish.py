@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from models.all_categories import stored_views
+from models.measures.outcomes import Forecast
 from schemas.errors import RiskError
 from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from schemas.incidents import unpack_rejections
@@ -22,6 +23,7 @@ from streaming.flow.outcomes import Outcomes
 from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import FIELDS, Published, Summary, has_news
+from streaming.flow.shadow import Shadow
 from streaming.roster.roster import load_artifact
 from streaming.sinks.contract import Sink, WriteReport
 from streaming.sinks.line_protocol import changed, risk_lines, top_lines
@@ -41,9 +43,12 @@ class _Batch:
     frames: Mapping[str, RiskFrame]  # regions with new scores
     views: Mapping[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they are stored
     folders: Mapping[str, str]  # of the artifacts in force
+    challengers: Mapping[str, Forecast]  # of regions whose challenger was scored
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]]) -> "_Batch":
+    def of(cls, all_rows: Sequence[Mapping[str, Any]]) -> "_Batch":
+        rows = [row for row in all_rows if row["summary"] is not None]
+        beside = [row for row in all_rows if row["summary"] is None and row["scores"]["model"]]
         summaries = {row["region"]: msgspec.msgpack.decode(row["summary"], type=Summary) for row in rows}
         folders = {row["region"]: row["artifact"] for row in rows if row["artifact"]}
         frames = {row["region"]: frame_of(row, summaries[row["region"]]) for row in rows if row["scores"]["model"]}
@@ -55,6 +60,7 @@ class _Batch:
                 for region, frame in sorted(frames.items())
             },
             folders=folders,
+            challengers={row["region"]: forecast_of(row) for row in beside},
         )
 
     @property
@@ -69,6 +75,7 @@ class Publisher:
     sink: Sink
     dead_letters: DeadLetters
     outcomes: Outcomes
+    shadow: Shadow
     top_k: int
     watchers: Sequence[Callable[[Published], None]]
     facts: Callable[[], QueryFacts] = QueryFacts
@@ -113,6 +120,8 @@ class Publisher:
         report = self._write(b"".join(self._scores(batch)), b"".join(self._pipeline(batch, of_the_machine)))
         for region, frame in batch.frames.items():  # it deletes old forecasts: they have been judged by now
             self.outcomes.keep(frame, batch.folders[region])
+        for region, forecast in batch.challengers.items():
+            self.shadow.keep(forecast, batch.frames[region].spec, batch.frames[region].tick_s)
         self._stored |= batch.views
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
         self._last_batch_s = time.monotonic() - started
@@ -154,7 +163,9 @@ class Publisher:
                 yield top_lines(view, self.top_k)
         for region, summary in batch.summaries.items():
             if summary.closed:
-                yield self.outcomes.points(load_artifact(batch.folders[region]).spec, summary.closed)
+                spec = load_artifact(batch.folders[region]).spec
+                yield self.outcomes.points(spec, summary.closed)
+                yield self.shadow.points(spec, summary.closed)
 
     def _pipeline(self, batch: _Batch, of_the_machine: Mapping[str, float]) -> Iterator[bytes]:
         for region, summary in batch.summaries.items():
@@ -186,6 +197,16 @@ class Publisher:
             "unaccounted": unaccounted,
             "started_s": self._started_s,
         }
+
+
+def forecast_of(row: Mapping[str, Any]) -> Forecast:
+    """The forecast that a challenger's scored row holds."""
+    artifact = load_artifact(row["artifact"])
+    spec = artifact.spec
+    shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
+    expected, usual = (np.frombuffer(row["scores"][name], "<f4").reshape(shape) for name in ("expected", "usual"))
+    dispersion = artifact.constants.dispersion
+    return Forecast(model=row["scores"]["model"], expected=expected, usual=usual, dispersion=dispersion)
 
 
 def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:

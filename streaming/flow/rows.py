@@ -30,6 +30,7 @@ class PackedRow(NamedTuple):
 
     region: str
     artifact: str | None  # folder; None for messages of no region
+    challenger: str | None  # folder; None without one
     is_heartbeat: bool
     newest_ms: int
     consumed: int
@@ -38,12 +39,15 @@ class PackedRow(NamedTuple):
 
 
 class CountedRow(NamedTuple):
-    """One region's batch after counting. `features` is None when no new scores are due."""
+    """One region's batch after counting. `features` is None when no new scores are due.
+
+    On the hour a second row of the region is for its challenger: it has no summary.
+    """
 
     region: str
     artifact: str | None
     features: bytes | None
-    summary: bytes  # a packed `Summary`
+    summary: bytes | None  # a packed `Summary`
 
 
 class ScoreColumns(NamedTuple):

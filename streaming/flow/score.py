@@ -10,6 +10,7 @@ import torch
 from models.artifact.artifact import Artifact
 from models.network import RiskNetwork
 from models.scoring import Scores, score
+from schemas.errors import ArtifactError
 from schemas.frame import BASELINE_MODEL
 from streaming.flow.rows import FIELDS, ScoreColumns
 from streaming.flow.workers import settle_worker
@@ -58,17 +59,23 @@ def score_features(
         return f"{BASELINE_MODEL}:{type(error).__name__}", score(values, None, artifact.constants, spec)
 
 
-def score_stage(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
-    """The function for `pandas_udf`: (artifact folder, features) -> `ScoreColumns`."""
+def score_stage(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
+    """The function for `pandas_udf`: (artifact folder, features, whether it is a challenger's) -> `ScoreColumns`."""
     settle_worker()
     torch.set_num_threads(1)  # one task, one core: Spark runs as many tasks as there are cores
     network_of = networks(task_device())
-    for artifacts, features in batches:
+    for columns in batches:
         rows = []
-        for folder, packed in zip(artifacts, features, strict=True):
-            if packed is None:
+        for folder, packed, is_challenger in zip(*columns, strict=True):
+            try:
+                artifact = None if packed is None else load_artifact(folder)
+            except ArtifactError:
+                if not is_challenger:
+                    raise
+                artifact = None  # damaged since it was taken: the roster's watch reports it
+            if artifact is None:
                 rows.append(ScoreColumns(*(None,) * len(ScoreColumns._fields)))
                 continue
-            model, scores = score_features(load_artifact(folder), partial(network_of, folder), packed)
+            model, scores = score_features(artifact, partial(network_of, folder), packed)
             rows.append(ScoreColumns(model, *(getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)))
         yield pd.DataFrame(rows, columns=ScoreColumns._fields)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.functions import pandas_udf
+from pyspark.sql.functions import isnull, pandas_udf
 from pyspark.sql.streaming import StreamingQuery
 
 from streaming.disk.kept_counts import batches_folder
@@ -58,7 +58,8 @@ def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: s
         )
     with workers_of_their_own(session, "score"):
         score = pandas_udf(score_stage, returnType=ddl(ScoreColumns))
-        return counted.select("region", "artifact", "summary", score("artifact", "features").alias("scores"))
+        scores = score("artifact", "features", isnull("summary"))
+        return counted.select("region", "artifact", "summary", scores.alias("scores"))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from streaming.disk.spark_files import drop_unfinished
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import Published
+from streaming.flow.shadow import Shadow
 from streaming.flow.source import MessageSource
 from streaming.job.dataflow import Dataflow
 from streaming.job.diagnosis import Diagnosis, ended_by_signal
@@ -100,10 +101,12 @@ class Job:
     def of(cls, settings: Settings, outside: Outside, watchers: Sequence[Watcher]) -> "Job":
         checkpoint, trigger_s = settings.checkpoint, settings.trigger_s
         dataflow = Dataflow(checkpoint=checkpoint, clock=settings.clock, trigger_s=trigger_s, read=outside.read)
+        outcomes = Outcomes(checkpoint)
         publisher = Publisher(
             sink=outside.sink,
             dead_letters=outside.dead_letters,
-            outcomes=Outcomes(checkpoint),
+            outcomes=outcomes,
+            shadow=Shadow(checkpoint=checkpoint, artifacts=settings.artifacts, champion=outcomes.kept),
             top_k=settings.top_k,
             watchers=watchers,
             facts=dataflow.facts,

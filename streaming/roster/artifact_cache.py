@@ -6,7 +6,7 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-KEPT_VERSIONS = 2  # the version in force and, while they change, the one before or after it
+KEPT_VERSIONS = 3  # the version in force, its challenger and, while they change, the one before or after
 
 
 class ArtifactCache(Generic[T]):

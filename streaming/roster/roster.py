@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from models.artifact.artifact import Artifact, read_artifact, read_spec, without_cause
 from models.artifact.manifest import Manifest
-from models.artifact.pointer import OTHER_CHAMPION, candidates
+from models.artifact.pointer import OTHER_CHAMPION, candidates, challenger_of
 from schemas.errors import ArtifactError, SettingsError, SpecMismatch
 from schemas.files import read_json, replace_file, write_errors
 from schemas.limits import MAX_REGIONS, MAX_SERIES
@@ -27,12 +28,13 @@ from streaming.roster.artifact_cache import ArtifactCache
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """One region's artifact in force."""
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One region's artifact in force, and the folder of the challenger that is scored beside it, or nothing."""
 
     folder: str
     version: str
     fingerprint: str
+    challenger: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,12 @@ def next_roster(
                 break
             except ArtifactError as error:
                 refused.append(Refused(str(folder), _at_pointer(error, folder, its.pointer)))
-    scan.forget_all_but({Path(each.folder) for each in refused})
+    after = {
+        region: replace(entry, challenger=_challenger(region, entry, artifacts, scan, refused))
+        for region, entry in after.items()
+    }
+    beside = {Path(entry.challenger) for entry in after.values() if entry.challenger}
+    scan.forget_all_but(beside | {Path(each.folder) for each in refused})
     return after, refused
 
 
@@ -197,6 +204,22 @@ def _refuse_misfit(region: str, folder: Path, found: FoundArtifact, in_force: En
     if in_force is None and cutoff_s > latest_s:
         fault = f"{folder} has counts up to {datetime.fromtimestamp(cutoff_s, UTC):%Y-%m-%d %H:%M}Z, in the future"
         raise ArtifactError(fault, remedy="set this machine's clock, or train again without future incidents")
+
+
+def _challenger(region: str, entry: Entry, artifacts: Path, scan: ArtifactScan, refused: list[Refused]) -> str:
+    """The folder of a challenger that may be scored beside the one in force; one that may not joins `refused`."""
+    try:
+        folder = challenger_of(artifacts, region)
+    except ArtifactError:  # the pointer is damaged: `candidates` reports it
+        return ""
+    if folder is None or str(folder) == entry.folder:
+        return ""
+    try:
+        _refuse_misfit(region, folder, scan.look(folder)[0], entry, math.inf)
+    except ArtifactError as error:
+        refused.append(Refused(str(folder), without_cause(error)))
+        return ""
+    return str(folder)
 
 
 def _at_pointer(error: ArtifactError, folder: Path, pointer: Path | None) -> ArtifactError:

@@ -9,7 +9,7 @@ import pytest
 from schemas.dead_letter import DeadLetter
 from schemas.event import REASONS
 from tests.harness.data_dictionary import described, measurements
-from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines
+from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.points import stored_points
 
 TICK_S = 1_764_000_000
@@ -21,6 +21,7 @@ def columns():
     draw = np.random.default_rng(1)
     lines = [*score_lines(SPECS.values(), [TICK_S], draw), pipeline("northville", TICK_S, 60)]
     lines += [outcome_lines(spec, TICK_S, draw) for spec in SPECS.values()]
+    lines += [shadow_lines(spec, TICK_S, draw) for spec in SPECS.values()]
     found = {}
     for (key, _), fields in stored_points(lines).items():
         name, *tags = key.split(",")

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from models.all_categories import stored_views
+from models.gate.plan import GatePlan
+from models.gate.shadow_day import ShadowHour
+from models.gate.trial import Trial
 from models.measures.outcomes import Forecast
 from schemas.event import REASONS
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, riskiest
@@ -12,6 +15,7 @@ from schemas.spec import Spec
 from streaming.flow.outcomes import closed_points
 from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import ClosedCounts
+from streaming.flow.shadow import gate_line, shadow_line
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.points import OF_THE_MACHINE
 from tests.harness.region import make_region
@@ -29,7 +33,7 @@ VARIABLES = {
     "bucket": "risk",
     "contact": "nobody",
 }
-MODEL = "20260101T000000Z-abc"
+MODEL, CHALLENGER = "20260101T000000Z-abc00000", "20260301T000000Z-def00000"
 OURS = dict.fromkeys(OF_THE_MACHINE, 0.0) | {"lag_events": 3.0, "batch_s": 0.4, "freshness_s": 0.9, "state_bytes": 1e6}
 
 
@@ -120,3 +124,33 @@ def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: 
         for number, mean in enumerate(np.moveaxis(expected.astype(float), 2, 0))
     ]
     return b"".join(closed_points(forecast, one, spec) for one in came)
+
+
+def shadow_lines(spec: Spec, end_s: int, draw: np.random.Generator, *, days: int = 20) -> bytes:
+    """`shadow` and `gate` of a trial of so many days before `end_s`, by the job's writers; the challenger is better."""
+    trial = Trial(
+        champion=MODEL, challenger=CHALLENGER, plan=GatePlan(), plan_sha256="0" * 64, margin=2e-4, started_s=end_s
+    )
+    hours: list[ShadowHour] = []
+    lines = []
+    for tick_s in range(end_s - days * 86_400, end_s, 3600):
+        score = 0.1 + 0.001 * draw.standard_normal()
+        hours.append(
+            ShadowHour(
+                tick_s=tick_s,
+                horizon=spec.horizon_names[0],
+                champion_version=MODEL,
+                challenger_version=CHALLENGER,
+                values=1000,
+                champion=1000 * score,
+                challenger=1000 * (score - 2e-4 + 1e-4 * draw.standard_normal()),
+                baseline=1000 * (score + 1e-3),
+                observed=dict.fromkeys(spec.categories, int(draw.poisson(5))),
+                champion_expected=dict.fromkeys(spec.categories, 5.5),
+                challenger_expected=dict.fromkeys(spec.categories, 5.0),
+            )
+        )
+        lines.append(shadow_line(spec.region, hours[-1]))
+        if tick_s % 86_400 == 0:
+            lines.append(gate_line(spec, trial, hours))
+    return b"".join(lines)

@@ -27,6 +27,7 @@ class Bench:
         counter = RegionCounter(clock, folder / "batches")
         self.tester = TwsTester(counter, timeMode="ProcessingTime", outputMode="Update")
         self.offset = 0
+        self.beside = {}  # region -> (artifact, features) of its challenger in the last batch
 
     def look(self):
         return refresh_roster(self.roster, self.artifacts)
@@ -47,10 +48,13 @@ class Bench:
         packed = pa.Table.from_batches(decode_stage(str(self.roster))(iter([record_batch]))).to_pandas()
         if at_s * 1000 > self.tester._currentProcessingTimeMs:
             self.tester.setProcessingTime(at_s * 1000)
-        out = {}
+        out, self.beside = {}, {}
         for region, group in packed.groupby("region"):
             for _, row in self.tester.testInPandas(region, group.reset_index(drop=True)).iterrows():
-                out[region] = (row["features"], msgspec.msgpack.decode(row["summary"], type=Summary))
+                if row["summary"] is None:
+                    self.beside[region] = (row["artifact"], row["features"])
+                else:
+                    out[region] = (row["features"], msgspec.msgpack.decode(row["summary"], type=Summary))
         return out
 
     def stored(self, region):

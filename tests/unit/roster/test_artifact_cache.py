@@ -60,7 +60,8 @@ def test_what_was_read_by_other_means_is_not_read_again_and_takes_the_place_of_w
     kept.keep("/a/r/2", ["other"])
     assert (kept("/a/r/1"), kept("/a/r/2"), reads) == (["newer"], ["other"], ["/a/r/1"])
     kept.keep("/a/r/3", [])
-    assert list(kept._kept["/a/r"]) == ["/a/r/2", "/a/r/3"]
+    kept.keep("/a/r/4", [])
+    assert list(kept._kept["/a/r"]) == ["/a/r/2", "/a/r/3", "/a/r/4"]
 
 
 @pytest.mark.parametrize("kept", [load_artifact, spec_of])

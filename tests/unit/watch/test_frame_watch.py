@@ -10,6 +10,7 @@ from schemas.errors import SinkUnavailable
 from streaming.disk.frame_file import frame_path, read_frames
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
+from streaming.flow.shadow import Shadow
 from streaming.sinks.memory import MemorySink
 from streaming.watch import frame_watch
 from streaming.watch.frame_watch import FrameWatch
@@ -34,7 +35,12 @@ def job(tmp_path):
     folder, store = tmp_path / "frames", Store()
     watch = FrameWatch(folder=folder, clock="wall")
     publisher = Publisher(
-        sink=store, dead_letters=NoLetters(), outcomes=Outcomes(tmp_path), top_k=1, watchers=[watch.show]
+        sink=store,
+        dead_letters=NoLetters(),
+        outcomes=Outcomes(tmp_path),
+        shadow=Shadow(checkpoint=tmp_path, artifacts=tmp_path, champion=Outcomes(tmp_path).kept),
+        top_k=1,
+        watchers=[watch.show],
     )
     return publisher, store, toy_artifact(tmp_path / "artifacts", SPEC), frame_path(folder, SPEC.region)
 

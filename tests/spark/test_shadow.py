@@ -1,0 +1,184 @@
+"""A challenger beside the champion in the running job: what it forecast, against SciPy; the map never shows it."""
+
+import numpy as np
+import pytest
+from scipy.stats import nbinom
+
+from models.artifact.pointer import Pointer, write_pointer
+from models.gate.plan import GatePlan
+from models.gate.trial import Trial, write_trial
+from models.scoring import score
+from streaming.flow.shadow import read_shadow, shadow_path
+from streaming.roster.roster import load_artifact
+from tests.harness.data_dictionary import measurements
+from tests.harness.points import stored_points
+from tests.harness.region_bench import NOW, Bench, empty_history, event
+from tests.spark.test_outcomes import HOURS, START_S, batches_of, came_of, first_frames
+
+pytestmark = pytest.mark.spark
+HOUR_S = 3600
+LAST_GRACE_S = 25 * HOUR_S
+
+
+def two_versions(artifacts, spec, publish, networks, at_s):
+    """(champion, challenger) folders of different networks; the champion is the newer one."""
+    history = empty_history(spec, at_s)
+    challenger = publish(
+        artifacts, spec, history=history, network=networks["random"](spec, 2), created="20260101T000000Z"
+    )
+    champion = publish(
+        artifacts, spec, history=history, network=networks["random"](spec, 1), created="20260102T000000Z"
+    )
+    return champion, challenger
+
+
+def judged(frame_expected, observed, size):
+    """Minus the log probability of (cells,) counts, summed."""
+    return -nbinom.logpmf(observed, size, size / (size + frame_expected.astype(np.float64))).sum()
+
+
+def test_a_challenger_is_judged_by_the_counts_of_the_champion_and_changes_no_point_of_it(
+    new_job, toy, publish, networks
+):
+    spec = toy("riverton")
+    sent, batches = batches_of(spec)
+    jobs = {name: new_job(name) for name in ("alone", "beside")}
+    for name, job in jobs.items():
+        champion, challenger = two_versions(job.artifacts, spec, publish, networks, START_S - 7200)
+        beside = challenger.name if name == "beside" else None
+        write_pointer(job.artifacts, "riverton", Pointer(champion=champion.name, challenger=beside))
+        half = len(batches) // 3
+        job.run_through(batches[:half])
+        job.run_through(batches[half:])  # kept forecasts outlive a restart
+    alone, both = (b"".join(job.sink.writes) for job in jobs.values())
+    shadows = [line for line in both.splitlines() if line.startswith(b"shadow,")]
+    kept = ("risk", "top", "outcome", "outcome_area", "outcome_chance")
+
+    def of_the_map(written):
+        return sorted(line for line in written.splitlines() if line.split(b",")[0].decode() in kept)
+
+    assert of_the_map(both) == of_the_map(alone)
+    assert len(of_the_map(both)) > 1000
+    assert not any(challenger.name.encode() in line for line in of_the_map(both))
+
+    hours = list(read_shadow(shadow_path(jobs["beside"].settings.checkpoint, "riverton")))
+    frames = first_frames(jobs["beside"], "riverton")
+    due = [
+        (tick_s, h)
+        for tick_s in frames
+        for h, horizon_s in enumerate(spec.horizons_s)
+        if tick_s + horizon_s + LAST_GRACE_S <= START_S + HOURS * HOUR_S
+    ]
+    assert {(one.tick_s, one.horizon) for one in hours} == {(tick_s, spec.horizon_names[h]) for tick_s, h in due}
+    assert len(hours) == len(shadows) == len(due) >= 3
+    times = sorted({now_s for now_s, *_ in sent})
+    champion_size, challenger_size = (
+        load_artifact(str(folder)).constants.dispersion for folder in (champion, challenger)
+    )
+    for one in hours:
+        h = spec.horizon_names.index(one.horizon)
+        frame, horizon_s = frames[one.tick_s], spec.horizons_s[h]
+        due_s = one.tick_s + horizon_s + LAST_GRACE_S
+        judged_s = next(now_s for now_s in times if now_s >= due_s)
+        expected_sum = {"champion": 0.0, "baseline": 0.0}
+        for c, category in enumerate(spec.categories):
+            came = came_of(sent, judged_s, category, one.tick_s, one.tick_s + horizon_s)
+            observed = np.array([came[cell] for cell in range(spec.grid.cells)])
+            assert one.observed[category] == observed.sum()
+            assert one.champion_expected[category] == pytest.approx(frame.expected[:, c, h].sum(), rel=1e-5)
+            expected_sum["champion"] += judged(frame.expected[:, c, h], observed, champion_size[c, h])
+            expected_sum["baseline"] += judged(frame.usual[:, c, h], observed, champion_size[c, h])
+        assert one.champion == pytest.approx(expected_sum["champion"], rel=1e-6)
+        assert one.baseline == pytest.approx(expected_sum["baseline"], rel=1e-6)
+        assert one.challenger != pytest.approx(one.champion, rel=1e-4)
+        assert (one.champion_version, one.challenger_version) == (champion.name, challenger.name)
+        assert one.values == spec.grid.cells * len(spec.categories)
+    assert challenger_size.shape == champion_size.shape
+
+
+def test_the_challenger_sees_the_counts_of_the_first_frame_of_the_hour(tmp_path, toy, networks, publish, empty_cache):
+    spec, at_s = toy("riverton"), NOW // HOUR_S * HOUR_S + HOUR_S
+    bench = Bench(tmp_path)
+    champion, challenger = two_versions(bench.artifacts, spec, publish, networks, at_s - 7200)
+    write_pointer(bench.artifacts, "riverton", Pointer(champion=champion.name, challenger=challenger.name))
+    bench.look()
+    bench.batch(at_s - 60, event(spec, at_s - 70, number=1))
+    assert bench.beside == {}
+    features, _ = bench.batch(at_s + 5, event(spec, at_s + 1, number=2))["riverton"]
+    folder, beside = bench.beside["riverton"]
+    assert folder == str(challenger)
+    assert beside == features  # their constants are equal, and so are their counts
+    bench.batch(at_s + 20, event(spec, at_s + 18, number=3))
+    assert bench.beside == {}  # the hour has its forecast
+
+    shape = (spec.grid.cells, len(spec.categories), len(spec.features))
+    values = np.frombuffer(beside, "<f4").reshape(shape)
+    scores = [
+        score(values, artifact.network(), artifact.constants, spec)
+        for artifact in (load_artifact(str(folder)) for folder in (champion, challenger))
+    ]
+    assert not np.array_equal(scores[0].expected, scores[1].expected)
+
+
+def test_a_challenger_that_is_damaged_later_is_left_out_and_reported_and_the_region_goes_on(
+    tmp_path, toy, networks, publish, empty_cache
+):
+    spec, at_s = toy("riverton"), NOW // HOUR_S * HOUR_S + HOUR_S
+    bench = Bench(tmp_path)
+    champion, challenger = two_versions(bench.artifacts, spec, publish, networks, at_s - 7200)
+    write_pointer(bench.artifacts, "riverton", Pointer(champion=champion.name, challenger=challenger.name))
+    roster, refused = bench.look()
+    assert (roster["riverton"].challenger, refused) == (str(challenger), [])
+    (challenger / "baseline.npz").write_bytes(b"rubbish")
+    load_artifact.__init__(load_artifact._read)  # another process has not read it yet
+    features, _ = bench.batch(at_s + 5)["riverton"]
+    assert features is not None
+    assert bench.beside == {}
+    roster, refused = bench.look()
+    assert roster["riverton"].challenger == ""
+    assert [each.folder for each in refused] == [str(challenger)]
+
+
+def test_the_gate_speaks_in_the_store(new_job, toy, publish, networks):
+    """Four days of judged hours, and a plan that waits for three."""
+    spec = toy("riverton")
+    job = new_job("gate")
+    champion, challenger = two_versions(job.artifacts, spec, publish, networks, START_S - 7200)
+    write_pointer(job.artifacts, "riverton", Pointer(champion=champion.name, challenger=challenger.name))
+    trial = Trial(
+        champion=champion.name,
+        challenger=challenger.name,
+        plan=GatePlan(least_days=3, most_days=5),
+        plan_sha256="0" * 64,
+        margin=0.5,
+        started_s=START_S,
+    )
+    write_trial(job.artifacts, "riverton", trial)
+    hours = range(6 * 24)
+    job.run_through(
+        [
+            [
+                (
+                    event(spec, START_S + hour * HOUR_S - 9, number=hour, received_at=None),
+                    0,
+                    hour,
+                    (START_S + hour * HOUR_S) * 1000,
+                )
+            ]
+            for hour in hours
+        ]
+    )
+    found = sorted(
+        (tick_s, key, fields)
+        for (key, tick_s), fields in stored_points(job.sink.writes).items()
+        if key.startswith("gate,")
+    )
+    assert found
+    days = [float(fields["days"]) for _, _, fields in found]
+    assert days == sorted(days)
+    assert days[-1] >= 3
+    for _, key, fields in found:
+        name, *tags = key.split(",")
+        assert {tag.split("=")[0] for tag in tags} == {"region"}
+        assert set(fields) <= set(measurements()[name])
+        assert float(fields["low"]) <= float(fields["difference"]) <= float(fields["high"])
