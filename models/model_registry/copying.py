@@ -37,14 +37,13 @@ def bring(home: Path, version: str, digest: str, fill: Callable[[Path], None]) -
     `fill` puts the files into an empty folder. A damaged folder of that version is replaced. The caller holds the lock
     of `home`. Raises ArtifactError, and OSError.
     """
-    target = home / version
+    target, part = home / version, home / PART
+    shutil.rmtree(part, ignore_errors=True)  # of a copy that was interrupted
     try:
         verified(target, digest)
         return False
     except ArtifactError:
         pass
-    part = home / PART
-    shutil.rmtree(part, ignore_errors=True)
     new = part / version
     new.mkdir(parents=True)
     fill(new)

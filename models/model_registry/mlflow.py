@@ -9,6 +9,7 @@ Only `python -m models registry` imports this file: MLflow takes two seconds to 
 loaded, only files are stored and fetched.
 """
 
+import logging
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -44,6 +45,8 @@ class MlflowRegistry:
         mlflow_settings.MLFLOW_DISABLE_TELEMETRY.set("true")  # or it reports its use to its makers
         set_telemetry_client()
         mlflow_settings.MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR.set("false")
+        mlflow_settings.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set("true")
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         for setting, value in (
             (mlflow_settings.MLFLOW_HTTP_REQUEST_MAX_RETRIES, "2"),
             (mlflow_settings.MLFLOW_HTTP_REQUEST_TIMEOUT, "30"),
@@ -79,7 +82,7 @@ class MlflowRegistry:
                 self._client.create_registered_model(_PREFIX + region)
             model_id = self._uploaded(folder, manifest, tags)
             self._client.create_model_version(
-                _PREFIX + region, source=f"models:/{model_id}", model_id=model_id, tags=tags
+                _PREFIX + region, source=f"models:/{model_id}", model_id=model_id, tags=tags, await_creation_for=0
             )
 
     def change(self, region: str, rule: Callable[[RegionState], RegionState]) -> RegionState:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.artifact.pointer import pointer_path
 from schemas.audit_log import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.limits import CLOCKS_DIFFER_S
@@ -26,6 +27,14 @@ def latest_history_s(clock: str, now_s: float) -> float:
     return now_s + CLOCKS_DIFFER_S if clock == "wall" else math.inf
 
 
+def _written(path: Path) -> int:
+    """When the file was put there, in nanoseconds; 0 for none."""
+    try:
+        return path.lstat().st_ctime_ns
+    except OSError:
+        return 0
+
+
 @dataclass(slots=True, kw_only=True)
 class RosterWatch:
     """Looks for new artifacts from time to time, and reports once which were refused.
@@ -40,6 +49,7 @@ class RosterWatch:
     _due_s: float = 0.0
     _reported: frozenset[str] = frozenset()  # folders
     _is_away: bool = False
+    _pointers: dict[Path, int] = field(default_factory=dict)  # of the regions in force, and when each was written
     _scan: ArtifactScan = field(default_factory=ArtifactScan)
 
     @classmethod
@@ -48,11 +58,15 @@ class RosterWatch:
         return cls(artifacts=settings.artifacts.absolute(), **values)
 
     def look(self, now_s: float) -> None:
-        """At the first look, raises ArtifactError when a region has no artifact that may score it, or none exists."""
-        if now_s < self._due_s:
+        """At the first look, raises ArtifactError when a region has no artifact that may score it, or none exists.
+
+        Folders are looked at every two seconds, pointers at every call: nobody waits for a rollback.
+        """
+        if now_s < self._due_s and all(_written(path) == at for path, at in self._pointers.items()):
             return
         self._due_s = now_s + _ROSTER_EVERY_S
         is_start = not self._reported
+        self._pointers = {path: _written(path) for path in self._pointers}  # before they are read
         try:
             roster, refused = refresh_roster(
                 roster_path(self.checkpoint),
@@ -71,6 +85,9 @@ class RosterWatch:
             raise with_refused(absence, refused)
         self._note_absence(str(absence or ""))
         self._report(roster, refused)
+        self._pointers = {
+            path: self._pointers.get(path, 0) for path in (pointer_path(self.artifacts, region) for region in roster)
+        }
         if not roster:
             remedy = "train one with `python -m models train`, or name the folder with RISK_ARTIFACTS"
             raise with_refused(ArtifactError(f"no usable artifact in {self.artifacts}", remedy), refused)

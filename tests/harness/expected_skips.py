@@ -18,6 +18,7 @@ EXPECTED = {  # pattern of a reason -> why CI may do without
     r"^the packages of tests/harness/grafana_look could not be fetched": "npm's registry may be out of reach",
     r"^no Docker engine can be started here|^a stack lives on this Docker engine": "`make stack` fails without one",
     r"^no ogrinfo on this machine": "GDAL is 150 MB for three tests",
+    r"^no MLflow server: ": "600 MB of packages in an environment of their own, whose pins contradict ours",
     r"need root$|^no file system can be mounted here": "CI's user may not mount",
     r"^not a (git checkout|checkout of git)": "CI's copy may be an archive",
 }

@@ -1,15 +1,27 @@
 """Registries of models for tests: one that is a folder, one of MLflow's without a server; and what they keep."""
 
+import os
 import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 from models.model_registry.folder import FolderRegistry
 from models.model_registry.lifecycle import promote, register, retire, roll_back
 from models.model_registry.sync import sync
 from schemas.audit_log import record
 from schemas.audit_verify import records, verify
+from streaming.rehearse.broker import free_port
 from tests.harness.toy import toy_artifact, toy_spec
 
+SERVER = Path(__file__).parents[2] / "out" / "mlflow-server" / "bin" / "mlflow"
 KINDS = ("folder", "mlflow")
 
 
@@ -18,6 +30,7 @@ class Desk:
 
     def __init__(self, kind: str, folder: Path, *, address: str = "") -> None:
         self.kind, self.folder, self.address = kind, folder, address or f"sqlite:///{folder}/mlflow.db"
+        self.copies = folder / {"folder": "registry"}.get(kind, "files")  # where the registry keeps what it was given
         self.artifacts, self.audit, self.made = folder / "artifacts", folder / "audit.jsonl", folder / "made"
 
     def open(self):
@@ -67,8 +80,85 @@ class Desk:
 def mlflow_store(template: Path) -> None:
     """A new store of MLflow's at `template`; it takes some seconds."""
     from mlflow import MlflowClient
+    from mlflow.environment_variables import MLFLOW_SQLALCHEMYSTORE_POOLCLASS
 
+    MLFLOW_SQLALCHEMYSTORE_POOLCLASS.set("NullPool")  # a connection must outlive neither a fork nor the file
     MlflowClient(f"sqlite:///{template}").search_experiments()
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    """The address of a real server of MLflow's with a login, as docs/how-to/registry.md asks for; files in `folder`."""
+    if not SERVER.exists():
+        pytest.skip("no MLflow server: uv venv out/mlflow-server, and in it uv pip install 'mlflow[auth]==3.17.2'")
+    port, password = free_port(), "a password of the test"
+    (folder / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{folder}/auth.db\n"
+        f"admin_username = admin\nadmin_password = {password}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    words = ["server", "--app-name", "basic-auth", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
+    words += ["--artifacts-destination", str(folder / "files"), "--serve-artifacts", "--workers", "1"]
+    environment = os.environ | {
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "of the test",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    with (folder / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [SERVER, *words, "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_until_it_asks_who_is_there(server, address, folder / "server.log")
+        os.environ |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password}
+        yield address
+    finally:
+        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+            os.environ.pop(name, None)
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def _wait_until_it_asks_who_is_there(server: subprocess.Popen, address: str, log: Path) -> None:
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()
+        code = 0
+        try:
+            urllib.request.urlopen(f"{address}/api/2.0/mlflow/registered-models/search", timeout=5)  # noqa: S310
+            pytest.fail("it lets everybody in")
+        except urllib.error.HTTPError as error:
+            code = error.code
+        except OSError:
+            time.sleep(0.5)
+        if code:
+            assert code == 401
+            return
+    pytest.fail(f"it did not start: {log.read_text()}")
+
+
+def emptied(folder: Path, address: str, files: Path) -> Desk:
+    """A desk with a server that other tests have used."""
+    from mlflow import MlflowClient
+
+    folder.mkdir()
+    desk = Desk("server", folder, address=address)
+    desk.copies = files
+    desk.open()
+    client = MlflowClient()
+    for model in client.search_registered_models():
+        client.delete_registered_model(model.name)
+    for experiment in client.search_experiments():
+        for model in client.search_logged_models([experiment.experiment_id]):
+            client.delete_logged_model(model.model_id)
+    shutil.rmtree(files, ignore_errors=True)
+    return desk
 
 
 def desk_of(kind: str, folder: Path, template: Path) -> Desk:

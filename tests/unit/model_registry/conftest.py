@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness.registries import KINDS, desk_of, mlflow_store
+from tests.harness.registries import KINDS, desk_of, emptied, mlflow_server, mlflow_store
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +13,28 @@ def mlflow_template(tmp_path_factory):
     return template
 
 
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """The address of a real server and the folder of its files."""
+    folder = tmp_path_factory.mktemp("server")
+    with mlflow_server(folder) as address:
+        yield address, folder / "files"
+
+
+def desk_without_server(request, tmp_path):
+    template = request.getfixturevalue("mlflow_template") if request.param == "mlflow" else None
+    return desk_of(request.param, tmp_path / "desk", template)
+
+
 @pytest.fixture(params=KINDS)
 def desk(request, tmp_path):
-    template = request.getfixturevalue("mlflow_template") if request.param == "mlflow" else None
-    return desk_of(request.param, tmp_path, template)
+    """All that it has lies in its folder, so that a test may copy it."""
+    return desk_without_server(request, tmp_path)
+
+
+@pytest.fixture(params=[*KINDS, pytest.param("server", marks=pytest.mark.stack)])
+def any_desk(request, tmp_path):
+    """Also one with a real server."""
+    if request.param == "server":
+        return emptied(tmp_path / "desk", *request.getfixturevalue("server"))
+    return desk_without_server(request, tmp_path)

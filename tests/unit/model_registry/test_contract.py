@@ -12,6 +12,11 @@ from models.model_registry.copying import manifest_digest
 from schemas.errors import ArtifactError, AuditError, RegistryError
 
 
+@pytest.fixture
+def desk(any_desk):
+    return any_desk
+
+
 def test_an_empty_registry_knows_no_region(desk):
     assert (desk.open().regions(), desk.state()) == ([], RegionState())
     for change in (lambda: desk.promote("20260101T000000Z-00000000"), desk.roll_back, desk.sync):

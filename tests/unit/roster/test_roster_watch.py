@@ -216,3 +216,22 @@ def test_a_start_with_nothing_in_force_fails_when_its_pointer_names_nothing_usab
     with pytest.raises(ArtifactError, match=r"no usable artifact in .*pointer\.json.*") as failed:
         looks()
     assert "registry sync" in str(failed.value)
+
+
+def test_a_pointer_is_followed_at_once_and_a_folder_at_the_next_look(settings, publish):
+    older, newer = publish(1), publish(2)
+    watch = RosterWatch.of(settings)
+    for now_s in (0, 2, 4):  # two looks at least: the first learns of the regions
+        watch.look(now_s)
+    for version in (older, newer, older):
+        write_pointer(settings.artifacts, "toyville", Pointer(champion=version.name))
+        watch.look(4.1)
+        assert in_force(settings) == {"toyville": str(version)}
+    pointer_path(settings.artifacts, "toyville").unlink()
+    watch.look(4.1)
+    assert in_force(settings) == {"toyville": str(newer)}
+    newest = publish(3)
+    watch.look(4.2)
+    assert in_force(settings) == {"toyville": str(newer)}
+    watch.look(6.2)
+    assert in_force(settings) == {"toyville": str(newest)}

@@ -1,0 +1,112 @@
+"""Register, promote, roll back, retire and sync in any order: every registry does as a model of twenty lines does."""
+
+import itertools
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from models.artifact.pointer import Pointer, champion_of, read_pointer
+from schemas.errors import RegistryError
+from tests.harness.registries import KINDS, desk_of
+
+VERSIONS = st.integers(0, 3)
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """The model: who is registered, champion, challenger, champions before, retired, and what the pointer names."""
+
+    def __init__(self, desk):
+        super().__init__()
+        self.desk, self.names = desk, desk.make(4)
+        self.registered, self.retired, self.before = set(), set(), []
+        self.champion = self.challenger = self.pointer = None
+
+    def refused_if(self, is_refused, action):
+        """Do it; it must be refused exactly when the model says so. Gives whether it was done."""
+        if not is_refused:
+            action()
+            return True
+        with pytest.raises(RegistryError):
+            action()
+        return False
+
+    @rule(number=VERSIONS)
+    def register(self, number):
+        self.desk.register(self.names[number])
+        self.registered.add(self.names[number])
+
+    @rule(number=VERSIONS)
+    def promote(self, number):
+        version = self.names[number]
+        refused = version not in self.registered or version in self.retired
+        if self.refused_if(refused, lambda: self.desk.promote(version)) and version != self.champion:
+            self.before += [self.champion] if self.champion else []
+            self.champion = version
+            self.challenger = None if self.challenger == version else self.challenger
+
+    @rule(number=VERSIONS)
+    def try_beside(self, number):
+        version = self.names[number]
+        refused = version not in self.registered or version in self.retired or version == self.champion
+        if self.refused_if(refused, lambda: self.desk.promote(version, "challenger")):
+            self.challenger = version
+
+    @rule()
+    def roll_back(self):
+        before = list(self.before)
+        while before and before[-1] in self.retired:
+            before.pop()
+        if self.refused_if(not before, self.desk.roll_back):
+            self.champion = before.pop()
+            while before and before[-1] == self.champion:
+                before.pop()
+            self.before = before
+            self.challenger = None if self.challenger == self.champion else self.challenger
+
+    @rule(number=VERSIONS)
+    def retire(self, number):
+        version = self.names[number]
+        refused = version not in self.registered or version == self.champion
+        if self.refused_if(refused, lambda: self.desk.retire(version)):
+            self.retired.add(version)
+            self.challenger = None if self.challenger == version else self.challenger
+
+    @rule()
+    def sync(self):
+        if self.refused_if(self.champion is None, self.desk.sync):
+            self.pointer = Pointer(champion=self.champion, challenger=self.challenger)
+            for version in {self.champion, self.challenger} - {None}:
+                assert (self.desk.artifacts / "toyville" / version / "card.md").is_file()
+
+    @precondition(lambda self: self.pointer)
+    @rule(name=st.sampled_from(["manifest.json", "history.npz", "weights.safetensors"]))
+    def spoil_the_jobs_copy(self, name):
+        (self.desk.artifacts / "toyville" / self.pointer.champion / name).write_bytes(b"spoilt")
+        if self.champion:
+            self.sync()
+
+    @invariant()
+    def all_is_as_in_the_model(self):
+        state = self.desk.state()
+        assert set(state.manifests) == self.registered
+        assert (state.champion, state.challenger) == (self.champion, self.challenger)
+        assert (list(state.before), set(state.retired)) == (self.before, self.retired)
+        assert read_pointer(self.desk.artifacts, "toyville") == self.pointer
+
+    def teardown(self):
+        self.desk.events()  # unbroken
+        if self.pointer and self.pointer.champion == self.champion:
+            assert champion_of(self.desk.artifacts, "toyville").version == self.champion
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_order(kind, tmp_path, request):
+    template = request.getfixturevalue("mlflow_template") if kind == "mlflow" else None
+    numbers = itertools.count()
+    examples, steps = (40, 20) if kind == "folder" else (6, 15)
+    run_state_machine_as_test(
+        lambda: AnyOrder(desk_of(kind, tmp_path / f"desk-{next(numbers)}", template)),
+        settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None),
+    )
