@@ -11,7 +11,7 @@ from streaming.settings import Settings, environment_names
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
-RUNNING = ("kafka", "influxdb", "scorer", "serve", "grafana")
+RUNNING = ("kafka", "influxdb", "scorer", "serve", "archive", "grafana")
 MADE = {"data/artifacts"}  # by `python -m models train`
 
 
