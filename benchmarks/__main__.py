@@ -96,6 +96,23 @@ def gate_command() -> None:
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
 
 
+@app.command("serve")
+def serve_command(
+    rounds: Annotated[int, typer.Option(min=1, help="How often each kind of question is measured")] = 5,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Each time, seconds")] = 5.0,
+) -> None:
+    """Requests a second that the service answers, beside plain files; benchmarks/serve.json."""
+    from benchmarks.report import write_results
+    from benchmarks.serve import measure as measure_service
+    from benchmarks.serve import print_summary
+
+    console, path = Console(), RESULTS.with_name("serve.json")
+    results = measure_service(rounds=rounds, seconds=seconds, console=console)
+    write_results(results, path)
+    print_summary(results, console)
+    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+
+
 def main() -> None:
     from benchmarks.child import ChildError
 

@@ -56,7 +56,7 @@ async def scores(
     as_what = format_of(asked.format, request.headers.get("accept"))
     tag = f'"{now.state}.{service.build()}.{as_what}"'
     headers = {**now.headers(), "ETag": tag, "Vary": "Accept, Authorization, Cookie"}
-    chosen = _chosen(now, asked, _area_cells(service, now, asked.area))
+    chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), _area_cells(service, now, asked.area))
     if is_known(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
     key = (now.facts()["region"], tag, asked.category, chosen.horizon, asked.area)
@@ -94,7 +94,7 @@ async def area(now: TheRegion, shape: answers.Shape, asked: Annotated[answers.Vi
     """What to expect in a polygon: in the cells whose centre lies in it."""
     must_be_current(now, asked.require)
     cells = _cells_in(now, shape)
-    chosen = _chosen(now, asked, cells)
+    chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), cells)
     risk = chosen.values("risk").astype(np.float64)
     ids = now.frames.by_category.spec.grid.cell_ids()
     support = np.bincount(chosen.values("support"), minlength=len(SUPPORT)).tolist()
@@ -123,10 +123,6 @@ def chosen_view(now: Now, category: str, horizon: str | None) -> tuple[Any, int,
     if horizon is not None and horizon not in names:
         raise HTTPException(404, f"no horizon {horizon!r} in {spec.region}: {', '.join(names)}")
     return (*found, names.index(horizon) if horizon else 0)
-
-
-def _chosen(now: Now, asked: answers.View, cells: Cells) -> Chosen:
-    return Chosen(*chosen_view(now, asked.category, asked.horizon), cells)
 
 
 def _area_cells(service: TheService, now: Now, name: str | None) -> Cells:

@@ -153,7 +153,7 @@ def _build(areas: tuple[_Same, ...]) -> str:
     return seal.hexdigest()
 
 
-def service_of(request: Request) -> Service:
+async def service_of(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
@@ -167,7 +167,7 @@ def known_caller(service: Service, token: str | None) -> Caller | None:
     return service.tokens.caller(token) if token else None
 
 
-def caller_of(
+async def caller_of(
     service: TheService,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
     cookie: Annotated[str | None, Security(_cookie)],
@@ -191,7 +191,7 @@ def seen_by(service: Service, caller: Caller) -> list[StoredFrames]:
     return [frames for region, frames in service.frames.by_region.items() if caller.may_see(region)]
 
 
-def region_of(
+async def region_of(
     region: Annotated[str, Path(pattern=SLUG, description="As the region's artifact calls it")],
     service: TheService,
     caller: TheCaller,

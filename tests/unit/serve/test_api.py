@@ -275,6 +275,13 @@ def test_a_form_that_nobody_writes_and_a_method_that_nobody_knows_are_problems(c
     assert "GET" in answer.headers["Allow"]
 
 
+@pytest.mark.parametrize("path", ["/health", "/v1/regions/riverton/scores", "/", "/nothing"])
+def test_head_is_get_without_its_body(client, path):
+    head, get = client.ask(path, method="HEAD"), client.get(path)
+    assert (head.status, head.data) == (get.status, b"")
+    assert {**head.headers, "date": ""} == {**get.headers, "date": ""}
+
+
 def test_every_answer_has_the_headers_that_keep_it_from_other_pages(client):
     for path in ("/health", "/v1/regions", "/nothing"):
         headers = client.get(path).headers
