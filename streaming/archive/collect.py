@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.artifact.artifact import read_spec
 from models.counting.day_counts import DayCounts
 from models.files.archive import spans
 from schemas.errors import CheckpointError
@@ -28,8 +27,8 @@ class Archived:
         return sum(getattr(counts, name) for counts in self.written)
 
 
-def regions_of(checkpoint: Path) -> Mapping[str, Spec]:
-    """The spec of each region that a checkpoint counts. Raises CheckpointError, and ArtifactError."""
+def regions_of(checkpoint: Path) -> Mapping[str, Path]:
+    """The artifact of each region that a checkpoint counts. Raises CheckpointError."""
     guard = read_guard(checkpoint)
     if guard is None:
         raise CheckpointError(
@@ -40,7 +39,7 @@ def regions_of(checkpoint: Path) -> Mapping[str, Spec]:
             f"{checkpoint} follows the clock of the events (RISK_CLOCK={guard.clock}): its days end when they like",
             remedy="archive the counts of a job with RISK_CLOCK=wall",
         )
-    return {region: read_spec(Path(entry.folder)) for region, entry in read_roster(checkpoint / "roster.json").items()}
+    return {region: Path(entry.folder) for region, entry in sorted(read_roster(checkpoint / "roster.json").items())}
 
 
 def archive_region(table: ArchiveTable, checkpoint: Path, spec: Spec, *, oldest: int = 0) -> Archived:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.files.layouts import LAYOUT_HELP, parse_layout
+from schemas.errors import ArtifactError, CheckpointError, RiskError
 from schemas.spec import DAY_S, HOUR_S
 from streaming.cli.stopping import stop_on_signals
 from streaming.settings import Settings
@@ -72,18 +73,26 @@ def archive_import(
 
 
 def _run(settings: Settings, keep_days: int | None, console: Console) -> None:
-    from streaming.archive.collect import archive_region, regions_of  # torch: seconds that other commands save
+    from models.artifact.artifact import read_spec  # torch: seconds that other commands save
+    from streaming.archive.collect import archive_region, regions_of
 
     table = open_archive(settings)
     oldest = int(time.time()) // DAY_S - keep_days if keep_days else 0
     shown = _report_table()
-    for _, spec in sorted(regions_of(settings.checkpoint).items()):
-        _add(shown, archive_region(table, settings.checkpoint, spec, oldest=oldest))
+    faults: list[RiskError] = []
+    for region, artifact in regions_of(settings.checkpoint).items():
+        try:
+            _add(shown, archive_region(table, settings.checkpoint, read_spec(artifact), oldest=oldest))
+        except (ArtifactError, CheckpointError) as error:  # it must not keep the other regions from the archive
+            shown.add_row(region, "failed")
+            faults.append(error)
     console.print(shown)
     if keep_days:
         deleted = table.keep_from(oldest)
         console.print(f"{deleted:,} rows older than {keep_days} days deleted")
     console.print(f"archive: {settings.archive}, version {table.version}")
+    if faults:
+        raise faults[0]
 
 
 def open_archive(settings: Settings) -> "ArchiveTable":

@@ -66,3 +66,18 @@ def test_a_first_artifact_is_made_and_the_extra_is_named_where_it_is_needed(tmp_
 def test_the_extra_of_the_service_is_named_where_it_is_needed():
     ran = run("streaming", "serve")
     assert (ran.returncode, "incident-risk-scorer[serve]" in ran.stderr) == (2, True), ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("streaming", ["archive"]),
+        ("models", ["train", "--data", "archive:days", "--region", "town"]),
+    ],
+)
+def test_the_extra_of_the_archive_is_named_where_it_is_needed(package, words, monkeypatch, tmp_path):
+    monkeypatch.setenv("RISK_ARCHIVE", str(tmp_path))
+    if words[0] == "train":
+        words = [*words, "--out", str(tmp_path)]
+    ran = run(package, *words)
+    assert (ran.returncode, "incident-risk-scorer[archive]" in ran.stderr) == (2, True), ran.stderr

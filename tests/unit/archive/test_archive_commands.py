@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from deltalake import DeltaTable
 from typer.testing import CliRunner
@@ -72,6 +73,16 @@ def test_a_run_prints_what_it_added_and_the_next_adds_nothing(run):
     assert row(first) == ["toyville", "2", "2", "0", "0", "2", "none"]
     assert "version 2" in first.stdout
     assert row(second) == ["toyville", "0", "0", "0", "0", "2", "none"]
+
+
+def test_a_region_whose_artifact_is_gone_does_not_stop_the_others(run, world, path):
+    roster = world.checkpoint / "roster.json"
+    entries = msgspec.json.decode(roster.read_bytes())
+    gone = {**entries["toyville"], "folder": str(path / "gone")}
+    roster.write_bytes(msgspec.json.encode({"a-town": gone, **entries}))
+    with pytest.raises(ArtifactError, match="gone"):
+        run("archive")
+    assert days_in(rows_of(path)) == [TODAY + 1, TODAY + 2]
 
 
 def test_days_before_the_stream_come_from_a_file_and_those_that_are_there_stay(run, path, tmp_path):
