@@ -84,6 +84,17 @@ def test_scores_of_now_are_in_the_store_and_only_grafana_may_read_them(demo):
     assert "error" in answer["results"][0], answer
 
 
+def test_the_service_answers_whoever_has_its_token(demo):
+    token = (demo.folder / "secrets" / "demo" / "service_token").read_text(encoding="utf-8")
+    address = "http://127.0.0.1:8321/v1/regions/chicago/scores?require=current"
+    assert urllib3.request("GET", address, retries=False).status == 401
+    asked = {"headers": {"Authorization": f"Bearer {token}"}, "retries": False}
+    wait(lambda: urllib3.request("GET", address, **asked).status == 200, 120, lambda: demo.compose("logs", "serve"))
+    found = json.loads(urllib3.request("GET", address, **asked).data)
+    assert (found["stale"], found["category"]) == (False, "all")
+    assert any(row["expected"] > 0 for row in found["cells"])
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_asks_nothing_that_the_store_refuses(demo, page):
     store, now_s = demo.store(demo.token("grafana")), time.time()

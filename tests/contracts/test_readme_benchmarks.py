@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+from benchmarks.serve import Kind, summary
 from tests.harness.readme import rows_below
 
 ROOT = Path(__file__).parents[2]
@@ -98,3 +99,18 @@ def test_the_table_of_results_has_the_newest_figures():
     rows = [row.split("|") for row in rows_below((BENCHMARKS / "README.md").read_text(encoding="utf-8"), "| figure |")]
     assert {row[1].strip(): (row[2].strip(), row[4].strip()) for row in rows} == measured
     assert f"Of commit {found['commit']}, " in (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_the_service():
+    found = json.loads((BENCHMARKS / "serve.json").read_text(encoding="utf-8"))
+    page = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    rows = [
+        f"| {Kind(one['server'], one['known']).name} | {one['per_s']:,.0f} | {one['p50_ms']:.1f} | {one['p99_ms']:.1f} "
+        f"| {'' if one['ratio'] is None else format(one['ratio'], '.2f')} |"
+        for one in found["summary"]
+    ]
+    assert [row.replace("|  |", "| |") for row in rows] == rows_below(page, "| asked | requests/s |")
+    assert summary(found["rounds"]) == found["summary"]
+    assert (found["cells"], found["connections"]) == (2304, 4)
+    load, commit = found["machine"]["load_average_at_start"][0], found["commit"]
+    assert f"Of commit {commit}, at a load average of {load} on {found['machine']['cores']} cores" in page
