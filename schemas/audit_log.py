@@ -39,6 +39,8 @@ AuditEvent = Literal[
     "model_rolled_back",
     "model_retired",
     "pointer_written",
+    "trial_started",
+    "trial_ended",
     "other_spark",
     "torn_line",
     "head_missing",

@@ -118,6 +118,12 @@ class AuditError(RiskError):
     exit_code = 10
 
 
+class GateClosed(RiskError):
+    """The gate does not let a challenger through, or not yet."""
+
+    exit_code = 11
+
+
 class PipelineError(RiskError):
     """The streaming job failed."""
 

@@ -114,7 +114,7 @@ def register_command(
     by: By = "",
 ) -> None:
     """Keep a version. It is copied and gets no role: what scores stays as it is."""
-    artifact = register(open_registry(registry), folder, _note(audit, by, "register", registry))
+    artifact = register(open_registry(registry), folder, note_of(audit, by, "register", registry))
     typer.echo(f"{artifact.spec.region}: version {artifact.version} is registered in {registry}")
 
 
@@ -132,7 +132,7 @@ def promote_command(
     and_sync: AndSync = False,
 ) -> None:
     """Make a version champion or challenger. A job follows after `sync`."""
-    opened, note = open_registry(registry), _note(audit, by, because, registry)
+    opened, note = open_registry(registry), note_of(audit, by, because, registry)
     _print_roles(region, promote(opened, region, version, role, note))
     if and_sync:
         _print_synced(sync(opened, artifacts, region, note))
@@ -149,7 +149,7 @@ def rollback_command(
     and_sync: AndSync = False,
 ) -> None:
     """Make the champion before champion again. A job follows after `sync`."""
-    opened, note = open_registry(registry), _note(audit, by, because, registry)
+    opened, note = open_registry(registry), note_of(audit, by, because, registry)
     _print_roles(region, roll_back(opened, region, note))
     if and_sync:
         _print_synced(sync(opened, artifacts, region, note))
@@ -165,7 +165,7 @@ def retire_command(
     by: By = "",
 ) -> None:
     """Take a version out for good: it is kept, but never promoted. The champion cannot be retired."""
-    note = _note(audit, by, because, registry)
+    note = note_of(audit, by, because, registry)
     _print_roles(region, retire(open_registry(registry), region, version, note))
 
 
@@ -178,7 +178,7 @@ def sync_command(
     by: By = "",
 ) -> None:
     """Copy champions and challengers to the job's folder, verify every hash, write the pointers. Repeat it at will."""
-    opened, note = open_registry(registry), _note(audit, by, "sync", registry)
+    opened, note = open_registry(registry), note_of(audit, by, "sync", registry)
     failed = [name for name in ([region] if region else opened.regions()) if not _synced(opened, artifacts, name, note)]
     if failed:
         raise RegistryError(f"not synchronised: {', '.join(failed)}", "see above")
@@ -211,7 +211,7 @@ def _print_json(value: object) -> None:
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
 
 
-def _note(audit: Path, by: str, because: str, registry: str) -> Note:
+def note_of(audit: Path, by: str, because: str, registry: str) -> Note:
     """What writes a change to the audit log, with who and why. Raises SettingsError."""
     try:
         who = by or getpass.getuser()

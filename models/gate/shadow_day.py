@@ -1,15 +1,20 @@
 """What a shadow has shown: hour by hour as it was judged, and added up to local days."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
 
+from models.counting.closed_horizons import ClosedHorizon
 from models.measures.cube import Floats
+from models.measures.outcomes import Forecast, log_scores
+from schemas.errors import CheckpointError
+from schemas.spec import Spec
 
 LEAST_HOURS = 12  # of a day; one with fewer says too little of its kind and is left out
 _SUMS = ("values", "champion", "challenger", "baseline")
@@ -25,7 +30,7 @@ class ShadowHour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     tick_s: int
     horizon: str  # 1h
     champion_version: str
-    challenger_version: str
+    challenger_version: str  # empty: there was none, and its figures are the champion's
     values: int  # cells x categories
     champion: float
     challenger: float
@@ -50,10 +55,57 @@ class ShadowDay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     challenger_expected: Mapping[str, float]
 
 
+def judged_hour(champion: Forecast, challenger: Forecast | None, closed: ClosedHorizon, spec: Spec) -> ShadowHour:
+    """The forecasts against what was observed, and the champion's baseline."""
+    h, observed = closed.horizon, closed.observed
+    beside = challenger or champion
+    sums: dict[str, Any] = {
+        name: float(log_scores(mean[:, :, h], observed, dispersion[:, h]).sum())
+        for name, mean, dispersion in (
+            ("champion", champion.expected, champion.dispersion),
+            ("challenger", beside.expected, beside.dispersion),
+            ("baseline", champion.usual, champion.dispersion),
+        )
+    }
+    for name, values in (
+        ("observed", observed.sum(axis=0)),
+        ("champion_expected", champion.expected[:, :, h].sum(axis=0, dtype=float)),
+        ("challenger_expected", beside.expected[:, :, h].sum(axis=0, dtype=float)),
+    ):
+        sums[name] = dict(zip(spec.categories, values.tolist(), strict=True))
+    return ShadowHour(
+        tick_s=closed.tick_s,
+        horizon=spec.horizon_names[h],
+        champion_version=champion.model,
+        challenger_version=challenger.model if challenger else "",
+        values=observed.size,
+        **sums,
+    )
+
+
+def shadow_path(checkpoint: Path, region: str) -> Path:
+    return checkpoint / "shadow" / f"{region}.jsonl"
+
+
+def read_shadow(path: Path) -> Iterator[ShadowHour]:
+    """The judged hours in a file; none without one. Raises CheckpointError when a line cannot be read."""
+    if not path.exists():
+        return
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            return  # being written now, or cut off by a crash: its batch is repeated
+        try:
+            yield msgspec.json.decode(line, type=ShadowHour)
+        except msgspec.DecodeError as error:
+            raise CheckpointError(f"{path}, line {number} cannot be read ({error})", "restore or delete it") from error
+
+
 def days_of(
-    hours: Iterable[ShadowHour], *, horizon: str, champion: str, challenger: str, timezone: str
+    hours: Iterable[ShadowHour], *, horizon: str, champion: str, challenger: str | None, timezone: str
 ) -> list[ShadowDay]:
     """The whole local days of these two versions, in order. An hour that is there twice counts as it stands last.
+
+    challenger: None for whichever there was, or none.
 
     The newest day may still lack hours and is left out, unless it ends with its last hour.
     """
@@ -61,7 +113,7 @@ def days_of(
     newest = {
         one.tick_s: one
         for one in hours
-        if (one.horizon, one.champion_version, one.challenger_version) == (horizon, champion, challenger)
+        if (one.horizon, one.champion_version) == (horizon, champion) and challenger in (None, one.challenger_version)
     }
     ordered = [newest[tick_s] for tick_s in sorted(newest)]
     days = [list(its) for _, its in groupby(ordered, key=lambda one: _local(one.tick_s, zone).date())]

@@ -61,7 +61,7 @@ def prepare(task: RegionTask) -> PreparedTask:
         recipe = replace(recipe, recipe=replace(recipe.recipe, network=task.network))
     kind_of_network(recipe.recipe.network)
     like = read_spec(Path(task.like)) if task.like else None
-    incidents, archived = _read(task, like)
+    incidents, archived = read_data(task, like)
     cutoff_s = cutoff_of(task.until, incidents)
     kept = like.grid if like else archived.meaning.grid if archived else None
     if kept and task.cell_m not in (DEFAULT_CELL_M, kept.cell_m):
@@ -90,8 +90,8 @@ def prepare(task: RegionTask) -> PreparedTask:
     )
 
 
-def _read(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, Archived | None]:
-    """The task's incidents, from its file or from the archive."""
+def read_data(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, Archived | None]:
+    """The task's incidents, from its file or from the archive. Raises DataError."""
     if is_archive(task.data):
         archived = read_archive(task.data, region=task.region, like=like, may_miss=task.missing_days)
         return archived.table, archived

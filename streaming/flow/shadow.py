@@ -7,18 +7,17 @@
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from models.counting.closed_horizons import ClosedHorizon, last_grace_s
+from models.counting.closed_horizons import last_grace_s
 from models.gate.judge import judge_shadow
-from models.gate.shadow_day import ShadowHour, days_of
+from models.gate.shadow_day import ShadowHour, days_of, judged_hour, read_shadow, shadow_path
 from models.gate.trial import Trial, read_trial
-from models.measures.outcomes import Forecast, log_scores
+from models.measures.outcomes import Forecast
 from schemas.errors import ArtifactError, CheckpointError
 from schemas.files import open_for_append, write_errors
 from schemas.frame import BASELINE_MODEL
@@ -28,23 +27,6 @@ from streaming.flow.rows import ClosedCounts
 from streaming.sinks.line_protocol import point_line
 
 log = logging.getLogger(__name__)
-
-
-def shadow_path(checkpoint: Path, region: str) -> Path:
-    return checkpoint / "shadow" / f"{region}.jsonl"
-
-
-def read_shadow(path: Path) -> Iterator[ShadowHour]:
-    """The judged hours in a file; none without one. Raises CheckpointError when a line cannot be read."""
-    if not path.exists():
-        return
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            return  # being written now, or cut off by a crash: its batch is repeated
-        try:
-            yield msgspec.json.decode(line, type=ShadowHour)
-        except msgspec.DecodeError as error:
-            raise CheckpointError(f"{path}, line {number} cannot be read ({error})", "restore or delete it") from error
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,19 +47,19 @@ class Shadow:
             self._forecasts.write(forecast, spec, tick_s)
 
     def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
-        """`shadow` lines of the horizons that are judged for the last time, and `gate` lines of the trial so far."""
+        """Judge for the last time. Gives `shadow` lines where there is a challenger, and a `gate` line of its trial."""
         hours = []
         for counts in closed:
             one = counts.unpack(spec)
             if one.judged_s - one.tick_s - spec.horizons_s[one.horizon] != last_grace_s(spec):
                 continue
-            champion, challenger = self.champion.read(spec, one.tick_s), self._forecasts.read(spec, one.tick_s)
-            if champion is not None and challenger is not None:
-                hours.append(judged_hour(champion, challenger, one, spec))
+            if (champion := self.champion.read(spec, one.tick_s)) is not None:
+                hours.append(judged_hour(champion, self._forecasts.read(spec, one.tick_s), one, spec))
         if not hours:
             return b""
         self._append(spec.region, hours)
-        return b"".join(shadow_line(spec.region, one) for one in hours) + self._gate(spec, hours)
+        beside = [one for one in hours if one.challenger_version]
+        return b"".join(shadow_line(spec.region, one) for one in beside) + self._gate(spec, beside)
 
     def _append(self, region: str, hours: Sequence[ShadowHour]) -> None:
         path = shadow_path(self.checkpoint, region)
@@ -98,33 +80,6 @@ class Shadow:
         if trial is None or (trial.champion, trial.challenger) not in versions:
             return b""
         return gate_line(spec, trial, read_shadow(shadow_path(self.checkpoint, spec.region)))
-
-
-def judged_hour(champion: Forecast, challenger: Forecast, closed: ClosedHorizon, spec: Spec) -> ShadowHour:
-    """Both forecasts against what was observed, and the champion's baseline."""
-    h, observed = closed.horizon, closed.observed
-    sums: dict[str, Any] = {
-        name: float(log_scores(mean[:, :, h], observed, dispersion[:, h]).sum())
-        for name, mean, dispersion in (
-            ("champion", champion.expected, champion.dispersion),
-            ("challenger", challenger.expected, challenger.dispersion),
-            ("baseline", champion.usual, champion.dispersion),
-        )
-    }
-    for name, values in (
-        ("observed", observed.sum(axis=0)),
-        ("champion_expected", champion.expected[:, :, h].sum(axis=0, dtype=float)),
-        ("challenger_expected", challenger.expected[:, :, h].sum(axis=0, dtype=float)),
-    ):
-        sums[name] = dict(zip(spec.categories, values.tolist(), strict=True))
-    return ShadowHour(
-        tick_s=closed.tick_s,
-        horizon=spec.horizon_names[h],
-        champion_version=champion.model,
-        challenger_version=challenger.model,
-        values=observed.size,
-        **sums,
-    )
 
 
 def shadow_line(region: str, hour: ShadowHour) -> bytes:

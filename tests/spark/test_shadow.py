@@ -6,9 +6,9 @@ from scipy.stats import nbinom
 
 from models.artifact.pointer import Pointer, write_pointer
 from models.gate.plan import GatePlan
+from models.gate.shadow_day import read_shadow, shadow_path
 from models.gate.trial import Trial, write_trial
 from models.scoring import score
-from streaming.flow.shadow import read_shadow, shadow_path
 from streaming.roster.roster import load_artifact
 from tests.harness.data_dictionary import measurements
 from tests.harness.points import stored_points

@@ -1,0 +1,150 @@
+"""`python -m models gate`: a challenger on its way to the map."""
+
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from models.artifact.pointer import champion_of
+from models.cli.options import FileLayout, FileOrArchive
+from models.cli.registry import (
+    ARTIFACTS,
+    AUDIT,
+    REGISTRY,
+    Artifacts,
+    AsJson,
+    Audit,
+    Because,
+    By,
+    RegionName,
+    Registry,
+    Version,
+    note_of,
+)
+from models.gate.held_out import HeldOut
+from models.gate.judge import Judgement
+from models.gate.lifecycle import Desk, end_trial, judge_trial, registered_artifact, start_trial
+from models.gate.plan import read_plan
+from models.gate.trial import Trial, read_trial
+from models.model_registry.open import open_registry
+from models.training.regions import RegionTask
+from models.training.replay import IncidentHistory
+from models.training.train import table_like
+from models.training.train_region import read_data
+from schemas.errors import RegistryError
+from schemas.spec import DAY_S
+
+gate_app = typer.Typer(no_args_is_help=True, help="A challenger on its way to the map: compared, tried, judged.")
+Checkpoint = Annotated[Path, typer.Option(envvar="RISK_CHECKPOINT", help="Checkpoint folder of the job")]
+CHECKPOINT = Path("data/checkpoint")
+
+
+# Typer reads a command's options from its parameters.
+@gate_app.command("start")
+def start_command(
+    region: RegionName,
+    version: Version,
+    data: FileOrArchive,
+    because: Because,
+    layout: FileLayout = "",
+    plan: Annotated[Path, typer.Option(help="The gate's plan; its hash goes on record")] = Path("gate.toml"),
+    registry: Registry = REGISTRY,
+    artifacts: Artifacts = ARTIFACTS,
+    audit: Audit = AUDIT,
+    by: By = "",
+) -> None:
+    """Compare a registered version with the champion on days that neither has learned from, then start its trial.
+
+    Exit code 11 when it may not be tried.
+    """
+    desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, because, registry))
+    rules = read_plan(plan)
+    champion, now_s = champion_of(artifacts, region), int(time.time())
+    incidents, _ = read_data(RegionTask(data=data, layout=layout, region=region), champion.spec)
+    end_s = (int(incidents.occurred_s[-1]) + 1) // DAY_S * DAY_S
+    table = table_like(incidents, champion.spec, region=region, cutoff_s=end_s)
+    past = IncidentHistory.of(table, champion.spec, end_s)
+    with tempfile.TemporaryDirectory() as scratch:
+        challenger = registered_artifact(desk, region, version, Path(scratch))
+        trial, held_out = start_trial(desk, champion, challenger, past, rules, now_s)
+    console = Console(highlight=False)
+    console.print(_held_out_table(held_out))
+    console.print(f"{region}: {trial.challenger} is tried beside {trial.champion} from now on", soft_wrap=True)
+
+
+@gate_app.command("status")
+def status_command(
+    region: RegionName, artifacts: Artifacts = ARTIFACTS, checkpoint: Checkpoint = CHECKPOINT, as_json: AsJson = False
+) -> None:
+    """Print what the trial has shown so far, and what the gate waits for."""
+    trial, found = _judged(region, artifacts, checkpoint)
+    if as_json:
+        print_bytes = msgspec.json.format(msgspec.json.encode({**asdict(found), "challenger": trial.challenger}))
+        typer.echo(print_bytes.decode())
+        return
+    console = Console(highlight=False)
+    console.print(f"{region}: {trial.challenger} beside {trial.champion}, {found.days} days", soft_wrap=True)
+    console.print(_calibration_table(found))
+    console.print(
+        f"log score, challenger - champion: {found.difference:+.3g} nats ({found.low:+.3g} to {found.high:+.3g}), "
+        f"margin {found.margin:.3g}",
+        soft_wrap=True,
+    )
+    console.print(f"[bold]{found.decision}[/bold]: {found.because}", soft_wrap=True)
+
+
+@gate_app.command("end")
+def end_command(
+    region: RegionName,
+    because: Because,
+    confirm: Annotated[bool, typer.Option("--confirm", help="A person agrees to the promotion")] = False,
+    registry: Registry = REGISTRY,
+    artifacts: Artifacts = ARTIFACTS,
+    checkpoint: Checkpoint = CHECKPOINT,
+    audit: Audit = AUDIT,
+    by: By = "",
+) -> None:
+    """Do what the trial has decided: promote the challenger, or retire it. Exit code 11 while it goes on."""
+    desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, because, registry))
+    trial, found = _judged(region, artifacts, checkpoint)
+    decision = end_trial(desk, region, trial, found, is_confirmed=confirm)
+    state = desk.registry.state(region)
+    typer.echo(f"{region}: {decision}: {found.because}; champion {state.champion}")
+
+
+def _judged(region: str, artifacts: Path, checkpoint: Path) -> tuple[Trial, Judgement]:
+    trial = read_trial(artifacts, region)
+    if trial is None:
+        raise RegistryError(f"{region} has no trial", "start one: `python -m models gate start`")
+    return trial, judge_trial(trial, champion_of(artifacts, region).spec, checkpoint)
+
+
+def _held_out_table(found: HeldOut) -> Table:
+    table = Table(title=f"{found.days} days that neither has learned from", box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "log score, nats"):
+        table.add_column(heading)
+    for name in ("baseline", "champion", "challenger"):
+        table.add_row(name, f"{getattr(found, name):.6f}")
+    if found.difference:
+        one = found.difference
+        table.add_row("challenger - champion", f"{one.mean:+.2g} ({one.low:+.2g} to {one.high:+.2g})")
+    table.add_row("margin", f"{found.margin:.2g}")
+    return table
+
+
+def _calibration_table(found: Judgement) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("category", "observed", "over expected", "champion's"):
+        table.add_column(heading, justify="right")
+    for one in found.calibration:
+        bounds = f"{one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})"
+        table.add_row(one.category, f"{one.observed:,}", bounds, f"{one.champion_ratio:.3f}")
+    for name in found.too_few:
+        table.add_row(name, "too few", "", "")
+    return table

@@ -1,0 +1,45 @@
+"""The page about the gate against its benchmark's file and its plan."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from models.gate.plan import GatePlan, read_plan
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "explanation" / "gate.md").read_text(encoding="utf-8")
+RATES = json.loads((ROOT / "benchmarks" / "gate.json").read_text(encoding="utf-8"))
+
+
+def test_the_tables_are_those_of_the_file():
+    rows = [line for line in PAGE.splitlines() if line.startswith("| 0")]
+    expected = [
+        f"| {one['correlation']:g} | {one['rule']} | {one['mean']:g} | {one['called_better']:.1%} |".replace("%", " %")
+        for one in RATES["superiority"]
+    ]
+    expected += [
+        f"| {one['correlation']:g} | {one['margin']:g} | {one['mean']:g} | {100 * one['promoted']:.1f} % "
+        f"| {one['median_day']:g} | {100 * one['stopped']:.1f} % |"
+        for one in RATES["gate"]
+    ]
+    assert rows == expected
+
+
+def test_the_sentences_are_true_of_the_file():
+    equal = {
+        (one["rule"], one["correlation"]): one["called_better"] for one in RATES["superiority"] if one["mean"] == 0
+    }
+    assert round(100 * equal["daily t interval", 0.3]) == 27
+    assert max(share for (rule, _), share in equal.items() if rule == "confidence sequence") < 0.05
+    ends = {(one["correlation"], one["margin"], one["mean"]): one for one in RATES["gate"]}
+    assert round(100 * ends[0.3, 0.73, 0]["promoted"]) == 91
+    assert ends[0.3, 0.73, 0]["median_day"] <= 21
+    assert max(one["promoted"] for one in RATES["gate"] if one["mean"] == one["margin"]) < 0.05
+
+
+def test_the_plan_that_is_shipped_has_every_key_with_its_default():
+    path = ROOT / "deploy" / "gate.toml"
+    assert read_plan(path)[0] == GatePlan()
+    assert set(tomllib.loads(path.read_text())) == set(msgspec.structs.asdict(GatePlan()))
