@@ -65,7 +65,7 @@ def test_the_demo_shares_no_volume_with_an_operators_own_services(monkeypatch):
     assert not names[0] & names[1]
 
 
-@pytest.mark.parametrize("name", ["compose.gpu.yaml", "deploy/external-kafka.yaml"])
+@pytest.mark.parametrize("name", ["compose.gpu.yaml", "deploy/external-kafka.yaml", "deploy/registry.yaml"])
 def test_the_line_for_env_in_a_files_head_makes_compose_take_the_file(monkeypatch, tmp_path, name):
     (line,) = re.findall(r"^# +(COMPOSE_FILE=\S+)$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     monkeypatch.delenv("COMPOSE_FILE", raising=False)
@@ -113,7 +113,9 @@ def test_an_external_kafka_must_be_named(monkeypatch, name):
     assert f"set {name} in .env" in ran.stderr
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml", "deploy/external-kafka.yaml"])
+@pytest.mark.parametrize(
+    "name", ["compose.yaml", "compose.gpu.yaml", "deploy/external-kafka.yaml", "deploy/registry.yaml"]
+)
 def test_a_file_keeps_the_schema_of_compose(name):
     ran = run(needed("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", name, cwd=ROOT)
     assert ran.returncode == 0, ran.stdout
@@ -125,6 +127,7 @@ def test_the_security_linter_finds_nothing_high(files):
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def test_the_dockerfiles_linter_finds_nothing():
-    ran = run(needed("hadolint"), "--format", "json", "streaming/Dockerfile", cwd=ROOT)
+@pytest.mark.parametrize("name", ["streaming/Dockerfile", "deploy/mlflow/Dockerfile"])
+def test_the_dockerfiles_linter_finds_nothing(name):
+    ran = run(needed("hadolint"), "--format", "json", name, cwd=ROOT)
     assert json.loads(ran.stdout) == []

@@ -1,5 +1,6 @@
 """Registries of models for tests: one that is a folder, one of MLflow's without a server; and what they keep."""
 
+import configparser
 import os
 import shutil
 import signal
@@ -21,7 +22,9 @@ from schemas.audit_verify import records, verify
 from streaming.rehearse.broker import free_port
 from tests.harness.toy import toy_artifact, toy_spec
 
-SERVER = Path(__file__).parents[2] / "out" / "mlflow-server" / "bin" / "mlflow"
+ROOT = Path(__file__).parents[2]
+SERVER, MLFLOW = ROOT / "out" / "mlflow-server" / "bin", ROOT / "deploy" / "mlflow"
+LOGIN = ("USERNAME", "PASSWORD")
 KINDS = ("folder", "mlflow")
 
 
@@ -88,38 +91,36 @@ def mlflow_store(template: Path) -> None:
 
 @contextmanager
 def mlflow_server(folder: Path) -> Iterator[str]:
-    """The address of a real server of MLflow's with a login, as docs/how-to/registry.md asks for; files in `folder`."""
-    if not SERVER.exists():
+    """The address of a real server of MLflow's, started as deploy/mlflow/start.sh does; its files in `folder`."""
+    if not (SERVER / "mlflow").exists():
         pytest.skip("no MLflow server: uv venv out/mlflow-server, and in it uv pip install 'mlflow[auth]==3.17.2'")
-    port, password = free_port(), "a password of the test"
-    (folder / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = sqlite:///{folder}/auth.db\n"
-        f"admin_username = admin\nadmin_password = {password}\n"
-        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
-    )
-    words = ["server", "--app-name", "basic-auth", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db"]
-    words += ["--artifacts-destination", str(folder / "files"), "--serve-artifacts", "--workers", "1"]
-    environment = os.environ | {
-        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
-        "MLFLOW_FLASK_SERVER_SECRET_KEY": "of the test",
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
+    subprocess.run(["/bin/sh", MLFLOW / "make-secrets.sh", folder / "secrets"], check=True)
+    port, login = free_port(), folder / "secrets" / "mlflow_login"
+    login.write_text(login.read_text().replace("/mlflow/", f"{folder}/"))
+    its = configparser.ConfigParser()
+    its.read(login)
+    here = {" /mlflow/": f" {folder}/", "///mlflow/": f"//{folder}/", "/run/secrets": str(folder / "secrets")}
+    start = (MLFLOW / "start.sh").read_text()
+    for there, place in (here | {"0.0.0.0": "127.0.0.1", "5000": str(port)}).items():  # noqa: S104
+        assert there in start
+        start = start.replace(there, place)
+    path = f"{SERVER}:{os.environ['PATH']}"
     with (folder / "server.log").open("wb") as log:
         server = subprocess.Popen(
-            [SERVER, *words, "--host", "127.0.0.1", "--port", str(port)],
-            env=environment,
+            ["/bin/sh", "-c", start],
+            env=os.environ | {"PATH": path},
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+    names = {f"MLFLOW_TRACKING_{name}": its["mlflow"][f"mlflow_tracking_{name.lower()}"] for name in LOGIN}
     try:
         address = f"http://127.0.0.1:{port}"
         _wait_until_it_asks_who_is_there(server, address, folder / "server.log")
-        os.environ |= {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": password}
+        os.environ |= names
         yield address
     finally:
-        for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        for name in names:
             os.environ.pop(name, None)
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(60)
