@@ -1,5 +1,7 @@
 """An action that is killed before one of its steps: each change of a file, and each call that is named."""
 
+import builtins
+import io
 import os
 import signal
 import sys
@@ -14,8 +16,9 @@ def killed_before(
 ) -> bool:
     """Run `action` in a child of this process, kill it before its step with that number, and say whether it was.
 
-    A step is a write below a folder, as Python reports it (`sys.addaudithook`), a sync of a file to the disk, or a
-    call of one of the methods `calls`. An error of the action's is raised here, as AssertionError.
+    A step is a write below a folder, as Python reports it (`sys.addaudithook`), the moment after a file is made or
+    emptied, a sync of a file to the disk, or a call of one of the methods `calls`. An error of the action's is raised
+    here, as AssertionError.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -56,6 +59,14 @@ def _count_steps(last: int, below: Path, calls: tuple[tuple[type, str], ...]) ->
 
         return call
 
+    def opened(*args: object, **options: object) -> object:
+        file = plain_open(*args, **options)
+        if file.writable() and str(args[0]).startswith(str(below)):
+            count()  # it is there, and empty
+        return file
+
+    plain_open = builtins.open
+    builtins.open = io.open = opened
     sys.addaudithook(hook)
     os.fsync, os.write = counted(os.fsync), counted(os.write)
     for kind, name in calls:

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from models.artifact.artifact import read_artifact
 from models.artifact.pointer import Pointer, champion_of, read_pointer
 from models.model_registry.contract import RegionState
 from models.model_registry.copying import manifest_digest, verified
@@ -67,6 +68,12 @@ def check_whole(desk):
     return state
 
 
+def check_no_half_folder(home):
+    """Each folder with a version's name holds that version, whole."""
+    for place in home.glob("[0-9]*"):
+        read_artifact(place)
+
+
 def leftovers(folder):
     return [path for path in folder.rglob("*") if path.name.startswith(".") and path.name != ".lock"]
 
@@ -80,6 +87,7 @@ def test_register(desk, kills):
     for _ in kills(lambda: desk.register(second)):
         state = check_whole(desk)
         assert state in (before, after)
+        check_no_half_folder(desk.folder / "registry" / "toyville")
         found.add(len(state.manifests))
         for _ in range(2):
             desk.register(second)
@@ -147,12 +155,12 @@ def test_sync(desk, kills):
     challenger = third if desk.kind == "folder" else None  # it comes as the champion does, and each kill is slow
     if challenger:
         desk.promote(challenger, "challenger")
-    (desk.artifacts / "toyville" / second).mkdir()  # half a copy by somebody else
     old, new = Pointer(champion=first), Pointer(champion=second, challenger=challenger)
     found = set()
     for _ in kills(desk.sync):
         pointer = read_pointer(desk.artifacts, "toyville")
         found.add(pointer)
+        check_no_half_folder(desk.artifacts / "toyville")
         assert pointer in (old, new)
         assert champion_of(desk.artifacts, "toyville").version == pointer.champion
         desk.sync()
