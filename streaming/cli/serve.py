@@ -20,6 +20,7 @@ _AreasOption = Annotated[
     Path | None, typer.Option(help="GeoJSON file of polygons, such as districts, to ask for by name")
 ]
 _NameOption = Annotated[str, typer.Option(help="Property of the polygons that holds their names")]
+_UrlOption = Annotated[str, typer.Option(help="Behind a proxy: its address, which links begin with")]
 _StreetsOption = Annotated[Path | None, typer.Option(help="GeoJSON file of streets, drawn on the map")]
 
 _SERVER: dict[str, Any] = {  # no line of its log has an address, a token or a body
@@ -39,6 +40,7 @@ def serve(
     areas: _AreasOption = None,
     area_name: _NameOption = "name",
     streets: _StreetsOption = None,
+    url: _UrlOption = "",
     openapi: Annotated[bool, typer.Option("--openapi", help="Print the interface's OpenAPI document, and end")] = False,
 ) -> None:
     """Serve the last frame of each region in RISK_FRAMES over HTTP, with a live map at /, until told to stop."""
@@ -59,7 +61,7 @@ def serve(
         typer.echo(json.dumps(document(), indent=1))
         return
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    service = opened(settings.frames, tokens=tokens, rate=rate, areas=named, streets=streets)
+    service = opened(settings.frames, tokens=tokens, rate=rate, areas=named, streets=streets, url=url)
     typer.echo(f"the map is at http://{host}:{port}/, the document of the interface at /openapi.json", err=True)
     uvicorn.run(application(service), host=host, port=port, **_SERVER)
 

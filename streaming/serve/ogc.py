@@ -232,7 +232,8 @@ def _paging(request: Request, collection: str, which: Which, matched: int) -> It
 
 
 def _link(request: Request, path: str, rel: str, title: str, kind: str = "application/json") -> dict[str, str]:
-    return {"href": str(request.base_url).rstrip("/") + path, "rel": rel, "type": kind, "title": title}
+    base = request.app.state.service.url or str(request.base_url)
+    return {"href": base.rstrip("/") + path, "rel": rel, "type": kind, "title": title}
 
 
 def _json(answer: object) -> Response:

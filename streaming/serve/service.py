@@ -32,24 +32,28 @@ _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The same toke
 class Kept:
     """The answers that were used last, as many as fit into some memory: they are equal until the next frame."""
 
-    _answers: "OrderedDict[tuple[object, ...], bytes]" = field(default_factory=OrderedDict)
+    most_bytes: int = _MOST_KEPT_BYTES
+    answers: "OrderedDict[tuple[object, ...], bytes]" = field(default_factory=OrderedDict)
     _bytes: int = 0
 
     def get(self, key: tuple[object, ...], write: Callable[[], bytes]) -> bytes:
-        answer = self._answers.get(key)
+        answer = self.answers.get(key)
         if answer is None:
-            answer = self._answers[key] = write()
+            answer = self.answers[key] = write()
             self._bytes += len(answer)
-            while self._bytes > _MOST_KEPT_BYTES and len(self._answers) > 1:
-                self._bytes -= len(self._answers.popitem(last=False)[1])
+            while self._bytes > self.most_bytes and len(self.answers) > 1:
+                self._bytes -= len(self.answers.popitem(last=False)[1])
         else:
-            self._answers.move_to_end(key)
+            self.answers.move_to_end(key)
         return answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One process of the service. tokens: None where it answers this machine alone, and everybody on it."""
+    """One process of the service. tokens: None where it answers this machine alone, and everybody on it.
+
+    url: what links begin with; where it is empty, the address that a request names.
+    """
 
     frames: Frames
     now_s: Callable[[], float]
@@ -57,6 +61,7 @@ class Service:
     tokens: Tokens | None = None
     areas: Sequence[Area] = ()
     streets: FilePath | None = None
+    url: str = ""
     kept: Kept = field(default_factory=Kept)
 
     def look(self) -> None:
@@ -77,10 +82,11 @@ class Service:
         return _build(tuple(map(_Same, self.areas)))
 
 
-def opened(
-    folder: FilePath, *, tokens: FilePath | None, rate: float, areas: Sequence[Area], streets: FilePath | None
-) -> Service:
-    """A service on the clocks of this machine, which has looked at its files. Raises SettingsError."""
+def opened(folder: FilePath, *, tokens: FilePath | None, rate: float, **fields: Any) -> Service:
+    """A service on the clocks of this machine, which has looked at its files. Raises SettingsError.
+
+    fields: more of `Service`.
+    """
     if tokens:
         read_tokens(tokens)  # a mistake in it is said now, not in every answer
     service = Service(
@@ -88,8 +94,7 @@ def opened(
         now_s=time.time,
         rates=Rates(rate, time.monotonic),
         tokens=Tokens(tokens) if tokens else None,
-        areas=areas,
-        streets=streets,
+        **fields,
     )
     service.look()
     return service

@@ -1,17 +1,23 @@
 """The service as other people's programs use it: a fuzzer that reads its document, and GDAL."""
 
 import json
+import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import urllib3
 
+from streaming.rehearse.broker import free_port
 from streaming.serve.tokens import Tokens, make_token
 from tests.harness.processes import run
-from tests.harness.service import leave_frame, running, toy_service
+from tests.harness.service import Client, leave_frame, running, toy_service
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.stack
@@ -78,3 +84,41 @@ def test_gdal_asks_for_a_box(service):
     box = [f"{value:.6f}" for value in (lon[0] + 1e-4, lat[0] + 1e-4, lon[2] - 1e-4, lat[1] - 1e-4)]
     words = ("-ro", "-so", "-spat", *box)
     assert "Feature Count: 2\n" in gdal(service, "ogrinfo", *words, layer=["riverton.all.1h"])
+
+
+def test_the_command_serves_until_it_is_told_to_stop_and_logs_no_secret(tmp_path):
+    leave_frame(tmp_path)
+    token = make_token(tmp_path / "tokens.jsonl", "desk", [])
+    port = free_port()
+    words = ("serve", "--listen", f"127.0.0.1:{port}", "--tokens", str(tmp_path / "tokens.jsonl"))
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streaming", *words], cwd=ROOT, stdout=log, stderr=log,
+            env={**os.environ, "RISK_FRAMES": str(tmp_path)},
+        )  # fmt: skip
+    try:
+        client = Client(f"http://127.0.0.1:{port}", token)
+        until = time.monotonic() + 120
+        while not is_there(client):
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        for wrong in ("x" * 43, token[:-1]):
+            assert Client(client.base, wrong).get("/v1/regions").status == 401
+        stream = client.ask("/v1/stream", preload_content=False)
+        assert next(stream.stream(1))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) in (0, -signal.SIGTERM)  # uvicorn ends by the signal itself, when all is closed
+    finally:
+        process.kill()
+        process.wait()
+    text = (tmp_path / "log").read_text(encoding="utf-8")
+    assert f"http://127.0.0.1:{port}/" in text
+    assert token[:20] not in text
+
+
+def is_there(client):
+    try:
+        return client.get("/v1/regions").status == 200
+    except urllib3.exceptions.HTTPError:
+        return False

@@ -11,7 +11,7 @@ const WHOLE = "whole region", AGAIN_MS = 3000;
 const chosen = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 const remember = () => history.replaceState(null, "", `#${new URLSearchParams(chosen)}`);
 let regions = [], region = null, shown = null, cells = new Map(), outlines = [], streets = [];
-let hovered = null, cursor = null, details = null, heard_s = Date.now() / 1000, asked = 0;
+let hovered = null, cursor = null, details = null, heard_s = Date.now() / 1000, asked = 0, isDrawn = false;
 
 // ---- the service
 async function ask(path) {
@@ -43,7 +43,7 @@ async function enter() {
   pick("region", names);
   region = regions[names.indexOf(chosen.region)];
   pick("measure", Object.keys(MEASURES)); pick("category", region.categories); pick("horizon", region.horizons); pick("area", [WHOLE, ...region.areas]);
-  shown = null; cursor = null;
+  shown = null; cursor = null; isDrawn = false;
   showControls();
   const [lines, roads] = await Promise.all([ask(`${base()}/outlines`), ask(`${base()}/streets`)]);
   outlines = lines.features.filter((one) => one.properties.area); streets = roads.features;
@@ -137,6 +137,7 @@ function show() {
   }));
   cursor = cursor ?? cellOf(chosen.cell) ?? highest();
   $("map").dataset.summary = best.length ? `${plain(region.region)}, ${$("unit").textContent}. Highest: ${brief(cellOf(best[0].cell)).join(", ")}` : "no scored cell";
+  isDrawn = true;
   draw(); showCell(); tick();
 }
 function line(parts, className = "") {
@@ -186,17 +187,17 @@ function pin(cell) {
   remember(); look();
   loadCell().then(showCell).catch(() => {});
 }
-function tick() { if (shown) showState({ ...region, ...shown }, Date.now() / 1000, heard_s); }
+function tick() { if (isDrawn) showState({ ...region, ...shown }, Date.now() / 1000, heard_s); }
 
 // ---- hands
 const MOVES = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 const map = $("map");
-map.addEventListener("pointermove", (event) => { const cell = shown && under(event); if (cell !== hovered) { hovered = cell; look(); } });
-map.addEventListener("pointerleave", () => { hovered = null; if (shown) look(); });
-map.addEventListener("click", (event) => { const cell = shown && under(event); if (cell !== null) { cursor = cell; pin(idOf(cell) === chosen.cell ? null : cell); } });
-for (const name of ["focus", "blur"]) map.addEventListener(name, () => { if (shown) look(); });
+map.addEventListener("pointermove", (event) => { const cell = isDrawn ? under(event) : null; if (cell !== hovered) { hovered = cell; look(); } });
+map.addEventListener("pointerleave", () => { hovered = null; if (isDrawn) look(); });
+map.addEventListener("click", (event) => { const cell = isDrawn ? under(event) : null; if (cell !== null) { cursor = cell; pin(idOf(cell) === chosen.cell ? null : cell); } });
+for (const name of ["focus", "blur"]) map.addEventListener(name, () => { if (isDrawn) look(); });
 map.addEventListener("keydown", (event) => {
-  if (!shown) return;
+  if (!isDrawn) return;
   const { rows, cols } = region.grid, row = Math.floor(cursor / cols), col = cursor % cols, move = MOVES[event.key];
   if (move) cursor = Math.min(rows - 1, Math.max(0, row + move[0])) * cols + Math.min(cols - 1, Math.max(0, col + move[1]));
   else if (event.key === "Home") cursor = highest();
@@ -205,7 +206,7 @@ map.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault(); hovered = null; look(); put("spoken", brief(cursor).join(", "));
 });
-new ResizeObserver(() => { if (shown) draw(); }).observe($("stage"));
+new ResizeObserver(() => { if (isDrawn) draw(); }).observe($("stage"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
 setInterval(tick, 1000);
 for (const name of ["visibilitychange", "pageshow"]) addEventListener(name, tick);

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from schemas.frame import SUPPORT
 from streaming.maps.areas import area_of
 from streaming.serve.api import ASSUMES
+from streaming.serve.service import Kept
 from streaming.serve.written import NUMBERS, number
 from streaming.sinks.line_protocol import risk_lines
 from tests.harness.points import stored_points
@@ -273,6 +274,31 @@ def test_a_form_that_nobody_writes_and_a_method_that_nobody_knows_are_problems(c
     answer = client.ask("/v1/regions", method="DELETE")
     assert (answer.status, answer.headers["Content-Type"]) == (405, "application/problem+json")
     assert "GET" in answer.headers["Allow"]
+
+
+def test_what_a_map_draws_beside_the_scores(client):
+    lines = client.json("/v1/regions/riverton/outlines")["features"]
+    assert [line["properties"] for line in lines] == [{}, {"area": "North"}]
+    assert client.json("/v1/regions/riverton/streets")["features"] == []
+
+
+def test_a_fault_of_the_program_is_a_problem_too(frames, views):
+    service = toy_service(frames)
+    with running(service) as base:
+        object.__setattr__(service, "rates", None)
+        answer = Client(base).get("/v1/regions")
+    assert (answer.status, answer.headers["Content-Type"]) == (500, "application/problem+json")
+    assert b"NoneType" not in answer.data
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 400)), max_size=50))
+def test_kept_answers_are_those_that_were_written_and_take_bounded_memory(asked):
+    kept, most = Kept(most_bytes=1000), 1000
+    for name, size in asked:
+        assert kept.get((name, size), lambda text=f"{name} {size}", n=size: text.encode().ljust(n)).strip() == (
+            f"{name} {size}".encode().strip()
+        )
+        assert sum(map(len, kept.answers.values())) <= max(most, 400)
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/regions/riverton/scores", "/", "/nothing"])

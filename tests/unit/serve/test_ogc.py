@@ -36,6 +36,12 @@ def test_the_landing_page_leads_to_every_cell(client, views):
     assert len(json.loads(client.pool.request("GET", items[0]).data)["features"]) == views[0].spec.grid.cells
 
 
+def test_behind_a_proxy_links_begin_with_its_address(views, frame):
+    with running(toy_service(frame, url="https://scores.example.org/risk/")) as base:
+        links = Client(base).json("/ogc")["links"]
+    assert {link["href"].startswith("https://scores.example.org/risk/o") for link in links} == {True}
+
+
 @pytest.mark.parametrize("limit", [1, 7, 29, 30, 31])
 def test_the_pages_have_every_cell_once(client, views, limit):
     seen, href = [], client.base + f"{ITEMS}?limit={limit}"
