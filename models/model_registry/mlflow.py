@@ -199,7 +199,7 @@ def _state(model: Any, versions: Iterable[Any]) -> tuple[RegionState, dict[str, 
     }
     for alias in ("champion", "challenger"):
         if number := model.aliases.get(alias):
-            fields[alias] = tags.get(str(number), {}).get(_VERSION, f"number {number} of MLflow, which is not ours")
+            fields[alias] = tags.get(str(number), {}).get(_VERSION, "")
     return msgspec.convert(fields, RegionState), numbers
 
 

@@ -9,7 +9,7 @@ from tests.harness.compose_file import ROOT, SERVICES, tool
 from tests.harness.processes import run
 
 EXTERNAL = ("compose.yaml", "deploy/external-kafka.yaml")
-FILES = (("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), EXTERNAL)
+FILES = (("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), EXTERNAL, ("compose.yaml", "deploy/registry.yaml"))
 WITH_EXTERNAL = [word for name in EXTERNAL for word in ("-f", name)]
 TOLD = {"RISK_KAFKA_BOOTSTRAP": "kafka.example.org:9093", "RISK_KAFKA_USERNAME": "scorer"}
 
