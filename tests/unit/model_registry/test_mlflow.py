@@ -50,7 +50,7 @@ def test_what_another_hand_wrote_into_mlflow_is_refused_and_not_followed(desk):
     foreign = client.create_model_version("incident-risk-toyville", source=str(desk.made))
     assert list(desk.state().manifests) == [version]
     client.set_registered_model_alias("incident-risk-toyville", "champion", foreign.version)
-    with pytest.raises(RegistryError, match="cannot be used .*champion"):
+    with pytest.raises(RegistryError, match=r"cannot be used .*champion"):
         desk.sync()
     client.set_registered_model_alias("incident-risk-toyville", "champion", "1")
     client.set_model_version_tag("incident-risk-toyville", "1", "version", "../../elsewhere")
