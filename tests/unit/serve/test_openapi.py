@@ -1,11 +1,18 @@
 """The document of the interface is the one that is written down, and says of every operation what may go wrong."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+import typer
 
+from schemas.limits import MAX_FRAME_BYTES, MIB
+from streaming.__main__ import app
+from streaming.serve import answers, api, feed, guard, ogc
 from streaming.serve.app import document
+from streaming.watch.health import OLDEST_SCORES_S
+from tests.harness.service import Client, leave_frame, running, toy_service
 
 WRITTEN = Path(__file__).parents[3] / "docs" / "reference" / "openapi.json"
 DOCUMENT = document()
@@ -34,3 +41,36 @@ def test_every_operation_names_its_problems_and_who_may_ask(path, method):
 def test_nothing_in_the_document_asks_for_or_tells_of_a_person():
     names = json.dumps(DOCUMENT["components"]["schemas"])
     assert not any(word in names for word in ("person_", "first_name", "address", "phone", "birth"))
+
+
+PAGE = (WRITTEN.parent / "service.md").read_text(encoding="utf-8")
+
+
+def test_the_page_tells_the_limits_that_there_are():
+    for value, unit in [
+        (guard.MOST_BODY_BYTES, "bytes"),
+        (answers.MOST_VERTICES, "vertices"),
+        (answers.MOST_POLYGONS, "parts"),
+        (int(api.MOST_DEGREES), "degrees"),
+        (ogc.MOST_FEATURES, ""),
+        (feed.MOST_STREAMS, ""),
+        (MAX_FRAME_BYTES // MIB, "MiB"),
+        (int(OLDEST_SCORES_S), "seconds"),
+    ]:
+        assert re.search(rf"\b{value:,}\b ?{unit}", PAGE), (value, unit)
+
+
+def test_the_page_tells_every_figure_for_prometheus(tmp_path):
+    leave_frame(tmp_path)
+    with running(toy_service(tmp_path)) as base:
+        text = Client(base).get("/metrics").data.decode()
+    names = set(re.findall(r"^# TYPE incident_risk_service_(\w+) (?:counter|gauge|histogram)$", text, re.MULTILINE))
+    shown = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", PAGE.split("## Figures")[1])) - {"incident_risk_service_"}
+    assert shown == {name for name in names if not name.endswith("_created")}
+
+
+def test_the_page_tells_every_option():
+    command = typer.main.get_command(app).commands["serve"]
+    options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
+    shown = set(re.findall(r"`(--[\w-]+)", PAGE.split("## Options of `serve`")[1].split("\n## ")[0]))
+    assert options - {"--help"} <= shown
