@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from schemas.errors import DataError, SettingsError
 from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, riskiest
-from schemas.grid import Cells
+from schemas.grid import Cells, geohash
 from streaming.maps.areas import area_of, cells_inside
 from streaming.serve import answers
 from streaming.serve.frames import categories_of, view_of
@@ -78,9 +78,8 @@ async def cell(
         place = grid.index_of(cell)
     except DataError as error:
         raise HTTPException(404, str(error)) from error
-    lat, lon = grid.centres()
-    at = {"cell": cell, "lat": round(float(lat[place]), 5), "lon": round(float(lon[place]), 5)}
-    at["geohash"] = grid.geohashes()[place]
+    (row, col), (lat, lon) = divmod(place, grid.cols), (float(degrees[place]) for degrees in grid.centres())
+    at = {"cell": f"r{row:03d}c{col:03d}", "lat": round(lat, 5), "lon": round(lon, 5), "geohash": geohash(lat, lon, 8)}
     found = [
         _cell_score(now, category, horizon, place)
         for category in categories_of(now.frames.by_category.spec)

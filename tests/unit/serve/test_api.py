@@ -229,10 +229,26 @@ def test_a_polygon_that_cannot_be_is_a_problem_with_a_reason(client, shape, stat
     assert said["detail"]
 
 
+def test_a_cell_has_one_name(client):
+    assert client.json("/v1/regions/riverton/cells/r0001c0002")["cell"] == "r001c002"
+
+
+def test_replicas_share_nothing_but_the_folder_and_answer_the_same(client, frames, clock):
+    areas = [area_of("North", [SQUARE])]
+    with running(toy_service(frames, clock=clock, areas=areas)) as base:
+        for path in ("scores?area=North", "scores?format=csv", "scores?format=geojson&category=theft"):
+            one, other = (asked.get(f"/v1/regions/riverton/{path}") for asked in (client, Client(base)))
+            assert (one.headers["ETag"], one.data) == (other.headers["ETag"], other.data)
+
+
 def test_a_cell_says_what_made_its_score(client, views):
     frame = views[0]
     best = int(np.lexsort((-frame.expected[:, 0, 1], -frame.risk[:, 0, 1]))[0])
     said = client.json(f"/v1/regions/riverton/cells/{frame.spec.grid.cell_ids()[best]}")
+    assert said["cell"] == frame.spec.grid.cell_ids()[best]
+    assert said["geohash"] == frame.spec.grid.geohashes()[best]
+    (row,) = [one for one in client.json("/v1/regions/riverton/scores")["cells"] if one["cell"] == said["cell"]]
+    assert (said["lat"], said["lon"]) == (row["lat"], row["lon"])
     assert len(said["scores"]) == 9
     (one,) = [score for score in said["scores"] if (score["category"], score["horizon"]) == ("theft", "4h")]
     assert one["rank"] == 1
