@@ -156,6 +156,18 @@ def test_a_day_whose_kept_counts_are_gone_is_missing(world, path):
     assert fresh.missing == ()
 
 
+def test_days_of_which_not_even_the_hours_are_kept_are_missing_and_not_zero(world, path):
+    for day in range(TODAY, TODAY + 30):
+        clock = day * DAY_S + 9 * HOUR
+        world.batch(clock, incidents([{**CALL, "key": day, "ago_s": 0}], clock))
+    for day in range(TODAY + 4, TODAY + 25):
+        (world.checkpoint / "batches" / day_text(day) / "toyville.counts").unlink()
+    run(world, path)
+    rows = rows_of(path)
+    assert days_in(rows) == list(range(TODAY + 10, TODAY + 27))  # from TODAY + 25 the hours reach back 15 days
+    assert set(rows.values()) == {1}
+
+
 def test_of_a_first_start_only_whole_days_count(world, path):
     """The artifact's history ends years before; what lies between is unknown, and not quiet."""
     late = incidents([{**CALL, "key": 1, "ago_s": 20 * HOUR}], START)
