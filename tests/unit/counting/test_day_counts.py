@@ -91,13 +91,14 @@ def test_a_closed_day_equals_a_recount_of_the_final_revisions(batches, fold_afte
                 assert seen == expected
 
 
-@settings(max_examples=100, deadline=None)
-@given(weeks())
-def test_with_ids_that_are_used_once_every_bin_is_known(batches):
+@pytest.mark.parametrize("restarts", [set(), set(range(24))], ids=["one process", "a restart before each batch"])
+@settings(max_examples=60, deadline=None)
+@given(batches=weeks())
+def test_with_ids_that_are_used_once_every_bin_is_known(batches, restarts):
     """The records of a day are all there when its counts are kept for the last time before the next day closes."""
     for number, (_, batch) in enumerate(batches):
         batch.key[:] = np.arange(len(batch)) + 1000 * number
-    kept = kept_at_midnights(batches, fold_after=1, restarts=set())
+    kept = kept_at_midnights(batches, fold_after=1, restarts=restarts)
     done = set()
     for kept_on, blobs in kept.items():
         for day in range(FIRST_DAY - 3, kept_on):
