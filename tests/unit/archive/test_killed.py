@@ -58,7 +58,8 @@ def archive(world, path, **environment):
 def test_a_kill_at_any_step_of_a_commit_loses_and_doubles_nothing(world, killer, tmp_path, file, when, committed):
     """At the second day's commit: one day is there, and two are to come."""
     path = tmp_path / "archive"
-    killed = archive(world, path, LD_PRELOAD=killer, KILL_AT=file, KILL_WHEN=when, KILL_HIT="2")
+    hit = {"data": "2", "log": "3"}[file]  # to make the table is a commit, too
+    killed = archive(world, path, LD_PRELOAD=killer, KILL_AT=file, KILL_WHEN=when, KILL_HIT=hit)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert days_in(rows_of(path)) == list(DAYS)[: 1 + committed]
     again = archive(world, path)
