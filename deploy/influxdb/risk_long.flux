@@ -38,9 +38,10 @@ hours()
     |> to(bucket: "risk_long")
     |> yield(name: "ledger")
 
-// Outcomes bear the hour of their forecast and come when its horizon has closed, days later: copied again each time.
+// Outcomes and what the gate says of them bear the hour of their forecast and come when its horizon has closed, days later: copied again each time.
 from(bucket: "risk")
     |> range(start: -16d)
-    |> filter(fn: (r) => r._measurement == "outcome" or r._measurement == "outcome_area" or r._measurement == "outcome_chance")
+    |> filter(fn: (r) => r._measurement == "outcome" or r._measurement == "outcome_area" or r._measurement == "outcome_chance"
+        or r._measurement == "shadow" or r._measurement == "gate" or r._measurement == "drift")
     |> to(bucket: "risk_long")
     |> yield(name: "outcomes")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from schemas.event import REASONS
 from streaming.sinks.line_protocol import point_line
 
+NO_CHALLENGER = "none"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelinePoint:
@@ -19,12 +21,17 @@ class PipelinePoint:
     # connected is silent too. 0 for messages of no region.
     newest_event_s: int = 0
     model: str | None = None  # of the scores that the batch renewed, if it did
+    data_end_s: int = 0  # of the artifact in force; 0 for messages of no region
+    challenger: str | None = None  # the version that is tried beside it, or NO_CHALLENGER; None: not known
 
     def line(self, of_the_machine: Mapping[str, float]) -> bytes:
         none = dict.fromkeys((f"rejected_{reason}" for reason in REASONS), 0)  # else the first of a reason is no step
         fields: dict[str, float | int | str] = {**none, **self.totals, "as_of": self.as_of_s, **of_the_machine}
         if self.newest_event_s:
             fields["silent_s"] = max(0, self.as_of_s - self.newest_event_s)
-        if self.model:
-            fields["model"] = self.model
+        if self.data_end_s:
+            fields["data_end_s"] = self.data_end_s
+        for name, version in (("model", self.model), ("challenger", self.challenger)):
+            if version:
+                fields[name] = version
         return point_line("pipeline", {"region": self.region or "_unassigned"}, fields, self.tick_s)

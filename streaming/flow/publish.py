@@ -184,6 +184,8 @@ class Publisher:
                 totals=summary.totals,
                 newest_event_s=summary.newest_event_s or (known.data.cutoff_s if known else 0),
                 model=batch.frames[region].model if region in batch.frames else None,
+                data_end_s=known.data.cutoff_s if known else 0,
+                challenger=self.shadow.challenger(region) if known else None,
             )
             yield point.line(figures)
 

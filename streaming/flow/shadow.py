@@ -13,16 +13,19 @@ from pathlib import Path
 
 import msgspec
 
+from models.artifact.pointer import challenger_of
 from models.counting.closed_horizons import last_grace_s
 from models.gate.judge import judge_shadow
 from models.gate.shadow_day import ShadowHour, days_of, judged_hour, read_shadow, shadow_path
 from models.gate.trial import Trial, read_trial
+from models.gate.triggers import drift_of
 from models.measures.outcomes import Forecast
 from schemas.errors import ArtifactError, CheckpointError
 from schemas.files import open_for_append, write_errors
 from schemas.frame import BASELINE_MODEL
 from schemas.spec import DAY_S, Spec
 from streaming.flow.outcomes import KeptForecasts
+from streaming.flow.pipeline_point import NO_CHALLENGER
 from streaming.flow.rows import ClosedCounts
 from streaming.sinks.line_protocol import point_line
 
@@ -40,6 +43,14 @@ class Shadow:
     @property
     def _forecasts(self) -> KeptForecasts:
         return KeptForecasts(self.checkpoint / "shadow" / "forecasts")
+
+    def challenger(self, region: str) -> str:
+        """The version that the region's pointer names to be tried, or NO_CHALLENGER."""
+        try:
+            folder = challenger_of(self.artifacts, region)
+        except ArtifactError:  # the roster reports a damaged pointer
+            return NO_CHALLENGER
+        return folder.name if folder else NO_CHALLENGER
 
     def keep(self, forecast: Forecast, spec: Spec, tick_s: int) -> None:
         """Keep what a challenger's network forecast; what the baseline did in its place proves nothing of it."""
@@ -59,7 +70,10 @@ class Shadow:
             return b""
         self._append(spec.region, hours)
         beside = [one for one in hours if one.challenger_version]
-        return b"".join(shadow_line(spec.region, one) for one in beside) + self._gate(spec, beside)
+        lines = b"".join(shadow_line(spec.region, one) for one in beside) + self._gate(spec, beside)
+        if not any(one.horizon == spec.horizon_names[0] and one.tick_s % DAY_S == 0 for one in hours):
+            return lines  # drift is judged once a day: it reads all hours
+        return lines + drift_lines(spec, read_shadow(shadow_path(self.checkpoint, spec.region)))
 
     def _append(self, region: str, hours: Sequence[ShadowHour]) -> None:
         path = shadow_path(self.checkpoint, region)
@@ -118,3 +132,26 @@ def gate_line(spec: Spec, trial: Trial, hours: Iterable[ShadowHour]) -> bytes:
     }
     newest_s = max(one.tick_s for one in known)
     return point_line("gate", {"region": spec.region}, fields, newest_s // DAY_S * DAY_S)
+
+
+def drift_lines(spec: Spec, hours: Iterable[ShadowHour]) -> bytes:
+    """Observed over expected of the version that scored last, as line protocol at its newest day; see `drift_of`."""
+    known = list(hours)
+    newest = max(known, key=lambda one: one.tick_s)
+    days = days_of(
+        known,
+        horizon=spec.horizon_names[0],
+        champion=newest.champion_version,
+        challenger=None,
+        timezone=spec.timezone,
+    )
+    return b"".join(
+        point_line(
+            "drift",
+            {"category": one.name, "region": spec.region},
+            {"ratio": one.ratio, "low": one.low, "high": one.high, "champion": newest.champion_version},
+            newest.tick_s // DAY_S * DAY_S,
+        )
+        for one in drift_of(days)
+        if math.isfinite(one.high)
+    )

@@ -141,14 +141,15 @@ class Recount:
                 yield top_lines(view, batch.top_k)
         if place in self.plan.ledgers:
             tick_s = tick_of(logged.as_of_s, self.specs[region])
+            data_end_s = load_artifact(str(self._folder(region, logged))).manifest.data.cutoff_s
             point = PipelinePoint(
                 region=region,
                 tick_s=tick_s,
                 as_of_s=logged.as_of_s,
                 totals=known.totals,
-                newest_event_s=known.newest_event_s
-                or load_artifact(str(self._folder(region, logged))).manifest.data.cutoff_s,
+                newest_event_s=known.newest_event_s or data_end_s,
                 model=known.model if known.scored_tick_s == tick_s else None,
+                data_end_s=data_end_s,
             )
             yield point.line({})
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.local_store import BINARIES, local_store
-from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines
+from tests.harness.grafana_world import CHALLENGER, SPECS, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.influxql import Store
 from tests.harness.pages import ROOT
 
@@ -39,14 +39,20 @@ def filled(influxdb, now_s):
     ticks = range(tick_s - 60 * (MINUTES - 1), tick_s + 1, 60)
     influxdb.write(b"".join(score_lines(SPECS.values(), ticks, draw)))
     regions = [*SPECS, "_unassigned"]
-    ledgers = (pipeline(region, tick, i + 100) for i, tick in enumerate(ticks) for region in regions)
-    influxdb.write(b"".join(ledgers))
+    tried = {"northville": {"challenger": CHALLENGER}}
+    ledgers = b"".join(
+        pipeline(region, tick, i + 100, **tried.get(region, {})) for i, tick in enumerate(ticks) for region in regions
+    )
+    influxdb.write(ledgers)
     midnight_s = tick_s - tick_s % DAY_S
     hours = range(midnight_s - 60 * DAY_S, tick_s - 3600, 3600)
     outcomes = [b"".join(outcome_lines(spec, hour, draw) for spec in SPECS.values()) for hour in hours]
     influxdb.write(b"".join(outcomes[-24 * RAW_DAYS :]))
+    judged_s = tick_s - tick_s % 3600 - 26 * 3600  # with late reports
+    trial = shadow_lines(SPECS["northville"], judged_s, draw)
+    influxdb.write(trial)
     long = influxdb.another("risk_long")
-    long.write(b"".join(outcomes))
+    long.write(b"".join(outcomes) + trial + ledgers)
     long.write(as_extracted(b"".join(score_lines(SPECS.values(), hours[-48:], draw))))
     return influxdb
 

@@ -1,6 +1,7 @@
 """What the scorer would have written: frames of two regions and their outcomes, by the job's own functions."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -11,17 +12,19 @@ from models.gate.trial import Trial
 from models.measures.outcomes import Forecast
 from schemas.event import REASONS
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, riskiest
-from schemas.spec import Spec
+from schemas.spec import DAY_S, Spec
 from streaming.flow.outcomes import closed_points
-from streaming.flow.pipeline_point import PipelinePoint
+from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
 from streaming.flow.rows import ClosedCounts
-from streaming.flow.shadow import gate_line, shadow_line
+from streaming.flow.shadow import drift_lines, gate_line, shadow_line
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.points import OF_THE_MACHINE
 from tests.harness.region import make_region
 from tests.harness.toy import toy_frame
 
 SPECS = {name: make_region(name, south_deg=south).spec for name, south in (("northville", 42.0), ("southville", 38.0))}
+MODEL, CHALLENGER = "20260101T000000Z-abc00000", "20260301T000000Z-def00000"
+DATA_DAYS = 100  # ago, when the model's data ended
 VARIABLES = {
     "region": "northville",
     "category": "ems",
@@ -32,9 +35,15 @@ VARIABLES = {
     "colour": '"r"',
     "bucket": "risk",
     "contact": "nobody",
+    "champion": MODEL,
+    "challenger": CHALLENGER,
 }
-MODEL, CHALLENGER = "20260101T000000Z-abc00000", "20260301T000000Z-def00000"
-OURS = dict.fromkeys(OF_THE_MACHINE, 0.0) | {"lag_events": 3.0, "batch_s": 0.4, "freshness_s": 0.9, "state_bytes": 1e6}
+OURS = dict.fromkeys(OF_THE_MACHINE - {"challenger"}, 0.0) | {
+    "lag_events": 3.0,
+    "batch_s": 0.4,
+    "freshness_s": 0.9,
+    "state_bytes": 1e6,
+}
 
 
 def frame(spec: Spec, as_of_s: int, draw: np.random.Generator, *, model: str = MODEL) -> RiskFrame:
@@ -86,18 +95,22 @@ def ledger(minute: int) -> dict[str, int]:
     return {"consumed": 30 * minute, **totals, "rejected": minute, **known}
 
 
-def pipeline(
-    region: str, tick_s: int, minute: int, *, silent_s: int = 40, model: str = MODEL, dropped: int = 0, **changes: int
-) -> bytes:
-    """The `pipeline` point of one minute, by the publisher's function; `changes` replace totals of the ledger."""
-    as_of_s = tick_s + 20
+def pipeline(region: str, tick_s: int, minute: int, *, silent_s: int = 40, dropped: int = 0, **changes: Any) -> bytes:
+    """The `pipeline` point of one minute, by the publisher's function.
+
+    `changes` replace the model, the challenger, or totals of the ledger.
+    """
+    as_of_s, known = tick_s + 20, region != "_unassigned"
+    model, challenger = changes.pop("model", MODEL), changes.pop("challenger", NO_CHALLENGER)
     point = PipelinePoint(
         region=region,
         tick_s=tick_s,
         as_of_s=as_of_s,
         totals=ledger(minute) | changes,
         newest_event_s=as_of_s - silent_s,
-        model=None if region == "_unassigned" else model,
+        model=model if known else None,
+        data_end_s=as_of_s - DATA_DAYS * DAY_S if known else 0,
+        challenger=challenger if known else None,
     )
     return point.line(OURS | {"started_s": 1_700_000_000.0, "write_dropped": float(dropped)})
 
@@ -126,31 +139,38 @@ def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: 
     return b"".join(closed_points(forecast, one, spec) for one in came)
 
 
-def shadow_lines(spec: Spec, end_s: int, draw: np.random.Generator, *, days: int = 20) -> bytes:
-    """`shadow` and `gate` of a trial of so many days before `end_s`, by the job's writers; the challenger is better."""
+def shadow_lines(spec: Spec, end_s: int, draw: np.random.Generator, *, days: int = 20, tried: int = 10) -> bytes:
+    """`shadow`, `gate` and `drift` of so many days before `end_s`, by the job's writers.
+
+    On the last `tried` days there is a challenger. It is better; the champion expects a tenth too much.
+    """
     trial = Trial(
         champion=MODEL, challenger=CHALLENGER, plan=GatePlan(), plan_sha256="0" * 64, margin=2e-4, started_s=end_s
     )
     hours: list[ShadowHour] = []
     lines = []
-    for tick_s in range(end_s - days * 86_400, end_s, 3600):
-        score = 0.1 + 0.001 * draw.standard_normal()
-        hours.append(
-            ShadowHour(
-                tick_s=tick_s,
-                horizon=spec.horizon_names[0],
-                champion_version=MODEL,
-                challenger_version=CHALLENGER,
-                values=1000,
-                champion=1000 * score,
-                challenger=1000 * (score - 2e-4 + 1e-4 * draw.standard_normal()),
-                baseline=1000 * (score + 1e-3),
-                observed=dict.fromkeys(spec.categories, int(draw.poisson(5))),
-                champion_expected=dict.fromkeys(spec.categories, 5.5),
-                challenger_expected=dict.fromkeys(spec.categories, 5.0),
-            )
-        )
-        lines.append(shadow_line(spec.region, hours[-1]))
-        if tick_s % 86_400 == 0:
-            lines.append(gate_line(spec, trial, hours))
+    for tick_s in range(end_s - days * DAY_S, end_s, 3600):
+        hours.append(_shadow_hour(spec, tick_s, draw, CHALLENGER if tick_s >= end_s - tried * DAY_S else ""))
+        if hours[-1].challenger_version:
+            lines.append(shadow_line(spec.region, hours[-1]))
+        if tick_s % DAY_S == 0 or tick_s == end_s - 3600:
+            lines += [gate_line(spec, trial, hours), drift_lines(spec, hours)]
     return b"".join(lines)
+
+
+def _shadow_hour(spec: Spec, tick_s: int, draw: np.random.Generator, challenger: str) -> ShadowHour:
+    score = 0.1 + 0.001 * draw.standard_normal()
+    better = 2e-4 + 1e-4 * draw.standard_normal() if challenger else 0.0
+    return ShadowHour(
+        tick_s=tick_s,
+        horizon=spec.horizon_names[0],
+        champion_version=MODEL,
+        challenger_version=challenger,
+        values=1000,
+        champion=1000 * score,
+        challenger=1000 * (score - better),
+        baseline=1000 * (score + 1e-3),
+        observed={category: int(draw.poisson(5)) for category in spec.categories},
+        champion_expected=dict.fromkeys(spec.categories, 5.5),
+        challenger_expected=dict.fromkeys(spec.categories, 5.0),
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from models.artifact.pointer import Pointer, pointer_path, write_pointer
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.query_facts import QueryFacts
@@ -58,7 +59,7 @@ def figures_of(tmp_path, *batches, store=None, **parts):
     for number, batch in enumerate(batches):
         publisher(batch, number)
     return [
-        {name: float(value) for name, value in fields.items()}
+        {name: value.strip('"') if value.startswith('"') else float(value) for name, value in fields.items()}
         for _, _, fields in points_in(b"".join(store.writes).decode())
     ]
 
@@ -101,3 +102,15 @@ def test_the_backlog_and_the_state_that_spark_reports_are_in_the_point(tmp_path,
     [figures] = figures_of(tmp_path, batch_of(folder), facts=lambda: facts, unaccounted=lambda *_: -2)
     assert (figures["lag_events"], figures["state_bytes"], figures["unaccounted"]) == (1200, 4096, -2)
     assert figures["started_s"] == NOW_S
+
+
+def test_how_old_the_data_of_the_artifact_in_force_are_and_what_is_tried_beside_it(tmp_path, folder):
+    spec, tried = toy_spec(), "20260101T000000Z-def00000"
+    pointer = Pointer(champion=Path(folder).name, challenger=tried)
+    stories = [(lambda: None, "none"), (lambda: write_pointer(tmp_path, spec.region, pointer), tried)]
+    stories.append((lambda: pointer_path(tmp_path, spec.region).write_text("damaged"), "none"))
+    (tmp_path / spec.region).mkdir()
+    for change, challenger in stories:
+        change()
+        [figures] = figures_of(tmp_path, batch_of(folder))
+        assert (figures["data_end_s"], figures["challenger"]) == (CUTOFF_S, challenger)
