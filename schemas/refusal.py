@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,9 +13,23 @@ import msgspec
 from schemas.event import AwareTime, Event, Reason
 from schemas.limits import MAX_EVENT_BYTES
 
-_EVENT = msgspec.json.Decoder(Event)
-_FIELDS = frozenset(Event.__struct_fields__)
-_TIME_FIELDS = ("occurred_at", "received_at")
+
+@dataclass(slots=True)
+class Contract:
+    """A closed contract: what decodes a message, the names of its fields, and which of them are times."""
+
+    decoder: "msgspec.json.Decoder[Any]"
+    fields: frozenset[str]
+    required_time: str
+    optional_times: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, struct: type[msgspec.Struct], required_time: str, *optional_times: str) -> "Contract":
+        fields = frozenset(struct.__struct_fields__)
+        return cls(msgspec.json.Decoder(struct), fields, required_time, optional_times)
+
+
+EVENT = Contract.of(Event, "occurred_at", "received_at")
 _PERSON_FIELD: tuple[Reason, str] = "person_field", "a field that may describe a person; the payload is not kept"
 # Anywhere in a key. Searching plain texts is about a hundred times as fast as one pattern with alternatives, and many
 # bad messages must not delay the good ones.
@@ -32,7 +47,7 @@ _CAMEL = re.compile(r"([a-z0-9])(?=[A-Z])")
 _QUOTED = re.compile(r"""(['"]).*\1""", re.DOTALL)
 
 
-def reason_for(value: bytes | None) -> tuple[Reason, str]:
+def reason_for(value: bytes | None, contract: Contract = EVENT) -> tuple[Reason, str]:
     """Why a message that the fast path refused is refused. Details name fields, never their values."""
     if value is None:
         return "null_value", "the message has no value (a tombstone)"
@@ -46,20 +61,20 @@ def reason_for(value: bytes | None) -> tuple[Reason, str]:
         if isinstance(error, msgspec.ValidationError):
             return "schema", "a number is beyond what a 64-bit float can hold"
         return "not_json", "the value is not one JSON text in UTF-8"
-    if _names_a_person(_keys_in(record)) or _names_a_person(_packed_texts_in(record)):
+    if _names_a_person(_keys_in(record, contract.fields)) or _names_a_person(_packed_texts_in(record)):
         return _PERSON_FIELD
     if not isinstance(record, dict):
         return "schema", "the value is not a JSON object"
-    if unknown := record.keys() - _FIELDS:
+    if unknown := record.keys() - contract.fields:
         return "unknown_field", f"{len(unknown)} field(s) that the event contract does not have"
-    for field in _TIME_FIELDS:
+    for field in (contract.required_time, *contract.optional_times):
         given = record.get(field)
-        if (given is not None or (field == "occurred_at" and field in record)) and not _is_aware_time(given):
+        if (given is not None or (field == contract.required_time and field in record)) and not _is_aware_time(given):
             return "bad_time", f"{field} is not an RFC 3339 time with an offset"
     if fault := fault_in_keys(value):  # the parser kept only the last value of a key; the first may be wrong
         return fault
     try:
-        _EVENT.decode(value)
+        contract.decoder.decode(value)
     except msgspec.ValidationError as error:
         return "schema", _QUOTED.sub("...", str(error))[:200]
     return "schema", "the value is not an event"
@@ -92,11 +107,11 @@ def _parts_of(record: object) -> Iterator[object]:
             pending.extend(part)
 
 
-def _keys_in(record: object) -> Iterator[str]:
-    """Every key at every depth, except the event's own at the top."""
+def _keys_in(record: object, own: frozenset[str]) -> Iterator[str]:
+    """Every key at every depth, except the contract's own at the top."""
     for part in _parts_of(record):
         if isinstance(part, dict):
-            yield from (part.keys() - _FIELDS if part is record else part)
+            yield from (part.keys() - own if part is record else part)
 
 
 def _packed_texts_in(record: object) -> Iterator[str]:

@@ -16,6 +16,7 @@ from streaming.cli import (
     checkpoint,
     demo,
     doctor,
+    feedback,
     health,
     parity,
     prepare,
@@ -60,6 +61,7 @@ app.command("token", rich_help_panel=_JOB)(serve.token)
 app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)
 app.add_typer(checkpoint.checkpoint_app, name="checkpoint", rich_help_panel=_JOB)
 app.add_typer(audit.audit_app, name="audit", rich_help_panel=_JOB)
+app.add_typer(feedback.feedback_app, name="feedback", rich_help_panel=_JOB)
 app.command("cells", rich_help_panel=_SETUP)(cells.cells)
 app.command("prepare", rich_help_panel=_SETUP)(prepare.prepare)
 app.command("demo", rich_help_panel=_REHEARSAL)(demo.demo)

@@ -43,6 +43,7 @@ class Settings(BaseModel):
     kafka_ca: Path | None = Field(None, description="PEM file of the authority that signed Kafka's certificate")
     topic: str = Field("incidents.v1", description="Topic the incident events are read from")
     dead_letter_topic: str = Field("incidents.v1.dlq", description="Topic that refused events are written to")
+    feedback_topic: str = Field("feedback.v1", description="Topic that marks of shifts are read from")
     artifacts: Path = Field(Path("data/artifacts"), description="Folder with one artifact folder per region")
     checkpoint: Path = Field(Path("data/checkpoint"), description="Spark's checkpoint: local disk, one job only")
     audit: Path = Field(

@@ -11,7 +11,7 @@ from streaming.settings import Settings, environment_names
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
-RUNNING = ("kafka", "influxdb", "scorer", "serve", "archive", "grafana")
+RUNNING = ("kafka", "influxdb", "scorer", "serve", "feedback", "archive", "grafana")
 MADE = {"data/artifacts"}  # by `python -m models train`
 
 
@@ -49,7 +49,7 @@ def test_the_store_reaches_no_other_network_and_is_reached_by_those_alone_that_n
     assert COMPOSE["networks"]["store"] == {"internal": True}
     assert SERVICES["influxdb"]["networks"] == ["store"]
     neighbours = {name for name, service in SERVICES.items() if "store" in service.get("networks", [])}
-    assert neighbours == {"influxdb", "influxdb-setup", "scorer", "grafana"}
+    assert neighbours == {"influxdb", "influxdb-setup", "scorer", "feedback", "grafana"}
 
 
 def test_nobody_gets_into_grafana_whom_the_operator_did_not_let_in():
@@ -120,15 +120,16 @@ def test_each_secret_reaches_those_alone_that_need_it():
     }
 
 
-@pytest.mark.parametrize("reader", ["scorer", "grafana"])
-def test_a_token_is_written_by_the_setup_and_read_by_one(reader):
+@pytest.mark.parametrize(("owner", "readers"), [("scorer", ["scorer", "feedback"]), ("grafana", ["grafana"])])
+def test_a_token_is_written_by_the_setup_and_read_by_those_that_need_it(owner, readers):
     users = {
         name: (target, is_read_only)
         for name, service in SERVICES.items()
         for source, target, is_read_only in mounts(service)
-        if source == f"{reader}-token"
+        if source == f"{owner}-token"
     }
-    assert users == {"influxdb-setup": (f"/tokens/{reader}", False), reader: ("/run/secrets", True)}
+    may_read = dict.fromkeys(readers, ("/run/secrets", True))
+    assert users == {"influxdb-setup": (f"/tokens/{owner}", False), **may_read}
 
 
 @each_service

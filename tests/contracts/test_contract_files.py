@@ -71,8 +71,8 @@ def test_no_generated_file_refers_to_a_host_except_for_the_dialect_of_json_schem
 def test_the_topics_are_the_defaults_of_the_settings():
     topics = {channel["address"] for channel in DOCUMENT["channels"].values()}
     fields = Settings.model_fields
-    assert topics == {"incidents.v1", "incidents.v1.dlq"}
-    assert topics == {fields["topic"].default, fields["dead_letter_topic"].default}
+    assert topics == {"incidents.v1", "incidents.v1.dlq", "feedback.v1"}
+    assert topics == {fields[name].default for name in ("topic", "dead_letter_topic", "feedback_topic")}
 
 
 def test_the_largest_message_is_the_decoders():

@@ -1,6 +1,7 @@
 """The data dictionary against what the job's own writers put into the store."""
 
 import re
+from datetime import UTC, datetime
 
 import msgspec
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 
 from schemas.dead_letter import DeadLetter
 from schemas.event import REASONS
+from schemas.feedback import Feedback
+from streaming.feedback.accept import mark_line
 from tests.harness.data_dictionary import described, measurements
 from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.points import stored_points
 
 TICK_S = 1_764_000_000
+AT = datetime.fromtimestamp(TICK_S, UTC)
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +26,8 @@ def columns():
     lines = [*score_lines(SPECS.values(), [TICK_S], draw), pipeline("northville", TICK_S, 60)]
     lines += [outcome_lines(spec, TICK_S, draw) for spec in SPECS.values()]
     lines += [shadow_lines(spec, TICK_S, draw) for spec in SPECS.values()]
+    mark = Feedback(region="northville", cell="r000c000", at=AT, mark="useful", desk="north")
+    lines.append(mark_line(mark))
     found = {}
     for (key, _), fields in stored_points(lines).items():
         name, *tags = key.split(",")

@@ -53,7 +53,12 @@ def test_a_message_beyond_the_limit_reaches_no_parser(size, monkeypatch):
     def fail(*_, **__):
         pytest.fail("a message that is too large was parsed")
 
-    for parser in ("schemas.decode._WIRE", "schemas.refusal._EVENT", "schemas.refusal.msgspec", "schemas.refusal.json"):
+    for parser in (
+        "schemas.decode._WIRE",
+        "schemas.refusal.EVENT.decoder",
+        "schemas.refusal.msgspec",
+        "schemas.refusal.json",
+    ):
         monkeypatch.setattr(parser, type("Poisoned", (), {"decode": fail, "loads": fail, "json": property(fail)})())
     refusal = decoder_says(b'{"name":"' + b"x" * (size - 11) + b'"}')
     assert (refusal.reason, refusal.payload) == ("too_large", None)
