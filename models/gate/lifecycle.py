@@ -66,9 +66,9 @@ def start_trial(
     )
     facts = {"region": region, "champion": trial.champion, "challenger": trial.challenger, "plan_sha256": digest}
     desk.note("trial_started", {**facts, "margin": trial.margin, "held_out_days": held_out.days})
-    write_trial(desk.artifacts, region, trial)
     promote(desk.registry, region, trial.challenger, "challenger", desk.note)
     sync(desk.registry, desk.artifacts, region, desk.note)
+    write_trial(desk.artifacts, region, trial)  # last: after a kill before it the next call starts a trial anew
     return trial, held_out
 
 

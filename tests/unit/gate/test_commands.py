@@ -170,6 +170,25 @@ def test_one_trial_at_a_time(trial):
         trial.gate("start", trial.state().challenger, *trial.data, "--because", "again")
 
 
+def test_a_start_that_was_killed_before_its_end_can_be_made_again(trial):
+    (trial.artifacts / "town" / "trial.json").unlink()  # written last
+    challenger = trial.state().challenger
+    assert "is tried beside" in trial.gate("start", challenger, *trial.data, "--because", "again").replace("\n", " ")
+    assert read_trial(trial.artifacts, "town").challenger == challenger
+    assert trial.state().challenger == challenger
+
+
+def test_an_end_that_was_killed_after_the_promotion_comes_to_its_end(trial):
+    challenger = trial.state().challenger
+    trial.judged(30, better=1.0)
+    words = ["--because", "as `gate end` does", *trial.options("registry", "artifacts", "audit")]
+    command("registry", "promote", "town", challenger, *words)  # and killed: not synchronised, the trial is there
+    assert "promote" in trial.gate("end", "--because", "again", "--confirm")
+    assert read_pointer(trial.artifacts, "town") == Pointer(champion=challenger)
+    assert len(trial.state().before) == 1
+    assert read_trial(trial.artifacts, "town") is None
+
+
 def test_status_says_what_it_waits_for(trial):
     trial.judged(5, better=1.0)
     assert "go on: 5 of 10 days; two weekends" in trial.gate("status").replace("\n", " ")
