@@ -113,6 +113,21 @@ def serve_command(
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
 
 
+@app.command("shadow")
+def shadow_command() -> None:
+    """What a challenger costs beside the champion; benchmarks/shadow.json."""
+    from benchmarks.report import write_results
+    from benchmarks.shadow import measure_shadow
+
+    console, path = Console(), RESULTS.with_name("shadow.json")
+    found = measure_shadow()
+    write_results(found, path)
+    console.print(
+        f"an hour of ticks of {found['cells']:,} cells: {found['hour_of_ticks_ms']:,} ms of CPU; "
+        f"a challenger adds {found['challenger_ms']:,} ms, {found['share']:.1%}"
+    )
+
+
 def main() -> None:
     from benchmarks.child import ChildError
 

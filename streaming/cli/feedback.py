@@ -16,9 +16,7 @@ from streaming.settings import Settings
 if TYPE_CHECKING:
     from schemas.spec import Spec
 
-feedback_app = typer.Typer(
-    no_args_is_help=True, help="What shifts say of the scores, never a label for the counts."
-)
+feedback_app = typer.Typer(no_args_is_help=True, help="What shifts say of the scores, never a label for the counts.")
 
 
 # Typer reads a command's options from its parameters.

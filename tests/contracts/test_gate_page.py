@@ -43,3 +43,11 @@ def test_the_plan_that_is_shipped_has_every_key_with_its_default():
     path = ROOT / "deploy" / "gate.toml"
     assert read_plan(path)[0] == GatePlan()
     assert set(tomllib.loads(path.read_text())) == set(msgspec.structs.asdict(GatePlan()))
+
+
+def test_the_cost_of_a_trial_is_that_of_the_file():
+    cost = json.loads((ROOT / "benchmarks" / "shadow.json").read_text(encoding="utf-8"))
+    assert f"{cost['hour_of_ticks_ms']:,} ms" in PAGE
+    assert f"{cost['challenger_ms']:,} ms" in PAGE
+    assert f"{cost['cells']:,} cells" in PAGE
+    assert round(100 * cost["challenger_ms"] / 3_600_000, 3) == 0.005
