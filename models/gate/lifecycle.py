@@ -64,12 +64,18 @@ def start_trial(
         margin=held_out.margin,
         started_s=now_s,
     )
-    facts = {"region": region, "champion": trial.champion, "challenger": trial.challenger, "plan_sha256": digest}
-    desk.note("trial_started", {**facts, "margin": trial.margin, "held_out_days": held_out.days})
+    begin(desk, region, trial, held_out_days=held_out.days)
+    return trial, held_out
+
+
+def begin(desk: Desk, region: str, trial: Trial, *, held_out_days: int) -> None:
+    """Put a trial on record and into force. Asks nothing: `start_trial` does."""
+    facts = {"region": region, "champion": trial.champion, "challenger": trial.challenger}
+    facts |= {"plan_sha256": trial.plan_sha256}
+    desk.note("trial_started", {**facts, "margin": trial.margin, "held_out_days": held_out_days})
     promote(desk.registry, region, trial.challenger, "challenger", desk.note)
     sync(desk.registry, desk.artifacts, region, desk.note)
     write_trial(desk.artifacts, region, trial)  # last: after a kill before it the next call starts a trial anew
-    return trial, held_out
 
 
 def judge_trial(trial: Trial, spec: Spec, checkpoint: Path) -> Judgement:

@@ -6,31 +6,43 @@ from dataclasses import dataclass
 import numpy as np
 
 from models.gate.shadow_day import ShadowDay, mean_scores, whole_enough
+from models.measures.cube import Floats
 from models.measures.sequence import bounds
 
 OLDEST_DAYS = 90  # since the end of the champion's data
 DRIFT = 0.1  # of observed over expected, on either side of 1
 ALPHA = 0.05
 LEAST_DAYS = 14  # before drift is judged
+RESTART_DAYS = 14  # after so many days another sequence begins
 SKILL_DAYS = 28  # before skill is judged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """Observed over expected of the champion, with the bounds of its confidence sequence."""
+    """Observed over expected of the champion in its newest `days`, with the bounds of their confidence sequence."""
 
     name: str  # a category, or `all`
+    days: int
     ratio: float
     low: float
     high: float
 
     @property
+    def beyond(self) -> float:
+        """How far the bounds lie outside of what is allowed; below 0 they do not."""
+        return max(self.low - (1 + DRIFT), 1 / (1 + DRIFT) - self.high)
+
+    @property
     def is_outside(self) -> bool:
-        return self.low > 1 + DRIFT or self.high < 1 / (1 + DRIFT)
+        return self.beyond > 0
 
 
 def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
-    """Of the region and of each category; empty before LEAST_DAYS. `days`: of one champion, whole, in order."""
+    """Of the region and of each category; empty before LEAST_DAYS. `days`: of one champion, whole, in order.
+
+    A change late in a champion's life is diluted by the days before it, and widens its own bounds. So a sequence begins
+    every RESTART_DAYS, each with a part of ALPHA, all parts together at most ALPHA; the one that says most is given.
+    """
     used = whole_enough(days)
     if len(used) < LEAST_DAYS:
         return []
@@ -41,11 +53,24 @@ def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
             np.array([sum(getattr(day, field)[category] for category in members) for day in used], np.float64)
             for field in ("observed", "champion_expected")
         )
-        apart = bounds(seen - expected, alpha=ALPHA / 2)
-        per_day = float(expected.mean())
-        low, high = 1 + float(apart.lower[-1]) / per_day, 1 + float(apart.upper[-1]) / per_day
-        found.append(Drift(name=name, ratio=float(seen.sum() / expected.sum()), low=low, high=high))
+        starts = range(0, len(used) - LEAST_DAYS + 1, RESTART_DAYS)
+        parts = [ALPHA / ((number + 1) * (number + 2)) for number in range(len(starts))]  # they sum to at most ALPHA
+        sequences = [
+            _drift(name, seen[start:], expected[start:], part) for start, part in zip(starts, parts, strict=True)
+        ]
+        found.append(max(sequences, key=lambda one: one.beyond))
     return found
+
+
+def _drift(name: str, seen: Floats, expected: Floats, alpha: float) -> Drift:
+    apart, per_day = bounds(seen - expected, alpha=alpha / 2), float(expected.mean())
+    return Drift(
+        name=name,
+        days=len(seen),
+        ratio=float(seen.sum() / expected.sum()),
+        low=1 + float(apart.lower[-1]) / per_day,
+        high=1 + float(apart.upper[-1]) / per_day,
+    )
 
 
 def triggers(days: Sequence[ShadowDay], *, age_days: float, was_better: bool) -> list[str]:
@@ -58,7 +83,7 @@ def triggers(days: Sequence[ShadowDay], *, age_days: float, was_better: bool) ->
     if age_days > OLDEST_DAYS:
         found.append(f"its data end {age_days:.0f} days ago, more than {OLDEST_DAYS}")
     found += [
-        f"observed over expected is {one.ratio:.2f} ({one.low:.2f} to {one.high:.2f}) in {one.name}"
+        f"observed over expected of {one.days} days is {one.ratio:.2f} ({one.low:.2f} to {one.high:.2f}) in {one.name}"
         for one in drift_of(days)
         if one.is_outside
     ]

@@ -1,0 +1,51 @@
+"""Why a region needs a challenger, and how one is made: trained like the champion, without the newest days."""
+
+from datetime import datetime
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from models.artifact.artifact import Artifact
+from models.gate.held_out import longest_training_s
+from models.gate.lifecycle import Desk, registered_artifact
+from models.gate.plan import GatePlan
+from models.gate.shadow_day import days_of, read_shadow, shadow_path
+from models.gate.triggers import triggers
+from models.local_time import zone_of
+from models.model_registry.lifecycle import register
+from models.training.regions import RegionTask
+from models.training.replay import IncidentHistory
+from models.training.train import ReportProgress, table_like
+from models.training.train_region import prepare, read_data, train_region
+from schemas.spec import DAY_S
+
+
+def due_reasons(champion: Artifact, checkpoint: Path, *, now_s: float) -> list[str]:
+    """Why a challenger is due, by the champion's age and the job's judged hours."""
+    spec, manifest = champion.spec, champion.manifest
+    days = days_of(
+        read_shadow(shadow_path(checkpoint, spec.region)),
+        horizon=spec.horizon_names[0],
+        champion=champion.version,
+        challenger=None,
+        timezone=spec.timezone,
+    )
+    verdicts = {row["horizon"]: row["verdict"] for row in manifest.evaluation}
+    age_days = (now_s - manifest.data.cutoff_s) / DAY_S
+    return triggers(days, age_days=age_days, was_better=verdicts.get(spec.horizon_names[0]) == "better")
+
+
+def registered_challenger(
+    desk: Desk, champion: Artifact, task: RegionTask, plan: GatePlan, scratch: Path, report: ReportProgress
+) -> tuple[Artifact, IncidentHistory]:
+    """A registered challenger that has not seen the plan's last days, and all incidents. `scratch`: an empty folder."""
+    spec = champion.spec
+    incidents, _ = read_data(task, spec)
+    end_s = (int(incidents.occurred_s[-1]) + 1) // DAY_S * DAY_S
+    until = datetime.fromtimestamp(longest_training_s(end_s, plan, spec.horizons_s), zone_of(spec.timezone))
+    ready = prepare(replace(task, like=str(champion.folder), until=until.date().isoformat()))
+    folder, _ = train_region(ready, scratch / "made", report=report)
+    version = register(desk.registry, folder, desk.note).version
+    table = table_like(incidents, spec, region=spec.region, cutoff_s=end_s)
+    challenger = registered_artifact(desk, spec.region, version, scratch / "registered")
+    return challenger, IncidentHistory.of(table, spec, end_s)
