@@ -14,6 +14,7 @@ import torch
 
 from models.features import FeatureEngine
 from models.networks.residual import ResidualNetwork
+from schemas.errors import ArtifactError
 from streaming.flow.score import score_stage
 from streaming.roster.roster import load_artifact
 from tests.harness.cluster import cluster_environment
@@ -33,7 +34,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 from models.features import FeatureEngine
 from streaming.roster.roster import load_artifact
-from pyspark.sql.functions import pandas_udf
+from pyspark.sql.functions import lit, pandas_udf
 from streaming.flow.rows import FIELDS, ScoreColumns, ddl
 from streaming.flow.score import score_features, score_stage
 
@@ -74,7 +75,7 @@ artifact = load_artifact(folder)
 features = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values.tobytes()
 frame = session.createDataFrame([(folder, bytearray(features))], "folder string, features binary")
 score_udf = pandas_udf(score_stage, returnType=ddl(ScoreColumns))
-(row,) = frame.select(score_udf("folder", "features").alias("scores")).collect()
+(row,) = frame.select(score_udf("folder", "features", lit(False)).alias("scores")).collect()
 torch.set_num_threads(1)
 model, scores = score_features(artifact, artifact.network, features)
 equal = all(bytes(row.scores[name]) == getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)
@@ -117,7 +118,20 @@ def test_a_device_that_is_lost_leaves_the_baseline_and_the_score_says_so(lost_in
     artifact = load_artifact(str(folder))
     features = FeatureEngine(spec, artifact.constants).compute(artifact.history()).values.tobytes()
     monkeypatch.setattr(*lost_in, lost)
-    (rows,) = score_stage(iter([(pd.Series([str(folder)]), pd.Series([features]))]))
+    (rows,) = score_stage(iter([(pd.Series([str(folder)]), pd.Series([features]), pd.Series([False]))]))
     (row,) = rows.itertuples()
     assert row.model == "baseline:RuntimeError"
     assert row.expected == row.usual
+
+
+def test_a_challenger_that_cannot_be_read_gives_no_scores_and_a_champion_that_cannot_ends_the_job(
+    tmp_path, toy, publish
+):
+    spec = toy("riverton")
+    folder = publish(tmp_path, spec, history=empty_history(spec))
+    (folder / "baseline.npz").write_bytes(b"rubbish")
+    columns = (pd.Series([str(folder)]), pd.Series([b"features"]))
+    (rows,) = score_stage(iter([(*columns, pd.Series([True]))]))
+    assert rows.isna().all(axis=None)
+    with pytest.raises(ArtifactError):
+        list(score_stage(iter([(*columns, pd.Series([False]))])))
