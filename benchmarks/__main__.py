@@ -1,5 +1,6 @@
 """`python -m benchmarks [--quick]` measures everything; `python -m benchmarks profile` says where time goes."""
 
+import json
 import signal
 import sys
 import tempfile
@@ -94,6 +95,23 @@ def gate_command() -> None:
     write_results(rates, path)
     print_rates(rates, console)
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+
+
+@app.command("year")
+def year_command(
+    is_drawn_again: Annotated[bool, typer.Option("--picture", help="Only draw the picture, from year.json")] = False,
+) -> None:
+    """A simulated year of two regions, from drift to promotion; benchmarks/year.json and docs/explanation/year.png."""
+    from benchmarks.report import write_results
+    from benchmarks.year import Year, print_year, simulate
+    from benchmarks.year_plot import write_plot
+
+    path = RESULTS.with_name("year.json")
+    if not is_drawn_again:
+        write_results(simulate(Year()), path)
+    results = json.loads(path.read_bytes())
+    print_year(results, Console())
+    write_plot(results, RESULTS.parents[1] / "docs" / "explanation" / "year.png")
 
 
 @app.command("serve")

@@ -27,13 +27,8 @@ class Scores:
     attribution: Array  # (ranks, categories, horizons, ATTRIBUTION_GROUPS)
 
 
-def score(values: Array, network: RiskNetwork | None, constants: BaselineConstants, spec: Spec) -> Scores:
-    """Scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
-
-    values: (cells, categories, features). The network is used on the device it is on, with the threads torch was
-    given. Raises FloatingPointError when a score is not finite, RuntimeError when the network gives another shape: the
-    caller can then score without the network.
-    """
+def means(values: Array, network: RiskNetwork | None, spec: Spec) -> tuple[Array, Array, Array]:
+    """(cells, categories, horizons) what is usual and what is expected, and the network's inputs; as `score` says."""
     log_usual = values[:, :, -len(spec.horizons_s) :]  # (cells, categories, horizons)
     inputs = values if network is None else network.inputs(values, spec.grid)
     residual = np.zeros_like(log_usual) if network is None else residual_of(inputs, network)
@@ -42,6 +37,17 @@ def score(values: Array, network: RiskNetwork | None, constants: BaselineConstan
     usual, expected = np.exp(log_usual), np.exp(log_usual + residual)
     if not (np.isfinite(expected).all() and np.isfinite(usual).all()):
         raise FloatingPointError("the network's output is not finite" if network else "the baseline is not finite")
+    return usual, expected, inputs
+
+
+def score(values: Array, network: RiskNetwork | None, constants: BaselineConstants, spec: Spec) -> Scores:
+    """Scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
+
+    values: (cells, categories, features). The network is used on the device it is on, with the threads torch was
+    given. Raises FloatingPointError when a score is not finite, RuntimeError when the network gives another shape: the
+    caller can then score without the network.
+    """
+    usual, expected, inputs = means(values, network, spec)
     risk = at_least_one(expected, constants.dispersion)
     return Scores(
         expected=expected,

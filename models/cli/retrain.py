@@ -13,7 +13,7 @@ from models.cli.gate import CHECKPOINT, Checkpoint
 from models.cli.options import Epochs, FileLayout, FileOrArchive, MissingDays, StepMinutes
 from models.cli.progress import progress_bars
 from models.cli.registry import ARTIFACTS, AUDIT, REGISTRY, Artifacts, Audit, By, RegionName, Registry, note_of
-from models.gate.challenger import due_reasons, registered_challenger
+from models.gate.challenger import days_to_wait, due_reasons, registered_challenger
 from models.gate.lifecycle import Desk, start_trial
 from models.gate.plan import read_plan
 from models.gate.trial import read_trial
@@ -52,6 +52,11 @@ def retrain_command(
         return
     why = "; ".join(due) or "asked for"
     desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, why, registry))
+    if not now and (wait := days_to_wait(desk, champion, rules[0], now_s=int(time.time()))):
+        typer.echo(
+            f"{region}: a challenger is due, and the newest one did not pass: the next one in {wait} days ({why})"
+        )
+        return
     task = RegionTask(
         data=data,
         layout=layout,

@@ -1,5 +1,6 @@
 """Why a region needs a challenger, and how one is made: trained like the champion, without the newest days."""
 
+import tempfile
 from datetime import datetime
 from pathlib import Path
 
@@ -33,6 +34,21 @@ def due_reasons(champion: Artifact, checkpoint: Path, *, now_s: float) -> list[s
     verdicts = {row["horizon"]: row["verdict"] for row in manifest.evaluation}
     age_days = (now_s - manifest.data.cutoff_s) / DAY_S
     return triggers(days, age_days=age_days, was_better=verdicts.get(spec.horizon_names[0]) == "better")
+
+
+def days_to_wait(desk: Desk, champion: Artifact, plan: GatePlan, *, now_s: int) -> int:
+    """Until a challenger has the plan's least days more to learn from than the newest one, if that did not pass.
+
+    Without it a champion that drifts would get a challenger every day that knows as little of the change as the last.
+    """
+    region = champion.spec.region
+    newest = max(desk.registry.state(region).manifests)  # versions begin with the time of their making
+    if newest == champion.version:
+        return 0
+    with tempfile.TemporaryDirectory() as scratch:
+        known_s = registered_artifact(desk, region, newest, Path(scratch)).manifest.data.cutoff_s
+    until_s = longest_training_s(now_s, plan, champion.spec.horizons_s)
+    return max(plan.least_days - (until_s - known_s) // DAY_S, 0)
 
 
 def registered_challenger(

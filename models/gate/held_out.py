@@ -13,7 +13,7 @@ from models.gate.plan import GatePlan
 from models.gate.shadow_day import ShadowDay, ShadowHour, days_of, judged_hour, mean_scores, whole_enough
 from models.measures.outcomes import Forecast
 from models.measures.paired import Difference, difference
-from models.scoring import score
+from models.scoring import means
 from models.training.replay import IncidentHistory, Replay
 from schemas.spec import DAY_S, HOUR_S
 
@@ -70,11 +70,12 @@ def compare_held_out(champion: Artifact, challenger: Artifact, past: IncidentHis
     found = difference(apart, np.arange(len(days)), np.random.default_rng(0))
     margin = margin_of(means["baseline"], means["champion"], plan)
     return HeldOut(
-        days=len(days), **means, difference=found, margin=margin, faults=tuple(_faults(found, margin, days, plan))
+        days=len(days), **means, difference=found, margin=margin, faults=tuple(faults_of(found, margin, days, plan))
     )
 
 
-def _faults(found: Difference, margin: float, days: Sequence[ShadowDay], plan: GatePlan) -> Iterator[str]:
+def faults_of(found: Difference, margin: float, days: Sequence[ShadowDay], plan: GatePlan) -> Iterator[str]:
+    """What speaks against a trial."""
     if found.low > 0:
         yield "its log score is worse"
     elif found.high >= margin:
@@ -87,7 +88,9 @@ def _faults(found: Difference, margin: float, days: Sequence[ShadowDay], plan: G
             seen / sum(getattr(day, name)[category] for day in days)
             for name in ("challenger_expected", "champion_expected")
         )
-        if abs(np.log(ratio)) > max(np.log1p(plan.calibration), abs(np.log(before))):
+        beyond = abs(np.log(ratio)) - np.log1p(plan.calibration)
+        # It would not pass its trial either: off, and worse than the champion, or off by more than chance
+        if beyond > 0 and (abs(np.log(ratio)) > abs(np.log(before)) or beyond > 2 / np.sqrt(seen)):
             yield f"observed over expected is {ratio:.2f} in {category}"
 
 
@@ -98,15 +101,9 @@ def _hours(champion: Artifact, challenger: Artifact, past: IncidentHistory) -> I
     for tick_s in range(held_out_from_s(champion, challenger), last_s + 1, HOUR_S):
         state, forecasts = replay.lead_to(tick_s), []
         for artifact, network, engine in sides:
-            scores = score(engine.compute(state).values, network, artifact.constants, spec)
-            forecasts.append(
-                Forecast(
-                    model=artifact.version,
-                    expected=scores.expected,
-                    usual=scores.usual,
-                    dispersion=artifact.constants.dispersion,
-                )
-            )
+            usual, expected, _ = means(engine.compute(state).values, network, spec)
+            dispersion = artifact.constants.dispersion
+            forecasts.append(Forecast(model=artifact.version, expected=expected, usual=usual, dispersion=dispersion))
         observed = past.counts(tick_s, tick_s + spec.horizons_s[0])
         closed = ClosedHorizon(horizon=0, tick_s=tick_s, judged_s=past.cutoff_s, observed=observed)
         yield judged_hour(forecasts[0], forecasts[1], closed, spec)

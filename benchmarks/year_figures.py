@@ -1,0 +1,96 @@
+"""What a simulated year has shown, in figures: by the week, and in sum."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+
+from benchmarks.year_life import Happening, Judged, Life
+from models.gate.shadow_day import days_of
+from models.gate.triggers import drift_of
+from schemas.spec import DAY_S
+
+_WEEK_S = 7 * DAY_S
+_SPAN_DAYS = 28  # over which a loss is averaged
+
+
+def figures_of(life: Life, *, change_day: int | None) -> dict[str, Any]:
+    """Of one region."""
+    start_s = life.midnight_s(0)
+    happenings = [replace(one, why=_reason(one.why)) for one in life.happenings]
+    return {
+        "change_day": change_day,
+        "weeks": weeks_of(life.judged, start_s),
+        "happenings": [asdict(one) for one in happenings],
+        "summary": summary_of(life.judged, happenings, start_s, change_day),
+    }
+
+
+def _reason(text: str) -> str:
+    """Without the version's name, which is another one in each run, and without the remedy."""
+    return re.sub(r"^\S+ is not tried: ", "", text).removesuffix(": train another challenger")
+
+
+def lost(judged: Sequence[Judged], side: str) -> float | None:
+    """Nats an incident by which the log score is worse than that of the known process; None without hours."""
+    hours = [one for one in judged if side != "challenger" or one.hour.challenger_version]
+    incidents = sum(sum(one.hour.observed.values()) for one in hours)
+    return round(sum(getattr(one.hour, side) - one.known for one in hours) / incidents, 4) if incidents else None
+
+
+def weeks_of(judged: Sequence[Judged], start_s: int) -> list[dict[str, Any]]:
+    """Losses and observed over expected of each whole week, and the champion's drift as it stood at its end."""
+    weeks = []
+    for number in range((judged[-1].hour.tick_s - start_s) // _WEEK_S):
+        first_s = start_s + number * _WEEK_S
+        week = [one for one in judged if first_s <= one.hour.tick_s < first_s + _WEEK_S]
+        known = [one.hour for one in judged if one.hour.tick_s < first_s + _WEEK_S]
+        days = days_of(
+            known, horizon="1h", champion=known[-1].champion_version, challenger=None, timezone="UTC"
+        )  # of the champion until now
+        drift = drift_of(days)
+        observed = sum(sum(one.hour.observed.values()) for one in week)
+        expected = sum(sum(one.hour.champion_expected.values()) for one in week)
+        bounds = {name: round(getattr(drift[0], name), 3) if drift else None for name in ("ratio", "low", "high")}
+        losses = {side: lost(week, side) for side in ("baseline", "champion", "challenger")}
+        weeks.append({"day": 7 * number, **losses, "observed_over_expected": round(observed / expected, 3), **bounds})
+    return weeks
+
+
+def summary_of(
+    judged: Sequence[Judged], happenings: Sequence[Happening], start_s: int, change_day: int | None
+) -> dict[str, Any]:
+    """Counts of what happened; where something changed, when it was seen and mended, and the losses around it."""
+    own = [one for one in happenings if not one.is_bad]
+    counts = {
+        "challengers": sum(one.what in ("trial", "refused") for one in own),
+        "refused": sum(one.what == "refused" for one in own),
+        "promoted": sum(one.what == "promote" for one in own),
+        "other_ends": sum(one.what in ("stop", "undecided") for one in own),
+        "lost_first": lost(_between(judged, start_s, 0, _SPAN_DAYS), "champion"),
+        "lost_last": lost(judged[-24 * _SPAN_DAYS :], "champion"),
+    }
+    if change_day is None:
+        bad = [one for one in happenings if one.is_bad]
+        return {**counts, "bad": [{"day": one.day, "what": one.what, "why": one.why} for one in bad]}
+    after = [one for one in own if one.day >= change_day]
+    seen = next((one.day for one in after if one.what == "due" and "observed over expected" in one.why), None)
+    promoted = next((one.day for one in after if one.what == "promote" and seen is not None and one.day > seen), None)
+    until = promoted if promoted is not None else len(judged) // 24
+    return {
+        **counts,
+        "drift_seen_day": seen,
+        "promoted_day": promoted,
+        "lost_before": lost(_between(judged, start_s, change_day - _SPAN_DAYS, change_day), "champion"),
+        "lost_between": lost(_between(judged, start_s, change_day, until), "champion"),
+        "lost_after": lost(_between(judged, start_s, until + 1, until + 1 + _SPAN_DAYS), "champion"),
+    }
+
+
+def _between(judged: Sequence[Judged], start_s: int, first: int, stop: int) -> list[Judged]:
+    """The hours of the year's days [first, stop)."""
+    ticks = np.array([one.hour.tick_s for one in judged])
+    places = np.searchsorted(ticks, [start_s + first * DAY_S, start_s + stop * DAY_S])
+    return list(judged[places[0] : places[1]])

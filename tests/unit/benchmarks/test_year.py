@@ -1,0 +1,58 @@
+"""The simulated year in short: drift seen, a challenger promoted, the skill back."""
+
+import numpy as np
+import pytest
+
+from benchmarks.year import Year, lived
+from benchmarks.year_figures import figures_of
+from benchmarks.year_life import Effort, shuffled
+from benchmarks.year_world import START_S, World, expected_hours, incidents_of
+from models.artifact.pointer import read_pointer
+
+DAY_S = 86_400
+PLAN = "auto = true\nleast_days = 10\nheld_out_days = 10\ncalibration = 0.3\n"
+SHORT = {
+    "first_days": 45,
+    "side": 4,
+    "per_day": 150.0,
+    "effort": Effort(epochs=1, step_minutes=1440),
+    "plan_text": PLAN,
+}
+
+
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory):
+    """A region whose level and hours have changed when the year begins."""
+    year = Year(days=55, change_day=0, **SHORT)
+    return lived(year, year.worlds()[0], tmp_path_factory.mktemp("moved"), print)
+
+
+def test_drift_is_seen_a_challenger_is_promoted_and_the_skill_is_back(moved):
+    found = figures_of(moved, change_day=0)["summary"]
+    assert 14 <= found["drift_seen_day"] <= 20
+    assert found["drift_seen_day"] < found["promoted_day"]
+    assert found["lost_after"] < 0.5 * found["lost_between"]
+    state = moved.desk.registry.state("moved")
+    assert len(state.before) == found["promoted"] >= 1
+    assert read_pointer(moved.desk.artifacts, "moved").champion == state.champion != state.before[0]
+    assert {event for event, _ in moved.records} >= {"model_registered", "trial_started", "trial_ended"}
+
+
+def test_challengers_are_not_made_daily_while_none_passes(moved):
+    made = [one.day for one in moved.happenings if one.what == "due"]
+    assert min(np.diff(made), default=9) >= 9  # the last day of what is known is still going on
+
+
+def test_the_world_changes_its_level_and_hours_on_its_day():
+    world = World(name="moved", side=4, per_day=300, days=80, seed=5, change_day=40)
+    table = incidents_of(world)
+    day = (table.occurred_s - START_S) // DAY_S
+    assert (day >= 40).sum() / (day < 40).sum() == pytest.approx(1.5, rel=0.05)
+    angle = 2 * np.pi * (table.occurred_s % DAY_S) / DAY_S
+    peaks = [np.angle(np.exp(1j * angle[part]).sum()) * 24 / (2 * np.pi) for part in (day < 40, day >= 40)]
+    assert (peaks[1] - peaks[0]) % 24 == pytest.approx(6, abs=0.5)
+    expected = np.array([one.sum() for _, one in expected_hours(world, table)])
+    assert expected.sum() == pytest.approx(len(table), rel=0.03)
+    mixed = shuffled(table, 1)
+    assert (np.bincount(mixed.occurred_s // DAY_S) == np.bincount(table.occurred_s // DAY_S)).all()
+    assert abs(np.exp(2j * np.pi * (mixed.occurred_s % DAY_S) / DAY_S).mean()) < 0.03
