@@ -25,7 +25,7 @@ def due_reasons(champion: Artifact, checkpoint: Path, *, now_s: float) -> list[s
     """Why a challenger is due, by the champion's age and the job's judged hours."""
     spec, manifest = champion.spec, champion.manifest
     days = days_of(
-        read_shadow(shadow_path(checkpoint, spec.region)),
+        read_shadow(shadow_path(checkpoint, spec.region), horizon=spec.horizon_names[0]),
         horizon=spec.horizon_names[0],
         champion=champion.version,
         challenger=None,

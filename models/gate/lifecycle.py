@@ -81,7 +81,7 @@ def begin(desk: Desk, region: str, trial: Trial, *, held_out_days: int) -> None:
 def judge_trial(trial: Trial, spec: Spec, checkpoint: Path) -> Judgement:
     """What the job's judged hours say so far."""
     days = days_of(
-        read_shadow(shadow_path(checkpoint, spec.region)),
+        read_shadow(shadow_path(checkpoint, spec.region), horizon=spec.horizon_names[0]),
         horizon=spec.horizon_names[0],
         champion=trial.champion,
         challenger=trial.challenger,

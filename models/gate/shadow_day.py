@@ -1,5 +1,6 @@
 """What a shadow has shown: hour by hour as it was judged, and added up to local days."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
@@ -17,6 +18,7 @@ from schemas.errors import CheckpointError
 from schemas.spec import Spec
 
 LEAST_HOURS = 12  # of a day; one with fewer says too little of its kind and is left out
+_HEAD = re.compile(rb'\{"tick_s":\d+,"horizon":"(\w+)"')  # of a line: to pass over it costs little
 _SUMS = ("values", "champion", "challenger", "baseline")
 _BY_CATEGORY = ("observed", "champion_expected", "challenger_expected")
 
@@ -87,15 +89,22 @@ def shadow_path(checkpoint: Path, region: str) -> Path:
     return checkpoint / "shadow" / f"{region}.jsonl"
 
 
-def read_shadow(path: Path) -> Iterator[ShadowHour]:
-    """The judged hours in a file; none without one. Raises CheckpointError when a line cannot be read."""
+def read_shadow(path: Path, *, horizon: str = "", version: str = "") -> Iterator[ShadowHour]:
+    """The judged hours in a file; none without one. With `horizon` or `version`: only those that name it.
+
+    Raises CheckpointError when a line cannot be read.
+    """
     if not path.exists():
         return
+    decoder = msgspec.json.Decoder(ShadowHour)
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
             return  # being written now, or cut off by a crash: its batch is repeated
+        head = _HEAD.match(line)
+        if head and (horizon.encode() not in (b"", head[1]) or version.encode() not in line):
+            continue
         try:
-            yield msgspec.json.decode(line, type=ShadowHour)
+            yield decoder.decode(line)
         except msgspec.DecodeError as error:
             raise CheckpointError(f"{path}, line {number} cannot be read ({error})", "restore or delete it") from error
 

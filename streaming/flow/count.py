@@ -218,7 +218,7 @@ def _of_challenger(region: str, live: _Live, packed: pd.DataFrame) -> Iterator[C
     folder, state = max(named), live.journal.state
     try:
         artifact = load_artifact(folder)
-    except ArtifactError:
+    except (ArtifactError, OSError):
         return
     if live.challenger is None or live.challenger_of != folder:
         live.challenger, live.challenger_of = FeatureEngine(state.spec, artifact.constants), folder

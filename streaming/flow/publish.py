@@ -15,7 +15,7 @@ import numpy as np
 
 from models.all_categories import stored_views
 from models.measures.outcomes import Forecast
-from schemas.errors import RiskError
+from schemas.errors import ArtifactError, RiskError
 from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from schemas.incidents import unpack_rejections
 from streaming.flow.ledger import UNASSIGNED, tick_of
@@ -60,7 +60,7 @@ class _Batch:
                 for region, frame in sorted(frames.items())
             },
             folders=folders,
-            challengers={row["region"]: forecast_of(row) for row in beside},
+            challengers={row["region"]: found for row in beside if (found := forecast_of(row))},
         )
 
     @property
@@ -201,9 +201,12 @@ class Publisher:
         }
 
 
-def forecast_of(row: Mapping[str, Any]) -> Forecast:
-    """The forecast that a challenger's scored row holds."""
-    artifact = load_artifact(row["artifact"])
+def forecast_of(row: Mapping[str, Any]) -> Forecast | None:
+    """The forecast that a challenger's scored row holds; None when its folder is gone since it was scored."""
+    try:
+        artifact = load_artifact(row["artifact"])
+    except (ArtifactError, OSError):  # the roster's watch reports it
+        return None
     spec = artifact.spec
     shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
     expected, usual = (np.frombuffer(row["scores"][name], "<f4").reshape(shape) for name in ("expected", "usual"))

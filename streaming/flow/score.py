@@ -69,7 +69,7 @@ def score_stage(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series]]) -> It
         for folder, packed, is_challenger in zip(*columns, strict=True):
             try:
                 artifact = None if packed is None else load_artifact(folder)
-            except ArtifactError:
+            except (ArtifactError, OSError):
                 if not is_challenger:
                     raise
                 artifact = None  # damaged since it was taken: the roster's watch reports it

@@ -7,7 +7,7 @@
 import logging
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from models.gate.shadow_day import ShadowHour, days_of, judged_hour, read_shadow
 from models.gate.trial import Trial, read_trial
 from models.gate.triggers import drift_of
 from models.measures.outcomes import Forecast
-from schemas.errors import ArtifactError, CheckpointError
+from schemas.errors import ArtifactError, CheckpointError, RiskError
 from schemas.files import open_for_append, write_errors
 from schemas.frame import BASELINE_MODEL
 from schemas.spec import DAY_S, Spec
@@ -48,7 +48,7 @@ class Shadow:
         """The version that the region's pointer names to be tried, or NO_CHALLENGER."""
         try:
             folder = challenger_of(self.artifacts, region)
-        except ArtifactError:  # the roster reports a damaged pointer
+        except (ArtifactError, OSError):  # the roster reports a damaged pointer, and artifacts that are away
             return NO_CHALLENGER
         return folder.name if folder else NO_CHALLENGER
 
@@ -65,15 +65,31 @@ class Shadow:
             if one.judged_s - one.tick_s - spec.horizons_s[one.horizon] != last_grace_s(spec):
                 continue
             if (champion := self.champion.read(spec, one.tick_s)) is not None:
-                hours.append(judged_hour(champion, self._forecasts.read(spec, one.tick_s), one, spec))
+                hours.append(judged_hour(champion, self._challengers(spec, one.tick_s), one, spec))
         if not hours:
             return b""
         self._append(spec.region, hours)
         beside = [one for one in hours if one.challenger_version]
-        lines = b"".join(shadow_line(spec.region, one) for one in beside) + self._gate(spec, beside)
-        if not any(one.horizon == spec.horizon_names[0] and one.tick_s % DAY_S == 0 for one in hours):
-            return lines  # drift is judged once a day: it reads all hours
-        return lines + drift_lines(spec, read_shadow(shadow_path(self.checkpoint, spec.region)))
+        lines = b"".join(shadow_line(spec.region, one) for one in beside)
+        try:
+            lines += self._gate(spec, beside)
+            if any(one.horizon == spec.horizon_names[0] and one.tick_s % DAY_S == 0 for one in hours):  # once a day
+                lines += drift_lines(spec, self._read(spec))
+        except (RiskError, OSError) as error:  # what is tried never stops what scores
+            log.warning("region=%s has no judgement of its models reason=%s", spec.region, error)
+        return lines
+
+    def _challengers(self, spec: Spec, tick_s: int) -> Forecast | None:
+        """The challenger's forecast of an hour; None without one that can be read."""
+        try:
+            return self._forecasts.read(spec, tick_s)
+        except CheckpointError as error:
+            log.warning("region=%s hour=%d is judged without a challenger reason=%s", spec.region, tick_s, error)
+            return None
+
+    def _read(self, spec: Spec, version: str = "") -> Iterator[ShadowHour]:
+        path = shadow_path(self.checkpoint, spec.region)
+        return read_shadow(path, horizon=spec.horizon_names[0], version=version)
 
     def _append(self, region: str, hours: Sequence[ShadowHour]) -> None:
         path = shadow_path(self.checkpoint, region)
@@ -85,15 +101,11 @@ class Shadow:
 
     def _gate(self, spec: Spec, hours: Sequence[ShadowHour]) -> bytes:
         """The judgement of the region's trial so far, as a point at its newest day."""
-        try:
-            trial = read_trial(self.artifacts, spec.region)
-        except ArtifactError as error:
-            log.warning("region=%s has no judgement of its trial reason=%s", spec.region, error)
-            return b""
+        trial = read_trial(self.artifacts, spec.region)
         versions = {(one.champion_version, one.challenger_version) for one in hours}
         if trial is None or (trial.champion, trial.challenger) not in versions:
             return b""
-        return gate_line(spec, trial, read_shadow(shadow_path(self.checkpoint, spec.region)))
+        return gate_line(spec, trial, self._read(spec, trial.challenger))
 
 
 def shadow_line(region: str, hour: ShadowHour) -> bytes:
