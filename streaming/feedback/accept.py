@@ -1,11 +1,12 @@
 """Which marks are taken, and the point of each."""
 
+import re
 from collections.abc import Mapping
 
 from schemas.errors import DataError
 from schemas.event import Reason
 from schemas.feedback import Feedback
-from schemas.spec import ALL_CATEGORIES, Spec
+from schemas.spec import ALL_CATEGORIES, SLUG, Spec
 from streaming.sinks.line_protocol import point_line
 
 
@@ -18,10 +19,14 @@ def fault_of(mark: Feedback, specs: Mapping[str, Spec], now_s: float) -> tuple[R
         return "unknown_category", "the region's spec has no such category"
     if mark.horizon not in spec.horizon_names:
         return "schema", f"horizon is not one of {', '.join(spec.horizon_names)}"
+    if not re.fullmatch(SLUG, mark.desk):  # the contract's pattern lets a line break at the end pass
+        return "schema", "desk is no slug"
     try:
         spec.grid.index_of(mark.cell)
-    except DataError:
+    except (DataError, ValueError):  # int refuses thousands of digits
         return "outside_grid", "the region's grid has no such cell"
+    if mark.at.timestamp() < 0:  # a store knows no time long before
+        return "bad_time", "at is before 1970"
     if mark.at.timestamp() > now_s + spec.future_limit_s:
         return "future", f"more than {spec.future_limit_s} s ahead of its arrival"
     return None
