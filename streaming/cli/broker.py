@@ -31,7 +31,7 @@ def broker_start(
     console = _console()
     with console.status("starting Kafka (the first start fetches its jars, 43 MB) ..."):
         broker = start_broker(folder, cache=settings.cache, port=port or _local_port(settings.kafka_bootstrap))
-        topics = {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1}
+        topics = {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1, settings.feedback_topic: 1}
         ensure_topics(KafkaConnection(broker.bootstrap), topics)
     verb = "already runs" if broker.already_ran else "runs"
     console.print(f"Kafka {verb} at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")

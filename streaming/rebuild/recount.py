@@ -141,7 +141,8 @@ class Recount:
                 yield top_lines(view, batch.top_k)
         if place in self.plan.ledgers:
             tick_s = tick_of(logged.as_of_s, self.specs[region])
-            data_end_s = load_artifact(str(self._folder(region, logged))).manifest.data.cutoff_s
+            folder = self._folder(region, logged)  # a ledger without scores is rebuilt also when it is gone
+            data_end_s = load_artifact(str(folder)).manifest.data.cutoff_s if folder.is_dir() else 0
             point = PipelinePoint(
                 region=region,
                 tick_s=tick_s,
