@@ -65,8 +65,9 @@ def prepare(task: RegionTask) -> PreparedTask:
     cutoff_s = cutoff_of(task.until, incidents)
     kept = like.grid if like else archived.meaning.grid if archived else None
     if kept and task.cell_m not in (DEFAULT_CELL_M, kept.cell_m):
+        source = f"--like {task.like}" if task.like else task.data
         raise DataError(
-            f"--cell-m is {task.cell_m:g} m, and {task.like or task.data} has {kept.cell_m:g} m",
+            f"--cell-m is {task.cell_m:g} m, and {source} has {kept.cell_m:g} m",
             remedy="leave out one of the two options",
         )
     if like:
