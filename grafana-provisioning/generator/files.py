@@ -7,6 +7,7 @@ from pathlib import Path
 from generator.cell import cell
 from generator.helps import helps
 from generator.live import live
+from generator.model import model
 from generator.pipeline import pipeline
 from generator.runbook import runbook
 from generator.trends import trends
@@ -20,6 +21,7 @@ BUILDERS = {
     "cell": cell,
     "trends": trends,
     "does-it-help": helps,
+    "model": model,
     "pipeline": pipeline,
     "runbook": runbook,
 }

@@ -247,14 +247,15 @@ def place_variables(*, several_categories: bool = False) -> list[Json]:
     ]
 
 
-def frame_variable() -> Json:
-    """The moment of the newest scores that are whole; empty when they are stale. It follows each refresh of the page.
+def asked_variable(name: str, label: str, query: str, description: str) -> Json:
+    """A value that the page's queries need, asked for at each refresh; the page's address leaves it out."""
+    return tag_variable(name, label, query, description) | {"hide": 2, "refresh": 2, "sort": 0, "skipUrlSync": True}
 
-    The job writes a ledger with a model when the scores of its tick are acknowledged. A page's address leaves it out.
-    """
+
+def frame_variable() -> Json:
+    """When the newest whole scores are of; empty when stale. Their ledger is written when they are acknowledged."""
     query = 'SELECT last("as_of") FROM "pipeline" WHERE "region" = \'$region\' AND "model" != \'\' AND ' + FRESH  # noqa: S608 - made from constants
-    variable = tag_variable("frame", "Frame", query, "The newest scores that are whole in the store")
-    return variable | {"hide": 2, "refresh": 2, "sort": 0, "skipUrlSync": True}
+    return asked_variable("frame", "Frame", query, "The newest scores that are whole in the store")
 
 
 def bucket_variable() -> Json:

@@ -100,11 +100,12 @@ class Shadow:
             os.fsync(file.fileno())
 
     def _gate(self, spec: Spec, hours: Sequence[ShadowHour]) -> bytes:
-        """The judgement of the region's trial so far, as a point at its newest day."""
+        """The judgement of the region's trial so far, as a point at its newest day; after its end, that none awaits."""
         trial = read_trial(self.artifacts, spec.region)
         versions = {(one.champion_version, one.challenger_version) for one in hours}
         if trial is None or (trial.champion, trial.challenger) not in versions:
-            return b""
+            newest_s = max((one.tick_s for one in hours), default=0)  # of a trial that has ended
+            return point_line("gate", {"region": spec.region}, {"awaited": 0.0}, _day(newest_s)) if hours else b""
         return gate_line(spec, trial, self._read(spec, trial.challenger))
 
 
@@ -141,9 +142,13 @@ def gate_line(spec: Spec, trial: Trial, hours: Iterable[ShadowHour]) -> bytes:
         "decision": found.decision,
         "because": found.because,
         "challenger": trial.challenger,
+        "awaited": float(found.decision != "go on"),
     }
-    newest_s = max(one.tick_s for one in known)
-    return point_line("gate", {"region": spec.region}, fields, newest_s // DAY_S * DAY_S)
+    return point_line("gate", {"region": spec.region}, fields, _day(max(one.tick_s for one in known)))
+
+
+def _day(at_s: int) -> int:
+    return at_s // DAY_S * DAY_S
 
 
 def drift_lines(spec: Spec, hours: Iterable[ShadowHour]) -> bytes:
@@ -162,7 +167,7 @@ def drift_lines(spec: Spec, hours: Iterable[ShadowHour]) -> bytes:
             "drift",
             {"category": one.name, "region": spec.region},
             {"ratio": one.ratio, "low": one.low, "high": one.high, "champion": newest.champion_version},
-            newest.tick_s // DAY_S * DAY_S,
+            _day(newest.tick_s),
         )
         for one in drift_of(days)
         if math.isfinite(one.high)

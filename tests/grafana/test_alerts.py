@@ -261,6 +261,33 @@ def test_few_expected_incidents_are_no_drift(store, now_s):
     assert fires("risk-calibration", store, now_s) == frozenset()
 
 
+def gate_points(now_s, awaited, region="northville"):
+    """A judgement a day; the newest day began the day before yesterday, as late reports are waited for."""
+    midnight_s = now_s - now_s % DAY_S
+    days = zip(range(len(awaited) + 1, 1, -1), awaited, strict=True)
+    return "".join(f"gate,region={region} awaited={one} {midnight_s - back * DAY_S}\n" for back, one in days).encode()
+
+
+@pytest.mark.parametrize(("awaited", "is_firing"), [((0, 0), False), ((0, 1), True), ((1, 0), False), ((), False)])
+def test_a_person_is_awaited_while_the_newest_judgement_says_so(store, now_s, awaited, is_firing):
+    store.write(gate_points(now_s, awaited) + gate_points(now_s, (0, 0), "southville"))
+    assert fires("risk-trial-decided", store, now_s) == ({NORTH} if is_firing else set())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_firing"),
+    [(0.85, 1.3, False), (1.05, 1.3, False), (1.12, 1.3, True), (0.7, 0.95, False), (0.7, 0.89, True)],
+)
+def test_drift_of_a_category_is_an_alert_when_its_whole_band_lies_outside(store, now_s, low, high, is_firing):
+    midnight_s = now_s - now_s % DAY_S
+    for category, bounds in (("ems", f"low={low},high={high}"), ("all", "low=0.9,high=1.1")):
+        tags = f"drift,category={category},region=northville"
+        store.write(f"{tags} ratio=1,{bounds} {midnight_s - 2 * DAY_S}\n".encode())
+        store.write(f"{tags} ratio=1,low=2,high=3 {midnight_s - 4 * DAY_S}\n".encode())  # of the version before
+    wanted = {(("category", "ems"), ("region", "northville"))} if is_firing else set()
+    assert fires("risk-drift", store, now_s) == wanted
+
+
 NOT_QUIET = {"risk-cell-high", "risk-rejects-unassigned"}  # the drawn scores are high; a third has no region
 
 

@@ -309,6 +309,8 @@ WRITTEN = {  # uid: (`for`, what no row at all means, evaluations until an alert
     "risk-calibration": ("1h", "OK", 10, "Seen over expected"),
     "risk-baseline-only": ("5m", "KeepLast", 1440, "Freshness of each region"),
     "risk-points-dropped": ("0s", "KeepLast", 1440, "Points dropped"),
+    "risk-trial-decided": ("1h", "OK", 10, "The gate says"),
+    "risk-drift": ("1h", "OK", 10, "Seen over expected, of the version that scores"),
 }
 
 

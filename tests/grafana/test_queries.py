@@ -10,13 +10,15 @@ from generator.panels import ALARM
 from schemas.spec import ALL_CATEGORIES
 from streaming.maps.outlines import ALL_REGIONS, geojson_files
 from streaming.maps.pages import page_of
-from tests.harness.grafana_world import SPECS, VARIABLES
+from tests.harness.grafana_world import CHALLENGER, MODEL, SPECS, VARIABLES
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES
 
 pytestmark = pytest.mark.stack
 
-RANGES_S = {"live-map": 3600, "cell": 3600, "pipeline": 3600, "trends": 7 * 86_400, "does-it-help": 30 * 86_400}
+MONTH_S = 30 * 86_400
+RANGES_S = {"live-map": 3600, "cell": 3600, "pipeline": 3600, "trends": 7 * 86_400, "does-it-help": MONTH_S}
+RANGES_S |= {"model": MONTH_S}
 TARGETS = [
     pytest.param(name, panel, target, id=f"{name}:{panel['id']}{target['refId']}")
     for name, page in PAGES.items()
@@ -142,7 +144,7 @@ def test_a_cell_without_history_has_no_forecast_on_its_page(filled, now_s):
 
 
 def test_every_page_of_numbers_has_some_that_are_of_now():
-    assert Counter(name for name, _ in OF_NOW) == {"live-map": 8, "cell": 7, "trends": 1, "pipeline": 6}
+    assert Counter(name for name, _ in OF_NOW) == {"live-map": 8, "cell": 7, "trends": 1, "pipeline": 6, "model": 2}
 
 
 def told_when_stale(panel, target):
@@ -251,6 +253,8 @@ def test_the_choices_come_from_the_store(filled, now_s, page):
         "categories": set(spec.categories),  # no sum has the sum in it
         "horizon": set(spec.horizon_names),
         "cell": set(spec.grid.cell_ids()),
+        "champion": {MODEL},
+        "challenger": {CHALLENGER},
         "frame": {now_s - 10},  # scored at second 20 of the tick, looked at at second 30
     }
     for name, values in found.items():

@@ -1,12 +1,16 @@
-"""Drift of the version that scores, as the store has it: against plain sums."""
+"""What the store gets of drift and of a trial: drift against plain sums, and whether a person is awaited."""
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
+from models.gate.plan import GatePlan
 from models.gate.shadow_day import ShadowHour
+from models.gate.trial import Trial, trial_path, write_trial
 from models.gate.triggers import LEAST_DAYS
 from schemas.spec import DAY_S
-from streaming.flow.shadow import drift_lines
+from streaming.flow.outcomes import Outcomes
+from streaming.flow.shadow import Shadow, drift_lines
 from tests.harness.points import points_in
 from tests.harness.toy import toy_spec
 
@@ -51,3 +55,22 @@ def test_drift_is_that_of_the_newest_version_and_of_hours_that_do_not_overlap(da
         assert float(fields["ratio"]) == pytest.approx(seen / expected)
         assert float(fields["low"]) < float(fields["ratio"]) < float(fields["high"])
         assert fields["champion"] == f'"{NEW}"'
+
+
+def test_a_judgement_says_whether_a_person_is_awaited_and_the_end_of_the_trial_takes_that_back(tmp_path):
+    spec, draw = toy_spec(), np.random.default_rng(2)
+    hours = [replace(hour_of(START_S + hour * 3600, OLD, draw), challenger_version=NEW) for hour in range(24 * 3)]
+    plan = GatePlan(least_days=3, most_days=3)
+    trial = Trial(champion=OLD, challenger=NEW, plan=plan, plan_sha256="0" * 64, margin=0.0, started_s=START_S)
+    (tmp_path / "artifacts" / spec.region).mkdir(parents=True)
+    shadow = Shadow(checkpoint=tmp_path, artifacts=tmp_path / "artifacts", champion=Outcomes(tmp_path).kept)
+    shadow._append(spec.region, hours)
+    write_trial(shadow.artifacts, spec.region, trial)
+    ((key, time_s, decided),) = points_in(shadow._gate(spec, hours[-1:]).decode())
+    assert (key, time_s) == (f"gate,region={spec.region}", START_S + 2 * DAY_S)
+    assert (decided["decision"], float(decided["awaited"])) == ('"undecided"', 1)
+    trial_path(shadow.artifacts, spec.region).unlink()
+    ((key, time_s, ended),) = points_in(shadow._gate(spec, hours[-1:]).decode())
+    assert (key, time_s) == (f"gate,region={spec.region}", START_S + 2 * DAY_S)
+    assert (list(ended), float(ended["awaited"])) == (["awaited"], 0)
+    assert shadow._gate(spec, []) == b""  # there was no challenger

@@ -1,0 +1,158 @@
+"""Parts of the page Model: the trial of a challenger beside the champion."""
+
+# ruff: noqa: S608 - these are queries for Grafana, made from constants
+
+from generator.panels import (
+    AMBER,
+    BLUE,
+    FRESH,
+    GREY,
+    ORANGE,
+    PURPLE,
+    RUST,
+    STALE_MAPPING,
+    Json,
+    Panel,
+    column,
+    fixed,
+    lines,
+    says,
+    stat,
+    table,
+    without_a_value,
+)
+from streaming.flow.pipeline_point import NO_CHALLENGER
+
+DRIFTED, GATE, PIPELINE, SHADOW = (f'"${{bucket:raw}}".."{name}"' for name in ("drift", "gate", "pipeline", "shadow"))
+HERE = "\"region\" = '$region'"
+TRIED = f"{HERE} AND \"challenger\" = '${{challenger:raw}}'"
+SHOWN = f"{HERE} AND $timeFilter"
+BY_DAY = "GROUP BY time(1d) fill(null)"  # no line from one trial to the next
+HOURLY = "\"horizon\" = '1h'"  # the forecasts that decide: they do not overlap
+NO_TRIAL = "No challenger was tried in the shown time"
+NO_DECISION = "no trial, or in its first days"
+MILLIONTHS = 1_000_000
+
+DECISIONS = {
+    "go on": ("GOES ON", BLUE),
+    "promote": ("PROMOTE: a person is awaited", AMBER),
+    "stop": ("STOP: a person is awaited", RUST),
+    "undecided": ("UNDECIDED: a person is awaited", AMBER),
+}
+
+HOW_TO_READ = """Each day the gate compares the log scores of both: **below zero the challenger is better**. The band
+holds the true mean difference on all days at once, so one may look daily; a usual interval misleads who looks often.
+
+- Band below the **margin**, after 14 days with two weekends: promote. The margin is a fifth of the champion's skill
+over its baseline.
+- Band above **zero**: stop.
+- Neither after 60 days: the champion stays.
+
+Judged are forecasts of one hour, a day later, when late reports have come. A day is the region's own day; the gate says
+nothing before the third."""
+
+
+def now(title: str, description: str, place: tuple[int, int, int, int], query: str, defaults: Json) -> Panel:
+    colour: Json = {"color": {"mode": "fixed", "fixedColor": BLUE}}
+    return stat(title, description, place, query, colour | defaults, background=True)
+
+
+def word(panel: Panel, name: str, *mappings: Json) -> Panel:
+    """The stat of a text column."""
+    panel.options["reduceOptions"]["fields"] = f"/^{name}$/"
+    panel.defaults.update(unit="string", mappings=[without_a_value(panel.defaults["noValue"]), *mappings])
+    return panel
+
+
+def trial_now() -> list[Panel]:
+    challenger = now(
+        "Challenger",
+        "The version that is tried beside it now. It is on no map.",
+        (0, 4, 6, 4),
+        f'SELECT last("challenger") AS "challenger" FROM "pipeline" WHERE {HERE} AND {FRESH}',
+        {"noValue": "STALE"},
+    )
+    word(challenger, "challenger", says(f"/^{NO_CHALLENGER}$/", "no challenger", GREY, 3))
+    challenger.defaults["mappings"][0] = STALE_MAPPING
+    decision = now(
+        "The gate says",
+        "Of the trial that runs now, from all its days. It changes nothing by itself: a person ends the trial.",
+        (6, 4, 5, 4),
+        f'SELECT last("decision") AS "decision" FROM {GATE} WHERE {TRIED}',
+        {"noValue": NO_DECISION},
+    )
+    words = (says(f"/^{name}$/", said, colour, 3 + i) for i, (name, (said, colour)) in enumerate(DECISIONS.items()))
+    days = now(
+        "Days judged",
+        "Whole local days of the trial that runs now. The gate needs 14 at least, and ends after 60.",
+        (11, 4, 4, 4),
+        f'SELECT last("days") AS "days" FROM {GATE} WHERE {TRIED}',
+        {"unit": "suffix: days", "decimals": 0, "noValue": NO_DECISION, "mappings": [without_a_value(NO_DECISION)]},
+    )
+    return [challenger, word(decision, "decision", *words), days]
+
+
+def because() -> Panel:
+    return table(
+        "What the gate waits for",
+        "What it said on each day of the trials in the shown time, newest first. Days are UTC.",
+        (0, 8, 15, 7),
+        f'SELECT "days", "decision", "because", "challenger" FROM {GATE} WHERE {SHOWN} ORDER BY time DESC',
+        [
+            column("Time", unit="time:D MMM", displayName="Day", custom__width=75),
+            column("days", unit="none", decimals=0, displayName="Judged", custom__width=75),
+            column("decision", unit="string", displayName="It says", custom__width=90),
+            column(
+                "because",
+                unit="string",
+                displayName="Because",
+                custom__cellOptions={"type": "auto", "wrapText": True},
+            ),
+            column("challenger", unit="string", displayName="Challenger", custom__width=215),
+        ],
+        without=NO_TRIAL,
+    )
+
+
+def said_when_empty(panel: Panel, words: str) -> Panel:
+    panel.defaults["noValue"] = words
+    return panel
+
+
+def sequence() -> Panel:
+    names = ("low", "high", "difference", "margin")
+    fields = ", ".join(f'{MILLIONTHS} * last("{name}") AS "{name}"' for name in names)
+    band = {"custom__lineWidth": 1, "custom__showPoints": "never"}
+    panel = lines(
+        "Challenger minus champion: mean difference of the log scores, and its bounds",
+        "Millionths of a nat per cell, category and hour. Below zero the challenger is better; above the margin it is "
+        "worse than is allowed. The band is the confidence sequence of all days of the trial so far.",
+        (0, 15, 15, 10),
+        f'SELECT {fields}, 0 * last("days") AS "zero" FROM {GATE} WHERE {SHOWN} {BY_DAY}',
+        "suffix: millionths of a nat",
+        minimum=None,
+        overrides=[
+            fixed("low", BLUE, **band),
+            fixed("high", BLUE, custom__fillBelowTo="low", custom__fillOpacity=15, **band),
+            fixed("difference", PURPLE),
+            fixed("margin", RUST, custom__lineStyle={"fill": "dash", "dash": [8, 6]}),
+            fixed("zero", GREY, custom__showPoints="never"),
+        ],
+    )
+    return said_when_empty(panel, NO_TRIAL)
+
+
+def log_scores() -> Panel:
+    names = ("champion", "challenger", "baseline")
+    fields = ", ".join(f'mean("{name}_log_score") AS "{name}"' for name in names)
+    panel = lines(
+        "Log score by day, of the same hours",
+        "Mean per cell and category of forecasts of one hour, by UTC day, while there was a challenger. Lower is "
+        "better. A day with more incidents is higher for all three: look at the order of the lines.",
+        (0, 25, 12, 8),
+        f"SELECT {fields} FROM {SHADOW} WHERE {SHOWN} AND {HOURLY} {BY_DAY}",
+        "suffix: nats, lower is better",
+        minimum=None,
+        overrides=[fixed("champion", BLUE), fixed("challenger", PURPLE), fixed("baseline", ORANGE)],
+    )
+    return said_when_empty(panel, NO_TRIAL)
