@@ -112,7 +112,7 @@ def _decide(
 ) -> tuple[Decision, str]:
     low, high, margin = difference
     waits = _waits(days, plan)
-    if waits:
+    if waits and len(days) < plan.most_days:
         return "go on", "; ".join(waits)
     if low > 0:
         return "stop", "the challenger's log score is worse"
@@ -127,6 +127,7 @@ def _decide(
         lacks.append("the upper bound of the difference is not below the margin")
     if too_few and not calibration:
         lacks.append(f"no category has {plan.least_incidents} incidents")
+    lacks += waits
     if not lacks:
         return "promote", "the challenger is not worse than the margin allows"
     if len(days) >= plan.most_days:

@@ -68,6 +68,13 @@ def test_two_weekends_are_waited_for():
     assert decided(days) == ("go on", "two weekends")
 
 
+def test_a_trial_ends_also_where_a_weekday_is_never_judged():
+    days = [day for day in shadow(80) if day.weekday != 7]
+    decision, because = decided(days)
+    assert decision == "undecided"
+    assert because.endswith("two weekends")
+
+
 def test_days_with_few_hours_are_left_out():
     days = shadow(20)
     days[3] = msgspec.structs.replace(days[3], hours=11, challenger=1e9)
