@@ -50,15 +50,14 @@ UID = "risk-model"
 CHAMPION = f"{HERE} AND \"model\" = '${{champion:raw}}'"
 LATELY = "time > now() - 1d"
 NOT_JUDGED = "Drift is judged from the 14th day of a version on"
-WHAT_TO_DO = """- **No challenger**: nothing. `python -m models retrain ${region}`, once a day, makes one when it is
+WHAT_TO_DO = """- **No challenger**: nothing. `models retrain`, once a day, makes one when it is
 due: data older than 90 days, drift beyond chance, or no skill left.
 - **Goes on**: wait. The list beside says what the trial lacks.
-- **Promote**: read the challenger's `card.md`, then confirm with `python -m models gate end ${region} --because "..."
---confirm`.
-- **Stop, undecided**: `python -m models gate end ${region} --because "..."` retires the challenger.
-- **Worse after a promotion**: `python -m models registry rollback ${region} --because "..." --sync`.
+- **Promote**: read the challenger's `card.md`; then a person confirms by `models gate end` with `--confirm`.
+- **Stop, undecided**: `models gate end` retires the challenger.
+- **Worse after a promotion**: `models registry rollback`.
 
-All steps: `docs/how-to/retraining.md`."""
+The commands in full: `docs/how-to/retraining.md`."""
 
 
 def _version() -> Panel:

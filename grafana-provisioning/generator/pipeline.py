@@ -58,13 +58,13 @@ def _freshness() -> Panel:
         (0, 0, 8, 8),
         query,
         [
-            column("region", unit="string", displayName="Region", custom__width=110),
+            column("region", unit="string", displayName="Region", custom__width=92),
             column(
                 "age",
                 unit=AGE,
                 decimals=0,
                 displayName="Age",
-                custom__width=90,
+                custom__width=70,
                 mappings=[NOT_NOW_MAPPING],
                 thresholds=steps((None, BLUE), (90, AMBER), (STALE_S, GREY)),
                 color={"mode": "thresholds"},

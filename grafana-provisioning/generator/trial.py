@@ -97,7 +97,7 @@ def because() -> Panel:
         "What the gate waits for",
         "What it said on each day of the trials in the shown time, newest first. Days are UTC.",
         (0, 8, 15, 7),
-        f'SELECT "days", "decision", "because", "challenger" FROM {GATE} WHERE {SHOWN} ORDER BY time DESC',
+        f'SELECT "days", "decision", "because" FROM {GATE} WHERE {SHOWN} ORDER BY time DESC',
         [
             column("Time", unit="time:D MMM", displayName="Day", custom__width=75),
             column("days", unit="none", decimals=0, displayName="Judged", custom__width=75),
@@ -108,7 +108,6 @@ def because() -> Panel:
                 displayName="Because",
                 custom__cellOptions={"type": "auto", "wrapText": True},
             ),
-            column("challenger", unit="string", displayName="Challenger", custom__width=215),
         ],
         without=NO_TRIAL,
     )

@@ -41,7 +41,7 @@ def fields_of(series):
 def names_asked_for(panel):
     """Fields that the panel's settings name: overrides, colours, places, matrices."""
     named = {override["matcher"]["options"] for override in panel["fieldConfig"]["overrides"]}
-    shown_by_transformation = {"hour\\weekday", *"1234567"}
+    shown_by_transformation = {"hour\\weekday", *"1234567", "Time"}
     return named - shown_by_transformation
 
 
