@@ -95,6 +95,13 @@ def end_trial(desk: Desk, region: str, trial: Trial, found: Judgement, *, is_con
 
     Raises GateClosed while the trial goes on, and for a promotion that neither a person nor the plan has confirmed.
     """
+    if (champion := desk.registry.state(region).champion) not in (trial.champion, trial.challenger):
+        desk.note("trial_ended", {"region": region, "challenger": trial.challenger, "decision": "void"})
+        trial_path(desk.artifacts, region).unlink(missing_ok=True)
+        fault = (
+            f"the trial of {trial.challenger} is void: {champion} scores now, and it was compared with {trial.champion}"
+        )
+        raise GateClosed(fault, "start another trial")
     if found.decision == "go on":
         raise GateClosed(f"the trial of {trial.challenger} goes on: {found.because}", "ask again tomorrow")
     if found.decision == "promote" and not (is_confirmed or trial.plan.auto):

@@ -189,6 +189,18 @@ def test_an_end_that_was_killed_after_the_promotion_comes_to_its_end(trial):
     assert read_trial(trial.artifacts, "town") is None
 
 
+def test_a_trial_beside_a_champion_that_no_longer_scores_is_void(trial):
+    path, other = trial.artifacts / "town" / "trial.json", "20200101T000000Z-00000000"
+    trial.judged(30, better=1.0)
+    path.write_bytes(path.read_bytes().replace(trial.state().champion.encode(), other.encode()))
+    before = trial.state()
+    with pytest.raises(GateClosed, match="is void"):
+        trial.gate("end", "--because", "too late", "--confirm")
+    assert trial.state() == before
+    assert not path.exists()
+    assert trial.events()[-1] == "trial_ended"
+
+
 def test_status_says_what_it_waits_for(trial):
     trial.judged(5, better=1.0)
     assert "go on: 5 of 10 days; two weekends" in trial.gate("status").replace("\n", " ")
