@@ -17,7 +17,7 @@ Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 class GatePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The keys of gate.toml, each with its default."""
 
-    alpha: Share = 0.05  # how often an equal or worse challenger may pass, over the whole shadow
+    alpha: Share = 0.05  # how often a challenger that is worse by the margin may pass, over the whole trial
     margin: Share = 0.2  # how much of the champion's skill over the baseline a challenger may lose
     least_days: Days = 14
     most_days: Days = 60
