@@ -20,7 +20,7 @@ from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
 from schemas.incidents import unpack_rejections
 from streaming.flow.ledger import UNASSIGNED, tick_of
 from streaming.flow.outcomes import Outcomes
-from streaming.flow.pipeline_point import PipelinePoint
+from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import FIELDS, Published, Summary, has_news
 from streaming.flow.shadow import Shadow
@@ -79,6 +79,7 @@ class Publisher:
     top_k: int
     watchers: Sequence[Callable[[Published], None]]
     facts: Callable[[], QueryFacts] = QueryFacts
+    challenger: Callable[[str], str | None] = lambda region: None  # the version that is tried in a region
     unaccounted: Callable[[int, int], int] = lambda number, consumed: 0  # of a batch's number and its messages
     now_s: Callable[[], float] = time.time
     batches: int = 0  # that were published
@@ -185,7 +186,7 @@ class Publisher:
                 newest_event_s=summary.newest_event_s or (known.data.cutoff_s if known else 0),
                 model=batch.frames[region].model if region in batch.frames else None,
                 data_end_s=known.data.cutoff_s if known else 0,
-                challenger=self.shadow.challenger(region) if known else None,
+                challenger=(self.challenger(region) or NO_CHALLENGER) if known else None,
             )
             yield point.line(figures)
 

@@ -13,19 +13,17 @@ from pathlib import Path
 
 import msgspec
 
-from models.artifact.pointer import challenger_of
 from models.counting.closed_horizons import last_grace_s
 from models.gate.judge import judge_shadow
 from models.gate.shadow_day import ShadowHour, days_of, judged_hour, read_shadow, shadow_path
 from models.gate.trial import Trial, read_trial
 from models.gate.triggers import drift_of
 from models.measures.outcomes import Forecast
-from schemas.errors import ArtifactError, CheckpointError, RiskError
+from schemas.errors import CheckpointError, RiskError
 from schemas.files import open_for_append, write_errors
 from schemas.frame import BASELINE_MODEL
 from schemas.spec import DAY_S, Spec
 from streaming.flow.outcomes import KeptForecasts
-from streaming.flow.pipeline_point import NO_CHALLENGER
 from streaming.flow.rows import ClosedCounts
 from streaming.sinks.line_protocol import point_line
 
@@ -43,14 +41,6 @@ class Shadow:
     @property
     def _forecasts(self) -> KeptForecasts:
         return KeptForecasts(self.checkpoint / "shadow" / "forecasts")
-
-    def challenger(self, region: str) -> str:
-        """The version that the region's pointer names to be tried, or NO_CHALLENGER."""
-        try:
-            folder = challenger_of(self.artifacts, region)
-        except (ArtifactError, OSError):  # the roster reports a damaged pointer, and artifacts that are away
-            return NO_CHALLENGER
-        return folder.name if folder else NO_CHALLENGER
 
     def keep(self, forecast: Forecast, spec: Spec, tick_s: int) -> None:
         """Keep what a challenger's network forecast; what the baseline did in its place proves nothing of it."""

@@ -101,7 +101,7 @@ class Job:
     def of(cls, settings: Settings, outside: Outside, watchers: Sequence[Watcher]) -> "Job":
         checkpoint, trigger_s = settings.checkpoint, settings.trigger_s
         dataflow = Dataflow(checkpoint=checkpoint, clock=settings.clock, trigger_s=trigger_s, read=outside.read)
-        outcomes = Outcomes(checkpoint)
+        outcomes, roster = Outcomes(checkpoint), RosterWatch.of(settings)
         publisher = Publisher(
             sink=outside.sink,
             dead_letters=outside.dead_letters,
@@ -110,11 +110,12 @@ class Job:
             top_k=settings.top_k,
             watchers=watchers,
             facts=dataflow.facts,
+            challenger=roster.challenger,
             unaccounted=outside.topic.unaccounted,
         )
         supervisor = Supervisor(
             publisher=publisher,
-            roster=RosterWatch.of(settings),
+            roster=roster,
             topic=outside.topic,
             diagnosis=Diagnosis.of(settings),
             checkpoint=checkpoint,

@@ -51,11 +51,16 @@ class RosterWatch:
     _is_away: bool = False
     _pointers: dict[Path, int] = field(default_factory=dict)  # of the regions in force, and when each was written
     _scan: ArtifactScan = field(default_factory=ArtifactScan)
+    _challengers: Mapping[str, str] = field(default_factory=dict)  # region -> version that is tried
 
     @classmethod
     def of(cls, settings: Settings) -> "RosterWatch":
         values = settings.model_dump(include={"checkpoint", "audit", "clock"})
         return cls(artifacts=settings.artifacts.absolute(), **values)
+
+    def challenger(self, region: str) -> str | None:
+        """The version that is tried beside the one in force, as the newest look found it; None without one."""
+        return self._challengers.get(region)
 
     def look(self, now_s: float) -> None:
         """At the first look, raises ArtifactError when a region has no artifact that may score it, or none exists.
@@ -85,6 +90,9 @@ class RosterWatch:
             raise with_refused(absence, refused)
         self._note_absence(str(absence or ""))
         self._report(roster, refused)
+        self._challengers = {
+            region: Path(entry.challenger).name for region, entry in roster.items() if entry.challenger
+        }
         self._pointers = {
             path: self._pointers.get(path, 0) for path in (pointer_path(self.artifacts, region) for region in roster)
         }

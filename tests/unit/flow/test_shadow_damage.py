@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from models.artifact.pointer import pointer_path
 from models.counting.closed_horizons import ClosedHorizon, last_grace_s
 from models.gate.shadow_day import read_shadow, shadow_path
 from models.gate.trial import trial_path
@@ -77,13 +76,6 @@ def test_a_damaged_trial_ends_the_judgement_and_not_the_job(world, caplog):
     assert "trial.json cannot be used" in caplog.text
 
 
-def test_a_damaged_pointer_names_no_challenger(world):
-    path = pointer_path(world.shadow.artifacts, SPEC.region)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"garbage")
-    assert world.shadow.challenger(SPEC.region) == "none"
-
-
 def test_a_challenger_whose_folder_went_after_scoring_is_left_out(tmp_path):
     assert forecast_of({"artifact": str(tmp_path / "town" / CHALLENGER)}) is None
 
@@ -92,9 +84,7 @@ def test_artifacts_that_are_away_stop_no_judgement(world, monkeypatch):
     def away(*_):
         raise OSError(116, "Stale file handle")
 
-    monkeypatch.setattr("streaming.flow.shadow.challenger_of", away)
     monkeypatch.setattr("streaming.flow.shadow.read_trial", away)
     monkeypatch.setattr(publish, "load_artifact", away)
-    assert world.shadow.challenger(SPEC.region) == "none"
     assert world.points().startswith(b"shadow,")
     assert forecast_of({"artifact": "anywhere"}) is None
