@@ -235,3 +235,18 @@ def test_a_pointer_is_followed_at_once_and_a_folder_at_the_next_look(settings, p
     assert in_force(settings) == {"toyville": str(newer)}
     watch.look(6.2)
     assert in_force(settings) == {"toyville": str(newest)}
+
+
+def test_a_challenger_is_named_while_it_can_be_read_and_no_longer(settings, publish):
+    challenger, champion = publish(1), publish(2)
+    watch = RosterWatch.of(settings)
+    write_pointer(settings.artifacts, "toyville", Pointer(champion=champion.name))
+    watch.look(0)
+    assert watch.challenger("toyville") is None
+    write_pointer(settings.artifacts, "toyville", Pointer(champion=champion.name, challenger=challenger.name))
+    watch.look(10)
+    assert watch.challenger("toyville") == challenger.name
+    shutil.rmtree(challenger)
+    watch.look(20)
+    assert watch.challenger("toyville") is None
+    assert in_force(settings)["toyville"] == str(champion)
