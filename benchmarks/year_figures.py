@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.year_life import Happening, Judged, Life
 from models.gate.shadow_day import days_of
 from models.gate.triggers import drift_of
-from schemas.spec import DAY_S
+from schemas.spec import DAY_S, Spec
 
 _WEEK_S = 7 * DAY_S
 _SPAN_DAYS = 28  # over which a loss is averaged
@@ -22,7 +22,7 @@ def figures_of(life: Life, *, change_day: int | None) -> dict[str, Any]:
     happenings = [replace(one, why=_reason(one.why)) for one in life.happenings]
     return {
         "change_day": change_day,
-        "weeks": weeks_of(life.judged, start_s),
+        "weeks": weeks_of(life.judged, life.spec, start_s),
         "happenings": [asdict(one) for one in happenings],
         "summary": summary_of(life.judged, happenings, start_s, change_day),
     }
@@ -40,16 +40,14 @@ def lost(judged: Sequence[Judged], side: str) -> float | None:
     return round(sum(getattr(one.hour, side) - one.known for one in hours) / incidents, 4) if incidents else None
 
 
-def weeks_of(judged: Sequence[Judged], start_s: int) -> list[dict[str, Any]]:
+def weeks_of(judged: Sequence[Judged], spec: Spec, start_s: int) -> list[dict[str, Any]]:
     """Losses and observed over expected of each whole week, and the champion's drift as it stood at its end."""
     weeks = []
     for number in range((judged[-1].hour.tick_s - start_s) // _WEEK_S):
         first_s = start_s + number * _WEEK_S
         week = [one for one in judged if first_s <= one.hour.tick_s < first_s + _WEEK_S]
         known = [one.hour for one in judged if one.hour.tick_s < first_s + _WEEK_S]
-        days = days_of(
-            known, horizon="1h", champion=known[-1].champion_version, challenger=None, timezone="UTC"
-        )  # of the champion until now
+        days = days_of(known, spec, champion=known[-1].champion_version, challenger=None)  # of the champion until now
         drift = drift_of(days)
         observed = sum(sum(one.hour.observed.values()) for one in week)
         expected = sum(sum(one.hour.champion_expected.values()) for one in week)

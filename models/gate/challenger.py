@@ -10,7 +10,7 @@ from models.artifact.artifact import Artifact
 from models.gate.held_out import longest_training_s
 from models.gate.lifecycle import Desk, registered_artifact
 from models.gate.plan import GatePlan
-from models.gate.shadow_day import days_of, read_shadow, shadow_path
+from models.gate.shadow_day import days_of, judged_hours
 from models.gate.triggers import triggers
 from models.local_time import zone_of
 from models.model_registry.lifecycle import register
@@ -24,13 +24,7 @@ from schemas.spec import DAY_S
 def due_reasons(champion: Artifact, checkpoint: Path, *, now_s: float) -> list[str]:
     """Why a challenger is due, by the champion's age and the job's judged hours."""
     spec, manifest = champion.spec, champion.manifest
-    days = days_of(
-        read_shadow(shadow_path(checkpoint, spec.region), horizon=spec.horizon_names[0]),
-        horizon=spec.horizon_names[0],
-        champion=champion.version,
-        challenger=None,
-        timezone=spec.timezone,
-    )
+    days = days_of(judged_hours(checkpoint, spec), spec, champion=champion.version, challenger=None)
     verdicts = {row["horizon"]: row["verdict"] for row in manifest.evaluation}
     age_days = (now_s - manifest.data.cutoff_s) / DAY_S
     return triggers(days, age_days=age_days, was_better=verdicts.get(spec.horizon_names[0]) == "better")

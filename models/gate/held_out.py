@@ -52,15 +52,7 @@ def held_out_from_s(champion: Artifact, challenger: Artifact) -> int:
 def compare_held_out(champion: Artifact, challenger: Artifact, past: IncidentHistory, plan: GatePlan) -> HeldOut:
     """Compare hourly forecasts for the shortest horizon from `held_out_from_s` to the history's end."""
     hours = list(_hours(champion, challenger, past))
-    days = whole_enough(
-        days_of(
-            hours,
-            horizon=past.spec.horizon_names[0],
-            champion=champion.version,
-            challenger=challenger.version,
-            timezone=past.spec.timezone,
-        )
-    )
+    days = whole_enough(days_of(hours, past.spec, champion=champion.version, challenger=challenger.version))
     if len(days) < plan.least_days:
         fault = f"{len(days)} days are held out, and the plan asks for {plan.least_days}: train with an earlier --until"
         return HeldOut(days=len(days), champion=0, challenger=0, baseline=0, difference=None, margin=0, faults=(fault,))

@@ -7,7 +7,7 @@ from models.artifact.artifact import Artifact
 from models.gate.held_out import HeldOut, compare_held_out, unsound
 from models.gate.judge import Judgement, judge_shadow
 from models.gate.plan import GatePlan
-from models.gate.shadow_day import days_of, read_shadow, shadow_path
+from models.gate.shadow_day import days_of, judged_hours
 from models.gate.trial import Trial, read_trial, trial_path, write_trial
 from models.model_registry.contract import ModelRegistry
 from models.model_registry.copying import verified
@@ -81,11 +81,7 @@ def begin(desk: Desk, region: str, trial: Trial, *, held_out_days: int) -> None:
 def judge_trial(trial: Trial, spec: Spec, checkpoint: Path) -> Judgement:
     """What the job's judged hours say so far."""
     days = days_of(
-        read_shadow(shadow_path(checkpoint, spec.region), horizon=spec.horizon_names[0]),
-        horizon=spec.horizon_names[0],
-        champion=trial.champion,
-        challenger=trial.challenger,
-        timezone=spec.timezone,
+        judged_hours(checkpoint, spec, trial.challenger), spec, champion=trial.champion, challenger=trial.challenger
     )
     return judge_shadow(days, trial.plan, margin=trial.margin)
 

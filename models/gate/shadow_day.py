@@ -109,16 +109,19 @@ def read_shadow(path: Path, *, horizon: str = "", version: str = "") -> Iterator
             raise CheckpointError(f"{path}, line {number} cannot be read ({error})", "restore or delete it") from error
 
 
-def days_of(
-    hours: Iterable[ShadowHour], *, horizon: str, champion: str, challenger: str | None, timezone: str
-) -> list[ShadowDay]:
+def judged_hours(checkpoint: Path, spec: Spec, version: str = "") -> Iterator[ShadowHour]:
+    """What the job has judged of a region's shortest horizon; with `version` only lines that name it."""
+    return read_shadow(shadow_path(checkpoint, spec.region), horizon=spec.horizon_names[0], version=version)
+
+
+def days_of(hours: Iterable[ShadowHour], spec: Spec, *, champion: str, challenger: str | None) -> list[ShadowDay]:
     """The whole local days of these two versions, in order. An hour that is there twice counts as it stands last.
 
     challenger: None for whichever there was, or none.
 
     The newest day may still lack hours and is left out, unless it ends with its last hour.
     """
-    zone = ZoneInfo(timezone)
+    zone, horizon = ZoneInfo(spec.timezone), spec.horizon_names[0]
     newest = {
         one.tick_s: one
         for one in hours

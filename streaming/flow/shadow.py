@@ -7,7 +7,7 @@
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import msgspec
 
 from models.counting.closed_horizons import last_grace_s
 from models.gate.judge import judge_shadow
-from models.gate.shadow_day import ShadowHour, days_of, judged_hour, read_shadow, shadow_path
+from models.gate.shadow_day import ShadowHour, days_of, judged_hour, judged_hours, shadow_path
 from models.gate.trial import Trial, read_trial
 from models.gate.triggers import drift_of
 from models.measures.outcomes import Forecast
@@ -64,7 +64,7 @@ class Shadow:
         try:
             lines += self._gate(spec, beside)
             if any(one.horizon == spec.horizon_names[0] and one.tick_s % DAY_S == 0 for one in hours):  # once a day
-                lines += drift_lines(spec, self._read(spec))
+                lines += drift_lines(spec, judged_hours(self.checkpoint, spec))
         except (RiskError, OSError) as error:  # what is tried never stops what scores
             log.warning("region=%s has no judgement of its models reason=%s", spec.region, error)
         return lines
@@ -76,10 +76,6 @@ class Shadow:
         except CheckpointError as error:
             log.warning("region=%s hour=%d is judged without a challenger reason=%s", spec.region, tick_s, error)
             return None
-
-    def _read(self, spec: Spec, version: str = "") -> Iterator[ShadowHour]:
-        path = shadow_path(self.checkpoint, spec.region)
-        return read_shadow(path, horizon=spec.horizon_names[0], version=version)
 
     def _append(self, region: str, hours: Sequence[ShadowHour]) -> None:
         path = shadow_path(self.checkpoint, region)
@@ -96,7 +92,7 @@ class Shadow:
         if trial is None or (trial.champion, trial.challenger) not in versions:
             newest_s = max((one.tick_s for one in hours), default=0)  # of a trial that has ended
             return point_line("gate", {"region": spec.region}, {"awaited": 0.0}, _day(newest_s)) if hours else b""
-        return gate_line(spec, trial, self._read(spec, trial.challenger))
+        return gate_line(spec, trial, judged_hours(self.checkpoint, spec, trial.challenger))
 
 
 def shadow_line(region: str, hour: ShadowHour) -> bytes:
@@ -113,13 +109,7 @@ def shadow_line(region: str, hour: ShadowHour) -> bytes:
 def gate_line(spec: Spec, trial: Trial, hours: Iterable[ShadowHour]) -> bytes:
     """What the gate says of the days so far, as line protocol at the newest day; nothing before there are bounds."""
     known = list(hours)
-    days = days_of(
-        known,
-        horizon=spec.horizon_names[0],
-        champion=trial.champion,
-        challenger=trial.challenger,
-        timezone=spec.timezone,
-    )
+    days = days_of(known, spec, champion=trial.champion, challenger=trial.challenger)
     found = judge_shadow(days, trial.plan, margin=trial.margin)
     if not math.isfinite(found.high):
         return b""
@@ -145,13 +135,7 @@ def drift_lines(spec: Spec, hours: Iterable[ShadowHour]) -> bytes:
     """Observed over expected of the version that scored last, as line protocol at its newest day; see `drift_of`."""
     known = list(hours)
     newest = max(known, key=lambda one: one.tick_s)
-    days = days_of(
-        known,
-        horizon=spec.horizon_names[0],
-        champion=newest.champion_version,
-        challenger=None,
-        timezone=spec.timezone,
-    )
+    days = days_of(known, spec, champion=newest.champion_version, challenger=None)
     return b"".join(
         point_line(
             "drift",

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.gate.shadow_day import ShadowHour, days_of
+from tests.harness.toy import toy_spec
 
 ZONE = "America/Chicago"
 CHAMPION, CHALLENGER = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
-VERSIONS = {"horizon": "1h", "champion": CHAMPION, "challenger": CHALLENGER, "timezone": ZONE}
+VERSIONS = {"spec": toy_spec(timezone=ZONE), "champion": CHAMPION, "challenger": CHALLENGER}
 START_S = 1_762_056_000  # 23:00 in Chicago, on the evening before the clocks go back
 
 
