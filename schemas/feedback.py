@@ -18,7 +18,9 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One mark. A desk has one of each kind for a cell, category, horizon and time: a repeat changes nothing."""
 
     region: Annotated[str, msgspec.Meta(description="Slug of a region that this deployment scores")]
-    cell: Annotated[str, msgspec.Meta(pattern=r"^r\d{3,}c\d{3,}$", description="Cell id, as on the map: r012c034")]
+    cell: Annotated[
+        str, msgspec.Meta(pattern=r"^r[0-9]{3,4}c[0-9]{3,4}$", description="Cell id, as on the map: r012c034")
+    ]
     at: Annotated[AwareTime, msgspec.Meta(description="Time of the scores that are meant: RFC 3339 with an offset")]
     mark: Annotated[Mark, msgspec.Meta(description="What the shift says of them")]
     desk: Annotated[str, msgspec.Meta(pattern=SLUG, description="Slug of a desk or unit; never of a person")]

@@ -42,7 +42,8 @@ class FeedbackStore:
                 continue
             reason, detail = fault or ("schema", "the value is no mark")
             region = found.region if isinstance(found, Feedback) and found.region in specs else ""
-            payload = None if reason in ("person_field", "too_large") else record.value
+            # What is not a mark may be about a person, whatever its reason: its bytes are not kept.
+            payload = record.value if isinstance(found, Feedback) else None
             place = (record.partition, record.offset, record.timestamp)
             refused.setdefault(region, []).append(Rejection(reason, detail, *place, payload))
         self.dead_letters.write(refused)

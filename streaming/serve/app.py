@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -21,6 +22,7 @@ from streaming.serve.service import Service, TheCaller, TheService, json_bytes
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _STATES = APIRouter(tags=["the service itself"])
 _MORE = {"/v1/regions/{region}/scores": (406, 503), "/v1/regions/{region}/cells/{cell}": (503,)}
+_MORE["/metrics"] = (403,)
 _MORE |= {"/v1/regions/{region}/area": (400, 413, 503), "/v1/stream": (503,)}
 
 
@@ -34,7 +36,9 @@ async def health(service: TheService) -> Response:
 
 @_STATES.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
 async def metrics(request: Request, caller: TheCaller) -> Response:
-    """Figures for Prometheus."""
+    """Figures of all regions for Prometheus: for tokens that open them all."""
+    if caller.regions:
+        raise HTTPException(403, "these figures are of all regions: ask with a token that opens them all")
     figures: ServiceMetrics = request.app.state.metrics
     return Response(figures.text(), media_type="text/plain; version=0.0.4")
 

@@ -51,6 +51,13 @@ def test_without_a_known_token_nothing_is_told(base, path, header):
     assert b"riverton" not in answer.data
 
 
+def test_figures_of_all_regions_are_for_tokens_that_open_them_all(base, made):
+    answers = {name: Client(base).ask("/metrics", headers={"Authorization": f"Bearer {made[name]}"}) for name in made}
+    assert (answers["cad"].status, answers["north"].status) == (200, 403)
+    assert b"lakeside" in answers["cad"].data
+    assert b"lakeside" not in answers["north"].data
+
+
 def test_health_needs_none_and_names_no_region(base):
     answer = Client(base).get("/health")
     assert answer.status == 200
