@@ -89,7 +89,7 @@ def _calibration(days: Sequence[ShadowDay], plan: GatePlan) -> tuple[tuple[Calib
         seen = observed[name]
         expected = np.array([day.challenger_expected[name] for day in days])
         per_day = float(expected.mean())
-        apart = bounds(seen - expected, alpha=plan.alpha / (2 * len(enough)))
+        apart = bounds(seen - expected, alpha=plan.alpha / (2 * len(categories)))
         found.append(
             Calibration(
                 category=name,

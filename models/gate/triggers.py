@@ -41,7 +41,7 @@ def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
     """Of the region and of each category; empty before LEAST_DAYS. `days`: of one champion, whole, in order.
 
     A change late in a champion's life is diluted by the days before it, and widens its own bounds. So a sequence begins
-    every RESTART_DAYS, each with a part of ALPHA, all parts together at most ALPHA; the one that says most is given.
+    every RESTART_DAYS; the one that says most is given. All of them, of all names, err in ALPHA together.
     """
     used = whole_enough(days)
     if len(used) < LEAST_DAYS:
@@ -54,7 +54,8 @@ def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
             for field in ("observed", "champion_expected")
         )
         starts = range(0, len(used) - LEAST_DAYS + 1, RESTART_DAYS)
-        parts = [ALPHA / ((number + 1) * (number + 2)) for number in range(len(starts))]  # they sum to at most ALPHA
+        share = ALPHA / (1 + len(categories))
+        parts = [share / ((number + 1) * (number + 2)) for number in range(len(starts))]  # they sum to at most `share`
         sequences = [
             _drift(name, seen[start:], expected[start:], part) for start, part in zip(starts, parts, strict=True)
         ]
