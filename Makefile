@@ -1,4 +1,4 @@
-.PHONY: pictures help demo test test-all stack unit lint docs faults soak load fuzz mutants sbom lock bench secrets compose-check
+.PHONY: pictures help demo test test-all stack cluster kubernetes ansible unit lint docs faults soak load year fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
 PYTHON := .venv/bin/python
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
@@ -14,7 +14,7 @@ test: ## every test that can run on this machine, without those marked long
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
 	@$(MAKE) --no-print-directory docs
-	@$(PYTHON) -m pytest tests/unit tests/contracts -q $(PARALLEL)
+	@$(PYTHON) -m pytest tests/unit tests/contracts -q -m 'not long' $(PARALLEL)
 	@$(PYTHON) -m pytest tests --ignore tests/unit --ignore tests/contracts -q -m 'not long'
 
 test-all: test ## make test, and then the tests that it leaves out: most faults, containers (an hour or more)
@@ -22,7 +22,7 @@ test-all: test ## make test, and then the tests that it leaves out: most faults,
 
 unit: ## the tests that need neither JVM nor services, and which of them took longest
 	@.ci/setup
-	@$(PYTHON) -m pytest tests/unit -q --durations 5 $(PARALLEL)
+	@$(PYTHON) -m pytest tests/unit -q -m 'not long' --durations 5 $(PARALLEL)
 
 lint: ## style, types, import directions
 	@.ci/setup
@@ -38,7 +38,7 @@ docs: ## the site of all pages, out/docs/index.html; a warning is an error
 pictures: ## the pages of Grafana on real incidents, drawn by Grafana's components (ten minutes); writes docs/dashboards
 	@.ci/setup services
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench,evaluate]'
-	@PYTHONPATH=. $(PYTHON) -m tests.harness.grafana_look.pictures
+	@PYTHONPATH=.:grafana-provisioning $(PYTHON) -m tests.harness.grafana_look.pictures
 
 SEEDS ?= 0-9
 faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=0-9; writes docs/explanation/reliability.md
@@ -63,6 +63,11 @@ load: ## ten times the load for a minute, and ten minutes without the scorer; wr
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
 	@$(PYTHON) -m benchmarks.surge
 
+year: ## a simulated year of two regions: drift, challengers, trials (minutes); writes benchmarks/year.json and its picture
+	@.ci/setup
+	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[evaluate]'
+	@$(PYTHON) -m benchmarks year
+
 FUZZ_SECONDS ?= 60
 fuzz: ## the decoder against any bytes, led by coverage, FUZZ_SECONDS=60; findings go to out/fuzz
 	@.ci/setup
@@ -82,6 +87,24 @@ sbom: ## the bill of materials in CycloneDX's JSON: packages, and jars with sha2
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[sbom]'
 	@$(PYTHON) -m deploy.sbom
 
+release: ## wheel and sdist of the version that is committed, tried in a clean environment, with sha256; writes out/release
+	@.ci/setup
+	@$(PYTHON) -m deploy.release
+
+image: ## the scorer's image, labelled with where it comes from, and its bill of materials; needs Docker; writes out/image
+	@sh deploy/image.sh
+
+STEP ?=
+model: ## STEP=challenger, evaluation or promotion of the region REGION; .ci/model says what else it reads
+	@.ci/setup java
+	@.ci/model $(STEP)
+
+pipelines-check: ## the files of GitHub, GitLab and Jenkins, by every checker (minutes; fetches two by go and npm)
+	@.ci/setup java
+	@GOBIN=$(CURDIR)/.venv/bin go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12 || echo "actionlint could not be fetched" >&2
+	@npm install --silent --no-fund --no-audit --prefix .venv/node npm-groovy-lint@16.2.0 || echo "npm-groovy-lint could not be fetched" >&2
+	@$(PYTHON) -m pytest tests/pipelines -q
+
 lock: ## constraints-hashes.txt anew, after a change of pyproject.toml or constraints.txt
 	@.ci/setup lock
 
@@ -98,8 +121,26 @@ secrets: ## the secrets of compose.yaml as files in secrets/, of the demo in sec
 stack: ## the demo and its store in real containers (ten minutes once the images are there; as root it starts an engine of its own); writes out/stack.xml
 	@.ci/setup java
 	@mkdir -p out
-	@$(PYTHON) -m pytest tests/containers -q -x --junit-xml out/stack.xml
+	@$(PYTHON) -m pytest tests/containers --ignore tests/containers/test_spark_cluster.py --ignore tests/containers/test_ansible.py --ignore tests/containers/kubernetes -q -x --junit-xml out/stack.xml
 	@$(PYTHON) -m tests.containers.report out/stack.xml
+
+cluster: ## two million events on a Spark cluster in containers, a worker killed and one frozen (half an hour)
+	@.ci/setup java
+	@mkdir -p out
+	@$(PYTHON) -m pytest tests/faults/test_cluster.py tests/containers/test_spark_cluster.py -q -x --junit-xml out/cluster.xml
+	@$(PYTHON) -m tests.containers.report out/cluster.xml
+
+kubernetes: ## the product on a Kubernetes of one node, which CLUSTER=COMMAND starts: one pod, then executors (half an hour)
+	@.ci/setup java
+	@mkdir -p out
+	@$(PYTHON) -m pytest tests/containers/kubernetes -q -x --junit-xml out/kubernetes.xml
+	@$(PYTHON) -m tests.containers.report out/kubernetes.xml
+
+ansible: ## every playbook of a machine with Docker, in real containers (a quarter of an hour once the images are there)
+	@.ci/setup java
+	@mkdir -p out
+	@$(PYTHON) -m pytest tests/containers/test_ansible.py -q -x --junit-xml out/ansible.xml
+	@$(PYTHON) -m tests.containers.report out/ansible.xml
 
 compose-check: ## compose.yaml and the image's Dockerfile, by every check that needs no Docker engine
 	@.ci/setup java

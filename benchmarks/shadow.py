@@ -1,12 +1,14 @@
-"""What a challenger costs beside an hour of ticks of one region. No Spark, one core, CPU time."""
+"""What a challenger costs beside an hour of ticks of one region: CPU time, one core, no Spark. See `shadow_job`."""
 
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from rich.console import Console
 
 from benchmarks.full_frame import HISTORY_EVENTS, TICK_EVENTS, TOP_K, decoded, frame_of
 from benchmarks.plan import bench_spec
@@ -15,7 +17,7 @@ from models.artifact.untrained import write_untrained
 from models.counting.closed_horizons import ClosedHorizon
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from models.gate.shadow_day import judged_hour
+from models.gate.judged_hour import judged_hour
 from models.measures.outcomes import Forecast
 from models.scoring import score
 from schemas.spec import DAY_S, HOUR_S
@@ -41,6 +43,20 @@ def measure_shadow() -> dict[str, Any]:
         "challenger_ms": round(shadow, 1),
         "share": round(median(added / alone for alone, added in rounds), 4),
     }
+
+
+def print_cost(found: Mapping[str, Any], console: Console) -> None:
+    """What was measured of an hour, and of the whole job."""
+    console.print(
+        f"an hour of ticks of {found['cells']:,} cells: {found['hour_of_ticks_ms']:,} ms of CPU; "
+        f"a challenger adds {found['challenger_ms']:,} ms, {found['share']:.1%}"
+    )
+    for name in ("throughput", "latency"):
+        one = found["job"][name]
+        console.print(
+            f"{name}: {one['without']:,} {one['unit']} without challengers, {one['with']:,} with them; "
+            f"median of the ratios {one['ratio']} ({one['spread'][0]} to {one['spread'][1]})"
+        )
 
 
 def _hour(artifact: Artifact, start_s: int, folder: Path) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """What a simulated year has shown, in figures: by the week, and in sum."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,6 +15,7 @@ from schemas.spec import DAY_S, Spec
 
 _WEEK_S = 7 * DAY_S
 _SPAN_DAYS = 28  # over which a loss is averaged
+_LEAST_HOURS = 72  # of a week, before what is lost in it is a figure
 
 
 def figures_of(life: Life, *, change_day: int | None) -> dict[str, Any]:
@@ -34,10 +36,12 @@ def _reason(text: str) -> str:
 
 
 def lost(judged: Sequence[Judged], side: str) -> float | None:
-    """Nats an incident by which the log score is worse than that of the known process; None without hours."""
+    """Nats an incident by which the log score is worse than that of the known process; None with too few hours."""
     hours = [one for one in judged if side != "challenger" or one.hour.challenger_version]
+    if len(hours) < _LEAST_HOURS:
+        return None
     incidents = sum(sum(one.hour.observed.values()) for one in hours)
-    return round(sum(getattr(one.hour, side) - one.known for one in hours) / incidents, 4) if incidents else None
+    return round(sum(getattr(one.hour, side) - one.known for one in hours) / incidents, 4)
 
 
 def weeks_of(judged: Sequence[Judged], spec: Spec, start_s: int) -> list[dict[str, Any]]:
@@ -62,11 +66,13 @@ def summary_of(
 ) -> dict[str, Any]:
     """Counts of what happened; where something changed, when it was seen and mended, and the losses around it."""
     own = [one for one in happenings if not one.is_bad]
+    what = Counter(one.what for one in own)
+    ended = {"promoted": what["promote"], "other_ends": what["stop"] + what["undecided"]}
     counts = {
-        "challengers": sum(one.what in ("trial", "refused") for one in own),
-        "refused": sum(one.what == "refused" for one in own),
-        "promoted": sum(one.what == "promote" for one in own),
-        "other_ends": sum(one.what in ("stop", "undecided") for one in own),
+        "challengers": what["trial"] + what["refused"],
+        "refused": what["refused"],
+        **ended,
+        "on_trial": what["trial"] - sum(ended.values()),
         "lost_first": lost(_between(judged, start_s, 0, _SPAN_DAYS), "champion"),
         "lost_last": lost(judged[-24 * _SPAN_DAYS :], "champion"),
     }

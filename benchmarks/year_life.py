@@ -18,12 +18,15 @@ from models.artifact.pointer import champion_of
 from models.artifact.untrained import write_untrained
 from models.counting.closed_horizons import horizons_closed_between, last_grace_s
 from models.features import FeatureEngine, feature_names
+from models.files.archive import KnownHours
 from models.files.incident_files import IncidentTable
 from models.gate.challenger import days_to_wait, due_reasons, registered_challenger
 from models.gate.held_out import compare_held_out
-from models.gate.lifecycle import Desk, begin, end_trial, judge_trial, registered_artifact, start_trial
+from models.gate.judge import judge_trial
+from models.gate.judged_hour import judged_hour
+from models.gate.lifecycle import Desk, begin, end_trial, registered_artifact, start_trial
 from models.gate.plan import read_plan
-from models.gate.shadow_day import ShadowHour, judged_hour, shadow_path
+from models.gate.shadow_day import ShadowHour, shadow_path
 from models.gate.trial import Trial, read_trial
 from models.measures.outcomes import Forecast, log_scores
 from models.model_registry.folder import FolderRegistry
@@ -191,13 +194,13 @@ class Life:
 
     def _ask_the_triggers(self, champion: Artifact, day: int) -> None:
         now_s = self.midnight_s(day + 1)
-        due = due_reasons(champion, self.checkpoint, now_s=now_s)
+        due = due_reasons(champion, self.checkpoint, KnownHours(), now_s=now_s)
         if not due or days_to_wait(self.desk, champion, self.plan[0], now_s=now_s):
             return
         self._happens(Happening(day=day, what="due", why="; ".join(due)))
         with tempfile.TemporaryDirectory() as scratch:
-            challenger, past = self._made(champion, self.table, now_s, Path(scratch))
             try:
+                challenger, past = self._made(champion, self.table, now_s, Path(scratch))
                 _, found = start_trial(self.desk, champion, challenger, past, self.plan, now_s)
             except GateClosed as error:
                 self._happens(Happening(day=day, what="refused", why=str(error)))

@@ -1,4 +1,4 @@
-"""The picture of a simulated year: for each region what its forecasts lose, and observed over expected."""
+"""The picture of a simulated year: what forecasts lose, observed over expected, and what happened to the models."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,34 +16,45 @@ from models.gate.triggers import DRIFT
 _CHAMPION, _CHALLENGER, _BASELINE, _CHANGE, _SEEN = "#0072b2", "#d55e00", "#999999", "#cc79a7", "#009e73"
 _STYLE: Any = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
 _TITLES = {"moved": "a region that changes", "quiet": "a region that does not"}
-_ENDS = {"promote": ("^", "promoted"), "stop": ("X", "stopped"), "undecided": ("s", "undecided, champion stays")}
+_ROWS = ("a challenger is due", "refused before a trial", "on trial", "promoted", "the bad challenger")
+_MARKS: Mapping[str, tuple[int, Mapping[str, Any]]] = {  # row, and how it is drawn
+    "due": (0, {"marker": "|", "markersize": 10, "color": "black"}),
+    "refused": (1, {"marker": "x", "markersize": 6, "color": "black"}),
+    "promote": (3, {"marker": "^", "markersize": 8, "color": _SEEN}),
+    "stop": (2, {"marker": "X", "markersize": 8, "color": "black"}),
+    "undecided": (2, {"marker": "s", "markersize": 6, "color": "black"}),
+}
 
 
 def write_plot(results: Mapping[str, Any], path: Path) -> None:
-    """A column for each region: losses above, observed over expected below."""
+    """A column for each region: losses, observed over expected, and what happened."""
     with plt.rc_context(_STYLE):
         regions = results["regions"]
         figure, axes = plt.subplots(
-            2, len(regions), figsize=(12, 6.6), layout="constrained", sharex=True, sharey="row", squeeze=False
+            3,
+            len(regions),
+            figsize=(12, 8.2),
+            height_ratios=(3, 2.2, 1.4),
+            layout="constrained",
+            sharex=True,
+            sharey="row",
+            squeeze=False,
         )
         for column, (name, region) in enumerate(regions.items()):
-            above, below = axes[:, column]
-            above.set_title(_TITLES[name], loc="left")
-            _losses(above, region)
-            _ratio(below, region)
-            for panel in (above, below):
-                panel.set_xlim(0, results["days"])
-                if region["change_day"] is not None:
-                    panel.axvline(region["change_day"], color=_CHANGE, linewidth=1.4, linestyle=":",
-                                  label="level and hours change")  # fmt: skip
-            below.set_xlabel("day of the year")
+            losses, ratio, events = axes[:, column]
+            losses.set_title(_TITLES[name], loc="left", pad=16)
+            _losses(losses, region)
+            _ratio(ratio, region)
+            _events(events, region, results["days"])
+            _circle(axes[:, column], region)
+            events.set_xlabel("day of the year")
         axes[0, 0].set_ylabel("lost, nats an incident\n(0: the known process itself)")
-        axes[1, 0].set_ylabel("observed over expected")
+        axes[1, 0].set_ylabel("observed over expected,\nall categories")
         known: dict[str, Any] = {}
         for panel in axes.flat:
             handles, labels = panel.get_legend_handles_labels()
             known |= dict(zip(labels, handles, strict=True))
-        figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=5, frameon=False)
+        figure.legend(list(known.values()), list(known), loc="outside lower center", ncols=4, frameon=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=100)
         plt.close(figure)
@@ -56,21 +67,9 @@ def _column(region: Mapping[str, Any], name: str) -> np.ndarray[Any, Any]:
 def _losses(panel: Axes, region: Mapping[str, Any]) -> None:
     day = _column(region, "day") + 3.5
     panel.plot(day, _column(region, "baseline"), color=_BASELINE, linewidth=1.2, label="champion's baseline")
-    panel.plot(day, _column(region, "challenger"), color=_CHALLENGER, linewidth=1.4, marker="o", markersize=4,
-               label="challenger, while it is tried")  # fmt: skip
     panel.plot(day, _column(region, "champion"), color=_CHAMPION, linewidth=2, label="champion")
-    top, start = panel.get_ylim()[1], None
-    for one in region["happenings"]:
-        if one["what"] == "trial":
-            start = one["day"]
-        elif one["what"] == "refused":
-            panel.plot(one["day"], -0.02, marker="x", color="black", linestyle="none", label="refused before a trial")
-        elif one["what"] in _ENDS and start is not None:
-            panel.axvspan(start, one["day"], color=_CHALLENGER, alpha=0.10, linewidth=0, label="a trial")
-            marker, words = _ENDS[one["what"]]
-            panel.plot(one["day"], -0.02, marker=marker, markersize=7, color=_SEEN if marker == "^" else "black",
-                       linestyle="none", label=words)  # fmt: skip
-    panel.set_ylim(-0.04, top)
+    panel.plot(day, _column(region, "challenger"), color=_CHALLENGER, linewidth=1.4, marker="o", markersize=4,
+               label="challenger on trial")  # fmt: skip
     panel.axhline(0, color="black", linewidth=0.6)
 
 
@@ -83,10 +82,46 @@ def _ratio(panel: Axes, region: Mapping[str, Any]) -> None:
     )
     panel.plot(day + 3.5, _column(region, "observed_over_expected"), color=_CHAMPION, marker=".", linestyle="none",
                label="champion, one week")  # fmt: skip
-    due = [one["day"] for one in region["happenings"] if one["what"] == "due"]
-    drift = [one["day"] for one in region["happenings"] if one["what"] == "due" and "observed over" in one["why"]]
-    panel.plot(due, np.full(len(due), 0.82), marker="|", markersize=10, color="black", linestyle="none",
-               label="a challenger is due")  # fmt: skip
-    for at in drift[:1]:
-        panel.axvline(at, color=_SEEN, linewidth=1.4, linestyle="--", label="drift seen")
-    panel.set_ylim(0.78, 1.75)
+
+
+def _events(panel: Axes, region: Mapping[str, Any], days: int) -> None:
+    """A row for each kind of event. A trial is a bar, also one that the year's end cuts off."""
+    start = None
+    for one in region["happenings"]:
+        bad = _ROWS.index("the bad challenger")
+        if one["what"] == "trial":
+            start = one["day"]
+            continue
+        row, style = _MARKS[one["what"]]
+        if one["what"] not in ("due", "refused"):
+            _trial(panel, bad if one["is_bad"] else 2, start, one["day"])
+            start = None
+        panel.plot(one["day"], bad if one["is_bad"] else row, linestyle="none", **style)
+    if start is not None:
+        _trial(panel, 2, start, days)
+    panel.set_yticks(range(len(_ROWS)), _ROWS)
+    panel.set_ylim(len(_ROWS) - 0.5, -0.5)
+    panel.set_xlim(0, days)
+    panel.tick_params(axis="y", length=0)
+
+
+def _trial(panel: Axes, row: int, start: int, end: int) -> None:
+    panel.barh(row, end - start, left=start, height=0.45, color=_CHALLENGER, alpha=0.6)
+
+
+def _circle(panels: Any, region: Mapping[str, Any]) -> None:
+    """The circle's steps as numbered lines through all panels of a region that changes."""
+    found = region["summary"]
+    steps = (
+        (region["change_day"], _CHANGE, ":", "1: level and hours change"),
+        (found.get("drift_seen_day"), _SEEN, "--", "2: drift is seen"),
+        (found.get("promoted_day"), "black", "-.", "3: the first challenger that knows of it is promoted"),
+    )
+    for day, color, line, words in steps:
+        if day is None:
+            continue
+        for panel in panels:
+            panel.axvline(day, color=color, linewidth=1.3, linestyle=line, label=words)
+        panels[0].annotate(
+            words[0], (day, 1), (0, 3), xycoords=("data", "axes fraction"), textcoords="offset points", ha="center"
+        )

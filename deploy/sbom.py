@@ -29,15 +29,16 @@ _POM = re.compile(r"META-INF/maven/([^/]+)/([^/]+)/pom\.properties")
 Json = dict[str, Any]
 
 
-def bill_of_materials(cache: Path) -> Json:
+def bill_of_materials(cache: Path, lister: str = sys.executable) -> Json:
     """CycloneDX document of the running Python's packages, pyspark's jars, and the jars fetched into `cache`.
 
-    Raises RiskError when the library that lists packages is not installed, or fails.
+    lister: a Python with the library that lists packages; another one than ours is not listed itself. Raises RiskError
+    when the library is not installed, or fails.
     """
-    if find_spec("cyclonedx_py") is None:
+    if lister == sys.executable and find_spec("cyclonedx_py") is None:
         raise RiskError("the bill of materials needs cyclonedx-bom", "run `make sbom`, which installs it")
     options = ["environment", "--output-reproducible", "--no-validate", sys.executable]
-    command = [sys.executable, "-m", "cyclonedx_py", *options]
+    command = [lister, "-m", "cyclonedx_py", *options]
     ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if ran.returncode != 0:
         raise RiskError(f"cyclonedx-py failed: {ran.stderr.decode(errors='replace').strip()[-500:]}")
@@ -93,12 +94,13 @@ def _group_within(path: Path) -> str | None:
 
 def main(
     out: Annotated[Path, typer.Option(help="Where to write the CycloneDX document")] = Path("out/sbom.json"),
+    lister: Annotated[str, typer.Option(help="A Python with cyclonedx-bom; by default this one")] = sys.executable,
 ) -> None:
     """Write the bill of materials: Python packages and jars of this installation, in CycloneDX's JSON."""
     cache = Settings.from_environment(os.environ).cache  # noqa: TID251 - a command of its own
     console = Console(highlight=False)
     with console.status("listing packages and jars ..."):
-        document = bill_of_materials(cache)
+        document = bill_of_materials(cache, lister)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     jars = sum(component["bom-ref"].startswith("jar:") for component in document["components"])

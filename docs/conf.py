@@ -16,10 +16,13 @@ from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
 from sphinx.util.logging import getLogger
 
+from schemas.version import product_version
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 project = "Incident Risk Scorer"
+release = product_version()
 extensions = ["myst_parser", "sphinx_external_toc", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 include_patterns = ["*.md", "*/README.md", "docs/**", "streaming/sample/NOTICE.md"]
 exclude_patterns = [".*", "out", "data", "secrets", "backup", "tests"]
@@ -35,7 +38,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 80
 
-html_title = project
+html_title = f"{project} {release}"
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["static"]
 html_css_files = ["site.css"]

@@ -10,11 +10,19 @@ from models.cli.registry import registry_app
 from models.cli.retrain import retrain_command
 from models.cli.train import train_command, train_regions_command
 from models.cli.tune import tune_command
+from models.cli.version import Version
 from schemas.errors import errors_in_one_line
 
 app = typer.Typer(
     help="Train and evaluate models of incident risk.", pretty_exceptions_enable=False, add_completion=False
 )
+
+
+@app.callback()
+def _version(version: Version = False) -> None:
+    """Typer reads the options of a program from this."""
+
+
 app.command("train")(train_command)
 app.command("train-regions")(train_regions_command)
 app.command("cold-start")(cold_start_command)

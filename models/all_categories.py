@@ -10,6 +10,8 @@ from models.likelihood import Floats
 from models.scoring import HIGH, LOW
 from schemas.frame import RiskFrame
 
+_TRIED = 16
+
 
 def stored_views(frame: RiskFrame, dispersion: Floats) -> tuple[RiskFrame, RiskFrame]:
     """A frame as it is stored: by category, and over all categories."""
@@ -43,6 +45,14 @@ def over_categories(frame: RiskFrame, dispersion: Floats) -> RiskFrame:
 def _quantile(mean: Floats, size: Floats, share: float) -> npt.NDArray[np.float32]:
     """Smallest count that is not exceeded with probability `share`, of the negative binomial."""
     success = size / (size + np.maximum(mean, 1e-9))  # without a mean there is no root
-    count: Floats = np.maximum(np.ceil(nbdtrik(share, size, success)), 0)
-    count -= (count > 0) & (betainc(size, np.maximum(count, 1), success) >= share)  # a root rounded up beyond its whole
-    return count.astype(np.float32)
+    count = np.zeros(mean.size)
+    left = np.arange(mean.size)
+    for tried in range(_TRIED):  # most are that small, and the search for a root takes thirty times as long as a try
+        left = left[betainc(size.flat[left], tried + 1, success.flat[left]) < share]
+        count[left] = tried + 1
+    if len(left):
+        size, success = size.flat[left], success.flat[left]
+        root = np.maximum(np.ceil(nbdtrik(share, size, success)), 0)
+        root -= (root > 0) & (betainc(size, np.maximum(root, 1), success) >= share)  # rounded up beyond its whole
+        count[left] = root
+    return count.reshape(mean.shape).astype(np.float32)

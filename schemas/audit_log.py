@@ -41,6 +41,7 @@ AuditEvent = Literal[
     "pointer_written",
     "trial_started",
     "trial_ended",
+    "retrain_refused",
     "other_spark",
     "torn_line",
     "head_missing",

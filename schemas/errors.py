@@ -48,6 +48,12 @@ class SettingsError(RiskError):
     exit_code = 2
 
 
+def not_installed(error: ModuleNotFoundError, extra: str) -> SettingsError:
+    """A command needs an extra of the project, which is on no index."""
+    remedy = f"in a clone of the project: pip install -c constraints.txt '.[{extra}]'"
+    return SettingsError(f"{error.name} is not installed", remedy=remedy)
+
+
 class DataError(RiskError):
     """An incident file cannot be used as asked."""
 

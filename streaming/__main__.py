@@ -3,9 +3,11 @@
 import os
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
+from models.cli.version import Version
 from schemas.errors import errors_in_one_line
 from streaming.cli import (
     archive,
@@ -24,6 +26,7 @@ from streaming.cli import (
     replay,
     run,
     serve,
+    spark_pod,
 )
 from streaming.settings import Settings, secret_names
 
@@ -40,7 +43,7 @@ _in_force: list[Settings] = []  # their secrets must not be in a trace
 
 
 @app.callback()
-def _settings(context: typer.Context) -> None:
+def _settings(context: typer.Context, version: Version = False) -> None:
     context.obj = Settings.from_environment(os.environ)  # noqa: TID251 - the one place
     _in_force.append(context.obj)
     for name in secret_names():  # otherwise Java and every Python worker would inherit them
@@ -68,6 +71,18 @@ app.command("demo", rich_help_panel=_REHEARSAL)(demo.demo)
 app.command("replay", rich_help_panel=_REHEARSAL)(replay.replay)
 app.command("parity", rich_help_panel=_REHEARSAL)(parity.parity)
 app.add_typer(broker.broker_app, name="broker", rich_help_panel=_REHEARSAL)
+
+
+@app.command("executor", rich_help_panel=_JOB)
+def _executor() -> None:
+    """Become an executor of Spark on Kubernetes; its driver starts this."""
+    spark_pod.executor(os.environ)  # noqa: TID251 - what the driver told the pod
+
+
+@app.command("driver", rich_help_panel=_JOB, context_settings={"ignore_unknown_options": True})
+def _driver(arguments: Annotated[list[str], typer.Argument(help="Of spark-submit.")]) -> None:
+    """Become a driver of Spark on Kubernetes; an operator starts this."""
+    spark_pod.driver(os.environ, arguments)  # noqa: TID251 - what Spark told the pod
 
 
 def main() -> None:

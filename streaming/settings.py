@@ -49,7 +49,9 @@ class Settings(BaseModel):
     audit: Path = Field(
         Path("data/audit.jsonl"), description="Audit log: starts, stops, settings, artifacts and resets"
     )
-    frames: Path = Field(Path("data/frames"), description="Folder with the last frame of each region, for `serve`")
+    frames: Path = Field(
+        Path("data/frames"), description="Folder with the last frame of each region and its counts, for `serve`"
+    )
     registry: str = Field(
         "data/registry",
         description="Where `python -m models registry` keeps versions: a folder, or mlflow:URI",
@@ -58,6 +60,10 @@ class Settings(BaseModel):
     archive_storage: SecretStr = Field(
         SecretStr(""), description="Its storage options, KEY=VALUE joined by commas, with delta-rs's keys"
     )
+    oidc_issuer: str = Field("", description="Issuer whose JSON web tokens `serve` also takes; none when empty")
+    oidc_audience: str = Field("", description="Audience that they must be for")
+    oidc_keys: str = Field("", description="Its JWK set, a file or an address; empty: the address that it names")
+    oidc_regions_claim: str = Field("regions", description="Their claim with the regions that they open; `*`: all")
     sink: str = Field("file:data/scores.lp", description="`influxdb`, or `file:PATH` for line protocol in a file")
     map_page: Path | None = Field(None, description="Also keep a live map page (HTML) at this path")
     metrics: str = Field(
@@ -75,6 +81,9 @@ class Settings(BaseModel):
     max_events_per_batch: int = Field(1_600_000, ge=1, description="Most events that one batch takes from Kafka")
     top_k: int = Field(10, ge=1, le=1000, description="Cells in the `top` measurement, per category and horizon")
     master: str = Field("local[*,4]", description="Spark master; `local[N]` without a retry count never retries")
+    spark_state: Path | None = Field(
+        None, description="Folder for Spark's state that all its machines share; a cluster needs it"
+    )
     shuffle_partitions: int = Field(1, ge=1, description="State partitions, fixed by the checkpoint; 1 up to 4 cores")
     driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver")
     cache: Path = Field(Path("~/.cache/incident-risk-scorer"), description="Where downloaded jars are kept")
@@ -164,6 +173,21 @@ class Settings(BaseModel):
         if self.topic == self.dead_letter_topic:
             same = f"RISK_TOPIC and RISK_DEAD_LETTER_TOPIC are both {self.topic}"
             raise ValueError(f"{same}: name two topics, or refused messages are read and refused again without end")
+        return self
+
+    @model_validator(mode="after")
+    def _has_audience(self) -> Self:
+        if bool(self.oidc_issuer) != bool(self.oidc_audience):
+            raise ValueError("RISK_OIDC_ISSUER and RISK_OIDC_AUDIENCE: give both, or none of them")
+        return self
+
+    @model_validator(mode="after")
+    def _shares_state(self) -> Self:
+        if self.spark_state is None and not self.master.startswith("local"):
+            raise ValueError(
+                f"RISK_MASTER={self.master} works on other machines: give RISK_SPARK_STATE, a folder that all of them "
+                "share under one path"
+            )
         return self
 
     @classmethod

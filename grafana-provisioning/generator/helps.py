@@ -34,6 +34,9 @@ CLOSED = (
 SOME = 'AND "observed" > 0'  # InfluxQL divides by zero to 0, and a day without incidents has no hit rate
 FORECAST, SIMPLE, IDEAL = "this forecast", "simple baseline", "perfect foresight"
 
+MARKS = {"useful": "useful", "not_useful": "not useful", "acted_on": "acted on"}
+NO_MARK = "no mark yet: python -m streaming feedback send"
+
 WHAT_IT_IS = """At the start of every hour the system foresees where incidents are likely within the horizon. An hour
 after that time is over, it counts what was reported and writes the result here, and once more a day later, when late
 reports have come. Nobody chooses the hours. One in whose first minute the system did not run is missing; *Hours judged*
@@ -147,6 +150,38 @@ def _small(title: str, description: str, x: int, query: str, defaults: Json) -> 
     return stat(title, description, (x, 14, 8, 4), query, colour | defaults)
 
 
+def _marks() -> list[Panel]:
+    """What people said. They mark cells of any category and horizon, so these choices do not apply."""
+    here = "\"region\" = '$region' AND $timeFilter"
+
+    def asked(more: str) -> list[str]:
+        return [
+            f'SELECT sum("marks") AS "{shown}" FROM "feedback" WHERE "mark" = \'{mark}\' AND {here}{more}'
+            for mark, shown in MARKS.items()
+        ]
+
+    said = "Marks that shifts set on cells: useful, not useful, acted on. "
+    by_day = lines(
+        "What shifts said, by day",
+        f"{said}By the day of the scores that are meant (UTC).",
+        (8, 43, 16, 8),
+        asked(" GROUP BY time(1d) fill(none)"),
+        "suffix: marks",
+        bars=True,
+        overrides=[fixed(shown, colour) for shown, colour in zip(MARKS.values(), (BLUE, ORANGE, PURPLE), strict=True)],
+    )
+    by_day.defaults["noValue"] = NO_MARK
+    together = stat(
+        "What shifts said",
+        f"{said}They are what people think, not what happened: they are never counted as incidents, and no model "
+        "learns from them. All categories and horizons; kept for a month.",
+        (0, 43, 8, 8),
+        asked(""),
+        {"unit": "none", "decimals": 0, "color": {"mode": "fixed", "fixedColor": GREY}, "noValue": NO_MARK},
+    )
+    return [together, by_day]
+
+
 def helps() -> Json:
     skill = '1 - mean("{0}") / mean("baseline_{0}")'
     panels = [
@@ -204,6 +239,7 @@ def helps() -> Json:
         ),
         _blocks(),
         _chances(),
+        *_marks(),
     ]
     contact: Json = {
         "type": "constant",

@@ -43,7 +43,7 @@ from generator.trial import (
     trial_now,
     word,
 )
-from models.gate.triggers import DRIFT, OLDEST_DAYS
+from models.gate.triggers import DRIFT, OLDEST_DAYS, RESTART_DAYS
 from streaming.flow.pipeline_point import NO_CHALLENGER
 
 UID = "risk-model"
@@ -51,8 +51,9 @@ CHAMPION = f"{HERE} AND \"model\" = '${{champion:raw}}'"
 LATELY = "time > now() - 1d"
 NOT_JUDGED = "Drift is judged from the 14th day of a version on"
 WHAT_TO_DO = """- **No challenger**: nothing. `models retrain`, once a day, makes one when it is
-due: data older than 90 days, drift beyond chance, or no skill left.
-- **Goes on**: wait. The list beside says what the trial lacks.
+due: data older than 90 days, drift beyond chance, or no longer better than its
+baseline.
+- **Goes on**: wait. The list beside says what the trial lacks. `models gate end` with `--abandon` ends it.
 - **Promote**: read the challenger's `card.md`; then a person confirms by `models gate end` with `--confirm`.
 - **Stop, undecided**: `models gate end` retires the challenger.
 - **Worse after a promotion**: `models registry rollback`.
@@ -153,8 +154,9 @@ def _drift() -> Panel:
     limits = steps((None, GREY), (1 - DRIFT, GREY), (1 + DRIFT, GREY))
     over_time = lines(
         "Seen over expected, of the version that scores",
-        "All categories, all its days so far; 1 is right on the whole. The band is the confidence sequence. Lines at "
-        "0.9 and 1.1: a challenger is due when the whole band lies beyond one of them.",
+        "All categories; 1 is right on the whole. Of all its days so far, or only of the newest where they say more: "
+        f"another sequence begins every {RESTART_DAYS} days, so the lines may jump. The band is the confidence "
+        "sequence. Lines at 0.9 and 1.1: a challenger is due when the whole band lies beyond one of them.",
         (0, 33, 14, 8),
         f'SELECT last("low") AS "low", last("high") AS "high", last("ratio") AS "seen / expected" FROM {DRIFTED} '
         f"WHERE {SHOWN} AND \"category\" = 'all' {BY_DAY}",
@@ -179,7 +181,8 @@ def _drift_by_category() -> Panel:
     colours = steps((None, AMBER), (1 - DRIFT, BLUE), (1 + DRIFT, AMBER))
     return table(
         "Seen over expected, by category",
-        "The newest figures. Blue: 0.9 to 1.1. Amber is beyond chance only if both bounds lie outside, too.",
+        "Of all days of the version that scores, or only the newest; each row by itself. Blue: 0.9 to 1.1. "
+        "Amber is beyond chance only if both bounds lie outside, too.",
         (14, 33, 10, 8),
         f'SELECT last("ratio") AS "ratio", "low", "high" FROM {DRIFTED} '
         f'WHERE {HERE} AND "champion" = \'${{champion:raw}}\' AND $timeFilter GROUP BY "category"',

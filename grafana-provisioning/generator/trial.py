@@ -43,9 +43,9 @@ DECISIONS = {
 HOW_TO_READ = """Each day the gate compares the log scores of both: **below zero the challenger is better**. The band
 holds the true mean difference on all days at once, so one may look daily; a usual interval misleads who looks often.
 
-- Band below the **margin**, after 14 days with two weekends: promote. The margin is a fifth of the champion's skill
-over its baseline.
-- Band above **zero**: stop.
+- Band below the **margin**, after 14 days with two weekends: promote. The margin is a fifth of the champion's skill:
+of how much smaller its log score is than its baseline's.
+- Band above **zero**, or not scored in a twentieth of its hours: stop.
 - Neither after 60 days: the champion stays.
 
 Judged are forecasts of one hour, a day later, when late reports have come. A day is the region's own day; the gate says
@@ -95,12 +95,14 @@ def trial_now() -> list[Panel]:
 def because() -> Panel:
     return table(
         "What the gate waits for",
-        "What it said on each day of the trials in the shown time, newest first. Days are UTC.",
+        "What it said on each day of the trials in the shown time, newest first. Days are UTC. Failed h: hours so far "
+        "in which the challenger could not be scored.",
         (0, 8, 15, 7),
-        f'SELECT "days", "decision", "because" FROM {GATE} WHERE {SHOWN} ORDER BY time DESC',
+        f'SELECT "days", "failed_hours", "decision", "because" FROM {GATE} WHERE {SHOWN} ORDER BY time DESC',
         [
             column("Time", unit="time:D MMM", displayName="Day", custom__width=75),
             column("days", unit="none", decimals=0, displayName="Judged", custom__width=75),
+            column("failed_hours", unit="none", decimals=0, displayName="Failed h", custom__width=75),
             column("decision", unit="string", displayName="It says", custom__width=90),
             column(
                 "because",

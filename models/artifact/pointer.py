@@ -18,6 +18,7 @@ from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.files import replace_file, write_errors
 
 Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
+POINTER = "pointer.json"
 OTHER_CHAMPION = "run `python -m models registry sync`, or promote another version"
 _MAX_BYTES = 4096
 
@@ -39,7 +40,7 @@ class Candidates:
 
 
 def pointer_path(artifacts: Path, region: str) -> Path:
-    return artifacts / region / "pointer.json"
+    return artifacts / region / POINTER
 
 
 def read_pointer(artifacts: Path, region: str) -> Pointer | None:

@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from models.artifact.artifact import check_writable
-from models.artifact.untrained import write_untrained
 from models.cli.options import Artifacts, CellSide, Region
 from models.features import feature_names
 from models.files.file_checks import refuse_swapped
@@ -35,6 +34,8 @@ def cold_start_command(
     Its first scores mean little, and are marked so: no cell has a history. After some weeks, train on the incidents of
     that time with `--like` this artifact; the running job then changes to the trained one.
     """
+    from models.artifact.untrained import write_untrained  # needs torch, which takes seconds to import
+
     rates = _rates(per_day)
     now_s = int(time.time())
     south, west, north, east = _edges(bounds)
@@ -48,13 +49,8 @@ def cold_start_command(
         features=feature_names(),
     )
     check_writable(out)
-    folder = write_untrained(
-        out,
-        spec,
-        per_day=list(rates.values()),
-        cutoff_s=now_s,
-        created=datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ"),
-    )
+    created = datetime.fromtimestamp(now_s, UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = write_untrained(out, spec, per_day=list(rates.values()), cutoff_s=now_s, created=created)
     grid = spec.grid
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{grid.rows} x {grid.cols} cells of {grid.cell_m:g} m; categories {', '.join(spec.categories)}")

@@ -8,13 +8,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 from rich.console import Console
 
 from models.artifact.folders import make_writable
 from models.artifact.untrusted_bytes import sha256
-from models.cli.options import DATA_OR_ARCHIVE_HELP, CellSide, LayoutText, MissingDays, RecipeFile, not_installed
+from models.cli.options import DATA_OR_ARCHIVE_HELP, CellSide, LayoutText, MissingDays, RecipeFile
 from models.cli.progress import print_file, progress_bars
 from models.evaluation.tasks import STEPS_S, TASKS, FileOptions, Task, task_of_archive, task_of_file
 from models.files.archive import Archived, is_archive, read_archive
@@ -23,7 +22,7 @@ from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
 from models.networks import MODELS, kind_of_network
 from models.training.regions import DEFAULT_CELL_M
-from schemas.errors import DataError, SettingsError
+from schemas.errors import DataError, SettingsError, not_installed
 
 if TYPE_CHECKING:
     from models.evaluation.contract import Regression
@@ -64,12 +63,14 @@ def evaluate_command(
 
     Named tasks: chicago-3km-daily, chicago-1km-hourly, montgomery-2km-hourly.
     """
+    import torch
+
     try:
         from models.evaluation.evaluate import EvaluationPlan, evaluate_rolling
         from models.evaluation.report.page import write_report
         from models.evaluation.report.table import print_table
     except ModuleNotFoundError as error:
-        raise not_installed(error) from error
+        raise not_installed(error, "evaluate") from error
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console()
     if recipe and origins > 1:

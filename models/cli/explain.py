@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -10,7 +10,6 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.artifact.artifact import Artifact
-from models.artifact.explanation import Explanation, explain
 from models.artifact.pointer import champion_of
 from models.cli.options import Artifacts, LayoutText
 from models.counting.count_state import CountState
@@ -20,6 +19,9 @@ from models.files.layouts import parse_layout
 from models.local_time import zone_of
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import DataError
+
+if TYPE_CHECKING:  # torch takes seconds to import, and other commands do not need it
+    from models.artifact.explanation import Explanation
 
 
 def explain_command(
@@ -31,6 +33,8 @@ def explain_command(
     layout: LayoutText = "",
 ) -> None:
     """Show the parts of each score: the cell's history, the hour, recent counts here and nearby, the network."""
+    from models.artifact.explanation import explain
+
     artifact = champion_of(artifacts, region)
     place = artifact.spec.grid.index_of(cell)
     state = state_at(artifact, at, data, layout)
@@ -71,7 +75,7 @@ def state_at(artifact: Artifact, at: str, data: Path | None, layout: str) -> Cou
     return Replay(IncidentHistory.of(incidents, artifact.spec, at_s), state=state).lead_to(at_s)
 
 
-def _table(category: str, found: list[Explanation]) -> Table:
+def _table(category: str, found: "list[Explanation]") -> Table:
     table = Table(title=category, title_justify="left", box=None, padding=(0, 2, 0, 0))
     table.add_column("")
     for one in found:

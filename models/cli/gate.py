@@ -4,7 +4,7 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -27,22 +27,22 @@ from models.cli.registry import (
     Version,
     note_of,
 )
-from models.gate.held_out import HeldOut
-from models.gate.judge import Judgement
-from models.gate.lifecycle import Desk, end_trial, judge_trial, registered_artifact, start_trial
+from models.gate.judge import Judgement, judge_trial
 from models.gate.plan import read_plan
-from models.gate.trial import Trial, read_trial
+from models.gate.trial import Trial, read_trial, started_within_a_year
 from models.model_registry.open import open_registry
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory
-from models.training.train import table_like
-from models.training.train_region import read_data
-from schemas.errors import RegistryError
+from schemas.errors import RegistryError, SettingsError
 from schemas.spec import DAY_S
+
+if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and `gate status` does not need it
+    from models.gate.held_out import HeldOut
 
 gate_app = typer.Typer(no_args_is_help=True, help="A challenger on its way to the map: compared, tried, judged.")
 Checkpoint = Annotated[Path, typer.Option(envvar="RISK_CHECKPOINT", help="Checkpoint folder of the job")]
-CHECKPOINT = Path("data/checkpoint")
+PlanFile = Annotated[Path, typer.Option("--plan", help="The gate's plan; its hash goes on record")]
+CHECKPOINT, PLAN = Path("data/checkpoint"), Path("deploy/gate.toml")
 
 
 # Typer reads a command's options from its parameters.
@@ -53,7 +53,7 @@ def start_command(
     data: FileOrArchive,
     because: Because,
     layout: FileLayout = "",
-    plan: Annotated[Path, typer.Option(help="The gate's plan; its hash goes on record")] = Path("gate.toml"),
+    plan: PlanFile = PLAN,
     registry: Registry = REGISTRY,
     artifacts: Artifacts = ARTIFACTS,
     audit: Audit = AUDIT,
@@ -63,6 +63,10 @@ def start_command(
 
     Exit code 11 when it may not be tried.
     """
+    from models.gate.lifecycle import Desk, registered_artifact, start_trial
+    from models.training.train import table_like
+    from models.training.train_region import read_data
+
     desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, because, registry))
     rules = read_plan(plan)
     champion, now_s = champion_of(artifacts, region), int(time.time())
@@ -75,6 +79,12 @@ def start_command(
         trial, held_out = start_trial(desk, champion, challenger, past, rules, now_s)
     console = Console(highlight=False)
     console.print(_held_out_table(held_out))
+    for one in held_out.coverage:
+        busy = f"; where it expects 1 or more, {one.busy_share:.1%} of {one.busy_values:,}" if one.busy_values else ""
+        console.print(
+            f"its 90 % intervals of {one.horizon} hold {one.share:.1%} of {one.values:,} counts{busy}", soft_wrap=True
+        )
+    _print_remarks(console, trial)
     console.print(f"{region}: {trial.challenger} is tried beside {trial.champion} from now on", soft_wrap=True)
 
 
@@ -83,19 +93,35 @@ def status_command(
     region: RegionName, artifacts: Artifacts = ARTIFACTS, checkpoint: Checkpoint = CHECKPOINT, as_json: AsJson = False
 ) -> None:
     """Print what the trial has shown so far, and what the gate waits for."""
+    used = len(started_within_a_year(artifacts, region, int(time.time())))
+    if read_trial(artifacts, region) is None:
+        nothing = msgspec.json.encode({"challenger": None, "trials": used}).decode()
+        typer.echo(nothing if as_json else f"{region}: nothing is tried; {used} trials began within 365 days")
+        return
     trial, found = _judged(region, artifacts, checkpoint)
+    most = trial.plan.trials_a_year
     if as_json:
-        print_bytes = msgspec.json.format(msgspec.json.encode({**asdict(found), "challenger": trial.challenger}))
-        typer.echo(print_bytes.decode())
+        facts = {"challenger": trial.challenger, "remarks": trial.remarks, "trials": used, "trials_a_year": most}
+        shown = {**asdict(found), **facts}
+        typer.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())
         return
     console = Console(highlight=False)
     console.print(f"{region}: {trial.challenger} beside {trial.champion}, {found.days} days", soft_wrap=True)
-    console.print(_calibration_table(found))
+    console.print(_calibration_table(found, trial.plan.least_incidents))
     console.print(
         f"log score, challenger - champion: {found.difference:+.3g} nats ({found.low:+.3g} to {found.high:+.3g}), "
         f"margin {found.margin:.3g}",
         soft_wrap=True,
     )
+    if found.failed:
+        by_day = ", ".join(f"{day}: {hours}" for day, hours in found.failed.items())
+        console.print(f"hours in which the challenger could not be scored: {by_day}", soft_wrap=True)
+    if found.cut:
+        by_day = ", ".join(f"{day}: {hours}" for day, hours in found.cut.items())
+        why = "as the feed was silent or many messages were refused"
+        console.print(f"{sum(found.cut.values())} hours are cut out, {why}: {by_day}", soft_wrap=True)
+    _print_remarks(console, trial)
+    console.print(f"trials within 365 days, this one included: {used} of {most}")
     console.print(f"[bold]{found.decision}[/bold]: {found.because}", soft_wrap=True)
 
 
@@ -104,6 +130,7 @@ def end_command(
     region: RegionName,
     because: Because,
     confirm: Annotated[bool, typer.Option("--confirm", help="A person agrees to the promotion")] = False,
+    abandon: Annotated[bool, typer.Option("--abandon", help="Retire the challenger, whatever was judged")] = False,
     registry: Registry = REGISTRY,
     artifacts: Artifacts = ARTIFACTS,
     checkpoint: Checkpoint = CHECKPOINT,
@@ -111,21 +138,37 @@ def end_command(
     by: By = "",
 ) -> None:
     """Do what the trial has decided: promote the challenger, or retire it. Exit code 11 while it goes on."""
+    from models.gate.lifecycle import Desk, abandon_trial, end_trial
+
+    if confirm and abandon:
+        raise SettingsError("--confirm and --abandon exclude each other", "give one of them")
     desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, because, registry))
+    if abandon:
+        abandon_trial(desk, region, _trial_of(region, artifacts))
+        typer.echo(f"{region}: abandoned; champion {desk.registry.state(region).champion}")
+        return
     trial, found = _judged(region, artifacts, checkpoint)
     decision = end_trial(desk, region, trial, found, is_confirmed=confirm)
-    state = desk.registry.state(region)
-    typer.echo(f"{region}: {decision}: {found.because}; champion {state.champion}")
+    typer.echo(f"{region}: {decision}: {found.because}; champion {desk.registry.state(region).champion}")
 
 
 def _judged(region: str, artifacts: Path, checkpoint: Path) -> tuple[Trial, Judgement]:
-    trial = read_trial(artifacts, region)
-    if trial is None:
-        raise RegistryError(f"{region} has no trial", "start one: `python -m models gate start`")
+    trial = _trial_of(region, artifacts)
     return trial, judge_trial(trial, champion_of(artifacts, region).spec, checkpoint)
 
 
-def _held_out_table(found: HeldOut) -> Table:
+def _trial_of(region: str, artifacts: Path) -> Trial:
+    if trial := read_trial(artifacts, region):
+        return trial
+    raise RegistryError(f"{region} has no trial", "start one: `python -m models gate start`")
+
+
+def _print_remarks(console: Console, trial: Trial) -> None:
+    for remark in trial.remarks:
+        console.print(f"not judged before the trial: {remark}", soft_wrap=True)
+
+
+def _held_out_table(found: "HeldOut") -> Table:
     table = Table(title=f"{found.days} days that neither has learned from", box=None, padding=(0, 2, 0, 0))
     for heading in ("", "log score, nats"):
         table.add_column(heading)
@@ -135,10 +178,15 @@ def _held_out_table(found: HeldOut) -> Table:
         one = found.difference
         table.add_row("challenger - champion", f"{one.mean:+.2g} ({one.low:+.2g} to {one.high:+.2g})")
     table.add_row("margin", f"{found.margin:.2g}")
+    if found.anchor:
+        one = found.anchor.difference
+        table.add_row(f"earlier champion {found.anchor.version}", f"{found.anchor.score:.6f}")
+        table.add_row("challenger - earlier champion", f"{one.mean:+.2g} ({one.low:+.2g} to {one.high:+.2g})")
+        table.add_row("margin to the earlier champion", f"{found.anchor.margin:.2g}")
     return table
 
 
-def _calibration_table(found: Judgement) -> Table:
+def _calibration_table(found: Judgement, least: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("category", "observed", "over expected", "champion's"):
         table.add_column(heading, justify="right")
@@ -146,5 +194,5 @@ def _calibration_table(found: Judgement) -> Table:
         bounds = f"{one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})"
         table.add_row(one.category, f"{one.observed:,}", bounds, f"{one.champion_ratio:.3f}")
     for name in found.too_few:
-        table.add_row(name, "too few", "", "")
+        table.add_row(name, f"fewer than {least}", "too few to judge", "")
     return table

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from models.files.layouts import LAYOUT_HELP
-from schemas.errors import SettingsError
 
 DATA_HELP = "Incident file: .csv, .csv.gz, or .zip with one .csv"
 DATA_OR_ARCHIVE_HELP = f"{DATA_HELP}; or archive:PATH, archive:PATH@VERSION"
@@ -27,8 +26,3 @@ RecipeFile = Annotated[
 Artifacts = Annotated[Path, typer.Option(help="Folder of artifacts")]
 SharedArtifacts = Annotated[Path, typer.Option(help="Folder of artifacts; all workers must see it")]
 Master = Annotated[str, typer.Option(help="Spark master, such as spark://host:7077; without it, local[WORKERS]")]
-
-
-def not_installed(error: ModuleNotFoundError) -> SettingsError:
-    """The libraries of `evaluate` and `tune` are an extra."""
-    return SettingsError(f"{error.name} is not installed", remedy="pip install 'incident-risk-scorer[evaluate]'")

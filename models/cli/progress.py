@@ -2,13 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from models.files.data_report import RowCount, in_words
-from models.training.train import ReportProgress
+
+if TYPE_CHECKING:  # torch takes seconds to import, and many commands do not need it
+    from models.training.train import ReportProgress
 
 
 def print_file(rows: Iterable[RowCount], warnings: Iterable[str], console: Console) -> None:
@@ -20,16 +23,24 @@ def print_file(rows: Iterable[RowCount], warnings: Iterable[str], console: Conso
 
 
 @contextmanager
-def progress_bars(names: Sequence[str], console: Console, *, transient: bool = False) -> Iterator[ReportProgress]:
+def progress_bars(names: Sequence[str], console: Console, *, transient: bool = False) -> Iterator["ReportProgress"]:
     """A bar for each name, and the function that moves them: report("replay: day 3", 0.2).
 
-    transient: the bars vanish at the end; otherwise their last lines stay, and with them what was reported last.
+    There are none before the first report: what is refused before its work shows no bars. transient: the bars vanish at
+    the end; otherwise their last lines stay, and with them what was reported last.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=transient) as progress:
-        bars = {name: progress.add_task(name, total=1.0) for name in names}
+    progress = Progress(*columns, console=console, transient=transient)
+    bars: dict[str, TaskID] = {}
 
-        def report(what: str, share: float) -> None:
-            progress.update(bars[what.partition(":")[0]], description=what, completed=share)
+    def report(what: str, share: float) -> None:
+        if not bars:
+            bars.update({name: progress.add_task(name, total=1.0) for name in names})
+            progress.start()
+        progress.update(bars[what.partition(":")[0]], description=what, completed=share)
 
+    try:
         yield report
+    finally:
+        if bars:
+            progress.stop()

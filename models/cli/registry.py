@@ -109,12 +109,15 @@ def show_command(
 @registry_app.command("register")
 def register_command(
     folder: Annotated[Path, typer.Argument(help="An artifact's folder, <artifacts>/<region>/<version>")],
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Folder of `models evaluate`: its page is kept with the version")
+    ] = None,
     registry: Registry = REGISTRY,
     audit: Audit = AUDIT,
     by: By = "",
 ) -> None:
     """Keep a version. It is copied and gets no role: what scores stays as it is."""
-    artifact = register(open_registry(registry), folder, note_of(audit, by, "register", registry))
+    artifact = register(open_registry(registry), folder, note_of(audit, by, "register", registry), evaluation)
     typer.echo(f"{artifact.spec.region}: version {artifact.version} is registered in {registry}")
 
 

@@ -2,33 +2,43 @@
 
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from msgspec.structs import replace
 from rich.console import Console
 
+from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
-from models.cli.gate import CHECKPOINT, Checkpoint
+from models.cli.gate import CHECKPOINT, PLAN, Checkpoint, PlanFile
 from models.cli.options import Epochs, FileLayout, FileOrArchive, MissingDays, StepMinutes
 from models.cli.progress import progress_bars
-from models.cli.registry import ARTIFACTS, AUDIT, REGISTRY, Artifacts, Audit, By, RegionName, Registry, note_of
-from models.gate.challenger import days_to_wait, due_reasons, registered_challenger
-from models.gate.lifecycle import Desk, start_trial
-from models.gate.plan import read_plan
-from models.gate.trial import read_trial
+from models.cli.registry import ARTIFACTS, AUDIT, REGISTRY, Artifacts, Audit, By, Registry, note_of
+from models.files.archive import NoDays, known_hours
+from models.gate.asked import Outcome
+from models.gate.daily import Asking
+from models.gate.plan import GatePlan, read_plan
+from models.gate.trial import read_trial, refuse_too_many
 from models.model_registry.open import open_registry
 from models.training.regions import RegionTask
+from schemas.errors import GateClosed, SettingsError
+from schemas.spec import HOUR_S
+
+if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and other commands do not need it
+    from models.gate.lifecycle import Desk
 
 
 # Typer reads a command's options from its parameters.
 def retrain_command(
-    region: RegionName,
     data: FileOrArchive,
+    region: Annotated[str, typer.Argument(help="Only this region; without it, all with a champion")] = "",
     layout: FileLayout = "",
     missing_days: MissingDays = 0,
     now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
-    plan: Annotated[Path, typer.Option(help="The gate's plan; its hash goes on record")] = Path("gate.toml"),
+    every: Annotated[float | None, typer.Option(min=0, help="Hours between two asks; without it, one ask")] = None,
+    plan: PlanFile = PLAN,
     epochs: Epochs = 12,
     step_minutes: StepMinutes = 180,
     registry: Registry = REGISTRY,
@@ -39,36 +49,108 @@ def retrain_command(
 ) -> None:
     """Train a challenger when the champion is old, drifts or lost its skill, and start its trial. Changes no score.
 
-    Run it daily: it does nothing while nothing is due, or while a trial is running.
+    Run it daily, or with `--every 24`: it does nothing while nothing is due, or while a trial is running.
     """
-    rules = read_plan(plan)
-    champion = champion_of(artifacts, region)
-    if running := read_trial(artifacts, region):
-        typer.echo(f"{region}: {running.challenger} is being tried already")
-        return
-    due = due_reasons(champion, checkpoint, now_s=time.time())
-    if not due and not now:
-        typer.echo(f"{region}: nothing asks for a new challenger")
-        return
-    why = "; ".join(due) or "asked for"
-    desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, why, registry))
-    if not now and (wait := days_to_wait(desk, champion, rules[0], now_s=int(time.time()))):
-        typer.echo(
-            f"{region}: a challenger is due, and the newest one did not pass: the next one in {wait} days ({why})"
-        )
-        return
+    if now and every is not None:
+        raise SettingsError("--now with --every would train again and again", "leave out one of the two")
+    read_plan(plan)
+    note_of(audit, by, "", registry)
     task = RegionTask(
-        data=data,
-        layout=layout,
-        region=region,
-        missing_days=missing_days,
-        epochs=epochs,
-        step_minutes=step_minutes,
+        data=data, layout=layout, region=region, missing_days=missing_days, epochs=epochs, step_minutes=step_minutes
     )
-    console = Console(highlight=False)
-    console.print(f"{region}: a challenger is due: {why}", soft_wrap=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        with progress_bars(("baseline", "replay", "network", "on all data"), console) as report:
-            challenger, past = registered_challenger(desk, champion, task, rules[0], Path(scratch), report)
-        trial, _ = start_trial(desk, champion, challenger, past, rules, int(time.time()))
-    console.print(f"{region}: {trial.challenger} is tried beside {trial.champion} from now on", soft_wrap=True)
+    places = _Places(registry=registry, artifacts=artifacts, checkpoint=checkpoint, audit=audit, plan=plan, by=by)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    asking = Asking(
+        artifacts=artifacts,
+        ask=_Ask(places=places, task=task, is_asked_for=now, console=console),
+        say=console.print,
+        now_s=time.time,
+    )
+    if every is not None:
+        asking.for_ever(lambda: _regions(registry, region), every * HOUR_S, time.sleep)
+    if fault := asking.each_once(_regions(registry, region)):
+        raise fault
+
+
+def _regions(registry: str, region: str) -> list[str]:
+    if region:
+        return [region]
+    opened = open_registry(registry)
+    return [name for name in opened.regions() if opened.state(name).champion]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    registry: str
+    artifacts: Path
+    checkpoint: Path
+    audit: Path
+    plan: Path
+    by: str
+
+    def desk(self, why: str) -> "Desk":
+        from models.gate.lifecycle import Desk
+
+        note = note_of(self.audit, self.by, why, self.registry)
+        return Desk(registry=open_registry(self.registry), artifacts=self.artifacts, note=note)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ask:
+    """One ask. is_asked_for: a person wants a challenger now. Everything is read anew: days may lie between two."""
+
+    places: _Places
+    task: RegionTask
+    is_asked_for: bool
+    console: Console
+
+    def __call__(self, region: str) -> tuple[Outcome, str]:
+        from models.gate.challenger import due_reasons
+
+        places, plan = self.places, read_plan(self.places.plan)
+        champion, now_s = champion_of(places.artifacts, region), int(time.time())
+        if running := read_trial(places.artifacts, region):
+            return "on trial", f"{running.challenger} is being tried already"
+        try:
+            known = known_hours(self.task.data, champion.spec)
+        except NoDays as error:  # a day is final when late reports have come
+            return "waits", f"there is nothing to learn from yet: {error}"
+        due = due_reasons(champion, places.checkpoint, known, now_s=now_s)
+        if not due and not self.is_asked_for:
+            return "nothing due", "nothing asks for a new challenger"
+        why = "; ".join(due) or "asked for"
+        desk = places.desk(why)
+        try:
+            refuse_too_many(places.artifacts, region, plan[0], now_s)
+            if wait := "" if self.is_asked_for else _wait(desk, champion, plan[0], now_s):
+                return "waits", f"a challenger is due, and {wait} ({why})"
+            self.console.print(f"{region}: a challenger is due: {why}")
+            challenger = self._tried(desk, region, plan)
+        except GateClosed as error:
+            desk.note("retrain_refused", {"region": region, "champion": champion.version, "reason": str(error)})
+            raise
+        return "trial started", f"{challenger} is tried beside {champion.version} from now on ({why})"
+
+    def _tried(self, desk: "Desk", region: str, plan: tuple[GatePlan, str]) -> str:
+        """The version of a new challenger whose trial has started."""
+        from models.gate.challenger import registered_challenger
+        from models.gate.lifecycle import start_trial
+
+        champion = champion_of(desk.artifacts, region)
+        task = replace(self.task, region=region)
+        with tempfile.TemporaryDirectory() as scratch:
+            with progress_bars(("baseline", "replay", "network", "on all data"), self.console) as report:
+                challenger, past = registered_challenger(desk, champion, task, plan[0], Path(scratch), report)
+            trial, _ = start_trial(desk, champion, challenger, past, plan, int(time.time()))
+        return trial.challenger
+
+
+def _wait(desk: "Desk", champion: Artifact, plan: GatePlan, now_s: int) -> str:
+    """Why a challenger that is due is not made yet; empty when it is."""
+    from models.gate.challenger import days_to_wait, days_too_early
+
+    if days := days_to_wait(desk, champion, plan, now_s=now_s):
+        return f"the newest one did not pass: the next one in {days} days"
+    if days := days_too_early(champion, plan, end_s=now_s):
+        return f"there is something new to learn from in {days} days"
+    return ""

@@ -1,11 +1,11 @@
 """`python -m models train` and `train-regions`: from incident files to artifacts."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -29,12 +29,13 @@ from models.cli.options import (
 from models.cli.progress import print_file, progress_bars
 from models.files.data_report import row_counts
 from models.networks import MODELS
-from models.training.fit_network import Fit, fit_network
-from models.training.over_spark import executors, fit_spread, side_by_side
 from models.training.regions import DEFAULT_CELL_M, RegionTask, read_regions
-from models.training.train_region import PreparedTask, prepare, train_in_task, train_region
-from models.training.training_table import HorizonResult
 from schemas.errors import DataError, SettingsError
+
+if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and other commands do not need it
+    from models.training.fit_network import Fit
+    from models.training.train_region import PreparedTask
+    from models.training.training_table import HorizonResult
 
 LOG = "training-spark.log"
 DEVICE_HELP = "auto: a GPU if there is one; cpu; cuda. Equal seeds give equal models on the CPU only"
@@ -63,6 +64,10 @@ def train_command(
     missing_days: MissingDays = 0,
 ) -> None:
     """Train on a file of incidents and publish the artifact."""
+    from models.training.fit_network import fit_network
+    from models.training.over_spark import executors, fit_spread
+    from models.training.train_region import prepare, train_region
+
     if master and workers == 1:
         raise SettingsError(f"--master {master}, but one worker needs no Spark", "leave it out, or give --workers")
     where = device_of(device, workers=workers)
@@ -91,7 +96,7 @@ def train_command(
             fit = partial(fit_spread, session=session, workers=workers, log=out / LOG)
         report = stack.enter_context(progress_bars(("baseline", "replay", "network", "on all data"), console))
         folder, results = train_region(ready, out, report=report, fit=fit, workers=workers, device=where)
-    console.print(_table(results))
+    _print_results(results, console)
     console.print(f"artifact: {folder}", soft_wrap=True)
 
 
@@ -104,6 +109,9 @@ def train_regions_command(
     master: Master = "",
 ) -> None:
     """Train many regions side by side in Spark, each as `train` does; one that fails does not stop the others."""
+    from models.training.over_spark import executors, side_by_side
+    from models.training.train_region import train_in_task
+
     console = Console(highlight=False)
     tasks = read_regions(file)
     check_writable(out)
@@ -119,7 +127,7 @@ def train_regions_command(
                 continue
             for warning in result.warnings:
                 console.print(f"[yellow]{task.region}:[/yellow] {escape(warning)}", soft_wrap=True)
-            console.print(_table(list(result.rows)))
+            _print_results(result.rows, console)
             console.print(f"{task.region}: {result.folder}", soft_wrap=True)
     if faults:
         listed = "; ".join(f"{region}: {fault}" for region, fault in sorted(faults.items()))
@@ -128,6 +136,8 @@ def train_regions_command(
 
 def device_of(asked: str, *, workers: int) -> str:
     """`cpu` or `cuda`, for a fit by `workers` processes. Raises SettingsError when it is not possible."""
+    import torch
+
     if asked not in ("auto", "cpu", "cuda"):
         raise SettingsError(f"--device {asked} is unknown", remedy="choose auto, cpu or cuda")
     if asked == "cuda" and workers > 1:
@@ -140,7 +150,7 @@ def device_of(asked: str, *, workers: int) -> str:
     return "cuda" if asked != "cpu" and workers == 1 and torch.cuda.is_available() else "cpu"
 
 
-def _describe(ready: PreparedTask, console: Console) -> None:
+def _describe(ready: "PreparedTask", console: Console) -> None:
     grid = ready.spec.grid
     lat, lon = grid.corners()
     console.print(
@@ -151,7 +161,15 @@ def _describe(ready: PreparedTask, console: Console) -> None:
     print_file(row_counts(ready.incidents, grid), ready.warnings, console)
 
 
-def _table(rows: list[HorizonResult]) -> Table:
+def _print_results(rows: "Sequence[HorizonResult]", console: Console) -> None:
+    from models.training.training_table import remarks
+
+    console.print(_table(rows))
+    for remark in remarks(rows):
+        console.print(f"[yellow]note:[/yellow] {remark}", soft_wrap=True, highlight=False)
+
+
+def _table(rows: "Sequence[HorizonResult]") -> Table:
     shown = Table(
         title="last block of time, all cells: baseline → network",
         caption="Means over cells, categories and moments; log score in nats, smaller is better. Difference of the log "

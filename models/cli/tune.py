@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from models.artifact.untrusted_bytes import sha256
-from models.cli.options import CellSide, Data, Epochs, LayoutText, Region, Seed, StepMinutes, Until, not_installed
+from models.cli.options import CellSide, Data, Epochs, LayoutText, Region, Seed, StepMinutes, Until
 from models.cli.progress import progress_bars
 from models.files.cutoff import cutoff_of
 from models.files.data_report import read_past
 from models.files.layouts import parse_layout
 from models.hyperparameters import TunedOn, write_recipe
 from models.training.regions import DEFAULT_CELL_M
-from models.training.train import TrainingOptions, spec_for
-from models.tuning.rolling_origin import OBJECTIVE, collect_folds
-from schemas.errors import DataError
+from schemas.errors import DataError, not_installed
 
 if TYPE_CHECKING:
     from models.tuning.tune import TuningResult
@@ -45,11 +42,16 @@ def tune_command(
     step_minutes: StepMinutes = 180,
 ) -> None:
     """Choose the network's widths and how it is trained, on the time before the test block, for `train --recipe`."""
+    import torch
+
+    from models.training.train import TrainingOptions, spec_for
+    from models.tuning.rolling_origin import OBJECTIVE, collect_folds
+
     try:
         from models.tuning.search import SAMPLERS, open_study
         from models.tuning.tune import tune
     except ModuleNotFoundError as error:
-        raise not_installed(error) from error
+        raise not_installed(error, "evaluate") from error
     if sampler not in SAMPLERS:
         raise DataError(f"--sampler {sampler} is unknown", remedy=f"choose one of {', '.join(SAMPLERS)}")
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are

@@ -14,6 +14,9 @@ from models.counting.registry import Records, Registry
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
 from schemas.spec import DAY_S, Spec
 
+# (event times, places, 1 or -1): what is added to the counts, or taken from them. place = cell * categories + category.
+Moves = tuple[tuple[npt.NDArray[np.int64], npt.NDArray[np.intp], int], ...]
+
 OUTCOMES = ("counted", "corrected", "duplicate", "excluded")
 IN_HISTORY = 4  # bit of a record's `flags`, beside those of an incident: the history counts it
 
@@ -26,6 +29,7 @@ class Applied:
     future: npt.NDArray[np.intp]  # positions of incidents ahead of the clock
     late: npt.NDArray[np.intp]  # positions of incidents older than the registry remembers
     changed: Records  # those with a new revision, and those that are remembered longer now
+    moved: Moves
 
     @property
     def newest_counted_s(self) -> int:
@@ -76,12 +80,13 @@ class CountState:
         supersedes = _rank(groups.number, batch.revision) > before
         is_new = before == _rank(groups.number, np.int64(-1))
         changed, entry = _changed(batch, groups, np.flatnonzero(supersedes))
-        self.settle(changed, forget_before_s=self.forget_before_s, found=entry)
+        moved = self.settle(changed, forget_before_s=self.forget_before_s, found=entry)
         return Applied(
             outcomes=_outcomes(batch.flags, groups.in_history[groups.number], supersedes, is_new),
             future=np.flatnonzero(is_future),
             late=np.flatnonzero(is_late),
             changed=changed,
+            moved=moved,
         )
 
     def _groups_of(self, batch: Incidents) -> "_Groups":
@@ -119,8 +124,8 @@ class CountState:
         """
         return (self.as_of_s // DAY_S * DAY_S - self.spec.registry_keep_s) // DAY_S * DAY_S
 
-    def settle(self, records: Records, *, forget_before_s: int, found: npt.NDArray[np.int32] | None = None) -> None:
-        """Replace what is known of these incidents (different keys) and move their counts accordingly.
+    def settle(self, records: Records, *, forget_before_s: int, found: npt.NDArray[np.int32] | None = None) -> Moves:
+        """Replace what is known of these incidents (different keys) and move their counts accordingly; gives the moves.
 
         An old record whose latest event time lies before `forget_before_s` keeps its count: whether the registry has
         dropped it yet must not matter.
@@ -128,12 +133,22 @@ class CountState:
         found = self.registry.find(records.key) if found is None else found
         replaced = self.registry.entries(found[found >= 0])
         replaced = replaced.select(replaced.latest_s >= forget_before_s)
-        for revision, sign in ((replaced, -1), (records, 1)):
-            adds = counting(revision)
-            place = revision.cell[adds].astype(np.intp) * len(self.spec.categories) + revision.category[adds]
-            for level in self.levels.values():
-                level.add(revision.occurred_s[adds], place, sign)
+        moves = tuple((*self._places(revision), sign) for revision, sign in ((replaced, -1), (records, 1)))
+        self.move(moves)
         self.registry.put(records, found)
+        return moves
+
+    def move(self, moves: Moves) -> None:
+        """Change the counts alone."""
+        for occurred_s, place, sign in moves:
+            for level in self.levels.values():
+                level.add(occurred_s, place, sign)
+
+    def _places(self, revision: Records) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
+        """Times and places of the records that the counts hold."""
+        adds = counting(revision)
+        place = revision.cell[adds].astype(np.intp) * len(self.spec.categories) + revision.category[adds]
+        return revision.occurred_s[adds], place
 
     def shape(self, places: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
         """(places,) as (cells, categories)."""

@@ -28,6 +28,7 @@ class DayCounts:
     count: npt.NDArray[np.int32]
     by_hour: int = 0  # incidents whose bin is not known, only their hour
     open: int = 0  # incidents that a message may still move or cancel: an earlier message gave them a later time
+    cut_hours: int | None = None  # bit h is 1: the hour from h:00 UTC says nothing of the city; None: not known
 
     @property
     def incidents(self) -> int:

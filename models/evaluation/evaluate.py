@@ -98,7 +98,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         rows=sorted(rows, key=_log_score),
         best_baseline=best.model,
         best_rule=best_rule.model,
-        observed=task.cube.counts[task.test :].mean(axis=0),
+        observed=task.cube.counts[task.test :][judge.is_kept].mean(axis=0),
         expected=expected,
         learning=learning,
         seconds=time.monotonic() - began,
@@ -140,23 +140,25 @@ def _compared(row: ModelResult, best: ModelResult, best_rule: ModelResult, judge
 
 
 def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResult:
-    task, began = judge.task, time.monotonic()
-    choose_until = task.test - plan.purge
-    forecaster = rival.fit(task.cube.until(choose_until), task.validation - plan.purge, delay=plan.delay)
-    mean = forecaster.forecast(task.cube, task.validation, delay=plan.delay)
+    """A rival never sees the steps that are cut out: it takes those before and after them for neighbours."""
+    task, began, cube = judge.task, time.monotonic(), judge.task.cube.only(judge.task.is_kept)
+    steps = (task.validation - plan.purge, task.validation, task.test - plan.purge, task.test)
+    learned, validation, choose_until, test = (int(task.is_kept[:step].sum()) for step in steps)
+    forecaster = rival.fit(cube.until(choose_until), learned, delay=plan.delay)
+    mean = forecaster.forecast(cube, validation, delay=plan.delay)
     refuse_leaks(
         lambda cube, first: forecaster.forecast(cube, first, delay=plan.delay),
-        task.cube,
-        task.test,
+        cube,
+        test,
         name=rival.name,
         random=np.random.default_rng(judge.seed),
         delay=plan.delay,
     )
     mean = judge.floored(mean[:, task.scored])
     fitted = _Fitted(name=rival.name, kind="rule", chosen=forecaster.chosen, seconds=time.monotonic() - began)
-    seen = task.cube.counts[task.validation : choose_until, task.scored]
-    judged: list[AnyFloats] = [mean[task.test - task.validation :]]
-    return _row(fitted, mean[: choose_until - task.validation], seen, judged, judge)
+    seen = cube.counts[validation:choose_until, task.scored]
+    judged: list[AnyFloats] = [judge.at_all_steps(mean[test - validation :])]
+    return _row(fitted, mean[: choose_until - validation], seen, judged, judge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +245,7 @@ def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tupl
         judged = means.pop()  # hundreds of megabytes in a large city
         rows.append(_row(row, chosen[:, None], seen[:, None], judged, judge))
         if row.kind == NETWORK_KINDS[0]:
-            expected[task.scored] = np.mean([mean.mean(axis=0) for mean in judged], axis=0)
+            expected[task.scored] = np.mean([mean[judge.is_kept].mean(axis=0) for mean in judged], axis=0)
     return rows, expected, networks[0].losses
 
 

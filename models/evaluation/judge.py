@@ -42,30 +42,50 @@ class Judge:
 
     @cached_property
     def _usual(self) -> Floats:
-        return np.asarray(self.task.cube.counts[: self.task.validation, self.task.scored].mean(axis=(0, 1)), np.float64)
+        return np.asarray(self._learned.mean(axis=(0, 1)), np.float64)
 
     @cached_property
     def _least(self) -> Floats:
-        return least_mean(self.task.cube.counts[: self.task.validation, self.task.scored])
+        return least_mean(self._learned)
+
+    @property
+    def _learned(self) -> Counts:
+        """(learned steps, scored cells, categories) without the steps that are cut out."""
+        known = slice(self.task.validation)
+        return self.task.cube.counts[known, self.task.scored][self.task.is_kept[known]]
 
     @property
     def counts(self) -> Counts:
         """(judged steps, scored cells, categories) observed incidents."""
         return self.task.cube.counts[self.task.test :, self.task.scored]
 
+    @cached_property
+    def is_kept(self) -> npt.NDArray[np.bool_]:
+        """(judged steps,) see `Task.is_kept`; what is forecast for a step that is not kept changes no figure."""
+        return self.task.is_kept[self.task.test :]
+
+    def at_all_steps(self, mean: Floats) -> Floats:
+        """Forecasts of the kept steps, with nothing in the place of the others."""
+        if self.is_kept.all():
+            return mean
+        everywhere = np.zeros((len(self.is_kept), *mean.shape[1:]))
+        everywhere[self.is_kept] = mean
+        return everywhere
+
     def scores(self, mean: AnyFloats, dispersion: Floats) -> ModelScores:
         """mean: (judged steps, scored cells, categories)."""
-        random, categories = np.random.default_rng(self.seed), self.task.cube.categories
-        return score(np.asarray(mean, np.float64), self.counts, dispersion, categories, random)
+        random, categories, kept = np.random.default_rng(self.seed), self.task.cube.categories, self.is_kept
+        return score(np.asarray(mean[kept], np.float64), self.counts[kept], dispersion, categories, random)
 
     def totals(self, mean: AnyFloats, dispersion: Floats) -> Totals:
         """Of the scored cells; the others expect nothing and count nothing."""
         everywhere = np.zeros((len(mean), len(self.task.scored), mean.shape[2]))
         everywhere[:, self.task.scored] = mean
+        everywhere[~self.is_kept] = 0
         cube, first = self.task.cube, self.task.test
         judged = replace(
             cube,
-            counts=cube.counts[first:] * self.task.scored[:, None],
+            counts=cube.counts[first:] * self.task.scored[:, None] * self.is_kept[:, None, None],
             starts_s=cube.starts_s[first:],
             hour_of_week=cube.hour_of_week[first:],
         )
@@ -83,7 +103,8 @@ class Judge:
             steps_per_week=self.task.cube.steps_per_week,
             random=np.random.default_rng(self.seed),
         )
-        return found if self.counts[:, :, taken].sum() >= LEAST_JUDGED else replace(found, verdict="too few")
+        judged = self.counts[self.is_kept][:, :, taken].sum()
+        return found if judged >= LEAST_JUDGED else replace(found, verdict="too few")
 
 
 def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:

@@ -55,5 +55,6 @@ def _blocks(evaluations: Sequence[Evaluation]) -> npt.NDArray[np.int64]:
     parts: list[npt.NDArray[np.int64]] = []
     for one in evaluations:
         start = int(parts[-1][-1]) + 1 if parts else 0
-        parts.append(start + day_blocks(len(one.cube) - one.first, steps_per_week=one.cube.steps_per_week))
+        judged = one.rows[0].scores.log_score_sums.shape[1]
+        parts.append(start + day_blocks(judged, steps_per_week=one.cube.steps_per_week))
     return np.concatenate(parts)

@@ -83,7 +83,7 @@ def learn(
     each: tuple[type[RiskNetwork], ...] = (RiskNetwork, *kinds)
 
     def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> list[Examples]:
-        steps = np.arange(start, stop)
+        steps = start + np.flatnonzero(task.is_kept[start:stop])
         chosen = np.sort(random.choice(steps, min(len(steps), MOST_MOMENTS), replace=False))
         return collect(replay, engine, starts_s[chosen].tolist(), CellDraw(cells=of, random=random), told, each)
 

@@ -56,6 +56,13 @@ class Task:
         return int(last - first)
 
     @property
+    def is_kept(self) -> npt.NDArray[np.bool_]:
+        """(steps,) those without an hour that is cut out; the others are neither learned from nor judged."""
+        edges, cut = self.cube.starts_s, self.incidents.cut_hours
+        before = np.searchsorted(cut, edges[:-1] // HOUR_S)
+        return np.asarray(before == np.searchsorted(cut, -(-edges[1:] // HOUR_S)))
+
+    @property
     def step_s(self) -> int:
         return round(float(np.median(np.diff(self.cube.starts_s))))
 
@@ -128,7 +135,17 @@ def task_of_archive(archived: Archived, options: FileOptions) -> Task:
     """The same of archived days, in the archive's own cells, whatever `options.cell_m` says."""
     grid = archived.meaning.grid
     task = _task_of(archived.table, "archive", replace(options, cell_m=grid.cell_m), grid)
-    return replace(task, data_file=f"archive@{archived.version}", data_sha256=archived.sha256)
+    parts = {"learned from": slice(task.validation), "chosen by": slice(task.validation, task.test)}
+    for what, steps in {**parts, "judged": slice(task.test, None)}.items():
+        if task.is_kept[steps].any():
+            continue
+        raise DataError(
+            f"every step that would be {what} has an hour that is cut out",
+            remedy="find out why the feed was silent or its messages were refused, or give a version with more days",
+        )
+    cut = int((~task.is_kept).sum())
+    title = f"{task.title}, {cut:,} steps cut out" if cut else task.title
+    return replace(task, title=title, data_file=f"archive@{archived.version}", data_sha256=archived.sha256)
 
 
 def _task_of(table: IncidentTable, source: str, options: FileOptions, known_grid: Grid | None = None) -> Task:

@@ -5,9 +5,11 @@ A day without incidents has one row with a count of 0, so that it is not a missi
 
 import hashlib
 import re
+import sys
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,16 @@ import numpy.typing as npt
 
 from models.counting.day_counts import BIN_S
 from models.files.incident_files import IncidentTable
-from schemas.errors import DataError, SettingsError
+from schemas.errors import DataError, not_installed
 from schemas.grid import Grid
-from schemas.spec import DAY_S, Spec
+from schemas.spec import DAY_S, HOUR_S, Spec
 
-PREFIX = "archive:"
+PREFIX, CUT_HOURS = "archive:", "cut_hours"
 _SHOWN = 300  # characters of the library's error
 EPOCH = date(1970, 1, 1).toordinal()
 _COLUMNS = ("day", "cell", "category", "bin", "count", "meaning")
 _ROW = np.dtype([("day", "<i4"), ("cell", "<i4"), ("category", "<i2"), ("bin", "<i2"), ("count", "<i4")])
+_NOT_KNOWN = -1  # in place of a day's cut hours
 
 
 class Meaning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,11 +51,38 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Archived:
     """A region's days in the archive. An incident stands at the start of its bin, in the middle of its cell."""
 
-    table: IncidentTable
+    table: IncidentTable  # with the hours that are cut out
     meaning: Meaning
     version: int  # of the Delta table
-    sha256: str  # of the rows, however they are spread over files
+    sha256: str  # of the rows and the hours that are cut out, however they are spread over files
+    until_s: int  # the end of the newest day
     missing: int = 0  # days between the first and the last that the archive lacks; they count as quiet
+    unknown: int = 0  # days of which it does not know which hours to cut out: none of theirs is
+
+    def warnings(self) -> Iterator[str]:
+        """What a person should know before this is learned from."""
+        if self.missing:
+            yield f"{self.missing} days are missing in the archive and count as quiet"
+        if cut := len(self.table.cut_hours):
+            yield f"{cut} hours are cut out: the feed was silent, or many messages were refused"
+        if self.unknown:
+            yield f"of {self.unknown} days nobody knows whether the feed was silent: they are used whole"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownHours:
+    """Until when data say whether the feed was sound, and when it was not. A file says nothing: all hours count."""
+
+    until_s: float = inf
+    cut_hours: frozenset[int] = frozenset()
+
+    def says_something(self, hour_s: int) -> bool:
+        """Of the hour that begins then."""
+        return hour_s < self.until_s and hour_s // HOUR_S not in self.cut_hours
+
+
+class NoDays(DataError):
+    """The archive has nothing of a region yet."""
 
 
 def is_archive(data: str) -> bool:
@@ -86,14 +116,26 @@ def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_m
     rows = rows[rows["meaning"] == meanings.index(wanted)]
     missing = _missing(rows["day"], data, region, may_miss)
     meaning = msgspec.json.decode(wanted, type=Meaning)
+    cut_hours, unknown = _cut_hours(rows)
+    newest = int(rows["day"].max())
     categories, rows = _in_order(rows, names)
     return Archived(
-        table=_incidents(rows, categories, meaning),
+        table=replace(_incidents(rows, categories, meaning), cut_hours=cut_hours),
         meaning=meaning,
         version=int(opened.version()),
-        sha256=_digest(rows, region, wanted, categories),
+        sha256=_digest(rows, cut_hours, [region, wanted, categories]),
+        until_s=(newest + 1) * DAY_S,
         missing=missing,
+        unknown=unknown,
     )
+
+
+def known_hours(data: str, spec: Spec) -> KnownHours:
+    """What `data` say of the feed of the spec's region. Raises DataError for an archive that cannot be read."""
+    if not is_archive(data):
+        return KnownHours()
+    found = read_archive(data, region=spec.region, like=spec, may_miss=sys.maxsize)
+    return KnownHours(until_s=found.until_s, cut_hours=frozenset(found.table.cut_hours.tolist()))
 
 
 def delta() -> Any:
@@ -101,9 +143,7 @@ def delta() -> Any:
     try:
         import deltalake
     except ModuleNotFoundError as error:
-        raise SettingsError(
-            f"{error.name} is not installed", remedy="pip install 'incident-risk-scorer[archive]'"
-        ) from error
+        raise not_installed(error, "archive") from error
     return deltalake
 
 
@@ -134,8 +174,14 @@ def _open(data: str) -> Any:
     place, at, version = data.removeprefix(PREFIX).rpartition("@")
     if not at or not re.fullmatch(r"\d{1,15}", version):
         place, version = data.removeprefix(PREFIX), ""
+    if "://" not in place and not Path(place).is_dir():
+        raise DataError(f"{data}: there is no folder {place}", "`python -m streaming archive` makes it")
     try:
         return library.DeltaTable(place, version=int(version) if version else None)
+    except library.exceptions.TableNotFoundError as error:
+        raise NoDays(
+            f"{data} is not an archive yet", remedy="`python -m streaming archive` begins it; check the path"
+        ) from error
     except (library.exceptions.DeltaError, OSError, ValueError) as error:
         raise DataError(
             f"{data} cannot be read ({said(error)[:_SHOWN]})", "name the folder of RISK_ARCHIVE, or another version"
@@ -159,15 +205,16 @@ def _rows(opened: Any, data: str, region: str) -> tuple[npt.NDArray[np.void], li
         dataset = opened.to_pyarrow_dataset(
             file_pruning_predicate=[("region", "=", region)], parquet_read_options=options
         )
-        read = dataset.to_table(columns=list(_COLUMNS), filter=ds.field("region") == region).unify_dictionaries()
+        columns = [name for name in (*_COLUMNS, CUT_HOURS) if name in dataset.schema.names]
+        read = dataset.to_table(columns=columns, filter=ds.field("region") == region).unify_dictionaries()
     except (library.exceptions.DeltaError, OSError, ValueError) as error:
         raise DataError(
             f"{data} cannot be read ({said(error)[:_SHOWN]})",
             remedy="name a newer version: files of deleted days are removed after a week",
         ) from error
     if not len(read):
-        raise DataError(f"{data} has no day of region {region!r}", remedy="check --region and the archive's path")
-    rows = np.empty(len(read), [*_ROW.descr, ("meaning", "<i4")])
+        raise NoDays(f"{data} has no day of region {region!r}", remedy="check --region and the archive's path")
+    rows = np.empty(len(read), [*_ROW.descr, ("meaning", "<i4"), (CUT_HOURS, "<i4")])
     texts = {}
     for name in ("category", "meaning"):
         column = read[name].combine_chunks().dictionary_encode()
@@ -175,7 +222,18 @@ def _rows(opened: Any, data: str, region: str) -> tuple[npt.NDArray[np.void], li
     rows["day"] = read["day"].cast("int32").to_numpy()
     for name in ("cell", "bin", "count"):
         rows[name] = read[name].to_numpy()
+    has_cut = CUT_HOURS in columns  # not in a table of an older version
+    rows[CUT_HOURS] = read[CUT_HOURS].fill_null(_NOT_KNOWN).to_numpy() if has_cut else _NOT_KNOWN
     return rows, texts["meaning"], texts["category"]
+
+
+def _cut_hours(rows: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], int]:
+    """Hours since 1970 that are cut out, ascending, and how many days do not say it."""
+    days, first = np.unique(rows["day"], return_index=True)
+    bits = rows[CUT_HOURS][first]
+    is_cut = (bits[:, None] >> np.arange(24) & 1).astype(np.bool_) & (bits != _NOT_KNOWN)[:, None]
+    hours = days[:, None].astype(np.int64) * 24 + np.arange(24)
+    return hours[is_cut], int((bits == _NOT_KNOWN).sum())
 
 
 def _missing(days: npt.NDArray[np.int32], data: str, region: str, may_miss: int) -> int:
@@ -203,16 +261,17 @@ def _in_order(rows: npt.NDArray[np.void], names: list[str]) -> tuple[tuple[str, 
     return categories, ordered[np.lexsort([ordered[name] for name in ("bin", "category", "cell", "day")])]
 
 
-def _digest(rows: npt.NDArray[np.void], region: str, meaning: str, categories: tuple[str, ...]) -> str:
-    content = hashlib.sha256(msgspec.json.encode([region, meaning, categories]))
+def _digest(rows: npt.NDArray[np.void], cut_hours: npt.NDArray[np.int64], head: list[object]) -> str:
+    content = hashlib.sha256(msgspec.json.encode(head))
     content.update(rows.tobytes())
+    content.update(cut_hours.astype("<i8").tobytes())
     return content.hexdigest()
 
 
 def _incidents(rows: npt.NDArray[np.void], categories: tuple[str, ...], meaning: Meaning) -> IncidentTable:
     each = np.repeat(rows, np.maximum(rows["count"], 0))
     if not len(each):
-        raise DataError("the archive has no incident of the region", remedy="wait until some days are archived")
+        raise NoDays("the archive has no incident of the region", remedy="wait until some days are archived")
     occurred_s = each["day"].astype(np.int64) * DAY_S + each["bin"].astype(np.int64) * BIN_S
     in_time = np.argsort(occurred_s, kind="stable")
     each, occurred_s = each[in_time], occurred_s[in_time]

@@ -7,6 +7,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from models.artifact.artifact import Artifact
+from models.artifact.manifest import Manifest
+from models.files.archive import KnownHours, day_text
 from models.gate.held_out import longest_training_s
 from models.gate.lifecycle import Desk, registered_artifact
 from models.gate.plan import GatePlan
@@ -17,14 +19,16 @@ from models.model_registry.lifecycle import register
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory
 from models.training.train import ReportProgress, table_like
-from models.training.train_region import prepare, read_data, train_region
+from models.training.train_region import PreparedTask, prepare, read_data, train_region
+from schemas.errors import GateClosed
 from schemas.spec import DAY_S
 
 
-def due_reasons(champion: Artifact, checkpoint: Path, *, now_s: float) -> list[str]:
-    """Why a challenger is due, by the champion's age and the job's judged hours."""
+def due_reasons(champion: Artifact, checkpoint: Path, known: KnownHours, *, now_s: float) -> list[str]:
+    """Why a challenger is due, by the champion's age and those of the job's judged hours that say something."""
     spec, manifest = champion.spec, champion.manifest
-    days = days_of(judged_hours(checkpoint, spec), spec, champion=champion.version, challenger=None)
+    hours = [one for one in judged_hours(checkpoint, spec) if known.says_something(one.tick_s)]
+    days = days_of(hours, spec, champion=champion.version, challenger=None)
     verdicts = {row["horizon"]: row["verdict"] for row in manifest.evaluation}
     age_days = (now_s - manifest.data.cutoff_s) / DAY_S
     return triggers(days, age_days=age_days, was_better=verdicts.get(spec.horizon_names[0]) == "better")
@@ -35,27 +39,64 @@ def days_to_wait(desk: Desk, champion: Artifact, plan: GatePlan, *, now_s: int) 
 
     Without it a champion that drifts would get a challenger every day that knows as little of the change as the last.
     """
-    region = champion.spec.region
-    newest = max(desk.registry.state(region).manifests)  # versions begin with the time of their making
-    if newest == champion.version:
+    newest = _newest_tried(desk, champion)
+    if newest is None:
         return 0
-    with tempfile.TemporaryDirectory() as scratch:
-        known_s = registered_artifact(desk, region, newest, Path(scratch)).manifest.data.cutoff_s
+    known_s = newest.data.cutoff_s
     until_s = longest_training_s(now_s, plan, champion.spec.horizons_s)
     return max(plan.least_days - (until_s - known_s) // DAY_S, 0)
+
+
+def days_too_early(champion: Artifact, plan: GatePlan, *, end_s: int) -> int:
+    """How many days the data must go on after `end_s` for a challenger to learn from newer ones than the champion."""
+    until_s = longest_training_s(end_s, plan, champion.spec.horizons_s)
+    return max(-(-(champion.manifest.data.cutoff_s - until_s) // DAY_S) + 1, 0)
 
 
 def registered_challenger(
     desk: Desk, champion: Artifact, task: RegionTask, plan: GatePlan, scratch: Path, report: ReportProgress
 ) -> tuple[Artifact, IncidentHistory]:
-    """A registered challenger that has not seen the plan's last days, and all incidents. `scratch`: an empty folder."""
+    """A registered challenger that has not seen the plan's last days, and all incidents. `scratch`: an empty folder.
+
+    Raises GateClosed before it trains when the result could not be tried: nothing is newer than what the champion has
+    learned from, or the newest version has learned from the same.
+    """
     spec = champion.spec
     incidents, _ = read_data(task, spec)
     end_s = (int(incidents.occurred_s[-1]) + 1) // DAY_S * DAY_S
+    if early := days_too_early(champion, plan, end_s=end_s):
+        end, known = end_s // DAY_S, champion.manifest.data.cutoff_s // DAY_S
+        raise GateClosed(
+            f"the data of {spec.region} end {day_text(end)}; without the {plan.held_out_days} days that are held out "
+            f"they have nothing newer than those of the champion, which end {day_text(known)}",
+            remedy=f"ask again when they reach {day_text(end + early)}, or lower held_out_days in the plan",
+        )
     until = datetime.fromtimestamp(longest_training_s(end_s, plan, spec.horizons_s), zone_of(spec.timezone))
     ready = prepare(replace(task, like=str(champion.folder), until=until.date().isoformat()))
+    _refuse_the_same_again(desk, champion, ready)
     folder, _ = train_region(ready, scratch / "made", report=report)
     version = register(desk.registry, folder, desk.note).version
     table = table_like(incidents, spec, region=spec.region, cutoff_s=end_s)
     challenger = registered_artifact(desk, spec.region, version, scratch / "registered")
     return challenger, IncidentHistory.of(table, spec, end_s)
+
+
+def _newest_tried(desk: Desk, champion: Artifact) -> Manifest | None:
+    """Of the newest version; None when that is the champion. Versions begin with the time of their making."""
+    region = champion.spec.region
+    newest = max(desk.registry.state(region).manifests, default=champion.version)
+    if newest == champion.version:
+        return None
+    with tempfile.TemporaryDirectory() as scratch:
+        return registered_artifact(desk, region, newest, Path(scratch)).manifest
+
+
+def _refuse_the_same_again(desk: Desk, champion: Artifact, ready: PreparedTask) -> None:
+    newest = _newest_tried(desk, champion)
+    if newest and (newest.data.sha256, newest.data.cutoff_s) == (ready.data_sha256, ready.cutoff_s):
+        region = champion.spec.region
+        raise GateClosed(
+            f"{newest.version} of {region} has learned from the same data until the same day, and does not score",
+            remedy="give data with newer days; to try that version, run "
+            f"`python -m models gate start {region} {newest.version}`",
+        )

@@ -1,15 +1,21 @@
-"""The gate's decision about a shadow: promote, stop, go on, or undecided. A pure function of the days and the plan."""
+"""The gate's decision about a shadow: promote, stop, go on, or undecided. A pure function of the days and the plan.
 
-from collections.abc import Sequence
+It needs no torch: `gate status` answers at once.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from models.gate.plan import GatePlan
-from models.gate.shadow_day import ShadowDay, mean_scores, whole_enough
+from models.gate.shadow_day import ShadowDay, ShadowHour, days_of, judged_hours, mean_scores, whole_enough
+from models.gate.trial import Trial
 from models.measures.sequence import bounds
+from schemas.spec import Spec
 
 Decision = Literal["promote", "stop", "go on", "undecided"]
 _WEEKEND = (6, 7)
@@ -40,18 +46,34 @@ class Judgement:
     margin: float
     calibration: tuple[Calibration, ...]  # of categories with enough incidents
     too_few: tuple[str, ...]  # categories without
+    failed: Mapping[str, int]  # local day -> hours that the challenger could not be scored
+    cut: Mapping[str, int]  # local day -> hours that are left out: the feed was silent, or many messages were refused
+
+
+def judge_trial(trial: Trial, spec: Spec, checkpoint: Path) -> Judgement:
+    """What the job's judged hours say so far."""
+    return judge_hours(trial, spec, judged_hours(checkpoint, spec, trial.champion))
+
+
+def judge_hours(trial: Trial, spec: Spec, hours: Iterable[ShadowHour]) -> Judgement:
+    """Judge the whole days of these hours of the champion, with the challenger or without."""
+    days = days_of(hours, spec, champion=trial.champion, challenger=trial.challenger, since_s=trial.started_s)
+    return judge_shadow(days, trial.plan, margin=trial.margin)
 
 
 def judge_shadow(days: Sequence[ShadowDay], plan: GatePlan, *, margin: float) -> Judgement:
     """Judge the days so far, in their order. margin: nats per value that the challenger may be worse; see `margin_of`.
 
     May be asked every day: the bounds are those of confidence sequences. Promotion and stop err in `plan.alpha` each,
-    as does calibration over all categories together. Nothing is decided before `plan.least_days`.
+    as does calibration over all categories together. Nothing is decided before `plan.least_days`, but for a challenger
+    that fails: of the hours that it fails in nobody knows how good it would have been.
     """
     used = whole_enough(days)
     difference, low, high = _difference(used, plan.alpha)
     calibration, too_few = _calibration(used, plan)
     decision, because = _decide(used, plan, (low, high, margin), calibration, too_few)
+    if reason := _fails(days, plan):
+        decision, because = "stop", reason
     return Judgement(
         decision=decision,
         because=because,
@@ -62,7 +84,21 @@ def judge_shadow(days: Sequence[ShadowDay], plan: GatePlan, *, margin: float) ->
         margin=margin,
         calibration=calibration,
         too_few=too_few,
+        failed={day.day: day.failed for day in days if day.failed},
+        cut={day.day: day.cut for day in days if day.cut},
     )
+
+
+def _fails(days: Sequence[ShadowDay], plan: GatePlan) -> str:
+    """Why a trial ends whose challenger fails too often; nothing where it does not.
+
+    The share is that of the least trial until there is more, so that one early hour ends none.
+    """
+    failed = sum(day.failed for day in days)
+    hours = failed + sum(day.hours for day in days)
+    if failed <= plan.failed_hours * max(hours, 24 * plan.least_days):
+        return ""
+    return f"the challenger could not be scored in {failed} of {hours} hours"
 
 
 def margin_of(baseline: float, champion: float, plan: GatePlan) -> float:

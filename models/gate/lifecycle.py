@@ -1,21 +1,20 @@
 """Trials from their start to their end: what changes in the registry, in the job's folder and in the audit log."""
 
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.artifact.artifact import Artifact
-from models.gate.held_out import HeldOut, compare_held_out, unsound
-from models.gate.judge import Judgement, judge_shadow
+from models.gate.held_out import HeldOut, compare_held_out, held_out_from_s, unsound
+from models.gate.judge import Judgement
 from models.gate.plan import GatePlan
-from models.gate.shadow_day import days_of, judged_hours
-from models.gate.trial import Trial, read_trial, trial_path, write_trial
+from models.gate.trial import Trial, end_on_record, read_trial, refuse_too_many, write_trial
 from models.model_registry.contract import ModelRegistry
 from models.model_registry.copying import verified
 from models.model_registry.lifecycle import Note, promote, retire
 from models.model_registry.sync import sync
 from models.training.replay import IncidentHistory
-from schemas.errors import GateClosed, RegistryError
-from schemas.spec import Spec
+from schemas.errors import ArtifactError, GateClosed, RegistryError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +43,16 @@ def start_trial(
     """Compare both on the held-out span and, if nothing speaks against it, start the trial.
 
     plan: with the sha256 of its file, which is on record before the job scores the challenger. Raises GateClosed when
-    a trial is running, or the challenger may not be tried.
+    a trial is running, the plan's number of trials is used up, or the challenger may not be tried.
     """
     rules, digest = plan
     region = champion.spec.region
     if (running := read_trial(desk.artifacts, region)) is not None:
         raise GateClosed(f"{region} has a trial of {running.challenger}", "end it first: `python -m models gate end`")
+    refuse_too_many(desk.artifacts, region, rules, now_s)
     if faults := unsound(champion, challenger):
         raise GateClosed(f"{challenger.version} cannot be tried: {'; '.join(faults)}", "train another challenger")
-    held_out = compare_held_out(champion, challenger, past, rules)
+    held_out = _compared(desk, champion, challenger, past, rules)
     if held_out.faults:
         faults = held_out.faults
         raise GateClosed(f"{challenger.version} is not tried: {'; '.join(faults)}", "train another challenger")
@@ -63,27 +63,53 @@ def start_trial(
         plan_sha256=digest,
         margin=held_out.margin,
         started_s=now_s,
+        remarks=held_out.remarks,
     )
     begin(desk, region, trial, held_out_days=held_out.days)
     return trial, held_out
+
+
+def _compared(desk: Desk, champion: Artifact, challenger: Artifact, past: IncidentHistory, plan: GatePlan) -> HeldOut:
+    with tempfile.TemporaryDirectory() as scratch:
+        earlier, remarks = earlier_champions(desk, champion, challenger, Path(scratch))
+        found = compare_held_out(champion, challenger, past, plan, earlier)
+    return replace(found, remarks=(*found.remarks, *remarks))
+
+
+def earlier_champions(
+    desk: Desk, champion: Artifact, challenger: Artifact, scratch: Path
+) -> tuple[list[Artifact], list[str]]:
+    """The champions before this one that can be compared on the held-out span, and what cannot. Retired ones count."""
+    region, found, remarks = champion.spec.region, [], []
+    start_s = held_out_from_s(champion, challenger)
+    for version in dict.fromkeys(desk.registry.state(region).before):
+        if version in (champion.version, challenger.version):
+            continue
+        try:
+            one = registered_artifact(desk, region, version, scratch)
+        except ArtifactError as error:
+            remarks.append(f"the earlier champion {version} is left out: {error.message}")
+            continue
+        if one.spec.fingerprint() != champion.spec.fingerprint():
+            remarks.append(f"the earlier champion {version} is left out: its spec is another one")
+        elif one.manifest.data.cutoff_s + max(one.spec.horizons_s) > start_s:
+            remarks.append(f"the earlier champion {version} is left out: it has learned from the held-out days")
+        else:
+            found.append(one)
+    if not found:
+        remarks.append("no earlier champion is kept, so losses of earlier promotions are not seen")
+    return found, remarks
 
 
 def begin(desk: Desk, region: str, trial: Trial, *, held_out_days: int) -> None:
     """Put a trial on record and into force. Asks nothing: `start_trial` does."""
     facts = {"region": region, "champion": trial.champion, "challenger": trial.challenger}
     facts |= {"plan_sha256": trial.plan_sha256}
+    facts |= {"remarks": "; ".join(trial.remarks)}
     desk.note("trial_started", {**facts, "margin": trial.margin, "held_out_days": held_out_days})
     promote(desk.registry, region, trial.challenger, "challenger", desk.note)
     sync(desk.registry, desk.artifacts, region, desk.note)
     write_trial(desk.artifacts, region, trial)  # last: after a kill before it the next call starts a trial anew
-
-
-def judge_trial(trial: Trial, spec: Spec, checkpoint: Path) -> Judgement:
-    """What the job's judged hours say so far."""
-    days = days_of(
-        judged_hours(checkpoint, spec, trial.challenger), spec, champion=trial.champion, challenger=trial.challenger
-    )
-    return judge_shadow(days, trial.plan, margin=trial.margin)
 
 
 def end_trial(desk: Desk, region: str, trial: Trial, found: Judgement, *, is_confirmed: bool) -> str:
@@ -93,7 +119,7 @@ def end_trial(desk: Desk, region: str, trial: Trial, found: Judgement, *, is_con
     """
     if (champion := desk.registry.state(region).champion) not in (trial.champion, trial.challenger):
         desk.note("trial_ended", {"region": region, "challenger": trial.challenger, "decision": "void"})
-        trial_path(desk.artifacts, region).unlink(missing_ok=True)
+        end_on_record(desk.artifacts, region, trial, "void")
         fault = (
             f"the trial of {trial.challenger} is void: {champion} scores now, and it was compared with {trial.champion}"
         )
@@ -103,11 +129,24 @@ def end_trial(desk: Desk, region: str, trial: Trial, found: Judgement, *, is_con
     if found.decision == "promote" and not (is_confirmed or trial.plan.auto):
         raise GateClosed(f"{trial.challenger} may be promoted: {found.because}", "confirm it with --confirm")
     facts = {"region": region, "challenger": trial.challenger, "decision": found.decision, "reason": found.because}
-    desk.note("trial_ended", {**facts, "days": found.days, "difference": found.difference, "high": found.high})
-    if found.decision == "promote":
+    figures = {"days": found.days, "failed_hours": sum(found.failed.values())}
+    desk.note("trial_ended", {**facts, **figures, "difference": found.difference, "high": found.high})
+    _close(desk, region, trial, found.decision)
+    return found.decision
+
+
+def abandon_trial(desk: Desk, region: str, trial: Trial) -> None:
+    """End a trial without a judgement: the challenger is retired. Raises GateClosed when it was promoted already."""
+    if desk.registry.state(region).champion == trial.challenger:
+        raise GateClosed(f"{trial.challenger} is the champion already", "end its trial without --abandon")
+    desk.note("trial_ended", {"region": region, "challenger": trial.challenger, "decision": "abandoned"})
+    _close(desk, region, trial, "abandoned")
+
+
+def _close(desk: Desk, region: str, trial: Trial, decision: str) -> None:
+    if decision == "promote":
         promote(desk.registry, region, trial.challenger, "champion", desk.note)
     else:
         retire(desk.registry, region, trial.challenger, desk.note)
     sync(desk.registry, desk.artifacts, region, desk.note)
-    trial_path(desk.artifacts, region).unlink(missing_ok=True)
-    return found.decision
+    end_on_record(desk.artifacts, region, trial, decision)

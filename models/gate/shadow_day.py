@@ -1,7 +1,7 @@
 """What a shadow has shown: hour by hour as it was judged, and added up to local days."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -11,19 +11,21 @@ from zoneinfo import ZoneInfo
 import msgspec
 import numpy as np
 
-from models.counting.closed_horizons import ClosedHorizon
 from models.measures.cube import Floats
-from models.measures.outcomes import Forecast, log_scores
 from schemas.errors import CheckpointError
-from schemas.spec import Spec
+from schemas.files import replace_file
+from schemas.spec import DAY_S, Spec
 
 LEAST_HOURS = 12  # of a day; one with fewer says too little of its kind and is left out
-_HEAD = re.compile(rb'\{"tick_s":\d+,"horizon":"(\w+)"')  # of a line: to pass over it costs little
+RECENT_DAYS = 60  # that are kept of each champion, so that one that comes back has its past
+_HEAD = re.compile(
+    rb'\{"tick_s":(\d+),"horizon":"(\w+)","champion_version":"([^"]+)"'
+)  # to pass over a line costs little
 _SUMS = ("values", "champion", "challenger", "baseline")
 _BY_CATEGORY = ("observed", "champion_expected", "challenger_expected")
 
 
-class ShadowHour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ShadowHour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A forecast made at `tick_s` for one horizon by both, after late reports.
 
     Sums over cells and categories: of log scores in nats, smaller is better; by category of incidents.
@@ -40,6 +42,7 @@ class ShadowHour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     observed: Mapping[str, int]
     champion_expected: Mapping[str, float]
     challenger_expected: Mapping[str, float]
+    is_cut: bool = False  # the feed was silent, or many messages were refused: it says nothing of either
 
 
 class ShadowDay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +51,8 @@ class ShadowDay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     day: str  # local date, 2026-11-25
     weekday: int  # Monday is 1
     hours: int  # that were judged
+    failed: int = 0  # hours that the champion scored and the challenger did not
+    cut: int = 0  # hours that are left out because they say nothing
     values: int
     champion: float
     challenger: float
@@ -57,40 +62,12 @@ class ShadowDay(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     challenger_expected: Mapping[str, float]
 
 
-def judged_hour(champion: Forecast, challenger: Forecast | None, closed: ClosedHorizon, spec: Spec) -> ShadowHour:
-    """The forecasts against what was observed, and the champion's baseline."""
-    h, observed = closed.horizon, closed.observed
-    beside = challenger or champion
-    sums: dict[str, Any] = {
-        name: float(log_scores(mean[:, :, h], observed, dispersion[:, h]).sum())
-        for name, mean, dispersion in (
-            ("champion", champion.expected, champion.dispersion),
-            ("challenger", beside.expected, beside.dispersion),
-            ("baseline", champion.usual, champion.dispersion),
-        )
-    }
-    for name, values in (
-        ("observed", observed.sum(axis=0)),
-        ("champion_expected", champion.expected[:, :, h].sum(axis=0, dtype=float)),
-        ("challenger_expected", beside.expected[:, :, h].sum(axis=0, dtype=float)),
-    ):
-        sums[name] = dict(zip(spec.categories, values.tolist(), strict=True))
-    return ShadowHour(
-        tick_s=closed.tick_s,
-        horizon=spec.horizon_names[h],
-        champion_version=champion.model,
-        challenger_version=challenger.model if challenger else "",
-        values=observed.size,
-        **sums,
-    )
-
-
 def shadow_path(checkpoint: Path, region: str) -> Path:
     return checkpoint / "shadow" / f"{region}.jsonl"
 
 
-def read_shadow(path: Path, *, horizon: str = "", version: str = "") -> Iterator[ShadowHour]:
-    """The judged hours in a file; none without one. With `horizon` or `version`: only those that name it.
+def read_shadow(path: Path, *, horizon: str = "", champion: str = "") -> Iterator[ShadowHour]:
+    """The judged hours in a file; none without one. With `horizon` or `champion`: only those.
 
     Raises CheckpointError when a line cannot be read.
     """
@@ -101,7 +78,7 @@ def read_shadow(path: Path, *, horizon: str = "", version: str = "") -> Iterator
         if not line.endswith(b"\n"):
             return  # being written now, or cut off by a crash: its batch is repeated
         head = _HEAD.match(line)
-        if head and (horizon.encode() not in (b"", head[1]) or version.encode() not in line):
+        if head and (horizon.encode() not in (b"", head[2]) or champion.encode() not in (b"", head[3])):
             continue
         try:
             yield decoder.decode(line)
@@ -109,38 +86,65 @@ def read_shadow(path: Path, *, horizon: str = "", version: str = "") -> Iterator
             raise CheckpointError(f"{path}, line {number} cannot be read ({error})", "restore or delete it") from error
 
 
-def judged_hours(checkpoint: Path, spec: Spec, version: str = "") -> Iterator[ShadowHour]:
-    """What the job has judged of a region's shortest horizon; with `version` only lines that name it."""
-    return read_shadow(shadow_path(checkpoint, spec.region), horizon=spec.horizon_names[0], version=version)
+def judged_hours(checkpoint: Path, spec: Spec, champion: str = "") -> Iterator[ShadowHour]:
+    """What the job has judged of a region's shortest horizon; with `champion` only beside that version."""
+    return read_shadow(shadow_path(checkpoint, spec.region), horizon=spec.horizon_names[0], champion=champion)
 
 
-def days_of(hours: Iterable[ShadowHour], spec: Spec, *, champion: str, challenger: str | None) -> list[ShadowDay]:
+def drop_unneeded(path: Path, *, champions: Collection[str], newest_s: int) -> None:
+    """Keep the hours of these champions, and RECENT_DAYS of all: no judgement reads the others again.
+
+    A kill leaves the file of before or of after. Lines that cannot be read stay. Raises OSError.
+    """
+    lines = path.read_bytes().splitlines(keepends=True)
+    oldest_s, wanted = newest_s - RECENT_DAYS * DAY_S, {one.encode() for one in champions}
+    heads = ((line, _HEAD.match(line)) for line in lines)
+    kept = [line for line, head in heads if not head or int(head[1]) >= oldest_s or head[3] in wanted]
+    if len(kept) < len(lines):
+        replace_file(path, b"".join(kept))
+
+
+def days_of(
+    hours: Iterable[ShadowHour], spec: Spec, *, champion: str, challenger: str | None, since_s: int | None = None
+) -> list[ShadowDay]:
     """The whole local days of these two versions, in order. An hour that is there twice counts as it stands last.
 
-    challenger: None for whichever there was, or none.
+    challenger: None for whichever there was, or none. since_s: when its trial began; hours before do not count, as its
+    plan was not on record, and those from then on in which the challenger is missing have failed.
 
-    The newest day may still lack hours and is left out, unless it ends with its last hour.
+    An hour that is cut out counts neither as judged nor as failed. The newest day may still lack hours and is left out,
+    unless it ends with its last hour.
     """
     zone, horizon = ZoneInfo(spec.timezone), spec.horizon_names[0]
-    newest = {
-        one.tick_s: one
-        for one in hours
-        if (one.horizon, one.champion_version) == (horizon, champion) and challenger in (None, one.challenger_version)
-    }
+    first_s = 0 if since_s is None else since_s
+    ours = [
+        one for one in hours if (one.horizon, one.champion_version) == (horizon, champion) and one.tick_s >= first_s
+    ]
+    missing = {} if since_s is None else {one.tick_s: one for one in ours}
+    newest = missing | {one.tick_s: one for one in ours if challenger in (None, one.challenger_version)}
     ordered = [newest[tick_s] for tick_s in sorted(newest)]
     days = [list(its) for _, its in groupby(ordered, key=lambda one: _local(one.tick_s, zone).date())]
     if days and _local(days[-1][-1].tick_s + 3600, zone).date() == _local(days[-1][-1].tick_s, zone).date():
         days.pop()
-    return [_added_up(its, zone) for its in days]
+    return [_added_up(its, zone, challenger) for its in days]
 
 
-def _added_up(hours: Sequence[ShadowHour], zone: ZoneInfo) -> ShadowDay:
-    first = _local(hours[0].tick_s, zone)
+def _added_up(all_hours: Sequence[ShadowHour], zone: ZoneInfo, challenger: str | None) -> ShadowDay:
+    first = _local(all_hours[0].tick_s, zone)
+    clear = [one for one in all_hours if not one.is_cut]
+    hours = [one for one in clear if challenger in (None, one.challenger_version)]
     sums: dict[str, Any] = {name: sum(getattr(one, name) for one in hours) for name in _SUMS}
     for name in _BY_CATEGORY:
         by_hour = [getattr(one, name) for one in hours]
-        sums[name] = {category: sum(values[category] for values in by_hour) for category in hours[0].observed}
-    return ShadowDay(day=first.date().isoformat(), weekday=first.isoweekday(), hours=len(hours), **sums)
+        sums[name] = {category: sum(values[category] for values in by_hour) for category in all_hours[0].observed}
+    return ShadowDay(
+        day=first.date().isoformat(),
+        weekday=first.isoweekday(),
+        hours=len(hours),
+        failed=len(clear) - len(hours),
+        cut=len(all_hours) - len(clear),
+        **sums,
+    )
 
 
 def _local(at_s: int, zone: ZoneInfo) -> datetime:

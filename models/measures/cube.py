@@ -41,6 +41,13 @@ class Cube:
             self, counts=self.counts[:step], starts_s=self.starts_s[: step + 1], hour_of_week=self.hour_of_week[:step]
         )
 
+    def only(self, kept: npt.NDArray[np.bool_]) -> "Cube":
+        """The kept steps alone, one behind the other. kept: (steps,)."""
+        if kept.all():
+            return self
+        starts_s = np.append(self.starts_s[:-1][kept], self.starts_s[-1])
+        return replace(self, counts=self.counts[kept], starts_s=starts_s, hour_of_week=self.hour_of_week[kept])
+
 
 def count(incidents: IncidentTable, cell: npt.NDArray[np.int32], starts_s: npt.NDArray[np.int64], grid: Grid) -> Cube:
     """The cube of incidents that all lie in the grid and the steps. cell: (n,); starts_s: (steps + 1,).

@@ -9,12 +9,12 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from models.measures.cube import Floats
+from models.measures.sequence import widening
 
 BLOCK_DAYS = 3  # at hourly and daily steps alike: errors of neighbouring days are alike, by 0.3 on Chicago's days
 LEAST_JUDGED = 100  # incidents; of fewer, the forecast that expects nothing seems best
 LEAST_BLOCKS = 10  # fewer say nothing about how much one block differs from another
 RESAMPLES = 10_000
-MOST_ALIKE = 0.8  # correlation beyond which a process of first order describes nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,17 +59,6 @@ def difference(per_step: Floats, block: npt.NDArray[np.int64], random: np.random
         correlation=correlation,
         verdict=verdict(low, high, len(per_block)),
     )
-
-
-def widening(correlation: Floats, number: npt.NDArray[np.integer] | int) -> Floats:
-    """What an interval from `number` values is multiplied by when the correlation of neighbours came out so.
-
-    Fewer of the n are then independent: n (1 - r) / (1 + r) of them. Source: Wilks, Statistical Methods in the
-    Atmospheric Sciences, 5.2.4, for a process of first order; the correlation of few values comes out too low by
-    (1 + 3 r) / n, Kendall, Biometrika 41, 1954.
-    """
-    alike = np.clip(correlation + (1 + 3 * correlation) / number, 0.0, MOST_ALIKE)
-    return np.asarray(np.sqrt((1 + alike) / (1 - alike)))
 
 
 def neighbours_correlate(per_block: Floats) -> float:

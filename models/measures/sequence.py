@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.measures.cube import Floats
-from models.measures.paired import widening
 
+MOST_ALIKE = 0.8  # correlation beyond which a process of first order describes nothing
 TUNED_FOR = 30  # days at which the bounds are narrowest; they hold on every day
 
 
@@ -28,14 +28,14 @@ def bounds(days: Floats, *, alpha: float) -> Bounds:
     """Bounds for the mean of (..., days) values of equal meaning in the order of time.
 
     Asymptotic: the sum of a day's many cells is near normal, and the deviation is that of the days so far, widened as
-    in `models.measures.paired` where neighbouring days are alike. Before the third day the bounds are infinite.
+    by `widening` where neighbouring days are alike. Before the third day the bounds are infinite.
     Source: Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, Time-uniform central limit theory and asymptotic confidence
     sequences, Annals of Statistics 52, 2024.
     """
     number = np.arange(1, days.shape[-1] + 1)
     mean = np.cumsum(days, axis=-1) / number
     with np.errstate(divide="ignore", invalid="ignore"):
-        radius = _long_run_deviation(days, mean, number) * boundary(number, alpha=alpha)
+        radius = _long_run_deviation(days, number) * boundary(number, alpha=alpha)
     radius = np.where(number < 3, np.inf, radius)
     return Bounds(mean=mean, lower=mean - radius, upper=mean + radius)
 
@@ -56,14 +56,26 @@ def boundary(number: npt.NDArray[np.integer], *, alpha: float) -> Floats:
     return np.asarray(x * np.sqrt(growth / (growth - 1) / number))
 
 
-def _long_run_deviation(days: Floats, mean: Floats, number: npt.NDArray[np.integer]) -> Floats:
+def widening(correlation: Floats, number: npt.NDArray[np.integer] | int) -> Floats:
+    """What an interval from `number` values is multiplied by when the correlation of neighbours came out so.
+
+    Fewer of the n are then independent: n (1 - r) / (1 + r) of them. Source: Wilks, Statistical Methods in the
+    Atmospheric Sciences, 5.2.4, for a process of first order; the correlation of few values comes out too low by
+    (1 + 3 r) / n, Kendall, Biometrika 41, 1954.
+    """
+    alike = np.clip(correlation + (1 + 3 * correlation) / number, 0.0, MOST_ALIKE)
+    return np.asarray(np.sqrt((1 + alike) / (1 - alike)))
+
+
+def _long_run_deviation(days: Floats, number: npt.NDArray[np.integer]) -> Floats:
     """(..., days) deviation of the days until each, such that deviation / sqrt(n) is that of their mean."""
-    squares = np.cumsum((days - days[..., :1]) ** 2, axis=-1) - number * (mean - days[..., :1]) ** 2
-    # The sum over neighbours of (x - m)(y - m), with m the mean until each day, from sums that only grow.
+    # Counted from the first day: then the sums stay exact where days hardly differ, and are 0 where they are equal.
     apart = days - days[..., :1]
+    middle = np.cumsum(apart, axis=-1) / number
+    squares = np.cumsum(apart**2, axis=-1) - number * middle**2
+    # The sum over neighbours of (x - m)(y - m), with m the mean until each day, from sums that only grow.
     products = np.zeros_like(days)
     products[..., 1:] = np.cumsum(apart[..., 1:] * apart[..., :-1], axis=-1)
-    middle = mean - days[..., :1]
     both = 2 * number * middle - apart[..., :1] - apart  # of both neighbours: all but the first, all but the last
     neighbours = products - middle * both + (number - 1) * middle**2
     correlation = np.where(squares > 0, neighbours / squares, 0.0)

@@ -24,6 +24,13 @@ class RegionState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     before: tuple[Version, ...] = ()  # earlier champions, the last one newest
     retired: tuple[Version, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raises ValueError, which a decoder turns into its own error, for a role of a version that is not there."""
+        for role in ("champion", "challenger"):
+            version = getattr(self, role)
+            if version is not None and version not in self.manifests:
+                raise ValueError(f"the {role} {version} is not among the registered versions")
+
     def role_of(self, version: str) -> str:
         """`champion`, `challenger`, `retired` or nothing."""
         if version in self.retired:
@@ -40,10 +47,13 @@ class ModelRegistry(Protocol):
     def state(self, region: str) -> RegionState:
         """The region's state; an empty one for a region that it does not know."""
 
-    def add(self, region: str, folder: Path, digest: str, announce: Callable[[], None]) -> None:
+    def add(
+        self, region: str, folder: Path, digest: str, announce: Callable[[], None], evaluation: Path | None = None
+    ) -> None:
         """Keep the verified artifact in `folder`, whose manifest has that sha256. Repeating it is allowed.
 
-        `announce` is called before the version appears, if it is new.
+        `announce` is called before the version appears, if it is new. evaluation: a folder of `models evaluate`, whose
+        page is kept beside it.
         """
 
     def change(self, region: str, rule: Callable[[RegionState], RegionState]) -> RegionState:

@@ -11,6 +11,7 @@ from schemas.errors import ArtifactError, RegistryError
 from schemas.files import sync_files, sync_folder
 from schemas.limits import MAX_MANIFEST_BYTES
 
+PAGE, FIGURES = "index.html", "evaluation.json"  # of a folder of `models evaluate`
 PART = ".part"  # beside the versions; one process at a time writes it, under the region's lock
 
 
@@ -34,8 +35,9 @@ def verified(folder: Path, digest: str) -> Artifact:
 def bring(home: Path, version: str, digest: str, fill: Callable[[Path], None]) -> bool:
     """Make the folder `version` in `home`, a region's folder, the registered one; whether that took a copy.
 
-    `fill` puts the files into an empty folder. A damaged folder of that version is replaced. The caller holds the lock
-    of `home`. Raises ArtifactError, and OSError.
+    `fill` puts the files into an empty folder. A damaged folder of that version is replaced; a sound one with another
+    manifest is refused, as it may be all that there is of it. The caller holds the lock of `home`. Raises
+    ArtifactError, and OSError.
     """
     target, part = home / version, home / PART
     shutil.rmtree(part, ignore_errors=True)  # of a copy that was interrupted
@@ -43,7 +45,7 @@ def bring(home: Path, version: str, digest: str, fill: Callable[[Path], None]) -
         verified(target, digest)
         return False
     except ArtifactError:
-        pass
+        _refuse_another(target, digest)
     new = part / version
     new.mkdir(parents=True)
     fill(new)
@@ -57,6 +59,27 @@ def bring(home: Path, version: str, digest: str, fill: Callable[[Path], None]) -
     sync_folder(home)
     shutil.rmtree(part)
     return True
+
+
+def _refuse_another(folder: Path, digest: str) -> None:
+    """Raises RegistryError when the folder is a sound artifact, but not the registered one."""
+    try:
+        is_sound, found = read_artifact(folder).network_error is None, manifest_digest(folder)
+    except ArtifactError:
+        return
+    if is_sound and found != digest:
+        raise RegistryError(
+            f"{folder} is another artifact than the registered one: its manifest has sha256 {found}, and {digest} is "
+            "registered",
+            remedy="find out where it comes from and move the folder away; then repeat the command",
+        )
+
+
+def copy_evaluation(source: Path, to: Path) -> None:
+    """The page of `models evaluate` with its plots and figures, and no other file. Raises OSError."""
+    to.mkdir(parents=True, exist_ok=True)
+    for path in (source / PAGE, source / FIGURES, *sorted(source.glob("*.png"))):
+        shutil.copyfile(path, to / path.name, follow_symlinks=False)
 
 
 def copy_files(source: Path, to: Path) -> None:

@@ -2,6 +2,7 @@
 
     <registry>/<region>/state.json    versions and roles, replaced in one step
                <region>/<version>/    the artifact, as training wrote it
+                        <version>.evaluation/    the page of `models evaluate` that was given with it
 
 A lock of each region lets one process change it at a time, on one machine. A kill at any point leaves the state of
 before or of after; repeating the command finishes it.
@@ -16,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from models.model_registry.contract import RegionState
-from models.model_registry.copying import bring, copy_files
+from models.model_registry.copying import bring, copy_evaluation, copy_files
 from models.model_registry.rules import registered
 from schemas.errors import RegistryError
 from schemas.files import exclusive, read_json, replace_file, write_errors
@@ -45,8 +46,10 @@ class FolderRegistry:
         remedy = "restore it from a copy; the audit log has every change"
         return read_json(path, RegionState, RegistryError, remedy=remedy) or RegionState()
 
-    def add(self, region: str, folder: Path, digest: str, announce: Callable[[], None]) -> None:
-        """Copy the artifact, then enter it. A damaged copy of before is replaced."""
+    def add(
+        self, region: str, folder: Path, digest: str, announce: Callable[[], None], evaluation: Path | None = None
+    ) -> None:
+        """Copy the artifact and the page, then enter it. A damaged copy of before is replaced."""
         version = folder.name
         with self._alone(region) as home:
             before = self.state(region)
@@ -54,6 +57,8 @@ class FolderRegistry:
             if after != before:
                 announce()
             bring(home, version, digest, lambda to: copy_files(folder, to))
+            if evaluation:
+                copy_evaluation(evaluation, home / f"{version}.evaluation")
             self._write(region, before, after)
 
     def change(self, region: str, rule: Callable[[RegionState], RegionState]) -> RegionState:

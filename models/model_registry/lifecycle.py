@@ -6,21 +6,27 @@ from pathlib import Path
 
 from models.artifact.artifact import Artifact, read_artifact
 from models.model_registry.contract import ModelRegistry, RegionState
-from models.model_registry.copying import manifest_digest
+from models.model_registry.copying import FIGURES, PAGE, manifest_digest
 from models.model_registry.rules import Role, promoted, retired, rolled_back
 from schemas.audit_log import AuditEvent, Plain
+from schemas.errors import RegistryError
 
 Note = Callable[[AuditEvent, Mapping[str, Plain]], None]  # writes a record of the audit log
 
 
-def register(registry: ModelRegistry, folder: Path, note: Note) -> Artifact:
-    """Keep the artifact in `folder`; it gets no role. Raises ArtifactError when it is damaged or has no network."""
+def register(registry: ModelRegistry, folder: Path, note: Note, evaluation: Path | None = None) -> Artifact:
+    """Keep the artifact in `folder`, and the page in `evaluation`; it gets no role.
+
+    Raises ArtifactError when it is damaged or has no network, or when there is no page.
+    """
+    if evaluation and not all((evaluation / name).is_file() for name in (PAGE, FIGURES)):
+        raise RegistryError(f"{evaluation} has no {PAGE} and {FIGURES}", "name a folder that `models evaluate` wrote")
     artifact = read_artifact(folder)
     if artifact.network_error:
         raise artifact.network_error
     region, version, digest = artifact.spec.region, artifact.version, manifest_digest(folder)
     announce = partial(note, "model_registered", {"region": region, "version": version, "manifest_sha256": digest})
-    registry.add(region, folder, digest, announce)
+    registry.add(region, folder, digest, announce, evaluation)
     return artifact
 
 

@@ -28,7 +28,7 @@ from mlflow.telemetry import set_telemetry_client
 
 from models.artifact.manifest import Manifest, read_manifest
 from models.model_registry.contract import RegionState
-from models.model_registry.copying import copy_files
+from models.model_registry.copying import copy_evaluation, copy_files
 from models.model_registry.rules import consistent, registered
 from schemas.errors import RegistryError
 from schemas.spec import SLUG
@@ -69,18 +69,28 @@ class MlflowRegistry:
         """Put together from versions, aliases and tags."""
         return consistent(self._read(region)[0])
 
-    def add(self, region: str, folder: Path, digest: str, announce: Callable[[], None]) -> None:
-        """Upload the artifact with the figures of its evaluation, then enter it."""
+    def add(
+        self, region: str, folder: Path, digest: str, announce: Callable[[], None], evaluation: Path | None = None
+    ) -> None:
+        """Upload the artifact with the figures of its training, and the page, then enter it."""
         state = self.state(region)
-        if registered(state, folder.name, digest) == state:
+        is_known = registered(state, folder.name, digest) == state
+        if is_known and evaluation is None:
             return
-        announce()
+        if not is_known:
+            announce()
         manifest = read_manifest(folder)
         tags = {_VERSION: folder.name, _DIGEST: digest, "spec": manifest.spec_fingerprint}
         with self._errors():
             if self._model(region) is None:
                 self._client.create_registered_model(_PREFIX + region)
             model_id = self._uploaded(folder, manifest, tags)
+            if evaluation:
+                with tempfile.TemporaryDirectory() as clean:
+                    copy_evaluation(evaluation, Path(clean) / "evaluation")
+                    self._client.log_model_artifacts(model_id, clean)
+            if is_known:
+                return
             self._client.create_model_version(
                 _PREFIX + region, source=f"models:/{model_id}", model_id=model_id, tags=tags, await_creation_for=0
             )

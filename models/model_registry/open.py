@@ -4,7 +4,7 @@ from pathlib import Path
 
 from models.model_registry.contract import ModelRegistry
 from models.model_registry.folder import FolderRegistry
-from schemas.errors import RegistryError, SettingsError
+from schemas.errors import RegistryError, not_installed
 
 MLFLOW = "mlflow:"
 
@@ -19,6 +19,5 @@ def open_registry(address: str) -> ModelRegistry:
     try:
         from models.model_registry.mlflow import MlflowRegistry
     except ModuleNotFoundError as error:
-        remedy = "pip install 'incident-risk-scorer[registry]'"
-        raise SettingsError(f"{error.name} is not installed", remedy) from error
+        raise not_installed(error, "registry") from error
     return MlflowRegistry(uri)

@@ -39,7 +39,11 @@ def promoted(state: RegionState, version: str, role: Role) -> RegionState:
 
 def rolled_back(state: RegionState) -> RegionState:
     """With the champion before, the newest one that is not retired. Raises RegistryError when there is none."""
-    usable = [number for number, version in enumerate(state.before) if version not in state.retired]
+    usable = [
+        number
+        for number, version in enumerate(state.before)
+        if version in state.manifests and version not in state.retired
+    ]
     if not usable:
         raise RegistryError("no champion came before this one", "promote a version by its name")
     champion = state.before[usable[-1]]

@@ -10,9 +10,8 @@ from msgspec.structs import asdict
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
-from models.measures.paired import LEAST_BLOCKS, LEAST_JUDGED
 from models.training.train import Trained
-from models.training.training_table import HorizonResult, calibration
+from models.training.training_table import LACKS, NO_GAIN, HorizonResult, calibration, gains_nothing
 from schemas.frame import SUPPORT
 
 VERDICTS: Mapping[str, str] = MappingProxyType(
@@ -20,8 +19,7 @@ VERDICTS: Mapping[str, str] = MappingProxyType(
         "better": "better than the baseline: the interval lies below zero",
         "tie": "a tie with the baseline: the interval contains zero",
         "worse": "worse than the baseline: the interval lies above zero",
-        "too few": f"not known: fewer than {LEAST_JUDGED} incidents in the time that is judged",
-        "too short": f"not known: fewer than {LEAST_BLOCKS} blocks of time to judge on",
+        **{name: f"not known: {lacks}" for name, lacks in LACKS.items()},
     }
 )
 _TEXT = """# Model card: {region}
@@ -51,7 +49,7 @@ Log score: negative binomial, smaller is better. The interval is a 95 % bootstra
 {results}
 
 Verdict: {verdict}.
-
+{gain}
 The baseline here is the product's own. `python -m models evaluate` puts a network like this one, made for one horizon,
 beside simple rules, a Poisson regression and trees on the same file: ask it before you trust the network more.
 
@@ -90,6 +88,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         seen="\n".join(f"| {line.rows:,} | {line.what} | {line.decision} |" for line in file_rows),
         results="\n".join(map(_line, trained.rows)),
         verdict="; ".join(f"{row.horizon}: {VERDICTS[row.verdict]}" for row in trained.rows),
+        gain=f"{NO_GAIN}.\n" if gains_nothing(trained.rows) else "",
         totals=", ".join(f"{row.horizon} {row.forecast_over_actual:.3f}" for row in trained.rows),
         baseline_totals=", ".join(f"{row.horizon} {row.baseline_over_actual:.3f}" for row in trained.rows),
         by_category=", ".join(f"{name} {ratio:.3f}" for name, ratio in by_category.items()),

@@ -23,6 +23,7 @@ PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spr
 LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
 DISPERSIONS = np.geomspace(0.1, 300, 49)
 _LEAST_LIFT = 1e-4
+JUDGED_PERCENT = 15  # of the time, and as much before it to choose by
 _LEAST_PER_DAY = 1e-3  # a category that was never seen in training still gets a rate
 
 
@@ -40,8 +41,8 @@ class Blocks:
         span = cutoff_s - first_s
         return cls(
             burn_in_s=first_s + min(28 * DAY_S, span // 5),
-            validation_s=first_s + span * 70 // 100,
-            test_s=first_s + span * 85 // 100,
+            validation_s=first_s + span * (100 - 2 * JUDGED_PERCENT) // 100,
+            test_s=first_s + span * (100 - JUDGED_PERCENT) // 100,
             end_s=cutoff_s,
         )
 
@@ -85,8 +86,10 @@ def constants_until(history: IncidentHistory, until_s: int, choices: Choices) ->
 def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants:
     """The mean rates before `until_s`, the same at every hour and in every cell."""
     spec = history.spec
-    days = max((until_s - history.first_s) / DAY_S, 1.0)
-    mean_per_day = history.counts(history.first_s, until_s).sum(axis=0) / days
+    cut_s = sum(stop_s - start_s for start_s, stop_s in history.cut_spans(history.first_s, until_s))
+    days = max((until_s - history.first_s - cut_s) / DAY_S, 1.0)
+    kept = history.incidents.category[history.kept(history.first_s, until_s)]
+    mean_per_day = np.bincount(kept, minlength=len(spec.categories)) / days
     return BaselineConstants(
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
         shrink_days=np.array(SHRINK_DAYS[0]),
@@ -121,7 +124,7 @@ def _choose_memory(history: IncidentHistory, blocks: Blocks, start: BaselineCons
     losses = dict.fromkeys(product(HALF_LIVES_DAYS, SHRINK_DAYS), 0.0)
     for half_life in HALF_LIVES_DAYS:
         for day, counts, past, past_days in _days(history, half_life, first, last):
-            if day * DAY_S < blocks.validation_s:
+            if day * DAY_S < blocks.validation_s or history.cut_spans(day * DAY_S, (day + 1) * DAY_S):
                 continue
             for shrink in SHRINK_DAYS:
                 rate = cell_rate(past, past_days, replace(start, shrink_days=np.array(shrink)), history.spec)
@@ -193,21 +196,28 @@ def day_lift(seen: Floats, share: Floats, prior: float, grid: Grid) -> Floats:
 
 def _by_block(history: IncidentHistory, profile: Floats, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
     """(cells, categories, 16) incidents of [start_s, stop_s), and (categories, 16) the profile's share, sums to 1."""
-    part = slice(history.position(start_s), history.position(stop_s))
+    part = history.kept(start_s, stop_s)
     hour = hour_of_week(history.incidents.occurred_s[part], history.spec.timezone).astype(np.intp)
     cells, categories = history.spec.grid.cells, len(history.spec.categories)
     series = history.incidents.cell[part].astype(np.intp) * categories + history.incidents.category[part]
     seen = np.bincount(series * DAY_BLOCKS + BLOCK_OF_HOUR[hour], minlength=cells * categories * DAY_BLOCKS)
-    weighed = profile * hours_within(start_s, stop_s, history.spec.timezone)
+    weighed = profile * _kept_hours(history, start_s, stop_s)
     share = weighed @ HOURS_OF_BLOCK.T
     return seen.reshape(cells, categories, DAY_BLOCKS).astype(np.float64), share / share.sum(axis=1, keepdims=True)
 
 
 def _by_hour(history: IncidentHistory, start_s: int, stop_s: int) -> tuple[Floats, Floats]:
     """(categories, 168) incidents and (168,) hours of [start_s, stop_s) by hour of the local week."""
-    part = slice(history.position(start_s), history.position(stop_s))
+    part = history.kept(start_s, stop_s)
     hour = hour_of_week(history.incidents.occurred_s[part], history.spec.timezone).astype(np.intp)
     place = history.incidents.category[part].astype(np.intp) * HOURS + hour
     categories = len(history.spec.categories)
     seen = np.bincount(place, minlength=categories * HOURS).astype(np.float64).reshape(categories, HOURS)
-    return seen, hours_within(start_s, stop_s, history.spec.timezone)
+    return seen, _kept_hours(history, start_s, stop_s)
+
+
+def _kept_hours(history: IncidentHistory, start_s: int, stop_s: int) -> Floats:
+    """(168,) hours of [start_s, stop_s) in each hour of the local week, without those that are cut out."""
+    zone = history.spec.timezone
+    cut = sum((hours_within(*span, zone) for span in history.cut_spans(start_s, stop_s)), np.zeros(HOURS))
+    return np.maximum(hours_within(start_s, stop_s, zone) - cut, 0.0)

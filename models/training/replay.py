@@ -1,5 +1,6 @@
 """Replays an incident file in the order of time: the counts that the stream would have had, and what happened next."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,17 +11,22 @@ from models.files.incident_files import IncidentTable
 from schemas.decode import incident_keys
 from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN, Incidents
-from schemas.spec import DAY_S, Spec
+from schemas.spec import DAY_S, HOUR_S, Spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IncidentHistory:
-    """The incidents of one region that lie inside its grid and before the cut-off, in the order of time."""
+    """The incidents of one region that lie inside its grid and before the cut-off, in the order of time.
+
+    In cut hours the feed was silent, or many messages were refused. What is counted before a forecast includes them, as
+    in the stream; what a forecast is about does not.
+    """
 
     spec: Spec
     incidents: Incidents
     first_s: int
     cutoff_s: int
+    cut_hours: npt.NDArray[np.int64]  # since 1970, ascending
 
     @classmethod
     def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "IncidentHistory":
@@ -50,7 +56,13 @@ class IncidentHistory:
             kafka_offset=chosen.astype(np.int64),
             kafka_time_ms=table.occurred_s[chosen] * 1000,
         )
-        return cls(spec=spec, incidents=incidents, first_s=int(table.occurred_s[0]), cutoff_s=cutoff_s)
+        return cls(
+            spec=spec,
+            incidents=incidents,
+            first_s=int(table.occurred_s[0]),
+            cutoff_s=cutoff_s,
+            cut_hours=table.cut_hours,
+        )
 
     def position(self, at_s: int) -> int:
         """How many incidents happened before `at_s`."""
@@ -63,6 +75,27 @@ class IncidentHistory:
         place = self.incidents.cell[part].astype(np.intp) * categories + self.incidents.category[part]
         counts = np.bincount(place, minlength=self.spec.grid.cells * categories)
         return counts.astype(np.int32).reshape(-1, categories)
+
+    def kept(self, start_s: int, stop_s: int) -> npt.NDArray[np.intp]:
+        """Positions of the incidents in [start_s, stop_s) outside of cut hours."""
+        part = np.arange(self.position(start_s), self.position(stop_s))
+        return part[~np.isin(self.incidents.occurred_s[part] // HOUR_S, self.cut_hours)]
+
+    def cut_spans(self, start_s: int, stop_s: int) -> list[tuple[int, int]]:
+        """What of [start_s, stop_s) is cut out, in seconds."""
+        first, last = np.searchsorted(self.cut_hours, [start_s // HOUR_S, -(-stop_s // HOUR_S)])
+        hours = self.cut_hours[first:last].tolist()
+        return [(max(hour * HOUR_S, start_s), min((hour + 1) * HOUR_S, stop_s)) for hour in hours]
+
+    def clear_of_cuts(self, moments: Sequence[int], horizon_s: int) -> list[int]:
+        """The moments whose forecasts are about no cut hour. Raises DataError when there is none."""
+        clear = [at_s for at_s in moments if not self.cut_spans(at_s, at_s + horizon_s)]
+        if moments and not clear:
+            raise DataError(
+                f"each of {len(moments)} moments has an hour that is cut out within {horizon_s // HOUR_S} h",
+                remedy="find out why the feed was silent or its messages were refused, or give a longer span",
+            )
+        return clear
 
     def coming(self, as_of_s: int) -> npt.NDArray[np.int32]:
         """(cells, categories, horizons) incidents from `as_of_s` on: what a forecast made then is about."""

@@ -147,9 +147,7 @@ def train(
         network=served.network,
         history=again.lead_to(options.cutoff_s),
         blocks=blocks,
-        rows=horizon_results(
-            tallies, spec, judged=int(past.counts(blocks.test_s, blocks.end_s).sum()), seed=options.seed
-        ),
+        rows=horizon_results(tallies, spec, judged=len(past.kept(blocks.test_s, blocks.end_s)), seed=options.seed),
         tallies=tallies,
         examples=len(learned.values),
     )
@@ -166,8 +164,10 @@ class _Work:
     random: np.random.Generator
 
     def moments(self, start_s: int, end_s: int) -> list[int]:
-        """Random moments whose horizons end before `end_s`."""
-        return random_moments(start_s, end_s - max(self.past.spec.horizons_s), self.options.step_s, self.random)
+        """Random moments whose horizons end before `end_s`, and are about no hour that is cut out."""
+        longest_s = max(self.past.spec.horizons_s)
+        moments = random_moments(start_s, end_s - longest_s, self.options.step_s, self.random)
+        return self.past.clear_of_cuts(moments, longest_s)
 
     def examples(
         self, moments: list[int], replay: Replay, engine: FeatureEngine, cells: npt.NDArray[np.intp]

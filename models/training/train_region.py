@@ -43,6 +43,11 @@ class PreparedTask:
     warnings: tuple[str, ...]  # of the file
     archived: Archived | None = None  # where they come from, if it is no file
 
+    @property
+    def data_sha256(self) -> str:
+        """Of the file, or of the archive's rows."""
+        return self.archived.sha256 if self.archived else sha256(Path(self.task.data).read_bytes())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionResult:
@@ -78,8 +83,8 @@ def prepare(task: RegionTask) -> PreparedTask:
         spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
-    if archived and archived.missing:
-        warnings = (*warnings, f"{archived.missing} days are missing in the archive and count as quiet")
+    if archived:
+        warnings = (*warnings, *archived.warnings())
     return PreparedTask(
         task=task,
         recipe=recipe,
@@ -148,14 +153,16 @@ def train_region(
 
 
 def _source(ready: PreparedTask, trained: Trained) -> DataSource:
-    data, archived = Path(ready.task.data), ready.archived
+    data, archived, past = Path(ready.task.data), ready.archived, trained.past
+    cut = len(past.cut_spans(past.first_s, ready.cutoff_s))
     return DataSource(
         file_name="archive" if archived else data.name,
-        sha256=archived.sha256 if archived else sha256(data.read_bytes()),
+        sha256=ready.data_sha256,
         table_version=archived.version if archived else None,
+        cut_hours=cut if archived else None,
         layout=ready.incidents.layout,
-        incidents=len(trained.past.incidents),
-        first_s=trained.past.first_s,
+        incidents=len(past.incidents),
+        first_s=past.first_s,
         cutoff_s=ready.cutoff_s,
     )
 

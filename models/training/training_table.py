@@ -1,6 +1,8 @@
 """Network against baseline, over all cells, on a block of time that no choice has used."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +10,24 @@ import torch
 
 from models.baseline import BaselineConstants
 from models.likelihood import negative_binomial_nll, poisson_deviance
-from models.measures.paired import LEAST_JUDGED, difference
+from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference
+from models.training.fit_baseline import JUDGED_PERCENT
+from models.training.fit_network import LEAST_GAIN
 from schemas.spec import DAY_S, Spec
 
-BLOCK_S = 3 * DAY_S  # bootstrap blocks: moments whose horizons overlap must be drawn together
+BLOCK_S = BLOCK_DAYS * DAY_S  # bootstrap blocks: moments whose horizons overlap must be drawn together
+_JUDGED = f"the time that is judged, the last {JUDGED_PERCENT} %"
+LACKS: Mapping[str, str] = MappingProxyType(  # of verdicts that say nothing
+    {
+        "too few": f"fewer than {LEAST_JUDGED} incidents lie in {_JUDGED}; give a longer file",
+        "too short": f"fewer than {LEAST_BLOCKS} blocks of {BLOCK_DAYS} days lie in {_JUDGED}; give at least "
+        f"{LEAST_BLOCKS * BLOCK_DAYS * 100 // JUDGED_PERCENT} days",
+    }
+)
+NO_GAIN = (
+    f"The network gains nothing over the baseline here: less than {LEAST_GAIN:.2%} of its log score at each horizon. "
+    "The baseline is as good; serve it, or give more data"
+)
 Array = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
@@ -99,6 +115,20 @@ def horizon_results(tallies: list[Tally], spec: Spec, *, judged: int, seed: int)
             )
         )
     return results
+
+
+def gains_nothing(rows: Sequence[HorizonResult]) -> bool:
+    """Whether the network is nowhere better than the baseline by as much as a fit asks of its linear start."""
+    return all(row.verdict != "better" and -row.difference < LEAST_GAIN * row.baseline_log_score for row in rows)
+
+
+def remarks(rows: Sequence[HorizonResult]) -> Iterator[str]:
+    """What a verdict lacks, and that nothing is gained: for those who read the table."""
+    for verdict in dict.fromkeys(row.verdict for row in rows):
+        if verdict in LACKS:
+            yield f"{verdict}: {LACKS[verdict]}"
+    if gains_nothing(rows):
+        yield NO_GAIN
 
 
 def calibration(tallies: list[Tally], categories: tuple[str, ...], horizon: int) -> dict[str, float]:

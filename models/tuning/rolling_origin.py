@@ -88,9 +88,11 @@ def collect_folds(
     engine = FeatureEngine(spec, fit_constants(before, early))
     random = np.random.default_rng(options.seed)
     end_s = blocks.test_s - max(spec.horizons_s)
+    past = IncidentHistory.of(incidents, spec, blocks.test_s)
     moments = random_moments(blocks.burn_in_s, end_s, options.step_s, random)
+    moments = past.clear_of_cuts(moments, max(spec.horizons_s))
     cells = cells_to_learn(before, early.validation_s, random)
-    replay = Replay(IncidentHistory.of(incidents, spec, blocks.test_s))
+    replay = Replay(past)
 
     def report_replay(at_s: int) -> None:
         report((at_s - blocks.burn_in_s) / (end_s - blocks.burn_in_s))

@@ -8,6 +8,7 @@ from models.counting.day_counts import DayCounts
 from models.files.archive import spans
 from schemas.errors import CheckpointError
 from schemas.spec import Spec
+from streaming.archive.feed import FeedLog
 from streaming.archive.kept_days import KeptDays
 from streaming.archive.table import ArchiveTable
 from streaming.disk.guard import read_guard
@@ -42,12 +43,12 @@ def regions_of(checkpoint: Path) -> Mapping[str, Path]:
     return {region: Path(entry.folder) for region, entry in sorted(read_roster(checkpoint / "roster.json").items())}
 
 
-def archive_region(table: ArchiveTable, checkpoint: Path, spec: Spec, *, oldest: int = 0) -> Archived:
+def archive_region(table: ArchiveTable, feed: FeedLog, spec: Spec, *, oldest: int = 0) -> Archived:
     """Write a region's final days from `oldest` on that are not there yet, a commit for each.
 
     Raises CheckpointError and SinkError.
     """
-    kept, known = KeptDays(checkpoint, spec), table.days(spec.region)
+    kept, known = KeptDays(feed, spec), table.days(spec.region)
     written = []
     for counts in kept.final(known, oldest=oldest):
         table.append(spec, [counts], "stream")

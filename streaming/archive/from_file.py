@@ -9,8 +9,7 @@ from models.counting.day_counts import BIN_S, DayCounts
 from models.files.incident_files import IncidentTable
 from schemas.errors import DataError
 from schemas.spec import DAY_S, Spec
-
-_MEAN_GAPS = 10  # a gap so many times the mean occurs by chance once in 20,000 times
+from streaming.archive.feed import MEAN_GAPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,7 @@ def file_days(table: IncidentTable, spec: Spec, known: set[int]) -> FileDays:
 def _silent(occurred_s: npt.NDArray[np.int64]) -> set[int]:
     """Days that lie whole inside a gap of more than a day that is too long for chance."""
     gaps_s = np.diff(occurred_s)
-    long = np.flatnonzero(gaps_s > max(DAY_S, _MEAN_GAPS * float(gaps_s.mean()) if len(gaps_s) else 0))
+    long = np.flatnonzero(gaps_s > max(DAY_S, MEAN_GAPS * float(gaps_s.mean()) if len(gaps_s) else 0))
     days: set[int] = set()
     for at in long.tolist():
         days.update(range(int(occurred_s[at]) // DAY_S + 1, int(occurred_s[at + 1]) // DAY_S))

@@ -1,6 +1,7 @@
 """Finds the days that are final in the counts which the job keeps before its first batch of each day."""
 
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
 from datetime import date
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from models.counting.day_counts import DayCounts, day_counts, newest_closed, oldest_day
 from models.files.archive import day_number, day_text
 from schemas.spec import DAY_S, Spec
+from streaming.archive.feed import FeedLog, mean_gap_s
 from streaming.disk.kept_counts import batches_folder, counts_path, read_clock, read_counts
 from streaming.rebuild.batch_log import logged_batches, logged_days
 
@@ -19,8 +21,8 @@ class KeptDays:
     were kept at the first batch after that.
     """
 
-    def __init__(self, checkpoint: Path, spec: Spec) -> None:
-        self._checkpoint, self._spec = checkpoint, spec
+    def __init__(self, feed: FeedLog, spec: Spec) -> None:
+        self._feed, self._checkpoint, self._spec = feed, feed.checkpoint, spec
         self._resumed_s = dict(self._first_batches())
         self._closed_on = self._kept_on()
 
@@ -39,9 +41,11 @@ class KeptDays:
         whole = sorted(wanted - self._incomplete(wanted))
         for kept_on, days in groupby(whole, key=self._closed_on.__getitem__):
             state, *_ = read_counts(self._path(kept_on), self._spec)
+            gap_s = mean_gap_s(state)
             for day in days:
                 if day >= oldest_day(state):
-                    yield day_counts(state, day, clock_s=kept_on * DAY_S)
+                    cut = self._feed.cut_hours(self._spec.region, day, mean_gap_s=gap_s)
+                    yield replace(day_counts(state, day, clock_s=kept_on * DAY_S), cut_hours=cut)
 
     def _first_batches(self) -> Iterator[tuple[int, int]]:
         """By day on which counts were kept: the region's clock at the batch that they were kept before."""

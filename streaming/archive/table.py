@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from models.counting.day_counts import DayCounts
-from models.files.archive import Meaning, day_number, day_text, delta, said
+from models.files.archive import CUT_HOURS, Meaning, day_number, day_text, delta, said
 from schemas.errors import SinkError, SinkRefused
 from schemas.spec import Spec
 
@@ -21,6 +21,8 @@ SCHEMA = pa.schema(
         pa.field("bin", pa.int16(), nullable=False),  # of five minutes, 0 to 287, from midnight UTC
         pa.field("count", pa.int32(), nullable=False),
         pa.field("meaning", pa.string(), nullable=False),
+        # Of the day, bit h for the hour from h:00 UTC: it says nothing of the city. Null: not known
+        pa.field(CUT_HOURS, pa.int32()),
     ]
 )
 # The log keeps each version as long as its rows may be kept, so that a manifest's version can be read again.
@@ -45,6 +47,8 @@ class ArchiveTable:
                 configuration=_CONFIGURATION,
                 storage_options=self._options,
             )
+            if CUT_HOURS not in {column.name for column in self._table.schema().fields}:  # made by an older version
+                self._table.alter.add_columns(self._delta.Field(CUT_HOURS, "integer"))
 
     @property
     def version(self) -> int:
@@ -122,4 +126,5 @@ def _rows(spec: Spec, counts: DayCounts) -> pa.Table:
     columns["region"] = [spec.region] * size
     columns["day"] = pa.array(np.full(size, counts.day, np.int32)).cast(pa.date32())
     columns["meaning"] = [Meaning.of(spec).text()] * size
+    columns[CUT_HOURS] = pa.array([counts.cut_hours] * size, pa.int32())
     return pa.table([columns[field.name] for field in SCHEMA], schema=SCHEMA)

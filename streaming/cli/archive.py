@@ -75,14 +75,15 @@ def archive_import(
 def _run(settings: Settings, keep_days: int | None, console: Console) -> None:
     from models.artifact.artifact import read_spec  # torch: seconds that other commands save
     from streaming.archive.collect import archive_region, regions_of
+    from streaming.archive.feed import FeedLog
 
     table = open_archive(settings)
     oldest = int(time.time()) // DAY_S - keep_days if keep_days else 0
     shown = _report_table()
-    faults: list[RiskError] = []
+    feed, faults = FeedLog(settings.checkpoint), list[RiskError]()
     for region, artifact in regions_of(settings.checkpoint).items():
         try:
-            _add(shown, archive_region(table, settings.checkpoint, read_spec(artifact), oldest=oldest))
+            _add(shown, archive_region(table, feed, read_spec(artifact), oldest=oldest))
         except (ArtifactError, CheckpointError) as error:  # it must not keep the other regions from the archive
             shown.add_row(region, "failed")
             faults.append(error)

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from schemas.errors import BrokerError
-from streaming.rehearse.broker import HOST, TOPIC_PARTITIONS, running_broker, start_broker, stop_broker
+from streaming.rehearse.broker import HOST, TOPIC_PARTITIONS, end_of_log, running_broker, start_broker, stop_broker
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
@@ -49,7 +49,7 @@ def broker_status(folder: _FOLDER = _DEFAULT_FOLDER) -> None:
     """Show whether the broker runs. Exit code 1 when it does not."""
     broker = running_broker(folder)
     if broker is None:
-        _console().print(f"no broker runs from {folder}")
+        _console().print(f"no broker runs from {folder}; {end_of_log(folder)}")
         raise typer.Exit(1)
     _console().print(f"Kafka runs at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")
 

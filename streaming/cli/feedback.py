@@ -78,8 +78,14 @@ def store_command(
 
 
 def specs_of(artifacts: Path) -> "dict[str, Spec]":
-    """Region -> spec of the artifact that would score it."""
+    """Region -> spec of the artifact that would score it.
+
+    Raises ArtifactError for a damaged artifact or pointer: a mark of that region is good, and would be refused.
+    """
     from models.artifact.artifact import read_spec
     from models.artifact.pointer import candidates
 
-    return {region: read_spec(its.folders[0]) for region, its in candidates(artifacts).items() if its.folders}
+    found = candidates(artifacts)
+    if fault := next((its.fault for its in found.values() if its.fault), None):
+        raise fault
+    return {region: read_spec(its.folders[0]) for region, its in found.items() if its.folders}

@@ -2,14 +2,18 @@
 
 import json
 import logging
+import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schemas.errors import SettingsError
+from schemas.errors import SettingsError, not_installed
 from streaming.maps.areas import read_areas
 from streaming.settings import Settings
+
+if TYPE_CHECKING:
+    from streaming.serve.oidc import Provider
 
 _ListenOption = Annotated[str, typer.Option(help="host:port; a host that other machines reach needs --tokens")]
 _TokensOption = Annotated[
@@ -45,7 +49,7 @@ def serve(
 ) -> None:
     """Serve the last frame of each region in RISK_FRAMES over HTTP, with a live map at /, until told to stop."""
     settings: Settings = context.obj
-    host, port = _address(listen, has_tokens=tokens is not None)
+    host, port = _address(listen, is_guarded=tokens is not None or bool(settings.oidc_issuer))
     if streets and not streets.is_file():
         raise SettingsError(f"{streets} does not exist", "name the GeoJSON file of streets with --streets")
     named = read_areas(areas, area_name) if areas else ()
@@ -55,15 +59,38 @@ def serve(
         from streaming.serve.app import application, document
         from streaming.serve.service import opened
     except ModuleNotFoundError as error:
-        remedy = "pip install 'incident-risk-scorer[serve]'"
-        raise SettingsError(f"{error.name} is not installed", remedy) from error
+        raise not_installed(error, "serve") from error
     if openapi:
         typer.echo(json.dumps(document(), indent=1))
         return
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    service = opened(settings.frames, tokens=tokens, rate=rate, areas=named, streets=streets, url=url)
+    service = opened(
+        settings.frames,
+        artifacts=settings.artifacts,
+        tokens=tokens,
+        provider=_provider(settings),
+        rate=rate,
+        areas=named,
+        streets=streets,
+        url=url,
+    )
     typer.echo(f"the map is at http://{host}:{port}/, the document of the interface at /openapi.json", err=True)
     uvicorn.run(application(service), host=host, port=port, **_SERVER)
+
+
+def _provider(settings: Settings) -> "Provider | None":
+    from streaming.serve.oidc import provider_of
+
+    if not settings.oidc_issuer:
+        return None
+    return provider_of(
+        settings.oidc_issuer,
+        settings.oidc_audience,
+        keys=settings.oidc_keys,
+        regions_claim=settings.oidc_regions_claim,
+        now_s=time.time,
+        steady_s=time.monotonic,
+    )
 
 
 def token(
@@ -77,12 +104,12 @@ def token(
     typer.echo(make_token(tokens, name, region or ()))
 
 
-def _address(listen: str, *, has_tokens: bool) -> tuple[str, int]:
+def _address(listen: str, *, is_guarded: bool) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
     host = host.strip("[]")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise SettingsError(f"--listen {listen} is no address", "give it as host:port, like 127.0.0.1:8321")
-    if not has_tokens and host not in ("127.0.0.1", "::1", "localhost"):
+    if not is_guarded and host not in ("127.0.0.1", "::1", "localhost"):
         remedy = "make one with `token NAME --tokens FILE` and give --tokens FILE, or listen on 127.0.0.1"
         raise SettingsError(f"--listen {listen} would answer other machines, and no tokens are given", remedy)
     return host, int(port)

@@ -7,9 +7,10 @@ file is replaced in one step, so a reader finds a whole pair or the one before. 
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,12 +23,19 @@ from schemas.limits import MAX_FRAME_BYTES, MAX_TIME_S
 from schemas.spec import Spec
 
 SUFFIX = ".frame"
-_FORMAT = 1
+_FORMAT = 2
 _SEAL = 32  # hex digits before the body
 _LONGEST_MODEL = 200  # characters
 _SCORES = ("expected", "risk", "low", "high", "usual")
 _TYPES = {**dict.fromkeys((*_SCORES, "attribution"), "<f4"), "observed_1h": "<i4", "support": "u1"}
 _WAIT = "the job's next frame replaces it; if it does not, look whether the job can write there"
+
+
+class MadeOf(NamedTuple):
+    """What a frame was computed from: the artifact's version, and the digest of the counts."""
+
+    artifact: str = ""
+    counts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +46,7 @@ class StoredFrames:
     over_all: RiskFrame
     clock: Literal["wall", "event"]
     digest: str
+    made_of: MadeOf
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +55,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     spec: Spec
     as_of_s: int
     model: str
+    made_of: MadeOf
     by_category: dict[str, bytes]
     over_all: dict[str, bytes]
 
@@ -54,7 +64,12 @@ def frame_path(folder: Path, region: str) -> Path:
     return folder / f"{region}{SUFFIX}"
 
 
-def write_frames(folder: Path, views: tuple[RiskFrame, RiskFrame], clock: Literal["wall", "event"]) -> None:
+def write_frames(
+    folder: Path,
+    views: tuple[RiskFrame, RiskFrame],
+    clock: Literal["wall", "event"],
+    made_of: MadeOf = MadeOf(),  # noqa: B008 - it cannot change
+) -> None:
     """Replace the region's file. Raises SinkError when it cannot be written."""
     frame, over_all = views
     body = msgspec.msgpack.encode(
@@ -64,6 +79,7 @@ def write_frames(folder: Path, views: tuple[RiskFrame, RiskFrame], clock: Litera
             spec=frame.spec,
             as_of_s=frame.as_of_s,
             model=frame.model,
+            made_of=made_of,
             by_category=_packed(frame),
             over_all=_packed(over_all),
         )
@@ -82,6 +98,8 @@ def read_frames(path: Path) -> StoredFrames:
     try:
         found = msgspec.msgpack.decode(body, type=_Body)
         return _checked(found, path)
+    except SinkError:
+        raise
     except (ValueError, RiskError) as error:
         raise SinkError(f"{path} is no frame that can be used ({error})", _WAIT) from error
 
@@ -99,16 +117,22 @@ def _content(path: Path) -> bytes:
 
 def _checked(found: _Body, path: Path) -> StoredFrames:
     if found.format != _FORMAT:
-        raise ValueError(f"its format is {found.format}, this version reads {_FORMAT}")
-    if found.spec.region != path.name.removesuffix(SUFFIX):
-        raise ValueError(f"it is of region {found.spec.region}")
+        fault = f"{path} has format {found.format}, and this version reads {_FORMAT}"
+        raise SinkError(fault, "let the job and who reads its frames be of one version")
+    if (region := found.spec.region) != path.name.removesuffix(SUFFIX):
+        fault = f"{path} is of region {region}, and so not the file of a job"
+        raise SinkError(fault, f"delete it: no frame replaces it; the job writes {region}{SUFFIX}")
     if not 0 < found.as_of_s <= MAX_TIME_S:
         raise ValueError(f"its time {found.as_of_s} is no time")
     if not (found.model.isprintable() and 0 < len(found.model) <= _LONGEST_MODEL):
         raise ValueError("its model has no name that can be shown")
+    if not re.fullmatch(r"([\w-][\w.-]*)?", found.made_of.artifact):  # it becomes a path
+        raise ValueError("its artifact has no version's name")
     frame = _unpacked(found, found.by_category, is_sum=False)
     over_all = _unpacked(found, found.over_all, is_sum=True)
-    return StoredFrames(by_category=frame, over_all=over_all, clock=found.clock, digest=frame.digest())
+    return StoredFrames(
+        by_category=frame, over_all=over_all, clock=found.clock, digest=frame.digest(), made_of=found.made_of
+    )
 
 
 def _unpacked(found: _Body, packed: dict[str, bytes], *, is_sum: bool) -> RiskFrame:

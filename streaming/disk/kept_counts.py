@@ -10,7 +10,7 @@ import msgspec
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
 from schemas.errors import CheckpointError
-from schemas.files import replace_file
+from schemas.files import replace_file, write_errors
 from schemas.spec import Spec
 
 
@@ -34,10 +34,18 @@ def counts_path(batches: Path, day: str, region: str) -> Path:
     return batches / day / f"{region}.counts"
 
 
-def write_counts(path: Path, state: CountState, *, totals: Mapping[str, int], newest_event_s: int) -> None:
+def pack_counts(state: CountState, *, totals: Mapping[str, int], newest_event_s: int) -> bytes:
+    """The content of a file of counts."""
     fingerprint, blobs = state.spec.fingerprint(), export_state(state)
     counts = _Counts(fingerprint=fingerprint, totals=dict(totals), newest_event_s=newest_event_s, blobs=blobs)
-    replace_file(path, zlib.compress(msgspec.msgpack.encode(counts), 1))
+    return zlib.compress(msgspec.msgpack.encode(counts), 1)
+
+
+def keep_counts(checkpoint: Path, day: str, region: str, packed: bytes) -> None:
+    """Raises CheckpointError when the disk is full."""
+    path = counts_path(batches_folder(checkpoint), day, region)
+    with write_errors(CheckpointError, path, remedy="free disk space"):
+        replace_file(path, packed)
 
 
 def read_clock(path: Path) -> tuple[int, bool]:
@@ -47,7 +55,7 @@ def read_clock(path: Path) -> tuple[int, bool]:
 
 
 def read_counts(path: Path, spec: Spec) -> tuple[CountState, dict[str, int], int]:
-    """(counts, ledger totals, newest event time) as `write_counts` stored them. Raises CheckpointError."""
+    """(counts, ledger totals, newest event time) as `pack_counts` packed them. Raises CheckpointError."""
     counts = _read(path)
     if counts.fingerprint != spec.fingerprint():
         fault = f"{path} has counts for spec {counts.fingerprint}, not {spec.fingerprint()}"

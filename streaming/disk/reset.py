@@ -5,6 +5,7 @@ It first writes its intention, the file `reset-STAMP`, and in its last step rena
 """
 
 import logging
+import os
 from pathlib import Path
 
 from schemas.errors import CheckpointError
@@ -55,7 +56,7 @@ def kept_in(old: Path | None) -> str:
 def _carry_out(intention: Path) -> Path | None:
     checkpoint = intention.parent
     old = checkpoint / intention.name.replace("reset-", "old-")
-    content = [name for name in _CONTENT if (checkpoint / name).exists()]
+    content = [name for name in _CONTENT if os.path.lexists(checkpoint / name)]
     if content == ["begin"] and not old.exists():  # a reset right after another one
         content = []
     remedy = "make room, or correct its permissions; the next `run` or `checkpoint reset` finishes the reset"

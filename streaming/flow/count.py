@@ -8,7 +8,6 @@ lead to the stored digest (after a failed attempt, or a fold), it is restored fr
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,16 +18,19 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from models.artifact.artifact import Artifact
 from models.counting.blobs import Changes, Journal
 from models.counting.closed_horizons import horizons_closed_between
+from models.counting.count_state import Moves
 from models.features import FeatureEngine
 from schemas.errors import ArtifactError, SpecMismatch
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
 from schemas.spec import HOUR_S
-from streaming.disk.kept_counts import counts_path, day_of, write_counts
+from streaming.disk.frame_counts import CountsRecords
+from streaming.disk.kept_counts import day_of, pack_counts
 from streaming.flow.intake import take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.rows import ClosedCounts, CountedRow, Summary
 from streaming.flow.workers import settle_worker
 from streaming.roster.roster import load_artifact
+from streaming.roster.shipped import on_this_worker
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,22 +51,20 @@ class _Live:
     journal: Journal
     engine: FeatureEngine
     engine_of: str
+    records: CountsRecords
     challenger: FeatureEngine | None = None
     challenger_of: str = ""
 
 
 _LIVE: dict[str, _Live] = {}
+_REPORTED: set[str] = set()  # UNASSIGNED, when this worker has reported its ledger
 
 
 class RegionCounter(StatefulProcessor):  # type: ignore[misc]
-    """One region's counts. Every batch has at least a heartbeat row, so every region ticks.
+    """One region's counts. Every batch has at least a heartbeat row, so every region ticks."""
 
-    batches: folder of the log of batches, where each day's first counts are kept.
-    """
-
-    def __init__(self, clock: str, batches: Path) -> None:
+    def __init__(self, clock: str) -> None:
         self.clock = clock
-        self.batches = batches
 
     def init(self, handle: StatefulProcessorHandle) -> None:
         settle_worker()
@@ -82,8 +82,9 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         if region == UNASSIGNED:
             newest_ms = now_ms if self.clock == "wall" else int(packed["newest_ms"].max())
             after, row = _unassigned(head, packed, min(now_ms, newest_ms))
-            if after == head:
+            if after == head and (region in _REPORTED or not head.as_of_s):
                 return
+            _REPORTED.add(region)
             counted = [row]
         else:
             after, counted = self._region(region, head, packed, now_ms)
@@ -93,7 +94,7 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
 
     def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, list[CountedRow]]:
         folder = _artifact_in_force(packed)
-        artifact = load_artifact(folder)
+        artifact = load_artifact(on_this_worker(folder))
         fingerprint = artifact.spec.fingerprint()
         if head.fingerprint not in ("", fingerprint):
             raise SpecMismatch(
@@ -108,16 +109,22 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             live = self._open(artifact, folder, head)
         if live.engine_of != folder:
             live.engine, live.engine_of = FeatureEngine(artifact.spec, artifact.constants), folder
-        day = max(day_of(now_ms), head.kept_day)
+        day, kept = max(day_of(now_ms), head.kept_day), b""
         if day != head.kept_day:
-            path = counts_path(self.batches, day, region)
-            write_counts(path, live.journal.state, totals=head.totals, newest_event_s=head.newest_event_s)
+            kept = pack_counts(live.journal.state, totals=head.totals, newest_event_s=head.newest_event_s)
+        before = live.journal.digest
+        everything = live.records.begin(live.journal.state, before, messages=len(incidents))
         result = count_batch(live, head, packed, incidents, as_of_s)
+        moved = live.records.add(live.journal.state, result.moved, before=before, digest=live.journal.digest)
         self._write(result.changes)
         _LIVE[region] = live
-        counted = [CountedRow(region, folder, result.features, msgspec.msgpack.encode(result.summary))]
+        summary = msgspec.structs.replace(
+            result.summary, everything=everything, moved=moved, kept_day=day if kept else "", kept=kept
+        )
+        counted = [CountedRow(region, folder, result.features, msgspec.msgpack.encode(summary))]
         if begins_an_hour(head, result.head):
             counted += _of_challenger(region, live, packed)
+            live.records.is_begun = False
         return msgspec.structs.replace(result.head, kept_day=day), counted
 
     def _is_current(self, live: _Live, head: Head, as_of_s: int) -> bool:
@@ -138,7 +145,7 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         else:
             blobs = {name[0]: bytes(blob[0]) for name, blob in self.blobs.iterator()}
             journal = Journal.restore(artifact.spec, blobs, as_of_s=head.as_of_s, digest=head.digest)
-        return _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder)
+        return _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder, CountsRecords())
 
     def _write(self, changes: Changes) -> None:
         for name, blob in changes.puts.items():
@@ -156,6 +163,7 @@ class BatchResult:
 
     head: Head
     changes: Changes
+    moved: Moves
     features: bytes | None  # None: nothing that is scored has changed since the last emission
     summary: Summary
 
@@ -190,12 +198,14 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
         rejections=pack_rejections(rejections) if rejections else b"",
         observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
         support=features.support.astype("u1").tobytes() if features else b"",
+        counts=live.journal.digest,
         # A batch that is repeated closes the same horizons: its clock and the stored one before it are the same.
         closed=tuple(map(ClosedCounts.of, horizons_closed_between(state, head.as_of_s))) if head.as_of_s else (),
     )
     return BatchResult(
         head=after,
         changes=changes,
+        moved=applied.moved,
         features=features.values.astype("<f4").tobytes() if features else None,
         summary=summary,
     )
@@ -217,7 +227,7 @@ def _of_challenger(region: str, live: _Live, packed: pd.DataFrame) -> Iterator[C
         return
     folder, state = max(named), live.journal.state
     try:
-        artifact = load_artifact(folder)
+        artifact = load_artifact(on_this_worker(folder))
     except (ArtifactError, OSError):
         return
     if live.challenger is None or live.challenger_of != folder:
@@ -229,8 +239,10 @@ def _of_challenger(region: str, live: _Live, packed: pd.DataFrame) -> Iterator[C
 def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, CountedRow]:
     """Messages that belong to no region: nothing to count, but each has its place in a ledger.
 
-    The head stays the same when there is no such message and no new minute: then there is nothing to report. On the
-    wall clock a minute without any has its point too, so that a chart shows the first of a burst as a step.
+    The head stays the same when there is no such message and no new minute: then there is nothing to report, except
+    after a start. A batch that was stored but not committed is repeated then, and where a region has joined since,
+    its messages are no longer of no region: the store's point must give way. On the wall clock a minute without any
+    has its point too, so that a chart shows the first of a burst as a step.
     """
     rejections = _refused_in(packed)
     ledger = balanced_ledger(int(packed["consumed"].sum()), {}, rejections)

@@ -6,7 +6,6 @@ for messages of no region.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -17,18 +16,21 @@ from streaming.flow.intake import PAYLOADS_PER_TASK, within
 from streaming.flow.ledger import UNASSIGNED
 from streaming.flow.rows import PACKED, PackedRow
 from streaming.flow.workers import settle_worker
-from streaming.roster.roster import Entry, read_roster, spec_of
+from streaming.roster.roster import Entry, spec_of
+from streaming.roster.shipped import on_this_worker
 
 HEARTBEAT = -1  # the `partition` of the heartbeat row
 
 
-def decode_stage(roster_path: str) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def decode_stage(
+    read_roster: Callable[[], Mapping[str, Entry]],
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function for `mapInArrow`: (value, partition, offset, time_ms, now_ms) -> packed rows."""
 
     def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         settle_worker()
-        roster = read_roster(Path(roster_path))
-        regions = {region: spec_of(entry.folder) for region, entry in roster.items()}
+        roster = read_roster()
+        regions = {region: spec_of(on_this_worker(entry.folder)) for region, entry in roster.items()}
         room = PAYLOADS_PER_TASK
         for batch in batches:
             rows: list[PackedRow] = []

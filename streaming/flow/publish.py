@@ -7,11 +7,13 @@ the repeat overwrite those of the first try.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import torch
 
 from models.all_categories import stored_views
 from models.measures.outcomes import Forecast
@@ -25,7 +27,7 @@ from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import FIELDS, Published, Summary, has_news
 from streaming.flow.shadow import Shadow
 from streaming.roster.roster import load_artifact
-from streaming.sinks.contract import Sink, WriteReport
+from streaming.sinks.contract import NOTHING, MakeLines, Sink, WriteReport
 from streaming.sinks.line_protocol import changed, risk_lines, top_lines
 from streaming.topics.dead_letters import DeadLetters
 
@@ -41,7 +43,7 @@ class _Batch:
 
     summaries: Mapping[str, Summary]
     frames: Mapping[str, RiskFrame]  # regions with new scores
-    views: Mapping[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they are stored
+    views: dict[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they are stored: filled while they are written
     folders: Mapping[str, str]  # of the artifacts in force
     challengers: Mapping[str, Forecast]  # of regions whose challenger was scored
 
@@ -55,10 +57,7 @@ class _Batch:
         return cls(
             summaries=dict(sorted(summaries.items())),
             frames=frames,
-            views={
-                region: stored_views(frame, load_artifact(folders[region]).constants.dispersion)
-                for region, frame in sorted(frames.items())
-            },
+            views={},
             folders=folders,
             challengers={row["region"]: found for row in beside if (found := forecast_of(row))},
         )
@@ -118,18 +117,19 @@ class Publisher:
         )
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
-        report = self._write(b"".join(self._scores(batch)), b"".join(self._pipeline(batch, of_the_machine)))
+        report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine)))
         for region, frame in batch.frames.items():  # it deletes old forecasts: they have been judged by now
             self.outcomes.keep(frame, batch.folders[region])
         for region, forecast in batch.challengers.items():
             self.shadow.keep(forecast, batch.frames[region].spec, batch.frames[region].tick_s)
-        self._stored |= batch.views
+        views = dict(sorted(batch.views.items()))  # the sink made them in its own order
+        self._stored |= views
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
         self._last_batch_s = time.monotonic() - started
         return Published(
             batch_id=batch_id,
             frames=batch.frames,
-            views=batch.views,
+            views=views,
             summaries=batch.summaries,
             artifacts={region: Path(folder).name for region, folder in batch.folders.items()},
             points=report.lines,
@@ -142,31 +142,45 @@ class Publisher:
             unaccounted=unaccounted,
         )
 
-    def _write(self, scores: bytes, ledgers: bytes) -> WriteReport:
+    def _write(self, scores: Mapping[str, MakeLines], ledgers: bytes) -> WriteReport:
         """The ledgers when the scores are acknowledged: their `as_of` says which scores are whole in the store.
 
         Without points the store is asked from time to time, so that one that is away is noticed.
         """
-        writes = [lines for lines in (scores, ledgers) if lines]
-        if not writes and abs(self.now_s() - self._acknowledged_s) >= ASK_EVERY_S:
-            writes = [b""]
-        report = WriteReport(lines=0, bytes=0)
-        for lines in writes:
-            report += self.sink.write(lines)
+        report = self.sink.write_all(scores) if scores else NOTHING
+        if report.requests:
+            self._acknowledged_s = self.now_s()
+        if ledgers or (not report.requests and abs(self.now_s() - self._acknowledged_s) >= ASK_EVERY_S):
+            report += self.sink.write(ledgers)
             self._acknowledged_s = self.now_s()
         return report
 
-    def _scores(self, batch: _Batch) -> Iterator[bytes]:
-        """The points of new scores, and of forecasts whose horizon has closed."""
-        for region, views in batch.views.items():
+    def _scores(self, batch: _Batch) -> dict[str, MakeLines]:
+        """By region the points of its new scores, and of its forecasts whose horizon has closed."""
+        closed = [region for region, summary in batch.summaries.items() if summary.closed]
+        parts: dict[str, MakeLines] = {
+            region: partial(self._points, batch, region) for region in sorted({*batch.frames, *closed})
+        }
+        if closed:
+            torch.set_num_threads(1)  # also in the writers: several would wait for one another longer than they compute
+            parts["all shadows"] = partial(self._shadows, batch, closed)
+        return parts
+
+    def _points(self, batch: _Batch, region: str) -> bytes:
+        """The sink may call it in a thread of its own: it changes nothing but the region's views."""
+        artifact, lines = load_artifact(batch.folders[region]), []
+        if region in batch.frames:
+            batch.views[region] = views = stored_views(batch.frames[region], artifact.constants.dispersion)
             for view, before in zip(views, self._stored.get(region, (None, None)), strict=True):
-                yield risk_lines(view, changed(view, before))
-                yield top_lines(view, self.top_k)
-        for region, summary in batch.summaries.items():
-            if summary.closed:
-                spec = load_artifact(batch.folders[region]).spec
-                yield self.outcomes.points(spec, summary.closed)
-                yield self.shadow.points(spec, summary.closed)
+                lines += [risk_lines(view, changed(view, before)), top_lines(view, self.top_k)]
+        if closed := batch.summaries[region].closed:
+            lines.append(self.outcomes.points(artifact.spec, closed))
+        return b"".join(lines)
+
+    def _shadows(self, batch: _Batch, closed: Sequence[str]) -> bytes:
+        """Of one region after the other: files are written, and the log of batches is read once for all."""
+        specs = {region: load_artifact(batch.folders[region]).spec for region in closed}
+        return b"".join(self.shadow.points(spec, batch.summaries[region].closed) for region, spec in specs.items())
 
     def _pipeline(self, batch: _Batch, of_the_machine: Mapping[str, float]) -> Iterator[bytes]:
         for region, summary in batch.summaries.items():

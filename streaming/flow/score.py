@@ -8,14 +8,16 @@ import pandas as pd
 import torch
 
 from models.artifact.artifact import Artifact
+from models.features import Features
 from models.network import RiskNetwork
 from models.scoring import Scores, score
 from schemas.errors import ArtifactError
-from schemas.frame import BASELINE_MODEL
+from schemas.frame import BASELINE_MODEL, RiskFrame
 from streaming.flow.rows import FIELDS, ScoreColumns
 from streaming.flow.workers import settle_worker
 from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import load_artifact
+from streaming.roster.shipped import on_this_worker
 
 
 @cache
@@ -59,6 +61,21 @@ def score_features(
         return f"{BASELINE_MODEL}:{type(error).__name__}", score(values, None, artifact.constants, spec)
 
 
+def scored_frame(folder: str, features: Features, as_of_s: int) -> RiskFrame:
+    """The frame of an artifact and a region's features, on the CPU: without Spark, by the stream's functions."""
+    artifact = load_artifact(folder)
+    network_of = partial(networks("cpu"), folder)
+    model, scores = score_features(artifact, network_of, features.values.astype("<f4").tobytes())
+    return RiskFrame(
+        spec=artifact.spec,
+        as_of_s=as_of_s,
+        model=model,
+        observed_1h=features.observed_1h,
+        support=features.support,
+        **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},
+    )
+
+
 def score_stage(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
     """The function for `pandas_udf`: (artifact folder, features, whether it is a challenger's) -> `ScoreColumns`."""
     settle_worker()
@@ -66,13 +83,15 @@ def score_stage(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series]]) -> It
     network_of = networks(task_device())
     for columns in batches:
         rows = []
-        for folder, packed, is_challenger in zip(*columns, strict=True):
+        for folder_of_driver, packed, is_challenger in zip(*columns, strict=True):
+            artifact, folder = None, ""
             try:
-                artifact = None if packed is None else load_artifact(folder)
-            except (ArtifactError, OSError):
+                if packed is not None:
+                    folder = on_this_worker(folder_of_driver)
+                    artifact = load_artifact(folder)
+            except (ArtifactError, OSError):  # a challenger may be damaged since it was taken: the watch reports it
                 if not is_challenger:
                     raise
-                artifact = None  # damaged since it was taken: the roster's watch reports it
             if artifact is None:
                 rows.append(ScoreColumns(*(None,) * len(ScoreColumns._fields)))
                 continue

@@ -1,6 +1,6 @@
 """The plan that Spark runs: source -> decode -> count -> score -> publish."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,14 +9,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import isnull, pandas_udf
 from pyspark.sql.streaming import StreamingQuery
 
-from streaming.disk.kept_counts import batches_folder
 from streaming.flow.count import RegionCounter
 from streaming.flow.decode import decode_stage
 from streaming.flow.query_facts import QueryFacts, facts_of
 from streaming.flow.rows import CountedRow, PackedRow, ScoreColumns, ddl
 from streaming.flow.score import score_stage
 from streaming.flow.source import with_heartbeat
-from streaming.roster.watch import roster_path
+from streaming.roster.roster import Entry
+from streaming.roster.shipped import Shipment, shipped_roster
 
 Publish = Callable[[DataFrame, int], None]
 
@@ -33,10 +33,21 @@ class Dataflow:
     trigger_s: float
     read: Callable[[SparkSession], DataFrame]
     _query: StreamingQuery | None = field(default=None, init=False)
+    _roster: Mapping[str, Entry] = field(default_factory=dict, init=False)
+    _shipment: Shipment | None = field(default=None, init=False)
+
+    def take_roster(self, roster: Mapping[str, Entry]) -> None:
+        """Score by this roster from the next batch on."""
+        self._roster = roster
+        if self._shipment is not None:
+            self._shipment.send(roster)
 
     def start(self, session: SparkSession, publish: Publish) -> StreamingQuery:
         messages = with_heartbeat(session, self.read(session))
-        rows = scored(session, messages, roster=roster_path(self.checkpoint), clock=self.clock)
+        if self._shipment is None:
+            self._shipment = Shipment.of(session.sparkContext)
+        self._shipment.send(self._roster)
+        rows = scored(session, messages, RegionCounter(self.clock))
         self._query = write_batches(rows, publish, checkpoint=self.checkpoint, trigger_s=self.trigger_s)
         return self._query
 
@@ -45,13 +56,13 @@ class Dataflow:
         return QueryFacts() if self._query is None else facts_of(self._query)
 
 
-def scored(session: SparkSession, messages: DataFrame, *, roster: Path, clock: str) -> DataFrame:
+def scored(session: SparkSession, messages: DataFrame, counter: RegionCounter) -> DataFrame:
     """(region, artifact, summary, scores) per region and batch, from (value, partition, offset, time_ms, now_ms)."""
     with workers_of_their_own(session, "decode"):
-        packed = messages.mapInArrow(decode_stage(str(roster)), ddl(PackedRow))
+        packed = messages.mapInArrow(decode_stage(shipped_roster), ddl(PackedRow))
     with workers_of_their_own(session, "count"):
         counted = packed.groupBy("region").transformWithStateInPandas(
-            statefulProcessor=RegionCounter(clock, batches_folder(roster.parent)),
+            statefulProcessor=counter,
             outputStructType=ddl(CountedRow),
             outputMode="update",
             timeMode="ProcessingTime",
@@ -81,7 +92,7 @@ def write_batches(rows: DataFrame, publish: Publish, *, checkpoint: Path, trigge
     return (
         rows.writeStream.outputMode("update")
         .foreachBatch(publish)
-        .option("checkpointLocation", str(checkpoint.absolute() / "spark"))
+        .option("checkpointLocation", str((checkpoint / "spark").resolve()))  # the same on all machines
         .trigger(processingTime=f"{int(trigger_s * 1000)} milliseconds")
         .start()
     )

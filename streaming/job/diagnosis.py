@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from threading import Event
 
@@ -15,6 +16,7 @@ _SIGNAL_MAY_FOLLOW_S = 1.0
 _KAFKA_FAILED = re.compile(r"org\.apache\.kafka\.common\.errors\.(Timeout|Disconnect|Network)Exception")
 _EVENTS_LOST = re.compile(r"KAFKA_DATA_LOSS|[Ss]ome data may have been (?:lost|missed)")
 _UNREADABLE = re.compile(r"Record at (topic \S+ partition \d+ offset \d+) has timestamp value (-?\d+)")
+_WORKER_LATE = re.compile(r"Python worker failed to connect back|CANNOT_OPEN_SOCKET")
 _WORKER_GONE = re.compile(r"Python worker exited unexpectedly|IOException: (?:Broken pipe|Connection reset)")
 # Spark's text for a damaged checkpoint -> ours. The first that matches counts.
 _DAMAGED = (
@@ -67,6 +69,12 @@ class Diagnosis:
         for pattern, what in _DAMAGED:
             if re.search(pattern, text):
                 return damaged(self.checkpoint, f"{what} (see {self.spark_log})")
+        if _WORKER_LATE.search(text):
+            return SparkFailed(
+                f"a Python worker of Spark did not start in time{self._place()}: the machine is overloaded, or the "
+                "folder for temporary files is full or gone",
+                remedy=f"start again when that is over; see {self.spark_log}",
+            )
         if _WORKER_GONE.search(text):
             return SparkFailed(
                 f"a Python worker of Spark ended at every try{self._place()}; most likely the system killed it because "
@@ -80,7 +88,8 @@ class Diagnosis:
         """The text of an exception without Spark's plans and traces, and without secrets."""
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         named = [line for line in lines if "Error:" in line or "Exception:" in line]
-        return self.without_secrets((named or lines or [type(error).__name__])[-1])[:500]
+        before_plan = list(takewhile(lambda line: not line.startswith("=="), lines))
+        return self.without_secrets((named or before_plan or lines or [type(error).__name__])[-1])[:500]
 
     def _place(self) -> str:
         """` in batch 7 of incidents.v1 (partition 0: offsets 10 to 12)`, if a batch began and did not end."""

@@ -15,9 +15,11 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import RiskError
+from streaming.archive.feed import LiveFeed
 from streaming.disk.guard import refuse_missing_parts
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import finish_reset
+from streaming.disk.shared_state import place_state
 from streaming.disk.spark_files import drop_unfinished
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
@@ -91,6 +93,7 @@ class Job:
     """Starts one query after the other, for as long as only Kafka's absence or the clock end them."""
 
     checkpoint: Path
+    spark_state: Path | None
     outside: Outside
     dataflow: Dataflow
     publisher: Publisher
@@ -99,14 +102,20 @@ class Job:
 
     @classmethod
     def of(cls, settings: Settings, outside: Outside, watchers: Sequence[Watcher]) -> "Job":
-        checkpoint, trigger_s = settings.checkpoint, settings.trigger_s
-        dataflow = Dataflow(checkpoint=checkpoint, clock=settings.clock, trigger_s=trigger_s, read=outside.read)
-        outcomes, roster = Outcomes(checkpoint), RosterWatch.of(settings)
+        checkpoint, artifacts, trigger_s = settings.checkpoint, settings.artifacts, settings.trigger_s
+        dataflow = Dataflow(
+            checkpoint=checkpoint,
+            clock=settings.clock,
+            trigger_s=trigger_s,
+            read=outside.read,
+        )
+        outcomes, feed = Outcomes(checkpoint), LiveFeed(checkpoint)
+        roster = RosterWatch.of(settings, take=dataflow.take_roster)
         publisher = Publisher(
             sink=outside.sink,
             dead_letters=outside.dead_letters,
             outcomes=outcomes,
-            shadow=Shadow(checkpoint=checkpoint, artifacts=settings.artifacts, champion=outcomes.kept),
+            shadow=Shadow(checkpoint=checkpoint, artifacts=artifacts, champion=outcomes.kept, cut_hours=feed.cut_hours),
             top_k=settings.top_k,
             watchers=watchers,
             facts=dataflow.facts,
@@ -124,6 +133,7 @@ class Job:
         )
         return cls(
             checkpoint=checkpoint,
+            spark_state=settings.spark_state,
             outside=outside,
             dataflow=dataflow,
             publisher=publisher,
@@ -134,6 +144,7 @@ class Job:
     def run(self, stop: Event) -> bool:
         """As the function `run`; needs the checkpoint's lock."""
         finish_reset(self.checkpoint)  # before anything reads what it moves
+        place_state(self.checkpoint, self.spark_state, f"state-{time.time_ns()}")
         self.supervisor.roster.look(time.monotonic())
         topic = self.outside.topic
         with topic.watched():

@@ -71,6 +71,7 @@ def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:
         java_options.append(f'"-XX:SharedArchiveFile={archive}"')
     options = {
         "spark.driver.memory": settings.driver_memory,
+        "spark.driver.maxResultSize": settings.driver_memory,  # a day's first batch brings every region's counts
         "spark.driver.extraJavaOptions": " ".join(java_options),
         "spark.ui.enabled": "false",
         "spark.redaction.regex": "(?i)secret|password|token|access[.]?key|jaas",  # the last is ours

@@ -20,7 +20,7 @@ import msgspec
 
 from schemas.errors import CheckpointError
 from schemas.files import open_for_append
-from streaming.disk.kept_counts import batches_folder, day_of
+from streaming.disk.kept_counts import batches_folder, day_of, keep_counts
 from streaming.disk.spark_files import batch_time_ms, taken_offsets
 from streaming.flow.rows import Published, has_news
 
@@ -28,12 +28,16 @@ KEEP_DAYS = 35
 
 
 class LoggedRegion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One region's part of a batch. `artifact`: the version in force; `scores`: the digest of new scores, if any."""
+    """One region's part of a batch. `artifact`: the version in force; `scores`: the digest of new scores, if any.
+
+    newest_event_s: of the newest incident that the stream has counted, 0 without one; None in lines of older versions.
+    """
 
     as_of_s: int
     artifact: str = ""
     scores: str = ""
     totals: dict[str, int] = {}
+    newest_event_s: int | None = None
 
 
 class LoggedBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -60,13 +64,17 @@ class BatchLog:
         self._file: FileIO | None = None
 
     def keep(self, published: Published) -> None:
-        """Write the batch's line, if it has news. Raises CheckpointError when the disk is full."""
+        """Write the batch's line, if it has news, and counts that begin a day. Raises CheckpointError: full disk."""
+        for region, summary in published.summaries.items():
+            if summary.kept:
+                keep_counts(self._checkpoint, summary.kept_day, region, summary.kept)
         regions = {
             region: LoggedRegion(
                 as_of_s=summary.as_of_s,
                 artifact=published.artifacts.get(region, ""),
                 scores=published.frames[region].digest() if region in published.frames else "",
                 totals={name: count for name, count in summary.totals.items() if count},
+                newest_event_s=summary.newest_event_s,
             )
             for region, summary in sorted(published.summaries.items())
             if has_news(region, summary, published.frames)

@@ -5,10 +5,7 @@ Every batch of the plan is counted with the clock that it had live, and must lea
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from models.all_categories import stored_views
 from models.counting.count_state import CountState
@@ -22,8 +19,7 @@ from streaming.disk.kept_counts import batches_folder, counts_path, day_of, read
 from streaming.flow.intake import take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.pipeline_point import PipelinePoint
-from streaming.flow.rows import FIELDS
-from streaming.flow.score import networks, score_features
+from streaming.flow.score import scored_frame
 from streaming.instants import instant_text
 from streaming.rebuild.batch_log import LoggedBatch, LoggedRegion
 from streaming.rebuild.plan import RebuildPlan
@@ -172,17 +168,7 @@ class Recount:
     def _scored(self, region: str, state: CountState, folder: Path) -> RiskFrame:
         artifact = load_artifact(str(folder))
         engine = self._engines.setdefault(folder, FeatureEngine(artifact.spec, artifact.constants))
-        features = engine.compute(state)
-        network_of = partial(networks("cpu"), str(folder))
-        model, scores = score_features(artifact, network_of, features.values.astype("<f4").tobytes())
-        return RiskFrame(
-            spec=artifact.spec,
-            as_of_s=state.as_of_s,
-            model=model,
-            observed_1h=features.observed_1h,
-            support=features.support,
-            **{name: getattr(scores, name).astype(np.float32) for name in FIELDS},
-        )
+        return scored_frame(str(folder), engine.compute(state), state.as_of_s)
 
     def _folder(self, region: str, logged: LoggedRegion) -> Path:
         return self.artifacts.absolute() / region / logged.artifact

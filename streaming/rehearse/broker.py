@@ -26,6 +26,7 @@ TOPIC_PARTITIONS = 4  # room for four cores to read; a topic can only get more o
 _CLUSTER_ID = "aW5jaWRlbnQtcmlzay1zYw"  # any 16 bytes in base64url
 _START_LIMIT_S = 90.0
 _STOP_LIMIT_S = 20.0
+_LOG = "broker.log"
 _LOCK = "broker.lock"  # content: `PID PORT` of the broker that holds it
 # The broker notes its own pid: so it is noted also when the process that starts it is killed meanwhile.
 _NOTE_PID = f'echo "$$ $0" > {_LOCK} && exec "$@"'
@@ -89,6 +90,12 @@ class Broker:
     @property
     def bootstrap(self) -> str:
         return f"{HOST}:{self.port}"
+
+    def fault(self) -> BrokerError | None:
+        """That the broker has ended, and what its log says; None while it runs."""
+        if running_broker(self.folder) is not None:
+            return None
+        return BrokerError(f"the local Kafka broker of {self.folder} has ended", end_of_log(self.folder))
 
     def __enter__(self) -> Self:
         return self
@@ -173,7 +180,16 @@ def stop_broker(folder: Path) -> bool:
             if running_broker(broker.folder) is None:
                 return True
             time.sleep(0.05)
-    raise BrokerError(f"the broker's process {broker.pid} does not end", f"see {broker.folder / 'broker.log'}")
+    raise BrokerError(f"the broker's process {broker.pid} does not end", end_of_log(broker.folder))
+
+
+def end_of_log(folder: Path) -> str:
+    """Where the broker's own log is, and its last line."""
+    log = folder.expanduser().resolve() / _LOG
+    if not log.is_file():
+        return f"it has no log {log}: it was never started here"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"see its log {log}, {f'which ends with: {lines[-1]}' if lines else 'which is empty'}"
 
 
 def _end(folder: Path, process: subprocess.Popen[bytes] | None) -> None:
@@ -208,7 +224,7 @@ def _launch(folder: Path, class_path: str, port: int, secured: Secured, lock: Te
             output = last_lines(ran.stdout + ran.stderr)
             raise BrokerError(f"Kafka cannot use the folder {folder}", f"choose another folder\n{output}")
     noting_pid = ["/bin/sh", "-c", _NOTE_PID, str(port)]
-    with (folder / "broker.log").open("wb") as log:
+    with (folder / _LOG).open("wb") as log:
         return subprocess.Popen(
             [*noting_pid, *java_command, "-Xms256m", "-Xmx512m", "kafka.Kafka", str(properties)],
             cwd=folder,
@@ -227,7 +243,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, kafka
             if cluster_id(kafka) == _CLUSTER_ID:  # another's broker may have taken the port meanwhile
                 return
         time.sleep(0.05)
-    log = folder / "broker.log"
+    log = folder / _LOG
     fault = (
         f"the broker did not answer on {kafka.bootstrap} within {_START_LIMIT_S:.0f} s"
         if process.returncode is None

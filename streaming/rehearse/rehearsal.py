@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from schemas.errors import PipelineError, RiskError
 from streaming.flow.rows import Published
 from streaming.job.job import run
-from streaming.rehearse.broker import start_broker
+from streaming.rehearse.broker import Broker, start_broker
 from streaming.rehearse.producer import send_plan
 from streaming.rehearse.replay import Message, ReplayPlan
 from streaming.settings import Settings
@@ -73,10 +73,14 @@ class Rehearsal:
             )
             ensure_topics(KafkaConnection.of(own), {own.topic: 1, own.dead_letter_topic: 1})
             finished = threading.Event()
-            producer = threading.Thread(target=self._produce, args=(own, stop, finished))
+            producer = threading.Thread(target=self._produce, args=(own, broker, stop, finished))
             producer.start()
             try:
                 run(own, stop=finished, watchers=[self._note, *watchers])
+            except RiskError as error:
+                if fault := broker.fault():
+                    raise fault from error
+                raise
             finally:
                 stop.set()
                 producer.join()
@@ -88,11 +92,11 @@ class Rehearsal:
             self.ledger.update(summary.ledger)
         self._has_scored = self._has_scored or self.plan.region in published.frames
 
-    def _produce(self, settings: Settings, stop: threading.Event, finished: threading.Event) -> None:
+    def _produce(self, settings: Settings, broker: Broker, stop: threading.Event, finished: threading.Event) -> None:
         """Wait for the first frame, send the plan, wait until all of it is scored; then let the job stop."""
         deadline = time.monotonic() + self.longest_s
         try:
-            self._wait(lambda: self._has_scored, stop, deadline)
+            self._wait(lambda: self._has_scored, broker, stop, deadline)
             self.sent_by_kind = send_plan(
                 self.plan,
                 KafkaConnection.of(settings),
@@ -101,15 +105,19 @@ class Rehearsal:
                 on_sent=self.on_sent,
                 sleep=lambda seconds: _interruptible(seconds, stop),
             )
-            self._wait(lambda: self.ledger["consumed"] >= len(self.plan), stop, deadline)
-        except RiskError as error:
+            self._wait(lambda: self.ledger["consumed"] >= len(self.plan), broker, stop, deadline)
+        except Interrupted as error:
             self._failure = error
+        except RiskError as error:
+            self._failure = broker.fault() or error
         finally:
             finished.set()
 
-    def _wait(self, done: Callable[[], bool], stop: threading.Event, deadline: float) -> None:
+    def _wait(self, done: Callable[[], bool], broker: Broker, stop: threading.Event, deadline: float) -> None:
         while not done():
             _interruptible(_POLL_S, stop)
+            if fault := broker.fault():
+                raise fault
             if time.monotonic() > deadline:
                 raise PipelineError(
                     f"the replay was not scored within {self.longest_s:.0f} s",

@@ -3,11 +3,11 @@
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.artifact.pointer import pointer_path
+from models.artifact.pointer import POINTER, pointer_path
 from schemas.audit_log import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.limits import CLOCKS_DIFFER_S
@@ -16,6 +16,7 @@ from streaming.settings import Settings
 
 log = logging.getLogger(__name__)
 _ROSTER_EVERY_S = 2.0
+Take = Callable[[Mapping[str, Entry]], None]  # of whoever scores by the roster
 
 
 def roster_path(checkpoint: Path) -> Path:
@@ -35,9 +36,15 @@ def _written(path: Path) -> int:
         return 0
 
 
+def _once(refused: Refused) -> str:
+    """What is reported once: a folder, which may be copied file by file; of a pointer, written whole, each damage."""
+    is_pointer = Path(refused.folder).name == POINTER
+    return f"{refused.folder}: {refused.error}" if is_pointer else refused.folder
+
+
 @dataclass(slots=True, kw_only=True)
 class RosterWatch:
-    """Looks for new artifacts from time to time, and reports once which were refused.
+    """Looks for new artifacts from time to time, hands on the roster, and reports once which were refused.
 
     A start needs its artifacts. A running job has them in memory, and continues when their folder is away.
     """
@@ -46,17 +53,18 @@ class RosterWatch:
     checkpoint: Path
     audit: Path
     clock: str
+    take: Take
     _due_s: float = 0.0
-    _reported: frozenset[str] = frozenset()  # folders
+    _reported: frozenset[str] = frozenset()  # folders, and what `_once` gives of those that were refused
     _is_away: bool = False
     _pointers: dict[Path, int] = field(default_factory=dict)  # of the regions in force, and when each was written
     _scan: ArtifactScan = field(default_factory=ArtifactScan)
     _challengers: Mapping[str, str] = field(default_factory=dict)  # region -> version that is tried
 
     @classmethod
-    def of(cls, settings: Settings) -> "RosterWatch":
+    def of(cls, settings: Settings, *, take: Take = lambda roster: None) -> "RosterWatch":
         values = settings.model_dump(include={"checkpoint", "audit", "clock"})
-        return cls(artifacts=settings.artifacts.absolute(), **values)
+        return cls(artifacts=settings.artifacts.absolute(), take=take, **values)
 
     def challenger(self, region: str) -> str | None:
         """The version that is tried beside the one in force, as the newest look found it; None without one."""
@@ -79,6 +87,7 @@ class RosterWatch:
                 latest_s=latest_history_s(self.clock, time.time()),
                 scan=self._scan,
             )
+            self.take(roster)
         except (ArtifactsAway, OSError) as error:
             if is_start:
                 raise
@@ -103,7 +112,7 @@ class RosterWatch:
     def _report(self, roster: Mapping[str, Entry], refused: Sequence[Refused]) -> None:
         """Log and record the artifacts that were refused or taken over since the last look."""
         for each in refused:
-            if each.folder not in self._reported:
+            if _once(each) not in self._reported:
                 log.warning("artifact=%s refused reason=%s", each.folder, each.error)
                 self._record("artifact_refused", {"folder": each.folder, "reason": str(each.error)})
         for region, entry in roster.items():
@@ -114,7 +123,7 @@ class RosterWatch:
                 self._record("artifact_in_force", {**details, "folder": entry.folder, "network_fault": fault})
                 if fault:
                     log.warning("region=%s artifact=%s scores by its baseline only: %s", region, entry.version, fault)
-        self._reported = frozenset(each.folder for each in refused) | {entry.folder for entry in roster.values()}
+        self._reported = frozenset(map(_once, refused)) | {entry.folder for entry in roster.values()}
 
     def _note_absence(self, reason: str) -> None:
         """Log once when artifacts that a start needs are away, and once when they are back. reason: "" if they are."""

@@ -13,7 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from streaming.serve import answers, api, feed, ogc, outlines, page
+from schemas.version import product_version
+from streaming.serve import feed, page
+from streaming.serve.answers import contract, ogc, outlines, scores, what_if
 from streaming.serve.guard import Guard
 from streaming.serve.metrics import ServiceMetrics
 from streaming.serve.problems import ALWAYS, MEDIA_TYPE, Problem, answer_with_problems
@@ -22,13 +24,15 @@ from streaming.serve.service import Service, TheCaller, TheService, json_bytes
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _STATES = APIRouter(tags=["the service itself"])
 _MORE = {"/v1/regions/{region}/scores": (406, 503), "/v1/regions/{region}/cells/{cell}": (503,)}
-_MORE["/metrics"] = (403,)
-_MORE |= {"/v1/regions/{region}/area": (400, 413, 503), "/v1/stream": (503,)}
+_MORE |= {"/metrics": (403,), "/health": (503,), "/v1/stream": (503,)}
+_MORE |= dict.fromkeys(("/v1/regions/{region}/area", "/v1/regions/{region}/what-if"), (400, 413, 503))
 
 
-@_STATES.get("/health", response_model=answers.Health)
-async def health(service: TheService) -> Response:
-    """Whether this process answers: without a token. Stale scores are the scorer's fault, not this process's."""
+@_STATES.get("/health", response_model=contract.Health)
+async def health(request: Request, service: TheService) -> Response:
+    """Whether this process answers and follows the frames: without a token. Stale scores are the scorer's fault."""
+    if request.app.state.feed.fault:
+        raise HTTPException(503, "the frames cannot be looked at: the log says why, and what is served gets old")
     found = service.frames.by_region.values()
     stale = sum(map(service.frames.is_stale, found))
     return _json({"status": "ok", "regions": len(found), "stale": stale})
@@ -56,12 +60,12 @@ def application(service: Service) -> ASGIApp:
 
     app.include_router(page.router)
     answer_with_problems(app)
-    return Guard(app, app.state.metrics, hosts=LOCAL_HOSTS if service.tokens is None else ())
+    return Guard(app, app.state.metrics, hosts=LOCAL_HOSTS if service.is_open else ())
 
 
 def _routed() -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_looking)
-    for router in (api.router, outlines.router, feed.router, ogc.router, _STATES):
+    for router in (scores.router, what_if.router, outlines.router, feed.router, ogc.router, _STATES):
         app.include_router(router)
     return app
 
@@ -80,7 +84,7 @@ def document() -> dict[str, Any]:
     """The OpenAPI document, with a problem for every error that an operation may give."""
     document = get_openapi(
         title="Incident risk",
-        version="1",
+        version=product_version(),
         description="The last published scores of each region. They are for places, never for people.",
         routes=_routed().routes,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},

@@ -1,6 +1,7 @@
 """Server-sent events: a line for every frame that is new, and for one that has become stale."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from starlette.responses import StreamingResponse
 from streaming.serve.service import COOKIE, Service, TheCaller, TheService, json_bytes, known_caller, seen_by
 from streaming.serve.tokens import Caller
 
+log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
 _SIGN_OF_LIFE_S = 15.0
 MOST_STREAMS = 200  # of a process
@@ -23,11 +25,18 @@ class Feed:
 
     open: int = 0
     is_closing: bool = False
+    fault: str = ""  # of the last look
     _looked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def keep_looking(self, service: Service) -> None:
+        """Never ends by itself: an error that nobody foresaw is logged, and `/health` says it until a look succeeds."""
         while True:
-            await asyncio.to_thread(service.look)
+            try:
+                await asyncio.to_thread(service.look)
+                self.fault = ""
+            except Exception as error:
+                log.exception("the frames cannot be looked at: what is served gets old")
+                self.fault = f"{type(error).__name__}: {error}"
             self.wake()
             await asyncio.sleep(LOOK_EVERY_S)
 

@@ -1,19 +1,23 @@
 """The pages for people: the live map, and the form that a token is given in."""
 
-from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from streaming.page.parts import FOLDER, filled, part
 from streaming.serve.problems import problem
 from streaming.serve.service import COOKIE, Service, TheService, known_caller
 
 router = APIRouter(include_in_schema=False)
-_FOLDER = Path(__file__).with_name("page")
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
-_FILES = {path.name: _KINDS[path.suffix] for path in sorted(_FOLDER.iterdir()) if path.suffix in _KINDS}
+_FILES = {path.name: _KINDS[path.suffix] for path in sorted(FOLDER.iterdir()) if path.suffix in _KINDS}
+_LOGIN = Path(__file__).with_name("login.html").read_text(encoding="utf-8")
+_HEAD = """<link rel="icon" href="data:,">
+<link rel="stylesheet" href="page/page.css">
+<script type="module" src="page/from_service.js"></script>"""
+_MAP = filled(title="Incident risk", head=_HEAD, data="")
 _SIGNED_IN = "risk_signed_in"  # tells the page that there is something to sign out of; it opens nothing
 _SHIFT_S = 12 * 3600
 _POLICY = (
@@ -26,20 +30,20 @@ _POLICY = (
 async def live_map(request: Request, service: TheService) -> Response:
     if known_caller(service, request.cookies.get(COOKIE)) is None:
         return RedirectResponse("login", 303)
-    return _page("index.html")
+    return _html(_MAP)
 
 
 @router.get("/page/{name}")
-async def part(name: str) -> Response:
+async def its_part(name: str) -> Response:
     """A part of the page. It tells nothing, so it needs no token."""
     if name not in _FILES:
         return problem(404, "no such part of the page")
-    return Response(_read(name), media_type=_FILES[name], headers={"Content-Security-Policy": _POLICY})
+    return Response(part(name), media_type=_FILES[name], headers={"Content-Security-Policy": _POLICY})
 
 
 @router.get("/login")
 async def form() -> Response:
-    return _page("login.html", hidden="hidden")
+    return _html(_LOGIN.replace("{{hidden}}", "hidden"))
 
 
 @router.post("/login")
@@ -47,7 +51,7 @@ async def sign_in(request: Request, service: TheService) -> Response:
     """The token, if it is known, goes into a cookie that no script can read and no other site can send."""
     given = parse_qs((await request.body()).decode("utf-8", "replace")).get("token", [""])[0].strip()
     if known_caller(service, given) is None:
-        return _page("login.html", status=401)
+        return _html(_LOGIN.replace("{{hidden}}", ""), 401)
     return _with_cookies(request, service, given, _SHIFT_S)
 
 
@@ -59,18 +63,12 @@ async def sign_out(request: Request, service: TheService) -> Response:
 def _with_cookies(request: Request, service: Service, token: str, seconds: int) -> Response:
     """`Secure`, but for this machine's own names: elsewhere a browser sends the cookie over TLS alone."""
     answer = RedirectResponse("./", 303)
-    if service.tokens is not None:
+    if not service.is_open:
         is_secure = request.url.hostname not in ("localhost", "127.0.0.1", "::1")
         for name, value, hidden in ((COOKIE, token, True), (_SIGNED_IN, "1", False)):
             answer.set_cookie(name, value, max_age=seconds, secure=is_secure, httponly=hidden, samesite="strict")
     return answer
 
 
-def _page(name: str, *, status: int = 200, hidden: str = "") -> Response:
-    text = _read(name).replace(b"{{hidden}}", hidden.encode())
+def _html(text: str, status: int = 200) -> Response:
     return Response(text, status, {"Content-Security-Policy": _POLICY}, media_type="text/html; charset=utf-8")
-
-
-@cache
-def _read(name: str) -> bytes:
-    return (_FOLDER / name).read_bytes()

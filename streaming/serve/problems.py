@@ -1,10 +1,12 @@
 """Every error as a problem document of RFC 9457."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -50,9 +52,23 @@ async def _http(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     """OGC API Features asks for 400 where the rest of the web says 422."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    faults = (f"{' '.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
+    faults = (_in_words(one, request.scope.get("route")) for one in error.errors()[:5])
     status = HTTPStatus.BAD_REQUEST if request.url.path.startswith("/ogc") else HTTPStatus.UNPROCESSABLE_ENTITY
     return problem(status, "; ".join(faults))
+
+
+def _in_words(fault: Mapping[str, Any], route: object) -> str:
+    """Where it is and what; for a parameter that is unknown, which ones there are."""
+    said = f"{' '.join(map(str, fault['loc']))}: {fault['msg']}"
+    if fault["type"] == "extra_forbidden" and fault["loc"][0] == "query" and isinstance(route, APIRoute):
+        said += f"; there are {', '.join(_parameters(route))}"
+    return said
+
+
+def _parameters(route: APIRoute) -> Iterator[str]:
+    for one in route.dependant.query_params:
+        kind = one.field_info.annotation
+        yield from kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else [one.alias]
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

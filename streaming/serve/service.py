@@ -1,12 +1,12 @@
 """What the routes share: frames, callers, areas. And what every route asks first: who, how often, which region."""
 
+import asyncio
 import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -17,14 +17,17 @@ from starlette.exceptions import HTTPException
 
 from schemas.grid import Cells, Grid
 from schemas.spec import SLUG
+from schemas.version import product_version
 from streaming.disk.frame_file import StoredFrames
 from streaming.maps.areas import Area, cells_inside
 from streaming.serve.frames import Frames, instant, is_stale
+from streaming.serve.oidc import Provider
+from streaming.serve.recompute import Recompute
 from streaming.serve.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
 
 COOKIE = "risk_token"
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
-_bearer = HTTPBearer(auto_error=False, description="A token that `python -m streaming token` made")
+_bearer = HTTPBearer(auto_error=False, description="A token that `python -m streaming token` made, or a JSON web token")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The same token, for the page")
 
 
@@ -50,25 +53,33 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One process of the service. tokens: None where it answers this machine alone, and everybody on it.
+    """One process of the service. Without tokens and provider it answers this machine alone, and everybody on it.
 
     url: what links begin with; where it is empty, the address that a request names.
     """
 
     frames: Frames
+    recompute: Recompute
     now_s: Callable[[], float]
     rates: Rates
     tokens: Tokens | None = None
+    provider: Provider | None = None
     areas: Sequence[Area] = ()
     streets: FilePath | None = None
     url: str = ""
     kept: Kept = field(default_factory=Kept)
 
+    @property
+    def is_open(self) -> bool:
+        return self.tokens is None and self.provider is None
+
     def look(self) -> None:
-        """Read what has changed: frames and tokens."""
+        """Read what has changed: frames, tokens and keys."""
         self.frames.look()
         if self.tokens is not None:
             self.tokens.look()
+        if self.provider is not None:
+            self.provider.keys.look()
 
     def now_of(self, frames: StoredFrames) -> "Now":
         return Now(frames, is_stale(frames, self.now_s()))
@@ -82,15 +93,16 @@ class Service:
         return _build(tuple(map(_Same, self.areas)))
 
 
-def opened(folder: FilePath, *, tokens: FilePath | None, rate: float, **fields: Any) -> Service:
+def opened(folder: FilePath, *, artifacts: FilePath, tokens: FilePath | None, rate: float, **fields: Any) -> Service:
     """A service on the clocks of this machine, which has looked at its files. Raises SettingsError.
 
-    fields: more of `Service`.
+    folder: of the frames. fields: more of `Service`.
     """
     if tokens:
         read_tokens(tokens)  # a mistake in it is said now, not in every answer
     service = Service(
         frames=Frames(folder, time.time),
+        recompute=Recompute(artifacts=artifacts, frames=folder),
         now_s=time.time,
         rates=Rates(rate, time.monotonic),
         tokens=Tokens(tokens) if tokens else None,
@@ -150,7 +162,7 @@ def _cells_of(areas: tuple[_Same, ...], grid: Grid) -> Mapping[str, Cells]:
 
 @lru_cache(maxsize=8)
 def _build(areas: tuple[_Same, ...]) -> str:
-    seal = hashlib.blake2b(version("incident-risk-scorer").encode(), digest_size=4)
+    seal = hashlib.blake2b(product_version().encode(), digest_size=4)
     for one in areas:
         seal.update(one.area.name.encode())
         for ring in (ring for rings in one.area.polygons for ring in rings):
@@ -167,9 +179,10 @@ TheService = Annotated[Service, Depends(service_of)]
 
 
 def known_caller(service: Service, token: str | None) -> Caller | None:
-    if service.tokens is None:
+    if service.is_open:
         return ANYONE
-    return service.tokens.caller(token) if token else None
+    guards = (service.tokens, service.provider) if token else ()
+    return next((found for guard in guards if guard and (found := guard.caller(token or ""))), None)
 
 
 async def caller_of(
@@ -178,7 +191,11 @@ async def caller_of(
     cookie: Annotated[str | None, Security(_cookie)],
 ) -> Caller:
     """Raises 401 without a token that is known, 429 for a caller who asks too often."""
-    caller = known_caller(service, bearer.credentials if bearer else cookie)
+    token = bearer.credentials if bearer else cookie
+    caller = known_caller(service, token)
+    if caller is None and token and service.provider and service.provider.is_of_unknown_key(token):
+        await asyncio.to_thread(service.provider.keys.look_again)
+        caller = known_caller(service, token)
     if caller is None:
         said = "send a known token as `Authorization: Bearer TOKEN`"
         raise HTTPException(401, said, {"WWW-Authenticate": 'Bearer realm="risk"'})
@@ -196,16 +213,26 @@ def seen_by(service: Service, caller: Caller) -> list[StoredFrames]:
     return [frames for region, frames in service.frames.by_region.items() if caller.may_see(region)]
 
 
+def now_seen_by(service: Service, caller: Caller, region: str, *, listed: str) -> "Now":
+    """Raises 404 when there is no frame. Only who may see the region learns whether that is why.
+
+    listed: the address that lists what there is.
+    """
+    if not caller.may_see(region):
+        raise HTTPException(404, f"no region {region!r} here for this token; {listed} lists what there is")
+    frames = service.frames.by_region.get(region)
+    if frames is None:
+        raise HTTPException(404, f"no scores of region {region!r} were published yet; {listed} lists what there is")
+    return service.now_of(frames)
+
+
 async def region_of(
     region: Annotated[str, Path(pattern=SLUG, description="As the region's artifact calls it")],
     service: TheService,
     caller: TheCaller,
 ) -> Now:
-    """Raises 404 for a region that has no frame, or that the caller may not see: it must not learn which."""
-    frames = service.frames.by_region.get(region)
-    if frames is None or not caller.may_see(region):
-        raise HTTPException(404, f"no region {region!r} here for this token; /v1/regions lists those that there are")
-    return service.now_of(frames)
+    """Raises 404 for a region that has no frame, or that the caller may not see."""
+    return now_seen_by(service, caller, region, listed="/v1/regions")
 
 
 TheRegion = Annotated[Now, Depends(region_of)]

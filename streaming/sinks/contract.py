@@ -1,9 +1,15 @@
 """The contract of a sink: what a write promises, and what it raises."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from schemas.errors import PipelineError
+
+MakeLines = Callable[[], bytes]
+_NEWLINE = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +32,9 @@ class WriteReport:
         )
 
 
+NOTHING = WriteReport(lines=0, bytes=0)
+
+
 class Sink(Protocol):
     """Stores line protocol. One thread uses a sink; points are idempotent, so a failed write may be repeated."""
 
@@ -43,6 +52,16 @@ class Sink(Protocol):
         when the last line has no end.
         """
 
+    def write_all(self, parts: Mapping[str, MakeLines]) -> WriteReport:
+        """Store what the parts, each with its name, make; return when all of it is durable. Without lines, nothing is.
+
+        Each part is called once, perhaps in a thread beside others, and they are stored in any order. Raises what
+        `write` or a part raises, of the first that failed, when nothing of the write is under way any more; some of the
+        parts may be stored then. A sink may do better than this one, which needs memory for all lines at once.
+        """
+        lines = b"".join(make() for make in parts.values())
+        return self.write(lines) if lines else NOTHING
+
     def close(self) -> None:
         """Release what is open. It may be called several times."""
 
@@ -51,4 +70,4 @@ def count_lines(lines: bytes) -> int:
     """Lines in `lines`. Raises PipelineError when the last one has no end: the next write would continue it."""
     if lines and not lines.endswith(b"\n"):
         raise PipelineError(f"the last line has no newline ({lines[-60:]!r})", remedy="write whole lines")
-    return lines.count(b"\n")
+    return int(np.count_nonzero(np.frombuffer(lines, np.uint8) == _NEWLINE))

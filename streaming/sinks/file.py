@@ -1,18 +1,20 @@
 """A file of line protocol as a sink."""
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
 from schemas.files import open_for_append
 from streaming.settings import Settings
-from streaming.sinks.contract import WriteReport, count_lines
+from streaming.sinks.contract import MakeLines, Sink, WriteReport, count_lines
 
 _FINAL = (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError)  # a repetition cannot help
 
 
-class FileSink:
+class FileSink(Sink):
     """Appends to one file; the lines are on disk before `write` returns.
 
     A crash can leave an incomplete line at the end. It is cut off when the file is opened again, and Spark repeats its
@@ -39,22 +41,36 @@ class FileSink:
         self._opened()
 
     def write(self, lines: bytes) -> WriteReport:
-        count = count_lines(lines)
-        file = self._opened()
-        rest = memoryview(lines)
-        try:
-            while rest:
-                rest = rest[file.write(rest) :]
+        return self.write_all({"": lambda: lines})
+
+    def write_all(self, parts: Mapping[str, MakeLines]) -> WriteReport:
+        """One part after the other, and the disk is waited for once."""
+        report = WriteReport(lines=0, bytes=0, requests=1)
+        for make in parts.values():
+            lines = make()
+            report += WriteReport(lines=count_lines(lines), bytes=len(lines))
+            with self._opened_again_after_an_error() as file:
+                rest = memoryview(lines)
+                while rest:
+                    rest = rest[file.write(rest) :]
+        with self._opened_again_after_an_error() as file:
             os.fsync(file.fileno())
-        except OSError as error:
-            self.close()  # the next write opens the file again, which cuts off an incomplete line
-            raise SinkUnavailable(f"{self._path} cannot be written ({error.strerror})", remedy="make room") from error
-        return WriteReport(lines=count, bytes=len(lines), requests=1)
+        return report
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    @contextmanager
+    def _opened_again_after_an_error(self) -> Iterator[FileIO]:
+        """The file; what cannot be written closes it, since opening it again cuts off an incomplete line."""
+        file = self._opened()
+        try:
+            yield file
+        except OSError as error:
+            self.close()
+            raise SinkUnavailable(f"{self._path} cannot be written ({error.strerror})", remedy="make room") from error
 
     def _opened(self) -> FileIO:
         if self._file is None:

@@ -1,15 +1,20 @@
 """InfluxDB as a sink: `/api/v2/write` by influxdb-client. A request is repeated only when that can help."""
 
 import logging
+import math
 import random
 import re
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
+from queue import LifoQueue
+from threading import Event, get_ident
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-import numpy as np
 import stamina
 import urllib3
 from influxdb_client import InfluxDBClient, WritePrecision
@@ -19,9 +24,11 @@ from influxdb_client.rest import ApiException
 from schemas.errors import SettingsError, SinkRefused, SinkUnavailable
 from streaming.certificates import certificate_error, tls_context
 from streaming.settings import Settings
-from streaming.sinks.contract import WriteReport, count_lines
+from streaming.sinks.contract import NOTHING, MakeLines, Sink, WriteReport
+from streaming.sinks.requests import LINES_PER_REQUEST, Request, requests_of
+from streaming.sinks.writers import side_by_side
 
-LINES_PER_REQUEST = 10_000  # 1.9 MB; both local stores are faster with it than with 5,000
+WRITERS = 4  # of parts
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 15.0  # the server itself gives up after 10 s and answers with a 500
 FIRST_WAIT_S, LONGEST_WAIT_S, JITTER_S = 0.1, 5.0, 0.5
@@ -30,7 +37,6 @@ TROUBLE_AFTER_S = 5.0
 
 _CA = "INFLUXDB_V2_SSL_CA_CERT"
 _TRY_AGAIN = (429, 500, 502, 503, 504)
-_NEWLINE = 10
 _QUESTION = b"# may this be written?\n"  # the store parses it after it has checked address, token, bucket and rights
 _DROPPED = re.compile(r"dropped=(\d+)")
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")]+)")
@@ -40,8 +46,8 @@ _RETENTION = re.compile(r"(?:beyond|outside) (?:the )?retention")
 log = logging.getLogger(__name__)
 
 
-class InfluxSink:
-    """Writes to one bucket, in requests of LINES_PER_REQUEST lines; each is acknowledged before the next.
+class InfluxSink(Sink):
+    """Writes to one bucket, in requests of LINES_PER_REQUEST lines; each is acknowledged before the part's next.
 
     Retries end `write_timeout_s` after the write began; each request is tried at least once. A write without lines
     sends a question in their place, with the same retries.
@@ -58,55 +64,75 @@ class InfluxSink:
         self._org, self._bucket, self._token = settings.influx_org, settings.influx_bucket, settings.influx_token
         self._place = f"InfluxDB at {settings.influx_url}, bucket {self._bucket!r}"
         self._write_timeout_s = timeout_s = settings.write_timeout_s
-        self._client = InfluxDBClient(
-            url=settings.influx_url,
-            token=self._token.get_secret_value(),
-            org=self._org,
-            ssl_context=tls_context(settings.influx_ca, setting=_CA) if address.scheme == "https" else None,
-            timeout=tuple(1000 * min(wait_s, timeout_s) for wait_s in (CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S)),
-        )
-        self._writer = self._client.write_api(write_options=SYNCHRONOUS)
+        tls = tls_context(settings.influx_ca, setting=_CA) if address.scheme == "https" else None
+        self._clients = [
+            InfluxDBClient(
+                url=settings.influx_url,
+                token=self._token.get_secret_value(),
+                org=self._org,
+                ssl_context=tls,
+                timeout=tuple(1000 * min(wait_s, timeout_s) for wait_s in (CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S)),
+            )
+            for _ in range(WRITERS)
+        ]
+        self._idle: LifoQueue[InfluxDBClient] = LifoQueue()  # a client remembers its last answer: it is of one writer
+        for client in self._clients:
+            self._idle.put(client)
         logging.getLogger().addFilter(_quotes_no_answer)
-        self._failing: tuple[float, str] | None = None  # since when (a steady clock) a write is repeated, and why
+        self._failing: dict[int, tuple[float, str]] = {}  # by thread: since when (a steady clock) it repeats, and why
+        self._said: set[str] = set()  # why, of the last write
 
     def __repr__(self) -> str:
         return f"InfluxSink({self._place})"
 
     @property
     def trouble(self) -> str:
-        failing = self._failing
-        return failing[1] if failing and time.monotonic() - failing[0] >= TROUBLE_AFTER_S else ""
+        since_s, reason = min(self._failing.copy().values(), default=(math.inf, ""))
+        return reason if time.monotonic() - since_s >= TROUBLE_AFTER_S else ""
 
     def check(self) -> None:
         """One try, no waiting."""
         try:
-            self._post(_QUESTION, first_line=1)
+            self._post(Request(_QUESTION))
         except _TryAgain as error:
             raise SinkUnavailable(f"{self._place}: {error}", "start the store, or correct INFLUXDB_V2_URL") from error
 
     def write(self, lines: bytes) -> WriteReport:
-        count, sent = count_lines(lines), lines or _QUESTION
-        deadline_s = time.monotonic() + self._write_timeout_s
-        requests = retries = dropped = 0
-        for start, end in _requests(sent):
-            lost, tries = self._post_until(deadline_s, sent[start:end], first_line=requests * LINES_PER_REQUEST + 1)
-            requests, retries, dropped = requests + 1, retries + tries - 1, dropped + lost
-        if dropped:
-            log.warning("influxdb dropped points outside the retention of the bucket: dropped=%d", dropped)
-        return WriteReport(lines=count, bytes=len(lines), requests=requests, retries=retries, dropped=dropped)
+        report = self.write_all({"": lambda: lines or _QUESTION})
+        return report if lines else replace(report, lines=0, bytes=0)
+
+    def write_all(self, parts: Mapping[str, MakeLines]) -> WriteReport:
+        """Up to WRITERS parts at a time."""
+        self._failing.clear()
+        self._said.clear()
+        deadline_s, failed = time.monotonic() + self._write_timeout_s, Event()
+
+        def store(part: str, make: MakeLines) -> WriteReport:
+            reports = (self._post_until(deadline_s, request, failed) for request in requests_of(part, make()))
+            return sum(reports, start=NOTHING)
+
+        acts = [partial(store, part, make) for part, make in parts.items()]
+        report = sum(side_by_side(acts, writers=WRITERS, failed=failed), start=NOTHING)
+        if report.dropped:
+            log.warning("influxdb dropped points outside the retention of the bucket: dropped=%d", report.dropped)
+        return report
 
     def close(self) -> None:
-        self._client.close()
+        for client in self._clients:
+            client.close()
 
-    def _post_until(self, deadline_s: float, chunk: bytes, *, first_line: int) -> tuple[int, int]:
-        """(points dropped, tries) of one request that was acknowledged. Raises SinkRefused or SinkUnavailable."""
-        tries, self._failing, began_s = 0, None, time.monotonic()
+    def _post_until(self, deadline_s: float, request: Request, failed: Event) -> WriteReport:
+        """Of one request that was acknowledged. Raises SinkRefused or SinkUnavailable, also when another `failed`."""
+        tries, began_s = 0, time.monotonic()
+        self._failing.pop(get_ident(), None)
         try:
             for attempt in _attempts(deadline_s):
                 with attempt:
                     tries = attempt.num
+                    if failed.is_set():
+                        raise SinkUnavailable(f"{self._place}: another writer has failed", "see its error")
                     try:
-                        dropped = self._post(chunk, first_line=first_line)
+                        dropped = self._post(request)
                     except _TryAgain as error:
                         self._note_failure(began_s, str(error))
                         raise
@@ -114,37 +140,45 @@ class InfluxSink:
             fault = f"{self._place}: {error}; given up after {tries} tries within {self._write_timeout_s:g} s"
             remedy = "look at the store's log; the next start repeats the batch"
             raise SinkUnavailable(fault, remedy) from error
-        self._failing = None
+        self._failing.pop(get_ident(), None)
         if tries > 1:
             log.info("%s stored the points after %.0f s", self._place, time.monotonic() - began_s)
-        return dropped, tries
+        return WriteReport(
+            lines=request.count, bytes=len(request.lines), requests=1, retries=tries - 1, dropped=dropped
+        )
 
     def _note_failure(self, began_s: float, reason: str) -> None:
-        """Log the first failure of a request, and each one with another reason."""
-        if self._failing is None or self._failing[1] != reason:
+        """Log the first failure of a write, and each one with another reason."""
+        if reason not in self._said:
+            self._said.add(reason)
             log.warning("%s: %s; no new scores are stored, trying again", self._place, reason)
-        self._failing = began_s, reason
+        self._failing[get_ident()] = began_s, reason
 
-    def _post(self, chunk: bytes, *, first_line: int) -> int:
+    def _post(self, request: Request) -> int:
         """Number of points that the store dropped for good, of one request. Raises _TryAgain or SinkRefused."""
         refusal: ApiException | None = None
+        client = self._idle.get()
         try:
-            self._writer.write(bucket=self._bucket, record=chunk, write_precision=WritePrecision.S)
+            client.write_api(write_options=SYNCHRONOUS).write(
+                bucket=self._bucket, record=request.lines, write_precision=WritePrecision.S
+            )
+            status = client.api_client.last_response.status
         except ApiException as error:
             refusal = error
         except urllib3.exceptions.HTTPError as error:
             raise _TryAgain(self._shown(f"no answer ({_reason(error)})")) from None
         except UnicodeDecodeError:
             raise _TryAgain("the answer is not UTF-8: it is from a proxy, or not from an InfluxDB") from None
+        finally:
+            self._idle.put(client)
         if refusal is not None:  # outside of the `except`: its text, in a traceback, may contain the token
-            return self._judge(refusal, first_line)
-        status = self._client.api_client.last_response.status
+            return self._judge(refusal, request)
         if status != HTTPStatus.NO_CONTENT:
             remedy = "correct INFLUXDB_V2_URL: that is no InfluxDB"
             raise SinkRefused(f"{self._place} answered {status} instead of 204", remedy)
         return 0
 
-    def _judge(self, refusal: ApiException, first_line: int) -> int:
+    def _judge(self, refusal: ApiException, request: Request) -> int:
         """What an answer other than 2xx means; gives and raises as `_post` does."""
         message, line = _read(refusal.body or "")
         message = self._shown(message or refusal.reason or "no reason given")
@@ -168,7 +202,8 @@ class InfluxSink:
             "limit of the store is too low (raise it); then `rebuild` the dropped points",
         }
         remedy = remedies.get(refusal.status, "look up this answer in the store's manual, and check INFLUXDB_V2_URL")
-        where = "" if line is None else f" at line {first_line + line - 1} of the write"
+        part = request.part or "the write"
+        where = f" at line {request.first + line - 1} of {part}" if line else f" for {part}" if request.part else ""
         raise SinkRefused(f"{self._place} answered {refusal.status}{where} ({message})", remedy)
 
     def _shown(self, text: str) -> str:
@@ -216,13 +251,6 @@ def _reason(error: urllib3.exceptions.HTTPError) -> str:
 def _quotes_no_answer(record: logging.LogRecord) -> bool:
     """False for the client's own log line that quotes an answer to the root logger: it may contain the token."""
     return not record.pathname.endswith("influxdb_client/client/exceptions.py")
-
-
-def _requests(lines: bytes) -> list[tuple[int, int]]:
-    """(start, end) of each request's bytes: LINES_PER_REQUEST whole lines, fewer in the last."""
-    ends = np.flatnonzero(np.frombuffer(lines, np.uint8) == _NEWLINE) + 1
-    inner = ends[LINES_PER_REQUEST - 1 : -1 : LINES_PER_REQUEST].tolist()
-    return list(zip([0, *inner], [*inner, len(lines)], strict=True))
 
 
 def _read(body: str) -> tuple[str, int | None]:

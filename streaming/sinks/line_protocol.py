@@ -192,7 +192,8 @@ def _line_ends(frame: RiskFrame, cell: _Index, category: _Index) -> Any:
 def _refuse(frame: RiskFrame, what: str, *, cell: int, category: int) -> NoReturn:
     place = f"{frame.spec.region}, cell {frame.spec.grid.cell_ids()[cell]}, {frame.categories[category]}"
     raise PipelineError(
-        f"{place}: {what} is outside of its range (model {frame.model}, time {frame.as_of_s}); nothing was written",
+        f"{place}: {what} is outside of its range (model {frame.model}, time {frame.as_of_s}); nothing of the region "
+        "was written",
         remedy=_REPORT,
     )
 

@@ -1,9 +1,9 @@
 """A sink in memory, for tests: it keeps every write, in order."""
 
-from streaming.sinks.contract import WriteReport, count_lines
+from streaming.sinks.contract import Sink, WriteReport, count_lines
 
 
-class MemorySink:
+class MemorySink(Sink):
     trouble = ""
 
     def __init__(self, *_: object) -> None:  # needs nothing of what `open_sink` gives

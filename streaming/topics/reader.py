@@ -24,8 +24,9 @@ class TopicReader:
     def __init__(self, kafka: KafkaConnection, topic: str, offsets: Mapping[int, tuple[int, int]]) -> None:
         self._topic = topic
         self._ends = {TopicPartition(topic, number): end for number, (_, end) in offsets.items()}
+        self._next = {TopicPartition(topic, number): first for number, (first, _) in offsets.items()}
         self._waiting: dict[TopicPartition, deque[Any]] = {place: deque() for place in self._ends}
-        self._paused: set[TopicPartition] = set()
+        self._assigned: set[TopicPartition] = set()
         try:
             self._consumer = KafkaConsumer(
                 bootstrap_timeout_ms=10_000,
@@ -36,9 +37,6 @@ class TopicReader:
                 metrics_enabled=False,
                 **kafka.client_options(),
             )
-            self._consumer.assign(list(self._ends))
-            for place in self._ends:
-                self._consumer.seek(place, offsets[place.partition][0])
         except KafkaError as error:
             raise self._failed(error) from error
 
@@ -64,27 +62,33 @@ class TopicReader:
         """Wait until all messages before `ends` are in memory."""
         deadline = time.monotonic() + _SILENCE_S
         try:
-            while missing := {place for place, end in ends.items() if self._consumer.position(place) < end}:
-                self._hold_back(missing)
+            while missing := {place for place, end in ends.items() if self._next[place] < end}:
+                self._turn_to(missing)
                 for place, records in self._consumer.poll(timeout_ms=500).items():
                     self._waiting[place].extend(records)
                     deadline = time.monotonic() + _SILENCE_S
+                self._next |= {place: self._consumer.position(place) for place in self._assigned}
                 if time.monotonic() > deadline:
                     fault = f"Kafka sent no message of {self._topic} for {_SILENCE_S:.0f} s"
                     raise BrokerError(fault, remedy="look at its log, then repeat")
         except KafkaError as error:
             raise self._failed(error) from error
 
-    def _hold_back(self, missing: set[TopicPartition]) -> None:
-        """Pause the partitions that have enough messages waiting: they would fill the memory."""
-        enough = {
+    def _turn_to(self, missing: set[TopicPartition]) -> None:
+        """Read `missing`, and ahead those of which few messages wait: more would fill the memory.
+
+        Others are not paused but left: kafka-python 3.0.12 may never give what it had fetched before a pause.
+        """
+        wanted = missing | {
             place
             for place, end in self._ends.items()
-            if place not in missing and (len(self._waiting[place]) > _AHEAD or self._consumer.position(place) >= end)
+            if self._next[place] < end and len(self._waiting[place]) <= _AHEAD
         }
-        self._consumer.resume(*(self._paused - enough))
-        self._consumer.pause(*(enough - self._paused))
-        self._paused = enough
+        if wanted != self._assigned:
+            self._consumer.assign(list(wanted))
+            for place in wanted:
+                self._consumer.seek(place, self._next[place])
+            self._assigned = wanted
 
     def _failed(self, error: KafkaError) -> BrokerError:
         return BrokerError(f"messages of {self._topic} cannot be read ({error})", "check that Kafka runs, then repeat")

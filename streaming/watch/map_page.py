@@ -4,11 +4,9 @@ import base64
 import hashlib
 import html
 import math
-import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,14 +20,11 @@ from schemas.frame import RiskFrame
 from schemas.grid import Grid
 from streaming.flow.ledger import OUTCOMES_SHOWN
 from streaming.flow.rows import Published
+from streaming.page.parts import filled, joined, part
 
 LEVEL_FLOOR = 1e-7  # smaller values are shown as zero
 LEVEL_STEP = math.log(1e5 / LEVEL_FLOOR) / 65_534  # one step is 0.042 %: finer than any figure on the page
 STALE_INTERVALS = 3  # ticks or refreshes that may be missed before the picture counts as old
-
-_SLOT = re.compile(r"\{\{(\w+)\}\}")
-_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
-_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +83,15 @@ def render(view: MapView) -> str:
     """
     if not view.frames:
         raise DataError("there is no frame to draw", remedy="write the map page after the first score")
-    template, policy = _template()
-    slots = {"policy": policy, "title": html.escape(view.title), "data": _data_block(view)}
-    return _SLOT.sub(lambda slot: slots[slot[1]], template)
+    style, script = part("page.css"), joined("from_file.js")
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
+    return filled(
+        title=html.escape(view.title),
+        head=f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{style}</style>',
+        data=f'<script type="application/json" id="page-data">{_data_block(view)}</script>\n<script>{script}</script>',
+    )
 
 
 def write_page(path: Path, page: str) -> None:
@@ -105,22 +106,14 @@ def quantise(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
     return np.where(values < LEVEL_FLOOR, 0, np.minimum(codes, 65_535)).astype(np.uint16)
 
 
-@cache
-def _template() -> tuple[str, str]:
-    """The template, and the content security policy that fits its style and script."""
-    template = Path(__file__).with_name("map_page.html").read_text(encoding="utf-8")
-    hashes = {
-        name: base64.b64encode(hashlib.sha256(pattern.findall(template)[0].encode()).digest()).decode()
-        for name, pattern in (("style", _STYLE), ("script", _SCRIPT))
-    }
-    sources = "; ".join(f"{name}-src 'sha256-{digest}'" for name, digest in hashes.items())
-    return template, f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'"
+def _hash(text: str) -> str:
+    """Of a style or a script, as a content security policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _data_block(view: MapView) -> str:
     """JSON that is safe inside a script element: no character in it can end the element."""
     data = {
-        "title": view.title,
         "written_at_s": int(view.written_at_s),
         "clock": view.clock,
         "refresh_s": view.refresh_s,

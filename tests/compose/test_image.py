@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from models.__main__ import app as models_app
 from streaming.__main__ import app
 from streaming.settings import Settings
 from tests.harness.compose_file import OUR_SERVICES, ROOT, SERVICES, arguments
@@ -34,8 +35,7 @@ def test_a_command_exists_and_takes_its_arguments(name):
     if program == "/opt/demo.py":
         assert words in (["artifact"], ["replay"])
         return
-    assert program == "streaming"
-    command = typer.main.get_command(app).commands[words[0]]
+    command = typer.main.get_command({"streaming": app, "models": models_app}[program]).commands[words[0]]
     command.make_context(words[0], words[1:])
 
 

@@ -11,13 +11,14 @@ from schemas.dead_letter import encode_dead_letter
 from schemas.incidents import Rejection
 from tests.contracts.test_readme import fault_in_name
 from tests.harness import processes
-from tests.harness.compose_file import ROOT, SERVICES, tool
+from tests.harness.compose_file import ROOT, SERVICES, read_compose, tool
 
-PAGES = ("README.md", "docs/how-to/operations.md", "deploy/README.md", "deploy/demo.env")
+PAGES = ("README.md", "docs/how-to/operations.md", "deploy/README.md", "docs/how-to/containers.md", "deploy/demo.env")
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 TAKE_A_VALUE = {"--env", "--entrypoint", "--since", "--env-file"}
 OF_A_SERVICE = {"run", "exec", "logs", "start", "stop", "restart", "up"}
-VERBS = OF_A_SERVICE | {"config", "create", "down", "ps"}
+EVERY_SERVICE = {*SERVICES, *read_compose("deploy/registry.yaml")["services"]}
+VERBS = OF_A_SERVICE | {"build", "config", "create", "down", "ps"}
 
 
 def page(name):
@@ -53,10 +54,14 @@ def fault(words):
     take_options()
     if verb not in VERBS:
         return f"no command {verb!r}"
-    if rest and verb in OF_A_SERVICE and rest[0] not in SERVICES:
+    if rest and verb in OF_A_SERVICE and rest[0] not in EVERY_SERVICE:
         return f"no service {rest[0]}"
     if verb == "run" and rest[0] == "scorer":
         return fault_in_name([], "incident-scorer", rest[1:])
+    if verb == "run" and rest[0] == "retrain":
+        return fault_in_name([], "python -m models", rest[1:])
+    if verb == "run" and rest[0] == "registry":
+        return fault_in_name([], "python -m models", rest)
     return None
 
 
@@ -68,6 +73,7 @@ def test_the_check_finds_what_is_wrong():
         "fly": "fly",
         "exec scores ls": "scores",
         "run --rm scorer helth": "helth",
+        "run --rm registry promot mycity": "promot",
     }.items():
         assert word in fault(shlex.split(line))
 

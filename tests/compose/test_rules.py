@@ -11,7 +11,7 @@ from streaming.settings import Settings, environment_names
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
-RUNNING = ("kafka", "influxdb", "scorer", "serve", "feedback", "archive", "grafana")
+RUNNING = ("kafka", "influxdb", "scorer", "serve", "feedback", "archive", "retrain", "grafana")
 MADE = {"data/artifacts"}  # by `python -m models train`
 
 
@@ -69,7 +69,8 @@ def test_the_service_reaches_nobody_and_writes_nothing():
     alone = {name for name, service in SERVICES.items() if "service" in service.get("networks", [])}
     assert alone == {"serve"}
     assert SERVICES["serve"]["networks"] == ["service"]
-    assert list(mounts(SERVICES["serve"])) == [("frames", "/frames", True)]
+    read_only = [("frames", "/frames", True), ("artifacts", "/artifacts", True)]
+    assert list(mounts(SERVICES["serve"])) == read_only
     assert ("frames", variables(SERVICES["scorer"])["RISK_FRAMES"], False) in mounts(SERVICES["scorer"])
 
 
@@ -158,6 +159,31 @@ def test_only_what_runs_on_is_started_again_for_ever(name):
     service = SERVICES[name]
     assert (service["restart"] == "unless-stopped") == (name in RUNNING)
     assert ("stop_grace_period" in service) == (name in RUNNING)
+
+
+def test_the_page_says_how_much_memory_all_limits_are():
+    """Of what runs on: always, and with each profile."""
+    page = " ".join((ROOT / "deploy" / "README.md").read_text(encoding="utf-8").split())
+    said = re.search(r"add up to ([\d.]+) GB, ([\d.]+) GB with `retrain`", page)
+    always, retrain = (float(one) for one in said.groups())
+    gigabytes = {"g": 1.0, "m": 1 / 1024}
+    limits = {name: SERVICES[name]["deploy"]["resources"]["limits"]["memory"] for name in RUNNING}
+    needed = {name: float(text[:-1]) * gigabytes[text[-1]] for name, text in limits.items()}
+    assert sum(needed.values()) == retrain
+    assert retrain - needed["retrain"] == always
+    assert {name for name in RUNNING if SERVICES[name].get("profiles")} == {"retrain"}
+
+
+def test_retraining_writes_where_the_scorer_and_the_archive_are():
+    its = {source: (target, is_read_only) for source, target, is_read_only in mounts(SERVICES["retrain"])}
+    for name, of in (("artifacts", "scorer"), ("state", "scorer"), ("archive", "archive")):
+        (target,) = (target for source, target, _ in mounts(SERVICES[of]) if source == name)
+        assert its[name] == (target, name == "archive")
+    words = SERVICES["retrain"]["command"]
+    assert words[words.index("--data") + 1] == "archive:" + variables(SERVICES["archive"])["RISK_ARCHIVE"]
+    assert its["registry"] == (variables(SERVICES["retrain"])["RISK_REGISTRY"], False)
+    assert its["./deploy/gate.toml"] == (words[words.index("--plan") + 1], True)
+    assert SERVICES["retrain"]["network_mode"] == "none"
 
 
 def test_the_scorer_is_given_the_time_that_a_clean_stop_may_take():

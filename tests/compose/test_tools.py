@@ -51,10 +51,11 @@ def test_docker_compose_accepts_the_files(files):
 
 def test_docker_compose_starts_the_demo_with_its_own_services_and_without_it_none_of_them(monkeypatch):
     monkeypatch.delenv("COMPOSE_PROFILES", raising=False)
-    demo = {name for name, service in SERVICES.items() if service.get("profiles")}
-    assert set(docker_compose("config", "--services").stdout.split()) == set(SERVICES) - demo
+    always = {name for name, service in SERVICES.items() if not service.get("profiles")}
+    demo = {name for name, service in SERVICES.items() if service.get("profiles") == ["demo"]}
+    assert set(docker_compose("config", "--services").stdout.split()) == always
     with_demo = docker_compose("--env-file", "deploy/demo.env", "config", "--services")
-    assert set(with_demo.stdout.split()) == set(SERVICES)
+    assert set(with_demo.stdout.split()) == always | demo
 
 
 def test_the_demo_shares_no_volume_with_an_operators_own_services(monkeypatch):

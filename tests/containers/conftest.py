@@ -1,5 +1,6 @@
 """The engine and the images that compose.yaml names."""
 
+import fcntl
 import os
 import re
 import subprocess
@@ -21,23 +22,38 @@ def docker() -> Iterator[dict[str, str]]:
     """The environment of a client: of the engine that answers, or of one that is started for these tests."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("RISK_", "COMPOSE_"))}
     if subprocess.run(["docker", "version"], env=environment, capture_output=True, check=False).returncode == 0:  # noqa: S607
-        if volumes := volumes_of_a_stack(environment):
-            pytest.skip(f"a stack lives on this Docker engine, and these tests would delete it: volumes {volumes}")
+        if volumes := of_a_stack(environment, f"={COMPOSE['name']}", "volume", "ls"):
+            pytest.skip(f"a stack lives on this Docker engine, and these tests would delete it: {' '.join(volumes)}")
         yield environment
         return
-    started = subprocess.run([HERE / "engine", "start", HOME], capture_output=True, text=True, check=False)
-    if started.returncode == 3:
-        pytest.skip(started.stderr.strip())
-    assert started.returncode == 0, started.stderr
-    yield environment | dict(line.split("=", 1) for line in started.stdout.splitlines())
-    subprocess.run([HERE / "engine", "stop", HOME], check=True)
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / "in-use").open("w") as lock:  # one run at a time: the project's name is the same for all
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        started = subprocess.run([HERE / "engine", "start", HOME], capture_output=True, text=True, check=False)
+        if started.returncode == 3:
+            pytest.skip(started.stderr.strip())
+        assert started.returncode == 0, started.stderr
+        own = environment | dict(line.split("=", 1) for line in started.stdout.splitlines())
+        remove_what_a_killed_run_left(own)
+        yield own
+        subprocess.run([HERE / "engine", "stop", HOME], check=True)
 
 
-def volumes_of_a_stack(environment: dict[str, str]) -> str:
-    """Names of the volumes that `docker compose` made from compose.yaml on this engine."""
-    mine = f"label=com.docker.compose.project={COMPOSE['name']}"
-    listing = ["docker", "volume", "ls", "--quiet", "--filter", mine]
-    return " ".join(subprocess.run(listing, env=environment, capture_output=True, text=True, check=True).stdout.split())
+def of_a_stack(environment: dict[str, str], project: str, *listing: str) -> list[str]:
+    """What `docker compose` made on this engine, of "=PROJECT" or of all (""), as a command of docker lists it."""
+    command = ["docker", *listing, "--quiet", "--filter", f"label=com.docker.compose.project{project}"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+
+def remove_what_a_killed_run_left(own: dict[str, str]) -> None:
+    """On the engine of these tests: containers that start again with it would be taken for the next run's own."""
+    for listing, removal in (
+        (("ps", "--all"), ("rm", "--force", "--volumes")),
+        (("network", "ls"), ("network", "rm")),
+        (("volume", "ls"), ("volume", "rm")),
+    ):
+        if found := of_a_stack(own, "", *listing):  # the demo's project has another name
+            subprocess.run(["docker", *removal, *found], env=own, capture_output=True, check=True)  # noqa: S607
 
 
 def torch() -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""`python -m tests.containers.report out/stack.xml`: what a run of `make stack` measured, as a table.
+"""`python -m tests.containers.report out/stack.xml`: what a run of tests measured, as a table.
 
-Exit code 1 when a test was skipped: then the stack was not shown.
+Exit code 1 when a test was skipped: then its subject was not shown.
 """
 
 import sys
@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 def main(path: str) -> int:
-    table, skipped = Table("test", "measured", "value", title="measured by make stack"), 0
+    table, skipped = Table("test", "measured", "value", title=f"measured ({path})"), 0
     for case in ElementTree.parse(path).iter("testcase"):  # noqa: S314 - written by our own run
         for found in case.iter("property"):
             table.add_row(case.get("name"), found.get("name"), found.get("value"))

@@ -11,7 +11,8 @@ import urllib3
 import yaml
 from kafka import KafkaConsumer, TopicPartition
 
-from tests.containers.project import fence, opened, wait
+from tests.containers.project import KAFKA, SERVICE, fence, opened, wait
+from tests.harness.compose_file import SERVICES
 from tests.harness.grafana_world import VARIABLES
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES, PROVISIONING
@@ -52,7 +53,7 @@ def ledger(store):
 
 
 def end_of(topic):
-    consumer = KafkaConsumer(bootstrap_servers="127.0.0.1:9092", consumer_timeout_ms=5000)
+    consumer = KafkaConsumer(bootstrap_servers=KAFKA, consumer_timeout_ms=5000)
     parts = [TopicPartition(topic, part) for part in consumer.partitions_for_topic(topic)]
     ends = consumer.end_offsets(parts)
     consumer.close()
@@ -86,13 +87,32 @@ def test_scores_of_now_are_in_the_store_and_only_grafana_may_read_them(demo):
 
 def test_the_service_answers_whoever_has_its_token(demo):
     token = (demo.folder / "secrets" / "demo" / "service_token").read_text(encoding="utf-8")
-    address = "http://127.0.0.1:8321/v1/regions/chicago/scores?require=current"
+    address = f"{SERVICE}/v1/regions/chicago/scores?require=current"
     assert urllib3.request("GET", address, retries=False).status == 401
     asked = {"headers": {"Authorization": f"Bearer {token}"}, "retries": False}
     wait(lambda: urllib3.request("GET", address, **asked).status == 200, 120, lambda: demo.compose("logs", "serve"))
     found = json.loads(urllib3.request("GET", address, **asked).data)
     assert (found["stale"], found["category"]) == (False, "all")
     assert any(row["expected"] > 0 for row in found["cells"])
+
+
+def test_a_mark_of_a_shift_is_in_the_store(demo):
+    mark = ("--region", "chicago", "--cell", CHOSEN["cell"], "--mark", "useful", "--desk", "north")
+    demo.compose("exec", "-T", "scorer", "python", "-m", "streaming", "feedback", "send", *mark)
+    store = demo.store(demo.token("grafana"))
+    query = "SELECT sum(marks) FROM feedback WHERE region = 'chicago' AND mark = 'useful'"
+    wait(lambda: bool(store.series(query)), 60, lambda: demo.compose("logs", "feedback"))
+    assert store.series(query)[0]["values"][0][1] == 1
+
+
+def test_the_archive_has_looked_and_found_no_final_day_yet(demo):
+    wait(
+        lambda: "archive: /archive, version" in demo.compose("logs", "archive"),
+        120,
+        lambda: demo.compose("logs", "archive"),
+    )
+    (line,) = (line for line in demo.compose("logs", "archive").splitlines() if "| chicago " in line)
+    assert line.split("|")[1].split()[:3] == ["chicago", "0", "0"]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -152,7 +172,7 @@ def test_each_service_stays_below_its_limit_of_memory(demo, images, record_prope
     for line in images:
         name, _, kind = line.rpartition(": ")
         record_property(name, kind)
-    size = demo.run("docker", "image", "inspect", "--format", "{{.Size}}", "incident-risk-scorer:0.1.0")
+    size = demo.run("docker", "image", "inspect", "--format", "{{.Size}}", SERVICES["scorer"]["image"])
     record_property("image of the scorer, GB", round(int(size) / 1e9, 2))
     for name, one in demo.containers().items():
         if one["State"]["Running"]:

@@ -7,10 +7,13 @@ import msgspec
 import numpy as np
 import pytest
 
+from models.gate.asked import Asked
 from schemas.dead_letter import DeadLetter
 from schemas.event import REASONS
 from schemas.feedback import Feedback
+from streaming.archive.table import SCHEMA
 from streaming.feedback.accept import mark_line
+from streaming.flow.retrain_point import retrain_line
 from tests.harness.data_dictionary import described, measurements
 from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.points import stored_points
@@ -28,6 +31,8 @@ def columns():
     lines += [shadow_lines(spec, TICK_S, draw) for spec in SPECS.values()]
     mark = Feedback(region="northville", cell="r000c000", at=AT, mark="useful", desk="north")
     lines.append(mark_line(mark))
+    asked = Asked(at_s=TICK_S, outcome="waits", because="x", ended_s=TICK_S, made_s=TICK_S)
+    lines.append(retrain_line("northville", asked, TICK_S))
     found = {}
     for (key, _), fields in stored_points(lines).items():
         name, *tags = key.split(",")
@@ -51,3 +56,12 @@ def test_the_fields_of_a_dead_letter_are_described_as_in_its_schema():
         assert meaning in (rules.get("description"), *(option.get("description") for option in options))
         assert ("null" in kind.split()) == ({"type": "null"} in options)
     assert re.findall(r"\w+", letter["reason"][0]) == sorted(REASONS)
+
+
+def test_the_columns_of_the_archive_are_those_of_its_table():
+    kinds = {"text": "string", "date": "date32[day]", "integer": "int"}
+    columns = described("The archive")
+    assert list(columns) == SCHEMA.names
+    for name, (kind, _) in columns.items():
+        assert str(SCHEMA.field(name).type).startswith(kinds[kind.partition(",")[0]])
+        assert SCHEMA.field(name).nullable == ("null" in kind)

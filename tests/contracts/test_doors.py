@@ -36,9 +36,9 @@ from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy
 AS_OF_S = 1_700_000_060
 A_SINK = """
 from pathlib import Path
-from streaming.sinks.contract import WriteReport, count_lines
+from streaming.sinks.contract import Sink, WriteReport, count_lines
 
-class FolderSink:
+class FolderSink(Sink):
     trouble = ""
 
     def __init__(self, settings, place):

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 EVALUATION = (ROOT / "docs" / "explanation" / "evaluation.md").read_text(encoding="utf-8")
 QUERIES = json.loads((BENCHMARKS / "map-query.json").read_text(encoding="utf-8"))
+PUBLISHED = json.loads((BENCHMARKS / "publish.json").read_text(encoding="utf-8"))
 COSTS = [
     cost
     for name in ("training", "evaluation")
@@ -114,3 +115,22 @@ def test_the_table_of_the_service():
     assert (found["cells"], found["connections"]) == (2304, 4)
     load, commit = found["machine"]["load_average_at_start"][0], found["commit"]
     assert f"Of commit {commit}, at a load average of {load} on {found['machine']['cores']} cores" in page
+
+
+def test_the_table_of_the_publish_stage():
+    rows = [
+        f"| {one['commit']} | {one['store']} | {'hours' if one['hours'] else 'minutes'} | {run['regions']} "
+        f"| {run['seconds']:.1f} | {run['points_per_s']:,} | {run['cpu_s']:.1f} | {run['peak_mib'] / 1024:.1f} "
+        f"| {one['machine']['load_average_at_start'][0]:.1f} |"
+        for one in PUBLISHED
+        for run in one["runs"]
+    ]
+    assert rows_below((BENCHMARKS / "README.md").read_text(encoding="utf-8"), "| commit | store |") == rows
+    assert {(one["cells"], one["categories"], one["horizons"]) for one in PUBLISHED} == {(2304, 4, 3)}
+
+
+def test_200_regions_a_minute_are_published_in_their_time_and_in_little_memory():
+    [many] = [run for run in PUBLISHED[-1]["runs"] if run["regions"] == 200]
+    assert many["seconds"] < 60
+    assert many["points_per_s"] >= 92_000
+    assert many["peak_mib"] <= 2048

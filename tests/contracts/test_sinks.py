@@ -46,7 +46,7 @@ def opened(request, monkeypatch):
 
 def test_it_has_the_methods_of_a_sink_and_no_trouble(opened):
     sink: Sink = opened[0]
-    assert {"check", "write", "close"} <= set(dir(sink))
+    assert {"check", "write", "write_all", "close"} <= set(dir(sink))
     assert sink.trouble == ""
 
 
@@ -83,6 +83,36 @@ def test_a_line_without_an_end_is_refused_and_nothing_is_stored(opened):
     sink.write(FIRST)
     with pytest.raises(PipelineError, match="write whole lines"):
         sink.write(SECOND.removesuffix(b"\n"))
+    assert stored() == FIRST
+
+
+def test_parts_are_stored_whole_when_write_all_returns(opened):
+    sink, stored = opened
+    report = sink.write_all({"a": lambda: FIRST, "nothing": lambda: b"", "b": lambda: SECOND})
+    assert (report.lines, report.bytes, report.dropped) == (3, len(FIRST + SECOND), 0)
+    assert sorted(stored().splitlines()) == sorted((FIRST + SECOND).splitlines())
+
+
+def test_parts_without_lines_store_nothing(opened):
+    sink, stored = opened
+    sink.check()
+    for parts in ({}, {"a": lambda: b""}):
+        report = sink.write_all(parts)
+        assert (report.lines, report.bytes, report.dropped) == (0, 0, 0)
+    assert stored() == b""
+
+
+def test_a_part_that_cannot_be_made_or_has_half_a_line_fails_the_write_and_the_next_one_is_whole(opened):
+    sink, stored = opened
+
+    def broken():
+        raise OSError("not a fault of the sink")
+
+    with pytest.raises(OSError, match="not a fault"):
+        sink.write_all({"a": broken})
+    with pytest.raises(PipelineError, match="write whole lines"):
+        sink.write_all({"a": lambda: SECOND.removesuffix(b"\n")})
+    sink.write(FIRST)
     assert stored() == FIRST
 
 

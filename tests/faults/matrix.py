@@ -39,7 +39,8 @@ FAULTS = (
     Fault(
         "F04",
         "an executor is killed",
-        "SIGKILL to one of two executors in `local-cluster[2,1,1024]`",
+        "SIGKILL to one of two executors in `local-cluster[2,1,1024]`; to one of two workers of a cluster that share"
+        " nothing with the job but Spark's state, then the other one frozen for 60 s",
         "another one takes its place; I1 to I5, I7, I8: every score is the artifact's; I10",
     ),
     Fault(

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from benchmarks.local_store import BINARIES, local_store
-from tests.harness.grafana_world import CHALLENGER, SPECS, outcome_lines, pipeline, score_lines, shadow_lines
+from tests.harness.grafana_world import (
+    CHALLENGER,
+    SPECS,
+    feedback_lines,
+    outcome_lines,
+    pipeline,
+    score_lines,
+    shadow_lines,
+)
 from tests.harness.influxql import Store
 from tests.harness.pages import ROOT
 
@@ -51,6 +59,7 @@ def filled(influxdb, now_s):
     judged_s = tick_s - tick_s % 3600 - 26 * 3600  # with late reports
     trial = shadow_lines(SPECS["northville"], judged_s, draw)
     influxdb.write(trial)
+    influxdb.write(b"".join(feedback_lines(region, tick_s, draw) for region in SPECS))
     long = influxdb.another("risk_long")
     long.write(b"".join(outcomes) + trial + ledgers)
     long.write(as_extracted(b"".join(score_lines(SPECS.values(), hours[-48:], draw))))

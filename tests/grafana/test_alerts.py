@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
+from models.gate.asked import Asked
+from streaming.flow.retrain_point import retrain_line
 from tests.harness.alerting import evaluate, holds
 from tests.harness.grafana_world import SPECS, outcome_lines, pipeline
 from tests.harness.influxql import Store
@@ -286,6 +288,39 @@ def test_drift_of_a_category_is_an_alert_when_its_whole_band_lies_outside(store,
         store.write(f"{tags} ratio=1,low=2,high=3 {midnight_s - 4 * DAY_S}\n".encode())  # of the version before
     wanted = {(("category", "ems"), ("region", "northville"))} if is_firing else set()
     assert fires("risk-drift", store, now_s) == wanted
+
+
+def retrain_points(now_s, region, *, asked_h, made_h=None):
+    """The newest of the job's hourly points, and an older one of the opposite."""
+    hour_s = now_s // 3600 * 3600
+    lines = b"".join(
+        retrain_line(
+            region,
+            Asked(
+                at_s=at_s,
+                outcome="waits",
+                because="x",
+                ended_s=at_s - 3600 * asked,
+                made_s=None if made is None else at_s - 3600 * made,
+            ),
+            at_s,
+        )
+        for at_s, asked, made in ((hour_s - 7200, 26 - asked_h, None), (hour_s - 3600, asked_h, made_h))
+    )
+    return lines
+
+
+@pytest.mark.parametrize(("hours", "is_firing"), [(1, False), (25, False), (27, True)])
+def test_asks_that_fail_or_that_nobody_makes_are_an_alert(store, now_s, hours, is_firing):
+    store.write(retrain_points(now_s, "northville", asked_h=hours) + retrain_points(now_s, "southville", asked_h=2))
+    assert fires("risk-retraining-overdue", store, now_s) == ({NORTH} if is_firing else set())
+
+
+@pytest.mark.parametrize(("hours", "is_firing"), [(None, False), (2, True), (23, True), (25, False)])
+def test_a_new_challenger_is_told_for_a_day(store, now_s, hours, is_firing):
+    store.write(retrain_points(now_s, "northville", asked_h=2, made_h=hours))
+    store.write(retrain_points(now_s, "southville", asked_h=2, made_h=100))
+    assert fires("risk-challenger-made", store, now_s) == ({NORTH} if is_firing else set())
 
 
 NOT_QUIET = {"risk-cell-high", "risk-rejects-unassigned"}  # the drawn scores are high; a third has no region

@@ -71,7 +71,7 @@ def test_the_sequence_has_its_bounds_the_margin_and_zero(filled, now_s):
 def test_what_the_gate_waits_for_is_what_it_said_each_day_newest_first(filled, now_s):
     said = stored(filled, "gate", now_s)
     rows = shown(filled, "What the gate waits for", now_s)
-    names = ("Time", "days", "decision", "because")
+    names = ("Time", "days", "failed_hours", "decision", "because")
     assert [[row[name] for name in names] for row in rows] == [[one[name] for name in names] for one in said[::-1]]
     assert rows[0]["decision"] == "go on"
     assert "of 14 days" in rows[0]["because"]

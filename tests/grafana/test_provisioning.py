@@ -311,6 +311,8 @@ WRITTEN = {  # uid: (`for`, what no row at all means, evaluations until an alert
     "risk-points-dropped": ("0s", "KeepLast", 1440, "Points dropped"),
     "risk-trial-decided": ("1h", "OK", 10, "The gate says"),
     "risk-drift": ("1h", "OK", 10, "Seen over expected, of the version that scores"),
+    "risk-challenger-made": ("0s", "OK", 10, "The gate says"),
+    "risk-retraining-overdue": ("0s", "OK", 1440, "The gate says"),
 }
 
 

@@ -59,7 +59,7 @@ def arguments(service):
     entrypoint = service.get("entrypoint")
     if entrypoint:
         assert entrypoint[0] == "python"
-        return (*entrypoint[1:], *service.get("command", []))
+        return (*(word for word in entrypoint[1:] if word != "-m"), *service.get("command", []))
     dockerfile = (ROOT / "streaming" / "Dockerfile").read_text(encoding="utf-8")
     (shell,) = re.findall(r'^ENTRYPOINT \["/bin/sh", "-c", "(.*)", "incident-scorer"\]$', dockerfile, re.MULTILINE)
     words = shlex.split(shell.replace('\\"', '"').rpartition(";")[2])

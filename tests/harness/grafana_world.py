@@ -1,6 +1,7 @@
 """What the scorer would have written: frames of two regions and their outcomes, by the job's own functions."""
 
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ from models.gate.shadow_day import ShadowHour
 from models.gate.trial import Trial
 from models.measures.outcomes import Forecast
 from schemas.event import REASONS
+from schemas.feedback import MARKS, Feedback
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, riskiest
 from schemas.spec import DAY_S, Spec
+from streaming.feedback.accept import mark_line
 from streaming.flow.outcomes import closed_points
 from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
 from streaming.flow.rows import ClosedCounts
@@ -139,18 +142,30 @@ def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: 
     return b"".join(closed_points(forecast, one, spec) for one in came)
 
 
+def feedback_lines(region: str, end_s: int, draw: np.random.Generator, *, days: int = 20) -> bytes:
+    """What a shift marked on each of so many days before `end_s`, by the writer of marks."""
+    marks = [
+        Feedback(region=region, cell="r002c002", at=datetime.fromtimestamp(at_s, UTC), mark=mark, desk="north")
+        for day in range(1, days + 1)
+        for mark in MARKS
+        for at_s in draw.integers(end_s - day * DAY_S, end_s - (day - 1) * DAY_S, int(draw.integers(1, 5))).tolist()
+    ]
+    return b"".join(map(mark_line, marks))
+
+
 def shadow_lines(spec: Spec, end_s: int, draw: np.random.Generator, *, days: int = 20, tried: int = 10) -> bytes:
     """`shadow`, `gate` and `drift` of so many days before `end_s`, by the job's writers.
 
     On the last `tried` days there is a challenger. It is better; the champion expects a tenth too much.
     """
+    started_s = end_s - tried * DAY_S
     trial = Trial(
-        champion=MODEL, challenger=CHALLENGER, plan=GatePlan(), plan_sha256="0" * 64, margin=2e-4, started_s=end_s
+        champion=MODEL, challenger=CHALLENGER, plan=GatePlan(), plan_sha256="0" * 64, margin=2e-4, started_s=started_s
     )
     hours: list[ShadowHour] = []
     lines = []
     for tick_s in range(end_s - days * DAY_S, end_s, 3600):
-        hours.append(_shadow_hour(spec, tick_s, draw, CHALLENGER if tick_s >= end_s - tried * DAY_S else ""))
+        hours.append(_shadow_hour(spec, tick_s, draw, CHALLENGER if tick_s >= started_s else ""))
         if hours[-1].challenger_version:
             lines.append(shadow_line(spec.region, hours[-1]))
         if tick_s % DAY_S == 0 or tick_s == end_s - 3600:

@@ -8,7 +8,7 @@ from models.counting.count_state import CountState
 from schemas.files import replace_file
 from schemas.incidents import Incidents
 from streaming.disk.guard import Guard
-from streaming.disk.kept_counts import batches_folder, counts_path, day_of, write_counts
+from streaming.disk.kept_counts import batches_folder, day_of, keep_counts, pack_counts
 from streaming.rebuild.batch_log import LoggedBatch, LoggedRegion
 from streaming.roster.roster import refresh_roster
 from tests.harness.toy import toy_artifact
@@ -29,21 +29,22 @@ class KeptWorld:
         state = CountState(spec)
         state.advance(cutoff_s)
         self._journal, _ = Journal.start(state)
-        self._kept_day, self._totals = "", {}
+        self._kept_day, self._totals, self._newest_s = "", {}, 0
 
-    def batch(self, clock_s, incidents=None):
+    def batch(self, clock_s, incidents=None, *, rejected=0):
         """What a batch does to a region (streaming/flow/count.py), and its line in the log."""
         incidents = Incidents.empty() if incidents is None else incidents
         day = max(day_of(clock_s * 1000), self._kept_day)
         batches = batches_folder(self.checkpoint)
         if day != self._kept_day:
-            path = counts_path(batches, day, self.spec.region)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_counts(path, self._journal.state, totals=self._totals, newest_event_s=0)
+            packed = pack_counts(self._journal.state, totals=self._totals, newest_event_s=0)
+            keep_counts(self.checkpoint, day, self.spec.region, packed)
             self._kept_day = day
         self._journal.record(self._journal.state.apply(incidents, clock_s).changed)
-        self._totals = {"consumed": len(incidents)}
-        logged = LoggedRegion(as_of_s=clock_s, totals=self._totals)
+        new = {"consumed": len(incidents) + rejected, "rejected": rejected}
+        self._totals = {name: self._totals.get(name, 0) + count for name, count in new.items()}
+        self._newest_s = max(self._newest_s, incidents.occurred_s.max(initial=0).item())
+        logged = LoggedRegion(as_of_s=clock_s, totals=self._totals, newest_event_s=self._newest_s)
         line = LoggedBatch(
             number=len(self.taken), at_ms=clock_s * 1000, top_k=1, offsets={}, regions={self.spec.region: logged}
         )

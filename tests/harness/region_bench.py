@@ -1,16 +1,18 @@
 """The decode stage and the stateful one with a simulated state store and clock: no JVM."""
 
 import copy
+from functools import partial
 
 import msgspec
 import pyarrow as pa
 from pyspark.sql.streaming.tws_tester import TwsTester
 
 from models.counting.count_state import CountState
+from streaming.disk.frame_counts import add_records
 from streaming.flow.count import RegionCounter
 from streaming.flow.decode import HEARTBEAT, decode_stage
 from streaming.flow.rows import Summary
-from streaming.roster.roster import refresh_roster
+from streaming.roster.roster import read_roster, refresh_roster
 from tests.harness.toy import toy_event
 
 NOW = 1_700_000_040  # the start of a tick
@@ -24,8 +26,8 @@ class Bench:
         self.roster = folder / "roster.json"
         self.artifacts = folder / "artifacts"
         self.artifacts.mkdir(parents=True)
-        counter = RegionCounter(clock, folder / "batches")
-        self.tester = TwsTester(counter, timeMode="ProcessingTime", outputMode="Update")
+        self.frames = folder / "frames"
+        self.tester = TwsTester(RegionCounter(clock), timeMode="ProcessingTime", outputMode="Update")
         self.offset = 0
         self.beside = {}  # region -> (artifact, features) of its challenger in the last batch
 
@@ -45,7 +47,9 @@ class Bench:
             [pa.array(c, t) for c, t in zip(columns, types, strict=True)],
             names=["value", "partition", "offset", "time_ms", "now_ms"],
         )
-        packed = pa.Table.from_batches(decode_stage(str(self.roster))(iter([record_batch]))).to_pandas()
+        packed = pa.Table.from_batches(
+            decode_stage(partial(read_roster, self.roster))(iter([record_batch]))
+        ).to_pandas()
         if at_s * 1000 > self.tester._currentProcessingTimeMs:
             self.tester.setProcessingTime(at_s * 1000)
         out, self.beside = {}, {}
@@ -54,7 +58,9 @@ class Bench:
                 if row["summary"] is None:
                     self.beside[region] = (row["artifact"], row["features"])
                 else:
-                    out[region] = (row["features"], msgspec.msgpack.decode(row["summary"], type=Summary))
+                    summary = msgspec.msgpack.decode(row["summary"], type=Summary)
+                    add_records(self.frames, region, everything=summary.everything, moved=summary.moved)
+                    out[region] = (row["features"], summary)
         return out
 
     def stored(self, region):

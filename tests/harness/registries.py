@@ -28,6 +28,17 @@ LOGIN = ("USERNAME", "PASSWORD")
 KINDS = ("folder", "mlflow")
 
 
+PAGE_FILES = ["calibration.png", "evaluation.json", "index.html"]
+
+
+def evaluation_folder(folder):
+    """As `models evaluate` leaves one, with a file that is no part of the page."""
+    folder.mkdir()
+    for name in (*PAGE_FILES, "spark.log"):
+        (folder / name).write_text(f"{name} of a test", encoding="utf-8")
+    return folder
+
+
 class Desk:
     """A person with a registry, a job's folder and an audit log, all below `folder`."""
 

@@ -148,3 +148,4 @@ def new_bench(publish):
 @pytest.fixture
 def empty_cache():
     count._LIVE.clear()
+    count._REPORTED.clear()

@@ -11,6 +11,7 @@ import pytest
 
 from schemas.files import replace_file
 from streaming.archive.collect import archive_region, regions_of
+from streaming.archive.feed import FeedLog
 from streaming.archive.table import ArchiveTable
 from streaming.disk.guard import Guard
 from streaming.rebuild.batch_log import BatchLog
@@ -85,7 +86,7 @@ def test_the_archive_of_a_week_equals_the_last_revisions_of_its_events(tmp_path,
             log.keep(toy_published(number, summaries=summaries, artifacts=dict.fromkeys(rows, "v1")))
     path = tmp_path / "archive"
     assert list(regions_of(tmp_path)) == ["riverton"]
-    done = archive_region(ArchiveTable(str(path), {}), tmp_path, spec)
+    done = archive_region(ArchiveTable(str(path), {}), FeedLog(tmp_path), spec)
     days = range(TODAY + 1, TODAY + 6)
     assert (done.days, done.missing, done.total("by_hour"), done.total("open")) == (5, (), 0, 0)
     counted = {key: count for key, count in rows_of(path).items() if count}

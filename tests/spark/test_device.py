@@ -33,7 +33,8 @@ import pandas as pd
 from pathlib import Path
 from pyspark.sql import SparkSession
 from models.features import FeatureEngine
-from streaming.roster.roster import load_artifact
+from streaming.roster.roster import Entry, load_artifact
+from streaming.roster.shipped import Shipment
 from pyspark.sql.functions import lit, pandas_udf
 from streaming.flow.rows import FIELDS, ScoreColumns, ddl
 from streaming.flow.score import score_features, score_stage
@@ -73,6 +74,7 @@ tasks = [row.asDict() for row in seen.collect()]
 
 artifact = load_artifact(folder)
 features = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values.tobytes()
+Shipment.of(session.sparkContext).send({"riverton": Entry(folder, artifact.version, "")})
 frame = session.createDataFrame([(folder, bytearray(features))], "folder string, features binary")
 score_udf = pandas_udf(score_stage, returnType=ddl(ScoreColumns))
 (row,) = frame.select(score_udf("folder", "features", lit(False)).alias("scores")).collect()

@@ -18,6 +18,7 @@ from models.files.archive import read_archive
 from schemas.errors import SinkError, SinkRefused
 from streaming.__main__ import app
 from streaming.archive.collect import archive_region
+from streaming.archive.feed import FeedLog
 from streaming.archive.table import ArchiveTable
 from tests.harness.kept_world import KeptWorld
 from tests.unit.archive.test_archive import TODAY
@@ -97,9 +98,9 @@ def test_the_commands_write_and_read_s3(s3, world, monkeypatch):
 
 def test_two_writers_on_s3_do_not_double_a_day(s3, world):
     one, two = (ArchiveTable("s3://archive/both", s3) for _ in range(2))
-    archive_region(one, world.checkpoint, SPEC)
+    archive_region(one, FeedLog(world.checkpoint), SPEC)
     with pytest.raises(SinkError, match="another process writes the archive"):
-        archive_region(two, world.checkpoint, SPEC)
+        archive_region(two, FeedLog(world.checkpoint), SPEC)
     assert one.days("toyville") == {TODAY + 1, TODAY + 2}
 
 

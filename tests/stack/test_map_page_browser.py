@@ -120,3 +120,17 @@ def test_the_address_keeps_the_choice_and_the_pinned_cell(dom):
 def test_a_cell_without_history_has_no_score(dom):
     page = dom(address="#cell=r000c000")
     assert "No incident on record here, so there is no score." in page
+
+
+def test_what_is_done_by_keys_outlives_the_next_page(browser, tmp_path):
+    now = int(time.time())
+    path = tmp_path / "map.html"
+    write_page(path, render(MapView(title="T", clock="wall", refresh_s=2, frames=(a_frame(now),), written_at_s=now)))
+    keys = "const map = document.getElementById('map'); map.focus(); for (const key of ['Home', 'ArrowDown', 'Enter', "
+    keys += "'ArrowLeft']) map.dispatchEvent(new KeyboardEvent('keydown', { key }));"
+    keys += "await new Promise((done) => setTimeout(done, 4000));"  # the page loads itself again meanwhile
+    first, later = browser({"url": path.as_uri()}, {"url": path.as_uri(), "does": keys, "width": 390, "height": 844})
+    assert first["cell"].startswith("Highest cell r001c003")
+    assert {"cell=r000c003", "cursor=r000c002", "focus=map"} <= set(later["hash"].lstrip("#").split("&"))
+    assert later["tip"].startswith("r000c002")
+    assert later["state"] == "live"

@@ -17,7 +17,7 @@ import urllib3
 from streaming.rehearse.broker import free_port
 from streaming.serve.tokens import Tokens, make_token
 from tests.harness.processes import run
-from tests.harness.service import Client, leave_frame, running, toy_service
+from tests.harness.service import Client, leave_frame, leave_what_made, running, toy_service
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.stack
@@ -28,6 +28,7 @@ def service(tmp_path_factory):
     """(address, token, the region's views)"""
     folder = tmp_path_factory.mktemp("frames")
     views = leave_frame(folder)
+    leave_what_made(folder, views)
     token = make_token(folder / "tokens.jsonl", "client", [])
     with running(toy_service(folder, tokens=Tokens(folder / "tokens.jsonl"))) as base:
         yield base, token, views
@@ -44,7 +45,7 @@ def test_a_fuzzer_finds_no_answer_that_the_document_does_not_promise(service, tm
         cwd=tmp_path,
     )
     assert ran.returncode == 0, ran.stdout[-5000:] + ran.stderr[-1000:]
-    assert re.search(r"Tested: 14\b", ran.stdout), ran.stdout[-3000:]
+    assert re.search(r"Tested: 15\b", ran.stdout), ran.stdout[-3000:]
 
 
 needs_gdal = pytest.mark.skipif(shutil.which("ogrinfo") is None, reason="no ogrinfo on this machine (gdal-bin)")

@@ -1,45 +1,18 @@
 """The service's live map in a real browser: what it shows, how it is used, and whether it says how old it is."""
 
 import json
-import subprocess
 import threading
-from pathlib import Path
 
 import pytest
 
 from streaming.maps.areas import read_areas
+from streaming.serve.answers.written import number
 from streaming.serve.tokens import Tokens, make_token
-from streaming.serve.written import number
-from tests.harness.grafana_look.look import CHROMIUM, NODE, NPM, build, missing
 from tests.harness.service import Client, leave_frame, running, toy_service
 
 pytestmark = pytest.mark.stack
-SCRIPT = Path(__file__).parents[1] / "harness" / "service_page.mjs"
 NORTH = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
 STREET = [[-87.9, 41.6], [-87.85, 41.64]]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if (lack := missing()) is not None:
-        pytest.skip(lack)
-    try:
-        folder = build()
-    except subprocess.CalledProcessError as error:
-        if error.cmd[0] != NPM:
-            raise
-        pytest.skip(f"the packages of tests/harness/grafana_look could not be fetched: {error.stderr.decode()[-300:]}")
-
-    def look(*jobs):
-        asked = json.dumps({"folder": str(folder), "chromium": CHROMIUM, "jobs": jobs})
-        done = subprocess.run([NODE, SCRIPT, asked], capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        pages = json.loads(done.stdout)
-        for page in pages:
-            assert (page["errors"], page["beyond"]) == ([], []), page
-        return pages
-
-    return look
 
 
 def collection(shape, **properties):
@@ -106,6 +79,32 @@ def test_an_old_frame_is_grey_and_says_stale_in_large_letters(browser, folder):
         assert page["title"].startswith("STALE · ")
         assert page["label"].startswith("STALE – last score")
     assert pages[0]["card"] <= pages[0]["footer"]  # nothing covers anything
+
+
+def test_a_cell_without_a_score_says_whether_it_has_no_history_here_or_none_at_all(browser, folder):
+    frame, over_all = leave_frame(folder)
+    ids, has_some = frame.spec.grid.cell_ids(), (over_all.support[:, 0] > 0) | (over_all.observed_1h[:, 0] > 0)
+    hatched = ids[next(cell for cell in range(len(ids)) if frame.support[cell, 0] == 0 and has_some[cell])]
+    bare = ids[next(cell for cell in range(len(ids)) if not has_some[cell])]
+    with running(the_service(folder)) as base:
+        told = browser(*({"url": f"{base}/#category=theft&cell={cell}"} for cell in (hatched, bare)))
+    assert [hatched in told[0]["cell"], bare in told[1]["cell"]] == [True, True]
+    assert "No history in this category." in told[0]["cell"]
+    assert "No incident on record here, so there is no score." in told[1]["cell"]
+
+
+def test_a_question_that_fails_is_asked_again_and_the_picture_before_it_stays(browser, folder):
+    leave_frame(folder)
+    said = "const said = () => document.getElementById('caption').innerText, before = said(), real = window.fetch; "
+    pause = "await new Promise((done) => setTimeout(done, 300));"
+    lost = f"{said} window.fetch = () => Promise.reject(new Error('lost')); "
+    lost += f"document.getElementById('horizon-4h').click(); {pause}"
+    found = f"{lost} window.fetch = real; for (let i = 0; i < 40 && said() === before; i++) {pause}"
+    with running(the_service(folder)) as base:
+        gone, back = browser(*({"url": f"{base}/", "does": does} for does in (lost, found)))
+    assert (gone["caption"], gone["state"]) == ("Risk: all categories, next 1 h", "live")
+    assert "horizon=4h" in gone["hash"]
+    assert back["caption"] == "Risk: all categories, next 4 h"
 
 
 def test_scores_that_are_ahead_of_the_screens_clock_are_in_doubt(browser, folder):

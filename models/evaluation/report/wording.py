@@ -121,11 +121,15 @@ def _sentence(found: Against, rival: str, when_worse: str, otherwise: str) -> st
                 f"95 % interval, {low} % to {high} %, contains zero: {otherwise}."
             )
         case "too few":
-            return f"Not known against {rival}: fewer than {LEAST_JUDGED} incidents happened. Until then {otherwise}."
+            return (
+                f"Not known against {rival}: fewer than {LEAST_JUDGED} incidents happened in the judged time, and a "
+                f"verdict needs as many: give a longer file. Until then {otherwise}."
+            )
         case _:
             return (
                 f"Not known against {rival}: the judged time has {found.difference.blocks} blocks of {BLOCK_DAYS} "
-                f"days, and a verdict needs {LEAST_BLOCKS}. Until then {otherwise}."
+                f"days, and a verdict needs {LEAST_BLOCKS}: give a file whose judged part has at least "
+                f"{LEAST_BLOCKS * BLOCK_DAYS} days. Until then {otherwise}."
             )
 
 

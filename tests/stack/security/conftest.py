@@ -102,7 +102,7 @@ def documented_acls():
     """The rights that the commands of docs/reference/security.md give, read from there."""
     text = (ROOT / "docs" / "reference" / "security.md").read_text(encoding="utf-8").replace("\\\n", " ")
     parser = ArgumentParser()
-    for option in ("--allow-principal", "--topic", "--bootstrap-server", "--command-config"):
+    for option in ("--allow-principal", "--topic", "--group", "--bootstrap-server", "--command-config"):
         parser.add_argument(option)
     parser.add_argument("--operation", action="append")
     parser.add_argument("--add", action="store_true", required=True)
@@ -114,7 +114,9 @@ def documented_acls():
                 "*",
                 ACLOperation[operation.upper()],
                 ACLPermissionType.ALLOW,
-                ResourcePattern(ResourceType.TOPIC, asked.topic),
+                ResourcePattern(ResourceType.TOPIC, asked.topic)
+                if asked.topic
+                else ResourcePattern(ResourceType.GROUP, asked.group),
             )
 
 

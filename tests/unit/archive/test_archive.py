@@ -13,6 +13,7 @@ from models.files.archive import day_text, spans
 from schemas.errors import CheckpointError, SinkError
 from schemas.spec import DAY_S
 from streaming.archive.collect import archive_region, regions_of
+from streaming.archive.feed import FeedLog
 from streaming.archive.table import ArchiveTable
 from tests.harness.kept_world import KeptWorld, rows_of
 from tests.unit.counting.test_count_state import CALL, HOUR, SPEC, event, incidents, recount
@@ -22,7 +23,7 @@ START = TODAY * DAY_S + 9 * HOUR
 
 
 def run(world, path):
-    return archive_region(ArchiveTable(str(path), {}), world.checkpoint, world.spec)
+    return archive_region(ArchiveTable(str(path), {}), FeedLog(world.checkpoint), world.spec)
 
 
 def recounted(world, days):
@@ -192,10 +193,10 @@ def _fields(spec):
 def test_of_two_writers_that_do_not_know_of_each_other_one_is_refused(world, path):
     quiet_days(world, TODAY, TODAY + 4)
     one, two = (ArchiveTable(str(path), {}) for _ in range(2))
-    archive_region(one, world.checkpoint, SPEC)
+    archive_region(one, FeedLog(world.checkpoint), SPEC)
     before = rows_of(path)
     with pytest.raises(SinkError, match="another process writes the archive"):
-        archive_region(two, world.checkpoint, SPEC)
+        archive_region(two, FeedLog(world.checkpoint), SPEC)
     assert rows_of(path) == before
 
 

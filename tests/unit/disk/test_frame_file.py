@@ -75,13 +75,14 @@ def shape_of(name):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 2}, "format is 2"),
+        ({"format": 1}, "has format 1, and this version reads 2: let the job"),
         ({"as_of_s": 0}, "time 0"),
         ({"as_of_s": 10**12}, "no time"),
         ({"clock": "sundial"}, "clock"),
         ({"model": "a\nb"}, "model"),
         ({"model": "m" * 201}, "model"),
         ({"more": 1}, "more"),
+        ({"made_of": ["../elsewhere", 0]}, "version"),
         ({"by_category": {}}, "arrays"),
         ({"risk": floats(*[1.5] * shape_of("risk"))}, "risk has a number outside"),
         ({"expected": floats(*[np.nan] * shape_of("expected"))}, "expected has a number outside"),
@@ -113,8 +114,9 @@ def test_a_spec_that_claims_a_huge_grid_is_refused_before_memory_is_taken(path, 
 def test_a_file_of_another_region_is_refused(path):
     other = path.with_name("elsewhere.frame")
     other.write_bytes(path.read_bytes())
-    with pytest.raises(SinkError, match="of region toyville"):
+    with pytest.raises(SinkError, match="of region toyville") as refused:
         read_frames(other)
+    assert refused.value.remedy.startswith("delete it")  # to wait for the next frame would be in vain
 
 
 def test_a_missing_file_and_one_that_is_no_file_are_errors_with_a_remedy(tmp_path):

@@ -160,7 +160,7 @@ def test_names_are_no_markup():
         ),
         (
             difference(0.02, 0.01, 0.03, "too short", 4),
-            r"Not known against .* 4 blocks of 3 days, .* 10\. .* use EWMA x week",
+            r"Not known against .* 4 blocks of 3 days, .* 10: .* at least 30 days\. .* use EWMA x week",
         ),
     ],
 )

@@ -7,14 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.artifact.pointer import pointer_path
+from schemas.errors import ArtifactError
 from schemas.event import REASONS
 from schemas.feedback import MARKS, Feedback, decode_feedback
 from schemas.limits import MAX_EVENT_BYTES
+from streaming.cli.feedback import specs_of
 from streaming.feedback.accept import fault_of, mark_line
 from streaming.feedback.store import FeedbackStore
 from streaming.sinks.memory import MemorySink
 from tests.harness.points import stored_points
-from tests.harness.toy import toy_spec
+from tests.harness.toy import toy_artifact, toy_spec
 
 SPEC = toy_spec(3, 4, categories=("ems", "fire"))
 NOW_S = 1_800_000_000
@@ -125,3 +128,18 @@ def test_dead_letters_are_written_before_marks_and_marks_before_the_position_mov
     with pytest.raises(ConnectionError):
         away.keep(records(b"{", encoded()))
     assert len(away.dead_letters.kept) == 1
+
+
+def test_a_damaged_pointer_stops_the_store_before_it_takes_or_refuses_anything(tmp_path):
+    """A good mark of that region would be refused as one of an unknown region, and be gone."""
+    toy_artifact(tmp_path, SPEC)
+    assert specs_of(tmp_path) == {"toyville": SPEC}
+    pointer_path(tmp_path, "toyville").write_bytes(b"{")
+    letters, sink = Letters(), MemorySink()
+    store = FeedbackStore(sink=sink, dead_letters=letters, specs=lambda: specs_of(tmp_path), now_s=lambda: NOW_S)
+    with pytest.raises(ArtifactError, match=r"pointer\.json cannot be used") as caught:
+        store.keep(records(encoded()))
+    assert "registry sync" in caught.value.remedy
+    assert (letters.kept, sink.writes) == ([], [])
+    pointer_path(tmp_path, "toyville").unlink()
+    assert store.keep(records(encoded())) == (1, 0)

@@ -131,7 +131,7 @@ def test_days_that_are_missing_are_listed_and_count_as_quiet_only_when_allowed(t
 @pytest.mark.parametrize(
     ("data", "options", "text"),
     [
-        ("archive:{path}/none", {}, "cannot be read"),
+        ("archive:{path}/none", {}, "there is no folder"),
         ("archive:{path}@99", {}, "cannot be read"),
         ("archive:{path}", {"region": "elsewhere"}, "has no day of region 'elsewhere'"),
         ("archive:{path}", {"like": toy_spec(region="town")}, "no counts of town for these cells"),

@@ -5,8 +5,8 @@ import pytest
 from msgspec.structs import replace
 
 from models.gate.plan import GatePlan
-from models.gate.shadow_day import ShadowHour
-from models.gate.trial import Trial, trial_path, write_trial
+from models.gate.shadow_day import ShadowHour, judged_hours
+from models.gate.trial import Trial
 from models.gate.triggers import LEAST_DAYS
 from schemas.spec import DAY_S
 from streaming.flow.outcomes import Outcomes
@@ -57,20 +57,48 @@ def test_drift_is_that_of_the_newest_version_and_of_hours_that_do_not_overlap(da
         assert fields["champion"] == f'"{NEW}"'
 
 
+def test_drift_leaves_out_the_hours_of_a_silent_feed(tmp_path):
+    spec, draw = toy_spec(), np.random.default_rng(4)
+    hours = [hour_of(START_S + hour * 3600, NEW, draw) for hour in range(24 * 20)]
+    quiet = {one.tick_s // 3600 for one in hours if one.tick_s // 3600 % 24 < 8}
+    nothing = dict.fromkeys(spec.categories, 0)
+    hours = [replace(one, observed=nothing) if one.tick_s // 3600 in quiet else one for one in hours]
+    newest = range(hours[-1].tick_s // 3600 - 71, hours[-1].tick_s // 3600 + 1)
+    shadow = Shadow(checkpoint=tmp_path, artifacts=tmp_path, champion=Outcomes(tmp_path).kept)
+    shadow._append(spec.region, hours)
+    for cut in ({hour for hour in quiet if hour not in newest}, {hour for hour in quiet if hour in newest}):
+        shadow.cut_hours = lambda _, newest_s, cut=cut: cut
+        shadow._cut_out(spec, hours[-1].tick_s)
+    found = {key: fields for key, _, fields in points_in(drift_lines(spec, judged_hours(tmp_path, spec)).decode())}
+    for name in spec.categories:
+        seen = sum(one.observed[name] for one in hours)
+        expected = sum(one.champion_expected[name] for one in hours if one.tick_s // 3600 not in quiet)
+        assert float(found[f"drift,category={name},region={spec.region}"]["ratio"]) == pytest.approx(seen / expected)
+
+
 def test_a_judgement_says_whether_a_person_is_awaited_and_the_end_of_the_trial_takes_that_back(tmp_path):
     spec, draw = toy_spec(), np.random.default_rng(2)
     hours = [replace(hour_of(START_S + hour * 3600, OLD, draw), challenger_version=NEW) for hour in range(24 * 3)]
     plan = GatePlan(least_days=3, most_days=3)
     trial = Trial(champion=OLD, challenger=NEW, plan=plan, plan_sha256="0" * 64, margin=0.0, started_s=START_S)
-    (tmp_path / "artifacts" / spec.region).mkdir(parents=True)
     shadow = Shadow(checkpoint=tmp_path, artifacts=tmp_path / "artifacts", champion=Outcomes(tmp_path).kept)
     shadow._append(spec.region, hours)
-    write_trial(shadow.artifacts, spec.region, trial)
-    ((key, time_s, decided),) = points_in(shadow._gate(spec, hours[-1:]).decode())
+    ((key, time_s, decided),) = points_in(shadow._gate(spec, trial, hours[-1:]).decode())
     assert (key, time_s) == (f"gate,region={spec.region}", START_S + 2 * DAY_S)
     assert (decided["decision"], float(decided["awaited"])) == ('"undecided"', 1)
-    trial_path(shadow.artifacts, spec.region).unlink()
-    ((key, time_s, ended),) = points_in(shadow._gate(spec, hours[-1:]).decode())
+    assert shadow._gate(spec, trial, hours[-2:-1]) == b""  # 22:00: no day has ended
+    ((key, time_s, ended),) = points_in(shadow._gate(spec, None, hours[-1:]).decode())
     assert (key, time_s) == (f"gate,region={spec.region}", START_S + 2 * DAY_S)
     assert (list(ended), float(ended["awaited"])) == (["awaited"], 0)
-    assert shadow._gate(spec, []) == b""  # there was no challenger
+    assert shadow._gate(spec, None, []) == b""  # there was no challenger
+
+
+def test_a_challenger_that_is_never_scored_is_reported_although_nothing_can_be_compared(tmp_path):
+    spec, draw = toy_spec(), np.random.default_rng(3)
+    hours = [hour_of(START_S + hour * 3600, OLD, draw) for hour in range(24)]
+    trial = Trial(champion=OLD, challenger=NEW, plan=GatePlan(), plan_sha256="0" * 64, margin=0.1, started_s=START_S)
+    shadow = Shadow(checkpoint=tmp_path, artifacts=tmp_path / "artifacts", champion=Outcomes(tmp_path).kept)
+    shadow._append(spec.region, hours)
+    ((_, _, said),) = points_in(shadow._gate(spec, trial, hours[-1:]).decode())
+    assert (said["decision"], float(said["awaited"]), float(said["failed_hours"])) == ('"stop"', 1, 24)
+    assert not {"low", "high", "difference"} & set(said)

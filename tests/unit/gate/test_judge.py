@@ -124,6 +124,33 @@ def test_with_few_incidents_everywhere_nothing_is_promoted():
     assert (decision, because) == ("go on", "no category has 100 incidents")
 
 
+@pytest.mark.parametrize(("failed", "decision"), [(16, "go on"), (17, "stop")])
+def test_one_that_fails_in_more_than_a_twentieth_of_its_hours_is_stopped(failed, decision):
+    days = shadow(14)  # of 14 x 24 hours
+    days[3] = msgspec.structs.replace(days[3], hours=24 - failed, failed=failed)  # what is left of it is no day
+    found = judge_shadow(days, PLAN, margin=0.02)
+    assert found.decision == decision
+    assert found.failed == {"2026-03-04": failed}
+    assert decision == "go on" or found.because == "the challenger could not be scored in 17 of 336 hours"
+
+
+def test_the_share_grows_with_the_trial():
+    days = [msgspec.structs.replace(day, hours=23, failed=1) for day in shadow(30)]  # 30 of 720 hours: 4.2 %
+    assert judge_shadow(days, PLAN, margin=0.02).decision == "promote"
+    days[5:7] = [msgspec.structs.replace(day, hours=20, failed=4) for day in days[5:7]]
+    assert judge_shadow(days, PLAN, margin=0.02).decision == "promote"  # 36: just 5 %
+    days[7] = msgspec.structs.replace(days[7], hours=22, failed=2)
+    assert decided(days) == ("stop", "the challenger could not be scored in 37 of 720 hours")
+
+
+def test_one_that_is_never_scored_is_stopped_at_once_and_one_early_hour_stops_none():
+    nothing = {"champion": 0.0, "challenger": 0.0, "baseline": 0.0, "values": 0}
+    day = msgspec.structs.replace(shadow(1)[0], hours=0, failed=24, **nothing)
+    assert decided([day]) == ("stop", "the challenger could not be scored in 24 of 24 hours")
+    day = msgspec.structs.replace(shadow(1)[0], hours=0, failed=1, **nothing)
+    assert decided([day])[0] == "go on"
+
+
 def test_the_ratio_is_that_of_the_sums_and_lies_in_its_bounds():
     days = shadow(30, expected=0.95)
     (one,) = judge_shadow(days, PLAN, margin=0.02).calibration

@@ -40,6 +40,15 @@ def test_a_python_worker_that_was_killed_is_told_from_a_fault_of_ours(said, tmp_
     assert "RISK_MAX_EVENTS_PER_BATCH" in str(failure)
 
 
+def test_a_python_worker_that_did_not_start_is_told_in_words_and_no_line_of_a_plan_ever(tmp_path):
+    diagnosis = Diagnosis.of(Settings(checkpoint=tmp_path))
+    plan = "\n=== Streaming Query ===\nProject\n+- Scan\n   +- LocalRelation <empty>"
+    failure = diagnosis.failure(RuntimeError(f"SparkException: Python worker failed to connect back.{plan}"))
+    assert isinstance(failure, SparkFailed)
+    assert "a Python worker of Spark did not start in time" in str(failure)
+    assert diagnosis.first_line(RuntimeError(f"Job aborted: no room{plan}")) == "Job aborted: no room"
+
+
 @pytest.mark.parametrize(
     ("failure", "told_to_stop", "is_a_stop"),
     [

@@ -56,6 +56,7 @@ def run(settings):
         )
         job = Job(
             checkpoint=settings.checkpoint,
+            spark_state=None,
             outside=outside,
             dataflow=SimpleNamespace(start=start),
             publisher=None,

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.integrate import quad
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from models.measures.paired import MOST_ALIKE
-from models.measures.sequence import TUNED_FOR, boundary, bounds
+from models.measures.sequence import MOST_ALIKE, TUNED_FOR, boundary, bounds
 
 
 def correlated(random, paths, days, phi):
@@ -23,18 +22,20 @@ def correlated(random, paths, days, phi):
 
 
 @given(arrays(np.float64, st.integers(3, 40), elements=st.floats(-1, 1, width=16)), st.sampled_from([0.01, 0.05, 0.2]))
+@example(np.array([0.0, 1.00135803e-05, 1.00135803e-05]), 0.01)  # hardly apart
+@example(np.full(40, 0.1), 0.05)  # equal, and no sum of them is exact
 def test_equals_a_plain_loop(days, alpha):
     found = bounds(days, alpha=alpha)
     for n in range(3, len(days) + 1):
         so_far = days[:n]
         apart = so_far - so_far.mean()
         squares = float((apart**2).sum())
-        r = float((apart[1:] * apart[:-1]).sum()) / squares if squares > 1e-9 else 0.0
+        r = float((apart[1:] * apart[:-1]).sum()) / squares if squares > 0 else 0.0
         alike = min(max(r + (1 + 3 * r) / n, 0.0), MOST_ALIKE)
         radius = np.std(so_far, ddof=1) * np.sqrt((1 + alike) / (1 - alike)) * boundary(np.array([n]), alpha=alpha)[0]
         assert found.mean[n - 1] == pytest.approx(so_far.mean(), abs=1e-12)
-        assert found.upper[n - 1] - found.mean[n - 1] == pytest.approx(radius, rel=1e-6, abs=1e-6)
-        assert found.mean[n - 1] - found.lower[n - 1] == pytest.approx(radius, rel=1e-6, abs=1e-6)
+        assert found.upper[n - 1] - found.mean[n - 1] == pytest.approx(radius, rel=1e-9, abs=1e-12)
+        assert found.mean[n - 1] - found.lower[n - 1] == pytest.approx(radius, rel=1e-9, abs=1e-12)
 
 
 def test_the_first_days_say_nothing():

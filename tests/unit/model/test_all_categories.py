@@ -4,9 +4,12 @@ from functools import reduce
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import betainc, nbdtrik
 from scipy.stats import nbinom
 
-from models.all_categories import over_categories, stored_views
+from models.all_categories import _quantile, over_categories, stored_views
 from models.likelihood import at_least_one
 from schemas.frame import SUPPORT
 from schemas.spec import ALL_CATEGORIES
@@ -69,6 +72,23 @@ def test_of_one_category_the_interval_is_that_of_its_own_count():
     mean = EXPECTED[:, :1].astype(float)
     for found, share in ((alone.low, 0.05), (alone.high, 0.95)):
         np.testing.assert_array_equal(found, nbinom.ppf(share, size, size / (size + mean)))
+
+
+def by_its_root(mean, size, share):
+    """The count by the distribution's inverse, as it was computed before counts were tried one after the other."""
+    success = size / (size + np.maximum(mean, 1e-9))
+    count = np.maximum(np.ceil(nbdtrik(share, size, success)), 0)
+    return count - ((count > 0) & (betainc(size, np.maximum(count, 1), success) >= share))
+
+
+@given(seed=st.integers(0, 2**32 - 1), least=st.floats(-9, 3), share=st.sampled_from([0.05, 0.95]))
+def test_trying_counts_gives_what_the_inverse_gives(seed, least, share):
+    draw = np.random.default_rng(seed)
+    mean, size = 10 ** draw.uniform(least, 3.5, (50, 1, 3)), 10 ** draw.uniform(-1.5, 4, (50, 1, 3))
+    mean[0] = 0
+    found = _quantile(mean, size, share)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, by_its_root(mean, size, share).astype(np.float32))
 
 
 def test_a_frame_is_stored_as_it_is_and_as_a_sum():

@@ -9,7 +9,7 @@ from models.__main__ import app
 from models.artifact.pointer import Pointer, read_pointer
 from schemas.audit_verify import records
 from schemas.errors import AuditError, RegistryError, SettingsError
-from tests.harness.registries import Desk
+from tests.harness.registries import PAGE_FILES, Desk, evaluation_folder
 
 
 @pytest.fixture
@@ -108,6 +108,37 @@ def test_a_region_that_cannot_be_synchronised_keeps_no_other_from_its_turn(desk,
     assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=other)
     with pytest.raises(RegistryError, match="not synchronised: bray"):
         run("sync", "bray")
+
+
+@pytest.mark.parametrize("role", ["champion", "challenger"])
+def test_a_state_that_names_a_version_it_does_not_have_is_an_error_with_a_remedy(desk, run, role):
+    (version,) = desk.make(1)
+    run("register", str(desk.made_folder(version)))
+    run("promote", "toyville", version, "--because", "x", "--sync")
+    path = desk.folder / "registry" / "toyville" / "state.json"
+    state = json.loads(path.read_bytes()) | {role: "20200101T000000Z-00000000"}
+    path.write_text(json.dumps(state), encoding="utf-8")
+    commands = {"sync": ["toyville"], "list": ["toyville"], "rollback": ["toyville", "--because", "x"]}
+    for name, words in commands.items():
+        with pytest.raises(RegistryError) as caught:
+            run(name, *words)
+        assert name == "sync" or "is not among the registered versions" in str(caught.value), caught.value
+        assert caught.value.remedy
+    assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=version)
+
+
+def test_the_page_of_an_evaluation_is_kept_with_the_version(desk, run, tmp_path):
+    (version,) = desk.make(1)
+    made = str(desk.made_folder(version))
+    with pytest.raises(RegistryError, match=r"has no index\.html"):
+        run("register", made, "--evaluation", str(tmp_path))
+    run("register", made, "--evaluation", str(evaluation_folder(tmp_path / "judged")))
+    kept = desk.folder / "registry" / "toyville" / f"{version}.evaluation"
+    assert sorted(path.name for path in kept.iterdir()) == PAGE_FILES
+    assert (kept / "index.html").read_text(encoding="utf-8") == "index.html of a test"
+    assert run("list") == run("list", "toyville")
+    run("promote", "toyville", version, "--because", "x", "--sync")
+    assert not list(desk.artifacts.rglob("*.evaluation"))
 
 
 def test_show_verifies_what_it_shows(desk, run):

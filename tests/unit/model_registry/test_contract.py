@@ -131,6 +131,26 @@ def stored(desk, name):
     return found
 
 
+def test_sync_replaces_no_sound_artifact_of_another_content(desk):
+    """It may be all that there is of it: a person decides."""
+    (version,) = desk.make(1)
+    desk.register(version)
+    desk.promote(version)
+    desk.sync()
+    place = desk.artifacts / "toyville" / version
+    manifest = place / "manifest.json"
+    changed = manifest.read_bytes().replace(b'"seed": 0', b'"seed": 7').replace(b'"seed":0', b'"seed":7')
+    assert changed != manifest.read_bytes()
+    manifest.write_bytes(changed)
+    assert read_artifact(place).network_error is None
+    with pytest.raises(RegistryError, match="another artifact than the registered one") as caught:
+        desk.sync()
+    assert "move the folder away" in caught.value.remedy
+    assert manifest.read_bytes() == changed
+    place.rename(desk.folder / "away")
+    assert desk.sync().copied == (version,)
+
+
 @pytest.mark.parametrize("name", ["manifest.json", "weights.safetensors", "card.md"])
 def test_sync_takes_nothing_that_the_registry_has_changed(desk, name):
     first, second = desk.make(2)

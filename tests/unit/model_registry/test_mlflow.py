@@ -4,11 +4,12 @@ import time
 
 import pytest
 
+from models.model_registry.lifecycle import register
 from models.model_registry.open import open_registry
 from schemas.errors import RegistryError
 from streaming.rehearse.broker import free_port
 from tests.harness.region_bench import empty_history
-from tests.harness.registries import desk_of
+from tests.harness.registries import PAGE_FILES, desk_of, evaluation_folder
 from tests.harness.toy import publish_artifact, toy_constants, toy_network, toy_spec
 
 
@@ -39,6 +40,23 @@ def test_mlflow_shows_a_version_with_its_figures_its_files_and_its_role(desk):
         "manifest.json",
         "weights.safetensors",
     ]
+
+
+def test_the_page_of_an_evaluation_is_an_artifact_of_the_version(desk, tmp_path):
+    """Given at once or later; what is fetched is the artifact alone."""
+    from mlflow import MlflowClient
+
+    (version,) = desk.make(1)
+    page = evaluation_folder(tmp_path / "judged")
+    desk.register(version)
+    register(desk.open(), desk.made_folder(version), desk.note, page)
+    client = MlflowClient(desk.address)
+    shown = client.get_model_version("incident-risk-toyville", "1")
+    kept = client.list_logged_model_artifacts(shown.source.removeprefix("models:/"), "evaluation")
+    assert sorted(one.path for one in kept) == [f"evaluation/{name}" for name in PAGE_FILES]
+    assert [name for name, _ in desk.events()] == ["model_registered"]
+    desk.promote(version)
+    assert desk.sync().copied == (version,)
 
 
 def test_what_another_hand_wrote_into_mlflow_is_refused_and_not_followed(desk):

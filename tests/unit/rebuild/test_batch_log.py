@@ -9,7 +9,8 @@ import pytest
 from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from schemas.errors import CheckpointError
-from streaming.disk.kept_counts import read_counts, write_counts
+from schemas.files import replace_file
+from streaming.disk.kept_counts import pack_counts, read_counts
 from streaming.disk.reset import set_aside
 from streaming.flow.rows import Summary
 from streaming.rebuild.batch_log import KEEP_DAYS, BatchLog, logged_batches, logged_days
@@ -108,12 +109,32 @@ def test_a_clock_that_was_once_far_ahead_ends_no_day(tmp_path):
 
 
 @pytest.mark.fault("F41")
+def test_counts_that_begin_a_day_are_kept_with_its_first_batch_even_without_news(tmp_path):
+    state = CountState(SPEC)
+    state.advance(NOON)
+    packed = pack_counts(state, totals={}, newest_event_s=0)
+    quiet = Summary(as_of_s=NOON, ledger={"consumed": 0}, totals={}, kept_day=DAY, kept=packed)
+    with closing(BatchLog(tmp_path, top_k=10)) as log:
+        log.keep(toy_published(0, summaries={"toyville": quiet}))
+    assert lines(tmp_path) == []
+    again, _, _ = read_counts(tmp_path / "batches" / DAY / "toyville.counts", SPEC)
+    assert export_state(again) == export_state(state)
+    (tmp_path / "batches" / DAY).rename(tmp_path / "aside")
+    (tmp_path / "batches" / DAY).write_text("no folder")
+    with (
+        closing(BatchLog(tmp_path, top_k=10)) as log,
+        pytest.raises(CheckpointError, match=r"toyville.counts.*free disk"),
+    ):
+        log.keep(toy_published(0, summaries={"toyville": quiet}))
+
+
+@pytest.mark.fault("F41")
 def test_counts_are_kept_whole_and_a_damaged_file_is_refused(tmp_path):
     state, path = CountState(SPEC), tmp_path / DAY / "toyville.counts"
     state.advance(NOON)
     state.history_end_s, state.first_day = NOON - 5 * DAY_S, 20_000
     state.levels["day"].add(np.full(4, NOON - DAY_S), np.arange(4), 1)
-    write_counts(path, state, totals={"consumed": 3}, newest_event_s=NOON - 5)
+    replace_file(path, pack_counts(state, totals={"consumed": 3}, newest_event_s=NOON - 5))
     again, totals, newest_event_s = read_counts(path, SPEC)
     assert (again.history_end_s, again.first_day) == (NOON - 5 * DAY_S, 20_000)
     assert (export_state(again), totals, newest_event_s) == (export_state(state), {"consumed": 3}, NOON - 5)

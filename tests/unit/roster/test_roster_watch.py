@@ -209,6 +209,17 @@ def test_a_pointer_steers_a_running_job_there_and_back_and_its_fault_is_recorded
     assert events(settings) == [*taken[:2], ("artifact_refused", None), taken[2]]
 
 
+def test_each_damage_of_a_pointer_is_recorded_once(settings, publish, looks):
+    publish(1)
+    looks(2)
+    for content in ("{", "[]", "[]\n", "{"):
+        pointer_path(settings.artifacts, "toyville").write_text(content)
+        looks(3)
+    refused = [one.details["reason"] for one in records(settings.audit.read_bytes()) if one.event == "artifact_refused"]
+    assert len(refused) == 3  # a line's end makes no other damage
+    assert (refused[0], refused[0] != refused[1]) == (refused[2], True)
+
+
 @pytest.mark.parametrize("content", [f'{{"champion":"{GONE}"}}', "damaged"])
 def test_a_start_with_nothing_in_force_fails_when_its_pointer_names_nothing_usable(settings, publish, looks, content):
     publish(1)

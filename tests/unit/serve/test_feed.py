@@ -1,6 +1,7 @@
 """The stream tells of every new frame, and of one that has become stale; what the folder holds is followed."""
 
 import json
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -108,3 +109,27 @@ def test_figures_for_prometheus(tmp_path, clock):
     assert f'incident_risk_service_requests_total{{method="GET",{route},status="404"}} 1.0' in text
     assert 'incident_risk_service_stale{region="riverton"} 0.0' in text
     assert "nowhere" not in text
+
+
+def test_an_error_that_nobody_foresaw_makes_the_service_unhealthy_until_a_look_succeeds(tmp_path, clock, monkeypatch):
+    leave_frame(tmp_path, "riverton")
+    service = toy_service(tmp_path, clock=clock)
+    with running(service) as base:
+        health = Client(base)
+        assert health.get("/health").status == 200
+        with monkeypatch.context() as broken:
+            broken.setattr(Frames, "look", lambda self: 1 / 0)
+            assert seen(lambda: health.get("/health").status == 503)
+            answer = health.get("/health")
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert "cannot be looked at" in json.loads(answer.data)["detail"]
+        assert seen(lambda: health.get("/health").status == 200)
+
+
+def seen(what, *, within_s=60):
+    until_s = time.monotonic() + within_s
+    while time.monotonic() < until_s:
+        if what():
+            return True
+        time.sleep(0.05)
+    return False

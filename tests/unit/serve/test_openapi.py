@@ -9,7 +9,8 @@ import typer
 
 from schemas.limits import MAX_FRAME_BYTES, MIB
 from streaming.__main__ import app
-from streaming.serve import answers, api, feed, guard, ogc
+from streaming.serve import feed, guard
+from streaming.serve.answers import contract, ogc, scores, what_if
 from streaming.serve.app import document
 from streaming.watch.health import OLDEST_SCORES_S
 from tests.harness.service import Client, leave_frame, running, toy_service
@@ -49,11 +50,13 @@ PAGE = (WRITTEN.parent / "service.md").read_text(encoding="utf-8")
 def test_the_page_tells_the_limits_that_there_are():
     for value, unit in [
         (guard.MOST_BODY_BYTES, "bytes"),
-        (answers.MOST_VERTICES, "vertices"),
-        (answers.MOST_POLYGONS, "parts"),
-        (int(api.MOST_DEGREES), "degrees"),
+        (contract.MOST_VERTICES, "vertices"),
+        (contract.MOST_POLYGONS, "parts"),
+        (int(scores.MOST_DEGREES), "degrees"),
         (ogc.MOST_FEATURES, ""),
         (feed.MOST_STREAMS, ""),
+        (contract.MOST_EVENTS, ""),
+        (what_if.MOST_WAITING, ""),
         (MAX_FRAME_BYTES // MIB, "MiB"),
         (int(OLDEST_SCORES_S), "seconds"),
     ]:

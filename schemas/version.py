@@ -1,0 +1,10 @@
+"""The product's version. pyproject.toml alone names it; everything else asks here."""
+
+from importlib.metadata import version
+
+DISTRIBUTION = "incident-risk-scorer"
+
+
+def product_version() -> str:
+    """Of what is installed: `0.1.0`."""
+    return version(DISTRIBUTION)

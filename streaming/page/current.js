@@ -1,0 +1,58 @@
+// Is this picture current? Asked every second; until it is answered the map stays grey.
+import { $, make, put } from "./elements.js";
+import { DAY, HMS, plain, span, stamp } from "./words.js";
+
+const CUT_AFTER_S = 30; // without a word from the service, whose stream gives a sign of life twice as often
+
+/** What the judgement needs, of a page that the job wrote: `page` its data, `region` one of its regions. */
+export function ofFile(page, region) {
+  const isReplay = page.clock === "event", written_s = page.written_at_s;
+  return { ...region, isReplay, isFinished: page.finished, since: isReplay ? "written" : "scored", passed_s: written_s,
+    scored_s: isReplay ? written_s : Math.min(region.as_of_s, written_s), ahead_s: isReplay ? 0 : region.as_of_s - written_s,
+    stale_after_s: page.stale_intervals * Math.max(region.tick_s, page.refresh_s) };
+}
+
+/** The same of the service's facts of a region. heard_s: when it last said anything; a replay is as old as that. */
+export function ofService(region, now_s, heard_s) {
+  const as_of_s = Date.parse(region.as_of) / 1000, isOld = region.stale || Math.abs(now_s - as_of_s) > region.stale_after_s;
+  const isReplay = region.clock === "event" && isOld, scored_s = isReplay ? heard_s : as_of_s;
+  return { ...region, as_of_s, isReplay, stale: region.stale && !isReplay, since: isReplay ? "checked" : "scored", scored_s,
+    passed_s: scored_s, silent_s: now_s - heard_s };
+}
+
+/** The state: its name, its word, the sentence above the map, and what stands on the map. passed_s: surely in the past. */
+export function judge({ scored_s, passed_s, ahead_s = 0, silent_s = 0, ...facts }, now_s) {
+  const age_s = now_s - scored_s, late_s = passed_s - now_s, last = `last score ${stamp(scored_s, facts.timezone, HMS)}, ${span(Math.max(0, age_s))} ago`;
+  const doubt = (why) => ["doubt", "CHECK CLOCK", `AGE UNKNOWN – ${why}`, "age unknown"];
+  if (ahead_s > facts.tick_s) return doubt(`the scores are for a time ${span(ahead_s)} ahead of the scorer's clock`);
+  if (late_s > facts.tick_s) return doubt(`this screen's clock is ${span(late_s)} behind the scorer's: set it right`);
+  if (facts.isFinished && facts.isReplay) return ["ended", "ENDED", "Replay ended – this picture is not live", ""];
+  if (facts.isFinished || facts.stale || age_s > facts.stale_after_s)
+    return ["stale", "STALE", `STALE – ${last}${facts.isFinished ? ": scoring has ended" : ""}`, last];
+  if (silent_s > CUT_AFTER_S) return ["cut", "NO CONNECTION", `NO CONNECTION to the service for ${span(silent_s)} – ${last}`, last];
+  if (facts.isReplay) return ["replay", "REPLAY", "REPLAY: the clock is the incidents' own, and nothing here is for now", ""];
+  return ["live", "LIVE", "", ""];
+}
+
+export function showState(facts, now_s) {
+  const [state, word, says, why] = judge(facts, now_s), { as_of_s, timezone, model } = facts;
+  document.body.dataset.state = state;
+  put("state", word); put("age", `${facts.since} ${span(Math.max(0, now_s - facts.scored_s))} ago`);
+  put("banner", says); $("banner").hidden = !says;
+  const veil = $("veil"), isGrey = Boolean(why);
+  if (veil.hidden === isGrey) veil.hidden = !isGrey;
+  if (isGrey && veil.dataset.says !== word + why) {
+    veil.dataset.says = word + why;
+    veil.firstElementChild.replaceChildren(word, make("span", why));
+  }
+  put("local", stamp(as_of_s, timezone, HMS));
+  put("zone", stamp(as_of_s, timezone, { timeZoneName: "short" }, "en-US").split(", ").pop());
+  put("date", stamp(as_of_s, timezone, DAY)); put("utc", `${stamp(as_of_s, "UTC", HMS)} UTC`);
+  put("clock-name", facts.isReplay ? "Replay clock" : "As of");
+  put("model", facts.baseline_only ? "baseline" : model);
+  const reason = model.includes(":") ? ` (${model.slice(model.indexOf(":") + 1)})` : "";
+  put("fallback", `Baseline only: these are the usual figures for this hour of the week, the network gave no scores${reason}.`);
+  $("fallback").hidden = !facts.baseline_only;
+  document.title = `${state === "live" ? "" : `${word} · `}${plain(facts.region)} · ${$("title").textContent}`;
+  $("map").ariaLabel = `${says ? `${says}. ` : ""}${$("map").dataset.summary ?? ""}`;
+}

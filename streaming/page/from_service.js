@@ -1,0 +1,80 @@
+// The pictures of the service: asked for what is chosen, and again whenever its stream tells of a new frame.
+import { ofService } from "./current.js";
+import { $, make, put } from "./elements.js";
+import { chosen, offer, onChange, picture, ranked, show } from "./view.js";
+import { ALL, cellOf, idOf } from "./words.js";
+
+const WHOLE = "whole region", AGAIN_MS = 3000;
+let regions = [], land = {}, stream = null, heard_s = Date.now() / 1000, turn = 0;
+
+/** One piece of work at a time: newer work ends older work at its next answer, and what fails begins again. */
+async function work(steps) {
+  const mine = ++turn;
+  try {
+    await steps(async (path) => {
+      const answer = await fetch(path, { headers: { Accept: "application/json, application/geo+json" } });
+      if (answer.status === 401) location.assign("login");
+      if (!answer.ok || mine !== turn) throw new Error(`${path}: ${answer.status}`);
+      heard_s = Date.now() / 1000;
+      return answer.json();
+    });
+  } catch (error) {
+    if (mine !== turn) return;
+    console.error(error);
+    if (!picture) put("banner", "No scores yet: the service has no frame, or does not answer. This page tries again.");
+    setTimeout(() => { if (mine === turn) work(begin); }, AGAIN_MS);
+  }
+}
+async function begin(ask) {
+  ({ regions } = await ask("v1/regions"));
+  if (!regions.length) throw new Error("no region");
+  await load(ask);
+}
+
+/** The newest scores of what is chosen, and those of the cell that is pinned or the highest. */
+async function load(ask) {
+  const region = regions.find((one) => one.region === chosen.region) ?? regions[0], { grid } = region;
+  const categories = region.categories.length > 2 ? region.categories : region.categories.slice(1); // one has no sum
+  offer({ region: regions.map((one) => one.region), category: categories, horizon: region.horizons, area: [WHOLE, ...region.areas] });
+  const within = (path) => ask(`v1/regions/${encodeURIComponent(region.region)}/${path}`);
+  if (land.of !== region.region + region.model) land = await landOf(region, within);
+  const query = new URLSearchParams({ category: chosen.category, horizon: chosen.horizon }), hasArea = chosen.area !== WHOLE;
+  if (hasArea) query.set("area", chosen.area);
+  const { cells, ...found } = await within(`scores?${query}`), all = byPlace(cells, grid);
+  const active = new Set([...land.active, ...onRecord(all)]), rows = new Map([...all].filter(([cell]) => active.has(cell)));
+  const cell = cellOf(chosen.cell, grid) ?? ranked(rows)[0]?.[0] ?? 0, details = await within(`cells/${idOf(cell, grid)}`);
+  const sum = (name) => cells.reduce((total, row) => total + row[name], 0);
+  show({ ...found, ...land, grid, rows, active, inside: hasArea ? new Set(all.keys()) : null,
+    facts: (now_s) => ofService({ ...region, ...found }, now_s, heard_s),
+    total: { name: found.area ?? WHOLE, expected: sum("expected"), usual: sum("usual"), observed_1h: sum("observed_1h") },
+    scoresOf: (one) => (one === cell ? details.scores.filter((row) => row.horizon === chosen.horizon && categories.includes(row.category)) : null) });
+}
+const byPlace = (rows, grid) => new Map(rows.map((row) => [cellOf(row.cell, grid), row]));
+const onRecord = (rows) => [...rows].filter(([, row]) => row.support !== "no_history" || row.observed_1h > 0).map(([cell]) => cell);
+
+/** What only a new model changes: streets, areas, and the cells with any incident on record. */
+async function landOf(region, within) {
+  const [lines, roads, { cells }] = await Promise.all(["outlines", "streets", `scores?category=${ALL}`].map(within));
+  put("credit", roads.attribution ? `Streets: ${roads.attribution}` : ""); $("credit").hidden = !roads.attribution;
+  return { of: region.region + region.model, outlines: lines.features.filter((one) => one.properties.area), streets: roads.features,
+    active: onRecord(byPlace(cells, region.grid)) };
+}
+
+function follow() {
+  stream = new EventSource("v1/stream");
+  stream.addEventListener("frame", (event) => {
+    heard_s = Date.now() / 1000;
+    const facts = JSON.parse(event.data), known = regions.find((one) => one.region === facts.region);
+    if (!known) return work(begin);
+    const isNew = ["region", "digest", "stale"].some((name) => facts[name] !== picture?.[name]);
+    if (facts.region === chosen.region && isNew) work(known.model === facts.model ? load : begin);
+  });
+  stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) setTimeout(follow, AGAIN_MS); };
+}
+
+const leave = Object.assign(make("form"), { id: "leave", method: "post", action: "logout", hidden: !document.cookie.includes("risk_signed_in=") });
+leave.append(make("button", "Sign out"));
+document.querySelector("footer").append(leave);
+onChange(() => work(load));
+setInterval(() => { if (stream?.readyState === EventSource.OPEN) heard_s = Date.now() / 1000; }, 1000);
+work(begin).then(follow);

@@ -1,0 +1,201 @@
+// The page around the map: what is chosen, the picture in words and tables, the hands. A source shows its pictures here.
+//
+// A picture: region and grid; facts(now_s): what current.js judges; rows: of each cell on record, by its number, { expected,
+// usual, risk, low, high, observed_1h, support }; active: all cells on record; inside: those of the chosen area, or null;
+// total: { name, expected, usual, observed_1h }; outlines, streets: lines; scoresOf(cell): its rows of every category,
+// with factors where they are known, or null where they are not at hand.
+import { showState } from "./current.js";
+import { chooseScale, colourOf, corner, drawLegend, drawMap, drawRings, size, under } from "./draw.js";
+import { $, line, make, put, titles } from "./elements.js";
+import { ALL, MEASURES, SAY, cellOf, count, idOf, percent, placeOf, plain, times } from "./words.js";
+
+const TAGS = { no_history: "no history", sparse: "little history" };
+const KEPT = "What made a score is kept for the ten riskiest cells of each category.";
+const MOVES = { ArrowUp: [1, 0], ArrowDown: [-1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+const UNITS = {
+  risk: "probability of at least one incident in a cell",
+  expected: "expected incidents per cell",
+  lift: "expected divided by usual for this hour of the week",
+};
+const LABELS = { measure: (name) => MEASURES[name], area: (name) => name };
+let hovered = null, changed = () => {};
+export let picture = null, cursor = null;
+
+// ---- what is chosen; it lives in the address
+export const chosen = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+export const remember = (passing = {}) => history.replaceState(null, "", `#${new URLSearchParams({ ...chosen, ...passing })}`);
+export const onChange = (its) => { changed = its; };
+
+/** What there is to choose from, in the order of the names; what is chosen and not there becomes the first. */
+export function offer({ region, ...others }) {
+  const options = { region, measure: Object.keys(MEASURES), ...others }, offered = JSON.stringify(options);
+  for (const [name, values] of Object.entries(options)) if (!values.includes(chosen[name])) [chosen[name]] = values;
+  const form = $("controls"), focus = document.activeElement.id;
+  if (form.dataset.offered === offered) return;
+  form.dataset.offered = offered;
+  form.replaceChildren(...Object.entries(options).filter(([, values]) => values.length > 1).map(([name, values]) => choice(name, values)));
+  $(focus)?.focus({ preventScroll: true });
+}
+function choice(name, values) {
+  const group = make("fieldset"), chips = make("div", "", "chips");
+  for (const value of values) {
+    const label = make("label", (LABELS[name] ?? plain)(value)), input = make("input");
+    Object.assign(input, { type: "radio", name, value, id: `${name}-${value}`, checked: value === chosen[name] });
+    input.onchange = () => { chosen[name] = value; remember(); if (name === "measure") redraw(); changed(name); };
+    label.append(input); chips.append(label);
+  }
+  group.append(make("legend", name, "caps"), chips);
+  return group;
+}
+
+// ---- the picture
+export function show(next) {
+  if (next.region !== picture?.region) cursor = null;
+  picture = next;
+  redraw();
+}
+export function moveTo(cell) { cursor = cell; look(); }
+const isPinned = (cell) => cellOf(chosen.cell, picture.grid) === cell;
+
+const lift = (row) => (row.usual > 0 ? row.expected / row.usual : NaN);
+const scoreOf = (row) => (chosen.measure === "lift" ? lift(row) : row[chosen.measure]);
+
+/** The ten highest of what is chosen, [cell, row]. A lift on little history says nothing. */
+export function ranked(rows) {
+  const isRanked = ({ support }) => support === "ok" || (support === "sparse" && chosen.measure !== "lift");
+  return [...rows].filter(([, row]) => isRanked(row) && scoreOf(row) > 0).sort(([, a], [, b]) => scoreOf(b) - scoreOf(a)).slice(0, 10);
+}
+const highest = () => ranked(picture.rows)[0]?.[0] ?? 0;
+
+function redraw() {
+  const { grid, rows, total } = picture, ahead = `next ${plain(chosen.horizon)}`, best = ranked(rows);
+  cursor ??= cellOf(chosen.cell, grid) ?? best[0]?.[0] ?? 0;
+  put("region", plain(picture.region));
+  put("caption", `${MEASURES[chosen.measure]}: ${plain(chosen.category)}, ${ahead}`);
+  put("unit", `${UNITS[chosen.measure]}, ${ahead}`);
+  put("total", `${total.name}: expected ${count(total.expected)} (usual ${count(total.usual)}), last hour ${total.observed_1h}`);
+  chooseScale(chosen.measure, rows.values());
+  draw();
+  showHighest(best);
+  look();
+  const says = best.length ? `${$("unit").textContent}. Highest: ${brief(best[0][0]).join(", ")}` : "no scored cell";
+  $("map").dataset.summary = `${plain(picture.region)}: ${says}`;
+  tick();
+}
+function draw() {
+  drawMap(picture, scoreOf);
+  drawLegend(chosen.measure);
+  $("key-area").hidden = !picture.outlines.length;
+}
+function showHighest(best) {
+  put("top-name", `Ten highest: ${MEASURES[chosen.measure].toLowerCase()}`);
+  $("top").replaceChildren(...best.map(([cell, row]) => {
+    const open = make("button", idOf(cell, picture.grid)), swatch = make("span", "", "swatch"), name = make("span", "", "one");
+    swatch.style.background = colourOf(scoreOf(row));
+    open.id = `top-${open.textContent}`; open.onclick = () => pin(cell);
+    name.append(swatch, open);
+    return line([name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
+  }));
+}
+export function tick() { if (picture) showState(picture.facts(Date.now() / 1000), Date.now() / 1000); }
+
+// ---- one cell in words
+const pointed = () => hovered ?? (document.activeElement === $("map") ? cursor : null);
+
+/** The card of the cell that is pointed at, else pinned, else the highest: the first whose scores are at hand. */
+function showCell() {
+  const pinned = cellOf(chosen.cell, picture.grid), picked = [pointed(), pinned].find((one) => one !== null && picture.scoresOf(one));
+  const cell = picked ?? highest(), scores = picture.scoresOf(cell);
+  if (!scores) return;
+  const head = make("div", "", "headline"), name = make("h2", `${picked === undefined ? "Highest cell" : "Cell"} ${idOf(cell, picture.grid)}`);
+  name.id = "cell-name"; head.append(name);
+  if (cell === pinned) {
+    const free = make("button", "pinned ✕", "quiet");
+    Object.assign(free, { id: "free", ariaLabel: "Unpin this cell", onclick: () => pin(null) });
+    head.append(free);
+  }
+  const parts = [head, make("p", `Centre ${placeOf(cell, picture.grid)}`, "quiet")];
+  if (!picture.active.has(cell)) parts.push(make("p", "No incident on record here, so there is no score.", "quiet"));
+  else parts.push(...inWords(scores.find((one) => one.category === chosen.category)), tableOf(scores), ...made(scores));
+  $("cell").replaceChildren(...parts);
+}
+function inWords(row) {
+  if (row.support === "no_history") return [make("p", "no score", "big"), make("p", "No history in this category.", "quiet")];
+  const besides = chosen.measure === "lift" ? "" : ` (${times(lift(row))} of usual)`;
+  return [make("p", SAY[chosen.measure](scoreOf(row)), "big"), make("p", $("caption").textContent + besides, "quiet")];
+}
+function tableOf(scores) {
+  const wide = make("div", "", "wide"), table = make("table"), top = make("thead"), body = make("tbody");
+  top.append(titles([`Next ${plain(chosen.horizon)}`, "Risk", "Expected", "90 % range", "Usual", "Last hour"]));
+  body.append(...scores.map((row) => {
+    const label = make("span", plain(row.category)), range = row.low === undefined ? "–" : `${row.low}–${row.high}`;
+    if (TAGS[row.support]) label.append(" ", make("span", TAGS[row.support], "tag one"));
+    const numbers = [percent(row.risk), count(row.expected), range, count(row.usual)];
+    return line([label, ...(row.support === "no_history" ? numbers.map(() => "–") : numbers), String(row.observed_1h)], row.category === chosen.category);
+  }));
+  table.append(top, body); wide.append(table);
+  return wide;
+}
+/** What made the score, where the source says it: factors on the usual number, as bars on a logarithmic scale. */
+function made(scores) {
+  const { factors, usual, expected, support } = scores.find((one) => one.category === chosen.category);
+  if (factors === undefined || support === "no_history") return [];
+  if (!factors) return [make("p", chosen.category === ALL ? "Choose a category to see what made its score." : KEPT, "quiet")];
+  const shares = make("div", "", "shares"), most = Math.max(Math.log(2), ...factors.map(({ factor }) => Math.abs(Math.log(factor))));
+  for (const { says, factor } of factors) {
+    const bar = make("i", "", factor < 1 ? "less" : ""), part = make("b"), width = (50 * Math.abs(Math.log(factor))) / most;
+    part.style.left = `${factor < 1 ? 50 - width : 50}%`; part.style.width = `${width}%`;
+    bar.append(part); shares.append(make("span", says), bar, make("span", times(factor)));
+  }
+  return [make("p", `Usual ${count(usual)}, times these, is expected ${count(expected)}:`, "quiet"), shares];
+}
+function brief(cell) {
+  const row = picture.rows.get(cell), name = idOf(cell, picture.grid);
+  if (picture.inside && !picture.inside.has(cell)) return [name, "not in the area"];
+  if (!row) return [name, "no incident on record"];
+  if (row.support === "no_history") return [name, "no history: no score"];
+  const lines = [`expected ${count(row.expected)}, usual ${count(row.usual)} (${times(lift(row))})`, `last hour ${row.observed_1h}`];
+  if (chosen.measure !== "risk") lines.unshift(`risk ${percent(row.risk)}`);
+  if (row.support === "sparse") lines.push(TAGS.sparse);
+  return [`${name}: ${SAY[chosen.measure](scoreOf(row))}`, ...lines];
+}
+function showTip(cell) {
+  const tip = $("tip");
+  tip.hidden = cell === null;
+  if (cell === null) return;
+  const [name, ...rest] = brief(cell), [x, y] = corner(cell), stage = $("stage"), right = x + size() + 10;
+  tip.replaceChildren(make("b", name), make("div", rest.join("\n")));
+  tip.style.left = `${right + tip.offsetWidth > stage.clientWidth ? Math.max(4, x - tip.offsetWidth - 10) : right}px`;
+  tip.style.top = `${Math.max(4, Math.min(y - 8, stage.clientHeight - tip.offsetHeight - 4))}px`;
+}
+function look() {
+  const focused = document.activeElement === $("map") ? cursor : null;
+  drawRings([hovered, cellOf(chosen.cell, picture.grid)], focused);
+  showCell(); showTip(pointed());
+}
+function pin(cell) {
+  if (cell === null) delete chosen.cell; else chosen.cell = idOf(cell, picture.grid);
+  remember(); look(); changed("cell");
+}
+
+// ---- hands
+function press(event) {
+  const { rows, cols } = picture.grid, row = Math.floor(cursor / cols), col = cursor % cols, move = MOVES[event.key];
+  if (move) cursor = Math.min(rows - 1, Math.max(0, row + move[0])) * cols + Math.min(cols - 1, Math.max(0, col + move[1]));
+  else if (event.key === "Home") cursor = highest();
+  else if (event.key === "Enter" || event.key === " ") pin(isPinned(cursor) ? null : cursor);
+  else if (event.key === "Escape") pin(null);
+  else return;
+  event.preventDefault(); hovered = null; look(); put("spoken", brief(cursor).join(", "));
+}
+const HANDS = {
+  pointermove: (event) => { const cell = under(event); if (cell !== hovered) { hovered = cell; look(); } },
+  pointerleave: () => { hovered = null; look(); },
+  click: (event) => { const cell = under(event); if (cell !== null) { cursor = cell; pin(isPinned(cell) ? null : cell); } },
+  focus: look, blur: look, keydown: press,
+};
+for (const [name, does] of Object.entries(HANDS)) $("map").addEventListener(name, (event) => { if (picture) does(event); });
+new ResizeObserver(() => { if (picture) { draw(); look(); } }).observe($("stage"));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (picture) redraw(); });
+setInterval(tick, 1000);
+for (const name of ["visibilitychange", "pageshow"]) addEventListener(name, tick);

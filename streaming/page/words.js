@@ -1,0 +1,34 @@
+// Numbers, times and places in words.
+export const ALL = "all"; // categories
+export const MEASURES = { risk: "Risk", expected: "Expected count", lift: "Lift over usual" };
+
+export const count = (x) => (x === 0 ? "0" : x < 0.001 ? "<0.001" : x < 0.1 ? x.toFixed(3) : x < 10 ? x.toFixed(2) : x.toFixed(x < 100 ? 1 : 0));
+export const percent = (p) => (p === 0 ? "0 %" : p < 0.001 ? "<0.1 %" : p > 0.99 ? ">99 %" : `${(100 * p).toFixed(p < 0.1 ? 1 : 0)} %`);
+export const times = (x) => (Number.isFinite(x) ? `×${x.toFixed(x < 10 ? 2 : 0)}` : "–");
+export const SAY = { risk: percent, expected: count, lift: times };
+export const plain = (slug) => (slug === ALL ? "all categories" : slug.replaceAll("_", " ").replace(/^(\d+)h$/, "$1 h"));
+export const span = (s) => (s < 100 ? `${Math.round(s)} s` : s < 5940 ? `${Math.round(s / 60)} min`
+  : s < 172800 ? `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min` : `${Math.floor(s / 86400)} days`);
+
+export const HMS = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+export const DAY = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
+export function stamp(at_s, zone, options, locale = "en-GB") {
+  try {
+    return new Intl.DateTimeFormat(locale, { ...options, timeZone: zone, hourCycle: "h23" }).format(at_s * 1000);
+  } catch (error) {
+    if (error instanceof RangeError && zone !== "UTC") return stamp(at_s, "UTC", options, locale);
+    throw error;
+  }
+}
+
+const three = (number) => String(number).padStart(3, "0");
+export const idOf = (cell, { cols }) => `r${three(Math.floor(cell / cols))}c${three(cell % cols)}`;
+export function cellOf(id, { rows, cols }) {
+  const match = /^r(\d{3,})c(\d{3,})$/.exec(id ?? "");
+  return match && +match[1] < rows && +match[2] < cols ? +match[1] * cols + +match[2] : null;
+}
+export function placeOf(cell, grid) {
+  const lat = grid.south_deg + (Math.floor(cell / grid.cols) + 0.5) * grid.cell_lat_deg;
+  const lon = grid.west_deg + ((cell % grid.cols) + 0.5) * grid.cell_lon_deg;
+  return `${Math.abs(lat).toFixed(4)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lon).toFixed(4)}° ${lon < 0 ? "W" : "E"}`;
+}

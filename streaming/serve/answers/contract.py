@@ -1,0 +1,234 @@
+"""The answers and questions of the service, as its OpenAPI document shows them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from schemas.spec import SLUG
+
+MOST_VERTICES = 5_000
+MOST_POLYGONS = 200
+MOST_EVENTS = 100
+
+Instant = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC")]
+CellId = Annotated[str, Field(pattern=r"^r\d{3,}c\d{3,}$", examples=["r026c023"])]
+Support = Literal["no_history", "sparse", "ok"]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Chance = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _Facts(_Closed):
+    region: str
+    as_of: Instant = Field(description="The time that the scores are for, in UTC")
+    stale: bool = Field(description="Too old, or ahead of this clock: not to be taken as current")
+    clock: Literal["wall", "event"] = Field(description="event: a replay; its scores are not for now")
+    model: str = Field(description="Version of the artifact, or `baseline` and why the network gave no scores")
+    baseline_only: bool
+    digest: str = Field(description="Of the frame, as in the job's log of batches")
+
+
+class CellView(_Closed):
+    """How old the answer may be."""
+
+    require: Literal["current"] | None = Field(None, description="`current`: 503 in place of scores that are stale")
+
+
+class View(CellView):
+    """Which scores."""
+
+    category: Annotated[str, Field(pattern=SLUG)] = Field("all", description="A category of the region, or `all`")
+    horizon: Annotated[str, Field(pattern=r"^\d{1,3}h$")] | None = Field(
+        None, description="As `1h`; without it the shortest"
+    )
+
+
+class ScoresView(View):
+    area: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
+        None, description="Only the cells of this area of the file that the service was given"
+    )
+    format: Literal["json", "geojson", "csv"] | None = Field(None, description="In place of the header Accept")
+
+
+class Amounts(_Closed):
+    expected: Amount = Field(description="Incidents to expect within the horizon")
+    usual: Amount = Field(description="What is usual for this hour of the week")
+    risk: Chance = Field(description="Probability of at least one")
+    low: Amount = Field(description="5 % quantile of the count")
+    high: Amount = Field(description="95 % quantile of the count")
+    observed_1h: Count = Field(description="Incidents counted in the last hour")
+    support: Support
+
+
+class Row(Amounts):
+    cell: CellId
+    lat: float
+    lon: float
+
+
+class Scores(_Facts):
+    category: str
+    horizon: str
+    area: str | None
+    cells: list[Row]
+
+
+class Factor(_Closed):
+    group: str
+    says: str
+    factor: Amount
+
+
+class CellScore(_Closed):
+    category: str
+    horizon: str
+    expected: Amount
+    usual: Amount
+    risk: Chance
+    low: Amount
+    high: Amount
+    observed_1h: Count
+    support: Support
+    rank: int | None = Field(description="Among the riskiest cells of the category and horizon, 1 the first")
+    factors: list[Factor] | None = Field(
+        description="usual times all of them is expected. Only the ten riskiest cells of each category have them"
+    )
+
+
+class Cell(_Facts):
+    cell: CellId
+    lat: float
+    lon: float
+    geohash: str
+    scores: list[CellScore]
+
+
+class Place(_Closed):
+    south_deg: float
+    west_deg: float
+    cell_m: float
+    rows: int
+    cols: int
+    cell_lat_deg: float
+    cell_lon_deg: float
+
+
+class Region(_Facts):
+    timezone: str
+    tick_s: int
+    stale_after_s: int
+    grid: Place
+    categories: list[str] = Field(description="`all` and the region's own")
+    horizons: list[str]
+    areas: list[str]
+
+
+class Regions(_Closed):
+    regions: list[Region]
+
+
+Degrees = Annotated[float, Field(ge=-180, le=180)]
+Position = Annotated[list[Degrees], Field(min_length=2, max_length=2, description="longitude, latitude")]
+Ring = Annotated[list[Position], Field(min_length=4, max_length=MOST_VERTICES)]
+Rings = Annotated[list[Ring], Field(min_length=1, max_length=MOST_POLYGONS)]
+
+
+class Polygon(_Closed):
+    type: Literal["Polygon"]
+    coordinates: Rings
+
+
+class MultiPolygon(_Closed):
+    type: Literal["MultiPolygon"]
+    coordinates: Annotated[list[Rings], Field(min_length=1, max_length=MOST_POLYGONS)]
+
+
+Shape = Annotated[Polygon | MultiPolygon, Field(discriminator="type", description="GeoJSON, degrees of WGS 84")]
+
+
+class AreaScore(_Facts):
+    category: str
+    horizon: str
+    cells: list[CellId] = Field(description="Those whose centre lies in the polygon")
+    expected: Amount
+    usual: Amount
+    observed_1h: Count
+    risk: Chance = Field(description="Probability of at least one in the area")
+    support: dict[Support, Count] = Field(description="How many of the cells have which support")
+    assumes: str
+
+
+class _Event(_Closed):
+    category: Annotated[str, Field(pattern=SLUG)]
+    occurred_at: Instant | None = Field(
+        None, description="From the region's late limit (a day) before `as_of` to `as_of`, which is the default"
+    )
+
+
+class EventInCell(_Event):
+    cell: CellId
+
+
+class EventAtPlace(_Event):
+    lon: Annotated[float, Field(ge=-180, le=180)]
+    lat: Annotated[float, Field(ge=-90, le=90)]
+
+
+def _where(event: Any) -> str:
+    names_cell = isinstance(event, EventInCell) or (isinstance(event, dict) and "cell" in event)
+    return "in_cell" if names_cell else "at_place"
+
+
+SupposedEvent = Annotated[  # so that an error names the fields of one of the two
+    Annotated[EventInCell, Tag("in_cell")] | Annotated[EventAtPlace, Tag("at_place")], Discriminator(_where)
+]
+
+
+class Supposition(_Closed):
+    """Incidents that did not happen."""
+
+    events: list[SupposedEvent] = Field(min_length=1, max_length=MOST_EVENTS)
+
+
+class Change(_Closed):
+    cell: CellId
+    lat: float
+    lon: float
+    before: Amounts
+    after: Amounts
+
+
+class WhatIf(_Facts):
+    category: str
+    horizon: str
+    events: Count
+    reproduces: bool = Field(
+        description="Whether this service, from the same counts, computes the published frame to the last bit. It does "
+        "on the job's kind of processor; where it does not, `before` differs from the published scores by rounding"
+    )
+    computed: str
+    changes: list[Change] = Field(description="Of the cells whose scores, as asked for, the events change")
+
+
+class Health(_Closed):
+    status: Literal["ok"]
+    regions: Count
+    stale: Count
+
+
+def geojson_shapes_schema() -> dict[str, Any]:
+    """Of lines without scores."""
+    return {
+        "type": "object",
+        "required": ["type", "features"],
+        "properties": {"type": {"const": "FeatureCollection"}, "features": {"type": "array"}},
+    }
+
+
+def geojson_schema() -> dict[str, Any]:
+    """Of the scores as GeoJSON, in short: GeoJSON has a schema of its own."""
+    return {**geojson_shapes_schema(), "required": ["type", "features", "as_of", "stale", "model"]}

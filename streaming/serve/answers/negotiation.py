@@ -1,0 +1,34 @@
+"""What a client accepts, and what it has already."""
+
+from starlette.exceptions import HTTPException
+
+from streaming.serve.answers.written import MEDIA_TYPES, Format
+
+_PLAIN: dict[str, Format] = {media.partition(";")[0]: name for name, media in MEDIA_TYPES.items()}
+_ANY: dict[str, Format] = {"*/*": "json", "application/*": "json", "text/*": "csv"}
+
+
+def format_of(asked: Format | None, accept: str | None) -> Format:
+    """By the parameter, else by the header Accept, its highest weight first. Raises 406 for neither."""
+    if asked:
+        return asked
+    wanted = [_weighed(part) for part in (accept or "*/*").split(",")]
+    for media, weight in sorted(wanted, key=lambda one: -one[1]):
+        found = _PLAIN.get(media) or _ANY.get(media)
+        if found and weight > 0:
+            return found
+    raise HTTPException(406, f"this address speaks {', '.join(_PLAIN)}, not {accept}")
+
+
+def is_known(if_none_match: str | None, tag: str) -> bool:
+    known = [one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")]
+    return tag in known or "*" in known
+
+
+def _weighed(part: str) -> tuple[str, float]:
+    media, *parameters = (one.strip().lower() for one in part.split(";"))
+    weights = [one.removeprefix("q=") for one in parameters if one.startswith("q=")]
+    try:
+        return media, float(weights[0]) if weights else 1.0
+    except ValueError:
+        return media, 0.0

@@ -1,0 +1,47 @@
+"""What a map draws beside the scores, as GeoJSON: the region's border, areas and streets."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from schemas.errors import SettingsError
+from schemas.grid import Grid
+from streaming.maps.outlines import border_and_areas, read_streets
+from streaming.serve.answers.contract import geojson_shapes_schema
+from streaming.serve.service import TheRegion, TheService, json_bytes
+
+_MEDIA = "application/geo+json"
+_DOCUMENTED: dict[int | str, dict[str, Any]] = {200: {"content": {_MEDIA: {"schema": geojson_shapes_schema()}}}}
+router = APIRouter(
+    prefix="/v1/regions/{region}", tags=["scores"], responses=_DOCUMENTED, default_response_class=Response
+)
+
+
+@router.get("/outlines")
+async def outlines(service: TheService, now: TheRegion) -> Response:
+    """Lines around the region's cells, and around each area, which has the property `area`."""
+    grid = now.frames.by_category.spec.grid
+    here = service.cells_of(grid)
+    lines = border_and_areas(grid, [area for area in service.areas if area.name in here])
+    return Response(json_bytes(lines), media_type=_MEDIA)
+
+
+@router.get("/streets")
+async def streets(service: TheService, now: TheRegion) -> Response:
+    """The streets at the region, of the file that the service was given; without one, none. `attribution`: whose."""
+    if service.streets is None:
+        return Response(json_bytes({"type": "FeatureCollection", "features": []}), media_type=_MEDIA)
+    try:
+        found = _streets(service.streets, now.frames.by_category.spec.grid)
+    except SettingsError as error:
+        raise HTTPException(404, str(error)) from error
+    return Response(found, media_type=_MEDIA)
+
+
+@lru_cache(maxsize=16)
+def _streets(path: Path, grid: Grid) -> bytes:
+    return json_bytes(read_streets(path, [grid]))

@@ -1,0 +1,204 @@
+"""The routes under /v1: regions, scores, one cell, any polygon."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from fastapi import APIRouter, Path, Query, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from schemas.errors import DataError, SettingsError
+from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, riskiest
+from schemas.grid import Cells, geohash
+from streaming.maps.areas import area_of, cells_inside
+from streaming.serve.answers import contract
+from streaming.serve.answers.negotiation import format_of, is_known
+from streaming.serve.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, number
+from streaming.serve.frames import categories_of, view_of
+from streaming.serve.service import Now, TheCaller, TheRegion, TheService, json_bytes, must_be_current, seen_by
+from streaming.watch.health import OLDEST_SCORES_S
+
+MOST_DEGREES = 5.0  # of a polygon's width and height; the largest regions are smaller
+ASSUMES = (
+    "The counts of the cells, and of the categories in `all`, are independent, given the forecast: expected adds up, "
+    "and risk is one minus the product of no incident in each cell. Where they rise and fall together, risk is lower."
+)
+router = APIRouter(prefix="/v1", tags=["scores"])
+_WRITTEN: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            MEDIA_TYPES["geojson"]: {"schema": contract.geojson_schema()},
+            "text/csv": {"schema": {"type": "string"}},
+        }
+    },
+    304: {"description": "Nothing has changed since the answer with that ETag"},
+}
+
+
+@router.get("/regions", response_model=contract.Regions)
+async def regions(service: TheService, caller: TheCaller) -> Response:
+    """The regions that the token opens: their grid, categories, horizons and areas, and how old their scores are."""
+    found = [
+        _region(service.now_of(frames), list(service.cells_of(frames.by_category.spec.grid)))
+        for frames in seen_by(service, caller)
+    ]
+    return _json({"regions": found})
+
+
+@router.get("/regions/{region}/scores", response_model=contract.Scores, responses=_WRITTEN)
+async def scores(
+    request: Request, service: TheService, now: TheRegion, asked: Annotated[contract.ScoresView, Query()]
+) -> Response:
+    """The scores of every cell, or of an area's, for one category and horizon."""
+    must_be_current(now, asked.require)
+    as_what = format_of(asked.format, request.headers.get("accept"))
+    tag = f'"{now.state}.{service.build()}.{as_what}"'
+    headers = {**now.headers(), "ETag": tag, "Vary": "Accept, Authorization, Cookie"}
+    chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), _area_cells(service, now, asked.area))
+    if is_known(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    key = (now.facts()["region"], tag, asked.category, chosen.horizon, asked.area)
+    head = {**_named(now, chosen), "area": asked.area}
+    body = service.kept.get(key, lambda: WRITERS[as_what](head, chosen))
+    return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
+
+
+@router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)
+async def cell(
+    now: TheRegion,
+    cell: Annotated[str, Path(pattern=r"^r\d{3,4}c\d{3,4}$")],
+    asked: Annotated[contract.CellView, Query()],
+) -> Response:
+    """One cell's scores of every category and horizon, and what made those of the riskiest cells."""
+    must_be_current(now, asked.require)
+    grid = now.frames.by_category.spec.grid
+    try:
+        place = grid.index_of(cell)
+    except DataError as error:
+        raise HTTPException(404, str(error)) from error
+    (row, col), (lat, lon) = divmod(place, grid.cols), (float(degrees[place]) for degrees in grid.centres())
+    at = {"cell": f"r{row:03d}c{col:03d}", "lat": round(lat, 5), "lon": round(lon, 5), "geohash": geohash(lat, lon, 8)}
+    found = [
+        _cell_score(now, category, horizon, place)
+        for category in categories_of(now.frames.by_category.spec)
+        for horizon in range(len(now.frames.by_category.spec.horizons_s))
+    ]
+    return _json({**now.facts(), **at, "scores": found}, now)
+
+
+@router.post("/regions/{region}/area", response_model=contract.AreaScore)
+async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.View, Query()]) -> Response:
+    """What to expect in a polygon: in the cells whose centre lies in it."""
+    must_be_current(now, asked.require)
+    cells = _cells_in(now, shape)
+    chosen = Chosen(*chosen_view(now, asked.category, asked.horizon), cells)
+    risk = chosen.values("risk").astype(np.float64)
+    ids = now.frames.by_category.spec.grid.cell_ids()
+    support = np.bincount(chosen.values("support"), minlength=len(SUPPORT)).tolist()
+    return _json(
+        {
+            **_named(now, chosen),
+            "cells": [ids[one] for one in cells.tolist()],
+            "expected": float(chosen.values("expected").sum(dtype=np.float64)),
+            "usual": float(chosen.values("usual").sum(dtype=np.float64)),
+            "observed_1h": int(chosen.values("observed_1h").sum()),
+            "risk": float(1 - np.prod(1 - risk)),
+            "support": dict(zip(SUPPORT, support, strict=True)),
+            "assumes": ASSUMES,
+        },
+        now,
+    )
+
+
+def chosen_view(now: Now, category: str, horizon: str | None) -> tuple[Any, int, int]:
+    """(view, category's place, horizon's place). Raises 404 for one that the region does not have."""
+    spec = now.frames.by_category.spec
+    found = view_of(now.frames, category)
+    if found is None:
+        raise HTTPException(404, f"no category {category!r} in {spec.region}: {', '.join(categories_of(spec))}")
+    names = spec.horizon_names
+    if horizon is not None and horizon not in names:
+        raise HTTPException(404, f"no horizon {horizon!r} in {spec.region}: {', '.join(names)}")
+    return (*found, names.index(horizon) if horizon else 0)
+
+
+def _area_cells(service: TheService, now: Now, name: str | None) -> Cells:
+    grid = now.frames.by_category.spec.grid
+    if name is None:
+        return np.arange(grid.cells, dtype=np.int32)
+    known = service.cells_of(grid)
+    if name not in known:
+        raise HTTPException(404, f"no area {name!r} in this region: {', '.join(known) or 'none was given'}")
+    return known[name]
+
+
+def _cells_in(now: Now, shape: contract.Polygon | contract.MultiPolygon) -> Cells:
+    polygons = [shape.coordinates] if isinstance(shape, contract.Polygon) else shape.coordinates
+    rings = [ring for polygon in polygons for ring in polygon]
+    vertices = sum(map(len, rings))
+    if vertices > contract.MOST_VERTICES:
+        raise HTTPException(
+            422, f"the polygon has {vertices} vertices, more than {contract.MOST_VERTICES}: simplify it"
+        )
+    try:
+        asked = area_of("of the request", polygons)
+    except SettingsError as error:
+        raise HTTPException(422, str(error)) from error
+    places = np.concatenate([ring for one in asked.polygons for ring in one])
+    if (np.ptp(places, axis=0) > MOST_DEGREES).any():
+        raise HTTPException(422, f"the polygon is wider or higher than {MOST_DEGREES:g} degrees: ask for its parts")
+    cells = cells_inside(asked, now.frames.by_category.spec.grid)
+    if len(cells) == 0:
+        raise HTTPException(404, "no centre of a cell of this region lies in the polygon: make it larger, or move it")
+    return cells
+
+
+def _named(now: Now, chosen: Chosen) -> dict[str, Any]:
+    names = {"category": chosen.view.categories[chosen.category]}
+    return {**now.facts(), **names, "horizon": chosen.view.spec.horizon_names[chosen.horizon]}
+
+
+def _region(now: Now, areas: list[str]) -> dict[str, Any]:
+    spec = now.frames.by_category.spec
+    per_lat, per_lon = spec.grid.metres_per_degree
+    steps = {"cell_lat_deg": spec.grid.cell_m / per_lat, "cell_lon_deg": spec.grid.cell_m / per_lon}
+    return {
+        **now.facts(),
+        "timezone": spec.timezone,
+        "tick_s": spec.tick_s,
+        "stale_after_s": max(int(OLDEST_SCORES_S), 3 * spec.tick_s),
+        "grid": {**msgspec.structs.asdict(spec.grid), **steps},
+        "categories": categories_of(spec),
+        "horizons": spec.horizon_names,
+        "areas": areas,
+    }
+
+
+def _cell_score(now: Now, category: str, horizon: int, cell: int) -> dict[str, Any]:
+    view, place, _ = chosen_view(now, category, None)
+    one = Chosen(view, place, horizon, np.array([cell], np.int32))
+    ranked = riskiest(view.risk[:, place, horizon], view.expected[:, place, horizon], 10).tolist()
+    rank = ranked.index(cell) + 1 if cell in ranked else None
+    factors = None
+    if rank is not None and rank <= len(view.attribution):
+        shares = view.attribution[rank - 1, place, horizon]
+        factors = [
+            {"group": group, "says": says, "factor": number(share)}
+            for (group, says), share in zip(ATTRIBUTION_GROUPS.items(), shares, strict=True)
+        ]
+    return {
+        "category": category,
+        "horizon": view.spec.horizon_names[horizon],
+        **{name: number(one.values(name)[0]) for name in NUMBERS},
+        "observed_1h": int(one.values("observed_1h")[0]),
+        "support": SUPPORT[one.values("support")[0]],
+        "rank": rank,
+        "factors": factors,
+    }
+
+
+def _json(answer: Mapping[str, Any], now: Now | None = None) -> Response:
+    headers = now.headers() if now else {}
+    return Response(json_bytes(answer), headers=headers, media_type="application/json")

@@ -1,0 +1,144 @@
+"""Scores of one category and horizon as JSON, GeoJSON or CSV, written by Arrow.
+
+A number is the shortest text that gives the same float32 when it is read: nothing is rounded, as it is for the store.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.frame import SUPPORT, RiskFrame
+from schemas.grid import Cells, Grid
+
+Format = Literal["json", "geojson", "csv"]
+MEDIA_TYPES: Mapping[Format, str] = {
+    "json": "application/json",
+    "geojson": "application/geo+json",
+    "csv": "text/csv; charset=utf-8",
+}
+NUMBERS = ("expected", "usual", "risk", "low", "high")
+PLACE = ("cell", "lat", "lon")
+SCORED = (*NUMBERS, "observed_1h", "support")
+COLUMNS = (*PLACE, *SCORED)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is written: a view's category and horizon, by their places in it, and the cells."""
+
+    view: RiskFrame
+    category: int
+    horizon: int
+    cells: Cells
+
+    def values(self, name: str) -> Any:
+        """(cells,) of one of the frame's arrays."""
+        array = getattr(self.view, name)[self.cells, self.category]
+        return array[:, self.horizon] if array.ndim > 1 else array
+
+
+def as_json(head: Mapping[str, Any], chosen: Chosen) -> bytes:
+    """`head` with the rows as its last field, `cells`."""
+    return _within(head, "cells", _join("{", *_members(chosen), "}"))
+
+
+def as_geojson(head: Mapping[str, Any], chosen: Chosen) -> bytes:
+    """A FeatureCollection with `head` beside its features."""
+    places = _places(chosen.view.spec.grid)
+    shapes = places["shape"].take(pa.array(chosen.cells))
+    ids = places["cell"].take(pa.array(chosen.cells))
+    features = _join('{"type":"Feature","id":', ids, ',"geometry":', shapes, ',"properties":{', *_members(chosen), "}}")
+    return _within({"type": "FeatureCollection", **head}, "features", features)
+
+
+def as_changes(head: Mapping[str, Any], before: Chosen, after: Chosen) -> bytes:
+    """`head` with a row a cell as its last field, `changes`: the place, and the numbers of both."""
+    sides = [part for name, one in (("before", before), ("after", after)) for part in _side(name, one)]
+    return _within(head, "changes", _join("{", *_members(before, PLACE), *sides, "}"))
+
+
+def _side(name: str, chosen: Chosen) -> list[Any]:
+    return [f',"{name}":{{', *_members(chosen, SCORED), "}"]
+
+
+def as_csv(head: Mapping[str, Any], chosen: Chosen) -> bytes:
+    """A line with the names of the columns, then one a cell; each repeats `head`, because a CSV has no other place."""
+    names = ",".join((*COLUMNS, *head))
+    tail = ",".join(_quoted(value) for value in head.values())
+    columns: list[Any] = []
+    for name, column in zip(COLUMNS, _columns(chosen), strict=True):
+        columns += [column, "," if name != COLUMNS[-1] else f",{tail}\r\n"]
+    rows = _join(*columns).to_pylist() if len(chosen.cells) else []
+    return (names + "\r\n" + "".join(rows)).encode()
+
+
+def number(value: np.floating[Any]) -> float:
+    """The shortest float that is the same float32 again."""
+    return float(np.format_float_positional(value, unique=True, trim="0"))
+
+
+def _members(chosen: Chosen, names: Sequence[str] = COLUMNS) -> list[Any]:
+    columns = dict(zip(COLUMNS, _columns(chosen), strict=True))
+    parts: list[Any] = []
+    for name in names:
+        parts += [f'{"," if parts else ""}"{name}":', columns[name]]
+    return parts
+
+
+def _columns(chosen: Chosen) -> list[Any]:
+    """Arrow strings of each of COLUMNS, as JSON has them."""
+    places = _places(chosen.view.spec.grid)
+    cells = pa.array(chosen.cells)
+    return [
+        *(places[name].take(cells) for name in ("cell", "lat", "lon")),
+        *(_texts(chosen.values(name)) for name in NUMBERS),
+        pc.cast(pa.array(chosen.values("observed_1h")), pa.string()),
+        _support().take(pa.array(chosen.values("support"))),
+    ]
+
+
+def _texts(values: Any) -> Any:
+    """Always with a point or an exponent: GDAL takes a column for one of integers by its first rows."""
+    texts = pc.cast(pa.array(values), pa.string())
+    return pc.if_else(pc.match_substring_regex(texts, "[.e]"), texts, _join(texts, ".0"))
+
+
+def _within(head: Mapping[str, Any], name: str, rows: Any) -> bytes:
+    start = json.dumps(dict(head), separators=(",", ":"))[:-1]
+    return f'{start},"{name}":[{",".join(rows.to_pylist())}]}}'.encode()
+
+
+def _join(*parts: Any) -> Any:
+    return pc.binary_join_element_wise(*parts, "")
+
+
+@lru_cache(maxsize=256)
+def _places(grid: Grid) -> dict[str, Any]:
+    """Arrow strings of every cell: its id, its centre, its square as GeoJSON."""
+    lat, lon = grid.centres()
+    shapes = (feature["geometry"] for feature in grid.geojson()["features"])
+    return {
+        "cell": pa.array([f'"{cell}"' for cell in grid.cell_ids()]),
+        "lat": pa.array([f"{y:.5f}" for y in lat.tolist()]),
+        "lon": pa.array([f"{x:.5f}" for x in lon.tolist()]),
+        "shape": pa.array([json.dumps(shape, separators=(",", ":")) for shape in shapes]),
+    }
+
+
+@lru_cache(maxsize=1)
+def _support() -> Any:
+    return pa.array([f'"{name}"' for name in SUPPORT])
+
+
+def _quoted(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else "" if value is None else str(value)
+    return '"' + text.replace('"', '""') + '"'
+
+
+WRITERS = {"json": as_json, "geojson": as_geojson, "csv": as_csv}

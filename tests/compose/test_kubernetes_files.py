@@ -1,0 +1,127 @@
+"""The files of deploy/kubernetes without a cluster: Kubernetes' schemas, our rules, and what compose.yaml says."""
+
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+import yaml
+
+from schemas.version import product_version
+from streaming.settings import Settings
+from tests.harness.compose_file import ROOT, SERVICES
+from tests.harness.processes import run
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import kubernetes_validate
+
+FILES = ROOT / "deploy" / "kubernetes"
+OLDEST, NEWEST = "1.31", "1.37"
+OF_OPERATORS = ("sparkoperator.k8s.io", "spark.apache.org")
+OVERLAYS = sorted(path.name for path in (FILES / "overlays").iterdir())
+PATCHES = {"pods.yaml", "pods-of-jobs.yaml"} | {
+    f"overlays/{overlay}/{one['path']}"
+    for overlay in OVERLAYS
+    for one in yaml.safe_load((FILES / "overlays" / overlay / "kustomization.yaml").read_text()).get("patches", ())
+}
+
+
+def whole_files():
+    for path in sorted(FILES.rglob("*.yaml")):
+        name = path.relative_to(FILES).as_posix()
+        if path.name not in ("kustomization.yaml", "fields.yaml") and not PATCHES & {name, path.name}:
+            yield name
+
+
+def documents(name):
+    return list(yaml.safe_load_all((FILES / name).read_text(encoding="utf-8")))
+
+
+def of_kubernetes(found):
+    return [one for one in found if one["apiVersion"].partition("/")[0] not in OF_OPERATORS]
+
+
+def with_pods(found):
+    return [one for one in found if one["kind"] in ("Deployment", "StatefulSet", "CronJob")]
+
+
+def pod_of(document):
+    spec = document["spec"]
+    return (spec.get("jobTemplate", {}).get("spec") or spec)["template"]["spec"]
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def rendered(request):
+    """What `kubectl apply --kustomize` sends."""
+    home = Path(os.environ.get("CLUSTER_HOME", "/var/tmp/cluster")) / "bin"  # noqa: S108 - tests/containers/kubernetes
+    kubectl = shutil.which("kubectl", path=f"{os.environ['PATH']}{os.pathsep}{home}")
+    if kubectl is None:
+        pytest.skip("no kubectl, which puts the overlays together")
+    ran = run(kubectl, "kustomize", str(FILES / "overlays" / request.param))
+    assert ran.returncode == 0, ran.stderr
+    return list(yaml.safe_load_all(ran.stdout))
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+@pytest.mark.parametrize("name", list(whole_files()))
+def test_every_file_keeps_to_the_schemas(name, version):
+    for document in of_kubernetes(documents(name)):
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_a_field_that_is_misspelt_is_found():
+    (document,) = (one for one in documents("base/archive.yaml") if one["kind"] == "Deployment")
+    document["spec"]["replica"] = document["spec"].pop("replicas")
+    with pytest.raises(kubernetes_validate.ValidationError, match="replica"):
+        kubernetes_validate.validate(document, NEWEST, strict=True)
+
+
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_every_overlay_keeps_to_the_schemas(rendered, version):
+    for document in of_kubernetes(rendered):
+        kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_every_pod_has_bounds_and_no_rights(rendered):
+    pods = [pod_of(one) for one in with_pods(rendered)]
+    assert len(pods) == (6 if len(of_kubernetes(rendered)) == len(rendered) else 5)
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+            }  # fmt: skip
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+            assert "memory" in container["resources"]["limits"]
+            assert container["image"].startswith(f"incident-risk-scorer:{product_version()}")
+
+
+def test_only_the_driver_of_executors_has_a_token(rendered):
+    with_token = [one["metadata"]["name"] for one in with_pods(rendered) if pod_of(one)["automountServiceAccountToken"]]
+    kinds = {one["kind"] for one in rendered}
+    assert with_token == (["scorer"] if {"Role", "StatefulSet"} <= kinds else [])
+
+
+def test_every_setting_is_one_that_the_product_knows(rendered):
+    data = {}
+    for document in rendered:
+        if document["kind"] == "ConfigMap" and document["metadata"]["name"].split("-")[0] in ("settings", "store"):
+            data |= document["data"]
+    known = re.findall(r"^#?([A-Z0-9_]+)=", (ROOT / ".env.example").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name.removesuffix("_FILE") for name in data} <= set(known)
+    settings = Settings.from_environment({name: value for name, value in data.items() if "TOKEN" not in name})
+    assert settings.artifacts == Path("/artifacts")
+    assert settings.frames == Path("/frames")
+
+
+@pytest.mark.parametrize("name", ["scorer", "archive", "feedback"])
+def test_a_pod_runs_what_its_service_in_compose_runs(name):
+    (document,) = (one for one in documents(f"base/{name}.yaml") if one["kind"] in ("Deployment", "StatefulSet"))
+    (container,) = pod_of(document)["containers"]
+    assert container["args"] == SERVICES[name]["command"]
+    grace_s = int(SERVICES[name]["stop_grace_period"].removesuffix("s"))
+    assert pod_of(document).get("terminationGracePeriodSeconds", 30) >= grace_s

@@ -1,0 +1,80 @@
+"""Two million events on a Spark cluster in containers: a worker is killed, another one frozen for a minute."""
+
+import json
+import os
+import signal
+import time
+from datetime import UTC, datetime
+
+import pytest
+from kafka import KafkaProducer
+
+from streaming.rehearse.sample import SAMPLE
+from tests.containers.project import KAFKA, ROOT, fence, opened
+from tests.containers.test_own_region import artifact_of, wait_for_consumed, wait_for_new_scores
+
+pytestmark = [pytest.mark.docker, pytest.mark.long]
+DEPLOY = "deploy/README.md"
+EVENTS, PART = 2_000_000, 250_000
+FROZEN_S = 60
+SOUTH, WEST, STEP_DEG = 41.80, -87.70, 0.001
+
+
+@pytest.fixture(scope="module")
+def ours(client, tmp_path_factory):
+    with opened(tmp_path_factory.mktemp("cluster"), client) as project:
+        (project.folder / ".venv").symlink_to(ROOT / ".venv")
+        yield project
+
+
+def send(numbers):
+    """Events of all categories, all over the region, now."""
+    producer = KafkaProducer(bootstrap_servers=KAFKA, linger_ms=50, batch_size=1 << 18, compression_type="gzip")
+    at = datetime.now(UTC).isoformat()
+    for number in numbers:
+        place = {"lat": SOUTH + STEP_DEG * (number % 150), "lon": WEST + STEP_DEG * (number // 150 % 150)}
+        what = {"region": "mycity", "occurred_at": at, "category": "theft", "origin": "public_call"}
+        producer.send("incidents.v1", json.dumps({"incident_id": f"c-{number}", **what, **place}).encode())
+    producer.flush()
+    producer.close()
+
+
+def workers(project):
+    """Ids of the workers' containers that run."""
+    return project.compose("ps", "--quiet", "spark-worker").split()
+
+
+def test_a_killed_and_a_frozen_worker_change_no_count_and_no_score(ours, record_property):
+    block = fence(DEPLOY, "models train").replace(".ci/setup\n", "")
+    block = block.replace("incidents.csv", str(SAMPLE)).replace("--layout ...", "--layout sample")
+    start, _, _ = block.rpartition("docker compose exec")
+    settings, _ = fence("docs/how-to/containers.md", "deploy/cluster.yaml >>").strip().splitlines()
+    ours.shell(f"{settings}\n{start}", limit_s=3600)
+    record_property("all well after, s", round(ours.wait_until_well()))
+    assert artifact_of(ours).name not in ours.compose("exec", "spark-worker", "ls", "/artifacts", "/state")
+
+    began = time.monotonic()
+    send(range(PART))
+    wait_for_consumed(ours, PART)
+
+    send(range(PART, EVENTS // 2))
+    os.kill(int(ours.run("docker", "inspect", "--format", "{{.State.Pid}}", workers(ours)[0])), signal.SIGKILL)
+    killed = time.monotonic()
+    wait_for_consumed(ours, EVENTS // 2)
+    record_property("counted on after a worker's SIGKILL, s", round(time.monotonic() - killed))
+
+    send(range(EVENTS // 2, EVENTS - PART))
+    frozen = workers(ours)[-1]
+    ours.run("docker", "pause", frozen)
+    time.sleep(FROZEN_S)
+    ours.run("docker", "unpause", frozen)
+    send(range(EVENTS - PART, EVENTS))
+    wait_for_consumed(ours, EVENTS)
+    record_property("two million sent and counted, s", round(time.monotonic() - began))
+    wait_for_new_scores(ours)
+
+    ours.compose("stop", "scorer")
+    again = ["rebuild", "--from", "earliest", "--to", "latest", "--sink", "file:/tmp/again"]
+    printed = ours.compose("run", "--rm", "-T", "scorer", *again, limit_s=1800)
+    assert "every frame is equal to what was written live, to the last bit" in printed
+    record_property("recounted without Spark", printed.strip().splitlines()[-2])

@@ -1,0 +1,81 @@
+"""deploy/ansible: what its linter says, and that it runs the commands of the pages."""
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.harness.compose_file import ROOT, SERVICES
+from tests.harness.processes import run
+
+ANSIBLE = ROOT / "deploy" / "ansible"
+PAGES = ("deploy/README.md", "docs/how-to/operations.md")
+TEMPLATE = re.compile(r"\{\{.*?\}\}")
+ASKING = ("docker version", "docker compose ps", "docker compose config", "git rev-parse")  # changes nothing
+
+
+def lint(folder):
+    """What ansible-lint says of all files in a folder."""
+    program = Path(sys.executable).with_name("ansible-lint")
+    options = ("--offline", "--nocolor", "--profile", "production", "--config-file", folder / ".ansible-lint")
+    return run(program, *options, cwd=folder)
+
+
+def test_the_linter_finds_nothing_by_the_profile_for_production():
+    ran = lint(ANSIBLE)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "Profile 'production' was required, and it passed" in ran.stdout + ran.stderr
+
+
+def test_the_linter_finds_a_command_that_always_claims_a_change(tmp_path):
+    shutil.copy(ANSIBLE / ".ansible-lint", tmp_path)
+    task = {"name": "Stop", "ansible.builtin.command": "docker compose stop"}
+    (tmp_path / "site.yml").write_text("---\n" + yaml.safe_dump([{"name": "All", "hosts": "all", "tasks": [task]}]))
+    ran = lint(tmp_path)
+    assert (ran.returncode, "no-changed-when" in ran.stdout) == (2, True), ran.stdout
+
+
+def commands(tasks):
+    """The words of each command of a list of tasks, loops and blocks unrolled."""
+    for task in tasks:
+        yield from commands(task.get("block", []))
+        command = task.get("ansible.builtin.command", "")
+        if isinstance(command, str) and command:
+            yield from task["loop"] if command == "{{ item }}" else [command]
+
+
+def of_role(name):
+    files = sorted((ANSIBLE / "roles" / name / "tasks").glob("*.yml"))
+    return [one for path in files for one in commands(yaml.safe_load(path.read_text(encoding="utf-8")))]
+
+
+def as_on_a_page(command):
+    """A pattern for the command, whatever stands where it has a template."""
+    parts = [
+        re.escape(part) for part in TEMPLATE.split(command.replace("exec -T", "exec").replace("grafana", "scorer"))
+    ]
+    return r"\S*".join(parts)
+
+
+def test_the_commands_of_the_role_are_those_of_the_pages():
+    pages = " ".join("\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES).split())
+    pages += " sh deploy/make-secrets.sh secrets"  # `make secrets`, where there is no make
+    found = [one for one in of_role("scorer") if not one.startswith(ASKING)]
+    assert len(found) > 12
+    assert [one for one in found if not re.search(as_on_a_page(one.removesuffix(" {{ scorer_backup }}")), pages)] == []
+
+
+def test_the_inventorys_values_are_those_that_the_roles_read():
+    groups = yaml.safe_load((ANSIBLE / "inventory.example.yml").read_text(encoding="utf-8"))
+    named = {name for group in groups.values() for name in group["vars"]}
+    files = (ANSIBLE / "roles").glob("*/defaults/main.yml")
+    assert named <= {name for path in files for name in yaml.safe_load(path.read_text(encoding="utf-8"))}
+
+
+@pytest.mark.parametrize("name", ["back-up.sh", "restore.sh"])
+def test_the_scripts_copy_with_an_image_that_is_there(name):
+    used = re.findall(r"influxdb:\S+", (ROOT / "deploy" / name).read_text(encoding="utf-8"))
+    assert used == [SERVICES["influxdb"]["image"]]

@@ -1,0 +1,67 @@
+"""pyproject.toml names the version; all that shows one asks there, or repeats it here in this test's sight."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from models.__main__ import app as models_app
+from schemas.version import DISTRIBUTION, product_version
+from streaming.__main__ import app as streaming_app
+from streaming.serve.app import document
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TAGGED = (
+    "compose.yaml",
+    "compose.gpu.yaml",
+    "deploy/cluster.yaml",
+    "deploy/kubernetes/overlays/apache/application.yaml",
+    "deploy/kubernetes/overlays/gpu/scorer.yaml",
+    "deploy/registry.yaml",
+    "docs/how-to/operations.md",
+)
+
+
+def test_what_is_installed_has_the_projects_name_and_version():
+    assert (DISTRIBUTION, product_version()) == (PROJECT["name"], PROJECT["version"]), "run `.ci/setup`"
+
+
+@pytest.mark.parametrize("app", [streaming_app, models_app], ids=["streaming", "models"])
+def test_a_program_prints_the_version_whatever_else_is_wrong(app, monkeypatch):
+    monkeypatch.setenv("RISK_NONSENSE", "1")
+    done = CliRunner().invoke(app, ["--version"])
+    assert (done.exit_code, done.output) == (0, f"{DISTRIBUTION} {PROJECT['version']}\n")
+
+
+def test_the_interface_has_the_version():
+    assert document()["info"]["version"] == PROJECT["version"]
+
+
+@pytest.mark.parametrize("name", TAGGED)
+def test_the_tag_of_the_image_is_the_version(name):
+    tags = set(re.findall(rf"{DISTRIBUTION}:(\d+\.\d+\.\d+)", (ROOT / name).read_text(encoding="utf-8")))
+    assert tags == {PROJECT["version"]}
+
+
+@pytest.mark.parametrize(("overlay", "kind"), [("plain", ""), ("kubeflow", ""), ("gpu", "-cuda")])
+def test_an_overlay_names_the_image_of_this_version(overlay, kind):
+    text = (ROOT / "deploy" / "kubernetes" / "overlays" / overlay / "kustomization.yaml").read_text(encoding="utf-8")
+    assert re.findall(rf"{DISTRIBUTION}, newTag: (\S+)\}}", text) == [PROJECT["version"] + kind]
+
+
+def test_no_other_file_repeats_it():
+    """So that a new version is written into pyproject.toml and into the files above, and nowhere else."""
+    files = [
+        path
+        for pattern in ("*.yaml", "*.md", "deploy/**/*", "docs/**/*.md", "streaming/Dockerfile")
+        for path in ROOT.glob(pattern)
+    ]
+    naming = {
+        path.relative_to(ROOT).as_posix()
+        for path in files
+        if path.is_file() and f"{DISTRIBUTION}:{PROJECT['version']}".encode() in path.read_bytes()
+    }
+    assert naming == set(TAGGED)

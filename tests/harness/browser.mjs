@@ -1,0 +1,46 @@
+// The map's page in Chromium, by puppeteer of the folder that tests/harness/grafana_look builds. One argument, JSON:
+//   folder, chromium, jobs: [{ url, theme, width, height, cookie, does, png }]. `does`: a script to run in the page at last.
+// Prints JSON: for each job what the page says.
+import { createRequire } from 'node:module';
+
+const { folder, chromium, jobs } = JSON.parse(process.argv[2]);
+const { default: puppeteer } = await import(createRequire(`${folder}/`).resolve('puppeteer-core'));
+const SETTLED_MS = 600, LONGEST_MS = 20_000;
+const pause = () => new Promise((done) => setTimeout(done, SETTLED_MS));
+const drawn = (page) => page.waitForFunction(() => document.body && document.body.dataset.state !== 'wait', { timeout: LONGEST_MS });
+
+/** A page of a server asks only that; one in a file asks for nothing but itself. */
+function isOwn(asked, url) {
+  const { protocol, origin, pathname } = new URL(url);
+  return asked.startsWith('data:') || (protocol === 'file:' ? new URL(asked).pathname === pathname : asked.startsWith(`${origin}/`));
+}
+function said() {
+  const text = (id) => (document.getElementById(id)?.checkVisibility() ? document.getElementById(id).innerText : null);
+  const beyond = [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest('.wide, .unseen'));
+  return {
+    state: document.body.dataset.state, title: document.title, banner: text('banner'), veil: text('veil'), caption: text('caption'),
+    cell: text('cell'), tip: text('tip'), total: text('total'), top: text('top'), controls: text('controls'), ticks: text('ticks'), credit: text('credit'),
+    label: document.getElementById('map')?.ariaLabel, hash: location.hash, path: location.pathname, cookies: document.cookie, beyond: beyond.map((one) => one.outerHTML.slice(0, 80)),
+    footer: document.querySelector('footer')?.getBoundingClientRect().top, card: document.querySelector('.map')?.getBoundingClientRect().bottom,
+  };
+}
+
+const browser = await puppeteer.launch({ executablePath: chromium, args: ['--no-sandbox', '--disable-gpu', '--hide-scrollbars'] });
+const answers = [];
+for (const { url, theme = 'light', width = 1280, height = 720, cookie, does, png } of jobs) {
+  const context = await browser.createBrowserContext(), page = await context.newPage(), errors = [];
+  page.on('pageerror', (error) => errors.push(error.message));
+  page.on('request', (request) => { if (!isOwn(request.url(), url)) errors.push(`asks ${request.url()}`); });
+  if (cookie) await page.setCookie({ name: 'risk_token', value: cookie, url });
+  await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: theme }]);
+  await page.setViewport({ width, height });
+  await page.goto(url, { waitUntil: 'domcontentloaded' });
+  await drawn(page);
+  await pause();
+  if (does) { await page.evaluate(`(async () => { ${does} })()`).catch(() => {}); await pause(); await drawn(page); }
+  answers.push({ ...(await page.evaluate(said)), errors });
+  if (png) await page.screenshot({ path: png });
+  await context.close();
+}
+await browser.close();
+console.log(JSON.stringify(answers));

@@ -1,0 +1,121 @@
+"""A small town with a registry, the job's folders and a plan, on which the gate's commands are typed."""
+
+import csv
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+from typer.testing import CliRunner
+
+from models.__main__ import app
+from models.artifact.artifact import read_artifact
+from models.artifact.pointer import read_pointer
+from models.gate.shadow_day import ShadowHour, shadow_path
+from models.gate.trial import read_trial, write_trial
+from models.model_registry.folder import FolderRegistry
+from schemas.audit_verify import records, verify
+from tests.harness.small_town import LAYOUT, START_S
+from tests.harness.toy import iso
+
+QUICK = ["--epochs", "1", "--step-minutes", "1440"]
+DAY_S = 86_400
+PLAN = "least_days = 10\nheld_out_days = 14\ncalibration = 0.5  # a town of sixty days\n"
+
+
+def write_shifting_town(path):
+    """150 incidents a day over 4 x 4 km for 60 days: for the first 25 by night, then by day."""
+    random = np.random.default_rng(5)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["when", "lat", "lon", "kind"])
+        for day in range(60):
+            first_s = START_S + day * DAY_S + (0 if day < 25 else DAY_S // 2)
+            for at_s in first_s + random.integers(0, DAY_S // 3, random.poisson(150)):
+                place = (41 + 0.036 * random.beta(1, 2), -87 + 0.048 * random.random())
+                writer.writerow([iso(at_s), *place, random.choice(["ems", "fire"])])
+
+
+def command(*words):
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def date(day):
+    return datetime.fromtimestamp(START_S + day * DAY_S, UTC).date().isoformat()
+
+
+class Town:
+    """A folder with a file of incidents, a registry, the job's folders and a plan."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.data = ["--data", folder / "town.csv", "--layout", LAYOUT]
+        places = ("registry", "artifacts", "checkpoint", "audit")
+        self.at = {name: ["--" + name, folder / ("audit.jsonl" if name == "audit" else name)] for name in places}
+        (folder / "gate.toml").write_text(PLAN)
+
+    def options(self, *names):
+        return [word for name in names for word in self.at[name]]
+
+    @property
+    def artifacts(self):
+        return self.folder / "artifacts"
+
+    def gate(self, what, *words):
+        places = ("artifacts", "checkpoint") if what == "status" else ("registry", "artifacts", "audit")
+        places += ("checkpoint",) if what == "end" else ()
+        plan = ["--plan", self.folder / "gate.toml"] if what == "start" else []
+        return command("gate", what, "town", *words, *plan, *self.options(*places))
+
+    def retrain(self, *words):
+        return command(*self.retrain_words(*words))
+
+    def retrain_words(self, *words):
+        places = self.options("registry", "artifacts", "audit", "checkpoint")
+        return ["retrain", "town", *self.data, *QUICK, "--plan", self.folder / "gate.toml", *places, *words]
+
+    def state(self):
+        return FolderRegistry(self.folder / "registry").state("town")
+
+    def both(self):
+        """The artifacts of champion and challenger."""
+        state = self.state()
+        return [read_artifact(self.artifacts / "town" / name) for name in (state.champion, state.challenger)]
+
+    def events(self):
+        content = (self.folder / "audit.jsonl").read_bytes()
+        assert verify(content).faults == []
+        return [one.event for one in records(content)]
+
+    def judged(self, days, *, better, observed=30, failed=(), silent=(), cut=()):
+        """Hours of so many days after the file's end, as the job would have judged them, since a trial began there.
+
+        Nothing was observed in those that were silent.
+        """
+        trial, first_s = read_trial(self.artifacts, "town"), START_S + 60 * DAY_S
+        if trial:
+            write_trial(self.artifacts, "town", replace(trial, started_s=first_s))
+        random, lines = np.random.default_rng(1), []
+        for number in range(days * 24):
+            score = 100 + random.standard_normal()
+            hour = ShadowHour(
+                tick_s=first_s + number * 3600,
+                horizon="1h",
+                champion_version=read_pointer(self.artifacts, "town").champion,
+                challenger_version=trial.challenger if trial and number not in failed else "",
+                values=1000,
+                champion=score,
+                challenger=score - better + 0.1 * random.standard_normal(),
+                baseline=score + 1,
+                observed={name: 0 if number in silent else int(random.poisson(observed)) for name in ("ems", "fire")},
+                champion_expected={"ems": 30.0, "fire": 30.0},
+                challenger_expected={"ems": float(observed), "fire": float(observed)},
+                is_cut=number in cut,
+            )
+            lines.append(msgspec.json.encode(hour) + b"\n")
+        path = shadow_path(self.folder / "checkpoint", "town")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"".join(lines))

@@ -1,0 +1,125 @@
+"""What others' tools say of the CIs' files, and that each refuses a mistake. `make pipelines-check` gets them all."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.harness.compose_file import ROOT, tool
+from tests.harness.pipelines import GITLAB, JENKINS, WORKFLOWS
+from tests.harness.processes import run
+
+NODE_PROGRAMS = ROOT / ".venv" / "node" / "node_modules" / ".bin"
+REFUSED = """
+name: label
+on: pull_request_target
+jobs:
+  label:
+    permissions: write-all
+    runs-on: ubuntu-24.04
+    steps:
+      - uses: somebody/label@v1
+      - run: echo "${{ github.event.pull_request.title }}"
+"""
+
+
+def needed(name, found=None):
+    found = found or tool(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed: `make pipelines-check` does it")
+    return found
+
+
+def schema(kind, path):
+    options = ["--data-transform", "gitlab-ci"] if kind == "gitlab-ci" else []
+    return run(needed("check-jsonschema"), "--builtin-schema", f"vendor.{kind}", *options, path)
+
+
+def changed(path, folder, old, new):
+    """A copy of the file with one mistake."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    copy = folder / path.name
+    copy.write_text(text.replace(old, new), encoding="utf-8")
+    return copy
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_keeps_githubs_schema(path):
+    ran = schema("github-workflows", path)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_gitlabs_file_keeps_its_schema():
+    ran = schema("gitlab-ci", GITLAB)
+    assert ran.returncode == 0, ran.stdout
+
+
+def test_a_key_that_github_does_not_know_is_refused(tmp_path):
+    ran = schema("github-workflows", changed(WORKFLOWS[0], tmp_path, "runs-on:", "run-on:"))
+    assert (ran.returncode, "runs-on" in ran.stdout) == (1, True)
+
+
+def test_a_job_with_a_name_that_gitlab_keeps_for_itself_is_refused(tmp_path):
+    ran = schema("gitlab-ci", changed(GITLAB, tmp_path, "\nscorer-image:", "\nimage:"))
+    assert (ran.returncode, "$.image" in ran.stdout) == (1, True)
+
+
+def zizmor(*paths):
+    configuration = ROOT / ".github" / "zizmor.yml"
+    options = ("--offline", "--no-progress", "--quiet", "--format", "json", "--config", configuration)
+    ran = run(needed("zizmor"), *options, *paths)
+    return ran, {one["ident"] for one in json.loads(ran.stdout)}
+
+
+def test_the_security_linter_finds_nothing_in_the_workflows():
+    ran, found = zizmor(*WORKFLOWS)
+    assert (ran.returncode, found) == (0, set()), ran.stdout
+
+
+def test_the_security_linter_finds_rights_injections_and_actions_without_a_hash(tmp_path):
+    (tmp_path / "label.yml").write_text(REFUSED)
+    ran, found = zizmor(tmp_path / "label.yml")
+    assert ran.returncode != 0
+    assert {"dangerous-triggers", "excessive-permissions", "template-injection", "unpinned-uses"} <= found
+
+
+def actionlint(*paths):
+    return run(needed("actionlint"), "-no-color", "-config-file", ROOT / ".github" / "actionlint.yaml", *paths)
+
+
+def test_actionlint_finds_nothing_in_the_workflows():
+    ran = actionlint(*WORKFLOWS)
+    assert (ran.returncode, ran.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("inputs.because", "inputs.becauze", "becauze"),
+        ("risk-scorer]", "risk-scorrer]", "risk-scorrer"),
+    ],
+)
+def test_actionlint_finds_a_name_that_nothing_has(tmp_path, old, new, said):
+    (model,) = (path for path in WORKFLOWS if path.stem == "model")
+    ran = actionlint(changed(model, tmp_path, old, new))
+    assert (ran.returncode, said in ran.stdout) == (1, True)
+
+
+def groovy(path):
+    found = needed("npm-groovy-lint", shutil.which("npm-groovy-lint", path=NODE_PROGRAMS))
+    ran = run(found, "--noserver", "--failon", "error", "--output", "json", path)
+    return ran.returncode, json.loads(ran.stdout)["summary"]
+
+
+@pytest.mark.long
+def test_the_linter_of_groovy_finds_no_error_in_the_jenkinsfile():
+    code, found = groovy(JENKINS)
+    assert (code, found["totalFoundErrorNumber"]) == (0, 0)
+
+
+@pytest.mark.long
+def test_the_linter_of_groovy_finds_a_brace_that_is_not_closed(tmp_path):
+    code, found = groovy(changed(JENKINS, tmp_path, "agent none", "agent {none"))
+    assert code == 1
+    assert "NglParseError" in found["detectedRules"]

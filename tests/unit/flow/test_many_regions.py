@@ -1,0 +1,268 @@
+"""A batch with new scores of many regions: what is stored, in which order, and what a failure leaves."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.stats import nbinom
+
+from models.artifact.artifact import read_artifact
+from models.measures.outcomes import Forecast
+from schemas.errors import PipelineError, SinkRefused
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, riskiest
+from schemas.frame import SUPPORT as NAMES_OF_SUPPORT
+from schemas.spec import DAY_S, HOUR_S
+from streaming.flow.outcomes import Outcomes, closed_points
+from streaming.flow.publish import Publisher, frame_of
+from streaming.flow.rows import FIELDS, ClosedCounts, Summary
+from streaming.flow.shadow import Shadow
+from streaming.roster.roster import load_artifact
+from streaming.sinks.memory import MemorySink
+from tests.harness.batch import NoLetters, Rows
+from tests.harness.points import points_in
+from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
+from tests.unit.sinks.test_influx_answers import answer, sink_for
+from tests.unit.sinks.test_line_protocol import rounded
+
+REGIONS = [f"town-{number}" for number in range(12)]
+TOP_K = 4
+NUMBERS = ("expected", "risk", "low", "high", "usual")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    artifacts = tmp_path_factory.mktemp("artifacts")
+    return {region: toy_artifact(artifacts, toy_spec(3, 4, region=region)) for region in REGIONS}
+
+
+def row_of(folder, as_of_s, draw, **summary_too):
+    """A scored row of drawn numbers, most of them small."""
+    spec = read_artifact(folder).spec
+    places = (spec.grid.cells, len(spec.categories))
+    shape = (*places, len(spec.horizons_s))
+    expected = 10 ** draw.uniform(-8, 1.5, shape)
+    scores = {
+        "expected": expected,
+        "risk": -np.expm1(-expected),
+        "low": np.floor(expected),
+        "high": np.ceil(3 * expected),
+        "usual": expected * draw.uniform(0.5, 2, shape),
+        "attribution": draw.uniform(0.2, 5, (ATTRIBUTED_RANKS, *shape[1:], len(ATTRIBUTION_GROUPS))),
+    }
+    counts = {"consumed": 1, "counted": 1}
+    summary = Summary(
+        as_of_s=as_of_s,
+        ledger=counts,
+        totals=counts,
+        observed_1h=draw.poisson(1, places).astype("<i4").tobytes(),
+        support=draw.integers(0, 3, places).astype("u1").tobytes(),
+        **summary_too,
+    )
+    return {
+        "region": spec.region,
+        "artifact": str(folder),
+        "summary": msgspec.msgpack.encode(summary),
+        "scores": {"model": folder.name, **{name: scores[name].astype("<f4").tobytes() for name in FIELDS}},
+    }
+
+
+def plain_sum(frame, size):
+    """Over all categories: SciPy's distribution, a number at a time."""
+    expected = frame.expected.astype(float).sum(axis=1, keepdims=True)
+    spread = (frame.expected.astype(float) ** 2 / size).sum(axis=1, keepdims=True)
+    least = np.maximum(expected, 1e-9)
+    fitted = expected**2 / spread
+    low, high = (nbinom.ppf(share, fitted, fitted / (fitted + least)) for share in (0.05, 0.95))
+    return replace(
+        frame,
+        is_sum=True,
+        expected=expected.astype(np.float32),
+        risk=(1 - np.prod(1 - frame.risk.astype(float), axis=1, keepdims=True)).astype(np.float32),
+        low=low.astype(np.float32),
+        high=high.astype(np.float32),
+        usual=frame.usual.astype(float).sum(axis=1, keepdims=True).astype(np.float32),
+        observed_1h=frame.observed_1h.sum(axis=1, keepdims=True),
+        support=frame.support.max(axis=1, keepdims=True),
+        attribution=frame.attribution[:0, :1],
+    )
+
+
+def plain_lines(view, top_k):
+    """`risk` and `top` as text, a point at a time."""
+    spec = view.spec
+    ids, geohashes = spec.grid.cell_ids(), spec.grid.geohashes()
+    for (cell, c, h), _ in np.ndenumerate(view.risk):
+        numbers = ",".join(f"{name}={rounded(getattr(view, name)[cell, c, h])}" for name in NUMBERS)
+        yield (
+            f"risk,category={view.categories[c]},cell={ids[cell]},geohash={geohashes[cell]},"
+            f"horizon={spec.horizon_names[h]},region={spec.region} {numbers},observed_1h={view.observed_1h[cell, c]},"
+            f'support="{NAMES_OF_SUPPORT[view.support[cell, c]]}",model="{view.model}" {view.tick_s}'
+        )
+    for c, category in enumerate(view.categories):
+        for h, horizon in enumerate(spec.horizon_names):
+            for rank, cell in enumerate(riskiest(view.risk[:, c, h], view.expected[:, c, h], top_k), start=1):
+                numbers = ",".join(
+                    f"{name}={rounded(getattr(view, name)[cell, c, h])}" for name in ("expected", "risk", "usual")
+                )
+                lift = max(view.expected[cell, c, h], np.float32(1e-6)) / max(view.usual[cell, c, h], np.float32(1e-6))
+                known = view.attribution[rank - 1, c, h].tolist() if rank <= len(view.attribution) else []
+                by = "".join(
+                    f",by_{name}={factor:.4g}" for name, factor in zip(ATTRIBUTION_GROUPS, known, strict=False)
+                )
+                yield (
+                    f"top,category={category},horizon={horizon},rank={rank:02d},region={spec.region} {numbers},"
+                    f'lift={float(lift):.4g}{by},cell="{ids[cell]}",geohash="{geohashes[cell]}",'
+                    f'support="{NAMES_OF_SUPPORT[view.support[cell, c]]}",model="{view.model}" {view.tick_s}'
+                )
+
+
+def plain_points(rows):
+    for row in rows:
+        frame = frame_of(row, msgspec.msgpack.decode(row["summary"], type=Summary))
+        size = load_artifact(row["artifact"]).constants.dispersion
+        for view in (frame, plain_sum(frame, size)):
+            yield from plain_lines(view, TOP_K)
+
+
+@pytest.fixture
+def publisher_to(tmp_path):
+    def make(sink, **parts):
+        outcomes = Outcomes(tmp_path)
+        return Publisher(
+            sink=sink,
+            dead_letters=NoLetters(),
+            outcomes=outcomes,
+            shadow=Shadow(checkpoint=tmp_path, artifacts=tmp_path, champion=outcomes.kept),
+            top_k=TOP_K,
+            **{"watchers": []} | parts,
+        )
+
+    return make
+
+
+def stored_lines(store):
+    return b"".join(store.acknowledged).decode().splitlines()
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, len(REGIONS)))
+def test_every_point_is_stored_as_a_plain_encoder_writes_it_and_the_ledgers_are_last(
+    stub_store, publisher_to, folders, seed, count
+):
+    draw = np.random.default_rng(seed)
+    rows = [row_of(folders[region], CUTOFF_S + 60, draw) for region in draw.permutation(REGIONS)[:count]]
+    stub_store.acknowledged.clear()
+    stub_store.requests.clear()
+    published = []
+    sink = sink_for(stub_store)
+    publisher_to(sink, watchers=[published.append])(Rows(*rows), 0)
+    sink.close()
+    *scores, ledgers = stub_store.acknowledged
+    assert Counter(b"".join(scores).decode().splitlines()) == Counter(plain_points(rows))
+    assert [key for key, _, _ in points_in(ledgers.decode())] == sorted(f"pipeline,region={r['region']}" for r in rows)
+    [one] = published
+    assert one.points == len(stored_lines(stub_store))
+    assert list(one.views) == sorted(row["region"] for row in rows)
+
+
+def test_a_sink_of_one_writer_gets_the_same_points_and_only_the_changed_ones_of_a_repeated_minute(
+    publisher_to, folders
+):
+    rows = [row_of(folders[region], CUTOFF_S + 60, np.random.default_rng(1)) for region in REGIONS]
+    sink = MemorySink()
+    publisher = publisher_to(sink)
+    for number in range(2):
+        publisher(Rows(*rows), number)
+    whole, _, repeated, _ = sink.writes
+    assert Counter(whole.decode().splitlines()) == Counter(plain_points(rows))
+    assert {line.split(b",")[0] for line in repeated.splitlines()} == {b"top"}
+
+
+@pytest.mark.fault("F27")
+def test_when_one_region_is_refused_its_batch_has_no_ledger_and_the_repeated_one_is_whole(
+    stub_store, publisher_to, folders
+):
+    rows = [row_of(folders[region], CUTOFF_S + 60, np.random.default_rng(2)) for region in REGIONS]
+    bad = json.dumps({"message": "failed to parse", "line": 3}).encode()
+    stub_store.answers.extend([(204, b"", {}), (204, b"", {}), (400, bad, {})])
+    sink, published = sink_for(stub_store), []
+    publisher = publisher_to(sink, watchers=[published.append])
+    with pytest.raises(SinkRefused, match=r"at line 3 of town-\d+ "):
+        publisher(Rows(*rows), 0)
+    assert isinstance(publisher.take_failure(), SinkRefused)
+    assert not any(line.startswith("pipeline") for line in stored_lines(stub_store))
+    assert published == []
+    publisher(Rows(*rows), 0)
+    sink.close()
+    assert set(plain_points(rows)) <= set(stored_lines(stub_store))
+    assert stub_store.acknowledged[-1].count(b"pipeline,") == len(REGIONS)
+
+
+@pytest.mark.fault("F30")
+def test_a_region_whose_scores_cannot_be_written_fails_the_batch_by_its_name(stub_store, publisher_to, folders):
+    rows = [row_of(folders[region], CUTOFF_S + 60, np.random.default_rng(3)) for region in REGIONS]
+    wrong = np.frombuffer(rows[7]["scores"]["high"], "<f4").copy()
+    wrong[5] = np.nan
+    rows[7]["scores"]["high"] = wrong.tobytes()
+    sink = sink_for(stub_store)
+    with pytest.raises(PipelineError, match=rf"{REGIONS[7]}, cell r000c000, ems: high=nan"):
+        publisher_to(sink)(Rows(*rows), 0)
+    sink.close()
+    assert not any(line.startswith("pipeline") for line in stored_lines(stub_store))
+    assert not any(f"region={REGIONS[7]} " in line for line in stored_lines(stub_store))
+
+
+@pytest.mark.fault("F22")
+def test_a_store_that_is_busy_for_a_while_gets_every_point_all_the_same(stub_store, publisher_to, folders, monkeypatch):
+    rows = [row_of(folders[region], CUTOFF_S + 60, np.random.default_rng(4)) for region in REGIONS]
+    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _: None)
+    stub_store.answers.extend([answer(503)] * 9)
+    sink, published = sink_for(stub_store), []
+    publisher_to(sink, watchers=[published.append])(Rows(*rows), 0)
+    sink.close()
+    assert Counter(stored_lines(stub_store)[: -len(REGIONS)]) == Counter(plain_points(rows))
+    assert published[0].retries == 9
+
+
+def test_each_region_has_the_outcomes_of_its_own_closed_horizons(stub_store, publisher_to, folders, tmp_path):
+    hour_s = CUTOFF_S // HOUR_S * HOUR_S
+    draw, sink, published = np.random.default_rng(5), sink_for(stub_store), []
+    publisher = publisher_to(sink, watchers=[published.append])
+    publisher(Rows(*(row_of(folders[region], hour_s, draw) for region in REGIONS)), 0)
+    forecasts, stub_store.acknowledged[:] = published[0].frames, []
+    closed = {
+        region: ClosedCounts(
+            horizon=number % 3,
+            tick_s=hour_s,
+            judged_s=hour_s + DAY_S,
+            observed=draw.poisson(1, (12, 2)).astype("<i4").tobytes(),
+        )
+        for number, region in enumerate(REGIONS[::2])
+    }
+    rows = [
+        row_of(folders[region], hour_s + DAY_S + 60, draw, closed=(closed[region],) if region in closed else ())
+        for region in REGIONS
+    ]
+    publisher(Rows(*rows), 1)
+    sink.close()
+    expected = b"".join(
+        closed_points(
+            Forecast(
+                model=forecasts[region].model,
+                expected=forecasts[region].expected,
+                usual=forecasts[region].usual,
+                dispersion=load_artifact(str(folders[region])).constants.dispersion,
+            ),
+            counts,
+            forecasts[region].spec,
+        )
+        for region, counts in closed.items()
+    )
+    found = [line for line in stored_lines(stub_store) if line.startswith("outcome")]
+    assert Counter(found) == Counter(expected.decode().splitlines())
+    assert {f"region={region}" for region in closed} == {line.split(" ")[0].split(",")[-1] for line in found}

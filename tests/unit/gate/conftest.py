@@ -1,0 +1,44 @@
+"""A town whose champion is old, and the same with a challenger on trial. Trained once."""
+
+import shutil
+
+import pytest
+
+from models.artifact.pointer import champion_of
+from tests.harness.gate_town import QUICK, Town, command, date, write_shifting_town
+
+
+@pytest.fixture(scope="session")
+def opened(tmp_path_factory):
+    """A town with a champion of its first 25 days."""
+    town = Town(tmp_path_factory.mktemp("opened"))
+    write_shifting_town(town.folder / "town.csv")
+    train = ["train", *town.data, "--region", "town", *QUICK, "--until", date(25), "--out", town.folder / "made"]
+    command(*train)
+    made = champion_of(town.folder / "made", "town").folder
+    command("registry", "register", made, *town.options("registry", "audit"))
+    why = ["--because", "the first", "--sync"]
+    command("registry", "promote", "town", made.name, *why, *town.options("registry", "artifacts", "audit"))
+    return town
+
+
+@pytest.fixture
+def town(opened, tmp_path):
+    shutil.copytree(opened.folder, tmp_path, dirs_exist_ok=True)
+    return Town(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tried(opened, tmp_path_factory):
+    """The town with a challenger that retraining has made."""
+    folder = tmp_path_factory.mktemp("tried")
+    shutil.copytree(opened.folder, folder, dirs_exist_ok=True)
+    town = Town(folder)
+    town.said = town.retrain()
+    return town
+
+
+@pytest.fixture
+def trial(tried, tmp_path):
+    shutil.copytree(tried.folder, tmp_path, dirs_exist_ok=True)
+    return Town(tmp_path)

@@ -1,0 +1,114 @@
+"""From a trigger to a trial by the commands alone, on a small town; and what keeps a challenger out."""
+
+import hashlib
+import json
+import time
+
+import msgspec
+import pytest
+
+from models.artifact.artifact import read_artifact
+from models.artifact.pointer import Pointer, champion_of, read_pointer
+from models.gate.held_out import compare_held_out
+from models.gate.lifecycle import Desk, earlier_champions
+from models.gate.plan import read_plan
+from models.gate.trial import end_on_record, read_trial, trial_path
+from models.model_registry.folder import FolderRegistry
+from models.training.regions import RegionTask
+from models.training.replay import IncidentHistory
+from models.training.train import table_like
+from models.training.train_region import read_data
+from schemas.audit_verify import records
+from schemas.errors import GateClosed
+from tests.harness.gate_town import DAY_S, PLAN, QUICK, command
+from tests.harness.small_town import LAYOUT, START_S
+
+
+def test_an_old_champion_gets_a_challenger_and_goes_on_scoring(tried):
+    assert "a challenger is due: its data end" in tried.said
+    state, trial = tried.state(), read_trial(tried.artifacts, "town")
+    assert read_pointer(tried.artifacts, "town") == Pointer(champion=state.champion, challenger=trial.challenger)
+    assert (trial.champion, trial.challenger) == (state.champion, state.challenger)
+    assert state.champion != state.challenger
+    manifest = read_artifact(tried.artifacts / "town" / trial.challenger).manifest
+    assert manifest.data.cutoff_s == START_S + (60 - 14 - 2) * DAY_S  # the plan's days and a day's horizon are held out
+    assert tried.events()[-3:] == ["trial_started", "model_promoted", "pointer_written"]
+
+
+def test_the_plans_hash_is_on_record(tried):
+    (started,) = [one for one in records((tried.folder / "audit.jsonl").read_bytes()) if one.event == "trial_started"]
+    assert started.details["plan_sha256"] == hashlib.sha256(PLAN.encode()).hexdigest()
+    assert read_trial(tried.artifacts, "town").plan_sha256 == started.details["plan_sha256"]
+
+
+def test_what_could_not_be_judged_before_the_trial_is_said(trial):
+    missing = "no earlier champion is kept, so losses of earlier promotions are not seen"
+    assert read_trial(trial.artifacts, "town").remarks[-1] == missing
+    assert f"not judged before the trial: {missing}" in trial.gate("status").replace("\n", " ")
+    (started,) = [one for one in records((trial.folder / "audit.jsonl").read_bytes()) if one.event == "trial_started"]
+    assert missing in started.details["remarks"]
+
+
+def test_earlier_champions_are_the_registrys_and_one_that_cannot_be_compared_is_named(trial, tmp_path):
+    old, new = trial.both()
+    options = trial.options("registry", "audit")
+    command("registry", "promote", "town", new.version, "--because", "a test", *options)
+    desk = Desk(registry=FolderRegistry(trial.folder / "registry"), artifacts=trial.artifacts, note=lambda *_: None)
+
+    def earlier(champion, place):
+        found, remarks = earlier_champions(desk, champion, champion, tmp_path / place)
+        return [one.version for one in found], remarks
+
+    assert earlier(new, "kept") == ([old.version], [])
+    command("registry", "promote", "town", old.version, "--because", "back", *options)
+    found, remarks = earlier(old, "newer")
+    assert found == []
+    assert remarks[0] == f"the earlier champion {new.version} is left out: it has learned from the held-out days"
+    (trial.folder / "registry" / "town" / old.version / "history.npz").write_bytes(b"garbage")
+    found, remarks = earlier(new, "damaged")
+    assert found == []
+    assert remarks[0].startswith(f"the earlier champion {old.version} is left out: ")
+    assert "no earlier champion is kept" in remarks[1]
+
+
+def test_the_anchor_is_scored_on_the_same_days_by_the_same_counts(trial):
+    """As its own anchor a challenger differs by nothing."""
+    old, new = trial.both()
+    incidents, _ = read_data(RegionTask(data=str(trial.folder / "town.csv"), layout=LAYOUT, region="town"), old.spec)
+    end_s = START_S + 60 * DAY_S
+    past = IncidentHistory.of(table_like(incidents, old.spec, region="town", cutoff_s=end_s), old.spec, end_s)
+    found = compare_held_out(old, new, past, read_plan(trial.folder / "gate.toml")[0], [new])
+    assert found.challenger < found.champion
+    assert (found.anchor.version, found.anchor.score) == (new.version, found.challenger)
+    assert (found.anchor.difference.mean, found.anchor.difference.high) == (0.0, 0.0)
+    assert found.anchor.margin > found.margin
+
+
+def test_a_fifth_trial_of_a_year_is_refused_before_anything_is_trained(trial):
+    now_s = int(time.time())
+    for age_days in (30, 20, 10):
+        past = msgspec.structs.replace(read_trial(trial.artifacts, "town"), started_s=now_s - age_days * DAY_S)
+        kept = trial_path(trial.artifacts, "town").read_bytes()
+        end_on_record(trial.artifacts, "town", past, "stop")
+        trial_path(trial.artifacts, "town").write_bytes(kept)
+    assert "trials within 365 days, this one included: 4 of 4" in trial.gate("status")
+    assert json.loads(trial.gate("status", "--json"))["trials"] == 4
+    trial.gate("end", "--because", "enough", "--abandon")
+    versions = trial.state().manifests
+    with pytest.raises(GateClosed, match="the plan allows 4"):
+        trial.retrain("--now")
+    with pytest.raises(GateClosed, match="the plan allows 4"):
+        trial.gate("start", trial.state().champion, *trial.data, "--because", "a fifth")
+    assert trial.state().manifests == versions
+
+
+def test_a_challenger_that_has_seen_the_span_or_is_no_newer_is_not_tried(town):
+    with pytest.raises(GateClosed, match="no later than the champion's"):
+        town.gate("start", town.state().champion, *town.data, "--because", "itself")
+    command("train", *town.data, "--region", "town", *QUICK, "--like", town.artifacts / "town" / town.state().champion,
+            "--out", town.folder / "new")  # fmt: skip
+    made = champion_of(town.folder / "new", "town").folder
+    command("registry", "register", made, *town.options("registry", "audit"))
+    with pytest.raises(GateClosed, match="0 days are held out"):
+        town.gate("start", made.name, *town.data, "--because", "it knows everything")
+    assert town.state().challenger is None

@@ -1,0 +1,135 @@
+"""The page's colours can be read (WCAG AA), in both themes; it names no server; it judges its age; it is one script."""
+
+import json
+import re
+import shutil
+import subprocess
+from itertools import product
+
+import pytest
+
+from streaming.page.parts import FOLDER, joined, part
+
+CSS = part("page.css")
+MODULES = ("elements.js", "words.js", "current.js", "draw.js", "view.js", "from_file.js")
+THEMES = [
+    dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block))
+    for block in re.findall(r":root \{(.*?)\n *\}", CSS, re.DOTALL)
+]
+TEXTS = [
+    *product(("text", "quiet"), ("ground", "card", "sea")),
+    ("card", "accent"),
+    ("warn-text", "warn"),
+    ("note-text", "note"),
+]
+LINES = [("area", "sea"), ("street", "sea"), ("mark", "halo"), ("accent", "ground"), ("accent", "card")]
+
+
+def light(colour):
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other):
+    brighter, darker = sorted((light(one), light(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+def test_the_formula_gives_the_figures_of_the_standard():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(("ink", "ground", "least"), [(*pair, 4.5) for pair in TEXTS] + [(*pair, 3) for pair in LINES])
+def test_every_text_and_line_stands_out(theme, ink, ground, least):
+    assert len(THEMES) == 2
+    assert contrast(THEMES[theme][ink], THEMES[theme][ground]) >= least
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_the_scale_is_told_by_lightness_alone_so_that_no_eye_needs_its_hues(theme):
+    ramp = re.findall(r"--ramp: ([^;]+);", CSS)[theme].split()
+    lights = [light(colour) for colour in ramp]
+    assert lights == sorted(lights, reverse=theme == 0)
+    assert contrast(ramp[0], ramp[-1]) > 7
+
+
+def test_the_page_names_no_other_server():
+    names = [path.name for path in FOLDER.iterdir() if path.suffix in (".css", ".html", ".js")]
+    assert len(names) == 9
+    for name in names:
+        assert not re.search(r"https?://|//[a-z]+\.", part(name)), name
+
+
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine: apt-get install nodejs npm")
+NOW_S = 1_000_000
+SERVED = {"timezone": "UTC", "clock": "wall", "stale_after_s": 180, "tick_s": 60, "stale": False}
+WRITTEN = {"clock": "wall", "finished": False, "written_at_s": NOW_S, "stale_intervals": 3, "refresh_s": 5}
+JUDGE = """
+import { judge, ofFile, ofService } from '%s';
+const now_s = %d, told = (age_s) => new Date((now_s - age_s) * 1000).toISOString();
+const service = (age_s, silent_s, facts) => ofService({ as_of: told(age_s), ...facts }, now_s, now_s - silent_s);
+const file = (age_s, page) => ofFile(page, { as_of_s: now_s - age_s, tick_s: 60, timezone: 'UTC' });
+console.log(JSON.stringify(%s.map(([kind, ...facts]) => judge({ service, file }[kind](...facts), now_s)[0])));
+"""
+STATES = [
+    ("live", "service", 10, 0, SERVED),
+    ("stale", "service", 181, 0, SERVED),
+    ("cut", "service", 10, 31, SERVED),
+    ("doubt", "service", -61, 0, SERVED),
+    ("replay", "service", 10_000, 0, SERVED | {"clock": "event", "stale": True}),
+    ("live", "service", -30, 14, SERVED),
+    ("stale", "service", 10, 0, SERVED | {"stale": True}),  # the screen's clock is late, the service's is not
+    ("cut", "service", 10_000, 31, SERVED | {"clock": "event", "stale": True}),
+    ("live", "service", 10, 0, SERVED | {"clock": "event"}),  # a replay of what happens now
+    ("live", "file", 10, WRITTEN),
+    ("stale", "file", 181, WRITTEN),
+    ("stale", "file", 190, WRITTEN | {"written_at_s": NOW_S - 181}),
+    ("stale", "file", 10, WRITTEN | {"finished": True}),
+    ("doubt", "file", -61, WRITTEN),
+    ("doubt", "file", 10, WRITTEN | {"written_at_s": NOW_S + 61}),
+    ("replay", "file", 10**8, WRITTEN | {"clock": "event"}),
+    ("stale", "file", 10, WRITTEN | {"clock": "event", "written_at_s": NOW_S - 181}),  # nobody writes it again
+    ("ended", "file", 10**8, WRITTEN | {"clock": "event", "finished": True}),
+]
+
+
+@needs_node
+def test_how_far_the_picture_can_be_trusted_is_judged_also_without_the_service(tmp_path):
+    for name in ("current.js", "elements.js", "words.js"):
+        shutil.copy(FOLDER / name, tmp_path / name)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    asked = json.dumps([facts for _, *facts in STATES])
+    (tmp_path / "try.mjs").write_text(JUDGE % ((tmp_path / "current.js").as_uri(), NOW_S, asked))
+    ran = subprocess.run([NODE, tmp_path / "try.mjs"], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == [state for state, *_ in STATES]
+
+
+def faults_of(script, folder):
+    """What node says of a script: within a block, also a function may be declared only once."""
+    (folder / "joined.cjs").write_text(f'"use strict"; {{{script}}}')
+    command = [NODE, "--check", folder / "joined.cjs"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stderr
+
+
+@needs_node
+def test_the_joined_script_needs_no_modules_and_declares_each_name_once(tmp_path):
+    script = joined("from_file.js")
+    assert not re.search(r"^\s*(import|export)\b", script, re.MULTILINE)
+    assert len(re.findall(r"^export |^import ", "".join(map(part, MODULES)), re.MULTILINE)) > 30
+    for name in MODULES:
+        assert script.count(part(name).splitlines()[0]) == 1, name
+    assert faults_of(script, tmp_path) == ""
+    for again in ("const stamp = 1;", "function stamp() {}", "export const other = 1;"):
+        assert "SyntaxError" in faults_of(f"{script}\n{again}", tmp_path)
+
+
+def test_no_name_of_the_joined_script_is_one_that_a_window_keeps():
+    """A script outside of a module shares its names with the window."""
+    kept = {"document", "location", "top", "window"}
+    declared = re.findall(r"^(?:let|const|(?:async )?function) (.+)$", joined("from_file.js"), re.MULTILINE)
+    assert not kept & {name for line in declared for name in re.findall(r"(\w+)(?= =|,|;|\()", line.split("{")[0])}

@@ -1,0 +1,85 @@
+"""OGC API Features: pages that add up, boxes and times that hold what they say."""
+
+import json
+
+import pytest
+
+from tests.harness.service import Client, running, toy_service
+
+ITEMS = "/ogc/collections/riverton.all.1h/items"
+
+
+def test_the_landing_page_leads_to_every_cell(client, views):
+    links = {one["rel"]: one["href"] for one in client.json("/ogc")["links"]}
+    assert links.keys() == {"self", "service-desc", "conformance", "data"}
+    for href in links.values():
+        assert json.loads(client.pool.request("GET", href).data)
+    found = json.loads(client.pool.request("GET", links["data"]).data)["collections"]
+    assert len(found) == 9
+    items = [link["href"] for link in found[0]["links"] if link["rel"] == "items"]
+    assert len(json.loads(client.pool.request("GET", items[0]).data)["features"]) == views[0].spec.grid.cells
+
+
+def test_behind_a_proxy_links_begin_with_its_address(views, frames):
+    with running(toy_service(frames, url="https://scores.example.org/risk/")) as base:
+        links = Client(base).json("/ogc")["links"]
+    assert {link["href"].startswith("https://scores.example.org/risk/o") for link in links} == {True}
+
+
+@pytest.mark.parametrize("limit", [1, 7, 29, 30, 31])
+def test_the_pages_have_every_cell_once(client, views, limit):
+    seen, href = [], client.base + f"{ITEMS}?limit={limit}"
+    while href:
+        page = json.loads(client.pool.request("GET", href).data)
+        assert page["numberReturned"] == len(page["features"]) <= limit
+        assert page["numberMatched"] == 30
+        seen += [one["id"] for one in page["features"]]
+        href = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
+    assert seen == views[0].spec.grid.cell_ids()
+
+
+@pytest.mark.parametrize(
+    ("box", "touched"),
+    [
+        ((-87.8999, 41.6001, -87.8761, 41.6089), {"r000c000", "r000c001"}),
+        ((-87.0, 41.0, -86.0, 42.0), set()),
+        ((-87.8999, 41.6001, -87.8999, 41.6001), {"r000c000"}),
+    ],
+)
+def test_a_box_has_the_cells_that_it_touches(client, box, touched):
+    found = client.json(f"{ITEMS}?bbox={','.join(map(str, box))}")
+    assert {one["id"] for one in found["features"]} == touched
+
+
+def test_a_box_over_longitude_180_goes_around(client):
+    assert client.json(f"{ITEMS}?bbox=170,41,-87.85,42")["numberMatched"] == 30
+    assert client.json(f"{ITEMS}?bbox=170,41,-100,42")["numberMatched"] == 0
+
+
+@pytest.mark.parametrize(
+    ("when", "matched"),
+    [
+        ("{}", 30),
+        ("../..", 30),
+        ("{}/..", 30),
+        ("../{}", 30),
+        ("2020-01-01T00:00:00Z/2020-12-31T00:00:00Z", 0),
+        ("2020-01-01T00:00:00%2B01:00/..", 30),
+        ("2020-01-01T00:00:00Z", 0),
+    ],
+)
+def test_a_time_holds_the_frame_or_does_not(client, when, matched):
+    as_of = client.json("/v1/regions")["regions"][0]["as_of"]
+    assert client.json(f"{ITEMS}?datetime={when.format(as_of)}")["numberMatched"] == matched
+
+
+@pytest.mark.parametrize("which", ["bbox=0,10,1,5", "bbox=0,0,1,99", "datetime=2026-02-30T00:00:00Z", "offset=-1"])
+def test_what_cannot_be_is_a_problem(client, which):
+    assert client.get(f"{ITEMS}?{which}").status == 400
+
+
+def test_a_feature_alone_is_the_same_as_in_its_collection(client):
+    (first, *_) = client.json(f"{ITEMS}?limit=1")["features"]
+    alone = client.json(f"{ITEMS}/r000c000")
+    assert {name: alone[name] for name in first} == first
+    assert client.get(f"{ITEMS}/r099c000").status == 404

@@ -1,0 +1,167 @@
+"""What the service answers is what was published, to the last bit; and it says so where it is old."""
+
+import csv
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.frame import SUPPORT
+from streaming.maps.areas import area_of
+from streaming.serve.answers.written import NUMBERS, number
+from streaming.serve.service import Kept
+from streaming.sinks.line_protocol import risk_lines
+from tests.harness.points import stored_points
+from tests.harness.service import Client, running, toy_service
+from tests.unit.serve.answers.conftest import CHOICES, SQUARE, column
+
+
+def rows_of(client, fmt, category, horizon):
+    answer = client.get(f"/v1/regions/riverton/scores?format={fmt}&category={category}&horizon={horizon}")
+    text = answer.data.decode()
+    if fmt == "csv":
+        return list(csv.DictReader(io.StringIO(text)))
+    if fmt == "json":
+        return json.loads(text)["cells"]
+    return [feature["properties"] for feature in json.loads(text)["features"]]
+
+
+@pytest.mark.parametrize("fmt", ["json", "geojson", "csv"])
+@pytest.mark.parametrize(("category", "h"), CHOICES)
+def test_every_number_is_the_frames_to_the_last_bit(client, views, fmt, category, h):
+    rows = rows_of(client, fmt, category, ("1h", "4h", "24h")[h])
+    assert [row["cell"] for row in rows] == views[0].spec.grid.cell_ids()
+    for name in NUMBERS:
+        read = np.array([float(row[name]) for row in rows], np.float32)
+        assert read.tobytes() == column(views, category, h, name).tobytes(), name
+    assert [int(row["observed_1h"]) for row in rows] == column(views, category, h, "observed_1h").tolist()
+    assert [row["support"] for row in rows] == [SUPPORT[code] for code in column(views, category, h, "support")]
+
+
+@given(st.floats(min_value=0, allow_nan=False, allow_infinity=False, width=32))
+def test_a_number_read_as_float32_is_the_same_number(value):
+    assert np.float32(json.loads(json.dumps(number(np.float32(value))))) == np.float32(value)
+
+
+def test_the_store_has_the_same_numbers_to_its_four_digits(client, views):
+    points = stored_points([risk_lines(views[0])])
+    rows = {row["cell"]: row for row in rows_of(client, "json", "theft", "4h")}
+    stored = {
+        re.search("cell=(r[0-9]+c[0-9]+)", key)[1]: fields
+        for (key, _), fields in points.items()
+        if "category=theft," in key and "horizon=4h," in key
+    }
+    assert stored.keys() == rows.keys()
+    for cell, fields in stored.items():
+        for name in NUMBERS:
+            assert abs(float(fields[name]) - rows[cell][name]) <= max(5e-7, 5.1e-4 * rows[cell][name]), (cell, name)
+
+
+def test_every_answer_says_whose_and_how_old_it_is(client, views):
+    digest = views[0].digest()
+    for path in ("scores", "cells/r001c002"):
+        answer = client.get(f"/v1/regions/riverton/{path}")
+        said = json.loads(answer.data)
+        assert (said["stale"], said["model"], said["digest"]) == (False, "2026-07-r3", digest)
+        assert answer.headers["Risk-Stale"] == "false"
+        assert answer.headers["Risk-As-Of"] == said["as_of"]
+    (region,) = client.json("/v1/regions")["regions"]
+    assert region["digest"] == digest
+    assert region["categories"] == ["all", "theft", "battery"]
+    assert region["areas"] == ["North"]
+
+
+def test_an_old_frame_is_said_and_refused_where_a_current_one_is_asked_for(client, an_hour_later):
+    for path in ("scores", "cells/r001c002"):
+        answer = client.get(f"/v1/regions/riverton/{path}")
+        assert (answer.status, json.loads(answer.data)["stale"]) == (200, True)
+        assert answer.headers["Risk-Stale"] == "true"
+        assert client.get(f"/v1/regions/riverton/{path}?require=current").status == 503
+    assert client.json("/health") == {"status": "ok", "regions": 1, "stale": 1}
+
+
+def test_scores_for_a_time_ahead_of_this_clock_are_not_current(client, clock):
+    clock.ahead_s = -3600
+    try:
+        assert client.json("/v1/regions/riverton/scores")["stale"] is True
+    finally:
+        clock.ahead_s = 0
+
+
+def test_an_etag_saves_the_body_until_the_frame_is_another_or_has_become_stale(client, clock):
+    path = "/v1/regions/riverton/scores"
+    tag = client.get(path).headers["ETag"]
+    known = client.get(path, If_None_Match=tag)
+    assert (known.status, known.data, known.headers["ETag"]) == (304, b"", tag)
+    assert client.get(path, If_None_Match=f'W/{tag}, "x"').status == 304
+    clock.ahead_s = 3600
+    try:
+        later = client.get(path, If_None_Match=tag)
+        assert (later.status, later.headers["Risk-Stale"]) == (200, "true")
+    finally:
+        clock.ahead_s = 0
+    tags = {client.get(f"{path}?format={fmt}").headers["ETag"] for fmt in ("json", "geojson", "csv")}
+    assert len(tags) == 3
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/geo+json", "application/geo+json"),
+        ("text/csv", "text/csv; charset=utf-8"),
+        ("text/html, text/csv;q=0.5, */*;q=0.1", "text/csv; charset=utf-8"),
+        ("*/*", "application/json"),
+    ],
+)
+def test_the_client_chooses_the_form(client, accept, kind):
+    assert client.get("/v1/regions/riverton/scores", Accept=accept).headers["Content-Type"] == kind
+
+
+def test_a_cell_has_one_name(client):
+    assert client.json("/v1/regions/riverton/cells/r0001c0002")["cell"] == "r001c002"
+
+
+def test_replicas_share_nothing_but_the_folder_and_answer_the_same(client, frames, clock):
+    areas = [area_of("North", [SQUARE])]
+    with running(toy_service(frames, clock=clock, areas=areas)) as base:
+        for path in ("scores?area=North", "scores?format=csv", "scores?format=geojson&category=theft"):
+            one, other = (asked.get(f"/v1/regions/riverton/{path}") for asked in (client, Client(base)))
+            assert (one.headers["ETag"], one.data) == (other.headers["ETag"], other.data)
+
+
+def test_a_cell_says_what_made_its_score(client, views):
+    frame = views[0]
+    best = int(np.lexsort((-frame.expected[:, 0, 1], -frame.risk[:, 0, 1]))[0])
+    said = client.json(f"/v1/regions/riverton/cells/{frame.spec.grid.cell_ids()[best]}")
+    assert said["cell"] == frame.spec.grid.cell_ids()[best]
+    assert said["geohash"] == frame.spec.grid.geohashes()[best]
+    (row,) = [one for one in client.json("/v1/regions/riverton/scores")["cells"] if one["cell"] == said["cell"]]
+    assert (said["lat"], said["lon"]) == (row["lat"], row["lon"])
+    assert len(said["scores"]) == 9
+    (one,) = [score for score in said["scores"] if (score["category"], score["horizon"]) == ("theft", "4h")]
+    assert one["rank"] == 1
+    factors = np.array([factor["factor"] for factor in one["factors"]], np.float32)
+    assert factors.tobytes() == frame.attribution[0, 0, 1].tobytes()
+    assert all(score["factors"] is None for score in said["scores"] if score["category"] == "all")
+    outside = [score for score in said["scores"] if score["rank"] is None]
+    assert all(score["factors"] is None for score in outside)
+
+
+def test_what_a_map_draws_beside_the_scores(client):
+    lines = client.json("/v1/regions/riverton/outlines")["features"]
+    assert [line["properties"] for line in lines] == [{}, {"area": "North"}]
+    assert client.json("/v1/regions/riverton/streets")["features"] == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 400)), max_size=50))
+def test_kept_answers_are_those_that_were_written_and_take_bounded_memory(asked):
+    kept, most = Kept(most_bytes=1000), 1000
+    for name, size in asked:
+        assert kept.get((name, size), lambda text=f"{name} {size}", n=size: text.encode().ljust(n)).strip() == (
+            f"{name} {size}".encode().strip()
+        )
+        assert sum(map(len, kept.answers.values())) <= max(most, 400)

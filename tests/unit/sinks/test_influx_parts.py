@@ -1,0 +1,112 @@
+"""The sink for InfluxDB: a write of many parts, by several writers."""
+
+import json
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import PipelineError, SinkRefused, SinkUnavailable
+from streaming.sinks.influx import WRITERS
+from tests.unit.sinks.test_influx_answers import answer, logged, sink_for
+
+MANY = 3 * WRITERS
+AT_ONCE = 10
+
+
+@pytest.fixture(autouse=True)
+def short_requests(monkeypatch):
+    monkeypatch.setattr("streaming.sinks.requests.LINES_PER_REQUEST", AT_ONCE)
+
+
+def lines_of(name, count):
+    return b"".join(b"m,region=%s,n=%d f=1 60\n" % (name.encode(), number) for number in range(count))
+
+
+def parts_of(counts):
+    return {name: lambda name=name, count=count: lines_of(name, count) for name, count in counts.items()}
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    counts=st.dictionaries(st.sampled_from([f"region-{number}" for number in range(9)]), st.integers(0, 3 * AT_ONCE))
+)
+def test_each_line_of_each_part_is_stored_once(stub_store, sink, counts):
+    stub_store.acknowledged.clear()
+    report = sink.write_all(parts_of(counts))
+    everything = b"".join(lines_of(name, count) for name, count in counts.items())
+    stored = b"".join(stub_store.acknowledged)
+    assert Counter(stored.splitlines()) == Counter(everything.splitlines())
+    assert all(body.endswith(b"\n") and body.count(b"\n") <= AT_ONCE for body in stub_store.acknowledged)
+    assert (report.lines, report.bytes) == (sum(counts.values()), len(everything))
+    assert report.requests == len(stub_store.acknowledged) == sum(-(-n // AT_ONCE) for n in counts.values())
+
+
+def test_a_part_is_made_when_its_turn_has_come(stub_store, sink):
+    """Not many are in memory: when one is made, at most those of the other writers are not stored."""
+    made, most = [], []
+
+    def make(name):
+        made.append(name)
+        most.append(len(made) - len(stub_store.acknowledged))
+        return lines_of(name, 1)
+
+    sink.write_all({f"r{number}": lambda number=number: make(f"r{number}") for number in range(40)})
+    assert len(made) == len(stub_store.acknowledged) == 40
+    assert max(most) <= WRITERS
+
+
+@pytest.mark.fault("F27")
+def test_a_refusal_names_the_part_and_ends_the_write(stub_store, sink):
+    stub_store.answers.extend([(204, b"", {}), *[answer(401, "said by the store")] * MANY])
+    with pytest.raises(SinkRefused, match=r"401 for r\d+ \(said by the store\): .*INFLUXDB_V2_TOKEN"):
+        sink.write_all(parts_of({f"r{number}": 1 for number in range(MANY)}))
+    assert len(stub_store.requests) <= 1 + WRITERS
+
+
+@pytest.mark.fault("F23")
+def test_a_bad_line_is_counted_from_the_start_of_its_part(stub_store, sink):
+    stub_store.answers.extend(
+        [(204, b"", {}), (400, json.dumps({"message": "failed to parse", "line": 2}).encode(), {})]
+    )
+    with pytest.raises(SinkRefused, match=r"at line 12 of chicago \(failed to parse\)"):
+        sink.write_all(parts_of({"chicago": 15}))
+
+
+@pytest.mark.fault("F22")
+def test_a_busy_store_is_asked_again_by_each_writer_and_said_once(stub_store, sink, waits, caplog):
+    stub_store.answers.extend([answer(503)] * MANY)
+    report = sink.write_all(parts_of({f"r{number}": 1 for number in range(MANY)}))
+    assert (report.lines, report.requests, report.retries) == (MANY, MANY, MANY)
+    assert sink.trouble == ""
+    assert 1 <= sum("trying again" in text for text in logged(caplog)) <= WRITERS
+
+
+@pytest.mark.fault("F22")
+def test_a_store_that_stays_away_fails_the_write_in_its_time(stub_store):
+    stub_store.answers.extend(["hang"] * 50)
+    sink = sink_for(stub_store, write_timeout_s=0.2)
+    with pytest.raises(SinkUnavailable, match=r"ReadTimeout.*given up after 1 tries within 0\.2 s"):
+        sink.write_all(parts_of({f"r{number}": 1 for number in range(MANY)}))
+    assert len(stub_store.requests) <= WRITERS
+    sink.close()
+
+
+@pytest.mark.fault("F24")
+def test_points_beyond_the_retention_are_counted_over_all_parts(stub_store, sink):
+    message = "partial write: dropped 3 points outside retention policy of duration 720h0m0s dropped=3"
+    stub_store.answers.extend([answer(422, message)] * MANY)
+    assert sink.write_all(parts_of({f"r{number}": 5 for number in range(MANY)})).dropped == 3 * MANY
+
+
+@pytest.mark.fault("F30")
+def test_a_part_that_cannot_be_made_fails_the_write(stub_store, sink):
+    def broken():
+        raise PipelineError("chicago, cell r001c001: expected=nan", remedy="go back")
+
+    parts = parts_of({f"r{number}": 1 for number in range(MANY)}) | {"chicago": broken}
+    with pytest.raises(PipelineError, match="chicago"):
+        sink.write_all(parts)
+    with pytest.raises(PipelineError, match="write whole lines"):
+        sink.write_all({"chicago": lambda: b"half a line"})
