@@ -271,9 +271,11 @@ def gate_points(now_s, awaited, region="northville"):
 
 
 @pytest.mark.parametrize(("awaited", "is_firing"), [((0, 0), False), ((0, 1), True), ((1, 0), False), ((), False)])
-def test_a_person_is_awaited_while_the_newest_judgement_says_so(store, now_s, awaited, is_firing):
-    store.write(gate_points(now_s, awaited) + gate_points(now_s, (0, 0), "southville"))
-    assert fires("risk-trial-decided", store, now_s) == ({NORTH} if is_firing else set())
+@pytest.mark.parametrize("hour", [0, 12, 23])
+def test_a_person_is_awaited_while_the_newest_judgement_says_so(store, now_s, awaited, hour, is_firing):
+    at_s = now_s - now_s % DAY_S + 3600 * hour + 3590
+    store.write(gate_points(at_s, awaited) + gate_points(at_s, (0, 0), "southville"))
+    assert fires("risk-trial-decided", store, at_s) == ({NORTH} if is_firing else set())
 
 
 @pytest.mark.parametrize(
