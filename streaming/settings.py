@@ -81,8 +81,9 @@ class Settings(BaseModel):
     max_events_per_batch: int = Field(1_600_000, ge=1, description="Most events that one batch takes from Kafka")
     top_k: int = Field(10, ge=1, le=1000, description="Cells in the `top` measurement, per category and horizon")
     master: str = Field("local[*,4]", description="Spark master; `local[N]` without a retry count never retries")
-    spark_state: Path | None = Field(
-        None, description="Folder for Spark's state that all its machines share; a cluster needs it"
+    spark_state: str = Field(
+        "",
+        description="Spark's state: a folder that all its machines share, or `s3a://BUCKET/FOLDER`; a cluster needs it",
     )
     shuffle_partitions: int = Field(1, ge=1, description="State partitions, fixed by the checkpoint; 1 up to 4 cores")
     driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of the Spark driver")
@@ -183,10 +184,12 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _shares_state(self) -> Self:
-        if self.spark_state is None and not self.master.startswith("local"):
+        if "://" in self.spark_state and not re.fullmatch(r"s3a://[^/:?]+/[^?]*[^/?]/?", self.spark_state):
+            raise ValueError(f"RISK_SPARK_STATE={self.spark_state} is no folder, and not `s3a://BUCKET/FOLDER`")
+        if not self.spark_state and not self.master.startswith("local"):
             raise ValueError(
                 f"RISK_MASTER={self.master} works on other machines: give RISK_SPARK_STATE, a folder that all of them "
-                "share under one path"
+                "share under one path, or s3a://BUCKET/FOLDER"
             )
         return self
 

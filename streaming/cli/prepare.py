@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from schemas.errors import PipelineError
-from streaming.job.jars import class_archive, keep_class_archive
+from streaming.job.jars import class_archive, jar_options, keep_class_archive, needed_packages
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ def class_archive_of(settings: Settings, log: Path) -> Path:
 
     from streaming.job.session import start_session
 
-    if there := class_archive(settings.cache):
+    has_jars = "spark.jars" in jar_options(settings.cache, needed_packages(settings))
+    if has_jars and (there := class_archive(settings.cache)):
         return there
     cache = settings.cache.expanduser()
     with tempfile.TemporaryDirectory(dir=cache, prefix="preparing-") as name:

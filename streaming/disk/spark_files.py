@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.errors import CheckpointError
+from streaming.disk.spark_folder import SparkFolder
 from streaming.instants import instant_text
 
 log = logging.getLogger(__name__)
@@ -22,9 +23,9 @@ _STATE_FILE = re.compile(r"\.?(\d+)\.(?:changelog|zip)(?:\.crc)?")
 
 def last_commit(checkpoint: Path) -> tuple[int, float] | None:
     """(number, epoch seconds) of the newest committed batch."""
-    commits = [path for path in (checkpoint / "spark" / "commits").glob("*") if path.name.isdecimal()]
-    newest = max(commits, key=lambda path: int(path.name), default=None)
-    return None if newest is None else (int(newest.name), newest.stat().st_mtime)
+    commits = [info for info in SparkFolder.of(checkpoint).listed("commits") if info.base_name.isdecimal()]
+    newest = max(commits, key=lambda info: int(info.base_name), default=None)
+    return None if newest is None else (int(newest.base_name), newest.mtime_ns / 1e9)
 
 
 def progress_text(commit: tuple[int, float] | None) -> str:
@@ -37,8 +38,8 @@ def progress_text(commit: tuple[int, float] | None) -> str:
 
 def last_begun(checkpoint: Path) -> int:
     """Number of the newest batch whose offsets Spark has written; -1 before the first."""
-    offsets = (checkpoint / "spark" / "offsets").glob("*")
-    return max((int(path.name) for path in offsets if path.name.isdecimal()), default=-1)
+    offsets = SparkFolder.of(checkpoint).listed("offsets")
+    return max((int(info.base_name) for info in offsets if info.base_name.isdecimal()), default=-1)
 
 
 def open_batch(checkpoint: Path) -> tuple[int, dict[int, tuple[int, int]]] | None:
@@ -63,8 +64,8 @@ def begun_until(checkpoint: Path) -> dict[int, int]:
 
 def begin_offsets(checkpoint: Path) -> dict[int, int]:
     """By partition, the first offset of the first batch. A partition that is added later begins at 0."""
-    path = checkpoint / "spark" / "sources" / "0" / "0"
-    return _kafka_offsets(checkpoint, path.read_text(encoding="utf-8").splitlines()[1:]) if path.is_file() else {}
+    folder, path = SparkFolder.of(checkpoint), ("sources", "0", "0")
+    return _kafka_offsets(checkpoint, folder.text(*path).splitlines()[1:]) if folder.has(*path) else {}
 
 
 def end_offsets(checkpoint: Path, batch: int) -> dict[int, int]:
@@ -77,11 +78,10 @@ def end_offsets(checkpoint: Path, batch: int) -> dict[int, int]:
 
 
 def _offsets_file(checkpoint: Path, batch: int) -> list[str]:
-    path = checkpoint / "spark" / "offsets" / str(batch)
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise damaged(checkpoint, f"{path.name} of its offsets cannot be read ({error})") from error
+        return SparkFolder.of(checkpoint).text("offsets", str(batch)).splitlines()
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise damaged(checkpoint, f"{batch} of its offsets cannot be read ({error})") from error
 
 
 def _kafka_offsets(checkpoint: Path, sources: list[str]) -> dict[int, int]:
@@ -139,15 +139,16 @@ def batch_time_ms(checkpoint: Path, batch: int) -> int:
 def drop_unfinished(checkpoint: Path) -> None:
     """Remove the state files of a batch that has begun without a commit.
 
-    On a local disk, Spark does not replace them when it repeats the batch: it silently keeps the first attempt's files.
-    If a region was added in between, the next start would lose its counts of the repetition.
+    Spark does not replace them when it repeats the batch: it silently keeps the first attempt's files. If a region was
+    added in between, the next start would lose its counts of the repetition.
     """
     newest = last_commit(checkpoint)
     committed = 0 if newest is None else newest[0] + 1  # the state's version after batch N is N + 1
-    for path in (checkpoint / "spark" / "state").rglob("*"):
-        match = _STATE_FILE.fullmatch(path.name)
+    folder = SparkFolder.of(checkpoint)
+    for info in folder.listed("state", deep=True):
+        match = _STATE_FILE.fullmatch(info.base_name)
         if match and int(match[1]) > committed:
-            path.unlink()
+            folder.delete(info)
 
 
 def damaged(checkpoint: Path, what: str) -> CheckpointError:

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.functions import isnull, pandas_udf
 from pyspark.sql.streaming import StreamingQuery
 
+from streaming.disk.spark_folder import spark_address
 from streaming.flow.count import RegionCounter
 from streaming.flow.decode import decode_stage
 from streaming.flow.query_facts import QueryFacts, facts_of
@@ -92,7 +93,7 @@ def write_batches(rows: DataFrame, publish: Publish, *, checkpoint: Path, trigge
     return (
         rows.writeStream.outputMode("update")
         .foreachBatch(publish)
-        .option("checkpointLocation", str((checkpoint / "spark").resolve()))  # the same on all machines
+        .option("checkpointLocation", spark_address(checkpoint))
         .trigger(processingTime=f"{int(trigger_s * 1000)} milliseconds")
         .start()
     )

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib.util import find_spec
@@ -13,9 +13,12 @@ from pathlib import Path
 
 from schemas.errors import BrokerError
 from schemas.files import replace_file, write_errors
+from streaming.disk.shared_state import is_stored
+from streaming.settings import Settings
 
 KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not available
+OBJECT_STORE_CLIENT = "org.apache.hadoop:hadoop-aws:3.5.0"  # the version of pyspark's Hadoop
 _LOG_BACKEND = ("slf4j-api", "log4j-slf4j2-impl", "log4j-core", "log4j-api")
 _SETTINGS = """<ivysettings>
   <settings defaultResolver="central"/>
@@ -40,17 +43,22 @@ def ivy_folder(cache: Path) -> Path:
     return _folder(cache) / "ivy"
 
 
-def connector(cache: Path) -> dict[str, str]:
-    """Spark's options for the connector: the jars of an earlier start, or the order to fetch them.
+def needed_packages(settings: Settings) -> list[str]:
+    """Maven coordinates of what a session needs beside pyspark's own jars."""
+    return [CONNECTOR, OBJECT_STORE_CLIENT] if is_stored(settings.checkpoint, settings.spark_state) else [CONNECTOR]
+
+
+def jar_options(cache: Path, packages: Sequence[str]) -> dict[str, str]:
+    """Spark's options for the jars of `packages`: those of an earlier start, or the order to fetch them.
 
     Asking Ivy takes seconds of every start, also when every jar is already here.
     """
-    listed = _list_of_jars(cache)
+    listed = _list_of_jars(cache, packages)
     jars = [ivy_folder(cache) / "jars" / name for name in listed.read_text().split()] if listed.is_file() else []
     if jars and all(jar.is_file() for jar in jars):
         return {"spark.jars": ",".join(map(str, jars))}
     return {
-        "spark.jars.packages": CONNECTOR,
+        "spark.jars.packages": ",".join(packages),
         "spark.jars.ivySettings": str(ivy_settings(cache)),
         "spark.jars.ivy": str(ivy_folder(cache)),
     }
@@ -64,11 +72,11 @@ def alone_with_ivy(cache: Path) -> Iterator[None]:
         yield
 
 
-def keep_list_of_jars(cache: Path, places: Iterable[str]) -> None:
+def keep_list_of_jars(cache: Path, packages: Sequence[str], places: Iterable[str]) -> None:
     """Note which jars Ivy has found. places: their addresses in the session."""
     names = [place.rpartition("/")[2] for place in places]
     with suppress(FileNotFoundError):  # another start was faster, with the same list
-        replace_file(_list_of_jars(cache), "\n".join(names).encode())
+        replace_file(_list_of_jars(cache, packages), "\n".join(names).encode())
 
 
 def class_archive(cache: Path) -> Path | None:
@@ -95,8 +103,8 @@ def _archive_name() -> str:
     return f"java-classes-{sha256(known.encode()).hexdigest()[:16]}-"
 
 
-def _list_of_jars(cache: Path) -> Path:
-    return ivy_folder(cache) / f"{CONNECTOR.replace(':', '_')}.jars"
+def _list_of_jars(cache: Path, packages: Sequence[str]) -> Path:
+    return ivy_folder(cache) / f"{'+'.join(packages).replace(':', '_')}.jars"
 
 
 def kafka_class_path(cache: Path) -> str:

@@ -93,7 +93,7 @@ class Job:
     """Starts one query after the other, for as long as only Kafka's absence or the clock end them."""
 
     checkpoint: Path
-    spark_state: Path | None
+    spark_state: str
     outside: Outside
     dataflow: Dataflow
     publisher: Publisher

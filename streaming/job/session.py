@@ -12,8 +12,9 @@ from pyspark.sql import SparkSession
 
 from models.training.spark_start import start_spark
 from schemas.errors import SparkFailed
+from streaming.disk.shared_state import is_stored
 from streaming.job.diagnosis import Diagnosis
-from streaming.job.jars import alone_with_ivy, class_archive, connector, keep_list_of_jars
+from streaming.job.jars import alone_with_ivy, class_archive, jar_options, keep_list_of_jars, needed_packages
 from streaming.settings import Settings
 
 _STREAMING = "org.apache.spark.sql.execution.streaming"
@@ -49,7 +50,8 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job. Java takes
     its classes from the archive that `prepare` wrote, if there is one; with `classes_into` it writes one at its end.
     """
-    jars = connector(settings.cache)
+    packages = needed_packages(settings)
+    jars = jar_options(settings.cache, packages)
     options = jars | _options(settings, classes_into)
     on_interrupt = signal.getsignal(signal.SIGINT)
     with nullcontext() if "spark.jars" in jars else alone_with_ivy(settings.cache):
@@ -59,7 +61,7 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     session.sparkContext._accumulatorServer.handle_error = _java_hung_up  # it prints a trace when Java ends before us
     session.sparkContext.pythonExec = sys.executable  # what PYSPARK_PYTHON sets; the workers need our packages
     if "spark.jars" not in jars:
-        keep_list_of_jars(settings.cache, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
+        keep_list_of_jars(settings.cache, packages, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
     return session
 
 
@@ -81,7 +83,8 @@ def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:
         "spark.sql.execution.arrow.maxRecordsPerBatch": "5000",  # 200,000 objects at once miss every cache
         "spark.python.unix.domain.socket.enabled": "true",
         "spark.sql.streaming.minBatchesToRetain": "20",
-        # The default manager needs 100 ms for what this one does in 20 ms on a local disk.
+        # The default manager needs 100 ms for what this one does in 20 ms on a local disk. The one for object stores
+        # without a rename passes silently over a file that another job has written meanwhile; this one refuses.
         "spark.sql.streaming.checkpointFileManagerClass": (
             f"{_STREAMING}.checkpointing.FileSystemBasedCheckpointFileManager"
         ),
@@ -89,6 +92,8 @@ def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:
         "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
         "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
     }
+    if is_stored(settings.checkpoint, settings.spark_state):
+        options["spark.hadoop.fs.s3a.path.style.access"] = "true"  # many stores have no name for each bucket
     if settings.master.startswith("local"):  # elsewhere executors must find the driver, by Spark's choice or the user's
         options |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
     return options

@@ -11,6 +11,7 @@ from pyspark.errors import StreamingQueryException
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import BrokerUnavailable, SparkFailed
+from streaming.disk.spark_folder import SparkFolder
 from streaming.flow.publish import Publisher
 from streaming.job.diagnosis import Diagnosis, failed_by_kafka, lost_events
 from streaming.job.query_starts import ClockSetBack, ClockWatch
@@ -63,12 +64,12 @@ class Supervisor:
 
     def _wait_for_commit(self, query: StreamingQuery) -> bool:
         """Wait until no batch runs: Spark prints a long trace when it is stopped within a batch. False if one hangs."""
-        commits = self.checkpoint.absolute() / "spark" / "commits"
+        folder = SparkFolder.of(self.checkpoint)
         before, deadline = self.publisher.batches, time.monotonic() + _COMMIT_WAIT_S + _WRITES * self.write_timeout_s
         while query.isActive and time.monotonic() < deadline:
             if not query.status["isTriggerActive"]:
                 return True
-            if self.publisher.batches > before and (commits / str(self.publisher.last_batch)).exists():
+            if self.publisher.batches > before and folder.has("commits", str(self.publisher.last_batch)):
                 return True
             time.sleep(0.001)
         return False

@@ -1,12 +1,24 @@
 """Which jars a session is started with: those that were fetched before, as long as all of them are there."""
 
 import fcntl
+from pathlib import Path
 
-from streaming.job.jars import CONNECTOR, alone_with_ivy, connector, ivy_folder, keep_list_of_jars
+import pyspark
+
+from streaming.job.jars import (
+    CONNECTOR,
+    OBJECT_STORE_CLIENT,
+    alone_with_ivy,
+    ivy_folder,
+    jar_options,
+    keep_list_of_jars,
+    needed_packages,
+)
+from streaming.settings import Settings
 
 
 def test_ivy_is_asked_until_its_jars_are_known_and_again_when_one_is_gone(tmp_path):
-    asked = connector(tmp_path)
+    asked = jar_options(tmp_path, [CONNECTOR])
     assert asked["spark.jars.packages"] == CONNECTOR
     assert "spark.jars" not in asked
     folder = ivy_folder(tmp_path) / "jars"
@@ -14,10 +26,10 @@ def test_ivy_is_asked_until_its_jars_are_known_and_again_when_one_is_gone(tmp_pa
     jars = [folder / "org.a_one-1.0.jar", folder / "org.b_two-2.0.jar"]
     for jar in (*jars, folder / "org.b_two-1.9.jar"):
         jar.touch()
-    keep_list_of_jars(tmp_path, [f"spark://127.0.0.1:4040/jars/{jar.name}" for jar in jars])
-    assert connector(tmp_path) == {"spark.jars": f"{jars[0]},{jars[1]}"}
+    keep_list_of_jars(tmp_path, [CONNECTOR], [f"spark://127.0.0.1:4040/jars/{jar.name}" for jar in jars])
+    assert jar_options(tmp_path, [CONNECTOR]) == {"spark.jars": f"{jars[0]},{jars[1]}"}
     jars[1].unlink()
-    assert connector(tmp_path) == asked
+    assert jar_options(tmp_path, [CONNECTOR]) == asked
 
 
 def test_one_process_at_a_time_fetches_jars(tmp_path):
@@ -38,5 +50,17 @@ def test_one_process_at_a_time_fetches_jars(tmp_path):
 
 
 def test_a_session_without_jars_leaves_nothing_to_start_with(tmp_path):
-    keep_list_of_jars(tmp_path, [""])
-    assert "spark.jars.packages" in connector(tmp_path)
+    keep_list_of_jars(tmp_path, [CONNECTOR], [""])
+    assert "spark.jars.packages" in jar_options(tmp_path, [CONNECTOR])
+
+
+def test_the_client_of_an_object_store_is_fetched_where_the_state_is_in_one_and_fits_pyspark(tmp_path):
+    assert needed_packages(Settings(checkpoint=tmp_path)) == [CONNECTOR]
+    stored = [CONNECTOR, OBJECT_STORE_CLIENT]
+    assert needed_packages(Settings(checkpoint=tmp_path, spark_state="s3a://bucket/state")) == stored
+    (tmp_path / "spark").write_text("s3a://bucket/state/state-1\n")
+    assert needed_packages(Settings(checkpoint=tmp_path)) == stored
+    keep_list_of_jars(tmp_path, [CONNECTOR], ["a.jar"])
+    assert "spark.jars.packages" in jar_options(tmp_path, stored)
+    client = OBJECT_STORE_CLIENT.rpartition(":")[2]
+    assert Path(pyspark.__file__).with_name("jars").joinpath(f"hadoop-client-api-{client}.jar").is_file()

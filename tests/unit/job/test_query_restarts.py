@@ -56,7 +56,7 @@ def run(settings):
         )
         job = Job(
             checkpoint=settings.checkpoint,
-            spark_state=None,
+            spark_state="",
             outside=outside,
             dataflow=SimpleNamespace(start=start),
             publisher=None,

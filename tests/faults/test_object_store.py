@@ -1,0 +1,74 @@
+"""The job with Spark's state in an object store: killed, cut off from the store, and beside a copy of itself."""
+
+import shutil
+import signal
+import time
+
+import pytest
+
+from tests.faults.sent import Sent, events
+from tests.harness.object_store import SECRET, object_store
+from tests.harness.spark_cluster import family
+
+# moto's server answers the client that copies whole files, and no other, with a 100 that it takes for the end.
+SPARK = "spark.hadoop.fs.s3a.optimized.copy.from.local.enabled false\n"
+pytestmark = [pytest.mark.stack, pytest.mark.long]
+
+
+@pytest.mark.fault("F04")
+def test_what_is_counted_there_is_what_a_disk_would_have(new_topic, new_scorer, new_region, tmp_path, record_property):
+    with object_store(tmp_path) as store:
+        store.make_bucket("risk")
+        (tmp_path / "spark-defaults.conf").write_text(SPARK)
+        settings = {**store.environment, "RISK_SPARK_STATE": "s3a://risk/state", "SPARK_CONF_DIR": str(tmp_path)}
+        topic = new_topic("stored", partitions=2)
+        scorer = new_scorer("stored", topic, **settings)
+        region = new_region("riverton")
+        region.publish(scorer.artifacts)
+        sent = Sent(scorer)
+        with sent.witness:
+            scorer.start()
+            sent.send(events(region, range(30)))
+            sent.wait()
+
+            sent.send(events(region, range(30, 60)))
+            scorer.end(signal.SIGKILL)
+            began = time.monotonic()
+            scorer.start()
+            sent.recovers(began, record_property)
+
+            halted = family(store.process)
+            for process in halted:
+                process.send_signal(signal.SIGSTOP)
+            sent.send(events(region, range(60, 90)))
+            time.sleep(20)
+            for process in halted:
+                process.send_signal(signal.SIGCONT)
+            began = time.monotonic()
+            sent.wait()
+            record_property("recovery_after_freeze_s", time.monotonic() - began)
+            assert scorer.end(signal.SIGTERM) == 0
+        sent.check()
+        assert SECRET not in scorer.output
+        assert (scorer.checkpoint / "spark").read_text().startswith("s3a://risk/state/state-")
+
+        refuses_a_second_writer(scorer, new_scorer("copy", topic, **settings), region)
+
+
+def refuses_a_second_writer(scorer, copy, region):
+    """A copy of the checkpoint has no lock in common with it: the store's files are what is left to notice."""
+    shutil.copytree(scorer.folder, copy.folder, dirs_exist_ok=True)
+    scorer.start()
+    copy.start()
+    deadline = time.monotonic() + 240
+    number = 90
+    while scorer.process.poll() is None and copy.process.poll() is None:
+        assert time.monotonic() < deadline, "both go on"
+        scorer.topic.send(events(region, [number]))
+        number += 1
+        time.sleep(1)
+    loser, winner = (scorer, copy) if copy.process.poll() is None else (copy, scorer)
+    assert loser.end() != 0
+    assert "offsets and commits do not match" in loser.output
+    winner.wait_until(lambda: winner.consumed() == number)
+    assert winner.end(signal.SIGTERM) == 0
