@@ -9,7 +9,7 @@ chmod 700 "$folder"
 trap 'docker compose start' EXIT # also when the disk is full
 docker compose stop
 for kept in secrets .env data; do # data: where SCORER_ARTIFACTS=./data/artifacts puts your region
-    if [ -e $kept ]; then cp -a $kept "$folder/"; fi
+    if [ -e $kept ]; then cp -af $kept "$folder/"; fi
 done
 for volume in $(docker volume ls --quiet --filter label=com.docker.compose.project=incident-risk-scorer); do
     docker run --rm --user 0 --entrypoint tar -v "$volume:/from:ro" influxdb:2.9.1 cz -C /from . > "$folder/$volume.tgz"

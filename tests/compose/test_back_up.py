@@ -14,6 +14,7 @@ case "$*" in
     *" {fails} "*) echo "no space left on device" >&2; exit 1 ;;
 esac
 """
+AS_NO_ROOT = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override")
 
 
 @pytest.fixture
@@ -23,12 +24,12 @@ def script(tmp_path):
     (folder / "secrets").mkdir(parents=True)
     (folder / "secrets" / "token").write_text("token")
 
-    def ran(name, fails="nothing"):
+    def ran(name, fails="nothing", before=()):
         program.write_text(DOCKER.format(log=log, fails=fails))
         program.chmod(0o755)
         log.write_text("")
         environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-        process = run("/bin/sh", ROOT / "deploy" / name, cwd=folder, env=environment)
+        process = run(*before, "/bin/sh", ROOT / "deploy" / name, cwd=folder, env=environment)
         return process, log.read_text().splitlines()
 
     ran.folder = folder
@@ -48,6 +49,18 @@ def test_a_back_up_is_its_owners_alone_and_ends_with_the_services_started_once(s
     folder = script.folder / "backup"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "incident-risk-scorer_state.tgz").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_back_up_replaces_secrets_that_nobody_may_write(script):
+    """By a user who is not root, or is root without the right to write everywhere."""
+    (script.folder / "secrets" / "token").chmod(0o444)
+    assert script("back-up.sh")[0].returncode == 0
+    (script.folder / "secrets" / "token").chmod(0o644)
+    (script.folder / "secrets" / "token").write_text("another")
+    (script.folder / "secrets" / "token").chmod(0o444)
+    process, _ = script("back-up.sh", before=AS_NO_ROOT if os.getuid() == 0 else ())
+    assert process.returncode == 0, process.stderr
+    assert (script.folder / "backup" / "secrets" / "token").read_text() == "another"
 
 
 def test_nothing_is_deleted_where_there_is_no_back_up(script):
