@@ -68,6 +68,12 @@ def test_the_commands_of_the_role_are_those_of_the_pages():
     assert [one for one in found if not re.search(as_on_a_page(one.removesuffix(" {{ scorer_backup }}")), pages)] == []
 
 
+def test_the_settings_of_a_machine_are_not_printed_with_their_differences():
+    tasks = yaml.safe_load((ANSIBLE / "roles/scorer/tasks/run.yml").read_text(encoding="utf-8"))
+    (writes,) = (task for task in tasks if task.get("ansible.builtin.copy", {}).get("dest", "").endswith("/.env"))
+    assert writes["diff"] is False
+
+
 def test_the_inventorys_values_are_those_that_the_roles_read():
     groups = yaml.safe_load((ANSIBLE / "inventory.example.yml").read_text(encoding="utf-8"))
     named = {name for group in groups.values() for name in group["vars"]}
