@@ -53,16 +53,20 @@ def pod_of(document):
     return (spec.get("jobTemplate", {}).get("spec") or spec)["template"]["spec"]
 
 
-@pytest.fixture(scope="module", params=OVERLAYS)
-def rendered(request):
+def put_together(folder):
     """What `kubectl apply --kustomize` sends."""
     home = Path(os.environ.get("CLUSTER_HOME", "/var/tmp/cluster")) / "bin"  # noqa: S108 - tests/containers/kubernetes
     kubectl = shutil.which("kubectl", path=f"{os.environ['PATH']}{os.pathsep}{home}")
     if kubectl is None:
         pytest.skip("no kubectl, which puts the overlays together")
-    ran = run(kubectl, "kustomize", str(FILES / "overlays" / request.param))
+    ran = run(kubectl, "kustomize", str(folder))
     assert ran.returncode == 0, ran.stderr
     return list(yaml.safe_load_all(ran.stdout))
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def rendered(request):
+    return put_together(FILES / "overlays" / request.param)
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -104,6 +108,47 @@ def test_only_the_driver_of_executors_has_a_token(rendered):
     with_token = [one["metadata"]["name"] for one in with_pods(rendered) if pod_of(one)["automountServiceAccountToken"]]
     kinds = {one["kind"] for one in rendered}
     assert with_token == (["scorer"] if {"Role", "StatefulSet"} <= kinds else [])
+
+
+def test_the_driver_that_an_operator_starts_may_use_its_account_when_it_makes_executors():
+    """The account itself mounts no token, so without this the driver could not ask the API server."""
+    kubeflow, apache = (documents(f"overlays/{name}/application.yaml")[-1]["spec"] for name in ("kubeflow", "apache"))
+    assert kubeflow["driver"]["template"]["spec"]["automountServiceAccountToken"] is True
+    assert kubeflow["executor"]["template"]["spec"]["automountServiceAccountToken"] is False
+    assert apache["driverSpec"]["podTemplateSpec"]["spec"]["automountServiceAccountToken"] is False
+
+
+def images(node):
+    """Every image that a document names: of containers, for Spark's executors, and of a SparkApplication."""
+    if isinstance(node, list):
+        for one in node:
+            yield from images(one)
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            is_for_executors = name == "value" and node.get("name") == "IMAGE"
+            if is_for_executors or name in ("image", "spark.kubernetes.container.image"):
+                yield value
+            else:
+                yield from images(value)
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_image_that_the_plain_overlay_names_is_that_of_every_overlay(overlay, tmp_path):
+    for name in ("kubernetes", "gpu"):
+        shutil.copytree(ROOT / "deploy" / name, tmp_path / name)
+    plain = tmp_path / "kubernetes" / "overlays" / "plain" / "kustomization.yaml"
+    own = f"{{name: incident-risk-scorer, newTag: {product_version()}}}"
+    assert own in plain.read_text()
+    plain.write_text(plain.read_text().replace(own, f"{own[:-1]}, newName: registry.example.org:5000/risk}}"))
+    found = list(images(put_together(tmp_path / "kubernetes" / "overlays" / overlay)))
+    assert set(found) == {f"registry.example.org:5000/risk:{product_version()}"}
+    assert len(found) == {"plain": 6, "executors": 7, "gpu": 7, "kubeflow": 6, "apache": 6}[overlay]
+
+
+def test_no_budget_forbids_the_drain_of_the_one_node_that_holds_all_pods(rendered):
+    """A pod that is to replace an evicted one waits for the others to leave that node, too."""
+    assert all("podAffinity" in pod_of(one)["affinity"] for one in with_pods(rendered))
+    assert [one for one in rendered if one["kind"] == "PodDisruptionBudget"] == []
 
 
 def test_every_setting_is_one_that_the_product_knows(rendered):

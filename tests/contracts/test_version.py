@@ -18,8 +18,6 @@ TAGGED = (
     "compose.yaml",
     "compose.gpu.yaml",
     "deploy/cluster.yaml",
-    "deploy/kubernetes/overlays/apache/application.yaml",
-    "deploy/kubernetes/overlays/gpu/scorer.yaml",
     "deploy/registry.yaml",
     "docs/how-to/operations.md",
 )
@@ -46,10 +44,10 @@ def test_the_tag_of_the_image_is_the_version(name):
     assert tags == {PROJECT["version"]}
 
 
-@pytest.mark.parametrize(("overlay", "kind"), [("plain", ""), ("kubeflow", ""), ("gpu", "-cuda")])
-def test_an_overlay_names_the_image_of_this_version(overlay, kind):
-    text = (ROOT / "deploy" / "kubernetes" / "overlays" / overlay / "kustomization.yaml").read_text(encoding="utf-8")
-    assert re.findall(rf"{DISTRIBUTION}, newTag: (\S+)\}}", text) == [PROJECT["version"] + kind]
+def test_one_overlay_names_the_image_of_this_version_for_all():
+    files = (ROOT / "deploy" / "kubernetes").rglob("kustomization.yaml")
+    texts = "".join(path.read_text(encoding="utf-8") for path in files)
+    assert re.findall(rf"{DISTRIBUTION}, newTag: (\S+)\}}", texts) == [PROJECT["version"]]
 
 
 def test_no_other_file_repeats_it():
