@@ -1,18 +1,23 @@
 #!/bin/sh
 # Copies what compose.yaml's services keep into a folder that only its owner may enter; they stand still meanwhile. It holds
-# secrets and events. Run it in the folder of compose.yaml: back-up.sh [FOLDER]
+# secrets and events. The back-up before stays until this one is whole. Run it in the folder of compose.yaml:
+# back-up.sh [FOLDER]
 set -eu
 umask 077
-folder=${1:-backup}
+whole=${1:-backup}
+whole=${whole%/}
+folder=$whole.new
+rm -rf "$folder"
 mkdir -p "$folder"
-chmod 700 "$folder"
 trap 'docker compose start' EXIT # also when the disk is full
 docker compose stop
 for kept in secrets .env data; do # data: where SCORER_ARTIFACTS=./data/artifacts puts your region
-    if [ -e $kept ]; then cp -af $kept "$folder/"; fi
+    if [ -e $kept ]; then cp -a $kept "$folder/"; fi
 done
 for volume in $(docker volume ls --quiet --filter label=com.docker.compose.project=incident-risk-scorer); do
     docker run --rm --user 0 --entrypoint tar -v "$volume:/from:ro" influxdb:2.9.1 cz -C /from . > "$folder/$volume.tgz"
 done
+rm -rf "$whole"
+mv "$folder" "$whole"
 trap - EXIT
 docker compose start

@@ -37,8 +37,11 @@ def script(tmp_path):
 
 
 def test_the_services_start_again_after_a_back_up_that_failed(script):
+    assert script("back-up.sh")[0].returncode == 0
+    (script.folder / "secrets" / "token").write_text("another")
     process, asked = script("back-up.sh", fails="cz")
     assert process.returncode == 1
+    assert (script.folder / "backup" / "secrets" / "token").read_text() == "token", "the back-up before is gone"
     assert (asked[0], asked[-1]) == ("compose stop", "compose start")
 
 
@@ -49,6 +52,15 @@ def test_a_back_up_is_its_owners_alone_and_ends_with_the_services_started_once(s
     folder = script.folder / "backup"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "incident-risk-scorer_state.tgz").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_back_up_holds_nothing_that_the_one_before_it_left(script):
+    (script.folder / "secrets" / "gone").write_text("old")
+    assert script("back-up.sh")[0].returncode == 0
+    (script.folder / "secrets" / "gone").unlink()
+    assert script("back-up.sh")[0].returncode == 0
+    assert [path.name for path in (script.folder / "backup" / "secrets").iterdir()] == ["token"]
+    assert [path.name for path in script.folder.glob("backup*")] == ["backup"]
 
 
 def test_a_second_back_up_replaces_secrets_that_nobody_may_write(script):

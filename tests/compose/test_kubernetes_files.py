@@ -145,10 +145,22 @@ def test_the_image_that_the_plain_overlay_names_is_that_of_every_overlay(overlay
     assert len(found) == {"plain": 6, "executors": 7, "gpu": 7, "kubeflow": 6, "apache": 6}[overlay]
 
 
-def test_no_budget_forbids_the_drain_of_the_one_node_that_holds_all_pods(rendered):
-    """A pod that is to replace an evicted one waits for the others to leave that node, too."""
+def test_no_budget_forbids_the_drain_of_the_one_node_that_holds_all_pods_but_executors(rendered):
+    """A pod that is to replace an evicted one waits for the scorer to leave that node, too."""
     assert all("podAffinity" in pod_of(one)["affinity"] for one in with_pods(rendered))
-    assert [one for one in rendered if one["kind"] == "PodDisruptionBudget"] == []
+    budgets = [one["spec"]["selector"]["matchLabels"] for one in rendered if one["kind"] == "PodDisruptionBudget"]
+    assert all(labels == {"app.kubernetes.io/name": "executor"} for labels in budgets)
+
+
+def test_the_scorer_chooses_the_node_and_a_person_finds_it_without_a_scorer(rendered):
+    chosen = {}
+    for one in with_pods(rendered):
+        (term,) = pod_of(one)["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        chosen[one["metadata"]["name"]] = term["labelSelector"]["matchLabels"]
+    commands = chosen.pop("commands")
+    assert commands == {"app.kubernetes.io/part-of": "incident-risk-scorer"}
+    assert {"serve", "archive", "feedback", "retrain"} <= chosen.keys()
+    assert all(labels == {"app.kubernetes.io/name": "scorer"} for labels in chosen.values())
 
 
 def test_every_setting_is_one_that_the_product_knows(rendered):

@@ -2,9 +2,12 @@
 
 import shutil
 import signal
+import threading
 import time
+from contextlib import contextmanager
 
 import pytest
+from pyarrow.fs import FileSelector, S3FileSystem
 
 from tests.faults.sent import Sent, events
 from tests.harness.object_store import SECRET, object_store
@@ -15,7 +18,37 @@ SPARK = "spark.hadoop.fs.s3a.optimized.copy.from.local.enabled false\n"
 pytestmark = [pytest.mark.stack, pytest.mark.long]
 
 
-@pytest.mark.fault("F04")
+@contextmanager
+def mirror(store, folder):
+    """What Spark plans and commits there, also in `folder`/spark, where the witness looks."""
+    kept = S3FileSystem(
+        endpoint_override=store.address, access_key="me", secret_key=SECRET, region="us-east-1", scheme="http"
+    )
+    ended = threading.Event()
+
+    def look():
+        for info in kept.get_file_info(FileSelector("risk/state", allow_not_found=True, recursive=True)):
+            part, number = info.path.split("/")[-2:]
+            target = folder / "spark" / part / number
+            if info.is_file and part in ("offsets", "commits") and number.isdigit() and not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with kept.open_input_stream(info.path) as file:
+                    target.write_bytes(file.read())
+
+    def keep_looking():
+        while not ended.wait(0.5):
+            look()
+
+    thread = threading.Thread(target=keep_looking)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        look()
+
+
 def test_what_is_counted_there_is_what_a_disk_would_have(new_topic, new_scorer, new_region, tmp_path, record_property):
     with object_store(tmp_path) as store:
         store.make_bucket("risk")
@@ -26,7 +59,8 @@ def test_what_is_counted_there_is_what_a_disk_would_have(new_topic, new_scorer, 
         region = new_region("riverton")
         region.publish(scorer.artifacts)
         sent = Sent(scorer)
-        with sent.witness:
+        sent.witness.checkpoint = tmp_path / "mirror"
+        with sent.witness, mirror(store, tmp_path / "mirror"):
             scorer.start()
             sent.send(events(region, range(30)))
             sent.wait()

@@ -235,18 +235,28 @@ def test_every_frame_of_all_this_is_equal_to_a_recount_without_spark(cluster):
     assert "every frame is equal to what was written live, to the last bit" in printed
 
 
-def resources_of(cluster, account):
+def rights_of(cluster, account):
+    """(resource, verbs) of each line with a resource."""
     listing = cluster.kubectl("auth", "can-i", "--list", "--as", account, "--no-headers")
-    return {line.split()[0] for line in listing.splitlines() if not line.startswith(" ")}
+    lines = [line for line in listing.splitlines() if not line.startswith(" ")]
+    return {(line.split()[0], line[line.rindex("[") :]) for line in lines}
 
 
 def test_the_job_has_no_more_rights_than_it_uses(cluster):
     """Least rights of the service account, and that none of the product's other pods has a token."""
     accounts = [f"system:serviceaccount:{NAMESPACE}:{name}" for name in ("scorer", "default")]
-    more, every_ones = (resources_of(cluster, account) for account in accounts)
-    assert more - every_ones == {"pods"}
+    more, every_ones = (rights_of(cluster, account) for account in accounts)
+    assert more - every_ones == {("pods", "[create delete deletecollection get list patch watch]")}
     elsewhere = f"kubectl auth can-i create pods --as {accounts[0]} --namespace {STORES} || true"
     assert cluster.project.shell(elsewhere).strip() == "no"
     for pod in cluster.pods():
         if pod["metadata"]["labels"]["app.kubernetes.io/name"] != "scorer":
             assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+def test_the_work_goes_back_into_one_pod(cluster):
+    cluster.project.shell(fence(PAGE, "readlink spark"))
+    assert not cluster.pods("executor")
+    send(*calls(100))
+    cluster.wait_for_consumed(700)
+    wait_for_new_scores(cluster)
