@@ -13,8 +13,6 @@ from pathlib import Path
 
 from schemas.errors import BrokerError
 from schemas.files import replace_file, write_errors
-from streaming.disk.shared_state import is_stored
-from streaming.settings import Settings
 
 KAFKA_VERSION = "4.2.0"  # the version whose Spark connector we run against
 CONNECTOR = "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0"  # 4.2.1's was not available
@@ -41,11 +39,6 @@ def ivy_settings(cache: Path) -> Path:
 def ivy_folder(cache: Path) -> Path:
     """Folder for `spark.jars.ivy`; the broker's jars use the same one, so shared jars are fetched once."""
     return _folder(cache) / "ivy"
-
-
-def needed_packages(settings: Settings) -> list[str]:
-    """Maven coordinates of what a session needs beside pyspark's own jars."""
-    return [CONNECTOR, OBJECT_STORE_CLIENT] if is_stored(settings.checkpoint, settings.spark_state) else [CONNECTOR]
 
 
 def jar_options(cache: Path, packages: Sequence[str]) -> dict[str, str]:

@@ -14,7 +14,14 @@ from models.training.spark_start import start_spark
 from schemas.errors import SparkFailed
 from streaming.disk.shared_state import is_stored
 from streaming.job.diagnosis import Diagnosis
-from streaming.job.jars import alone_with_ivy, class_archive, jar_options, keep_list_of_jars, needed_packages
+from streaming.job.jars import (
+    CONNECTOR,
+    OBJECT_STORE_CLIENT,
+    alone_with_ivy,
+    class_archive,
+    jar_options,
+    keep_list_of_jars,
+)
 from streaming.settings import Settings
 
 _STREAMING = "org.apache.spark.sql.execution.streaming"
@@ -63,6 +70,11 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     if "spark.jars" not in jars:
         keep_list_of_jars(settings.cache, packages, session.sparkContext._jsc.sc().listJars().mkString(",").split(","))
     return session
+
+
+def needed_packages(settings: Settings) -> list[str]:
+    """Maven coordinates of what a session needs beside pyspark's own jars."""
+    return [CONNECTOR, OBJECT_STORE_CLIENT] if is_stored(settings.checkpoint, settings.spark_state) else [CONNECTOR]
 
 
 def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:

@@ -69,7 +69,8 @@ def test_what_is_counted_there_is_what_a_disk_would_have(new_topic, new_scorer, 
             scorer.end(signal.SIGKILL)
             began = time.monotonic()
             scorer.start()
-            sent.recovers(began, record_property)
+            sent.wait()
+            record_property("recovery_s", time.monotonic() - began)
 
             halted = family(store.process)
             for process in halted:

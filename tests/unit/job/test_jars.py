@@ -12,8 +12,8 @@ from streaming.job.jars import (
     ivy_folder,
     jar_options,
     keep_list_of_jars,
-    needed_packages,
 )
+from streaming.job.session import needed_packages
 from streaming.settings import Settings
 
 
