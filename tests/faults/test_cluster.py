@@ -6,7 +6,7 @@ import time
 import pytest
 
 from tests.faults.sent import Sent, events
-from tests.harness.spark_cluster import family, spark_cluster
+from tests.harness.spark_cluster import family, frozen, spark_cluster
 
 pytestmark = [pytest.mark.stack, pytest.mark.long]
 
@@ -21,7 +21,7 @@ def test_what_workers_of_other_machines_count_is_what_one_process_would(
     region.publish(scorer.artifacts)
     sent = Sent(scorer)
     with spark_cluster(tmp_path, hidden=scorer.folder) as cluster, sent.witness:
-        killed, frozen = cluster.add_worker(), cluster.add_worker()
+        killed, halted = cluster.add_worker(), cluster.add_worker()
         scorer.start(RISK_MASTER=cluster.url, SPARK_LOCAL_IP="127.0.0.1")
         sent.send(events(region, range(30)))
         sent.wait()
@@ -33,13 +33,9 @@ def test_what_workers_of_other_machines_count_is_what_one_process_would(
         sent.recovers(began, record_property)
 
         cluster.add_worker()
-        halted = family(frozen)
-        for process in halted:
-            process.send_signal(signal.SIGSTOP)
-        sent.send(events(region, range(60, 90)))
-        time.sleep(60)
-        for process in halted:
-            process.send_signal(signal.SIGCONT)
+        with frozen(halted):
+            sent.send(events(region, range(60, 90)))
+            time.sleep(60)
         began = time.monotonic()
         sent.send(events(region, range(90, 120)))
         sent.wait()

@@ -11,7 +11,7 @@ from pyarrow.fs import FileSelector, S3FileSystem
 
 from tests.faults.sent import Sent, events
 from tests.harness.object_store import SECRET, object_store
-from tests.harness.spark_cluster import family
+from tests.harness.spark_cluster import frozen
 
 # moto's server answers the client that copies whole files, and no other, with a 100 that it takes for the end.
 SPARK = "spark.hadoop.fs.s3a.optimized.copy.from.local.enabled false\n"
@@ -73,13 +73,9 @@ def test_what_is_counted_there_is_what_a_disk_would_have(new_topic, new_scorer, 
             sent.wait()
             record_property("recovery_s", time.monotonic() - began)
 
-            halted = family(store.process)
-            for process in halted:
-                process.send_signal(signal.SIGSTOP)
-            sent.send(events(region, range(60, 90)))
-            time.sleep(20)
-            for process in halted:
-                process.send_signal(signal.SIGCONT)
+            with frozen(store.process):
+                sent.send(events(region, range(60, 90)))
+                time.sleep(20)
             began = time.monotonic()
             sent.wait()
             record_property("recovery_after_freeze_s", time.monotonic() - began)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -76,6 +77,19 @@ class Cluster:
 def family(process):
     """A process and all that it started."""
     return [process, *process.children(recursive=True)]
+
+
+@contextmanager
+def frozen(process):
+    """A process and all that it started stand still meanwhile."""
+    halted = family(process)
+    for one in halted:
+        one.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for one in halted:
+            one.send_signal(signal.SIGCONT)
 
 
 @contextmanager
