@@ -20,7 +20,7 @@ from benchmarks.plan import CATEGORIES, bench_spec
 PER_CELL_AND_DAY = 0.3  # about that of Chicago's cells of a kilometre that have any incident
 DAY_S = 86_400
 LOOK_EVERY_S = 0.5
-STEP = "4h"  # of `evaluate`: hours of two years, 2,304 cells and four categories are more counts than it judges at once
+STEP = "4h"  # of `evaluate`: hours have four times the steps
 _LAYOUT = "time=time,lat=lat,lon=lon,category=category,timezone=America/Chicago"
 _END = np.datetime64("2025-01-01T00:00:00")
 

@@ -20,7 +20,7 @@ MAX_SERIES_PER_REGION = 1_000_000  # the store's own guide allows so many on a w
 MAX_COUNTERS_PER_REGION = 1 << 29  # 2 GiB of 32-bit counters in a worker, allocated as they are used
 
 # One evaluation
-MAX_CUBE_COUNTS = 150_000_000  # 600 MB of counts, and each rule's forecasts of the judged steps beside them
+MAX_CUBE_BYTES = 400_000_000  # of counts, one or two each, and as many again while a rule is checked for leaks
 
 # All regions together
 MAX_REGIONS = 256  # each worker keeps that many artifacts at hand; more would be read anew in every batch

@@ -1,6 +1,6 @@
 """What a forecast is, and what a rival of the network must be able to do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -24,7 +24,7 @@ def least_mean(counts: Counts) -> Floats:
     of a rate), so that a category that was never seen may come.
     """
     steps, cells, _ = counts.shape
-    return np.asarray((LEAST_SHARE * counts.sum(axis=(0, 1)) + UNSEEN) / (steps * cells), np.float64)
+    return np.asarray((LEAST_SHARE * counts.sum(axis=(0, 1), dtype=np.int64) + UNSEEN) / (steps * cells), np.float64)
 
 
 def poisson_loss(mean: npt.NDArray[np.floating], counts: npt.NDArray[np.number]) -> float:
@@ -36,6 +36,12 @@ def poisson_loss(mean: npt.NDArray[np.floating], counts: npt.NDArray[np.number])
     return float((mean.sum() - counts[seen] @ np.log(mean[seen])) / counts.size)
 
 
+def loss_over_steps(forecast: Iterable[Floats], counts: Counts, least: Floats) -> float:
+    """The mean `poisson_loss` of (cells, categories) forecasts of at least `least`, one for each step of counts."""
+    pairs = zip(forecast, counts, strict=True)
+    return float(np.mean([poisson_loss(np.maximum(mean, least), seen) for mean, seen in pairs]))
+
+
 class Forecaster(Protocol):
     """A fitted rival that counts for itself."""
 
@@ -44,11 +50,12 @@ class Forecaster(Protocol):
         """What it chose on the validation steps, by name; empty when there was no choice."""
         ...
 
-    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        """(steps - first, cells, categories) expected counts, 0 or more.
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterable[Floats]:
+        """(cells, categories) expected counts, 0 or more, of each step from `first` on.
 
-        Row i is about step `first + i` and may use only steps before `first + i - delay`: `delay` steps are not yet
-        reported. `evaluate` refuses a rival that looks further (models/evaluation/leaks.py).
+        They are read one by one, so that a rival that yields them never holds more than one. That of a step may use
+        only steps before `step - delay`: `delay` steps are not yet reported. `evaluate` refuses a rival that looks
+        further (models/evaluation/leaks.py).
         """
         ...
 

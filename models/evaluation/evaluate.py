@@ -3,15 +3,15 @@
 import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
 import numpy as np
-import torch
 
 from models.evaluation.contract import Regression, Regressor, Rival
-from models.evaluation.judge import AnyCounts, AnyFloats, Judge, mean_scores
+from models.evaluation.judge import ROWS, Forecast, Judge, mean_scores
 from models.evaluation.leaks import refuse_leaks
 from models.evaluation.origins import combine_origins
 from models.evaluation.product import (
@@ -25,12 +25,12 @@ from models.evaluation.product import (
 )
 from models.evaluation.result import NETWORK_KINDS, Evaluation, Losses, ModelResult
 from models.evaluation.rivals import RIVALS
+from models.evaluation.spool import Spool
 from models.evaluation.tasks import Task, earlier
 from models.hyperparameters import DEFAULT, Hyperparameters
-from models.measures.cube import Floats
+from models.measures.cube import Floats, Runs
 from models.network import RiskNetwork
 from models.networks import kind_of_network
-from models.training.fit_baseline import likeliest_dispersion
 from models.training.replay import refuse_lag
 from schemas.errors import DataError
 
@@ -48,6 +48,7 @@ class EvaluationPlan:
     recipe: Hyperparameters = DEFAULT  # of the networks
     networks: Sequence[str] = (DEFAULT.network,)  # kinds to judge; the report speaks of the first one
     tell: Callable[[str, float], None]  # (what, how far 0..1)
+    rows: int = ROWS  # cells at steps whose features and forecasts are in memory at a time
 
 
 def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mapping[str, str]) -> Evaluation:
@@ -65,7 +66,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
             remedy=f"choose a --purge-steps of at most {least - 2 - plan.delay}",
         )
     began = time.monotonic()
-    judge = Judge(task=task, seed=plan.seeds[0])
+    judge = Judge(task=task, seed=plan.seeds[0], rows=plan.rows)
     rows = []
     for number, rival in enumerate(RIVALS):
         plan.tell(f"counting: {rival.name}", number / len(RIVALS))
@@ -91,14 +92,14 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         data_sha256=task.data_sha256,
         cube=task.cube,
         first=task.test,
-        scored_cells=int(task.scored.sum()),
+        scored_cells=judge.cells,
         outside=task.outside,
         purge_steps=plan.purge,
         delay_steps=plan.delay,
         rows=sorted(rows, key=_log_score),
         best_baseline=best.model,
         best_rule=best_rule.model,
-        observed=task.cube.counts[task.test :][judge.is_kept].mean(axis=0),
+        observed=judge.observed,
         expected=expected,
         learning=learning,
         seconds=time.monotonic() - began,
@@ -141,11 +142,10 @@ def _compared(row: ModelResult, best: ModelResult, best_rule: ModelResult, judge
 
 def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResult:
     """A rival never sees the steps that are cut out: it takes those before and after them for neighbours."""
-    task, began, cube = judge.task, time.monotonic(), judge.task.cube.only(judge.task.is_kept)
+    task, began, cube = judge.task, time.monotonic(), judge.task.cube.only(judge.is_kept)
     steps = (task.validation - plan.purge, task.validation, task.test - plan.purge, task.test)
-    learned, validation, choose_until, test = (int(task.is_kept[:step].sum()) for step in steps)
+    learned, validation, choose_until, test = (int(judge.is_kept[:step].sum()) for step in steps)
     forecaster = rival.fit(cube.until(choose_until), learned, delay=plan.delay)
-    mean = forecaster.forecast(cube, validation, delay=plan.delay)
     refuse_leaks(
         lambda cube, first: forecaster.forecast(cube, first, delay=plan.delay),
         cube,
@@ -154,11 +154,14 @@ def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResu
         random=np.random.default_rng(judge.seed),
         delay=plan.delay,
     )
-    mean = judge.floored(mean[:, task.scored])
-    fitted = _Fitted(name=rival.name, kind="rule", chosen=forecaster.chosen, seconds=time.monotonic() - began)
-    seen = cube.counts[validation:choose_until, task.scored]
-    judged: list[AnyFloats] = [judge.at_all_steps(mean[test - validation :])]
-    return _row(fitted, mean[: choose_until - validation], seen, judged, judge)
+    choosing = range(task.validation, task.test - plan.purge)
+    with Spool(task.validation, (judge.cells, len(cube.categories)), np.float64) as spool:
+        forecasts = iter(forecaster.forecast(cube, validation, delay=plan.delay))
+        for is_kept in judge.is_kept[task.validation :]:
+            mean = next(forecasts) if is_kept else np.zeros(cube.counts.shape[1:])
+            spool.append(judge.floored(mean[task.scored]))
+        fitted = _Fitted(name=rival.name, kind="rule", chosen=forecaster.chosen, seconds=time.monotonic() - began)
+        return _row(fitted, lambda: judge.kept(spool.read, choosing), [spool], judge)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,27 +207,23 @@ def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan) -> _Fitt
     )
 
 
-def _judged_means(
-    each: Sequence[_Fitted], learned: Learned, judge: Judge, plan: EvaluationPlan
-) -> list[list[AnyFloats]]:
-    """(steps, cells, categories) forecasts of each row's models, from one pass over the judged steps."""
-    task = judge.task
-    steps, cells, categories = judge.counts.shape
-    means: list[list[AnyFloats]] = [
-        [np.empty((steps, cells, categories), np.float32) for _ in row.models] for row in each
-    ]
-    checked = int(np.random.default_rng(plan.seeds[0]).integers(steps))
-    for run, inputs in judged_inputs(task, learned):
-        plan.tell("judging", run.start / steps)
-        if run.start <= checked < run.stop:
-            values = inputs[RiskNetwork.inputs][checked - run.start]
-            refuse_leaking_features(task, learned, task.test + checked, values, delay=plan.delay)
-        for row, of_row in zip(each, means, strict=True):
+def _forecast(
+    each: Sequence[_Fitted], spools: Sequence[Sequence[Spool]], learned: Learned, judge: Judge, plan: EvaluationPlan
+) -> None:
+    """Writes the floored forecasts of each row's models, in one pass over the judged steps."""
+    task, categories = judge.task, len(judge.task.cube.categories)
+    steps, runs = judge.judged, judge.runs(judge.judged)
+    checked = steps[int(np.random.default_rng(plan.seeds[0]).integers(len(steps)))]
+    for run, inputs in zip(runs, judged_inputs(task, learned, runs), strict=True):
+        plan.tell("judging", (run.start - task.test) / len(steps))
+        if checked in run:
+            values = inputs[RiskNetwork.inputs][run.index(checked)]
+            refuse_leaking_features(task, learned, checked, values, delay=plan.delay)
+        for row, of_row in zip(each, spools, strict=True):
             flat = inputs[row.of.inputs].reshape(-1, categories, inputs[row.of.inputs].shape[-1])
-            for mean, model in zip(of_row, row.models, strict=True):
-                mean[run] = judge.floored(model.predict(flat).reshape(-1, cells, categories))
+            for spool, model in zip(of_row, row.models, strict=True):
+                spool.append(judge.floored(model.predict(flat).reshape(-1, judge.cells, categories)))
     plan.tell("judging", 1.0)
-    return means
 
 
 def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Floats, Losses]:
@@ -235,37 +234,45 @@ def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tupl
     networks = [_fitted_networks(kind, learned, plan) for kind in plan.networks]
     fitted += networks
     plan.tell("fitting", 1.0)
-    means = _judged_means(fitted, learned, judge, plan)
-    means.reverse()
     rows, expected = [], np.full((len(task.scored), len(task.cube.categories)), np.nan)
-    for row in fitted:
-        known = learned.examples[row.of][1]
-        seen = known.counts[:, :, 0].numpy()
-        chosen = np.mean([judge.floored(model.predict(known.values.numpy())) for model in row.models], axis=0)
-        judged = means.pop()  # hundreds of megabytes in a large city
-        rows.append(_row(row, chosen[:, None], seen[:, None], judged, judge))
-        if row.kind == NETWORK_KINDS[0]:
-            expected[task.scored] = np.mean([mean[judge.is_kept].mean(axis=0) for mean in judged], axis=0)
+    shape = (judge.cells, len(task.cube.categories))
+    with ExitStack() as open_files:
+        new = lambda: open_files.enter_context(Spool(task.test, shape, np.float32))  # noqa: E731
+        spools = [[new() for _ in row.models] for row in fitted]
+        _forecast(fitted, spools, learned, judge, plan)
+        for row, judged in zip(fitted, spools, strict=True):
+            found = _featured_row(row, judged, learned, judge)
+            rows.append(found)
+            if row.kind == NETWORK_KINDS[0]:
+                expected[task.scored] = judge.expected(_mean_of(judged, judge, found.chosen[MIXED_IN]))
     return rows, expected, networks[0].losses
 
 
-def _row(fitted: _Fitted, chosen: AnyFloats, seen: AnyCounts, judged: list[AnyFloats], judge: Judge) -> ModelResult:
+def _featured_row(fitted: _Fitted, judged: Sequence[Spool], learned: Learned, judge: Judge) -> ModelResult:
+    known = learned.examples[fitted.of][1]
+    seen, values = known.counts[:, :, 0].numpy(), known.values.numpy()
+    chosen = np.mean([judge.floored(model.predict(values)) for model in fitted.models], axis=0)
+    return _row(fitted, lambda: [(chosen[None], seen[None])], judged, judge)
+
+
+def _mean_of(judged: Sequence[Spool], judge: Judge, share: float) -> Forecast:
+    """The mean over the seeds, with `share` of the usual mixed in."""
+    return lambda run: np.mean([judge.mixed(spool.read(run), share) for spool in judged], axis=0)
+
+
+def _row(fitted: _Fitted, chosen: Callable[[], Runs], judged: Sequence[Spool], judge: Judge) -> ModelResult:
     """Mix in the mean, take the likeliest dispersion, and judge.
 
-    chosen, seen: (steps, cells, categories) floored forecasts of the validation block, and counts. judged: forecasts
-    of the judged steps, one for each seed; they become the mixed ones.
+    chosen: floored forecasts of the validation block, and counts. judged: those of the judged steps, one for each seed.
     """
-    share, categories = judge.share_mixed_in(chosen, seen), seen.shape[2]
-    log_mean = torch.from_numpy(np.log(judge.mixed(chosen, share).reshape(-1, categories, 1)))
-    dispersion = likeliest_dispersion(log_mean, torch.from_numpy(seen.reshape(-1, categories, 1)))[:, 0]
-    for seed, mean in enumerate(judged):  # one by one: all of both kinds would need twice the memory
-        judged[seed] = judge.mixed(mean, share)
-    of_seeds = [judge.scores(mean, dispersion) for mean in judged]
+    share = judge.share_mixed_in(chosen())
+    dispersion = judge.dispersion(chosen(), share)
+    of_seeds = [judge.scores(_mean_of([spool], judge, share), dispersion) for spool in judged]
     return ModelResult(
         model=fitted.name,
         kind=fitted.kind,
         scores=mean_scores(of_seeds),
-        totals=judge.totals(np.asarray(sum(judged) / len(judged)), dispersion),
+        totals=judge.totals(_mean_of(judged, judge, share), dispersion),
         dispersion=tuple(dispersion.tolist()),
         chosen={**fitted.chosen, MIXED_IN: share},
         seeds=len(judged),

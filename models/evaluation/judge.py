@@ -1,24 +1,26 @@
 """Judges the forecasts of one task: every model by the same steps, cells and random draws."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from models.evaluation.contract import least_mean, poisson_loss
 from models.evaluation.tasks import Task
-from models.measures.cube import Counts, Floats
+from models.measures.cube import AnyFloats, Counts, Floats, Runs, added
 from models.measures.paired import LEAST_JUDGED, Difference, compare
 from models.measures.ranking import AtShare
 from models.measures.scores import ModelScores, Sheet, score
 from models.measures.totals import Totals, totals
+from models.training.fit_baseline import DISPERSIONS, dispersion_losses
 
 T = TypeVar("T", Sheet, AtShare)
-AnyFloats = npt.NDArray[np.floating]
-AnyCounts = npt.NDArray[np.number]
+Forecast = Callable[[range], AnyFloats]  # (steps, scored cells, categories)
+ROWS = 1 << 17
 # Shares of the mean that a model may mix in, so that a quiet place keeps a small forecast.
 SHARES = (0.0, 1e-4, 1e-3, 1e-2, 0.05)
 
@@ -27,14 +29,31 @@ SHARES = (0.0, 1e-4, 1e-3, 1e-2, 0.05)
 class Judge:
     task: Task
     seed: int  # of the randomised PIT and the bootstrap
+    rows: int = ROWS  # cells at steps whose forecasts are in memory at a time; no figure depends on it
 
     def floored(self, mean: AnyFloats) -> Floats:
         """(steps, scored cells, categories) the forecast as it is judged, see `least_mean`."""
         return np.maximum(mean, self._least)
 
-    def share_mixed_in(self, chosen: AnyFloats, seen: AnyCounts) -> float:
+    def share_mixed_in(self, chosen: Runs) -> float:
         """Which of SHARES makes the forecasts of the validation steps best. chosen: as `floored` gives them."""
-        return min(SHARES, key=lambda share: poisson_loss(self.mixed(chosen, share), seen))
+        losses = [
+            [poisson_loss(self.mixed(one, share), counts) for share in SHARES]
+            for mean, seen in chosen
+            for one, counts in zip(mean, seen, strict=True)
+        ]
+        return SHARES[int(np.mean(losses, axis=0).argmin())]
+
+    def dispersion(self, chosen: Runs, share: float) -> Floats:
+        """(categories,) the size that is likeliest on the validation steps with `share` of the mean mixed in."""
+        losses: Floats = np.zeros(())
+        for mean, seen in chosen:
+            log_mean, counts = (
+                torch.from_numpy(values.reshape(-1, values.shape[-1], 1))
+                for values in (np.log(self.mixed(mean, share)), seen)
+            )
+            losses = losses + dispersion_losses(log_mean, counts)
+        return np.asarray(DISPERSIONS[losses[:, :, 0].argmin(axis=0)])
 
     def mixed(self, floored: AnyFloats, share: float) -> AnyFloats:
         """The forecast with `share` of it replaced by the category's mean over scored cells and learned steps."""
@@ -51,45 +70,79 @@ class Judge:
     @property
     def _learned(self) -> Counts:
         """(learned steps, scored cells, categories) without the steps that are cut out."""
-        known = slice(self.task.validation)
-        return self.task.cube.counts[known, self.task.scored][self.task.is_kept[known]]
+        known = np.flatnonzero(self.task.is_kept[: self.task.validation])
+        return self.task.cube.counts[np.ix_(known, self.task.scored)]
 
     @property
-    def counts(self) -> Counts:
-        """(judged steps, scored cells, categories) observed incidents."""
-        return self.task.cube.counts[self.task.test :, self.task.scored]
+    def judged(self) -> range:
+        """The judged steps."""
+        return range(self.task.test, len(self.task.cube))
+
+    def runs(self, steps: range) -> list[range]:
+        """The steps, as many at a time as `rows` cells at steps allow."""
+        height = max(1, self.rows // self.cells)
+        return [steps[start : start + height] for start in range(0, len(steps), height)]
+
+    @cached_property
+    def cells(self) -> int:
+        """How many are scored."""
+        return int(self.task.scored.sum())
+
+    def counts(self, steps: range) -> Counts:
+        """(steps, scored cells, categories) observed incidents."""
+        return self.task.cube.counts[steps.start : steps.stop, self.task.scored]
 
     @cached_property
     def is_kept(self) -> npt.NDArray[np.bool_]:
-        """(judged steps,) see `Task.is_kept`; what is forecast for a step that is not kept changes no figure."""
-        return self.task.is_kept[self.task.test :]
+        """(steps,) see `Task.is_kept`; what is forecast for a step that is not kept changes no figure."""
+        return self.task.is_kept
 
-    def at_all_steps(self, mean: Floats) -> Floats:
-        """Forecasts of the kept steps, with nothing in the place of the others."""
-        if self.is_kept.all():
-            return mean
-        everywhere = np.zeros((len(self.is_kept), *mean.shape[1:]))
-        everywhere[self.is_kept] = mean
-        return everywhere
+    def kept(self, forecast: Forecast, steps: range) -> Iterator[tuple[AnyFloats, Counts]]:
+        """Runs of the kept steps: forecasts and counts."""
+        for run in self.runs(steps):
+            kept = self.is_kept[run.start : run.stop]
+            if kept.any():
+                yield forecast(run)[kept], self.counts(run)[kept]
 
-    def scores(self, mean: AnyFloats, dispersion: Floats) -> ModelScores:
-        """mean: (judged steps, scored cells, categories)."""
-        random, categories, kept = np.random.default_rng(self.seed), self.task.cube.categories, self.is_kept
-        return score(np.asarray(mean[kept], np.float64), self.counts[kept], dispersion, categories, random)
-
-    def totals(self, mean: AnyFloats, dispersion: Floats) -> Totals:
-        """Of the scored cells; the others expect nothing and count nothing."""
-        everywhere = np.zeros((len(mean), len(self.task.scored), mean.shape[2]))
-        everywhere[:, self.task.scored] = mean
-        everywhere[~self.is_kept] = 0
-        cube, first = self.task.cube, self.task.test
-        judged = replace(
-            cube,
-            counts=cube.counts[first:] * self.task.scored[:, None] * self.is_kept[:, None, None],
-            starts_s=cube.starts_s[first:],
-            hour_of_week=cube.hour_of_week[first:],
+    def scores(self, forecast: Forecast, dispersion: Floats) -> ModelScores:
+        return score(
+            self.kept(forecast, self.judged),
+            dispersion,
+            self.task.cube.categories,
+            np.random.default_rng(self.seed),
+            steps=self._kept_steps,
+            cells=self.cells,
         )
-        return totals(everywhere, judged, dispersion)
+
+    @property
+    def _kept_steps(self) -> int:
+        """How many steps are judged."""
+        return int(self.is_kept[self.task.test :].sum())
+
+    def expected(self, forecast: Forecast) -> Floats:
+        """(scored cells, categories) the mean of a forecast over the judged steps."""
+        total = np.zeros((self.cells, len(self.task.cube.categories)))
+        for mean, _ in self.kept(forecast, self.judged):
+            total = added(total, mean)
+        return total / self._kept_steps
+
+    @cached_property
+    def observed(self) -> Floats:
+        """(cells, categories) incidents per judged step, also of cells that are not scored."""
+        kept = np.flatnonzero(self.is_kept[self.task.test :]) + self.task.test
+        return np.asarray(self.task.cube.counts[kept].mean(axis=0))
+
+    def totals(self, forecast: Forecast, dispersion: Floats) -> Totals:
+        """Of the scored cells; the others expect nothing and count nothing."""
+        return totals(self._everywhere(forecast), self.task.cube, dispersion)
+
+    def _everywhere(self, forecast: Forecast) -> Iterator[tuple[Floats, Floats]]:
+        """The runs on the whole grid, with nothing in the place of what is not judged."""
+        for run in self.runs(self.judged):
+            values = np.zeros((2, len(run), *self.task.cube.counts.shape[1:]))
+            values[:, :, self.task.scored] = forecast(run), self.counts(run)
+            values[:, ~self.is_kept[run.start : run.stop]] = 0
+            yield values[0], values[1]
 
     def versus(self, model: ModelScores, rival: ModelScores, category: str | None = None) -> Difference:
         """Over all categories, or in one of them."""
@@ -99,12 +152,16 @@ class Judge:
         found = compare(
             model_sums,
             rival_sums,
-            values=int(self.task.scored.sum()) * len(taken),
+            values=self.cells * len(taken),
             steps_per_week=self.task.cube.steps_per_week,
             random=np.random.default_rng(self.seed),
         )
-        judged = self.counts[self.is_kept][:, :, taken].sum()
-        return found if judged >= LEAST_JUDGED else replace(found, verdict="too few")
+        return found if self._judged[taken].sum() >= LEAST_JUDGED else replace(found, verdict="too few")
+
+    @cached_property
+    def _judged(self) -> npt.NDArray[np.int64]:
+        """(categories,) incidents that are judged."""
+        return np.rint(self.observed[self.task.scored].sum(axis=0) * self._kept_steps).astype(np.int64)
 
 
 def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:

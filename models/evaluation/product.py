@@ -1,6 +1,6 @@
 """The product's own chain on a task: its counts, its features, its baseline and its network."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -26,7 +26,6 @@ from schemas.spec import DAY_S, Spec
 Inputs = Callable[[Values, Grid], Values]  # `RiskNetwork.inputs` of a kind
 BURN_IN_DAYS = 28  # before them the memory is too short to learn from
 MOST_MOMENTS = 6000  # steps that are learned from: a random part of those there are
-BLOCK_ROWS = 1 << 17  # cells at steps whose features are in memory at a time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,22 +98,19 @@ def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
     return IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s)
 
 
-def judged_inputs(task: Task, learned: Learned) -> Iterator[tuple[slice, dict[Inputs, Values]]]:
-    """Runs of judged steps, counted from the first, with what the kinds of network are given, by `kind.inputs`.
+def judged_inputs(task: Task, learned: Learned, runs: Iterable[range]) -> Iterator[dict[Inputs, Values]]:
+    """For each run of steps, the judged ones in their order, what the kinds of network are given, by `kind.inputs`.
 
     (steps, scored cells, categories, inputs) each.
     """
     cells = np.flatnonzero(task.scored)
-    height = max(1, BLOCK_ROWS // len(cells))
-    steps = range(task.test, len(task.cube))
-    for start in range(0, len(steps), height):
-        run = steps[start : start + height]
+    for run in runs:
         found: dict[Inputs, list[Values]] = {kind.inputs: [] for kind in learned.examples}
         for step in run:
             values = learned.engine.compute(learned.replay.lead_to(int(task.cube.starts_s[step]))).values
             for inputs_of, inputs in found.items():
                 inputs.append(inputs_of(values, task.grid)[cells])
-        yield slice(start, start + len(run)), {inputs_of: np.stack(inputs) for inputs_of, inputs in found.items()}
+        yield {inputs_of: np.stack(inputs) for inputs_of, inputs in found.items()}
 
 
 def refuse_leaking_features(task: Task, learned: Learned, step: int, seen: Values, *, delay: int) -> None:

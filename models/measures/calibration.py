@@ -11,6 +11,7 @@ from models.measures.cube import Counts, Floats
 
 PIT_BINS = 20  # so that 50 and 90 % intervals are whole bins
 RELIABILITY_BINS = 20
+PART_VALUES = 1 << 20  # that are put into bins at a time
 BUSY = 1.0  # expected incidents from which on a histogram of the PIT notices a wrong forecast
 Probabilities = npt.NDArray[np.float32] | Floats
 
@@ -39,10 +40,15 @@ def reliability(probability: Probabilities, happened: npt.NDArray[np.bool_], *, 
     """
     flat, seen = probability.ravel(), happened.ravel()
     tops = np.unique(np.quantile(flat, np.arange(1, bins + 1) / bins, method="inverted_cdf"))
-    bin_of = np.searchsorted(tops, flat)  # the first bin whose highest probability is not below
-    values = np.bincount(bin_of)
-    forecast = np.bincount(bin_of, weights=flat) / values
-    return Reliability(forecast=forecast, observed=np.bincount(bin_of, weights=seen) / values, values=values)
+    forecast = np.zeros(len(tops))
+    values, observed = np.zeros((2, len(tops)), np.int64)
+    for start in range(0, flat.size, PART_VALUES):
+        part = slice(start, start + PART_VALUES)
+        bin_of = np.searchsorted(tops, flat[part])  # the first bin whose highest probability is not below
+        values += np.bincount(bin_of, minlength=len(tops))
+        observed += np.bincount(bin_of[seen[part]], minlength=len(tops))
+        np.add.at(forecast, bin_of, flat[part])  # one after another, so that the parts' size changes nothing
+    return Reliability(forecast=forecast / values, observed=observed / values, values=values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +83,9 @@ class Intervals:
             "plain_coverage_90": self.inside / values,
             "width_90": self.width / values,
         }
+
+
+NO_INTERVALS = Intervals(pit=np.zeros(PIT_BINS, np.int64), busy=np.zeros(PIT_BINS, np.int64), inside=0, width=0.0)
 
 
 def _middle(pit: npt.NDArray[np.int64], outside: int) -> float:

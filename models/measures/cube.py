@@ -1,6 +1,8 @@
 """The cube: incidents by step of time, cell and category. What every forecast is judged on."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,17 +11,19 @@ from models.files.incident_files import IncidentTable
 from models.hour_of_week import hour_of_week
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.limits import MAX_CUBE_COUNTS
+from schemas.limits import MAX_CUBE_BYTES
 
-Counts = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.signedinteger[Any]]
 Floats = npt.NDArray[np.float64]
+AnyFloats = npt.NDArray[np.floating]
+Runs = Iterable[tuple[AnyFloats, Counts]]  # forecasts and counts of runs of steps, in the order of time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cube:
     """Steps stand one behind the other in local time: a step of a day that changes its clock is longer or shorter."""
 
-    counts: Counts  # (steps, cells, categories)
+    counts: Counts  # (steps, cells, categories), as `type_for` says: sums need a wider type
     starts_s: npt.NDArray[np.int64]  # (steps + 1,) epoch seconds; the last one is the end of the last step
     hour_of_week: npt.NDArray[np.int16]  # (steps,) local, at the step's start; 0 is Monday 00:00
     rows: int
@@ -56,17 +60,19 @@ def count(incidents: IncidentTable, cell: npt.NDArray[np.int32], starts_s: npt.N
     """
     steps, categories = len(starts_s) - 1, len(incidents.categories)
     step = np.searchsorted(starts_s, incidents.occurred_s, side="right") - 1
+    place, number = np.unique((step * grid.cells + cell) * categories + incidents.category, return_counts=True)
+    kind = type_for(int(number.max(initial=0)))
     size = steps * grid.cells * categories
-    if size > MAX_CUBE_COUNTS:
+    if size * kind.itemsize > MAX_CUBE_BYTES:
         raise DataError(
             f"{steps:,} steps x {grid.cells:,} cells x {categories} categories are {size:,} counts, at most "
-            f"{MAX_CUBE_COUNTS:,} are judged at once",
+            f"{MAX_CUBE_BYTES // kind.itemsize:,} of up to {number.max():,} incidents are judged at once",
             remedy="take a longer --step, a larger --cell-m, fewer categories, or a part of the file's time",
         )
-    counts = np.zeros((steps, grid.cells, categories), np.int32)
-    np.add.at(counts, (step, cell, incidents.category), 1)
+    counts = np.zeros(size, kind)
+    counts[place] = number
     return Cube(
-        counts=counts,
+        counts=counts.reshape(steps, grid.cells, categories),
         starts_s=starts_s,
         hour_of_week=hour_of_week(starts_s[:-1], incidents.timezone).astype(np.int16),
         rows=grid.rows,
@@ -74,3 +80,19 @@ def count(incidents: IncidentTable, cell: npt.NDArray[np.int32], starts_s: npt.N
         cell_m=grid.cell_m,
         categories=incidents.categories,
     )
+
+
+def type_for(most: int) -> np.dtype[np.signedinteger[Any]]:
+    """The smallest type of counts that are at most `most`: nearly all are 0 or 1, and there are many of them."""
+    return next(kind for kind in map(np.dtype, (np.int8, np.int16, np.int32)) if most <= np.iinfo(kind).max)
+
+
+def added(total: Floats, rows: npt.NDArray[np.number]) -> Floats:
+    """The total and the rows, added one after another: the sum does not depend on how rows are divided among calls.
+
+    total: any one shape; rows: (n, ...) of that shape each.
+    """
+    total = total.copy()
+    for row in rows:
+        total += row
+    return total

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.measures.cube import Counts, Floats
+from models.measures.cube import Counts, Floats, added
 
 AREA_SHARES = (0.01, 0.05, 0.10, 0.20)
 
@@ -53,10 +53,21 @@ class Capture:
 
 
 def capture(mean: Floats, counts: Counts) -> Capture:
-    """Rank the cells of each step by the forecast. mean, counts: (steps, cells).
+    """Rank the cells of each step by the forecast. mean, counts: (steps, cells)."""
+    nothing = np.zeros(mean.shape[1])
+    return capture_of(*(added(nothing, by_place) for by_place in by_places(mean, counts)))
+
+
+def capture_of(credit: Floats, most_first: Floats) -> Capture:
+    """From what `by_places` gives, summed over steps."""
+    return Capture(caught=credit.cumsum(), ideal=most_first.cumsum())
+
+
+def by_places(mean: Floats, counts: Counts) -> tuple[Floats, Counts]:
+    """(steps, cells) incidents in the cells of each step, in the order of the forecast, and the most first.
 
     Cells of equal forecast stand in no order: each of them is credited with their mean count, which is what a
-    random order catches on average. No order of the grid is favoured.
+    random order catches on average. No order of the grid is favoured. mean, counts: (steps, cells).
     """
     order = np.argsort(-mean, axis=1)
     ranked = np.take_along_axis(mean, order, axis=1)
@@ -65,8 +76,7 @@ def capture(mean: Floats, counts: Counts) -> Capture:
     tie = np.cumsum(first_of_ties) - 1  # a number for each set of equals of a step
     incidents = np.bincount(tie, weights=np.take_along_axis(counts, order, axis=1).ravel())
     credit = (incidents / np.bincount(tie))[tie].reshape(mean.shape)
-    most_first = np.sort(counts, axis=1)[:, ::-1]
-    return Capture(caught=credit.sum(axis=0).cumsum(), ideal=most_first.sum(axis=0).cumsum().astype(np.float64))
+    return credit, np.sort(counts, axis=1)[:, ::-1]
 
 
 def average_precision(probability: npt.NDArray[np.floating], happened: npt.NDArray[np.bool_]) -> float:

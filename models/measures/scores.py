@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
@@ -9,13 +10,13 @@ from operator import add
 import numpy as np
 import numpy.typing as npt
 
-from models.measures.calibration import RELIABILITY_BINS, Intervals, Reliability, intervals, reliability
-from models.measures.cube import Counts, Floats
+from models.measures.calibration import NO_INTERVALS, RELIABILITY_BINS, Intervals, Reliability, intervals, reliability
+from models.measures.cube import AnyFloats, Counts, Floats, Runs, added
 from models.measures.proper import PROPER, proper_scores
-from models.measures.ranking import AREA_SHARES, AtShare, Capture, average_precision, capture
+from models.measures.ranking import AREA_SHARES, AtShare, Capture, average_precision, by_places, capture_of
 from schemas.errors import DataError
 
-BLOCK_VALUES = 1 << 18  # values that are scored at a time: they fit into a core's cache
+BLOCK_VALUES = 1 << 16  # values that are scored at a time: they fit into a core's cache
 MOST = 1e6  # expected incidents of one cell and step
 
 
@@ -57,8 +58,6 @@ class Measured:
 
     proper: Floats  # (5,) means of PROPER
     log_score_sums: Floats  # (steps,) negative binomial log score, summed over cells
-    probability: npt.NDArray[np.float32]  # (steps, cells) of at least one incident
-    happened: npt.NDArray[np.bool_]  # (steps, cells)
     forecast: float
     actual: int
     intervals: Intervals
@@ -76,33 +75,65 @@ class ModelScores:
 
 
 def score(
-    mean: Floats, counts: Counts, dispersion: Floats, categories: Sequence[str], random: np.random.Generator
+    runs: Runs,
+    dispersion: Floats,
+    categories: Sequence[str],
+    random: np.random.Generator,
+    *,
+    steps: int,
+    cells: int,
 ) -> ModelScores:
     """Score one model.
 
-    mean: (steps, cells, categories) expected counts, > 0. counts: of the same shape. dispersion: (categories,) size r
-    of the negative binomial, variance = mean + mean**2 / r. random: for the randomised PIT. Raises DataError when
-    shapes do not agree, and for a mean or a size that no distribution has.
+    runs: (n, cells, categories) expected counts, > 0, and counts, `steps` of them together; how long the runs are
+    changes nothing. dispersion: (categories,) size r of the negative binomial, variance = mean + mean**2 / r. random:
+    for the randomised PIT. Raises DataError when shapes do not agree, and for a mean or a size that no distribution
+    has.
     """
-    _check(mean, counts, dispersion, categories)
-    parts = [_measure(mean[:, :, c], counts[:, :, c], float(size), random) for c, size in enumerate(dispersion)]
-    sheet, curves = _sheet_of(parts)
+    if dispersion.shape != (len(categories),):
+        raise DataError(f"dispersion {dispersion.shape} and {len(categories)} names of categories", "give one each")
+    if not ((dispersion > 0) & np.isfinite(dispersion)).all():
+        raise DataError(f"dispersion {dispersion.tolist()}", "give a size above 0 and finite; a large one is Poisson")
+    probability = np.empty((len(categories), steps, cells), np.float32)
+    happened = np.empty(probability.shape, np.bool_)
+    tallies = [
+        _Tally(probability[number], happened[number], float(size), _ahead(random, number * steps * cells))
+        for number, size in enumerate(dispersion)
+    ]
+    first = 0
+    with ThreadPoolExecutor() as pool:
+        for mean, counts in runs:
+            _check(mean, counts, (min(len(mean), steps - first), cells, len(categories)))
+            for number, tally in enumerate(tallies):
+                tally.add(first, mean[:, :, number], counts[:, :, number], pool)
+            first += len(mean)
+    if not first == steps > 0:
+        raise DataError(f"forecasts of {first} steps for {steps}", "give one for each step, and at least one step")
+    parts = [tally.measured() for tally in tallies]
+    sheet, curves = _sheet_of(parts, probability, happened)
+    by_category = {
+        name: _sheet_of(parts[place : place + 1], probability[place : place + 1], happened[place : place + 1])[0]
+        for place, name in enumerate(categories)
+    }
     return ModelScores(
         sheet=sheet,
         curves=curves,
-        by_category={name: _sheet_of([part])[0] for name, part in zip(categories, parts, strict=True)},
+        by_category=by_category,
         log_score_sums=np.stack([part.log_score_sums for part in parts], axis=1)[None],
     )
 
 
-def _check(mean: Floats, counts: Counts, dispersion: Floats, categories: Sequence[str]) -> None:
-    if mean.ndim != 3 or mean.size == 0 or mean.shape != counts.shape:
+def _ahead(random: np.random.Generator, draws: int) -> np.random.Generator:
+    """A copy that goes on `draws` numbers later: categories are drawn for one behind the other, and read together."""
+    ahead = deepcopy(random)
+    ahead.bit_generator.advance(draws)  # type: ignore[attr-defined]  # of PCG64, NumPy's default
+    return ahead
+
+
+def _check(mean: AnyFloats, counts: Counts, shape: tuple[int, ...]) -> None:
+    if not mean.shape == counts.shape == shape or mean.size == 0:
         raise DataError(
             f"forecasts {mean.shape} for counts {counts.shape}", "give one for each step, cell and category"
-        )
-    if not dispersion.shape == (len(categories),) == mean.shape[2:]:
-        raise DataError(
-            f"dispersion {dispersion.shape} and {len(categories)} names for {mean.shape[2]} categories", "give one each"
         )
     low, high = float(mean.min()), float(mean.max())
     if not (low > 0 and high <= MOST):
@@ -110,47 +141,65 @@ def _check(mean: Floats, counts: Counts, dispersion: Floats, categories: Sequenc
             f"forecasts reach from {low:g} to {high:g} incidents in a cell and step: the model has failed",
             remedy=f"keep them above 0 and at most {MOST:g}",
         )
-    if not ((dispersion > 0) & np.isfinite(dispersion)).all():
-        raise DataError(f"dispersion {dispersion.tolist()}", "give a size above 0 and finite; a large one is Poisson")
     if counts.min() < 0:
         raise DataError(f"a count of {counts.min()}", remedy="counts must be 0 or more")
 
 
-def _measure(mean: Floats, counts: Counts, size: float, random: np.random.Generator) -> Measured:
-    """mean, counts: (steps, cells)."""
-    probability = np.empty(mean.shape, np.float32)
-    sums = np.empty((len(PROPER), len(mean)))
-    height = max(1, BLOCK_VALUES // mean.shape[1])
-    uniform = random.random(mean.shape)
+class _Tally:
+    """What is measured of one category, run of steps by run of steps; how long the runs are changes nothing."""
 
-    def block(start: int) -> tuple[Intervals, Capture]:
-        steps = slice(start, start + height)
-        means, seen = np.array(mean[steps], np.float64, order="C"), np.array(counts[steps], np.int32, order="C")
-        scores, chance = proper_scores(means.ravel(), seen.ravel(), size)
-        sums[:, steps] = scores.reshape(-1, *means.shape).sum(axis=2)
-        probability[steps] = chance.reshape(means.shape)
-        return intervals(means.ravel(), seen.ravel(), size, uniform[steps].ravel()), capture(means, seen)
+    def __init__(
+        self,
+        probability: npt.NDArray[np.float32],
+        happened: npt.NDArray[np.bool_],
+        size: float,
+        random: np.random.Generator,
+    ) -> None:
+        """probability, happened: (steps, cells) of at least one incident, to be filled. random: for the PIT."""
+        self.probability, self.happened, self.size, self.random = probability, happened, size, random
+        self.sums = np.empty((len(PROPER), len(probability)))
+        self.forecast, self.actual = np.empty(len(probability)), 0
+        self.intervals = NO_INTERVALS
+        self.credit, self.most_first = np.zeros((2, probability.shape[1]))
 
-    with ThreadPoolExecutor() as pool:  # NumPy lets go of the interpreter
-        spreads, captures = zip(*pool.map(block, range(0, len(mean), height)), strict=True)
-    return Measured(
-        proper=sums.sum(axis=1) / mean.size,
-        log_score_sums=sums[PROPER.index("nb_log_score")],
-        probability=probability,
-        happened=counts > 0,
-        forecast=float(mean.sum(dtype=np.float64)),
-        actual=int(counts.sum(dtype=np.int64)),
-        intervals=reduce(add, spreads),
-        capture=reduce(add, captures),
-    )
+    def add(self, first: int, mean: Floats, counts: Counts, pool: ThreadPoolExecutor) -> None:
+        """mean, counts: (steps, cells), from step `first` on."""
+        height = max(1, BLOCK_VALUES // mean.shape[1])
+        uniform = self.random.random(mean.shape)
+
+        def block(start: int) -> tuple[Intervals, tuple[Floats, Counts]]:
+            part, here = slice(start, start + height), slice(first + start, min(start + height, len(mean)) + first)
+            means, seen = np.array(mean[part], np.float64, order="C"), np.array(counts[part], np.int32, order="C")
+            scores, chance = proper_scores(means.ravel(), seen.ravel(), self.size)
+            self.sums[:, here] = scores.reshape(-1, *means.shape).sum(axis=2)
+            self.probability[here] = chance.reshape(means.shape)
+            self.happened[here] = seen > 0
+            self.forecast[here] = means.sum(axis=1)
+            spread = intervals(means.ravel(), seen.ravel(), self.size, uniform[part].ravel())
+            return spread, by_places(means, seen)
+
+        for spread, (credit, most_first) in pool.map(block, range(0, len(mean), height)):  # NumPy frees the interpreter
+            self.intervals += spread
+            self.credit, self.most_first = added(self.credit, credit), added(self.most_first, most_first)
+        self.actual += int(counts.sum(dtype=np.int64))
+
+    def measured(self) -> Measured:
+        return Measured(
+            proper=self.sums.sum(axis=1) / self.probability.size,
+            log_score_sums=self.sums[PROPER.index("nb_log_score")],
+            forecast=float(self.forecast.sum()),
+            actual=self.actual,
+            intervals=self.intervals,
+            capture=capture_of(self.credit, self.most_first),
+        )
 
 
-def _sheet_of(parts: Sequence[Measured]) -> tuple[Sheet, Curves]:
-    """The sheet of one category, or of several together."""
+def _sheet_of(
+    parts: Sequence[Measured], probability: npt.NDArray[np.float32], happened: npt.NDArray[np.bool_]
+) -> tuple[Sheet, Curves]:
+    """The sheet of one category, or of several together. probability, happened: (categories, steps, cells)."""
     spread: Intervals = reduce(add, (part.intervals for part in parts))
     caught: Capture = reduce(add, (part.capture for part in parts))
-    probability = np.stack([part.probability for part in parts])
-    happened = np.stack([part.happened for part in parts])
     table = reliability(probability, happened, bins=RELIABILITY_BINS)
     actual = sum(part.actual for part in parts)
     sheet = Sheet(

@@ -7,7 +7,7 @@ from math import erfc, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from models.measures.cube import Counts, Cube, Floats
+from models.measures.cube import Cube, Floats, Runs, added
 from schemas.errors import DataError
 
 BANDS = 4  # districts are the fields of a board of at most 4 x 4
@@ -53,20 +53,28 @@ class Totals:
     by_district: tuple[Total, ...]  # from the south-west, west to east
 
 
-def totals(mean: Floats, cube: Cube, dispersion: Floats) -> Totals:
+def totals(runs: Runs, cube: Cube, dispersion: Floats) -> Totals:
     """Compare the last steps of a cube with a forecast of them.
 
-    mean: (steps, cells, categories) expected counts of the last steps of `cube`. dispersion: (categories,) size r of
-    the negative binomial. Raises DataError when the shapes do not agree.
+    runs: (steps, cells, categories) expected counts and counts, together those of the last steps of `cube`; nothing
+    else of its counts is read. dispersion: (categories,) size r of the negative binomial. Raises DataError when the
+    shapes do not agree.
     """
-    steps = len(mean)
-    if not 0 < steps <= len(cube) or mean.shape[1:] != cube.counts.shape[1:] or dispersion.shape != mean.shape[2:]:
-        raise DataError(
-            f"forecasts {mean.shape} and sizes {dispersion.shape} for counts {cube.counts.shape}",
-            remedy="give a forecast for each cell and category of the last steps, and a size for each category",
-        )
-    seen, hours = cube.counts[len(cube) - steps :], cube.hour_of_week[len(cube) - steps :]
-    by_step, by_cell = (_sums(mean, seen, dispersion, axis) for axis in (1, 0))
+    each, by_cell = [], np.zeros((3, *cube.counts.shape[1:]))
+    for mean, seen in runs:
+        if not mean.shape[1:] == seen.shape[1:] == cube.counts.shape[1:] or dispersion.shape != mean.shape[2:]:
+            raise DataError(
+                f"forecasts {mean.shape} and sizes {dispersion.shape} for counts {seen.shape}",
+                remedy="give a forecast for each cell and category, and a size for each category",
+            )
+        values = np.stack([mean, seen, mean + mean * mean / dispersion])  # forecast, actual, variance
+        each.append(values.sum(axis=2))
+        by_cell = added(by_cell, values.swapaxes(0, 1))
+    steps = sum(sums.shape[1] for sums in each)
+    if not 0 < steps <= len(cube):
+        raise DataError(f"forecasts of {steps} steps for {len(cube)}", "give a forecast for each of the last steps")
+    by_step = np.concatenate(each, axis=1)
+    hours = cube.hour_of_week[len(cube) - steps :]
     district = districts(cube.rows, cube.cols)
     weekday, week = hours // 24, np.arange(steps) // cube.steps_per_week
     return Totals(
@@ -84,13 +92,6 @@ def districts(rows: int, cols: int) -> npt.NDArray[np.int64]:
     bands, pieces = min(BANDS, rows), min(BANDS, cols)
     row, col = np.divmod(np.arange(rows * cols), cols)
     return np.asarray(row * bands // rows * pieces + col * pieces // cols, np.int64)
-
-
-def _sums(mean: Floats, seen: Counts, dispersion: Floats, axis: int) -> Floats:
-    """(3, steps or cells, categories) forecast, actual, variance, summed over the cells (axis 1) or the steps (0)."""
-    squares = np.einsum("scj,scj->sj" if axis == 1 else "scj,scj->cj", mean, mean)
-    forecast = mean.sum(axis=axis)
-    return np.stack([forecast, seen.sum(axis=axis, dtype=np.float64), forecast + squares / dispersion])
 
 
 def _groups(sums: Floats, group: npt.NDArray[np.integer], names: Sequence[str]) -> tuple[Total, ...]:

@@ -103,19 +103,28 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
 
 def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
     """(categories, horizons) size r of DISPERSIONS. log_mean, counts: (n, categories, horizons)."""
-    sizes = torch.from_numpy(DISPERSIONS)
-    chosen = np.empty(counts.shape[1:])
-    for place in np.ndindex(chosen.shape):
+    return DISPERSIONS[dispersion_losses(log_mean, counts).argmin(axis=0)]
+
+
+def dispersion_losses(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
+    """(sizes, categories, horizons) loss under each of DISPERSIONS; those of two sets of counts add up.
+
+    log_mean, counts: (n, categories, horizons).
+    """
+    losses = np.empty((len(DISPERSIONS), *counts.shape[1:]))
+    for place in np.ndindex(counts.shape[1:]):
         here = (slice(None), *place)
         log_means, seen = log_mean[here].double(), counts[here].double()
         some = seen > 0
         quiet = torch.exp(log_means[~some])  # nearly all: P(0) needs no gamma function
-        losses = [
-            negative_binomial_nll(log_means[some], seen[some], size).sum() + (size * torch.log1p(quiet / size)).sum()
-            for size in sizes
+        losses[here] = [
+            float(
+                negative_binomial_nll(log_means[some], seen[some], size).sum()
+                + (size * torch.log1p(quiet / size)).sum()
+            )
+            for size in torch.from_numpy(DISPERSIONS)
         ]
-        chosen[place] = DISPERSIONS[int(torch.stack(losses).argmin())]
-    return chosen
+    return losses
 
 
 def _choose_memory(history: IncidentHistory, blocks: Blocks, start: BaselineConstants) -> tuple[float, float]:

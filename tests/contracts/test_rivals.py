@@ -16,7 +16,7 @@ from models.evaluation.rivals.kde import FittedKde, Kde, smooth
 from models.evaluation.rivals.known import week_profile, week_slots
 from models.evaluation.rivals.means import Constant, Ewma, Expanding, Historical, LastWeek, SameWeekday
 from models.evaluation.rivals.self_exciting import FittedSelfExciting, SelfExciting
-from tests.harness.small_cube import cube_of, random_cube
+from tests.harness.small_cube import cube_of, random_cube, stacked
 
 
 @st.composite
@@ -68,7 +68,7 @@ def same_weekday(cube, known, step):
 @given(task=tasks())
 def test_a_mean_of_counts_is_that_of_the_steps_in_its_definition(rival, mean_of, task):
     cube, first, delay = task
-    forecast = rival.fit(cube, first).forecast(cube, first, delay=delay)
+    forecast = stacked(rival.fit(cube, first).forecast(cube, first, delay=delay))
     expected = by_steps(cube, first, delay, lambda known, step: mean_of(cube, known, step, first))
     np.testing.assert_allclose(forecast, expected, rtol=1e-12)
 
@@ -78,7 +78,7 @@ def test_ewma_halves_the_weight_of_a_step_with_each_half_life(task, half_life_da
     cube, first, delay = task
     half_life_steps = half_life_days * cube.steps_per_week / 7
     expected = by_steps(cube, first, delay, lambda known, _: weighted_mean(known, half_life_steps))
-    forecast = Ewma(half_life_days=half_life_days).forecast(cube, first, delay=delay)
+    forecast = stacked(Ewma(half_life_days=half_life_days).forecast(cube, first, delay=delay))
     np.testing.assert_allclose(forecast, expected, rtol=1e-9)
 
 
@@ -93,7 +93,7 @@ def test_ewma_profile_is_the_rate_times_how_busy_the_region_is_then(task, half_l
         return rate * profile[cube.hour_of_week[step] * cube.steps_per_week // 168]
 
     fitted = FittedEwmaProfile(half_life_days=half_life_days, expanding_share=share, profile=profile)
-    forecast = fitted.forecast(cube, first, delay=delay)
+    forecast = stacked(fitted.forecast(cube, first, delay=delay))
     np.testing.assert_allclose(forecast, by_steps(cube, first, delay, mean_of), rtol=1e-9)
 
 
@@ -153,7 +153,7 @@ def test_smoothing_is_a_sum_over_a_kernel_and_over_its_reflections(task, bandwid
     for row, col in np.ndindex(cube.rows, cube.cols):
         around = framed[:, row : row + 2 * reach + 1, col : col + 2 * reach + 1]
         expected[:, row, col] = np.einsum("trcj,rc->tj", around, kernel)
-    smoothed = smooth(rate, cube, bandwidth)
+    smoothed = np.stack([smooth(step, cube, bandwidth) for step in rate])
     np.testing.assert_allclose(smoothed, expected.reshape(rate.shape), atol=1e-12)
     np.testing.assert_allclose(smoothed.sum(axis=1), rate.sum(axis=1))
 
@@ -161,8 +161,8 @@ def test_smoothing_is_a_sum_over_a_kernel_and_over_its_reflections(task, bandwid
 @given(tasks())
 def test_kde_with_the_smallest_bandwidth_is_the_ewma(task):
     cube, first, delay = task
-    forecast = FittedKde(half_life_days=9.0, bandwidth_cells=0.1).forecast(cube, first, delay=delay)
-    np.testing.assert_array_equal(forecast, Ewma(half_life_days=9.0).forecast(cube, first, delay=delay))
+    forecast = stacked(FittedKde(half_life_days=9.0, bandwidth_cells=0.1).forecast(cube, first, delay=delay))
+    np.testing.assert_array_equal(forecast, stacked(Ewma(half_life_days=9.0).forecast(cube, first, delay=delay)))
 
 
 @settings(max_examples=25)
@@ -172,7 +172,7 @@ def test_excitation_decays_and_reaches_the_neighbours(task, half_life_hours, wei
     cube, first, delay = task
     keep = 0.5 ** (168 / cube.steps_per_week / half_life_hours)
     usual = FittedEwmaProfile(half_life_days=9.0, expanding_share=0.0, profile=week_profile(cube.until(first)))
-    usually = usual.forecast(cube, first, delay=delay)
+    usually = stacked(usual.forecast(cube, first, delay=delay))
     expected = np.empty_like(usually)
     for step in range(first, len(cube)):
         for cell in range(cube.rows * cube.cols):
@@ -186,7 +186,7 @@ def test_excitation_decays_and_reaches_the_neighbours(task, half_life_hours, wei
                 excitation += (keep**step - keep**delay) * usually[step - first, cell]
             expected[step - first, cell] = (1 - weight) * usually[step - first, cell] + weight * excitation
     fitted = FittedSelfExciting(usual=usual, half_life_hours=half_life_hours, weight=weight, own_share=own_share)
-    forecast = fitted.forecast(cube, first, delay=delay)
+    forecast = stacked(fitted.forecast(cube, first, delay=delay))
     np.testing.assert_allclose(forecast, expected, rtol=1e-7)
 
 
@@ -199,7 +199,7 @@ def chebyshev(cube, one, other):
 def test_two_losses_differ_as_the_poisson_likelihoods_do(task):
     cube, first, _ = task
     counts = cube.counts[first:]
-    one, other = (Ewma(half_life_days=days).forecast(cube, first) + 0.01 for days in (2.0, 20.0))
+    one, other = (stacked(Ewma(half_life_days=days).forecast(cube, first)) + 0.01 for days in (2.0, 20.0))
     expected = np.mean([minus_log_probability(mean, counts) for mean in (one, other)], axis=(1, 2, 3))
     assert poisson_loss(one, counts) - poisson_loss(other, counts) == pytest.approx(expected[0] - expected[1], abs=1e-9)
 
@@ -241,7 +241,7 @@ def losses(past, validation, delay):
 
     def loss(rival):
         fitted = rival.fit(past, validation, delay=delay)
-        mean = np.maximum(fitted.forecast(past, validation, delay=delay), least)
+        mean = np.maximum(stacked(fitted.forecast(past, validation, delay=delay)), least)
         return float(np.round(minus_log_probability(mean, counts).mean(), 12))
 
     return loss
@@ -270,11 +270,11 @@ def test_every_rival_is_pure_gives_a_mean_for_every_cell_and_says_what_it_chose(
     before = cube.counts.copy()
     fitted = pickle.loads(pickle.dumps(rival.fit(cube.until(50), 40)))  # noqa: S301 - our own
     for delay in (0, 3, 60):
-        forecast = fitted.forecast(cube, 50, delay=delay)
+        forecast = stacked(fitted.forecast(cube, 50, delay=delay))
         assert (forecast.shape, forecast.dtype) == ((14, 6, 2), np.float64)
         assert (forecast >= 0).all()
         assert np.isfinite(forecast).all()
-        np.testing.assert_array_equal(forecast, fitted.forecast(cube, 50, delay=delay))
+        np.testing.assert_array_equal(forecast, stacked(fitted.forecast(cube, 50, delay=delay)))
     np.testing.assert_array_equal(cube.counts, before)
     assert all(isinstance(value, float) for value in fitted.chosen.values())
 

@@ -1,4 +1,4 @@
-"""Small cubes with a rhythm."""
+"""Small cubes with a rhythm, and forecasts of them."""
 
 import numpy as np
 
@@ -25,3 +25,14 @@ def random_cube(random, *, steps=60, rows=3, cols=2, categories=2, steps_per_wee
     week = random.uniform(0.2, 2.0, (steps_per_week, 1, categories))
     counts = random.poisson(rate * week[np.arange(steps) % steps_per_week])
     return cube_of(counts, rows=rows, cols=cols, steps_per_week=steps_per_week)
+
+
+def stacked(forecast):
+    """(steps, cells, categories) of a forecast that is given step by step."""
+    return np.stack([*forecast])
+
+
+def in_runs(height, *arrays):
+    """The arrays cut along their first axis into runs of `height` steps; the last may be shorter."""
+    for start in range(0, len(arrays[0]), height):
+        yield tuple(array[start : start + height] for array in arrays)

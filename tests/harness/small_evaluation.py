@@ -13,7 +13,7 @@ from models.evaluation.rivals.means import Constant, Ewma, Historical, LastWeek
 from models.measures.paired import compare
 from models.measures.scores import score
 from models.measures.totals import totals
-from tests.harness.small_cube import cube_of
+from tests.harness.small_cube import cube_of, stacked
 
 ROWS, COLS = 9, 8
 RIVALS = (Constant(), LastWeek(), Historical(), Ewma(half_life_days=30), EwmaProfile(half_lives_days=(10.0, 40.0)))
@@ -52,7 +52,7 @@ def small_evaluation(
     rules = {}
     for rival in RIVALS:
         fitted = rival.fit(cube.until(first), 3 * first // 4)
-        rules[rival.name] = (np.maximum(fitted.forecast(cube, first)[:, SCORED], 1e-4), fitted.chosen)
+        rules[rival.name] = (np.maximum(stacked(fitted.forecast(cube, first))[:, SCORED], 1e-4), fitted.chosen)
     usual = rules["EWMA x week"][0]
     mixed = bias * usual ** (1 - skill) * np.maximum(truth[first:, SCORED], 1e-4) ** skill
     networks = [mixed * random.normal(1, 0.05, mixed.shape).clip(0.5) for _ in range(seeds)]
@@ -103,14 +103,15 @@ def _row(cube, model, kind, means, chosen):
     steps, categories = len(means[0]), len(cube.categories)
     size = np.full(categories, SIZE)
     seen = cube.counts[-steps:, SCORED]
-    scored = [score(mean, seen, size, cube.categories, np.random.default_rng(1)) for mean in means]
+    judged = {"steps": steps, "cells": int(SCORED.sum())}
+    scored = [score([(mean, seen)], size, cube.categories, np.random.default_rng(1), **judged) for mean in means]
     everywhere = np.zeros((steps, ROWS * COLS, categories))
     everywhere[:, SCORED] = means[0]
     return ModelResult(
         model=model,
         kind=kind,
         scores=mean_scores(scored),
-        totals=totals(everywhere, cube, size),
+        totals=totals([(everywhere, cube.counts[-steps:])], cube, size),
         dispersion=tuple(size.tolist()),
         chosen=dict(chosen),
         seeds=len(means),

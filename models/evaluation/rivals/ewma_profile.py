@@ -1,11 +1,11 @@
 """Long-memory rate of each cell times the region's week: the rival that is hard to beat."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import ClassVar
 
-from models.evaluation.rivals.known import known_steps, mean_count, week_profile, week_slots
+from models.evaluation.rivals.known import known_steps, mean_counts, week_profile, week_slots
 from models.evaluation.rivals.means import ewma
 from models.evaluation.rivals.rule import best_of
 from models.measures.cube import Cube, Floats
@@ -38,9 +38,14 @@ class FittedEwmaProfile:
     def chosen(self) -> Mapping[str, float]:
         return {"half_life_days": self.half_life_days, "expanding_share": self.expanding_share}
 
-    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        known = known_steps(cube, first, delay)
-        rate = ewma(cube, known, self.half_life_days)
-        if self.expanding_share:
-            rate = (1 - self.expanding_share) * rate + self.expanding_share * mean_count(cube.counts, known)
-        return rate * self.profile[week_slots(cube)[first:], None, :]
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
+        slots = week_slots(cube)[first:]
+        for slot, rate in zip(slots, self._rates(cube, known_steps(cube, first, delay)), strict=True):
+            yield rate * self.profile[slot]
+
+    def _rates(self, cube: Cube, known: list[int]) -> Iterator[Floats]:
+        rates, share = ewma(cube, known, self.half_life_days), self.expanding_share
+        if not share:
+            return rates
+        means = mean_counts(cube.counts, known)
+        return ((1 - share) * rate + share * mean for rate, mean in zip(rates, means, strict=True))

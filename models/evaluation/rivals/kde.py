@@ -1,6 +1,6 @@
 """Kernel density estimate: the EWMA of each cell spread over its surroundings by a Gaussian kernel."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -38,13 +38,13 @@ class FittedKde:
     def chosen(self) -> Mapping[str, float]:
         return {"bandwidth_cells": self.bandwidth_cells}
 
-    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        rate = ewma(cube, known_steps(cube, first, delay), self.half_life_days)
-        return smooth(rate, cube, self.bandwidth_cells)
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
+        for rate in ewma(cube, known_steps(cube, first, delay), self.half_life_days):
+            yield smooth(rate, cube, self.bandwidth_cells)
 
 
 def smooth(rate: Floats, cube: Cube, bandwidth_cells: float) -> Floats:
-    """(steps, cells, categories) the rate spread over the grid; what would leave it is reflected, so the sum stays."""
-    square = rate.reshape(len(rate), cube.rows, cube.cols, -1)
-    spread = gaussian_filter(square, sigma=bandwidth_cells, axes=(1, 2), mode="reflect")
+    """(cells, categories) the rate spread over the grid; what would leave it is reflected, so the sum stays."""
+    square = rate.reshape(cube.rows, cube.cols, -1)
+    spread = gaussian_filter(square, sigma=bandwidth_cells, axes=(0, 1), mode="reflect")
     return np.asarray(spread.reshape(rate.shape), np.float64)

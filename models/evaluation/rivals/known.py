@@ -1,52 +1,52 @@
 """What a rival knows when it forecasts: sums over the steps that were reported by then, and the local week."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
 
 from models.hour_of_week import HOURS
 from models.measures.cube import Counts, Cube, Floats
 
-Steps = npt.NDArray[np.int64]
 
-
-def known_steps(cube: Cube, first: int, delay: int) -> Steps:
+def known_steps(cube: Cube, first: int, delay: int) -> list[int]:
     """(steps - first,) how many of the cube's first steps each forecast may use; 0 where none is reported yet."""
-    return np.maximum(np.arange(first, len(cube)) - delay, 0)
+    return [max(step - delay, 0) for step in range(first, len(cube))]
 
 
-def sums(counts: Counts, known: Steps) -> Floats:
-    """(forecasts, cells, categories) incidents in the first `known` steps.
+def sums(counts: Counts, known: Iterable[int]) -> Iterator[npt.NDArray[np.int64]]:
+    """(cells, categories) incidents in the first `known` steps, for each `known`.
 
-    counts: (steps, cells, categories). known: (forecasts,) ascending, at most `steps`.
+    counts: (steps, cells, categories). known: ascending, at most `steps`.
     """
-    start, stop = int(known[0]), int(known[-1])
-    before = counts[:start].sum(axis=0, dtype=np.int64)
-    since = np.concatenate([before[None], counts[start:stop]]).cumsum(axis=0)
-    return np.asarray(since[known - start], np.float64)
+    total, counted = np.zeros(counts.shape[1:], np.int64), 0
+    for until in known:
+        total = total + counts[counted:until].sum(axis=0, dtype=np.int64)
+        counted = until
+        yield total
 
 
-def mean_count(counts: Counts, known: Steps, *, window: int | None = None) -> Floats:
-    """(forecasts, cells, categories) incidents per step in the last `window` known steps, without it in all of them.
+def mean_counts(counts: Counts, known: list[int], *, window: int | None = None) -> Iterator[Floats]:
+    """(cells, categories) incidents per step in the last `window` known steps, without it in all, for each `known`.
 
     0 where nothing is known. counts and known as for `sums`.
     """
-    if window is None:
-        return sums(counts, known) / np.maximum(known, 1)[:, None, None]
-    left_out = np.maximum(known - window, 0)
-    return (sums(counts, known) - sums(counts, left_out)) / np.maximum(known - left_out, 1)[:, None, None]
+    left_out = [0 if window is None else max(until - window, 0) for until in known]
+    for until, start, total, before in zip(known, left_out, sums(counts, known), sums(counts, left_out), strict=True):
+        yield (total - before) / max(until - start, 1)
 
 
-def decayed_sums(counts: Counts, known: Steps, keep: float) -> Floats:
-    """(forecasts, cells, categories) incidents in the first `known` steps, each step weighing `keep` times the next.
+def decayed_sums(counts: Counts, known: Iterable[int], keep: float) -> Iterator[Floats]:
+    """(cells, categories) incidents in the first `known` steps, each step weighing `keep` times the next.
 
-    The last known step weighs 1. counts and known as for `sums`, but known < steps; 0 < keep < 1.
+    The last known step weighs 1. One for each `known`; counts and known as for `sums`; 0 < keep < 1.
     """
-    start, stop = int(known[0]), int(known[-1])
-    weights = keep ** np.arange(start - 1, -1, -1)
-    before = np.einsum("s,scj->cj", weights, counts[:start])
-    since, _ = lfilter([0.0, 1.0], [1.0, -keep], counts[start : stop + 1], axis=0, zi=before[None])
-    return np.asarray(since[known - start], np.float64)
+    total, counted = np.zeros(counts.shape[1:]), 0
+    for until in known:
+        for step in counts[counted:until]:
+            total = keep * total + step
+        counted = until
+        yield total
 
 
 def kept_per_step(cube: Cube, half_life_days: float) -> float:
@@ -64,7 +64,7 @@ def week_profile(past: Cube) -> Floats:
 
     One week of the mean is added to what was seen, so that no slot becomes 0 and a slot without data is usual.
     """
-    slots, per_step = week_slots(past), past.counts.sum(axis=1)
+    slots, per_step = week_slots(past), past.counts.sum(axis=1, dtype=np.int64)
     usual = per_step.mean(axis=0)
     seen = np.zeros((past.steps_per_week, len(usual)))
     np.add.at(seen, slots, per_step)

@@ -1,11 +1,12 @@
 """Rivals whose forecast is a mean of what is known: nothing is chosen."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from models.evaluation.rivals.known import Steps, decayed_sums, kept_per_step, known_steps, mean_count, week_slots
+from models.evaluation.rivals.known import decayed_sums, kept_per_step, known_steps, mean_counts, week_slots
 from models.evaluation.rivals.rule import Rule
 from models.measures.cube import Cube, Floats
 
@@ -15,8 +16,9 @@ class Constant(Rule):
 
     name: ClassVar[str] = "constant 1"
 
-    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        return np.ones((len(cube) - first, *cube.counts.shape[1:]))
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
+        for _ in range(first, len(cube)):
+            yield np.ones(cube.counts.shape[1:])
 
 
 class LastWeek(Rule):
@@ -24,8 +26,8 @@ class LastWeek(Rule):
 
     name: ClassVar[str] = "last week's count / 7"
 
-    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        return mean_count(cube.counts, known_steps(cube, first, delay), window=cube.steps_per_week)
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
+        return mean_counts(cube.counts, known_steps(cube, first, delay), window=cube.steps_per_week)
 
 
 class SameWeekday(Rule):
@@ -33,14 +35,16 @@ class SameWeekday(Rule):
 
     name: ClassVar[str] = "same weekday and hour"
 
-    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        slots, known = week_slots(cube), known_steps(cube, first, delay)
-        mean = np.empty((len(known), *cube.counts.shape[1:]))
-        for slot in np.unique(slots[first:]):
-            alike = np.flatnonzero(slots == slot)
-            rows = np.flatnonzero(slots[first:] == slot)
-            mean[rows] = mean_count(cube.counts[alike], np.searchsorted(alike, known[rows]))
-        return mean
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
+        slots, counted = week_slots(cube), 0
+        total = np.zeros((cube.steps_per_week, *cube.counts.shape[1:]), np.int64)
+        steps = np.zeros(cube.steps_per_week)
+        for slot, known in zip(slots[first:], known_steps(cube, first, delay), strict=True):
+            for step in range(counted, known):
+                total[slots[step]] += cube.counts[step]
+                steps[slots[step]] += 1
+            counted = known
+            yield total[slot] / max(steps[slot], 1)
 
 
 class Expanding(Rule):
@@ -48,8 +52,8 @@ class Expanding(Rule):
 
     name: ClassVar[str] = "expanding mean"
 
-    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        return mean_count(cube.counts, known_steps(cube, first, delay))
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
+        return mean_counts(cube.counts, known_steps(cube, first, delay))
 
 
 class Historical:
@@ -65,8 +69,9 @@ class Historical:
 class FittedHistorical(Rule):
     mean: Floats  # (cells, categories) incidents per step
 
-    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
-        return np.tile(self.mean, (len(cube) - first, 1, 1))
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
+        for _ in range(first, len(cube)):
+            yield self.mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,15 +84,15 @@ class Ewma(Rule):
     def name(self) -> str:
         return f"EWMA {self.half_life_days:g} d"
 
-    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
         return ewma(cube, known_steps(cube, first, delay), self.half_life_days)
 
 
-def ewma(cube: Cube, known: Steps, half_life_days: float) -> Floats:
-    """(forecasts, cells, categories) weighted mean count per step; the weights of the `known` steps sum to 1.
+def ewma(cube: Cube, known: list[int], half_life_days: float) -> Iterator[Floats]:
+    """(cells, categories) weighted mean count per step, for each `known`; the weights of the known steps sum to 1.
 
-    known: (forecasts,) as `known_steps` gives it. 0 where nothing is known.
+    known: as `known_steps` gives it. 0 where nothing is known.
     """
     keep = kept_per_step(cube, half_life_days)
-    weight = (1 - keep ** np.maximum(known, 1)) / (1 - keep)
-    return decayed_sums(cube.counts, known, keep) / weight[:, None, None]
+    for until, total in zip(known, decayed_sums(cube.counts, known, keep), strict=True):
+        yield total * ((1 - keep) / (1 - keep ** max(until, 1)))

@@ -3,9 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Self, TypeVar
 
-import numpy as np
-
-from models.evaluation.contract import Forecaster, least_mean, poisson_loss
+from models.evaluation.contract import Forecaster, least_mean, loss_over_steps
 from models.measures.cube import Cube
 
 Candidate = TypeVar("Candidate", bound=Forecaster)
@@ -26,6 +24,6 @@ def best_of(candidates: Iterable[Candidate], past: Cube, validation: int, *, del
     counts, least = past.counts[validation:], least_mean(past.counts[:validation])
 
     def loss(fitted: Candidate) -> float:
-        return poisson_loss(np.maximum(fitted.forecast(past, validation, delay=delay), least), counts)
+        return loss_over_steps(fitted.forecast(past, validation, delay=delay), counts, least)
 
     return min(candidates, key=loss)

@@ -7,6 +7,7 @@ form: Mohler et al., "Self-exciting point process modeling of crime", JASA 106 (
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 from typing import ClassVar
 
 import numpy as np
@@ -30,21 +31,25 @@ class SelfExciting:
 
     def fit(self, past: Cube, validation: int, *, delay: int = 0) -> "FittedSelfExciting":
         usual = self.usual.fit(past, validation, delay=delay)
-        usual_mean, counts = usual.forecast(past, validation, delay=delay), past.counts[validation:]
-        least = least_mean(past.counts[:validation])
-
-        def tried() -> Iterator[tuple[float, FittedSelfExciting]]:
-            for half_life in self.half_lives_hours:
-                for own_share in self.own_shares:
-                    excitation = excite(past, validation, half_life, own_share, delay=delay)
-                    for weight in self.weights:
-                        fitted = FittedSelfExciting(
-                            usual=usual, half_life_hours=half_life, weight=weight, own_share=own_share
-                        )
-                        mean = mix(usual_mean, excitation, fitted.weight_after(past, delay))
-                        yield poisson_loss(np.maximum(mean, least), counts), fitted
-
-        return min(tried(), key=lambda pair: pair[0])[1]
+        counts, least = past.counts[validation:], least_mean(past.counts[:validation])
+        kinds = list(product(self.half_lives_hours, self.own_shares))
+        candidates = [
+            [
+                FittedSelfExciting(usual=usual, half_life_hours=half_life, weight=weight, own_share=own_share)
+                for weight in self.weights
+            ]
+            for half_life, own_share in kinds
+        ]
+        weights = [[one.weight_after(past, delay) for one in alike] for alike in candidates]
+        losses = np.zeros((len(kinds), len(self.weights)))
+        excitations = zip(*(excite(past, validation, *kind, delay=delay) for kind in kinds), strict=True)
+        usually = usual.forecast(past, validation, delay=delay)
+        for seen, mean, excited in zip(counts, usually, excitations, strict=True):
+            for kind, weight in np.ndindex(losses.shape):
+                mixed = np.maximum(mix(mean, excited[kind], weights[kind][weight]), least)
+                losses[kind, weight] += poisson_loss(mixed, seen)
+        kind, weight = np.unravel_index(losses.argmin(), losses.shape)
+        return candidates[kind][weight]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,23 +68,24 @@ class FittedSelfExciting:
             "excitation_own_share": self.own_share,
         }
 
-    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Floats:
+    def forecast(self, cube: Cube, first: int, *, delay: int = 0) -> Iterator[Floats]:
         """What is not yet reported excites as usual: with each step of delay the weight decays as the excitation."""
-        excitation = excite(cube, first, self.half_life_hours, self.own_share, delay=delay)
-        return mix(self.usual.forecast(cube, first, delay=delay), excitation, self.weight_after(cube, delay))
+        excitations = excite(cube, first, self.half_life_hours, self.own_share, delay=delay)
+        usually, weight = self.usual.forecast(cube, first, delay=delay), self.weight_after(cube, delay)
+        return (mix(usual, excitation, weight) for usual, excitation in zip(usually, excitations, strict=True))
 
     def weight_after(self, cube: Cube, delay: int) -> float:
         return float(self.weight * kept_per_step(cube, self.half_life_hours / 24) ** delay)
 
 
-def excite(cube: Cube, first: int, half_life_hours: float, own_share: float, *, delay: int) -> Floats:
-    """(steps - first, cells, categories) weighted mean of the known counts of the cell and of its neighbours."""
+def excite(cube: Cube, first: int, half_life_hours: float, own_share: float, *, delay: int) -> Iterator[Floats]:
+    """(cells, categories) weighted mean of the known counts of the cell and of its neighbours, from step `first` on."""
     keep = kept_per_step(cube, half_life_hours / 24)
-    recent = (1 - keep) * decayed_sums(cube.counts, known_steps(cube, first, delay), keep)
-    kernel = np.full((1, 3, 3, 1), (1 - own_share) / 8)
-    kernel[0, 1, 1, 0] = own_share
-    square = recent.reshape(len(recent), cube.rows, cube.cols, -1)
-    return np.asarray(convolve(square, kernel, mode="constant").reshape(recent.shape), np.float64)
+    kernel = np.full((3, 3, 1), (1 - own_share) / 8)
+    kernel[1, 1, 0] = own_share
+    for total in decayed_sums(cube.counts, known_steps(cube, first, delay), keep):
+        square = (1 - keep) * total.reshape(cube.rows, cube.cols, -1)
+        yield np.asarray(convolve(square, kernel, mode="constant").reshape(total.shape), np.float64)
 
 
 def mix(usual: Floats, excitation: Floats, weight: float) -> Floats:

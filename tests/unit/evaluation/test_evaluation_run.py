@@ -1,5 +1,6 @@
 """A whole evaluation of a small town: what it finds, and that it refuses what knows the future."""
 
+import pickle
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import ClassVar
@@ -19,6 +20,7 @@ from models.evaluation.regressions.boosting import Boosting
 from models.evaluation.regressions.poisson_glm import PoissonGlm
 from models.evaluation.rivals.means import Historical
 from models.evaluation.rivals.rule import Rule
+from models.evaluation.spool import Spool
 from models.measures.cube import count
 from models.network import RiskNetwork
 from models.training.replay import Replay
@@ -76,6 +78,25 @@ def test_kinds_of_network_stand_side_by_side_and_the_report_is_about_the_first(t
     assert "network" not in both.best_baseline
     alone = run(task, networks=("residual",))
     assert both.row("network").scores.sheet.nb_log_score == alone.row("network").scores.sheet.nb_log_score
+
+
+def test_how_much_is_in_memory_at_a_time_changes_no_figure(task, quick):
+    """Rows are cells at steps: all 60 days at once, one day, a week, and 23 days with some rows more.
+
+    No bit of a rule's figures changes; of a model that multiplies matrices, a block's size may change the last one.
+    """
+    whole, *pieces = (
+        run(task, regressions=(PoissonGlm(),), seeds=(0, 1), rows=rows) for rows in (19 * 60, 1, 19 * 7, 19 * 23 + 5)
+    )
+    for piece in pieces:
+        assert [row.model for row in piece.rows] == [row.model for row in whole.rows]
+        for one, other in zip(piece.rows, whole.rows, strict=True):
+            assert (one.chosen, one.dispersion) == (other.chosen, other.dispersion)
+            if one.kind == "rule":
+                assert pickle.dumps((one.scores, one.totals)) == pickle.dumps((other.scores, other.totals))
+            np.testing.assert_allclose(one.scores.log_score_sums, other.scores.log_score_sums, rtol=1e-6)
+            assert one.totals.city.forecast == pytest.approx(other.totals.city.forecast, rel=1e-7)
+        np.testing.assert_allclose(piece.expected, whole.expected, rtol=1e-6)
 
 
 def test_the_best_baseline_is_the_yardstick_of_all_others(found):
@@ -195,7 +216,8 @@ def until(task, end_s):
 def features_of(task, *, delay=0):
     """(scored cells, categories, features) of the first judged step."""
     learned = learn(task, [], purge=1 + delay, delay=delay, random=np.random.default_rng(0), tell=lambda share: None)
-    return next(iter(judged_inputs(task, learned)))[1][RiskNetwork.inputs][0]
+    first = range(task.test, task.test + 1)
+    return next(judged_inputs(task, learned, [first]))[RiskNetwork.inputs][0]
 
 
 def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fitted(task, monkeypatch):
@@ -235,9 +257,13 @@ def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(
     judge = module.Judge(task=task, seed=0)
     raw = judge.floored(Stubborn().forecast(task.cube, task.test)[:, task.scored])
     by_hand = 0.95 * raw + 0.05 * task.cube.counts[: task.validation, task.scored].mean(axis=(0, 1))
-    again = judge.scores(by_hand, np.array(row.dispersion))
-    assert row.scores.sheet.nb_log_score == pytest.approx(again.sheet.nb_log_score)
-    assert row.scores.sheet.nb_log_score < judge.scores(raw, np.array(row.dispersion)).sheet.nb_log_score
+    scores = []
+    for mean in (by_hand, raw):
+        with Spool(task.test, raw.shape[1:], np.float64) as spool:
+            spool.append(mean)
+            scores.append(judge.scores(spool.read, np.array(row.dispersion)))
+    assert row.scores.sheet.nb_log_score == pytest.approx(scores[0].sheet.nb_log_score)
+    assert row.scores.sheet.nb_log_score < scores[1].sheet.nb_log_score
     assert found.row("network").chosen[module.MIXED_IN] in judge_module.SHARES
 
 

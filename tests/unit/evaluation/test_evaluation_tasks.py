@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from models.__main__ import app
@@ -15,6 +17,8 @@ from models.cli.evaluate import evaluate_command
 from models.evaluation import evaluate as evaluate_module
 from models.evaluation.tasks import TASKS, FileOptions, earlier, task_of_file
 from models.files.layouts import parse_layout
+from models.measures import cube as cube_module
+from models.measures.cube import type_for
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
 
@@ -117,6 +121,23 @@ def test_the_grid_knows_only_what_is_learned_from(town, tmp_path):
         assert task.grid == task_of(town).grid
         assert task.outside == sum(row[1] == 41.2 for row in moved)
         assert "outside the grid" in {line.what for line in task.row_counts}
+
+
+def test_counts_take_the_smallest_type_and_more_of_them_than_memory_may_hold_are_refused(town, monkeypatch):
+    cube = task_of(town).cube
+    assert cube.counts.dtype == np.int8
+    monkeypatch.setattr(cube_module, "MAX_CUBE_BYTES", cube.counts.nbytes)
+    assert task_of(town).cube.counts.nbytes == cube.counts.nbytes
+    monkeypatch.setattr(cube_module, "MAX_CUBE_BYTES", cube.counts.nbytes - 1)
+    with pytest.raises(DataError, match=f"{cube.counts.size:,} counts, at most {cube.counts.size - 1:,} of up to"):
+        task_of(town)
+
+
+@given(st.integers(0, 2**31 - 1))
+def test_the_type_of_counts_holds_the_largest(most):
+    kind = type_for(most)
+    assert np.array([most]).astype(kind)[0] == most
+    assert kind.itemsize == 1 or most > np.iinfo(f"i{kind.itemsize // 2}").max
 
 
 @pytest.mark.parametrize(

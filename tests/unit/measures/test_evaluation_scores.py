@@ -1,5 +1,6 @@
 """The score sheet against SciPy, scikit-learn, scoringrules and sums by hand."""
 
+import pickle
 from dataclasses import asdict
 
 import numpy as np
@@ -10,10 +11,11 @@ from scipy.stats import nbinom, poisson
 from scoringrules import crps_negbinom
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, mean_poisson_deviance
 
-from models.measures import scores
+from models.measures import calibration, scores
 from models.measures.proper import LIBRARY_SIZE, PROPER, crps, crps_by_sum, proper_scores
 from models.measures.scores import score
 from schemas.errors import DataError
+from tests.harness.small_cube import in_runs
 
 SIZES = (0.05, 0.5, 2.7, LIBRARY_SIZE, 20.5, 300.0, 1e4, 1e6)
 MEANS = np.array([1e-4, 1e-3, 0.03, 0.5, 3.0, 30.0])
@@ -31,8 +33,11 @@ def simulated(steps=60, cells=40, seed=0):
     return mean, counts
 
 
-def scored(mean, counts, seed=1):
-    return score(mean, counts, DISPERSION, NAMES, np.random.default_rng(seed))
+def scored(mean, counts, dispersion=DISPERSION, names=NAMES, *, seed=1, run=1000):
+    """Scored in runs of `run` steps."""
+    steps, cells, _ = counts.shape
+    runs = in_runs(run, mean, counts)
+    return score(runs, dispersion, names, np.random.default_rng(seed), steps=steps, cells=cells)
 
 
 def pooled_precision(mean, counts):
@@ -115,18 +120,21 @@ def test_a_sheet_has_the_means_over_all_values():
 def test_a_category_is_scored_as_if_it_were_alone():
     mean, counts = simulated()
     both = scored(mean, counts)
-    alone = score(mean[..., :1], counts[..., :1], DISPERSION[:1], NAMES[:1], np.random.default_rng(1))
+    alone = scored(mean[..., :1], counts[..., :1], DISPERSION[:1], NAMES[:1])
     assert asdict(alone.sheet) == asdict(both.by_category["fire"])
 
 
-def test_the_size_of_the_blocks_changes_nothing(monkeypatch):
-    mean, counts = simulated()
+@settings(max_examples=30, deadline=None)
+@given(run=st.integers(1, 40), block=st.integers(1, 40), cells=st.integers(1, 30), seed=st.integers(0, 2**32 - 1))
+def test_the_size_of_the_runs_and_of_the_blocks_changes_no_bit(run, block, cells, seed):
+    mean, counts = simulated(steps=37, cells=cells, seed=seed)
+    mean[::2] = np.round(mean[::2], 1) + 0.1  # with ties
     whole = scored(mean, counts)
-    monkeypatch.setattr(scores, "BLOCK_VALUES", 7 * mean.shape[1])
-    pieces = scored(mean, counts)
-    np.testing.assert_allclose(pieces.log_score_sums, whole.log_score_sums, rtol=1e-12)
-    np.testing.assert_array_equal(pieces.curves.pit, whole.curves.pit)
-    assert flat(pieces.sheet) == pytest.approx(flat(whole.sheet), rel=1e-12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scores, "BLOCK_VALUES", block * cells)
+        patch.setattr(calibration, "PART_VALUES", 7 * block)
+        pieces = scored(mean, counts, run=run)
+    assert pickle.dumps(pieces) == pickle.dumps(whole)
 
 
 @settings(max_examples=15, deadline=None)
@@ -174,8 +182,8 @@ MEAN, SEEN = simulated(steps=3, cells=2)
     [
         (MEAN[:2], SEEN, DISPERSION, NAMES, "give one for each step"),
         (MEAN[:0], SEEN[:0], DISPERSION, NAMES, "give one for each step"),
-        (MEAN, SEEN, DISPERSION[:1], NAMES, "2 names for 2 categories"),
-        (MEAN, SEEN, DISPERSION, NAMES[:1], "1 names for 2 categories"),
+        (MEAN, SEEN, DISPERSION[:1], NAMES, "2 names"),
+        (MEAN, SEEN, DISPERSION, NAMES[:1], "1 names"),
         (changed(MEAN, 0.0), SEEN, DISPERSION, NAMES, "from 0 to"),
         (changed(MEAN, np.nan), SEEN, DISPERSION, NAMES, "nan"),
         (changed(MEAN, 2e6), SEEN, DISPERSION, NAMES, r"to 2e\+06"),
@@ -186,4 +194,4 @@ MEAN, SEEN = simulated(steps=3, cells=2)
 )
 def test_what_cannot_be_scored_is_refused(mean, counts, dispersion, names, message):
     with pytest.raises(DataError, match=message):
-        score(mean, counts, dispersion, names, np.random.default_rng(0))
+        scored(mean, counts, dispersion, names)

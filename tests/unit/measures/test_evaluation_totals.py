@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.measures.totals import BANDS, WEEKDAYS, Total, Totals, districts, totals
 from schemas.errors import DataError
-from tests.harness.small_cube import cube_of
+from tests.harness.small_cube import cube_of, in_runs
 
 ROWS, COLS, STEPS, EARLIER = 6, 9, 24 * 10, 30
 DISPERSION = np.array([0.7, 40.0])
@@ -27,13 +27,18 @@ def simulated(seed=0, steps=STEPS):
     return mean, replace(cube, categories=NAMES)
 
 
+def found(mean, cube, dispersion=DISPERSION, *, run=1000):
+    """Totals of a forecast that is given in runs of `run` steps."""
+    return totals(in_runs(run, mean, cube.counts[len(cube) - len(mean) :]), cube, dispersion)
+
+
 def groups(result):
     return {field.name: getattr(result, field.name) for field in fields(Totals) if field.name != "city"}
 
 
 def test_the_groups_are_those_of_a_count_by_hand():
     mean, cube = simulated()
-    result = totals(mean, cube, DISPERSION)
+    result = found(mean, cube)
     keys = {
         "by_category": lambda step, cell, category: NAMES[category],
         "by_hour": lambda step, cell, category: f"{(EARLIER + step + 72) % 24:02d}",
@@ -58,8 +63,14 @@ def test_the_groups_are_those_of_a_count_by_hand():
         assert city == pytest.approx(np.sum(list(by_hand.values()), axis=0))
 
 
+@given(st.integers(1, STEPS))
+def test_the_size_of_the_runs_changes_no_bit(run):
+    mean, cube = simulated(steps=50)
+    assert found(mean, cube, run=run) == found(mean, cube)
+
+
 def test_right_totals_fail_the_n_test_as_often_as_promised():
-    probabilities = [totals(*simulated(seed, steps=24), DISPERSION).city.n_test for seed in range(300)]
+    probabilities = [found(*simulated(seed, steps=24)).city.n_test for seed in range(300)]
     assert np.mean(np.array(probabilities) < 0.05) == pytest.approx(0.05, abs=4 * (0.05 * 0.95 / 300) ** 0.5)
     assert np.mean(probabilities) == pytest.approx(0.5, abs=4 / (12 * 300) ** 0.5)
 
@@ -67,7 +78,7 @@ def test_right_totals_fail_the_n_test_as_often_as_promised():
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_half_and_double_the_truth_are_caught_everywhere(factor):
     mean, cube = simulated()
-    result = totals(factor * mean, cube, DISPERSION)
+    result = found(factor * mean, cube)
     assert result.city.ratio == pytest.approx(factor, rel=0.1)
     assert result.city.n_test < 1e-6
     for rows in groups(result).values():
@@ -86,7 +97,7 @@ def test_nothing_that_came_has_no_ratio():
 
 def test_steps_of_a_day_have_one_hour_and_whole_weeks():
     mean, cube = np.full((15, ROWS * COLS, 2), 0.1), cube_of(np.ones((20, ROWS * COLS, 2)), rows=ROWS, cols=COLS)
-    result = totals(mean, cube, DISPERSION)
+    result = found(mean, cube)
     assert len(result.by_hour) == 1
     assert [row.actual for row in result.by_week] == [7 * 108, 7 * 108, 108]
 
@@ -115,4 +126,4 @@ def test_districts_are_rectangles_of_nearly_one_size(rows, cols):
 )
 def test_a_forecast_of_another_shape_is_refused(mean, dispersion):
     with pytest.raises(DataError, match="give a forecast for each"):
-        totals(mean, simulated()[1], dispersion)
+        totals([(mean, np.zeros_like(mean))], simulated()[1], dispersion)
