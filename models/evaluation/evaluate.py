@@ -237,8 +237,7 @@ def _featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tupl
     rows, expected = [], np.full((len(task.scored), len(task.cube.categories)), np.nan)
     shape = (judge.cells, len(task.cube.categories))
     with ExitStack() as open_files:
-        new = lambda: open_files.enter_context(Spool(task.test, shape, np.float32))  # noqa: E731
-        spools = [[new() for _ in row.models] for row in fitted]
+        spools = [[open_files.enter_context(Spool(task.test, shape, np.float32)) for _ in row.models] for row in fitted]
         _forecast(fitted, spools, learned, judge, plan)
         for row, judged in zip(fitted, spools, strict=True):
             found = _featured_row(row, judged, learned, judge)

@@ -136,13 +136,14 @@ class Judge:
         """Of the scored cells; the others expect nothing and count nothing."""
         return totals(self._everywhere(forecast), self.task.cube, dispersion)
 
-    def _everywhere(self, forecast: Forecast) -> Iterator[tuple[Floats, Floats]]:
+    def _everywhere(self, forecast: Forecast) -> Iterator[tuple[Floats, Counts]]:
         """The runs on the whole grid, with nothing in the place of what is not judged."""
         for run in self.runs(self.judged):
-            values = np.zeros((2, len(run), *self.task.cube.counts.shape[1:]))
-            values[:, :, self.task.scored] = forecast(run), self.counts(run)
-            values[:, ~self.is_kept[run.start : run.stop]] = 0
-            yield values[0], values[1]
+            shape, kept = (len(run), *self.task.cube.counts.shape[1:]), self.is_kept[run.start : run.stop]
+            mean, seen = np.zeros(shape), np.zeros(shape, np.int32)
+            here = np.ix_(kept, self.task.scored)
+            mean[here], seen[here] = forecast(run)[kept], self.counts(run)[kept]
+            yield mean, seen
 
     def versus(self, model: ModelScores, rival: ModelScores, category: str | None = None) -> Difference:
         """Over all categories, or in one of them."""
@@ -161,7 +162,8 @@ class Judge:
     @cached_property
     def _judged(self) -> npt.NDArray[np.int64]:
         """(categories,) incidents that are judged."""
-        return np.rint(self.observed[self.task.scored].sum(axis=0) * self._kept_steps).astype(np.int64)
+        per_step = self.observed[self.task.scored].sum(axis=0)
+        return np.asarray(np.rint(per_step * self._kept_steps), np.int64)
 
 
 def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:

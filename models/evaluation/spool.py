@@ -30,7 +30,7 @@ class Spool:
     def append(self, mean: AnyFloats) -> None:
         """mean: (n, cells, categories) of the steps after those that were written."""
         self._file.seek(0, 2)
-        self._file.write(np.ascontiguousarray(mean, self._kind))
+        self._file.write(mean.astype(self._kind, copy=False).tobytes())
 
     def read(self, steps: range) -> AnyFloats:
         self._file.seek((steps.start - self._first) * self._step_bytes)

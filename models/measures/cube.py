@@ -84,7 +84,8 @@ def count(incidents: IncidentTable, cell: npt.NDArray[np.int32], starts_s: npt.N
 
 def type_for(most: int) -> np.dtype[np.signedinteger[Any]]:
     """The smallest type of counts that are at most `most`: nearly all are 0 or 1, and there are many of them."""
-    return next(kind for kind in map(np.dtype, (np.int8, np.int16, np.int32)) if most <= np.iinfo(kind).max)
+    kinds: list[np.dtype[np.signedinteger[Any]]] = [np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.int32)]
+    return next(kind for kind in kinds if most <= np.iinfo(kind).max)
 
 
 def added(total: Floats, rows: npt.NDArray[np.number]) -> Floats:

@@ -162,7 +162,7 @@ class _Tally:
         self.intervals = NO_INTERVALS
         self.credit, self.most_first = np.zeros((2, probability.shape[1]))
 
-    def add(self, first: int, mean: Floats, counts: Counts, pool: ThreadPoolExecutor) -> None:
+    def add(self, first: int, mean: AnyFloats, counts: Counts, pool: ThreadPoolExecutor) -> None:
         """mean, counts: (steps, cells), from step `first` on."""
         height = max(1, BLOCK_VALUES // mean.shape[1])
         uniform = self.random.random(mean.shape)

@@ -103,7 +103,7 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
 
 def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
     """(categories, horizons) size r of DISPERSIONS. log_mean, counts: (n, categories, horizons)."""
-    return DISPERSIONS[dispersion_losses(log_mean, counts).argmin(axis=0)]
+    return np.asarray(DISPERSIONS[dispersion_losses(log_mean, counts).argmin(axis=0)])
 
 
 def dispersion_losses(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
