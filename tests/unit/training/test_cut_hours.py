@@ -89,17 +89,21 @@ def test_a_judged_step_that_is_cut_out_changes_no_figure():
     task, truth = small_task()
     cut = task.cube.starts_s[[task.test + 3, task.test + 20]] // HOUR + np.array([[5], [6]])
     judge = Judge(task=replace(task, incidents=replace(task.incidents, cut_hours=np.sort(cut.ravel()))), seed=0)
-    assert np.flatnonzero(~judge.is_kept).tolist() == [3, 20]
+    assert np.flatnonzero(~judge.is_kept[task.test :]).tolist() == [3, 20]
     mean = truth[task.test :][:, task.scored]
     dispersion, changed = np.full(2, 3.0), mean.copy()
     changed[[3, 20]] = 1e6
-    one, two = judge.scores(mean, dispersion), judge.scores(changed, dispersion)
+    as_it_is, otherwise = (
+        lambda steps, values=values: values[steps.start - task.test : steps.stop - task.test]
+        for values in (mean, changed)
+    )
+    one, two = judge.scores(as_it_is, dispersion), judge.scores(otherwise, dispersion)
     np.testing.assert_array_equal(one.log_score_sums, two.log_score_sums)
-    whole = Judge(task=task, seed=0).scores(mean, dispersion).log_score_sums
+    whole = Judge(task=task, seed=0).scores(as_it_is, dispersion).log_score_sums
     np.testing.assert_array_equal(one.log_score_sums, np.delete(whole, [3, 20], axis=1))
-    assert judge.totals(mean, dispersion).city == judge.totals(changed, dispersion).city
-    expected = task.cube.counts[task.test :][:, task.scored][judge.is_kept].sum()
-    assert judge.totals(mean, dispersion).city.actual == expected
+    assert judge.totals(as_it_is, dispersion).city == judge.totals(otherwise, dispersion).city
+    expected = judge.counts(judge.judged)[judge.is_kept[task.test :]].sum()
+    assert judge.totals(as_it_is, dispersion).city.actual == expected
 
 
 @pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
