@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.counting.pyramid import LevelBins
+from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.hour_of_week import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
 from models.neighbours import ring_size, ring_sum
 from schemas.errors import DataError
@@ -31,6 +32,7 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "day_lift": (1e-6, 1e3),
     "mean_per_day": (1e-6, 1e7),
     "dispersion": (1e-3, 1e6),
+    "dispersion_power": (QUADRATIC, LINEAR),
     "first_day": (1.0, 1e5),
 }
 
@@ -44,23 +46,31 @@ class BaselineConstants:
     profile: Floats  # (categories, 168) rate by hour of the local week, mean 1
     day_lift: Floats  # (cells, categories, 16) what a cell has of the profile at that time of the day
     mean_per_day: Floats  # (categories,) incidents of the region per day in training, > 0
-    dispersion: Floats  # (categories, horizons) size r of the negative binomial: variance = mean + mean**2 / r
+    dispersion: Dispersion  # (categories, horizons) of the negative binomial
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
 
     def arrays(self) -> dict[str, Floats]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """As they are stored."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**named, "dispersion": self.dispersion.r, "dispersion_power": self.dispersion.power}
 
     @classmethod
     def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
-        """Constants from arrays of any origin. Raises DataError when one is missing, misshapen or impossible."""
+        """Constants from arrays of any origin. Raises DataError when one is missing, misshapen or impossible.
+
+        Without `dispersion_power`, which artifacts had not at first, every variance is QUADRATIC.
+        """
         categories = len(spec.categories)
+        places = (categories, len(spec.horizons_s))
+        arrays = {"dispersion_power": np.full(places, QUADRATIC), **arrays}
         shapes = {
             "half_life_days": (),
             "shrink_days": (),
             "profile": (categories, HOURS),
             "day_lift": (spec.grid.cells, categories, DAY_BLOCKS),
             "mean_per_day": (categories,),
-            "dispersion": (categories, len(spec.horizons_s)),
+            "dispersion": places,
+            "dispersion_power": places,
             "first_day": (),
         }
         if set(arrays) != set(shapes):
@@ -74,7 +84,12 @@ class BaselineConstants:
             low, high = _RANGES[name]
             if not ((array >= low) & (array <= high)).all():
                 raise DataError(f"baseline's {name} has values outside {low:g} to {high:g}", "train again")
-        return cls(**arrays)
+        power = arrays["dispersion_power"]
+        if not np.isin(power, (QUADRATIC, LINEAR)).all():
+            raise DataError(f"baseline's dispersion_power is {power.tolist()}, must be 0 or 1", "train again")
+        dispersion = Dispersion(r=arrays["dispersion"], power=power)
+        others = {name: array for name, array in arrays.items() if not name.startswith("dispersion")}
+        return cls(dispersion=dispersion, **others)
 
 
 @lru_cache(maxsize=64)

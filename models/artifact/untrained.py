@@ -10,6 +10,7 @@ from models.artifact.artifact import Model, Provenance, write_artifact
 from models.artifact.manifest import DataSource
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
+from models.dispersion import Dispersion
 from models.hour_of_week import DAY_BLOCKS, HOURS
 from models.network import NetworkShape
 from models.networks.residual import ResidualNetwork
@@ -43,7 +44,7 @@ def write_untrained(
         profile=np.ones((categories, HOURS)),
         day_lift=np.ones((spec.grid.cells, categories, DAY_BLOCKS)),
         mean_per_day=rates,
-        dispersion=np.full((categories, len(spec.horizons_s)), _DISPERSION),
+        dispersion=Dispersion.quadratic(np.full((categories, len(spec.horizons_s)), _DISPERSION)),
         first_day=np.array(float(cutoff_s // DAY_S)),
     )
     history = CountState(spec)

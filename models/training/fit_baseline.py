@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants, Floats, cell_rate
+from models.dispersion import LEAST_GAIN, LINEAR, QUADRATIC, Dispersion
 from models.hour_of_week import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.likelihood import negative_binomial_nll
 from models.neighbours import ring_sum
@@ -96,34 +97,43 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
         profile=np.ones((len(spec.categories), HOURS)),
         day_lift=np.ones((spec.grid.cells, len(spec.categories), DAY_BLOCKS)),
         mean_per_day=np.maximum(mean_per_day, _LEAST_PER_DAY),
-        dispersion=np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1]),
+        dispersion=Dispersion.quadratic(np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1])),
         first_day=np.array(float(-(-history.first_s // DAY_S))),
     )
 
 
-def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
-    """(categories, horizons) size r of DISPERSIONS. log_mean, counts: (n, categories, horizons)."""
-    return np.asarray(DISPERSIONS[dispersion_losses(log_mean, counts).argmin(axis=0)])
+def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Dispersion:
+    """(categories, horizons). log_mean, counts: (n, categories, horizons)."""
+    return likeliest(dispersion_losses(log_mean, counts))
+
+
+def likeliest(losses: Floats) -> Dispersion:
+    """(categories, horizons) the dispersion of the least of `dispersion_losses`.
+
+    LINEAR only where it gains LEAST_GAIN: it loses little where counts are small, so that chance would choose.
+    """
+    least = losses.min(axis=1)  # (powers, categories, horizons)
+    is_linear = least[1] < (1 - LEAST_GAIN) * least[0]
+    best = np.where(is_linear, *reversed(losses.argmin(axis=1)))
+    return Dispersion(r=DISPERSIONS[best], power=np.where(is_linear, LINEAR, QUADRATIC))
 
 
 def dispersion_losses(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
-    """(sizes, categories, horizons) loss under each of DISPERSIONS; those of two sets of counts add up.
+    """(powers, DISPERSIONS, categories, horizons) loss under each; those of two sets of counts add up.
 
     log_mean, counts: (n, categories, horizons).
     """
-    losses = np.empty((len(DISPERSIONS), *counts.shape[1:]))
+    losses = np.empty((2, len(DISPERSIONS), *counts.shape[1:]))
     for place in np.ndindex(counts.shape[1:]):
-        here = (slice(None), *place)
-        log_means, seen = log_mean[here].double(), counts[here].double()
+        log_means, seen = log_mean[(slice(None), *place)].double(), counts[(slice(None), *place)].double()
         some = seen > 0
-        quiet = torch.exp(log_means[~some])  # nearly all: P(0) needs no gamma function
-        losses[here] = [
-            float(
-                negative_binomial_nll(log_means[some], seen[some], size).sum()
-                + (size * torch.log1p(quiet / size)).sum()
-            )
-            for size in torch.from_numpy(DISPERSIONS)
-        ]
+        busy, busy_counts, quiet = torch.exp(log_means[some]), seen[some], torch.exp(log_means[~some])
+        quiet_sum = quiet.sum()
+        for number, r in enumerate(torch.from_numpy(DISPERSIONS)):
+            none = ((r * torch.log1p(quiet / r)).sum(), r * torch.log1p(1 / r) * quiet_sum)  # nearly all counts are 0
+            for power, (size, at_zero) in enumerate(zip((r, r * busy), none, strict=True)):
+                seen_loss = negative_binomial_nll(log_means[some], busy_counts, size).sum()
+                losses[(power, number, *place)] = float(seen_loss + at_zero)
     return losses
 
 

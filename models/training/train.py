@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
@@ -194,8 +193,8 @@ class _Work:
                 self.report("on all data", min(epoch / max(kept.epoch, 1), 1))
 
         plan = FitPlan(recipe=options.recipe, epochs=options.epochs, seed=options.seed, kept=kept)
-        dispersion = torch.from_numpy(constants.dispersion).float()
-        fitted = self.fit(FitData(train=train, validation=validation, dispersion=dispersion), plan, after_epoch)
+        data = FitData(train=train, validation=validation, dispersion=constants.dispersion)
+        fitted = self.fit(data, plan, after_epoch)
         after_epoch(options.epochs, least)  # patience may end before the last epoch
         return fitted
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from models.all_categories import stored_views
+from models.dispersion import Dispersion
 from models.gate.plan import GatePlan
 from models.gate.shadow_day import ShadowHour
 from models.gate.trial import Trial
@@ -128,7 +129,10 @@ def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: 
     weights = np.linspace(0.2, 1.8, spec.grid.cells)[:, None, None]
     expected = np.broadcast_to(10 * hours * weights / spec.grid.cells, (*places, len(hours))).astype(np.float32)
     forecast = Forecast(
-        model=MODEL, expected=expected, usual=0.9 * expected[::-1], dispersion=np.full((places[1], len(hours)), 3.0)
+        model=MODEL,
+        expected=expected,
+        usual=0.9 * expected[::-1],
+        dispersion=Dispersion.quadratic(np.full((places[1], len(hours)), 3.0)),
     )
     came = [
         ClosedCounts(

@@ -213,7 +213,7 @@ def test_nothing_is_fitted_or_chosen_by_the_block_that_is_judged(noise):
     ((data, fitted), _), ((data_again, fitted_again), _) = fits.values()
     for part in ("train", "validation"):  # the baseline's constants are in their values
         assert torch.equal(getattr(data, part).values, getattr(data_again, part).values)
-    assert torch.equal(data.dispersion, data_again.dispersion)
+    assert data.dispersion == data_again.dispersion
     weights = fitted_again.network.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in fitted.network.state_dict().items())
     assert fitted.kept == fitted_again.kept
