@@ -1,4 +1,4 @@
-"""The baseline: long-memory rate x hour-of-week profile x the cell's own day, thin cells shrunk.
+"""The baseline: long-memory rate x the region's level x hour-of-week profile x the cell's own day, thin cells shrunk.
 
 It is what the network starts from, and what answers when there is no network. Every sum over history is a sum of
 integers (counts x weights in units of 2**-20), so it is exact and cannot depend on the order of adding.
@@ -27,6 +27,7 @@ _REGION_DAYS = 1.0  # weight of the training mean in the region's rate, days
 _NEIGHBOURHOOD_CELL_DAYS = 30.0  # weight of the region's mean cell in a neighbourhood's rate
 _RANGES = {  # far around what training can find; within them every score is finite
     "half_life_days": (0.1, 1e5),
+    "level_half_life_days": (0.1, 1e5),
     "shrink_days": (1e-3, 1e5),
     "profile": (1e-6, HOURS),
     "day_lift": (1e-6, 1e3),
@@ -42,6 +43,7 @@ class BaselineConstants:
     """What was learned of a region besides its counts. Rates are per day for the whole region."""
 
     half_life_days: Floats  # () of the long memory
+    level_half_life_days: Floats  # () of the region's level, that all cells' rates follow; as the memory's: they do not
     shrink_days: Floats  # () days of the neighbourhood's rate that are mixed into a cell's own
     profile: Floats  # (categories, 168) rate by hour of the local week, mean 1
     day_lift: Floats  # (cells, categories, 16) what a cell has of the profile at that time of the day
@@ -58,13 +60,17 @@ class BaselineConstants:
     def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
         """Constants from arrays of any origin. Raises DataError when one is missing, misshapen or impossible.
 
-        Without `dispersion_power`, which artifacts had not at first, every variance is QUADRATIC.
+        Artifacts had no `dispersion_power` at first, every variance was QUADRATIC; and no `level_half_life_days`, rates
+        did not follow the region's level.
         """
         categories = len(spec.categories)
         places = (categories, len(spec.horizons_s))
         arrays = {"dispersion_power": np.full(places, QUADRATIC), **arrays}
+        if "half_life_days" in arrays:
+            arrays = {"level_half_life_days": arrays["half_life_days"], **arrays}
         shapes = {
             "half_life_days": (),
+            "level_half_life_days": (),
             "shrink_days": (),
             "profile": (categories, HOURS),
             "day_lift": (spec.grid.cells, categories, DAY_BLOCKS),

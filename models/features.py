@@ -161,22 +161,23 @@ class FeatureEngine:
 
     def _days(self, level: LevelBins, first_day: int) -> _Days:
         spec, constants = self.spec, self.constants
-        half_lives = (*map(float, MEMORY_DAYS), float(constants.half_life_days), float("inf"))
+        baseline = (float(constants.half_life_days), float(constants.level_half_life_days))
+        half_lives = (*map(float, MEMORY_DAYS), *baseline, float("inf"))
         memory = remember(level, half_lives, constants, spec, first_day=first_day)
         shrunk = [
             cell_rate(counts, float(days), constants, spec)
-            for counts, days in zip(memory.counts[:-1], memory.days[:-1], strict=True)
+            for counts, days in zip(memory.counts[:-2], memory.days[:-2], strict=True)
         ]
         rate = shrunk[-1]
-        region = region_rate(memory.counts[-2], float(memory.days[-2]), constants)
+        region, newest = (region_rate(memory.counts[n], float(memory.days[n]), constants) for n in (-3, -2))
         block = (rate + ring_sum(rate, spec.grid)) / (ring_size(spec.grid) + 1)[:, None]
         long = LongMemory(
             by_half_life=dict(zip(MEMORY_DAYS, shrunk[:-1], strict=True)), rate=rate, block=block, region=region
         )
         return _Days(
             columns=np.log(np.stack(columns("memory", long), axis=-1)).astype(np.float32),
-            log_rate_per_hour=np.log(rate / 24).astype(np.float32),
-            region_per_hour=region / 24,
+            log_rate_per_hour=np.log(rate * (newest / region) / 24).astype(np.float32),
+            region_per_hour=newest / 24,
             remembered=memory.counts[-1].astype(np.int32),
         )
 

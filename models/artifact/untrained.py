@@ -40,6 +40,7 @@ def write_untrained(
     rates = np.broadcast_to(np.asarray(per_day, np.float64), categories).copy()
     constants = BaselineConstants(
         half_life_days=np.array(_HALF_LIFE_DAYS),
+        level_half_life_days=np.array(_HALF_LIFE_DAYS),
         shrink_days=np.array(_SHRINK_DAYS),
         profile=np.ones((categories, HOURS)),
         day_lift=np.ones((spec.grid.cells, categories, DAY_BLOCKS)),

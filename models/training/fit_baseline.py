@@ -1,4 +1,4 @@
-"""Learning the baseline's constants: closed forms on the training block, three choices on the validation block."""
+"""Learning the baseline's constants: closed forms on the training block, choices on the validation block."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.baseline import BaselineConstants, Floats, cell_rate
+from models.baseline import BaselineConstants, Floats, cell_rate, profile_hours, region_rate
 from models.dispersion import LEAST_GAIN, LINEAR, QUADRATIC, Dispersion
 from models.hour_of_week import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.likelihood import negative_binomial_nll
@@ -19,6 +19,7 @@ from schemas.grid import Grid
 from schemas.spec import DAY_S
 
 HALF_LIVES_DAYS = (30.0, 60.0, 120.0, 240.0, 480.0)
+LEVEL_HALF_LIVES_DAYS = (7.0, 14.0, 30.0, 60.0)  # whole weeks and more: weekdays differ
 SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
 LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
@@ -52,6 +53,7 @@ class Choices(NamedTuple):
     """What is chosen by the validation block, to be held fixed when the constants are computed from more data."""
 
     half_life_days: float
+    level_half_life_days: float
     shrink_days: float
     profile_prior: float
     lift_prior: float
@@ -68,7 +70,9 @@ def choose(history: IncidentHistory, blocks: Blocks) -> Choices:
     half_life, shrink = _choose_memory(history, blocks, start)
     profile_prior = _choose_profile_prior(history, blocks)
     profile = _profile(*_by_hour(history, history.first_s, blocks.validation_s), profile_prior)
-    return Choices(half_life, shrink, profile_prior, _choose_lift_prior(history, blocks, profile))
+    memory = replace(start, half_life_days=np.array(half_life), shrink_days=np.array(shrink), profile=profile)
+    level = _choose_level(history, blocks, memory)
+    return Choices(half_life, level, shrink, profile_prior, _choose_lift_prior(history, blocks, profile))
 
 
 def constants_until(history: IncidentHistory, until_s: int, choices: Choices) -> BaselineConstants:
@@ -78,6 +82,7 @@ def constants_until(history: IncidentHistory, until_s: int, choices: Choices) ->
     return replace(
         _flat_constants(history, until_s),
         half_life_days=np.array(choices.half_life_days),
+        level_half_life_days=np.array(choices.level_half_life_days),
         shrink_days=np.array(choices.shrink_days),
         profile=profile,
         day_lift=np.maximum(lift.round(4), _LEAST_LIFT),  # four digits: a third of the artifact's size
@@ -93,6 +98,7 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
     mean_per_day = np.bincount(kept, minlength=len(spec.categories)) / days
     return BaselineConstants(
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
+        level_half_life_days=np.array(HALF_LIVES_DAYS[0]),
         shrink_days=np.array(SHRINK_DAYS[0]),
         profile=np.ones((len(spec.categories), HOURS)),
         day_lift=np.ones((spec.grid.cells, len(spec.categories), DAY_BLOCKS)),
@@ -149,6 +155,29 @@ def _choose_memory(history: IncidentHistory, blocks: Blocks, start: BaselineCons
                 rate = cell_rate(past, past_days, replace(start, shrink_days=np.array(shrink)), history.spec)
                 losses[half_life, shrink] += float((rate - counts * np.log(rate)).sum())
     return min(losses, key=losses.__getitem__)
+
+
+def _choose_level(history: IncidentHistory, blocks: Blocks, memory: BaselineConstants) -> float:
+    """Half-life of the region's level under which the validation block's days were least surprising (Poisson).
+
+    That of the memory, under which rates do not follow the level, is one of them.
+    """
+    first, last = -(-history.first_s // DAY_S), blocks.test_s // DAY_S
+    own = float(memory.half_life_days)
+    candidates = (own, *(days for days in LEVEL_HALF_LIVES_DAYS if days < own))
+    losses = np.zeros(len(candidates))
+    each = [_days(history, half_life, first, last) for half_life in candidates]
+    for same_day in zip(*each, strict=True):
+        day, counts, past, past_days = same_day[0]
+        start_s, stop_s = day * DAY_S, (day + 1) * DAY_S
+        if start_s < blocks.validation_s or history.cut_spans(start_s, stop_s):
+            continue
+        rate = cell_rate(past, past_days, memory, history.spec) / region_rate(past, past_days, memory)
+        rate = rate * profile_hours(memory, start_s, stop_s, history.spec.timezone) / 24
+        for number, (_, _, level, level_days) in enumerate(same_day):
+            mean = rate * region_rate(level, level_days, memory)
+            losses[number] += float((mean - counts * np.log(mean)).sum())
+    return candidates[int(losses.argmin())]
 
 
 def _days(

@@ -57,6 +57,7 @@ def toy_constants(spec, **changes):
     categories = len(spec.categories)
     fields = {
         "half_life_days": np.array(60.0),
+        "level_half_life_days": np.array(60.0),
         "shrink_days": np.array(5.0),
         "profile": np.ones((categories, HOURS)),
         "day_lift": np.ones((spec.grid.cells, categories, DAY_BLOCKS)),

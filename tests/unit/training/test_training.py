@@ -11,7 +11,7 @@ from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.measures.paired import LEAST_BLOCKS
 from models.training.card import card_text
-from models.training.fit_baseline import Blocks
+from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_network import fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions, spec_for, train
@@ -92,6 +92,25 @@ def test_a_swinging_level_is_found(swinging):
     for row in swinging.rows:
         assert row.verdict == "better", row
     assert swinging.rows[2].difference < -0.01 * swinging.rows[2].baseline_log_score
+
+
+def test_the_baseline_follows_a_level_that_changed_for_good():
+    """Two thirds more calls from the middle of the validation block on: the slow memory alone forecasts too few."""
+    table = region(np.where(np.arange(DAYS) < 0.78 * DAYS, 1.0, 1.67))
+    cutoff = START + DAYS * DAY
+    past = IncidentHistory.of(table, spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff), cutoff)
+    blocks = Blocks.of(past.first_s, cutoff)
+    follows = fit_constants(past, blocks)
+    assert follows.level_half_life_days == 7
+    stays = replace(follows, half_life_days=np.array(120.0), level_half_life_days=np.array(120.0))
+    expected = {}
+    for name, constants in (("follows", follows), ("stays", stays)):
+        replay, engine = Replay(past), FeatureEngine(past.spec, constants)
+        moments = range(blocks.test_s, blocks.end_s - DAY, DAY)
+        days = [np.exp(engine.compute(replay.lead_to(at_s)).values[:, :, -1]).sum() for at_s in moments]
+        expected[name] = np.sum(days) / past.counts(moments[0], moments[-1] + DAY).sum()
+    assert 0.92 < expected["follows"] < 1.02  # two half-lives after the change
+    assert expected["stays"] < 0.85
 
 
 def test_the_baseline_is_close_to_the_likeliest_forecast_of_the_known_process(noise):
