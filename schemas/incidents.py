@@ -35,11 +35,18 @@ _ROW = np.dtype(
 
 def fixed_places(lat_deg: npt.ArrayLike, lon_deg: npt.ArrayLike) -> npt.NDArray[np.int32]:
     """(n, 2) places in whole steps of 1e-7 degrees, the same wherever an incident is read. lat_deg, lon_deg: (n,)."""
-    return np.rint(np.stack([lat_deg, lon_deg], axis=-1) * _DEGREE).astype(np.int32)
+    return np.asarray(np.rint(np.stack([lat_deg, lon_deg], axis=-1) * _DEGREE), np.int32)
+
+
+def are_places(place: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """(n,) whether each is on the globe or not known; so is one without columns. place: (n, 2) or (n, 0)."""
+    limits = np.array([90, 180][: place.shape[1]]) * _DEGREE
+    on_globe = (np.abs(place.astype(np.int64)) <= limits).all(axis=1)
+    return np.asarray(on_globe | (place == NO_PLACE).all(axis=1))
 
 
 def in_radians(place: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    return np.radians(place / _DEGREE)
+    return np.asarray(np.radians(place / _DEGREE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

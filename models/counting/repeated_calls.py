@@ -3,13 +3,14 @@
 It depends only on which incidents there are, not on the order in which they are reported or read.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.incidents import in_radians
+from models.counting.registry import Records
+from schemas.incidents import NO_PLACE, Incidents, in_radians
 
 WITHIN_M, WITHIN_S = 200.0, 900
 _EARTH_M = 6_371_008.8  # mean radius of the IUGG
@@ -26,6 +27,13 @@ class Calls:
     category: npt.NDArray[np.int16]
     place: npt.NDArray[np.int32]  # (n, 2), see `schemas.incidents.fixed_places`
 
+    @classmethod
+    def of(cls, known: Incidents | Records) -> "Calls":
+        return cls(occurred_s=known.occurred_s, order=known.key, category=known.category, place=known.place)
+
+    def select(self, chosen: npt.NDArray[np.intp]) -> "Calls":
+        return Calls(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
 
 def repeats(calls: Calls, *, within_m: float = WITHIN_M, within_s: int = WITHIN_S) -> npt.NDArray[np.bool_]:
     """(n,) whether each call repeats an earlier one.
@@ -33,23 +41,27 @@ def repeats(calls: Calls, *, within_m: float = WITHIN_M, within_s: int = WITHIN_
     It does when one of its category is earlier (in one second, by `order`), at most `within_s` before and at most
     `within_m` away along the great circle (haversine, mean radius), both limits included. The earlier call may itself
     be a repeat, so of a chain of calls only the first counts. Without the condition on the category, the ambulance to
-    an accident that the police reported would not count.
+    an accident that the police reported would not count. A call without a place takes no part.
     """
-    count = len(calls.occurred_s)
-    by_time = np.lexsort((calls.order, calls.occurred_s))
-    occurred_s = calls.occurred_s[by_time]
+    placed = np.flatnonzero(calls.place[:, 0] != NO_PLACE)
+    by_time = placed[np.lexsort((calls.order[placed], calls.occurred_s[placed]))]
+    repeated = np.zeros(len(calls.occurred_s), np.bool_)
+    repeated[by_time] = _repeats_in_order(calls.select(by_time), within_m, within_s)
+    return repeated
+
+
+def _repeats_in_order(calls: Calls, within_m: float, within_s: int) -> npt.NDArray[np.bool_]:
+    """(n,) whether each repeats one before it. calls: in the order of time, all with a place."""
+    occurred_s = calls.occurred_s
     since = np.searchsorted(occurred_s, occurred_s - within_s)  # rank of the first call that is not too early
-    places = in_radians(calls.place[by_time])
-    squares = _Squares.of(calls.category[by_time], calls.place[by_time], within_m)
-    open_, repeated = np.arange(count), np.zeros(count, np.bool_)
+    places, squares = in_radians(calls.place), _Squares.of(calls.category, calls.place, within_m)
+    open_, repeated = np.arange(len(occurred_s)), np.zeros(len(occurred_s), np.bool_)
     for north, east in sorted(product((-1, 0, 1), repeat=2), key=lambda step: step != (0, 0)):
         first, last = squares.ranks_between(open_, since[open_], north, east)
         found = _any_near(places, squares.by_square, open_, first, last, within_m)
         repeated[open_[found]] = True
         open_ = open_[~found]
-    mask = np.empty(count, np.bool_)
-    mask[by_time] = repeated
-    return mask
+    return repeated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +91,12 @@ class _Squares:
         row = (place[:, 0].astype(np.int64) + _TURN // 4) // height + 1
         column = (place[:, 1].astype(np.int64) + _TURN // 2) * columns // _TURN % columns
         rows = int(row.max(initial=0)) + 2
-        category = category.astype(np.int64)
-        numbers, square = np.unique((category * rows + row) * columns + column, return_inverse=True)
+        kind = category.astype(np.int64)
+        numbers, square = np.unique((kind * rows + row) * columns + column, return_inverse=True)
         ranked = square * len(row) + np.arange(len(row))
         by_square = np.argsort(ranked)
         return cls(
-            category=category,
+            category=kind,
             row=row,
             column=column,
             columns=columns,

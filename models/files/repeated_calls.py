@@ -3,11 +3,14 @@
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from models.counting.repeated_calls import WITHIN_M, WITHIN_S, Calls, repeats
 from models.files.incident_files import IncidentTable
+from schemas.decode import incident_keys
 from schemas.errors import DataError
-from schemas.incidents import fixed_places
+from schemas.incidents import NO_PLACE, fixed_places
+from schemas.spec import Spec
 
 
 def merge_repeated(table: IncidentTable, *, within_m: float = WITHIN_M, within_s: int = WITHIN_S) -> IncidentTable:
@@ -18,11 +21,39 @@ def merge_repeated(table: IncidentTable, *, within_m: float = WITHIN_M, within_s
     """
     if not (within_m >= 0 and within_s >= 0):
         raise DataError(f"within_m={within_m}, within_s={within_s}", "give a distance and a time of 0 or more")
-    calls = Calls(
-        occurred_s=table.occurred_s,
-        order=np.arange(len(table), dtype=np.uint64),
-        category=table.category,
-        place=fixed_places(table.lat_deg, table.lon_deg),
+    order = np.arange(len(table), dtype=np.uint64)
+    return _without(table, repeats(_calls(table, np.arange(len(table)), order), within_m=within_m, within_s=within_s))
+
+
+def merged_as_in_the_stream(table: IncidentTable, inside: npt.NDArray[np.bool_], spec: Spec) -> IncidentTable:
+    """The table as the spec counts it: only calls inside the grid are known, and in the same second the key decides.
+
+    inside: (n,).
+    """
+    if not spec.merges_calls or table.is_of_counts:
+        return table
+    known = np.flatnonzero(inside)
+    keys = incident_keys([table.incident_id(position) for position in known.tolist()])
+    repeated = np.zeros(len(table), np.bool_)
+    repeated[known] = repeats(_calls(table, known, keys))
+    return _without(table, repeated)
+
+
+def places_of(table: IncidentTable) -> npt.NDArray[np.int32]:
+    """(n, 2); those of an archive are not known."""
+    if table.is_of_counts:
+        return np.full((len(table), 2), NO_PLACE, np.int32)
+    return fixed_places(table.lat_deg, table.lon_deg)
+
+
+def _calls(table: IncidentTable, chosen: npt.NDArray[np.intp], order: npt.NDArray[np.uint64]) -> Calls:
+    return Calls(
+        occurred_s=table.occurred_s[chosen],
+        order=order,
+        category=table.category[chosen],
+        place=places_of(table)[chosen],
     )
-    repeated = repeats(calls, within_m=within_m, within_s=within_s)
+
+
+def _without(table: IncidentTable, repeated: npt.NDArray[np.bool_]) -> IncidentTable:
     return replace(table.select(~repeated), repeated_calls=table.repeated_calls + int(repeated.sum()))
