@@ -18,7 +18,7 @@ from tests.faults.outcomes import HOUR_S, due_between
 REQUIRED = ("incident_id", "region", "occurred_at", "category", "lat", "lon", "origin")
 OPTIONAL = ("revision", "status", "received_at", "type_code", "priority", "accuracy_m")
 COUNTING = ("public_call", "sensor", "responder")
-OUTCOMES = ("counted", "corrected", "duplicate", "excluded", "rejected")
+OUTCOMES = ("counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
 PERSON = ("caller_name", "phone")  # those that the scenarios send
 DAY_S = 86_400
 # Of the artifacts that the scenarios publish (models/artifact/untrained.py): no history, a flat profile.

@@ -78,10 +78,10 @@ def repeats_of(calls):
         key
         for key, at_s, category, place in calls
         if any(
-            (earlier_s, other) < (at_s, key) and at_s - earlier_s <= 900 and kind == category and metres(place, where) <= 200
+            (at_s - 900, 0) <= (earlier_s, other) < (at_s, key) and kind == category and metres(place, where) <= 200
             for other, earlier_s, kind, where in calls
         )
-    }  # fmt: skip
+    }
 
 
 def recount(batches, history_end_s=0):

@@ -7,7 +7,7 @@ from schemas.incidents import Rejection
 from streaming.flow.ledger import add_up, balanced_ledger, is_balanced, tick_of
 from tests.harness.toy import toy_spec
 
-OUTCOMES = {"counted": 5, "corrected": 4, "duplicate": 3, "excluded": 2}
+OUTCOMES = {"counted": 5, "corrected": 4, "duplicate": 3, "repeated": 1, "excluded": 2}
 
 
 def refused(*reasons):
@@ -23,7 +23,7 @@ def test_what_was_consumed_is_what_became_of_it():
         "rejected_late": 2,
         "rejected_schema": 1,
     }
-    none = {"consumed": 0, "counted": 0, "corrected": 0, "duplicate": 0, "excluded": 0, "rejected": 0}
+    none = {"consumed": 0, "counted": 0, "corrected": 0, "duplicate": 0, "repeated": 0, "excluded": 0, "rejected": 0}
     assert balanced_ledger(0, {}, []) == none
 
 

@@ -126,7 +126,7 @@ def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noi
     sent = replace(last_day, key=last_day.key + np.uint64(1))  # with ids of their own, as from the centre
     applied = state.apply(sent, past.cutoff_s)
     assert len(sent) > 100
-    assert applied.outcomes == {"counted": 0, "corrected": 0, "duplicate": 0, "excluded": len(sent)}
+    assert applied.outcomes == {"counted": 0, "corrected": 0, "duplicate": 0, "repeated": 0, "excluded": len(sent)}
     for name, level in history.levels.items():
         np.testing.assert_array_equal(state.levels[name].ring, level.ring)
     since = replace(sent, key=sent.key + np.uint64(1), occurred_s=sent.occurred_s + DAY)
