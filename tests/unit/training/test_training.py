@@ -136,9 +136,11 @@ def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noi
 def test_nothing_after_a_moment_can_change_its_features(noise):
     past = noise.past
     moment = START + 60 * DAY + 12_345
+    until = past.incidents.select(np.arange(past.position(moment)))
     part = IncidentHistory(
         spec=past.spec,
-        incidents=past.incidents.select(np.arange(past.position(moment))),
+        incidents=until,
+        calls=until,
         first_s=past.first_s,
         cutoff_s=moment,
         cut_hours=past.cut_hours,
