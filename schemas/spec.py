@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,6 +24,7 @@ from schemas.limits import (
 
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
+Merge = Literal["none", "repeated_calls"]  # what counts: every call, or a call that repeats no earlier one
 ALL_CATEGORIES = "all"  # the store's series over every category; no category may have this name
 HOUR_S = 3600
 DAY_S = 86_400
@@ -53,6 +54,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     late_limit_s: int = DAY_S
     future_limit_s: int = 300
     features: tuple[str, ...]
+    merge: Merge = "none"
 
     def __post_init__(self) -> None:
         for message, remedy in _faults(self):
@@ -90,9 +92,20 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def horizon_names(self) -> tuple[str, ...]:
         return tuple(f"{seconds // HOUR_S}h" for seconds in self.horizons_s)
 
+    @property
+    def merges_calls(self) -> bool:
+        return self.merge == "repeated_calls"
+
+    def as_json(self) -> bytes:
+        """The fields in their order; without `merge` where every call counts, as before there was a choice."""
+        fields = msgspec.structs.asdict(self)
+        if not self.merges_calls:
+            del fields["merge"]
+        return msgspec.json.encode(fields)
+
     def fingerprint(self) -> str:
         """16 hex digits that change when, and only when, a field does."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
+        return hashlib.sha256(self.as_json()).hexdigest()[:16]
 
 
 def _faults(spec: Spec) -> Iterator[tuple[str, str]]:

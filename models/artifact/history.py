@@ -11,6 +11,7 @@ from models.artifact.untrusted_bytes import pack_arrays, unpack_arrays
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
 from schemas.errors import ArtifactError
+from schemas.incidents import are_places
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import Spec
 
@@ -39,7 +40,7 @@ def unpack_history(packed: bytes, path: Path, spec: Spec, *, first_day: int, cut
     known = state.registry.records()
     sound = (known.cell >= 0) & (known.cell < spec.grid.cells) & (known.revision >= 0)
     sound &= (known.category >= 0) & (known.category < len(spec.categories)) & (known.occurred_s >= 0)
-    sound &= known.latest_s >= known.occurred_s
+    sound &= (known.latest_s >= known.occurred_s) & are_places(known.place)
     if not sound.all():
         raise ArtifactError(f"{path} remembers an incident outside the grid or the categories", "train again")
     is_empty = not len(known) and not any(level.ring.any() for level in state.levels.values())

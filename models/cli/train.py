@@ -62,6 +62,9 @@ def train_command(
     master: Master = "",
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     missing_days: MissingDays = 0,
+    merge_repeated_calls: Annotated[
+        bool, typer.Option("--merge-repeated-calls", help="Count calls of a category within 200 m and 15 min once")
+    ] = False,
 ) -> None:
     """Train on a file of incidents and publish the artifact."""
     from models.training.fit_network import fit_network
@@ -86,6 +89,7 @@ def train_command(
         recipe=str(recipe) if recipe else "",
         network=network,
         missing_days=missing_days,
+        merge="repeated_calls" if merge_repeated_calls else "none",
     )
     ready = prepare(task)
     _describe(ready, console)
@@ -154,11 +158,11 @@ def _describe(ready: "PreparedTask", console: Console) -> None:
     grid = ready.spec.grid
     lat, lon = grid.corners()
     console.print(
-        f"{len(ready.incidents):,} incidents, {grid.rows} x {grid.cols} cells of {grid.cell_m:.0f} m, latitude "
+        f"{len(ready.counted):,} incidents, {grid.rows} x {grid.cols} cells of {grid.cell_m:.0f} m, latitude "
         f"{lat.min():.3f} to {lat.max():.3f}, longitude {lon.min():.3f} to {lon.max():.3f}",
         soft_wrap=True,
     )
-    print_file(row_counts(ready.incidents, grid), ready.warnings, console)
+    print_file(row_counts(ready.counted, grid), ready.warnings, console)
 
 
 def _print_results(rows: "Sequence[HorizonResult]", console: Console) -> None:

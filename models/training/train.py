@@ -23,7 +23,7 @@ from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import Spec
+from schemas.spec import Merge, Spec
 
 ReportProgress = Callable[[str, float], None]  # (what, how far 0..1)
 
@@ -54,7 +54,7 @@ class Trained:
 
 
 def spec_of(table: IncidentTable, meaning: Meaning, *, region: str, cutoff_s: int) -> Spec:
-    """The region's spec, with the archive's cells, time zone and origins."""
+    """The region's spec, with the archive's cells, time zone, origins and merging of calls."""
     refuse_one_cell(table, meaning.grid, _end_of_training(table, cutoff_s))
     return Spec(
         region=region,
@@ -63,17 +63,23 @@ def spec_of(table: IncidentTable, meaning: Meaning, *, region: str, cutoff_s: in
         categories=table.categories,
         counted_origins=meaning.counted_origins,
         features=feature_names(),
+        merge=meaning.merge,
     )
 
 
-def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int) -> Spec:
+def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int, merge: Merge = "none") -> Spec:
     """The region's spec; its grid comes from the training block alone."""
     validation_s = _end_of_training(table, cutoff_s)
     known = np.searchsorted(table.occurred_s, validation_s)
     grid = Grid.around(table.lat_deg[:known], table.lon_deg[:known], cell_m=float(cell_m))
     refuse_one_cell(table, grid, validation_s)
     return Spec(
-        region=region, timezone=table.timezone, grid=grid, categories=table.categories, features=feature_names()
+        region=region,
+        timezone=table.timezone,
+        grid=grid,
+        categories=table.categories,
+        features=feature_names(),
+        merge=merge,
     )
 
 

@@ -92,7 +92,7 @@ def score_lines(specs: Iterable[Spec], ticks: Iterable[int], draw: np.random.Gen
 
 def ledger(minute: int) -> dict[str, int]:
     """Totals after `minute` minutes of 30 messages each, one of them refused, and every reason used at some time."""
-    totals = {"counted": 25 * minute, "corrected": 2 * minute, "duplicate": minute, "excluded": minute}
+    totals = {"counted": 25 * minute, "corrected": 2 * minute, "duplicate": minute, "repeated": 0, "excluded": minute}
     kinds = len(REASONS)
     refused = {f"rejected_{reason}": (minute + kinds - 1 - i) // kinds for i, reason in enumerate(REASONS)}  # in turn
     known = {name: count for name, count in refused.items() if count}  # the job, too, knows only what it has met

@@ -1,5 +1,7 @@
 """The spec: equal meaning, equal fingerprint; another meaning, another fingerprint; nonsense is refused."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S, Spec, differences
 
+FROZEN = "f958824d24bca449"  # of streaming/sample/artifacts
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
 SPEC = Spec(
     region="riverton",
@@ -36,7 +39,25 @@ OTHER = {
     "late_limit_s": 2 * DAY_S,
     "future_limit_s": 60,
     "features": ("count_24h", "count_1h"),
+    "merge": "repeated_calls",
 }
+
+
+def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
+    """Older versions refuse a field that they do not know, and fingerprints must stay."""
+    assert list(msgspec.json.decode(SPEC.as_json())) == [name for name in Spec.__struct_fields__ if name != "merge"]
+    merging = msgspec.structs.replace(SPEC, merge="repeated_calls")
+    assert merging.as_json() == SPEC.as_json()[:-1] + b',"merge":"repeated_calls"}'
+    for spec in (SPEC, merging):
+        assert msgspec.json.decode(spec.as_json(), type=Spec) == spec
+
+
+def test_the_samples_artifact_keeps_its_fingerprint_and_the_bytes_of_its_spec():
+    [path] = Path("streaming/sample/artifacts/chicago").glob("*/manifest.json")
+    written = msgspec.json.decode(path.read_bytes())
+    spec = msgspec.convert(written["spec"], Spec)
+    assert (spec.merge, spec.fingerprint(), written["spec_fingerprint"]) == ("none", FROZEN, FROZEN)
+    assert spec.as_json() == msgspec.json.encode(written["spec"])
 
 
 def test_every_field_changes_the_fingerprint():

@@ -145,7 +145,7 @@ def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noi
     sent = replace(last_day, key=last_day.key + np.uint64(1))  # with ids of their own, as from the centre
     applied = state.apply(sent, past.cutoff_s)
     assert len(sent) > 100
-    assert applied.outcomes == {"counted": 0, "corrected": 0, "duplicate": 0, "excluded": len(sent)}
+    assert applied.outcomes == {"counted": 0, "corrected": 0, "duplicate": 0, "repeated": 0, "excluded": len(sent)}
     for name, level in history.levels.items():
         np.testing.assert_array_equal(state.levels[name].ring, level.ring)
     since = replace(sent, key=sent.key + np.uint64(1), occurred_s=sent.occurred_s + DAY)
@@ -155,9 +155,11 @@ def test_what_the_history_holds_is_not_counted_again_when_the_topic_tells_it(noi
 def test_nothing_after_a_moment_can_change_its_features(noise):
     past = noise.past
     moment = START + 60 * DAY + 12_345
+    until = past.incidents.select(np.arange(past.position(moment)))
     part = IncidentHistory(
         spec=past.spec,
-        incidents=past.incidents.select(np.arange(past.position(moment))),
+        incidents=until,
+        calls=until,
         first_s=past.first_s,
         cutoff_s=moment,
         cut_hours=past.cut_hours,
