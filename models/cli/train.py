@@ -62,7 +62,7 @@ def train_command(
     master: Master = "",
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     missing_days: MissingDays = 0,
-    merge_repeated_calls: Annotated[
+    merge: Annotated[
         bool, typer.Option("--merge-repeated-calls", help="Count calls of a category within 200 m and 15 min once")
     ] = False,
 ) -> None:
@@ -89,7 +89,7 @@ def train_command(
         recipe=str(recipe) if recipe else "",
         network=network,
         missing_days=missing_days,
-        merge="repeated_calls" if merge_repeated_calls else "none",
+        merge="repeated_calls" if merge else "none",
     )
     ready = prepare(task)
     _describe(ready, console)
