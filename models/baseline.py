@@ -5,7 +5,7 @@ integers (counts x weights in units of 2**-20), so it is exact and cannot depend
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 
 import numpy as np
@@ -15,10 +15,12 @@ from models.counting.pyramid import LevelBins
 from models.hour_of_week import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
 from models.neighbours import ring_size, ring_sum
 from schemas.errors import DataError
+from schemas.limits import MAX_COVARIATE_VALUE
 from schemas.spec import Spec
 
 Floats = npt.NDArray[np.float64]
 
+_OF_SERIES = ("covariate_centre", "covariate_scale")
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
 _SURELY_SOME = 20.0  # where so many incidents a day are usual, a day without any is a day without data
@@ -32,6 +34,8 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "mean_per_day": (1e-6, 1e7),
     "dispersion": (1e-3, 1e6),
     "first_day": (1.0, 1e5),
+    "covariate_centre": (-MAX_COVARIATE_VALUE, MAX_COVARIATE_VALUE),
+    "covariate_scale": (1e-6, 2 * MAX_COVARIATE_VALUE),
 }
 
 
@@ -46,9 +50,13 @@ class BaselineConstants:
     mean_per_day: Floats  # (categories,) incidents of the region per day in training, > 0
     dispersion: Floats  # (categories, horizons) size r of the negative binomial: variance = mean + mean**2 / r
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
+    covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
+    covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
     def arrays(self) -> dict[str, Floats]:
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """By name; those of the outside series only where there are any."""
+        arrays = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: array for name, array in arrays.items() if name not in _OF_SERIES or array.size}
 
     @classmethod
     def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
@@ -62,6 +70,7 @@ class BaselineConstants:
             "mean_per_day": (categories,),
             "dispersion": (categories, len(spec.horizons_s)),
             "first_day": (),
+            **(dict.fromkeys(_OF_SERIES, (len(spec.outside_series),)) if spec.outside_series else {}),
         }
         if set(arrays) != set(shapes):
             raise DataError(f"baseline holds {sorted(arrays)}, needs {sorted(shapes)}", "train again")

@@ -7,6 +7,7 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.errors import DataError
 from schemas.event import ORIGINS
@@ -14,6 +15,8 @@ from schemas.grid import Grid
 from schemas.limits import (
     MAX_CATEGORIES,
     MAX_COUNTERS_PER_REGION,
+    MAX_COVARIATE_AGE_HOURS,
+    MAX_COVARIATES,
     MAX_FUTURE_LIMIT_S,
     MAX_HORIZON_S,
     MAX_HORIZONS,
@@ -25,6 +28,7 @@ from schemas.limits import (
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
 ALL_CATEGORIES = "all"  # the store's series over every category; no category may have this name
+COVARIATE = "cov_"  # begins the names of the features of outside series
 HOUR_S = 3600
 DAY_S = 86_400
 DAYS_KEPT = 400  # days for which counts by day are kept
@@ -37,6 +41,13 @@ class Level(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str
     width_s: int
     keep: int
+
+
+class CovariateSeries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An outside series that the scores use, and how many hours after its issue a value still counts."""
+
+    name: Slug
+    max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,8 +64,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     late_limit_s: int = DAY_S
     future_limit_s: int = 300
     features: tuple[str, ...]
+    covariates: tuple[CovariateSeries, ...] | UnsetType = UNSET  # unset, not empty: then no JSON or fingerprint has it
 
     def __post_init__(self) -> None:
+        if not self.covariates:
+            msgspec.structs.force_setattr(self, "covariates", UNSET)
         for message, remedy in _faults(self):
             raise DataError(message, remedy)
 
@@ -66,6 +80,11 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             Level(name="hour", width_s=HOUR_S, keep=15 * 24),
             Level(name="day", width_s=DAY_S, keep=DAYS_KEPT),
         )
+
+    @property
+    def outside_series(self) -> tuple[CovariateSeries, ...]:
+        """The outside series that the scores use, in the order of their columns."""
+        return self.covariates or ()
 
     @property
     def series(self) -> int:
@@ -120,6 +139,11 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"horizons_s={horizons[:9]}", "name whole hours in seconds, each once, the shortest first"
     if len(horizons) > MAX_HORIZONS or horizons[-1] > MAX_HORIZON_S:
         yield f"horizons_s={horizons[:9]}", f"name at most {MAX_HORIZONS}, none beyond {MAX_HORIZON_S} s"
+    names = [one.name for one in spec.outside_series]
+    if len(names) > MAX_COVARIATES or len(set(names)) != len(names):
+        yield f"covariates {names[:99]}", f"name at most {MAX_COVARIATES} different ones"
+    if wrong := [name for name in names if not re.fullmatch(SLUG, name)]:
+        yield f"covariates {', '.join(map(repr, wrong))}", "write their names as slugs, like regions and categories"
     try:
         ZoneInfo(spec.timezone)
     except (KeyError, ValueError, OSError):
@@ -144,6 +168,7 @@ def _flat(spec: Spec) -> dict[str, object]:
     """The spec's fields, with each field of the grid as `grid.NAME`."""
     fields = msgspec.structs.asdict(spec)
     grid = msgspec.structs.asdict(fields.pop("grid"))
+    fields["covariates"] = tuple(f"{one.name} ({one.max_age_hours} h)" for one in spec.outside_series)
     return {**fields, **{f"grid.{name}": value for name, value in grid.items()}}
 
 

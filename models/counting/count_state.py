@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from models.counting.pyramid import LevelBins
 from models.counting.registry import Records, Registry
+from models.covariates import CovariateBook
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
 from schemas.spec import DAY_S, Spec
 
@@ -52,6 +53,7 @@ class CountState:
         self.first_day = 0
         self.levels = {level.name: LevelBins.empty(level, spec) for level in spec.levels}
         self.registry = Registry()
+        self.covariates = CovariateBook()  # of the spec's outside series
 
     def advance(self, as_of_s: int) -> None:
         """Move the clock to `as_of_s` (a step back is ignored) and forget what fell out of every level."""

@@ -1,13 +1,14 @@
 """Replays an incident file in the order of time: the counts that the stream would have had, and what happened next."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from models.counting.count_state import CountState
 from models.files.incident_files import IncidentTable
+from schemas.covariate import VALUE, Values
 from schemas.decode import incident_keys
 from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN, Incidents
@@ -27,6 +28,7 @@ class IncidentHistory:
     first_s: int
     cutoff_s: int
     cut_hours: npt.NDArray[np.int64]  # since 1970, ascending
+    covariates: Values = field(default_factory=lambda: np.empty(0, VALUE))  # (n,) in the order of their issue
 
     @classmethod
     def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "IncidentHistory":
@@ -122,6 +124,8 @@ class Replay:
             state = CountState(past.spec)
             state.advance(past.first_s)
         self.state = state
+        self._issued = 0  # values of outside series that the state has taken in
+        self._take_in_issued()
         self._counted = past.position(state.as_of_s)
 
     def lead_to(self, as_of_s: int) -> CountState:
@@ -131,5 +135,14 @@ class Replay:
             until = self.past.position(stop_s - self.lag_s)
             self.state.apply(self.past.incidents.select(np.arange(self._counted, until)), stop_s)
             self._counted = until
+            self._take_in_issued()
             self.state.registry.expire(stop_s - self.past.spec.registry_keep_s)
         return self.state
+
+    def _take_in_issued(self) -> None:
+        """What of the outside series was issued by the state's time."""
+        at_s = self.state.as_of_s - self.state.as_of_s % self.past.spec.tick_s
+        until = int(np.searchsorted(self.past.covariates["issued_s"], self.state.as_of_s, side="right"))
+        if until > self._issued:
+            self.state.covariates.add(self.past.covariates[self._issued : until], at_s)
+            self._issued = until

@@ -18,7 +18,7 @@ import torch
 from models.all_categories import stored_views
 from models.measures.outcomes import Forecast
 from schemas.errors import ArtifactError, RiskError
-from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
+from schemas.frame import RiskFrame, attribution_groups
 from schemas.incidents import unpack_rejections
 from streaming.flow.ledger import UNASSIGNED, tick_of
 from streaming.flow.outcomes import Outcomes
@@ -234,7 +234,7 @@ def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:
     spec = load_artifact(row["artifact"]).spec
     places = (spec.grid.cells, len(spec.categories))
     shapes = dict.fromkeys(FIELDS, (*places, len(spec.horizons_s))) | {
-        "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(ATTRIBUTION_GROUPS))
+        "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(attribution_groups(spec.features)))
     }
     scores = row["scores"]
     arrays: dict[str, Any] = {name: np.frombuffer(scores[name], "<f4").reshape(shapes[name]) for name in FIELDS}
