@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from schemas.covariate import VALUE, Values
+from schemas.covariate import NO_VALUES, Values
 from schemas.limits import COVARIATE_HOURS_AHEAD
 from schemas.spec import COVARIATE, HOUR_S, Spec
 
@@ -24,8 +24,8 @@ class CovariateBook:
     is bounded. What it holds depends on the messages and the clock, not on the order of the messages.
     """
 
-    def __init__(self, values: Values | None = None) -> None:
-        self.values: Values = np.empty(0, VALUE) if values is None else values
+    def __init__(self, values: Values = NO_VALUES) -> None:
+        self.values = values
 
     def add(self, values: Values, at_s: int) -> npt.NDArray[np.bool_]:
         """Take in (n,) values of VALUE at `at_s`, a moment that never goes back. Gives (n,) which of them it holds.
@@ -63,8 +63,9 @@ def as_issued(values: Values, spec: Spec, at_s: npt.NDArray[np.int64]) -> Values
     values: (n,) of VALUE, sorted by series, hour and issue. at_s: (n,) the moment of each, the same for all of an hour.
     """
     oldest_s = at_s - HOUR_S * np.array([one.max_age_hours for one in spec.outside_series], np.int64)[values["series"]]
-    seen = values[(values["issued_s"] <= at_s) & (values["issued_s"] >= oldest_s)]
-    return seen[_is_first(seen[::-1], "series", "hour")[::-1]]
+    seen: Values = values[(values["issued_s"] <= at_s) & (values["issued_s"] >= oldest_s)]
+    newest: Values = seen[_is_first(seen[::-1], "series", "hour")[::-1]]
+    return newest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +99,16 @@ def covariate_names(series_names: tuple[str, ...], horizon_names: tuple[str, ...
 def covariate_columns(book: CovariateBook, scale: SeriesScale, spec: Spec, at_s: int) -> tuple[Floats, int]:
     """(series * horizons,) each series' mean over each horizon from `at_s` on, in spreads from its centre.
 
-    It is within LIMIT, and 0 where any hour of the horizon is missing. Beside it the number of series that are missing
-    in some horizon.
+    It is within LIMIT, and 0 where it is missing. Beside it the number of series that are missing in some horizon.
     """
+    means = covariate_means(book, spec, at_s)
+    is_missing = np.isnan(means)
+    distance = np.clip((means - scale.centre[:, None]) / scale.scale[:, None], -LIMIT, LIMIT)
+    return np.where(is_missing, 0.0, distance).ravel(), int(is_missing.any(axis=1).sum())
+
+
+def covariate_means(book: CovariateBook, spec: Spec, at_s: int) -> Floats:
+    """(series, horizons) each series' mean over each horizon from `at_s` on; NaN where any of its hours is missing."""
     hours = -(-(at_s + max(spec.horizons_s)) // HOUR_S) - at_s // HOUR_S
     known = book.known(spec, at_s, hours)
     begins_s = (at_s // HOUR_S + np.arange(hours)) * HOUR_S
@@ -109,9 +117,7 @@ def covariate_columns(book: CovariateBook, scale: SeriesScale, spec: Spec, at_s:
         overlap_s = np.minimum(begins_s + HOUR_S, at_s + horizon_s) - np.maximum(begins_s, at_s)
         covered = overlap_s > 0
         means[:, number] = (known[:, covered] * overlap_s[covered]).sum(axis=1) / horizon_s
-    is_missing = np.isnan(means)
-    distance = np.clip((means - scale.centre[:, None]) / scale.scale[:, None], -LIMIT, LIMIT)
-    return np.where(is_missing, 0.0, distance).ravel(), int(is_missing.any(axis=1).sum())
+    return means
 
 
 def _is_first(values: Values, *names: str) -> npt.NDArray[np.bool_]:

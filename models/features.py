@@ -110,7 +110,7 @@ class FeatureEngine:
         So they change inside a tick only where counts do: next to a new incident, and nowhere else.
         """
         spec, shape = self.spec, self._shape
-        at_s = state.as_of_s - state.as_of_s % spec.tick_s
+        at_s = state.tick_s
         panes, hours, days = (state.levels[name] for name in ("pane", "hour", "day"))
         past_days = self._past(days, lambda level: self._days(level, state.first_day))
         past_hours = self._past(hours, self._hours)

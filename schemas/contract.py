@@ -24,7 +24,7 @@ TIME_PATTERN = (
     r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]+)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])$"
 )
-_PATTERNS = {"region": SLUG, "category": SLUG, "name": SLUG}
+_PATTERNS = {"region": SLUG, "category": SLUG, "series": SLUG}
 _FOLDER = Path(__file__).parent
 
 Json = dict[str, Any]

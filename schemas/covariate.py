@@ -24,13 +24,14 @@ VALUE = np.dtype([("series", "<i2"), ("hour", "<i8"), ("issued_s", "<i8"), ("val
 _PLACE = [("partition", "<i4"), ("kafka_offset", "<i8"), ("kafka_time_ms", "<i8")]
 PLACED_VALUE = np.dtype([*((name, VALUE[name]) for name in VALUE.names or ()), *_PLACE])
 Values = npt.NDArray[np.void]  # (n,) of VALUE, or of PLACED_VALUE for values that have a place in the topic
+NO_VALUES: Values = np.empty(0, VALUE)
 
 
 class Covariate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One value of an outside series. A newer issue replaces an older one for the same hour."""
 
     region: Annotated[str, msgspec.Meta(description="Slug of a region that this deployment scores")]
-    name: Annotated[str, msgspec.Meta(description="Slug of a series that the region's spec names")]
+    series: Annotated[str, msgspec.Meta(description="Slug of a series that the region's spec names")]
     issued_at: Annotated[
         AwareTime,
         msgspec.Meta(description="When this value was published, never earlier: RFC 3339 with an offset"),
@@ -83,10 +84,10 @@ def decode_covariates(
         if isinstance(decoded, Covariate):
             if not region:
                 decoded = ("unknown_region", "no artifact of this deployment has this region")
-            elif decoded.name not in places[region]:
+            elif decoded.series not in places[region]:
                 decoded = ("unknown_category", "the region's spec has no such outside series")
         if isinstance(decoded, Covariate):
-            row = value_of(decoded, places[region][decoded.name])
+            row = value_of(decoded, places[region][decoded.series])
             place = (messages.partition[index], messages.kafka_offset[index], messages.kafka_time_ms[index])
             found.setdefault(region, []).append((*row, *place))
         else:

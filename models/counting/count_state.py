@@ -12,6 +12,7 @@ import numpy.typing as npt
 from models.counting.pyramid import LevelBins
 from models.counting.registry import Records, Registry
 from models.covariates import CovariateBook
+from schemas.covariate import Values
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
 from schemas.spec import DAY_S, Spec
 
@@ -60,6 +61,18 @@ class CountState:
         self.as_of_s = max(self.as_of_s, as_of_s)
         for level in self.levels.values():
             level.advance(self.as_of_s)
+
+    @property
+    def tick_s(self) -> int:
+        """Start of the tick that the clock is in: the moment that features are for."""
+        return self.as_of_s - self.as_of_s % self.spec.tick_s
+
+    def know(self, values: Values) -> npt.NDArray[np.bool_]:
+        """Take in (n,) values of outside series; (n,) which of them are known now, or will be from their issue on.
+
+        A value that was issued since the tick began does not replace the one that the tick's features use.
+        """
+        return self.covariates.add(values, self.tick_s)
 
     def apply(self, incidents: Incidents, as_of_s: int) -> Applied:
         """Advance to `as_of_s` and count a batch. Every message has exactly one outcome.

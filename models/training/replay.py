@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from models.counting.count_state import CountState
 from models.files.incident_files import IncidentTable
-from schemas.covariate import VALUE, Values
+from schemas.covariate import NO_VALUES, Values
 from schemas.decode import incident_keys
 from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN, Incidents
@@ -28,7 +28,7 @@ class IncidentHistory:
     first_s: int
     cutoff_s: int
     cut_hours: npt.NDArray[np.int64]  # since 1970, ascending
-    covariates: Values = field(default_factory=lambda: np.empty(0, VALUE))  # (n,) in the order of their issue
+    covariates: Values = field(default_factory=lambda: NO_VALUES)  # (n,) in the order of their issue
 
     @classmethod
     def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "IncidentHistory":
@@ -141,8 +141,7 @@ class Replay:
 
     def _take_in_issued(self) -> None:
         """What of the outside series was issued by the state's time."""
-        at_s = self.state.as_of_s - self.state.as_of_s % self.past.spec.tick_s
         until = int(np.searchsorted(self.past.covariates["issued_s"], self.state.as_of_s, side="right"))
         if until > self._issued:
-            self.state.covariates.add(self.past.covariates[self._issued : until], at_s)
+            self.state.know(self.past.covariates[self._issued : until])
             self._issued = until
