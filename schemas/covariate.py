@@ -4,6 +4,7 @@ A message is one value of one series for one hour, as it was known when it was i
 """
 
 import math
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated
 
@@ -69,7 +70,7 @@ def value_of(covariate: Covariate, series: int) -> tuple[int, int, int, float]:
 
 
 def decode_covariates(
-    messages: Messages, specs: dict[str, Spec]
+    messages: Messages, specs: Mapping[str, Spec]
 ) -> tuple[dict[str, Values], dict[str, list[Rejection]]]:
     """By region, the values of a slice of the topic and its rejections; those of no known region are of region ''.
 

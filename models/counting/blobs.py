@@ -45,6 +45,10 @@ class Changes:
     puts: Mapping[str, bytes]
     deletes: tuple[str, ...] = ()
 
+    def then(self, later: "Changes") -> "Changes":
+        """These and then those, which touch other blobs."""
+        return Changes(puts={**self.puts, **later.puts}, deletes=(*self.deletes, *later.deletes))
+
 
 def export_state(state: CountState) -> dict[str, bytes]:
     """All of a state, clock included, as blobs."""

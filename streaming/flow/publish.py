@@ -115,6 +115,8 @@ class Publisher:
         self.dead_letters.write(
             {region: unpack_rejections(one.rejections) for region, one in batch.summaries.items() if one.rejections}
         )
+        if outside := {name: one.refused_covariates for name, one in batch.summaries.items() if one.refused_covariates}:
+            self.dead_letters.write_outside({name: unpack_rejections(refused) for name, refused in outside.items()})
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
         report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine)))
@@ -200,6 +202,7 @@ class Publisher:
                 newest_event_s=summary.newest_event_s or (known.data.cutoff_s if known else 0),
                 model=batch.frames[region].model if region in batch.frames else None,
                 data_end_s=known.data.cutoff_s if known else 0,
+                covariates_missing=summary.covariates_missing if known and known.spec.outside_series else None,
                 challenger=(self.challenger(region) or NO_CHALLENGER) if known else None,
             )
             yield point.line(figures)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.covariates import LIMIT, CovariateBook, SeriesScale, covariate_columns, covariate_means
 from models.counting.blobs import Journal, export_state, restore_state
 from models.counting.count_state import CountState
+from models.covariates import LIMIT, CovariateBook, SeriesScale, covariate_columns, covariate_means
 from models.features import FeatureEngine, features_of
 from schemas.covariate import NO_VALUES, VALUE
 from schemas.limits import COVARIATE_HOURS_AHEAD

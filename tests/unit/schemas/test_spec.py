@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import DAY_S, HOUR_S, Spec, differences
+from schemas.spec import DAY_S, HOUR_S, CovariateSeries, Spec, differences
 
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
 SPEC = Spec(
@@ -36,7 +36,27 @@ OTHER = {
     "late_limit_s": 2 * DAY_S,
     "future_limit_s": 60,
     "features": ("count_24h", "count_1h"),
+    "covariates": (CovariateSeries(name="wind", max_age_hours=24),),
 }
+
+
+def test_a_spec_without_outside_series_does_not_mention_them():
+    """So that artifacts of before there were any keep their manifests and fingerprints."""
+    empty = msgspec.structs.replace(SPEC, covariates=())
+    assert empty == SPEC
+    assert empty.fingerprint() == SPEC.fingerprint()
+    assert b"covariates" not in msgspec.json.encode(empty)
+    assert empty.outside_series == ()
+    two = tuple(CovariateSeries(name=name, max_age_hours=24) for name in ("wind", "rain"))
+    spec = msgspec.structs.replace(SPEC, covariates=two)
+    assert spec.outside_series == two
+    assert msgspec.json.decode(msgspec.json.encode(spec), type=Spec) == spec
+
+
+@pytest.mark.parametrize("names", [("wind", "wind"), tuple(f"s{n}" for n in range(17)), ("No slug",)])
+def test_outside_series_are_few_different_and_have_slugs(names):
+    with pytest.raises(DataError, match="covariates"):
+        msgspec.structs.replace(SPEC, covariates=tuple(CovariateSeries(name=name, max_age_hours=1) for name in names))
 
 
 def test_every_field_changes_the_fingerprint():
