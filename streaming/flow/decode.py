@@ -108,7 +108,7 @@ def covariate_rows(
     Raises LedgerUnbalanced when a message was lost or doubled.
     """
     found, refused = decode_covariates(messages, specs)
-    if sum(map(len, (*found.values(), *refused.values()))) != len(messages.values):
+    if sum(map(len, found.values())) + sum(map(len, refused.values())) != len(messages.values):
         raise LedgerUnbalanced(f"of {len(messages.values)} covariates some were lost or doubled in decoding")
     rows = []
     for region in sorted({*found, *refused}):

@@ -83,8 +83,8 @@ def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], in
 
 def _issued_ahead(value: Any) -> Rejection:
     """Of one value of PLACED_VALUE."""
-    place = (int(value[name]) for name in ("partition", "kafka_offset", "kafka_time_ms"))
-    return Rejection("future", "issued_at is ahead of the region's clock", *place)
+    partition, offset, time_ms = (int(value[name]) for name in ("partition", "kafka_offset", "kafka_time_ms"))
+    return Rejection("future", "issued_at is ahead of the region's clock", partition, offset, time_ms)
 
 
 def _refused_by_clock(incidents: Incidents, where: Any, reason: Reason, detail: str) -> list[Rejection]:
