@@ -45,6 +45,8 @@ def write_untrained(
         mean_per_day=rates,
         dispersion=np.full((categories, len(spec.horizons_s)), _DISPERSION),
         first_day=np.array(float(cutoff_s // DAY_S)),
+        covariate_centre=np.zeros(len(spec.outside_series)),
+        covariate_scale=np.ones(len(spec.outside_series)),
     )
     history = CountState(spec)
     history.advance(cutoff_s)
