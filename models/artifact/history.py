@@ -54,11 +54,9 @@ def _refuse_unsound(state: CountState, path: Path) -> None:
     values, series = state.covariates.values, len(state.spec.outside_series)
     sound = (values["series"] >= 0) & (values["series"] < series) & (values["issued_s"] <= state.as_of_s)
     sound &= np.abs(values["value"]) <= MAX_COVARIATE_VALUE  # false for NaN
-    sound &= np.abs(values["hour"]) <= MAX_TIME_S // HOUR_S
-    if (
-        not sound.all()
-        or (np.lexsort([values[name] for name in ("issued_s", "hour", "series")]) != np.arange(len(values))).any()
-    ):
+    sound &= (values["hour"] >= 0) & (values["hour"] <= MAX_TIME_S // HOUR_S)
+    order = np.lexsort([values[name] for name in ("issued_s", "hour", "series")])
+    if not sound.all() or (order != np.arange(len(values))).any():
         raise ArtifactError(
             f"{path} knows outside series that the spec does not have, or impossible values", "train again"
         )

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.artifact.history import pack_history, unpack_history
 from models.counting.blobs import Journal, export_state, restore_state
 from models.counting.count_state import CountState
 from models.covariates import LIMIT, CovariateBook, SeriesScale, covariate_columns, covariate_means
 from models.features import FeatureEngine, features_of
 from schemas.covariate import NO_VALUES, VALUE
+from schemas.errors import ArtifactError
 from schemas.limits import COVARIATE_HOURS_AHEAD
 from schemas.spec import CovariateSeries
 from tests.harness.toy import toy_constants, toy_spec
@@ -209,6 +211,28 @@ def test_a_journal_names_the_book_by_its_digest_and_stores_it():
     assert journal.digest != before
     again = Journal.restore(SPEC, blobs, as_of_s=BASE * HOUR, digest=journal.digest)
     np.testing.assert_array_equal(again.state.covariates.values, journal.state.covariates.values)
+
+
+def test_the_history_of_an_artifact_has_the_book_and_a_forged_one_is_refused(tmp_path):
+    state = state_at(BASE * HOUR, full_day(3.0))
+    known = {"first_day": 1, "cutoff_s": BASE * HOUR}
+    again = unpack_history(pack_history(state), tmp_path, SPEC, **known)
+    np.testing.assert_array_equal(again.covariates.values, state.covariates.values)
+    good = state.covariates.values
+    forged = (
+        values_of((2, 0, 0, 1.0)),  # a series that there is not
+        values_of((-1, 0, 0, 1.0)),
+        values_of((0, 0, 0, np.nan)),
+        values_of((0, 0, 0, 1e10)),
+        values_of((0, 0, 1, 1.0)),  # issued after the end
+        values_of((0, 10**9, 0, 1.0)),
+        good[::-1],  # in another order
+    )
+    for values in forged:
+        state.covariates = CovariateBook(values)
+        packed = pack_history(state)
+        with pytest.raises(ArtifactError, match="outside series"):
+            unpack_history(packed, tmp_path, SPEC, **known)
 
 
 @pytest.mark.parametrize("name", ["covariate_centre", "covariate_scale"])
