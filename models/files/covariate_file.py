@@ -45,7 +45,8 @@ def of_series(names: tuple[str, ...], values: Values, wanted: tuple[str, ...], p
 
 
 def _rows(path: Path, region: str) -> Iterator[Covariate]:
-    for number, record in enumerate(_table(path).to_pylist(), start=1):
+    records = (record for batch in _table(path).to_batches() for record in batch.to_pylist())
+    for number, record in enumerate(records, start=1):
         if record["region"] != region:
             continue
         try:

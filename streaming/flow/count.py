@@ -20,7 +20,7 @@ from models.artifact.artifact import Artifact
 from models.counting.blobs import Changes, Journal
 from models.counting.closed_horizons import horizons_closed_between
 from models.counting.count_state import Moves
-from models.features import FeatureEngine
+from models.features import FeatureEngine, Features
 from schemas.covariate import PLACED_VALUE, Values
 from schemas.errors import ArtifactError, SpecMismatch
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
@@ -185,19 +185,12 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
     if outside.has_changed:
         changes = changes.then(live.journal.record_book())
 
-    tick_s = tick_of(state.as_of_s, state.spec)
-    must_emit = (
-        len(applied.changed) > 0
-        or outside.has_changed
-        or tick_s != head.emitted_tick_s
-        or live.engine_of != head.emitted_artifact
-    )
+    features = _due(live, head, has_changed=len(applied.changed) > 0 or outside.has_changed)
     newest_event_s = max(head.newest_event_s, applied.newest_counted_s)
-    features = live.engine.compute(state) if must_emit else None
     after = Head(
         fingerprint=state.spec.fingerprint(),
-        as_of_s=state.as_of_s if consumed or must_emit else head.as_of_s,
-        emitted_tick_s=tick_s,
+        as_of_s=state.as_of_s if consumed or features else head.as_of_s,
+        emitted_tick_s=state.tick_s,
         emitted_artifact=live.engine_of,
         newest_event_s=newest_event_s,
         totals=add_up(head.totals, ledger | outside.ledger),
@@ -227,6 +220,13 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
         features=features.values.astype("<f4").tobytes() if features else None,
         summary=summary,
     )
+
+
+def _due(live: _Live, head: Head, *, has_changed: bool) -> Features | None:
+    """The features of new scores; None when nothing that is scored has changed since the last emission."""
+    state = live.journal.state
+    is_due = has_changed or state.tick_s != head.emitted_tick_s or live.engine_of != head.emitted_artifact
+    return live.engine.compute(state) if is_due else None
 
 
 def begins_an_hour(before: Head, after: Head) -> bool:
