@@ -3,7 +3,6 @@
 import io
 import json
 import zipfile
-from dataclasses import asdict
 
 import msgspec
 import numpy as np
@@ -79,4 +78,4 @@ def npy_head(shape, descr="<f8"):
 
 
 def constants():
-    return asdict(toy_constants(SPEC))
+    return toy_constants(SPEC).arrays()

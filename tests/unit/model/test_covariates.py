@@ -12,7 +12,7 @@ from models.counting.count_state import CountState
 from models.covariates import LIMIT, CovariateBook, SeriesScale, covariate_columns, covariate_means
 from models.features import FeatureEngine, features_of
 from schemas.covariate import NO_VALUES, VALUE
-from schemas.errors import ArtifactError
+from schemas.errors import ArtifactError, DataError
 from schemas.limits import COVARIATE_HOURS_AHEAD
 from schemas.spec import CovariateSeries
 from tests.harness.toy import toy_constants, toy_spec
@@ -240,9 +240,11 @@ def test_constants_have_the_series_of_the_spec_or_are_refused(name):
     arrays = CONSTANTS.arrays()
     assert type(CONSTANTS).checked(arrays, SPEC).arrays().keys() == arrays.keys()
     without = {key: array for key, array in arrays.items() if key != name}
-    with pytest.raises(Exception, match="baseline holds"):
+    with pytest.raises(DataError, match="baseline holds"):
         type(CONSTANTS).checked(without, SPEC)
-    with pytest.raises(Exception, match=f"{name} is float64"):
+    with pytest.raises(DataError, match=f"{name} is float64"):
         type(CONSTANTS).checked({**arrays, name: np.ones(3)}, SPEC)
-    with pytest.raises(Exception, match="baseline holds"):
+    with pytest.raises(DataError, match=f"{name} has values outside"):
+        type(CONSTANTS).checked({**arrays, name: np.full(2, 1e10)}, SPEC)
+    with pytest.raises(DataError, match="baseline holds"):
         type(CONSTANTS).checked(arrays, toy_spec())
