@@ -42,6 +42,26 @@ def measure(context: typer.Context, quick: Quick = False) -> None:
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
 
 
+@app.command("tries")
+def tries_command(
+    task: Annotated[list[str], typer.Option(help="A named task of `evaluate`; may be given again")] = [  # noqa: B006
+        "chicago-3km-daily",
+        "chicago-1km-hourly",
+        "montgomery-2km-hourly",
+    ],
+    seeds: Annotated[int, typer.Option(min=1, help="Networks of each try")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each network, at most")] = 6,
+) -> None:
+    """What was tried for a better forecast; benchmarks/tries.json."""
+    from benchmarks.report import write_results
+    from benchmarks.tries.table import tries_of
+
+    console, path = Console(), RESULTS.with_name("tries.json")
+    found = [tries_of(name, seeds=range(seeds), epochs=epochs, tell=console.print) for name in task]
+    write_results(found, path)
+    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+
+
 @app.command("profile")
 def profile_command(quick: Quick = False) -> None:
     """Where a batch's time goes."""

@@ -101,7 +101,7 @@ def fitted_line(
 
 def ledger_faults(ledger: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
     """Where the ledger is not what was sent, in words; empty when it is."""
-    outcomes = ("counted", "corrected", "duplicate", "excluded", "rejected")
+    outcomes = ("counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
     faults = [
         f"{name}: {ledger.get(name, 0):,} in the ledger, {expected.get(name, 0):,} were sent"
         for name in ("consumed", *outcomes)

@@ -6,27 +6,28 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, nbdtrik
 
-from models.likelihood import Floats
+from models.dispersion import Dispersion, Floats
 from models.scoring import HIGH, LOW
 from schemas.frame import RiskFrame
 
 _TRIED = 16
 
 
-def stored_views(frame: RiskFrame, dispersion: Floats) -> tuple[RiskFrame, RiskFrame]:
+def stored_views(frame: RiskFrame, dispersion: Dispersion) -> tuple[RiskFrame, RiskFrame]:
     """A frame as it is stored: by category, and over all categories."""
     return frame, over_categories(frame, dispersion)
 
 
-def over_categories(frame: RiskFrame, dispersion: Floats) -> RiskFrame:
-    """One category in place of all. dispersion: (categories, horizons), the sizes of the negative binomial counts.
+def over_categories(frame: RiskFrame, dispersion: Dispersion) -> RiskFrame:
+    """One category in place of all. dispersion: (categories, horizons).
 
     Expected, usual and seen add up; the chance of at least one is that of not none of each. The interval is that of the
     negative binomial with the sum's mean and variance. Support is the best of the categories': at least that much was
     ever reported. A sum has no attribution.
     """
     expected = frame.expected.sum(axis=1, keepdims=True, dtype=np.float64)
-    spread = (frame.expected.astype(np.float64) ** 2 / dispersion).sum(axis=1, keepdims=True)  # variance beyond Poisson
+    each = frame.expected.astype(np.float64)
+    spread = (each * dispersion.excess(each)).sum(axis=1, keepdims=True)  # variance beyond Poisson
     size = np.divide(expected**2, spread, out=np.ones_like(expected), where=spread > 0)
     return replace(
         frame,

@@ -1,4 +1,4 @@
-"""The baseline: long-memory rate x hour-of-week profile x the cell's own day, thin cells shrunk.
+"""The baseline: long-memory rate x the region's level x hour-of-week profile x the cell's own day, thin cells shrunk.
 
 It is what the network starts from, and what answers when there is no network. Every sum over history is a sum of
 integers (counts x weights in units of 2**-20), so it is exact and cannot depend on the order of adding.
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.counting.pyramid import LevelBins
+from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.hour_of_week import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
 from models.neighbours import ring_size, ring_sum
 from schemas.errors import DataError
@@ -28,11 +29,13 @@ _REGION_DAYS = 1.0  # weight of the training mean in the region's rate, days
 _NEIGHBOURHOOD_CELL_DAYS = 30.0  # weight of the region's mean cell in a neighbourhood's rate
 _RANGES = {  # far around what training can find; within them every score is finite
     "half_life_days": (0.1, 1e5),
+    "level_half_life_days": (0.1, 1e5),
     "shrink_days": (1e-3, 1e5),
     "profile": (1e-6, HOURS),
     "day_lift": (1e-6, 1e3),
     "mean_per_day": (1e-6, 1e7),
     "dispersion": (1e-3, 1e6),
+    "dispersion_power": (QUADRATIC, LINEAR),
     "first_day": (1.0, 1e5),
     "covariate_centre": (-MAX_COVARIATE_VALUE, MAX_COVARIATE_VALUE),
     "covariate_scale": (1e-6, 2 * MAX_COVARIATE_VALUE),
@@ -44,33 +47,45 @@ class BaselineConstants:
     """What was learned of a region besides its counts. Rates are per day for the whole region."""
 
     half_life_days: Floats  # () of the long memory
+    level_half_life_days: Floats  # () of the region's level, that all cells' rates follow; as the memory's: they do not
     shrink_days: Floats  # () days of the neighbourhood's rate that are mixed into a cell's own
     profile: Floats  # (categories, 168) rate by hour of the local week, mean 1
     day_lift: Floats  # (cells, categories, 16) what a cell has of the profile at that time of the day
     mean_per_day: Floats  # (categories,) incidents of the region per day in training, > 0
-    dispersion: Floats  # (categories, horizons) size r of the negative binomial: variance = mean + mean**2 / r
+    dispersion: Dispersion  # (categories, horizons) of the negative binomial
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
     def arrays(self) -> dict[str, Floats]:
-        """By name; those of the outside series only where there are any."""
-        arrays = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: array for name, array in arrays.items() if name not in _OF_SERIES or array.size}
+        """As they are stored; those of the outside series only where there are any."""
+        named = {one.name: getattr(self, one.name) for one in fields(self)}
+        named |= {"dispersion": self.dispersion.r, "dispersion_power": self.dispersion.power}
+        return {name: array for name, array in named.items() if name not in _OF_SERIES or array.size}
 
     @classmethod
     def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
-        """Constants from arrays of any origin. Raises DataError when one is missing, misshapen or impossible."""
+        """Constants from arrays of any origin. Raises DataError when one is missing, misshapen or impossible.
+
+        Artifacts had no `dispersion_power` at first, every variance was QUADRATIC; and no `level_half_life_days`, rates
+        did not follow the region's level.
+        """
         categories = len(spec.categories)
+        places = (categories, len(spec.horizons_s))
+        arrays = {"dispersion_power": np.full(places, QUADRATIC), **arrays}
+        if "half_life_days" in arrays:
+            arrays = {"level_half_life_days": arrays["half_life_days"], **arrays}
         shapes = {
             "half_life_days": (),
+            "level_half_life_days": (),
             "shrink_days": (),
             "profile": (categories, HOURS),
             "day_lift": (spec.grid.cells, categories, DAY_BLOCKS),
             "mean_per_day": (categories,),
-            "dispersion": (categories, len(spec.horizons_s)),
+            "dispersion": places,
+            "dispersion_power": places,
             "first_day": (),
-            **(dict.fromkeys(_OF_SERIES, (len(spec.outside_series),)) if spec.outside_series else {}),
+            **(dict.fromkeys(_OF_SERIES, (len(spec.covariates),)) if spec.covariates else {}),
         }
         if set(arrays) != set(shapes):
             raise DataError(f"baseline holds {sorted(arrays)}, needs {sorted(shapes)}", "train again")
@@ -83,7 +98,12 @@ class BaselineConstants:
             low, high = _RANGES[name]
             if not ((array >= low) & (array <= high)).all():
                 raise DataError(f"baseline's {name} has values outside {low:g} to {high:g}", "train again")
-        return cls(**arrays)
+        power = arrays["dispersion_power"]
+        if not np.isin(power, (QUADRATIC, LINEAR)).all():
+            raise DataError(f"baseline's dispersion_power is {power.tolist()}, must be 0 or 1", "train again")
+        dispersion = Dispersion(r=arrays["dispersion"], power=power)
+        others = {name: array for name, array in arrays.items() if not name.startswith("dispersion")}
+        return cls(dispersion=dispersion, **others)
 
 
 @lru_cache(maxsize=64)

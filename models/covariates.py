@@ -52,7 +52,7 @@ class CovariateBook:
         first = at_s // HOUR_S
         seen = as_issued(self.values, spec, np.full(len(self.values), at_s))
         seen = seen[(seen["hour"] >= first) & (seen["hour"] < first + hours)]
-        table = np.full((len(spec.outside_series), hours), np.nan)
+        table = np.full((len(spec.covariates), hours), np.nan)
         table[seen["series"], seen["hour"] - first] = seen["value"]
         return table
 
@@ -62,7 +62,7 @@ def as_issued(values: Values, spec: Spec, at_s: npt.NDArray[np.int64]) -> Values
 
     values: (n,) of VALUE, sorted by series, hour and issue. at_s: (n,) the moment of each, the same for all of an hour.
     """
-    oldest_s = at_s - HOUR_S * np.array([one.max_age_hours for one in spec.outside_series], np.int64)[values["series"]]
+    oldest_s = at_s - HOUR_S * np.array([one.max_age_hours for one in spec.covariates], np.int64)[values["series"]]
     seen: Values = values[(values["issued_s"] <= at_s) & (values["issued_s"] >= oldest_s)]
     newest: Values = seen[_is_first(seen[::-1], "series", "hour")[::-1]]
     return newest
@@ -85,7 +85,7 @@ class SeriesScale:
         values = values[_is_first(values, "series", "hour", "issued_s")]
         values = values[(values["hour"] * HOUR_S >= start_s) & (values["hour"] * HOUR_S < stop_s)]
         known = as_issued(values, spec, values["hour"] * HOUR_S)
-        of_each = [known["value"][known["series"] == number] for number in range(len(spec.outside_series))]
+        of_each = [known["value"][known["series"] == number] for number in range(len(spec.covariates))]
         centre = np.array([one.mean() if len(one) else 0.0 for one in of_each])
         spread = np.array([one.std() if len(one) else 1.0 for one in of_each])
         return cls(centre=centre, scale=np.where(spread > _LEAST_SCALE, spread, 1.0))

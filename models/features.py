@@ -60,7 +60,7 @@ def feature_names(
 
 def features_of(spec: Spec) -> tuple[str, ...]:
     """Names of the columns that this version computes for a spec."""
-    return feature_names(spec.horizon_names, tuple(one.name for one in spec.outside_series))
+    return feature_names(spec.horizon_names, tuple(one.name for one in spec.covariates))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ class FeatureEngine:
         values[:, :, columns_of("memory")] = past_days.columns
         values[:, :, columns_of("level")] = np.stack(columns("level", levels), axis=-1)
         values[:, :, columns_of("time")] = columns("time", hour)
-        missing = self._put_outside(values, state, at_s) if spec.outside_series else 0
+        missing = self._put_outside(values, state, at_s) if spec.covariates else 0
         values[:, :, -len(spec.horizons_s) :] = past_days.log_rate_per_hour[:, :, None] + self._log_hours(at_s)
 
         remembered = past_days.remembered + days.newest_bins(1).reshape(shape)
@@ -146,7 +146,7 @@ class FeatureEngine:
         spec, horizons = self.spec, len(self.spec.horizons_s)
         scale = SeriesScale(centre=self.constants.covariate_centre, scale=self.constants.covariate_scale)
         outside, missing = covariate_columns(state.covariates, scale, spec, at_s)
-        values[:, :, -(len(spec.outside_series) + 1) * horizons : -horizons] = outside
+        values[:, :, -(len(spec.covariates) + 1) * horizons : -horizons] = outside
         return missing
 
     def _past(self, level: LevelBins, give: Callable[[LevelBins], T]) -> T:
@@ -183,22 +183,23 @@ class FeatureEngine:
 
     def _days(self, level: LevelBins, first_day: int) -> _Days:
         spec, constants = self.spec, self.constants
-        half_lives = (*map(float, MEMORY_DAYS), float(constants.half_life_days), float("inf"))
+        baseline = (float(constants.half_life_days), float(constants.level_half_life_days))
+        half_lives = (*map(float, MEMORY_DAYS), *baseline, float("inf"))
         memory = remember(level, half_lives, constants, spec, first_day=first_day)
         shrunk = [
             cell_rate(counts, float(days), constants, spec)
-            for counts, days in zip(memory.counts[:-1], memory.days[:-1], strict=True)
+            for counts, days in zip(memory.counts[:-2], memory.days[:-2], strict=True)
         ]
         rate = shrunk[-1]
-        region = region_rate(memory.counts[-2], float(memory.days[-2]), constants)
+        region, newest = (region_rate(memory.counts[n], float(memory.days[n]), constants) for n in (-3, -2))
         block = (rate + ring_sum(rate, spec.grid)) / (ring_size(spec.grid) + 1)[:, None]
         long = LongMemory(
             by_half_life=dict(zip(MEMORY_DAYS, shrunk[:-1], strict=True)), rate=rate, block=block, region=region
         )
         return _Days(
             columns=np.log(np.stack(columns("memory", long), axis=-1)).astype(np.float32),
-            log_rate_per_hour=np.log(rate / 24).astype(np.float32),
-            region_per_hour=region / 24,
+            log_rate_per_hour=np.log(rate * (newest / region) / 24).astype(np.float32),
+            region_per_hour=newest / 24,
             remembered=memory.counts[-1].astype(np.int32),
         )
 

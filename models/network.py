@@ -73,10 +73,11 @@ class RiskNetwork(nn.Module):
         """The attribution group of each input."""
         return tuple(group_of(name) for name in features)
 
-    def warm_starts(self, inputs: Tensor, counts: Tensor, dispersion: Tensor, unit: Tensor) -> Iterator[None]:
+    def warm_starts(self, inputs: Tensor, counts: Tensor, size: Tensor, unit: Tensor) -> Iterator[None]:
         """Put the network into one state after another from which training may begin; the best on validation is taken.
 
-        inputs: (n, categories, inputs); counts: (n, categories, horizons); unit: (horizons,) loss of the baseline.
+        inputs: (n, categories, inputs); counts, and the negative binomial's size: (n, categories, horizons); unit:
+        (horizons,) loss of the baseline.
         """
         return iter(())
 

@@ -76,7 +76,7 @@ def decode_covariates(
 
     Every message is one or the other. The values are of PLACED_VALUE, in the order of the messages.
     """
-    places = {region: {one.name: at for at, one in enumerate(spec.outside_series)} for region, spec in specs.items()}
+    places = {region: {one.name: at for at, one in enumerate(spec.covariates)} for region, spec in specs.items()}
     found: dict[str, list[tuple[int | float, ...]]] = {}
     refused: dict[str, list[Rejection]] = {}
     for index, value in enumerate(messages.values):

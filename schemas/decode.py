@@ -16,7 +16,7 @@ import xxhash
 from msgspec import UNSET, UnsetType
 
 from schemas.event import Event, Reason
-from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection
+from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection, fixed_places
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import fault_in_keys, reason_for
 from schemas.spec import Spec
@@ -126,9 +126,8 @@ def _accepted(
     occurred_us, received_us, received_ms = _times(events, kafka_ms)
     ids = [event.incident_id for event in events]
     category = np.array([codes.get(event.category, len(codes)) for event in events], np.int16)
-    cell, inside = spec.grid.locate(
-        np.array([event.lat for event in events]), np.array([event.lon for event in events])
-    )
+    lat_deg, lon_deg = np.array([event.lat for event in events]), np.array([event.lon for event in events])
+    cell, inside = spec.grid.locate(lat_deg, lon_deg)
     ahead_us = np.maximum(occurred_us - received_us, received_us - kafka_ms * 1e3)
     if now_ms is not None:
         ahead_us = np.maximum(ahead_us, (kafka_ms - now_ms) * 1e3)
@@ -150,6 +149,7 @@ def _accepted(
         cell=cell,
         category=category,
         flags=_flags(events, frozenset(spec.counted_origins)),
+        place=fixed_places(lat_deg, lon_deg),
         partition=messages.partition[where].astype(np.int32),
         kafka_offset=messages.kafka_offset[where].astype(np.int64),
         kafka_time_ms=kafka_ms.astype(np.int64),

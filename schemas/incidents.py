@@ -12,6 +12,8 @@ from schemas.event import Reason
 
 COUNTED_ORIGIN = 1  # bit of `flags`: the origin feeds the score
 CANCELLED = 2  # bit of `flags`: the revision cancels the incident
+NO_PLACE = -(1 << 31)  # in both columns of `place`: it is not known
+_DEGREE = 10_000_000  # steps of a place: one is at most 1.2 cm
 _SLICE = 10_000  # rejections
 
 _ROW = np.dtype(
@@ -23,6 +25,7 @@ _ROW = np.dtype(
         ("cell", "<i4"),
         ("category", "<i2"),
         ("flags", "u1"),
+        ("place", "<i4", (2,)),
         ("partition", "<i4"),
         ("kafka_offset", "<i8"),
         ("kafka_time_ms", "<i8"),
@@ -30,9 +33,25 @@ _ROW = np.dtype(
 )
 
 
+def fixed_places(lat_deg: npt.ArrayLike, lon_deg: npt.ArrayLike) -> npt.NDArray[np.int32]:
+    """(n, 2) places in whole steps of 1e-7 degrees, the same wherever an incident is read. lat_deg, lon_deg: (n,)."""
+    return np.asarray(np.rint(np.stack([lat_deg, lon_deg], axis=-1) * _DEGREE), np.int32)
+
+
+def are_places(place: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """(n,) whether each is on the globe or not known; so is one without columns. place: (n, 2) or (n, 0)."""
+    limits = np.array([90, 180][: place.shape[1]]) * _DEGREE
+    on_globe = (np.abs(place.astype(np.int64)) <= limits).all(axis=1)
+    return np.asarray(on_globe | (place == NO_PLACE).all(axis=1))
+
+
+def in_radians(place: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+    return np.asarray(np.radians(place / _DEGREE))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incidents:
-    """Decoded incidents of one region, one array per column, each (n,), in the order of the topic."""
+    """Decoded incidents of one region, one array per column, each (n,) but `place`, in the order of the topic."""
 
     key: npt.NDArray[np.uint64]  # stable hash of incident_id
     revision: npt.NDArray[np.int32]
@@ -41,6 +60,7 @@ class Incidents:
     cell: npt.NDArray[np.int32]
     category: npt.NDArray[np.int16]  # position in the spec's categories
     flags: npt.NDArray[np.uint8]  # COUNTED_ORIGIN | CANCELLED
+    place: npt.NDArray[np.int32]  # (n, 2) latitude and longitude, see `fixed_places`
     partition: npt.NDArray[np.int32]
     kafka_offset: npt.NDArray[np.int64]
     kafka_time_ms: npt.NDArray[np.int64]

@@ -3,11 +3,10 @@
 import hashlib
 import re
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
-from msgspec import UNSET, UnsetType
 
 from schemas.errors import DataError
 from schemas.event import ORIGINS
@@ -27,6 +26,7 @@ from schemas.limits import (
 
 SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
+Merge = Literal["none", "repeated_calls"]  # what counts: every call, or a call that repeats no earlier one
 ALL_CATEGORIES = "all"  # the store's series over every category; no category may have this name
 COVARIATE = "cov_"  # begins the names of the features of outside series
 HOUR_S = 3600
@@ -64,11 +64,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     late_limit_s: int = DAY_S
     future_limit_s: int = 300
     features: tuple[str, ...]
-    covariates: tuple[CovariateSeries, ...] | UnsetType = UNSET  # unset, not empty: then no JSON or fingerprint has it
+    merge: Merge = "none"
+    covariates: tuple[CovariateSeries, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.covariates:
-            msgspec.structs.force_setattr(self, "covariates", UNSET)
         for message, remedy in _faults(self):
             raise DataError(message, remedy)
 
@@ -80,11 +79,6 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             Level(name="hour", width_s=HOUR_S, keep=15 * 24),
             Level(name="day", width_s=DAY_S, keep=DAYS_KEPT),
         )
-
-    @property
-    def outside_series(self) -> tuple[CovariateSeries, ...]:
-        """The outside series that the scores use, in the order of their columns."""
-        return self.covariates or ()
 
     @property
     def series(self) -> int:
@@ -109,9 +103,24 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def horizon_names(self) -> tuple[str, ...]:
         return tuple(f"{seconds // HOUR_S}h" for seconds in self.horizons_s)
 
+    @property
+    def merges_calls(self) -> bool:
+        return self.merge == "repeated_calls"
+
+    def as_json(self) -> bytes:
+        """The fields in their order; without those that say nothing, as before there was a choice: `merge` where every
+        call counts, and `covariates` without any.
+        """
+        fields = msgspec.structs.asdict(self)
+        if not self.merges_calls:
+            del fields["merge"]
+        if not self.covariates:
+            del fields["covariates"]
+        return msgspec.json.encode(fields)
+
     def fingerprint(self) -> str:
         """16 hex digits that change when, and only when, a field does."""
-        return hashlib.sha256(msgspec.json.encode(self, order="deterministic")).hexdigest()[:16]
+        return hashlib.sha256(self.as_json()).hexdigest()[:16]
 
 
 def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
@@ -139,7 +148,7 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"horizons_s={horizons[:9]}", "name whole hours in seconds, each once, the shortest first"
     if len(horizons) > MAX_HORIZONS or horizons[-1] > MAX_HORIZON_S:
         yield f"horizons_s={horizons[:9]}", f"name at most {MAX_HORIZONS}, none beyond {MAX_HORIZON_S} s"
-    names = [one.name for one in spec.outside_series]
+    names = [one.name for one in spec.covariates]
     if len(names) > MAX_COVARIATES or len(set(names)) != len(names):
         yield f"covariates {names[:99]}", f"name at most {MAX_COVARIATES} different ones"
     if wrong := [name for name in names if not re.fullmatch(SLUG, name)]:
@@ -168,7 +177,7 @@ def _flat(spec: Spec) -> dict[str, object]:
     """The spec's fields, with each field of the grid as `grid.NAME`."""
     fields = msgspec.structs.asdict(spec)
     grid = msgspec.structs.asdict(fields.pop("grid"))
-    fields["covariates"] = tuple(f"{one.name} ({one.max_age_hours} h)" for one in spec.outside_series)
+    fields["covariates"] = tuple(f"{one.name} ({one.max_age_hours} h)" for one in spec.covariates)
     return {**fields, **{f"grid.{name}": value for name, value in grid.items()}}
 
 

@@ -31,7 +31,7 @@ from models.counting.count_state import OUTCOMES
 from schemas.event import REASONS
 
 UID = "risk-pipeline"
-OUTCOME_COLOURS = dict(zip((*OUTCOMES, "rejected"), (BLUE, ORANGE, SKY, PURPLE, RED), strict=True))
+OUTCOME_COLOURS = dict(zip((*OUTCOMES, "rejected"), (BLUE, ORANGE, SKY, GREY, PURPLE, RED), strict=True))
 REGIONS = '"region" =~ /^${region:regex}$/'
 OVER_TIME = f'FROM "pipeline" WHERE {REGIONS} AND $timeFilter GROUP BY time($__interval), "region"'
 BY_TIME = f"{OVER_TIME} fill(null)"  # an outage is a gap in a line
@@ -107,10 +107,12 @@ def _newest(fields: str, since: str = FRESH) -> str:
 
 def _figures() -> list[Panel]:
     zero = steps((None, BLUE), (1, RUST))
+    known = " - ".join(f'last("{name}")' for name in ("consumed", *OUTCOMES, "rejected") if name != "repeated")
+    of_regions = f'AS "gap" FROM "pipeline" WHERE {REGIONS} AND {FRESH} GROUP BY "region"'
+    repeated = f'(SELECT -1 * last("repeated") {of_regions})'  # apart: older points lack it, and would have no gap
     unbalanced = (
-        'SELECT max("gap") AS "most", min("gap") AS "least" FROM (SELECT last("consumed") - '
-        + " - ".join(f'last("{name}")' for name in (*OUTCOMES, "rejected"))
-        + f' AS "gap" FROM "pipeline" WHERE {REGIONS} AND {FRESH} GROUP BY "region")'
+        'SELECT max("gap") AS "most", min("gap") AS "least" FROM '
+        f'(SELECT sum("gap") AS "gap" FROM (SELECT {known} {of_regions}), {repeated} WHERE {FRESH} GROUP BY "region")'
     )
     return [
         _number(

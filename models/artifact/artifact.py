@@ -145,7 +145,7 @@ def write_artifact(artifacts: Path, model: Model, provenance: Provenance, *, car
     """
     import safetensors.torch
 
-    spec = msgspec.json.decode(msgspec.json.encode(model.spec), type=Spec)  # whole numbers become floats where due
+    spec = msgspec.json.decode(model.spec.as_json(), type=Spec)  # whole numbers become floats where due
     weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
     contents = {
         WEIGHTS: safetensors.torch.save(weights),
@@ -171,7 +171,8 @@ def write_artifact(artifacts: Path, model: Model, provenance: Provenance, *, car
         tuned_on=recipe.tuned_on if recipe else None,
         training=provenance.training,
     )
-    contents[MANIFEST] = msgspec.json.format(msgspec.json.encode(manifest), indent=1)
+    fields = {**msgspec.structs.asdict(manifest), "spec": msgspec.Raw(spec.as_json())}
+    contents[MANIFEST] = msgspec.json.format(msgspec.json.encode(fields), indent=1)
     target = artifacts / spec.region / manifest.version
     temporary = artifacts / spec.region / f".{manifest.version}.new"
     shutil.rmtree(temporary, ignore_errors=True)

@@ -55,7 +55,7 @@ def explain(artifact: Artifact, state: CountState, cell: int) -> Iterator[Explan
             usual, length = log_usual[category, horizon], np.log(spec.horizons_s[horizon] / 3600)
             own, average = np.log(own_hours[category, horizon]), np.log(hours[category, horizon])
             parts = [
-                Part(name="the cell's long-memory rate", log=float(usual - own + length)),
+                Part(name="the cell's rate at the region's level", log=float(usual - own + length)),
                 Part(name="hour of the week", log=float(average - length)),
                 Part(name="the cell's own day", log=float(own - average)),
                 *(Part(name=words[name], log=float(share[0, category, horizon])) for name, share in added.items()),

@@ -11,6 +11,7 @@ from models.artifact.untrusted_bytes import pack_arrays, unpack_arrays
 from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
 from schemas.errors import ArtifactError
+from schemas.incidents import are_places
 from schemas.limits import MAX_COVARIATE_VALUE, MAX_HISTORY_BYTES, MAX_TIME_S
 from schemas.spec import HOUR_S, Spec
 
@@ -39,7 +40,7 @@ def unpack_history(packed: bytes, path: Path, spec: Spec, *, first_day: int, cut
     known = state.registry.records()
     sound = (known.cell >= 0) & (known.cell < spec.grid.cells) & (known.revision >= 0)
     sound &= (known.category >= 0) & (known.category < len(spec.categories)) & (known.occurred_s >= 0)
-    sound &= known.latest_s >= known.occurred_s
+    sound &= (known.latest_s >= known.occurred_s) & are_places(known.place)
     if not sound.all():
         raise ArtifactError(f"{path} remembers an incident outside the grid or the categories", "train again")
     _refuse_unsound(state, path)
@@ -51,7 +52,7 @@ def unpack_history(packed: bytes, path: Path, spec: Spec, *, first_day: int, cut
 
 def _refuse_unsound(state: CountState, path: Path) -> None:
     """Raise ArtifactError for outside series that no training can have written."""
-    values, series = state.covariates.values, len(state.spec.outside_series)
+    values, series = state.covariates.values, len(state.spec.covariates)
     sound = (values["series"] >= 0) & (values["series"] < series) & (values["issued_s"] <= state.as_of_s)
     sound &= np.abs(values["value"]) <= MAX_COVARIATE_VALUE  # false for NaN
     sound &= (values["hour"] >= 0) & (values["hour"] <= MAX_TIME_S // HOUR_S)

@@ -10,6 +10,7 @@ from models.artifact.artifact import Model, Provenance, write_artifact
 from models.artifact.manifest import DataSource
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
+from models.dispersion import Dispersion
 from models.hour_of_week import DAY_BLOCKS, HOURS
 from models.network import NetworkShape
 from models.networks.residual import ResidualNetwork
@@ -39,14 +40,15 @@ def write_untrained(
     rates = np.broadcast_to(np.asarray(per_day, np.float64), categories).copy()
     constants = BaselineConstants(
         half_life_days=np.array(_HALF_LIFE_DAYS),
+        level_half_life_days=np.array(_HALF_LIFE_DAYS),
         shrink_days=np.array(_SHRINK_DAYS),
         profile=np.ones((categories, HOURS)),
         day_lift=np.ones((spec.grid.cells, categories, DAY_BLOCKS)),
         mean_per_day=rates,
-        dispersion=np.full((categories, len(spec.horizons_s)), _DISPERSION),
+        dispersion=Dispersion.quadratic(np.full((categories, len(spec.horizons_s)), _DISPERSION)),
         first_day=np.array(float(cutoff_s // DAY_S)),
-        covariate_centre=np.zeros(len(spec.outside_series)),
-        covariate_scale=np.ones(len(spec.outside_series)),
+        covariate_centre=np.zeros(len(spec.covariates)),
+        covariate_scale=np.ones(len(spec.covariates)),
     )
     history = CountState(spec)
     history.advance(cutoff_s)

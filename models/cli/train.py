@@ -69,6 +69,9 @@ def train_command(
     covariate_max_age_hours: Annotated[
         int, typer.Option(min=1, max=MAX_COVARIATE_AGE_HOURS, help="Hours after its issue for which a value counts")
     ] = 24,
+    merge_repeated_calls: Annotated[
+        bool, typer.Option("--merge-repeated-calls", help="Count calls of a category within 200 m and 15 min once")
+    ] = False,
 ) -> None:
     """Train on a file of incidents and publish the artifact."""
     from models.training.fit_network import fit_network
@@ -95,6 +98,7 @@ def train_command(
         missing_days=missing_days,
         covariates=str(covariates) if covariates else "",
         covariate_max_age_hours=covariate_max_age_hours,
+        merge="repeated_calls" if merge_repeated_calls else "none",
     )
     ready = prepare(task)
     _describe(ready, console)
@@ -163,11 +167,11 @@ def _describe(ready: "PreparedTask", console: Console) -> None:
     grid = ready.spec.grid
     lat, lon = grid.corners()
     console.print(
-        f"{len(ready.incidents):,} incidents, {grid.rows} x {grid.cols} cells of {grid.cell_m:.0f} m, latitude "
+        f"{len(ready.counted):,} incidents, {grid.rows} x {grid.cols} cells of {grid.cell_m:.0f} m, latitude "
         f"{lat.min():.3f} to {lat.max():.3f}, longitude {lon.min():.3f} to {lon.max():.3f}",
         soft_wrap=True,
     )
-    print_file(row_counts(ready.incidents, grid), ready.warnings, console)
+    print_file(row_counts(ready.counted, grid), ready.warnings, console)
 
 
 def _print_results(rows: "Sequence[HorizonResult]", console: Console) -> None:

@@ -4,7 +4,8 @@ A batch adds one *segment* (the records it changed). Every so often the segments
 bins are written whole, the segments become one registry segment. What is stored at any moment is therefore the
 bins at the last fold, the registry, and the segments since; `restore` gives back the same counts to the last one.
 
-    layout          of the blobs, a number; histories from before it was stored are in the first
+    layout          of the blobs, a number; histories from before it was stored are in the first. The third has the
+                    places of incidents, of a spec that merges repeated calls; all others are in the second
     clock           as it was exported
     history_end     of the history that the counts began with; none in the first layout
     first_day       that the counts cover; none where it is not known
@@ -31,8 +32,7 @@ from schemas.spec import Spec
 
 _BOOK = "c:book"
 _NUMBERS = ("layout", "clock", "history_end", "first_day")
-_RECORDS = {1: Records.unpack_older, 2: Records.unpack}  # by layout; segments are never in the first
-_NEWEST = max(_RECORDS)
+_RECORDS = {1: Records.unpack_older, 2: Records.unpack, 3: Records.unpack_placed}  # segments are never in the first
 _SEGMENT = struct.Struct("<Qq")
 _FOLD_SEGMENTS = 64
 _FOLD_ROWS = 400_000
@@ -52,7 +52,7 @@ class Changes:
 
 def export_state(state: CountState) -> dict[str, bytes]:
     """All of a state, clock included, as blobs."""
-    numbers = (_NEWEST, state.as_of_s, state.history_end_s, state.first_day)
+    numbers = (_layout(state.spec), state.as_of_s, state.history_end_s, state.first_day)
     blobs = {name: msgspec.msgpack.encode(number) for name, number in zip(_NUMBERS, numbers, strict=True)}
     blobs["r:0000000000"] = state.registry.records().pack()
     if len(state.covariates.values):
@@ -64,13 +64,20 @@ def export_state(state: CountState) -> dict[str, bytes]:
     return blobs
 
 
+def _layout(spec: Spec) -> int:
+    return 3 if spec.merges_calls else 2
+
+
 def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None = None) -> CountState:
     """The state that `blobs` describe, at `as_of_s` or at the clock that was exported with them.
 
-    A segment that was not folded yet (`s:`) is counted again.
+    A segment that was not folded yet (`s:`) is counted again. Raises ValueError for records without the places that
+    the spec needs, or with places that it does not.
     """
     numbers = {name: msgspec.msgpack.decode(blobs[name], type=int) for name in _NUMBERS if name in blobs}
     layout = numbers.get("layout", 1)
+    if layout != _layout(spec) and (layout > 2 or spec.merges_calls):
+        raise ValueError(f"layout {layout} of a spec with merge={spec.merge}")
     state = CountState(spec)
     state.advance(numbers["clock"] if as_of_s is None else as_of_s)
     state.history_end_s = numbers["history_end"] if layout > 1 else 0
@@ -84,7 +91,7 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None
         elif kind == "c":
             state.covariates = CovariateBook(np.frombuffer(blobs[key], VALUE))
         elif kind == "s":
-            segment = Segment.unpack(blobs[key])
+            segment = Segment.unpack(blobs[key], spec)
             state.settle(segment.records, forget_before_s=segment.as_of_s - spec.registry_keep_s)
     return state
 
@@ -101,9 +108,9 @@ class Segment:
         return _SEGMENT.pack(self.parent, self.as_of_s) + self.records.pack()
 
     @classmethod
-    def unpack(cls, blob: bytes) -> "Segment":
+    def unpack(cls, blob: bytes, spec: Spec) -> "Segment":
         parent, as_of_s = _SEGMENT.unpack_from(blob)
-        return cls(parent=parent, as_of_s=as_of_s, records=Records.unpack(blob[_SEGMENT.size :]))
+        return cls(parent=parent, as_of_s=as_of_s, records=_RECORDS[_layout(spec)](blob[_SEGMENT.size :]))
 
 
 @dataclass(slots=True)
@@ -142,10 +149,10 @@ class Journal:
                 name, chunk = rest.split(":")
                 journal.chunks.add((name, int(chunk)))
             elif kind == "r":
-                journal.folded[key] = int(Records.unpack(blobs[key]).latest_s.max(initial=0))
+                journal.folded[key] = int(_RECORDS[_layout(state.spec)](blobs[key]).latest_s.max(initial=0))
                 journal.next_segment = int(rest) + 1
             elif kind == "s":
-                journal.open_segments[key] = Segment.unpack(blobs[key]).records
+                journal.open_segments[key] = Segment.unpack(blobs[key], state.spec).records
                 journal.next_segment = int(rest) + 1
         return journal
 
@@ -155,7 +162,7 @@ class Journal:
 
     def follow(self, blob: bytes) -> bool:
         """Take over the segment `next_key` that another journal of this state stored; False if it is no sequel."""
-        segment = Segment.unpack(blob)
+        segment = Segment.unpack(blob, self.state.spec)
         if segment.parent != self.digest:
             return False
         self.state.advance(segment.as_of_s)

@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from models.counting.pyramid import LevelBins
 from models.counting.registry import Records, Registry
+from models.counting.repeated_calls import WITHIN_S
+from models.counting.what_counts import IN_HISTORY, REPEATED, counting, is_live, reconsidered
 from models.covariates import CovariateBook
 from schemas.covariate import Values
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
@@ -19,8 +21,7 @@ from schemas.spec import DAY_S, Spec
 # (event times, places, 1 or -1): what is added to the counts, or taken from them. place = cell * categories + category.
 Moves = tuple[tuple[npt.NDArray[np.int64], npt.NDArray[np.intp], int], ...]
 
-OUTCOMES = ("counted", "corrected", "duplicate", "excluded")
-IN_HISTORY = 4  # bit of a record's `flags`, beside those of an incident: the history counts it
+OUTCOMES = ("counted", "corrected", "duplicate", "repeated", "excluded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +36,8 @@ class Applied:
 
     @property
     def newest_counted_s(self) -> int:
-        """When the newest of the changed incidents that count happened; 0 without one."""
-        return int(self.changed.occurred_s[counting(self.changed)].max(initial=0))
+        """When the newest of the changed incidents that count, or that repeat one, happened; 0 without one."""
+        return int(self.changed.occurred_s[is_live(self.changed)].max(initial=0))
 
 
 class CountState:
@@ -53,7 +54,7 @@ class CountState:
         self.history_end_s = 0
         self.first_day = 0
         self.levels = {level.name: LevelBins.empty(level, spec) for level in spec.levels}
-        self.registry = Registry()
+        self.registry = Registry(has_places=spec.merges_calls)
         self.covariates = CovariateBook()  # of the spec's outside series
 
     def advance(self, as_of_s: int) -> None:
@@ -83,6 +84,9 @@ class CountState:
 
         An incident that at first sight lies before `history_end_s` belongs to the history for good: it and its
         corrections are excluded.
+
+        Where the spec merges repeated calls, what would be counted or corrected is `repeated` if its incident ends the
+        batch as a repeat. Which incidents are repeats follows from all that are known, see `reconsidered`.
         """
         self.advance(as_of_s)
         is_future = incidents.occurred_s > self.as_of_s + self.spec.future_limit_s
@@ -95,9 +99,13 @@ class CountState:
         supersedes = _rank(groups.number, batch.revision) > before
         is_new = before == _rank(groups.number, np.int64(-1))
         changed, entry = _changed(batch, groups, np.flatnonzero(supersedes))
+        is_repeat = np.zeros(len(batch), np.bool_)
+        if self.spec.merges_calls:
+            changed, entry = reconsidered(self.registry, changed, entry, forget_before_s=self.forget_before_s)
+            is_repeat = np.isin(batch.key, changed.key[(changed.flags & REPEATED) != 0])
         moved = self.settle(changed, forget_before_s=self.forget_before_s, found=entry)
         return Applied(
-            outcomes=_outcomes(batch.flags, groups.in_history[groups.number], supersedes, is_new),
+            outcomes=_outcomes(batch.flags, groups.in_history[groups.number], supersedes, is_new, is_repeat),
             future=np.flatnonzero(is_future),
             late=np.flatnonzero(is_late),
             changed=changed,
@@ -131,13 +139,21 @@ class CountState:
         return self.as_of_s - self.spec.registry_keep_s
 
     @property
+    def asked_from_s(self) -> int:
+        """An incident that can still be corrected, or of which it may change whether it repeats another, asks for none
+        that happened earlier.
+        """
+        return self.forget_before_s - (WITHIN_S if self.spec.merges_calls else 0)
+
+    @property
     def drop_before_s(self) -> int:
         """Records whose latest event time is earlier may be dropped.
 
         They can no longer be corrected, and the last day that they may be of was closed before the clock's own day:
-        the counts that are kept at the start of a day hold every record of the day that it closes.
+        the counts that are kept at the start of a day hold every record of the day that it closes. Nor are they asked.
         """
-        return (self.as_of_s // DAY_S * DAY_S - self.spec.registry_keep_s) // DAY_S * DAY_S
+        closed_s = (self.as_of_s // DAY_S * DAY_S - self.spec.registry_keep_s) // DAY_S * DAY_S
+        return min(closed_s, self.asked_from_s)
 
     def settle(self, records: Records, *, forget_before_s: int, found: npt.NDArray[np.int32] | None = None) -> Moves:
         """Replace what is known of these incidents (different keys) and move their counts accordingly; gives the moves.
@@ -205,15 +221,18 @@ def _outcomes(
     in_history: npt.NDArray[np.bool_],
     supersedes: npt.NDArray[np.bool_],
     is_new: npt.NDArray[np.bool_],
+    is_repeat: npt.NDArray[np.bool_],
 ) -> dict[str, int]:
     """How many messages have each of OUTCOMES."""
-    counts = ((flags & COUNTED_ORIGIN) != 0) & ~in_history
+    is_excluded = ((flags & COUNTED_ORIGIN) == 0) | in_history
+    counts = ~is_excluded & ~is_repeat
     is_first_count = is_new & ((flags & CANCELLED) == 0)
     return {
         "counted": int(np.count_nonzero(supersedes & counts & is_first_count)),
         "corrected": int(np.count_nonzero(supersedes & counts & ~is_first_count)),
         "duplicate": int(np.count_nonzero(~supersedes)),
-        "excluded": int(np.count_nonzero(supersedes & ~counts)),
+        "repeated": int(np.count_nonzero(supersedes & ~is_excluded & is_repeat)),
+        "excluded": int(np.count_nonzero(supersedes & is_excluded)),
     }
 
 
@@ -236,13 +255,9 @@ def _changed(
         category=batch.category[last],
         flags=batch.flags[last] | groups.in_history[number] * np.uint8(IN_HISTORY),
         latest_s=groups.latest_s[number],
+        place=batch.place[last, : groups.known.place.shape[1]],
     )
     prolonged = groups.is_prolonged.copy()
     prolonged[number] = False
     kept = replace(groups.known.select(prolonged), latest_s=groups.latest_s[prolonged])
     return Records.concatenate([revised, kept]), np.concatenate([groups.entry[number], groups.entry[prolonged]])
-
-
-def counting(records: Records) -> npt.NDArray[np.bool_]:
-    """Those that the counts hold."""
-    return np.asarray((records.flags & (COUNTED_ORIGIN | CANCELLED | IN_HISTORY)) == COUNTED_ORIGIN)

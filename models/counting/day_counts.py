@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from models.counting.count_state import CountState, counting
+from models.counting.count_state import CountState
+from models.counting.what_counts import counting
 from schemas.errors import CheckpointError
 from schemas.spec import DAY_S, HOUR_S, Spec
 

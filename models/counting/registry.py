@@ -21,13 +21,14 @@ _OLDER_RECORD = [
     ("flags", "u1"),
 ]
 _RECORD = np.dtype([*_OLDER_RECORD, ("latest_s", "<i8")])
+_PLACED_RECORD = np.dtype([*_RECORD.descr, ("place", "<i4", (2,))])
 _FREE = -1
 _SMALLEST = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
-    """The last known revision of some incidents, one array per column, each (n,)."""
+    """The last known revision of some incidents, one array per column, each (n,) but `place`."""
 
     key: npt.NDArray[np.uint64]
     occurred_s: npt.NDArray[np.int64]
@@ -36,6 +37,7 @@ class Records:
     category: npt.NDArray[np.int16]
     flags: npt.NDArray[np.uint8]
     latest_s: npt.NDArray[np.int64]  # latest event time in any message about the incident: decides how long it is known
+    place: npt.NDArray[np.int32]  # (n, 2), see `schemas.incidents.fixed_places`; (n, 0) where repeated calls count
 
     def __len__(self) -> int:
         return len(self.key)
@@ -48,14 +50,19 @@ class Records:
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
     def pack(self) -> bytes:
-        rows = np.empty(len(self), _RECORD)
-        for name in _RECORD.names or ():
+        """As rows; with places if there are any."""
+        rows = np.empty(len(self), _PLACED_RECORD if self.place.shape[1] else _RECORD)
+        for name in rows.dtype.names or ():
             rows[name] = getattr(self, name)
         return rows.tobytes()
 
     @classmethod
     def unpack(cls, packed: bytes) -> "Records":
-        return cls(**_columns(packed, _RECORD))
+        return cls(**_columns(packed, _RECORD), place=_no_places(len(packed) // _RECORD.itemsize))
+
+    @classmethod
+    def unpack_placed(cls, packed: bytes) -> "Records":
+        return cls(**_columns(packed, _PLACED_RECORD))
 
     @classmethod
     def unpack_older(cls, packed: bytes) -> "Records":
@@ -64,7 +71,8 @@ class Records:
         Right for a history, which tells of each incident once.
         """
         columns = _columns(packed, np.dtype(_OLDER_RECORD))
-        return cls(**columns, latest_s=columns["occurred_s"].copy())
+        latest_s = columns["occurred_s"].copy()
+        return cls(**columns, latest_s=latest_s, place=_no_places(len(latest_s)))
 
 
 def _columns(packed: bytes, row: np.dtype[np.void]) -> dict[str, npt.NDArray[Any]]:
@@ -72,12 +80,23 @@ def _columns(packed: bytes, row: np.dtype[np.void]) -> dict[str, npt.NDArray[Any
     return {name: np.ascontiguousarray(rows[name]) for name in row.names or ()}
 
 
-class Registry:
-    """Last revision of every incident that can still be corrected or repeated."""
+def _no_places(count: int) -> npt.NDArray[np.int32]:
+    return np.empty((count, 0), np.int32)
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._columns = Records.unpack(bytes(_RECORD.itemsize * _SMALLEST))
+
+def reached(at_s: npt.NDArray[np.int64], times_s: npt.NDArray[np.int64], within_s: int) -> npt.NDArray[np.bool_]:
+    """(n,) whether one of the ascending `times_s` lies in [at - within, at]."""
+    newest = np.searchsorted(times_s, at_s, side="right")
+    return newest > np.searchsorted(times_s, at_s - within_s)
+
+
+class Registry:
+    """Last revision of every incident that can still be corrected or repeated; with its place, if that is asked."""
+
+    def __init__(self, *, has_places: bool = False) -> None:
+        self._count, self.has_places = 0, has_places
+        row, unpack = (_PLACED_RECORD, Records.unpack_placed) if has_places else (_RECORD, Records.unpack)
+        self._columns = unpack(bytes(row.itemsize * _SMALLEST))
         self._slots = np.full(2 * _SMALLEST, _FREE, np.int32)
 
     def __len__(self) -> int:
@@ -115,8 +134,13 @@ class Registry:
         if 4 * np.count_nonzero(keep) > 3 * self._count:
             return
         kept = self._columns.select(np.flatnonzero(keep))
-        self.__init__()  # type: ignore[misc]
+        self.__init__(has_places=self.has_places)  # type: ignore[misc]
         self._append(kept)
+
+    def near(self, times_s: npt.NDArray[np.int64], within_s: int) -> npt.NDArray[np.int32]:
+        """Entry numbers of incidents at most `within_s` before or after one of these ascending times."""
+        occurred_s = self._columns.occurred_s[: self._count]
+        return np.flatnonzero(reached(occurred_s + within_s, times_s, 2 * within_s)).astype(np.int32)
 
     def records(self) -> Records:
         return self._columns.select(np.arange(self._count))

@@ -272,7 +272,7 @@ def _row(fitted: _Fitted, chosen: Callable[[], Runs], judged: Sequence[Spool], j
         kind=fitted.kind,
         scores=mean_scores(of_seeds),
         totals=judge.totals(_mean_of(judged, judge, share), dispersion),
-        dispersion=tuple(dispersion.tolist()),
+        dispersion=dispersion,
         chosen={**fitted.chosen, MIXED_IN: share},
         seeds=len(judged),
         log_scores_of_seeds=tuple(one.sheet.nb_log_score for one in of_seeds),

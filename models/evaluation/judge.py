@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from models.dispersion import Dispersion
 from models.evaluation.contract import least_mean, poisson_loss
 from models.evaluation.tasks import Task
 from models.measures.cube import AnyFloats, Counts, Floats, Runs, added
@@ -16,7 +17,7 @@ from models.measures.paired import LEAST_JUDGED, Difference, compare
 from models.measures.ranking import AtShare
 from models.measures.scores import ModelScores, Sheet, score
 from models.measures.totals import Totals, totals
-from models.training.fit_baseline import DISPERSIONS, dispersion_losses
+from models.training.fit_baseline import dispersion_losses, likeliest
 
 T = TypeVar("T", Sheet, AtShare)
 Forecast = Callable[[range], AnyFloats]  # (steps, scored cells, categories)
@@ -44,8 +45,8 @@ class Judge:
         ]
         return SHARES[int(np.mean(losses, axis=0).argmin())]
 
-    def dispersion(self, chosen: Runs, share: float) -> Floats:
-        """(categories,) the size that is likeliest on the validation steps with `share` of the mean mixed in."""
+    def dispersion(self, chosen: Runs, share: float) -> Dispersion:
+        """(categories,) the likeliest on the validation steps with `share` of the mean mixed in."""
         losses: Floats = np.zeros(())
         for mean, seen in chosen:
             log_mean, counts = (
@@ -53,7 +54,7 @@ class Judge:
                 for values in (np.log(self.mixed(mean, share)), seen)
             )
             losses = losses + dispersion_losses(log_mean, counts)
-        return np.asarray(DISPERSIONS[losses[:, :, 0].argmin(axis=0)])
+        return likeliest(losses)[:, 0]
 
     def mixed(self, floored: AnyFloats, share: float) -> AnyFloats:
         """The forecast with `share` of it replaced by the category's mean over scored cells and learned steps."""
@@ -104,7 +105,7 @@ class Judge:
             if kept.any():
                 yield forecast(run)[kept], self.counts(run)[kept]
 
-    def scores(self, forecast: Forecast, dispersion: Floats) -> ModelScores:
+    def scores(self, forecast: Forecast, dispersion: Dispersion) -> ModelScores:
         return score(
             self.kept(forecast, self.judged),
             dispersion,
@@ -132,7 +133,7 @@ class Judge:
         kept = np.flatnonzero(self.is_kept[self.task.test :]) + self.task.test
         return np.asarray(self.task.cube.counts[kept].mean(axis=0))
 
-    def totals(self, forecast: Forecast, dispersion: Floats) -> Totals:
+    def totals(self, forecast: Forecast, dispersion: Dispersion) -> Totals:
         """Of the scored cells; the others expect nothing and count nothing."""
         return totals(self._everywhere(forecast), self.task.cube, dispersion)
 

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.baseline import BaselineConstants
 from models.evaluation.contract import Values
@@ -158,8 +157,7 @@ class ProductNetwork:
     def fit(cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
         losses: list[float] = []
         train, validation = learned.examples[kind_of_network(recipe.network)]
-        dispersion = torch.from_numpy(learned.constants.dispersion).float()
-        data = FitData(train=train, validation=validation, dispersion=dispersion)
+        data = FitData(train=train, validation=validation, dispersion=learned.constants.dispersion)
         plan = FitPlan(recipe=recipe, epochs=epochs, seed=seed)
         network = fit_network(data, plan, lambda _, loss: losses.append(loss)).network
         return cls(network=network, losses=tuple(losses))

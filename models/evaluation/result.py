@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from models.dispersion import Dispersion
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.measures.cube import Cube, Floats
 from models.measures.paired import Difference
@@ -21,7 +22,7 @@ class ModelResult:
     kind: str  # "rule" counts for itself; "regression" and NETWORK_KINDS see the product's features
     scores: ModelScores
     totals: Totals
-    dispersion: tuple[float, ...]  # by category, likeliest on the validation steps
+    dispersion: Dispersion  # (categories,) likeliest on the validation steps
     chosen: Mapping[str, float]  # what was chosen on the validation steps, by name; of several seeds the first's
     seeds: int
     log_scores_of_seeds: tuple[float, ...]  # NB log score of each seed; one without seeds

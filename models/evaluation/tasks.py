@@ -209,7 +209,7 @@ def _refuse_moved(task: Task, judged: int) -> None:
 
 
 def _hourly(name: str, title: str, table: IncidentTable, *, cell_km: float) -> Task:
-    incidents = replace(table, category=np.zeros_like(table.category), categories=("all",))
+    incidents = replace(table, category=np.zeros_like(table.category), categories=("incident",))
     north, east = (degrees - degrees.min() for degrees in (incidents.lat_deg, incidents.lon_deg))
     km_east = KM_PER_DEGREE * np.cos(np.radians(incidents.lat_deg.mean()))
     row = np.floor(north * KM_PER_DEGREE / cell_km).astype(np.int32)

@@ -21,7 +21,7 @@ from models.counting.day_counts import BIN_S
 from models.files.incident_files import IncidentTable
 from schemas.errors import DataError, not_installed
 from schemas.grid import Grid
-from schemas.spec import DAY_S, HOUR_S, Spec
+from schemas.spec import DAY_S, HOUR_S, Merge, Spec
 
 PREFIX, CUT_HOURS = "archive:", "cut_hours"
 _SHOWN = 300  # characters of the library's error
@@ -31,16 +31,17 @@ _ROW = np.dtype([("day", "<i4"), ("cell", "<i4"), ("category", "<i2"), ("bin", "
 _NOT_KNOWN = -1  # in place of a day's cut hours
 
 
-class Meaning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Meaning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a row's cell and count mean: two rows can be put together only if this is the same."""
 
     grid: Grid
     timezone: str
     counted_origins: tuple[str, ...]
+    merge: Merge = "none"
 
     @classmethod
     def of(cls, spec: Spec) -> "Meaning":
-        return cls(grid=spec.grid, timezone=spec.timezone, counted_origins=spec.counted_origins)
+        return cls(grid=spec.grid, timezone=spec.timezone, counted_origins=spec.counted_origins, merge=spec.merge)
 
     def text(self) -> str:
         """As the table has it: equal texts for equal meanings, and enough to draw the cells in later years."""
@@ -110,7 +111,7 @@ def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_m
     wanted = Meaning.of(like).text() if like else meanings[int(rows["meaning"][rows["day"].argmax()])]
     if wanted not in meanings:
         raise DataError(
-            f"{data} has no counts of {region} for these cells, time zone and origins",
+            f"{data} has no counts of {region} for these cells, time zone, origins and merging of calls",
             remedy="give --like an artifact with the archive's, or none",
         )
     rows = rows[rows["meaning"] == meanings.index(wanted)]
@@ -285,4 +286,5 @@ def _incidents(rows: npt.NDArray[np.void], categories: tuple[str, ...], meaning:
         category=each["category"].astype(np.int16),
         row=np.arange(1, len(each) + 1),
         categories=categories,
+        is_of_counts=True,
     )

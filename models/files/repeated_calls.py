@@ -1,45 +1,59 @@
-"""Repeated calls: several people report one incident, and the file has a row for each of them."""
+"""Repeated calls of a file: several people report one incident, and the file has a row for each of them."""
 
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from models.counting.repeated_calls import WITHIN_M, WITHIN_S, Calls, repeats
 from models.files.incident_files import IncidentTable
+from schemas.decode import incident_keys
 from schemas.errors import DataError
-
-Floats = npt.NDArray[np.float64]
-
-_EARTH_M = 6_371_008.8  # mean radius of the IUGG
+from schemas.incidents import NO_PLACE, fixed_places
+from schemas.spec import Spec
 
 
-def merge_repeated(table: IncidentTable, *, within_m: float = 200.0, within_s: int = 900) -> IncidentTable:
-    """The table without the calls that repeat an earlier one; `repeated_calls` counts those left out.
+def merge_repeated(table: IncidentTable, *, within_m: float = WITHIN_M, within_s: int = WITHIN_S) -> IncidentTable:
+    """The table without the calls that repeat an earlier one (see `repeats`); `repeated_calls` counts those left out.
 
-    A call repeats another of its category that is earlier (in the same second: before it in the file), at most
-    `within_s` before and at most `within_m` away along the great circle (haversine, mean radius), both limits included.
-    The earlier call may itself be left out, so of a chain of calls only the first stays. Without the condition on the
-    category, the ambulance to an accident that the police reported would be left out, too.
-    For calls with seconds: times rounded to the hour repeat each other by chance.
+    In the same second the one before it in the file is the earlier one. For calls with seconds: times rounded to the
+    hour repeat each other by chance.
     """
     if not (within_m >= 0 and within_s >= 0):
         raise DataError(f"within_m={within_m}, within_s={within_s}", "give a distance and a time of 0 or more")
-    lat, lon = np.radians(table.lat_deg), np.radians(table.lon_deg)
+    order = np.arange(len(table), dtype=np.uint64)
+    return _without(table, repeats(_calls(table, np.arange(len(table)), order), within_m=within_m, within_s=within_s))
+
+
+def merged_as_in_the_stream(table: IncidentTable, inside: npt.NDArray[np.bool_], spec: Spec) -> IncidentTable:
+    """The table as the spec counts it: only calls inside the grid are known, and in the same second the key decides.
+
+    inside: (n,).
+    """
+    if not spec.merges_calls or table.is_of_counts:
+        return table
+    known = np.flatnonzero(inside)
+    keys = incident_keys([table.incident_id(position) for position in known.tolist()])
     repeated = np.zeros(len(table), np.bool_)
-    earlier = np.arange(len(table))
-    for shift in range(1, len(table)):  # each call and the one `shift` places after it
-        earlier = earlier[: np.searchsorted(earlier, len(table) - shift)]
-        earlier = earlier[table.occurred_s[earlier + shift] - table.occurred_s[earlier] <= within_s]
-        if not len(earlier):
-            break  # a call without a neighbour in time at this shift has none at a longer one
-        first = earlier[~repeated[earlier + shift]]
-        first = first[table.category[first] == table.category[first + shift]]
-        later = first + shift
-        repeated[later] = _metres(lat[first], lon[first], lat[later], lon[later]) <= within_m
+    repeated[known] = repeats(_calls(table, known, keys))
+    return _without(table, repeated)
+
+
+def places_of(table: IncidentTable) -> npt.NDArray[np.int32]:
+    """(n, 2); those of an archive are not known."""
+    if table.is_of_counts:
+        return np.full((len(table), 2), NO_PLACE, np.int32)
+    return fixed_places(table.lat_deg, table.lon_deg)
+
+
+def _calls(table: IncidentTable, chosen: npt.NDArray[np.intp], order: npt.NDArray[np.uint64]) -> Calls:
+    return Calls(
+        occurred_s=table.occurred_s[chosen],
+        order=order,
+        category=table.category[chosen],
+        place=places_of(table)[chosen],
+    )
+
+
+def _without(table: IncidentTable, repeated: npt.NDArray[np.bool_]) -> IncidentTable:
     return replace(table.select(~repeated), repeated_calls=table.repeated_calls + int(repeated.sum()))
-
-
-def _metres(lat: Floats, lon: Floats, other_lat: Floats, other_lon: Floats) -> Floats:
-    """(n,) great-circle distances of places in radians, by the haversine formula."""
-    square = np.sin((other_lat - lat) / 2) ** 2 + np.cos(lat) * np.cos(other_lat) * np.sin((other_lon - lon) / 2) ** 2
-    return np.asarray(2 * _EARTH_M * np.arcsin(np.sqrt(np.minimum(square, 1.0))))

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 from models.counting.closed_horizons import ClosedHorizon
 from models.gate.shadow_day import ShadowHour
-from models.measures.outcomes import Forecast, log_scores
+from models.likelihood import log_scores
+from models.measures.outcomes import Forecast
 from schemas.spec import Spec
 
 
@@ -13,7 +16,7 @@ def judged_hour(champion: Forecast, challenger: Forecast | None, closed: ClosedH
     h, observed = closed.horizon, closed.observed
     beside = challenger or champion
     sums: dict[str, Any] = {
-        name: float(log_scores(mean[:, :, h], observed, dispersion[:, h]).sum())
+        name: float(log_scores(mean[:, :, h].astype(np.float64), observed, dispersion[:, h]).sum())
         for name, mean, dispersion in (
             ("champion", champion.expected, champion.dispersion),
             ("challenger", beside.expected, beside.dispersion),

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc
 
+from models.dispersion import Dispersion
 from models.likelihood import predictive_quantile
 from models.measures.cube import Counts, Floats
 
@@ -92,16 +93,15 @@ def _middle(pit: npt.NDArray[np.int64], outside: int) -> float:
     return float(pit[outside : PIT_BINS - outside].sum() / pit.sum())
 
 
-def intervals(mean: Floats, counts: Counts, size: float, uniform: Floats) -> Intervals:
-    """Tallies of the negative binomial of size r = `size`. mean, counts, uniform: (n,).
+def intervals(mean: Floats, counts: Counts, dispersion: Dispersion, uniform: Floats) -> Intervals:
+    """Tallies of the negative binomial. mean, counts, uniform: (n,). dispersion: of one place.
 
     The randomised PIT is P(X < y) + u P(X = y), u in `uniform`, drawn from 0..1. Source: Czado, Gneiting
     and Held, Predictive model assessment for count data, Biometrics 65, 2009.
     """
-    below, up_to = cumulative(mean, counts, size)
+    below, up_to = cumulative(mean, counts, dispersion)
     pit = below + uniform * (up_to - below)
-    column = mean.astype(np.float32)[:, None, None]
-    low, high = (predictive_quantile(column, np.array([[size]]), share) for share in (0.05, 0.95))
+    low, high = (predictive_quantile(mean.astype(np.float32), dispersion, share) for share in (0.05, 0.95))
     return Intervals(
         pit=np.histogram(pit, bins=PIT_BINS, range=(0, 1))[0].astype(np.int64),
         busy=np.histogram(pit[mean >= BUSY], bins=PIT_BINS, range=(0, 1))[0].astype(np.int64),
@@ -110,14 +110,15 @@ def intervals(mean: Floats, counts: Counts, size: float, uniform: Floats) -> Int
     )
 
 
-def cumulative(mean: Floats, counts: Counts, size: float) -> tuple[Floats, Floats]:
+def cumulative(mean: Floats, counts: Counts, dispersion: Dispersion) -> tuple[Floats, Floats]:
     """P(X < count) and P(X <= count), (n,) each. mean, counts: (n,).
 
     By the incomplete beta function, because scipy's nbdtr cuts the size to a whole number.
     """
+    size = np.broadcast_to(dispersion.size(mean), mean.shape)
     share = mean / (size + mean)
     up_to = 1 - betainc(counts + 1.0, size, share)
     below = np.zeros(len(mean))
     some = counts > 0
-    below[some] = 1 - betainc(counts[some], size, share[some])
+    below[some] = 1 - betainc(counts[some], size[some], share[some])
     return below, up_to

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.counting.closed_horizons import ClosedHorizon
-from models.likelihood import at_least_one, negative_binomial_nll
+from models.dispersion import Dispersion
+from models.likelihood import at_least_one, log_scores
 from models.measures.ranking import capture
 from models.measures.totals import districts
 from schemas.spec import Spec
@@ -31,7 +31,7 @@ class Forecast:
     model: str
     expected: Means
     usual: Means
-    dispersion: Floats  # (categories, horizons)
+    dispersion: Dispersion  # (categories, horizons)
 
 
 def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, dict[str, float]]:
@@ -91,21 +91,11 @@ def by_chance(
     return found
 
 
-def log_scores(mean: Means, observed: Counts, dispersion: Floats) -> Floats:
-    """(categories,) log scores, summed over the cells: negative binomial, nats, smaller is better.
-
-    mean, observed: (cells, categories); dispersion: (categories,).
-    """
-    log_mean, seen = torch.from_numpy(np.log(mean.astype(np.float64))), torch.from_numpy(observed.astype(np.float64))
-    return np.asarray(negative_binomial_nll(log_mean, seen, torch.tensor(dispersion)).sum(dim=0).numpy())
-
-
-def _chance(mean: npt.NDArray[np.floating], size: float) -> Floats:
+def _chance(mean: npt.NDArray[np.floating], dispersion: Dispersion) -> Floats:
     """(cells,) of at least one."""
-    return at_least_one(mean[:, None, None].astype(np.float32), np.array([[size]]))[:, 0, 0].astype(np.float64)
+    return at_least_one(mean.astype(np.float32), dispersion).astype(np.float64)
 
 
-def _proper(mean: Floats, observed: Counts, size: float) -> Iterator[tuple[str, float]]:
-    yield "brier", float(((_chance(mean, size) - (observed > 0)) ** 2).mean())
-    log_mean, seen = torch.from_numpy(np.log(mean)), torch.from_numpy(observed.astype(np.float64))
-    yield "log_score", float(negative_binomial_nll(log_mean, seen, torch.tensor(size, dtype=torch.float64)).mean())
+def _proper(mean: Floats, observed: Counts, dispersion: Dispersion) -> Iterator[tuple[str, float]]:
+    yield "brier", float(((_chance(mean, dispersion) - (observed > 0)) ** 2).mean())
+    yield "log_score", float(log_scores(mean, observed, dispersion).mean())

@@ -10,6 +10,7 @@ from operator import add
 import numpy as np
 import numpy.typing as npt
 
+from models.dispersion import Dispersion
 from models.measures.calibration import NO_INTERVALS, RELIABILITY_BINS, Intervals, Reliability, intervals, reliability
 from models.measures.cube import AnyFloats, Counts, Floats, Runs, added
 from models.measures.proper import PROPER, proper_scores
@@ -76,7 +77,7 @@ class ModelScores:
 
 def score(
     runs: Runs,
-    dispersion: Floats,
+    dispersion: Dispersion,
     categories: Sequence[str],
     random: np.random.Generator,
     *,
@@ -86,19 +87,19 @@ def score(
     """Score one model.
 
     runs: (n, cells, categories) expected counts, > 0, and counts, `steps` of them together; how long the runs are
-    changes nothing. dispersion: (categories,) size r of the negative binomial, variance = mean + mean**2 / r. random:
-    for the randomised PIT. Raises DataError when shapes do not agree, and for a mean or a size that no distribution
-    has.
+    changes nothing. dispersion: (categories,). random: for the randomised PIT. Raises DataError when shapes do not
+    agree, and for a mean or a dispersion that no distribution has.
     """
-    if dispersion.shape != (len(categories),):
-        raise DataError(f"dispersion {dispersion.shape} and {len(categories)} names of categories", "give one each")
-    if not ((dispersion > 0) & np.isfinite(dispersion)).all():
-        raise DataError(f"dispersion {dispersion.tolist()}", "give a size above 0 and finite; a large one is Poisson")
+    r = dispersion.r
+    if r.shape != (len(categories),):
+        raise DataError(f"dispersion {r.shape} and {len(categories)} names of categories", "give one each")
+    if not ((r > 0) & np.isfinite(r)).all():
+        raise DataError(f"dispersion {r.tolist()}", "give an r above 0 and finite; a large one is Poisson")
     probability = np.empty((len(categories), steps, cells), np.float32)
     happened = np.empty(probability.shape, np.bool_)
     tallies = [
-        _Tally(probability[number], happened[number], float(size), _ahead(random, number * steps * cells))
-        for number, size in enumerate(dispersion)
+        _Tally(probability[number], happened[number], dispersion[number], _ahead(random, number * steps * cells))
+        for number in range(len(categories))
     ]
     first = 0
     with ThreadPoolExecutor() as pool:
@@ -152,11 +153,12 @@ class _Tally:
         self,
         probability: npt.NDArray[np.float32],
         happened: npt.NDArray[np.bool_],
-        size: float,
+        dispersion: Dispersion,
         random: np.random.Generator,
     ) -> None:
         """probability, happened: (steps, cells) of at least one incident, to be filled. random: for the PIT."""
-        self.probability, self.happened, self.size, self.random = probability, happened, size, random
+        self.probability, self.happened, self.random = probability, happened, random
+        self.dispersion = dispersion
         self.sums = np.empty((len(PROPER), len(probability)))
         self.forecast, self.actual = np.empty(len(probability)), 0
         self.intervals = NO_INTERVALS
@@ -170,12 +172,12 @@ class _Tally:
         def block(start: int) -> tuple[Intervals, tuple[Floats, Counts]]:
             part, here = slice(start, start + height), slice(first + start, min(start + height, len(mean)) + first)
             means, seen = np.array(mean[part], np.float64, order="C"), np.array(counts[part], np.int32, order="C")
-            scores, chance = proper_scores(means.ravel(), seen.ravel(), self.size)
+            scores, chance = proper_scores(means.ravel(), seen.ravel(), self.dispersion)
             self.sums[:, here] = scores.reshape(-1, *means.shape).sum(axis=2)
             self.probability[here] = chance.reshape(means.shape)
             self.happened[here] = seen > 0
             self.forecast[here] = means.sum(axis=1)
-            spread = intervals(means.ravel(), seen.ravel(), self.size, uniform[part].ravel())
+            spread = intervals(means.ravel(), seen.ravel(), self.dispersion, uniform[part].ravel())
             return spread, by_places(means, seen)
 
         for spread, (credit, most_first) in pool.map(block, range(0, len(mean), height)):  # NumPy frees the interpreter

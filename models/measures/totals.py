@@ -7,6 +7,7 @@ from math import erfc, sqrt
 import numpy as np
 import numpy.typing as npt
 
+from models.dispersion import Dispersion
 from models.measures.cube import Cube, Floats, Runs, added
 from schemas.errors import DataError
 
@@ -21,7 +22,7 @@ class Total:
     name: str
     forecast: float
     actual: int
-    variance: float  # of the count that the forecast expects: sum of m + m**2 / r
+    variance: float  # of the count that the forecast expects: sum of m + m**2 / size
 
     @property
     def ratio(self) -> float:
@@ -53,21 +54,20 @@ class Totals:
     by_district: tuple[Total, ...]  # from the south-west, west to east
 
 
-def totals(runs: Runs, cube: Cube, dispersion: Floats) -> Totals:
+def totals(runs: Runs, cube: Cube, dispersion: Dispersion) -> Totals:
     """Compare the last steps of a cube with a forecast of them.
 
     runs: (steps, cells, categories) expected counts and counts, together those of the last steps of `cube`; nothing
-    else of its counts is read. dispersion: (categories,) size r of the negative binomial. Raises DataError when the
-    shapes do not agree.
+    else of its counts is read. dispersion: (categories,). Raises DataError when the shapes do not agree.
     """
     each, by_cell = [], np.zeros((3, *cube.counts.shape[1:]))
     for mean, seen in runs:
-        if not mean.shape[1:] == seen.shape[1:] == cube.counts.shape[1:] or dispersion.shape != mean.shape[2:]:
+        if not mean.shape[1:] == seen.shape[1:] == cube.counts.shape[1:] or dispersion.r.shape != mean.shape[2:]:
             raise DataError(
-                f"forecasts {mean.shape} and sizes {dispersion.shape} for counts {seen.shape}",
-                remedy="give a forecast for each cell and category, and a size for each category",
+                f"forecasts {mean.shape} and dispersions {dispersion.r.shape} for counts {seen.shape}",
+                remedy="give a forecast for each cell and category, and a dispersion for each category",
             )
-        values = np.stack([mean, seen, mean + mean * mean / dispersion])  # forecast, actual, variance
+        values = np.stack([mean, seen, mean * (1 + dispersion.excess(mean))])  # forecast, actual, variance
         each.append(values.sum(axis=2))
         by_cell = added(by_cell, values.swapaxes(0, 1))
     steps = sum(sums.shape[1] for sums in each)

@@ -66,7 +66,7 @@ class ResidualNetwork(RiskNetwork):
         curved = self.leave(torch.relu(hidden))  # (..., categories, horizons)
         return limited(self.linear_part(scaled) + curved)
 
-    def warm_starts(self, inputs: Tensor, counts: Tensor, dispersion: Tensor, unit: Tensor) -> Iterator[None]:
+    def warm_starts(self, inputs: Tensor, counts: Tensor, size: Tensor, unit: Tensor) -> Iterator[None]:
         """The linear part under each of PENALTIES in turn; the perceptron, trained later, corrects it.
 
         Full batches and L-BFGS, so nothing is random. Each fit starts from the one before it.
@@ -85,7 +85,7 @@ class ResidualNetwork(RiskNetwork):
             def objective(penalty: float = penalty, optimiser: torch.optim.LBFGS = optimiser) -> Tensor:
                 optimiser.zero_grad()
                 log_mean = log_usual + limited(self.linear_part(scaled))
-                losses = negative_binomial_nll(log_mean, counts, dispersion).mean(dim=(0, 1)).div(unit)
+                losses = negative_binomial_nll(log_mean, counts, size).mean(dim=(0, 1)).div(unit)
                 total = losses.sum() + penalty * self.linear.weight.square().sum()
                 total.backward()  # type: ignore[no-untyped-call]
                 return total

@@ -1,4 +1,4 @@
-"""Learning the baseline's constants: closed forms on the training block, three choices on the validation block."""
+"""Learning the baseline's constants: closed forms on the training block, choices on the validation block."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.baseline import BaselineConstants, Floats, cell_rate
+from models.baseline import BaselineConstants, Floats, cell_rate, profile_hours, region_rate
 from models.covariates import SeriesScale
+from models.dispersion import LEAST_GAIN, LINEAR, QUADRATIC, Dispersion
 from models.hour_of_week import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.likelihood import negative_binomial_nll
 from models.neighbours import ring_sum
@@ -19,6 +20,7 @@ from schemas.grid import Grid
 from schemas.spec import DAY_S
 
 HALF_LIVES_DAYS = (30.0, 60.0, 120.0, 240.0, 480.0)
+LEVEL_HALF_LIVES_DAYS = (7.0, 14.0, 30.0, 60.0)  # whole weeks and more: weekdays differ
 SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
 LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
@@ -52,6 +54,7 @@ class Choices(NamedTuple):
     """What is chosen by the validation block, to be held fixed when the constants are computed from more data."""
 
     half_life_days: float
+    level_half_life_days: float
     shrink_days: float
     profile_prior: float
     lift_prior: float
@@ -68,7 +71,9 @@ def choose(history: IncidentHistory, blocks: Blocks) -> Choices:
     half_life, shrink = _choose_memory(history, blocks, start)
     profile_prior = _choose_profile_prior(history, blocks)
     profile = _profile(*_by_hour(history, history.first_s, blocks.validation_s), profile_prior)
-    return Choices(half_life, shrink, profile_prior, _choose_lift_prior(history, blocks, profile))
+    memory = replace(start, half_life_days=np.array(half_life), shrink_days=np.array(shrink), profile=profile)
+    level = _choose_level(history, blocks, memory)
+    return Choices(half_life, level, shrink, profile_prior, _choose_lift_prior(history, blocks, profile))
 
 
 def constants_until(history: IncidentHistory, until_s: int, choices: Choices) -> BaselineConstants:
@@ -78,6 +83,7 @@ def constants_until(history: IncidentHistory, until_s: int, choices: Choices) ->
     return replace(
         _flat_constants(history, until_s),
         half_life_days=np.array(choices.half_life_days),
+        level_half_life_days=np.array(choices.level_half_life_days),
         shrink_days=np.array(choices.shrink_days),
         profile=profile,
         day_lift=np.maximum(lift.round(4), _LEAST_LIFT),  # four digits: a third of the artifact's size
@@ -94,40 +100,50 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
     mean_per_day = np.bincount(kept, minlength=len(spec.categories)) / days
     return BaselineConstants(
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
+        level_half_life_days=np.array(HALF_LIVES_DAYS[0]),
         shrink_days=np.array(SHRINK_DAYS[0]),
         profile=np.ones((len(spec.categories), HOURS)),
         day_lift=np.ones((spec.grid.cells, len(spec.categories), DAY_BLOCKS)),
         mean_per_day=np.maximum(mean_per_day, _LEAST_PER_DAY),
-        dispersion=np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1]),
+        dispersion=Dispersion.quadratic(np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1])),
         first_day=np.array(float(-(-history.first_s // DAY_S))),
         covariate_centre=series.centre,
         covariate_scale=series.scale,
     )
 
 
-def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
-    """(categories, horizons) size r of DISPERSIONS. log_mean, counts: (n, categories, horizons)."""
-    return np.asarray(DISPERSIONS[dispersion_losses(log_mean, counts).argmin(axis=0)])
+def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Dispersion:
+    """(categories, horizons). log_mean, counts: (n, categories, horizons)."""
+    return likeliest(dispersion_losses(log_mean, counts))
+
+
+def likeliest(losses: Floats) -> Dispersion:
+    """(categories, horizons) the dispersion of the least of `dispersion_losses`.
+
+    LINEAR only where it gains LEAST_GAIN: it loses little where counts are small, so that chance would choose.
+    """
+    least = losses.min(axis=1)  # (powers, categories, horizons)
+    is_linear = least[1] < (1 - LEAST_GAIN) * least[0]
+    best = np.where(is_linear, *reversed(losses.argmin(axis=1)))
+    return Dispersion(r=DISPERSIONS[best], power=np.where(is_linear, LINEAR, QUADRATIC))
 
 
 def dispersion_losses(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
-    """(sizes, categories, horizons) loss under each of DISPERSIONS; those of two sets of counts add up.
+    """(powers, DISPERSIONS, categories, horizons) loss under each; those of two sets of counts add up.
 
     log_mean, counts: (n, categories, horizons).
     """
-    losses = np.empty((len(DISPERSIONS), *counts.shape[1:]))
+    losses = np.empty((2, len(DISPERSIONS), *counts.shape[1:]))
     for place in np.ndindex(counts.shape[1:]):
-        here = (slice(None), *place)
-        log_means, seen = log_mean[here].double(), counts[here].double()
+        log_means, seen = log_mean[(slice(None), *place)].double(), counts[(slice(None), *place)].double()
         some = seen > 0
-        quiet = torch.exp(log_means[~some])  # nearly all: P(0) needs no gamma function
-        losses[here] = [
-            float(
-                negative_binomial_nll(log_means[some], seen[some], size).sum()
-                + (size * torch.log1p(quiet / size)).sum()
-            )
-            for size in torch.from_numpy(DISPERSIONS)
-        ]
+        busy, busy_counts, quiet = torch.exp(log_means[some]), seen[some], torch.exp(log_means[~some])
+        quiet_sum = quiet.sum()
+        for number, r in enumerate(torch.from_numpy(DISPERSIONS)):
+            none = ((r * torch.log1p(quiet / r)).sum(), r * torch.log1p(1 / r) * quiet_sum)  # nearly all counts are 0
+            for power, (size, at_zero) in enumerate(zip((r, r * busy), none, strict=True)):
+                seen_loss = negative_binomial_nll(log_means[some], busy_counts, size).sum()
+                losses[(power, number, *place)] = float(seen_loss + at_zero)
     return losses
 
 
@@ -143,6 +159,29 @@ def _choose_memory(history: IncidentHistory, blocks: Blocks, start: BaselineCons
                 rate = cell_rate(past, past_days, replace(start, shrink_days=np.array(shrink)), history.spec)
                 losses[half_life, shrink] += float((rate - counts * np.log(rate)).sum())
     return min(losses, key=losses.__getitem__)
+
+
+def _choose_level(history: IncidentHistory, blocks: Blocks, memory: BaselineConstants) -> float:
+    """Half-life of the region's level under which the validation block's days were least surprising (Poisson).
+
+    That of the memory, under which rates do not follow the level, is one of them.
+    """
+    first, last = -(-history.first_s // DAY_S), blocks.test_s // DAY_S
+    own = float(memory.half_life_days)
+    candidates = (own, *(days for days in LEVEL_HALF_LIVES_DAYS if days < own))
+    losses = np.zeros(len(candidates))
+    each = [_days(history, half_life, first, last) for half_life in candidates]
+    for same_day in zip(*each, strict=True):
+        day, counts, past, past_days = same_day[0]
+        start_s, stop_s = day * DAY_S, (day + 1) * DAY_S
+        if start_s < blocks.validation_s or history.cut_spans(start_s, stop_s):
+            continue
+        rate = cell_rate(past, past_days, memory, history.spec) / region_rate(past, past_days, memory)
+        rate = rate * profile_hours(memory, start_s, stop_s, history.spec.timezone) / 24
+        for number, (_, _, level, level_days) in enumerate(same_day):
+            mean = rate * region_rate(level, level_days, memory)
+            losses[number] += float((mean - counts * np.log(mean)).sum())
+    return candidates[int(losses.argmin())]
 
 
 def _days(

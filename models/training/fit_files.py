@@ -8,6 +8,7 @@ import torch
 from msgspec.structs import astuple
 from safetensors.torch import load_file, save_file
 
+from models.dispersion import Dispersion
 from models.network import NetworkShape
 from models.networks import kind_of_network
 from models.training.fit_network import Examples, FitData, FitPlan, Fitted, Kept
@@ -22,7 +23,8 @@ def write_fit(folder: Path, plan: FitPlan, data: FitData) -> None:
         "train_counts": data.train.counts,
         "validation_values": data.validation.values,
         "validation_counts": data.validation.counts,
-        "dispersion": data.dispersion,
+        "dispersion": torch.from_numpy(data.dispersion.r),
+        "dispersion_power": torch.from_numpy(data.dispersion.power),
     }
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / _EXAMPLES)
     (folder / _PLAN).write_bytes(msgspec.json.encode(plan))
@@ -34,7 +36,7 @@ def read_fit(folder: Path) -> tuple[FitPlan, FitData]:
     return msgspec.json.decode((folder / _PLAN).read_bytes(), type=FitPlan), FitData(
         train=Examples(values=tensors["train_values"], counts=tensors["train_counts"]),
         validation=Examples(values=tensors["validation_values"], counts=tensors["validation_counts"]),
-        dispersion=tensors["dispersion"],
+        dispersion=Dispersion(r=tensors["dispersion"].numpy(), power=tensors["dispersion_power"].numpy()),
     )
 
 

@@ -9,13 +9,13 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
+from models.dispersion import LEAST_GAIN, LINEAR, Dispersion
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork
 from models.networks import kind_of_network
 
 MOST_WARM_STARTED = 300_000  # most rows (cell, category and moment) that the warm start is fitted on
-LEAST_GAIN = 5e-4  # of the validation loss, for such a start to be kept: on noise a linear part gains 1e-4 by chance
 _JUDGED_TOGETHER = 16_384  # cells at a moment; a part of the sum, no choice
 
 
@@ -50,12 +50,15 @@ class FitData:
 
     train: Examples
     validation: Examples
-    dispersion: Tensor  # (categories, horizons)
+    dispersion: Dispersion  # (categories, horizons)
+
+    def size(self, log_usual: Tensor) -> Tensor:
+        """The negative binomial's size where the baseline expects that. log_usual: (n, categories, horizons)."""
+        r, power = (torch.from_numpy(each).to(log_usual) for each in (self.dispersion.r, self.dispersion.power))
+        return torch.where(power == LINEAR, r * torch.exp(log_usual), r) if power.any() else r
 
     def on(self, device: str) -> "FitData":
-        return FitData(
-            train=self.train.on(device), validation=self.validation.on(device), dispersion=self.dispersion.to(device)
-        )
+        return FitData(train=self.train.on(device), validation=self.validation.on(device), dispersion=self.dispersion)
 
 
 class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,11 +139,12 @@ def fit_network(
     examples, shape = len(data.train.values), data.train.shape
     network = kind_of_network(plan.recipe.network).create(replace(shape, widths=plan.recipe.widths))
     network.scale_like(data.train.values.reshape(-1, shape.inputs))
-    unit = _baseline_loss(data.train, data.dispersion).to(device)
+    unit = _baseline_loss(data).to(device)
     fit = _Fitting(network.to(device), data.on(device), unit, share, plan.kept)
     some = torch.randperm(examples, generator=order)[: MOST_WARM_STARTED // shape.categories].to(device)
     train = fit.data.train
-    starts = network.warm_starts(train.values[some], train.counts[some], fit.data.dispersion, unit)
+    size = fit.data.size(train.log_usual[some])
+    starts = network.warm_starts(train.values[some], train.counts[some], size, unit)
     for number, _ in enumerate(starts, start=1):
         fit.judge(Kept(number), least_gain=LEAST_GAIN)
     network.load_state_dict(fit.best)
@@ -207,8 +211,8 @@ class _Fitting:
         """(horizons,) mean loss of the chosen examples."""
         values, counts = examples.values[chosen], examples.counts[chosen]
         residual = self.network(values[:, None])[:, 0]  # each example as a grid of one cell
-        log_mean = values[:, :, -counts.shape[2] :] + residual
-        return negative_binomial_nll(log_mean, counts, self.data.dispersion).mean(dim=(0, 1))
+        log_usual = values[:, :, -counts.shape[2] :]
+        return negative_binomial_nll(log_usual + residual, counts, self.data.size(log_usual)).mean(dim=(0, 1))
 
     def _validation_loss(self) -> float:
         if self.planned:
@@ -223,10 +227,12 @@ class _Fitting:
         return float(total.div(len(examples.values)).div(self.unit).mean())
 
 
-def _baseline_loss(examples: Examples, dispersion: Tensor) -> Tensor:
-    """(horizons,) mean loss of the baseline."""
+def _baseline_loss(data: FitData) -> Tensor:
+    """(horizons,) mean loss of the baseline on what is learned from."""
+    examples = data.train
     total = torch.zeros(examples.counts.shape[2])
     for chosen in torch.split(torch.arange(len(examples.values)), _JUDGED_TOGETHER):
-        loss = negative_binomial_nll(examples.log_usual[chosen], examples.counts[chosen], dispersion)
+        log_usual = examples.log_usual[chosen]
+        loss = negative_binomial_nll(log_usual, examples.counts[chosen], data.size(log_usual))
         total += loss.mean(dim=1).sum(dim=0)
     return total / len(examples.values)

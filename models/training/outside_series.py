@@ -37,7 +37,7 @@ def with_outside_series(spec: Spec, task: RegionTask) -> tuple[Spec, OutsideSeri
 
     Raises DataError when file and kept spec do not name the same series, or the file cannot be used.
     """
-    wanted = tuple(one.name for one in spec.outside_series)
+    wanted = tuple(one.name for one in spec.covariates)
     if not task.covariates:
         if wanted:
             listed = ", ".join(wanted)
@@ -57,7 +57,7 @@ def with_outside_series(spec: Spec, task: RegionTask) -> tuple[Spec, OutsideSeri
 def missing_shares(past: IncidentHistory) -> npt.NDArray[np.float64]:
     """(series, horizons) in which share of the moments of a history each series was missing."""
     book, values, moments = CovariateBook(), past.covariates, range(past.first_s, past.cutoff_s, _ASKED_EVERY_S)
-    missing = np.zeros((len(past.spec.outside_series), len(past.spec.horizons_s)))
+    missing = np.zeros((len(past.spec.covariates), len(past.spec.horizons_s)))
     issued = 0
     for at_s in moments:
         until = int(np.searchsorted(values["issued_s"], at_s, side="right"))

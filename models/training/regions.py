@@ -10,6 +10,7 @@ import msgspec
 from models.files.archive import from_folder, is_archive
 from schemas.errors import DataError
 from schemas.limits import MAX_COVARIATE_AGE_HOURS
+from schemas.spec import Merge
 
 DEFAULT_CELL_M = 1000.0
 
@@ -28,6 +29,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     step_minutes: Annotated[int, msgspec.Meta(ge=5)] = 180
     recipe: str = ""  # a file; empty: the default recipe
     network: str = ""  # a kind of network; empty: the recipe's
+    merge: Merge = "none"  # with `like` or an archive, theirs stays
     missing_days: Annotated[int, msgspec.Meta(ge=0)] = 0  # that an archive may lack
     covariates: str = ""  # a file of outside series; empty: none
     covariate_max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)] = 24

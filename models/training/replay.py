@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.counting.count_state import CountState
+from models.counting.repeated_calls import Calls, repeats
 from models.files.incident_files import IncidentTable
+from models.files.repeated_calls import places_of
 from schemas.covariate import NO_VALUES, Values
 from schemas.decode import incident_keys
 from schemas.errors import DataError
@@ -19,12 +21,16 @@ from schemas.spec import DAY_S, HOUR_S, Spec
 class IncidentHistory:
     """The incidents of one region that lie inside its grid and before the cut-off, in the order of time.
 
+    calls: what was reported of them, as the stream receives it. Where the spec merges repeated calls, an incident is a
+    call that repeats no earlier one; else the two are the same.
+
     In cut hours the feed was silent, or many messages were refused. What is counted before a forecast includes them, as
     in the stream; what a forecast is about does not.
     """
 
     spec: Spec
     incidents: Incidents
+    calls: Incidents
     first_s: int
     cutoff_s: int
     cut_hours: npt.NDArray[np.int64]  # since 1970, ascending
@@ -46,7 +52,7 @@ class IncidentHistory:
         """With the cell of each incident, and whether it lies inside: (n,) each."""
         chosen = np.flatnonzero(inside & (table.occurred_s < cutoff_s))
         count = len(chosen)
-        incidents = Incidents(
+        calls = Incidents(
             key=incident_keys([table.incident_id(position) for position in chosen.tolist()]),
             revision=np.zeros(count, np.int32),
             occurred_s=table.occurred_s[chosen],
@@ -54,13 +60,15 @@ class IncidentHistory:
             cell=cell[chosen],
             category=table.category[chosen],
             flags=np.full(count, COUNTED_ORIGIN, np.uint8),
+            place=places_of(table)[chosen],
             partition=np.zeros(count, np.int32),
             kafka_offset=chosen.astype(np.int64),
             kafka_time_ms=table.occurred_s[chosen] * 1000,
         )
         return cls(
             spec=spec,
-            incidents=incidents,
+            incidents=calls.select(~repeats(Calls.of(calls))) if spec.merges_calls else calls,
+            calls=calls,
             first_s=int(table.occurred_s[0]),
             cutoff_s=cutoff_s,
             cut_hours=table.cut_hours,
@@ -126,17 +134,17 @@ class Replay:
         self.state = state
         self._issued = 0  # values of outside series that the state has taken in
         self._take_in_issued()
-        self._counted = past.position(state.as_of_s)
+        self._counted = self._position(state.as_of_s)
 
     def lead_to(self, as_of_s: int) -> CountState:
         """The state at `as_of_s`, with all that happened before it; counted day by day, so that nothing is late."""
         while self.state.as_of_s < as_of_s:
             stop_s = min(self.state.as_of_s + DAY_S, as_of_s)
-            until = self.past.position(stop_s - self.lag_s)
-            self.state.apply(self.past.incidents.select(np.arange(self._counted, until)), stop_s)
+            until = self._position(stop_s - self.lag_s)
+            self.state.apply(self.past.calls.select(np.arange(self._counted, until)), stop_s)
             self._counted = until
             self._take_in_issued()
-            self.state.registry.expire(stop_s - self.past.spec.registry_keep_s)
+            self.state.registry.expire(self.state.asked_from_s)
         return self.state
 
     def _take_in_issued(self) -> None:
@@ -145,3 +153,7 @@ class Replay:
         if until > self._issued:
             self.state.know(self.past.covariates[self._issued : until])
             self._issued = until
+
+    def _position(self, at_s: int) -> int:
+        """How many calls happened before `at_s`."""
+        return int(np.searchsorted(self.past.calls.occurred_s, at_s))

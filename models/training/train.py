@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
@@ -25,7 +24,7 @@ from models.training.training_table import HorizonResult, Tally, horizon_results
 from schemas.covariate import NO_VALUES, Values
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import Spec
+from schemas.spec import Merge, Spec
 
 ReportProgress = Callable[[str, float], None]  # (what, how far 0..1)
 
@@ -56,7 +55,7 @@ class Trained:
 
 
 def spec_of(table: IncidentTable, meaning: Meaning, *, region: str, cutoff_s: int) -> Spec:
-    """The region's spec, with the archive's cells, time zone and origins."""
+    """The region's spec, with the archive's cells, time zone, origins and merging of calls."""
     refuse_one_cell(table, meaning.grid, _end_of_training(table, cutoff_s))
     return Spec(
         region=region,
@@ -65,17 +64,23 @@ def spec_of(table: IncidentTable, meaning: Meaning, *, region: str, cutoff_s: in
         categories=table.categories,
         counted_origins=meaning.counted_origins,
         features=feature_names(),
+        merge=meaning.merge,
     )
 
 
-def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int) -> Spec:
+def spec_for(table: IncidentTable, *, region: str, cell_m: float, cutoff_s: int, merge: Merge = "none") -> Spec:
     """The region's spec; its grid comes from the training block alone."""
     validation_s = _end_of_training(table, cutoff_s)
     known = np.searchsorted(table.occurred_s, validation_s)
     grid = Grid.around(table.lat_deg[:known], table.lon_deg[:known], cell_m=float(cell_m))
     refuse_one_cell(table, grid, validation_s)
     return Spec(
-        region=region, timezone=table.timezone, grid=grid, categories=table.categories, features=feature_names()
+        region=region,
+        timezone=table.timezone,
+        grid=grid,
+        categories=table.categories,
+        features=feature_names(),
+        merge=merge,
     )
 
 
@@ -203,8 +208,8 @@ class _Work:
                 self.report("on all data", min(epoch / max(kept.epoch, 1), 1))
 
         plan = FitPlan(recipe=options.recipe, epochs=options.epochs, seed=options.seed, kept=kept)
-        dispersion = torch.from_numpy(constants.dispersion).float()
-        fitted = self.fit(FitData(train=train, validation=validation, dispersion=dispersion), plan, after_epoch)
+        data = FitData(train=train, validation=validation, dispersion=constants.dispersion)
+        fitted = self.fit(data, plan, after_epoch)
         after_epoch(options.epochs, least)  # patience may end before the last epoch
         return fitted
 

@@ -12,11 +12,12 @@ from msgspec.structs import replace
 from models.artifact.artifact import Model, Provenance, read_spec, write_artifact
 from models.artifact.manifest import DataSource, Training
 from models.artifact.untrusted_bytes import sha256
-from models.files.archive import Archived, is_archive, read_archive
+from models.files.archive import Archived, Meaning, is_archive, read_archive
 from models.files.cutoff import cutoff_of
 from models.files.data_report import data_warnings, read_past, row_counts
 from models.files.incident_files import IncidentTable
 from models.files.layouts import parse_layout
+from models.files.repeated_calls import merged_as_in_the_stream
 from models.hyperparameters import DEFAULT, RecipeFile, read_recipe
 from models.networks import kind_of_network
 from models.training.card import card_text
@@ -39,6 +40,7 @@ class PreparedTask:
     task: RegionTask
     recipe: RecipeFile
     incidents: IncidentTable
+    counted: IncidentTable  # of them, those that the spec counts: all, or without repeated calls
     cutoff_s: int
     spec: Spec
     warnings: tuple[str, ...]  # of the file
@@ -69,6 +71,7 @@ def prepare(task: RegionTask) -> PreparedTask:
     kind_of_network(recipe.recipe.network)
     like = read_spec(Path(task.like)) if task.like else None
     incidents, archived = read_data(task, like)
+    _refuse_other_merge(task, like or (archived.meaning if archived else None))
     cutoff_s = cutoff_of(task.until, incidents)
     kept = like.grid if like else archived.meaning.grid if archived else None
     if kept and task.cell_m not in (DEFAULT_CELL_M, kept.cell_m):
@@ -82,7 +85,7 @@ def prepare(task: RegionTask) -> PreparedTask:
     elif archived:
         spec = spec_of(incidents, archived.meaning, region=task.region, cutoff_s=cutoff_s)
     else:
-        spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s)
+        spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s, merge=task.merge)
     spec, outside = with_outside_series(spec, task)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
@@ -92,12 +95,25 @@ def prepare(task: RegionTask) -> PreparedTask:
         task=task,
         recipe=recipe,
         incidents=incidents,
+        counted=merged_as_in_the_stream(incidents, spec.grid.locate(incidents.lat_deg, incidents.lon_deg)[1], spec),
         cutoff_s=cutoff_s,
         spec=spec,
         warnings=warnings,
         archived=archived,
         outside=outside,
     )
+
+
+def _refuse_other_merge(task: RegionTask, kept: Spec | Meaning | None) -> None:
+    """Raises DataError when repeated calls are to be merged, and what the counts are to go on from counts them."""
+    if task.merge == "none" or kept is None or kept.merge == task.merge:
+        return
+    fault, remedy = (
+        (f"the artifact {task.like} counts every call", "leave out --like: a job begins anew with the new artifact")
+        if task.like
+        else (f"{task.data} has counts of every call, and no calls to merge", "train on the file of the calls")
+    )
+    raise DataError(f"--merge-repeated-calls, but {fault}", remedy)
 
 
 def read_data(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, Archived | None]:
@@ -151,7 +167,7 @@ def train_region(
                 fitted_until_s=ready.cutoff_s,
             ),
         ),
-        card=card_text(trained, layout=ready.incidents.layout, file_rows=row_counts(ready.incidents, ready.spec.grid)),
+        card=card_text(trained, layout=ready.incidents.layout, file_rows=row_counts(ready.counted, ready.spec.grid)),
     )
     return folder, trained.rows
 

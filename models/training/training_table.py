@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants
-from models.likelihood import negative_binomial_nll, poisson_deviance
+from models.dispersion import LEAST_GAIN
+from models.likelihood import log_scores, poisson_deviance
 from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED, difference
 from models.training.fit_baseline import JUDGED_PERCENT
-from models.training.fit_network import LEAST_GAIN
 from schemas.spec import DAY_S, Spec
 
 BLOCK_S = BLOCK_DAYS * DAY_S  # bootstrap blocks: moments whose horizons overlap must be drawn together
@@ -69,10 +69,10 @@ class HorizonResult:
 def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.int32], c: BaselineConstants) -> Tally:
     """Compare two forecasts of one moment. usual, expected, counts: (cells, categories, horizons)."""
     seen = torch.from_numpy(counts).double()
-    dispersion = torch.from_numpy(c.dispersion)
-    logs = [torch.from_numpy(mean).double().log() for mean in (usual, expected)]
+    means = [mean.astype(np.float64) for mean in (usual, expected)]
+    logs = [torch.from_numpy(mean).log() for mean in means]
     deviance = [poisson_deviance(log_mean, seen).sum(dim=0).numpy() for log_mean in logs]
-    log_score = [negative_binomial_nll(log_mean, seen, dispersion).sum(dim=0).numpy() for log_mean in logs]
+    log_score = [log_scores(mean, counts, c.dispersion).sum(axis=0) for mean in means]
     return Tally(
         as_of_s=as_of_s,
         deviance=(deviance[0], deviance[1]),

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from models.dispersion import Dispersion
 from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable
 from models.hyperparameters import Hyperparameters
@@ -39,7 +38,7 @@ class Fold:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folds:
     folds: tuple[Fold, ...]  # in the order of time
-    dispersion: Tensor  # (categories, horizons)
+    dispersion: Dispersion  # (categories, horizons)
     epochs: int  # of a network, at most
 
     def loss(self, recipe: Hyperparameters, fold: int, seed: int) -> float:
@@ -102,7 +101,7 @@ def collect_folds(
     folds = tuple(_folds(examples, moments, blocks, options.step_s, purge_s=max(spec.horizons_s)))
     known = folds[0].train
     dispersion = likeliest_dispersion(known.log_usual, known.counts)
-    return Folds(folds=folds, dispersion=torch.from_numpy(dispersion).float(), epochs=options.epochs)
+    return Folds(folds=folds, dispersion=dispersion, epochs=options.epochs)
 
 
 def _folds(examples: Examples, moments: list[int], blocks: Blocks, step_s: int, *, purge_s: int) -> Iterator[Fold]:

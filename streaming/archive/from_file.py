@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from models.counting.day_counts import BIN_S, DayCounts
 from models.files.incident_files import IncidentTable
+from models.files.repeated_calls import merged_as_in_the_stream
 from schemas.errors import DataError
 from schemas.spec import DAY_S, Spec
 from streaming.archive.feed import MEAN_GAPS
@@ -36,6 +37,7 @@ def file_days(table: IncidentTable, spec: Spec, known: set[int]) -> FileDays:
             f"the artifact of {spec.region} has no category {', '.join(unknown)}",
             remedy="rename or remove these rows, so that the file has the artifact's categories",
         )
+    table = merged_as_in_the_stream(table, spec.grid.locate(table.lat_deg, table.lon_deg)[1], spec)
     cell, inside = spec.grid.locate(table.lat_deg, table.lon_deg)
     position = np.array([spec.categories.index(name) for name in table.categories], np.int64)
     place = cell.astype(np.int64) * len(spec.categories) + position[table.category]

@@ -91,6 +91,8 @@ def dry_run(
             outcome = next(name for name, count in ledger.items() if count and name != "consumed")
             if outcome == "excluded" and incidents.flags[0] & COUNTED_ORIGIN:
                 detail = "it happened before the artifact's data end, so the artifact has counted it"
+            elif outcome == "repeated":
+                detail = "a call within 200 m and 15 minutes before it has reported the same"
             elif outcome == "excluded":
                 detail = "the region does not count its origin"
         if refused:

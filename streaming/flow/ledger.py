@@ -13,7 +13,7 @@ UNASSIGNED = ""  # the region of messages that name no region of the roster
 
 
 def balanced_ledger(consumed: int, outcomes: Mapping[str, int], rejections: list[Rejection]) -> dict[str, int]:
-    """consumed = counted + corrected + duplicate + excluded + rejected, or LedgerUnbalanced."""
+    """consumed = counted + corrected + duplicate + repeated + excluded + rejected, or LedgerUnbalanced."""
     reasons = Counter(f"rejected_{one.reason}" for one in rejections)
     seen = {"consumed": consumed, **outcomes, "rejected": len(rejections)}
     ledger = {name: seen.get(name, 0) for name in OUTCOMES_SHOWN}
@@ -23,7 +23,7 @@ def balanced_ledger(consumed: int, outcomes: Mapping[str, int], rejections: list
 
 
 def is_balanced(ledger: Mapping[str, int]) -> bool:
-    """Whether consumed = counted + corrected + duplicate + excluded + rejected."""
+    """Whether consumed = counted + corrected + duplicate + repeated + excluded + rejected."""
     consumed, *outcomes = (ledger.get(name, 0) for name in OUTCOMES_SHOWN)
     return consumed == sum(outcomes)
 

@@ -1,14 +1,16 @@
 """Forecasts kept on the hour beside the checkpoint, and the points that compare them with what happened."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from models.artifact.untrusted_bytes import pack_arrays, read_regular_file, unpack_arrays
 from models.counting.closed_horizons import last_grace_s
+from models.dispersion import Dispersion
 from models.hour_of_week import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
 from schemas.errors import ArtifactError, CheckpointError
@@ -41,7 +43,8 @@ class KeptForecasts:
                 "model": _as_array(forecast.model),
                 "expected": forecast.expected,
                 "usual": forecast.usual,
-                "dispersion": forecast.dispersion,
+                "dispersion": forecast.dispersion.r,
+                "dispersion_power": forecast.dispersion.power,
             }
         )
         oldest_s = tick_s - max(spec.horizons_s) - last_grace_s(spec) - 2 * HOUR_S
@@ -68,7 +71,7 @@ class KeptForecasts:
             model=_as_text(arrays["model"]),
             expected=arrays["expected"],
             usual=arrays["usual"],
-            dispersion=arrays["dispersion"],
+            dispersion=_dispersion(arrays),
         )
 
 
@@ -89,6 +92,12 @@ class Outcomes:
         """`outcome`, `outcome_area` and `outcome_chance` lines of the horizons for which a forecast was kept."""
         forecasts = ((one, self.kept.read(spec, one.tick_s)) for one in closed)
         return b"".join(closed_points(forecast, one, spec) for one, forecast in forecasts if forecast is not None)
+
+
+def _dispersion(arrays: Mapping[str, npt.NDArray[Any]]) -> Dispersion:
+    """Forecasts of before there was a power have none."""
+    found = Dispersion.quadratic(arrays["dispersion"])
+    return replace(found, power=arrays["dispersion_power"]) if "dispersion_power" in arrays else found
 
 
 def _as_array(text: str) -> npt.NDArray[np.uint8]:

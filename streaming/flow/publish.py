@@ -202,7 +202,7 @@ class Publisher:
                 newest_event_s=summary.newest_event_s or (known.data.cutoff_s if known else 0),
                 model=batch.frames[region].model if region in batch.frames else None,
                 data_end_s=known.data.cutoff_s if known else 0,
-                covariates_missing=summary.covariates_missing if known and known.spec.outside_series else None,
+                covariates_missing=summary.covariates_missing if known and known.spec.covariates else None,
                 challenger=(self.challenger(region) or NO_CHALLENGER) if known else None,
             )
             yield point.line(figures)

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from models.counting.count_state import OUTCOMES
 from models.measures.ranking import Capture, capture
 from schemas.errors import DataError
 from schemas.frame import RiskFrame
@@ -87,13 +88,13 @@ def _ledger(demo: Demo) -> Table:
         ("counted", "first message about an incident"),
         ("corrected", "moved, reclassified or cancelled"),
         ("duplicate", "sent again, changed nothing"),
+        ("repeated", "reports again what another call has reported"),
         ("excluded", "of an origin that feeds no score, or already in the history"),
     ):
         table.add_row(f"  {name}", f"{ledger[name]:,}", meaning)
     reasons = {name.removeprefix("rejected_"): n for name, n in sorted(ledger.items()) if name.startswith("rejected_")}
     table.add_row("  rejected", f"{ledger['rejected']:,}", ", ".join(f"{n} {name}" for name, n in reasons.items()))
-    outcomes = ("counted", "corrected", "duplicate", "excluded", "rejected")
-    difference = ledger["consumed"] - sum(ledger[name] for name in outcomes)
+    difference = ledger["consumed"] - sum(ledger[name] for name in (*OUTCOMES, "rejected"))
     table.add_row("unaccounted", f"{difference:,}", "must be 0")
     p50, p99 = np.quantile(recording.latencies_s(), [0.5, 0.99])
     table.add_row(

@@ -85,9 +85,9 @@ class Offline:
         self.engine = FeatureEngine(artifact.spec, artifact.constants)
         self.network = artifact.network()
         past = IncidentHistory.of(table, artifact.spec, int(table.occurred_s[-1]) + 1)
-        self._incidents = past.incidents
+        self._incidents = past.calls
         place_of = np.full(len(table), -1)
-        place_of[past.incidents.kafka_offset] = np.arange(len(past.incidents))
+        place_of[past.calls.kafka_offset] = np.arange(len(past.calls))
         self._order = place_of[plan.position[plan.subject]]  # by message: place in the past, -1 outside the grid
 
     def compare(self, frame: RiskFrame, parity: Parity) -> None:

@@ -19,7 +19,7 @@ from models.counting.registry import Registry
 from models.features import FeatureEngine
 from schemas.errors import ArtifactError, DataError, SinkError
 from schemas.frame import RiskFrame
-from schemas.incidents import COUNTED_ORIGIN, Incidents
+from schemas.incidents import COUNTED_ORIGIN, NO_PLACE, Incidents
 from streaming.disk.frame_counts import CountsAt, counts_at
 from streaming.disk.frame_file import StoredFrames
 from streaming.roster.roster import load_artifact
@@ -152,6 +152,7 @@ def _incidents(supposed: Sequence[Supposed]) -> Incidents:
         cell=np.array([one.cell for one in supposed], np.int32),
         category=np.array([one.category for one in supposed], np.int16),
         flags=np.full(len(supposed), COUNTED_ORIGIN, np.uint8),
+        place=np.full((len(supposed), 2), NO_PLACE, np.int32),  # so it repeats no call
         partition=nothing.astype(np.int32),
         kafka_offset=nothing,
         kafka_time_ms=nothing,

@@ -11,6 +11,7 @@ import urllib3
 import yaml
 from kafka import KafkaConsumer, TopicPartition
 
+from models.counting.count_state import OUTCOMES
 from tests.containers.project import KAFKA, SERVICE, fence, opened, wait
 from tests.harness.compose_file import SERVICES
 from tests.harness.grafana_world import VARIABLES
@@ -152,7 +153,7 @@ def test_after_all_that_every_message_is_in_the_ledger_once(demo):
     found = ledger(store)
     refused = sum(value for name, value in found.items() if name.startswith("rejected_"))
     assert refused == end_of("incidents.v1.dlq")
-    counted = sum(value for name, value in found.items() if name in ("counted", "corrected", "duplicate", "excluded"))
+    counted = sum(value for name, value in found.items() if name in OUTCOMES)
     assert counted + refused == sent, found
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.dispersion import Dispersion
 from models.features import feature_names
 from models.hyperparameters import Hyperparameters
 from models.network import NetworkShape, residual_of
@@ -45,7 +46,7 @@ def trained(name, *, seed=0):
         values=torch.from_numpy(np.concatenate([kind.inputs(values, GRID) for values in frames])),
         counts=torch.from_numpy(np.concatenate(counts).astype(np.float32)),
     )
-    data = FitData(train=examples, validation=examples, dispersion=torch.full((2, 3), 4.0))
+    data = FitData(train=examples, validation=examples, dispersion=Dispersion.quadratic(np.full((2, 3), 4.0)))
     recipe = Hyperparameters(network=name, widths=(8, 8), minibatch=256)
     return fit_network(data, FitPlan(recipe=recipe, epochs=1, seed=seed), lambda *_: None).network
 

@@ -93,7 +93,7 @@ class _Job:
         if others := decoded.rejections.get("", []):
             self.letters += _letters(others, None)
             reasons = Counter(f"rejected_{refusal.reason}" for refusal in others)
-            none = dict.fromkeys(("counted", "corrected", "duplicate", "excluded"), 0)
+            none = dict.fromkeys(("counted", "corrected", "duplicate", "repeated", "excluded"), 0)
             here = {"consumed": len(others), **none, "rejected": len(others), **reasons}
             self.unassigned = add_up(self.unassigned, here)
             self.store.take(_pipeline("", frame, self.unassigned))

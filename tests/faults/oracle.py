@@ -13,12 +13,13 @@ from datetime import datetime
 from functools import cache
 
 from tests.faults.oracle_region import Region, neighbours
+from tests.faults.oracle_repeats import mark_repeats
 from tests.faults.outcomes import HOUR_S, due_between
 
 REQUIRED = ("incident_id", "region", "occurred_at", "category", "lat", "lon", "origin")
 OPTIONAL = ("revision", "status", "received_at", "type_code", "priority", "accuracy_m")
 COUNTING = ("public_call", "sensor", "responder")
-OUTCOMES = ("counted", "corrected", "duplicate", "excluded", "rejected")
+OUTCOMES = ("counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
 PERSON = ("caller_name", "phone")  # those that the scenarios send
 DAY_S = 86_400
 # Of the artifacts that the scenarios publish (models/artifact/untrained.py): no history, a flat profile.
@@ -102,7 +103,7 @@ class Expected:
         counting = [
             (incident["cell"], incident["category"], incident["occurred_s"])
             for incident in self.known[region.name].values()
-            if incident["counts"]
+            if incident["counts"] and not incident["repeats"]
         ]
         counting += region.history
         return Moment(region, self.clock_s[region.name], Counter(self.ledger[region.name]), tuple(counting), is_due)
@@ -130,12 +131,19 @@ class Expected:
             if now_s is None:
                 self.clock_s[name] = max(self.clock_s[name], math.floor(verdict["received_s"]))
             accepted.append((name, verdict, (partition, offset)))
+        told = []
         for name, incident, place in accepted:
             outcome = settle(self.known[name], incident, self.clock_s[name], regions[name])
             if outcome == "late":
                 self._refuse(name, outcome, place)
             else:
-                self.ledger[name][outcome] += 1
+                told.append((name, incident["id"], outcome))
+        for name, region in regions.items():
+            if region.merges:
+                mark_repeats(self.known[name], self.clock_s[name] - region.late_limit_s - DAY_S)
+        for name, key, outcome in told:
+            is_repeat = self.known[name][key]["repeats"] and outcome in ("counted", "corrected")
+            self.ledger[name]["repeated" if is_repeat else outcome] += 1
         for region in regions.values():
             if now_s is not None and now_s < region.joins_s:
                 continue
@@ -240,6 +248,7 @@ def judge(value, time_ms, regions):
         "occurred_s": math.floor(occurred_s),
         "received_s": received_s,
         "cell": cell,
+        "place": (round(record["lat"] * 1e7), round(record["lon"] * 1e7)),
         "category": record["category"],
         "origin_counts": record["origin"] in COUNTING,
         "cancelled": record.get("status") == "cancelled",
@@ -265,7 +274,10 @@ def settle(known, incident, clock_s, region):
         return "duplicate"
     in_history = before["in_history"] if before else incident["occurred_s"] < region.history_end_s
     counts = incident["origin_counts"] and not incident["cancelled"] and not in_history
-    known[incident["id"]] = {**incident, "latest_s": latest_s, "in_history": in_history, "counts": counts}
+    known[incident["id"]] = {
+        **{**incident, "latest_s": latest_s, "in_history": in_history},
+        **{"counts": counts, "repeats": False},
+    }
     if in_history or not incident["origin_counts"]:
         return "excluded"
     return "counted" if before is None and not incident["cancelled"] else "corrected"

@@ -23,6 +23,7 @@ class Region:
     start_s: int  # the end of the artifact's history: the clock at first
     history_end_s: int  # the same, but 0 where the history is empty: what was first told with an earlier time is in it
     history: tuple = ()  # (cell, category, occurred_s) of what it holds, which no manifest says
+    merges: bool = False  # calls that repeat another do not count
     joins_s: float = 0.0  # when its artifact was published, by the machine's clock; 0 before the job began
 
     @classmethod
@@ -42,6 +43,7 @@ class Region:
             future_limit_s=spec["future_limit_s"],
             start_s=manifest["data"]["cutoff_s"],
             history_end_s=manifest["data"]["cutoff_s"] if manifest["data"]["incidents"] else 0,
+            merges=spec.get("merge") == "repeated_calls",
             joins_s=joins_s,
         )
 

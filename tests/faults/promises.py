@@ -4,8 +4,8 @@ RECOVERY_LIMIT_S = 60.0
 INVARIANTS = {
     "I1": "Every valid event counts exactly once. Ledger, `observed_1h` and `usual` of every written tick are "
     "recounted.",
-    "I2": "consumed = counted + corrected + duplicate + excluded + rejected, in every point that was ever written. "
-    "What Kafka acknowledged to a producer is in the topic.",
+    "I2": "consumed = counted + corrected + duplicate + repeated + excluded + rejected, in every point that was ever "
+    "written. What Kafka acknowledged to a producer is in the topic.",
     "I3": "Every refused message is in the dead-letter topic with its reason, place, time and (where it is kept) its "
     "payload. No other message is there.",
     "I4": "No score is missing: each written tick has one point for each cell, category and horizon. The store dropped "

@@ -71,6 +71,7 @@ class Scenario:
     per_batch: int
     actions: tuple
     clock: str = "event"  # RISK_CLOCK
+    merge: str = "none"  # or repeated_calls: what its regions' specs say
 
     def __str__(self):
         head = (

@@ -37,12 +37,12 @@ def test_a_good_store_has_no_breach(good):
     assert list(breaches(good)) == []
 
 
-def told_over_days(seed):
+def told_over_days(seed, steps=(0, 60, 3 * HOUR_S, 11 * HOUR_S), cells=36):
     """(value, Kafka time in ms): few incidents, corrected over days, each message also sent again, up to days later."""
     draw, region = random.Random(seed), make_region("riverton")
     sent, clock_s = [], region.start_s
     for _ in range(150):
-        clock_s += draw.choice([0, 60, 3 * HOUR_S, 11 * HOUR_S])
+        clock_s += draw.choice(steps)
         occurred_s = clock_s - draw.choice([0, 1, 23 * HOUR_S, 24 * HOUR_S, draw.randrange(DAY_S)])
         changes = {
             "revision": draw.choice([0, 1, 2, 2, 3]),
@@ -50,7 +50,7 @@ def told_over_days(seed):
             "status": draw.choice(["open", "open", "open", "cancelled"]),
             "origin": draw.choice(["public_call", "public_call", "unknown"]),
         }
-        event = region.event(draw.randrange(6), cell=draw.randrange(36), at_s=occurred_s, **changes)
+        event = region.event(draw.randrange(6), cell=draw.randrange(cells), at_s=occurred_s, **changes)
         sent.append((event, clock_s * 1000))
         if draw.random() < 0.5:
             sent.append(draw.choice(sent[-20:]))
@@ -80,6 +80,20 @@ def test_a_store_is_good_also_where_incidents_are_corrected_and_told_again_up_to
     ledger = expected.ledger["riverton"]
     assert min(ledger[name] for name in ("counted", "corrected", "duplicate", "excluded", "rejected_late")) > 5
     assert any(incident["in_history"] for incident in expected.known["riverton"].values()) == has_a_past
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_store_is_good_also_where_repeated_calls_are_merged(seed, tmp_path):
+    """Few places, and a clock that creeps, so that calls repeat others, and are moved away from them and back."""
+    made = make_region("riverton", merge="repeated_calls")
+    artifact = load_artifact(str(made.publish(tmp_path)))
+    sent = told_over_days(seed, steps=(0, 60, 300, 600, 26 * HOUR_S), cells=2)
+    seen = store_after(sent, artifact, region_of(artifact), per_batch=7)
+    assert list(breaches(seen)) == []
+    ledger = recounted(seen).ledger["riverton"]
+    assert min(ledger[name] for name in ("counted", "corrected", "duplicate", "repeated", "excluded")) > 0
+    unmerged = recount(seen.messages, [replace(region_of(artifact), merges=False)])
+    assert unmerged.ledger["riverton"]["repeated"] == 0
 
 
 def refused_in(scenario, region):

@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -68,6 +69,13 @@ def test_every_invariant_holds(name, tmp_path, shared_broker, record_property, c
 @pytest.mark.parametrize("name", named(ON_THE_WALL_CLOCK, "wall"))
 def test_every_invariant_holds_on_the_wall_clock(name, tmp_path, shared_broker, record_property, caplog):
     judge(scenario_of(name, "wall"), tmp_path, shared_broker, record_property, caplog)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["kill_after_write", "restart"])
+def test_every_invariant_holds_where_repeated_calls_are_merged(name, tmp_path, shared_broker, record_property, caplog):
+    merging = replace(scenario_of(name, "event"), merge="repeated_calls")
+    judge(merging, tmp_path, shared_broker, record_property, caplog)
 
 
 def judge(scenario, tmp_path, shared_broker, record_property, caplog):

@@ -193,7 +193,7 @@ class World(Actions):
 
     def _publish(self, name, south_deg, **created):
         began_s = int(time.time()) if self.starts else 0
-        region = make_region(name, south_deg=south_deg, start_s=self._region_start_s)
+        region = make_region(name, south_deg=south_deg, start_s=self._region_start_s, merge=self.scenario.merge)
         folder = region.publish(self.scorer.artifacts, **created)
         self.versions.setdefault(name, []).append(folder.name)
         return Region.of(json.loads((folder / "manifest.json").read_bytes()), began_s)

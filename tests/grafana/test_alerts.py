@@ -124,6 +124,17 @@ def test_a_ledger_with_a_gap(store, now_s, gap):
     assert fires("risk-ledger-unbalanced", store, now_s) == {SOUTH}
 
 
+@pytest.mark.parametrize("gap", [0, 1])
+@pytest.mark.parametrize("older", [True, False])
+def test_a_ledger_with_and_without_repeated_calls(store, now_s, gap, older):
+    """An older version wrote no `repeated`."""
+    totals = {"consumed": 10 + gap, "counted": 6, "corrected": 1, "duplicate": 1, "excluded": 1, "rejected": 1}
+    totals |= {} if older else {"counted": 4, "repeated": 2}
+    fields = ",".join(f"{name}={count}" for name, count in totals.items())
+    store.write(f"pipeline,region=southville {fields} {now_s // 60 * 60}\n".encode())
+    assert fires("risk-ledger-unbalanced", store, now_s) == (frozenset({SOUTH}) if gap else frozenset())
+
+
 @pytest.mark.parametrize("missing", [-2, 3])
 def test_messages_that_are_unaccounted_for(store, now_s, missing):
     write_ledgers(store, now_s, 10)

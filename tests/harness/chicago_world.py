@@ -77,7 +77,15 @@ class World:
 
     def pipeline(self, as_of_s: int) -> bytes:
         counted = self.past.position(as_of_s)
-        totals = {"consumed": counted, "counted": counted, "corrected": 0, "duplicate": 0, "excluded": 0, "rejected": 0}
+        totals = {
+            "consumed": counted,
+            "counted": counted,
+            "corrected": 0,
+            "duplicate": 0,
+            "repeated": 0,
+            "excluded": 0,
+            "rejected": 0,
+        }
         newest_s = int(self.past.incidents.occurred_s[counted - 1])
         point = PipelinePoint(
             region=REGION,

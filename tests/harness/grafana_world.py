@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from models.all_categories import stored_views
+from models.dispersion import Dispersion
 from models.gate.plan import GatePlan
 from models.gate.shadow_day import ShadowHour
 from models.gate.trial import Trial
@@ -91,7 +92,7 @@ def score_lines(specs: Iterable[Spec], ticks: Iterable[int], draw: np.random.Gen
 
 def ledger(minute: int) -> dict[str, int]:
     """Totals after `minute` minutes of 30 messages each, one of them refused, and every reason used at some time."""
-    totals = {"counted": 25 * minute, "corrected": 2 * minute, "duplicate": minute, "excluded": minute}
+    totals = {"counted": 25 * minute, "corrected": 2 * minute, "duplicate": minute, "repeated": 0, "excluded": minute}
     kinds = len(REASONS)
     refused = {f"rejected_{reason}": (minute + kinds - 1 - i) // kinds for i, reason in enumerate(REASONS)}  # in turn
     known = {name: count for name, count in refused.items() if count}  # the job, too, knows only what it has met
@@ -128,7 +129,10 @@ def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: 
     weights = np.linspace(0.2, 1.8, spec.grid.cells)[:, None, None]
     expected = np.broadcast_to(10 * hours * weights / spec.grid.cells, (*places, len(hours))).astype(np.float32)
     forecast = Forecast(
-        model=MODEL, expected=expected, usual=0.9 * expected[::-1], dispersion=np.full((places[1], len(hours)), 3.0)
+        model=MODEL,
+        expected=expected,
+        usual=0.9 * expected[::-1],
+        dispersion=Dispersion.quadratic(np.full((places[1], len(hours)), 3.0)),
     )
     came = [
         ClosedCounts(

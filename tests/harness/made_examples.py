@@ -3,9 +3,10 @@
 import numpy as np
 import torch
 
+from models.dispersion import Dispersion
 from models.training.fit_network import Examples
 
-DISPERSION = torch.full((2, 3), 4.0)  # (categories, horizons)
+DISPERSION = Dispersion.quadratic(np.full((2, 3), 4.0))  # (categories, horizons)
 
 
 def made_examples(cells, *, seed):

@@ -21,7 +21,7 @@ NOW = 1_700_000_000
 REGIONS = ("riverton", "lakeside")
 START_S = NOW - 7200  # the clock of their artifacts
 HISTORY_END_S = {"riverton": 0, "lakeside": START_S}  # riverton's artifact has an empty history
-OUTCOMES = ("consumed", "counted", "corrected", "duplicate", "excluded", "rejected")
+OUTCOMES = ("consumed", "counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
 
 
 class Recount:

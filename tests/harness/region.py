@@ -59,7 +59,7 @@ def opinionated(spec, *, seed):
     return network
 
 
-def make_region(name, *, south_deg=41.0, categories=("fire", "ems"), start_s=1_700_000_000):
+def make_region(name, *, south_deg=41.0, categories=("fire", "ems"), start_s=1_700_000_000, merge="none"):
     grid = Grid(south_deg=south_deg, west_deg=-88.0, cell_m=1000, rows=6, cols=6)
-    spec = toy_spec(grid=grid, region=name, timezone="America/Chicago", categories=categories)
+    spec = toy_spec(grid=grid, region=name, timezone="America/Chicago", categories=categories, merge=merge)
     return Region(spec, start_s)

@@ -18,7 +18,7 @@ from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 240.0
-LEDGER = ("consumed", "counted", "corrected", "duplicate", "excluded", "rejected")
+LEDGER = ("consumed", "counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
 
 
 def read_points(path):

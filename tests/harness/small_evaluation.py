@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from models.dispersion import Dispersion
 from models.evaluation.judge import mean_scores
 from models.evaluation.report.plots import PLOTS
 from models.evaluation.result import Evaluation, ModelResult
@@ -101,7 +102,7 @@ def _intensity(random, steps, steps_per_week, categories, rate):
 
 def _row(cube, model, kind, means, chosen):
     steps, categories = len(means[0]), len(cube.categories)
-    size = np.full(categories, SIZE)
+    size = Dispersion.quadratic(np.full(categories, SIZE))
     seen = cube.counts[-steps:, SCORED]
     judged = {"steps": steps, "cells": int(SCORED.sum())}
     scored = [score([(mean, seen)], size, cube.categories, np.random.default_rng(1), **judged) for mean in means]
@@ -112,7 +113,7 @@ def _row(cube, model, kind, means, chosen):
         kind=kind,
         scores=mean_scores(scored),
         totals=totals([(everywhere, cube.counts[-steps:])], cube, size),
-        dispersion=tuple(size.tolist()),
+        dispersion=size,
         chosen=dict(chosen),
         seeds=len(means),
         log_scores_of_seeds=tuple(one.sheet.nb_log_score for one in scored),

@@ -9,6 +9,7 @@ from models.all_categories import stored_views
 from models.artifact.artifact import DataSource, Model, Provenance, write_artifact
 from models.artifact.untrained import write_untrained
 from models.baseline import BaselineConstants
+from models.dispersion import Dispersion
 from models.features import feature_names
 from models.files.incident_files import IncidentTable
 from models.hour_of_week import DAY_BLOCKS, HOURS
@@ -56,11 +57,12 @@ def toy_constants(spec, **changes):
     categories = len(spec.categories)
     fields = {
         "half_life_days": np.array(60.0),
+        "level_half_life_days": np.array(60.0),
         "shrink_days": np.array(5.0),
         "profile": np.ones((categories, HOURS)),
         "day_lift": np.ones((spec.grid.cells, categories, DAY_BLOCKS)),
         "mean_per_day": np.ones(categories),
-        "dispersion": np.full((categories, len(spec.horizons_s)), 3.0),
+        "dispersion": Dispersion.quadratic(np.full((categories, len(spec.horizons_s)), 3.0)),
         "first_day": np.array(1.0),
     }
     return BaselineConstants(**{**fields, **changes})

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from models.counting.count_state import CountState
+from models.dispersion import Dispersion
 from models.hour_of_week import DAY_BLOCKS, HOURS
 from schemas.spec import DAY_S, Spec
 from streaming.flow import count
@@ -59,7 +60,7 @@ def publish_swinging(artifacts: Path, spec: Spec, *, history: CountState, networ
         profile=np.random.default_rng(0).uniform(0.5, 1.5, (categories, HOURS)),
         day_lift=np.random.default_rng(1).uniform(0.5, 1.5, (spec.grid.cells, categories, DAY_BLOCKS)),
         mean_per_day=np.full(categories, 3.0),
-        dispersion=np.full((categories, len(spec.horizons_s)), 2.0),
+        dispersion=Dispersion.quadratic(np.full((categories, len(spec.horizons_s)), 2.0)),
         first_day=np.array(float(history.as_of_s // DAY_S - 30)),
     )
     parts = {"spec": spec, "constants": constants, "network": network or random_network(spec, 1), "history": history}

@@ -114,7 +114,7 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, publish):
         assert {tag.split("=")[0] for tag in tags} == {column for column, kind in known.items() if kind == "tag"}
         assert all(known[field] in ("float", "string") for field in fields)
 
-    dispersion = load_artifact(str(next((job.artifacts / "riverton").iterdir()))).constants.dispersion
+    dispersion = load_artifact(str(next((job.artifacts / "riverton").iterdir()))).constants.dispersion.r
     frames = first_frames(job, "riverton")
     judgements = list(judgements_of(sent, frames, spec, dispersion, START_S + HOURS * 3600))
     of_place = defaultdict(list)

@@ -201,7 +201,7 @@ def test_messages_of_no_region_have_a_ledger_of_their_own(tmp_path, toy, new_ben
         features, summary = results[UNASSIGNED]
         assert features is None
         refused = dict.fromkeys(("rejected_not_json", "rejected_null_value", "rejected_unknown_region"), 1)
-        accepted = dict.fromkeys(("counted", "corrected", "duplicate", "excluded"), 0)
+        accepted = dict.fromkeys(("counted", "corrected", "duplicate", "repeated", "excluded"), 0)
         assert summary.ledger == {"consumed": 3, "rejected": 3, **accepted, **refused}
         assert summary.totals["consumed"] == 3 * times
         offsets = [refusal.kafka_offset for refusal in unpack_rejections(summary.rejections)]

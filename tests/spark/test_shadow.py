@@ -73,7 +73,7 @@ def test_a_challenger_is_judged_by_the_counts_of_the_champion_and_changes_no_poi
     assert len(hours) == len(shadows) == len(due) >= 3
     times = sorted({now_s for now_s, *_ in sent})
     champion_size, challenger_size = (
-        load_artifact(str(folder)).constants.dispersion for folder in (champion, challenger)
+        load_artifact(str(folder)).constants.dispersion.r for folder in (champion, challenger)
     )
     for one in hours:
         h = spec.horizon_names.index(one.horizon)

@@ -28,7 +28,8 @@ DRIVER = """
 import sys
 from pathlib import Path
 from models.training.fit_files import write_fit, write_fitted
-import torch
+import numpy as np
+from models.dispersion import Dispersion
 from models.training.over_spark import executors, fit_spread
 from schemas.errors import PipelineError
 from tests.harness.made_examples import DISPERSION
@@ -37,7 +38,8 @@ from tests.spark.test_train_workers import MASTER, PLAN, data
 folder = Path(sys.argv[1])
 log = folder / "shared" / "spark.log"
 with executors(MASTER, log) as session:
-    for name, dispersion in {"first": DISPERSION, "second": DISPERSION, "never": torch.ones(9, 9)}.items():
+    other = Dispersion.quadratic(np.ones((9, 9)))
+    for name, dispersion in {"first": DISPERSION, "second": DISPERSION, "never": other}.items():
         ratios = []
         try:
             after_epoch = lambda epoch, ratio: ratios.append(ratio)

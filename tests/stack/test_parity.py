@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from models.artifact.artifact import read_artifact
+from models.counting.what_counts import counting
 from models.features import FeatureEngine
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUTS
@@ -27,16 +28,19 @@ DAYS = 7
 
 @pytest.fixture(scope="module")
 def trained_on_four_weeks(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("parity") / "artifacts", merge="none")
+
+
+def trained(artifacts, *, merge):
     """(artifacts, folder) of a real model of the sample's first four weeks."""
     torch.set_num_threads(1)
     table = read_incidents(SAMPLE, LAYOUTS["sample"])
     cutoff_s = parse_when("2017-10-14", table.timezone)
-    spec = spec_for(table, region="chicago", cell_m=3000, cutoff_s=cutoff_s)
+    spec = spec_for(table, region="chicago", cell_m=3000, cutoff_s=cutoff_s, merge=merge)
     options = TrainingOptions(cutoff_s=cutoff_s, step_s=6 * 3600, epochs=3, seed=0)
     made = train(table, spec, options, report=lambda what, share: None)
     with torch.no_grad():
         made.network.leave.bias += 0.1  # so that the network has a say, whatever four weeks taught it
-    artifacts = tmp_path_factory.mktemp("parity") / "artifacts"
     folder = publish_artifact(
         artifacts, spec=spec, constants=made.constants, network=made.network, history=made.history
     )
@@ -44,13 +48,22 @@ def trained_on_four_weeks(tmp_path_factory):
 
 
 def test_a_week_through_the_job_equals_the_offline_replay(trained_on_four_weeks, jar_cache):
-    artifacts, _ = trained_on_four_weeks
-    what = ("--data", SAMPLE, "--layout", "sample", "--region", "chicago", "--artifacts", artifacts, "--days", DAYS)
+    assert frames_that_are_equal(trained_on_four_weeks[0], DAYS) > 20
+
+
+def test_so_do_two_days_of_a_region_that_merges_repeated_calls(tmp_path, jar_cache):
+    artifacts, folder = trained(tmp_path / "artifacts", merge="repeated_calls")
+    state = read_artifact(folder).history()
+    assert len(state.registry) > counting(state.registry.records()).sum()
+    assert frames_that_are_equal(artifacts, 2) > 5
+
+
+def frames_that_are_equal(artifacts, days):
+    what = ("--data", SAMPLE, "--layout", "sample", "--region", "chicago", "--artifacts", artifacts, "--days", days)
     ran = run_python("-m", "streaming", "parity", *what, cwd=ROOT, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "stream and offline replay are equal" in ran.stdout
-    frames = int(ran.stdout.split("compared")[1].split("frames")[0].replace(",", ""))
-    assert frames > 20
+    return int(ran.stdout.split("compared")[1].split("frames")[0].replace(",", ""))
 
 
 def frame_of(offline, as_of_s):

@@ -124,7 +124,7 @@ def test_neighbours_of_bad_messages_are_counted_and_every_ledger_balances(story)
     for fields in ledgers:
         numbers = {name: float(value) for name, value in fields.items() if name not in ("model", "challenger")}
         assert numbers["consumed"] == sum(
-            numbers[name] for name in ("counted", "corrected", "duplicate", "excluded", "rejected")
+            numbers[name] for name in ("counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
         )
         assert numbers["rejected"] == sum(v for name, v in numbers.items() if name.startswith("rejected_"))
 

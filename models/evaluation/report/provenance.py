@@ -2,6 +2,7 @@
 
 from msgspec import to_builtins
 
+from models.dispersion import LINEAR
 from models.evaluation.report.findings import minute, step_name
 from models.evaluation.result import Evaluation, ModelResult
 from models.hyperparameters import DEFAULT
@@ -69,12 +70,12 @@ def _recipe(evaluation: Evaluation) -> str:
 
 def facts(row: ModelResult, evaluation: Evaluation) -> dict[str, str]:
     """What a model is and what it chose."""
-    sizes = zip(evaluation.cube.categories, row.dispersion, strict=True)
+    sizes = zip(evaluation.cube.categories, row.dispersion.r.tolist(), row.dispersion.power.tolist(), strict=True)
     return {
         "model": row.model,
         "kind": "counts only" if row.kind == "rule" else "sees the product's features",
         "chosen": ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in row.chosen.items()) or "nothing",
-        "dispersion": ", ".join(f"{name} {size:.3g}" for name, size in sizes),
+        "dispersion": ", ".join(f"{name} {r:.3g}{' x mean' if power == LINEAR else ''}" for name, r, power in sizes),
         "seeds": f"{row.seeds}",
         "time": _duration(row.seconds),
     }

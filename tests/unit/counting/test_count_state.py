@@ -39,6 +39,7 @@ def incidents(events, clock, first_offset=0):
     columns = {name: [e[name] for e in events] for name in ("key", "revision", "cell", "category", "flags")}
     columns |= {
         "occurred_s": [clock - e["ago_s"] for e in events],
+        "place": np.array([e.get("place", (0, 0)) for e in events]).reshape(count, 2),
         "received_ms": [clock * 1000] * count,
         "partition": [0] * count,
         "kafka_offset": range(first_offset, first_offset + count),
@@ -274,7 +275,7 @@ def test_the_registry_forgets_what_can_no_longer_be_corrected_and_keeps_the_rest
     ages = np.arange(5000, dtype=np.int64)
     zeros, none = np.zeros(5000, np.int32), np.zeros(5000, "u1")
     columns = {"occurred_s": ages % 1000, "revision": zeros, "cell": zeros, "category": none.astype("i2")}
-    registry.put(Records(key=keys, **columns, flags=none, latest_s=ages))
+    registry.put(Records(key=keys, **columns, flags=none, latest_s=ages, place=np.empty((5000, 0), np.int32)))
     registry.expire(2000)
     assert (registry.find(keys[2000:]) >= 0).all()
     assert (registry.find(keys[:2000]) < 0).all()

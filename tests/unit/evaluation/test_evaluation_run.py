@@ -261,7 +261,7 @@ def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(
     for mean in (by_hand, raw):
         with Spool(task.test, raw.shape[1:], np.float64) as spool:
             spool.append(mean)
-            scores.append(judge.scores(spool.read, np.array(row.dispersion)))
+            scores.append(judge.scores(spool.read, row.dispersion))
     assert row.scores.sheet.nb_log_score == pytest.approx(scores[0].sheet.nb_log_score)
     assert row.scores.sheet.nb_log_score < scores[1].sheet.nb_log_score
     assert found.row("network").chosen[module.MIXED_IN] in judge_module.SHARES

@@ -97,7 +97,7 @@ def test_the_series_of_the_file_join_the_spec(tmp_path):
     spec, outside = with_outside_series(
         toy_spec(), task(write_csv(tmp_path / "a.csv", ROWS), covariate_max_age_hours=7)
     )
-    assert [(one.name, one.max_age_hours) for one in spec.outside_series] == [("rain", 7), ("wind", 7)]
+    assert [(one.name, one.max_age_hours) for one in spec.covariates] == [("rain", 7), ("wind", 7)]
     assert spec.features[-9:-3] == tuple(f"cov_{name}_{h}" for name in ("rain", "wind") for h in ("1h", "4h", "24h"))
     assert len(outside.values) == 3
     assert len(outside.sha256) == 64

@@ -40,7 +40,8 @@ def metres(one, other):
 
 def left_over(table, within_m, within_s):
     """Rows of the calls that no earlier call is near to."""
-    calls = list(zip(table.occurred_s, table.lat_deg, table.lon_deg, table.category, strict=True))
+    places = [np.round(column, 7) for column in (table.lat_deg, table.lon_deg)]  # to a centimetre, as everywhere
+    calls = list(zip(table.occurred_s, *places, table.category, strict=True))
     return [
         int(table.row[j])
         for j, (when, lat, lon, category) in enumerate(calls)
@@ -76,8 +77,8 @@ def test_the_limits_belong_to_it_and_the_first_call_stays():
     assert merge_repeated(table).row.tolist() == [3]
     assert merge_repeated(table, within_s=899).row.tolist() == [3, 2]
     apart = table_of([(0, 40.0, -75.0, 0), (0, 40.0 + math.degrees(200 / EARTH_M), -75.0, 0)])
-    assert merge_repeated(apart, within_m=200.001).row.tolist() == [1]
-    assert merge_repeated(apart, within_m=199.999).row.tolist() == [1, 2]
+    assert merge_repeated(apart, within_m=200.01).row.tolist() == [1]
+    assert merge_repeated(apart, within_m=199.99).row.tolist() == [1, 2]
 
 
 def test_many_calls_of_one_second_and_place_are_one():

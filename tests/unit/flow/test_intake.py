@@ -40,7 +40,7 @@ def test_what_the_clock_refuses_is_told_with_its_reason_beside_what_counts_and_w
         (6, "late", "older than the time that incidents are remembered"),
     ]
     reasons = dict.fromkeys(("rejected_schema", "rejected_future", "rejected_late"), 1)
-    none = {"corrected": 0, "duplicate": 0, "excluded": 0}
+    none = {"corrected": 0, "duplicate": 0, "repeated": 0, "excluded": 0}
     assert taken.ledger == {"consumed": 4, "counted": 1, **none, "rejected": 3, **reasons}
     assert taken.applied.newest_counted_s == CUTOFF_S
 

@@ -7,7 +7,7 @@ from schemas.incidents import Rejection
 from streaming.flow.ledger import add_up, balanced_ledger, is_balanced, tick_of
 from tests.harness.toy import toy_spec
 
-OUTCOMES = {"counted": 5, "corrected": 4, "duplicate": 3, "excluded": 2}
+OUTCOMES = {"counted": 5, "corrected": 4, "duplicate": 3, "repeated": 1, "excluded": 2}
 
 
 def refused(*reasons):
@@ -16,18 +16,18 @@ def refused(*reasons):
 
 def test_what_was_consumed_is_what_became_of_it():
     rejections = refused("late", "schema", "late")
-    assert balanced_ledger(17, OUTCOMES, rejections) == {
-        "consumed": 17,
+    assert balanced_ledger(18, OUTCOMES, rejections) == {
+        "consumed": 18,
         **OUTCOMES,
         "rejected": 3,
         "rejected_late": 2,
         "rejected_schema": 1,
     }
-    none = {"consumed": 0, "counted": 0, "corrected": 0, "duplicate": 0, "excluded": 0, "rejected": 0}
+    none = {"consumed": 0, "counted": 0, "corrected": 0, "duplicate": 0, "repeated": 0, "excluded": 0, "rejected": 0}
     assert balanced_ledger(0, {}, []) == none
 
 
-@pytest.mark.parametrize("consumed", [13, 15])
+@pytest.mark.parametrize("consumed", [14, 16])
 def test_a_batch_that_lost_or_doubled_a_message_is_not_written(consumed):
     with pytest.raises(LedgerUnbalanced, match=f"'consumed': {consumed}.*do not add up.*please report this"):
         balanced_ledger(consumed, OUTCOMES, [])
@@ -35,7 +35,7 @@ def test_a_batch_that_lost_or_doubled_a_message_is_not_written(consumed):
 
 @pytest.mark.parametrize("name", ["consumed", *OUTCOMES, "rejected"])
 def test_each_outcome_weighs_in_the_balance(name):
-    ledger = {"consumed": 15, **OUTCOMES, "rejected": 1}
+    ledger = {"consumed": 16, **OUTCOMES, "rejected": 1}
     assert is_balanced(ledger)
     assert not is_balanced({**ledger, name: ledger[name] + 1})
     assert not is_balanced({other: count for other, count in ledger.items() if other != name})

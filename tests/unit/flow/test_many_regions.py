@@ -124,7 +124,7 @@ def plain_lines(view, top_k):
 def plain_points(rows):
     for row in rows:
         frame = frame_of(row, msgspec.msgpack.decode(row["summary"], type=Summary))
-        size = load_artifact(row["artifact"]).constants.dispersion
+        size = load_artifact(row["artifact"]).constants.dispersion.r
         for view in (frame, plain_sum(frame, size)):
             yield from plain_lines(view, TOP_K)
 

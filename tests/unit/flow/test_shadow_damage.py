@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from models.counting.closed_horizons import ClosedHorizon, last_grace_s
+from models.dispersion import Dispersion
 from models.gate.asked import asked_path, keep_asked
 from models.gate.plan import GatePlan
 from models.gate.shadow_day import read_shadow, shadow_path
@@ -31,7 +32,7 @@ CHAMPION, CHALLENGER = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
 def forecast(model):
     shape = (SPEC.grid.cells, len(SPEC.categories), len(SPEC.horizons_s))
     means = np.full(shape, 0.5, np.float32)
-    return Forecast(model=model, expected=means, usual=means, dispersion=np.ones(shape[1:]))
+    return Forecast(model=model, expected=means, usual=means, dispersion=Dispersion.quadratic(np.ones(shape[1:])))
 
 
 @dataclass

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
+from models.dispersion import Dispersion
 from models.gate.coverage import CoverageTally, coverage_faults, coverage_remarks, enough_values
 from models.gate.plan import GatePlan
 from models.measures.outcomes import Forecast
@@ -44,7 +45,7 @@ def tallied(mean, size, *, said_mean=None, said_size=None, hours=24 * 14, cut_s=
     hourly = np.array(SPEC.horizons_s) / HOUR_S
     shape = (SPEC.grid.cells, len(SPEC.categories), len(hourly))
     expected = np.broadcast_to(np.float32(hourly * (said_mean or mean)), shape)
-    dispersion = np.full(shape[1:], said_size or size)
+    dispersion = Dispersion.quadratic(np.full(shape[1:], said_size or size))
     for hour in range(hours):
         tally.add(
             Forecast(model="new", expected=expected, usual=expected, dispersion=dispersion), START_S + hour * HOUR_S

@@ -23,7 +23,7 @@ from streaming.watch.health_watch import HealthWatch
 from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 
 NOW_S = 1_764_000_000.0
-TOTALS = dict.fromkeys(("duplicate", "excluded", "rejected", "rejected_late"), 1)
+TOTALS = dict.fromkeys(("duplicate", "repeated", "excluded", "rejected", "rejected_late"), 1)
 TOTALS |= {"consumed": 10, "counted": 5, "corrected": 2}
 SECRET = "numbat8087"
 
@@ -61,7 +61,7 @@ def artifacts_on_record(settings):
 def test_a_ledger_balances_or_does_not():
     assert is_balanced(TOTALS)
     assert is_balanced({})
-    for name in ("consumed", "counted", "corrected", "duplicate", "excluded", "rejected"):
+    for name in ("consumed", "counted", "corrected", "duplicate", "repeated", "excluded", "rejected"):
         assert not is_balanced({**TOTALS, name: TOTALS[name] + 1}), name
 
 

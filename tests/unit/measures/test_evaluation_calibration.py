@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import chisquare, nbinom
 
+from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.measures.calibration import PIT_BINS, Intervals, cumulative, intervals, reliability
 
 SIZE = 1.7
+DISPERSION = Dispersion.quadratic(SIZE)
 VALUES = 100_000
 
 
@@ -19,11 +21,13 @@ def simulated(scale, seed=0):
     return mean, random.negative_binomial(SIZE, SIZE / (SIZE + mean)).astype(np.int32)
 
 
-@pytest.mark.parametrize("size", [0.05, 0.5, 2.7, 20.5, 300.0, 1e6])
-def test_the_distribution_function_is_scipys(size):
+@pytest.mark.parametrize("power", [QUADRATIC, LINEAR])
+@pytest.mark.parametrize("r", [0.05, 0.5, 2.7, 20.5, 300.0, 1e6])
+def test_the_distribution_function_is_scipys(r, power):
     mean, counts = (grid.ravel() for grid in np.meshgrid([1e-4, 0.03, 0.5, 3.0, 30.0], [0, 1, 2, 5, 40]))
+    size = r * mean**power
     law = nbinom(size, size / (size + mean))
-    below, up_to = cumulative(mean, counts.astype(np.int32), size)
+    below, up_to = cumulative(mean, counts.astype(np.int32), Dispersion(r=np.array(r), power=np.array(power)))
     np.testing.assert_allclose(up_to, law.cdf(counts), rtol=1e-7, atol=1e-15)
     np.testing.assert_allclose(below, law.cdf(counts - 1), rtol=1e-7, atol=1e-15)
 
@@ -31,7 +35,7 @@ def test_the_distribution_function_is_scipys(size):
 @pytest.mark.parametrize("scale", [0.03, 1.0, 10.0])
 def test_a_right_forecast_keeps_its_promises_however_rare_the_incidents(scale):
     mean, counts = simulated(scale)
-    tallies = intervals(mean, counts, SIZE, np.random.default_rng(1).random(len(mean)))
+    tallies = intervals(mean, counts, DISPERSION, np.random.default_rng(1).random(len(mean)))
     assert chisquare(tallies.pit).pvalue > 1e-3
     assert tallies.figures()["coverage_50"] == pytest.approx(0.5, abs=4 * (0.25 / VALUES) ** 0.5)
     assert tallies.figures()["coverage_90"] == pytest.approx(0.9, abs=4 * (0.09 / VALUES) ** 0.5)
@@ -42,7 +46,7 @@ def test_a_right_forecast_keeps_its_promises_however_rare_the_incidents(scale):
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_half_and_double_the_truth_bend_the_histogram(scale, factor):
     mean, counts = simulated(scale)
-    tallies = intervals(factor * mean, counts, SIZE, np.random.default_rng(1).random(len(mean)))
+    tallies = intervals(factor * mean, counts, DISPERSION, np.random.default_rng(1).random(len(mean)))
     assert chisquare(tallies.pit).pvalue < 1e-6
     lower, upper = tallies.pit[: PIT_BINS // 2].sum(), tallies.pit[PIT_BINS // 2 :].sum()
     assert (lower > upper) == (factor > 1)
@@ -50,7 +54,7 @@ def test_half_and_double_the_truth_bend_the_histogram(scale, factor):
 
 def test_a_forecast_of_too_small_a_spread_is_caught_by_its_coverage():
     mean, counts = simulated(10.0)
-    tallies = intervals(mean, counts, 100.0, np.random.default_rng(1).random(len(mean)))
+    tallies = intervals(mean, counts, Dispersion.quadratic(100.0), np.random.default_rng(1).random(len(mean)))
     assert tallies.figures()["coverage_50"] < 0.4
     assert tallies.figures()["coverage_90"] < 0.8
 
@@ -58,19 +62,19 @@ def test_a_forecast_of_too_small_a_spread_is_caught_by_its_coverage():
 def test_where_incidents_are_expected_the_coverage_notices_half_the_truth():
     mean, counts = simulated(0.3)
     uniform = np.random.default_rng(1).random(len(mean))
-    right, half = (intervals(factor * mean, counts, SIZE, uniform) for factor in (1.0, 0.5))
+    right, half = (intervals(factor * mean, counts, DISPERSION, uniform) for factor in (1.0, 0.5))
     busy = int((mean >= 1).sum())
     assert right.busy.sum() == busy > 1000
     assert right.figures()["busy_coverage_90"] == pytest.approx(0.9, abs=4 * (0.09 / busy) ** 0.5)
     assert half.figures()["busy_coverage_90"] < 0.85
-    assert np.isnan(intervals(0.001 * mean, counts, SIZE, uniform).figures()["busy_coverage_90"])
+    assert np.isnan(intervals(0.001 * mean, counts, DISPERSION, uniform).figures()["busy_coverage_90"])
 
 
 def test_plain_intervals_are_scipys():
     mean, counts = simulated(3.0)
     law = nbinom(SIZE, SIZE / (SIZE + mean[:2000]))
     low, high = law.ppf(0.05), law.ppf(0.95)
-    tallies = intervals(mean[:2000], counts[:2000], SIZE, np.random.default_rng(1).random(2000))
+    tallies = intervals(mean[:2000], counts[:2000], DISPERSION, np.random.default_rng(1).random(2000))
     assert tallies.figures()["width_90"] == (high - low).mean()
     assert tallies.figures()["plain_coverage_90"] == ((low <= counts[:2000]) & (counts[:2000] <= high)).mean()
 
@@ -78,8 +82,10 @@ def test_plain_intervals_are_scipys():
 def test_tallies_of_parts_add_up():
     mean, counts = simulated(1.0)
     uniform = np.random.default_rng(1).random(len(mean))
-    parts = [intervals(mean[part], counts[part], SIZE, uniform[part]) for part in (slice(0, 333), slice(333, None))]
-    whole, both = intervals(mean, counts, SIZE, uniform), parts[0] + parts[1]
+    parts = [
+        intervals(mean[part], counts[part], DISPERSION, uniform[part]) for part in (slice(0, 333), slice(333, None))
+    ]
+    whole, both = intervals(mean, counts, DISPERSION, uniform), parts[0] + parts[1]
     np.testing.assert_array_equal(both.pit, whole.pit)
     np.testing.assert_array_equal(both.busy, whole.busy)
     assert (both.inside, both.width) == (whole.inside, whole.width)

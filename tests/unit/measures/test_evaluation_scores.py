@@ -11,6 +11,7 @@ from scipy.stats import nbinom, poisson
 from scoringrules import crps_negbinom
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, mean_poisson_deviance
 
+from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.measures import calibration, scores
 from models.measures.proper import LIBRARY_SIZE, PROPER, crps, crps_by_sum, proper_scores
 from models.measures.scores import score
@@ -20,7 +21,8 @@ from tests.harness.small_cube import in_runs
 SIZES = (0.05, 0.5, 2.7, LIBRARY_SIZE, 20.5, 300.0, 1e4, 1e6)
 MEANS = np.array([1e-4, 1e-3, 0.03, 0.5, 3.0, 30.0])
 COUNTS = np.array([0, 1, 2, 5, 40], np.int32)
-DISPERSION = np.array([0.6, 50.0])
+R = np.array([0.6, 50.0])
+DISPERSION = Dispersion.quadratic(R)
 NAMES = ("fire", "ems")
 RANDOM_FIELDS = {"coverage_50", "coverage_90", "busy_coverage_90"}
 
@@ -29,7 +31,7 @@ def simulated(steps=60, cells=40, seed=0):
     """Means of any size, and counts that follow them."""
     random = np.random.default_rng(seed)
     mean = random.gamma(0.4, size=(steps, cells, 2)) + 1e-4
-    counts = random.negative_binomial(DISPERSION, DISPERSION / (DISPERSION + mean)).astype(np.int32)
+    counts = random.negative_binomial(R, R / (R + mean)).astype(np.int32)
     return mean, counts
 
 
@@ -41,7 +43,7 @@ def scored(mean, counts, dispersion=DISPERSION, names=NAMES, *, seed=1, run=1000
 
 
 def pooled_precision(mean, counts):
-    chance = nbinom(DISPERSION, DISPERSION / (DISPERSION + mean)).sf(0)
+    chance = nbinom(R, R / (R + mean)).sf(0)
     return average_precision_score(counts.ravel() > 0, chance.astype(np.float32).ravel())
 
 
@@ -77,11 +79,13 @@ def test_the_crps_is_the_published_one():
         assert way(np.array([5.0]), np.array([2], np.int32), 5.0) == pytest.approx(1.5533629909058577, rel=1e-12)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_proper_scores_are_scipys_and_scikit_learns(size):
+@pytest.mark.parametrize("power", [QUADRATIC, LINEAR])
+@pytest.mark.parametrize("r", SIZES)
+def test_proper_scores_are_scipys_and_scikit_learns(r, power):
     mean, counts = (grid.ravel() for grid in np.meshgrid(MEANS, COUNTS))
+    size = r * mean**power
     law = nbinom(size, size / (size + mean))
-    values, probability = proper_scores(mean, counts, size)
+    values, probability = proper_scores(mean, counts, Dispersion(r=np.array(r), power=np.array(power)))
     by_name = dict(zip(PROPER, values, strict=True))
     loose = 2e-6  # SciPy takes size / (size + mean), which rounds a large size's small mean
     np.testing.assert_allclose(by_name["nb_log_score"], -law.logpmf(counts), rtol=loose)
@@ -97,7 +101,7 @@ def test_proper_scores_are_scipys_and_scikit_learns(size):
 def test_a_sheet_has_the_means_over_all_values():
     mean, counts = simulated()
     result = scored(mean, counts)
-    law = nbinom(DISPERSION, DISPERSION / (DISPERSION + mean))
+    law = nbinom(R, R / (R + mean))
     assert result.sheet.nb_log_score == pytest.approx(-law.logpmf(counts).mean())
     np.testing.assert_allclose(result.log_score_sums[0], -law.logpmf(counts).sum(axis=1))
     assert result.sheet.poisson_deviance == pytest.approx(mean_poisson_deviance(counts.ravel(), mean.ravel()))
@@ -187,8 +191,8 @@ MEAN, SEEN = simulated(steps=3, cells=2)
         (changed(MEAN, 0.0), SEEN, DISPERSION, NAMES, "from 0 to"),
         (changed(MEAN, np.nan), SEEN, DISPERSION, NAMES, "nan"),
         (changed(MEAN, 2e6), SEEN, DISPERSION, NAMES, r"to 2e\+06"),
-        (MEAN, SEEN, np.array([1.0, np.inf]), NAMES, "inf"),
-        (MEAN, SEEN, np.array([0.0, 1.0]), NAMES, r"0\.0"),
+        (MEAN, SEEN, Dispersion.quadratic([1.0, np.inf]), NAMES, "inf"),
+        (MEAN, SEEN, Dispersion.quadratic([0.0, 1.0]), NAMES, r"0\.0"),
         (MEAN, changed(SEEN, -1), DISPERSION, NAMES, "a count of -1"),
     ],
 )

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.dispersion import Dispersion
 from models.measures.totals import BANDS, WEEKDAYS, Total, Totals, districts, totals
 from schemas.errors import DataError
 from tests.harness.small_cube import cube_of, in_runs
 
 ROWS, COLS, STEPS, EARLIER = 6, 9, 24 * 10, 30
-DISPERSION = np.array([0.7, 40.0])
+R = np.array([0.7, 40.0])
+DISPERSION = Dispersion.quadratic(R)
 NAMES = ("fire", "ems")
 
 
@@ -21,7 +23,7 @@ def simulated(seed=0, steps=STEPS):
     """A forecast of the last steps, and a cube whose last steps follow it."""
     random = np.random.default_rng(seed)
     mean = random.gamma(0.3, 0.5, (steps, ROWS * COLS, 2)) + 1e-4
-    counts = random.negative_binomial(DISPERSION, DISPERSION / (DISPERSION + mean)).astype(np.int32)
+    counts = random.negative_binomial(R, R / (R + mean)).astype(np.int32)
     earlier = np.full((EARLIER, *mean.shape[1:]), 99, np.int32)
     cube = cube_of(np.concatenate([earlier, counts]), rows=ROWS, cols=COLS, steps_per_week=168)
     return mean, replace(cube, categories=NAMES)
@@ -54,7 +56,7 @@ def test_the_groups_are_those_of_a_count_by_hand():
             row = by_hand.setdefault(key(*place), [0.0, 0, 0.0])
             row[0] += mean[place]
             row[1] += cube.counts[EARLIER + place[0], place[1], place[2]]
-            row[2] += mean[place] + mean[place] ** 2 / DISPERSION[place[2]]
+            row[2] += mean[place] + mean[place] ** 2 / R[place[2]]
         rows = groups(result)[field]
         assert len(rows) == len(by_hand)
         for row in rows:

@@ -10,6 +10,7 @@ from scipy.special import betainc, nbdtrik
 from scipy.stats import nbinom
 
 from models.all_categories import _quantile, over_categories, stored_views
+from models.dispersion import Dispersion
 from models.likelihood import at_least_one
 from schemas.frame import SUPPORT
 from schemas.spec import ALL_CATEGORIES
@@ -18,7 +19,7 @@ from tests.harness.toy import toy_frame, toy_spec
 SPEC = toy_spec(8, 5, categories=("fire", "ems", "theft"))
 SHAPE = (40, 3, 3)
 DRAW = np.random.default_rng(1)
-DISPERSION = DRAW.uniform(0.3, 30, SHAPE[1:])
+DISPERSION = Dispersion(r=DRAW.uniform(0.3, 30, SHAPE[1:]), power=np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]]))
 EXPECTED = np.exp(DRAW.uniform(-7, 3, SHAPE)).astype(np.float32)
 EXPECTED[0] = 0
 SUPPORTS = DRAW.integers(0, 3, SHAPE[:2]).astype(np.uint8)
@@ -35,7 +36,8 @@ SUM = over_categories(FRAME, DISPERSION)
 
 def chances(cell, horizon):
     """Chance of each count of all categories together, up to where nothing is left."""
-    means, sizes = EXPECTED[cell, :, horizon].astype(float), DISPERSION[:, horizon]
+    means, law = EXPECTED[cell, :, horizon].astype(float), DISPERSION[:, horizon]
+    sizes = np.maximum(law.r * means**law.power, 1e-300)
     each = [nbinom.pmf(np.arange(400), size, size / (size + mean)) for mean, size in zip(means, sizes, strict=True)]
     return reduce(np.convolve, each)
 
@@ -68,7 +70,7 @@ def test_the_interval_is_within_a_tenth_of_the_sums_own(horizon):
 
 def test_of_one_category_the_interval_is_that_of_its_own_count():
     spec, size = toy_spec(8, 5, categories=("fire",)), np.array([[0.7, 2.0, 9.0]])
-    alone = over_categories(toy_frame(spec, EXPECTED[:, :1]), size)
+    alone = over_categories(toy_frame(spec, EXPECTED[:, :1]), Dispersion.quadratic(size))
     mean = EXPECTED[:, :1].astype(float)
     for found, share in ((alone.low, 0.05), (alone.high, 0.95)):
         np.testing.assert_array_equal(found, nbinom.ppf(share, size, size / (size + mean)))

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -153,4 +152,14 @@ def test_impossible_constants_are_refused(name, value, message):
     with pytest.raises(DataError, match=message):
         BaselineConstants.checked(good | {name: value}, spec_of())
     with pytest.raises(DataError, match="needs"):
-        BaselineConstants.checked({k: v for k, v in good.items() if k != name}, msgspec.structs.replace(spec_of()))
+        BaselineConstants.checked({k: v for k, v in good.items() if k != name}, spec_of())
+
+
+def test_a_power_between_the_two_kinds_is_refused():
+    with pytest.raises(DataError, match="must be 0 or 1"):
+        BaselineConstants.checked(constants_of().arrays() | {"dispersion_power": np.full((2, 3), 0.5)}, spec_of())
+
+
+def test_an_artifact_of_before_there_were_two_kinds_has_the_quadratic_one():
+    old = {name: array for name, array in constants_of().arrays().items() if name != "dispersion_power"}
+    assert BaselineConstants.checked(old, spec_of()).dispersion == constants_of().dispersion

@@ -40,7 +40,7 @@ def values_of(*rows):
 
 def looked_up(rows, series, hour, at_s):
     """The value of an hour as issued, or None: by going through all of them."""
-    name, best = SPEC.outside_series[series].name, None
+    name, best = SPEC.covariates[series].name, None
     for row in rows:
         far = row["hour"] > row["issued_s"] // HOUR + COVARIATE_HOURS_AHEAD
         if row["series"] != series or row["hour"] != hour or row["issued_s"] > at_s or far:

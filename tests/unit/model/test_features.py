@@ -31,6 +31,7 @@ CONSTANTS = toy_constants(
     profile=PROFILE / PROFILE.mean(axis=1, keepdims=True),
     day_lift=LIFT,
     mean_per_day=np.array([0.5, 2.0]),
+    level_half_life_days=np.array(14.0),
     first_day=np.array(float(NOW // DAY - 50)),
 )
 
@@ -133,14 +134,14 @@ def recount(incidents):
                 result[cell, k] = (counts[cell][k] + 5 * around) / (days + 5)
         return result
 
-    base, base_region = rates(60.0), region(60.0)
+    base, base_region, newest = rates(60.0), region(60.0), region(14.0)
     by_half_life = {d: rates(float(d)) for d in (7, 30, 120, 480)}
     local = datetime.fromtimestamp(TICK, UTC).astimezone(ZoneInfo(ZONE))
     clock = local.hour + local.minute / 60
     same = [hour - HOUR - 24 * d * HOUR + j * HOUR for d in range(1, 15) for j in range(4)]
 
     def level(windows_start, categories):
-        expected = sum(base_region[k] / 24 * INTEGRALS[k, windows_start, PANE] for k in categories)
+        expected = sum(newest[k] / 24 * INTEGRALS[k, windows_start, PANE] for k in categories)
         seen = sum(n(windows_start, category=k, stop=PANE) for k in categories)
         return min(max(log((seen + 5) / (expected + 5)), -1.5), 1.5)
 
@@ -164,7 +165,7 @@ def recount(incidents):
             week = (local.weekday() * 24 + clock) / 168
             f["week_sin"], f["week_cos"] = sin(2 * pi * week), cos(2 * pi * week)
             for name, horizon in zip(SPEC.horizon_names, SPEC.horizons_s, strict=True):
-                f[f"log_usual_{name}"] = log(base[cell, k] / 24 * COMING[cell, k, horizon])
+                f[f"log_usual_{name}"] = log(base[cell, k] * newest[k] / base_region[k] / 24 * COMING[cell, k, horizon])
             observed = n(start["1h"], cell, k)
             total = n(0, cell, k)
             yield cell, k, f, observed, 0 if total == 0 else 1 if total < 20 else 2

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.stats import nbinom, poisson
 
-from models.likelihood import at_least_one, negative_binomial_nll, poisson_deviance, predictive_quantile
+from models.dispersion import LINEAR, QUADRATIC, Dispersion
+from models.likelihood import at_least_one, log_scores, negative_binomial_nll, poisson_deviance, predictive_quantile
 from models.scoring import score
 from models.training.fit_baseline import DISPERSIONS, likeliest_dispersion
 from models.training.training_table import tally
@@ -14,6 +15,7 @@ from tests.harness.toy import toy_constants, toy_spec
 MEANS = np.geomspace(1e-6, 300, 60)
 COUNTS = np.array([0, 1, 2, 5, 40, 400])
 SIZES = np.array([[0.1, 0.5], [3.0, 300.0]])
+BOTH = [pytest.param(QUADRATIC, id="quadratic"), pytest.param(LINEAR, id="linear")]
 LOG_MEAN = torch.from_numpy(np.log(MEANS))[:, None]
 SEEN = torch.from_numpy(COUNTS).double()[None, :]
 
@@ -31,17 +33,43 @@ def test_negative_binomial_is_scipys(size):
     np.testing.assert_allclose(result, expected, rtol=1e-7, atol=1e-12)
 
 
-def test_the_probability_of_one_or_more_is_scipys():
+def law_of(mean, dispersion):
+    """SciPy's, from the variance alone: m + m**(2 - power) / r."""
+    mean = mean.astype(np.float64)
+    variance = mean + mean ** (2 - dispersion.power) / dispersion.r
+    return nbinom(mean**2 / (variance - mean), mean / variance)
+
+
+@pytest.mark.parametrize("power", BOTH)
+def test_the_probability_of_one_or_more_is_scipys(power):
     mean = np.broadcast_to(MEANS[:, None, None], (60, 2, 2)).astype(np.float32)
-    expected = nbinom.sf(0, SIZES, SIZES / (SIZES + mean.astype(np.float64)))
-    np.testing.assert_allclose(at_least_one(mean, SIZES), expected, rtol=2e-6)
+    dispersion = Dispersion(r=SIZES, power=np.full((2, 2), power))
+    np.testing.assert_allclose(at_least_one(mean, dispersion), law_of(mean, dispersion).sf(0), rtol=4e-6)
 
 
+@pytest.mark.parametrize("power", BOTH)
+def test_log_scores_are_scipys(power):
+    mean, counts = np.broadcast_to(MEANS[:, None], (60, 6)), np.broadcast_to(COUNTS, (60, 6))
+    dispersion = Dispersion(r=np.array(4.0), power=np.array(power))
+    found = log_scores(mean, counts, dispersion)
+    np.testing.assert_allclose(found, -law_of(mean, dispersion).logpmf(counts), rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("power", BOTH)
+def test_a_mean_of_nothing_expects_nothing(power):
+    nothing = np.zeros((1, 1, 1), np.float32)
+    dispersion = Dispersion(r=np.array([[2.0]]), power=np.array([[power]]))
+    assert at_least_one(nothing, dispersion).item() == 0
+    assert predictive_quantile(nothing, dispersion, 0.95).item() == 0
+
+
+@pytest.mark.parametrize("power", BOTH)
 @pytest.mark.parametrize("share", [0.05, 0.95])
-def test_quantiles_are_scipys_and_near_them_past_the_table(share):
+def test_quantiles_are_scipys_and_near_them_past_the_table(share, power):
     mean = np.broadcast_to(np.geomspace(1e-3, 5000, 300)[:, None, None], (300, 2, 2)).astype(np.float32)
-    expected = nbinom.ppf(share, SIZES, SIZES / (SIZES + mean.astype(np.float64)))
-    result = predictive_quantile(mean, SIZES, share)
+    dispersion = Dispersion(r=SIZES, power=np.full((2, 2), power))
+    expected = law_of(mean, dispersion).ppf(share)
+    result = predictive_quantile(mean, dispersion, share)
     within = expected < 380
     assert within.mean() > 0.7
     np.testing.assert_array_equal(result[within], expected[within])
@@ -50,14 +78,15 @@ def test_quantiles_are_scipys_and_near_them_past_the_table(share):
 
 CELLS = 30
 SPEC = toy_spec(5, 6)
-CONSTANTS = toy_constants(SPEC, dispersion=np.array([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]]))
+R = np.array([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]])
+CONSTANTS = toy_constants(SPEC, dispersion=Dispersion(r=R, power=np.array([[0.0, 1, 0], [1, 0, 1]])))
 
 
 def test_scores_are_those_of_scipys_negative_binomial():
     values = np.random.default_rng(0).normal(size=(CELLS, 2, len(SPEC.features))).astype(np.float32)
     scores = score(values, None, CONSTANTS, SPEC)
     mean = scores.expected.astype(np.float64)
-    law = nbinom(CONSTANTS.dispersion, CONSTANTS.dispersion / (CONSTANTS.dispersion + mean))
+    law = law_of(mean, CONSTANTS.dispersion)
     np.testing.assert_allclose(scores.risk, law.sf(0), rtol=1e-5)
     np.testing.assert_array_equal(scores.low, law.ppf(0.05))
     np.testing.assert_array_equal(scores.high, law.ppf(0.95))
@@ -69,8 +98,7 @@ def test_a_tally_is_scipys_log_likelihood_over_all_cells():
     counts = random.poisson(usual).astype(np.int32)
     one = tally(0, usual, 2 * usual, counts, CONSTANTS)
     for side, mean in enumerate((usual.astype(np.float64), 2 * usual.astype(np.float64))):
-        size = CONSTANTS.dispersion
-        expected = -nbinom.logpmf(counts, size, size / (size + mean)).sum(axis=0)
+        expected = -law_of(mean, CONSTANTS.dispersion).logpmf(counts).sum(axis=0)
         np.testing.assert_allclose(one.log_score[side], expected, rtol=1e-6)
         saturated = poisson.logpmf(counts, np.maximum(counts, 1e-300))
         deviance = 2 * (saturated - poisson.logpmf(counts, mean)).sum(axis=0)
@@ -84,7 +112,20 @@ def test_the_dispersion_of_very_many_counts_is_the_one_under_which_all_of_them_a
     mean = np.broadcast_to(np.where(np.arange(cols) < 2, 1e-3, 0.05), (hours, rows, cols)).reshape(-1)
     counts = random.negative_binomial(0.5, 0.5 / (0.5 + mean))
     log_mean = torch.tensor(np.log(mean))[:, None, None]
-    (found,) = likeliest_dispersion(log_mean, torch.tensor(counts)[:, None, None]).ravel()
+    found = likeliest_dispersion(log_mean, torch.tensor(counts)[:, None, None])
     sizes = DISPERSIONS[(DISPERSIONS > 0.3) & (DISPERSIONS < 0.9)]
     surprise = [-nbinom.logpmf(counts, size, size / (size + mean)).sum() for size in sizes]
-    assert found == sizes[int(np.argmin(surprise))]
+    assert (found.r.item(), found.power.item()) == (sizes[int(np.argmin(surprise))], QUADRATIC)
+
+
+def test_repeated_reports_of_each_incident_have_a_linear_dispersion():
+    """A Poisson number of incidents, each with a logarithmic number of reports: Quenouille, Biometrics 5, 1949."""
+    random = np.random.default_rng(7)
+    mean, r = random.gamma(0.5, 0.3, 400_000) + 1e-4, 2.0
+    incidents = random.poisson(mean * r * np.log1p(1 / r))
+    reports = np.zeros(len(mean), np.int64)
+    np.add.at(reports, np.repeat(np.arange(len(mean)), incidents), random.logseries(1 / (1 + r), incidents.sum()))
+    log_mean = torch.tensor(np.log(mean))[:, None, None]
+    found = likeliest_dispersion(log_mean, torch.tensor(reports)[:, None, None])
+    assert found.power.item() == LINEAR
+    assert found.r.item() == pytest.approx(r, rel=0.2)

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from models.dispersion import Dispersion
 from models.scoring import score
 from tests.harness.toy import toy_constants, toy_network, toy_spec
 
 CELLS, CATEGORIES, HORIZONS = 6, 2, 3
 SPEC = toy_spec(2, 3)
-CONSTANTS = toy_constants(SPEC, dispersion=np.array([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]]))
+CONSTANTS = toy_constants(SPEC, dispersion=Dispersion.quadratic([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]]))
 VALUES = np.random.default_rng(0).normal(size=(CELLS, CATEGORIES, len(SPEC.features))).astype(np.float32)
 VALUES.flags.writeable = False
 

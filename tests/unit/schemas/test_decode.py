@@ -77,6 +77,7 @@ def decode_slowly(record, kafka_time, position):
         cell,
         it.categories.index(record["category"]),
         counted | cancelled,
+        [round(record[name] * 10_000_000) for name in ("lat", "lon")],
         position % 3,
         1000 + position,
         milliseconds(kafka_time),
@@ -209,8 +210,9 @@ def test_parts_come_together_in_the_order_of_partition_and_offset(places, cuts):
         **{
             field.name: np.arange(count).astype(getattr(Incidents.empty(), field.name).dtype)
             for field in fields(Incidents)
-            if field.name not in ("partition", "kafka_offset")
+            if field.name not in ("partition", "kafka_offset", "place")
         },
+        place=np.arange(2 * count, dtype=np.int32).reshape(count, 2),
         partition=np.array([partition for partition, _ in places], np.int32),
         kafka_offset=np.array([offset for _, offset in places], np.int64),
     )

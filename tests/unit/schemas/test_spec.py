@@ -1,5 +1,7 @@
 """The spec: equal meaning, equal fingerprint; another meaning, another fingerprint; nonsense is refused."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S, CovariateSeries, Spec, differences
 
+FROZEN = "f958824d24bca449"  # of streaming/sample/artifacts
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
 SPEC = Spec(
     region="riverton",
@@ -36,8 +39,28 @@ OTHER = {
     "late_limit_s": 2 * DAY_S,
     "future_limit_s": 60,
     "features": ("count_24h", "count_1h"),
+    "merge": "repeated_calls",
     "covariates": (CovariateSeries(name="wind", max_age_hours=24),),
 }
+
+
+def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
+    """Older versions refuse a field that they do not know, and fingerprints must stay."""
+    assert list(msgspec.json.decode(SPEC.as_json())) == [
+        name for name in Spec.__struct_fields__ if name not in ("merge", "covariates")
+    ]
+    merging = msgspec.structs.replace(SPEC, merge="repeated_calls")
+    assert merging.as_json() == SPEC.as_json()[:-1] + b',"merge":"repeated_calls"}'
+    for spec in (SPEC, merging):
+        assert msgspec.json.decode(spec.as_json(), type=Spec) == spec
+
+
+def test_the_samples_artifact_keeps_its_fingerprint_and_the_bytes_of_its_spec():
+    [path] = Path("streaming/sample/artifacts/chicago").glob("*/manifest.json")
+    written = msgspec.json.decode(path.read_bytes())
+    spec = msgspec.convert(written["spec"], Spec)
+    assert (spec.merge, spec.fingerprint(), written["spec_fingerprint"]) == ("none", FROZEN, FROZEN)
+    assert spec.as_json() == msgspec.json.encode(written["spec"])
 
 
 def test_a_spec_without_outside_series_does_not_mention_them():
@@ -45,12 +68,11 @@ def test_a_spec_without_outside_series_does_not_mention_them():
     empty = msgspec.structs.replace(SPEC, covariates=())
     assert empty == SPEC
     assert empty.fingerprint() == SPEC.fingerprint()
-    assert b"covariates" not in msgspec.json.encode(empty)
-    assert empty.outside_series == ()
+    assert b"covariates" not in empty.as_json()
     two = tuple(CovariateSeries(name=name, max_age_hours=24) for name in ("wind", "rain"))
     spec = msgspec.structs.replace(SPEC, covariates=two)
-    assert spec.outside_series == two
-    assert msgspec.json.decode(msgspec.json.encode(spec), type=Spec) == spec
+    assert spec.covariates == two
+    assert msgspec.json.decode(spec.as_json(), type=Spec) == spec
 
 
 @pytest.mark.parametrize("names", [("wind", "wind"), tuple(f"s{n}" for n in range(17)), ("No slug",)])

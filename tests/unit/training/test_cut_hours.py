@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.artifact.artifact import read_artifact
+from models.dispersion import Dispersion
 from models.evaluation.evaluate import EvaluationPlan, _counting_row
 from models.evaluation.judge import Judge
 from models.evaluation.rivals import RIVALS
@@ -29,7 +30,7 @@ from tests.harness.toy import toy_artifact, toy_spec, toy_table
 
 HOUR = 3600
 FIRST = START_S // HOUR  # midnight of a Sunday
-CHOICES = Choices(half_life_days=30.0, shrink_days=1.0, profile_prior=5.0, lift_prior=20.0)
+CHOICES = Choices(half_life_days=30.0, level_half_life_days=30.0, shrink_days=1.0, profile_prior=5.0, lift_prior=20.0)
 
 
 def history(hours, cut, *, spec=None, more=()):
@@ -91,7 +92,7 @@ def test_a_judged_step_that_is_cut_out_changes_no_figure():
     judge = Judge(task=replace(task, incidents=replace(task.incidents, cut_hours=np.sort(cut.ravel()))), seed=0)
     assert np.flatnonzero(~judge.is_kept[task.test :]).tolist() == [3, 20]
     mean = truth[task.test :][:, task.scored]
-    dispersion, changed = np.full(2, 3.0), mean.copy()
+    dispersion, changed = Dispersion.quadratic(np.full(2, 3.0)), mean.copy()
     changed[[3, 20]] = 1e6
     as_it_is, otherwise = (
         lambda steps, values=values: values[steps.start - task.test : steps.stop - task.test]

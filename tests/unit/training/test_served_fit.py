@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from models.dispersion import Dispersion
 from models.training.fit_baseline import choose, constants_until, fit_constants
 from models.training.fit_network import FitData, FitPlan, Kept, fit_network
 from tests.harness.made_examples import made_examples
 from tests.unit.training.test_training import DAY, DAYS, region, trained
 
-DISPERSION = torch.full((2, 3), 4.0)
+DISPERSION = Dispersion.quadratic(np.full((2, 3), 4.0))
 
 
 def fit(plan, *, train=None, validation=None):

@@ -30,7 +30,7 @@ def test_shares_tile_a_minibatch_as_equally_as_they_can(positions, ranks):
 
 def log_score(log_mean, counts):
     """- log P(counts) of the negative binomial of size DISPERSION, written down anew."""
-    size = DISPERSION.double()
+    size = torch.from_numpy(DISPERSION.r)
     at_mean = (counts + size) * (log_mean.exp() + size).log() - counts * log_mean - size * size.log()
     return at_mean + torch.lgamma(counts + 1) + torch.lgamma(size) - torch.lgamma(counts + size)
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
+from models.dispersion import Dispersion
 from models.training.training_table import calibration, horizon_results, tally
 from tests.harness.toy import toy_constants, toy_spec
 
 CELLS = 30
 SPEC = toy_spec(5, 6)
-CONSTANTS = toy_constants(SPEC, dispersion=np.array([[1.0, 3.0, 9.0], [50.0, 50.0, 50.0]]))
+CONSTANTS = toy_constants(SPEC, dispersion=Dispersion.quadratic([[1.0, 3.0, 9.0], [50.0, 50.0, 50.0]]))
 
 
 def tallies(network_factor, baseline_factor=1.0, moments=120):

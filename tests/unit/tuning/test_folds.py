@@ -100,7 +100,7 @@ def test_incidents_of_the_validation_block_change_the_last_fold_alone(folds):
 def test_what_comes_after_the_first_origin_is_not_in_its_features_or_the_dispersion(folds):
     other = folds_of(town(changed_from_s=origins(BLOCKS)[0]))
     assert equal(tensors_of(folds.folds[0])[:2], tensors_of(other.folds[0])[:2])
-    assert torch.equal(folds.dispersion, other.dispersion)
+    assert folds.dispersion == other.dispersion
 
 
 def test_the_constants_are_fitted_and_chosen_on_the_time_before_the_first_origin(monkeypatch):

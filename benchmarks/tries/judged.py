@@ -1,0 +1,187 @@
+"""Every try on one task at one origin: forecasts of the judged steps, and their log scores."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize
+
+from benchmarks.tries.collected import Block, Collected
+from benchmarks.tries.columns import CANDIDATES, EXCITED_HOURS
+from models.dispersion import Dispersion
+from models.evaluation.regressions.boosting import Boosting
+from models.evaluation.regressions.poisson_glm import PoissonGlm
+from models.likelihood import log_scores
+from models.network import residual_of
+from models.training.fit_baseline import DISPERSIONS, dispersion_losses, likeliest
+from models.training.fit_network import Examples, FitData, FitPlan, fit_network
+
+Floats = npt.NDArray[np.float64]
+Means = tuple[Floats, Floats]  # logs of what is expected of the validation and the judged steps
+_TOGETHER = 64  # moments
+EQUAL = ("network", "Poisson GLM", "gradient boosting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tries:
+    """What is tried on one origin of a task. Forecasts: (moments, cells, categories)."""
+
+    data: Collected
+    seeds: Sequence[int]
+    epochs: int
+
+    def all(self) -> Iterator[tuple[str, Floats]]:
+        """(name, (seeds, steps) log scores, mean over cells and categories), the plain network first."""
+        yield "network", self.scored(self.network)
+        yield "baseline", self.scored([self.baseline])
+        yield "network, linear dispersion allowed", self.scored([_mean(self.network)], both=True)
+        yield "baseline, linear dispersion allowed", self.scored([self.baseline], both=True)
+        for name in CANDIDATES:
+            yield name, self.scored(self.networks((name,)))
+        yield "all of these features", self.scored(self.networks(tuple(CANDIDATES)))
+        for name in ("Poisson GLM", "gradient boosting"):
+            yield name, self.scored([self.beside[name]])
+        yield "equal pool of GLM, boosting, network", self.scored([_mean([self.beside[name] for name in EQUAL])])
+        yield "pool by validation, baseline too", self.scored([self.pooled])
+        yield "learned Hawkes kernel on the baseline", self.scored([self.hawkes(self.baseline)])
+        yield "learned Hawkes kernel on the network", self.scored([self.hawkes(_mean(self.network))])
+        if self.data.test.counts.shape[-1] > 1:
+            yield "a network for each category", self.scored([self.by_category])
+
+    def scored(self, forecasts: Sequence[Means], *, both: bool = False) -> Floats:
+        """Of each forecast under the dispersion that is likeliest on the validation steps; both: of both kinds."""
+        seen, judged = self.data.validation.counts, self.data.test.counts
+        found = []
+        for chosen_by, forecast in forecasts:
+            flat = [torch.from_numpy(one.reshape(-1, one.shape[-1], 1)).double() for one in (chosen_by, seen)]
+            losses = dispersion_losses(*flat)
+            dispersion = likeliest(losses if both else np.stack([losses[0], losses[0]]))[:, 0]
+            found.append(log_scores(np.exp(forecast), judged, dispersion).mean(axis=(1, 2)))
+        return np.stack(found)
+
+    @cached_property
+    def baseline(self) -> Means:
+        return self._of(lambda block: block.values[..., -1].astype(np.float64))
+
+    @cached_property
+    def network(self) -> list[Means]:
+        return self.networks()
+
+    def networks(self, families: tuple[str, ...] = ()) -> list[Means]:
+        """One for each seed, with the columns of some families."""
+        return [self._network(seed, families, slice(None)) for seed in self.seeds]
+
+    @cached_property
+    def by_category(self) -> Means:
+        """A network that learns from one category alone, for each."""
+        parts = []
+        for number in range(self.data.test.counts.shape[-1]):
+            parts.append(_mean([self._network(seed, (), slice(number, number + 1)) for seed in self.seeds]))
+        return np.concatenate([one[0] for one in parts], axis=2), np.concatenate([one[1] for one in parts], axis=2)
+
+    def _network(self, seed: int, families: tuple[str, ...], categories: slice) -> Means:
+        data = self.data
+        train, validation = (_examples(block, families, categories) for block in (data.train, data.validation))
+        losses = dispersion_losses(validation.log_usual, validation.counts)[:1]
+        dispersion = Dispersion.quadratic(DISPERSIONS[losses[0].argmin(axis=0)])
+        fit = FitData(train=train, validation=validation, dispersion=dispersion)
+        network = fit_network(fit, FitPlan(epochs=self.epochs, seed=seed), lambda epoch, loss: None).network
+
+        def of(block: Block) -> Floats:
+            inputs = block.inputs(families)[:, :, categories]
+            runs = [inputs[start : start + _TOGETHER] for start in range(0, len(inputs), _TOGETHER)]
+            added = [residual_of(run.reshape(-1, *run.shape[2:]), network).reshape(run.shape[:3]) for run in runs]
+            return np.concatenate(added).astype(np.float64) + inputs[..., -1]
+
+        return self._of(of)
+
+    @cached_property
+    def beside(self) -> Mapping[str, Means]:
+        """The other models of the same features."""
+        train, validation = (_examples(block, (), slice(None)) for block in (self.data.train, self.data.validation))
+        found = {"network": _mean(self.network)}
+        for regression in (PoissonGlm(), Boosting()):
+            (model,) = regression.fit(train, validation, seeds=self.seeds[:1])
+
+            def of(block: Block, predict: Callable[..., npt.NDArray[np.float32]] = model.predict) -> Floats:
+                rows = [predict(one) for one in block.values]
+                return np.log(np.maximum(np.stack(rows), 1e-9)).astype(np.float64)
+
+            found[regression.name] = self._of(of)
+        return found
+
+    @cached_property
+    def pooled(self) -> Means:
+        """The log-linear pool whose weights are best on the validation steps."""
+        members = [self.baseline, *(self.beside[name] for name in EQUAL)]
+        logs = [np.stack([one[side] for one in members]) for side in (0, 1)]
+        seen = self.data.validation.counts
+
+        def loss(score: Floats) -> float:
+            log_mean = np.tensordot(_shares(score), logs[0], 1)
+            return float((np.exp(log_mean) - seen * log_mean).mean())
+
+        options = {"maxiter": 150, "xatol": 0.02, "fatol": 1e-9}
+        weights = _shares(minimize(loss, np.zeros(len(members)), method="Nelder-Mead", options=options).x)
+        return np.tensordot(weights, logs[0], 1), np.tensordot(weights, logs[1], 1)
+
+    def hawkes(self, usual: Means) -> Means:
+        """(1 - sum of weights) x usual + weighted mean counts of decaying windows here and around, by likelihood."""
+        excited = [_mean_counts(block, self.data.steps_per_week) for block in (self.data.validation, self.data.test)]
+        score = torch.full((len(excited[0]),), -7.0, dtype=torch.float64, requires_grad=True)
+        mean, around, seen = (
+            torch.from_numpy(one).double() for one in (np.exp(usual[0]), excited[0], self.data.validation.counts)
+        )
+        optimiser = torch.optim.LBFGS([score], max_iter=40, line_search_fn="strong_wolfe")
+
+        def objective() -> torch.Tensor:
+            optimiser.zero_grad()
+            weights = torch.exp(score) / (1 + torch.exp(score).sum())
+            mixed = (1 - weights.sum()) * mean + torch.tensordot(weights, around, 1)
+            total = 100 * (mixed - seen * torch.log(mixed)).mean()
+            total.backward()
+            return torch.as_tensor(total)
+
+        optimiser.step(objective)  # type: ignore[no-untyped-call]
+        weights = np.exp(score.detach().numpy())
+        weights = weights / (1 + weights.sum())
+        validation, test = (
+            np.log((1 - weights.sum()) * np.exp(log_mean) + np.tensordot(weights, counts, 1))
+            for log_mean, counts in zip(usual, excited, strict=True)
+        )
+        return validation, test
+
+    def _of(self, forecast: Callable[[Block], Floats]) -> Means:
+        return forecast(self.data.validation), forecast(self.data.test)
+
+
+def _mean(forecasts: Sequence[Means]) -> Means:
+    return np.mean([one[0] for one in forecasts], axis=0), np.mean([one[1] for one in forecasts], axis=0)
+
+
+def _shares(score: Floats) -> Floats:
+    raised = np.exp(score - score.max())
+    return np.asarray(raised / raised.sum())
+
+
+def _examples(block: Block, families: tuple[str, ...], categories: slice) -> Examples:
+    inputs, counts = block.inputs(families)[:, :, categories], block.counts[:, :, categories]
+    return Examples(
+        values=torch.from_numpy(np.ascontiguousarray(inputs.reshape(-1, *inputs.shape[2:]))),
+        counts=torch.from_numpy(np.ascontiguousarray(counts.reshape(-1, counts.shape[2], 1))),
+    )
+
+
+def _mean_counts(block: Block, steps_per_week: int) -> Floats:
+    """(windows, moments, cells, categories) weighted mean count a step: of the cell, its ring, the ring around it."""
+    sums = np.expm1(np.moveaxis(block.candidates["learned self-exciting sums"].astype(np.float64), -1, 0))
+    hours = 168 / steps_per_week
+    found = []
+    for number, half_life in enumerate(EXCITED_HOURS):
+        keep = 0.5 ** (1 / half_life)
+        for place, cells in enumerate((1, 8, 16)):
+            found.append(sums[4 * number + place] * (1 - keep) / keep * hours / cells)
+    return np.stack(found)

@@ -1,0 +1,72 @@
+"""`python -m benchmarks tries`: what was tried for a better forecast, judged at three origins of the named tasks.
+
+Scores are kept in out/tries as they are found, so that an interrupted run goes on.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.tries.collected import collect_task
+from benchmarks.tries.judged import Tries
+from models.evaluation.tasks import TASKS, Task, earlier
+from models.measures.paired import day_blocks, difference
+
+Floats = npt.NDArray[np.float64]
+KEPT = Path("out/tries")
+ORIGINS = 3
+COUNTRIES: Mapping[str, str] = MappingProxyType(
+    {"chicago-3km-daily": "US-IL", "chicago-1km-hourly": "US-IL", "montgomery-2km-hourly": "US-PA"}
+)
+STAYING = {"network": "network, the baseline does not follow the level", "baseline": "baseline that does not follow"}
+
+
+def tries_of(name: str, *, seeds: Sequence[int], epochs: int, tell: Callable[[str], None]) -> dict[str, Any]:
+    """Each try on a task against the plain network: percent of its log score, with the interval."""
+    make, path = TASKS[name]
+    task = make(path)
+    tasks = [earlier(task, back) for back in range(ORIGINS - 1, 0, -1)] + [task]
+    each = [_kept(name, origin, one, seeds, epochs, tell) for origin, one in enumerate(tasks)]
+    return {"task": name, "seeds": len(seeds), "epochs": epochs, "tries": compared(each, task.cube.steps_per_week)}
+
+
+def compared(each: Sequence[Mapping[str, Floats]], steps_per_week: int) -> dict[str, dict[str, Any]]:
+    """By try. each: of one origin, the earliest first, (seeds, steps) log scores by try; `network` is one of them."""
+    last, parts = 0, []
+    for one in each:
+        parts.append(last + day_blocks(one["network"].shape[1], steps_per_week=steps_per_week))
+        last = int(parts[-1][-1]) + 1
+    mean = float(np.concatenate([one["network"].mean(axis=0) for one in each]).mean())
+    found = {}
+    for name in each[0]:
+        apart = np.concatenate([one[name] - one["network"].mean(axis=0) for one in each], axis=1)
+        versus = difference(apart, np.concatenate(parts), np.random.default_rng(0))
+        percent = {side: round(100 * getattr(versus, side) / mean, 4) for side in ("mean", "low", "high")}
+        found[name] = percent | {"verdict": versus.verdict}
+    return found
+
+
+def _kept(
+    name: str, origin: int, task: Task, seeds: Sequence[int], epochs: int, tell: Callable[[str], None]
+) -> dict[str, Floats]:
+    path = KEPT / f"{name}-{origin}.npz"
+    if path.exists():
+        return dict(np.load(path))
+    found = {}
+    for what, scores in _all(task, COUNTRIES[name], seeds, epochs):
+        found[what] = scores
+        tell(f"{name}, origin {origin}: {what} {scores.mean():.6f}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **found)  # type: ignore[arg-type]
+    return found
+
+
+def _all(task: Task, country: str, seeds: Sequence[int], epochs: int) -> Iterator[tuple[str, Floats]]:
+    yield from Tries(data=collect_task(task, country=country), seeds=seeds, epochs=epochs).all()
+    staying = Tries(data=collect_task(task, country=country, follows=False), seeds=seeds, epochs=epochs)
+    yield STAYING["network"], staying.scored(staying.network)
+    yield STAYING["baseline"], staying.scored([staying.baseline])

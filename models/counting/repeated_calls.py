@@ -1,0 +1,145 @@
+"""The rule for repeated calls: several people report one incident. The same for files, training and the stream.
+
+It depends only on which incidents there are, not on the order in which they are reported or read.
+"""
+
+from dataclasses import dataclass, fields
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from models.counting.registry import Records
+from schemas.incidents import NO_PLACE, Incidents, in_radians
+
+WITHIN_M, WITHIN_S = 200.0, 900
+_EARTH_M = 6_371_008.8  # mean radius of the IUGG
+_STEP_RAD = float(np.radians(1e-7))  # of a place
+_TURN = 3_600_000_000  # steps of longitude around the earth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """What the rule asks of some incidents, one array per column, each (n,) but `place`."""
+
+    occurred_s: npt.NDArray[np.int64]
+    order: npt.NDArray[np.uint64]  # of those in one second: all different
+    category: npt.NDArray[np.int16]
+    place: npt.NDArray[np.int32]  # (n, 2), see `schemas.incidents.fixed_places`
+
+    @classmethod
+    def of(cls, known: Incidents | Records) -> "Calls":
+        return cls(occurred_s=known.occurred_s, order=known.key, category=known.category, place=known.place)
+
+    def select(self, chosen: npt.NDArray[np.intp]) -> "Calls":
+        return Calls(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
+
+
+def repeats(calls: Calls, *, within_m: float = WITHIN_M, within_s: int = WITHIN_S) -> npt.NDArray[np.bool_]:
+    """(n,) whether each call repeats an earlier one.
+
+    It does when one of its category is earlier (in one second, by `order`), at most `within_s` before and at most
+    `within_m` away along the great circle (haversine, mean radius), both limits included. The earlier call may itself
+    be a repeat, so of a chain of calls only the first counts. Without the condition on the category, the ambulance to
+    an accident that the police reported would not count. A call without a place takes no part.
+    """
+    placed = np.flatnonzero(calls.place[:, 0] != NO_PLACE)
+    by_time = placed[np.lexsort((calls.order[placed], calls.occurred_s[placed]))]
+    repeated = np.zeros(len(calls.occurred_s), np.bool_)
+    repeated[by_time] = _repeats_in_order(calls.select(by_time), within_m, within_s)
+    return repeated
+
+
+def _repeats_in_order(calls: Calls, within_m: float, within_s: int) -> npt.NDArray[np.bool_]:
+    """(n,) whether each repeats one before it. calls: in the order of time, all with a place."""
+    occurred_s = calls.occurred_s
+    since = np.searchsorted(occurred_s, occurred_s - within_s)  # rank of the first call that is not too early
+    places, squares = in_radians(calls.place), _Squares.of(calls.category, calls.place, within_m)
+    open_, repeated = np.arange(len(occurred_s)), np.zeros(len(occurred_s), np.bool_)
+    for north, east in sorted(product((-1, 0, 1), repeat=2), key=lambda step: step != (0, 0)):
+        first, last = squares.ranks_between(open_, since[open_], north, east)
+        found = _any_near(places, squares.by_square, open_, first, last, within_m)
+        repeated[open_[found]] = True
+        open_ = open_[~found]
+    return repeated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Squares:
+    """Calls in the order of time, by category and by squares no smaller than the distance: what is near is next door.
+
+    A square's number has its category, row and column; `numbers` are those in use, and `place` is sorted by (square,
+    rank): a square's place among them times the number of calls, plus the rank of the call.
+    """
+
+    category: npt.NDArray[np.int64]  # (n,), as the next two
+    row: npt.NDArray[np.int64]
+    column: npt.NDArray[np.int64]
+    columns: int  # around the earth
+    rows: int
+    numbers: npt.NDArray[np.int64]
+    place: npt.NDArray[np.int64]
+    by_square: npt.NDArray[np.int64]  # (n,) ranks in the order of `place`
+
+    @classmethod
+    def of(cls, category: npt.NDArray[np.int16], place: npt.NDArray[np.int32], within_m: float) -> "_Squares":
+        angle = max(within_m, 1.0) / _EARTH_M * 1.001
+        height = min(int(angle / _STEP_RAD) + 1, _TURN)
+        lat = np.abs(in_radians(place[:, 0])).max(initial=0.0) + angle
+        width = np.arcsin(min(np.sin(min(angle, np.pi / 2)) / max(np.cos(min(lat, np.pi / 2)), 1e-12), 1.0)) / _STEP_RAD
+        columns = max(1, int(_TURN / (width + 1))) if lat < np.pi / 2 else 1
+        row = (place[:, 0].astype(np.int64) + _TURN // 4) // height + 1
+        column = (place[:, 1].astype(np.int64) + _TURN // 2) * columns // _TURN % columns
+        rows = int(row.max(initial=0)) + 2
+        kind = category.astype(np.int64)
+        numbers, square = np.unique((kind * rows + row) * columns + column, return_inverse=True)
+        ranked = square * len(row) + np.arange(len(row))
+        by_square = np.argsort(ranked)
+        return cls(
+            category=kind,
+            row=row,
+            column=column,
+            columns=columns,
+            rows=rows,
+            numbers=numbers,
+            place=ranked[by_square],
+            by_square=by_square,
+        )
+
+    def ranks_between(
+        self, rank: npt.NDArray[np.int64], since: npt.NDArray[np.int64], north: int, east: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """For each call, where in `by_square` those of a square next door begin and end that are in [since, rank)."""
+        column = (self.column[rank] + east) % self.columns
+        wanted = (self.category[rank] * self.rows + self.row[rank] + north) * self.columns + column
+        square = np.minimum(np.searchsorted(self.numbers, wanted), max(len(self.numbers) - 1, 0))
+        first, last = (np.searchsorted(self.place, square * len(self.row) + edge) for edge in (since, rank))
+        return np.where(self.numbers[square] == wanted, first, last), last
+
+
+def _any_near(
+    places: npt.NDArray[np.float64],
+    by_square: npt.NDArray[np.int64],
+    rank: npt.NDArray[np.int64],
+    first: npt.NDArray[np.int64],
+    last: npt.NDArray[np.int64],
+    within_m: float,
+) -> npt.NDArray[np.bool_]:
+    """(m,) whether one of by_square[first:last] is near, the latest looked at first: most repeats follow at once."""
+    found = np.zeros(len(rank), np.bool_)
+    left = np.flatnonzero(last > first)
+    back = 1
+    while len(left):
+        other = by_square[last[left] - back]
+        found[left] = _metres(places[other], places[rank[left]]) <= within_m
+        back += 1
+        left = left[~found[left] & (last[left] - back >= first[left])]
+    return found
+
+
+def _metres(place: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """(n,) great-circle distances of places in radians, (n, 2) each, by the haversine formula."""
+    lat, other_lat = place[:, 0], other[:, 0]
+    across = np.sin((other[:, 1] - place[:, 1]) / 2) ** 2
+    square = np.sin((other_lat - lat) / 2) ** 2 + np.cos(lat) * np.cos(other_lat) * across
+    return np.asarray(2 * _EARTH_M * np.arcsin(np.sqrt(np.minimum(square, 1.0))))

@@ -1,0 +1,161 @@
+"""Training with repeated calls merged: the same rule as in the stream, and a history that the stream can go on from."""
+
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from models.__main__ import app
+from models.artifact.artifact import newest_artifacts, read_artifact
+from models.artifact.history import pack_history, unpack_history
+from models.counting.count_state import CountState
+from models.files.archive import Meaning, read_archive
+from models.files.incident_files import read_incidents
+from models.files.layouts import parse_layout
+from models.files.repeated_calls import merge_repeated, merged_as_in_the_stream
+from models.training.regions import RegionTask
+from models.training.replay import IncidentHistory, Replay
+from models.training.train_region import prepare
+from schemas.errors import DataError
+from schemas.spec import DAY_S, HOUR_S
+from streaming.archive.from_file import file_days
+from streaming.archive.table import ArchiveTable
+from tests.harness.small_town import LAYOUT, write_town
+from tests.harness.toy import iso, toy_artifact, toy_spec, toy_table
+
+START_S = 1_700_006_400  # a midnight
+CUTOFF_S = START_S + 5 * DAY_S
+SPEC = toy_spec(4, 4, merge="repeated_calls", categories=("ems", "fire"))
+KINDS = ("one second", "seconds")
+
+
+def busy_table(kind):
+    """Six days of calls, each reported up to four times within a quarter of an hour and some 300 m."""
+    draw = np.random.default_rng(11)
+    first = np.repeat(np.sort(draw.integers(START_S, START_S + 6 * DAY_S, 400)), 4)
+    count = len(first)
+    again_s = draw.integers(0, 1000, count) if kind == "seconds" else np.zeros(count, np.int64)
+    place = np.repeat(draw.uniform(0.002, 0.03, (400, 2)), 4, axis=0) + draw.normal(0, 0.0012, (count, 2))
+    at_s = first + again_s
+    order = np.argsort(at_s, kind="stable")
+    return toy_table(
+        at_s[order],
+        lat_deg=41.0 + place[order, 0],
+        lon_deg=-87.0 + place[order, 1],
+        category=np.repeat(draw.integers(0, 2, 400), 4)[order].astype(np.int16),
+    )
+
+
+def rings(state):
+    return {name: level.ring for name, level in state.levels.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_learned_is_what_the_counts_hold(kind):
+    table = busy_table(kind)
+    past = IncidentHistory.of(table, SPEC, CUTOFF_S)
+    assert len(past.calls) > 1.5 * len(past.incidents)
+    state = Replay(past).lead_to(CUTOFF_S)
+    np.testing.assert_array_equal(state.window("day", 6), past.counts(START_S, CUTOFF_S))
+    every = IncidentHistory.of(table, msgspec.structs.replace(SPEC, merge="none"), CUTOFF_S)
+    assert every.incidents is every.calls
+    assert len(every.calls) == len(past.calls)
+
+
+def test_it_is_the_rule_of_the_files():
+    """Of calls of one second the key decides and not the row: each is another one, but as many are left."""
+    table = busy_table("seconds")
+    inside = SPEC.grid.locate(table.lat_deg, table.lon_deg)[1]
+    past = IncidentHistory.of(table, SPEC, START_S + 7 * DAY_S)
+    merged, in_stream = merge_repeated(table.select(inside)), merged_as_in_the_stream(table, inside, SPEC)
+    assert abs(len(merged) - len(past.incidents)) <= 2
+    assert len(in_stream) - np.count_nonzero(~inside) == len(past.incidents)
+    assert in_stream.repeated_calls == len(table) - len(in_stream)
+    assert merged_as_in_the_stream(table, inside, msgspec.structs.replace(SPEC, merge="none")) is table
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cutoff_s", [CUTOFF_S, CUTOFF_S + 137, CUTOFF_S + 3 * HOUR_S])
+def test_a_cold_start_goes_on_as_if_it_had_run_since_the_first_call(kind, cutoff_s):
+    whole = IncidentHistory.of(busy_table(kind), SPEC, START_S + 7 * DAY_S).calls
+    until = IncidentHistory.of(busy_table(kind), SPEC, cutoff_s)
+    packed = pack_history(Replay(until).lead_to(cutoff_s))
+    cold = unpack_history(packed, Path("history.npz"), SPEC, first_day=1, cutoff_s=cutoff_s)
+    warm = CountState(SPEC)
+    warm.advance(START_S)
+    for state, since_s in ((warm, START_S), (cold, cutoff_s)):
+        for day_s in range(START_S, START_S + 7 * DAY_S, DAY_S):
+            chosen = (whole.occurred_s >= max(since_s, day_s)) & (whole.occurred_s < day_s + DAY_S)
+            if chosen.any():
+                state.apply(whole.select(np.flatnonzero(chosen)), max(day_s + DAY_S, state.as_of_s))
+    for name, ring in rings(warm).items():
+        np.testing.assert_array_equal(ring, rings(cold)[name])
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory):
+    """A town's file in which each incident was reported a second time, a minute later."""
+    folder = tmp_path_factory.mktemp("town")
+    file = write_town(folder / "once.csv", seed=1)
+    header, *rows = file.read_text(encoding="utf-8").splitlines()
+    return folder, file, header, rows
+
+
+def a_minute_later(row):
+    time, rest = row.split(",", 1)
+    return f"{iso(datetime.fromisoformat(time).timestamp() + 60)},{rest}"
+
+
+def train(out, file, *more):
+    words = ["train", "--data", file, "--layout", LAYOUT, "--region", "town", "--epochs", "1", "--step-minutes", "1440"]
+    return CliRunner().invoke(app, [*map(str, words), *map(str, more), "--out", str(out)])
+
+
+def test_train_writes_the_rule_into_the_spec_and_says_how_many_were_merged(town, tmp_path):
+    _, _, header, rows = town
+    twice = tmp_path / "twice.csv"
+    twice.write_text("\n".join([header, *sorted([*rows, *map(a_minute_later, rows)])]) + "\n", encoding="utf-8")
+    out = tmp_path / "artifacts"
+    ran = train(out, twice, "--merge-repeated-calls")
+    assert ran.exit_code == 0, ran.output
+    assert "repeated calls: left out" in ran.output
+    [folder] = newest_artifacts(out)["town"]
+    artifact = read_artifact(folder)
+    assert artifact.spec.merge == "repeated_calls"
+    assert "repeated calls | left out |" in artifact.card
+    assert artifact.manifest.data.incidents == artifact.history().window("day", 400).sum() <= len(rows)
+    like = RegionTask(data=str(twice), layout=LAYOUT, region="town", like=str(folder))
+    assert prepare(like).spec == artifact.spec
+    kept = msgspec.structs.replace(artifact.spec, merge="none")
+    with pytest.raises(DataError, match="counts every call"):
+        prepare(msgspec.structs.replace(like, like=str(toy_artifact(tmp_path / "plain", kept)), merge="repeated_calls"))
+
+
+def test_an_archive_of_merged_counts_is_not_merged_again_and_one_of_all_calls_is_refused(town, tmp_path):
+    file = town[1]
+    table = read_incidents(file, parse_layout(LAYOUT))
+    task = RegionTask(data=str(file), layout=LAYOUT, region="town", merge="repeated_calls")
+    merging = prepare(task).spec
+    counted = {}
+    for merge in ("none", "repeated_calls"):
+        spec = msgspec.structs.replace(merging, merge=merge)
+        place = f"{tmp_path}/{merge}"
+        ArchiveTable(place, {}).append(spec, file_days(table, spec, set()).days, "file")
+        found = read_archive(f"archive:{place}")
+        assert found.meaning == Meaning.of(spec)
+        past = IncidentHistory.of(found.table, spec, found.until_s)
+        assert len(past.incidents) == len(found.table)
+        assert Replay(past).lead_to(found.until_s).window("day", 400).sum() == len(found.table)
+        counted[merge] = len(found.table)
+        ready = prepare(RegionTask(data=f"archive:{place}", region="town"))
+        assert ready.spec.merge == merge
+        other = msgspec.structs.replace(merging, merge="none" if merge == "repeated_calls" else "repeated_calls")
+        with pytest.raises(DataError, match="has no counts of town"):
+            read_archive(f"archive:{place}", region="town", like=other)
+    assert counted["repeated_calls"] < counted["none"]
+    with pytest.raises(DataError, match="no calls to merge"):
+        prepare(RegionTask(data=f"archive:{tmp_path}/none", region="town", merge="repeated_calls"))
+    assert "merge" not in Meaning.of(msgspec.structs.replace(merging, merge="none")).text()
