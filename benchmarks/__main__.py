@@ -12,10 +12,12 @@ import typer
 from rich.console import Console
 
 from benchmarks.plan import FULL, QUICK
+from benchmarks.tries.tasks import COUNTRIES
 from schemas.errors import RiskError
 
 RESULTS = Path(__file__).with_name("results.json")
 QUICK_RESULTS = RESULTS.parents[1] / "out" / "bench" / "results-quick.json"
+Tasks = Annotated[list[str], typer.Option(help="A named task of `evaluate`; may be given again")]
 Quick = Annotated[bool, typer.Option("--quick", help="Few events and short times: to see that all of it runs")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -44,11 +46,7 @@ def measure(context: typer.Context, quick: Quick = False) -> None:
 
 @app.command("tries")
 def tries_command(
-    task: Annotated[list[str], typer.Option(help="A named task of `evaluate`; may be given again")] = [  # noqa: B006
-        "chicago-3km-daily",
-        "chicago-1km-hourly",
-        "montgomery-2km-hourly",
-    ],
+    task: Tasks = list(COUNTRIES),  # noqa: B006
     seeds: Annotated[int, typer.Option(min=1, help="Networks of each try")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Of each network, at most")] = 6,
 ) -> None:
@@ -58,7 +56,23 @@ def tries_command(
 
     console, path = Console(), RESULTS.with_name("tries.json")
     found = [tries_of(name, seeds=range(seeds), epochs=epochs, tell=console.print) for name in task]
-    write_results(found, path)
+    write_results({"tasks": found}, path)
+    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+
+
+@app.command("aging")
+def aging_command(
+    task: Tasks = list(COUNTRIES),  # noqa: B006
+    seeds: Annotated[int, typer.Option(min=1, help="Networks of each origin")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each network, at most")] = 6,
+) -> None:
+    """How fast a model's skill fades with its age; benchmarks/aging.json."""
+    from benchmarks.aging import aging_of
+    from benchmarks.report import write_results
+
+    console, path = Console(), RESULTS.with_name("aging.json")
+    found = [aging_of(name, seeds=range(seeds), epochs=epochs, tell=console.print) for name in task]
+    write_results({"tasks": found}, path)
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
 
 

@@ -46,8 +46,8 @@ class Collected:
     steps_per_week: int
 
 
-def collect_task(task: Task, *, country: str, follows: bool = True, seed: int = 0) -> Collected:
-    """The blocks of `evaluate`, without delay. country: as ISO 3166-2, for its holidays.
+def collect_task(task: Task, *, country: str = "", follows: bool = True, seed: int = 0) -> Collected:
+    """The blocks of `evaluate`, without delay. country: as ISO 3166-2, for its holidays; without it no candidates.
 
     follows: whether the baseline follows the region's level, as the product's does.
     """
@@ -62,7 +62,7 @@ def collect_task(task: Task, *, country: str, follows: bool = True, seed: int = 
     if not follows:
         constants = replace(constants, level_half_life_days=constants.half_life_days)
     replay, engine = Replay(history), FeatureEngine(spec, constants)
-    past = Past.of(history, constants, country)
+    past = Past.of(history, constants, country) if country else None
     scored = np.flatnonzero(task.scored)
 
     def block(steps: npt.NDArray[np.intp], of: npt.NDArray[np.intp], most: int) -> Block:
@@ -72,12 +72,14 @@ def collect_task(task: Task, *, country: str, follows: bool = True, seed: int = 
         for step, cells in zip(steps, chosen, strict=True):
             at_s = int(starts_s[step])
             values.append(engine.compute(replay.lead_to(at_s)).values[cells])
-            columns.append({name: candidate(past, at_s)[cells] for name, candidate in CANDIDATES.items()})
+            columns.append(
+                {name: candidate(past, at_s)[cells] for name, candidate in CANDIDATES.items()} if past else {}
+            )
         return Block(
             at_s=starts_s[steps],
             cells=chosen,
             values=np.stack(values),
-            candidates={name: np.stack([one[name] for one in columns]) for name in CANDIDATES},
+            candidates={name: np.stack([one[name] for one in columns]) for name in columns[0]},
             counts=np.stack([task.cube.counts[step][cells] for step, cells in zip(steps, chosen, strict=True)]).astype(
                 np.float32
             ),

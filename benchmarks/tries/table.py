@@ -5,7 +5,6 @@ Scores are kept in out/tries as they are found, so that an interrupted run goes 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,13 @@ import numpy.typing as npt
 
 from benchmarks.tries.collected import collect_task
 from benchmarks.tries.judged import Tries
+from benchmarks.tries.tasks import COUNTRIES
 from models.evaluation.tasks import TASKS, Task, earlier
 from models.measures.paired import day_blocks, difference
 
 Floats = npt.NDArray[np.float64]
 KEPT = Path("out/tries")
 ORIGINS = 3
-COUNTRIES: Mapping[str, str] = MappingProxyType(
-    {"chicago-3km-daily": "US-IL", "chicago-1km-hourly": "US-IL", "montgomery-2km-hourly": "US-PA"}
-)
 STAYING = {"network": "network, the baseline does not follow the level", "baseline": "baseline that does not follow"}
 
 

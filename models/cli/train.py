@@ -69,7 +69,7 @@ def train_command(
     covariate_max_age_hours: Annotated[
         int, typer.Option(min=1, max=MAX_COVARIATE_AGE_HOURS, help="Hours after its issue for which a value counts")
     ] = 24,
-    merge_repeated_calls: Annotated[
+    merge: Annotated[
         bool, typer.Option("--merge-repeated-calls", help="Count calls of a category within 200 m and 15 min once")
     ] = False,
 ) -> None:
@@ -98,7 +98,7 @@ def train_command(
         missing_days=missing_days,
         covariates=str(covariates) if covariates else "",
         covariate_max_age_hours=covariate_max_age_hours,
-        merge="repeated_calls" if merge_repeated_calls else "none",
+        merge="repeated_calls" if merge else "none",
     )
     ready = prepare(task)
     _describe(ready, console)

@@ -19,6 +19,7 @@ from tests.harness.toy import iso, toy_messages
 
 NOW = 1_700_000_000
 REGIONS = ("riverton", "lakeside")
+MERGE = {"riverton": "repeated_calls", "lakeside": "none"}
 START_S = NOW - 7200  # the clock of their artifacts
 HISTORY_END_S = {"riverton": 0, "lakeside": START_S}  # riverton's artifact has an empty history
 OUTCOMES = ("consumed", "counted", "corrected", "duplicate", "repeated", "excluded", "rejected")
@@ -73,15 +74,16 @@ def random_batches(specs, *, seed, batches, size):
                 received_s -= 60 * 3600  # a backlog of days ago: plausible in itself, but behind the region's clock
             age_s = draw.choice([0, 1, 30, 600, 3000, 7200, 20 * 3600, -299, -300, -301, 86_399, 86_400, 86_401])
             spec = specs[draw.choice(REGIONS)]
-            cell = draw.randrange(36)
+            cell = draw.choice([14, draw.randrange(36)])  # a corner of one is busy: its calls repeat each other
+            spread = 0.0008 if cell == 14 else 0.004
             lat, lon = (float(axis[cell]) for axis in spec.grid.centres())
             record = {
                 "incident_id": f"é{draw.randrange(batches * size // 3)}",
                 "region": spec.region,
                 "occurred_at": iso(received_s - age_s),
                 "category": draw.choice(spec.categories),
-                "lat": lat + draw.uniform(-0.004, 0.004),
-                "lon": lon + draw.uniform(-0.004, 0.004),
+                "lat": lat + draw.uniform(-spread, spread),
+                "lon": lon + draw.uniform(-spread, spread),
                 "origin": draw.choice(["public_call", "public_call", "sensor", "responder", "officer_initiated"]),
                 "revision": draw.choice([0, 0, 1, 2, 3]),
                 "status": draw.choice(["open", "open", "closed", "cancelled"]),

@@ -17,7 +17,7 @@ from streaming.flow import count
 from streaming.job.session import start_session
 from streaming.settings import Settings
 from tests.harness.file_job import FileJob
-from tests.harness.random_world import HISTORY_END_S, REGIONS, START_S, random_batches
+from tests.harness.random_world import HISTORY_END_S, MERGE, REGIONS, START_S, random_batches
 from tests.harness.region_bench import Bench, empty_history
 from tests.harness.toy import CREATED, publish_artifact, toy_constants, toy_grid, toy_network, toy_spec
 
@@ -113,7 +113,7 @@ def new_job(session, tmp_path) -> Callable[..., FileJob]:
 
 @pytest.fixture(scope="module")
 def world(toy):
-    specs = {region: toy(region) for region in REGIONS}
+    specs = {region: toy(region, merge=MERGE[region]) for region in REGIONS}
     return specs, random_batches(specs, seed=11, batches=9, size=70)
 
 

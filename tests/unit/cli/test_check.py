@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -38,6 +39,16 @@ def foreseen(artifacts):
         return list(dry_run(values, {"riverton": read_artifact(folder)}, now_s=NOW_S))
 
     return outcomes
+
+
+def test_a_call_that_repeats_another_is_named(tmp_path):
+    spec = msgspec.structs.replace(RIVERTON, merge="repeated_calls")
+    folder = toy_artifact(tmp_path, spec, cutoff_s=NOW_S - 3600, created="20260314T000000Z")
+    again = {**CALL, "incident_id": "2026-9", "occurred_at": "2026-03-14T08:31:00Z", "lat": CALL["lat"] + 0.001}
+    messages = [(str(number), json.dumps(one).encode()) for number, one in enumerate((CALL, again))]
+    first, second = dry_run(messages, {"riverton": read_artifact(folder)}, now_s=NOW_S)
+    assert (first.outcome, second.outcome) == ("counted", "repeated")
+    assert "200 m" in second.detail
 
 
 def test_an_artifact_in_a_folder_of_another_name_refuses_under_that_name(artifacts):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.counting.blobs import Journal, export_state, restore_state
-from models.counting.count_state import OUTCOMES, CountState
+from models.counting.count_state import CountState
 from models.counting.repeated_calls import Calls, repeats
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, NO_PLACE, Incidents
 from schemas.spec import DAY_S
@@ -275,6 +275,25 @@ def test_a_call_that_the_history_owns_is_repeated_by_nothing():
     assert counted([{"ago_s": 100}], [{"key": 6}], history_end_s=NOW - 50) == (1, {"counted": 1})
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_call_at_the_edge_of_the_memory_still_finds_the_one_that_it_repeats(restart, monkeypatch):
+    """At midnight, when most is dropped: what nobody may correct any more may still be repeated."""
+    monkeypatch.setattr("models.counting.blobs._FOLD_SEGMENTS", 1)
+    journal, changes = Journal.start(CountState(SPEC))
+    stored, midnight_s = dict(changes.puts), (NOW // DAY_S + 3) * DAY_S
+    edge_s = midnight_s - KEEP_S
+    first, other, again = (
+        incidents([{**CALL, "key": key, "category": kind, "ago_s": 0}], at_s)
+        for key, kind, at_s in ((1, 0, edge_s - 700), (2, 1, midnight_s), (3, 0, edge_s + 100))
+    )
+    for batch, clock_s in ((first, edge_s), (other, midnight_s), (again, midnight_s)):
+        if restart:
+            journal = Journal.restore(SPEC, stored, as_of_s=journal.state.as_of_s, digest=journal.digest)
+        applied = journal.state.apply(batch, clock_s)
+        store(journal.record(applied.changed), stored)
+    assert totals([applied]) == Counter(repeated=1)
+
+
 def test_places_of_another_layout_than_the_spec_asks_for_are_refused():
     for spec, other in ((SPEC, toy_spec(2, 2)), (toy_spec(2, 2), SPEC)):
         with pytest.raises(ValueError, match="layout"):
@@ -299,7 +318,3 @@ def test_one_hundred_thousand_calls_of_a_quarter_of_an_hour_take_no_time_to_spea
         earlier = calls.occurred_s < calls.occurred_s[number]
         earlier |= (calls.occurred_s == calls.occurred_s[number]) & (calls.order < number)
         assert bool((earlier & (away <= 200)).any()) == (number in found)
-
-
-def test_every_outcome_is_named_once():
-    assert OUTCOMES == ("counted", "corrected", "duplicate", "repeated", "excluded")

@@ -24,7 +24,7 @@ from tests.harness.toy import toy_artifact, toy_frame, toy_published, toy_spec
 
 NOW_S = 1_764_000_000.0
 TOTALS = dict.fromkeys(("duplicate", "repeated", "excluded", "rejected", "rejected_late"), 1)
-TOTALS |= {"consumed": 10, "counted": 5, "corrected": 2}
+TOTALS |= {"consumed": 11, "counted": 5, "corrected": 2}
 SECRET = "numbat8087"
 
 
