@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.network import RiskNetwork, residual_of
-from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, riskiest
+from schemas.frame import ATTRIBUTED_RANKS, attribution_groups, riskiest
 
 Values = npt.NDArray[np.float32]
 
@@ -18,7 +18,7 @@ NETWORK_ALONE = "network"  # all inputs at their mean
 def groups_of(network: RiskNetwork | type[RiskNetwork], features: tuple[str, ...]) -> dict[str, npt.NDArray[np.intp]]:
     """The network's inputs of each group."""
     homes = np.array(network.input_groups(features))
-    return {name: np.flatnonzero(homes == name) for name in ATTRIBUTION_GROUPS if name != NETWORK_ALONE}
+    return {name: np.flatnonzero(homes == name) for name in attribution_groups(features) if name != NETWORK_ALONE}
 
 
 def shares(
@@ -54,14 +54,14 @@ def shares(
 def attribute_riskiest(
     inputs: Values, network: RiskNetwork | None, features: tuple[str, ...], *, risk: Values, expected: Values
 ) -> Values:
-    """(ranks, categories, horizons, ATTRIBUTION_GROUPS) factors that lead from usual to expected in the riskiest cells.
+    """(ranks, categories, horizons, groups) factors that lead from usual to expected in the riskiest cells.
 
     inputs: (cells, categories, inputs). risk, expected: (cells, categories, horizons). All 1 without a network.
     """
     cells, categories, horizons = risk.shape
-    ranks = min(ATTRIBUTED_RANKS, cells)
+    ranks, groups = min(ATTRIBUTED_RANKS, cells), attribution_groups(features)
     if network is None:
-        return np.ones((ranks, categories, horizons, len(ATTRIBUTION_GROUPS)), np.float32)
+        return np.ones((ranks, categories, horizons, len(groups)), np.float32)
     places = [(category, horizon) for category in range(categories) for horizon in range(horizons)]
     ranked = np.empty((ranks, categories, horizons), np.intp)
     for category, horizon in places:
@@ -72,8 +72,8 @@ def attribute_riskiest(
     for category, (those, _) in enumerate(asked):
         rows[: len(those), category] = inputs[those, category]
     found = shares(network, rows, groups_of(network, features))
-    logs = np.stack([found[name] for name in ATTRIBUTION_GROUPS], axis=-1)  # (rows, categories, horizons, groups)
-    factors = np.empty((ranks, categories, horizons, len(ATTRIBUTION_GROUPS)), np.float32)
+    logs = np.stack([found[name] for name in groups], axis=-1)  # (rows, categories, horizons, groups)
+    factors = np.empty((ranks, categories, horizons, len(groups)), np.float32)
     for category, horizon in places:
         position = asked[category][1].reshape(ranks, horizons)[:, horizon]
         factors[:, category, horizon] = np.exp(logs[position, category, horizon])

@@ -5,7 +5,7 @@ integers (counts x weights in units of 2**-20), so it is exact and cannot depend
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 
 import numpy as np
@@ -16,10 +16,12 @@ from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.hour_of_week import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
 from models.neighbours import ring_size, ring_sum
 from schemas.errors import DataError
+from schemas.limits import MAX_COVARIATE_VALUE
 from schemas.spec import Spec
 
 Floats = npt.NDArray[np.float64]
 
+_OF_SERIES = ("covariate_centre", "covariate_scale")
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
 _SURELY_SOME = 20.0  # where so many incidents a day are usual, a day without any is a day without data
@@ -35,6 +37,8 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "dispersion": (1e-3, 1e6),
     "dispersion_power": (QUADRATIC, LINEAR),
     "first_day": (1.0, 1e5),
+    "covariate_centre": (-MAX_COVARIATE_VALUE, MAX_COVARIATE_VALUE),
+    "covariate_scale": (1e-6, 2 * MAX_COVARIATE_VALUE),
 }
 
 
@@ -50,11 +54,14 @@ class BaselineConstants:
     mean_per_day: Floats  # (categories,) incidents of the region per day in training, > 0
     dispersion: Dispersion  # (categories, horizons) of the negative binomial
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
+    covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
+    covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
     def arrays(self) -> dict[str, Floats]:
-        """As they are stored."""
-        named = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**named, "dispersion": self.dispersion.r, "dispersion_power": self.dispersion.power}
+        """As they are stored; those of the outside series only where there are any."""
+        named = {one.name: getattr(self, one.name) for one in fields(self)}
+        named |= {"dispersion": self.dispersion.r, "dispersion_power": self.dispersion.power}
+        return {name: array for name, array in named.items() if name not in _OF_SERIES or array.size}
 
     @classmethod
     def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
@@ -78,6 +85,7 @@ class BaselineConstants:
             "dispersion": places,
             "dispersion_power": places,
             "first_day": (),
+            **(dict.fromkeys(_OF_SERIES, (len(spec.covariates),)) if spec.covariates else {}),
         }
         if set(arrays) != set(shapes):
             raise DataError(f"baseline holds {sorted(arrays)}, needs {sorted(shapes)}", "train again")

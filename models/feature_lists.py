@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.frame import ATTRIBUTION_GROUPS
+from schemas.frame import ATTRIBUTION_GROUPS, OUTSIDE_GROUP
+from schemas.spec import COVARIATE
 
 Counts = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
@@ -214,6 +215,8 @@ def group_of(name: str) -> str:
     """The attribution group of a column. Raises ValueError for a name that is no feature."""
     if name.startswith(USUAL):
         return "memory"
+    if name.startswith(COVARIATE):
+        return OUTSIDE_GROUP
     groups = {column: one.group for one in all_features() for column in one.names}
     if name not in groups:
         raise ValueError(f"{name!r} is no feature: declare it in models/feature_lists.py")

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants, cell_rate, horizon_hours, profile_hours, region_rate, remember
 from models.counting.count_state import CountState
 from models.counting.pyramid import LevelBins
+from models.covariates import SeriesScale, covariate_columns, covariate_names
 from models.feature_lists import (
     LEVEL_LIMIT,
     MEMORY_DAYS,
@@ -43,12 +44,23 @@ _LEVEL_PRIOR = 5.0  # incidents added to both sides of a level's ratio, so that 
 _PANE_WINDOWS_S = (900, HOUR_S, 6 * HOUR_S, DAY_S)
 
 
-def feature_names(horizon_names: tuple[str, ...] = ("1h", "4h", "24h")) -> tuple[str, ...]:
-    """Names of the columns in their order. The last ones are the log of the baseline's expected count."""
+def feature_names(
+    horizon_names: tuple[str, ...] = ("1h", "4h", "24h"), covariates: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Names of the columns in their order. The last ones are the log of the baseline's expected count.
+
+    covariates: the names of the outside series, whose columns stand before those.
+    """
     return (
         *(name for feature in all_features() for name in feature.names),
+        *covariate_names(covariates, horizon_names),
         *(f"{USUAL}{name}" for name in horizon_names),
     )
+
+
+def features_of(spec: Spec) -> tuple[str, ...]:
+    """Names of the columns that this version computes for a spec."""
+    return feature_names(spec.horizon_names, tuple(one.name for one in spec.covariates))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +70,7 @@ class Features:
     values: Columns  # (cells, categories, features), contiguous
     observed_1h: Counts  # (cells, categories) incidents of the newest hour's panes
     support: npt.NDArray[np.uint8]  # (cells, categories) position in schemas.frame.SUPPORT
+    covariates_missing: int = 0  # outside series that are neutral in some horizon, for want of a value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +97,7 @@ class FeatureEngine:
     """Features of one region by one artifact's constants."""
 
     def __init__(self, spec: Spec, constants: BaselineConstants) -> None:
-        if spec.features != feature_names(spec.horizon_names):
+        if spec.features != features_of(spec):
             raise SpecMismatch(f"spec of {spec.region} names other features than this version computes", "train again")
         self.spec, self.constants = spec, constants
         self._shape = (spec.grid.cells, len(spec.categories))
@@ -97,7 +110,7 @@ class FeatureEngine:
         So they change inside a tick only where counts do: next to a new incident, and nowhere else.
         """
         spec, shape = self.spec, self._shape
-        at_s = state.as_of_s - state.as_of_s % spec.tick_s
+        at_s = state.tick_s
         panes, hours, days = (state.levels[name] for name in ("pane", "hour", "day"))
         past_days = self._past(days, lambda level: self._days(level, state.first_day))
         past_hours = self._past(hours, self._hours)
@@ -121,11 +134,20 @@ class FeatureEngine:
         values[:, :, columns_of("memory")] = past_days.columns
         values[:, :, columns_of("level")] = np.stack(columns("level", levels), axis=-1)
         values[:, :, columns_of("time")] = columns("time", hour)
+        missing = self._put_outside(values, state, at_s) if spec.covariates else 0
         values[:, :, -len(spec.horizons_s) :] = past_days.log_rate_per_hour[:, :, None] + self._log_hours(at_s)
 
         remembered = past_days.remembered + days.newest_bins(1).reshape(shape)
         support = (remembered > 0).astype(np.uint8) + (remembered >= SPARSE_BELOW)
-        return Features(values=values, observed_1h=w1h, support=support)
+        return Features(values=values, observed_1h=w1h, support=support, covariates_missing=missing)
+
+    def _put_outside(self, values: Columns, state: CountState, at_s: int) -> int:
+        """Write the columns of the outside series, the same in every cell; how many series are missing."""
+        spec, horizons = self.spec, len(self.spec.horizons_s)
+        scale = SeriesScale(centre=self.constants.covariate_centre, scale=self.constants.covariate_scale)
+        outside, missing = covariate_columns(state.covariates, scale, spec, at_s)
+        values[:, :, -(len(spec.covariates) + 1) * horizons : -horizons] = outside
+        return missing
 
     def _past(self, level: LevelBins, give: Callable[[LevelBins], T]) -> T:
         """`give(level)`, a function of finished bins only, computed again when one of them has changed."""

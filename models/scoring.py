@@ -24,7 +24,7 @@ class Scores:
     low: Array
     high: Array
     usual: Array
-    attribution: Array  # (ranks, categories, horizons, ATTRIBUTION_GROUPS)
+    attribution: Array  # (ranks, categories, horizons, attribution_groups)
 
 
 def means(values: Array, network: RiskNetwork | None, spec: Spec) -> tuple[Array, Array, Array]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
-from schemas.spec import ALL_CATEGORIES, Spec
+from schemas.spec import ALL_CATEGORIES, COVARIATE, Spec
 
 SUPPORT = ("no_history", "sparse", "ok")  # the code in `RiskFrame.support` is the position here
 BASELINE_MODEL = "baseline"
@@ -23,6 +23,7 @@ ATTRIBUTION_GROUPS: Mapping[str, str] = MappingProxyType(
         "network": "the network, all features at their mean",
     }
 )
+OUTSIDE_GROUP = "covariates"  # one group more, where a spec has outside series
 ATTRIBUTED_RANKS = 10  # of the riskiest cells, how many carry what made their scores
 
 
@@ -40,7 +41,7 @@ class RiskFrame:
     usual: npt.NDArray[np.float32]  # the baseline's expected
     observed_1h: npt.NDArray[np.int32]  # (cells, categories) incidents counted in the last hour
     support: npt.NDArray[np.uint8]  # (cells, categories) position in SUPPORT
-    attribution: npt.NDArray[np.float32]  # (ranks, categories, horizons, groups) of the `riskiest` cells
+    attribution: npt.NDArray[np.float32]  # (ranks, categories, horizons, attribution_groups) of the `riskiest` cells
     is_sum: bool = False  # over the spec's categories: the one category is ALL_CATEGORIES
 
     @property
@@ -64,6 +65,12 @@ class RiskFrame:
         for array in (*scores, self.observed_1h, self.support, self.attribution):
             seal.update(array.tobytes())
         return seal.hexdigest()
+
+
+def attribution_groups(features: tuple[str, ...]) -> Mapping[str, str]:
+    """The groups of these features: ATTRIBUTION_GROUPS, and that of the outside series where there are any."""
+    has_outside = any(name.startswith(COVARIATE) for name in features)
+    return {**ATTRIBUTION_GROUPS, OUTSIDE_GROUP: "outside series"} if has_outside else ATTRIBUTION_GROUPS
 
 
 def riskiest(risk: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.intp]:

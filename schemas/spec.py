@@ -14,6 +14,8 @@ from schemas.grid import Grid
 from schemas.limits import (
     MAX_CATEGORIES,
     MAX_COUNTERS_PER_REGION,
+    MAX_COVARIATE_AGE_HOURS,
+    MAX_COVARIATES,
     MAX_FUTURE_LIMIT_S,
     MAX_HORIZON_S,
     MAX_HORIZONS,
@@ -26,6 +28,7 @@ SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
 Merge = Literal["none", "repeated_calls"]  # what counts: every call, or a call that repeats no earlier one
 ALL_CATEGORIES = "all"  # the store's series over every category; no category may have this name
+COVARIATE = "cov_"  # begins the names of the features of outside series
 HOUR_S = 3600
 DAY_S = 86_400
 DAYS_KEPT = 400  # days for which counts by day are kept
@@ -38,6 +41,13 @@ class Level(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str
     width_s: int
     keep: int
+
+
+class CovariateSeries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An outside series that the scores use, and how many hours after its issue a value still counts."""
+
+    name: Slug
+    max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)]
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,6 +65,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     future_limit_s: int = 300
     features: tuple[str, ...]
     merge: Merge = "none"
+    covariates: tuple[CovariateSeries, ...] = ()
 
     def __post_init__(self) -> None:
         for message, remedy in _faults(self):
@@ -97,10 +108,14 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.merge == "repeated_calls"
 
     def as_json(self) -> bytes:
-        """The fields in their order; without `merge` where every call counts, as before there was a choice."""
+        """The fields in their order; without those that say nothing, as before there was a choice: `merge` where every
+        call counts, and `covariates` without any.
+        """
         fields = msgspec.structs.asdict(self)
         if not self.merges_calls:
             del fields["merge"]
+        if not self.covariates:
+            del fields["covariates"]
         return msgspec.json.encode(fields)
 
     def fingerprint(self) -> str:
@@ -133,6 +148,11 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"horizons_s={horizons[:9]}", "name whole hours in seconds, each once, the shortest first"
     if len(horizons) > MAX_HORIZONS or horizons[-1] > MAX_HORIZON_S:
         yield f"horizons_s={horizons[:9]}", f"name at most {MAX_HORIZONS}, none beyond {MAX_HORIZON_S} s"
+    names = [one.name for one in spec.covariates]
+    if len(names) > MAX_COVARIATES or len(set(names)) != len(names):
+        yield f"covariates {names[:99]}", f"name at most {MAX_COVARIATES} different ones"
+    if wrong := [name for name in names if not re.fullmatch(SLUG, name)]:
+        yield f"covariates {', '.join(map(repr, wrong))}", "write their names as slugs, like regions and categories"
     try:
         ZoneInfo(spec.timezone)
     except (KeyError, ValueError, OSError):
@@ -157,6 +177,7 @@ def _flat(spec: Spec) -> dict[str, object]:
     """The spec's fields, with each field of the grid as `grid.NAME`."""
     fields = msgspec.structs.asdict(spec)
     grid = msgspec.structs.asdict(fields.pop("grid"))
+    fields["covariates"] = tuple(f"{one.name} ({one.max_age_hours} h)" for one in spec.covariates)
     return {**fields, **{f"grid.{name}": value for name, value in grid.items()}}
 
 

@@ -10,7 +10,7 @@ from models.attribution import groups_of, shares
 from models.baseline import horizon_hours, profile_hours
 from models.counting.count_state import CountState
 from models.features import FeatureEngine
-from schemas.frame import ATTRIBUTION_GROUPS
+from schemas.frame import attribution_groups
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ def explain(artifact: Artifact, state: CountState, cell: int) -> Iterator[Explan
     hours = np.stack([profile_hours(constants, at_s, at_s + h, spec.timezone) for h in spec.horizons_s], axis=1)
     log_usual = values[cell, :, -len(spec.horizons_s) :].astype(np.float64)
     network = artifact.network()
-    added = {}
+    added, words = {}, attribution_groups(spec.features)
     if network is not None:
         inputs = network.inputs(values, spec.grid)[cell : cell + 1]
         added = shares(network, inputs, groups_of(network, spec.features))
@@ -58,10 +58,7 @@ def explain(artifact: Artifact, state: CountState, cell: int) -> Iterator[Explan
                 Part(name="the cell's rate at the region's level", log=float(usual - own + length)),
                 Part(name="hour of the week", log=float(average - length)),
                 Part(name="the cell's own day", log=float(own - average)),
-                *(
-                    Part(name=ATTRIBUTION_GROUPS[name], log=float(share[0, category, horizon]))
-                    for name, share in added.items()
-                ),
+                *(Part(name=words[name], log=float(share[0, category, horizon])) for name, share in added.items()),
             ]
             yield Explanation(
                 cell=spec.grid.cell_ids()[cell],

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from models.artifact.untrusted_bytes import read_regular_file, sha256
-from models.features import feature_names
+from models.features import features_of
 from models.hyperparameters import Hyperparameters, TunedOn
 from models.networks import MODELS
 from schemas.errors import ArtifactError, RiskError
@@ -48,6 +48,7 @@ class DataSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     first_s: int
     cutoff_s: Annotated[int, msgspec.Meta(ge=0, le=MAX_TIME_S)]
     table_version: int | None = None  # of an archive
+    covariates_sha256: str | None = None  # of the file of outside series
     cut_hours: int | None = None  # of an archive: hours in that time from which nothing is learned
 
 
@@ -129,7 +130,7 @@ def _check(manifest: Manifest, folder: Path) -> None:
             f"{path}: its network is of the kind {manifest.network[:40]!r}, and this version has {', '.join(MODELS)}",
             "use the version that trained it, or train again",
         )
-    computed = feature_names(spec.horizon_names)
+    computed = features_of(spec)
     if not manifest.features == spec.features == computed:
         other = [*dict.fromkeys((*manifest.features, *spec.features))]
         raise ArtifactError(

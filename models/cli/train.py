@@ -31,6 +31,7 @@ from models.files.data_report import row_counts
 from models.networks import MODELS
 from models.training.regions import DEFAULT_CELL_M, RegionTask, read_regions
 from schemas.errors import DataError, SettingsError
+from schemas.limits import MAX_COVARIATE_AGE_HOURS
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and other commands do not need it
     from models.training.fit_network import Fit
@@ -62,6 +63,12 @@ def train_command(
     master: Master = "",
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     missing_days: MissingDays = 0,
+    covariates: Annotated[
+        Path | None, typer.Option(help="Outside series, .csv or .parquet, as they were issued; without it, none")
+    ] = None,
+    covariate_max_age_hours: Annotated[
+        int, typer.Option(min=1, max=MAX_COVARIATE_AGE_HOURS, help="Hours after its issue for which a value counts")
+    ] = 24,
     merge: Annotated[
         bool, typer.Option("--merge-repeated-calls", help="Count calls of a category within 200 m and 15 min once")
     ] = False,
@@ -89,6 +96,8 @@ def train_command(
         recipe=str(recipe) if recipe else "",
         network=network,
         missing_days=missing_days,
+        covariates=str(covariates) if covariates else "",
+        covariate_max_age_hours=covariate_max_age_hours,
         merge="repeated_calls" if merge else "none",
     )
     ready = prepare(task)

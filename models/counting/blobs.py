@@ -10,6 +10,7 @@ bins at the last fold, the registry, and the segments since; `restore` gives bac
     history_end     of the history that the counts began with; none in the first layout
     first_day       that the counts cover; none where it is not known
     b:LEVEL:CHUNK   counts of 32 bins
+    c:book          what is known of the outside series; none without any
     r:NUMBER        records of the registry, in order of their numbers: a later one replaces an earlier one
     s:NUMBER        a segment
 """
@@ -25,8 +26,11 @@ import xxhash
 from models.counting.count_state import CountState
 from models.counting.pyramid import CHUNK_BINS
 from models.counting.registry import Records
+from models.covariates import CovariateBook
+from schemas.covariate import VALUE
 from schemas.spec import Spec
 
+_BOOK = "c:book"
 _NUMBERS = ("layout", "clock", "history_end", "first_day")
 _RECORDS = {1: Records.unpack_older, 2: Records.unpack, 3: Records.unpack_placed}  # segments are never in the first
 _SEGMENT = struct.Struct("<Qq")
@@ -41,12 +45,18 @@ class Changes:
     puts: Mapping[str, bytes]
     deletes: tuple[str, ...] = ()
 
+    def then(self, later: "Changes") -> "Changes":
+        """These and then those, which touch other blobs."""
+        return Changes(puts={**self.puts, **later.puts}, deletes=(*self.deletes, *later.deletes))
+
 
 def export_state(state: CountState) -> dict[str, bytes]:
     """All of a state, clock included, as blobs."""
     numbers = (_layout(state.spec), state.as_of_s, state.history_end_s, state.first_day)
     blobs = {name: msgspec.msgpack.encode(number) for name, number in zip(_NUMBERS, numbers, strict=True)}
     blobs["r:0000000000"] = state.registry.records().pack()
+    if len(state.covariates.values):
+        blobs[_BOOK] = state.covariates.values.tobytes()
     for name, level in state.levels.items():
         for chunk in range(level.oldest // CHUNK_BINS, (level.newest + level.ahead) // CHUNK_BINS + 1):
             if packed := level.pack_chunk(chunk):
@@ -78,6 +88,8 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None
             state.levels[rest.split(":")[0]].unpack_chunk(blobs[key])
         elif kind == "r":
             state.registry.put(_RECORDS[layout](blobs[key]))
+        elif kind == "c":
+            state.covariates = CovariateBook(np.frombuffer(blobs[key], VALUE))
         elif kind == "s":
             segment = Segment.unpack(blobs[key], spec)
             state.settle(segment.records, forget_before_s=segment.as_of_s - spec.registry_keep_s)
@@ -158,8 +170,17 @@ class Journal:
         self._append(segment.records, blob)
         return True
 
+    def record_book(self) -> Changes:
+        """The writes that store the outside series after a batch has changed them; the digest names them, too.
+
+        The whole of them is written: they change a few times an hour. Another journal cannot follow, and restores.
+        """
+        blob = self.state.covariates.values.tobytes()
+        self.digest = _hash(self.digest, blob)
+        return Changes(puts={_BOOK: blob})
+
     def record(self, changed: Records) -> Changes:
-        """The writes that store what a batch changed."""
+        """The writes that store what a batch changed of the counts."""
         if not len(changed):
             return Changes(puts={})
         key, written = self.next_key, set(self.open_segments)

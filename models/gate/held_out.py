@@ -58,6 +58,8 @@ def unsound(champion: Artifact, challenger: Artifact) -> tuple[str, ...]:
         faults.append("its spec is another one; train it with --like the champion's folder")
     if challenger.manifest.data.cutoff_s <= champion.manifest.data.cutoff_s:
         faults.append("its data end no later than the champion's")
+    if challenger.spec.covariates:
+        faults.append("it uses outside series, and the held-out incidents come without them")
     return tuple(faults)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from models.neighbours import ring_size, ring_sum
 from models.network import Values
 from models.networks.residual import ResidualNetwork
+from schemas.frame import OUTSIDE_GROUP
 from schemas.grid import Grid
 
 
@@ -23,4 +24,5 @@ class ConvolutionalNetwork(ResidualNetwork):
 
     @classmethod
     def input_groups(cls, features: tuple[str, ...]) -> tuple[str, ...]:
-        return ("next_door",) * len(features) + super().input_groups(features)
+        own = super().input_groups(features)
+        return (*(name if name == OUTSIDE_GROUP else "next_door" for name in own), *own)

@@ -10,6 +10,8 @@ from msgspec.structs import asdict
 from models.features import FeatureEngine
 from models.files.data_report import RowCount
 from models.files.layouts import LAYOUTS, OWNERS_TERMS
+from models.training.outside_series import missing_shares
+from models.training.replay import IncidentHistory
 from models.training.train import Trained
 from models.training.training_table import LACKS, NO_GAIN, HorizonResult, calibration, gains_nothing
 from schemas.frame import SUPPORT
@@ -32,7 +34,7 @@ and horizon ({horizons}), so that units can stand ready where the next hours' in
 Two fits. The first learned on the time before {validation} ({examples:,} cells at moments), made its choices on the
 time until {test}, and was judged on the rest, which no choice has seen; a gap as long as the longest horizon lies
 between. The second is what serves: fitted again on all of the time until {cutoff}, with those choices held.
-{notice}
+{outside}{notice}
 
 The file, what lies after that time included:
 
@@ -84,6 +86,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         categories=", ".join(spec.categories),
         **{name: _date(at_s) for name, at_s in dates.items()},
         examples=trained.examples,
+        outside=_outside(past),
         notice=LAYOUTS[layout].notice if layout in LAYOUTS else OWNERS_TERMS,
         seen="\n".join(f"| {line.rows:,} | {line.what} | {line.decision} |" for line in file_rows),
         results="\n".join(map(_line, trained.rows)),
@@ -111,5 +114,19 @@ def _support(trained: Trained) -> str:
     return ", ".join(f"{name} {share:.0%}" for name, share in zip(SUPPORT, shares, strict=True))
 
 
+def _outside(past: IncidentHistory) -> str:
+    """A line for each outside series: since when it was issued, and how often it was missing."""
+    lines = []
+    for number, (series, shares) in enumerate(zip(past.spec.covariates, missing_shares(past), strict=True)):
+        issued_s = past.covariates["issued_s"][past.covariates["series"] == number]
+        span = f"issued {_date(issued_s[0])} to {_date(issued_s[-1])} UTC" if len(issued_s) else "never issued before"
+        missing = ", ".join(f"{name} {share:.1%}" for name, share in zip(past.spec.horizon_names, shares, strict=True))
+        lines.append(
+            f"Outside series `{series.name}`: {span}, used for {series.max_age_hours} h after its issue; missing, so "
+            f"neutral, at {missing} of the moments.\n"
+        )
+    return "".join(lines)
+
+
 def _date(at_s: int) -> str:
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%d %H:%M")
+    return datetime.fromtimestamp(int(at_s), UTC).strftime("%Y-%m-%d %H:%M")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from models.baseline import BaselineConstants, Floats, cell_rate, profile_hours, region_rate
+from models.covariates import SeriesScale
 from models.dispersion import LEAST_GAIN, LINEAR, QUADRATIC, Dispersion
 from models.hour_of_week import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.likelihood import negative_binomial_nll
@@ -95,6 +96,7 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
     cut_s = sum(stop_s - start_s for start_s, stop_s in history.cut_spans(history.first_s, until_s))
     days = max((until_s - history.first_s - cut_s) / DAY_S, 1.0)
     kept = history.incidents.category[history.kept(history.first_s, until_s)]
+    series = SeriesScale.of(history.covariates, spec, history.first_s, until_s)
     mean_per_day = np.bincount(kept, minlength=len(spec.categories)) / days
     return BaselineConstants(
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
@@ -105,6 +107,8 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
         mean_per_day=np.maximum(mean_per_day, _LEAST_PER_DAY),
         dispersion=Dispersion.quadratic(np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1])),
         first_day=np.array(float(-(-history.first_s // DAY_S))),
+        covariate_centre=series.centre,
+        covariate_scale=series.scale,
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from models.files.archive import from_folder, is_archive
 from schemas.errors import DataError
+from schemas.limits import MAX_COVARIATE_AGE_HOURS
 from schemas.spec import Merge
 
 DEFAULT_CELL_M = 1000.0
@@ -30,6 +31,8 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     network: str = ""  # a kind of network; empty: the recipe's
     merge: Merge = "none"  # with `like` or an archive, theirs stays
     missing_days: Annotated[int, msgspec.Meta(ge=0)] = 0  # that an archive may lack
+    covariates: str = ""  # a file of outside series; empty: none
+    covariate_max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)] = 24
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +62,7 @@ def read_regions(path: Path) -> tuple[RegionTask, ...]:
             data=from_folder(task.data, folder),
             like=str(folder / task.like) if task.like else "",
             recipe=str(folder / task.recipe) if task.recipe else "",
+            covariates=str(folder / task.covariates) if task.covariates else "",
         )
         for task in tasks
     )

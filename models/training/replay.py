@@ -1,7 +1,7 @@
 """Replays an incident file in the order of time: the counts that the stream would have had, and what happened next."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ from models.counting.count_state import CountState
 from models.counting.repeated_calls import Calls, repeats
 from models.files.incident_files import IncidentTable
 from models.files.repeated_calls import places_of
+from schemas.covariate import NO_VALUES, Values
 from schemas.decode import incident_keys
 from schemas.errors import DataError
 from schemas.incidents import COUNTED_ORIGIN, Incidents
@@ -33,6 +34,7 @@ class IncidentHistory:
     first_s: int
     cutoff_s: int
     cut_hours: npt.NDArray[np.int64]  # since 1970, ascending
+    covariates: Values = field(default_factory=lambda: NO_VALUES)  # (n,) in the order of their issue
 
     @classmethod
     def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "IncidentHistory":
@@ -130,6 +132,8 @@ class Replay:
             state = CountState(past.spec)
             state.advance(past.first_s)
         self.state = state
+        self._issued = 0  # values of outside series that the state has taken in
+        self._take_in_issued()
         self._counted = self._position(state.as_of_s)
 
     def lead_to(self, as_of_s: int) -> CountState:
@@ -139,8 +143,16 @@ class Replay:
             until = self._position(stop_s - self.lag_s)
             self.state.apply(self.past.calls.select(np.arange(self._counted, until)), stop_s)
             self._counted = until
+            self._take_in_issued()
             self.state.registry.expire(self.state.asked_from_s)
         return self.state
+
+    def _take_in_issued(self) -> None:
+        """What of the outside series was issued by the state's time."""
+        until = int(np.searchsorted(self.past.covariates["issued_s"], self.state.as_of_s, side="right"))
+        if until > self._issued:
+            self.state.know(self.past.covariates[self._issued : until])
+            self._issued = until
 
     def _position(self, at_s: int) -> int:
         """How many calls happened before `at_s`."""

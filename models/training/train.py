@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
-from models.features import FeatureEngine, feature_names
+from models.features import FeatureEngine, feature_names, features_of
 from models.files.archive import Meaning
 from models.files.data_report import refuse_one_cell, refuse_too_little
 from models.files.incident_files import IncidentTable
@@ -21,6 +21,7 @@ from models.training.fit_baseline import Blocks, choose, constants_until, likeli
 from models.training.fit_network import Examples, Fit, FitData, FitPlan, Fitted, Kept, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally
+from schemas.covariate import NO_VALUES, Values
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import Merge, Spec
@@ -96,7 +97,7 @@ def table_like(table: IncidentTable, spec: Spec, *, region: str, cutoff_s: int) 
     ]
     if unknown := sorted(set(table.categories) - set(spec.categories)):
         faults.append(f"the artifact has no category {', '.join(unknown)}")
-    if spec.features != feature_names():
+    if spec.features != features_of(spec):
         faults.append("the artifact's network needs other features than this version computes")
     if faults:
         raise DataError(
@@ -116,14 +117,22 @@ def _end_of_training(table: IncidentTable, cutoff_s: int) -> int:
 
 
 def train(
-    incidents: IncidentTable, spec: Spec, options: TrainingOptions, *, report: ReportProgress, fit: Fit = fit_network
+    incidents: IncidentTable,
+    spec: Spec,
+    options: TrainingOptions,
+    *,
+    report: ReportProgress,
+    fit: Fit = fit_network,
+    covariates: Values = NO_VALUES,
 ) -> Trained:
     """Fit on the first 70 % of the time, choose on the next 15 %, judge on the rest; then fit again on all of it.
 
     The second fit is what serves. It keeps all that was chosen, so that it needs no time that it has not seen:
     half-life, shrinkage, priors, dispersion, the start of the network and its number of epochs.
+    covariates: of the spec's outside series, in the order of their issue.
     """
-    past = IncidentHistory.of(incidents, spec, options.cutoff_s)
+    known = covariates[covariates["issued_s"] < options.cutoff_s]
+    past = replace(IncidentHistory.of(incidents, spec, options.cutoff_s), covariates=known)
     blocks = Blocks.of(past.first_s, options.cutoff_s)
     work = _Work(past=past, options=options, report=report, fit=fit, random=np.random.default_rng(options.seed))
     report("baseline", 0)

@@ -1,7 +1,7 @@
 """From an incident file to a published artifact: what `train` does here, and `train-regions` in tasks of Spark."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from models.networks import kind_of_network
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
+from models.training.outside_series import OutsideSeries, with_outside_series
 from models.training.regions import DEFAULT_CELL_M, RegionTask
 from models.training.train import ReportProgress, Trained, TrainingOptions, spec_for, spec_of, table_like, train
 from models.training.training_table import HorizonResult
@@ -44,6 +45,7 @@ class PreparedTask:
     spec: Spec
     warnings: tuple[str, ...]  # of the file
     archived: Archived | None = None  # where they come from, if it is no file
+    outside: OutsideSeries = field(default_factory=OutsideSeries.none)
 
     @property
     def data_sha256(self) -> str:
@@ -84,6 +86,7 @@ def prepare(task: RegionTask) -> PreparedTask:
         spec = spec_of(incidents, archived.meaning, region=task.region, cutoff_s=cutoff_s)
     else:
         spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s, merge=task.merge)
+    spec, outside = with_outside_series(spec, task)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
     if archived:
@@ -97,6 +100,7 @@ def prepare(task: RegionTask) -> PreparedTask:
         spec=spec,
         warnings=warnings,
         archived=archived,
+        outside=outside,
     )
 
 
@@ -144,7 +148,7 @@ def train_region(
         seed=task.seed,
         recipe=ready.recipe.recipe,
     )
-    trained = train(ready.incidents, ready.spec, options, report=report, fit=fit)
+    trained = train(ready.incidents, ready.spec, options, report=report, fit=fit, covariates=ready.outside.values)
     folder = write_artifact(
         out,
         Model(spec=ready.spec, constants=trained.constants, network=trained.network, history=trained.history),
@@ -175,6 +179,7 @@ def _source(ready: PreparedTask, trained: Trained) -> DataSource:
         file_name="archive" if archived else data.name,
         sha256=ready.data_sha256,
         table_version=archived.version if archived else None,
+        covariates_sha256=ready.outside.sha256,
         cut_hours=cut if archived else None,
         layout=ready.incidents.layout,
         incidents=len(past.incidents),

@@ -32,6 +32,7 @@ def broker_start(
     with console.status("starting Kafka (the first start fetches its jars, 43 MB) ..."):
         broker = start_broker(folder, cache=settings.cache, port=port or _local_port(settings.kafka_bootstrap))
         topics = {settings.topic: TOPIC_PARTITIONS, settings.dead_letter_topic: 1, settings.feedback_topic: 1}
+        topics |= {settings.covariates_topic: 1} if settings.covariates_topic else {}
         ensure_topics(KafkaConnection(broker.bootstrap), topics)
     verb = "already runs" if broker.already_ran else "runs"
     console.print(f"Kafka {verb} at {broker.bootstrap} (process {broker.pid}, data and log in {broker.folder})")

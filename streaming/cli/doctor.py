@@ -117,6 +117,7 @@ def _connector(cache: Path) -> Iterator[Finding]:
 
 def _kafka(settings: Settings) -> Iterator[Finding]:
     needed: dict[str, Right] = {settings.topic: "READ", settings.dead_letter_topic: "WRITE"}
+    needed |= {settings.covariates_topic: "READ"} if settings.covariates_topic else {}
     kafka = KafkaConnection.of(settings)
     faults = topic_faults(kafka, needed)
     how = f"over TLS, to user {kafka.username}" if kafka.uses_tls else "in plain text"

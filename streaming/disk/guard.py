@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 # Of the counts that streaming/flow/count.py and models/counting/blobs.py store: add 1 with every change of it.
 STATE_LAYOUT = 2
 RESET = "begin anew with `checkpoint reset`"
-_COUNTS_DEPEND_ON = ("topic", "clock", "starting", "shuffle_partitions")
+_COUNTS_DEPEND_ON = ("topic", "covariates_topic", "clock", "starting", "shuffle_partitions")
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +49,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str] = {}
     spark: str = ""
     state_layout: int = 1
+    covariates_topic: str = ""
 
     @classmethod
     def of(cls, settings: Settings, topic_id: str) -> "Guard":
@@ -70,14 +71,12 @@ def verify_checkpoint(checkpoint: Path, after: Guard, topic: Topic, *, audit: Pa
     """
     before = read_guard(checkpoint)
     refuse_missing_parts(checkpoint)
-    begin = begin_offsets(checkpoint)
-    if before is not None and (begin or last_begun(checkpoint) >= 0):
+    if before is not None and (begin_offsets(checkpoint) or last_begun(checkpoint) >= 0):
         refuse_changes(before, after)
         _report_other_spark(checkpoint, before, after, audit)
     with write_errors(CheckpointError, path := checkpoint / "guard.json"):
         replace_file(path, msgspec.json.format(msgspec.json.encode(after)))
-    refuse_gap(begin | read_until(checkpoint), topic.first_offsets, after.topic)
-    refuse_lost_end(begun_until(checkpoint), topic.end_offsets, after.topic)
+    refuse_lost(checkpoint, topic, after.topic)
     drop_unfinished(checkpoint)
 
 
@@ -96,7 +95,7 @@ def other_layout(before: Guard) -> str:
 def changed_settings(before: Guard, after: Guard) -> list[str]:
     """The settings that the counts depend on and that differ, each as `NAME was VALUE and is VALUE`."""
     return [
-        f"{PREFIX}{field.upper()} was {was} and is {now}"
+        f"{PREFIX}{field.upper()} was {was or 'not set'} and is {now or 'not set'}"
         for field in _COUNTS_DEPEND_ON
         if (was := getattr(before, field)) != (now := getattr(after, field))
     ]
@@ -139,6 +138,12 @@ def refuse_changes(before: Guard, after: Guard) -> None:
             f"topic {after.topic} was deleted and created again since the last run ({ids}): no stored offset fits it"
         )
         raise CheckpointError(fault, remedy=f"if you want to read the new topic, {RESET}")
+
+
+def refuse_lost(checkpoint: Path, topic: Topic, name: str) -> None:
+    """Raise EventsGone when Kafka deleted messages that were not read yet, or lost some that were."""
+    refuse_gap(begin_offsets(checkpoint, name) | read_until(checkpoint, name), topic.first_offsets, name)
+    refuse_lost_end(begun_until(checkpoint, name), topic.end_offsets, name)
 
 
 def refuse_gap(read: Mapping[int, int], first: Mapping[int, int], topic: str) -> None:

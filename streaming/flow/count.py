@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
@@ -19,13 +20,14 @@ from models.artifact.artifact import Artifact
 from models.counting.blobs import Changes, Journal
 from models.counting.closed_horizons import horizons_closed_between
 from models.counting.count_state import Moves
-from models.features import FeatureEngine
+from models.features import FeatureEngine, Features
+from schemas.covariate import PLACED_VALUE, Values
 from schemas.errors import ArtifactError, SpecMismatch
 from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
 from schemas.spec import HOUR_S
 from streaming.disk.frame_counts import CountsRecords
 from streaming.disk.kept_counts import day_of, pack_counts
-from streaming.flow.intake import take_in
+from streaming.flow.intake import take_in, take_in_outside
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.rows import ClosedCounts, CountedRow, Summary
 from streaming.flow.workers import settle_worker
@@ -43,6 +45,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     newest_event_s: int = 0
     totals: dict[str, int] = {}
     digest: int = 0
+    covariates_missing: int = 0  # in the scores that were emitted last
     kept_day: str = ""  # day at whose first batch the counts were kept for a rebuild
 
 
@@ -115,6 +118,8 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         before = live.journal.digest
         everything = live.records.begin(live.journal.state, before, messages=len(incidents))
         result = count_batch(live, head, packed, incidents, as_of_s)
+        if result.outside_changed:  # a record of moves does not have them: the next batch begins the file again
+            live.records.is_begun = False
         moved = live.records.add(live.journal.state, result.moved, before=before, digest=live.journal.digest)
         self._write(result.changes)
         _LIVE[region] = live
@@ -164,6 +169,7 @@ class BatchResult:
     head: Head
     changes: Changes
     moved: Moves
+    outside_changed: bool
     features: bytes | None  # None: nothing that is scored has changed since the last emission
     summary: Summary
 
@@ -175,20 +181,22 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
     refused = _refused_in(packed)
     applied, rejections, ledger = take_in(state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
     changes = live.journal.record(applied.changed)
+    outside = take_in_outside(state, _outside_in(packed), _refused_in(packed, "refused_covariates"))
+    if outside.has_changed:
+        changes = changes.then(live.journal.record_book())
 
-    tick_s = tick_of(state.as_of_s, state.spec)
-    must_emit = len(applied.changed) > 0 or tick_s != head.emitted_tick_s or live.engine_of != head.emitted_artifact
+    features = _due(live, head, has_changed=len(applied.changed) > 0 or outside.has_changed)
     newest_event_s = max(head.newest_event_s, applied.newest_counted_s)
     after = Head(
         fingerprint=state.spec.fingerprint(),
-        as_of_s=state.as_of_s if consumed or must_emit else head.as_of_s,
-        emitted_tick_s=tick_s,
+        as_of_s=state.as_of_s if consumed or features else head.as_of_s,
+        emitted_tick_s=state.tick_s,
         emitted_artifact=live.engine_of,
         newest_event_s=newest_event_s,
-        totals=add_up(head.totals, ledger),
+        totals=add_up(head.totals, ledger | outside.ledger),
         digest=live.journal.digest,
+        covariates_missing=features.covariates_missing if features else head.covariates_missing,
     )
-    features = live.engine.compute(state) if must_emit else None
     summary = Summary(
         as_of_s=state.as_of_s,
         ledger=ledger,
@@ -196,6 +204,8 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
         newest_event_s=newest_event_s,
         newest_received_ms=int(incidents.received_ms.max(initial=0)),
         rejections=pack_rejections(rejections) if rejections else b"",
+        refused_covariates=pack_rejections(outside.rejections) if outside.rejections else b"",
+        covariates_missing=after.covariates_missing,
         observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
         support=features.support.astype("u1").tobytes() if features else b"",
         counts=live.journal.digest,
@@ -206,9 +216,17 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
         head=after,
         changes=changes,
         moved=applied.moved,
+        outside_changed=outside.has_changed,
         features=features.values.astype("<f4").tobytes() if features else None,
         summary=summary,
     )
+
+
+def _due(live: _Live, head: Head, *, has_changed: bool) -> Features | None:
+    """The features of new scores; None when nothing that is scored has changed since the last emission."""
+    state = live.journal.state
+    is_due = has_changed or state.tick_s != head.emitted_tick_s or live.engine_of != head.emitted_artifact
+    return live.engine.compute(state) if is_due else None
 
 
 def begins_an_hour(before: Head, after: Head) -> bool:
@@ -244,24 +262,30 @@ def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, Co
     its messages are no longer of no region: the store's point must give way. On the wall clock a minute without any
     has its point too, so that a chart shows the first of a burst as a step.
     """
-    rejections = _refused_in(packed)
+    rejections, outside = _refused_in(packed), _refused_in(packed, "refused_covariates")
     ledger = balanced_ledger(int(packed["consumed"].sum()), {}, rejections)
+    of_outside = {"covariates_rejected": len(outside)} if outside else {}
     as_of_s = max(head.as_of_s, now_ms // 1000)
     tick_s = tick_of(as_of_s, None)
     after = head
-    if rejections or (as_of_s and tick_s != head.emitted_tick_s):
-        after = Head(as_of_s=as_of_s, emitted_tick_s=tick_s, totals=add_up(head.totals, ledger), digest=1)
+    if rejections or outside or (as_of_s and tick_s != head.emitted_tick_s):
+        after = Head(as_of_s=as_of_s, emitted_tick_s=tick_s, totals=add_up(head.totals, ledger | of_outside), digest=1)
     summary = Summary(
         as_of_s=after.as_of_s,
         ledger=ledger,
         totals=after.totals,
         rejections=pack_rejections(rejections) if rejections else b"",
+        refused_covariates=pack_rejections(outside) if outside else b"",
     )
     return after, CountedRow(UNASSIGNED, None, None, msgspec.msgpack.encode(summary))
 
 
-def _refused_in(packed: pd.DataFrame) -> list[Rejection]:
-    return [one for blob in packed["rejections"] if blob for one in unpack_rejections(blob)]
+def _outside_in(packed: pd.DataFrame) -> Values:
+    return np.frombuffer(b"".join(bytes(blob) for blob in packed["covariates"]), PLACED_VALUE)
+
+
+def _refused_in(packed: pd.DataFrame, column: str = "rejections") -> list[Rejection]:
+    return [one for blob in packed[column] if blob for one in unpack_rejections(blob)]
 
 
 def _artifact_in_force(packed: pd.DataFrame) -> str:

@@ -7,11 +7,15 @@ for messages of no region.
 
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from schemas.covariate import decode_covariates
 from schemas.decode import Decoded, Messages, decode_messages
 from schemas.errors import LedgerUnbalanced
 from schemas.incidents import pack_rejections
+from schemas.spec import Spec
 from streaming.flow.intake import PAYLOADS_PER_TASK, within
 from streaming.flow.ledger import UNASSIGNED
 from streaming.flow.rows import PACKED, PackedRow
@@ -25,7 +29,10 @@ HEARTBEAT = -1  # the `partition` of the heartbeat row
 def decode_stage(
     read_roster: Callable[[], Mapping[str, Entry]],
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """The function for `mapInArrow`: (value, partition, offset, time_ms, now_ms) -> packed rows."""
+    """The function for `mapInArrow`: (value, partition, offset, time_ms, now_ms) -> packed rows.
+
+    Where outside series are read, `is_covariate` says which messages are theirs.
+    """
 
     def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         settle_worker()
@@ -38,6 +45,11 @@ def decode_stage(
             if is_heartbeat.any():
                 rows += heartbeat_rows(roster)
                 batch = batch.filter(pa.array(~is_heartbeat))
+            if "is_covariate" in batch.schema.names:
+                outside = batch.filter(batch.column("is_covariate"))
+                batch = batch.filter(pc.invert(batch.column("is_covariate")))
+                packed, room = covariate_rows(messages_of(outside), regions, roster, room=room)
+                rows += packed
             if batch.num_rows:
                 messages = messages_of(batch)
                 decoded = decode_messages(messages, regions, now_ms=batch.column("now_ms")[0].as_py())
@@ -83,6 +95,35 @@ def packed_rows(
             consumed=(0 if incidents is None else len(incidents)) + len(refused),
             incidents=b"" if incidents is None else incidents.pack(),
             rejections=pack_rejections(refused) if refused else b"",
+        )
+        rows.append(row)
+    return rows, room
+
+
+def covariate_rows(
+    messages: Messages, specs: Mapping[str, Spec], roster: Mapping[str, Entry], *, room: int
+) -> tuple[list[PackedRow], int]:
+    """A row per region that had messages about outside series, and how many bytes of payload the task may still keep.
+
+    Raises LedgerUnbalanced when a message was lost or doubled.
+    """
+    found, refused = decode_covariates(messages, specs)
+    if sum(map(len, found.values())) + sum(map(len, refused.values())) != len(messages.values):
+        raise LedgerUnbalanced(f"of {len(messages.values)} covariates some were lost or doubled in decoding")
+    rows = []
+    for region in sorted({*found, *refused}):
+        rejections, room = within(refused.get(region, []), room)
+        row = PackedRow(
+            region=region,
+            artifact=roster[region].folder if region in roster else None,
+            challenger=None,
+            is_heartbeat=False,
+            newest_ms=int(np.max(messages.kafka_time_ms)),
+            consumed=0,
+            incidents=b"",
+            rejections=b"",
+            covariates=found[region].tobytes() if region in found else b"",
+            refused_covariates=pack_rejections(rejections) if rejections else b"",
         )
         rows.append(row)
     return rows, room

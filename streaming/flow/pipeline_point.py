@@ -22,6 +22,7 @@ class PipelinePoint:
     newest_event_s: int = 0
     model: str | None = None  # of the scores that the batch renewed, if it did
     data_end_s: int = 0  # of the artifact in force; 0 for messages of no region
+    covariates_missing: int | None = None  # outside series that are neutral in the scores; None where none is used
     challenger: str | None = None  # the version that is tried beside it, or NO_CHALLENGER; None: not known
 
     def line(self, of_the_machine: Mapping[str, float]) -> bytes:
@@ -31,6 +32,8 @@ class PipelinePoint:
             fields["silent_s"] = max(0, self.as_of_s - self.newest_event_s)
         if self.data_end_s:
             fields["data_end_s"] = self.data_end_s
+        if self.covariates_missing is not None:
+            fields["covariates_missing"] = self.covariates_missing
         for name, version in (("model", self.model), ("challenger", self.challenger)):
             if version:
                 fields[name] = version

@@ -18,7 +18,7 @@ import torch
 from models.all_categories import stored_views
 from models.measures.outcomes import Forecast
 from schemas.errors import ArtifactError, RiskError
-from schemas.frame import ATTRIBUTION_GROUPS, RiskFrame
+from schemas.frame import RiskFrame, attribution_groups
 from schemas.incidents import unpack_rejections
 from streaming.flow.ledger import UNASSIGNED, tick_of
 from streaming.flow.outcomes import Outcomes
@@ -115,6 +115,8 @@ class Publisher:
         self.dead_letters.write(
             {region: unpack_rejections(one.rejections) for region, one in batch.summaries.items() if one.rejections}
         )
+        if outside := {name: one.refused_covariates for name, one in batch.summaries.items() if one.refused_covariates}:
+            self.dead_letters.write_outside({name: unpack_rejections(refused) for name, refused in outside.items()})
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
         report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine)))
@@ -200,6 +202,7 @@ class Publisher:
                 newest_event_s=summary.newest_event_s or (known.data.cutoff_s if known else 0),
                 model=batch.frames[region].model if region in batch.frames else None,
                 data_end_s=known.data.cutoff_s if known else 0,
+                covariates_missing=summary.covariates_missing if known and known.spec.covariates else None,
                 challenger=(self.challenger(region) or NO_CHALLENGER) if known else None,
             )
             yield point.line(figures)
@@ -234,7 +237,7 @@ def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:
     spec = load_artifact(row["artifact"]).spec
     places = (spec.grid.cells, len(spec.categories))
     shapes = dict.fromkeys(FIELDS, (*places, len(spec.horizons_s))) | {
-        "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(ATTRIBUTION_GROUPS))
+        "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(attribution_groups(spec.features)))
     }
     scores = row["scores"]
     arrays: dict[str, Any] = {name: np.frombuffer(scores[name], "<f4").reshape(shapes[name]) for name in FIELDS}

@@ -26,7 +26,8 @@ Publish = Callable[[DataFrame, int], None]
 class Dataflow:
     """Starts the query on its checkpoint, any number of times one after the other.
 
-    read: the messages as (value, partition, offset, time_ms), unbounded.
+    read: the messages as (value, partition, offset, time_ms), unbounded; `is_covariate` too where the job reads outside
+    series.
     """
 
     checkpoint: Path

@@ -10,10 +10,10 @@ from threading import Event
 import msgspec
 
 from schemas.errors import BrokerError
-from streaming.disk.guard import Guard, refuse_changes, verify_checkpoint
+from streaming.disk.guard import Guard, refuse_changes, refuse_lost, verify_checkpoint
 from streaming.disk.spark_files import OffsetAudit, last_commit, progress_text
 from streaming.settings import Settings
-from streaming.topics.admin import Topic, describe_topic, topic_faults, topic_id
+from streaming.topics.admin import Right, Topic, describe_topic, topic_faults, topic_id
 from streaming.topics.client import KafkaConnection
 from streaming.topics.watch import KafkaWatch
 
@@ -22,10 +22,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class SourceTopic:
-    """guard_of: what the checkpoint stands for, with a topic of that id."""
+    """guard_of: what the checkpoint stands for, with a topic of that id. covariates_topic: empty where none is read."""
 
     kafka: KafkaConnection
     topic: str
+    covariates_topic: str
     dead_letter_topic: str
     guard_of: Callable[[str], Guard]
     checkpoint: Path
@@ -44,6 +45,7 @@ class SourceTopic:
         return cls(
             kafka=KafkaConnection.of(settings),
             topic=settings.topic,
+            covariates_topic=settings.covariates_topic,
             dead_letter_topic=settings.dead_letter_topic,
             guard_of=lambda topic_id: Guard.of(settings, topic_id),
             checkpoint=settings.checkpoint,
@@ -71,11 +73,14 @@ class SourceTopic:
         Raises BrokerError when the topic cannot be used, CheckpointError when the checkpoint belongs to another topic
         or to other settings, EventsGone when Kafka lacks events that the checkpoint needs.
         """
-        topic = self._watch.answer(self._usable, stop)
-        if topic is None:
+        topics = self._watch.answer(self._usable, stop)
+        if topics is None:
             return False
+        topic, *outside = topics
         guard = self.guard_of(topic.id)
         verify_checkpoint(self.checkpoint, guard, topic, audit=self.audit)
+        for one in outside:
+            refuse_lost(self.checkpoint, one, self.covariates_topic)
         if self._guard is None:
             log.info("checkpoint=%s last batch: %s", self.checkpoint, progress_text(last_commit(self.checkpoint)))
         self._guard, self._watch.check = guard, self._refuse_other_topic
@@ -85,11 +90,16 @@ class SourceTopic:
         """Messages by Kafka's offsets less those in the ledger, since the start. consumed: in the batch."""
         return self._offsets.missing(batch, consumed)
 
-    def _usable(self) -> Topic:
-        """What is missing or forbidden is reported here: Spark's own consumer would try again for minutes."""
-        if faults := topic_faults(self.kafka, {self.topic: "READ", self.dead_letter_topic: "WRITE"}):
+    def _usable(self) -> list[Topic]:
+        """The topics that are read, that of the incidents first.
+
+        What is missing or forbidden is reported here: Spark's own consumer would try again for minutes.
+        """
+        read = [name for name in (self.topic, self.covariates_topic) if name]
+        needed: dict[str, Right] = {**dict.fromkeys(read, "READ"), self.dead_letter_topic: "WRITE"}
+        if faults := topic_faults(self.kafka, needed):
             raise BrokerError("; ".join(str(fault) for fault in faults.values()))
-        return describe_topic(self.kafka, self.topic)
+        return [describe_topic(self.kafka, name) for name in read]
 
     def _refuse_other_topic(self) -> None:
         """Raise CheckpointError when the topic was created again under the running job.

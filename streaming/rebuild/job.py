@@ -44,6 +44,11 @@ def prepare_rebuild(checkpoint: Path, artifacts: Path, span: range) -> tuple[Rec
         raise CheckpointError(
             f"RISK_CHECKPOINT={checkpoint} is empty", remedy="set it to the folder of the job's checkpoint"
         )
+    if guard.covariates_topic:
+        raise CheckpointError(
+            f"the job also reads {guard.covariates_topic}, and the log of batches does not say what of it each had",
+            remedy="scores with outside series cannot be rebuilt: leave the gap",
+        )
     specs = {region: read_spec(Path(entry.folder)) for region, entry in read_roster(checkpoint / "roster.json").items()}
     plan = plan_rebuild(checkpoint, specs, span, clock=guard.clock)
     if plan is None:

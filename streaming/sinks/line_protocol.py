@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import PipelineError
-from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, RiskFrame, riskiest
+from schemas.frame import SUPPORT, RiskFrame, attribution_groups, riskiest
 from schemas.spec import Spec
 
 SMALLEST = 1e-6  # the step below 0.001; a value up to half of it is written as 0
@@ -78,11 +78,11 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
     """`top` points: the `k` riskiest cells of each category and horizon, `rank` 01 first.
 
     `lift` is expected over usual, both at least SMALLEST, so that it is 1 in a cell where both are 0. The ranks that
-    have an attribution carry the factors of ATTRIBUTION_GROUPS. Raises PipelineError as `risk_lines` does.
+    have an attribution carry the factors of their groups. Raises PipelineError as `risk_lines` does.
     """
     spec = frame.spec
     geohashes, cell_ids = _geohashes(spec), spec.grid.cell_ids()
-    region, model = tag(spec.region), string(frame.model)
+    region, model, groups = tag(spec.region), string(frame.model), attribution_groups(spec.features)
     lines = []
     for c, category in enumerate(frame.categories):
         for h, horizon in enumerate(spec.horizon_names):
@@ -94,7 +94,7 @@ def top_lines(frame: RiskFrame, k: int) -> bytes:
                 for name in ("expected", "risk", "usual")
             )
             factors_of = [
-                "".join(f",by_{name}={factor:.4g}" for name, factor in zip(ATTRIBUTION_GROUPS, factors, strict=True))
+                "".join(f",by_{name}={factor:.4g}" for name, factor in zip(groups, factors, strict=True))
                 for factors in frame.attribution[: len(top), c, h].tolist()
             ] + [""] * (len(top) - len(frame.attribution))
             head = f"top,category={tag(category)},horizon={horizon}"

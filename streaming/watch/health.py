@@ -32,6 +32,7 @@ class RegionHealth(msgspec.Struct, frozen=True, kw_only=True):
     as_of: datetime
     age_s: float  # when the file was written
     baseline_only: str = ""  # `baseline:` and why, while the scores are without the network
+    covariates_missing: int = 0  # outside series that are neutral in the scores
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +128,8 @@ def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]
     for region, one in health.regions.items():
         age = f", {_since(one.as_of, now)}" if health.clock == "wall" else " on the clock of events"
         only = f", without the network ({one.baseline_only})" if one.baseline_only else ""
-        yield f"scores of {region} as of {_time(one.as_of)}{age}{only}"
+        missing = f", {one.covariates_missing} outside series missing" if one.covariates_missing else ""
+        yield f"scores of {region} as of {_time(one.as_of)}{age}{only}{missing}"
     yield "ledger balanced" if health.ledger_balanced else "ledger NOT balanced"
     agree = f"differ by {health.unaccounted:,} messages" if health.unaccounted else "agree"
     yield f"Kafka's offsets and the ledger {agree}"

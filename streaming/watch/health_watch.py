@@ -36,6 +36,7 @@ class HealthWatch:
     _newest: Published | None = None
     _as_of_s: dict[str, int] = field(default_factory=dict)  # replaced, never changed: another thread reads it
     _only: dict[str, str] = field(default_factory=dict)
+    _missing: dict[str, int] = field(default_factory=dict)
     _totals: dict[str, Mapping[str, int]] = field(default_factory=dict)
     _is_failure_logged: bool = False
 
@@ -45,6 +46,7 @@ class HealthWatch:
         self._as_of_s = self._as_of_s | {region: summary.as_of_s for region, summary in summaries if region}
         frames = published.frames.items()
         self._only = self._only | {region: frame.model if frame.baseline_only else "" for region, frame in frames}
+        self._missing = self._missing | {region: summary.covariates_missing for region, summary in summaries}
         self._totals = self._totals | {region or "_unassigned": summary.totals for region, summary in summaries}
         self._newest = published
 
@@ -110,7 +112,10 @@ class HealthWatch:
             last_batch=StoredBatch(newest.batch_id, _utc(newest.acknowledged_s)) if newest else None,
             regions={
                 region: RegionHealth(
-                    as_of=_utc(as_of_s), age_s=round(now_s - as_of_s, 3), baseline_only=self._only.get(region, "")
+                    as_of=_utc(as_of_s),
+                    age_s=round(now_s - as_of_s, 3),
+                    baseline_only=self._only.get(region, ""),
+                    covariates_missing=self._missing.get(region, 0),
                 )
                 for region, as_of_s in sorted(self._as_of_s.items())
             },

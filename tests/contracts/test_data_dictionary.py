@@ -11,12 +11,15 @@ from models.gate.asked import Asked
 from schemas.dead_letter import DeadLetter
 from schemas.event import REASONS
 from schemas.feedback import Feedback
+from schemas.frame import attribution_groups
 from streaming.archive.table import SCHEMA
 from streaming.feedback.accept import mark_line
 from streaming.flow.retrain_point import retrain_line
+from streaming.sinks.line_protocol import top_lines
 from tests.harness.data_dictionary import described, measurements
 from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.points import stored_points
+from tests.harness.toy import toy_frame, toy_spec
 
 TICK_S = 1_764_000_000
 AT = datetime.fromtimestamp(TICK_S, UTC)
@@ -33,6 +36,10 @@ def columns():
     lines.append(mark_line(mark))
     asked = Asked(at_s=TICK_S, outcome="waits", because="x", ended_s=TICK_S, made_s=TICK_S)
     lines.append(retrain_line("northville", asked, TICK_S))
+    outside = dict.fromkeys(("missing", "accepted", "unused", "rejected"), 0)
+    lines.append(pipeline("northville", TICK_S, 60, **{f"covariates_{name}": n for name, n in outside.items()}))
+    spec = toy_spec(features=("cov_wind_1h",))
+    lines.append(top_lines(toy_frame(spec, attribution=np.ones((1, 2, 3, len(attribution_groups(spec.features))))), 1))
     found = {}
     for (key, _), fields in stored_points(lines).items():
         name, *tags = key.split(",")

@@ -245,6 +245,17 @@ def test_points_dropped_by_the_store(store, now_s):
     assert fires(uid, store, now_s + 600) == {()}
 
 
+def test_outside_series_that_are_missing(store, now_s):
+    """Regions that use none have no such field, and no alert."""
+    uid = "risk-covariates-missing"
+    write_ledgers(store, now_s, 10)
+    assert fires(uid, store, now_s) == frozenset()
+    write_ledgers(store, now_s, 10, northville={"covariates_missing": 1}, southville={"covariates_missing": 0})
+    assert fires(uid, store, now_s) == {NORTH}
+    write_ledgers(store, now_s + 600, 2, northville={"covariates_missing": 0})
+    assert evaluate(RULES[uid], store, now_s + 600, already={NORTH}).firing == frozenset()
+
+
 def write_outcomes(store, now_s, days, **ratios):
     """Of each hour of those days before today, in the regions named: so many incidents for one expected."""
     draw, midnight_s = np.random.default_rng(3), now_s - now_s % DAY_S

@@ -313,6 +313,7 @@ WRITTEN = {  # uid: (`for`, what no row at all means, evaluations until an alert
     "risk-drift": ("1h", "OK", 10, "Seen over expected, of the version that scores"),
     "risk-challenger-made": ("0s", "OK", 10, "The gate says"),
     "risk-retraining-overdue": ("0s", "OK", 1440, "The gate says"),
+    "risk-covariates-missing": ("30m", "OK", 1440, "Freshness of each region"),
 }
 
 

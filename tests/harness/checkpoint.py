@@ -20,11 +20,14 @@ def begin_at(checkpoint, offsets):
     (source / "0").write_text("\0v1\n" + json.dumps({"incidents.v1": offsets}), encoding="utf-8")
 
 
-def spark_files(checkpoint, number, *, read, at_s, begin=None):
-    """What Spark writes before a batch. read, begin: by partition, the first offset after it and before all batches."""
+def spark_files(checkpoint, number, *, read, at_s, begin=None, beside=None):
+    """What Spark writes before a batch. read, begin: by partition, the first offset after it and before all batches.
+
+    beside: by name of another topic, the same as `read`.
+    """
     offsets = checkpoint / "spark" / "offsets"
     offsets.mkdir(parents=True, exist_ok=True)
-    kafka = json.dumps({"incidents.v1": read}) if read else "-"
+    kafka = json.dumps({**(beside or {}), "incidents.v1": read}) if read else "-"
     lines = ["v1", json.dumps({"batchTimestampMs": at_s * 1000, "conf": {}}), kafka, json.dumps({"offset": number})]
     (offsets / str(number)).write_text("\n".join(lines), encoding="utf-8")
     if begin:

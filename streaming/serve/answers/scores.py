@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from schemas.errors import DataError, SettingsError
-from schemas.frame import ATTRIBUTION_GROUPS, SUPPORT, riskiest
+from schemas.frame import SUPPORT, attribution_groups, riskiest
 from schemas.grid import Cells, geohash
 from streaming.maps.areas import area_of, cells_inside
 from streaming.serve.answers import contract
@@ -186,7 +186,7 @@ def _cell_score(now: Now, category: str, horizon: int, cell: int) -> dict[str, A
         shares = view.attribution[rank - 1, place, horizon]
         factors = [
             {"group": group, "says": says, "factor": number(share)}
-            for (group, says), share in zip(ATTRIBUTION_GROUPS.items(), shares, strict=True)
+            for (group, says), share in zip(attribution_groups(view.spec.features).items(), shares, strict=True)
         ]
     return {
         "category": category,

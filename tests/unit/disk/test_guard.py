@@ -10,12 +10,12 @@ import pytest
 
 from schemas.audit_verify import records
 from schemas.errors import CheckpointError, EventsGone
-from streaming.disk.guard import STATE_LAYOUT, read_guard
+from streaming.disk.guard import STATE_LAYOUT, read_guard, refuse_lost
 from streaming.disk.locks import is_held, only_writer
 from streaming.disk.spark_files import last_commit, read_until
 from streaming.settings import Settings
 from streaming.topics.admin import Topic
-from tests.harness.checkpoint import TOPIC, begin_at, commit, verify
+from tests.harness.checkpoint import TOPIC, begin_at, commit, spark_files, verify
 
 
 @pytest.fixture
@@ -130,6 +130,34 @@ def test_events_that_kafka_deleted_before_the_first_commit_are_missed_as_well(se
     verify(settings, firsts({0: 5000, 1: 0}))
     with pytest.raises(EventsGone, match=r"7 of partition 0 \(offsets 5000 to 5006\)"):
         verify(settings, firsts({0: 5007}))
+
+
+def test_a_topic_of_outside_series_can_neither_join_nor_leave_a_checkpoint(settings):
+    both = settings.with_options(covariates_topic="covariates.v1")
+    for first, then, fault in (
+        (settings, both, "RISK_COVARIATES_TOPIC was not set and is covariates.v1"),
+        (both, settings, "RISK_COVARIATES_TOPIC was covariates.v1 and is not set"),
+    ):
+        verify(first)
+        begin_at(settings.checkpoint, {"0": 0})
+        with pytest.raises(CheckpointError, match=fault) as refused:
+            verify(then)
+        assert "begin anew" in refused.value.remedy
+        verify(first)
+        (settings.checkpoint / "spark" / "sources" / "0" / "0").unlink()
+
+
+def test_lost_messages_of_outside_series_are_found_by_their_own_offsets(settings):
+    verify(settings.with_options(covariates_topic="covariates.v1"))
+    spark_files(settings.checkpoint, 0, read={"0": 120}, at_s=7, beside={"covariates.v1": {"0": 50}})
+    commits = settings.checkpoint / "spark" / "commits"
+    commits.mkdir()
+    (commits / "0").write_text("v1\n{}\n", encoding="utf-8")
+    refuse_lost(settings.checkpoint, Topic(id="1", first_offsets={0: 50}, end_offsets={0: 50}), "covariates.v1")
+    with pytest.raises(EventsGone, match=r"deleted events of covariates\.v1 .*3 of partition 0"):
+        refuse_lost(settings.checkpoint, Topic(id="1", first_offsets={0: 53}, end_offsets={0: 60}), "covariates.v1")
+    with pytest.raises(EventsGone, match=r"lost events of covariates\.v1"):
+        refuse_lost(settings.checkpoint, Topic(id="1", first_offsets={0: 0}, end_offsets={0: 49}), "covariates.v1")
 
 
 def test_settings_are_compared_as_soon_as_spark_has_kept_where_it_begins(settings):

@@ -96,7 +96,8 @@ def test_the_file_follows_the_job(settings, watch, clock):
     file = written(watch, settings)
     assert (file["ready"], file["reason"], file["lag_events"], file["unaccounted"]) == (True, "", 7.0, 2)
     assert file["last_batch"] == {"id": 3, "stored_at": "2025-11-24T16:00:00Z"}
-    assert file["regions"] == {"riverton": {"as_of": "2025-11-24T15:59:58Z", "age_s": 2.0, "baseline_only": ""}}
+    as_of = {"as_of": "2025-11-24T15:59:58Z", "age_s": 2.0, "baseline_only": "", "covariates_missing": 0}
+    assert file["regions"] == {"riverton": as_of}
     clock.now_s += 61
     assert written(watch, settings)["reason"] == "no batch has been stored for 61 s"
     watch.show(published(4, at_s=clock.now_s, riverton=summary(clock.now_s)))

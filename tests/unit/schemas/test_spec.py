@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import DataError
 from schemas.grid import Grid
-from schemas.spec import DAY_S, HOUR_S, Spec, differences
+from schemas.spec import DAY_S, HOUR_S, CovariateSeries, Spec, differences
 
 FROZEN = "f958824d24bca449"  # of streaming/sample/artifacts
 GRID = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=40, cols=30)
@@ -40,12 +40,15 @@ OTHER = {
     "future_limit_s": 60,
     "features": ("count_24h", "count_1h"),
     "merge": "repeated_calls",
+    "covariates": (CovariateSeries(name="wind", max_age_hours=24),),
 }
 
 
 def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
     """Older versions refuse a field that they do not know, and fingerprints must stay."""
-    assert list(msgspec.json.decode(SPEC.as_json())) == [name for name in Spec.__struct_fields__ if name != "merge"]
+    assert list(msgspec.json.decode(SPEC.as_json())) == [
+        name for name in Spec.__struct_fields__ if name not in ("merge", "covariates")
+    ]
     merging = msgspec.structs.replace(SPEC, merge="repeated_calls")
     assert merging.as_json() == SPEC.as_json()[:-1] + b',"merge":"repeated_calls"}'
     for spec in (SPEC, merging):
@@ -58,6 +61,24 @@ def test_the_samples_artifact_keeps_its_fingerprint_and_the_bytes_of_its_spec():
     spec = msgspec.convert(written["spec"], Spec)
     assert (spec.merge, spec.fingerprint(), written["spec_fingerprint"]) == ("none", FROZEN, FROZEN)
     assert spec.as_json() == msgspec.json.encode(written["spec"])
+
+
+def test_a_spec_without_outside_series_does_not_mention_them():
+    """So that artifacts of before there were any keep their manifests and fingerprints."""
+    empty = msgspec.structs.replace(SPEC, covariates=())
+    assert empty == SPEC
+    assert empty.fingerprint() == SPEC.fingerprint()
+    assert b"covariates" not in empty.as_json()
+    two = tuple(CovariateSeries(name=name, max_age_hours=24) for name in ("wind", "rain"))
+    spec = msgspec.structs.replace(SPEC, covariates=two)
+    assert spec.covariates == two
+    assert msgspec.json.decode(spec.as_json(), type=Spec) == spec
+
+
+@pytest.mark.parametrize("names", [("wind", "wind"), tuple(f"s{n}" for n in range(17)), ("No slug",)])
+def test_outside_series_are_few_different_and_have_slugs(names):
+    with pytest.raises(DataError, match="covariates"):
+        msgspec.structs.replace(SPEC, covariates=tuple(CovariateSeries(name=name, max_age_hours=1) for name in names))
 
 
 def test_every_field_changes_the_fingerprint():

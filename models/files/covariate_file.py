@@ -1,0 +1,78 @@
+"""Files of outside series for training: CSV or Parquet with the columns of the contract, one value a row."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from schemas.covariate import VALUE, Covariate, Values, is_for_an_hour, value_of
+from schemas.errors import DataError
+from schemas.limits import MAX_COVARIATE_ROWS
+
+if TYPE_CHECKING:  # it takes a third of a second to import, and a training without such a file does not need it
+    import pyarrow as pa
+
+COLUMNS = Covariate.__struct_fields__
+_REMEDY = f"give a .csv or .parquet file with the columns {', '.join(COLUMNS)}, as in schemas/covariate.schema.json"
+
+
+def read_covariates(path: Path, region: str) -> tuple[tuple[str, ...], Values]:
+    """(names of the region's series, sorted; their values, in the order of issue). `series` counts from the names.
+
+    Raises DataError when the file cannot be read, a row breaks the contract, or no row is of the region.
+    """
+    rows = list(_rows(path, region))
+    if not rows:
+        raise DataError(f"{path} has no row of the region {region}", _REMEDY)
+    names = tuple(sorted({row.series for row in rows}))
+    places = {name: place for place, name in enumerate(names)}
+    values = np.array([value_of(row, places[row.series]) for row in rows], VALUE)
+    return names, values[np.argsort(values["issued_s"], kind="stable")]
+
+
+def of_series(names: tuple[str, ...], values: Values, wanted: tuple[str, ...], path: Path) -> Values:
+    """The values with `series` counting from `wanted`. Raises DataError unless these are the same series."""
+    if set(names) != set(wanted):
+        raise DataError(
+            f"{path} has the series {', '.join(names)}, and the artifact of --like {', '.join(wanted) or 'none'}",
+            remedy="give the same series, or train without --like and start again with `checkpoint reset`",
+        )
+    moved = values.copy()
+    moved["series"] = np.array([wanted.index(name) for name in names])[values["series"]]
+    return moved
+
+
+def _rows(path: Path, region: str) -> Iterator[Covariate]:
+    records = (record for batch in _table(path).to_batches() for record in batch.to_pylist())
+    for number, record in enumerate(records, start=1):
+        if record["region"] != region:
+            continue
+        try:
+            row = msgspec.convert(record, Covariate, strict=False)
+        except msgspec.ValidationError as error:
+            raise DataError(f"{path}, row {number}: {error}", _REMEDY) from error
+        if not is_for_an_hour(row):
+            raise DataError(f"{path}, row {number}: valid_at is not a whole hour of UTC", _REMEDY)
+        yield row
+
+
+def _table(path: Path) -> "pa.Table":
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    kinds: dict[str, Any] = dict.fromkeys(COLUMNS, pa.string())
+    try:
+        if path.suffix == ".parquet":
+            table = parquet.read_table(path, columns=list(COLUMNS))
+        else:
+            options = csv.ConvertOptions(column_types=kinds, include_columns=list(COLUMNS))
+            table = csv.read_csv(path, convert_options=options)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path} cannot be read ({str(error)[:200]})", _REMEDY) from error
+    if missing := [name for name in COLUMNS if name not in table.column_names]:
+        raise DataError(f"{path} has no column {', '.join(missing)}", _REMEDY)
+    if table.num_rows > MAX_COVARIATE_ROWS:
+        raise DataError(f"{path} has {table.num_rows:,} rows, at most {MAX_COVARIATE_ROWS:,} are read", _REMEDY)
+    return table

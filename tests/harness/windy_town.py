@@ -1,0 +1,48 @@
+"""A town whose rate follows an outside series by a known factor, and forecasts of it."""
+
+import numpy as np
+
+from schemas.covariate import VALUE
+from tests.harness.toy import toy_table
+
+HOUR, DAY = 3600, 86_400
+START = 1_600_000_000 // DAY * DAY
+DAYS = 80
+EFFECT = 0.7  # log of the factor on the rate for one unit of the series
+AHEAD = 36  # hours that each issue covers
+EVERY = 6  # hours between two issues
+
+
+def wind(days=DAYS, *, seed=0, memory=0.85):
+    """(hours,) of mean 0 and spread 1, for the days and as long as a forecast beyond."""
+    random = np.random.default_rng(seed)
+    hours = 24 * days + AHEAD
+    series = np.empty(hours)
+    series[0] = random.normal()
+    for hour in range(1, hours):
+        series[hour] = memory * series[hour - 1] + np.sqrt(1 - memory**2) * random.normal()
+    return series
+
+
+def town(series, *, per_day=150, days=DAYS, seed=1):
+    """Incidents over 4 x 4 km: `per_day` at a mean hour, times exp(EFFECT x series) in each hour."""
+    random = np.random.default_rng(seed)
+    expected = per_day / 24 * np.exp(EFFECT * series[: 24 * days])
+    hour = np.repeat(np.arange(24 * days), random.poisson(expected))
+    when = np.sort(START + hour * HOUR + random.integers(0, HOUR, len(hour)))
+    return toy_table(
+        when,
+        lat_deg=41 + 0.036 * random.random(len(when)),
+        lon_deg=-87 + 0.048 * random.random(len(when)),
+        category=random.integers(0, 2, len(when)).astype(np.int16),
+    )
+
+
+def forecasts(series, *, late_hours=0, days=DAYS):
+    """The series as perfect forecasts, issued every EVERY hours for AHEAD hours; late_hours: issued that much later."""
+    runs = np.arange(0, 24 * days, EVERY)
+    hour = (runs[:, None] + np.arange(AHEAD)).ravel()
+    values = np.empty(len(hour), VALUE)
+    values["series"], values["hour"], values["value"] = 0, START // HOUR + hour, series[hour]
+    values["issued_s"] = START + (np.repeat(runs, AHEAD) + late_hours) * HOUR
+    return values

@@ -1,0 +1,110 @@
+"""Outside series in training: a known effect is found and gains, and nothing is known before it was issued."""
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from models.features import FeatureEngine, features_of
+from models.network import residual_of
+from models.training.card import card_text
+from models.training.outside_series import missing_shares
+from models.training.replay import Replay
+from models.training.train import TrainingOptions, spec_for, train
+from schemas.covariate import NO_VALUES
+from schemas.spec import CovariateSeries
+from tests.harness.windy_town import AHEAD, DAY, DAYS, EFFECT, EVERY, HOUR, START, forecasts, town, wind
+
+WIND = wind()
+WIND_SERIES = CovariateSeries(name="wind", max_age_hours=24)
+CUTOFF = START + DAYS * DAY
+LATE = AHEAD + 1  # hours: then every value is issued after its hour
+
+
+def trained(values):
+    """Of the windy town; with outside series where there are values."""
+    torch.set_num_threads(1)
+    table = town(WIND)
+    spec = spec_for(table, region="made", cell_m=1000, cutoff_s=CUTOFF)
+    if len(values):
+        spec = msgspec.structs.replace(spec, covariates=(WIND_SERIES,))
+        spec = msgspec.structs.replace(spec, features=features_of(spec))
+    options = TrainingOptions(cutoff_s=CUTOFF, step_s=2 * HOUR, epochs=4, seed=0)
+    return train(table, spec, options, report=lambda what, share: None, covariates=values)
+
+
+@pytest.fixture(scope="module")
+def without():
+    return trained(NO_VALUES)
+
+
+@pytest.fixture(scope="module")
+def informed():
+    return trained(forecasts(WIND))
+
+
+@pytest.fixture(scope="module")
+def late():
+    return trained(forecasts(WIND, late_hours=LATE))
+
+
+def score(made, horizon):
+    return made.rows[horizon].network_log_score
+
+
+def test_the_known_effect_is_recovered(informed):
+    network, features = informed.network, informed.past.spec.features
+    scale = float(informed.constants.covariate_scale[0])
+    usual = network.get_buffer("mean").numpy()
+    rows = np.tile(usual, (2, 2, 1))  # one unit of the series apart, over all horizons
+    for name in features:
+        if name.startswith("cov_"):
+            rows[:, :, features.index(name)] += np.array([[-0.5], [0.5]], np.float32) / scale
+    low, high = residual_of(rows, network)
+    np.testing.assert_allclose(high - low, EFFECT, atol=0.15)
+
+
+def test_centre_and_scale_are_those_of_the_hours_after_the_first_incident(informed):
+    assert informed.constants.covariate_centre == pytest.approx(WIND[1 : 24 * DAYS].mean(), abs=1e-9)
+    assert informed.constants.covariate_scale == pytest.approx(WIND[1 : 24 * DAYS].std(), abs=1e-9)
+
+
+def test_with_the_series_the_forecast_is_better_at_every_horizon(without, informed):
+    """The counts of the last hours tell something of the wind, so the network without it gains as well."""
+    for horizon in range(3):
+        baseline = without.rows[horizon].baseline_log_score
+        assert informed.rows[horizon].baseline_log_score == pytest.approx(baseline, rel=0.01)
+        assert score(informed, horizon) < score(without, horizon)
+        assert baseline - score(informed, horizon) > 1.5 * max(baseline - score(without, horizon), 0.0)
+
+
+def test_values_that_are_issued_after_their_hour_gain_nothing(without, informed, late):
+    """The leak test: nothing but the time of issue has changed."""
+    np.testing.assert_array_equal(missing_shares(late.past), 1)
+    columns = [at for at, name in enumerate(late.past.spec.features) if name.startswith("cov_")]
+    engine, replay = FeatureEngine(late.past.spec, late.constants), Replay(late.past)
+    for at_s in range(START + DAY, CUTOFF, 7 * DAY + 5 * HOUR):
+        found = engine.compute(replay.lead_to(at_s))
+        assert not found.values[:, :, columns].any()
+        assert found.covariates_missing == 1
+    for horizon in range(3):
+        gain = score(without, horizon) - score(informed, horizon)
+        assert score(late, horizon) == pytest.approx(score(without, horizon), abs=gain / 10)
+
+
+def test_the_history_at_the_cut_off_knows_what_was_issued_until_then(informed):
+    ahead = AHEAD - EVERY  # what the newest issue, EVERY hours ago, has left
+    known = informed.history.covariates.known(informed.past.spec, CUTOFF, ahead + 5)[0]
+    np.testing.assert_array_equal(known[:ahead], WIND[24 * DAYS : 24 * DAYS + ahead])
+    assert np.isnan(known[ahead:]).all()
+
+
+def test_the_card_says_which_series_and_how_often_it_was_missing(informed, late):
+    card = card_text(informed, layout="made", file_rows=[])
+    assert "Outside series `wind`: issued 2020-09-13 00:00 to 2020-12-01 18:00 UTC, used for 24 h after" in card
+    assert "at 1h 0.0%, 4h 0.0%, 24h 0.0% of the moments" in card
+    assert "at 1h 100.0%, 4h 100.0%, 24h 100.0% of the moments" in card_text(late, layout="made", file_rows=[])
+
+
+def test_a_card_without_outside_series_says_nothing_of_them(without):
+    assert "utside series" not in card_text(without, layout="made", file_rows=[])
