@@ -22,6 +22,7 @@ from benchmarks.child import ROOT, ChildError
 from benchmarks.machine import describe_machine, made_at
 from benchmarks.plan import bench_specs
 from models.all_categories import stored_views
+from models.dispersion import Dispersion
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame
 from schemas.spec import Spec
 from streaming.disk.frame_file import write_frames
@@ -163,7 +164,7 @@ def leave(folder: Path, spec: Spec) -> None:
         support=np.full(shape[:2], 2, np.uint8),
         attribution=np.ones((ATTRIBUTED_RANKS, *shape[1:], len(ATTRIBUTION_GROUPS)), np.float32),
     )
-    write_frames(folder, stored_views(frame, np.full(shape[1:], 3.0)), "wall")
+    write_frames(folder, stored_views(frame, Dispersion.quadratic(np.full(shape[1:], 3.0))), "wall")
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from schemas.spec import Spec
 Floats = npt.NDArray[np.float64]
 
 _OF_SERIES = ("covariate_centre", "covariate_scale")
+_MOST_HOLIDAYS = 10_000
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
 _SURELY_SOME = 20.0  # where so many incidents a day are usual, a day without any is a day without data
@@ -37,6 +38,7 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "dispersion": (1e-3, 1e6),
     "dispersion_power": (QUADRATIC, LINEAR),
     "first_day": (1.0, 1e5),
+    "holidays": (0.0, 1e5),
     "covariate_centre": (-MAX_COVARIATE_VALUE, MAX_COVARIATE_VALUE),
     "covariate_scale": (1e-6, 2 * MAX_COVARIATE_VALUE),
 }
@@ -54,14 +56,15 @@ class BaselineConstants:
     mean_per_day: Floats  # (categories,) incidents of the region per day in training, > 0
     dispersion: Dispersion  # (categories, horizons) of the negative binomial
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
+    holidays: Floats = field(default_factory=lambda: np.zeros(0))  # (n,) local days since 1970 that are holidays
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
     def arrays(self) -> dict[str, Floats]:
-        """As they are stored; those of the outside series only where there are any."""
+        """As they are stored; holidays and those of the outside series only where there are any."""
         named = {one.name: getattr(self, one.name) for one in fields(self)}
         named |= {"dispersion": self.dispersion.r, "dispersion_power": self.dispersion.power}
-        return {name: array for name, array in named.items() if name not in _OF_SERIES or array.size}
+        return {name: array for name, array in named.items() if array.size or name not in (*_OF_SERIES, "holidays")}
 
     @classmethod
     def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
@@ -87,6 +90,8 @@ class BaselineConstants:
             "first_day": (),
             **(dict.fromkeys(_OF_SERIES, (len(spec.covariates),)) if spec.covariates else {}),
         }
+        if spec.holidays:
+            shapes["holidays"] = (min(arrays["holidays"].size, _MOST_HOLIDAYS),) if "holidays" in arrays else (0,)
         if set(arrays) != set(shapes):
             raise DataError(f"baseline holds {sorted(arrays)}, needs {sorted(shapes)}", "train again")
         for name, shape in shapes.items():

@@ -173,6 +173,17 @@ def time_of_week(hour_of_week: float, wave: str) -> float:
     return float(getattr(np, wave)(2 * np.pi * hour_of_week / 168))
 
 
+@partial(feature, unit="1", low=0, high=1, group="time")(
+    "holiday_{}",
+    "whether the local day is a holiday, the day before one, the day after one",
+    each=("today", "eve", "after"),
+)
+def holiday(day: tuple[int, frozenset[int]], place: str) -> float:
+    """day: since 1970, and those that are holidays."""
+    today, holidays = day
+    return float(today + {"today": 0, "eve": 1, "after": -1}[place] in holidays)
+
+
 # By what a feature reads, in the order of the columns. An artifact is of one version of these lists.
 LISTS: dict[str, tuple[Feature, ...]] = {
     # of RecentCounts: (cells, categories) counts, of which the column is log(1 + count)
@@ -198,6 +209,9 @@ def all_features() -> tuple[Feature, ...]:
     return tuple(one for features in LISTS.values() for one in features)
 
 
+CALENDAR = (holiday,)  # of a spec with holidays, after those of LISTS
+
+
 def columns_of(name: str) -> slice:
     """Where the columns of one of LISTS stand."""
     width = {each: sum(len(one.names) for one in features) for each, features in LISTS.items()}
@@ -217,7 +231,7 @@ def group_of(name: str) -> str:
         return "memory"
     if name.startswith(COVARIATE):
         return OUTSIDE_GROUP
-    groups = {column: one.group for one in all_features() for column in one.names}
+    groups = {column: one.group for one in (*all_features(), *CALENDAR) for column in one.names}
     if name not in groups:
         raise ValueError(f"{name!r} is no feature: declare it in models/feature_lists.py")
     return groups[name]
@@ -228,7 +242,7 @@ def feature_table() -> str:
     return "\n".join(
         f"- {', '.join(f'`{name}`' for name in one.names)} ({one.unit}, {one.low:g} to {one.high:g}; "
         f"group {one.group}): {one.meaning.format(', '.join(map(str, one.each)))}"
-        for one in all_features()
+        for one in (*all_features(), *CALENDAR)
     )
 
 

@@ -17,6 +17,7 @@ from models.counting.count_state import CountState
 from models.counting.pyramid import LevelBins
 from models.covariates import SeriesScale, covariate_columns, covariate_names
 from models.feature_lists import (
+    CALENDAR,
     LEVEL_LIMIT,
     MEMORY_DAYS,
     SINCE_CAP_HOURS,
@@ -29,6 +30,7 @@ from models.feature_lists import (
     columns_of,
 )
 from models.hour_of_week import hour_of_week
+from models.local_time import local_from_utc
 from models.neighbours import ring_size, ring_sum
 from schemas.errors import SpecMismatch
 from schemas.spec import DAY_S, HOUR_S, Spec
@@ -45,14 +47,15 @@ _PANE_WINDOWS_S = (900, HOUR_S, 6 * HOUR_S, DAY_S)
 
 
 def feature_names(
-    horizon_names: tuple[str, ...] = ("1h", "4h", "24h"), covariates: tuple[str, ...] = ()
+    horizon_names: tuple[str, ...] = ("1h", "4h", "24h"), covariates: tuple[str, ...] = (), *, holidays: bool = False
 ) -> tuple[str, ...]:
     """Names of the columns in their order. The last ones are the log of the baseline's expected count.
 
-    covariates: the names of the outside series, whose columns stand before those.
+    covariates: the names of the outside series, whose columns stand before those; holidays: whether theirs do, too.
     """
     return (
         *(name for feature in all_features() for name in feature.names),
+        *(name for feature in CALENDAR if holidays for name in feature.names),
         *covariate_names(covariates, horizon_names),
         *(f"{USUAL}{name}" for name in horizon_names),
     )
@@ -60,7 +63,8 @@ def feature_names(
 
 def features_of(spec: Spec) -> tuple[str, ...]:
     """Names of the columns that this version computes for a spec."""
-    return feature_names(spec.horizon_names, tuple(one.name for one in spec.covariates))
+    series = tuple(one.name for one in spec.covariates)
+    return feature_names(spec.horizon_names, series, holidays=bool(spec.holidays))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,7 @@ class FeatureEngine:
         self._shape = (spec.grid.cells, len(spec.categories))
         self._memo: dict[str, tuple[LevelBins, int, object]] = {}
         self._hours_at: tuple[int, Columns] = (-1, np.empty(0, np.float32))
+        self._holidays = frozenset(constants.holidays.astype(int).tolist())
 
     def compute(self, state: CountState) -> Features:
         """Features at the start of the tick that the state's clock is in.
@@ -134,12 +139,21 @@ class FeatureEngine:
         values[:, :, columns_of("memory")] = past_days.columns
         values[:, :, columns_of("level")] = np.stack(columns("level", levels), axis=-1)
         values[:, :, columns_of("time")] = columns("time", hour)
+        if spec.holidays:
+            self._put_holidays(values, at_s)
         missing = self._put_outside(values, state, at_s) if spec.covariates else 0
         values[:, :, -len(spec.horizons_s) :] = past_days.log_rate_per_hour[:, :, None] + self._log_hours(at_s)
 
         remembered = past_days.remembered + days.newest_bins(1).reshape(shape)
         support = (remembered > 0).astype(np.uint8) + (remembered >= SPARSE_BELOW)
         return Features(values=values, observed_1h=w1h, support=support, covariates_missing=missing)
+
+    def _put_holidays(self, values: Columns, at_s: int) -> None:
+        """Write the columns of the local day, the same in every cell."""
+        day = int(local_from_utc(np.array([at_s]), self.spec.timezone)[0]) // DAY_S, self._holidays
+        found = [column for feature in CALENDAR for column in feature.columns(day)]
+        first = columns_of("time").stop
+        values[:, :, first : first + len(found)] = found
 
     def _put_outside(self, values: Columns, state: CountState, at_s: int) -> int:
         """Write the columns of the outside series, the same in every cell; how many series are missing."""

@@ -28,6 +28,7 @@ SLUG = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 Slug = Annotated[str, msgspec.Meta(pattern=SLUG)]
 Merge = Literal["none", "repeated_calls"]  # what counts: every call, or a call that repeats no earlier one
 ALL_CATEGORIES = "all"  # the store's series over every category; no category may have this name
+HOLIDAYS = r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"
 COVARIATE = "cov_"  # begins the names of the features of outside series
 HOUR_S = 3600
 DAY_S = 86_400
@@ -66,6 +67,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     features: tuple[str, ...]
     merge: Merge = "none"
     covariates: tuple[CovariateSeries, ...] = ()
+    holidays: str = ""  # whose, by ISO 3166-2: US-IL, FR; empty: none
 
     def __post_init__(self) -> None:
         for message, remedy in _faults(self):
@@ -109,13 +111,14 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def as_json(self) -> bytes:
         """The fields in their order; without those that say nothing, as before there was a choice: `merge` where every
-        call counts, and `covariates` without any.
+        call counts, and `covariates` and `holidays` without any.
         """
         fields = msgspec.structs.asdict(self)
         if not self.merges_calls:
             del fields["merge"]
-        if not self.covariates:
-            del fields["covariates"]
+        for name in ("covariates", "holidays"):
+            if not fields[name]:
+                del fields[name]
         return msgspec.json.encode(fields)
 
     def fingerprint(self) -> str:
@@ -153,6 +156,8 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"covariates {names[:99]}", f"name at most {MAX_COVARIATES} different ones"
     if wrong := [name for name in names if not re.fullmatch(SLUG, name)]:
         yield f"covariates {', '.join(map(repr, wrong))}", "write their names as slugs, like regions and categories"
+    if spec.holidays and not re.fullmatch(HOLIDAYS, spec.holidays):
+        yield f"holidays {spec.holidays[:99]!r}", "name a country or a part of one by ISO 3166-2, like FR or US-IL"
     try:
         ZoneInfo(spec.timezone)
     except (KeyError, ValueError, OSError):

@@ -21,6 +21,7 @@ from models.files.data_report import data_warnings
 from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
 from models.networks import MODELS, kind_of_network
+from models.training.holiday_days import holiday_days
 from models.training.regions import DEFAULT_CELL_M
 from schemas.errors import DataError, SettingsError, not_installed
 
@@ -55,6 +56,7 @@ def evaluate_command(
     merge_repeated: Annotated[
         bool, typer.Option("--merge-repeated", help="With --data: count calls within 200 m and 15 min once")
     ] = False,
+    holidays: Annotated[str, typer.Option(help="Whose holidays the features know, by ISO 3166-2: US-IL")] = "",
     region: Annotated[str, typer.Option(help="With an archive of several regions: which one")] = "",
     missing_days: MissingDays = 0,
     forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
@@ -88,6 +90,8 @@ def evaluate_command(
         chosen = _task_of_archive(read_archive(data, region=region, may_miss=missing_days), task, options)
     else:
         chosen = _named_task(task, data) if task else _task_of_file(data, layout, options)
+    holiday_days(holidays, *chosen.cube.starts_s[[0, -1]].tolist())  # refused before hours of work
+    chosen = replace(chosen, holidays=holidays)
     try:
         make_writable(out)  # before hours of work
     except OSError as error:

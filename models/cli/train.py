@@ -63,6 +63,7 @@ def train_command(
     master: Master = "",
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     missing_days: MissingDays = 0,
+    holidays: Annotated[str, typer.Option(help="Whose holidays to learn, by ISO 3166-2: US-IL; without it, none")] = "",
     covariates: Annotated[
         Path | None, typer.Option(help="Outside series, .csv or .parquet, as they were issued; without it, none")
     ] = None,
@@ -96,6 +97,7 @@ def train_command(
         recipe=str(recipe) if recipe else "",
         network=network,
         missing_days=missing_days,
+        holidays=holidays,
         covariates=str(covariates) if covariates else "",
         covariate_max_age_hours=covariate_max_age_hours,
         merge="repeated_calls" if merge else "none",

@@ -47,7 +47,8 @@ def spec_of(task: Task) -> Spec:
         categories=task.cube.categories,
         horizons_s=(task.step_s,),
         late_limit_s=7 * DAY_S,  # the longest there is: records of files become known days later
-        features=feature_names((f"{task.step_s // 3600}h",)),
+        features=feature_names((f"{task.step_s // 3600}h",), holidays=bool(task.holidays)),
+        holidays=task.holidays,
     )
 
 

@@ -46,6 +46,7 @@ class Task:
     scored: npt.NDArray[np.bool_]  # (cells,) those that are judged
     outside_s: npt.NDArray[np.int64] | tuple[()] = ()  # when incidents happened that lie in no cell, ascending
     row_counts: tuple[RowCount, ...] = ()  # what became of the file's rows; of the published tasks the README says it
+    holidays: str = ""  # whose, that the models of the product's features know
     data_file: str = "none"  # its name
     data_sha256: str = ""
 

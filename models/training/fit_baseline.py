@@ -15,6 +15,7 @@ from models.dispersion import LEAST_GAIN, LINEAR, QUADRATIC, Dispersion
 from models.hour_of_week import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.likelihood import negative_binomial_nll
 from models.neighbours import ring_sum
+from models.training.holiday_days import holiday_days
 from models.training.replay import IncidentHistory
 from schemas.grid import Grid
 from schemas.spec import DAY_S
@@ -107,6 +108,7 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
         mean_per_day=np.maximum(mean_per_day, _LEAST_PER_DAY),
         dispersion=Dispersion.quadratic(np.full((len(spec.categories), len(spec.horizons_s)), DISPERSIONS[-1])),
         first_day=np.array(float(-(-history.first_s // DAY_S))),
+        holidays=holiday_days(spec.holidays, history.first_s, history.cutoff_s),
         covariate_centre=series.centre,
         covariate_scale=series.scale,
     )

@@ -31,6 +31,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     network: str = ""  # a kind of network; empty: the recipe's
     merge: Merge = "none"  # with `like` or an archive, theirs stays
     missing_days: Annotated[int, msgspec.Meta(ge=0)] = 0  # that an archive may lack
+    holidays: str = ""  # whose, like US-IL; with `like`, its own stay
     covariates: str = ""  # a file of outside series; empty: none
     covariate_max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)] = 24
 

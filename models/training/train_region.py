@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from models.artifact.artifact import Model, Provenance, read_spec, write_artifact
 from models.artifact.manifest import DataSource, Training
 from models.artifact.untrusted_bytes import sha256
+from models.features import features_of
 from models.files.archive import Archived, Meaning, is_archive, read_archive
 from models.files.cutoff import cutoff_of
 from models.files.data_report import data_warnings, read_past, row_counts
@@ -86,7 +87,7 @@ def prepare(task: RegionTask) -> PreparedTask:
         spec = spec_of(incidents, archived.meaning, region=task.region, cutoff_s=cutoff_s)
     else:
         spec = spec_for(incidents, region=task.region, cell_m=task.cell_m, cutoff_s=cutoff_s, merge=task.merge)
-    spec, outside = with_outside_series(spec, task)
+    spec, outside = with_outside_series(_with_holidays(spec, task), task)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
     if archived:
@@ -114,6 +115,17 @@ def _refuse_other_merge(task: RegionTask, kept: Spec | Meaning | None) -> None:
         else (f"{task.data} has counts of every call, and no calls to merge", "train on the file of the calls")
     )
     raise DataError(f"--merge-repeated-calls, but {fault}", remedy)
+
+
+def _with_holidays(spec: Spec, task: RegionTask) -> Spec:
+    """The spec with the task's holidays; one that is kept (`like`) keeps its own. Raises DataError."""
+    if not task.holidays or task.holidays == spec.holidays:
+        return spec
+    if task.like:
+        kept = f"has {spec.holidays}" if spec.holidays else "has none"
+        raise DataError(f"--holidays {task.holidays}, and {task.like} {kept}", "leave one of the two options out")
+    spec = replace(spec, holidays=task.holidays)
+    return replace(spec, features=features_of(spec))
 
 
 def read_data(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, Archived | None]:

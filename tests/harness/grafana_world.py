@@ -86,7 +86,8 @@ def score_lines(specs: Iterable[Spec], ticks: Iterable[int], draw: np.random.Gen
     for tick_s in ticks:
         for spec in specs:
             scores = frame(spec, tick_s + 20, draw)
-            for view in stored_views(scores, np.full((len(spec.categories), len(spec.horizons_s)), 3.0)):
+            dispersion = Dispersion.quadratic(np.full((len(spec.categories), len(spec.horizons_s)), 3.0))
+            for view in stored_views(scores, dispersion):
                 yield risk_lines(view) + top_lines(view, 10)
 
 

@@ -1,0 +1,122 @@
+"""Holidays: those of a place, written into the artifact, and told to the network by the local day."""
+
+import sys
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+import msgspec
+import numpy as np
+import pytest
+
+from models.artifact.artifact import read_artifact
+from models.counting.count_state import CountState
+from models.features import FeatureEngine, features_of
+from models.training.holiday_days import YEARS_AHEAD, holiday_days
+from models.training.regions import RegionTask
+from models.training.train_region import prepare, train_region
+from schemas.errors import DataError
+from tests.harness.toy import publish_artifact, toy_constants, toy_network, toy_spec
+
+EPOCH = date(1970, 1, 1)
+START_S, END_S = 1_451_606_400, 1_514_764_800  # 2016-01-01 to 2018-01-01 UTC
+ZONE = "America/Chicago"
+
+
+def with_holidays(**changes):
+    spec = toy_spec(2, 2, timezone=ZONE, **changes)
+    spec = msgspec.structs.replace(spec, holidays="US-IL")
+    return msgspec.structs.replace(spec, features=features_of(spec))
+
+
+@pytest.mark.parametrize(
+    ("place", "day", "is_one"),
+    [
+        ("US", date(2016, 7, 4), True),
+        ("US", date(2016, 2, 12), False),
+        ("US-IL", date(2016, 2, 12), True),  # Lincoln's birthday
+        ("FR", date(2017, 7, 14), True),
+        ("FR", date(2017, 7, 4), False),
+        ("US", date(2017 + YEARS_AHEAD, 12, 25), True),
+    ],
+)
+def test_the_days_are_those_of_the_place(place, day, is_one):
+    assert ((day - EPOCH).days in holiday_days(place, START_S, END_S)) == is_one
+
+
+def test_a_place_without_a_calendar_is_refused():
+    with pytest.raises(DataError, match="no calendar of holidays is known for XX"):
+        holiday_days("XX", START_S, END_S)
+
+
+def test_a_place_that_is_no_code_is_refused():
+    with pytest.raises(DataError, match="ISO 3166-2"):
+        msgspec.structs.replace(toy_spec(2, 2), holidays="Illinois")
+
+
+@pytest.mark.parametrize(
+    ("local", "expected"),
+    [
+        ("2017-07-03T23:59", (0, 1, 0)),
+        ("2017-07-04T00:00", (1, 0, 0)),
+        ("2017-07-04T23:59", (1, 0, 0)),  # in UTC it is the fifth
+        ("2017-07-05T12:00", (0, 0, 1)),
+        ("2017-07-06T12:00", (0, 0, 0)),
+    ],
+)
+def test_the_features_tell_the_local_day(local, expected):
+    spec = with_holidays()
+    engine = FeatureEngine(spec, toy_constants(spec, holidays=holiday_days("US-IL", START_S, END_S)))
+    state = CountState(spec)
+    state.advance(int(datetime.fromisoformat(local).replace(tzinfo=ZoneInfo(ZONE)).timestamp()))
+    values = engine.compute(state).values
+    found = [values[:, :, spec.features.index(f"holiday_{place}")] for place in ("today", "eve", "after")]
+    for column, value in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(column, value)
+    plain = msgspec.structs.replace(spec, holidays="", features=toy_spec(2, 2).features)
+    others = [number for number, name in enumerate(spec.features) if not name.startswith("holiday_")]
+    without = FeatureEngine(plain, toy_constants(plain)).compute(state).values
+    np.testing.assert_array_equal(values[:, :, others], without)
+
+
+def test_an_artifact_keeps_them_and_scoring_asks_no_calendar(tmp_path, monkeypatch):
+    spec = with_holidays()
+    days = holiday_days("US-IL", START_S, END_S)
+    history = CountState(spec)
+    history.advance(END_S)
+    constants = toy_constants(spec, holidays=days)
+    folder = publish_artifact(tmp_path, spec=spec, constants=constants, network=toy_network(spec), history=history)
+    monkeypatch.setitem(sys.modules, "holidays", None)
+    artifact = read_artifact(folder)
+    np.testing.assert_array_equal(artifact.constants.holidays, days)
+    assert artifact.spec.fingerprint() != toy_spec(2, 2, timezone=ZONE).fingerprint()
+
+
+def test_a_training_learns_a_holiday_and_one_that_is_like_it_keeps_them(tmp_path):
+    """On holidays there are three times as many: the network says so, and `--like` goes on with the same days."""
+    random = np.random.default_rng(0)
+    days = np.datetime64("2016-01-01") + np.arange(700)
+    known = set(holiday_days("US", START_S, END_S).astype(int).tolist())
+    rows = ["when,lat,lon,kind"]
+    for day in days:
+        level = 120 if int(day.astype(int)) in known else 40
+        for hour, lat, lon in zip(
+            random.integers(0, 24, level), random.uniform(41, 41.03, level), random.uniform(-87, -86.96, level),
+            strict=True,
+        ):  # fmt: skip
+            rows.append(f"{day}T{hour:02d}:30,{lat:.4f},{lon:.4f},ems")
+    data = tmp_path / "town.csv"
+    data.write_text("\n".join(rows), encoding="utf-8")
+    layout = "time=when,lat=lat,lon=lon,category=kind,timezone=UTC"
+    task = RegionTask(region="town", data=str(data), layout=layout, holidays="US", step_minutes=360, epochs=3)
+    folder, results = train_region(prepare(task), tmp_path / "artifacts", report=lambda what, share: None)
+    artifact = read_artifact(folder)
+    assert {day for day in known if day < 19_000} < set(artifact.constants.holidays.astype(int))
+    plain = prepare(msgspec.structs.replace(task, holidays=""))
+    _, without = train_region(plain, tmp_path / "plain", report=lambda what, share: None)
+    gains = [1 - one.network_log_score / other.network_log_score for one, other in zip(results, without, strict=True)]
+    assert min(gains) > 0.005
+    assert gains[-1] > 0.02
+    again = prepare(msgspec.structs.replace(task, like=str(folder), holidays=""))
+    assert again.spec.holidays == "US"
+    with pytest.raises(DataError, match="--holidays FR"):
+        prepare(msgspec.structs.replace(task, like=str(folder), holidays="FR"))
