@@ -17,6 +17,7 @@ from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
 from models.artifact.untrained import write_untrained
 from models.counting.closed_horizons import horizons_closed_between, last_grace_s
+from models.dispersion import Dispersion
 from models.features import FeatureEngine, feature_names
 from models.files.archive import KnownHours
 from models.files.incident_files import IncidentTable
@@ -28,7 +29,8 @@ from models.gate.lifecycle import Desk, begin, end_trial, registered_artifact, s
 from models.gate.plan import read_plan
 from models.gate.shadow_day import ShadowHour, shadow_path
 from models.gate.trial import Trial, read_trial
-from models.measures.outcomes import Forecast, log_scores
+from models.likelihood import log_scores
+from models.measures.outcomes import Forecast
 from models.model_registry.folder import FolderRegistry
 from models.model_registry.lifecycle import promote, register
 from models.model_registry.sync import sync
@@ -173,14 +175,15 @@ class Life:
 
     def _judge(self, before_s: int) -> None:
         """As the job does, when late reports can no longer come."""
-        shape = (len(self.spec.categories),)
+        chance = Dispersion.quadratic(np.full(len(self.spec.categories), _PURE_CHANCE))
         with shadow_path(self.checkpoint, self.spec.region).open("ab") as file:
             for closed in horizons_closed_between(self.replay.state, before_s):
                 is_final = closed.judged_s - closed.tick_s - HOUR_S == last_grace_s(self.spec)
                 if closed.horizon != 0 or not is_final or closed.tick_s not in self.kept:
                     continue
                 hour = judged_hour(*self.kept.pop(closed.tick_s), closed, self.spec)
-                known = log_scores(self.known[closed.tick_s], closed.observed, np.full(shape, _PURE_CHANCE))  # type: ignore[arg-type]
+                mean = self.known[closed.tick_s].astype(np.float64)
+                known = log_scores(mean, closed.observed, chance)
                 self.judged.append(Judged(hour=hour, known=float(known.sum())))
                 file.write(msgspec.json.encode(hour) + b"\n")
 

@@ -15,4 +15,4 @@ def test_the_page_has_the_list_of_the_declared_features():
 
 def test_the_page_names_every_column_once_in_its_order():
     names = re.findall(r"^- ((?:`\w+`(?:, )?)+) \(", PAGE, re.MULTILINE) + re.findall(r"`log_usual_\w+`", PAGE)
-    assert re.findall(r"`(\w+)`", " ".join(names)) == list(feature_names())
+    assert re.findall(r"`(\w+)`", " ".join(names)) == list(feature_names(holidays=True))

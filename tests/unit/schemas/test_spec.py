@@ -41,13 +41,14 @@ OTHER = {
     "features": ("count_24h", "count_1h"),
     "merge": "repeated_calls",
     "covariates": (CovariateSeries(name="wind", max_age_hours=24),),
+    "holidays": "US-IL",
 }
 
 
 def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
     """Older versions refuse a field that they do not know, and fingerprints must stay."""
     assert list(msgspec.json.decode(SPEC.as_json())) == [
-        name for name in Spec.__struct_fields__ if name not in ("merge", "covariates")
+        name for name in Spec.__struct_fields__ if name not in ("merge", "covariates", "holidays")
     ]
     merging = msgspec.structs.replace(SPEC, merge="repeated_calls")
     assert merging.as_json() == SPEC.as_json()[:-1] + b',"merge":"repeated_calls"}'

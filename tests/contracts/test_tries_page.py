@@ -1,0 +1,70 @@
+"""The page about what was tried has the figures of benchmarks/tries.json and benchmarks/aging.json."""
+
+import json
+from pathlib import Path
+
+from benchmarks.tries.columns import CANDIDATES
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "explanation" / "tries.md").read_text(encoding="utf-8")
+TITLES = {
+    "chicago-3km-daily": "Chicago's days",
+    "chicago-1km-hourly": "Chicago's hours",
+    "montgomery-2km-hourly": "Montgomery's hours",
+}
+
+
+def read(name):
+    return json.loads((ROOT / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))["tasks"]
+
+
+def words(found):
+    return f"{found['mean']:+.3f} % ({found['low']:+.3f}, {found['high']:+.3f}): {found['verdict']}"
+
+
+def table(head, rows):
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
+
+
+def tries_table(tasks):
+    names = list(tasks[0]["tries"])
+    by_gain = sorted(names, key=lambda name: tasks[0]["tries"][name]["mean"])
+    rows = [[name, *(words(task["tries"][name]) for task in tasks)] for name in by_gain if name != "network"]
+    return table(["tried", *(TITLES[task["task"]] for task in tasks)], rows)
+
+
+def aging_table(tasks):
+    rows = []
+    for task in tasks:
+        for number, row in enumerate(task["by_weeks"]):
+            name = "" if number else TITLES[task["task"]]
+            rows.append([name, str(row["from_week"]), words(row["network"]), words(row["baseline"])])
+    return table(["task", "from week", "network", "baseline"], rows)
+
+
+def test_the_tables_are_those_of_the_files():
+    for lines in (tries_table(read("tries")), aging_table(read("aging"))):
+        assert "\n".join(lines).replace("|  |", "| |") in PAGE
+
+
+def test_every_family_of_features_was_tried_on_both_files():
+    tried = {task["task"]: set(task["tries"]) for task in read("tries")}
+    assert {"chicago-3km-daily", "montgomery-2km-hourly"} <= set(tried)
+    for names in tried.values():
+        assert set(CANDIDATES) < names
+
+
+def test_what_the_page_says_of_the_kept_ones_is_so():
+    days, hours = (next(one["tries"] for one in read("tries") if one["task"] == name) for name in list(TITLES)[::2])
+    allowed = "network, linear dispersion allowed"
+    assert hours[allowed]["verdict"] == "better"
+    assert days[allowed]["mean"] <= 0
+    for tries in (days, hours):
+        assert tries["baseline that does not follow"]["mean"] > tries["baseline"]["mean"]
+    for name in CANDIDATES:
+        assert max(abs(tries[name]["mean"]) for tries in (days, hours)) < 0.1 or name == "momentum of the level"
+
+
+def test_what_the_page_says_of_a_fit_on_all_of_the_time_is_so():
+    for task in read("aging"):
+        assert f"{TITLES[task['task']]}: {words(task['fitted_again'])}" in PAGE
