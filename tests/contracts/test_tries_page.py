@@ -22,6 +22,10 @@ def words(found):
     return f"{found['mean']:+.3f} % ({found['low']:+.3f}, {found['high']:+.3f}): {found['verdict']}"
 
 
+def tried(task, name):
+    return words(task["tries"][name]) if name in task["tries"] else "one category only"
+
+
 def table(head, rows):
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
@@ -29,7 +33,7 @@ def table(head, rows):
 def tries_table(tasks):
     names = list(tasks[0]["tries"])
     by_gain = sorted(names, key=lambda name: tasks[0]["tries"][name]["mean"])
-    rows = [[name, *(words(task["tries"][name]) for task in tasks)] for name in by_gain if name != "network"]
+    rows = [[name, *(tried(task, name) for task in tasks)] for name in by_gain if name != "network"]
     return table(["tried", *(TITLES[task["task"]] for task in tasks)], rows)
 
 
