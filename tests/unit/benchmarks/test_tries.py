@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from benchmarks.aging import Aged, _by_weeks, _fitted_again, aging_of
 from benchmarks.tries.collected import collect_task
@@ -40,7 +41,9 @@ def test_christmas_is_a_holiday_and_the_day_before_it_is_its_eve(task):
         assert CANDIDATES["holidays"](past, eve_s + days * 86_400)[0, 0].tolist() == expected
 
 
+@pytest.mark.long
 def test_every_try_is_scored_on_the_judged_steps(task):
+    torch.set_num_threads(1)
     found = dict(Tries(data=collect_task(task, country="US-IL"), seeds=(0, 1), epochs=1).all())
     assert set(CANDIDATES) < set(found)
     steps = len(task.cube) - task.test
@@ -77,7 +80,9 @@ def test_age_costs_what_an_older_model_loses_on_the_same_steps(task):
     assert _fitted_again(each, task, block)["mean"] < 0
 
 
+@pytest.mark.long
 def test_ages_of_a_town_are_judged_until_its_file_ends(monkeypatch):
+    torch.set_num_threads(1)
     town, _ = small_task(days=420)
     monkeypatch.setattr("benchmarks.aging.TASKS", {"small": (lambda path: town, None)})
     found = aging_of("small", seeds=(0,), epochs=1, tell=lambda what: None)
