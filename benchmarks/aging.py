@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from benchmarks.tries.collected import Block, Collected, collect_task
+from benchmarks.tries.judged import examples_of
 from models.dispersion import Dispersion
 from models.evaluation.tasks import TASKS, Task
 from models.likelihood import log_scores
@@ -106,7 +107,7 @@ def _percent(found: tuple[Difference, float]) -> dict[str, Any]:
 
 def _aged(task: Task, seeds: Sequence[int], epochs: int) -> Aged:
     data = collect_task(task)
-    train, validation = _examples(data.train), _examples(data.validation)
+    train, validation = examples_of(data.train), examples_of(data.validation)
     dispersion = likeliest_dispersion(validation.log_usual, validation.counts)
     both = Examples(
         values=torch.cat([train.values, validation.values]), counts=torch.cat([train.counts, validation.counts])
@@ -114,10 +115,10 @@ def _aged(task: Task, seeds: Sequence[int], epochs: int) -> Aged:
     networks, again = [], []
     for seed in seeds:
         fit = FitData(train=train, validation=validation, dispersion=dispersion)
-        network, kept = fit_network(fit, FitPlan(epochs=epochs, seed=seed), _silent)
+        network, kept = fit_network(fit, FitPlan(epochs=epochs, seed=seed), lambda epoch, loss: None)
         whole = FitData(train=both, validation=validation.none(), dispersion=dispersion)
         networks.append(network)
-        again.append(fit_network(whole, FitPlan(epochs=epochs, seed=seed, kept=kept), _silent).network)
+        again.append(fit_network(whole, FitPlan(epochs=epochs, seed=seed, kept=kept), lambda epoch, loss: None).network)
     return Aged(
         network=_scored(data, networks, dispersion),
         again=_scored(data, again, dispersion),
@@ -135,13 +136,3 @@ def _log_mean(block: Block, network: RiskNetwork | None) -> Floats:
     if network is None:
         return usual
     return usual + np.stack([residual_of(values, network)[:, :, 0] for values in block.values])
-
-
-def _examples(block: Block) -> Examples:
-    flat = (-1, *block.values.shape[2:])
-    counts = block.counts.reshape(-1, block.counts.shape[2], 1)
-    return Examples(values=torch.from_numpy(block.values.reshape(flat)), counts=torch.from_numpy(counts))
-
-
-def _silent(epoch: int, loss: float) -> None:
-    """No one is told."""

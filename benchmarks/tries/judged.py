@@ -84,7 +84,7 @@ class Tries:
 
     def _network(self, seed: int, families: tuple[str, ...], categories: slice) -> Means:
         data = self.data
-        train, validation = (_examples(block, families, categories) for block in (data.train, data.validation))
+        train, validation = (examples_of(block, families, categories) for block in (data.train, data.validation))
         losses = dispersion_losses(validation.log_usual, validation.counts)[:1]
         dispersion = Dispersion.quadratic(DISPERSIONS[losses[0].argmin(axis=0)])
         fit = FitData(train=train, validation=validation, dispersion=dispersion)
@@ -101,7 +101,7 @@ class Tries:
     @cached_property
     def beside(self) -> Mapping[str, Means]:
         """The other models of the same features."""
-        train, validation = (_examples(block, (), slice(None)) for block in (self.data.train, self.data.validation))
+        train, validation = (examples_of(block) for block in (self.data.train, self.data.validation))
         found = {"network": _mean(self.network)}
         for regression in (PoissonGlm(), Boosting()):
             (model,) = regression.fit(train, validation, seeds=self.seeds[:1])
@@ -167,7 +167,7 @@ def _shares(score: Floats) -> Floats:
     return np.asarray(raised / raised.sum())
 
 
-def _examples(block: Block, families: tuple[str, ...], categories: slice) -> Examples:
+def examples_of(block: Block, families: tuple[str, ...] = (), categories: slice = slice(None)) -> Examples:
     inputs, counts = block.inputs(families)[:, :, categories], block.counts[:, :, categories]
     return Examples(
         values=torch.from_numpy(np.ascontiguousarray(inputs.reshape(-1, *inputs.shape[2:]))),
