@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import minimize
 
 from benchmarks.tries.collected import Block, Collected
 from benchmarks.tries.columns import CANDIDATES, EXCITED_HOURS
@@ -45,7 +44,6 @@ class Tries:
         for name in ("Poisson GLM", "gradient boosting"):
             yield name, self.scored([self.beside[name]])
         yield "equal pool of GLM, boosting, network", self.scored([_mean([self.beside[name] for name in EQUAL])])
-        yield "pool by validation, baseline too", self.scored([self.pooled])
         yield "learned Hawkes kernel on the baseline", self.scored([self.hawkes(self.baseline)])
         yield "learned Hawkes kernel on the network", self.scored([self.hawkes(_mean(self.network))])
         if self.data.test.counts.shape[-1] > 1:
@@ -113,21 +111,6 @@ class Tries:
             found[regression.name] = self._of(of)
         return found
 
-    @cached_property
-    def pooled(self) -> Means:
-        """The log-linear pool whose weights are best on the validation steps."""
-        members = [self.baseline, *(self.beside[name] for name in EQUAL)]
-        logs = [np.stack([one[side] for one in members]) for side in (0, 1)]
-        seen = self.data.validation.counts
-
-        def loss(score: Floats) -> float:
-            log_mean = np.tensordot(_shares(score), logs[0], 1)
-            return float((np.exp(log_mean) - seen * log_mean).mean())
-
-        options = {"maxiter": 150, "xatol": 0.02, "fatol": 1e-9}
-        weights = _shares(minimize(loss, np.zeros(len(members)), method="Nelder-Mead", options=options).x)
-        return np.tensordot(weights, logs[0], 1), np.tensordot(weights, logs[1], 1)
-
     def hawkes(self, usual: Means) -> Means:
         """(1 - sum of weights) x usual + weighted mean counts of decaying windows here and around, by likelihood."""
         excited = [_mean_counts(block, self.data.steps_per_week) for block in (self.data.validation, self.data.test)]
@@ -160,11 +143,6 @@ class Tries:
 
 def _mean(forecasts: Sequence[Means]) -> Means:
     return np.mean([one[0] for one in forecasts], axis=0), np.mean([one[1] for one in forecasts], axis=0)
-
-
-def _shares(score: Floats) -> Floats:
-    raised = np.exp(score - score.max())
-    return np.asarray(raised / raised.sum())
 
 
 def examples_of(block: Block, families: tuple[str, ...] = (), categories: slice = slice(None)) -> Examples:

@@ -68,7 +68,8 @@ def evaluate_command(
     import torch
 
     try:
-        from models.evaluation.evaluate import EvaluationPlan, evaluate_rolling
+        from models.evaluation.evaluate import evaluate_rolling
+        from models.evaluation.plan import EvaluationPlan
         from models.evaluation.report.page import write_report
         from models.evaluation.report.table import print_table
     except ModuleNotFoundError as error:

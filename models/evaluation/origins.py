@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.result import NETWORK_KINDS, Evaluation, Origins, RollingResult
+from models.evaluation.result import WITH_THE_NETWORK, Evaluation, Origins, RollingResult
 from models.measures.cube import Floats
 from models.measures.paired import Difference, day_blocks, difference
 
@@ -23,7 +23,7 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
         for row in last.rows
     }
     mean = {model: float(per_step.mean()) for model, per_step in sums.items()}
-    best = min((row.model for row in last.rows if row.kind not in NETWORK_KINDS), key=mean.__getitem__)
+    best = min((row.model for row in last.rows if row.kind not in WITH_THE_NETWORK), key=mean.__getitem__)
     best_rule = min((row.model for row in last.rows if row.kind == "rule"), key=mean.__getitem__)
     block = _blocks(evaluations)
 

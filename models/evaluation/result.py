@@ -11,6 +11,8 @@ from models.measures.scores import ModelScores
 from models.measures.totals import Totals
 
 NETWORK_KINDS = ("network", "other network")  # the network that the report is about, and those beside it
+POOL = "pool"  # of the network and the regressions
+WITH_THE_NETWORK = (*NETWORK_KINDS, POOL)  # rows that are no rivals of it
 Losses = tuple[tuple[float, ...], ...]  # by seed: of the linear part alone, then after each epoch
 
 
@@ -19,7 +21,7 @@ class ModelResult:
     """One model. With several seeds each figure is the mean over them, and the curves are the first seed's."""
 
     model: str
-    kind: str  # "rule" counts for itself; "regression" and NETWORK_KINDS see the product's features
+    kind: str  # "rule" counts for itself; the others see the product's features
     scores: ModelScores
     totals: Totals
     dispersion: Dispersion  # (categories,) likeliest on the validation steps
@@ -68,7 +70,7 @@ class Evaluation:
     purge_steps: int  # between what a model learned from and the first step it is judged on
     delay_steps: int  # how late counts are known
     rows: Sequence[ModelResult]  # best NB log score first
-    best_baseline: str  # of all rows but the network's
+    best_baseline: str  # of the rows without the network
     best_rule: str  # of those that only count
     observed: Floats  # (cells, categories) incidents per step of the judged block
     expected: Floats  # (cells, categories) the same, as the network expected them; nan in cells that are not scored

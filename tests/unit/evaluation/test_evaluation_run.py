@@ -12,14 +12,16 @@ import torch
 from scipy.stats import nbinom
 
 from models.evaluation import evaluate as module
+from models.evaluation import featured, product
 from models.evaluation import judge as judge_module
-from models.evaluation import product
-from models.evaluation.evaluate import EvaluationPlan, evaluate, evaluate_rolling
+from models.evaluation.evaluate import evaluate, evaluate_rolling
+from models.evaluation.plan import EvaluationPlan
 from models.evaluation.product import judged_inputs, learn
 from models.evaluation.regressions.boosting import Boosting
 from models.evaluation.regressions.poisson_glm import PoissonGlm
 from models.evaluation.rivals.means import Historical
 from models.evaluation.rivals.rule import Rule
+from models.evaluation.row import MIXED_IN
 from models.evaluation.spool import Spool
 from models.measures.cube import count
 from models.network import RiskNetwork
@@ -58,14 +60,14 @@ def found(task):
 def quick(monkeypatch):
     """Few rules and a network of one epoch: for tests of what is judged, not of how well."""
     monkeypatch.setattr(module, "RIVALS", module.RIVALS[:3])
-    monkeypatch.setattr(module, "EPOCHS", 1)
+    monkeypatch.setattr(featured, "EPOCHS", 1)
     return monkeypatch
 
 
 def test_every_row_is_there_and_the_order_is_that_of_the_log_score(found):
     names = [row.model for row in found.rows]
-    assert {"Poisson GLM", "gradient boosting", "our baseline", "network", "constant 1"} < set(names)
-    assert len(names) == len(set(names)) == len(module.RIVALS) + 4
+    assert {"Poisson GLM", "gradient boosting", "our baseline", "network", "log-linear pool", "constant 1"} < set(names)
+    assert len(names) == len(set(names)) == len(module.RIVALS) + 5
     scores = [row.scores.sheet.nb_log_score for row in found.rows]
     assert scores == sorted(scores)
     assert names[-1] == "constant 1"
@@ -100,7 +102,9 @@ def test_how_much_is_in_memory_at_a_time_changes_no_figure(task, quick):
 
 
 def test_the_best_baseline_is_the_yardstick_of_all_others(found):
-    best = min((row for row in found.rows if row.kind != "network"), key=lambda row: row.scores.sheet.nb_log_score)
+    best = min(
+        (row for row in found.rows if row.kind in ("rule", "regression")), key=lambda row: row.scores.sheet.nb_log_score
+    )
     assert best.model == found.best_baseline
     assert best.versus_best_baseline is None
     for row in found.rows:
@@ -253,7 +257,7 @@ class Stubborn(Rule):
 def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(task, found, quick):
     quick.setattr(module, "RIVALS", (*module.RIVALS[:3], Stubborn()))
     row = run(task).row("stubborn")
-    assert row.chosen[module.MIXED_IN] == max(judge_module.SHARES)
+    assert row.chosen[MIXED_IN] == max(judge_module.SHARES)
     judge = module.Judge(task=task, seed=0)
     raw = judge.floored(Stubborn().forecast(task.cube, task.test)[:, task.scored])
     by_hand = 0.95 * raw + 0.05 * task.cube.counts[: task.validation, task.scored].mean(axis=(0, 1))
@@ -264,7 +268,7 @@ def test_a_rule_that_takes_quiet_for_dead_may_mix_in_the_mean_as_all_others_may(
             scores.append(judge.scores(spool.read, row.dispersion))
     assert row.scores.sheet.nb_log_score == pytest.approx(scores[0].sheet.nb_log_score)
     assert row.scores.sheet.nb_log_score < scores[1].sheet.nb_log_score
-    assert found.row("network").chosen[module.MIXED_IN] in judge_module.SHARES
+    assert found.row("network").chosen[MIXED_IN] in judge_module.SHARES
 
 
 class Noting(Rule):

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from models.__main__ import app
 from models.cli.evaluate import evaluate_command
 from models.evaluation import evaluate as evaluate_module
+from models.evaluation import featured
 from models.evaluation.tasks import TASKS, FileOptions, earlier, task_of_file
 from models.files.layouts import parse_layout
 from models.measures import cube as cube_module
@@ -29,7 +30,7 @@ DATA = Path(__file__).parents[4] / "shared" / "data"
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """A network of one epoch: what the command reads and writes is asked here, not how good it is."""
-    monkeypatch.setattr(evaluate_module, "EPOCHS", 1)
+    monkeypatch.setattr(featured, "EPOCHS", 1)
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from models.artifact.artifact import read_artifact
 from models.dispersion import Dispersion
-from models.evaluation.evaluate import EvaluationPlan, _counting_row
+from models.evaluation.evaluate import _counting_row
 from models.evaluation.judge import Judge
+from models.evaluation.plan import EvaluationPlan
 from models.evaluation.rivals import RIVALS
 from models.files.archive import KnownHours, read_archive
 from models.gate.challenger import due_reasons

@@ -1,0 +1,141 @@
+"""The rows of the models that see the product's features: its baseline, regressions, networks, and their pool."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from models.evaluation.contract import Regression
+from models.evaluation.judge import Forecast, Judge
+from models.evaluation.plan import EvaluationPlan
+from models.evaluation.pool import pool_weights, pooled
+from models.evaluation.product import Learned, ProductBaseline, ProductNetwork, judged_inputs, refuse_leaking_features
+from models.evaluation.result import NETWORK_KINDS, POOL, Losses, ModelResult
+from models.evaluation.row import MIXED_IN, Fitted, judged_row, mean_of
+from models.evaluation.spool import Spool
+from models.hyperparameters import DEFAULT
+from models.measures.cube import Counts, Floats
+from models.network import RiskNetwork
+from models.networks import kind_of_network
+
+PRODUCT_BASELINE = "our baseline"
+EPOCHS = 12
+
+
+def _fitted_regression(regression: Regression, learned: Learned, plan: EvaluationPlan) -> Fitted:
+    plan.tell(f"fitting: {regression.name}", 0.0)
+    began = time.monotonic()
+    models = regression.fit(*learned.examples[RiskNetwork], seeds=plan.seeds)
+    return Fitted(
+        name=regression.name,
+        kind="regression",
+        chosen=models[0].chosen,
+        models=models,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan) -> Fitted:
+    recipe, began, networks = msgspec.structs.replace(plan.recipe, network=kind), time.monotonic(), []
+    name = "network" if kind == DEFAULT.network else f"{kind} network"
+    for number, seed in enumerate(plan.seeds):
+        plan.tell(f"fitting: {name}, seed {seed}", number / len(plan.seeds))
+        networks.append(ProductNetwork.fit(learned, recipe=recipe, epochs=EPOCHS, seed=seed))
+    return Fitted(
+        name=name,
+        kind=NETWORK_KINDS[kind != plan.networks[0]],
+        chosen=networks[0].chosen,
+        models=networks,
+        of=kind_of_network(kind),
+        losses=tuple(one.losses for one in networks),
+        seconds=time.monotonic() - began,
+    )
+
+
+def _forecast(
+    each: Sequence[Fitted], spools: Sequence[Sequence[Spool]], learned: Learned, judge: Judge, plan: EvaluationPlan
+) -> None:
+    """Writes the floored forecasts of each row's models, in one pass over the judged steps."""
+    task, categories = judge.task, len(judge.task.cube.categories)
+    steps, runs = judge.judged, judge.runs(judge.judged)
+    checked = steps[int(np.random.default_rng(plan.seeds[0]).integers(len(steps)))]
+    for run, inputs in zip(runs, judged_inputs(task, learned, runs), strict=True):
+        plan.tell("judging", (run.start - task.test) / len(steps))
+        if checked in run:
+            values = inputs[RiskNetwork.inputs][run.index(checked)]
+            refuse_leaking_features(task, learned, checked, values, delay=plan.delay)
+        for row, of_row in zip(each, spools, strict=True):
+            flat = inputs[row.of.inputs].reshape(-1, categories, inputs[row.of.inputs].shape[-1])
+            for spool, model in zip(of_row, row.models, strict=True):
+                spool.append(judge.floored(model.predict(flat).reshape(-1, judge.cells, categories)))
+    plan.tell("judging", 1.0)
+
+
+def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Floats, Losses]:
+    """The rows that see the product's features; what the first network expects, (cells, categories); its losses."""
+    task = judge.task
+    fitted = [Fitted(name=PRODUCT_BASELINE, kind="regression", models=[ProductBaseline()])]
+    fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
+    networks = [_fitted_networks(kind, learned, plan) for kind in plan.networks]
+    fitted += networks
+    plan.tell("fitting", 1.0)
+    expected = np.full((len(task.scored), len(task.cube.categories)), np.nan)
+    shape = (judge.cells, len(task.cube.categories))
+    with ExitStack() as open_files:
+        spools = [[open_files.enter_context(Spool(task.test, shape, np.float32)) for _ in row.models] for row in fitted]
+        _forecast(fitted, spools, learned, judge, plan)
+        seen = learned.examples[RiskNetwork][1].counts[:, :, 0].numpy().astype(np.int32)
+        forecasts = [
+            _Forecasts(of=row, chosen=_chosen(row, learned, judge), seen=seen, judged=[spool.read for spool in of_row])
+            for row, of_row in zip(fitted, spools, strict=True)
+        ]
+        forecasts.append(_pool([one for one in forecasts if one.of.kind != NETWORK_KINDS[1]]))
+        rows = [one.row(judge) for one in forecasts]
+        network = next(place for place, row in enumerate(rows) if row.kind == NETWORK_KINDS[0])
+        share = rows[network].chosen[MIXED_IN]
+        expected[task.scored] = judge.expected(mean_of(forecasts[network].judged, judge, share))
+    return rows, expected, networks[0].losses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Forecasts:
+    of: Fitted
+    chosen: Floats  # (cells at validation steps, categories) mean over the seeds
+    seen: Counts  # what was counted there
+    judged: Sequence[Forecast]  # of the judged steps, one for each seed
+
+    def row(self, judge: Judge) -> ModelResult:
+        return judged_row(self.of, lambda: [(self.chosen[None], self.seen[None])], self.judged, judge)
+
+
+def _chosen(fitted: Fitted, learned: Learned, judge: Judge) -> Floats:
+    values = learned.examples[fitted.of][1].values.numpy()
+    return np.asarray(np.mean([judge.floored(model.predict(values)) for model in fitted.models], axis=0))
+
+
+def _pool(members: Sequence[_Forecasts]) -> _Forecasts:
+    """Of each seed's forecasts; a member without seeds is the same in all of them."""
+    began, seen = time.monotonic(), members[0].seen
+    weights = pool_weights([one.chosen for one in members], seen)
+    each = [
+        [one.judged[seed % len(one.judged)] for one in members]
+        for seed in range(max(len(one.judged) for one in members))
+    ]
+    return _Forecasts(
+        of=Fitted(
+            name="log-linear pool",
+            kind=POOL,
+            chosen={f"weight of {one.of.name}": weight for one, weight in zip(members, weights.tolist(), strict=True)},
+            seconds=time.monotonic() - began,
+        ),
+        chosen=pooled([one.chosen for one in members], weights),
+        seen=seen,
+        judged=[_pooled_forecast(of_seed, weights) for of_seed in each],
+    )
+
+
+def _pooled_forecast(members: Sequence[Forecast], weights: Floats) -> Forecast:
+    return lambda run: pooled([forecast(run) for forecast in members], weights)

@@ -1,0 +1,48 @@
+"""The log-linear pool: the weighted geometric mean of several forecasts.
+
+Source: Genest and Zidek, Combining Probability Distributions: A Critique and an Annotated Bibliography, Statistical
+Science 1, 1986.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import minimize
+
+from models.measures.cube import AnyFloats, Counts, Floats
+
+
+def pool_weights(means: Sequence[AnyFloats], counts: Counts) -> Floats:
+    """(members,) 0 or more, together 1: those whose pool makes the counts likeliest under Poisson.
+
+    means: of each member, of the shape of `counts` and above 0. The loss is convex, so there is one minimum.
+    """
+    logs, seen = np.stack([np.log(mean, dtype=np.float64).ravel() for mean in means]), counts.ravel()
+    incidents = max(float(seen.sum()), 1.0)
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        log_mean = weights @ logs
+        mean = np.exp(log_mean)
+        return float(mean.sum() - seen @ log_mean) / incidents, logs @ (mean - seen) / incidents
+
+    found = minimize(
+        loss,
+        np.full(len(logs), 1 / len(logs)),
+        jac=True,
+        method="SLSQP",
+        bounds=[(0, 1)] * len(logs),
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1, "jac": np.ones_like},
+        options={"ftol": 1e-10, "maxiter": 200},
+    )
+    if not found.success:
+        raise ArithmeticError(f"the weights of a pool of {len(logs)} forecasts were not found: {found.message}")
+    weights = np.clip(found.x, 0, 1)
+    return np.asarray(weights / weights.sum())
+
+
+def pooled(means: Sequence[AnyFloats], weights: Floats) -> Floats:
+    """The pool of forecasts of one shape."""
+    total = np.zeros(means[0].shape)
+    for mean, weight in zip(means, weights.tolist(), strict=True):
+        total += weight * np.log(mean)
+    return np.exp(total)
