@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.tries.collected import Block, Collected, collect_task
-from benchmarks.tries.judged import examples_of
+from benchmarks.tries.collected import Collected, collect_task
+from benchmarks.tries.judged import examples_of, log_means
+from benchmarks.tries.verdict import verdict
 from models.dispersion import Dispersion
 from models.evaluation.tasks import TASKS, Task
 from models.likelihood import log_scores
-from models.measures.paired import Difference, day_blocks, difference
-from models.network import RiskNetwork, residual_of
+from models.measures.paired import day_blocks
+from models.network import RiskNetwork
 from models.training.fit_baseline import likeliest_dispersion
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from schemas.spec import DAY_S
@@ -76,19 +77,18 @@ def _by_weeks(each: Sequence[Aged], task: Task, block: int) -> list[dict[str, An
     rows = []
     for weeks, places in sorted(found.items()):
         rows.append(
-            {"from_week": weeks}
-            | {side: _percent(_paired(each, places, side, task, block)) for side in ("network", "baseline")}
+            {"from_week": weeks} | {side: _paired(each, places, side, task, block) for side in ("network", "baseline")}
         )
     return rows
 
 
 def _paired(
     each: Sequence[Aged], places: Sequence[tuple[int, int, int]], side: str, task: Task, block: int
-) -> tuple[Difference, float]:
+) -> dict[str, Any]:
     old = np.array([getattr(each[one], side)[step] for one, _, step in places])
     new = np.array([getattr(each[newer], side)[step - (newer - one) * block] for one, newer, step in places])
     blocks = day_blocks(len(places), steps_per_week=task.cube.steps_per_week)
-    return difference((old - new)[None], blocks, np.random.default_rng(0)), float(new.mean())
+    return verdict((old - new)[None], blocks, float(new.mean()))
 
 
 def _fitted_again(each: Sequence[Aged], task: Task, block: int) -> dict[str, Any]:
@@ -96,13 +96,7 @@ def _fitted_again(each: Sequence[Aged], task: Task, block: int) -> dict[str, Any
     apart = np.concatenate([(one.again - one.network)[:block] for one in each])
     blocks = day_blocks(len(apart), steps_per_week=task.cube.steps_per_week)
     mean = float(np.concatenate([one.network[:block] for one in each]).mean())
-    return _percent((difference(apart[None], blocks, np.random.default_rng(0)), mean))
-
-
-def _percent(found: tuple[Difference, float]) -> dict[str, Any]:
-    versus, mean = found
-    sides = {side: round(100 * getattr(versus, side) / mean, 3) for side in ("mean", "low", "high")}
-    return sides | {"verdict": versus.verdict}
+    return verdict(apart[None], blocks, mean)
 
 
 def _aged(task: Task, seeds: Sequence[int], epochs: int) -> Aged:
@@ -127,12 +121,5 @@ def _aged(task: Task, seeds: Sequence[int], epochs: int) -> Aged:
 
 
 def _scored(data: Collected, networks: Sequence[RiskNetwork | None], dispersion: Dispersion) -> Floats:
-    forecast = np.mean([_log_mean(data.test, network) for network in networks], axis=0)
+    forecast = log_means(data.test, networks)
     return np.asarray(log_scores(np.exp(forecast), data.test.counts, dispersion[:, 0]).mean(axis=(1, 2)))
-
-
-def _log_mean(block: Block, network: RiskNetwork | None) -> Floats:
-    usual = block.values[..., -1].astype(np.float64)
-    if network is None:
-        return usual
-    return usual + np.stack([residual_of(values, network)[:, :, 0] for values in block.values])

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.tries.collected import Block, Collected
+from benchmarks.tries.collected import Block, Collected, Values
 from benchmarks.tries.columns import CANDIDATES, EXCITED_HOURS
 from models.dispersion import Dispersion
 from models.evaluation.regressions.boosting import Boosting
 from models.evaluation.regressions.poisson_glm import PoissonGlm
 from models.likelihood import log_scores
-from models.network import residual_of
+from models.network import RiskNetwork, residual_of
 from models.training.fit_baseline import DISPERSIONS, dispersion_losses, likeliest
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 
@@ -88,13 +88,7 @@ class Tries:
         fit = FitData(train=train, validation=validation, dispersion=dispersion)
         network = fit_network(fit, FitPlan(epochs=self.epochs, seed=seed), lambda epoch, loss: None).network
 
-        def of(block: Block) -> Floats:
-            inputs = block.inputs(families)[:, :, categories]
-            runs = [inputs[start : start + _TOGETHER] for start in range(0, len(inputs), _TOGETHER)]
-            added = [residual_of(run.reshape(-1, *run.shape[2:]), network).reshape(run.shape[:3]) for run in runs]
-            return np.concatenate(added).astype(np.float64) + inputs[..., -1]
-
-        return self._of(of)
+        return self._of(lambda block: _log_mean(block.inputs(families)[:, :, categories], network))
 
     @cached_property
     def beside(self) -> Mapping[str, Means]:
@@ -139,6 +133,21 @@ class Tries:
 
     def _of(self, forecast: Callable[[Block], Floats]) -> Means:
         return forecast(self.data.validation), forecast(self.data.test)
+
+
+def log_means(block: Block, networks: Sequence[RiskNetwork | None]) -> Floats:
+    """(moments, cells, categories) log of what is expected, mean over the networks; None: the baseline."""
+    return np.mean([_log_mean(block.values, network) for network in networks], axis=0)
+
+
+def _log_mean(inputs: Values, network: RiskNetwork | None) -> Floats:
+    """Of (moments, cells, categories, inputs)."""
+    usual = inputs[..., -1].astype(np.float64)
+    if network is None:
+        return usual
+    runs = [inputs[start : start + _TOGETHER] for start in range(0, len(inputs), _TOGETHER)]
+    added = [residual_of(run.reshape(-1, *run.shape[2:]), network).reshape(run.shape[:3]) for run in runs]
+    return usual + np.concatenate(added)
 
 
 def _mean(forecasts: Sequence[Means]) -> Means:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from benchmarks.tries.collected import collect_task
 from benchmarks.tries.judged import Tries
 from benchmarks.tries.tasks import COUNTRIES
+from benchmarks.tries.verdict import verdict
 from models.evaluation.tasks import TASKS, Task, earlier
-from models.measures.paired import day_blocks, difference
+from models.measures.paired import day_blocks
 
 Floats = npt.NDArray[np.float64]
 KEPT = Path("out/tries")
@@ -41,9 +42,7 @@ def compared(each: Sequence[Mapping[str, Floats]], steps_per_week: int) -> dict[
     found = {}
     for name in each[0]:
         apart = np.concatenate([one[name] - one["network"].mean(axis=0) for one in each], axis=1)
-        versus = difference(apart, np.concatenate(parts), np.random.default_rng(0))
-        percent = {side: round(100 * getattr(versus, side) / mean, 4) for side in ("mean", "low", "high")}
-        found[name] = percent | {"verdict": versus.verdict}
+        found[name] = verdict(apart, np.concatenate(parts), mean)
     return found
 
 
