@@ -16,7 +16,9 @@ from models.__main__ import app
 from models.cli.evaluate import evaluate_command
 from models.evaluation import evaluate as evaluate_module
 from models.evaluation import featured
-from models.evaluation.tasks import TASKS, FileOptions, earlier, task_of_file
+from models.evaluation.product import spec_of
+from models.evaluation.tasks import TASKS, FileOptions, _hourly, earlier, task_of_file
+from models.files.incident_files import read_incidents
 from models.files.layouts import parse_layout
 from models.measures import cube as cube_module
 from models.measures.cube import type_for
@@ -175,6 +177,14 @@ def test_the_named_tasks_are_the_published_ones(name, steps, cells, scored, cate
     assert cells in (None, len(task.scored))
     assert (int(task.scored.sum()), len(task.cube.categories)) == (scored, categories)
     assert len(task.incidents) == task.cube.counts.sum()
+    assert spec_of(task).categories == task.cube.categories
+
+
+def test_the_product_can_serve_an_hourly_task_of_all_categories_together(town):
+    task = _hourly("town-hourly", "Town", read_incidents(town, parse_layout(LAYOUT)), cell_km=1.0)
+    spec = spec_of(task)
+    assert (spec.horizon_names, len(spec.categories)) == (("1h",), 1)
+    assert task.cube.counts.sum() == len(task.incidents) > 0
 
 
 def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_report(town, tmp_path):
