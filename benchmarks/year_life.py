@@ -170,7 +170,7 @@ class Life:
     def _forecast(self, side: _Side, tick_s: int) -> Forecast:
         values = side.engine.compute(self.replay.lead_to(tick_s)).values
         usual, expected, _ = means(values, side.network, self.spec)
-        dispersion = side.artifact.constants.dispersion
+        dispersion = side.artifact.constants.dispersion_in_cells
         return Forecast(model=side.artifact.version, expected=expected, usual=usual, dispersion=dispersion)
 
     def _judge(self, before_s: int) -> None:

@@ -22,6 +22,7 @@ from schemas.spec import Spec
 Floats = npt.NDArray[np.float64]
 
 _OF_SERIES = ("covariate_centre", "covariate_scale")
+_MAY_LACK = (*_OF_SERIES, "cell_dispersion", "holidays")
 _MOST_HOLIDAYS = 10_000
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
@@ -37,6 +38,7 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "mean_per_day": (1e-6, 1e7),
     "dispersion": (1e-3, 1e6),
     "dispersion_power": (QUADRATIC, LINEAR),
+    "cell_dispersion": (1e-2, 1e2),
     "first_day": (1.0, 1e5),
     "holidays": (0.0, 1e5),
     "covariate_centre": (-MAX_COVARIATE_VALUE, MAX_COVARIATE_VALUE),
@@ -57,14 +59,23 @@ class BaselineConstants:
     dispersion: Dispersion  # (categories, horizons) of the negative binomial
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
     holidays: Floats = field(default_factory=lambda: np.zeros(0))  # (n,) local days since 1970 that are holidays
+    cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories) factor on r; or none
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
     def arrays(self) -> dict[str, Floats]:
-        """As they are stored; holidays and those of the outside series only where there are any."""
+        """As they are stored; those that a region may lack only where there are any."""
         named = {one.name: getattr(self, one.name) for one in fields(self)}
         named |= {"dispersion": self.dispersion.r, "dispersion_power": self.dispersion.power}
-        return {name: array for name, array in named.items() if array.size or name not in (*_OF_SERIES, "holidays")}
+        return {name: array for name, array in named.items() if array.size or name not in _MAY_LACK}
+
+    @property
+    def dispersion_in_cells(self) -> Dispersion:
+        """The dispersion in each cell: (categories, horizons), or with factors (cells, categories, horizons)."""
+        if not self.cell_dispersion.size:
+            return self.dispersion
+        r = self.cell_dispersion[:, :, None] * self.dispersion.r
+        return Dispersion(r=r, power=np.broadcast_to(self.dispersion.power, r.shape))
 
     @classmethod
     def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
@@ -90,6 +101,8 @@ class BaselineConstants:
             "first_day": (),
             **(dict.fromkeys(_OF_SERIES, (len(spec.covariates),)) if spec.covariates else {}),
         }
+        if "cell_dispersion" in arrays:
+            shapes["cell_dispersion"] = (spec.grid.cells, categories)
         if spec.holidays:
             shapes["holidays"] = (min(arrays["holidays"].size, _MOST_HOLIDAYS),) if "holidays" in arrays else (0,)
         if set(arrays) != set(shapes):

@@ -46,22 +46,33 @@ def at_least_one(mean: npt.NDArray[np.float32], dispersion: Dispersion) -> npt.N
 def predictive_quantile(mean: npt.NDArray[np.float32], dispersion: Dispersion, share: float) -> npt.NDArray[np.float32]:
     """Smallest count that is not exceeded with probability `share` (0.05 or 0.95).
 
-    mean: (cells, categories, horizons); dispersion: (categories, horizons). Gives mean's shape. Counts past the
-    table come from a Cornish-Fisher expansion, within 3 % of the exact ones.
+    mean: (cells, ...). The dispersion has the other axes, or all; at one place cells of equal r have equal powers.
+    Gives mean's shape. Counts past the table come from a Cornish-Fisher expansion, within 3 % of the exact ones.
     """
     quantile = np.empty(mean.shape, np.float32)
-    for place in np.ndindex(dispersion.r.shape):
-        here = (slice(None), *place)
-        r, power, means = float(dispersion.r[place]), float(dispersion.power[place]), mean[here]
-        steps = quantile_steps(r, power, share, TABLE[0])
-        if means.max(initial=0) > steps[-1]:
-            steps = quantile_steps(r, power, share, TABLE[1])
-        found = np.searchsorted(steps, means).astype(np.float32)
-        beyond = means > steps[-1]
-        if beyond.any():
-            found[beyond] = _expansion(means[beyond].astype(np.float64), dispersion[place], share)
-        quantile[here] = found
+    for place in np.ndindex(mean.shape[1:]):
+        of_place, means = dispersion[(..., *place)], mean[(slice(None), *place)]
+        if of_place.r.ndim == 0:
+            quantile[(slice(None), *place)] = _quantiles(means, of_place, share)
+            continue
+        _, first, kind = np.unique(of_place.r, return_index=True, return_inverse=True)
+        for number, cell in enumerate(first):
+            here = (kind == number, *place)
+            quantile[here] = _quantiles(mean[here], of_place[cell], share)
     return quantile
+
+
+def _quantiles(means: npt.NDArray[np.float32], dispersion: Dispersion, share: float) -> npt.NDArray[np.float32]:
+    """Of means (n,) with one dispersion."""
+    r, power = float(dispersion.r), float(dispersion.power)
+    steps = quantile_steps(r, power, share, TABLE[0])
+    if means.max(initial=0) > steps[-1]:
+        steps = quantile_steps(r, power, share, TABLE[1])
+    found = np.searchsorted(steps, means).astype(np.float32)
+    beyond = means > steps[-1]
+    if beyond.any():
+        found[beyond] = _expansion(means[beyond].astype(np.float64), dispersion, share)
+    return found
 
 
 @lru_cache(maxsize=1024)

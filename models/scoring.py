@@ -48,12 +48,12 @@ def score(values: Array, network: RiskNetwork | None, constants: BaselineConstan
     caller can then score without the network.
     """
     usual, expected, inputs = means(values, network, spec)
-    risk = at_least_one(expected, constants.dispersion)
+    risk = at_least_one(expected, constants.dispersion_in_cells)
     return Scores(
         expected=expected,
         risk=risk,
-        low=predictive_quantile(expected, constants.dispersion, LOW),
-        high=predictive_quantile(expected, constants.dispersion, HIGH),
+        low=predictive_quantile(expected, constants.dispersion_in_cells, LOW),
+        high=predictive_quantile(expected, constants.dispersion_in_cells, HIGH),
         usual=usual,
         attribution=attribute_riskiest(inputs, network, spec.features, risk=risk, expected=expected),
     )

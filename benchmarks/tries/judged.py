@@ -1,8 +1,9 @@
 """Every try on one task at one origin: forecasts of the judged steps, and their log scores."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +17,12 @@ from models.evaluation.regressions.poisson_glm import PoissonGlm
 from models.likelihood import log_scores
 from models.network import RiskNetwork, residual_of
 from models.training.fit_baseline import DISPERSIONS, dispersion_losses, likeliest
+from models.training.fit_cell_dispersion import choose_spread, factor_losses, likeliest_factors
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 
 Floats = npt.NDArray[np.float64]
 Means = tuple[Floats, Floats]  # logs of what is expected of the validation and the judged steps
+Number = TypeVar("Number", np.float32, np.float64)
 _TOGETHER = 64  # moments
 EQUAL = ("network", "Poisson GLM", "gradient boosting")
 
@@ -32,33 +35,54 @@ class Tries:
     seeds: Sequence[int]
     epochs: int
 
-    def all(self) -> Iterator[tuple[str, Floats]]:
-        """(name, (seeds, steps) log scores, mean over cells and categories), the plain network first."""
-        yield "network", self.scored(self.network)
-        yield "baseline", self.scored([self.baseline])
-        yield "network, linear dispersion allowed", self.scored([_mean(self.network)], both=True)
-        yield "baseline, linear dispersion allowed", self.scored([self.baseline], both=True)
-        for name in CANDIDATES:
-            yield name, self.scored(self.networks((name,)))
-        yield "all of these features", self.scored(self.networks(tuple(CANDIDATES)))
-        for name in ("Poisson GLM", "gradient boosting"):
-            yield name, self.scored([self.beside[name]])
-        yield "equal pool of GLM, boosting, network", self.scored([_mean([self.beside[name] for name in EQUAL])])
-        yield "learned Hawkes kernel on the baseline", self.scored([self.hawkes(self.baseline)])
-        yield "learned Hawkes kernel on the network", self.scored([self.hawkes(_mean(self.network))])
+    def all(self) -> Mapping[str, Callable[[], Floats]]:
+        """By name what gives the (seeds, steps) log scores, mean over cells and categories."""
+        found: dict[str, Callable[[], Floats]] = {
+            "network": lambda: self.scored(self.network),
+            "baseline": lambda: self.scored([self.baseline]),
+            "network, linear dispersion allowed": lambda: self.scored([_mean(self.network)], both=True),
+            "baseline, linear dispersion allowed": lambda: self.scored([self.baseline], both=True),
+            "network, linear dispersion allowed, by cell": lambda: self.in_cells,
+            **{name: partial(self.with_families, (name,)) for name in CANDIDATES},
+            "all of these features": partial(self.with_families, tuple(CANDIDATES)),
+            "Poisson GLM": lambda: self.scored([self.beside["Poisson GLM"]]),
+            "gradient boosting": lambda: self.scored([self.beside["gradient boosting"]]),
+            "equal pool of GLM, boosting, network": lambda: self.scored([_mean([self.beside[name] for name in EQUAL])]),
+            "learned Hawkes kernel on the baseline": lambda: self.scored([self.hawkes(self.baseline)]),
+            "learned Hawkes kernel on the network": lambda: self.scored([self.hawkes(_mean(self.network))]),
+        }
         if self.data.test.counts.shape[-1] > 1:
-            yield "a network for each category", self.scored([self.by_category])
+            found["a network for each category"] = lambda: self.scored([self.by_category])
+        return found
 
     def scored(self, forecasts: Sequence[Means], *, both: bool = False) -> Floats:
         """Of each forecast under the dispersion that is likeliest on the validation steps; both: of both kinds."""
         seen, judged = self.data.validation.counts, self.data.test.counts
         found = []
         for chosen_by, forecast in forecasts:
-            flat = [torch.from_numpy(one.reshape(-1, one.shape[-1], 1)).double() for one in (chosen_by, seen)]
+            flat = [torch.from_numpy(_flat(one)).double() for one in (chosen_by, seen)]
             losses = dispersion_losses(*flat)
             dispersion = likeliest(losses if both else np.stack([losses[0], losses[0]]))[:, 0]
             found.append(log_scores(np.exp(forecast), judged, dispersion).mean(axis=(1, 2)))
         return np.stack(found)
+
+    @property
+    def in_cells(self) -> Floats:
+        """(1, steps) of the network where cells have factors on the dispersion, chosen as training chooses them."""
+        blocks = (self.data.train, self.data.validation)
+        means = [torch.from_numpy(_flat(log_means(block, self.plain))) for block in blocks]
+        seen = [torch.from_numpy(_flat(block.counts)) for block in blocks]
+        dispersion = likeliest(dispersion_losses(means[1], seen[1]))
+        cells = int(max(block.cells.max() for block in (*blocks, self.data.test))) + 1
+        before, after = (
+            factor_losses(mean, counts, block.cells.ravel(), dispersion, cells)
+            for mean, counts, block in zip(means, seen, blocks, strict=True)
+        )
+        factor = likeliest_factors(before + after, choose_spread(before, after))[self.data.test.cells]
+        r = factor * dispersion.r[:, 0]
+        in_cells = Dispersion(r=r, power=np.broadcast_to(dispersion.power[:, 0], r.shape))
+        judged = np.exp(log_means(self.data.test, self.plain))
+        return log_scores(judged, self.data.test.counts, in_cells).mean(axis=(1, 2))[None]
 
     @cached_property
     def baseline(self) -> Means:
@@ -66,11 +90,16 @@ class Tries:
 
     @cached_property
     def network(self) -> list[Means]:
-        return self.networks()
+        return [self._of(lambda block, one=one: log_means(block, [one])) for one in self.plain]
 
-    def networks(self, families: tuple[str, ...] = ()) -> list[Means]:
-        """One for each seed, with the columns of some families."""
-        return [self._network(seed, families, slice(None)) for seed in self.seeds]
+    @cached_property
+    def plain(self) -> list[RiskNetwork]:
+        """One for each seed, of the product's features."""
+        return [self._fitted(seed, (), slice(None)) for seed in self.seeds]
+
+    def with_families(self, families: tuple[str, ...]) -> Floats:
+        """Of a network for each seed, with the columns of some families."""
+        return self.scored([self._network(seed, families, slice(None)) for seed in self.seeds])
 
     @cached_property
     def by_category(self) -> Means:
@@ -81,14 +110,16 @@ class Tries:
         return np.concatenate([one[0] for one in parts], axis=2), np.concatenate([one[1] for one in parts], axis=2)
 
     def _network(self, seed: int, families: tuple[str, ...], categories: slice) -> Means:
+        network = self._fitted(seed, families, categories)
+        return self._of(lambda block: _log_mean(block.inputs(families)[:, :, categories], network))
+
+    def _fitted(self, seed: int, families: tuple[str, ...], categories: slice) -> RiskNetwork:
         data = self.data
         train, validation = (examples_of(block, families, categories) for block in (data.train, data.validation))
         losses = dispersion_losses(validation.log_usual, validation.counts)[:1]
         dispersion = Dispersion.quadratic(DISPERSIONS[losses[0].argmin(axis=0)])
         fit = FitData(train=train, validation=validation, dispersion=dispersion)
-        network = fit_network(fit, FitPlan(epochs=self.epochs, seed=seed), lambda epoch, loss: None).network
-
-        return self._of(lambda block: _log_mean(block.inputs(families)[:, :, categories], network))
+        return fit_network(fit, FitPlan(epochs=self.epochs, seed=seed), lambda epoch, loss: None).network
 
     @cached_property
     def beside(self) -> Mapping[str, Means]:
@@ -152,6 +183,11 @@ def _log_mean(inputs: Values, network: RiskNetwork | None) -> Floats:
 
 def _mean(forecasts: Sequence[Means]) -> Means:
     return np.mean([one[0] for one in forecasts], axis=0), np.mean([one[1] for one in forecasts], axis=0)
+
+
+def _flat(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """(n, categories, 1) of (moments, cells, categories)."""
+    return values.reshape(-1, values.shape[-1], 1)
 
 
 def examples_of(block: Block, families: tuple[str, ...] = (), categories: slice = slice(None)) -> Examples:

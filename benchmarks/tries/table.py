@@ -3,7 +3,7 @@
 Scores are kept in out/tries as they are found, so that an interrupted run goes on.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +50,21 @@ def _kept(
     name: str, origin: int, task: Task, seeds: Sequence[int], epochs: int, tell: Callable[[str], None]
 ) -> dict[str, Floats]:
     path = KEPT / f"{name}-{origin}.npz"
-    if path.exists():
-        return dict(np.load(path))
-    found = {}
-    for what, scores in _all(task, COUNTRIES[name], seeds, epochs):
-        found[what] = scores
-        tell(f"{name}, origin {origin}: {what} {scores.mean():.6f}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **found)  # type: ignore[arg-type]
+    found = dict(np.load(path)) if path.exists() else {}
+    for what, scores in _all(task, COUNTRIES[name], seeds, epochs).items():
+        if what not in found:
+            found[what] = scores()
+            tell(f"{name}, origin {origin}: {what} {found[what].mean():.6f}")
+            np.savez(path, **found)  # type: ignore[arg-type]
     return found
 
 
-def _all(task: Task, country: str, seeds: Sequence[int], epochs: int) -> Iterator[tuple[str, Floats]]:
-    yield from Tries(data=collect_task(task, country=country), seeds=seeds, epochs=epochs).all()
+def _all(task: Task, country: str, seeds: Sequence[int], epochs: int) -> dict[str, Callable[[], Floats]]:
+    follows = Tries(data=collect_task(task, country=country), seeds=seeds, epochs=epochs)
     staying = Tries(data=collect_task(task, country=country, follows=False), seeds=seeds, epochs=epochs)
-    yield STAYING["network"], staying.scored(staying.network)
-    yield STAYING["baseline"], staying.scored([staying.baseline])
+    return {
+        **follows.all(),
+        STAYING["network"]: lambda: staying.scored(staying.network),
+        STAYING["baseline"]: lambda: staying.scored([staying.baseline]),
+    }

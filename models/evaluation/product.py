@@ -84,7 +84,8 @@ def learn(
     def examples(start: int, stop: int, of: npt.NDArray[np.intp]) -> list[Examples]:
         steps = start + np.flatnonzero(task.is_kept[start:stop])
         chosen = np.sort(random.choice(steps, min(len(steps), MOST_MOMENTS), replace=False))
-        return collect(replay, engine, starts_s[chosen].tolist(), CellDraw(cells=of, random=random), told, each)
+        draw = CellDraw(cells=of, random=random)
+        return collect(replay, engine, starts_s[chosen].tolist(), draw, told, each)[0]
 
     train = examples(first, learn_until, cells)
     validation = examples(task.validation, choose_until, np.flatnonzero(task.scored))  # as it will be judged

@@ -51,7 +51,7 @@ class CoverageTally:
             observed = self.past.counts(tick_s, end_s)
             for c, mean in enumerate(forecast.expected[:, :, h].T.astype(np.float64)):
                 uniform = self._random.random(len(mean))
-                self._found[h].append(intervals(mean, observed[:, c], forecast.dispersion[c, h], uniform))
+                self._found[h].append(intervals(mean, observed[:, c], forecast.dispersion[..., c, h], uniform))
 
     def coverage(self) -> tuple[Coverage, ...]:
         """By horizon."""

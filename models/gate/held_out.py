@@ -171,7 +171,7 @@ def _forecasts(
         state, forecasts = replay.lead_to(tick_s), []
         for artifact, network, engine in sides:
             usual, expected, _ = means(engine.compute(state).values, network, spec)
-            dispersion = artifact.constants.dispersion
+            dispersion = artifact.constants.dispersion_in_cells
             forecasts.append(Forecast(model=artifact.version, expected=expected, usual=usual, dispersion=dispersion))
         yield tick_s, forecasts
 

@@ -16,7 +16,7 @@ def judged_hour(champion: Forecast, challenger: Forecast | None, closed: ClosedH
     h, observed = closed.horizon, closed.observed
     beside = challenger or champion
     sums: dict[str, Any] = {
-        name: float(log_scores(mean[:, :, h].astype(np.float64), observed, dispersion[:, h]).sum())
+        name: float(log_scores(mean[:, :, h].astype(np.float64), observed, dispersion[..., h]).sum())
         for name, mean, dispersion in (
             ("champion", champion.expected, champion.dispersion),
             ("challenger", beside.expected, beside.dispersion),

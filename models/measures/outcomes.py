@@ -31,7 +31,7 @@ class Forecast:
     model: str
     expected: Means
     usual: Means
-    dispersion: Dispersion  # (categories, horizons)
+    dispersion: Dispersion  # (categories, horizons), or of each cell (cells, categories, horizons)
 
 
 def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, dict[str, float]]:
@@ -52,7 +52,7 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
             "usual": float(usual[:, c].sum()),
         }
         for prefix, mean in (("", expected[:, c]), ("baseline_", usual[:, c])):
-            proper = _proper(mean, observed[0], forecast.dispersion[c, h])
+            proper = _proper(mean, observed[0], forecast.dispersion[..., c, h])
             figures |= {f"{prefix}{name}": value for name, value in proper}
             caught = capture(mean[None], observed)
             figures |= {f"{prefix}hits_{percent}": float(caught.caught[cell]) for percent, cell in last.items()}
@@ -82,7 +82,7 @@ def by_chance(
     """
     h, found = closed.horizon, {}
     for c, category in enumerate(spec.categories):
-        chance = _chance(forecast.expected[:, c, h], forecast.dispersion[c, h])
+        chance = _chance(forecast.expected[:, c, h], forecast.dispersion[..., c, h])
         bins = np.searchsorted(CHANCES_FROM, chance, side="right") - 1
         for number in np.unique(bins).tolist():
             here = bins == number

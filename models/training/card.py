@@ -60,7 +60,7 @@ By category over the longest horizon: {by_category}.
 
 ## Baseline
 Half-life of the memory {half_life:.0f} days; {shrink:g} days of the neighbourhood's rate are mixed into a cell's own.
-Where the verdict is not `better`, the baseline is as good, and it is what scores when the network cannot be read.
+{dispersion}Where the verdict is not `better`, the baseline is as good. It scores when the network cannot be read.
 
 ## Where it is thin
 Of all cells and categories at the cut-off: {support}. `sparse` and `no_history` scores are mostly the
@@ -97,6 +97,7 @@ def card_text(trained: Trained, *, layout: str, file_rows: Sequence[RowCount]) -
         by_category=", ".join(f"{name} {ratio:.3f}" for name, ratio in by_category.items()),
         half_life=trained.constants.half_life_days,
         shrink=trained.constants.shrink_days,
+        dispersion=_dispersion(trained),
         support=_support(trained),
     )
 
@@ -105,6 +106,17 @@ def _line(row: HorizonResult) -> str:
     return (
         f"| {row.horizon} | {row.baseline_deviance:.5f} | {row.network_deviance:.5f} | {row.baseline_log_score:.5f} "
         f"| {row.network_log_score:.5f} | {row.difference_text()} | {row.verdict} |"
+    )
+
+
+def _dispersion(trained: Trained) -> str:
+    factors = trained.constants.cell_dispersion
+    if not factors.size:
+        return ""
+    wide, narrow = float((factors < 1).mean()), float((factors > 1).mean())
+    return (
+        f"Of cells and categories, counts spread wider than the region's in {wide:.0%}, and less wide in {narrow:.0%}: "
+        "this made intervals and chances better on the time that chose.\n"
     )
 
 

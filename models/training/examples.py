@@ -46,16 +46,20 @@ def collect(
     draw: CellDraw,
     told: Callable[[int], None],
     kinds: Sequence[type[RiskNetwork]] = (RiskNetwork,),
-) -> list[Examples]:
-    """Examples for each of some kinds of network, of the same cells and moments. RiskNetwork: the features alone."""
+) -> tuple[list[Examples], npt.NDArray[np.intp]]:
+    """Examples for each of some kinds of network, of the same cells and moments, and (n,) the cell of each.
+
+    RiskNetwork: the features alone.
+    """
     spec = engine.spec
     each = min(len(draw.cells), max(MOST_EXAMPLES // len(spec.categories) // len(moments), 1))
     counts = np.empty((len(moments), each, len(spec.categories), len(spec.horizons_s)), np.float32)
     inputs = {
         kind.inputs: np.empty((*counts.shape[:3], len(kind.input_groups(spec.features))), np.float32) for kind in kinds
     }
+    cells = np.empty((len(moments), each), np.intp)
     for number, as_of_s in enumerate(moments):
-        chosen = np.sort(draw.random.choice(draw.cells, each, replace=False))
+        cells[number] = chosen = np.sort(draw.random.choice(draw.cells, each, replace=False))
         values = engine.compute(replay.lead_to(as_of_s)).values
         for inputs_of, array in inputs.items():
             array[number] = inputs_of(values, spec.grid)[chosen]
@@ -63,4 +67,5 @@ def collect(
         told(as_of_s)
     flat = (len(moments) * each, len(spec.categories), -1)
     of_all = torch.from_numpy(counts.reshape(flat))
-    return [Examples(values=torch.from_numpy(inputs[kind.inputs].reshape(flat)), counts=of_all) for kind in kinds]
+    of_kinds = [Examples(values=torch.from_numpy(inputs[kind.inputs].reshape(flat)), counts=of_all) for kind in kinds]
+    return of_kinds, cells.ravel()

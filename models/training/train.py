@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
-from models.baseline import BaselineConstants
+from models.baseline import BaselineConstants, Floats
 from models.counting.count_state import CountState
 from models.features import FeatureEngine, feature_names, features_of
 from models.files.archive import Meaning
@@ -18,6 +19,7 @@ from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
 from models.training.fit_baseline import Blocks, choose, constants_until, likeliest_dispersion
+from models.training.fit_cell_dispersion import choose_spread, factor_losses, likeliest_factors
 from models.training.fit_network import Examples, Fit, FitData, FitPlan, Fitted, Kept, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally
@@ -26,6 +28,7 @@ from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import Merge, Spec
 
+_TOGETHER = 1 << 16  # cells at moments; a part of the work, no choice
 ReportProgress = Callable[[str, float], None]  # (what, how far 0..1)
 
 
@@ -128,7 +131,8 @@ def train(
     """Fit on the first 70 % of the time, choose on the next 15 %, judge on the rest; then fit again on all of it.
 
     The second fit is what serves. It keeps all that was chosen, so that it needs no time that it has not seen:
-    half-life, shrinkage, priors, dispersion, the start of the network and its number of epochs.
+    half-life, shrinkage, priors, dispersion, how far that of cells lies from it, the start of the network and its
+    number of epochs.
     covariates: of the spec's outside series, in the order of their issue.
     """
     known = covariates[covariates["issued_s"] < options.cutoff_s]
@@ -145,8 +149,13 @@ def train(
     cells = cells_to_learn(past, blocks.validation_s, work.random)
     learned = work.examples(train_at, replay, engine, cells)
     chosen_by = work.examples(validate_at, replay, engine, np.arange(spec.grid.cells))
-    constants = replace(constants, dispersion=likeliest_dispersion(chosen_by.log_usual, chosen_by.counts))
+    seen = chosen_by.examples
+    constants = replace(constants, dispersion=likeliest_dispersion(seen.log_usual, seen.counts))
     judged = work.fitted(learned, chosen_by, constants)
+    before, after = (work.factor_losses(known, constants, judged.network) for known in (learned, chosen_by))
+    spread = choose_spread(before, after)
+    if spread:
+        constants = replace(constants, cell_dispersion=likeliest_factors(before + after, spread))
     tallies = [_tally_at(as_of_s, replay, engine, constants, judged.network) for as_of_s in test_at]
     report("replay", 1)
 
@@ -154,7 +163,10 @@ def train(
     again, engine = Replay(past), FeatureEngine(spec, constants)
     cells = cells_to_learn(past, options.cutoff_s, work.random)
     everything = work.examples(work.moments(blocks.burn_in_s, blocks.end_s), again, engine, cells)
-    served = work.fitted(everything, everything.none(), constants, kept=judged.kept)
+    served = work.fitted(everything, None, constants, kept=judged.kept)
+    if spread:
+        losses = work.factor_losses(everything, constants, served.network)
+        constants = replace(constants, cell_dispersion=likeliest_factors(losses, spread))
     return Trained(
         past=past,
         constants=constants,
@@ -163,8 +175,14 @@ def train(
         blocks=blocks,
         rows=horizon_results(tallies, spec, judged=len(past.kept(blocks.test_s, blocks.end_s)), seed=options.seed),
         tallies=tallies,
-        examples=len(learned.values),
+        examples=len(learned.cells),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Drawn:
+    examples: Examples
+    cells: npt.NDArray[np.intp]  # (n,) which cell each is of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,16 +203,25 @@ class _Work:
 
     def examples(
         self, moments: list[int], replay: Replay, engine: FeatureEngine, cells: npt.NDArray[np.intp]
-    ) -> Examples:
+    ) -> _Drawn:
         def told(as_of_s: int) -> None:
             self.report("replay", (as_of_s - self.past.first_s) / (self.options.cutoff_s - self.past.first_s))
 
         kind = kind_of_network(self.options.recipe.network)
-        (found,) = collect(replay, engine, moments, CellDraw(cells=cells, random=self.random), told, [kind])
-        return found
+        draw = CellDraw(cells=cells, random=self.random)
+        (found,), of_cells = collect(replay, engine, moments, draw, told, [kind])
+        return _Drawn(examples=found, cells=of_cells)
+
+    def factor_losses(self, drawn: _Drawn, constants: BaselineConstants, network: RiskNetwork) -> Floats:
+        """Of each cell's factor on the dispersion, under the network's forecasts of what was drawn."""
+        examples = drawn.examples
+        runs = torch.split(examples.values, _TOGETHER)
+        residual = np.concatenate([residual_of(run.numpy(), network) for run in runs])
+        log_mean = examples.log_usual + torch.from_numpy(residual)
+        return factor_losses(log_mean, examples.counts, drawn.cells, constants.dispersion, self.past.spec.grid.cells)
 
     def fitted(
-        self, train: Examples, validation: Examples, constants: BaselineConstants, kept: Kept | None = None
+        self, train: _Drawn, validation: _Drawn | None, constants: BaselineConstants, kept: Kept | None = None
     ) -> Fitted:
         """Reports the least validation loss so far, of a fit that has one."""
         options, least = self.options, 1.0  # that of the untrained network
@@ -208,7 +235,8 @@ class _Work:
                 self.report("on all data", min(epoch / max(kept.epoch, 1), 1))
 
         plan = FitPlan(recipe=options.recipe, epochs=options.epochs, seed=options.seed, kept=kept)
-        data = FitData(train=train, validation=validation, dispersion=constants.dispersion)
+        chosen_by = validation.examples if validation else train.examples.none()
+        data = FitData(train=train.examples, validation=chosen_by, dispersion=constants.dispersion)
         fitted = self.fit(data, plan, after_epoch)
         after_epoch(options.epochs, least)  # patience may end before the last epoch
         return fitted

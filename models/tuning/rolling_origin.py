@@ -96,7 +96,7 @@ def collect_folds(
     def report_replay(at_s: int) -> None:
         report((at_s - blocks.burn_in_s) / (end_s - blocks.burn_in_s))
 
-    (examples,) = collect(replay, engine, moments, CellDraw(cells=cells, random=random), report_replay)
+    (examples,), _ = collect(replay, engine, moments, CellDraw(cells=cells, random=random), report_replay)
     report(1.0)
     folds = tuple(_folds(examples, moments, blocks, options.step_s, purge_s=max(spec.horizons_s)))
     known = folds[0].train

@@ -84,7 +84,7 @@ class Outcomes:
     def keep(self, frame: RiskFrame, artifact: str) -> None:
         """Keep a frame whose tick is a whole hour, unless that hour has one. Raises CheckpointError on a full disk."""
         if frame.tick_s % HOUR_S == 0:
-            dispersion = load_artifact(artifact).constants.dispersion
+            dispersion = load_artifact(artifact).constants.dispersion_in_cells
             forecast = Forecast(model=frame.model, expected=frame.expected, usual=frame.usual, dispersion=dispersion)
             self.kept.write(forecast, frame.spec, frame.tick_s)
 

@@ -172,7 +172,7 @@ class Publisher:
         """The sink may call it in a thread of its own: it changes nothing but the region's views."""
         artifact, lines = load_artifact(batch.folders[region]), []
         if region in batch.frames:
-            batch.views[region] = views = stored_views(batch.frames[region], artifact.constants.dispersion)
+            batch.views[region] = views = stored_views(batch.frames[region], artifact.constants.dispersion_in_cells)
             for view, before in zip(views, self._stored.get(region, (None, None)), strict=True):
                 lines += [risk_lines(view, changed(view, before)), top_lines(view, self.top_k)]
         if closed := batch.summaries[region].closed:
@@ -228,7 +228,7 @@ def forecast_of(row: Mapping[str, Any]) -> Forecast | None:
     spec = artifact.spec
     shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
     expected, usual = (np.frombuffer(row["scores"][name], "<f4").reshape(shape) for name in ("expected", "usual"))
-    dispersion = artifact.constants.dispersion
+    dispersion = artifact.constants.dispersion_in_cells
     return Forecast(model=row["scores"]["model"], expected=expected, usual=usual, dispersion=dispersion)
 
 

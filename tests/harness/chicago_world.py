@@ -64,7 +64,10 @@ class World:
     def outcomes(self, frame: RiskFrame) -> bytes:
         """The points of a forecast made on the hour, of its horizons that have closed by now."""
         forecast = Forecast(
-            model=frame.model, expected=frame.expected, usual=frame.usual, dispersion=self.artifact.constants.dispersion
+            model=frame.model,
+            expected=frame.expected,
+            usual=frame.usual,
+            dispersion=self.artifact.constants.dispersion_in_cells,
         )
         came, parts = self.past.coming(frame.as_of_s), []
         for number, horizon_s in enumerate(frame.spec.horizons_s):
@@ -122,7 +125,7 @@ def hours(world: World) -> Iterator[bytes]:
 
 def minutes(world: World) -> Iterator[bytes]:
     """Scores of the newest hours, minute by minute; call it after `hours`."""
-    dispersion, busiest = world.artifact.constants.dispersion, None
+    dispersion, busiest = world.artifact.constants.dispersion_in_cells, None
     for as_of_s in range(world.now_s - HOURS_OF_MINUTES * HOUR_S, world.now_s + 1, 60):
         frame = world.frame(as_of_s)
         if busiest is None:

@@ -256,7 +256,7 @@ def test_each_region_has_the_outcomes_of_its_own_closed_horizons(stub_store, pub
                 model=forecasts[region].model,
                 expected=forecasts[region].expected,
                 usual=forecasts[region].usual,
-                dispersion=load_artifact(str(folders[region])).constants.dispersion,
+                dispersion=load_artifact(str(folders[region])).constants.dispersion_in_cells,
             ),
             counts,
             forecasts[region].spec,

@@ -19,7 +19,10 @@ from tests.harness.toy import toy_frame, toy_spec
 SPEC = toy_spec(8, 5, categories=("fire", "ems", "theft"))
 SHAPE = (40, 3, 3)
 DRAW = np.random.default_rng(1)
-DISPERSION = Dispersion(r=DRAW.uniform(0.3, 30, SHAPE[1:]), power=np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]]))
+DISPERSION = Dispersion(
+    r=DRAW.uniform(0.3, 30, SHAPE[1:]) * DRAW.choice([0.4, 1.0, 2.7], (40, 3, 1)),  # as factors of cells make it
+    power=np.broadcast_to([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]], SHAPE),
+)
 EXPECTED = np.exp(DRAW.uniform(-7, 3, SHAPE)).astype(np.float32)
 EXPECTED[0] = 0
 SUPPORTS = DRAW.integers(0, 3, SHAPE[:2]).astype(np.uint8)
@@ -36,7 +39,7 @@ SUM = over_categories(FRAME, DISPERSION)
 
 def chances(cell, horizon):
     """Chance of each count of all categories together, up to where nothing is left."""
-    means, law = EXPECTED[cell, :, horizon].astype(float), DISPERSION[:, horizon]
+    means, law = EXPECTED[cell, :, horizon].astype(float), DISPERSION[cell, :, horizon]
     sizes = np.maximum(law.r * means**law.power, 1e-300)
     each = [nbinom.pmf(np.arange(400), size, size / (size + mean)) for mean, size in zip(means, sizes, strict=True)]
     return reduce(np.convolve, each)

@@ -155,6 +155,18 @@ def test_impossible_constants_are_refused(name, value, message):
         BaselineConstants.checked({k: v for k, v in good.items() if k != name}, spec_of())
 
 
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(np.ones((2, 2)), "must be float64"), (np.zeros((6, 2)), "outside"), (np.full((6, 2), np.nan), "outside")],
+)
+def test_impossible_factors_of_cells_are_refused(value, message):
+    spec = spec_of(2, 3)
+    good = toy_constants(spec).arrays()
+    assert BaselineConstants.checked(good | {"cell_dispersion": np.ones((6, 2))}, spec).cell_dispersion.shape == (6, 2)
+    with pytest.raises(DataError, match=f"cell_dispersion.*{message}"):
+        BaselineConstants.checked(good | {"cell_dispersion": value}, spec)
+
+
 def test_a_power_between_the_two_kinds_is_refused():
     with pytest.raises(DataError, match="must be 0 or 1"):
         BaselineConstants.checked(constants_of().arrays() | {"dispersion_power": np.full((2, 3), 0.5)}, spec_of())

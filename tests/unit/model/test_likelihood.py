@@ -1,5 +1,7 @@
 """Likelihoods, probabilities, quantiles, scores and tallies against SciPy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -82,11 +84,17 @@ R = np.array([[0.5, 1.0, 2.0], [3.0, 30.0, 300.0]])
 CONSTANTS = toy_constants(SPEC, dispersion=Dispersion(r=R, power=np.array([[0.0, 1, 0], [1, 0, 1]])))
 
 
-def test_scores_are_those_of_scipys_negative_binomial():
-    values = np.random.default_rng(0).normal(size=(CELLS, 2, len(SPEC.features))).astype(np.float32)
-    scores = score(values, None, CONSTANTS, SPEC)
+@pytest.mark.parametrize("factor", [None, (0.4, 1.0, 2.7)], ids=["one for the region", "one for each cell"])
+def test_scores_are_those_of_scipys_negative_binomial(factor):
+    random = np.random.default_rng(0)
+    values = random.normal(size=(CELLS, 2, len(SPEC.features))).astype(np.float32)
+    constants, r = CONSTANTS, R
+    if factor:
+        of_cell = random.choice(factor, (CELLS, 2))
+        constants, r = replace(CONSTANTS, cell_dispersion=of_cell), of_cell[:, :, None] * R
+    scores = score(values, None, constants, SPEC)
     mean = scores.expected.astype(np.float64)
-    law = law_of(mean, CONSTANTS.dispersion)
+    law = law_of(mean, Dispersion(r=r, power=CONSTANTS.dispersion.power))
     np.testing.assert_allclose(scores.risk, law.sf(0), rtol=1e-5)
     np.testing.assert_array_equal(scores.low, law.ppf(0.05))
     np.testing.assert_array_equal(scores.high, law.ppf(0.95))

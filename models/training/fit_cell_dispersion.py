@@ -1,0 +1,67 @@
+"""How far the counts of each cell spread, beside the whole region's: places where one incident is reported often.
+
+A cell's factor on the dispersion's r is one of FACTORS. The likeliest is taken under a normal distribution of its
+logarithm around 0, so that a cell of which little is known has the region's dispersion (empirical Bayes). Source: Efron
+and Morris, Stein's estimation rule and its competitors, Journal of the American Statistical Association 68, 1973.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.dispersion import LEAST_GAIN, Dispersion, Floats
+from models.likelihood import negative_binomial_nll
+
+FACTORS = np.exp([-1.0, -0.5, 0.0, 0.5, 1.0])
+SPREADS = (0.3, 0.6)  # of the factors' logarithms
+_REGIONS = int(np.flatnonzero(FACTORS == 1)[0])
+
+
+def factor_losses(
+    log_mean: torch.Tensor, counts: torch.Tensor, cell: npt.NDArray[np.intp], dispersion: Dispersion, cells: int
+) -> Floats:
+    """(FACTORS, cells, categories, horizons) loss of each cell's examples under each factor, summed.
+
+    log_mean, counts: (n, categories, horizons). cell: (n,) which cell each is of. dispersion: (categories, horizons).
+    """
+    losses = np.zeros((len(FACTORS), cells, *counts.shape[1:]))
+    for place in np.ndindex(counts.shape[1:]):
+        log_means, seen = log_mean[(slice(None), *place)].double(), counts[(slice(None), *place)].double()
+        mean = torch.exp(log_means)
+        some = torch.nonzero(seen)[:, 0]
+        for number, factor in enumerate(FACTORS):
+            r, power = factor * float(dispersion.r[place]), float(dispersion.power[place])
+            size = r * mean**power
+            each = size * torch.log1p(mean / size)  # nearly all counts are 0
+            each[some] = negative_binomial_nll(log_means[some], seen[some], size[some])
+            losses[(number, slice(None), *place)] = np.bincount(cell, weights=each.numpy(), minlength=cells)
+    return losses
+
+
+def likeliest_factors(losses: Floats, spread: float) -> Floats:
+    """(cells, categories) of FACTORS, by the shortest horizon: longer ones overlap. spread: 0 for none but 1."""
+    return np.asarray(FACTORS[_likeliest(losses, spread)])
+
+
+def choose_spread(learned: Floats, validation: Floats, spreads: Sequence[float] = SPREADS) -> float:
+    """The spread whose factors, taken from `learned`, lose least on validation; 0 where none gains LEAST_GAIN.
+
+    Both as `factor_losses` gives them.
+    """
+    found = {spread: _lost(validation, _likeliest(learned, spread)) for spread in (0.0, *spreads)}
+    best = min(found, key=found.__getitem__)
+    return best if found[best] < (1 - LEAST_GAIN) * found[0.0] else 0.0
+
+
+def _likeliest(losses: Floats, spread: float) -> npt.NDArray[np.intp]:
+    """(cells, categories) places in FACTORS."""
+    if not spread:
+        return np.full(losses.shape[1:3], _REGIONS)
+    prior = np.log(FACTORS) ** 2 / (2 * spread**2)
+    return np.asarray((losses[..., 0] + prior[:, None, None]).argmin(axis=0))
+
+
+def _lost(losses: Floats, chosen: npt.NDArray[np.intp]) -> float:
+    return float(np.take_along_axis(losses, chosen[None, :, :, None], axis=0).sum())

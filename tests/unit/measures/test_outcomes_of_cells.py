@@ -1,0 +1,70 @@
+"""Forecasts whose dispersion differs by cell: kept in a file and judged as SciPy's negative binomials are."""
+
+import numpy as np
+import pytest
+from scipy.stats import nbinom
+
+from models.counting.closed_horizons import ClosedHorizon
+from models.dispersion import Dispersion
+from models.gate.judged_hour import judged_hour
+from models.measures.calibration import intervals
+from models.measures.outcomes import Forecast, by_chance, judge
+from schemas.spec import HOUR_S
+from streaming.flow.outcomes import KeptForecasts
+from tests.harness.toy import toy_spec
+
+SPEC = toy_spec(6, 5)
+SHAPE = (30, 2, 3)
+DRAW = np.random.default_rng(3)
+POWER = np.broadcast_to([[0.0, 1, 0], [1, 0, 1]], SHAPE)
+TICK_S = 1_700_000_000 // HOUR_S * HOUR_S
+EXPECTED = DRAW.gamma(1.0, 1.0, SHAPE).astype(np.float32) + np.float32(0.01)
+FORECAST = Forecast(
+    model="new",
+    expected=EXPECTED,
+    usual=EXPECTED * np.float32(0.7),
+    dispersion=Dispersion(r=DRAW.uniform(0.5, 9, SHAPE[1:]) * DRAW.choice([0.4, 1.0, 2.7], (30, 2, 1)), power=POWER),
+)
+
+
+def closed(horizon):
+    observed = np.random.default_rng(horizon).poisson(1.0, SHAPE[:2]).astype(np.int32)
+    return ClosedHorizon(horizon=horizon, tick_s=TICK_S, observed=observed, judged_s=TICK_S + 2 * HOUR_S)
+
+
+def law(place):
+    mean = EXPECTED[place].astype(np.float64)
+    size = FORECAST.dispersion.r[place] * mean ** FORECAST.dispersion.power[place]
+    return nbinom(size, size / (size + mean))
+
+
+@pytest.fixture
+def kept(tmp_path):
+    folder = KeptForecasts(tmp_path)
+    folder.write(FORECAST, SPEC, TICK_S)
+    return folder.read(SPEC, TICK_S)
+
+
+@pytest.mark.parametrize("horizon", range(3))
+def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(kept, horizon):
+    found = judge(kept, closed(horizon), SPEC)
+    observed = closed(horizon).observed
+    total = 0.0
+    for number, category in enumerate(SPEC.categories):
+        here = (slice(None), number, horizon)
+        assert found[category]["log_score"] == pytest.approx(-law(here).logpmf(observed[:, number]).mean(), rel=1e-6)
+        brier = ((law(here).sf(0) - (observed[:, number] > 0)) ** 2).mean()
+        assert found[category]["brier"] == pytest.approx(brier, rel=1e-5)
+        total -= law(here).logpmf(observed[:, number]).sum()
+        bins = by_chance(kept, closed(horizon), SPEC)
+        chances = sum(sums for (name, _), (_, sums, _) in bins.items() if name == category)
+        assert chances == pytest.approx(law(here).sf(0).sum(), rel=1e-5)
+    assert judged_hour(kept, None, closed(horizon), SPEC).champion == pytest.approx(total, rel=1e-6)
+
+
+def test_intervals_of_cells_with_their_own_dispersion_are_scipys():
+    here = (slice(None), 0, 2)
+    counts = closed(2).observed[:, 0]
+    found = intervals(EXPECTED[here].astype(np.float64), counts, FORECAST.dispersion[here], DRAW.random(30))
+    low, high = law(here).ppf(0.05), law(here).ppf(0.95)
+    assert found.inside == ((low <= counts) & (counts <= high)).sum()

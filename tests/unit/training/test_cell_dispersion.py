@@ -1,0 +1,114 @@
+"""Cells whose counts spread wider than the region's: found where there are any, and nothing where there are none."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import nbinom
+
+from models.artifact.artifact import read_artifact
+from models.dispersion import LINEAR, QUADRATIC, Dispersion
+from models.training.card import card_text
+from models.training.fit_cell_dispersion import FACTORS, choose_spread, factor_losses, likeliest_factors
+from models.training.train import TrainingOptions, spec_for, train
+from tests.harness.toy import publish_artifact, toy_table
+
+CELLS, STEPS, R = 40, 3000, 1.5
+DAY_S, START_S = 86_400, 1_451_606_400
+POWERS = [pytest.param(QUADRATIC, id="quadratic"), pytest.param(LINEAR, id="linear")]
+
+
+def region(factor, power, seed=0, steps=STEPS):
+    """(log_mean, counts, cell, dispersion) of steps x CELLS counts whose cells have these factors on r."""
+    random = np.random.default_rng(seed)
+    mean = random.gamma(1.0, 0.2, (steps, CELLS)) + 1e-3
+    size = R * factor * mean**power
+    counts = random.negative_binomial(size, size / (size + mean))
+    log_mean, seen = (torch.tensor(array.reshape(-1, 1, 1)) for array in (np.log(mean), counts))
+    dispersion = Dispersion(r=np.array([[R]]), power=np.array([[power]]))
+    return log_mean, seen, np.tile(np.arange(CELLS), steps), dispersion
+
+
+def losses_of(factor, power, **changes):
+    return factor_losses(*region(factor, power, **changes), CELLS)
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_losses_are_scipys_summed_by_cell(power):
+    log_mean, counts, cell, dispersion = region(np.ones(CELLS), power, steps=20)
+    found = factor_losses(log_mean, counts, cell, dispersion, CELLS)
+    mean = np.exp(log_mean[:, 0, 0].numpy())
+    for number, factor in enumerate(FACTORS):
+        size = R * factor * mean**power
+        each = -nbinom.logpmf(counts[:, 0, 0].numpy(), size, size / (size + mean))
+        expected = [each[cell == one].sum() for one in range(CELLS)]
+        np.testing.assert_allclose(found[number, :, 0, 0], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_the_factors_of_cells_that_differ_are_found_and_chosen(power):
+    factor = np.where(np.arange(CELLS) % 4 == 0, np.exp(-1.0), 1.0)
+    learned, later = (losses_of(factor, power, seed=seed) for seed in (1, 2))
+    spread = choose_spread(learned, later)
+    assert spread
+    found = likeliest_factors(learned, spread)
+    assert found.shape == (CELLS, 1)
+    assert found[factor < 1].mean() < 0.55
+    assert found[factor == 1].mean() == pytest.approx(1, abs=0.12)
+
+
+@pytest.mark.parametrize("power", POWERS)
+def test_no_factor_is_chosen_where_cells_are_alike(power):
+    learned, later = (losses_of(np.ones(CELLS), power, seed=seed) for seed in (3, 4))
+    assert choose_spread(learned, later) == 0
+
+
+def test_a_cell_of_which_little_is_known_has_the_regions_dispersion():
+    factor = np.full(CELLS, np.exp(-1.0))
+    assert (likeliest_factors(losses_of(factor, LINEAR, steps=4), 0.3) == 1).mean() > 0.9
+
+
+def reports(times_reported, days=330):
+    """Calls about incidents in 5 x 5 cells of 1 km, those of a cell reported `times_reported` times on average."""
+    random = np.random.default_rng(5)
+    at_s = START_S + np.sort(random.integers(0, days * DAY_S, 60 * days))
+    cell = random.integers(0, 25, len(at_s))
+    again = random.geometric(1 / times_reported[cell])
+    at_s, cell = (np.repeat(array, again) for array in (at_s, cell))
+    return toy_table(at_s, lat_deg=41.002 + 0.009 * (cell // 5), lon_deg=-86.995 + 0.0119 * (cell % 5))
+
+
+def trained(table):
+    torch.set_num_threads(1)
+    cutoff_s = START_S + 330 * DAY_S
+    spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s)
+    options = TrainingOptions(cutoff_s=cutoff_s, step_s=6 * 3600, epochs=1, seed=0)
+    return train(table, spec, options, report=lambda what, share: None)
+
+
+def test_training_finds_the_cells_whose_incidents_are_reported_again_and_again(tmp_path):
+    times = np.where(np.arange(25) < 5, 6.0, 1.02)
+    made = trained(reports(times))
+    constants, grid = made.constants, made.past.spec.grid
+    assert constants.cell_dispersion.shape == (grid.cells, len(made.past.spec.categories))
+    calls = made.past.counts(made.past.first_s, made.past.cutoff_s)[:, 0]
+    often = calls > 3 * np.median(calls[calls > 0])
+    assert often.sum() == 5
+    assert constants.cell_dispersion[often, 0].max() < constants.cell_dispersion[(calls > 0) & ~often, 0].min()
+    card = card_text(made, layout="made", file_rows=[])
+    assert "counts spread wider than the region's in" in card
+    folder = publish_artifact(
+        tmp_path, spec=made.past.spec, constants=constants, network=made.network, history=made.history, card=card
+    )
+    again = read_artifact(folder).constants
+    np.testing.assert_array_equal(again.cell_dispersion, constants.cell_dispersion)
+    in_cells = again.dispersion_in_cells
+    np.testing.assert_array_equal(in_cells.r, constants.cell_dispersion[:, :, None] * constants.dispersion.r)
+    assert (in_cells.power == constants.dispersion.power).all()
+    assert again.dispersion == constants.dispersion
+
+
+def test_training_leaves_cells_alone_that_are_reported_alike():
+    made = trained(reports(np.full(25, 1.02)))
+    assert made.constants.cell_dispersion.size == 0
+    assert made.constants.dispersion_in_cells is made.constants.dispersion
+    assert "counts spread wider" not in card_text(made, layout="made", file_rows=[])
