@@ -66,6 +66,7 @@ def run(tmp_path):
     return partial(run_python, cwd=ROOT, env=cluster_environment(tmp_path))
 
 
+@pytest.mark.long
 def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why_not(run, tmp_path):
     """Tolerance: 1e-4 of the loss, 0.001 of a log forecast."""
     ran = run("-c", DRIVER, tmp_path)
@@ -90,6 +91,7 @@ def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why
     assert all(torch.equal(weights[name], weights_again[name]) for name in weights)
 
 
+@pytest.mark.long
 def test_the_command_fits_by_two_workers_and_its_artifact_says_so(run, tmp_path):
     town = write_town(tmp_path / "town.csv", seed=0)
     what = ("--data", town, "--layout", LAYOUT, "--region", "town", "--epochs", 2, "--step-minutes", 720)

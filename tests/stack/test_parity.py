@@ -51,6 +51,7 @@ def test_a_week_through_the_job_equals_the_offline_replay(trained_on_four_weeks,
     assert frames_that_are_equal(trained_on_four_weeks[0], DAYS) > 20
 
 
+@pytest.mark.long
 def test_so_do_two_days_of_a_region_that_merges_repeated_calls(tmp_path, jar_cache):
     artifacts, folder = trained(tmp_path / "artifacts", merge="repeated_calls")
     state = read_artifact(folder).history()

@@ -147,6 +147,7 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     assert not (scorer.folder / "none.lp").exists(), "a refused rebuild wrote something"
 
 
+@pytest.mark.long
 @pytest.mark.fault("F41")
 def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_region):
     made = new_region("riverton")
