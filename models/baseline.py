@@ -59,7 +59,7 @@ class BaselineConstants:
     dispersion: Dispersion  # (categories, horizons) of the negative binomial
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
     holidays: Floats = field(default_factory=lambda: np.zeros(0))  # (n,) local days since 1970 that are holidays
-    cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories) factor on r; or none
+    cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories, horizons) factor on r
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
 
@@ -74,7 +74,7 @@ class BaselineConstants:
         """The dispersion in each cell: (categories, horizons), or with factors (cells, categories, horizons)."""
         if not self.cell_dispersion.size:
             return self.dispersion
-        r = self.cell_dispersion[:, :, None] * self.dispersion.r
+        r = self.cell_dispersion * self.dispersion.r
         return Dispersion(r=r, power=np.broadcast_to(self.dispersion.power, r.shape))
 
     @classmethod
@@ -102,7 +102,7 @@ class BaselineConstants:
             **(dict.fromkeys(_OF_SERIES, (len(spec.covariates),)) if spec.covariates else {}),
         }
         if "cell_dispersion" in arrays:
-            shapes["cell_dispersion"] = (spec.grid.cells, categories)
+            shapes["cell_dispersion"] = (spec.grid.cells, *places)
         if spec.holidays:
             shapes["holidays"] = (min(arrays["holidays"].size, _MOST_HOLIDAYS),) if "holidays" in arrays else (0,)
         if set(arrays) != set(shapes):

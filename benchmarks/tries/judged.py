@@ -78,7 +78,7 @@ class Tries:
             factor_losses(mean, counts, block.cells.ravel(), dispersion, cells)
             for mean, counts, block in zip(means, seen, blocks, strict=True)
         )
-        factor = likeliest_factors(before + after, choose_spread(before, after))[self.data.test.cells]
+        factor = likeliest_factors(before + after, choose_spread(before, after))[self.data.test.cells, :, 0]
         r = factor * dispersion.r[:, 0]
         in_cells = Dispersion(r=r, power=np.broadcast_to(dispersion.power[:, 0], r.shape))
         judged = np.exp(log_means(self.data.test, self.plain))

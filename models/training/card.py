@@ -115,8 +115,8 @@ def _dispersion(trained: Trained) -> str:
         return ""
     wide, narrow = float((factors < 1).mean()), float((factors > 1).mean())
     return (
-        f"Of cells and categories, counts spread wider than the region's in {wide:.0%}, and less wide in {narrow:.0%}: "
-        "this made intervals and chances better on the time that chose.\n"
+        f"Counts spread wider than the region's in {wide:.0%} of all cells, categories and horizons, and less wide in "
+        f"{narrow:.0%}: this made intervals and chances better on the time that chose.\n"
     )
 
 

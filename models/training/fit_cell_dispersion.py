@@ -5,8 +5,6 @@ logarithm around 0, so that a cell of which little is known has the region's dis
 and Morris, Stein's estimation rule and its competitors, Journal of the American Statistical Association 68, 1973.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -16,7 +14,7 @@ from models.likelihood import negative_binomial_nll
 
 FACTORS = np.exp([-1.0, -0.5, 0.0, 0.5, 1.0])
 SPREADS = (0.3, 0.6)  # of the factors' logarithms
-_REGIONS = int(np.flatnonzero(FACTORS == 1)[0])
+_NONE = 1e-9  # so narrow that every cell has the region's
 
 
 def factor_losses(
@@ -40,28 +38,29 @@ def factor_losses(
     return losses
 
 
-def likeliest_factors(losses: Floats, spread: float) -> Floats:
-    """(cells, categories) of FACTORS, by the shortest horizon: longer ones overlap. spread: 0 for none but 1."""
+def likeliest_factors(losses: Floats, spread: Floats) -> Floats:
+    """(cells, categories, horizons) of FACTORS. spread: (categories, horizons), 0 where cells keep the region's."""
     return np.asarray(FACTORS[_likeliest(losses, spread)])
 
 
-def choose_spread(learned: Floats, validation: Floats, spreads: Sequence[float] = SPREADS) -> float:
-    """The spread whose factors, taken from `learned`, lose least on validation; 0 where none gains LEAST_GAIN.
+def choose_spread(learned: Floats, validation: Floats) -> Floats:
+    """(categories, horizons) the one of SPREADS whose factors, taken from `learned`, lose least on validation.
 
-    Both as `factor_losses` gives them.
+    0 where none gains LEAST_GAIN. Both as `factor_losses` gives them.
     """
-    found = {spread: _lost(validation, _likeliest(learned, spread)) for spread in (0.0, *spreads)}
-    best = min(found, key=found.__getitem__)
-    return best if found[best] < (1 - LEAST_GAIN) * found[0.0] else 0.0
+    places = validation.shape[2:]
+    spreads = (0.0, *SPREADS)
+    lost = np.stack([_lost(validation, _likeliest(learned, np.full(places, spread))) for spread in spreads])
+    gains = lost.min(axis=0) < (1 - LEAST_GAIN) * lost[0]
+    return np.where(gains, np.array(spreads)[lost.argmin(axis=0)], 0.0)
 
 
-def _likeliest(losses: Floats, spread: float) -> npt.NDArray[np.intp]:
-    """(cells, categories) places in FACTORS."""
-    if not spread:
-        return np.full(losses.shape[1:3], _REGIONS)
-    prior = np.log(FACTORS) ** 2 / (2 * spread**2)
-    return np.asarray((losses[..., 0] + prior[:, None, None]).argmin(axis=0))
+def _likeliest(losses: Floats, spread: Floats) -> npt.NDArray[np.intp]:
+    """(cells, categories, horizons) places in FACTORS."""
+    prior = np.log(FACTORS)[:, None, None] ** 2 / (2 * np.maximum(spread, _NONE) ** 2)
+    return np.asarray((losses + prior[:, None]).argmin(axis=0))
 
 
-def _lost(losses: Floats, chosen: npt.NDArray[np.intp]) -> float:
-    return float(np.take_along_axis(losses, chosen[None, :, :, None], axis=0).sum())
+def _lost(losses: Floats, chosen: npt.NDArray[np.intp]) -> Floats:
+    """(categories, horizons)"""
+    return np.asarray(np.take_along_axis(losses, chosen[None], axis=0)[0].sum(axis=0))

@@ -154,7 +154,7 @@ def train(
     judged = work.fitted(learned, chosen_by, constants)
     before, after = (work.factor_losses(known, constants, judged.network) for known in (learned, chosen_by))
     spread = choose_spread(before, after)
-    if spread:
+    if spread.any():
         constants = replace(constants, cell_dispersion=likeliest_factors(before + after, spread))
     tallies = [_tally_at(as_of_s, replay, engine, constants, judged.network) for as_of_s in test_at]
     report("replay", 1)
@@ -164,7 +164,7 @@ def train(
     cells = cells_to_learn(past, options.cutoff_s, work.random)
     everything = work.examples(work.moments(blocks.burn_in_s, blocks.end_s), again, engine, cells)
     served = work.fitted(everything, None, constants, kept=judged.kept)
-    if spread:
+    if spread.any():
         losses = work.factor_losses(everything, constants, served.network)
         constants = replace(constants, cell_dispersion=likeliest_factors(losses, spread))
     return Trained(

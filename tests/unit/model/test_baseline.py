@@ -157,12 +157,12 @@ def test_impossible_constants_are_refused(name, value, message):
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(np.ones((2, 2)), "must be float64"), (np.zeros((6, 2)), "outside"), (np.full((6, 2), np.nan), "outside")],
+    [(np.ones((6, 2)), "must be float64"), (np.zeros((6, 2, 3)), "outside"), (np.full((6, 2, 3), np.nan), "outside")],
 )
 def test_impossible_factors_of_cells_are_refused(value, message):
     spec = spec_of(2, 3)
     good = toy_constants(spec).arrays()
-    assert BaselineConstants.checked(good | {"cell_dispersion": np.ones((6, 2))}, spec).cell_dispersion.shape == (6, 2)
+    assert BaselineConstants.checked(good | {"cell_dispersion": np.ones((6, 2, 3))}, spec).cell_dispersion.size == 36
     with pytest.raises(DataError, match=f"cell_dispersion.*{message}"):
         BaselineConstants.checked(good | {"cell_dispersion": value}, spec)
 

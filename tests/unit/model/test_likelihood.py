@@ -90,8 +90,8 @@ def test_scores_are_those_of_scipys_negative_binomial(factor):
     values = random.normal(size=(CELLS, 2, len(SPEC.features))).astype(np.float32)
     constants, r = CONSTANTS, R
     if factor:
-        of_cell = random.choice(factor, (CELLS, 2))
-        constants, r = replace(CONSTANTS, cell_dispersion=of_cell), of_cell[:, :, None] * R
+        of_cell = random.choice(factor, (CELLS, 2, 3))
+        constants, r = replace(CONSTANTS, cell_dispersion=of_cell), of_cell * R
     scores = score(values, None, constants, SPEC)
     mean = scores.expected.astype(np.float64)
     law = law_of(mean, Dispersion(r=r, power=CONSTANTS.dispersion.power))
