@@ -50,7 +50,8 @@ def _rows(path: Path, region: str) -> Iterator[Covariate]:
         if record["region"] != region:
             continue
         try:
-            row = msgspec.convert(record, Covariate, strict=False)
+            read = msgspec.convert(record, Covariate, strict=False)  # its value may be written as text
+            row = msgspec.convert({**record, "value": read.value}, Covariate)  # its times may be no numbers
         except msgspec.ValidationError as error:
             raise DataError(f"{path}, row {number}: {error}", _REMEDY) from error
         if not is_for_an_hour(row):
@@ -75,4 +76,15 @@ def _table(path: Path) -> "pa.Table":
         raise DataError(f"{path} has no column {', '.join(missing)}", _REMEDY)
     if table.num_rows > MAX_COVARIATE_ROWS:
         raise DataError(f"{path} has {table.num_rows:,} rows, at most {MAX_COVARIATE_ROWS:,} are read", _REMEDY)
-    return table
+    return _in_microseconds(table)
+
+
+def _in_microseconds(table: "pa.Table") -> "pa.Table":
+    """With times that `datetime` can hold: pandas writes nanoseconds."""
+    import pyarrow as pa
+
+    fields = [
+        field.with_type(pa.timestamp("us", field.type.tz)) if str(field.type).startswith("timestamp[ns") else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields), safe=False)

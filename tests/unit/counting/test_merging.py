@@ -256,10 +256,16 @@ SECOND = {"key": 6, "ago_s": -200}
         ([[{}], [{**SECOND, "category": 1}], [{**SECOND, "revision": 1}]], 1, {"repeated": 1}),
         ([[{}], [SECOND], [{**SECOND, "revision": 1, "place": (NORTH + 300 * M, 0)}]], 2, {"corrected": 1}),
         ([[{}], [SECOND], [{**SECOND, "revision": 1, "flags": GONE}]], 1, {"corrected": 1}),
+        ([[{"ago_s": 900}], [{"key": 6}]], 1, {"repeated": 1}),
+        ([[{"ago_s": 901}], [{"key": 6}]], 2, {"counted": 1}),
+        ([[{"key": 6}], [{"ago_s": 900}]], 1, {"counted": 1}),
         ([[{}], [SECOND], [SECOND]], 1, {"duplicate": 1}),
         ([[{}], [{**SECOND, "flags": 0}]], 1, {"excluded": 1}),
         ([[{"flags": 0}], [SECOND]], 1, {"counted": 1}),  # what does not count is repeated by nothing
         ([[{"place": (NO_PLACE, NO_PLACE)}], [SECOND]], 2, {"counted": 1}),
+        ([[{"place": (NO_PLACE, NO_PLACE)}], [{**SECOND, "place": (NO_PLACE, NO_PLACE)}]], 2, {"counted": 1}),
+        ([[{}], [SECOND], [{"revision": 1, "ago_s": 3000}]], 2, {"corrected": 1}),  # the first one was much earlier
+        ([[{}], [{**SECOND, "flags": 0}, {**SECOND, "revision": 1}]], 1, {"excluded": 1, "repeated": 1}),
     ],
 )
 def test_a_call_that_repeats_another_does_not_count(batches, count, outcomes):

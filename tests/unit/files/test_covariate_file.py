@@ -50,10 +50,14 @@ def test_rows_of_the_region_become_values_in_the_order_of_issue(tmp_path):
     assert (np.diff(values["issued_s"]) >= 0).all()
 
 
-def test_parquet_with_typed_columns_gives_the_same_values(tmp_path):
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+def test_parquet_with_typed_columns_gives_the_same_values(tmp_path, unit):
     kept = [row for row in ROWS if row[0] == "toyville"]
     region, series, issued, valid, value = zip(*kept, strict=True)
-    times = [[datetime.fromisoformat(text).astimezone(UTC) for text in column] for column in (issued, valid)]
+    times = [
+        pa.array([datetime.fromisoformat(text).astimezone(UTC) for text in column], pa.timestamp(unit, "UTC"))
+        for column in (issued, valid)
+    ]
     table = pa.table({"region": region, "series": series, "issued_at": times[0], "valid_at": times[1],
                       "value": [float(one) for one in value], "note": [""] * 3})  # fmt: skip
     parquet.write_table(table, tmp_path / "a.parquet")
@@ -67,6 +71,8 @@ def test_parquet_with_typed_columns_gives_the_same_values(tmp_path):
     ("fields", "fault"),
     [
         ({"issued_at": "2026-03-14 06:00"}, "row 4: .*issued_at"),
+        ({"issued_at": "20260314"}, "row 4: .*issued_at"),
+        ({"valid_at": "1773471600"}, "row 4: .*valid_at"),
         ({"valid_at": "2026-03-14T09:30:00Z"}, "row 4: valid_at is not a whole hour"),
         ({"value": "nan"}, "row 4: .*value"),
         ({"value": ""}, "row 4: .*value"),

@@ -76,6 +76,7 @@ def test_the_limits_belong_to_it_and_the_first_call_stays():
     table = table_of([(901, 40.0, -75.0, 0), (900, 40.0, -75.0, 0), (0, 40.0, -75.0, 0)])
     assert merge_repeated(table).row.tolist() == [3]
     assert merge_repeated(table, within_s=899).row.tolist() == [3, 2]
+    assert merge_repeated(table, within_m=0).row.tolist() == [3]
     apart = table_of([(0, 40.0, -75.0, 0), (0, 40.0 + math.degrees(200 / EARTH_M), -75.0, 0)])
     assert merge_repeated(apart, within_m=200.01).row.tolist() == [1]
     assert merge_repeated(apart, within_m=199.99).row.tolist() == [1, 2]

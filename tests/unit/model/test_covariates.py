@@ -121,11 +121,13 @@ def test_what_is_held_and_what_is_not():
         (0, 0, 60, 8.0),  # issued ahead of the clock: for later
         (0, -1, 0, 9.0),  # the hour is over
         (0, COVARIATE_HOURS_AHEAD + 1, 0, 1.0),  # too far ahead
+        (1, COVARIATE_HOURS_AHEAD, 0, 1.0),  # as far as is kept
         (1, 0, 0, 2.0),  # another series
     )
-    assert book.add(sent, BASE * HOUR).tolist() == [False, True, False, True, False, False, True]
+    assert book.add(sent, BASE * HOUR).tolist() == [False, True, False, True, False, False, True, True]
     assert book.known(SPEC, BASE * HOUR, 1).tolist() == [[6.0], [2.0]]
     assert book.known(SPEC, BASE * HOUR + 60, 1).tolist() == [[8.0], [2.0]]
+    assert CovariateBook().add(values_of((0, 0, 0, 5.0), (1, 0, 0, 2.0)), BASE * HOUR).all()  # none replaces the other
 
 
 def test_a_value_counts_until_its_age_is_the_limit_and_not_a_second_longer():
@@ -151,7 +153,8 @@ def test_centre_and_scale_are_of_what_was_known_when_each_hour_began():
         (0, 0, -60, 1.0),
         (0, 0, 0, 2.0),  # issued as the hour began: it counts
         (0, 0, 1, 50.0),  # a second too late
-        (0, 1, 0, 4.0),
+        (0, 1, 0, 3.0),
+        (0, 1, 0, 4.0),  # the larger one of the same issue
         (0, 2, -5 * HOUR, 50.0),  # too old by then
         (0, 3, 0, 50.0),  # after the span
     )
