@@ -11,6 +11,7 @@ import torch
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.evaluation import evaluate as evaluation
+from models.evaluation import featured
 from models.evaluation.rivals import RIVALS
 from models.evaluation.tasks import FileOptions, task_of_file
 from models.feature_lists import LISTS
@@ -145,7 +146,7 @@ def the_model(outside, monkeypatch):
     monkeypatch.setitem(MODELS, "linear", "the_model:LinearNetwork")
     monkeypatch.setitem(LAYOUTS, "door", module.LAYOUT)
     monkeypatch.setattr(evaluation, "RIVALS", [*RIVALS[:2], module.Half()])
-    monkeypatch.setattr(evaluation, "EPOCHS", 2)
+    monkeypatch.setattr(featured, "EPOCHS", 2)
     torch.set_num_threads(1)
     return module
 
@@ -199,7 +200,8 @@ def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_
     )
     found = evaluation.evaluate(task, plan, now=datetime(2026, 1, 1, tzinfo=UTC), versions={})
     assert {row.model for row in found.rows} == {
-        "constant 1", "last week's count / 7", "half an incident", "our baseline", "linear network"
+        "constant 1", "last week's count / 7", "half an incident", "our baseline", "linear network",
+        "log-linear pool",
     }  # fmt: skip
     assert found.network.model == "linear network"
     assert all(np.isfinite(row.scores.sheet.nb_log_score) for row in found.rows)

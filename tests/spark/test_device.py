@@ -86,6 +86,7 @@ session.stop()
 """
 
 
+@pytest.mark.long
 @pytest.mark.fault("F37")
 def test_a_task_takes_the_gpu_it_was_given_and_the_cpu_where_there_is_no_cuda(tmp_path, toy, publish):
     if shutil.which("java") is None:

@@ -127,6 +127,7 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, publish):
     assert list(wrong(points, written, judgements)) == []
 
 
+@pytest.mark.long
 def test_forecasts_that_nobody_waits_for_are_deleted(new_job, toy, publish):
     spec = toy("riverton", horizons_s=(3600,), late_limit_s=3600, features=tuple(
         name for name in toy("riverton").features if name not in ("log_usual_4h", "log_usual_24h")

@@ -139,6 +139,7 @@ def test_a_challenger_that_is_damaged_later_is_left_out_and_reported_and_the_reg
     assert [each.folder for each in refused] == [str(challenger)]
 
 
+@pytest.mark.long
 def test_the_gate_speaks_in_the_store(new_job, toy, publish, networks):
     """Four days of judged hours, and a plan that waits for three."""
     spec = toy("riverton")

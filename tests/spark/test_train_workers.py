@@ -112,6 +112,7 @@ def test_a_task_that_fails_is_named_in_the_log_and_stops_no_other(session, tmp_p
     assert "ValueError" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.long
 def test_regions_side_by_side_get_the_artifacts_of_train_and_a_bad_file_stops_none(run, tmp_path):
     tasks = {}
     for seed, region in enumerate(("north", "south")):

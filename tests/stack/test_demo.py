@@ -43,6 +43,7 @@ def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(tmp_path
     assert left_of(out) == []
 
 
+@pytest.mark.long
 def test_an_interrupted_demo_says_so_and_leaves_nothing_running(tmp_path):
     out = tmp_path / "demo"
     demo = started(out)

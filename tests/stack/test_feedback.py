@@ -59,6 +59,7 @@ def test_marks_are_kept_once_and_refusals_go_to_the_dead_letters(feedback, broke
     assert feedback("store", "--once")[1] == "0 marks kept, 0 refused\n"
 
 
+@pytest.mark.long
 def test_a_process_that_is_killed_before_its_store_answered_loses_nothing(feedback):
     feedback.store.mkdir()
     blocked = feedback.store / "marks.lp"

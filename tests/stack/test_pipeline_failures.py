@@ -138,7 +138,12 @@ def to_java_first(scorer, number):
 
 @pytest.mark.fault("F02")
 @pytest.mark.parametrize(
-    ("send", "number"), [(to_the_group, signal.SIGTERM), (to_the_group, signal.SIGINT), (to_java_first, signal.SIGTERM)]
+    ("send", "number"),
+    [
+        (to_the_group, signal.SIGTERM),
+        pytest.param(to_the_group, signal.SIGINT, marks=pytest.mark.long),
+        pytest.param(to_java_first, signal.SIGTERM, marks=pytest.mark.long),
+    ],
 )
 def test_a_signal_to_all_processes_leaves_no_trace(started, send, number):
     """Java gets the signal too, and often ends first."""

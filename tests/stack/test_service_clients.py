@@ -34,6 +34,7 @@ def service(tmp_path_factory):
         yield base, token, views
 
 
+@pytest.mark.long
 def test_a_fuzzer_finds_no_answer_that_the_document_does_not_promise(service, tmp_path):
     base, token, _ = service
     words = ["--url", base, "--header", f"Authorization: Bearer {token}", "--phases", "examples,coverage,fuzzing"]

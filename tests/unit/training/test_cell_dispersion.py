@@ -67,10 +67,10 @@ def test_a_cell_of_which_little_is_known_has_the_regions_dispersion():
     assert (likeliest_factors(losses_of(factor, LINEAR, steps=4), np.full((1, 1), 0.3)) == 1).mean() > 0.9
 
 
-def reports(times_reported, days=330):
+def reports(times_reported, days=200):
     """Calls about incidents in 5 x 5 cells of 1 km, those of a cell reported `times_reported` times on average."""
     random = np.random.default_rng(5)
-    at_s = START_S + np.sort(random.integers(0, days * DAY_S, 60 * days))
+    at_s = START_S + np.sort(random.integers(0, days * DAY_S, 40 * days))
     cell = random.integers(0, 25, len(at_s))
     again = random.geometric(1 / times_reported[cell])
     at_s, cell = (np.repeat(array, again) for array in (at_s, cell))
@@ -79,9 +79,9 @@ def reports(times_reported, days=330):
 
 def trained(table):
     torch.set_num_threads(1)
-    cutoff_s = START_S + 330 * DAY_S
+    cutoff_s = START_S + 200 * DAY_S
     spec = spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff_s)
-    options = TrainingOptions(cutoff_s=cutoff_s, step_s=6 * 3600, epochs=1, seed=0)
+    options = TrainingOptions(cutoff_s=cutoff_s, step_s=12 * 3600, epochs=1, seed=0)
     return train(table, spec, options, report=lambda what, share: None)
 
 
@@ -95,7 +95,7 @@ def test_training_finds_the_cells_whose_incidents_are_reported_again_and_again(t
     assert often.sum() == 5
     assert constants.cell_dispersion[often, 0, 0].max() < constants.cell_dispersion[(calls > 0) & ~often, 0, 0].min()
     card = card_text(made, layout="made", file_rows=[])
-    assert "counts spread wider than the region's in" in card
+    assert "Counts spread wider than the region's in" in card
     folder = publish_artifact(
         tmp_path, spec=made.past.spec, constants=constants, network=made.network, history=made.history, card=card
     )
@@ -111,4 +111,4 @@ def test_training_leaves_cells_alone_that_are_reported_alike():
     made = trained(reports(np.full(25, 1.02)))
     assert made.constants.cell_dispersion.size == 0
     assert made.constants.dispersion_in_cells is made.constants.dispersion
-    assert "counts spread wider" not in card_text(made, layout="made", file_rows=[])
+    assert "Counts spread wider" not in card_text(made, layout="made", file_rows=[])
