@@ -11,7 +11,7 @@ import torch
 from scipy.special import betaincc
 from torch import Tensor
 
-from models.dispersion import Dispersion, Floats
+from models.dispersion import LINEAR, QUADRATIC, Dispersion, Floats
 
 TABLE = (48, 384)  # quantiles up to these are found in a table of that many steps; beyond, by expansion
 _Z = {0.05: -1.6448536269514722, 0.95: 1.6448536269514722}  # the normal distribution's quantiles
@@ -46,33 +46,38 @@ def at_least_one(mean: npt.NDArray[np.float32], dispersion: Dispersion) -> npt.N
 def predictive_quantile(mean: npt.NDArray[np.float32], dispersion: Dispersion, share: float) -> npt.NDArray[np.float32]:
     """Smallest count that is not exceeded with probability `share` (0.05 or 0.95).
 
-    mean: (cells, ...). The dispersion has the other axes, or all; at one place cells of equal r have equal powers.
-    Gives mean's shape. Counts past the table come from a Cornish-Fisher expansion, within 3 % of the exact ones.
+    The dispersion is broadcast against the mean. Gives mean's shape. Counts past the table come from a Cornish-Fisher
+    expansion, within 3 % of the exact ones.
     """
-    quantile = np.empty(mean.shape, np.float32)
-    for place in np.ndindex(mean.shape[1:]):
-        of_place, means = dispersion[(..., *place)], mean[(slice(None), *place)]
-        if of_place.r.ndim == 0:
-            quantile[(slice(None), *place)] = _quantiles(means, of_place, share)
-            continue
-        _, first, kind = np.unique(of_place.r, return_index=True, return_inverse=True)
-        for number, cell in enumerate(first):
-            here = (kind == number, *place)
-            quantile[here] = _quantiles(mean[here], of_place[cell], share)
+    kinds, kind = np.unique(np.where(dispersion.power == LINEAR, -dispersion.r, dispersion.r), return_inverse=True)
+    kind = np.broadcast_to(kind.reshape(dispersion.r.shape), mean.shape)
+    steps = np.stack([_steps_of(signed, share, TABLE[0]) for signed in kinds.tolist()])
+    apart = steps[:, -1].max() + 1.0  # one kind's steps stand behind another's, so that one search does for all
+    behind = apart * np.arange(len(kinds))
+    capped = np.minimum(mean.astype(np.float64), apart)
+    found = np.searchsorted((steps + behind[:, None]).ravel(), capped + behind[kind]) - TABLE[0] * kind
+    quantile: npt.NDArray[np.float32] = found.astype(np.float32)
+    beyond = mean > steps[kind, -1]
+    for number in np.unique(kind[beyond]).tolist():
+        here = beyond & (kind == number)
+        quantile[here] = _past_the_table(mean[here], float(kinds[number]), share)
     return quantile
 
 
-def _quantiles(means: npt.NDArray[np.float32], dispersion: Dispersion, share: float) -> npt.NDArray[np.float32]:
+def _past_the_table(means: npt.NDArray[np.float32], signed: float, share: float) -> npt.NDArray[np.float32]:
     """Of means (n,) with one dispersion."""
-    r, power = float(dispersion.r), float(dispersion.power)
-    steps = quantile_steps(r, power, share, TABLE[0])
-    if means.max(initial=0) > steps[-1]:
-        steps = quantile_steps(r, power, share, TABLE[1])
+    steps = _steps_of(signed, share, TABLE[1])
     found = np.searchsorted(steps, means).astype(np.float32)
     beyond = means > steps[-1]
     if beyond.any():
+        dispersion = Dispersion(r=np.array(abs(signed)), power=np.array(LINEAR if signed < 0 else QUADRATIC))
         found[beyond] = _expansion(means[beyond].astype(np.float64), dispersion, share)
     return found
+
+
+def _steps_of(signed: float, share: float, count: int) -> Floats:
+    """signed: r, below zero where the dispersion is LINEAR."""
+    return quantile_steps(abs(signed), LINEAR if signed < 0 else QUADRATIC, share, count)
 
 
 @lru_cache(maxsize=1024)
