@@ -63,6 +63,10 @@ def test_what_the_page_says_of_the_kept_ones_is_so():
     allowed = "network, linear dispersion allowed"
     assert hours[allowed]["verdict"] == "better"
     assert days[allowed]["mean"] <= 0
+    assert 3 <= hours[allowed]["mean"] / -hours["baseline"]["mean"] < 4
+    more = hours[allowed]["mean"] - hours[f"{allowed}, by cell"]["mean"]
+    assert f"gains {more:.2f} % more" in " ".join(PAGE.split())
+    assert abs(days[allowed]["mean"] - days[f"{allowed}, by cell"]["mean"]) < 0.005
     for tries in (days, hours):
         assert tries["baseline that does not follow"]["mean"] > tries["baseline"]["mean"]
     for name in CANDIDATES:
