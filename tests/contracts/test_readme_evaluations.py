@@ -97,7 +97,6 @@ def test_the_prose_has_the_figures_of_the_files():
     days_over, hours_over, calls_over = map(network_over_origins, (days, hours, calls))
     over = [-evaluation["versus_best_rule"]["percent"] for evaluation in (hours_over, calls_over)]
     assert f"({over[0]:.2f} and {over[1]:.2f} % over three blocks)" in page
-    assert hours_over["versus_best_baseline"]["verdict"] == "tie"
     newest = network_of(hours)["versus_best_baseline"]
     assert newest["verdict"] == "better"
     assert f"On the newest block alone the gain for Chicago's hours is {-newest['percent']:.2f} %." in page
@@ -105,11 +104,10 @@ def test_the_prose_has_the_figures_of_the_files():
     assert f"and {-days_over['versus_best_rule']['percent']:.2f} % on three" in first
     assert f"Over three blocks it is better by {-days_over['versus_best_rule']['percent']:.2f} %." in page
     assert days_over["versus_best_rule"]["verdict"] == "better"
-    assert days_over["versus_best_baseline"]["verdict"] == "tie"
-    gain = calls_over["versus_best_baseline"]
-    assert gain["verdict"] == "better"
-    assert f"a gain of {-gain['percent']:.2f} % in Montgomery" in page
-    assert f"a gain of {-gain['percent']:.2f} % at most on three" in first
+    for found in (days_over, hours_over, calls_over):
+        assert found["versus_best_baseline"]["verdict"] == "tie"
+    assert "three blocks show a tie on all three tasks" in page
+    assert "and a tie on three" in first
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -152,4 +150,4 @@ def test_the_table_of_delays_is_that_of_the_files():
     lost = [f"{100 * (scores[days] / scores[0] - 1):.2f} %" for days in (1, 3)]
     text = words_of(PAGE)
     assert f"a day costs {lost[0]} of the log score, one of three days {lost[1]}." in text
-    assert f"The GLM keeps more ({glm[3]:.2f} and {glm[7]:.2f} % against the best rule, both ties)" in text
+    assert f"The GLM keeps as much or more ({glm[3]:.2f} and {glm[7]:.2f} % better than the best rule)" in text
