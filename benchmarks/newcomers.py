@@ -5,7 +5,6 @@ all of its own file but the last blocks; it sees the newcomer's features and cor
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch
 from benchmarks.tries.collected import Collected, collect_task
 from benchmarks.tries.judged import examples_of, log_means
 from benchmarks.tries.verdict import verdict
-from models.evaluation.tasks import TASKS, TRAIN_PERCENT, VALIDATION_PERCENT, Task
+from models.evaluation.tasks import TASKS, TRAIN_PERCENT, VALIDATION_PERCENT, Task, ending
 from models.likelihood import log_scores
 from models.measures.paired import day_blocks
 from models.network import RiskNetwork
@@ -53,15 +52,7 @@ def newcomers_of(name: str, *, seeds: Sequence[int], epochs: int, tell: Callable
 
 def _young(task: Task, weeks: int) -> Task:
     test, end = (task.cube.steps_per_week * number for number in (weeks, weeks + JUDGED_WEEKS))
-    until = int(np.searchsorted(task.incidents.occurred_s, task.cube.starts_s[end]))
-    return replace(
-        task,
-        incidents=task.incidents.select(np.arange(len(task.incidents)) < until),
-        cell=task.cell[:until],
-        cube=task.cube.until(end),
-        validation=test * TRAIN_PERCENT // (TRAIN_PERCENT + VALIDATION_PERCENT),
-        test=test,
-    )
+    return ending(task, end, validation=test * TRAIN_PERCENT // (TRAIN_PERCENT + VALIDATION_PERCENT), test=test)
 
 
 def _forecasts(

@@ -251,16 +251,20 @@ def earlier(task: Task, blocks: int) -> Task:
     Grid and scored cells stay those of the task. Raises DataError when too few steps are left to learn from.
     """
     shift = blocks * (len(task.cube) - task.test)
-    end = len(task.cube) - shift
     _refuse_short(task.validation - shift, blocks)
+    return ending(task, len(task.cube) - shift, validation=task.validation - shift, test=task.test - shift)
+
+
+def ending(task: Task, end: int, *, validation: int, test: int) -> Task:
+    """The same task without what comes from the step `end` on, and with other blocks."""
     until = int(np.searchsorted(task.incidents.occurred_s, task.cube.starts_s[end]))
     return replace(
         task,
         incidents=task.incidents.select(np.arange(len(task.incidents)) < until),
         cell=task.cell[:until],
         cube=task.cube.until(end),
-        validation=task.validation - shift,
-        test=task.test - shift,
+        validation=validation,
+        test=test,
     )
 
 
