@@ -1,8 +1,9 @@
-"""The page about what was tried has the figures of benchmarks/tries.json and benchmarks/aging.json."""
+"""The page about what was tried has the figures of benchmarks/tries.json, aging.json and newcomers.json."""
 
 import json
 from pathlib import Path
 
+from benchmarks.newcomers import FLAT, JOINT, LENT, OWN
 from benchmarks.tries.columns import CANDIDATES
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +47,18 @@ def aging_table(tasks):
     return table(["task", "from week", "network", "baseline"], rows)
 
 
+def newcomers_table(tasks):
+    forecasts = (FLAT, OWN, LENT, JOINT)
+    rows = []
+    for task in tasks:
+        for number, row in enumerate(task["by_weeks"]):
+            name = "" if number else TITLES[task["task"]]
+            rows.append([name, str(row["weeks"]), *(words(row["against_its_baseline"][one]) for one in forecasts)])
+    return table(["newcomer", "weeks", *forecasts], rows)
+
+
 def test_the_tables_are_those_of_the_files():
-    for lines in (tries_table(read("tries")), aging_table(read("aging"))):
+    for lines in (tries_table(read("tries")), aging_table(read("aging")), newcomers_table(read("newcomers"))):
         assert "\n".join(lines).replace("|  |", "| |") in PAGE
 
 
