@@ -70,15 +70,17 @@ class Tries:
     def in_cells(self) -> Floats:
         """(1, steps) of the network where cells have factors on the dispersion, chosen as training chooses them."""
         blocks = (self.data.train, self.data.validation)
-        means = [torch.from_numpy(_flat(log_means(block, self.plain))) for block in blocks]
+        usual = [torch.from_numpy(_flat(block.values[..., -1])) for block in blocks]
         seen = [torch.from_numpy(_flat(block.counts)) for block in blocks]
-        dispersion = likeliest(dispersion_losses(means[1], seen[1]))
+        of_baseline = likeliest(dispersion_losses(usual[1], seen[1]))
         cells = int(max(block.cells.max() for block in (*blocks, self.data.test))) + 1
         before, after = (
-            factor_losses(mean, counts, block.cells.ravel(), dispersion, cells)
-            for mean, counts, block in zip(means, seen, blocks, strict=True)
+            factor_losses(mean, counts, block.cells.ravel(), of_baseline, cells)
+            for mean, counts, block in zip(usual, seen, blocks, strict=True)
         )
         factor = likeliest_factors(before + after, choose_spread(before, after))[self.data.test.cells, :, 0]
+        expected = torch.from_numpy(_flat(log_means(self.data.validation, self.plain)))
+        dispersion = likeliest(dispersion_losses(expected, seen[1]))
         r = factor * dispersion.r[:, 0]
         in_cells = Dispersion(r=r, power=np.broadcast_to(dispersion.power[:, 0], r.shape))
         judged = np.exp(log_means(self.data.test, self.plain))

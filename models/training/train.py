@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.baseline import BaselineConstants, Floats
 from models.counting.count_state import CountState
@@ -28,7 +27,6 @@ from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import Merge, Spec
 
-_TOGETHER = 1 << 16  # cells at moments; a part of the work, no choice
 ReportProgress = Callable[[str, float], None]  # (what, how far 0..1)
 
 
@@ -152,7 +150,7 @@ def train(
     seen = chosen_by.examples
     constants = replace(constants, dispersion=likeliest_dispersion(seen.log_usual, seen.counts))
     judged = work.fitted(learned, chosen_by, constants)
-    before, after = (work.factor_losses(known, constants, judged.network) for known in (learned, chosen_by))
+    before, after = (work.factor_losses(known, constants) for known in (learned, chosen_by))
     spread = choose_spread(before, after)
     if spread.any():
         constants = replace(constants, cell_dispersion=likeliest_factors(before + after, spread))
@@ -165,8 +163,8 @@ def train(
     everything = work.examples(work.moments(blocks.burn_in_s, blocks.end_s), again, engine, cells)
     served = work.fitted(everything, None, constants, kept=judged.kept)
     if spread.any():
-        losses = work.factor_losses(everything, constants, served.network)
-        constants = replace(constants, cell_dispersion=likeliest_factors(losses, spread))
+        factors = likeliest_factors(work.factor_losses(everything, constants), spread)
+        constants = replace(constants, cell_dispersion=factors)
     return Trained(
         past=past,
         constants=constants,
@@ -212,13 +210,10 @@ class _Work:
         (found,), of_cells = collect(replay, engine, moments, draw, told, [kind])
         return _Drawn(examples=found, cells=of_cells)
 
-    def factor_losses(self, drawn: _Drawn, constants: BaselineConstants, network: RiskNetwork) -> Floats:
-        """Of each cell's factor on the dispersion, under the network's forecasts of what was drawn."""
-        examples = drawn.examples
-        runs = torch.split(examples.values, _TOGETHER)
-        residual = np.concatenate([residual_of(run.numpy(), network) for run in runs])
-        log_mean = examples.log_usual + torch.from_numpy(residual)
-        return factor_losses(log_mean, examples.counts, drawn.cells, constants.dispersion, self.past.spec.grid.cells)
+    def factor_losses(self, drawn: _Drawn, constants: BaselineConstants) -> Floats:
+        """Of each cell's factor on the dispersion, under the baseline's forecasts, as the region's was chosen."""
+        seen, cells = drawn.examples, self.past.spec.grid.cells
+        return factor_losses(seen.log_usual, seen.counts, drawn.cells, constants.dispersion, cells)
 
     def fitted(
         self, train: _Drawn, validation: _Drawn | None, constants: BaselineConstants, kept: Kept | None = None
