@@ -108,6 +108,10 @@ def test_the_prose_has_the_figures_of_the_files():
         assert found["versus_best_baseline"]["verdict"] == "tie"
     assert "three blocks show a tie on all three tasks" in page
     assert "and a tie on three" in first
+    pools = [next(row for row in one["origins"]["rows"] if row["model"] == "log-linear pool") for one in (days, calls)]
+    gain, other = (row["versus_best_baseline"] for row in pools)
+    assert (gain["verdict"], other["verdict"]) == ("better", "tie")
+    assert f"**The pool** is {-gain['percent']:.2f} % better than the best rival over three blocks" in page
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -139,7 +143,9 @@ def test_the_table_of_delays_is_that_of_the_files():
         network = network_of(found)
         best, against_best = found["best_baseline"], against(network["versus_best_baseline"], "")
         against_rule = against(network["versus_best_rule"], "")
-        assert best_rule_in_heading(found) in PAGE.read_text(encoding="utf-8").split("| delay, days |")[1].split("\n")[0]
+        assert (
+            best_rule_in_heading(found) in PAGE.read_text(encoding="utf-8").split("| delay, days |")[1].split("\n")[0]
+        )
         scores[days] = network["nb_log_score"]
         glm[days] = -next(row for row in found["rows"] if row["model"] == "Poisson GLM")["versus_best_rule"]["percent"]
         figures = (

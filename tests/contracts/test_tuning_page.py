@@ -13,7 +13,7 @@ from tests.harness.readme import rows_below
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "explanation" / "tries.md"
 KEPT = ROOT / "docs" / "tuning"
-FILES = {"montgomery": "Montgomery, 4 km", "chicago": "Chicago, 3 km"}
+FILES = {"montgomery": "Montgomery, 4 km"}
 SAMPLERS = {"tpe": "TPE", "grid": "grid"}
 PLACES = [f"{name}-{sampler}" for name in FILES for sampler in SAMPLERS]
 
