@@ -48,12 +48,13 @@ def score(values: Array, network: RiskNetwork | None, constants: BaselineConstan
     caller can then score without the network.
     """
     usual, expected, inputs = means(values, network, spec)
-    risk = at_least_one(expected, constants.dispersion_in_cells)
+    dispersion = constants.dispersion_in_cells
+    risk = at_least_one(expected, dispersion)
     return Scores(
         expected=expected,
         risk=risk,
-        low=predictive_quantile(expected, constants.dispersion_in_cells, LOW),
-        high=predictive_quantile(expected, constants.dispersion_in_cells, HIGH),
+        low=predictive_quantile(expected, dispersion, LOW),
+        high=predictive_quantile(expected, dispersion, HIGH),
         usual=usual,
         attribution=attribute_riskiest(inputs, network, spec.features, risk=risk, expected=expected),
     )

@@ -49,7 +49,7 @@ def compared(each: Sequence[Mapping[str, Floats]], steps_per_week: int) -> dict[
 def _kept(
     name: str, origin: int, task: Task, seeds: Sequence[int], epochs: int, tell: Callable[[str], None]
 ) -> dict[str, Floats]:
-    path = KEPT / f"{name}-{origin}.npz"
+    path = KEPT / f"{name}-{origin}-{len(seeds)}-{epochs}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     found = dict(np.load(path)) if path.exists() else {}
     for what, scores in _all(task, COUNTRIES[name], seeds, epochs).items():
