@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from schemas.errors import SinkUnavailable, SparkFailed
-from streaming.disk.spark_files import last_commit
+from streaming.disk.spark_files import last_begun, last_commit
 from streaming.flow import decode
 from streaming.sinks.memory import MemorySink
 from tests.harness.points import of_the_events, stored_points
@@ -147,7 +147,7 @@ def test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_comm
     job = random_job("out_of_memory")
     job.run_through([first])
     checkpoint, tries = job.settings.checkpoint, tmp_path / "tries.txt"
-    committed, stored, letters = last_commit(checkpoint), stored_points(job.sink.writes), dict(job.letters.kept)
+    stored, letters = stored_points(job.sink.writes), dict(job.letters.kept)
     job.send(second)
     with monkeypatch.context() as patched:
         patched.setattr(decode, "decode_messages", dying(str(tries)))
@@ -157,7 +157,8 @@ def test_a_python_worker_that_dies_at_every_try_ends_the_job_and_nothing_is_comm
     assert error.exit_code == 7
     assert "a Python worker of Spark ended at every try" in str(error)
     assert len(tries.read_text(encoding="utf-8").splitlines()) == 4
-    assert last_commit(checkpoint) == committed
+    # The first run may have been stopped while a batch without messages was open: such a one is committed first.
+    assert last_commit(checkpoint)[0] == last_begun(checkpoint) - 1
     assert stored_points(job.sink.writes) == stored
     assert job.letters.kept == letters
 
