@@ -37,6 +37,7 @@ def test_both_topics_are_there_and_a_second_run_of_their_service_changes_nothing
     admin.close()
 
 
+@pytest.mark.long
 def test_what_was_acknowledged_is_there_after_a_kill(kafka):
     producer = KafkaProducer(bootstrap_servers=HOST, acks="all")
     for number in range(100):

@@ -45,11 +45,10 @@ SCENARIOS = {
     "region_and_swap": (("F44",), (("add_region", None), ("produce", 20), ("swap_artifact", None))),
 }
 ON_THE_WALL_CLOCK = ("baseline", "kill_after_write", "kill_in_write", "restart", "broker_restart", "store_down")
-IN_EVERY_RUN = {"event": ("store_half",), "wall": ("kill_after_write",)}
 
 
-def named(names, clock):
-    long = {name: [] if name in IN_EVERY_RUN[clock] else [pytest.mark.long] for name in names}
+def named(names, in_every_run=()):
+    long = {name: [] if name in in_every_run else [pytest.mark.long] for name in names}
     return [pytest.param(name, marks=[pytest.mark.fault(*SCENARIOS[name][0]), *long[name]]) for name in names]
 
 
@@ -61,12 +60,12 @@ def scenario_of(name, clock):
     return Scenario(seed=0, partitions=2, write_timeout_s=20, per_batch=60, actions=tuple(actions), clock=clock)
 
 
-@pytest.mark.parametrize("name", named(SCENARIOS, "event"))
+@pytest.mark.parametrize("name", named(SCENARIOS, in_every_run=["store_half"]))
 def test_every_invariant_holds(name, tmp_path, shared_broker, record_property, caplog):
     judge(scenario_of(name, "event"), tmp_path, shared_broker, record_property, caplog)
 
 
-@pytest.mark.parametrize("name", named(ON_THE_WALL_CLOCK, "wall"))
+@pytest.mark.parametrize("name", named(ON_THE_WALL_CLOCK))
 def test_every_invariant_holds_on_the_wall_clock(name, tmp_path, shared_broker, record_property, caplog):
     judge(scenario_of(name, "wall"), tmp_path, shared_broker, record_property, caplog)
 

@@ -37,6 +37,7 @@ def judged(frame_expected, observed, size):
     return -nbinom.logpmf(observed, size, size / (size + frame_expected.astype(np.float64))).sum()
 
 
+@pytest.mark.long
 def test_a_challenger_is_judged_by_the_counts_of_the_champion_and_changes_no_point_of_it(
     new_job, toy, publish, networks
 ):

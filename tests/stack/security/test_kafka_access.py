@@ -69,6 +69,7 @@ def doctor_says(scorer):
     )
 
 
+@pytest.mark.long
 def test_with_the_documented_rights_the_job_counts_scores_and_puts_aside(kafka, events, new_scorer, region, tmp_path):
     password = tmp_path / "password"
     password.write_text(kafka.user("scorer").password.get_secret_value() + "\n", encoding="utf-8")
