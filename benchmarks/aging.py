@@ -4,6 +4,7 @@ At three origins a model is trained as `evaluate` does, and forecasts everything
 loses is the difference to the one of the newest origin, on the same steps.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -87,14 +88,15 @@ def _paired(
 ) -> dict[str, Any]:
     old = np.array([getattr(each[one], side)[step] for one, _, step in places])
     new = np.array([getattr(each[newer], side)[step - (newer - one) * block] for one, newer, step in places])
-    blocks = day_blocks(len(places), steps_per_week=task.cube.steps_per_week)
+    pairs = Counter((one, newer) for one, newer, _ in places)
+    blocks = day_blocks(*pairs.values(), steps_per_week=task.cube.steps_per_week)
     return verdict((old - new)[None], blocks, float(new.mean()))
 
 
 def _fitted_again(each: Sequence[Aged], task: Task, block: int) -> dict[str, Any]:
     """On the block after each origin: the fit on all of the time before it against the one on its first part."""
     apart = np.concatenate([(one.again - one.network)[:block] for one in each])
-    blocks = day_blocks(len(apart), steps_per_week=task.cube.steps_per_week)
+    blocks = day_blocks(*[block] * len(each), steps_per_week=task.cube.steps_per_week)
     mean = float(np.concatenate([one.network[:block] for one in each]).mean())
     return verdict(apart[None], blocks, mean)
 

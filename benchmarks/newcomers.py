@@ -43,9 +43,12 @@ def newcomers_of(name: str, *, seeds: Sequence[int], epochs: int, tell: Callable
     rows = []
     for weeks in WEEKS_KNOWN:
         tell(f"{name}: {weeks} weeks known")
-        young = collect_task(_young(task, weeks))
-        means = _forecasts(young, lender, lent, seeds, epochs)
-        scores = {what: _scored(young, forecast) for what, forecast in means}
+        beginning = _young(task, weeks)
+        young = collect_task(beginning)
+        scores = {what: _scored(young, forecast) for what, forecast in _forecasts(young, lender, lent, seeds, epochs)}
+        level = np.log(flat_mean(beginning))
+        flat = (level + np.zeros(young.validation.counts.shape), level + np.zeros(young.test.counts.shape))
+        scores[FLAT] = _scored(young, flat)
         rows.append({"weeks": weeks, "against_its_baseline": _compared(scores, task)})
     return {"task": name, "lender": LENDERS[name], "seeds": len(seeds), "epochs": epochs, "by_weeks": rows}
 
@@ -55,13 +58,16 @@ def _young(task: Task, weeks: int) -> Task:
     return ending(task, end, validation=test * TRAIN_PERCENT // (TRAIN_PERCENT + VALIDATION_PERCENT), test=test)
 
 
+def flat_mean(task: Task) -> Floats:
+    """(categories,) mean count of the judged cells in the steps that are learned from."""
+    return np.asarray(task.cube.counts[: task.validation, task.scored].mean(axis=(0, 1)))
+
+
 def _forecasts(
     young: Collected, lender: Collected, lent: Sequence[RiskNetwork], seeds: Sequence[int], epochs: int
 ) -> Iterator[tuple[str, tuple[Floats, Floats]]]:
     """Log means of the newcomer's validation and judged steps, by what forecasts them."""
     own, other = _examples(young), _examples(lender)
-    level = np.log(young.train.counts.mean())
-    yield FLAT, (np.full(young.validation.counts.shape, level), np.full(young.test.counts.shape, level))
     yield OWN_BASELINE, _means(young, [None])
     yield OWN, _means(young, [_fitted(own, seed, epochs) for seed in seeds])
     yield LENT, _means(young, lent)

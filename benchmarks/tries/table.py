@@ -14,8 +14,10 @@ from benchmarks.tries.collected import collect_task
 from benchmarks.tries.judged import Tries
 from benchmarks.tries.tasks import COUNTRIES
 from benchmarks.tries.verdict import verdict
+from models.artifact.untrusted_bytes import pack_arrays
 from models.evaluation.tasks import TASKS, Task, earlier
 from models.measures.paired import day_blocks
+from schemas.files import replace_file
 
 Floats = npt.NDArray[np.float64]
 KEPT = Path("out/tries")
@@ -34,15 +36,12 @@ def tries_of(name: str, *, seeds: Sequence[int], epochs: int, tell: Callable[[st
 
 def compared(each: Sequence[Mapping[str, Floats]], steps_per_week: int) -> dict[str, dict[str, Any]]:
     """By try. each: of one origin, the earliest first, (seeds, steps) log scores by try; `network` is one of them."""
-    last, parts = 0, []
-    for one in each:
-        parts.append(last + day_blocks(one["network"].shape[1], steps_per_week=steps_per_week))
-        last = int(parts[-1][-1]) + 1
+    blocks = day_blocks(*(one["network"].shape[1] for one in each), steps_per_week=steps_per_week)
     mean = float(np.concatenate([one["network"].mean(axis=0) for one in each]).mean())
     found = {}
     for name in each[0]:
         apart = np.concatenate([one[name] - one["network"].mean(axis=0) for one in each], axis=1)
-        found[name] = verdict(apart, np.concatenate(parts), mean)
+        found[name] = verdict(apart, blocks, mean)
     return found
 
 
@@ -56,13 +55,13 @@ def _kept(
         if what not in found:
             found[what] = scores()
             tell(f"{name}, origin {origin}: {what} {found[what].mean():.6f}")
-            np.savez(path, **found)  # type: ignore[arg-type]
+            replace_file(path, pack_arrays(found))
     return found
 
 
 def _all(task: Task, country: str, seeds: Sequence[int], epochs: int) -> dict[str, Callable[[], Floats]]:
     follows = Tries(data=collect_task(task, country=country), seeds=seeds, epochs=epochs)
-    staying = Tries(data=collect_task(task, country=country, follows=False), seeds=seeds, epochs=epochs)
+    staying = Tries(data=collect_task(task, follows=False), seeds=seeds, epochs=epochs)
     return {
         **follows.all(),
         STAYING["network"]: lambda: staying.scored(staying.network),

@@ -15,7 +15,7 @@ from models.artifact.folders import make_writable
 from models.artifact.untrusted_bytes import sha256
 from models.cli.options import DATA_OR_ARCHIVE_HELP, CellSide, LayoutText, MissingDays, RecipeFile
 from models.cli.progress import print_file, progress_bars
-from models.evaluation.tasks import STEPS_S, TASKS, FileOptions, Task, task_of_archive, task_of_file
+from models.evaluation.tasks import TASKS, FileOptions, Task, task_of_archive, task_of_file
 from models.files.archive import Archived, is_archive, read_archive
 from models.files.data_report import data_warnings
 from models.files.layouts import parse_layout
@@ -138,8 +138,6 @@ def _named_task(name: str, data: str) -> Task:
 def _task_of_file(data: str, layout: str, options: FileOptions) -> Task:
     if not data or not layout:
         raise DataError("no data to judge", remedy="give --task, or --data and --layout")
-    if options.step not in STEPS_S:
-        raise DataError(f"--step {options.step} is unknown", remedy=f"choose one of {', '.join(STEPS_S)}")
     path = Path(data)
     return _with_source(task_of_file(path, parse_layout(layout), options, now_s=time.time()), path)
 

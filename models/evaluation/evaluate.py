@@ -34,10 +34,12 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
     refuse_lag(spec_of(task), plan.delay * task.step_s)
     least = min(task.test - task.validation, task.validation // 2)
     if plan.purge >= least:
+        most = least - 2 - plan.delay
+        shorter = "choose a smaller --delay-steps, or give a longer file"
         raise DataError(
             f"a purge of {plan.purge} steps leaves too few of the {task.validation} to learn from and the "
             f"{task.test - task.validation} to choose by",
-            remedy=f"choose a --purge-steps of at most {least - 2 - plan.delay}",
+            remedy=f"choose a --purge-steps of at most {most}" if most >= 0 else shorter,
         )
     began = time.monotonic()
     judge = Judge(task=task, seed=plan.seeds[0], rows=plan.rows)

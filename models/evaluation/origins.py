@@ -6,7 +6,6 @@ Source: Tashman, Out-of-sample tests of forecasting accuracy, International Jour
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from models.evaluation.result import WITH_THE_NETWORK, Evaluation, Origins, RollingResult
 from models.measures.cube import Floats
@@ -25,7 +24,8 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
     mean = {model: float(per_step.mean()) for model, per_step in sums.items()}
     best = min((row.model for row in last.rows if row.kind not in WITH_THE_NETWORK), key=mean.__getitem__)
     best_rule = min((row.model for row in last.rows if row.kind == "rule"), key=mean.__getitem__)
-    block = _blocks(evaluations)
+    judged = [one.rows[0].scores.log_score_sums.shape[1] for one in evaluations]
+    block = day_blocks(*judged, steps_per_week=last.cube.steps_per_week)
 
     def versus(model: str, rival: str) -> Difference | None:
         if model == rival:
@@ -48,13 +48,3 @@ def combine_origins(evaluations: Sequence[Evaluation], *, seed: int) -> Origins:
         best_rule=best_rule,
         rows=tuple(sorted(rows, key=lambda row: row.nb_log_score)),
     )
-
-
-def _blocks(evaluations: Sequence[Evaluation]) -> npt.NDArray[np.int64]:
-    """(steps of all origins,) the block of each step, from 0."""
-    parts: list[npt.NDArray[np.int64]] = []
-    for one in evaluations:
-        start = int(parts[-1][-1]) + 1 if parts else 0
-        judged = one.rows[0].scores.log_score_sums.shape[1]
-        parts.append(start + day_blocks(judged, steps_per_week=one.cube.steps_per_week))
-    return np.concatenate(parts)

@@ -118,6 +118,10 @@ class FileOptions:
     origins: int = 1
     merge_repeated: bool = False  # repeated calls count once
 
+    def __post_init__(self) -> None:
+        if self.step not in STEPS_S:
+            raise DataError(f"--step {self.step} is unknown", remedy=f"choose one of {', '.join(STEPS_S)}")
+
 
 def task_of_file(path: Path, layout: Layout, options: FileOptions, *, now_s: float) -> Task:
     """Any incident file in local days, four hours or hours: 70/15/15 % of them.

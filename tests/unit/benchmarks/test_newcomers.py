@@ -29,6 +29,14 @@ def test_one_network_for_two_towns_with_the_same_rule_helps_the_newcomer(towns):
     assert against[module.JOINT]["mean"] < against[module.OWN]["mean"]
 
 
+def test_the_same_everywhere_is_the_mean_of_all_judged_cells():
+    young = module._young(small_task()[0], 12)
+    known = young.incidents.occurred_s < young.cube.starts_s[young.validation]
+    for number, mean in enumerate(module.flat_mean(young)):
+        counted = known & (young.incidents.category == number) & young.scored[young.cell]
+        assert mean == pytest.approx(counted.sum() / (young.validation * young.scored.sum()))
+
+
 def test_a_newcomer_has_only_its_first_weeks_and_the_six_that_are_judged():
     task = small_task()[0]
     young = module._young(task, 12)

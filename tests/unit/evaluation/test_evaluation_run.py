@@ -228,8 +228,11 @@ def test_a_delay_or_a_purge_that_leaves_nothing_is_refused_before_anything_is_fi
     monkeypatch.setattr(module, "RIVALS", None)
     with pytest.raises(DataError, match="691200 s late would not be counted: use at most 604800 s"):
         run(task, delay=8)
-    with pytest.raises(DataError, match=r"purge of 60 steps leaves too few of the 180 .* 60 to choose by"):
+    with pytest.raises(DataError, match=r"purge of 60 steps leaves too few of the 180 .* 60 to choose by.*at most 58"):
         run(task, purge=60)
+    short = replace(task, validation=6, test=12)
+    with pytest.raises(DataError, match="choose a smaller --delay-steps, or give a longer file"):
+        run(short, purge=7, delay=6)
 
 
 def test_every_model_is_judged_with_the_same_least_forecast(task, found, quick):

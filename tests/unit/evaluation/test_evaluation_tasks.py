@@ -255,6 +255,7 @@ def test_the_grid_of_several_origins_knows_only_what_the_earliest_learns_from(to
             ["--data", "x.csv", "--layout", LAYOUT, "--step", "week"],
             "--step week is unknown: choose one of hour, 4h, day",
         ),
+        (["--data", "archive:none", "--step", "week"], "--step week is unknown: choose one of hour, 4h, day"),
         (["--data", "none.csv", "--layout", LAYOUT], "none.csv"),
     ],
 )

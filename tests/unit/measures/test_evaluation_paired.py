@@ -53,6 +53,11 @@ def test_blocks_are_runs_of_days(steps_per_week, block_days, expected):
     assert (np.diff(block) >= 0).all()
 
 
+def test_no_block_reaches_from_one_stretch_into_the_next():
+    block = day_blocks(7, 2, 4, steps_per_week=7)
+    assert block.tolist() == [0, 0, 0, 1, 1, 1, 2, 3, 3, 4, 4, 4, 5]
+
+
 def scores(shift, days=60):
     """(1, days) sums of a rival, and of a model that is `shift` nats per value from it, give or take."""
     random = np.random.default_rng(5)
