@@ -8,13 +8,12 @@ import numpy.typing as npt
 
 from benchmarks.tries.columns import CANDIDATES, Past
 from models.baseline import BaselineConstants
-from models.evaluation.product import BURN_IN_DAYS, MOST_MOMENTS, history_of, spec_of
+from models.evaluation.product import MOST_MOMENTS, blocks_of, bounds_of, history_of, spec_of
 from models.evaluation.tasks import Task
 from models.features import FeatureEngine
 from models.training.examples import MOST_EXAMPLES, cells_to_learn
-from models.training.fit_baseline import Blocks, fit_constants
+from models.training.fit_baseline import fit_constants
 from models.training.replay import IncidentHistory, Replay
-from schemas.spec import DAY_S
 
 PURGE = 1
 Values = npt.NDArray[np.float32]
@@ -54,11 +53,9 @@ def collect_task(task: Task, *, country: str = "", follows: bool = True, seed: i
     random = np.random.default_rng(seed)
     spec, starts_s = spec_of(task), task.cube.starts_s
     history = history_of(task, spec, int(starts_s[-1]))
-    first = min(BURN_IN_DAYS * DAY_S // task.step_s, task.validation // 5)
-    learn_until, choose_until = task.validation - PURGE, task.test - PURGE
-    burn_in_s, validation_s, test_s, end_s = (int(starts_s[n]) for n in (first, learn_until, choose_until, -1))
-    blocks = Blocks(burn_in_s=burn_in_s, validation_s=validation_s, test_s=test_s, end_s=end_s)
-    constants = fit_constants(history_of(task, spec, test_s), blocks)
+    first, learn_until, choose_until = bounds = bounds_of(task, PURGE)
+    blocks = blocks_of(task, bounds)
+    constants = fit_constants(history_of(task, spec, blocks.test_s), blocks)
     if not follows:
         constants = replace(constants, level_half_life_days=constants.half_life_days)
     replay, engine = Replay(history), FeatureEngine(spec, constants)
@@ -92,7 +89,7 @@ def collect_task(task: Task, *, country: str = "", follows: bool = True, seed: i
     learned, chosen_by = some(first, learn_until), some(task.validation, choose_until)
     most = max(MOST_EXAMPLES // len(spec.categories) // len(learned), 1)
     return Collected(
-        train=block(learned, cells_to_learn(history, validation_s, random), most),
+        train=block(learned, cells_to_learn(history, blocks.validation_s, random), most),
         validation=block(chosen_by, scored, len(scored)),
         test=block(np.arange(task.test, len(task.cube)), scored, len(scored)),
         constants=constants,

@@ -15,11 +15,12 @@ from models.evaluation.leaks import refuse_leaks
 from models.evaluation.origins import combine_origins
 from models.evaluation.plan import EvaluationPlan
 from models.evaluation.product import learn, spec_of
-from models.evaluation.result import WITH_THE_NETWORK, Evaluation, ModelResult
+from models.evaluation.result import WITH_THE_NETWORK, Evaluation, Losses, ModelResult
 from models.evaluation.rivals import RIVALS
 from models.evaluation.row import Fitted, judged_row
 from models.evaluation.spool import Spool
 from models.evaluation.tasks import Task, earlier
+from models.measures.cube import Floats
 from models.networks import kind_of_network
 from models.training.replay import refuse_lag
 from schemas.errors import DataError
@@ -43,21 +44,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         )
     began = time.monotonic()
     judge = Judge(task=task, seed=plan.seeds[0], rows=plan.rows)
-    rows = []
-    for number, rival in enumerate(RIVALS):
-        plan.tell(f"counting: {rival.name}", number / len(RIVALS))
-        rows.append(_counting_row(rival, judge, plan))
-    plan.tell("counting", 1.0)
-    learned = learn(
-        task,
-        [kind_of_network(kind) for kind in plan.networks],
-        purge=plan.purge,
-        delay=plan.delay,
-        random=np.random.default_rng(plan.seeds[0]),
-        tell=lambda share: plan.tell("replay", share),
-    )
-    featured, expected, learning = featured_rows(learned, judge, plan)
-    rows += featured
+    rows, expected, learning = _all_rows(task, judge, plan)
     best = min((row for row in rows if row.kind not in WITH_THE_NETWORK), key=_log_score)
     best_rule = min((row for row in rows if row.kind == "rule"), key=_log_score)
     rows = [_compared(row, best, best_rule, judge) for row in rows]
@@ -85,6 +72,25 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         recipe=plan.recipe,
         seeds=tuple(plan.seeds),
     )
+
+
+def _all_rows(task: Task, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Floats, Losses]:
+    """What `featured_rows` gives, and the rows of the rules before it."""
+    rows = []
+    for number, rival in enumerate(RIVALS):
+        plan.tell(f"counting: {rival.name}", number / len(RIVALS))
+        rows.append(_counting_row(rival, judge, plan))
+    plan.tell("counting", 1.0)
+    learned = learn(
+        task,
+        [kind_of_network(kind) for kind in plan.networks],
+        purge=plan.purge,
+        delay=plan.delay,
+        random=np.random.default_rng(plan.seeds[0]),
+        tell=lambda share: plan.tell("replay", share),
+    )
+    featured, expected, learning = featured_rows(learned, judge, plan)
+    return [*rows, *featured], expected, learning
 
 
 def evaluate_rolling(
