@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import nan
+from math import ceil, nan
 from typing import NamedTuple
 
 import msgspec
@@ -15,7 +15,10 @@ from models.likelihood import negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork
 from models.networks import kind_of_network
 
-MOST_WARM_STARTED = 300_000  # most rows (cell, category and moment) that the warm start is fitted on
+WARM_STARTED = 300_000  # rows (cell, category and moment) that the warm start is fitted on
+# Incidents within the first horizon that those rows have at least, where there are so many: of fewer the linear part
+# learns mostly noise, and does not pass validation. Hourly counts of small cells need more rows for it.
+LEAST_INCIDENTS = 5_000
 _JUDGED_TOGETHER = 16_384  # cells at a moment; a part of the sum, no choice
 
 
@@ -141,7 +144,7 @@ def fit_network(
     network.scale_like(data.train.values.reshape(-1, shape.inputs))
     unit = _baseline_loss(data).to(device)
     fit = _Fitting(network.to(device), data.on(device), unit, share, plan.kept)
-    some = torch.randperm(examples, generator=order)[: MOST_WARM_STARTED // shape.categories].to(device)
+    some = torch.randperm(examples, generator=order)[: warm_started(data.train.counts)].to(device)
     train = fit.data.train
     size = fit.data.size(train.log_usual[some])
     starts = network.warm_starts(train.values[some], train.counts[some], size, unit)
@@ -163,6 +166,14 @@ def fit_network(
             break
     network.load_state_dict(fit.best)
     return Fitted(network.cpu().eval().requires_grad_(False), fit.kept)
+
+
+def warm_started(counts: Tensor) -> int:
+    """How many of the examples the warm start is fitted on. counts: (n, categories, horizons)."""
+    n, categories, _ = counts.shape
+    incidents = float(counts[:, :, 0].sum())
+    enough = ceil(n * LEAST_INCIDENTS / incidents) if incidents else n
+    return min(n, max(WARM_STARTED // categories, enough))
 
 
 class _Fitting:
