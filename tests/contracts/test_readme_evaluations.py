@@ -161,3 +161,12 @@ def test_the_table_of_delays_is_that_of_the_files():
     text = words_of(PAGE)
     assert f"a day costs {lost[0]} of the log score, one of three days {lost[1]}." in text
     assert f"The GLM keeps as much or more ({glm[3]:.2f} and {glm[7]:.2f} % better than the best rule)" in text
+
+
+def test_the_hours_of_a_large_city_cost_what_the_page_says():
+    found = of_file("synthetic-2304-hourly")
+    counts = found["blocks"]["steps"] * found["grid"]["scored_cells"] * len(found["categories"])
+    assert f"The hours of the last city are {counts / 1e6:.0f} million counts." in words_of(PAGE)
+    assert f"took {found['seconds'] / 60:.0f} minutes with half of a core" in words_of(PAGE)
+    assert f"and {found['peak_gib']:.1f} GiB: more than the 20 minutes" in words_of(PAGE)
+    assert (len(found["seeds"]), found["seconds"] > 1200, found["peak_gib"] < 6) == (1, True, True)
