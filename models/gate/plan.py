@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from models.artifact.untrusted_bytes import read_regular_file, sha256
-from schemas.errors import SettingsError
+from schemas.errors import ArtifactError, SettingsError
 from schemas.limits import MIB
 
 Days = Annotated[int, msgspec.Meta(ge=3, le=365)]
@@ -40,9 +40,11 @@ class GatePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def read_plan(path: Path) -> tuple[GatePlan, str]:
     """The plan in a TOML file, and the file's sha256. Raises SettingsError."""
-    remedy = f"write it with the keys {', '.join(GatePlan.__struct_fields__)}"
+    remedy = f"write it with the keys {', '.join(GatePlan.__struct_fields__)}, or name another file with --plan"
     try:
         content = read_regular_file(path, MIB)
         return msgspec.convert(tomllib.loads(content.decode()), GatePlan), sha256(content)
+    except ArtifactError as error:
+        raise SettingsError(error.message, remedy) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise SettingsError(f"{path} is no plan of a gate ({error})", remedy) from error

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from models.gate.plan import GatePlan, read_plan
-from schemas.errors import RiskError, SettingsError
+from schemas.errors import SettingsError
 
 
 def test_an_empty_plan_has_the_defaults(tmp_path):
@@ -34,5 +34,7 @@ def test_what_cannot_be_meant_is_refused(tmp_path, text):
 
 
 def test_a_plan_that_is_missing_is_refused(tmp_path):
-    with pytest.raises(RiskError, match=r"gate\.toml"):
+    with pytest.raises(SettingsError, match=r"gate\.toml is missing") as refused:
         read_plan(tmp_path / "gate.toml")
+    assert refused.value.exit_code == 2
+    assert "--plan" in refused.value.remedy
