@@ -26,17 +26,22 @@ class Asking:
         """Ask now, and say what became of it.
 
         Gives why no challenger is tried, which the caller says: GateClosed when one was due, anything else when the
-        ask failed.
+        ask failed, or could not be kept. Where nothing can be kept, nothing is asked.
         """
-        self._keep(region, "failed", "it did not come to its end")  # first: it may be killed
+        fault: Exception | None = None
         try:
+            self._keep(region, "failed", "it did not come to its end")  # first: it may be killed
             outcome, because = self.ask(region)
         except Exception as error:
-            self._keep(region, *_of_fault(error))
-            return error
-        self.say(f"{region}: {outcome}: {because}")
-        self._keep(region, outcome, because)
-        return None
+            fault = error
+            outcome, because = _of_fault(error)
+        else:
+            self.say(f"{region}: {outcome}: {because}")
+        try:
+            self._keep(region, outcome, because)
+        except (RiskError, OSError) as error:
+            return fault or error
+        return fault
 
     def each_once(self, regions: Iterable[str]) -> Exception | None:
         """Ask each now. Gives the first fault, for the caller to say; those after it are said here."""
@@ -55,11 +60,15 @@ class Asking:
 
     def for_ever(self, regions: Callable[[], Iterable[str]], every_s: float, sleep: Callable[[float], None]) -> None:
         """Ask each region every `every_s`, and one that failed after RETRY_S. Only an exception of `sleep` ends it."""
+        asked_s: dict[str, float] = {}  # in this process: where nothing can be kept, the files do not say it
         while True:
             try:
                 for region in regions():
-                    if self._is_due(region, every_s) and (fault := self.once(region)):
+                    if not self._is_due(region, every_s, asked_s.get(region)):
+                        continue
+                    if fault := self.once(region):
                         self.say_fault(region, fault)
+                    asked_s[region] = self.now_s()
             except (RiskError, OSError) as error:  # the registry or the folder is away: no region can be asked
                 self.say(f"nobody can be asked: {error}")
             sleep(_LOOK_S)
@@ -67,14 +76,17 @@ class Asking:
     def _keep(self, region: str, outcome: Outcome, because: str) -> None:
         keep_asked(self.artifacts, region, outcome, " ".join(because.split())[:1000], now_s=int(self.now_s()))
 
-    def _is_due(self, region: str, every_s: float) -> bool:
+    def _is_due(self, region: str, every_s: float, asked_s: float | None) -> bool:
+        retry_s = min(RETRY_S, every_s)
+        if asked_s is not None and abs(self.now_s() - asked_s) < retry_s:
+            return False
         try:
             before = read_asked(self.artifacts, region)
         except ArtifactError:
             return True
         if before is None:
             return True
-        wait_s = min(RETRY_S, every_s) if before.outcome == "failed" else every_s
+        wait_s = retry_s if before.outcome == "failed" else every_s
         return abs(self.now_s() - before.at_s) >= wait_s  # a clock that was set back must not stop the asking
 
 

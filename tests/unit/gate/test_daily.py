@@ -132,3 +132,28 @@ def test_a_region_without_a_folder_gets_none(tmp_path):
     keep_asked(tmp_path, "nowhere", "failed", "x", now_s=5)
     assert not list(tmp_path.iterdir())
     assert Asked(at_s=5, outcome="waits", because="x", ended_s=5).made_s is None
+
+
+def test_a_region_whose_record_cannot_be_written_keeps_no_other_from_its_turn(tmp_path):
+    """It is tried again after an hour, not at every look, and nothing is trained for it."""
+    world = World(tmp_path, ["north", "south"], lambda *_: ("waits", "x"))
+    (tmp_path / "north" / ".retrain.json.part").mkdir()
+    world.live(0.2)
+    assert world.calls == [("south", 0)]
+    assert sum("north: failed: " in line and "cannot be written" in line for line in world.said) == 5
+    assert not any("nobody can be asked" in line for line in world.said)
+    assert isinstance(world.asking.each_once(world.regions), ArtifactError)
+    assert [region for region, _ in world.calls] == ["south", "south"]
+
+
+@pytest.mark.parametrize("answer", [("waits", "x"), DataError("lost", "find it")])
+def test_a_record_that_cannot_be_written_after_the_ask_is_a_fault_and_hides_none(tmp_path, answer):
+    def answers(*_):
+        (tmp_path / "north" / ".retrain.json.part").mkdir()
+        return answer
+
+    world = World(tmp_path, ["north", "south"], lambda region, _: answers() if region == "north" else ("waits", "x"))
+    fault = world.asking.each_once(world.regions)
+    assert fault is answer or "cannot be written" in str(fault)
+    assert world.said == ["north: waits: x", "south: waits: x"][isinstance(answer, DataError) :]
+    assert read_asked(tmp_path, "north").outcome == "failed"
