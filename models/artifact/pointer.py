@@ -13,14 +13,13 @@ from typing import Annotated
 import msgspec
 
 from models.artifact.artifact import Artifact, newest_artifacts, read_artifact
-from models.artifact.untrusted_bytes import read_regular_file
+from models.artifact.untrusted_bytes import read_small_json
 from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.files import replace_file, write_errors
 
 Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
 POINTER = "pointer.json"
 OTHER_CHAMPION = "run `python -m models registry sync`, or promote another version"
-_MAX_BYTES = 4096
 
 
 class Pointer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,16 +44,8 @@ def pointer_path(artifacts: Path, region: str) -> Path:
 
 def read_pointer(artifacts: Path, region: str) -> Pointer | None:
     """The region's pointer; None when it has none. Raises ArtifactError when it cannot be used."""
-    path = pointer_path(artifacts, region)
-    if not path.exists() and not path.is_symlink():
-        return None
     remedy = "run `python -m models registry sync`, which writes it again"
-    try:
-        return msgspec.json.decode(read_regular_file(path, _MAX_BYTES), type=Pointer)
-    except msgspec.DecodeError as error:
-        raise ArtifactError(f"{path} cannot be used ({error})", remedy) from error
-    except ArtifactError as error:
-        raise ArtifactError(error.message, remedy) from error
+    return read_small_json(pointer_path(artifacts, region), Pointer, remedy=remedy)
 
 
 def write_pointer(artifacts: Path, region: str, pointer: Pointer) -> None:

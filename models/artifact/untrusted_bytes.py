@@ -8,14 +8,17 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from schemas.errors import ArtifactError
+from schemas.errors import ArtifactError, RiskError
 from schemas.limits import MAX_ARRAYS
 
+T = TypeVar("T")
+_MAX_JSON_BYTES = 65_536
 _DIRECTORY_ENTRY = b"PK\x01\x02"  # before each name in a zip's list of contents
 _NPY_HEAD = re.compile(
     rb"\x93NUMPY\x01\x00(?s:..)\{'descr': '([<|][fiu][1248])', 'fortran_order': (True|False), "
@@ -35,6 +38,18 @@ def read_regular_file(path: Path, most_bytes: int) -> bytes:
     if len(content) > most_bytes:
         raise ArtifactError(f"{path} is larger than {most_bytes} bytes", "copy the artifact again")
     return content
+
+
+def read_small_json(path: Path, kind: type[T], *, remedy: str) -> T | None:
+    """The content of a JSON file of at most 64 KiB; None without one. Raises ArtifactError when it cannot be used."""
+    if not path.exists() and not path.is_symlink():
+        return None
+    try:
+        return msgspec.json.decode(read_regular_file(path, _MAX_JSON_BYTES), type=kind)
+    except ArtifactError as error:
+        raise ArtifactError(error.message, remedy) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RiskError) as error:
+        raise ArtifactError(f"{path} cannot be used ({error})", remedy) from error
 
 
 def pack_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -8,8 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from models.artifact.untrusted_bytes import read_small_json
 from schemas.errors import ArtifactError
-from schemas.files import read_json, replace_file, write_errors
+from schemas.files import replace_file, write_errors
 
 Outcome = Literal["nothing due", "on trial", "waits", "trial started", "refused", "failed"]
 
@@ -30,7 +31,7 @@ def asked_path(artifacts: Path, region: str) -> Path:
 
 def read_asked(artifacts: Path, region: str) -> Asked | None:
     """None for a region that was never asked. Raises ArtifactError when it cannot be read."""
-    return read_json(asked_path(artifacts, region), Asked, ArtifactError, remedy="delete it: the next ask writes it")
+    return read_small_json(asked_path(artifacts, region), Asked, remedy="delete it: the next ask writes it")
 
 
 def keep_asked(artifacts: Path, region: str, outcome: Outcome, because: str, *, now_s: int) -> None:

@@ -11,14 +11,13 @@ from typing import Annotated
 import msgspec
 
 from models.artifact.pointer import Version
-from models.artifact.untrusted_bytes import read_regular_file
+from models.artifact.untrusted_bytes import read_small_json
 from models.gate.plan import GatePlan
-from schemas.errors import ArtifactError, GateClosed, RiskError
+from schemas.errors import ArtifactError, GateClosed
 from schemas.files import read_json, replace_file, write_errors
 from schemas.spec import DAY_S
 
 YEAR_S = 365 * DAY_S
-_MAX_BYTES = 65_536
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,14 +54,8 @@ def ended_path(artifacts: Path, region: str) -> Path:
 
 def read_trial(artifacts: Path, region: str) -> Trial | None:
     """The region's trial; None without one. Raises ArtifactError when it cannot be used."""
-    path = trial_path(artifacts, region)
-    if not path.exists() and not path.is_symlink():
-        return None
     remedy = "remove it, then start the trial again: `python -m models gate start`"
-    try:
-        return msgspec.json.decode(read_regular_file(path, _MAX_BYTES), type=Trial)
-    except (msgspec.DecodeError, RiskError) as error:
-        raise ArtifactError(f"{path} cannot be used ({error})", remedy) from error
+    return read_small_json(trial_path(artifacts, region), Trial, remedy=remedy)
 
 
 def write_trial(artifacts: Path, region: str, trial: Trial) -> None:

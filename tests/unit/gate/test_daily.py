@@ -119,7 +119,7 @@ def test_a_registry_that_is_away_ends_nothing(tmp_path):
 def test_a_damaged_record_is_written_again_and_a_clock_that_was_set_back_stops_nothing(tmp_path):
     world = World(tmp_path, ["north"], lambda *_: ("waits", "x"))
     asked_path(tmp_path, "north").write_bytes(b"{")
-    with pytest.raises(ArtifactError, match="cannot be read"):
+    with pytest.raises(ArtifactError, match="cannot be used"):
         read_asked(tmp_path, "north")
     world.live(0.1)
     assert len(world.calls) == 1
