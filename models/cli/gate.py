@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -114,12 +115,10 @@ def status_command(
         soft_wrap=True,
     )
     if found.failed:
-        by_day = ", ".join(f"{day}: {hours}" for day, hours in found.failed.items())
-        console.print(f"hours in which the challenger could not be scored: {by_day}", soft_wrap=True)
+        console.print(f"hours in which the challenger could not be scored: {_by_day(found.failed)}", soft_wrap=True)
     if found.cut:
-        by_day = ", ".join(f"{day}: {hours}" for day, hours in found.cut.items())
         why = "as the feed was silent or many messages were refused"
-        console.print(f"{sum(found.cut.values())} hours are cut out, {why}: {by_day}", soft_wrap=True)
+        console.print(f"{sum(found.cut.values())} hours are cut out, {why}: {_by_day(found.cut)}", soft_wrap=True)
     _print_remarks(console, trial)
     console.print(f"trials within 365 days, this one included: {used} of {most}")
     console.print(f"[bold]{found.decision}[/bold]: {found.because}", soft_wrap=True)
@@ -161,6 +160,10 @@ def _trial_of(region: str, artifacts: Path) -> Trial:
     if trial := read_trial(artifacts, region):
         return trial
     raise RegistryError(f"{region} has no trial", "start one: `python -m models gate start`")
+
+
+def _by_day(hours: Mapping[str, int]) -> str:
+    return ", ".join(f"{day}: {count}" for day, count in hours.items())
 
 
 def _print_remarks(console: Console, trial: Trial) -> None:
