@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from models.artifact.pointer import champion_of
+from models.artifact.pointer import champion_of, read_pointer
 from models.cli.options import FileLayout, FileOrArchive
 from models.cli.registry import (
     ARTIFACTS,
@@ -28,7 +28,7 @@ from models.cli.registry import (
     Version,
     note_of,
 )
-from models.gate.judge import Judgement, judge_trial
+from models.gate.judge import Judgement, judge_trial, promoted_already
 from models.gate.plan import read_plan
 from models.gate.trial import Trial, read_trial, started_within_a_year
 from models.model_registry.open import open_registry
@@ -100,6 +100,8 @@ def status_command(
         typer.echo(nothing if as_json else f"{region}: nothing is tried; {used} trials began within 365 days")
         return
     trial, found = _judged(region, artifacts, checkpoint)
+    if (pointer := read_pointer(artifacts, region)) and pointer.champion == trial.challenger:
+        found = promoted_already(found)
     most = trial.plan.trials_a_year
     if as_json:
         facts = {"challenger": trial.challenger, "remarks": trial.remarks, "trials": used, "trials_a_year": most}
@@ -147,8 +149,8 @@ def end_command(
         typer.echo(f"{region}: abandoned; champion {desk.registry.state(region).champion}")
         return
     trial, found = _judged(region, artifacts, checkpoint)
-    decision = end_trial(desk, region, trial, found, is_confirmed=confirm)
-    typer.echo(f"{region}: {decision}: {found.because}; champion {desk.registry.state(region).champion}")
+    done = end_trial(desk, region, trial, found, is_confirmed=confirm)
+    typer.echo(f"{region}: {done.decision}: {done.because}; champion {desk.registry.state(region).champion}")
 
 
 def _judged(region: str, artifacts: Path, checkpoint: Path) -> tuple[Trial, Judgement]:

@@ -4,7 +4,7 @@ It needs no torch: `gate status` answers at once.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from typing import Literal
@@ -99,6 +99,11 @@ def _fails(days: Sequence[ShadowDay], plan: GatePlan) -> str:
     if failed <= plan.failed_hours * max(hours, 24 * plan.least_days):
         return ""
     return f"the challenger could not be scored in {failed} of {hours} hours"
+
+
+def promoted_already(found: Judgement) -> Judgement:
+    """The judgement of a challenger that has become the champion before its trial ended: by hand, or before a kill."""
+    return replace(found, decision="promote", because="it was promoted already")
 
 
 def margin_of(baseline: float, champion: float, plan: GatePlan) -> float:

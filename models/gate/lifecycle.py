@@ -6,7 +6,7 @@ from pathlib import Path
 
 from models.artifact.artifact import Artifact
 from models.gate.held_out import HeldOut, compare_held_out, held_out_from_s, unsound
-from models.gate.judge import Judgement
+from models.gate.judge import Judgement, promoted_already
 from models.gate.plan import GatePlan
 from models.gate.trial import Trial, end_on_record, read_trial, refuse_too_many, write_trial
 from models.model_registry.contract import ModelRegistry
@@ -112,10 +112,11 @@ def begin(desk: Desk, region: str, trial: Trial, *, held_out_days: int) -> None:
     write_trial(desk.artifacts, region, trial)  # last: after a kill before it the next call starts a trial anew
 
 
-def end_trial(desk: Desk, region: str, trial: Trial, found: Judgement, *, is_confirmed: bool) -> str:
-    """Do what the judgement says, and give it in words: promote the challenger, or retire it.
+def end_trial(desk: Desk, region: str, trial: Trial, found: Judgement, *, is_confirmed: bool) -> Judgement:
+    """Do what the judgement says: promote the challenger, or retire it. Gives the judgement that was carried out.
 
-    Raises GateClosed while the trial goes on, and for a promotion that neither a person nor the plan has confirmed.
+    Of a challenger that is the champion already, only the trial ends. Raises GateClosed while the trial goes on, and
+    for a promotion that neither a person nor the plan has confirmed.
     """
     if (champion := desk.registry.state(region).champion) not in (trial.champion, trial.challenger):
         desk.note("trial_ended", {"region": region, "challenger": trial.challenger, "decision": "void"})
@@ -124,15 +125,17 @@ def end_trial(desk: Desk, region: str, trial: Trial, found: Judgement, *, is_con
             f"the trial of {trial.challenger} is void: {champion} scores now, and it was compared with {trial.champion}"
         )
         raise GateClosed(fault, "start another trial")
-    if found.decision == "go on":
+    if champion == trial.challenger:
+        found = promoted_already(found)
+    elif found.decision == "go on":
         raise GateClosed(f"the trial of {trial.challenger} goes on: {found.because}", "ask again tomorrow")
-    if found.decision == "promote" and not (is_confirmed or trial.plan.auto):
+    elif found.decision == "promote" and not (is_confirmed or trial.plan.auto):
         raise GateClosed(f"{trial.challenger} may be promoted: {found.because}", "confirm it with --confirm")
     facts = {"region": region, "challenger": trial.challenger, "decision": found.decision, "reason": found.because}
     figures = {"days": found.days, "failed_hours": sum(found.failed.values())}
     desk.note("trial_ended", {**facts, **figures, "difference": found.difference, "high": found.high})
     _close(desk, region, trial, found.decision)
-    return found.decision
+    return found
 
 
 def abandon_trial(desk: Desk, region: str, trial: Trial) -> None:

@@ -1,0 +1,105 @@
+"""How trials begin and end beside a registry that others change, with toy versions: nothing is trained."""
+
+from dataclasses import replace
+from math import inf
+
+import pytest
+
+from models.artifact.pointer import Pointer, read_pointer
+from models.gate.judge import Judgement
+from models.gate.lifecycle import Desk, abandon_trial, begin, end_trial
+from models.gate.plan import GatePlan
+from models.gate.trial import Trial, ended_trials, read_trial
+from schemas.audit_verify import records
+from schemas.errors import GateClosed
+from tests.harness import registries
+from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
+
+REGION = "toyville"
+WAITS = Judgement(
+    decision="go on",
+    because="two weekends",
+    days=3,
+    difference=0.0,
+    low=-inf,
+    high=inf,
+    margin=0.1,
+    calibration=(),
+    too_few=(),
+    failed={},
+    cut={},
+)
+
+
+class World:
+    """A registry of three versions, each with a day more to learn from than the one before; the first one scores."""
+
+    def __init__(self, folder):
+        self.hand = registries.Desk("folder", folder)
+        self.champion, self.challenger, self.other = (self.made(day) for day in (1, 2, 3))
+        self.hand.promote(self.champion)
+        self.hand.sync()
+        self.artifacts = self.hand.artifacts
+        self.desk = Desk(registry=self.hand.open(), artifacts=self.artifacts, note=self.hand.note)
+
+    def made(self, day):
+        cutoff_s, created = CUTOFF_S + day * 86_400, f"202601{day:02d}T000000Z"
+        version = toy_artifact(self.hand.made, toy_spec(), cutoff_s=cutoff_s, created=created).name
+        self.hand.register(version)
+        return version
+
+    def trial(self, challenger="", started_s=1_800_000_000):
+        return Trial(
+            champion=self.champion,
+            challenger=challenger or self.challenger,
+            plan=GatePlan(),
+            plan_sha256="0" * 64,
+            margin=0.1,
+            started_s=started_s,
+        )
+
+    def begun(self):
+        begin(self.desk, REGION, self.trial(), held_out_days=28)
+        return read_trial(self.artifacts, REGION)
+
+    def end(self, found=WAITS, *, is_confirmed=False):
+        return end_trial(self.desk, REGION, read_trial(self.artifacts, REGION), found, is_confirmed=is_confirmed)
+
+    def ended(self):
+        found = records(self.hand.audit.read_bytes())
+        return [one.details for one in found if one.event == "trial_ended"]
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+@pytest.mark.parametrize("judged", ["go on", "stop", "undecided", "promote"])
+@pytest.mark.parametrize("is_synchronised", [True, False])
+def test_a_promotion_by_hand_ends_the_trial_whatever_was_judged(world, judged, is_synchronised):
+    world.begun()
+    world.hand.promote(world.challenger)
+    if is_synchronised:
+        world.hand.sync()
+    with pytest.raises(GateClosed, match="end its trial without --abandon"):
+        abandon_trial(world.desk, REGION, read_trial(world.artifacts, REGION))
+    done = world.end(replace(WAITS, decision=judged, because="of its hours"))
+    assert (done.decision, done.because) == ("promote", "it was promoted already")
+    assert read_trial(world.artifacts, REGION) is None
+    assert [one.decision for one in ended_trials(world.artifacts, REGION)] == ["promote"]
+    assert [(one["decision"], one["reason"]) for one in world.ended()] == [("promote", "it was promoted already")]
+    assert read_pointer(world.artifacts, REGION) == Pointer(champion=world.challenger)
+    assert (world.hand.state().champion, world.hand.state().retired) == (world.challenger, ())
+
+
+def test_a_trial_that_goes_on_and_one_that_nobody_confirms_stay(world):
+    world.begun()
+    with pytest.raises(GateClosed, match="goes on: two weekends"):
+        world.end()
+    with pytest.raises(GateClosed, match="--confirm"):
+        world.end(replace(WAITS, decision="promote"))
+    assert read_trial(world.artifacts, REGION) is not None
+    assert world.ended() == []
+    assert world.end(replace(WAITS, decision="stop", because="worse")).because == "worse"
+    assert (world.hand.state().champion, world.hand.state().retired) == (world.champion, (world.challenger,))
