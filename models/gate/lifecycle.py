@@ -102,13 +102,17 @@ def earlier_champions(
 
 
 def begin(desk: Desk, region: str, trial: Trial, *, held_out_days: int) -> None:
-    """Put a trial on record and into force. Asks nothing: `start_trial` does."""
+    """Put a trial on record and into force. Asks nothing: `start_trial` does.
+
+    Raises ArtifactError when the challenger cannot be brought to the job: then there is no trial.
+    """
     facts = {"region": region, "champion": trial.champion, "challenger": trial.challenger}
     facts |= {"plan_sha256": trial.plan_sha256}
     facts |= {"remarks": "; ".join(trial.remarks)}
     desk.note("trial_started", {**facts, "margin": trial.margin, "held_out_days": held_out_days})
     promote(desk.registry, region, trial.challenger, "challenger", desk.note)
-    sync(desk.registry, desk.artifacts, region, desk.note)
+    if fault := sync(desk.registry, desk.artifacts, region, desk.note).fault:
+        raise fault
     write_trial(desk.artifacts, region, trial)  # last: after a kill before it the next call starts a trial anew
 
 

@@ -11,7 +11,7 @@ from models.gate.lifecycle import Desk, abandon_trial, begin, end_trial
 from models.gate.plan import GatePlan
 from models.gate.trial import Trial, ended_trials, read_trial
 from schemas.audit_verify import records
-from schemas.errors import GateClosed
+from schemas.errors import ArtifactError, GateClosed
 from tests.harness import registries
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 
@@ -103,3 +103,11 @@ def test_a_trial_that_goes_on_and_one_that_nobody_confirms_stay(world):
     assert world.ended() == []
     assert world.end(replace(WAITS, decision="stop", because="worse")).because == "worse"
     assert (world.hand.state().champion, world.hand.state().retired) == (world.champion, (world.challenger,))
+
+
+def test_without_its_challenger_in_the_jobs_folder_no_trial_begins(world):
+    (world.hand.folder / "registry" / REGION / world.challenger / "baseline.npz").write_bytes(b"damaged")
+    with pytest.raises(ArtifactError, match=r"baseline\.npz is damaged"):
+        world.begun()
+    assert read_trial(world.artifacts, REGION) is None
+    assert read_pointer(world.artifacts, REGION) == Pointer(champion=world.champion)
