@@ -4,7 +4,7 @@ import getpass
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -138,7 +138,7 @@ def promote_command(
     opened, note = open_registry(registry), note_of(audit, by, because, registry)
     _print_roles(region, promote(opened, region, version, role, note))
     if and_sync:
-        _print_synced(sync(opened, artifacts, region, note))
+        _sync_each(opened, artifacts, [region], note)
 
 
 @registry_app.command("rollback")
@@ -155,7 +155,7 @@ def rollback_command(
     opened, note = open_registry(registry), note_of(audit, by, because, registry)
     _print_roles(region, roll_back(opened, region, note))
     if and_sync:
-        _print_synced(sync(opened, artifacts, region, note))
+        _sync_each(opened, artifacts, [region], note)
 
 
 @registry_app.command("retire")
@@ -182,8 +182,12 @@ def sync_command(
 ) -> None:
     """Copy champions and challengers to the job's folder, verify every hash, write the pointers. Repeat it at will."""
     opened, note = open_registry(registry), note_of(audit, by, "sync", registry)
-    failed = [name for name in ([region] if region else opened.regions()) if not _synced(opened, artifacts, name, note)]
-    if failed:
+    _sync_each(opened, artifacts, [region] if region else opened.regions(), note)
+
+
+def _sync_each(registry: ModelRegistry, artifacts: Path, regions: Iterable[str], note: Note) -> None:
+    """Raises RegistryError at the end when one of them could not be synchronised, or its challenger was left out."""
+    if failed := [region for region in regions if not _synced(registry, artifacts, region, note)]:
         raise RegistryError(f"not synchronised: {', '.join(failed)}", "see above")
 
 

@@ -155,3 +155,23 @@ def test_show_verifies_what_it_shows(desk, run):
 def test_an_address_with_a_login_is_refused(run):
     with pytest.raises(RegistryError, match="has a login in it"):
         run("list", "--registry", "mlflow:https://me:secret@mlflow.example.org")
+
+
+@pytest.mark.parametrize("command", ["promote", "rollback"])
+@pytest.mark.parametrize("spoilt", ["challenger", "champion"])
+def test_a_change_with_sync_fails_as_sync_does_when_a_version_cannot_be_brought(desk, run, command, spoilt):
+    first, second, third = desk.make(3)
+    for version in (first, second, third):
+        run("register", str(desk.made_folder(version)))
+    for version in [first] if command == "promote" else [second, first]:
+        run("promote", "toyville", version, "--because", "x")
+    run("promote", "toyville", third, "--because", "x", "--as", "challenger")
+    bad = third if spoilt == "challenger" else second
+    (desk.folder / "registry" / "toyville" / bad / "baseline.npz").write_bytes(b"damaged")
+    words = ["promote", "toyville", second] if command == "promote" else ["rollback", "toyville"]
+    with pytest.raises(RegistryError, match="not synchronised: toyville") as failed:
+        run(*words, "--because", "y", "--sync")
+    assert failed.value.exit_code == 4
+    assert desk.state().champion == second
+    now = read_pointer(desk.artifacts, "toyville")
+    assert now == (Pointer(champion=second) if spoilt == "challenger" else None)
