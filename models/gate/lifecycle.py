@@ -8,7 +8,7 @@ from models.artifact.artifact import Artifact
 from models.gate.held_out import HeldOut, compare_held_out, held_out_from_s, unsound
 from models.gate.judge import Judgement, promoted_already
 from models.gate.plan import GatePlan
-from models.gate.trial import Trial, end_on_record, read_trial, refuse_too_many, write_trial
+from models.gate.trial import Trial, alone, end_on_record, refuse_another, write_trial
 from models.model_registry.contract import ModelRegistry
 from models.model_registry.copying import verified
 from models.model_registry.lifecycle import Note, promote, retire
@@ -47,9 +47,7 @@ def start_trial(
     """
     rules, digest = plan
     region = champion.spec.region
-    if (running := read_trial(desk.artifacts, region)) is not None:
-        raise GateClosed(f"{region} has a trial of {running.challenger}", "end it first: `python -m models gate end`")
-    refuse_too_many(desk.artifacts, region, rules, now_s)
+    refuse_another(desk.artifacts, region, rules, now_s)
     if faults := unsound(champion, challenger):
         raise GateClosed(f"{challenger.version} cannot be tried: {'; '.join(faults)}", "train another challenger")
     held_out = _compared(desk, champion, challenger, past, rules)
@@ -65,7 +63,9 @@ def start_trial(
         started_s=now_s,
         remarks=held_out.remarks,
     )
-    begin(desk, region, trial, held_out_days=held_out.days)
+    with alone(desk.artifacts, region):
+        refuse_another(desk.artifacts, region, rules, now_s)  # the comparison took minutes
+        begin(desk, region, trial, held_out_days=held_out.days)
     return trial, held_out
 
 

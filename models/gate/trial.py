@@ -2,8 +2,11 @@
 
 <artifacts>/<region>/trial.json     the one that runs
 <artifacts>/<region>/trials.json    those that have ended: each has spent its part of the errors
+<artifacts>/<region>/.trial.lock    held while one begins
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +17,7 @@ from models.artifact.pointer import Version
 from models.artifact.untrusted_bytes import read_small_json
 from models.gate.plan import GatePlan
 from schemas.errors import ArtifactError, GateClosed
-from schemas.files import read_json, replace_file, write_errors
+from schemas.files import exclusive, read_json, replace_file, write_errors
 from schemas.spec import DAY_S
 
 YEAR_S = 365 * DAY_S
@@ -86,6 +89,21 @@ def started_within_a_year(artifacts: Path, region: str, now_s: int) -> list[int]
     running = read_trial(artifacts, region)
     starts = {one.started_s for one in ended_trials(artifacts, region)} | ({running.started_s} if running else set())
     return sorted(start_s for start_s in starts if start_s > now_s - YEAR_S)
+
+
+@contextmanager
+def alone(artifacts: Path, region: str) -> Iterator[None]:
+    """Wait until no other process starts a trial in the region, then keep the others out. Raises ArtifactError."""
+    home = artifacts / region
+    with write_errors(ArtifactError, home), exclusive(home / ".trial.lock"):
+        yield
+
+
+def refuse_another(artifacts: Path, region: str, plan: GatePlan, now_s: int) -> None:
+    """Raises GateClosed when a trial is running, or the plan allows no other one yet."""
+    if running := read_trial(artifacts, region):
+        raise GateClosed(f"{region} has a trial of {running.challenger}", "end it first: `python -m models gate end`")
+    refuse_too_many(artifacts, region, plan, now_s)
 
 
 def refuse_too_many(artifacts: Path, region: str, plan: GatePlan, now_s: int) -> None:

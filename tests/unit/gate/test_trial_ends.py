@@ -1,15 +1,20 @@
 """How trials begin and end beside a registry that others change, with toy versions: nothing is trained."""
 
+import threading
+import time
 from dataclasses import replace
 from math import inf
 
 import pytest
 
+from models.artifact.artifact import read_artifact
 from models.artifact.pointer import Pointer, read_pointer
+from models.gate import lifecycle
+from models.gate.held_out import HeldOut
 from models.gate.judge import Judgement
-from models.gate.lifecycle import Desk, abandon_trial, begin, end_trial
+from models.gate.lifecycle import Desk, abandon_trial, begin, end_trial, start_trial
 from models.gate.plan import GatePlan
-from models.gate.trial import Trial, ended_trials, read_trial
+from models.gate.trial import Trial, alone, end_on_record, ended_trials, read_trial, write_trial
 from schemas.audit_verify import records
 from schemas.errors import ArtifactError, GateClosed
 from tests.harness import registries
@@ -62,6 +67,11 @@ class World:
         begin(self.desk, REGION, self.trial(), held_out_days=28)
         return read_trial(self.artifacts, REGION)
 
+    def start(self, challenger=""):
+        both = (self.champion, challenger or self.challenger)
+        sides = [read_artifact(self.hand.made_folder(version)) for version in both]
+        return start_trial(self.desk, *sides, None, (GatePlan(), "0" * 64), 1_800_000_000)[0]
+
     def end(self, found=WAITS, *, is_confirmed=False):
         return end_trial(self.desk, REGION, read_trial(self.artifacts, REGION), found, is_confirmed=is_confirmed)
 
@@ -111,3 +121,61 @@ def test_without_its_challenger_in_the_jobs_folder_no_trial_begins(world):
         world.begun()
     assert read_trial(world.artifacts, REGION) is None
     assert read_pointer(world.artifacts, REGION) == Pointer(champion=world.champion)
+
+
+HELD_OUT = HeldOut(days=28, champion=1.0, challenger=1.0, baseline=2.0, difference=None, margin=0.1, faults=())
+
+
+def test_of_two_starts_the_one_that_compares_longer_is_refused(world, monkeypatch):
+    """The other one's trial stays, and counts."""
+
+    def compared(desk, champion, challenger, past, plan):
+        if challenger.version == world.challenger:
+            assert world.start(world.other).challenger == world.other
+        return HELD_OUT
+
+    monkeypatch.setattr(lifecycle, "_compared", compared)
+    with pytest.raises(GateClosed, match=f"has a trial of {world.other}"):
+        world.start()
+    assert read_trial(world.artifacts, REGION).challenger == world.other
+    assert world.hand.state().challenger == world.other
+
+
+def test_the_years_limit_is_asked_again_after_the_comparison(world, monkeypatch):
+    def compared(desk, champion, challenger, past, plan):
+        for number in range(plan.trials_a_year):
+            end_on_record(world.artifacts, REGION, world.trial(started_s=1_800_000_000 - 1 - number), "stop")
+        return HELD_OUT
+
+    monkeypatch.setattr(lifecycle, "_compared", compared)
+    with pytest.raises(GateClosed, match="the plan allows 4"):
+        world.start()
+    assert read_trial(world.artifacts, REGION) is None
+    assert world.hand.state().challenger is None
+
+
+def test_a_start_waits_while_another_one_begins(world, monkeypatch):
+    is_compared, faults = threading.Event(), []
+
+    def compared(*_):
+        is_compared.set()
+        return HELD_OUT
+
+    def start():
+        try:
+            world.start()
+        except GateClosed as error:
+            faults.append(str(error))
+
+    monkeypatch.setattr(lifecycle, "_compared", compared)
+    second = threading.Thread(target=start)
+    with alone(world.artifacts, REGION):
+        second.start()
+        assert is_compared.wait(60)
+        time.sleep(0.3)  # a start that does not wait would have written its trial by now
+        assert read_trial(world.artifacts, REGION) is None
+        write_trial(world.artifacts, REGION, world.trial(world.other))
+    second.join(60)
+    assert len(faults) == 1
+    assert f"has a trial of {world.other}" in faults[0]
+    assert read_trial(world.artifacts, REGION).challenger == world.other
