@@ -31,6 +31,7 @@ from models.model_registry.contract import RegionState
 from models.model_registry.copying import copy_evaluation, copy_files
 from models.model_registry.rules import consistent, registered
 from schemas.errors import RegistryError
+from schemas.files import write_errors
 from schemas.spec import SLUG
 
 EXPERIMENT = "incident-risk"
@@ -81,7 +82,7 @@ class MlflowRegistry:
             announce()
         manifest = read_manifest(folder)
         tags = {_VERSION: folder.name, _DIGEST: digest, "spec": manifest.spec_fingerprint}
-        with self._errors():
+        with self._errors(), write_errors(RegistryError, f"the registry {self.address}"):
             if self._model(region) is None:
                 self._client.create_registered_model(_PREFIX + region)
             model_id = self._uploaded(folder, manifest, tags)
@@ -119,12 +120,13 @@ class MlflowRegistry:
     def fetch(self, region: str, version: str, to: Path) -> None:
         """Download it beside, and copy the files that an artifact has."""
         _, numbers = self._read(region)
-        with tempfile.TemporaryDirectory(dir=to.parent) as folder, self._errors():
-            found = mlflow.artifacts.download_artifacts(
-                f"models:/{_PREFIX}{region}/{numbers[version]}",
-                dst_path=folder,
-            )
-            copy_files(Path(found), to)
+        address = f"models:/{_PREFIX}{region}/{numbers[version]}"
+        try:
+            with tempfile.TemporaryDirectory(dir=to.parent) as folder, self._errors():
+                copy_files(Path(mlflow.artifacts.download_artifacts(address, dst_path=folder)), to)
+        except OSError as error:
+            remedy = "restore that version's files in MLflow from a copy, or promote another version"
+            raise RegistryError(f"{address} at {self.address} cannot be copied ({error})", remedy) from error
 
     def _read(self, region: str) -> tuple[RegionState, dict[str, str]]:
         """The state as it is stored, and MLflow's number of each version."""

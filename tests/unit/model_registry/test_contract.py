@@ -191,6 +191,24 @@ def test_a_challenger_that_is_spoilt_is_left_out_and_the_champion_comes_all_the_
     assert (done.pointer, done.fault is None) == (Pointer(champion=first), False)
 
 
+def test_a_version_that_lacks_a_file_is_named_with_a_remedy(desk, tmp_path):
+    (version,) = desk.make(1)
+    desk.register(version)
+    for path in stored(desk, "baseline.npz"):
+        path.unlink()
+    (tmp_path / "back").mkdir()
+    with pytest.raises(RegistryError, match="cannot be copied") as caught:
+        desk.open().fetch("toyville", version, tmp_path / "back")
+    assert caught.value.remedy
+
+
+def test_a_page_that_vanishes_while_it_is_registered_is_an_error_of_the_registry(desk, tmp_path):
+    (version,) = desk.make(1)
+    folder = desk.made_folder(version)
+    with pytest.raises(RegistryError, match="cannot be written"):
+        desk.open().add("toyville", folder, manifest_digest(folder), lambda: None, tmp_path / "gone")
+
+
 def read_text_of_version(path, version):
     return json.loads((path.parent / "manifest.json").read_text())["version"] == version
 
