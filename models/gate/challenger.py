@@ -58,10 +58,11 @@ def registered_challenger(
 ) -> tuple[Artifact, IncidentHistory]:
     """A registered challenger that has not seen the plan's last days, and all incidents. `scratch`: an empty folder.
 
-    Raises GateClosed before it trains when the result could not be tried: nothing is newer than what the champion has
-    learned from, or the newest version has learned from the same.
+    Raises GateClosed before it trains when the result could not be tried: the champion uses outside series, nothing is
+    newer than what it has learned from, or the newest version has learned from the same.
     """
     spec = champion.spec
+    _refuse_outside_series(champion)
     incidents, _ = read_data(task, spec)
     end_s = (int(incidents.occurred_s[-1]) + 1) // DAY_S * DAY_S
     if early := days_too_early(champion, plan, end_s=end_s):
@@ -79,6 +80,17 @@ def registered_challenger(
     table = table_like(incidents, spec, region=spec.region, cutoff_s=end_s)
     challenger = registered_artifact(desk, spec.region, version, scratch / "registered")
     return challenger, IncidentHistory.of(table, spec, end_s)
+
+
+def _refuse_outside_series(champion: Artifact) -> None:
+    if not champion.spec.covariates:
+        return
+    region, names = champion.spec.region, ", ".join(one.name for one in champion.spec.covariates)
+    raise GateClosed(
+        f"the champion of {region} uses the outside series {names}, and the gate compares without them",
+        remedy=f"train with --like {champion.folder} and --covariates, then register and promote it by hand: "
+        f"`python -m models registry promote {region} VERSION`",
+    )
 
 
 def _newest_tried(desk: Desk, champion: Artifact) -> Manifest | None:
