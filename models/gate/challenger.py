@@ -1,5 +1,6 @@
 """Why a region needs a challenger, and how one is made: trained like the champion, without the newest days."""
 
+import dataclasses
 import tempfile
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from models.gate.lifecycle import Desk, registered_artifact
 from models.gate.plan import GatePlan
 from models.gate.shadow_day import days_of, judged_hours
 from models.gate.triggers import triggers
+from models.hyperparameters import DEFAULT, RecipeFile
 from models.local_time import zone_of
 from models.model_registry.lifecycle import register
 from models.training.regions import RegionTask
@@ -73,13 +75,22 @@ def registered_challenger(
             remedy=f"ask again when they reach {day_text(end + early)}, or lower held_out_days in the plan",
         )
     until = datetime.fromtimestamp(longest_training_s(end_s, plan, spec.horizons_s), zone_of(spec.timezone))
-    ready = prepare(replace(task, like=str(champion.folder), until=until.date().isoformat()))
+    ready = dataclasses.replace(
+        prepare(replace(task, like=str(champion.folder), until=until.date().isoformat())),
+        recipe=recipe_of(champion.manifest),
+    )
     _refuse_the_same_again(desk, champion, ready)
     folder, _ = train_region(ready, scratch / "made", report=report)
     version = register(desk.registry, folder, desk.note).version
     table = table_like(incidents, spec, region=spec.region, cutoff_s=end_s)
     challenger = registered_artifact(desk, spec.region, version, scratch / "registered")
     return challenger, IncidentHistory.of(table, spec, end_s)
+
+
+def recipe_of(manifest: Manifest) -> RecipeFile:
+    """By which a network is made again; of one that does not say it, the default recipe with its kind of network."""
+    recipe = replace(manifest.recipe or DEFAULT, network=manifest.network)
+    return RecipeFile(recipe=recipe, tuned_on=manifest.tuned_on)
 
 
 def _refuse_outside_series(champion: Artifact) -> None:

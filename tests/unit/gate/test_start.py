@@ -13,6 +13,7 @@ from models.gate.held_out import compare_held_out
 from models.gate.lifecycle import Desk, earlier_champions
 from models.gate.plan import read_plan
 from models.gate.trial import end_on_record, read_trial, trial_path
+from models.hyperparameters import Hyperparameters
 from models.model_registry.folder import FolderRegistry
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory
@@ -32,6 +33,7 @@ def test_an_old_champion_gets_a_challenger_and_goes_on_scoring(tried):
     assert state.champion != state.challenger
     manifest = read_artifact(tried.artifacts / "town" / trial.challenger).manifest
     assert manifest.data.cutoff_s == START_S + (60 - 14 - 2) * DAY_S  # the plan's days and a day's horizon are held out
+    assert manifest.recipe == Hyperparameters(widths=(24, 16), learning_rate=2e-3)  # the champion's, not the default
     assert tried.events()[-3:] == ["trial_started", "model_promoted", "pointer_written"]
 
 
