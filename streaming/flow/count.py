@@ -203,8 +203,8 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
         totals=after.totals,
         newest_event_s=newest_event_s,
         newest_received_ms=int(incidents.received_ms.max(initial=0)),
-        rejections=pack_rejections(rejections) if rejections else b"",
-        refused_covariates=pack_rejections(outside.rejections) if outside.rejections else b"",
+        rejections=pack_rejections(rejections),
+        refused_covariates=pack_rejections(outside.rejections),
         covariates_missing=after.covariates_missing,
         observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
         support=features.support.astype("u1").tobytes() if features else b"",
@@ -274,8 +274,8 @@ def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, Co
         as_of_s=after.as_of_s,
         ledger=ledger,
         totals=after.totals,
-        rejections=pack_rejections(rejections) if rejections else b"",
-        refused_covariates=pack_rejections(outside) if outside else b"",
+        rejections=pack_rejections(rejections),
+        refused_covariates=pack_rejections(outside),
     )
     return after, CountedRow(UNASSIGNED, None, None, msgspec.msgpack.encode(summary))
 
@@ -285,7 +285,7 @@ def _outside_in(packed: pd.DataFrame) -> Values:
 
 
 def _refused_in(packed: pd.DataFrame, column: str = "rejections") -> list[Rejection]:
-    return [one for blob in packed[column] if blob for one in unpack_rejections(blob)]
+    return [one for blob in packed[column] for one in unpack_rejections(blob)]
 
 
 def _artifact_in_force(packed: pd.DataFrame) -> str:

@@ -94,7 +94,7 @@ def packed_rows(
             newest_ms=newest_ms,
             consumed=(0 if incidents is None else len(incidents)) + len(refused),
             incidents=b"" if incidents is None else incidents.pack(),
-            rejections=pack_rejections(refused) if refused else b"",
+            rejections=pack_rejections(refused),
         )
         rows.append(row)
     return rows, room
@@ -123,7 +123,7 @@ def covariate_rows(
             incidents=b"",
             rejections=b"",
             covariates=found[region].tobytes() if region in found else b"",
-            refused_covariates=pack_rejections(rejections) if rejections else b"",
+            refused_covariates=pack_rejections(rejections),
         )
         rows.append(row)
     return rows, room
