@@ -1,10 +1,13 @@
 """How far counts lie around their mean."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 AnyFloats = npt.NDArray[np.floating]
@@ -44,6 +47,11 @@ class Dispersion:
         """The size at each mean; r and power are broadcast against it. Gives mean's type."""
         r = self.r.astype(mean.dtype)
         return np.asarray(np.where(self.power == LINEAR, r * mean, r) if self.power.any() else r)
+
+    def tensor_size(self, mean: "Tensor") -> "Tensor":
+        """As `size`, of a tensor and where it is."""
+        r, power = mean.new_tensor(self.r), mean.new_tensor(self.power)
+        return (r * mean).where(power == LINEAR, r) if self.power.any() else r
 
     def excess(self, mean: AnyFloats) -> AnyFloats:
         """mean / size: the variance over the mean, less 1. Shapes and type as those of `size`."""

@@ -39,7 +39,7 @@ def log_scores(mean: Floats, counts: npt.NDArray[np.number], dispersion: Dispers
 
 
 def at_least_one(mean: npt.NDArray[np.float32], dispersion: Dispersion) -> npt.NDArray[np.float32]:
-    """Probability of one incident or more, 0..1. mean: (cells, categories, horizons); dispersion without cells."""
+    """Probability of one incident or more, 0..1. mean: of any shape, which the dispersion's is broadcast against."""
     return np.asarray(-np.expm1(-dispersion.size(mean) * np.log1p(dispersion.excess(mean))), np.float32)
 
 

@@ -16,7 +16,7 @@ from schemas.decode import Messages
 from schemas.event import AwareTime, Reason
 from schemas.incidents import Rejection
 from schemas.limits import MAX_COVARIATE_VALUE, MAX_EVENT_BYTES
-from schemas.refusal import Contract, fault_in_keys, reason_for
+from schemas.refusal import Contract, fault_in_keys, kept_payload, reason_for
 from schemas.spec import HOUR_S, Spec
 
 # What is kept of a value; `series` is its place in the spec, `hour` the hour since 1970 that it is for. `issued_s` is
@@ -92,8 +92,7 @@ def decode_covariates(
             place = (messages.partition[index], messages.kafka_offset[index], messages.kafka_time_ms[index])
             found.setdefault(region, []).append((*row, *place))
         else:
-            may_keep = decoded[0] != "person_field" and value is not None and len(value) <= MAX_EVENT_BYTES
-            rejection = Rejection.at(messages, index, *decoded, value if may_keep else None)
+            rejection = Rejection.at(messages, index, *decoded, kept_payload(value, decoded[0]))
             refused.setdefault(region, []).append(rejection)
     return {region: np.array(rows, PLACED_VALUE) for region, rows in found.items()}, refused
 

@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 from schemas.event import Event, Reason
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents, Rejection, fixed_places
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import fault_in_keys, reason_for
+from schemas.refusal import fault_in_keys, kept_payload, reason_for
 from schemas.spec import Spec
 
 
@@ -101,9 +101,8 @@ class _Refusals:
         self.by_region: dict[str, list[Rejection]] = {}
 
     def add(self, index: int, region: str, reason: Reason, detail: str) -> None:
-        value = self.messages.values[index]
-        may_keep = reason != "person_field" and value is not None and len(value) <= MAX_EVENT_BYTES
-        rejection = Rejection.at(self.messages, index, reason, detail, value if may_keep else None)
+        payload = kept_payload(self.messages.values[index], reason)
+        rejection = Rejection.at(self.messages, index, reason, detail, payload)
         self.by_region.setdefault(region, []).append(rejection)
 
     def add_first(self, faults: list[Fault], where: np.ndarray, region: str) -> npt.NDArray[np.bool_]:

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -112,21 +111,18 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
         return [(float(x), float(y)) for x, y in ring]
 
-    def geohashes(self, precision: int = 8) -> list[str]:
-        """Geohash of every cell's centre. Source: the public-domain geohash scheme of G. Niemeyer, 2008."""
+    def geohashes(self) -> list[str]:
+        """Of every cell's centre, eight letters. Source: the public-domain geohash scheme of G. Niemeyer, 2008."""
         lat, lon = self.centres()
-        return [geohash(float(y), float(x), precision) for y, x in zip(lat, lon, strict=True)]
+        return [geohash(float(y), float(x), 8) for y, x in zip(lat, lon, strict=True)]
 
-    def geojson(self, cells: Sequence[int] | None = None) -> dict[str, Any]:
+    def geojson(self) -> dict[str, Any]:
         """FeatureCollection of the cells; a feature's `id` is the cell id. Coordinates have 5 decimals."""
-        ids = self.cell_ids()
-        chosen = range(self.cells) if cells is None else cells
         features = []
-        for cell in chosen:
+        for cell, name in enumerate(self.cell_ids()):
             ring = [[round(x, 5), round(y, 5)] for x, y in self.polygon(cell)]
             shape = {"type": "Polygon", "coordinates": [ring]}
-            properties = {"cell": ids[cell]}
-            features.append({"type": "Feature", "id": ids[cell], "properties": properties, "geometry": shape})
+            features.append({"type": "Feature", "id": name, "properties": {"cell": name}, "geometry": shape})
         return {"type": "FeatureCollection", "features": features}
 
     @classmethod

@@ -120,12 +120,16 @@ class Rejection(msgspec.Struct, frozen=True, array_like=True):
 
 
 def pack_rejections(rejections: Sequence[Rejection]) -> bytes:
-    """In slices, so that unpacking needs the memory of a slice, not of all."""
+    """In slices, so that unpacking needs the memory of a slice, not of all. Empty for none."""
+    if not rejections:
+        return b""
     slices = [rejections[first : first + _SLICE] for first in range(0, len(rejections), _SLICE)]
     return msgspec.msgpack.encode(slices)
 
 
 def unpack_rejections(packed: bytes) -> Iterator[Rejection]:
     """The rejections in their order; a slice is decoded only when it is needed."""
+    if not packed:
+        return
     for part in msgspec.msgpack.decode(packed, type=list[msgspec.Raw]):
         yield from msgspec.msgpack.decode(part, type=list[Rejection])

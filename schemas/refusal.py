@@ -80,6 +80,12 @@ def reason_for(value: bytes | None, contract: Contract = EVENT) -> tuple[Reason,
     return "schema", "the value is not an event"
 
 
+def kept_payload(value: bytes | None, reason: Reason) -> bytes | None:
+    """The bytes of a refused message, where they may be kept: never what may describe a person or is too large."""
+    may_keep = reason != "person_field" and value is not None and len(value) <= MAX_EVENT_BYTES
+    return value if may_keep else None
+
+
 def fault_in_keys(value: bytes) -> tuple[Reason, str] | None:
     """A key that stands twice in a JSON object with an event's keys, if there is one."""
     doubled: list[str] = []

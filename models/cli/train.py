@@ -107,8 +107,8 @@ def train_command(
     with ExitStack() as stack:
         fit: Fit = partial(fit_network, device=where)
         if workers > 1:
-            session = stack.enter_context(executors(master or f"local[{workers}]", out / LOG))
-            fit = partial(fit_spread, session=session, workers=workers, log=out / LOG)
+            stack.enter_context(executors(master or f"local[{workers}]", out / LOG))
+            fit = partial(fit_spread, workers=workers, log=out / LOG)
         report = stack.enter_context(progress_bars(("baseline", "replay", "network", "on all data"), console))
         folder, results = train_region(ready, out, report=report, fit=fit, workers=workers, device=where)
     _print_results(results, console)

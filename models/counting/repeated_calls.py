@@ -14,6 +14,7 @@ from schemas.incidents import NO_PLACE, Incidents, in_radians
 
 WITHIN_M, WITHIN_S = 200.0, 900
 _EARTH_M = 6_371_008.8  # mean radius of the IUGG
+_WITHIN_RAD = WITHIN_M / _EARTH_M * 1.001  # a little more, for rounding
 _STEP_RAD = float(np.radians(1e-7))  # of a place
 _TURN = 3_600_000_000  # steps of longitude around the earth
 
@@ -35,30 +36,30 @@ class Calls:
         return Calls(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
-def repeats(calls: Calls, *, within_m: float = WITHIN_M, within_s: int = WITHIN_S) -> npt.NDArray[np.bool_]:
+def repeats(calls: Calls) -> npt.NDArray[np.bool_]:
     """(n,) whether each call repeats an earlier one.
 
-    It does when one of its category is earlier (in one second, by `order`), at most `within_s` before and at most
-    `within_m` away along the great circle (haversine, mean radius), both limits included. The earlier call may itself
+    It does when one of its category is earlier (in one second, by `order`), at most WITHIN_S before and at most
+    WITHIN_M away along the great circle (haversine, mean radius), both limits included. The earlier call may itself
     be a repeat, so of a chain of calls only the first counts. Without the condition on the category, the ambulance to
     an accident that the police reported would not count. A call without a place takes no part.
     """
     placed = np.flatnonzero(calls.place[:, 0] != NO_PLACE)
     by_time = placed[np.lexsort((calls.order[placed], calls.occurred_s[placed]))]
     repeated = np.zeros(len(calls.occurred_s), np.bool_)
-    repeated[by_time] = _repeats_in_order(calls.select(by_time), within_m, within_s)
+    repeated[by_time] = _repeats_in_order(calls.select(by_time))
     return repeated
 
 
-def _repeats_in_order(calls: Calls, within_m: float, within_s: int) -> npt.NDArray[np.bool_]:
+def _repeats_in_order(calls: Calls) -> npt.NDArray[np.bool_]:
     """(n,) whether each repeats one before it. calls: in the order of time, all with a place."""
     occurred_s = calls.occurred_s
-    since = np.searchsorted(occurred_s, occurred_s - within_s)  # rank of the first call that is not too early
-    places, squares = in_radians(calls.place), _Squares.of(calls.category, calls.place, within_m)
+    since = np.searchsorted(occurred_s, occurred_s - WITHIN_S)  # rank of the first call that is not too early
+    places, squares = in_radians(calls.place), _Squares.of(calls.category, calls.place)
     open_, repeated = np.arange(len(occurred_s)), np.zeros(len(occurred_s), np.bool_)
     for north, east in sorted(product((-1, 0, 1), repeat=2), key=lambda step: step != (0, 0)):
         first, last = squares.ranks_between(open_, since[open_], north, east)
-        found = _any_near(places, squares.by_square, open_, first, last, within_m)
+        found = _any_near(places, squares.by_square, open_, first, last)
         repeated[open_[found]] = True
         open_ = open_[~found]
     return repeated
@@ -82,11 +83,10 @@ class _Squares:
     by_square: npt.NDArray[np.int64]  # (n,) ranks in the order of `place`
 
     @classmethod
-    def of(cls, category: npt.NDArray[np.int16], place: npt.NDArray[np.int32], within_m: float) -> "_Squares":
-        angle = max(within_m, 1.0) / _EARTH_M * 1.001
-        height = min(int(angle / _STEP_RAD) + 1, _TURN)
-        lat = np.abs(in_radians(place[:, 0])).max(initial=0.0) + angle
-        width = np.arcsin(min(np.sin(min(angle, np.pi / 2)) / max(np.cos(min(lat, np.pi / 2)), 1e-12), 1.0)) / _STEP_RAD
+    def of(cls, category: npt.NDArray[np.int16], place: npt.NDArray[np.int32]) -> "_Squares":
+        height = int(_WITHIN_RAD / _STEP_RAD) + 1
+        lat = np.abs(in_radians(place[:, 0])).max(initial=0.0) + _WITHIN_RAD
+        width = np.arcsin(min(np.sin(_WITHIN_RAD) / max(np.cos(min(lat, np.pi / 2)), 1e-12), 1.0)) / _STEP_RAD
         columns = max(1, int(_TURN / (width + 1))) if lat < np.pi / 2 else 1
         row = (place[:, 0].astype(np.int64) + _TURN // 4) // height + 1
         column = (place[:, 1].astype(np.int64) + _TURN // 2) * columns // _TURN % columns
@@ -123,7 +123,6 @@ def _any_near(
     rank: npt.NDArray[np.int64],
     first: npt.NDArray[np.int64],
     last: npt.NDArray[np.int64],
-    within_m: float,
 ) -> npt.NDArray[np.bool_]:
     """(m,) whether one of by_square[first:last] is near, the latest looked at first: most repeats follow at once."""
     found = np.zeros(len(rank), np.bool_)
@@ -131,7 +130,7 @@ def _any_near(
     back = 1
     while len(left):
         other = by_square[last[left] - back]
-        found[left] = _metres(places[other], places[rank[left]]) <= within_m
+        found[left] = _metres(places[other], places[rank[left]]) <= WITHIN_M
         back += 1
         left = left[~found[left] & (last[left] - back >= first[left])]
     return found

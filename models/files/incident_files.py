@@ -86,16 +86,14 @@ class _Unusable(Exception):
     """A row that gives no incident. Its arguments: the reason, then the texts that show it."""
 
 
-def read_incidents(
-    path: Path, layout: Layout, *, now_s: float | None = None, random: np.random.Generator | None = None
-) -> IncidentTable:
+def read_incidents(path: Path, layout: Layout, *, now_s: float | None = None) -> IncidentTable:
     """Read `path` (.csv, .csv.gz, or .zip with one .csv in it).
 
     Rows without a usable time, place or category are left out and counted by reason (`short_row`, `no_time`,
     `bad_time`, `before_1970`, `after_2100`, `no_place`, `bad_place`, `null_island`, `no_category`; of intervals also
     `bad_end`, `end_before_start`, `interval_too_long`: longer than MAX_INTERVAL_S), and the first of each is kept. An
-    interval with an empty end is the time of its start. With `now_s`, what lies more than a few minutes after it is
-    left out as `in_the_future`. `random` draws the times inside intervals; without it, a generator of seed 0 does.
+    interval with an empty end is the time of its start; of another, a generator of seed 0 draws a time inside it. With
+    `now_s`, what lies more than a few minutes after it is left out as `in_the_future`.
     Raises DataError when the file cannot be read in this layout, when more than MOST_BAD_TIMES of its times or
     MOST_BAD_PLACES of its places cannot, when latitude and longitude are exchanged, when a category is not UTF-8 or
     its slug would lose letters, or when nothing is left.
@@ -124,7 +122,7 @@ def read_incidents(
         ambiguous_times=int((reading == 1).sum()),
         nonexistent_times=int((reading == -1).sum()),
     )
-    return _sorted_table(table, end_s, np.random.default_rng(0) if random is None else random)
+    return _sorted_table(table, end_s, np.random.default_rng(0))
 
 
 def _usable_rows(path: Path, layout: Layout, skipped: SkippedRows) -> npt.NDArray[np.void]:

@@ -5,24 +5,21 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from models.counting.repeated_calls import WITHIN_M, WITHIN_S, Calls, repeats
+from models.counting.repeated_calls import Calls, repeats
 from models.files.incident_files import IncidentTable
 from schemas.decode import incident_keys
-from schemas.errors import DataError
 from schemas.incidents import NO_PLACE, fixed_places
 from schemas.spec import Spec
 
 
-def merge_repeated(table: IncidentTable, *, within_m: float = WITHIN_M, within_s: int = WITHIN_S) -> IncidentTable:
+def merge_repeated(table: IncidentTable) -> IncidentTable:
     """The table without the calls that repeat an earlier one (see `repeats`); `repeated_calls` counts those left out.
 
     In the same second the one before it in the file is the earlier one. For calls with seconds: times rounded to the
     hour repeat each other by chance.
     """
-    if not (within_m >= 0 and within_s >= 0):
-        raise DataError(f"within_m={within_m}, within_s={within_s}", "give a distance and a time of 0 or more")
     order = np.arange(len(table), dtype=np.uint64)
-    return _without(table, repeats(_calls(table, np.arange(len(table)), order), within_m=within_m, within_s=within_s))
+    return _without(table, repeats(_calls(table, np.arange(len(table)), order)))
 
 
 def merged_as_in_the_stream(table: IncidentTable, inside: npt.NDArray[np.bool_], spec: Spec) -> IncidentTable:

@@ -68,12 +68,12 @@ def neighbours_correlate(per_block: Floats) -> float:
     return float((apart[1:] * apart[:-1]).sum()) / spread if spread > 0 else 0.0
 
 
-def day_blocks(*stretches: int, steps_per_week: int, block_days: int = BLOCK_DAYS) -> npt.NDArray[np.int64]:
-    """(steps,) the block of each step, from 0: runs of `block_days` days, at least one step each.
+def day_blocks(*stretches: int, steps_per_week: int) -> npt.NDArray[np.int64]:
+    """(steps,) the block of each step, from 0: runs of BLOCK_DAYS days, at least one step each.
 
     stretches: the steps of each stretch of time, one behind the other. No block reaches from one into the next.
     """
-    size, parts, begun = max(1, round(block_days * steps_per_week / 7)), [], 0
+    size, parts, begun = max(1, round(BLOCK_DAYS * steps_per_week / 7)), [], 0
     for steps in stretches:
         parts.append(begun + np.arange(steps) // size)
         begun += -(-steps // size)

@@ -5,6 +5,8 @@ logarithm around 0, so that a cell of which little is known has the region's dis
 and Morris, Stein's estimation rule and its competitors, Journal of the American Statistical Association 68, 1973.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -30,8 +32,8 @@ def factor_losses(
         mean = torch.exp(log_means)
         some = torch.nonzero(seen)[:, 0]
         for number, factor in enumerate(FACTORS):
-            r, power = factor * float(dispersion.r[place]), float(dispersion.power[place])
-            size = r * mean**power
+            of_cell = replace(dispersion[place], r=factor * dispersion.r[place])
+            size = of_cell.tensor_size(mean).expand_as(mean)
             each = size * torch.log1p(mean / size)  # nearly all counts are 0
             each[some] = negative_binomial_nll(log_means[some], seen[some], size[some])
             losses[(number, slice(None), *place)] = np.bincount(cell, weights=each.numpy(), minlength=cells)

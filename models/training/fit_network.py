@@ -9,7 +9,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from models.dispersion import LEAST_GAIN, LINEAR, Dispersion
+from models.dispersion import LEAST_GAIN, Dispersion
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork
@@ -57,8 +57,7 @@ class FitData:
 
     def size(self, log_usual: Tensor) -> Tensor:
         """The negative binomial's size where the baseline expects that. log_usual: (n, categories, horizons)."""
-        r, power = (torch.from_numpy(each).to(log_usual) for each in (self.dispersion.r, self.dispersion.power))
-        return torch.where(power == LINEAR, r * torch.exp(log_usual), r) if power.any() else r
+        return self.dispersion.tensor_size(torch.exp(log_usual))
 
     def on(self, device: str) -> "FitData":
         return FitData(train=self.train.on(device), validation=self.validation.on(device), dispersion=self.dispersion)

@@ -53,13 +53,11 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
         session.stop()
 
 
-def fit_spread(
-    data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, session: "SparkSession", workers: int, log: Path
-) -> Fitted:
-    """`fit_network` by `workers` processes of executors. `after_epoch` is told of all epochs at the end.
+def fit_spread(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, workers: int, log: Path) -> Fitted:
+    """`fit_network` by `workers` processes of the active session's executors, for use within `executors`.
 
-    The examples lie in a folder beside `log` meanwhile, which every executor must see under the same path. Raises
-    PipelineError when the executors do not come to an end; `log` says why.
+    `after_epoch` is told of all epochs at the end. The examples lie in a folder beside `log` meanwhile, which every
+    executor must see under the same path. Raises PipelineError when the executors do not finish; `log` says why.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from models.baseline import BaselineConstants, Floats
 from models.counting.count_state import CountState
+from models.dispersion import Dispersion
 from models.features import FeatureEngine, feature_names, features_of
 from models.files.archive import Meaning
 from models.files.data_report import refuse_one_cell, refuse_too_little
@@ -139,42 +140,79 @@ def train(
     work = _Work(past=past, options=options, report=report, fit=fit, random=np.random.default_rng(options.seed))
     report("baseline", 0)
     choices = choose(past, blocks)
-    constants = constants_until(past, blocks.validation_s, choices)
-    report("baseline", 1)
-    edges_s = (blocks.burn_in_s, blocks.validation_s, blocks.test_s, blocks.end_s)
-    train_at, validate_at, test_at = (work.moments(*span_s) for span_s in pairwise(edges_s))
-    replay, engine = Replay(past), FeatureEngine(spec, constants)
-    cells = cells_to_learn(past, blocks.validation_s, work.random)
-    learned = work.examples(train_at, replay, engine, cells)
-    chosen_by = work.examples(validate_at, replay, engine, np.arange(spec.grid.cells))
-    seen = chosen_by.examples
-    constants = replace(constants, dispersion=likeliest_dispersion(seen.log_usual, seen.counts))
-    judged = work.fitted(learned, chosen_by, constants)
-    before, after = (work.factor_losses(known, constants) for known in (learned, chosen_by))
-    spread = choose_spread(before, after)
-    if spread.any():
-        constants = replace(constants, cell_dispersion=likeliest_factors(before + after, spread))
-    tallies = [_tally_at(as_of_s, replay, engine, constants, judged.network) for as_of_s in test_at]
-    report("replay", 1)
-
-    constants = replace(constants_until(past, options.cutoff_s, choices), dispersion=constants.dispersion)
-    again, engine = Replay(past), FeatureEngine(spec, constants)
-    cells = cells_to_learn(past, options.cutoff_s, work.random)
-    everything = work.examples(work.moments(blocks.burn_in_s, blocks.end_s), again, engine, cells)
-    served = work.fitted(everything, None, constants, kept=judged.kept)
-    if spread.any():
-        factors = likeliest_factors(work.factor_losses(everything, constants), spread)
-        constants = replace(constants, cell_dispersion=factors)
+    judged = _judged(work, blocks, constants_until(past, blocks.validation_s, choices))
+    tallies = judged.tallies
+    served = _served(work, blocks, constants_until(past, options.cutoff_s, choices), judged)
     return Trained(
         past=past,
-        constants=constants,
+        constants=served.constants,
         network=served.network,
-        history=again.lead_to(options.cutoff_s),
+        history=served.history,
         blocks=blocks,
         rows=horizon_results(tallies, spec, judged=len(past.kept(blocks.test_s, blocks.end_s)), seed=options.seed),
         tallies=tallies,
+        examples=judged.examples,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """What the first fit chose, and its forecasts of time that it has not seen."""
+
+    dispersion: Dispersion
+    spread: Floats  # as `choose_spread` gives it
+    kept: Kept
+    tallies: list[Tally]
+    examples: int
+
+
+def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Judged:
+    """constants: from the training block."""
+    past = work.past
+    work.report("baseline", 1)
+    edges_s = (blocks.burn_in_s, blocks.validation_s, blocks.test_s, blocks.end_s)
+    train_at, validate_at, test_at = (work.moments(*span_s) for span_s in pairwise(edges_s))
+    replay, engine = Replay(past), FeatureEngine(past.spec, constants)
+    cells = cells_to_learn(past, blocks.validation_s, work.random)
+    learned = work.examples(train_at, replay, engine, cells)
+    chosen_by = work.examples(validate_at, replay, engine, np.arange(past.spec.grid.cells))
+    seen = chosen_by.examples
+    constants = replace(constants, dispersion=likeliest_dispersion(seen.log_usual, seen.counts))
+    fitted = work.fitted(learned, chosen_by, constants)
+    before, after = (work.factor_losses(drawn, constants) for drawn in (learned, chosen_by))
+    spread = choose_spread(before, after)
+    if spread.any():
+        constants = replace(constants, cell_dispersion=likeliest_factors(before + after, spread))
+    tallies = [_tally_at(as_of_s, replay, engine, constants, fitted.network) for as_of_s in test_at]
+    work.report("replay", 1)
+    return _Judged(
+        dispersion=constants.dispersion,
+        spread=spread,
+        kept=fitted.kept,
+        tallies=tallies,
         examples=len(learned.cells),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Served:
+    constants: BaselineConstants
+    network: RiskNetwork
+    history: CountState  # at the cut-off
+
+
+def _served(work: "_Work", blocks: Blocks, constants: BaselineConstants, judged: _Judged) -> _Served:
+    """The fit on all of the time, with what the first one chose. constants: from all of the time."""
+    past = work.past
+    constants = replace(constants, dispersion=judged.dispersion)
+    replay, engine = Replay(past), FeatureEngine(past.spec, constants)
+    cells = cells_to_learn(past, past.cutoff_s, work.random)
+    everything = work.examples(work.moments(blocks.burn_in_s, blocks.end_s), replay, engine, cells)
+    fitted = work.fitted(everything, None, constants, kept=judged.kept)
+    if judged.spread.any():
+        factors = likeliest_factors(work.factor_losses(everything, constants), judged.spread)
+        constants = replace(constants, cell_dispersion=factors)
+    return _Served(constants=constants, network=fitted.network, history=replay.lead_to(past.cutoff_s))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

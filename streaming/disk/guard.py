@@ -1,4 +1,4 @@
-"""The guard beside the checkpoint: the topic and the settings that its counts depend on.
+"""The guard beside the checkpoint: the topics and the settings that its counts depend on.
 
 Spark stores neither. It ignores a changed setting, and takes a topic that was deleted and created again for the old
 one. `verify_checkpoint` refuses both before anything is written.
@@ -38,7 +38,8 @@ _COUNTS_DEPEND_ON = ("topic", "covariates_topic", "clock", "starting", "shuffle_
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
     """What a checkpoint's counts depend on. `settings`: all settings of the last run as text, without secrets.
 
-    Older versions stored neither Spark's version nor the layout of the counts, which was 1.
+    Older versions stored neither Spark's version nor the layout of the counts, which was 1, nor the id of the topic of
+    outside series.
     """
 
     topic: str
@@ -50,11 +51,13 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     spark: str = ""
     state_layout: int = 1
     covariates_topic: str = ""
+    covariates_topic_id: str = ""
 
     @classmethod
-    def of(cls, settings: Settings, topic_id: str) -> "Guard":
+    def of(cls, settings: Settings, topic_id: str, covariates_topic_id: str = "") -> "Guard":
         return cls(
             topic_id=topic_id,
+            covariates_topic_id=covariates_topic_id,
             settings=settings.shown(),
             spark=version("pyspark"),
             state_layout=STATE_LAYOUT,
@@ -65,7 +68,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
 def verify_checkpoint(checkpoint: Path, after: Guard, topic: Topic, *, audit: Path) -> None:
     """Compare the checkpoint with this start, and store `after` as its new guard. The caller holds the lock.
 
-    Removes the state files of a batch without a commit. Raises CheckpointError when the topic or a setting that the
+    Removes the state files of a batch without a commit. Raises CheckpointError when a topic or a setting that the
     counts depend on has changed, or a part of the checkpoint is missing; EventsGone when Kafka deleted events that
     were not read yet, or lost events that were read.
     """
@@ -126,18 +129,23 @@ def refuse_missing_parts(checkpoint: Path) -> None:
 
 
 def refuse_changes(before: Guard, after: Guard) -> None:
-    """Raise CheckpointError when the layout, a setting or the topic has changed, with both values."""
+    """Raise CheckpointError when the layout, a setting or a topic has changed, with both values."""
     if fault := other_layout(before):
         raise CheckpointError(fault, remedy=f"go back to the version that wrote them, or {RESET}")
     if changed := changed_settings(before, after):
         fault = f"the checkpoint belongs to other settings ({'; '.join(changed)})"
         raise CheckpointError(fault, remedy=f"restore the former values, or {RESET}")
-    if before.topic_id != after.topic_id:
-        ids = f"id {before.topic_id}, now {after.topic_id}"
-        fault = (
-            f"topic {after.topic} was deleted and created again since the last run ({ids}): no stored offset fits it"
-        )
-        raise CheckpointError(fault, remedy=f"if you want to read the new topic, {RESET}")
+    _refuse_created_again(after.topic, before.topic_id, after.topic_id)
+    if before.covariates_topic_id and after.covariates_topic_id:
+        _refuse_created_again(after.covariates_topic, before.covariates_topic_id, after.covariates_topic_id)
+
+
+def _refuse_created_again(topic: str, was: str, now: str) -> None:
+    """was, now: ids."""
+    if was != now:
+        fault = f"topic {topic} was deleted and created again since the last run (id {was}, now {now})"
+        remedy = f"if you want to read the new topic, {RESET}"
+        raise CheckpointError(f"{fault}: no stored offset fits it", remedy)
 
 
 def refuse_lost(checkpoint: Path, topic: Topic, name: str) -> None:

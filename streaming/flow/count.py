@@ -19,7 +19,7 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from models.artifact.artifact import Artifact
 from models.counting.blobs import Changes, Journal
 from models.counting.closed_horizons import horizons_closed_between
-from models.counting.count_state import Moves
+from models.counting.count_state import CountState, Moves
 from models.features import FeatureEngine, Features
 from schemas.covariate import PLACED_VALUE, Values
 from schemas.errors import ArtifactError, SpecMismatch
@@ -27,7 +27,7 @@ from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_reje
 from schemas.spec import HOUR_S
 from streaming.disk.frame_counts import CountsRecords
 from streaming.disk.kept_counts import day_of, pack_counts
-from streaming.flow.intake import take_in, take_in_outside
+from streaming.flow.intake import Intake, OutsideIntake, take_in, take_in_outside
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.rows import ClosedCounts, CountedRow, Summary
 from streaming.flow.workers import settle_worker
@@ -105,8 +105,8 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
                 remedy="start with a new checkpoint folder",
             )
         incidents = Incidents.concatenate([Incidents.unpack(blob) for blob in packed["incidents"] if blob])
-        as_of_s = now_ms // 1000 if self.clock == "wall" else int(incidents.received_ms.max(initial=0)) // 1000
-        as_of_s = max(as_of_s, head.as_of_s)
+        newest_received_ms = int(incidents.received_ms.max(initial=0))
+        as_of_s = max((now_ms if self.clock == "wall" else newest_received_ms) // 1000, head.as_of_s)
         live = _LIVE.pop(region, None)  # put back at the end: after a failure it may be half changed
         if live is None or not self._is_current(live, head, as_of_s):
             live = self._open(artifact, folder, head)
@@ -124,7 +124,12 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         self._write(result.changes)
         _LIVE[region] = live
         summary = msgspec.structs.replace(
-            result.summary, everything=everything, moved=moved, kept_day=day if kept else "", kept=kept
+            result.summary,
+            newest_received_ms=newest_received_ms,
+            everything=everything,
+            moved=moved,
+            kept_day=day if kept else "",
+            kept=kept,
         )
         counted = [CountedRow(region, folder, result.features, msgspec.msgpack.encode(summary))]
         if begins_an_hour(head, result.head):
@@ -164,7 +169,10 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
-    """What a region's batch leads to: the new head, the blobs to write, and the row for the next stage."""
+    """What a region's batch leads to: the new head, the blobs to write, and the row for the next stage.
+
+    summary: without the records of the counts and the time of the newest report.
+    """
 
     head: Head
     changes: Changes
@@ -179,46 +187,50 @@ def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incide
     state = live.journal.state
     consumed = int(packed["consumed"].sum())
     refused = _refused_in(packed)
-    applied, rejections, ledger = take_in(state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
-    changes = live.journal.record(applied.changed)
+    taken = take_in(state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
+    changes = live.journal.record(taken.applied.changed)
     outside = take_in_outside(state, _outside_in(packed), _refused_in(packed, "refused_covariates"))
     if outside.has_changed:
         changes = changes.then(live.journal.record_book())
 
-    features = _due(live, head, has_changed=len(applied.changed) > 0 or outside.has_changed)
-    newest_event_s = max(head.newest_event_s, applied.newest_counted_s)
+    features = _due(live, head, has_changed=len(taken.applied.changed) > 0 or outside.has_changed)
     after = Head(
         fingerprint=state.spec.fingerprint(),
         as_of_s=state.as_of_s if consumed or features else head.as_of_s,
         emitted_tick_s=state.tick_s,
         emitted_artifact=live.engine_of,
-        newest_event_s=newest_event_s,
-        totals=add_up(head.totals, ledger | outside.ledger),
+        newest_event_s=max(head.newest_event_s, taken.applied.newest_counted_s),
+        totals=add_up(head.totals, taken.ledger | outside.ledger),
         digest=live.journal.digest,
         covariates_missing=features.covariates_missing if features else head.covariates_missing,
-    )
-    summary = Summary(
-        as_of_s=state.as_of_s,
-        ledger=ledger,
-        totals=after.totals,
-        newest_event_s=newest_event_s,
-        newest_received_ms=int(incidents.received_ms.max(initial=0)),
-        rejections=pack_rejections(rejections) if rejections else b"",
-        refused_covariates=pack_rejections(outside.rejections) if outside.rejections else b"",
-        covariates_missing=after.covariates_missing,
-        observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
-        support=features.support.astype("u1").tobytes() if features else b"",
-        counts=live.journal.digest,
-        # A batch that is repeated closes the same horizons: its clock and the stored one before it are the same.
-        closed=tuple(map(ClosedCounts.of, horizons_closed_between(state, head.as_of_s))) if head.as_of_s else (),
     )
     return BatchResult(
         head=after,
         changes=changes,
-        moved=applied.moved,
+        moved=taken.applied.moved,
         outside_changed=outside.has_changed,
         features=features.values.astype("<f4").tobytes() if features else None,
-        summary=summary,
+        summary=_summary(state, head, after, taken, outside, features),
+    )
+
+
+def _summary(
+    state: CountState, before: Head, after: Head, taken: Intake, outside: OutsideIntake, features: Features | None
+) -> Summary:
+    """Of a batch that led from `before` to `after`. state: after it."""
+    return Summary(
+        as_of_s=state.as_of_s,
+        ledger=taken.ledger,
+        totals=after.totals,
+        newest_event_s=after.newest_event_s,
+        rejections=pack_rejections(taken.rejections),
+        refused_covariates=pack_rejections(outside.rejections),
+        covariates_missing=after.covariates_missing,
+        observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
+        support=features.support.astype("u1").tobytes() if features else b"",
+        counts=after.digest,
+        # A batch that is repeated closes the same horizons: its clock and the stored one before it are the same.
+        closed=tuple(map(ClosedCounts.of, horizons_closed_between(state, before.as_of_s))) if before.as_of_s else (),
     )
 
 
@@ -274,8 +286,8 @@ def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, Co
         as_of_s=after.as_of_s,
         ledger=ledger,
         totals=after.totals,
-        rejections=pack_rejections(rejections) if rejections else b"",
-        refused_covariates=pack_rejections(outside) if outside else b"",
+        rejections=pack_rejections(rejections),
+        refused_covariates=pack_rejections(outside),
     )
     return after, CountedRow(UNASSIGNED, None, None, msgspec.msgpack.encode(summary))
 
@@ -285,7 +297,7 @@ def _outside_in(packed: pd.DataFrame) -> Values:
 
 
 def _refused_in(packed: pd.DataFrame, column: str = "rejections") -> list[Rejection]:
-    return [one for blob in packed[column] if blob for one in unpack_rejections(blob)]
+    return [one for blob in packed[column] for one in unpack_rejections(blob)]
 
 
 def _artifact_in_force(packed: pd.DataFrame) -> str:

@@ -86,18 +86,27 @@ def packed_rows(
     for region in sorted({*decoded.incidents, *decoded.rejections}):
         incidents = decoded.incidents.get(region)
         refused, room = within(decoded.rejections.get(region, []), room)
-        row = PackedRow(
-            region=region,
-            artifact=roster[region].folder if region in roster else None,
-            challenger=None,
-            is_heartbeat=False,
-            newest_ms=newest_ms,
+        row = row_without_messages(region, roster, newest_ms)._replace(
             consumed=(0 if incidents is None else len(incidents)) + len(refused),
             incidents=b"" if incidents is None else incidents.pack(),
-            rejections=pack_rejections(refused) if refused else b"",
+            rejections=pack_rejections(refused),
         )
         rows.append(row)
     return rows, room
+
+
+def row_without_messages(region: str, roster: Mapping[str, Entry], newest_ms: int) -> PackedRow:
+    """Of a region or of UNASSIGNED, for what a task found of it; no heartbeat."""
+    return PackedRow(
+        region=region,
+        artifact=roster[region].folder if region in roster else None,
+        challenger=None,
+        is_heartbeat=False,
+        newest_ms=newest_ms,
+        consumed=0,
+        incidents=b"",
+        rejections=b"",
+    )
 
 
 def covariate_rows(
@@ -113,17 +122,9 @@ def covariate_rows(
     rows = []
     for region in sorted({*found, *refused}):
         rejections, room = within(refused.get(region, []), room)
-        row = PackedRow(
-            region=region,
-            artifact=roster[region].folder if region in roster else None,
-            challenger=None,
-            is_heartbeat=False,
-            newest_ms=int(np.max(messages.kafka_time_ms)),
-            consumed=0,
-            incidents=b"",
-            rejections=b"",
+        row = row_without_messages(region, roster, int(np.max(messages.kafka_time_ms)))._replace(
             covariates=found[region].tobytes() if region in found else b"",
-            refused_covariates=pack_rejections(rejections) if rejections else b"",
+            refused_covariates=pack_rejections(rejections),
         )
         rows.append(row)
     return rows, room

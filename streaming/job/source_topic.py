@@ -1,13 +1,12 @@
-"""The topic of events as the running job depends on it: there, allowed, and still the topic of the checkpoint."""
+"""The topics that the running job reads: there, allowed, and still the topics of the checkpoint."""
 
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from threading import Event
-
-import msgspec
 
 from schemas.errors import BrokerError
 from streaming.disk.guard import Guard, refuse_changes, refuse_lost, verify_checkpoint
@@ -22,13 +21,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class SourceTopic:
-    """guard_of: what the checkpoint stands for, with a topic of that id. covariates_topic: empty where none is read."""
+    """The topic of incidents, and that of outside series: `covariates_topic`, empty where none is read.
+
+    guard_of: what the checkpoint stands for, with topics of these ids.
+    """
 
     kafka: KafkaConnection
     topic: str
     covariates_topic: str
     dead_letter_topic: str
-    guard_of: Callable[[str], Guard]
+    guard_of: Callable[..., Guard]
     checkpoint: Path
     audit: Path
     longest_absence_s: float
@@ -47,7 +49,7 @@ class SourceTopic:
             topic=settings.topic,
             covariates_topic=settings.covariates_topic,
             dead_letter_topic=settings.dead_letter_topic,
-            guard_of=lambda topic_id: Guard.of(settings, topic_id),
+            guard_of=partial(Guard.of, settings),
             checkpoint=settings.checkpoint,
             audit=settings.audit,
             longest_absence_s=settings.kafka_timeout_s,
@@ -59,25 +61,25 @@ class SourceTopic:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Look from a thread meanwhile whether Kafka answers and whether the topic is still the same."""
+        """Look from a thread meanwhile whether Kafka answers and whether the topics are still the same."""
         with self._watch.looking():
             yield
 
     def refuse(self) -> None:
-        """Raise what the thread found: Kafka was away for too long, or the topic is another."""
+        """Raise what the thread found: Kafka was away for too long, or a topic is another."""
         self._watch.refuse()
 
     def verify(self, stop: Event) -> bool:
-        """Wait for Kafka, then compare the topic with the checkpoint. False when `stop` was set first.
+        """Wait for Kafka, then compare the topics with the checkpoint. False when `stop` was set first.
 
-        Raises BrokerError when the topic cannot be used, CheckpointError when the checkpoint belongs to another topic
+        Raises BrokerError when a topic cannot be used, CheckpointError when the checkpoint belongs to another topic
         or to other settings, EventsGone when Kafka lacks events that the checkpoint needs.
         """
         topics = self._watch.answer(self._usable, stop)
         if topics is None:
             return False
         topic, *outside = topics
-        guard = self.guard_of(topic.id)
+        guard = self.guard_of(*(one.id for one in topics))
         verify_checkpoint(self.checkpoint, guard, topic, audit=self.audit)
         for one in outside:
             refuse_lost(self.checkpoint, one, self.covariates_topic)
@@ -90,22 +92,22 @@ class SourceTopic:
         """Messages by Kafka's offsets less those in the ledger, since the start. consumed: in the batch."""
         return self._offsets.missing(batch, consumed)
 
-    def _usable(self) -> list[Topic]:
-        """The topics that are read, that of the incidents first.
+    @property
+    def _read(self) -> list[str]:
+        """The topics that are read, that of the incidents first."""
+        return [name for name in (self.topic, self.covariates_topic) if name]
 
-        What is missing or forbidden is reported here: Spark's own consumer would try again for minutes.
-        """
-        read = [name for name in (self.topic, self.covariates_topic) if name]
-        needed: dict[str, Right] = {**dict.fromkeys(read, "READ"), self.dead_letter_topic: "WRITE"}
+    def _usable(self) -> list[Topic]:
+        """Those that are read. What is missing or forbidden is reported here: Spark would try again for minutes."""
+        needed: dict[str, Right] = {**dict.fromkeys(self._read, "READ"), self.dead_letter_topic: "WRITE"}
         if faults := topic_faults(self.kafka, needed):
             raise BrokerError("; ".join(str(fault) for fault in faults.values()))
-        return [describe_topic(self.kafka, name) for name in read]
+        return [describe_topic(self.kafka, name) for name in self._read]
 
     def _refuse_other_topic(self) -> None:
-        """Raise CheckpointError when the topic was created again under the running job.
+        """Raise CheckpointError when a topic was created again under the running job.
 
         Spark notices that only while the new topic is shorter than what was read of the old one.
         """
         if self._guard is not None:
-            now = topic_id(self.kafka, self.topic)
-            refuse_changes(self._guard, msgspec.structs.replace(self._guard, topic_id=now))
+            refuse_changes(self._guard, self.guard_of(*(topic_id(self.kafka, name) for name in self._read)))

@@ -33,13 +33,11 @@ class Recording:
     acknowledged_s: list[float] = field(default_factory=list)  # the same order
     points: int = 0
     batches: int = 0
-    simulated_s: int = 0
     first: RiskFrame | None = None
     last: RiskFrame | None = None
 
-    def on_sent(self, message: Message) -> None:
+    def on_sent(self, _message: Message) -> None:
         self.sent_s.append(time.time())
-        self.simulated_s = message.send_ms // 1000
 
     def on_batch(self, published: Published) -> None:
         self.batches += 1

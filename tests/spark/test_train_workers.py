@@ -37,13 +37,13 @@ from tests.spark.test_train_workers import MASTER, PLAN, data
 
 folder = Path(sys.argv[1])
 log = folder / "shared" / "spark.log"
-with executors(MASTER, log) as session:
+with executors(MASTER, log):
     other = Dispersion.quadratic(np.ones((9, 9)))
     for name, dispersion in {"first": DISPERSION, "second": DISPERSION, "never": other}.items():
         ratios = []
         try:
             after_epoch = lambda epoch, ratio: ratios.append(ratio)
-            network = fit_spread(data(dispersion), PLAN, after_epoch, session=session, workers=2, log=log)
+            network = fit_spread(data(dispersion), PLAN, after_epoch, workers=2, log=log)
         except PipelineError as error:
             print(f"{name}: {error}")
             continue

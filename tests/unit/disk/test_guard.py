@@ -147,6 +147,26 @@ def test_a_topic_of_outside_series_can_neither_join_nor_leave_a_checkpoint(setti
         (settings.checkpoint / "spark" / "sources" / "0" / "0").unlink()
 
 
+@pytest.mark.fault("F09")
+def test_a_topic_of_outside_series_that_was_made_anew_is_refused_and_one_that_the_guard_does_not_know_is_taken(
+    settings,
+):
+    both = settings.with_options(covariates_topic="covariates.v1")
+    verify(both, outside_id="0c1d")
+    begin_at(both.checkpoint, {"0": 0})
+    verify(both, outside_id="0c1d")
+    refusal = (
+        r"topic covariates\.v1 was deleted and created again.*\(id 0c1d, now 9e9e\).*read the new topic, begin anew"
+    )
+    with pytest.raises(CheckpointError, match=refusal):
+        verify(both, outside_id="9e9e")
+    assert read_guard(both.checkpoint).covariates_topic_id == "0c1d"
+    rewrite_guard(both.checkpoint, covariates_topic_id=None)  # as older versions wrote it
+    verify(both, outside_id="9e9e")
+    with pytest.raises(CheckpointError, match="deleted and created again"):
+        verify(both, outside_id="0c1d")
+
+
 def test_lost_messages_of_outside_series_are_found_by_their_own_offsets(settings):
     verify(settings.with_options(covariates_topic="covariates.v1"))
     spark_files(settings.checkpoint, 0, read={"0": 120}, at_s=7, beside={"covariates.v1": {"0": 50}})

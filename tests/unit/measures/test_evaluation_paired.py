@@ -36,19 +36,19 @@ def test_the_interval_is_that_of_whole_blocks_put_together():
 
 
 def test_the_interval_is_as_wide_as_the_days_differ_not_as_the_hours_are_many():
-    days = np.random.default_rng(0).normal(size=400)
-    hours = np.repeat(days, 24)
-    block = day_blocks(9600, steps_per_week=168, block_days=1)
+    days = np.random.default_rng(0).normal(size=400)  # threes of days, each like its neighbours
+    hours = np.repeat(days, 72)
+    block = day_blocks(400 * 72, steps_per_week=168)
     low, high = block_bootstrap(hours[None], block, np.random.default_rng(1))
     assert high - low == pytest.approx(2 * 1.96 * days.std() / 20, rel=0.1)
 
 
 @pytest.mark.parametrize(
-    ("steps_per_week", "block_days", "expected"),
-    [(168, 3, [72, 72, 56]), (7, 3, [3] * 66 + [2]), (28, 1, [4] * 50), (1, 3, [1] * 200)],
+    ("steps_per_week", "expected"),
+    [(168, [72, 72, 56]), (28, [12] * 16 + [8]), (7, [3] * 66 + [2]), (1, [1] * 200)],
 )
-def test_blocks_are_runs_of_days(steps_per_week, block_days, expected):
-    block = day_blocks(200, steps_per_week=steps_per_week, block_days=block_days)
+def test_blocks_are_runs_of_days(steps_per_week, expected):
+    block = day_blocks(200, steps_per_week=steps_per_week)
     assert np.bincount(block).tolist() == expected
     assert (np.diff(block) >= 0).all()
 

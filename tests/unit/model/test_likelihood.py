@@ -42,6 +42,22 @@ def law_of(mean, dispersion):
     return nbinom(mean**2 / (variance - mean), mean / variance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("power", [[QUADRATIC] * 3, [LINEAR] * 3, [LINEAR, QUADRATIC, LINEAR]], ids=str)
+def test_the_size_of_tensors_is_that_of_arrays_and_of_a_power_to_the_last_bit(power, dtype):
+    random = np.random.default_rng(3)
+    r, mean = random.gamma(1.0, 2.0, (2, 3)) + 1e-3, random.gamma(0.5, 3.0, (500, 2, 3)) + 1e-9
+    dispersion, means = Dispersion(r=r, power=np.array([power, power[::-1]])), torch.from_numpy(mean).to(dtype)
+    found = dispersion.tensor_size(means)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(*np.broadcast_arrays(found.numpy(), dispersion.size(means.numpy())))
+    for place in np.ndindex(2, 3):  # a number to the power of 0 or 1 is exact
+        alone, at = dispersion[place].tensor_size(means[:, *place]), means[:, *place]
+        expected = torch.tensor(float(r[place]), dtype=dtype) * at ** float(dispersion.power[place])
+        assert torch.equal(alone.expand_as(at), expected)
+        assert torch.equal(found.expand_as(means)[:, *place], expected)
+
+
 @pytest.mark.parametrize("power", BOTH)
 def test_the_probability_of_one_or_more_is_scipys(power):
     mean = np.broadcast_to(MEANS[:, None, None], (60, 2, 2)).astype(np.float32)

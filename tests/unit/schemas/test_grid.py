@@ -157,7 +157,7 @@ def test_geohash_gives_the_published_examples(lat, lon, known):
 def test_every_cell_has_the_geohash_of_its_centre():
     grid = Grid(south_deg=41.6, west_deg=-87.9, cell_m=1000, rows=2, cols=2)
     lat, lon = grid.centres()
-    assert grid.geohashes(6) == [geohash(float(y), float(x), 6) for y, x in zip(lat, lon, strict=True)]
+    assert grid.geohashes() == [geohash(float(y), float(x), 8) for y, x in zip(lat, lon, strict=True)]
     assert len(set(grid.geohashes())) == 4
 
 
@@ -169,7 +169,6 @@ def test_geojson_closes_every_ring_counter_clockwise():
         [ring] = feature["geometry"]["coordinates"]
         assert ring[0] == ring[-1]
         assert sum(x_1 * y_2 - x_2 * y_1 for (x_1, y_1), (x_2, y_2) in pairwise(ring)) > 0
-    assert [feature["id"] for feature in grid.geojson([5])["features"]] == ["r001c001"]
 
 
 @given(st.floats(-59, 59), st.floats(-179, 170), st.floats(0.01, 0.9), st.floats(0.01, 0.9), st.integers(0, 2**32 - 1))

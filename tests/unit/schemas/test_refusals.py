@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.covariate import decode_covariates
 from schemas.decode import decode_messages
+from schemas.event import REASONS
 from schemas.limits import MAX_EVENT_BYTES
-from schemas.refusal import reason_for
+from schemas.refusal import kept_payload, reason_for
 from tests.harness.toy import toy_grid, toy_messages, toy_record, toy_spec
 
 KAFKA_TIME_MS = 1_773_477_600_000  # 2026-03-14T08:40:00Z
@@ -186,6 +188,26 @@ def test_refused_messages_are_filed_under_their_region_once_it_is_known():
 )
 def test_what_may_hold_a_person_in_any_wrapping_keeps_no_payload(value):
     assert reason_for(value)[0] == "person_field"
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_whose_bytes_are_kept_depends_on_the_reason_and_the_size_alone(reason):
+    longest = b"x" * MAX_EVENT_BYTES
+    for value, may_keep in ((None, False), (b"", True), (LINE, True), (longest, True), (longest + b"x", False)):
+        assert kept_payload(value, reason) == (value if may_keep and reason != "person_field" else None)
+
+
+@pytest.mark.parametrize("decode", [decode_messages, decode_covariates])
+def test_both_topics_keep_the_same_bytes_of_what_they_refuse(decode):
+    values = [b'{"caller_name": "John Doe"}', b"{", b" " * (MAX_EVENT_BYTES + 1), None]
+    decoded = decode(toy_messages(values, KAFKA_TIME_MS), {"null_island": SPEC})
+    refused = decoded.rejections if decode is decode_messages else decoded[1]
+    assert [(one.reason, one.payload) for one in refused[""]] == [
+        ("person_field", None),
+        ("not_json", b"{"),
+        ("too_large", None),
+        ("null_value", None),
+    ]
 
 
 # What may describe a person, as one pattern on one key: slow, and the second implementation.

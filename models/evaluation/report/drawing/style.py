@@ -50,9 +50,9 @@ def styled() -> AbstractContextManager[None]:
     return mpl.rc_context(_STYLE)
 
 
-def canvas(height: float, *, width: float = WIDTH) -> Figure:
-    """An empty figure, inches. No window and no state of pyplot belongs to it."""
-    return Figure(figsize=(width, height), layout="constrained")
+def canvas(height: float) -> Figure:
+    """An empty figure, WIDTH x `height` inches. No window and no state of pyplot belongs to it."""
+    return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
 def grid_lines(axes: Axes, axis: str = "both") -> None:

@@ -1,0 +1,77 @@
+"""A topic that was deleted and created again is noticed at a start and while the job runs, whichever it is."""
+
+import socket
+import time
+from dataclasses import replace
+from threading import Event
+
+import pytest
+
+from schemas.errors import CheckpointError
+from streaming.job import source_topic
+from streaming.job.source_topic import SourceTopic
+from streaming.settings import Settings
+from streaming.topics.admin import Topic
+from tests.harness.checkpoint import begin_at
+
+INCIDENTS, OUTSIDE = "incidents.v1", "covariates.v1"
+
+
+@pytest.fixture
+def topics(monkeypatch):
+    """By name, what Kafka has: a test may change it."""
+    held = {name: Topic(id=f"first {name}", first_offsets={0: 0}, end_offsets={0: 9}) for name in (INCIDENTS, OUTSIDE)}
+    monkeypatch.setattr(source_topic, "topic_faults", lambda kafka, needed: {})
+    monkeypatch.setattr(source_topic, "describe_topic", lambda kafka, name: held[name])
+    monkeypatch.setattr(source_topic, "topic_id", lambda kafka, name: held[name].id)
+    return held
+
+
+@pytest.fixture
+def start(topics, tmp_path):
+    """start(): what a job that begins to read, or goes on, knows of its topics."""
+    with socket.create_server(("127.0.0.1", 0)) as kafka:
+        settings = Settings(
+            checkpoint=tmp_path / "checkpoint",
+            audit=tmp_path / "audit.jsonl",
+            kafka_bootstrap=f"127.0.0.1:{kafka.getsockname()[1]}",
+        )
+
+        def start(covariates_topic=OUTSIDE):
+            source = SourceTopic.of(settings.with_options(covariates_topic=covariates_topic))
+            assert source.verify(Event())
+            begin_at(settings.checkpoint, {"0": 0})
+            return source
+
+        yield start
+
+
+def look_again(source):
+    """For long enough that the job's watch asks once; raises what it found."""
+    with source.watched():
+        until_s = time.monotonic() + 0.7
+        while time.monotonic() < until_s:
+            source.refuse()
+            time.sleep(0.01)
+        source.refuse()
+
+
+@pytest.mark.fault("F09")
+@pytest.mark.parametrize("name", [INCIDENTS, OUTSIDE])
+def test_either_topic_made_anew_is_refused_at_a_start_and_ends_a_running_job(topics, start, name):
+    start()
+    running = start()
+    topics[name] = replace(topics[name], id="another")
+    refusal = rf"topic {name} was deleted and created again .*\(id first {name}, now another\)"
+    with pytest.raises(CheckpointError, match=refusal):
+        look_again(running)
+    with pytest.raises(CheckpointError, match=refusal):
+        start()
+
+
+@pytest.mark.parametrize("name", ["", OUTSIDE])
+def test_topics_that_stay_are_taken_and_one_that_is_not_read_is_not_asked_for(topics, start, name):
+    if not name:
+        del topics[OUTSIDE]
+    look_again(start(name))
+    start(name)
