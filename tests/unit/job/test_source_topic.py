@@ -46,10 +46,10 @@ def start(topics, tmp_path):
         yield start
 
 
-def look_again(source):
-    """For long enough that the job's watch asks once; raises what it found."""
+def look_again(source, *, seconds=0.7):
+    """While the job's watch asks; raises what it found."""
     with source.watched():
-        until_s = time.monotonic() + 0.7
+        until_s = time.monotonic() + seconds
         while time.monotonic() < until_s:
             source.refuse()
             time.sleep(0.01)
@@ -64,7 +64,7 @@ def test_either_topic_made_anew_is_refused_at_a_start_and_ends_a_running_job(top
     topics[name] = replace(topics[name], id="another")
     refusal = rf"topic {name} was deleted and created again .*\(id first {name}, now another\)"
     with pytest.raises(CheckpointError, match=refusal):
-        look_again(running)
+        look_again(running, seconds=60)
     with pytest.raises(CheckpointError, match=refusal):
         start()
 
