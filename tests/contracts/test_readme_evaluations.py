@@ -170,3 +170,22 @@ def test_the_hours_of_a_large_city_cost_what_the_page_says():
     assert f"took {found['seconds'] / 60:.0f} minutes with half of a core" in words_of(PAGE)
     assert f"and {found['peak_gib']:.1f} GiB: more than the 20 minutes" in words_of(PAGE)
     assert (len(found["seeds"]), found["seconds"] > 1200, found["peak_gib"] < 6) == (1, True, True)
+
+
+def lines_of_merging():
+    for name, stem in (("each call", "montgomery-raw"), ("repeated calls once", "montgomery-merged")):
+        found, network = of_file(stem), network_of(of_file(stem))
+        spreads = ", ".join(f"{network['dispersion'][category]:.1f}" for category in found["categories"])
+        figures = (
+            f"{network['nb_log_score']:.5f}",
+            spreads,
+            against(network["versus_best_baseline"], "best rival"),
+            against(network["versus_best_rule"], "best rule"),
+        )
+        yield f"| {' | '.join((name, *figures))} |"
+
+
+def test_what_merging_repeated_calls_changes_is_that_of_the_files():
+    assert rows_below(PAGE.read_text(encoding="utf-8"), "| Montgomery 2 km, hour, three classes |") == [
+        *lines_of_merging()
+    ]
