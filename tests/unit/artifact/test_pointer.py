@@ -54,7 +54,7 @@ def test_a_region_that_has_only_a_pointer_waits_for_its_champion(tmp_path):
         b'{"champion":"%s\\n"}' % GONE.encode(),
         b'{"champion":"%s","challenger":"x"}' % GONE.encode(),
         b'{"champion":"%s","champoin":"x"}' % GONE.encode(),
-        b'{"champion":"%s"}' % GONE.encode() + b" " * 5000,
+        b'{"champion":"%s"}' % GONE.encode() + b" " * 65_536,
         b"\xff",
     ],
 )
