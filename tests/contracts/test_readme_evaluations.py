@@ -189,3 +189,7 @@ def test_what_merging_repeated_calls_changes_is_that_of_the_files():
     assert rows_below(PAGE.read_text(encoding="utf-8"), "| Montgomery 2 km, hour, three classes |") == [
         *lines_of_merging()
     ]
+    each, once = (network_of(of_file(stem)) for stem in ("montgomery-raw", "montgomery-merged"))
+    assert once["dispersion"]["traffic"] > 3 * each["dispersion"]["traffic"]  # hardly wider than chance
+    for against_whom in ("versus_best_baseline", "versus_best_rule"):
+        assert once[against_whom]["verdict"] == each[against_whom]["verdict"]
