@@ -62,10 +62,9 @@ class Tries:
         for chosen_by, forecast in forecasts:
             flat = [torch.from_numpy(_flat(one)).double() for one in (chosen_by, seen)]
             losses = dispersion_losses(*flat)
-            dispersion = (likeliest(losses) if both else Dispersion.quadratic(DISPERSIONS[losses[0].argmin(axis=0)]))[
-                :, 0
-            ]
-            found.append(log_scores(np.exp(forecast), judged, dispersion).mean(axis=(1, 2)))
+            quadratic = Dispersion.quadratic(DISPERSIONS[losses[0].argmin(axis=0)])
+            dispersion = likeliest(losses) if both else quadratic
+            found.append(log_scores(np.exp(forecast), judged, dispersion[:, 0]).mean(axis=(1, 2)))
         return np.stack(found)
 
     @property
