@@ -112,5 +112,5 @@ def read_json(path: Path, kind: type[T], error: type[RiskError], *, remedy: str)
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as fault:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise error(f"{path} cannot be read ({fault})", remedy) from fault

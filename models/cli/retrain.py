@@ -20,7 +20,7 @@ from models.files.archive import NoDays, known_hours
 from models.gate.asked import Outcome
 from models.gate.daily import Asking
 from models.gate.plan import GatePlan, read_plan
-from models.gate.trial import read_trial, refuse_too_many
+from models.gate.trial import Trial, read_trial, refuse_too_many
 from models.model_registry.open import open_registry
 from models.training.regions import RegionTask
 from schemas.errors import GateClosed, SettingsError
@@ -110,7 +110,7 @@ class _Ask:
         places, plan = self.places, read_plan(self.places.plan)
         champion, now_s = champion_of(places.artifacts, region), int(time.time())
         if running := read_trial(places.artifacts, region):
-            return "on trial", f"{running.challenger} is being tried already"
+            return _of_trial(running, champion.version)
         try:
             known = known_hours(self.task.data, champion.spec)
         except NoDays as error:  # a day is final when late reports have come
@@ -143,6 +143,15 @@ class _Ask:
                 challenger, past = registered_challenger(desk, champion, task, plan[0], Path(scratch), report)
             trial, _ = start_trial(desk, champion, challenger, past, plan, int(time.time()))
         return trial.challenger
+
+
+def _of_trial(trial: Trial, champion: str) -> tuple[Outcome, str]:
+    if champion == trial.champion:
+        return "on trial", f"{trial.challenger} is being tried already"
+    return (
+        "waits",
+        f"the trial of {trial.challenger} is over, as {champion} scores: end it, `python -m models gate end`",
+    )
 
 
 def _wait(desk: "Desk", champion: Artifact, plan: GatePlan, now_s: int) -> str:

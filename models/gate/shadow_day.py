@@ -82,7 +82,7 @@ def read_shadow(path: Path, *, horizon: str = "", champion: str = "") -> Iterato
             continue
         try:
             yield decoder.decode(line)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{path}, line {number} cannot be read ({error})", "restore or delete it") from error
 
 

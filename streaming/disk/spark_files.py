@@ -111,7 +111,7 @@ def _topic_of_incidents(checkpoint: Path) -> str:
     try:
         guard = msgspec.json.decode((checkpoint / "guard.json").read_bytes(), type=dict[str, Any])
         return str(guard["topic"])
-    except (OSError, msgspec.DecodeError, KeyError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, KeyError) as error:
         raise damaged(checkpoint, f"its guard.json, which names the topic, cannot be read ({error})") from error
 
 

@@ -140,7 +140,7 @@ def logged_batches(checkpoint: Path, day: str) -> Iterator[LoggedBatch]:
                 break
             try:
                 batch = msgspec.structs.replace(decoder.decode(line), day=day)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise CheckpointError(
                     f"{path}, line {position} cannot be read ({error})", remedy="restore it"
                 ) from error

@@ -86,7 +86,7 @@ def read_tokens(path: Path) -> list[Caller]:
         return [msgspec.json.decode(line, type=Caller) for line in lines if line.strip()]
     except OSError as error:
         raise SettingsError(f"the tokens' file {path} cannot be read ({error.strerror})", remedy) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"the tokens' file {path} has a line that is no token's", remedy) from error
 
 

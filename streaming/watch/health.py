@@ -106,7 +106,7 @@ def read_health(checkpoint: Path, now: datetime) -> tuple[Health | None, str]:
         health = msgspec.json.decode(health_path(checkpoint).read_bytes(), type=Health)
     except FileNotFoundError:
         return None, f"no job has run on {checkpoint} yet, or none since it was reset"
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         return None, f"{health_path(checkpoint)} cannot be read ({error})"
     age_s = (now - health.written_at).total_seconds()
     if health.phase == "running" and not is_held(checkpoint):

@@ -59,6 +59,9 @@ def test_a_topic_of_outside_series_is_read_beside_and_does_not_count(tmp_path):
     assert taken_offsets(tmp_path, 1) == {0: (10, 20)}
     assert end_offsets(tmp_path, 1, "covariates.v1") == {0: 200}
     assert end_offsets(tmp_path, 1, "another") == {}
+    (tmp_path / "guard.json").write_bytes(b'{"topic": "\xff"}')
+    with pytest.raises(CheckpointError, match=r"guard\.json, which names the topic"):
+        taken_offsets(tmp_path, 1)
     (tmp_path / "guard.json").unlink()
     with pytest.raises(CheckpointError, match=r"guard\.json, which names the topic"):
         taken_offsets(tmp_path, 1)

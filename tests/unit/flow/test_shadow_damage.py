@@ -69,9 +69,10 @@ def test_a_damaged_forecast_of_the_challenger_leaves_the_hour_to_the_champion(wo
     assert (hour.champion_version, hour.challenger_version) == (CHAMPION, "")
 
 
-def test_a_line_that_cannot_be_read_ends_the_judgement_and_not_the_job(world, caplog):
+@pytest.mark.parametrize("line", [b"garbage\n", b'{"champion_version": "\xff"}\n'])
+def test_a_line_that_cannot_be_read_ends_the_judgement_and_not_the_job(world, caplog, line):
     path = shadow_path(world.shadow.checkpoint, SPEC.region)
-    path.write_bytes(b"garbage\n")
+    path.write_bytes(line)
     assert world.points().startswith(b"shadow,")
     assert "line 1 cannot be read" in caplog.text
 

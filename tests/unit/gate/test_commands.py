@@ -17,6 +17,15 @@ def test_one_trial_at_a_time(trial):
         trial.gate("start", trial.state().challenger, *trial.data, "--because", "again")
 
 
+def test_a_trial_whose_challenger_was_promoted_by_hand_waits_for_its_end(trial):
+    challenger = trial.state().challenger
+    words = ["--because", "by hand", "--sync", *trial.options("registry", "artifacts", "audit")]
+    command("registry", "promote", "town", challenger, *words)
+    said = trial.retrain().replace("\n", " ")
+    assert f"waits: the trial of {challenger} is over, as {challenger} scores" in said
+    assert "gate end" in said
+
+
 def test_a_start_that_was_killed_before_its_end_can_be_made_again(trial):
     (trial.artifacts / "town" / "trial.json").unlink()  # written last
     challenger = trial.state().challenger

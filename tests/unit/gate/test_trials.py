@@ -95,8 +95,9 @@ def test_a_kill_between_record_and_removal_counts_the_trial_once(tmp_path, monke
     assert [(each.started_s, each.decision) for each in ended_trials(tmp_path, "town")] == [(NOW_S, "stop")]
 
 
-def test_a_record_that_cannot_be_read_frees_nobody(tmp_path):
+@pytest.mark.parametrize("content", [b"garbage", b'[{"champion": "\xff"}]'])
+def test_a_record_that_cannot_be_read_frees_nobody(tmp_path, content):
     had(tmp_path, 10)
-    ended_path(tmp_path, "town").write_bytes(b"garbage")
+    ended_path(tmp_path, "town").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"trials\.json cannot be read"):
         refuse_too_many(tmp_path, "town", PLAN, NOW_S)

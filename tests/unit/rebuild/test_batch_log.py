@@ -87,9 +87,10 @@ def test_a_line_that_a_crash_tore_is_not_read_and_is_replaced_by_its_repeat(tmp_
     assert [batch.number for batch in lines(tmp_path)] == [0]
     keep(tmp_path, 1)
     assert path.read_bytes() == whole
-    path.write_bytes(whole.replace(b'"number":0', b'"number":no'))
-    with pytest.raises(CheckpointError, match=r"batches\.jsonl, line 1"):
-        lines(tmp_path)
+    for damage in (b'"number":no', b'"day":"\xff","number":0'):
+        path.write_bytes(whole.replace(b'"number":0', damage))
+        with pytest.raises(CheckpointError, match=r"batches\.jsonl, line 1"):
+            lines(tmp_path)
 
 
 def test_each_day_has_a_folder_a_clock_set_back_opens_none_and_old_ones_go(tmp_path):

@@ -93,7 +93,7 @@ def waited(condition, seconds=10):
     return True
 
 
-@pytest.mark.parametrize("damage", ["not json", '{"name": "a"}', None])
+@pytest.mark.parametrize("damage", [b"not json", b'{"name": "a"}', b'{"name": "\xff"}', None])
 def test_a_file_that_cannot_be_used_opens_nothing(tmp_path, damage):
     path = tmp_path / "tokens.jsonl"
     token = make_token(path, "cad", [])
@@ -102,12 +102,12 @@ def test_a_file_that_cannot_be_used_opens_nothing(tmp_path, damage):
     assert tokens.caller(token).name == "cad"
     path.unlink()
     if damage:
-        path.write_text(damage, encoding="utf-8")
+        path.write_bytes(damage)
     tokens.look()
     assert tokens.caller(token) is None
     with pytest.raises(SettingsError) as caught:
         read_tokens(path)
-    assert damage is None or damage not in str(caught.value)
+    assert damage is None or damage.decode(errors="replace") not in str(caught.value)
 
 
 def test_a_new_token_of_a_name_replaces_the_old_one(tmp_path):

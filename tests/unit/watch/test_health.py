@@ -132,7 +132,7 @@ def test_a_file_of_a_job_that_holds_the_lock_is_believed(tmp_path):
 
 def test_no_file_and_a_damaged_one_are_not_ready(tmp_path):
     assert "no job has run" in read(tmp_path)
-    for content in (b"", b"{}", b'{"ready": true'):
+    for content in (b"", b"{}", b'{"ready": true', b'{"reason": "\xff"}'):
         health_path(tmp_path).write_bytes(content)
         with only_writer(tmp_path):
             assert "cannot be read" in read(tmp_path)
