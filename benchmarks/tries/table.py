@@ -4,6 +4,7 @@ Scores are kept in out/tries as they are found, so that an interrupted run goes 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def _kept(
 
 def _all(task: Task, country: str, seeds: Sequence[int], epochs: int) -> dict[str, Callable[[], Floats]]:
     follows = Tries(data=collect_task(task, country=country), seeds=seeds, epochs=epochs)
-    staying = Tries(data=collect_task(task, follows=False), seeds=seeds, epochs=epochs)
+    staying = cache(lambda: Tries(data=collect_task(task, follows=False), seeds=seeds, epochs=epochs))
     return {
         **follows.all(),
-        STAYING["network"]: lambda: staying.scored(staying.network),
-        STAYING["baseline"]: lambda: staying.scored([staying.baseline]),
+        STAYING["network"]: lambda: staying().scored(staying().network),
+        STAYING["baseline"]: lambda: staying().scored([staying().baseline]),
     }
