@@ -1,6 +1,7 @@
 .PHONY: pictures help demo test test-all stack cluster kubernetes ansible unit lint docs faults soak load year fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
 PYTHON := .venv/bin/python
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+BESIDE := tests/unit tests/contracts tests/grafana tests/pipelines
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
 help: ## this list
@@ -14,8 +15,8 @@ test: ## every test that can run on this machine, without those marked long
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
 	@$(MAKE) --no-print-directory docs
-	@$(PYTHON) -m pytest tests/unit tests/contracts -q -m 'not long' $(PARALLEL)
-	@$(PYTHON) -m pytest tests --ignore tests/unit --ignore tests/contracts -q -m 'not long'
+	@$(PYTHON) -m pytest $(BESIDE) -q -m 'not long' $(PARALLEL)
+	@$(PYTHON) -m pytest tests $(BESIDE:%=--ignore %) -q -m 'not long'
 
 test-all: test ## make test, and then the tests that it leaves out: most faults, containers (an hour or more)
 	@$(PYTHON) -m pytest tests -q -m long

@@ -143,6 +143,7 @@ def test_cells_of_the_demos_region_are_written_for_the_map(world, artifact):
     assert (round(view["lat"]), round(view["lon"])) == (42, -88)
 
 
+@pytest.mark.long
 def test_the_scorer_becomes_healthy_takes_the_replay_and_stops_in_time(world, topics, artifact, broker, stores):
     environment, log = world("scorer"), Path(world("scorer")["HERE"]) / "terminal.txt"
     with log.open("wb") as terminal:

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,3 +186,9 @@ def desk_of(kind: str, folder: Path, template: Path) -> Desk:
         shutil.copyfile(template, folder / "mlflow.db")
         MlflowClient(desk.address).create_experiment(EXPERIMENT, artifact_location=str(folder / "files"))
     return desk
+
+
+def desk_without_server(request: Any, tmp_path: Path) -> Desk:
+    """Of the kind that is the fixture's parameter."""
+    template = request.getfixturevalue("mlflow_template") if request.param == "mlflow" else None
+    return desk_of(request.param, tmp_path / "desk", template)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness.registries import KINDS, desk_of, emptied, mlflow_server, mlflow_store
+from tests.harness.registries import KINDS, desk_without_server, emptied, mlflow_server, mlflow_store
 
 
 @pytest.fixture(scope="session")
@@ -19,11 +19,6 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     with mlflow_server(folder) as address:
         yield address, folder / "files"
-
-
-def desk_without_server(request, tmp_path):
-    template = request.getfixturevalue("mlflow_template") if request.param == "mlflow" else None
-    return desk_of(request.param, tmp_path / "desk", template)
 
 
 @pytest.fixture(params=KINDS)

@@ -12,6 +12,7 @@ from models.artifact.pointer import Pointer, champion_of, read_pointer
 from models.model_registry.contract import RegionState
 from models.model_registry.copying import manifest_digest, verified
 from tests.harness.killed_step import every_kill
+from tests.harness.registries import desk_without_server
 
 CALLS = (
     "create_registered_model",
@@ -29,6 +30,11 @@ CALLS = (
     "set_registered_model_alias",
     "delete_registered_model_alias",
 )
+
+
+@pytest.fixture(params=["folder", pytest.param("mlflow", marks=pytest.mark.long)])
+def desk(request, tmp_path):
+    return desk_without_server(request, tmp_path)
 
 
 @pytest.fixture
