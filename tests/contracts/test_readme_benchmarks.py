@@ -9,7 +9,7 @@ from tests.harness.readme import rows_below
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
-EVALUATION = (ROOT / "docs" / "explanation" / "evaluation.md").read_text(encoding="utf-8")
+COSTS_PAGE = (ROOT / "docs" / "explanation" / "costs.md").read_text(encoding="utf-8")
 QUERIES = json.loads((BENCHMARKS / "map-query.json").read_text(encoding="utf-8"))
 PUBLISHED = json.loads((BENCHMARKS / "publish.json").read_text(encoding="utf-8"))
 COSTS = [
@@ -25,7 +25,7 @@ def test_the_table_of_what_training_and_evaluation_cost():
         f"| {cost['peak_mib'] / 1024:.1f} |"
         for cost in COSTS
     ]
-    assert rows_below(EVALUATION, "| command | cells |") == rows
+    assert rows_below(COSTS_PAGE, "| command | cells |") == rows
 
 
 def test_what_is_said_of_growth():
@@ -34,7 +34,7 @@ def test_what_is_said_of_growth():
         seconds[name, 2304, years] / seconds[name, 576, years] for name, cells, years in seconds if cells == 576
     ]
     by_years = [seconds[name, cells, 2] / seconds[name, cells, 1] for name, cells, years in seconds if years == 1]
-    said = re.search(r"cells take ([\d.]+) to ([\d.]+) times .* years ([\d.]+) to ([\d.]+) times", EVALUATION)
+    said = re.search(r"cells take ([\d.]+) to ([\d.]+) times .* years ([\d.]+) to ([\d.]+) times", COSTS_PAGE)
     spread = (min(by_cells), max(by_cells), min(by_years), max(by_years))
     assert said.groups() == tuple(f"{ratio:.1f}" for ratio in spread)
 

@@ -1,4 +1,4 @@
-"""The figures of docs/explanation/evaluation.md and of the README are those of the kept evaluation.json files."""
+"""The figures of evaluation.md, late-reports.md, costs.md and the README are those of the kept evaluation.json files."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.harness.readme import rows_below
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "explanation" / "evaluation.md"
+PAGE, LATE, COSTS = (ROOT / "docs" / "explanation" / f"{name}.md" for name in ("evaluation", "late-reports", "costs"))
 KEPT = {
     "Chicago 3 km, day": "chicago-3km-daily",
     "Chicago 1 km, hour": "chicago-1km-hourly",
@@ -86,9 +86,9 @@ def of_file(stem):
 def test_the_prose_has_the_figures_of_the_files():
     days, hours, calls = map(kept, KEPT)
     minutes = [round(evaluation["seconds"] / 60) for evaluation in (days, hours, calls)]
-    page = words_of(PAGE)
-    assert f"{minutes[0]} minutes for Chicago's days, {minutes[1]} for its hours and {minutes[2]} for" in page
-    assert f"at most {max(found['peak_gib'] for found in (days, hours, calls)):.1f} GiB without Java" in page
+    page, costs = words_of(PAGE), words_of(COSTS)
+    assert f"{minutes[0]} minutes for Chicago's days, {minutes[1]} for its hours and {minutes[2]} for" in costs
+    assert f"at most {max(found['peak_gib'] for found in (days, hours, calls)):.1f} GiB without Java" in costs
     gains = [network_of(evaluation)["versus_best_rule"] for evaluation in (days, hours, calls)]
     assert [gain["verdict"] for gain in gains] == ["tie", "better", "better"]
     first = words_of(ROOT / "README.md")
@@ -148,7 +148,7 @@ def test_the_table_of_delays_is_that_of_the_files():
         best, against_best = found["best_baseline"], against(network["versus_best_baseline"], "")
         against_rule = against(network["versus_best_rule"], "")
         assert (
-            best_rule_in_heading(found) in PAGE.read_text(encoding="utf-8").split("| delay, days |")[1].split("\n")[0]
+            best_rule_in_heading(found) in LATE.read_text(encoding="utf-8").split("| delay, days |")[1].split("\n")[0]
         )
         scores[days] = network["nb_log_score"]
         glm[days] = -next(row for row in found["rows"] if row["model"] == "Poisson GLM")["versus_best_rule"]["percent"]
@@ -156,9 +156,9 @@ def test_the_table_of_delays_is_that_of_the_files():
             f"{network['nb_log_score']:.4f} | {network['forecast_over_actual']:.3f} | {network['chosen']['epoch']:.0f}"
         )
         rows.append(f"| {days} | {figures} | {best} | {against_best} | {against_rule} |")
-    assert rows_below(PAGE.read_text(encoding="utf-8"), "| delay, days |") == rows
+    assert rows_below(LATE.read_text(encoding="utf-8"), "| delay, days |") == rows
     lost = [f"{100 * (scores[days] / scores[0] - 1):.2f} %" for days in (1, 3)]
-    text = words_of(PAGE)
+    text = words_of(LATE)
     assert f"a day costs {lost[0]} of the log score, one of three days {lost[1]}." in text
     assert f"The GLM keeps as much or more ({glm[3]:.2f} and {glm[7]:.2f} % better than the best rule)" in text
 
@@ -166,9 +166,9 @@ def test_the_table_of_delays_is_that_of_the_files():
 def test_the_hours_of_a_large_city_cost_what_the_page_says():
     found = of_file("synthetic-2304-hourly")
     counts = found["blocks"]["steps"] * found["grid"]["scored_cells"] * len(found["categories"])
-    assert f"The hours of the last city are {counts / 1e6:.0f} million counts." in words_of(PAGE)
-    assert f"took {found['seconds'] / 60:.0f} minutes with half of a core" in words_of(PAGE)
-    assert f"and {found['peak_gib']:.1f} GiB: more than the 20 minutes" in words_of(PAGE)
+    assert f"The hours of the last city are {counts / 1e6:.0f} million counts." in words_of(COSTS)
+    assert f"took {found['seconds'] / 60:.0f} minutes with half of a core" in words_of(COSTS)
+    assert f"and {found['peak_gib']:.1f} GiB: more than the 20 minutes" in words_of(COSTS)
     assert (len(found["seeds"]), found["seconds"] > 1200, found["peak_gib"] < 6) == (1, True, True)
 
 
@@ -186,7 +186,7 @@ def lines_of_merging():
 
 
 def test_what_merging_repeated_calls_changes_is_that_of_the_files():
-    assert rows_below(PAGE.read_text(encoding="utf-8"), "| Montgomery 2 km, hour, three classes |") == [
+    assert rows_below(LATE.read_text(encoding="utf-8"), "| Montgomery 2 km, hour, three classes |") == [
         *lines_of_merging()
     ]
     each, once = (network_of(of_file(stem)) for stem in ("montgomery-raw", "montgomery-merged"))
