@@ -1,4 +1,4 @@
-"""The figures of evaluation.md, late-reports.md, costs.md and the README are those of the kept evaluation.json files."""
+"""The figures of evaluation.md, late-reports.md, costs.md and README.md are those of the kept evaluation.json files."""
 
 import json
 from pathlib import Path
