@@ -1,4 +1,4 @@
-"""tries.md and aging.md in docs/explanation have the figures of benchmarks/tries.json, aging.json and newcomers.json."""
+"""tries.md and aging.md have the figures of benchmarks/tries.json, aging.json and newcomers.json."""
 
 import json
 from pathlib import Path
