@@ -13,7 +13,14 @@ from tests.contracts.test_readme import fault_in_name
 from tests.harness import processes
 from tests.harness.compose_file import ROOT, SERVICES, read_compose, tool
 
-PAGES = ("README.md", "docs/how-to/operations.md", "deploy/README.md", "docs/how-to/containers.md", "deploy/demo.env")
+PAGES = (
+    "README.md",
+    "docs/how-to/operations.md",
+    "docs/how-to/secrets.md",
+    "deploy/README.md",
+    "docs/how-to/containers.md",
+    "deploy/demo.env",
+)
 FENCE = re.compile(r"^( *)```.*?\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 TAKE_A_VALUE = {"--env", "--entrypoint", "--since", "--env-file"}
 OF_A_SERVICE = {"run", "exec", "logs", "start", "stop", "restart", "up"}
