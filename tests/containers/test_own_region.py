@@ -18,6 +18,7 @@ from tests.harness.influxql import table
 
 pytestmark = [pytest.mark.docker, pytest.mark.long]
 DEPLOY, OPERATIONS, MORE = "deploy/README.md", "docs/how-to/operations.md", "docs/how-to/containers.md"
+TOKENS = "docs/how-to/secrets.md"
 ASK_WITHOUT_LOGIN = """
 import urllib.request, urllib.error
 try:
@@ -103,7 +104,7 @@ def test_it_starts_as_its_page_says(ours, record_property):
 @pytest.mark.parametrize("of", ["scorer", "grafana"])
 def test_a_token_is_replaced_and_the_old_one_is_refused(ours, of):
     old = ours.token(of)
-    ours.shell(fence(DEPLOY, "-f /tokens/scorer").replace("scorer", of))
+    ours.shell(fence(TOKENS, "-f /tokens/scorer").replace("scorer", of))
     ours.wait_until_well()
     assert ours.token(of) != old
     assert ours.store(old).request("POST", "/write?db=risk", body=b"x y=1").status == 401
@@ -111,7 +112,7 @@ def test_a_token_is_replaced_and_the_old_one_is_refused(ours, of):
 
 
 def test_the_admins_password_and_token_are_replaced(ours):
-    password, token, _ = fence(OPERATIONS, "influx user password").strip().splitlines()
+    password, token, _ = fence(TOKENS, "influx user password").strip().splitlines()
     old = (ours.folder / "secrets" / "influxdb_admin_token").read_text().strip()
     ours.run("/bin/sh", "-c", password.replace("exec ", "exec -T ", 1), answer="another-password\nanother-password\n")
     printed = ours.shell(token.replace("exec ", "exec -T ", 1))
@@ -121,7 +122,7 @@ def test_the_admins_password_and_token_are_replaced(ours):
     ours.wait_until_well()
     assert ours.compose("run", "--rm", "influxdb-setup").count("kept") == 2
 
-    listing, deleting = fence(OPERATIONS, "influx auth list").replace("exec ", "exec -T ").strip().splitlines()
+    listing, deleting = fence(TOKENS, "influx auth list").replace("exec ", "exec -T ").strip().splitlines()
     (line,) = (line for line in ours.shell(listing).splitlines() if "admin's Token" in line)
     ours.shell(re.sub(r"\bID\b", line.split()[0], deleting))
     assert ours.store(old).request("GET", "/api/v2/authorizations").status == 401
@@ -177,7 +178,7 @@ def test_dead_letters_are_shown(ours):
 def test_retraining_asks_its_triggers_and_says_why_it_waits(ours, record_property):
     folder = artifact_of(ours)
     ours.shell("chown -R 10001 data/artifacts")
-    ours.shell(fence(DEPLOY, "retrain registry register").replace("VERSION", folder.name).replace("--rm", "--rm -T"))
+    ours.shell(fence(MORE, "retrain registry register").replace("VERSION", folder.name).replace("--rm", "--rm -T"))
     assert json.loads((folder.parent / "pointer.json").read_text())["champion"] == folder.name
     answer = folder.parent / "retrain.json"
     wait(answer.exists, 300, lambda: ours.compose("logs", "--tail", "60", "retrain"))

@@ -12,7 +12,7 @@ from tests.harness.compose_file import ROOT, SERVICES
 from tests.harness.processes import run
 
 ANSIBLE = ROOT / "deploy" / "ansible"
-PAGES = ("deploy/README.md", "docs/how-to/operations.md")
+PAGES = ("deploy/README.md", "docs/how-to/operations.md", "docs/how-to/secrets.md")
 TEMPLATE = re.compile(r"\{\{.*?\}\}")
 ASKING = ("docker version", "docker compose ps", "docker compose config", "git rev-parse")  # changes nothing
 
