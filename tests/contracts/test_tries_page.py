@@ -99,11 +99,13 @@ def test_what_the_page_says_of_the_kept_ones_is_so():
 def test_what_the_page_says_of_a_model_of_three_months_is_so():
     ages = {task["task"]: {row["from_week"]: row["network"] for row in task["by_weeks"]} for task in read("aging")}
     tried = {task["task"]: task["tries"]["baseline"]["mean"] for task in read("tries")}
-    calls, days = ages["montgomery-2km-hourly"][12], ages["chicago-3km-daily"][12]
+    calls, *chicago = (ages[name][12] for name in ("montgomery-2km-hourly", "chicago-3km-daily", "chicago-1km-hourly"))
     gain = tried["montgomery-2km-hourly"]  # what the baseline loses to the network
     assert calls["verdict"] == "worse"
     assert gain / 2 < calls["mean"] < gain
-    assert days["mean"] < calls["mean"] / 2
+    assert all(one["mean"] < calls["mean"] / 2 for one in chicago)
+    for week, one in ages["chicago-1km-hourly"].items():
+        assert (one["mean"] > tried["chicago-1km-hourly"]) == (week >= 36) or one["verdict"] == "too short"
 
 
 def test_what_the_page_says_of_a_fit_on_all_of_the_time_is_so():
