@@ -1,4 +1,4 @@
-"""Alerts on what cells are scored, and on scores that are stale, on a real store: they fire on data that must."""
+"""Alerts on what cells are scored, and on scores that are stale, on a real store; a healthy one has no alert at all."""
 
 import pytest
 
@@ -103,3 +103,11 @@ def test_outside_series_that_are_missing(store, now_s):
     assert fires(uid, store, now_s) == {NORTH}
     write_ledgers(store, now_s + 600, 2, northville={"covariates_missing": 0})
     assert evaluate(RULES[uid], store, now_s + 600, already={NORTH}).firing == frozenset()
+
+
+NOT_QUIET = {"risk-cell-high", "risk-rejects-unassigned"}  # the drawn scores are high; a third has no region
+
+
+@pytest.mark.parametrize("uid", sorted(set(RULES) - NOT_QUIET))
+def test_a_healthy_store_is_quiet(filled, now_s, uid):
+    assert fires(uid, filled, now_s) == frozenset()
