@@ -1,4 +1,4 @@
-"""Alerts on models, on a real store: outcomes, drift, trials, retraining. They fire on data that must, and only then."""
+"""Alerts on models: outcomes, drift, trials, retraining, on a real store. They fire where they must, and only there."""
 
 import numpy as np
 import pytest
