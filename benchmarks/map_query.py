@@ -6,7 +6,6 @@ The store is Debian's InfluxDB 1.6: it answers the same InfluxQL as the product'
 but it is not the same program. Values repeat every FRAMES minutes, so they compress somewhat better than real ones.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +14,6 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -30,8 +28,8 @@ from schemas.spec import Spec
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.grafana_world import VARIABLES, frame, outcome_lines, pipeline
 from tests.harness.influxql import Store, filled_in
+from tests.harness.pages import ALERTS, PAGES
 
-PROVISIONING = Path(__file__).parents[1] / "grafana-provisioning"
 FRAMES = 16
 LINES_PER_REQUEST = 10_000  # as the product's sink
 MAP_TARGET_MS, TARGET_MS = 200, 1000
@@ -138,8 +136,7 @@ def _queries(spec: Spec, now_s: int) -> Iterator[tuple[str, str, int]]:
         "bucket": "risk",
         "frame": str(now_s),
     }
-    for path in sorted(PROVISIONING.glob("*/*.json")):
-        name, page = path.stem, json.loads(path.read_text(encoding="utf-8"))
+    for name, page in PAGES.items():
         several = {one["name"]: ".*" for one in page["templating"]["list"] if one.get("multi")}
         for variable in page["templating"]["list"]:
             if variable["type"] == "query":
@@ -158,8 +155,7 @@ def _queries(spec: Spec, now_s: int) -> Iterator[tuple[str, str, int]]:
                 is_map = panel["type"] == "geomap"
                 what = f"{name}: {panel['title']}" + (f" ({target['refId']})" if len(panel["targets"]) > 1 else "")
                 yield what, query, MAP_TARGET_MS if is_map else TARGET_MS
-    rules = yaml.safe_load((PROVISIONING / "alerting" / "rules.yaml").read_text(encoding="utf-8"))
-    for rule in rules["groups"][0]["rules"]:
+    for rule in ALERTS:
         asked = rule["data"][0]
         from_s = now_s - asked["relativeTimeRange"]["from"]
         yield f"alert: {rule['title']}", filled_in(asked["model"]["query"], from_s=from_s, to_s=now_s), TARGET_MS

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import numpy as np
 import pandas as pd
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 from pyspark.sql.types import BinaryType, StringType, StructField, StructType
@@ -21,14 +20,14 @@ from models.counting.blobs import Changes, Journal
 from models.counting.closed_horizons import horizons_closed_between
 from models.counting.count_state import CountState, Moves
 from models.features import FeatureEngine, Features
-from schemas.covariate import PLACED_VALUE, Values
 from schemas.errors import ArtifactError, SpecMismatch
-from schemas.incidents import Incidents, Rejection, pack_rejections, unpack_rejections
+from schemas.incidents import pack_rejections
 from schemas.spec import HOUR_S
 from streaming.disk.frame_counts import CountsRecords
 from streaming.disk.kept_counts import day_of, pack_counts
 from streaming.flow.intake import Intake, OutsideIntake, take_in, take_in_outside
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
+from streaming.flow.packed import PackedBatch
 from streaming.flow.rows import ClosedCounts, CountedRow, Summary
 from streaming.flow.workers import settle_worker
 from streaming.roster.roster import load_artifact
@@ -78,12 +77,12 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
 
     def handleInputRows(self, key: Any, rows: Iterator[pd.DataFrame], timerValues: Any) -> Iterator[pd.DataFrame]:
         region = key[0]
-        packed = pd.concat(list(rows), ignore_index=True)
+        packed = PackedBatch.of(pd.concat(list(rows), ignore_index=True))
         stored = self.head.get()
         head = msgspec.msgpack.decode(stored[0], type=Head) if stored else Head()
         now_ms = int(timerValues.getCurrentProcessingTimeInMs())
         if region == UNASSIGNED:
-            newest_ms = now_ms if self.clock == "wall" else int(packed["newest_ms"].max())
+            newest_ms = now_ms if self.clock == "wall" else packed.newest_ms
             after, row = _unassigned(head, packed, min(now_ms, newest_ms))
             if after == head and (region in _REPORTED or not head.as_of_s):
                 return
@@ -95,8 +94,8 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             self.head.update((msgspec.msgpack.encode(after),))
         yield pd.DataFrame(counted, columns=CountedRow._fields)
 
-    def _region(self, region: str, head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, list[CountedRow]]:
-        folder = _artifact_in_force(packed)
+    def _region(self, region: str, head: Head, packed: PackedBatch, now_ms: int) -> tuple[Head, list[CountedRow]]:
+        folder = packed.artifact
         artifact = load_artifact(on_this_worker(folder))
         fingerprint = artifact.spec.fingerprint()
         if head.fingerprint not in ("", fingerprint):
@@ -104,8 +103,7 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
                 f"the stored counts of {region} are for spec {head.fingerprint}, artifact {folder} has {fingerprint}",
                 remedy="start with a new checkpoint folder",
             )
-        incidents = Incidents.concatenate([Incidents.unpack(blob) for blob in packed["incidents"] if blob])
-        newest_received_ms = int(incidents.received_ms.max(initial=0))
+        newest_received_ms = int(packed.incidents.received_ms.max(initial=0))
         as_of_s = max((now_ms if self.clock == "wall" else newest_received_ms) // 1000, head.as_of_s)
         live = _LIVE.pop(region, None)  # put back at the end: after a failure it may be half changed
         if live is None or not self._is_current(live, head, as_of_s):
@@ -116,8 +114,8 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         if day != head.kept_day:
             kept = pack_counts(live.journal.state, totals=head.totals, newest_event_s=head.newest_event_s)
         before = live.journal.digest
-        everything = live.records.begin(live.journal.state, before, messages=len(incidents))
-        result = count_batch(live, head, packed, incidents, as_of_s)
+        everything = live.records.begin(live.journal.state, before, messages=len(packed.incidents))
+        result = count_batch(live, head, packed, as_of_s)
         if result.outside_changed:  # a record of moves does not have them: the next batch begins the file again
             live.records.is_begun = False
         moved = live.records.add(live.journal.state, result.moved, before=before, digest=live.journal.digest)
@@ -133,7 +131,7 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         )
         counted = [CountedRow(region, folder, result.features, msgspec.msgpack.encode(summary))]
         if begins_an_hour(head, result.head):
-            counted += _of_challenger(region, live, packed)
+            counted += _of_challenger(region, live, packed.challenger)
             live.records.is_begun = False
         return msgspec.structs.replace(result.head, kept_day=day), counted
 
@@ -182,21 +180,19 @@ class BatchResult:
     summary: Summary
 
 
-def count_batch(live: _Live, head: Head, packed: pd.DataFrame, incidents: Incidents, as_of_s: int) -> BatchResult:
+def count_batch(live: _Live, head: Head, packed: PackedBatch, as_of_s: int) -> BatchResult:
     """Apply one region's batch to its live state. Only `live` changes; the result has everything else."""
     state = live.journal.state
-    consumed = int(packed["consumed"].sum())
-    refused = _refused_in(packed)
-    taken = take_in(state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
+    taken = take_in(state, packed.incidents, packed.refused, as_of_s=as_of_s, consumed=packed.consumed)
     changes = live.journal.record(taken.applied.changed)
-    outside = take_in_outside(state, _outside_in(packed), _refused_in(packed, "refused_covariates"))
+    outside = take_in_outside(state, packed.outside, packed.refused_outside)
     if outside.has_changed:
         changes = changes.then(live.journal.record_book())
 
     features = _due(live, head, has_changed=len(taken.applied.changed) > 0 or outside.has_changed)
     after = Head(
         fingerprint=state.spec.fingerprint(),
-        as_of_s=state.as_of_s if consumed or features else head.as_of_s,
+        as_of_s=state.as_of_s if packed.consumed or features else head.as_of_s,
         emitted_tick_s=state.tick_s,
         emitted_artifact=live.engine_of,
         newest_event_s=max(head.newest_event_s, taken.applied.newest_counted_s),
@@ -246,16 +242,15 @@ def begins_an_hour(before: Head, after: Head) -> bool:
     return after.emitted_tick_s != before.emitted_tick_s and after.emitted_tick_s % HOUR_S == 0
 
 
-def _of_challenger(region: str, live: _Live, packed: pd.DataFrame) -> Iterator[CountedRow]:
-    """The row of the region's challenger, from the same counts; none without one.
+def _of_challenger(region: str, live: _Live, folder: str) -> Iterator[CountedRow]:
+    """The row of the region's challenger, from the same counts. folder: of the challenger; none without one.
 
     Nor with one that can no longer be read: the roster's watch reports it, and the region goes on without.
     """
-    named = [folder for folder in packed["challenger"] if folder]
-    if not named:
+    if not folder:
         live.challenger, live.challenger_of = None, ""
         return
-    folder, state = max(named), live.journal.state
+    state = live.journal.state
     try:
         artifact = load_artifact(on_this_worker(folder))
     except (ArtifactError, OSError):
@@ -266,7 +261,7 @@ def _of_challenger(region: str, live: _Live, packed: pd.DataFrame) -> Iterator[C
     yield CountedRow(region, folder, features.values.astype("<f4").tobytes(), None)
 
 
-def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, CountedRow]:
+def _unassigned(head: Head, packed: PackedBatch, now_ms: int) -> tuple[Head, CountedRow]:
     """Messages that belong to no region: nothing to count, but each has its place in a ledger.
 
     The head stays the same when there is no such message and no new minute: then there is nothing to report, except
@@ -274,8 +269,8 @@ def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, Co
     its messages are no longer of no region: the store's point must give way. On the wall clock a minute without any
     has its point too, so that a chart shows the first of a burst as a step.
     """
-    rejections, outside = _refused_in(packed), _refused_in(packed, "refused_covariates")
-    ledger = balanced_ledger(int(packed["consumed"].sum()), {}, rejections)
+    rejections, outside = packed.refused, packed.refused_outside
+    ledger = balanced_ledger(packed.consumed, {}, rejections)
     of_outside = {"covariates_rejected": len(outside)} if outside else {}
     as_of_s = max(head.as_of_s, now_ms // 1000)
     tick_s = tick_of(as_of_s, None)
@@ -290,17 +285,3 @@ def _unassigned(head: Head, packed: pd.DataFrame, now_ms: int) -> tuple[Head, Co
         refused_covariates=pack_rejections(outside),
     )
     return after, CountedRow(UNASSIGNED, None, None, msgspec.msgpack.encode(summary))
-
-
-def _outside_in(packed: pd.DataFrame) -> Values:
-    return np.frombuffer(b"".join(bytes(blob) for blob in packed["covariates"]), PLACED_VALUE)
-
-
-def _refused_in(packed: pd.DataFrame, column: str = "rejections") -> list[Rejection]:
-    return [one for blob in packed[column] for one in unpack_rejections(blob)]
-
-
-def _artifact_in_force(packed: pd.DataFrame) -> str:
-    """The heartbeat's artifact; before a new region's first heartbeat, the one that its messages name."""
-    by_heartbeat = packed.loc[packed["is_heartbeat"], "artifact"]
-    return str(max(by_heartbeat if len(by_heartbeat) else packed["artifact"]))

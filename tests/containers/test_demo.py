@@ -8,7 +8,6 @@ import time
 
 import pytest
 import urllib3
-import yaml
 from kafka import KafkaConsumer, TopicPartition
 
 from models.counting.count_state import OUTCOMES
@@ -16,7 +15,7 @@ from tests.containers.project import KAFKA, SERVICE, fence, opened, wait
 from tests.harness.compose_file import SERVICES
 from tests.harness.grafana_world import VARIABLES
 from tests.harness.influxql import filled_in, shown, table
-from tests.harness.pages import PAGES, PROVISIONING
+from tests.harness.pages import ALERTS, PAGES
 
 pytestmark = [pytest.mark.docker, pytest.mark.long]
 SCORED = "SELECT count(risk) FROM risk WHERE region = 'chicago' AND time > now() - 3m"
@@ -127,11 +126,10 @@ def test_a_page_asks_nothing_that_the_store_refuses(demo, page):
 
 def test_the_alerts_ask_nothing_that_the_store_refuses(demo):
     store, now_s = demo.store(demo.token("grafana")), time.time()
-    rules = yaml.safe_load((PROVISIONING / "alerting" / "rules.yaml").read_text(encoding="utf-8"))["groups"][0]["rules"]
-    for rule in rules:
+    for rule in ALERTS:
         query = rule["data"][0]
         store.series(filled_in(query["model"]["query"], from_s=now_s - 3600, to_s=now_s))
-    assert rules
+    assert ALERTS
 
 
 @pytest.mark.parametrize("service", ["scorer", "kafka", "influxdb"])

@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -32,6 +31,7 @@ from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines
 from streaming.sinks.open import SINKS, open_sink
 from tests.harness.batch import NoLetters, Rows, scored_row
+from tests.harness.small_task import evaluated
 from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_spec
 
 AS_OF_S = 1_700_000_060
@@ -195,10 +195,7 @@ def test_a_feature_a_kind_of_network_and_a_layout_are_trained_scored_and_stored(
 
 def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_model, incident_file):
     task = task_of_file(incident_file, LAYOUTS["door"], FileOptions(cell_m=1000, step="4h"), now_s=1_800_000_000)
-    plan = evaluation.EvaluationPlan(
-        regressions=(), seeds=(0,), purge=1, delay=0, networks=("linear",), tell=lambda what, share: None
-    )
-    found = evaluation.evaluate(task, plan, now=datetime(2026, 1, 1, tzinfo=UTC), versions={})
+    found = evaluated(task, networks=("linear",))
     assert {row.model for row in found.rows} == {
         "constant 1", "last week's count / 7", "half an incident", "our baseline", "linear network",
         "log-linear pool",

@@ -22,9 +22,10 @@ from streaming.flow.outcomes import Outcomes
 from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.rows import FIELDS, ClosedCounts
 from streaming.sinks.line_protocol import risk_lines, top_lines
+from tests.faults.frame_rules import TOP
 from tests.faults.oracle import recount
 from tests.faults.oracle_region import Region
-from tests.faults.rules import TOP, Seen
+from tests.faults.rules import Seen
 from tests.faults.scenario import Producer, closing
 from tests.faults.written_store import WrittenStore
 from tests.harness.toy import toy_messages

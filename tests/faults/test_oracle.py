@@ -8,9 +8,10 @@ from dataclasses import replace
 import pytest
 
 from streaming.roster.roster import load_artifact
+from tests.faults.frame_rules import ROUNDED
 from tests.faults.good_store import good_store, recounted, region_of, store_after
 from tests.faults.oracle import DAY_S, judge, recount
-from tests.faults.rules import ROUNDED, breaches
+from tests.faults.rules import breaches
 from tests.faults.scenario import Producer, generate
 from tests.faults.test_scenarios import SCENARIOS, scenario_of
 from tests.harness.region import make_region

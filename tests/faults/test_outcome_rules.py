@@ -7,8 +7,10 @@ from functools import partial
 import pytest
 
 from tests.faults.good_store import good_store, recounted
-from tests.faults.rules import breaches, outcome_breaches, tags_of
+from tests.faults.outcome_rules import outcome_breaches
+from tests.faults.rules import breaches
 from tests.faults.test_outcomes import story_of
+from tests.harness.points import tags_of
 
 
 @pytest.fixture(scope="module")

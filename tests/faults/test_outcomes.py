@@ -13,10 +13,11 @@ from dataclasses import replace
 import pytest
 
 from tests.faults.actions import FIRST_LOAD
+from tests.faults.frame_rules import frames_first_written, frames_of
 from tests.faults.good_store import recounted
 from tests.faults.invariants import broken, seen_of
 from tests.faults.outcomes import GRACE_S, HOUR_S
-from tests.faults.rules import breaches, frames_first_written, frames_of
+from tests.faults.rules import breaches
 from tests.faults.scenario import DAY_S, Action, Scenario
 from tests.faults.world import World
 from tests.faults.written_store import WrittenStore

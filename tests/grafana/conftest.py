@@ -33,6 +33,12 @@ def influxdb(tmp_path_factory):
         yield Store(url=url)
 
 
+@pytest.fixture
+def store(influxdb, request):
+    """An empty one for each test."""
+    return influxdb.another(request.node.name.replace("[", "-").replace("]", ""))
+
+
 @pytest.fixture(scope="session")
 def now_s():
     """Half a minute into a tick: the newest one is stored."""

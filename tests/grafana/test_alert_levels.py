@@ -3,14 +3,11 @@
 import re
 
 import pytest
-import yaml
 
 from tests.harness.alerting import holds
-from tests.harness.pages import PROVISIONING
+from tests.harness.pages import ALERTS, PROVISIONING, ROOT
 
-ROOT = PROVISIONING.parent
-WRITTEN = yaml.safe_load((PROVISIONING / "alerting" / "rules.yaml").read_text(encoding="utf-8"))
-RULES = {rule["title"]: rule for rule in WRITTEN["groups"][0]["rules"]}
+RULES = {rule["title"]: rule for rule in ALERTS}
 LEVEL = re.compile(r"(above|more than|outside|inside|below|for) ([\d.]+)(?: to ([\d.]+))?(?: (%|h\b))?")
 KINDS = {"outside": "outside_range", "inside": "within_range", "below": "lt"}
 UNITS = {"%": 0.01, "h": 3600, "": 1}
@@ -18,10 +15,10 @@ IN_WORDS = {"three hours": 10_800, "half of": 0.5, "a quarter more": 1.25, "a fi
 
 
 def table():
-    """rule -> (opens, closes), as grafana-provisioning/README.md states it."""
+    """(rule, opens, closes) of each row, as grafana-provisioning/README.md states it."""
     text = (PROVISIONING / "README.md").read_text(encoding="utf-8").partition("## Alerts")[2]
     rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
-    return {rule: (opens, closes) for rule, opens, closes in rows if rule not in ("rule", "---")}
+    return [row for row in rows if row[0] not in ("rule", "---")]
 
 
 def stated(words):
@@ -39,12 +36,12 @@ def conditions_of(rule):
 
 
 def test_the_table_has_every_rule():
-    assert set(table()) == set(RULES)
+    assert [rule for rule, *_ in table()] == list(RULES)
 
 
 @pytest.mark.parametrize("title", RULES)
 def test_a_rule_opens_and_closes_at_the_levels_of_the_table(title):
-    opens, closes = table()[title]
+    ((opens, closes),) = [levels for rule, *levels in table() if rule == title]
     evaluator, recovery = conditions_of(RULES[title])
     assert recovery == stated(closes)
     if level := stated(opens):
@@ -75,3 +72,17 @@ def test_the_pages_state_levels_that_this_finds():
     """Else the test above would hold whatever they say."""
     page = (ROOT / "docs" / "how-to" / "alerts.md").read_text(encoding="utf-8")
     assert {0.5, 0.35, 0.05, 10_800, 1.25, 0.8} <= set(levels_in(" ".join(page.split())))
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "value", "is_met"),
+    [
+        ({"type": "gt", "params": [1]}, 1, False),
+        ({"type": "lt", "params": [1]}, 0.9, True),
+        ({"type": "within_range", "params": [1, 2]}, 2, False),
+        ({"type": "outside_range", "params": [1, 2]}, 2.1, True),
+        ({"type": "outside_range", "params": [1, 2]}, 2, False),
+    ],
+)
+def test_thresholds(evaluator, value, is_met):
+    assert holds(evaluator, value) == is_met

@@ -42,11 +42,6 @@ def rows(store, title, now_s):
     return table(shown(store, query, from_s=now_s - 3600, to_s=now_s, variables=OF_ALL))
 
 
-@pytest.fixture
-def store(influxdb):
-    return influxdb.another("half")
-
-
 def assert_shows(store, now_s, scores):
     """That the map has each cell with a history as in these scores, and the age is theirs."""
     known = np.flatnonzero(scores.support[:, 0])

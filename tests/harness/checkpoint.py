@@ -41,3 +41,8 @@ def commit(checkpoint, batch, read, *, is_done=True):
     commits.mkdir(exist_ok=True)
     if is_done:
         (commits / str(batch)).write_text("v1\n{}\n", encoding="utf-8")
+
+
+def tree(folder):
+    """path below the folder -> content, of every file."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -18,6 +18,11 @@ def points_in(text):
         yield key, int(time_s), dict(FIELD.findall(fields))
 
 
+def tags_of(key):
+    """name -> value. key: measurement and tags."""
+    return dict(tag.split("=") for tag in key.split(",")[1:])
+
+
 def stored_points(writes):
     """(measurement and tags, time) -> fields, later lines over earlier ones, as a store would have them."""
     points = {}

@@ -1,9 +1,11 @@
-"""A small town whose incidents follow a known rule, as a task."""
+"""A small town whose incidents follow a known rule, as a task, and its evaluation."""
 
 from datetime import UTC, datetime
 
 import numpy as np
 
+from models.evaluation.evaluate import evaluate
+from models.evaluation.plan import EvaluationPlan
 from models.evaluation.tasks import Task
 from models.measures.cube import count
 from schemas.grid import Grid
@@ -12,6 +14,7 @@ from tests.harness.toy import toy_table
 GRID = Grid(south_deg=41.0, west_deg=-87.0, cell_m=2000.0, rows=4, cols=5)
 DAY_S, START_S = 86_400, int(datetime(2016, 1, 4, tzinfo=UTC).timestamp())
 CATEGORIES = ("fire", "ems")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def small_task(*, days=300, judged=60, seed=0):
@@ -40,3 +43,14 @@ def small_task(*, days=300, judged=60, seed=0):
         scored=np.arange(GRID.cells) != 3,
     )
     return task, truth
+
+
+def plan_of(**changes):
+    """The quickest: no regressions, one seed."""
+    fields = {"regressions": (), "seeds": (0,), "purge": 1, "delay": 0, "tell": lambda what, share: None}
+    return EvaluationPlan(**(fields | changes))
+
+
+def evaluated(task, **changes):
+    """changes: of the plan."""
+    return evaluate(task, plan_of(**changes), now=NOW, versions={})

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import yaml
 from deltalake import DeltaTable, write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +14,7 @@ from streaming.archive.feed import Feed, FeedLog, LiveFeed
 from streaming.archive.table import SCHEMA, ArchiveTable
 from streaming.rebuild.batch_log import LoggedRegion
 from tests.harness.kept_world import KeptWorld
-from tests.harness.pages import PROVISIONING
+from tests.harness.pages import ALERTS
 from tests.unit.counting.test_count_state import CALL, HOUR, SPEC, incidents
 
 TODAY = 20_000  # days since 1970
@@ -168,8 +167,7 @@ def test_refusals_equal_a_recount_by_the_words_of_the_alerts(steps):
     ],
 )
 def test_the_rules_are_those_of_the_alerts(title, level, spans, least):
-    groups = yaml.safe_load((PROVISIONING / "alerting" / "rules.yaml").read_text(encoding="utf-8"))["groups"]
-    (rule,) = [one for one in groups[0]["rules"] if one["title"] == title]
+    (rule,) = [one for one in ALERTS if one["title"] == title]
     (condition,) = rule["data"][-1]["model"]["conditions"]
     assert condition["evaluator"] == {"type": "gt", "params": [level]}
     query, span = rule["data"][0]["model"]["query"], rule["data"][0]["relativeTimeRange"]

@@ -89,20 +89,20 @@ def recount(batches, history_end_s=0):
 history_ends = st.sampled_from([0, NOW - 20 * HOUR, NOW])
 
 
-def beginning(history_end_s):
+def beginning(history_end_s, spec=SPEC):
     """Counts that begin with a history up to then. It is empty here, so that all counts are the stream's."""
-    state = CountState(SPEC)
+    state = CountState(spec)
     state.history_end_s = history_end_s
     state.first_day = history_end_s // DAY_S + 7
     return state
 
 
 @st.composite
-def streams(draw):
-    """Batches of events with a clock that only goes forward, at times beyond what is remembered."""
+def streams(draw, event=event, most=6, steps_s=(0, 1, 299, 300, 3600, 3600, 22 * 3600, 27 * 3600, 60 * 86_400)):
+    """At most so many batches of events, with a clock that only goes forward, at times beyond what is remembered."""
     clock, batches, offset = NOW, [], 0
-    for events in draw(st.lists(st.lists(event, max_size=8), min_size=1, max_size=6)):
-        clock += draw(st.sampled_from([0, 1, 299, 300, 3600, 3600, 22 * 3600, 27 * 3600, 60 * 86_400]))
+    for events in draw(st.lists(st.lists(event, max_size=8), min_size=1, max_size=most)):
+        clock += draw(st.sampled_from(steps_s))
         batches.append((clock, incidents(events, clock, offset)))
         offset += len(events)
     return batches

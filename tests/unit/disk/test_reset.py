@@ -15,7 +15,7 @@ from streaming.disk.spark_files import last_commit, read_until
 from streaming.job.job import run
 from streaming.settings import Settings
 from streaming.topics.admin import Topic
-from tests.harness.checkpoint import commit, verify
+from tests.harness.checkpoint import commit, tree, verify
 
 KEPT = {"spark", "batches", "outcomes", "roster.json", "guard.json", "begin"}
 
@@ -31,10 +31,6 @@ def used(tmp_path):
     for name, text in {"roster.json": "{}", "begin": "3", "lock": "", "health.json": "{}"}.items():
         (settings.checkpoint / name).write_text(text, encoding="utf-8")
     return settings
-
-
-def tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_old_state_is_kept_aside_and_the_time_to_begin_at_is_said(used):

@@ -4,50 +4,33 @@ import base64
 import hashlib
 import hmac
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from joserfc import jwt
-from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from schemas.errors import SettingsError
 from streaming.serve import oidc
-from streaming.serve.oidc import Keys, Provider, provider_of, public_keys
+from streaming.serve.oidc import Keys, provider_of
 from streaming.serve.tokens import Tokens, make_token
-from streaming.settings import Settings
+from tests.harness.oidc import (
+    AUDIENCE,
+    CLAIMS,
+    CURVE,
+    EDWARDS,
+    ISSUER,
+    NEXT,
+    NOW_S,
+    OURS,
+    SECRET,
+    STRANGER,
+    found_provider,
+    provider_with,
+    public,
+    signed,
+)
 from tests.harness.service import Client, leave_frame, running, toy_service
-
-NOW_S = 1_800_000_000
-AUDIENCE = "incident-risk"
-OURS = RSAKey.generate_key(2048, {"kid": "rsa"}, private=True)
-CURVE = ECKey.generate_key("P-256", {"kid": "ec"}, private=True)
-EDWARDS = OKPKey.generate_key("Ed25519", {"kid": "ed"}, private=True)
-NEXT = ECKey.generate_key("P-384", {"kid": "next"}, private=True)
-SECRET = OctKey.generate_key(256, {"kid": "oct"})
-STRANGER = RSAKey.generate_key(2048, {"kid": "rsa"}, private=True)
-ISSUER = "https://login.example.org/fire"
-
-
-def public(*keys):
-    return json.dumps({"keys": [key.as_dict(private=False) for key in keys]}).encode()
-
-
-def signed(key=OURS, algorithm="RS256", *, header=None, **changes):
-    claims = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "sub": "cad",
-        "iat": NOW_S - 60,
-        "exp": NOW_S + 600,
-        "regions": ["riverton"],
-    }
-    claims = {name: value for name, value in (claims | changes).items() if value is not None}
-    fields = {"alg": algorithm, "kid": key.kid, **(header or {})}
-    return jwt.encode(fields, claims, key, algorithms=[algorithm])
 
 
 def by_hand(header, *, sign=lambda text: b""):
@@ -56,8 +39,7 @@ def by_hand(header, *, sign=lambda text: b""):
     def part(content):
         return base64.urlsafe_b64encode(content).rstrip(b"=")
 
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "cad", "exp": NOW_S + 600, "regions": ["riverton"]}
-    text = b".".join(part(json.dumps(one).encode()) for one in (header, claims))
+    text = b".".join(part(json.dumps(one).encode()) for one in (header, CLAIMS))
     return b".".join([text, part(sign(text))]).decode()
 
 
@@ -65,7 +47,7 @@ def by_hand(header, *, sign=lambda text: b""):
 def provider():
     keys = Keys(lambda: public(OURS, CURVE, EDWARDS), 3600, time.monotonic)
     keys.look()
-    return Provider(issuer=ISSUER, audience=AUDIENCE, regions_claim="regions", keys=keys, now_s=lambda: NOW_S)
+    return provider_with(keys)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +114,7 @@ def test_a_token_that_is_not_sound_opens_nothing(provider, token):
 
 def test_the_passed_clock_decides(provider):
     assert provider.caller(signed(exp=NOW_S + 1))
-    later = Provider(
-        issuer=ISSUER, audience=AUDIENCE, regions_claim="regions", keys=provider.keys, now_s=lambda: NOW_S + 700
-    )
+    later = provider_with(provider.keys, now_s=NOW_S + 700)
     assert later.caller(signed()) is None
 
 
@@ -145,139 +125,6 @@ def test_the_passed_clock_decides(provider):
 def test_no_text_breaks_it(provider, text):
     assert provider.caller(text) is None
     assert provider.is_of_unknown_key(text) in (True, False)
-
-
-def test_only_public_keys_that_sign_are_taken():
-    other = ECKey.generate_key("P-256", {"kid": "secret things", "use": "enc"}, private=False)
-    listed = json.loads(public(OURS, other))["keys"] + [SECRET.as_dict(private=True)]
-    nameless = {**json.loads(public(CURVE))["keys"][0]}
-    del nameless["kid"]
-    assert set(public_keys(json.dumps({"keys": [*listed, nameless]}).encode())) == {"rsa"}
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[]", b'{"keys": 7}', b'{"keys": [7]}', b'{"keys": [{"kid": "a", "kty": "RSA"}]}']
-)
-def test_what_is_no_set_of_keys_is_refused(content):
-    with pytest.raises(SettingsError, match="RISK_OIDC_KEYS"):
-        public_keys(content)
-
-
-class Steady:
-    def __init__(self):
-        self.s = 100.0
-
-    def __call__(self):
-        return self.s
-
-
-def test_keys_that_changed_are_read_but_not_more_often_than_once_a_minute():
-    steady, sets, reads = Steady(), [public(OURS)], []
-
-    def read():
-        reads.append(steady.s)
-        return sets[-1]
-
-    keys = Keys(read, oidc.KEYS_LAST_S, steady)
-    keys.look()
-    provider = Provider(issuer=ISSUER, audience=AUDIENCE, regions_claim="regions", keys=keys, now_s=lambda: NOW_S)
-    sets.append(public(NEXT))  # the provider has a new key, and took the old one away
-    token = signed(NEXT, "ES384")
-    assert provider.is_of_unknown_key(token)
-    for _ in range(50):
-        steady.s += 1
-        keys.look()
-        keys.look_again()
-    assert len(reads) == 1
-    assert provider.caller(token) is None
-    steady.s += 10
-    keys.look_again()
-    assert len(reads) == 2
-    assert provider.caller(token)
-    assert provider.caller(signed()) is None  # of the key that is gone
-    steady.s += oidc.KEYS_LAST_S
-    keys.look()
-    assert len(reads) == 3
-
-
-def test_a_provider_that_does_not_answer_leaves_the_keys_before(caplog):
-    steady, answers = Steady(), [public(OURS), b"<html>"]
-    keys = Keys(lambda: answers.pop(0), 1, steady)
-    keys.look()
-    steady.s += 1
-    keys.look()
-    assert set(keys.by_id) == {"rsa"}
-    assert "stay as they are" in caplog.text
-
-
-@pytest.fixture
-def answering():
-    """(address, what it answers by path) of a provider on this machine."""
-    answers = {}
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            status, body = answers.get(self.path, (404, b""))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Location", "https://elsewhere.example.org/")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *words):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", answers
-        server.shutdown()
-        thread.join()
-
-
-def found(issuer, keys=""):
-    given = provider_of(issuer, AUDIENCE, keys=keys, regions_claim="regions", now_s=lambda: NOW_S, steady_s=Steady())
-    given.keys.look()
-    return given
-
-
-def test_the_issuer_names_its_keys(answering):
-    base, answers = answering
-    about = {"issuer": base, "jwks_uri": f"{base}/keys"}
-    answers["/.well-known/openid-configuration"] = (200, json.dumps(about).encode())
-    answers["/keys"] = (200, public(OURS))
-    assert found(base).caller(signed(iss=base))
-
-
-@pytest.mark.parametrize(
-    "about",
-    [
-        (200, b"{}"),
-        (200, b"<html>"),
-        (200, json.dumps({"issuer": "https://another.example.org", "jwks_uri": "http://127.0.0.1:1/keys"}).encode()),
-        (302, b""),
-        (200, b" " * 300_000),
-    ],
-)
-def test_an_issuer_that_does_not_fit_gives_no_keys(answering, about, caplog):
-    base, answers = answering
-    answers["/.well-known/openid-configuration"] = about
-    assert found(base).keys.by_id == {}
-    assert "stay as they are" in caplog.text
-
-
-def test_keys_are_asked_for_over_tls_only(tmp_path):
-    for address in ("http://login.example.org", "ftp://login.example.org/keys", "file:///etc/passwd"):
-        with pytest.raises(SettingsError, match="https"):
-            found(ISSUER, keys=address)
-    with pytest.raises(SettingsError, match="cannot be read"):
-        found(ISSUER, keys=str(tmp_path / "none.json"))
-
-
-@pytest.mark.parametrize("given_", [{"oidc_issuer": ISSUER}, {"oidc_audience": AUDIENCE}])
-def test_issuer_and_audience_go_together(given_):
-    with pytest.raises(SettingsError, match="RISK_OIDC_AUDIENCE"):
-        Settings().with_options(**given_)
 
 
 def test_the_service_takes_both_kinds_of_token(tmp_path):
@@ -316,7 +163,7 @@ def test_the_service_takes_both_kinds_of_token(tmp_path):
 def test_a_provider_alone_guards_the_service(tmp_path):
     leave_frame(tmp_path)
     (tmp_path / "keys.json").write_bytes(public(OURS))
-    alone = found(ISSUER, keys=str(tmp_path / "keys.json"))
+    alone = found_provider(keys=str(tmp_path / "keys.json"))
     with running(toy_service(tmp_path, provider=alone)) as base:
         assert Client(base).get("/v1/regions").status == 401
         assert Client(base, signed()).get("/v1/regions").status == 200

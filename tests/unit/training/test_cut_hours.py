@@ -12,7 +12,6 @@ from models.artifact.artifact import read_artifact
 from models.dispersion import Dispersion
 from models.evaluation.evaluate import _counting_row
 from models.evaluation.judge import Judge
-from models.evaluation.plan import EvaluationPlan
 from models.evaluation.rivals import RIVALS
 from models.files.archive import KnownHours, read_archive
 from models.gate.challenger import due_reasons
@@ -25,7 +24,7 @@ from schemas.errors import DataError
 from schemas.spec import DAY_S
 from streaming.archive.from_file import file_days
 from streaming.archive.table import ArchiveTable
-from tests.harness.small_task import small_task
+from tests.harness.small_task import plan_of, small_task
 from tests.harness.small_town import LAYOUT, START_S, write_town
 from tests.harness.toy import toy_artifact, toy_spec, toy_table
 
@@ -119,8 +118,7 @@ def test_a_simple_rule_learns_nothing_from_what_is_cut_out(rival):
         counts = task.cube.counts.copy()
         counts[steps] = count
         judged = replace(task, cube=replace(task.cube, counts=counts), incidents=replace(task.incidents, cut_hours=cut))
-        plan = EvaluationPlan(regressions=(), seeds=(0,), purge=1, delay=0, tell=lambda what, share: None)
-        rows.append(_counting_row(rival, Judge(task=judged, seed=0), plan))
+        rows.append(_counting_row(rival, Judge(task=judged, seed=0), plan_of()))
     one, two = rows
     np.testing.assert_array_equal(one.scores.log_score_sums, two.scores.log_score_sums)
     assert (one.scores.sheet, one.dispersion, one.chosen) == (two.scores.sheet, two.dispersion, two.chosen)

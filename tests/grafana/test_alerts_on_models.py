@@ -1,0 +1,113 @@
+"""Alerts on models: outcomes, drift, trials, retraining, on a real store. They fire where they must, and only there."""
+
+import numpy as np
+import pytest
+
+from models.gate.asked import Asked
+from schemas.spec import DAY_S
+from streaming.flow.retrain_point import retrain_line
+from tests.harness.alert_world import NORTH, RULES, fires, write_ledgers
+from tests.harness.alerting import evaluate
+from tests.harness.grafana_world import SPECS, outcome_lines
+
+pytestmark = pytest.mark.stack
+
+
+def test_only_the_baseline_scores(store, now_s):
+    uid = "risk-baseline-only"
+    write_ledgers(store, now_s, 10, northville={"model": "baseline:network unusable"})
+    assert fires(uid, store, now_s) == {NORTH}
+    write_ledgers(store, now_s + 600, 10)
+    assert evaluate(RULES[uid], store, now_s + 600, already={NORTH}).firing == frozenset()
+    write_ledgers(store, now_s + 1200, 2, northville={"model": "baseline"})
+    assert fires(uid, store, now_s + 1200) == frozenset()  # for a batch or two nobody is woken
+
+
+def write_outcomes(store, now_s, days, **ratios):
+    """Of each hour of those days before today, in the regions named: so many incidents for one expected."""
+    draw, midnight_s = np.random.default_rng(3), now_s - now_s % DAY_S
+    for region, ratio in ratios.items():
+        hours = [midnight_s - day * DAY_S + hour * 3600 for day in days for hour in range(24)]
+        store.write(b"".join(outcome_lines(SPECS[region], hour, draw, ratio=ratio) for hour in hours))
+
+
+@pytest.mark.parametrize(("ratio", "is_firing"), [(1.0, False), (1.5, True), (0.6, True)])
+def test_calibration_drift(store, now_s, ratio, is_firing):
+    write_outcomes(store, now_s, range(20, 0, -1), northville=ratio, southville=1.0)
+    assert fires("risk-calibration", store, now_s) == ({NORTH} if is_firing else set())
+
+
+def test_a_few_days_are_no_drift(store, now_s):
+    write_outcomes(store, now_s, range(6, 0, -1), northville=3.0)
+    assert fires("risk-calibration", store, now_s) == frozenset()
+    write_outcomes(store, now_s, range(9, 6, -1), northville=3.0)
+    assert fires("risk-calibration", store, now_s) == {NORTH}
+
+
+def test_few_expected_incidents_are_no_drift(store, now_s):
+    spec, midnight_s = SPECS["northville"], now_s - now_s % DAY_S
+    tags = f"outcome,category={spec.categories[0]},horizon=24h,region=northville"
+    for day in range(1, 13):
+        store.write(f"{tags} expected=5,observed=50 {midnight_s - day * DAY_S}\n".encode())
+    assert fires("risk-calibration", store, now_s) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "is_firing"),
+    [(0.85, 1.3, False), (1.05, 1.3, False), (1.12, 1.3, True), (0.7, 0.95, False), (0.7, 0.89, True)],
+)
+def test_drift_of_a_category_is_an_alert_when_its_whole_band_lies_outside(store, now_s, low, high, is_firing):
+    midnight_s = now_s - now_s % DAY_S
+    for category, bounds in (("ems", f"low={low},high={high}"), ("all", "low=0.9,high=1.1")):
+        tags = f"drift,category={category},region=northville"
+        store.write(f"{tags} ratio=1,{bounds} {midnight_s - 2 * DAY_S}\n".encode())
+        store.write(f"{tags} ratio=1,low=2,high=3 {midnight_s - 4 * DAY_S}\n".encode())  # of the version before
+    wanted = {(("category", "ems"), ("region", "northville"))} if is_firing else set()
+    assert fires("risk-drift", store, now_s) == wanted
+
+
+def gate_points(now_s, awaited, region="northville"):
+    """A judgement a day; the newest day began the day before yesterday, as late reports are waited for."""
+    midnight_s = now_s - now_s % DAY_S
+    days = zip(range(len(awaited) + 1, 1, -1), awaited, strict=True)
+    return "".join(f"gate,region={region} awaited={one} {midnight_s - back * DAY_S}\n" for back, one in days).encode()
+
+
+@pytest.mark.parametrize(("awaited", "is_firing"), [((0, 0), False), ((0, 1), True), ((1, 0), False), ((), False)])
+@pytest.mark.parametrize("hour", [0, 12, 23])
+def test_a_person_is_awaited_while_the_newest_judgement_says_so(store, now_s, awaited, hour, is_firing):
+    at_s = now_s - now_s % DAY_S + 3600 * hour + 3590
+    store.write(gate_points(at_s, awaited) + gate_points(at_s, (0, 0), "southville"))
+    assert fires("risk-trial-decided", store, at_s) == ({NORTH} if is_firing else set())
+
+
+def retrain_points(now_s, region, *, asked_h, made_h=None):
+    """The newest of the job's hourly points, and an older one of the opposite."""
+    hour_s = now_s // 3600 * 3600
+    return b"".join(
+        retrain_line(
+            region,
+            Asked(
+                at_s=at_s,
+                outcome="waits",
+                because="x",
+                ended_s=at_s - 3600 * asked,
+                made_s=None if made is None else at_s - 3600 * made,
+            ),
+            at_s,
+        )
+        for at_s, asked, made in ((hour_s - 7200, 26 - asked_h, None), (hour_s - 3600, asked_h, made_h))
+    )
+
+
+@pytest.mark.parametrize(("hours", "is_firing"), [(1, False), (25, False), (27, True)])
+def test_asks_that_fail_or_that_nobody_makes_are_an_alert(store, now_s, hours, is_firing):
+    store.write(retrain_points(now_s, "northville", asked_h=hours) + retrain_points(now_s, "southville", asked_h=2))
+    assert fires("risk-retraining-overdue", store, now_s) == ({NORTH} if is_firing else set())
+
+
+@pytest.mark.parametrize(("hours", "is_firing"), [(None, False), (2, True), (23, True), (25, False)])
+def test_a_new_challenger_is_told_for_a_day(store, now_s, hours, is_firing):
+    store.write(retrain_points(now_s, "northville", asked_h=2, made_h=hours))
+    store.write(retrain_points(now_s, "southville", asked_h=2, made_h=100))
+    assert fires("risk-challenger-made", store, now_s) == ({NORTH} if is_firing else set())

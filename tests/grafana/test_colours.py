@@ -1,0 +1,106 @@
+"""The colours of the pages: nothing unknown looks safe, lines differ, and the map's legend says what the map shows."""
+
+import json
+import re
+from itertools import pairwise
+
+import pytest
+
+from streaming.maps.outlines import GROUND, GROUND_SVG
+from tests.harness.pages import MAP, PAGES, PANELS
+
+LINES = {name: panel for name, panel in PANELS.items() if panel["type"] == "timeseries"}
+OTHERS = {name: panel for name, panel in PANELS.items() if panel["type"] not in ("timeseries", "text")}
+
+
+def colours(node):
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("color", "fixedColor", "fixed") and isinstance(value, str):
+                yield value
+            yield from colours(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from colours(value)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_colour_is_green_so_that_unknown_never_looks_safe(name):
+    for colour in set(colours(PAGES[name]["panels"])) - {"img/icons/marker/square.svg", "transparent"}:
+        red, green, blue = parts_of(colour)
+        assert not (green > red + 10 and green > blue + 10), colour
+
+
+@pytest.mark.parametrize("panel", OTHERS.values(), ids=OTHERS)
+def test_no_panel_but_those_of_lines_takes_colours_from_grafanas_palette_which_begins_with_green(panel):
+    assert "palette" not in json.dumps(panel["fieldConfig"])
+
+
+@pytest.mark.parametrize("panel", LINES.values(), ids=LINES)
+def test_no_two_lines_of_a_panel_have_the_same_colour(panel):
+    """By name, two may share one, as assault and theft did; by their order the first twelve differ."""
+    config = panel["fieldConfig"]
+    assert config["defaults"]["color"] == {"mode": "palette-classic"}
+    fixed = [
+        rule["value"]["fixedColor"]
+        for override in config["overrides"]
+        for rule in override["properties"]
+        if rule["id"] == "color" and override["matcher"]["options"] not in ("low", "high")  # the band about a line
+    ]
+    assert len(set(fixed)) == len(fixed)
+
+
+def parts_of(colour):
+    """Red, green and blue of "#RRGGBB", 0 to 255."""
+    return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def contrast(*colours):
+    """WCAG 2's ratio of the relative luminances of two sRGB colours, 1 to 21."""
+    lights = []
+    for colour in colours:
+        parts = (part / 255 for part in colour)
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        lights.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(lights) + 0.05) / (min(lights) + 0.05)
+
+
+def test_the_higher_a_cell_the_more_it_stands_out_from_the_ground():
+    tiles = next(layer for layer in MAP["options"]["layers"] if layer["type"] == "carto")
+    assert tiles["config"]["theme"] == "light"
+    assert MAP["options"]["basemap"]["config"]["url"] == f"public/cells/{GROUND}"
+    land = re.search(rb'fill="(#\w+)"', GROUND_SVG)[1].decode()
+    assert land == "#F2F3F0", "as on the light tiles"
+    (layer,) = (layer for layer in MAP["options"]["layers"] if layer["type"] == "dynamic-geojson")
+    assert "opacity" not in layer, "it would be on top of that of the colours"
+    ground, opacity = parts_of(land), layer["config"]["dataStyle"]["opacity"]
+    shown = []
+    for step in MAP["fieldConfig"]["defaults"]["thresholds"]["steps"]:
+        over = zip(parts_of(step["color"]), ground, strict=True)
+        shown.append(contrast([round(opacity * colour + (1 - opacity) * below) for colour, below in over], ground))
+    assert all(higher > 1.05 * lower for lower, higher in pairwise(shown))
+    assert shown[-1] > 3
+
+
+def test_the_legends_numbers_are_where_the_maps_colours_begin():
+    legend = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Colours")["options"]["content"]
+    _, chances, lifts = (re.findall(r"<td[^>]*>([\d.]+)</td>", row) for row in legend.split("</tr>")[:3])
+    (of_shade,) = (one for one in MAP["fieldConfig"]["overrides"] if one["matcher"]["options"] == "shade")
+    shades = next(one["value"]["steps"] for one in of_shade["properties"] if one["id"] == "thresholds")
+    begins = [step["value"] for step in shades[1:]]
+    assert re.findall(r"background-color:(#\w+)", legend)[:-1] == [step["color"] for step in shades]
+    assert [float(number) / 100 for number in chances] == pytest.approx([0, *begins])
+    switch = next(one for one in PAGES["live-map"]["templating"]["list"] if one["name"] == "colour")
+    of_lift = switch["query"].split(" : ")[-1].replace('"expected"', "lift").replace('"usual"', "1")
+    shown = [eval(of_lift, {"lift": float(number)}) for number in lifts]  # noqa: S307 - a formula of our own page
+    assert shown == pytest.approx([0, *begins], rel=0.04, abs=1e-9)  # of two digits
+
+
+def test_the_legend_shows_the_grey_of_the_map():
+    layer = next(layer for layer in MAP["options"]["layers"] if layer["name"].endswith("grey"))
+    style, ground = layer["config"]["style"], parts_of("#F2F3F0")
+    over = zip(parts_of(style["color"]["fixed"]), ground, strict=True)
+    seen = [style["opacity"] * colour + (1 - style["opacity"]) * below for colour, below in over]
+    legend = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"] == "Colours")["options"]["content"]
+    last = re.findall(r"background-color:(#\w+)", legend)[-1]
+    assert parts_of(last) == pytest.approx(seen, abs=1)

@@ -1,0 +1,102 @@
+"""Repeated calls, case by case: which of them count, up to the edge of the memory; and how long very many take."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from models.counting.blobs import Journal
+from models.counting.count_state import CountState
+from models.counting.repeated_calls import Calls, repeats
+from schemas.incidents import COUNTED_ORIGIN, NO_PLACE
+from schemas.spec import DAY_S
+from tests.harness.toy import toy_spec
+from tests.unit.counting.test_count_state import GONE, NOW, beginning, incidents, store, totals
+from tests.unit.counting.test_merging import KEEP_S, NORTH, SPEC, M
+
+
+def counted(*batches, spec=SPEC, history_end_s=0):
+    """How many incidents count after the batches, each of calls; and the outcomes of the last one."""
+    state = beginning(history_end_s, spec)
+    for calls in batches:
+        applied = state.apply(incidents([{**CALL, **one} for one in calls], NOW), NOW)
+    outcomes = {name: count for name, count in applied.outcomes.items() if count}
+    return int(state.levels["hour"].ring.sum()), outcomes
+
+
+CALL = {"key": 5, "revision": 0, "ago_s": 0, "cell": 1, "category": 0, "flags": COUNTED_ORIGIN, "place": (NORTH, 0)}
+SECOND = {"key": 6, "ago_s": -200}
+
+
+@pytest.mark.parametrize(
+    ("batches", "count", "outcomes"),
+    [
+        ([[{}, SECOND]], 1, {"counted": 1, "repeated": 1}),
+        ([[SECOND], [{}]], 1, {"counted": 1}),  # the earlier one is told late
+        ([[{}], [SECOND], [{"revision": 1, "flags": GONE}]], 1, {"corrected": 1}),  # the repeat takes its place
+        ([[{}], [SECOND], [{**SECOND, "revision": 1, "category": 1}]], 2, {"corrected": 1}),
+        ([[{}], [{**SECOND, "category": 1}], [{**SECOND, "revision": 1}]], 1, {"repeated": 1}),
+        ([[{}], [SECOND], [{**SECOND, "revision": 1, "place": (NORTH + 300 * M, 0)}]], 2, {"corrected": 1}),
+        ([[{}], [SECOND], [{**SECOND, "revision": 1, "flags": GONE}]], 1, {"corrected": 1}),
+        ([[{"ago_s": 900}], [{"key": 6}]], 1, {"repeated": 1}),
+        ([[{"ago_s": 901}], [{"key": 6}]], 2, {"counted": 1}),
+        ([[{"key": 6}], [{"ago_s": 900}]], 1, {"counted": 1}),
+        ([[{}], [SECOND], [SECOND]], 1, {"duplicate": 1}),
+        ([[{}], [{**SECOND, "flags": 0}]], 1, {"excluded": 1}),
+        ([[{"flags": 0}], [SECOND]], 1, {"counted": 1}),  # what does not count is repeated by nothing
+        ([[{"place": (NO_PLACE, NO_PLACE)}], [SECOND]], 2, {"counted": 1}),
+        ([[{"place": (NO_PLACE, NO_PLACE)}], [{**SECOND, "place": (NO_PLACE, NO_PLACE)}]], 2, {"counted": 1}),
+        ([[{}], [SECOND], [{"revision": 1, "ago_s": 3000}]], 2, {"corrected": 1}),  # the first one was much earlier
+        ([[{}], [{**SECOND, "flags": 0}, {**SECOND, "revision": 1}]], 1, {"excluded": 1, "repeated": 1}),
+    ],
+)
+def test_a_call_that_repeats_another_does_not_count(batches, count, outcomes):
+    assert counted(*batches) == (count, outcomes)
+    told = [one for batch in batches for one in batch]
+    assert counted(told)[0] == count
+    calls = sum(flags == COUNTED_ORIGIN for flags in {one.get("key", 5): one.get("flags", 1) for one in told}.values())
+    assert counted(told, spec=toy_spec(2, 2))[0] == calls
+
+
+def test_a_call_that_the_history_owns_is_repeated_by_nothing():
+    """Its count is in the history or nowhere: else a call soon after it would be lost."""
+    assert counted([{"ago_s": 100}], [{"key": 6}], history_end_s=NOW - 50) == (1, {"counted": 1})
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_call_at_the_edge_of_the_memory_still_finds_the_one_that_it_repeats(restart, monkeypatch):
+    """At midnight, when most is dropped: what nobody may correct any more may still be repeated."""
+    monkeypatch.setattr("models.counting.blobs._FOLD_SEGMENTS", 1)
+    journal, changes = Journal.start(CountState(SPEC))
+    stored, midnight_s = dict(changes.puts), (NOW // DAY_S + 3) * DAY_S
+    edge_s = midnight_s - KEEP_S
+    first, other, again = (
+        incidents([{**CALL, "key": key, "category": kind, "ago_s": 0}], at_s)
+        for key, kind, at_s in ((1, 0, edge_s - 700), (2, 1, midnight_s), (3, 0, edge_s + 100))
+    )
+    for batch, clock_s in ((first, edge_s), (other, midnight_s), (again, midnight_s)):
+        if restart:
+            journal = Journal.restore(SPEC, stored, as_of_s=journal.state.as_of_s, digest=journal.digest)
+        applied = journal.state.apply(batch, clock_s)
+        store(journal.record(applied.changed), stored)
+    assert totals([applied]) == Counter(repeated=1)
+
+
+def test_one_hundred_thousand_calls_of_a_quarter_of_an_hour_take_no_time_to_speak_of():
+    """Every pair would be five billion distances."""
+    random, count = np.random.default_rng(3), 100_000
+    calls = Calls(
+        occurred_s=random.integers(0, 900, count),
+        order=np.arange(count, dtype=np.uint64),
+        category=np.zeros(count, np.int16),
+        place=(np.array([NORTH, 0]) + random.integers(-2_000_000, 2_000_000, (count, 2))).astype(np.int32),
+    )
+    found = np.flatnonzero(repeats(calls))
+    chosen = set(random.choice(count, 30, replace=False).tolist())
+    places = np.radians(calls.place / 1e7)
+    for number in chosen:
+        across = np.sin((places[:, 1] - places[number, 1]) / 2) ** 2 * np.cos(places[:, 0]) * np.cos(places[number, 0])
+        away = 2 * 6_371_008.8 * np.arcsin(np.sqrt(np.sin((places[:, 0] - places[number, 0]) / 2) ** 2 + across))
+        earlier = calls.occurred_s < calls.occurred_s[number]
+        earlier |= (calls.occurred_s == calls.occurred_s[number]) & (calls.order < number)
+        assert bool((earlier & (away <= 200)).any()) == (number in found)

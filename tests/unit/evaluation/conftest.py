@@ -1,0 +1,38 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.evaluation import evaluate, featured
+from models.measures.cube import count
+from tests.harness.small_task import small_task
+
+
+@pytest.fixture(scope="session")
+def small():
+    return small_task()
+
+
+@pytest.fixture(scope="session")
+def task(small):
+    return small[0]
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Few rules and a network of one epoch: for tests of what is judged, not of how well."""
+    monkeypatch.setattr(evaluate, "RIVALS", evaluate.RIVALS[:3])
+    monkeypatch.setattr(featured, "EPOCHS", 1)
+    return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def other_end(task):
+    """The small task with other incidents in the steps that are judged."""
+    judged = task.incidents.occurred_s >= task.cube.starts_s[task.test]
+    incidents = replace(
+        task.incidents, category=np.where(judged, 1 - task.incidents.category, task.incidents.category).astype(np.int16)
+    )
+    cell = np.where(judged, 19 - task.cell, task.cell).astype(np.int32)
+    cube = count(incidents, cell, task.cube.starts_s, task.grid)
+    return replace(task, incidents=incidents, cell=cell, cube=cube)

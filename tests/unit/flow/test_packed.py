@@ -1,0 +1,85 @@
+"""A region's packed rows, read as one batch: whichever tasks they come from, in whichever order."""
+
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from schemas.covariate import PLACED_VALUE
+from schemas.decode import decode_messages
+from schemas.incidents import Rejection, pack_rejections
+from streaming.flow.packed import PackedBatch
+from streaming.flow.rows import PackedRow
+from tests.harness.toy import CUTOFF_S, iso, toy_event, toy_messages, toy_spec
+
+SPEC = toy_spec()
+OLD, NEW, TRIED = (f"/artifacts/riverton/2026112{day}T000000Z-0a1b2c3d" for day in range(3))
+
+
+def row(**changes):
+    nothing = {"is_heartbeat": False, "newest_ms": 0, "consumed": 0, "incidents": b"", "rejections": b""}
+    return PackedRow(**{"region": SPEC.region, "artifact": OLD, "challenger": None, **nothing, **changes})
+
+
+def batch(*rows):
+    return PackedBatch.of(pd.DataFrame(rows, columns=PackedRow._fields))
+
+
+def incidents(*offsets):
+    events = [toy_event(SPEC, at_s=CUTOFF_S + at, cell=0, received_at=iso(CUTOFF_S + at)) for at in offsets]
+    messages = toy_messages(events, (CUTOFF_S + 90) * 1000, offset=[*offsets])
+    return decode_messages(messages, {SPEC.region: SPEC}).incidents[SPEC.region].pack()
+
+
+def refusals(*offsets):
+    return [Rejection("schema", "no event", 0, offset, 7) for offset in offsets]
+
+
+def values(*hours):
+    placed = np.zeros(len(hours), PLACED_VALUE)
+    placed["hour"] = hours
+    return placed
+
+
+def test_what_several_tasks_found_is_together():
+    rows = [
+        row(newest_ms=30, consumed=3, incidents=incidents(5, 6), rejections=pack_rejections(refusals(7))),
+        row(newest_ms=40, consumed=3, incidents=incidents(1, 2), rejections=pack_rejections(refusals(3))),
+        row(newest_ms=20, covariates=values(9).tobytes(), refused_covariates=pack_rejections(refusals(1, 2))),
+        row(newest_ms=10, covariates=values(8, 7).tobytes()),
+        row(is_heartbeat=True, challenger=TRIED),
+    ]
+    for order in permutations(rows):
+        found = batch(*order)
+        assert (found.newest_ms, found.consumed) == (40, 6)
+        assert found.incidents.kafka_offset.tolist() == [1, 2, 5, 6]
+        assert sorted(one.kafka_offset for one in found.refused) == [3, 7]
+        assert sorted(found.outside["hour"].tolist()) == [7, 8, 9]
+        assert [one.kafka_offset for one in found.refused_outside] == [1, 2]
+        assert found.challenger == TRIED
+
+
+@pytest.mark.parametrize(
+    ("heartbeats", "of_messages", "in_force"),
+    [
+        ([], [OLD], OLD),  # a region that joins
+        ([], [NEW, OLD], NEW),
+        ([OLD], [NEW], OLD),  # a task has seen the roster of after the heartbeat
+        ([NEW], [OLD, OLD], NEW),
+        ([NEW], [], NEW),
+    ],
+)
+def test_the_heartbeat_says_which_artifact_scores_and_without_one_the_messages(heartbeats, of_messages, in_force):
+    rows = [row(artifact=folder, is_heartbeat=True) for folder in heartbeats]
+    rows += [row(artifact=folder, consumed=1) for folder in of_messages]
+    assert batch(*rows).artifact == in_force
+    assert batch(*reversed(rows)).artifact == in_force
+
+
+def test_messages_of_no_region_have_neither_artifact_nor_incidents():
+    nameless = row(artifact=None, consumed=2, rejections=pack_rejections(refusals(4, 5)))
+    found = batch(row(artifact=None, is_heartbeat=True), nameless, nameless)
+    assert (found.artifact, found.challenger, found.newest_ms, found.consumed) == ("", "", 0, 4)
+    assert (len(found.incidents), len(found.outside), found.refused_outside) == (0, 0, [])
+    assert found.refused == refusals(4, 5, 4, 5)
