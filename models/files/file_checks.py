@@ -19,6 +19,7 @@ MOST_BAD_PLACES = 0.05  # of the rows
 _EPOCH_TEXT = re.compile(r"'(\d{9,10}|\d{12,13})(\.\d*)?'")
 _LONGEST_SHOWN = 40  # characters of a text in a message
 _FAR_DEG = 35.0  # no town's standard time is further from the sun's than this (Dakhla's is 31 degrees ahead)
+_TOWNS_DEG = (-56.0, 79.0)  # latitudes of all towns, from Puerto Williams to Longyearbyen
 
 
 @dataclass(slots=True, kw_only=True)
@@ -108,18 +109,22 @@ def refuse_swapped(
     source: object,
     remedy: str = "swap lat= and lon= in the layout",
 ) -> None:
-    """Raises DataError when the clock fits the latitudes as if they were longitudes, and not the longitudes.
+    """Raises DataError when no town lies at the latitudes, but some at the longitudes as if they were latitudes.
 
-    A zone's standard time is the sun's at 15 degrees of longitude an hour. UTC, which is used anywhere, tells nothing.
+    Also when the clock fits the latitudes as if they were longitudes, and not the longitudes: a zone's standard time is
+    the sun's at 15 degrees of longitude an hour. UTC, which is used anywhere, tells nothing.
     """
+    lat, lon = float(np.median(lat_deg)), float(np.median(lon_deg))
+    places = f"{source}: places lie around latitude {lat:.2f}, longitude {lon:.2f}"
+    low, high = _TOWNS_DEG
+    if not low <= lat <= high and low <= lon <= high:
+        raise DataError(f"{places}, and no town lies at such a latitude", remedy)
     when = datetime.fromtimestamp(at_s, UTC).astimezone(zone_of(timezone))
     if "/" not in timezone or timezone.startswith("Etc/"):
         return
     due = ((when.utcoffset() or timedelta()) - (when.dst() or timedelta())).total_seconds() / 240
-    lat, lon = float(np.median(lat_deg)), float(np.median(lon_deg))
     if abs(lon - due) > _FAR_DEG > abs(lat - due):
         raise DataError(
-            f"{source}: places lie around latitude {lat:.2f}, longitude {lon:.2f}, and the time zone {timezone} near "
-            f"longitude {due:.0f}",
+            f"{places}, and the time zone {timezone} near longitude {due:.0f}",
             remedy=f"{remedy}, or correct the time zone",
         )

@@ -135,6 +135,8 @@ def test_an_id_belongs_to_its_row_also_when_others_are_skipped(tmp_path):
         (rows(*["01.02.2017"] * 3, *["2017-01-01"] * 56), generic(), "3 of 59 times"),
         (rows("2017-01-01").replace("41.9,-87.6", "-87.6,41.9"), generic(), "swap lat= and lon="),
         (rows("2017-07-01").replace("41.9,-87.6", "13.4,52.5"), generic(timezone="Europe/Berlin"), "longitude 15"),
+        (rows("2017-01-01").replace("41.9,-87.6", "-71.7,-35.4"), generic(timezone="America/Lima"), "no town.*swap"),
+        (rows("2017-01-01").replace("41.9,-87.6", "-87.6,41.9"), generic(timezone="UTC"), "no town.*swap"),
         (rows("2017-01-01").replace("fire", "Пожар"), generic(), "'Пожар' has no letter"),
         (rows("2017-01-01") + "2017-01-01,41.9,-87.6,Ж-1\n2017-01-01,41.9,-87.6,Щ-1\n", generic(), "'Ж-1' and 'Щ-1'"),
         ("", generic(), "is empty"),
@@ -200,6 +202,8 @@ def test_a_zip_that_cannot_be_unpacked_is_refused_in_words(tmp_path, method, dam
         ("42.9,-9.2", "Europe/Madrid"),
         ("13.4,52.5", "Indian/Mauritius"),
         ("-0.1,51.5", "Africa/Nairobi"),
+        ("78.2,15.6", "Arctic/Longyearbyen"),
+        ("-54.9,-67.6", "America/Punta_Arenas"),
     ],
 )
 def test_places_that_fit_their_clock_or_no_other_are_taken(tmp_path, place, timezone):
