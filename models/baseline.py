@@ -52,7 +52,7 @@ class BaselineConstants:
 
     half_life_days: Floats  # () of the long memory
     level_half_life_days: Floats  # () of the region's level, that all cells' rates follow; as the memory's: they do not
-    shrink_days: Floats  # () days of the neighbourhood's rate that are mixed into a cell's own
+    shrink_days: Floats  # () or (categories,) days of the neighbourhood's rate that are mixed into a cell's own
     profile: Floats  # (categories, 168) rate by hour of the local week, mean 1
     day_lift: Floats  # (cells, categories, 16) what a cell has of the profile at that time of the day
     mean_per_day: Floats  # (categories,) incidents of the region per day in training, > 0
@@ -81,8 +81,8 @@ class BaselineConstants:
     def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
         """Constants from arrays of any origin. Raises DataError when one is missing, misshapen or impossible.
 
-        Artifacts had no `dispersion_power` at first, every variance was QUADRATIC; and no `level_half_life_days`, rates
-        did not follow the region's level.
+        Artifacts had no `dispersion_power` at first, every variance was QUADRATIC; no `level_half_life_days`, rates did
+        not follow the region's level; and one number of `shrink_days` for all categories.
         """
         categories = len(spec.categories)
         places = (categories, len(spec.horizons_s))
@@ -101,6 +101,8 @@ class BaselineConstants:
             "first_day": (),
             **(dict.fromkeys(_OF_SERIES, (len(spec.covariates),)) if spec.covariates else {}),
         }
+        if np.ndim(arrays.get("shrink_days")):
+            shapes["shrink_days"] = (categories,)
         if "cell_dispersion" in arrays:
             shapes["cell_dispersion"] = (spec.grid.cells, *places)
         if spec.holidays:
@@ -182,7 +184,7 @@ def cell_rate(counts: Floats, days: float, constants: BaselineConstants, spec: S
     mean_cell = region_rate(counts, days, constants) / spec.grid.cells
     around = ring_sum(counts, spec.grid) + counts + _NEIGHBOURHOOD_CELL_DAYS * mean_cell
     cell_days = (ring_size(spec.grid) + 1)[:, None] * days + _NEIGHBOURHOOD_CELL_DAYS
-    shrink = float(constants.shrink_days)
+    shrink = constants.shrink_days
     return np.asarray((counts + shrink * (around / cell_days)) / (days + shrink))
 
 

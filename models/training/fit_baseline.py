@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,8 @@ from schemas.spec import DAY_S
 
 HALF_LIVES_DAYS = (30.0, 60.0, 120.0, 240.0, 480.0)
 LEVEL_HALF_LIVES_DAYS = (7.0, 14.0, 30.0, 60.0)  # whole weeks and more: weekdays differ
-SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 160.0, 640.0, 2560.0)
+_SURELY_LIKELIER = 2.0  # nats that one more free number gains by chance in 5 of 100 cases
 PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
 LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
 DISPERSIONS = np.geomspace(0.1, 300, 49)
@@ -56,7 +56,7 @@ class Choices(NamedTuple):
 
     half_life_days: float
     level_half_life_days: float
-    shrink_days: float
+    shrink_days: tuple[float, ...]  # of each category
     profile_prior: float
     lift_prior: float
 
@@ -102,7 +102,7 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
     return BaselineConstants(
         half_life_days=np.array(HALF_LIVES_DAYS[0]),
         level_half_life_days=np.array(HALF_LIVES_DAYS[0]),
-        shrink_days=np.array(SHRINK_DAYS[0]),
+        shrink_days=np.full(len(spec.categories), SHRINK_DAYS[0]),
         profile=np.ones((len(spec.categories), HOURS)),
         day_lift=np.ones((spec.grid.cells, len(spec.categories), DAY_BLOCKS)),
         mean_per_day=np.maximum(mean_per_day, _LEAST_PER_DAY),
@@ -149,18 +149,28 @@ def dispersion_losses(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
     return losses
 
 
-def _choose_memory(history: IncidentHistory, blocks: Blocks, start: BaselineConstants) -> tuple[float, float]:
-    """Half-life and shrinkage under which the validation block's days were least surprising (Poisson)."""
+def _choose_memory(
+    history: IncidentHistory, blocks: Blocks, start: BaselineConstants
+) -> tuple[float, tuple[float, ...]]:
+    """Half-life, and shrinkage of each category, under which the validation block's days were least surprising.
+
+    By Poisson. A category has the shrinkage that suits all of them together, unless its own is surely likelier: of a
+    rare one a cell knows less in the same time.
+    """
     first, last = -(-history.first_s // DAY_S), blocks.test_s // DAY_S
-    losses = dict.fromkeys(product(HALF_LIVES_DAYS, SHRINK_DAYS), 0.0)
-    for half_life in HALF_LIVES_DAYS:
+    losses = np.zeros((len(HALF_LIVES_DAYS), len(SHRINK_DAYS), len(start.mean_per_day)))
+    shrunk = [replace(start, shrink_days=np.array(shrink)) for shrink in SHRINK_DAYS]
+    for number, half_life in enumerate(HALF_LIVES_DAYS):
         for day, counts, past, past_days in _days(history, half_life, first, last):
             if day * DAY_S < blocks.validation_s or history.cut_spans(day * DAY_S, (day + 1) * DAY_S):
                 continue
-            for shrink in SHRINK_DAYS:
-                rate = cell_rate(past, past_days, replace(start, shrink_days=np.array(shrink)), history.spec)
-                losses[half_life, shrink] += float((rate - counts * np.log(rate)).sum())
-    return min(losses, key=losses.__getitem__)
+            for loss, constants in zip(losses[number], shrunk, strict=True):
+                rate = cell_rate(past, past_days, constants, history.spec)
+                loss += (rate - counts * np.log(rate)).sum(axis=0)
+    best, shared = np.unravel_index(losses.sum(axis=2).argmin(), losses.shape[:2])
+    of_best = losses[best]
+    own = np.where(of_best.min(axis=0) < of_best[shared] - _SURELY_LIKELIER, of_best.argmin(axis=0), shared)
+    return HALF_LIVES_DAYS[best], tuple(SHRINK_DAYS[number] for number in own.tolist())
 
 
 def _choose_level(history: IncidentHistory, blocks: Blocks, memory: BaselineConstants) -> float:

@@ -137,9 +137,26 @@ def test_a_rate_lies_between_its_own_and_its_neighbourhoods_and_is_never_zero(co
     assert (rate <= np.maximum(trusting, following) * (1 + 1e-9)).all()
 
 
+def test_each_category_has_a_shrinkage_of_its_own():
+    spec, counts = spec_of(2, 3), np.random.default_rng(0).integers(0, 9, (6, 2)).astype(np.float64)
+    both = cell_rate(counts, 50.0, constants_of(shrink_days=np.array([2.0, 640.0])), spec)
+    for category, days in enumerate((2.0, 640.0)):
+        alone = cell_rate(counts, 50.0, constants_of(shrink_days=np.array(days)), spec)
+        np.testing.assert_array_equal(both[:, category], alone[:, category])
+
+
+def test_constants_have_one_shrinkage_or_one_for_each_category():
+    good = constants_of().arrays()
+    for days in (np.array(5.0), np.array([5.0, 640.0])):
+        checked = BaselineConstants.checked(good | {"shrink_days": days}, spec_of())
+        np.testing.assert_array_equal(checked.shrink_days, days)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("shrink_days", np.ones(3), "must be float64"),
+        ("shrink_days", np.array([5.0, 0.0]), "has values outside"),
         ("profile", np.ones((3, 168)), "must be float64"),
         ("mean_per_day", np.array([1.0, 0.0]), "has values outside"),
         ("dispersion", np.full((2, 3), np.nan), "has values outside"),

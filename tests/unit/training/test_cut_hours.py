@@ -30,7 +30,9 @@ from tests.harness.toy import toy_artifact, toy_spec, toy_table
 
 HOUR = 3600
 FIRST = START_S // HOUR  # midnight of a Sunday
-CHOICES = Choices(half_life_days=30.0, level_half_life_days=30.0, shrink_days=1.0, profile_prior=5.0, lift_prior=20.0)
+CHOICES = Choices(
+    half_life_days=30.0, level_half_life_days=30.0, shrink_days=(1.0,), profile_prior=5.0, lift_prior=20.0
+)
 
 
 def history(hours, cut, *, spec=None, more=()):

@@ -62,7 +62,7 @@ def test_constants_come_from_all_of_the_time_and_choices_from_the_usual_blocks(d
     past, blocks = doubled.past, doubled.blocks
     choices = choose(past, blocks)
     assert float(doubled.constants.half_life_days) == choices.half_life_days
-    assert float(doubled.constants.shrink_days) == choices.shrink_days
+    assert tuple(doubled.constants.shrink_days) == choices.shrink_days
     expected = constants_until(past, past.cutoff_s, choices)
     np.testing.assert_array_equal(doubled.constants.profile, expected.profile)
     np.testing.assert_array_equal(doubled.constants.day_lift, expected.day_lift)

@@ -94,6 +94,54 @@ def test_a_swinging_level_is_found(swinging):
     assert swinging.rows[2].difference < -0.01 * swinging.rows[2].baseline_log_score
 
 
+@pytest.fixture(scope="module")
+def rare():
+    """The region's first category, and one of 40 incidents, all over the place."""
+    common, random = region(np.ones(DAYS)), np.random.default_rng(5)
+    when = np.sort(START + random.integers(0, DAYS * DAY, 40))
+    lat, lon = 41 + 0.045 * random.random(40), -87 + 0.06 * random.random(40)
+    all_when = np.concatenate([common.occurred_s, when])
+    order = np.argsort(all_when, kind="stable")
+    table = toy_table(
+        all_when[order],
+        lat_deg=np.concatenate([common.lat_deg, lat])[order],
+        lon_deg=np.concatenate([common.lon_deg, lon])[order],
+        category=np.repeat(np.array([0, 1], np.int16), (len(common), 40))[order],
+    )
+    cutoff = START + DAYS * DAY
+    return IncidentHistory.of(table, spec_for(table, region="made", cell_m=1000, cutoff_s=cutoff), cutoff)
+
+
+def test_a_rare_category_borrows_more_from_the_neighbourhood_than_a_common_one(rare):
+    """Else a cell where none has happened yet is taken for nearly safe, whatever happens next door."""
+    blocks = Blocks.of(rare.first_s, rare.cutoff_s)
+    constants = fit_constants(rare, blocks)
+    common, own = constants.shrink_days.tolist()
+    assert common <= 20 < 160 <= own
+    surprise = {}
+    for days in (common, own):
+        replay = Replay(rare)
+        engine = FeatureEngine(rare.spec, replace(constants, shrink_days=np.array([common, days])))
+        surprise[days] = 0.0
+        for at_s in range(blocks.test_s, blocks.end_s - DAY, DAY):
+            expected = np.exp(engine.compute(replay.lead_to(at_s)).values[:, 1, -1].astype(np.float64))
+            counts = rare.counts(at_s, at_s + DAY)[:, 1]
+            surprise[days] += float((expected - counts * np.log(expected)).sum())
+    assert surprise[own] < surprise[common] - 1
+
+
+def test_categories_of_one_pattern_share_their_shrinkage(noise):
+    first, second = noise.constants.shrink_days.tolist()
+    assert first == second
+
+
+def test_the_card_says_how_much_each_category_borrows(noise):
+    assert "mixed into a cell's own: " in card_text(noise, layout="made", file_rows=[])
+    each = replace(noise, constants=replace(noise.constants, shrink_days=np.array([2.0, 640.0])))
+    first, second = noise.past.spec.categories
+    assert f"cell's own: {first} 2, {second} 640." in card_text(each, layout="made", file_rows=[])
+
+
 def test_the_baseline_follows_a_level_that_changed_for_good():
     """Two thirds more calls from the middle of the validation block on: the slow memory alone forecasts too few."""
     table = region(np.where(np.arange(DAYS) < 0.78 * DAYS, 1.0, 1.67))
