@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from models.artifact.folders import make_writable
 from models.artifact.untrusted_bytes import sha256
 from models.cli.options import CellSide, Data, Epochs, LayoutText, Region, Seed, StepMinutes, Until
 from models.cli.progress import progress_bars
@@ -18,7 +19,7 @@ from models.files.data_report import read_past
 from models.files.layouts import parse_layout
 from models.hyperparameters import TunedOn, write_recipe
 from models.training.regions import DEFAULT_CELL_M
-from schemas.errors import DataError, not_installed
+from schemas.errors import DataError, SettingsError, not_installed
 
 if TYPE_CHECKING:
     from models.tuning.tune import TuningResult
@@ -56,6 +57,10 @@ def tune_command(
         raise DataError(f"--sampler {sampler} is unknown", remedy=f"choose one of {', '.join(SAMPLERS)}")
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console(highlight=False)
+    try:
+        make_writable(out)  # before hours of work
+    except OSError as error:
+        raise SettingsError(f"--out {out} cannot be written ({error.strerror})", "name another folder") from error
     incidents = read_past(data, parse_layout(layout), now_s=time.time())
     cutoff_s = cutoff_of(until, incidents)
     spec = spec_for(incidents, region=region, cell_m=cell_m, cutoff_s=cutoff_s)
@@ -73,7 +78,6 @@ def tune_command(
         trials=trials,
         made_at=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
     )
-    out.mkdir(parents=True, exist_ok=True)
     study = open_study(out / "trials.journal", tuned_on)
     with progress_bars(BARS, console) as report:
         folds = collect_folds(incidents, spec, options, report=lambda share: report("replay", share))

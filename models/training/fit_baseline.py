@@ -154,8 +154,8 @@ def _choose_memory(
 ) -> tuple[float, tuple[float, ...]]:
     """Half-life, and shrinkage of each category, under which the validation block's days were least surprising.
 
-    By Poisson. A category has the shrinkage that suits all of them together, unless its own is surely likelier: of a
-    rare one a cell knows less in the same time.
+    By Poisson. Of a rare category a cell learns less in the same time: one whose own shrinkage is surely likelier than
+    the one that suits all of them has its own, the others that which suits them together.
     """
     first, last = -(-history.first_s // DAY_S), blocks.test_s // DAY_S
     losses = np.zeros((len(HALF_LIVES_DAYS), len(SHRINK_DAYS), len(start.mean_per_day)))
@@ -169,8 +169,9 @@ def _choose_memory(
                 loss += (rate - counts * np.log(rate)).sum(axis=0)
     best, shared = np.unravel_index(losses.sum(axis=2).argmin(), losses.shape[:2])
     of_best = losses[best]
-    own = np.where(of_best.min(axis=0) < of_best[shared] - _SURELY_LIKELIER, of_best.argmin(axis=0), shared)
-    return HALF_LIVES_DAYS[best], tuple(SHRINK_DAYS[number] for number in own.tolist())
+    apart = of_best.min(axis=0) < of_best[shared] - _SURELY_LIKELIER
+    chosen = np.where(apart, of_best.argmin(axis=0), of_best[:, ~apart].sum(axis=1).argmin())
+    return HALF_LIVES_DAYS[best], tuple(SHRINK_DAYS[number] for number in chosen.tolist())
 
 
 def _choose_level(history: IncidentHistory, blocks: Blocks, memory: BaselineConstants) -> float:

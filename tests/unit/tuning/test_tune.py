@@ -15,7 +15,7 @@ from models.cli.tune import verdict
 from models.hyperparameters import DEFAULT, Hyperparameters, read_recipe
 from models.tuning.search import GRID_POINTS, SPACE, open_study
 from models.tuning.tune import tune
-from schemas.errors import DataError
+from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.toy import toy_tuned_on
 
@@ -236,3 +236,11 @@ def test_train_makes_the_network_of_the_recipe(command, tmp_path):
 def test_an_unknown_sampler_is_refused(command, tmp_path):
     with pytest.raises(DataError, match="--sampler best is unknown: choose one of tpe, grid"):
         command("tune", "--out", str(tmp_path), "--sampler", "best")
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_the_file_is_read(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    options = ["--data", str(tmp_path / "none.csv"), "--layout", LAYOUT, "--region", "town", "--out", str(file)]
+    with pytest.raises(SettingsError, match=r"--out .*file cannot be written .*: name another folder"):
+        CliRunner().invoke(app, ["tune", *options], catch_exceptions=False)
