@@ -101,7 +101,7 @@ class BaselineConstants:
             "first_day": (),
             **(dict.fromkeys(_OF_SERIES, (len(spec.covariates),)) if spec.covariates else {}),
         }
-        if np.ndim(arrays.get("shrink_days")):
+        if "shrink_days" in arrays and arrays["shrink_days"].ndim:
             shapes["shrink_days"] = (categories,)
         if "cell_dispersion" in arrays:
             shapes["cell_dispersion"] = (spec.grid.cells, *places)
