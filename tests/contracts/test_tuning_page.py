@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "explanation" / "tries.md"
 KEPT = ROOT / "docs" / "tuning"
 FILES = {"montgomery": "Montgomery, 4 km", "chicago": "Chicago, 3 km"}
 SAMPLERS = {"tpe": "TPE", "grid": "grid"}
-PLACES = ["montgomery-tpe", "montgomery-grid", "chicago-tpe"]
+PLACES = ["montgomery-tpe", "montgomery-grid", "chicago-tpe", "chicago-grid"]
 
 
 def nothing_is_fitted(recipe, fold, seed):
