@@ -188,8 +188,8 @@ def _task_of(table: IncidentTable, source: str, options: FileOptions, known_grid
 
 def _title(source: str, options: FileOptions, *, categories: int, cells: int) -> str:
     merged = ", repeated calls merged" if options.merge_repeated else ""
-    step = STEP_NAMES[options.step]
-    return f"{source}, {options.cell_m:.0f} m, {step}, {categories} categories, all {cells} cells{merged}"
+    step, kinds = STEP_NAMES[options.step], "1 category" if categories == 1 else f"{categories} categories"
+    return f"{source}, {options.cell_m:.0f} m, {step}, {kinds}, all {cells} cells{merged}"
 
 
 def _grid_of(table: IncidentTable, start_s: int, stop_s: int, cell_m: float) -> Grid:

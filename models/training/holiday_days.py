@@ -26,5 +26,6 @@ def holiday_days(place: str, first_s: int, last_s: int) -> Floats:
     try:
         found = holidays.country_holidays(country, subdiv=part or None, years=years)
     except NotImplementedError as error:
-        raise DataError(f"no calendar of holidays is known for {place}", "name the country alone, like US") from error
+        remedy = f"name the country alone, {country}" if part else "name a country by ISO 3166-2, like US or US-IL"
+        raise DataError(f"no calendar of holidays is known for {place}", remedy) from error
     return np.array(sorted((day - _EPOCH).days for day in found), np.float64)

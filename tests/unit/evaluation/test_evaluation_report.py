@@ -172,6 +172,11 @@ def test_the_verdict_is_said_in_words(evaluation, found, words):
     assert verdict_sentence(changed) in " ".join(printed(changed, 1000))
 
 
+def test_a_verdict_of_few_seeds_says_how_to_get_more(evaluation):
+    few, enough = (verdict_sentence(with_network(evaluation, seeds=seeds)) for seeds in (2, 5))
+    assert few == f"{enough} It rests on 2 of the 5 seeds that it needs: give --seeds 5."
+
+
 def test_what_is_not_known_has_no_size(evaluation):
     unknown = difference(-0.02, -0.03, -0.01, "too short", 4)
     short = with_network(with_regression(evaluation), versus_best_baseline=unknown, versus_best_rule=unknown)

@@ -44,8 +44,10 @@ def test_the_days_are_those_of_the_place(place, day, is_one):
 
 
 def test_a_place_without_a_calendar_is_refused():
-    with pytest.raises(DataError, match="no calendar of holidays is known for XX"):
+    with pytest.raises(DataError, match="no calendar of holidays is known for XX: name a country by ISO 3166-2"):
         holiday_days("XX", START_S, END_S)
+    with pytest.raises(DataError, match="no calendar of holidays is known for US-XX: name the country alone, US"):
+        holiday_days("US-XX", START_S, END_S)
 
 
 def test_a_place_that_is_no_code_is_refused():
