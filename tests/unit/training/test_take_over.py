@@ -118,8 +118,14 @@ def test_a_cold_start_that_makes_no_sense_names_the_value(tmp_path, option, valu
         run(tmp_path, [*COLD, option, value])
 
 
-def test_the_bounds_of_a_cold_start_with_latitude_and_longitude_exchanged_are_refused_by_the_time_zone(tmp_path):
-    swapped = ["--timezone", "America/New_York", "--bounds", "-74.1,40.6,-73.8,40.8"]
-    with pytest.raises(DataError, match=r"--bounds '-74.1,.*America/New_York.*write SOUTH,WEST,NORTH,EAST"):
-        run(tmp_path, [*COLD, *swapped])
+@pytest.mark.parametrize(
+    ("bounds", "zone", "fault"),
+    [
+        ("-74.1,40.6,-73.8,40.8", "America/New_York", "no town lies at such a latitude"),
+        ("13.2,52.4,13.6,52.6", "Europe/Berlin", "the time zone Europe/Berlin near longitude 15"),
+    ],
+)
+def test_the_bounds_of_a_cold_start_with_latitude_and_longitude_exchanged_are_refused(tmp_path, bounds, zone, fault):
+    with pytest.raises(DataError, match=f"--bounds '{bounds}'.*{fault}.*write SOUTH,WEST,NORTH,EAST"):
+        run(tmp_path, [*COLD, "--timezone", zone, "--bounds", bounds])
     assert not list(tmp_path.iterdir())
