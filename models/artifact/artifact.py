@@ -42,6 +42,7 @@ from models.hour_of_week import DAY_BLOCKS
 from models.hyperparameters import RecipeFile
 from models.networks import kind_of_network, name_of_kind
 from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
+from schemas.files import write_errors
 from schemas.limits import MIB
 from schemas.spec import Spec
 
@@ -109,10 +110,8 @@ def without_cause(error: ArtifactError) -> ArtifactError:
 
 def check_writable(artifacts: Path) -> None:
     """Before the work is done: raises ArtifactError when nothing could be published under `artifacts`."""
-    try:
+    with write_errors(ArtifactError, artifacts, remedy="name another by --out"):
         make_writable(artifacts)
-    except OSError as error:
-        raise ArtifactError(f"{artifacts} cannot be written ({error.strerror})", "name another by --out") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from models.networks import MODELS, kind_of_network
 from models.training.holiday_days import holiday_days
 from models.training.regions import DEFAULT_CELL_M
 from schemas.errors import DataError, SettingsError, not_installed
+from schemas.files import write_errors
 
 if TYPE_CHECKING:
     from models.evaluation.contract import Regression
@@ -93,10 +94,8 @@ def evaluate_command(
         chosen = _named_task(task, data) if task else _task_of_file(data, layout, options)
     holiday_days(holidays, *chosen.cube.starts_s[[0, -1]].tolist())  # refused before hours of work
     chosen = replace(chosen, holidays=holidays)
-    try:
+    with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)  # before hours of work
-    except OSError as error:
-        raise SettingsError(f"--out {out} cannot be written ({error.strerror})", "name another folder") from error
     warnings = data_warnings(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s)
     print_file(chosen.row_counts, warnings, console)
     with progress_bars(BARS, console, transient=True) as report:

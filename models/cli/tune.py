@@ -20,6 +20,7 @@ from models.files.layouts import parse_layout
 from models.hyperparameters import TunedOn, write_recipe
 from models.training.regions import DEFAULT_CELL_M
 from schemas.errors import DataError, SettingsError, not_installed
+from schemas.files import write_errors
 
 if TYPE_CHECKING:
     from models.tuning.tune import TuningResult
@@ -57,10 +58,8 @@ def tune_command(
         raise DataError(f"--sampler {sampler} is unknown", remedy=f"choose one of {', '.join(SAMPLERS)}")
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     console = Console(highlight=False)
-    try:
+    with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)  # before hours of work
-    except OSError as error:
-        raise SettingsError(f"--out {out} cannot be written ({error.strerror})", "name another folder") from error
     incidents = read_past(data, parse_layout(layout), now_s=time.time())
     cutoff_s = cutoff_of(until, incidents)
     spec = spec_for(incidents, region=region, cell_m=cell_m, cutoff_s=cutoff_s)

@@ -67,8 +67,9 @@ def verdict_sentence(evaluation: Evaluation) -> str:
     name = evaluation.best_baseline
     sentence = _sentence(against_best(evaluation), f"the best rival ({name})", f"use {name}", _instead(evaluation))
     seeds = evaluation.network.seeds
-    few = f" It rests on {seeds} of the {LEAST_SEEDS} seeds that it needs: give --seeds {LEAST_SEEDS}."
-    return sentence if seeds >= LEAST_SEEDS else sentence + few
+    if seeds >= LEAST_SEEDS:
+        return sentence
+    return f"{sentence} It rests on {seeds} of the {LEAST_SEEDS} seeds that it needs: give --seeds {LEAST_SEEDS}."
 
 
 def counting_sentence(evaluation: Evaluation) -> str:
