@@ -13,7 +13,16 @@ from rich.console import Console
 
 from models.artifact.folders import make_writable
 from models.artifact.untrusted_bytes import sha256
-from models.cli.options import DATA_OR_ARCHIVE_HELP, CellSide, LayoutText, MissingDays, RecipeFile
+from models.cli.options import (
+    DATA_OR_ARCHIVE_HELP,
+    CellSide,
+    CovariateAge,
+    Covariates,
+    Holidays,
+    LayoutText,
+    MissingDays,
+    RecipeFile,
+)
 from models.cli.progress import print_file, progress_bars
 from models.evaluation.tasks import TASKS, FileOptions, Task, task_of_archive, task_of_file
 from models.files.archive import Archived, is_archive, read_archive
@@ -22,6 +31,7 @@ from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
 from models.networks import MODELS, kind_of_network
 from models.training.holiday_days import holiday_days
+from models.training.outside_series import OutsideSeries
 from models.training.regions import DEFAULT_CELL_M
 from schemas.errors import DataError, SettingsError, not_installed
 from schemas.files import write_errors
@@ -57,8 +67,10 @@ def evaluate_command(
     merge_repeated: Annotated[
         bool, typer.Option("--merge-repeated", help="With --data: count calls within 200 m and 15 min once")
     ] = False,
-    holidays: Annotated[str, typer.Option(help="Whose holidays the features know, by ISO 3166-2: US-IL")] = "",
-    region: Annotated[str, typer.Option(help="With an archive of several regions: which one")] = "",
+    holidays: Holidays = "",
+    covariates: Covariates = "",
+    covariate_max_age_hours: CovariateAge = 24,
+    region: Annotated[str, typer.Option(help="Of --covariates, or of an archive of several regions: which one")] = "",
     missing_days: MissingDays = 0,
     forest: Annotated[bool, typer.Option(help="Also Spark MLlib's random forest, which needs Java")] = True,
 ) -> None:
@@ -94,6 +106,9 @@ def evaluate_command(
         chosen = _named_task(task, data) if task else _task_of_file(data, layout, options)
     holiday_days(holidays, *chosen.cube.starts_s[[0, -1]].tolist())  # refused before hours of work
     chosen = replace(chosen, holidays=holidays)
+    if covariates:
+        series = OutsideSeries.read(Path(covariates), region, max_age_hours=covariate_max_age_hours)
+        chosen = replace(chosen, covariates=series)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)  # before hours of work
     warnings = data_warnings(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s)

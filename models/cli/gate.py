@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.artifact.pointer import champion_of, read_pointer
-from models.cli.options import FileLayout, FileOrArchive
+from models.cli.options import Covariates, FileLayout, FileOrArchive
 from models.cli.registry import (
     ARTIFACTS,
     AUDIT,
@@ -33,9 +33,7 @@ from models.gate.plan import read_plan
 from models.gate.trial import Trial, read_trial, started_within_a_year
 from models.model_registry.open import open_registry
 from models.training.regions import RegionTask
-from models.training.replay import IncidentHistory
 from schemas.errors import RegistryError, SettingsError
-from schemas.spec import DAY_S
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and `gate status` does not need it
     from models.gate.held_out import HeldOut
@@ -54,6 +52,7 @@ def start_command(
     data: FileOrArchive,
     because: Because,
     layout: FileLayout = "",
+    covariates: Covariates = "",
     plan: PlanFile = PLAN,
     registry: Registry = REGISTRY,
     artifacts: Artifacts = ARTIFACTS,
@@ -64,17 +63,14 @@ def start_command(
 
     Exit code 11 when it may not be tried.
     """
+    from models.gate.challenger import all_known, with_values
     from models.gate.lifecycle import Desk, registered_artifact, start_trial
-    from models.training.train import table_like
-    from models.training.train_region import read_data
 
     desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, because, registry))
     rules = read_plan(plan)
     champion, now_s = champion_of(artifacts, region), int(time.time())
-    incidents, _ = read_data(RegionTask(data=data, layout=layout, region=region), champion.spec)
-    end_s = (int(incidents.occurred_s[-1]) + 1) // DAY_S * DAY_S
-    table = table_like(incidents, champion.spec, region=region, cutoff_s=end_s)
-    past = IncidentHistory.of(table, champion.spec, end_s)
+    task = RegionTask(data=data, layout=layout, region=region, covariates=covariates)
+    past = all_known(champion, with_values(task, champion))
     with tempfile.TemporaryDirectory() as scratch:
         challenger = registered_artifact(desk, region, version, Path(scratch))
         trial, held_out = start_trial(desk, champion, challenger, past, rules, now_s)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from models.files.layouts import LAYOUT_HELP
+from schemas.limits import MAX_COVARIATE_AGE_HOURS
 
 DATA_HELP = "Incident file: .csv, .csv.gz, or .zip with one .csv"
 DATA_OR_ARCHIVE_HELP = f"{DATA_HELP}; or archive:PATH, archive:PATH@VERSION"
@@ -20,6 +21,17 @@ Until = Annotated[str, typer.Option(help="Local date YYYY-MM-DD: use only what h
 Seed = Annotated[int, typer.Option(min=0, help="Equal seeds give equal results")]
 Epochs = Annotated[int, typer.Option(min=1, help="Passes over the training examples, at most")]
 StepMinutes = Annotated[int, typer.Option(min=5, help="Mean time between two training moments, minutes")]
+Holidays = Annotated[str, typer.Option(help="Whose holidays to learn, by ISO 3166-2: US-IL; without it, none")]
+Covariates = Annotated[
+    str,
+    typer.Option(help="Outside series, .csv or .parquet, as they were issued; without it, none", show_default=False),
+]
+CovariateAge = Annotated[
+    int, typer.Option(min=1, max=MAX_COVARIATE_AGE_HOURS, help="Hours after its issue for which a value counts")
+]
+MergeCalls = Annotated[
+    bool, typer.Option("--merge-repeated-calls", help="Count calls of a category within 200 m and 15 min once")
+]
 RecipeFile = Annotated[
     Path | None, typer.Option(help="recipe.json of `python -m models tune`; without it, the default recipe")
 ]

@@ -13,7 +13,7 @@ from rich.console import Console
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
 from models.cli.gate import CHECKPOINT, PLAN, Checkpoint, PlanFile
-from models.cli.options import Epochs, FileLayout, FileOrArchive, MissingDays, StepMinutes
+from models.cli.options import Covariates, Epochs, FileLayout, FileOrArchive, MissingDays, StepMinutes
 from models.cli.progress import progress_bars
 from models.cli.registry import ARTIFACTS, AUDIT, REGISTRY, Artifacts, Audit, By, Registry, note_of
 from models.files.archive import NoDays, known_hours
@@ -36,6 +36,7 @@ def retrain_command(
     region: Annotated[str, typer.Argument(help="Only this region; without it, all with a champion")] = "",
     layout: FileLayout = "",
     missing_days: MissingDays = 0,
+    covariates: Covariates = "",
     now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
     every: Annotated[float | None, typer.Option(min=0, help="Hours between two asks; without it, one ask")] = None,
     plan: PlanFile = PLAN,
@@ -56,7 +57,13 @@ def retrain_command(
     read_plan(plan)
     note_of(audit, by, "", registry)
     task = RegionTask(
-        data=data, layout=layout, region=region, missing_days=missing_days, epochs=epochs, step_minutes=step_minutes
+        data=data,
+        layout=layout,
+        region=region,
+        missing_days=missing_days,
+        covariates=covariates,
+        epochs=epochs,
+        step_minutes=step_minutes,
     )
     places = _Places(registry=registry, artifacts=artifacts, checkpoint=checkpoint, audit=audit, plan=plan, by=by)
     console = Console(highlight=False, soft_wrap=True, markup=False)

@@ -14,10 +14,14 @@ from rich.table import Table
 from models.artifact.artifact import check_writable
 from models.cli.options import (
     CellSide,
+    CovariateAge,
+    Covariates,
     Epochs,
     FileLayout,
     FileOrArchive,
+    Holidays,
     Master,
+    MergeCalls,
     MissingDays,
     RecipeFile,
     Region,
@@ -31,7 +35,6 @@ from models.files.data_report import row_counts
 from models.networks import MODELS
 from models.training.regions import DEFAULT_CELL_M, RegionTask, read_regions
 from schemas.errors import DataError, SettingsError
-from schemas.limits import MAX_COVARIATE_AGE_HOURS
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and other commands do not need it
     from models.training.fit_network import Fit
@@ -63,16 +66,10 @@ def train_command(
     master: Master = "",
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
     missing_days: MissingDays = 0,
-    holidays: Annotated[str, typer.Option(help="Whose holidays to learn, by ISO 3166-2: US-IL; without it, none")] = "",
-    covariates: Annotated[
-        Path | None, typer.Option(help="Outside series, .csv or .parquet, as they were issued; without it, none")
-    ] = None,
-    covariate_max_age_hours: Annotated[
-        int, typer.Option(min=1, max=MAX_COVARIATE_AGE_HOURS, help="Hours after its issue for which a value counts")
-    ] = 24,
-    merge: Annotated[
-        bool, typer.Option("--merge-repeated-calls", help="Count calls of a category within 200 m and 15 min once")
-    ] = False,
+    holidays: Holidays = "",
+    covariates: Covariates = "",
+    covariate_max_age_hours: CovariateAge = 24,
+    merge: MergeCalls = False,
 ) -> None:
     """Train on a file of incidents and publish the artifact."""
     from models.training.fit_network import fit_network
@@ -98,7 +95,7 @@ def train_command(
         network=network,
         missing_days=missing_days,
         holidays=holidays,
-        covariates=str(covariates) if covariates else "",
+        covariates=covariates,
         covariate_max_age_hours=covariate_max_age_hours,
         merge="repeated_calls" if merge else "none",
     )

@@ -1,6 +1,5 @@
 """`python -m models tune`: which recipe suits a file, and whether it suits better than the default."""
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,18 +10,29 @@ from rich.console import Console
 from rich.table import Table
 
 from models.artifact.folders import make_writable
-from models.artifact.untrusted_bytes import sha256
-from models.cli.options import CellSide, Data, Epochs, LayoutText, Region, Seed, StepMinutes, Until
+from models.cli.options import (
+    CellSide,
+    CovariateAge,
+    Covariates,
+    Epochs,
+    FileLayout,
+    FileOrArchive,
+    Holidays,
+    MergeCalls,
+    MissingDays,
+    Region,
+    Seed,
+    StepMinutes,
+    Until,
+)
 from models.cli.progress import progress_bars
-from models.files.cutoff import cutoff_of
-from models.files.data_report import read_past
-from models.files.layouts import parse_layout
 from models.hyperparameters import TunedOn, write_recipe
-from models.training.regions import DEFAULT_CELL_M
+from models.training.regions import DEFAULT_CELL_M, RegionTask
 from schemas.errors import DataError, SettingsError, not_installed
 from schemas.files import write_errors
 
 if TYPE_CHECKING:
+    from models.training.train_region import PreparedTask
     from models.tuning.tune import TuningResult
 
 BARS = ("replay", "trials", "seeds")
@@ -31,10 +41,10 @@ _SHOWN = 5
 
 # Typer reads a command's options from its parameters, and a command reads from top to bottom.
 def tune_command(
-    data: Data,
-    layout: LayoutText,
+    data: FileOrArchive,
     region: Region,
     out: Annotated[Path, typer.Option(help="Folder for recipe.json and the journal; a second call continues from it")],
+    layout: FileLayout = "",
     cell_m: CellSide = DEFAULT_CELL_M,
     until: Until = "none",
     trials: Annotated[int, typer.Option(min=1, help="Recipes to try in all, with those of an earlier call")] = 30,
@@ -42,11 +52,17 @@ def tune_command(
     seed: Seed = 0,
     epochs: Epochs = 12,
     step_minutes: StepMinutes = 180,
+    missing_days: MissingDays = 0,
+    holidays: Holidays = "",
+    covariates: Covariates = "",
+    covariate_max_age_hours: CovariateAge = 24,
+    merge: MergeCalls = False,
 ) -> None:
     """Choose the network's widths and how it is trained, on the time before the test block, for `train --recipe`."""
     import torch
 
-    from models.training.train import TrainingOptions, spec_for
+    from models.training.train import TrainingOptions
+    from models.training.train_region import prepare
     from models.tuning.rolling_origin import OBJECTIVE, collect_folds
 
     try:
@@ -60,17 +76,28 @@ def tune_command(
     console = Console(highlight=False)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)  # before hours of work
-    incidents = read_past(data, parse_layout(layout), now_s=time.time())
-    cutoff_s = cutoff_of(until, incidents)
-    spec = spec_for(incidents, region=region, cell_m=cell_m, cutoff_s=cutoff_s)
-    options = TrainingOptions(cutoff_s=cutoff_s, step_s=60 * step_minutes, epochs=epochs, seed=seed)
-    until_utc = datetime.fromtimestamp(cutoff_s, UTC)
-    tuned_on = TunedOn(
-        data_sha256=sha256(data.read_bytes()),
-        layout=incidents.layout,
+    task = RegionTask(
+        data=data,
+        layout=layout,
+        region=region,
         cell_m=cell_m,
-        task=f"{region}, {' '.join(spec.horizon_names)}, until {until_utc:%Y-%m-%dT%H:%MZ}, {epochs} epochs, "
-        f"steps of {step_minutes} min",
+        until=until,
+        seed=seed,
+        epochs=epochs,
+        step_minutes=step_minutes,
+        missing_days=missing_days,
+        holidays=holidays,
+        covariates=covariates,
+        covariate_max_age_hours=covariate_max_age_hours,
+        merge="repeated_calls" if merge else "none",
+    )
+    ready = prepare(task)
+    options = TrainingOptions(cutoff_s=ready.cutoff_s, step_s=60 * step_minutes, epochs=epochs, seed=seed)
+    tuned_on = TunedOn(
+        data_sha256=ready.data_sha256,
+        layout=ready.incidents.layout,
+        cell_m=ready.spec.grid.cell_m,
+        task=_described(ready),
         objective=OBJECTIVE,
         sampler=sampler,
         seed=seed,
@@ -79,13 +106,33 @@ def tune_command(
     )
     study = open_study(out / "trials.journal", tuned_on)
     with progress_bars(BARS, console) as report:
-        folds = collect_folds(incidents, spec, options, report=lambda share: report("replay", share))
+        folds = collect_folds(
+            ready.incidents,
+            ready.spec,
+            options,
+            report=lambda share: report("replay", share),
+            covariates=ready.outside.values,
+        )
         tuned = tune(study, folds.loss, tuned_on, report=report)
     write_recipe(out / "recipe.json", tuned.chosen, msgspec.structs.replace(tuned_on, trials=len(tuned.trials)))
     console.print(_table(tuned))
     for line in verdict(tuned):
         console.print(line, soft_wrap=True)
     console.print(f"recipe: {out / 'recipe.json'}", soft_wrap=True)
+
+
+def _described(ready: "PreparedTask") -> str:
+    """What was tuned on, in words: of two searches that differ here, one cannot go on with the other's journal."""
+    task, spec, outside = ready.task, ready.spec, ready.outside
+    until = datetime.fromtimestamp(ready.cutoff_s, UTC)
+    parts = [
+        f"{task.region}, {' '.join(spec.horizon_names)}, until {until:%Y-%m-%dT%H:%MZ}, {task.epochs} epochs, "
+        f"steps of {task.step_minutes} min",
+        f"holidays of {spec.holidays}" if spec.holidays else "",
+        f"outside series of sha256 {outside.sha256}, for {task.covariate_max_age_hours} h" if outside.sha256 else "",
+        "repeated calls merged" if spec.merges_calls else "",
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def verdict(tuned: "TuningResult") -> list[str]:

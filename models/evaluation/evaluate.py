@@ -59,6 +59,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         outside=task.outside,
         purge_steps=plan.purge,
         delay_steps=plan.delay,
+        also_known=task.also_known,
         rows=sorted(rows, key=_log_score),
         best_baseline=best.model,
         best_rule=best_rule.model,

@@ -17,6 +17,7 @@ from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect
 from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
+from models.training.outside_series import informed
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import LeakError
 from schemas.grid import Grid
@@ -40,16 +41,16 @@ class Learned:
 
 def spec_of(task: Task) -> Spec:
     """The spec under which the product would serve the task: one horizon, the step."""
-    return Spec(
+    spec = Spec(
         region=task.name,
         timezone=task.incidents.timezone,
         grid=task.grid,
         categories=task.cube.categories,
         horizons_s=(task.step_s,),
         late_limit_s=7 * DAY_S,  # the longest there is: records of files become known days later
-        features=feature_names((f"{task.step_s // 3600}h",), holidays=bool(task.holidays)),
-        holidays=task.holidays,
+        features=feature_names((f"{task.step_s // 3600}h",)),
     )
+    return informed(spec, holidays=task.holidays, series=task.covariates.series)
 
 
 def learn(
@@ -100,7 +101,7 @@ def blocks_of(task: Task, bounds: tuple[int, int, int]) -> Blocks:
 
 def history_of(task: Task, spec: Spec, cutoff_s: int) -> IncidentHistory:
     inside = np.ones(len(task.cell), np.bool_)
-    return IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s)
+    return IncidentHistory.placed(task.incidents, task.cell, inside, spec, cutoff_s, task.covariates.values)
 
 
 def judged_inputs(task: Task, learned: Learned, runs: Iterable[range]) -> Iterator[dict[Inputs, Values]]:
@@ -128,7 +129,9 @@ def refuse_leaking_features(task: Task, learned: Learned, step: int, seen: Value
     at_s = int(task.cube.starts_s[step])
     spec = learned.engine.spec
     engine = FeatureEngine(spec, learned.engine.constants)
-    replay = Replay(history_of(task, spec, at_s - lag_s), lag_s)
+    values = task.covariates.values  # they are known as soon as they are issued
+    issued = replace(history_of(task, spec, at_s - lag_s), covariates=values[values["issued_s"] <= at_s])
+    replay = Replay(issued, lag_s)
     again = engine.compute(replay.lead_to(at_s)).values[np.flatnonzero(task.scored)]
     changed = (again != seen).any(axis=(0, 1))
     if changed.any():

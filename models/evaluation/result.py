@@ -69,6 +69,7 @@ class Evaluation:
     outside: int  # incidents of the judged steps that no cell holds: no model is judged on them
     purge_steps: int  # between what a model learned from and the first step it is judged on
     delay_steps: int  # how late counts are known
+    also_known: Mapping[str, str]  # to the models of the product's features, beside counts and clock
     rows: Sequence[ModelResult]  # best NB log score first
     best_baseline: str  # of the rows without the network
     best_rule: str  # of those that only count

@@ -1,7 +1,7 @@
 """What is forecast: which incidents, cells and steps; which steps are for learning and which for judging."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +16,7 @@ from models.files.layouts import LAYOUTS, Layout
 from models.files.repeated_calls import merge_repeated
 from models.local_time import local_from_utc, utc_from_local
 from models.measures.cube import Cube, count
+from models.training.outside_series import OutsideSeries
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S, HOUR_S
@@ -47,6 +48,7 @@ class Task:
     outside_s: npt.NDArray[np.int64] | tuple[()] = ()  # when incidents happened that lie in no cell, ascending
     row_counts: tuple[RowCount, ...] = ()  # what became of the file's rows; of the published tasks the README says it
     holidays: str = ""  # whose, that the models of the product's features know
+    covariates: OutsideSeries = field(default_factory=OutsideSeries)  # that they know
     data_file: str = "none"  # its name
     data_sha256: str = ""
 
@@ -55,6 +57,16 @@ class Task:
         """Incidents of the judged steps that lie in no cell."""
         first, last = np.searchsorted(self.outside_s, self.cube.starts_s[[self.test, -1]])
         return int(last - first)
+
+    @property
+    def also_known(self) -> Mapping[str, str]:
+        """What the models of the product's features know beside counts and clock, in words."""
+        found = {"holidays": self.holidays} if self.holidays else {}
+        for one in self.covariates.series:
+            found[f"outside series {one.name}"] = (
+                f"for {one.max_age_hours} h after each issue, sha256 {self.covariates.sha256}"
+            )
+        return found
 
     @property
     def is_kept(self) -> npt.NDArray[np.bool_]:

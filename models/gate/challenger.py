@@ -18,6 +18,7 @@ from models.gate.triggers import triggers
 from models.hyperparameters import DEFAULT, RecipeFile
 from models.local_time import zone_of
 from models.model_registry.lifecycle import register
+from models.training.outside_series import with_outside_series
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory
 from models.training.train import ReportProgress, table_like
@@ -60,13 +61,13 @@ def registered_challenger(
 ) -> tuple[Artifact, IncidentHistory]:
     """A registered challenger that has not seen the plan's last days, and all incidents. `scratch`: an empty folder.
 
-    Raises GateClosed before it trains when the result could not be tried: the champion uses outside series, nothing is
-    newer than what it has learned from, or the newest version has learned from the same.
+    Raises GateClosed before it trains when the result could not be tried: the values of the champion's outside series
+    are not given, nothing is newer than what it has learned from, or the newest version has learned from the same.
     """
     spec = champion.spec
-    _refuse_outside_series(champion)
-    incidents, _ = read_data(task, spec)
-    end_s = (int(incidents.occurred_s[-1]) + 1) // DAY_S * DAY_S
+    task = with_values(task, champion)
+    past = all_known(champion, task)
+    end_s = past.cutoff_s
     if early := days_too_early(champion, plan, end_s=end_s):
         end, known = end_s // DAY_S, champion.manifest.data.cutoff_s // DAY_S
         raise GateClosed(
@@ -82,9 +83,7 @@ def registered_challenger(
     _refuse_the_same_again(desk, champion, ready)
     folder, _ = train_region(ready, scratch / "made", report=report)
     version = register(desk.registry, folder, desk.note).version
-    table = table_like(incidents, spec, region=spec.region, cutoff_s=end_s)
-    challenger = registered_artifact(desk, spec.region, version, scratch / "registered")
-    return challenger, IncidentHistory.of(table, spec, end_s)
+    return registered_artifact(desk, spec.region, version, scratch / "registered"), past
 
 
 def recipe_of(manifest: Manifest) -> RecipeFile:
@@ -93,15 +92,27 @@ def recipe_of(manifest: Manifest) -> RecipeFile:
     return RecipeFile(recipe=recipe, tuned_on=manifest.tuned_on)
 
 
-def _refuse_outside_series(champion: Artifact) -> None:
+def all_known(champion: Artifact, task: RegionTask) -> IncidentHistory:
+    """What the task's data say until the end of their last whole day, as the champion counts it."""
+    spec = champion.spec
+    incidents, _ = read_data(task, spec)
+    end_s = (int(incidents.occurred_s[-1]) + 1) // DAY_S * DAY_S
+    _, outside = with_outside_series(spec, replace(task, like=str(champion.folder)))
+    table = table_like(incidents, spec, region=spec.region, cutoff_s=end_s)
+    return IncidentHistory.of(table, spec, end_s, outside.values)
+
+
+def with_values(task: RegionTask, champion: Artifact) -> RegionTask:
+    """The task with a file of outside series only where the champion uses some. Raises GateClosed without one."""
     if not champion.spec.covariates:
-        return
-    region, names = champion.spec.region, ", ".join(one.name for one in champion.spec.covariates)
-    raise GateClosed(
-        f"the champion of {region} uses the outside series {names}, and the gate compares without them",
-        remedy=f"train with --like {champion.folder} and --covariates, then register and promote it by hand: "
-        f"`python -m models registry promote {region} VERSION`",
-    )
+        return replace(task, covariates="")
+    if not task.covariates:
+        names = ", ".join(one.name for one in champion.spec.covariates)
+        raise GateClosed(
+            f"the champion of {champion.spec.region} uses the outside series {names}",
+            remedy="give all that was issued of them, also since its training, with --covariates",
+        )
+    return task
 
 
 def _newest_tried(desk: Desk, champion: Artifact) -> Manifest | None:

@@ -1,7 +1,7 @@
 """Champion and challenger on a span that neither has learned from: what is asked before a shadow begins."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,8 +16,11 @@ from models.gate.shadow_day import ShadowDay, ShadowHour, days_of, mean_scores, 
 from models.measures.outcomes import Forecast
 from models.measures.paired import Difference, difference
 from models.scoring import means
+from models.training.outside_series import missing_shares
 from models.training.replay import IncidentHistory, Replay
 from schemas.spec import DAY_S, HOUR_S
+
+MOST_MISSING = 0.05  # of the span's moments, of an outside series
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +61,6 @@ def unsound(champion: Artifact, challenger: Artifact) -> tuple[str, ...]:
         faults.append("its spec is another one; train it with --like the champion's folder")
     if challenger.manifest.data.cutoff_s <= champion.manifest.data.cutoff_s:
         faults.append("its data end no later than the champion's")
-    if challenger.spec.covariates:
-        faults.append("it uses outside series, and the held-out incidents come without them")
     return tuple(faults)
 
 
@@ -93,7 +94,15 @@ def compare_held_out(
     if len(ours) < plan.least_days:
         fault = f"{len(ours)} days are held out, and the plan asks for {plan.least_days}: train with an earlier --until"
         return HeldOut(days=len(ours), champion=0, challenger=0, baseline=0, difference=None, margin=0, faults=(fault,))
-    return judge_held_out(ours, days, tally.coverage(), plan)
+    found = judge_held_out(ours, days, tally.coverage(), plan)
+    return replace(found, remarks=(*found.remarks, *missing_remarks(past, start_s)))
+
+
+def missing_remarks(past: IncidentHistory, start_s: int) -> Iterator[str]:
+    """Which outside series the span lacked too often to show what they give."""
+    for series, (share, *_) in zip(past.spec.covariates, missing_shares(past, start_s), strict=True):
+        if share > MOST_MISSING:
+            yield f"{series.name} was missing in {share:.0%} of the held-out moments: its file may end too early"
 
 
 def judge_held_out(

@@ -37,8 +37,9 @@ class IncidentHistory:
     covariates: Values = field(default_factory=lambda: NO_VALUES)  # (n,) in the order of their issue
 
     @classmethod
-    def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int) -> "IncidentHistory":
-        return cls.placed(table, *spec.grid.locate(table.lat_deg, table.lon_deg), spec, cutoff_s)
+    def of(cls, table: IncidentTable, spec: Spec, cutoff_s: int, covariates: Values = NO_VALUES) -> "IncidentHistory":
+        """covariates: of the spec's outside series, in the order of their issue; those before the cut-off are kept."""
+        return cls.placed(table, *spec.grid.locate(table.lat_deg, table.lon_deg), spec, cutoff_s, covariates)
 
     @classmethod
     def placed(
@@ -48,6 +49,7 @@ class IncidentHistory:
         inside: npt.NDArray[np.bool_],
         spec: Spec,
         cutoff_s: int,
+        covariates: Values = NO_VALUES,
     ) -> "IncidentHistory":
         """With the cell of each incident, and whether it lies inside: (n,) each."""
         chosen = np.flatnonzero(inside & (table.occurred_s < cutoff_s))
@@ -72,6 +74,7 @@ class IncidentHistory:
             first_s=int(table.occurred_s[0]),
             cutoff_s=cutoff_s,
             cut_hours=table.cut_hours,
+            covariates=covariates[covariates["issued_s"] < cutoff_s],
         )
 
     def position(self, at_s: int) -> int:

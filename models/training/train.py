@@ -134,8 +134,7 @@ def train(
     number of epochs.
     covariates: of the spec's outside series, in the order of their issue.
     """
-    known = covariates[covariates["issued_s"] < options.cutoff_s]
-    past = replace(IncidentHistory.of(incidents, spec, options.cutoff_s), covariates=known)
+    past = IncidentHistory.of(incidents, spec, options.cutoff_s, covariates)
     blocks = Blocks.of(past.first_s, options.cutoff_s)
     work = _Work(past=past, options=options, report=report, fit=fit, random=np.random.default_rng(options.seed))
     report("baseline", 0)

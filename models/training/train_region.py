@@ -12,7 +12,6 @@ from msgspec.structs import replace
 from models.artifact.artifact import Model, Provenance, read_spec, write_artifact
 from models.artifact.manifest import DataSource, Training
 from models.artifact.untrusted_bytes import sha256
-from models.features import features_of
 from models.files.archive import Archived, Meaning, is_archive, read_archive
 from models.files.cutoff import cutoff_of
 from models.files.data_report import data_warnings, read_past, row_counts
@@ -24,7 +23,7 @@ from models.networks import kind_of_network
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
-from models.training.outside_series import OutsideSeries, with_outside_series
+from models.training.outside_series import OutsideSeries, informed, with_outside_series
 from models.training.regions import DEFAULT_CELL_M, RegionTask
 from models.training.train import ReportProgress, Trained, TrainingOptions, spec_for, spec_of, table_like, train
 from models.training.training_table import HorizonResult
@@ -46,7 +45,7 @@ class PreparedTask:
     spec: Spec
     warnings: tuple[str, ...]  # of the file
     archived: Archived | None = None  # where they come from, if it is no file
-    outside: OutsideSeries = field(default_factory=OutsideSeries.none)
+    outside: OutsideSeries = field(default_factory=OutsideSeries)
 
     @property
     def data_sha256(self) -> str:
@@ -124,8 +123,7 @@ def _with_holidays(spec: Spec, task: RegionTask) -> Spec:
     if task.like:
         kept = f"has {spec.holidays}" if spec.holidays else "has none"
         raise DataError(f"--holidays {task.holidays}, and {task.like} {kept}", "leave one of the two options out")
-    spec = replace(spec, holidays=task.holidays)
-    return replace(spec, features=features_of(spec))
+    return informed(spec, holidays=task.holidays, series=spec.covariates)
 
 
 def read_data(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, Archived | None]:

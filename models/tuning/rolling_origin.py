@@ -18,6 +18,7 @@ from models.training.fit_baseline import Blocks, fit_constants, likeliest_disper
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions
+from schemas.covariate import NO_VALUES, Values
 from schemas.errors import DataError
 from schemas.spec import Spec
 
@@ -66,13 +67,19 @@ def origins(blocks: Blocks) -> tuple[int, ...]:
 
 
 def collect_folds(
-    incidents: IncidentTable, spec: Spec, options: TrainingOptions, *, report: Callable[[float], None]
+    incidents: IncidentTable,
+    spec: Spec,
+    options: TrainingOptions,
+    *,
+    report: Callable[[float], None],
+    covariates: Values = NO_VALUES,
 ) -> Folds:
     """Examples from one replay of the training and validation blocks, cut at every origin. `report` gets 0..1.
 
     The baseline's constants come from the time before the first origin alone: their log mean is among the features and
     is what the untrained network forecasts, so constants from a later span would leak it into every fold. The test
     block is not even counted.
+    covariates: of the spec's outside series, in the order of their issue.
     """
     first_s = int(incidents.occurred_s[0])
     blocks = Blocks.of(first_s, options.cutoff_s)
@@ -83,11 +90,11 @@ def collect_folds(
         test_s=starts_s[0],
         end_s=starts_s[0],
     )
-    before = IncidentHistory.of(incidents, spec, starts_s[0])
+    before = IncidentHistory.of(incidents, spec, starts_s[0], covariates)
     engine = FeatureEngine(spec, fit_constants(before, early))
     random = np.random.default_rng(options.seed)
     end_s = blocks.test_s - max(spec.horizons_s)
-    past = IncidentHistory.of(incidents, spec, blocks.test_s)
+    past = IncidentHistory.of(incidents, spec, blocks.test_s, covariates)
     moments = random_moments(blocks.burn_in_s, end_s, options.step_s, random)
     moments = past.clear_of_cuts(moments, max(spec.horizons_s))
     cells = cells_to_learn(before, early.validation_s, random)

@@ -75,6 +75,7 @@ def small_evaluation(
         outside=7,
         purge_steps=1,
         delay_steps=2,
+        also_known={"holidays": "US-IL"},
         rows=sorted(rows, key=_log_score),
         best_baseline=best.model,
         best_rule=best.model,

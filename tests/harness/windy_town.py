@@ -1,9 +1,12 @@
 """A town whose rate follows an outside series by a known factor, and forecasts of it."""
 
+import csv
+
 import numpy as np
 
+from models.files.covariate_file import COLUMNS
 from schemas.covariate import VALUE
-from tests.harness.toy import toy_table
+from tests.harness.toy import iso, toy_table
 
 HOUR, DAY = 3600, 86_400
 START = 1_600_000_000 // DAY * DAY
@@ -46,3 +49,22 @@ def forecasts(series, *, late_hours=0, days=DAYS):
     values["series"], values["hour"], values["value"] = 0, START // HOUR + hour, series[hour]
     values["issued_s"] = START + (np.repeat(runs, AHEAD) + late_hours) * HOUR
     return values
+
+
+def write_town(path, table):
+    """A file of small_town's LAYOUT."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["when", "lat", "lon", "kind"])
+        columns = (table.occurred_s.tolist(), table.lat_deg, table.lon_deg, table.category)
+        for at_s, lat, lon, category in zip(*columns, strict=True):
+            writer.writerow([iso(at_s), lat, lon, table.categories[category]])
+
+
+def write_forecasts(path, values, region="town"):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for one in values:
+            times = (iso(one["issued_s"]), iso(one["hour"] * HOUR))
+            writer.writerow([region, "wind", *times, one["value"]])

@@ -28,6 +28,7 @@ def as_json(evaluation: Evaluation) -> Value:
         "task": evaluation.task,
         "title": evaluation.title,
         "data": {"file_name": evaluation.data_file, "sha256": evaluation.data_sha256},
+        "also_known": evaluation.also_known,
         "made_at": evaluation.made_at,
         "recipe": evaluation.recipe,
         "seeds": evaluation.seeds,

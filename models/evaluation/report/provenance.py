@@ -35,6 +35,8 @@ def how_made(evaluation: Evaluation) -> dict[str, str]:
         "Delay": f"counts are known {_steps(evaluation.delay_steps, unit)} late"
         if evaluation.delay_steps
         else "none: counts are known as soon as a step ends",
+        "Also known": "; ".join(f"{name}: {what}" for name, what in evaluation.also_known.items())
+        or "nothing: no holidays, no outside series",
         "Leaks": "at a random step, the rules' forecasts were computed again with another future, and the product's "
         "features without it; nothing differed",
         "Comparison": "differences of the negative binomial log scores of the same steps, in runs of "

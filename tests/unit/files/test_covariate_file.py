@@ -107,7 +107,7 @@ def test_the_series_of_the_file_join_the_spec(tmp_path):
     assert spec.features[-9:-3] == tuple(f"cov_{name}_{h}" for name in ("rain", "wind") for h in ("1h", "4h", "24h"))
     assert len(outside.values) == 3
     assert len(outside.sha256) == 64
-    assert with_outside_series(toy_spec(), task()) == (toy_spec(), OutsideSeries.none())
+    assert with_outside_series(toy_spec(), task()) == (toy_spec(), OutsideSeries())
 
 
 def test_a_spec_that_is_kept_decides_the_series_and_their_order(tmp_path):

@@ -80,7 +80,7 @@ def test_with_the_series_the_forecast_is_better_at_every_horizon(without, inform
 
 def test_values_that_are_issued_after_their_hour_gain_nothing(without, informed, late):
     """The leak test: nothing but the time of issue has changed."""
-    np.testing.assert_array_equal(missing_shares(late.past), 1)
+    np.testing.assert_array_equal(missing_shares(late.past, late.past.first_s), 1)
     columns = [at for at, name in enumerate(late.past.spec.features) if name.startswith("cov_")]
     engine, replay = FeatureEngine(late.past.spec, late.constants), Replay(late.past)
     for at_s in range(START + DAY, CUTOFF, 7 * DAY + 5 * HOUR):

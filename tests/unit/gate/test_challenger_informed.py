@@ -1,0 +1,83 @@
+"""A champion that uses outside series gets a challenger, and both are compared with their values."""
+
+import pytest
+
+from models.artifact.artifact import read_artifact
+from models.artifact.pointer import champion_of
+from models.gate.challenger import all_known
+from models.gate.held_out import compare_held_out
+from models.gate.plan import read_plan
+from models.gate.trial import read_trial
+from models.training.regions import RegionTask
+from schemas.errors import DataError, GateClosed
+from tests.harness.gate_town import DAY_S, Town, command, date
+from tests.harness.small_town import LAYOUT, START_S
+from tests.harness.windy_town import DAYS, START, forecasts, town, wind, write_forecasts, write_town
+
+SERIES = wind()
+HELD_OUT_FROM_S = START_S + (DAYS - 14) * DAY_S
+
+
+@pytest.fixture(scope="module")
+def informed(tmp_path_factory):
+    """The windy town with a champion of its first 40 days, and the trial of a challenger by `retrain`."""
+    assert START == START_S
+    made = Town(tmp_path_factory.mktemp("windy"))
+    write_town(made.folder / "town.csv", town(SERIES))
+    write_forecasts(made.folder / "wind.csv", forecasts(SERIES))
+    made.values = ["--covariates", made.folder / "wind.csv"]
+    quick = ["--epochs", "2", "--step-minutes", "180"]
+    train = ["train", *made.data, *made.values, "--region", "town", *quick, "--until", date(40)]
+    command(*train, "--out", made.folder / "made")
+    champion = champion_of(made.folder / "made", "town").folder
+    command("registry", "register", champion, *made.options("registry", "audit"))
+    why = ["--because", "the first", "--sync"]
+    command("registry", "promote", "town", champion.name, *why, *made.options("registry", "artifacts", "audit"))
+    made.said = made.retrain(*quick, *made.values, "--now")
+    return made
+
+
+def held_out(informed, values):
+    champion, challenger = informed.both()
+    task = RegionTask(data=str(informed.folder / "town.csv"), layout=LAYOUT, region="town", covariates=str(values))
+    past = all_known(champion, task)
+    return compare_held_out(champion, challenger, past, read_plan(informed.folder / "gate.toml")[0])
+
+
+def test_the_challenger_has_learned_from_the_values_until_its_own_end(informed):
+    champion, challenger = informed.both()
+    assert read_trial(informed.artifacts, "town").challenger == challenger.version
+    assert challenger.spec.fingerprint() == champion.spec.fingerprint()
+    assert challenger.manifest.data.covariates_sha256 == champion.manifest.data.covariates_sha256 is not None
+    until = (challenger.manifest.data.cutoff_s - START) // 3600
+    assert challenger.constants.covariate_centre == pytest.approx(SERIES[1:until].mean(), abs=1e-9)
+
+
+def test_both_are_compared_with_what_was_issued_and_without_it_they_are_worse(informed, tmp_path):
+    known = held_out(informed, informed.folder / "wind.csv")
+    assert not any("wind" in remark for remark in known.remarks)
+    values = forecasts(SERIES)
+    write_forecasts(tmp_path / "short.csv", values[values["issued_s"] < HELD_OUT_FROM_S])
+    neutral = held_out(informed, tmp_path / "short.csv")
+    assert any(remark.startswith("wind was missing in 9") for remark in neutral.remarks)
+    assert neutral.baseline == known.baseline
+    gain = neutral.baseline - neutral.champion
+    for name in ("champion", "challenger"):
+        assert getattr(known, name) < getattr(neutral, name) - max(gain, 0)
+
+
+def test_the_values_must_be_those_of_the_champions_series(informed, tmp_path):
+    with pytest.raises(GateClosed, match="uses the outside series wind"):
+        informed.gate("start", informed.state().challenger, *informed.data, "--because", "a test")
+    values = forecasts(SERIES)[:100]
+    write_forecasts(tmp_path / "elsewhere.csv", values, region="elsewhere")
+    start = ["start", informed.state().challenger, *informed.data, "--because", "a test"]
+    with pytest.raises(DataError, match="no row of the region town"):
+        informed.gate(*start, "--covariates", tmp_path / "elsewhere.csv")
+    with pytest.raises(GateClosed, match="is being tried already"):
+        informed.gate(*start, *informed.values)
+
+
+def test_a_champion_without_outside_series_leaves_the_file_alone(town):
+    assert "a challenger is due" in town.retrain("--covariates", town.folder / "nowhere.csv")
+    assert read_artifact(town.artifacts / "town" / town.state().challenger).manifest.data.covariates_sha256 is None
