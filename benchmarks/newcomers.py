@@ -18,7 +18,7 @@ from models.evaluation.tasks import TASKS, TRAIN_PERCENT, VALIDATION_PERCENT, Ta
 from models.likelihood import log_scores
 from models.measures.paired import day_blocks
 from models.network import RiskNetwork
-from models.training.fit_baseline import likeliest_dispersion
+from models.training.fit_dispersion import likeliest_dispersion
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 
 Floats = npt.NDArray[np.float64]

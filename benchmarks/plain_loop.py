@@ -60,7 +60,7 @@ class Region:
         features = self.engine.compute(self.state)
         scores = score(features.values, self.network, self.artifact.constants, self.artifact.spec)
         frame = frame_of(self.artifact.spec, self.artifact.version, self.state.as_of_s, features, scores)
-        before, self.views = self.views, stored_views(frame, self.artifact.constants.dispersion_in_cells)
+        before, self.views = self.views, stored_views(frame, self.artifact.constants)
         pairs = zip(self.views, before, strict=True)
         return counted, b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
 

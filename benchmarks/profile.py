@@ -88,7 +88,7 @@ def _stages(stack: Stack) -> list[dict[str, float]]:
             scores = score(features.values, network, artifact.constants, spec)
         with watch.part("lines"):
             frame = frame_of(spec, artifact.version, journal.state.as_of_s, features, scores)
-            before, views = views, stored_views(frame, artifact.constants.dispersion_in_cells)
+            before, views = views, stored_views(frame, artifact.constants)
             pairs = zip(views, before, strict=True)
             lines = b"".join(risk_lines(now, changed(now, then)) + top_lines(now, TOP_K) for now, then in pairs)
         with watch.part("write"):

@@ -81,8 +81,7 @@ def _hour(artifact: Artifact, start_s: int, folder: Path) -> tuple[float, float]
         alone += between - began
         if tick == 0:
             scores = score(beside.compute(state).values, network, artifact.constants, spec)
-            dispersion = artifact.constants.dispersion_in_cells
-            forecast = Forecast(model="beside", expected=scores.expected, usual=scores.usual, dispersion=dispersion)
+            forecast = Forecast.of("beside", scores.expected, scores.usual, artifact.constants, of_network=True)
             kept.write(forecast, spec, as_of_s)
             for horizon in range(len(spec.horizons_s)):
                 counts = state.window("hour", 1)

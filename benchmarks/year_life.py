@@ -170,8 +170,8 @@ class Life:
     def _forecast(self, side: _Side, tick_s: int) -> Forecast:
         values = side.engine.compute(self.replay.lead_to(tick_s)).values
         usual, expected, _ = means(values, side.network, self.spec)
-        dispersion = side.artifact.constants.dispersion_in_cells
-        return Forecast(model=side.artifact.version, expected=expected, usual=usual, dispersion=dispersion)
+        constants, of_network = side.artifact.constants, side.network is not None
+        return Forecast.of(side.artifact.version, expected, usual, constants, of_network=of_network)
 
     def _judge(self, before_s: int) -> None:
         """As the job does, when late reports can no longer come."""

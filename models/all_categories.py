@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betainc, nbdtrik
 
+from models.baseline import BaselineConstants
 from models.dispersion import Dispersion, Floats
 from models.scoring import HIGH, LOW
 from schemas.frame import RiskFrame
@@ -13,9 +14,9 @@ from schemas.frame import RiskFrame
 _TRIED = 16
 
 
-def stored_views(frame: RiskFrame, dispersion: Dispersion) -> tuple[RiskFrame, RiskFrame]:
-    """A frame as it is stored: by category, and over all categories."""
-    return frame, over_categories(frame, dispersion)
+def stored_views(frame: RiskFrame, constants: BaselineConstants) -> tuple[RiskFrame, RiskFrame]:
+    """A frame as it is stored: by category, and over all categories. constants: of the artifact that scored it."""
+    return frame, over_categories(frame, constants.dispersion_in_cells(of_network=not frame.baseline_only))
 
 
 def over_categories(frame: RiskFrame, dispersion: Dispersion) -> RiskFrame:

@@ -4,6 +4,7 @@ It is what the network starts from, and what answers when there is no network. E
 integers (counts x weights in units of 2**-20), so it is exact and cannot depend on the order of adding.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -22,7 +23,8 @@ from schemas.spec import Spec
 Floats = npt.NDArray[np.float64]
 
 _OF_SERIES = ("covariate_centre", "covariate_scale")
-_MAY_LACK = (*_OF_SERIES, "cell_dispersion", "holidays")
+_OF_NETWORK = ("network_dispersion", "network_dispersion_power")
+_MAY_LACK = (*_OF_SERIES, *_OF_NETWORK, "cell_dispersion", "holidays")
 _MOST_HOLIDAYS = 10_000
 WEIGHT_ONE = 1 << 20
 _BLOCK_DAYS = 32  # days that are weighed at a time: they fit into a core's cache
@@ -38,6 +40,8 @@ _RANGES = {  # far around what training can find; within them every score is fin
     "mean_per_day": (1e-6, 1e7),
     "dispersion": (1e-3, 1e6),
     "dispersion_power": (QUADRATIC, LINEAR),
+    "network_dispersion": (1e-3, 1e6),
+    "network_dispersion_power": (QUADRATIC, LINEAR),
     "cell_dispersion": (1e-2, 1e2),
     "first_day": (1.0, 1e5),
     "holidays": (0.0, 1e5),
@@ -56,9 +60,10 @@ class BaselineConstants:
     profile: Floats  # (categories, 168) rate by hour of the local week, mean 1
     day_lift: Floats  # (cells, categories, 16) what a cell has of the profile at that time of the day
     mean_per_day: Floats  # (categories,) incidents of the region per day in training, > 0
-    dispersion: Dispersion  # (categories, horizons) of the negative binomial
+    dispersion: Dispersion  # (categories, horizons) of the negative binomial around the baseline's forecasts
     first_day: Floats  # () first UTC day (days since 1970) that the history covers from its start
     holidays: Floats = field(default_factory=lambda: np.zeros(0))  # (n,) local days since 1970 that are holidays
+    network_dispersion: Dispersion | None = None  # around the network's; None: the baseline's
     cell_dispersion: Floats = field(default_factory=lambda: np.zeros(0))  # (cells, categories, horizons) factor on r
     covariate_centre: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) mean in training
     covariate_scale: Floats = field(default_factory=lambda: np.zeros(0))  # (outside series,) spread in training
@@ -67,15 +72,20 @@ class BaselineConstants:
         """As they are stored; those that a region may lack only where there are any."""
         named = {one.name: getattr(self, one.name) for one in fields(self)}
         named |= {"dispersion": self.dispersion.r, "dispersion_power": self.dispersion.power}
+        if own := named.pop("network_dispersion"):
+            named |= dict(zip(_OF_NETWORK, (own.r, own.power), strict=True))
         return {name: array for name, array in named.items() if array.size or name not in _MAY_LACK}
 
-    @property
-    def dispersion_in_cells(self) -> Dispersion:
-        """The dispersion in each cell: (categories, horizons), or with factors (cells, categories, horizons)."""
+    def dispersion_in_cells(self, *, of_network: bool) -> Dispersion:
+        """That around the network's forecasts, or the baseline's, in each cell.
+
+        (categories, horizons), or with factors (cells, categories, horizons).
+        """
+        of_all = self.network_dispersion if of_network and self.network_dispersion else self.dispersion
         if not self.cell_dispersion.size:
-            return self.dispersion
-        r = self.cell_dispersion * self.dispersion.r
-        return Dispersion(r=r, power=np.broadcast_to(self.dispersion.power, r.shape))
+            return of_all
+        r = self.cell_dispersion * of_all.r
+        return Dispersion(r=r, power=np.broadcast_to(of_all.power, r.shape))
 
     @classmethod
     def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
@@ -105,6 +115,8 @@ class BaselineConstants:
             shapes["shrink_days"] = (categories,)
         if "cell_dispersion" in arrays:
             shapes["cell_dispersion"] = (spec.grid.cells, *places)
+        if not arrays.keys().isdisjoint(_OF_NETWORK):
+            shapes |= dict.fromkeys(_OF_NETWORK, places)
         if spec.holidays:
             shapes["holidays"] = (min(arrays["holidays"].size, _MOST_HOLIDAYS),) if "holidays" in arrays else (0,)
         if set(arrays) != set(shapes):
@@ -118,12 +130,16 @@ class BaselineConstants:
             low, high = _RANGES[name]
             if not ((array >= low) & (array <= high)).all():
                 raise DataError(f"baseline's {name} has values outside {low:g} to {high:g}", "train again")
-        power = arrays["dispersion_power"]
-        if not np.isin(power, (QUADRATIC, LINEAR)).all():
-            raise DataError(f"baseline's dispersion_power is {power.tolist()}, must be 0 or 1", "train again")
-        dispersion = Dispersion(r=arrays["dispersion"], power=power)
-        others = {name: array for name, array in arrays.items() if not name.startswith("dispersion")}
-        return cls(dispersion=dispersion, **others)
+        own = _dispersion(arrays, "network_dispersion") if "network_dispersion" in arrays else None
+        others = {name: array for name, array in arrays.items() if not re.match(r"(network_)?dispersion", name)}
+        return cls(dispersion=_dispersion(arrays, "dispersion"), network_dispersion=own, **others)
+
+
+def _dispersion(arrays: Mapping[str, Floats], name: str) -> Dispersion:
+    power = arrays[f"{name}_power"]
+    if not np.isin(power, (QUADRATIC, LINEAR)).all():
+        raise DataError(f"baseline's {name}_power is {power.tolist()}, must be 0 or 1", "train again")
+    return Dispersion(r=arrays[name], power=power)
 
 
 @lru_cache(maxsize=64)

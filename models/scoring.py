@@ -48,7 +48,7 @@ def score(values: Array, network: RiskNetwork | None, constants: BaselineConstan
     caller can then score without the network.
     """
     usual, expected, inputs = means(values, network, spec)
-    dispersion = constants.dispersion_in_cells
+    dispersion = constants.dispersion_in_cells(of_network=network is not None)
     risk = at_least_one(expected, dispersion)
     return Scores(
         expected=expected,

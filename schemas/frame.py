@@ -56,7 +56,7 @@ class RiskFrame:
     @property
     def baseline_only(self) -> bool:
         """Whether no network scored the frame."""
-        return self.model.startswith(BASELINE_MODEL)
+        return is_baseline(self.model)
 
     def digest(self) -> str:
         """16 hex digits of all that is stored of the frame: equal digests mean equal frames, to the last bit."""
@@ -65,6 +65,11 @@ class RiskFrame:
         for array in (*scores, self.observed_1h, self.support, self.attribution):
             seal.update(array.tobytes())
         return seal.hexdigest()
+
+
+def is_baseline(model: str) -> bool:
+    """Whether that is no network, of what is said to have scored."""
+    return model.startswith(BASELINE_MODEL)
 
 
 def attribution_groups(features: tuple[str, ...]) -> Mapping[str, str]:

@@ -16,8 +16,14 @@ from models.evaluation.regressions.boosting import Boosting
 from models.evaluation.regressions.poisson_glm import PoissonGlm
 from models.likelihood import log_scores
 from models.network import RiskNetwork, residual_of
-from models.training.fit_baseline import DISPERSIONS, dispersion_losses, likeliest
-from models.training.fit_cell_dispersion import choose_spread, factor_losses, likeliest_factors
+from models.training.fit_dispersion import (
+    DISPERSIONS,
+    choose_spread,
+    dispersion_losses,
+    factor_losses,
+    likeliest,
+    likeliest_factors,
+)
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 
 Floats = npt.NDArray[np.float64]

@@ -17,7 +17,7 @@ from models.measures.paired import LEAST_JUDGED, Difference, compare
 from models.measures.ranking import AtShare
 from models.measures.scores import ModelScores, Sheet, score
 from models.measures.totals import Totals, totals
-from models.training.fit_baseline import dispersion_losses, likeliest
+from models.training.fit_dispersion import dispersion_losses, likeliest
 
 T = TypeVar("T", Sheet, AtShare)
 Forecast = Callable[[range], AnyFloats]  # (steps, scored cells, categories)

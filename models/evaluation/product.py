@@ -15,7 +15,8 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect
-from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
+from models.training.fit_baseline import Blocks, fit_constants
+from models.training.fit_dispersion import likeliest_dispersion
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from models.training.outside_series import informed
 from models.training.replay import IncidentHistory, Replay

@@ -180,8 +180,8 @@ def _forecasts(
         state, forecasts = replay.lead_to(tick_s), []
         for artifact, network, engine in sides:
             usual, expected, _ = means(engine.compute(state).values, network, spec)
-            dispersion = artifact.constants.dispersion_in_cells
-            forecasts.append(Forecast(model=artifact.version, expected=expected, usual=usual, dispersion=dispersion))
+            of_network = network is not None
+            forecasts.append(Forecast.of(artifact.version, expected, usual, artifact.constants, of_network=of_network))
         yield tick_s, forecasts
 
 

@@ -20,7 +20,7 @@ def judged_hour(champion: Forecast, challenger: Forecast | None, closed: ClosedH
         for name, mean, dispersion in (
             ("champion", champion.expected, champion.dispersion),
             ("challenger", beside.expected, beside.dispersion),
-            ("baseline", champion.usual, champion.dispersion),
+            ("baseline", champion.usual, champion.usual_dispersion),
         )
     }
     for name, values in (

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.baseline import BaselineConstants
 from models.counting.closed_horizons import ClosedHorizon
 from models.dispersion import Dispersion
 from models.likelihood import at_least_one, log_scores
@@ -31,7 +32,21 @@ class Forecast:
     model: str
     expected: Means
     usual: Means
-    dispersion: Dispersion  # (categories, horizons), or of each cell (cells, categories, horizons)
+    dispersion: Dispersion  # of `expected`: (categories, horizons), or of each cell (cells, categories, horizons)
+    usual_dispersion: Dispersion  # of `usual`
+
+    @classmethod
+    def of(
+        cls, model: str, expected: Means, usual: Means, constants: BaselineConstants, *, of_network: bool
+    ) -> "Forecast":
+        """of_network: whether a network expected that; else it is the baseline's."""
+        return cls(
+            model=model,
+            expected=expected,
+            usual=usual,
+            dispersion=constants.dispersion_in_cells(of_network=of_network),
+            usual_dispersion=constants.dispersion_in_cells(of_network=False),
+        )
 
 
 def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, dict[str, float]]:
@@ -51,8 +66,11 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
             "expected": float(expected[:, c].sum()),
             "usual": float(usual[:, c].sum()),
         }
-        for prefix, mean in (("", expected[:, c]), ("baseline_", usual[:, c])):
-            proper = _proper(mean, observed[0], forecast.dispersion[..., c, h])
+        for prefix, mean, dispersion in (
+            ("", expected[:, c], forecast.dispersion),
+            ("baseline_", usual[:, c], forecast.usual_dispersion),
+        ):
+            proper = _proper(mean, observed[0], dispersion[..., c, h])
             figures |= {f"{prefix}{name}": value for name, value in proper}
             caught = capture(mean[None], observed)
             figures |= {f"{prefix}hits_{percent}": float(caught.caught[cell]) for percent, cell in last.items()}

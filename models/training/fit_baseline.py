@@ -6,14 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from models.baseline import BaselineConstants, Floats, cell_rate, profile_hours, region_rate
 from models.covariates import SeriesScale
-from models.dispersion import LEAST_GAIN, LINEAR, QUADRATIC, Dispersion
+from models.dispersion import Dispersion
 from models.hour_of_week import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
-from models.likelihood import negative_binomial_nll
 from models.neighbours import ring_sum
+from models.training.fit_dispersion import DISPERSIONS
 from models.training.holiday_days import holiday_days
 from models.training.replay import IncidentHistory
 from schemas.grid import Grid
@@ -25,7 +24,6 @@ SHRINK_DAYS = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 160.0, 640.0, 2560.0)
 _SURELY_LIKELIER = 2.0  # nats that one more free number gains by chance in 5 of 100 cases
 PROFILE_PRIORS = (5.0, 20.0, 80.0, 320.0)  # incidents per hour of the week, spread as over all categories
 LIFT_PRIORS = (20.0, 50.0, 100.0, 200.0, 1e9)  # incidents per block of the day; the last leaves every cell the profile
-DISPERSIONS = np.geomspace(0.1, 300, 49)
 _LEAST_LIFT = 1e-4
 JUDGED_PERCENT = 15  # of the time, and as much before it to choose by
 _LEAST_PER_DAY = 1e-3  # a category that was never seen in training still gets a rate
@@ -112,41 +110,6 @@ def _flat_constants(history: IncidentHistory, until_s: int) -> BaselineConstants
         covariate_centre=series.centre,
         covariate_scale=series.scale,
     )
-
-
-def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Dispersion:
-    """(categories, horizons). log_mean, counts: (n, categories, horizons)."""
-    return likeliest(dispersion_losses(log_mean, counts))
-
-
-def likeliest(losses: Floats) -> Dispersion:
-    """(categories, horizons) the dispersion of the least of `dispersion_losses`.
-
-    LINEAR only where it gains LEAST_GAIN: it loses little where counts are small, so that chance would choose.
-    """
-    least = losses.min(axis=1)  # (powers, categories, horizons)
-    is_linear = least[1] < (1 - LEAST_GAIN) * least[0]
-    best = np.where(is_linear, *reversed(losses.argmin(axis=1)))
-    return Dispersion(r=DISPERSIONS[best], power=np.where(is_linear, LINEAR, QUADRATIC))
-
-
-def dispersion_losses(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
-    """(powers, DISPERSIONS, categories, horizons) loss under each; those of two sets of counts add up.
-
-    log_mean, counts: (n, categories, horizons).
-    """
-    losses = np.empty((2, len(DISPERSIONS), *counts.shape[1:]))
-    for place in np.ndindex(counts.shape[1:]):
-        log_means, seen = log_mean[(slice(None), *place)].double(), counts[(slice(None), *place)].double()
-        some = seen > 0
-        busy, busy_counts, quiet = torch.exp(log_means[some]), seen[some], torch.exp(log_means[~some])
-        quiet_sum = quiet.sum()
-        for number, r in enumerate(torch.from_numpy(DISPERSIONS)):
-            none = ((r * torch.log1p(quiet / r)).sum(), r * torch.log1p(1 / r) * quiet_sum)  # nearly all counts are 0
-            for power, (size, at_zero) in enumerate(zip((r, r * busy), none, strict=True)):
-                seen_loss = negative_binomial_nll(log_means[some], busy_counts, size).sum()
-                losses[(power, number, *place)] = float(seen_loss + at_zero)
-    return losses
 
 
 def _choose_memory(

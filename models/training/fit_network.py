@@ -237,6 +237,16 @@ class _Fitting:
         return float(total.div(len(examples.values)).div(self.unit).mean())
 
 
+def log_expected(network: RiskNetwork, examples: Examples) -> Tensor:
+    """(n, categories, horizons) log of what a network in eval mode on the CPU expects."""
+    found = []
+    with torch.inference_mode():
+        for values in torch.split(examples.values, _JUDGED_TOGETHER):
+            residual = network(values[:, None])[:, 0]  # each example as a grid of one cell
+            found.append(values[:, :, -residual.shape[2] :] + residual)
+    return torch.cat(found)
+
+
 def _baseline_loss(data: FitData) -> Tensor:
     """(horizons,) mean loss of the baseline on what is learned from."""
     examples = data.train

@@ -18,9 +18,15 @@ from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
 from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
-from models.training.fit_baseline import Blocks, choose, constants_until, likeliest_dispersion
-from models.training.fit_cell_dispersion import choose_spread, factor_losses, likeliest_factors
-from models.training.fit_network import Examples, Fit, FitData, FitPlan, Fitted, Kept, fit_network
+from models.training.fit_baseline import Blocks, choose, constants_until
+from models.training.fit_dispersion import (
+    choose_spread,
+    dispersion_of_network,
+    factor_losses,
+    likeliest_dispersion,
+    likeliest_factors,
+)
+from models.training.fit_network import Examples, Fit, FitData, FitPlan, Fitted, Kept, fit_network, log_expected
 from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally
 from schemas.covariate import NO_VALUES, Values
@@ -130,7 +136,7 @@ def train(
     """Fit on the first 70 % of the time, choose on the next 15 %, judge on the rest; then fit again on all of it.
 
     The second fit is what serves. It keeps all that was chosen, so that it needs no time that it has not seen:
-    half-life, shrinkage, priors, dispersion, how far that of cells lies from it, the start of the network and its
+    half-life, shrinkage, priors, dispersions, how far that of cells lies from it, the start of the network and its
     number of epochs.
     covariates: of the spec's outside series, in the order of their issue.
     """
@@ -159,6 +165,7 @@ class _Judged:
     """What the first fit chose, and its forecasts of time that it has not seen."""
 
     dispersion: Dispersion
+    network_dispersion: Dispersion | None
     spread: Floats  # as `choose_spread` gives it
     kept: Kept
     tallies: list[Tally]
@@ -178,6 +185,8 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     seen = chosen_by.examples
     constants = replace(constants, dispersion=likeliest_dispersion(seen.log_usual, seen.counts))
     fitted = work.fitted(learned, chosen_by, constants)
+    own = dispersion_of_network(log_expected(fitted.network, seen), seen.counts, constants.dispersion)
+    constants = replace(constants, network_dispersion=own)
     before, after = (work.factor_losses(drawn, constants) for drawn in (learned, chosen_by))
     spread = choose_spread(before, after)
     if spread.any():
@@ -186,6 +195,7 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     work.report("replay", 1)
     return _Judged(
         dispersion=constants.dispersion,
+        network_dispersion=own,
         spread=spread,
         kept=fitted.kept,
         tallies=tallies,
@@ -203,7 +213,7 @@ class _Served:
 def _served(work: "_Work", blocks: Blocks, constants: BaselineConstants, judged: _Judged) -> _Served:
     """The fit on all of the time, with what the first one chose. constants: from all of the time."""
     past = work.past
-    constants = replace(constants, dispersion=judged.dispersion)
+    constants = replace(constants, dispersion=judged.dispersion, network_dispersion=judged.network_dispersion)
     replay, engine = Replay(past), FeatureEngine(past.spec, constants)
     cells = cells_to_learn(past, past.cutoff_s, work.random)
     everything = work.examples(work.moments(blocks.burn_in_s, blocks.end_s), replay, engine, cells)

@@ -72,7 +72,10 @@ def tally(as_of_s: int, usual: Array, expected: Array, counts: npt.NDArray[np.in
     means = [mean.astype(np.float64) for mean in (usual, expected)]
     logs = [torch.from_numpy(mean).log() for mean in means]
     deviance = [poisson_deviance(log_mean, seen).sum(dim=0).numpy() for log_mean in logs]
-    log_score = [log_scores(mean, counts, c.dispersion_in_cells).sum(axis=0) for mean in means]
+    log_score = [
+        log_scores(mean, counts, c.dispersion_in_cells(of_network=of_network)).sum(axis=0)
+        for mean, of_network in zip(means, (False, True), strict=True)
+    ]
     return Tally(
         as_of_s=as_of_s,
         deviance=(deviance[0], deviance[1]),

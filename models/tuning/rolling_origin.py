@@ -14,7 +14,8 @@ from models.features import FeatureEngine
 from models.files.incident_files import IncidentTable
 from models.hyperparameters import Hyperparameters
 from models.training.examples import CellDraw, cells_to_learn, collect, random_moments
-from models.training.fit_baseline import Blocks, fit_constants, likeliest_dispersion
+from models.training.fit_baseline import Blocks, fit_constants
+from models.training.fit_dispersion import likeliest_dispersion
 from models.training.fit_network import Examples, FitData, FitPlan, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions

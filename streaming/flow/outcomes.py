@@ -45,6 +45,8 @@ class KeptForecasts:
                 "usual": forecast.usual,
                 "dispersion": forecast.dispersion.r,
                 "dispersion_power": forecast.dispersion.power,
+                "usual_dispersion": forecast.usual_dispersion.r,
+                "usual_dispersion_power": forecast.usual_dispersion.power,
             }
         )
         oldest_s = tick_s - max(spec.horizons_s) - last_grace_s(spec) - 2 * HOUR_S
@@ -71,7 +73,8 @@ class KeptForecasts:
             model=_as_text(arrays["model"]),
             expected=arrays["expected"],
             usual=arrays["usual"],
-            dispersion=_dispersion(arrays),
+            dispersion=_dispersion(arrays, "dispersion"),
+            usual_dispersion=_dispersion(arrays, "usual_dispersion" if "usual_dispersion" in arrays else "dispersion"),
         )
 
 
@@ -84,8 +87,8 @@ class Outcomes:
     def keep(self, frame: RiskFrame, artifact: str) -> None:
         """Keep a frame whose tick is a whole hour, unless that hour has one. Raises CheckpointError on a full disk."""
         if frame.tick_s % HOUR_S == 0:
-            dispersion = load_artifact(artifact).constants.dispersion_in_cells
-            forecast = Forecast(model=frame.model, expected=frame.expected, usual=frame.usual, dispersion=dispersion)
+            constants, of_network = load_artifact(artifact).constants, not frame.baseline_only
+            forecast = Forecast.of(frame.model, frame.expected, frame.usual, constants, of_network=of_network)
             self.kept.write(forecast, frame.spec, frame.tick_s)
 
     def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
@@ -94,10 +97,10 @@ class Outcomes:
         return b"".join(closed_points(forecast, one, spec) for one, forecast in forecasts if forecast is not None)
 
 
-def _dispersion(arrays: Mapping[str, npt.NDArray[Any]]) -> Dispersion:
-    """Forecasts of before there was a power have none."""
-    found = Dispersion.quadratic(arrays["dispersion"])
-    return replace(found, power=arrays["dispersion_power"]) if "dispersion_power" in arrays else found
+def _dispersion(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Dispersion:
+    """Forecasts of before there was a power have none, and at first both forecasts had one dispersion."""
+    found, power = Dispersion.quadratic(arrays[name]), f"{name}_power"
+    return replace(found, power=arrays[power]) if power in arrays else found
 
 
 def _as_array(text: str) -> npt.NDArray[np.uint8]:

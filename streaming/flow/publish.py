@@ -18,7 +18,7 @@ import torch
 from models.all_categories import stored_views
 from models.measures.outcomes import Forecast
 from schemas.errors import ArtifactError, RiskError
-from schemas.frame import RiskFrame, attribution_groups
+from schemas.frame import RiskFrame, attribution_groups, is_baseline
 from schemas.incidents import unpack_rejections
 from streaming.flow.ledger import UNASSIGNED, tick_of
 from streaming.flow.outcomes import Outcomes
@@ -172,7 +172,7 @@ class Publisher:
         """The sink may call it in a thread of its own: it changes nothing but the region's views."""
         artifact, lines = load_artifact(batch.folders[region]), []
         if region in batch.frames:
-            batch.views[region] = views = stored_views(batch.frames[region], artifact.constants.dispersion_in_cells)
+            batch.views[region] = views = stored_views(batch.frames[region], artifact.constants)
             for view, before in zip(views, self._stored.get(region, (None, None)), strict=True):
                 lines += [risk_lines(view, changed(view, before)), top_lines(view, self.top_k)]
         if closed := batch.summaries[region].closed:
@@ -228,8 +228,8 @@ def forecast_of(row: Mapping[str, Any]) -> Forecast | None:
     spec = artifact.spec
     shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
     expected, usual = (np.frombuffer(row["scores"][name], "<f4").reshape(shape) for name in ("expected", "usual"))
-    dispersion = artifact.constants.dispersion_in_cells
-    return Forecast(model=row["scores"]["model"], expected=expected, usual=usual, dispersion=dispersion)
+    model = row["scores"]["model"]
+    return Forecast.of(model, expected, usual, artifact.constants, of_network=not is_baseline(model))
 
 
 def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:

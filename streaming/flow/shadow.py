@@ -29,7 +29,7 @@ from models.hour_of_week import hour_of_week
 from models.measures.outcomes import Forecast
 from schemas.errors import CheckpointError, RiskError
 from schemas.files import open_for_append, write_errors
-from schemas.frame import BASELINE_MODEL
+from schemas.frame import is_baseline
 from schemas.spec import DAY_S, HOUR_S, Spec
 from streaming.flow.outcomes import KeptForecasts
 from streaming.flow.retrain_point import retrain_line
@@ -58,7 +58,7 @@ class Shadow:
 
     def keep(self, forecast: Forecast, spec: Spec, tick_s: int) -> None:
         """Keep what a challenger's network forecast; what the baseline did in its place proves nothing of it."""
-        if not forecast.model.startswith(BASELINE_MODEL):
+        if not is_baseline(forecast.model):
             self._forecasts.write(forecast, spec, tick_s)
 
     def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
@@ -143,7 +143,7 @@ class Shadow:
         return point_line("gate", {"region": spec.region}, {"awaited": 0.0}, _day(newest_s))
 
     def _drop_unneeded(self, spec: Spec, trial: Trial | None, known: Sequence[ShadowHour]) -> None:
-        named = [one for one in known if not one.champion_version.startswith(BASELINE_MODEL)]
+        named = [one for one in known if not is_baseline(one.champion_version)]
         champions = {max(named, key=lambda one: one.tick_s).champion_version} if named else set()
         newest_s = max(one.tick_s for one in known)
         path = shadow_path(self.checkpoint, spec.region)

@@ -131,8 +131,7 @@ class Recount:
             frame = self._scored(region, known.state, self._folder(region, logged))
             known.scored_tick_s, known.model = frame.tick_s, frame.model
             self.differing += frame.digest() != logged.scores
-            dispersion = load_artifact(str(self._folder(region, logged))).constants.dispersion_in_cells
-            for view in stored_views(frame, dispersion):
+            for view in stored_views(frame, load_artifact(str(self._folder(region, logged))).constants):
                 yield risk_lines(view)
                 yield top_lines(view, batch.top_k)
         if place in self.plan.ledgers:

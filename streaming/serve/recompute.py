@@ -122,7 +122,7 @@ def _views(region: _Region, state: CountState) -> Views:
     from streaming.flow.score import scored_frame
 
     frame = scored_frame(region.folder, region.engine.compute(state), state.as_of_s)
-    return stored_views(frame, load_artifact(region.folder).constants.dispersion_in_cells)
+    return stored_views(frame, load_artifact(region.folder).constants)
 
 
 def _refuse(supposed: Sequence[Supposed], state: CountState) -> None:

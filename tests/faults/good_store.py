@@ -86,7 +86,7 @@ class _Job:
         _, rejections, ledger = take_in(self.state, incidents, refused, as_of_s=as_of_s, consumed=consumed)
         self.totals = add_up(self.totals, ledger)
         frame = self._frame()
-        views = stored_views(frame, self.artifact.constants.dispersion_in_cells)
+        views = stored_views(frame, self.artifact.constants)
         scores = b"".join(risk_lines(view) + top_lines(view, TOP) for view in views)
         self.store.take(scores + self._outcomes() + _pipeline(spec.region, frame, self.totals))
         self.outcomes.keep(frame, str(self.artifact.folder))

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from models.all_categories import stored_views
-from models.dispersion import Dispersion
 from schemas.frame import riskiest
 from streaming.sinks.line_protocol import risk_lines, top_lines
-from tests.harness.grafana_world import SPECS, VARIABLES, frame, pipeline
+from tests.harness.grafana_world import SPECS, VARIABLES, constants_of, frame, pipeline
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES
 
@@ -21,8 +20,7 @@ MAP, LIST, AGE = "Where incidents are likely", "The ten highest cells", "Age of 
 def scores_of(tick_s):
     """A frame, and its lines as the job writes them before the tick's ledger."""
     scores = frame(SPEC, tick_s + 20, np.random.default_rng(tick_s))
-    dispersion = Dispersion.quadratic(np.full((len(SPEC.categories), len(SPEC.horizons_s)), 3.0))
-    views = stored_views(scores, dispersion)
+    views = stored_views(scores, constants_of(SPEC))
     return views[1], b"".join(risk_lines(view) + top_lines(view, 10) for view in views)
 
 

@@ -63,12 +63,8 @@ class World:
 
     def outcomes(self, frame: RiskFrame) -> bytes:
         """The points of a forecast made on the hour, of its horizons that have closed by now."""
-        forecast = Forecast(
-            model=frame.model,
-            expected=frame.expected,
-            usual=frame.usual,
-            dispersion=self.artifact.constants.dispersion_in_cells,
-        )
+        constants, of_network = self.artifact.constants, not frame.baseline_only
+        forecast = Forecast.of(frame.model, frame.expected, frame.usual, constants, of_network=of_network)
         came, parts = self.past.coming(frame.as_of_s), []
         for number, horizon_s in enumerate(frame.spec.horizons_s):
             judged_s = frame.as_of_s + horizon_s + HOUR_S
@@ -125,13 +121,13 @@ def hours(world: World) -> Iterator[bytes]:
 
 def minutes(world: World) -> Iterator[bytes]:
     """Scores of the newest hours, minute by minute; call it after `hours`."""
-    dispersion, busiest = world.artifact.constants.dispersion_in_cells, None
+    busiest = None
     for as_of_s in range(world.now_s - HOURS_OF_MINUTES * HOUR_S, world.now_s + 1, 60):
         frame = world.frame(as_of_s)
         if busiest is None:
             busiest = int(frame.expected.sum(axis=(1, 2)).argmax())
         is_newest = as_of_s > world.now_s - 60 * _WHOLE_FRAMES
-        for view in stored_views(frame, dispersion):
+        for view in stored_views(frame, world.artifact.constants):
             mask = np.zeros(view.risk.shape, np.bool_)
             mask[slice(None) if is_newest else busiest] = True
             yield risk_lines(view, mask) + (top_lines(view, 10) if is_newest else b"")

@@ -1,12 +1,14 @@
 """What the scorer would have written: frames of two regions and their outcomes, by the job's own functions."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from models.all_categories import stored_views
+from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.gate.plan import GatePlan
 from models.gate.shadow_day import ShadowHour
@@ -24,7 +26,7 @@ from streaming.flow.shadow import drift_lines, gate_line, shadow_line
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.points import OF_THE_MACHINE
 from tests.harness.region import make_region
-from tests.harness.toy import toy_frame
+from tests.harness.toy import toy_constants, toy_frame
 
 SPECS = {name: make_region(name, south_deg=south).spec for name, south in (("northville", 42.0), ("southville", 38.0))}
 MODEL, CHALLENGER = "20260101T000000Z-abc00000", "20260301T000000Z-def00000"
@@ -81,13 +83,20 @@ def made_of(lift, risk, expected, draw: np.random.Generator):
     return np.exp(logs[: len(risk)]).astype(np.float32)
 
 
+def constants_of(spec: Spec) -> BaselineConstants:
+    return replace(toy_constants(spec), dispersion=_dispersion(spec))
+
+
+def _dispersion(spec: Spec) -> Dispersion:
+    return Dispersion.quadratic(np.full((len(spec.categories), len(spec.horizons_s)), 3.0))
+
+
 def score_lines(specs: Iterable[Spec], ticks: Iterable[int], draw: np.random.Generator) -> Iterator[bytes]:
     specs = list(specs)
     for tick_s in ticks:
         for spec in specs:
             scores = frame(spec, tick_s + 20, draw)
-            dispersion = Dispersion.quadratic(np.full((len(spec.categories), len(spec.horizons_s)), 3.0))
-            for view in stored_views(scores, dispersion):
+            for view in stored_views(scores, constants_of(spec)):
                 yield risk_lines(view) + top_lines(view, 10)
 
 
@@ -133,7 +142,8 @@ def outcome_lines(spec: Spec, tick_s: int, draw: np.random.Generator, *, ratio: 
         model=MODEL,
         expected=expected,
         usual=0.9 * expected[::-1],
-        dispersion=Dispersion.quadratic(np.full((places[1], len(hours)), 3.0)),
+        dispersion=_dispersion(spec),
+        usual_dispersion=_dispersion(spec),
     )
     came = [
         ClosedCounts(

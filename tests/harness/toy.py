@@ -173,7 +173,7 @@ def toy_views(spec, *, as_of_s=CUTOFF_S, model="toy", seed=7):
         support=rng.integers(0, 3, shape[:2]).astype(np.uint8),
         attribution=rng.uniform(0.5, 2, (ranks, *shape[1:], len(ATTRIBUTION_GROUPS))).astype(np.float32),
     )
-    return stored_views(frame, toy_constants(spec).dispersion)
+    return stored_views(frame, toy_constants(spec))
 
 
 def toy_published(batch_id, **changes):

@@ -47,7 +47,7 @@ class Job:
         model, scores = score_features(self.artifact, partial(networks("cpu"), str(self.folder)), features)
         packed = {name: getattr(scores, name).astype("<f4").tobytes() for name in FIELDS}
         frame = frame_of({"artifact": str(self.folder), "scores": {"model": model, **packed}}, summary)
-        views = stored_views(frame, self.artifact.constants.dispersion_in_cells)
+        views = stored_views(frame, self.artifact.constants)
         write_frames(self.bench.frames, views, "wall", MadeOf(self.folder.name, summary.counts))
         return views
 

@@ -252,11 +252,12 @@ def test_each_region_has_the_outcomes_of_its_own_closed_horizons(stub_store, pub
     sink.close()
     expected = b"".join(
         closed_points(
-            Forecast(
-                model=forecasts[region].model,
-                expected=forecasts[region].expected,
-                usual=forecasts[region].usual,
-                dispersion=load_artifact(str(folders[region])).constants.dispersion_in_cells,
+            Forecast.of(
+                forecasts[region].model,
+                forecasts[region].expected,
+                forecasts[region].usual,
+                load_artifact(str(folders[region])).constants,
+                of_network=not forecasts[region].baseline_only,
             ),
             counts,
             forecasts[region].spec,

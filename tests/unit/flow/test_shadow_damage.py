@@ -32,7 +32,8 @@ CHAMPION, CHALLENGER = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
 def forecast(model):
     shape = (SPEC.grid.cells, len(SPEC.categories), len(SPEC.horizons_s))
     means = np.full(shape, 0.5, np.float32)
-    return Forecast(model=model, expected=means, usual=means, dispersion=Dispersion.quadratic(np.ones(shape[1:])))
+    dispersion = Dispersion.quadratic(np.ones(shape[1:]))
+    return Forecast(model=model, expected=means, usual=means, dispersion=dispersion, usual_dispersion=dispersion)
 
 
 @dataclass

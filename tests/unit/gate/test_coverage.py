@@ -47,9 +47,8 @@ def tallied(mean, size, *, said_mean=None, said_size=None, hours=24 * 14, cut_s=
     expected = np.broadcast_to(np.float32(hourly * (said_mean or mean)), shape)
     dispersion = Dispersion.quadratic(np.full(shape[1:], said_size or size))
     for hour in range(hours):
-        tally.add(
-            Forecast(model="new", expected=expected, usual=expected, dispersion=dispersion), START_S + hour * HOUR_S
-        )
+        spreads = {"dispersion": dispersion, "usual_dispersion": dispersion}
+        tally.add(Forecast(model="new", expected=expected, usual=expected, **spreads), START_S + hour * HOUR_S)
     return past, tally.coverage()
 
 

@@ -24,6 +24,7 @@ FORECAST = Forecast(
     expected=EXPECTED,
     usual=EXPECTED * np.float32(0.7),
     dispersion=Dispersion(r=DRAW.uniform(0.5, 9, SHAPE[1:]) * DRAW.choice([0.4, 1.0, 2.7], (30, 2, 1)), power=POWER),
+    usual_dispersion=Dispersion(r=DRAW.uniform(0.5, 9, SHAPE), power=POWER[::-1]),
 )
 
 
@@ -32,10 +33,14 @@ def closed(horizon):
     return ClosedHorizon(horizon=horizon, tick_s=TICK_S, observed=observed, judged_s=TICK_S + 2 * HOUR_S)
 
 
-def law(place):
-    mean = EXPECTED[place].astype(np.float64)
-    size = FORECAST.dispersion.r[place] * mean ** FORECAST.dispersion.power[place]
+def law(place, expected=FORECAST.expected, dispersion=FORECAST.dispersion):
+    mean = expected[place].astype(np.float64)
+    size = dispersion.r[place] * mean ** dispersion.power[place]
     return nbinom(size, size / (size + mean))
+
+
+def usual_law(place):
+    return law(place, FORECAST.usual, FORECAST.usual_dispersion)
 
 
 @pytest.fixture
@@ -53,13 +58,18 @@ def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(kept, horizon)
     for number, category in enumerate(SPEC.categories):
         here = (slice(None), number, horizon)
         assert found[category]["log_score"] == pytest.approx(-law(here).logpmf(observed[:, number]).mean(), rel=1e-6)
+        of_baseline = -usual_law(here).logpmf(observed[:, number]).mean()
+        assert found[category]["baseline_log_score"] == pytest.approx(of_baseline, rel=1e-6)
         brier = ((law(here).sf(0) - (observed[:, number] > 0)) ** 2).mean()
         assert found[category]["brier"] == pytest.approx(brier, rel=1e-5)
         total -= law(here).logpmf(observed[:, number]).sum()
         bins = by_chance(kept, closed(horizon), SPEC)
         chances = sum(sums for (name, _), (_, sums, _) in bins.items() if name == category)
         assert chances == pytest.approx(law(here).sf(0).sum(), rel=1e-5)
-    assert judged_hour(kept, None, closed(horizon), SPEC).champion == pytest.approx(total, rel=1e-6)
+    hour = judged_hour(kept, None, closed(horizon), SPEC)
+    assert hour.champion == pytest.approx(total, rel=1e-6)
+    places = (slice(None), slice(None), horizon)
+    assert hour.baseline == pytest.approx(-usual_law(places).logpmf(observed).sum(), rel=1e-6)
 
 
 def test_intervals_of_cells_with_their_own_dispersion_are_scipys():

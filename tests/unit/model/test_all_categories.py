@@ -1,5 +1,6 @@
 """All categories together, against the distribution of the sum itself: SciPy's negative binomials, convolved."""
 
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -14,7 +15,7 @@ from models.dispersion import Dispersion
 from models.likelihood import at_least_one
 from schemas.frame import SUPPORT
 from schemas.spec import ALL_CATEGORIES
-from tests.harness.toy import toy_frame, toy_spec
+from tests.harness.toy import toy_constants, toy_frame, toy_spec
 
 SPEC = toy_spec(8, 5, categories=("fire", "ems", "theft"))
 SHAPE = (40, 3, 3)
@@ -23,6 +24,7 @@ DISPERSION = Dispersion(
     r=DRAW.uniform(0.3, 30, SHAPE[1:]) * DRAW.choice([0.4, 1.0, 2.7], (40, 3, 1)),  # as factors of cells make it
     power=np.broadcast_to([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]], SHAPE),
 )
+PURE_CHANCE = Dispersion.quadratic(np.full(SHAPE[1:], 1e5))
 EXPECTED = np.exp(DRAW.uniform(-7, 3, SHAPE)).astype(np.float32)
 EXPECTED[0] = 0
 SUPPORTS = DRAW.integers(0, 3, SHAPE[:2]).astype(np.uint8)
@@ -97,7 +99,15 @@ def test_trying_counts_gives_what_the_inverse_gives(seed, least, share):
 
 
 def test_a_frame_is_stored_as_it_is_and_as_a_sum():
-    by_category, together = stored_views(FRAME, DISPERSION)
+    by_category, together = stored_views(FRAME, replace(toy_constants(SPEC), dispersion=DISPERSION))
     assert by_category is FRAME
     np.testing.assert_array_equal(together.expected, SUM.expected)
     assert len(together.attribution) == 0  # a sum has no factors
+
+
+@pytest.mark.parametrize(("model", "its"), [("20260101T000000Z-d0dc3fbe", DISPERSION), ("baseline:Error", PURE_CHANCE)])
+def test_a_sum_spreads_as_around_the_forecasts_of_what_scored_it(model, its):
+    constants = replace(toy_constants(SPEC), dispersion=PURE_CHANCE, network_dispersion=DISPERSION)
+    _, together = stored_views(replace(FRAME, model=model), constants)
+    np.testing.assert_array_equal(together.high, over_categories(FRAME, its).high)
+    assert (over_categories(FRAME, PURE_CHANCE).high < over_categories(FRAME, DISPERSION).high).any()

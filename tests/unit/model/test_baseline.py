@@ -12,6 +12,7 @@ from scipy.ndimage import convolve
 
 from models.baseline import BaselineConstants, cell_rate, remember, usual
 from models.counting.count_state import CountState
+from models.dispersion import Dispersion
 from models.neighbours import ring_size, ring_sum
 from schemas.errors import DataError
 from tests.harness.toy import toy_constants, toy_grid, toy_spec
@@ -182,6 +183,25 @@ def test_impossible_factors_of_cells_are_refused(value, message):
     assert BaselineConstants.checked(good | {"cell_dispersion": np.ones((6, 2, 3))}, spec).cell_dispersion.size == 36
     with pytest.raises(DataError, match=f"cell_dispersion.*{message}"):
         BaselineConstants.checked(good | {"cell_dispersion": value}, spec)
+
+
+def test_a_networks_dispersion_is_kept_and_refused_when_it_is_impossible():
+    places = (2, 3)
+    own = {"network_dispersion": np.full(places, 4.0), "network_dispersion_power": np.ones(places)}
+    good = constants_of().arrays()
+    found = BaselineConstants.checked(good | own, spec_of())
+    assert found.network_dispersion == Dispersion(r=np.full(places, 4.0), power=np.ones(places))
+    assert found.dispersion == constants_of().dispersion
+    assert found.arrays().keys() == (good | own).keys()
+    for name, value, message in (
+        ("network_dispersion", np.zeros(places), "network_dispersion has values outside"),
+        ("network_dispersion_power", np.full(places, 0.5), "network_dispersion_power is"),
+        ("network_dispersion", np.ones(2), "must be float64"),
+    ):
+        with pytest.raises(DataError, match=message):
+            BaselineConstants.checked(good | own | {name: value}, spec_of())
+    with pytest.raises(DataError, match="needs"):
+        BaselineConstants.checked(good | {"network_dispersion": np.ones(places)}, spec_of())
 
 
 def test_a_power_between_the_two_kinds_is_refused():

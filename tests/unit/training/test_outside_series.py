@@ -4,15 +4,19 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from scipy.stats import nbinom
 
+from models.artifact.artifact import read_artifact
 from models.features import FeatureEngine, features_of
 from models.network import residual_of
+from models.scoring import means
 from models.training.card import card_text
 from models.training.outside_series import missing_shares
 from models.training.replay import Replay
 from models.training.train import TrainingOptions, spec_for, train
 from schemas.covariate import NO_VALUES
 from schemas.spec import CovariateSeries
+from tests.harness.toy import publish_artifact
 from tests.harness.windy_town import AHEAD, DAY, DAYS, EFFECT, EVERY, HOUR, START, forecasts, town, wind
 
 WIND = wind()
@@ -48,7 +52,7 @@ def late():
     return trained(forecasts(WIND, late_hours=LATE))
 
 
-def score(made, horizon):
+def log_score(made, horizon):
     return made.rows[horizon].network_log_score
 
 
@@ -74,8 +78,38 @@ def test_with_the_series_the_forecast_is_better_at_every_horizon(without, inform
     for horizon in range(3):
         baseline = without.rows[horizon].baseline_log_score
         assert informed.rows[horizon].baseline_log_score == pytest.approx(baseline, rel=0.01)
-        assert score(informed, horizon) < score(without, horizon)
-        assert baseline - score(informed, horizon) > 1.5 * max(baseline - score(without, horizon), 0.0)
+        assert log_score(informed, horizon) < log_score(without, horizon)
+        assert baseline - log_score(informed, horizon) > 1.5 * max(baseline - log_score(without, horizon), 0.0)
+
+
+def test_counts_spread_less_around_what_knows_the_series_and_an_artifact_keeps_both(informed, tmp_path):
+    """Else the intervals of a day would hold nearly all of them: they would be the baseline's."""
+    constants = informed.constants
+    assert (constants.network_dispersion.r[:, 2] > 3 * constants.dispersion.r[:, 2]).all()
+    parts = {"network": informed.network, "history": informed.history, "constants": constants}
+    again = read_artifact(publish_artifact(tmp_path, spec=informed.past.spec, **parts)).constants
+    assert again.network_dispersion == constants.network_dispersion
+    assert again.dispersion == constants.dispersion
+    spec, random = informed.past.spec, np.random.default_rng(0)
+    engine, replay = FeatureEngine(spec, constants), Replay(informed.past)
+    shares = []
+    for at_s in range(informed.blocks.test_s, CUTOFF - DAY, DAY // 4):
+        _, expected, _ = means(engine.compute(replay.lead_to(at_s)).values, informed.network, spec)
+        mean, counts = expected[:, :, 2].ravel().astype(np.float64), informed.past.coming(at_s)[:, :, 2].ravel()
+        spreads = [constants.dispersion_in_cells(of_network=of_network).r[:, 2] for of_network in (True, False)]
+        sizes = [np.broadcast_to(r, expected.shape[:2]).ravel() for r in spreads]
+        shares.append([randomised_inside(mean, size, counts, random) for size in sizes])
+    own, of_baseline = np.mean(shares, axis=0)
+    assert own == pytest.approx(0.90, abs=0.03)
+    assert of_baseline > 0.935
+
+
+def randomised_inside(mean, size, counts, random):
+    """The share of counts whose randomised PIT lies in the middle 90 %."""
+    law = nbinom(size, size / (size + mean))
+    below, at = law.cdf(counts - 1), law.pmf(counts)
+    place = below + random.random(len(counts)) * at
+    return ((place >= 0.05) & (place <= 0.95)).mean()
 
 
 def test_values_that_are_issued_after_their_hour_gain_nothing(without, informed, late):
@@ -88,8 +122,8 @@ def test_values_that_are_issued_after_their_hour_gain_nothing(without, informed,
         assert not found.values[:, :, columns].any()
         assert found.covariates_missing == 1
     for horizon in range(3):
-        gain = score(without, horizon) - score(informed, horizon)
-        assert score(late, horizon) == pytest.approx(score(without, horizon), abs=gain / 10)
+        gain = log_score(without, horizon) - log_score(informed, horizon)
+        assert log_score(late, horizon) == pytest.approx(log_score(without, horizon), abs=gain / 10)
 
 
 def test_the_history_at_the_cut_off_knows_what_was_issued_until_then(informed):

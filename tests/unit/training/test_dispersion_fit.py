@@ -1,4 +1,4 @@
-"""Cells whose counts spread wider than the region's: found where there are any, and nothing where there are none."""
+"""How far counts spread: around a network that knows more, and in cells beside the region."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,15 @@ from scipy.stats import nbinom
 from models.artifact.artifact import read_artifact
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
 from models.training.card import card_text
-from models.training.fit_cell_dispersion import FACTORS, choose_spread, factor_losses, likeliest_factors
+from models.training.fit_dispersion import (
+    DISPERSIONS,
+    FACTORS,
+    choose_spread,
+    dispersion_of_network,
+    factor_losses,
+    likeliest_dispersion,
+    likeliest_factors,
+)
 from models.training.train import TrainingOptions, spec_for, train
 from tests.harness.toy import publish_artifact, toy_table
 
@@ -67,6 +75,31 @@ def test_a_cell_of_which_little_is_known_has_the_regions_dispersion():
     assert (likeliest_factors(losses_of(factor, LINEAR, steps=4), np.full((1, 1), 0.3)) == 1).mean() > 0.9
 
 
+@pytest.mark.parametrize("power", POWERS)
+def test_counts_spread_less_around_a_network_that_knows_what_moves_them(power):
+    """Two categories: the first follows something that only the network knows, the second the baseline."""
+    random = np.random.default_rng(6)
+    known = np.exp(0.8 * random.standard_normal((60_000, 1)) * [1, 0])
+    usual = random.gamma(1.0, 0.5, (60_000, 2)) + 0.05
+    mean = usual * known
+    size = 2 * mean**power
+    counts = random.negative_binomial(size, size / (size + mean))
+    log_usual, log_mean, seen = (torch.tensor(array[:, :, None]) for array in (np.log(usual), np.log(mean), counts))
+    of_baseline = likeliest_dispersion(log_usual, seen)
+    found = dispersion_of_network(log_mean, seen, of_baseline)
+    sizes = DISPERSIONS[:, None] * mean[:, 0] ** power
+    losses = -nbinom.logpmf(counts[:, 0], sizes, sizes / (sizes + mean[:, 0])).sum(axis=1)
+    assert of_baseline.r[0] < 1.5 < found.r[0]
+    assert (found.r[0], found.power[0]) == (DISPERSIONS[losses.argmin()], power)
+    assert (found.r[1], found.power[1]) == (of_baseline.r[1], of_baseline.power[1])
+
+
+def test_a_network_that_knows_no_more_has_the_baselines_dispersion():
+    log_mean, seen, _, _ = region(np.ones(CELLS), QUADRATIC)
+    slightly = log_mean + 0.02 * torch.randn(log_mean.shape, generator=torch.Generator().manual_seed(0))
+    assert dispersion_of_network(slightly, seen, likeliest_dispersion(log_mean, seen)) is None
+
+
 def reports(times_reported, days=200):
     """Calls about incidents in 5 x 5 cells of 1 km, those of a cell reported `times_reported` times on average."""
     random = np.random.default_rng(5)
@@ -101,7 +134,7 @@ def test_training_finds_the_cells_whose_incidents_are_reported_again_and_again(t
     )
     again = read_artifact(folder).constants
     np.testing.assert_array_equal(again.cell_dispersion, constants.cell_dispersion)
-    in_cells = again.dispersion_in_cells
+    in_cells = again.dispersion_in_cells(of_network=False)
     np.testing.assert_array_equal(in_cells.r, constants.cell_dispersion * constants.dispersion.r)
     assert (in_cells.power == constants.dispersion.power).all()
     assert again.dispersion == constants.dispersion
@@ -110,5 +143,5 @@ def test_training_finds_the_cells_whose_incidents_are_reported_again_and_again(t
 def test_training_leaves_cells_alone_that_are_reported_alike():
     made = trained(reports(np.full(25, 1.02)))
     assert made.constants.cell_dispersion.size == 0
-    assert made.constants.dispersion_in_cells is made.constants.dispersion
+    assert made.constants.dispersion_in_cells(of_network=True) is made.constants.dispersion
     assert "Counts spread wider" not in card_text(made, layout="made", file_rows=[])

@@ -1,0 +1,126 @@
+"""How far counts spread around a forecast: in the region, and in each cell beside it.
+
+Where one incident is reported often, they spread more. A cell's factor on the dispersion's r is one of FACTORS. The
+likeliest is taken under a normal distribution of its logarithm around 0, so that a cell of which little is known has
+the region's dispersion (empirical Bayes). Source: Efron and Morris, Stein's estimation rule and its competitors,
+Journal of the American Statistical Association 68, 1973.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.dispersion import LEAST_GAIN, LINEAR, QUADRATIC, Dispersion, Floats
+from models.likelihood import negative_binomial_nll
+
+DISPERSIONS = np.geomspace(0.1, 300, 49)
+FACTORS = np.exp([-1.0, -0.5, 0.0, 0.5, 1.0])
+SPREADS = (0.3, 0.6)  # of the factors' logarithms
+_NONE = 1e-9  # so narrow that every cell has the region's
+
+
+def likeliest_dispersion(log_mean: torch.Tensor, counts: torch.Tensor) -> Dispersion:
+    """(categories, horizons). log_mean, counts: (n, categories, horizons)."""
+    return likeliest(dispersion_losses(log_mean, counts))
+
+
+def likeliest(losses: Floats) -> Dispersion:
+    """(categories, horizons) the dispersion of the least of `dispersion_losses`.
+
+    LINEAR only where it gains LEAST_GAIN: it loses little where counts are small, so that chance would choose.
+    """
+    least = losses.min(axis=1)  # (powers, categories, horizons)
+    is_linear = least[1] < (1 - LEAST_GAIN) * least[0]
+    best = np.where(is_linear, *reversed(losses.argmin(axis=1)))
+    return Dispersion(r=DISPERSIONS[best], power=np.where(is_linear, LINEAR, QUADRATIC))
+
+
+def dispersion_losses(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
+    """(powers, DISPERSIONS, categories, horizons) loss under each; those of two sets of counts add up.
+
+    log_mean, counts: (n, categories, horizons).
+    """
+    losses = np.empty((2, len(DISPERSIONS), *counts.shape[1:]))
+    for place in np.ndindex(counts.shape[1:]):
+        log_means, seen = log_mean[(slice(None), *place)].double(), counts[(slice(None), *place)].double()
+        some = seen > 0
+        busy, busy_counts, quiet = torch.exp(log_means[some]), seen[some], torch.exp(log_means[~some])
+        quiet_sum = quiet.sum()
+        for number, r in enumerate(torch.from_numpy(DISPERSIONS)):
+            none = ((r * torch.log1p(quiet / r)).sum(), r * torch.log1p(1 / r) * quiet_sum)  # nearly all counts are 0
+            for power, (size, at_zero) in enumerate(zip((r, r * busy), none, strict=True)):
+                seen_loss = negative_binomial_nll(log_means[some], busy_counts, size).sum()
+                losses[(power, number, *place)] = float(seen_loss + at_zero)
+    return losses
+
+
+def dispersion_of_network(log_mean: torch.Tensor, counts: torch.Tensor, of_baseline: Dispersion) -> Dispersion | None:
+    """(categories, horizons) that around a network's forecasts, where it knows much that the baseline does not.
+
+    Elsewhere the baseline's: LEAST_GAIN must be gained by another one. None where it is the baseline's everywhere.
+    log_mean, counts: (n, categories, horizons).
+    """
+    losses = dispersion_losses(log_mean, counts)
+    own = likeliest(losses)
+    is_own = _loss_of(own, losses) < (1 - LEAST_GAIN) * _loss_of(of_baseline, losses)
+    if not is_own.any():
+        return None
+    return Dispersion(r=np.where(is_own, own.r, of_baseline.r), power=np.where(is_own, own.power, of_baseline.power))
+
+
+def _loss_of(dispersion: Dispersion, losses: Floats) -> Floats:
+    """(categories, horizons) loss under one of DISPERSIONS each. losses: as `dispersion_losses` gives them."""
+    number = np.abs(DISPERSIONS[:, None, None] - dispersion.r).argmin(axis=0)
+    of_both = np.take_along_axis(losses, number[None, None], axis=1)[:, 0]
+    return np.asarray(np.where(dispersion.power == LINEAR, of_both[1], of_both[0]))
+
+
+def factor_losses(
+    log_mean: torch.Tensor, counts: torch.Tensor, cell: npt.NDArray[np.intp], dispersion: Dispersion, cells: int
+) -> Floats:
+    """(FACTORS, cells, categories, horizons) loss of each cell's examples under each factor, summed.
+
+    log_mean, counts: (n, categories, horizons). cell: (n,) which cell each is of. dispersion: (categories, horizons).
+    """
+    losses = np.zeros((len(FACTORS), cells, *counts.shape[1:]))
+    for place in np.ndindex(counts.shape[1:]):
+        log_means, seen = log_mean[(slice(None), *place)].double(), counts[(slice(None), *place)].double()
+        mean = torch.exp(log_means)
+        some = torch.nonzero(seen)[:, 0]
+        for number, factor in enumerate(FACTORS):
+            of_cell = replace(dispersion[place], r=factor * dispersion.r[place])
+            size = of_cell.tensor_size(mean).expand_as(mean)
+            each = size * torch.log1p(mean / size)  # nearly all counts are 0
+            each[some] = negative_binomial_nll(log_means[some], seen[some], size[some])
+            losses[(number, slice(None), *place)] = np.bincount(cell, weights=each.numpy(), minlength=cells)
+    return losses
+
+
+def likeliest_factors(losses: Floats, spread: Floats) -> Floats:
+    """(cells, categories, horizons) of FACTORS. spread: (categories, horizons), 0 where cells keep the region's."""
+    return np.asarray(FACTORS[_likeliest(losses, spread)])
+
+
+def choose_spread(learned: Floats, validation: Floats) -> Floats:
+    """(categories, horizons) the one of SPREADS whose factors, taken from `learned`, lose least on validation.
+
+    0 where none gains LEAST_GAIN. Both as `factor_losses` gives them.
+    """
+    places = validation.shape[2:]
+    spreads = (0.0, *SPREADS)
+    lost = np.stack([_lost(validation, _likeliest(learned, np.full(places, spread))) for spread in spreads])
+    gains = lost.min(axis=0) < (1 - LEAST_GAIN) * lost[0]
+    return np.where(gains, np.array(spreads)[lost.argmin(axis=0)], 0.0)
+
+
+def _likeliest(losses: Floats, spread: Floats) -> npt.NDArray[np.intp]:
+    """(cells, categories, horizons) places in FACTORS."""
+    prior = np.log(FACTORS)[:, None, None] ** 2 / (2 * np.maximum(spread, _NONE) ** 2)
+    return np.asarray((losses + prior[:, None]).argmin(axis=0))
+
+
+def _lost(losses: Floats, chosen: npt.NDArray[np.intp]) -> Floats:
+    """(categories, horizons)"""
+    return np.asarray(np.take_along_axis(losses, chosen[None], axis=0)[0].sum(axis=0))
