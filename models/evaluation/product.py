@@ -17,7 +17,7 @@ from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_dispersion import likeliest_dispersion
-from models.training.fit_network import Examples, FitData, FitPlan, fit_network
+from models.training.fit_network import Examples, FitData, FitPlan, Kept, fit_network
 from models.training.outside_series import informed
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import LeakError
@@ -157,11 +157,12 @@ class ProductBaseline:
 class ProductNetwork:
     network: RiskNetwork
     losses: tuple[float, ...]  # validation loss over the untrained network's: of the linear part, then of each epoch
+    kept: Kept
 
     @property
     def chosen(self) -> Mapping[str, float]:
-        """The epoch that was kept, from 1; 0 when none was better than the linear part alone."""
-        return {"epoch": float(self.losses.index(min(self.losses)))}
+        """The epoch that was kept, from 1; 0 when none was better than the linear part alone, or nothing gained."""
+        return {"epoch": float(self.kept.epoch)}
 
     @classmethod
     def fit(cls, learned: Learned, *, recipe: Hyperparameters = DEFAULT, epochs: int, seed: int) -> "ProductNetwork":
@@ -169,8 +170,8 @@ class ProductNetwork:
         train, validation = learned.examples[kind_of_network(recipe.network)]
         data = FitData(train=train, validation=validation, dispersion=learned.constants.dispersion)
         plan = FitPlan(recipe=recipe, epochs=epochs, seed=seed)
-        network = fit_network(data, plan, lambda _, loss: losses.append(loss)).network
-        return cls(network=network, losses=tuple(losses))
+        network, kept = fit_network(data, plan, lambda _, loss: losses.append(loss))
+        return cls(network=network, losses=tuple(losses), kept=kept)
 
     def predict(self, values: Values) -> Values:
         """From inputs of the network's kind."""

@@ -19,6 +19,10 @@ WARM_STARTED = 300_000  # rows (cell, category and moment) that the warm start i
 # Incidents within the first horizon that those rows have at least, where there are so many: of fewer the linear part
 # learns mostly noise, and does not pass validation. Hourly counts of small cells need more rows for it.
 LEAST_INCIDENTS = 5_000
+# Nats of the validation block's log likelihood that a network gains at least over the untrained one. One that is no
+# better gains as much with a chance of exp(-5) at most. Source: the universal bound of Royall, On the probability of
+# observing misleading statistical evidence, Journal of the American Statistical Association 95, 2000.
+LEAST_NATS = 5.0
 _JUDGED_TOGETHER = 16_384  # cells at a moment; a part of the sum, no choice
 
 
@@ -134,7 +138,7 @@ def fit_network(
     same minibatches in the same order, and ends with the same network: the one of a single process up to rounding.
     Loss: negative-binomial log score, each horizon as a ratio to the baseline's own on the training block. First the
     linear part is fitted, with the penalty (or none of it) that suits validation; then the perceptron, beside it.
-    Number 0 of the epochs is the linear part alone.
+    Number 0 of the epochs is the linear part alone. Where nothing gains LEAST_NATS, the network stays untrained.
     """
     torch.manual_seed(plan.seed)
     order = torch.Generator().manual_seed(plan.seed)
@@ -185,6 +189,7 @@ class _Fitting:
         self.unit = unit  # (horizons,) the baseline's losses
         self.planned = planned
         self.untrained = self.least = self._validation_loss()
+        self.surely = self._least_gain()  # share of that
         self.best, self.kept = self._state(), Kept()
 
     def train(
@@ -201,7 +206,9 @@ class _Fitting:
             optimiser.step()
 
     def judge(self, state: Kept, *, least_gain: float = 0.0) -> float:
-        """The validation loss; the state is kept if none was better, and the untrained one worse by `least_gain`.
+        """The validation loss; the state is kept if none was better, and the untrained one surely worse.
+
+        least_gain: share of the untrained one's loss, where more than that is asked for.
 
         Where it is known beforehand what is kept: that state, and those on the way to it.
         """
@@ -209,7 +216,7 @@ class _Fitting:
         if self.planned:
             is_kept = state.warm_start == self.planned.warm_start and state.epoch <= self.planned.epoch
         else:
-            is_kept = loss < min(self.least, (1 - least_gain) * self.untrained)
+            is_kept = loss < min(self.least, (1 - max(least_gain, self.surely)) * self.untrained)
         if is_kept:
             self.least, self.best, self.kept = loss, self._state(), state
         return loss
@@ -224,9 +231,21 @@ class _Fitting:
         log_usual = values[:, :, -counts.shape[2] :]
         return negative_binomial_nll(log_usual + residual, counts, self.data.size(log_usual)).mean(dim=(0, 1))
 
+    def _least_gain(self) -> float:
+        """LEAST_NATS as a share of the untrained network's loss on the validation block, mean over the horizons."""
+        if self.planned:
+            return nan
+        nats = float(self._validation_losses().mean()) * self.data.validation.shape.categories
+        return LEAST_NATS / nats if nats else 0.0
+
     def _validation_loss(self) -> float:
         if self.planned:
             return nan
+        per_horizon = self._validation_losses().div(len(self.data.validation.values))
+        return float(per_horizon.div(self.unit).mean())
+
+    def _validation_losses(self) -> Tensor:
+        """(horizons,) summed over the validation block, mean over the categories."""
         self.network.eval()
         examples, total = self.data.validation, torch.zeros_like(self.unit)
         with torch.inference_mode():
@@ -234,7 +253,7 @@ class _Fitting:
                 chosen, counted = self.share.of(together)
                 total += self._losses(examples, chosen) * counted
         self.share.add_up(total)
-        return float(total.div(len(examples.values)).div(self.unit).mean())
+        return total
 
 
 def log_expected(network: RiskNetwork, examples: Examples) -> Tensor:
