@@ -188,8 +188,9 @@ class _Fitting:
         self.network, self.data, self.share = network, data, share
         self.unit = unit  # (horizons,) the baseline's losses
         self.planned = planned
-        self.untrained = self.least = self._validation_loss()
-        self.surely = self._least_gain()  # share of that
+        losses = self._validation_losses()
+        self.untrained = self.least = self._ratio(losses)
+        self.surely = self._surely(losses)  # share of that
         self.best, self.kept = self._state(), Kept()
 
     def train(
@@ -209,10 +210,9 @@ class _Fitting:
         """The validation loss; the state is kept if none was better, and the untrained one surely worse.
 
         least_gain: share of the untrained one's loss, where more than that is asked for.
-
         Where it is known beforehand what is kept: that state, and those on the way to it.
         """
-        loss = self._validation_loss()
+        loss = self._ratio(self._validation_losses())
         if self.planned:
             is_kept = state.warm_start == self.planned.warm_start and state.epoch <= self.planned.epoch
         else:
@@ -231,21 +231,19 @@ class _Fitting:
         log_usual = values[:, :, -counts.shape[2] :]
         return negative_binomial_nll(log_usual + residual, counts, self.data.size(log_usual)).mean(dim=(0, 1))
 
-    def _least_gain(self) -> float:
-        """LEAST_NATS as a share of the untrained network's loss on the validation block, mean over the horizons."""
-        if self.planned:
-            return nan
-        nats = float(self._validation_losses().mean()) * self.data.validation.shape.categories
+    def _surely(self, losses: Tensor) -> float:
+        """LEAST_NATS as a share of these, mean over the horizons."""
+        nats = float(losses.mean()) * self.data.validation.shape.categories
         return LEAST_NATS / nats if nats else 0.0
 
-    def _validation_loss(self) -> float:
-        if self.planned:
-            return nan
-        per_horizon = self._validation_losses().div(len(self.data.validation.values))
-        return float(per_horizon.div(self.unit).mean())
+    def _ratio(self, losses: Tensor) -> float:
+        """Of an example, to the baseline's on what is learned from; mean over the horizons."""
+        return float(losses.div(len(self.data.validation.values)).div(self.unit).mean())
 
     def _validation_losses(self) -> Tensor:
-        """(horizons,) summed over the validation block, mean over the categories."""
+        """(horizons,) summed over the validation block, mean over the categories; nan where nothing is chosen."""
+        if self.planned:
+            return torch.full_like(self.unit, nan)
         self.network.eval()
         examples, total = self.data.validation, torch.zeros_like(self.unit)
         with torch.inference_mode():
