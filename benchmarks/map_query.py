@@ -22,11 +22,10 @@ from benchmarks.local_store import local_store
 from benchmarks.machine import describe_machine, made_at
 from benchmarks.plan import bench_spec
 from models.all_categories import stored_views
-from models.dispersion import Dispersion
 from schemas.frame import SUPPORT, RiskFrame
 from schemas.spec import Spec
 from streaming.sinks.line_protocol import risk_lines, top_lines
-from tests.harness.grafana_world import VARIABLES, frame, outcome_lines, pipeline
+from tests.harness.grafana_world import VARIABLES, constants_of, frame, outcome_lines, pipeline
 from tests.harness.influxql import Store, filled_in
 from tests.harness.pages import ALERTS, PAGES
 
@@ -91,8 +90,8 @@ def _fill(store: Store, spec: Spec, tick_s: int, minutes: int, console: Console)
     draw = np.random.default_rng(1)
     marker = 1_000_000_000
     frames = [_with_history(frame(spec, marker, draw)) for _ in range(FRAMES)]
-    size = Dispersion.quadratic(np.full((len(spec.categories), len(spec.horizons_s)), 3.0))
-    bodies = [b"".join(risk_lines(view) + top_lines(view, 10) for view in stored_views(one, size)) for one in frames]
+    views = [stored_views(one, constants_of(spec)) for one in frames]
+    bodies = [b"".join(risk_lines(view) + top_lines(view, 10) for view in of_frame) for of_frame in views]
     stamp = f" {frames[0].tick_s}\n".encode()
     month = range(tick_s - RAW_DAYS * DAY_S, tick_s - 60 * (minutes - 1), 60)  # of the ledger, which pages look back on
     with console.status("the ledger of a month") as status:

@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.child import ROOT, ChildError
 from benchmarks.machine import describe_machine, made_at
 from benchmarks.plan import bench_specs
-from models.all_categories import stored_views
+from models.all_categories import over_categories
 from models.dispersion import Dispersion
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame
 from schemas.spec import Spec
@@ -164,7 +164,8 @@ def leave(folder: Path, spec: Spec) -> None:
         support=np.full(shape[:2], 2, np.uint8),
         attribution=np.ones((ATTRIBUTED_RANKS, *shape[1:], len(ATTRIBUTION_GROUPS)), np.float32),
     )
-    write_frames(folder, stored_views(frame, Dispersion.quadratic(np.full(shape[1:], 3.0))), "wall")
+    views = (frame, over_categories(frame, Dispersion.quadratic(np.full(shape[1:], 3.0))))
+    write_frames(folder, views, "wall")
 
 
 @contextmanager

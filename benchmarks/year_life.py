@@ -204,7 +204,7 @@ class Life:
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 challenger, past = self._made(champion, self.table, now_s, Path(scratch))
-                _, found = start_trial(self.desk, champion, challenger, past, self.plan, now_s)
+                _, found = start_trial(self.desk, champion, challenger, past, self.plan, lambda: now_s)
             except GateClosed as error:
                 self._happens(Happening(day=day, what="refused", why=str(error)))
                 return
@@ -222,7 +222,7 @@ class Life:
             challenger, _ = self._made(champion, shuffled(self.table, self.world.seed), now_s, Path(scratch))
             past = replace(self.past, cutoff_s=now_s)
             try:
-                start_trial(self.desk, champion, challenger, past, self.plan, now_s)
+                start_trial(self.desk, champion, challenger, past, self.plan, lambda: now_s)
             except GateClosed as error:
                 self._happens(Happening(day=day, what="refused", why=str(error), is_bad=True))
             held_out = compare_held_out(champion, challenger, past, self.plan[0])

@@ -68,12 +68,12 @@ def start_command(
 
     desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, because, registry))
     rules = read_plan(plan)
-    champion, now_s = champion_of(artifacts, region), int(time.time())
+    champion = champion_of(artifacts, region)
     task = RegionTask(data=data, layout=layout, region=region, covariates=covariates)
     past = all_known(champion, with_values(task, champion))
     with tempfile.TemporaryDirectory() as scratch:
         challenger = registered_artifact(desk, region, version, Path(scratch))
-        trial, held_out = start_trial(desk, champion, challenger, past, rules, now_s)
+        trial, held_out = start_trial(desk, champion, challenger, past, rules, time.time)
     console = Console(highlight=False)
     console.print(_held_out_table(held_out))
     for one in held_out.coverage:

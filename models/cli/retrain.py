@@ -13,7 +13,7 @@ from rich.console import Console
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
 from models.cli.gate import CHECKPOINT, PLAN, Checkpoint, PlanFile
-from models.cli.options import Covariates, Epochs, FileLayout, FileOrArchive, MissingDays, StepMinutes
+from models.cli.options import Covariates, FileLayout, FileOrArchive, MissingDays
 from models.cli.progress import progress_bars
 from models.cli.registry import ARTIFACTS, AUDIT, REGISTRY, Artifacts, Audit, By, Registry, note_of
 from models.files.archive import NoDays, known_hours
@@ -40,8 +40,6 @@ def retrain_command(
     now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
     every: Annotated[float | None, typer.Option(min=0, help="Hours between two asks; without it, one ask")] = None,
     plan: PlanFile = PLAN,
-    epochs: Epochs = 12,
-    step_minutes: StepMinutes = 180,
     registry: Registry = REGISTRY,
     artifacts: Artifacts = ARTIFACTS,
     checkpoint: Checkpoint = CHECKPOINT,
@@ -56,15 +54,7 @@ def retrain_command(
         raise SettingsError("--now with --every would train again and again", "leave out one of the two")
     read_plan(plan)
     note_of(audit, by, "", registry)
-    task = RegionTask(
-        data=data,
-        layout=layout,
-        region=region,
-        missing_days=missing_days,
-        covariates=covariates,
-        epochs=epochs,
-        step_minutes=step_minutes,
-    )
+    task = RegionTask(data=data, layout=layout, region=region, missing_days=missing_days, covariates=covariates)
     places = _Places(registry=registry, artifacts=artifacts, checkpoint=checkpoint, audit=audit, plan=plan, by=by)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     asking = Asking(
@@ -148,7 +138,7 @@ class _Ask:
         with tempfile.TemporaryDirectory() as scratch:
             with progress_bars(("baseline", "replay", "network", "on all data"), self.console) as report:
                 challenger, past = registered_challenger(desk, champion, task, plan[0], Path(scratch), report)
-            trial, _ = start_trial(desk, champion, challenger, past, plan, int(time.time()))
+            trial, _ = start_trial(desk, champion, challenger, past, plan, time.time)
         return trial.challenger
 
 

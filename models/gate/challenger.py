@@ -65,7 +65,7 @@ def registered_challenger(
     are not given, nothing is newer than what it has learned from, or the newest version has learned from the same.
     """
     spec = champion.spec
-    task = with_values(task, champion)
+    task = with_values(as_long_as(champion, task), champion)
     past = all_known(champion, task)
     end_s = past.cutoff_s
     if early := days_too_early(champion, plan, end_s=end_s):
@@ -90,6 +90,12 @@ def recipe_of(manifest: Manifest) -> RecipeFile:
     """By which a network is made again; of one that does not say it, the default recipe with its kind of network."""
     recipe = replace(manifest.recipe or DEFAULT, network=manifest.network)
     return RecipeFile(recipe=recipe, tuned_on=manifest.tuned_on)
+
+
+def as_long_as(champion: Artifact, task: RegionTask) -> RegionTask:
+    """The task with as many epochs and moments as the champion was trained with; of one that does not say it, ours."""
+    made = champion.manifest.training
+    return replace(task, epochs=made.epochs, step_minutes=made.step_minutes) if made else task
 
 
 def all_known(champion: Artifact, task: RegionTask) -> IncidentHistory:

@@ -1,6 +1,7 @@
 """Trials from their start to their end: what changes in the registry, in the job's folder and in the audit log."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,33 +39,41 @@ def registered_artifact(desk: Desk, region: str, version: str, scratch: Path) ->
 
 
 def start_trial(
-    desk: Desk, champion: Artifact, challenger: Artifact, past: IncidentHistory, plan: tuple[GatePlan, str], now_s: int
+    desk: Desk,
+    champion: Artifact,
+    challenger: Artifact,
+    past: IncidentHistory,
+    plan: tuple[GatePlan, str],
+    clock: Callable[[], float],
 ) -> tuple[Trial, HeldOut]:
     """Compare both on the held-out span and, if nothing speaks against it, start the trial.
 
-    plan: with the sha256 of its file, which is on record before the job scores the challenger. Raises GateClosed when
-    a trial is running, the plan's number of trials is used up, or the challenger may not be tried.
+    It begins after the comparison, which may take minutes: the job cannot have scored the challenger before.
+
+    clock: epoch seconds. plan: with the sha256 of its file, which is on record before the job scores the challenger.
+    Raises GateClosed when a trial is running, the plan's number of trials is used up, or the challenger may not be
+    tried.
     """
     rules, digest = plan
     region = champion.spec.region
-    refuse_another(desk.artifacts, region, rules, now_s)
+    refuse_another(desk.artifacts, region, rules, int(clock()))
     if faults := unsound(champion, challenger):
         raise GateClosed(f"{challenger.version} cannot be tried: {'; '.join(faults)}", "train another challenger")
     held_out = _compared(desk, champion, challenger, past, rules)
     if held_out.faults:
         faults = held_out.faults
         raise GateClosed(f"{challenger.version} is not tried: {'; '.join(faults)}", "train another challenger")
-    trial = Trial(
-        champion=champion.version,
-        challenger=challenger.version,
-        plan=rules,
-        plan_sha256=digest,
-        margin=held_out.margin,
-        started_s=now_s,
-        remarks=held_out.remarks,
-    )
     with alone(desk.artifacts, region):
-        refuse_another(desk.artifacts, region, rules, now_s)  # the comparison took minutes
+        trial = Trial(
+            champion=champion.version,
+            challenger=challenger.version,
+            plan=rules,
+            plan_sha256=digest,
+            margin=held_out.margin,
+            started_s=int(clock()),
+            remarks=held_out.remarks,
+        )
+        refuse_another(desk.artifacts, region, rules, trial.started_s)
         begin(desk, region, trial, held_out_days=held_out.days)
     return trial, held_out
 

@@ -75,7 +75,7 @@ class Town:
 
     def retrain_words(self, *words):
         places = self.options("registry", "artifacts", "audit", "checkpoint")
-        return ["retrain", "town", *self.data, *QUICK, "--plan", self.folder / "gate.toml", *places, *words]
+        return ["retrain", "town", *self.data, "--plan", self.folder / "gate.toml", *places, *words]
 
     def state(self):
         return FolderRegistry(self.folder / "registry").state("town")

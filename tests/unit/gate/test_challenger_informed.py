@@ -33,7 +33,7 @@ def informed(tmp_path_factory):
     command("registry", "register", champion, *made.options("registry", "audit"))
     why = ["--because", "the first", "--sync"]
     command("registry", "promote", "town", champion.name, *why, *made.options("registry", "artifacts", "audit"))
-    made.said = made.retrain(*quick, *made.values, "--now")
+    made.said = made.retrain(*made.values, "--now")
     return made
 
 

@@ -34,6 +34,7 @@ def test_an_old_champion_gets_a_challenger_and_goes_on_scoring(tried):
     manifest = read_artifact(tried.artifacts / "town" / trial.challenger).manifest
     assert manifest.data.cutoff_s == START_S + (60 - 14 - 2) * DAY_S  # the plan's days and a day's horizon are held out
     assert manifest.recipe == Hyperparameters(widths=(24, 16), learning_rate=2e-3)  # the champion's, not the default
+    assert (manifest.training.epochs, manifest.training.step_minutes) == (1, 1440)  # as well
     assert tried.events()[-3:] == ["trial_started", "model_promoted", "pointer_written"]
 
 

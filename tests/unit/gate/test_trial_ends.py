@@ -67,10 +67,10 @@ class World:
         begin(self.desk, REGION, self.trial(), held_out_days=28)
         return read_trial(self.artifacts, REGION)
 
-    def start(self, challenger=""):
+    def start(self, challenger="", clock=lambda: 1_800_000_000):
         both = (self.champion, challenger or self.challenger)
         sides = [read_artifact(self.hand.made_folder(version)) for version in both]
-        return start_trial(self.desk, *sides, None, (GatePlan(), "0" * 64), 1_800_000_000)[0]
+        return start_trial(self.desk, *sides, None, (GatePlan(), "0" * 64), clock)[0]
 
     def end(self, found=WAITS, *, is_confirmed=False):
         return end_trial(self.desk, REGION, read_trial(self.artifacts, REGION), found, is_confirmed=is_confirmed)
@@ -152,6 +152,17 @@ def test_the_years_limit_is_asked_again_after_the_comparison(world, monkeypatch)
         world.start()
     assert read_trial(world.artifacts, REGION) is None
     assert world.hand.state().challenger is None
+
+
+def test_a_trial_begins_when_the_comparison_has_ended(world, monkeypatch):
+    clock = [1_800_000_000]
+
+    def compared(*_):
+        clock[0] += 900
+        return HELD_OUT
+
+    monkeypatch.setattr(lifecycle, "_compared", compared)
+    assert world.start(clock=lambda: clock[0]).started_s == 1_800_000_900
 
 
 def test_a_start_waits_while_another_one_begins(world, monkeypatch):
