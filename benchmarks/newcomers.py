@@ -5,13 +5,14 @@ all of its own file but the last blocks; it sees the newcomer's features and cor
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.tries.collected import Collected, collect_task
+from benchmarks.tries.collected import Collected, Values, collect_task
 from benchmarks.tries.judged import examples_of, log_means
 from benchmarks.tries.verdict import verdict
 from models.evaluation.tasks import TASKS, TRAIN_PERCENT, VALIDATION_PERCENT, Task, ending
@@ -25,12 +26,13 @@ Floats = npt.NDArray[np.float64]
 LENDERS = {"montgomery-2km-hourly": "chicago-1km-hourly", "chicago-1km-hourly": "montgomery-2km-hourly"}
 WEEKS_KNOWN = (3, 6, 12, 24)
 JUDGED_WEEKS = 6
-FLAT, OWN_BASELINE, OWN, LENT, JOINT = (
+FLAT, OWN_BASELINE, OWN, LENT, JOINT, EMBEDDED = (
     "the same everywhere",
     "its own baseline",
     "its own network",
     "the other region's network",
     "one network for both regions",
+    "the same, with a region embedding",
 )
 
 
@@ -73,6 +75,11 @@ def _forecasts(
     yield LENT, _means(young, lent)
     both = _joined(other[0], own[0]), own[1]
     yield JOINT, _means(young, [_fitted(both, seed, epochs) for seed in seeds])
+    labelled = _joined(_labelled(other[0], 0), _labelled(own[0], 1)), _labelled(own[1], 1)
+    networks = [_fitted(labelled, seed, epochs) for seed in seeds]
+    parts = (replace(part, values=labelled_values(part.values, 1)) for part in (young.validation, young.test))
+    validation, test = (log_means(part, networks) for part in parts)
+    yield EMBEDDED, (validation, test)
 
 
 def _examples(data: Collected) -> tuple[Examples, Examples]:
@@ -81,6 +88,19 @@ def _examples(data: Collected) -> tuple[Examples, Examples]:
 
 def _joined(one: Examples, other: Examples) -> Examples:
     return Examples(values=torch.cat([one.values, other.values]), counts=torch.cat([one.counts, other.counts]))
+
+
+def labelled_values(values: Values, region: float) -> Values:
+    """With the region's number as a feature more, before the last one, the baseline's forecast.
+
+    Through the network's first layer it is an embedding of the two regions.
+    """
+    label = np.full((*values.shape[:-1], 1), region, np.float32)
+    return np.concatenate([values[..., :-1], label, values[..., -1:]], axis=-1)
+
+
+def _labelled(examples: Examples, region: float) -> Examples:
+    return Examples(values=torch.from_numpy(labelled_values(examples.values.numpy(), region)), counts=examples.counts)
 
 
 def _fitted(examples: tuple[Examples, Examples], seed: int, epochs: int) -> RiskNetwork:
