@@ -23,9 +23,10 @@ def test_one_network_for_two_towns_with_the_same_rule_helps_the_newcomer(towns):
     found = newcomers_of("new", seeds=(0,), epochs=3, tell=lambda text: None)
     (row,) = found["by_weeks"]
     against = row["against_its_baseline"]
-    assert set(against) == {module.FLAT, module.OWN, module.LENT, module.JOINT}
+    assert set(against) == {module.FLAT, module.OWN, module.LENT, module.JOINT, module.EMBEDDED}
     assert against[module.FLAT]["verdict"] == "worse"
     assert against[module.JOINT]["verdict"] == "better"
+    assert against[module.EMBEDDED]["verdict"] == "better"
     assert against[module.JOINT]["mean"] < against[module.OWN]["mean"]
 
 
