@@ -106,6 +106,8 @@ def evaluate_command(
         chosen = _named_task(task, data) if task else _task_of_file(data, layout, options)
     holiday_days(holidays, *chosen.cube.starts_s[[0, -1]].tolist())  # refused before hours of work
     chosen = replace(chosen, holidays=holidays)
+    if covariates and not region:
+        raise SettingsError(f"--covariates {covariates} without --region", "name the region whose rows are meant")
     if covariates:
         series = OutsideSeries.read(Path(covariates), region, max_age_hours=covariate_max_age_hours)
         chosen = replace(chosen, covariates=series)

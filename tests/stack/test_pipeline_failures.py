@@ -207,6 +207,7 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
 
 
 @pytest.mark.fault("F19")
+@pytest.mark.long
 def test_a_kafka_timestamp_that_spark_cannot_read_is_named(new_scorer, new_topic, new_region, broker):
     topic = new_topic("far_future")
     with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:

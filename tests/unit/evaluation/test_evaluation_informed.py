@@ -1,19 +1,21 @@
 """Outside series in an evaluation: the product's features know them as issued, the rules do not."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from models.evaluation.product import judged_inputs, learn, refuse_leaking_features
+from models.evaluation.regressions.poisson_glm import PoissonGlm
+from models.evaluation.report.as_json import as_json
 from models.evaluation.tasks import FileOptions, task_of_file
 from models.files.layouts import parse_layout
 from models.network import RiskNetwork
 from models.networks import kind_of_network
 from models.training.outside_series import OutsideSeries
-from schemas.errors import LeakError
+from schemas.errors import DataError, LeakError, SettingsError
 from tests.harness.gate_town import command
+from tests.harness.small_task import evaluated
 from tests.harness.small_town import LAYOUT
 from tests.harness.windy_town import DAYS, START, forecasts, town, wind, write_forecasts, write_town
 
@@ -67,19 +69,26 @@ def test_a_feature_that_knew_what_was_issued_later_is_a_leak(files):
         refuse_leaking_features(task, known, task.test, seen, delay=0)
 
 
-def test_the_command_gains_by_the_known_effect_and_says_what_was_known(files, tmp_path):
-    def judged(*words):
-        out = tmp_path / str(len(words))
-        plain = ["evaluate", "--data", files / "town.csv", "--layout", LAYOUT, "--cell-m", "2000", "--step", "4h"]
-        command(*plain, "--seeds", "1", "--no-forest", "--out", out, *words)
-        found = json.loads((out / "evaluation.json").read_bytes())
-        return found, {row["model"]: row["nb_log_score"] for row in found["rows"]}
+def test_what_sees_the_features_gains_by_the_known_effect_and_it_is_said(files, quick):
+    informed_task = task_of(files, forecasts(SERIES))
+    plain, informed = (
+        evaluated(task, regressions=(PoissonGlm(),))
+        for task in (replace(informed_task, covariates=OutsideSeries()), informed_task)
+    )
+    assert as_json(plain)["also_known"] == {}
+    (what,) = as_json(informed)["also_known"].items()
+    assert what == ("outside series wind", f"for 24 h after each issue, sha256 {informed_task.covariates.sha256}")
+    for row in plain.rows:
+        score, before = (one.row(row.model).scores.sheet.nb_log_score for one in (informed, plain))
+        if row.kind == "rule":
+            assert score == before
+        elif row.model != "our baseline":
+            assert score < 0.98 * before, row.model
 
-    plain, without = judged()
-    informed, scores = judged("--covariates", files / "wind.csv", "--region", "town")
-    assert plain["also_known"] == {}
-    assert list(informed["also_known"]) == ["outside series wind"]
-    for rule in (row["model"] for row in plain["rows"] if row["kind"] == "rule"):
-        assert scores[rule] == without[rule]
-    for model in ("network", "Poisson GLM", "gradient boosting"):
-        assert scores[model] < 0.98 * without[model]
+
+def test_the_command_asks_whose_rows_are_meant(files):
+    words = ["evaluate", "--data", files / "town.csv", "--layout", LAYOUT, "--cell-m", "2000", "--out", files / "out"]
+    with pytest.raises(SettingsError, match="without --region"):
+        command(*words, "--covariates", files / "wind.csv")
+    with pytest.raises(DataError, match="no row of the region elsewhere"):
+        command(*words, "--covariates", files / "wind.csv", "--region", "elsewhere")
