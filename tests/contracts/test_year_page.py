@@ -73,7 +73,7 @@ def test_the_quiet_region_has_no_drift_and_the_bad_challenger_no_chance():
     assert f"From day {limited[0]} on the quiet region's challengers are refused" in TEXT
     refused, forced, ended = QUIET["summary"]["bad"]
     assert (refused["what"], forced["what"], ended["what"]) == ("refused", "trial", "stop")
-    assert refused["why"] in TEXT
+    assert refused["why"].partition(";")[0] in TEXT
     assert f"stopped after {ended['day'] - forced['day']} days" in TEXT
 
 
