@@ -20,7 +20,7 @@ def stored_views(frame: RiskFrame, constants: BaselineConstants) -> tuple[RiskFr
 
 
 def over_categories(frame: RiskFrame, dispersion: Dispersion) -> RiskFrame:
-    """One category in place of all. dispersion: (categories, horizons).
+    """One category in place of all. dispersion: (categories, horizons), or of each cell (cells, categories, horizons).
 
     Expected, usual and seen add up; the chance of at least one is that of not none of each. The interval is that of the
     negative binomial with the sum's mean and variance. Support is the best of the categories': at least that much was

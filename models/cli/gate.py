@@ -69,6 +69,8 @@ def start_command(
     desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, because, registry))
     rules = read_plan(plan)
     champion = champion_of(artifacts, region)
+    if covariates and not champion.spec.covariates:
+        raise SettingsError(f"--covariates, and {champion.version} uses no outside series", "leave it out")
     task = RegionTask(data=data, layout=layout, region=region, covariates=covariates)
     past = all_known(champion, with_values(task, champion))
     with tempfile.TemporaryDirectory() as scratch:

@@ -27,7 +27,12 @@ Covariates = Annotated[
     typer.Option(help="Outside series, .csv or .parquet, as they were issued; without it, none", show_default=False),
 ]
 CovariateAge = Annotated[
-    int, typer.Option(min=1, max=MAX_COVARIATE_AGE_HOURS, help="Hours after its issue for which a value counts")
+    int,
+    typer.Option(
+        min=1,
+        max=MAX_COVARIATE_AGE_HOURS,
+        help="Hours after its issue for which a value counts; with --like, the artifact's",
+    ),
 ]
 MergeCalls = Annotated[
     bool, typer.Option("--merge-repeated-calls", help="Count calls of a category within 200 m and 15 min once")

@@ -25,7 +25,7 @@ def read_covariates(path: Path, region: str) -> tuple[tuple[str, ...], Values]:
     """
     rows = list(_rows(path, region))
     if not rows:
-        raise DataError(f"{path} has no row of the region {region}", _REMEDY)
+        raise DataError(f"{path} has no row of the region {region}", f"its `region` must say {region}, as in --region")
     names = tuple(sorted({row.series for row in rows}))
     places = {name: place for place, name in enumerate(names)}
     values = np.array([value_of(row, places[row.series]) for row in rows], VALUE)
@@ -53,10 +53,19 @@ def _rows(path: Path, region: str) -> Iterator[Covariate]:
             read = msgspec.convert(record, Covariate, strict=False)  # its value may be written as text
             row = msgspec.convert({**record, "value": read.value}, Covariate)  # its times may be no numbers
         except msgspec.ValidationError as error:
-            raise DataError(f"{path}, row {number}: {error}", _REMEDY) from error
+            raise _fault(path, number, record, *str(error).split(" - at `$.")) from error
         if not is_for_an_hour(row):
-            raise DataError(f"{path}, row {number}: valid_at is not a whole hour of UTC", _REMEDY)
+            raise _fault(path, number, record, "Expected a whole hour of UTC", "valid_at")
         yield row
+
+
+def _fault(path: Path, number: int, record: dict[str, Any], what: str, place: str = "") -> DataError:
+    """place: the column, where a value is at fault; what: as the decoder says it."""
+    column = place.rstrip("`")
+    if column not in record:
+        return DataError(f"{path}, data row {number}: {what}", _REMEDY)
+    remedy = "write times as 2026-03-14T06:00:00Z" if column in ("issued_at", "valid_at") else _REMEDY
+    return DataError(f"{path}, data row {number}: {column} is {record[column]!r}: {what}", remedy)
 
 
 def _table(path: Path) -> "pa.Table":

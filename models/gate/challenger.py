@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from models.artifact.artifact import Artifact
 from models.artifact.manifest import Manifest
 from models.files.archive import KnownHours, day_text
-from models.gate.held_out import longest_training_s
+from models.gate.held_out import longest_training_s, refuse_missing
 from models.gate.lifecycle import Desk, registered_artifact
 from models.gate.plan import GatePlan
 from models.gate.shadow_day import days_of, judged_hours
@@ -62,7 +62,8 @@ def registered_challenger(
     """A registered challenger that has not seen the plan's last days, and all incidents. `scratch`: an empty folder.
 
     Raises GateClosed before it trains when the result could not be tried: the values of the champion's outside series
-    are not given, nothing is newer than what it has learned from, or the newest version has learned from the same.
+    are not given until the end, nothing is newer than what it has learned from, or the newest version has learned from
+    the same.
     """
     spec = champion.spec
     task = with_values(as_long_as(champion, task), champion)
@@ -75,7 +76,9 @@ def registered_challenger(
             f"they have nothing newer than those of the champion, which end {day_text(known)}",
             remedy=f"ask again when they reach {day_text(end + early)}, or lower held_out_days in the plan",
         )
-    until = datetime.fromtimestamp(longest_training_s(end_s, plan, spec.horizons_s), zone_of(spec.timezone))
+    until_s = longest_training_s(end_s, plan, spec.horizons_s)
+    refuse_missing(past, until_s)
+    until = datetime.fromtimestamp(until_s, zone_of(spec.timezone))
     ready = dataclasses.replace(
         prepare(replace(task, like=str(champion.folder), until=until.date().isoformat())),
         recipe=recipe_of(champion.manifest),
@@ -132,8 +135,8 @@ def _newest_tried(desk: Desk, champion: Artifact) -> Manifest | None:
 
 
 def _refuse_the_same_again(desk: Desk, champion: Artifact, ready: PreparedTask) -> None:
-    newest = _newest_tried(desk, champion)
-    if newest and (newest.data.sha256, newest.data.cutoff_s) == (ready.data_sha256, ready.cutoff_s):
+    newest, learned = _newest_tried(desk, champion), (ready.data_sha256, ready.outside.sha256, ready.cutoff_s)
+    if newest and (newest.data.sha256, newest.data.covariates_sha256, newest.data.cutoff_s) == learned:
         region = champion.spec.region
         raise GateClosed(
             f"{newest.version} of {region} has learned from the same data until the same day, and does not score",

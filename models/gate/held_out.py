@@ -18,9 +18,11 @@ from models.measures.paired import Difference, difference
 from models.scoring import means
 from models.training.outside_series import missing_shares
 from models.training.replay import IncidentHistory, Replay
+from schemas.errors import GateClosed
 from schemas.spec import DAY_S, HOUR_S
 
-MOST_MISSING = 0.05  # of the span's moments, of an outside series
+# Shares of the span's moments in which an outside series was missing: more is said, and more than half is refused.
+SAID_MISSING, REFUSED_MISSING = 0.05, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +100,18 @@ def compare_held_out(
     return replace(found, remarks=(*found.remarks, *missing_remarks(past, start_s)))
 
 
-def missing_remarks(past: IncidentHistory, start_s: int) -> Iterator[str]:
-    """Which outside series the span lacked too often to show what they give."""
-    for series, (share, *_) in zip(past.spec.covariates, missing_shares(past, start_s), strict=True):
-        if share > MOST_MISSING:
-            yield f"{series.name} was missing in {share:.0%} of the held-out moments: its file may end too early"
+def missing_remarks(past: IncidentHistory, start_s: int, most: float = SAID_MISSING) -> Iterator[str]:
+    """Which outside series the span lacked in more than `most` of its moments."""
+    shares = missing_shares(past.covariates, past.spec, start_s, past.cutoff_s)
+    for series, (share, *_) in zip(past.spec.covariates, shares, strict=True):
+        if share > most:
+            yield f"the outside series {series.name} is missing in {share:.0%} of the held-out moments"
+
+
+def refuse_missing(past: IncidentHistory, start_s: int) -> None:
+    """Raises GateClosed when the span from `start_s` on cannot show what an outside series gives."""
+    if faults := "; ".join(missing_remarks(past, start_s, REFUSED_MISSING)):
+        raise GateClosed(faults, "give all that was issued of it until the end of the incidents, with --covariates")
 
 
 def judge_held_out(

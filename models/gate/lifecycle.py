@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.artifact.artifact import Artifact
-from models.gate.held_out import HeldOut, compare_held_out, held_out_from_s, unsound
+from models.gate.held_out import HeldOut, compare_held_out, held_out_from_s, refuse_missing, unsound
 from models.gate.judge import Judgement, promoted_already
 from models.gate.plan import GatePlan
 from models.gate.trial import Trial, alone, end_on_record, refuse_another, write_trial
@@ -79,6 +79,7 @@ def start_trial(
 
 
 def _compared(desk: Desk, champion: Artifact, challenger: Artifact, past: IncidentHistory, plan: GatePlan) -> HeldOut:
+    refuse_missing(past, held_out_from_s(champion, challenger))
     with tempfile.TemporaryDirectory() as scratch:
         earlier, remarks = earlier_champions(desk, champion, challenger, Path(scratch))
         found = compare_held_out(champion, challenger, past, plan, earlier)

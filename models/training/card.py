@@ -137,7 +137,7 @@ def _outside(past: IncidentHistory) -> str:
     """A line for each outside series: since when it was issued, and how often it was missing."""
     lines = []
     for number, (series, shares) in enumerate(
-        zip(past.spec.covariates, missing_shares(past, past.first_s), strict=True)
+        zip(past.spec.covariates, missing_shares(past.covariates, past.spec, past.first_s, past.cutoff_s), strict=True)
     ):
         issued_s = past.covariates["issued_s"][past.covariates["series"] == number]
         span = f"issued {_date(issued_s[0])} to {_date(issued_s[-1])} UTC" if len(issued_s) else "never issued before"

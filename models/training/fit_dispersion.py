@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from models.dispersion import LEAST_GAIN, LINEAR, QUADRATIC, Dispersion, Floats
+from models.dispersion import LEAST_GAIN, LEAST_NATS, LINEAR, QUADRATIC, Dispersion, Floats
 from models.likelihood import negative_binomial_nll
 
 DISPERSIONS = np.geomspace(0.1, 300, 49)
@@ -59,12 +59,13 @@ def dispersion_losses(log_mean: torch.Tensor, counts: torch.Tensor) -> Floats:
 def dispersion_of_network(log_mean: torch.Tensor, counts: torch.Tensor, of_baseline: Dispersion) -> Dispersion | None:
     """(categories, horizons) that around a network's forecasts, where it knows much that the baseline does not.
 
-    Elsewhere the baseline's: LEAST_GAIN must be gained by another one. None where it is the baseline's everywhere.
+    Elsewhere the baseline's: another one must gain LEAST_GAIN, and LEAST_NATS in all. None: it is that everywhere.
     log_mean, counts: (n, categories, horizons).
     """
     losses = dispersion_losses(log_mean, counts)
     own = likeliest(losses)
-    is_own = _loss_of(own, losses) < (1 - LEAST_GAIN) * _loss_of(of_baseline, losses)
+    before = _loss_of(of_baseline, losses)
+    is_own = _loss_of(own, losses) < np.minimum((1 - LEAST_GAIN) * before, before - LEAST_NATS)
     if not is_own.any():
         return None
     return Dispersion(r=np.where(is_own, own.r, of_baseline.r), power=np.where(is_own, own.power, of_baseline.power))

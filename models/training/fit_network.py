@@ -9,7 +9,7 @@ import msgspec
 import torch
 from torch import Tensor, nn
 
-from models.dispersion import LEAST_GAIN, Dispersion
+from models.dispersion import LEAST_GAIN, LEAST_NATS, Dispersion
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork
@@ -19,10 +19,6 @@ WARM_STARTED = 300_000  # rows (cell, category and moment) that the warm start i
 # Incidents within the first horizon that those rows have at least, where there are so many: of fewer the linear part
 # learns mostly noise, and does not pass validation. Hourly counts of small cells need more rows for it.
 LEAST_INCIDENTS = 5_000
-# Nats of the validation block's log likelihood that a network gains at least over the untrained one. One that is no
-# better gains as much with a chance of exp(-5) at most. Source: the universal bound of Royall, On the probability of
-# observing misleading statistical evidence, Journal of the American Statistical Association 95, 2000.
-LEAST_NATS = 5.0
 _JUDGED_TOGETHER = 16_384  # cells at a moment; a part of the sum, no choice
 
 

@@ -1,5 +1,6 @@
 """The outside series of a training: from their file into the spec, and how often each was missing."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from models.covariates import CovariateBook, covariate_means
 from models.features import features_of
 from models.files.covariate_file import of_series, read_covariates
 from models.training.regions import RegionTask
-from models.training.replay import IncidentHistory
 from schemas.covariate import NO_VALUES, Values
 from schemas.errors import DataError
 from schemas.spec import HOUR_S, CovariateSeries, Spec
 
 _ASKED_EVERY_S = 5 * HOUR_S  # so that all hours of the day are asked
+_OFTEN_MISSING = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,14 +65,36 @@ def informed(spec: Spec, *, holidays: str, series: tuple[CovariateSeries, ...]) 
     return msgspec.structs.replace(spec, features=features_of(spec))
 
 
-def missing_shares(past: IncidentHistory, since_s: int) -> npt.NDArray[np.float64]:
-    """(series, horizons) in which share of the moments from `since_s` to a history's end each series was missing."""
-    book, values, moments = CovariateBook(), past.covariates, range(since_s, past.cutoff_s, _ASKED_EVERY_S)
-    missing = np.zeros((len(past.spec.covariates), len(past.spec.horizons_s)))
-    issued = 0
+def missing_shares(values: Values, spec: Spec, start_s: int, stop_s: int) -> npt.NDArray[np.float64]:
+    """(series, horizons) in which share of the moments in [start_s, stop_s) each series was missing.
+
+    values: (n,) of VALUE in the order of their issue.
+    """
+    moments = range(start_s, stop_s, _ASKED_EVERY_S)
+    missing = np.zeros((len(spec.covariates), len(spec.horizons_s)))
+    if not spec.covariates:
+        return missing
+    book, issued = CovariateBook(), 0
     for at_s in moments:
         until = int(np.searchsorted(values["issued_s"], at_s, side="right"))
         book.add(values[issued:until], at_s)
         issued = until
-        missing += np.isnan(covariate_means(book, past.spec, at_s))
+        missing += np.isnan(covariate_means(book, spec, at_s))
     return missing / len(moments)
+
+
+def missing_warnings(outside: OutsideSeries, spec: Spec, start_s: int, stop_s: int) -> Iterator[str]:
+    """Which series were often missing in the time that is learned from.
+
+    Raises DataError when one was never known: a job would begin anew for nothing.
+    """
+    shares = missing_shares(outside.values, spec, start_s, stop_s)
+    for series, of_each in zip(spec.covariates, shares.tolist(), strict=True):
+        if min(of_each) == 1:
+            raise DataError(
+                f"the outside series {series.name} is never known when a forecast is made",
+                "give what was issued before its hours, at most --covariate-max-age-hours before the forecast",
+            )
+        if max(of_each) > _OFTEN_MISSING:
+            listed = ", ".join(f"{name} {share:.0%}" for name, share in zip(spec.horizon_names, of_each, strict=True))
+            yield f"the outside series {series.name} is missing, so neutral, at {listed} of the moments"

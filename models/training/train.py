@@ -187,7 +187,7 @@ def _judged(work: "_Work", blocks: Blocks, constants: BaselineConstants) -> _Jud
     fitted = work.fitted(learned, chosen_by, constants)
     own = dispersion_of_network(log_expected(fitted.network, seen), seen.counts, constants.dispersion)
     constants = replace(constants, network_dispersion=own)
-    before, after = (work.factor_losses(drawn, constants) for drawn in (learned, chosen_by))
+    before, after = (work.factor_losses(drawn, constants, fitted.network) for drawn in (learned, chosen_by))
     spread = choose_spread(before, after)
     if spread.any():
         constants = replace(constants, cell_dispersion=likeliest_factors(before + after, spread))
@@ -219,7 +219,7 @@ def _served(work: "_Work", blocks: Blocks, constants: BaselineConstants, judged:
     everything = work.examples(work.moments(blocks.burn_in_s, blocks.end_s), replay, engine, cells)
     fitted = work.fitted(everything, None, constants, kept=judged.kept)
     if judged.spread.any():
-        factors = likeliest_factors(work.factor_losses(everything, constants), judged.spread)
+        factors = likeliest_factors(work.factor_losses(everything, constants, fitted.network), judged.spread)
         constants = replace(constants, cell_dispersion=factors)
     return _Served(constants=constants, network=fitted.network, history=replay.lead_to(past.cutoff_s))
 
@@ -257,10 +257,14 @@ class _Work:
         (found,), of_cells = collect(replay, engine, moments, draw, told, [kind])
         return _Drawn(examples=found, cells=of_cells)
 
-    def factor_losses(self, drawn: _Drawn, constants: BaselineConstants) -> Floats:
-        """Of each cell's factor on the dispersion, under the baseline's forecasts, as the region's was chosen."""
-        seen, cells = drawn.examples, self.past.spec.grid.cells
-        return factor_losses(seen.log_usual, seen.counts, drawn.cells, constants.dispersion, cells)
+    def factor_losses(self, drawn: _Drawn, constants: BaselineConstants, network: RiskNetwork) -> Floats:
+        """Of each cell's factor on the dispersion, around the baseline's forecasts, or the network's if it has its own.
+
+        What a network knows must not look like a cell that spreads wider.
+        """
+        seen, cells, own = drawn.examples, self.past.spec.grid.cells, constants.network_dispersion
+        log_mean = log_expected(network, seen) if own else seen.log_usual
+        return factor_losses(log_mean, seen.counts, drawn.cells, own or constants.dispersion, cells)
 
     def fitted(
         self, train: _Drawn, validation: _Drawn | None, constants: BaselineConstants, kept: Kept | None = None

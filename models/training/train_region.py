@@ -23,7 +23,7 @@ from models.networks import kind_of_network
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks
 from models.training.fit_network import Fit, fit_network
-from models.training.outside_series import OutsideSeries, informed, with_outside_series
+from models.training.outside_series import OutsideSeries, informed, missing_warnings, with_outside_series
 from models.training.regions import DEFAULT_CELL_M, RegionTask
 from models.training.train import ReportProgress, Trained, TrainingOptions, spec_for, spec_of, table_like, train
 from models.training.training_table import HorizonResult
@@ -89,6 +89,7 @@ def prepare(task: RegionTask) -> PreparedTask:
     spec, outside = with_outside_series(_with_holidays(spec, task), task)
     blocks = Blocks.of(int(incidents.occurred_s[0]), cutoff_s)
     warnings = data_warnings(incidents, blocks.validation_s, step_s=min(spec.horizons_s))
+    warnings = (*warnings, *missing_warnings(outside, spec, int(incidents.occurred_s[0]), cutoff_s))
     if archived:
         warnings = (*warnings, *archived.warnings())
     return PreparedTask(

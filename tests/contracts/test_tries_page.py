@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from benchmarks.newcomers import FLAT, JOINT, LENT, OWN
+from benchmarks.newcomers import EMBEDDED, FLAT, JOINT, LENT, OWN
 from benchmarks.tries.columns import CANDIDATES
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def aging_table(tasks):
 
 
 def newcomers_table(tasks):
-    forecasts = (FLAT, OWN, LENT, JOINT)
+    forecasts = (FLAT, OWN, LENT, JOINT, EMBEDDED)
     rows = []
     for task in tasks:
         for number, row in enumerate(task["by_weeks"]):
@@ -118,3 +118,23 @@ def test_what_the_page_says_of_a_model_of_three_months_is_so():
 def test_what_the_page_says_of_a_fit_on_all_of_the_time_is_so():
     for task in read("aging"):
         assert f"{TITLES[task['task']]}: {words(task['fitted_again'])}" in AGING_PAGE
+
+
+def test_what_the_page_says_of_newcomers_is_so():
+    gained = {
+        (task["task"], row["weeks"], name): found["mean"] - row["against_its_baseline"][OWN]["mean"]
+        for task in read("newcomers")
+        for row in task["by_weeks"]
+        for name, found in row["against_its_baseline"].items()
+        if name not in (OWN, FLAT)
+    }
+    most = min(gained, key=gained.__getitem__)
+    assert most == ("chicago-1km-hourly", 3, JOINT)
+    assert f"at most {-gained[most]:.2f} %" in " ".join(AGING_PAGE.split())
+    helped = {place[:2] for place, gain in gained.items() if gain < -0.03}
+    assert helped == {("chicago-1km-hourly", weeks) for weeks in (3, 6, 24)}
+    assert all(
+        gain > 0 for place, gain in gained.items() if place[2] == LENT and place != ("chicago-1km-hourly", 3, LENT)
+    )
+    label = {place[:2]: gained[place] - gained[*place[:2], JOINT] for place in gained if place[2] == EMBEDDED}
+    assert sum(abs(gain) < 0.07 for gain in label.values()) == 7

@@ -1,5 +1,7 @@
 """A champion that uses outside series gets a challenger, and both are compared with their values."""
 
+import shutil
+
 import pytest
 
 from models.artifact.artifact import read_artifact
@@ -9,7 +11,7 @@ from models.gate.held_out import compare_held_out
 from models.gate.plan import read_plan
 from models.gate.trial import read_trial
 from models.training.regions import RegionTask
-from schemas.errors import DataError, GateClosed
+from schemas.errors import DataError, GateClosed, SettingsError
 from tests.harness.gate_town import DAY_S, Town, command, date
 from tests.harness.small_town import LAYOUT, START_S
 from tests.harness.windy_town import DAYS, START, forecasts, town, wind, write_forecasts, write_town
@@ -59,8 +61,8 @@ def test_both_are_compared_with_what_was_issued_and_without_it_they_are_worse(in
     values = forecasts(SERIES)
     write_forecasts(tmp_path / "short.csv", values[values["issued_s"] < HELD_OUT_FROM_S])
     neutral = held_out(informed, tmp_path / "short.csv")
-    (said,) = (remark for remark in neutral.remarks if remark.startswith("wind was missing in "))
-    assert 85 < int(said.split()[4].rstrip("%")) <= 100
+    (said,) = (remark for remark in neutral.remarks if remark.startswith("the outside series wind is missing in "))
+    assert 85 < int(said.split()[7].rstrip("%")) <= 100
     assert neutral.baseline == known.baseline
     gain = neutral.baseline - neutral.champion
     for name in ("champion", "challenger"):
@@ -79,6 +81,35 @@ def test_the_values_must_be_those_of_the_champions_series(informed, tmp_path):
         informed.gate(*start, *informed.values)
 
 
-def test_a_champion_without_outside_series_leaves_the_file_alone(town):
-    assert "a challenger is due" in town.retrain("--covariates", town.folder / "nowhere.csv")
+def test_a_file_that_ends_before_the_held_out_days_is_refused_before_anything_is_trained(informed, tmp_path):
+    made = Town(tmp_path)
+    shutil.copytree(informed.folder, made.folder, dirs_exist_ok=True)
+    made.gate("end", "--because", "a test", "--abandon")
+    versions, values = made.state().manifests, forecasts(SERIES)
+    write_forecasts(made.folder / "short.csv", values[values["issued_s"] < HELD_OUT_FROM_S - 2 * DAY_S])
+    refused = "the outside series wind is missing in .* of the held-out moments"
+    with pytest.raises(GateClosed, match=refused) as error:
+        made.retrain("--covariates", made.folder / "short.csv", "--now")
+    assert "until the end of the incidents" in error.value.remedy
+    assert made.state().manifests == versions
+    start = ["start", informed.state().challenger, *made.data, "--because", "a test"]
+    with pytest.raises(GateClosed, match=refused):
+        made.gate(*start, "--covariates", made.folder / "short.csv")
+    write_forecasts(made.folder / "other.csv", values[: -len(values) // 60])
+    with pytest.raises(GateClosed, match="has learned from the same data"):
+        made.retrain(*informed.values, "--now")
+    assert "trial started" in made.retrain("--covariates", made.folder / "other.csv", "--now")
+    assert made.state().manifests.keys() > versions.keys()
+
+
+def test_what_was_missing_is_said_when_retrain_starts_a_trial(informed):
+    assert "town: not judged before the trial: no earlier champion is kept" in informed.said.replace("\n", " ")
+
+
+def test_a_champion_without_outside_series_leaves_the_file_alone_and_says_so(town):
+    said = town.retrain("--covariates", town.folder / "nowhere.csv")
+    assert "a challenger is due" in said
+    assert "uses no outside series, --covariates is not read" in said.replace("\n", " ")
+    with pytest.raises(SettingsError, match="uses no outside series"):
+        town.gate("start", town.state().champion, *town.data, "--because", "a", "--covariates", "nowhere.csv")
     assert read_artifact(town.artifacts / "town" / town.state().challenger).manifest.data.covariates_sha256 is None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
+from models.artifact.untrusted_bytes import pack_arrays
 from models.counting.closed_horizons import ClosedHorizon
 from models.dispersion import Dispersion
 from models.gate.judged_hour import judged_hour
@@ -70,6 +71,16 @@ def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(kept, horizon)
     assert hour.champion == pytest.approx(total, rel=1e-6)
     places = (slice(None), slice(None), horizon)
     assert hour.baseline == pytest.approx(-usual_law(places).logpmf(observed).sum(), rel=1e-6)
+
+
+def test_a_forecast_of_before_there_were_two_dispersions_has_the_one_for_both(tmp_path):
+    folder = KeptForecasts(tmp_path)
+    folder.write(FORECAST, SPEC, TICK_S)
+    path = folder.path(SPEC.region, TICK_S)
+    old = {name: array for name, array in np.load(path).items() if not name.startswith("usual_dispersion")}
+    path.write_bytes(pack_arrays(old))
+    found = folder.read(SPEC, TICK_S)
+    assert found.dispersion == found.usual_dispersion == FORECAST.dispersion
 
 
 def test_intervals_of_cells_with_their_own_dispersion_are_scipys():

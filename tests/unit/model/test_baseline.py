@@ -1,5 +1,6 @@
 """The baseline: neighbours, profile integrals over changes of clocks, memory with gaps, shrinkage."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -202,6 +203,20 @@ def test_a_networks_dispersion_is_kept_and_refused_when_it_is_impossible():
             BaselineConstants.checked(good | own | {name: value}, spec_of())
     with pytest.raises(DataError, match="needs"):
         BaselineConstants.checked(good | {"network_dispersion": np.ones(places)}, spec_of())
+
+
+def test_a_cells_factor_is_on_the_dispersion_of_what_forecasts():
+    draw = np.random.default_rng(0)
+    both = [Dispersion(r=draw.uniform(1, 9, (2, 3)), power=np.full((2, 3), power)) for power in (0.0, 1.0)]
+    factors = draw.choice([0.5, 1.0, 2.0], (6, 2, 3))
+    constants = replace(constants_of(), dispersion=both[0], network_dispersion=both[1], cell_dispersion=factors)
+    for of_network, its in zip((False, True), both, strict=True):
+        found = constants.dispersion_in_cells(of_network=of_network)
+        np.testing.assert_array_equal(found.r, factors * its.r)
+        np.testing.assert_array_equal(found.power, np.broadcast_to(its.power, factors.shape))
+        assert replace(constants, cell_dispersion=np.zeros(0)).dispersion_in_cells(of_network=of_network) == its
+    alone = replace(constants, network_dispersion=None)
+    np.testing.assert_array_equal(alone.dispersion_in_cells(of_network=True).r, factors * both[0].r)
 
 
 def test_a_power_between_the_two_kinds_is_refused():

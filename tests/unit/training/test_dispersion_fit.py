@@ -6,7 +6,7 @@ import torch
 from scipy.stats import nbinom
 
 from models.artifact.artifact import read_artifact
-from models.dispersion import LINEAR, QUADRATIC, Dispersion
+from models.dispersion import LEAST_GAIN, LEAST_NATS, LINEAR, QUADRATIC, Dispersion
 from models.training.card import card_text
 from models.training.fit_dispersion import (
     DISPERSIONS,
@@ -94,10 +94,32 @@ def test_counts_spread_less_around_a_network_that_knows_what_moves_them(power):
     assert (found.r[1], found.power[1]) == (of_baseline.r[1], of_baseline.power[1])
 
 
-def test_a_network_that_knows_no_more_has_the_baselines_dispersion():
-    log_mean, seen, _, _ = region(np.ones(CELLS), QUADRATIC)
+@pytest.mark.parametrize("power", POWERS)
+def test_a_network_that_knows_no_more_has_the_baselines_dispersion(power):
+    log_mean, seen, _, _ = region(np.ones(CELLS), power)
     slightly = log_mean + 0.02 * torch.randn(log_mean.shape, generator=torch.Generator().manual_seed(0))
     assert dispersion_of_network(slightly, seen, likeliest_dispersion(log_mean, seen)) is None
+
+
+@pytest.mark.parametrize("steps", [3000, 20])
+def test_a_dispersion_of_its_own_must_gain_enough_and_surely(steps):
+    """Of many counts the share of the loss decides, of few the nats."""
+    log_mean, seen, _, _ = region(np.ones(CELLS), QUADRATIC, steps=steps)
+    mean, counts = np.exp(log_mean[:, 0, 0].numpy()), seen[:, 0, 0].numpy()
+
+    def loss_of(r, power):
+        size = r * mean**power
+        return float(-nbinom.logpmf(counts, size, size / (size + mean)).sum())
+
+    own, decided = likeliest_dispersion(log_mean, seen), set()
+    least = loss_of(own.r.item(), own.power.item())
+    for r in DISPERSIONS:
+        loss, of_baseline = loss_of(r, QUADRATIC), Dispersion.quadratic(np.array([[r]]))
+        is_own = loss - least > max(LEAST_GAIN * loss, LEAST_NATS)
+        assert (dispersion_of_network(log_mean, seen, of_baseline) is not None) is is_own
+        decided.add((is_own, loss - least > LEAST_GAIN * loss))
+    assert (False, steps == 20) in decided
+    assert (True, True) in decided
 
 
 def reports(times_reported, days=200):

@@ -11,10 +11,11 @@ from models.features import FeatureEngine, features_of
 from models.network import residual_of
 from models.scoring import means
 from models.training.card import card_text
-from models.training.outside_series import missing_shares
+from models.training.outside_series import OutsideSeries, missing_shares, missing_warnings
 from models.training.replay import Replay
 from models.training.train import TrainingOptions, spec_for, train
 from schemas.covariate import NO_VALUES
+from schemas.errors import DataError
 from schemas.spec import CovariateSeries
 from tests.harness.toy import publish_artifact
 from tests.harness.windy_town import AHEAD, DAY, DAYS, EFFECT, EVERY, HOUR, START, forecasts, town, wind
@@ -96,7 +97,7 @@ def test_counts_spread_less_around_what_knows_the_series_and_an_artifact_keeps_b
     for at_s in range(informed.blocks.test_s, CUTOFF - DAY, DAY // 4):
         _, expected, _ = means(engine.compute(replay.lead_to(at_s)).values, informed.network, spec)
         mean, counts = expected[:, :, 2].ravel().astype(np.float64), informed.past.coming(at_s)[:, :, 2].ravel()
-        spreads = [constants.dispersion_in_cells(of_network=of_network).r[:, 2] for of_network in (True, False)]
+        spreads = [constants.dispersion_in_cells(of_network=of_network).r[..., 2] for of_network in (True, False)]
         sizes = [np.broadcast_to(r, expected.shape[:2]).ravel() for r in spreads]
         shares.append([randomised_inside(mean, size, counts, random) for size in sizes])
     own, of_baseline = np.mean(shares, axis=0)
@@ -114,7 +115,8 @@ def randomised_inside(mean, size, counts, random):
 
 def test_values_that_are_issued_after_their_hour_gain_nothing(without, informed, late):
     """The leak test: nothing but the time of issue has changed."""
-    np.testing.assert_array_equal(missing_shares(late.past, late.past.first_s), 1)
+    past = late.past
+    np.testing.assert_array_equal(missing_shares(past.covariates, past.spec, past.first_s, past.cutoff_s), 1)
     columns = [at for at, name in enumerate(late.past.spec.features) if name.startswith("cov_")]
     engine, replay = FeatureEngine(late.past.spec, late.constants), Replay(late.past)
     for at_s in range(START + DAY, CUTOFF, 7 * DAY + 5 * HOUR):
@@ -124,6 +126,18 @@ def test_values_that_are_issued_after_their_hour_gain_nothing(without, informed,
     for horizon in range(3):
         gain = log_score(without, horizon) - log_score(informed, horizon)
         assert log_score(late, horizon) == pytest.approx(log_score(without, horizon), abs=gain / 10)
+
+
+def test_a_series_that_is_often_missing_is_said_and_one_that_is_never_known_is_refused(informed):
+    spec, half = informed.past.spec, forecasts(WIND)
+    half = half[half["issued_s"] < START + DAYS * DAY // 2]
+    (said,) = missing_warnings(OutsideSeries(values=half), spec, START, CUTOFF)
+    shares = [int(word.rstrip("%,")) for word in said.split() if "%" in word]
+    assert all(45 < share < 52 for share in shares)
+    assert said.startswith("the outside series wind is missing, so neutral, at 1h 4")
+    assert list(missing_warnings(OutsideSeries(values=forecasts(WIND)), spec, START, CUTOFF)) == []
+    with pytest.raises(DataError, match="wind is never known when a forecast is made"):
+        list(missing_warnings(OutsideSeries(values=forecasts(WIND, late_hours=LATE)), spec, START, CUTOFF))
 
 
 def test_the_history_at_the_cut_off_knows_what_was_issued_until_then(informed):
