@@ -109,6 +109,7 @@ def test_a_store_that_refuses_while_the_job_runs(started, topic, new_region, stu
     assert_one_clear_line(scorer, 6, "INFLUXDB_V2_TOKEN")
 
 
+@pytest.mark.long
 def test_a_java_process_that_is_killed_and_then_a_checkpoint_of_another_spec(started, new_region):
     scorer = started("another_spec")
     (folder,) = scorer.artifacts.glob("riverton/*")

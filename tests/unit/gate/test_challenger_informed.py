@@ -95,9 +95,17 @@ def test_a_file_that_ends_before_the_held_out_days_is_refused_before_anything_is
     start = ["start", informed.state().challenger, *made.data, "--because", "a test"]
     with pytest.raises(GateClosed, match=refused):
         made.gate(*start, "--covariates", made.folder / "short.csv")
-    write_forecasts(made.folder / "other.csv", values[: -len(values) // 60])
     with pytest.raises(GateClosed, match="has learned from the same data"):
         made.retrain(*informed.values, "--now")
+
+
+@pytest.mark.long
+def test_the_same_days_with_other_values_are_learned_from(informed, tmp_path):
+    made = Town(tmp_path)
+    shutil.copytree(informed.folder, made.folder, dirs_exist_ok=True)
+    made.gate("end", "--because", "a test", "--abandon")
+    versions, values = made.state().manifests, forecasts(SERIES)
+    write_forecasts(made.folder / "other.csv", values[: -len(values) // 60])
     assert "trial started" in made.retrain("--covariates", made.folder / "other.csv", "--now")
     assert made.state().manifests.keys() > versions.keys()
 
