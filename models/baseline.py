@@ -4,7 +4,6 @@ It is what the network starts from, and what answers when there is no network. E
 integers (counts x weights in units of 2**-20), so it is exact and cannot depend on the order of adding.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
@@ -24,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 _OF_SERIES = ("covariate_centre", "covariate_scale")
 _OF_NETWORK = ("network_dispersion", "network_dispersion_power")
+_DISPERSIONS = ("dispersion", "dispersion_power", *_OF_NETWORK)
 _MAY_LACK = (*_OF_SERIES, *_OF_NETWORK, "cell_dispersion", "holidays")
 _MOST_HOLIDAYS = 10_000
 WEIGHT_ONE = 1 << 20
@@ -131,7 +131,7 @@ class BaselineConstants:
             if not ((array >= low) & (array <= high)).all():
                 raise DataError(f"baseline's {name} has values outside {low:g} to {high:g}", "train again")
         own = _dispersion(arrays, "network_dispersion") if "network_dispersion" in arrays else None
-        others = {name: array for name, array in arrays.items() if not re.match(r"(network_)?dispersion", name)}
+        others = {name: array for name, array in arrays.items() if name not in _DISPERSIONS}
         return cls(dispersion=_dispersion(arrays, "dispersion"), network_dispersion=own, **others)
 
 

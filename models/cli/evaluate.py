@@ -31,7 +31,7 @@ from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
 from models.networks import MODELS, kind_of_network
 from models.training.holiday_days import holiday_days
-from models.training.outside_series import OutsideSeries
+from models.training.outside_series import OutsideSeries, missing_warnings
 from models.training.regions import DEFAULT_CELL_M
 from schemas.errors import DataError, SettingsError, not_installed
 from schemas.files import write_errors
@@ -83,6 +83,7 @@ def evaluate_command(
     try:
         from models.evaluation.evaluate import evaluate_rolling
         from models.evaluation.plan import EvaluationPlan
+        from models.evaluation.product import spec_of
         from models.evaluation.report.page import write_report
         from models.evaluation.report.table import print_table
     except ModuleNotFoundError as error:
@@ -113,7 +114,9 @@ def evaluate_command(
         chosen = replace(chosen, covariates=series)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)  # before hours of work
-    warnings = data_warnings(chosen.incidents, int(chosen.cube.starts_s[chosen.validation]), step_s=chosen.step_s)
+    starts_s = chosen.cube.starts_s
+    warnings = data_warnings(chosen.incidents, int(starts_s[chosen.validation]), step_s=chosen.step_s)
+    warnings = (*warnings, *missing_warnings(chosen.covariates, spec_of(chosen), int(starts_s[0]), int(starts_s[-1])))
     print_file(chosen.row_counts, warnings, console)
     with progress_bars(BARS, console, transient=True) as report:
         plan = EvaluationPlan(

@@ -17,7 +17,7 @@ from schemas.errors import DataError, LeakError, SettingsError
 from tests.harness.gate_town import command
 from tests.harness.small_task import evaluated
 from tests.harness.small_town import LAYOUT
-from tests.harness.windy_town import DAYS, START, forecasts, town, wind, write_forecasts, write_town
+from tests.harness.windy_town import AHEAD, DAYS, START, forecasts, town, wind, write_forecasts, write_town
 
 SERIES = wind()
 NOW_S = START + DAYS * 86_400
@@ -90,5 +90,8 @@ def test_the_command_asks_whose_rows_are_meant(files):
     words = ["evaluate", "--data", files / "town.csv", "--layout", LAYOUT, "--cell-m", "2000", "--out", files / "out"]
     with pytest.raises(SettingsError, match="without --region"):
         command(*words, "--covariates", files / "wind.csv")
+    write_forecasts(files / "late.csv", forecasts(SERIES, late_hours=AHEAD + 1))
+    with pytest.raises(DataError, match="wind is never known"):
+        command(*words, "--covariates", files / "late.csv", "--region", "town")
     with pytest.raises(DataError, match="no row of the region elsewhere"):
         command(*words, "--covariates", files / "wind.csv", "--region", "elsewhere")
