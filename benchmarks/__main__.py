@@ -5,22 +5,17 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from benchmarks.plan import FULL, QUICK
-from benchmarks.tries.tasks import COUNTRIES
 from schemas.errors import RiskError
 
 RESULTS = Path(__file__).with_name("results.json")
 QUICK_RESULTS = RESULTS.parents[1] / "out" / "bench" / "results-quick.json"
-Tasks = Annotated[list[str], typer.Option(help="A named task of `evaluate`; may be given again")]
-Networks = Annotated[int, typer.Option("--seeds", min=1, help="Networks of each")]
-Epochs = Annotated[int, typer.Option(min=1, help="Of each network, at most")]
 Quick = Annotated[bool, typer.Option("--quick", help="Few events and short times: to see that all of it runs")]
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -44,43 +39,6 @@ def measure(context: typer.Context, quick: Quick = False) -> None:
     results = measure_all(QUICK if quick else FULL, say)
     write_results(results, path)
     print_results(results, console)
-    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
-
-
-@app.command("tries")
-def tries_command(task: Tasks = list(COUNTRIES), seeds: Networks = 1, epochs: Epochs = 6) -> None:  # noqa: B006
-    """What was tried for a better forecast; benchmarks/tries.json."""
-    from benchmarks.tries.table import tries_of
-
-    _by_task("tries", tries_of, task, seeds, epochs)
-
-
-@app.command("aging")
-def aging_command(task: Tasks = list(COUNTRIES), seeds: Networks = 1, epochs: Epochs = 6) -> None:  # noqa: B006
-    """How fast a model's skill fades with its age; benchmarks/aging.json."""
-    from benchmarks.aging import aging_of
-
-    _by_task("aging", aging_of, task, seeds, epochs)
-
-
-@app.command("newcomers")
-def newcomers_command(seeds: Networks = 1, epochs: Epochs = 6) -> None:
-    """What the network of another region gives to one with a few weeks of data; benchmarks/newcomers.json."""
-    from benchmarks.newcomers import LENDERS, newcomers_of
-
-    _by_task("newcomers", newcomers_of, list(LENDERS), seeds, epochs)
-
-
-def _by_task(name: str, of: Callable[..., dict[str, Any]], tasks: Sequence[str], seeds: int, epochs: int) -> None:
-    """Measures each task and writes benchmarks/NAME.json; what it has of other tasks stays."""
-    from benchmarks.report import write_results
-
-    console, path = Console(), RESULTS.with_name(f"{name}.json")
-    before = json.loads(path.read_text(encoding="utf-8"))["tasks"] if path.exists() else []
-    for task in tasks:
-        found = of(task, seeds=range(seeds), epochs=epochs, tell=console.print)
-        before = [one for one in before if one["task"] != task] + [found]
-        write_results({"tasks": sorted(before, key=lambda one: list(COUNTRIES).index(one["task"]))}, path)
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
 
 
