@@ -8,8 +8,8 @@ import pytest
 
 from models.counting.closed_horizons import GRACE_S
 from schemas.limits import MAX_HORIZON_S
+from schemas.measurements import MEASUREMENTS
 from tests.harness.compose_file import ROOT, SERVICES, stand_in
-from tests.harness.data_dictionary import measurements
 from tests.harness.processes import run
 
 BUCKET = "b000000000000000"
@@ -30,7 +30,7 @@ def test_outcomes_reach_the_bucket_for_long_ranges_however_late_their_horizon_cl
     """An outcome bears the time of its forecast: the task must look back as far as one can come."""
     task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
     copied = task[task.index("// Outcomes") :]
-    of_a_forecast = set(measurements()) - {"risk", "top", "pipeline", "retrain"}  # only alerts read `retrain`
+    of_a_forecast = set(MEASUREMENTS) - {"risk", "top", "pipeline", "retrain"}  # only alerts read `retrain`
     assert all(f'r._measurement == "{name}"' in copied for name in of_a_forecast)
     days = int(re.search(r"range\(start: -(\d+)d\)", copied)[1])
     late_s = 7 * 86_400 + GRACE_S  # the longest late limit that a spec may have

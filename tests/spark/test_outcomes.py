@@ -5,9 +5,9 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from schemas.measurements import column_kinds
 from streaming.roster.roster import load_artifact
 from tests.faults.outcomes import Judgement, due_between, written_in, wrong
-from tests.harness.data_dictionary import measurements
 from tests.harness.points import stored_points
 from tests.harness.region_bench import empty_history
 from tests.harness.toy import iso, toy_event
@@ -110,7 +110,7 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, publish):
     points = stored_points(job.sink.writes)
     for key, fields in points.items():  # no column that the data dictionary does not have
         name, *tags = key[0].split(",")
-        known = measurements()[name]
+        known = column_kinds(name)
         assert {tag.split("=")[0] for tag in tags} == {column for column, kind in known.items() if kind == "tag"}
         assert all(known[field] in ("float", "string") for field in fields)
 

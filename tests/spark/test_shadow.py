@@ -9,8 +9,8 @@ from models.gate.plan import GatePlan
 from models.gate.shadow_day import read_shadow, shadow_path
 from models.gate.trial import Trial, write_trial
 from models.scoring import score
+from schemas.measurements import column_kinds
 from streaming.roster.roster import load_artifact
-from tests.harness.data_dictionary import measurements
 from tests.harness.points import stored_points
 from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.spark.test_outcomes import HOURS, START_S, batches_of, came_of, first_frames
@@ -182,5 +182,5 @@ def test_the_gate_speaks_in_the_store(new_job, toy, publish, networks):
     for _, key, fields in found:
         name, *tags = key.split(",")
         assert {tag.split("=")[0] for tag in tags} == {"region"}
-        assert set(fields) <= set(measurements()[name])
+        assert set(fields) <= set(column_kinds(name))
         assert float(fields["low"]) <= float(fields["difference"]) <= float(fields["high"])

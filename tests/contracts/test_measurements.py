@@ -1,22 +1,17 @@
-"""The data dictionary against what the job's own writers put into the store."""
+"""What the job's own writers put into the store has the columns that schemas/measurements.py declares."""
 
-import re
 from datetime import UTC, datetime
 
-import msgspec
 import numpy as np
 import pytest
 
 from models.gate.asked import Asked
-from schemas.dead_letter import DeadLetter
-from schemas.event import REASONS
 from schemas.feedback import Feedback
 from schemas.frame import attribution_groups
-from streaming.archive.table import SCHEMA
+from schemas.measurements import MEASUREMENTS, column_kinds
 from streaming.feedback.accept import mark_line
 from streaming.flow.retrain_point import retrain_line
 from streaming.sinks.line_protocol import top_lines
-from tests.harness.data_dictionary import described, measurements
 from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_frame, toy_spec
@@ -40,35 +35,14 @@ def columns():
     lines.append(pipeline("northville", TICK_S, 60, **{f"covariates_{name}": n for name, n in outside.items()}))
     spec = toy_spec(features=("cov_wind_1h",))
     lines.append(top_lines(toy_frame(spec, attribution=np.ones((1, 2, 3, len(attribution_groups(spec.features))))), 1))
-    found = {}
+    written = {}
     for (key, _), fields in stored_points(lines).items():
         name, *tags = key.split(",")
-        kinds = found.setdefault(name, {})
+        kinds = written.setdefault(name, {})
         kinds |= {tag.split("=")[0]: "tag" for tag in tags}
         kinds |= {field: "string" if value.startswith('"') else "float" for field, value in fields.items()}
-    return found
+    return written
 
 
 def test_the_columns_of_every_measurement_are_those_that_are_written(columns):
-    assert columns == measurements()
-
-
-def test_the_fields_of_a_dead_letter_are_described_as_in_its_schema():
-    _, components = msgspec.json.schema_components([DeadLetter])
-    letter = described("Kafka: `incidents.v1.dlq`")
-    assert list(letter) == list(DeadLetter.__struct_fields__)
-    for name, rules in components["DeadLetter"]["properties"].items():
-        kind, meaning = letter[name]
-        options = rules.get("anyOf", [rules])
-        assert meaning in (rules.get("description"), *(option.get("description") for option in options))
-        assert ("null" in kind.split()) == ({"type": "null"} in options)
-    assert re.findall(r"\w+", letter["reason"][0]) == sorted(REASONS)
-
-
-def test_the_columns_of_the_archive_are_those_of_its_table():
-    kinds = {"text": "string", "date": "date32[day]", "integer": "int"}
-    columns = described("The archive")
-    assert list(columns) == SCHEMA.names
-    for name, (kind, _) in columns.items():
-        assert str(SCHEMA.field(name).type).startswith(kinds[kind.partition(",")[0]])
-        assert SCHEMA.field(name).nullable == ("null" in kind)
+    assert columns == {name: column_kinds(name) for name in MEASUREMENTS}

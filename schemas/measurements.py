@@ -1,0 +1,237 @@
+"""The measurements that are written to the store: every column with its kind and meaning, declared once.
+
+docs/reference/data-dictionary.md shows this table on the site. A test writes every kind of point and compares.
+"""
+
+from typing import NamedTuple
+
+from schemas.event import REASONS
+
+
+class Column(NamedTuple):
+    """Columns that share a kind and a meaning. `names` has spaces between them.
+
+    kind: `tag`, `text`, or the unit of a float; an empty text is a float without a unit.
+
+    >>> Column("low high", "incidents", "bounds").column_names
+    ('low', 'high')
+    """
+
+    names: str
+    kind: str
+    meaning: str
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(self.names.split())
+
+
+class Measurement(NamedTuple):
+    """A measurement, what its points are, and its columns."""
+
+    about: str
+    columns: tuple[Column, ...]
+
+
+_REGION = Column("region", "tag", "slug")
+_CATEGORY = Column("category", "tag", "slug, or `all`")
+_ONE_CATEGORY = Column("category", "tag", "slug")
+_HORIZON = Column("horizon", "tag", "`1h`, `4h` or `24h` ahead")
+_EXPECTED = Column("expected", "incidents", "expected number within the horizon")
+_RISK = Column("risk", "0 to 1", "probability of at least one")
+_USUAL = Column("usual", "incidents", "what the baseline alone expects")
+_SUPPORT = Column("support", "text", "history behind the score: `no_history`, `sparse`, `ok`")
+_MODEL = Column("model", "text", "the artifact's version; `baseline` or `baseline:REASON` if no network scored")
+_BECAUSE = Column("because", "text", "the reason")
+
+_RISK_POINT = Measurement(
+    "Scores of a cell, per tick: what the map shows. Inside a tick only changed cells are written again.",
+    (
+        _REGION,
+        _CATEGORY,
+        _HORIZON,
+        Column("cell", "tag", "`r012c034` is row 12 from the south, column 34 from the west"),
+        Column("geohash", "tag", "of the cell's centre"),
+        _EXPECTED,
+        _RISK,
+        Column("low high", "incidents", "5 and 95 % quantile of the forecast count"),
+        _USUAL,
+        Column("observed_1h", "incidents", "counted in the hour before"),
+        _SUPPORT,
+        _MODEL,
+    ),
+)
+_TOP = Measurement(
+    "The riskiest cells, per tick. Ranks 1 to 10 also have `by_…`, but not for `all`: usual x all of them = expected.",
+    (
+        *(_REGION, _CATEGORY, _HORIZON, _EXPECTED, _RISK, _USUAL, _SUPPORT, _MODEL),
+        Column("rank", "tag", "`01` has the highest risk"),
+        Column("lift", "times", "expected over usual"),
+        Column("by_here", "times", "factor of the lift: recent counts here"),
+        Column("by_next_door", "times", "factor: recent counts next door"),
+        Column("by_level", "times", "factor: the region's level"),
+        Column("by_memory", "times", "factor: long memory"),
+        Column("by_time", "times", "factor: time of day and week"),
+        Column("by_network", "times", "factor: the network at mean features"),
+        Column("by_covariates", "times", "factor of the outside series, where the artifact uses any"),
+        Column("cell", "text", "like the tag of `risk`"),
+        Column("geohash", "text", "of the cell's centre"),
+    ),
+)
+_PIPELINE = Measurement(
+    "The ledger and the state of the job, per tick. Counts are totals since the region's state began. The region "
+    "`_unassigned` holds messages of no region. A point is written when the scores of its batch are acknowledged: "
+    "the newest point with a `model` is of the newest tick whose scores are whole.",
+    (
+        _REGION,
+        _MODEL,
+        Column("consumed", "messages", "read from Kafka; the sum of the next six"),
+        Column("counted corrected duplicate repeated excluded rejected", "messages", "what became of them"),
+        Column(" ".join(f"rejected_{reason}" for reason in REASONS), "messages", "by reason"),
+        Column("as_of", "s since 1970", "the region's clock"),
+        Column("silent_s", "s", "from the newest counted incident (at first: the history's end) to the clock"),
+        Column("lag_events", "messages", "in the topic and not read when the batch before began"),
+        Column("batch_s", "s", "time to write the last batch, until the store's answer"),
+        Column("freshness_s", "s", "from the newest message's receipt to this write"),
+        Column("state_bytes", "bytes", "memory of Spark's state stores"),
+        Column("write_retries", "writes", "repeated since the job started"),
+        Column("write_dropped", "points", "that the store will never accept, since the job started"),
+        Column(
+            "unaccounted",
+            "messages",
+            "by Kafka's offsets minus those in the ledger, all regions, since the job started; 0 is right",
+        ),
+        Column("started_s", "s since 1970", "start of the job"),
+        Column("data_end_s", "s since 1970", "end of the data that the artifact in force was made from"),
+        Column("challenger", "text", "version that is tried beside it, or `none`; not for `_unassigned`"),
+        Column("covariates_missing", "series", "neutral in the newest scores, where the artifact uses outside series"),
+        Column(
+            "covariates_accepted covariates_unused covariates_rejected",
+            "messages",
+            "about outside series, not among the `consumed`",
+        ),
+    ),
+)
+_OUTCOME = Measurement(
+    "Forecast against outcome, hourly: written an hour after the horizon's end, and again 24 hours (`late_limit_s`) "
+    "later.",
+    (
+        *(_REGION, _CATEGORY, _HORIZON, _MODEL),
+        Column("observed", "incidents", "counted within the horizon, all cells"),
+        Column("expected usual", "incidents", "forecast by the model and by the baseline, all cells"),
+        Column("brier baseline_brier", "", "mean over cells of the squared error of `risk`"),
+        Column("log_score baseline_log_score", "nats", "mean negative log likelihood of the counts; lower is better"),
+        Column(
+            "hits_5 hits_10 baseline_hits_5 baseline_hits_10", "incidents", "in the 5 and 10 % of cells ranked first"
+        ),
+        Column("ideal_hits_5 ideal_hits_10", "incidents", "in the best 5 and 10 % of cells, chosen in hindsight"),
+        Column("weekday", "", "local day on which the horizon began; Monday is 1"),
+        Column("hour", "h", "local hour at which the horizon began"),
+        Column("closed_s", "s since 1970", "when this judgement was due"),
+    ),
+)
+_AREA = Measurement(
+    "The same by district, to see whether a part of the city is served worse.",
+    (
+        *(_REGION, _CATEGORY, _HORIZON),
+        Column("district", "tag", "part of the grid, `01` in the south-west"),
+        Column("expected", "incidents", "forecast for the district"),
+        Column("observed", "incidents", "counted in the district"),
+    ),
+)
+_CHANCE = Measurement(
+    "The same by chance, to see whether likely things happened as often as forecast. A range without a cell has no "
+    "point.",
+    (
+        *(_REGION, _CATEGORY, _HORIZON),
+        Column("chance", "tag", "lower limit of the range of chances, percent: `00`, `01`, `05`, `20`, `50`"),
+        Column("cells", "cells", "in the range, by their chance of at least one incident"),
+        Column("said", "cells", "how many should have an incident, the sum of their chances"),
+        Column("came", "cells", "how many had one"),
+    ),
+)
+_SHADOW = Measurement(
+    "A challenger beside the champion, hourly: judged once, 25 hours (`late_limit_s` and an hour) after the horizon's "
+    "end. It is on no map.",
+    (
+        *(_REGION, _HORIZON),
+        Column("champion challenger", "text", "versions of the two artifacts"),
+        Column("champion_log_score challenger_log_score", "nats", "means over cells and categories"),
+        Column("baseline_log_score", "nats", "the same of the champion's own baseline"),
+        Column("observed champion_expected challenger_expected", "incidents", "all cells and categories"),
+    ),
+)
+_GATE = Measurement(
+    "What the gate says of a trial, from all of its local days so far. One point a UTC day, from the third day on, or "
+    "when it stops a challenger that fails, then without `difference`, `low` and `high`.",
+    (
+        _REGION,
+        Column("challenger", "text", "version that is tried"),
+        Column("difference", "nats", "mean daily difference of the log scores, challenger minus champion"),
+        Column("low high", "nats", "bounds of the difference"),
+        Column("margin", "nats", "how much worse it may be"),
+        Column("days", "", "local days that were judged"),
+        Column("failed_hours", "", "hours of whole local days in which the challenger could not be scored"),
+        Column("decision", "text", "`go on`, `promote`, `stop` or `undecided`"),
+        _BECAUSE,
+        Column("awaited", "", "1 when it has decided and the trial goes on, else 0; without a trial the only field"),
+    ),
+)
+_DRIFT = Measurement(
+    "Observed over expected of the version that scores, for the shortest horizon, from its local days so far, or only "
+    "the newest where they say more. One point a UTC day, from its fourteenth day on.",
+    (
+        *(_REGION, _CATEGORY),
+        Column("champion", "text", "version that scores"),
+        Column("ratio", "", "observed over expected"),
+        Column("low high", "", "bounds of the ratio"),
+    ),
+)
+_RETRAIN = Measurement(
+    "When the triggers of retraining were last asked. One point an hour, where anybody asks.",
+    (
+        _REGION,
+        Column("asked_ago_s", "s", "since an ask last came to its end"),
+        Column("made_ago_s", "s", "since an ask last started a trial; missing before the first"),
+        Column("outcome", "text", "`nothing due`, `on trial`, `waits`, `trial started`, `refused` or `failed`"),
+        _BECAUSE,
+    ),
+)
+_FEEDBACK = Measurement(
+    "What shifts say of the scores, from the topic `feedback.v1`; never a label for the counts.",
+    (
+        *(_REGION, _ONE_CATEGORY, _HORIZON),
+        Column("cell", "tag", "the cell that the mark is about"),
+        Column("desk", "tag", "desk or unit, never a person"),
+        Column("mark", "tag", "`useful`, `not_useful` or `acted_on`"),
+        Column("marks", "", "1"),
+    ),
+)
+
+MEASUREMENTS = {
+    "risk": _RISK_POINT,
+    "top": _TOP,
+    "pipeline": _PIPELINE,
+    "outcome": _OUTCOME,
+    "outcome_area": _AREA,
+    "outcome_chance": _CHANCE,
+    "shadow": _SHADOW,
+    "gate": _GATE,
+    "drift": _DRIFT,
+    "retrain": _RETRAIN,
+    "feedback": _FEEDBACK,
+}
+
+
+def column_kinds(measurement: str) -> dict[str, str]:
+    """Column -> `tag`, `string` or `float`, of a measurement.
+
+    >>> column_kinds("outcome_area")["district"], column_kinds("outcome_area")["observed"]
+    ('tag', 'float')
+    """
+    kinds = {"tag": "tag", "text": "string"}
+    return {
+        name: kinds.get(column.kind, "float")
+        for column in MEASUREMENTS[measurement].columns
+        for name in column.column_names
+    }
