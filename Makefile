@@ -1,4 +1,4 @@
-.PHONY: pictures help demo test test-all stack cluster kubernetes ansible unit lint docs faults soak load year fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
+.PHONY: pages pictures help demo test test-all stack cluster kubernetes ansible unit lint docs faults soak load year fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
 PYTHON := .venv/bin/python
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 BESIDE := tests/unit tests/contracts tests/grafana tests/pipelines
@@ -35,6 +35,10 @@ lint: ## style, types, import directions
 docs: ## the site of all pages, out/docs/index.html; a warning is an error
 	@.ci/setup
 	@$(PYTHON) -m sphinx -q -E -W --keep-going -c docs . out/docs
+
+pages: ## what code writes of the files that people read: the settings in .env.example
+	@.ci/setup
+	@$(PYTHON) -m docs.written
 
 pictures: ## the pages of Grafana on real incidents, drawn by Grafana's components (ten minutes); writes docs/dashboards
 	@.ci/setup services

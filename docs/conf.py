@@ -16,10 +16,11 @@ from sphinx.addnodes import download_reference
 from sphinx.application import Sphinx
 from sphinx.util.logging import getLogger
 
-from schemas.version import product_version
-
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from docs.written import filled  # noqa: E402 - the path comes first
+from schemas.version import product_version  # noqa: E402
 
 project = "Incident Risk Scorer"
 release = product_version()
@@ -96,7 +97,13 @@ def pages_of_files(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
             yield f"files/{name}", {"title": name, "body": f"<h1>{name}</h1>{text}"}, "page.html"
 
 
+def write_parts(app: Sphinx, page: str, source: list[str]) -> None:
+    """What code knows takes its place on the page."""
+    source[0] = filled(source[0])
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("source-read", write_parts)
     app.connect("doctree-resolved", show_linked_files)
     app.connect("doctree-resolved", open_drawings)
     app.connect("html-collect-pages", pages_of_files)

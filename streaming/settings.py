@@ -1,6 +1,6 @@
 """Settings: addresses, paths and limits of a deployment. The grid, windows and horizons come from the artifact.
 
-Each field is declared once; tests/contracts/test_settings.py compares the documents and `.env.example` with this file.
+Each field is declared once; `make pages` writes `.env.example` from here.
 """
 
 import re

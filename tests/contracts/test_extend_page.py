@@ -75,9 +75,3 @@ def test_the_feature_works_where_the_page_puts_it():
     np.testing.assert_array_equal(names["columns"]("recent", read)[-1], [[27], [0]])
     assert names["group_of"]("block_1h") == "next_door"
     assert "`block_1h` (log(1 + incidents), 0 to 22; group next_door)" in names["feature_table"]()
-
-
-def test_the_command_of_the_page_prints_the_list_of_features(capsys):
-    (code,) = re.findall(r"`\.venv/bin/python -c '([^']+)'`", PAGE)
-    exec(code, {})  # noqa: S102 - our own page
-    assert capsys.readouterr().out.strip() in (ROOT / "docs" / "reference" / "features.md").read_text(encoding="utf-8")

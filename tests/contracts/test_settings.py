@@ -1,15 +1,9 @@
-"""Settings: every mistake is named at once, secrets stay secret, and what is written down is what is there."""
-
-import re
-from pathlib import Path
+"""Settings: every mistake is named at once, and secrets stay secret."""
 
 import pytest
-from pydantic import SecretStr
 
 from schemas.errors import SettingsError
 from streaming.settings import Settings, environment_names, secret_names
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_an_empty_environment_gives_the_defaults():
@@ -86,35 +80,8 @@ def test_settings_cannot_be_changed_afterwards():
         Settings().topic = "other"
 
 
-FIELDS = Settings.model_fields
-
-
-def default_text(field):
-    default = FIELDS[field].default
-    if isinstance(default, SecretStr):
-        return default.get_secret_value()
-    return "" if default is None else str(default)
-
-
-EXPECTED = {
-    name: (default_text(field), Settings.model_fields[field].description) for name, field in environment_names().items()
-}
-
-
 def test_every_setting_has_a_description():
-    assert all(description for _, description in EXPECTED.values())
-
-
-def test_env_example_lists_every_setting_with_description_and_default():
-    text = (ROOT / ".env.example").read_text(encoding="utf-8")
-    found = re.findall(r"^# (.+)\n#([A-Z0-9_]+)=(.*)$", text, re.MULTILINE)
-    assert {name: (default, description) for description, name, default in found} == EXPECTED
-
-
-def test_the_page_lists_every_setting_with_default_and_description():
-    text = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
-    found = re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \| (?:`([^`]*)`)? *\| (.+?) \|$", text, re.MULTILINE)
-    assert {name: (default, description) for name, default, description in found} == EXPECTED
+    assert all(field.description for field in Settings.model_fields.values())
 
 
 def test_settings_of_the_stores_own_client_are_not_refused():

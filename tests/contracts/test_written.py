@@ -1,0 +1,22 @@
+"""What code writes of the pages: the settings in .env.example are those of the code, and each part has its page."""
+
+from docs.written import ENV_EXAMPLE, PARTS, PLACE, env_example, filled
+from tests.contracts.test_readme import PAGES, ROOT
+
+
+def test_the_example_of_the_settings_is_what_code_writes():
+    assert ENV_EXAMPLE.read_text(encoding="utf-8") == env_example(), "run `make pages` and commit the result"
+
+
+def test_every_part_that_code_writes_has_one_page():
+    places = [name for page in PAGES for name in PLACE.findall((ROOT / page).read_text(encoding="utf-8"))]
+    assert sorted(places) == sorted(PARTS)
+
+
+def test_what_code_writes_of_a_page_tells_what_is_declared():
+    page = filled((ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8"))
+    assert "- `RISK_TRIGGER_S`: Shortest time between two batches, seconds (default `0.5`)" in page
+    codes = PARTS["exit codes"]()
+    assert "- 9: `EventsGone`: Kafka deleted events" in codes
+    assert "- `incident_risk_events_total{region,outcome}`: " in PARTS["metrics"]()
+    assert "### `python -m streaming broker start`" in PARTS["commands of streaming"]().replace("#### ", "### ")
