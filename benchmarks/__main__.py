@@ -131,50 +131,6 @@ def serve_command(
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
 
 
-@app.command("publish")
-def publish_command(
-    regions: Annotated[list[int], typer.Option(min=1, help="Regions; may be given again")] = [20, 50, 100, 200],  # noqa: B006
-    minutes: Annotated[int, typer.Option(min=1, help="Minutes of scores, after a first one")] = 3,
-    hours: Annotated[
-        bool, typer.Option("--hours", help="The first minutes of hours, which judge old forecasts")
-    ] = False,
-    store: Annotated[str, typer.Option(help="`taking`, which keeps nothing, or `victoria-metrics`")] = "taking",
-) -> None:
-    """How long the driver needs for a minute's scores of many regions; added to benchmarks/publish.json."""
-    from benchmarks.publish import measure_publish, print_publish
-    from benchmarks.report import write_results
-
-    console, path = Console(), RESULTS.with_name("publish.json")
-    results = measure_publish(regions=regions, minutes=minutes, hours=hours, store=store, console=console)
-    kept = json.loads(path.read_bytes()) if path.exists() else []
-    write_results([*kept, results], path)
-    print_publish(results, console)
-    console.print(f"added to {path.relative_to(RESULTS.parents[1])}")
-
-
-@app.command("shadow")
-def shadow_command(
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, with challengers and without")] = 4,
-) -> None:
-    """What challengers cost: an hour of a region, and the whole job; benchmarks/shadow.json. A quarter of an hour."""
-    from benchmarks.report import write_results
-    from benchmarks.shadow import measure_shadow, print_cost
-    from benchmarks.shadow_figures import ShadowPlan
-    from benchmarks.shadow_job import measure_job
-
-    console, path = Console(), RESULTS.with_name("shadow.json")
-    start_s = time.monotonic()
-
-    def say(what: str) -> None:
-        console.print(f"[dim]{time.monotonic() - start_s:4.0f} s  {what}[/dim]", highlight=False)
-
-    say("an hour of ticks of one region")
-    results = {**measure_shadow(), "job": measure_job(ShadowPlan(rounds=rounds), say)}
-    write_results(results, path)
-    print_cost(results, console)
-    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
-
-
 def main() -> None:
     from benchmarks.child import ChildError
 

@@ -49,38 +49,3 @@ def test_the_plan_that_is_shipped_has_every_key_with_its_default():
     path = ROOT / "deploy" / "gate.toml"
     assert read_plan(path)[0] == GatePlan()
     assert set(tomllib.loads(path.read_text())) == set(msgspec.structs.asdict(GatePlan()))
-
-
-COST_PAGE = (ROOT / "docs" / "explanation" / "costs.md").read_text(encoding="utf-8")
-COST = json.loads((ROOT / "benchmarks" / "shadow.json").read_text(encoding="utf-8"))
-MEASURED = {"throughput": "throughput, events/s", "latency": "latency's median, ms"}
-
-
-def test_the_cost_of_a_trial_is_that_of_the_file():
-    assert f"{COST['hour_of_ticks_ms']:,} ms" in COST_PAGE
-    assert f"{COST['challenger_ms']:,} ms" in COST_PAGE
-    assert f"{COST['cells']:,} cells" in COST_PAGE
-    assert f"{100 * COST['challenger_ms'] / 3_600_000:.3f} % of a" in " ".join(COST_PAGE.split())
-
-
-def test_the_cost_in_the_whole_job_is_that_of_the_file():
-    """Or that it is not known yet is said."""
-    job, text = COST.get("job"), " ".join(COST_PAGE.split())
-    assert ("quiet machine it was not measured yet" in text) == (job is None)
-    if job is None:
-        return
-    rows = []
-    for name, words in MEASURED.items():
-        one = job[name]
-        least, most = one["spread"]
-        rows.append(
-            f"| {words} | {one['pairs']} | {one['without']:,.0f} | {one['with']:,.0f} "
-            f"| {one['ratio']:.3f} | {least:.3f} to {most:.3f} |"
-        )
-    assert rows_below(COST_PAGE, "| measured | pairs |") == rows
-    assert f"{job['regions']} regions of {job['cells_per_region']:,} cells" in text
-    assert f"each batch of {job['throughput']['events_per_batch']:,} events" in text
-    assert f"every {job['latency']['seconds_of_an_hour']:g} seconds of live events" in text
-    machine = job["machine"]
-    load = machine["load_average_at_start"][0]
-    assert f"Of commit {job['commit']}, at a load average of {load:g} on {machine['cores']} cores" in text

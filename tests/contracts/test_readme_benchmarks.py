@@ -11,7 +11,6 @@ ROOT = Path(__file__).parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 COSTS_PAGE = (ROOT / "docs" / "explanation" / "costs.md").read_text(encoding="utf-8")
 QUERIES = json.loads((BENCHMARKS / "map-query.json").read_text(encoding="utf-8"))
-PUBLISHED = json.loads((BENCHMARKS / "publish.json").read_text(encoding="utf-8"))
 COSTS = [
     cost
     for name in ("training", "evaluation")
@@ -112,25 +111,3 @@ def test_the_table_of_the_service():
     assert (found["cells"], found["connections"]) == (2304, 4)
     load, commit = found["machine"]["load_average_at_start"][0], found["commit"]
     assert f"Of commit {commit}, at a load average of {load} on {found['machine']['cores']} cores" in page
-
-
-def test_the_table_of_the_publish_stage():
-    """Of the newest run."""
-    newest, page = PUBLISHED[-1], (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-    rows = [
-        f"| {run['regions']} | {run['seconds']:.1f} | {run['points_per_s']:,} | {run['cpu_s']:.1f} "
-        f"| {run['peak_mib'] / 1024:.1f} |"
-        for run in newest["runs"]
-    ]
-    assert rows_below(page, "| regions | seconds |") == rows
-    assert (newest["cells"], newest["categories"], newest["horizons"]) == (2304, 4, 3)
-    assert (newest["store"], newest["hours"]) == ("taking", False)
-    load, cores = newest["machine"]["load_average_at_start"][0], newest["machine"]["cores"]
-    assert f"Of commit {newest['commit']}, at a load average of {load:.1f} on {cores} cores" in page
-
-
-def test_200_regions_a_minute_are_published_in_their_time_and_in_little_memory():
-    [many] = [run for run in PUBLISHED[-1]["runs"] if run["regions"] == 200]
-    assert many["seconds"] < 60
-    assert many["points_per_s"] >= 92_000
-    assert many["peak_mib"] <= 2048
