@@ -18,7 +18,7 @@ from schemas.spec import COVARIATE
 Counts = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
-USUAL = "log_usual_"  # begins the names of the last columns: the log of the baseline's expected count, by horizon
+USUAL = "log_usual_"  # begins the names of `usual_columns`
 MEMORY_DAYS = (7, 30, 120, 480)
 LEVEL_LIMIT = 1.5  # log ratio; a region at 4.5 times or a fifth of what is usual
 SINCE_CAP_HOURS = 168
@@ -218,6 +218,22 @@ def columns_of(name: str) -> slice:
     names = list(LISTS)
     start = sum(width[before] for before in names[: names.index(name)])
     return slice(start, start + width[name])
+
+
+def holiday_columns() -> slice:
+    """Where the columns of CALENDAR stand in a spec with holidays: after those of LISTS."""
+    start = sum(len(feature.names) for feature in all_features())
+    return slice(start, start + sum(len(feature.names) for feature in CALENDAR))
+
+
+def outside_columns(series: int, horizons: int) -> slice:
+    """Where the columns of that many outside series stand: before those of `usual_columns`."""
+    return slice(-(series + 1) * horizons, -horizons)
+
+
+def usual_columns(horizons: int) -> slice:
+    """Where the log of the baseline's expected count stands, by horizon: last, also in the inputs of a network."""
+    return slice(-horizons, None)
 
 
 def columns(name: str, read: Any) -> list[Any]:

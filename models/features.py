@@ -28,6 +28,9 @@ from models.feature_lists import (
     all_features,
     columns,
     columns_of,
+    holiday_columns,
+    outside_columns,
+    usual_columns,
 )
 from models.hour_of_week import hour_of_week
 from models.local_time import local_from_utc
@@ -142,7 +145,9 @@ class FeatureEngine:
         if spec.holidays:
             self._put_holidays(values, at_s)
         missing = self._put_outside(values, state, at_s) if spec.covariates else 0
-        values[:, :, -len(spec.horizons_s) :] = past_days.log_rate_per_hour[:, :, None] + self._log_hours(at_s)
+        values[:, :, usual_columns(len(spec.horizons_s))] = past_days.log_rate_per_hour[:, :, None] + self._log_hours(
+            at_s
+        )
 
         remembered = past_days.remembered + days.newest_bins(1).reshape(shape)
         support = (remembered > 0).astype(np.uint8) + (remembered >= SPARSE_BELOW)
@@ -151,16 +156,14 @@ class FeatureEngine:
     def _put_holidays(self, values: Columns, at_s: int) -> None:
         """Write the columns of the local day, the same in every cell."""
         day = int(local_from_utc(np.array([at_s]), self.spec.timezone)[0]) // DAY_S, self._holidays
-        found = [column for feature in CALENDAR for column in feature.columns(day)]
-        first = columns_of("time").stop
-        values[:, :, first : first + len(found)] = found
+        values[:, :, holiday_columns()] = [column for feature in CALENDAR for column in feature.columns(day)]
 
     def _put_outside(self, values: Columns, state: CountState, at_s: int) -> int:
         """Write the columns of the outside series, the same in every cell; how many series are missing."""
-        spec, horizons = self.spec, len(self.spec.horizons_s)
+        spec = self.spec
         scale = SeriesScale(centre=self.constants.covariate_centre, scale=self.constants.covariate_scale)
         outside, missing = covariate_columns(state.covariates, scale, spec, at_s)
-        values[:, :, -(len(spec.covariates) + 1) * horizons : -horizons] = outside
+        values[:, :, outside_columns(len(spec.covariates), len(spec.horizons_s))] = outside
         return missing
 
     def _past(self, level: LevelBins, give: Callable[[LevelBins], T]) -> T:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from models.attribution import attribute_riskiest
 from models.baseline import BaselineConstants
+from models.feature_lists import usual_columns
 from models.likelihood import at_least_one, predictive_quantile
 from models.network import RiskNetwork, residual_of
 from schemas.spec import Spec
@@ -29,7 +30,7 @@ class Scores:
 
 def means(values: Array, network: RiskNetwork | None, spec: Spec) -> tuple[Array, Array, Array]:
     """(cells, categories, horizons) what is usual and what is expected, and the network's inputs; as `score` says."""
-    log_usual = values[:, :, -len(spec.horizons_s) :]  # (cells, categories, horizons)
+    log_usual = values[:, :, usual_columns(len(spec.horizons_s))]  # (cells, categories, horizons)
     inputs = values if network is None else network.inputs(values, spec.grid)
     residual = np.zeros_like(log_usual) if network is None else residual_of(inputs, network)
     if residual.shape != log_usual.shape:  # NumPy would stretch one horizon over all

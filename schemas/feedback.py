@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from schemas.event import AwareTime, Reason
+from schemas.grid import CELL_ID
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.refusal import Contract, fault_in_keys, reason_for
 from schemas.spec import ALL_CATEGORIES, SLUG
@@ -18,9 +19,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One mark. A desk has one of each kind for a cell, category, horizon and time: a repeat changes nothing."""
 
     region: Annotated[str, msgspec.Meta(description="Slug of a region that this deployment scores")]
-    cell: Annotated[
-        str, msgspec.Meta(pattern=r"^r[0-9]{3,4}c[0-9]{3,4}$", description="Cell id, as on the map: r012c034")
-    ]
+    cell: Annotated[str, msgspec.Meta(pattern=CELL_ID, description="Cell id, as on the map: r012c034")]
     at: Annotated[AwareTime, msgspec.Meta(description="Time of the scores that are meant: RFC 3339 with an offset")]
     mark: Annotated[Mark, msgspec.Meta(description="What the shift says of them")]
     desk: Annotated[str, msgspec.Meta(pattern=SLUG, description="Slug of a desk or unit; never of a person")]

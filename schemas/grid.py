@@ -19,7 +19,7 @@ _AT_MOST = f"at most {MAX_SIDE} a side and {MAX_CELLS} in all"
 _SEMI_MAJOR_M = 6_378_137.0  # WGS 84
 _ECCENTRICITY_SQUARED = 6.694379990141316e-3  # WGS 84
 _GEOHASH_ALPHABET = "0123456789bcdefghjkmnpqrstuvwxyz"
-_CELL_ID = re.compile(r"r(\d{3,})c(\d{3,})")
+CELL_ID = r"^r[0-9]{3,4}c[0-9]{3,4}$"  # row and column, as r012c034
 
 
 class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -97,8 +97,8 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def index_of(self, cell_id: str) -> int:
         """Index of `cell_id`. Raises DataError when the grid has no such cell."""
-        match = _CELL_ID.fullmatch(cell_id)
-        row, col = (int(match[1]), int(match[2])) if match else (self.rows, self.cols)
+        is_id = re.fullmatch(CELL_ID, cell_id)
+        row, col = map(int, cell_id[1:].split("c")) if is_id else (self.rows, self.cols)
         if row >= self.rows or col >= self.cols:
             raise DataError(f"no cell {cell_id!r} in a grid of {self.rows} x {self.cols}", "ids look like r012c034")
         return row * self.cols + col

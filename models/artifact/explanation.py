@@ -9,6 +9,7 @@ from models.artifact.artifact import Artifact
 from models.attribution import groups_of, shares
 from models.baseline import horizon_hours, profile_hours
 from models.counting.count_state import CountState
+from models.feature_lists import usual_columns
 from models.features import FeatureEngine
 from schemas.frame import attribution_groups
 
@@ -44,7 +45,7 @@ def explain(artifact: Artifact, state: CountState, cell: int) -> Iterator[Explan
     at_s = state.as_of_s - state.as_of_s % spec.tick_s
     own_hours = horizon_hours(constants, at_s, spec)[cell]  # (categories, horizons)
     hours = np.stack([profile_hours(constants, at_s, at_s + h, spec.timezone) for h in spec.horizons_s], axis=1)
-    log_usual = values[cell, :, -len(spec.horizons_s) :].astype(np.float64)
+    log_usual = values[cell, :, usual_columns(len(spec.horizons_s))].astype(np.float64)
     network = artifact.network()
     added, words = {}, attribution_groups(spec.features)
     if network is not None:

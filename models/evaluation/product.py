@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants
 from models.evaluation.contract import Values
 from models.evaluation.tasks import Task
+from models.feature_lists import usual_columns
 from models.features import FeatureEngine, feature_names
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.network import RiskNetwork, residual_of
@@ -26,6 +27,7 @@ from schemas.spec import DAY_S, Spec
 
 Inputs = Callable[[Values, Grid], Values]  # `RiskNetwork.inputs` of a kind
 BURN_IN_DAYS = 28  # before them the memory is too short to learn from
+_USUAL = usual_columns(1)  # a task has one horizon
 MOST_MOMENTS = 6000  # steps that are learned from: a random part of those there are
 
 
@@ -150,7 +152,7 @@ class ProductBaseline:
     chosen: ClassVar[Mapping[str, float]] = {}
 
     def predict(self, values: Values) -> Values:
-        return np.asarray(np.exp(values[:, :, -1]))
+        return np.asarray(np.exp(values[:, :, _USUAL])[:, :, 0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,4 +177,4 @@ class ProductNetwork:
 
     def predict(self, values: Values) -> Values:
         """From inputs of the network's kind."""
-        return np.asarray(np.exp(values[:, :, -1] + residual_of(values, self.network)[:, :, 0]))
+        return np.asarray(np.exp(values[:, :, _USUAL] + residual_of(values, self.network))[:, :, 0])

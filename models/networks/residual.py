@@ -7,6 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from models.feature_lists import usual_columns
 from models.hyperparameters import Hyperparameters
 from models.likelihood import negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork, limited
@@ -73,7 +74,7 @@ class ResidualNetwork(RiskNetwork):
         """
         with torch.no_grad():
             scaled = self.scaled(inputs)
-        log_usual = inputs[:, :, -counts.shape[2] :]
+        log_usual = inputs[:, :, usual_columns(counts.shape[2])]
         for penalty in PENALTIES:
             optimiser = torch.optim.LBFGS(
                 [*self.linear.parameters(), *self.offset.parameters()],

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.dispersion import LEAST_GAIN, LEAST_NATS, Dispersion
+from models.feature_lists import usual_columns
 from models.hyperparameters import DEFAULT, Hyperparameters
 from models.likelihood import negative_binomial_nll
 from models.network import NetworkShape, RiskNetwork
@@ -37,7 +38,7 @@ class Examples:
 
     @property
     def log_usual(self) -> Tensor:
-        return self.values[:, :, -self.counts.shape[2] :]
+        return self.values[:, :, usual_columns(self.counts.shape[2])]
 
     def none(self) -> "Examples":
         """No examples of the same shape."""
@@ -224,7 +225,7 @@ class _Fitting:
         """(horizons,) mean loss of the chosen examples."""
         values, counts = examples.values[chosen], examples.counts[chosen]
         residual = self.network(values[:, None])[:, 0]  # each example as a grid of one cell
-        log_usual = values[:, :, -counts.shape[2] :]
+        log_usual = values[:, :, usual_columns(counts.shape[2])]
         return negative_binomial_nll(log_usual + residual, counts, self.data.size(log_usual)).mean(dim=(0, 1))
 
     def _surely(self, losses: Tensor) -> float:
@@ -256,7 +257,7 @@ def log_expected(network: RiskNetwork, examples: Examples) -> Tensor:
     with torch.inference_mode():
         for values in torch.split(examples.values, _JUDGED_TOGETHER):
             residual = network(values[:, None])[:, 0]  # each example as a grid of one cell
-            found.append(values[:, :, -residual.shape[2] :] + residual)
+            found.append(values[:, :, usual_columns(residual.shape[2])] + residual)
     return torch.cat(found)
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants, Floats
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
+from models.feature_lists import usual_columns
 from models.features import FeatureEngine, feature_names, features_of
 from models.files.archive import Meaning
 from models.files.data_report import refuse_one_cell, refuse_too_little
@@ -293,6 +294,6 @@ def _tally_at(
 ) -> Tally:
     """Forecasts of baseline and network at one moment against what happened after it."""
     values = engine.compute(replay.lead_to(as_of_s)).values
-    log_usual = values[:, :, -len(engine.spec.horizons_s) :]
+    log_usual = values[:, :, usual_columns(len(engine.spec.horizons_s))]
     expected = np.exp(log_usual + residual_of(network.inputs(values, engine.spec.grid), network))
     return tally(as_of_s, np.exp(log_usual), expected, replay.past.coming(as_of_s), constants)

@@ -10,6 +10,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from models.evaluation.contract import Values, poisson_loss
 from models.evaluation.regressions.flat import flat, flat_counts
+from models.feature_lists import usual_columns
 from models.training.fit_network import Examples
 
 MOST_TREES = 400
@@ -71,5 +72,5 @@ def _fit(train: Examples, validation: Examples, *, seed: int, beside_baseline: b
 
 def _exposure(values: Values, beside_baseline: bool) -> npt.NDArray[np.float64]:
     """(n * categories,) expected counts of the product's baseline, or 1."""
-    log_usual = values[:, :, -1].reshape(-1).astype(np.float64)
+    log_usual = values[:, :, usual_columns(1)].reshape(-1).astype(np.float64)
     return np.exp(log_usual) if beside_baseline else np.ones_like(log_usual)

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from schemas.grid import CELL_ID
 from schemas.spec import SLUG
 
 MOST_VERTICES = 5_000
@@ -11,7 +12,7 @@ MOST_POLYGONS = 200
 MOST_EVENTS = 100
 
 Instant = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC")]
-CellId = Annotated[str, Field(pattern=r"^r\d{3,}c\d{3,}$", examples=["r026c023"])]
+CellId = Annotated[str, Field(pattern=CELL_ID, examples=["r026c023"])]
 Support = Literal["no_history", "sparse", "ok"]
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]

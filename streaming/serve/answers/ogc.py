@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from schemas.errors import DataError
-from schemas.grid import Cells, Grid
+from schemas.grid import CELL_ID, Cells, Grid
 from schemas.spec import SLUG
 from streaming.serve.answers.contract import geojson_schema
 from streaming.serve.answers.scores import chosen_view
@@ -129,7 +129,7 @@ async def item(
     service: TheService,
     caller: TheCaller,
     collection: CollectionId,
-    cell: Annotated[str, Path(pattern=r"^r\d{3,4}c\d{3,4}$")],
+    cell: Annotated[str, Path(pattern=CELL_ID)],
 ) -> Response:
     now, category, horizon = _named(service, caller, collection)
     view, place, ahead = chosen_view(now, category, horizon)

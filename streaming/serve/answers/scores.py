@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from schemas.errors import DataError, SettingsError
 from schemas.frame import SUPPORT, attribution_groups, riskiest
-from schemas.grid import Cells, geohash
+from schemas.grid import CELL_ID, Cells, geohash
 from streaming.maps.areas import area_of, cells_inside
 from streaming.serve.answers import contract
 from streaming.serve.answers.negotiation import format_of, is_known
@@ -68,7 +68,7 @@ async def scores(
 @router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)
 async def cell(
     now: TheRegion,
-    cell: Annotated[str, Path(pattern=r"^r\d{3,4}c\d{3,4}$")],
+    cell: Annotated[str, Path(pattern=CELL_ID)],
     asked: Annotated[contract.CellView, Query()],
 ) -> Response:
     """One cell's scores of every category and horizon, and what made those of the riskiest cells."""
