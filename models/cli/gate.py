@@ -78,11 +78,6 @@ def start_command(
         trial, held_out = start_trial(desk, champion, challenger, past, rules, time.time)
     console = Console(highlight=False)
     console.print(_held_out_table(held_out))
-    for one in held_out.coverage:
-        busy = f"; where it expects 1 or more, {one.busy_share:.1%} of {one.busy_values:,}" if one.busy_values else ""
-        console.print(
-            f"its 90 % intervals of {one.horizon} hold {one.share:.1%} of {one.values:,} counts{busy}", soft_wrap=True
-        )
     _print_remarks(console, trial)
     console.print(f"{region}: {trial.challenger} is tried beside {trial.champion} from now on", soft_wrap=True)
 
@@ -181,11 +176,6 @@ def _held_out_table(found: "HeldOut") -> Table:
         one = found.difference
         table.add_row("challenger - champion", f"{one.mean:+.2g} ({one.low:+.2g} to {one.high:+.2g})")
     table.add_row("margin", f"{found.margin:.2g}")
-    if found.anchor:
-        one = found.anchor.difference
-        table.add_row(f"earlier champion {found.anchor.version}", f"{found.anchor.score:.6f}")
-        table.add_row("challenger - earlier champion", f"{one.mean:+.2g} ({one.low:+.2g} to {one.high:+.2g})")
-        table.add_row("margin to the earlier champion", f"{found.anchor.margin:.2g}")
     return table
 
 

@@ -1,6 +1,6 @@
 """Champion and challenger on a span that neither has learned from: what is asked before a shadow begins."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,7 +8,6 @@ import numpy as np
 from models.artifact.artifact import Artifact
 from models.counting.closed_horizons import ClosedHorizon
 from models.features import FeatureEngine
-from models.gate.coverage import Coverage, CoverageTally, coverage_faults, coverage_remarks
 from models.gate.judge import margin_of
 from models.gate.judged_hour import judged_hour
 from models.gate.plan import GatePlan
@@ -26,16 +25,6 @@ SAID_MISSING, REFUSED_MISSING = 0.05, 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Anchor:
-    """The best of the earlier champions, where it beats the champion on the span; see `compare_held_out`."""
-
-    version: str
-    score: float
-    difference: Difference  # challenger - anchor
-    margin: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
     """What the span has shown. Log scores: means of days, nats per value.
 
@@ -48,8 +37,6 @@ class HeldOut:
     baseline: float
     difference: Difference | None  # challenger - champion; None when there is too little
     margin: float
-    anchor: Anchor | None = None  # None: no earlier champion beats the champion
-    coverage: tuple[Coverage, ...] = ()
     faults: tuple[str, ...]
     remarks: tuple[str, ...] = ()
 
@@ -72,32 +59,18 @@ def held_out_from_s(champion: Artifact, challenger: Artifact) -> int:
     return -(-(newest_s + max(champion.spec.horizons_s)) // HOUR_S) * HOUR_S
 
 
-def compare_held_out(
-    champion: Artifact, challenger: Artifact, past: IncidentHistory, plan: GatePlan, earlier: Sequence[Artifact] = ()
-) -> HeldOut:
-    """Compare hourly forecasts from `held_out_from_s` to the history's end: the scores of the shortest horizon.
-
-    A challenger may lose a margin to the champion, which may have lost one to the champion before. So it is compared
-    with the best of the `earlier` champions, too: the losses of all promotions together stay within one margin.
-    """
-    start_s, rivals, tally = held_out_from_s(champion, challenger), (champion, *earlier), CoverageTally(past)
-    hours: list[list[ShadowHour]] = [[] for _ in rivals]
-    for tick_s, (new, *others) in _forecasts((challenger, *rivals), past, start_s):
+def compare_held_out(champion: Artifact, challenger: Artifact, past: IncidentHistory, plan: GatePlan) -> HeldOut:
+    """Compare hourly forecasts from `held_out_from_s` to the history's end: the scores of the shortest horizon."""
+    start_s, hours = held_out_from_s(champion, challenger), list[ShadowHour]()
+    for tick_s, (new, old) in _forecasts((challenger, champion), past, start_s):
         observed = past.counts(tick_s, tick_s + past.spec.horizons_s[0])
         closed = ClosedHorizon(horizon=0, tick_s=tick_s, judged_s=past.cutoff_s, observed=observed)
-        for its, before in zip(hours, others, strict=True):
-            its.append(judged_hour(before, new, closed, past.spec))
-        tally.add(new, tick_s)
-    days = {
-        one.version: whole_enough(days_of(its, past.spec, champion=one.version, challenger=challenger.version))
-        for one, its in zip(rivals, hours, strict=True)
-    }
-    ours = days.pop(champion.version)
-    if len(ours) < plan.least_days:
-        fault = f"{len(ours)} days are held out, and the plan asks for {plan.least_days}: train with an earlier --until"
-        return HeldOut(days=len(ours), champion=0, challenger=0, baseline=0, difference=None, margin=0, faults=(fault,))
-    found = judge_held_out(ours, days, tally.coverage(), plan)
-    return replace(found, remarks=(*found.remarks, *missing_remarks(past, start_s)))
+        hours.append(judged_hour(old, new, closed, past.spec))
+    days = whole_enough(days_of(hours, past.spec, champion=champion.version, challenger=challenger.version))
+    if len(days) < plan.least_days:
+        fault = f"{len(days)} days are held out, and the plan asks for {plan.least_days}: train with an earlier --until"
+        return HeldOut(days=len(days), champion=0, challenger=0, baseline=0, difference=None, margin=0, faults=(fault,))
+    return replace(judge_held_out(days, plan), remarks=tuple(missing_remarks(past, start_s)))
 
 
 def missing_remarks(past: IncidentHistory, start_s: int, most: float = SAID_MISSING) -> Iterator[str]:
@@ -114,56 +87,37 @@ def refuse_missing(past: IncidentHistory, start_s: int) -> None:
         raise GateClosed(faults, "give all that was issued of it until the end of the incidents, with --covariates")
 
 
-def judge_held_out(
-    days: Sequence[ShadowDay],
-    earlier: Mapping[str, Sequence[ShadowDay]],
-    coverage: tuple[Coverage, ...],
-    plan: GatePlan,
-) -> HeldOut:
-    """What the days beside the champion have shown, and those beside each of the `earlier` ones, by version."""
-    means = {name: float(mean_scores(days, name).mean()) for name in ("champion", "challenger", "baseline")}
-    found = _difference(days)
-    margin = margin_of(means["baseline"], means["champion"], plan)
-    anchor = _anchor(earlier, means, plan)
-    beside = score_faults(anchor.difference, anchor.margin, f", beside the earlier {anchor.version}") if anchor else ()
+def judge_held_out(days: Sequence[ShadowDay], plan: GatePlan) -> HeldOut:
+    """What the days have shown."""
+    baseline, champion, challenger = (
+        float(mean_scores(days, name).mean()) for name in ("baseline", "champion", "challenger")
+    )
+    apart, margin = _difference(days, "champion"), margin_of(baseline, champion, plan)
     return HeldOut(
         days=len(days),
-        **means,
-        difference=found,
+        champion=champion,
+        challenger=challenger,
+        baseline=baseline,
+        difference=apart,
         margin=margin,
-        anchor=anchor,
-        coverage=coverage,
-        faults=(*faults_of(found, margin, days, plan), *beside, *coverage_faults(coverage, plan)),
-        remarks=tuple(coverage_remarks(coverage, plan)),
+        faults=tuple(faults_of(apart, margin, days, plan)),
     )
 
 
-def _anchor(earlier: Mapping[str, Sequence[ShadowDay]], means: Mapping[str, float], plan: GatePlan) -> Anchor | None:
-    scores = {version: float(mean_scores(days, "champion").mean()) for version, days in earlier.items()}
-    best = min(scores, key=scores.__getitem__, default="")
-    if not best or scores[best] >= means["champion"]:
-        return None
-    margin = margin_of(means["baseline"], scores[best], plan)
-    return Anchor(version=best, score=scores[best], difference=_difference(earlier[best]), margin=margin)
-
-
-def _difference(days: Sequence[ShadowDay]) -> Difference:
-    """Challenger - champion of these days."""
-    apart = mean_scores(days, "challenger") - mean_scores(days, "champion")
+def _difference(days: Sequence[ShadowDay], beside: str) -> Difference:
+    """Of the challenger's log scores and those of `champion` or `baseline`."""
+    apart = mean_scores(days, "challenger") - mean_scores(days, beside)
     return difference(apart[None], np.arange(len(days)), np.random.default_rng(0))
 
 
-def score_faults(found: Difference, margin: float, beside: str = "") -> Iterator[str]:
-    """Whether the log score speaks against a trial."""
-    if found.low > 0:
-        yield f"its log score is worse{beside}"
-    elif found.high >= margin:
-        yield f"its log score may be worse by {found.high:.2g} nats, and the margin is {margin:.2g}{beside}"
-
-
 def faults_of(found: Difference, margin: float, days: Sequence[ShadowDay], plan: GatePlan) -> Iterator[str]:
-    """What speaks against a trial."""
-    yield from score_faults(found, margin)
+    """What speaks against a trial: worse than the champion or the baseline, or totals that are off."""
+    if found.low > 0:
+        yield "its log score is worse"
+    elif found.high >= margin:
+        yield f"its log score may be worse by {found.high:.2g} nats, and the margin is {margin:.2g}"
+    if _difference(days, "baseline").low > 0:
+        yield "its log score is worse than the baseline's"
     for category in days[0].observed:
         seen = sum(day.observed[category] for day in days)
         if seen < plan.least_incidents:

@@ -1,8 +1,7 @@
 """Trials from their start to their end: what changes in the registry, in the job's folder and in the audit log."""
 
-import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from models.artifact.artifact import Artifact
@@ -15,7 +14,7 @@ from models.model_registry.copying import verified
 from models.model_registry.lifecycle import Note, promote, retire
 from models.model_registry.sync import sync
 from models.training.replay import IncidentHistory
-from schemas.errors import ArtifactError, GateClosed, RegistryError
+from schemas.errors import GateClosed, RegistryError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,8 @@ def start_trial(
     refuse_another(desk.artifacts, region, rules, int(clock()))
     if faults := unsound(champion, challenger):
         raise GateClosed(f"{challenger.version} cannot be tried: {'; '.join(faults)}", "train another challenger")
-    held_out = _compared(desk, champion, challenger, past, rules)
+    refuse_missing(past, held_out_from_s(champion, challenger))
+    held_out = compare_held_out(champion, challenger, past, rules)
     if held_out.faults:
         faults = held_out.faults
         raise GateClosed(f"{challenger.version} is not tried: {'; '.join(faults)}", "train another challenger")
@@ -76,39 +76,6 @@ def start_trial(
         refuse_another(desk.artifacts, region, rules, trial.started_s)
         begin(desk, region, trial, held_out_days=held_out.days)
     return trial, held_out
-
-
-def _compared(desk: Desk, champion: Artifact, challenger: Artifact, past: IncidentHistory, plan: GatePlan) -> HeldOut:
-    refuse_missing(past, held_out_from_s(champion, challenger))
-    with tempfile.TemporaryDirectory() as scratch:
-        earlier, remarks = earlier_champions(desk, champion, challenger, Path(scratch))
-        found = compare_held_out(champion, challenger, past, plan, earlier)
-    return replace(found, remarks=(*found.remarks, *remarks))
-
-
-def earlier_champions(
-    desk: Desk, champion: Artifact, challenger: Artifact, scratch: Path
-) -> tuple[list[Artifact], list[str]]:
-    """The champions before this one that can be compared on the held-out span, and what cannot. Retired ones count."""
-    region, found, remarks = champion.spec.region, [], []
-    start_s = held_out_from_s(champion, challenger)
-    for version in dict.fromkeys(desk.registry.state(region).before):
-        if version in (champion.version, challenger.version):
-            continue
-        try:
-            one = registered_artifact(desk, region, version, scratch)
-        except ArtifactError as error:
-            remarks.append(f"the earlier champion {version} is left out: {error.message}")
-            continue
-        if one.spec.fingerprint() != champion.spec.fingerprint():
-            remarks.append(f"the earlier champion {version} is left out: its spec is another one")
-        elif one.manifest.data.cutoff_s + max(one.spec.horizons_s) > start_s:
-            remarks.append(f"the earlier champion {version} is left out: it has learned from the held-out days")
-        else:
-            found.append(one)
-    if not found:
-        remarks.append("no earlier champion is kept, so losses of earlier promotions are not seen")
-    return found, remarks
 
 
 def begin(desk: Desk, region: str, trial: Trial, *, held_out_days: int) -> None:

@@ -23,9 +23,6 @@ class GatePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     most_days: Days = 60
     least_incidents: Annotated[int, msgspec.Meta(ge=1)] = 100  # in a category, before its total is judged
     calibration: Share = 0.1  # how far observed over expected may lie from 1
-    coverage: Annotated[float, msgspec.Meta(gt=0, lt=0.1)] = (
-        0.05  # how far the share in 90 % intervals may lie from 0.9
-    )
     held_out_days: Days = 28  # that a challenger's training leaves out, for the comparison before the shadow
     failed_hours: Share = 0.05  # of a trial's hours, in which the challenger may have failed
     trials_a_year: Annotated[int, msgspec.Meta(ge=1, le=52)] = 4  # that may start in a region; each errs in alpha

@@ -110,10 +110,6 @@ def test_the_same_days_with_other_values_are_learned_from(informed, tmp_path):
     assert made.state().manifests.keys() > versions.keys()
 
 
-def test_what_was_missing_is_said_when_retrain_starts_a_trial(informed):
-    assert "town: not judged before the trial: no earlier champion is kept" in informed.said.replace("\n", " ")
-
-
 def test_a_champion_without_outside_series_leaves_the_file_alone_and_says_so(town):
     said = town.retrain("--covariates", town.folder / "nowhere.csv")
     assert "a challenger is due" in said

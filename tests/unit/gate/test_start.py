@@ -9,20 +9,12 @@ import pytest
 
 from models.artifact.artifact import read_artifact
 from models.artifact.pointer import Pointer, champion_of, read_pointer
-from models.gate.held_out import compare_held_out
-from models.gate.lifecycle import Desk, earlier_champions
-from models.gate.plan import read_plan
-from models.gate.trial import end_on_record, read_trial, trial_path
+from models.gate.trial import end_on_record, read_trial, trial_path, write_trial
 from models.hyperparameters import Hyperparameters
-from models.model_registry.folder import FolderRegistry
-from models.training.regions import RegionTask
-from models.training.replay import IncidentHistory
-from models.training.train import table_like
-from models.training.train_region import read_data
 from schemas.audit_verify import records
 from schemas.errors import GateClosed
 from tests.harness.gate_town import DAY_S, PLAN, QUICK, command
-from tests.harness.small_town import LAYOUT, START_S
+from tests.harness.small_town import START_S
 
 
 def test_an_old_champion_gets_a_challenger_and_goes_on_scoring(tried):
@@ -45,46 +37,10 @@ def test_the_plans_hash_is_on_record(tried):
 
 
 def test_what_could_not_be_judged_before_the_trial_is_said(trial):
-    missing = "no earlier champion is kept, so losses of earlier promotions are not seen"
-    assert read_trial(trial.artifacts, "town").remarks[-1] == missing
+    missing = "the outside series wind is missing in 10% of the held-out moments"
+    tried = msgspec.structs.replace(read_trial(trial.artifacts, "town"), remarks=(missing,))
+    write_trial(trial.artifacts, "town", tried)
     assert f"not judged before the trial: {missing}" in trial.gate("status").replace("\n", " ")
-    (started,) = [one for one in records((trial.folder / "audit.jsonl").read_bytes()) if one.event == "trial_started"]
-    assert missing in started.details["remarks"]
-
-
-def test_earlier_champions_are_the_registrys_and_one_that_cannot_be_compared_is_named(trial, tmp_path):
-    old, new = trial.both()
-    options = trial.options("registry", "audit")
-    command("registry", "promote", "town", new.version, "--because", "a test", *options)
-    desk = Desk(registry=FolderRegistry(trial.folder / "registry"), artifacts=trial.artifacts, note=lambda *_: None)
-
-    def earlier(champion, place):
-        found, remarks = earlier_champions(desk, champion, champion, tmp_path / place)
-        return [one.version for one in found], remarks
-
-    assert earlier(new, "kept") == ([old.version], [])
-    command("registry", "promote", "town", old.version, "--because", "back", *options)
-    found, remarks = earlier(old, "newer")
-    assert found == []
-    assert remarks[0] == f"the earlier champion {new.version} is left out: it has learned from the held-out days"
-    (trial.folder / "registry" / "town" / old.version / "history.npz").write_bytes(b"garbage")
-    found, remarks = earlier(new, "damaged")
-    assert found == []
-    assert remarks[0].startswith(f"the earlier champion {old.version} is left out: ")
-    assert "no earlier champion is kept" in remarks[1]
-
-
-def test_the_anchor_is_scored_on_the_same_days_by_the_same_counts(trial):
-    """As its own anchor a challenger differs by nothing."""
-    old, new = trial.both()
-    incidents, _ = read_data(RegionTask(data=str(trial.folder / "town.csv"), layout=LAYOUT, region="town"), old.spec)
-    end_s = START_S + 60 * DAY_S
-    past = IncidentHistory.of(table_like(incidents, old.spec, region="town", cutoff_s=end_s), old.spec, end_s)
-    found = compare_held_out(old, new, past, read_plan(trial.folder / "gate.toml")[0], [new])
-    assert found.challenger < found.champion
-    assert (found.anchor.version, found.anchor.score) == (new.version, found.challenger)
-    assert (found.anchor.difference.mean, found.anchor.difference.high) == (0.0, 0.0)
-    assert found.anchor.margin > found.margin
 
 
 def test_a_fifth_trial_of_a_year_is_refused_before_anything_is_trained(trial):
