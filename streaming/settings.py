@@ -50,9 +50,7 @@ class Settings(BaseModel):
     audit: Path = Field(
         Path("data/audit.jsonl"), description="Audit log: starts, stops, settings, artifacts and resets"
     )
-    frames: Path = Field(
-        Path("data/frames"), description="Folder with the last frame of each region and its counts, for `serve`"
-    )
+    frames: Path = Field(Path("data/frames"), description="Folder with the last frame of each region, for `serve`")
     registry: str = Field(
         "data/registry",
         description="Where `python -m models registry` keeps versions: a folder, or mlflow:URI",

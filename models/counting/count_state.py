@@ -18,9 +18,6 @@ from schemas.covariate import Values
 from schemas.incidents import CANCELLED, COUNTED_ORIGIN, Incidents
 from schemas.spec import DAY_S, Spec
 
-# (event times, places, 1 or -1): what is added to the counts, or taken from them. place = cell * categories + category.
-Moves = tuple[tuple[npt.NDArray[np.int64], npt.NDArray[np.intp], int], ...]
-
 OUTCOMES = ("counted", "corrected", "duplicate", "repeated", "excluded")
 
 
@@ -32,7 +29,6 @@ class Applied:
     future: npt.NDArray[np.intp]  # positions of incidents ahead of the clock
     late: npt.NDArray[np.intp]  # positions of incidents older than the registry remembers
     changed: Records  # those with a new revision, and those that are remembered longer now
-    moved: Moves
 
     @property
     def newest_counted_s(self) -> int:
@@ -103,13 +99,12 @@ class CountState:
         if self.spec.merges_calls:
             changed, entry = reconsidered(self.registry, changed, entry, forget_before_s=self.forget_before_s)
             is_repeat = np.isin(batch.key, changed.key[(changed.flags & REPEATED) != 0])
-        moved = self.settle(changed, forget_before_s=self.forget_before_s, found=entry)
+        self.settle(changed, forget_before_s=self.forget_before_s, found=entry)
         return Applied(
             outcomes=_outcomes(batch.flags, groups.in_history[groups.number], supersedes, is_new, is_repeat),
             future=np.flatnonzero(is_future),
             late=np.flatnonzero(is_late),
             changed=changed,
-            moved=moved,
         )
 
     def _groups_of(self, batch: Incidents) -> "_Groups":
@@ -155,8 +150,8 @@ class CountState:
         closed_s = (self.as_of_s // DAY_S * DAY_S - self.spec.registry_keep_s) // DAY_S * DAY_S
         return min(closed_s, self.asked_from_s)
 
-    def settle(self, records: Records, *, forget_before_s: int, found: npt.NDArray[np.int32] | None = None) -> Moves:
-        """Replace what is known of these incidents (different keys) and move their counts accordingly; gives the moves.
+    def settle(self, records: Records, *, forget_before_s: int, found: npt.NDArray[np.int32] | None = None) -> None:
+        """Replace what is known of these incidents (different keys) and move their counts accordingly.
 
         An old record whose latest event time lies before `forget_before_s` keeps its count: whether the registry has
         dropped it yet must not matter.
@@ -164,19 +159,14 @@ class CountState:
         found = self.registry.find(records.key) if found is None else found
         replaced = self.registry.entries(found[found >= 0])
         replaced = replaced.select(replaced.latest_s >= forget_before_s)
-        moves = tuple((*self._places(revision), sign) for revision, sign in ((replaced, -1), (records, 1)))
-        self.move(moves)
-        self.registry.put(records, found)
-        return moves
-
-    def move(self, moves: Moves) -> None:
-        """Change the counts alone."""
-        for occurred_s, place, sign in moves:
+        for revision, sign in ((replaced, -1), (records, 1)):
+            occurred_s, place = self._places(revision)
             for level in self.levels.values():
                 level.add(occurred_s, place, sign)
+        self.registry.put(records, found)
 
     def _places(self, revision: Records) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
-        """Times and places of the records that the counts hold."""
+        """Times and places (cell * categories + category) of the records that the counts hold."""
         adds = counting(revision)
         place = revision.cell[adds].astype(np.intp) * len(self.spec.categories) + revision.category[adds]
         return revision.occurred_s[adds], place

@@ -66,7 +66,6 @@ def serve(
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     service = opened(
         settings.frames,
-        artifacts=settings.artifacts,
         tokens=tokens,
         provider=_provider(settings),
         rate=rate,

@@ -7,10 +7,9 @@ file is replaced in one step, so a reader finds a whole pair or the one before. 
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -23,19 +22,12 @@ from schemas.limits import MAX_FRAME_BYTES, MAX_TIME_S
 from schemas.spec import Spec
 
 SUFFIX = ".frame"
-_FORMAT = 2
+_FORMAT = 3
 _SEAL = 32  # hex digits before the body
 _LONGEST_MODEL = 200  # characters
 _SCORES = ("expected", "risk", "low", "high", "usual")
 _TYPES = {**dict.fromkeys((*_SCORES, "attribution"), "<f4"), "observed_1h": "<i4", "support": "u1"}
 _WAIT = "the job's next frame replaces it; if it does not, look whether the job can write there"
-
-
-class MadeOf(NamedTuple):
-    """What a frame was computed from: the artifact's version, and the digest of the counts."""
-
-    artifact: str = ""
-    counts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +38,6 @@ class StoredFrames:
     over_all: RiskFrame
     clock: Literal["wall", "event"]
     digest: str
-    made_of: MadeOf
 
 
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -55,7 +46,6 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     spec: Spec
     as_of_s: int
     model: str
-    made_of: MadeOf
     by_category: dict[str, bytes]
     over_all: dict[str, bytes]
 
@@ -64,12 +54,7 @@ def frame_path(folder: Path, region: str) -> Path:
     return folder / f"{region}{SUFFIX}"
 
 
-def write_frames(
-    folder: Path,
-    views: tuple[RiskFrame, RiskFrame],
-    clock: Literal["wall", "event"],
-    made_of: MadeOf = MadeOf(),  # noqa: B008 - it cannot change
-) -> None:
+def write_frames(folder: Path, views: tuple[RiskFrame, RiskFrame], clock: Literal["wall", "event"]) -> None:
     """Replace the region's file. Raises SinkError when it cannot be written."""
     frame, over_all = views
     body = msgspec.msgpack.encode(
@@ -79,7 +64,6 @@ def write_frames(
             spec=frame.spec,
             as_of_s=frame.as_of_s,
             model=frame.model,
-            made_of=made_of,
             by_category=_packed(frame),
             over_all=_packed(over_all),
         )
@@ -126,13 +110,9 @@ def _checked(found: _Body, path: Path) -> StoredFrames:
         raise ValueError(f"its time {found.as_of_s} is no time")
     if not (found.model.isprintable() and 0 < len(found.model) <= _LONGEST_MODEL):
         raise ValueError("its model has no name that can be shown")
-    if not re.fullmatch(r"([\w-][\w.-]*)?", found.made_of.artifact):  # it becomes a path
-        raise ValueError("its artifact has no version's name")
     frame = _unpacked(found, found.by_category, is_sum=False)
     over_all = _unpacked(found, found.over_all, is_sum=True)
-    return StoredFrames(
-        by_category=frame, over_all=over_all, clock=found.clock, digest=frame.digest(), made_of=found.made_of
-    )
+    return StoredFrames(by_category=frame, over_all=over_all, clock=found.clock, digest=frame.digest())
 
 
 def _unpacked(found: _Body, packed: dict[str, bytes], *, is_sum: bool) -> RiskFrame:

@@ -18,12 +18,11 @@ from pyspark.sql.types import BinaryType, StringType, StructField, StructType
 from models.artifact.artifact import Artifact
 from models.counting.blobs import Changes, Journal
 from models.counting.closed_horizons import horizons_closed_between
-from models.counting.count_state import CountState, Moves
+from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
 from schemas.errors import ArtifactError, SpecMismatch
 from schemas.incidents import pack_rejections
 from schemas.spec import HOUR_S
-from streaming.disk.frame_counts import CountsRecords
 from streaming.disk.kept_counts import day_of, pack_counts
 from streaming.flow.intake import Intake, OutsideIntake, take_in, take_in_outside
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
@@ -53,7 +52,6 @@ class _Live:
     journal: Journal
     engine: FeatureEngine
     engine_of: str
-    records: CountsRecords
     challenger: FeatureEngine | None = None
     challenger_of: str = ""
 
@@ -113,26 +111,18 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         day, kept = max(day_of(now_ms), head.kept_day), b""
         if day != head.kept_day:
             kept = pack_counts(live.journal.state, totals=head.totals, newest_event_s=head.newest_event_s)
-        before = live.journal.digest
-        everything = live.records.begin(live.journal.state, before, messages=len(packed.incidents))
         result = count_batch(live, head, packed, as_of_s)
-        if result.outside_changed:  # a record of moves does not have them: the next batch begins the file again
-            live.records.is_begun = False
-        moved = live.records.add(live.journal.state, result.moved, before=before, digest=live.journal.digest)
         self._write(result.changes)
         _LIVE[region] = live
         summary = msgspec.structs.replace(
             result.summary,
             newest_received_ms=newest_received_ms,
-            everything=everything,
-            moved=moved,
             kept_day=day if kept else "",
             kept=kept,
         )
         counted = [CountedRow(region, folder, result.features, msgspec.msgpack.encode(summary))]
         if begins_an_hour(head, result.head):
             counted += _of_challenger(region, live, packed.challenger)
-            live.records.is_begun = False
         return msgspec.structs.replace(result.head, kept_day=day), counted
 
     def _is_current(self, live: _Live, head: Head, as_of_s: int) -> bool:
@@ -153,7 +143,7 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
         else:
             blobs = {name[0]: bytes(blob[0]) for name, blob in self.blobs.iterator()}
             journal = Journal.restore(artifact.spec, blobs, as_of_s=head.as_of_s, digest=head.digest)
-        return _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder, CountsRecords())
+        return _Live(journal, FeatureEngine(artifact.spec, artifact.constants), folder)
 
     def _write(self, changes: Changes) -> None:
         for name, blob in changes.puts.items():
@@ -169,13 +159,11 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
 class BatchResult:
     """What a region's batch leads to: the new head, the blobs to write, and the row for the next stage.
 
-    summary: without the records of the counts and the time of the newest report.
+    summary: without the counts that are kept for a day, and the time of the newest report.
     """
 
     head: Head
     changes: Changes
-    moved: Moves
-    outside_changed: bool
     features: bytes | None  # None: nothing that is scored has changed since the last emission
     summary: Summary
 
@@ -203,8 +191,6 @@ def count_batch(live: _Live, head: Head, packed: PackedBatch, as_of_s: int) -> B
     return BatchResult(
         head=after,
         changes=changes,
-        moved=taken.applied.moved,
-        outside_changed=outside.has_changed,
         features=features.values.astype("<f4").tobytes() if features else None,
         summary=_summary(state, head, after, taken, outside, features),
     )
@@ -224,7 +210,6 @@ def _summary(
         covariates_missing=after.covariates_missing,
         observed_1h=features.observed_1h.astype("<i4").tobytes() if features else b"",
         support=features.support.astype("u1").tobytes() if features else b"",
-        counts=after.digest,
         # A batch that is repeated closes the same horizons: its clock and the stored one before it are the same.
         closed=tuple(map(ClosedCounts.of, horizons_closed_between(state, before.as_of_s))) if before.as_of_s else (),
     )

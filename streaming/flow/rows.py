@@ -116,10 +116,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     covariates_missing: int = 0  # outside series that were neutral in the newest scores, in some horizon
     observed_1h: bytes = b""
     support: bytes = b""
-    counts: int = 0  # digest that names the region's counts
     closed: tuple[ClosedCounts, ...] = ()  # horizons that this batch's clock has closed
-    everything: bytes = b""  # all counts before the batch, and what it moved: see `streaming.disk.frame_counts`
-    moved: bytes = b""
     kept_day: str = ""  # the day whose first batch this is, and the counts before it: see `streaming.disk.kept_counts`
     kept: bytes = b""
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 
 from schemas.version import product_version
 from streaming.serve import feed, page
-from streaming.serve.answers import contract, ogc, outlines, scores, what_if
+from streaming.serve.answers import contract, ogc, outlines, scores
 from streaming.serve.guard import Guard
 from streaming.serve.metrics import ServiceMetrics
 from streaming.serve.problems import ALWAYS, MEDIA_TYPE, Problem, answer_with_problems
@@ -25,7 +25,7 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _STATES = APIRouter(tags=["the service itself"])
 _MORE = {"/v1/regions/{region}/scores": (406, 503), "/v1/regions/{region}/cells/{cell}": (503,)}
 _MORE |= {"/metrics": (403,), "/health": (503,), "/v1/stream": (503,)}
-_MORE |= dict.fromkeys(("/v1/regions/{region}/area", "/v1/regions/{region}/what-if"), (400, 413, 503))
+_MORE |= {"/v1/regions/{region}/area": (400, 413, 503)}
 
 
 @_STATES.get("/health", response_model=contract.Health)
@@ -65,7 +65,7 @@ def application(service: Service) -> ASGIApp:
 
 def _routed() -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_looking)
-    for router in (scores.router, what_if.router, outlines.router, feed.router, ogc.router, _STATES):
+    for router in (scores.router, outlines.router, feed.router, ogc.router, _STATES):
         app.include_router(router)
     return app
 

@@ -22,7 +22,6 @@ from streaming.disk.frame_file import StoredFrames
 from streaming.maps.areas import Area, cells_inside
 from streaming.serve.frames import Frames, instant, is_stale
 from streaming.serve.oidc import Provider
-from streaming.serve.recompute import Recompute
 from streaming.serve.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
 
 COOKIE = "risk_token"
@@ -59,7 +58,6 @@ class Service:
     """
 
     frames: Frames
-    recompute: Recompute
     now_s: Callable[[], float]
     rates: Rates
     tokens: Tokens | None = None
@@ -93,7 +91,7 @@ class Service:
         return _build(tuple(map(_Same, self.areas)))
 
 
-def opened(folder: FilePath, *, artifacts: FilePath, tokens: FilePath | None, rate: float, **fields: Any) -> Service:
+def opened(folder: FilePath, *, tokens: FilePath | None, rate: float, **fields: Any) -> Service:
     """A service on the clocks of this machine, which has looked at its files. Raises SettingsError.
 
     folder: of the frames. fields: more of `Service`.
@@ -102,7 +100,6 @@ def opened(folder: FilePath, *, artifacts: FilePath, tokens: FilePath | None, ra
         read_tokens(tokens)  # a mistake in it is said now, not in every answer
     service = Service(
         frames=Frames(folder, time.time),
-        recompute=Recompute(artifacts=artifacts, frames=folder),
         now_s=time.time,
         rates=Rates(rate, time.monotonic),
         tokens=Tokens(tokens) if tokens else None,

@@ -1,7 +1,4 @@
-"""Leaves the last published frame of each region, and the counts behind it, as files.
-
-A watcher, so only what the store has acknowledged.
-"""
+"""Leaves the last published frame of each region as a file. A watcher, so only what the store has acknowledged."""
 
 import logging
 from dataclasses import dataclass, field
@@ -9,8 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from schemas.errors import SinkError
-from streaming.disk.frame_counts import add_records
-from streaming.disk.frame_file import MadeOf, write_frames
+from streaming.disk.frame_file import write_frames
 from streaming.flow.rows import Published
 
 log = logging.getLogger(__name__)
@@ -25,15 +21,9 @@ class FrameWatch:
     _refused: set[str] = field(default_factory=set)  # regions whose last write failed
 
     def show(self, published: Published) -> None:
-        for region, summary in published.summaries.items():
-            try:
-                add_records(self.folder, region, everything=summary.everything, moved=summary.moved)
-            except SinkError as error:
-                log.warning("%s; what-if has no answer for %s until the file begins again", error, region)
         for region, views in published.views.items():
             try:
-                made_of = MadeOf(published.artifacts[region], published.summaries[region].counts)
-                write_frames(self.folder, views, self.clock, made_of)
+                write_frames(self.folder, views, self.clock)
             except SinkError as error:
                 if region not in self._refused:
                     log.warning("%s; the service will say that the scores of %s are stale", error, region)

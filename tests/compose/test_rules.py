@@ -69,8 +69,7 @@ def test_the_service_reaches_nobody_and_writes_nothing():
     alone = {name for name, service in SERVICES.items() if "service" in service.get("networks", [])}
     assert alone == {"serve"}
     assert SERVICES["serve"]["networks"] == ["service"]
-    read_only = [("frames", "/frames", True), ("artifacts", "/artifacts", True)]
-    assert list(mounts(SERVICES["serve"])) == read_only
+    assert list(mounts(SERVICES["serve"])) == [("frames", "/frames", True)]
     assert ("frames", variables(SERVICES["scorer"])["RISK_FRAMES"], False) in mounts(SERVICES["scorer"])
 
 

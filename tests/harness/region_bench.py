@@ -7,9 +7,9 @@ import msgspec
 import pyarrow as pa
 from pyspark.sql.streaming.tws_tester import TwsTester
 
+from models.counting.blobs import Journal
 from models.counting.count_state import CountState
-from streaming.disk.frame_counts import add_records
-from streaming.flow.count import RegionCounter
+from streaming.flow.count import Head, RegionCounter
 from streaming.flow.decode import HEARTBEAT, decode_stage
 from streaming.flow.rows import Summary
 from streaming.roster.roster import read_roster, refresh_roster
@@ -26,7 +26,6 @@ class Bench:
         self.roster = folder / "roster.json"
         self.artifacts = folder / "artifacts"
         self.artifacts.mkdir(parents=True)
-        self.frames = folder / "frames"
         self.tester = TwsTester(RegionCounter(clock), timeMode="ProcessingTime", outputMode="Update")
         self.offset = 0
         self.outside_offset = 0
@@ -67,14 +66,19 @@ class Bench:
                 if row["summary"] is None:
                     self.beside[region] = (row["artifact"], row["features"])
                 else:
-                    summary = msgspec.msgpack.decode(row["summary"], type=Summary)
-                    add_records(self.frames, region, everything=summary.everything, moved=summary.moved)
-                    out[region] = (row["features"], summary)
+                    out[region] = (row["features"], msgspec.msgpack.decode(row["summary"], type=Summary))
         return out
 
     def stored(self, region):
         """Everything that the store holds of a region."""
         return self.tester.peekValueState("head", region), self.tester.peekMapState("blobs", region)
+
+    def counts(self, spec):
+        """The counts of a region as a worker without a cache would open them."""
+        (packed,), blobs = self.stored(spec.region)
+        head = msgspec.msgpack.decode(packed, type=Head)
+        named = {name: bytes(blob) for (name,), (blob,) in blobs.items()}
+        return Journal.restore(spec, named, as_of_s=head.as_of_s, digest=head.digest).state
 
     def all_stored(self):
         return copy.deepcopy({name: state.state for name, state in self._states().items()})

@@ -8,16 +8,12 @@ from contextlib import contextmanager
 import urllib3
 import uvicorn
 
-from models.artifact.artifact import read_artifact
-from models.counting.blobs import Journal
-from streaming.disk.frame_counts import CountsRecords, add_records
-from streaming.disk.frame_file import MadeOf, write_frames
+from streaming.disk.frame_file import write_frames
 from streaming.serve.app import application
 from streaming.serve.frames import Frames
-from streaming.serve.recompute import Recompute
 from streaming.serve.service import Service
 from streaming.serve.tokens import Rates
-from tests.harness.toy import toy_artifact, toy_grid, toy_spec, toy_views
+from tests.harness.toy import toy_grid, toy_spec, toy_views
 
 MANY = 1e9  # requests a second: no limit
 
@@ -75,22 +71,10 @@ def running(service):
         thread.join()
 
 
-def toy_service(folder, *, artifacts=None, clock=None, rate=MANY, **fields):
+def toy_service(folder, *, clock=None, rate=MANY, **fields):
     """A service of the frames in a folder."""
     clock = clock or Clock()
-    recompute = Recompute(artifacts=artifacts or folder / "artifacts", frames=folder)
-    rates = Rates(rate, time.monotonic)
-    return Service(frames=Frames(folder, clock), recompute=recompute, now_s=clock, rates=rates, **fields)
-
-
-def leave_what_made(folder, views):
-    """The views' frame again, with counts and an artifact beside it that it could have been computed from."""
-    spec, as_of_s = views[0].spec, views[0].as_of_s
-    artifact = toy_artifact(folder / "artifacts", spec, cutoff_s=as_of_s - 90_000)
-    journal, _ = Journal.start(read_artifact(artifact).history())
-    everything = CountsRecords().begin(journal.state, journal.digest, messages=0)
-    add_records(folder, spec.region, everything=everything, moved=b"")
-    write_frames(folder, views, "wall", MadeOf(artifact.name, journal.digest))
+    return Service(frames=Frames(folder, clock), now_s=clock, rates=Rates(rate, time.monotonic), **fields)
 
 
 def leave_frame(folder, region="riverton", *, age_s=0, seed=7, model="2026-07-r3", **spec):

@@ -10,7 +10,6 @@ from models.features import FeatureEngine, features_of
 from schemas.covariate import Covariate, value_of
 from schemas.incidents import unpack_rejections
 from schemas.spec import CovariateSeries
-from streaming.disk.frame_counts import counts_at
 from streaming.flow import count
 from streaming.flow.ledger import UNASSIGNED
 from tests.harness.region_bench import NOW, Bench, empty_history, event
@@ -173,15 +172,6 @@ def test_a_rebuilt_state_and_the_cached_one_give_the_bytes_of_the_offline_path(s
             assert summary.covariates_missing == offline.covariates_missing
             compared += 1
     assert compared > 20
-
-
-def test_the_counts_beside_the_frame_have_the_series_one_batch_later(spec, new_windy_bench):
-    bench = new_windy_bench()
-    bench.batch(NOW, event(spec, NOW - 5), outside=[])
-    _, summary = bench.batch(NOW + 5, outside=run(1.5))["riverton"]
-    bench.batch(NOW + 6, outside=[])
-    found = counts_at(bench.frames, spec, summary.counts)
-    assert len(found.state.covariates.values) == 27
 
 
 def test_a_job_without_such_a_topic_stores_and_says_nothing_of_it(toy, new_bench, tmp_path):

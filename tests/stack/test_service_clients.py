@@ -17,7 +17,7 @@ import urllib3
 from streaming.rehearse.broker import free_port
 from streaming.serve.tokens import Tokens, make_token
 from tests.harness.processes import run
-from tests.harness.service import Client, leave_frame, leave_what_made, running, toy_service
+from tests.harness.service import Client, leave_frame, running, toy_service
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.stack
@@ -28,7 +28,6 @@ def service(tmp_path_factory):
     """(address, token, the region's views)"""
     folder = tmp_path_factory.mktemp("frames")
     views = leave_frame(folder)
-    leave_what_made(folder, views)
     token = make_token(folder / "tokens.jsonl", "client", [])
     with running(toy_service(folder, tokens=Tokens(folder / "tokens.jsonl"))) as base:
         yield base, token, views

@@ -1,1 +1,1 @@
-"""What a question gets: scores, features and outlines of the published frames, and what-if."""
+"""What a question gets: scores, features and outlines of the published frames."""

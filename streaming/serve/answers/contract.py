@@ -2,14 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Field
 
 from schemas.grid import CELL_ID
 from schemas.spec import SLUG
 
 MOST_VERTICES = 5_000
 MOST_POLYGONS = 200
-MOST_EVENTS = 100
 
 Instant = Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", description="UTC")]
 CellId = Annotated[str, Field(pattern=CELL_ID, examples=["r026c023"])]
@@ -84,16 +83,9 @@ class Factor(_Closed):
     factor: Amount
 
 
-class CellScore(_Closed):
+class CellScore(Amounts):
     category: str
     horizon: str
-    expected: Amount
-    usual: Amount
-    risk: Chance
-    low: Amount
-    high: Amount
-    observed_1h: Count
-    support: Support
     rank: int | None = Field(description="Among the riskiest cells of the category and horizon, 1 the first")
     factors: list[Factor] | None = Field(
         description="usual times all of them is expected. Only the ten riskiest cells of each category have them"
@@ -161,58 +153,6 @@ class AreaScore(_Facts):
     risk: Chance = Field(description="Probability of at least one in the area")
     support: dict[Support, Count] = Field(description="How many of the cells have which support")
     assumes: str
-
-
-class _Event(_Closed):
-    category: Annotated[str, Field(pattern=SLUG)]
-    occurred_at: Instant | None = Field(
-        None, description="From the region's late limit (a day) before `as_of` to `as_of`, which is the default"
-    )
-
-
-class EventInCell(_Event):
-    cell: CellId
-
-
-class EventAtPlace(_Event):
-    lon: Annotated[float, Field(ge=-180, le=180)]
-    lat: Annotated[float, Field(ge=-90, le=90)]
-
-
-def _where(event: Any) -> str:
-    names_cell = isinstance(event, EventInCell) or (isinstance(event, dict) and "cell" in event)
-    return "in_cell" if names_cell else "at_place"
-
-
-SupposedEvent = Annotated[  # so that an error names the fields of one of the two
-    Annotated[EventInCell, Tag("in_cell")] | Annotated[EventAtPlace, Tag("at_place")], Discriminator(_where)
-]
-
-
-class Supposition(_Closed):
-    """Incidents that did not happen."""
-
-    events: list[SupposedEvent] = Field(min_length=1, max_length=MOST_EVENTS)
-
-
-class Change(_Closed):
-    cell: CellId
-    lat: float
-    lon: float
-    before: Amounts
-    after: Amounts
-
-
-class WhatIf(_Facts):
-    category: str
-    horizon: str
-    events: Count
-    reproduces: bool = Field(
-        description="Whether this service, from the same counts, computes the published frame to the last bit. It does "
-        "on the job's kind of processor; where it does not, `before` differs from the published scores by rounding"
-    )
-    computed: str
-    changes: list[Change] = Field(description="Of the cells whose scores, as asked for, the events change")
 
 
 class Health(_Closed):

@@ -4,7 +4,7 @@ A number is the shortest text that gives the same float32 when it is read: nothi
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -23,9 +23,7 @@ MEDIA_TYPES: Mapping[Format, str] = {
     "csv": "text/csv; charset=utf-8",
 }
 NUMBERS = ("expected", "usual", "risk", "low", "high")
-PLACE = ("cell", "lat", "lon")
-SCORED = (*NUMBERS, "observed_1h", "support")
-COLUMNS = (*PLACE, *SCORED)
+COLUMNS = ("cell", "lat", "lon", *NUMBERS, "observed_1h", "support")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +55,6 @@ def as_geojson(head: Mapping[str, Any], chosen: Chosen) -> bytes:
     return _within({"type": "FeatureCollection", **head}, "features", features)
 
 
-def as_changes(head: Mapping[str, Any], before: Chosen, after: Chosen) -> bytes:
-    """`head` with a row a cell as its last field, `changes`: the place, and the numbers of both."""
-    sides = [part for name, one in (("before", before), ("after", after)) for part in _side(name, one)]
-    return _within(head, "changes", _join("{", *_members(before, PLACE), *sides, "}"))
-
-
-def _side(name: str, chosen: Chosen) -> list[Any]:
-    return [f',"{name}":{{', *_members(chosen, SCORED), "}"]
-
-
 def as_csv(head: Mapping[str, Any], chosen: Chosen) -> bytes:
     """A line with the names of the columns, then one a cell; each repeats `head`, because a CSV has no other place."""
     names = ",".join((*COLUMNS, *head))
@@ -83,11 +71,10 @@ def number(value: np.floating[Any]) -> float:
     return float(np.format_float_positional(value, unique=True, trim="0"))
 
 
-def _members(chosen: Chosen, names: Sequence[str] = COLUMNS) -> list[Any]:
-    columns = dict(zip(COLUMNS, _columns(chosen), strict=True))
+def _members(chosen: Chosen) -> list[Any]:
     parts: list[Any] = []
-    for name in names:
-        parts += [f'{"," if parts else ""}"{name}":', columns[name]]
+    for name, column in zip(COLUMNS, _columns(chosen), strict=True):
+        parts += [f'{"," if parts else ""}"{name}":', column]
     return parts
 
 

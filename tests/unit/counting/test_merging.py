@@ -170,18 +170,6 @@ def test_neither_order_nor_batches_matter_where_each_incident_has_one_message(ba
 
 @settings(max_examples=30, deadline=None)
 @given(streams_of_calls())
-def test_what_a_batch_moved_leads_from_the_counts_before_to_those_after(batches):
-    """So a frame's counts, which are moved on by them, stay equal: also for incidents that no message named."""
-    state, moved = CountState(SPEC), CountState(SPEC)
-    for as_of, batch in batches:
-        applied = state.apply(batch, as_of)
-        moved.advance(as_of)
-        moved.move(applied.moved)
-        assert_same_rings(state, moved)
-
-
-@settings(max_examples=30, deadline=None)
-@given(streams_of_calls())
 def test_without_merging_the_places_change_nothing_and_are_not_kept(batches):
     plain, merging = CountState(toy_spec(2, 2)), CountState(SPEC)
     for as_of, batch in batches:

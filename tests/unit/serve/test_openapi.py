@@ -10,7 +10,7 @@ import typer
 from schemas.limits import MAX_FRAME_BYTES, MIB
 from streaming.__main__ import app
 from streaming.serve import feed, guard
-from streaming.serve.answers import contract, ogc, scores, what_if
+from streaming.serve.answers import contract, ogc, scores
 from streaming.serve.app import document
 from streaming.watch.health import OLDEST_SCORES_S
 from tests.harness.service import Client, leave_frame, running, toy_service
@@ -55,8 +55,6 @@ def test_the_page_tells_the_limits_that_there_are():
         (int(scores.MOST_DEGREES), "degrees"),
         (ogc.MOST_FEATURES, ""),
         (feed.MOST_STREAMS, ""),
-        (contract.MOST_EVENTS, ""),
-        (what_if.MOST_WAITING, ""),
         (MAX_FRAME_BYTES // MIB, "MiB"),
         (int(OLDEST_SCORES_S), "seconds"),
     ]:

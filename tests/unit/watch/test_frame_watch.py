@@ -10,7 +10,6 @@ from schemas.errors import SinkUnavailable
 from streaming.disk.frame_file import frame_path, read_frames
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
-from streaming.flow.rows import Summary
 from streaming.flow.shadow import Shadow
 from streaming.sinks.memory import MemorySink
 from streaming.watch import frame_watch
@@ -69,16 +68,11 @@ def test_a_frame_that_the_store_did_not_take_is_not_left(job):
 
 def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch, caplog):
     watch = FrameWatch(folder=tmp_path, clock="wall")
-    known = {
-        "artifacts": {SPEC.region: "20260101T000000Z"},
-        "summaries": {SPEC.region: Summary(as_of_s=1_764_000_000, ledger={}, totals={}, counts=2**64 - 1)},
-    }
     shown = [
-        toy_published(number, views={SPEC.region: toy_views(SPEC, as_of_s=1_764_000_000 + 60 * number)}, **known)
+        toy_published(number, views={SPEC.region: toy_views(SPEC, as_of_s=1_764_000_000 + 60 * number)})
         for number in range(4)
     ]
     watch.show(shown[0])
-    assert read_frames(frame_path(tmp_path, SPEC.region)).made_of == ("20260101T000000Z", 2**64 - 1)
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -95,27 +89,3 @@ def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch
     watch.show(shown[3])
     assert read_frames(path).by_category.as_of_s == 1_764_000_180
     assert frame_watch.log.name.startswith("streaming")  # `run` shows these
-
-
-def test_counts_that_cannot_be_written_keep_no_frame_away(tmp_path, caplog):
-    watch = FrameWatch(folder=tmp_path, clock="wall")
-    (tmp_path / f"{SPEC.region}.counts").mkdir()
-    summary = Summary(as_of_s=1_764_000_000, ledger={}, totals={}, everything=b"all", moved=b"1")
-    artifacts = {SPEC.region: "20260101T000000Z"}
-    watch.show(
-        toy_published(0, summaries={SPEC.region: summary}, views={SPEC.region: toy_views(SPEC)}, artifacts=artifacts)
-    )
-    assert read_frames(frame_path(tmp_path, SPEC.region)).made_of == ("20260101T000000Z", 0)
-    (warning,) = caplog.messages
-    assert "what-if has no answer" in warning
-
-
-def test_the_counts_behind_a_frame_lie_beside_it_before_the_frame_does(tmp_path):
-    watch, seen = FrameWatch(folder=tmp_path, clock="wall"), []
-    both = {"artifacts": {SPEC.region: "20260101T000000Z"}, "views": {SPEC.region: toy_views(SPEC)}}
-    for number, (everything, moved) in enumerate([(b"all", b"1"), (b"", b"2"), (b"", b"")]):
-        summary = Summary(as_of_s=1_764_000_000, ledger={}, totals={}, everything=everything, moved=moved)
-        watch.show(toy_published(number, summaries={SPEC.region: summary}, **both))
-        counts, frame = tmp_path / f"{SPEC.region}.counts", frame_path(tmp_path, SPEC.region)
-        seen.append((counts.read_bytes(), counts.stat().st_mtime_ns <= frame.stat().st_mtime_ns))
-    assert seen == [(b"all1", True), (b"all12", True), (b"all12", True)]
