@@ -10,8 +10,8 @@ from models.counting.day_counts import DayCounts, day_counts, newest_closed, old
 from models.files.archive import day_number, day_text
 from schemas.spec import DAY_S, Spec
 from streaming.archive.feed import FeedLog, mean_gap_s
+from streaming.disk.batch_log import logged_batches, logged_days
 from streaming.disk.kept_counts import batches_folder, counts_path, read_clock, read_counts
-from streaming.rebuild.batch_log import logged_batches, logged_days
 
 
 class KeptDays:

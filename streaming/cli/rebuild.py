@@ -12,7 +12,7 @@ from streaming.instants import instant_ms, instant_text
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
-    from streaming.rebuild.batch_log import LoggedBatch
+    from streaming.disk.batch_log import LoggedBatch
     from streaming.rebuild.job import RebuildReport
 
 

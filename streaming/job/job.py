@@ -33,13 +33,13 @@ from streaming.job.record import recorded
 from streaming.job.session import spark_session
 from streaming.job.source_topic import SourceTopic
 from streaming.job.supervise import Supervisor
-from streaming.rebuild.batch_log import BatchLog
 from streaming.roster.watch import RosterWatch
 from streaming.settings import Settings
 from streaming.sinks.contract import Sink
 from streaming.sinks.open import open_sink
 from streaming.topics.dead_letters import DeadLetters
 from streaming.topics.watch import KafkaIsAway
+from streaming.watch.batch_writer import BatchLog
 from streaming.watch.metrics import served
 
 log = logging.getLogger(__name__)

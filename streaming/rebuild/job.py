@@ -9,10 +9,10 @@ import torch
 
 from models.artifact.artifact import read_spec
 from schemas.errors import CheckpointError, EventsGone
+from streaming.disk.batch_log import KEEP_DAYS, LoggedBatch, logged_days
 from streaming.disk.guard import Guard, read_guard, refuse_changes
 from streaming.disk.locks import only_writer
 from streaming.instants import instant_text
-from streaming.rebuild.batch_log import KEEP_DAYS, LoggedBatch, logged_days
 from streaming.rebuild.plan import RebuildPlan, plan_rebuild
 from streaming.rebuild.recount import Recount
 from streaming.roster.roster import read_roster

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.spec import Spec
+from streaming.disk.batch_log import LoggedBatch, logged_batches, logged_days
 from streaming.flow.ledger import tick_of
 from streaming.instants import instant_text
-from streaming.rebuild.batch_log import LoggedBatch, logged_batches, logged_days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

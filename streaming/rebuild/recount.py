@@ -15,13 +15,13 @@ from schemas.errors import ArtifactError, PipelineError
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents, Rejection
 from schemas.spec import Spec
+from streaming.disk.batch_log import LoggedBatch, LoggedRegion
 from streaming.disk.kept_counts import batches_folder, counts_path, day_of, read_counts
 from streaming.flow.intake import take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.pipeline_point import PipelinePoint
 from streaming.flow.score import scored_frame
 from streaming.instants import instant_text
-from streaming.rebuild.batch_log import LoggedBatch, LoggedRegion
 from streaming.rebuild.plan import RebuildPlan
 from streaming.roster.roster import load_artifact
 from streaming.sinks.line_protocol import risk_lines, top_lines

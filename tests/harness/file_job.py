@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from schemas.errors import RiskError
 from streaming.flow.rows import Published
 from streaming.job.job import Job, Outside
-from streaming.rebuild.batch_log import BatchLog
 from streaming.settings import Settings
 from streaming.sinks.memory import MemorySink
+from streaming.watch.batch_writer import BatchLog
 
 DEADLINE_S = 240.0
 TOP_K = 3

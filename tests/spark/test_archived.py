@@ -14,7 +14,7 @@ from streaming.archive.collect import archive_region, regions_of
 from streaming.archive.feed import FeedLog
 from streaming.archive.table import ArchiveTable
 from streaming.disk.guard import Guard
-from streaming.rebuild.batch_log import BatchLog
+from streaming.watch.batch_writer import BatchLog
 from tests.harness.checkpoint import spark_files
 from tests.harness.kept_world import rows_of
 from tests.harness.region_bench import NOW, Bench, empty_history, event

@@ -5,9 +5,10 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from streaming.rebuild.batch_log import BatchLog, logged_batches, logged_days
+from streaming.disk.batch_log import logged_batches, logged_days
 from streaming.rebuild.plan import plan_rebuild
 from streaming.rebuild.recount import Recount
+from streaming.watch.batch_writer import BatchLog
 from tests.harness.checkpoint import spark_files
 from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.harness.toy import toy_messages, toy_published

@@ -12,7 +12,7 @@ from streaming.archive import feed
 from streaming.archive.collect import archive_region
 from streaming.archive.feed import Feed, FeedLog, LiveFeed
 from streaming.archive.table import SCHEMA, ArchiveTable
-from streaming.rebuild.batch_log import LoggedRegion
+from streaming.disk.batch_log import LoggedRegion
 from tests.harness.kept_world import KeptWorld
 from tests.harness.pages import ALERTS
 from tests.unit.counting.test_count_state import CALL, HOUR, SPEC, incidents

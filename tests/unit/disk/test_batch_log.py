@@ -10,11 +10,12 @@ from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from schemas.errors import CheckpointError
 from schemas.files import replace_file
+from streaming.disk.batch_log import KEEP_DAYS, logged_batches, logged_days
 from streaming.disk.kept_counts import pack_counts, read_counts
 from streaming.disk.reset import set_aside
 from streaming.flow.rows import Summary
-from streaming.rebuild.batch_log import KEEP_DAYS, BatchLog, logged_batches, logged_days
 from streaming.rebuild.plan import plan_rebuild
+from streaming.watch.batch_writer import BatchLog
 from tests.harness.checkpoint import spark_files
 from tests.harness.toy import toy_frame, toy_published, toy_spec
 
