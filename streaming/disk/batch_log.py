@@ -1,4 +1,4 @@
-"""The log of batches beside the checkpoint: enough to count and score every batch again, exactly as it was.
+"""The form of the log of batches beside the checkpoint: enough to count and score every batch again, as it was.
 
     <checkpoint>/batches/2026-11-25/batches.jsonl    a line per batch that had messages or a new tick
                                    /chicago.counts   a region's counts before its first batch of that day

@@ -44,7 +44,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     totals: dict[str, int] = {}
     digest: int = 0
     covariates_missing: int = 0  # in the scores that were emitted last
-    kept_day: str = ""  # day at whose first batch the counts were kept for a rebuild
+    kept_day: str = ""  # day at whose first batch the counts were kept on disk
 
 
 @dataclass(slots=True)

@@ -11,8 +11,7 @@ INVARIANTS = {
     "I4": "No score is missing: each written tick has one point for each cell, category and horizon. The store dropped "
     "none.",
     "I5": "No score is doubled: a repeated batch overwrites its own points.",
-    "I6": "The points equal those of one calm pass over the topic without Spark. Exceptions: figures of the machine "
-    "itself, and the `outcome` measurements (I13).",
+    "I6": "The scores equal those of one calm pass over the topic without Spark, and each batch's ledger is the same.",
     "I7": "Clocks, offsets and `consumed` never go back. Nothing is committed before the store has it (looked at ten "
     "times a second).",
     "I8": "Every score is finite and follows from its mean: risk, low and high are recounted. A tick uses one model "

@@ -1,4 +1,7 @@
-"""A store that lost its scores gets them back from Kafka, byte for byte, by the command that an operator would use."""
+"""A store that lost its scores gets them back from Kafka, byte for byte, by the command that an operator would use.
+
+A reset of the checkpoint does not bring them back: its job judges the messages by the clock of today.
+"""
 
 import dataclasses
 import json
@@ -13,11 +16,9 @@ from kafka import KafkaAdminClient, TopicPartition
 
 from models.artifact.untrained import write_untrained
 from schemas.errors import ArtifactError, EventsGone
-from streaming.rebuild.job import rebuild_span
+from streaming.rebuild import rebuild_span
 from streaming.rehearse.poison import poison_messages, template_event
 from streaming.settings import Settings
-from tests.harness.points import of_the_events
-from tests.harness.scorer import read_points
 from tests.harness.toy import iso
 
 pytestmark = pytest.mark.stack
@@ -82,11 +83,6 @@ def last_lines(path):
     return lines
 
 
-def ledgers(points):
-    of_regions = {key: fields for key, fields in points.items() if key[0].startswith("pipeline")}
-    return of_the_events(of_regions, "challenger")  # what was tried beside a champion is not rebuilt
-
-
 def within(points, from_s, to_s):
     return {key: value for key, value in points.items() if from_s <= key[1] < to_s}
 
@@ -115,13 +111,12 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     assert scorer.end(signal.SIGTERM) == 0
 
     lost = (scorer.folder / "scores.lp").rename(scorer.folder / "lost.lp")
-    wanted, wanted_ledgers = last_lines(lost), ledgers(read_points(lost))
+    wanted = last_lines(lost)
     assert {f'model="{folder.name}"'.encode() in b"".join(wanted.values()) for folder in (first, second)} == {True}
     code, said, path = rebuild(scorer, "all.lp", "earliest", "latest")
     assert code == 0, said
     assert last_lines(path) == wanted
-    assert ledgers(read_points(path)) == wanted_ledgers
-    assert len(path.read_bytes().splitlines()) == len(wanted) + len(wanted_ledgers), "a point was written twice"
+    assert len(path.read_bytes().splitlines()) == len(wanted), "a point was written twice"
 
     ticks = sorted({time_s for _, time_s in wanted})
     from_s, to_s = ticks[len(ticks) // 3], ticks[2 * len(ticks) // 3]
@@ -129,7 +124,6 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     path = rebuild_here(scorer, "span.lp", span)
     assert 0 < len(last_lines(path)) < len(wanted)
     assert last_lines(path) == within(wanted, from_s, to_s)
-    assert ledgers(read_points(path)) == within(wanted_ledgers, from_s, to_s)
 
     assert scorer.command("checkpoint", "reset", "--from", "latest").returncode == 0
     (old,) = scorer.checkpoint.glob("old-*")
@@ -137,7 +131,7 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     assert last_lines(rebuild_here(scorer, "aside.lp", span)) == within(wanted, from_s, to_s)
 
     first.rename(first.with_name(".away"))
-    with pytest.raises(ArtifactError, match=f"{first}, which made the scores of riverton"):
+    with pytest.raises(ArtifactError, match=str(first)):
         rebuild_here(scorer, "none.lp", range(0, ticks[-1]))
     first.with_name(".away").rename(first)
     with KafkaAdminClient(bootstrap_servers=topic.bootstrap) as admin:
@@ -157,9 +151,6 @@ def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_reg
     publish(region, scorer.artifacts, per_day=5, created="20260101T000000Z")
     scorer.start()
     scorer.wait_until(scorer.points)
-    into_minute_s = time.time() % 60  # messages of no region have ticks of a minute; the last one stays open
-    if not 2 < into_minute_s < 30:
-        time.sleep((62.5 - into_minute_s) % 60)
     began_s, sent = time.time(), 0
     for second in range(6):
         now_s = int(time.time())
@@ -171,21 +162,16 @@ def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_reg
         time.sleep(1)
     scorer.wait_until(lambda: scorer.consumed() == sent)
 
-    code, said, _ = rebuild(scorer, "refused.lp", iso(began_s), "latest")
-    assert (code, "which the running job may still write for" in said) == (8, True), said
-    to_s = min(int(time.time()) // 2 * 2 - 4, int(began_s) // 60 * 60 + 58)
-    code, said, beside = rebuild(scorer, "beside.lp", iso(began_s), iso(to_s))
+    code, said, beside = rebuild(scorer, "beside.lp", iso(began_s), "latest")
     assert code == 0, said
     assert scorer.end(signal.SIGTERM) == 0
     audit = (scorer.folder / "audit.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["event"] for line in audit].count("rebuild") == 2  # the refused one, too, was tried
-    live = scorer.folder / "scores.lp"
-    wanted, wanted_ledgers = last_lines(live), ledgers(read_points(live))
-    assert last_lines(beside) == within(wanted, began_s, to_s)
-    assert ledgers(read_points(beside)) == within(wanted_ledgers, began_s, to_s)
+    assert [json.loads(line)["event"] for line in audit].count("rebuild") == 1
+    wanted = last_lines(scorer.folder / "scores.lp")
+    written = last_lines(beside)
+    assert len({time_s for _, time_s in written}) > 2
+    assert written == within(wanted, began_s, 1 + max(time_s for _, time_s in written))
+    assert last_lines(rebuild_here(scorer, "all.lp", range(0, int(time.time())))) == wanted
 
-    path = rebuild_here(scorer, "all.lp", range(0, int(time.time())))
-    assert last_lines(path) == wanted
-    assert ledgers(read_points(path)) == wanted_ledgers
     totals = scorer.totals()["riverton"]
     assert min(totals[name] for name in ("counted", "corrected", "duplicate", "excluded", "rejected_late")) > 3

@@ -12,9 +12,7 @@ from schemas.errors import CheckpointError
 from schemas.files import replace_file
 from streaming.disk.batch_log import KEEP_DAYS, logged_batches, logged_days
 from streaming.disk.kept_counts import pack_counts, read_counts
-from streaming.disk.reset import set_aside
 from streaming.flow.rows import Summary
-from streaming.rebuild.plan import plan_rebuild
 from streaming.watch.batch_writer import BatchLog
 from tests.harness.checkpoint import spark_files
 from tests.harness.toy import toy_frame, toy_published, toy_spec
@@ -146,42 +144,3 @@ def test_counts_are_kept_whole_and_a_damaged_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(CheckpointError, match="cannot be read"):
         read_counts(path, SPEC)
-
-
-def test_a_plan_takes_the_last_batch_of_each_tick_and_counts_from_the_start_of_its_day(tmp_path):
-    #  day 1 |  0:A 1:A |   day 2 |  2:B  3:B(not scored)  4:C  5:D |   ticks A..D of a minute, span = B and C
-    batches = [(0, 0, True), (1, 30, True), (2, DAY_S, True), (3, DAY_S + 30, False), (4, DAY_S + 60, True)]
-    for number, after_s, scored in [*batches, (5, DAY_S + 120, True)]:
-        keep(tmp_path, number, at_s=NOON + after_s, scored=scored)
-    span = range(NOON + DAY_S, NOON + DAY_S + 120)
-    for clock in ("event", "wall"):
-        plan = plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock=clock)
-        assert [batch.number for batch in plan.batches] == [2, 3, 4]
-        assert plan.frames == {(2, "toyville"), (4, "toyville")}
-        assert plan.ledgers == {(3, "toyville"), (4, "toyville")}
-        assert (plan.first_s, plan.last_s) == (NOON + DAY_S, NOON + DAY_S + 60)
-        assert plan.offsets == {0: (20, 50)}
-        assert plan.open_ticks == {}
-    to_the_end = plan_rebuild(tmp_path, {"toyville": SPEC}, range(0, NOON * 2), clock="wall")
-    assert to_the_end.open_ticks == {"toyville": NOON + DAY_S + 120}
-    assert [batch.number for batch in to_the_end.batches] == [0, 1, 2, 3, 4, 5]
-    assert plan_rebuild(tmp_path, {"toyville": SPEC}, range(0, NOON), clock="wall") is None
-
-
-def test_a_region_that_is_silent_is_open_in_its_newest_tick_on_the_events_clock_only(tmp_path):
-    spec = {"toyville": SPEC, "elsewhere": SPEC}
-    keep(tmp_path, 0, at_s=NOON, region="elsewhere")
-    keep(tmp_path, 1, at_s=NOON + 600)
-    span = range(NOON, NOON + 60)
-    assert plan_rebuild(tmp_path, spec, span, clock="event").open_ticks == {"elsewhere": NOON}
-    assert plan_rebuild(tmp_path, spec, span, clock="wall").open_ticks == {}
-
-
-def test_the_log_of_a_checkpoint_that_was_set_aside_still_gives_the_plan(tmp_path):
-    for number, after_s in enumerate((0, 30, 90)):
-        keep(tmp_path, number, at_s=NOON + after_s)
-    span = range(NOON, NOON + 120)
-    before = plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock="wall")
-    old = set_aside(tmp_path, "20261125T130000Z", from_ms=0)
-    assert plan_rebuild(tmp_path, {"toyville": SPEC}, span, clock="wall") is None
-    assert plan_rebuild(old, {"toyville": SPEC}, span, clock="wall") == before
