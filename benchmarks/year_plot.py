@@ -11,7 +11,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from models.gate.triggers import DRIFT
+from schemas.limits import DRIFT_BAND
 
 _CHAMPION, _CHALLENGER, _BASELINE, _CHANGE, _SEEN = "#0072b2", "#d55e00", "#999999", "#cc79a7", "#009e73"
 _STYLE: Any = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
@@ -75,7 +75,7 @@ def _losses(panel: Axes, region: Mapping[str, Any]) -> None:
 
 def _ratio(panel: Axes, region: Mapping[str, Any]) -> None:
     day = _column(region, "day")
-    panel.axhspan(1 / (1 + DRIFT), 1 + DRIFT, color="#eeeeee", zorder=0, label="allowed")
+    panel.axhspan(*DRIFT_BAND, color="#eeeeee", zorder=0, label="allowed")
     low, high = _column(region, "low"), _column(region, "high")
     panel.fill_between(
         day + 7, low, high, color=_CHAMPION, alpha=0.22, linewidth=0, label="bounds of the drift trigger"

@@ -29,6 +29,12 @@ MAX_COVARIATE_ROWS = 1 << 21  # of a training file: ten years of 24 hours ahead,
 # One evaluation
 MAX_CUBE_BYTES = 400_000_000  # of counts, one or two each, and as many again while a rule is checked for leaks
 
+# When health, alerts, the service and the pages say that something is not in order
+OLDEST_SCORES_S = 180  # three ticks of a minute; older scores are stale
+SILENT_FEED_S = 3 * 3600  # since the newest incident; in a small region a quiet night is possible
+DRIFT_BAND = (1 / 1.1, 1.1)  # of seen over expected: a whole confidence sequence outside is more than chance
+CALIBRATION_BAND = (0.8, 1.25)  # of seen over expected, in sums of few days: beyond it somebody should ask why
+
 # All regions together
 MAX_REGIONS = 256  # each worker keeps that many artifacts at hand; more would be read anew in every batch
 MAX_SERIES = 10_000_000  # beyond it the store's sizing guide calls a single server infeasible

@@ -8,9 +8,9 @@ import numpy as np
 from models.gate.shadow_day import ShadowDay, mean_scores, whole_enough
 from models.measures.cube import Floats
 from models.measures.sequence import bounds
+from schemas.limits import DRIFT_BAND
 
 OLDEST_DAYS = 90  # since the end of the champion's data
-DRIFT = 0.1  # of observed over expected, on either side of 1
 ALPHA = 0.05
 LEAST_DAYS = 14  # before drift is judged
 RESTART_DAYS = 14  # after so many days another sequence begins
@@ -30,7 +30,7 @@ class Drift:
     @property
     def beyond(self) -> float:
         """How far the bounds lie outside of what is allowed; below 0 they do not."""
-        return max(self.low - (1 + DRIFT), 1 / (1 + DRIFT) - self.high)
+        return max(self.low - DRIFT_BAND[1], DRIFT_BAND[0] - self.high)
 
     @property
     def is_outside(self) -> bool:

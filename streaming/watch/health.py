@@ -12,10 +12,10 @@ from typing import Literal
 
 import msgspec
 
+from schemas.limits import OLDEST_SCORES_S
 from streaming.disk.locks import is_held
 
 LONGEST_SILENCE_S = 60.0  # of the store; it is asked (publish.py) also when nothing happens
-OLDEST_SCORES_S = 180.0  # three ticks, as on the map page
 HEALTH_FILE_STALE_S = 15.0
 
 Phase = Literal["running", "stopped", "failed"]

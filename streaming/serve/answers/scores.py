@@ -12,13 +12,13 @@ from starlette.responses import Response
 from schemas.errors import DataError, SettingsError
 from schemas.frame import SUPPORT, attribution_groups, riskiest
 from schemas.grid import CELL_ID, Cells, geohash
+from schemas.limits import OLDEST_SCORES_S
 from streaming.maps.areas import area_of, cells_inside
 from streaming.serve.answers import contract
 from streaming.serve.answers.negotiation import format_of, is_known
 from streaming.serve.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, number
 from streaming.serve.frames import categories_of, view_of
 from streaming.serve.service import Now, TheCaller, TheRegion, TheService, json_bytes, must_be_current, seen_by
-from streaming.watch.health import OLDEST_SCORES_S
 
 MOST_DEGREES = 5.0  # of a polygon's width and height; the largest regions are smaller
 ASSUMES = (
@@ -168,7 +168,7 @@ def _region(now: Now, areas: list[str]) -> dict[str, Any]:
         **now.facts(),
         "timezone": spec.timezone,
         "tick_s": spec.tick_s,
-        "stale_after_s": max(int(OLDEST_SCORES_S), 3 * spec.tick_s),
+        "stale_after_s": max(OLDEST_SCORES_S, 3 * spec.tick_s),
         "grid": {**msgspec.structs.asdict(spec.grid), **steps},
         "categories": categories_of(spec),
         "horizons": spec.horizon_names,

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from models.gate.shadow_day import ShadowDay
-from models.gate.triggers import DRIFT, LEAST_DAYS, OLDEST_DAYS, SKILL_DAYS, drift_of, triggers
+from models.gate.triggers import LEAST_DAYS, OLDEST_DAYS, SKILL_DAYS, drift_of, triggers
+from schemas.limits import DRIFT_BAND
 
 QUIET = {"age_days": 10.0, "was_better": True}
 
@@ -53,7 +54,7 @@ def test_a_level_that_rose_or_fell_is_one_and_says_where(level):
 
 
 def test_a_level_inside_the_limits_is_none():
-    assert triggers(days(200, level=1 + DRIFT / 2), **QUIET) == []
+    assert triggers(days(200, level=(1 + DRIFT_BAND[1]) / 2), **QUIET) == []
 
 
 @pytest.mark.parametrize("calm", [0, 60, 200])

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from schemas.limits import MAX_FRAME_BYTES, MIB
+from schemas.limits import MAX_FRAME_BYTES, MIB, OLDEST_SCORES_S
 from streaming.__main__ import app
 from streaming.serve import feed, guard
 from streaming.serve.answers import contract, ogc, scores
 from streaming.serve.app import document
-from streaming.watch.health import OLDEST_SCORES_S
 from tests.harness.service import Client, leave_frame, running, toy_service
 
 WRITTEN = Path(__file__).parents[3] / "docs" / "reference" / "openapi.json"
@@ -56,7 +55,7 @@ def test_the_page_tells_the_limits_that_there_are():
         (ogc.MOST_FEATURES, ""),
         (feed.MOST_STREAMS, ""),
         (MAX_FRAME_BYTES // MIB, "MiB"),
-        (int(OLDEST_SCORES_S), "seconds"),
+        (OLDEST_SCORES_S, "seconds"),
     ]:
         assert re.search(rf"\b{value:,}\b ?{unit}", PAGE), (value, unit)
 
