@@ -17,7 +17,7 @@ from sphinx.application import Sphinx
 from sphinx.util.logging import getLogger
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "grafana-provisioning")]
 
 from docs.written import filled  # noqa: E402 - the path comes first
 from schemas.version import product_version  # noqa: E402

@@ -118,6 +118,13 @@ def dead_letter() -> str:
     )
 
 
+def alerts() -> str:
+    from generator.alerts import ALERTS  # of grafana-provisioning/, which `make pages` does without
+    from generator.runbook import guide
+
+    return guide(ALERTS)
+
+
 def kind_of(rules: dict[str, object]) -> str:
     options = rules.get("anyOf", [rules])
     kinds = [", ".join(f"`{value}`" for value in option.get("enum", [])) or option["type"] for option in options]
@@ -138,6 +145,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "features": feature_table,
     "measurements": measurements,
     "dead letter": dead_letter,
+    "alerts": alerts,
 }
 
 

@@ -1,62 +1,106 @@
-"""What each alert rule says beside its levels: where to look, how long it waits, and whom it reaches."""
+"""What each alert rule says beside its query: where to look, and whom it reaches. How one is added from outside."""
 
 import json
 import re
 
 import pytest
 
+from generator.alerts import ALERTS as ROWS
+from generator.alerts.alert import ADDRESS, HOUR_S, Alert, above, below, hours, inside, outside, percent
+from generator.files import rules
+from generator.panels import dashboard, stat
+from generator.runbook import UID, guide, sections
+from tests.contracts.test_readme import fault_in_name, named_commands
+from tests.harness.alerting import holds
 from tests.harness.pages import ALERTS, PAGES, provisioned
 
-ADDRESS = '{{ reReplaceAll "/\\\\z" "" externalURL }}'  # Grafana's, without a slash at its end
+PANELS_OF = {page["uid"]: {panel["id"]: panel for panel in page["panels"]} for page in PAGES.values()}
 
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["uid"]) for rule in ALERTS])
 def test_a_rule_says_what_it_means_what_to_do_and_where_to_look(rule):
-    link = re.escape(ADDRESS) + r"/d/risk-runbook\?viewPanel=(\d+)"
-    runbook_panel = re.fullmatch(link, rule["annotations"]["runbook_url"])[1]
-    (section,) = (panel for panel in PAGES["runbook"]["panels"] if panel["id"] == int(runbook_panel))
-    assert "](" not in section["options"]["content"]  # Grafana does not have the other pages
+    notes = rule["annotations"]
+    runbook, panel = re.fullmatch(re.escape(ADDRESS) + r"/d/([\w-]+)\?viewPanel=(\d+)", notes["runbook_url"]).groups()
+    section = PANELS_OF[runbook][int(panel)]
     assert section["title"] == rule["title"]
-    assert rule["annotations"]["summary"]
-    assert rule["annotations"]["description"]
-    assert "$" not in json.dumps(rule["annotations"]), "provisioning may take it for an environment variable"
-    assert "/d/" not in "".join(rule["annotations"].values()).replace(f"{ADDRESS}/d/", ""), "a link without an address"
-    page = next(page for page in PAGES.values() if page["uid"] == rule["dashboardUid"])
-    assert rule["panelId"] in {panel["id"] for panel in page["panels"]}
-    assert rule["execErrState"] == ("Alerting" if rule["uid"] == "risk-scores-stale" else "KeepLast")
+    assert "](" not in section["options"]["content"]  # Grafana does not have the other pages
+    assert rule["panelId"] in PANELS_OF[rule["dashboardUid"]]
+    assert "$" not in json.dumps(notes), "provisioning may take it for an environment variable"
+    assert "/d/" not in "".join(notes.values()).replace(f"{ADDRESS}/d/", ""), "a link without an address"
     assert not re.search(r"\$(?!timeFilter)", rule["data"][0]["model"]["query"]), "a rule knows no variables"
 
 
-WRITTEN = {  # uid: (`for`, what no row at all means, evaluations until an alert without a series ends, its panel)
-    "risk-cell-high": ("2m", "KeepLast", 3, "Where incidents are likely: $category, next $horizon"),
-    "risk-scores-stale": ("0s", "Alerting", 3, "Freshness of each region"),
-    "risk-feed-silent": ("5m", "KeepLast", 1440, "Silence of the feed"),
-    "risk-ledger-unbalanced": ("0s", "KeepLast", 1440, "Ledger gap"),
-    "risk-unaccounted": ("0s", "KeepLast", 1440, "Unaccounted for"),
-    "risk-rejects": ("5m", "KeepLast", 1440, "Refused, by reason"),
-    "risk-rejects-small": ("5m", "KeepLast", 1440, "Refused, by reason"),
-    "risk-rejects-unassigned": ("5m", "KeepLast", 1440, "Refused, by reason"),
-    "risk-calibration": ("1h", "OK", 10, "Seen over expected"),
-    "risk-baseline-only": ("5m", "KeepLast", 1440, "Freshness of each region"),
-    "risk-points-dropped": ("0s", "KeepLast", 1440, "Points dropped"),
-    "risk-trial-decided": ("1h", "OK", 10, "The gate says"),
-    "risk-drift": ("1h", "OK", 10, "Seen over expected, of the version that scores"),
-    "risk-challenger-made": ("0s", "OK", 10, "The gate says"),
-    "risk-retraining-overdue": ("0s", "OK", 1440, "The gate says"),
-    "risk-covariates-missing": ("30m", "OK", 1440, "Freshness of each region"),
-}
-
-
-def test_how_long_each_rule_waits_and_holds_and_which_panel_it_leads_to():
-    pages = {page["uid"]: {panel["id"]: panel["title"] for panel in page["panels"]} for page in PAGES.values()}
-    names = ("for", "noDataState", "missing_series_evals_to_resolve")
-    found = {
-        rule["uid"]: (*(rule[name] for name in names), pages[rule["dashboardUid"]][rule["panelId"]]) for rule in ALERTS
+def test_an_alert_waits_for_a_store_that_does_not_answer_but_stale_scores_do_not():
+    assert {row.uid for row in ROWS if row.on_error == "Alerting" or row.without_rows == "Alerting"} == {
+        "risk-scores-stale"
     }
-    assert found == WRITTEN
-    assert provisioned("alerting/rules.yaml")["groups"][0]["interval"] == "1m"
 
 
 def test_each_alert_goes_to_a_contact_point_that_exists():
     names = {point["name"] for point in provisioned("alerting/contact-points.yaml")["contactPoints"]}
     assert {policy["receiver"] for policy in provisioned("alerting/policies.yaml")["policies"]} == names
+
+
+def test_commands_that_an_alert_names_exist():
+    found = list(named_commands(guide(ROWS)))
+    assert len(found) > 4
+    assert {str(command): said for command in found if (said := fault_in_name(*command))} == {}
+
+
+ADDED = Alert(
+    uid="risk-retries",
+    title="Many retries",
+    severity="warning",
+    panel=("risk-added", "Retries"),
+    query='SELECT max("write_retries") AS "retries"\n FROM "pipeline" WHERE $timeFilter',
+    measure="retries",
+    opens=above(100),
+    closes=below(50),
+    summary="The store is slow",
+    means="Scores come late.",
+    to_do="Look at the [store](store.md).",
+)
+
+
+def test_a_row_from_outside_becomes_a_rule_a_panel_of_the_runbook_and_a_section_of_the_page():
+    page = dashboard("risk-added", "Added", "x", [stat("Retries", "x", (4, 4), ADDED.query, {"unit": "none"})], [])
+    runbook = dashboard(UID, "When an alert fires", "x", sections([ADDED]), [])
+    (rule,) = rules([ADDED], [page, runbook])["groups"][0]["rules"]
+    (panel,), (section,) = page["panels"], runbook["panels"]
+    assert (
+        rule["data"][0]["model"]["query"]
+        == 'SELECT max("write_retries") AS "retries" FROM "pipeline" WHERE $timeFilter'
+    )
+    assert rule["data"][2]["model"]["conditions"] == [
+        {"evaluator": {"type": "gt", "params": [100]}, "unloadEvaluator": {"type": "lt", "params": [50]}}
+    ]
+    assert (rule["panelId"], rule["annotations"]["description"]) == (
+        panel["id"],
+        "Scores come late. Opens: retries above 100. Closes: below 50.",
+    )
+    assert rule["annotations"]["runbook_url"].endswith(f"/d/{UID}?viewPanel={section['id']}")
+    assert section["options"]["content"] == "*Opens: retries above 100. Closes: below 50.*\n\nLook at the store."
+    assert guide([ADDED]) == (
+        "## Many retries\n\n*Opens: retries above 100. Closes: below 50.*\n\nLook at the [store](store.md)."
+    )
+
+
+def test_an_alert_on_a_panel_that_no_page_has_is_refused():
+    with pytest.raises(KeyError, match="Retries"):
+        rules([ADDED], PAGES.values())
+
+
+@pytest.mark.parametrize(
+    ("level", "words", "met", "not_met"),
+    [
+        (above(0.05, percent), "above 5 %", [0.051], [0.05, 0]),
+        (below(3 * HOUR_S, hours), "below 3 h", [10_799], [10_800]),
+        (outside(0.8, 1.25), "outside 0.8 to 1.25", [0.79, 1.26], [0.8, 1, 1.25]),
+        (inside(0.87, 1.15), "inside 0.87 to 1.15", [1], [0.87, 1.15]),
+        (above(0, said="any"), "any", [1], [0]),
+    ],
+)
+def test_a_level_says_where_it_lies(level, words, met, not_met):
+    assert level.words == words
+    assert all(holds(level.evaluator(), value) for value in met)
+    assert not any(holds(level.evaluator(), value) for value in not_met)

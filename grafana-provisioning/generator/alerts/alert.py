@@ -1,0 +1,127 @@
+"""One alert: a row of ALERTS. Grafana's rule, the runbook and docs/how-to/alerts.md are made from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+SOURCE = "risk-influxdb"
+ADDRESS = '{{ reReplaceAll "/\\\\z" "" externalURL }}'  # Grafana's own, without a `/` at its end
+REGION = "{{ .Labels.region }}"
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+A_DAY = DAY_S // MINUTE_S  # evaluations
+
+
+def plain(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:g} %"
+
+
+def hours(value: float) -> str:
+    return f"{value / HOUR_S:g} h"
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Where a threshold lies, for Grafana and in words. The ends of a range do not count."""
+
+    kind: str
+    params: tuple[float, ...]
+    words: str
+
+    def evaluator(self) -> Json:
+        return {"type": self.kind, "params": list(self.params)}
+
+
+def above(value: float, unit: Callable[[float], str] = plain, *, said: str = "") -> Level:
+    """said: the words, where the value only divides none from some."""
+    return Level("gt", (value,), said or f"above {unit(value)}")
+
+
+def below(value: float, unit: Callable[[float], str] = plain, *, said: str = "") -> Level:
+    return Level("lt", (value,), said or f"below {unit(value)}")
+
+
+def outside(low: float, high: float, *, said: str = "") -> Level:
+    return Level("outside_range", (low, high), said or f"outside {low:.2g} to {high:.3g}")
+
+
+def inside(low: float, high: float) -> Level:
+    return Level("within_range", (low, high), f"inside {low:.2g} to {high:.3g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """query: InfluxQL, a series for each alert; its newest value is judged every minute. Texts: no `$`, which Grafana's
+    provisioning may take for a variable of the environment."""
+
+    uid: str
+    title: str
+    severity: str  # information: wake nobody; warning; critical: the scores or the counts cannot be relied on
+    panel: tuple[str, str]  # the page's uid and the panel's title: where to look
+    query: str
+    opens: Level
+    closes: Level | str  # in words: as soon as it no longer opens
+    measure: str = ""  # what a level in numbers is of
+    looks_back_s: int = 10 * MINUTE_S
+    waits: str = "0s"  # how long it must be so
+    without_rows: str = "KeepLast"
+    on_error: str = "KeepLast"
+    lost_after: int = A_DAY  # evaluations without its series after which an alert ends
+    summary: str
+    means: str
+    page: str = ""  # the address of a page, after `/d/`
+    to_do: str
+
+    @property
+    def levels(self) -> str:
+        closes = self.closes if isinstance(self.closes, str) else self.closes.words
+        return f"Opens: {f'{self.measure} {self.opens.words}'.strip()}. Closes: {closes}."
+
+    def rule(self, panel_id: int, runbook: str) -> Json:
+        """Grafana's: A the query, B one number of each series, C the threshold. runbook: its page, after `/d/`."""
+        condition: Json = {"evaluator": self.opens.evaluator()}
+        if isinstance(self.closes, Level):  # so that a value on the line does not flap
+            condition["unloadEvaluator"] = self.closes.evaluator()
+        more = f" The page: {ADDRESS}/d/{self.page}" if self.page else ""
+        return {
+            "uid": self.uid,
+            "title": self.title,
+            "condition": "C",
+            "for": self.waits,
+            "noDataState": self.without_rows,
+            "execErrState": self.on_error,
+            "missing_series_evals_to_resolve": self.lost_after,
+            "dashboardUid": self.panel[0],
+            "panelId": panel_id,
+            "labels": {"severity": self.severity},
+            "annotations": {
+                "summary": self.summary,
+                "description": f"{in_a_line(self.means)} {self.levels}{more}",
+                "runbook_url": f"{ADDRESS}/d/{runbook}",
+            },
+            "data": [self._asked(), *_judged(condition)],
+        }
+
+    def _asked(self) -> Json:
+        model = {"refId": "A", "rawQuery": True, "resultFormat": "time_series", "query": in_a_line(self.query)}
+        model |= {"intervalMs": MINUTE_S * 1000, "maxDataPoints": 43_200}
+        span = {"from": self.looks_back_s, "to": 0}
+        return {"refId": "A", "relativeTimeRange": span, "datasourceUid": SOURCE, "model": model}
+
+
+def _judged(condition: Json) -> list[Json]:
+    newest = {"type": "reduce", "expression": "A", "reducer": "last", "settings": {"mode": "dropNN"}}
+    level = {"type": "threshold", "expression": "B", "conditions": [condition]}
+    steps: Mapping[str, Json] = {"B": newest, "C": level}
+    return [
+        {"refId": name, "datasourceUid": "__expr__", "model": {"refId": name, **model}} for name, model in steps.items()
+    ]
+
+
+def in_a_line(text: str) -> str:
+    return " ".join(text.split())
