@@ -1,7 +1,8 @@
-"""`python -m generator`, run in grafana-provisioning/: writes the dashboards."""
+"""`python -m generator FOLDER`: writes the folder that Grafana reads."""
 
-from generator.files import generated
+import sys
+from pathlib import Path
 
-for path, content in generated():
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8")
+from generator.files import write
+
+write(Path(sys.argv[1]))

@@ -27,13 +27,13 @@ def area_variable() -> Json:
     }
 
 
-def sums(newest: str, place: tuple[int, int, int, int], stale: Json) -> Panel:
+def sums(newest: str, size: tuple[int, int], stale: Json) -> Panel:
     """newest: the query of each cell's newest score. stale: what the panel shows without any."""
     return stat(
         "Expected in the next $horizon",
         "Incidents that the scores expect in the chosen cells, how that compares with what is usual there at this hour "
         "of the week, and how many were counted in the last hour. Cells without a history are left out.",
-        place,
+        size,
         'SELECT sum("expected") AS "expected", sum("expected") / sum("usual") AS "x usual", '
         'sum("observed_1h") AS "seen in 1h" '
         f"FROM ({newest}) WHERE \"support\" != 'no_history'",

@@ -64,29 +64,29 @@ Support `ok`: enough history. `sparse`: little, borrowed from the neighbourhood.
 here; the number stands for nothing."""
 
 
-def _now(title: str, description: str, x: int, query: str, unit: str, **more: str) -> Panel:
+def _now(title: str, description: str, query: str, unit: str, **more: str) -> Panel:
     """The newest value, STALE without one."""
     colour = {"mode": "fixed", "fixedColor": BLUE}
     defaults: Json = {"unit": unit, "noValue": "STALE", "mappings": [STALE_MAPPING], "color": colour}
-    return stat(title, description, (x, 0, 4, 4), query, defaults, background=True, **more)
+    return stat(title, description, (4, 4), query, defaults, background=True, **more)
 
 
 def _newest(field: str) -> str:
     return f'SELECT last("{field}") AS "{field}" FROM "risk" WHERE {HERE} AND {WHOLE}'
 
 
-def _forecast(title: str, description: str, x: int, expression: str, name: str, unit: str) -> Panel:
+def _forecast(title: str, description: str, expression: str, name: str, unit: str) -> Panel:
     """What the newest scores foresee, STALE without any; of a cell without history the number stands for nothing."""
     newest = f'SELECT last("risk") AS "risk", "expected", "usual", "support" FROM "risk" WHERE {HERE} AND {WHOLE}'
     query = f'SELECT {expression} AS "{name}" FROM ({newest}) WHERE "support" != \'no_history\''
-    panel = _now(title, f"{description} No number without history.", x, query, unit)
+    panel = _now(title, f"{description} No number without history.", query, unit)
     panel.defaults.update(noValue=NOTHING_KNOWN, mappings=[without_a_value(NOTHING_KNOWN)])
     return panel
 
 
 def _support() -> Panel:
     words = "How much history stands behind the numbers."
-    panel = _now("Support", words, 20, _newest("support"), "string", column="support")
+    panel = _now("Support", words, _newest("support"), "string", column="support")
     panel.defaults["mappings"] = [STALE_MAPPING, SUPPORT_MAPPING]
     return panel
 
@@ -99,7 +99,7 @@ def _what_made_it() -> Panel:
         "Usual, times the factors, is what is expected (in a region with outside series also times by_covariates of "
         "the store). Empty where the cell is not among the ten with the highest risk of this category and horizon now, "
         "and where no score came within three minutes.",
-        (0, 20, 24, 4),
+        (24, 4),
         f'SELECT {chosen} FROM "top" WHERE {HERE} AND {WHOLE} AND time > 0${{frame:raw}}s - 1m AND "by_here" > 0',
         [
             column("usual", displayName="Usual", unit="none", decimals=3),
@@ -117,25 +117,20 @@ def cell() -> Json:
         _forecast(
             "Chance",
             "Of at least one incident within the horizon, from the newest minute.",
-            0,
             '"risk"',
             "risk",
             "percentunit",
         ),
-        _forecast(
-            "Expected", "Incidents foreseen within the horizon.", 4, '"expected"', "expected", "suffix: incidents"
-        ),
-        _forecast("Usual", "The long-run rate for this hour of the week.", 8, '"usual"', "usual", "suffix: incidents"),
-        _forecast("Lift", "Expected over usual: 1 is as always at this hour.", 12, LIFT, "lift", "suffix: x usual"),
-        _now(
-            "Seen, 1 hour", "Incidents counted here in the last hour.", 16, _newest("observed_1h"), "suffix: incidents"
-        ),
+        _forecast("Expected", "Incidents foreseen within the horizon.", '"expected"', "expected", "suffix: incidents"),
+        _forecast("Usual", "The long-run rate for this hour of the week.", '"usual"', "usual", "suffix: incidents"),
+        _forecast("Lift", "Expected over usual: 1 is as always at this hour.", LIFT, "lift", "suffix: x usual"),
+        _now("Seen, 1 hour", "Incidents counted here in the last hour.", _newest("observed_1h"), "suffix: incidents"),
         _support(),
         lines(
             "Expected, usual and what nine of ten outcomes lie between",
             "Incidents within the horizon. The band is the 90 % predictive interval; a band that reaches "
             "down to 0: there may well be none.",
-            (0, 4, 24, 9),
+            (24, 9),
             f'SELECT mean("low") AS "low", mean("high") AS "high", mean("expected") AS "expected", '
             f'mean("usual") AS "usual" {OVER_TIME}',
             "suffix: incidents",
@@ -150,7 +145,7 @@ def cell() -> Json:
         lines(
             "Seen in the last hour",
             "Incidents counted here in the hour before each moment.",
-            (0, 13, 12, 7),
+            (12, 7),
             f'SELECT max("observed_1h") AS "seen" {OVER_TIME}',
             "suffix: incidents",
             overrides=[fixed("seen", RED, custom__lineInterpolation="stepAfter")],
@@ -158,7 +153,7 @@ def cell() -> Json:
         lines(
             "Lift over usual",
             "1 is as always at this hour of the week.",
-            (12, 13, 12, 7),
+            (12, 7),
             f'SELECT mean("expected") / mean("usual") AS "lift" {OVER_TIME}',
             "suffix: x usual",
             overrides=[fixed("lift", PURPLE)],
@@ -169,7 +164,7 @@ def cell() -> Json:
             title="Who made the scores, and on how much history",
             description="The model version in force and the support of this cell. `baseline` means that the network "
             "did not answer. A gap: no scores.",
-            place=(0, 24, 10, 11),
+            size=(10, 11),
             queries=[f'SELECT last("model") AS "model", last("support") AS "support" {OVER_TIME}'],
             form="time_series",
             options={
@@ -190,7 +185,7 @@ def cell() -> Json:
                 column("support", displayName="Support", mappings=[SUPPORT_MAPPING]),
             ],
         ),
-        text("In words", IN_WORDS, (10, 24, 14, 11)),
+        text("In words", IN_WORDS, (14, 11)),
     ]
     cells = 'SHOW TAG VALUES FROM "risk" WITH KEY = "cell" WHERE "region" = \'$region\''
     variables = [

@@ -1,35 +1,62 @@
-"""Every generated file: the dashboards."""
+"""The folder that Grafana reads at its start."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from generator.alerts import ALERTS
+from generator.alerts.alert import Alert
 from generator.cell import cell
 from generator.helps import helps
 from generator.live import live
 from generator.model import model
+from generator.panels import Json
 from generator.pipeline import pipeline
+from generator.runbook import UID as RUNBOOK
 from generator.runbook import runbook
 from generator.trends import trends
 
 PROVISIONING = Path(__file__).parents[1]
-DASHBOARDS = PROVISIONING / "dashboards"
-TEMPLATES = PROVISIONING / "templates"  # `cells` completes these and writes them where Grafana looks
+LIVE_MAP = "live-map.json"  # `cells` completes it, and writes it where Grafana looks
 
 BUILDERS = {
-    "live-map": live,
-    "cell": cell,
-    "trends": trends,
-    "does-it-help": helps,
-    "model": model,
-    "pipeline": pipeline,
-    "runbook": runbook,
+    LIVE_MAP: live,
+    "dashboards/cell.json": cell,
+    "dashboards/trends.json": trends,
+    "dashboards/does-it-help.json": helps,
+    "dashboards/model.json": model,
+    "dashboards/pipeline.json": pipeline,
+    "dashboards/runbook.json": runbook,
 }
 
 
-def generated() -> Iterator[tuple[Path, str]]:
-    """(path, content) of each file."""
-    for name, build in BUILDERS.items():
-        dashboard = build()
-        folder = TEMPLATES if name == "live-map" else DASHBOARDS
-        yield folder / f"{name}.json", json.dumps(dashboard, indent=2, ensure_ascii=False) + "\n"
+def provisioning() -> dict[str, bytes]:
+    """Path in the folder -> content: pages and rules, made here, beside the settings in YAML."""
+    pages = {name: build() for name, build in BUILDERS.items()}
+    made = {**pages, "alerting/rules.json": rules(ALERTS, pages.values())}
+    settings = {str(path.relative_to(PROVISIONING)): path.read_bytes() for path in sorted(PROVISIONING.rglob("*.yaml"))}
+    return {**settings, **{name: json.dumps(content, ensure_ascii=False).encode() for name, content in made.items()}}
+
+
+def write(folder: Path) -> None:
+    """Write the whole folder; what an older version has left there goes."""
+    files = provisioning()
+    for old in folder.rglob("*"):
+        if old.is_file() and str(old.relative_to(folder)) not in files:
+            old.unlink()
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def rules(alerts: Sequence[Alert], pages: Iterable[Json]) -> Json:
+    """What Grafana evaluates every minute."""
+    numbers: Mapping[tuple[str, str], int] = {
+        (page["uid"], panel["title"]): panel["id"] for page in pages for panel in page["panels"]
+    }
+    made = [
+        alert.rule(numbers[alert.panel], f"{RUNBOOK}?viewPanel={numbers[RUNBOOK, alert.title]}") for alert in alerts
+    ]
+    group = {"orgId": 1, "name": "incident-risk", "folder": "Incident risk", "interval": "1m", "rules": made}
+    return {"apiVersion": 1, "groups": [group]}

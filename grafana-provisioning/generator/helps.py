@@ -25,6 +25,7 @@ from generator.panels import (
     table,
     text,
 )
+from schemas.limits import CALIBRATION_BAND
 
 UID = "risk-helps"
 CLOSED = (
@@ -67,12 +68,12 @@ def _colours(simple: str = ORANGE) -> list[Json]:
     return [fixed(FORECAST, BLUE), fixed(SIMPLE, simple), fixed(IDEAL, GREY)]
 
 
-def _hits(k: int, x: int) -> Panel:
+def _hits(k: int) -> Panel:
     return stat(
         f"Incidents inside the named {k} % of the area",
         f"Share of the incidents in the shown time that happened in the {k} % of the cells named beforehand, "
         "by each category for itself.",
-        (x, 9, 12, 5),
+        (12, 5),
         f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME}",
         {"unit": "percentunit", "decimals": 1, "noValue": "no incident, or no data"},
         overrides=_colours(AMBER),
@@ -81,11 +82,11 @@ def _hits(k: int, x: int) -> Panel:
     )
 
 
-def _hits_by_day(k: int, x: int) -> Panel:
+def _hits_by_day(k: int) -> Panel:
     return lines(
         f"By day: incidents inside the named {k} %",
         "The same share for each day of forecasts (UTC). Single days jump: look at the order of the lines.",
-        (x, 18, 12, 8),
+        (12, 8),
         f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME} GROUP BY time(1d) fill(null)",
         "percentunit",
         overrides=_colours(),
@@ -97,13 +98,13 @@ def _blocks() -> Panel:
         'SELECT sum("observed") AS "seen", sum("expected") AS "expected", sum("observed") / sum("expected") AS "ratio" '
         f'FROM {OUTCOME_AREA} {CLOSED} GROUP BY "district"'
     )
-    colours = steps((None, AMBER), (0.8, BLUE), (1.25, AMBER))
+    colours = steps((None, AMBER), (CALIBRATION_BAND[0], BLUE), (CALIBRATION_BAND[1], AMBER))
     return table(
         "By district: seen over expected",
         "Districts are parts of the grid, 01 in the south-west. 1 is right on the whole. Blue: 0.8 to 1.25. Amber: the "
         "forecast leans here, and somebody should ask why; where few are expected it may be chance. Sums over the "
         "hours of the shown time, whose horizons overlap: larger than the number of incidents.",
-        (0, 34, 12, 9),
+        (12, 9),
         query,
         [
             column("district", unit="string", displayName="District"),
@@ -133,7 +134,7 @@ def _chances() -> Panel:
         "When it said so, did it come?",
         "Cells by the chance of at least one incident that they were given. Where *said* is 30 %, an incident should "
         "have come in 30 of 100 such cells. A cell counts each hour anew; a line of few cells jumps.",
-        (12, 34, 12, 9),
+        (12, 9),
         query,
         [
             column("chance", unit="suffix: % and more", displayName="Chance given"),
@@ -145,9 +146,9 @@ def _chances() -> Panel:
     )
 
 
-def _small(title: str, description: str, x: int, query: str, defaults: Json) -> Panel:
+def _small(title: str, description: str, query: str, defaults: Json) -> Panel:
     colour = {"color": {"mode": "fixed", "fixedColor": GREY}, "noValue": "nothing judged yet, or no data"}
-    return stat(title, description, (x, 14, 8, 4), query, colour | defaults)
+    return stat(title, description, (8, 4), query, colour | defaults)
 
 
 def _marks() -> list[Panel]:
@@ -164,7 +165,7 @@ def _marks() -> list[Panel]:
     by_day = lines(
         "What shifts said, by day",
         f"{said}By the day of the scores that are meant (UTC).",
-        (8, 43, 16, 8),
+        (16, 8),
         asked(" GROUP BY time(1d) fill(none)"),
         "suffix: marks",
         bars=True,
@@ -175,7 +176,7 @@ def _marks() -> list[Panel]:
         "What shifts said",
         f"{said}They are what people think, not what happened: they are never counted as incidents, and no model "
         "learns from them. All categories and horizons; kept for a month.",
-        (0, 43, 8, 8),
+        (8, 8),
         asked(""),
         {"unit": "none", "decimals": 0, "color": {"mode": "fixed", "fixedColor": GREY}, "noValue": NO_MARK},
     )
@@ -185,21 +186,19 @@ def _marks() -> list[Panel]:
 def helps() -> Json:
     skill = '1 - mean("{0}") / mean("baseline_{0}")'
     panels = [
-        text("What this is", WHAT_IT_IS, (0, 0, 14, 9)),
-        text("What this is not", WHAT_IT_IS_NOT, (14, 0, 10, 9)),
-        _hits(5, 0),
-        _hits(10, 12),
+        text("What this is", WHAT_IT_IS, (14, 9)),
+        text("What this is not", WHAT_IT_IS_NOT, (10, 9)),
+        _hits(5),
+        _hits(10),
         _small(
             "Last evaluation",
             "When the newest forecast that was judged had its result: an hour after its horizon's end, or a day later.",
-            0,
             f'SELECT last("closed_s") * 1000 AS "closed" FROM {OUTCOME} {CLOSED}',
             {"unit": "dateTimeFromNow"},
         ),
         _small(
             "Seen over expected",
             "All incidents over all that was foreseen; 1 is right on the whole.",
-            8,
             f'SELECT sum("observed") / sum("expected") AS "ratio" FROM {OUTCOME} {CLOSED}',
             {"unit": "none", "decimals": 2},
         ),
@@ -207,18 +206,17 @@ def helps() -> Json:
             "Hours judged",
             "Share of the shown hours with a forecast that was judged. The newest ones have not closed yet; others are "
             "missing where the system did not run.",
-            16,
             'SELECT max("hours") * 3600000 / (${__to} - ${__from}) AS "judged" FROM '
             f'(SELECT count("observed") AS "hours" FROM {OUTCOME} {CLOSED} GROUP BY "category")',
             {"unit": "percentunit", "decimals": 0},
         ),
-        _hits_by_day(5, 0),
-        _hits_by_day(10, 12),
+        _hits_by_day(5),
+        _hits_by_day(10),
         lines(
             "Foreseen and seen",
             "Incidents within the horizon from each moment, all chosen categories: what was foreseen, what the usual "
             "rate was, what happened.",
-            (0, 26, 12, 8),
+            (12, 8),
             'SELECT sum("observed") AS "seen", sum("usual") AS "usual", sum("expected") AS "expected" FROM '
             f'(SELECT mean("expected") AS "expected", mean("usual") AS "usual", mean("observed") AS "observed" '
             f'FROM {OUTCOME} {CLOSED} GROUP BY time(1h), "category" fill(none)) '
@@ -230,7 +228,7 @@ def helps() -> Json:
             "Better than the simple baseline, by day",
             "How much smaller the error is than the baseline's: Brier score of the chances, log score of the counts. "
             "Above 0 the forecast is better, below 0 it is worse.",
-            (12, 26, 12, 8),
+            (12, 8),
             f'SELECT {skill.format("brier")} AS "Brier score", {skill.format("log_score")} AS "log score" '
             f"FROM {OUTCOME} {CLOSED} GROUP BY time(1d) fill(null)",
             "percentunit",

@@ -14,7 +14,6 @@ from generator.panels import (
     NOT_NOW_MAPPING,
     PLACE,
     STALE_MAPPING,
-    STALE_S,
     WHOLE,
     Json,
     Panel,
@@ -28,6 +27,7 @@ from generator.panels import (
     table,
     text,
 )
+from schemas.limits import OLDEST_SCORES_S
 
 UID = "risk-live"
 _FIELDS = '"expected", "usual", "low", "high", "observed_1h", "support"'
@@ -76,13 +76,13 @@ def _age() -> Panel:
         "three minutes, by the store's clock, this says STALE, and map, table and numbers go grey or empty: do not "
         "rely on them. No data means the same. NOT NOW: the shown time ends in the past, or this screen's clock is "
         "wrong.",
-        (0, 0, 4, 3),
+        (4, 3),
         AGE,
         {
             "unit": "suffix: s",
             "decimals": 0,
             "noValue": "STALE",
-            "mappings": [STALE_MAPPING, between(STALE_S, None, "STALE", 1), NOT_NOW_MAPPING],
+            "mappings": [STALE_MAPPING, between(OLDEST_SCORES_S, None, "STALE", 1), NOT_NOW_MAPPING],
             "color": {"mode": "fixed", "fixedColor": BLUE},
         },
         background=True,
@@ -99,17 +99,17 @@ def _top_row() -> list[Panel]:
             "Scores are for",
             "The moment from which the newest scores look ahead, in this browser's time zone. Shown also when "
             "they are stale.",
-            (4, 0, 7, 3),
+            (7, 3),
             "SELECT 1000 * " + AS_OF.format(alias='AS "as_of"', since="time > now() - 7d"),
             {"unit": CLOCK, "noValue": "STALE", "color": {"mode": "fixed", "fixedColor": GREY}},
         ),
-        sums(NEWEST, (11, 0, 9, 3), _stale_or("none")),
+        sums(NEWEST, (9, 3), _stale_or("none")),
         stat(
             "Made by",
             "network: the region's trained model; in a region that began without past incidents it is not trained yet "
             "and adds nothing. BASELINE ONLY: the network did not answer; the scores are the long-run rate for this "
             "hour of the week, and lift is 1 everywhere.",
-            (20, 0, 4, 3),
+            (4, 3),
             newest_model,
             _stale_or("string") | {"mappings": [STALE_MAPPING, baseline, network]},
             column="model",
@@ -177,7 +177,7 @@ def _map() -> Panel:
         description="Each square is a cell. Colour by the chance of at least one incident or by lift over the usual "
         "(switch at the top). Grey cells have no history, lie outside the chosen area, or the scores are stale. "
         "A click shows the numbers.",
-        place=(0, 3, 16, 15),
+        size=(16, 15),
         queries=[MAP, NO_CELL],
         options={
             "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},
@@ -199,7 +199,7 @@ def _highest() -> Panel:
         "The ten highest cells",
         "The riskiest chosen cells that have a history, highest first. A cell is named by its row from the south (r) "
         "and its column from the west (c). A click on it opens its own page. Empty when the scores are stale.",
-        (16, 3, 8, 12),
+        (8, 12),
         ten_highest(NEWEST, LIFT),
         [
             column("cell", unit="string", displayName="Cell", links=[CELL_LINK], custom__minWidth=90),
@@ -217,8 +217,8 @@ def live() -> Json:
         *_top_row(),
         _map(),
         _highest(),
-        text("Colours", legend(), (16, 15, 8, 3)),
-        text("How to read the map", HOW_TO, (0, 18, 24, 5)),
+        text("Colours", legend(), (8, 3)),
+        text("How to read the map", HOW_TO, (24, 5)),
     ]
     colour: Json = {
         "type": "custom",

@@ -43,7 +43,8 @@ from generator.trial import (
     trial_now,
     word,
 )
-from models.gate.triggers import DRIFT, OLDEST_DAYS, RESTART_DAYS
+from models.gate.triggers import OLDEST_DAYS, RESTART_DAYS
+from schemas.limits import DRIFT_BAND
 from streaming.flow.pipeline_point import NO_CHALLENGER
 
 UID = "risk-model"
@@ -66,7 +67,7 @@ def _version() -> Panel:
         "Version that scores",
         "The artifact behind the newest scores; its name begins with when it was trained (UTC). BASELINE ONLY: its "
         "network cannot be used.",
-        (0, 0, 6, 4),
+        (6, 4),
         f'SELECT last("model") AS "model" FROM "pipeline" WHERE {HERE} AND "model" != \'\' AND {FRESH}',
         {"noValue": "STALE"},
     )
@@ -82,7 +83,7 @@ def _champion() -> list[Panel]:
             "Scores since",
             "Its first scores in the shown time. At the left end of that time: it began earlier, or older points are "
             "no longer kept.",
-            (6, 0, 5, 4),
+            (5, 4),
             f'SELECT first("as_of") * 1000 AS "since" FROM {PIPELINE} WHERE {CHAMPION} AND $timeFilter',
             {"unit": "time:D MMM YYYY, HH:mm", "noValue": "not in the shown time"},
         ),
@@ -91,7 +92,7 @@ def _champion() -> list[Panel]:
             "Better than its baseline",
             "How much smaller its log score is than the baseline's, in the shown time, by forecasts of an hour. Amber: "
             "below 0 it is worse.",
-            (19, 0, 5, 4),
+            (5, 4),
             f'SELECT 1 - mean("log_score") / mean("baseline_log_score") AS "skill" FROM {OUTCOME} '
             f"WHERE {CHAMPION} AND {HOURLY} AND $timeFilter",
             {
@@ -111,14 +112,14 @@ def _age() -> list[Panel]:
         now(
             "Its data end",
             "The end of the incidents that it was made from.",
-            (11, 0, 4, 4),
+            (4, 4),
             f'SELECT last("data_end_s") * 1000 AS "end" FROM "pipeline" WHERE {HERE} AND {LATELY}',
             {"unit": "time:D MMM YYYY", **none},
         ),
         now(
             "Age of its data",
             f"From their end to the end of the shown time. Amber from {OLDEST_DAYS} days on: a challenger is due.",
-            (15, 0, 4, 4),
+            (4, 4),
             f'SELECT (${{__to}} / 1000 - last("data_end_s")) / 86400 AS "age" FROM "pipeline" WHERE {HERE} '
             f"AND {LATELY}",
             {
@@ -137,7 +138,7 @@ def _skill() -> Panel:
         "Better than the baseline, by day",
         "How much smaller the log score is than the baseline's, by UTC day. Above 0 it is better. The champion of each "
         "day, and its challenger. With 'Data kept for: a year' it shows whether promotions have added up.",
-        (12, 25, 12, 8),
+        (12, 8),
         [
             f'SELECT 1 - mean("log_score") / mean("baseline_log_score") AS "champion" FROM {OUTCOME} '
             f"WHERE {SHOWN} AND {HOURLY} {BY_DAY}",
@@ -151,13 +152,14 @@ def _skill() -> Panel:
 
 
 def _drift() -> Panel:
-    limits = steps((None, GREY), (1 - DRIFT, GREY), (1 + DRIFT, GREY))
+    limits = steps((None, GREY), *((end, GREY) for end in DRIFT_BAND))
     over_time = lines(
         "Seen over expected, of the version that scores",
         "All categories; 1 is right on the whole. Of all its days so far, or only of the newest where they say more: "
         f"another sequence begins every {RESTART_DAYS} days, so the lines may jump. The band is the confidence "
-        "sequence. Lines at 0.9 and 1.1: a challenger is due when the whole band lies beyond one of them.",
-        (0, 33, 14, 8),
+        f"sequence. Lines at {DRIFT_BAND[0]:.2g} and {DRIFT_BAND[1]:g}: a challenger is due when the whole band lies "
+        "beyond one of them.",
+        (14, 8),
         f'SELECT last("low") AS "low", last("high") AS "high", last("ratio") AS "seen / expected" FROM {DRIFTED} '
         f"WHERE {SHOWN} AND \"category\" = 'all' {BY_DAY}",
         "none",
@@ -171,19 +173,20 @@ def _drift() -> Panel:
     over_time.defaults["thresholds"] = limits
     over_time.defaults["custom"] |= {
         "thresholdsStyle": {"mode": "dashed"},
-        "axisSoftMin": 1 - 1.5 * DRIFT,
-        "axisSoftMax": 1 + 1.5 * DRIFT,
+        "axisSoftMin": DRIFT_BAND[0] - 0.05,
+        "axisSoftMax": DRIFT_BAND[1] + 0.05,
     }
     return said_when_empty(over_time, NOT_JUDGED)
 
 
 def _drift_by_category() -> Panel:
-    colours = steps((None, AMBER), (1 - DRIFT, BLUE), (1 + DRIFT, AMBER))
+    colours = steps((None, AMBER), (DRIFT_BAND[0], BLUE), (DRIFT_BAND[1], AMBER))
     return table(
         "Seen over expected, by category",
-        "Of all days of the version that scores, or only the newest; each row by itself. Blue: 0.9 to 1.1. "
+        "Of all days of the version that scores, or only the newest; each row by itself. "
+        f"Blue: {DRIFT_BAND[0]:.2g} to {DRIFT_BAND[1]:g}. "
         "Amber is beyond chance only if both bounds lie outside, too.",
-        (14, 33, 10, 8),
+        (10, 8),
         f'SELECT last("ratio") AS "ratio", "low", "high" FROM {DRIFTED} '
         f'WHERE {HERE} AND "champion" = \'${{champion:raw}}\' AND $timeFilter GROUP BY "category"',
         [
@@ -210,7 +213,7 @@ def _versions() -> Panel:
         kind="state-timeline",
         title="Which version scored, and which was tried",
         description="Amber: the baseline alone. Grey: no challenger. A gap: no scores.",
-        place=(0, 41, 24, 5),
+        size=(24, 5),
         queries=[
             f'SELECT last("model") AS "model", last("challenger") AS "challenger" FROM {PIPELINE} '
             f"WHERE {SHOWN} GROUP BY time($__interval) fill(null)"
@@ -267,10 +270,10 @@ def model() -> Json:
     panels = [
         *_champion(),
         *trial_now(),
-        text("What to do next", WHAT_TO_DO, (15, 4, 9, 11)),
+        text("What to do next", WHAT_TO_DO, (9, 11)),
         because(),
         sequence(),
-        text("How to read it", HOW_TO_READ, (15, 15, 9, 10)),
+        text("How to read it", HOW_TO_READ, (9, 10)),
         log_scores(),
         _skill(),
         _drift(),

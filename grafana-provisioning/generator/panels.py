@@ -4,15 +4,18 @@ InfluxQL: two aggregates lose a point's time, GROUP BY takes only tags, an error
 belongs into the innermost query (the outer one has it again only with GROUP BY time).
 """
 
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from schemas.limits import OLDEST_SCORES_S
 
 Json = dict[str, Any]
 
 DATASOURCE: Json = {"type": "influxdb", "uid": "risk-influxdb"}
 TAG = "incident-risk"
-STALE_S = 180  # three ticks of a minute, as in streaming/watch/health.py
+COLUMNS = 24
 
 # Okabe and Ito's palette, which people with any colour vision can tell apart; grey is kept for "not known".
 BLUE, ORANGE, SKY, RED, PURPLE, GREY = "#0072B2", "#E69F00", "#56B4E9", "#D55E00", "#CC79A7", "#707070"
@@ -24,7 +27,8 @@ LIFT = '("expected" + 0.000001) / ("usual" + 0.000001)'  # `lift` of sinks/line_
 OUTCOME, OUTCOME_AREA, OUTCOME_CHANCE, RISK = (
     f'"${{bucket:raw}}".."{name}"' for name in ("outcome", "outcome_area", "outcome_chance", "risk")
 )
-FRESH = "time > now() - 3m"  # three ticks by the store's clock, whatever range is shown; none when stale
+# By the store's clock, whatever range is shown; none when stale.
+FRESH = f"time > now() - {OLDEST_SCORES_S // 60}m"
 ALL_CATEGORIES = "all"  # as in schemas/spec.py
 # Up to the newest scores that the store has acknowledged: it may hold a part of those that come next.
 WHOLE = f"time <= 0${{frame:raw}}s AND {FRESH}"
@@ -64,12 +68,12 @@ WITHOUT_TIME: Json = {
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel. place: (x, y, width, height) on the grid of 24 columns. queries: InfluxQL, refId A, B, ..."""
+    """One panel. size: columns of COLUMNS, and rows of about 38 pixels. queries: InfluxQL, refId A, B, ..."""
 
     kind: str
     title: str
     description: str
-    place: tuple[int, int, int, int]
+    size: tuple[int, int]
     queries: Sequence[str] = ()
     form: str = "table"  # "table": one frame. "time_series": a frame per series and column
     alias: str = "$col"
@@ -78,10 +82,15 @@ class Panel:
     overrides: Sequence[Json] = ()
     more: Json = field(default_factory=dict)
 
-    def json(self, number: int) -> Json:
-        x, y, width, height = self.place
+    @property
+    def number(self) -> int:
+        """The same as long as the panel has its title, wherever it stands: links and alerts lead to it."""
+        return zlib.crc32(self.title.encode()) >> 1
+
+    def json(self, x: int, y: int) -> Json:
+        width, height = self.size
         panel: Json = {
-            "id": number,
+            "id": self.number,
             "type": self.kind,
             "title": self.title,
             "description": self.description,
@@ -105,16 +114,16 @@ class Panel:
         return panel | {"datasource": DATASOURCE, "targets": targets, "fieldConfig": fields} | self.more
 
 
-def text(title: str, content: str, place: tuple[int, int, int, int]) -> Panel:
+def text(title: str, content: str, size: tuple[int, int]) -> Panel:
     """A panel of plain language, Markdown."""
     options = {"mode": "markdown", "content": content}
-    return Panel("text", title, "An explanation in words.", place, options=options)
+    return Panel("text", title, "An explanation in words.", size, options=options)
 
 
 def stat(
     title: str,
     description: str,
-    place: tuple[int, int, int, int],
+    size: tuple[int, int],
     query: str | Sequence[str],
     defaults: Json,
     **more: Any,
@@ -137,11 +146,11 @@ def stat(
         "showPercentChange": False,
     }
     queries = [query] if isinstance(query, str) else query
-    return Panel("stat", title, description, place, queries, options=options, defaults=defaults, **more)
+    return Panel("stat", title, description, size, queries, options=options, defaults=defaults, **more)
 
 
 def lines(
-    title: str, description: str, place: tuple[int, int, int, int], query: str | Sequence[str], unit: str, **more: Any
+    title: str, description: str, size: tuple[int, int], query: str | Sequence[str], unit: str, **more: Any
 ) -> Panel:
     """Values over time. bars: stacked bars instead of lines.
 
@@ -169,11 +178,11 @@ def lines(
         defaults["min"] = minimum
         drawing["axisSoftMax"] = reach
     queries, shown = [query] if isinstance(query, str) else query, {"options": options, "defaults": defaults}
-    return Panel("timeseries", title, description, place, queries, "time_series", **shown, **more)
+    return Panel("timeseries", title, description, size, queries, "time_series", **shown, **more)
 
 
 def table(
-    title: str, description: str, place: tuple[int, int, int, int], query: str, columns: Sequence[Json], **more: Any
+    title: str, description: str, size: tuple[int, int], query: str, columns: Sequence[Json], **more: Any
 ) -> Panel:
     """Rows and columns. without: what it says when there is no row. Grafana makes a column 150 pixels wide at least
     unless it is told less, and what does not fit beside it lies out of sight."""
@@ -181,7 +190,7 @@ def table(
     if "without" in more:
         defaults["noValue"] = more.pop("without")
     shown = {"options": TABLE_OPTIONS, "defaults": defaults, "overrides": columns}
-    return Panel("table", title, description, place, [query], **shown, **more)
+    return Panel("table", title, description, size, [query], **shown, **more)
 
 
 def column(name: str, **properties: Any) -> Json:
@@ -294,4 +303,14 @@ def dashboard(
         "templating": {"list": list(variables)},
         "annotations": {"list": []},
     }
-    return {**base, **more, "panels": [panel.json(i) for i, panel in enumerate(panels, start=1)]}
+    return {**base, **more, "panels": list(_placed(panels))}
+
+
+def _placed(panels: Sequence[Panel]) -> Iterator[Json]:
+    """The panels in their order, each as high up as it finds room, and there as far left."""
+    floor = [0] * COLUMNS
+    for panel in panels:
+        width, height = panel.size
+        y, x = min((max(floor[x : x + width]), x) for x in range(COLUMNS - width + 1))
+        floor[x : x + width] = [y + height] * width
+        yield panel.json(x, y)

@@ -15,7 +15,6 @@ from generator.panels import (
     RUST,
     SKY,
     STALE_MAPPING,
-    STALE_S,
     Json,
     Panel,
     column,
@@ -29,6 +28,7 @@ from generator.panels import (
 )
 from models.counting.count_state import OUTCOMES
 from schemas.event import REASONS
+from schemas.limits import OLDEST_SCORES_S, SILENT_FEED_S
 
 UID = "risk-pipeline"
 OUTCOME_COLOURS = dict(zip((*OUTCOMES, "rejected"), (BLUE, ORANGE, SKY, GREY, PURPLE, RED), strict=True))
@@ -55,7 +55,7 @@ def _freshness() -> Panel:
         "Freshness of each region",
         "Age of the newest scores of a day, by the store's clock. Amber: late. Grey: stale, more than three ticks. "
         "NOT NOW: the shown time ends in the past, or this screen's clock is wrong.",
-        (0, 0, 8, 8),
+        (8, 8),
         query,
         [
             column("region", unit="string", displayName="Region", custom__width=92),
@@ -66,7 +66,7 @@ def _freshness() -> Panel:
                 displayName="Age",
                 custom__width=70,
                 mappings=[NOT_NOW_MAPPING],
-                thresholds=steps((None, BLUE), (90, AMBER), (STALE_S, GREY)),
+                thresholds=steps((None, BLUE), (90, AMBER), (OLDEST_SCORES_S, GREY)),
                 color={"mode": "thresholds"},
                 custom__cellOptions={"type": "color-background", "mode": "basic"},
             ),
@@ -79,8 +79,6 @@ def _freshness() -> Panel:
 def _number(
     title: str,
     description: str,
-    x: int,
-    y: int,
     query: str,
     unit: str,
     levels: Json,
@@ -97,7 +95,7 @@ def _number(
         "thresholds": levels,
         "color": {"mode": "thresholds"},
     }
-    return stat(title, description, (x, y, width, 4), query, defaults, background=True, named=named)
+    return stat(title, description, (width, 4), query, defaults, background=True, named=named)
 
 
 def _newest(fields: str, since: str = FRESH) -> str:
@@ -119,19 +117,23 @@ def _figures() -> list[Panel]:
             "Ledger gap",
             "Consumed less all outcomes, of the regions with the largest and the smallest gap: 0, or counts cannot be "
             "relied on.",
-            8,
-            0,
             unbalanced,
             "suffix: events",
             steps((None, RUST), (0, BLUE), (1, RUST)),
             named=True,
         ),
         _number(
+            "Unaccounted for",
+            "Messages that Kafka handed over, by its offsets, less those in the ledger, since the job's start: 0, "
+            "unless the topic has transactions or is compacted.",
+            _newest('last("unaccounted") AS "unaccounted"'),
+            "suffix: events",
+            steps((None, RUST), (0, BLUE), (1, RUST)),
+        ),
+        _number(
             "Behind Kafka's end",
             "Events in the topic that were not read yet when the newest batch began. With several regions the largest "
             "of their newest points.",
-            16,
-            0,
             _newest('last("lag_events") AS "lag"'),
             "suffix: events",
             steps((None, BLUE), (10_000, AMBER), (100_000, RUST)),
@@ -139,8 +141,6 @@ def _figures() -> list[Panel]:
         _number(
             "Starts of the job",
             "How often the job was started in the shown time. Above 1 it was restarted.",
-            20,
-            0,
             _newest('count(distinct("started_s")) AS "starts"', since="$timeFilter"),
             "none",
             steps((None, BLUE), (2, AMBER), (4, RUST)),
@@ -149,8 +149,6 @@ def _figures() -> list[Panel]:
         _number(
             "Points dropped",
             "Points that the store refused for good, most often outside its retention, since the job's start.",
-            8,
-            4,
             _newest('max("write_dropped") AS "dropped"'),
             "suffix: points",
             zero,
@@ -158,8 +156,6 @@ def _figures() -> list[Panel]:
         _number(
             "Write retries",
             "Requests to the store that had to be sent again since the job's start.",
-            12,
-            4,
             _newest('max("write_retries") AS "retries"'),
             "suffix: retries",
             steps((None, BLUE), (1, AMBER), (100, RUST)),
@@ -167,23 +163,11 @@ def _figures() -> list[Panel]:
         _number(
             "Silence of the feed",
             "Longest time since the newest incident of a chosen region.",
-            16,
-            4,
             'SELECT max("silent") AS "silent" FROM (SELECT last("silent_s") AS "silent" FROM "pipeline" '
             f'WHERE {REGIONS} AND {FRESH} GROUP BY "region")',
             AGE,
-            steps((None, BLUE), (3600, AMBER), (10_800, RUST)),
+            steps((None, BLUE), (3600, AMBER), (SILENT_FEED_S, RUST)),
             width=8,
-        ),
-        _number(
-            "Unaccounted for",
-            "Messages that Kafka handed over, by its offsets, less those in the ledger, since the job's start: 0, "
-            "unless the topic has transactions or is compacted.",
-            12,
-            0,
-            _newest('last("unaccounted") AS "unaccounted"'),
-            "suffix: events",
-            steps((None, RUST), (0, BLUE), (1, RUST)),
         ),
     ]
 
@@ -196,7 +180,7 @@ def pipeline() -> Json:
         lines(
             "Events in",
             "Messages a second that were read, by region.",
-            (0, 8, 12, 8),
+            (12, 8),
             f'SELECT non_negative_derivative(last("consumed"), 1s) AS "rate" {BY_TIME}',
             "suffix: events/s",
             alias=region,
@@ -204,7 +188,7 @@ def pipeline() -> Json:
         lines(
             "Time of a batch",
             "From the start of a batch's writing to the store's acknowledgement.",
-            (12, 8, 12, 8),
+            (12, 8),
             f'SELECT max("batch_s") AS "batch" {BY_TIME}',
             "s",
             alias=region,
@@ -212,15 +196,15 @@ def pipeline() -> Json:
         lines(
             "From Kafka to the store",
             "Age of the newest event of a batch when its scores were being written.",
-            (0, 16, 12, 8),
+            (12, 8),
             f'SELECT max("freshness_s") AS "freshness" {BY_TIME}',
             "s",
             alias=region,
         ),
         lines(
-            "Behind Kafka's end",
+            "Behind Kafka's end, over time",
             "Events not read yet when a batch began. Rising for long: the job is too slow.",
-            (12, 16, 12, 8),
+            (12, 8),
             f'SELECT max("lag_events") AS "lag" {BY_TIME}',
             "suffix: events",
             alias=region,
@@ -228,7 +212,7 @@ def pipeline() -> Json:
         lines(
             "What became of the messages",
             "Every message read is in exactly one of these.",
-            (0, 24, 12, 9),
+            (12, 9),
             _added_up((*OUTCOMES, "rejected")),
             "suffix: events",
             bars=True,
@@ -237,7 +221,7 @@ def pipeline() -> Json:
         lines(
             "Refused, by reason",
             "`late` and `future` are refused by the clock, the others by the contract; `outside_grid` lies elsewhere.",
-            (12, 24, 12, 9),
+            (12, 9),
             _added_up(REASONS, prefix="rejected_"),
             "suffix: events",
             bars=True,
@@ -245,7 +229,7 @@ def pipeline() -> Json:
         lines(
             "Late",
             "Messages refused because their incident was older than the region's late limit.",
-            (0, 33, 12, 7),
+            (12, 7),
             f'SELECT non_negative_difference(last("rejected_late")) AS "late" {BY_TIME}',
             "suffix: events",
             alias=region,
@@ -253,7 +237,7 @@ def pipeline() -> Json:
         lines(
             "State of the job",
             "Memory that Spark's state store takes for the counts and registries of all regions together.",
-            (12, 33, 12, 7),
+            (12, 7),
             'SELECT max("state_bytes") AS "state" FROM "pipeline" WHERE $timeFilter '
             "GROUP BY time($__interval) fill(null)",
             "bytes",

@@ -77,7 +77,7 @@ def _week() -> Panel:
         description="Mean incidents in an hour, all chosen categories together, by the region's local hour (rows) "
         "and weekday (columns), over eight weeks. Colours are fifths of the span from the least to the most, amber the "
         "uppermost.",
-        place=(12, 0, 12, 25),
+        size=(12, 25),
         queries=[query],
         options=TABLE_OPTIONS,
         defaults={
@@ -122,7 +122,7 @@ def _districts() -> Panel:
         "Districts",
         "Incidents seen and expected per district in the shown time: one forecast of 24 hours a day. Districts are "
         "parts of the grid, 01 in the south-west.",
-        (0, 25, 12, 9),
+        (12, 9),
         query,
         [
             column("district", unit="string", displayName="District"),
@@ -151,7 +151,7 @@ def trends() -> Json:
         lines(
             "Incidents in an hour, by category",
             "What was counted, hour by hour.",
-            (0, 0, 12, 9),
+            (12, 9),
             HOURLY.replace(', first("expected") AS "expected"', ""),
             "suffix: incidents",
             alias="$tag_category",
@@ -161,7 +161,7 @@ def trends() -> Json:
         lines(
             "Seen and expected in an hour, all chosen categories",
             "What was counted beside what the forecast made at the start of that hour foresaw.",
-            (0, 9, 12, 8),
+            (12, 8),
             both,
             "suffix: incidents",
             overrides=[fixed("seen", ORANGE), fixed("expected", BLUE)],
@@ -170,7 +170,7 @@ def trends() -> Json:
             "Week over week",
             "Incidents in a week from Monday (UTC), by category; the newest week is not complete, nor is one with "
             "hours in which the system did not run.",
-            (0, 17, 12, 8),
+            (12, 8),
             _for_long(weekly),
             "suffix: incidents",
             alias="$tag_category",
@@ -181,7 +181,7 @@ def trends() -> Json:
         table(
             "Expected now in the whole region, next $horizon",
             "Incidents foreseen by the newest scores, by category. Empty when the scores are stale.",
-            (12, 25, 12, 9),
+            (12, 9),
             f'SELECT last("e") AS "expected" FROM ({newest}) GROUP BY "category"',
             [
                 column("category", unit="string", displayName="Category"),
@@ -198,7 +198,7 @@ def trends() -> Json:
             without="STALE",
             more={"transformations": [WITHOUT_TIME]},
         ),
-        text("About these counts", WORDS, (0, 34, 24, 4)),
+        text("About these counts", WORDS, (24, 4)),
     ]
     return dashboard(
         UID,

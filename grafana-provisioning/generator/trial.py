@@ -52,9 +52,9 @@ Judged are forecasts of one hour, a day later, when late reports have come. A da
 nothing before the third."""
 
 
-def now(title: str, description: str, place: tuple[int, int, int, int], query: str, defaults: Json) -> Panel:
+def now(title: str, description: str, size: tuple[int, int], query: str, defaults: Json) -> Panel:
     colour: Json = {"color": {"mode": "fixed", "fixedColor": BLUE}}
-    return stat(title, description, place, query, colour | defaults, background=True)
+    return stat(title, description, size, query, colour | defaults, background=True)
 
 
 def word(panel: Panel, name: str, *mappings: Json) -> Panel:
@@ -68,7 +68,7 @@ def trial_now() -> list[Panel]:
     challenger = now(
         "Challenger",
         "The version that is tried beside it now. It is on no map.",
-        (0, 4, 6, 4),
+        (6, 4),
         f'SELECT last("challenger") AS "challenger" FROM "pipeline" WHERE {HERE} AND {FRESH}',
         {"noValue": "STALE"},
     )
@@ -77,7 +77,7 @@ def trial_now() -> list[Panel]:
     decision = now(
         "The gate says",
         "Of the trial that runs now, from all its days. It changes nothing by itself: a person ends the trial.",
-        (6, 4, 5, 4),
+        (5, 4),
         f'SELECT last("decision") AS "decision" FROM {GATE} WHERE {TRIED}',
         {"noValue": NO_DECISION},
     )
@@ -85,7 +85,7 @@ def trial_now() -> list[Panel]:
     days = now(
         "Days judged",
         "Whole local days of the trial that runs now. The gate needs 14 at least, and ends after 60.",
-        (11, 4, 4, 4),
+        (4, 4),
         f'SELECT last("days") AS "days" FROM {GATE} WHERE {TRIED}',
         {"unit": "suffix: days", "decimals": 0, "noValue": NO_DECISION, "mappings": [without_a_value(NO_DECISION)]},
     )
@@ -97,7 +97,7 @@ def because() -> Panel:
         "What the gate waits for",
         "What it said on each day of the trials in the shown time, newest first. Days are UTC. Failed h: hours so far "
         "in which the challenger could not be scored.",
-        (0, 8, 15, 7),
+        (15, 7),
         f'SELECT "days", "failed_hours", "decision", "because" FROM {GATE} WHERE {SHOWN} ORDER BY time DESC',
         [
             column("Time", unit="time:D MMM", displayName="Day", custom__width=75),
@@ -128,7 +128,7 @@ def sequence() -> Panel:
         "Challenger minus champion: mean difference of the log scores, and its bounds",
         "Millionths of a nat per cell, category and hour. Below zero the challenger is better; above the margin it is "
         "worse than is allowed. The band is the confidence sequence of all days of the trial so far.",
-        (0, 15, 15, 10),
+        (15, 10),
         f'SELECT {fields}, 0 * last("days") AS "zero" FROM {GATE} WHERE {SHOWN} {BY_DAY}',
         "suffix: millionths of a nat",
         minimum=None,
@@ -150,7 +150,7 @@ def log_scores() -> Panel:
         "Log score by day, of the same hours",
         "Mean per cell and category of forecasts of one hour, by UTC day, while there was a challenger. Lower is "
         "better. A day with more incidents is higher for all three: look at the order of the lines.",
-        (0, 25, 12, 8),
+        (12, 8),
         f"SELECT {fields} FROM {SHADOW} WHERE {SHOWN} AND {HOURLY} {BY_DAY}",
         "suffix: nats, lower is better",
         minimum=None,

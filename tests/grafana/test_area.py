@@ -5,7 +5,7 @@ import json
 import pytest
 
 from generator.area import area_variable
-from generator.panels import STALE_S
+from schemas.limits import OLDEST_SCORES_S
 from streaming.maps.areas import cells_pattern
 from streaming.maps.pages import with_areas
 from tests.harness.grafana_world import SPECS, VARIABLES
@@ -28,7 +28,7 @@ def rows_of(store, now_s, title, pattern):
     panel = next(panel for panel in PAGES["live-map"]["panels"] if panel["title"].startswith(title))
     variables = VARIABLES | {"area": pattern}
     query = panel["targets"][0]["query"]
-    return table(shown(store, query, from_s=now_s - STALE_S, to_s=now_s, variables=variables))
+    return table(shown(store, query, from_s=now_s - OLDEST_SCORES_S, to_s=now_s, variables=variables))
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def known(filled, now_s):
     """By cell id, the newest score of each cell of the page's place that has a history, as it is stored."""
     place = " AND ".join(f"\"{name}\" = '{VARIABLES[name]}'" for name in ("region", "category", "horizon"))
     query = f'SELECT * FROM "risk" WHERE {place} AND $timeFilter'  # noqa: S608 - made from constants
-    points = table(filled.series(filled_in(query, from_s=now_s - STALE_S, to_s=now_s)))
+    points = table(filled.series(filled_in(query, from_s=now_s - OLDEST_SCORES_S, to_s=now_s)))
     newest = max(point["Time"] for point in points)
     return {point["cell"]: point for point in points if point["Time"] == newest and point["support"] != "no_history"}
 
