@@ -12,7 +12,7 @@ from schemas.spec import Spec
 from streaming.maps.outlines import STREETS
 
 Page = dict[str, Any]
-WHICH_MAP = "name the dashboard of the live map, a JSON file in grafana-provisioning/"
+WHICH_MAP = "name the dashboard of the live map, live-map.json of the folder that grafana-provisioning/generator writes"
 _LONGEST_UID = 40  # that Grafana accepts
 _WORLD_PX = 256  # the whole world's width at zoom 0, pixels
 _MAP_PX = (800, 450)  # width and height of the map's panel on a small screen

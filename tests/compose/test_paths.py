@@ -8,6 +8,7 @@ import re
 import pytest
 import yaml
 
+from generator.files import LIVE_MAP
 from tests.harness.compose_file import COMPOSE, ROOT, SERVICES, mounts, variables
 
 SOURCES = yaml.safe_load((ROOT / "grafana-provisioning" / "datasources" / "influxdb.yaml").read_text())
@@ -113,6 +114,7 @@ def test_a_health_check_asks_a_port_that_its_service_listens_on():
             "scorer",
             {"kafka": HEALTHY, "topics": DONE, "influxdb": HEALTHY, "influxdb-setup": DONE, "demo-artifact": DONE},
         ),
+        ("cells", {"pages": DONE, "demo-artifact": DONE}),
         ("grafana", {"influxdb": HEALTHY, "influxdb-setup": DONE, "cells": DONE}),
         ("serve", {"scorer": "service_started"}),
         ("welcome", {"scorer": HEALTHY, "grafana": HEALTHY}),
@@ -126,7 +128,10 @@ def test_the_cells_that_grafana_serves_are_those_that_are_made():
     command = SERVICES["cells"]["command"]
     folder, live_map = (command[command.index(option) + 1] for option in ("--out", "--live-map"))
     assert place("cells", folder) == place("grafana", "/usr/share/grafana/public/cells")
-    assert place("cells", live_map) == ("./grafana-provisioning/templates", "live-map.json")
+    (pages,) = SERVICES["pages"]["command"]
+    assert place("pages", pages) == place("grafana", "/etc/grafana/provisioning") == ("pages", "")
+    assert place("cells", live_map) == ("pages", LIVE_MAP)
+    assert place("pages", value("pages", "PYTHONPATH")) == ("./grafana-provisioning", "")
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))

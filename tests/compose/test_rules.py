@@ -5,6 +5,8 @@ import subprocess
 
 import pytest
 
+from generator.alerts import ALERTS
+from schemas.spec import DAY_S
 from streaming.job.supervise import _COMMIT_WAIT_S, _WRITES
 from streaming.serve.tokens import Tokens
 from streaming.settings import Settings, environment_names
@@ -214,9 +216,8 @@ def test_as_many_days_are_kept_as_the_alerts_and_the_task_look_back():
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     least = int(re.search(r"^#RAW_DAYS=.*# .*; (\d+) or more", example, re.MULTILINE)[1])
     task = (ROOT / "deploy" / "influxdb" / "risk_long.flux").read_text(encoding="utf-8")
-    rules = (ROOT / "grafana-provisioning" / "alerting" / "rules.yaml").read_text(encoding="utf-8")
     days = [int(number) for number in re.findall(r"range\(start: -(\d+)d\)", task)]
-    days += [int(number) / 86_400 for number in re.findall(r"relativeTimeRange: \{from: (\d+)", rules)]
+    days += [alert.looks_back_s / DAY_S for alert in ALERTS]
     assert least >= max(days) > 7
 
 

@@ -26,6 +26,7 @@ from tests.harness.topic import Topic
 
 pytestmark = [pytest.mark.stack, pytest.mark.spark]
 DEADLINE_S = 240.0
+PRODUCT = f"{ROOT}:{ROOT / 'grafana-provisioning'}"
 TOPICS = {"RISK_TOPIC": "walked.v1", "RISK_DEAD_LETTER_TOPIC": "walked.v1.dlq"}
 
 
@@ -41,7 +42,7 @@ def stores():
 def world(broker, jar_cache, stores, tmp_path_factory):
     """Gives environment_of(service): its variables, with this test's addresses and folders in place of the image's."""
     folder = tmp_path_factory.mktemp("walk")
-    for name in ("artifacts", "state", "cells", "frames", "run"):
+    for name in ("artifacts", "state", "pages", "cells", "frames", "run"):
         (folder / name).mkdir()
     (folder / "run" / "scorer_influx_token").write_text("walked-token\n")
 
@@ -61,7 +62,7 @@ def world(broker, jar_cache, stores, tmp_path_factory):
         ours = {key: value for key, value in os.environ.items() if not key.startswith((PREFIX, INFLUX_PREFIX))}
         theirs = {key: here(value) for key, value in variables(service).items()}
         local = {"RISK_CACHE": str(jar_cache), "RISK_MASTER": "local[2,4]", "RISK_DRIVER_MEMORY": "1g"}
-        return {**ours, **theirs, **TOPICS, **local, "PYTHONPATH": str(ROOT), "HERE": str(folder)}
+        return {**ours, **theirs, **TOPICS, **local, "PYTHONPATH": PRODUCT, "HERE": str(folder)}
 
     return environment_of
 
@@ -70,11 +71,11 @@ def command_of(name, environment):
     """The service's process: our Python in place of the image's, its program from this repository."""
     program, *rest = arguments(SERVICES[name])
     start = [str(ROOT / "deploy" / "demo.py")] if program == "/opt/demo.py" else ["-m", program]
-    places = {"/cells": f"{environment['HERE']}/cells", "/templates": str(ROOT / "grafana-provisioning" / "templates")}
+    places = {"/pages": "pages", "/templates": "pages", "/cells": "cells"}
 
     def here(word):
         target = next((place for place in places if word == place or word.startswith(f"{place}/")), "")
-        return places.get(target, "") + word.removeprefix(target)
+        return (f"{environment['HERE']}/{places[target]}" if target else "") + word.removeprefix(target)
 
     return [sys.executable, *start, *map(here, rest)]
 
@@ -135,6 +136,7 @@ def test_topics_have_partitions_and_retention(topics, broker):
 
 def test_cells_of_the_demos_region_are_written_for_the_map(world, artifact):
     environment = world("cells")
+    run_once("pages", environment)
     run_once("cells", environment)
     folder = Path(environment["HERE"]) / "cells"
     assert (folder / "chicago.geojson").is_file()

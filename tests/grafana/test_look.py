@@ -1,4 +1,4 @@
-"""Every page looked at in a browser, in both themes and on three screens: is all of it in sight, and readable?
+"""Every page looked at in a browser: is all of it in sight, and readable? Both themes on three screens are `long`.
 
 By the DOM of Grafana's own components in headless Chromium, not by comparing pictures. What that does not prove:
 Grafana's map and state timeline, its frame, provisioning, alerting and login, which are not here, and the numbers along
@@ -7,6 +7,7 @@ axes, which are painted on a canvas. Rows of a table may lie further down, out o
 
 import subprocess
 from dataclasses import replace
+from functools import cache
 from itertools import product
 
 import pytest
@@ -20,7 +21,11 @@ from tests.harness.pages import PAGES
 
 pytestmark = pytest.mark.stack
 
-THEMES, WIDTHS = ("dark", "light"), (1280, 1600, 2560)
+FIRST, *OTHERS = SCREENS = list(product(("dark", "light"), (1280, 1600, 2560)))
+BY_SCREENS = pytest.mark.parametrize(
+    "screens", [pytest.param([FIRST], id="dark-1280"), pytest.param(OTHERS, id="others", marks=pytest.mark.long)]
+)
+BY_THEME = pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.long)])
 SHOWN = SPECS[VARIABLES["region"]]
 
 
@@ -38,14 +43,14 @@ def program():
 
 @pytest.fixture(scope="module")
 def looked_at(program, filled, now_s):
-    """Findings of pages, by uid, theme and width."""
+    """Findings of pages on screens of a theme and a width, by job."""
 
-    def of(pages, themes=THEMES, widths=WIDTHS):
+    def of(pages, screens):
         files = map_files(list(SPECS.values()))
         query = f"var-region={SHOWN.region}&var-cell={VARIABLES['cell']}&var-category={VARIABLES['category']}"
         jobs = [
             Job(uid=page["uid"], theme=theme, width=width, query=query)
-            for page, theme, width in product(pages, themes, widths)
+            for page, (theme, width) in product(pages, screens)
         ]
         with serve(filled, built=program / "dist", pages=pages, files=files, now_ms=now_s * 1000) as base:
             return dict(zip(jobs, look(program, base, jobs, now_ms=now_s * 1000), strict=True))
@@ -53,11 +58,12 @@ def looked_at(program, filled, now_s):
     return of
 
 
-def test_all_of_every_page_is_in_sight_and_readable(looked_at):
+@BY_SCREENS
+def test_all_of_every_page_is_in_sight_and_readable(looked_at, screens):
     pages = [opened_at(page, SHOWN.grid) for page in PAGES.values()]
     wrong = [
         f"{job.uid}, {job.theme}, {job.width}: {found.panel}: {found.what}: {found.text}"
-        for job, findings in looked_at(pages).items()
+        for job, findings in looked_at(pages, screens).items()
         for found in findings
     ]
     assert wrong == []
@@ -69,55 +75,55 @@ COUNTS = (
 )
 NOTHING = COUNTS.replace("northville", "nowhere")
 ON_ORANGE = {"unit": "none", "color": {"mode": "fixed", "fixedColor": ORANGE}}
-GRADIENT = stat("gradient", "x", (6, 4, 6, 4), COUNTS, ON_ORANGE)
+GRADIENT = stat("gradient", "x", (6, 4), COUNTS, ON_ORANGE)
 LONG = "A title that is far too long for a panel of three columns"
 BROKEN = [
     (
-        table(
-            "cut header", "x", (0, 0, 3, 4), COUNTS, [column("a", displayName="Seen over expected, in all districts")]
-        ),
+        table("cut header", "x", (3, 4), COUNTS, [column("a", displayName="Seen over expected, in all districts")]),
         "cut",
     ),
     (
-        table("wide", "x", (3, 0, 3, 4), COUNTS, [column(name, custom__width=150) for name in "abc"]),
+        table("wide", "x", (3, 4), COUNTS, [column(name, custom__width=150) for name in "abc"]),
         "columns out of sight",
     ),
-    (table("empty table", "x", (6, 0, 3, 4), NOTHING, []), "no data"),
-    (stat("empty", "x", (9, 0, 3, 4), NOTHING, {"unit": "none", "noValue": "STALE"}), "no data"),
-    (lines("empty lines", "x", (12, 0, 3, 4), NOTHING, "none"), "no data"),
-    (stat("pale", "x", (15, 0, 3, 4), COUNTS, ON_ORANGE, background=True), "contrast 2."),
-    (stat(LONG, "x", (18, 0, 3, 4), COUNTS, {"unit": "none"}), "shortened"),
-    (stat("wrong", "x", (21, 0, 3, 4), "SELECT nothing", {"unit": "none"}), "error"),
-    (text("words", "Many words, and no room for them. " * 30, (0, 4, 6, 4)), "cut above or below"),
+    (table("empty table", "x", (3, 4), NOTHING, []), "no data"),
+    (stat("empty", "x", (3, 4), NOTHING, {"unit": "none", "noValue": "STALE"}), "no data"),
+    (lines("empty lines", "x", (3, 4), NOTHING, "none"), "no data"),
+    (stat("pale", "x", (3, 4), COUNTS, ON_ORANGE, background=True), "contrast 2."),
+    (stat(LONG, "x", (3, 4), COUNTS, {"unit": "none"}), "shortened"),
+    (stat("wrong", "x", (3, 4), "SELECT nothing", {"unit": "none"}), "error"),
+    (text("words", "Many words, and no room for them. " * 30, (6, 4)), "cut above or below"),
     (replace(GRADIENT, options=GRADIENT.options | {"colorMode": "background"}), "gradient behind text"),
 ]
 
 
 @pytest.fixture(scope="module")
 def refused(looked_at):
+    """Gives what is found in each theme."""
     page = dashboard("risk-broken", "Broken", "Each panel has one fault.", [panel for panel, _ in BROKEN], [])
-    return looked_at([page], widths=(1280,))
+    return cache(lambda theme: next(iter(looked_at([page], [(theme, 1280)]).values())))
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@BY_THEME
 @pytest.mark.parametrize(("panel", "what"), [pytest.param(*one, id=one[0].title) for one in BROKEN])
 def test_each_fault_of_a_page_is_found(refused, panel, what, theme):
-    found = next(findings for job, findings in refused.items() if job.theme == theme)
+    found = refused(theme)
     assert any(one.what.startswith(what) for one in found if one.panel == panel.title), found
 
 
-def test_nothing_is_found_in_a_panel_without_fault(looked_at):
+@BY_SCREENS
+def test_nothing_is_found_in_a_panel_without_fault(looked_at, screens):
     panels = [
-        table("counts", "x", (0, 0, 12, 4), COUNTS, [column("a", displayName="Seen")]),
+        table("counts", "x", (12, 4), COUNTS, [column("a", displayName="Seen")]),
         stat(
             "dark",
             "x",
-            (12, 0, 6, 4),
+            (6, 4),
             COUNTS,
             {"unit": "none", "color": {"mode": "fixed", "fixedColor": AMBER}},
             background=True,
         ),
-        text("words", "Few words.", (18, 0, 6, 4)),
+        text("words", "Few words.", (6, 4)),
     ]
-    found = looked_at([dashboard("risk-sound", "Sound", "No fault.", panels, [])])
+    found = looked_at([dashboard("risk-sound", "Sound", "No fault.", panels, [])], screens)
     assert [one for findings in found.values() for one in findings] == []

@@ -5,22 +5,20 @@ from pathlib import Path
 
 import yaml
 
+from generator.files import provisioning
+
 ROOT = Path(__file__).parents[2]
 PROVISIONING = ROOT / "grafana-provisioning"
-DASHBOARDS = PROVISIONING / "dashboards"
-TEMPLATES = PROVISIONING / "templates"
-PAGES = {
-    path.stem: json.loads(path.read_text(encoding="utf-8"))
-    for folder in (DASHBOARDS, TEMPLATES)
-    for path in sorted(folder.glob("*.json"))
-}
-PANELS = {f"{name}:{panel['id']}:{panel['title']}": panel for name, page in PAGES.items() for panel in page["panels"]}
+FILES = provisioning()
+RULES = "alerting/rules.json"
+PAGES = {Path(name).stem: json.loads(text) for name, text in FILES.items() if name.endswith(".json") and name != RULES}
+PANELS = {f"{name}: {panel['title']}": panel for name, page in PAGES.items() for panel in page["panels"]}
 MAP = next(panel for panel in PAGES["live-map"]["panels"] if panel["type"] == "geomap")
 
 
 def provisioned(name):
-    """What a file of `grafana-provisioning/` in YAML holds. name: its path there."""
-    return yaml.safe_load((PROVISIONING / name).read_text(encoding="utf-8"))
+    """What a file in YAML, or in JSON, holds. name: its path in the folder."""
+    return yaml.safe_load(FILES[name])
 
 
-ALERTS = [rule for group in provisioned("alerting/rules.yaml")["groups"] for rule in group["rules"]]
+ALERTS = [rule for group in provisioned(RULES)["groups"] for rule in group["rules"]]
