@@ -59,10 +59,6 @@ class Settings(BaseModel):
     archive_storage: SecretStr = Field(
         SecretStr(""), description="Its storage options, KEY=VALUE joined by commas, with delta-rs's keys"
     )
-    oidc_issuer: str = Field("", description="Issuer whose JSON web tokens `serve` also takes; none when empty")
-    oidc_audience: str = Field("", description="Audience that they must be for")
-    oidc_keys: str = Field("", description="Its JWK set, a file or an address; empty: the address that it names")
-    oidc_regions_claim: str = Field("regions", description="Their claim with the regions that they open; `*`: all")
     sink: str = Field("file:data/scores.lp", description="`influxdb`, or `file:PATH` for line protocol in a file")
     map_page: Path | None = Field(None, description="Also keep a live map page (HTML) at this path")
     metrics: str = Field(
@@ -175,12 +171,6 @@ class Settings(BaseModel):
             raise ValueError(f"{same}: name two topics, or refused messages are read and refused again without end")
         if self.covariates_topic in (self.topic, self.dead_letter_topic):
             raise ValueError(f"RISK_COVARIATES_TOPIC is {self.covariates_topic}: name a topic of its own")
-        return self
-
-    @model_validator(mode="after")
-    def _has_audience(self) -> Self:
-        if bool(self.oidc_issuer) != bool(self.oidc_audience):
-            raise ValueError("RISK_OIDC_ISSUER and RISK_OIDC_AUDIENCE: give both, or none of them")
         return self
 
     @model_validator(mode="after")

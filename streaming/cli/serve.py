@@ -2,18 +2,14 @@
 
 import json
 import logging
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from schemas.errors import SettingsError, not_installed
 from streaming.maps.areas import read_areas
 from streaming.settings import Settings
-
-if TYPE_CHECKING:
-    from streaming.serve.oidc import Provider
 
 _ListenOption = Annotated[str, typer.Option(help="host:port; a host that other machines reach needs --tokens")]
 _TokensOption = Annotated[
@@ -49,7 +45,7 @@ def serve(
 ) -> None:
     """Serve the last frame of each region in RISK_FRAMES over HTTP, with a live map at /, until told to stop."""
     settings: Settings = context.obj
-    host, port = _address(listen, is_guarded=tokens is not None or bool(settings.oidc_issuer))
+    host, port = _address(listen, is_guarded=tokens is not None)
     if streets and not streets.is_file():
         raise SettingsError(f"{streets} does not exist", "name the GeoJSON file of streets with --streets")
     named = read_areas(areas, area_name) if areas else ()
@@ -67,7 +63,6 @@ def serve(
     service = opened(
         settings.frames,
         tokens=tokens,
-        provider=_provider(settings),
         rate=rate,
         areas=named,
         streets=streets,
@@ -75,21 +70,6 @@ def serve(
     )
     typer.echo(f"the map is at http://{host}:{port}/, the document of the interface at /openapi.json", err=True)
     uvicorn.run(application(service), host=host, port=port, **_SERVER)
-
-
-def _provider(settings: Settings) -> "Provider | None":
-    from streaming.serve.oidc import provider_of
-
-    if not settings.oidc_issuer:
-        return None
-    return provider_of(
-        settings.oidc_issuer,
-        settings.oidc_audience,
-        keys=settings.oidc_keys,
-        regions_claim=settings.oidc_regions_claim,
-        now_s=time.time,
-        steady_s=time.monotonic,
-    )
 
 
 def token(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
-from streaming.serve.service import COOKIE, Service, TheCaller, TheService, json_bytes, known_caller, seen_by
+from streaming.serve.service import Service, TheCaller, TheService, json_bytes, known_caller, seen_by, token_of
 from streaming.serve.tokens import Caller
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ async def stream(request: Request, service: TheService, caller: TheCaller) -> St
     feed: Feed = request.app.state.feed
     if feed.open >= MOST_STREAMS:
         raise HTTPException(503, f"{MOST_STREAMS} streams are open, and no more can be", {"Retry-After": "60"})
-    token = _token_of(request)
+    token = token_of(request)
     lines = _events(feed, service, caller, lambda: known_caller(service, token) == caller)
     return StreamingResponse(lines, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -84,8 +84,3 @@ async def _events(
             await feed.next_look()
     finally:
         feed.open -= 1
-
-
-def _token_of(request: Request) -> str | None:
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else request.cookies.get(COOKIE)

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from streaming.page.parts import FOLDER, filled, part
 from streaming.serve.problems import problem
-from streaming.serve.service import COOKIE, Service, TheService, known_caller
+from streaming.serve.service import COOKIE, Service, TheService, known_caller, token_of
 
 router = APIRouter(include_in_schema=False)
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
@@ -28,7 +28,7 @@ _POLICY = (
 
 @router.get("/")
 async def live_map(request: Request, service: TheService) -> Response:
-    if known_caller(service, request.cookies.get(COOKIE)) is None:
+    if known_caller(service, token_of(request)) is None:
         return RedirectResponse("login", 303)
     return _html(_MAP)
 

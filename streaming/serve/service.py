@@ -1,6 +1,5 @@
 """What the routes share: frames, callers, areas. And what every route asks first: who, how often, which region."""
 
-import asyncio
 import hashlib
 import time
 from collections import OrderedDict
@@ -21,12 +20,11 @@ from schemas.version import product_version
 from streaming.disk.frame_file import StoredFrames
 from streaming.maps.areas import Area, cells_inside
 from streaming.serve.frames import Frames, instant, is_stale
-from streaming.serve.oidc import Provider
 from streaming.serve.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
 
 COOKIE = "risk_token"
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
-_bearer = HTTPBearer(auto_error=False, description="A token that `python -m streaming token` made, or a JSON web token")
+_bearer = HTTPBearer(auto_error=False, description="A token that `python -m streaming token` made")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The same token, for the page")
 
 
@@ -52,7 +50,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """One process of the service. Without tokens and provider it answers this machine alone, and everybody on it.
+    """One process of the service. Without tokens it answers this machine alone, and everybody on it.
 
     url: what links begin with; where it is empty, the address that a request names.
     """
@@ -61,7 +59,6 @@ class Service:
     now_s: Callable[[], float]
     rates: Rates
     tokens: Tokens | None = None
-    provider: Provider | None = None
     areas: Sequence[Area] = ()
     streets: FilePath | None = None
     url: str = ""
@@ -69,15 +66,13 @@ class Service:
 
     @property
     def is_open(self) -> bool:
-        return self.tokens is None and self.provider is None
+        return self.tokens is None
 
     def look(self) -> None:
-        """Read what has changed: frames, tokens and keys."""
+        """Read what has changed: frames and tokens."""
         self.frames.look()
         if self.tokens is not None:
             self.tokens.look()
-        if self.provider is not None:
-            self.provider.keys.look()
 
     def now_of(self, frames: StoredFrames) -> "Now":
         return Now(frames, is_stale(frames, self.now_s()))
@@ -176,10 +171,15 @@ TheService = Annotated[Service, Depends(service_of)]
 
 
 def known_caller(service: Service, token: str | None) -> Caller | None:
-    if service.is_open:
+    if service.tokens is None:
         return ANYONE
-    guards = (service.tokens, service.provider) if token else ()
-    return next((found for guard in guards if guard and (found := guard.caller(token or ""))), None)
+    return service.tokens.caller(token) if token else None
+
+
+def token_of(request: Request) -> str | None:
+    """What the header sends, or else the page's cookie."""
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else request.cookies.get(COOKIE)
 
 
 async def caller_of(
@@ -188,11 +188,7 @@ async def caller_of(
     cookie: Annotated[str | None, Security(_cookie)],
 ) -> Caller:
     """Raises 401 without a token that is known, 429 for a caller who asks too often."""
-    token = bearer.credentials if bearer else cookie
-    caller = known_caller(service, token)
-    if caller is None and token and service.provider and service.provider.is_of_unknown_key(token):
-        await asyncio.to_thread(service.provider.keys.look_again)
-        caller = known_caller(service, token)
+    caller = known_caller(service, bearer.credentials if bearer else cookie)
     if caller is None:
         said = "send a known token as `Authorization: Bearer TOKEN`"
         raise HTTPException(401, said, {"WWW-Authenticate": 'Bearer realm="risk"'})

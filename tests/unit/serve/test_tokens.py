@@ -58,6 +58,10 @@ def test_figures_of_all_regions_are_for_tokens_that_open_them_all(base, made):
     assert b"lakeside" not in answers["north"].data
 
 
+def test_a_token_that_a_proxy_sends_for_its_people_opens_the_map(base, made):
+    assert [Client(base, token).get("/").status for token in (made["north"], None, "wrong")] == [200, 303, 303]
+
+
 def test_health_needs_none_and_names_no_region(base):
     answer = Client(base).get("/health")
     assert answer.status == 200
