@@ -168,7 +168,7 @@ class Judge:
 
 
 def mean_scores(of_seeds: Sequence[ModelScores]) -> ModelScores:
-    """Every figure's mean over the seeds; the curves of the first, the sums of each."""
+    """Every figure's mean over the seeds; the reliability of the first, the sums of each."""
     first = of_seeds[0]
     return replace(
         first,

@@ -18,7 +18,7 @@ Losses = tuple[tuple[float, ...], ...]  # by seed: of the linear part alone, the
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelResult:
-    """One model. With several seeds each figure is the mean over them, and the curves are the first seed's."""
+    """One model. With several seeds each figure is the mean over them, and the reliability is the first seed's."""
 
     model: str
     kind: str  # "rule" counts for itself; the others see the product's features

@@ -45,15 +45,6 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curves:
-    """What the plots that go with a sheet need."""
-
-    reliability: Reliability
-    pit: npt.NDArray[np.int64]  # (20,) histogram of the randomised PIT
-    capture: Capture
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """What was measured of one category."""
 
@@ -70,7 +61,7 @@ class ModelScores:
     """All that is measured of one model."""
 
     sheet: Sheet
-    curves: Curves
+    reliability: Reliability  # over all categories
     by_category: Mapping[str, Sheet]
     log_score_sums: Floats  # (seeds, steps, categories) negative binomial log score, summed over cells
 
@@ -111,14 +102,14 @@ def score(
     if not first == steps > 0:
         raise DataError(f"forecasts of {first} steps for {steps}", "give one for each step, and at least one step")
     parts = [tally.measured() for tally in tallies]
-    sheet, curves = _sheet_of(parts, probability, happened)
+    sheet, table = _sheet_of(parts, probability, happened)
     by_category = {
         name: _sheet_of(parts[place : place + 1], probability[place : place + 1], happened[place : place + 1])[0]
         for place, name in enumerate(categories)
     }
     return ModelScores(
         sheet=sheet,
-        curves=curves,
+        reliability=table,
         by_category=by_category,
         log_score_sums=np.stack([part.log_score_sums for part in parts], axis=1)[None],
     )
@@ -198,7 +189,7 @@ class _Tally:
 
 def _sheet_of(
     parts: Sequence[Measured], probability: npt.NDArray[np.float32], happened: npt.NDArray[np.bool_]
-) -> tuple[Sheet, Curves]:
+) -> tuple[Sheet, Reliability]:
     """The sheet of one category, or of several together. probability, happened: (categories, steps, cells)."""
     spread: Intervals = reduce(add, (part.intervals for part in parts))
     caught: Capture = reduce(add, (part.capture for part in parts))
@@ -212,4 +203,4 @@ def _sheet_of(
         **spread.figures(),
         ranking=tuple(caught.at(share) for share in AREA_SHARES),
     )
-    return sheet, Curves(reliability=table, pit=spread.pit, capture=caught)
+    return sheet, table

@@ -26,33 +26,18 @@ class ReportColumn:
     digits: int | None = None  # after the point; None: four significant ones of the best value
 
 
-def _hits(area_share: float, meaning: str) -> ReportColumn:
-    return ReportColumn(
-        f"hit {100 * area_share:g}{SPACE}%", meaning, lambda sheet: 100 * at_share(sheet, area_share).hit_rate, digits=1
-    )
-
-
 LOG_SCORE = ReportColumn(
     f"NB{SPACE}log score",
     "How much the counts surprise the forecast, nats per cell, step and category; smaller is better. "
     "Rows are ordered by it.",
     lambda sheet: sheet.nb_log_score,
 )
-DEVIANCE = ReportColumn(
-    "Poisson dev.",
-    "Poisson deviance per cell, step and category; smaller is better.",
-    lambda sheet: sheet.poisson_deviance,
+HIT_10 = ReportColumn(
+    f"hit 10{SPACE}%",
+    "Percent of the incidents in the 10 % of the area that the model puts first.",
+    lambda sheet: 100 * at_share(sheet, 0.10).hit_rate,
+    digits=1,
 )
-CRPS = ReportColumn(
-    "CRPS",
-    "How far the whole forecast distribution lies from the count, incidents; smaller is better.",
-    lambda sheet: sheet.crps,
-)
-AUC_PR = ReportColumn(
-    "AUC PR", "Average precision of “at least one incident”; larger is better.", lambda sheet: sheet.auc_pr, digits=3
-)
-HIT_5 = _hits(0.05, "Percent of the incidents in the 5 % of the area that the model puts first.")
-HIT_10 = _hits(0.10, "The same of 10 % of the area.")
 RATIO = ReportColumn(
     "f/a",
     "Forecast over actual: all expected over all observed incidents; 1 is right.",
@@ -65,53 +50,7 @@ COVER_90 = ReportColumn(
     lambda sheet: 100 * sheet.coverage_90,
     digits=1,
 )
-MAIN = (LOG_SCORE, DEVIANCE, CRPS, AUC_PR, HIT_5, HIT_10, RATIO, COVER_90)
-EXPENDABLE = (HIT_5, DEVIANCE, CRPS, AUC_PR, COVER_90, HIT_10, RATIO)  # at a narrow terminal; the first goes first
-MORE = (
-    ReportColumn("Brier", "Brier score of “at least one”; smaller is better.", lambda s: s.brier),
-    ReportColumn("log loss", "Log loss of “at least one”, nats; smaller.", lambda s: s.log_loss),
-    ReportColumn(
-        "ECE",
-        "Expected calibration error: mean gap between probability and frequency, percentage points; smaller.",
-        lambda sheet: 100 * sheet.ece,
-        digits=2,
-    ),
-    _hits(0.01, "Percent of the incidents in the 1 % of the area that the model puts first."),
-    _hits(0.20, "The same of 20 % of the area."),
-    ReportColumn(
-        f"PAI 10{SPACE}%",
-        "Predictive accuracy index: hit rate over flagged area, at 10 %; 1 is chance.",
-        lambda sheet: at_share(sheet, 0.10).pai,
-        digits=2,
-    ),
-    ReportColumn(
-        f"PEI 10{SPACE}%",
-        "Predictive efficiency index: hits over those of the best choice in hindsight, at 10 %; 1 is most.",
-        lambda sheet: at_share(sheet, 0.10).pei,
-        digits=3,
-    ),
-    ReportColumn(
-        "busy 90",
-        "Percent inside the 90 % interval where the model expects an incident or more; 90 is right.",
-        lambda sheet: 100 * sheet.busy_coverage_90,
-        digits=1,
-    ),
-    ReportColumn(
-        "cover 50",
-        "Percent of the counts inside the 50 % interval; 50 is right.",
-        lambda sheet: 100 * sheet.coverage_50,
-        digits=1,
-    ),
-    ReportColumn(
-        "plain 90",
-        "Percent of the counts in the plain interval of whole numbers, often above 90 where counts are small.",
-        lambda sheet: 100 * sheet.plain_coverage_90,
-        digits=1,
-    ),
-    ReportColumn(
-        "width 90", "Mean width of that interval, incidents; smaller is sharper.", lambda sheet: sheet.width_90
-    ),
-)
+COLUMNS = (LOG_SCORE, HIT_10, RATIO, COVER_90)
 
 
 def texts(column: ReportColumn, sheets: Sequence[Sheet]) -> list[str]:

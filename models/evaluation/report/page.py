@@ -4,19 +4,18 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
 
-from models.evaluation.report.as_json import Value, as_json
-from models.evaluation.report.columns import MAIN, MORE, ReportColumn, against_text, texts, verdict_text
-from models.evaluation.report.findings import best_baseline, minute
+from models.evaluation.report.as_json import as_json
+from models.evaluation.report.columns import COLUMNS, difference_text, texts, verdict_text
+from models.evaluation.report.findings import minute
 from models.evaluation.report.plots import PLOTS, Plot
-from models.evaluation.report.provenance import facts, how_made
-from models.evaluation.report.wording import answers, origins_sentences
+from models.evaluation.report.wording import sentences, warnings
 from models.evaluation.result import Evaluation
 from schemas.errors import DataError
 
@@ -61,75 +60,21 @@ def png(plot: Plot, evaluation: Evaluation) -> bytes:
 def render(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> str:
     """The page as HTML: no script, no network, its pictures inside. pictures: PNG files by the plot's name."""
     template, policy = _template()
-    every, categories = (*MAIN, *MORE), evaluation.cube.categories
+    cube, sheets = evaluation.cube, [row.scores.sheet for row in evaluation.rows]
+    figures = [texts(column, sheets) for column in COLUMNS]
     return template.render(
         policy=policy,
         evaluation=evaluation,
-        answers=answers(evaluation),
-        columns=MAIN,
-        rows=_rows(evaluation, MAIN),
-        plots=[
-            {
-                "alt": plot.describe(evaluation),
-                "caption": plot.caption,
-                "data": base64.b64encode(pictures[plot.name]).decode(),
-            }
-            for plot in PLOTS
+        judged=[minute(int(cube.starts_s[step])) for step in (evaluation.first, -1)],
+        sentences=(*sentences(evaluation), *warnings(evaluation)),
+        columns=COLUMNS,
+        rows=[
+            (row, cells, difference_text(row, evaluation), verdict_text(row.versus_best_baseline))
+            for row, cells in zip(evaluation.rows, zip(*figures, strict=True), strict=True)
         ],
-        how_made=how_made(evaluation),
-        facts=[facts(row, evaluation) for row in evaluation.rows],
-        all_columns=every,
-        groups={
-            "all categories": _rows(evaluation, every),
-            **{name: _rows(evaluation, every, name) for name in categories if len(categories) > 1},
-        },
-        origins=_at_origins(evaluation),
+        plots=[(plot, plot.describe(evaluation), base64.b64encode(pictures[plot.name]).decode()) for plot in PLOTS],
         figures=FIGURES,
     )
-
-
-def _at_origins(evaluation: Evaluation) -> Value | None:
-    """The table of several origins: headings and rows."""
-    origins = evaluation.origins
-    if origins is None:
-        return None
-    scores = {row.model: row.nb_log_score for row in origins.rows}
-    kinds = {row.model: row.kind for row in evaluation.rows}
-    return {
-        "from": [minute(at_s) for at_s in origins.judged_from_s],
-        "sentences": origins_sentences(evaluation),
-        "rows": [
-            {
-                "model": row.model,
-                "kind": kinds[row.model],
-                "texts": [f"{score:.5f}" for score in (*row.nb_log_scores, row.nb_log_score)],
-                "difference": against_text(row.versus_best_baseline, scores[origins.best_baseline]),
-                "verdict": verdict_text(row.versus_best_baseline),
-                "difference_rule": against_text(row.versus_best_rule, scores[origins.best_rule], "best rule"),
-                "verdict_rule": verdict_text(row.versus_best_rule),
-            }
-            for row in origins.rows
-        ],
-    }
-
-
-def _rows(evaluation: Evaluation, columns: Sequence[ReportColumn], category: str | None = None) -> list[Value]:
-    """Name, kind, figures and difference to the best rival of each model, over all categories or in one."""
-    rows, best = evaluation.rows, best_baseline(evaluation).scores
-    sheets = [row.scores.by_category[category] if category else row.scores.sheet for row in rows]
-    found = [row.versus_by_category.get(category) if category else row.versus_best_baseline for row in rows]
-    score = (best.by_category[category] if category else best.sheet).nb_log_score
-    figures = zip(*(texts(column, sheets) for column in columns), strict=True)
-    return [
-        {
-            "model": row.model,
-            "kind": row.kind,
-            "texts": cells,
-            "difference": against_text(difference, score),
-            "verdict": verdict_text(difference),
-        }
-        for row, cells, difference in zip(rows, figures, found, strict=True)
-    ]
 
 
 @cache
@@ -139,5 +84,4 @@ def _template() -> tuple[Template, str]:
     digest = base64.b64encode(hashlib.sha256(_STYLE.findall(source)[0].encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["together"] = lambda words: words.replace(" %", "\N{NO-BREAK SPACE}%")
     return environment.from_string(source), policy

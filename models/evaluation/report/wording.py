@@ -1,15 +1,12 @@
 """The findings of an evaluation in sentences, for people who do not read scores."""
 
-from dataclasses import dataclass
 from math import isnan
 
 from models.evaluation.report.findings import (
     Against,
     against_best,
     against_rule,
-    at_share,
     best_baseline,
-    best_rule,
     minute,
 )
 from models.evaluation.result import Evaluation
@@ -17,49 +14,14 @@ from models.measures.paired import BLOCK_DAYS, LEAST_BLOCKS, LEAST_JUDGED
 
 RATIO_BOUNDS = (0.95, 1.05)  # forecast over actual of a calibrated network
 COVERAGE_BOUNDS = (0.88, 0.92)  # of its 90 % interval
-AREA_SHARE = 0.10  # at which the page speaks of hits
 LEAST_SEEDS = 5
 CATEGORY_BOUNDS, ENOUGH = (0.9, 1.1), 400  # forecast over actual of a category, where chance makes 5 %
-_SHORT = {
-    "better": "Yes",
-    "worse": "No",
-    "tie": "No clear difference",
-    "too short": "Not known yet",
-    "too few": "Not known yet",
-}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    question: str
-    short: str  # a word or two
-    tone: str  # better, worse, tie, too short, or none of these
-    sentences: tuple[str, ...]
-
-
-def answers(evaluation: Evaluation) -> tuple[Answer, ...]:
-    """The questions of a decision maker, and the answers of the figures."""
-    found, nothing_observed = warnings(evaluation), isnan(evaluation.network.scores.sheet.forecast_over_actual)
-    verdict, only_rules = verdict_sentence(evaluation), best_baseline(evaluation).kind == "rule"
-    counting = verdict if only_rules else counting_sentence(evaluation)
-    network = _comparison("Is the network better than every other model here?", against_best(evaluation), verdict)
-    return (
-        _comparison("Is the model better than simple counting?", against_rule(evaluation), counting),
-        *(() if only_rules else (network,)),
-        _practice(evaluation),
-        Answer(
-            question="Do its numbers match what happened?",
-            short="Not known" if nothing_observed else "Not quite" if found else "Yes, as far as measured",
-            tone="tie" if nothing_observed else "worse" if found else "better",
-            sentences=(*_calibrated(evaluation), *found),
-        ),
-    )
-
-
-def _comparison(question: str, found: Against, sentence: str) -> Answer:
-    verdict = found.difference.verdict
-    size = f", by {found.size} %" if verdict in ("better", "worse") else ""
-    return Answer(question=question, short=_SHORT[verdict] + size, tone=verdict, sentences=(sentence,))
+def sentences(evaluation: Evaluation) -> tuple[str, ...]:
+    """What was found: the best rule and the best rival beside the network, over all origins too."""
+    counting = (counting_sentence(evaluation),) if evaluation.best_rule != evaluation.best_baseline else ()
+    return (*counting, verdict_sentence(evaluation), *origins_sentences(evaluation))
 
 
 def verdict_sentence(evaluation: Evaluation) -> str:
@@ -166,51 +128,3 @@ def warnings(evaluation: Evaluation) -> tuple[str, ...]:
             f"to {100 * COVERAGE_BOUNDS[1]:.0f} %."
         )
     return tuple(found)
-
-
-def _practice(evaluation: Evaluation) -> Answer:
-    """How many incidents the first cells hold, and what the score means."""
-    question = "What does it change in practice?"
-    network, rule = (at_share(row.scores.sheet, AREA_SHARE) for row in (evaluation.network, best_rule(evaluation)))
-    if isnan(network.hit_rate):
-        nothing = "No incident happened in the judged time: there was nothing to find."
-        return Answer(question=question, short="Nothing to find", tone="", sentences=(nothing,))
-    more, area = round(100 * (network.hit_rate - rule.hit_rate), 1), f"{100 * AREA_SHARE:.0f} %"
-    found = (
-        f"{abs(more):.1f} {'more' if more > 0 else 'fewer'} of 100 found" if more else "As many found as by counting"
-    )
-    hits = (
-        f"Of all incidents, {100 * network.hit_rate:.1f} % happened in the {area} of the area that the network puts "
-        f"first, and {100 * rule.hit_rate:.1f} % in the {area} that the best rule ({evaluation.best_rule}) puts first. "
-        f"A random choice finds about {area}; the best choice in hindsight would have found "
-        f"{100 * network.ideal_hit_rate:.1f} %. How much of the difference is chance was not computed."
-    )
-    score = (
-        "Models are compared by the log score: it measures how much the counts surprise the forecast; less is better."
-    )
-    return Answer(question=question, short=found, tone="", sentences=(hits, score))
-
-
-def _calibrated(evaluation: Evaluation) -> tuple[str, str]:
-    network, actual = evaluation.network, evaluation.network.totals.city.actual
-    ratio = network.scores.sheet.forecast_over_actual
-    sheet = network.scores.sheet
-    kept = (
-        f"Its 90 % intervals contain {100 * sheet.coverage_90:.1f} % of the counts (randomised PIT); 90 % is right, "
-        "but where incidents are rare, a wrong forecast can be close to it, too. "
-        + (
-            "It expects less than one incident everywhere. "
-            if isnan(sheet.busy_coverage_90)
-            else f"Where it expects one or more, they contain {100 * sheet.busy_coverage_90:.1f} %. "
-        )
-        + f"In whole numbers they contain {100 * sheet.plain_coverage_90:.1f} %."
-    )
-    if isnan(ratio):
-        return f"It expected {network.totals.city.forecast:,.0f} incidents, and none happened.", kept
-    ratios = {name: of.forecast_over_actual for name, of in network.scores.by_category.items()}
-    each = ", ".join(f"{name} {one:.2f}" for name, one in ratios.items() if not isnan(one))
-    return (
-        f"It expected {ratio * actual:,.0f} incidents and {actual:,} happened: forecast over actual is {ratio:.3f}"
-        f"{f' ({each})' if len(ratios) > 1 else ''}, and 1 is right.",
-        kept,
-    )

@@ -12,11 +12,10 @@ from rich.console import Console
 
 from models.evaluation.origins import combine_origins
 from models.evaluation.report.as_json import as_json
-from models.evaluation.report.columns import MAIN, difference_text, texts
+from models.evaluation.report.columns import COLUMNS, difference_text, texts
 from models.evaluation.report.page import render
-from models.evaluation.report.plots import PLOTS
 from models.evaluation.report.table import print_table
-from models.evaluation.report.wording import answers, verdict_sentence, warnings
+from models.evaluation.report.wording import sentences, verdict_sentence, warnings
 from models.measures.paired import Difference
 from models.measures.scores import Sheet
 from tests.harness.small_evaluation import HOSTILE, NO_PICTURES, small_evaluation, with_network
@@ -112,8 +111,6 @@ def test_a_district_without_scored_cells_has_no_n_test(evaluation):
     emptied = with_network(evaluation, totals=totals)
     district = as_json(emptied)["rows"][0]["totals"]["by_district"][0]
     assert (district["ratio"], district["n_test"]) == (None, None)
-    figure = next(plot for plot in PLOTS if plot.name == "totals").draw(emptied)
-    assert figure.axes[2].get_ylim()[0] > 0
 
 
 # ---- table
@@ -125,25 +122,17 @@ def printed(evaluation, width):
     return console.file.getvalue().splitlines()
 
 
-@pytest.mark.parametrize("width", [200, 100, 80, 60])
+@pytest.mark.parametrize("width", [200, 100, 80])
 def test_the_table_keeps_its_numbers_whole_at_any_width(evaluation, width):
     lines = printed(evaluation, width)
     assert max(map(len, lines)) <= width
     text = "\n".join(lines)
     sheets = [row.scores.sheet for row in evaluation.rows]
-    for row, score in zip(evaluation.rows, texts(MAIN[0], sheets), strict=True):
+    for row, score in zip(evaluation.rows, texts(COLUMNS[0], sheets), strict=True):
         line = next(line for line in lines if line.startswith(row.model))
         assert score in line.split()
         assert difference_text(row, evaluation) in line
     assert "…" not in text
-
-
-def test_at_100_columns_nothing_is_left_out_and_at_80_the_least_important_is(evaluation):
-    sheets = [row.scores.sheet for row in evaluation.rows]
-    for width, missing in ((100, set()), (80, {"hit 5\N{NO-BREAK SPACE}%", "Poisson dev.", "CRPS"})):
-        lines = "\n".join(printed(evaluation, width)).split("\n\n")[0].split()
-        shown = {column.heading for column in MAIN if set(texts(column, sheets)) <= set(lines)}
-        assert {column.heading for column in MAIN} - shown == missing
 
 
 def test_names_are_no_markup():
@@ -177,12 +166,6 @@ def test_a_verdict_of_few_seeds_says_how_to_get_more(evaluation):
     assert few == f"{enough} It rests on 2 of the 5 seeds that it needs: give --seeds 5."
 
 
-def test_what_is_not_known_has_no_size(evaluation):
-    unknown = difference(-0.02, -0.03, -0.01, "too short", 4)
-    short = with_network(with_regression(evaluation), versus_best_baseline=unknown, versus_best_rule=unknown)
-    assert [answer.short for answer in answers(short)[:2]] == ["Not known yet", "Not known yet"]
-
-
 def with_regression(evaluation):
     """The same, but that the best rival sees the features; the best rule is another."""
     seen = evaluation.row(evaluation.best_baseline)
@@ -191,21 +174,17 @@ def with_regression(evaluation):
     return replace(evaluation, rows=rows, best_rule=rule.model)
 
 
-def test_counting_and_the_best_baseline_are_answered_apart(evaluation):
+def test_counting_and_the_best_baseline_are_said_apart(evaluation):
     better, tie = difference(-0.02, -0.03, -0.01, "better"), difference(0.001, -0.01, 0.012, "tie")
     changed = with_network(with_regression(evaluation), versus_best_baseline=tie, versus_best_rule=better)
-    counting, network, use, *_ = answers(changed)
-    assert (counting.tone, network.tone) == ("better", "tie")
-    assert changed.best_rule in counting.sentences[0]
-    assert changed.best_baseline in network.sentences[0]
-    assert counting.short.startswith("Yes, by 2.")
+    counting, network = sentences(changed)
+    assert counting.startswith("The network is better than the best of")
+    assert changed.best_rule in counting
+    assert network.startswith("A tie")
+    assert changed.best_baseline in network
     text = " ".join(printed(changed, 1000))
-    assert counting.sentences[0] in text
-    assert network.sentences[0] in text
-    hits = [next(at for at in row.scores.sheet.ranking if at.area_share == 0.1).hit_rate for row in changed.rows]
-    by_model = dict(zip((row.model for row in changed.rows), hits, strict=True))
-    more = round(100 * (by_model["network"] - by_model[changed.best_rule]), 1)
-    assert use.short == f"{abs(more)} {'more' if more > 0 else 'fewer'} of 100 found"
+    assert counting in text
+    assert network in text
 
 
 def test_several_origins_are_in_the_page_the_terminal_and_the_json():
@@ -217,7 +196,6 @@ def test_several_origins_are_in_the_page_the_terminal_and_the_json():
         expected = [part.row(row.model).scores.sheet.nb_log_score for part in parts]
         assert row.nb_log_scores == tuple(expected)
         assert row.nb_log_score == pytest.approx(np.mean(expected))
-        assert f"<td>{row.nb_log_score:.5f}</td>" in page
         found = next(line for line in written["rows"] if line["model"] == row.model)
         assert found["nb_log_scores"] == expected
         if row.model != rolled.origins.best_rule:
@@ -225,7 +203,8 @@ def test_several_origins_are_in_the_page_the_terminal_and_the_json():
             assert found["versus_best_rule"]["difference"] == pytest.approx(row.nb_log_score - rule.nb_log_score)
             assert found["versus_best_rule"]["blocks"] == 2 * 34
     assert "over all 2 origins" in " ".join(printed(rolled, 1000))
-    assert "At earlier times" not in render(parts[0], NO_PICTURES)
+    assert "over all 2 origins" in page
+    assert "origins" not in render(parts[0], NO_PICTURES)
 
 
 def test_each_category_has_its_own_difference_and_verdict(evaluation):
@@ -254,4 +233,4 @@ def test_a_broken_promise_is_a_warning_everywhere(evaluation, changes, words):
     broken = with_sheet(broken, **changes)
     assert words in " ".join(warnings(broken))
     assert words in " ".join(printed(broken, 1000))
-    assert any(words in sentence for answer in answers(broken) for sentence in answer.sentences)
+    assert words in render(broken, NO_PICTURES)
