@@ -1,7 +1,7 @@
 .PHONY: pages pictures help demo test test-all stack cluster kubernetes ansible unit lint docs faults soak load year fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
 PYTHON := .venv/bin/python
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
-BESIDE := tests/unit tests/contracts tests/grafana tests/pipelines
+# Each group of tests that share a need goes to one worker, in the order of tests/harness/needs.py.
+PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE  # every Spark worker would compile torch and pandas anew
 
 help: ## this list
@@ -11,19 +11,20 @@ demo: ## a real day of incidents through Kafka, Spark and the model, with a live
 	@.ci/setup java
 	@$(PYTHON) -m streaming demo --out out/demo
 
-test: ## every test that can run on this machine, without those marked long
+test: ## every test that can run on this machine, without those marked nightly or package
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
-	@$(MAKE) --no-print-directory docs
-	@$(PYTHON) -m pytest $(BESIDE) -q -m 'not long' $(PARALLEL)
-	@$(PYTHON) -m pytest tests $(BESIDE:%=--ignore %) -q -m 'not long'
+	@$(PYTHON) -m pytest tests -q -m 'not nightly and not package' $(PARALLEL)
 
-test-all: test ## make test, and then the tests that it leaves out: most faults, containers (an hour or more)
-	@$(PYTHON) -m pytest tests -q -m long
+packages: docs ## the site, wheel and sdist, and what checkers say of the files of pipelines, Docker and Ansible
+	@$(PYTHON) -m pytest $(shell grep -rl --include='test_*.py' 'mark\.package' tests) -q -m 'package and not nightly'
+
+test-all: test packages ## make test and make packages, and then the nightly tests: most faults, containers (an hour or more)
+	@$(PYTHON) -m pytest tests -q -m nightly
 
 unit: ## the tests that need neither JVM nor services, and which of them took longest
 	@.ci/setup
-	@$(PYTHON) -m pytest tests/unit -q -m 'not long' --durations 5 $(PARALLEL)
+	@$(PYTHON) -m pytest tests/unit -q -m 'not nightly and not package' --durations 5 $(PARALLEL)
 
 lint: ## style, types, import directions
 	@.ci/setup

@@ -8,7 +8,12 @@ from hypothesis import settings
 
 from tests.harness.stub_store import Handler, StubStore
 
-pytest_plugins = ["tests.harness.expected_skips"]
+pytest_plugins = [
+    "tests.harness.browser",
+    "tests.harness.expected_skips",
+    "tests.harness.fixtures",
+    "tests.harness.needs",
+]
 
 # A test without a number of its own runs 100 examples, wherever it is run from. How fast one is says something about
 # the machine, not about the program. Each run draws examples of its own, in CI too, where Hypothesis would repeat one

@@ -9,7 +9,6 @@ import pytest
 from tests.harness.compose_file import ROOT, SERVICES
 from tests.harness.processes import run
 
-pytestmark = pytest.mark.spark
 # The jars lie at /mnt, as at /opt/jars in the image. What is mounted below / stays writable only at /tmp.
 CONTAINER = """
 set -e

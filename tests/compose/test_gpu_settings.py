@@ -64,8 +64,7 @@ def test_spark_looks_for_its_settings_where_they_are_mounted():
     assert all((ROOT / source / Path(path).relative_to(target)).is_file() for path in named)
 
 
-@pytest.mark.long
-@pytest.mark.spark
+@pytest.mark.nightly
 def test_a_task_is_given_the_gpu(smi, tmp_path, jar_cache):
     folder = tmp_path / "conf"
     shutil.copytree(ROOT / "deploy" / "gpu", folder)

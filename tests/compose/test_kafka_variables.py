@@ -5,7 +5,6 @@ import socket
 import subprocess
 import time
 
-import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
@@ -14,7 +13,6 @@ from streaming.rehearse.broker import free_port
 from tests.harness.compose_file import SERVICES, variables
 from tests.harness.processes import run
 
-pytestmark = pytest.mark.stack
 NOT_PROPERTIES = {"KAFKA_HEAP_OPTS"}  # the start script's own
 
 

@@ -8,6 +8,8 @@ import pytest
 from tests.harness.compose_file import ROOT, SERVICES, tool
 from tests.harness.processes import run
 
+pytestmark = pytest.mark.package
+
 EXTERNAL = ("compose.yaml", "deploy/external-kafka.yaml")
 FILES = (("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), EXTERNAL, ("compose.yaml", "deploy/registry.yaml"))
 WITH_EXTERNAL = [word for name in EXTERNAL for word in ("-f", name)]

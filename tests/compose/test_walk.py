@@ -24,7 +24,6 @@ from tests.harness.compose_file import ROOT, SERVICES, arguments, mounts, variab
 from tests.harness.processes import run
 from tests.harness.topic import Topic
 
-pytestmark = [pytest.mark.stack, pytest.mark.spark]
 DEADLINE_S = 240.0
 PRODUCT = f"{ROOT}:{ROOT / 'grafana-provisioning'}"
 TOPICS = {"RISK_TOPIC": "walked.v1", "RISK_DEAD_LETTER_TOPIC": "walked.v1.dlq"}
@@ -145,7 +144,7 @@ def test_cells_of_the_demos_region_are_written_for_the_map(world, artifact):
     assert (round(view["lat"]), round(view["lon"])) == (42, -88)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_scorer_becomes_healthy_takes_the_replay_and_stops_in_time(world, topics, artifact, broker, stores):
     environment, log = world("scorer"), Path(world("scorer")["HERE"]) / "terminal.txt"
     with log.open("wb") as terminal:

@@ -16,7 +16,7 @@ from tests.harness.git_folder import commit_all, git
 from tests.harness.playbooks import play, write_inventory
 from tests.harness.processes import run_python
 
-pytestmark = [pytest.mark.docker, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 BOUNDS, PER_DAY = "41.64,-87.95,42.03,-87.52", "theft=60"
 CHANGED = "streaming/flow/ledger.py"
 

@@ -17,7 +17,7 @@ from tests.harness.grafana_world import VARIABLES
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import ALERTS, PAGES
 
-pytestmark = [pytest.mark.docker, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 SCORED = "SELECT count(risk) FROM risk WHERE region = 'chicago' AND time > now() - 3m"
 CHOSEN = {"region": "chicago", "category": "all", "categories": "battery", "horizon": "1h", "cell": "r010c010"}
 LEDGER = "SELECT last(*) FROM pipeline GROUP BY region"

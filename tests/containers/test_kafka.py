@@ -11,7 +11,6 @@ from tests.containers.conftest import build
 from tests.containers.project import opened, wait
 from tests.harness.compose_file import SERVICES
 
-pytestmark = pytest.mark.docker
 HOST = "127.0.0.1:9093"
 
 
@@ -37,7 +36,7 @@ def test_both_topics_are_there_and_a_second_run_of_their_service_changes_nothing
     admin.close()
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_what_was_acknowledged_is_there_after_a_kill(kafka):
     producer = KafkaProducer(bootstrap_servers=HOST, acks="all")
     for number in range(100):

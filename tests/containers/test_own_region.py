@@ -16,7 +16,7 @@ from streaming.rehearse.sample import SAMPLE
 from tests.containers.project import KAFKA, ROOT, fence, opened, wait
 from tests.harness.influxql import table
 
-pytestmark = [pytest.mark.docker, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 DEPLOY, OPERATIONS, MORE = "deploy/README.md", "docs/how-to/operations.md", "docs/how-to/containers.md"
 TOKENS = "docs/how-to/secrets.md"
 ASK_WITHOUT_LOGIN = """

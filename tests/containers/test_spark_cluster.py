@@ -13,7 +13,7 @@ from streaming.rehearse.sample import SAMPLE
 from tests.containers.project import KAFKA, ROOT, fence, opened
 from tests.containers.test_own_region import artifact_of, wait_for_consumed, wait_for_new_scores
 
-pytestmark = [pytest.mark.docker, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 DEPLOY = "deploy/README.md"
 EVENTS, PART = 2_000_000, 250_000
 FROZEN_S = 60

@@ -16,7 +16,7 @@ from tests.containers.project import opened, wait
 from tests.harness.grafana_world import pipeline, score_lines
 from tests.harness.influxql import table
 
-pytestmark = [pytest.mark.docker, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 LIMIT_GIB = 4.0
 
 

@@ -11,7 +11,7 @@ from tests.harness.grafana_world import score_lines
 from tests.harness.influxql import Store, table
 from tests.harness.toy import toy_spec
 
-pytestmark = [pytest.mark.docker, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 TOKEN = "a-token-of-this-test"
 FIRST_START = {"MODE": "setup", "USERNAME": "risk", "PASSWORD": "risk-risk-risk", "ORG": "risk", "BUCKET": "risk"}
 

@@ -11,6 +11,8 @@ import yaml
 from tests.harness.compose_file import ROOT, SERVICES
 from tests.harness.processes import run
 
+pytestmark = pytest.mark.package
+
 ANSIBLE = ROOT / "deploy" / "ansible"
 PAGES = ("deploy/README.md", "docs/how-to/operations.md", "docs/how-to/secrets.md")
 TEMPLATE = re.compile(r"\{\{.*?\}\}")

@@ -2,10 +2,7 @@ import pytest
 
 from streaming.roster.roster import load_artifact
 from tests.faults.run import broker_to_break
-from tests.harness.fixtures import broker, jar_cache, new_region, new_scorer, new_topic
 from tests.harness.region import make_region
-
-__all__ = ["broker", "jar_cache", "new_region", "new_scorer", "new_topic"]
 
 
 @pytest.fixture(scope="module")

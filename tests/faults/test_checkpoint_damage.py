@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-pytestmark = [pytest.mark.stack, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 START = 1_700_000_000
 FIRST, MORE = 30, 10
 

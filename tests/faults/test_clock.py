@@ -13,8 +13,7 @@ from tests.faults.sent import Sent, events
 
 COMPILER = shutil.which("cc")
 pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.long,
+    pytest.mark.nightly,
     pytest.mark.skipif(COMPILER is None, reason="needs a C compiler (Debian: apt-get install gcc libc6-dev)"),
 ]
 

@@ -8,7 +8,7 @@ import pytest
 from tests.faults.sent import Sent, events
 from tests.harness.spark_cluster import family, frozen, spark_cluster
 
-pytestmark = [pytest.mark.stack, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 
 @pytest.mark.fault("F04")

@@ -15,7 +15,7 @@ from tests.harness.spark_cluster import frozen
 
 # moto's server answers the client that copies whole files, and no other, with a 100 that it takes for the end.
 SPARK = "spark.hadoop.fs.s3a.optimized.copy.from.local.enabled false\n"
-pytestmark = [pytest.mark.stack, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 
 
 @contextmanager

@@ -24,8 +24,7 @@ from tests.faults.written_store import WrittenStore
 from tests.harness.proxy import Proxy
 
 pytestmark = [
-    pytest.mark.stack,
-    pytest.mark.long,
+    pytest.mark.nightly,
     # kafka-python, here the test's own producer, leaves the socket of a refused connection to the collector.
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
 ]

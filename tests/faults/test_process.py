@@ -17,7 +17,7 @@ from tests.faults.offsets import committed
 from tests.faults.sent import START, Sent, events
 from tests.harness.processes import run
 
-pytestmark = [pytest.mark.stack, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 FAILING_JOB = str(Path(__file__).with_name("failing_job.py"))
 
 

@@ -12,7 +12,6 @@ from tests.faults.run import run_scenario
 from tests.faults.scenario import START_S, Action, Scenario
 
 pytestmark = [
-    pytest.mark.stack,
     # kafka-python, here the test's own producer, leaves the socket of a refused connection to the collector.
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
 ]
@@ -48,7 +47,7 @@ ON_THE_WALL_CLOCK = ("baseline", "kill_after_write", "kill_in_write", "restart",
 
 
 def named(names, in_every_run=()):
-    long = {name: [] if name in in_every_run else [pytest.mark.long] for name in names}
+    long = {name: [] if name in in_every_run else [pytest.mark.nightly] for name in names}
     return [pytest.param(name, marks=[pytest.mark.fault(*SCENARIOS[name][0]), *long[name]]) for name in names]
 
 
@@ -70,7 +69,7 @@ def test_every_invariant_holds_on_the_wall_clock(name, tmp_path, shared_broker, 
     judge(scenario_of(name, "wall"), tmp_path, shared_broker, record_property, caplog)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", ["kill_after_write", "restart"])
 def test_every_invariant_holds_where_repeated_calls_are_merged(name, tmp_path, shared_broker, record_property, caplog):
     merging = replace(scenario_of(name, "event"), merge="repeated_calls")

@@ -5,8 +5,6 @@ import pytest
 from tests.harness.alert_world import NORTH, RULES, SOUTH, fires, write_ledgers
 from tests.harness.alerting import evaluate
 
-pytestmark = pytest.mark.stack
-
 
 def test_a_silent_feed(store, now_s):
     write_ledgers(store, now_s, 10, northville={"silent_s": 11_000}, southville={"silent_s": 5_000})

@@ -10,8 +10,6 @@ from tests.harness.alert_world import NORTH, RULES, fires, write_ledgers
 from tests.harness.alerting import evaluate
 from tests.harness.grafana_world import SPECS, outcome_lines
 
-pytestmark = pytest.mark.stack
-
 
 def test_only_the_baseline_scores(store, now_s):
     uid = "risk-baseline-only"

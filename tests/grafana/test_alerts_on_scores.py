@@ -6,8 +6,6 @@ from tests.harness.alert_world import NORTH, RULES, fires, write_ledgers
 from tests.harness.alerting import evaluate
 from tests.harness.grafana_world import pipeline
 
-pytestmark = pytest.mark.stack
-
 CELL = (("category", "ems"), ("cell", "r001c001"), ("region", "northville"))
 
 

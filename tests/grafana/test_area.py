@@ -46,14 +46,12 @@ def chosen_of(known, cells):
     return {name: known[name] for name in (names[cell] for cell in sorted(cells)) if name in known}
 
 
-@pytest.mark.stack
 @choices
 def test_the_map_has_the_cells_of_the_chosen_area_alone(filled, now_s, known, pattern, cells):
     shown = {row["cell"]: row["risk"] for row in rows_of(filled, now_s, "Where incidents", pattern)}
     assert shown == {name: point["risk"] for name, point in chosen_of(known, cells).items()}
 
 
-@pytest.mark.stack
 @choices
 def test_the_list_has_the_ten_highest_of_the_chosen_area(filled, now_s, known, pattern, cells):
     rows = rows_of(filled, now_s, "The ten highest", pattern)
@@ -68,7 +66,6 @@ def test_the_list_has_the_ten_highest_of_the_chosen_area(filled, now_s, known, p
     assert (first["id"], first["options"]["sort"]) == ("sortBy", [{"field": "risk", "desc": True}])
 
 
-@pytest.mark.stack
 @choices
 def test_the_sums_are_of_the_chosen_area(filled, now_s, known, pattern, cells):
     (row,) = rows_of(filled, now_s, "Expected in the next", pattern)
@@ -81,7 +78,6 @@ def test_the_sums_are_of_the_chosen_area(filled, now_s, known, pattern, cells):
     assert row["seen in 1h"] == sums["observed_1h"]
 
 
-@pytest.mark.stack
 def test_an_area_that_no_longer_exists_shows_nothing_instead_of_another(filled, now_s):
     """Grafana puts the name itself in the place of a choice that it does not find: an old bookmark."""
     for title in ("Where incidents", "The ten highest", "Expected in the next"):

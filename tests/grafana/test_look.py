@@ -5,7 +5,6 @@ Grafana's map and state timeline, its frame, provisioning, alerting and login, w
 axes, which are painted on a canvas. Rows of a table may lie further down, out of sight.
 """
 
-import subprocess
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -14,35 +13,21 @@ import pytest
 
 from generator.panels import AMBER, ORANGE, column, dashboard, lines, stat, table, text
 from streaming.maps.pages import opened_at
-from tests.harness.grafana_look.look import NPM, Job, build, look, missing
+from tests.harness.grafana_look.look import Job, look
 from tests.harness.grafana_look.server import map_files, serve
 from tests.harness.grafana_world import SPECS, VARIABLES
 from tests.harness.pages import PAGES
 
-pytestmark = pytest.mark.stack
-
 FIRST, *OTHERS = SCREENS = list(product(("dark", "light"), (1280, 1600, 2560)))
 BY_SCREENS = pytest.mark.parametrize(
-    "screens", [pytest.param([FIRST], id="dark-1280"), pytest.param(OTHERS, id="others", marks=pytest.mark.long)]
+    "screens", [pytest.param([FIRST], id="dark-1280"), pytest.param(OTHERS, id="others", marks=pytest.mark.nightly)]
 )
-BY_THEME = pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.long)])
+BY_THEME = pytest.mark.parametrize("theme", ["dark", pytest.param("light", marks=pytest.mark.nightly)])
 SHOWN = SPECS[VARIABLES["region"]]
 
 
 @pytest.fixture(scope="module")
-def program():
-    if (lack := missing()) is not None:
-        pytest.skip(lack)
-    try:
-        return build()
-    except subprocess.CalledProcessError as error:
-        if error.cmd[0] != NPM:
-            raise
-        pytest.skip(f"the packages of tests/harness/grafana_look could not be fetched: {error.stderr.decode()[-300:]}")
-
-
-@pytest.fixture(scope="module")
-def looked_at(program, filled, now_s):
+def looked_at(page_program, filled, now_s):
     """Findings of pages on screens of a theme and a width, by job."""
 
     def of(pages, screens):
@@ -52,8 +37,8 @@ def looked_at(program, filled, now_s):
             Job(uid=page["uid"], theme=theme, width=width, query=query)
             for page, (theme, width) in product(pages, screens)
         ]
-        with serve(filled, built=program / "dist", pages=pages, files=files, now_ms=now_s * 1000) as base:
-            return dict(zip(jobs, look(program, base, jobs, now_ms=now_s * 1000), strict=True))
+        with serve(filled, built=page_program / "dist", pages=pages, files=files, now_ms=now_s * 1000) as base:
+            return dict(zip(jobs, look(page_program, base, jobs, now_ms=now_s * 1000), strict=True))
 
     return of
 

@@ -10,7 +10,6 @@ from tests.harness.grafana_world import VARIABLES, feedback_lines
 from tests.harness.influxql import shown, table
 from tests.harness.pages import PAGES
 
-pytestmark = pytest.mark.stack
 DAY_S = 86_400
 NOW_S = 1_700_000_000
 PANELS = {

@@ -7,8 +7,6 @@ from tests.harness.grafana_world import DATA_DAYS, MODEL, SPECS, VARIABLES
 from tests.harness.influxql import filled_in, table
 from tests.harness.pages import PAGES
 
-pytestmark = pytest.mark.stack
-
 SEQUENCE = "Challenger minus champion: mean difference of the log scores, and its bounds"
 
 

@@ -14,8 +14,6 @@ from tests.harness.grafana_world import CHALLENGER, MODEL, SPECS, VARIABLES
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES
 
-pytestmark = pytest.mark.stack
-
 MONTH_S = 30 * 86_400
 RANGES_S = {"live-map": 3600, "cell": 3600, "pipeline": 3600, "trends": 7 * 86_400, "does-it-help": MONTH_S}
 RANGES_S |= {"model": MONTH_S}

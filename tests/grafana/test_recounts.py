@@ -10,8 +10,6 @@ from tests.harness.grafana_world import SPECS, VARIABLES, ledger
 from tests.harness.influxql import filled_in, table
 from tests.harness.pages import PAGES
 
-pytestmark = pytest.mark.stack
-
 DAY_S = 86_400
 BOTH = {"seen": "observed", "expected": "expected"}  # shown: stored
 

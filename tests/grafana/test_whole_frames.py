@@ -10,8 +10,6 @@ from tests.harness.grafana_world import SPECS, VARIABLES, constants_of, frame, p
 from tests.harness.influxql import filled_in, shown, table
 from tests.harness.pages import PAGES
 
-pytestmark = pytest.mark.stack
-
 SPEC, OF_ALL = SPECS["northville"], VARIABLES | {"category": "all"}
 PANELS = {panel["title"].split(":")[0]: panel for panel in PAGES["live-map"]["panels"]}
 MAP, LIST, AGE = "Where incidents are likely", "The ten highest cells", "Age of the scores"

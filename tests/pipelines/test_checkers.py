@@ -9,6 +9,8 @@ from tests.harness.compose_file import ROOT, tool
 from tests.harness.pipelines import GITLAB, JENKINS, WORKFLOWS
 from tests.harness.processes import run
 
+pytestmark = pytest.mark.package
+
 NODE_PROGRAMS = ROOT / ".venv" / "node" / "node_modules" / ".bin"
 REFUSED = """
 name: label
@@ -112,13 +114,13 @@ def groovy(path):
     return ran.returncode, json.loads(ran.stdout)["summary"]
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_linter_of_groovy_finds_no_error_in_the_jenkinsfile():
     code, found = groovy(JENKINS)
     assert (code, found["totalFoundErrorNumber"]) == (0, 0)
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_linter_of_groovy_finds_a_brace_that_is_not_closed(tmp_path):
     code, found = groovy(changed(JENKINS, tmp_path, "agent none", "agent {none"))
     assert code == 1

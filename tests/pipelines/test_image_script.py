@@ -13,6 +13,8 @@ from tests.harness.compose_file import ROOT
 from tests.harness.git_folder import commit_all, git
 from tests.harness.processes import run
 
+pytestmark = pytest.mark.package
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NAME = f"{PROJECT['name']}:{PROJECT['version']}"
 LABEL = "org.opencontainers.image."

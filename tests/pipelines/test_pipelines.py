@@ -13,6 +13,8 @@ from tests.harness.compose_file import ROOT
 from tests.harness.pipelines import GITLAB, JENKINS, WORKFLOWS, github_jobs, gitlab_jobs, jenkins_stages, shell_lines
 from tests.harness.processes import run
 
+pytestmark = pytest.mark.package
+
 PREPARES = (  # what an image lacks; and, for Jenkins, files of root that its next build could not delete
     "apt-get update -qq && apt-get install -qq --no-install-recommends ca-certificates git make python3-venv",
     "apk add git make",

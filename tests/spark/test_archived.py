@@ -20,7 +20,7 @@ from tests.harness.kept_world import rows_of
 from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.harness.toy import toy_published
 
-pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
+pytestmark = pytest.mark.usefixtures("empty_cache")
 DAY_S = 86_400
 TODAY = NOW // DAY_S
 STEP_S = 2 * 3600

@@ -16,7 +16,6 @@ from streaming.roster.roster import load_artifact
 from tests.harness.region_bench import empty_history
 from tests.harness.toy import toy_event
 
-pytestmark = pytest.mark.spark
 NOW = 1_700_000_000
 
 

@@ -5,7 +5,7 @@ import pytest
 from schemas.incidents import unpack_rejections
 from tests.harness.region_bench import MIDDLE, NOW, event
 
-pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
+pytestmark = pytest.mark.usefixtures("empty_cache")
 HOUR_S = 3600
 
 

@@ -21,7 +21,6 @@ from tests.harness.cluster import cluster_environment
 from tests.harness.processes import run_python
 from tests.harness.region_bench import empty_history
 
-pytestmark = pytest.mark.spark
 DISCOVERY = """#!/bin/sh
 echo '{"name": "gpu", "addresses": ["0", "1"]}'
 """
@@ -86,7 +85,8 @@ session.stop()
 """
 
 
-@pytest.mark.long
+@pytest.mark.jvm
+@pytest.mark.nightly
 @pytest.mark.fault("F37")
 def test_a_task_takes_the_gpu_it_was_given_and_the_cpu_where_there_is_no_cuda(tmp_path, toy, publish):
     if shutil.which("java") is None:

@@ -14,8 +14,6 @@ from streaming.flow import decode
 from streaming.sinks.memory import MemorySink
 from tests.harness.points import of_the_events, stored_points
 
-pytestmark = pytest.mark.spark
-
 
 class FaultySink(MemorySink):
     """Stores the nth write that has content, says that it has not, and takes all others."""
@@ -105,7 +103,7 @@ class Killer:
 
 
 @pytest.mark.fault("F05")
-@pytest.mark.long
+@pytest.mark.nightly
 def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, session):
     _, batches = world
     undisturbed = random_job("undisturbed")

@@ -10,7 +10,7 @@ from tests.faults.oracle import Expected
 from tests.faults.oracle_region import Region
 from tests.harness.region_bench import NOW, event
 
-pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
+pytestmark = pytest.mark.usefixtures("empty_cache")
 
 
 def calls(spec, batches=60):

@@ -3,13 +3,10 @@
 import json
 import shutil
 
-import pytest
-
 from streaming.disk.spark_files import last_commit
 from tests.harness.old_checkpoint import unpack_old_checkpoint
 from tests.harness.points import of_the_events, stored_points
 
-pytestmark = pytest.mark.spark
 NEWER = ("data_end_s", "challenger", "repeated")  # fields that the older version did not write
 
 

@@ -1,9 +1,7 @@
 """What a batch opens, it closes: a job runs for months and makes two batches a second."""
 
 import psutil
-import pytest
 
-pytestmark = pytest.mark.spark
 BATCHES = 20
 
 

@@ -12,7 +12,6 @@ from tests.harness.points import stored_points
 from tests.harness.region_bench import empty_history
 from tests.harness.toy import iso, toy_event
 
-pytestmark = pytest.mark.spark
 START_S = 1_700_002_800  # a whole hour
 STEP_S, HOURS = 1800, 28
 OUTAGE_H = (13, 16)  # when the job does not run; what is sent meanwhile comes after it
@@ -127,7 +126,7 @@ def test_the_job_tells_how_its_forecasts_came_out(new_job, toy, publish):
     assert list(wrong(points, written, judgements)) == []
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_forecasts_that_nobody_waits_for_are_deleted(new_job, toy, publish):
     spec = toy("riverton", horizons_s=(3600,), late_limit_s=3600, features=tuple(
         name for name in toy("riverton").features if name not in ("log_usual_4h", "log_usual_24h")

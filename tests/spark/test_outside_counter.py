@@ -15,7 +15,7 @@ from streaming.flow.ledger import UNASSIGNED
 from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.harness.toy import iso, publish_artifact, toy_constants, toy_network
 
-pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
+pytestmark = pytest.mark.usefixtures("empty_cache")
 HOUR = 3600
 THIS_HOUR = NOW // HOUR * HOUR
 COLUMN = "cov_wind_1h"

@@ -4,14 +4,11 @@ from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
-import pytest
 import torch
 
 from models.evaluation.regressions.flat import flat, flat_counts
 from models.evaluation.regressions.random_forest import RandomForest, forest_of, grown, training_frame
 from models.training.fit_network import Examples
-
-pytestmark = pytest.mark.spark
 
 
 def examples(cells, seed):

@@ -11,8 +11,6 @@ from streaming.roster.roster import load_artifact
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_messages
 
-pytestmark = pytest.mark.spark
-
 
 @pytest.mark.fault("F41")
 def test_a_rebuild_from_the_log_gives_the_points_that_were_stored_over_a_swap_and_a_restart(

@@ -12,7 +12,7 @@ from streaming.flow.ledger import UNASSIGNED, balanced_ledger
 from streaming.roster.roster import load_artifact
 from tests.harness.region_bench import MIDDLE, NOW, Bench, empty_history, event
 
-pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("empty_cache")]
+pytestmark = pytest.mark.usefixtures("empty_cache")
 DAY_S = 86_400
 
 

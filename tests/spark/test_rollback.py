@@ -11,7 +11,6 @@ from tests.harness.region_bench import empty_history
 from tests.harness.registries import Desk
 from tests.harness.toy import toy_event
 
-pytestmark = pytest.mark.spark
 NOW = 1_700_000_000
 
 

@@ -10,8 +10,6 @@ from streaming.roster.roster import load_artifact
 from tests.harness.points import stored_points
 from tests.harness.random_world import OUTCOMES, Recount, known_bad, offline
 
-pytestmark = pytest.mark.spark
-
 
 def artifacts_of(job):
     folders = {region.name: next(region.iterdir()) for region in job.artifacts.iterdir()}

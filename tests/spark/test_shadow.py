@@ -15,7 +15,6 @@ from tests.harness.points import stored_points
 from tests.harness.region_bench import NOW, Bench, empty_history, event
 from tests.spark.test_outcomes import HOURS, START_S, batches_of, came_of, first_frames
 
-pytestmark = pytest.mark.spark
 HOUR_S = 3600
 LAST_GRACE_S = 25 * HOUR_S
 
@@ -37,7 +36,7 @@ def judged(frame_expected, observed, size):
     return -nbinom.logpmf(observed, size, size / (size + frame_expected.astype(np.float64))).sum()
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_challenger_is_judged_by_the_counts_of_the_champion_and_changes_no_point_of_it(
     new_job, toy, publish, networks
 ):
@@ -140,7 +139,7 @@ def test_a_challenger_that_is_damaged_later_is_left_out_and_reported_and_the_reg
     assert [each.folder for each in refused] == [str(challenger)]
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_gate_speaks_in_the_store(new_job, toy, publish, networks):
     """Four days of judged hours, and a plan that waits for three."""
     spec = toy("riverton")

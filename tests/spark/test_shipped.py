@@ -9,8 +9,6 @@ from schemas.errors import ArtifactsAway, SparkFailed
 from streaming.roster.roster import Entry
 from streaming.roster.shipped import Shipment, on_this_worker, shipped_roster
 
-pytestmark = pytest.mark.spark
-
 
 class Session:
     """What Shipment needs of Spark: a folder in which files arrive, each once."""
@@ -28,7 +26,7 @@ class Session:
 
 
 @pytest.fixture
-def session(tmp_path, monkeypatch):
+def spark(tmp_path, monkeypatch):
     monkeypatch.setattr("pyspark.SparkFiles._is_running_on_worker", True)
     monkeypatch.setattr("pyspark.SparkFiles._root_directory", str(tmp_path / "files"))
     return Session(tmp_path / "files")
@@ -45,9 +43,9 @@ def roster_of(folder, challenger=""):
     return {"riverton": Entry(folder, Path(folder).name, "spec", challenger)}
 
 
-def test_a_worker_has_the_newest_roster_and_a_copy_of_its_artifacts(session, tmp_path):
+def test_a_worker_has_the_newest_roster_and_a_copy_of_its_artifacts(spark, tmp_path):
     first, second = folder_of(tmp_path, "v1"), folder_of(tmp_path, "v2", content="others")
-    shipment = session.shipment()
+    shipment = spark.shipment()
     shipment.send(roster_of(first))
     assert shipped_roster() == roster_of(first)
     shipment.send(roster_of(second, challenger=first))
@@ -56,37 +54,37 @@ def test_a_worker_has_the_newest_roster_and_a_copy_of_its_artifacts(session, tmp
     homes = [Path(on_this_worker(folder)) for folder in (first, second, first)]
     assert [(home / "manifest.json").read_text() for home in homes] == ["weights", "others", "weights"]
     assert [(home.parent.name, home.name) for home in homes[:2]] == [("riverton", "v1"), ("riverton", "v2")]
-    assert homes[0].is_relative_to(session.root)
+    assert homes[0].is_relative_to(spark.root)
 
 
-def test_the_same_roster_is_sent_once(session, tmp_path):
-    shipment, folder = session.shipment(), folder_of(tmp_path, "v1")
+def test_the_same_roster_is_sent_once(spark, tmp_path):
+    shipment, folder = spark.shipment(), folder_of(tmp_path, "v1")
     for _ in range(3):
         shipment.send(roster_of(folder))
-    assert len(list(session.root.iterdir())) == 2  # the artifact, the roster
-    session.shipment().send(roster_of(folder))  # of the next query of the session
-    assert len(list(session.root.iterdir())) == 3
+    assert len(list(spark.root.iterdir())) == 2  # the artifact, the roster
+    spark.shipment().send(roster_of(folder))  # of the next query of the spark
+    assert len(list(spark.root.iterdir())) == 3
     assert shipped_roster() == roster_of(folder)
 
 
-def test_a_roster_whose_artifact_is_still_on_its_way_is_not_in_force(session, tmp_path):
+def test_a_roster_whose_artifact_is_still_on_its_way_is_not_in_force(spark, tmp_path):
     first, second = folder_of(tmp_path, "v1"), folder_of(tmp_path, "v2")
-    shipment = session.shipment()
+    shipment = spark.shipment()
     shipment.send(roster_of(first))
-    known = set(session.root.iterdir())
+    known = set(spark.root.iterdir())
     shipment.send(roster_of(second))
-    (late,) = [path for path in set(session.root.iterdir()) - known if path.suffix == ".zip"]
+    (late,) = [path for path in set(spark.root.iterdir()) - known if path.suffix == ".zip"]
     late.unlink()
     assert shipped_roster() == roster_of(first)
 
 
-def test_without_a_roster_nothing_is_counted(session):
+def test_without_a_roster_nothing_is_counted(spark):
     with pytest.raises(SparkFailed, match="no roster"):
         shipped_roster()
 
 
-def test_a_folder_that_is_gone_is_named_and_sent_when_it_is_back(session, tmp_path):
-    shipment, gone = session.shipment(), str(tmp_path / "riverton" / "v1")
+def test_a_folder_that_is_gone_is_named_and_sent_when_it_is_back(spark, tmp_path):
+    shipment, gone = spark.shipment(), str(tmp_path / "riverton" / "v1")
     with pytest.raises(ArtifactsAway, match="v1 cannot be read"):
         shipment.send(roster_of(gone))
     folder_of(tmp_path, "v1")

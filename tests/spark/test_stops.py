@@ -7,8 +7,6 @@ import pytest
 from schemas.errors import SinkRefused
 from streaming.sinks.memory import MemorySink
 
-pytestmark = pytest.mark.spark
-
 
 class WaitingSink(MemorySink):
     """Takes everything until it is told to refuse; then a write waits for the word before it does."""

@@ -20,7 +20,6 @@ from tests.harness.made_examples import DISPERSION, made_examples
 from tests.harness.processes import run_python
 from tests.harness.small_town import LAYOUT, write_town
 
-pytestmark = pytest.mark.spark
 MASTER = "local-cluster[2,1,1024]"
 PLAN = FitPlan(recipe=Hyperparameters(minibatch=64, learning_rate=5e-3), epochs=4, seed=2)
 # Fits the same examples twice by two executors, and then what cannot be fitted.
@@ -66,7 +65,8 @@ def run(tmp_path):
     return partial(run_python, cwd=ROOT, env=cluster_environment(tmp_path))
 
 
-@pytest.mark.long
+@pytest.mark.jvm
+@pytest.mark.nightly
 def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why_not(run, tmp_path):
     """Tolerance: 1e-4 of the loss, 0.001 of a log forecast."""
     ran = run("-c", DRIVER, tmp_path)
@@ -91,7 +91,8 @@ def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why
     assert all(torch.equal(weights[name], weights_again[name]) for name in weights)
 
 
-@pytest.mark.long
+@pytest.mark.jvm
+@pytest.mark.nightly
 def test_the_command_fits_by_two_workers_and_its_artifact_says_so(run, tmp_path):
     town = write_town(tmp_path / "town.csv", seed=0)
     what = ("--data", town, "--layout", LAYOUT, "--region", "town", "--epochs", 2, "--step-minutes", 720)
@@ -112,7 +113,8 @@ def test_a_task_that_fails_is_named_in_the_log_and_stops_no_other(session, tmp_p
     assert "ValueError" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.long
+@pytest.mark.jvm
+@pytest.mark.nightly
 def test_regions_side_by_side_get_the_artifacts_of_train_and_a_bad_file_stops_none(run, tmp_path):
     tasks = {}
     for seed, region in enumerate(("north", "south")):

@@ -15,7 +15,6 @@ from tests.unit.archive.test_archive import TODAY
 from tests.unit.counting.test_count_state import CALL, SPEC, incidents
 
 __all__ = ["s3"]
-pytestmark = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from streaming.rehearse.broker import running_broker, start_broker, stop_broker
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
 
-pytestmark = pytest.mark.stack
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import signal, sys

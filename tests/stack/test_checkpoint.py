@@ -12,7 +12,6 @@ from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
 from tests.harness.toy import iso
 
-pytestmark = pytest.mark.stack
 START = 1_700_000_000
 FIRST, MORE = 40, 10
 
@@ -55,7 +54,7 @@ def started(new_scorer, new_topic, new_region):
 
 
 @pytest.mark.fault("F08", "F09", "F32")
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
     topic, region, scorer = started("guarded")
     assert_refused(scorer, 8, f"in use by process {scorer.process.pid}")
@@ -116,7 +115,7 @@ def delete_unread(topic):
 
 
 @pytest.mark.fault("F08", "F09")
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("break_it", "code", "said"),
     [
@@ -138,7 +137,7 @@ def test_what_kafka_loses_under_a_running_job_is_told_as_at_a_start(started, bre
 
 
 @pytest.mark.fault("F09")
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_topic_that_was_made_anew_and_grew_past_what_was_read_ends_the_running_job(started):
     """Spark itself reads on in it without a word: its offsets only ever grow."""
     topic, region, scorer = started("outgrown")

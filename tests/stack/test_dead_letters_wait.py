@@ -19,7 +19,6 @@ from streaming.topics.client import KafkaConnection
 from streaming.topics.dead_letters import DeadLetters
 
 pytestmark = [
-    pytest.mark.stack,
     # kafka-python leaves the sockets of refused connections to the garbage collector
     pytest.mark.filterwarnings("ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"),
 ]

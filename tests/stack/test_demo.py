@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-pytestmark = pytest.mark.stack
+pytestmark = pytest.mark.jvm
 
 
 def started(out: Path, *options: str) -> subprocess.Popen:
@@ -43,7 +43,7 @@ def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(tmp_path
     assert left_of(out) == []
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_an_interrupted_demo_says_so_and_leaves_nothing_running(tmp_path):
     out = tmp_path / "demo"
     demo = started(out)

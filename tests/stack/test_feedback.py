@@ -12,8 +12,6 @@ from kafka import KafkaProducer
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_artifact, toy_spec
 
-pytestmark = pytest.mark.stack
-
 
 @pytest.fixture
 def feedback(broker, new_topic, tmp_path):
@@ -59,7 +57,7 @@ def test_marks_are_kept_once_and_refusals_go_to_the_dead_letters(feedback, broke
     assert feedback("store", "--once")[1] == "0 marks kept, 0 refused\n"
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_process_that_is_killed_before_its_store_answered_loses_nothing(feedback):
     feedback.store.mkdir()
     blocked = feedback.store / "marks.lp"

@@ -6,7 +6,7 @@ import psutil
 import pytest
 from kafka import KafkaProducer
 
-pytestmark = [pytest.mark.stack, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 START = 1_700_000_000
 RUBBISH = b"x" * 8_000
 FLOOD, GOOD = 150_000, 20  # 1.2 GB; spark.driver.maxResultSize is 1 GiB

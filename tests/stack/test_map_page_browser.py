@@ -15,7 +15,7 @@ from tests.harness.toy import toy_frame, toy_grid, toy_spec
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
-    pytest.mark.stack,
+    pytest.mark.browser,
     pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine: the page's script cannot run"),
 ]
 QUIET = "--disable-gpu --disable-background-networking --disable-component-update --disable-sync --no-first-run"

@@ -21,7 +21,6 @@ from streaming.rehearse.sample import SAMPLE
 from tests.harness.processes import run_python
 from tests.harness.toy import publish_artifact
 
-pytestmark = pytest.mark.stack
 ROOT = Path(__file__).parents[2]
 DAYS = 7
 
@@ -51,7 +50,7 @@ def test_a_week_through_the_job_equals_the_offline_replay(trained_on_four_weeks,
     assert frames_that_are_equal(trained_on_four_weeks[0], DAYS) > 20
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_so_do_two_days_of_a_region_that_merges_repeated_calls(tmp_path, jar_cache):
     artifacts, folder = trained(tmp_path / "artifacts", merge="repeated_calls")
     state = read_artifact(folder).history()

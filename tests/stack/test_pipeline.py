@@ -14,7 +14,6 @@ from streaming.rehearse.poison import poison_messages, template_event
 from tests.harness.prometheus import scraped
 from tests.harness.scorer import LEDGER
 
-pytestmark = pytest.mark.stack
 START = 1_700_000_000
 PAYLOAD_CANARY, PERSON_CANARY, SECRET_CANARY = "zebrafinch7731", "quokka4419", "numbat8087"
 GOOD = 240

@@ -19,7 +19,6 @@ from streaming.topics.client import KafkaConnection
 from tests.faults.sent import Sent, events
 from tests.harness.topic import Topic
 
-pytestmark = pytest.mark.stack
 START = 1_700_000_000
 SECRET_CANARY = "numbat8087"
 
@@ -109,7 +108,7 @@ def test_a_store_that_refuses_while_the_job_runs(started, topic, new_region, stu
     assert_one_clear_line(scorer, 6, "INFLUXDB_V2_TOKEN")
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_java_process_that_is_killed_and_then_a_checkpoint_of_another_spec(started, new_region):
     scorer = started("another_spec")
     (folder,) = scorer.artifacts.glob("riverton/*")
@@ -142,8 +141,8 @@ def to_java_first(scorer, number):
     ("send", "number"),
     [
         (to_the_group, signal.SIGTERM),
-        pytest.param(to_the_group, signal.SIGINT, marks=pytest.mark.long),
-        pytest.param(to_java_first, signal.SIGTERM, marks=pytest.mark.long),
+        pytest.param(to_the_group, signal.SIGINT, marks=pytest.mark.nightly),
+        pytest.param(to_java_first, signal.SIGTERM, marks=pytest.mark.nightly),
     ],
 )
 def test_a_signal_to_all_processes_leaves_no_trace(started, send, number):
@@ -170,7 +169,7 @@ def test_a_stop_while_java_starts_is_answered_at_once(started):
 
 
 @pytest.mark.fault("F06")
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
     new_scorer, new_topic, new_region, jar_cache, tmp_path, record_property, stack
 ):
@@ -208,7 +207,7 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
 
 
 @pytest.mark.fault("F19")
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_kafka_timestamp_that_spark_cannot_read_is_named(new_scorer, new_topic, new_region, broker):
     topic = new_topic("far_future")
     with KafkaAdminClient(bootstrap_servers=broker.bootstrap) as admin:

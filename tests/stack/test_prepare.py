@@ -43,7 +43,7 @@ def run(*words, cache):
     return ran.stdout
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_java_starts_from_the_archive_and_without_it_when_it_is_cut_short(cache):
     assert class_archive(cache) is None
     said = run("-m", "streaming", "prepare", cache=cache).replace("\n", "")

@@ -2,14 +2,12 @@
 
 from contextlib import closing
 
-import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from streaming.topics import reader
 from streaming.topics.client import KafkaConnection
 from streaming.topics.reader import TopicReader
 
-pytestmark = pytest.mark.stack
 MESSAGES, PARTITIONS, SPANS, AHEAD, POLLED = 240_000, 4, 12, 10_000, 10_000
 
 

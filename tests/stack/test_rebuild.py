@@ -21,7 +21,6 @@ from streaming.rehearse.poison import poison_messages, template_event
 from streaming.settings import Settings
 from tests.harness.toy import iso
 
-pytestmark = pytest.mark.stack
 START = 1_700_000_000
 EVENTS, PER_BATCH, STEP_S = 120, 8, 4  # about two batches a minute of events
 KILLED_JOB = str(Path(__file__).with_name("killed_job.py"))
@@ -93,7 +92,7 @@ def publish(region, artifacts, *, per_day, created):
 
 
 @pytest.mark.fault("F41")
-@pytest.mark.long
+@pytest.mark.nightly
 def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new_topic, new_region):
     riverton, lakeside = new_region("riverton"), new_region("lakeside", south_deg=44.0)
     topic = new_topic("lost", partitions=2)
@@ -141,7 +140,7 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     assert not (scorer.folder / "none.lp").exists(), "a refused rebuild wrote something"
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.fault("F41")
 def test_on_the_wall_clock_beside_the_running_job(new_scorer, new_topic, new_region):
     made = new_region("riverton")

@@ -13,7 +13,6 @@ from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
 from tests.harness.topic import Topic
 
-pytestmark = pytest.mark.stack
 CALLS = "lat,lng,title,timeStamp\n" + "".join(
     f"40.1{minute:02d},-75.3,{'EMS: FALL' if minute % 2 else 'Fire: ALARM'},2016-01-23 12:{minute:02d}:00\n"
     for minute in range(60)

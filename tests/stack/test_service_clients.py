@@ -20,7 +20,6 @@ from tests.harness.processes import run
 from tests.harness.service import Client, leave_frame, running, toy_service
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def service(tmp_path_factory):
         yield base, token, views
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_a_fuzzer_finds_no_answer_that_the_document_does_not_promise(service, tmp_path):
     base, token, _ = service
     words = ["--url", base, "--header", f"Authorization: Bearer {token}", "--phases", "examples,coverage,fuzzing"]

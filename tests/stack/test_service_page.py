@@ -10,7 +10,6 @@ from streaming.serve.answers.written import number
 from streaming.serve.tokens import Tokens, make_token
 from tests.harness.service import Client, leave_frame, running, toy_service
 
-pytestmark = pytest.mark.stack
 NORTH = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
 STREET = [[-87.9, 41.6], [-87.85, 41.64]]
 

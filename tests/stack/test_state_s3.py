@@ -23,7 +23,6 @@ from tests.harness.checkpoint import begin_at, commit
 from tests.harness.object_store import object_store, s3
 
 __all__ = ["s3"]
-pytestmark = pytest.mark.stack
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,6 @@ def exported(http, url, metric):
     return [(row["metric"], list(zip(row["timestamps"], row["values"], strict=True))) for row in rows]
 
 
-@pytest.mark.stack
 def test_victoria_metrics_stores_each_score_that_the_sink_wrote(scores, victoria_metrics, http):
     sink = InfluxSink(Settings(influx_url=victoria_metrics, influx_token="any"))
     sink.check()
@@ -101,7 +100,6 @@ def test_victoria_metrics_stores_each_score_that_the_sink_wrote(scores, victoria
             assert (when_ms, value) == (scores.tick_s * 1000, pytest.approx(risk, rel=5.1e-4, abs=5.1e-7))
 
 
-@pytest.mark.stack
 def test_influxdb_gives_back_the_scores_by_cell_and_a_second_write_overwrites(scores, influxdb):
     older = replace(scores, expected=scores.expected * np.float32(0.5))
     influxdb.write(everything(older))
@@ -121,7 +119,6 @@ def test_influxdb_gives_back_the_scores_by_cell_and_a_second_write_overwrites(sc
     assert counted[0]["values"][0][1] == 10_800
 
 
-@pytest.mark.stack
 def test_influxdb_gives_back_top_and_pipeline_as_they_were(scores, influxdb):
     influxdb.write(everything(scores))
     best = influxdb.series(RISKIEST)
@@ -134,7 +131,6 @@ def test_influxdb_gives_back_top_and_pipeline_as_they_were(scores, influxdb):
 
 
 @pytest.mark.fault("F26")
-@pytest.mark.stack
 def test_every_number_is_a_float_to_influxdb(scores, influxdb):
     influxdb.write(everything(scores))
     types = {
@@ -148,7 +144,7 @@ def test_every_number_is_a_float_to_influxdb(scores, influxdb):
 
 
 @pytest.mark.fault("F22")
-@pytest.mark.stack
+@pytest.mark.store
 def test_a_store_that_has_stopped_is_reported_and_its_lines_are_there_after_a_restart(tmp_path, scores, http):
     with store("victoria-metrics", tmp_path) as url:
         sink = InfluxSink(Settings(influx_url=url))
@@ -168,7 +164,7 @@ def test_a_missing_program_is_named_with_its_package(tmp_path, monkeypatch):
         pytest.fail("nothing was there to start")
 
 
-@pytest.mark.stack
+@pytest.mark.store
 def test_a_store_that_cannot_start_is_reported_with_the_end_of_its_log(tmp_path):
     (tmp_path / "data").write_text("a file where the folder should be")
     with pytest.raises(SinkUnavailable, match=r"ended with code .*store\.log"), store("victoria-metrics", tmp_path):

@@ -26,7 +26,7 @@ from streaming.rehearse.broker import free_port
 from streaming.settings import INFLUX_PREFIX, PREFIX
 from tests.harness.processes import run
 
-pytestmark = [pytest.mark.stack, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 ROOT = Path(__file__).parents[2]
 INCIDENTS = ROOT.parent / "shared" / "data" / "montgomery_911_2015_2016.zip"
 DAY = "2016-01-23"

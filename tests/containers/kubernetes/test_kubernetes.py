@@ -20,7 +20,7 @@ from tests.containers.project import ROOT, Project, checkout, fence, wait
 from tests.containers.test_own_region import calls, send
 from tests.harness.compose_file import SERVICES
 
-pytestmark = [pytest.mark.docker, pytest.mark.long]
+pytestmark = pytest.mark.nightly
 PAGE = "docs/how-to/kubernetes.md"
 CLAIMS = ("state", "artifacts", "frames", "archive", "registry", "spark-state")
 API = f"https://{NODE}:16443"

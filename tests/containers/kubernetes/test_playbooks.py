@@ -19,7 +19,7 @@ from tests.harness.git_folder import commit_all, git
 from tests.harness.playbooks import play, write_inventory
 from tests.harness.processes import run
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.nightly
 BIN = HOME / "bin"
 OVERLAY = "deploy/kubernetes/overlays/plain"
 

@@ -1,5 +1,6 @@
 """Builds the program that draws the pages, once a machine, and lets it look at them in Chromium."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -64,16 +65,23 @@ def build() -> Path:
     contents = b"".join((HERE / part).read_bytes() for part in PARTS)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = cache / "incident-risk-scorer" / f"grafana-look-{sha256(contents).hexdigest()[:16]}"
-    if not (folder / "built").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        for part in PARTS:
-            (folder / part).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(HERE / part, folder / part)
-        prune = [NPM, "prune", "--omit=dev"]  # what is bundled by then: 0.5 GB
-        for command in ([NPM, "ci", "--ignore-scripts"], [NODE, "build.mjs"], prune):
-            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=_BUILD_S)
-        (folder / "built").touch()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as lock:  # one worker of the tests builds, the others wait
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "built").exists():
+            _build_in(folder)
     return folder
+
+
+def _build_in(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in PARTS:
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(HERE / part, folder / part)
+    prune = [NPM, "prune", "--omit=dev"]  # what is bundled by then: 0.5 GB
+    for command in ([NPM, "ci", "--ignore-scripts"], [NODE, "build.mjs"], prune):
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=_BUILD_S)
+    (folder / "built").touch()
 
 
 def look(folder: Path, base: str, jobs: Sequence[Job], *, now_ms: int, zone: str = "UTC") -> list[list[Finding]]:

@@ -15,7 +15,6 @@ from streaming.settings import INFLUX_PREFIX, PREFIX, Settings
 from streaming.topics.admin import ensure_topics, topic_faults
 from tests.harness.proxy import Proxy
 
-pytestmark = pytest.mark.stack
 START = 1_700_000_000
 EVENTS, DEAD_LETTERS = "incidents.v1", "incidents.v1.dlq"
 WRONG = {
@@ -69,7 +68,7 @@ def doctor_says(scorer):
     )
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_with_the_documented_rights_the_job_counts_scores_and_puts_aside(kafka, events, new_scorer, region, tmp_path):
     password = tmp_path / "password"
     password.write_text(kafka.user("scorer").password.get_secret_value() + "\n", encoding="utf-8")
@@ -91,7 +90,7 @@ def test_with_the_documented_rights_the_job_counts_scores_and_puts_aside(kafka, 
 
 @pytest.mark.fault("F39")
 @pytest.mark.parametrize(
-    "what", [pytest.param(what, marks=[] if what == "password" else pytest.mark.long) for what in WRONG]
+    "what", [pytest.param(what, marks=[] if what == "password" else pytest.mark.nightly) for what in WRONG]
 )
 def test_what_is_wrong_is_said_once_with_the_remedy_and_not_tried_again(
     what, kafka, certificates, events, new_scorer, region, relay
@@ -126,7 +125,7 @@ def test_a_missing_right_is_named_before_anything_is_read(operation, topic, kafk
 
 
 @pytest.mark.fault("F39")
-@pytest.mark.long
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("operation", "topic"), [(ACLOperation.READ, EVENTS), (ACLOperation.WRITE, DEAD_LETTERS)], ids=["read", "write"]
 )

@@ -7,7 +7,6 @@ import pytest
 
 from tests.harness.processes import run_python
 
-pytestmark = pytest.mark.stack
 START = 1_700_000_000
 EVENTS = "incidents.v1"
 TOKEN = "quokka-5511-token"
@@ -66,7 +65,7 @@ def only_leaks(seen):
 
 
 @pytest.mark.fault("F43")
-@pytest.mark.parametrize("by_file", ["token", pytest.param("password", marks=pytest.mark.long)])
+@pytest.mark.parametrize("by_file", ["token", pytest.param("password", marks=pytest.mark.nightly)])
 def test_no_secret_is_anywhere_but_where_it_was_given(
     by_file, kafka, new_topic, new_scorer, new_region, stub_store, tmp_path
 ):

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.year import Year, simulate
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.nightly
 
 
 @pytest.fixture(scope="module")

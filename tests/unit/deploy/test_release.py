@@ -143,6 +143,8 @@ def is_ours_outside_packages(name):
 
 WATCHED = """
 import os, sys
+
+pytestmark = pytest.mark.package
 def look(event, arguments, root=os.environ["CHECKOUT"], own=sys.prefix):
     if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(root + os.sep):
         if not arguments[0].startswith(own + os.sep):

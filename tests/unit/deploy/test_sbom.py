@@ -11,6 +11,8 @@ from deploy import sbom
 from deploy.sbom import bill_of_materials, fetched_jars, pyspark_jars, with_jars
 from schemas.errors import RiskError
 
+pytestmark = pytest.mark.package
+
 
 @pytest.fixture
 def cache(tmp_path):

@@ -207,7 +207,7 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
     assert digest in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_several_origins_and_a_recipe_by_the_command(town, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
     words = ["evaluate", "--data", str(town), "--layout", LAYOUT, "--seeds", "1", "--no-forest", "--step", "4h"]

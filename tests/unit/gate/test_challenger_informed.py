@@ -99,7 +99,7 @@ def test_a_file_that_ends_before_the_held_out_days_is_refused_before_anything_is
         made.retrain(*informed.values, "--now")
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_same_days_with_other_values_are_learned_from(informed, tmp_path):
     made = Town(tmp_path)
     shutil.copytree(informed.folder, made.folder, dirs_exist_ok=True)

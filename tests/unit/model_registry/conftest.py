@@ -27,7 +27,7 @@ def desk(request, tmp_path):
     return desk_without_server(request, tmp_path)
 
 
-@pytest.fixture(params=[*KINDS, pytest.param("server", marks=pytest.mark.stack)])
+@pytest.fixture(params=[*KINDS, pytest.param("server", marks=pytest.mark.store)])
 def any_desk(request, tmp_path):
     """Also one with a real server."""
     if request.param == "server":

@@ -32,7 +32,7 @@ CALLS = (
 )
 
 
-@pytest.fixture(params=["folder", pytest.param("mlflow", marks=pytest.mark.long)])
+@pytest.fixture(params=["folder", pytest.param("mlflow", marks=pytest.mark.nightly)])
 def desk(request, tmp_path):
     return desk_without_server(request, tmp_path)
 

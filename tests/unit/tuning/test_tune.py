@@ -203,7 +203,7 @@ def command(tmp_path_factory):
     return run
 
 
-@pytest.mark.long
+@pytest.mark.nightly
 def test_the_command_goes_on_and_train_reads_what_it_wrote(command, tmp_path):
     first = command("tune", "--out", str(tmp_path), "--trials", "2")
     assert (first.exit_code, "best of 2 trials" in first.output) == (0, True)

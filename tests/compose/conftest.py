@@ -1,3 +1,0 @@
-from tests.harness.fixtures import broker, jar_cache
-
-__all__ = ["broker", "jar_cache"]
