@@ -39,10 +39,10 @@ def provisioning() -> dict[str, bytes]:
 
 
 def write(folder: Path) -> None:
-    """Write the whole folder; what an older version has left there goes."""
+    """Write the whole folder; a page that an older version has left there goes, any other file stays."""
     files = provisioning()
-    for old in folder.rglob("*"):
-        if old.is_file() and str(old.relative_to(folder)) not in files:
+    for old in (folder / "dashboards").glob("*.json"):
+        if str(old.relative_to(folder)) not in files:
             old.unlink()
     for name, content in files.items():
         path = folder / name
