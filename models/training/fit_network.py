@@ -1,13 +1,14 @@
 """Training the residual network: fitted on one block of time, stopped early by the next."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, nan
 from typing import NamedTuple
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from models.dispersion import LEAST_GAIN, LEAST_NATS, Dispersion
 from models.feature_lists import usual_columns
@@ -87,52 +88,16 @@ class Fitted(NamedTuple):
     kept: Kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
-    """The part of each minibatch that one of `ranks` processes takes; the sums of the parts are the whole's.
-
-    `add_up` sums a tensor over all of them, in place and on each.
-    """
-
-    rank: int  # from 0
-    ranks: int
-    add_up: Callable[[Tensor], object]
-
-    def of(self, positions: Tensor) -> tuple[Tensor, int]:
-        """This rank's positions, at least one, and how many of them count.
-
-        Where there are fewer positions than ranks, a rank that is left out gets one that counts for nothing, so that a
-        mean over its positions is a number.
-        """
-        mine = positions[self.rank :: self.ranks]
-        return (mine, len(mine)) if len(mine) else (positions[:1], 0)
-
-    def add_up_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum the gradients over all ranks, in one message."""
-        if self.ranks == 1:
-            return
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        together = torch.cat([gradient.flatten() for gradient in gradients])
-        self.add_up(together)
-        parts = torch.split(together, [gradient.numel() for gradient in gradients])
-        for gradient, summed in zip(gradients, parts, strict=True):
-            gradient.copy_(summed.view_as(gradient))
-
-
-ALONE = Share(rank=0, ranks=1, add_up=lambda tensor: None)
-
-
 AfterEpoch = Callable[[int, float], None]  # its number, and the validation loss over the untrained network's, or nan
 Fit = Callable[[FitData, FitPlan, AfterEpoch], Fitted]  # `fit_network`, or another function that gives the same
 
 
-def fit_network(
-    data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device: str = "cpu", share: Share = ALONE
-) -> Fitted:
+def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device: str = "cpu") -> Fitted:
     """The network with the least validation loss of at most `epochs`; with `plan.kept`, the one of that state.
 
-    Equal seeds give equal weights on the CPU. With a `share`, every rank is given the same examples, goes through the
-    same minibatches in the same order, and ends with the same network: the one of a single process up to rounding.
+    Equal seeds give equal weights on the CPU. In a group of processes (`torch.distributed`), every rank is given the
+    same examples, takes its share of the same minibatches in the same order, and ends with the same network: the one of
+    a single process up to rounding.
     Loss: negative-binomial log score, each horizon as a ratio to the baseline's own on the training block. First the
     linear part is fitted, with the penalty (or none of it) that suits validation; then the perceptron, beside it.
     Number 0 of the epochs is the linear part alone. Where nothing gains LEAST_NATS, the network stays untrained.
@@ -143,7 +108,7 @@ def fit_network(
     network = kind_of_network(plan.recipe.network).create(replace(shape, widths=plan.recipe.widths))
     network.scale_like(data.train.values.reshape(-1, shape.inputs))
     unit = _baseline_loss(data).to(device)
-    fit = _Fitting(network.to(device), data.on(device), unit, share, plan.kept)
+    fit = _Fitting(network.to(device), data.on(device), unit, plan.kept)
     some = torch.randperm(examples, generator=order)[: warm_started(data.train.counts)].to(device)
     train = fit.data.train
     size = fit.data.size(train.log_usual[some])
@@ -153,12 +118,13 @@ def fit_network(
     network.load_state_dict(fit.best)
     after_epoch(0, fit.least / fit.untrained)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    module = DistributedDataParallel(network) if fit.ranks > 1 else network
     optimiser = torch.optim.AdamW(parameters, lr=plan.recipe.learning_rate, weight_decay=plan.recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=plan.epochs)
     since_best = 0
     for epoch in range(1, (plan.kept.epoch if plan.kept else plan.epochs) + 1):
         shuffled = torch.randperm(examples, generator=order).to(device)
-        fit.train(torch.split(shuffled, plan.recipe.minibatch), optimiser, parameters)
+        fit.train(module, torch.split(shuffled, plan.recipe.minibatch), optimiser)
         schedule.step()
         after_epoch(epoch, fit.judge(Kept(fit.kept.warm_start, epoch)) / fit.untrained)
         since_best = 0 if fit.kept.epoch == epoch else since_best + 1
@@ -179,10 +145,10 @@ def warm_started(counts: Tensor) -> int:
 class _Fitting:
     """A network while it is fitted, and the state of it that had the least validation loss so far."""
 
-    def __init__(
-        self, network: RiskNetwork, data: FitData, unit: Tensor, share: Share, planned: Kept | None = None
-    ) -> None:
-        self.network, self.data, self.share = network, data, share
+    def __init__(self, network: RiskNetwork, data: FitData, unit: Tensor, planned: Kept | None = None) -> None:
+        self.network, self.data = network, data
+        in_group = distributed.is_initialized()
+        self.rank, self.ranks = (distributed.get_rank(), distributed.get_world_size()) if in_group else (0, 1)
         self.unit = unit  # (horizons,) the baseline's losses
         self.planned = planned
         losses = self._validation_losses()
@@ -190,18 +156,25 @@ class _Fitting:
         self.surely = self._surely(losses)  # share of that
         self.best, self.kept = self._state(), Kept()
 
-    def train(
-        self, minibatches: Sequence[Tensor], optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter]
-    ) -> None:
-        """One epoch."""
+    def train(self, module: nn.Module, minibatches: Sequence[Tensor], optimiser: torch.optim.Optimizer) -> None:
+        """One epoch. module: the network, which takes the mean of the gradients over the ranks where there are more."""
         self.network.train()
         for minibatch in minibatches:
-            chosen, counted = self.share.of(minibatch)
+            chosen, counted = self._share(minibatch)
             optimiser.zero_grad(set_to_none=True)
-            loss = self._losses(self.data.train, chosen).div(self.unit).mean() * (counted / len(minibatch))
+            losses = self._losses(module, self.data.train, chosen)
+            loss = losses.div(self.unit).mean() * (self.ranks * counted / len(minibatch))
             loss.backward()  # type: ignore[no-untyped-call]
-            self.share.add_up_gradients(parameters)
             optimiser.step()
+
+    def _share(self, positions: Tensor) -> tuple[Tensor, int]:
+        """This rank's positions, and how many of them count.
+
+        Where there are fewer positions than ranks, a rank that is left out gets one that counts for nothing, so that a
+        mean over its positions is a number.
+        """
+        mine = positions[self.rank :: self.ranks]
+        return (mine, len(mine)) if len(mine) else (positions[:1], 0)
 
     def judge(self, state: Kept, *, least_gain: float = 0.0) -> float:
         """The validation loss; the state is kept if none was better, and the untrained one surely worse.
@@ -221,10 +194,10 @@ class _Fitting:
     def _state(self) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
 
-    def _losses(self, examples: Examples, chosen: Tensor) -> Tensor:
+    def _losses(self, module: nn.Module, examples: Examples, chosen: Tensor) -> Tensor:
         """(horizons,) mean loss of the chosen examples."""
         values, counts = examples.values[chosen], examples.counts[chosen]
-        residual = self.network(values[:, None])[:, 0]  # each example as a grid of one cell
+        residual = module(values[:, None])[:, 0]  # each example as a grid of one cell
         log_usual = values[:, :, usual_columns(counts.shape[2])]
         return negative_binomial_nll(log_usual + residual, counts, self.data.size(log_usual)).mean(dim=(0, 1))
 
@@ -245,9 +218,10 @@ class _Fitting:
         examples, total = self.data.validation, torch.zeros_like(self.unit)
         with torch.inference_mode():
             for together in torch.split(torch.arange(len(examples.values), device=self.unit.device), _JUDGED_TOGETHER):
-                chosen, counted = self.share.of(together)
-                total += self._losses(examples, chosen) * counted
-        self.share.add_up(total)
+                chosen, counted = self._share(together)
+                total += self._losses(self.network, examples, chosen) * counted
+        if self.ranks > 1:
+            distributed.all_reduce(total)
         return total
 
 

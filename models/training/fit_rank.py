@@ -7,18 +7,17 @@ import torch
 from torch import distributed
 
 from models.training.fit_files import read_fit, write_fitted
-from models.training.fit_network import Share, fit_network
+from models.training.fit_network import fit_network
 
 
 def fit_share(folder: Path) -> None:
     """Take part in the fit in `folder`; rank 0 leaves the outcome there."""
     torch.set_num_threads(1)  # equal seeds give equal weights, however many cores there are
     distributed.init_process_group("gloo")
-    share = Share(rank=distributed.get_rank(), ranks=distributed.get_world_size(), add_up=distributed.all_reduce)
     plan, data = read_fit(folder)
     ratios: list[float] = []
-    fitted = fit_network(data, plan, lambda _, ratio: ratios.append(ratio), share=share)
-    if share.rank == 0:
+    fitted = fit_network(data, plan, lambda _, ratio: ratios.append(ratio))
+    if distributed.get_rank() == 0:
         write_fitted(folder, fitted, ratios)
     # A thread of gloo may still hold the last sum's tensor, and a process that ends before it lets go is aborted: in 2
     # of 21 fits on a busy machine, with the barrier in 1 of 54.
