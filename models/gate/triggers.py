@@ -1,6 +1,6 @@
 """When a region needs a new challenger. A trigger never changes what scores."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,23 +74,46 @@ def _drift(name: str, seen: Floats, expected: Floats, alpha: float) -> Drift:
     )
 
 
-def triggers(days: Sequence[ShadowDay], *, age_days: float, was_better: bool) -> list[str]:
-    """Why a challenger is due; empty when none is.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChampionRecord:
+    """What a trigger reads of a champion: its days so far, and how old its data are."""
 
-    was_better: whether the champion's card calls it better than its baseline at the shortest horizon: only then can
-    its skill be gone.
-    """
-    found = []
-    if age_days > OLDEST_DAYS:
-        found.append(f"its data end {age_days:.0f} days ago, more than {OLDEST_DAYS}")
-    found += [
-        f"observed over expected of {one.days} days is {one.ratio:.2f} ({one.low:.2f} to {one.high:.2f}) in {one.name}"
-        for one in drift_of(days)
-        if one.is_outside
+    days: Sequence[ShadowDay]
+    age_days: float  # since the end of its data
+    was_better: bool  # whether its card calls it better than its baseline at the shortest horizon
+
+
+def data_are_old(record: ChampionRecord) -> list[str]:
+    if record.age_days <= OLDEST_DAYS:
+        return []
+    return [f"its data end {record.age_days:.0f} days ago, more than {OLDEST_DAYS}"]
+
+
+def incidents_drift(record: ChampionRecord) -> list[str]:
+    return [
+        f"observed over expected of {drift.days} days is {drift.ratio:.2f} ({drift.low:.2f} to {drift.high:.2f}) "
+        f"in {drift.name}"
+        for drift in drift_of(record.days)
+        if drift.is_outside
     ]
-    used = whole_enough(days)
-    if was_better and len(used) >= SKILL_DAYS:
-        skill = bounds(mean_scores(used, "baseline") - mean_scores(used, "champion"), alpha=ALPHA)
-        if skill.lower[-1] <= 0:
-            found.append(f"after {len(used)} days it is no longer shown to be better than its baseline")
-    return found
+
+
+def skill_is_gone(record: ChampionRecord) -> list[str]:
+    """Only a champion that was better than its baseline can lose that."""
+    days = whole_enough(record.days)
+    if not record.was_better or len(days) < SKILL_DAYS:
+        return []
+    skill = bounds(mean_scores(days, "baseline") - mean_scores(days, "champion"), alpha=ALPHA)
+    if skill.lower[-1] > 0:
+        return []
+    return [f"after {len(days)} days it is no longer shown to be better than its baseline"]
+
+
+# Each gives the reasons why a challenger is due; none when it is not.
+TRIGGERS: tuple[Callable[[ChampionRecord], list[str]], ...] = (data_are_old, incidents_drift, skill_is_gone)
+
+
+def triggers(days: Sequence[ShadowDay], *, age_days: float, was_better: bool) -> list[str]:
+    """Why a challenger is due; empty when none is."""
+    record = ChampionRecord(days=days, age_days=age_days, was_better=was_better)
+    return [reason for trigger in TRIGGERS for reason in trigger(record)]

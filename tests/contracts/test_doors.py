@@ -16,6 +16,7 @@ from models.evaluation.tasks import FileOptions, task_of_file
 from models.feature_lists import LISTS
 from models.features import FeatureEngine
 from models.files.layouts import LAYOUTS
+from models.gate import triggers
 from models.network import NetworkShape
 from models.networks import MODELS
 from models.training.regions import RegionTask
@@ -202,6 +203,14 @@ def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_
     }  # fmt: skip
     assert found.network.model == "linear network"
     assert all(np.isfinite(row.scores.sheet.nb_log_score) for row in found.rows)
+
+
+def test_a_trigger_of_retraining_is_a_function_and_an_entry(outside, monkeypatch):
+    outside("a_trigger", "def fires(record):\n    return ['the stadium opened'] if record.age_days > 7 else []\n")
+    entry = importlib.import_module("a_trigger").fires
+    monkeypatch.setattr(triggers, "TRIGGERS", (*triggers.TRIGGERS, entry))
+    assert triggers.triggers([], age_days=8, was_better=True) == ["the stadium opened"]
+    assert triggers.triggers([], age_days=7, was_better=True) == []
 
 
 def test_an_artifact_of_a_kind_that_is_not_there_is_refused_with_a_remedy(the_model, monkeypatch, tmp_path):
