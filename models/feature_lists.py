@@ -53,7 +53,14 @@ class Feature:
 
 
 def feature(name: str, meaning: str, **declared: Any) -> Callable[[Callable[..., Any]], Feature]:
-    """Declare the function below as a feature. declared: the other fields of Feature."""
+    """Declare the function below as a feature. declared: the other fields of Feature.
+
+    >>> @feature("both_1h", "here and next door, newest hour", unit="log(1 + incidents)", low=0, high=22, group="here")
+    ... def both(recent):
+    ...     return recent.windows["1h"] + recent.around(recent.windows["1h"])
+    >>> both.names
+    ('both_1h',)
+    """
     return lambda function: Feature(name=name, meaning=meaning, of=function, **declared)
 
 

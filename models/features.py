@@ -55,6 +55,9 @@ def feature_names(
     """Names of the columns in their order. The last ones are the log of the baseline's expected count.
 
     covariates: the names of the outside series, whose columns stand before those; holidays: whether theirs do, too.
+
+    >>> feature_names()[:2], feature_names(("1h",))[-1]
+    (('cell_15min', 'cell_1h'), 'log_usual_1h')
     """
     return (
         *(name for feature in all_features() for name in feature.names),

@@ -19,7 +19,11 @@ Values = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkShape:
-    """The sides of what a network is given and gives."""
+    """The sides of what a network is given and gives.
+
+    >>> NetworkShape(inputs=30, categories=4, horizons=3).inputs
+    30
+    """
 
     inputs: int  # columns that it is given: `len(RiskNetwork.input_groups(features))`
     categories: int

@@ -47,6 +47,14 @@ def score(values: Array, network: RiskNetwork | None, constants: BaselineConstan
     values: (cells, categories, features). The network is used on the device it is on, with the threads torch was
     given. Raises FloatingPointError when a score is not finite, RuntimeError when the network gives another shape: the
     caller can then score without the network.
+
+    >>> from pathlib import Path
+    >>> from models.artifact.pointer import champion_of
+    >>> from models.features import FeatureEngine
+    >>> artifact = champion_of(Path("streaming/sample/artifacts"), "chicago")
+    >>> values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
+    >>> score(values, artifact.network(), artifact.constants, artifact.spec).risk.shape
+    (1419, 4, 3)
     """
     usual, expected, inputs = means(values, network, spec)
     dispersion = constants.dispersion_in_cells(of_network=network is not None)

@@ -37,7 +37,13 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_dead_letter(rejection: Rejection, *, source_topic: str, region: str | None) -> bytes:
-    """The dead letter as JSON in UTF-8. `region` is None for a message of no known region."""
+    """The dead letter as JSON in UTF-8. `region` is None for a message of no known region.
+
+    >>> rejection = Rejection("not_json", "the message is cut off", 0, 12, 1_800_000_000_000, b"{")
+    >>> letter = msgspec.json.decode(encode_dead_letter(rejection, source_topic="incidents.v1", region=None))
+    >>> letter["reason"], letter["source_offset"], letter["payload_base64"]
+    ('not_json', 12, 'ew==')
+    """
     return msgspec.json.encode(
         DeadLetter(
             schema_version=SCHEMA_VERSION,

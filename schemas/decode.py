@@ -66,6 +66,11 @@ def decode_messages(messages: Messages, specs: Mapping[str, Spec], *, now_ms: in
 
     now_ms: the real time, where there is one. A message whose Kafka timestamp is further ahead of it than a spec's
     limit is refused as `future`, so that no producer can move a region's clock ahead.
+
+    >>> place = np.zeros(1, np.int64)
+    >>> messages = Messages(values=[b"{}"], partition=place, kafka_offset=place, kafka_time_ms=place)
+    >>> [rejection.reason for rejection in decode_messages(messages, {}).rejections[""]]
+    ['schema']
     """
     refusals = _Refusals(messages)
     events: dict[str, list[Any]] = {region: [] for region in specs}

@@ -29,7 +29,14 @@ AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
-    """One incident, or a correction of one. The schema is closed: an unknown field is refused."""
+    """One incident, or a correction of one. The schema is closed: an unknown field is refused.
+
+    >>> from datetime import UTC
+    >>> event = Event(incident_id="7", region="mycity", occurred_at=datetime(2026, 3, 14, tzinfo=UTC), category="fire",
+    ...               lat=41.5, lon=-87.7, origin="public_call")
+    >>> event.revision, event.status
+    (0, 'open')
+    """
 
     incident_id: Annotated[
         str,

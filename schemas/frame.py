@@ -82,6 +82,9 @@ def riskiest(risk: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], k
     """The `k` cells with the highest risk, highest first; all of them when there are fewer. risk, expected: (cells,).
 
     Equal risks (it saturates at 1 in busy cells) are ordered by expected, then by cell.
+
+    >>> riskiest(np.float32([0.2, 0.9, 0.9]), np.float32([0.1, 2, 3]), 2).tolist()
+    [2, 1]
     """
     k = min(k, len(risk))
     floor = np.partition(risk, -k)[-k]

@@ -29,6 +29,10 @@ class Grid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     half-open: its south and west edges belong to it. Projection: local equirectangular with the WGS 84 radii
     of curvature at the grid's middle latitude, so a cell's true area differs from the square of `cell_m` by less
     than 1 % for a region up to 100 km high within 50° of the equator (1.4 % at 60°).
+
+    >>> grid = Grid(south_deg=41.5, west_deg=-88.0, cell_m=1000, rows=2, cols=3)
+    >>> grid.cells, grid.cell_ids()[4]
+    (6, 'r001c001')
     """
 
     south_deg: float

@@ -102,7 +102,11 @@ class Incidents:
 
 
 class Rejection(msgspec.Struct, frozen=True, array_like=True):
-    """A refused message: the reason, its place in the topic, and its bytes where they may be kept."""
+    """A refused message: the reason, its place in the topic, and its bytes where they may be kept.
+
+    >>> Rejection("late", "it happened three days before it was received", 0, 12, 1_800_000_000_000, b"{}").reason
+    'late'
+    """
 
     reason: Reason
     detail: str

@@ -37,7 +37,11 @@ _LONGEST_SHOWN = 200  # characters of a value in a message
 
 
 class Level(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One level of the counts: bins of `width_s` seconds, the newest `keep` of them."""
+    """One level of the counts: bins of `width_s` seconds, the newest `keep` of them.
+
+    >>> Level(name="hour", width_s=3600, keep=360).keep
+    360
+    """
 
     name: str
     width_s: int
@@ -52,7 +56,13 @@ class CovariateSeries(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is counted, where, how, and what the scores mean. Equal specs have equal fingerprints."""
+    """What is counted, where, how, and what the scores mean. Equal specs have equal fingerprints.
+
+    >>> grid = Grid(south_deg=41.5, west_deg=-88.0, cell_m=1000, rows=2, cols=3)
+    >>> spec = Spec(region="mycity", timezone="UTC", grid=grid, categories=("fire",), features=("cell_1h",))
+    >>> spec.horizon_names, spec.series
+    (('1h', '4h', '24h'), 36)
+    """
 
     region: Slug
     timezone: str
@@ -169,7 +179,13 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
 
 
 def differences(was: Spec, now: Spec) -> list[str]:
-    """Every field that differs, as `grid.rows was 40 and is 41`; empty for equal specs."""
+    """Every field that differs, as `grid.rows was 40 and is 41`; empty for equal specs.
+
+    >>> grid = Grid(south_deg=41.5, west_deg=-88.0, cell_m=1000, rows=2, cols=3)
+    >>> spec = Spec(region="mycity", timezone="UTC", grid=grid, categories=("fire",), features=("cell_1h",))
+    >>> differences(spec, msgspec.structs.replace(spec, tick_s=120))
+    ['tick_s was 60 and is 120']
+    """
     before, after = _flat(was), _flat(now)
     return [
         f"{name} was {_short(before[name])} and is {_short(after[name])}"

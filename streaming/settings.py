@@ -29,7 +29,11 @@ _USER_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
 class Settings(BaseModel):
-    """Of one deployment. Environment name: `RISK_` plus the field's name in capitals, or its alias."""
+    """Of one deployment. Environment name: `RISK_` plus the field's name in capitals, or its alias.
+
+    >>> Settings.from_environment({"RISK_TOPIC": "calls"}).topic
+    'calls'
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 

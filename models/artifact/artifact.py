@@ -186,7 +186,12 @@ def write_artifact(artifacts: Path, model: Model, provenance: Provenance, *, car
 
 
 def read_artifact(folder: Path) -> Artifact:
-    """The artifact in `folder`, verified. Damaged weights make a `network_fault`; anything else ArtifactError."""
+    """The artifact in `folder`, verified. Damaged weights make a `network_fault`; anything else ArtifactError.
+
+    >>> (folder,) = Path("streaming/sample/artifacts/chicago").iterdir()
+    >>> read_artifact(folder).spec.region
+    'chicago'
+    """
     manifest = read_manifest(folder)
     contents = {name: read_file(folder, name, manifest) for name in FILES if name != WEIGHTS}
     weights: bytes | ArtifactError

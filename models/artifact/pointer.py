@@ -23,7 +23,11 @@ OTHER_CHAMPION = "run `python -m models registry sync`, or promote another versi
 
 
 class Pointer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Versions of one region by their role."""
+    """Versions of one region by their role.
+
+    >>> Pointer(champion="20261101T040000Z-1a2b3c4d").challenger is None
+    True
+    """
 
     champion: Version
     challenger: Version | None = None
@@ -79,7 +83,11 @@ def _pointed_at(artifacts: Path, region: str) -> Candidates | None:
 
 
 def champion_of(artifacts: Path, region: str) -> Artifact:
-    """The artifact that a job would score the region with, if it is sound. Raises ArtifactError."""
+    """The artifact that a job would score the region with, if it is sound. Raises ArtifactError.
+
+    >>> champion_of(Path("streaming/sample/artifacts"), "chicago").spec.horizon_names
+    ('1h', '4h', '24h')
+    """
     found = candidates(artifacts).get(region, Candidates())
     if found.fault:
         raise found.fault
@@ -89,6 +97,10 @@ def champion_of(artifacts: Path, region: str) -> Artifact:
 
 
 def challenger_of(artifacts: Path, region: str) -> Path | None:
-    """The folder of the region's challenger; None when it has none. Raises ArtifactError for a damaged pointer."""
+    """The folder of the region's challenger; None when it has none. Raises ArtifactError for a damaged pointer.
+
+    >>> challenger_of(Path("streaming/sample/artifacts"), "chicago") is None
+    True
+    """
     pointer = read_pointer(artifacts, region)
     return artifacts / region / pointer.challenger if pointer and pointer.challenger else None

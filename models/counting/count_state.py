@@ -42,6 +42,14 @@ class CountState:
     `history_end_s` is the end of the history that the counts began with, 0 without a history. Earlier incidents are
     known as counts only, without ids. `first_day` (days since 1970) is the first that the counts
     cover from its start, 0 where that is not known.
+
+    >>> from schemas.grid import Grid
+    >>> grid = Grid(south_deg=41.5, west_deg=-88.0, cell_m=1000, rows=2, cols=3)
+    >>> spec = Spec(region="mycity", timezone="UTC", grid=grid, categories=("fire",), features=("cell_1h",))
+    >>> state = CountState(spec)
+    >>> state.advance(1_800_000_030)
+    >>> state.tick_s
+    1800000000
     """
 
     def __init__(self, spec: Spec) -> None:

@@ -22,6 +22,9 @@ def least_mean(counts: Counts) -> Floats:
     A forecast of zero would make one surprise infinitely bad. This is LEAST_SHARE of the category's mean in `counts`,
     the (steps, cells, categories) that are learned from, and half an incident spread over all of them (Jeffreys' prior
     of a rate), so that a category that was never seen may come.
+
+    >>> least_mean(np.ones((100, 10, 1), np.int32)).shape
+    (1,)
     """
     steps, cells, _ = counts.shape
     return np.asarray((LEAST_SHARE * counts.sum(axis=(0, 1), dtype=np.int64) + UNSEEN) / (steps * cells), np.float64)

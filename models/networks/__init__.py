@@ -16,7 +16,11 @@ MODELS = {
 
 
 def kind_of_network(name: str) -> "type[RiskNetwork]":
-    """The class of a kind. Raises DataError for an unknown one."""
+    """The class of a kind. Raises DataError for an unknown one.
+
+    >>> kind_of_network("residual").__name__
+    'ResidualNetwork'
+    """
     if name not in MODELS:
         raise DataError(f"{name[:40]!r} is no kind of network", f"choose one of {', '.join(MODELS)}")
     kind: type[RiskNetwork] = resolve_name(MODELS[name])

@@ -15,7 +15,10 @@ SINKS = {
 
 
 def open_sink(settings: Settings) -> Sink:
-    """The sink that `settings.sink` names. Raises SettingsError when there is no such sink."""
+    """The sink that `settings.sink` names. Raises SettingsError when there is no such sink.
+
+    >>> open_sink(Settings.from_environment({"RISK_SINK": "file:/tmp/scores.lp"})).close()
+    """
     name, _, place = settings.sink.partition(":")
     if name not in SINKS:
         remedy = f"use one of: {', '.join(SINKS)}; a file is file:PATH"
