@@ -81,12 +81,15 @@ fuzz: ## the decoder against any bytes, led by coverage, FUZZ_SECONDS=60; findin
 	@$(PYTHON) tests/fuzz/decoder.py --seconds $(FUZZ_SECONDS)
 
 MODULES ?=
-mutants: ## the pure core changed a line at a time: which change does no test notice; MODULES='models.counting*'; hours in all
+SHARD ?= 1/1
+AGAIN ?=
+RESULTS ?= mutants
+mutants: ## what counts, scores, stores and decides changed a line at a time: which change does no test notice; hours in all
 	@.ci/setup
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[mutants]'
 	@mkdir -p mutants  # before Python starts, which else does not look into it
-	@PYTHONPATH=$(CURDIR)/mutants nice .venv/bin/mutmut run --max-children 1 $(MODULES)
-	@$(PYTHON) -m tests.mutants
+	@PYTHONPATH=$(CURDIR)/mutants nice $(PYTHON) -P tests/mutants/shard.py '$(SHARD)' '$(AGAIN)' $(MODULES)
+	@$(PYTHON) -m tests.mutants $(RESULTS)
 
 sbom: ## the bill of materials in CycloneDX's JSON: packages, and jars with sha256; writes out/sbom.json
 	@.ci/setup

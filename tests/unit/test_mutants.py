@@ -3,9 +3,9 @@
 import json
 
 from tests.harness.compose_file import ROOT
-from tests.mutants.score import function_of, page_of, unaccepted
+from tests.mutants.score import function_of, page_of, unaccepted, when
 
-MADE = {"date": "2026-11-27T22:00:00+00:00", "commit": "abc1234", "mutmut": "3.8.1"}
+RUN = {"date": "2026-11-27T22:00:00+00:00", "commit": "abc1234"}
 
 
 def test_a_mutant_is_known_by_its_function_and_not_by_its_number():
@@ -21,12 +21,18 @@ def test_a_survivor_is_accepted_with_a_reason_for_this_very_change():
 
 def test_the_page_counts_what_was_run():
     text = page_of(
-        {"a.b": {"noticed": 8, "accepted": 1, "left": 1, "too slow": 2, "not run": 5}, "a.c": {"noticed": 10}}, MADE
+        {"a.b": {"noticed": 8, "accepted": 1, "left": 1, "too slow": 2, "not run": 5}, "a.c": {"noticed": 10}},
+        [RUN],
+        "3.8.1",
     )
-    assert "**Of 27 changes, 22 were run (81 %). Of these 18 were noticed, 1 were not, 1\nmore are accepted" in text
+    assert "27 changes, 22 were run (81 %), on 2026-11-27, of commit abc1234. Of these 18 were noticed, 1 were" in text
     assert "and 2 took too long to\nsay**" in text
     assert "| a.b | 17 | 8 | 1 | 1 | 2 | 5 |" in text
-    assert "on 2026-11-27, of commit abc1234, by" in text
+
+
+def test_the_page_says_when_its_shards_were_run():
+    later = {"date": "2026-11-29T01:00:00+00:00", "commit": "def5678"}
+    assert when([RUN, later]) == "from 2026-11-27 to 2026-11-29, of the commits from abc1234 to def5678"
 
 
 def test_every_accepted_survivor_has_its_reason():
