@@ -1,4 +1,4 @@
-"""deploy/back-up.sh and restore.sh where something fails, docker being a stand-in. `make stack` runs them for real."""
+"""deploy/back-up.sh and restore.sh, docker being a stand-in that keeps files. `make stack` runs them for real."""
 
 import os
 
@@ -14,6 +14,22 @@ case "$*" in
     *" {fails} "*) echo "no space left on device" >&2; exit 1 ;;
 esac
 """
+ENGINE = """#!/bin/sh
+set -eu
+echo "$*" >> {log}
+case "$*" in
+    "volume ls --quiet --filter label=com.docker.compose.project=incident-risk-scorer") ls {volumes} | grep incident ;;
+    "volume ls"*) ls {volumes} ;;
+    "compose down --volumes") rm -rf {volumes}/incident* ;;
+    "compose create") mkdir -p {volumes}/incident-risk-scorer_state {volumes}/incident-risk-scorer_kafka ;;
+    run*)
+        while [ "$1" != -v ]; do shift; done
+        shift
+        volume={volumes}/${{1%%:*}}
+        [ "$4" = -C ] && exec tar "${{3}}f" - -C "$volume" ${{6:-}} ;;
+esac
+"""
+VOLUMES = ("incident-risk-scorer_kafka", "incident-risk-scorer_state")
 AS_NO_ROOT = ("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override")
 
 
@@ -24,8 +40,8 @@ def script(tmp_path):
     (folder / "secrets").mkdir(parents=True)
     (folder / "secrets" / "token").write_text("token")
 
-    def ran(name, fails="nothing", before=()):
-        program.write_text(DOCKER.format(log=log, fails=fails))
+    def ran(name, fails="nothing", before=(), engine=""):
+        program.write_text(engine or DOCKER.format(log=log, fails=fails))
         program.chmod(0o755)
         log.write_text("")
         environment = os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
@@ -79,3 +95,29 @@ def test_nothing_is_deleted_where_there_is_no_back_up(script):
     process, asked = script("restore.sh")
     assert (process.returncode, asked) == (1, [])
     assert "there is no back-up in backup" in process.stderr
+
+
+def test_what_was_spoilt_after_a_back_up_comes_back_byte_for_byte_and_nothing_else(script, tmp_path):
+    volumes = tmp_path / "volumes"
+    kafka, state, foreign = (volumes / name for name in (*VOLUMES, "of_another_project"))
+    files = [
+        *(script.folder / name for name in (".env", "secrets/token", "data/artifacts/mycity/weights")),
+        *(folder / "deep" / "file" for folder in (state, kafka, foreign)),
+    ]
+    for number, path in enumerate(files):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes(range(256)) * (number + 1))
+    before = {path: path.read_bytes() for path in files}
+    engine = ENGINE.format(log=tmp_path / "log", volumes=volumes)
+
+    process, _ = script("back-up.sh", engine=engine)
+    assert process.returncode == 0, process.stderr
+    assert sorted(path.name for path in (script.folder / "backup").glob("*.tgz")) == [f"{name}.tgz" for name in VOLUMES]
+    for path in files[:-1]:
+        path.write_bytes(b"spoilt")
+    (kafka / "later").write_bytes(b"written after the back-up")
+    process, asked = script("restore.sh", engine=engine)
+    assert process.returncode == 0, process.stderr
+    assert {path: path.read_bytes() for path in files} == before
+    assert not (kafka / "later").exists(), "it does not fit to the rest"
+    assert asked[-1] == "compose up --detach"
