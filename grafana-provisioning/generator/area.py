@@ -2,7 +2,8 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from generator.panels import Json, Panel, column, stat
+from generator.build import Panel, Size, stat
+from generator.looks import STALE, Json, column
 
 # Each choice has its cells' regular expression beside its name, so that a page's address holds only names.
 IN_AREA = '"cell" =~ /^(${area.cells:pipe})$/'
@@ -27,8 +28,8 @@ def area_variable() -> Json:
     }
 
 
-def sums(newest: str, size: tuple[int, int], stale: Json) -> Panel:
-    """newest: the query of each cell's newest score. stale: what the panel shows without any."""
+def sums(newest: str, size: Size) -> Panel:
+    """newest: the query of each cell's newest score."""
     return stat(
         "Expected in the next $horizon",
         "Incidents that the scores expect in the chosen cells, how that compares with what is usual there at this hour "
@@ -37,8 +38,11 @@ def sums(newest: str, size: tuple[int, int], stale: Json) -> Panel:
         'SELECT sum("expected") AS "expected", sum("expected") / sum("usual") AS "x usual", '
         'sum("observed_1h") AS "seen in 1h" '
         f"FROM ({newest}) WHERE \"support\" != 'no_history'",
-        stale | {"unit": "none", "decimals": 1},
+        "none",
+        without=STALE,
+        decimals=1,
         named=True,
+        background=False,
         overrides=[column("x usual", decimals=2), column("seen in 1h", decimals=0)],
     )
 

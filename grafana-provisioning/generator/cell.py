@@ -2,36 +2,9 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from generator.panels import (
-    AMBER,
-    BLUE,
-    GREY,
-    LIFT,
-    ORANGE,
-    PLACE,
-    PURPLE,
-    RED,
-    RISK,
-    STALE_MAPPING,
-    SUPPORT_MAPPING,
-    WHOLE,
-    WITHOUT_TIME,
-    Json,
-    Panel,
-    bucket_variable,
-    column,
-    dashboard,
-    fixed,
-    frame_variable,
-    lines,
-    place_variables,
-    says,
-    stat,
-    table,
-    tag_variable,
-    text,
-    without_a_value,
-)
+from generator.build import Panel, lines, page, stat, table, text, timeline
+from generator.looks import BAND, BLUE, DASHED, ORANGE, PURPLE, RED, STALE, SUPPORT, Json, column, fixed, networks
+from generator.store import LIFT, PLACE, WHOLE, choice, choice_of_bucket, choices_of_place, long, newest_frame
 
 UID = "risk-cell"
 FACTORS = {
@@ -42,9 +15,10 @@ FACTORS = {
     "time": "Time",
     "network": "Network",
 }
-NOTHING_KNOWN = "STALE or no history"
+A_SIXTH, HALF = (4, 4), (12, 7)
 HERE = f"{PLACE} AND \"cell\" = '$cell'"
-OVER_TIME = f"FROM {RISK} WHERE {HERE} AND $timeFilter GROUP BY time($__interval) fill(null)"  # an outage is a gap
+# An outage is a gap.
+OVER_TIME = f"FROM {long('risk')} WHERE {HERE} AND $timeFilter GROUP BY time($__interval) fill(null)"
 
 IN_WORDS = """**Expected** is how many incidents the scores foresee here within the horizon; **usual** is
 the long-run rate for this hour of the week. **Low** and **high** hold nine of ten outcomes. **Seen** is what was
@@ -64,31 +38,71 @@ Support `ok`: enough history. `sparse`: little, borrowed from the neighbourhood.
 here; the number stands for nothing."""
 
 
-def _now(title: str, description: str, query: str, unit: str, **more: str) -> Panel:
-    """The newest value, STALE without one."""
-    colour = {"mode": "fixed", "fixedColor": BLUE}
-    defaults: Json = {"unit": unit, "noValue": "STALE", "mappings": [STALE_MAPPING], "color": colour}
-    return stat(title, description, (4, 4), query, defaults, background=True, **more)
-
-
 def _newest(field: str) -> str:
     return f'SELECT last("{field}") AS "{field}" FROM "risk" WHERE {HERE} AND {WHOLE}'
 
 
 def _forecast(title: str, description: str, expression: str, name: str, unit: str) -> Panel:
-    """What the newest scores foresee, STALE without any; of a cell without history the number stands for nothing."""
+    """What the newest scores foresee; of a cell without history the number stands for nothing."""
     newest = f'SELECT last("risk") AS "risk", "expected", "usual", "support" FROM "risk" WHERE {HERE} AND {WHOLE}'
     query = f'SELECT {expression} AS "{name}" FROM ({newest}) WHERE "support" != \'no_history\''
-    panel = _now(title, f"{description} No number without history.", query, unit)
-    panel.defaults.update(noValue=NOTHING_KNOWN, mappings=[without_a_value(NOTHING_KNOWN)])
-    return panel
+    description = f"{description} No number without history."
+    return stat(title, description, A_SIXTH, query, unit, without="STALE or no history")
 
 
-def _support() -> Panel:
-    words = "How much history stands behind the numbers."
-    panel = _now("Support", words, _newest("support"), "string", column="support")
-    panel.defaults["mappings"] = [STALE_MAPPING, SUPPORT_MAPPING]
-    return panel
+def _numbers() -> list[Panel]:
+    incidents = "suffix: incidents"
+    soon = "Of at least one incident within the horizon, from the newest minute."
+    seen = "Incidents counted here in the last hour."
+    history = "How much history stands behind the numbers."
+    return [
+        _forecast("Chance", soon, '"risk"', "risk", "percentunit"),
+        _forecast("Expected", "Incidents foreseen within the horizon.", '"expected"', "expected", incidents),
+        _forecast("Usual", "The long-run rate for this hour of the week.", '"usual"', "usual", incidents),
+        _forecast("Lift", "Expected over usual: 1 is as always at this hour.", LIFT, "lift", "suffix: x usual"),
+        stat("Seen, 1 hour", seen, A_SIXTH, _newest("observed_1h"), incidents, without=STALE),
+        stat(
+            "Support", history, A_SIXTH, _newest("support"), "string", text="support", without=STALE, mappings=[SUPPORT]
+        ),
+    ]
+
+
+def _over_time() -> list[Panel]:
+    band = {"custom__lineWidth": 0, "custom__showPoints": "never"}
+    return [
+        lines(
+            "Expected, usual and what nine of ten outcomes lie between",
+            "Incidents within the horizon. The band is the 90 % predictive interval; a band that reaches "
+            "down to 0: there may well be none.",
+            (24, 9),
+            f'SELECT mean("low") AS "low", mean("high") AS "high", mean("expected") AS "expected", '
+            f'mean("usual") AS "usual" {OVER_TIME}',
+            "suffix: incidents",
+            reach=0.1,
+            overrides=[
+                fixed("low", BLUE, **band),
+                fixed("high", BLUE, **BAND, **band),
+                fixed("expected", BLUE),
+                fixed("usual", ORANGE, **DASHED),
+            ],
+        ),
+        lines(
+            "Seen in the last hour",
+            "Incidents counted here in the hour before each moment.",
+            HALF,
+            f'SELECT max("observed_1h") AS "seen" {OVER_TIME}',
+            "suffix: incidents",
+            overrides=[fixed("seen", RED, custom__lineInterpolation="stepAfter")],
+        ),
+        lines(
+            "Lift over usual",
+            "1 is as always at this hour of the week.",
+            HALF,
+            f'SELECT mean("expected") / mean("usual") AS "lift" {OVER_TIME}',
+            "suffix: x usual",
+            overrides=[fixed("lift", PURPLE)],
+        ),
+    ]
 
 
 def _what_made_it() -> Panel:
@@ -106,92 +120,32 @@ def _what_made_it() -> Panel:
             *(column(f"by_{name}", displayName=words, unit="prefix:x ", decimals=2) for name, words in FACTORS.items()),
             column("expected", displayName="Expected", unit="none", decimals=3),
         ],
-        more={"transformations": [WITHOUT_TIME]},
         without="Only the ten cells with the highest risk of a category, not of all, carry factors",
     )
 
 
+def _who_made_it() -> Panel:
+    return timeline(
+        "Who made the scores, and on how much history",
+        "The model version in force and the support of this cell. `baseline` means that the network did not answer. A "
+        "gap: no scores.",
+        (10, 11),
+        f'SELECT last("model") AS "model", last("support") AS "support" {OVER_TIME}',
+        [
+            column("model", displayName="Model", mappings=networks()),
+            column("support", displayName="Support", mappings=[SUPPORT]),
+        ],
+        without="no scores",
+    )
+
+
 def cell() -> Json:
-    band = {"custom__lineWidth": 0, "custom__showPoints": "never"}
-    panels = [
-        _forecast(
-            "Chance",
-            "Of at least one incident within the horizon, from the newest minute.",
-            '"risk"',
-            "risk",
-            "percentunit",
-        ),
-        _forecast("Expected", "Incidents foreseen within the horizon.", '"expected"', "expected", "suffix: incidents"),
-        _forecast("Usual", "The long-run rate for this hour of the week.", '"usual"', "usual", "suffix: incidents"),
-        _forecast("Lift", "Expected over usual: 1 is as always at this hour.", LIFT, "lift", "suffix: x usual"),
-        _now("Seen, 1 hour", "Incidents counted here in the last hour.", _newest("observed_1h"), "suffix: incidents"),
-        _support(),
-        lines(
-            "Expected, usual and what nine of ten outcomes lie between",
-            "Incidents within the horizon. The band is the 90 % predictive interval; a band that reaches "
-            "down to 0: there may well be none.",
-            (24, 9),
-            f'SELECT mean("low") AS "low", mean("high") AS "high", mean("expected") AS "expected", '
-            f'mean("usual") AS "usual" {OVER_TIME}',
-            "suffix: incidents",
-            reach=0.1,
-            overrides=[
-                fixed("low", BLUE, **band),
-                fixed("high", BLUE, custom__fillBelowTo="low", custom__fillOpacity=15, **band),
-                fixed("expected", BLUE),
-                fixed("usual", ORANGE, custom__lineStyle={"fill": "dash", "dash": [8, 6]}),
-            ],
-        ),
-        lines(
-            "Seen in the last hour",
-            "Incidents counted here in the hour before each moment.",
-            (12, 7),
-            f'SELECT max("observed_1h") AS "seen" {OVER_TIME}',
-            "suffix: incidents",
-            overrides=[fixed("seen", RED, custom__lineInterpolation="stepAfter")],
-        ),
-        lines(
-            "Lift over usual",
-            "1 is as always at this hour of the week.",
-            (12, 7),
-            f'SELECT mean("expected") / mean("usual") AS "lift" {OVER_TIME}',
-            "suffix: x usual",
-            overrides=[fixed("lift", PURPLE)],
-        ),
-        _what_made_it(),
-        Panel(
-            kind="state-timeline",
-            title="Who made the scores, and on how much history",
-            description="The model version in force and the support of this cell. `baseline` means that the network "
-            "did not answer. A gap: no scores.",
-            size=(10, 11),
-            queries=[f'SELECT last("model") AS "model", last("support") AS "support" {OVER_TIME}'],
-            form="time_series",
-            options={
-                "showValue": "auto",
-                "rowHeight": 0.8,
-                "mergeValues": True,
-                "alignValue": "left",
-                "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False, "calcs": []},
-                "tooltip": {"mode": "single", "sort": "none"},
-            },
-            defaults={"unit": "string", "color": {"mode": "fixed", "fixedColor": GREY}},
-            overrides=[
-                column(
-                    "model",
-                    displayName="Model",
-                    mappings=[says("/^baseline.*$/", None, AMBER, 1), says("/^(?!baseline).*$/", None, BLUE, 2)],
-                ),
-                column("support", displayName="Support", mappings=[SUPPORT_MAPPING]),
-            ],
-        ),
-        text("In words", IN_WORDS, (14, 11)),
-    ]
+    panels = [*_numbers(), *_over_time(), _what_made_it(), _who_made_it(), text("In words", IN_WORDS, (14, 11))]
     cells = 'SHOW TAG VALUES FROM "risk" WITH KEY = "cell" WHERE "region" = \'$region\''
     variables = [
-        *place_variables(),
-        bucket_variable(),
-        frame_variable(),
-        tag_variable("cell", "Cell", cells, "Row and column of the square, from the south-west"),
+        *choices_of_place(),
+        choice_of_bucket(),
+        newest_frame(),
+        choice("cell", "Cell", cells, "Row and column of the square, from the south-west"),
     ]
-    return dashboard(UID, "Cell", "One cell over time: expected, interval, usual, seen.", panels, variables)
+    return page(UID, "Cell", "One cell over time: expected, interval, usual, seen.", panels, variables)

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from generator.ground import NO_SCORE_SEEN
-from generator.panels import LIFT, steps
+from generator.looks import steps
+from generator.store import LIFT
 
 # Each step doubles the chance. The same for every region, category and moment, so that a colour means one chance
 # everywhere, and cells differ at any base rate. Pale yellow to dark red, after ColorBrewer's YlOrRd, for any

@@ -9,8 +9,8 @@ from generator.alerts.alert import Alert
 from generator.cell import cell
 from generator.helps import helps
 from generator.live import live
+from generator.looks import Json
 from generator.model import model
-from generator.panels import Json
 from generator.pipeline import pipeline
 from generator.runbook import UID as RUNBOOK
 from generator.runbook import runbook

@@ -1,6 +1,6 @@
 """What a map draws beside the scores: plain land, streets and outlines."""
 
-from generator.panels import BLUE, Json
+from generator.looks import BLUE, Json
 
 NO_SCORE, NO_SCORE_OPACITY = "#A9AEB3", 0.5
 NO_SCORE_SEEN = "#CDD0D1"  # on the ground, without tiles

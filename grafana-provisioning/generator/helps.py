@@ -2,29 +2,9 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from generator.panels import (
-    AMBER,
-    BLUE,
-    GREY,
-    ORANGE,
-    OUTCOME,
-    OUTCOME_AREA,
-    OUTCOME_CHANCE,
-    PURPLE,
-    WITHOUT_TIME,
-    Json,
-    Panel,
-    bucket_variable,
-    column,
-    dashboard,
-    fixed,
-    lines,
-    place_variables,
-    stat,
-    steps,
-    table,
-    text,
-)
+from generator.build import Panel, lines, page, stat, table, text
+from generator.looks import AMBER, BLUE, GREY, ORANGE, PURPLE, Json, column, filled_by_level, fixed
+from generator.store import OUTCOME, OUTCOME_AREA, OUTCOME_CHANCE, choice_of_bucket, choices_of_place
 from schemas.limits import CALIBRATION_BAND
 
 UID = "risk-helps"
@@ -75,9 +55,10 @@ def _hits(k: int) -> Panel:
         "by each category for itself.",
         (12, 5),
         f"SELECT {_share(k)} FROM {OUTCOME} {CLOSED} {SOME}",
-        {"unit": "percentunit", "decimals": 1, "noValue": "no incident, or no data"},
+        "percentunit",
+        decimals=1,
+        without="no incident, or no data",
         overrides=_colours(AMBER),
-        background=True,
         named=True,
     )
 
@@ -98,10 +79,11 @@ def _blocks() -> Panel:
         'SELECT sum("observed") AS "seen", sum("expected") AS "expected", sum("observed") / sum("expected") AS "ratio" '
         f'FROM {OUTCOME_AREA} {CLOSED} GROUP BY "district"'
     )
-    colours = steps((None, AMBER), (CALIBRATION_BAND[0], BLUE), (CALIBRATION_BAND[1], AMBER))
+    low, high = CALIBRATION_BAND
     return table(
         "By district: seen over expected",
-        "Districts are parts of the grid, 01 in the south-west. 1 is right on the whole. Blue: 0.8 to 1.25. Amber: the "
+        "Districts are parts of the grid, 01 in the south-west. 1 is right on the whole. "
+        f"Blue: {low:g} to {high:g}. Amber: the "
         "forecast leans here, and somebody should ask why; where few are expected it may be chance. Sums over the "
         "hours of the shown time, whose horizons overlap: larger than the number of incidents.",
         (12, 9),
@@ -115,12 +97,9 @@ def _blocks() -> Panel:
                 unit="none",
                 decimals=2,
                 displayName="Seen / expected",
-                thresholds=colours,
-                color={"mode": "thresholds"},
-                custom__cellOptions={"type": "color-background", "mode": "basic"},
+                **filled_by_level((None, AMBER), (low, BLUE), (high, AMBER)),
             ),
         ],
-        more={"transformations": [WITHOUT_TIME]},
     )
 
 
@@ -142,13 +121,12 @@ def _chances() -> Panel:
             column("said", unit="percentunit", decimals=1, displayName="Said, on average"),
             column("came", unit="percentunit", decimals=1, displayName="Came"),
         ],
-        more={"transformations": [WITHOUT_TIME]},
     )
 
 
-def _small(title: str, description: str, query: str, defaults: Json) -> Panel:
-    colour = {"color": {"mode": "fixed", "fixedColor": GREY}, "noValue": "nothing judged yet, or no data"}
-    return stat(title, description, (8, 4), query, colour | defaults)
+def _small(title: str, description: str, query: str, unit: str, **more: int) -> Panel:
+    without = "nothing judged yet, or no data"
+    return stat(title, description, (8, 4), query, unit, without=without, colour=GREY, background=False, **more)
 
 
 def _marks() -> list[Panel]:
@@ -170,15 +148,19 @@ def _marks() -> list[Panel]:
         "suffix: marks",
         bars=True,
         overrides=[fixed(shown, colour) for shown, colour in zip(MARKS.values(), (BLUE, ORANGE, PURPLE), strict=True)],
+        without=NO_MARK,
     )
-    by_day.defaults["noValue"] = NO_MARK
     together = stat(
         "What shifts said",
         f"{said}They are what people think, not what happened: they are never counted as incidents, and no model "
         "learns from them. All categories and horizons; kept for a month.",
         (8, 8),
         asked(""),
-        {"unit": "none", "decimals": 0, "color": {"mode": "fixed", "fixedColor": GREY}, "noValue": NO_MARK},
+        "none",
+        decimals=0,
+        colour=GREY,
+        background=False,
+        without=NO_MARK,
     )
     return [together, by_day]
 
@@ -194,13 +176,14 @@ def helps() -> Json:
             "Last evaluation",
             "When the newest forecast that was judged had its result: an hour after its horizon's end, or a day later.",
             f'SELECT last("closed_s") * 1000 AS "closed" FROM {OUTCOME} {CLOSED}',
-            {"unit": "dateTimeFromNow"},
+            "dateTimeFromNow",
         ),
         _small(
             "Seen over expected",
             "All incidents over all that was foreseen; 1 is right on the whole.",
             f'SELECT sum("observed") / sum("expected") AS "ratio" FROM {OUTCOME} {CLOSED}',
-            {"unit": "none", "decimals": 2},
+            "none",
+            decimals=2,
         ),
         _small(
             "Hours judged",
@@ -208,7 +191,8 @@ def helps() -> Json:
             "missing where the system did not run.",
             'SELECT max("hours") * 3600000 / (${__to} - ${__from}) AS "judged" FROM '
             f'(SELECT count("observed") AS "hours" FROM {OUTCOME} {CLOSED} GROUP BY "category")',
-            {"unit": "percentunit", "decimals": 0},
+            "percentunit",
+            decimals=0,
         ),
         _hits_by_day(5),
         _hits_by_day(10),
@@ -248,12 +232,12 @@ def helps() -> Json:
         "query": "the operator of this service",
         "current": {"text": "the operator of this service", "value": "the operator of this service"},
     }
-    return dashboard(
+    return page(
         UID,
         "Does it help?",
         "How often the forecast was right, beside a simple baseline and perfect foresight.",
         panels,
-        [*place_variables(several_categories=True), bucket_variable(), contact],
-        time={"from": "now-30d", "to": "now"},
+        [*choices_of_place(several_categories=True), choice_of_bucket(), contact],
+        since="now-30d",
         refresh="5m",
     )

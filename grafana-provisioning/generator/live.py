@@ -3,30 +3,11 @@
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
 from generator.area import IN_AREA, area_variable, sums, ten_highest
+from generator.build import Panel, page, panel, stat, table, text
 from generator.colours import BY_LIFT, OPACITY, SHADES, legend
 from generator.ground import cells, land, lines, tiles
-from generator.panels import (
-    AMBER,
-    BLUE,
-    CLOCK,
-    GREY,
-    LIFT,
-    NOT_NOW_MAPPING,
-    PLACE,
-    STALE_MAPPING,
-    WHOLE,
-    Json,
-    Panel,
-    between,
-    column,
-    dashboard,
-    frame_variable,
-    place_variables,
-    says,
-    stat,
-    table,
-    text,
-)
+from generator.looks import CLOCK, GREY, NOT_NOW, STALE, Json, between, column, networks
+from generator.store import LIFT, PLACE, WHOLE, choice_of_words, choices_of_place, newest_frame
 from schemas.limits import OLDEST_SCORES_S
 
 UID = "risk-live"
@@ -64,11 +45,6 @@ there, or they lie outside the chosen area; nothing is known. A quiet cell is no
 The scores are for readiness, that units stand in the right place. They say nothing about people."""
 
 
-def _stale_or(unit: str) -> Json:
-    colour = {"mode": "fixed", "fixedColor": BLUE}
-    return {"unit": unit, "noValue": "STALE", "mappings": [STALE_MAPPING], "color": colour}
-
-
 def _age() -> Panel:
     return stat(
         "Age of the scores",
@@ -78,21 +54,15 @@ def _age() -> Panel:
         "wrong.",
         (4, 3),
         AGE,
-        {
-            "unit": "suffix: s",
-            "decimals": 0,
-            "noValue": "STALE",
-            "mappings": [STALE_MAPPING, between(OLDEST_SCORES_S, None, "STALE", 1), NOT_NOW_MAPPING],
-            "color": {"mode": "fixed", "fixedColor": BLUE},
-        },
-        background=True,
+        "suffix: s",
+        decimals=0,
+        without=STALE,
+        mappings=[between(OLDEST_SCORES_S, None, STALE, 1), NOT_NOW],
     )
 
 
 def _top_row() -> list[Panel]:
     newest_model = f'SELECT last("model") AS "model" FROM "top" WHERE {PLACE} AND {WHOLE}'
-    baseline = says("/^baseline.*$/", "BASELINE ONLY", AMBER, 1)
-    network = says("/^(?!baseline).*$/", "network", BLUE, 2)
     return [
         _age(),
         stat(
@@ -101,9 +71,12 @@ def _top_row() -> list[Panel]:
             "they are stale.",
             (7, 3),
             "SELECT 1000 * " + AS_OF.format(alias='AS "as_of"', since="time > now() - 7d"),
-            {"unit": CLOCK, "noValue": "STALE", "color": {"mode": "fixed", "fixedColor": GREY}},
+            CLOCK,
+            without=STALE,
+            colour=GREY,
+            background=False,
         ),
-        sums(NEWEST, (9, 3), _stale_or("none")),
+        sums(NEWEST, (9, 3)),
         stat(
             "Made by",
             "network: the region's trained model; in a region that began without past incidents it is not trained yet "
@@ -111,9 +84,10 @@ def _top_row() -> list[Panel]:
             "hour of the week, and lift is 1 everywhere.",
             (4, 3),
             newest_model,
-            _stale_or("string") | {"mappings": [STALE_MAPPING, baseline, network]},
-            column="model",
-            background=True,
+            "string",
+            text="model",
+            without=STALE,
+            mappings=networks("BASELINE ONLY", "network"),
         ),
     ]
 
@@ -171,14 +145,14 @@ def _layers() -> list[Json]:
 
 
 def _map() -> Panel:
-    return Panel(
-        kind="geomap",
-        title="Where incidents are likely: $category, next $horizon",
-        description="Each square is a cell. Colour by the chance of at least one incident or by lift over the usual "
+    return panel(
+        "geomap",
+        "Where incidents are likely: $category, next $horizon",
+        "Each square is a cell. Colour by the chance of at least one incident or by lift over the usual "
         "(switch at the top). Grey cells have no history, lie outside the chosen area, or the scores are stale. "
         "A click shows the numbers.",
-        size=(16, 15),
-        queries=[MAP, NO_CELL],
+        (16, 15),
+        [MAP, NO_CELL],
         options={
             "view": {"id": "fit", "lat": 0, "lon": 0, "zoom": 10, "allLayers": False, "layer": "Centres of cells"},
             "controls": {"showZoom": True, "mouseWheelZoom": True, "showAttribution": True, "showScale": True},
@@ -188,7 +162,7 @@ def _map() -> Panel:
         },
         defaults={"unit": "short", "thresholds": SHADES, "color": {"mode": "thresholds"}},
         overrides=_columns(),
-        more={"maxDataPoints": 10_000},
+        maxDataPoints=10_000,
     )
 
 
@@ -207,8 +181,8 @@ def _highest() -> Panel:
             column("lift", unit="none", decimals=2, displayName="x usual"),
             column("expected", unit="none", decimals=2, displayName="Expected", custom__minWidth=80),
         ],
-        without="STALE",
-        more={"transformations": [HIGHEST_FIRST, {"id": "organize", "options": shown}]},
+        without=STALE,
+        transformations=[HIGHEST_FIRST, {"id": "organize", "options": shown}],
     )
 
 
@@ -220,23 +194,15 @@ def live() -> Json:
         text("Colours", legend(), (8, 3)),
         text("How to read the map", HOW_TO, (24, 5)),
     ]
-    colour: Json = {
-        "type": "custom",
-        "name": "colour",
-        "label": "Colour by",
-        "description": "What the colours of the map stand for",
-        "query": f'Chance of at least one : "r", Lift over usual : {BY_LIFT}',
-        "current": {"text": "Chance of at least one", "value": '"r"'},
-        "multi": False,
-        "includeAll": False,
-    }
-    return dashboard(
+    by = {"Chance of at least one": '"r"', "Lift over usual": BY_LIFT}
+    colour = choice_of_words("colour", "Colour by", by, "What the colours of the map stand for")
+    return page(
         UID,
         "Live risk map",
         "Where the next hours' incidents are likely, for staging units. Places, never people.",
         panels,
-        [*place_variables(), area_variable(), colour, frame_variable()],
-        time={"from": "now-1h", "to": "now"},
+        [*choices_of_place(), area_variable(), colour, newest_frame()],
+        since="now-1h",
         refresh="5s",
         timepicker={"hidden": True},  # with the refresh off, an age would stand still
     )

@@ -2,30 +2,25 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from generator.panels import (
+from generator.build import Panel, lines, page, stat, table
+from generator.looks import (
     AGE,
     AMBER,
     BLUE,
-    FRESH,
     GREY,
-    NOT_NOW_MAPPING,
+    NOT_NOW,
     ORANGE,
     PURPLE,
     RED,
     RUST,
     SKY,
-    STALE_MAPPING,
+    STALE,
     Json,
-    Panel,
     column,
-    dashboard,
+    filled_by_level,
     fixed,
-    lines,
-    stat,
-    steps,
-    table,
-    tag_variable,
-)
+)  # fmt: skip
+from generator.store import FRESH, choice
 from models.counting.count_state import OUTCOMES
 from schemas.event import REASONS
 from schemas.limits import OLDEST_SCORES_S, SILENT_FEED_S
@@ -34,7 +29,8 @@ UID = "risk-pipeline"
 OUTCOME_COLOURS = dict(zip((*OUTCOMES, "rejected"), (BLUE, ORANGE, SKY, GREY, PURPLE, RED), strict=True))
 REGIONS = '"region" =~ /^${region:regex}$/'
 OVER_TIME = f'FROM "pipeline" WHERE {REGIONS} AND $timeFilter GROUP BY time($__interval), "region"'
-BY_TIME = f"{OVER_TIME} fill(null)"  # an outage is a gap in a line
+HALF, A_SIXTH = (12, 8), (4, 4)
+NOT_ZERO = ((None, RUST), (0, BLUE), (1, RUST))
 
 
 def _added_up(names: tuple[str, ...], *, prefix: str = "") -> str:
@@ -46,17 +42,13 @@ def _added_up(names: tuple[str, ...], *, prefix: str = "") -> str:
 
 
 def _freshness() -> Panel:
-    query = (
-        'SELECT ${__to} / 1000 - last("as_of") AS "age", "model" FROM "pipeline" '
-        f"WHERE {REGIONS} AND \"region\" != '_unassigned' "
-        'AND time > now() - 1d GROUP BY "region"'
-    )
     return table(
         "Freshness of each region",
         "Age of the newest scores of a day, by the store's clock. Amber: late. Grey: stale, more than three ticks. "
         "NOT NOW: the shown time ends in the past, or this screen's clock is wrong.",
         (8, 8),
-        query,
+        'SELECT ${__to} / 1000 - last("as_of") AS "age", "model" FROM "pipeline" '
+        f'WHERE {REGIONS} AND "region" != \'_unassigned\' AND time > now() - 1d GROUP BY "region"',
         [
             column("region", unit="string", displayName="Region", custom__width=92),
             column(
@@ -65,37 +57,12 @@ def _freshness() -> Panel:
                 decimals=0,
                 displayName="Age",
                 custom__width=70,
-                mappings=[NOT_NOW_MAPPING],
-                thresholds=steps((None, BLUE), (90, AMBER), (OLDEST_SCORES_S, GREY)),
-                color={"mode": "thresholds"},
-                custom__cellOptions={"type": "color-background", "mode": "basic"},
+                mappings=[NOT_NOW],
+                **filled_by_level((None, BLUE), (90, AMBER), (OLDEST_SCORES_S, GREY)),
             ),
             column("model", unit="string", displayName="Model"),
         ],
-        more={"transformations": [{"id": "organize", "options": {"excludeByName": {"Time": True}}}]},
     )
-
-
-def _number(
-    title: str,
-    description: str,
-    query: str,
-    unit: str,
-    levels: Json,
-    *,
-    width: int = 4,
-    named: bool = False,
-    without: str = "STALE",
-) -> Panel:
-    defaults = {
-        "unit": unit,
-        "decimals": 0,
-        "noValue": without,
-        "mappings": [STALE_MAPPING],
-        "thresholds": levels,
-        "color": {"mode": "thresholds"},
-    }
-    return stat(title, description, (width, 4), query, defaults, background=True, named=named)
 
 
 def _newest(fields: str, since: str = FRESH) -> str:
@@ -103,111 +70,121 @@ def _newest(fields: str, since: str = FRESH) -> str:
     return f'SELECT {fields} FROM "pipeline" WHERE {REGIONS} AND {since}'
 
 
-def _figures() -> list[Panel]:
-    zero = steps((None, BLUE), (1, RUST))
-    known = " - ".join(f'last("{name}")' for name in ("consumed", *OUTCOMES, "rejected") if name != "repeated")
+def _gap() -> str:
+    """The largest and the smallest gap of a region's ledger."""
+    named = " - ".join(f'last("{name}")' for name in ("consumed", *OUTCOMES, "rejected") if name != "repeated")
     of_regions = f'AS "gap" FROM "pipeline" WHERE {REGIONS} AND {FRESH} GROUP BY "region"'
     repeated = f'(SELECT -1 * last("repeated") {of_regions})'  # apart: older points lack it, and would have no gap
-    unbalanced = (
+    return (
         'SELECT max("gap") AS "most", min("gap") AS "least" FROM '
-        f'(SELECT sum("gap") AS "gap" FROM (SELECT {known} {of_regions}), {repeated} WHERE {FRESH} GROUP BY "region")'
+        f'(SELECT sum("gap") AS "gap" FROM (SELECT {named} {of_regions}), {repeated} WHERE {FRESH} GROUP BY "region")'
     )
+
+
+def _figures() -> list[Panel]:
+    shown: Json = {"without": STALE, "decimals": 0}
+    silences = f'SELECT last("silent_s") AS "silent" FROM "pipeline" WHERE {REGIONS} AND {FRESH} GROUP BY "region"'
     return [
-        _number(
+        stat(
             "Ledger gap",
             "Consumed less all outcomes, of the regions with the largest and the smallest gap: 0, or counts cannot be "
             "relied on.",
-            unbalanced,
+            A_SIXTH,
+            _gap(),
             "suffix: events",
-            steps((None, RUST), (0, BLUE), (1, RUST)),
+            levels=NOT_ZERO,
             named=True,
+            **shown,
         ),
-        _number(
+        stat(
             "Unaccounted for",
             "Messages that Kafka handed over, by its offsets, less those in the ledger, since the job's start: 0, "
             "unless the topic has transactions or is compacted.",
+            A_SIXTH,
             _newest('last("unaccounted") AS "unaccounted"'),
             "suffix: events",
-            steps((None, RUST), (0, BLUE), (1, RUST)),
+            levels=NOT_ZERO,
+            **shown,
         ),
-        _number(
+        stat(
             "Behind Kafka's end",
             "Events in the topic that were not read yet when the newest batch began. With several regions the largest "
             "of their newest points.",
+            A_SIXTH,
             _newest('last("lag_events") AS "lag"'),
             "suffix: events",
-            steps((None, BLUE), (10_000, AMBER), (100_000, RUST)),
+            levels=((None, BLUE), (10_000, AMBER), (100_000, RUST)),
+            **shown,
         ),
-        _number(
+        stat(
             "Starts of the job",
             "How often the job was started in the shown time. Above 1 it was restarted.",
+            A_SIXTH,
             _newest('count(distinct("started_s")) AS "starts"', since="$timeFilter"),
             "none",
-            steps((None, BLUE), (2, AMBER), (4, RUST)),
-            without="no data",
+            levels=((None, BLUE), (2, AMBER), (4, RUST)),
+            **shown | {"without": "no data"},
         ),
-        _number(
+        stat(
             "Points dropped",
             "Points that the store refused for good, most often outside its retention, since the job's start.",
+            A_SIXTH,
             _newest('max("write_dropped") AS "dropped"'),
             "suffix: points",
-            zero,
+            levels=((None, BLUE), (1, RUST)),
+            **shown,
         ),
-        _number(
+        stat(
             "Write retries",
             "Requests to the store that had to be sent again since the job's start.",
+            A_SIXTH,
             _newest('max("write_retries") AS "retries"'),
             "suffix: retries",
-            steps((None, BLUE), (1, AMBER), (100, RUST)),
+            levels=((None, BLUE), (1, AMBER), (100, RUST)),
+            **shown,
         ),
-        _number(
+        stat(
             "Silence of the feed",
             "Longest time since the newest incident of a chosen region.",
-            'SELECT max("silent") AS "silent" FROM (SELECT last("silent_s") AS "silent" FROM "pipeline" '
-            f'WHERE {REGIONS} AND {FRESH} GROUP BY "region")',
+            (8, 4),
+            f'SELECT max("silent") AS "silent" FROM ({silences})',
             AGE,
-            steps((None, BLUE), (3600, AMBER), (SILENT_FEED_S, RUST)),
-            width=8,
+            levels=((None, BLUE), (3600, AMBER), (SILENT_FEED_S, RUST)),
+            **shown,
         ),
     ]
 
 
-def pipeline() -> Json:
-    region = "$tag_region"
-    panels = [
-        _freshness(),
-        *_figures(),
-        lines(
+def _by_region(title: str, description: str, value: str, unit: str, size: tuple[int, int] = HALF) -> Panel:
+    """value: with its name. An outage is a gap in a line."""
+    return lines(title, description, size, f"SELECT {value} {OVER_TIME} fill(null)", unit, alias="$tag_region")
+
+
+def _over_time() -> list[Panel]:
+    return [
+        _by_region(
             "Events in",
             "Messages a second that were read, by region.",
-            (12, 8),
-            f'SELECT non_negative_derivative(last("consumed"), 1s) AS "rate" {BY_TIME}',
+            'non_negative_derivative(last("consumed"), 1s) AS "rate"',
             "suffix: events/s",
-            alias=region,
         ),
-        lines(
+        _by_region(
             "Time of a batch",
             "From the start of a batch's writing to the store's acknowledgement.",
-            (12, 8),
-            f'SELECT max("batch_s") AS "batch" {BY_TIME}',
+            'max("batch_s") AS "batch"',
             "s",
-            alias=region,
         ),
-        lines(
+        _by_region(
             "From Kafka to the store",
             "Age of the newest event of a batch when its scores were being written.",
-            (12, 8),
-            f'SELECT max("freshness_s") AS "freshness" {BY_TIME}',
+            'max("freshness_s") AS "freshness"',
             "s",
-            alias=region,
         ),
-        lines(
+        _by_region(
             "Behind Kafka's end, over time",
             "Events not read yet when a batch began. Rising for long: the job is too slow.",
-            (12, 8),
-            f'SELECT max("lag_events") AS "lag" {BY_TIME}',
+            'max("lag_events") AS "lag"',
             "suffix: events",
-            alias=region,
         ),
         lines(
             "What became of the messages",
@@ -226,13 +203,12 @@ def pipeline() -> Json:
             "suffix: events",
             bars=True,
         ),
-        lines(
+        _by_region(
             "Late",
             "Messages refused because their incident was older than the region's late limit.",
-            (12, 7),
-            f'SELECT non_negative_difference(last("rejected_late")) AS "late" {BY_TIME}',
+            'non_negative_difference(last("rejected_late")) AS "late"',
             "suffix: events",
-            alias=region,
+            (12, 7),
         ),
         lines(
             "State of the job",
@@ -243,20 +219,16 @@ def pipeline() -> Json:
             "bytes",
         ),
     ]
-    variables = [
-        tag_variable(
-            "region",
-            "Region",
-            'SHOW TAG VALUES FROM "pipeline" WITH KEY = "region"',
-            "Regions, and `_unassigned` for messages of none",
-            several=True,
-        )
-    ]
-    return dashboard(
+
+
+def pipeline() -> Json:
+    regions = 'SHOW TAG VALUES FROM "pipeline" WITH KEY = "region"'
+    about = "Regions, and `_unassigned` for messages of none"
+    return page(
         UID,
         "Pipeline",
         "Whether events come in, are counted, scored and stored.",
-        panels,
-        variables,
-        time={"from": "now-3h", "to": "now"},
+        [_freshness(), *_figures(), *_over_time()],
+        [choice("region", "Region", regions, about, several=True)],
+        since="now-3h",
     )

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from generator.alerts import ALERTS
 from generator.alerts.alert import Alert, in_a_line
-from generator.panels import COLUMNS, Json, Panel, dashboard, text
+from generator.build import COLUMNS, Panel, page, text
+from generator.looks import Json
 
 UID = "risk-runbook"
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")  # to other pages, which Grafana does not have
@@ -30,7 +31,7 @@ def sections(alerts: Sequence[Alert]) -> list[Panel]:
 
 
 def runbook() -> Json:
-    return dashboard(UID, "When an alert fires", "What each alert means, and what to do.", sections(ALERTS), [])
+    return page(UID, "When an alert fires", "What each alert means, and what to do.", sections(ALERTS), [])
 
 
 def _words_of(alert: Alert) -> str:

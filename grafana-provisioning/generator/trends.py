@@ -2,28 +2,9 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from generator.panels import (
-    AMBER,
-    BLUE,
-    ORANGE,
-    OUTCOME,
-    OUTCOME_AREA,
-    TABLE_OPTIONS,
-    WHOLE,
-    WITHOUT_TIME,
-    Json,
-    Panel,
-    bucket_variable,
-    column,
-    dashboard,
-    fixed,
-    frame_variable,
-    lines,
-    place_variables,
-    steps,
-    table,
-    text,
-)
+from generator.build import TABLE_OPTIONS, Panel, lines, page, panel, table, text
+from generator.looks import AMBER, BLUE, ORANGE, STALE, Json, column, fixed, one_colour, steps
+from generator.store import OUTCOME, OUTCOME_AREA, WHOLE, choice_of_bucket, choices_of_place, newest_frame
 
 UID = "risk-trends"
 CATEGORIES = '"category" =~ /^${categories:regex}$/'
@@ -71,14 +52,14 @@ def _week() -> Panel:
     # As a text, or the hour's number would take part in the scale of the colours.
     as_text = {"targetField": "hour", "destinationType": "string"}
     matrix = {"rowField": "hour", "columnField": "weekday", "valueField": "seen (mean)", "emptyValue": "null"}
-    return Panel(
-        kind="table",
-        title="Hour of the week",
-        description="Mean incidents in an hour, all chosen categories together, by the region's local hour (rows) "
+    return panel(
+        "table",
+        "Hour of the week",
+        "Mean incidents in an hour, all chosen categories together, by the region's local hour (rows) "
         "and weekday (columns), over eight weeks. Colours are fifths of the span from the least to the most, amber the "
         "uppermost.",
-        size=(12, 25),
-        queries=[query],
+        (12, 25),
+        query,
         options=TABLE_OPTIONS,
         defaults={
             "unit": "none",
@@ -95,16 +76,14 @@ def _week() -> Panel:
             column("hour\\weekday", displayName="Hour", unit="string", custom__cellOptions={"type": "auto"}),
             *[column(str(number), displayName=name) for number, name in DAYS.items()],
         ],
-        more={
-            "timeFrom": "8w",
-            "transformations": [
-                {"id": "groupBy", "options": {"fields": groups}},
-                {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "hour"}]}},
-                {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "weekday"}]}},
-                {"id": "convertFieldType", "options": {"fields": {}, "conversions": [as_text]}},
-                {"id": "groupingToMatrix", "options": matrix},
-            ],
-        },
+        timeFrom="8w",
+        transformations=[
+            {"id": "groupBy", "options": {"fields": groups}},
+            {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "hour"}]}},
+            {"id": "sortBy", "options": {"fields": {}, "sort": [{"field": "weekday"}]}},
+            {"id": "convertFieldType", "options": {"fields": {}, "conversions": [as_text]}},
+            {"id": "groupingToMatrix", "options": matrix},
+        ],
     )
 
 
@@ -130,7 +109,6 @@ def _districts() -> Panel:
             column("expected", unit="none", decimals=1, displayName="Expected"),
             column("ratio", unit="none", decimals=2, displayName="Seen / expected"),
         ],
-        more={"transformations": [WITHOUT_TIME]},
     )
 
 
@@ -175,7 +153,7 @@ def trends() -> Json:
             "suffix: incidents",
             alias="$tag_category",
             bars=True,
-            more={"timeFrom": "8w"},
+            timeFrom="8w",
         ),
         _districts(),
         table(
@@ -191,21 +169,20 @@ def trends() -> Json:
                     decimals=1,
                     min=0,
                     displayName="Incidents",
-                    color={"mode": "fixed", "fixedColor": BLUE},
+                    **one_colour(BLUE),
                     custom__cellOptions={"type": "gauge", "mode": "basic", "valueDisplayMode": "text"},
                 ),
             ],
-            without="STALE",
-            more={"transformations": [WITHOUT_TIME]},
+            without=STALE,
         ),
         text("About these counts", WORDS, (24, 4)),
     ]
-    return dashboard(
+    return page(
         UID,
         "Trends",
         "Counts and forecasts by category, hour of the week, district and week.",
         panels,
-        [*place_variables(several_categories=True), bucket_variable(), frame_variable()],
-        time={"from": "now-7d", "to": "now"},
+        [*choices_of_place(several_categories=True), choice_of_bucket(), newest_frame()],
+        since="now-7d",
         refresh="5m",
     )

@@ -2,28 +2,25 @@
 
 # ruff: noqa: S608 - these are queries for Grafana, made from constants
 
-from generator.panels import (
+from generator.build import Panel, lines, stat, table
+from generator.looks import (
     AMBER,
+    BAND,
     BLUE,
-    FRESH,
+    DASHED,
     GREY,
     ORANGE,
     PURPLE,
     RUST,
-    STALE_MAPPING,
-    Json,
-    Panel,
+    STALE,
     column,
     fixed,
-    lines,
     says,
-    stat,
-    table,
-    without_a_value,
-)
+)  # fmt: skip
+from generator.store import FRESH, long
 from streaming.flow.pipeline_point import NO_CHALLENGER
 
-DRIFTED, GATE, PIPELINE, SHADOW = (f'"${{bucket:raw}}".."{name}"' for name in ("drift", "gate", "pipeline", "shadow"))
+DRIFTED, GATE, PIPELINE, SHADOW = map(long, ("drift", "gate", "pipeline", "shadow"))
 HERE = "\"region\" = '$region'"
 TRIED = f"{HERE} AND \"challenger\" = '${{challenger:raw}}'"
 SHOWN = f"{HERE} AND $timeFilter"
@@ -52,44 +49,39 @@ Judged are forecasts of one hour, a day later, when late reports have come. A da
 nothing before the third."""
 
 
-def now(title: str, description: str, size: tuple[int, int], query: str, defaults: Json) -> Panel:
-    colour: Json = {"color": {"mode": "fixed", "fixedColor": BLUE}}
-    return stat(title, description, size, query, colour | defaults, background=True)
-
-
-def word(panel: Panel, name: str, *mappings: Json) -> Panel:
-    """The stat of a text column."""
-    panel.options["reduceOptions"]["fields"] = f"/^{name}$/"
-    panel.defaults.update(unit="string", mappings=[without_a_value(panel.defaults["noValue"]), *mappings])
-    return panel
-
-
 def trial_now() -> list[Panel]:
-    challenger = now(
-        "Challenger",
-        "The version that is tried beside it now. It is on no map.",
-        (6, 4),
-        f'SELECT last("challenger") AS "challenger" FROM "pipeline" WHERE {HERE} AND {FRESH}',
-        {"noValue": "STALE"},
-    )
-    word(challenger, "challenger", says(f"/^{NO_CHALLENGER}$/", "no challenger", GREY, 3))
-    challenger.defaults["mappings"][0] = STALE_MAPPING
-    decision = now(
-        "The gate says",
-        "Of the trial that runs now, from all its days. It changes nothing by itself: a person ends the trial.",
-        (5, 4),
-        f'SELECT last("decision") AS "decision" FROM {GATE} WHERE {TRIED}',
-        {"noValue": NO_DECISION},
-    )
-    words = (says(f"/^{name}$/", said, colour, 3 + i) for i, (name, (said, colour)) in enumerate(DECISIONS.items()))
-    days = now(
-        "Days judged",
-        "Whole local days of the trial that runs now. The gate needs 14 at least, and ends after 60.",
-        (4, 4),
-        f'SELECT last("days") AS "days" FROM {GATE} WHERE {TRIED}',
-        {"unit": "suffix: days", "decimals": 0, "noValue": NO_DECISION, "mappings": [without_a_value(NO_DECISION)]},
-    )
-    return [challenger, word(decision, "decision", *words), days]
+    words = [says(f"/^{name}$/", said, colour, 3 + i) for i, (name, (said, colour)) in enumerate(DECISIONS.items())]
+    return [
+        stat(
+            "Challenger",
+            "The version that is tried beside it now. It is on no map.",
+            (6, 4),
+            f'SELECT last("challenger") AS "challenger" FROM "pipeline" WHERE {HERE} AND {FRESH}',
+            "string",
+            text="challenger",
+            without=STALE,
+            mappings=[says(f"/^{NO_CHALLENGER}$/", "no challenger", GREY, 3)],
+        ),
+        stat(
+            "The gate says",
+            "Of the trial that runs now, from all its days. It changes nothing by itself: a person ends the trial.",
+            (5, 4),
+            f'SELECT last("decision") AS "decision" FROM {GATE} WHERE {TRIED}',
+            "string",
+            text="decision",
+            without=NO_DECISION,
+            mappings=words,
+        ),
+        stat(
+            "Days judged",
+            "Whole local days of the trial that runs now. The gate needs 14 at least, and ends after 60.",
+            (4, 4),
+            f'SELECT last("days") AS "days" FROM {GATE} WHERE {TRIED}',
+            "suffix: days",
+            decimals=0,
+            without=NO_DECISION,
+        ),
+    ]
 
 
 def because() -> Panel:
@@ -112,19 +104,15 @@ def because() -> Panel:
             ),
         ],
         without=NO_TRIAL,
+        transformations=[],
     )
-
-
-def said_when_empty(panel: Panel, words: str) -> Panel:
-    panel.defaults["noValue"] = words
-    return panel
 
 
 def sequence() -> Panel:
     names = ("low", "high", "difference", "margin")
     fields = ", ".join(f'{MILLIONTHS} * last("{name}") AS "{name}"' for name in names)
     band = {"custom__lineWidth": 1, "custom__showPoints": "never"}
-    panel = lines(
+    return lines(
         "Challenger minus champion: mean difference of the log scores, and its bounds",
         "Millionths of a nat per cell, category and hour. Below zero the challenger is better; above the margin it is "
         "worse than is allowed. The band is the confidence sequence of all days of the trial so far.",
@@ -134,19 +122,19 @@ def sequence() -> Panel:
         minimum=None,
         overrides=[
             fixed("low", BLUE, **band),
-            fixed("high", BLUE, custom__fillBelowTo="low", custom__fillOpacity=15, **band),
+            fixed("high", BLUE, **BAND, **band),
             fixed("difference", PURPLE),
-            fixed("margin", RUST, custom__lineStyle={"fill": "dash", "dash": [8, 6]}),
+            fixed("margin", RUST, **DASHED),
             fixed("zero", GREY, custom__showPoints="never"),
         ],
+        without=NO_TRIAL,
     )
-    return said_when_empty(panel, NO_TRIAL)
 
 
 def log_scores() -> Panel:
     names = ("champion", "challenger", "baseline")
     fields = ", ".join(f'mean("{name}_log_score") AS "{name}"' for name in names)
-    panel = lines(
+    return lines(
         "Log score by day, of the same hours",
         "Mean per cell and category of forecasts of one hour, by UTC day, while there was a challenger. Lower is "
         "better. A day with more incidents is higher for all three: look at the order of the lines.",
@@ -155,5 +143,5 @@ def log_scores() -> Panel:
         "suffix: nats, lower is better",
         minimum=None,
         overrides=[fixed("champion", BLUE), fixed("challenger", PURPLE), fixed("baseline", ORANGE)],
+        without=NO_TRIAL,
     )
-    return said_when_empty(panel, NO_TRIAL)

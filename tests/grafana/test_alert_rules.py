@@ -7,8 +7,8 @@ import pytest
 
 from generator.alerts import ALERTS as ROWS
 from generator.alerts.alert import ADDRESS, HOUR_S, Alert, above, below, hours, inside, outside, percent
+from generator.build import page, stat
 from generator.files import rules
-from generator.panels import dashboard, stat
 from generator.runbook import UID, guide, sections
 from tests.contracts.test_readme import fault_in_name, named_commands
 from tests.harness.alerting import holds
@@ -63,10 +63,10 @@ ADDED = Alert(
 
 
 def test_a_row_from_outside_becomes_a_rule_a_panel_of_the_runbook_and_a_section_of_the_page():
-    page = dashboard("risk-added", "Added", "x", [stat("Retries", "x", (4, 4), ADDED.query, {"unit": "none"})], [])
-    runbook = dashboard(UID, "When an alert fires", "x", sections([ADDED]), [])
-    (rule,) = rules([ADDED], [page, runbook])["groups"][0]["rules"]
-    (panel,), (section,) = page["panels"], runbook["panels"]
+    added = page("risk-added", "Added", "x", [stat("Retries", "x", (4, 4), ADDED.query, "none", without="STALE")], [])
+    runbook = page(UID, "When an alert fires", "x", sections([ADDED]), [])
+    (rule,) = rules([ADDED], [added, runbook])["groups"][0]["rules"]
+    (panel,), (section,) = added["panels"], runbook["panels"]
     assert (
         rule["data"][0]["model"]["query"]
         == 'SELECT max("write_retries") AS "retries" FROM "pipeline" WHERE $timeFilter'

@@ -11,7 +11,8 @@ from itertools import product
 
 import pytest
 
-from generator.panels import AMBER, ORANGE, column, dashboard, lines, stat, table, text
+from generator.build import lines, page, stat, table, text
+from generator.looks import AMBER, ORANGE, column
 from streaming.maps.pages import opened_at
 from tests.harness.grafana_look.look import Job, look
 from tests.harness.grafana_look.server import map_files, serve
@@ -34,8 +35,8 @@ def looked_at(page_program, filled, now_s):
         files = map_files(list(SPECS.values()))
         query = f"var-region={SHOWN.region}&var-cell={VARIABLES['cell']}&var-category={VARIABLES['category']}"
         jobs = [
-            Job(uid=page["uid"], theme=theme, width=width, query=query)
-            for page, (theme, width) in product(pages, screens)
+            Job(uid=each["uid"], theme=theme, width=width, query=query)
+            for each, (theme, width) in product(pages, screens)
         ]
         with serve(filled, built=page_program / "dist", pages=pages, files=files, now_ms=now_s * 1000) as base:
             return dict(zip(jobs, look(page_program, base, jobs, now_ms=now_s * 1000), strict=True))
@@ -45,7 +46,7 @@ def looked_at(page_program, filled, now_s):
 
 @BY_SCREENS
 def test_all_of_every_page_is_in_sight_and_readable(looked_at, screens):
-    pages = [opened_at(page, SHOWN.grid) for page in PAGES.values()]
+    pages = [opened_at(each, SHOWN.grid) for each in PAGES.values()]
     wrong = [
         f"{job.uid}, {job.theme}, {job.width}: {found.panel}: {found.what}: {found.text}"
         for job, findings in looked_at(pages, screens).items()
@@ -59,8 +60,8 @@ COUNTS = (
     "WHERE time > now() - 3m AND \"region\" = 'northville' LIMIT 1"
 )
 NOTHING = COUNTS.replace("northville", "nowhere")
-ON_ORANGE = {"unit": "none", "color": {"mode": "fixed", "fixedColor": ORANGE}}
-GRADIENT = stat("gradient", "x", (6, 4), COUNTS, ON_ORANGE)
+SHOWN_AS = {"unit": "none", "without": "STALE"}
+GRADIENT = stat("gradient", "x", (6, 4), COUNTS, colour=ORANGE, **SHOWN_AS)
 LONG = "A title that is far too long for a panel of three columns"
 BROKEN = [
     (
@@ -72,43 +73,39 @@ BROKEN = [
         "columns out of sight",
     ),
     (table("empty table", "x", (3, 4), NOTHING, []), "no data"),
-    (stat("empty", "x", (3, 4), NOTHING, {"unit": "none", "noValue": "STALE"}), "no data"),
+    (stat("empty", "x", (3, 4), NOTHING, background=False, **SHOWN_AS), "no data"),
     (lines("empty lines", "x", (3, 4), NOTHING, "none"), "no data"),
-    (stat("pale", "x", (3, 4), COUNTS, ON_ORANGE, background=True), "contrast 2."),
-    (stat(LONG, "x", (3, 4), COUNTS, {"unit": "none"}), "shortened"),
-    (stat("wrong", "x", (3, 4), "SELECT nothing", {"unit": "none"}), "error"),
+    (stat("pale", "x", (3, 4), COUNTS, colour=ORANGE, **SHOWN_AS), "contrast 2."),
+    (stat(LONG, "x", (3, 4), COUNTS, background=False, **SHOWN_AS), "shortened"),
+    (stat("wrong", "x", (3, 4), "SELECT nothing", background=False, **SHOWN_AS), "error"),
     (text("words", "Many words, and no room for them. " * 30, (6, 4)), "cut above or below"),
-    (replace(GRADIENT, options=GRADIENT.options | {"colorMode": "background"}), "gradient behind text"),
+    (
+        replace(GRADIENT, body=GRADIENT.body | {"options": GRADIENT.body["options"] | {"colorMode": "background"}}),
+        "gradient behind text",
+    ),
 ]
 
 
 @pytest.fixture(scope="module")
 def refused(looked_at):
     """Gives what is found in each theme."""
-    page = dashboard("risk-broken", "Broken", "Each panel has one fault.", [panel for panel, _ in BROKEN], [])
-    return cache(lambda theme: next(iter(looked_at([page], [(theme, 1280)]).values())))
+    broken = page("risk-broken", "Broken", "Each panel has one fault.", [panel for panel, _ in BROKEN], [])
+    return cache(lambda theme: next(iter(looked_at([broken], [(theme, 1280)]).values())))
 
 
 @BY_THEME
-@pytest.mark.parametrize(("panel", "what"), [pytest.param(*one, id=one[0].title) for one in BROKEN])
+@pytest.mark.parametrize(("panel", "what"), [pytest.param(*one, id=one[0].body["title"]) for one in BROKEN])
 def test_each_fault_of_a_page_is_found(refused, panel, what, theme):
     found = refused(theme)
-    assert any(one.what.startswith(what) for one in found if one.panel == panel.title), found
+    assert any(one.what.startswith(what) for one in found if one.panel == panel.body["title"]), found
 
 
 @BY_SCREENS
 def test_nothing_is_found_in_a_panel_without_fault(looked_at, screens):
     panels = [
         table("counts", "x", (12, 4), COUNTS, [column("a", displayName="Seen")]),
-        stat(
-            "dark",
-            "x",
-            (6, 4),
-            COUNTS,
-            {"unit": "none", "color": {"mode": "fixed", "fixedColor": AMBER}},
-            background=True,
-        ),
+        stat("dark", "x", (6, 4), COUNTS, colour=AMBER, **SHOWN_AS),
         text("words", "Few words.", (6, 4)),
     ]
-    found = looked_at([dashboard("risk-sound", "Sound", "No fault.", panels, [])], screens)
+    found = looked_at([page("risk-sound", "Sound", "No fault.", panels, [])], screens)
     assert [one for findings in found.values() for one in findings] == []

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from generator.colours import FIRST_STEP, LEAST_LIFT
-from generator.panels import ALARM
+from generator.looks import ALARM
 from schemas.spec import ALL_CATEGORIES
 from streaming.maps.outlines import ALL_REGIONS, geojson_files
 from streaming.maps.pages import page_of

@@ -9,7 +9,7 @@ from typing import Any
 import urllib3
 
 from benchmarks.local_store import DATABASE
-from generator.panels import frame_variable
+from generator.store import newest_frame
 
 Series = dict[str, Any]  # "tags": names to values, "columns", "values"
 
@@ -77,7 +77,7 @@ def filled_in(
 def shown(store: Store, query: str, *, variables: Mapping[str, str], **when: Any) -> list[Series]:
     """The answer to a page's query, which asks for the newest whole frame first. `when`: as for `filled_in`."""
     if "${frame" in query:
-        newest = table(store.series(filled_in(frame_variable()["query"], variables=variables, **when)))
+        newest = table(store.series(filled_in(newest_frame()["query"], variables=variables, **when)))
         variables = {**variables, "frame": str(newest[0]["last"]) if newest else ""}
     return store.series(filled_in(query, variables=variables, **when))
 
