@@ -64,7 +64,6 @@ class Settings(BaseModel):
         SecretStr(""), description="Its storage options, KEY=VALUE joined by commas, with delta-rs's keys"
     )
     sink: str = Field("file:data/scores.lp", description="`influxdb`, or `file:PATH` for line protocol in a file")
-    map_page: Path | None = Field(None, description="Also keep a live map page (HTML) at this path")
     metrics: str = Field(
         "",
         pattern=r"^$|^\S+:([1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])$",

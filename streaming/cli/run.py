@@ -16,10 +16,8 @@ from streaming.settings import Settings
 
 if TYPE_CHECKING:
     from streaming.watch.frame_watch import FrameWatch
-    from streaming.watch.map_page import MapWatch
 
 _errors = Console(stderr=True)
-_MAP_EVERY_S = 5.0
 
 
 def run(
@@ -28,7 +26,6 @@ def run(
     clock: Annotated[str | None, typer.Option(help="`wall` (now) or `event` (replays)")] = None,
     artifacts: Annotated[Path | None, typer.Option(help="Folder with one artifact folder per region")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder of this job alone")] = None,
-    map_page: Annotated[Path | None, typer.Option(help="Also keep a live map page (HTML) here")] = None,
     bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
 ) -> None:
     """Score incidents from Kafka until told to stop (Ctrl-C or SIGTERM). Options win over the environment."""
@@ -37,7 +34,7 @@ def run(
 
     asked: Settings = context.obj
     settings = asked.with_options(
-        sink=sink, clock=clock, artifacts=artifacts, checkpoint=checkpoint, map_page=map_page, kafka_bootstrap=bootstrap
+        sink=sink, clock=clock, artifacts=artifacts, checkpoint=checkpoint, kafka_bootstrap=bootstrap
     )
     logging.basicConfig(
         level=logging.CRITICAL,  # kafka repeats every lost connection and py4j traces every error; ours says it once
@@ -47,13 +44,7 @@ def run(
     logging.getLogger("streaming").setLevel(logging.INFO)
     stop = stop_on_signals()
     with ProgressLine(_errors) as progress:
-        watchers = [progress.show, frame_watch(settings).show]
-        page = map_watch(settings)
-        if page:
-            watchers.append(page.show)
-        is_clean = run_pipeline(settings, stop=stop, watchers=watchers)
-        if page:
-            page.finish()
+        is_clean = run_pipeline(settings, stop=stop, watchers=[progress.show, frame_watch(settings).show])
     _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)
 
 
@@ -64,17 +55,3 @@ def frame_watch(settings: Settings) -> "FrameWatch":
     with write_errors(SettingsError, f"RISK_FRAMES={settings.frames}", remedy=remedy):
         make_writable(settings.frames)
     return FrameWatch(folder=settings.frames, clock=settings.clock)
-
-
-def map_watch(settings: Settings) -> "MapWatch | None":
-    from streaming.watch.map_page import MapView, MapWatch
-
-    if settings.map_page is None:
-        return None
-    with write_errors(
-        SettingsError,
-        f"RISK_MAP_PAGE={settings.map_page}: that folder",
-        remedy="set RISK_MAP_PAGE to a file in a folder that you may write",
-    ):
-        make_writable(settings.map_page.parent)
-    return MapWatch(settings.map_page, MapView(title="Incident risk", clock=settings.clock, refresh_s=_MAP_EVERY_S))

@@ -16,6 +16,7 @@ _TokensOption = Annotated[
     Path | None, typer.Option(help="File of the tokens' hashes; without it only this machine is answered")
 ]
 _RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second that a token may make on average")]
+_FramesOption = Annotated[Path | None, typer.Option(help="Folder of the frames, in place of RISK_FRAMES")]
 _AreasOption = Annotated[
     Path | None, typer.Option(help="GeoJSON file of polygons, such as districts, to ask for by name")
 ]
@@ -34,6 +35,7 @@ _SERVER: dict[str, Any] = {  # no line of its log has an address, a token or a b
 
 def serve(
     context: typer.Context,
+    frames: _FramesOption = None,
     listen: _ListenOption = "127.0.0.1:8321",
     tokens: _TokensOption = None,
     rate: _RateOption = 20.0,
@@ -61,7 +63,7 @@ def serve(
         return
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     service = opened(
-        settings.frames,
+        frames or settings.frames,
         tokens=tokens,
         rate=rate,
         areas=named,

@@ -1,4 +1,4 @@
-"""Stage 4, on the driver: scored rows -> dead letters, points in the store, the map page. One action per batch.
+"""Stage 4, on the driver: scored rows -> dead letters, points in the store. One action per batch.
 
 Everything is written before the batch is committed; a failure raises, Spark repeats the batch, and the points of
 the repeat overwrite those of the first try.

@@ -4,31 +4,20 @@ import { DAY, HMS, plain, span, stamp } from "./words.js";
 
 const CUT_AFTER_S = 30; // without a word from the service, whose stream gives a sign of life twice as often
 
-/** What the judgement needs, of a page that the job wrote: `page` its data, `region` one of its regions. */
-export function ofFile(page, region) {
-  const isReplay = page.clock === "event", written_s = page.written_at_s;
-  return { ...region, isReplay, isFinished: page.finished, since: isReplay ? "written" : "scored", passed_s: written_s,
-    scored_s: isReplay ? written_s : Math.min(region.as_of_s, written_s), ahead_s: isReplay ? 0 : region.as_of_s - written_s,
-    stale_after_s: page.stale_intervals * Math.max(region.tick_s, page.refresh_s) };
-}
-
-/** The same of the service's facts of a region. heard_s: when it last said anything; a replay is as old as that. */
+/** What the judgement needs, of the service's facts of a region. heard_s: when it last said anything; a replay is as old as that. */
 export function ofService(region, now_s, heard_s) {
   const as_of_s = Date.parse(region.as_of) / 1000, isOld = region.stale || Math.abs(now_s - as_of_s) > region.stale_after_s;
   const isReplay = region.clock === "event" && isOld, scored_s = isReplay ? heard_s : as_of_s;
   return { ...region, as_of_s, isReplay, stale: region.stale && !isReplay, since: isReplay ? "checked" : "scored", scored_s,
-    passed_s: scored_s, silent_s: now_s - heard_s };
+    silent_s: now_s - heard_s };
 }
 
-/** The state: its name, its word, the sentence above the map, and what stands on the map. passed_s: surely in the past. */
-export function judge({ scored_s, passed_s, ahead_s = 0, silent_s = 0, ...facts }, now_s) {
-  const age_s = now_s - scored_s, late_s = passed_s - now_s, last = `last score ${stamp(scored_s, facts.timezone, HMS)}, ${span(Math.max(0, age_s))} ago`;
-  const doubt = (why) => ["doubt", "CHECK CLOCK", `AGE UNKNOWN – ${why}`, "age unknown"];
-  if (ahead_s > facts.tick_s) return doubt(`the scores are for a time ${span(ahead_s)} ahead of the scorer's clock`);
-  if (late_s > facts.tick_s) return doubt(`this screen's clock is ${span(late_s)} behind the scorer's: set it right`);
-  if (facts.isFinished && facts.isReplay) return ["ended", "ENDED", "Replay ended – this picture is not live", ""];
-  if (facts.isFinished || facts.stale || age_s > facts.stale_after_s)
-    return ["stale", "STALE", `STALE – ${last}${facts.isFinished ? ": scoring has ended" : ""}`, last];
+/** The state: its name, its word, the sentence above the map, and what stands on the map. */
+export function judge({ scored_s, silent_s, ...facts }, now_s) {
+  const age_s = now_s - scored_s, last = `last score ${stamp(scored_s, facts.timezone, HMS)}, ${span(Math.max(0, age_s))} ago`;
+  if (-age_s > facts.tick_s)
+    return ["doubt", "CHECK CLOCK", `AGE UNKNOWN – this screen's clock is ${span(-age_s)} behind the scorer's: set it right`, "age unknown"];
+  if (facts.stale || age_s > facts.stale_after_s) return ["stale", "STALE", `STALE – ${last}`, last];
   if (silent_s > CUT_AFTER_S) return ["cut", "NO CONNECTION", `NO CONNECTION to the service for ${span(silent_s)} – ${last}`, last];
   if (facts.isReplay) return ["replay", "REPLAY", "REPLAY: the clock is the incidents' own, and nothing here is for now", ""];
   return ["live", "LIVE", "", ""];

@@ -19,11 +19,12 @@ const UNITS = {
 };
 const LABELS = { measure: (name) => MEASURES[name], area: (name) => name };
 let hovered = null, changed = () => {};
-export let picture = null, cursor = null;
+export let picture = null;
+let cursor = null;
 
 // ---- what is chosen; it lives in the address
 export const chosen = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
-export const remember = (passing = {}) => history.replaceState(null, "", `#${new URLSearchParams({ ...chosen, ...passing })}`);
+const remember = () => history.replaceState(null, "", `#${new URLSearchParams(chosen)}`);
 export const onChange = (its) => { changed = its; };
 
 /** What there is to choose from, in the order of the names; what is chosen and not there becomes the first. */
@@ -54,7 +55,6 @@ export function show(next) {
   picture = next;
   redraw();
 }
-export function moveTo(cell) { cursor = cell; look(); }
 const isPinned = (cell) => cellOf(chosen.cell, picture.grid) === cell;
 
 const lift = (row) => (row.usual > 0 ? row.expected / row.usual : NaN);
@@ -97,7 +97,7 @@ function showHighest(best) {
     return line([name, percent(row.risk), count(row.expected), count(row.usual), times(lift(row)), String(row.observed_1h)]);
   }));
 }
-export function tick() { if (picture) showState(picture.facts(Date.now() / 1000), Date.now() / 1000); }
+function tick() { if (picture) showState(picture.facts(Date.now() / 1000), Date.now() / 1000); }
 
 // ---- one cell in words
 const pointed = () => hovered ?? (document.activeElement === $("map") ? cursor : null);

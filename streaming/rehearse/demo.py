@@ -17,10 +17,9 @@ from streaming.rehearse.rehearsal import Rehearsal, Watcher
 from streaming.rehearse.replay import Message, Mix, ReplayPlan, parse_when, plan_replay
 from streaming.rehearse.sample import ARTIFACTS, DEMO_DAY, REGION, SAMPLE
 from streaming.settings import Settings
-from streaming.watch.map_page import MapView, MapWatch
+from streaming.watch.frame_watch import FrameWatch
 
 MIX = Mix(duplicates=0.06, corrections=0.04, bad=0.03, seed=7)
-MAP_EVERY_S = 2.0
 DAY_S = 86_400
 _LONGEST_S = 240.0
 
@@ -66,7 +65,7 @@ class Demo:
 
     recording: Recording
     rehearsal: Rehearsal
-    map_page: Path
+    frames: Path  # folder of the last frame
     seconds: float
 
 
@@ -84,7 +83,8 @@ def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.
     """
     started = time.monotonic()
     recording = Recording()
-    page = MapWatch(out / "map.html", MapView(title=f"Chicago, {DEMO_DAY}", clock="event", refresh_s=MAP_EVERY_S))
+    frames = out / "frames"
+    left = FrameWatch(folder=frames, clock="event")
     rehearsal = Rehearsal(
         plan=day_plan(),
         artifacts=ARTIFACTS,
@@ -93,9 +93,6 @@ def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.
         longest_s=_LONGEST_S,
         on_sent=recording.on_sent,
     )
-    try:
-        rehearsal.run(settings, stop=stop, watchers=[recording.on_batch, page.show, *watchers])
-    finally:
-        page.finish()
+    rehearsal.run(settings, stop=stop, watchers=[recording.on_batch, left.show, *watchers])
     seconds = time.monotonic() - started
-    return Demo(recording=recording, rehearsal=rehearsal, map_page=page.path, seconds=seconds)
+    return Demo(recording=recording, rehearsal=rehearsal, frames=frames, seconds=seconds)

@@ -14,6 +14,7 @@ from models.measures.ranking import Capture, capture
 from schemas.errors import DataError
 from schemas.frame import RiskFrame
 from streaming.rehearse.demo import DAY_S, Demo
+from streaming.rehearse.map_service import SERVICE
 from streaming.rehearse.replay import local_text
 
 _AREA_SHARE = 0.05
@@ -147,9 +148,8 @@ def _forecast_quality(hits: HitRates, beforehand: RiskFrame) -> Group:
 
 
 def _where(demo: Demo) -> Text:
-    text = Text(f"\n{demo.seconds:.0f} s in all. Open ")
-    text.append(str(demo.map_page), style="bold")
-    text.append(f" for the map; the scores are in {demo.rehearsal.scores}.")
+    text = Text(f"\n{demo.seconds:.0f} s in all; the scores are in {demo.rehearsal.scores}. The last map again: ")
+    text.append(" ".join(("python", *SERVICE, "--frames", str(demo.frames))), style="bold")
     return text
 
 

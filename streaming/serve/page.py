@@ -17,7 +17,7 @@ _LOGIN = Path(__file__).with_name("login.html").read_text(encoding="utf-8")
 _HEAD = """<link rel="icon" href="data:,">
 <link rel="stylesheet" href="page/page.css">
 <script type="module" src="page/from_service.js"></script>"""
-_MAP = filled(title="Incident risk", head=_HEAD, data="")
+_MAP = filled(title="Incident risk", head=_HEAD)
 _SIGNED_IN = "risk_signed_in"  # tells the page that there is something to sign out of; it opens nothing
 _SHIFT_S = 12 * 3600
 _POLICY = (

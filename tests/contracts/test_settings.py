@@ -102,7 +102,7 @@ def test_what_is_shown_of_the_settings_has_no_secret():
     shown = settings.shown()
     assert shown.keys() == environment_names().keys()
     assert (shown["INFLUXDB_V2_TOKEN"], shown["INFLUXDB_V2_URL"]) == ("(set)", "https://***@influx.example.org/x")
-    assert (shown["RISK_TRIGGER_S"], shown["RISK_MAP_PAGE"], shown["RISK_CLOCK"]) == ("2.0", "", "wall")
+    assert (shown["RISK_TRIGGER_S"], shown["RISK_CLOCK"]) == ("2.0", "wall")
     assert Settings().shown()["INFLUXDB_V2_TOKEN"] == ""
     assert settings.without_secrets("refused s3cret, twice s3cret") == "refused ***, twice ***"
     assert Settings().without_secrets("no secret is set") == "no secret is set"

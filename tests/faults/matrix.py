@@ -123,7 +123,7 @@ FAULTS = (
     Fault(
         "F21",
         "no message arrives",
-        "a silent region on both clocks; a map page that is no longer written",
+        "a silent region on both clocks; a map whose frame is no longer written",
         "scores at every tick; the page says STALE",
     ),
     Fault(

@@ -9,16 +9,15 @@ const SETTLED_MS = 600, LONGEST_MS = 20_000;
 const pause = () => new Promise((done) => setTimeout(done, SETTLED_MS));
 const drawn = (page) => page.waitForFunction(() => document.body && document.body.dataset.state !== 'wait', { timeout: LONGEST_MS });
 
-/** A page of a server asks only that; one in a file asks for nothing but itself. */
+/** The page asks only its own server. */
 function isOwn(asked, url) {
-  const { protocol, origin, pathname } = new URL(url);
-  return asked.startsWith('data:') || (protocol === 'file:' ? new URL(asked).pathname === pathname : asked.startsWith(`${origin}/`));
+  return asked.startsWith('data:') || asked.startsWith(`${new URL(url).origin}/`);
 }
 function said() {
   const text = (id) => (document.getElementById(id)?.checkVisibility() ? document.getElementById(id).innerText : null);
   const beyond = [...document.querySelectorAll('body *')].filter((one) => one.checkVisibility() && one.getBoundingClientRect().right > innerWidth + 1 && !one.closest('.wide, .unseen'));
   return {
-    state: document.body.dataset.state, title: document.title, banner: text('banner'), veil: text('veil'), caption: text('caption'),
+    state: document.body.dataset.state, title: document.title, banner: text('banner'), fallback: text('fallback'), veil: text('veil'), caption: text('caption'),
     cell: text('cell'), tip: text('tip'), total: text('total'), top: text('top'), controls: text('controls'), ticks: text('ticks'), credit: text('credit'),
     label: document.getElementById('map')?.ariaLabel, hash: location.hash, path: location.pathname, cookies: document.cookie, beyond: beyond.map((one) => one.outerHTML.slice(0, 80)),
     footer: document.querySelector('footer')?.getBoundingClientRect().top, card: document.querySelector('.map')?.getBoundingClientRect().bottom,

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+import urllib3
+
+from streaming.disk.frame_file import read_frames
 
 pytestmark = pytest.mark.jvm
 
@@ -27,15 +30,32 @@ def left_of(out: Path) -> list[str]:
     return found
 
 
+def map_that_answers(demo):
+    """What the map of a running demo has asked for, once there is a score. The demo prints its address first."""
+    address = None
+    while address is None:
+        line = demo.stdout.readline()
+        assert line, "the demo ended before it said where its map is"
+        address = re.search(r"http://127\.0\.0\.1:\d+/", line)
+    while demo.poll() is None:
+        answer = urllib3.request("GET", f"{address[0]}v1/regions", retries=False)
+        if (found := answer.json())["regions"]:
+            return found
+        time.sleep(0.5)
+    raise AssertionError("the map had no score before the demo ended")
+
+
 def test_the_demo_ends_with_a_balanced_ledger_a_map_and_no_process_left(tmp_path):
     out = tmp_path / "demo"
     demo = started(out, "--seconds", "15")
+    shown = map_that_answers(demo)
     said, _ = demo.communicate(timeout=280)
     assert demo.returncode == 0, said
     assert re.search(r"unaccounted\s+0\b", said), said
     assert re.search(r"model\s+\d+ of 501\s+[\d.]+%", said), said
-    page = (out / "map.html").read_text(encoding="utf-8")
-    assert '"finished":true' in page.replace(" ", "")
+    assert shown["regions"][0]["region"] == "chicago"
+    assert f"--frames {out / 'frames'}" in " ".join(said.split())
+    assert read_frames(out / "frames" / "chicago.frame").clock == "event"
     lines = (out / "scores.lp").read_text(encoding="utf-8").splitlines()
     assert any(line.startswith("risk,") for line in lines)
     counted = [line for line in lines if line.startswith("pipeline,region=chicago")][-1]

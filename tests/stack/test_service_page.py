@@ -65,6 +65,7 @@ def test_the_map_shows_the_frame_and_is_used_by_hand_and_keys(browser, folder):
     assert "as usual" in dark["ticks"]
 
 
+@pytest.mark.fault("F21")
 def test_an_old_frame_is_grey_and_says_stale_in_large_letters(browser, folder):
     leave_frame(folder, age_s=900)
     with running(the_service(folder)) as base:
@@ -104,6 +105,15 @@ def test_a_question_that_fails_is_asked_again_and_the_picture_before_it_stays(br
     assert (gone["caption"], gone["state"]) == ("Risk: all categories, next 1 h", "live")
     assert "horizon=4h" in gone["hash"]
     assert back["caption"] == "Risk: all categories, next 4 h"
+
+
+def test_the_baseline_is_announced_with_its_reason(browser, folder):
+    leave_frame(folder, model="baseline:weights are damaged")
+    with running(the_service(folder)) as base:
+        (page,) = browser({"url": f"{base}/"})
+    assert page["state"] == "live"
+    assert page["fallback"].startswith("Baseline only: ")
+    assert "(weights are damaged)" in page["fallback"]
 
 
 def test_scores_that_are_ahead_of_the_screens_clock_are_in_doubt(browser, folder):

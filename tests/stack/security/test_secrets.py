@@ -5,6 +5,7 @@ import os
 import psutil
 import pytest
 
+from streaming.disk.frame_file import frame_path
 from tests.harness.processes import run_python
 
 START = 1_700_000_000
@@ -80,11 +81,11 @@ def test_no_secret_is_anywhere_but_where_it_was_given(
     topic, region = new_topic(EVENTS), new_region("riverton")
     scorer = new_scorer(f"canaries_{by_file}", topic, **settings)
     region.publish(scorer.artifacts)
-    local, page = scorer.folder / "spark_local", scorer.folder / "map.html"
+    local, frame = scorer.folder / "spark_local", frame_path(scorer.folder / "frames", "riverton")
     local.mkdir()
-    scorer.start(SPARK_LOCAL_DIRS=str(local), TMPDIR=str(local), RISK_MAP_PAGE=str(page))
+    scorer.start(SPARK_LOCAL_DIRS=str(local), TMPDIR=str(local))
     topic.send([(0, region.event(1, cell=3, at_s=START + 60), (START + 60) * 1000), (0, b"rubbish", START * 1000)])
-    scorer.wait_until(lambda: page.exists() and any(b"risk," in body for body in stub_store.acknowledged))
+    scorer.wait_until(lambda: frame.exists() and any(b"risk," in body for body in stub_store.acknowledged))
 
     main = psutil.Process(scorer.process.pid)
     assert found("\0".join(main.cmdline())) == []
@@ -103,7 +104,15 @@ def test_no_secret_is_anywhere_but_where_it_was_given(
     seen = leaks_below(scorer.folder)
     assert only_leaks(seen) == {}
     names = {os.path.basename(path) for path in seen}
-    assert {"terminal.txt", "spark.log", "map.html", "guard.json", "roster.json", "manifest.json", "metadata"} <= names
+    assert {
+        "terminal.txt",
+        "spark.log",
+        "riverton.frame",
+        "guard.json",
+        "roster.json",
+        "manifest.json",
+        "metadata",
+    } <= names
 
 
 @pytest.mark.fault("F43")

@@ -59,14 +59,6 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(data, tmp_pa
     assert "incidents" not in ran.output
 
 
-def test_a_map_page_that_cannot_be_written_is_refused_before_the_start(tmp_path):
-    ours = {"RISK_AUDIT": str(tmp_path / "audit.jsonl"), "RISK_FRAMES": str(tmp_path / "frames")}
-    ran = run(streaming.__main__.app, "run", "--map-page", "/proc/nowhere/map.html", **ours)
-    assert isinstance(ran.exception, SettingsError)
-    assert "RISK_MAP_PAGE=/proc/nowhere/map.html" in str(ran.exception)
-    assert not (tmp_path / "audit.jsonl").exists()
-
-
 def test_a_folder_of_frames_that_cannot_be_written_is_refused_before_the_start(tmp_path):
     audit = tmp_path / "audit.jsonl"
     ran = run(streaming.__main__.app, "run", RISK_AUDIT=str(audit), RISK_FRAMES="/proc/nowhere")

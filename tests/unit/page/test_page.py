@@ -1,4 +1,4 @@
-"""The page's colours can be read (WCAG AA), in both themes; it names no server; it judges its age; it is one script."""
+"""The page's colours can be read (WCAG AA), in both themes; it names no server; it judges its age."""
 
 import json
 import re
@@ -8,10 +8,9 @@ from itertools import product
 
 import pytest
 
-from streaming.page.parts import FOLDER, joined, part
+from streaming.page.parts import FOLDER, part
 
 CSS = part("page.css")
-MODULES = ("elements.js", "words.js", "current.js", "draw.js", "view.js", "from_file.js")
 THEMES = [
     dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})\b", block))
     for block in re.findall(r":root \{(.*?)\n *\}", CSS, re.DOTALL)
@@ -58,7 +57,7 @@ def test_the_scale_is_told_by_lightness_alone_so_that_no_eye_needs_its_hues(them
 
 def test_the_page_names_no_other_server():
     names = [path.name for path in FOLDER.iterdir() if path.suffix in (".css", ".html", ".js")]
-    assert len(names) == 9
+    assert len(names) == 8
     for name in names:
         assert not re.search(r"https?://|//[a-z]+\.", part(name)), name
 
@@ -67,33 +66,22 @@ NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="no node on this machine: apt-get install nodejs npm")
 NOW_S = 1_000_000
 SERVED = {"timezone": "UTC", "clock": "wall", "stale_after_s": 180, "tick_s": 60, "stale": False}
-WRITTEN = {"clock": "wall", "finished": False, "written_at_s": NOW_S, "stale_intervals": 3, "refresh_s": 5}
 JUDGE = """
-import { judge, ofFile, ofService } from '%s';
+import { judge, ofService } from '%s';
 const now_s = %d, told = (age_s) => new Date((now_s - age_s) * 1000).toISOString();
 const service = (age_s, silent_s, facts) => ofService({ as_of: told(age_s), ...facts }, now_s, now_s - silent_s);
-const file = (age_s, page) => ofFile(page, { as_of_s: now_s - age_s, tick_s: 60, timezone: 'UTC' });
-console.log(JSON.stringify(%s.map(([kind, ...facts]) => judge({ service, file }[kind](...facts), now_s)[0])));
+console.log(JSON.stringify(%s.map((facts) => judge(service(...facts), now_s)[0])));
 """
 STATES = [
-    ("live", "service", 10, 0, SERVED),
-    ("stale", "service", 181, 0, SERVED),
-    ("cut", "service", 10, 31, SERVED),
-    ("doubt", "service", -61, 0, SERVED),
-    ("replay", "service", 10_000, 0, SERVED | {"clock": "event", "stale": True}),
-    ("live", "service", -30, 14, SERVED),
-    ("stale", "service", 10, 0, SERVED | {"stale": True}),  # the screen's clock is late, the service's is not
-    ("cut", "service", 10_000, 31, SERVED | {"clock": "event", "stale": True}),
-    ("live", "service", 10, 0, SERVED | {"clock": "event"}),  # a replay of what happens now
-    ("live", "file", 10, WRITTEN),
-    ("stale", "file", 181, WRITTEN),
-    ("stale", "file", 190, WRITTEN | {"written_at_s": NOW_S - 181}),
-    ("stale", "file", 10, WRITTEN | {"finished": True}),
-    ("doubt", "file", -61, WRITTEN),
-    ("doubt", "file", 10, WRITTEN | {"written_at_s": NOW_S + 61}),
-    ("replay", "file", 10**8, WRITTEN | {"clock": "event"}),
-    ("stale", "file", 10, WRITTEN | {"clock": "event", "written_at_s": NOW_S - 181}),  # nobody writes it again
-    ("ended", "file", 10**8, WRITTEN | {"clock": "event", "finished": True}),
+    ("live", 10, 0, SERVED),
+    ("stale", 181, 0, SERVED),
+    ("cut", 10, 31, SERVED),
+    ("doubt", -61, 0, SERVED),
+    ("replay", 10_000, 0, SERVED | {"clock": "event", "stale": True}),
+    ("live", -30, 14, SERVED),
+    ("stale", 10, 0, SERVED | {"stale": True}),  # the screen's clock is late, the service's is not
+    ("cut", 10_000, 31, SERVED | {"clock": "event", "stale": True}),
+    ("live", 10, 0, SERVED | {"clock": "event"}),  # a replay of what happens now
 ]
 
 
@@ -107,29 +95,3 @@ def test_how_far_the_picture_can_be_trusted_is_judged_also_without_the_service(t
     ran = subprocess.run([NODE, tmp_path / "try.mjs"], capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == [state for state, *_ in STATES]
-
-
-def faults_of(script, folder):
-    """What node says of a script: within a block, also a function may be declared only once."""
-    (folder / "joined.cjs").write_text(f'"use strict"; {{{script}}}')
-    command = [NODE, "--check", folder / "joined.cjs"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stderr
-
-
-@needs_node
-def test_the_joined_script_needs_no_modules_and_declares_each_name_once(tmp_path):
-    script = joined("from_file.js")
-    assert not re.search(r"^\s*(import|export)\b", script, re.MULTILINE)
-    assert len(re.findall(r"^export |^import ", "".join(map(part, MODULES)), re.MULTILINE)) > 30
-    for name in MODULES:
-        assert script.count(part(name).splitlines()[0]) == 1, name
-    assert faults_of(script, tmp_path) == ""
-    for again in ("const stamp = 1;", "function stamp() {}", "export const other = 1;"):
-        assert "SyntaxError" in faults_of(f"{script}\n{again}", tmp_path)
-
-
-def test_no_name_of_the_joined_script_is_one_that_a_window_keeps():
-    """A script outside of a module shares its names with the window."""
-    kept = {"document", "location", "top", "window"}
-    declared = re.findall(r"^(?:let|const|(?:async )?function) (.+)$", joined("from_file.js"), re.MULTILINE)
-    assert not kept & {name for line in declared for name in re.findall(r"(\w+)(?= =|,|;|\()", line.split("{")[0])}
