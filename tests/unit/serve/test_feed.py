@@ -1,5 +1,6 @@
 """The stream tells of every new frame, and of one that has become stale; what the folder holds is followed."""
 
+import asyncio
 import json
 import time
 from contextlib import contextmanager
@@ -7,8 +8,10 @@ from contextlib import contextmanager
 import pytest
 
 from streaming.disk.frame_file import frame_path
+from streaming.serve import feed
+from streaming.serve.feed import Feed
 from streaming.serve.frames import Frames
-from streaming.serve.tokens import Tokens, make_token
+from streaming.serve.tokens import ANYONE, Tokens, make_token
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service
 
 
@@ -60,6 +63,44 @@ def test_a_stream_shows_the_regions_of_its_token_and_ends_with_it(tmp_path, cloc
         assert next(stream)["region"] == "riverton"
         path.write_text("", encoding="utf-8")
         assert list(stream) == []
+
+
+def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path, clock, monkeypatch):
+    """198 of the 200 are supposed to be open already."""
+    leave_frame(tmp_path, "riverton")
+    monkeypatch.setattr(feed, "Feed", lambda: Feed(open=198))
+    with running(toy_service(tmp_path, clock=clock)) as base, events(base) as stream:
+        assert next(stream)["region"] == "riverton"
+        with events(base) as last:
+            assert next(last)["region"] == "riverton"
+            refused = Client(base).get("/v1/stream")
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "60")
+            assert b"200 streams are open" in refused.data
+        leave_frame(tmp_path, "riverton", seed=8)  # who has gone is noticed when it is sent something
+        assert seen(lambda: b"incident_risk_service_streams 199.0" in Client(base).get("/metrics").data)
+        with events(base) as next_one:
+            assert next(next_one)["region"] == "riverton"
+
+
+class CountedLooks(Feed):
+    """A feed that never waits; each look stands for a second."""
+
+    looks = 0
+
+    async def next_look(self):
+        self.looks += 1
+
+
+def test_a_stream_without_news_gives_a_sign_of_life_every_fifteen_seconds(tmp_path):
+    looks = CountedLooks()
+
+    async def signs():
+        lines = feed._events(looks, toy_service(tmp_path), ANYONE, lambda: True)
+        return [(await anext(lines), looks.looks) for _ in range(3)]
+
+    said, at_s = zip(*asyncio.run(signs()), strict=True)
+    assert set(said) == {b": alive\n\n"}
+    assert [at_s[1] - at_s[0], at_s[2] - at_s[1]] == [15, 15]
 
 
 def test_a_file_that_is_damaged_leaves_the_frame_before_it_and_one_that_is_gone_none(tmp_path, clock):

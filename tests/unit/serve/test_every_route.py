@@ -1,0 +1,86 @@
+"""What every route owes to who asks. The routes are those of the OpenAPI document, so that a new one is asked, too."""
+
+import json
+import re
+
+import pytest
+
+from streaming.serve.app import document
+from streaming.serve.tokens import Tokens, make_token
+from tests.harness.service import Client, leave_frame, running, toy_service
+
+OPERATIONS = {
+    (path, method): operation for path, routes in document()["paths"].items() for method, operation in routes.items()
+}
+NAMES = {"region": "riverton", "cell": "r001c002", "collection": "riverton.all.1h"}
+SQUARE = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]
+guarded = pytest.mark.parametrize(("path", "method"), [asked for asked in OPERATIONS if asked[0] != "/health"])
+dated = pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        asked
+        for asked, operation in OPERATIONS.items()
+        if "require" in [parameter["name"] for parameter in operation.get("parameters", ())]
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("frames")
+    leave_frame(folder, age_s=900)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokens(folder):
+    return {name: make_token(folder / "tokens.jsonl", name, []) for name in ("cad", "gis")}
+
+
+@pytest.fixture(scope="module")
+def base(folder, tokens):
+    with running(toy_service(folder, tokens=Tokens(folder / "tokens.jsonl"))) as address:
+        yield address
+
+
+def ask(client, path, method, query=""):
+    address = re.sub(r"\{(\w+)\}", lambda name: NAMES[name[1]], path) + query
+    body = {"json": {"type": "Polygon", "coordinates": SQUARE}} if method == "post" else {}
+    answer = client.ask(address, method=method.upper(), preload_content=False, **body)
+    content = b"" if answer.headers["Content-Type"].startswith("text/event-stream") else answer.read()
+    answer.close()
+    return answer, content
+
+
+@guarded
+@pytest.mark.parametrize("token", [None, "wrong"])
+def test_it_tells_nothing_without_a_known_token(base, path, method, token):
+    answer, content = ask(Client(base, token), path, method)
+    assert (answer.status, answer.headers["Content-Type"]) == (401, "application/problem+json")
+    assert b"riverton" not in content.replace(b"/riverton", b"")
+
+
+@guarded
+def test_it_answers_who_has_one(base, tokens, path, method):
+    answer, _ = ask(Client(base, tokens["cad"]), path, method)
+    assert answer.status == 200
+
+
+def test_more_than_two_routes_say_how_old_their_scores_may_be():
+    assert len(dated.args[1]) == 3
+
+
+@dated
+def test_it_refuses_stale_scores_to_who_requires_current_ones(base, tokens, path, method):
+    client = Client(base, tokens["cad"])
+    assert ask(client, path, method)[0].headers["Risk-Stale"] == "true"
+    answer, content = ask(client, path, method, "?require=current")
+    assert (answer.status, "not current" in json.loads(content)["detail"]) == (503, True)
+
+
+@guarded
+def test_it_counts_for_the_rate_of_its_caller_and_of_no_other(folder, tokens, path, method):
+    with running(toy_service(folder, tokens=Tokens(folder / "tokens.jsonl"), rate=0.001)) as slow:
+        hasty, patient = Client(slow, tokens["cad"]), Client(slow, tokens["gis"])
+        assert [ask(hasty, path, method)[0].status for _ in range(2)] == [200, 429]
+        assert ask(patient, path, method)[0].status == 200
