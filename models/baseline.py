@@ -56,7 +56,7 @@ class BaselineConstants:
 
     half_life_days: Floats  # () of the long memory
     level_half_life_days: Floats  # () of the region's level, that all cells' rates follow; as the memory's: they do not
-    shrink_days: Floats  # () or (categories,) days of the neighbourhood's rate that are mixed into a cell's own
+    shrink_days: Floats  # (categories,) days of the neighbourhood's rate that are mixed into a cell's own
     profile: Floats  # (categories, 168) rate by hour of the local week, mean 1
     day_lift: Floats  # (cells, categories, 16) what a cell has of the profile at that time of the day
     mean_per_day: Floats  # (categories,) incidents of the region per day in training, > 0
@@ -89,20 +89,13 @@ class BaselineConstants:
 
     @classmethod
     def checked(cls, arrays: Mapping[str, Floats], spec: Spec) -> "BaselineConstants":
-        """Constants from arrays of any origin. Raises DataError when one is missing, misshapen or impossible.
-
-        Artifacts had no `dispersion_power` at first, every variance was QUADRATIC; no `level_half_life_days`, rates did
-        not follow the region's level; and one number of `shrink_days` for all categories.
-        """
+        """Constants from arrays of any origin. Raises DataError when one is missing, misshapen or impossible."""
         categories = len(spec.categories)
         places = (categories, len(spec.horizons_s))
-        arrays = {"dispersion_power": np.full(places, QUADRATIC), **arrays}
-        if "half_life_days" in arrays:
-            arrays = {"level_half_life_days": arrays["half_life_days"], **arrays}
         shapes = {
             "half_life_days": (),
             "level_half_life_days": (),
-            "shrink_days": (),
+            "shrink_days": (categories,),
             "profile": (categories, HOURS),
             "day_lift": (spec.grid.cells, categories, DAY_BLOCKS),
             "mean_per_day": (categories,),
@@ -111,8 +104,6 @@ class BaselineConstants:
             "first_day": (),
             **(dict.fromkeys(_OF_SERIES, (len(spec.covariates),)) if spec.covariates else {}),
         }
-        if "shrink_days" in arrays and arrays["shrink_days"].ndim:
-            shapes["shrink_days"] = (categories,)
         if "cell_dispersion" in arrays:
             shapes["cell_dispersion"] = (spec.grid.cells, *places)
         if not arrays.keys().isdisjoint(_OF_NETWORK):

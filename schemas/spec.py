@@ -120,8 +120,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return self.merge == "repeated_calls"
 
     def as_json(self) -> bytes:
-        """The fields in their order; without those that say nothing, as before there was a choice: `merge` where every
-        call counts, and `covariates` and `holidays` without any.
+        """The fields in their order; those that say nothing are left out: `merge` where every call counts, and
+        `covariates` and `holidays` without any.
         """
         fields = msgspec.structs.asdict(self)
         if not self.merges_calls:

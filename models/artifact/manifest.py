@@ -59,7 +59,7 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     step_minutes: int
     workers: int
     device: str  # equal weights are promised for `cpu`
-    fitted_until_s: int | None = None  # what serves has learned until then; None: from the first 70 % of the time
+    fitted_until_s: int  # what serves has learned until then
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,8 +75,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     libraries: dict[str, str]
     evaluation: list[dict[str, str | float]]
     files: dict[str, FileEntry]
-    recipe: Hyperparameters | None = None  # null: made before it was kept, or not trained; so are the next two
-    network: str = next(iter(MODELS))  # kind of network; the first one in artifacts of before there were others
+    recipe: Hyperparameters | None = None  # null: not trained; so are the next two
+    network: str  # kind of network
     tuned_on: TunedOn | None = None  # null also: the default recipe, or one that a person wrote
     training: Training | None = None
 

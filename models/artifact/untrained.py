@@ -41,7 +41,7 @@ def write_untrained(
     constants = BaselineConstants(
         half_life_days=np.array(_HALF_LIFE_DAYS),
         level_half_life_days=np.array(_HALF_LIFE_DAYS),
-        shrink_days=np.array(_SHRINK_DAYS),
+        shrink_days=np.full(categories, _SHRINK_DAYS),
         profile=np.ones((categories, HOURS)),
         day_lift=np.ones((spec.grid.cells, categories, DAY_BLOCKS)),
         mean_per_day=rates,

@@ -4,11 +4,10 @@ A batch adds one *segment* (the records it changed). Every so often the segments
 bins are written whole, the segments become one registry segment. What is stored at any moment is therefore the
 bins at the last fold, the registry, and the segments since; `restore` gives back the same counts to the last one.
 
-    layout          of the blobs, a number; histories from before it was stored are in the first. The third has the
-                    places of incidents, of a spec that merges repeated calls; all others are in the second
+    layout          of the blobs, a number: 3 with the places of incidents, of a spec that merges repeated calls; else 2
     clock           as it was exported
-    history_end     of the history that the counts began with; none in the first layout
-    first_day       that the counts cover; none where it is not known
+    history_end     of the history that the counts began with
+    first_day       that the counts cover; 0 where it is not known
     b:LEVEL:CHUNK   counts of 32 bins
     c:book          what is known of the outside series; none without any
     r:NUMBER        records of the registry, in order of their numbers: a later one replaces an earlier one
@@ -32,7 +31,7 @@ from schemas.spec import Spec
 
 _BOOK = "c:book"
 _NUMBERS = ("layout", "clock", "history_end", "first_day")
-_RECORDS = {1: Records.unpack_older, 2: Records.unpack, 3: Records.unpack_placed}  # segments are never in the first
+_RECORDS = {2: Records.unpack, 3: Records.unpack_placed}  # by layout
 _SEGMENT = struct.Struct("<Qq")
 _FOLD_SEGMENTS = 64
 _FOLD_ROWS = 400_000
@@ -74,14 +73,13 @@ def restore_state(spec: Spec, blobs: Mapping[str, bytes], *, as_of_s: int | None
     A segment that was not folded yet (`s:`) is counted again. Raises ValueError for records without the places that
     the spec needs, or with places that it does not.
     """
-    numbers = {name: msgspec.msgpack.decode(blobs[name], type=int) for name in _NUMBERS if name in blobs}
-    layout = numbers.get("layout", 1)
-    if layout != _layout(spec) and (layout > 2 or spec.merges_calls):
+    numbers = {name: msgspec.msgpack.decode(blobs[name], type=int) for name in _NUMBERS}
+    if (layout := numbers["layout"]) != _layout(spec):
         raise ValueError(f"layout {layout} of a spec with merge={spec.merge}")
     state = CountState(spec)
     state.advance(numbers["clock"] if as_of_s is None else as_of_s)
-    state.history_end_s = numbers["history_end"] if layout > 1 else 0
-    state.first_day = numbers.get("first_day", 0)
+    state.history_end_s = numbers["history_end"]
+    state.first_day = numbers["first_day"]
     for key in sorted(blobs):  # bins, then registry, then the segments since, each in order
         kind, _, rest = key.partition(":")
         if kind == "b":

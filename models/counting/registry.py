@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_OLDER_RECORD = [
-    ("key", "<u8"),
-    ("occurred_s", "<i8"),
-    ("revision", "<i4"),
-    ("cell", "<i4"),
-    ("category", "<i2"),
-    ("flags", "u1"),
-]
-_RECORD = np.dtype([*_OLDER_RECORD, ("latest_s", "<i8")])
+_RECORD = np.dtype(
+    [
+        ("key", "<u8"),
+        ("occurred_s", "<i8"),
+        ("revision", "<i4"),
+        ("cell", "<i4"),
+        ("category", "<i2"),
+        ("flags", "u1"),
+        ("latest_s", "<i8"),
+    ]
+)
 _PLACED_RECORD = np.dtype([*_RECORD.descr, ("place", "<i4", (2,))])
 _FREE = -1
 _SMALLEST = 1024
@@ -58,30 +60,17 @@ class Records:
 
     @classmethod
     def unpack(cls, packed: bytes) -> "Records":
-        return cls(**_columns(packed, _RECORD), place=_no_places(len(packed) // _RECORD.itemsize))
+        place = np.empty((len(packed) // _RECORD.itemsize, 0), np.int32)
+        return cls(**_columns(packed, _RECORD), place=place)
 
     @classmethod
     def unpack_placed(cls, packed: bytes) -> "Records":
         return cls(**_columns(packed, _PLACED_RECORD))
 
-    @classmethod
-    def unpack_older(cls, packed: bytes) -> "Records":
-        """From rows of before `latest_s` was kept: the last revision's time stands for it.
-
-        Right for a history, which tells of each incident once.
-        """
-        columns = _columns(packed, np.dtype(_OLDER_RECORD))
-        latest_s = columns["occurred_s"].copy()
-        return cls(**columns, latest_s=latest_s, place=_no_places(len(latest_s)))
-
 
 def _columns(packed: bytes, row: np.dtype[np.void]) -> dict[str, npt.NDArray[Any]]:
     rows = np.frombuffer(packed, row)
     return {name: np.ascontiguousarray(rows[name]) for name in row.names or ()}
-
-
-def _no_places(count: int) -> npt.NDArray[np.int32]:
-    return np.empty((count, 0), np.int32)
 
 
 def reached(at_s: npt.NDArray[np.int64], times_s: npt.NDArray[np.int64], within_s: int) -> npt.NDArray[np.bool_]:

@@ -206,8 +206,9 @@ def _rows(opened: Any, data: str, region: str) -> tuple[npt.NDArray[np.void], li
         dataset = opened.to_pyarrow_dataset(
             file_pruning_predicate=[("region", "=", region)], parquet_read_options=options
         )
-        columns = [name for name in (*_COLUMNS, CUT_HOURS) if name in dataset.schema.names]
-        read = dataset.to_table(columns=columns, filter=ds.field("region") == region).unify_dictionaries()
+        read = dataset.to_table(
+            columns=[*_COLUMNS, CUT_HOURS], filter=ds.field("region") == region
+        ).unify_dictionaries()
     except (library.exceptions.DeltaError, OSError, ValueError) as error:
         raise DataError(
             f"{data} cannot be read ({said(error)[:_SHOWN]})",
@@ -223,8 +224,7 @@ def _rows(opened: Any, data: str, region: str) -> tuple[npt.NDArray[np.void], li
     rows["day"] = read["day"].cast("int32").to_numpy()
     for name in ("cell", "bin", "count"):
         rows[name] = read[name].to_numpy()
-    has_cut = CUT_HOURS in columns  # not in a table of an older version
-    rows[CUT_HOURS] = read[CUT_HOURS].fill_null(_NOT_KNOWN).to_numpy() if has_cut else _NOT_KNOWN
+    rows[CUT_HOURS] = read[CUT_HOURS].fill_null(_NOT_KNOWN).to_numpy()
     return rows, texts["meaning"], texts["category"]
 
 

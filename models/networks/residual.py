@@ -49,8 +49,6 @@ class ResidualNetwork(RiskNetwork):
         if enter.ndim != 2 or middle.ndim != 2:
             raise DataError(f"the layers have {enter.ndim} and {middle.ndim} dimensions, must have 2", "train again")
         network = cls(replace(shape, widths=Hyperparameters(widths=(len(enter), len(middle))).widths))  # within limits
-        if not LINEAR_PART & tensors.keys():  # as written before networks had one
-            tensors = {**tensors, **{name: network.state_dict()[name] for name in LINEAR_PART}}
         network.load_state_dict(tensors)
         return network
 

@@ -32,27 +32,26 @@ class Feed:
     """A region's feed, as its batches have seen it: (n,) each, in the order of time."""
 
     at_s: npt.NDArray[np.int64]  # the region's clock
-    newest_event_s: npt.NDArray[np.int64]  # -1: not known
+    newest_event_s: npt.NDArray[np.int64]
     consumed: npt.NDArray[np.int64]  # since the batch before
     rejected: npt.NDArray[np.int64]
 
     @classmethod
     def of(cls, batches: list[LoggedRegion]) -> "Feed":
         first_s = next((one.as_of_s for one in batches if one.newest_event_s == 0), 0)  # without any incident before
-        known = [-1 if one.newest_event_s is None else one.newest_event_s or first_s for one in batches]
         totals = {
             name: np.array([one.totals.get(name, 0) for one in batches], np.int64) for name in ("consumed", "rejected")
         }
         return cls(
             at_s=np.array([one.as_of_s for one in batches], np.int64),
-            newest_event_s=np.array(known, np.int64),
+            newest_event_s=np.array([one.newest_event_s or first_s for one in batches], np.int64),
             # A job that was begun anew counts from 0
             **{name: np.maximum(np.diff(total, prepend=total[:1]), 0) for name, total in totals.items()},
         )
 
     def silent(self, *, longest_s: float) -> Iterator[range]:
         """Hours since 1970 in which no incident was known for longer than that."""
-        is_silent = (self.newest_event_s >= 0) & (self.at_s - self.newest_event_s > longest_s)
+        is_silent = self.at_s - self.newest_event_s > longest_s
         for newest_s in np.unique(self.newest_event_s[is_silent]).tolist():
             last_s = int(self.at_s[is_silent & (self.newest_event_s == newest_s)].max())
             yield range(newest_s // HOUR_S, last_s // HOUR_S + 1)
@@ -86,14 +85,12 @@ class FeedLog:
     checkpoint: Path
     _days: dict[int, Mapping[str, list[LoggedRegion]]] = field(default_factory=dict)
 
-    def cut_hours(self, region: str, day: int, *, mean_gap_s: float) -> int | None:
-        """The hours of a day that are cut out, bit h for the hour from h:00 UTC; None when the log does not say it.
+    def cut_hours(self, region: str, day: int, *, mean_gap_s: float) -> int:
+        """The hours of a day that are cut out, bit h for the hour from h:00 UTC.
 
         mean_gap_s: of the region's incidents, over a long time. Raises CheckpointError.
         """
         around = [self._of_day(one).get(region, []) for one in range(day - 1, day + _DAYS_AFTER + 1)]
-        if any(one.newest_event_s is None for one in around[1]):
-            return None
         feed = Feed.of([one for batches in around for one in batches])
         hours = feed.refused().union(*feed.silent(longest_s=max(SILENT_S, MEAN_GAPS * mean_gap_s)))
         return sum(1 << hour for hour in range(24) if day * 24 + hour in hours)
@@ -136,7 +133,7 @@ class LiveFeed:
         gap_s = self._mean_gap_s(spec)
         last = newest_s // DAY_S
         masks = {
-            day: self._log.cut_hours(spec.region, day, mean_gap_s=gap_s) or 0
+            day: self._log.cut_hours(spec.region, day, mean_gap_s=gap_s)
             for day in range(last - _NEWEST_DAYS + 1, last + 1)
         }
         return frozenset(day * 24 + hour for day, mask in masks.items() for hour in range(24) if mask >> hour & 1)

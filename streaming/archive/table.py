@@ -47,8 +47,6 @@ class ArchiveTable:
                 configuration=_CONFIGURATION,
                 storage_options=self._options,
             )
-            if CUT_HOURS not in {column.name for column in self._table.schema().fields}:  # made by an older version
-                self._table.alter.add_columns(self._delta.Field(CUT_HOURS, "integer"))
 
     @property
     def version(self) -> int:

@@ -37,7 +37,7 @@ def show(context: typer.Context) -> None:
         table.add_row("topic", f"{guard.topic} (id {guard.topic_id})")
         table.add_row("clock", guard.clock)
         table.add_row("state partitions", str(guard.shuffle_partitions))
-        table.add_row("written by", f"Spark {guard.spark or 'unknown'}, counts in layout {guard.state_layout}")
+        table.add_row("written by", f"Spark {guard.spark}, counts in layout {guard.state_layout}")
         shown = settings.shown()
         others = [
             f"{name} was {was or 'not set'}, now {shown[name] or 'not set'}"

@@ -24,14 +24,14 @@ KEEP_DAYS = 35
 class LoggedRegion(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One region's part of a batch. `artifact`: the version in force; `scores`: the digest of new scores, if any.
 
-    newest_event_s: of the newest incident that the stream has counted, 0 without one; None in lines of older versions.
+    newest_event_s: of the newest incident that the stream has counted, 0 without one.
     """
 
     as_of_s: int
     artifact: str = ""
     scores: str = ""
     totals: dict[str, int] = {}
-    newest_event_s: int | None = None
+    newest_event_s: int = 0
 
 
 class LoggedBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -36,20 +36,16 @@ _COUNTS_DEPEND_ON = ("topic", "covariates_topic", "clock", "starting", "shuffle_
 
 
 class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """What a checkpoint's counts depend on. `settings`: all settings of the last run as text, without secrets.
-
-    Older versions stored neither Spark's version nor the layout of the counts, which was 1, nor the id of the topic of
-    outside series.
-    """
+    """What a checkpoint's counts depend on. `settings`: all settings of the last run as text, without secrets."""
 
     topic: str
     topic_id: str
     clock: str
     starting: str
     shuffle_partitions: int
+    spark: str
+    state_layout: int
     settings: dict[str, str] = {}
-    spark: str = ""
-    state_layout: int = 1
     covariates_topic: str = ""
     covariates_topic_id: str = ""
 
@@ -107,7 +103,7 @@ def changed_settings(before: Guard, after: Guard) -> list[str]:
 def _report_other_spark(checkpoint: Path, before: Guard, after: Guard, audit: Path) -> None:
     """Log and record another version of Spark. It is not refused: Spark usually reads what an older one wrote."""
     was, now = (guard.spark.split(".")[:2] for guard in (before, after))
-    if before.spark and was != now:
+    if was != now:
         log.warning(
             f"Spark {before.spark} wrote the checkpoint, and Spark {after.spark} reads it: if that fails, install the "
             f"older one again, or {RESET}"
@@ -136,8 +132,7 @@ def refuse_changes(before: Guard, after: Guard) -> None:
         fault = f"the checkpoint belongs to other settings ({'; '.join(changed)})"
         raise CheckpointError(fault, remedy=f"restore the former values, or {RESET}")
     _refuse_created_again(after.topic, before.topic_id, after.topic_id)
-    if before.covariates_topic_id and after.covariates_topic_id:
-        _refuse_created_again(after.covariates_topic, before.covariates_topic_id, after.covariates_topic_id)
+    _refuse_created_again(after.covariates_topic, before.covariates_topic_id, after.covariates_topic_id)
 
 
 def _refuse_created_again(topic: str, was: str, now: str) -> None:

@@ -1,7 +1,7 @@
 """Forecasts kept on the hour beside the checkpoint, and the points that compare them with what happened."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ class KeptForecasts:
             expected=arrays["expected"],
             usual=arrays["usual"],
             dispersion=_dispersion(arrays, "dispersion"),
-            usual_dispersion=_dispersion(arrays, "usual_dispersion" if "usual_dispersion" in arrays else "dispersion"),
+            usual_dispersion=_dispersion(arrays, "usual_dispersion"),
         )
 
 
@@ -98,9 +98,7 @@ class Outcomes:
 
 
 def _dispersion(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> Dispersion:
-    """Forecasts of before there was a power have none, and at first both forecasts had one dispersion."""
-    found, power = Dispersion.quadratic(arrays[name]), f"{name}_power"
-    return replace(found, power=arrays[power]) if power in arrays else found
+    return Dispersion(r=arrays[name], power=arrays[f"{name}_power"])
 
 
 def _as_array(text: str) -> npt.NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from models.counting.count_state import CountState
 from schemas.files import replace_file
 from schemas.incidents import Incidents
 from streaming.disk.batch_log import LoggedBatch, LoggedRegion
-from streaming.disk.guard import Guard
+from streaming.disk.guard import STATE_LAYOUT, Guard
 from streaming.disk.kept_counts import batches_folder, day_of, keep_counts, pack_counts
 from streaming.roster.roster import refresh_roster
 from tests.harness.toy import toy_artifact
@@ -23,7 +23,8 @@ class KeptWorld:
         self.artifact = toy_artifact(self.artifacts, spec, cutoff_s=cutoff_s)
         assert read_spec(self.artifact) == spec
         self.checkpoint.mkdir(exist_ok=True)
-        guard = Guard(topic="t", topic_id="i", clock=clock, starting="earliest", shuffle_partitions=1)
+        settings = {"clock": clock, "starting": "earliest", "shuffle_partitions": 1}
+        guard = Guard(topic="t", topic_id="i", spark="4.1.0", state_layout=STATE_LAYOUT, **settings)
         replace_file(self.checkpoint / "guard.json", msgspec.json.encode(guard))
         refresh_roster(self.checkpoint / "roster.json", self.artifacts)
         state = CountState(spec)
@@ -31,7 +32,7 @@ class KeptWorld:
         self._journal, _ = Journal.start(state)
         self._kept_day, self._totals, self._newest_s = "", {}, 0
 
-    def batch(self, clock_s, incidents=None, *, rejected=0):
+    def batch(self, clock_s, incidents=None, *, rejected=0, scores=""):
         """What a batch does to a region (streaming/flow/count.py), and its line in the log."""
         incidents = Incidents.empty() if incidents is None else incidents
         day = max(day_of(clock_s * 1000), self._kept_day)
@@ -44,7 +45,13 @@ class KeptWorld:
         new = {"consumed": len(incidents) + rejected, "rejected": rejected}
         self._totals = {name: self._totals.get(name, 0) + count for name, count in new.items()}
         self._newest_s = max(self._newest_s, incidents.occurred_s.max(initial=0).item())
-        logged = LoggedRegion(as_of_s=clock_s, totals=self._totals, newest_event_s=self._newest_s)
+        logged = LoggedRegion(
+            as_of_s=clock_s,
+            artifact=self.artifact.name,
+            scores=scores,
+            totals=self._totals,
+            newest_event_s=self._newest_s,
+        )
         line = LoggedBatch(
             number=len(self.taken), at_ms=clock_s * 1000, top_k=1, offsets={}, regions={self.spec.region: logged}
         )

@@ -58,7 +58,7 @@ def toy_constants(spec, **changes):
     fields = {
         "half_life_days": np.array(60.0),
         "level_half_life_days": np.array(60.0),
-        "shrink_days": np.array(5.0),
+        "shrink_days": np.full(categories, 5.0),
         "profile": np.ones((categories, HOURS)),
         "day_lift": np.ones((spec.grid.cells, categories, DAY_BLOCKS)),
         "mean_per_day": np.ones(categories),

@@ -56,7 +56,7 @@ def publish_swinging(artifacts: Path, spec: Spec, *, history: CountState, networ
     categories = len(spec.categories)
     constants = toy_constants(
         spec,
-        shrink_days=np.array(20.0),
+        shrink_days=np.full(categories, 20.0),
         profile=np.random.default_rng(0).uniform(0.5, 1.5, (categories, HOURS)),
         day_lift=np.random.default_rng(1).uniform(0.5, 1.5, (spec.grid.cells, categories, DAY_BLOCKS)),
         mean_per_day=np.full(categories, 3.0),

@@ -13,7 +13,7 @@ from schemas.files import replace_file
 from streaming.archive.collect import archive_region, regions_of
 from streaming.archive.feed import FeedLog
 from streaming.archive.table import ArchiveTable
-from streaming.disk.guard import Guard
+from streaming.disk.guard import STATE_LAYOUT, Guard
 from streaming.watch.batch_writer import BatchLog
 from tests.harness.checkpoint import spark_files
 from tests.harness.kept_world import rows_of
@@ -72,7 +72,8 @@ def test_the_archive_of_a_week_equals_the_last_revisions_of_its_events(tmp_path,
     bench = Bench(tmp_path)
     publish(bench.artifacts, spec, history=empty_history(spec))
     bench.look()
-    guard = Guard(topic="t", topic_id="i", clock="wall", starting="earliest", shuffle_partitions=1)
+    settings = {"clock": "wall", "starting": "earliest", "shuffle_partitions": 1}
+    guard = Guard(topic="t", topic_id="i", spark="4.1.0", state_layout=STATE_LAYOUT, **settings)
     replace_file(tmp_path / "guard.json", msgspec.json.encode(guard))
     with closing(BatchLog(tmp_path, top_k=3)) as log:
         for number in range(8 * DAY_S // STEP_S):

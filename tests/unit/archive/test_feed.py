@@ -1,8 +1,7 @@
 """Hours in which the feed was silent or too many messages were refused: which ones the archive's days name."""
 
-import numpy as np
 import pytest
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +10,7 @@ from schemas.spec import DAY_S
 from streaming.archive import feed
 from streaming.archive.collect import archive_region
 from streaming.archive.feed import Feed, FeedLog, LiveFeed
-from streaming.archive.table import SCHEMA, ArchiveTable
+from streaming.archive.table import ArchiveTable
 from streaming.disk.batch_log import LoggedRegion
 from tests.harness.kept_world import KeptWorld
 from tests.harness.pages import ALERTS
@@ -95,34 +94,6 @@ def test_hours_of_refused_messages_are_cut_out_where_they_are_too_many(tmp_path)
     assert cut == {1: [], 2: [12, 13], 3: [18], 4: [], 5: []}
 
 
-def test_a_day_of_an_older_versions_log_is_not_known_and_used_whole(tmp_path):
-    world = KeptWorld(tmp_path, SPEC)
-    for number in range(8 * 24):
-        clock_s = TODAY * DAY_S + number * HOUR
-        world.batch(clock_s, incidents([{**CALL, "key": number + 1, "ago_s": 0}], clock_s))
-    lines = tmp_path / "checkpoint" / "batches"
-    (path,) = lines.glob(f"*-{_day_of_month(TODAY + 1)}/batches.jsonl")
-    path.write_bytes(b"\n".join(_without_newest(line) for line in path.read_bytes().splitlines()) + b"\n")
-    archive_region(ArchiveTable(str(tmp_path / "archive"), {}), FeedLog(world.checkpoint), SPEC)
-    assert cut_of(tmp_path / "archive") == {1: None, 2: [], 3: [], 4: []}
-    archived = read_archive(f"archive:{tmp_path / 'archive'}")
-    assert (archived.unknown, len(archived.table.cut_hours)) == (1, 0)
-    assert any("of 1 days nobody knows" in warning for warning in archived.warnings())
-
-
-def test_a_table_of_an_older_version_is_read_and_goes_on(tmp_path):
-    path = life(tmp_path / "new", 8 * 24)
-    rows = DeltaTable(str(path)).to_pyarrow_table().select([name for name in SCHEMA.names if name != "cut_hours"])
-    write_deltalake(str(tmp_path / "old"), rows, partition_by=["region"])
-    old, new = (read_archive(f"archive:{place}") for place in (tmp_path / "old", path))
-    assert (old.sha256, old.unknown, new.unknown) == (new.sha256, 4, 0)  # equal rows, and nothing is cut out of either
-    table = ArchiveTable(str(tmp_path / "old"), {})
-    assert table.days(SPEC.region) == {TODAY + day for day in (1, 2, 3, 4)}
-    world = tmp_path / "new" / "checkpoint"
-    again = archive_region(ArchiveTable(str(tmp_path / "old"), {}), FeedLog(world), SPEC)
-    assert (again.written, read_archive(f"archive:{tmp_path / 'old'}").unknown) == ((), 4)
-
-
 def test_a_stream_without_any_incident_is_silent_since_its_first_batch():
     """Not since 1970: the hours before a `checkpoint reset` are no silence."""
     at_s = TODAY * DAY_S + 5 * HOUR
@@ -174,12 +145,3 @@ def test_the_rules_are_those_of_the_alerts(title, level, spans, least):
     if least is not None:
         found = {span["from"]} | ({1800} if "now() - 30m" in query else set())
         assert (found, f'"consumed" >= {least}' in query) == (spans, True)
-
-
-def _day_of_month(day):
-    return str(np.datetime64(day, "D"))[-2:]
-
-
-def _without_newest(line):
-    head, _, tail = line.partition(b',"newest_event_s":')
-    return head + tail.lstrip(b"0123456789")

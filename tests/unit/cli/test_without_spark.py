@@ -7,8 +7,9 @@ import pytest
 
 from streaming.disk.guard import Guard
 from streaming.settings import Settings
-from tests.harness.old_checkpoint import unpack_old_checkpoint
+from tests.harness.kept_world import KeptWorld
 from tests.harness.processes import run_python
+from tests.harness.toy import toy_spec
 
 COMMAND = """
 import sys
@@ -24,18 +25,20 @@ finally:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """With a checkpoint, its artifacts and a file of messages."""
-    folder = tmp_path_factory.mktemp("old")
-    unpack_old_checkpoint(folder)
+    folder = tmp_path_factory.mktemp("kept")
+    world = KeptWorld(folder, toy_spec())
+    for clock_s in (1_700_000_000, 1_700_000_060):
+        world.batch(clock_s, scores="0" * 16)
     guard = Guard.of(Settings(clock="event"), "5f0c")
     (folder / "checkpoint" / "guard.json").write_bytes(msgspec.json.encode(guard))
-    (folder / "night.jsonl").write_text('{"region": "riverton"}\n', encoding="utf-8")
+    (folder / "night.jsonl").write_text('{"region": "elsewhere"}\n', encoding="utf-8")
     return folder
 
 
 @pytest.mark.parametrize(
     ("words", "code", "output"),
     [
-        (("check", "night.jsonl"), 3, "1 message for lakeside, riverton: 1 refused"),
+        (("check", "night.jsonl"), 3, "1 message for toyville: 1 refused"),
         (("rebuild", "--from", "earliest", "--to", "latest"), 5, "no Kafka broker listens"),
     ],
     ids=["check", "rebuild"],

@@ -1,7 +1,5 @@
 """Counts that are stored and read again, by the same process, another one or a later version."""
 
-import struct
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +9,6 @@ from models.counting.count_state import CountState
 from schemas.spec import DAY_S
 from tests.unit.counting.test_count_state import (
     CALL,
-    HOUR,
     NOW,
     SPEC,
     assert_same_rings,
@@ -106,17 +103,3 @@ def test_a_journal_that_lags_behind_follows_what_the_other_one_stored(batches, t
     foreign, _ = Journal.start(CountState(SPEC))
     foreign.digest ^= 2
     assert not any(foreign.follow(blob) for key, blob in stored.items() if key.startswith("s:"))
-
-
-def test_a_history_that_an_older_version_wrote_is_read():
-    """Its records do not hold an incident's latest event time."""
-    row, older_row = struct.Struct("<QqiihBq"), struct.Struct("<QqiihB")
-    messages = incidents([{**CALL, "key": key, "ago_s": key * HOUR} for key in range(40)], NOW)
-    state = CountState(SPEC)
-    state.apply(messages, NOW)
-    blobs = export_state(state)
-    del blobs["layout"], blobs["history_end"]
-    blobs["r:0000000000"] = b"".join(older_row.pack(*record[:6]) for record in row.iter_unpack(blobs["r:0000000000"]))
-    again = restore_state(SPEC, blobs)
-    assert export_state(again) == export_state(state)
-    assert again.apply(messages, NOW).outcomes["duplicate"] == 40

@@ -147,13 +147,6 @@ def test_each_category_has_a_shrinkage_of_its_own():
         np.testing.assert_array_equal(both[:, category], alone[:, category])
 
 
-def test_constants_have_one_shrinkage_or_one_for_each_category():
-    good = constants_of().arrays()
-    for days in (np.array(5.0), np.array([5.0, 640.0])):
-        checked = BaselineConstants.checked(good | {"shrink_days": days}, spec_of())
-        np.testing.assert_array_equal(checked.shrink_days, days)
-
-
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
@@ -222,8 +215,3 @@ def test_a_cells_factor_is_on_the_dispersion_of_what_forecasts():
 def test_a_power_between_the_two_kinds_is_refused():
     with pytest.raises(DataError, match="must be 0 or 1"):
         BaselineConstants.checked(constants_of().arrays() | {"dispersion_power": np.full((2, 3), 0.5)}, spec_of())
-
-
-def test_an_artifact_of_before_there_were_two_kinds_has_the_quadratic_one():
-    old = {name: array for name, array in constants_of().arrays().items() if name != "dispersion_power"}
-    assert BaselineConstants.checked(old, spec_of()).dispersion == constants_of().dispersion

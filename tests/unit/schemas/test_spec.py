@@ -46,7 +46,7 @@ OTHER = {
 
 
 def test_a_spec_without_merging_is_written_as_before_there_was_a_choice():
-    """Older versions refuse a field that they do not know, and fingerprints must stay."""
+    """So an option that nobody uses changes no fingerprint."""
     assert list(msgspec.json.decode(SPEC.as_json())) == [
         name for name in Spec.__struct_fields__ if name not in ("merge", "covariates", "holidays")
     ]
@@ -65,7 +65,7 @@ def test_the_samples_artifact_keeps_its_fingerprint_and_the_bytes_of_its_spec():
 
 
 def test_a_spec_without_outside_series_does_not_mention_them():
-    """So that artifacts of before there were any keep their manifests and fingerprints."""
+    """So an option that nobody uses changes no fingerprint."""
     empty = msgspec.structs.replace(SPEC, covariates=())
     assert empty == SPEC
     assert empty.fingerprint() == SPEC.fingerprint()
