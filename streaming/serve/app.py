@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -18,17 +17,14 @@ from streaming.serve import feed, page
 from streaming.serve.answers import contract, ogc, outlines, scores
 from streaming.serve.guard import Guard
 from streaming.serve.metrics import ServiceMetrics
-from streaming.serve.problems import ALWAYS, MEDIA_TYPE, Problem, answer_with_problems
+from streaming.serve.problems import ALWAYS, Problem, answer_with_problems, problems_of
 from streaming.serve.service import Service, TheCaller, TheService, json_bytes
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _STATES = APIRouter(tags=["the service itself"])
-_MORE = {"/v1/regions/{region}/scores": (406, 503), "/v1/regions/{region}/cells/{cell}": (503,)}
-_MORE |= {"/metrics": (403,), "/health": (503,), "/v1/stream": (503,)}
-_MORE |= {"/v1/regions/{region}/area": (400, 413, 503)}
 
 
-@_STATES.get("/health", response_model=contract.Health)
+@_STATES.get("/health", response_model=contract.Health, responses=problems_of(503))
 async def health(request: Request, service: TheService) -> Response:
     """Whether this process answers and follows the frames: without a token. Stale scores are the scorer's fault."""
     if request.app.state.feed.fault:
@@ -38,13 +34,17 @@ async def health(request: Request, service: TheService) -> Response:
     return _json({"status": "ok", "regions": len(found), "stale": stale})
 
 
-@_STATES.get("/metrics", responses={200: {"content": {"text/plain": {}}}}, response_class=Response)
+@_STATES.get("/metrics", responses={200: {"content": {"text/plain": {}}}, **problems_of(403)}, response_class=Response)
 async def metrics(request: Request, caller: TheCaller) -> Response:
     """Figures of all regions for Prometheus: for tokens that open them all."""
     if caller.regions:
         raise HTTPException(403, "these figures are of all regions: ask with a token that opens them all")
     figures: ServiceMetrics = request.app.state.metrics
     return Response(figures.text(), media_type="text/plain; version=0.0.4")
+
+
+# Each declares at its routes what they answer.
+ROUTERS: tuple[APIRouter, ...] = (scores.router, outlines.router, feed.router, ogc.router, _STATES)
 
 
 def application(service: Service) -> ASGIApp:
@@ -65,7 +65,7 @@ def application(service: Service) -> ASGIApp:
 
 def _routed() -> FastAPI:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=_looking)
-    for router in (scores.router, outlines.router, feed.router, ogc.router, _STATES):
+    for router in ROUTERS:
         app.include_router(router)
     return app
 
@@ -92,21 +92,13 @@ def document() -> dict[str, Any]:
     document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            always = (405, 500) if path == "/health" else ALWAYS
-            invalid = {400} if path.startswith("/ogc") else set()
-            left_out = {422} if path.startswith("/ogc") else set()
-            for status in sorted({*always, *_MORE.get(path, ()), *invalid} - left_out):
-                operation["responses"][str(status)] = _problem(status)
-            for status in left_out:
-                operation["responses"].pop(str(status), None)
+            for status, answer in problems_of(*((405, 500) if path == "/health" else ALWAYS)).items():
+                operation["responses"][str(status)] = answer
+            if path.startswith("/ogc"):  # which says 400 of a wrong parameter
+                operation["responses"].pop("422", None)
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
     return document
-
-
-def _problem(status: int) -> dict[str, Any]:
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    return {"description": HTTPStatus(status).phrase, "content": content}
 
 
 def _json(answer: object) -> Response:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
+from streaming.serve.problems import problems_of
 from streaming.serve.service import Service, TheCaller, TheService, json_bytes, known_caller, seen_by, token_of
 from streaming.serve.tokens import Caller
 
@@ -52,7 +53,11 @@ class Feed:
         await self._looked.wait()
 
 
-@router.get("/stream", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
+@router.get(
+    "/stream",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {}}}, **problems_of(503)},
+)
 async def stream(request: Request, service: TheService, caller: TheCaller) -> StreamingResponse:
     """Events `frame`, with region, as_of, stale, model and digest: first of every region, then of each that changes."""
     feed: Feed = request.app.state.feed

@@ -31,6 +31,12 @@ class ProblemResponse(JSONResponse):
     media_type = MEDIA_TYPE
 
 
+def problems_of(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For `responses` of a route: the errors that it may give, beside those of ALWAYS."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+
+
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     body = Problem(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=detail)
     return ProblemResponse(body.model_dump(), status, headers)

@@ -28,10 +28,12 @@ from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import score_features
 from streaming.flow.shadow import Shadow
+from streaming.serve import app as service_app
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines
 from streaming.sinks.open import SINKS, open_sink
 from tests.harness.batch import NoLetters, Rows, scored_row
+from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.small_task import evaluated
 from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_spec
 
@@ -203,6 +205,32 @@ def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_
     }  # fmt: skip
     assert found.network.model == "linear network"
     assert all(np.isfinite(row.scores.sheet.nb_log_score) for row in found.rows)
+
+
+AN_ENDPOINT = """
+from fastapi import APIRouter
+from starlette.exceptions import HTTPException
+from streaming.serve.problems import problems_of
+from streaming.serve.service import TheCaller
+
+router = APIRouter(prefix="/v1")
+
+@router.get("/bell", responses=problems_of(409))
+async def bell(caller: TheCaller):
+    raise HTTPException(409, "it rings already")
+"""
+
+
+def test_an_endpoint_is_a_router_and_an_entry(outside, monkeypatch, tmp_path):
+    outside("an_endpoint", AN_ENDPOINT)
+    monkeypatch.setattr(service_app, "ROUTERS", (*service_app.ROUTERS, importlib.import_module("an_endpoint").router))
+    leave_frame(tmp_path)
+    with running(toy_service(tmp_path)) as base:
+        answer = Client(base).get("/v1/bell")
+    assert (answer.status, answer.json()["detail"]) == (409, "it rings already")
+    operation = service_app.document()["paths"]["/v1/bell"]["get"]
+    assert {"401", "404", "405", "409", "422", "429", "500"} <= operation["responses"].keys()
+    assert operation["responses"]["409"]["content"].keys() == {"application/problem+json"}
 
 
 def test_a_trigger_of_retraining_is_a_function_and_an_entry(outside, monkeypatch):

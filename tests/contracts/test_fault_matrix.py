@@ -10,8 +10,10 @@ from xml.sax.saxutils import quoteattr
 import pytest
 from typer.testing import CliRunner
 
+from tests.faults import report
 from tests.faults.__main__ import RESULTS, app, lines_in
-from tests.faults.matrix import FAULTS
+from tests.faults.marked import Marked
+from tests.faults.matrix import FAULTS, Fault
 from tests.faults.promises import INVARIANTS
 from tests.faults.report import broken_in, lines_of_faults, page_of, results_of, text_of
 from tests.faults.report_seeds import lines_of_seeds
@@ -31,8 +33,8 @@ def tests_of(listed):
     return {fault["id"]: fault["tests"] for fault in listed["faults"]}
 
 
-def test_every_fault_from_f00_to_f44_is_there_once():
-    assert [fault.id for fault in FAULTS] == [f"F{number:02d}" for number in range(45)]
+def test_every_fault_is_there_once_and_in_order():
+    assert [fault.id for fault in FAULTS] == [f"F{number:02d}" for number in range(len(FAULTS))]
 
 
 def test_every_fault_is_played_by_a_test_or_says_why_not(tests_of):
@@ -149,6 +151,24 @@ def test_the_head_counts_the_faults_by_outcome_and_names_those_that_were_not_tri
     (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
     results = results_of([tmp_path / "matrix.xml"])
     head = " ".join(page_of(results, []).partition("## Promises")[0].split())
-    assert "Of 45 faults: 41 held; 1 held in part (F13); 0 broken; 1 skipped (F37); 2 not run (F36, F41)." in head
+    counts = f"Of {len(FAULTS)} faults: {len(FAULTS) - 4} held; 1 held in part (F13); 0 broken; 1 skipped (F37)"
+    assert f"{counts}; 2 not run (F36, F41)." in head
     assert "1 skipped: no GPU" in next(line for line in lines_of_faults(results) if "F13 " in line)
     assert broken_in(results) == ["F41"]
+
+
+def test_a_fault_is_a_row_and_a_test_with_its_mark(tmp_path, monkeypatch):
+    leak = Fault("F99", "the roof leaks", "water", "I1")
+    monkeypatch.setattr(report, "FAULTS", (leak,))
+    monkeypatch.setitem(report.FAULT_BY_ID, "F99", leak)
+    test = tmp_path / "test_roof.py"
+    test.write_text('import pytest\n\n\n@pytest.mark.fault("F99")\ndef test_water():\n    pass\n', encoding="utf-8")
+    marked = Marked()
+    assert pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), str(test)], plugins=[marked]) == 0
+    (played,) = marked.tests["F99"]
+    assert played.endswith("test_roof.py::test_water")
+    tests = {"F99": ["tests/faults/test_roof.py::test_water"]}
+    (tmp_path / "matrix.xml").write_text(f"<testsuite>{''.join(junit_of(tests['F99'], ()))}</testsuite>", "utf-8")
+    noted = {"at": "now", "commit": "0b204f5", "exit_code": 0, "tests": tests}
+    (tmp_path / "matrix.json").write_text(json.dumps(noted), encoding="utf-8")
+    assert "F99  the roof leaks: held" in "\n".join(lines_of_faults(results_of([tmp_path / "matrix.xml"])))

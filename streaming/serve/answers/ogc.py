@@ -19,6 +19,7 @@ from streaming.serve.answers.contract import geojson_schema
 from streaming.serve.answers.scores import chosen_view
 from streaming.serve.answers.written import MEDIA_TYPES, Chosen, as_geojson
 from streaming.serve.frames import categories_of, instant
+from streaming.serve.problems import problems_of
 from streaming.serve.service import Now, Service, TheCaller, TheService, json_bytes, now_seen_by, seen_by
 from streaming.serve.tokens import Caller
 
@@ -27,7 +28,7 @@ CONFORMS = [f"http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/{name}" for
 _CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 _GREGORIAN = "http://www.opengis.net/def/uom/ISO-8601/0/Gregorian"
 _OPENAPI = "application/vnd.oai.openapi+json;version=3.1"
-router = APIRouter(prefix="/ogc", tags=["OGC API Features"])
+router = APIRouter(prefix="/ogc", tags=["OGC API Features"], responses=problems_of(400))
 _SLUG = SLUG.strip("^$")
 CollectionId = Annotated[
     str, Path(pattern=rf"^{_SLUG}\.{_SLUG}\.\d{{1,3}}h$", description="REGION.CATEGORY.HORIZON, as chicago.all.1h")

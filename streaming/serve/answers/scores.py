@@ -18,6 +18,7 @@ from streaming.serve.answers import contract
 from streaming.serve.answers.negotiation import format_of, is_known
 from streaming.serve.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, number
 from streaming.serve.frames import categories_of, view_of
+from streaming.serve.problems import problems_of
 from streaming.serve.service import Now, TheCaller, TheRegion, TheService, json_bytes, must_be_current, seen_by
 
 MOST_DEGREES = 5.0  # of a polygon's width and height; the largest regions are smaller
@@ -47,7 +48,7 @@ async def regions(service: TheService, caller: TheCaller) -> Response:
     return _json({"regions": found})
 
 
-@router.get("/regions/{region}/scores", response_model=contract.Scores, responses=_WRITTEN)
+@router.get("/regions/{region}/scores", response_model=contract.Scores, responses={**_WRITTEN, **problems_of(406, 503)})
 async def scores(
     request: Request, service: TheService, now: TheRegion, asked: Annotated[contract.ScoresView, Query()]
 ) -> Response:
@@ -65,7 +66,7 @@ async def scores(
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
 
 
-@router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell)
+@router.get("/regions/{region}/cells/{cell}", response_model=contract.Cell, responses=problems_of(503))
 async def cell(
     now: TheRegion,
     cell: Annotated[str, Path(pattern=CELL_ID)],
@@ -88,7 +89,7 @@ async def cell(
     return _json({**now.facts(), **at, "scores": found}, now)
 
 
-@router.post("/regions/{region}/area", response_model=contract.AreaScore)
+@router.post("/regions/{region}/area", response_model=contract.AreaScore, responses=problems_of(400, 413, 503))
 async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.View, Query()]) -> Response:
     """What to expect in a polygon: in the cells whose centre lies in it."""
     must_be_current(now, asked.require)
