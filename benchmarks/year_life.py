@@ -16,7 +16,7 @@ from benchmarks.year_world import LAYOUT, START_S, World, expected_hours, incide
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
 from models.artifact.untrained import write_untrained
-from models.counting.closed_horizons import horizons_closed_between, last_grace_s
+from models.counting.closed_horizons import horizons_closed_between
 from models.dispersion import Dispersion
 from models.features import FeatureEngine, feature_names
 from models.files.archive import KnownHours
@@ -41,6 +41,7 @@ from models.training.replay import IncidentHistory, Replay
 from models.training.train_region import prepare, train_region
 from schemas.audit_log import AuditEvent, Plain
 from schemas.errors import GateClosed
+from schemas.left_behind.closed_counts import last_grace_s
 from schemas.spec import DAY_S, HOUR_S, Spec
 
 _PURE_CHANCE = 1e6  # size of a negative binomial that is as good as Poisson

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from typer.cli import get_docs_for_click
 
+from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from models.feature_lists import feature_table
 from schemas.dead_letter import DeadLetter
@@ -137,6 +138,7 @@ def bullets(entries: Iterable[tuple[str, str]]) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "commands of streaming": lambda: commands_of(streaming_app, "python -m streaming"),
+    "commands of lifecycle": lambda: commands_of(lifecycle_app, "python -m lifecycle"),
     "commands of models": lambda: commands_of(models_app, "python -m models"),
     "targets of make": targets,
     "exit codes": exit_codes,

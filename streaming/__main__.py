@@ -1,14 +1,11 @@
 """`python -m streaming COMMAND` and `incident-scorer COMMAND`: the only place that reads the environment."""
 
 import os
-import sys
-import traceback
 from typing import Annotated
 
 import typer
 
 from models.cli.version import Version
-from schemas.errors import errors_in_one_line
 from streaming.cli import (
     archive,
     audit,
@@ -28,7 +25,7 @@ from streaming.cli import (
     serve,
     spark_pod,
 )
-from streaming.settings import Settings, secret_names
+from streaming.cli.process import run_without_secrets, settings_of
 
 app = typer.Typer(
     name="incident-scorer",
@@ -39,15 +36,9 @@ app = typer.Typer(
 )
 
 
-_in_force: list[Settings] = []  # their secrets must not be in a trace
-
-
 @app.callback()
 def _settings(context: typer.Context, version: Version = False) -> None:
-    context.obj = Settings.from_environment(os.environ)  # noqa: TID251 - the one place
-    _in_force.append(context.obj)
-    for name in secret_names():  # otherwise Java and every Python worker would inherit them
-        os.environ.pop(name, None)  # noqa: TID251
+    context.obj = settings_of(os.environ)  # noqa: TID251 - as the other programs' `__main__`
     # With glibc's 8 arenas a core Java kept 121 MiB more each hour (docs/explanation/soak.md).
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # noqa: TID251 - Java and the workers inherit it
 
@@ -87,15 +78,7 @@ def _driver(arguments: Annotated[list[str], typer.Argument(help="Of spark-submit
 
 def main() -> None:
     """Run the command that was typed. An unexpected error becomes a trace without secrets, and exit code 1."""
-    try:
-        with errors_in_one_line():
-            app()
-    except Exception:  # a bug of ours: shown, but without the secrets that a library may quote
-        trace = traceback.format_exc()
-        for settings in _in_force:
-            trace = settings.without_secrets(trace)
-        sys.stderr.write(trace)
-        sys.exit(1)
+    run_without_secrets(app)
 
 
 if __name__ == "__main__":

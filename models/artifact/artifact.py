@@ -35,7 +35,6 @@ from models.artifact.manifest import (
     read_manifest,
     version_of,
 )
-from models.artifact.untrusted_bytes import pack_arrays, sha256, unpack_arrays
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.hour_of_week import DAY_BLOCKS
@@ -45,6 +44,7 @@ from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
 from schemas.files import write_errors
 from schemas.limits import MIB
 from schemas.spec import Spec
+from schemas.untrusted_bytes import pack_arrays, sha256, unpack_arrays
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only scoring needs it
     from models.network import RiskNetwork

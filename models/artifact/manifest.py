@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 
-from models.artifact.untrusted_bytes import read_regular_file, sha256
 from models.features import features_of
 from models.hyperparameters import Hyperparameters, TunedOn
 from models.networks import MODELS
@@ -24,6 +23,7 @@ from schemas.limits import (
     MAX_WEIGHTS_BYTES,
 )
 from schemas.spec import Spec
+from schemas.untrusted_bytes import read_regular_file, sha256
 
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "card.md"
 BASELINE, HISTORY = "baseline.npz", "history.npz"

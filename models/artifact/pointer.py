@@ -13,9 +13,9 @@ from typing import Annotated
 import msgspec
 
 from models.artifact.artifact import Artifact, newest_artifacts, read_artifact
-from models.artifact.untrusted_bytes import read_small_json
 from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.files import replace_file, write_errors
+from schemas.untrusted_bytes import read_small_json
 
 Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
 POINTER = "pointer.json"

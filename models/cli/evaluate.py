@@ -12,7 +12,6 @@ import typer
 from rich.console import Console
 
 from models.artifact.folders import make_writable
-from models.artifact.untrusted_bytes import sha256
 from models.cli.options import (
     DATA_OR_ARCHIVE_HELP,
     CellSide,
@@ -35,6 +34,7 @@ from models.training.outside_series import OutsideSeries, missing_warnings
 from models.training.regions import DEFAULT_CELL_M
 from schemas.errors import DataError, SettingsError, not_installed
 from schemas.files import write_errors
+from schemas.untrusted_bytes import sha256
 
 if TYPE_CHECKING:
     from models.evaluation.contract import Regression

@@ -1,34 +1,12 @@
 """Which horizons have closed, and what came in them. Whole hours, so that a sum of the hour level is exact."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from models.counting.count_state import CountState
-from schemas.spec import HOUR_S, Spec
+from schemas.left_behind.closed_counts import GRACE_S, ClosedHorizon, last_grace_s
+from schemas.spec import HOUR_S
 
-GRACE_S = HOUR_S  # between the end of a horizon and its first judgement: most reports have come by then
 MOST_HOURS = 48  # that are judged at once after an outage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClosedHorizon:
-    """What came in one horizon that has closed."""
-
-    horizon: int  # place in the spec's horizons
-    tick_s: int  # when it began, a whole hour
-    judged_s: int  # when this judgement was due
-    observed: npt.NDArray[np.int32]  # (cells, categories)
-
-
-def last_grace_s(spec: Spec) -> int:
-    """Between the end of a horizon and its last judgement: what is received later is refused as late.
-
-    A message that was received in time but read later still counts; the judgement does not include it.
-    """
-    return spec.late_limit_s + GRACE_S
 
 
 def horizons_closed_between(state: CountState, before_s: int) -> Iterator[ClosedHorizon]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from models.evaluation.counted_cube import count
 from models.files.incident_files import IncidentTable
 from models.local_time import local_from_utc, utc_from_local
-from models.measures.cube import Cube, count
+from models.measures.cube import Cube
 from schemas.errors import DataError
 from schemas.grid import Grid
 from schemas.spec import DAY_S

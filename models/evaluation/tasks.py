@@ -8,6 +8,7 @@ from types import MappingProxyType
 import numpy as np
 import numpy.typing as npt
 
+from models.evaluation.counted_cube import count
 from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, nominal_grid, published_chicago
 from models.files.archive import Archived
 from models.files.data_report import RowCount, read_past, refuse_one_cell, refuse_too_little, row_counts
@@ -15,7 +16,7 @@ from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS, Layout
 from models.files.repeated_calls import merge_repeated
 from models.local_time import local_from_utc, utc_from_local
-from models.measures.cube import Cube, count
+from models.measures.cube import Cube
 from models.training.outside_series import OutsideSeries
 from schemas.errors import DataError
 from schemas.grid import Grid

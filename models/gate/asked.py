@@ -8,9 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from models.artifact.untrusted_bytes import read_small_json
 from schemas.errors import ArtifactError
 from schemas.files import replace_file, write_errors
+from schemas.untrusted_bytes import read_small_json
 
 Outcome = Literal["nothing due", "on trial", "waits", "trial started", "refused", "failed"]
 

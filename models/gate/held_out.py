@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from models.artifact.artifact import Artifact
-from models.counting.closed_horizons import ClosedHorizon
 from models.features import FeatureEngine
 from models.gate.judge import margin_of
 from models.gate.judged_hour import judged_hour
@@ -18,6 +17,7 @@ from models.scoring import means
 from models.training.outside_series import missing_shares
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import GateClosed
+from schemas.left_behind.closed_counts import ClosedHorizon
 from schemas.spec import DAY_S, HOUR_S
 
 # Shares of the span's moments in which an outside series was missing: more is said, and more than half is refused.

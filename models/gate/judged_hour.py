@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from models.counting.closed_horizons import ClosedHorizon
 from models.gate.shadow_day import ShadowHour
 from models.likelihood import log_scores
 from models.measures.outcomes import Forecast
+from schemas.left_behind.closed_counts import ClosedHorizon
 from schemas.spec import Spec
 
 

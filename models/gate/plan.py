@@ -6,9 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-from models.artifact.untrusted_bytes import read_regular_file, sha256
 from schemas.errors import ArtifactError, SettingsError
 from schemas.limits import MIB
+from schemas.untrusted_bytes import read_regular_file, sha256
 
 Days = Annotated[int, msgspec.Meta(ge=3, le=365)]
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]

@@ -14,11 +14,11 @@ from typing import Annotated
 import msgspec
 
 from models.artifact.pointer import Version
-from models.artifact.untrusted_bytes import read_small_json
 from models.gate.plan import GatePlan
 from schemas.errors import ArtifactError, GateClosed
 from schemas.files import exclusive, read_json, replace_file, write_errors
 from schemas.spec import DAY_S
+from schemas.untrusted_bytes import read_small_json
 
 YEAR_S = 365 * DAY_S
 

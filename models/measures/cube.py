@@ -7,12 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.files.incident_files import IncidentTable
-from models.hour_of_week import hour_of_week
-from schemas.errors import DataError
-from schemas.grid import Grid
-from schemas.limits import MAX_CUBE_BYTES
-
 Counts = npt.NDArray[np.signedinteger[Any]]
 Floats = npt.NDArray[np.float64]
 AnyFloats = npt.NDArray[np.floating]
@@ -51,35 +45,6 @@ class Cube:
             return self
         starts_s = np.append(self.starts_s[:-1][kept], self.starts_s[-1])
         return replace(self, counts=self.counts[kept], starts_s=starts_s, hour_of_week=self.hour_of_week[kept])
-
-
-def count(incidents: IncidentTable, cell: npt.NDArray[np.int32], starts_s: npt.NDArray[np.int64], grid: Grid) -> Cube:
-    """The cube of incidents that all lie in the grid and the steps. cell: (n,); starts_s: (steps + 1,).
-
-    Raises DataError for one that would take more memory than an evaluation may.
-    """
-    steps, categories = len(starts_s) - 1, len(incidents.categories)
-    step = np.searchsorted(starts_s, incidents.occurred_s, side="right") - 1
-    place, number = np.unique((step * grid.cells + cell) * categories + incidents.category, return_counts=True)
-    kind = type_for(int(number.max(initial=0)))
-    size = steps * grid.cells * categories
-    if size * kind.itemsize > MAX_CUBE_BYTES:
-        raise DataError(
-            f"{steps:,} steps x {grid.cells:,} cells x {categories} categories are {size:,} counts, at most "
-            f"{MAX_CUBE_BYTES // kind.itemsize:,} of up to {number.max():,} incidents are judged at once",
-            remedy="take a longer --step, a larger --cell-m, fewer categories, or a part of the file's time",
-        )
-    counts = np.zeros(size, kind)
-    counts[place] = number
-    return Cube(
-        counts=counts.reshape(steps, grid.cells, categories),
-        starts_s=starts_s,
-        hour_of_week=hour_of_week(starts_s[:-1], incidents.timezone).astype(np.int16),
-        rows=grid.rows,
-        cols=grid.cols,
-        cell_m=grid.cell_m,
-        categories=incidents.categories,
-    )
 
 
 def type_for(most: int) -> np.dtype[np.signedinteger[Any]]:

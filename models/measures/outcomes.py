@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from models.baseline import BaselineConstants
-from models.counting.closed_horizons import ClosedHorizon
 from models.dispersion import Dispersion
 from models.likelihood import at_least_one, log_scores
 from models.measures.ranking import capture
 from models.measures.totals import districts
+from schemas.left_behind.closed_counts import ClosedHorizon
+from schemas.left_behind.kept_forecasts import KeptForecast
 from schemas.spec import Spec
 
 AREA_PERCENTS = (5, 10)
@@ -46,6 +47,29 @@ class Forecast:
             usual=usual,
             dispersion=constants.dispersion_in_cells(of_network=of_network),
             usual_dispersion=constants.dispersion_in_cells(of_network=False),
+        )
+
+    @classmethod
+    def of_kept(cls, kept: KeptForecast) -> "Forecast":
+        """As it was kept."""
+        return cls(
+            model=kept.model,
+            expected=kept.expected,
+            usual=kept.usual,
+            dispersion=Dispersion(r=kept.dispersion, power=kept.dispersion_power),
+            usual_dispersion=Dispersion(r=kept.usual_dispersion, power=kept.usual_dispersion_power),
+        )
+
+    def to_keep(self) -> KeptForecast:
+        """In the form in which it is kept."""
+        return KeptForecast(
+            model=self.model,
+            expected=self.expected,
+            usual=self.usual,
+            dispersion=self.dispersion.r,
+            dispersion_power=self.dispersion.power,
+            usual_dispersion=self.usual_dispersion.r,
+            usual_dispersion_power=self.usual_dispersion.power,
         )
 
 

@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from models.artifact.untrusted_bytes import sha256
 from models.covariates import CovariateBook, covariate_means
 from models.features import features_of
 from models.files.covariate_file import of_series, read_covariates
@@ -16,6 +15,7 @@ from models.training.regions import RegionTask
 from schemas.covariate import NO_VALUES, Values
 from schemas.errors import DataError
 from schemas.spec import HOUR_S, CovariateSeries, Spec
+from schemas.untrusted_bytes import sha256
 
 _ASKED_EVERY_S = 5 * HOUR_S  # so that all hours of the day are asked
 _OFTEN_MISSING = 0.1

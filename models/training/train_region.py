@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from models.artifact.artifact import Model, Provenance, read_spec, write_artifact
 from models.artifact.manifest import DataSource, Training
-from models.artifact.untrusted_bytes import sha256
 from models.files.archive import Archived, Meaning, is_archive, read_archive
 from models.files.cutoff import cutoff_of
 from models.files.data_report import data_warnings, read_past, row_counts
@@ -29,6 +28,7 @@ from models.training.train import ReportProgress, Trained, TrainingOptions, spec
 from models.training.training_table import HorizonResult
 from schemas.errors import DataError, RiskError
 from schemas.spec import Spec
+from schemas.untrusted_bytes import sha256
 
 LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
 

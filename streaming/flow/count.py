@@ -22,12 +22,13 @@ from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
 from schemas.errors import ArtifactError, SpecMismatch
 from schemas.incidents import pack_rejections
+from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import HOUR_S
 from streaming.disk.kept_counts import day_of, pack_counts
 from streaming.flow.intake import Intake, OutsideIntake, take_in, take_in_outside
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.packed import PackedBatch
-from streaming.flow.rows import ClosedCounts, CountedRow, Summary
+from streaming.flow.rows import CountedRow, Summary
 from streaming.flow.workers import settle_worker
 from streaming.roster.roster import load_artifact
 from streaming.roster.shipped import on_this_worker

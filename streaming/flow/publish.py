@@ -11,21 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import torch
 
 from models.all_categories import stored_views
-from models.measures.outcomes import Forecast
-from schemas.errors import ArtifactError, RiskError
-from schemas.frame import RiskFrame, attribution_groups, is_baseline
+from schemas.errors import RiskError
+from schemas.frame import RiskFrame, attribution_groups
 from schemas.incidents import unpack_rejections
 from streaming.flow.ledger import UNASSIGNED, tick_of
+from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
 from streaming.flow.query_facts import QueryFacts
-from streaming.flow.rows import FIELDS, Published, Summary, has_news
-from streaming.flow.shadow import Shadow
+from streaming.flow.rows import FIELDS, Published, ScoredRow, Summary, has_news
 from streaming.roster.roster import load_artifact
 from streaming.sinks.contract import NOTHING, MakeLines, Sink, WriteReport
 from streaming.sinks.line_protocol import changed, risk_lines, top_lines
@@ -45,21 +43,18 @@ class _Batch:
     frames: Mapping[str, RiskFrame]  # regions with new scores
     views: dict[str, tuple[RiskFrame, RiskFrame]]  # of each frame, as they are stored: filled while they are written
     folders: Mapping[str, str]  # of the artifacts in force
-    challengers: Mapping[str, Forecast]  # of regions whose challenger was scored
+    challengers: Sequence[ScoredRow]  # their forecasts
 
     @classmethod
-    def of(cls, all_rows: Sequence[Mapping[str, Any]]) -> "_Batch":
-        rows = [row for row in all_rows if row["summary"] is not None]
-        beside = [row for row in all_rows if row["summary"] is None and row["scores"]["model"]]
-        summaries = {row["region"]: msgspec.msgpack.decode(row["summary"], type=Summary) for row in rows}
-        folders = {row["region"]: row["artifact"] for row in rows if row["artifact"]}
-        frames = {row["region"]: frame_of(row, summaries[row["region"]]) for row in rows if row["scores"]["model"]}
+    def of(cls, rows: Sequence[ScoredRow]) -> "_Batch":
+        summaries = {row.region: row.summary for row in rows if row.summary is not None}
+        of_champions = [row for row in rows if row.summary is not None]
         return cls(
             summaries=dict(sorted(summaries.items())),
-            frames=frames,
+            frames={row.region: frame_of(row, summaries[row.region]) for row in of_champions if row.scores.model},
             views={},
-            folders=folders,
-            challengers={row["region"]: found for row in beside if (found := forecast_of(row))},
+            folders={row.region: row.artifact for row in of_champions if row.artifact},
+            challengers=[row for row in rows if row.summary is None],
         )
 
     @property
@@ -74,7 +69,7 @@ class Publisher:
     sink: Sink
     dead_letters: DeadLetters
     outcomes: Outcomes
-    shadow: Shadow
+    left: LeftForTrial
     top_k: int
     watchers: Sequence[Callable[[Published], None]]
     facts: Callable[[], QueryFacts] = QueryFacts
@@ -111,7 +106,7 @@ class Publisher:
 
     def _publish(self, rows: "DataFrame", batch_id: int) -> Published:
         started = time.monotonic()
-        batch = _Batch.of(rows.toArrow().to_pylist())
+        batch = _Batch.of([ScoredRow.of(row) for row in rows.toArrow().to_pylist()])
         self.dead_letters.write(
             {region: unpack_rejections(one.rejections) for region, one in batch.summaries.items() if one.rejections}
         )
@@ -120,10 +115,7 @@ class Publisher:
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
         report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine)))
-        for region, frame in batch.frames.items():  # it deletes old forecasts: they have been judged by now
-            self.outcomes.keep(frame, batch.folders[region])
-        for region, forecast in batch.challengers.items():
-            self.shadow.keep(forecast, batch.frames[region].spec, batch.frames[region].tick_s)
+        self._keep(batch)
         views = dict(sorted(batch.views.items()))  # the sink made them in its own order
         self._stored |= views
         self._retries, self._dropped = self._retries + report.retries, self._dropped + report.dropped
@@ -143,6 +135,17 @@ class Publisher:
             facts=facts,
             unaccounted=unaccounted,
         )
+
+    def _keep(self, batch: _Batch) -> None:
+        """Forecasts, and counts of closed horizons: for outcomes, and for those who judge a trial."""
+        for region, frame in batch.frames.items():
+            self.outcomes.keep(frame, batch.folders[region])
+        for row in batch.challengers:
+            if row.region in batch.frames:
+                self.left.keep_forecast(row, batch.frames[row.region])
+        for region, summary in batch.summaries.items():
+            if summary.closed:
+                self.left.keep_closed(load_artifact(batch.folders[region]).spec, summary.closed)
 
     def _write(self, scores: Mapping[str, MakeLines], ledgers: bytes) -> WriteReport:
         """The ledgers when the scores are acknowledged: their `as_of` says which scores are whole in the store.
@@ -165,7 +168,6 @@ class Publisher:
         }
         if closed:
             torch.set_num_threads(1)  # also in the writers: several would wait for one another longer than they compute
-            parts["all shadows"] = partial(self._shadows, batch, closed)
         return parts
 
     def _points(self, batch: _Batch, region: str) -> bytes:
@@ -178,11 +180,6 @@ class Publisher:
         if closed := batch.summaries[region].closed:
             lines.append(self.outcomes.points(artifact.spec, closed))
         return b"".join(lines)
-
-    def _shadows(self, batch: _Batch, closed: Sequence[str]) -> bytes:
-        """Of one region after the other: files are written, and the log of batches is read once for all."""
-        specs = {region: load_artifact(batch.folders[region]).spec for region in closed}
-        return b"".join(self.shadow.points(spec, batch.summaries[region].closed) for region, spec in specs.items())
 
     def _pipeline(self, batch: _Batch, of_the_machine: Mapping[str, float]) -> Iterator[bytes]:
         for region, summary in batch.summaries.items():
@@ -219,32 +216,20 @@ class Publisher:
         }
 
 
-def forecast_of(row: Mapping[str, Any]) -> Forecast | None:
-    """The forecast that a challenger's scored row holds; None when its folder is gone since it was scored."""
-    try:
-        artifact = load_artifact(row["artifact"])
-    except (ArtifactError, OSError):  # the roster's watch reports it
-        return None
-    spec = artifact.spec
-    shape = (spec.grid.cells, len(spec.categories), len(spec.horizons_s))
-    expected, usual = (np.frombuffer(row["scores"][name], "<f4").reshape(shape) for name in ("expected", "usual"))
-    model = row["scores"]["model"]
-    return Forecast.of(model, expected, usual, artifact.constants, of_network=not is_baseline(model))
-
-
-def frame_of(row: Mapping[str, Any], summary: Summary) -> RiskFrame:
+def frame_of(row: ScoredRow, summary: Summary) -> RiskFrame:
     """The frame that a scored row holds."""
-    spec = load_artifact(row["artifact"]).spec
+    spec = load_artifact(row.artifact or "").spec
     places = (spec.grid.cells, len(spec.categories))
     shapes = dict.fromkeys(FIELDS, (*places, len(spec.horizons_s))) | {
         "attribution": (-1, len(spec.categories), len(spec.horizons_s), len(attribution_groups(spec.features)))
     }
-    scores = row["scores"]
-    arrays: dict[str, Any] = {name: np.frombuffer(scores[name], "<f4").reshape(shapes[name]) for name in FIELDS}
+    arrays: dict[str, Any] = {
+        name: np.frombuffer(getattr(row.scores, name), "<f4").reshape(shapes[name]) for name in FIELDS
+    }
     return RiskFrame(
         spec=spec,
         as_of_s=summary.as_of_s,
-        model=scores["model"],
+        model=row.scores.model or "",
         observed_1h=np.frombuffer(summary.observed_1h, "<i4").reshape(places),
         support=np.frombuffer(summary.support, "u1").reshape(places),
         **arrays,

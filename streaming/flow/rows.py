@@ -1,6 +1,6 @@
 """The rows between the stages, each declared once. Arrow schemas and Spark's DDL follow from the declarations.
 
-messages -> decode -> PackedRow -> count -> CountedRow -> score -> ScoreColumns -> publish -> Published
+messages -> decode -> PackedRow -> count -> CountedRow -> score -> ScoredRow -> publish -> Published
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 
-from models.counting.closed_horizons import ClosedHorizon
 from schemas.frame import RiskFrame
-from schemas.spec import Spec
+from schemas.left_behind.closed_counts import ClosedCounts
 from streaming.flow.ledger import UNASSIGNED
 from streaming.flow.query_facts import QueryFacts
 
@@ -55,13 +53,13 @@ class CountedRow(NamedTuple):
 class ScoreColumns(NamedTuple):
     """The scores of one region: little-endian float32. All are None when no new scores are due."""
 
-    model: str | None  # the artifact's version, or the baseline and why
-    expected: bytes | None
-    risk: bytes | None
-    low: bytes | None
-    high: bytes | None
-    usual: bytes | None
-    attribution: bytes | None
+    model: str | None = None  # the artifact's version, or the baseline and why
+    expected: bytes | None = None
+    risk: bytes | None = None
+    low: bytes | None = None
+    high: bytes | None = None
+    usual: bytes | None = None
+    attribution: bytes | None = None
 
 
 FIELDS = ScoreColumns._fields[1:]  # as in models.scoring.Scores and schemas.frame.RiskFrame
@@ -81,28 +79,6 @@ def _columns(row: type) -> Iterator[tuple[str, Any, str]]:
 PACKED = pa.schema([(name, arrow) for name, arrow, _ in _columns(PackedRow)])
 
 
-class ClosedCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """`models.counting.closed_horizons.ClosedHorizon` on its way to the driver."""
-
-    horizon: int
-    tick_s: int
-    judged_s: int
-    observed: bytes  # little-endian int32, (cells, categories)
-
-    @classmethod
-    def of(cls, closed: ClosedHorizon) -> "ClosedCounts":
-        return cls(
-            horizon=closed.horizon,
-            tick_s=closed.tick_s,
-            judged_s=closed.judged_s,
-            observed=closed.observed.astype("<i4").tobytes(),
-        )
-
-    def unpack(self, spec: Spec) -> ClosedHorizon:
-        observed = np.frombuffer(self.observed, "<i4").reshape(spec.grid.cells, len(spec.categories))
-        return ClosedHorizon(horizon=self.horizon, tick_s=self.tick_s, judged_s=self.judged_s, observed=observed)
-
-
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One region's batch, as the driver needs it."""
 
@@ -119,6 +95,23 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     closed: tuple[ClosedCounts, ...] = ()  # horizons that this batch's clock has closed
     kept_day: str = ""  # the day whose first batch this is, and the counts before it: see `streaming.disk.kept_counts`
     kept: bytes = b""
+
+
+class ScoredRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One region's batch after scoring, on the driver; or what its challenger forecast: then there is no summary."""
+
+    region: str
+    artifact: str | None  # folder; None for messages of no region
+    summary: Summary | None
+    scores: ScoreColumns
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "ScoredRow":
+        """From a row as Arrow gives it."""
+        summary = None if row["summary"] is None else msgspec.msgpack.decode(row["summary"], type=Summary)
+        return cls(
+            region=row["region"], artifact=row["artifact"], summary=summary, scores=ScoreColumns(**row["scores"])
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

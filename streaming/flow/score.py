@@ -93,7 +93,7 @@ def score_stage(batches: Iterator[tuple[pd.Series, pd.Series, pd.Series]]) -> It
                 if not is_challenger:
                     raise
             if artifact is None:
-                rows.append(ScoreColumns(*(None,) * len(ScoreColumns._fields)))
+                rows.append(ScoreColumns())
                 continue
             model, scores = score_features(artifact, partial(network_of, folder), packed)
             rows.append(ScoreColumns(model, *(getattr(scores, name).astype("<f4").tobytes() for name in FIELDS)))

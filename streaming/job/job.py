@@ -15,16 +15,15 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming import StreamingQuery
 
 from schemas.errors import RiskError
-from streaming.archive.feed import LiveFeed
 from streaming.disk.guard import refuse_missing_parts
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import finish_reset
 from streaming.disk.shared_state import place_state
 from streaming.disk.spark_files import drop_unfinished
+from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import Published
-from streaming.flow.shadow import Shadow
 from streaming.flow.source import MessageSource
 from streaming.job.dataflow import Dataflow
 from streaming.job.diagnosis import Diagnosis, ended_by_signal
@@ -102,20 +101,19 @@ class Job:
 
     @classmethod
     def of(cls, settings: Settings, outside: Outside, watchers: Sequence[Watcher]) -> "Job":
-        checkpoint, artifacts, trigger_s = settings.checkpoint, settings.artifacts, settings.trigger_s
+        checkpoint, trigger_s = settings.checkpoint, settings.trigger_s
         dataflow = Dataflow(
             checkpoint=checkpoint,
             clock=settings.clock,
             trigger_s=trigger_s,
             read=outside.read,
         )
-        outcomes, feed = Outcomes(checkpoint), LiveFeed(checkpoint)
         roster = RosterWatch.of(settings, take=dataflow.take_roster)
         publisher = Publisher(
             sink=outside.sink,
             dead_letters=outside.dead_letters,
-            outcomes=outcomes,
-            shadow=Shadow(checkpoint=checkpoint, artifacts=artifacts, champion=outcomes.kept, cut_hours=feed.cut_hours),
+            outcomes=Outcomes(checkpoint),
+            left=LeftForTrial(checkpoint),
             top_k=settings.top_k,
             watchers=watchers,
             facts=dataflow.facts,

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from models.counting.closed_horizons import GRACE_S
+from schemas.left_behind.closed_counts import GRACE_S
 from schemas.limits import MAX_HORIZON_S
 from schemas.measurements import MEASUREMENTS
 from tests.harness.compose_file import ROOT, SERVICES, stand_in

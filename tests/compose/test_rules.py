@@ -13,7 +13,7 @@ from streaming.settings import Settings, environment_names
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 
 each_service = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
-RUNNING = ("kafka", "influxdb", "scorer", "serve", "feedback", "archive", "retrain", "grafana")
+RUNNING = ("kafka", "influxdb", "scorer", "serve", "feedback", "archive", "judge", "retrain", "grafana")
 MADE = {"data/artifacts"}  # by `python -m models train`
 
 
@@ -51,7 +51,7 @@ def test_the_store_reaches_no_other_network_and_is_reached_by_those_alone_that_n
     assert COMPOSE["networks"]["store"] == {"internal": True}
     assert SERVICES["influxdb"]["networks"] == ["store"]
     neighbours = {name for name, service in SERVICES.items() if "store" in service.get("networks", [])}
-    assert neighbours == {"influxdb", "influxdb-setup", "scorer", "feedback", "grafana"}
+    assert neighbours == {"influxdb", "influxdb-setup", "scorer", "feedback", "judge", "grafana"}
 
 
 def test_nobody_gets_into_grafana_whom_the_operator_did_not_let_in():
@@ -122,7 +122,7 @@ def test_each_secret_reaches_those_alone_that_need_it():
     }
 
 
-@pytest.mark.parametrize(("owner", "readers"), [("scorer", ["scorer", "feedback"]), ("grafana", ["grafana"])])
+@pytest.mark.parametrize(("owner", "readers"), [("scorer", ["scorer", "feedback", "judge"]), ("grafana", ["grafana"])])
 def test_a_token_is_written_by_the_setup_and_read_by_those_that_need_it(owner, readers):
     users = {
         name: (target, is_read_only)
@@ -185,6 +185,15 @@ def test_retraining_writes_where_the_scorer_and_the_archive_are():
     assert its["registry"] == (variables(SERVICES["retrain"])["RISK_REGISTRY"], False)
     assert its["./deploy/gate.toml"] == (words[words.index("--plan") + 1], True)
     assert SERVICES["retrain"]["network_mode"] == "none"
+
+
+def test_the_judge_reads_what_the_scorer_left_and_the_token_of_the_store_alone_lets_it_out():
+    its = {source: (target, is_read_only) for source, target, is_read_only in mounts(SERVICES["judge"])}
+    (state,) = (target for source, target, _ in mounts(SERVICES["scorer"]) if source == "state")
+    assert its == {
+        "state": (state, False), "artifacts": ("/artifacts", True), "scorer-token": ("/run/secrets", True)
+    }  # fmt: skip
+    assert SERVICES["judge"]["networks"] == ["store"]
 
 
 def test_the_scorer_is_given_the_time_that_a_clean_stop_may_take():

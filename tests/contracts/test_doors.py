@@ -23,11 +23,11 @@ from models.training.regions import RegionTask
 from models.training.train_region import prepare, train_region
 from schemas.errors import ArtifactError
 from schemas.frame import RiskFrame
+from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import score_features
-from streaming.flow.shadow import Shadow
 from streaming.serve import app as service_app
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines
@@ -129,7 +129,7 @@ def test_a_sink_is_a_module_and_an_entry(outside, monkeypatch, tmp_path):
         sink=open_sink(Settings.from_environment({"RISK_SINK": f"folder:{tmp_path / 'scores'}"})),
         dead_letters=NoLetters(),
         outcomes=Outcomes(tmp_path),
-        shadow=Shadow(checkpoint=tmp_path, artifacts=tmp_path, champion=Outcomes(tmp_path).kept),
+        left=LeftForTrial(tmp_path),
         top_k=2,
         watchers=[published.append],
     )

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from lifecycle.trials.points import retrain_line
 from models.gate.asked import Asked
 from schemas.feedback import Feedback
 from schemas.frame import attribution_groups
 from schemas.measurements import MEASUREMENTS, column_kinds
 from streaming.feedback.accept import mark_line
-from streaming.flow.retrain_point import retrain_line
 from streaming.sinks.line_protocol import top_lines
 from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines, shadow_lines
 from tests.harness.points import stored_points

@@ -3,7 +3,7 @@
 import re
 from importlib.metadata import distributions
 
-OURS = re.compile(r"^(?:schemas|models|streaming)(?:/|\.py,)", re.MULTILINE)
+OURS = re.compile(r"^(?:schemas|models|streaming|lifecycle)(?:/|\.py,)", re.MULTILINE)
 
 
 def test_no_other_distribution_installs_a_file_under_our_names():

@@ -14,6 +14,7 @@ import pytest
 import typer
 
 from benchmarks.__main__ import app as benchmarks_app
+from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from schemas.decode import decode_messages
 from streaming.__main__ import app as streaming_app
@@ -27,6 +28,7 @@ WALKED = (ROOT / "README.md", FIRST_EVENT, ROOT / "docs" / "tutorial" / "storm.m
 PROGRAMS = (
     ("python -m streaming", streaming_app),
     ("python -m models", models_app),
+    ("python -m lifecycle", lifecycle_app),
     ("incident-scorer", streaming_app),
 )
 PAGES = [

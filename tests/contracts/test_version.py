@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from schemas.version import DISTRIBUTION, product_version
 from streaming.__main__ import app as streaming_app
@@ -27,7 +28,7 @@ def test_what_is_installed_has_the_projects_name_and_version():
     assert (DISTRIBUTION, product_version()) == (PROJECT["name"], PROJECT["version"]), "run `.ci/setup`"
 
 
-@pytest.mark.parametrize("app", [streaming_app, models_app], ids=["streaming", "models"])
+@pytest.mark.parametrize("app", [streaming_app, models_app, lifecycle_app], ids=["streaming", "models", "lifecycle"])
 def test_a_program_prints_the_version_whatever_else_is_wrong(app, monkeypatch):
     monkeypatch.setenv("RISK_NONSENSE", "1")
     done = CliRunner().invoke(app, ["--version"])

@@ -16,11 +16,12 @@ from schemas.dead_letter import encode_dead_letter
 from schemas.decode import decode_messages
 from schemas.frame import RiskFrame
 from schemas.incidents import Incidents
+from schemas.left_behind.closed_counts import ClosedCounts
 from streaming.flow.intake import take_in
 from streaming.flow.ledger import add_up
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.pipeline_point import PipelinePoint
-from streaming.flow.rows import FIELDS, ClosedCounts
+from streaming.flow.rows import FIELDS
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.faults.frame_rules import TOP
 from tests.faults.oracle import recount

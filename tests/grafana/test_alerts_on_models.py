@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from lifecycle.trials.points import retrain_line
 from models.gate.asked import Asked
 from schemas.spec import DAY_S
-from streaming.flow.retrain_point import retrain_line
 from tests.harness.alert_world import NORTH, RULES, fires, write_ledgers
 from tests.harness.alerting import evaluate
 from tests.harness.grafana_world import SPECS, outcome_lines

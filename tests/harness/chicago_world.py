@@ -21,10 +21,11 @@ from models.scoring import score
 from models.training.replay import IncidentHistory, Replay
 from schemas.event import REASONS
 from schemas.frame import RiskFrame
+from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.outcomes import closed_points
 from streaming.flow.pipeline_point import PipelinePoint
-from streaming.flow.rows import FIELDS, ClosedCounts
+from streaming.flow.rows import FIELDS
 from streaming.rehearse.sample import ARTIFACTS, REGION, SAMPLE
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.grafana_world import OURS

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lifecycle.trials.points import drift_lines, gate_line, shadow_line
 from models.all_categories import stored_views
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
@@ -17,12 +18,11 @@ from models.measures.outcomes import Forecast
 from schemas.event import REASONS
 from schemas.feedback import MARKS, Feedback
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame, riskiest
+from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, Spec
 from streaming.feedback.accept import mark_line
 from streaming.flow.outcomes import closed_points
 from streaming.flow.pipeline_point import NO_CHALLENGER, PipelinePoint
-from streaming.flow.rows import ClosedCounts
-from streaming.flow.shadow import drift_lines, gate_line, shadow_line
 from streaming.sinks.line_protocol import risk_lines, top_lines
 from tests.harness.points import OF_THE_MACHINE
 from tests.harness.region import make_region

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
+from lifecycle.trials.judge import TrialJudge
 from models.artifact.pointer import Pointer, write_pointer
 from models.gate.plan import GatePlan
 from models.gate.shadow_day import read_shadow, shadow_path
@@ -36,6 +37,13 @@ def judged(frame_expected, observed, size):
     return -nbinom.logpmf(observed, size, size / (size + frame_expected.astype(np.float64))).sum()
 
 
+def judged_by(job, spec):
+    """What the judge stores of all that the job left."""
+    stored = []
+    TrialJudge(checkpoint=job.settings.checkpoint, artifacts=job.artifacts, store=stored.append).judge(spec)
+    return b"".join(stored)
+
+
 @pytest.mark.nightly
 def test_a_challenger_is_judged_by_the_counts_of_the_champion_and_changes_no_point_of_it(
     new_job, toy, publish, networks
@@ -51,7 +59,8 @@ def test_a_challenger_is_judged_by_the_counts_of_the_champion_and_changes_no_poi
         job.run_through(batches[:half])
         job.run_through(batches[half:])  # kept forecasts outlive a restart
     alone, both = (b"".join(job.sink.writes) for job in jobs.values())
-    shadows = [line for line in both.splitlines() if line.startswith(b"shadow,")]
+    judged_points = judged_by(jobs["beside"], spec)
+    shadows = [line for line in judged_points.splitlines() if line.startswith(b"shadow,")]
     kept = ("risk", "top", "outcome", "outcome_area", "outcome_chance")
 
     def of_the_map(written):
@@ -155,24 +164,17 @@ def test_the_gate_speaks_in_the_store(new_job, toy, publish, networks):
         started_s=START_S,
     )
     write_trial(job.artifacts, "riverton", trial)
-    hours = range(6 * 24)
-    job.run_through(
-        [
-            [
-                (
-                    event(spec, START_S + hour * HOUR_S - 9, number=hour, received_at=None),
-                    0,
-                    hour,
-                    (START_S + hour * HOUR_S) * 1000,
-                )
-            ]
-            for hour in hours
-        ]
-    )
+    batches = []
+    for hour in range(6 * 24):
+        at_s = START_S + hour * HOUR_S
+        batches.append([(event(spec, at_s - 9, number=hour, received_at=None), 0, hour, at_s * 1000)])
+    written = []
+    for two_days in range(0, len(batches), 48):  # between two runs of the judge
+        job.run_through(batches[two_days : two_days + 48])
+        written.append(judged_by(job, spec))
+    assert not any(line.startswith((b"gate,", b"shadow,")) for line in b"".join(job.sink.writes).splitlines())
     found = sorted(
-        (tick_s, key, fields)
-        for (key, tick_s), fields in stored_points(job.sink.writes).items()
-        if key.startswith("gate,")
+        (tick_s, key, fields) for (key, tick_s), fields in stored_points(written).items() if key.startswith("gate,")
     )
     assert found
     days = [float(fields["days"]) for _, _, fields in found]

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from models.artifact.artifact import read_artifact
 from models.artifact.manifest import FILES
-from models.artifact.untrusted_bytes import unpack_arrays
 from models.counting.blobs import export_state
 from models.features import FeatureEngine
 from models.scoring import Scores, score
 from schemas.errors import ArtifactError
 from schemas.spec import DAY_S
+from schemas.untrusted_bytes import unpack_arrays
 from streaming.flow.score import score_features
 from tests.harness.forged_artifact import NOW, SPEC, constants, edit_manifest, forge, npz
 

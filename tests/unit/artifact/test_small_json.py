@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from models.artifact.untrusted_bytes import read_small_json
 from schemas.errors import ArtifactError, SettingsError
+from schemas.untrusted_bytes import read_small_json
 
 
 class Word(msgspec.Struct):

@@ -16,7 +16,7 @@ from schemas.version import product_version
 from tests.harness.git_folder import commit_all, git
 from tests.harness.processes import run, run_python
 
-PACKAGES = ("schemas", "models", "streaming")
+PACKAGES = ("schemas", "models", "streaming", "lifecycle")
 OF_A_SITE = {"deploy/gate.toml"}  # a default below the folder of work; `--plan` names another
 ENTRY = (
     "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2026-12-01\n\n### Added\n\n- A sink.\n\n## [1.2.2] - 2026-11-01\n"
@@ -170,10 +170,9 @@ def away(wheel, tmp_path, monkeypatch):
 
 def test_the_wheel_alone_is_enough_for_the_commands_of_a_release(away):
     program, folder = away
-    where = run(
-        program, "-c", "import schemas, models, streaming; print(schemas, models, streaming)", cwd=folder
-    ).stdout
-    assert where.count(str(folder.parent / "site")) == 3
+    names = ", ".join(PACKAGES)
+    where = run(program, "-c", f"import {names}; print({names})", cwd=folder).stdout
+    assert where.count(str(folder.parent / "site")) == len(PACKAGES)
     try_commands(program, product_version(), folder, now=datetime.now(UTC))
     assert (folder / "cells" / "chicago.geojson").is_file()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.evaluation import evaluate, featured
-from models.measures.cube import count
+from models.evaluation.counted_cube import count
 from tests.harness.small_task import small_task
 
 

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 
 from schemas.errors import SinkUnavailable
+from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import ASK_EVERY_S, Publisher
 from streaming.flow.rows import Summary
-from streaming.flow.shadow import Shadow
 from streaming.sinks.memory import MemorySink
 from streaming.watch.health import LONGEST_SILENCE_S
 from tests.harness.batch import NoLetters, Rows, scored_row
@@ -56,7 +56,7 @@ def job(tmp_path):
         sink=store,
         dead_letters=NoLetters(),
         outcomes=Outcomes(tmp_path),
-        shadow=Shadow(checkpoint=tmp_path, artifacts=tmp_path, champion=Outcomes(tmp_path).kept),
+        left=LeftForTrial(tmp_path),
         top_k=1,
         now_s=clock,
         watchers=[published.append],

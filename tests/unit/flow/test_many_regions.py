@@ -16,11 +16,12 @@ from models.measures.outcomes import Forecast
 from schemas.errors import PipelineError, SinkRefused
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, riskiest
 from schemas.frame import SUPPORT as NAMES_OF_SUPPORT
+from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, HOUR_S
+from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes, closed_points
 from streaming.flow.publish import Publisher, frame_of
-from streaming.flow.rows import FIELDS, ClosedCounts, Summary
-from streaming.flow.shadow import Shadow
+from streaming.flow.rows import FIELDS, ScoredRow, Summary
 from streaming.roster.roster import load_artifact
 from streaming.sinks.memory import MemorySink
 from tests.harness.batch import NoLetters, Rows
@@ -123,7 +124,8 @@ def plain_lines(view, top_k):
 
 def plain_points(rows):
     for row in rows:
-        frame = frame_of(row, msgspec.msgpack.decode(row["summary"], type=Summary))
+        scored = ScoredRow.of(row)
+        frame = frame_of(scored, scored.summary)
         size = load_artifact(row["artifact"]).constants.dispersion.r
         for view in (frame, plain_sum(frame, size)):
             yield from plain_lines(view, TOP_K)
@@ -137,7 +139,7 @@ def publisher_to(tmp_path):
             sink=sink,
             dead_letters=NoLetters(),
             outcomes=outcomes,
-            shadow=Shadow(checkpoint=tmp_path, artifacts=tmp_path, champion=outcomes.kept),
+            left=LeftForTrial(tmp_path),
             top_k=TOP_K,
             **{"watchers": []} | parts,
         )

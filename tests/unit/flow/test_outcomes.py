@@ -4,9 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.artifact.untrusted_bytes import pack_arrays, unpack_arrays
+from schemas.errors import CheckpointError
+from schemas.left_behind.closed_counts import ClosedCounts
+from schemas.untrusted_bytes import pack_arrays, unpack_arrays
 from streaming.flow.outcomes import Outcomes
-from streaming.flow.rows import ClosedCounts
 from tests.harness.grafana_world import frame
 from tests.harness.toy import toy_artifact, toy_spec
 
@@ -36,4 +37,5 @@ def test_a_forecast_that_does_not_name_its_spec_is_not_used(outcomes, tmp_path):
     path = tmp_path / "outcomes" / "toyville" / f"{HOUR_S}.npz"
     arrays = unpack_arrays(path.read_bytes(), path, 1 << 20)
     path.write_bytes(pack_arrays({name: array for name, array in arrays.items() if name != "spec"}))
-    assert outcomes.points(SPEC, CLOSED) == b""
+    with pytest.raises(CheckpointError, match="is damaged"):
+        outcomes.points(SPEC, CLOSED)

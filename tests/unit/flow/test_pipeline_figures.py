@@ -6,11 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Summary
-from streaming.flow.shadow import Shadow
 from streaming.sinks.memory import MemorySink
 from tests.harness.batch import NoLetters, Rows, scored_row
 from tests.harness.points import points_in
@@ -46,8 +46,13 @@ def batch_of(folder, **changes):
 
 
 def publisher_of(tmp_path, store, **parts):
-    shadow = Shadow(checkpoint=tmp_path, artifacts=tmp_path, champion=Outcomes(tmp_path).kept)
-    fields = {"dead_letters": NoLetters(), "outcomes": Outcomes(tmp_path), "shadow": shadow, "top_k": 1, "watchers": []}
+    fields = {
+        "dead_letters": NoLetters(),
+        "outcomes": Outcomes(tmp_path),
+        "left": LeftForTrial(tmp_path),
+        "top_k": 1,
+        "watchers": [],
+    }
     return Publisher(sink=store, now_s=lambda: NOW_S, **fields | parts)
 
 

@@ -1,19 +1,16 @@
 """Forecasts whose dispersion differs by cell: kept in a file and judged as SciPy's negative binomials are."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy.stats import nbinom
 
-from models.counting.closed_horizons import ClosedHorizon
 from models.dispersion import Dispersion
 from models.gate.judged_hour import judged_hour
 from models.measures.calibration import intervals
-from models.measures.outcomes import Forecast, by_chance, by_district, judge
-from models.measures.totals import districts
+from models.measures.outcomes import Forecast, by_chance, judge
+from schemas.left_behind.closed_counts import ClosedHorizon
+from schemas.left_behind.kept_forecasts import KeptForecasts
 from schemas.spec import HOUR_S
-from streaming.flow.outcomes import KeptForecasts
 from tests.harness.toy import toy_spec
 
 SPEC = toy_spec(6, 5)
@@ -49,8 +46,8 @@ def usual_law(place):
 @pytest.fixture
 def kept(tmp_path):
     folder = KeptForecasts(tmp_path)
-    folder.write(FORECAST, SPEC, TICK_S)
-    return folder.read(SPEC, TICK_S)
+    folder.write(FORECAST.to_keep(), SPEC, TICK_S)
+    return Forecast.of_kept(folder.read(SPEC, TICK_S))
 
 
 @pytest.mark.parametrize("horizon", range(3))
@@ -73,27 +70,6 @@ def test_a_kept_forecast_is_judged_by_the_dispersion_of_each_cell(kept, horizon)
     assert hour.champion == pytest.approx(total, rel=1e-6)
     places = (slice(None), slice(None), horizon)
     assert hour.baseline == pytest.approx(-usual_law(places).logpmf(observed).sum(), rel=1e-6)
-
-
-def test_a_district_has_the_incidents_of_its_cells_and_not_the_cells_that_had_any():
-    found = by_district(FORECAST, closed(1), SPEC)
-    numbers, observed = districts(6, 5) + 1, closed(1).observed
-    assert observed.max() > 1
-    for number, category in enumerate(SPEC.categories):
-        for district in np.unique(numbers).tolist():
-            here = numbers == district
-            expected = pytest.approx(EXPECTED[here, number, 1].sum(), rel=1e-6)
-            assert found[category, district] == (expected, observed[here, number].sum())
-
-
-def test_a_chance_on_an_edge_lies_in_the_bin_that_begins_there(monkeypatch):
-    """The lower edges are 0, 0.01, 0.05, 0.2 and 0.5, as the pages of Grafana say."""
-    chances = np.tile([0.0, 0.01, 0.05, 0.2, 0.5, 0.99], 5)
-    monkeypatch.setattr("models.measures.outcomes._chance", lambda mean, dispersion: chances)
-    observed = np.ones(SHAPE[:2], np.int32)
-    found = by_chance(FORECAST, replace(closed(0), observed=observed), SPEC)
-    cells = {least: cells for (category, least), (cells, _, _) in found.items() if category == SPEC.categories[0]}
-    assert cells == {0.0: 5, 0.01: 5, 0.05: 5, 0.2: 5, 0.5: 10}
 
 
 def test_intervals_of_cells_with_their_own_dispersion_are_scipys():

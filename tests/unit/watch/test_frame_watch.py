@@ -8,9 +8,9 @@ import pytest
 
 from schemas.errors import SinkUnavailable
 from streaming.disk.frame_file import frame_path, read_frames
+from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
-from streaming.flow.shadow import Shadow
 from streaming.sinks.memory import MemorySink
 from streaming.watch import frame_watch
 from streaming.watch.frame_watch import FrameWatch
@@ -38,7 +38,7 @@ def job(tmp_path):
         sink=store,
         dead_letters=NoLetters(),
         outcomes=Outcomes(tmp_path),
-        shadow=Shadow(checkpoint=tmp_path, artifacts=tmp_path, champion=Outcomes(tmp_path).kept),
+        left=LeftForTrial(tmp_path),
         top_k=1,
         watchers=[watch.show],
     )

@@ -1,10 +1,7 @@
-"""The job judges its models by what its own log of batches says of the feed."""
-
-from types import SimpleNamespace
+"""Trials are judged by what the job's log of batches says of the feed."""
 
 from schemas.spec import DAY_S
-from streaming.job.job import Job
-from streaming.settings import Settings
+from streaming.archive.feed import LiveFeed
 from tests.harness.kept_world import KeptWorld
 from tests.unit.counting.test_count_state import CALL, HOUR, SPEC, incidents
 
@@ -17,10 +14,5 @@ def test_the_trial_leaves_out_hours_in_which_the_jobs_feed_was_silent(tmp_path):
         clock_s = MIDNIGHT_S + number * HOUR
         heard = [{**CALL, "key": 4 * number + one, "ago_s": 0} for one in range(4)]
         world.batch(clock_s, None if 30 < number < 40 else incidents(heard, clock_s))
-    outside = SimpleNamespace(
-        read=None, sink=None, dead_letters=None, topic=SimpleNamespace(unaccounted=lambda number, consumed: 0)
-    )
-    settings = Settings(checkpoint=world.checkpoint, artifacts=world.artifacts, audit=tmp_path / "audit.jsonl")
-    job = Job.of(settings, outside, [])
-    found = job.publisher.shadow.cut_hours(SPEC, MIDNIGHT_S + 47 * HOUR)
+    found = LiveFeed(world.checkpoint).cut_hours(SPEC, MIDNIGHT_S + 47 * HOUR)
     assert found == {20_000 * 24 + hour for hour in range(30, 40)}

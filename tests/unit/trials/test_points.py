@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from lifecycle.trials.judge import TrialJudge
+from lifecycle.trials.points import drift_lines
 from models.gate.plan import GatePlan
 from models.gate.shadow_day import ShadowHour, judged_hours
 from models.gate.trial import Trial
 from models.gate.triggers import LEAST_DAYS
 from schemas.spec import DAY_S
-from streaming.flow.outcomes import Outcomes
-from streaming.flow.shadow import Shadow, drift_lines
 from tests.harness.points import points_in
 from tests.harness.toy import toy_spec
 
@@ -64,11 +64,11 @@ def test_drift_leaves_out_the_hours_of_a_silent_feed(tmp_path):
     nothing = dict.fromkeys(spec.categories, 0)
     hours = [replace(one, observed=nothing) if one.tick_s // 3600 in quiet else one for one in hours]
     newest = range(hours[-1].tick_s // 3600 - 71, hours[-1].tick_s // 3600 + 1)
-    shadow = Shadow(checkpoint=tmp_path, artifacts=tmp_path, champion=Outcomes(tmp_path).kept)
-    shadow._append(spec.region, hours)
+    judge = TrialJudge(checkpoint=tmp_path, artifacts=tmp_path, store=print)
+    judge._append(spec, hours)
     for cut in ({hour for hour in quiet if hour not in newest}, {hour for hour in quiet if hour in newest}):
-        shadow.cut_hours = lambda _, newest_s, cut=cut: cut
-        shadow._cut_out(spec, hours[-1].tick_s)
+        judge.cut_hours = lambda _, newest_s, cut=cut: cut
+        judge._cut_out(spec, hours[-1].tick_s)
     found = {key: fields for key, _, fields in points_in(drift_lines(spec, judged_hours(tmp_path, spec)).decode())}
     for name in spec.categories:
         seen = sum(one.observed[name] for one in hours)
@@ -81,24 +81,24 @@ def test_a_judgement_says_whether_a_person_is_awaited_and_the_end_of_the_trial_t
     hours = [replace(hour_of(START_S + hour * 3600, OLD, draw), challenger_version=NEW) for hour in range(24 * 3)]
     plan = GatePlan(least_days=3, most_days=3)
     trial = Trial(champion=OLD, challenger=NEW, plan=plan, plan_sha256="0" * 64, margin=0.0, started_s=START_S)
-    shadow = Shadow(checkpoint=tmp_path, artifacts=tmp_path / "artifacts", champion=Outcomes(tmp_path).kept)
-    shadow._append(spec.region, hours)
-    ((key, time_s, decided),) = points_in(shadow._gate(spec, trial, hours[-1:]).decode())
+    judge = TrialJudge(checkpoint=tmp_path, artifacts=tmp_path / "artifacts", store=print)
+    judge._append(spec, hours)
+    ((key, time_s, decided),) = points_in(judge._gate(spec, trial, hours[-1:]).decode())
     assert (key, time_s) == (f"gate,region={spec.region}", START_S + 2 * DAY_S)
     assert (decided["decision"], float(decided["awaited"])) == ('"undecided"', 1)
-    assert shadow._gate(spec, trial, hours[-2:-1]) == b""  # 22:00: no day has ended
-    ((key, time_s, ended),) = points_in(shadow._gate(spec, None, hours[-1:]).decode())
+    assert judge._gate(spec, trial, hours[-2:-1]) == b""  # 22:00: no day has ended
+    ((key, time_s, ended),) = points_in(judge._gate(spec, None, hours[-1:]).decode())
     assert (key, time_s) == (f"gate,region={spec.region}", START_S + 2 * DAY_S)
     assert (list(ended), float(ended["awaited"])) == (["awaited"], 0)
-    assert shadow._gate(spec, None, []) == b""  # there was no challenger
+    assert judge._gate(spec, None, []) == b""  # there was no challenger
 
 
 def test_a_challenger_that_is_never_scored_is_reported_although_nothing_can_be_compared(tmp_path):
     spec, draw = toy_spec(), np.random.default_rng(3)
     hours = [hour_of(START_S + hour * 3600, OLD, draw) for hour in range(24)]
     trial = Trial(champion=OLD, challenger=NEW, plan=GatePlan(), plan_sha256="0" * 64, margin=0.1, started_s=START_S)
-    shadow = Shadow(checkpoint=tmp_path, artifacts=tmp_path / "artifacts", champion=Outcomes(tmp_path).kept)
-    shadow._append(spec.region, hours)
-    ((_, _, said),) = points_in(shadow._gate(spec, trial, hours[-1:]).decode())
+    judge = TrialJudge(checkpoint=tmp_path, artifacts=tmp_path / "artifacts", store=print)
+    judge._append(spec, hours)
+    ((_, _, said),) = points_in(judge._gate(spec, trial, hours[-1:]).decode())
     assert (said["decision"], float(said["awaited"]), float(said["failed_hours"])) == ('"stop"', 1, 24)
     assert not {"low", "high", "difference"} & set(said)

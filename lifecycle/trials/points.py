@@ -1,0 +1,87 @@
+"""The points of a trial as line protocol: `shadow`, `gate`, `drift` and `retrain`."""
+
+import math
+from collections.abc import Iterable
+
+from models.gate.asked import Asked
+from models.gate.judge import judge_hours
+from models.gate.shadow_day import ShadowHour, days_of
+from models.gate.trial import Trial
+from models.gate.triggers import drift_of
+from schemas.spec import DAY_S, Spec
+from streaming.sinks.line_protocol import point_line
+
+
+def shadow_line(region: str, hour: ShadowHour) -> bytes:
+    """An hour's judgement as line protocol at the forecast's own time; log scores are means per value."""
+    fields: dict[str, float | int | str] = {
+        f"{name}_log_score": getattr(hour, name) / hour.values for name in ("champion", "challenger", "baseline")
+    }
+    for name in ("observed", "champion_expected", "challenger_expected"):
+        fields[name] = sum(getattr(hour, name).values())
+    versions = {"champion": hour.champion_version, "challenger": hour.challenger_version}
+    return point_line("shadow", {"horizon": hour.horizon, "region": region}, {**fields, **versions}, hour.tick_s)
+
+
+def gate_line(spec: Spec, trial: Trial, hours: Iterable[ShadowHour]) -> bytes:
+    """What the gate says of the days so far, as line protocol at the newest day; nothing before there are bounds.
+
+    A challenger that fails is reported without them.
+    """
+    known = list(hours)
+    found = judge_hours(trial, spec, known)
+    bounds = {"difference": found.difference, "low": found.low, "high": found.high}
+    if not math.isfinite(found.high):
+        if found.decision == "go on":
+            return b""
+        bounds = {}
+    fields: dict[str, float | int | str] = {
+        **bounds,
+        "margin": found.margin,
+        "days": found.days,
+        "failed_hours": sum(found.failed.values()),
+        "decision": found.decision,
+        "because": found.because,
+        "challenger": trial.challenger,
+        "awaited": float(found.decision != "go on"),
+    }
+    return point_line("gate", {"region": spec.region}, fields, day_start(max(hour.tick_s for hour in known)))
+
+
+def drift_lines(spec: Spec, hours: Iterable[ShadowHour]) -> bytes:
+    """Observed over expected of the version that scored last, as line protocol at its newest day; see `drift_of`."""
+    known = list(hours)
+    newest = max(known, key=lambda one: one.tick_s)
+    days = days_of(known, spec, champion=newest.champion_version, challenger=None)
+    return b"".join(
+        point_line(
+            "drift",
+            {"category": one.name, "region": spec.region},
+            {"ratio": one.ratio, "low": one.low, "high": one.high, "champion": newest.champion_version},
+            day_start(newest.tick_s),
+        )
+        for one in drift_of(days)
+        if math.isfinite(one.high)
+    )
+
+
+def retrain_line(region: str, asked: Asked, now_s: int) -> bytes:
+    """When the triggers of a region were last asked, and what became of it; at `now_s`, the region's clock."""
+    fields: dict[str, float | int | str] = {
+        "asked_ago_s": float(max(0, now_s - asked.ended_s)),
+        "outcome": asked.outcome,
+        "because": asked.because,
+    }
+    if asked.made_s is not None:
+        fields["made_ago_s"] = float(max(0, now_s - asked.made_s))
+    return point_line("retrain", {"region": region}, fields, now_s)
+
+
+def nobody_is_awaited_line(region: str, newest_s: int) -> bytes:
+    """That the trial of the newest judged hour has ended."""
+    return point_line("gate", {"region": region}, {"awaited": 0.0}, day_start(newest_s))
+
+
+def day_start(at_s: int) -> int:
+    """Midnight before, UTC."""
+    return at_s // DAY_S * DAY_S

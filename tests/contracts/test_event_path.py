@@ -1,0 +1,13 @@
+"""The event path holds only the event path."""
+
+from tests.harness.reached import lines_reached
+
+MOST_LINES = 12_400
+
+
+def test_the_job_reaches_few_lines_and_nothing_that_judges_or_reads_files_of_incidents():
+    lines = lines_reached("streaming.cli.run")
+    assert sum(lines.values()) <= MOST_LINES
+    rooms = {module.rpartition(".")[0] for module in lines}
+    assert not {"lifecycle", "models.gate", "models.model_registry", "models.files", "streaming.archive"} & rooms
+    assert {"streaming.sinks.influx", "models.networks.residual"} <= lines.keys()  # by their names in tables

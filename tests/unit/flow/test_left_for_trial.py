@@ -1,0 +1,132 @@
+"""The publisher keeps what a trial needs and judges nothing; whatever is damaged of a challenger, the job goes on."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from models.gate.shadow_day import shadow_path
+from models.gate.trial import trial_path
+from schemas.errors import CheckpointError
+from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
+from schemas.left_behind.kept_forecasts import KeptForecasts
+from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, trial_folder
+from streaming.flow.left_for_trial import LeftForTrial
+from streaming.flow.outcomes import Outcomes
+from streaming.flow.publish import Publisher
+from streaming.flow.rows import Summary
+from streaming.sinks.memory import MemorySink
+from tests.harness.batch import NoLetters, Rows, scored_row
+from tests.harness.toy import toy_artifact, toy_spec
+
+SPEC = toy_spec()
+TICK_S = 1_764_028_800
+CHALLENGER = "20260102T000000Z-bbbbbbbb"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return toy_artifact(tmp_path / "artifacts", SPEC, cutoff_s=TICK_S - 86_400)
+
+
+@pytest.fixture
+def job(tmp_path):
+    """(publisher, what it stored)."""
+    sink = MemorySink()
+    checkpoint = tmp_path / "checkpoint"
+    parts = {"dead_letters": NoLetters(), "outcomes": Outcomes(checkpoint), "left": LeftForTrial(checkpoint)}
+    return Publisher(sink=sink, top_k=2, watchers=[], **parts), sink
+
+
+def rows_of(folder, *, of_challenger=None):
+    """A region's batch on the hour: with the closing of an hour of the day before, and its challenger's forecast."""
+    row = scored_row(folder, TICK_S)
+    summary = msgspec.msgpack.decode(row["summary"], type=Summary)
+    counts = np.zeros((SPEC.grid.cells, len(SPEC.categories)), np.int32)
+    horizon_s = SPEC.horizons_s[0]
+    closed = [
+        ClosedHorizon(horizon=0, tick_s=TICK_S - horizon_s - grace_s, judged_s=TICK_S, observed=counts)
+        for grace_s in (3600, last_grace_s(SPEC))
+    ]
+    summary = msgspec.structs.replace(summary, closed=tuple(map(ClosedCounts.of, closed)))
+    scores = {**row["scores"], "model": CHALLENGER}
+    beside = {"region": SPEC.region, "artifact": of_challenger or str(folder), "summary": None, "scores": scores}
+    return Rows({**row, "summary": msgspec.msgpack.encode(summary)}, beside)
+
+
+def test_a_forecast_of_the_challenger_and_last_counts_are_kept_and_nothing_is_judged(job, folder, tmp_path):
+    publisher, sink = job
+    publisher(rows_of(folder), 0)
+    checkpoint = tmp_path / "checkpoint"
+    kept = KeptForecasts(forecasts_folder(checkpoint)).read(SPEC, TICK_S)
+    assert kept.model == CHALLENGER
+    files = ClosedFiles(closed_folder(checkpoint))
+    (path,) = files.waiting(SPEC.region)
+    (closed,) = files.read(path, SPEC)  # the one that no late report can change
+    assert closed.tick_s == TICK_S - SPEC.horizons_s[0] - last_grace_s(SPEC)
+    assert not shadow_path(checkpoint, SPEC.region).exists()
+    stored = {line.split(b",")[0] for write in sink.writes for line in write.splitlines()}
+    assert stored == {b"risk", b"top", b"pipeline"}
+
+
+def test_what_the_baseline_did_in_place_of_a_network_is_not_kept(job, folder, tmp_path):
+    rows = rows_of(folder)
+    rows.rows[1]["scores"]["model"] = "baseline:network unusable"
+    job[0](rows, 0)
+    assert not forecasts_folder(tmp_path / "checkpoint").exists()
+
+
+def no_folder(tmp_path):
+    return {"of_challenger": str(tmp_path / "gone" / CHALLENGER)}
+
+
+def damaged_folder(tmp_path):
+    folder = tmp_path / "damaged" / CHALLENGER
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_bytes(b"garbage")
+    return {"of_challenger": str(folder)}
+
+
+def a_file_in_place_of_the_trials_folder(tmp_path):
+    trial_folder(tmp_path / "checkpoint").parent.mkdir(parents=True)
+    trial_folder(tmp_path / "checkpoint").write_bytes(b"")
+    return {}
+
+
+def damaged_files_of_trials(tmp_path):
+    places = (trial_path(tmp_path / "artifacts", SPEC.region), shadow_path(tmp_path / "checkpoint", SPEC.region))
+    closed = closed_folder(tmp_path / "checkpoint") / SPEC.region / "1.counts"
+    for path in (*places, closed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"garbage")
+    return {}
+
+
+@pytest.mark.parametrize(
+    "damage", [no_folder, damaged_folder, a_file_in_place_of_the_trials_folder, damaged_files_of_trials]
+)
+def test_a_fault_in_what_is_tried_stops_no_batch_and_changes_no_point(job, folder, tmp_path, damage):
+    publisher, sink = job
+    options = damage(tmp_path)
+    publisher(rows_of(folder, **options), 0)
+    assert publisher.batches == 1
+    assert publisher.take_failure() is None
+    alone = MemorySink()
+    parts = {"outcomes": Outcomes(tmp_path / "other"), "left": LeftForTrial(tmp_path / "other")}
+    started_s = publisher._started_s
+    beside = Publisher(sink=alone, dead_letters=NoLetters(), top_k=2, watchers=[], now_s=lambda: started_s, **parts)
+    beside(rows_of(folder), 0)
+
+    def of_the_map(writes):
+        return [line for write in writes for line in write.splitlines() if not line.startswith(b"pipeline")]
+
+    assert of_the_map(sink.writes) == of_the_map(alone.writes)
+
+
+def test_a_disk_that_is_full_of_trials_stops_no_batch(job, folder, monkeypatch, caplog):
+    def full(*_):
+        raise CheckpointError("no space", "free disk space")
+
+    monkeypatch.setattr(ClosedFiles, "keep", full)
+    job[0](rows_of(folder), 0)
+    assert job[0].batches == 1
+    assert "closed counts are not kept for a trial" in caplog.text
