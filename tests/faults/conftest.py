@@ -6,9 +6,9 @@ from tests.harness.region import make_region
 
 
 @pytest.fixture(scope="module")
-def shared_broker(tmp_path_factory, jar_cache):
+def shared_broker(tmp_path_factory, jar_cache, formatted):
     """One that can be stopped, killed and frozen, behind a proxy."""
-    with broker_to_break(tmp_path_factory.mktemp("faults") / "broker", jar_cache) as broker:
+    with broker_to_break(formatted(tmp_path_factory.mktemp("faults") / "broker"), jar_cache) as broker:
         yield broker
 
 

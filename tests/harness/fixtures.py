@@ -11,9 +11,31 @@ from streaming.rehearse.broker import Broker, start_broker
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
+from tests.harness.fork_server import ForkServer
 from tests.harness.region import make_region
 from tests.harness.scorer import make_scorer
 from tests.harness.topic import Topic
+
+
+@pytest.fixture(scope="session")
+def commands(tmp_path_factory) -> ForkServer:
+    """commands.run("streaming", WORDS): `python -m streaming WORDS` to its end, without Java; commands.popen(...)."""
+    server = ForkServer(tmp_path_factory.mktemp("commands"))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def formatted(broker):
+    """formatted(folder): the folder as Kafka's tool formats it before the first start, without a Java for it."""
+
+    def copy(folder: Path) -> Path:
+        (folder / "data").mkdir(parents=True)
+        for name in ("meta.properties", "bootstrap.checkpoint"):
+            shutil.copy(broker.folder / "data" / name, folder / "data")
+        return folder
+
+    return copy
 
 
 @pytest.fixture(scope="session")
@@ -43,14 +65,14 @@ def new_topic(broker) -> Callable[..., Topic]:
 
 
 @pytest.fixture(scope="module")
-def new_scorer(broker, jar_cache, new_topic, tmp_path_factory):
+def new_scorer(broker, commands, jar_cache, new_topic, tmp_path_factory):
     """new_scorer(name, topic, **settings): a scorer that is not started, on the clock of the events, into a file."""
     made = []
 
     def make(name, topic, **settings):
         dead_letters = new_topic(f"{topic.name}.{name}.dlq")
         folder = tmp_path_factory.mktemp(name)
-        made.append(make_scorer(folder, topic, dead_letters, RISK_CACHE=str(jar_cache), **settings))
+        made.append(make_scorer(folder, topic, dead_letters, commands=commands, RISK_CACHE=str(jar_cache), **settings))
         return made[-1]
 
     yield make

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 from streaming.settings import INFLUX_PREFIX, PREFIX
+from tests.harness.fork_server import ForkServer
 from tests.harness.points import stored_points
-from tests.harness.processes import run_python
 from tests.harness.topic import Topic
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,7 @@ class Scorer:
     topic: Topic
     dead_letters: Topic
     environment: dict
+    commands: ForkServer | None = None
     process: subprocess.Popen | None = None
     children: list = field(default_factory=list)
 
@@ -66,8 +67,8 @@ class Scorer:
             )
 
     def command(self, *words, **environment):
-        """`python -m streaming WORDS` with its settings and others, to its end."""
-        return run_python("-m", "streaming", *words, env={**self.environment, **environment})
+        """`python -m streaming WORDS` with its settings and others, to its end. It may not start Java."""
+        return self.commands.run("streaming", *words, env={**self.environment, **environment})
 
     def wait_until(self, condition, *, poll_s=0.05):
         """Poll `condition`; the process has to live on meanwhile."""
@@ -128,7 +129,7 @@ class Scorer:
             self.end(signal.SIGKILL)
 
 
-def make_scorer(folder, topic, dead_letters, **settings):
+def make_scorer(folder, topic, dead_letters, *, commands=None, **settings):
     """A scorer that is not started, on the clock of the events, into a file. `settings`: more, and other ones."""
     ours = {k: v for k, v in os.environ.items() if not k.startswith((PREFIX, INFLUX_PREFIX))}
     environment = {
@@ -145,6 +146,6 @@ def make_scorer(folder, topic, dead_letters, **settings):
         "RISK_DRIVER_MEMORY": "1g",
         **settings,
     }
-    scorer = Scorer(folder=folder, topic=topic, dead_letters=dead_letters, environment={**ours, **environment})
+    scorer = Scorer(folder, topic, dead_letters, environment={**ours, **environment}, commands=commands)
     scorer.artifacts.mkdir()
     return scorer

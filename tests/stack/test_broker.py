@@ -90,7 +90,8 @@ def test_a_broker_that_cannot_start_says_what_its_log_says(tmp_path, jar_cache):
     assert running_broker(tmp_path) is None
 
 
-def test_ctrl_c_reaches_the_holder_only_and_the_holder_stops_the_broker(tmp_path, jar_cache):
+def test_ctrl_c_reaches_the_holder_only_and_the_holder_stops_the_broker(tmp_path, jar_cache, formatted):
+    formatted(tmp_path)
     command = [sys.executable, "-c", HOLDER, str(tmp_path), str(jar_cache.expanduser())]
     holder = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, process_group=0
@@ -105,7 +106,8 @@ def test_ctrl_c_reaches_the_holder_only_and_the_holder_stops_the_broker(tmp_path
     assert processes_of(tmp_path) == []
 
 
-def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, jar_cache):
+def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, jar_cache, formatted):
+    formatted(tmp_path)
     command = [sys.executable, "-c", HOLDER, str(tmp_path), str(jar_cache.expanduser())]
     holder = subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0
@@ -120,7 +122,8 @@ def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, jar_cache):
     assert processes_of(tmp_path) == []
 
 
-def test_an_interrupt_before_the_process_is_known_leaves_nothing(tmp_path, jar_cache, monkeypatch):
+def test_an_interrupt_before_the_process_is_known_leaves_nothing(tmp_path, jar_cache, monkeypatch, formatted):
+    formatted(tmp_path)
     launch, launched = streaming.rehearse.broker._launch, []
 
     def interrupted(*words):

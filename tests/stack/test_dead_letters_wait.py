@@ -47,9 +47,9 @@ def refused(offset):
     return {"riverton": [Rejection("schema", "", 0, offset, 1_700_000_000_000, b"{}")]}
 
 
-def test_letters_that_a_broker_did_not_take_are_taken_when_it_is_back(new_topic, jar_cache, tmp_path):
+def test_letters_that_a_broker_did_not_take_are_taken_when_it_is_back(new_topic, jar_cache, tmp_path, formatted):
     clock = Clock()
-    with start_broker(tmp_path / "broker", cache=jar_cache, port=0) as broker:
+    with start_broker(formatted(tmp_path / "broker"), cache=jar_cache, port=0) as broker:
         ensure_topics(KafkaConnection(broker.bootstrap), {"events": 1, "letters": 1})
         port = int(broker.bootstrap.rpartition(":")[2])
         settings = Settings(

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -86,16 +85,14 @@ def test_gdal_asks_for_a_box(service):
     assert "Feature Count: 2\n" in gdal(service, "ogrinfo", *words, layer=["riverton.all.1h"])
 
 
-def test_the_command_serves_until_it_is_told_to_stop_and_logs_no_secret(tmp_path):
+def test_the_command_serves_until_it_is_told_to_stop_and_logs_no_secret(tmp_path, commands):
     leave_frame(tmp_path)
     token = make_token(tmp_path / "tokens.jsonl", "desk", [])
     port = free_port()
     words = ("serve", "--listen", f"127.0.0.1:{port}", "--tokens", str(tmp_path / "tokens.jsonl"))
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streaming", *words], cwd=ROOT, stdout=log, stderr=log,
-            env={**os.environ, "RISK_FRAMES": str(tmp_path)},
-        )  # fmt: skip
+        environment = {**os.environ, "RISK_FRAMES": str(tmp_path)}
+        process = commands.popen("streaming", *words, out=(log, log), env=environment)
     try:
         client = Client(f"http://127.0.0.1:{port}", token)
         until = time.monotonic() + 120

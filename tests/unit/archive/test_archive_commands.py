@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -165,22 +163,23 @@ def test_an_archive_that_cannot_be_written_is_named(tmp_path):
         ArchiveTable(str(tmp_path / "file"), {})
 
 
-def test_it_goes_on_until_it_is_stopped(world, path):
+def test_it_goes_on_until_it_is_stopped(world, path, commands):
     """A day that becomes final while it waits is written at its next run."""
-    words = [sys.executable, "-m", "streaming", "archive", "--every", "0.0001"]
     environment = os.environ | {"RISK_CHECKPOINT": str(world.checkpoint), "RISK_ARCHIVE": str(path)}
-    with subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
-        try:
-            for days in (2, 3):
-                deadline = time.monotonic() + 60
-                while not (path / "_delta_log" / f"{days:020d}.json").exists():
-                    assert time.monotonic() < deadline, "no commit"
-                    time.sleep(0.1)
-                quiet_days(world, TODAY + 6, TODAY + 6)
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
-        finally:
-            process.kill()
+    with open(os.devnull, "wb") as nowhere:
+        words = ("streaming", "archive", "--every", "0.0001")
+        process = commands.popen(*words, out=(nowhere, nowhere), env=environment)
+    try:
+        for days in (2, 3):
+            deadline = time.monotonic() + 60
+            while not (path / "_delta_log" / f"{days:020d}.json").exists():
+                assert time.monotonic() < deadline, "no commit"
+                time.sleep(0.1)
+            quiet_days(world, TODAY + 6, TODAY + 6)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
     assert days_in(rows_of(path)) == [TODAY + 1, TODAY + 2, TODAY + 3]
 
 
