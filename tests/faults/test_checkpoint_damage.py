@@ -5,7 +5,6 @@ import signal
 
 import pytest
 
-pytestmark = pytest.mark.nightly
 START = 1_700_000_000
 FIRST, MORE = 30, 10
 
@@ -86,7 +85,9 @@ REFUSED += ("flip_the_only_snapshot", "flip_the_only_tables")
 
 
 @pytest.mark.fault("F31")
-@pytest.mark.parametrize("damage", REFUSED)
+@pytest.mark.parametrize(
+    "damage", [pytest.param(name, marks=[] if name == "cut_offsets" else pytest.mark.nightly) for name in REFUSED]
+)
 def test_a_damaged_checkpoint_is_named_and_nothing_is_written(damage, used, new_scorer):
     scorer = copy_of(used, new_scorer, damage)
     stored = scorer.points()
@@ -122,6 +123,7 @@ def test_a_batch_whose_commit_was_lost_is_repeated(used, undamaged, new_scorer):
 
 
 @pytest.mark.fault("F31")
+@pytest.mark.nightly
 @pytest.mark.parametrize("damage", ["flip_snapshots", "flip_tables"])
 def test_a_damaged_snapshot_is_made_up_for_by_the_changes_since_the_beginning(damage, used, undamaged, new_scorer):
     scorer, scores = scores_after(damage, used, new_scorer)

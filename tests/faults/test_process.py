@@ -17,7 +17,6 @@ from tests.faults.offsets import committed
 from tests.faults.sent import START, Sent, events
 from tests.harness.processes import run
 
-pytestmark = pytest.mark.nightly
 FAILING_JOB = str(Path(__file__).with_name("failing_job.py"))
 
 
@@ -50,6 +49,7 @@ def end_and_check(scorer, sent):
 
 
 @pytest.mark.fault("F03")
+@pytest.mark.nightly
 def test_a_job_that_is_frozen_for_a_minute_catches_up(job, record_property):
     scorer, region, sent = job()
     start_and_take_in(scorer, region, sent)
@@ -62,6 +62,7 @@ def test_a_job_that_is_frozen_for_a_minute_catches_up(job, record_property):
 
 
 @pytest.mark.fault("F04")
+@pytest.mark.nightly
 def test_a_killed_executor_is_replaced(job, record_property):
     scorer, region, sent = job(RISK_MASTER="local-cluster[2,1,1024]")
     start_and_take_in(scorer, region, sent)
@@ -88,6 +89,7 @@ def executors(scorer):
 
 
 @pytest.mark.fault("F13")
+@pytest.mark.nightly
 def test_giant_messages_are_refused_and_their_neighbours_counted(job):
     scorer, region, sent = job()
     giants = [(n % 2, region.event(n, cell=0, at_s=START, type_code="x" * 900_000), START * 1000) for n in range(60)]
@@ -102,6 +104,7 @@ def test_giant_messages_are_refused_and_their_neighbours_counted(job):
 
 
 @pytest.mark.fault("F34")
+@pytest.mark.nightly
 def test_a_full_checkpoint_disk_ends_the_job_and_loses_nothing(job, tmp_path, record_property):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -152,6 +155,7 @@ def test_without_its_dead_letter_topic_the_job_stops_and_drops_nothing(job, reco
 
 
 @pytest.mark.fault("F38")
+@pytest.mark.nightly
 def test_a_batch_that_always_fails_is_named_and_not_skipped(job):
     scorer, region, sent = job()
     tries = scorer.folder / "tries.txt"

@@ -43,12 +43,13 @@ SCENARIOS = {
     "store_cut": (("F22",), (("cut", None), ("produce", 20), ("cut", None))),
     "region_and_swap": (("F44",), (("add_region", None), ("produce", 20), ("swap_artifact", None))),
 }
+IN_EVERY_RUN = ("kill_between_batches", "kill_after_write", "broker_restart", "store_down", "store_half")
 ON_THE_WALL_CLOCK = ("baseline", "kill_after_write", "kill_in_write", "restart", "broker_restart", "store_down")
 
 
 def named(names, in_every_run=()):
-    long = {name: [] if name in in_every_run else [pytest.mark.nightly] for name in names}
-    return [pytest.param(name, marks=[pytest.mark.fault(*SCENARIOS[name][0]), *long[name]]) for name in names]
+    nightly = {name: [] if name in in_every_run else [pytest.mark.nightly] for name in names}
+    return [pytest.param(name, marks=[pytest.mark.fault(*SCENARIOS[name][0]), *nightly[name]]) for name in names]
 
 
 def scenario_of(name, clock):
@@ -59,7 +60,7 @@ def scenario_of(name, clock):
     return Scenario(seed=0, partitions=2, write_timeout_s=20, per_batch=60, actions=tuple(actions), clock=clock)
 
 
-@pytest.mark.parametrize("name", named(SCENARIOS, in_every_run=["store_half"]))
+@pytest.mark.parametrize("name", named(SCENARIOS, in_every_run=IN_EVERY_RUN))
 def test_every_invariant_holds(name, tmp_path, shared_broker, record_property, caplog):
     judge(scenario_of(name, "event"), tmp_path, shared_broker, record_property, caplog)
 

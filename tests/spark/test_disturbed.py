@@ -103,7 +103,6 @@ class Killer:
 
 
 @pytest.mark.fault("F05")
-@pytest.mark.nightly
 def test_killed_python_workers_cost_a_retry_and_nothing_else(random_job, world, session):
     _, batches = world
     undisturbed = random_job("undisturbed")

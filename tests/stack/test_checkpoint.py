@@ -54,7 +54,6 @@ def started(new_scorer, new_topic, new_region):
 
 
 @pytest.mark.fault("F08", "F09", "F32")
-@pytest.mark.nightly
 def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
     topic, region, scorer = started("guarded")
     assert_refused(scorer, 8, f"in use by process {scorer.process.pid}")

@@ -11,7 +11,6 @@ from schemas.spec import CovariateSeries
 from tests.harness.region import Region
 from tests.harness.toy import iso
 
-pytestmark = pytest.mark.nightly
 START = 1_700_000_000
 NOW = START + 600  # the clock of the first events
 HOUR = 3600

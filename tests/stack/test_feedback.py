@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,7 +12,7 @@ from tests.harness.toy import toy_artifact, toy_spec
 
 
 @pytest.fixture
-def feedback(broker, new_topic, tmp_path):
+def feedback(broker, new_topic, tmp_path, commands):
     """feedback("send", ...): how the command ended."""
     topic, letters = new_topic(f"{tmp_path.name}.marks"), new_topic(f"{tmp_path.name}.refused")
     toy_artifact(tmp_path / "artifacts", toy_spec())
@@ -27,9 +25,11 @@ def feedback(broker, new_topic, tmp_path):
     }
 
     def run(*words, wait=True):
-        command = [sys.executable, "-m", "streaming", "feedback", *words]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        return (process.wait(120), *process.communicate()) if wait else process
+        if wait:
+            ran = commands.run("streaming", "feedback", *words, env=environment, timeout=120)
+            return ran.returncode, ran.stdout, ran.stderr
+        with (tmp_path / "said").open("wb") as said:
+            return commands.popen("streaming", "feedback", *words, env=environment, out=(said, said))
 
     run.topic, run.letters, run.store = topic, letters, tmp_path / "store"
     return run
@@ -57,7 +57,6 @@ def test_marks_are_kept_once_and_refusals_go_to_the_dead_letters(feedback, broke
     assert feedback("store", "--once")[1] == "0 marks kept, 0 refused\n"
 
 
-@pytest.mark.nightly
 def test_a_process_that_is_killed_before_its_store_answered_loses_nothing(feedback):
     feedback.store.mkdir()
     blocked = feedback.store / "marks.lp"
@@ -71,7 +70,7 @@ def test_a_process_that_is_killed_before_its_store_answered_loses_nothing(feedba
     while len(marks(feedback)) < 2 and time.monotonic() < deadline:
         time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait(30)
     assert len(marks(feedback)) == 2
     assert feedback("store", "--once")[0] == 0
     assert len(marks(feedback)) == 2
