@@ -22,6 +22,8 @@ PREPARES = (  # what an image lacks; and, for Jenkins, files of root that its ne
 )
 STEPS = {
     ".ci/run",
+    "make test-all",
+    "make faults",
     "make release",
     "make image",
     "make model STEP=challenger",
@@ -103,6 +105,18 @@ def test_a_person_agrees_to_a_promotion_and_only_main_reaches_the_jobs_machine()
         assert "branch 'main'" in jenkins[name]
     (model,) = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in WORKFLOWS if path.stem == "model")
     assert set(model[True]) == {"workflow_dispatch"}
+
+
+def test_what_takes_hours_runs_each_night_and_never_for_a_push():
+    github, gitlab, jenkins = github_jobs(), gitlab_jobs(), jenkins_stages()
+    (nightly,) = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in WORKFLOWS if path.stem == "nightly")
+    assert set(nightly[True]) == {"schedule", "workflow_dispatch"}
+    assert set(nightly["jobs"]) == {"all-tests", "faults"} <= set(github)
+    assert "cron(env.BRANCH_NAME == 'main' ? " in JENKINS.read_text(encoding="utf-8")
+    for name in nightly["jobs"]:
+        assert gitlab[name]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule"'}]
+        assert "triggeredBy 'TimerTrigger'" in jenkins[name]
+        assert "branch 'main'" in jenkins[name]
 
 
 STUB = """#!/bin/sh
