@@ -83,8 +83,10 @@ def _rows(at: Any, lat: Any, lon: Any, kind: Any) -> Iterator[str]:
 
 def _cost(command: str, data: Path, folder: Path, *, side: int, years: float, incidents: int) -> Cost:
     out = folder / f"{command}-{side}-{years:g}"
-    words = [sys.executable, "-m", "models", command, "--data", str(data), "--layout", _LAYOUT, "--cell-m", "1000"]
-    words += ["--out", str(out), *(("--region", "town") if command == "train" else ("--step", STEP))]
+    task = data.with_suffix(".toml")
+    task.write_text(f'[[regions]]\nregion = "town"\ndata = "{data.name}"\nlayout = "{_LAYOUT}"\n', encoding="utf-8")
+    words = [sys.executable, "-m", "models", command, str(task), "--out", str(out)]
+    words += [] if command == "train" else ["--step", STEP]
     log = out.with_suffix(".log")
     started_s = time.monotonic()
     with log.open("wb") as file:

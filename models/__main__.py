@@ -8,7 +8,7 @@ from models.cli.explain import explain_command
 from models.cli.gate import gate_app
 from models.cli.registry import registry_app
 from models.cli.retrain import retrain_command
-from models.cli.train import train_command, train_regions_command
+from models.cli.train import train_command
 from models.cli.tune import tune_command
 from models.cli.version import Version
 from schemas.errors import errors_in_one_line
@@ -24,7 +24,6 @@ def _version(version: Version = False) -> None:
 
 
 app.command("train")(train_command)
-app.command("train-regions")(train_regions_command)
 app.command("cold-start")(cold_start_command)
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from msgspec.structs import replace
 from rich.console import Console
 
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
 from models.cli.gate import CHECKPOINT, PLAN, Checkpoint, PlanFile
-from models.cli.options import Covariates, FileLayout, FileOrArchive, MissingDays
 from models.cli.progress import progress_bars
 from models.cli.registry import ARTIFACTS, AUDIT, REGISTRY, Artifacts, Audit, By, Registry, note_of
 from models.files.archive import NoDays, known_hours
@@ -22,7 +20,7 @@ from models.gate.daily import Asking
 from models.gate.plan import GatePlan, read_plan
 from models.gate.trial import Trial, read_trial, refuse_too_many
 from models.model_registry.open import open_registry
-from models.training.regions import RegionTask
+from models.training.regions import task_for
 from schemas.errors import GateClosed, SettingsError
 from schemas.spec import HOUR_S
 
@@ -32,11 +30,8 @@ if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, a
 
 # Typer reads a command's options from its parameters.
 def retrain_command(
-    data: FileOrArchive,
+    data: Annotated[str, typer.Option(help="archive:PATH, or a TOML file with a table [[regions]] for each region")],
     region: Annotated[str, typer.Argument(help="Only this region; without it, all with a champion")] = "",
-    layout: FileLayout = "",
-    missing_days: MissingDays = 0,
-    covariates: Covariates = "",
     now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
     every: Annotated[float | None, typer.Option(min=0, help="Hours between two asks; without it, one ask")] = None,
     plan: PlanFile = PLAN,
@@ -54,12 +49,11 @@ def retrain_command(
         raise SettingsError("--now with --every would train again and again", "leave out one of the two")
     read_plan(plan)
     note_of(audit, by, "", registry)
-    task = RegionTask(data=data, layout=layout, region=region, missing_days=missing_days, covariates=covariates)
     places = _Places(registry=registry, artifacts=artifacts, checkpoint=checkpoint, audit=audit, plan=plan, by=by)
     console = Console(highlight=False, soft_wrap=True, markup=False)
     asking = Asking(
         artifacts=artifacts,
-        ask=_Ask(places=places, task=task, is_asked_for=now, console=console),
+        ask=_Ask(places=places, data=data, is_asked_for=now, console=console),
         say=console.print,
         now_s=time.time,
     )
@@ -97,7 +91,7 @@ class _Ask:
     """One ask. is_asked_for: a person wants a challenger now. Everything is read anew: days may lie between two."""
 
     places: _Places
-    task: RegionTask
+    data: str
     is_asked_for: bool
     console: Console
 
@@ -109,7 +103,7 @@ class _Ask:
         if running := read_trial(places.artifacts, region):
             return _of_trial(running, champion.version)
         try:
-            known = known_hours(self.task.data, champion.spec)
+            known = known_hours(task_for(self.data, region).data, champion.spec)
         except NoDays as error:  # a day is final when late reports have come
             return "waits", f"there is nothing to learn from yet: {error}"
         due = due_reasons(champion, places.checkpoint, known, now_s=now_s)
@@ -134,12 +128,12 @@ class _Ask:
         from models.gate.lifecycle import start_trial
 
         champion = champion_of(desk.artifacts, region)
-        task = replace(self.task, region=region)
+        task = task_for(self.data, region)
         with tempfile.TemporaryDirectory() as scratch:
             with progress_bars(("baseline", "replay", "network", "on all data"), self.console) as report:
                 challenger, past = registered_challenger(desk, champion, task, plan[0], Path(scratch), report)
-            if self.task.covariates and not champion.spec.covariates:
-                self.console.print(f"{region}: {champion.version} uses no outside series, --covariates is not read")
+            if task.covariates and not champion.spec.covariates:
+                self.console.print(f"{region}: {champion.version} uses no outside series, the task's are not read")
             trial, _ = start_trial(desk, champion, challenger, past, plan, time.time)
         for remark in trial.remarks:
             self.console.print(f"{region}: not judged before the trial: {remark}")

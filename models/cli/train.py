@@ -1,4 +1,4 @@
-"""`python -m models train` and `train-regions`: from incident files to artifacts."""
+"""`python -m models train`: from incident files to artifacts."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,27 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from models.artifact.artifact import check_writable
-from models.cli.options import (
-    CellSide,
-    CovariateAge,
-    Covariates,
-    Epochs,
-    FileLayout,
-    FileOrArchive,
-    Holidays,
-    Master,
-    MergeCalls,
-    MissingDays,
-    RecipeFile,
-    Region,
-    Seed,
-    SharedArtifacts,
-    StepMinutes,
-    Until,
-)
+from models.cli.options import DATA_OR_ARCHIVE_HELP, CellSide, FileLayout, Master, SharedArtifacts, TaskFile, Until
 from models.cli.progress import print_file, progress_bars
 from models.files.data_report import row_counts
-from models.networks import MODELS
 from models.training.regions import DEFAULT_CELL_M, RegionTask, read_regions
 from schemas.errors import DataError, SettingsError
 
@@ -45,33 +27,45 @@ LOG = "training-spark.log"
 DEVICE_HELP = "auto: a GPU if there is one; cpu; cuda. Equal seeds give equal models on the CPU only"
 
 
-# Typer reads a command's options from its parameters, and a command reads from top to bottom.
+# Typer reads a command's options from its parameters.
 def train_command(
-    data: FileOrArchive,
-    region: Region,
+    file: TaskFile = None,
+    data: Annotated[str, typer.Option(help=f"In place of FILE: {DATA_OR_ARCHIVE_HELP}")] = "",
     layout: FileLayout = "",
+    region: Annotated[str, typer.Option(help="In place of FILE: name of the region, of a-z, 0-9, - and _")] = "",
     cell_m: CellSide = DEFAULT_CELL_M,
     like: Annotated[
         Path | None,
         typer.Option(help="Folder of an artifact: keep its grid, so that a running job can use the new one"),
     ] = None,
-    out: SharedArtifacts = Path("data/artifacts"),
     until: Until = "none",
-    seed: Seed = 0,
-    epochs: Epochs = 12,
-    step_minutes: StepMinutes = 180,
-    recipe: RecipeFile = None,
-    network: Annotated[str, typer.Option(help=f"Kind of network: {', '.join(MODELS)}; without it, the recipe's")] = "",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that fit the network; several run in Spark")] = 1,
+    out: SharedArtifacts = Path("data/artifacts"),
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes in Spark: they fit the network together, or a region of FILE each")
+    ] = 1,
     master: Master = "",
     device: Annotated[str, typer.Option(help=DEVICE_HELP)] = "auto",
-    missing_days: MissingDays = 0,
-    holidays: Holidays = "",
-    covariates: Covariates = "",
-    covariate_max_age_hours: CovariateAge = 24,
-    merge: MergeCalls = False,
 ) -> None:
-    """Train on a file of incidents and publish the artifact."""
+    """Train on a file of incidents and publish the artifact.
+
+    What is asked for stands in FILE, a TOML file with a table [[regions]] for each region, or in --data, --region and
+    the options after them. Several regions are trained side by side in Spark; one that fails does not stop the others.
+    """
+    if file is None and not (data and region):
+        raise SettingsError("nothing to train on", "give a file of tasks, or --data, --layout and --region")
+    if file and (data or layout or region or like or until != "none" or cell_m != DEFAULT_CELL_M):
+        raise SettingsError(f"{file} and options of one region", f"write the options into {file}")
+    tasks = read_regions(file) if file else ()
+    if len(tasks) > 1:
+        _train_side_by_side(tasks, out, workers=workers, master=master)
+        return
+    given = RegionTask(
+        data=data, layout=layout, region=region, cell_m=cell_m, like=str(like) if like else "", until=until
+    )
+    _train_one(tasks[0] if tasks else given, out, workers=workers, master=master, device=device)
+
+
+def _train_one(task: RegionTask, out: Path, *, workers: int, master: str, device: str) -> None:
     from models.training.fit_network import fit_network
     from models.training.over_spark import executors, fit_spread
     from models.training.train_region import prepare, train_region
@@ -81,24 +75,6 @@ def train_command(
     where = device_of(device, workers=workers)
     check_writable(out)
     console = Console()
-    task = RegionTask(
-        data=data,
-        layout=layout,
-        region=region,
-        cell_m=cell_m,
-        like=str(like) if like else "",
-        until=until,
-        seed=seed,
-        epochs=epochs,
-        step_minutes=step_minutes,
-        recipe=str(recipe) if recipe else "",
-        network=network,
-        missing_days=missing_days,
-        holidays=holidays,
-        covariates=covariates,
-        covariate_max_age_hours=covariate_max_age_hours,
-        merge="repeated_calls" if merge else "none",
-    )
     ready = prepare(task)
     _describe(ready, console)
     with ExitStack() as stack:
@@ -112,20 +88,11 @@ def train_command(
     console.print(f"artifact: {folder}", soft_wrap=True)
 
 
-def train_regions_command(
-    file: Annotated[
-        Path, typer.Argument(help="TOML file with a table [[regions]] for each region; its keys are train's options")
-    ],
-    out: SharedArtifacts = Path("data/artifacts"),
-    workers: Annotated[int, typer.Option(min=1, help="Regions at the same time, each in a task of Spark")] = 1,
-    master: Master = "",
-) -> None:
-    """Train many regions side by side in Spark, each as `train` does; one that fails does not stop the others."""
+def _train_side_by_side(tasks: "Sequence[RegionTask]", out: Path, *, workers: int, master: str) -> None:
     from models.training.over_spark import executors, side_by_side
     from models.training.train_region import train_in_task
 
     console = Console(highlight=False)
-    tasks = read_regions(file)
     check_writable(out)
     work = [(task, out.resolve()) for task in tasks]
     log, faults = out / LOG, dict[str, str]()

@@ -10,24 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from models.artifact.folders import make_writable
-from models.cli.options import (
-    CellSide,
-    CovariateAge,
-    Covariates,
-    Epochs,
-    FileLayout,
-    FileOrArchive,
-    Holidays,
-    MergeCalls,
-    MissingDays,
-    Region,
-    Seed,
-    StepMinutes,
-    Until,
-)
+from models.cli.options import TASK_FILE_HELP
 from models.cli.progress import progress_bars
 from models.hyperparameters import TunedOn, write_recipe
-from models.training.regions import DEFAULT_CELL_M, RegionTask
+from models.training.regions import task_for
 from schemas.errors import DataError, SettingsError, not_installed
 from schemas.files import write_errors
 
@@ -39,26 +25,16 @@ BARS = ("replay", "trials", "seeds")
 _SHOWN = 5
 
 
-# Typer reads a command's options from its parameters, and a command reads from top to bottom.
 def tune_command(
-    data: FileOrArchive,
-    region: Region,
+    file: Annotated[Path, typer.Argument(help=TASK_FILE_HELP)],
     out: Annotated[Path, typer.Option(help="Folder for recipe.json and the journal; a second call continues from it")],
-    layout: FileLayout = "",
-    cell_m: CellSide = DEFAULT_CELL_M,
-    until: Until = "none",
     trials: Annotated[int, typer.Option(min=1, help="Recipes to try in all, with those of an earlier call")] = 30,
     sampler: Annotated[str, typer.Option(help="tpe: the most promising next; grid: 18 fixed ones")] = "tpe",
-    seed: Seed = 0,
-    epochs: Epochs = 12,
-    step_minutes: StepMinutes = 180,
-    missing_days: MissingDays = 0,
-    holidays: Holidays = "",
-    covariates: Covariates = "",
-    covariate_max_age_hours: CovariateAge = 24,
-    merge: MergeCalls = False,
 ) -> None:
-    """Choose the network's widths and how it is trained, on the time before the test block, for `train --recipe`."""
+    """Choose the network's widths and how it is trained, on the time before the test block.
+
+    The recipe that it writes is named in FILE for `train`: recipe = "out/tuning/recipe.json".
+    """
     import torch
 
     from models.training.train import TrainingOptions
@@ -76,23 +52,11 @@ def tune_command(
     console = Console(highlight=False)
     with write_errors(SettingsError, f"--out {out}", remedy="name another folder"):
         make_writable(out)  # before hours of work
-    task = RegionTask(
-        data=data,
-        layout=layout,
-        region=region,
-        cell_m=cell_m,
-        until=until,
-        seed=seed,
-        epochs=epochs,
-        step_minutes=step_minutes,
-        missing_days=missing_days,
-        holidays=holidays,
-        covariates=covariates,
-        covariate_max_age_hours=covariate_max_age_hours,
-        merge="repeated_calls" if merge else "none",
-    )
+    task = task_for(str(file))
     ready = prepare(task)
-    options = TrainingOptions(cutoff_s=ready.cutoff_s, step_s=60 * step_minutes, epochs=epochs, seed=seed)
+    options = TrainingOptions(
+        cutoff_s=ready.cutoff_s, step_s=60 * task.step_minutes, epochs=task.epochs, seed=task.seed
+    )
     tuned_on = TunedOn(
         data_sha256=ready.data_sha256,
         layout=ready.incidents.layout,
@@ -100,7 +64,7 @@ def tune_command(
         task=_described(ready),
         objective=OBJECTIVE,
         sampler=sampler,
-        seed=seed,
+        seed=task.seed,
         trials=trials,
         made_at=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
     )

@@ -25,7 +25,7 @@ def count(incidents: IncidentTable, cell: npt.NDArray[np.int32], starts_s: npt.N
         raise DataError(
             f"{steps:,} steps x {grid.cells:,} cells x {categories} categories are {size:,} counts, at most "
             f"{MAX_CUBE_BYTES // kind.itemsize:,} of up to {number.max():,} incidents are judged at once",
-            remedy="take a longer --step, a larger --cell-m, fewer categories, or a part of the file's time",
+            remedy="take a longer --step, larger cells, fewer categories, or a part of the file's time",
         )
     counts = np.zeros(size, kind)
     counts[place] = number

@@ -40,7 +40,7 @@ def evaluate(task: Task, plan: EvaluationPlan, *, now: datetime, versions: Mappi
         raise DataError(
             f"a purge of {plan.purge} steps leaves too few of the {task.validation} to learn from and the "
             f"{task.test - task.validation} to choose by",
-            remedy=f"choose a --purge-steps of at most {most}" if most >= 0 else shorter,
+            remedy=f"choose --delay-steps of at most {most}" if most >= 0 else shorter,
         )
     began = time.monotonic()
     judge = Judge(task=task, seed=plan.seeds[0], rows=plan.rows)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from models.evaluation.counted_cube import count
 from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, nominal_grid, published_chicago
 from models.files.archive import Archived
+from models.files.cutoff import cutoff_of
 from models.files.data_report import RowCount, read_past, refuse_one_cell, refuse_too_little, row_counts
 from models.files.incident_files import IncidentTable, read_incidents
 from models.files.layouts import LAYOUTS, Layout
@@ -130,6 +131,8 @@ class FileOptions:
     step: str  # one of STEPS_S
     origins: int = 1
     merge_repeated: bool = False  # repeated calls count once
+    until: str = "none"  # a local date: only what happened before it
+    grid: Grid | None = None  # in place of one around what is learned from
 
     def __post_init__(self) -> None:
         if self.step not in STEPS_S:
@@ -152,7 +155,7 @@ def task_of_file(path: Path, layout: Layout, options: FileOptions, *, now_s: flo
 def task_of_archive(archived: Archived, options: FileOptions) -> Task:
     """The same of archived days, in the archive's own cells, whatever `options.cell_m` says."""
     grid = archived.meaning.grid
-    task = _task_of(archived.table, "archive", replace(options, cell_m=grid.cell_m), grid)
+    task = _task_of(archived.table, "archive", replace(options, cell_m=grid.cell_m, grid=grid))
     parts = {"learned from": slice(task.validation), "chosen by": slice(task.validation, task.test)}
     for what, steps in {**parts, "judged": slice(task.test, None)}.items():
         if task.is_kept[steps].any():
@@ -166,7 +169,8 @@ def task_of_archive(archived: Archived, options: FileOptions) -> Task:
     return replace(task, title=title, data_file=f"archive@{archived.version}", data_sha256=archived.sha256)
 
 
-def _task_of(table: IncidentTable, source: str, options: FileOptions, known_grid: Grid | None = None) -> Task:
+def _task_of(table: IncidentTable, source: str, options: FileOptions) -> Task:
+    table = table.select(table.occurred_s < cutoff_of(options.until, table))
     starts_s = _steps(table, STEPS_S[options.step])[1:-1]
     steps = len(starts_s) - 1
     if steps < LEAST_STEPS:
@@ -177,7 +181,7 @@ def _task_of(table: IncidentTable, source: str, options: FileOptions, known_grid
     validation, test = _blocks(steps)
     learned = validation - (options.origins - 1) * (steps - test)
     _refuse_short(learned, options.origins - 1)
-    grid = known_grid or _grid_of(table, int(starts_s[0]), int(starts_s[learned]), options.cell_m)
+    grid = options.grid or _grid_of(table, int(starts_s[0]), int(starts_s[learned]), options.cell_m)
     cell, inside = grid.locate(table.lat_deg, table.lon_deg)
     whole = (table.occurred_s >= starts_s[0]) & (table.occurred_s < starts_s[-1])
     rows = (*row_counts(table, grid), RowCount(what=_PARTIAL, rows=int((~whole).sum()), decision="left out"))

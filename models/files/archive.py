@@ -192,7 +192,7 @@ def _open(data: str) -> Any:
 def _only_region(opened: Any, data: str) -> str:
     regions = sorted({part["region"] for part in opened.partitions()})
     if len(regions) != 1:
-        raise DataError(f"{data} has {len(regions)} regions ({', '.join(regions[:9])})", remedy="give --region")
+        raise DataError(f"{data} has {len(regions)} regions ({', '.join(regions[:9])})", remedy="name the region")
     return str(regions[0])
 
 
@@ -215,7 +215,7 @@ def _rows(opened: Any, data: str, region: str) -> tuple[npt.NDArray[np.void], li
             remedy="name a newer version: files of deleted days are removed after a week",
         ) from error
     if not len(read):
-        raise NoDays(f"{data} has no day of region {region!r}", remedy="check --region and the archive's path")
+        raise NoDays(f"{data} has no day of region {region!r}", remedy="check the region and the archive's path")
     rows = np.empty(len(read), [*_ROW.descr, ("meaning", "<i4"), (CUT_HOURS, "<i4")])
     texts = {}
     for name in ("category", "meaning"):
@@ -245,7 +245,7 @@ def _missing(days: npt.NDArray[np.int32], data: str, region: str, may_miss: int)
         raise DataError(
             f"{data} lacks {len(missing)} days of {region} ({', '.join(shown[:9])}{', ...' if len(shown) > 9 else ''})",
             remedy="add them from a file with `python -m streaming archive-import`, or let them count as quiet with "
-            f"--missing-days {len(missing)}",
+            f"missing_days = {len(missing)}",
         )
     return len(missing)
 

@@ -25,7 +25,7 @@ def read_covariates(path: Path, region: str) -> tuple[tuple[str, ...], Values]:
     """
     rows = list(_rows(path, region))
     if not rows:
-        raise DataError(f"{path} has no row of the region {region}", f"its `region` must say {region}, as in --region")
+        raise DataError(f"{path} has no row of the region {region}", f"its `region` must say {region}, as the task")
     names = tuple(sorted({row.series for row in rows}))
     places = {name: place for place, name in enumerate(names)}
     values = np.array([value_of(row, places[row.series]) for row in rows], VALUE)

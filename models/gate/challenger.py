@@ -119,7 +119,7 @@ def with_values(task: RegionTask, champion: Artifact) -> RegionTask:
         names = ", ".join(one.name for one in champion.spec.covariates)
         raise GateClosed(
             f"the champion of {champion.spec.region} uses the outside series {names}",
-            remedy="give all that was issued of them, also since its training, with --covariates",
+            remedy="give all that was issued of them, also since its training, as covariates",
         )
     return task
 

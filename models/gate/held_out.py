@@ -68,7 +68,7 @@ def compare_held_out(champion: Artifact, challenger: Artifact, past: IncidentHis
         hours.append(judged_hour(old, new, closed, past.spec))
     days = whole_enough(days_of(hours, past.spec, champion=champion.version, challenger=challenger.version))
     if len(days) < plan.least_days:
-        fault = f"{len(days)} days are held out, and the plan asks for {plan.least_days}: train with an earlier --until"
+        fault = f"{len(days)} days are held out, and the plan asks for {plan.least_days}: train until an earlier day"
         return HeldOut(days=len(days), champion=0, challenger=0, baseline=0, difference=None, margin=0, faults=(fault,))
     return replace(judge_held_out(days, plan), remarks=tuple(missing_remarks(past, start_s)))
 
@@ -84,7 +84,7 @@ def missing_remarks(past: IncidentHistory, start_s: int, most: float = SAID_MISS
 def refuse_missing(past: IncidentHistory, start_s: int) -> None:
     """Raises GateClosed when the span from `start_s` on cannot show what an outside series gives."""
     if faults := "; ".join(missing_remarks(past, start_s, REFUSED_MISSING)):
-        raise GateClosed(faults, "give all that was issued of it until the end of the incidents, with --covariates")
+        raise GateClosed(faults, "give all that was issued of it until the end of the incidents, as covariates")
 
 
 def judge_held_out(days: Sequence[ShadowDay], plan: GatePlan) -> HeldOut:

@@ -50,7 +50,7 @@ def with_outside_series(spec: Spec, task: RegionTask) -> tuple[Spec, OutsideSeri
     if not task.covariates:
         if spec.covariates:
             listed = ", ".join(one.name for one in spec.covariates)
-            raise DataError(f"{task.like} uses the outside series {listed}", "give their values with --covariates")
+            raise DataError(f"{task.like} uses the outside series {listed}", "give their values as covariates")
         return spec, OutsideSeries()
     path = Path(task.covariates)
     outside = OutsideSeries.read(path, task.region, max_age_hours=task.covariate_max_age_hours)
@@ -93,7 +93,7 @@ def missing_warnings(outside: OutsideSeries, spec: Spec, start_s: int, stop_s: i
         if min(of_each) == 1:
             raise DataError(
                 f"the outside series {series.name} is never known when a forecast is made",
-                "give what was issued before its hours, at most --covariate-max-age-hours before the forecast",
+                "give what was issued before its hours, at most covariate_max_age_hours before the forecast",
             )
         if max(of_each) > _OFTEN_MISSING:
             listed = ", ".join(f"{name} {share:.0%}" for name, share in zip(spec.horizon_names, of_each, strict=True))

@@ -1,4 +1,4 @@
-"""The options of one training, and the file that lists many regions."""
+"""What a region's model is made from: the options of a training, and the TOML file of them for one region or many."""
 
 import tomllib
 from collections import Counter
@@ -16,14 +16,14 @@ DEFAULT_CELL_M = 1000.0
 
 
 class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The options of `train` that decide the artifact; the same names and defaults."""
+    """One table `[[regions]]` of a file of tasks, for `train`, `tune`, `evaluate` and `retrain`."""
 
     data: str
     layout: str = ""  # an archive has none
     region: str
     cell_m: float = DEFAULT_CELL_M
     like: str = ""  # an artifact's folder; empty: a grid of its own
-    until: str = "none"
+    until: str = "none"  # a local date, YYYY-MM-DD: only what happened before it
     seed: Annotated[int, msgspec.Meta(ge=0)] = 0
     epochs: Annotated[int, msgspec.Meta(ge=1)] = 12
     step_minutes: Annotated[int, msgspec.Meta(ge=5)] = 180
@@ -31,7 +31,7 @@ class RegionTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     network: str = ""  # a kind of network; empty: the recipe's
     merge: Merge = "none"  # with `like` or an archive, theirs stays
     missing_days: Annotated[int, msgspec.Meta(ge=0)] = 0  # that an archive may lack
-    holidays: str = ""  # whose, like US-IL; with `like`, its own stay
+    holidays: str = ""  # whose, by ISO 3166-2, like US-IL; with `like`, its own stay
     covariates: str = ""  # a file of outside series; empty: none
     covariate_max_age_hours: Annotated[int, msgspec.Meta(ge=1, le=MAX_COVARIATE_AGE_HOURS)] = 24
 
@@ -45,7 +45,7 @@ def read_regions(path: Path) -> tuple[RegionTask, ...]:
 
     Raises DataError when it cannot be read, has an unknown key, or lists a region twice.
     """
-    remedy = "give a TOML file of tables [[regions]] with train's options as keys: region, data, layout ..."
+    remedy = "give a TOML file of tables [[regions]] with the keys region, data, layout ..."
     try:
         tasks = msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), _File).regions
     except OSError as error:
@@ -67,3 +67,20 @@ def read_regions(path: Path) -> tuple[RegionTask, ...]:
         )
         for task in tasks
     )
+
+
+def task_for(data: str, region: str = "") -> RegionTask:
+    """A region's task: from a TOML file, where its only one needs no name, or the defaults on archive:PATH.
+
+    Raises DataError.
+    """
+    if is_archive(data):
+        return RegionTask(data=data, region=region)
+    if not data.endswith(".toml"):
+        raise DataError(f"{data} is no file of tasks", remedy="give a TOML file of tables [[regions]], or archive:PATH")
+    tasks = {task.region: task for task in read_regions(Path(data))}
+    if not region and len(tasks) == 1:
+        return next(iter(tasks.values()))
+    if region not in tasks:
+        raise DataError(f"{data} lists {', '.join(tasks)}", remedy="name one of them as the region")
+    return tasks[region]

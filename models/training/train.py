@@ -120,7 +120,7 @@ def table_like(table: IncidentTable, spec: Spec, *, region: str, cutoff_s: int) 
 def _end_of_training(table: IncidentTable, cutoff_s: int) -> int:
     """Where validation begins. Raises DataError when there is too little to learn from."""
     if table.occurred_s[0] >= cutoff_s:
-        raise DataError("no incident of the file lies before the cut-off", remedy="give a later --until")
+        raise DataError("no incident of the file lies before the cut-off", remedy="give a later end")
     refuse_too_little(table.occurred_s[table.occurred_s < cutoff_s])
     return Blocks.of(int(table.occurred_s[0]), cutoff_s).validation_s
 

@@ -1,4 +1,4 @@
-"""From an incident file to a published artifact: what `train` does here, and `train-regions` in tasks of Spark."""
+"""From an incident file to a published artifact: what `train` does here, and of several regions in tasks of Spark."""
 
 import time
 from dataclasses import asdict, dataclass, field
@@ -75,10 +75,10 @@ def prepare(task: RegionTask) -> PreparedTask:
     cutoff_s = cutoff_of(task.until, incidents)
     kept = like.grid if like else archived.meaning.grid if archived else None
     if kept and task.cell_m not in (DEFAULT_CELL_M, kept.cell_m):
-        source = f"--like {task.like}" if task.like else task.data
+        source = task.like if task.like else task.data
         raise DataError(
-            f"--cell-m is {task.cell_m:g} m, and {source} has {kept.cell_m:g} m",
-            remedy="leave out one of the two options",
+            f"a cell side of {task.cell_m:g} m is asked for, and {source} has {kept.cell_m:g} m",
+            remedy="leave out one of the two",
         )
     if like:
         spec, incidents = like, table_like(incidents, like, region=task.region, cutoff_s=cutoff_s)
@@ -110,11 +110,11 @@ def _refuse_other_merge(task: RegionTask, kept: Spec | Meaning | None) -> None:
     if task.merge == "none" or kept is None or kept.merge == task.merge:
         return
     fault, remedy = (
-        (f"the artifact {task.like} counts every call", "leave out --like: a job begins anew with the new artifact")
+        (f"the artifact {task.like} counts every call", "leave out `like`: a job begins anew with the new artifact")
         if task.like
         else (f"{task.data} has counts of every call, and no calls to merge", "train on the file of the calls")
     )
-    raise DataError(f"--merge-repeated-calls, but {fault}", remedy)
+    raise DataError(f"merge = {task.merge}, but {fault}", remedy)
 
 
 def _with_holidays(spec: Spec, task: RegionTask) -> Spec:
@@ -123,7 +123,7 @@ def _with_holidays(spec: Spec, task: RegionTask) -> Spec:
         return spec
     if task.like:
         kept = f"has {spec.holidays}" if spec.holidays else "has none"
-        raise DataError(f"--holidays {task.holidays}, and {task.like} {kept}", "leave one of the two options out")
+        raise DataError(f"holidays of {task.holidays}, and {task.like} {kept}", "leave one of the two out")
     return informed(spec, holidays=task.holidays, series=spec.covariates)
 
 
@@ -133,7 +133,7 @@ def read_data(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, Archi
         archived = read_archive(task.data, region=task.region, like=like, may_miss=task.missing_days)
         return archived.table, archived
     if not task.layout:
-        raise DataError(f"no layout for {task.data}", remedy="give --layout")
+        raise DataError(f"no layout for {task.data}", remedy="give a layout")
     return read_past(Path(task.data), parse_layout(task.layout), now_s=time.time()), None
 
 

@@ -121,7 +121,7 @@ def _folds(examples: Examples, moments: list[int], blocks: Blocks, step_s: int, 
         if start == stop:
             raise DataError(
                 f"no step of {step_s} s has its moment in {stop_s - start_s} s",
-                remedy="give a shorter --step-minutes or a longer file",
+                remedy="give fewer step_minutes or a longer file",
             )
         part = Examples(values=examples.values[start:stop], counts=examples.counts[start:stop])
         return part, (int(at_s[start]), int(at_s[stop - 1]))

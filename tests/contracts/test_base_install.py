@@ -59,7 +59,7 @@ def test_a_first_artifact_is_made_and_the_extra_is_named_where_it_is_needed(tmp_
     words = ["cold-start", "--region", "town", "--timezone", "UTC", "--bounds", "40.99,-87.01,41.05,-86.94"]
     ran = run("models", *words, "--per-day", "fire=30", "--out", str(tmp_path))
     assert ran.returncode == 0, ran.stderr
-    ran = run("models", "evaluate", "--task", "chicago-3km-daily", "--out", str(tmp_path))
+    ran = run("models", "evaluate", "chicago-3km-daily", "--out", str(tmp_path))
     assert (ran.returncode, "pip install -c constraints.txt '.[evaluate]'" in ran.stderr) == (2, True), ran.stderr
 
 

@@ -16,9 +16,10 @@ from models.gate.trial import read_trial, write_trial
 from models.model_registry.folder import FolderRegistry
 from schemas.audit_verify import records, verify
 from tests.harness.small_town import LAYOUT, START_S
+from tests.harness.task_file import task_file
 from tests.harness.toy import iso
 
-QUICK = ["--epochs", "1", "--step-minutes", "1440"]
+QUICK = {"epochs": 1, "step_minutes": 1440}
 DAY_S = 86_400
 PLAN = "least_days = 10\nheld_out_days = 14\ncalibration = 0.5  # a town of sixty days\n"
 
@@ -57,6 +58,11 @@ class Town:
         self.at = {name: ["--" + name, folder / ("audit.jsonl" if name == "audit" else name)] for name in places}
         (folder / "gate.toml").write_text(PLAN)
 
+    def task(self, **fields):
+        """A file of the task of the town's data."""
+        data = {"region": "town", "data": self.folder / "town.csv", "layout": LAYOUT}
+        return task_file(self.folder / "task.toml", **data, **QUICK | fields)
+
     def options(self, *names):
         return [word for name in names for word in self.at[name]]
 
@@ -70,12 +76,13 @@ class Town:
         plan = ["--plan", self.folder / "gate.toml"] if what == "start" else []
         return command("gate", what, "town", *words, *plan, *self.options(*places))
 
-    def retrain(self, *words):
-        return command(*self.retrain_words(*words))
+    def retrain(self, *words, **fields):
+        return command(*self.retrain_words(*words, **fields))
 
-    def retrain_words(self, *words):
+    def retrain_words(self, *words, **fields):
         places = self.options("registry", "artifacts", "audit", "checkpoint")
-        return ["retrain", "town", *self.data, "--plan", self.folder / "gate.toml", *places, *words]
+        plan = ["--plan", self.folder / "gate.toml"]
+        return ["retrain", "town", "--data", self.task(**fields), *plan, *places, *words]
 
     def state(self):
         return FolderRegistry(self.folder / "registry").state("town")

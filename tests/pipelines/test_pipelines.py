@@ -148,7 +148,7 @@ AS_A_STEP = {
     "challenger": [["retrain", "town", "--now", "--data", "archive:/days", "--plan", "/etc/gate.toml", "--by", "ann"]],
     "evaluation": [
         ["gate", "status", "town", "--json"],
-        ["evaluate", "--data", "archive:/days", "--region", "town", "--out", PAGE],
+        ["evaluate", "archive:/days", "--region", "town", "--out", PAGE],
         ["registry", "register", "/kept/town/20261101T040000Z-1a2b3c4d", "--evaluation", PAGE, "--by", "ann"],
     ],
     "promotion": [
@@ -175,13 +175,11 @@ def test_a_step_of_the_model_runs_commands_that_exist_and_keeps_each_word_whole(
         assert fault_in_arguments(models_app, words) is None
 
 
-def test_a_file_is_learned_from_with_its_layout_and_cells(step):
-    file = {"DATA": "/a b.csv", "LAYOUT": "time=when,lat=lat", "CELL_M": "500"}
-    _, (retrain,) = step("challenger", REGION="town", **file)
-    assert retrain[5:9] == ["--data", "/a b.csv", "--layout", "time=when,lat=lat"]
-    _, (_, evaluate, _) = step("evaluation", REGION="town", **file)
-    assert evaluate[2:] == ["evaluate", "--data", "/a b.csv", "--region", "town", "--layout", "time=when,lat=lat",
-                            "--cell-m", "500", "--out", PAGE]  # fmt: skip
+def test_a_file_of_tasks_is_learned_from(step):
+    _, (retrain,) = step("challenger", REGION="town", DATA="/a b.toml")
+    assert retrain[5:7] == ["--data", "/a b.toml"]
+    _, (_, evaluate, _) = step("evaluation", REGION="town", DATA="/a b.toml")
+    assert evaluate[2:] == ["evaluate", "/a b.toml", "--region", "town", "--out", PAGE]
 
 
 def test_without_a_challenger_on_trial_nothing_is_evaluated(step):

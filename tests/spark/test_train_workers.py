@@ -19,6 +19,7 @@ from tests.harness.cluster import ROOT, cluster_environment
 from tests.harness.made_examples import DISPERSION, made_examples
 from tests.harness.processes import run_python
 from tests.harness.small_town import LAYOUT, write_town
+from tests.harness.task_file import task_file
 
 MASTER = "local-cluster[2,1,1024]"
 PLAN = FitPlan(recipe=Hyperparameters(minibatch=64, learning_rate=5e-3), epochs=4, seed=2)
@@ -95,8 +96,17 @@ def test_two_executors_give_the_network_of_one_process_twice_the_same_or_say_why
 @pytest.mark.nightly
 def test_the_command_fits_by_two_workers_and_its_artifact_says_so(run, tmp_path):
     town = write_town(tmp_path / "town.csv", seed=0)
-    what = ("--data", town, "--layout", LAYOUT, "--region", "town", "--epochs", 2, "--step-minutes", 720)
-    ran = run("-m", "models", "train", *what, "--workers", 2, "--out", tmp_path / "artifacts")
+    task = {"data": town, "layout": LAYOUT, "region": "town", "epochs": 2, "step_minutes": 720}
+    ran = run(
+        "-m",
+        "models",
+        "train",
+        task_file(tmp_path / "task.toml", **task),
+        "--workers",
+        2,
+        "--out",
+        tmp_path / "artifacts",
+    )
     assert (ran.returncode, ran.stderr) == (0, "")
     artifact = champion_of(tmp_path / "artifacts", "town")
     assert artifact.network_fault is None
@@ -121,14 +131,11 @@ def test_regions_side_by_side_get_the_artifacts_of_train_and_a_bad_file_stops_no
         data = write_town(tmp_path / f"{region}.csv", seed=seed)
         tasks[region] = RegionTask(region=region, data=str(data), layout=LAYOUT, seed=3, epochs=2, step_minutes=720)
     (tmp_path / "bad.csv").write_text("when,lat,lon,kind\n")
-    listed = "".join(
-        f'[[regions]]\nregion = "{region}"\ndata = "{region}.csv"\nlayout = "{LAYOUT}"\n'
-        "seed = 3\nepochs = 2\nstep_minutes = 720\n"
-        for region in ("north", "bad", "south")
-    )
-    (tmp_path / "regions.toml").write_text(listed)
+    alike = {"layout": LAYOUT, "seed": 3, "epochs": 2, "step_minutes": 720}
+    tables = [{"region": region, "data": f"{region}.csv", **alike} for region in ("north", "bad", "south")]
+    task_file(tmp_path / "regions.toml", *tables)
     where = ("--out", tmp_path / "artifacts", "--workers", 2, "--master", MASTER)
-    ran = run("-m", "models", "train-regions", tmp_path / "regions.toml", *where)
+    ran = run("-m", "models", "train", tmp_path / "regions.toml", *where)
     assert ran.returncode == 3, ran.stderr
     assert "1 of 3 regions have no new artifact: bad: " in ran.stderr
     for region, task in tasks.items():

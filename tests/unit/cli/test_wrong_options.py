@@ -30,9 +30,8 @@ def train(data, *options):
     return run(models.__main__.app, "train", "--data", data, *TOWN, *options)
 
 
-@pytest.mark.parametrize("command", [replay, train])
-def test_a_negative_seed_is_refused_as_an_option(data, command):
-    ran = command(data, "--seed", "-1")
+def test_a_negative_seed_is_refused_as_an_option(data):
+    ran = replay(data, "--seed", "-1")
     assert ran.exit_code == 2
     assert "--seed" in ran.output
 
@@ -75,3 +74,18 @@ def test_a_time_that_is_none_is_a_wrong_setting(tmp_path, words, instant):
     assert isinstance(ran.exception, SettingsError)
     assert f"--from {instant}" in str(ran.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "nothing to train on"),
+        (("--data", "town.csv"), "nothing to train on"),
+        (("tasks.toml", "--until", "2026-01-23"), "tasks.toml and options of one region"),
+        (("tasks.toml", "--cell-m", "500"), "tasks.toml and options of one region"),
+    ],
+)
+def test_a_training_of_nothing_or_of_two_things_is_refused(words, said):
+    ran = run(models.__main__.app, "train", *words)
+    assert isinstance(ran.exception, SettingsError)
+    assert said in str(ran.exception)

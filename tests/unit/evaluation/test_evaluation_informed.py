@@ -13,10 +13,11 @@ from models.files.layouts import parse_layout
 from models.network import RiskNetwork
 from models.networks import kind_of_network
 from models.training.outside_series import OutsideSeries
-from schemas.errors import DataError, LeakError, SettingsError
+from schemas.errors import DataError, LeakError
 from tests.harness.gate_town import command
 from tests.harness.small_task import evaluated
 from tests.harness.small_town import LAYOUT
+from tests.harness.task_file import task_file
 from tests.harness.windy_town import AHEAD, DAYS, START, forecasts, town, wind, write_forecasts, write_town
 
 SERIES = wind()
@@ -86,12 +87,14 @@ def test_what_sees_the_features_gains_by_the_known_effect_and_it_is_said(files, 
             assert score < 0.98 * before, row.model
 
 
-def test_the_command_asks_whose_rows_are_meant(files):
-    words = ["evaluate", "--data", files / "town.csv", "--layout", LAYOUT, "--cell-m", "2000", "--out", files / "out"]
-    with pytest.raises(SettingsError, match="without --region"):
-        command(*words, "--covariates", files / "wind.csv")
+def test_the_command_refuses_values_that_say_nothing_of_the_region(files):
+
+    def judge(name, region):
+        data = {"data": files / "town.csv", "layout": LAYOUT, "cell_m": 2000, "covariates": files / name}
+        command("evaluate", task_file(files / "task.toml", region=region, **data), "--out", files / "out")
+
     write_forecasts(files / "late.csv", forecasts(SERIES, late_hours=AHEAD + 1))
     with pytest.raises(DataError, match="wind is never known"):
-        command(*words, "--covariates", files / "late.csv", "--region", "town")
+        judge("late.csv", "town")
     with pytest.raises(DataError, match="no row of the region elsewhere"):
-        command(*words, "--covariates", files / "wind.csv", "--region", "elsewhere")
+        judge("wind.csv", "elsewhere")

@@ -24,6 +24,7 @@ from models.measures import cube as cube_module
 from models.measures.cube import type_for
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
+from tests.harness.task_file import task_file
 
 NOW_S = 2_000_000_000
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -188,7 +189,7 @@ def test_the_product_can_serve_an_hourly_task_of_all_categories_together(town):
 
 
 def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_report(town, tmp_path):
-    words = ["evaluate", "--data", str(town), "--layout", LAYOUT, "--seeds", "1", "--no-forest", "--step", "4h"]
+    words = ["evaluate", asked(tmp_path, town), "--seeds", "1", "--no-forest", "--step", "4h"]
     ran = invoke([*words, "--out", str(tmp_path / "out")])
     printed = " ".join(ran.output.split())
     figures = json.loads((tmp_path / "out" / "evaluation.json").read_text(encoding="utf-8"))
@@ -210,18 +211,24 @@ def test_the_command_prints_the_rows_the_table_and_the_verdict_and_writes_the_re
 @pytest.mark.nightly
 def test_several_origins_and_a_recipe_by_the_command(town, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "RIVALS", evaluate_module.RIVALS[:3])
-    words = ["evaluate", "--data", str(town), "--layout", LAYOUT, "--seeds", "1", "--no-forest", "--step", "4h"]
+    more = ["--seeds", "1", "--no-forest", "--step", "4h"]
     recipe = tmp_path / "recipe.json"
     recipe.write_text('{"recipe": {"widths": [16, 8]}}', encoding="utf-8")
-    with pytest.raises(SettingsError, match="--recipe with --origins"):
-        invoke([*words, "--out", str(tmp_path), "--recipe", str(recipe), "--origins", "2"])
-    ran = invoke([*words, "--out", str(tmp_path / "recipe"), "--recipe", str(recipe)])
+    words = ["evaluate", asked(tmp_path, town, recipe=recipe), *more]
+    with pytest.raises(SettingsError, match="earlier blocks chose it"):
+        invoke([*words, "--out", str(tmp_path), "--origins", "2"])
+    ran = invoke([*words, "--out", str(tmp_path / "recipe")])
     figures = json.loads((tmp_path / "recipe" / "evaluation.json").read_text(encoding="utf-8"))
     assert figures["recipe"]["widths"] == [16, 8]
+    words = ["evaluate", asked(tmp_path, town), *more]
     ran = invoke([*words, "--out", str(tmp_path / "origins"), "--origins", "2"])
     figures = json.loads((tmp_path / "origins" / "evaluation.json").read_text(encoding="utf-8"))
     assert len(figures["origins"]["judged_from"]) == 2
     assert "over all 2 origins" in " ".join(ran.output.split())
+
+
+def asked(folder, town, **fields):
+    return str(task_file(folder / "task.toml", region="town", data=town, layout=LAYOUT, **fields))
 
 
 def invoke(words):
@@ -249,14 +256,9 @@ def test_the_grid_of_several_origins_knows_only_what_the_earliest_learns_from(to
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--task", "berlin"], "--task berlin is unknown: choose one of chicago-3km-daily"),
-        ([], "give --task, or --data and --layout"),
-        (
-            ["--data", "x.csv", "--layout", LAYOUT, "--step", "week"],
-            "--step week is unknown: choose one of hour, 4h, day",
-        ),
-        (["--data", "archive:none", "--step", "week"], "--step week is unknown: choose one of hour, 4h, day"),
-        (["--data", "none.csv", "--layout", LAYOUT], "none.csv"),
+        (["berlin"], "berlin is no file of tasks: give a TOML file of tables [[regions]], or archive:PATH"),
+        (["archive:none", "--step", "week"], "--step week is unknown: choose one of hour, 4h, day"),
+        (["none.toml"], "none.toml"),
     ],
 )
 def test_a_wrong_option_of_the_command_is_named(words, said, tmp_path):
@@ -268,7 +270,7 @@ def test_a_wrong_option_of_the_command_is_named(words, said, tmp_path):
 def test_an_out_that_cannot_be_written_is_refused_before_the_work(town, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate_module, "evaluate", None)
     with pytest.raises(SettingsError, match=r"--out .*town\.csv cannot be written \(File exists\): name another"):
-        invoke(["evaluate", "--data", str(town), "--layout", LAYOUT, "--no-forest", "--out", str(town)])
+        invoke(["evaluate", asked(tmp_path, town), "--no-forest", "--out", str(town)])
 
 
 def test_the_help_names_the_tasks_in_full():

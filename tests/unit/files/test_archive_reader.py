@@ -95,7 +95,7 @@ def test_without_like_the_archives_own_cells_are_kept(town):
     ready = prepare(msgspec.structs.replace(task, data=f"archive:{path}", layout=""))
     assert Meaning.of(ready.spec) == Meaning.of(spec)
     assert ready.spec.categories == ("ems", "fire")
-    with pytest.raises(DataError, match="--cell-m is 500 m"):
+    with pytest.raises(DataError, match="a cell side of 500 m"):
         prepare(msgspec.structs.replace(task, data=f"archive:{path}", layout="", cell_m=500))
 
 
@@ -122,7 +122,7 @@ def test_days_that_are_missing_are_listed_and_count_as_quiet_only_when_allowed(t
     data = f"archive:{tmp_path / 'archive'}"
     with pytest.raises(DataError, match=r"lacks 2 days of town \(2020-09-20 to 2020-09-21\)") as caught:
         read_archive(data)
-    assert "--missing-days 2" in caught.value.remedy
+    assert "missing_days = 2" in caught.value.remedy
     with pytest.raises(DataError):
         read_archive(data, may_miss=1)
     assert read_archive(data, may_miss=2).missing == 2
@@ -172,7 +172,7 @@ def test_a_path_in_a_list_of_regions_counts_from_the_lists_folder(tmp_path):
 
 
 def test_evaluate_judges_the_archives_days_in_its_own_cells(town, tmp_path):
-    words = ["evaluate", "--data", f"archive:{town[3]}", "--out", str(tmp_path), "--seeds", "1", "--no-forest"]
+    words = ["evaluate", f"archive:{town[3]}", "--out", str(tmp_path), "--seeds", "1", "--no-forest"]
     ran = CliRunner().invoke(app, [*words, "--step", "4h"], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     made = msgspec.json.decode((tmp_path / "evaluation.json").read_bytes())

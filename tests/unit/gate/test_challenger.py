@@ -38,4 +38,4 @@ def test_without_the_values_of_its_outside_series_a_champion_gets_none_before_an
     task = RegionTask(data=str(tmp_path / "nowhere.csv"), layout="town", region=spec.region)
     with pytest.raises(GateClosed, match="the champion of toyville uses the outside series rain") as refused:
         registered_challenger(None, read_artifact(folder), task, GatePlan(), tmp_path, lambda *_: None)
-    assert "with --covariates" in refused.value.remedy
+    assert "as covariates" in refused.value.remedy

@@ -28,14 +28,13 @@ def informed(tmp_path_factory):
     write_town(made.folder / "town.csv", town(SERIES))
     write_forecasts(made.folder / "wind.csv", forecasts(SERIES))
     made.values = ["--covariates", made.folder / "wind.csv"]
-    quick = ["--epochs", "2", "--step-minutes", "180"]
-    train = ["train", *made.data, *made.values, "--region", "town", *quick, "--until", date(40)]
-    command(*train, "--out", made.folder / "made")
+    task = made.task(covariates=made.folder / "wind.csv", epochs=2, step_minutes=180, until=date(40))
+    command("train", task, "--out", made.folder / "made")
     champion = champion_of(made.folder / "made", "town").folder
     command("registry", "register", champion, *made.options("registry", "audit"))
     why = ["--because", "the first", "--sync"]
     command("registry", "promote", "town", champion.name, *why, *made.options("registry", "artifacts", "audit"))
-    made.said = made.retrain(*made.values, "--now")
+    made.said = made.retrain("--now", covariates=made.folder / "wind.csv")
     return made
 
 
@@ -89,14 +88,14 @@ def test_a_file_that_ends_before_the_held_out_days_is_refused_before_anything_is
     write_forecasts(made.folder / "short.csv", values[values["issued_s"] < HELD_OUT_FROM_S - 2 * DAY_S])
     refused = "the outside series wind is missing in .* of the held-out moments"
     with pytest.raises(GateClosed, match=refused) as error:
-        made.retrain("--covariates", made.folder / "short.csv", "--now")
+        made.retrain("--now", covariates=made.folder / "short.csv")
     assert "until the end of the incidents" in error.value.remedy
     assert made.state().manifests == versions
     start = ["start", informed.state().challenger, *made.data, "--because", "a test"]
     with pytest.raises(GateClosed, match=refused):
         made.gate(*start, "--covariates", made.folder / "short.csv")
     with pytest.raises(GateClosed, match="has learned from the same data"):
-        made.retrain(*informed.values, "--now")
+        made.retrain("--now", covariates=informed.folder / "wind.csv")
 
 
 @pytest.mark.nightly
@@ -106,14 +105,14 @@ def test_the_same_days_with_other_values_are_learned_from(informed, tmp_path):
     made.gate("end", "--because", "a test", "--abandon")
     versions, values = made.state().manifests, forecasts(SERIES)
     write_forecasts(made.folder / "other.csv", values[: -len(values) // 60])
-    assert "trial started" in made.retrain("--covariates", made.folder / "other.csv", "--now")
+    assert "trial started" in made.retrain("--now", covariates=made.folder / "other.csv")
     assert made.state().manifests.keys() > versions.keys()
 
 
 def test_a_champion_without_outside_series_leaves_the_file_alone_and_says_so(town):
-    said = town.retrain("--covariates", town.folder / "nowhere.csv")
+    said = town.retrain(covariates=town.folder / "nowhere.csv")
     assert "a challenger is due" in said
-    assert "uses no outside series, --covariates is not read" in said.replace("\n", " ")
+    assert "uses no outside series, the task's are not read" in said.replace("\n", " ")
     with pytest.raises(SettingsError, match="uses no outside series"):
         town.gate("start", town.state().champion, *town.data, "--because", "a", "--covariates", "nowhere.csv")
     assert read_artifact(town.artifacts / "town" / town.state().challenger).manifest.data.covariates_sha256 is None

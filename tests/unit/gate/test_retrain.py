@@ -13,7 +13,7 @@ from models.gate.asked import read_asked
 from models.gate.trial import read_trial
 from schemas.errors import GateClosed
 from streaming.archive.table import ArchiveTable
-from tests.harness.gate_town import DAY_S, QUICK, command, date
+from tests.harness.gate_town import DAY_S, command, date
 from tests.harness.small_town import START_S
 from tests.harness.toy import iso
 
@@ -23,8 +23,8 @@ QUIET = DayCounts(day=0, cell=NONE.astype(np.int32), category=NONE, bin=NONE, co
 
 def test_a_challenger_with_nothing_new_to_learn_from_is_refused_before_training(town, monkeypatch, capsys):
     """The champion's data end with day 50: without the 14 days that are held out, sixty days end before that."""
-    train = ["train", *town.data, "--region", "town", *QUICK, "--until", date(50), "--out", town.folder / "later"]
-    command(*train, "--like", town.artifacts / "town" / town.state().champion)
+    like = town.artifacts / "town" / town.state().champion
+    command("train", town.task(like=like, until=date(50)), "--out", town.folder / "later")
     made = champion_of(town.folder / "later", "town").folder
     command("registry", "register", made, *town.options("registry", "audit"))
     words = ["--because", "newer", "--sync", *town.options("registry", "artifacts", "audit")]

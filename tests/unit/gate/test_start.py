@@ -13,7 +13,7 @@ from models.gate.trial import end_on_record, read_trial, trial_path, write_trial
 from models.hyperparameters import Hyperparameters
 from schemas.audit_verify import records
 from schemas.errors import GateClosed
-from tests.harness.gate_town import DAY_S, PLAN, QUICK, command
+from tests.harness.gate_town import DAY_S, PLAN, command
 from tests.harness.small_town import START_S
 
 
@@ -64,8 +64,8 @@ def test_a_fifth_trial_of_a_year_is_refused_before_anything_is_trained(trial):
 def test_a_challenger_that_has_seen_the_span_or_is_no_newer_is_not_tried(town):
     with pytest.raises(GateClosed, match="no later than the champion's"):
         town.gate("start", town.state().champion, *town.data, "--because", "itself")
-    command("train", *town.data, "--region", "town", *QUICK, "--like", town.artifacts / "town" / town.state().champion,
-            "--out", town.folder / "new")  # fmt: skip
+    like = town.artifacts / "town" / town.state().champion
+    command("train", town.task(like=like), "--out", town.folder / "new")
     made = champion_of(town.folder / "new", "town").folder
     command("registry", "register", made, *town.options("registry", "audit"))
     with pytest.raises(GateClosed, match="0 days are held out"):

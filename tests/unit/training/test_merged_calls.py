@@ -24,6 +24,7 @@ from schemas.spec import DAY_S, HOUR_S
 from streaming.archive.from_file import file_days
 from streaming.archive.table import ArchiveTable
 from tests.harness.small_town import LAYOUT, write_town
+from tests.harness.task_file import task_file
 from tests.harness.toy import iso, toy_artifact, toy_spec, toy_table
 
 START_S = 1_700_006_400  # a midnight
@@ -109,9 +110,10 @@ def a_minute_later(row):
     return f"{iso(datetime.fromisoformat(time).timestamp() + 60)},{rest}"
 
 
-def train(out, file, *more):
-    words = ["train", "--data", file, "--layout", LAYOUT, "--region", "town", "--epochs", "1", "--step-minutes", "1440"]
-    return CliRunner().invoke(app, [*map(str, words), *map(str, more), "--out", str(out)])
+def train(out, file, **fields):
+    quick = {"epochs": 1, "step_minutes": 1440}
+    task = task_file(file.with_suffix(".toml"), data=file, layout=LAYOUT, region="town", **quick, **fields)
+    return CliRunner().invoke(app, ["train", str(task), "--out", str(out)])
 
 
 def test_train_writes_the_rule_into_the_spec_and_says_how_many_were_merged(town, tmp_path):
@@ -119,7 +121,7 @@ def test_train_writes_the_rule_into_the_spec_and_says_how_many_were_merged(town,
     twice = tmp_path / "twice.csv"
     twice.write_text("\n".join([header, *sorted([*rows, *map(a_minute_later, rows)])]) + "\n", encoding="utf-8")
     out = tmp_path / "artifacts"
-    ran = train(out, twice, "--merge-repeated-calls")
+    ran = train(out, twice, merge="repeated_calls")
     assert ran.exit_code == 0, ran.output
     assert "repeated calls: left out" in ran.output
     [folder] = newest_artifacts(out)["town"]

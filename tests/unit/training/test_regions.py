@@ -8,24 +8,20 @@ from textwrap import dedent
 import pytest
 
 from models.cli.train import train_command
-from models.training.regions import RegionTask, read_regions
+from models.training.regions import RegionTask, read_regions, task_for
 from schemas.errors import DataError
 
 README = Path(__file__).parents[3] / "models" / "README.md"
 ONE = '[[regions]]\nregion = "a"\ndata = "a.csv"\nlayout = "sample"\n'
 
 
-def test_its_names_and_defaults_are_those_of_train():
+def test_the_options_of_train_have_names_and_defaults_of_the_file():
     options = inspect.signature(train_command).parameters
-    how = {"out", "workers", "master", "device"}  # how it is done and where it goes, not what is made
-    assert set(RegionTask.__struct_fields__) == set(options) - how
-    given = {"data": "a.csv", "region": "a"}
-    task = RegionTask(**given)
-    for name in options.keys() - how - given.keys():
+    how = {"file", "out", "workers", "master", "device"}  # how it is done and where it goes, not what is made
+    task = RegionTask(data="", region="")
+    for name in options.keys() - how:
         default = options[name].default
-        default = "none" if name == "merge" and not default else default  # a flag names the only other value
         assert getattr(task, name) == ("" if default is None else default), name
-    assert all(options[name].default is inspect.Parameter.empty for name in given)
 
 
 def test_every_option_is_read_and_paths_count_from_the_files_folder(tmp_path):
@@ -89,3 +85,17 @@ def test_what_cannot_be_used_is_named(tmp_path, text, said):
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.toml cannot be read"):
         read_regions(tmp_path / "none.toml")
+
+
+def test_a_region_is_found_in_its_file_or_has_the_defaults_on_an_archive(tmp_path):
+    listed = tmp_path / "regions.toml"
+    listed.write_text(ONE)
+    assert task_for(str(listed)) == task_for(str(listed), "a") == read_regions(listed)[0]
+    listed.write_text(ONE + ONE.replace('"a"', '"b"'))
+    assert task_for(str(listed), "b").region == "b"
+    for region in ("", "c"):
+        with pytest.raises(DataError, match="lists a, b: name one of them"):
+            task_for(str(listed), region)
+    assert task_for("archive:days", "a") == RegionTask(data="archive:days", region="a")
+    with pytest.raises(DataError, match=r"calls\.csv is no file of tasks"):
+        task_for("calls.csv", "a")

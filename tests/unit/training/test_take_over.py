@@ -16,6 +16,7 @@ from models.scoring import score
 from schemas.errors import DataError
 from streaming.roster.roster import refresh_roster
 from tests.harness.small_town import LAYOUT, write_town
+from tests.harness.task_file import task_file
 
 BOUNDS = "40.99,-87.01,41.05,-86.94"
 COLD = ["cold-start", "--region", "town", "--timezone", "UTC", "--bounds", BOUNDS, "--per-day", "fire=30, ems=12.5"]
@@ -25,9 +26,9 @@ def run(out, arguments):
     return CliRunner().invoke(app, [*arguments, "--out", str(out)], catch_exceptions=False).output
 
 
-def trained(data, out, *more):
-    options = ["--data", str(data), "--layout", LAYOUT, "--region", "town", "--epochs", "1", "--step-minutes", "1440"]
-    return run(out, ["train", *options, *more])
+def trained(data, out, **fields):
+    options = {"data": data, "layout": LAYOUT, "region": "town", "epochs": 1, "step_minutes": 1440, **fields}
+    return run(out, ["train", str(task_file(data.with_name("task.toml"), **options))])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +70,7 @@ def test_what_is_trained_like_it_takes_over_and_what_is_trained_anew_does_not(op
     assert in_force["town"].folder == str(first)
     assert f"train with `--like {first}`" in str(refused.error)
     shutil.rmtree(refused.folder)
-    trained(town, artifacts, "--like", str(first))
+    trained(town, artifacts, like=first)
     in_force, _ = refresh_roster(roster, artifacts)
     newest = read_artifact(newest_artifacts(artifacts)["town"][0])
     assert in_force["town"].version == newest.version
@@ -82,21 +83,21 @@ def test_what_is_trained_like_it_takes_over_and_what_is_trained_anew_does_not(op
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (["--region", "city"], "region is city, that of the artifact town"),
-        (["--layout", LAYOUT.replace("UTC", "Etc/GMT+6")], "time zone is Etc/GMT+6, that of the artifact UTC"),
-        (["--cell-m", "500"], "--cell-m is 500 m, and --like"),
+        ({"region": "city"}, "region is city, that of the artifact town"),
+        ({"layout": LAYOUT.replace("UTC", "Etc/GMT+6")}, "time zone is Etc/GMT+6, that of the artifact UTC"),
+        ({"cell_m": 500}, "a cell side of 500 m is asked for, and "),
     ],
 )
 def test_what_cannot_be_like_it_is_refused(opened, town, tmp_path, change, said):
     with pytest.raises(DataError, match=re.escape(said)):
-        trained(town, tmp_path, "--like", str(opened[1]), *change)
+        trained(town, tmp_path, like=opened[1], **change)
 
 
 def test_a_category_that_the_artifact_has_not_is_named(opened, town, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text(town.read_text(encoding="utf-8").replace("fire", "flood"), encoding="utf-8")
     with pytest.raises(DataError, match="no category flood"):
-        trained(other, tmp_path, "--like", str(opened[1]))
+        trained(other, tmp_path, like=opened[1])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from models.tuning.search import GRID_POINTS, SPACE, open_study
 from models.tuning.tune import tune
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
+from tests.harness.task_file import task_file
 from tests.harness.toy import toy_tuned_on
 
 TUNED_ON = toy_tuned_on()
@@ -195,10 +196,10 @@ def test_the_verdict_says_what_was_measured_and_what_became_of_it(whole):
 def command(tmp_path_factory):
     data = write_town(tmp_path_factory.mktemp("command") / "incidents.csv", seed=1)
 
-    def run(name, *options):
-        common = ["--data", str(data), "--layout", LAYOUT, "--region", "toyville"]
-        quick = ["--epochs", "1", "--step-minutes", "720"]
-        return CliRunner().invoke(app, [name, *common, *quick, *options], catch_exceptions=False)
+    def run(name, *options, **fields):
+        task = {"data": data, "layout": LAYOUT, "region": "toyville", "epochs": 1, "step_minutes": 720, **fields}
+        file = task_file(data.with_name("task.toml"), **task)
+        return CliRunner().invoke(app, [name, str(file), *options], catch_exceptions=False)
 
     return run
 
@@ -221,7 +222,7 @@ def test_the_command_goes_on_and_train_reads_what_it_wrote(command, tmp_path):
 def test_train_makes_the_network_of_the_recipe(command, tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text('{"recipe": {"widths": [24, 16]}}')
-    done = command("train", "--out", str(tmp_path / "artifacts"), "--recipe", str(path), "--device", "cpu")
+    done = command("train", "--out", str(tmp_path / "artifacts"), "--device", "cpu", recipe=path)
     assert done.exit_code == 0
     artifact = read_artifact(newest_artifacts(tmp_path / "artifacts")["toyville"][0])
     network = artifact.network()
@@ -241,6 +242,6 @@ def test_an_unknown_sampler_is_refused(command, tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused_before_the_file_is_read(tmp_path):
     file = tmp_path / "file"
     file.touch()
-    options = ["--data", str(tmp_path / "none.csv"), "--layout", LAYOUT, "--region", "town", "--out", str(file)]
+    options = [str(tmp_path / "none.toml"), "--out", str(file)]
     with pytest.raises(SettingsError, match=r"--out .*file cannot be written .*: name another folder"):
         CliRunner().invoke(app, ["tune", *options], catch_exceptions=False)
