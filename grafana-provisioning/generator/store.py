@@ -27,7 +27,7 @@ OUTCOME, OUTCOME_AREA, OUTCOME_CHANCE = map(long, ("outcome", "outcome_area", "o
 
 def choice(name: str, label: str, query: str, description: str, *, several: bool = False, first: str = "") -> Json:
     """A drop-down of a tag's values. several: any number of them, first all. first: the one chosen at first."""
-    more = {"current": {"text": ["All"], "value": ["$__all"]}} if several else {}
+    more: Json = {"current": {"text": ["All"], "value": ["$__all"]}} if several else {}
     more |= {"current": {"text": first, "value": first}} if first else {}
     return {
         "type": "query",

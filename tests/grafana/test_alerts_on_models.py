@@ -22,10 +22,10 @@ def test_only_the_baseline_scores(store, now_s):
 
 
 def write_outcomes(store, now_s, days, **ratios):
-    """Of each hour of those days before today, in the regions named: so many incidents for one expected."""
+    """Of two hours of each of those days before today, in the regions named: so many incidents for one expected."""
     draw, midnight_s = np.random.default_rng(3), now_s - now_s % DAY_S
     for region, ratio in ratios.items():
-        hours = [midnight_s - day * DAY_S + hour * 3600 for day in days for hour in range(24)]
+        hours = [midnight_s - day * DAY_S + hour * 3600 for day in days for hour in (0, 12)]
         store.write(b"".join(outcome_lines(SPECS[region], hour, draw, ratio=ratio) for hour in hours))
 
 

@@ -1,7 +1,6 @@
 """Every query of every page on a real InfluxDB: it gives what its panel needs."""
 
 import re
-from collections import Counter
 
 import pytest
 
@@ -142,7 +141,7 @@ def test_a_cell_without_history_has_no_forecast_on_its_page(filled, now_s):
 
 
 def test_every_page_of_numbers_has_some_that_are_of_now():
-    assert Counter(name for name, _ in OF_NOW) == {"live-map": 8, "cell": 7, "trends": 1, "pipeline": 6, "model": 2}
+    assert {name for name, _ in OF_NOW} == {"live-map", "cell", "trends", "pipeline", "model"}
 
 
 def told_when_stale(panel, target):
