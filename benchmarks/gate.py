@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
-from models.gate.plan import GatePlan
+from lifecycle.gate.plan import GatePlan
 from models.measures.sequence import bounds
 
 Array = npt.NDArray[np.float64]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.year_life import Happening, Judged, Life
-from models.gate.shadow_day import days_of
-from models.gate.triggers import drift_of
+from lifecycle.gate.shadow_day import days_of
+from lifecycle.gate.triggers import drift_of
 from schemas.spec import DAY_S, Spec
 
 _WEEK_S = 7 * DAY_S

@@ -13,6 +13,17 @@ import msgspec
 import numpy as np
 
 from benchmarks.year_world import LAYOUT, START_S, World, expected_hours, incidents_of, write_file
+from lifecycle.gate.held_out import compare_held_out
+from lifecycle.gate.judge import judge_trial
+from lifecycle.gate.judged_hour import judged_hour
+from lifecycle.gate.plan import read_plan
+from lifecycle.gate.shadow_day import ShadowHour, shadow_path
+from lifecycle.gate.trial import Trial, read_trial
+from lifecycle.registry.changes import promote, register
+from lifecycle.registry.folder import FolderRegistry
+from lifecycle.registry.sync import sync
+from lifecycle.retraining.challenger import days_to_wait, due_reasons, registered_challenger
+from lifecycle.trials.desk import Desk, begin, end_trial, registered_artifact, start_trial
 from models.artifact.artifact import Artifact
 from models.artifact.pointer import champion_of
 from models.artifact.untrained import write_untrained
@@ -21,19 +32,8 @@ from models.dispersion import Dispersion
 from models.features import FeatureEngine, feature_names
 from models.files.archive import KnownHours
 from models.files.incident_files import IncidentTable
-from models.gate.challenger import days_to_wait, due_reasons, registered_challenger
-from models.gate.held_out import compare_held_out
-from models.gate.judge import judge_trial
-from models.gate.judged_hour import judged_hour
-from models.gate.lifecycle import Desk, begin, end_trial, registered_artifact, start_trial
-from models.gate.plan import read_plan
-from models.gate.shadow_day import ShadowHour, shadow_path
-from models.gate.trial import Trial, read_trial
 from models.likelihood import log_scores
 from models.measures.outcomes import Forecast
-from models.model_registry.folder import FolderRegistry
-from models.model_registry.lifecycle import promote, register
-from models.model_registry.sync import sync
 from models.network import RiskNetwork
 from models.scoring import means
 from models.training.regions import RegionTask

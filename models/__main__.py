@@ -5,9 +5,6 @@ import typer
 from models.cli.cold_start import cold_start_command
 from models.cli.evaluate import evaluate_command
 from models.cli.explain import explain_command
-from models.cli.gate import gate_app
-from models.cli.registry import registry_app
-from models.cli.retrain import retrain_command
 from models.cli.train import train_command
 from models.cli.tune import tune_command
 from models.cli.version import Version
@@ -28,9 +25,6 @@ app.command("cold-start")(cold_start_command)
 app.command("evaluate")(evaluate_command)
 app.command("explain")(explain_command)
 app.command("tune")(tune_command)
-app.command("retrain")(retrain_command)
-app.add_typer(registry_app, name="registry")
-app.add_typer(gate_app, name="gate")
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import typer
 
 from models.cli.version import Version
 from streaming.cli import (
-    archive,
     audit,
     broker,
     cells,
@@ -48,8 +47,6 @@ app.command("run", rich_help_panel=_JOB)(run.run)
 app.command("doctor", rich_help_panel=_JOB)(doctor.doctor)
 app.command("check", rich_help_panel=_JOB)(check.check)
 app.command("health", rich_help_panel=_JOB)(health.health)
-app.command("archive", rich_help_panel=_JOB)(archive.archive)
-app.command("archive-import", rich_help_panel=_JOB)(archive.archive_import)
 app.command("serve", rich_help_panel=_JOB)(serve.serve)
 app.command("token", rich_help_panel=_JOB)(serve.token)
 app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)

@@ -57,7 +57,7 @@ class Settings(BaseModel):
     frames: Path = Field(Path("data/frames"), description="Folder with the last frame of each region, for `serve`")
     registry: str = Field(
         "data/registry",
-        description="Where `python -m models registry` keeps versions: a folder, or mlflow:URI",
+        description="Where `python -m lifecycle registry` keeps versions: a folder, or mlflow:URI",
     )
     archive: str = Field("data/archive", description="Archive of final counts: a folder, or s3://BUCKET/FOLDER")
     archive_storage: SecretStr = Field(

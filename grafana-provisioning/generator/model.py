@@ -34,7 +34,7 @@ from generator.trial import (
     sequence,
     trial_now,
 )  # fmt: skip
-from models.gate.triggers import OLDEST_DAYS, RESTART_DAYS
+from lifecycle.gate.triggers import OLDEST_DAYS, RESTART_DAYS
 from schemas.limits import DRIFT_BAND
 from streaming.flow.pipeline_point import NO_CHALLENGER
 
@@ -42,13 +42,13 @@ UID = "risk-model"
 CHAMPION = f"{HERE} AND \"model\" = '${{champion:raw}}'"
 LATELY = "time > now() - 1d"
 NOT_JUDGED = "Drift is judged from the 14th day of a version on"
-WHAT_TO_DO = """- **No challenger**: nothing. `models retrain`, once a day, makes one when it is
+WHAT_TO_DO = """- **No challenger**: nothing. `lifecycle retrain`, once a day, makes one when it is
 due: data older than 90 days, drift beyond chance, or no longer better than its
 baseline.
-- **Goes on**: wait. The list beside says what the trial lacks. `models gate end` with `--abandon` ends it.
-- **Promote**: read the challenger's `card.md`; then a person confirms by `models gate end` with `--confirm`.
-- **Stop, undecided**: `models gate end` retires the challenger.
-- **Worse after a promotion**: `models registry rollback`.
+- **Goes on**: wait. The list beside says what the trial lacks. `lifecycle gate end` with `--abandon` ends it.
+- **Promote**: read the challenger's `card.md`; then a person confirms by `lifecycle gate end` with `--confirm`.
+- **Stop, undecided**: `lifecycle gate end` retires the challenger.
+- **Worse after a promotion**: `lifecycle registry rollback`.
 
 The commands in full: `docs/how-to/retraining.md`."""
 

@@ -34,8 +34,8 @@ def judge_command(
     """
     from streaming.sinks.open import open_sink
 
-    read_settings: Callable[[], Settings] = context.obj
-    settings = read_settings().with_options(sink=sink)
+    asked: Settings = context.obj()
+    settings = asked.with_options(sink=sink)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with closing(open_sink(settings)) as store:
@@ -52,8 +52,8 @@ def judge_command(
 
 
 def _judge_of(settings: Settings, store: Callable[[bytes], object]) -> "TrialJudge":
+    from lifecycle.archive.feed import LiveFeed
     from lifecycle.trials.judge import TrialJudge  # torch: seconds that other commands save
-    from streaming.archive.feed import LiveFeed
 
     feed = LiveFeed(settings.checkpoint)
     return TrialJudge(

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Iterable
 
-from models.gate.asked import Asked
-from models.gate.judge import judge_hours
-from models.gate.shadow_day import ShadowHour, days_of
-from models.gate.trial import Trial
-from models.gate.triggers import drift_of
+from lifecycle.gate.asked import Asked
+from lifecycle.gate.judge import judge_hours
+from lifecycle.gate.shadow_day import ShadowHour, days_of
+from lifecycle.gate.trial import Trial
+from lifecycle.gate.triggers import drift_of
 from schemas.spec import DAY_S, Spec
 from streaming.sinks.line_protocol import point_line
 

@@ -2,7 +2,7 @@
 
     <artifacts>/<region>/pointer.json    {"champion":"20261101T040000Z-1a2b3c4d","challenger":null}
 
-`python -m models registry sync` writes it. A region without one is scored by its newest sound artifact.
+`python -m lifecycle registry sync` writes it. A region without one is scored by its newest sound artifact.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from schemas.untrusted_bytes import read_small_json
 
 Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
 POINTER = "pointer.json"
-OTHER_CHAMPION = "run `python -m models registry sync`, or promote another version"
+OTHER_CHAMPION = "run `python -m lifecycle registry sync`, or promote another version"
 
 
 class Pointer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,7 +48,7 @@ def pointer_path(artifacts: Path, region: str) -> Path:
 
 def read_pointer(artifacts: Path, region: str) -> Pointer | None:
     """The region's pointer; None when it has none. Raises ArtifactError when it cannot be used."""
-    remedy = "run `python -m models registry sync`, which writes it again"
+    remedy = "run `python -m lifecycle registry sync`, which writes it again"
     return read_small_json(pointer_path(artifacts, region), Pointer, remedy=remedy)
 
 

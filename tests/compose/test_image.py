@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from streaming.__main__ import app
 from streaming.job.jars import CONNECTOR, jar_options
@@ -36,7 +37,9 @@ def test_a_command_exists_and_takes_its_arguments(name):
     if program == "/opt/demo.py":
         assert words in (["artifact"], ["replay"])
         return
-    command = typer.main.get_command({"streaming": app, "models": models_app}[program]).commands[words[0]]
+    command = typer.main.get_command(
+        {"streaming": app, "models": models_app, "lifecycle": lifecycle_app}[program]
+    ).commands[words[0]]
     command.make_context(words[0], words[1:])
 
 

@@ -66,9 +66,9 @@ def fault(words):
     if verb == "run" and rest[0] == "scorer":
         return fault_in_name([], "incident-scorer", rest[1:])
     if verb == "run" and rest[0] == "retrain":
-        return fault_in_name([], "python -m models", rest[1:])
+        return fault_in_name([], "python -m lifecycle", rest[1:])
     if verb == "run" and rest[0] == "registry":
-        return fault_in_name([], "python -m models", rest)
+        return fault_in_name([], "python -m lifecycle", rest)
     return None
 
 

@@ -71,7 +71,7 @@ def test_the_extra_of_the_service_is_named_where_it_is_needed():
 @pytest.mark.parametrize(
     ("package", "words"),
     [
-        ("streaming", ["archive"]),
+        ("lifecycle", ["archive"]),
         ("models", ["train", "--data", "archive:days", "--region", "town"]),
     ],
 )

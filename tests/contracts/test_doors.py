@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lifecycle.gate import triggers
 from models.artifact.artifact import read_artifact
 from models.counting.count_state import CountState
 from models.evaluation import evaluate as evaluation
@@ -16,7 +17,6 @@ from models.evaluation.tasks import FileOptions, task_of_file
 from models.feature_lists import LISTS
 from models.features import FeatureEngine
 from models.files.layouts import LAYOUTS
-from models.gate import triggers
 from models.network import NetworkShape
 from models.networks import MODELS
 from models.training.regions import RegionTask

@@ -9,5 +9,5 @@ def test_the_job_reaches_few_lines_and_nothing_that_judges_or_reads_files_of_inc
     lines = lines_reached("streaming.cli.run")
     assert sum(lines.values()) <= MOST_LINES
     rooms = {module.rpartition(".")[0] for module in lines}
-    assert not {"lifecycle", "models.gate", "models.model_registry", "models.files", "streaming.archive"} & rooms
+    assert not {"lifecycle", "lifecycle.gate", "lifecycle.registry", "models.files", "lifecycle.archive"} & rooms
     assert {"streaming.sinks.influx", "models.networks.residual"} <= lines.keys()  # by their names in tables

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.gate.plan import GatePlan, read_plan
+from lifecycle.gate.plan import GatePlan, read_plan
 from tests.harness.readme import rows_below
 
 ROOT = Path(__file__).parents[2]

@@ -134,13 +134,12 @@ def test_the_job_imports_no_mlflow():
     """MLflow takes seconds, and brings what a job must not have: the registry's commands alone import it."""
     files = sorted((ROOT / "streaming").rglob("*.py"))
     names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files if path.stem != "__main__"]
-    code = (
-        f"import sys, {', '.join(names)}, models.cli.registry; print(sorted(n for n in sys.modules if 'mlflow' in n))"
-    )
+    names.append("lifecycle.cli.registry")
+    code = f"import sys, {', '.join(names)}; print(sorted(n for n in sys.modules if 'mlflow' in n))"
     done = python(code.replace(".__init__", ""))
     assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
 def test_only_one_file_names_mlflow():
     naming = [path for path in SOURCES if any(name.split(".")[0] == "mlflow" for name in names_used(path.read_text()))]
-    assert naming == [ROOT / "models" / "model_registry" / "mlflow.py"]
+    assert naming == [ROOT / "lifecycle" / "registry" / "mlflow.py"]

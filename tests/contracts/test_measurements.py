@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from lifecycle.gate.asked import Asked
 from lifecycle.trials.points import retrain_line
-from models.gate.asked import Asked
 from schemas.feedback import Feedback
 from schemas.frame import attribution_groups
 from schemas.measurements import MEASUREMENTS, column_kinds

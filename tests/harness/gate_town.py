@@ -8,12 +8,13 @@ import numpy as np
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from models.__main__ import app
+from lifecycle.__main__ import app as lifecycle_app
+from lifecycle.gate.shadow_day import ShadowHour, shadow_path
+from lifecycle.gate.trial import read_trial, write_trial
+from lifecycle.registry.folder import FolderRegistry
+from models.__main__ import app as models_app
 from models.artifact.artifact import read_artifact
 from models.artifact.pointer import read_pointer
-from models.gate.shadow_day import ShadowHour, shadow_path
-from models.gate.trial import read_trial, write_trial
-from models.model_registry.folder import FolderRegistry
 from schemas.audit_verify import records, verify
 from tests.harness.small_town import LAYOUT, START_S
 from tests.harness.task_file import task_file
@@ -38,6 +39,7 @@ def write_shifting_town(path):
 
 
 def command(*words):
+    app = models_app if words[0] == "train" else lifecycle_app
     done = CliRunner().invoke(app, [str(word) for word in words])
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from lifecycle.gate.plan import GatePlan
+from lifecycle.gate.shadow_day import ShadowHour
+from lifecycle.gate.trial import Trial
 from lifecycle.trials.points import drift_lines, gate_line, shadow_line
 from models.all_categories import stored_views
 from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
-from models.gate.plan import GatePlan
-from models.gate.shadow_day import ShadowHour
-from models.gate.trial import Trial
 from models.measures.outcomes import Forecast
 from schemas.event import REASONS
 from schemas.feedback import MARKS, Feedback

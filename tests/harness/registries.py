@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from models.model_registry.folder import FolderRegistry
-from models.model_registry.lifecycle import promote, register, retire, roll_back
-from models.model_registry.sync import sync
+from lifecycle.registry.changes import promote, register, retire, roll_back
+from lifecycle.registry.folder import FolderRegistry
+from lifecycle.registry.sync import sync
 from schemas.audit_log import record
 from schemas.audit_verify import records, verify
 from streaming.rehearse.broker import free_port
@@ -52,7 +52,7 @@ class Desk:
         """Anew: an object of MLflow's must not go through a fork."""
         if self.kind == "folder":
             return FolderRegistry(self.folder / "registry")
-        from models.model_registry.mlflow import MlflowRegistry
+        from lifecycle.registry.mlflow import MlflowRegistry
 
         return MlflowRegistry(self.address)
 
@@ -181,7 +181,7 @@ def desk_of(kind: str, folder: Path, template: Path) -> Desk:
     if kind == "mlflow":
         from mlflow import MlflowClient
 
-        from models.model_registry.mlflow import EXPERIMENT
+        from lifecycle.registry.mlflow import EXPERIMENT
 
         shutil.copyfile(template, folder / "mlflow.db")
         MlflowClient(desk.address).create_experiment(EXPERIMENT, artifact_location=str(folder / "files"))

@@ -9,10 +9,10 @@ from datetime import datetime
 import msgspec
 import pytest
 
+from lifecycle.archive.collect import archive_region, regions_of
+from lifecycle.archive.feed import FeedLog
+from lifecycle.archive.table import ArchiveTable
 from schemas.files import replace_file
-from streaming.archive.collect import archive_region, regions_of
-from streaming.archive.feed import FeedLog
-from streaming.archive.table import ArchiveTable
 from streaming.disk.guard import STATE_LAYOUT, Guard
 from streaming.watch.batch_writer import BatchLog
 from tests.harness.checkpoint import spark_files

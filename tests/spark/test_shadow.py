@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
+from lifecycle.gate.plan import GatePlan
+from lifecycle.gate.shadow_day import read_shadow, shadow_path
+from lifecycle.gate.trial import Trial, write_trial
 from lifecycle.trials.judge import TrialJudge
 from models.artifact.pointer import Pointer, write_pointer
-from models.gate.plan import GatePlan
-from models.gate.shadow_day import read_shadow, shadow_path
-from models.gate.trial import Trial, write_trial
 from models.scoring import score
 from schemas.measurements import column_kinds
 from streaming.roster.roster import load_artifact

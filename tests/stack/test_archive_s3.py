@@ -3,16 +3,16 @@
 import pytest
 from typer.testing import CliRunner
 
+from lifecycle.__main__ import app
+from lifecycle.archive.collect import archive_region
+from lifecycle.archive.feed import FeedLog
+from lifecycle.archive.table import ArchiveTable
 from models.files.archive import read_archive
 from schemas.errors import SinkError, SinkRefused
-from streaming.__main__ import app
-from streaming.archive.collect import archive_region
-from streaming.archive.feed import FeedLog
-from streaming.archive.table import ArchiveTable
 from tests.harness.kept_world import KeptWorld
 from tests.harness.object_store import SECRET, s3
-from tests.unit.archive.test_archive import TODAY
 from tests.unit.counting.test_count_state import CALL, SPEC, incidents
+from tests.unit.lifecycle.archive.test_archive import TODAY
 
 __all__ = ["s3"]
 

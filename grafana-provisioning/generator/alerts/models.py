@@ -27,9 +27,9 @@ ON_MODELS = (
         page=PAGE,
         to_do="""
             The gate has judged a challenger and waits for a person. The page Model shows what it says and why. Promote:
-            read the challenger's `card.md`, then `python -m models gate end REGION --because "..." --confirm`. Stop or
-            undecided: the same without `--confirm` retires the challenger. If it could not be scored, the job's log has
-            the reason. Until then the champion scores, and nothing is lost by waiting a day.
+            read the challenger's `card.md`, then `python -m lifecycle gate end REGION --because "..." --confirm`. Stop
+            or undecided: the same without `--confirm` retires the challenger. If it could not be scored, the job's log
+            has the reason. Until then the champion scores, and nothing is lost by waiting a day.
         """,
     ),
     Alert(
@@ -60,9 +60,9 @@ ON_MODELS = (
             Since this version scores, or in its newest two weeks or more, its region or one category has had clearly
             more or fewer incidents than expected: outside {DRIFT_BAND[0]:.2g} to {DRIFT_BAND[1]:g}, by more than
             chance. First check *feed silent* and `late`, as for calibration drift. If the feed was complete, `python -m
-            models retrain REGION --data archive:data/archive --now` makes a challenger and starts its trial. The alert
-            ends when the band on the page Model reaches inside again, or within three days after another version begins
-            to score.
+            lifecycle retrain REGION --data archive:data/archive --now` makes a challenger and starts its trial. The
+            alert ends when the band on the page Model reaches inside again, or within three days after another version
+            begins to score.
         """,
     ),
     Alert(

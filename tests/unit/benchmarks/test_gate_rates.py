@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.gate import first_day, paths_of, simulate
-from models.gate.plan import GatePlan
+from lifecycle.gate.plan import GatePlan
 
 
 @pytest.fixture(scope="module")

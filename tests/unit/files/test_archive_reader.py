@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from lifecycle.archive.from_file import file_days
+from lifecycle.archive.table import ArchiveTable
 from models.__main__ import app
 from models.artifact.artifact import read_artifact
 from models.artifact.manifest import BASELINE, HISTORY, WEIGHTS, read_manifest
@@ -21,8 +23,6 @@ from models.training.train_region import prepare, train_region
 from schemas.errors import DataError, RiskError
 from schemas.grid import Grid
 from schemas.spec import DAY_S
-from streaming.archive.from_file import file_days
-from streaming.archive.table import ArchiveTable
 from tests.harness.small_town import LAYOUT, START_S, write_town
 from tests.harness.toy import iso, toy_spec
 

@@ -4,8 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.gate.shadow_day import shadow_path
-from models.gate.trial import trial_path
+from lifecycle.gate.shadow_day import shadow_path
+from lifecycle.gate.trial import trial_path
 from schemas.errors import CheckpointError
 from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
 from schemas.left_behind.kept_forecasts import KeptForecasts

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
+from lifecycle.gate.judged_hour import judged_hour
 from models.dispersion import Dispersion
-from models.gate.judged_hour import judged_hour
 from models.measures.calibration import intervals
 from models.measures.outcomes import Forecast, by_chance, judge
 from schemas.left_behind.closed_counts import ClosedHorizon

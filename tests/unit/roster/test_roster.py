@@ -177,8 +177,8 @@ def damage(folder):
 @pytest.mark.parametrize(
     ("champion", "reason", "remedy"),
     [
-        (lambda publish: GONE, "is missing, and ", "run `python -m models registry sync`"),
-        (lambda publish: damage(publish(3)), "baseline.npz is damaged", "or run `python -m models registry sync`"),
+        (lambda publish: GONE, "is missing, and ", "run `python -m lifecycle registry sync`"),
+        (lambda publish: damage(publish(3)), "baseline.npz is damaged", "or run `python -m lifecycle registry sync`"),
         (lambda publish: publish(3, tick_s=30).name, "tick_s was 60 and is 30", "train with `--like"),
     ],
 )

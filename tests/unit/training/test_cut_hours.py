@@ -8,22 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lifecycle.archive.from_file import file_days
+from lifecycle.archive.table import ArchiveTable
+from lifecycle.gate.shadow_day import ShadowHour, shadow_path
+from lifecycle.retraining.challenger import due_reasons
 from models.artifact.artifact import read_artifact
 from models.dispersion import Dispersion
 from models.evaluation.evaluate import _counting_row
 from models.evaluation.judge import Judge
 from models.evaluation.rivals import RIVALS
 from models.files.archive import KnownHours, read_archive
-from models.gate.challenger import due_reasons
-from models.gate.shadow_day import ShadowHour, shadow_path
 from models.training.fit_baseline import Choices, constants_until
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory
 from models.training.train_region import prepare, train_region
 from schemas.errors import DataError
 from schemas.spec import DAY_S
-from streaming.archive.from_file import file_days
-from streaming.archive.table import ArchiveTable
 from tests.harness.small_task import plan_of, small_task
 from tests.harness.small_town import LAYOUT, START_S, write_town
 from tests.harness.toy import toy_artifact, toy_spec, toy_table

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from lifecycle.archive.from_file import file_days
+from lifecycle.archive.table import ArchiveTable
 from models.__main__ import app
 from models.artifact.artifact import newest_artifacts, read_artifact
 from models.artifact.history import pack_history, unpack_history
@@ -21,8 +23,6 @@ from models.training.replay import IncidentHistory, Replay
 from models.training.train_region import prepare
 from schemas.errors import DataError
 from schemas.spec import DAY_S, HOUR_S
-from streaming.archive.from_file import file_days
-from streaming.archive.table import ArchiveTable
 from tests.harness.small_town import LAYOUT, write_town
 from tests.harness.task_file import task_file
 from tests.harness.toy import iso, toy_artifact, toy_spec, toy_table

@@ -1,0 +1,58 @@
+"""From a checkpoint's kept counts to the archive's table: what is final and not there yet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lifecycle.archive.feed import FeedLog
+from lifecycle.archive.kept_days import KeptDays
+from lifecycle.archive.table import ArchiveTable
+from models.counting.day_counts import DayCounts
+from models.files.archive import spans
+from schemas.errors import CheckpointError
+from schemas.spec import Spec
+from streaming.disk.guard import read_guard
+from streaming.roster.roster import read_roster
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archived:
+    """A region after a run."""
+
+    region: str
+    written: tuple[DayCounts, ...]
+    days: int  # in the archive, with those written now
+    missing: tuple[str, ...]  # spans of days between the first and the newest final one
+
+    def total(self, name: str) -> int:
+        return sum(getattr(counts, name) for counts in self.written)
+
+
+def regions_of(checkpoint: Path) -> Mapping[str, Path]:
+    """The artifact of each region that a checkpoint counts. Raises CheckpointError."""
+    guard = read_guard(checkpoint)
+    if guard is None:
+        raise CheckpointError(
+            f"RISK_CHECKPOINT={checkpoint} is empty", remedy="set it to the folder of the job's checkpoint"
+        )
+    if guard.clock != "wall":
+        raise CheckpointError(
+            f"{checkpoint} follows the clock of the events (RISK_CLOCK={guard.clock}): its days end when they like",
+            remedy="archive the counts of a job with RISK_CLOCK=wall",
+        )
+    return {region: Path(entry.folder) for region, entry in sorted(read_roster(checkpoint / "roster.json").items())}
+
+
+def archive_region(table: ArchiveTable, feed: FeedLog, spec: Spec, *, oldest: int = 0) -> Archived:
+    """Write a region's final days from `oldest` on that are not there yet, a commit for each.
+
+    Raises CheckpointError and SinkError.
+    """
+    kept, known = KeptDays(feed, spec), table.days(spec.region)
+    written = []
+    for counts in kept.final(known, oldest=oldest):
+        table.append(spec, [counts], "stream")
+        written.append(counts)
+        known.add(counts.day)
+    missing = set(range(min(known), kept.newest + 1)) - known if known else ()
+    return Archived(region=spec.region, written=tuple(written), days=len(known), missing=tuple(spans(missing)))

@@ -1,0 +1,160 @@
+"""`python -m lifecycle retrain`: asks whether a region needs a new challenger, and makes one."""
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from lifecycle.cli.gate import CHECKPOINT, PLAN, Checkpoint, PlanFile
+from lifecycle.cli.registry import ARTIFACTS, AUDIT, REGISTRY, Artifacts, Audit, By, Registry, note_of
+from lifecycle.gate.asked import Outcome
+from lifecycle.gate.plan import GatePlan, read_plan
+from lifecycle.gate.trial import Trial, read_trial, refuse_too_many
+from lifecycle.registry.open import open_registry
+from lifecycle.retraining.daily import Asking
+from models.artifact.artifact import Artifact
+from models.artifact.pointer import champion_of
+from models.cli.progress import progress_bars
+from models.files.archive import NoDays, known_hours
+from models.training.regions import task_for
+from schemas.errors import GateClosed, SettingsError
+from schemas.spec import HOUR_S
+
+if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and other commands do not need it
+    from lifecycle.trials.desk import Desk
+
+
+# Typer reads a command's options from its parameters.
+def retrain_command(
+    data: Annotated[str, typer.Option(help="archive:PATH, or a TOML file with a table [[regions]] for each region")],
+    region: Annotated[str, typer.Argument(help="Only this region; without it, all with a champion")] = "",
+    now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
+    every: Annotated[float | None, typer.Option(min=0, help="Hours between two asks; without it, one ask")] = None,
+    plan: PlanFile = PLAN,
+    registry: Registry = REGISTRY,
+    artifacts: Artifacts = ARTIFACTS,
+    checkpoint: Checkpoint = CHECKPOINT,
+    audit: Audit = AUDIT,
+    by: By = "",
+) -> None:
+    """Train a challenger when the champion is old, drifts or lost its skill, and start its trial. Changes no score.
+
+    Run it daily, or with `--every 24`: it does nothing while nothing is due, or while a trial is running.
+    """
+    if now and every is not None:
+        raise SettingsError("--now with --every would train again and again", "leave out one of the two")
+    read_plan(plan)
+    note_of(audit, by, "", registry)
+    places = _Places(registry=registry, artifacts=artifacts, checkpoint=checkpoint, audit=audit, plan=plan, by=by)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    asking = Asking(
+        artifacts=artifacts,
+        ask=_Ask(places=places, data=data, is_asked_for=now, console=console),
+        say=console.print,
+        now_s=time.time,
+    )
+    if every is not None:
+        asking.for_ever(lambda: _regions(registry, region), every * HOUR_S, time.sleep)
+    if fault := asking.each_once(_regions(registry, region)):
+        raise fault
+
+
+def _regions(registry: str, region: str) -> list[str]:
+    if region:
+        return [region]
+    opened = open_registry(registry)
+    return [name for name in opened.regions() if opened.state(name).champion]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Places:
+    registry: str
+    artifacts: Path
+    checkpoint: Path
+    audit: Path
+    plan: Path
+    by: str
+
+    def desk(self, why: str) -> "Desk":
+        from lifecycle.trials.desk import Desk
+
+        note = note_of(self.audit, self.by, why, self.registry)
+        return Desk(registry=open_registry(self.registry), artifacts=self.artifacts, note=note)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ask:
+    """One ask. is_asked_for: a person wants a challenger now. Everything is read anew: days may lie between two."""
+
+    places: _Places
+    data: str
+    is_asked_for: bool
+    console: Console
+
+    def __call__(self, region: str) -> tuple[Outcome, str]:
+        from lifecycle.retraining.challenger import due_reasons
+
+        places, plan = self.places, read_plan(self.places.plan)
+        champion, now_s = champion_of(places.artifacts, region), int(time.time())
+        if running := read_trial(places.artifacts, region):
+            return _of_trial(running, champion.version)
+        try:
+            known = known_hours(task_for(self.data, region).data, champion.spec)
+        except NoDays as error:  # a day is final when late reports have come
+            return "waits", f"there is nothing to learn from yet: {error}"
+        due = due_reasons(champion, places.checkpoint, known, now_s=now_s)
+        if not due and not self.is_asked_for:
+            return "nothing due", "nothing asks for a new challenger"
+        why = "; ".join(due) or "asked for"
+        desk = places.desk(why)
+        try:
+            refuse_too_many(places.artifacts, region, plan[0], now_s)
+            if wait := "" if self.is_asked_for else _wait(desk, champion, plan[0], now_s):
+                return "waits", f"a challenger is due, and {wait} ({why})"
+            self.console.print(f"{region}: a challenger is due: {why}")
+            challenger = self._tried(desk, region, plan)
+        except GateClosed as error:
+            desk.note("retrain_refused", {"region": region, "champion": champion.version, "reason": str(error)})
+            raise
+        return "trial started", f"{challenger} is tried beside {champion.version} from now on ({why})"
+
+    def _tried(self, desk: "Desk", region: str, plan: tuple[GatePlan, str]) -> str:
+        """The version of a new challenger whose trial has started."""
+        from lifecycle.retraining.challenger import registered_challenger
+        from lifecycle.trials.desk import start_trial
+
+        champion = champion_of(desk.artifacts, region)
+        task = task_for(self.data, region)
+        with tempfile.TemporaryDirectory() as scratch:
+            with progress_bars(("baseline", "replay", "network", "on all data"), self.console) as report:
+                challenger, past = registered_challenger(desk, champion, task, plan[0], Path(scratch), report)
+            if task.covariates and not champion.spec.covariates:
+                self.console.print(f"{region}: {champion.version} uses no outside series, the task's are not read")
+            trial, _ = start_trial(desk, champion, challenger, past, plan, time.time)
+        for remark in trial.remarks:
+            self.console.print(f"{region}: not judged before the trial: {remark}")
+        return trial.challenger
+
+
+def _of_trial(trial: Trial, champion: str) -> tuple[Outcome, str]:
+    if champion == trial.champion:
+        return "on trial", f"{trial.challenger} is being tried already"
+    return (
+        "waits",
+        f"the trial of {trial.challenger} is over, as {champion} scores: end it, `python -m lifecycle gate end`",
+    )
+
+
+def _wait(desk: "Desk", champion: Artifact, plan: GatePlan, now_s: int) -> str:
+    """Why a challenger that is due is not made yet; empty when it is."""
+    from lifecycle.retraining.challenger import days_to_wait, days_too_early
+
+    if days := days_to_wait(desk, champion, plan, now_s=now_s):
+        return f"the newest one did not pass: the next one in {days} days"
+    if days := days_too_early(champion, plan, end_s=now_s):
+        return f"there is something new to learn from in {days} days"
+    return ""

@@ -1,0 +1,119 @@
+"""When a region needs a new challenger. A trigger never changes what scores."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lifecycle.gate.shadow_day import ShadowDay, mean_scores, whole_enough
+from models.measures.cube import Floats
+from models.measures.sequence import bounds
+from schemas.limits import DRIFT_BAND
+
+OLDEST_DAYS = 90  # since the end of the champion's data
+ALPHA = 0.05
+LEAST_DAYS = 14  # before drift is judged
+RESTART_DAYS = 14  # after so many days another sequence begins
+SKILL_DAYS = 28  # before skill is judged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """Observed over expected of the champion in its newest `days`, with the bounds of their confidence sequence."""
+
+    name: str  # a category, or `all`
+    days: int
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def beyond(self) -> float:
+        """How far the bounds lie outside of what is allowed; below 0 they do not."""
+        return max(self.low - DRIFT_BAND[1], DRIFT_BAND[0] - self.high)
+
+    @property
+    def is_outside(self) -> bool:
+        return self.beyond > 0
+
+
+def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
+    """Of the region and of each category; empty before LEAST_DAYS. `days`: of one champion, whole, in order.
+
+    A change late in a champion's life is diluted by the days before it, and widens its own bounds. So a sequence begins
+    every RESTART_DAYS; the one that says most is given. All of them, of all names, err in ALPHA together.
+    """
+    used = whole_enough(days)
+    if len(used) < LEAST_DAYS:
+        return []
+    categories = sorted(used[0].observed)
+    found = []
+    for name, members in (("all", categories), *((category, [category]) for category in categories)):
+        seen, expected = (
+            np.array([sum(getattr(day, field)[category] for category in members) for day in used], np.float64)
+            for field in ("observed", "champion_expected")
+        )
+        starts = range(0, len(used) - LEAST_DAYS + 1, RESTART_DAYS)
+        share = ALPHA / (1 + len(categories))
+        parts = [share / ((number + 1) * (number + 2)) for number in range(len(starts))]  # they sum to at most `share`
+        sequences = [
+            _drift(name, seen[start:], expected[start:], part) for start, part in zip(starts, parts, strict=True)
+        ]
+        found.append(max(sequences, key=lambda one: one.beyond))
+    return found
+
+
+def _drift(name: str, seen: Floats, expected: Floats, alpha: float) -> Drift:
+    apart, per_day = bounds(seen - expected, alpha=alpha / 2), float(expected.mean())
+    return Drift(
+        name=name,
+        days=len(seen),
+        ratio=float(seen.sum() / expected.sum()),
+        low=1 + float(apart.lower[-1]) / per_day,
+        high=1 + float(apart.upper[-1]) / per_day,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChampionRecord:
+    """What a trigger reads of a champion: its days so far, and how old its data are."""
+
+    days: Sequence[ShadowDay]
+    age_days: float  # since the end of its data
+    was_better: bool  # whether its card calls it better than its baseline at the shortest horizon
+
+
+def data_are_old(record: ChampionRecord) -> list[str]:
+    if record.age_days <= OLDEST_DAYS:
+        return []
+    return [f"its data end {record.age_days:.0f} days ago, more than {OLDEST_DAYS}"]
+
+
+def incidents_drift(record: ChampionRecord) -> list[str]:
+    return [
+        f"observed over expected of {drift.days} days is {drift.ratio:.2f} ({drift.low:.2f} to {drift.high:.2f}) "
+        f"in {drift.name}"
+        for drift in drift_of(record.days)
+        if drift.is_outside
+    ]
+
+
+def skill_is_gone(record: ChampionRecord) -> list[str]:
+    """Only a champion that was better than its baseline can lose that."""
+    days = whole_enough(record.days)
+    if not record.was_better or len(days) < SKILL_DAYS:
+        return []
+    skill = bounds(mean_scores(days, "baseline") - mean_scores(days, "champion"), alpha=ALPHA)
+    if skill.lower[-1] > 0:
+        return []
+    return [f"after {len(days)} days it is no longer shown to be better than its baseline"]
+
+
+# Each gives the reasons why a challenger is due; none when it is not.
+TRIGGERS: tuple[Callable[[ChampionRecord], list[str]], ...] = (data_are_old, incidents_drift, skill_is_gone)
+
+
+def triggers(days: Sequence[ShadowDay], *, age_days: float, was_better: bool) -> list[str]:
+    """Why a challenger is due; empty when none is."""
+    record = ChampionRecord(days=days, age_days=age_days, was_better=was_better)
+    return [reason for trigger in TRIGGERS for reason in trigger(record)]

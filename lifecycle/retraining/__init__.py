@@ -1,0 +1,1 @@
+"""A challenger made when a region needs one, day after day."""

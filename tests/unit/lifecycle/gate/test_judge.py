@@ -1,0 +1,165 @@
+"""The gate's decision: each reason by itself, and the order of the days and reasons."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from lifecycle.gate.judge import judge_shadow, margin_of
+from lifecycle.gate.plan import GatePlan
+from lifecycle.gate.shadow_day import ShadowDay
+
+PLAN = GatePlan()
+VALUES = 24 * 100
+
+
+def shadow(days=20, *, worse=0.0, noise=0.01, observed=40, expected=1.0, champion_expected=1.0, seed=1):
+    """Days on which the challenger is worse by `worse` nats per value, and expects `expected` times what came."""
+    random = np.random.default_rng(seed)
+    seen = random.poisson(observed, days)
+    return [
+        ShadowDay(
+            day=f"2026-{3 + day // 28:02d}-{1 + day % 28:02d}",
+            weekday=day % 7 + 1,
+            hours=24,
+            values=VALUES,
+            champion=VALUES * 0.1,
+            challenger=VALUES * (0.1 + worse + noise * random.standard_normal()),
+            baseline=VALUES * 0.12,
+            observed={"fire": int(seen[day])},
+            champion_expected={"fire": float(observed * champion_expected)},
+            challenger_expected={"fire": float(observed * expected)},
+        )
+        for day in range(days)
+    ]
+
+
+def decided(days, *, plan=PLAN, margin=0.02):
+    found = judge_shadow(days, plan, margin=margin)
+    return found.decision, found.because
+
+
+def test_nothing_is_known_before_the_first_day():
+    found = judge_shadow([], PLAN, margin=0.02)
+    assert (found.decision, found.days) == ("go on", 0)
+    assert found.low == -np.inf
+    assert found.high == np.inf
+
+
+def test_an_equal_challenger_passes_by_the_margin():
+    assert decided(shadow(30))[0] == "promote"
+
+
+def test_with_no_margin_an_equal_one_goes_on_and_is_undecided_at_the_end():
+    decision, because = decided(shadow(59), margin=0.0)
+    assert decision == "go on"
+    assert "upper bound" in because
+    decision, because = decided(shadow(60), margin=0.0)
+    assert decision == "undecided"
+    assert because.startswith("after 60 days")
+
+
+def test_a_worse_one_is_stopped_but_not_before_the_least_number_of_days():
+    assert decided(shadow(13, worse=0.1)) == ("go on", "13 of 14 days; two weekends")
+    assert decided(shadow(14, worse=0.1)) == ("stop", "the challenger's log score is worse")
+
+
+def test_two_weekends_are_waited_for():
+    days = [day for day in shadow(40) if day.weekday != 7]
+    assert decided(days) == ("go on", "two weekends")
+
+
+def test_a_trial_ends_also_where_a_weekday_is_never_judged():
+    days = [day for day in shadow(80) if day.weekday != 7]
+    decision, because = decided(days)
+    assert decision == "undecided"
+    assert because.endswith("two weekends")
+
+
+def test_days_with_few_hours_are_left_out():
+    days = shadow(20)
+    days[3] = msgspec.structs.replace(days[3], hours=11, challenger=1e9)
+    found = judge_shadow(days, PLAN, margin=0.02)
+    assert (found.decision, found.days) == ("promote", 19)
+
+
+def test_days_of_unequal_length_count_as_means_per_value():
+    days = shadow(30)
+    days[5] = msgspec.structs.replace(
+        days[5], hours=12, values=VALUES // 2, champion=days[5].champion / 2, challenger=days[5].challenger / 2
+    )
+    found, whole = judge_shadow(days, PLAN, margin=0.02), judge_shadow(shadow(30), PLAN, margin=0.02)
+    assert found.high == pytest.approx(whole.high, abs=1e-12)
+
+
+def test_one_that_expects_far_too_little_is_stopped():
+    decision, because = decided(shadow(30, expected=0.6))
+    assert decision == "stop"
+    assert because.startswith("observed over expected is 1.6")
+
+
+def test_one_that_is_off_but_less_than_the_champion_is_not_stopped():
+    decision, because = decided(shadow(30, expected=0.8, champion_expected=0.6))
+    assert decision == "go on"  # it is not promoted either: its total is not within the plan's limits
+    assert "observed over expected is 1.2" in because
+
+
+def test_a_category_with_few_incidents_is_named_and_not_judged():
+    days = [
+        msgspec.structs.replace(
+            day,
+            observed={**day.observed, "flood": 0},
+            champion_expected={**day.champion_expected, "flood": 3.0},
+            challenger_expected={**day.challenger_expected, "flood": 3.0},
+        )
+        for day in shadow(30)
+    ]
+    found = judge_shadow(days, PLAN, margin=0.02)
+    assert found.decision == "promote"
+    assert found.too_few == ("flood",)
+    assert [one.category for one in found.calibration] == ["fire"]
+
+
+def test_with_few_incidents_everywhere_nothing_is_promoted():
+    decision, because = decided(shadow(30, observed=1))
+    assert (decision, because) == ("go on", "no category has 100 incidents")
+
+
+@pytest.mark.parametrize(("failed", "decision"), [(16, "go on"), (17, "stop")])
+def test_one_that_fails_in_more_than_a_twentieth_of_its_hours_is_stopped(failed, decision):
+    days = shadow(14)  # of 14 x 24 hours
+    days[3] = msgspec.structs.replace(days[3], hours=24 - failed, failed=failed)  # what is left of it is no day
+    found = judge_shadow(days, PLAN, margin=0.02)
+    assert found.decision == decision
+    assert found.failed == {"2026-03-04": failed}
+    assert decision == "go on" or found.because == "the challenger could not be scored in 17 of 336 hours"
+
+
+def test_the_share_grows_with_the_trial():
+    days = [msgspec.structs.replace(day, hours=23, failed=1) for day in shadow(30)]  # 30 of 720 hours: 4.2 %
+    assert judge_shadow(days, PLAN, margin=0.02).decision == "promote"
+    days[5:7] = [msgspec.structs.replace(day, hours=20, failed=4) for day in days[5:7]]
+    assert judge_shadow(days, PLAN, margin=0.02).decision == "promote"  # 36: just 5 %
+    days[7] = msgspec.structs.replace(days[7], hours=22, failed=2)
+    assert decided(days) == ("stop", "the challenger could not be scored in 37 of 720 hours")
+
+
+def test_one_that_is_never_scored_is_stopped_at_once_and_one_early_hour_stops_none():
+    nothing = {"champion": 0.0, "challenger": 0.0, "baseline": 0.0, "values": 0}
+    day = msgspec.structs.replace(shadow(1)[0], hours=0, failed=24, **nothing)
+    assert decided([day]) == ("stop", "the challenger could not be scored in 24 of 24 hours")
+    day = msgspec.structs.replace(shadow(1)[0], hours=0, failed=1, **nothing)
+    assert decided([day])[0] == "go on"
+
+
+def test_the_ratio_is_that_of_the_sums_and_lies_in_its_bounds():
+    days = shadow(30, expected=0.95)
+    (one,) = judge_shadow(days, PLAN, margin=0.02).calibration
+    seen = sum(day.observed["fire"] for day in days)
+    assert one.observed == seen
+    assert one.ratio == pytest.approx(seen / (30 * 40 * 0.95))
+    assert one.low < one.ratio < one.high
+
+
+def test_the_margin_is_a_part_of_the_skill_and_never_below_zero():
+    assert margin_of(0.12, 0.10, PLAN) == pytest.approx(0.2 * 0.02)
+    assert margin_of(0.10, 0.12, PLAN) == 0.0

@@ -1,0 +1,90 @@
+"""What `retrain` refuses before it trains, and what it writes down of each ask."""
+
+from contextlib import suppress
+
+import msgspec
+import numpy as np
+import pytest
+
+from lifecycle.archive.table import ArchiveTable
+from lifecycle.gate.asked import read_asked
+from lifecycle.gate.trial import read_trial
+from models.__main__ import main
+from models.artifact.pointer import champion_of
+from models.counting.day_counts import DayCounts
+from schemas.errors import GateClosed
+from tests.harness.gate_town import DAY_S, command, date
+from tests.harness.small_town import START_S
+from tests.harness.toy import iso
+
+NONE = np.zeros(0, np.int16)
+QUIET = DayCounts(day=0, cell=NONE.astype(np.int32), category=NONE, bin=NONE, count=NONE.astype(np.int32))
+
+
+def test_a_challenger_with_nothing_new_to_learn_from_is_refused_before_training(town, monkeypatch, capsys):
+    """The champion's data end with day 50: without the 14 days that are held out, sixty days end before that."""
+    like = town.artifacts / "town" / town.state().champion
+    command("train", town.task(like=like, until=date(50)), "--out", town.folder / "later")
+    made = champion_of(town.folder / "later", "town").folder
+    command("registry", "register", made, *town.options("registry", "audit"))
+    words = ["--because", "newer", "--sync", *town.options("registry", "artifacts", "audit")]
+    command("registry", "promote", "town", made.name, *words)
+    before, words = town.state(), [str(word) for word in town.retrain_words("--now")]
+    monkeypatch.setattr("sys.argv", ["models", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == GateClosed.exit_code
+    out, err = capsys.readouterr()
+    (line,) = out.splitlines()  # no bars, and the refusal is not here, too
+    assert line.startswith("town: a challenger is due: ")
+    assert err.count("they have nothing newer than those of the champion") == 1
+    assert f"ask again when they reach {date(50 + 14 + 2)}" in err
+    assert town.state() == before
+    assert town.events()[-1] == "retrain_refused"
+    asked = read_asked(town.artifacts, "town")
+    assert (asked.outcome, asked.made_s) == ("refused", None)
+
+
+def test_the_same_data_are_not_learned_from_twice(trial):
+    """The trial is over without a promotion, and the file has not grown."""
+    tried = read_trial(trial.artifacts, "town").challenger
+    (trial.artifacts / "town" / "trial.json").unlink()
+    with pytest.raises(GateClosed, match=f"{tried} of town has learned from the same data") as refused:
+        trial.retrain("--now")
+    assert "gate start town" in refused.value.remedy
+    assert trial.events()[-1] == "retrain_refused"
+    assert max(trial.state().manifests) == tried
+    with (trial.folder / "town.csv").open("a", encoding="utf-8") as file:
+        file.writelines(f"{iso(START_S + 60 * DAY_S + hour * 3600)},41.01,-86.99,ems\n" for hour in range(40))
+    with suppress(GateClosed):  # whether the next one may be tried is another question
+        trial.retrain("--now")
+    assert max(trial.state().manifests) > tried
+
+
+def test_what_became_of_an_ask_is_written_down(trial):
+    asked = read_asked(trial.artifacts, "town")
+    assert asked.outcome == "trial started"
+    assert asked.made_s == asked.ended_s == asked.at_s
+    assert "its data end" in asked.because
+    trial.retrain()
+    assert read_asked(trial.artifacts, "town").outcome == "on trial"
+    assert read_asked(trial.artifacts, "town").made_s == asked.made_s
+
+
+@pytest.mark.parametrize("archive", ["an empty folder", "without a day", "with another region"])
+def test_on_its_first_days_an_archive_has_nothing_to_learn_from_and_nothing_has_failed(town, archive):
+    place = town.folder / "archive"
+    if archive == "an empty folder":  # the archive's service has not had its first look yet
+        place.mkdir()
+    else:
+        table = ArchiveTable(str(place), {})
+        if archive == "with another region":
+            table.append(
+                msgspec.structs.replace(champion_of(town.artifacts, "town").spec, region="elsewhere"), [QUIET], "test"
+            )
+    town.data = ["--data", f"archive:{place}"]
+    town.retrain()
+    asked = read_asked(town.artifacts, "town")
+    assert (asked.outcome, asked.ended_s) == ("waits", asked.at_s)
+    assert "nothing to learn from yet" in asked.because
+    assert asked.because.endswith("check the path" if archive == "an empty folder" else "the archive's path")

@@ -1,0 +1,196 @@
+"""Judged hours added up to local days, against a plain loop."""
+
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lifecycle.gate.shadow_day import RECENT_DAYS, ShadowHour, days_of, drop_unneeded, read_shadow
+from tests.harness.toy import toy_spec
+
+ZONE = "America/Chicago"
+CHAMPION, CHALLENGER = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
+VERSIONS = {"spec": toy_spec(timezone=ZONE), "champion": CHAMPION, "challenger": CHALLENGER}
+HOUR_S, DAY_S = 3600, 86_400
+START_S = 1_762_056_000  # 23:00 in Chicago, on the evening before the clocks go back
+
+
+def hour(tick_s, **changes):
+    number = tick_s // 3600 % 97
+    fields = {
+        "horizon": "1h",
+        "champion_version": CHAMPION,
+        "challenger_version": CHALLENGER,
+        "values": 8,
+        "champion": 1.0 + number,
+        "challenger": 2.0 + number,
+        "baseline": 3.0 + number,
+        "observed": {"ems": number, "fire": 1},
+        "champion_expected": {"ems": 0.5, "fire": 0.25 * number},
+        "challenger_expected": {"ems": 0.75, "fire": 0.5},
+    }
+    return ShadowHour(tick_s=tick_s, **{**fields, **changes})
+
+
+def local(tick_s):
+    return datetime.fromtimestamp(tick_s, UTC).astimezone(ZoneInfo(ZONE))
+
+
+@given(st.lists(st.integers(0, 24 * 200), max_size=80, unique=True), st.randoms())
+def test_days_are_those_of_a_plain_loop(numbers, random):
+    hours = [hour(START_S + number * 3600) for number in numbers]
+    random.shuffle(hours)
+    by_day = defaultdict(list)
+    for one in hours:
+        by_day[local(one.tick_s).date()].append(one)
+    newest = max(by_day, default=None)
+    if newest and max(local(one.tick_s).hour for one in by_day[newest]) < 23:
+        del by_day[newest]
+    found = days_of(hours, **VERSIONS)
+    assert [day.day for day in found] == [str(date) for date in sorted(by_day)]
+    for day in found:
+        its = by_day[datetime.fromisoformat(day.day).date()]
+        assert day.hours == len(its)
+        assert day.values == 8 * len(its)
+        assert day.challenger == pytest.approx(sum(one.challenger for one in its))
+        assert day.observed == {"ems": sum(one.observed["ems"] for one in its), "fire": len(its)}
+        assert day.weekday == datetime.fromisoformat(day.day).isoweekday()
+
+
+def test_the_days_on_which_the_clocks_change_have_23_and_25_hours():
+    year = [hour(START_S + number * 3600) for number in range(24 * 365)]
+    lengths = {day.day: day.hours for day in days_of(year, **VERSIONS)[1:]}
+    assert {day: hours for day, hours in lengths.items() if hours != 24} == {"2025-11-02": 25, "2026-03-08": 23}
+
+
+def test_an_hour_that_was_written_twice_counts_as_it_stands_last():
+    day = [hour(START_S + number * 3600) for number in range(48)]
+    again = msgspec.structs.replace(day[3], challenger=100.0)
+    plain, repeated = days_of(day, **VERSIONS)[1], days_of([*day, again], **VERSIONS)[1]
+    assert repeated.hours == plain.hours
+    assert repeated.challenger == pytest.approx(plain.challenger - day[3].challenger + 100)
+
+
+@pytest.mark.parametrize(
+    "other", [{"horizon": "4h"}, {"champion_version": CHALLENGER}, {"challenger_version": CHAMPION}]
+)
+def test_other_horizons_and_versions_do_not_count(other):
+    day = [hour(START_S + number * 3600) for number in range(48)]
+    assert days_of([*day, *(msgspec.structs.replace(one, **other) for one in day)], **VERSIONS) == days_of(
+        day, **VERSIONS
+    )
+
+
+@given(
+    st.dictionaries(st.integers(0, 24 * 30), st.sampled_from([CHALLENGER, "", CHAMPION]), max_size=80),
+    st.integers(0, 24 * 30),
+)
+def test_from_the_trials_start_on_an_hour_without_the_challenger_has_failed_and_none_before_counts(versions, start):
+    since_s = START_S + start * 3600
+    hours = [hour(START_S + number * 3600, challenger_version=version) for number, version in versions.items()]
+    found = days_of(hours, **VERSIONS, since_s=since_s)
+    for day in found:
+        its = [one for one in hours if str(local(one.tick_s).date()) == day.day and one.tick_s >= since_s]
+        assert day.hours == sum(one.challenger_version == CHALLENGER for one in its)
+        assert day.hours + day.failed == len(its) > 0
+        assert day.values == 8 * day.hours
+    judged = [(day.day, day.hours, day.champion) for day in found if day.hours]
+    later = [one for one in hours if one.tick_s >= since_s]
+    without = [(day.day, day.hours, day.champion) for day in days_of(later, **VERSIONS)]
+    assert judged[: len(without)] == without  # the newest day may end later
+
+
+@given(
+    st.dictionaries(st.integers(0, 24 * 30), st.tuples(st.booleans(), st.sampled_from([CHALLENGER, ""])), max_size=80)
+)
+def test_days_with_hours_that_are_cut_out_are_those_of_the_other_hours(drawn):
+    hours = [
+        hour(START_S + number * 3600, is_cut=is_cut, challenger_version=version)
+        for number, (is_cut, version) in drawn.items()
+    ]
+    clear = days_of([one for one in hours if not one.is_cut], **VERSIONS, since_s=START_S)
+    without = {day.day: day for day in clear}
+    for day in days_of(hours, **VERSIONS, since_s=START_S):
+        its = [one for one in hours if str(local(one.tick_s).date()) == day.day]
+        assert day.cut == sum(one.is_cut for one in its)
+        if day.day in without:  # the newest may have lost its last hour
+            assert msgspec.structs.replace(day, cut=0) == without[day.day]
+        assert day.hours + day.failed + day.cut == len(its)
+
+
+def test_a_line_of_an_older_version_is_of_an_hour_that_is_not_cut_out():
+    line = msgspec.json.encode(hour(START_S))
+    assert b"is_cut" not in line
+    assert msgspec.json.decode(line, type=ShadowHour) == hour(START_S, is_cut=False)
+
+
+def test_an_hour_that_the_champion_did_not_score_has_not_failed():
+    day = [hour(START_S + number * 3600, champion_version="baseline", challenger_version="") for number in range(48)]
+    assert days_of(day, **VERSIONS, since_s=START_S) == []
+
+
+VERSION = st.sampled_from(["baseline", CHAMPION, CHALLENGER, "20260103T000000Z-cccccccc"])
+LIVED = st.lists(st.tuples(st.integers(1, 90), VERSION, VERSION), min_size=1, max_size=6)  # days, champion, challenger
+
+
+@given(LIVED, st.integers(0, 3))
+def test_what_is_dropped_is_read_by_no_judgement_and_what_is_left_is_bounded(tmp_path_factory, lived, other):
+    """A judgement of the newest champion, or of a trial beside another, is the same before and after."""
+    path = tmp_path_factory.mktemp("shadow") / "town.jsonl"
+    roles = [(champion, challenger) for days, champion, challenger in lived for _ in range(2 * days)]  # by half days
+    before = [
+        hour(START_S + number * DAY_S // 2, champion_version=champion, challenger_version=challenger)
+        for number, (champion, challenger) in enumerate(roles)
+    ]
+    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in before))
+    newest_s, needed = before[-1].tick_s, {lived[-1][1], lived[other % len(lived)][1]}
+    drop_unneeded(path, champions=needed, newest_s=newest_s)
+    after = list(read_shadow(path))
+    for champion in needed:
+        for challenger in (None, CHALLENGER):
+            ours = {"spec": toy_spec(timezone=ZONE), "champion": champion, "challenger": challenger, "since_s": START_S}
+            assert days_of(after, **ours) == days_of(before, **ours)
+    left = {one.tick_s for one in after}
+    dropped = [one for one in before if one.tick_s not in left]
+    assert all(one.tick_s < newest_s - RECENT_DAYS * DAY_S and one.champion_version not in needed for one in dropped)
+    assert sum(one.champion_version not in needed for one in after) <= 2 * RECENT_DAYS + 1
+
+
+def test_a_file_is_read_by_its_horizon_and_its_champion(tmp_path):
+    path = tmp_path / "town.jsonl"
+    hours = [
+        hour(START_S + number * HOUR_S, horizon=horizon, champion_version=champion)
+        for number in range(3)
+        for horizon in ("1h", "24h")
+        for champion in (CHAMPION, CHALLENGER)
+    ]
+    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in hours))
+    assert list(read_shadow(path)) == hours
+    found = list(read_shadow(path, horizon="1h", champion=CHAMPION))
+    assert found == [one for one in hours if (one.horizon, one.champion_version) == ("1h", CHAMPION)]
+    assert len(found) == 3  # the challenger's own name stands in every line
+
+
+@pytest.mark.parametrize("fails", ["write", "rename"])
+def test_a_kill_while_hours_are_dropped_leaves_the_file_of_before(tmp_path, monkeypatch, fails):
+    path = tmp_path / "town.jsonl"
+    old = [hour(START_S + number * DAY_S, champion_version=CHALLENGER) for number in range(200)]
+    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in old) + b'{"cut off')
+    before, newest_s = path.read_bytes(), old[-1].tick_s
+    with monkeypatch.context() as patched:
+        if fails == "write":
+            patched.setattr("os.fsync", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        else:
+            patched.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            drop_unneeded(path, champions=[CHAMPION], newest_s=newest_s)
+    assert path.read_bytes() == before
+    drop_unneeded(path, champions=[CHAMPION], newest_s=newest_s)
+    assert list(read_shadow(path)) == old[-RECENT_DAYS - 1 :]
+    assert path.read_bytes().endswith(b'{"cut off')  # the next hour's writer cuts it
+    assert [each.name for each in tmp_path.iterdir()] == ["town.jsonl"]

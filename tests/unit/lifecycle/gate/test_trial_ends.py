@@ -1,0 +1,192 @@
+"""How trials begin and end beside a registry that others change, with toy versions: nothing is trained."""
+
+import threading
+import time
+from dataclasses import replace
+from math import inf
+
+import pytest
+
+from lifecycle.gate.held_out import HeldOut
+from lifecycle.gate.judge import Judgement
+from lifecycle.gate.plan import GatePlan
+from lifecycle.gate.trial import Trial, alone, end_on_record, ended_trials, read_trial, write_trial
+from lifecycle.trials import desk as trials_desk
+from lifecycle.trials.desk import Desk, abandon_trial, begin, end_trial, start_trial
+from models.artifact.artifact import read_artifact
+from models.artifact.pointer import Pointer, read_pointer
+from schemas.audit_verify import records
+from schemas.errors import ArtifactError, GateClosed
+from tests.harness import registries
+from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
+
+REGION = "toyville"
+WAITS = Judgement(
+    decision="go on",
+    because="two weekends",
+    days=3,
+    difference=0.0,
+    low=-inf,
+    high=inf,
+    margin=0.1,
+    calibration=(),
+    too_few=(),
+    failed={},
+    cut={},
+)
+
+
+class World:
+    """A registry of three versions, each with a day more to learn from than the one before; the first one scores."""
+
+    def __init__(self, folder):
+        self.hand = registries.Desk("folder", folder)
+        self.champion, self.challenger, self.other = (self.made(day) for day in (1, 2, 3))
+        self.hand.promote(self.champion)
+        self.hand.sync()
+        self.artifacts = self.hand.artifacts
+        self.desk = Desk(registry=self.hand.open(), artifacts=self.artifacts, note=self.hand.note)
+
+    def made(self, day):
+        cutoff_s, created = CUTOFF_S + day * 86_400, f"202601{day:02d}T000000Z"
+        version = toy_artifact(self.hand.made, toy_spec(), cutoff_s=cutoff_s, created=created).name
+        self.hand.register(version)
+        return version
+
+    def trial(self, challenger="", started_s=1_800_000_000):
+        return Trial(
+            champion=self.champion,
+            challenger=challenger or self.challenger,
+            plan=GatePlan(),
+            plan_sha256="0" * 64,
+            margin=0.1,
+            started_s=started_s,
+        )
+
+    def begun(self):
+        begin(self.desk, REGION, self.trial(), held_out_days=28)
+        return read_trial(self.artifacts, REGION)
+
+    def start(self, challenger="", clock=lambda: 1_800_000_000):
+        both = (self.champion, challenger or self.challenger)
+        sides = [read_artifact(self.hand.made_folder(version)) for version in both]
+        return start_trial(self.desk, *sides, None, (GatePlan(), "0" * 64), clock)[0]
+
+    def end(self, found=WAITS, *, is_confirmed=False):
+        return end_trial(self.desk, REGION, read_trial(self.artifacts, REGION), found, is_confirmed=is_confirmed)
+
+    def ended(self):
+        found = records(self.hand.audit.read_bytes())
+        return [one.details for one in found if one.event == "trial_ended"]
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+@pytest.mark.parametrize("judged", ["go on", "stop", "undecided", "promote"])
+@pytest.mark.parametrize("is_synchronised", [True, False])
+def test_a_promotion_by_hand_ends_the_trial_whatever_was_judged(world, judged, is_synchronised):
+    world.begun()
+    world.hand.promote(world.challenger)
+    if is_synchronised:
+        world.hand.sync()
+    with pytest.raises(GateClosed, match="end its trial without --abandon"):
+        abandon_trial(world.desk, REGION, read_trial(world.artifacts, REGION))
+    done = world.end(replace(WAITS, decision=judged, because="of its hours"))
+    assert (done.decision, done.because) == ("promote", "it was promoted already")
+    assert read_trial(world.artifacts, REGION) is None
+    assert [one.decision for one in ended_trials(world.artifacts, REGION)] == ["promote"]
+    assert [(one["decision"], one["reason"]) for one in world.ended()] == [("promote", "it was promoted already")]
+    assert read_pointer(world.artifacts, REGION) == Pointer(champion=world.challenger)
+    assert (world.hand.state().champion, world.hand.state().retired) == (world.challenger, ())
+
+
+def test_a_trial_that_goes_on_and_one_that_nobody_confirms_stay(world):
+    world.begun()
+    with pytest.raises(GateClosed, match="goes on: two weekends"):
+        world.end()
+    with pytest.raises(GateClosed, match="--confirm"):
+        world.end(replace(WAITS, decision="promote"))
+    assert read_trial(world.artifacts, REGION) is not None
+    assert world.ended() == []
+    assert world.end(replace(WAITS, decision="stop", because="worse")).because == "worse"
+    assert (world.hand.state().champion, world.hand.state().retired) == (world.champion, (world.challenger,))
+
+
+def test_without_its_challenger_in_the_jobs_folder_no_trial_begins(world):
+    (world.hand.folder / "registry" / REGION / world.challenger / "baseline.npz").write_bytes(b"damaged")
+    with pytest.raises(ArtifactError, match=r"baseline\.npz is damaged"):
+        world.begun()
+    assert read_trial(world.artifacts, REGION) is None
+    assert read_pointer(world.artifacts, REGION) == Pointer(champion=world.champion)
+
+
+HELD_OUT = HeldOut(days=28, champion=1.0, challenger=1.0, baseline=2.0, difference=None, margin=0.1, faults=())
+
+
+def test_of_two_starts_the_one_that_compares_longer_is_refused(world, monkeypatch):
+    """The other one's trial stays, and counts."""
+
+    def compared(champion, challenger, past, plan):
+        if challenger.version == world.challenger:
+            assert world.start(world.other).challenger == world.other
+        return HELD_OUT
+
+    monkeypatch.setattr(trials_desk, "_compared", compared)
+    with pytest.raises(GateClosed, match=f"has a trial of {world.other}"):
+        world.start()
+    assert read_trial(world.artifacts, REGION).challenger == world.other
+    assert world.hand.state().challenger == world.other
+
+
+def test_the_years_limit_is_asked_again_after_the_comparison(world, monkeypatch):
+    def compared(champion, challenger, past, plan):
+        for number in range(plan.trials_a_year):
+            end_on_record(world.artifacts, REGION, world.trial(started_s=1_800_000_000 - 1 - number), "stop")
+        return HELD_OUT
+
+    monkeypatch.setattr(trials_desk, "_compared", compared)
+    with pytest.raises(GateClosed, match="the plan allows 4"):
+        world.start()
+    assert read_trial(world.artifacts, REGION) is None
+    assert world.hand.state().challenger is None
+
+
+def test_a_trial_begins_when_the_comparison_has_ended(world, monkeypatch):
+    clock = [1_800_000_000]
+
+    def compared(*_):
+        clock[0] += 900
+        return HELD_OUT
+
+    monkeypatch.setattr(trials_desk, "_compared", compared)
+    assert world.start(clock=lambda: clock[0]).started_s == 1_800_000_900
+
+
+def test_a_start_waits_while_another_one_begins(world, monkeypatch):
+    is_compared, faults = threading.Event(), []
+
+    def compared(*_):
+        is_compared.set()
+        return HELD_OUT
+
+    def start():
+        try:
+            world.start()
+        except GateClosed as error:
+            faults.append(str(error))
+
+    monkeypatch.setattr(trials_desk, "_compared", compared)
+    second = threading.Thread(target=start)
+    with alone(world.artifacts, REGION):
+        second.start()
+        assert is_compared.wait(60)
+        time.sleep(0.3)  # a start that does not wait would have written its trial by now
+        assert read_trial(world.artifacts, REGION) is None
+        write_trial(world.artifacts, REGION, world.trial(world.other))
+    second.join(60)
+    assert len(faults) == 1
+    assert f"has a trial of {world.other}" in faults[0]
+    assert read_trial(world.artifacts, REGION).challenger == world.other

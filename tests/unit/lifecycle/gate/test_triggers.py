@@ -1,0 +1,90 @@
+"""When a challenger is due: each trigger by itself, and how rarely one fires without cause."""
+
+import numpy as np
+import pytest
+
+from lifecycle.gate.shadow_day import ShadowDay
+from lifecycle.gate.triggers import LEAST_DAYS, OLDEST_DAYS, SKILL_DAYS, drift_of, triggers
+from schemas.limits import DRIFT_BAND
+
+QUIET = {"age_days": 10.0, "was_better": True}
+
+
+def days(count, *, level=1.0, skill=0.01, seed=0):
+    """Days of Poisson counts at `level` times what is expected, with a mean skill over the baseline, nats per value."""
+    random = np.random.default_rng(seed)
+    found = []
+    for number in range(count):
+        score = 0.1 + 0.005 * random.standard_normal()
+        observed = {"ems": int(random.poisson(200 * level)), "fire": int(random.poisson(40))}
+        expected = {"ems": 200.0, "fire": 40.0}
+        found.append(
+            ShadowDay(
+                day=f"day {number}",
+                weekday=number % 7 + 1,
+                hours=24,
+                values=1000,
+                champion=1000 * score,
+                challenger=1000 * score,
+                baseline=1000 * (score + skill + 0.005 * random.standard_normal()),
+                observed=observed,
+                champion_expected=expected,
+                challenger_expected=expected,
+            )
+        )
+    return found
+
+
+def test_a_young_champion_that_fits_needs_none():
+    assert triggers(days(60), **QUIET) == []
+    assert triggers([], **QUIET) == []
+
+
+def test_age_is_one():
+    assert triggers([], age_days=OLDEST_DAYS, was_better=True) == []
+    (reason,) = triggers([], age_days=OLDEST_DAYS + 1, was_better=True)
+    assert "91 days ago" in reason
+
+
+@pytest.mark.parametrize("level", [1.3, 0.75])
+def test_a_level_that_rose_or_fell_is_one_and_says_where(level):
+    reasons = triggers(days(30, level=level), **QUIET)
+    assert [reason.split()[-1] for reason in reasons] == ["all", "ems"]
+    assert triggers(days(LEAST_DAYS - 1, level=level), **QUIET) == []
+
+
+def test_a_level_inside_the_limits_is_none():
+    assert triggers(days(200, level=(1 + DRIFT_BAND[1]) / 2), **QUIET) == []
+
+
+@pytest.mark.parametrize("calm", [0, 60, 200])
+def test_a_level_that_rose_is_seen_soon_however_long_all_was_calm(calm):
+    """All days together would hide it: 60 calm days and 30 at 1.45 have a mean of 1.15, with wide bounds."""
+    reasons = triggers(days(calm) + days(32, level=1.45, seed=1), **QUIET)
+    assert [reason.split()[-1] for reason in reasons] == ["all", "ems"]
+    assert triggers(days(calm) + days(6, level=1.45, seed=1), **QUIET) == []
+
+
+def test_chance_seldom_is_one():
+    """Looked at every week of half a year, of 100 regions in which nothing changes."""
+    wrong = 0
+    for seed in range(100):
+        half_a_year = days(180, seed=seed)
+        wrong += any(one.is_outside for length in range(LEAST_DAYS, 180, 7) for one in drift_of(half_a_year[:length]))
+    assert wrong <= 5
+
+
+def test_skill_that_is_gone_is_one_only_where_there_was_some():
+    gone = days(SKILL_DAYS + 5, skill=-0.001)
+    (reason,) = triggers(gone, **QUIET)
+    assert "no longer shown to be better" in reason
+    assert triggers(gone, age_days=10, was_better=False) == []
+    assert triggers(gone[: SKILL_DAYS - 1], **QUIET) == []
+
+
+def test_the_ratio_is_that_of_the_sums():
+    (region, ems, fire) = drift_of(days(30, level=1.3))
+    seen = sum(day.observed["ems"] for day in days(30, level=1.3))
+    assert ems.ratio == pytest.approx(seen / (30 * 200))
+    assert region.low < region.ratio < region.high
+    assert not fire.is_outside

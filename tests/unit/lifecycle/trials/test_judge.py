@@ -1,0 +1,225 @@
+"""Forecasts and counts that a job left are judged: twice to the same points, and whatever is damaged is said."""
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from lifecycle.cli.judge import judge_all
+from lifecycle.gate.asked import asked_path, keep_asked
+from lifecycle.gate.plan import GatePlan
+from lifecycle.gate.shadow_day import read_shadow, shadow_path
+from lifecycle.gate.trial import Trial, trial_path, write_trial
+from lifecycle.trials.judge import TrialJudge
+from models.dispersion import Dispersion
+from models.measures.outcomes import Forecast
+from schemas.errors import CheckpointError, SinkUnavailable
+from schemas.left_behind.closed_counts import KEEP_S, ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
+from schemas.left_behind.kept_forecasts import KeptForecasts
+from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, outcomes_folder
+from schemas.spec import DAY_S
+from tests.harness.points import stored_points
+from tests.harness.toy import toy_artifact, toy_spec
+
+SPEC = toy_spec()
+TICK_S = 1_764_028_800  # midnight, UTC: drift is judged, too
+CHAMPION, CHALLENGER = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
+NOW_S = TICK_S + SPEC.horizons_s[0] + last_grace_s(SPEC)
+
+
+def forecast(model):
+    shape = (SPEC.grid.cells, len(SPEC.categories), len(SPEC.horizons_s))
+    means = np.full(shape, 0.5, np.float32)
+    dispersion = Dispersion.quadratic(np.ones(shape[1:]))
+    return Forecast(model=model, expected=means, usual=means, dispersion=dispersion, usual_dispersion=dispersion)
+
+
+@dataclass
+class World:
+    """A checkpoint with a forecast of both versions, and its judge."""
+
+    judge: TrialJudge
+    written: list = field(default_factory=list)
+
+    def closes(self, tick_s=TICK_S, horizon=0):
+        judged_s = tick_s + SPEC.horizons_s[horizon] + last_grace_s(SPEC)
+        counts = np.zeros((SPEC.grid.cells, len(SPEC.categories)), np.int32)
+        closed = ClosedHorizon(horizon=horizon, tick_s=tick_s, judged_s=judged_s, observed=counts)
+        self.files.keep(SPEC, [ClosedCounts.of(closed)])
+
+    def points(self, **closed):
+        self.closes(**closed)
+        self.judge.judge(SPEC)
+        return b"".join(self.written)
+
+    @property
+    def files(self):
+        return ClosedFiles(closed_folder(self.judge.checkpoint))
+
+    @property
+    def path(self):
+        return shadow_path(self.judge.checkpoint, SPEC.region)
+
+    def hours(self):
+        return list(read_shadow(self.path))
+
+
+@pytest.fixture
+def world(tmp_path):
+    checkpoint, written = tmp_path / "checkpoint", []
+    KeptForecasts(outcomes_folder(checkpoint)).write(forecast(CHAMPION).to_keep(), SPEC, TICK_S)
+    KeptForecasts(forecasts_folder(checkpoint)).write(forecast(CHALLENGER).to_keep(), SPEC, TICK_S)
+    judge = TrialJudge(checkpoint=checkpoint, artifacts=tmp_path / "artifacts", store=written.append)
+    return World(judge, written)
+
+
+def test_without_damage_both_are_judged_once(world):
+    assert world.points().startswith(b"shadow,")
+    (hour,) = world.hours()
+    assert (hour.champion_version, hour.challenger_version) == (CHAMPION, CHALLENGER)
+    assert world.files.waiting(SPEC.region) == []
+    world.judge.judge(SPEC)
+    assert len(world.written) == 1
+
+
+def test_a_store_that_is_away_loses_nothing_and_the_second_try_writes_the_same(world):
+    def away(lines):
+        kept.append(lines)
+        raise SinkUnavailable("no answer", "wait")
+
+    kept, world.judge.store = [], away
+    world.closes()
+    with pytest.raises(SinkUnavailable):
+        world.judge.judge(SPEC)
+    hours = world.hours()
+    world.judge.store = world.written.append
+    world.judge.judge(SPEC)
+    assert world.written == kept
+    assert world.hours() == hours
+
+
+def test_a_batch_that_the_job_repeats_is_judged_to_the_same_points(world):
+    world.points()
+    world.points()
+    assert world.written[0] == world.written[1]
+    assert len(world.hours()) == 1
+
+
+def test_counts_that_nobody_judges_are_deleted_by_the_job_when_they_are_old(world):
+    world.closes()
+    world.closes(tick_s=TICK_S + KEEP_S)
+    assert len(world.files.waiting(SPEC.region)) == 2
+    world.closes(tick_s=TICK_S + KEEP_S + 3600)
+    assert len(world.files.waiting(SPEC.region)) == 2
+    assert world.files.waiting(SPEC.region)[0].stem == str(NOW_S + KEEP_S)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage"])
+def test_damaged_counts_are_said_and_taken_away(world, caplog, content):
+    world.closes()
+    (path,) = world.files.waiting(SPEC.region)
+    path.write_bytes(content)
+    world.judge.judge(SPEC)
+    assert "some hours are not judged" in caplog.text
+    assert world.files.waiting(SPEC.region) == world.written == []
+
+
+def test_a_damaged_forecast_of_the_challenger_leaves_the_hour_to_the_champion(world):
+    path = forecasts_folder(world.judge.checkpoint) / SPEC.region / f"{TICK_S}.npz"
+    path.write_bytes(b"garbage")
+    assert world.points() == b""
+    (hour,) = world.hours()
+    assert (hour.champion_version, hour.challenger_version) == (CHAMPION, "")
+
+
+@pytest.mark.parametrize("line", [b"garbage\n", b'{"champion_version": "\xff"}\n'])
+def test_judged_hours_that_cannot_be_read_are_a_fault_of_the_region_and_its_counts_wait(world, line):
+    world.path.parent.mkdir(parents=True, exist_ok=True)
+    world.path.write_bytes(line)
+    world.closes()
+    with pytest.raises(CheckpointError, match="line 1 cannot be read"):
+        world.judge.judge(SPEC)
+    assert len(world.files.waiting(SPEC.region)) == 1
+
+
+def test_an_hour_of_a_silent_feed_is_written_again_as_cut_out_and_once(world):
+    world.judge.cut_hours = lambda spec, newest_s: {TICK_S // 3600}
+    for _ in range(2):
+        world.points()
+        assert [hour.is_cut for hour in world.hours()] == [False, True]
+
+
+def test_a_log_of_batches_that_cannot_be_read_stops_no_judgement(world, caplog):
+    def damaged(*_):
+        raise CheckpointError("batches.jsonl, line 7 cannot be read", "restore it")
+
+    world.judge.cut_hours = damaged
+    assert world.points().startswith(b"shadow,")
+    assert "nobody knows in which hours its feed was silent" in caplog.text
+
+
+def test_a_damaged_trial_is_said_and_the_hours_are_judged(world, caplog):
+    path = trial_path(world.judge.artifacts, SPEC.region)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"garbage")
+    assert world.points().startswith(b"shadow,")
+    assert "trial.json cannot be used" in caplog.text
+
+
+def test_when_triggers_were_asked_is_told_unless_it_cannot_be_read(world, caplog):
+    path = asked_path(world.judge.artifacts, SPEC.region)
+    path.parent.mkdir(parents=True)
+    keep_asked(world.judge.artifacts, SPEC.region, "trial started", "it is old", now_s=NOW_S - 7200)
+    keep_asked(world.judge.artifacts, SPEC.region, "failed", "a day is missing", now_s=NOW_S - 60)
+    (fields,) = (fields for (key, _), fields in stored_points([world.points()]).items() if key.startswith("retrain,"))
+    assert fields == {
+        "asked_ago_s": "7200.0",
+        "made_ago_s": "7200.0",
+        "outcome": '"failed"',
+        "because": '"a day is missing"',
+    }
+    path.write_bytes(b"{")
+    assert world.points().startswith(b"shadow,")
+    assert "retrain.json cannot be used" in caplog.text
+
+
+def test_old_hours_of_other_champions_are_dropped_once_a_day_and_those_of_the_trial_stay(world):
+    names = ("20250101T000000Z-cccccccc", "20250201T000000Z-dddddddd", "baseline")
+    world.points()
+    (hour,) = world.hours()
+    old = [
+        replace(hour, tick_s=TICK_S - age * DAY_S, champion_version=name, challenger_version="")
+        for age in (99, 61, 59)
+        for name in (*names, CHAMPION)
+    ]
+    world.path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in old))
+    trial = Trial(
+        champion=names[1], challenger=CHALLENGER, plan=GatePlan(), plan_sha256="0" * 64, margin=0.1, started_s=TICK_S
+    )
+    trial_path(world.judge.artifacts, SPEC.region).parent.mkdir(parents=True)
+    write_trial(world.judge.artifacts, SPEC.region, trial)
+    world.points()
+    stay = [each for each in old if each.tick_s > TICK_S - 60 * DAY_S or each.champion_version in (names[1], CHAMPION)]
+    assert world.hours() == [*stay, hour]
+
+
+def test_only_the_forecasts_that_decide_are_kept_in_the_file(world):
+    assert b"horizon=24h" in world.points(horizon=len(SPEC.horizons_s) - 1)
+    assert world.hours() == []
+
+
+def test_a_region_that_cannot_be_judged_keeps_no_other_one_back(world):
+    folder = toy_artifact(world.judge.artifacts, SPEC)
+    entry = {"version": folder.name, "fingerprint": SPEC.fingerprint()}
+    roster = {
+        "away": {"folder": str(world.judge.artifacts / "away" / "nowhere"), **entry},
+        SPEC.region: {"folder": str(folder), **entry},
+    }
+    (world.judge.checkpoint / "roster.json").write_bytes(msgspec.json.encode(roster))
+    world.closes()
+    said = []
+    fault = judge_all(world.judge, said.append)
+    assert "nowhere" in str(fault)
+    assert said == [f"away: {fault}", f"{SPEC.region}: 1 forecasts are judged"]
