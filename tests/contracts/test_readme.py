@@ -157,7 +157,7 @@ def test_the_check_itself_finds_what_is_wrong():
         "python -m streaming broker": "broker",
         "python -m streaming run --klock event": "klock",
         "python -m streaming replay some.csv --layout chicago --region chicago --speed fast": "number",
-        "python -m models tune": "FILE",
+        "python -m models tune": "file",
         "rm -rf /": "knows",
     }.items():
         assert word in fault(line)
