@@ -166,7 +166,7 @@ def test_a_fault_is_a_row_and_a_test_with_its_mark(tmp_path, monkeypatch):
     marked = Marked()
     assert pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", str(ROOT), str(test)], plugins=[marked]) == 0
     (played,) = marked.tests["F99"]
-    assert played.endswith("test_roof.py::test_water")
+    assert played.endswith("::test_water")
     tests = {"F99": ["tests/faults/test_roof.py::test_water"]}
     (tmp_path / "matrix.xml").write_text(f"<testsuite>{''.join(junit_of(tests['F99'], ()))}</testsuite>", "utf-8")
     noted = {"at": "now", "commit": "0b204f5", "exit_code": 0, "tests": tests}
