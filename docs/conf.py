@@ -4,6 +4,7 @@ import os.path
 import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +20,8 @@ from sphinx.util.logging import getLogger
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "grafana-provisioning")]
 
-from docs.written import filled  # noqa: E402 - the path comes first
+from docs.ages import with_age  # noqa: E402 - the path comes first
+from docs.written import filled  # noqa: E402
 from schemas.version import product_version  # noqa: E402
 
 project = "Incident Risk Scorer"
@@ -98,8 +100,8 @@ def pages_of_files(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
 
 
 def write_parts(app: Sphinx, page: str, source: list[str]) -> None:
-    """What code knows takes its place on the page."""
-    source[0] = filled(source[0])
+    """What code knows takes its place on the page, and so does the age of the runs that it rests on."""
+    source[0] = with_age(filled(source[0]), datetime.now(UTC).date())
 
 
 def setup(app: Sphinx) -> None:
