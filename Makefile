@@ -1,4 +1,4 @@
-.PHONY: pages pictures help demo test test-all stack cluster kubernetes ansible unit lint docs faults soak load year fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
+.PHONY: pages pictures help demo test test-all packages stack cluster kubernetes ansible unit lint docs faults soak load year fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
 PYTHON := .venv/bin/python
 # Each group of tests that share a need goes to one worker, in the order of tests/harness/needs.py.
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder

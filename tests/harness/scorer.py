@@ -66,6 +66,12 @@ class Scorer:
                 process_group=0,
             )
 
+    def start_forked(self):
+        """The same without its seconds of imports: for a start that is refused before Java."""
+        with (self.folder / "terminal.txt").open("ab") as terminal:
+            files = (terminal, terminal)
+            self.process = self.commands.popen("streaming", "run", out=files, env=self.environment, process_group=0)
+
     def command(self, *words, **environment):
         """`python -m streaming WORDS` with its settings and others, to its end. It may not start Java."""
         return self.commands.run("streaming", *words, env={**self.environment, **environment})

@@ -43,12 +43,12 @@ def topic(new_topic):
 
 @pytest.fixture
 def started(new_scorer, new_region, topic):
-    """started(name, **settings): a job with the artifact of one region that was just started."""
+    """started(name, refused=, **settings): a job with one region that was just started; refused: before Java."""
 
-    def start(name, **settings):
+    def start(name, *, refused=False, **settings):
         scorer = new_scorer(name, topic, **settings)
         new_region("riverton").publish(scorer.artifacts)
-        scorer.start()
+        (scorer.start_forked if refused else scorer.start)()
         return scorer
 
     return start
@@ -75,26 +75,27 @@ def assert_no_trace(scorer):
 
 def test_an_empty_folder_of_artifacts(new_scorer, topic):
     scorer = new_scorer("no_artifacts", topic)
-    scorer.start()
+    scorer.start_forked()
     assert_one_clear_line(scorer, 4, "no usable artifact", "models train")
 
 
 @pytest.mark.fault("F22")
 def test_a_store_that_does_not_listen(started, closed_port):
     settings = {"RISK_SINK": "influxdb", "INFLUXDB_V2_TOKEN": SECRET_CANARY, "RISK_WRITE_TIMEOUT_S": "1"}
-    scorer = started("no_store", INFLUXDB_V2_URL=f"http://127.0.0.1:{closed_port}", **settings)
+    scorer = started("no_store", refused=True, INFLUXDB_V2_URL=f"http://127.0.0.1:{closed_port}", **settings)
     assert_one_clear_line(scorer, 6, str(closed_port), "INFLUXDB_V2_URL")
 
 
 @pytest.mark.fault("F06")
 def test_a_broker_that_does_not_listen(started, closed_port):
-    scorer = started("no_broker", RISK_KAFKA_BOOTSTRAP=f"127.0.0.1:{closed_port}", RISK_KAFKA_TIMEOUT_S="3")
+    settings = {"RISK_KAFKA_BOOTSTRAP": f"127.0.0.1:{closed_port}", "RISK_KAFKA_TIMEOUT_S": "3"}
+    scorer = started("no_broker", refused=True, **settings)
     assert_one_clear_line(scorer, 5, str(closed_port), "has not answered for")
     assert "Waiting for it for up to 3 s" in " ".join(scorer.output.split())
 
 
 def test_a_topic_that_does_not_exist(started):
-    scorer = started("no_topic", RISK_TOPIC="nowhere")
+    scorer = started("no_topic", refused=True, RISK_TOPIC="nowhere")
     assert_one_clear_line(scorer, 5, "nowhere")
 
 
