@@ -54,7 +54,7 @@ def measure(*, rounds: int, seconds: float, console: Console) -> dict[str, Any]:
         folder = Path(name)
         leave(folder, spec)
         path = {"service": f"/v1/regions/{spec.region}/scores", "files": "/scores.json"}
-        serve = ("-m", "streaming", "serve", "--listen", f"127.0.0.1:{PORTS['service']}", "--rate", "1000000")
+        serve = ("-m", "service", "serve", "--listen", f"127.0.0.1:{PORTS['service']}", "--rate", "1000000")
         at_the_end.enter_context(running(serve, PORTS["service"], RISK_FRAMES=name))
         (folder / "scores.json").write_bytes(asked(PORTS["service"], path["service"])[2])
         files = ("-m", "benchmarks.static_files", name, str(PORTS["files"]))

@@ -31,6 +31,7 @@ _COMMANDS = (
     ("models", "--version"),
     ("streaming", "--help"),
     ("models", "--help"),
+    ("service", "--version"),
     ("schemas", "--check"),
     ("streaming", "check", "event.json"),
     ("streaming", "cells", "--out", "cells"),

@@ -22,6 +22,7 @@ from models.feature_lists import feature_table
 from schemas.dead_letter import DeadLetter
 from schemas.errors import RiskError
 from schemas.measurements import MEASUREMENTS
+from service.__main__ import app as service_app
 from streaming.__main__ import app as streaming_app
 from streaming.settings import Settings, environment_names
 from streaming.watch.metrics import Metrics
@@ -140,6 +141,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "commands of streaming": lambda: commands_of(streaming_app, "python -m streaming"),
     "commands of lifecycle": lambda: commands_of(lifecycle_app, "python -m lifecycle"),
     "commands of models": lambda: commands_of(models_app, "python -m models"),
+    "commands of service": lambda: commands_of(service_app, "python -m service"),
     "targets of make": targets,
     "exit codes": exit_codes,
     "settings": settings,

@@ -21,7 +21,6 @@ from streaming.cli import (
     rebuild,
     replay,
     run,
-    serve,
     spark_pod,
 )
 from streaming.cli.process import run_without_secrets, settings_of
@@ -47,8 +46,6 @@ app.command("run", rich_help_panel=_JOB)(run.run)
 app.command("doctor", rich_help_panel=_JOB)(doctor.doctor)
 app.command("check", rich_help_panel=_JOB)(check.check)
 app.command("health", rich_help_panel=_JOB)(health.health)
-app.command("serve", rich_help_panel=_JOB)(serve.serve)
-app.command("token", rich_help_panel=_JOB)(serve.token)
 app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)
 app.add_typer(checkpoint.checkpoint_app, name="checkpoint", rich_help_panel=_JOB)
 app.add_typer(audit.audit_app, name="audit", rich_help_panel=_JOB)

@@ -12,7 +12,7 @@ from schemas.errors import PipelineError
 from streaming.rehearse.broker import HOST, free_port
 
 _LONGEST_START_S = 60.0
-SERVICE = ("-m", "streaming", "serve")
+SERVICE = ("-m", "service", "serve")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import typer
 
 from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
+from service.__main__ import app as service_app
 from streaming.__main__ import app
 from streaming.job.jars import CONNECTOR, jar_options
 from streaming.settings import Settings
@@ -38,7 +39,7 @@ def test_a_command_exists_and_takes_its_arguments(name):
         assert words in (["artifact"], ["replay"])
         return
     command = typer.main.get_command(
-        {"streaming": app, "models": models_app, "lifecycle": lifecycle_app}[program]
+        {"streaming": app, "models": models_app, "lifecycle": lifecycle_app, "service": service_app}[program]
     ).commands[words[0]]
     command.make_context(words[0], words[1:])
 

@@ -7,8 +7,8 @@ import pytest
 
 from generator.alerts import ALERTS
 from schemas.spec import DAY_S
+from service.tokens import Tokens
 from streaming.job.supervise import _COMMIT_WAIT_S, _WRITES
-from streaming.serve.tokens import Tokens
 from streaming.settings import Settings, environment_names
 from tests.harness.compose_file import COMPOSE, OUR_SERVICES, ROOT, SERVICES, mounts, read_compose, variables
 

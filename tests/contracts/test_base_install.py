@@ -49,7 +49,7 @@ def test_the_modules_that_are_taken_away_are_those_of_the_extras():
     assert not names & {"torch", "numpy", "pyspark", "models", "streaming", "scipy"}
 
 
-@pytest.mark.parametrize("package", ["models", "streaming"])
+@pytest.mark.parametrize("package", ["models", "streaming", "service"])
 def test_every_command_explains_itself(package):
     ran = run(package, "--help")
     assert ran.returncode == 0, ran.stderr
@@ -64,7 +64,7 @@ def test_a_first_artifact_is_made_and_the_extra_is_named_where_it_is_needed(tmp_
 
 
 def test_the_extra_of_the_service_is_named_where_it_is_needed():
-    ran = run("streaming", "serve")
+    ran = run("service", "serve")
     assert (ran.returncode, "pip install -c constraints.txt '.[serve]'" in ran.stderr) == (2, True), ran.stderr
 
 

@@ -23,12 +23,12 @@ from models.training.regions import RegionTask
 from models.training.train_region import prepare, train_region
 from schemas.errors import ArtifactError
 from schemas.frame import RiskFrame
+from service import app as service_app
 from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import score_features
-from streaming.serve import app as service_app
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines
 from streaming.sinks.open import SINKS, open_sink
@@ -210,8 +210,8 @@ def test_a_rival_and_a_kind_of_network_are_judged_on_a_file_of_a_new_layout(the_
 AN_ENDPOINT = """
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
-from streaming.serve.problems import problems_of
-from streaming.serve.service import TheCaller
+from service.problems import problems_of
+from service.service import TheCaller
 
 router = APIRouter(prefix="/v1")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("schemas", "models", "streaming", "lifecycle")
+PACKAGES = ("schemas", "models", "streaming", "lifecycle", "service")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MODULES_OF_SCHEMAS = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)

@@ -17,6 +17,7 @@ from benchmarks.__main__ import app as benchmarks_app
 from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from schemas.decode import decode_messages
+from service.__main__ import app as service_app
 from streaming.__main__ import app as streaming_app
 from streaming.roster.roster import load_artifact, spec_of
 from streaming.settings import environment_names
@@ -29,6 +30,7 @@ PROGRAMS = (
     ("python -m streaming", streaming_app),
     ("python -m models", models_app),
     ("python -m lifecycle", lifecycle_app),
+    ("python -m service", service_app),
     ("incident-scorer", streaming_app),
 )
 PAGES = [

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from schemas.version import DISTRIBUTION, product_version
+from service.__main__ import app as service_app
+from service.app import document
 from streaming.__main__ import app as streaming_app
-from streaming.serve.app import document
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -28,7 +29,10 @@ def test_what_is_installed_has_the_projects_name_and_version():
     assert (DISTRIBUTION, product_version()) == (PROJECT["name"], PROJECT["version"]), "run `.ci/setup`"
 
 
-@pytest.mark.parametrize("app", [streaming_app, models_app, lifecycle_app], ids=["streaming", "models", "lifecycle"])
+PROGRAMS = {"streaming": streaming_app, "models": models_app, "lifecycle": lifecycle_app, "service": service_app}
+
+
+@pytest.mark.parametrize("app", PROGRAMS.values(), ids=PROGRAMS)
 def test_a_program_prints_the_version_whatever_else_is_wrong(app, monkeypatch):
     monkeypatch.setenv("RISK_NONSENSE", "1")
     done = CliRunner().invoke(app, ["--version"])

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import urllib3
 
+from service.tokens import Tokens, make_token
 from streaming.rehearse.broker import free_port
-from streaming.serve.tokens import Tokens, make_token
 from tests.harness.processes import run
 from tests.harness.service import Client, leave_frame, running, toy_service
 

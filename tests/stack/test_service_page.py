@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
+from service.answers.written import number
+from service.tokens import Tokens, make_token
 from streaming.maps.areas import read_areas
-from streaming.serve.answers.written import number
-from streaming.serve.tokens import Tokens, make_token
 from tests.harness.service import Client, leave_frame, running, toy_service
 
 NORTH = [[[-87.895, 41.605], [-87.86, 41.605], [-87.86, 41.63], [-87.895, 41.63], [-87.895, 41.605]]]

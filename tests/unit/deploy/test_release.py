@@ -16,7 +16,7 @@ from schemas.version import product_version
 from tests.harness.git_folder import commit_all, git
 from tests.harness.processes import run, run_python
 
-PACKAGES = ("schemas", "models", "streaming", "lifecycle")
+PACKAGES = ("schemas", "models", "streaming", "lifecycle", "service")
 OF_A_SITE = {"deploy/gate.toml"}  # a default below the folder of work; `--plan` names another
 ENTRY = (
     "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2026-12-01\n\n### Added\n\n- A sink.\n\n## [1.2.2] - 2026-11-01\n"

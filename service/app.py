@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from schemas.version import product_version
-from streaming.serve import feed, page
-from streaming.serve.answers import contract, ogc, outlines, scores
-from streaming.serve.guard import Guard
-from streaming.serve.metrics import ServiceMetrics
-from streaming.serve.problems import ALWAYS, Problem, answer_with_problems, problems_of
-from streaming.serve.service import Service, TheCaller, TheService, json_bytes
+from service import feed, page
+from service.answers import contract, ogc, outlines, scores
+from service.guard import Guard
+from service.metrics import ServiceMetrics
+from service.problems import ALWAYS, Problem, answer_with_problems, problems_of
+from service.service import Service, TheCaller, TheService, json_bytes
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _STATES = APIRouter(tags=["the service itself"])

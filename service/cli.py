@@ -11,12 +11,13 @@ from schemas.errors import SettingsError, not_installed
 from streaming.maps.areas import read_areas
 from streaming.settings import Settings
 
+_FRAMES: Path = Settings.model_fields["frames"].default
 _ListenOption = Annotated[str, typer.Option(help="host:port; a host that other machines reach needs --tokens")]
 _TokensOption = Annotated[
     Path | None, typer.Option(help="File of the tokens' hashes; without it only this machine is answered")
 ]
 _RateOption = Annotated[float, typer.Option(min=0.1, help="Requests a second that a token may make on average")]
-_FramesOption = Annotated[Path | None, typer.Option(help="Folder of the frames, in place of RISK_FRAMES")]
+_FramesOption = Annotated[Path, typer.Option(envvar="RISK_FRAMES", help="Folder of the frames")]
 _AreasOption = Annotated[
     Path | None, typer.Option(help="GeoJSON file of polygons, such as districts, to ask for by name")
 ]
@@ -34,8 +35,7 @@ _SERVER: dict[str, Any] = {  # no line of its log has an address, a token or a b
 
 
 def serve(
-    context: typer.Context,
-    frames: _FramesOption = None,
+    frames: _FramesOption = _FRAMES,
     listen: _ListenOption = "127.0.0.1:8321",
     tokens: _TokensOption = None,
     rate: _RateOption = 20.0,
@@ -45,8 +45,7 @@ def serve(
     url: _UrlOption = "",
     openapi: Annotated[bool, typer.Option("--openapi", help="Print the interface's OpenAPI document, and end")] = False,
 ) -> None:
-    """Serve the last frame of each region in RISK_FRAMES over HTTP, with a live map at /, until told to stop."""
-    settings: Settings = context.obj
+    """Serve the last frame of each region over HTTP, with a live map at /, until told to stop."""
     host, port = _address(listen, is_guarded=tokens is not None)
     if streets and not streets.is_file():
         raise SettingsError(f"{streets} does not exist", "name the GeoJSON file of streets with --streets")
@@ -54,8 +53,8 @@ def serve(
     try:
         import uvicorn
 
-        from streaming.serve.app import application, document
-        from streaming.serve.service import opened
+        from service.app import application, document
+        from service.service import opened
     except ModuleNotFoundError as error:
         raise not_installed(error, "serve") from error
     if openapi:
@@ -63,7 +62,7 @@ def serve(
         return
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     service = opened(
-        frames or settings.frames,
+        frames,
         tokens=tokens,
         rate=rate,
         areas=named,
@@ -80,7 +79,7 @@ def token(
     region: Annotated[list[str] | None, typer.Option(help="Region that it opens; may be repeated")] = None,
 ) -> None:
     """Make a token for `serve`, and print it: only its hash is kept. Without --region it opens all regions."""
-    from streaming.serve.tokens import make_token
+    from service.tokens import make_token
 
     typer.echo(make_token(tokens, name, region or ()))
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from schemas.errors import SettingsError
-from streaming.__main__ import app
-from streaming.serve.tokens import Rates, Tokens, make_token, read_tokens
+from service.__main__ import app
+from service.tokens import Rates, Tokens, make_token, read_tokens
 from tests.harness.service import Client, leave_frame, running, toy_service
 
 

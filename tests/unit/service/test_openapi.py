@@ -8,10 +8,10 @@ import pytest
 import typer
 
 from schemas.limits import MAX_FRAME_BYTES, MIB, OLDEST_SCORES_S
-from streaming.__main__ import app
-from streaming.serve import feed, guard
-from streaming.serve.answers import contract, ogc, scores
-from streaming.serve.app import document
+from service import feed, guard
+from service.__main__ import app
+from service.answers import contract, ogc, scores
+from service.app import document
 from tests.harness.service import Client, leave_frame, running, toy_service
 
 WRITTEN = Path(__file__).parents[3] / "docs" / "reference" / "openapi.json"
@@ -22,7 +22,7 @@ OPERATIONS = [(path, method) for path, one in DOCUMENT["paths"].items() for meth
 def test_the_document_is_the_one_that_is_written_down():
     written = json.loads(WRITTEN.read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(DOCUMENT)), (
-        "python -m streaming serve --openapi > docs/reference/openapi.json"
+        "python -m service serve --openapi > docs/reference/openapi.json"
     )
     assert written["openapi"].startswith("3.1")
 

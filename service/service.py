@@ -17,14 +17,14 @@ from starlette.exceptions import HTTPException
 from schemas.grid import Cells, Grid
 from schemas.spec import SLUG
 from schemas.version import product_version
+from service.frames import Frames, instant, is_stale
+from service.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
 from streaming.disk.frame_file import StoredFrames
 from streaming.maps.areas import Area, cells_inside
-from streaming.serve.frames import Frames, instant, is_stale
-from streaming.serve.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
 
 COOKIE = "risk_token"
 _MOST_KEPT_BYTES = 64 * 1024 * 1024
-_bearer = HTTPBearer(auto_error=False, description="A token that `python -m streaming token` made")
+_bearer = HTTPBearer(auto_error=False, description="A token that `python -m service token` made")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The same token, for the page")
 
 

@@ -6,8 +6,8 @@ from prometheus_client.metrics import Counter, Histogram
 from prometheus_client.registry import Collector
 from starlette.types import Scope
 
-from streaming.serve.feed import Feed
-from streaming.serve.service import Service
+from service.feed import Feed
+from service.service import Service
 
 _PREFIX = "incident_risk_service"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)

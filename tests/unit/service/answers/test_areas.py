@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from streaming.serve.answers.scores import ASSUMES
-from tests.unit.serve.answers.conftest import CHOICES, SQUARE, column
+from service.answers.scores import ASSUMES
+from tests.unit.service.answers.conftest import CHOICES, SQUARE, column
 
 
 def test_an_area_of_the_file_has_its_cells_alone(client, views):

@@ -9,9 +9,9 @@ from fastapi import APIRouter, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
 
-from streaming.serve.problems import problems_of
-from streaming.serve.service import Service, TheCaller, TheService, json_bytes, known_caller, seen_by, token_of
-from streaming.serve.tokens import Caller
+from service.problems import problems_of
+from service.service import Service, TheCaller, TheService, json_bytes, known_caller, seen_by, token_of
+from service.tokens import Caller
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0

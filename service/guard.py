@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streaming.serve.metrics import ServiceMetrics
-from streaming.serve.problems import problem
+from service.metrics import ServiceMetrics
+from service.problems import problem
 
 MOST_BODY_BYTES = 256 * 1024
 _HEADERS = {

@@ -15,13 +15,13 @@ from starlette.responses import Response
 from schemas.errors import DataError
 from schemas.grid import CELL_ID, Cells, Grid
 from schemas.spec import SLUG
-from streaming.serve.answers.contract import geojson_schema
-from streaming.serve.answers.scores import chosen_view
-from streaming.serve.answers.written import MEDIA_TYPES, Chosen, as_geojson
-from streaming.serve.frames import categories_of, instant
-from streaming.serve.problems import problems_of
-from streaming.serve.service import Now, Service, TheCaller, TheService, json_bytes, now_seen_by, seen_by
-from streaming.serve.tokens import Caller
+from service.answers.contract import geojson_schema
+from service.answers.scores import chosen_view
+from service.answers.written import MEDIA_TYPES, Chosen, as_geojson
+from service.frames import categories_of, instant
+from service.problems import problems_of
+from service.service import Now, Service, TheCaller, TheService, json_bytes, now_seen_by, seen_by
+from service.tokens import Caller
 
 MOST_FEATURES = 10_000
 CONFORMS = [f"http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/{name}" for name in ("core", "geojson")]

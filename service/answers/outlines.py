@@ -10,9 +10,9 @@ from starlette.responses import Response
 
 from schemas.errors import SettingsError
 from schemas.grid import Grid
+from service.answers.contract import geojson_shapes_schema
+from service.service import TheRegion, TheService, json_bytes
 from streaming.maps.outlines import border_and_areas, read_streets
-from streaming.serve.answers.contract import geojson_shapes_schema
-from streaming.serve.service import TheRegion, TheService, json_bytes
 
 _MEDIA = "application/geo+json"
 _DOCUMENTED: dict[int | str, dict[str, Any]] = {200: {"content": {_MEDIA: {"schema": geojson_shapes_schema()}}}}

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from streaming.page.parts import FOLDER, part
+from service.live_map.parts import FOLDER, part
 
 CSS = part("page.css")
 THEMES = [

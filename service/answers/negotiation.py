@@ -2,7 +2,7 @@
 
 from starlette.exceptions import HTTPException
 
-from streaming.serve.answers.written import MEDIA_TYPES, Format
+from service.answers.written import MEDIA_TYPES, Format
 
 _PLAIN: dict[str, Format] = {media.partition(";")[0]: name for name, media in MEDIA_TYPES.items()}
 _ANY: dict[str, Format] = {"*/*": "json", "application/*": "json", "text/*": "csv"}

@@ -13,13 +13,13 @@ from schemas.errors import DataError, SettingsError
 from schemas.frame import SUPPORT, attribution_groups, riskiest
 from schemas.grid import CELL_ID, Cells, geohash
 from schemas.limits import OLDEST_SCORES_S
+from service.answers import contract
+from service.answers.negotiation import format_of, is_known
+from service.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, number
+from service.frames import categories_of, view_of
+from service.problems import problems_of
+from service.service import Now, TheCaller, TheRegion, TheService, json_bytes, must_be_current, seen_by
 from streaming.maps.areas import area_of, cells_inside
-from streaming.serve.answers import contract
-from streaming.serve.answers.negotiation import format_of, is_known
-from streaming.serve.answers.written import MEDIA_TYPES, NUMBERS, WRITERS, Chosen, number
-from streaming.serve.frames import categories_of, view_of
-from streaming.serve.problems import problems_of
-from streaming.serve.service import Now, TheCaller, TheRegion, TheService, json_bytes, must_be_current, seen_by
 
 MOST_DEGREES = 5.0  # of a polygon's width and height; the largest regions are smaller
 ASSUMES = (

@@ -6,9 +6,9 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from streaming.page.parts import FOLDER, filled, part
-from streaming.serve.problems import problem
-from streaming.serve.service import COOKIE, Service, TheService, known_caller, token_of
+from service.live_map.parts import FOLDER, filled, part
+from service.problems import problem
+from service.service import COOKIE, Service, TheService, known_caller, token_of
 
 router = APIRouter(include_in_schema=False)
 _KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from streaming.serve.app import document
-from streaming.serve.tokens import Tokens, make_token
+from service.app import document
+from service.tokens import Tokens, make_token
 from tests.harness.service import Client, leave_frame, running, toy_service
 
 OPERATIONS = {

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.frame import SUPPORT, riskiest
+from service import service
+from service.answers.written import NUMBERS, number
+from service.service import Kept
 from streaming.maps.areas import area_of
-from streaming.serve import service
-from streaming.serve.answers.written import NUMBERS, number
-from streaming.serve.service import Kept
 from streaming.sinks.line_protocol import risk_lines
 from tests.harness.points import stored_points
 from tests.harness.service import Client, running, toy_service
-from tests.unit.serve.answers.conftest import CHOICES, SQUARE, column
+from tests.unit.service.answers.conftest import CHOICES, SQUARE, column
 
 
 def rows_of(client, fmt, category, horizon):
