@@ -70,7 +70,7 @@ class BaselineConstants:
 
     def arrays(self) -> dict[str, Floats]:
         """As they are stored; those that a region may lack only where there are any."""
-        named = {one.name: getattr(self, one.name) for one in fields(self)}
+        named = {constant.name: getattr(self, constant.name) for constant in fields(self)}
         named |= {"dispersion": self.dispersion.r, "dispersion_power": self.dispersion.power}
         if own := named.pop("network_dispersion"):
             named |= dict(zip(_OF_NETWORK, (own.r, own.power), strict=True))

@@ -62,7 +62,9 @@ def as_issued(values: Values, spec: Spec, at_s: npt.NDArray[np.int64]) -> Values
 
     values: (n,) of VALUE, sorted by series, hour and issue. at_s: (n,) the moment of each, the same for all of an hour.
     """
-    oldest_s = at_s - HOUR_S * np.array([one.max_age_hours for one in spec.covariates], np.int64)[values["series"]]
+    oldest_s = (
+        at_s - HOUR_S * np.array([series.max_age_hours for series in spec.covariates], np.int64)[values["series"]]
+    )
     seen: Values = values[(values["issued_s"] <= at_s) & (values["issued_s"] >= oldest_s)]
     newest: Values = seen[_is_first(seen[::-1], "series", "hour")[::-1]]
     return newest
@@ -86,8 +88,8 @@ class SeriesScale:
         values = values[(values["hour"] * HOUR_S >= start_s) & (values["hour"] * HOUR_S < stop_s)]
         known = as_issued(values, spec, values["hour"] * HOUR_S)
         of_each = [known["value"][known["series"] == number] for number in range(len(spec.covariates))]
-        centre = np.array([one.mean() if len(one) else 0.0 for one in of_each])
-        spread = np.array([one.std() if len(one) else 1.0 for one in of_each])
+        centre = np.array([values_of_series.mean() if len(values_of_series) else 0.0 for values_of_series in of_each])
+        spread = np.array([values_of_series.std() if len(values_of_series) else 1.0 for values_of_series in of_each])
         return cls(centre=centre, scale=np.where(spread > _LEAST_SCALE, spread, 1.0))
 
 

@@ -55,7 +55,7 @@ class Dispersion:
         return np.asarray(np.where(self.power == LINEAR, r * mean, r) if self.power.any() else r)
 
     def tensor_size(self, mean: "Tensor") -> "Tensor":
-        """As `size`, of a tensor and where it is."""
+        """What `size` gives, as a tensor on the device of `mean`."""
         r, power = mean.new_tensor(self.r), mean.new_tensor(self.power)
         return (r * mean).where(power == LINEAR, r) if self.power.any() else r
 

@@ -44,7 +44,7 @@ class Feature:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of its columns."""
+        """The names of the feature's columns."""
         return tuple(self.name.format(window) for window in self.each) or (self.name,)
 
     def columns(self, read: Any) -> Iterator[Any]:
@@ -213,7 +213,7 @@ LISTS: dict[str, tuple[Feature, ...]] = {
 
 def all_features() -> tuple[Feature, ...]:
     """The declared features in the order of their columns."""
-    return tuple(one for features in LISTS.values() for one in features)
+    return tuple(declared for features in LISTS.values() for declared in features)
 
 
 CALENDAR = (holiday,)  # of a spec with holidays, after those of LISTS
@@ -221,7 +221,7 @@ CALENDAR = (holiday,)  # of a spec with holidays, after those of LISTS
 
 def columns_of(name: str) -> slice:
     """Where the columns of one of LISTS stand."""
-    width = {each: sum(len(one.names) for one in features) for each, features in LISTS.items()}
+    width = {each: sum(len(declared.names) for declared in features) for each, features in LISTS.items()}
     names = list(LISTS)
     start = sum(width[before] for before in names[: names.index(name)])
     return slice(start, start + width[name])
@@ -229,8 +229,8 @@ def columns_of(name: str) -> slice:
 
 def holiday_columns() -> slice:
     """Where the columns of CALENDAR stand in a spec with holidays: after those of LISTS."""
-    start = sum(len(feature.names) for feature in all_features())
-    return slice(start, start + sum(len(feature.names) for feature in CALENDAR))
+    start = sum(len(declared.names) for declared in all_features())
+    return slice(start, start + sum(len(declared.names) for declared in CALENDAR))
 
 
 def outside_columns(series: int, horizons: int) -> slice:
@@ -245,7 +245,7 @@ def usual_columns(horizons: int) -> slice:
 
 def columns(name: str, read: Any) -> list[Any]:
     """What the features of one of LISTS give, by column."""
-    return [column for one in LISTS[name] for column in one.columns(read)]
+    return [column for declared in LISTS[name] for column in declared.columns(read)]
 
 
 def group_of(name: str) -> str:
@@ -254,7 +254,7 @@ def group_of(name: str) -> str:
         return "memory"
     if name.startswith(COVARIATE):
         return OUTSIDE_GROUP
-    groups = {column: one.group for one in (*all_features(), *CALENDAR) for column in one.names}
+    groups = {column: declared.group for declared in (*all_features(), *CALENDAR) for column in declared.names}
     if name not in groups:
         raise ValueError(f"{name!r} is no feature: declare it in models/feature_lists.py")
     return groups[name]
@@ -263,9 +263,9 @@ def group_of(name: str) -> str:
 def feature_table() -> str:
     """The features as a list in Markdown, for docs/reference/features.md."""
     return "\n".join(
-        f"- {', '.join(f'`{name}`' for name in one.names)} ({one.unit}, {one.low:g} to {one.high:g}; "
-        f"group {one.group}): {one.meaning.format(', '.join(map(str, one.each)))}"
-        for one in (*all_features(), *CALENDAR)
+        f"- {', '.join(f'`{name}`' for name in declared.names)} ({declared.unit}, {declared.low:g} to "
+        f"{declared.high:g}; group {declared.group}): {declared.meaning.format(', '.join(map(str, declared.each)))}"
+        for declared in (*all_features(), *CALENDAR)
     )
 
 

@@ -69,8 +69,8 @@ def feature_names(
 
 def features_of(spec: Spec) -> tuple[str, ...]:
     """Names of the columns that this version computes for a spec."""
-    series = tuple(one.name for one in spec.covariates)
-    return feature_names(spec.horizon_names, series, holidays=bool(spec.holidays))
+    names = tuple(series.name for series in spec.covariates)
+    return feature_names(spec.horizon_names, names, holidays=bool(spec.holidays))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ def predictive_quantile(mean: npt.NDArray[np.float32], dispersion: Dispersion, s
 
 
 def _past_the_table(means: npt.NDArray[np.float32], signed: float, share: float) -> npt.NDArray[np.float32]:
-    """Of means (n,) with one dispersion."""
+    """(n,) quantiles of distributions with these means (n,) and one dispersion."""
     steps = _steps_of(signed, share, TABLE[1])
     found = np.searchsorted(steps, means).astype(np.float32)
     beyond = means > steps[-1]

@@ -17,7 +17,7 @@ LOW, HIGH = 0.05, 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
+class RegionScores:
     """(cells, categories, horizons) each but `attribution`; see schemas.frame.RiskFrame for their meaning."""
 
     expected: Array
@@ -41,8 +41,8 @@ def means(values: Array, network: RiskNetwork | None, spec: Spec) -> tuple[Array
     return usual, expected, inputs
 
 
-def score(values: Array, network: RiskNetwork | None, constants: BaselineConstants, spec: Spec) -> Scores:
-    """Scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
+def score(values: Array, network: RiskNetwork | None, constants: BaselineConstants, spec: Spec) -> RegionScores:
+    """The scores of one region's features. Without a network they are the baseline's: `expected` equals `usual`.
 
     values: (cells, categories, features). The network is used on the device it is on, with the threads torch was
     given. Raises FloatingPointError when a score is not finite, RuntimeError when the network gives another shape: the
@@ -59,7 +59,7 @@ def score(values: Array, network: RiskNetwork | None, constants: BaselineConstan
     usual, expected, inputs = means(values, network, spec)
     dispersion = constants.dispersion_in_cells(of_network=network is not None)
     risk = at_least_one(expected, dispersion)
-    return Scores(
+    return RegionScores(
         expected=expected,
         risk=risk,
         low=predictive_quantile(expected, dispersion, LOW),

@@ -69,7 +69,9 @@ def asyncapi() -> Json:
         raise DataError(f"{path} is missing", f"restore it: git checkout {path}")
     document: Json = json.loads(path.read_text(encoding="utf-8"))
     parts = document["components"]
-    parts["schemas"] = {one.__name__: _object_schema(one) for one in (Event, DeadLetter, Feedback, Covariate)}
+    parts["schemas"] = {
+        message.__name__: _object_schema(message) for message in (Event, DeadLetter, Feedback, Covariate)
+    }
     examples = [{"name": f"example{number}", "payload": it} for number, it in enumerate(_examples(), start=1)]
     parts["messages"]["event"]["examples"] = examples
     forecast = {"name": "forecast", "payload": _example("covariates/good/temperature_forecast")}

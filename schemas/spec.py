@@ -161,7 +161,7 @@ def _faults(spec: Spec) -> Iterator[tuple[str, str]]:
         yield f"horizons_s={horizons[:9]}", "name whole hours in seconds, each once, the shortest first"
     if len(horizons) > MAX_HORIZONS or horizons[-1] > MAX_HORIZON_S:
         yield f"horizons_s={horizons[:9]}", f"name at most {MAX_HORIZONS}, none beyond {MAX_HORIZON_S} s"
-    names = [one.name for one in spec.covariates]
+    names = [series.name for series in spec.covariates]
     if len(names) > MAX_COVARIATES or len(set(names)) != len(names):
         yield f"covariates {names[:99]}", f"name at most {MAX_COVARIATES} different ones"
     if wrong := [name for name in names if not re.fullmatch(SLUG, name)]:
@@ -198,7 +198,7 @@ def _flat(spec: Spec) -> dict[str, object]:
     """The spec's fields, with each field of the grid as `grid.NAME`."""
     fields = msgspec.structs.asdict(spec)
     grid = msgspec.structs.asdict(fields.pop("grid"))
-    fields["covariates"] = tuple(f"{one.name} ({one.max_age_hours} h)" for one in spec.covariates)
+    fields["covariates"] = tuple(f"{series.name} ({series.max_age_hours} h)" for series in spec.covariates)
     return {**fields, **{f"grid.{name}": value for name, value in grid.items()}}
 
 

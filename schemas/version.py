@@ -6,5 +6,5 @@ DISTRIBUTION = "incident-risk-scorer"
 
 
 def product_version() -> str:
-    """Of what is installed: `0.1.0`."""
+    """The version of the installed product, such as `0.1.0`."""
     return version(DISTRIBUTION)

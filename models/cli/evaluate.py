@@ -16,7 +16,7 @@ from models.artifact.folders import make_writable
 from models.cli.options import TASK_FILE_HELP
 from models.cli.progress import print_file, progress_bars
 from models.evaluation.tasks import TASKS, FileOptions, Task, task_of_archive, task_of_file
-from models.files.archive import Archived, is_archive, read_archive
+from models.files.archive import ArchivedDays, is_archive, read_archive
 from models.files.data_report import data_warnings
 from models.files.layouts import parse_layout
 from models.hyperparameters import DEFAULT, read_recipe
@@ -130,7 +130,7 @@ def _task_of(asked: RegionTask, *, step: str, origins: int) -> Task:
     return replace(task, holidays=asked.holidays, covariates=series)
 
 
-def _task_of_archive(archived: Archived, options: FileOptions) -> Task:
+def _task_of_archive(archived: ArchivedDays, options: FileOptions) -> Task:
     if options.merge_repeated:
         raise SettingsError("an archive, and merge: it has no calls to merge", "leave it out")
     if options.cell_m not in (DEFAULT_CELL_M, archived.meaning.grid.cell_m):

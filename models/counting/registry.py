@@ -52,7 +52,7 @@ class Records:
         return cls(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)})
 
     def pack(self) -> bytes:
-        """As rows; with places if there are any."""
+        """The records as rows of bytes; with places if there are any."""
         rows = np.empty(len(self), _PLACED_RECORD if self.place.shape[1] else _RECORD)
         for name in rows.dtype.names or ():
             rows[name] = getattr(self, name)

@@ -20,7 +20,7 @@ def is_live(records: Records) -> npt.NDArray[np.bool_]:
 
 
 def counting(records: Records) -> npt.NDArray[np.bool_]:
-    """Those that the counts hold."""
+    """(n,) whether the counts hold each record."""
     return np.asarray(is_live(records) & ((records.flags & REPEATED) == 0), np.bool_)
 
 

@@ -17,7 +17,7 @@ from models.evaluation.plan import EvaluationPlan
 from models.evaluation.product import learn, spec_of
 from models.evaluation.result import WITH_THE_NETWORK, Evaluation, Losses, ModelResult
 from models.evaluation.rivals import RIVALS
-from models.evaluation.row import Fitted, judged_row
+from models.evaluation.row import UnjudgedRow, judged_row
 from models.evaluation.spool import Spool
 from models.evaluation.tasks import Task, earlier
 from models.measures.cube import Floats
@@ -143,5 +143,5 @@ def _counting_row(rival: Rival, judge: Judge, plan: EvaluationPlan) -> ModelResu
         for is_kept in judge.is_kept[task.validation :]:
             mean = next(forecasts) if is_kept else np.zeros(cube.counts.shape[1:])
             spool.append(judge.floored(mean[task.scored]))
-        fitted = Fitted(name=rival.name, kind="rule", chosen=forecaster.chosen, seconds=time.monotonic() - began)
+        fitted = UnjudgedRow(name=rival.name, kind="rule", chosen=forecaster.chosen, seconds=time.monotonic() - began)
         return judged_row(fitted, lambda: judge.kept(spool.read, choosing), [spool.read], judge)

@@ -14,7 +14,7 @@ from models.evaluation.plan import EvaluationPlan
 from models.evaluation.pool import pool_weights, pooled
 from models.evaluation.product import Learned, ProductBaseline, ProductNetwork, judged_inputs, refuse_leaking_features
 from models.evaluation.result import NETWORK_KINDS, POOL, Losses, ModelResult
-from models.evaluation.row import MIXED_IN, Fitted, judged_row, mean_of
+from models.evaluation.row import MIXED_IN, UnjudgedRow, judged_row, mean_of
 from models.evaluation.spool import Spool
 from models.hyperparameters import DEFAULT
 from models.measures.cube import Counts, Floats
@@ -25,11 +25,11 @@ PRODUCT_BASELINE = "our baseline"
 EPOCHS = 12
 
 
-def _fitted_regression(regression: Regression, learned: Learned, plan: EvaluationPlan) -> Fitted:
+def _fitted_regression(regression: Regression, learned: Learned, plan: EvaluationPlan) -> UnjudgedRow:
     plan.tell(f"fitting: {regression.name}", 0.0)
     began = time.monotonic()
     models = regression.fit(*learned.examples[RiskNetwork], seeds=plan.seeds)
-    return Fitted(
+    return UnjudgedRow(
         name=regression.name,
         kind="regression",
         chosen=models[0].chosen,
@@ -38,13 +38,13 @@ def _fitted_regression(regression: Regression, learned: Learned, plan: Evaluatio
     )
 
 
-def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan) -> Fitted:
+def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan) -> UnjudgedRow:
     recipe, began, networks = msgspec.structs.replace(plan.recipe, network=kind), time.monotonic(), []
     name = "network" if kind == DEFAULT.network else f"{kind} network"
     for number, seed in enumerate(plan.seeds):
         plan.tell(f"fitting: {name}, seed {seed}", number / len(plan.seeds))
         networks.append(ProductNetwork.fit(learned, recipe=recipe, epochs=EPOCHS, seed=seed))
-    return Fitted(
+    return UnjudgedRow(
         name=name,
         kind=NETWORK_KINDS[kind != plan.networks[0]],
         chosen=networks[0].chosen,
@@ -56,7 +56,7 @@ def _fitted_networks(kind: str, learned: Learned, plan: EvaluationPlan) -> Fitte
 
 
 def _forecast(
-    each: Sequence[Fitted], spools: Sequence[Sequence[Spool]], learned: Learned, judge: Judge, plan: EvaluationPlan
+    each: Sequence[UnjudgedRow], spools: Sequence[Sequence[Spool]], learned: Learned, judge: Judge, plan: EvaluationPlan
 ) -> None:
     """Writes the floored forecasts of each row's models, in one pass over the judged steps."""
     task, categories = judge.task, len(judge.task.cube.categories)
@@ -77,7 +77,7 @@ def _forecast(
 def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple[list[ModelResult], Floats, Losses]:
     """The rows that see the product's features; what the first network expects, (cells, categories); its losses."""
     task = judge.task
-    fitted = [Fitted(name=PRODUCT_BASELINE, kind="regression", models=[ProductBaseline()])]
+    fitted = [UnjudgedRow(name=PRODUCT_BASELINE, kind="regression", models=[ProductBaseline()])]
     fitted += [_fitted_regression(regression, learned, plan) for regression in plan.regressions]
     networks = [_fitted_networks(kind, learned, plan) for kind in plan.networks]
     fitted += networks
@@ -102,7 +102,7 @@ def featured_rows(learned: Learned, judge: Judge, plan: EvaluationPlan) -> tuple
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Forecasts:
-    of: Fitted
+    of: UnjudgedRow
     chosen: Floats  # (cells at validation steps, categories) mean over the seeds
     seen: Counts  # what was counted there
     judged: Sequence[Forecast]  # of the judged steps, one for each seed
@@ -111,7 +111,7 @@ class _Forecasts:
         return judged_row(self.of, lambda: [(self.chosen[None], self.seen[None])], self.judged, judge)
 
 
-def _chosen(fitted: Fitted, learned: Learned, judge: Judge) -> Floats:
+def _chosen(fitted: UnjudgedRow, learned: Learned, judge: Judge) -> Floats:
     values = learned.examples[fitted.of][1].values.numpy()
     return np.asarray(np.mean([judge.floored(model.predict(values)) for model in fitted.models], axis=0))
 
@@ -125,7 +125,7 @@ def _pool(members: Sequence[_Forecasts]) -> _Forecasts:
         for seed in range(max(len(one.judged) for one in members))
     ]
     return _Forecasts(
-        of=Fitted(
+        of=UnjudgedRow(
             name="log-linear pool",
             kind=POOL,
             chosen={f"weight of {one.of.name}": weight for one, weight in zip(members, weights.tolist(), strict=True)},

@@ -18,7 +18,7 @@ from models.networks import kind_of_network
 from models.training.examples import CellDraw, cells_to_learn, collect
 from models.training.fit_baseline import Blocks, fit_constants
 from models.training.fit_dispersion import likeliest_dispersion
-from models.training.fit_network import Examples, FitData, FitPlan, Kept, fit_network
+from models.training.fit_network import Examples, FitData, FitPlan, KeptState, fit_network
 from models.training.outside_series import informed
 from models.training.replay import IncidentHistory, Replay
 from schemas.errors import LeakError
@@ -159,7 +159,7 @@ class ProductBaseline:
 class ProductNetwork:
     network: RiskNetwork
     losses: tuple[float, ...]  # validation loss over the untrained network's: of the linear part, then of each epoch
-    kept: Kept
+    kept: KeptState
 
     @property
     def chosen(self) -> Mapping[str, float]:
@@ -176,5 +176,5 @@ class ProductNetwork:
         return cls(network=network, losses=tuple(losses), kept=kept)
 
     def predict(self, values: Values) -> Values:
-        """From inputs of the network's kind."""
+        """(n, categories) expected counts. values: inputs of the network's kind."""
         return np.asarray(np.exp(values[:, :, _USUAL] + residual_of(values, self.network))[:, :, 0])

@@ -23,7 +23,7 @@ _CELL_KM, _KM_NORTH, _KM_EAST = 3, 111, 84
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
+class PublishedBenchmark:
     """The benchmark as counts, and as incidents for those who count by themselves."""
 
     cube: Cube  # (731, 168, 4)
@@ -32,7 +32,7 @@ class Published:
     grid: Grid  # its rows and columns count, its squares are not quite those of the benchmark
 
 
-def published_chicago(table: IncidentTable) -> Published:
+def published_chicago(table: IncidentTable) -> PublishedBenchmark:
     """The benchmark from the whole Chicago file, layout `chicago`. Raises DataError for another file."""
     incidents = table.select(table.row != 1)
     north, east = (degrees - degrees.min() for degrees in (incidents.lat_deg, incidents.lon_deg))
@@ -46,7 +46,7 @@ def published_chicago(table: IncidentTable) -> Published:
     cell = row * COLS + col
     starts_s, _ = utc_from_local(days * DAY_S, incidents.timezone)
     grid = nominal_grid(incidents, ROWS, COLS, 1000.0 * _CELL_KM)
-    return Published(cube=count(incidents, cell, starts_s, grid), incidents=incidents, cell=cell, grid=grid)
+    return PublishedBenchmark(cube=count(incidents, cell, starts_s, grid), incidents=incidents, cell=cell, grid=grid)
 
 
 def nominal_grid(incidents: IncidentTable, rows: int, cols: int, cell_m: float) -> Grid:

@@ -15,7 +15,7 @@ MIXED_IN = "share_of_the_mean_mixed_in"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class UnjudgedRow:
     """A row before it is judged."""
 
     name: str
@@ -32,7 +32,9 @@ def mean_of(judged: Sequence[Forecast], judge: Judge, share: float) -> Forecast:
     return lambda run: np.mean([judge.mixed(forecast(run), share) for forecast in judged], axis=0)
 
 
-def judged_row(fitted: Fitted, chosen: Callable[[], Runs], judged: Sequence[Forecast], judge: Judge) -> ModelResult:
+def judged_row(
+    fitted: UnjudgedRow, chosen: Callable[[], Runs], judged: Sequence[Forecast], judge: Judge
+) -> ModelResult:
     """Mix in the mean, take the likeliest dispersion, and judge.
 
     chosen: floored forecasts of the validation block, and counts. judged: those of the judged steps, one for each seed.

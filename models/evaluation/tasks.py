@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.evaluation.counted_cube import count
 from models.evaluation.published import TEST_DAYS, VALIDATION_DAYS, nominal_grid, published_chicago
-from models.files.archive import Archived
+from models.files.archive import ArchivedDays
 from models.files.cutoff import cutoff_of
 from models.files.data_report import RowCount, read_past, refuse_one_cell, refuse_too_little, row_counts
 from models.files.incident_files import IncidentTable, read_incidents
@@ -152,7 +152,7 @@ def task_of_file(path: Path, layout: Layout, options: FileOptions, *, now_s: flo
     return _task_of(table, path.name, options)
 
 
-def task_of_archive(archived: Archived, options: FileOptions) -> Task:
+def task_of_archive(archived: ArchivedDays, options: FileOptions) -> Task:
     """The same of archived days, in the archive's own cells, whatever `options.cell_m` says."""
     grid = archived.meaning.grid
     task = _task_of(archived.table, "archive", replace(options, cell_m=grid.cell_m, grid=grid))

@@ -49,7 +49,7 @@ class Meaning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Archived:
+class ArchivedDays:
     """A region's days in the archive. An incident stands at the start of its bin, in the middle of its cell."""
 
     table: IncidentTable  # with the hours that are cut out
@@ -78,7 +78,7 @@ class KnownHours:
     cut_hours: frozenset[int] = frozenset()
 
     def says_something(self, hour_s: int) -> bool:
-        """Of the hour that begins then."""
+        """Whether the data say something of the hour that begins at `hour_s`."""
         return hour_s < self.until_s and hour_s // HOUR_S not in self.cut_hours
 
 
@@ -98,7 +98,7 @@ def from_folder(data: str, folder: Path) -> str:
     return data if "://" in place else f"{PREFIX}{folder / place}"
 
 
-def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_miss: int = 0) -> Archived:
+def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_miss: int = 0) -> ArchivedDays:
     """The days of a region in `archive:PATH`, or in its version with `archive:PATH@VERSION`.
 
     region: may be left out where the archive has one. like: only rows with its meaning; else those with that of the
@@ -120,7 +120,7 @@ def read_archive(data: str, *, region: str = "", like: Spec | None = None, may_m
     cut_hours, unknown = _cut_hours(rows)
     newest = int(rows["day"].max())
     categories, rows = _in_order(rows, names)
-    return Archived(
+    return ArchivedDays(
         table=replace(_incidents(rows, categories, meaning), cut_hours=cut_hours),
         meaning=meaning,
         version=int(opened.version()),

@@ -28,10 +28,10 @@ def time_reader(layout: Layout) -> Callable[[str], Written | None]:
         return lambda text: _since_epoch(text, units)
     split = re.fullmatch(r"(\S*%[yY]\S*) ((?:%[HIMSpf]|[^%])+)", pattern)
     if split is None:
-        return lambda text: _parse(lambda one: datetime.strptime(one, pattern), text)  # noqa: DTZ007
+        return lambda text: _parse(lambda written: datetime.strptime(written, pattern), text)  # noqa: DTZ007
     date_pattern, clock_pattern = split[1], "%Y-" + split[2]
-    parse_date = cache(lambda text: _parse(lambda one: datetime.strptime(one, date_pattern), text))  # noqa: DTZ007
-    parse_clock = cache(lambda text: _parse(lambda one: datetime.strptime(f"1970-{one}", clock_pattern), text))  # noqa: DTZ007
+    parse_date = cache(lambda text: _parse(lambda written: datetime.strptime(written, date_pattern), text))  # noqa: DTZ007
+    parse_clock = cache(lambda text: _parse(lambda written: datetime.strptime(f"1970-{written}", clock_pattern), text))  # noqa: DTZ007
 
     def read(text: str) -> Written | None:
         date_text, _, clock_text = text.partition(" ")

@@ -82,7 +82,7 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
     """
     h, found = closed.horizon, {}
     last = {percent: max(1, round(percent / 100 * spec.grid.cells)) - 1 for percent in AREA_PERCENTS}
-    expected, usual = (one[:, :, h].astype(np.float64) for one in (forecast.expected, forecast.usual))
+    expected, usual = (means[:, :, h].astype(np.float64) for means in (forecast.expected, forecast.usual))
     for c, category in enumerate(spec.categories):
         observed = closed.observed[None, :, c]
         figures = {

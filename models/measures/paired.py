@@ -88,7 +88,7 @@ def block_bootstrap(per_step: Floats, block: npt.NDArray[np.int64], random: np.r
     of S of S values has only (S - 1) / S of their variance. Source: block bootstrap with fixed blocks, Carlstein,
     Annals of Statistics 14, 1986; percentiles for few blocks as in `levels`.
     """
-    sums = np.stack([np.bincount(block, weights=one) for one in per_step])
+    sums = np.stack([np.bincount(block, weights=differences) for differences in per_step])
     seeds, blocks = sums.shape
     mean = sums.mean(axis=0)
     sums = mean + (sums - mean) * sqrt(seeds / max(seeds - 1, 1))

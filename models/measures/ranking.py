@@ -59,7 +59,7 @@ def capture(mean: Floats, counts: Counts) -> Capture:
 
 
 def capture_of(credit: Floats, most_first: Floats) -> Capture:
-    """From what `by_places` gives, summed over steps."""
+    """The capture by what `by_places` gives, summed over steps."""
     return Capture(caught=credit.cumsum(), ideal=most_first.cumsum())
 
 

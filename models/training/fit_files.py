@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from models.dispersion import Dispersion
 from models.network import NetworkShape
 from models.networks import kind_of_network
-from models.training.fit_network import Examples, FitData, FitPlan, Fitted, Kept
+from models.training.fit_network import Examples, FitData, FitPlan, FittedNetwork, KeptState
 
 _EXAMPLES, _PLAN, _FITTED, _RATIOS, _KEPT = "examples.safetensors", "plan.json", "fitted.safetensors", "ratios", "kept"
 
@@ -40,7 +40,7 @@ def read_fit(folder: Path) -> tuple[FitPlan, FitData]:
     )
 
 
-def write_fitted(folder: Path, fitted: Fitted, ratios: Sequence[float]) -> None:
+def write_fitted(folder: Path, fitted: FittedNetwork, ratios: Sequence[float]) -> None:
     """Leave the outcome, whole or not at all: the network, and the validation loss over the baseline's by epoch."""
     part = folder / f".{_FITTED}"
     about = {_RATIOS: torch.tensor(ratios, dtype=torch.float64), _KEPT: torch.tensor(astuple(fitted.kept))}
@@ -48,9 +48,9 @@ def write_fitted(folder: Path, fitted: Fitted, ratios: Sequence[float]) -> None:
     part.rename(folder / _FITTED)
 
 
-def read_fitted(folder: Path, kind: str, shape: NetworkShape) -> tuple[Fitted, list[float]]:
+def read_fitted(folder: Path, kind: str, shape: NetworkShape) -> tuple[FittedNetwork, list[float]]:
     """What `write_fitted` left: the outcome, and the ratios. FileNotFoundError when it left nothing."""
     tensors = load_file(folder / _FITTED)
-    ratios, kept = tensors.pop(_RATIOS).tolist(), Kept(*tensors.pop(_KEPT).tolist())
+    ratios, kept = tensors.pop(_RATIOS).tolist(), KeptState(*tensors.pop(_KEPT).tolist())
     network = kind_of_network(kind).from_tensors(tensors, shape)
-    return Fitted(network.eval().requires_grad_(False), kept), ratios
+    return FittedNetwork(network.eval().requires_grad_(False), kept), ratios

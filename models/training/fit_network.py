@@ -33,7 +33,7 @@ class Examples:
 
     @property
     def shape(self) -> NetworkShape:
-        """Of a network for them."""
+        """The sides of a network for these examples."""
         _, categories, inputs = self.values.shape
         return NetworkShape(inputs=inputs, categories=categories, horizons=self.counts.shape[2])
 
@@ -65,7 +65,7 @@ class FitData:
         return FitData(train=self.train.on(device), validation=self.validation.on(device), dispersion=self.dispersion)
 
 
-class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class KeptState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which of the states that a fit goes through is kept."""
 
     warm_start: int = 0  # from 1; 0: none of them
@@ -78,21 +78,21 @@ class FitPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     recipe: Hyperparameters = DEFAULT
     epochs: int  # at most
     seed: int
-    kept: Kept | None = None  # known beforehand: nothing is chosen, and there is no validation
+    kept: KeptState | None = None  # known beforehand: nothing is chosen, and there is no validation
 
 
-class Fitted(NamedTuple):
+class FittedNetwork(NamedTuple):
     """A network in eval mode on the CPU, and which state it is."""
 
     network: RiskNetwork
-    kept: Kept
+    kept: KeptState
 
 
 AfterEpoch = Callable[[int, float], None]  # its number, and the validation loss over the untrained network's, or nan
-Fit = Callable[[FitData, FitPlan, AfterEpoch], Fitted]  # `fit_network`, or another function that gives the same
+Fit = Callable[[FitData, FitPlan, AfterEpoch], FittedNetwork]  # `fit_network`, or another function that gives the same
 
 
-def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device: str = "cpu") -> Fitted:
+def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device: str = "cpu") -> FittedNetwork:
     """The network with the least validation loss of at most `epochs`; with `plan.kept`, the one of that state.
 
     Equal seeds give equal weights on the CPU. In a group of processes (`torch.distributed`), every rank is given the
@@ -114,7 +114,7 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
     size = fit.data.size(train.log_usual[some])
     starts = network.warm_starts(train.values[some], train.counts[some], size, unit)
     for number, _ in enumerate(starts, start=1):
-        fit.judge(Kept(number), least_gain=LEAST_GAIN)
+        fit.judge(KeptState(number), least_gain=LEAST_GAIN)
     network.load_state_dict(fit.best)
     after_epoch(0, fit.least / fit.untrained)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -126,12 +126,12 @@ def fit_network(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, device
         shuffled = torch.randperm(examples, generator=order).to(device)
         fit.train(module, torch.split(shuffled, plan.recipe.minibatch), optimiser)
         schedule.step()
-        after_epoch(epoch, fit.judge(Kept(fit.kept.warm_start, epoch)) / fit.untrained)
+        after_epoch(epoch, fit.judge(KeptState(fit.kept.warm_start, epoch)) / fit.untrained)
         since_best = 0 if fit.kept.epoch == epoch else since_best + 1
         if since_best == plan.recipe.patience:
             break
     network.load_state_dict(fit.best)
-    return Fitted(network.cpu().eval().requires_grad_(False), fit.kept)
+    return FittedNetwork(network.cpu().eval().requires_grad_(False), fit.kept)
 
 
 def warm_started(counts: Tensor) -> int:
@@ -145,7 +145,7 @@ def warm_started(counts: Tensor) -> int:
 class _Fitting:
     """A network while it is fitted, and the state of it that had the least validation loss so far."""
 
-    def __init__(self, network: RiskNetwork, data: FitData, unit: Tensor, planned: Kept | None = None) -> None:
+    def __init__(self, network: RiskNetwork, data: FitData, unit: Tensor, planned: KeptState | None = None) -> None:
         self.network, self.data = network, data
         in_group = distributed.is_initialized()
         self.rank, self.ranks = (distributed.get_rank(), distributed.get_world_size()) if in_group else (0, 1)
@@ -154,7 +154,7 @@ class _Fitting:
         losses = self._validation_losses()
         self.untrained = self.least = self._ratio(losses)
         self.surely = self._surely(losses)  # share of that
-        self.best, self.kept = self._state(), Kept()
+        self.best, self.kept = self._state(), KeptState()
 
     def train(self, module: nn.Module, minibatches: Sequence[Tensor], optimiser: torch.optim.Optimizer) -> None:
         """One epoch. module: the network, which takes the mean of the gradients over the ranks where there are more."""
@@ -176,7 +176,7 @@ class _Fitting:
         mine = positions[self.rank :: self.ranks]
         return (mine, len(mine)) if len(mine) else (positions[:1], 0)
 
-    def judge(self, state: Kept, *, least_gain: float = 0.0) -> float:
+    def judge(self, state: KeptState, *, least_gain: float = 0.0) -> float:
         """The validation loss; the state is kept if none was better, and the untrained one surely worse.
 
         least_gain: share of the untrained one's loss, where more than that is asked for.

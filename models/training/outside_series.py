@@ -38,7 +38,9 @@ class OutsideSeries:
 
     def as_in(self, wanted: tuple[CovariateSeries, ...], path: Path) -> "OutsideSeries":
         """The same values with the series of an artifact. Raises DataError unless the file has just these series."""
-        values = of_series(tuple(one.name for one in self.series), self.values, tuple(one.name for one in wanted), path)
+        values = of_series(
+            tuple(series.name for series in self.series), self.values, tuple(series.name for series in wanted), path
+        )
         return replace(self, series=wanted, values=values)
 
 
@@ -49,7 +51,7 @@ def with_outside_series(spec: Spec, task: RegionTask) -> tuple[Spec, OutsideSeri
     """
     if not task.covariates:
         if spec.covariates:
-            listed = ", ".join(one.name for one in spec.covariates)
+            listed = ", ".join(series.name for series in spec.covariates)
             raise DataError(f"{task.like} uses the outside series {listed}", "give their values as covariates")
         return spec, OutsideSeries()
     path = Path(task.covariates)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeVar
 
 from models.training.fit_files import read_fitted, write_fit
-from models.training.fit_network import AfterEpoch, FitData, FitPlan, Fitted
+from models.training.fit_network import AfterEpoch, FitData, FitPlan, FittedNetwork
 from models.training.spark_start import start_spark
 from schemas.errors import PipelineError, SettingsError
 
@@ -53,7 +53,7 @@ def executors(master: str, log: Path) -> Iterator["SparkSession"]:
         session.stop()
 
 
-def fit_spread(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, workers: int, log: Path) -> Fitted:
+def fit_spread(data: FitData, plan: FitPlan, after_epoch: AfterEpoch, *, workers: int, log: Path) -> FittedNetwork:
     """`fit_network` by `workers` processes of the active session's executors, for use within `executors`.
 
     `after_epoch` is told of all epochs at the end. The examples lie in a folder beside `log` meanwhile, which every

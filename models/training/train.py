@@ -27,7 +27,16 @@ from models.training.fit_dispersion import (
     likeliest_dispersion,
     likeliest_factors,
 )
-from models.training.fit_network import Examples, Fit, FitData, FitPlan, Fitted, Kept, fit_network, log_expected
+from models.training.fit_network import (
+    Examples,
+    Fit,
+    FitData,
+    FitPlan,
+    FittedNetwork,
+    KeptState,
+    fit_network,
+    log_expected,
+)
 from models.training.replay import IncidentHistory, Replay
 from models.training.training_table import HorizonResult, Tally, horizon_results, tally
 from schemas.covariate import NO_VALUES, Values
@@ -168,7 +177,7 @@ class _Judged:
     dispersion: Dispersion
     network_dispersion: Dispersion | None
     spread: Floats  # as `choose_spread` gives it
-    kept: Kept
+    kept: KeptState
     tallies: list[Tally]
     examples: int
 
@@ -268,8 +277,8 @@ class _Work:
         return factor_losses(log_mean, seen.counts, drawn.cells, own or constants.dispersion, cells)
 
     def fitted(
-        self, train: _Drawn, validation: _Drawn | None, constants: BaselineConstants, kept: Kept | None = None
-    ) -> Fitted:
+        self, train: _Drawn, validation: _Drawn | None, constants: BaselineConstants, kept: KeptState | None = None
+    ) -> FittedNetwork:
         """Reports the least validation loss so far, of a fit that has one."""
         options, least = self.options, 1.0  # that of the untrained network
 

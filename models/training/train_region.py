@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from models.artifact.artifact import Model, Provenance, read_spec, write_artifact
 from models.artifact.manifest import DataSource, Training
-from models.files.archive import Archived, Meaning, is_archive, read_archive
+from models.files.archive import ArchivedDays, Meaning, is_archive, read_archive
 from models.files.cutoff import cutoff_of
 from models.files.data_report import data_warnings, read_past, row_counts
 from models.files.incident_files import IncidentTable
@@ -44,7 +44,7 @@ class PreparedTask:
     cutoff_s: int
     spec: Spec
     warnings: tuple[str, ...]  # of the file
-    archived: Archived | None = None  # where they come from, if it is no file
+    archived: ArchivedDays | None = None  # where they come from, if it is no file
     outside: OutsideSeries = field(default_factory=OutsideSeries)
 
     @property
@@ -127,7 +127,7 @@ def _with_holidays(spec: Spec, task: RegionTask) -> Spec:
     return informed(spec, holidays=task.holidays, series=spec.covariates)
 
 
-def read_data(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, Archived | None]:
+def read_data(task: RegionTask, like: Spec | None) -> tuple[IncidentTable, ArchivedDays | None]:
     """The task's incidents, from its file or from the archive. Raises DataError."""
     if is_archive(task.data):
         archived = read_archive(task.data, region=task.region, like=like, may_miss=task.missing_days)

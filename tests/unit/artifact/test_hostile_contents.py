@@ -14,7 +14,7 @@ from models.artifact.artifact import read_artifact
 from models.artifact.manifest import FILES
 from models.counting.blobs import export_state
 from models.features import FeatureEngine
-from models.scoring import Scores, score
+from models.scoring import RegionScores, score
 from schemas.errors import ArtifactError
 from schemas.spec import DAY_S
 from schemas.untrusted_bytes import unpack_arrays
@@ -131,7 +131,7 @@ def usable(folder):
         return False
     values = FeatureEngine(artifact.spec, artifact.constants).compute(artifact.history()).values
     _, scores = score_features(artifact, artifact.network, values.tobytes())
-    assert all(np.isfinite(getattr(scores, name)).all() for name in Scores.__dataclass_fields__)
+    assert all(np.isfinite(getattr(scores, name)).all() for name in RegionScores.__dataclass_fields__)
     return True
 
 
@@ -208,6 +208,6 @@ def test_constants_that_are_accepted_give_finite_scores(data):
         level.add(np.full(500, NOW - 3 * DAY_S), np.zeros(500, np.intp), 1)
     values = FeatureEngine(SPEC, accepted).compute(state).values
     scores = score(values, None, accepted, SPEC)
-    for name in Scores.__dataclass_fields__:
+    for name in RegionScores.__dataclass_fields__:
         assert np.isfinite(getattr(scores, name)).all(), name
     assert ((scores.risk >= 0) & (scores.risk <= 1)).all()

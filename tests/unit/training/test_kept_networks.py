@@ -7,7 +7,7 @@ from scipy.stats import nbinom
 
 from models.network import residual_of
 from models.training import fit_network as module
-from models.training.fit_network import Examples, FitData, FitPlan, Kept, fit_network, log_expected
+from models.training.fit_network import Examples, FitData, FitPlan, KeptState, fit_network, log_expected
 from tests.harness.made_examples import DISPERSION, made_examples
 
 R = float(DISPERSION.r[0, 0])
@@ -38,7 +38,7 @@ def nats(examples, log_mean):
 @pytest.mark.parametrize("seed", range(4))
 def test_what_chance_gains_is_not_kept(seed):
     data, (network, kept) = fitted(pure_chance, 200, seed)
-    assert kept == Kept()
+    assert kept == KeptState()
     assert not residual_of(data.validation.values.numpy(), network).any()
     assert torch.equal(log_expected(network, data.validation), data.validation.log_usual)
 
@@ -53,4 +53,4 @@ def test_the_gain_that_is_asked_for_is_in_nats_of_the_validation_block(monkeypat
     best = gained
     for share, is_kept in ((0.9, True), (1.1, False)):
         monkeypatch.setattr(module, "LEAST_NATS", share * best)
-        assert (fitted(made_examples, 60)[1].kept != Kept()) is is_kept
+        assert (fitted(made_examples, 60)[1].kept != KeptState()) is is_kept

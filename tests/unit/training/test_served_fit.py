@@ -6,7 +6,7 @@ import torch
 
 from models.dispersion import Dispersion
 from models.training.fit_baseline import choose, constants_until, fit_constants
-from models.training.fit_network import FitData, FitPlan, Kept, fit_network
+from models.training.fit_network import FitData, FitPlan, KeptState, fit_network
 from tests.harness.made_examples import made_examples
 from tests.unit.training.test_training import DAY, DAYS, region, trained
 
@@ -30,7 +30,7 @@ def same(first, second):
 def test_the_kept_state_is_reached_again_without_validation(seed):
     plan = FitPlan(epochs=5, seed=seed)
     chosen = fit(plan)
-    assert chosen.kept != Kept()
+    assert chosen.kept != KeptState()
     again = fit(FitPlan(epochs=5, seed=seed, kept=chosen.kept), validation=made_examples(500, seed=2).none())
     assert same(again.network, chosen.network)
     assert again.kept == chosen.kept
@@ -39,15 +39,15 @@ def test_the_kept_state_is_reached_again_without_validation(seed):
 def test_another_state_is_another_network():
     plan = FitPlan(epochs=5, seed=0)
     kept = fit(plan).kept
-    other = Kept(kept.warm_start, kept.epoch - 1)
-    networks = [fit(FitPlan(epochs=5, seed=0, kept=one)).network for one in (kept, other, Kept(0, kept.epoch))]
+    other = KeptState(kept.warm_start, kept.epoch - 1)
+    networks = [fit(FitPlan(epochs=5, seed=0, kept=one)).network for one in (kept, other, KeptState(0, kept.epoch))]
     assert not same(networks[0], networks[1])
     assert not same(networks[0], networks[2])
 
 
 def test_a_fit_that_kept_nothing_is_the_baseline():
     values = made_examples(50, seed=2).values[None]
-    assert torch.all(fit(FitPlan(epochs=5, seed=0, kept=Kept())).network(values) == 0)
+    assert torch.all(fit(FitPlan(epochs=5, seed=0, kept=KeptState())).network(values) == 0)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from models.files.data_report import RowCount
 from models.measures.paired import LEAST_BLOCKS
 from models.training.card import card_text
 from models.training.fit_baseline import Blocks, fit_constants
-from models.training.fit_network import Kept, fit_network
+from models.training.fit_network import KeptState, fit_network
 from models.training.replay import IncidentHistory, Replay
 from models.training.train import TrainingOptions, spec_for, train
 from models.training.training_table import NO_GAIN, HorizonResult, gains_nothing, remarks
@@ -288,7 +288,7 @@ def test_nothing_is_fitted_or_chosen_by_the_block_that_is_judged():
     assert data.dispersion == data_again.dispersion
     weights = fitted_again.network.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in fitted.network.state_dict().items())
-    assert fitted.kept == fitted_again.kept != Kept()
+    assert fitted.kept == fitted_again.kept != KeptState()
     assert [row.network_log_score for row in first.rows] != [row.network_log_score for row in again.rows]
 
 
