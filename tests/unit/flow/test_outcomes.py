@@ -7,6 +7,7 @@ import pytest
 from schemas.errors import CheckpointError
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.untrusted_bytes import pack_arrays, unpack_arrays
+from streaming.flow.count import Head, begins_an_hour
 from streaming.flow.outcomes import Outcomes
 from tests.harness.grafana_world import frame
 from tests.harness.toy import toy_artifact, toy_spec
@@ -31,6 +32,34 @@ def test_a_forecast_is_judged_by_counts_of_its_own_spec_only(outcomes):
     assert judged.count(b"outcome,") == len(SPEC.categories)
     for other in ({"categories": ("fire", "ems")}, {"grid": msgspec.structs.replace(SPEC.grid, south_deg=42.0)}):
         assert outcomes.points(msgspec.structs.replace(SPEC, **other), CLOSED) == b""
+
+
+@pytest.mark.parametrize("after_s", [-60, 60, 1800])
+def test_only_a_frame_of_a_whole_hour_is_kept(outcomes, tmp_path, after_s):
+    (folder,) = (tmp_path / "artifacts" / "toyville").iterdir()
+    outcomes.keep(frame(SPEC, HOUR_S + after_s, np.random.default_rng(1)), str(folder))
+    assert [path.stem for path in (tmp_path / "outcomes" / "toyville").iterdir()] == [str(HOUR_S)]
+
+
+def test_a_forecast_is_kept_until_its_last_horizon_was_judged_for_the_last_time(outcomes, tmp_path):
+    """A day's horizon ends 24 hours later; its last reports are judged 25 hours after that, by a judge who may stand
+    still for three days.
+    """
+    (folder,) = (tmp_path / "artifacts" / "toyville").iterdir()
+    path = tmp_path / "outcomes" / "toyville" / f"{HOUR_S}.npz"
+    assert (max(SPEC.horizons_s), SPEC.late_limit_s) == (24 * 3600, 24 * 3600)
+    for hours, is_kept in ((49, True), (121, True), (124, False)):
+        outcomes.keep(frame(SPEC, HOUR_S + hours * 3600, np.random.default_rng(1)), str(folder))
+        assert path.exists() is is_kept
+
+
+@pytest.mark.parametrize(
+    ("before_s", "after_s", "begins"),
+    [(-60, 0, True), (-1, 3600, True), (0, 0, False), (0, 60, False), (-60, 60, False), (-120, -60, False)],
+)
+def test_the_challenger_is_scored_with_the_first_frame_of_a_whole_hour(before_s, after_s, begins):
+    before, after = (Head(emitted_tick_s=HOUR_S + seconds) for seconds in (before_s, after_s))
+    assert begins_an_hour(before, after) is begins
 
 
 def test_a_forecast_that_does_not_name_its_spec_is_not_used(outcomes, tmp_path):

@@ -130,6 +130,11 @@ def test_a_file_of_a_job_that_holds_the_lock_is_believed(tmp_path):
         assert read_health(tmp_path, NOW + timedelta(seconds=3))[1] == "no batch has been stored for 61 s"
 
 
+def test_a_fresh_file_of_a_job_that_lost_the_lock_is_not_believed(tmp_path):
+    put(tmp_path, healthy())
+    assert read(tmp_path) == "no job is running: process 4242 ended without a report, last wrote 0 s ago"
+
+
 def test_no_file_and_a_damaged_one_are_not_ready(tmp_path):
     assert "no job has run" in read(tmp_path)
     for content in (b"", b"{}", b'{"ready": true', b'{"reason": "\xff"}'):
