@@ -59,15 +59,16 @@ def filled(influxdb, now_s):
     )
     influxdb.write(ledgers)
     midnight_s = tick_s - tick_s % DAY_S
-    hours = range(midnight_s - 60 * DAY_S, tick_s - 3600, 3600)
-    outcomes = [b"".join(outcome_lines(spec, hour, draw) for spec in SPECS.values()) for hour in hours]
-    influxdb.write(b"".join(outcomes[-24 * RAW_DAYS :]))
+    newest = range(midnight_s - 8 * DAY_S, tick_s - 3600, 3600)
+    hours = [*range(midnight_s - 60 * DAY_S, newest[0], 3 * 3600), *newest]  # older than a week: each third
+    outcomes = {hour: b"".join(outcome_lines(spec, hour, draw) for spec in SPECS.values()) for hour in hours}
+    influxdb.write(b"".join(lines for hour, lines in outcomes.items() if hour > tick_s - RAW_DAYS * DAY_S))
     judged_s = tick_s - tick_s % 3600 - 26 * 3600  # with late reports
     trial = shadow_lines(SPECS["northville"], judged_s, draw)
     influxdb.write(trial)
     influxdb.write(b"".join(feedback_lines(region, tick_s, draw) for region in SPECS))
     long = influxdb.another("risk_long")
-    long.write(b"".join(outcomes) + trial + ledgers)
+    long.write(b"".join(outcomes.values()) + trial + ledgers)
     long.write(as_extracted(b"".join(score_lines(SPECS.values(), hours[-48:], draw))))
     return influxdb
 

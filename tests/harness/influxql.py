@@ -13,7 +13,7 @@ from generator.store import newest_frame
 
 Series = dict[str, Any]  # "tags": names to values, "columns", "values"
 
-MOST_BYTES = 10_000_000
+MOST_BYTES = 2_000_000
 _HTTP = urllib3.PoolManager(retries=False, timeout=30.0, maxsize=8)  # the panels of a page ask at once
 
 
@@ -28,7 +28,7 @@ class Store:
         return _HTTP.request(method, f"{self.url}{path}", headers=headers, **more)
 
     def write(self, lines: bytes) -> None:
-        while lines:  # a body may have 25 MB
+        while lines:  # one of 10 MB takes a busy machine longer than the store waits
             end = len(lines) if len(lines) < MOST_BYTES else lines.rindex(b"\n", 0, MOST_BYTES) + 1
             answer = self.request("POST", f"/write?db={self.database}&precision=s", body=lines[:end])
             assert answer.status == 204, answer.data[:500]
