@@ -1,3 +1,4 @@
+import os
 import ssl
 import threading
 from contextlib import contextmanager
@@ -14,6 +15,10 @@ pytest_plugins = [
     "tests.harness.fixtures",
     "tests.harness.needs",
 ]
+
+# Several workers of pytest share the cores: threads of theirs would spin while they wait for one another. A test of
+# torch took ten times as long beside another one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A test without a number of its own runs 100 examples, wherever it is run from. How fast one is says something about
 # the machine, not about the program. Each run draws examples of its own, in CI too, where Hypothesis would repeat one

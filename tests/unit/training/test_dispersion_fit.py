@@ -113,7 +113,7 @@ def test_a_dispersion_of_its_own_must_gain_enough_and_surely(steps):
 
     own, decided = likeliest_dispersion(log_mean, seen), set()
     least = loss_of(own.r.item(), own.power.item())
-    for r in DISPERSIONS:
+    for r in DISPERSIONS[::4]:
         loss, of_baseline = loss_of(r, QUADRATIC), Dispersion.quadratic(np.array([[r]]))
         is_own = loss - least > max(LEAST_GAIN * loss, LEAST_NATS)
         assert (dispersion_of_network(log_mean, seen, of_baseline) is not None) is is_own

@@ -58,7 +58,7 @@ def fortnights(draw):
     return batches
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fortnights(), st.sets(st.integers(0, 29)), st.booleans())
 def test_the_table_equals_a_recount_of_the_messages(tmp_path_factory, batches, runs, reuse):
     """Late, corrected, cancelled and repeated messages among them; archived at any times, also twice."""
