@@ -1,4 +1,4 @@
-.PHONY: pages pictures help demo test test-all packages stack cluster kubernetes ansible unit lint docs faults soak load year fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
+.PHONY: pages pictures help demo test test-all packages stack cluster kubernetes ansible unit lint docs faults load year fuzz mutants sbom release image model pipelines-check lock bench secrets compose-check
 PYTHON := .venv/bin/python
 # Each group of tests that share a need goes to one worker, in the order of tests/harness/needs.py.
 PARALLEL := -n auto --dist loadgroup --no-loadscope-reorder
@@ -56,18 +56,15 @@ faults: ## what is broken on purpose: the matrix of faults, and scenarios SEEDS=
 	$(PYTHON) -m tests.faults seeds $(SEEDS) || seeds=$$?; \
 	$(PYTHON) -m tests.faults report && exit $$((matrix ? matrix : seeds))
 
-MINUTES ?= 30
-soak: ## MINUTES=30 at 2,000 events/s: does anything grow; writes docs/explanation/soak.md with a picture
-	@.ci/setup java services
-	@$(PYTHON) -m streaming prepare
-	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench,evaluate]'
-	@$(PYTHON) -m benchmarks.soak --minutes $(MINUTES)
-
-load: ## ten times the load for a minute, and ten minutes without the scorer; writes docs/explanation/load.md
+RATE ?= 1000
+MINUTES ?= 5
+KILL ?= 0
+SPEED ?= 1
+load: ## RATE=1000 messages/s for MINUTES=5, KILL=0 of them without the scorer; MINUTES=60 SPEED=2880 shows what grows; out/load.json
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'
-	@$(PYTHON) -m benchmarks.surge
+	@$(PYTHON) -m benchmarks load --rate $(RATE) --minutes $(MINUTES) --kill $(KILL) --speed $(SPEED)
 
 year: ## a simulated year of two regions: drift, challengers, trials (minutes); writes benchmarks/year.json and its picture
 	@.ci/setup
@@ -117,7 +114,7 @@ pipelines-check: ## the files of GitHub, GitLab and Jenkins, by every checker (m
 lock: ## constraints-hashes.txt anew, after a change of pyproject.toml or constraints.txt
 	@.ci/setup lock
 
-bench: ## throughput, latency and rivals on this machine; writes benchmarks/results.json
+bench: ## throughput, latency and full frames on this machine; writes benchmarks/results.json
 	@.ci/setup java services
 	@$(PYTHON) -m streaming prepare
 	@VIRTUAL_ENV=.venv .venv/bin/uv pip install -q -c constraints-hashes.txt -e '.[bench]'

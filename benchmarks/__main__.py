@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,16 @@ Quick = Annotated[bool, typer.Option("--quick", help="Few events and short times
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
+def sayer(console: Console) -> Callable[[str], None]:
+    """Says what begins, and how many seconds after now."""
+    start_s = time.monotonic()
+
+    def say(what: str) -> None:
+        console.print(f"[dim]{time.monotonic() - start_s:5.0f} s  {what}[/dim]", highlight=False, soft_wrap=True)
+
+    return say
+
+
 @app.callback(invoke_without_command=True)
 def measure(context: typer.Context, quick: Quick = False) -> None:
     """Throughput, latency, full frames and rivals; a table, and results.json (a quick run's go to out/bench)."""
@@ -31,15 +42,56 @@ def measure(context: typer.Context, quick: Quick = False) -> None:
 
     console = Console()
     path = QUICK_RESULTS if quick else RESULTS
-    start_s = time.monotonic()
 
-    def say(what: str) -> None:
-        console.print(f"[dim]{time.monotonic() - start_s:4.0f} s  {what}[/dim]", highlight=False)
-
-    results = measure_all(QUICK if quick else FULL, say)
+    results = measure_all(QUICK if quick else FULL, sayer(console))
     write_results(results, path)
     print_results(results, console)
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+
+
+@app.command("against")
+def against_command(
+    commit: Annotated[str, typer.Argument(help="What this tree is compared with")],
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured")] = 3,
+    quick: Quick = False,
+) -> None:
+    """Throughput, latency and start of another commit and of this tree, in turn; out/bench/against.json."""
+    from benchmarks.against import measure_against, table_of
+    from benchmarks.report import write_results
+
+    console, path = Console(), QUICK_RESULTS.with_name("against.json")
+    results = measure_against(commit, rounds=rounds, quick=quick, say=sayer(console))
+    write_results(results, path)
+    console.print(table_of(results))
+    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+
+
+@app.command("load")
+def load_command(
+    rate: Annotated[float, typer.Option(min=10, help="Messages a second")] = 1000.0,
+    minutes: Annotated[float, typer.Option(min=0.5, help="For so long")] = 5.0,
+    kill: Annotated[float, typer.Option(min=0, help="Minutes in the middle without the scorer, after SIGKILL")] = 0.0,
+    speed: Annotated[float, typer.Option(min=1, help="Simulated seconds in a second; 2880 shows what grows")] = 1.0,
+) -> None:
+    """The job under load: latency, an outage, what grows, an exact ledger; out/load.json. Fails where one is wrong."""
+    from benchmarks.drive import LoadPlan, run_load
+    from benchmarks.load_report import load_tables, what_is_wrong
+    from benchmarks.machine import describe_machine, made_at
+    from benchmarks.report import write_results
+    from benchmarks.stack import running_stack
+
+    console, path = Console(), RESULTS.parents[1] / "out" / "load.json"
+    plan = LoadPlan(rate_per_s=rate, minutes=minutes, kill_minutes=kill, speed=speed)
+    results = {**made_at(), "machine": describe_machine(), "plan": plan}
+    with running_stack(FULL) as stack:
+        results |= run_load(stack, plan, sayer(console))
+    write_results(results, path)
+    console.print(*load_tables(results))
+    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
+    for fault in (wrong := what_is_wrong(results)):
+        console.print(fault, markup=False, highlight=False)
+    if wrong:
+        raise typer.Exit(1)
 
 
 @app.command("profile")

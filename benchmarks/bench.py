@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from benchmarks import rivals
 from benchmarks.full_frame import measure_full_frames
 from benchmarks.latency import measure_latency
-from benchmarks.load import load_topic
 from benchmarks.machine import describe_machine, describe_versions, made_at
 from benchmarks.plan import CATEGORIES, FRAME_SIDES, SIDE, Sizes, bench_specs
+from benchmarks.preload import load_topic
 from benchmarks.product import FLOOR, measure_throughput
-from benchmarks.rates import Outcome, compared
 from benchmarks.stack import Stack, running_stack
 from benchmarks.synthetic import synthetic_events
 from streaming.rehearse.broker import TOPIC_PARTITIONS
@@ -45,9 +43,7 @@ def measure_all(plan: Sizes, say: Say) -> dict[str, Any]:
         results["spark_floor_latency_ms"] = measure_latency(stack, FLOOR)["latency_ms"]
         say(f"full frames of {', '.join(f'{side}x{side}' for side in FRAME_SIDES)} cells")
         results |= measure_full_frames(stack)
-    results["versions"] = describe_versions() | {
-        name: results[f"{name}_version"] for name in ("quix", "pathway") if results[f"{name}_version"]
-    }
+    results["versions"] = describe_versions()
     return results
 
 
@@ -59,38 +55,23 @@ def load_events(stack: Stack, regions: int, say: Say) -> Loaded:
 
 
 def _throughput(stack: Stack, loaded: dict[int, Loaded], say: Say) -> dict[str, Any]:
-    """Product and rivals in turn, `rounds` times; then the single region and the empty stages."""
-    four, specs = loaded[4], bench_specs(4)
-    say("loading the topic of Quix Streams")
-    quix_topic = rivals.load_for_quix(stack, specs=specs, seed=4, as_of_s=four.as_of_s)
-    runs: dict[str, Callable[[str], Outcome]] = {
-        "product": lambda name: Outcome(rate=measure_throughput(stack, name, topic=four.topic, specs=specs)),
-        "plain_loop": lambda name: Outcome(rate=rivals.plain_loop(stack, name, topic=four.topic, specs=specs)),
-        "pathway": lambda name: rivals.pathway(stack, name, topic=four.topic, specs=specs),
-        "quix": lambda name: rivals.quix(stack, name, topic=quix_topic),
-    }
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in runs}
+    """Four regions `rounds` times; then the empty stages and the single region."""
+    four, specs, ours = loaded[4], bench_specs(4), []
     for number in range(1, stack.plan.rounds + 1):
-        for name, run in runs.items():
-            say(f"{name}, 4 regions, round {number} of {stack.plan.rounds}")
-            outcomes[name].append(run(f"{name}-{number}"))
+        say(f"throughput, 4 regions, round {number} of {stack.plan.rounds}")
+        ours.append(measure_throughput(stack, f"product-{number}", topic=four.topic, specs=specs))
     say("throughput, 4 regions, empty stages")
     floor = measure_throughput(stack, "floor", topic=four.topic, specs=specs, module=FLOOR)
     say("throughput, 1 region")
-    one = measure_throughput(stack, "one", topic=loaded[1].topic, specs=bench_specs(1))
-
-    ours = [outcome.rate for outcome in outcomes.pop("product") if outcome.rate]
-    results: dict[str, Any] = {
+    single = measure_throughput(stack, "single", topic=loaded[1].topic, specs=bench_specs(1))
+    return {
         "throughput_4_regions_eps": round(median(rate.steady_eps for rate in ours)),
         "throughput_4_regions_rounds": [rate.as_dict() for rate in ours],
-        "throughput_1_region_eps": round(one.steady_eps),
-        "throughput_1_region": one.as_dict(),
+        "throughput_1_region_eps": round(single.steady_eps),
+        "throughput_1_region": single.as_dict(),
         "spark_floor_eps": round(floor.steady_eps),
         "spark_floor": floor.as_dict(),
     }
-    for name, theirs in outcomes.items():
-        results |= compared(name, ours, theirs)
-    return results
 
 
 def _settings(stack: Stack, loaded: dict[int, Loaded]) -> dict[str, Any]:

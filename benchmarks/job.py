@@ -34,7 +34,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     regions: int
     batches: str  # file that gets one JSON line per batch
     progress: str | None  # file that gets Spark's own progress reports, for the profile
-    heap: str | None = None  # file that gets a line per full collection, for the soak
+    heap: str | None = None  # file that gets a line per full collection, of a run in fast time
     collect_every_s: float = 0.0
 
 

@@ -10,7 +10,6 @@ CATEGORIES = ("ems", "fire", "traffic", "other")
 CELL_M = 1000.0
 SIDE = 48
 FRAME_SIDES = (24, 48, 96)
-WARM_UP_EVENTS_OF_LATENCY = 1000  # sent before the clock starts, so that Spark has seen events and loaded torch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +18,8 @@ class Sizes:
 
     name: str
     events: int  # pre-loaded for throughput, in each of the two topics
-    rounds: int  # product and rivals in turn, this often
+    rounds: int
     events_per_batch: int | None  # None: the product's default
-    quix_events: int
     rate_per_s: float
     latency_warm_up_s: float
     latency_s: float  # measured, after the warm-up
@@ -33,18 +31,26 @@ FULL = Sizes(
     events=6_400_000,
     rounds=3,
     events_per_batch=None,
-    quix_events=600_000,
     rate_per_s=1000.0,
     latency_warm_up_s=15.0,
     latency_s=90.0,
     frame_repeats=30,
+)
+AGAINST = Sizes(
+    name="against",
+    events=4_800_000,
+    rounds=1,
+    events_per_batch=None,
+    rate_per_s=1000.0,
+    latency_warm_up_s=15.0,
+    latency_s=60.0,
+    frame_repeats=0,
 )
 QUICK = Sizes(
     name="quick",
     events=200_000,
     rounds=1,
     events_per_batch=40_000,
-    quix_events=100_000,
     rate_per_s=1000.0,
     latency_warm_up_s=5.0,
     latency_s=15.0,

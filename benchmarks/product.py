@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ class RunningJob:
 
     process: subprocess.Popen[bytes]
     folder: Path
+    started_s: float  # epoch seconds
 
     def batches(self) -> list[TimedBatch]:
         """Those that were acknowledged so far, in order."""
@@ -84,8 +86,9 @@ def running_job(
         heap=str(folder / "heap.jsonl") if collect_every_s else None,
         collect_every_s=collect_every_s or 0.0,
     )
+    started_s = time.time()
     with child(module, msgspec.to_builtins(orders), folder, python=sys.executable, environment=environment) as process:
-        yield RunningJob(process=process, folder=folder)
+        yield RunningJob(process=process, folder=folder, started_s=started_s)
 
 
 def ledger(batches: Sequence[TimedBatch]) -> Counter[str]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,15 +23,6 @@ class Rate:
         return {name: round(value, 3) for name, value in asdict(self).items()}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A rival's rate, or why there is none."""
-
-    rate: Rate | None
-    reason: str | None = None
-    version: str | None = None
-
-
 def rate_of(marks: Sequence[Mark], *, started_s: float, warm_up_events: int) -> Rate:
     """Rates of one run. Raises ValueError when nothing was done after the warm-up."""
     last_events, last_s = marks[-1]
@@ -47,20 +36,6 @@ def rate_of(marks: Sequence[Mark], *, started_s: float, warm_up_events: int) -> 
         warm_up_events=first_events,
         seconds=last_s - started_s,
     )
-
-
-def compared(name: str, ours: Sequence[Rate], theirs: Sequence[Outcome]) -> dict[str, Any]:
-    """A rival's figures: the median over the rounds of product / rival, each round's own pair, and their spread."""
-    pairs = [(our, their.rate) for our, their in zip(ours, theirs, strict=True) if their.rate]
-    ratios = sorted(our.steady_eps / rate.steady_eps for our, rate in pairs)
-    return {
-        f"ratio_to_{name}": round(median(ratios), 3) if ratios else None,
-        f"ratio_to_{name}_spread": [round(ratios[0], 3), round(ratios[-1], 3)] if ratios else None,
-        f"ratio_to_{name}_reason": next((their.reason for their in theirs if their.reason), None),
-        f"{name}_eps": round(median(rate.steady_eps for _, rate in pairs)) if pairs else None,
-        f"{name}_rounds": [rate.as_dict() for _, rate in pairs],
-        f"{name}_version": theirs[0].version,
-    }
 
 
 def latencies(

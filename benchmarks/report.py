@@ -10,9 +10,6 @@ from rich.table import Table
 TARGETS = {
     "throughput_4_regions_eps": 180_000,
     "throughput_1_region_eps": 100_000,
-    "ratio_to_plain_loop": 0.8,
-    "ratio_to_pathway": 1.5,
-    "ratio_to_quix": 4.0,
 }
 
 
@@ -43,15 +40,4 @@ def print_results(results: dict[str, Any], console: Console) -> None:
         table.add_row(f"the same plan with empty stages, {name}, ms", f"{floor}", "")
     for cells, milliseconds in results["full_frame_ms"].items():
         table.add_row(f"full frame of {cells} cells, ms", f"{milliseconds}", "<= 150" if cells == "48x48" else "")
-    for name, words in (("plain_loop", "plain loop"), ("pathway", "Pathway"), ("quix", "Quix Streams")):
-        ratio = results[f"ratio_to_{name}"]
-        if ratio is None:
-            table.add_row(f"times {words}", "none: " + results[f"ratio_to_{name}_reason"][:60], "")
-        else:
-            least, most = results[f"ratio_to_{name}_spread"]
-            table.add_row(
-                f"times {words} ({results[f'{name}_eps']:,} events/s), median of the rounds",
-                f"{ratio} ({least} to {most})",
-                f">= {TARGETS[f'ratio_to_{name}']}",
-            )
     console.print(table)

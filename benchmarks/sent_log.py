@@ -1,6 +1,5 @@
 """What an open loop sends and when, and the log of what was sent: rows of four float64."""
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +8,6 @@ import numpy.typing as npt
 COLUMNS = 4  # partition, offset, intended and real time of sending in epoch seconds
 
 Timed = tuple[float, bytes, bytes | None]  # intended epoch seconds, key, value
-
-
-def paced(
-    events: Iterable[tuple[bytes, bytes]], rates: Iterable[tuple[float, float]], begin_s: float
-) -> Iterator[Timed]:
-    """The events at `rates`, one (events per second, seconds) after the other."""
-    each = iter(events)
-    for rate_per_s, seconds in rates:
-        for number in range(round(rate_per_s * seconds)):
-            yield begin_s + number / rate_per_s, *next(each)
-        begin_s += seconds
 
 
 def sent_so_far(log: Path) -> npt.NDArray[np.float64]:

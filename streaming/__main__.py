@@ -37,7 +37,7 @@ app = typer.Typer(
 @app.callback()
 def _settings(context: typer.Context, version: Version = False) -> None:
     context.obj = settings_of(os.environ)  # noqa: TID251 - as the other programs' `__main__`
-    # With glibc's 8 arenas a core Java kept 121 MiB more each hour (docs/explanation/soak.md).
+    # With glibc's 8 arenas a core Java kept 121 MiB more each hour (docs/explanation/load.md).
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")  # noqa: TID251 - Java and the workers inherit it
 
 

@@ -153,7 +153,7 @@ def test_the_check_itself_finds_what_is_wrong():
     assert fault("incident-scorer replay some.csv --layout chicago --region chicago --speed 60") is None
     for line, word in {
         "make coffee": "coffee",
-        "make soak HOURS=3": "HOURS",
+        "make load HOURS=3": "HOURS",
         "export RISK_SINKS=influxdb": "RISK_SINKS",
         "python -m streaming fly": "fly",
         "python -m streaming broker": "broker",
@@ -189,7 +189,7 @@ def test_a_command_of_readme_and_tutorial_exists_and_takes_its_arguments(line):
         ("```\n.venv/bin/python -m benchmarks --fast  # soon over\n```", "--fast"),
         ("```\ncd x && docker compose exec scorer python -m streaming helth\n```", "helth"),
         ("- so:\n\n  ```sh\n  make coffee\n  ```", "coffee"),
-        ("`make soak HOURS=3`", "HOURS"),
+        ("`make load HOURS=3`", "HOURS"),
         ("`RISK_TOPICS=a python -m streaming run`", "RISK_TOPICS"),
     ],
 )
@@ -200,7 +200,7 @@ def test_a_wrong_name_on_a_page_is_found(text, word):
 
 def test_names_with_placeholders_and_what_is_no_command_of_ours_are_let_through():
     text = (
-        "`python -m streaming broker start\\|status\\|stop`, `make soak MINUTES=60`, `python -m models`, `make`, `ls`"
+        "`python -m streaming broker start\\|status\\|stop`, `make load MINUTES=60`, `python -m models`, `make`, `ls`"
         "\n```\npython -m benchmarks --quick && ls --fly\npython -m models train --layout ... --like FOLDER\n```\n"
     )
     found = list(named_commands(text))

@@ -1,11 +1,12 @@
-"""What the soak sends, counted without Spark: the ledger that it expects is the one that a job must arrive at."""
+"""What the driver of load sends, counted without Spark: a job must arrive at the ledger that it expects."""
 
 from collections import Counter
 
 import numpy as np
+from msgspec import structs
 
-from benchmarks.plan import bench_spec
-from benchmarks.soak_traffic import KINDS, SIDE, Orders, Region, expected_ledger, messages
+from benchmarks.plan import bench_specs
+from benchmarks.traffic import KINDS, Orders, expected_ledger, messages
 from models.counting.count_state import CountState
 from schemas.decode import decode_messages
 from tests.harness.toy import toy_messages
@@ -13,9 +14,10 @@ from tests.harness.toy import toy_messages
 ORDERS = Orders(
     bootstrap="",
     topic="",
-    regions=[Region(name="one", from_s=0, to_s=12), Region(name="two", from_s=3, to_s=6)],
+    regions=2,
     rate_per_s=500,
     seconds=12,
+    is_mixed=True,
     speed=2880,
     simulated_begin_s=1_700_000_000,
     seed=7,
@@ -31,7 +33,7 @@ def sent_of(orders, begin_s=0.0):
 
 def test_a_job_that_counts_right_arrives_at_the_expected_ledger():
     timed, sent = sent_of(ORDERS)
-    specs = {name: bench_spec(name, SIDE) for name in ("one", "two")}
+    specs = {spec.region: spec for spec in bench_specs(2)}
     states = {name: CountState(spec) for name, spec in specs.items()}
     ledger = Counter(consumed=len(timed))
     for start in range(0, len(timed), 700):
@@ -47,11 +49,17 @@ def test_a_job_that_counts_right_arrives_at_the_expected_ledger():
     assert set(sent) == set(KINDS)
 
 
-def test_it_is_sent_at_the_rate_and_by_the_regions_that_are_there():
+def test_it_is_sent_at_the_rate_and_by_both_regions():
     timed, sent = sent_of(ORDERS, begin_s=100.0)
     assert len(timed) == sum(sent.values()) == 6000
     np.testing.assert_allclose([at_s for at_s, _, _ in timed], 100 + np.arange(6000) / 500)
-    of_two = [at_s for at_s, _, value in timed if value and b'"region":"two"' in value]
-    assert min(of_two) >= 103.0
-    fresh = [at_s for at_s, _, value in timed if value and b'"region":"two"' in value and b'"revision":0' in value]
-    assert np.histogram(fresh, [100, 103, 106])[0].tolist()[0] == 0
+    assert {value.split(b'"region":"')[1].split(b'"')[0] for _, key, value in timed if key != b"rubbish"} == {
+        b"bench-1",
+        b"bench-2",
+    }
+
+
+def test_what_is_not_mixed_is_new_incidents_alone():
+    timed, sent = sent_of(structs.replace(ORDERS, is_mixed=False))
+    assert sent == {"new": 6000}
+    assert len({key for _, key, _ in timed}) == 6000

@@ -56,7 +56,7 @@ class Verdict:
     @property
     def words(self) -> str:
         if self.is_beyond:
-            return "**beyond**"
+            return "beyond"
         return "within" if self.is_within else "not told from noise"
 
 
@@ -88,15 +88,6 @@ def noise_per_hour(t_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
     x, y = x - x.mean(), y - y.mean()
     slope = (x * y).sum() / (x**2).sum()
     return float(2 * np.sqrt(((y - slope * x) ** 2).sum() / (len(x) - 2) / (x**2).sum()))
-
-
-def fitted_line(
-    t_s: npt.NDArray[np.float64], values: npt.NDArray[np.float64], *, from_s: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Times of the samples at or after `from_s`, and the least-squares line there."""
-    there = np.isfinite(values) & (t_s >= from_s)
-    t, y = t_s[there], values[there]
-    return t, y.mean() + slope_per_hour(t, y) * (t - t.mean()) / 3600
 
 
 def ledger_faults(ledger: Mapping[str, int], expected: Mapping[str, int]) -> list[str]:
@@ -147,7 +138,7 @@ _PYTHON = (
     "be 480 MiB a region"
 )
 _NATIVE = "no collection frees it; a state store that is kept would be more"
-_LIVE = "moved from 30 after a run had missed it; what grows is not known (docs/explanation/soak.md)"
+_LIVE = "moved from 30 after a run had missed it; what grows is not known (docs/explanation/load.md)"
 _CLASSES = "compiling ends after a while; a class for every batch would be more"
 _CLOSED = "one in hundreds of batches: what a batch or an artifact opens, it must close"
 _KEPT = "Spark keeps 20 batches and cleans up about every minute; the least of each 2 minutes is judged"

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from benchmarks.growth import MIB
 from benchmarks.heap import Heap
 from benchmarks.job import TimedBatch
 from benchmarks.product import ledger
-from benchmarks.soak_figures import MIB
 
 
 def of_processes(driver: psutil.Process) -> dict[str, float]:

@@ -1,21 +1,10 @@
 """Filling topics before the clock starts, with librdkafka: the loader must not be what is measured."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
-import msgspec
-import numpy as np
 from confluent_kafka import KafkaError, Message, Producer
 
-from benchmarks.synthetic import synthetic_events
-from schemas.spec import Spec
-
 _POLL_EVERY = 5_000
-
-
-class _Place(msgspec.Struct):
-    region: str
-    lat: float
-    lon: float
 
 
 def load_topic(bootstrap: str, topic: str, events: Iterable[tuple[bytes, bytes]]) -> float:
@@ -52,15 +41,3 @@ def load_topic(bootstrap: str, topic: str, events: Iterable[tuple[bytes, bytes]]
     if failures or left:
         raise RuntimeError(f"{len(failures) + left} of {count} events were not taken by {topic}: {failures[:1]}")
     return size / count
-
-
-def keyed_by_cell(specs: Sequence[Spec], n: int, *, seed: int, as_of_s: int) -> Iterator[tuple[bytes, bytes]]:
-    """The same values as `synthetic_events` gives, with `region/cell` as the key instead of the incident's id."""
-    place = msgspec.json.Decoder(_Place)
-    edges = {spec.region: spec.grid.corners() for spec in specs}
-    for _, value in synthetic_events(specs, n, seed=seed, as_of_s=as_of_s):
-        at = place.decode(value)
-        south, west = edges[at.region]
-        row = int(np.searchsorted(south, at.lat, side="right")) - 1
-        col = int(np.searchsorted(west, at.lon, side="right")) - 1
-        yield b"%s/r%03dc%03d" % (at.region.encode(), row, col), value

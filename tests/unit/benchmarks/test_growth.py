@@ -1,4 +1,4 @@
-"""The soak's verdicts: slopes against SciPy's, and a leak must be seen."""
+"""What is said of growth: slopes against SciPy's, and a leak must be seen."""
 
 from dataclasses import replace
 
@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import linregress
 
-from benchmarks.soak_figures import BOUNDS, Bound, fitted_line, judge, ledger_faults, noise_per_hour, slope_per_hour
-from benchmarks.soak_report import reasons, summary, verdict_table
-from benchmarks.soak_sampler import beyond_heap_bytes
+from benchmarks.drive import LoadPlan
+from benchmarks.growth import BOUNDS, Bound, judge, ledger_faults, noise_per_hour, slope_per_hour
+from benchmarks.load_report import what_is_wrong
+from benchmarks.samples import beyond_heap_bytes
 
 T_S = np.arange(0.0, 1800.0, 5.0)
 MEMORY = Bound(name="mib", words="memory", unit="MiB", share=0.0, at_least=100.0, reason="it must not grow")
@@ -30,14 +31,6 @@ def test_the_slope_is_that_of_scipy(points):
     assert slope_per_hour(t_s, values) == pytest.approx(expected, rel=1e-6, abs=1e-6 * (1 + np.abs(values).max()))
 
 
-def test_the_fitted_line_is_that_of_numpy_and_begins_where_it_is_told():
-    values = noisy(40)
-    t_s, line = fitted_line(T_S, values, from_s=900.0)
-    late = T_S >= 900
-    assert t_s[0] == 900.0
-    np.testing.assert_allclose(line, np.polyval(np.polyfit(T_S[late], values[late], 1), T_S[late]))
-
-
 def test_samples_that_are_missing_do_not_count():
     values = noisy(40)
     holes = np.where(np.arange(len(T_S)) % 3 == 0, values, np.nan)
@@ -55,7 +48,7 @@ def test_a_leak_is_flagged_and_noise_is_not(growth, is_beyond, seed):
     samples = {"t_s": T_S, "mib": noisy(growth, seed=seed)}
     (verdict,) = judge(samples, [MEMORY], from_s=900.0)
     assert verdict.is_beyond == is_beyond
-    assert ("**beyond**" in verdict_table([verdict], middle=15, end=30)) == is_beyond
+    assert (verdict.words == "beyond") == is_beyond
 
 
 def test_noise_is_twice_scipys_standard_error_of_the_means_over_a_minute():
@@ -91,18 +84,12 @@ def test_every_bound_says_why_and_allows_something():
     assert all(bound.reason and bound.per_hour(1000.0) > 0 for bound in BOUNDS)
 
 
-def test_the_page_says_why_a_bound_that_was_not_kept_is_as_it_is():
-    kept, broken = (judge({"t_s": T_S, "mib": noisy(growth)}, [MEMORY], from_s=900.0)[0] for growth in (0, 5000))
-    assert reasons([kept]) == ""
-    assert "\n- memory: it must not grow." in reasons([kept, broken])
-
-
-def test_the_summary_counts_every_verdict():
-    swings = 900 + 120 * T_S / 3600 + 80 * np.sin(T_S / 97)
-    runs = [np.full(len(T_S), 5.0), swings, noisy(5000)]
-    verdicts = [judge({"t_s": T_S, "mib": run}, [MEMORY], from_s=900.0)[0] for run in runs]
-    assert summary(verdicts) == "Of 3 quantities, slope against bound: 1 within, 1 not told from noise, 1 beyond."
-    assert summary(verdicts[:1]) == "All 1 quantities grew by no more than their bound."
+def test_growth_is_wrong_once_the_run_was_long_enough_to_tell():
+    growth = [judge({"t_s": T_S, "mib": noisy(growth)}, [MEMORY], from_s=900.0)[0] for growth in (0, 5000)]
+    plans = [LoadPlan(rate_per_s=100, minutes=minutes, speed=2880) for minutes in (29, 30)]
+    said = [what_is_wrong({"plan": plan, "growth": growth, "faults": []}) for plan in plans]
+    assert said == [[], ["memory: beyond; it must not grow"]]
+    assert what_is_wrong({"plan": plans[0], "faults": ["counted: 8"]}) == ["counted: 8"]
 
 
 def test_a_ledger_that_is_not_what_was_sent_is_named():
@@ -111,12 +98,6 @@ def test_a_ledger_that_is_not_what_was_sent_is_named():
     said = ledger_faults({"consumed": 10, "counted": 8, "duplicate": 3}, expected)
     assert said[0] == "counted: 8 in the ledger, 7 were sent"
     assert "does not balance" in said[1]
-
-
-def test_the_table_has_a_row_for_each_quantity_with_its_figures():
-    (verdict,) = judge({"t_s": T_S, "mib": np.full(len(T_S), 1234.4)}, [MEMORY], from_s=900.0)
-    last = verdict_table([verdict], middle=15, end=30).splitlines()[-1]
-    assert last == "| memory | MiB | 1,234 | 1,234 | +0 | ±0 | +100 | within |"
 
 
 def test_the_heap_of_a_jvm_is_told_apart_by_its_address():

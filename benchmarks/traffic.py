@@ -1,4 +1,4 @@
-"""What the soak sends: new incidents, repeats, corrections, cancellations and rubbish, in simulated time."""
+"""What is sent: new incidents only, or repeats, corrections, cancellations and rubbish too, in simulated time."""
 
 import sys
 import time
@@ -10,12 +10,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from benchmarks.plan import bench_spec
+from benchmarks.plan import bench_specs
 from benchmarks.sent_log import Timed
 from benchmarks.synthetic import synthetic_events
 from streaming.rehearse.poison import poison_messages, template_event
 
-SIDE = 24
 STEP_S = 0.1  # the simulated clock moves so often
 KINDS = ("new", "repeat", "correction", "cancellation", "rubbish")
 SHARES = (0.82, 0.06, 0.06, 0.03, 0.03)
@@ -29,20 +28,13 @@ OUTCOME = {
 _REMEMBERED = 20_000  # incidents that may still be repeated or corrected: the newest ones
 
 
-class Region(msgspec.Struct, frozen=True, kw_only=True):
-    """A region, and the real seconds since the start between which it sends."""
-
-    name: str
-    from_s: float
-    to_s: float
-
-
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap: str
     topic: str
-    regions: list[Region]
+    regions: int
     rate_per_s: float
     seconds: float
+    is_mixed: bool  # else only new incidents
     speed: float  # simulated seconds in a real one
     simulated_begin_s: int
     seed: int
@@ -54,14 +46,18 @@ def messages(orders: Orders, begin_s: float, sent: Counter[str]) -> Iterator[Tim
     """All messages in turn; `sent` counts, by kind, those before the one that is being taken."""
     random = np.random.default_rng(orders.seed)
     recent: list[dict[str, Any]] = []
-    specs = {region.name: bench_spec(region.name, SIDE) for region in orders.regions}
+    specs = bench_specs(orders.regions)
     per_step = round(orders.rate_per_s * STEP_S)
     for step in range(round(orders.seconds / STEP_S)):
         now_s = step * STEP_S
         as_of_s = orders.simulated_begin_s + int(now_s * orders.speed)
-        sending = [specs[one.name] for one in orders.regions if one.from_s <= now_s < one.to_s]
-        fresh = synthetic_events(sending, per_step, seed=step + 1, as_of_s=as_of_s)
-        rubbish = poison_messages(template_event(sending[step % len(sending)], as_of_s=as_of_s))
+        fresh = synthetic_events(specs, per_step, seed=step + 1, as_of_s=as_of_s)
+        if not orders.is_mixed:
+            for number, event in enumerate(fresh):
+                yield begin_s + now_s + number / orders.rate_per_s, *event
+            sent["new"] += per_step
+            continue
+        rubbish = poison_messages(template_event(specs[step % len(specs)], as_of_s=as_of_s))
         received_at = np.datetime_as_string(np.datetime64(as_of_s, "s")) + "Z"
         for number, kind in enumerate(random.choice(KINDS, per_step, p=SHARES).tolist()):
             if kind == "rubbish":
@@ -92,7 +88,7 @@ def _revised(record: dict[str, Any], kind: str, received_at: str, random: np.ran
     after = {**record, "revision": record["revision"] + 1, "received_at": received_at}
     if kind == "cancellation":
         return {**after, "status": "cancelled"}
-    lat, lon = bench_spec("middle", SIDE).grid.centres()
+    lat, lon = bench_specs(1)[0].grid.centres()
     share = float(random.uniform(0, 0.1))
     return {
         **after,
