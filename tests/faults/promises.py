@@ -21,8 +21,8 @@ INVARIANTS = {
     "65 s (Kafka listens but does not answer). A fault causes no other exit code. The last SIGTERM ends with 0.",
     "I10": "Within 60 s after the end of a fault all that was sent is in the store. After a fault of some seconds "
     "under load, the next batch is committed in that time.",
-    "I11": "Memory, files and threads grow no faster than [bounds](load.md#does-anything-grow-in-an-hour). Only `make load` "
-    "checks it.",
+    "I11": "Memory, files and threads grow no faster than [bounds](load.md#does-anything-grow-in-an-hour). Only `make "
+    "load` checks it.",
     "I12": "No secret and no payload is in any log, health file or other record in the checkpoint folder.",
     "I13": "Each `outcome`, `outcome_area` and `outcome_chance` that is due is in the store as recounted, each "
     "judgement was written in order, and no other one is there. Only scenarios of 49 hours reach it (F01, F22).",
