@@ -72,7 +72,7 @@ def daily(published):
 
 @pytest.fixture(scope="module")
 def hourly():
-    """Gives hourly(name): the task that `evaluate --task` judges."""
+    """Gives hourly(name): the task that `evaluate NAME` judges."""
 
     @cache
     def task_of(name):
