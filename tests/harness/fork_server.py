@@ -16,7 +16,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # Not pyarrow, pandas and deltalake: they start threads, and a fork takes none of them along.
-PRELOADED = ("streaming.__main__", "models.__main__", "kafka", "scipy.stats", "torch", "influxdb_client", "fastapi")
+PRELOADED = (
+    "streaming.__main__",
+    "models.__main__",
+    "lifecycle.__main__",
+    "kafka",
+    "scipy.stats",
+    "torch",
+    "influxdb_client",
+    "fastapi",
+)
 
 
 class ForkedProcess:
