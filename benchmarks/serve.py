@@ -24,8 +24,8 @@ from benchmarks.plan import bench_specs
 from models.all_categories import over_categories
 from models.dispersion import Dispersion
 from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, RiskFrame
+from schemas.left_behind.frame_file import write_frames
 from schemas.spec import Spec
-from streaming.disk.frame_file import write_frames
 
 CONNECTIONS = 4
 PORTS = {"service": 18_321, "files": 18_322}

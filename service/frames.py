@@ -8,9 +8,9 @@ from pathlib import Path
 
 from schemas.errors import SinkError
 from schemas.frame import RiskFrame
+from schemas.left_behind.frame_file import SUFFIX, StoredFrames, read_frames
 from schemas.limits import MAX_REGIONS, OLDEST_SCORES_S
 from schemas.spec import ALL_CATEGORIES, Spec
-from streaming.disk.frame_file import SUFFIX, StoredFrames, read_frames
 
 log = logging.getLogger(__name__)
 _TICKS = 3  # that a region may miss before its scores are old, where a tick is longer than a minute

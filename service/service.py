@@ -15,11 +15,11 @@ from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBea
 from starlette.exceptions import HTTPException
 
 from schemas.grid import Cells, Grid
+from schemas.left_behind.frame_file import StoredFrames
 from schemas.spec import SLUG
 from schemas.version import product_version
 from service.frames import Frames, instant, is_stale
 from service.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
-from streaming.disk.frame_file import StoredFrames
 from streaming.maps.areas import Area, cells_inside
 
 COOKIE = "risk_token"

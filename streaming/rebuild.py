@@ -19,10 +19,18 @@ from models.features import FeatureEngine
 from schemas.decode import Messages, decode_messages
 from schemas.errors import CheckpointError, EventsGone, PipelineError
 from schemas.incidents import Incidents
+from schemas.left_behind.batch_log import (
+    KEEP_DAYS,
+    LoggedBatch,
+    LoggedRegion,
+    batches_folder,
+    counts_path,
+    logged_batches,
+    logged_days,
+)
 from schemas.spec import Spec
-from streaming.disk.batch_log import KEEP_DAYS, LoggedBatch, LoggedRegion, logged_batches, logged_days
 from streaming.disk.guard import Guard, read_guard, refuse_changes
-from streaming.disk.kept_counts import batches_folder, counts_path, read_counts
+from streaming.disk.kept_counts import read_counts
 from streaming.disk.locks import only_writer
 from streaming.flow.intake import take_in
 from streaming.flow.ledger import UNASSIGNED, add_up, tick_of

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from models.counting.count_state import CountState
 from models.files.archive import day_text
+from schemas.left_behind.batch_log import LoggedRegion, batches_folder, counts_path, logged_batches, logged_days
 from schemas.spec import DAY_S, HOUR_S, Spec
-from streaming.disk.batch_log import LoggedRegion, logged_batches, logged_days
-from streaming.disk.kept_counts import batches_folder, counts_path, read_counts
+from streaming.disk.kept_counts import read_counts
 
 SILENT_S = 3 * HOUR_S  # since the newest incident
 MEAN_GAPS = 10  # a gap so many times the mean occurs by chance once in 20,000 times

@@ -9,9 +9,9 @@ from pathlib import Path
 from lifecycle.archive.feed import FeedLog, mean_gap_s
 from models.counting.day_counts import DayCounts, day_counts, newest_closed, oldest_day
 from models.files.archive import day_number, day_text
+from schemas.left_behind.batch_log import batches_folder, counts_path, logged_batches, logged_days
 from schemas.spec import DAY_S, Spec
-from streaming.disk.batch_log import logged_batches, logged_days
-from streaming.disk.kept_counts import batches_folder, counts_path, read_clock, read_counts
+from streaming.disk.kept_counts import read_clock, read_counts
 
 
 class KeptDays:

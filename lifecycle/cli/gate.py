@@ -30,10 +30,11 @@ from lifecycle.gate.judge import Judgement, judge_trial, promoted_already
 from lifecycle.gate.plan import read_plan
 from lifecycle.gate.trial import Trial, read_trial, started_within_a_year
 from lifecycle.registry.open import open_registry
-from models.artifact.pointer import champion_of, read_pointer
+from models.artifact.pointer import champion_of
 from models.cli.options import Covariates, FileLayout, FileOrArchive
 from models.training.regions import RegionTask
 from schemas.errors import RegistryError, SettingsError
+from schemas.left_behind.pointer import read_pointer
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and `gate status` does not need it
     from lifecycle.gate.held_out import HeldOut

@@ -14,9 +14,9 @@ from typing import Annotated
 import msgspec
 
 from lifecycle.gate.plan import GatePlan
-from models.artifact.pointer import Version
 from schemas.errors import ArtifactError, GateClosed
 from schemas.files import exclusive, read_json, replace_file, write_errors
+from schemas.left_behind.pointer import Version
 from schemas.spec import DAY_S
 from schemas.untrusted_bytes import read_small_json
 

@@ -10,7 +10,7 @@ from typing import Annotated, Protocol
 
 import msgspec
 
-from models.artifact.pointer import Version
+from schemas.left_behind.pointer import Version
 
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 

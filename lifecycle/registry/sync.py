@@ -7,9 +7,9 @@ from pathlib import Path
 from lifecycle.registry.changes import Note
 from lifecycle.registry.contract import ModelRegistry, RegionState
 from lifecycle.registry.copying import bring
-from models.artifact.pointer import Pointer, pointer_path, read_pointer, write_pointer
 from schemas.errors import ArtifactError, RegistryError
 from schemas.files import exclusive, write_errors
+from schemas.left_behind.pointer import Pointer, pointer_path, read_pointer, write_pointer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,36 +1,14 @@
-"""The pointer of a region: which of its versions scores, and which one may be tried beside it.
-
-    <artifacts>/<region>/pointer.json    {"champion":"20261101T040000Z-1a2b3c4d","challenger":null}
-
-`python -m lifecycle registry sync` writes it. A region without one is scored by its newest sound artifact.
-"""
+"""What may score a region: the champion of its pointer, or without one its newest sound artifact."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
-
-import msgspec
 
 from models.artifact.artifact import Artifact, newest_artifacts, read_artifact
 from schemas.errors import ArtifactError, ArtifactsAway
-from schemas.files import replace_file, write_errors
-from schemas.untrusted_bytes import read_small_json
+from schemas.left_behind.pointer import pointer_path, read_pointer
 
-Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
-POINTER = "pointer.json"
 OTHER_CHAMPION = "run `python -m lifecycle registry sync`, or promote another version"
-
-
-class Pointer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Versions of one region by their role.
-
-    >>> Pointer(champion="20261101T040000Z-1a2b3c4d").challenger is None
-    True
-    """
-
-    champion: Version
-    challenger: Version | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,23 +18,6 @@ class Candidates:
     folders: Sequence[Path] = ()
     pointer: Path | None = None
     fault: ArtifactError | None = None
-
-
-def pointer_path(artifacts: Path, region: str) -> Path:
-    return artifacts / region / POINTER
-
-
-def read_pointer(artifacts: Path, region: str) -> Pointer | None:
-    """The region's pointer; None when it has none. Raises ArtifactError when it cannot be used."""
-    remedy = "run `python -m lifecycle registry sync`, which writes it again"
-    return read_small_json(pointer_path(artifacts, region), Pointer, remedy=remedy)
-
-
-def write_pointer(artifacts: Path, region: str, pointer: Pointer) -> None:
-    """Put the pointer in place in one step. Raises ArtifactError."""
-    path = pointer_path(artifacts, region)
-    with write_errors(ArtifactError, path):
-        replace_file(path, msgspec.json.encode(pointer) + b"\n")
 
 
 def candidates(artifacts: Path) -> dict[str, Candidates]:

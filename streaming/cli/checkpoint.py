@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.audit_log import record
+from schemas.left_behind.health import health_path
 from streaming.disk.guard import read_guard
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import begin_ms, kept_in, set_aside, unfinished_reset
@@ -16,7 +17,6 @@ from streaming.disk.spark_files import last_commit, progress_text, read_until
 from streaming.instants import instant_ms, instant_text
 from streaming.roster.roster import read_roster
 from streaming.settings import Settings
-from streaming.watch.health import health_path
 
 checkpoint_app = typer.Typer(
     no_args_is_help=True, help="What the job has read and counted so far, and how to start again."

@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -11,6 +10,7 @@ from models.counting.blobs import export_state, restore_state
 from models.counting.count_state import CountState
 from schemas.errors import CheckpointError
 from schemas.files import replace_file, write_errors
+from schemas.left_behind.batch_log import batches_folder, counts_path
 from schemas.spec import Spec
 
 
@@ -19,19 +19,6 @@ class _Counts(msgspec.Struct, frozen=True, kw_only=True):
     totals: dict[str, int]
     newest_event_s: int
     blobs: dict[str, bytes]
-
-
-def batches_folder(checkpoint: Path) -> Path:
-    return checkpoint / "batches"
-
-
-def day_of(at_ms: int) -> str:
-    """The UTC day as in 2026-11-25."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
-
-
-def counts_path(batches: Path, day: str, region: str) -> Path:
-    return batches / day / f"{region}.counts"
 
 
 def pack_counts(state: CountState, *, totals: Mapping[str, int], newest_event_s: int) -> bytes:

@@ -22,9 +22,10 @@ from models.counting.count_state import CountState
 from models.features import FeatureEngine, Features
 from schemas.errors import ArtifactError, SpecMismatch
 from schemas.incidents import pack_rejections
+from schemas.left_behind.batch_log import day_of
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import HOUR_S
-from streaming.disk.kept_counts import day_of, pack_counts
+from streaming.disk.kept_counts import pack_counts
 from streaming.flow.intake import Intake, OutsideIntake, take_in, take_in_outside
 from streaming.flow.ledger import UNASSIGNED, add_up, balanced_ledger, tick_of
 from streaming.flow.packed import PackedBatch

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.artifact.pointer import POINTER, pointer_path
 from schemas.audit_log import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, ArtifactsAway
+from schemas.left_behind.pointer import POINTER, pointer_path
 from schemas.limits import CLOCKS_DIFFER_S
 from streaming.roster.roster import ArtifactScan, Entry, Refused, is_gone, load_artifact, refresh_roster, with_refused
 from streaming.settings import Settings

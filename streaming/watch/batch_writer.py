@@ -9,8 +9,16 @@ import msgspec
 
 from schemas.errors import CheckpointError
 from schemas.files import open_for_append
-from streaming.disk.batch_log import KEEP_DAYS, LoggedBatch, LoggedRegion, lines_path, logged_days
-from streaming.disk.kept_counts import batches_folder, day_of, keep_counts
+from schemas.left_behind.batch_log import (
+    KEEP_DAYS,
+    LoggedBatch,
+    LoggedRegion,
+    batches_folder,
+    day_of,
+    lines_path,
+    logged_days,
+)
+from streaming.disk.kept_counts import keep_counts
 from streaming.disk.spark_files import batch_time_ms, taken_offsets
 from streaming.flow.rows import Published, has_news
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from schemas.errors import SinkError
-from streaming.disk.frame_file import write_frames
+from schemas.left_behind.frame_file import write_frames
 from streaming.flow.rows import Published
 
 log = logging.getLogger(__name__)

@@ -8,54 +8,15 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
+from schemas.left_behind.health import Health, health_path
 from schemas.limits import OLDEST_SCORES_S
 from streaming.disk.locks import is_held
 
 LONGEST_SILENCE_S = 60.0  # of the store; it is asked (publish.py) also when nothing happens
 HEALTH_FILE_STALE_S = 15.0
-
-Phase = Literal["running", "stopped", "failed"]
-
-
-class StoredBatch(msgspec.Struct, frozen=True):
-    """The newest batch. stored_at: when the store last took points, or answered that it would."""
-
-    id: int
-    stored_at: datetime
-
-
-class RegionHealth(msgspec.Struct, frozen=True, kw_only=True):
-    as_of: datetime
-    age_s: float  # when the file was written
-    baseline_only: str = ""  # `baseline:` and why, while the scores are without the network
-    covariates_missing: int = 0  # outside series that are neutral in the scores
-
-
-class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """The file's content. reason: why the job is not ready; empty when it is."""
-
-    ready: bool = False
-    reason: str = ""
-    phase: Phase = "running"
-    process: int
-    started_at: datetime
-    written_at: datetime
-    clock: Literal["wall", "event"]
-    trigger_s: float
-    last_batch: StoredBatch | None = None
-    regions: dict[str, RegionHealth] = {}
-    ledger_balanced: bool = True
-    unbalanced: list[str] = []  # regions; also `_unassigned`, for messages of no region
-    unaccounted: int = 0  # messages by Kafka's offsets less those in the ledger, since the start
-    kafka_away: bool = False
-    store_trouble: str = ""  # while a write is tried again
-    lag_events: float = 0.0
-    error: str = ""
-    exit_code: int | None = None
 
 
 def judged(health: Health) -> Health:
@@ -94,10 +55,6 @@ def why_not_ready(health: Health, now: datetime) -> str:
         if health.clock == "wall" and abs(age_s) > OLDEST_SCORES_S:
             return f"the scores of {region} are for {_time(one.as_of)}, {_ago(age_s)}"
     return ""
-
-
-def health_path(checkpoint: Path) -> Path:
-    return checkpoint / "health.json"
 
 
 def read_health(checkpoint: Path, now: datetime) -> tuple[Health | None, str]:

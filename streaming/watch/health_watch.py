@@ -14,9 +14,10 @@ from typing import Literal
 import msgspec
 
 from schemas.files import replace_file
+from schemas.left_behind.health import Health, RegionHealth, StoredBatch, health_path
 from streaming.flow.ledger import is_balanced
 from streaming.flow.rows import Published
-from streaming.watch.health import Health, RegionHealth, StoredBatch, health_path, judged
+from streaming.watch.health import judged
 
 log = logging.getLogger(__name__)
 _EVERY_S = 1.0

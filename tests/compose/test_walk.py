@@ -17,7 +17,7 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from streaming.disk.frame_file import read_frames
+from schemas.left_behind.frame_file import read_frames
 from streaming.job.jars import KAFKA_VERSION, _pyspark_jar, ivy_folder, ivy_settings
 from streaming.settings import INFLUX_PREFIX, PREFIX
 from tests.harness.compose_file import ROOT, SERVICES, arguments, mounts, variables

@@ -7,9 +7,9 @@ from models.counting.blobs import Journal
 from models.counting.count_state import CountState
 from schemas.files import replace_file
 from schemas.incidents import Incidents
-from streaming.disk.batch_log import LoggedBatch, LoggedRegion
+from schemas.left_behind.batch_log import LoggedBatch, LoggedRegion, batches_folder, day_of
 from streaming.disk.guard import STATE_LAYOUT, Guard
-from streaming.disk.kept_counts import batches_folder, day_of, keep_counts, pack_counts
+from streaming.disk.kept_counts import keep_counts, pack_counts
 from streaming.roster.roster import refresh_roster
 from tests.harness.toy import toy_artifact
 

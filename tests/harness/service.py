@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import urllib3
 import uvicorn
 
+from schemas.left_behind.frame_file import write_frames
 from service.app import application
 from service.frames import Frames
 from service.service import Service
 from service.tokens import Rates
-from streaming.disk.frame_file import write_frames
 from tests.harness.toy import toy_grid, toy_spec, toy_views
 
 MANY = 1e9  # requests a second: no limit

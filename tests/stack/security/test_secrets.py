@@ -5,7 +5,7 @@ import os
 import psutil
 import pytest
 
-from streaming.disk.frame_file import frame_path
+from schemas.left_behind.frame_file import frame_path
 from tests.harness.processes import run_python
 
 START = 1_700_000_000

@@ -2,16 +2,9 @@
 
 import pytest
 
-from models.artifact.pointer import (
-    Pointer,
-    candidates,
-    challenger_of,
-    champion_of,
-    pointer_path,
-    read_pointer,
-    write_pointer,
-)
+from models.artifact.pointer import candidates, challenger_of, champion_of
 from schemas.errors import ArtifactError
+from schemas.left_behind.pointer import Pointer, pointer_path, read_pointer, write_pointer
 from tests.harness.toy import toy_artifact, toy_spec
 
 GONE = "20260109T000000Z-00000000"

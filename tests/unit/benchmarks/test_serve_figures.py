@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.plan import bench_specs
 from benchmarks.serve import KINDS, leave, load, running, summary
-from streaming.disk.frame_file import frame_path, read_frames
+from schemas.left_behind.frame_file import frame_path, read_frames
 
 
 def rows_of(service, files):

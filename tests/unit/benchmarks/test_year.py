@@ -7,7 +7,7 @@ from benchmarks.year import Year, lived
 from benchmarks.year_figures import figures_of
 from benchmarks.year_life import Effort, shuffled
 from benchmarks.year_world import START_S, World, expected_hours, incidents_of
-from models.artifact.pointer import read_pointer
+from schemas.left_behind.pointer import read_pointer
 
 DAY_S = 86_400
 # What two months and one epoch can show. `calibration` was 0.3, and 0.8 below was 0.5: both were set after a run had

@@ -10,7 +10,7 @@ from models.counting.blobs import export_state
 from models.counting.count_state import CountState
 from schemas.errors import CheckpointError
 from schemas.files import replace_file
-from streaming.disk.batch_log import KEEP_DAYS, logged_batches, logged_days
+from schemas.left_behind.batch_log import KEEP_DAYS, logged_batches, logged_days
 from streaming.disk.kept_counts import pack_counts, read_counts
 from streaming.flow.rows import Summary
 from streaming.watch.batch_writer import BatchLog

@@ -9,8 +9,9 @@ import pytest
 
 from schemas.audit_verify import verify
 from schemas.errors import CheckpointError
+from schemas.left_behind.health import Health, StoredBatch, health_path
 from streaming.disk.locks import only_writer
-from streaming.watch.health import Health, StoredBatch, health_path, judged, read_health
+from streaming.watch.health import judged, read_health
 from tests.harness.processes import run_python
 
 NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.artifact.pointer import pointer_path
 from schemas.errors import ArtifactError
 from schemas.event import REASONS
 from schemas.feedback import MARKS, Feedback, decode_feedback
+from schemas.left_behind.pointer import pointer_path
 from schemas.limits import MAX_EVENT_BYTES
 from streaming.cli.feedback import specs_of
 from streaming.feedback.accept import fault_of, mark_line

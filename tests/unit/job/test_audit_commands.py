@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 from schemas.audit_log import record
 from schemas.audit_verify import verify
 from schemas.errors import AuditError
+from schemas.left_behind.health import health_path
 from streaming.__main__ import app
 from streaming.job.record import recorded
 from streaming.settings import Settings
-from streaming.watch.health import health_path
 
 NOW_S = 1_764_000_000.0
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from models.artifact.pointer import Pointer, pointer_path, write_pointer
+from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
 from streaming.roster.roster import ArtifactScan, read_roster, refresh_roster
 from tests.harness.toy import toy_spec
 

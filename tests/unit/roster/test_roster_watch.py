@@ -9,9 +9,9 @@ import pytest
 import models.artifact.artifact
 import streaming.roster.roster
 from models.artifact.artifact import read_artifact
-from models.artifact.pointer import Pointer, pointer_path, write_pointer
 from schemas.audit_verify import records
 from schemas.errors import ArtifactError
+from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
 from streaming.roster.artifact_cache import ArtifactCache
 from streaming.roster.roster import ArtifactScan, load_artifact, next_roster, read_roster
 from streaming.roster.watch import RosterWatch, roster_path

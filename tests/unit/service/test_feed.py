@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from schemas.left_behind.frame_file import frame_path
 from service import feed
 from service.feed import Feed
 from service.frames import Frames
 from service.tokens import ANYONE, Tokens, make_token
-from streaming.disk.frame_file import frame_path
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service
 
 

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from schemas.errors import SinkUnavailable
-from streaming.disk.frame_file import frame_path, read_frames
+from schemas.left_behind.frame_file import frame_path, read_frames
 from streaming.flow.left_for_trial import LeftForTrial
 from streaming.flow.outcomes import Outcomes
 from streaming.flow.publish import Publisher
@@ -78,7 +78,7 @@ def test_a_full_disk_is_said_once_and_leaves_the_old_frame(tmp_path, monkeypatch
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
-        patch.setattr("streaming.disk.frame_file.replace_file", full)
+        patch.setattr("schemas.left_behind.frame_file.replace_file", full)
         watch.show(shown[1])
         watch.show(shown[2])
     assert len(caplog.records) == 1

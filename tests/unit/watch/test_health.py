@@ -7,17 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.left_behind.health import Health, RegionHealth, StoredBatch, health_path
 from streaming.disk.locks import only_writer
-from streaming.watch.health import (
-    Health,
-    RegionHealth,
-    StoredBatch,
-    health_path,
-    in_words,
-    judged,
-    read_health,
-    why_not_ready,
-)
+from streaming.watch.health import in_words, judged, read_health, why_not_ready
 
 NOW = datetime(2026, 11, 25, 2, 14, tzinfo=UTC)
 

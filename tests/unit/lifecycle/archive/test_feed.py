@@ -10,8 +10,8 @@ from lifecycle.archive.collect import archive_region
 from lifecycle.archive.feed import Feed, FeedLog, LiveFeed
 from lifecycle.archive.table import ArchiveTable
 from models.files.archive import known_hours, read_archive
+from schemas.left_behind.batch_log import LoggedRegion
 from schemas.spec import DAY_S
-from streaming.disk.batch_log import LoggedRegion
 from tests.harness.kept_world import KeptWorld
 from tests.harness.pages import ALERTS
 from tests.unit.counting.test_count_state import CALL, HOUR, SPEC, incidents

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from lifecycle.gate.trial import read_trial
-from models.artifact.pointer import Pointer, read_pointer
 from schemas.audit_verify import records
 from schemas.errors import GateClosed, RegistryError, SettingsError
+from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness.gate_town import command, date
 
 

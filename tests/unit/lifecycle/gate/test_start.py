@@ -9,10 +9,11 @@ import pytest
 
 from lifecycle.gate.trial import end_on_record, read_trial, trial_path, write_trial
 from models.artifact.artifact import read_artifact
-from models.artifact.pointer import Pointer, champion_of, read_pointer
+from models.artifact.pointer import champion_of
 from models.hyperparameters import Hyperparameters
 from schemas.audit_verify import records
 from schemas.errors import GateClosed
+from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness.gate_town import DAY_S, PLAN, command
 from tests.harness.small_town import START_S
 

@@ -14,9 +14,9 @@ from lifecycle.gate.trial import Trial, alone, end_on_record, ended_trials, read
 from lifecycle.trials import desk as trials_desk
 from lifecycle.trials.desk import Desk, abandon_trial, begin, end_trial, start_trial
 from models.artifact.artifact import read_artifact
-from models.artifact.pointer import Pointer, read_pointer
 from schemas.audit_verify import records
 from schemas.errors import ArtifactError, GateClosed
+from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness import registries
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 

@@ -7,8 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from models.artifact.pointer import Pointer, champion_of, read_pointer
+from models.artifact.pointer import champion_of
 from schemas.errors import RegistryError
+from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness.registries import KINDS, desk_of
 
 VERSIONS = st.integers(0, 3)

@@ -2,7 +2,8 @@
 
 import os
 
-from models.artifact.pointer import champion_of, read_pointer
+from models.artifact.pointer import champion_of
+from schemas.left_behind.pointer import read_pointer
 from tests.harness.registries import desk_of
 
 PROCESSES = 5

@@ -11,12 +11,12 @@ repeated has two lines, and the last one counts.
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from schemas.errors import CheckpointError
-from streaming.disk.kept_counts import batches_folder
 
 KEEP_DAYS = 35
 
@@ -46,6 +46,19 @@ class LoggedBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     offsets: dict[int, tuple[int, int]]
     regions: dict[str, LoggedRegion]
     day: str = ""
+
+
+def batches_folder(checkpoint: Path) -> Path:
+    return checkpoint / "batches"
+
+
+def day_of(at_ms: int) -> str:
+    """The UTC day as in 2026-11-25."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+
+
+def counts_path(batches: Path, day: str, region: str) -> Path:
+    return batches / day / f"{region}.counts"
 
 
 def logged_days(checkpoint: Path) -> list[str]:
