@@ -38,9 +38,11 @@ def test_a_command_exists_and_takes_its_arguments(name):
     if program == "/opt/demo.py":
         assert words in (["artifact"], ["replay"])
         return
-    command = typer.main.get_command(
-        {"streaming": app, "models": models_app, "lifecycle": lifecycle_app, "service": service_app}[program]
-    ).commands[words[0]]
+    if program == "generator":  # of Grafana's pages: it takes a folder
+        assert len(words) == 1
+        return
+    programs = {"streaming": app, "models": models_app, "lifecycle": lifecycle_app, "service": service_app}
+    command = typer.main.get_command(programs[program]).commands[words[0]]
     command.make_context(words[0], words[1:])
 
 
