@@ -2,30 +2,26 @@
 
 RECOVERY_LIMIT_S = 60.0
 INVARIANTS = {
-    "I1": "Every valid event counts exactly once. Ledger, `observed_1h` and `usual` of every written tick are "
-    "recounted.",
+    "I1": "Every valid event counts exactly once. Ledger, `observed_1h` and `usual` of every tick are recounted.",
     "I2": "consumed = counted + corrected + duplicate + repeated + excluded + rejected, in every point that was ever "
     "written. What Kafka acknowledged to a producer is in the topic.",
-    "I3": "Every refused message is in the dead-letter topic with its reason, place, time and (where it is kept) its "
-    "payload. No other message is there.",
-    "I4": "No score is missing: each written tick has one point for each cell, category and horizon. The store dropped "
-    "none.",
+    "I3": "Every refused message, and no other, is in the dead-letter topic, with its reason, place, time and (where "
+    "it is kept) its payload.",
+    "I4": "No score is missing: each written tick has one point for each cell, category and horizon.",
     "I5": "No score is doubled: a repeated batch overwrites its own points.",
     "I6": "The scores equal those of one calm pass over the topic without Spark, and each batch's ledger is the same.",
-    "I7": "Clocks, offsets and `consumed` never go back. Nothing is committed before the store has it (looked at ten "
-    "times a second).",
+    "I7": "Clocks, offsets and `consumed` never go back. Nothing is committed before the store has it.",
     "I8": "Every score is finite and follows from its mean: risk, low and high are recounted. A tick uses one model "
     "that was in force, and the right support.",
-    "I9": "A fault is never silent. There is a warning line, a health file that is not ready, or the exit code of its "
-    "side (5 Kafka, 6 store), when it lasts for more than 8 s (nothing listens at Kafka's address), 6 s (the store) or "
-    "65 s (Kafka listens but does not answer). A fault causes no other exit code. The last SIGTERM ends with 0.",
-    "I10": "Within 60 s after the end of a fault all that was sent is in the store. After a fault of some seconds "
-    "under load, the next batch is committed in that time.",
+    "I9": "A fault is never silent: a warning line, a health file that is not ready, or the exit code of its side (5 "
+    "Kafka, 6 store) and no other, when it lasts for more than 8 s (nothing listens at Kafka's address), 6 s (the "
+    "store) or 65 s (Kafka listens but does not answer). The last SIGTERM ends with 0.",
+    "I10": "Within 60 s after the end of a fault all that was sent is in the store; under load, the next batch.",
     "I11": "Memory, files and threads grow no faster than [bounds](load.md#does-anything-grow-in-an-hour). Only `make "
     "load` checks it.",
-    "I12": "No secret and no payload is in any log, health file or other record in the checkpoint folder.",
-    "I13": "Each `outcome`, `outcome_area` and `outcome_chance` that is due is in the store as recounted, each "
-    "judgement was written in order, and no other one is there. Only scenarios of 49 hours reach it (F01, F22).",
+    "I12": "No secret and no payload is in any log, health file or record of the checkpoint folder.",
+    "I13": "Each `outcome`, `outcome_area` and `outcome_chance` that is due, and no other, is in the store as "
+    "recounted, each judgement in order. Only scenarios of 49 hours reach it (F01, F22).",
 }
 
 # By what a test shows it, by the beginning of its name; the longest that fits counts.
