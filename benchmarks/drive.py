@@ -237,7 +237,8 @@ def _figures(run: Run, rows: npt.NDArray[np.float64], sent: dict[str, int]) -> d
         outage = outage_of(intended_s, latency_s, after, killed_s=run.killed_s, start_s=run.started_again_s)
         caught_up_s = run.started_again_s + outage["caught_up_s"]
         figures["outage"] = outage
-        figures["phases"]["after it had caught up"] = phase(intended_s, latency_s, caught_up_s, end_s)
+        if caught_up_s < end_s:  # else it had not before the sender's end
+            figures["phases"]["after it had caught up"] = phase(intended_s, latency_s, caught_up_s, end_s)
     if plan.is_fast and len(run.rows) > LEAST_ROWS:
         samples = {name: np.array([row[name] for row in run.rows]) for name in run.rows[0]}
         samples["t_s"] = samples["t_s"] - samples["t_s"][0]
