@@ -94,18 +94,11 @@ def test_the_prose_has_the_figures_of_the_files():
     first = words_of(ROOT / "README.md")
     said = f"{-gains[1]['percent']:.2f} % of the log score for Chicago's hours and {-gains[2]['percent']:.2f} % for"
     assert said in first
-    said = f"{-gains[1]['percent']:.2f} % of the log score for hours in Chicago and by {-gains[2]['percent']:.2f} % in"
-    assert said in page
-    assert f"The network is {-gains[0]['percent']:.2f} % better on average" in page
-    assert f"(correlation {gains[0]['block_correlation']:.2f}): a tie" in page
     days_over, hours_over, calls_over = map(network_over_origins, (days, hours, calls))
-    over = [-evaluation["versus_best_rule"]["percent"] for evaluation in (hours_over, calls_over)]
-    assert f"({over[0]:.2f} and {over[1]:.2f} % over three blocks)" in page
     assert {network_of(one)["versus_best_baseline"]["verdict"] for one in (days, hours, calls)} == {"tie"}
     assert "the newest block shows a tie on all three tasks" in page
     assert "it is a tie on one block" in first
     assert f"and {-days_over['versus_best_rule']['percent']:.2f} % on three" in first
-    assert f"Over three blocks it is better by {-days_over['versus_best_rule']['percent']:.2f} %." in page
     assert days_over["versus_best_rule"]["verdict"] == "better"
     verdicts = [found["versus_best_baseline"]["verdict"] for found in (days_over, hours_over, calls_over)]
     assert verdicts == ["tie", "better", "tie"]

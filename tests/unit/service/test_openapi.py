@@ -5,11 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
-import typer
 
 from schemas.limits import MAX_FRAME_BYTES, MIB, OLDEST_SCORES_S
 from service import feed, guard
-from service.__main__ import app
 from service.answers import contract, ogc, scores
 from service.app import document
 from tests.harness.service import Client, leave_frame, running, toy_service
@@ -67,10 +65,3 @@ def test_the_page_tells_every_figure_for_prometheus(tmp_path):
     names = set(re.findall(r"^# TYPE incident_risk_service_(\w+) (?:counter|gauge|histogram)$", text, re.MULTILINE))
     shown = set(re.findall(r"`(\w+)(?:\{[\w,]+\})?`", PAGE.split("## Figures")[1])) - {"incident_risk_service_"}
     assert shown == {name for name in names if not name.endswith("_created")}
-
-
-def test_the_page_tells_every_option():
-    command = typer.main.get_command(app).commands["serve"]
-    options = {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
-    shown = set(re.findall(r"`(--[\w-]+)", PAGE.split("## Options of `serve`")[1].split("\n## ")[0]))
-    assert options - {"--help"} <= shown
