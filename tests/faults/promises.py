@@ -3,16 +3,14 @@
 RECOVERY_LIMIT_S = 60.0
 INVARIANTS = {
     "I1": "Every valid event counts exactly once. Ledger, `observed_1h` and `usual` of every tick are recounted.",
-    "I2": "consumed = counted + corrected + duplicate + repeated + excluded + rejected, in every point that was ever "
-    "written. What Kafka acknowledged to a producer is in the topic.",
+    "I2": "consumed = counted + corrected + duplicate + repeated + excluded + rejected, in every point.",
     "I3": "Every refused message, and no other, is in the dead-letter topic, with its reason, place, time and (where "
     "it is kept) its payload.",
     "I4": "No score is missing: each written tick has one point for each cell, category and horizon.",
     "I5": "No score is doubled: a repeated batch overwrites its own points.",
     "I6": "The scores equal those of one calm pass over the topic without Spark, and each batch's ledger is the same.",
     "I7": "Clocks, offsets and `consumed` never go back. Nothing is committed before the store has it.",
-    "I8": "Every score is finite and follows from its mean: risk, low and high are recounted. A tick uses one model "
-    "that was in force, and the right support.",
+    "I8": "Every score is finite, and risk, low and high follow from its mean. Each tick uses one model in force.",
     "I9": "A fault is never silent: a warning line, a health file that is not ready, or the exit code of its side (5 "
     "Kafka, 6 store) and no other, when it lasts for more than 8 s (nothing listens at Kafka's address), 6 s (the "
     "store) or 65 s (Kafka listens but does not answer). The last SIGTERM ends with 0.",
