@@ -14,13 +14,18 @@ PAGE = (ROOT / "docs" / "explanation" / "gate.md").read_text(encoding="utf-8")
 RATES = json.loads((ROOT / "benchmarks" / "gate.json").read_text(encoding="utf-8"))
 
 
-def test_the_tables_are_those_of_the_file():
+def test_the_table_and_the_shares_are_those_of_the_file():
     """Where neighbouring days correlate."""
-    assert rows_below(PAGE, "| rule | mean difference |") == [
-        f"| {one['rule']} | {one['mean']:g} | {100 * one['called_better']:.1f} % |"
+    called_better = {
+        (one["rule"], one["mean"]): f"{100 * one['called_better']:.1f} %"
         for one in RATES["superiority"]
         if one["correlation"]
-    ]
+    }
+    text = " ".join(PAGE.split())
+    sequence = [called_better["confidence sequence", mean] for mean in (0, -0.2, -0.5)]
+    daily = called_better["daily t interval", 0]
+    assert f"better in {daily} of the trials, the confidence sequence in {sequence[0]}." in text
+    assert f"better by 0.2 in {sequence[1]}, by 0.5 in {sequence[2]}." in text
     assert rows_below(PAGE, "| margin | mean difference |") == [
         f"| {one['margin']:g} | {one['mean']:g} | {100 * one['promoted']:.1f} % "
         f"| {one['median_day']:g} | {100 * one['stopped']:.1f} % |"

@@ -16,8 +16,6 @@ ROWS = {
     "challengers made": "challengers",
     "refused before a trial": "refused",
     "promoted": "promoted",
-    "trials that ended otherwise": "other_ends",
-    "on trial when the year ends": "on_trial",
     "lost in the first four weeks": "lost_first",
     "lost in the last four weeks": "lost_last",
 }
