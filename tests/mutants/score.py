@@ -1,30 +1,35 @@
 """The score of a mutation run, without the tool."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 SURVIVED = ("survived", "no tests")
 KINDS = {"killed": "noticed", "segfault": "noticed", "timeout": "too slow"}  # a busy machine is slow, too
+
+WORDS = {
+    "noticed": "noticed",
+    "accepted": "accepted",
+    "left": "not noticed",
+    "too slow": "too slow",
+    "not run": "not run",
+}
 
 _PAGE = """# Mutants: what no test notices
 
 `make mutants` changes what counts, scores, stores and decides a line at a time and runs the unit tests that reach the
 line. It writes this page; do not edit it. The tool is [mutmut](https://mutmut.readthedocs.io) {mutmut} (BSD-3-Clause).
 
-**Of {changes:,} changes, {run:,} were run ({share}), {when}. Of these {noticed:,} were noticed, {left:,} were not,
+**Of {changes:,} changes, {run:,} were run ({share}). Of these {noticed:,} were noticed, {left:,} were not,
 {accepted:,} more are accepted for a [reason](../../tests/mutants/accepted.json), and {slow:,} took too long to
-say**, which other work on the machine may cause. The command prints those that were not noticed, and fails.
+say**, which other work on the machine may cause. They ran {when}.
 
-| module | changes | noticed | accepted | not noticed | too slow | not run |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: |
-{rows}
+{modules}
 
-Not changed: what stands outside of functions (tests hold such limits by what they do; the alerts' numbers stand in a
-table), functions with a decorator, and the texts of errors. Not asked: tests on Spark, Kafka or a store, which would
-notice more.
+Not changed: what stands outside of functions (tests hold such limits by what they do), functions with a decorator, and
+the texts of errors. Not asked: tests on Spark, Kafka or a store, which would notice more.
 
-A run that was stopped goes on where it stood. `MODULES='models.baseline*'` chooses some modules, `SHARD=3/8` an eighth
-of the changes, `AGAIN=1` those that were not noticed or too slow before. `RESULTS='mutants OTHER/mutants'` also counts
-what another clone has run.
+`MODULES='models.baseline*'` chooses some modules, `SHARD=3/8` an eighth of the changes, `AGAIN=1` those that were not
+noticed or too slow before. `RESULTS='mutants OTHER/mutants'` also counts what another clone has run.
 """
 
 
@@ -46,17 +51,28 @@ def when(runs: Sequence[Mapping[str, str]]) -> str:
         return "on no day"
     if len({*days}) == len({*commits}) == 1:
         return f"on {days[0]}, of commit {commits[0]}"
-    return f"from {days[0]} to {days[-1]}, of the commits from {commits[0]} to {commits[-1]}"
+    return f"on {days[0]} and until {days[-1]}, of the commits from {commits[0]} to {commits[-1]}"
+
+
+def lines_of(by_module: Mapping[str, Mapping[str, int]]) -> str:
+    """A line for each module of which some changes were run and not all noticed; the others stand together."""
+    alike, lines = {"noticed": list[str](), "not run": list[str]()}, []
+    for module, counts in sorted(by_module.items()):
+        numbers = {kind: number for kind, number in counts.items() if number}
+        (kind, number), *others = numbers.items()
+        if not others and kind in alike:
+            alike[kind].append(f"{module} ({number:,})")
+        else:
+            shown = [f"{numbers[kind]:,} {words}" for kind, words in WORDS.items() if kind in numbers]
+            lines.append(f"- {module}: {', '.join(shown)}")
+    heads = {"noticed": "All changes were noticed", "not run": "No change was run"}
+    lines += [f"- {heads[kind]}: {', '.join(modules)}" for kind, modules in alike.items() if modules]
+    return "\n".join(fill(line, 119, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
 
 
 def page_of(by_module: Mapping[str, Mapping[str, int]], runs: Sequence[Mapping[str, str]], mutmut: str) -> str:
     """docs/explanation/mutants.md. by_module: how many changes of each are of which kind."""
-    kinds = ("noticed", "accepted", "left", "too slow", "not run")
-    rows, total = [], dict.fromkeys(kinds, 0)
-    for module, counts in sorted(by_module.items()):
-        numbers = [counts.get(kind, 0) for kind in kinds]
-        total = {kind: total[kind] + number for kind, number in zip(kinds, numbers, strict=True)}
-        rows.append(f"| {module} | {' | '.join(f'{number:,}' for number in (sum(numbers), *numbers))} |")
+    total = {kind: sum(counts.get(kind, 0) for counts in by_module.values()) for kind in WORDS}
     changes = sum(total.values())
     run = changes - total["not run"]
     return _PAGE.format(
@@ -69,5 +85,5 @@ def page_of(by_module: Mapping[str, Mapping[str, int]], runs: Sequence[Mapping[s
         accepted=total["accepted"],
         left=total["left"],
         slow=total["too slow"],
-        rows="\n".join(rows),
+        modules=lines_of(by_module),
     )

@@ -25,6 +25,6 @@ def test_the_oldest_run_counts_and_a_page_without_any_stays_as_it_is():
     assert with_age("# Words\n\nOf 2016-01-23.\n", date(2026, 11, 26)) == "# Words\n\nOf 2016-01-23.\n"
 
 
-@pytest.mark.parametrize("name", ["reliability", "soak", "load", "mutants"])
+@pytest.mark.parametrize("name", ["reliability", "load", "mutants"])
 def test_a_page_that_a_command_writes_has_a_day_that_is_read(name):
     assert oldest_run((ROOT / "docs" / "explanation" / f"{name}.md").read_text(encoding="utf-8"))

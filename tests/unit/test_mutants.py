@@ -1,7 +1,9 @@
 """The page of mutants counts what was noticed, and only a reason makes a survivor accepted."""
 
 import json
+from datetime import date
 
+from docs.ages import oldest_run
 from tests.harness.compose_file import ROOT
 from tests.mutants.score import function_of, page_of, unaccepted, when
 
@@ -21,18 +23,25 @@ def test_a_survivor_is_accepted_with_a_reason_for_this_very_change():
 
 def test_the_page_counts_what_was_run():
     text = page_of(
-        {"a.b": {"noticed": 8, "accepted": 1, "left": 1, "too slow": 2, "not run": 5}, "a.c": {"noticed": 10}},
+        {
+            "a.b": {"noticed": 8, "accepted": 1, "left": 1, "too slow": 2, "not run": 5},
+            "a.c": {"noticed": 10, "left": 0},
+            "a.d": {"not run": 3},
+            "a.e": {"left": 1},
+        },
         [RUN],
         "3.8.1",
     )
-    assert "27 changes, 22 were run (81 %), on 2026-11-27, of commit abc1234. Of these 18 were noticed, 1 were" in text
+    assert "31 changes, 23 were run (74 %). Of these 18 were noticed, 2 were" in text
     assert "and 2 took too long to\nsay**" in text
-    assert "| a.b | 17 | 8 | 1 | 1 | 2 | 5 |" in text
+    assert "- a.b: 8 noticed, 1 accepted, 1 not noticed, 2 too slow, 5 not run\n- a.e: 1 not noticed\n" in text
+    assert "- All changes were noticed: a.c (10)\n- No change was run: a.d (3)\n" in text
+    assert oldest_run(text) == date(2026, 11, 27)
 
 
 def test_the_page_says_when_its_shards_were_run():
     later = {"date": "2026-11-29T01:00:00+00:00", "commit": "def5678"}
-    assert when([RUN, later]) == "from 2026-11-27 to 2026-11-29, of the commits from abc1234 to def5678"
+    assert when([RUN, later]) == "on 2026-11-27 and until 2026-11-29, of the commits from abc1234 to def5678"
 
 
 def test_every_accepted_survivor_has_its_reason():
