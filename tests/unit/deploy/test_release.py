@@ -16,6 +16,8 @@ from schemas.version import product_version
 from tests.harness.git_folder import commit_all, git
 from tests.harness.processes import run, run_python
 
+pytestmark = pytest.mark.package
+
 PACKAGES = ("schemas", "models", "streaming", "lifecycle", "service")
 OF_A_SITE = {"deploy/gate.toml"}  # a default below the folder of work; `--plan` names another
 ENTRY = (
@@ -143,8 +145,6 @@ def is_ours_outside_packages(name):
 
 WATCHED = """
 import os, sys
-
-pytestmark = pytest.mark.package
 def look(event, arguments, root=os.environ["CHECKOUT"], own=sys.prefix):
     if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(root + os.sep):
         if not arguments[0].startswith(own + os.sep):
