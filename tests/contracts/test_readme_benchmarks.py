@@ -23,6 +23,7 @@ def test_the_table_of_what_training_and_evaluation_cost():
         f"| {cost['command']} | {cost['cells']:,} | {cost['years']:g} | {cost['incidents']:,} | {cost['seconds']:,.0f} "
         f"| {cost['peak_mib'] / 1024:.1f} |"
         for cost in COSTS
+        if cost["years"] == 2
     ]
     assert rows_below(COSTS_PAGE, "| command | cells |") == rows
 
