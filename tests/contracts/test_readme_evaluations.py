@@ -17,10 +17,10 @@ KEPT = {
 
 
 def shown(found):
-    """The network, the two best of the others, and the best rule."""
-    others = [row for row in found["rows"] if row["kind"] != "network"]
-    rows = [row for row in found["rows"] if row["kind"] == "network"] + others[:2]
-    return rows + [row for row in others[2:] if row["model"] == found["best_rule"]]
+    """The network, the best rival, and the best rule."""
+    names = (found["best_baseline"], found["best_rule"])
+    network = [row for row in found["rows"] if row["kind"] == "network"]
+    return network + [row for row in found["rows"] if row["model"] in names]
 
 
 def lines_of(name, found):
