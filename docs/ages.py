@@ -14,7 +14,7 @@ changed since.
 
 
 def oldest_run(text: str) -> date | None:
-    """The oldest day of a run that a page names, "Written by `make soak` on 2026-11-26"; None when it names none."""
+    """The oldest day of a run that a page names, "Written by `make faults` on 2026-11-26"; None when it names none."""
     return min(map(date.fromisoformat, _RUN.findall(text)), default=None)
 
 

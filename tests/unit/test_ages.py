@@ -7,7 +7,7 @@ import pytest
 from docs.ages import oldest_run, with_age
 from tests.harness.compose_file import ROOT
 
-PAGE = "# Soak\n\nWritten by `make soak` on 2026-11-26, of commit cce9160. It fell on 2026-11-01.\n"
+PAGE = "# Faults\n\nWritten by `make faults` on 2026-11-26, of commit cce9160. It fell on 2026-11-01.\n"
 
 
 @pytest.mark.parametrize(("days", "is_said"), [(0, False), (7, False), (8, True), (400, True)])
@@ -15,7 +15,7 @@ def test_a_run_that_is_older_than_a_week_is_said_below_the_heading(days, is_said
     text = with_age(PAGE, date(2026, 11, 26) + timedelta(days))
     assert (text != PAGE) == is_said
     if is_said:
-        assert text.startswith("# Soak\n\n```{note}\n")
+        assert text.startswith("# Faults\n\n```{note}\n")
         assert f"is of 2026-11-26, {days} days before" in text
         assert text.endswith(PAGE.partition("\n")[2])
 
