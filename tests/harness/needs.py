@@ -17,7 +17,7 @@ FIXTURES = {  # mark -> fixtures whose tests need it
 LIMIT_S, NIGHTLY_LIMIT_S = 240, 3600
 LIMITS_S = {"jvm": 600, "engine": 600, "browser": 1200}  # of a browser: the first test fetches and builds its program
 # Workers take these groups first and in this order: the longest ones.
-FIRST = ("job", "session", "store", "engine")
+FIRST = ("faults", "job", "session", "store", "engine")
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
@@ -49,9 +49,11 @@ def limit_s(item, needs: set[str]) -> int:
 
 
 def group_of(item, needs: set[str]) -> str:
-    """One Spark session, one broker and one store for the run; other tests stay with their file and its fixtures."""
+    """One Spark session, one store and two brokers for the run; other tests stay with their file and its fixtures."""
     if "jvm" in needs:
-        return "session" if "session" in item.fixturenames else "job"
+        if "session" in item.fixturenames:
+            return "session"
+        return "faults" if "faults" in item.path.parts else "job"
     if "engine" in needs:
         return "engine"
     if "influxdb" in item.fixturenames:
