@@ -81,7 +81,7 @@ class KafkaWatch:
         if self.check and now_s >= self._check_due_s and not (self._checking and self._checking.is_alive()):
             self._check_due_s = now_s + _CHECK_EVERY_S
             # In its own thread: a silent Kafka answers after its time limit only, and a stop must not wait for that.
-            self._checking = Thread(target=self._call, args=[self.check], daemon=True)
+            self._checking = Thread(target=self._call, args=[self.check], name="check of the topic", daemon=True)
             self._checking.start()
 
     def _note_absence(self, now_s: float, error: BrokerUnavailable) -> None:
