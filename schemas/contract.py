@@ -101,7 +101,9 @@ def _object_schema(struct: type[msgspec.Struct]) -> Json:
     """JSON Schema of a struct, with the rules that its Python types cannot express."""
     _, components = msgspec.json.schema_components([struct], ref_template="#/$defs/{name}")
     schema: Json = components[struct.__name__]
-    return {**schema, "properties": {name: _property(name, it) for name, it in schema["properties"].items()}}
+    told = schema["description"].partition("\n\n    >>> ")[0]  # an example in Python is not for every producer
+    properties = {name: _property(name, it) for name, it in schema["properties"].items()}
+    return {**schema, "description": told, "properties": properties}
 
 
 def _property(name: str, schema: Json) -> Json:
