@@ -20,6 +20,7 @@ PRELOADED = (
     "streaming.__main__",
     "models.__main__",
     "lifecycle.__main__",
+    "service.__main__",
     "kafka",
     "scipy.stats",
     "torch",
