@@ -39,7 +39,7 @@ def write_shifting_town(path):
 
 
 def command(*words):
-    app = models_app if words[0] == "train" else lifecycle_app
+    app = models_app if words[0] in ("train", "evaluate", "tune") else lifecycle_app
     done = CliRunner().invoke(app, [str(word) for word in words])
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception

@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 
 from models.__main__ import app
 from models.cli.evaluate import evaluate_command
+from models.evaluation import counted_cube as cube_module
 from models.evaluation import evaluate as evaluate_module
 from models.evaluation import featured
 from models.evaluation.product import spec_of
 from models.evaluation.tasks import TASKS, FileOptions, _hourly, earlier, task_of_file
 from models.files.incident_files import read_incidents
 from models.files.layouts import parse_layout
-from models.measures import cube as cube_module
 from models.measures.cube import type_for
 from schemas.errors import DataError, SettingsError
 from tests.harness.small_town import LAYOUT, write_town
