@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from lifecycle.__main__ import main
 from lifecycle.archive.table import ArchiveTable
 from lifecycle.gate.asked import read_asked
 from lifecycle.gate.trial import read_trial
-from models.__main__ import main
 from models.artifact.pointer import champion_of
 from models.counting.day_counts import DayCounts
 from schemas.errors import GateClosed
@@ -30,7 +30,7 @@ def test_a_challenger_with_nothing_new_to_learn_from_is_refused_before_training(
     words = ["--because", "newer", "--sync", *town.options("registry", "artifacts", "audit")]
     command("registry", "promote", "town", made.name, *words)
     before, words = town.state(), [str(word) for word in town.retrain_words("--now")]
-    monkeypatch.setattr("sys.argv", ["models", *words])
+    monkeypatch.setattr("sys.argv", ["lifecycle", *words])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == GateClosed.exit_code
