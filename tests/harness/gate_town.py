@@ -81,10 +81,11 @@ class Town:
     def retrain(self, *words, **fields):
         return command(*self.retrain_words(*words, **fields))
 
-    def retrain_words(self, *words, **fields):
+    def retrain_words(self, *words, archive="", **fields):
+        """archive: what is learned from in place of the town's file."""
         places = self.options("registry", "artifacts", "audit", "checkpoint")
         plan = ["--plan", self.folder / "gate.toml"]
-        return ["retrain", "town", "--data", self.task(**fields), *plan, *places, *words]
+        return ["retrain", "town", "--data", archive or self.task(**fields), *plan, *places, *words]
 
     def state(self):
         return FolderRegistry(self.folder / "registry").state("town")
