@@ -17,7 +17,7 @@ FIXTURES = {  # mark -> fixtures whose tests need it
 LIMIT_S, NIGHTLY_LIMIT_S = 240, 3600
 LIMITS_S = {"jvm": 600, "engine": 600, "browser": 1200}  # of a browser: the first test fetches and builds its program
 # Workers take these groups first and in this order: the longest ones.
-FIRST = ("faults", "job", "session", "store", "engine")
+FIRST = ("faults", "job", "session", "store")
 
 
 def pytest_xdist_auto_num_workers(config) -> int:
@@ -54,9 +54,8 @@ def group_of(item, needs: set[str]) -> str:
         if "session" in item.fixturenames:
             return "session"
         return "faults" if "faults" in item.path.parts else "job"
-    if "engine" in needs:
-        return "engine"
-    if "influxdb" in item.fixturenames:
+    # A container that comes or goes changes the network, and a browser then drops its requests: not beside one another.
+    if needs & {"browser", "engine"} or "influxdb" in item.fixturenames:
         return "store"
     return item.path.stem
 
