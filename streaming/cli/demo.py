@@ -23,7 +23,7 @@ def demo(
     from streaming.flow.rows import Published
     from streaming.rehearse.demo import run_demo  # pyspark and torch: seconds that other commands save
     from streaming.rehearse.demo_report import report
-    from streaming.rehearse.map_service import map_service
+    from streaming.rehearse.map_service import SERVICE, map_service
     from streaming.rehearse.replay import local_text
 
     settings: Settings = context.obj
@@ -49,3 +49,6 @@ def demo(
 
         demo = run_demo(settings, out=out, replay_s=seconds, stop=stop, watchers=[show])
     console.print(report(demo))
+    again = " ".join(("python", *SERVICE, "--frames", str(demo.frames)))
+    console.print(f"\n{demo.seconds:.0f} s in all; the scores are in {demo.rehearsal.scores}. The last map again:")
+    console.print(f"[bold]{again}[/bold]", soft_wrap=True)  # one line, to be copied

@@ -14,7 +14,6 @@ from models.measures.ranking import Capture, capture
 from schemas.errors import DataError
 from schemas.frame import RiskFrame
 from streaming.rehearse.demo import DAY_S, Demo
-from streaming.rehearse.map_service import SERVICE
 from streaming.rehearse.replay import local_text
 
 _AREA_SHARE = 0.05
@@ -36,7 +35,7 @@ class HitRates:
 def report(demo: Demo) -> RenderableType:
     """Ledger, latency, the ten cells with the highest forecast, and how good the forecast of the day was."""
     first, last = demo.recording.frames()
-    return Group(_ledger(demo), _top_cells(last), _forecast_quality(day_hits(demo, first), first), _where(demo))
+    return Group(_ledger(demo), _top_cells(last), _forecast_quality(day_hits(demo, first), first))
 
 
 def day_hits(demo: Demo, beforehand: RiskFrame) -> HitRates:
@@ -145,12 +144,6 @@ def _forecast_quality(hits: HitRates, beforehand: RiskFrame) -> Group:
         f"and baseline chose before the day began. {verdict}. A single day proves nothing."
     )
     return Group(table, Text(note, style="dim"))
-
-
-def _where(demo: Demo) -> Text:
-    text = Text(f"\n{demo.seconds:.0f} s in all; the scores are in {demo.rehearsal.scores}. The last map again: ")
-    text.append(" ".join(("python", *SERVICE, "--frames", str(demo.frames))), style="bold")
-    return text
 
 
 def _table(title: str, *columns: str) -> Table:
