@@ -136,19 +136,6 @@ def training_command(
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
 
 
-@app.command("gate")
-def gate_command() -> None:
-    """How often the gate errs, by simulated shadows that are looked at daily; benchmarks/gate.json."""
-    from benchmarks.gate import print_rates, simulate
-    from benchmarks.report import write_results
-
-    console, path = Console(), RESULTS.with_name("gate.json")
-    rates = simulate()
-    write_results(rates, path)
-    print_rates(rates, console)
-    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
-
-
 @app.command("year")
 def year_command(
     is_drawn_again: Annotated[bool, typer.Option("--picture", help="Only draw the picture, from year.json")] = False,

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,8 +25,8 @@ FIGURES = {  # by what `benchmarks.once` gives; is more of it better?
     "p99_to_floor": ("the same, times Spark with empty stages", False),
     "start_s": ("start to the first batch, s", False),
 }
+LEAST_ROUNDS = 3
 _LIMIT_S = 1800.0
-_ONCE = Path("benchmarks") / "once.py"
 
 
 def measure_against(commit: str, *, rounds: int, quick: bool, say: Say) -> dict[str, Any]:
@@ -51,21 +50,24 @@ def measure_against(commit: str, *, rounds: int, quick: bool, say: Say) -> dict[
 
 def compared(old: Sequence[Mapping[str, float]], new: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
     """By figure: both medians, the median of the ratios new / old of the rounds, and the least and most of them."""
-    found = {}
+    figures = {}
     for name in FIGURES:
         ratios = [after[name] / before[name] for before, after in zip(old, new, strict=True)]
-        found[name] = {
+        figures[name] = {
             "old": median(run[name] for run in old),
             "new": median(run[name] for run in new),
             "ratio": round(median(ratios), 3),
             "least": round(min(ratios), 3),
             "most": round(max(ratios), 3),
+            "rounds": len(ratios),
         }
-    return found
+    return figures
 
 
 def verdict(name: str, figure: Mapping[str, float]) -> str:
-    """Slower or faster only where every round says so."""
+    """Slower or faster only where every round says so, and there are three of them."""
+    if figure["rounds"] < LEAST_ROUNDS:
+        return "too few rounds"
     more_is_better = FIGURES[name][1]
     if figure["least"] > 1:
         return "faster" if more_is_better else "slower"
@@ -88,13 +90,11 @@ def table_of(results: Mapping[str, Any]) -> Table:
 
 @contextmanager
 def tree_of(commit: str, folder: Path) -> Iterator[Path]:
-    """The files of a commit. One that cannot be measured yet gets the benchmarks of the first that could."""
+    """The files of a commit. Raises ChildError for one that has no `benchmarks.once`."""
     git("worktree", "add", "--detach", str(folder), commit)
     try:
-        if not (folder / _ONCE).exists():
-            first = git("log", "--diff-filter=A", "--format=%H", "--", _ONCE.as_posix()).split()[-1]
-            shutil.rmtree(folder / "benchmarks")
-            subprocess.run(["git", "checkout", first, "--", "benchmarks"], cwd=folder, check=True)  # noqa: S607
+        if not (folder / "benchmarks" / "once.py").exists():
+            raise ChildError(f"{commit} cannot be measured: it has no benchmarks/once.py; name a newer commit")
         yield folder
     finally:
         git("worktree", "remove", "--force", str(folder))

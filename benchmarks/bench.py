@@ -12,6 +12,7 @@ from benchmarks.machine import describe_machine, describe_versions, made_at
 from benchmarks.plan import CATEGORIES, FRAME_SIDES, SIDE, Sizes, bench_specs
 from benchmarks.preload import load_topic
 from benchmarks.product import FLOOR, measure_throughput
+from benchmarks.rivals import RIVALS, Outcome, compared, measure_rival
 from benchmarks.stack import Stack, running_stack
 from benchmarks.synthetic import synthetic_events
 from streaming.rehearse.broker import TOPIC_PARTITIONS
@@ -55,11 +56,15 @@ def load_events(stack: Stack, regions: int, say: Say) -> Loaded:
 
 
 def _throughput(stack: Stack, loaded: dict[int, Loaded], say: Say) -> dict[str, Any]:
-    """Four regions `rounds` times; then the empty stages and the single region."""
+    """Product and rivals in turn, `rounds` times; then the empty stages and the single region."""
     four, specs, ours = loaded[4], bench_specs(4), []
+    theirs: dict[str, list[Outcome]] = {rival: [] for rival in RIVALS}
     for number in range(1, stack.plan.rounds + 1):
         say(f"throughput, 4 regions, round {number} of {stack.plan.rounds}")
         ours.append(measure_throughput(stack, f"product-{number}", topic=four.topic, specs=specs))
+        for rival, words in RIVALS.items():
+            say(f"the same of {words}")
+            theirs[rival].append(measure_rival(rival, stack, f"{rival}-{number}", topic=four.topic, specs=specs))
     say("throughput, 4 regions, empty stages")
     floor = measure_throughput(stack, "floor", topic=four.topic, specs=specs, module=FLOOR)
     say("throughput, 1 region")
@@ -71,6 +76,7 @@ def _throughput(stack: Stack, loaded: dict[int, Loaded], say: Say) -> dict[str, 
         "throughput_1_region": single.as_dict(),
         "spark_floor_eps": round(floor.steady_eps),
         "spark_floor": floor.as_dict(),
+        **{name: figure for rival in RIVALS for name, figure in compared(rival, ours, theirs[rival]).items()},
     }
 
 

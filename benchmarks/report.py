@@ -7,9 +7,13 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.rivals import RIVALS
+
 TARGETS = {
     "throughput_4_regions_eps": 180_000,
     "throughput_1_region_eps": 100_000,
+    "ratio_to_plain_loop": 0.8,
+    "ratio_to_pathway": 1.5,
 }
 
 
@@ -40,4 +44,12 @@ def print_results(results: dict[str, Any], console: Console) -> None:
         table.add_row(f"the same plan with empty stages, {name}, ms", f"{floor}", "")
     for cells, milliseconds in results["full_frame_ms"].items():
         table.add_row(f"full frame of {cells} cells, ms", f"{milliseconds}", "<= 150" if cells == "48x48" else "")
+    for rival, words in RIVALS.items():
+        ratio, target = results[f"ratio_to_{rival}"], f">= {TARGETS[f'ratio_to_{rival}']}"
+        if ratio is None:
+            table.add_row(f"times {words}", f"none: {results[f'ratio_to_{rival}_reason'][:60]}", target)
+        else:
+            least, most = results[f"ratio_to_{rival}_spread"]
+            eps = results[f"{rival}_eps"]
+            table.add_row(f"times {words} ({eps:,} events/s), median of rounds", f"{ratio} ({least} to {most})", target)
     console.print(table)

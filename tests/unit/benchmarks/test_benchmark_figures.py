@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.rates import latencies, rate_of
+from benchmarks.rates import Rate, latencies, rate_of
+from benchmarks.rivals import Outcome, compared
 
 
 def test_a_steady_rate_leaves_the_warm_up_out_and_a_total_does_not():
@@ -38,3 +39,22 @@ def test_every_event_is_timed_by_the_batch_that_took_it(data):
 def test_an_event_that_no_batch_took_is_an_error():
     with pytest.raises(IndexError):
         latencies(np.array([[0, 5, 1.0]]), np.array([2.0]), [{0: 5}])
+
+
+def rate(eps):
+    return Rate(steady_eps=eps, total_eps=eps, events=1, warm_up_events=0, seconds=1.0)
+
+
+def test_a_ratio_is_the_median_of_the_rounds_and_each_round_is_compared_with_its_own_pair():
+    ours = [rate(100.0), rate(50.0), rate(90.0)]
+    theirs = [Outcome(rate=rate(50.0)), Outcome(rate=rate(100.0)), Outcome(rate=rate(30.0))]
+    figures = compared("loop", ours, theirs)
+    assert (figures["ratio_to_loop"], figures["ratio_to_loop_spread"]) == (2.0, [0.5, 3.0])
+    assert (figures["loop_eps"], figures["ratio_to_loop_reason"]) == (50, None)
+
+
+def test_a_rival_that_failed_is_compared_in_the_other_rounds_and_the_reason_is_kept():
+    figures = compared("loop", [rate(4.0), rate(9.0)], [Outcome(reason="too slow"), Outcome(rate=rate(3.0))])
+    assert (figures["ratio_to_loop"], figures["ratio_to_loop_reason"]) == (3.0, "too slow")
+    figures = compared("loop", [rate(4.0)], [Outcome(reason="not to be had")])
+    assert (figures["ratio_to_loop"], figures["loop_eps"], figures["ratio_to_loop_spread"]) == (None, None, None)
