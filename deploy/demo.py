@@ -24,9 +24,8 @@ from models.files.layouts import LAYOUTS
 from models.training.replay import IncidentHistory
 from schemas.errors import ArtifactError, SettingsError, errors_in_one_line
 from schemas.spec import DAY_S, HOUR_S
-from streaming.rehearse.demo import MIX
 from streaming.rehearse.producer import send_plan
-from streaming.rehearse.replay import Message, ReplayPlan, plan_replay, shifted, weeks_until
+from streaming.rehearse.replay import MIXED, Message, ReplayPlan, plan_replay, shifted, weeks_until
 from streaming.rehearse.sample import ARTIFACTS, REGION, SAMPLE
 from streaming.settings import Settings
 from streaming.topics.client import KafkaConnection
@@ -98,7 +97,7 @@ def plan_of(moved: Moved) -> ReplayPlan:
     """What is sent: everything from the cut on, with duplicates, corrections and bad messages."""
     first = int(np.searchsorted(moved.occurred_s, moved.cut_s))
     return plan_replay(
-        moved.table, region=REGION, mix=MIX, weeks=moved.weeks, from_s=int(moved.table.occurred_s[first])
+        moved.table, region=REGION, mix=MIXED, weeks=moved.weeks, from_s=int(moved.table.occurred_s[first])
     )
 
 

@@ -103,7 +103,7 @@ def head_path(checkpoint: Path) -> Path:
 
 def kept_head(checkpoint: Path, audit: Path) -> str | None:
     """The stored head of this log; None when there is none. Raises AuditError."""
-    remedy = "remove it, then compare the log with a head that was noted elsewhere (`audit verify --head`)"
+    remedy = "remove it, then compare the log with a head that was noted elsewhere (`audit --head`)"
     kept = read_json(head_path(checkpoint), _Head, AuditError, remedy=remedy)
     return kept.head if kept and kept.audit == str(audit.absolute()) else None
 

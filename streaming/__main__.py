@@ -1,27 +1,24 @@
 """`python -m streaming COMMAND` and `incident-scorer COMMAND`: the only place that reads the environment."""
 
 import os
-from typing import Annotated
 
 import typer
 
 from models.cli.version import Version
 from streaming.cli import (
-    audit,
     broker,
     cells,
     check,
-    checkpoint,
     demo,
     doctor,
     feedback,
-    health,
+    left_behind,
     parity,
+    pod,
     prepare,
     rebuild,
     replay,
     run,
-    spark_pod,
 )
 from streaming.cli.process import run_without_secrets, settings_of
 
@@ -45,29 +42,19 @@ _JOB, _SETUP, _REHEARSAL = ("The job", "Setup", "Rehearsal")  # headings of --he
 app.command("run", rich_help_panel=_JOB)(run.run)
 app.command("doctor", rich_help_panel=_JOB)(doctor.doctor)
 app.command("check", rich_help_panel=_JOB)(check.check)
-app.command("health", rich_help_panel=_JOB)(health.health)
+app.command("health", rich_help_panel=_JOB)(left_behind.health)
+app.command("checkpoint", rich_help_panel=_JOB)(left_behind.checkpoint)
+app.command("audit", rich_help_panel=_JOB)(left_behind.audit)
 app.command("rebuild", rich_help_panel=_JOB)(rebuild.rebuild)
-app.add_typer(checkpoint.checkpoint_app, name="checkpoint", rich_help_panel=_JOB)
-app.add_typer(audit.audit_app, name="audit", rich_help_panel=_JOB)
 app.add_typer(feedback.feedback_app, name="feedback", rich_help_panel=_JOB)
 app.command("cells", rich_help_panel=_SETUP)(cells.cells)
 app.command("prepare", rich_help_panel=_SETUP)(prepare.prepare)
 app.command("demo", rich_help_panel=_REHEARSAL)(demo.demo)
 app.command("replay", rich_help_panel=_REHEARSAL)(replay.replay)
 app.command("parity", rich_help_panel=_REHEARSAL)(parity.parity)
-app.add_typer(broker.broker_app, name="broker", rich_help_panel=_REHEARSAL)
-
-
-@app.command("executor", rich_help_panel=_JOB)
-def _executor() -> None:
-    """Become an executor of Spark on Kubernetes; its driver starts this."""
-    spark_pod.executor(os.environ)  # noqa: TID251 - what the driver told the pod
-
-
-@app.command("driver", rich_help_panel=_JOB, context_settings={"ignore_unknown_options": True})
-def _driver(arguments: Annotated[list[str], typer.Argument(help="Of spark-submit.")]) -> None:
-    """Become a driver of Spark on Kubernetes; an operator starts this."""
-    spark_pod.driver(os.environ, arguments)  # noqa: TID251 - what Spark told the pod
+app.command("broker", rich_help_panel=_REHEARSAL)(broker.broker)
+for _name in ("executor", "driver"):  # the words that Spark gives to the image of its pods
+    app.command(_name, hidden=True, context_settings={"ignore_unknown_options": True})(pod.become)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from models.files.layouts import LAYOUT_HELP, parse_layout
 from schemas.errors import ArtifactError, CheckpointError, RiskError
 from schemas.spec import DAY_S, HOUR_S
-from streaming.cli.stopping import stop_on_signals
+from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
 
 if TYPE_CHECKING:

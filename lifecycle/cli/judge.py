@@ -13,7 +13,7 @@ from rich.console import Console
 from schemas.errors import CheckpointError, RiskError
 from schemas.files import exclusive, write_errors
 from schemas.left_behind.trial_folder import trial_folder
-from streaming.cli.stopping import stop_on_signals
+from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
 
 if TYPE_CHECKING:

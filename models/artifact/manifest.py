@@ -137,7 +137,7 @@ def _check(manifest: Manifest, folder: Path) -> None:
             f"{path}: made for other features than this program computes (it lacks "
             f"{[name for name in computed if name not in spec.features][:9]}, has in addition "
             f"{[name for name in other if name not in computed][:9]}, or has them in another order)",
-            "train again without --like, then run `checkpoint reset`",
+            "train again without --like, then run `checkpoint --reset`",
         )
     if manifest.version != version_of(manifest.created, spec, manifest.files) or folder.name != manifest.version:
         raise ArtifactError(

@@ -37,7 +37,7 @@ def of_series(names: tuple[str, ...], values: Values, wanted: tuple[str, ...], p
     if set(names) != set(wanted):
         raise DataError(
             f"{path} has the series {', '.join(names)}, and the artifact of --like {', '.join(wanted) or 'none'}",
-            remedy="give the same series, or train without --like and start again with `checkpoint reset`",
+            remedy="give the same series, or train without --like and start again with `checkpoint --reset`",
         )
     moved = values.copy()
     moved["series"] = np.array([wanted.index(name) for name in names])[values["series"]]

@@ -120,7 +120,7 @@ def table_like(table: IncidentTable, spec: Spec, *, region: str, cutoff_s: int) 
     if faults:
         raise DataError(
             f"--like: {'; '.join(faults)}",
-            remedy="correct the file or the option, or train without --like and start again with `checkpoint reset`",
+            remedy="correct the file or the option, or train without --like and start again with `checkpoint --reset`",
         )
     positions = np.array([spec.categories.index(name) for name in table.categories], np.int16)
     return replace(table, categories=spec.categories, category=positions[table.category])

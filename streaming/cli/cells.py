@@ -31,7 +31,6 @@ DASHBOARDS = "dashboards"
 def cells(
     context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for the files")],
-    artifacts: Annotated[Path | None, typer.Option(help="Folder of artifacts; default: RISK_ARTIFACTS")] = None,
     live_map: Annotated[
         Path | None,
         typer.Option(help="Dashboard file of the live map: a copy that opens at the cells goes to OUT/dashboards"),
@@ -46,7 +45,7 @@ def cells(
 ) -> None:
     """Write the cells of each region as REGION.geojson (by cell id), and all regions as _all.geojson (by geohash)."""
     settings: Settings = context.obj
-    specs = _served_specs(artifacts or settings.artifacts)
+    specs = _served_specs(settings.artifacts)
     files = geojson_files(specs)
     named = read_areas(areas, area_name) if areas else []
     patterns: dict[str, dict[str, str]] = {}
@@ -83,7 +82,7 @@ def _served_specs(folder: Path) -> list[Spec]:
             except ArtifactError as error:
                 unread.append(error)
     if not specs:
-        nothing = ArtifactError(f"no artifact in {folder}", "train a model, or name the folder with --artifacts")
+        nothing = ArtifactError(f"no artifact in {folder}", "train a model, or set RISK_ARTIFACTS to another folder")
         raise unread[0] if unread else nothing
     for one in unread:
         typer.echo(f"left out: {one}", err=True)

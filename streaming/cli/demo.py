@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from streaming.cli.stopping import stop_on_signals
+from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
 
 

@@ -190,7 +190,7 @@ def _counts(settings: Settings) -> Iterator[Finding]:
                 specs.add(read_spec(folder).fingerprint())
         finding = Finding(f"checkpoint {region}", f"counts are for spec {entry.fingerprint}")
         if entry.fingerprint not in specs:
-            remedy = "bring back an artifact of that spec, train `--like` it, or for a new spec run `checkpoint reset`"
+            remedy = "bring back an artifact of that spec, train `--like` it, or for a new spec `checkpoint --reset`"
             seen = f"{finding.seen}, artifacts are for {', '.join(sorted(specs)) or 'none'}"
             finding = replace(finding, seen=seen, grade="fail", remedy=remedy)
         yield finding
@@ -200,10 +200,10 @@ def _guarded(settings: Settings) -> Iterator[Finding]:
     guard = read_guard(settings.checkpoint)
     if guard and last_commit(settings.checkpoint):
         if layout := other_layout(guard):
-            remedy = "go back to the version that wrote them, or start again with `checkpoint reset`"
+            remedy = "go back to the version that wrote them, or start again with `checkpoint --reset`"
             yield Finding("checkpoint layout", layout, "fail", remedy)
         if changed := changed_settings(guard, Guard.of(settings, guard.topic_id)):
-            remedy = "set the old values, or start again with `checkpoint reset`"
+            remedy = "set the old values, or start again with `checkpoint --reset`"
             yield Finding("checkpoint", "; ".join(changed), "fail", remedy)
         else:
             yield Finding("checkpoint", f"reads {guard.topic}, {guard.clock} clock")

@@ -10,7 +10,7 @@ import typer
 from schemas.errors import DataError
 from schemas.feedback import MARKS, Feedback, decode_feedback
 from schemas.spec import ALL_CATEGORIES
-from streaming.cli.stopping import stop_on_signals
+from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
 
 if TYPE_CHECKING:

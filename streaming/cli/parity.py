@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.files.layouts import LAYOUT_HELP
-from streaming.cli.stopping import stop_on_signals
+from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ def parity(
     data: Annotated[Path, typer.Option(help="Incident file with the days after the artifact's data end")],
     layout: Annotated[str, typer.Option(help=LAYOUT_HELP)],
     region: Annotated[str, typer.Option(help="Region of the artifact")],
-    artifacts: Annotated[Path, typer.Option(help="Folder of artifacts")] = Path("data/artifacts"),
     days: Annotated[int, typer.Option(min=1, help="How many days to replay")] = 7,
 ) -> None:
-    """Check that the job and the offline replay give equal counts and scores. Exit code 1 when they do not."""
+    """Check that the job and the offline replay give equal counts and scores. Exit code 1 when they do not.
+
+    RISK_ARTIFACTS holds the region's artifact.
+    """
     from models.artifact.pointer import champion_of
     from models.files.incident_files import read_incidents
     from models.files.layouts import parse_layout
@@ -39,7 +41,7 @@ def parity(
     settings: Settings = context.obj
     console = Console(highlight=False)
     logging.basicConfig(level=logging.ERROR)
-    artifact, table = champion_of(artifacts, region), read_incidents(data, parse_layout(layout))
+    artifact, table = champion_of(settings.artifacts, region), read_incidents(data, parse_layout(layout))
     out = Path(tempfile.mkdtemp(prefix="parity-"))
     try:
         with console.status("starting Kafka and Spark ...") as status:

@@ -1,8 +1,12 @@
-"""A process of ours: its settings, and how its errors are shown."""
+"""A process of ours: its settings, how its errors are shown, and how signals stop it."""
 
+import os
+import signal
 import sys
 import traceback
+from _thread import start_new_thread
 from collections.abc import Callable, MutableMapping
+from threading import Event
 
 from schemas.errors import errors_in_one_line
 from streaming.settings import Settings, secret_names
@@ -30,3 +34,23 @@ def run_without_secrets(app: Callable[[], object]) -> None:
             trace = settings.without_secrets(trace)
         sys.stderr.write(trace)
         sys.exit(1)
+
+
+def stop_on_signals(doing: str = "stopping after the running batch (a few seconds)") -> Event:
+    """An event that is set by the first SIGTERM or SIGINT; the second one raises KeyboardInterrupt.
+
+    doing: what the person then sees at once, because the signal has arrived.
+    """
+    stop, text = Event(), f"\n{doing}; a second signal stops at once\n".encode()
+
+    def request_stop(*_: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        os.write(2, text)  # a handler must not enter a console that is in the middle of a line
+        # In a thread of its own: the handler may have interrupted `stop.wait` while that holds the event's lock. `set`
+        # needs that lock too, and would wait for itself for ever.
+        start_new_thread(stop.set, ())
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, request_stop)
+    return stop

@@ -16,13 +16,12 @@ def rebuild(
     context: typer.Context,
     from_: Annotated[str, typer.Option("--from", help="First moment: `earliest`, or a time: 2026-11-25T06:00:00Z")],
     to: Annotated[str, typer.Option("--to", help="End, not included: `latest` (now), or a time with an offset")],
-    sink: Annotated[str | None, typer.Option(help="`influxdb` or `file:PATH`; default: RISK_SINK")] = None,
 ) -> None:
     """Write the scores of a span again, from Kafka and the checkpoint's log: equal to what was written live."""
     from streaming.rebuild import rebuild_span  # torch: seconds that other commands save
 
-    asked: Settings = context.obj
-    settings, now_s = asked.with_options(sink=sink), time.time()
+    settings: Settings = context.obj
+    now_s = time.time()
     first_ms, end_ms = (instant_ms(text, option=o, now_s=now_s) for o, text in (("--from", from_), ("--to", to)))
     details = {"checkpoint": str(settings.checkpoint.absolute()), "from": from_, "to": to, "sink": settings.sink}
     record(settings.audit, "rebuild", details, at_s=now_s, checkpoint=settings.checkpoint)

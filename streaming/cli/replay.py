@@ -1,6 +1,5 @@
 """The `replay` command."""
 
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,27 +12,21 @@ from rich.text import Text
 
 from models.files.incident_files import read_incidents
 from models.files.layouts import LAYOUT_HELP, parse_layout
-from schemas.errors import DataError
 from schemas.spec import HOUR_S
 from streaming.rehearse.producer import send_plan
-from streaming.rehearse.replay import Message, Mix, ReplayPlan, local_text, parse_when, plan_replay, weeks_until
+from streaming.rehearse.replay import MIXED, Message, Mix, ReplayPlan, local_text, parse_when, plan_replay, weeks_until
 from streaming.settings import Settings
 from streaming.topics.client import KafkaConnection
 
 _REFRESH_S = 0.1
-_MOST_WEEKS = 5200  # a century
 _File = Annotated[Path, typer.Argument(help="Incident file: .csv, .csv.gz, or .zip with one .csv", show_default=False)]
 _From = Annotated[str | None, typer.Option("--from", help="First local date or time to send; default: the first")]
 _To = Annotated[str | None, typer.Option("--to", help="End of the span, not included; default: after the last")]
 _Speed = Annotated[float, typer.Option(min=0, help="Times real time; 0: as fast as possible")]
-_ShiftTo = Annotated[
-    str,
-    typer.Option(help="Move the times by whole weeks: `now` (they end in the last seven days), `none`, or a number"),
+_Now = Annotated[bool, typer.Option("--now", help="Move the times by whole weeks, so that they end in the last week")]
+_Mixed = Annotated[
+    bool, typer.Option("--mixed", help="Add repeats, corrections and messages to be refused, as the demo does")
 ]
-_Repeated = Annotated[float, typer.Option(min=0, max=1, help="Share of the incidents to send a second time")]
-_Corrected = Annotated[float, typer.Option(min=0, max=1, help="Share of the incidents to correct by a later revision")]
-_Bad = Annotated[float, typer.Option(min=0, max=1, help="Messages to add that the job must refuse, as a share")]
-_Seed = Annotated[int, typer.Option(min=0, help="Equal seeds give equal replays")]
 
 
 def replay(  # the parameters are the command's options: typer reads them from this signature
@@ -44,25 +37,20 @@ def replay(  # the parameters are the command's options: typer reads them from t
     from_: _From = None,
     to: _To = None,
     speed: _Speed = 60.0,
-    shift_to: _ShiftTo = "now",
-    duplicates: _Repeated = 0.0,
-    corrections: _Corrected = 0.0,
-    bad: _Bad = 0.0,
-    seed: _Seed = 0,
-    bootstrap: Annotated[str | None, typer.Option(help="Default: RISK_KAFKA_BOOTSTRAP")] = None,
-    topic: Annotated[str | None, typer.Option(help="Default: RISK_TOPIC")] = None,
+    now: _Now = False,
+    mixed: _Mixed = False,
 ) -> None:
     """Send an incident file to Kafka as if its incidents happened again. Run the job with RISK_CLOCK=event."""
-    asked: Settings = context.obj
-    settings = asked.with_options(kafka_bootstrap=bootstrap, topic=topic)
+    settings: Settings = context.obj
     console = Console(highlight=False, soft_wrap=True)
     with console.status(f"reading {file} ..."):
         table = read_incidents(file, parse_layout(layout))
     zone = table.timezone
     from_s, to_s = (None if when is None else parse_when(when, zone) for when in (from_, to))
     last_s = int(table.occurred_s[-1])
-    weeks = _weeks(shift_to, last_s if to_s is None else min(to_s, last_s), zone)
-    mix = Mix(duplicates=duplicates, corrections=corrections, bad=bad, seed=seed)
+    last_s = last_s if to_s is None else min(to_s, last_s)
+    weeks = weeks_until(last_s, now_s=int(time.time()), timezone=zone) if now else 0
+    mix = MIXED if mixed else Mix()
     plan = plan_replay(table, region=region, mix=mix, weeks=weeks, from_s=from_s, to_s=to_s)
     started = time.monotonic()
     counts = _send(plan, settings, speed, console)
@@ -105,14 +93,3 @@ def _send(plan: ReplayPlan, settings: Settings, speed: float, console: Console) 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed or 0:,.1f}/s")
-
-
-def _weeks(shift_to: str, last_s: int, timezone: str) -> int:
-    if shift_to == "none":
-        return 0
-    if shift_to == "now":
-        return weeks_until(last_s, now_s=int(time.time()), timezone=timezone)
-    if re.fullmatch(r"[+-]?\d{1,4}", shift_to) and abs(int(shift_to)) <= _MOST_WEEKS:
-        return int(shift_to)
-    remedy = f"write now, none, or a whole number of weeks, at most {_MOST_WEEKS:,}"
-    raise DataError(f"--shift-to {shift_to} is no shift", remedy)

@@ -1,41 +1,36 @@
 """The `run` command: settings, signals and the progress line around the pipeline."""
 
 import logging
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections import Counter
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.status import Status
 
 from models.artifact.folders import make_writable
 from schemas.errors import SettingsError
 from schemas.files import write_errors
-from streaming.cli.stopping import stop_on_signals
+from streaming.cli.process import stop_on_signals
+from streaming.flow.ledger import OUTCOMES_SHOWN
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
+    from streaming.flow.rows import Published
     from streaming.watch.frame_watch import FrameWatch
 
+log = logging.getLogger(__name__)
+_EVERY_S = 30.0  # without a terminal, a line this often
 _errors = Console(stderr=True)
 
 
-def run(
-    context: typer.Context,
-    sink: Annotated[str | None, typer.Option(help="`influxdb` or `file:PATH`")] = None,
-    clock: Annotated[str | None, typer.Option(help="`wall` (now) or `event` (replays)")] = None,
-    artifacts: Annotated[Path | None, typer.Option(help="Folder with one artifact folder per region")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Checkpoint folder of this job alone")] = None,
-    bootstrap: Annotated[str | None, typer.Option(help="Kafka's bootstrap servers")] = None,
-) -> None:
-    """Score incidents from Kafka until told to stop (Ctrl-C or SIGTERM). Options win over the environment."""
-    from streaming.cli.progress import ProgressLine
+def run(context: typer.Context) -> None:
+    """Score incidents from Kafka until told to stop (Ctrl-C or SIGTERM)."""
     from streaming.job.job import run as run_pipeline  # pyspark and torch: seconds that other commands save
 
-    asked: Settings = context.obj
-    settings = asked.with_options(
-        sink=sink, clock=clock, artifacts=artifacts, checkpoint=checkpoint, kafka_bootstrap=bootstrap
-    )
+    settings: Settings = context.obj
     logging.basicConfig(
         level=logging.CRITICAL,  # kafka repeats every lost connection and py4j traces every error; ours says it once
         format="%(message)s" if _errors.is_terminal else "%(asctime)s %(levelname)s %(message)s",
@@ -55,3 +50,48 @@ def frame_watch(settings: Settings) -> "FrameWatch":
     with write_errors(SettingsError, f"RISK_FRAMES={settings.frames}", remedy=remedy):
         make_writable(settings.frames)
     return FrameWatch(folder=settings.frames, clock=settings.clock)
+
+
+class ProgressLine:
+    """A spinner with the newest batch's figures on a terminal; elsewhere a plain line every 30 seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._status = Status("starting Spark, then a first batch (10 to 40 s) ...", console=console)
+        self._totals: Counter[str] = Counter()
+        self._points = 0
+        self._logged_s = 0.0
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._status.stop()
+
+    def show(self, published: "Published") -> None:
+        for summary in published.summaries.values():
+            self._totals.update(summary.ledger)
+        self._points += published.points
+        line = self._line(published)
+        if self._console.is_terminal:
+            self._status.update(line)
+        elif published.done_s - self._logged_s >= _EVERY_S:
+            self._logged_s = published.done_s
+            log.info("%s", line)
+
+    def closing_line(self, *, is_clean: bool) -> str:
+        how = "stopped between two batches" if is_clean else "stopped; the next start repeats the last batch"
+        return f"{how}: {self._counts()}, {self._points:,} points written"
+
+    def _line(self, published: "Published") -> str:
+        clocks = {s.as_of_s for region, s in published.summaries.items() if region}
+        as_of = datetime.fromtimestamp(max(clocks), UTC).strftime("%Y-%m-%d %H:%M:%SZ") if clocks else "-"
+        return f"as of {as_of}: {self._counts()}, {self._points:,} points, {published.seconds * 1000:.0f} ms a batch"
+
+    def _counts(self) -> str:
+        outcomes = ", ".join(f"{self._totals[name]:,} {name}" for name in OUTCOMES_SHOWN[1:] if self._totals[name])
+        reasons = [name for name in sorted(self._totals) if name.startswith("rejected_") and self._totals[name]]
+        because = ", ".join(f"{self._totals[name]:,} {name.removeprefix('rejected_')}" for name in reasons)
+        return f"{self._totals['consumed']:,} events ({outcomes or 'none yet'}{f': {because}' if because else ''})"

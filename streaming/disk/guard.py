@@ -31,7 +31,7 @@ from streaming.topics.admin import Topic
 log = logging.getLogger(__name__)
 # Of the counts that streaming/flow/count.py and models/counting/blobs.py store: add 1 with every change of it.
 STATE_LAYOUT = 2
-RESET = "begin anew with `checkpoint reset`"
+RESET = "begin anew with `checkpoint --reset`"
 _COUNTS_DEPEND_ON = ("topic", "covariates_topic", "clock", "starting", "shuffle_partitions")
 
 
@@ -162,7 +162,7 @@ def refuse_gap(read: Mapping[int, int], first: Mapping[int, int], topic: str) ->
             f"{count:,} of partition {partition} (offsets {due[partition]} to {first[partition] - 1})"
             for partition, count in sorted(gone.items())
         )
-        remedy = "lengthen the topic's retention; to continue without them, `checkpoint reset --from earliest`"
+        remedy = "lengthen the topic's retention; to continue without them, `checkpoint --reset earliest`"
         raise EventsGone(f"Kafka deleted events of {topic} before they were read ({places})", remedy)
 
 

@@ -59,7 +59,7 @@ def _carry_out(intention: Path) -> Path | None:
     content = [name for name in _CONTENT if os.path.lexists(checkpoint / name)]
     if content == ["begin"] and not old.exists():  # a reset right after another one
         content = []
-    remedy = "make room, or correct its permissions; the next `run` or `checkpoint reset` finishes the reset"
+    remedy = "make room, or correct its permissions; the next `run` or `checkpoint --reset` finishes the reset"
     with write_errors(CheckpointError, old, remedy=remedy):
         for name in content:
             old.mkdir(exist_ok=True)

@@ -25,7 +25,7 @@ def place_state(checkpoint: Path, shared: str, name: str) -> None:
     if place.is_file():
         if not SparkFolder.of(checkpoint).listed(deep=True):
             fault = f"{place} leads to {spark_address(checkpoint)}, where nothing is"
-            raise CheckpointError(fault, remedy="bring it back; `checkpoint reset` begins anew")
+            raise CheckpointError(fault, remedy="bring it back; `checkpoint --reset` begins anew")
         return
     if place.is_symlink() and not place.exists():
         fault = f"{place} leads to {place.readlink()}, which is not there"

@@ -16,7 +16,7 @@ from streaming.instants import instant_text
 
 log = logging.getLogger(__name__)
 RESET_FROM = (
-    "begin anew with `checkpoint reset --from TIME`: the counts then consist of the artifact's history and the events "
+    "begin anew with `checkpoint --reset TIME`: the counts then consist of the artifact's history and the events "
     "since TIME"
 )
 _STATE_FILE = re.compile(r"\.?(\d+)\.(?:changelog|zip)(?:\.crc)?")

@@ -62,7 +62,7 @@ class Diagnosis:
             return BrokerError(
                 f"Spark cannot read {place}: its Kafka timestamp {timestamp} ms is too far away",
                 remedy="set message.timestamp.after.max.ms of the topic, so that the broker refuses such messages; "
-                "then pass this one with `checkpoint reset --from TIME`",
+                "then pass this one with `checkpoint --reset TIME`",
             )
         if refused := refusal_in(text, bootstrap=self.bootstrap, username=self.username):
             return refused

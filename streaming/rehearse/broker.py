@@ -1,13 +1,11 @@
 """A real Kafka broker on this machine, without Docker: for the demo, the tests and a first look.
 
-One node, KRaft, loopback only, everything under one folder. The running broker holds a lock on `broker.lock`. The
-system releases the lock when the process ends, for whatever reason, so nothing here relies on a process id alone.
+One node, KRaft, loopback only, everything under one folder. The running broker holds a lock on the folder's file
+`broker.lock`, which the system releases when the process ends, for whatever reason.
 """
 
 import contextlib
 import fcntl
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -27,9 +25,6 @@ _CLUSTER_ID = "aW5jaWRlbnQtcmlzay1zYw"  # any 16 bytes in base64url
 _START_LIMIT_S = 90.0
 _STOP_LIMIT_S = 20.0
 _LOG = "broker.log"
-_LOCK = "broker.lock"  # content: `PID PORT` of the broker that holds it
-# The broker notes its own pid: so it is noted also when the process that starts it is killed meanwhile.
-_NOTE_PID = f'echo "$$ $0" > {_LOCK} && exec "$@"'
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -76,16 +71,15 @@ _OPEN_TO_ALL = Secured()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
-    """A running broker. As a context manager it stops at the end, unless another process had started it."""
+    """A running broker. As a context manager it stops at the end."""
 
     folder: Path
-    pid: int
     port: int
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)  # None: another process started it
+    process: subprocess.Popen[bytes] = field(repr=False)
 
     @property
-    def already_ran(self) -> bool:
-        return self.process is None
+    def pid(self) -> int:
+        return self.process.pid
 
     @property
     def bootstrap(self) -> str:
@@ -93,119 +87,64 @@ class Broker:
 
     def fault(self) -> BrokerError | None:
         """That the broker has ended, and what its log says; None while it runs."""
-        if running_broker(self.folder) is not None:
+        if self.process.poll() is None:
             return None
-        return BrokerError(f"the local Kafka broker of {self.folder} has ended", end_of_log(self.folder))
+        return BrokerError(f"the local Kafka broker of {self.folder} has ended", _end_of_log(self.folder))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self.already_ran:
-            self.stop()
+        self.stop()
 
     def stop(self) -> None:
         """Stop the broker and wait until its process is gone. Does nothing when it is gone already."""
-        stop_broker(self.folder)
-        if self.process is not None:
+        self.process.terminate()
+        try:
+            self.process.wait(_STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
             self.process.wait()
 
 
 def start_broker(folder: Path, *, cache: Path, port: int = 9092, secured: Secured = _OPEN_TO_ALL) -> Broker:
-    """Start the broker of `folder`, or find it running, and wait until it answers. port 0: any free port.
+    """Start a broker with its data in `folder`, and wait until it answers. port 0: any free port.
 
-    The broker runs in its own session: Ctrl-C in this terminal does not reach it, and it continues after this process
-    unless it is stopped. Raises BrokerError when it cannot be started. Then no process is left, nor after an interrupt.
+    The broker runs in its own session: Ctrl-C in this terminal does not reach it. Raises BrokerError when it cannot be
+    started, for example because another broker has the folder. Then no process is left, nor after an interrupt.
     """
     folder = folder.expanduser().resolve()
     with write_errors(BrokerError, f"the broker's folder {folder}", remedy="choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
-    running = running_broker(folder)
-    if running is not None:
-        if port not in (0, running.port):
-            raise BrokerError(
-                f"the broker of {folder} already runs, on port {running.port}, not {port}",
-                "stop it first, or choose another folder",
-            )
-        return running
     port = port or free_port()
     _refuse_taken(port)
     class_path = kafka_class_path(cache)
-    with (folder / _LOCK).open("a+") as lock:
-        if not _lock(lock):
-            raise _is_starting(folder)
-        lock.truncate(0)  # or the entry of an earlier broker would be taken for this one's
-        process = None
-        try:
-            process = _launch(folder, class_path, port, secured, lock)
-            _wait_until_it_answers(process, folder, replace(secured.connection, bootstrap=f"{HOST}:{port}"))
-        except BaseException:
-            lock.close()  # now only the broker holds the lock, if it runs
-            _end(folder, process)
-            raise
-    return Broker(folder=folder, pid=process.pid, port=port, process=process)
-
-
-def running_broker(folder: Path) -> Broker | None:
-    """The broker that runs from `folder`; None when none does."""
-    folder = folder.expanduser().resolve()
-    path = folder / _LOCK
-    if not path.is_file():
-        return None
-    with path.open("a+") as lock:
-        if _lock(lock):
-            return None
-        lock.seek(0)
-        text = lock.read()
-    if not text:
-        raise _is_starting(folder)
+    with (folder / "broker.lock").open("a") as lock:
+        _lock(lock, folder)
+        process = _launch(folder, class_path, port, secured, lock)
+    broker = Broker(folder=folder, port=port, process=process)
     try:
-        pid, port = map(int, text.split())
-    except ValueError as error:
-        fault = f"{path} was written by another version ({text.strip()})"
-        raise BrokerError(fault, "stop the process that it names, then start again") from error
-    return Broker(folder=folder, pid=pid, port=port)
+        _wait_until_it_answers(broker, replace(secured.connection, bootstrap=broker.bootstrap))
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return broker
 
 
-def stop_broker(folder: Path) -> bool:
-    """Stop the broker that runs from `folder`. True when there was one; it is gone when this returns."""
-    broker = running_broker(folder)
-    if broker is None:
-        return False
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(broker.pid, number)
-        deadline = time.monotonic() + _STOP_LIMIT_S
-        while time.monotonic() < deadline:
-            if running_broker(broker.folder) is None:
-                return True
-            time.sleep(0.05)
-    raise BrokerError(f"the broker's process {broker.pid} does not end", end_of_log(broker.folder))
-
-
-def end_of_log(folder: Path) -> str:
+def _end_of_log(folder: Path) -> str:
     """Where the broker's own log is, and its last line."""
-    log = folder.expanduser().resolve() / _LOG
-    if not log.is_file():
-        return f"it has no log {log}: it was never started here"
+    log = folder / _LOG
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"see its log {log}, {f'which ends with: {lines[-1]}' if lines else 'which is empty'}"
 
 
-def _end(folder: Path, process: subprocess.Popen[bytes] | None) -> None:
-    """End what a failed start left. Without `process` an interrupt may have hidden it: it notes its pid soon."""
-    if process is not None:
-        process.kill()
-        process.wait()
-    for _ in range(20):
-        with contextlib.suppress(BrokerError):
-            stop_broker(folder)
-            return
-        time.sleep(0.05)
-
-
-def _is_starting(folder: Path) -> BrokerError:
-    return BrokerError(f"another process is starting the broker of {folder} right now", "wait for it")
+def _lock(lock: TextIO, folder: Path) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        fault = f"another broker runs in {folder}, or is being started there"
+        raise BrokerError(fault, "stop it first, or choose another folder") from error
 
 
 def _launch(folder: Path, class_path: str, port: int, secured: Secured, lock: TextIO) -> subprocess.Popen[bytes]:
@@ -223,10 +162,9 @@ def _launch(folder: Path, class_path: str, port: int, secured: Secured, lock: Te
         if ran.returncode != 0:
             output = last_lines(ran.stdout + ran.stderr)
             raise BrokerError(f"Kafka cannot use the folder {folder}", f"choose another folder\n{output}")
-    noting_pid = ["/bin/sh", "-c", _NOTE_PID, str(port)]
     with (folder / _LOG).open("wb") as log:
         return subprocess.Popen(
-            [*noting_pid, *java_command, "-Xms256m", "-Xmx512m", "kafka.Kafka", str(properties)],
+            [*java_command, "-Xms256m", "-Xmx512m", "kafka.Kafka", str(properties)],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -236,28 +174,21 @@ def _launch(folder: Path, class_path: str, port: int, secured: Secured, lock: Te
         )
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], folder: Path, kafka: KafkaConnection) -> None:
+def _wait_until_it_answers(broker: Broker, kafka: KafkaConnection) -> None:
     deadline = time.monotonic() + _START_LIMIT_S
-    while process.poll() is None and time.monotonic() < deadline:
+    while broker.process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(BrokerError):
             if cluster_id(kafka) == _CLUSTER_ID:  # another's broker may have taken the port meanwhile
                 return
         time.sleep(0.05)
-    log = folder / _LOG
+    log = broker.folder / _LOG
+    code = broker.process.returncode
     fault = (
         f"the broker did not answer on {kafka.bootstrap} within {_START_LIMIT_S:.0f} s"
-        if process.returncode is None
-        else f"the broker ended with exit code {process.returncode} while it started"
+        if code is None
+        else f"the broker ended with exit code {code} while it started"
     )
     raise BrokerError(fault, f"see its log {log}\n{last_lines(log.read_text(encoding='utf-8', errors='replace'))}")
-
-
-def _lock(file: TextIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _refuse_taken(port: int) -> None:
@@ -268,7 +199,7 @@ def _refuse_taken(port: int) -> None:
         except OSError as error:
             raise BrokerError(
                 f"port {port} of {HOST} cannot be used ({error.strerror})",
-                "stop the program that listens there, or choose another port with --port",
+                "stop the program that listens there, or choose another port by RISK_KAFKA_BOOTSTRAP",
             ) from error
 
 

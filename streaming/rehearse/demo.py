@@ -14,12 +14,11 @@ from schemas.errors import PipelineError
 from schemas.frame import RiskFrame
 from streaming.flow.rows import Published
 from streaming.rehearse.rehearsal import Rehearsal, Watcher
-from streaming.rehearse.replay import Message, Mix, ReplayPlan, parse_when, plan_replay
+from streaming.rehearse.replay import MIXED, Message, ReplayPlan, parse_when, plan_replay
 from streaming.rehearse.sample import ARTIFACTS, DEMO_DAY, REGION, SAMPLE
 from streaming.settings import Settings
 from streaming.watch.frame_watch import FrameWatch
 
-MIX = Mix(duplicates=0.06, corrections=0.04, bad=0.03, seed=7)
 DAY_S = 86_400
 _LONGEST_S = 240.0
 
@@ -73,7 +72,7 @@ def day_plan() -> ReplayPlan:
     """The plan of the demo day, with duplicates, corrections and bad messages."""
     table = read_incidents(SAMPLE, LAYOUTS["sample"])
     from_s = parse_when(DEMO_DAY, table.timezone)
-    return plan_replay(table, region=REGION, mix=MIX, from_s=from_s, to_s=from_s + DAY_S)
+    return plan_replay(table, region=REGION, mix=MIXED, from_s=from_s, to_s=from_s + DAY_S)
 
 
 def run_demo(settings: Settings, *, out: Path, replay_s: float, stop: threading.Event, watchers: list[Watcher]) -> Demo:

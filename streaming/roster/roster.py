@@ -199,7 +199,7 @@ def _refuse_misfit(region: str, folder: Path, found: FoundArtifact, in_force: En
         raise SpecMismatch(
             f"{folder} has spec {spec.fingerprint()}, but the stored counts of {region} have spec "
             f"{in_force.fingerprint}{_what_differs(in_force, spec)}",
-            remedy=f"train with `--like {in_force.folder}`, which keeps that spec; for a new one, `checkpoint reset`",
+            remedy=f"train with `--like {in_force.folder}`, which keeps that spec; for a new one, `checkpoint --reset`",
         )
     if in_force is None and cutoff_s > latest_s:
         fault = f"{folder} has counts up to {datetime.fromtimestamp(cutoff_s, UTC):%Y-%m-%d %H:%M}Z, in the future"

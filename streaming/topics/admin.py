@@ -54,7 +54,7 @@ def _fault(described: Mapping[str, Any], right: Right, kafka: KafkaConnection) -
         fault = f"Kafka at {kafka.bootstrap} does not let user {kafka.username!r} {right.lower()} topic {name}"
         return BrokerError(fault, remedy=f"allow it {right} and DESCRIBE there; {RIGHTS}")
     if described["error_code"] == _UNKNOWN:
-        remedy = "create it (`broker start` does on this machine), or correct the setting that names it"
+        remedy = "create it (`broker` does on this machine), or correct the setting that names it"
         return BrokerError(f"Kafka at {kafka.bootstrap} has no topic {name}", remedy)
     return None
 

@@ -113,7 +113,7 @@ def refuse_unreachable(bootstrap: str) -> None:
         except OSError:
             continue
         return
-    remedy = "start one (`broker start`), or correct RISK_KAFKA_BOOTSTRAP"
+    remedy = "start one (`broker`), or correct RISK_KAFKA_BOOTSTRAP"
     raise BrokerUnavailable(f"no Kafka broker listens at {bootstrap}", remedy)
 
 

@@ -73,7 +73,7 @@ def fault(words):
 
 
 def test_the_check_finds_what_is_wrong():
-    assert fault(shlex.split("run --rm --no-deps scorer checkpoint show")) is None
+    assert fault(shlex.split("run --rm --no-deps scorer checkpoint --reset latest")) is None
     for line, word in {
         "-f compose.yaml -f compose.gpu.yaml up": "-f",
         "--env-file deploy/no.env up": "env-file",

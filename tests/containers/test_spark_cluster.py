@@ -74,7 +74,7 @@ def test_a_killed_and_a_frozen_worker_change_no_count_and_no_score(ours, record_
     wait_for_new_scores(ours)
 
     ours.compose("stop", "scorer")
-    again = ["rebuild", "--from", "earliest", "--to", "latest", "--sink", "file:/tmp/again"]
-    printed = ours.compose("run", "--rm", "-T", "scorer", *again, limit_s=1800)
+    again = ["rebuild", "--from", "earliest", "--to", "latest"]
+    printed = ours.compose("run", "--rm", "-T", "--env", "RISK_SINK=file:/tmp/again", "scorer", *again, limit_s=1800)
     assert "every frame is equal to what was written live, to the last bit" in printed
     record_property("recounted without Spark", printed.strip().splitlines()[-2])

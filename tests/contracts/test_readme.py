@@ -149,14 +149,14 @@ def fault_in_options(command, name, words):
 
 def test_the_check_itself_finds_what_is_wrong():
     assert fault("make demo test") is None
-    assert fault("RISK_SINK=influxdb python -m streaming run --clock event") is None
+    assert fault("RISK_SINK=influxdb python -m streaming audit --last 5") is None
     assert fault("incident-scorer replay some.csv --layout chicago --region chicago --speed 60") is None
     for line, word in {
         "make coffee": "coffee",
         "make load HOURS=3": "HOURS",
         "export RISK_SINKS=influxdb": "RISK_SINKS",
         "python -m streaming fly": "fly",
-        "python -m streaming broker": "broker",
+        "python -m streaming feedback": "feedback",
         "python -m streaming run --klock event": "klock",
         "python -m streaming replay some.csv --layout chicago --region chicago --speed fast": "number",
         "python -m models tune": "file",
@@ -167,7 +167,7 @@ def test_the_check_itself_finds_what_is_wrong():
 
 def test_the_readme_shows_the_commands_that_a_newcomer_needs():
     shown = commands()
-    for needed in ("make demo", "make test", "python -m streaming run", "python -m streaming broker start"):
+    for needed in ("make demo", "make test", "python -m streaming run", "python -m streaming broker"):
         assert needed in shown
     assert any(line.startswith("python -m models train ") for line in shown)
     assert any(line.startswith("python -m streaming replay ") for line in shown)
@@ -182,8 +182,8 @@ def test_a_command_of_readme_and_tutorial_exists_and_takes_its_arguments(line):
     ("text", "word"),
     [
         ("look with `python -m streaming fly`", "fly"),
-        ("look with `python -m streaming checkpoint\nhide`", "hide"),
-        ("`python -m streaming broker start\\|fly`", "fly"),
+        ("look with `python -m streaming feedback\nhide`", "hide"),
+        ("`python -m streaming feedback send\\|fly`", "fly"),
         ("`python -m models train --lik FOLDER ...`", "--lik"),
         ("`incident-scorer run --klock=event`", "--klock"),
         ("```\n.venv/bin/python -m benchmarks --fast  # soon over\n```", "--fast"),
@@ -200,7 +200,7 @@ def test_a_wrong_name_on_a_page_is_found(text, word):
 
 def test_names_with_placeholders_and_what_is_no_command_of_ours_are_let_through():
     text = (
-        "`python -m streaming broker start\\|status\\|stop`, `make load MINUTES=60`, `python -m models`, `make`, `ls`"
+        "`python -m streaming feedback send\\|store`, `make load MINUTES=60`, `python -m models`, `make`, `ls`"
         "\n```\npython -m benchmarks --quick && ls --fly\npython -m models train --layout ... --like FOLDER\n```\n"
     )
     found = list(named_commands(text))

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from streaming.rehearse.broker import Secured, free_port, start_broker, stop_broker
+from streaming.rehearse.broker import Secured, free_port, start_broker
 from tests.harness.proxy import Proxy
 
 # A second listener that is told to clients as the proxy's address, so that everything they do goes through it.
@@ -52,18 +52,14 @@ class TestBroker:
 
     def stop(self):
         self.proxy.close_door()
-        stop_broker(self.folder)
-        self._reap()
+        self.broker.stop()
 
     def kill(self):
         self.proxy.close_door()
         os.kill(self.broker.pid, signal.SIGKILL)
-        self._reap()
+        self.broker.process.wait(60)
 
     def freeze(self, seconds):
         os.kill(self.broker.pid, signal.SIGSTOP)
         time.sleep(seconds)
         os.kill(self.broker.pid, signal.SIGCONT)
-
-    def _reap(self):
-        self.broker.process.wait(60)

@@ -243,7 +243,7 @@ FAULTS = (
         "F42",
         "somebody edits the audit log",
         "any byte, any line removed or moved, a torn end; two processes that write at once",
-        "`audit verify` names the line; of two writers no line is lost",
+        "`audit` names the line; of two writers no line is lost",
     ),
     Fault(
         "F43",

@@ -95,7 +95,7 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_written(damage, used, new_
     code = scorer.end()
     (error,) = [line for line in scorer.output.splitlines() if line.startswith("error:")] or [scorer.output]
     assert code == 8, error
-    assert "checkpoint reset" in error
+    assert "checkpoint --reset" in error
     assert "Traceback" not in scorer.output
     assert scorer.points() == stored
 

@@ -73,7 +73,7 @@ def test_a_small_feed_of_which_most_is_refused(store, now_s):
 
 
 def test_rejects_of_before_a_reset_of_the_counts_do_not_count(store, now_s):
-    """Totals begin anew at a `checkpoint reset`."""
+    """Totals begin anew at a `checkpoint --reset`."""
     totals = {
         "consumed": lambda minute: 100_000 if minute < 200 else 10 * (minute - 200),
         "rejected": lambda minute: 9_000 if minute < 200 else 0,

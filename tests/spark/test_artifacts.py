@@ -120,13 +120,13 @@ def test_an_artifact_of_another_spec_is_refused_and_the_old_one_stays(new_job, t
     assert len(refusals) == 1
     assert str(other) in refusals[0]
     assert load_artifact(str(other)).spec.fingerprint() in refusals[0]
-    assert "checkpoint reset" in refusals[0]
+    assert "checkpoint --reset" in refusals[0]
 
     shutil.rmtree(old)
     job.start()
     error = job.wait_for_end()
     assert type(error) is ArtifactError
-    assert "checkpoint reset" in str(error)
+    assert "checkpoint --reset" in str(error)
 
 
 @pytest.mark.fault("F30")

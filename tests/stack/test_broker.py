@@ -1,4 +1,3 @@
-import fcntl
 import os
 import signal
 import socket
@@ -11,9 +10,8 @@ import psutil
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 
-import streaming.rehearse.broker
 from schemas.errors import BrokerError
-from streaming.rehearse.broker import running_broker, start_broker, stop_broker
+from streaming.rehearse.broker import free_port, start_broker
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
 
@@ -45,8 +43,6 @@ def test_it_answers_keeps_its_topics_over_a_kill_and_leaves_no_process(tmp_path,
     ensure_topics(KafkaConnection(killed.bootstrap), topics)
     os.kill(killed.pid, signal.SIGKILL)
     killed.process.wait()
-    assert running_broker(tmp_path) is None
-    assert stop_broker(tmp_path) is False
 
     with start_broker(tmp_path, cache=jar_cache, port=0) as broker:
         assert broker.pid != killed.pid
@@ -56,21 +52,34 @@ def test_it_answers_keeps_its_topics_over_a_kill_and_leaves_no_process(tmp_path,
         assert {topic["name"]: len(topic["partitions"]) for topic in described} == topics
         assert [process.pid for process in processes_of(tmp_path)] == [broker.pid]
     assert processes_of(tmp_path) == []
-    assert running_broker(tmp_path) is None
 
 
-def test_a_second_start_finds_the_first_and_does_not_stop_it(broker, jar_cache):
-    with start_broker(broker.folder, cache=jar_cache, port=broker.port) as found:
-        assert (found.pid, found.port, found.already_ran) == (broker.pid, broker.port, True)
-    assert running_broker(broker.folder).pid == broker.pid
-    with pytest.raises(BrokerError, match=f"already runs, on port {broker.port}"):
-        start_broker(broker.folder, cache=jar_cache, port=broker.port + 1)
+def test_a_second_start_in_its_folder_is_refused_and_leaves_it_alone(broker, jar_cache):
+    with pytest.raises(BrokerError, match=f"port {broker.port} .* cannot be used"):
+        start_broker(broker.folder, cache=jar_cache, port=broker.port)
+    with pytest.raises(BrokerError, match=f"another broker runs in {broker.folder}"):
+        start_broker(broker.folder, cache=jar_cache, port=0)
+    assert broker.fault() is None
+
+
+def test_the_command_makes_the_topics_and_runs_until_it_is_told_to_stop(tmp_path, jar_cache, formatted):
+    folder, port = formatted(tmp_path), free_port()
+    environment = {**os.environ, "RISK_KAFKA_BOOTSTRAP": f"localhost:{port}", "RISK_CACHE": str(jar_cache)}
+    command = [sys.executable, "-m", "streaming", "broker", "--folder", str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        said = [process.stdout.readline(), process.stdout.readline()]
+        assert f"Kafka runs at 127.0.0.1:{port}" in said[1], said
+        with KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{port}") as admin:
+            assert {"incidents.v1", "incidents.v1.dlq", "feedback.v1"} <= set(admin.list_topics())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+    assert processes_of(folder) == []
 
 
 def test_a_taken_port_is_named_with_the_remedy(tmp_path, jar_cache):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(BrokerError, match=rf"port {port} .*--port"):
+        with pytest.raises(BrokerError, match=rf"port {port} .*another port by RISK_KAFKA_BOOTSTRAP"):
             start_broker(tmp_path, cache=jar_cache, port=port)
     assert processes_of(tmp_path) == []
 
@@ -87,7 +96,6 @@ def test_a_broker_that_cannot_start_says_what_its_log_says(tmp_path, jar_cache):
     with pytest.raises(BrokerError, match=r"(?s)exit code 1 .*node"):
         start_broker(tmp_path, cache=jar_cache, port=0)
     assert processes_of(tmp_path) == []
-    assert running_broker(tmp_path) is None
 
 
 def test_ctrl_c_reaches_the_holder_only_and_the_holder_stops_the_broker(tmp_path, jar_cache, formatted):
@@ -98,11 +106,10 @@ def test_ctrl_c_reaches_the_holder_only_and_the_holder_stops_the_broker(tmp_path
     )
     with holder:
         assert holder.stdout.readline() == b"up\n"
-        broker = running_broker(tmp_path)
-        assert os.getpgid(broker.pid) != os.getpgid(holder.pid)  # so the terminal's Ctrl-C passes it by
+        (kafka,) = [process.pid for process in processes_of(tmp_path) if process.pid != holder.pid]
+        assert os.getpgid(kafka) != os.getpgid(holder.pid)  # so the terminal's Ctrl-C passes it by
         os.killpg(holder.pid, signal.SIGINT)
         assert holder.wait(timeout=30) != 0
-    assert running_broker(tmp_path) is None
     assert processes_of(tmp_path) == []
 
 
@@ -114,36 +121,11 @@ def test_an_interrupt_while_it_starts_leaves_nothing(tmp_path, jar_cache, format
     )
     with holder:
         deadline = time.monotonic() + 30
-        lock = tmp_path / "broker.lock"
-        while not (lock.exists() and lock.read_text()) and time.monotonic() < deadline:  # written once Java runs
+        while not (tmp_path / "broker.log").exists() and time.monotonic() < deadline:  # made as Java is started
             time.sleep(0.02)
         os.killpg(holder.pid, signal.SIGINT)
         assert holder.wait(timeout=30) != 0
     assert processes_of(tmp_path) == []
-
-
-def test_an_interrupt_before_the_process_is_known_leaves_nothing(tmp_path, jar_cache, monkeypatch, formatted):
-    formatted(tmp_path)
-    launch, launched = streaming.rehearse.broker._launch, []
-
-    def interrupted(*words):
-        launched.append(launch(*words))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(streaming.rehearse.broker, "_launch", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        start_broker(tmp_path, cache=jar_cache, port=0)
-    assert launched[0].wait(timeout=30) != 0
-    assert processes_of(tmp_path) == []
-
-
-def test_a_broker_of_another_version_is_named_and_not_touched(tmp_path):
-    lock = tmp_path / "broker.lock"
-    lock.write_text('{"pid":123,"port":9092}')
-    with lock.open() as holder:
-        fcntl.flock(holder, fcntl.LOCK_EX)
-        with pytest.raises(BrokerError, match='"pid":123'):
-            stop_broker(tmp_path)
 
 
 def test_messages_stamped_years_back_and_ahead_are_kept(broker):

@@ -60,7 +60,7 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
     assert scorer.end(signal.SIGTERM) == 0
     stored = scorer.points()
 
-    shown = command(scorer, "checkpoint", "show")
+    shown = command(scorer, "checkpoint")
     assert f"topic {topic.name}" in shown
     assert f"offset by partition 0: {FIRST}" in shown
 
@@ -76,7 +76,7 @@ def test_a_checkpoint_is_for_one_job_one_topic_and_its_settings(started):
     assert scorer.points() == stored, "a refused start wrote something"
 
     from_ = iso(START + 60 * (FIRST + 7))
-    assert "the next run starts at" in command(scorer, "checkpoint", "reset", "--from", from_)
+    assert "the next run starts at" in command(scorer, "checkpoint", "--reset", from_)
     scorer.start()
     scorer.wait_until(lambda: scorer.totals().get("riverton", {}).get("consumed") == MORE - 7)
     assert scorer.end(signal.SIGTERM) == 0

@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient
 
 from schemas.errors import BrokerError, BrokerUnavailable
 from schemas.incidents import Rejection
-from streaming.rehearse.broker import start_broker, stop_broker
+from streaming.rehearse.broker import start_broker
 from streaming.settings import Settings
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
@@ -62,7 +62,7 @@ def test_letters_that_a_broker_did_not_take_are_taken_when_it_is_back(new_topic,
         )
         letters = DeadLetters.of(settings, clock)
         letters.write(refused(1))
-        stop_broker(tmp_path / "broker")
+        broker.stop()
         for seconds in (0, 59):
             clock.s = 1000.0 + seconds
             with pytest.raises(BrokerUnavailable, match="did not store 1 dead letters in topic letters"):
@@ -76,7 +76,7 @@ def test_letters_that_a_broker_did_not_take_are_taken_when_it_is_back(new_topic,
         letters.write(refused(3))
         written = replace(new_topic("not_this"), bootstrap=broker.bootstrap, name="letters").read()
         assert [json.loads(value)["source_offset"] for value in written] == [1, 2, 3]
-        stop_broker(tmp_path / "broker")
+        broker.stop()
         clock.s += 1000
         with pytest.raises(BrokerUnavailable):  # the broker was there in between: its time begins anew
             letters.write(refused(4))

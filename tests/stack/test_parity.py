@@ -1,5 +1,6 @@
 """Seven days through the real job equal the offline replay, and a difference would be seen."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,8 +61,9 @@ def test_so_do_two_days_of_a_region_that_merges_repeated_calls(tmp_path, jar_cac
 
 
 def frames_that_are_equal(artifacts, days):
-    what = ("--data", SAMPLE, "--layout", "sample", "--region", "chicago", "--artifacts", artifacts, "--days", days)
-    ran = run_python("-m", "streaming", "parity", *what, cwd=ROOT, timeout=600)
+    what = ("--data", SAMPLE, "--layout", "sample", "--region", "chicago", "--days", days)
+    environment = {**os.environ, "RISK_ARTIFACTS": str(artifacts)}
+    ran = run_python("-m", "streaming", "parity", *what, cwd=ROOT, env=environment, timeout=600)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "stream and offline replay are equal" in ran.stdout
     return int(ran.stdout.split("compared")[1].split("frames")[0].replace(",", ""))

@@ -13,7 +13,7 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 
-from streaming.rehearse.broker import start_broker, stop_broker
+from streaming.rehearse.broker import start_broker
 from streaming.topics.admin import ensure_topics
 from streaming.topics.client import KafkaConnection
 from tests.faults.sent import Sent, events
@@ -121,7 +121,7 @@ def test_a_java_process_that_is_killed_and_then_a_checkpoint_of_another_spec(sta
     new_region("riverton", categories=("ems",)).publish(scorer.artifacts, created="20260201T000000Z")
     (scorer.folder / "terminal.txt").unlink()
     scorer.start()
-    assert_one_clear_line(scorer, 4, "checkpoint reset")
+    assert_one_clear_line(scorer, 4, "checkpoint --reset")
 
 
 def to_the_group(scorer, number):
@@ -188,7 +188,7 @@ def test_a_broker_that_ends_while_the_job_runs_is_noticed_and_waited_for(
         sent.send(events(region, range(20), partitions=1))
         sent.wait()
         scorer.wait_until(lambda: health(scorer)["ready"])
-        stop_broker(tmp_path / "broker")
+        broker.stop()
         scorer.wait_until(lambda: "does not answer, so there are no new" in scorer.output)
         scorer.wait_until(lambda: health(scorer)["reason"] == "Kafka does not answer")
         time.sleep(60)  # Spark asks three times for 20 s each

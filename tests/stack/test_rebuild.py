@@ -60,7 +60,7 @@ def careless_stream(regions, *, events, start_s, step_s, seed):
 def rebuild(scorer, name, from_, to):
     """Run the command into a file of its own; (exit code, what it said, the file)."""
     path = scorer.folder / name
-    ran = scorer.command("rebuild", "--from", from_, "--to", to, "--sink", f"file:{path}")
+    ran = scorer.command("rebuild", "--from", from_, "--to", to, RISK_SINK=f"file:{path}")
     assert "Traceback" not in ran.stderr, ran.stderr
     return ran.returncode, ran.stdout + ran.stderr, path
 
@@ -124,7 +124,7 @@ def test_on_the_events_clock_after_kills_a_swap_and_a_new_region(new_scorer, new
     assert 0 < len(last_lines(path)) < len(wanted)
     assert last_lines(path) == within(wanted, from_s, to_s)
 
-    assert scorer.command("checkpoint", "reset", "--from", "latest").returncode == 0
+    assert scorer.command("checkpoint", "--reset", "latest").returncode == 0
     (old,) = scorer.checkpoint.glob("old-*")
     scorer.environment["RISK_CHECKPOINT"] = str(old)
     assert last_lines(rebuild_here(scorer, "aside.lp", span)) == within(wanted, from_s, to_s)

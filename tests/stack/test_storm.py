@@ -42,7 +42,7 @@ def blocks_of_the_storm():
 
 
 class Shell:
-    """Two terminals in one folder: runs the page's commands and keeps what `export` sets."""
+    """Terminals in one folder: runs the page's commands and keeps what `export` sets."""
 
     def __init__(self, folder, replaced):
         self.folder, self.replaced = folder, replaced
@@ -96,8 +96,8 @@ def test_the_storm_of_the_tutorial_reaches_the_store(tmp_path, jar_cache):
         pytest.skip(f"{INCIDENTS.name} is not at hand: it lies in ../shared/data, beside a checkout for developers")
     if shutil.which("victoria-metrics") is None:
         pytest.skip("victoria-metrics is not installed: apt-get install victoria-metrics")
-    first, second = blocks_of_the_storm()
-    assert first[-1].startswith("python -m streaming run")
+    (kafka,), job_lines, replay_lines = blocks_of_the_storm()
+    assert job_lines[-1].startswith("python -m streaming run")
     with local_store("victoria-metrics", tmp_path / "store") as url, urllib3.PoolManager(retries=False) as http:
         shell = Shell(
             tmp_path,
@@ -105,12 +105,13 @@ def test_the_storm_of_the_tutorial_reaches_the_store(tmp_path, jar_cache):
         )
         shell.environment |= {"RISK_KAFKA_BOOTSTRAP": f"127.0.0.1:{free_port()}", "RISK_CACHE": str(jar_cache)}
         with (tmp_path / "terminal.txt").open("wb") as terminal:
+            broker = shell.start(kafka, terminal)
             try:
-                for line in first[:-1]:
+                for line in job_lines[:-1]:
                     shell.run(line)
-                job = shell.start(first[-1], terminal)
+                job = shell.start(job_lines[-1], terminal)
                 try:
-                    for line in second:
+                    for line in replay_lines:
                         shell.run(line)
                     calls, deadline = calls_of_the_day(), time.monotonic() + LIMIT_S
                     while sum(stored(http, url, "pipeline_consumed").values()) < calls:
@@ -124,7 +125,8 @@ def test_the_storm_of_the_tutorial_reaches_the_store(tmp_path, jar_cache):
                 said = (tmp_path / "terminal.txt").read_text(encoding="utf-8", errors="replace")
                 assert code == 0, said[-3000:]
             finally:
-                shell.run("python -m streaming broker stop")
+                broker.send_signal(signal.SIGINT)
+                assert broker.wait(LIMIT_S) == 0
         ledger = {
             name: sum(stored(http, url, f"pipeline_{name}").values())
             for name in ("consumed", "counted", "rejected", "rejected_outside_grid")

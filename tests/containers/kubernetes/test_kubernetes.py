@@ -230,7 +230,7 @@ def test_every_frame_of_all_this_is_equal_to_a_recount_without_spark(cluster):
     cluster.kubectl("rollout", "status", "deployment/commands", "--timeout", "180s")
     cluster.kubectl("scale", "statefulset/scorer", "--replicas", "0")
     wait(lambda: not cluster.pods("scorer") and not cluster.pods("executor"), 240, cluster.how_it_is)
-    again = "python -m streaming rebuild --from earliest --to latest --sink file:/tmp/again"
+    again = "env RISK_SINK=file:/tmp/again python -m streaming rebuild --from earliest --to latest"
     printed = cluster.kubectl("exec", "deployment/commands", "--", *again.split(), limit_s=1200)
     assert "every frame is equal to what was written live, to the last bit" in printed
 

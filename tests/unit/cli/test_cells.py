@@ -37,21 +37,21 @@ def test_the_file_of_all_regions_has_a_geohash_of_its_own_for_every_cell():
     assert regions == ["north"] * NORTH.grid.cells + ["all"] * SOUTH.grid.cells
 
 
-def cells(*arguments):
-    words = ["cells", *map(str, arguments)]
-    ran = CliRunner().invoke(app, words, env={"RISK_ARTIFACTS": "nowhere"}, catch_exceptions=False)
+def cells(artifacts, *options):
+    words = ["cells", *map(str, options)]
+    ran = CliRunner().invoke(app, words, env={"RISK_ARTIFACTS": str(artifacts)}, catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     return ran.output
 
 
 def cells_with_map(folder):
-    cells("--artifacts", folder / "artifacts", "--out", folder / "out", "--live-map", folder / "live.json")
+    cells(folder / "artifacts", "--out", folder / "out", "--live-map", folder / "live.json")
 
 
 def test_it_writes_a_file_per_region_and_one_of_all(tmp_path):
     for name, south_deg in (("north", 42.0), ("south", 38.0)):
         make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
-    cells("--artifacts", tmp_path / "artifacts", "--out", tmp_path / "cells")
+    cells(tmp_path / "artifacts", "--out", tmp_path / "cells")
     names = {"north.geojson", "_lines-north.geojson", "south.geojson", "_lines-south.geojson", "_all.geojson"}
     assert {path.name for path in (tmp_path / "cells").iterdir()} == names | {"_ground.svg"}
     north = json.loads((tmp_path / "cells" / "north.geojson").read_text(encoding="utf-8"))
@@ -60,7 +60,7 @@ def test_it_writes_a_file_per_region_and_one_of_all(tmp_path):
 
 def test_without_an_artifact_it_says_what_to_do(tmp_path):
     with pytest.raises(ArtifactError, match="train"):
-        cells("--artifacts", tmp_path, "--out", tmp_path)
+        cells(tmp_path, "--out", tmp_path)
 
 
 def test_a_damaged_artifact_leaves_the_map_of_the_sound_ones(tmp_path):
@@ -73,14 +73,14 @@ def test_a_damaged_artifact_leaves_the_map_of_the_sound_ones(tmp_path):
     )
     for folder in (newer, only):
         (folder / "manifest.json").write_text("{", encoding="utf-8")
-    said = cells("--artifacts", tmp_path / "artifacts", "--out", tmp_path / "out")
+    said = cells(tmp_path / "artifacts", "--out", tmp_path / "out")
     assert {"north.geojson", "_all.geojson"} <= {path.name for path in (tmp_path / "out").iterdir()}
     assert not (tmp_path / "out" / "south.geojson").exists()
     for folder in (newer, only):
         assert f"left out: {folder}" in said
     shutil.rmtree(older)
     with pytest.raises(ArtifactError, match=r"manifest\.json cannot be used"):
-        cells("--artifacts", tmp_path / "artifacts", "--out", tmp_path / "out")
+        cells(tmp_path / "artifacts", "--out", tmp_path / "out")
 
 
 DASHBOARD = {
@@ -208,7 +208,7 @@ def made(tmp_path, *regions, options=()):
         make_region(name, south_deg=south_deg).publish(tmp_path / "artifacts")
     live = tmp_path / "live-map.json"
     live.write_text(json.dumps(DASHBOARD), encoding="utf-8")
-    cells("--artifacts", tmp_path / "artifacts", "--out", tmp_path / "out", "--live-map", live, *options)
+    cells(tmp_path / "artifacts", "--out", tmp_path / "out", "--live-map", live, *options)
     folder = tmp_path / "out" / "dashboards"
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in folder.iterdir()}
 

@@ -74,7 +74,7 @@ def test_an_artifact_of_another_spec_than_the_checkpoint_is_found(settings):
     finding = findings(settings)["checkpoint toyville"]
     assert finding.grade == "fail"
     assert SPEC.fingerprint() in finding.seen
-    assert "checkpoint reset" in finding.remedy
+    assert "checkpoint --reset" in finding.remedy
 
 
 def test_what_run_would_refuse_is_no_artifact_that_is_ready(settings):
@@ -104,12 +104,12 @@ def test_a_setting_that_spark_would_silently_ignore_is_found(settings):
     finding = findings(settings)["checkpoint"]
     assert finding.grade == "fail"
     assert "RISK_SHUFFLE_PARTITIONS was 5 and is 1" in finding.seen
-    assert "checkpoint reset" in finding.remedy
+    assert "checkpoint --reset" in finding.remedy
     guard = settings.checkpoint / "guard.json"
     guard.write_bytes(guard.read_bytes().replace(f'"state_layout": {STATE_LAYOUT}'.encode(), b'"state_layout": 1'))
     finding = findings(settings)["checkpoint layout"]
     assert (finding.grade, "stored in layout 1" in finding.seen) == ("fail", True)
-    assert "checkpoint reset" in finding.remedy
+    assert "checkpoint --reset" in finding.remedy
 
 
 BROKEN = {

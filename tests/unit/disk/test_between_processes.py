@@ -73,7 +73,7 @@ def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):
 @pytest.mark.parametrize(
     ("module", "slow"),
     [
-        ("streaming.cli.health", {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client", "kafka", "numpy"}),
+        ("streaming.watch.health", {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client", "kafka", "numpy"}),
         ("streaming.__main__", {"pyspark", "torch", "pandas", "pyarrow", "influxdb_client"}),  # with all other commands
     ],
 )

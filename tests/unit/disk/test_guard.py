@@ -33,7 +33,7 @@ def test_a_changed_setting_that_spark_would_ignore_is_refused_once_there_are_cou
     verify(settings)
     commit(settings.checkpoint, 0, {"0": 1})
     with pytest.raises(
-        CheckpointError, match=f"{name}.*restore the former values, or begin anew with `checkpoint reset`"
+        CheckpointError, match=f"{name}.*restore the former values, or begin anew with `checkpoint --reset`"
     ):
         verify(settings.with_options(**changes))
     verify(settings)
@@ -48,7 +48,7 @@ def rewrite_guard(checkpoint, **fields):
 def test_counts_in_another_layout_are_refused_before_anything_is_touched(used, layout):
     rewrite_guard(used.checkpoint, state_layout=layout)
     before = tree(used.checkpoint)
-    refusal = f"stored in layout {layout}, and this version reads {STATE_LAYOUT}.*`checkpoint reset`"
+    refusal = f"stored in layout {layout}, and this version reads {STATE_LAYOUT}.*`checkpoint --reset`"
     with pytest.raises(CheckpointError, match=refusal):
         verify(used)
     assert tree(used.checkpoint) == before

@@ -50,7 +50,7 @@ def test_lost_messages_of_outside_series_are_found_by_their_own_offsets(settings
 
 def test_a_topic_that_ends_before_what_was_read_has_lost_events(used):
     verify(used, ends({0: 120, 1: 40, 2: 0}))
-    lost = r"partition 0 ends before offset 119, and was read up to offset 119.*`checkpoint reset --from TIME`"
+    lost = r"partition 0 ends before offset 119, and was read up to offset 119.*`checkpoint --reset TIME`"
     with pytest.raises(EventsGone, match=lost) as caught:
         verify(used, ends({0: 119, 1: 40}))
     assert caught.value.exit_code == 9

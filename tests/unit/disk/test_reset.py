@@ -90,7 +90,7 @@ def test_a_reset_that_was_cut_short_anywhere_is_finished(used, monkeypatch, tmp_
 
 def test_a_full_disk_is_told_and_the_next_run_finishes(used, monkeypatch):
     full = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(CheckpointError, match=r"No space left on device.*the next `run` or `checkpoint reset`"):
+    with pytest.raises(CheckpointError, match=r"No space left on device.*the next `run` or `checkpoint --reset`"):
         cut_short(monkeypatch, used.checkpoint, 2, full)
     with pytest.raises(ArtifactError):  # the run ends for want of artifacts, but not before that
         run(used, stop=Event(), watchers=[])

@@ -36,27 +36,28 @@ def test_a_reset_is_on_record_and_the_log_is_shown_and_verified_by_commands(sett
     (settings.checkpoint / "begin").write_text("5", encoding="utf-8")
     (settings.checkpoint / "spark").mkdir()
     health_path(settings.checkpoint).write_text("{}", encoding="utf-8")  # of the job before
-    answer = said("checkpoint", "reset", "--from", "latest")
+    answer = said("checkpoint", "--reset", "latest")
     assert "the next run starts at latest" in answer
     (old,) = settings.checkpoint.glob("old-*")
     assert f"with RISK_CHECKPOINT={old}, `rebuild` writes scores of the time before" in answer
     (settings.checkpoint / "reset-20261125T120000Z").write_text("7", encoding="utf-8")
-    assert "interrupted (reset-20261125T120000Z)" in " ".join(said("checkpoint", "show").split())
+    assert "interrupted (reset-20261125T120000Z)" in " ".join(said("checkpoint").split())
     head = verify(settings.audit.read_bytes()).head
-    assert "1 checkpoint_reset" not in said("audit", "verify")
-    assert f"head {head}" in said("audit", "verify", "--head", head)
-    assert f"compared with the head in {settings.checkpoint / 'audit-head'}, found" in said("audit", "verify")
-    assert f"checkpoint={settings.checkpoint}, from=latest" in said("audit", "show")
+    assert f"head {head}" in said("audit", "--head", head)
+    answer = said("audit")
+    assert f"compared with the head in {settings.checkpoint / 'audit-head'}, found" in answer
+    assert f"checkpoint={settings.checkpoint}, from=latest" in answer
+    assert f"checkpoint={settings.checkpoint}" not in said("audit", "--last", "0")
     assert "no job has run on" in said("health", code=1)
 
 
 @pytest.fixture
 def verify_refuses(settings):
-    """What `audit verify` says of a changed log."""
+    """What `audit` says of a changed log."""
 
     def said(content, *, checkpoint=settings.checkpoint):
         settings.audit.write_bytes(content)
-        ran = command(settings.with_options(checkpoint=checkpoint), "audit", "verify")
+        ran = command(settings.with_options(checkpoint=checkpoint), "audit")
         assert isinstance(ran.exception, AuditError)
         assert ran.exception.exit_code == 10
         return str(ran.exception)
@@ -86,7 +87,7 @@ def test_a_copy_of_the_log_is_compared_with_no_head_and_that_is_said(settings, t
     copy = tmp_path / "copy.jsonl"
     copy.write_bytes(settings.audit.read_bytes())
     record(settings.audit, "stop", {}, at_s=NOW_S, checkpoint=settings.checkpoint)
-    ran = command(settings.with_options(audit=copy), "audit", "verify")
+    ran = command(settings.with_options(audit=copy), "audit")
     assert ran.exit_code == 0, ran.exception
     assert "has none of this file" in ran.output
     assert "nothing else shows that last lines are gone" in ran.output

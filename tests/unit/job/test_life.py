@@ -282,7 +282,7 @@ def test_a_fault_of_ours_ends_with_1_and_a_trace_that_shows_no_secret(monkeypatc
     monkeypatch.setenv("INFLUXDB_V2_TOKEN", f"{SECRET}\n")
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")  # `main` sets it
     monkeypatch.setattr("sys.argv", ["incident-scorer", "health"])
-    monkeypatch.setattr("streaming.cli.health.read_health", quotes_its_header)
+    monkeypatch.setattr("streaming.cli.left_behind.read_health", quotes_its_header)
     with pytest.raises(SystemExit) as ended:
         main()
     shown = "".join(capsys.readouterr())

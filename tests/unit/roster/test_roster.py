@@ -83,7 +83,7 @@ def test_another_spec_is_refused_while_the_counts_of_the_old_one_are_kept(publis
     in_force, refused = refresh()
     assert in_force == {"toyville": str(first)}
     [reason] = refused.values()
-    for text in (FINGERPRINT, "checkpoint reset", "(tick_s was 60 and is 30)"):
+    for text in (FINGERPRINT, "checkpoint --reset", "(tick_s was 60 and is 30)"):
         assert text in reason
     refresh("another.json")
     assert fingerprint(tmp_path, "another.json") == toy_spec(tick_s=30).fingerprint()

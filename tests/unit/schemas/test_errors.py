@@ -3,7 +3,7 @@ import pytest
 from schemas.errors import BrokerError, errors_in_one_line
 
 
-@pytest.mark.parametrize("remedy", ["", "start one: `broker start`"])
+@pytest.mark.parametrize("remedy", ["", "start one: `broker`"])
 def test_an_error_becomes_a_line_with_its_remedy_and_the_exit_code_of_its_kind(capsys, remedy):
     seen = "no [bold]broker[/bold] " + 40 * "far away "  # no markup, and longer than a terminal is wide
     with pytest.raises(SystemExit) as ended, errors_in_one_line():

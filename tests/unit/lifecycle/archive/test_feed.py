@@ -95,7 +95,7 @@ def test_hours_of_refused_messages_are_cut_out_where_they_are_too_many(tmp_path)
 
 
 def test_a_stream_without_any_incident_is_silent_since_its_first_batch():
-    """Not since 1970: the hours before a `checkpoint reset` are no silence."""
+    """Not since 1970: the hours before a `checkpoint --reset` are no silence."""
     at_s = TODAY * DAY_S + 5 * HOUR
     quiet = [LoggedRegion(as_of_s=at_s + minute * 60, newest_event_s=0) for minute in range(5 * 60)]
     assert list(Feed.of(quiet[:180]).silent(longest_s=3 * HOUR)) == []

@@ -1,9 +1,12 @@
-"""`executor` and `driver`: what Spark asks of an image when it starts pods on Kubernetes."""
+"""`executor` and `driver`, one command: what Spark asks of an image when it starts pods on Kubernetes."""
 
 import os
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from schemas.errors import SparkFailed
 
@@ -57,13 +60,12 @@ def _refuse_what_is_missing(environment: Mapping[str, str], names: Sequence[str]
         raise SparkFailed(fault, remedy="leave this command to Spark on Kubernetes, which starts the pods")
 
 
-def executor(environment: Mapping[str, str]) -> None:
-    """Become an executor of Spark on Kubernetes; its driver starts this."""
-    words = executor_command(environment, Path(str(files("pyspark"))) / "jars")
-    os.execvp(words[0], words)  # noqa: S606 - without a shell
-
-
-def driver(environment: Mapping[str, str], arguments: Sequence[str]) -> None:
-    """Become the driver of a program on Kubernetes; spark-submit or an operator starts this."""
-    words = driver_command(environment, arguments)
+def become(context: typer.Context, arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
+    """Become the pod that Spark on Kubernetes, or an operator of it, has started: an executor or a driver."""
+    environment = os.environ  # noqa: TID251 - what Spark told the pod
+    words = (
+        executor_command(environment, Path(str(files("pyspark"))) / "jars")
+        if context.info_name == "executor"
+        else driver_command(environment, arguments or [])
+    )
     os.execvp(words[0], words)  # noqa: S606 - without a shell
