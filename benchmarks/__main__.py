@@ -119,23 +119,6 @@ def map_query_command(
     console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
 
 
-@app.command("training")
-def training_command(
-    side: Annotated[list[int], typer.Option(min=4, help="Cells on a side; may be given again")] = [12, 24, 48],  # noqa: B006
-    years: Annotated[list[float], typer.Option(min=0.2, help="Years of the file; may be given again")] = [1.0, 2.0],  # noqa: B006
-    command: Annotated[list[str], typer.Option(help="`train`, `evaluate`; may be given again")] = ["train", "evaluate"],  # noqa: B006
-) -> None:
-    """How training's and evaluation's time and memory grow with cells and years; out/bench/training.json."""
-    from benchmarks.report import write_results
-    from benchmarks.training import measure_training
-
-    console, path = Console(), QUICK_RESULTS.with_name("training.json")
-    with tempfile.TemporaryDirectory() as folder:
-        results = measure_training(Path(folder), sides=side, years=years, commands=command, console=console)
-    write_results(results, path)
-    console.print(f"written to {path.relative_to(RESULTS.parents[1])}")
-
-
 @app.command("year")
 def year_command(
     is_drawn_again: Annotated[bool, typer.Option("--picture", help="Only draw the picture, from year.json")] = False,
