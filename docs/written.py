@@ -1,9 +1,10 @@
 """What code knows of itself, as Markdown: `make docs` puts it in place of a page's `<!-- written: NAME -->`.
 
-`make pages` writes the list of settings in .env.example, which people copy.
+`make pages` writes the list of settings in .env.example, which people copy, and the interface of the service.
 """
 
 import html
+import json
 import re
 import sys
 from collections import defaultdict
@@ -23,12 +24,14 @@ from schemas.dead_letter import DeadLetter
 from schemas.errors import RiskError
 from schemas.measurements import MEASUREMENTS
 from service.__main__ import app as service_app
+from service.app import document
 from streaming.__main__ import app as streaming_app
 from streaming.settings import Settings, environment_names
 from streaming.watch.metrics import Metrics
 
 ROOT = Path(__file__).parents[1]
 ENV_EXAMPLE = ROOT / ".env.example"
+OPENAPI = ROOT / "docs" / "reference" / "openapi.json"
 ENV_HEAD_ENDS = "# What follows is written by `make pages`.\n"
 PLACE = re.compile(r"^<!-- written: ([a-z ]+) -->$", re.MULTILINE)
 
@@ -155,4 +158,5 @@ PARTS: dict[str, Callable[[], str]] = {
 
 if __name__ == "__main__":
     ENV_EXAMPLE.write_text(env_example(), encoding="utf-8")
-    sys.stdout.write(f"{ENV_EXAMPLE.name} written\n")
+    OPENAPI.write_text(json.dumps(document(), indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{ENV_EXAMPLE.name} and {OPENAPI.name} written\n")

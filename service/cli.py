@@ -1,6 +1,5 @@
 """The commands `serve` and `token`: the scores over HTTP, and who may ask for them."""
 
-import json
 import logging
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,7 +42,6 @@ def serve(
     area_name: _NameOption = "name",
     streets: _StreetsOption = None,
     url: _UrlOption = "",
-    openapi: Annotated[bool, typer.Option("--openapi", help="Print the interface's OpenAPI document, and end")] = False,
 ) -> None:
     """Serve the last frame of each region over HTTP, with a live map at /, until told to stop."""
     host, port = _address(listen, is_guarded=tokens is not None)
@@ -53,22 +51,12 @@ def serve(
     try:
         import uvicorn
 
-        from service.app import application, document
+        from service.app import application
         from service.service import opened
     except ModuleNotFoundError as error:
         raise not_installed(error, "serve") from error
-    if openapi:
-        typer.echo(json.dumps(document(), indent=1))
-        return
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    service = opened(
-        frames,
-        tokens=tokens,
-        rate=rate,
-        areas=named,
-        streets=streets,
-        url=url,
-    )
+    service = opened(frames, tokens=tokens, rate=rate, areas=named, streets=streets, url=url)
     typer.echo(f"the map is at http://{host}:{port}/, the document of the interface at /openapi.json", err=True)
     uvicorn.run(application(service), host=host, port=port, **_SERVER)
 
