@@ -8,8 +8,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from models.cli.options import DATA_HELP
 from models.files.layouts import LAYOUT_HELP, parse_layout
-from schemas.errors import ArtifactError, CheckpointError, RiskError
+from schemas.errors import ArtifactError, CheckpointError, RiskError, SettingsError
 from schemas.spec import DAY_S, HOUR_S
 from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _DAYS_A_COMMIT = 100  # of a file: those of ten years at once would take a gigabyte
 _MISSING = (
     "missing: the job stood still for more than a day, was begun anew, or nobody archived them within 35 days; "
-    "`archive-import` takes them from a file"
+    "`archive --data FILE` takes them from a file"
 )
 
 
@@ -29,10 +30,23 @@ def archive(
     context: typer.Context,
     every: Annotated[float | None, typer.Option(min=0, help="Hours between two runs; without it, one run")] = None,
     keep_days: Annotated[int | None, typer.Option(min=1, help="Delete older days; without it, all are kept")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP}: add its days, and nothing of the stream")] = None,
+    layout: Annotated[str, typer.Option(help=f"Of that file: {LAYOUT_HELP}")] = "",
+    region: Annotated[str, typer.Option(help="Of that file; the region's artifact gives cells and categories")] = "",
 ) -> None:
-    """Add each region's final days, counted by cell, category and five minutes, to the archive at RISK_ARCHIVE."""
+    """Add each region's final days, counted by cell, category and five minutes, to the archive at RISK_ARCHIVE.
+
+    With --data, --layout and --region it adds the whole days of an incident file in place of those. Days that are
+    there stay as they are.
+    """
     settings: Settings = context.obj()
     console = Console(highlight=False, soft_wrap=True)
+    if data or layout or region:
+        if every is not None or keep_days is not None or not (data and layout and region):
+            fault = "--data, --layout and --region belong together, without --every and --keep-days"
+            raise SettingsError(fault, "give all three of them to add a file, or none")
+        _add_file(settings, data, layout, region, console)
+        return
     if every is None:
         _run(settings, keep_days, console)
         return
@@ -42,33 +56,24 @@ def archive(
         stop.wait(every * HOUR_S)
 
 
-def archive_import(
-    context: typer.Context,
-    data: Annotated[Path, typer.Option(help="Incident file: .csv, .csv.gz, or .zip with one .csv")],
-    layout: Annotated[str, typer.Option(help=LAYOUT_HELP)],
-    region: Annotated[str, typer.Option(help="Region; its artifact gives cells and categories")],
-    artifacts: Annotated[Path | None, typer.Option(help="Folder of artifacts; default: RISK_ARTIFACTS")] = None,
-) -> None:
-    """Add the whole days of an incident file that the archive does not have; days that are there stay as they are."""
+def _add_file(settings: Settings, data: Path, layout: str, region: str, console: Console) -> None:
     from lifecycle.archive.from_file import file_days
     from models.artifact.pointer import champion_of  # torch: seconds that other commands save
     from models.files.archive import spans
     from models.files.data_report import read_past
 
-    settings: Settings = context.obj()
-    console = Console(highlight=False, soft_wrap=True)
-    spec = champion_of(artifacts or settings.artifacts, region).spec
+    spec = champion_of(settings.artifacts, region).spec
     table = open_archive(settings)
-    found = file_days(read_past(data, parse_layout(layout), now_s=time.time()), spec, table.days(region))
-    for first in range(0, len(found.days), _DAYS_A_COMMIT):
-        table.append(spec, found.days[first : first + _DAYS_A_COMMIT], "file")
-    incidents = sum(counts.incidents for counts in found.days)
+    of_file = file_days(read_past(data, parse_layout(layout), now_s=time.time()), spec, table.days(region))
+    for first in range(0, len(of_file.days), _DAYS_A_COMMIT):
+        table.append(spec, of_file.days[first : first + _DAYS_A_COMMIT], "file")
+    incidents = sum(counts.incidents for counts in of_file.days)
     console.print(
-        f"{region}: {len(found.days):,} days with {incidents:,} incidents added; {found.outside:,} of the file lie "
+        f"{region}: {len(of_file.days):,} days with {incidents:,} incidents added; {of_file.outside:,} of the file lie "
         "outside the grid; its first and last day may be partial and are left out"
     )
-    if found.silent:
-        console.print(f"left out, because nothing is recorded for too long: {', '.join(spans(found.silent))}")
+    if of_file.silent:
+        console.print(f"left out, because nothing is recorded for too long: {', '.join(spans(of_file.silent))}")
     console.print(f"archive: {settings.archive}, version {table.version}")
 
 

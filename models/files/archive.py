@@ -244,8 +244,8 @@ def _missing(days: npt.NDArray[np.int32], data: str, region: str, may_miss: int)
         shown = list(spans(missing))
         raise DataError(
             f"{data} lacks {len(missing)} days of {region} ({', '.join(shown[:9])}{', ...' if len(shown) > 9 else ''})",
-            remedy="add them from a file with `python -m lifecycle archive-import`, or let them count as quiet with "
-            f"missing_days = {len(missing)}",
+            remedy="add them from a file with `python -m lifecycle archive --data FILE`, or let them count as quiet "
+            f"with missing_days = {len(missing)}",
         )
     return len(missing)
 

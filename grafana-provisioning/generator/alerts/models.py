@@ -103,7 +103,7 @@ ON_MODELS = (
         to_do="""
             `retrain` ran before, and has not come to its end since. `cat RISK_ARTIFACTS/REGION/retrain.json` says how
             the last run ended; with compose see `docker compose logs retrain`. Usual causes: the archive lacks a day
-            (fill it with `archive-import`, or allow it with `missing_days`), the registry is away, memory is short,
+            (fill it with `archive --data`, or allow it with `missing_days`), the registry is away, memory is short,
             or the service was stopped. It tries again every hour. If nobody is to ask any more, delete that file.
         """,
     ),

@@ -1,4 +1,4 @@
-"""The commands `archive` and `archive-import` as an operator types them."""
+"""The command `archive` as an operator types it."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from lifecycle.__main__ import app
 from lifecycle.archive.table import ArchiveTable
-from schemas.errors import ArtifactError, DataError, SinkError
+from schemas.errors import ArtifactError, DataError, SettingsError, SinkError
 from schemas.spec import DAY_S
 from tests.harness.kept_world import KeptWorld, rows_of
 from tests.harness.toy import iso
@@ -58,8 +58,8 @@ def calls(path, *times_s, kind="fire"):
     return path
 
 
-def imported(run, file, *more):
-    return run("archive-import", "--data", str(file), "--layout", LAYOUT, "--region", "toyville", *more)
+def imported(run, file, *, layout=LAYOUT, region="toyville"):
+    return run("archive", "--data", str(file), "--layout", layout, "--region", region)
 
 
 def row(ran):
@@ -117,13 +117,20 @@ def test_a_file_with_a_category_that_the_region_lacks_is_refused(run, tmp_path):
 def test_a_file_of_another_time_zone_is_refused(run, tmp_path):
     file = calls(tmp_path / "calls.csv", *range(0, 5 * DAY_S, 3600))
     with pytest.raises(DataError, match="time zone is America/Chicago"):
-        run("archive-import", "--data", str(file), "--layout", LAYOUT.replace("UTC", "America/Chicago"),
-            "--region", "toyville")  # fmt: skip
+        imported(run, file, layout=LAYOUT.replace("UTC", "America/Chicago"))
 
 
 def test_a_region_without_artifact_is_refused(run, tmp_path):
     with pytest.raises(ArtifactError, match="no artifact of 'elsewhere'"):
-        run("archive-import", "--data", "x.csv", "--layout", LAYOUT, "--region", "elsewhere")
+        imported(run, "x.csv", region="elsewhere")
+
+
+@pytest.mark.parametrize(
+    "words", ["--data x.csv", "--region toyville", f"--data x --layout {LAYOUT} --region a --every 1"]
+)
+def test_half_of_the_options_of_a_file_is_a_mistake(run, words):
+    with pytest.raises(SettingsError, match="belong together"):
+        run("archive", *words.split())
 
 
 def test_old_days_are_deleted_and_their_files_after_a_week(run, world, path, monkeypatch):
