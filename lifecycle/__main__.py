@@ -5,11 +5,11 @@ from functools import partial
 
 import typer
 
-from lifecycle.cli.archive import archive, archive_import
+from lifecycle.cli.archive import archive
 from lifecycle.cli.gate import gate_app
 from lifecycle.cli.judge import judge_command
-from lifecycle.cli.registry import registry_app
 from lifecycle.cli.retrain import retrain_command
+from lifecycle.cli.versions import promote_command, retire_command, rollback_command, versions_command
 from models.cli.version import Version
 from streaming.cli.process import run_without_secrets, settings_of
 
@@ -23,15 +23,17 @@ app = typer.Typer(
 
 @app.callback()
 def _settings(context: typer.Context, version: Version = False) -> None:
-    context.obj = partial(settings_of, os.environ)  # noqa: TID251 - only commands that need settings read them
+    context.obj = partial(settings_of, os.environ)  # noqa: TID251 - `--help` reads none
 
 
 app.command("archive")(archive)
-app.command("archive-import")(archive_import)
-app.command("judge")(judge_command)
+app.command("versions")(versions_command)
+app.command("promote")(promote_command)
+app.command("rollback")(rollback_command)
+app.command("retire")(retire_command)
 app.command("retrain")(retrain_command)
-app.add_typer(registry_app, name="registry")
 app.add_typer(gate_app, name="gate")
+app.command("judge")(judge_command)
 
 
 def main() -> None:

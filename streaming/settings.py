@@ -57,8 +57,10 @@ class Settings(BaseModel):
     frames: Path = Field(Path("data/frames"), description="Folder with the last frame of each region, for `serve`")
     registry: str = Field(
         "data/registry",
-        description="Where `python -m lifecycle registry` keeps versions: a folder, or mlflow:URI",
+        description="Where `python -m lifecycle promote` keeps versions: a folder, or mlflow:URI",
     )
+    gate_plan: Path = Field(Path("deploy/gate.toml"), description="What a trial must show; its hash goes on record")
+    by: str = Field("", description="Who changes versions, for the audit log; the login name when empty")
     archive: str = Field("data/archive", description="Archive of final counts: a folder, or s3://BUCKET/FOLDER")
     archive_storage: SecretStr = Field(
         SecretStr(""), description="Its storage options, KEY=VALUE joined by commas, with delta-rs's keys"

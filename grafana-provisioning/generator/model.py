@@ -48,7 +48,7 @@ baseline.
 - **Goes on**: wait. The list beside says what the trial lacks. `lifecycle gate end` with `--abandon` ends it.
 - **Promote**: read the challenger's `card.md`; then a person confirms by `lifecycle gate end` with `--confirm`.
 - **Stop, undecided**: `lifecycle gate end` retires the challenger.
-- **Worse after a promotion**: `lifecycle registry rollback`.
+- **Worse after a promotion**: `lifecycle rollback`.
 
 The commands in full: `docs/how-to/retraining.md`."""
 

@@ -12,71 +12,57 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lifecycle.cli.registry import (
-    ARTIFACTS,
-    AUDIT,
-    REGISTRY,
-    Artifacts,
-    AsJson,
-    Audit,
-    Because,
-    By,
-    RegionName,
-    Registry,
-    Version,
-    note_of,
-)
+from lifecycle.cli.options import AsJson, Because, FolderOrVersion, RegionName, note_of, registered_version
 from lifecycle.gate.judge import Judgement, judge_trial, promoted_already
+from lifecycle.gate.judged_late import judged_late
 from lifecycle.gate.plan import read_plan
 from lifecycle.gate.trial import Trial, read_trial, started_within_a_year
 from lifecycle.registry.open import open_registry
 from models.artifact.pointer import champion_of
-from models.cli.options import Covariates, FileLayout, FileOrArchive
-from models.training.regions import RegionTask
+from models.training.regions import task_for
 from schemas.errors import RegistryError, SettingsError
 from schemas.left_behind.pointer import read_pointer
+from streaming.settings import Settings
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and `gate status` does not need it
     from lifecycle.gate.held_out import HeldOut
+    from lifecycle.trials.desk import Desk
 
 gate_app = typer.Typer(no_args_is_help=True, help="A challenger on its way to the map: compared, tried, judged.")
-Checkpoint = Annotated[Path, typer.Option(envvar="RISK_CHECKPOINT", help="Checkpoint folder of the job")]
-PlanFile = Annotated[Path, typer.Option("--plan", help="The gate's plan; its hash goes on record")]
-CHECKPOINT, PLAN = Path("data/checkpoint"), Path("deploy/gate.toml")
 
 
-# Typer reads a command's options from its parameters.
+def desk_of(settings: Settings, because: str) -> "Desk":
+    """Where the versions are kept and served, with what writes changes down."""
+    from lifecycle.trials.desk import Desk
+
+    note = note_of(settings, because)
+    return Desk(registry=open_registry(settings.registry), artifacts=settings.artifacts, note=note)
+
+
 @gate_app.command("start")
 def start_command(
-    region: RegionName,
-    version: Version,
-    data: FileOrArchive,
+    context: typer.Context,
+    version: FolderOrVersion,
+    data: Annotated[str, typer.Option(help="archive:PATH, or a TOML file with a table [[regions]] for the region")],
     because: Because,
-    layout: FileLayout = "",
-    covariates: Covariates = "",
-    plan: PlanFile = PLAN,
-    registry: Registry = REGISTRY,
-    artifacts: Artifacts = ARTIFACTS,
-    audit: Audit = AUDIT,
-    by: By = "",
 ) -> None:
-    """Compare a registered version with the champion on days that neither has learned from, then start its trial.
+    """Compare a version with the champion on days that neither has learned from, then start its trial.
 
     Exit code 11 when it may not be tried.
     """
     from lifecycle.retraining.challenger import all_known, with_values
-    from lifecycle.trials.desk import Desk, registered_artifact, start_trial
+    from lifecycle.trials.desk import registered_artifact, start_trial
 
-    desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, because, registry))
-    rules = read_plan(plan)
-    champion = champion_of(artifacts, region)
-    if covariates and not champion.spec.covariates:
-        raise SettingsError(f"--covariates, and {champion.version} uses no outside series", "leave it out")
-    task = RegionTask(data=data, layout=layout, region=region, covariates=covariates)
+    settings: Settings = context.obj()
+    desk, plan = desk_of(settings, because), read_plan(settings.gate_plan)
+    region, name = registered_version(desk.registry, version, desk.note)
+    champion, task = champion_of(settings.artifacts, region), task_for(data, region)
+    if task.covariates and not champion.spec.covariates:
+        raise SettingsError(f"{data} has covariates, and {champion.version} uses no outside series", "leave them out")
     past = all_known(champion, with_values(task, champion))
     with tempfile.TemporaryDirectory() as scratch:
-        challenger = registered_artifact(desk, region, version, Path(scratch))
-        trial, held_out = start_trial(desk, champion, challenger, past, rules, time.time)
+        challenger = registered_artifact(desk, region, name, Path(scratch))
+        trial, held_out = start_trial(desk, champion, challenger, past, plan, time.time)
     console = Console(highlight=False)
     console.print(_held_out_table(held_out))
     _print_remarks(console, trial)
@@ -84,72 +70,78 @@ def start_command(
 
 
 @gate_app.command("status")
-def status_command(
-    region: RegionName, artifacts: Artifacts = ARTIFACTS, checkpoint: Checkpoint = CHECKPOINT, as_json: AsJson = False
-) -> None:
+def status_command(context: typer.Context, region: RegionName, as_json: AsJson = False) -> None:
     """Print what the trial has shown so far, and what the gate waits for."""
-    used = len(started_within_a_year(artifacts, region, int(time.time())))
+    settings: Settings = context.obj()
+    artifacts = settings.artifacts
+    now_s = time.time()
+    used = len(started_within_a_year(artifacts, region, int(now_s)))
     if read_trial(artifacts, region) is None:
         nothing = msgspec.json.encode({"challenger": None, "trials": used}).decode()
         typer.echo(nothing if as_json else f"{region}: nothing is tried; {used} trials began within 365 days")
         return
-    trial, found = _judged(region, artifacts, checkpoint)
+    trial, judgement = _judged(settings, region)
     if (pointer := read_pointer(artifacts, region)) and pointer.champion == trial.challenger:
-        found = promoted_already(found)
-    most = trial.plan.trials_a_year
+        judgement = promoted_already(judgement)
+    spec = champion_of(artifacts, region).spec
+    late = judged_late(settings.checkpoint, spec, since_s=trial.started_s, now_s=now_s)
     if as_json:
-        facts = {"challenger": trial.challenger, "remarks": trial.remarks, "trials": used, "trials_a_year": most}
-        shown = {**asdict(found), **facts}
-        typer.echo(msgspec.json.format(msgspec.json.encode(shown)).decode())
+        of_trial = {"challenger": trial.challenger, "remarks": trial.remarks, "late": late}
+        limits = {"trials": used, "trials_a_year": trial.plan.trials_a_year}
+        typer.echo(msgspec.json.format(msgspec.json.encode({**asdict(judgement), **of_trial, **limits})).decode())
         return
-    console = Console(highlight=False)
-    console.print(f"{region}: {trial.challenger} beside {trial.champion}, {found.days} days", soft_wrap=True)
-    console.print(_calibration_table(found, trial.plan.least_incidents))
+    _print_status(region, trial, judgement, late, used)
+
+
+def _print_status(region: str, trial: Trial, judgement: Judgement, late: str, used: int) -> None:
+    """late: why nothing newer is judged. used: trials within a year."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{region}: {trial.challenger} beside {trial.champion}, {judgement.days} days")
+    console.print(_calibration_table(judgement, trial.plan.least_incidents))
+    bounds = f"{judgement.low:+.3g} to {judgement.high:+.3g}"
     console.print(
-        f"log score, challenger - champion: {found.difference:+.3g} nats ({found.low:+.3g} to {found.high:+.3g}), "
-        f"margin {found.margin:.3g}",
-        soft_wrap=True,
+        f"log score, challenger - champion: {judgement.difference:+.3g} nats ({bounds}), margin {judgement.margin:.3g}"
     )
-    if found.failed:
-        console.print(f"hours in which the challenger could not be scored: {_by_day(found.failed)}", soft_wrap=True)
-    if found.cut:
+    if judgement.failed:
+        console.print(f"hours in which the challenger could not be scored: {_by_day(judgement.failed)}")
+    if judgement.cut:
         why = "as the feed was silent or many messages were refused"
-        console.print(f"{sum(found.cut.values())} hours are cut out, {why}: {_by_day(found.cut)}", soft_wrap=True)
+        console.print(f"{sum(judgement.cut.values())} hours are cut out, {why}: {_by_day(judgement.cut)}")
     _print_remarks(console, trial)
-    console.print(f"trials within 365 days, this one included: {used} of {most}")
-    console.print(f"[bold]{found.decision}[/bold]: {found.because}", soft_wrap=True)
+    console.print(f"trials within 365 days, this one included: {used} of {trial.plan.trials_a_year}")
+    if late:
+        console.print(f"[bold]late[/bold]: {late}")
+    console.print(f"[bold]{judgement.decision}[/bold]: {judgement.because}")
 
 
 @gate_app.command("end")
 def end_command(
+    context: typer.Context,
     region: RegionName,
     because: Because,
     confirm: Annotated[bool, typer.Option("--confirm", help="A person agrees to the promotion")] = False,
     abandon: Annotated[bool, typer.Option("--abandon", help="Retire the challenger, whatever was judged")] = False,
-    registry: Registry = REGISTRY,
-    artifacts: Artifacts = ARTIFACTS,
-    checkpoint: Checkpoint = CHECKPOINT,
-    audit: Audit = AUDIT,
-    by: By = "",
 ) -> None:
     """Do what the trial has decided: promote the challenger, or retire it. Exit code 11 while it goes on."""
-    from lifecycle.trials.desk import Desk, abandon_trial, end_trial
+    from lifecycle.trials.desk import abandon_trial, end_trial
 
     if confirm and abandon:
         raise SettingsError("--confirm and --abandon exclude each other", "give one of them")
-    desk = Desk(registry=open_registry(registry), artifacts=artifacts, note=note_of(audit, by, because, registry))
+    settings: Settings = context.obj()
+    desk = desk_of(settings, because)
     if abandon:
-        abandon_trial(desk, region, _trial_of(region, artifacts))
+        abandon_trial(desk, region, _trial_of(region, settings.artifacts))
         typer.echo(f"{region}: abandoned; champion {desk.registry.state(region).champion}")
         return
-    trial, found = _judged(region, artifacts, checkpoint)
-    done = end_trial(desk, region, trial, found, is_confirmed=confirm)
-    typer.echo(f"{region}: {done.decision}: {done.because}; champion {desk.registry.state(region).champion}")
+    trial, judgement = _judged(settings, region)
+    judgement = end_trial(desk, region, trial, judgement, is_confirmed=confirm)
+    champion = desk.registry.state(region).champion
+    typer.echo(f"{region}: {judgement.decision}: {judgement.because}; champion {champion}")
 
 
-def _judged(region: str, artifacts: Path, checkpoint: Path) -> tuple[Trial, Judgement]:
-    trial = _trial_of(region, artifacts)
-    return trial, judge_trial(trial, champion_of(artifacts, region).spec, checkpoint)
+def _judged(settings: Settings, region: str) -> tuple[Trial, Judgement]:
+    trial = _trial_of(region, settings.artifacts)
+    return trial, judge_trial(trial, champion_of(settings.artifacts, region).spec, settings.checkpoint)
 
 
 def _trial_of(region: str, artifacts: Path) -> Trial:
@@ -167,26 +159,25 @@ def _print_remarks(console: Console, trial: Trial) -> None:
         console.print(f"not judged before the trial: {remark}", soft_wrap=True)
 
 
-def _held_out_table(found: "HeldOut") -> Table:
-    table = Table(title=f"{found.days} days that neither has learned from", box=None, padding=(0, 2, 0, 0))
+def _held_out_table(held_out: "HeldOut") -> Table:
+    table = Table(title=f"{held_out.days} days that neither has learned from", box=None, padding=(0, 2, 0, 0))
     for heading in ("", "log score, nats"):
         table.add_column(heading)
     for name in ("baseline", "champion", "challenger"):
-        table.add_row(name, f"{getattr(found, name):.6f}")
-    if found.difference:
-        one = found.difference
-        table.add_row("challenger - champion", f"{one.mean:+.2g} ({one.low:+.2g} to {one.high:+.2g})")
-    table.add_row("margin", f"{found.margin:.2g}")
+        table.add_row(name, f"{getattr(held_out, name):.6f}")
+    if apart := held_out.difference:
+        table.add_row("challenger - champion", f"{apart.mean:+.2g} ({apart.low:+.2g} to {apart.high:+.2g})")
+    table.add_row("margin", f"{held_out.margin:.2g}")
     return table
 
 
-def _calibration_table(found: Judgement, least: int) -> Table:
+def _calibration_table(judgement: Judgement, least: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("category", "observed", "over expected", "champion's"):
         table.add_column(heading, justify="right")
-    for one in found.calibration:
-        bounds = f"{one.ratio:.3f} ({one.low:.3f} to {one.high:.3f})"
-        table.add_row(one.category, f"{one.observed:,}", bounds, f"{one.champion_ratio:.3f}")
-    for name in found.too_few:
+    for total in judgement.calibration:
+        bounds = f"{total.ratio:.3f} ({total.low:.3f} to {total.high:.3f})"
+        table.add_row(total.category, f"{total.observed:,}", bounds, f"{total.champion_ratio:.3f}")
+    for name in judgement.too_few:
         table.add_row(name, f"fewer than {least}", "too few to judge", "")
     return table

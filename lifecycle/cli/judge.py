@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 _MINUTE_S = 60
 
 
-# Typer reads a command's options from its parameters.
 def judge_command(
     context: typer.Context,
     every: Annotated[float | None, typer.Option(min=0, help="Minutes between two runs; without it, one run")] = None,
-    sink: Annotated[str | None, typer.Option(help="`influxdb` or `file:PATH`, default: RISK_SINK")] = None,
 ) -> None:
     """Judge champion and challenger by what came; store the points `shadow`, `gate`, `drift` and `retrain`.
 
@@ -34,8 +32,7 @@ def judge_command(
     """
     from streaming.sinks.open import open_sink
 
-    asked: Settings = context.obj()
-    settings = asked.with_options(sink=sink)
+    settings: Settings = context.obj()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     with closing(open_sink(settings)) as store:

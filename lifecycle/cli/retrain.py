@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from lifecycle.cli.gate import CHECKPOINT, PLAN, Checkpoint, PlanFile
-from lifecycle.cli.registry import ARTIFACTS, AUDIT, REGISTRY, Artifacts, Audit, By, Registry, note_of
+from lifecycle.cli.gate import desk_of
+from lifecycle.cli.options import note_of
 from lifecycle.gate.asked import Outcome
 from lifecycle.gate.plan import GatePlan, read_plan
 from lifecycle.gate.trial import Trial, read_trial, refuse_too_many
@@ -23,23 +23,18 @@ from models.files.archive import NoDays, known_hours
 from models.training.regions import task_for
 from schemas.errors import GateClosed, SettingsError
 from schemas.spec import HOUR_S
+from streaming.settings import Settings
 
 if TYPE_CHECKING:  # as the imports inside the functions: torch takes seconds, and other commands do not need it
     from lifecycle.trials.desk import Desk
 
 
-# Typer reads a command's options from its parameters.
 def retrain_command(
+    context: typer.Context,
     data: Annotated[str, typer.Option(help="archive:PATH, or a TOML file with a table [[regions]] for each region")],
     region: Annotated[str, typer.Argument(help="Only this region; without it, all with a champion")] = "",
     now: Annotated[bool, typer.Option("--now", help="Also when nothing asks for it")] = False,
     every: Annotated[float | None, typer.Option(min=0, help="Hours between two asks; without it, one ask")] = None,
-    plan: PlanFile = PLAN,
-    registry: Registry = REGISTRY,
-    artifacts: Artifacts = ARTIFACTS,
-    checkpoint: Checkpoint = CHECKPOINT,
-    audit: Audit = AUDIT,
-    by: By = "",
 ) -> None:
     """Train a challenger when the champion is old, drifts or lost its skill, and start its trial. Changes no score.
 
@@ -47,50 +42,34 @@ def retrain_command(
     """
     if now and every is not None:
         raise SettingsError("--now with --every would train again and again", "leave out one of the two")
-    read_plan(plan)
-    note_of(audit, by, "", registry)
-    places = _Places(registry=registry, artifacts=artifacts, checkpoint=checkpoint, audit=audit, plan=plan, by=by)
+    settings: Settings = context.obj()
+    read_plan(settings.gate_plan)
+    note_of(settings, "")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     asking = Asking(
-        artifacts=artifacts,
-        ask=_Ask(places=places, data=data, is_asked_for=now, console=console),
+        artifacts=settings.artifacts,
+        ask=_Ask(settings=settings, data=data, is_asked_for=now, console=console),
         say=console.print,
         now_s=time.time,
     )
     if every is not None:
-        asking.for_ever(lambda: _regions(registry, region), every * HOUR_S, time.sleep)
-    if fault := asking.each_once(_regions(registry, region)):
+        asking.for_ever(lambda: _regions(settings.registry, region), every * HOUR_S, time.sleep)
+    if fault := asking.each_once(_regions(settings.registry, region)):
         raise fault
 
 
-def _regions(registry: str, region: str) -> list[str]:
+def _regions(address: str, region: str) -> list[str]:
     if region:
         return [region]
-    opened = open_registry(registry)
-    return [name for name in opened.regions() if opened.state(name).champion]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Places:
-    registry: str
-    artifacts: Path
-    checkpoint: Path
-    audit: Path
-    plan: Path
-    by: str
-
-    def desk(self, why: str) -> "Desk":
-        from lifecycle.trials.desk import Desk
-
-        note = note_of(self.audit, self.by, why, self.registry)
-        return Desk(registry=open_registry(self.registry), artifacts=self.artifacts, note=note)
+    registry = open_registry(address)
+    return [name for name in registry.regions() if registry.state(name).champion]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ask:
     """One ask. is_asked_for: a person wants a challenger now. Everything is read anew: days may lie between two."""
 
-    places: _Places
+    settings: Settings
     data: str
     is_asked_for: bool
     console: Console
@@ -98,21 +77,21 @@ class _Ask:
     def __call__(self, region: str) -> tuple[Outcome, str]:
         from lifecycle.retraining.challenger import due_reasons
 
-        places, plan = self.places, read_plan(self.places.plan)
-        champion, now_s = champion_of(places.artifacts, region), int(time.time())
-        if running := read_trial(places.artifacts, region):
+        settings, plan = self.settings, read_plan(self.settings.gate_plan)
+        champion, now_s = champion_of(settings.artifacts, region), int(time.time())
+        if running := read_trial(settings.artifacts, region):
             return _of_trial(running, champion.version)
         try:
             known = known_hours(task_for(self.data, region).data, champion.spec)
         except NoDays as error:  # a day is final when late reports have come
             return "waits", f"there is nothing to learn from yet: {error}"
-        due = due_reasons(champion, places.checkpoint, known, now_s=now_s)
+        due = due_reasons(champion, settings.checkpoint, known, now_s=now_s)
         if not due and not self.is_asked_for:
             return "nothing due", "nothing asks for a new challenger"
         why = "; ".join(due) or "asked for"
-        desk = places.desk(why)
+        desk = desk_of(settings, why)
         try:
-            refuse_too_many(places.artifacts, region, plan[0], now_s)
+            refuse_too_many(settings.artifacts, region, plan[0], now_s)
             if wait := "" if self.is_asked_for else _wait(desk, champion, plan[0], now_s):
                 return "waits", f"a challenger is due, and {wait} ({why})"
             self.console.print(f"{region}: a challenger is due: {why}")

@@ -37,7 +37,7 @@ class GatePlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def read_plan(path: Path) -> tuple[GatePlan, str]:
     """The plan in a TOML file, and the file's sha256. Raises SettingsError."""
-    remedy = f"write it with the keys {', '.join(GatePlan.__struct_fields__)}, or name another file with --plan"
+    remedy = f"write it with the keys {', '.join(GatePlan.__struct_fields__)}, or set RISK_GATE_PLAN to another file"
     try:
         content = read_regular_file(path, MIB)
         return msgspec.convert(tomllib.loads(content.decode()), GatePlan), sha256(content)

@@ -5,7 +5,7 @@ cannot change several of them at once: the order of the calls, and `consistent`,
 state of before or of after. MLflow asks no one to wait, so two people who change a region at the same moment both
 succeed, and the later one stays.
 
-Only `python -m lifecycle registry` imports this file: MLflow takes two seconds to import. No model of MLflow's own is
+Only `open_registry` imports this file: MLflow takes two seconds to import. No model of MLflow's own is
 ever loaded, only files are stored and fetched.
 """
 

@@ -31,7 +31,7 @@ def sync(registry: ModelRegistry, artifacts: Path, region: str, note: Note) -> S
     home = artifacts / region
     state = registry.state(region)
     if state.champion is None:
-        raise RegistryError(f"{region} has no champion", f"run `python -m lifecycle registry promote {region} VERSION`")
+        raise RegistryError(f"{region} has no champion", f"run `python -m lifecycle promote {region}/VERSION`")
     with write_errors(ArtifactError, home), exclusive(home / ".lock"):
         state = registry.state(region)  # another process may have had the lock until now
         copied = [version for version in (state.champion,) if version and _bring(registry, home, state, version)]

@@ -30,9 +30,7 @@ def registered_artifact(desk: Desk, region: str, version: str, scratch: Path) ->
     """A registered version, verified in the empty folder `scratch`. Raises ArtifactError."""
     state = desk.registry.state(region)
     if version not in state.manifests:
-        raise RegistryError(
-            f"{region} has no version {version}", "register it: `python -m lifecycle registry register`"
-        )
+        raise RegistryError(f"{region} has no version {version}", f"see `python -m lifecycle versions {region}`")
     folder = scratch / version
     folder.mkdir(parents=True)
     desk.registry.fetch(region, version, folder)

@@ -8,7 +8,7 @@ from models.artifact.artifact import Artifact, newest_artifacts, read_artifact
 from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.left_behind.pointer import pointer_path, read_pointer
 
-OTHER_CHAMPION = "run `python -m lifecycle registry sync`, or promote another version"
+OTHER_CHAMPION = "run `python -m lifecycle promote REGION`, or promote another version"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
     <artifacts>/<region>/pointer.json    {"champion":"20261101T040000Z-1a2b3c4d","challenger":null}
 
-`python -m lifecycle registry sync` writes it, and the job reads it.
+`python -m lifecycle promote` writes it, and the job reads it.
 """
 
 from pathlib import Path
@@ -35,7 +35,7 @@ def pointer_path(artifacts: Path, region: str) -> Path:
 
 def read_pointer(artifacts: Path, region: str) -> Pointer | None:
     """The region's pointer; None when it has none. Raises ArtifactError when it cannot be used."""
-    remedy = "run `python -m lifecycle registry sync`, which writes it again"
+    remedy = "run `python -m lifecycle promote REGION`, which writes it again"
     return read_small_json(pointer_path(artifacts, region), Pointer, remedy=remedy)
 
 

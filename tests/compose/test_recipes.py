@@ -65,10 +65,8 @@ def fault(words):
         return f"no service {rest[0]}"
     if verb == "run" and rest[0] == "scorer":
         return fault_in_name([], "incident-scorer", rest[1:])
-    if verb == "run" and rest[0] == "retrain":
+    if verb == "run" and rest[0] in ("retrain", "registry"):
         return fault_in_name([], "python -m lifecycle", rest[1:])
-    if verb == "run" and rest[0] == "registry":
-        return fault_in_name([], "python -m lifecycle", rest)
     return None
 
 

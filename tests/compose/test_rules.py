@@ -183,7 +183,7 @@ def test_retraining_writes_where_the_scorer_and_the_archive_are():
     words = SERVICES["retrain"]["command"]
     assert words[words.index("--data") + 1] == "archive:" + variables(SERVICES["archive"])["RISK_ARCHIVE"]
     assert its["registry"] == (variables(SERVICES["retrain"])["RISK_REGISTRY"], False)
-    assert its["./deploy/gate.toml"] == (words[words.index("--plan") + 1], True)
+    assert its["./deploy/gate.toml"] == (variables(SERVICES["retrain"])["RISK_GATE_PLAN"], True)
     assert SERVICES["retrain"]["network_mode"] == "none"
 
 

@@ -178,7 +178,7 @@ def test_dead_letters_are_shown(ours):
 def test_retraining_asks_its_triggers_and_says_why_it_waits(ours, record_property):
     folder = artifact_of(ours)
     ours.shell("chown -R 10001 data/artifacts")
-    ours.shell(fence(MORE, "retrain registry register").replace("VERSION", folder.name).replace("--rm", "--rm -T"))
+    ours.shell(fence(MORE, "retrain promote").replace("VERSION", folder.name).replace("--rm", "--rm -T"))
     assert json.loads((folder.parent / "pointer.json").read_text())["champion"] == folder.name
     answer = folder.parent / "retrain.json"
     wait(answer.exists, 300, lambda: ours.compose("logs", "--tail", "60", "retrain"))
@@ -200,7 +200,7 @@ def test_a_registry_in_mlflow_says_which_version_scores(ours, record_property):
     ours.shell((commands + up).replace("VERSION", folder.name).replace("--rm", "--rm -T"))
     record_property("MLflow up, registered and promoted, s", round(time.monotonic() - began))
     assert json.loads((folder.parent / "pointer.json").read_text())["champion"] == folder.name
-    listed = ours.compose("run", "--rm", "-T", "registry", "list", "--json")
+    listed = ours.compose("run", "--rm", "-T", "registry", "versions", "--json")
     (version,) = json.loads(listed[listed.index("[") :])
     assert (version["version"], version["role"]) == (folder.name, "champion")
     record_property("mlflow, GiB of 1", round(ours.memory_gib("mlflow"), 2))

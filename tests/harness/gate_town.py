@@ -1,6 +1,7 @@
 """A small town with a registry, the job's folders and a plan, on which the gate's commands are typed."""
 
 import csv
+import json
 from datetime import UTC, datetime
 
 import msgspec
@@ -22,6 +23,13 @@ from tests.harness.toy import iso
 
 QUICK = {"epochs": 1, "step_minutes": 1440}
 DAY_S = 86_400
+PLACES = {
+    "RISK_REGISTRY": "registry",
+    "RISK_ARTIFACTS": "artifacts",
+    "RISK_CHECKPOINT": "checkpoint",
+    "RISK_AUDIT": "audit.jsonl",
+    "RISK_GATE_PLAN": "gate.toml",
+}
 PLAN = "least_days = 10\nheld_out_days = 14\ncalibration = 0.5  # a town of sixty days\n"
 
 
@@ -38,12 +46,14 @@ def write_shifting_town(path):
                 writer.writerow([iso(at_s), *place, random.choice(["ems", "fire"])])
 
 
-def command(*words):
+def command(*words, **environment):
+    """What the command printed; the error that it raised is raised, also that of a word that it does not take."""
     app = models_app if words[0] in ("train", "evaluate", "tune") else lifecycle_app
-    done = CliRunner().invoke(app, [str(word) for word in words])
-    if done.exception and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.output
+    ran = CliRunner().invoke(app, [str(word) for word in words], env=environment)
+    if ran.exception and not isinstance(ran.exception, SystemExit):
+        raise ran.exception
+    assert ran.exit_code == 0, ran.output
+    return ran.output
 
 
 def date(day):
@@ -55,40 +65,56 @@ class Town:
 
     def __init__(self, folder):
         self.folder = folder
-        self.data = ["--data", folder / "town.csv", "--layout", LAYOUT]
-        places = ("registry", "artifacts", "checkpoint", "audit")
-        self.at = {name: ["--" + name, folder / ("audit.jsonl" if name == "audit" else name)] for name in places}
         (folder / "gate.toml").write_text(PLAN)
+
+    @property
+    def environment(self):
+        return {name: str(self.folder / place) for name, place in PLACES.items()}
+
+    def command(self, *words):
+        return command(*words, **self.environment)
 
     def task(self, **fields):
         """A file of the task of the town's data."""
         data = {"region": "town", "data": self.folder / "town.csv", "layout": LAYOUT}
         return task_file(self.folder / "task.toml", **data, **QUICK | fields)
 
-    def options(self, *names):
-        return [word for name in names for word in self.at[name]]
-
     @property
     def artifacts(self):
         return self.folder / "artifacts"
 
-    def gate(self, what, *words):
-        places = ("artifacts", "checkpoint") if what == "status" else ("registry", "artifacts", "audit")
-        places += ("checkpoint",) if what == "end" else ()
-        plan = ["--plan", self.folder / "gate.toml"] if what == "start" else []
-        return command("gate", what, "town", *words, *plan, *self.options(*places))
+    def start(self, version, **fields):
+        """`gate start` of a folder, or of the name of a version."""
+        words = (self._what(version), "--data", self.task(**fields), "--because", "a test")
+        return self.command("gate", "start", *words).replace("\n", " ")
 
-    def retrain(self, *words, **fields):
-        return command(*self.retrain_words(*words, **fields))
+    def status(self):
+        return self.command("gate", "status", "town").replace("\n", " ")
 
-    def retrain_words(self, *words, archive="", **fields):
+    def status_json(self):
+        return json.loads(self.command("gate", "status", "town", "--json"))
+
+    def end(self, because, *words):
+        return self.command("gate", "end", "town", "--because", because, *words)
+
+    def promote(self, version):
+        """Of a folder, or of the name of a version."""
+        return self.command("promote", self._what(version), "--because", "by hand")
+
+    @staticmethod
+    def _what(version):
+        return version if "/" in str(version) else f"town/{version}"
+
+    def retrain(self, *words, archive="", **fields):
         """archive: what is learned from in place of the town's file."""
-        places = self.options("registry", "artifacts", "audit", "checkpoint")
-        plan = ["--plan", self.folder / "gate.toml"]
-        return ["retrain", "town", "--data", archive or self.task(**fields), *plan, *places, *words]
+        return self.command("retrain", "town", "--data", archive or self.task(**fields), *words)
+
+    @property
+    def registry(self):
+        return FolderRegistry(self.folder / "registry")
 
     def state(self):
-        return FolderRegistry(self.folder / "registry").state("town")
+        return self.registry.state("town")
 
     def both(self):
         """The artifacts of champion and challenger."""
@@ -98,7 +124,7 @@ class Town:
     def events(self):
         content = (self.folder / "audit.jsonl").read_bytes()
         assert verify(content).faults == []
-        return [one.event for one in records(content)]
+        return [entry.event for entry in records(content)]
 
     def judged(self, days, *, better, observed=30, failed=(), silent=(), cut=()):
         """Hours of so many days after the file's end, as the job would have judged them, since a trial began there.

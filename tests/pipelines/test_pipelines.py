@@ -145,16 +145,17 @@ def step(tmp_path):
 
 
 PAGE = "out/model/20261101T040000Z-1a2b3c4d"
+WHY = "its evaluation"
 AS_A_STEP = {
-    "challenger": [["retrain", "town", "--now", "--data", "archive:/days", "--plan", "/etc/gate.toml", "--by", "ann"]],
+    "challenger": [["retrain", "town", "--now", "--data", "archive:/days"]],
     "evaluation": [
         ["gate", "status", "town", "--json"],
         ["evaluate", "archive:/days", "--region", "town", "--out", PAGE],
-        ["registry", "register", "/kept/town/20261101T040000Z-1a2b3c4d", "--evaluation", PAGE, "--by", "ann"],
+        [*f"promote /kept/town/20261101T040000Z-1a2b3c4d --as challenger --evaluation {PAGE} --because".split(), WHY],
     ],
     "promotion": [
         ["gate", "status", "town"],
-        ["gate", "end", "town", "--confirm", "--because", 'as "agreed"; $(id) `id`', "--by", "ann"],
+        ["gate", "end", "town", "--confirm", "--because", 'as "agreed"; $(id) `id`'],
     ],
 }
 
@@ -166,8 +167,6 @@ def test_a_step_of_the_model_runs_commands_that_exist_and_keeps_each_word_whole(
         REGION="town",
         RISK_ARCHIVE="/days",
         RISK_ARTIFACTS="/kept",
-        GATE_PLAN="/etc/gate.toml",
-        BY="ann",
         BECAUSE='as "agreed"; $(id) `id`',
     )
     assert (done.returncode, done.stderr) == (0, "")

@@ -56,7 +56,7 @@ def test_a_damaged_pointer_is_a_fault_of_its_region_alone(tmp_path, versions, co
     pointer_path(tmp_path, "toyville").write_bytes(content)
     found = candidates(tmp_path)
     assert "pointer.json" in found["toyville"].fault.message
-    assert "registry sync" in found["toyville"].fault.remedy
+    assert "lifecycle promote REGION" in found["toyville"].fault.remedy
     assert (list(found["toyville"].folders), found["aston"].fault) == ([], None)
     for read in (read_pointer, champion_of, challenger_of):
         with pytest.raises(ArtifactError, match=r"pointer\.json"):

@@ -19,7 +19,7 @@ from tests.harness.processes import run, run_python
 pytestmark = pytest.mark.package
 
 PACKAGES = ("schemas", "models", "streaming", "lifecycle", "service")
-OF_A_SITE = {"deploy/gate.toml"}  # a default below the folder of work; `--plan` names another
+OF_A_SITE = {"deploy/gate.toml"}  # a default below the folder of work; RISK_GATE_PLAN names another
 ENTRY = (
     "# Changelog\n\n## [Unreleased]\n\n## [1.2.3] - 2026-12-01\n\n### Added\n\n- A sink.\n\n## [1.2.2] - 2026-11-01\n"
 )

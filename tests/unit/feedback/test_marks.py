@@ -139,7 +139,7 @@ def test_a_damaged_pointer_stops_the_store_before_it_takes_or_refuses_anything(t
     store = FeedbackStore(sink=sink, dead_letters=letters, specs=lambda: specs_of(tmp_path), now_s=lambda: NOW_S)
     with pytest.raises(ArtifactError, match=r"pointer\.json cannot be used") as caught:
         store.keep(records(encoded()))
-    assert "registry sync" in caught.value.remedy
+    assert "lifecycle promote REGION" in caught.value.remedy
     assert (letters.kept, sink.writes) == ([], [])
     pointer_path(tmp_path, "toyville").unlink()
     assert store.keep(records(encoded())) == (1, 0)

@@ -177,8 +177,8 @@ def damage(folder):
 @pytest.mark.parametrize(
     ("champion", "reason", "remedy"),
     [
-        (lambda publish: GONE, "is missing, and ", "run `python -m lifecycle registry sync`"),
-        (lambda publish: damage(publish(3)), "baseline.npz is damaged", "or run `python -m lifecycle registry sync`"),
+        (lambda publish: GONE, "is missing, and ", "run `python -m lifecycle promote REGION`"),
+        (lambda publish: damage(publish(3)), "baseline.npz is damaged", "or run `python -m lifecycle promote REGION`"),
         (lambda publish: publish(3, tick_s=30).name, "tick_s was 60 and is 30", "train with `--like"),
     ],
 )
@@ -203,4 +203,4 @@ def test_a_damaged_pointer_leaves_in_force_what_is_and_does_not_touch_other_regi
     path.write_bytes(b"{")
     in_force, refused = refresh()
     assert (in_force, list(refused)) == ({"toyville": str(first), "elsewhere": str(other)}, [str(path)])
-    assert "registry sync" in refused[str(path)]
+    assert "lifecycle promote REGION" in refused[str(path)]

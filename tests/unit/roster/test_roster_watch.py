@@ -226,7 +226,7 @@ def test_a_start_with_nothing_in_force_fails_when_its_pointer_names_nothing_usab
     pointer_path(settings.artifacts, "toyville").write_text(content)
     with pytest.raises(ArtifactError, match=r"no usable artifact in .*pointer\.json.*") as failed:
         looks()
-    assert "registry sync" in str(failed.value)
+    assert "lifecycle promote REGION" in str(failed.value)
 
 
 def test_a_pointer_is_followed_at_once_and_a_folder_at_the_next_look(settings, publish):

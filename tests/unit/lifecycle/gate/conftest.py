@@ -7,7 +7,7 @@ import pytest
 
 from models.artifact.pointer import champion_of
 from models.hyperparameters import Hyperparameters, RecipeFile
-from tests.harness.gate_town import Town, command, date, write_shifting_town
+from tests.harness.gate_town import Town, date, write_shifting_town
 
 RECIPE = RecipeFile(recipe=Hyperparameters(widths=(24, 16), learning_rate=2e-3))
 
@@ -19,11 +19,8 @@ def opened(tmp_path_factory):
     write_shifting_town(town.folder / "town.csv")
     recipe = town.folder / "recipe.json"
     recipe.write_bytes(msgspec.json.encode(RECIPE))
-    command("train", town.task(recipe=recipe, until=date(25)), "--out", town.folder / "made")
-    made = champion_of(town.folder / "made", "town").folder
-    command("registry", "register", made, *town.options("registry", "audit"))
-    why = ["--because", "the first", "--sync"]
-    command("registry", "promote", "town", made.name, *why, *town.options("registry", "artifacts", "audit"))
+    town.command("train", town.task(recipe=recipe, until=date(25)), "--out", town.folder / "made")
+    town.command("promote", champion_of(town.folder / "made", "town").folder, "--because", "the first")
     return town
 
 

@@ -12,7 +12,7 @@ from models.artifact.artifact import read_artifact
 from models.artifact.pointer import champion_of
 from models.training.regions import RegionTask
 from schemas.errors import DataError, GateClosed, SettingsError
-from tests.harness.gate_town import DAY_S, Town, command, date
+from tests.harness.gate_town import DAY_S, Town, date
 from tests.harness.small_town import LAYOUT, START_S
 from tests.harness.windy_town import DAYS, START, forecasts, town, wind, write_forecasts, write_town
 
@@ -27,13 +27,9 @@ def informed(tmp_path_factory):
     made = Town(tmp_path_factory.mktemp("windy"))
     write_town(made.folder / "town.csv", town(SERIES))
     write_forecasts(made.folder / "wind.csv", forecasts(SERIES))
-    made.values = ["--covariates", made.folder / "wind.csv"]
     task = made.task(covariates=made.folder / "wind.csv", epochs=2, step_minutes=180, until=date(40))
-    command("train", task, "--out", made.folder / "made")
-    champion = champion_of(made.folder / "made", "town").folder
-    command("registry", "register", champion, *made.options("registry", "audit"))
-    why = ["--because", "the first", "--sync"]
-    command("registry", "promote", "town", champion.name, *why, *made.options("registry", "artifacts", "audit"))
+    made.command("train", task, "--out", made.folder / "made")
+    made.promote(champion_of(made.folder / "made", "town").folder)
     made.said = made.retrain("--now", covariates=made.folder / "wind.csv")
     return made
 
@@ -70,20 +66,19 @@ def test_both_are_compared_with_what_was_issued_and_without_it_they_are_worse(in
 
 def test_the_values_must_be_those_of_the_champions_series(informed, tmp_path):
     with pytest.raises(GateClosed, match="uses the outside series wind"):
-        informed.gate("start", informed.state().challenger, *informed.data, "--because", "a test")
+        informed.start(informed.state().challenger)
     values = forecasts(SERIES)[:100]
     write_forecasts(tmp_path / "elsewhere.csv", values, region="elsewhere")
-    start = ["start", informed.state().challenger, *informed.data, "--because", "a test"]
     with pytest.raises(DataError, match="no row of the region town"):
-        informed.gate(*start, "--covariates", tmp_path / "elsewhere.csv")
+        informed.start(informed.state().challenger, covariates=tmp_path / "elsewhere.csv")
     with pytest.raises(GateClosed, match="has a trial of"):
-        informed.gate(*start, *informed.values)
+        informed.start(informed.state().challenger, covariates=informed.folder / "wind.csv")
 
 
 def test_a_file_that_ends_before_the_held_out_days_is_refused_before_anything_is_trained(informed, tmp_path):
     made = Town(tmp_path)
     shutil.copytree(informed.folder, made.folder, dirs_exist_ok=True)
-    made.gate("end", "--because", "a test", "--abandon")
+    made.end("a test", "--abandon")
     versions, values = made.state().manifests, forecasts(SERIES)
     write_forecasts(made.folder / "short.csv", values[values["issued_s"] < HELD_OUT_FROM_S - 2 * DAY_S])
     refused = "the outside series wind is missing in .* of the held-out moments"
@@ -91,9 +86,8 @@ def test_a_file_that_ends_before_the_held_out_days_is_refused_before_anything_is
         made.retrain("--now", covariates=made.folder / "short.csv")
     assert "until the end of the incidents" in error.value.remedy
     assert made.state().manifests == versions
-    start = ["start", informed.state().challenger, *made.data, "--because", "a test"]
     with pytest.raises(GateClosed, match=refused):
-        made.gate(*start, "--covariates", made.folder / "short.csv")
+        made.start(informed.state().challenger, covariates=made.folder / "short.csv")
     with pytest.raises(GateClosed, match="has learned from the same data"):
         made.retrain("--now", covariates=informed.folder / "wind.csv")
 
@@ -102,7 +96,7 @@ def test_a_file_that_ends_before_the_held_out_days_is_refused_before_anything_is
 def test_the_same_days_with_other_values_are_learned_from(informed, tmp_path):
     made = Town(tmp_path)
     shutil.copytree(informed.folder, made.folder, dirs_exist_ok=True)
-    made.gate("end", "--because", "a test", "--abandon")
+    made.end("a test", "--abandon")
     versions, values = made.state().manifests, forecasts(SERIES)
     write_forecasts(made.folder / "other.csv", values[: -len(values) // 60])
     assert "trial started" in made.retrain("--now", covariates=made.folder / "other.csv")
@@ -114,5 +108,5 @@ def test_a_champion_without_outside_series_leaves_the_file_alone_and_says_so(tow
     assert "a challenger is due" in said
     assert "uses no outside series, the task's are not read" in said.replace("\n", " ")
     with pytest.raises(SettingsError, match="uses no outside series"):
-        town.gate("start", town.state().champion, *town.data, "--because", "a", "--covariates", "nowhere.csv")
+        town.start(town.state().champion, covariates=town.folder / "nowhere.csv")
     assert read_artifact(town.artifacts / "town" / town.state().challenger).manifest.data.covariates_sha256 is None

@@ -37,4 +37,4 @@ def test_a_plan_that_is_missing_is_refused(tmp_path):
     with pytest.raises(SettingsError, match=r"gate\.toml is missing") as refused:
         read_plan(tmp_path / "gate.toml")
     assert refused.value.exit_code == 2
-    assert "--plan" in refused.value.remedy
+    assert "RISK_GATE_PLAN" in refused.value.remedy

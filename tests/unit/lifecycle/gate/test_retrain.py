@@ -13,7 +13,7 @@ from lifecycle.gate.trial import read_trial
 from models.artifact.pointer import champion_of
 from models.counting.day_counts import DayCounts
 from schemas.errors import GateClosed
-from tests.harness.gate_town import DAY_S, command, date
+from tests.harness.gate_town import DAY_S, date
 from tests.harness.small_town import START_S
 from tests.harness.toy import iso
 
@@ -24,13 +24,12 @@ QUIET = DayCounts(day=0, cell=NONE.astype(np.int32), category=NONE, bin=NONE, co
 def test_a_challenger_with_nothing_new_to_learn_from_is_refused_before_training(town, monkeypatch, capsys):
     """The champion's data end with day 50: without the 14 days that are held out, sixty days end before that."""
     like = town.artifacts / "town" / town.state().champion
-    command("train", town.task(like=like, until=date(50)), "--out", town.folder / "later")
-    made = champion_of(town.folder / "later", "town").folder
-    command("registry", "register", made, *town.options("registry", "audit"))
-    words = ["--because", "newer", "--sync", *town.options("registry", "artifacts", "audit")]
-    command("registry", "promote", "town", made.name, *words)
-    before, words = town.state(), [str(word) for word in town.retrain_words("--now")]
-    monkeypatch.setattr("sys.argv", ["lifecycle", *words])
+    town.command("train", town.task(like=like, until=date(50)), "--out", town.folder / "later")
+    town.promote(champion_of(town.folder / "later", "town").folder)
+    before = town.state()
+    for name, place in town.environment.items():
+        monkeypatch.setenv(name, place)
+    monkeypatch.setattr("sys.argv", ["lifecycle", "retrain", "town", "--data", str(town.task()), "--now"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == GateClosed.exit_code

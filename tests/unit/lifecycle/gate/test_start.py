@@ -1,7 +1,6 @@
 """From a trigger to a trial by the commands alone, on a small town; and what keeps a challenger out."""
 
 import hashlib
-import json
 import time
 
 import msgspec
@@ -14,7 +13,7 @@ from models.hyperparameters import Hyperparameters
 from schemas.audit_verify import records
 from schemas.errors import GateClosed
 from schemas.left_behind.pointer import Pointer, read_pointer
-from tests.harness.gate_town import DAY_S, PLAN, command
+from tests.harness.gate_town import DAY_S, PLAN
 from tests.harness.small_town import START_S
 
 
@@ -41,7 +40,7 @@ def test_what_could_not_be_judged_before_the_trial_is_said(trial):
     missing = "the outside series wind is missing in 10% of the held-out moments"
     tried = msgspec.structs.replace(read_trial(trial.artifacts, "town"), remarks=(missing,))
     write_trial(trial.artifacts, "town", tried)
-    assert f"not judged before the trial: {missing}" in trial.gate("status").replace("\n", " ")
+    assert f"not judged before the trial: {missing}" in trial.status()
 
 
 def test_a_fifth_trial_of_a_year_is_refused_before_anything_is_trained(trial):
@@ -51,24 +50,24 @@ def test_a_fifth_trial_of_a_year_is_refused_before_anything_is_trained(trial):
         kept = trial_path(trial.artifacts, "town").read_bytes()
         end_on_record(trial.artifacts, "town", past, "stop")
         trial_path(trial.artifacts, "town").write_bytes(kept)
-    assert "trials within 365 days, this one included: 4 of 4" in trial.gate("status")
-    assert json.loads(trial.gate("status", "--json"))["trials"] == 4
-    trial.gate("end", "--because", "enough", "--abandon")
+    assert "trials within 365 days, this one included: 4 of 4" in trial.status()
+    assert trial.status_json()["trials"] == 4
+    trial.end("enough", "--abandon")
     versions = trial.state().manifests
     with pytest.raises(GateClosed, match="the plan allows 4"):
         trial.retrain("--now")
     with pytest.raises(GateClosed, match="the plan allows 4"):
-        trial.gate("start", trial.state().champion, *trial.data, "--because", "a fifth")
+        trial.start(trial.state().champion)
     assert trial.state().manifests == versions
 
 
 def test_a_challenger_that_has_seen_the_span_or_is_no_newer_is_not_tried(town):
     with pytest.raises(GateClosed, match="no later than the champion's"):
-        town.gate("start", town.state().champion, *town.data, "--because", "itself")
+        town.start(town.state().champion)
     like = town.artifacts / "town" / town.state().champion
-    command("train", town.task(like=like), "--out", town.folder / "new")
+    town.command("train", town.task(like=like), "--out", town.folder / "new")
     made = champion_of(town.folder / "new", "town").folder
-    command("registry", "register", made, *town.options("registry", "audit"))
     with pytest.raises(GateClosed, match="0 days are held out"):
-        town.gate("start", made.name, *town.data, "--because", "it knows everything")
+        town.start(made)
+    assert made.name in town.state().manifests
     assert town.state().challenger is None

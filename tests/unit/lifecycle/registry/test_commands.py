@@ -1,5 +1,6 @@
-"""`python -m lifecycle registry`: what a person and a machine read, what is recorded, and how it ends."""
+"""The commands on versions: what a person and a machine read, what is recorded, and how they end."""
 
+import getpass
 import json
 
 import pytest
@@ -18,159 +19,171 @@ def desk(tmp_path):
 
 
 @pytest.fixture
-def run(desk, monkeypatch):
-    """run("list", "--json"): what it printed; the error that it raised is raised."""
-    monkeypatch.setenv("RISK_REGISTRY", str(desk.folder / "registry"))
-    monkeypatch.setenv("RISK_ARTIFACTS", str(desk.artifacts))
-    monkeypatch.setenv("RISK_AUDIT", str(desk.audit))
+def run(desk):
+    """run("versions", "--json"): what it printed; the error that it raised is raised."""
+    environment = {
+        "RISK_REGISTRY": str(desk.folder / "registry"),
+        "RISK_ARTIFACTS": str(desk.artifacts),
+        "RISK_AUDIT": str(desk.audit),
+    }
 
-    def run(*words):
-        done = CliRunner().invoke(app, ["registry", *words], catch_exceptions=True)
-        if done.exception and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return done.output
+    def run(*words, **more):
+        ran = CliRunner().invoke(app, [str(word) for word in words], env=environment | more)
+        if ran.exception and not isinstance(ran.exception, SystemExit):
+            raise ran.exception
+        return ran.output
 
     return run
 
 
-def test_register_promote_roll_back_and_what_each_says(desk, run):
+def roles(run, *words):
+    return [(row["version"], row["role"]) for row in json.loads(run("versions", *words, "--json"))]
+
+
+def test_promote_a_folder_a_version_and_the_way_back(desk, run):
     first, second = desk.make(2)
-    for version in (first, second):
-        assert f"version {version} is registered" in run("register", str(desk.made_folder(version)))
-    assert run("promote", "toyville", first, "--because", "the first", "--by", "eve") == (
+    assert run("promote", desk.made_folder(first), "--because", "the first") == (
         f"toyville: champion {first}, challenger none\n"
+        f"toyville: copied and verified {first}\n"
+        f"toyville: the pointer now names champion {first}, challenger none\n"
     )
-    said = run("promote", "toyville", second, "--because", "better", "--sync")
-    assert f"toyville: copied and verified {second}" in said
-    assert f"the pointer now names champion {second}, challenger none" in said
-    listed = json.loads(run("list", "--json"))
-    assert [(row["version"], row["role"]) for row in listed] == [(first, ""), (second, "champion")]
-    assert first in run("list")
-    run("rollback", "toyville", "--because", "a mistake", "--sync", "--by", "ann")
+    run("promote", desk.made_folder(second), "--because", "try it", "--as", "challenger")
+    assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=first, challenger=second)
+    assert roles(run) == [(first, "champion"), (second, "challenger")]
+    run("promote", f"toyville/{second}", "--because", "better")
+    assert first in run("versions")
+    run("rollback", "toyville", "--because", "a mistake")
     assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=first)
-    assert "names already" in run("sync")
-    assert json.loads(run("show", "toyville", "--json"))["version"] == first
-    run("promote", "toyville", second, "--because", "again", "--as", "challenger")
-    run("retire", "toyville", second, "--because", "no better")
-    assert [row["role"] for row in json.loads(run("list", "toyville", "--json"))] == ["champion", "retired"]
+    run("promote", f"toyville/{second}", "--because", "once more", "--as", "challenger")
+    run("retire", f"toyville/{second}", "--because", "no better")
+    assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=first)  # it is scored no longer
+    assert roles(run, "toyville") == [(first, "champion"), (second, "retired")]
+
+
+def test_promotion_of_a_region_brings_its_versions_again(desk, run):
+    (version,) = desk.make(1)
+    run("promote", desk.made_folder(version), "--because", "the first")
+    (desk.artifacts / "toyville" / version / "card.md").write_text("spoilt")
+    (desk.artifacts / "toyville" / "pointer.json").unlink()
+    said = run("promote", "toyville", "--because", "a disk was lost")
+    assert f"copied and verified {version}" in said
+    assert f"now names champion {version}" in said
+    assert "names already" in run("promote", "toyville", "--because", "again")
+    with pytest.raises(RegistryError, match=r"bray has no champion.*promote bray/VERSION"):
+        run("promote", "bray", "--because", "x")
 
 
 def test_each_change_is_on_record_with_who_why_and_hash(desk, run):
     first, second = desk.make(2)
-    for version in (first, second):
-        run("register", str(desk.made_folder(version)), "--by", "eve")
-    run("promote", "toyville", first, "--because", "the first", "--by", "eve", "--sync")
-    run("promote", "toyville", second, "--because", "better", "--by", "ann")
-    run("rollback", "toyville", "--because", "a mistake", "--by", "bob")
-    run("retire", "toyville", second, "--because", "no use", "--by", "joe")
-    digests = {row["version"]: row["manifest_sha256"] for row in json.loads(run("list", "--json"))}
-    found = [
-        (one.event, *(one.details[name] for name in ("version", "by", "because", "manifest_sha256")))
-        for one in records(desk.audit.read_bytes())
+    run("promote", desk.made_folder(first), "--because", "the first", RISK_BY="eve")
+    run("promote", desk.made_folder(second), "--because", "better", RISK_BY="ann")
+    run("rollback", "toyville", "--because", "a mistake", RISK_BY="bob")
+    run("retire", f"toyville/{second}", "--because", "no use")
+    digests = {row["version"]: row["manifest_sha256"] for row in json.loads(run("versions", "--json"))}
+    noted = [
+        (entry.event, *(entry.details[name] for name in ("version", "by", "because", "manifest_sha256")))
+        for entry in records(desk.audit.read_bytes())
     ]
-    assert found == [
+    assert noted == [
         (event, version, by, because, digests[version])
         for event, version, by, because in (
-            ("model_registered", first, "eve", "register"),
-            ("model_registered", second, "eve", "register"),
+            ("model_registered", first, "eve", "the first"),
             ("model_promoted", first, "eve", "the first"),
             ("pointer_written", first, "eve", "the first"),
+            ("model_registered", second, "ann", "better"),
             ("model_promoted", second, "ann", "better"),
+            ("pointer_written", second, "ann", "better"),
             ("model_rolled_back", first, "bob", "a mistake"),
-            ("model_retired", second, "joe", "no use"),
+            ("pointer_written", first, "bob", "a mistake"),
+            ("model_retired", second, getpass.getuser(), "no use"),
         )
     ]
 
 
-def test_nobody_changes_anything_without_a_reason_or_a_record(desk, run):
+def test_nobody_changes_anything_without_a_reason_a_name_or_a_record(desk, run, monkeypatch):
     (version,) = desk.make(1)
-    run("register", str(desk.made_folder(version)))
-    assert "Missing option" in run("promote", "toyville", version)
+    folder = desk.made_folder(version)
+    assert "Missing option" in run("promote", folder)
     with pytest.raises(SettingsError, match="--because is empty"):
-        run("promote", "toyville", version, "--because", " ")
-    desk.audit.unlink()
+        run("promote", folder, "--because", " ")
+    monkeypatch.setattr("getpass.getuser", lambda: {}["nobody"])
+    with pytest.raises(SettingsError, match="set RISK_BY"):
+        run("promote", folder, "--because", "x")
+    monkeypatch.undo()
     desk.audit.mkdir()
     with pytest.raises(AuditError):
-        run("promote", "toyville", version, "--because", "x")
-    assert desk.state().champion is None
+        run("promote", folder, "--because", "x")
+    assert desk.state().manifests == {}
 
 
-def test_a_region_that_cannot_be_synchronised_keeps_no_other_from_its_turn(desk, run):
-    (one,), (other,) = desk.make(1, "aston"), desk.make(1)
-    for region, version in (("aston", one), ("toyville", other)):
-        run("register", str(desk.made_folder(version, region)))
-        run("promote", region, version, "--because", "x")
-    (desk.folder / "registry" / "aston" / one / "baseline.npz").write_bytes(b"damaged")
-    with pytest.raises(RegistryError, match="not synchronised: aston") as failed:
-        run("sync")
-    assert failed.value.exit_code == 4
-    assert read_pointer(desk.artifacts, "aston") is None
-    assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=other)
-    with pytest.raises(RegistryError, match="not synchronised: bray"):
-        run("sync", "bray")
+@pytest.mark.parametrize("what", ["../made", "Toyville", "toyville/20260101T000000Z-00000000/x", "data/artifacts/toy"])
+def test_what_is_neither_a_folder_nor_a_version_is_refused(run, what):
+    with pytest.raises(RegistryError, match=r"neither REGION/VERSION nor a folder with manifest\.json"):
+        run("promote", what, "--because", "x")
 
 
 @pytest.mark.parametrize("role", ["champion", "challenger"])
 def test_a_state_that_names_a_version_it_does_not_have_is_an_error_with_a_remedy(desk, run, role):
     (version,) = desk.make(1)
-    run("register", str(desk.made_folder(version)))
-    run("promote", "toyville", version, "--because", "x", "--sync")
+    run("promote", desk.made_folder(version), "--because", "x")
     path = desk.folder / "registry" / "toyville" / "state.json"
     state = json.loads(path.read_bytes()) | {role: "20200101T000000Z-00000000"}
     path.write_text(json.dumps(state), encoding="utf-8")
-    commands = {"sync": ["toyville"], "list": ["toyville"], "rollback": ["toyville", "--because", "x"]}
-    for name, words in commands.items():
-        with pytest.raises(RegistryError) as caught:
-            run(name, *words)
-        assert name == "sync" or "is not among the registered versions" in str(caught.value), caught.value
+    for words in (["promote", "toyville", "--because", "x"], ["versions"], ["rollback", "toyville", "--because", "x"]):
+        with pytest.raises(RegistryError, match="is not among the registered versions") as caught:
+            run(*words)
         assert caught.value.remedy
     assert read_pointer(desk.artifacts, "toyville") == Pointer(champion=version)
 
 
 def test_the_page_of_an_evaluation_is_kept_with_the_version(desk, run, tmp_path):
     (version,) = desk.make(1)
-    made = str(desk.made_folder(version))
+    folder, pages = desk.made_folder(version), desk.folder / "registry" / "toyville" / f"{version}.evaluation"
     with pytest.raises(RegistryError, match=r"has no index\.html"):
-        run("register", made, "--evaluation", str(tmp_path))
-    run("register", made, "--evaluation", str(evaluation_folder(tmp_path / "judged")))
-    kept = desk.folder / "registry" / "toyville" / f"{version}.evaluation"
-    assert sorted(path.name for path in kept.iterdir()) == PAGE_FILES
-    assert (kept / "index.html").read_text(encoding="utf-8") == "index.html of a test"
-    assert run("list") == run("list", "toyville")
-    run("promote", "toyville", version, "--because", "x", "--sync")
+        run("promote", folder, "--because", "x", "--evaluation", tmp_path)
+    judged = evaluation_folder(tmp_path / "judged")
+    run("promote", folder, "--because", "x")
+    run("promote", folder, "--because", "judged later", "--evaluation", judged)
+    assert sorted(path.name for path in pages.iterdir()) == PAGE_FILES
+    assert (pages / "index.html").read_text(encoding="utf-8") == "index.html of a test"
+    assert run("versions") == run("versions", "toyville")
     assert not list(desk.artifacts.rglob("*.evaluation"))
+    with pytest.raises(RegistryError, match="give an artifact's folder"):
+        run("promote", f"toyville/{version}", "--because", "x", "--evaluation", judged)
 
 
-def test_show_verifies_what_it_shows(desk, run):
+def test_one_version_is_verified_before_it_is_shown(desk, run):
     (version,) = desk.make(1)
-    run("register", str(desk.made_folder(version)))
-    with pytest.raises(RegistryError, match="that is champion"):
-        run("show", "toyville")
-    assert "train a real one with `--like` this folder" in run("show", "toyville", version)
+    run("promote", desk.made_folder(version), "--because", "x")
+    with pytest.raises(RegistryError, match="has no version 20200101T000000Z-00000000"):
+        run("versions", "toyville/20200101T000000Z-00000000")
+    assert "train a real one with `--like` this folder" in run("versions", f"toyville/{version}")
+    shown = json.loads(run("versions", f"toyville/{version}", "--json"))
+    assert (shown["version"], shown["role"], shown["champions_before"]) == (version, "champion", [])
     (desk.folder / "registry" / "toyville" / version / "card.md").write_text("all is well")
     with pytest.raises(Exception, match=r"card\.md is damaged"):
-        run("show", "toyville", version)
+        run("versions", f"toyville/{version}")
 
 
 def test_an_address_with_a_login_is_refused(run):
     with pytest.raises(RegistryError, match="has a login in it"):
-        run("list", "--registry", "mlflow:https://me:secret@mlflow.example.org")
+        run("versions", RISK_REGISTRY="mlflow:https://me:secret@mlflow.example.org")
 
 
 @pytest.mark.parametrize("command", ["promote", "rollback"])
 @pytest.mark.parametrize("spoilt", ["challenger", "champion"])
-def test_a_change_with_sync_fails_as_sync_does_when_a_version_cannot_be_brought(desk, run, command, spoilt):
+def test_a_change_ends_with_an_error_when_a_version_cannot_be_brought_to_the_job(desk, run, command, spoilt):
     first, second, third = desk.make(3)
     for version in (first, second, third):
-        run("register", str(desk.made_folder(version)))
+        desk.register(version)
     for version in [first] if command == "promote" else [second, first]:
-        run("promote", "toyville", version, "--because", "x")
-    run("promote", "toyville", third, "--because", "x", "--as", "challenger")
+        desk.promote(version)
+    desk.promote(third, "challenger")
     bad = third if spoilt == "challenger" else second
     (desk.folder / "registry" / "toyville" / bad / "baseline.npz").write_bytes(b"damaged")
-    words = ["promote", "toyville", second] if command == "promote" else ["rollback", "toyville"]
-    with pytest.raises(RegistryError, match="not synchronised: toyville") as failed:
-        run(*words, "--because", "y", "--sync")
+    words = ["promote", f"toyville/{second}"] if command == "promote" else ["rollback", "toyville"]
+    with pytest.raises(Exception, match=r"baseline\.npz is damaged") as failed:
+        run(*words, "--because", "y")
     assert failed.value.exit_code == 4
     assert desk.state().champion == second
     now = read_pointer(desk.artifacts, "toyville")

@@ -1,0 +1,69 @@
+"""Options that several commands share, and what they mean: a version, a reason, who changes something."""
+
+import getpass
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lifecycle.registry.changes import Note, register
+from lifecycle.registry.contract import ModelRegistry
+from models.artifact.manifest import MANIFEST
+from schemas.audit_log import AuditEvent, Plain, record
+from schemas.errors import RegistryError, SettingsError
+from schemas.spec import SLUG
+from streaming.settings import Settings
+
+
+def _refuse_no_reason(because: str) -> str:
+    if not because.strip():
+        raise SettingsError("--because is empty", "say why: the audit log keeps it")
+    return because
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="For machines")]
+Because = Annotated[str, typer.Option(help="Why, for the audit log", callback=_refuse_no_reason)]
+FolderOrVersion = Annotated[str, typer.Argument(help="An artifact's folder, or REGION/VERSION of one that is kept")]
+RegionName = Annotated[str, typer.Argument(help="Name of the region")]
+
+
+def note_of(settings: Settings, because: str) -> Note:
+    """What writes a change to the audit log, with who and why. Raises SettingsError."""
+    try:
+        who = settings.by or getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise SettingsError("this machine does not know who you are", "set RISK_BY to your name") from error
+
+    def note(event: AuditEvent, details: Mapping[str, Plain]) -> None:
+        facts = {**details, "by": who, "because": because, "registry": settings.registry}
+        record(settings.audit, event, facts, at_s=time.time())
+
+    return note
+
+
+def region_and_version(text: str) -> tuple[str, str]:
+    """Of REGION/VERSION, or of REGION alone, then without a version. Raises RegistryError."""
+    region, _, version = text.partition("/")
+    if not re.fullmatch(SLUG, region) or "/" in version:
+        fault = f"{text} is neither REGION/VERSION nor a folder with {MANIFEST}"
+        raise RegistryError(fault, "see `python -m lifecycle versions`")
+    return region, version
+
+
+def registered_version(
+    registry: ModelRegistry, folder_or_version: str, note: Note, evaluation: Path | None = None
+) -> tuple[str, str]:
+    """Region and version. The artifact in a folder is registered, with the page in `evaluation`.
+
+    Raises ArtifactError.
+    """
+    folder = Path(folder_or_version)
+    if (folder / MANIFEST).is_file():
+        artifact = register(registry, folder, note, evaluation)
+        return artifact.spec.region, artifact.version
+    if evaluation:
+        raise RegistryError(f"{folder} has no {MANIFEST}", "give an artifact's folder: --evaluation is kept with it")
+    return region_and_version(folder_or_version)

@@ -1,0 +1,146 @@
+"""Commands on a region's versions: which there are, which one scores, and the way back."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lifecycle.cli.options import AsJson, Because, RegionName, note_of, region_and_version, registered_version
+from lifecycle.registry.changes import Note, promote, retire, roll_back
+from lifecycle.registry.contract import ModelRegistry, RegionState
+from lifecycle.registry.copying import verified
+from lifecycle.registry.open import open_registry
+from lifecycle.registry.rules import Role
+from lifecycle.registry.sync import sync
+from schemas.errors import RegistryError
+from streaming.settings import Settings
+
+
+def versions_command(
+    context: typer.Context,
+    of: Annotated[str, typer.Argument(help="REGION, or REGION/VERSION to verify it and read its card")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Print all versions with their roles, oldest first; or one, fetched and verified.
+
+    Exit code 4 when it is damaged.
+    """
+    settings: Settings = context.obj()
+    registry = open_registry(settings.registry)
+    region, version = region_and_version(of) if of else ("", "")
+    if version:
+        return _show(registry, region, version, as_json=as_json)
+    rows = [
+        {"region": name, "version": version, "role": state.role_of(version), "manifest_sha256": digest}
+        for name in ([region] if region else registry.regions())
+        for state in [registry.state(name)]
+        for version, digest in sorted(state.manifests.items())
+    ]
+    if as_json:
+        return _print_json(rows)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for title in ("region", "version", "role", "sha256 of the manifest"):
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        table.add_row(row["region"], row["version"], row["role"], row["manifest_sha256"][:16])
+    Console(highlight=False).print(table if rows else f"{settings.registry} has no version: promote one")
+
+
+def _show(registry: ModelRegistry, region: str, version: str, *, as_json: bool) -> None:
+    state = registry.state(region)
+    if version not in state.manifests:
+        raise RegistryError(f"{region} has no version {version}", f"see `python -m lifecycle versions {region}`")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / version
+        place.mkdir()
+        registry.fetch(region, version, place)
+        artifact = verified(place, state.manifests[version])
+    manifest = artifact.manifest
+    shown = {
+        "region": region,
+        "version": version,
+        "role": state.role_of(version),
+        "manifest_sha256": state.manifests[version],
+        "spec": manifest.spec_fingerprint,
+        "network": manifest.network,
+        "data": manifest.data.file_name,
+        "data_sha256": manifest.data.sha256,
+        "data_end_s": manifest.data.cutoff_s,
+    }
+    if as_json:
+        return _print_json(shown | {"evaluation": manifest.evaluation, "champions_before": state.before})
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for name, value in shown.items():
+        console.print(f"{name}: {value}")
+    console.print(f"\n{artifact.card}")
+
+
+def promote_command(
+    context: typer.Context,
+    version: Annotated[
+        str,
+        typer.Argument(
+            help="An artifact's folder, REGION/VERSION, or REGION: its versions are brought to the job again"
+        ),
+    ],
+    because: Because,
+    role: Annotated[Role, typer.Option("--as", help="champion: it scores; challenger: it is tried")] = "champion",
+    evaluation: Annotated[
+        Path | None, typer.Option(help="Folder of `models evaluate`: its page is kept with the folder's version")
+    ] = None,
+) -> None:
+    """Let a version score: keep its artifact, make it the champion, and write the pointer that the job follows.
+
+    Repeat it at will. Every hash is verified before a version reaches the job's folder.
+    """
+    settings: Settings = context.obj()
+    registry, note = open_registry(settings.registry), note_of(settings, because)
+    region, name = registered_version(registry, version, note, evaluation)
+    if name:
+        _print_roles(region, promote(registry, region, name, role, note))
+    _bring(registry, settings.artifacts, region, note)
+
+
+def rollback_command(context: typer.Context, region: RegionName, because: Because) -> None:
+    """Make the champion before champion again, and write the pointer that the job follows."""
+    settings: Settings = context.obj()
+    registry, note = open_registry(settings.registry), note_of(settings, because)
+    _print_roles(region, roll_back(registry, region, note))
+    _bring(registry, settings.artifacts, region, note)
+
+
+def retire_command(
+    context: typer.Context, version: Annotated[str, typer.Argument(help="REGION/VERSION")], because: Because
+) -> None:
+    """Take a version out for good: it is kept, but never promoted, nor tried. The champion cannot be retired."""
+    settings: Settings = context.obj()
+    registry, note = open_registry(settings.registry), note_of(settings, because)
+    region, name = region_and_version(version)
+    state = retire(registry, region, name, note)
+    _print_roles(region, state)
+    if state.champion:
+        _bring(registry, settings.artifacts, region, note)
+
+
+def _bring(registry: ModelRegistry, artifacts: Path, region: str, note: Note) -> None:
+    """Raises ArtifactError when a version cannot be brought to the job."""
+    synced = sync(registry, artifacts, region, note)
+    for version in synced.copied:
+        typer.echo(f"{region}: copied and verified {version}")
+    names = f"champion {synced.pointer.champion}, challenger {synced.pointer.challenger or 'none'}"
+    typer.echo(f"{region}: the pointer {'now names' if synced.is_pointer_new else 'names already'} {names}")
+    if synced.fault:
+        raise RegistryError(f"the challenger is left out: {synced.fault.message}", synced.fault.remedy)
+
+
+def _print_roles(region: str, state: RegionState) -> None:
+    typer.echo(f"{region}: champion {state.champion or 'none'}, challenger {state.challenger or 'none'}")
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
