@@ -16,7 +16,7 @@ from streaming.roster.roster import read_roster
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Archived:
+class ArchivedRegion:
     """A region after a run."""
 
     region: str
@@ -43,16 +43,16 @@ def regions_of(checkpoint: Path) -> Mapping[str, Path]:
     return {region: Path(entry.folder) for region, entry in sorted(read_roster(checkpoint / "roster.json").items())}
 
 
-def archive_region(table: ArchiveTable, feed: FeedLog, spec: Spec, *, oldest: int = 0) -> Archived:
+def archive_region(table: ArchiveTable, feed: FeedLog, spec: Spec, *, oldest: int = 0) -> ArchivedRegion:
     """Write a region's final days from `oldest` on that are not there yet, a commit for each.
 
     Raises CheckpointError and SinkError.
     """
-    kept, known = KeptDays(feed, spec), table.days(spec.region)
+    final_days, archived = KeptDays(feed, spec), table.days(spec.region)
     written = []
-    for counts in kept.final(known, oldest=oldest):
+    for counts in final_days.final(archived, oldest=oldest):
         table.append(spec, [counts], "stream")
         written.append(counts)
-        known.add(counts.day)
-    missing = set(range(min(known), kept.newest + 1)) - known if known else ()
-    return Archived(region=spec.region, written=tuple(written), days=len(known), missing=tuple(spans(missing)))
+        archived.add(counts.day)
+    missing = set(range(min(archived), final_days.newest + 1)) - archived if archived else ()
+    return ArchivedRegion(region=spec.region, written=tuple(written), days=len(archived), missing=tuple(spans(missing)))

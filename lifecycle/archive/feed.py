@@ -28,7 +28,7 @@ _NEWEST_DAYS = 4  # of which a running job may learn more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Feed:
+class RegionFeed:
     """A region's feed, as its batches have seen it: (n,) each, in the order of time."""
 
     at_s: npt.NDArray[np.int64]  # the region's clock
@@ -37,14 +37,16 @@ class Feed:
     rejected: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, batches: list[LoggedRegion]) -> "Feed":
-        first_s = next((one.as_of_s for one in batches if one.newest_event_s == 0), 0)  # without any incident before
+    def of(cls, batches: list[LoggedRegion]) -> "RegionFeed":
+        # Where no incident came before, the first batch stands for the newest one
+        first_s = next((batch.as_of_s for batch in batches if batch.newest_event_s == 0), 0)
         totals = {
-            name: np.array([one.totals.get(name, 0) for one in batches], np.int64) for name in ("consumed", "rejected")
+            name: np.array([batch.totals.get(name, 0) for batch in batches], np.int64)
+            for name in ("consumed", "rejected")
         }
         return cls(
-            at_s=np.array([one.as_of_s for one in batches], np.int64),
-            newest_event_s=np.array([one.newest_event_s or first_s for one in batches], np.int64),
+            at_s=np.array([batch.as_of_s for batch in batches], np.int64),
+            newest_event_s=np.array([batch.newest_event_s or first_s for batch in batches], np.int64),
             # A job that was begun anew counts from 0
             **{name: np.maximum(np.diff(total, prepend=total[:1]), 0) for name, total in totals.items()},
         )
@@ -74,7 +76,7 @@ class Feed:
     def _within(self, window_s: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The window that ends with each batch: its first batch, its messages, and how many of them were refused."""
         first, past = np.searchsorted(self.at_s, self.at_s - window_s, side="right"), np.arange(1, len(self.at_s) + 1)
-        consumed, rejected = (np.concatenate([[0], np.cumsum(one)]) for one in (self.consumed, self.rejected))
+        consumed, rejected = (np.concatenate([[0], np.cumsum(messages)]) for messages in (self.consumed, self.rejected))
         return first, consumed[past] - consumed[first], rejected[past] - rejected[first]
 
 
@@ -90,24 +92,24 @@ class FeedLog:
 
         mean_gap_s: of the region's incidents, over a long time. Raises CheckpointError.
         """
-        around = [self._of_day(one).get(region, []) for one in range(day - 1, day + _DAYS_AFTER + 1)]
-        feed = Feed.of([one for batches in around for one in batches])
+        around = [self._of_day(near).get(region, []) for near in range(day - 1, day + _DAYS_AFTER + 1)]
+        feed = RegionFeed.of([batch for batches in around for batch in batches])
         hours = feed.refused().union(*feed.silent(longest_s=max(SILENT_S, MEAN_GAPS * mean_gap_s)))
         return sum(1 << hour for hour in range(24) if day * 24 + hour in hours)
 
     def of_now(self) -> "FeedLog":
         """With what it has read of the newest days, but for the last one that is logged: that one still grows."""
         newest = max(logged_days(self.checkpoint), default="")
-        kept = sorted(day for day in self._days if day_text(day) < newest)[-_NEWEST_DAYS - 1 - _DAYS_AFTER :]
-        return FeedLog(self.checkpoint, {day: self._days[day] for day in kept})
+        finished = sorted(day for day in self._days if day_text(day) < newest)[-_NEWEST_DAYS - 1 - _DAYS_AFTER :]
+        return FeedLog(self.checkpoint, {day: self._days[day] for day in finished})
 
     def _of_day(self, day: int) -> Mapping[str, list[LoggedRegion]]:
         """By region the newest batch of each minute."""
         if day not in self._days:
             by_minute: dict[str, dict[int, LoggedRegion]] = {}
             for batch in logged_batches(self.checkpoint, day_text(day)):
-                for region, one in batch.regions.items():
-                    by_minute.setdefault(region, {})[one.as_of_s // 60] = one
+                for region, of_region in batch.regions.items():
+                    by_minute.setdefault(region, {})[of_region.as_of_s // 60] = of_region
             self._days[day] = {region: list(minutes.values()) for region, minutes in by_minute.items()}
         return self._days[day]
 
@@ -141,8 +143,8 @@ class LiveFeed:
     def _mean_gap_s(self, spec: Spec) -> float:
         batches = batches_folder(self.checkpoint)
         paths = [counts_path(batches, day, spec.region) for day in logged_days(self.checkpoint)]
-        kept = [path for path in paths if path.exists()]
-        return mean_gap_s(read_counts(kept[-1], spec)[0]) if kept else 0.0
+        stored = [path for path in paths if path.exists()]
+        return mean_gap_s(read_counts(stored[-1], spec)[0]) if stored else 0.0
 
 
 def mean_gap_s(state: CountState) -> float:

@@ -22,8 +22,8 @@ class FileDays:
     outside: int  # incidents outside the grid
 
 
-def file_days(table: IncidentTable, spec: Spec, known: set[int]) -> FileDays:
-    """The days between the file's first and last, which may be partial, that are not `known`.
+def file_days(table: IncidentTable, spec: Spec, archived: set[int]) -> FileDays:
+    """The days between the file's first and last, which may be partial, that are not `archived`.
 
     Raises DataError when the file is of another time zone, or has a category that the spec lacks.
     """
@@ -43,15 +43,15 @@ def file_days(table: IncidentTable, spec: Spec, known: set[int]) -> FileDays:
     place = cell.astype(np.int64) * len(spec.categories) + position[table.category]
     first, last = (table.occurred_s[[0, -1]] // DAY_S).tolist()
     silent = _silent(table.occurred_s)
-    wanted = [day for day in range(first + 1, last) if day not in known and day not in silent]
+    wanted = [day for day in range(first + 1, last) if day not in archived and day not in silent]
     edges = np.searchsorted(table.occurred_s, np.array(wanted, np.int64)[:, None] * DAY_S + [0, DAY_S])
     days = []
     for day, (start, stop) in zip(wanted, edges.tolist(), strict=True):
         here = slice(start, stop)
-        kept = inside[here]
-        bin_ = table.occurred_s[here][kept] % DAY_S // BIN_S
-        days.append(DayCounts.binned(day, place[here][kept], bin_, np.ones(len(bin_), np.int64), spec))
-    return FileDays(days=days, silent=silent - known, outside=int((~inside).sum()))
+        in_grid = inside[here]
+        bin_ = table.occurred_s[here][in_grid] % DAY_S // BIN_S
+        days.append(DayCounts.binned(day, place[here][in_grid], bin_, np.ones(len(bin_), np.int64), spec))
+    return FileDays(days=days, silent=silent - archived, outside=int((~inside).sum()))
 
 
 def _silent(occurred_s: npt.NDArray[np.int64]) -> set[int]:

@@ -31,13 +31,13 @@ class KeptDays:
         """The newest day that is closed, since 1970; -1 without any."""
         return max(self._closed_on, default=-1)
 
-    def final(self, known: set[int], *, oldest: int = 0) -> Iterator[DayCounts]:
-        """The counts of the final days from `oldest` on that are not `known`, in their order.
+    def final(self, archived: set[int], *, oldest: int = 0) -> Iterator[DayCounts]:
+        """The counts of the final days from `oldest` on that are not `archived`, in their order.
 
         A day is left out when messages about it may be missing, because the job stood still for more than a day or was
         started for the first time, and when its hours are no longer kept. Raises CheckpointError.
         """
-        wanted = {day for day in self._closed_on if day >= oldest and day not in known}
+        wanted = {day for day in self._closed_on if day >= oldest and day not in archived}
         whole = sorted(wanted - self._incomplete(wanted))
         for kept_on, days in groupby(whole, key=self._closed_on.__getitem__):
             state, *_ = read_counts(self._path(kept_on), self._spec)

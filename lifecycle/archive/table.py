@@ -56,8 +56,8 @@ class ArchiveTable:
         """The region's days, since 1970, that are there."""
         with self._errors():
             dataset = self._table.to_pyarrow_dataset(file_pruning_predicate=[("region", "=", region)])
-            found = dataset.to_table(columns=["day"])["day"].unique().to_pylist()
-        return set(map(day_number, found))
+            days = dataset.to_table(columns=["day"])["day"].unique().to_pylist()
+        return set(map(day_number, days))
 
     def append(self, spec: Spec, days: list[DayCounts], source: str) -> None:
         """Write days that are not there in one commit: all of them, or none.

@@ -16,7 +16,7 @@ from streaming.cli.process import stop_on_signals
 from streaming.settings import Settings
 
 if TYPE_CHECKING:
-    from lifecycle.archive.collect import Archived
+    from lifecycle.archive.collect import ArchivedRegion
     from lifecycle.archive.table import ArchiveTable
 
 _DAYS_A_COMMIT = 100  # of a file: those of ten years at once would take a gigabyte
@@ -114,6 +114,6 @@ def _report_table() -> Table:
     return shown
 
 
-def _add(shown: Table, done: "Archived") -> None:
+def _add(shown: Table, done: "ArchivedRegion") -> None:
     numbers = (len(done.written), done.total("incidents"), done.total("by_hour"), done.total("open"), done.days)
     shown.add_row(done.region, *(f"{number:,}" for number in numbers), ", ".join(done.missing) or "none")

@@ -82,10 +82,10 @@ class _Ask:
         if running := read_trial(settings.artifacts, region):
             return _of_trial(running, champion.version)
         try:
-            known = known_hours(task_for(self.data, region).data, champion.spec)
+            counted = known_hours(task_for(self.data, region).data, champion.spec)
         except NoDays as error:  # a day is final when late reports have come
             return "waits", f"there is nothing to learn from yet: {error}"
-        due = due_reasons(champion, settings.checkpoint, known, now_s=now_s)
+        due = due_reasons(champion, settings.checkpoint, counted, now_s=now_s)
         if not due and not self.is_asked_for:
             return "nothing due", "nothing asks for a new challenger"
         why = "; ".join(due) or "asked for"

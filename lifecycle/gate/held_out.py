@@ -110,25 +110,25 @@ def _difference(days: Sequence[ShadowDay], beside: str) -> Difference:
     return difference(apart[None], np.arange(len(days)), np.random.default_rng(0))
 
 
-def faults_of(found: Difference, margin: float, days: Sequence[ShadowDay], plan: GatePlan) -> Iterator[str]:
+def faults_of(apart: Difference, margin: float, days: Sequence[ShadowDay], plan: GatePlan) -> Iterator[str]:
     """What speaks against a trial: worse than the champion or the baseline, or totals that are off."""
-    if found.low > 0:
+    if apart.low > 0:
         yield "its log score is worse"
-    elif found.high >= margin:
-        yield f"its log score may be worse by {found.high:.2g} nats, and the margin is {margin:.2g}"
+    elif apart.high >= margin:
+        yield f"its log score may be worse by {apart.high:.2g} nats, and the margin is {margin:.2g}"
     if _difference(days, "baseline").low > 0:
         yield "its log score is worse than the baseline's"
     for category in days[0].observed:
-        seen = sum(day.observed[category] for day in days)
-        if seen < plan.least_incidents:
+        observed = sum(day.observed[category] for day in days)
+        if observed < plan.least_incidents:
             continue
         ratio, before = (
-            seen / sum(getattr(day, name)[category] for day in days)
+            observed / sum(getattr(day, name)[category] for day in days)
             for name in ("challenger_expected", "champion_expected")
         )
         beyond = abs(np.log(ratio)) - np.log1p(plan.calibration)
         # It would not pass its trial either: off, and worse than the champion, or off by more than chance
-        if beyond > 0 and (abs(np.log(ratio)) > abs(np.log(before)) or beyond > 2 / np.sqrt(seen)):
+        if beyond > 0 and (abs(np.log(ratio)) > abs(np.log(before)) or beyond > 2 / np.sqrt(observed)):
             yield f"observed over expected is {ratio:.2f} in {category}"
 
 
@@ -137,7 +137,7 @@ def _forecasts(
 ) -> Iterator[tuple[int, list[Forecast]]]:
     """Of each artifact, from the same counts, for every hour whose shortest horizon ends with the history."""
     spec, replay = past.spec, Replay(past)
-    sides = [(one, one.network(), FeatureEngine(spec, one.constants)) for one in artifacts]
+    sides = [(artifact, artifact.network(), FeatureEngine(spec, artifact.constants)) for artifact in artifacts]
     last_s = (past.cutoff_s - spec.horizons_s[0]) // HOUR_S * HOUR_S
     for tick_s in past.clear_of_cuts(range(start_s, last_s + 1, HOUR_S), spec.horizons_s[0]):
         state, forecasts = replay.lead_to(tick_s), []

@@ -101,9 +101,9 @@ def _fails(days: Sequence[ShadowDay], plan: GatePlan) -> str:
     return f"the challenger could not be scored in {failed} of {hours} hours"
 
 
-def promoted_already(found: Judgement) -> Judgement:
+def promoted_already(judgement: Judgement) -> Judgement:
     """The judgement of a challenger that has become the champion before its trial ended: by hand, or before a kill."""
-    return replace(found, decision="promote", because="it was promoted already")
+    return replace(judgement, decision="promote", because="it was promoted already")
 
 
 def margin_of(baseline: float, champion: float, plan: GatePlan) -> float:
@@ -117,31 +117,31 @@ def margin_of(baseline: float, champion: float, plan: GatePlan) -> float:
 def _difference(days: Sequence[ShadowDay], alpha: float) -> tuple[float, float, float]:
     if not days:
         return 0.0, -inf, inf
-    found = bounds(mean_scores(days, "challenger") - mean_scores(days, "champion"), alpha=alpha)
-    return float(found.mean[-1]), float(found.lower[-1]), float(found.upper[-1])
+    sequence = bounds(mean_scores(days, "challenger") - mean_scores(days, "champion"), alpha=alpha)
+    return float(sequence.mean[-1]), float(sequence.lower[-1]), float(sequence.upper[-1])
 
 
 def _calibration(days: Sequence[ShadowDay], plan: GatePlan) -> tuple[tuple[Calibration, ...], tuple[str, ...]]:
     categories = sorted(days[0].observed) if days else []
     observed = {name: np.array([day.observed[name] for day in days], np.float64) for name in categories}
     enough = [name for name in categories if observed[name].sum() >= plan.least_incidents]
-    found = []
+    judged = []
     for name in enough:
-        seen = observed[name]
+        came = observed[name]
         expected = np.array([day.challenger_expected[name] for day in days])
         per_day = float(expected.mean())
-        apart = bounds(seen - expected, alpha=plan.alpha / (2 * len(categories)))
-        found.append(
+        apart = bounds(came - expected, alpha=plan.alpha / (2 * len(categories)))
+        judged.append(
             Calibration(
                 category=name,
-                observed=int(seen.sum()),
-                ratio=float(seen.sum() / expected.sum()),
+                observed=int(came.sum()),
+                ratio=float(came.sum() / expected.sum()),
                 low=1 + float(apart.lower[-1]) / per_day,
                 high=1 + float(apart.upper[-1]) / per_day,
-                champion_ratio=float(seen.sum() / sum(day.champion_expected[name] for day in days)),
+                champion_ratio=float(came.sum() / sum(day.champion_expected[name] for day in days)),
             )
         )
-    return tuple(found), tuple(name for name in categories if name not in enough)
+    return tuple(judged), tuple(name for name in categories if name not in enough)
 
 
 def _decide(
@@ -158,12 +158,12 @@ def _decide(
     if low > 0:
         return "stop", "the challenger's log score is worse"
     least, most = 1 / (1 + plan.calibration), 1 + plan.calibration
-    for one in calibration:
-        is_off = one.low > most or one.high < least
-        if is_off and abs(np.log(one.ratio)) > abs(np.log(one.champion_ratio)):
-            return "stop", f"observed over expected is {one.ratio:.2f} in {one.category}"
-    off = [one for one in calibration if not least <= one.ratio <= most]
-    lacks = [f"observed over expected is {one.ratio:.2f} in {one.category}" for one in off]
+    for total in calibration:
+        is_off = total.low > most or total.high < least
+        if is_off and abs(np.log(total.ratio)) > abs(np.log(total.champion_ratio)):
+            return "stop", f"observed over expected is {total.ratio:.2f} in {total.category}"
+    off = [total for total in calibration if not least <= total.ratio <= most]
+    lacks = [f"observed over expected is {total.ratio:.2f} in {total.category}" for total in off]
     if high >= margin:
         lacks.append("the upper bound of the difference is not below the margin")
     if too_few and not calibration:

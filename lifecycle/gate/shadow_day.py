@@ -97,11 +97,11 @@ def drop_unneeded(path: Path, *, champions: Collection[str], newest_s: int) -> N
     A kill leaves the file of before or of after. Lines that cannot be read stay. Raises OSError.
     """
     lines = path.read_bytes().splitlines(keepends=True)
-    oldest_s, wanted = newest_s - RECENT_DAYS * DAY_S, {one.encode() for one in champions}
+    oldest_s, wanted = newest_s - RECENT_DAYS * DAY_S, {version.encode() for version in champions}
     heads = ((line, _HEAD.match(line)) for line in lines)
-    kept = [line for line, head in heads if not head or int(head[1]) >= oldest_s or head[3] in wanted]
-    if len(kept) < len(lines):
-        replace_file(path, b"".join(kept))
+    needed = [line for line, head in heads if not head or int(head[1]) >= oldest_s or head[3] in wanted]
+    if len(needed) < len(lines):
+        replace_file(path, b"".join(needed))
 
 
 def days_of(
@@ -117,25 +117,24 @@ def days_of(
     """
     zone, horizon = ZoneInfo(spec.timezone), spec.horizon_names[0]
     first_s = 0 if since_s is None else since_s
-    ours = [
-        one for one in hours if (one.horizon, one.champion_version) == (horizon, champion) and one.tick_s >= first_s
-    ]
-    missing = {} if since_s is None else {one.tick_s: one for one in ours}
-    newest = missing | {one.tick_s: one for one in ours if challenger in (None, one.challenger_version)}
+    of_champion = (hour for hour in hours if (hour.horizon, hour.champion_version) == (horizon, champion))
+    ours = [hour for hour in of_champion if hour.tick_s >= first_s]
+    missing = {} if since_s is None else {hour.tick_s: hour for hour in ours}
+    newest = missing | {hour.tick_s: hour for hour in ours if challenger in (None, hour.challenger_version)}
     ordered = [newest[tick_s] for tick_s in sorted(newest)]
-    days = [list(its) for _, its in groupby(ordered, key=lambda one: _local(one.tick_s, zone).date())]
+    days = [list(of_day) for _, of_day in groupby(ordered, key=lambda hour: _local(hour.tick_s, zone).date())]
     if days and _local(days[-1][-1].tick_s + 3600, zone).date() == _local(days[-1][-1].tick_s, zone).date():
         days.pop()
-    return [_added_up(its, zone, challenger) for its in days]
+    return [_added_up(of_day, zone, challenger) for of_day in days]
 
 
 def _added_up(all_hours: Sequence[ShadowHour], zone: ZoneInfo, challenger: str | None) -> ShadowDay:
     first = _local(all_hours[0].tick_s, zone)
-    clear = [one for one in all_hours if not one.is_cut]
-    hours = [one for one in clear if challenger in (None, one.challenger_version)]
-    sums: dict[str, Any] = {name: sum(getattr(one, name) for one in hours) for name in _SUMS}
+    clear = [hour for hour in all_hours if not hour.is_cut]
+    hours = [hour for hour in clear if challenger in (None, hour.challenger_version)]
+    sums: dict[str, Any] = {name: sum(getattr(hour, name) for hour in hours) for name in _SUMS}
     for name in _BY_CATEGORY:
-        by_hour = [getattr(one, name) for one in hours]
+        by_hour = [getattr(hour, name) for hour in hours]
         sums[name] = {category: sum(values[category] for values in by_hour) for category in all_hours[0].observed}
     return ShadowDay(
         day=first.date().isoformat(),

@@ -76,19 +76,21 @@ def ended_trials(artifacts: Path, region: str) -> list[EndedTrial]:
 
 def end_on_record(artifacts: Path, region: str, trial: Trial, decision: str) -> None:
     """Enter the trial among those that have ended, then remove it. After a kill between, doing it again is safe."""
-    before = [one for one in ended_trials(artifacts, region) if one.started_s != trial.started_s]
-    one = EndedTrial(champion=trial.champion, challenger=trial.challenger, started_s=trial.started_s, decision=decision)
+    before = [ended for ended in ended_trials(artifacts, region) if ended.started_s != trial.started_s]
+    ended = EndedTrial(
+        champion=trial.champion, challenger=trial.challenger, started_s=trial.started_s, decision=decision
+    )
     path = ended_path(artifacts, region)
     with write_errors(ArtifactError, path):
-        replace_file(path, msgspec.json.format(msgspec.json.encode([*before, one])) + b"\n")
+        replace_file(path, msgspec.json.format(msgspec.json.encode([*before, ended])) + b"\n")
         trial_path(artifacts, region).unlink(missing_ok=True)
 
 
 def started_within_a_year(artifacts: Path, region: str, now_s: int) -> list[int]:
     """When the region's trials of the last 365 days began, oldest first; the one that runs is the last."""
     running = read_trial(artifacts, region)
-    starts = {one.started_s for one in ended_trials(artifacts, region)} | ({running.started_s} if running else set())
-    return sorted(start_s for start_s in starts if start_s > now_s - YEAR_S)
+    trials: list[Trial | EndedTrial] = [*ended_trials(artifacts, region), *([running] if running else [])]
+    return sorted({trial.started_s for trial in trials if trial.started_s > now_s - YEAR_S})
 
 
 @contextmanager

@@ -47,9 +47,9 @@ def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
     if len(used) < LEAST_DAYS:
         return []
     categories = sorted(used[0].observed)
-    found = []
+    drifts = []
     for name, members in (("all", categories), *((category, [category]) for category in categories)):
-        seen, expected = (
+        observed, expected = (
             np.array([sum(getattr(day, field)[category] for category in members) for day in used], np.float64)
             for field in ("observed", "champion_expected")
         )
@@ -57,18 +57,18 @@ def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
         share = ALPHA / (1 + len(categories))
         parts = [share / ((number + 1) * (number + 2)) for number in range(len(starts))]  # they sum to at most `share`
         sequences = [
-            _drift(name, seen[start:], expected[start:], part) for start, part in zip(starts, parts, strict=True)
+            _drift(name, observed[start:], expected[start:], part) for start, part in zip(starts, parts, strict=True)
         ]
-        found.append(max(sequences, key=lambda one: one.beyond))
-    return found
+        drifts.append(max(sequences, key=lambda drift: drift.beyond))
+    return drifts
 
 
-def _drift(name: str, seen: Floats, expected: Floats, alpha: float) -> Drift:
-    apart, per_day = bounds(seen - expected, alpha=alpha / 2), float(expected.mean())
+def _drift(name: str, observed: Floats, expected: Floats, alpha: float) -> Drift:
+    apart, per_day = bounds(observed - expected, alpha=alpha / 2), float(expected.mean())
     return Drift(
         name=name,
-        days=len(seen),
-        ratio=float(seen.sum() / expected.sum()),
+        days=len(observed),
+        ratio=float(observed.sum() / expected.sum()),
         low=1 + float(apart.lower[-1]) / per_day,
         high=1 + float(apart.upper[-1]) / per_day,
     )

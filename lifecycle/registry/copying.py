@@ -25,9 +25,9 @@ def verified(folder: Path, digest: str) -> Artifact:
     artifact = read_artifact(folder)
     if artifact.network_error:
         raise artifact.network_error
-    if (found := manifest_digest(folder)) != digest:
+    if (its_digest := manifest_digest(folder)) != digest:
         raise RegistryError(
-            f"{folder / MANIFEST} has sha256 {found}, and {digest} was registered", "find out who changed it"
+            f"{folder / MANIFEST} has sha256 {its_digest}, and {digest} was registered", "find out who changed it"
         )
     return artifact
 
@@ -64,13 +64,13 @@ def bring(home: Path, version: str, digest: str, fill: Callable[[Path], None]) -
 def _refuse_another(folder: Path, digest: str) -> None:
     """Raises RegistryError when the folder is a sound artifact, but not the registered one."""
     try:
-        is_sound, found = read_artifact(folder).network_error is None, manifest_digest(folder)
+        is_sound, its_digest = read_artifact(folder).network_error is None, manifest_digest(folder)
     except ArtifactError:
         return
-    if is_sound and found != digest:
+    if is_sound and its_digest != digest:
         raise RegistryError(
-            f"{folder} is another artifact than the registered one: its manifest has sha256 {found}, and {digest} is "
-            "registered",
+            f"{folder} is another artifact than the registered one: its manifest has sha256 {its_digest}, and {digest} "
+            "is registered",
             remedy="find out where it comes from and move the folder away; then repeat the command",
         )
 

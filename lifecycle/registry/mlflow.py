@@ -62,8 +62,8 @@ class MlflowRegistry:
     def regions(self) -> list[str]:
         """Those with a registered model of our prefix."""
         with self._errors():
-            found = list(_pages(lambda page: self._client.search_registered_models(page_token=page)))
-        names = (model.name.removeprefix(_PREFIX) for model in found if model.name.startswith(_PREFIX))
+            models = list(_pages(lambda page: self._client.search_registered_models(page_token=page)))
+        names = (model.name.removeprefix(_PREFIX) for model in models if model.name.startswith(_PREFIX))
         return sorted(name for name in names if re.fullmatch(SLUG, name))
 
     def state(self, region: str) -> RegionState:
@@ -135,9 +135,9 @@ class MlflowRegistry:
             model = self._model(region)
             if model is None:
                 return RegionState(), {}
-            found = list(_pages(lambda page: self._client.search_model_versions(query, page_token=page)))
+            versions = list(_pages(lambda page: self._client.search_model_versions(query, page_token=page)))
         try:
-            return _state(model, found)
+            return _state(model, versions)
         except msgspec.DecodeError as error:
             remedy = "correct the tags and aliases in MLflow; the audit log has every change"
             raise RegistryError(f"{_PREFIX}{region} at {self.address} cannot be used ({error})", remedy) from error
@@ -156,10 +156,10 @@ class MlflowRegistry:
     def _uploaded(self, folder: Path, manifest: Manifest, tags: dict[str, str]) -> str:
         """The id of the LoggedModel with these files; one that an interrupted upload left unfinished is deleted."""
         client, experiment = self._client, self._experiment()
-        for one in client.search_logged_models([experiment], filter_string=f"name = '{folder.name}'"):
-            if one.status == "READY" and one.tags.get(_DIGEST) == tags[_DIGEST]:
-                return str(one.model_id)
-            client.delete_logged_model(one.model_id)
+        for upload in client.search_logged_models([experiment], filter_string=f"name = '{folder.name}'"):
+            if upload.status == "READY" and upload.tags.get(_DIGEST) == tags[_DIGEST]:
+                return str(upload.model_id)
+            client.delete_logged_model(upload.model_id)
         run = client.create_run(experiment, run_name=folder.name, tags=tags)
         model = client.create_logged_model(
             experiment, name=folder.name, source_run_id=run.info.run_id, tags=tags, params={"seed": str(manifest.seed)}
@@ -173,8 +173,8 @@ class MlflowRegistry:
         return str(model.model_id)
 
     def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
-        return str(found.experiment_id if found else self._client.create_experiment(EXPERIMENT))
+        experiment = self._client.get_experiment_by_name(EXPERIMENT)
+        return str(experiment.experiment_id if experiment else self._client.create_experiment(EXPERIMENT))
 
     def _remember(self, name: str, state: RegionState) -> None:
         self._client.set_registered_model_tag(name, _BEFORE, msgspec.json.encode(state.before).decode())
@@ -201,9 +201,9 @@ def _pages(search: Callable[[str | None], Any]) -> Iterator[Any]:
 
 def _state(model: Any, versions: Iterable[Any]) -> tuple[RegionState, dict[str, str]]:
     """The state, and MLflow's number of each version; of two that are alike, the first one's. Raises DecodeError."""
-    ordered = sorted(versions, key=lambda one: -int(one.version))
-    tags = {str(one.version): one.tags for one in ordered if _VERSION in one.tags}
-    numbers = {its[_VERSION]: number for number, its in tags.items()}
+    ordered = sorted(versions, key=lambda version: -int(version.version))
+    tags = {str(version.version): version.tags for version in ordered if _VERSION in version.tags}
+    numbers = {its_tags[_VERSION]: number for number, its_tags in tags.items()}
     fields = {
         "manifests": {version: tags[number].get(_DIGEST) for version, number in numbers.items()},
         "retired": sorted(version for version, number in numbers.items() if _RETIRED in tags[number]),

@@ -13,13 +13,13 @@ _MOST_BEFORE = 50  # earlier champions that are remembered
 
 def registered(state: RegionState, version: str, digest: str) -> RegionState:
     """With this version. Raises RegistryError when another content is registered under it."""
-    known = state.manifests.get(version)
-    if known not in (None, digest):
+    before = state.manifests.get(version)
+    if before not in (None, digest):
         raise RegistryError(
-            f"version {version} is registered with the manifest {known}, and this one is {digest}",
+            f"version {version} is registered with the manifest {before}, and this one is {digest}",
             "register the folder as training wrote it; a version never changes",
         )
-    return state if known else replace(state, manifests={**state.manifests, version: digest})
+    return state if before else replace(state, manifests={**state.manifests, version: digest})
 
 
 def promoted(state: RegionState, version: str, role: Role) -> RegionState:
@@ -71,5 +71,5 @@ def consistent(state: RegionState) -> RegionState:
 
 def _refuse_unknown(state: RegionState, version: str) -> None:
     if version not in state.manifests:
-        known = ", ".join(sorted(state.manifests)[-5:]) or "none"
-        raise RegistryError(f"version {version} is not registered; the newest are {known}", "register its folder")
+        newest = ", ".join(sorted(state.manifests)[-5:]) or "none"
+        raise RegistryError(f"version {version} is not registered; the newest are {newest}", "register its folder")

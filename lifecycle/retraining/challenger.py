@@ -27,10 +27,10 @@ from schemas.errors import GateClosed
 from schemas.spec import DAY_S
 
 
-def due_reasons(champion: Artifact, checkpoint: Path, known: KnownHours, *, now_s: float) -> list[str]:
+def due_reasons(champion: Artifact, checkpoint: Path, counted: KnownHours, *, now_s: float) -> list[str]:
     """Why a challenger is due, by the champion's age and those of the job's judged hours that say something."""
     spec, manifest = champion.spec, champion.manifest
-    hours = [one for one in judged_hours(checkpoint, spec) if known.says_something(one.tick_s)]
+    hours = [hour for hour in judged_hours(checkpoint, spec) if counted.says_something(hour.tick_s)]
     days = days_of(hours, spec, champion=champion.version, challenger=None)
     verdicts = {row["horizon"]: row["verdict"] for row in manifest.evaluation}
     age_days = (now_s - manifest.data.cutoff_s) / DAY_S
@@ -70,10 +70,10 @@ def registered_challenger(
     past = all_known(champion, task)
     end_s = past.cutoff_s
     if early := days_too_early(champion, plan, end_s=end_s):
-        end, known = end_s // DAY_S, champion.manifest.data.cutoff_s // DAY_S
+        end, learned = end_s // DAY_S, champion.manifest.data.cutoff_s // DAY_S
         raise GateClosed(
             f"the data of {spec.region} end {day_text(end)}; without the {plan.held_out_days} days that are held out "
-            f"they have nothing newer than those of the champion, which end {day_text(known)}",
+            f"they have nothing newer than those of the champion, which end {day_text(learned)}",
             remedy=f"ask again when they reach {day_text(end + early)}, or lower held_out_days in the plan",
         )
     until_s = longest_training_s(end_s, plan, spec.horizons_s)
@@ -116,7 +116,7 @@ def with_values(task: RegionTask, champion: Artifact) -> RegionTask:
     if not champion.spec.covariates:
         return replace(task, covariates="")
     if not task.covariates:
-        names = ", ".join(one.name for one in champion.spec.covariates)
+        names = ", ".join(series.name for series in champion.spec.covariates)
         raise GateClosed(
             f"the champion of {champion.spec.region} uses the outside series {names}",
             remedy="give all that was issued of them, also since its training, as covariates",

@@ -97,7 +97,7 @@ def begin(desk: Desk, region: str, trial: Trial, *, held_out_days: int) -> None:
     write_trial(desk.artifacts, region, trial)  # last: after a kill before it the next call starts a trial anew
 
 
-def end_trial(desk: Desk, region: str, trial: Trial, found: Judgement, *, is_confirmed: bool) -> Judgement:
+def end_trial(desk: Desk, region: str, trial: Trial, judgement: Judgement, *, is_confirmed: bool) -> Judgement:
     """Do what the judgement says: promote the challenger, or retire it. Gives the judgement that was carried out.
 
     Of a challenger that is the champion already, only the trial ends. Raises GateClosed while the trial goes on, and
@@ -111,16 +111,21 @@ def end_trial(desk: Desk, region: str, trial: Trial, found: Judgement, *, is_con
         )
         raise GateClosed(fault, "start another trial")
     if champion == trial.challenger:
-        found = promoted_already(found)
-    elif found.decision == "go on":
-        raise GateClosed(f"the trial of {trial.challenger} goes on: {found.because}", "ask again tomorrow")
-    elif found.decision == "promote" and not (is_confirmed or trial.plan.auto):
-        raise GateClosed(f"{trial.challenger} may be promoted: {found.because}", "confirm it with --confirm")
-    facts = {"region": region, "challenger": trial.challenger, "decision": found.decision, "reason": found.because}
-    figures = {"days": found.days, "failed_hours": sum(found.failed.values())}
-    desk.note("trial_ended", {**facts, **figures, "difference": found.difference, "high": found.high})
-    _close(desk, region, trial, found.decision)
-    return found
+        judgement = promoted_already(judgement)
+    elif judgement.decision == "go on":
+        raise GateClosed(f"the trial of {trial.challenger} goes on: {judgement.because}", "ask again tomorrow")
+    elif judgement.decision == "promote" and not (is_confirmed or trial.plan.auto):
+        raise GateClosed(f"{trial.challenger} may be promoted: {judgement.because}", "confirm it with --confirm")
+    facts = {
+        "region": region,
+        "challenger": trial.challenger,
+        "decision": judgement.decision,
+        "reason": judgement.because,
+    }
+    figures = {"days": judgement.days, "failed_hours": sum(judgement.failed.values())}
+    desk.note("trial_ended", {**facts, **figures, "difference": judgement.difference, "high": judgement.high})
+    _close(desk, region, trial, judgement.decision)
+    return judgement
 
 
 def abandon_trial(desk: Desk, region: str, trial: Trial) -> None:

@@ -79,8 +79,8 @@ class TrialJudge:
     def _forecast(self, folder: Path, spec: Spec, tick_s: int) -> Forecast | None:
         """That of an hour; None without one that can be read."""
         try:
-            kept = KeptForecasts(folder).read(spec, tick_s)
-            return Forecast.of_kept(kept) if kept else None
+            stored = KeptForecasts(folder).read(spec, tick_s)
+            return Forecast.of_kept(stored) if stored else None
         except CheckpointError as error:
             log.warning("region=%s hour=%d is judged without a forecast reason=%s", spec.region, tick_s, error)
             return None
@@ -101,9 +101,9 @@ class TrialJudge:
             return lines
         lines += self._gate(spec, trial, deciding)
         if any(hour.tick_s % DAY_S == 0 for hour in deciding):  # once a day
-            known = self._known(spec, deciding)
-            lines += drift_lines(spec, known)
-            self._drop_unneeded(spec, trial, known)
+            so_far = self._known(spec, deciding)
+            lines += drift_lines(spec, so_far)
+            self._drop_unneeded(spec, trial, so_far)
         return lines
 
     def _known(self, spec: Spec, hours: Sequence[ShadowHour], champion: str = "") -> list[ShadowHour]:
@@ -134,8 +134,8 @@ class TrialJudge:
             return
         width = spec.horizons_s[0] // HOUR_S
         first = {hour - before for hour in cut for before in range(width)}  # of forecasts that reach into one
-        known = {hour.tick_s: hour for hour in judged_hours(self.checkpoint, spec)} if cut else {}
-        self._append(spec, [replace(hour, is_cut=True) for hour in known.values() if hour.tick_s // HOUR_S in first])
+        newest = {hour.tick_s: hour for hour in judged_hours(self.checkpoint, spec)} if cut else {}
+        self._append(spec, [replace(hour, is_cut=True) for hour in newest.values() if hour.tick_s // HOUR_S in first])
 
     def _gate(self, spec: Spec, trial: Trial | None, hours: Sequence[ShadowHour]) -> bytes:
         """The judgement of the region's trial, when a local day may have ended; without one, that none awaits."""
@@ -146,10 +146,10 @@ class TrialJudge:
         tried_s = [hour.tick_s for hour in hours if hour.challenger_version]  # in a trial that has ended
         return nobody_is_awaited_line(spec.region, max(tried_s)) if tried_s else b""
 
-    def _drop_unneeded(self, spec: Spec, trial: Trial | None, known: Sequence[ShadowHour]) -> None:
-        named = [hour for hour in known if not is_baseline(hour.champion_version)]
+    def _drop_unneeded(self, spec: Spec, trial: Trial | None, so_far: Sequence[ShadowHour]) -> None:
+        named = [hour for hour in so_far if not is_baseline(hour.champion_version)]
         champions = {max(named, key=lambda hour: hour.tick_s).champion_version} if named else set()
-        newest_s, path = max(hour.tick_s for hour in known), shadow_path(self.checkpoint, spec.region)
+        newest_s, path = max(hour.tick_s for hour in so_far), shadow_path(self.checkpoint, spec.region)
         with write_errors(CheckpointError, path, remedy="free disk space"):
             drop_unneeded(path, champions=champions | ({trial.champion} if trial else set()), newest_s=newest_s)
 

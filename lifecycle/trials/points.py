@@ -28,40 +28,40 @@ def gate_line(spec: Spec, trial: Trial, hours: Iterable[ShadowHour]) -> bytes:
 
     A challenger that fails is reported without them.
     """
-    known = list(hours)
-    found = judge_hours(trial, spec, known)
-    bounds = {"difference": found.difference, "low": found.low, "high": found.high}
-    if not math.isfinite(found.high):
-        if found.decision == "go on":
+    so_far = list(hours)
+    judgement = judge_hours(trial, spec, so_far)
+    bounds = {"difference": judgement.difference, "low": judgement.low, "high": judgement.high}
+    if not math.isfinite(judgement.high):
+        if judgement.decision == "go on":
             return b""
         bounds = {}
     fields: dict[str, float | int | str] = {
         **bounds,
-        "margin": found.margin,
-        "days": found.days,
-        "failed_hours": sum(found.failed.values()),
-        "decision": found.decision,
-        "because": found.because,
+        "margin": judgement.margin,
+        "days": judgement.days,
+        "failed_hours": sum(judgement.failed.values()),
+        "decision": judgement.decision,
+        "because": judgement.because,
         "challenger": trial.challenger,
-        "awaited": float(found.decision != "go on"),
+        "awaited": float(judgement.decision != "go on"),
     }
-    return point_line("gate", {"region": spec.region}, fields, day_start(max(hour.tick_s for hour in known)))
+    return point_line("gate", {"region": spec.region}, fields, day_start(max(hour.tick_s for hour in so_far)))
 
 
 def drift_lines(spec: Spec, hours: Iterable[ShadowHour]) -> bytes:
     """Observed over expected of the version that scored last, as line protocol at its newest day; see `drift_of`."""
-    known = list(hours)
-    newest = max(known, key=lambda one: one.tick_s)
-    days = days_of(known, spec, champion=newest.champion_version, challenger=None)
+    so_far = list(hours)
+    newest = max(so_far, key=lambda drift: drift.tick_s)
+    days = days_of(so_far, spec, champion=newest.champion_version, challenger=None)
     return b"".join(
         point_line(
             "drift",
-            {"category": one.name, "region": spec.region},
-            {"ratio": one.ratio, "low": one.low, "high": one.high, "champion": newest.champion_version},
+            {"category": drift.name, "region": spec.region},
+            {"ratio": drift.ratio, "low": drift.low, "high": drift.high, "champion": newest.champion_version},
             day_start(newest.tick_s),
         )
-        for one in drift_of(days)
-        if math.isfinite(one.high)
+        for drift in drift_of(days)
+        if math.isfinite(drift.high)
     )
 
 

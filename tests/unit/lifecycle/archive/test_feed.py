@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lifecycle.archive import feed
 from lifecycle.archive.collect import archive_region
-from lifecycle.archive.feed import Feed, FeedLog, LiveFeed
+from lifecycle.archive.feed import FeedLog, LiveFeed, RegionFeed
 from lifecycle.archive.table import ArchiveTable
 from models.files.archive import known_hours, read_archive
 from schemas.left_behind.batch_log import LoggedRegion
@@ -98,8 +98,8 @@ def test_a_stream_without_any_incident_is_silent_since_its_first_batch():
     """Not since 1970: the hours before a `checkpoint --reset` are no silence."""
     at_s = TODAY * DAY_S + 5 * HOUR
     quiet = [LoggedRegion(as_of_s=at_s + minute * 60, newest_event_s=0) for minute in range(5 * 60)]
-    assert list(Feed.of(quiet[:180]).silent(longest_s=3 * HOUR)) == []
-    (hours,) = Feed.of(quiet).silent(longest_s=3 * HOUR)
+    assert list(RegionFeed.of(quiet[:180]).silent(longest_s=3 * HOUR)) == []
+    (hours,) = RegionFeed.of(quiet).silent(longest_s=3 * HOUR)
     assert hours == range(TODAY * 24 + 5, TODAY * 24 + 10)
 
 
@@ -126,13 +126,13 @@ def test_refusals_equal_a_recount_by_the_words_of_the_alerts(steps):
             messages, refused = (sum(one[place] for one in inside) for place in (1, 2))
             if messages >= least and refused > share * messages:
                 expected |= {one[0] // HOUR for one in inside if one[2]}
-    assert Feed.of(batches).refused() == expected
+    assert RegionFeed.of(batches).refused() == expected
 
 
 @pytest.mark.parametrize(
     ("title", "level", "spans", "least"),
     [
-        ("Feed silent", feed.SILENT_S, set(), None),
+        ("RegionFeed silent", feed.SILENT_S, set(), None),
         ("Too many rejects", feed.SHARE, {feed.HALF_HOUR_S, feed.SIX_HOURS_S}, feed.LEAST),
         ("Most messages of a small feed refused", feed.SMALL_SHARE, {feed.SIX_HOURS_S}, feed.SMALL_LEAST),
     ],
