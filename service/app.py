@@ -15,7 +15,7 @@ from starlette.types import ASGIApp
 from schemas.version import product_version
 from service import feed, page
 from service.answers import contract, ogc, outlines, scores
-from service.guard import Guard
+from service.guard import RequestGuard
 from service.metrics import ServiceMetrics
 from service.problems import ALWAYS, Problem, answer_with_problems, problems_of
 from service.service import Service, TheCaller, TheService, json_bytes
@@ -24,14 +24,14 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _STATES = APIRouter(tags=["the service itself"])
 
 
-@_STATES.get("/health", response_model=contract.Health, responses=problems_of(503))
+@_STATES.get("/health", response_model=contract.ServiceHealth, responses=problems_of(503))
 async def health(request: Request, service: TheService) -> Response:
     """Whether this process answers and follows the frames: without a token. Stale scores are the scorer's fault."""
     if request.app.state.feed.fault:
         raise HTTPException(503, "the frames cannot be looked at: the log says why, and what is served gets old")
-    found = service.frames.by_region.values()
-    stale = sum(map(service.frames.is_stale, found))
-    return _json({"status": "ok", "regions": len(found), "stale": stale})
+    regions = service.frames.by_region.values()
+    stale = sum(map(service.frames.is_stale, regions))
+    return _json({"status": "ok", "regions": len(regions), "stale": stale})
 
 
 @_STATES.get("/metrics", responses={200: {"content": {"text/plain": {}}}, **problems_of(403)}, response_class=Response)
@@ -50,17 +50,17 @@ ROUTERS: tuple[APIRouter, ...] = (scores.router, outlines.router, feed.router, o
 def application(service: Service) -> ASGIApp:
     """The service with its pages for people."""
     app = _routed()
-    app.state.service, app.state.feed = service, feed.Feed()
+    app.state.service, app.state.feed = service, feed.Looks()
     app.state.metrics = ServiceMetrics(service, app.state.feed)
     shown = document()
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def its_document() -> Response:
+    async def openapi() -> Response:
         return _json(shown)
 
     app.include_router(page.router)
     answer_with_problems(app)
-    return Guard(app, app.state.metrics, hosts=LOCAL_HOSTS if service.is_open else ())
+    return RequestGuard(app, app.state.metrics, hosts=LOCAL_HOSTS if service.is_open else ())
 
 
 def _routed() -> FastAPI:

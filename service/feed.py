@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["scores"])
 
 
 @dataclass(slots=True)
-class Feed:
+class Looks:
     """Wakes every stream after each look at the files."""
 
     open: int = 0
@@ -60,7 +60,7 @@ class Feed:
 )
 async def stream(request: Request, service: TheService, caller: TheCaller) -> StreamingResponse:
     """Events `frame`, with region, as_of, stale, model and digest: first of every region, then of each that changes."""
-    feed: Feed = request.app.state.feed
+    feed: Looks = request.app.state.feed
     if feed.open >= MOST_STREAMS:
         raise HTTPException(503, f"{MOST_STREAMS} streams are open, and no more can be", {"Retry-After": "60"})
     token = token_of(request)
@@ -69,7 +69,7 @@ async def stream(request: Request, service: TheService, caller: TheCaller) -> St
 
 
 async def _events(
-    feed: Feed, service: Service, caller: Caller, is_still_known: Callable[[], bool]
+    feed: Looks, service: Service, caller: Caller, is_still_known: Callable[[], bool]
 ) -> AsyncIterator[bytes]:
     feed.open += 1
     sent: dict[str, str] = {}

@@ -29,10 +29,12 @@ class Frames:
 
     def look(self) -> None:
         """A file that cannot be used leaves the frame before it, which grows old; one that is gone takes it away."""
-        found = {path: _seen(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))[:MAX_REGIONS]}
-        kept = {region: frames for region, frames in self.by_region.items() if self.folder / (region + SUFFIX) in found}
-        for path, seen in found.items():
-            if seen is None or seen == self._seen.get(path):
+        files = {path: _seen(path) for path in sorted(self.folder.glob(f"*{SUFFIX}"))[:MAX_REGIONS]}
+        served = {
+            region: frames for region, frames in self.by_region.items() if self.folder / (region + SUFFIX) in files
+        }
+        for path, stat in files.items():
+            if stat is None or stat == self._seen.get(path):
                 continue
             try:
                 frames = read_frames(path)
@@ -40,9 +42,9 @@ class Frames:
                 self.unreadable += 1
                 log.warning("%s", error)
             else:
-                kept[frames.by_category.spec.region] = frames
-        self._seen = {path: seen for path, seen in found.items() if seen}
-        self.by_region = dict(sorted(kept.items()))
+                served[frames.by_category.spec.region] = frames
+        self._seen = {path: stat for path, stat in files.items() if stat}
+        self.by_region = dict(sorted(served.items()))
 
     def is_stale(self, frames: StoredFrames) -> bool:
         return is_stale(frames, self.now_s())

@@ -26,7 +26,7 @@ class _TooLong(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class RequestGuard:
     """hosts: names that a request may give as its host, none for any: no page of the web reaches this machine so."""
 
     app: ASGIApp

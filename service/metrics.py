@@ -6,7 +6,7 @@ from prometheus_client.metrics import Counter, Histogram
 from prometheus_client.registry import Collector
 from starlette.types import Scope
 
-from service.feed import Feed
+from service.feed import Looks
 from service.service import Service
 
 _PREFIX = "incident_risk_service"
@@ -16,7 +16,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 class ServiceMetrics:
     """Requests by route, method and status; the rest is asked at each scrape."""
 
-    def __init__(self, service: Service, feed: Feed) -> None:
+    def __init__(self, service: Service, feed: Looks) -> None:
         self.registry = CollectorRegistry()
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR, _Now(service, feed)):
             self.registry.register(collector)
@@ -38,16 +38,16 @@ class ServiceMetrics:
 
 
 class _Now(Collector):
-    def __init__(self, service: Service, feed: Feed) -> None:
+    def __init__(self, service: Service, feed: Looks) -> None:
         self.service, self.feed = service, feed
 
     def collect(self) -> list[GaugeMetricFamily]:
         frames = self.service.frames
         as_of = self._gauge("as_of_timestamp_seconds", "The time that the scores are for", "region")
         stale = self._gauge("stale", "1 while the scores are too old", "region")
-        for region, found in frames.by_region.items():
-            as_of.add_metric([region], found.by_category.as_of_s)
-            stale.add_metric([region], float(frames.is_stale(found)))
+        for region, stored in frames.by_region.items():
+            as_of.add_metric([region], stored.by_category.as_of_s)
+            stale.add_metric([region], float(frames.is_stale(stored)))
         unreadable = self._gauge("unreadable_frames", "Files that could not be used, since the start")
         unreadable.add_metric([], frames.unreadable)
         streams = self._gauge("streams", "Streams that are open")

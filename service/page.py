@@ -34,7 +34,7 @@ async def live_map(request: Request, service: TheService) -> Response:
 
 
 @router.get("/page/{name}")
-async def its_part(name: str) -> Response:
+async def page_part(name: str) -> Response:
     """A part of the page. It tells nothing, so it needs no token."""
     if name not in _FILES:
         return problem(404, "no such part of the page")

@@ -58,7 +58,7 @@ async def _http(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     """OGC API Features asks for 400 where the rest of the web says 422."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    faults = (_in_words(one, request.scope.get("route")) for one in error.errors()[:5])
+    faults = (_in_words(fault, request.scope.get("route")) for fault in error.errors()[:5])
     status = HTTPStatus.BAD_REQUEST if request.url.path.startswith("/ogc") else HTTPStatus.UNPROCESSABLE_ENTITY
     return problem(status, "; ".join(faults))
 
@@ -72,9 +72,9 @@ def _in_words(fault: Mapping[str, Any], route: object) -> str:
 
 
 def _parameters(route: APIRoute) -> Iterator[str]:
-    for one in route.dependant.query_params:
-        kind = one.field_info.annotation
-        yield from kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else [one.alias]
+    for parameter in route.dependant.query_params:
+        kind = parameter.field_info.annotation
+        yield from kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else [parameter.alias]
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

@@ -29,7 +29,7 @@ _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="The same toke
 
 
 @dataclass(slots=True)
-class Kept:
+class AnswerCache:
     """The answers that were used last, as many as fit into some memory: they are equal until the next frame."""
 
     most_bytes: int = _MOST_KEPT_BYTES
@@ -62,7 +62,7 @@ class Service:
     areas: Sequence[Area] = ()
     streets: FilePath | None = None
     url: str = ""
-    kept: Kept = field(default_factory=Kept)
+    answers: AnswerCache = field(default_factory=AnswerCache)
 
     @property
     def is_open(self) -> bool:
@@ -148,16 +148,16 @@ class _Same:
 
 @lru_cache(maxsize=256)
 def _cells_of(areas: tuple[_Same, ...], grid: Grid) -> Mapping[str, Cells]:
-    found = {one.area.name: cells_inside(one.area, grid) for one in areas}
-    return {name: cells for name, cells in found.items() if len(cells)}
+    by_name = {key.area.name: cells_inside(key.area, grid) for key in areas}
+    return {name: cells for name, cells in by_name.items() if len(cells)}
 
 
 @lru_cache(maxsize=8)
 def _build(areas: tuple[_Same, ...]) -> str:
     seal = hashlib.blake2b(product_version().encode(), digest_size=4)
-    for one in areas:
-        seal.update(one.area.name.encode())
-        for ring in (ring for rings in one.area.polygons for ring in rings):
+    for key in areas:
+        seal.update(key.area.name.encode())
+        for ring in (ring for rings in key.area.polygons for ring in rings):
             seal.update(ring.tobytes())
     return seal.hexdigest()
 

@@ -49,9 +49,9 @@ class Tokens:
         """Read the file if it was replaced: a token that was taken out ends within a second."""
         try:
             state = self.path.stat()
-            seen = (state.st_ino, state.st_size, state.st_mtime_ns)
-            if seen != self._seen:
-                self._by_hash, self._seen = {one.sha256: one for one in read_tokens(self.path)}, seen
+            stat = (state.st_ino, state.st_size, state.st_mtime_ns)
+            if stat != self._seen:
+                self._by_hash, self._seen = {caller.sha256: caller for caller in read_tokens(self.path)}, stat
         except (OSError, SettingsError) as error:
             if self._by_hash or self._seen is None:
                 log.warning("no token is accepted: %s", error)
@@ -102,8 +102,8 @@ def make_token(path: Path, name: str, regions: Iterable[str]) -> str:
     except msgspec.ValidationError as error:
         remedy = "choose a name of letters, digits, . _ and -, and regions as their artifacts call them"
         raise SettingsError(f"token {name!r} for {line['regions']} cannot be ({error})", remedy) from error
-    others = [one for one in (read_tokens(path) if path.exists() else []) if one.name != name]
-    content = b"".join(msgspec.json.encode(one) + b"\n" for one in (*others, caller))
+    others = [other for other in (read_tokens(path) if path.exists() else []) if other.name != name]
+    content = b"".join(msgspec.json.encode(other) + b"\n" for other in (*others, caller))
     with write_errors(SettingsError, path, remedy="choose another file with --tokens"):
         replace_file(path, content)
     return token

@@ -70,7 +70,7 @@ class Row(Amounts):
     lon: float
 
 
-class Scores(_Facts):
+class RegionScores(_Facts):
     category: str
     horizon: str
     area: str | None
@@ -155,7 +155,7 @@ class AreaScore(_Facts):
     assumes: str
 
 
-class Health(_Closed):
+class ServiceHealth(_Closed):
     status: Literal["ok"]
     regions: Count
     stale: Count

@@ -13,21 +13,21 @@ def format_of(asked: Format | None, accept: str | None) -> Format:
     if asked:
         return asked
     wanted = [_weighed(part) for part in (accept or "*/*").split(",")]
-    for media, weight in sorted(wanted, key=lambda one: -one[1]):
-        found = _PLAIN.get(media) or _ANY.get(media)
-        if found and weight > 0:
-            return found
+    for media, weight in sorted(wanted, key=lambda weighed: -weighed[1]):
+        name = _PLAIN.get(media) or _ANY.get(media)
+        if name and weight > 0:
+            return name
     raise HTTPException(406, f"this address speaks {', '.join(_PLAIN)}, not {accept}")
 
 
 def is_known(if_none_match: str | None, tag: str) -> bool:
-    known = [one.strip().removeprefix("W/") for one in (if_none_match or "").split(",")]
-    return tag in known or "*" in known
+    tags = [entry.strip().removeprefix("W/") for entry in (if_none_match or "").split(",")]
+    return tag in tags or "*" in tags
 
 
 def _weighed(part: str) -> tuple[str, float]:
-    media, *parameters = (one.strip().lower() for one in part.split(";"))
-    weights = [one.removeprefix("q=") for one in parameters if one.startswith("q=")]
+    media, *parameters = (word.strip().lower() for word in part.split(";"))
+    weights = [word.removeprefix("q=") for word in parameters if word.startswith("q=")]
     try:
         return media, float(weights[0]) if weights else 1.0
     except ValueError:

@@ -78,13 +78,13 @@ async def conformance(caller: TheCaller) -> Response:
 
 @router.get("/collections")
 async def collections(request: Request, service: TheService, caller: TheCaller) -> Response:
-    found = [
+    described = [
         _collection(request, service.now_of(frames), category, horizon)
         for frames in seen_by(service, caller)
         for category in categories_of(frames.by_category.spec)
         for horizon in frames.by_category.spec.horizon_names
     ]
-    return _json({"links": [_link(request, "/ogc/collections", "self", "this page")], "collections": found})
+    return _json({"links": [_link(request, "/ogc/collections", "self", "this page")], "collections": described})
 
 
 @router.get("/collections/{collection}")
@@ -215,10 +215,10 @@ def _seconds(text: str) -> float | None:
 
 def _paging(request: Request, collection: str, which: Which, matched: int) -> Iterator[dict[str, str]]:
     base = f"/ogc/collections/{collection}"
-    kept = {name: value for name, value in (("bbox", which.bbox), ("datetime", which.datetime)) if value is not None}
+    filters = {name: value for name, value in (("bbox", which.bbox), ("datetime", which.datetime)) if value is not None}
 
     def at(offset: int, rel: str) -> dict[str, str]:
-        query = urlencode({**kept, "limit": which.limit, "offset": offset})
+        query = urlencode({**filters, "limit": which.limit, "offset": offset})
         return _link(request, f"{base}/items?{query}", rel, f"cells from {offset}", MEDIA_TYPES["geojson"])
 
     yield at(which.offset, "self")

@@ -36,10 +36,10 @@ async def streets(service: TheService, now: TheRegion) -> Response:
     if service.streets is None:
         return Response(json_bytes({"type": "FeatureCollection", "features": []}), media_type=_MEDIA)
     try:
-        found = _streets(service.streets, now.frames.by_category.spec.grid)
+        lines = _streets(service.streets, now.frames.by_category.spec.grid)
     except SettingsError as error:
         raise HTTPException(404, str(error)) from error
-    return Response(found, media_type=_MEDIA)
+    return Response(lines, media_type=_MEDIA)
 
 
 @lru_cache(maxsize=16)

@@ -41,14 +41,16 @@ _WRITTEN: dict[int | str, dict[str, Any]] = {
 @router.get("/regions", response_model=contract.Regions)
 async def regions(service: TheService, caller: TheCaller) -> Response:
     """The regions that the token opens: their grid, categories, horizons and areas, and how old their scores are."""
-    found = [
+    described = [
         _region(service.now_of(frames), list(service.cells_of(frames.by_category.spec.grid)))
         for frames in seen_by(service, caller)
     ]
-    return _json({"regions": found})
+    return _json({"regions": described})
 
 
-@router.get("/regions/{region}/scores", response_model=contract.Scores, responses={**_WRITTEN, **problems_of(406, 503)})
+@router.get(
+    "/regions/{region}/scores", response_model=contract.RegionScores, responses={**_WRITTEN, **problems_of(406, 503)}
+)
 async def scores(
     request: Request, service: TheService, now: TheRegion, asked: Annotated[contract.ScoresView, Query()]
 ) -> Response:
@@ -62,7 +64,7 @@ async def scores(
         return Response(status_code=304, headers=headers)
     key = (now.facts()["region"], tag, asked.category, chosen.horizon, asked.area)
     head = {**_named(now, chosen), "area": asked.area}
-    body = service.kept.get(key, lambda: WRITERS[as_what](head, chosen))
+    body = service.answers.get(key, lambda: WRITERS[as_what](head, chosen))
     return Response(body, headers=headers, media_type=MEDIA_TYPES[as_what])
 
 
@@ -81,12 +83,12 @@ async def cell(
         raise HTTPException(404, str(error)) from error
     (row, col), (lat, lon) = divmod(place, grid.cols), (float(degrees[place]) for degrees in grid.centres())
     at = {"cell": f"r{row:03d}c{col:03d}", "lat": round(lat, 5), "lon": round(lon, 5), "geohash": geohash(lat, lon, 8)}
-    found = [
+    rows = [
         _cell_score(now, category, horizon, place)
         for category in categories_of(now.frames.by_category.spec)
         for horizon in range(len(now.frames.by_category.spec.horizons_s))
     ]
-    return _json({**now.facts(), **at, "scores": found}, now)
+    return _json({**now.facts(), **at, "scores": rows}, now)
 
 
 @router.post("/regions/{region}/area", response_model=contract.AreaScore, responses=problems_of(400, 413, 503))
@@ -101,7 +103,7 @@ async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.
     return _json(
         {
             **_named(now, chosen),
-            "cells": [ids[one] for one in cells.tolist()],
+            "cells": [ids[place] for place in cells.tolist()],
             "expected": float(chosen.values("expected").sum(dtype=np.float64)),
             "usual": float(chosen.values("usual").sum(dtype=np.float64)),
             "observed_1h": int(chosen.values("observed_1h").sum()),
@@ -116,23 +118,23 @@ async def area(now: TheRegion, shape: contract.Shape, asked: Annotated[contract.
 def chosen_view(now: Now, category: str, horizon: str | None) -> tuple[Any, int, int]:
     """(view, category's place, horizon's place). Raises 404 for one that the region does not have."""
     spec = now.frames.by_category.spec
-    found = view_of(now.frames, category)
-    if found is None:
+    place = view_of(now.frames, category)
+    if place is None:
         raise HTTPException(404, f"no category {category!r} in {spec.region}: {', '.join(categories_of(spec))}")
     names = spec.horizon_names
     if horizon is not None and horizon not in names:
         raise HTTPException(404, f"no horizon {horizon!r} in {spec.region}: {', '.join(names)}")
-    return (*found, names.index(horizon) if horizon else 0)
+    return (*place, names.index(horizon) if horizon else 0)
 
 
 def _area_cells(service: TheService, now: Now, name: str | None) -> Cells:
     grid = now.frames.by_category.spec.grid
     if name is None:
         return np.arange(grid.cells, dtype=np.int32)
-    known = service.cells_of(grid)
-    if name not in known:
-        raise HTTPException(404, f"no area {name!r} in this region: {', '.join(known) or 'none was given'}")
-    return known[name]
+    areas = service.cells_of(grid)
+    if name not in areas:
+        raise HTTPException(404, f"no area {name!r} in this region: {', '.join(areas) or 'none was given'}")
+    return areas[name]
 
 
 def _cells_in(now: Now, shape: contract.Polygon | contract.MultiPolygon) -> Cells:
@@ -147,7 +149,7 @@ def _cells_in(now: Now, shape: contract.Polygon | contract.MultiPolygon) -> Cell
         asked = area_of("of the request", polygons)
     except SettingsError as error:
         raise HTTPException(422, str(error)) from error
-    places = np.concatenate([ring for one in asked.polygons for ring in one])
+    places = np.concatenate([ring for polygon in asked.polygons for ring in polygon])
     if (np.ptp(places, axis=0) > MOST_DEGREES).any():
         raise HTTPException(422, f"the polygon is wider or higher than {MOST_DEGREES:g} degrees: ask for its parts")
     cells = cells_inside(asked, now.frames.by_category.spec.grid)
@@ -179,7 +181,7 @@ def _region(now: Now, areas: list[str]) -> dict[str, Any]:
 
 def _cell_score(now: Now, category: str, horizon: int, cell: int) -> dict[str, Any]:
     view, place, _ = chosen_view(now, category, None)
-    one = Chosen(view, place, horizon, np.array([cell], np.int32))
+    chosen = Chosen(view, place, horizon, np.array([cell], np.int32))
     ranked = riskiest(view.risk[:, place, horizon], view.expected[:, place, horizon], 10).tolist()
     rank = ranked.index(cell) + 1 if cell in ranked else None
     factors = None
@@ -192,9 +194,9 @@ def _cell_score(now: Now, category: str, horizon: int, cell: int) -> dict[str, A
     return {
         "category": category,
         "horizon": view.spec.horizon_names[horizon],
-        **{name: number(one.values(name)[0]) for name in NUMBERS},
-        "observed_1h": int(one.values("observed_1h")[0]),
-        "support": SUPPORT[one.values("support")[0]],
+        **{name: number(chosen.values(name)[0]) for name in NUMBERS},
+        "observed_1h": int(chosen.values("observed_1h")[0]),
+        "support": SUPPORT[chosen.values("support")[0]],
         "rank": rank,
         "factors": factors,
     }

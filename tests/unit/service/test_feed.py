@@ -9,7 +9,7 @@ import pytest
 
 from schemas.left_behind.frame_file import frame_path
 from service import feed
-from service.feed import Feed
+from service.feed import Looks
 from service.frames import Frames
 from service.tokens import ANYONE, Tokens, make_token
 from tests.harness.service import Client, Clock, leave_frame, running, toy_service
@@ -68,7 +68,7 @@ def test_a_stream_shows_the_regions_of_its_token_and_ends_with_it(tmp_path, cloc
 def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path, clock, monkeypatch):
     """198 of the 200 are supposed to be open already."""
     leave_frame(tmp_path, "riverton")
-    monkeypatch.setattr(feed, "Feed", lambda: Feed(open=198))
+    monkeypatch.setattr(feed, "Looks", lambda: Looks(open=198))
     with running(toy_service(tmp_path, clock=clock)) as base, events(base) as stream:
         assert next(stream)["region"] == "riverton"
         with events(base) as last:
@@ -82,7 +82,7 @@ def test_so_many_streams_are_served_and_one_more_when_another_has_ended(tmp_path
             assert next(next_one)["region"] == "riverton"
 
 
-class CountedLooks(Feed):
+class CountedLooks(Looks):
     """A feed that never waits; each look stands for a second."""
 
     looks = 0

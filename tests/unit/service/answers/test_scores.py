@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.frame import SUPPORT, riskiest
 from service import service
 from service.answers.written import NUMBERS, number
-from service.service import Kept
+from service.service import AnswerCache
 from streaming.maps.areas import area_of
 from streaming.sinks.line_protocol import risk_lines
 from tests.harness.points import stored_points
@@ -185,7 +185,7 @@ def test_what_a_map_draws_beside_the_scores(client):
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 400)), max_size=50))
 def test_kept_answers_are_those_that_were_written_and_take_bounded_memory(asked):
-    kept, most = Kept(most_bytes=1000), 1000
+    kept, most = AnswerCache(most_bytes=1000), 1000
     for name, size in asked:
         assert kept.get((name, size), lambda text=f"{name} {size}", n=size: text.encode().ljust(n)).strip() == (
             f"{name} {size}".encode().strip()
