@@ -1,8 +1,11 @@
 """What `pip install incident-risk-scorer` brings is enough for all commands but those that need an extra by name."""
 
+import json
+import os
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -12,7 +15,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 WITHOUT = """
-import sys
+import importlib, io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
@@ -20,27 +24,55 @@ class Absent:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
-from {package}.__main__ import main
-sys.argv = {argv!r}
-main()
+results = []
+for sys.argv in {commands!r}:
+    code, written = 0, io.StringIO()
+    with redirect_stdout(io.StringIO()), redirect_stderr(written):
+        try:
+            importlib.import_module(sys.argv[0] + ".__main__").main()
+        except SystemExit as end:
+            code = end.code
+    results.append((code or 0, written.getvalue()))
+print(json.dumps(results))
 """
+WORKS = [
+    "models --help",
+    "streaming --help",
+    "lifecycle --help",
+    "service --help",
+    "models cold-start --region town --timezone UTC --bounds 40.99,-87.01,41.05,-86.94 --per-day fire=30 --out made",
+]
+NEEDS = {
+    "models evaluate chicago-3km-daily --out made": "evaluate",
+    "models train --data archive:days --region town --out made": "archive",
+    "lifecycle archive": "archive",
+    "service serve": "serve",
+}
 
 
+@cache
 def modules_of_extras():
     """Top-level modules of the packages that only an extra asks for."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    base = {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}
-    extra = {canonicalize_name(Requirement(one).name) for name in ("archive", "evaluate", "serve", "dev", "bench")
-             for one in project["optional-dependencies"][name]} - base  # fmt: skip
+    base = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
+    extra = {canonicalize_name(Requirement(text).name) for name in ("archive", "evaluate", "serve", "dev", "bench")
+             for text in project["optional-dependencies"][name]} - base  # fmt: skip
     own = canonicalize_name(project["name"])
-    found = {module: {canonicalize_name(one) for one in by} for module, by in packages_distributions().items()}
-    return {module for module, by in found.items() if by & extra and own not in by}
+    packages = {module: set(map(canonicalize_name, names)) for module, names in packages_distributions().items()}
+    return {module for module, names in packages.items() if names & extra and own not in names}
 
 
-def run(package, *words):
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """By command its exit code and standard error, all in one process without the modules of the extras."""
+    commands = [*WORKS, *NEEDS]
     names = modules_of_extras() - {"packaging"}
-    script = WITHOUT.format(names=names, package=package, argv=[package, *words])
-    return subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    script = WITHOUT.format(names=names, commands=[command.split() for command in commands])
+    folder = tmp_path_factory.mktemp("base")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RISK_ARCHIVE": str(folder), "COLUMNS": "200"}
+    ran = subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    return dict(zip(commands, json.loads(ran.stdout), strict=True))
 
 
 def test_the_modules_that_are_taken_away_are_those_of_the_extras():
@@ -49,35 +81,13 @@ def test_the_modules_that_are_taken_away_are_those_of_the_extras():
     assert not names & {"torch", "numpy", "pyspark", "models", "streaming", "scipy"}
 
 
-@pytest.mark.parametrize("package", ["models", "streaming", "service"])
-def test_every_command_explains_itself(package):
-    ran = run(package, "--help")
-    assert ran.returncode == 0, ran.stderr
+@pytest.mark.parametrize("command", WORKS)
+def test_a_command_works_without_any_extra(ended, command):
+    code, told = ended[command]
+    assert code == 0, told
 
 
-def test_a_first_artifact_is_made_and_the_extra_is_named_where_it_is_needed(tmp_path):
-    words = ["cold-start", "--region", "town", "--timezone", "UTC", "--bounds", "40.99,-87.01,41.05,-86.94"]
-    ran = run("models", *words, "--per-day", "fire=30", "--out", str(tmp_path))
-    assert ran.returncode == 0, ran.stderr
-    ran = run("models", "evaluate", "chicago-3km-daily", "--out", str(tmp_path))
-    assert (ran.returncode, "pip install -c constraints.txt '.[evaluate]'" in ran.stderr) == (2, True), ran.stderr
-
-
-def test_the_extra_of_the_service_is_named_where_it_is_needed():
-    ran = run("service", "serve")
-    assert (ran.returncode, "pip install -c constraints.txt '.[serve]'" in ran.stderr) == (2, True), ran.stderr
-
-
-@pytest.mark.parametrize(
-    ("package", "words"),
-    [
-        ("lifecycle", ["archive"]),
-        ("models", ["train", "--data", "archive:days", "--region", "town"]),
-    ],
-)
-def test_the_extra_of_the_archive_is_named_where_it_is_needed(package, words, monkeypatch, tmp_path):
-    monkeypatch.setenv("RISK_ARCHIVE", str(tmp_path))
-    if words[0] == "train":
-        words = [*words, "--out", str(tmp_path)]
-    ran = run(package, *words)
-    assert (ran.returncode, "pip install -c constraints.txt '.[archive]'" in ran.stderr) == (2, True), ran.stderr
+@pytest.mark.parametrize(("command", "extra"), NEEDS.items())
+def test_a_command_names_the_extra_that_it_needs(ended, command, extra):
+    code, told = ended[command]
+    assert (code, f"pip install -c constraints.txt '.[{extra}]'" in told) == (2, True), told

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -22,10 +20,11 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def listed():
+def listed(commands):
     """What `python -m tests.faults list` prints."""
-    command = [sys.executable, "-m", "tests.faults", "list"]
-    return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    ran = commands.run("tests.faults", "list")
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)
 
 
 @pytest.fixture(scope="module")

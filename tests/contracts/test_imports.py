@@ -1,6 +1,7 @@
 """Who may import, read and name what."""
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -11,12 +12,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("schemas", "models", "streaming", "lifecycle", "service")
-SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-MODULES_OF_SCHEMAS = sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for path in (ROOT / "schemas").rglob("*.py")
-    if not path.stem.startswith("__")
-)
+
+
+def modules_in(package):
+    paths = sorted((ROOT / package).rglob("*.py"))
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths if not path.stem.startswith("__")]
 
 
 def python(code):
@@ -28,17 +28,29 @@ def test_imports_go_one_way():
     assert linted.returncode == 0, linted.stdout + linted.stderr
 
 
-def test_the_vocabulary_pulls_in_no_heavy_package():
-    heavy = {"torch", "pyspark", "pandas", "pyarrow", "kafka", "influxdb_client", "pydantic", "typer", "rich"}
-    done = python(f"import sys, {', '.join(MODULES_OF_SCHEMAS)}; print(sorted({heavy!r} & sys.modules.keys()))")
-    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+@pytest.fixture(scope="module")
+def pulled_in():
+    """The packages that are in memory once the vocabulary, then the mathematics too, then the job too are imported."""
+    mathematics = [f"models.{path.stem}" for path in (ROOT / "models").glob("*.py") if not path.stem.startswith("__")]
+    stages = [modules_in("schemas"), mathematics, [*modules_in("streaming"), "lifecycle.cli.versions"]]
+    packages = "print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    done = python("import json, sys\n" + "\n".join(f"import {', '.join(names)}\n{packages}" for names in stages))
+    assert (done.returncode, done.stderr) == (0, "")
+    return dict(
+        zip(("vocabulary", "mathematics", "job"), map(set, map(json.loads, done.stdout.splitlines())), strict=True)
+    )
 
 
-def test_the_mathematics_pulls_in_no_spark_store_or_broker():
-    names = [f"models.{path.stem}" for path in sorted((ROOT / "models").glob("*.py")) if path.stem != "__main__"]
-    heavy = {"pyspark", "kafka", "influxdb_client"}
-    done = python(f"import sys, {', '.join(names)}; print(sorted({heavy!r} & sys.modules.keys()))")
-    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+@pytest.mark.parametrize(
+    ("stage", "heavy"),
+    [
+        ("vocabulary", "torch pyspark pandas pyarrow kafka influxdb_client pydantic typer rich"),
+        ("mathematics", "pyspark kafka influxdb_client"),
+        ("job", "mlflow mlflow_skinny"),  # it takes seconds, and brings what a job must not have
+    ],
+)
+def test_an_import_pulls_in_nothing_heavy(pulled_in, stage, heavy):
+    assert pulled_in[stage] & set(heavy.split()) == set()
 
 
 def dotted(node):
@@ -88,12 +100,23 @@ def test_the_search_finds_what_it_is_for(source, pattern, caught):
     assert any(pattern.fullmatch(name) for name in names_used(source)) is caught
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_reads_no_environment_and_loads_nothing_that_executes(path):
-    used = set(names_used(path.read_text(encoding="utf-8")))
-    assert [name for name in used if EXECUTES.fullmatch(name)] == []
-    if path not in (ROOT / "streaming" / "__main__.py", ROOT / "lifecycle" / "__main__.py"):
-        assert [name for name in used if ENVIRONMENT.fullmatch(name)] == []
+@pytest.fixture(scope="module")
+def used_by_file():
+    return {
+        str(path.relative_to(ROOT)): set(names_used(path.read_text(encoding="utf-8")))
+        for package in PACKAGES
+        for path in sorted((ROOT / package).rglob("*.py"))
+    }
+
+
+def files_that_use(pattern, used_by_file):
+    return {file for file, names in used_by_file.items() if any(map(pattern.fullmatch, names))}
+
+
+def test_no_module_loads_what_executes_and_only_programs_read_the_environment(used_by_file):
+    assert len(used_by_file) > 250
+    assert files_that_use(EXECUTES, used_by_file) == set()
+    assert files_that_use(ENVIRONMENT, used_by_file) <= {"streaming/__main__.py", "lifecycle/__main__.py"}
 
 
 REGISTRIES = ("pypi", "pythonhosted", "npmjs", "maven", "sonatype", "anaconda", "docker", "quay", "ghcr", "crates")
@@ -130,16 +153,5 @@ def test_such_names_would_be_found():
     assert not MACHINE_PATH.search("frame/work/of and https://example.org/work/x and ./work/x")
 
 
-def test_the_job_imports_no_mlflow():
-    """MLflow takes seconds, and brings what a job must not have: the registry's commands alone import it."""
-    files = sorted((ROOT / "streaming").rglob("*.py"))
-    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files if path.stem != "__main__"]
-    names.append("lifecycle.cli.versions")
-    code = f"import sys, {', '.join(names)}; print(sorted(n for n in sys.modules if 'mlflow' in n))"
-    done = python(code.replace(".__init__", ""))
-    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
-
-
-def test_only_one_file_names_mlflow():
-    naming = [path for path in SOURCES if any(name.split(".")[0] == "mlflow" for name in names_used(path.read_text()))]
-    assert naming == [ROOT / "lifecycle" / "registry" / "mlflow.py"]
+def test_only_one_file_names_mlflow(used_by_file):
+    assert files_that_use(re.compile(r"mlflow(\..+)?"), used_by_file) == {"lifecycle/registry/mlflow.py"}

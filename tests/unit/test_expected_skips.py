@@ -29,8 +29,11 @@ def test_a_reason_that_is_not_listed_fails_ci_and_is_printed_elsewhere(tmp_path,
     (tmp_path / "test_it.py").write_text(SKIPS.format(reason=reason), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment |= {"PYTHONPATH": str(ROOT), "CI": ci}
-    plugin = ("-p", "tests.harness.expected_skips", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", tmp_path)
-    ran = run_python("-m", "pytest", "-q", *plugin, *more, tmp_path, env=environment)
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    plugins = ("-p", "tests.harness.expected_skips", "-p", "xdist", "-p", "no:cacheprovider")
+    ran = run_python(
+        "-m", "pytest", "-q", *plugins, "-c", os.devnull, "--rootdir", tmp_path, *more, tmp_path, env=environment
+    )
     assert ran.returncode == code, ran.stdout + ran.stderr
     assert (f"1 x {UNLISTED}" in ran.stdout) == (reason == UNLISTED)
 
