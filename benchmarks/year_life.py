@@ -39,7 +39,7 @@ from models.scoring import means
 from models.training.regions import RegionTask
 from models.training.replay import IncidentHistory, Replay
 from models.training.train_region import prepare, train_region
-from schemas.audit_log import AuditEvent, Plain
+from schemas.audit.log import AuditEvent, Plain
 from schemas.errors import GateClosed
 from schemas.left_behind.closed_counts import last_grace_s
 from schemas.spec import DAY_S, HOUR_S, Spec

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from schemas import DISTRIBUTION
 from schemas.errors import RiskError, errors_in_one_line
-from schemas.version import DISTRIBUTION
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "out" / "release"

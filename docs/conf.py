@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "grafana-provisioning")]
 
 from docs.ages import with_age  # noqa: E402 - the path comes first
 from docs.written import filled  # noqa: E402
-from schemas.version import product_version  # noqa: E402
+from schemas import product_version  # noqa: E402
 
 project = "Incident Risk Scorer"
 release = product_version()

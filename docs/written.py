@@ -1,6 +1,7 @@
 """What code knows of itself, as Markdown: `make docs` puts it in place of a page's `<!-- written: NAME -->`.
 
-`make pages` writes the list of settings in .env.example, which people copy, and the interface of the service.
+`make pages` writes the files that people copy: the settings in .env.example, the schemas of the contract, and the
+interface of the service.
 """
 
 import html
@@ -17,12 +18,13 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from typer.cli import get_docs_for_click
 
+from docs.contract import documents
+from docs.measurements import MEASUREMENTS
 from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
 from models.feature_lists import feature_table
 from schemas.dead_letter import DeadLetter
 from schemas.errors import RiskError
-from schemas.measurements import MEASUREMENTS
 from service.__main__ import app as service_app
 from service.app import document
 from streaming.__main__ import app as streaming_app
@@ -91,6 +93,12 @@ def env_example() -> str:
     return head + ENV_HEAD_ENDS + "".join(lines)
 
 
+def files() -> dict[Path, str]:
+    """The files that code writes, with their texts."""
+    interface = json.dumps(document(), indent=1) + "\n"
+    return {ENV_EXAMPLE: env_example(), **documents(), OPENAPI: interface}
+
+
 def metrics() -> str:
     return bullets(figures_of(Metrics(lambda: True).registry))
 
@@ -157,6 +165,6 @@ PARTS: dict[str, Callable[[], str]] = {
 
 
 if __name__ == "__main__":
-    ENV_EXAMPLE.write_text(env_example(), encoding="utf-8")
-    OPENAPI.write_text(json.dumps(document(), indent=1) + "\n", encoding="utf-8")
-    sys.stdout.write(f"{ENV_EXAMPLE.name} and {OPENAPI.name} written\n")
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{path.name} written\n")

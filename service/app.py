@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from schemas.version import product_version
+from schemas import product_version
 from service import feed, page
 from service.answers import contract, ogc, outlines, scores
 from service.guard import RequestGuard

@@ -14,10 +14,10 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 from starlette.exceptions import HTTPException
 
+from schemas import product_version
 from schemas.grid import Cells, Grid
 from schemas.left_behind.frame_file import StoredFrames
 from schemas.spec import SLUG
-from schemas.version import product_version
 from service.frames import Frames, instant, is_stale
 from service.tokens import ANYONE, Caller, Rates, Tokens, read_tokens
 from streaming.maps.areas import Area, cells_inside

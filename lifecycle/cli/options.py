@@ -12,7 +12,7 @@ import typer
 from lifecycle.registry.changes import Note, register
 from lifecycle.registry.contract import ModelRegistry
 from models.artifact.manifest import MANIFEST
-from schemas.audit_log import AuditEvent, Plain, record
+from schemas.audit.log import AuditEvent, Plain, record
 from schemas.errors import RegistryError, SettingsError
 from schemas.spec import SLUG
 from streaming.settings import Settings

@@ -9,8 +9,7 @@ from typing import Literal
 import msgspec
 
 from schemas.errors import ArtifactError
-from schemas.files import replace_file, write_errors
-from schemas.untrusted_bytes import read_small_json
+from schemas.files import read_small_json, replace_file, write_errors
 
 Outcome = Literal["nothing due", "on trial", "waits", "trial started", "refused", "failed"]
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import msgspec
 
 from schemas.errors import ArtifactError, SettingsError
+from schemas.files import read_regular_file, sha256
 from schemas.limits import MIB
-from schemas.untrusted_bytes import read_regular_file, sha256
 
 Days = Annotated[int, msgspec.Meta(ge=3, le=365)]
 Share = Annotated[float, msgspec.Meta(gt=0, lt=1)]

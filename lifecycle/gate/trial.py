@@ -15,10 +15,9 @@ import msgspec
 
 from lifecycle.gate.plan import GatePlan
 from schemas.errors import ArtifactError, GateClosed
-from schemas.files import exclusive, read_json, replace_file, write_errors
+from schemas.files import exclusive, read_json, read_small_json, replace_file, write_errors
 from schemas.left_behind.pointer import Version
 from schemas.spec import DAY_S
-from schemas.untrusted_bytes import read_small_json
 
 YEAR_S = 365 * DAY_S
 

@@ -8,7 +8,7 @@ from lifecycle.registry.contract import ModelRegistry, RegionState
 from lifecycle.registry.copying import FIGURES, PAGE, manifest_digest
 from lifecycle.registry.rules import Role, promoted, retired, rolled_back
 from models.artifact.artifact import Artifact, read_artifact
-from schemas.audit_log import AuditEvent, Plain
+from schemas.audit.log import AuditEvent, Plain
 from schemas.errors import RegistryError
 
 Note = Callable[[AuditEvent, Mapping[str, Plain]], None]  # writes a record of the audit log

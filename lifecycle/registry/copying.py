@@ -7,9 +7,8 @@ from pathlib import Path
 from models.artifact.artifact import Artifact, read_artifact
 from models.artifact.manifest import FILES, MANIFEST
 from schemas.errors import ArtifactError, RegistryError
-from schemas.files import sync_files, sync_folder
+from schemas.files import read_regular_file, sha256, sync_files, sync_folder
 from schemas.limits import MAX_MANIFEST_BYTES
-from schemas.untrusted_bytes import read_regular_file, sha256
 
 PAGE, FIGURES = "index.html", "evaluation.json"  # of a folder of `models evaluate`
 PART = ".part"  # beside the versions; one process at a time writes it, under the region's lock

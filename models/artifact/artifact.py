@@ -41,10 +41,9 @@ from models.hour_of_week import DAY_BLOCKS
 from models.hyperparameters import RecipeFile
 from models.networks import kind_of_network, name_of_kind
 from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
-from schemas.files import write_errors
+from schemas.files import pack_arrays, sha256, unpack_arrays, write_errors
 from schemas.limits import MIB
 from schemas.spec import Spec
-from schemas.untrusted_bytes import pack_arrays, sha256, unpack_arrays
 
 if TYPE_CHECKING:  # torch takes seconds to import, and only scoring needs it
     from models.network import RiskNetwork

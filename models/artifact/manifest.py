@@ -14,6 +14,7 @@ from models.features import features_of
 from models.hyperparameters import Hyperparameters, TunedOn
 from models.networks import MODELS
 from schemas.errors import ArtifactError, RiskError
+from schemas.files import read_regular_file, sha256
 from schemas.limits import (
     MAX_BASELINE_BYTES,
     MAX_CARD_BYTES,
@@ -23,7 +24,6 @@ from schemas.limits import (
     MAX_WEIGHTS_BYTES,
 )
 from schemas.spec import Spec
-from schemas.untrusted_bytes import read_regular_file, sha256
 
 MANIFEST, WEIGHTS, CARD = "manifest.json", "weights.safetensors", "card.md"
 BASELINE, HISTORY = "baseline.npz", "history.npz"

@@ -25,8 +25,7 @@ from models.training.holiday_days import holiday_days
 from models.training.outside_series import OutsideSeries, missing_warnings
 from models.training.regions import DEFAULT_CELL_M, RegionTask, task_for
 from schemas.errors import DataError, SettingsError, not_installed
-from schemas.files import write_errors
-from schemas.untrusted_bytes import sha256
+from schemas.files import sha256, write_errors
 
 if TYPE_CHECKING:
     from models.evaluation.contract import Regression

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from schemas.version import DISTRIBUTION, product_version
+from schemas import DISTRIBUTION, product_version
 
 
 def _print(is_asked: bool) -> None:

@@ -14,8 +14,8 @@ from models.files.covariate_file import of_series, read_covariates
 from models.training.regions import RegionTask
 from schemas.covariate import NO_VALUES, Values
 from schemas.errors import DataError
+from schemas.files import sha256
 from schemas.spec import HOUR_S, CovariateSeries, Spec
-from schemas.untrusted_bytes import sha256
 
 _ASKED_EVERY_S = 5 * HOUR_S  # so that all hours of the day are asked
 _OFTEN_MISSING = 0.1

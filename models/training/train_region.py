@@ -27,8 +27,8 @@ from models.training.regions import DEFAULT_CELL_M, RegionTask
 from models.training.train import ReportProgress, Trained, TrainingOptions, spec_for, spec_of, table_like, train
 from models.training.training_table import HorizonResult
 from schemas.errors import DataError, RiskError
+from schemas.files import sha256
 from schemas.spec import Spec
-from schemas.untrusted_bytes import sha256
 
 LIBRARIES = ("numpy", "torch", "safetensors", "msgspec")
 

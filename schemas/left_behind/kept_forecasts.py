@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import ArtifactError, CheckpointError
-from schemas.files import replace_file, write_errors
+from schemas.files import pack_arrays, read_regular_file, replace_file, unpack_arrays, write_errors
 from schemas.left_behind.closed_counts import KEEP_S, last_grace_s
 from schemas.limits import MAX_HISTORY_BYTES
 from schemas.spec import HOUR_S, Spec
-from schemas.untrusted_bytes import pack_arrays, read_regular_file, unpack_arrays
 
 _SPEC, _MODEL = "spec", "model"
 Means = npt.NDArray[np.float32]

@@ -11,8 +11,7 @@ from typing import Annotated
 import msgspec
 
 from schemas.errors import ArtifactError
-from schemas.files import replace_file, write_errors
-from schemas.untrusted_bytes import read_small_json
+from schemas.files import read_small_json, replace_file, write_errors
 
 Version = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}\Z")]
 POINTER = "pointer.json"

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from schemas.audit_log import head_path, kept_head, record
-from schemas.audit_verify import Verdict, read_log, verify
+from schemas.audit.log import head_path, kept_head, record
+from schemas.audit.verify import Verdict, read_log, verify
 from schemas.errors import AuditError
 from schemas.left_behind.health import health_path
 from streaming.disk.guard import Guard, read_guard

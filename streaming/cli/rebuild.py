@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from schemas.audit_log import record
+from schemas.audit.log import record
 from streaming.instants import instant_ms
 from streaming.settings import Settings
 

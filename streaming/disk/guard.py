@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from schemas.audit_log import record
+from schemas.audit.log import record
 from schemas.errors import CheckpointError, EventsGone
 from schemas.files import read_json, replace_file, write_errors
 from streaming.disk.spark_files import (

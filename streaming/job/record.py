@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from schemas.audit_log import AuditEvent, Plain, record
+from schemas.audit.log import AuditEvent, Plain, record
 from schemas.errors import AuditError, RiskError
 from streaming.settings import Settings
 from streaming.watch.health_watch import HealthWatch

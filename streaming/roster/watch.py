@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.audit_log import AuditEvent, Plain, record
+from schemas.audit.log import AuditEvent, Plain, record
 from schemas.errors import ArtifactError, ArtifactsAway
 from schemas.left_behind.pointer import POINTER, pointer_path
 from schemas.limits import CLOCKS_DIFFER_S

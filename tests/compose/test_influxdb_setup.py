@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from docs.measurements import MEASUREMENTS
 from schemas.left_behind.closed_counts import GRACE_S
 from schemas.limits import MAX_HORIZON_S
-from schemas.measurements import MEASUREMENTS
 from tests.harness.compose_file import ROOT, SERVICES, stand_in
 from tests.harness.processes import run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from schemas.version import product_version
+from schemas import product_version
 from streaming.settings import Settings
 from tests.harness.compose_file import ROOT, SERVICES
 from tests.harness.processes import run

@@ -1,4 +1,4 @@
-"""The generated files say what the types say, and what is really written fits them."""
+"""What is really written fits the generated files."""
 
 import base64
 import json
@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import schemas
-import schemas.__main__ as command
-from schemas.contract import documents, out_of_date
+from docs.contract import documents
 from schemas.dead_letter import DeadLetter, encode_dead_letter
 from schemas.event import REASONS, Event
 from schemas.incidents import Rejection
@@ -23,27 +22,6 @@ from streaming.settings import Settings
 FOLDER = Path(schemas.__file__).parent
 DOCUMENT = json.loads((FOLDER / "asyncapi.json").read_text(encoding="utf-8"))
 LETTER_SCHEMA = DOCUMENT["components"]["schemas"]["DeadLetter"]
-
-
-def test_the_checked_in_files_are_what_the_types_say():
-    assert [path.name for path in out_of_date()] == []
-
-
-def test_check_says_which_file_differs(monkeypatch, capsys):
-    assert command.main(["--check"]) == 0
-    monkeypatch.setattr(command, "out_of_date", lambda: [FOLDER / "asyncapi.json"])
-    assert command.main(["--check"]) == 1
-    assert "asyncapi.json differs" in capsys.readouterr().err
-    assert command.main(["--chekc"]) == 2
-
-
-def test_the_command_writes_what_differs(monkeypatch, tmp_path, capsys):
-    path = tmp_path / "event.schema.json"
-    monkeypatch.setattr(command, "out_of_date", lambda: [path])
-    monkeypatch.setattr(command, "documents", lambda: {path: "{}\n"})
-    assert command.main([]) == 0
-    assert path.read_text() == "{}\n"
-    assert capsys.readouterr().out == "event.schema.json written\n"
 
 
 def references(node):

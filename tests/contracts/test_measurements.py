@@ -1,15 +1,15 @@
-"""What the job's own writers put into the store has the columns that schemas/measurements.py declares."""
+"""What the job's own writers put into the store has the columns that docs/measurements.py declares."""
 
 from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
+from docs.measurements import MEASUREMENTS, column_kinds
 from lifecycle.gate.asked import Asked
 from lifecycle.trials.points import retrain_line
 from schemas.feedback import Feedback
 from schemas.frame import attribution_groups
-from schemas.measurements import MEASUREMENTS, column_kinds
 from streaming.feedback.accept import mark_line
 from streaming.sinks.line_protocol import top_lines
 from tests.harness.grafana_world import SPECS, outcome_lines, pipeline, score_lines, shadow_lines

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lifecycle.__main__ import app as lifecycle_app
 from models.__main__ import app as models_app
-from schemas.version import DISTRIBUTION, product_version
+from schemas import DISTRIBUTION, product_version
 from service.__main__ import app as service_app
 from service.app import document
 from streaming.__main__ import app as streaming_app

@@ -1,11 +1,14 @@
-"""What code writes of the pages: the settings in .env.example are those of the code, and each part has its page."""
+"""What code writes: the files that people copy are those of the code, and each part of a page has its place."""
 
-from docs.written import ENV_EXAMPLE, PARTS, PLACE, env_example, filled
+import pytest
+
+from docs.written import PARTS, PLACE, files, filled
 from tests.contracts.test_readme import PAGES, ROOT
 
 
-def test_the_example_of_the_settings_is_what_code_writes():
-    assert ENV_EXAMPLE.read_text(encoding="utf-8") == env_example(), "run `make pages` and commit the result"
+@pytest.mark.parametrize(("path", "text"), files().items(), ids=lambda value: getattr(value, "name", ""))
+def test_a_file_is_what_code_writes(path, text):
+    assert path.read_text(encoding="utf-8") == text, "run `make pages` and commit the result"
 
 
 def test_every_part_that_code_writes_has_one_page():

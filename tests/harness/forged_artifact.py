@@ -11,7 +11,7 @@ import pytest
 from models.artifact.artifact import read_artifact
 from models.artifact.manifest import FileEntry, Manifest, version_of
 from schemas.errors import ArtifactError
-from schemas.untrusted_bytes import sha256
+from schemas.files import sha256
 from tests.harness.toy import toy_constants, toy_spec
 
 NOW = 1_700_000_000

@@ -15,7 +15,7 @@ from lifecycle.gate.trial import read_trial, write_trial
 from lifecycle.registry.folder import FolderRegistry
 from models.__main__ import app as models_app
 from models.artifact.artifact import read_artifact
-from schemas.audit_verify import records, verify
+from schemas.audit.verify import records, verify
 from schemas.left_behind.pointer import read_pointer
 from tests.harness.small_town import LAYOUT, START_S
 from tests.harness.task_file import task_file

@@ -18,8 +18,8 @@ import pytest
 from lifecycle.registry.changes import promote, register, retire, roll_back
 from lifecycle.registry.folder import FolderRegistry
 from lifecycle.registry.sync import sync
-from schemas.audit_log import record
-from schemas.audit_verify import records, verify
+from schemas.audit.log import record
+from schemas.audit.verify import records, verify
 from streaming.rehearse.broker import free_port
 from tests.harness.toy import toy_artifact, toy_spec
 

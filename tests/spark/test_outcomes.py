@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from schemas.measurements import column_kinds
+from docs.measurements import column_kinds
 from streaming.roster.roster import load_artifact
 from tests.faults.outcomes import Judgement, due_between, written_in, wrong
 from tests.harness.points import stored_points

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import nbinom
 
+from docs.measurements import column_kinds
 from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.shadow_day import read_shadow, shadow_path
 from lifecycle.gate.trial import Trial, write_trial
 from lifecycle.trials.judge import TrialJudge
 from models.scoring import score
 from schemas.left_behind.pointer import Pointer, write_pointer
-from schemas.measurements import column_kinds
 from streaming.roster.roster import load_artifact
 from tests.harness.points import stored_points
 from tests.harness.region_bench import NOW, Bench, empty_history, event

@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 import pytest
 
-from schemas.audit_verify import records, verify
+from schemas.audit.verify import records, verify
 from streaming.rehearse.broker import free_port
 from streaming.rehearse.poison import poison_messages, template_event
 from tests.harness.prometheus import scraped

@@ -16,8 +16,8 @@ from models.counting.blobs import export_state
 from models.features import FeatureEngine
 from models.scoring import RegionScores, score
 from schemas.errors import ArtifactError
+from schemas.files import unpack_arrays
 from schemas.spec import DAY_S
-from schemas.untrusted_bytes import unpack_arrays
 from streaming.flow.score import score_features
 from tests.harness.forged_artifact import NOW, SPEC, constants, edit_manifest, forge, npz
 

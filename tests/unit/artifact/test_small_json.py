@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from schemas.errors import ArtifactError, SettingsError
-from schemas.untrusted_bytes import read_small_json
+from schemas.files import read_small_json
 
 
 class Word(msgspec.Struct):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from deploy.release import ROOT, changelog_entry, try_commands, version_to_release, write_sums
+from schemas import product_version
 from schemas.errors import RiskError
-from schemas.version import product_version
 from tests.harness.git_folder import commit_all, git
 from tests.harness.processes import run, run_python
 

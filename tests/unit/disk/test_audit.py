@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.audit_log import record
-from schemas.audit_verify import verify
+from schemas.audit.log import record
+from schemas.audit.verify import verify
 from schemas.errors import AuditError
 
 START_S = 1_764_000_000.25

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from schemas.audit_verify import verify
+from schemas.audit.verify import verify
 from schemas.errors import CheckpointError
 from schemas.left_behind.health import Health, StoredBatch, health_path
 from streaming.disk.locks import only_writer
@@ -27,7 +27,7 @@ with only_writer(Path(sys.argv[1])):
 WRITER = """
 import sys
 from pathlib import Path
-from schemas.audit_log import record
+from schemas.audit.log import record
 for number in range(40):
     record(Path(sys.argv[1]), "rebuild", {"writer": sys.argv[2], "number": number}, at_s=1.0)
 """

@@ -6,7 +6,7 @@ import shutil
 import pyspark
 import pytest
 
-from schemas.audit_verify import records
+from schemas.audit.verify import records
 from schemas.errors import CheckpointError
 from streaming.disk.guard import STATE_LAYOUT, read_guard
 from streaming.topics.admin import Topic

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from schemas.errors import CheckpointError
+from schemas.files import pack_arrays, unpack_arrays
 from schemas.left_behind.closed_counts import ClosedCounts
-from schemas.untrusted_bytes import pack_arrays, unpack_arrays
 from streaming.flow.count import Head, begins_an_hour
 from streaming.flow.outcomes import Outcomes
 from tests.harness.grafana_world import frame

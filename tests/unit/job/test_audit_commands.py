@@ -5,8 +5,8 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from schemas.audit_log import record
-from schemas.audit_verify import verify
+from schemas.audit.log import record
+from schemas.audit.verify import verify
 from schemas.errors import AuditError
 from schemas.left_behind.health import health_path
 from streaming.__main__ import app

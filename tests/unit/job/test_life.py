@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from schemas.audit_verify import records, verify
+from schemas.audit.verify import records, verify
 from schemas.errors import ArtifactError, AuditError, SinkRefused
 from streaming.__main__ import main
 from streaming.disk.locks import only_writer

@@ -9,7 +9,7 @@ import pytest
 import models.artifact.artifact
 import streaming.roster.roster
 from models.artifact.artifact import read_artifact
-from schemas.audit_verify import records
+from schemas.audit.verify import records
 from schemas.errors import ArtifactError
 from schemas.left_behind.pointer import Pointer, pointer_path, write_pointer
 from streaming.roster.artifact_cache import ArtifactCache

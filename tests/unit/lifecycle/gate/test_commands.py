@@ -4,7 +4,7 @@ import pytest
 
 from lifecycle.gate.trial import read_trial
 from lifecycle.registry.changes import promote
-from schemas.audit_verify import records
+from schemas.audit.verify import records
 from schemas.errors import GateClosed, RegistryError, SettingsError
 from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness.gate_town import date

@@ -10,7 +10,7 @@ from lifecycle.gate.trial import end_on_record, read_trial, trial_path, write_tr
 from models.artifact.artifact import read_artifact
 from models.artifact.pointer import champion_of
 from models.hyperparameters import Hyperparameters
-from schemas.audit_verify import records
+from schemas.audit.verify import records
 from schemas.errors import GateClosed
 from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness.gate_town import DAY_S, PLAN

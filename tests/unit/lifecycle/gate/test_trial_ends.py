@@ -14,7 +14,7 @@ from lifecycle.gate.trial import Trial, alone, end_on_record, ended_trials, read
 from lifecycle.trials import desk as trials_desk
 from lifecycle.trials.desk import Desk, abandon_trial, begin, end_trial, start_trial
 from models.artifact.artifact import read_artifact
-from schemas.audit_verify import records
+from schemas.audit.verify import records
 from schemas.errors import ArtifactError, GateClosed
 from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness import registries

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lifecycle.__main__ import app
-from schemas.audit_verify import records
+from schemas.audit.verify import records
 from schemas.errors import AuditError, RegistryError, SettingsError
 from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness.registries import PAGE_FILES, Desk, evaluation_folder

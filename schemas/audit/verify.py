@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.audit_log import BEFORE_THE_FIRST, AuditRecord, parse_record
+from schemas.audit.log import BEFORE_THE_FIRST, AuditRecord, parse_record
 from schemas.errors import AuditError
 
 
