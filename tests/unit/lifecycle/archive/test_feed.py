@@ -132,7 +132,7 @@ def test_refusals_equal_a_recount_by_the_words_of_the_alerts(steps):
 @pytest.mark.parametrize(
     ("title", "level", "spans", "least"),
     [
-        ("RegionFeed silent", feed.SILENT_S, set(), None),
+        ("Feed silent", feed.SILENT_S, set(), None),
         ("Too many rejects", feed.SHARE, {feed.HALF_HOUR_S, feed.SIX_HOURS_S}, feed.LEAST),
         ("Most messages of a small feed refused", feed.SMALL_SHARE, {feed.SIX_HOURS_S}, feed.SMALL_LEAST),
     ],
