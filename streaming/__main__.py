@@ -13,7 +13,6 @@ from streaming.cli import (
     doctor,
     feedback,
     left_behind,
-    parity,
     pod,
     prepare,
     rebuild,
@@ -51,7 +50,6 @@ app.command("cells", rich_help_panel=_SETUP)(cells.cells)
 app.command("prepare", rich_help_panel=_SETUP)(prepare.prepare)
 app.command("demo", rich_help_panel=_REHEARSAL)(demo.demo)
 app.command("replay", rich_help_panel=_REHEARSAL)(replay.replay)
-app.command("parity", rich_help_panel=_REHEARSAL)(parity.parity)
 app.command("broker", rich_help_panel=_REHEARSAL)(broker.broker)
 for _name in ("executor", "driver"):  # the words that Spark gives to the image of its pods
     app.command(_name, hidden=True, context_settings={"ignore_unknown_options": True})(pod.become)

@@ -36,7 +36,7 @@ def class_archive_of(settings: Settings, log: Path) -> Path:
 
     from streaming.job.session import needed_packages, start_session
 
-    has_jars = "spark.jars" in jar_options(settings.cache, needed_packages(settings))
+    has_jars = "spark.jars" in jar_options(settings.cache, needed_packages(settings.checkpoint, settings.spark_state))
     if has_jars and (there := class_archive(settings.cache)):
         return there
     cache = settings.cache.expanduser()

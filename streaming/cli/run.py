@@ -3,7 +3,8 @@
 import logging
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Self
 
 import typer
 from rich.console import Console
@@ -38,18 +39,19 @@ def run(context: typer.Context) -> None:
     )
     logging.getLogger("streaming").setLevel(logging.INFO)
     stop = stop_on_signals()
+    frames = frame_watch(settings.frames, settings.clock)
     with ProgressLine(_errors) as progress:
-        is_clean = run_pipeline(settings, stop=stop, watchers=[progress.show, frame_watch(settings).show])
+        is_clean = run_pipeline(settings, stop=stop, watchers=[progress.show, frames.show])
     _errors.print(progress.closing_line(is_clean=is_clean), highlight=False, soft_wrap=True)
 
 
-def frame_watch(settings: Settings) -> "FrameWatch":
+def frame_watch(folder: Path, clock: Literal["wall", "event"]) -> "FrameWatch":
     from streaming.watch.frame_watch import FrameWatch
 
     remedy = "set RISK_FRAMES to a folder that you may write"
-    with write_errors(SettingsError, f"RISK_FRAMES={settings.frames}", remedy=remedy):
-        make_writable(settings.frames)
-    return FrameWatch(folder=settings.frames, clock=settings.clock)
+    with write_errors(SettingsError, f"RISK_FRAMES={folder}", remedy=remedy):
+        make_writable(folder)
+    return FrameWatch(folder=folder, clock=clock)
 
 
 class ProgressLine:

@@ -4,9 +4,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from schemas.audit.log import AuditEvent, Plain, record
 from schemas.errors import AuditError, RiskError
@@ -29,36 +30,35 @@ class JobRecord:
 def recorded(settings: Settings) -> Iterator[JobRecord]:
     """Needs the checkpoint's lock. Raises AuditError when the log cannot be written: no job runs unrecorded."""
     process: dict[str, Plain] = {"process": os.getpid(), "host": socket.gethostname()}
-    _record(settings, "start", {**process, "checkpoint": str(settings.checkpoint.absolute())})
-    _record_and_log(settings, "settings", settings.shown())
+    described = partial(_described, without_secrets=settings.without_secrets)
+
+    def note(event: AuditEvent, details: Mapping[str, Plain]) -> None:
+        """A head can be noted elsewhere: with it, lines that were removed from the end of the file are noticed."""
+        head = record(settings.audit, event, details, at_s=time.time(), checkpoint=settings.checkpoint)
+        if event != "start":  # the settings follow at once
+            log.info("audit=%s head=%s", settings.audit, head)
+
+    note("start", {**process, "checkpoint": str(settings.checkpoint.absolute())})
+    note("settings", settings.shown())
     health = HealthWatch(checkpoint=settings.checkpoint, clock=settings.clock, trigger_s=settings.trigger_s)
     job = JobRecord(health)
     try:
-        with health.kept(lambda error: described(error, settings)):
+        with health.kept(described):
             yield job
     except BaseException as error:
-        text, code = described(error, settings)
+        text, code = described(error)
         try:
-            _record_and_log(settings, "failure", {**process, "error": text, "exit_code": code})
+            note("failure", {**process, "error": text, "exit_code": code})
         except AuditError as unwritten:  # the error that ended the job matters more
             log.warning("%s", unwritten)
         raise
-    _record_and_log(settings, "stop", {**process, "between_batches": job.is_clean, "last_batch": health.last_batch})
+    note("stop", {**process, "between_batches": job.is_clean, "last_batch": health.last_batch})
 
 
-def described(error: BaseException, settings: Settings) -> tuple[str, int]:
+def _described(error: BaseException, without_secrets: Callable[[str], str]) -> tuple[str, int]:
     """(text without secrets, exit code). Of an error that is not ours only its class: its text may hold a secret."""
     if isinstance(error, RiskError):
-        return settings.without_secrets(str(error)), error.exit_code
+        return without_secrets(str(error)), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return "stopped at once by a second signal", _INTERRUPTED
     return f"{type(error).__name__}, a fault of this program", 1
-
-
-def _record_and_log(settings: Settings, event: AuditEvent, details: Mapping[str, Plain]) -> None:
-    """The head can be noted elsewhere: with it, lines that were removed from the end of the file are noticed."""
-    log.info("audit=%s head=%s", settings.audit, _record(settings, event, details))
-
-
-def _record(settings: Settings, event: AuditEvent, details: Mapping[str, Plain]) -> str:
-    return record(settings.audit, event, details, at_s=time.time(), checkpoint=settings.checkpoint)

@@ -57,7 +57,7 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     What Spark and its workers print goes to `log`: the terminal belongs to the person who watches the job. Java takes
     its classes from the archive that `prepare` wrote, if there is one; with `classes_into` it writes one at its end.
     """
-    packages = needed_packages(settings)
+    packages = needed_packages(settings.checkpoint, settings.spark_state)
     jars = jar_options(settings.cache, packages)
     options = jars | _options(settings, classes_into)
     on_interrupt = signal.getsignal(signal.SIGINT)
@@ -72,9 +72,9 @@ def start_session(settings: Settings, log: Path, *, classes_into: Path | None = 
     return session
 
 
-def needed_packages(settings: Settings) -> list[str]:
+def needed_packages(checkpoint: Path, spark_state: str) -> list[str]:
     """Maven coordinates of what a session needs beside pyspark's own jars."""
-    return [CONNECTOR, OBJECT_STORE_CLIENT] if is_stored(settings.checkpoint, settings.spark_state) else [CONNECTOR]
+    return [CONNECTOR, OBJECT_STORE_CLIENT] if is_stored(checkpoint, spark_state) else [CONNECTOR]
 
 
 def _options(settings: Settings, classes_into: Path | None) -> dict[str, str]:

@@ -9,7 +9,7 @@ from streaming.settings import Settings
 from streaming.sinks.contract import Sink
 from streaming.sinks.open import SINKS, open_sink
 
-MEMORY = {"memory": "streaming.sinks.memory:MemorySink"}  # the fake, which is held to the same contract
+MEMORY = {"memory": "tests.harness.memory_sink:MemorySink"}  # the fake, which is held to the same contract
 FIRST = b"pipeline,region=a consumed=1.0 60\n"
 SECOND = b"pipeline,region=a consumed=2.0 120\npipeline,region=b consumed=3.0 120\n"
 

@@ -15,8 +15,8 @@ from schemas.errors import RiskError
 from streaming.flow.rows import Published
 from streaming.job.job import Job, Outside
 from streaming.settings import Settings
-from streaming.sinks.memory import MemorySink
 from streaming.watch.batch_writer import BatchLog
+from tests.harness.memory_sink import MemorySink
 
 DEADLINE_S = 240.0
 TOP_K = 3

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import SinkUnavailable, SparkFailed
 from streaming.disk.spark_files import last_begun, last_commit
 from streaming.flow import decode
-from streaming.sinks.memory import MemorySink
+from tests.harness.memory_sink import MemorySink
 from tests.harness.points import of_the_events, stored_points
 
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from schemas.errors import SinkRefused
-from streaming.sinks.memory import MemorySink
+from tests.harness.memory_sink import MemorySink
 
 
 class WaitingSink(MemorySink):

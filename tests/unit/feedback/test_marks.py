@@ -15,7 +15,7 @@ from schemas.limits import MAX_EVENT_BYTES
 from streaming.cli.feedback import specs_of
 from streaming.feedback.accept import fault_of, mark_line
 from streaming.feedback.store import FeedbackStore
-from streaming.sinks.memory import MemorySink
+from tests.harness.memory_sink import MemorySink
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_artifact, toy_spec
 

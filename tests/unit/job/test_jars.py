@@ -14,7 +14,6 @@ from streaming.job.jars import (
     keep_list_of_jars,
 )
 from streaming.job.session import needed_packages
-from streaming.settings import Settings
 
 
 def test_ivy_is_asked_until_its_jars_are_known_and_again_when_one_is_gone(tmp_path):
@@ -55,11 +54,11 @@ def test_a_session_without_jars_leaves_nothing_to_start_with(tmp_path):
 
 
 def test_the_client_of_an_object_store_is_fetched_where_the_state_is_in_one_and_fits_pyspark(tmp_path):
-    assert needed_packages(Settings(checkpoint=tmp_path)) == [CONNECTOR]
+    assert needed_packages(tmp_path, "") == [CONNECTOR]
     stored = [CONNECTOR, OBJECT_STORE_CLIENT]
-    assert needed_packages(Settings(checkpoint=tmp_path, spark_state="s3a://bucket/state")) == stored
+    assert needed_packages(tmp_path, "s3a://bucket/state") == stored
     (tmp_path / "spark").write_text("s3a://bucket/state/state-1\n")
-    assert needed_packages(Settings(checkpoint=tmp_path)) == stored
+    assert needed_packages(tmp_path, "") == stored
     keep_list_of_jars(tmp_path, [CONNECTOR], ["a.jar"])
     assert "spark.jars.packages" in jar_options(tmp_path, stored)
     client = OBJECT_STORE_CLIENT.rpartition(":")[2]
