@@ -51,7 +51,7 @@ def cells(
     patterns: dict[str, dict[str, str]] = {}
     for spec, here in zip(specs, cells_of_areas(named, [spec.grid for spec in specs]), strict=True):
         files[lines_name(spec.region)] = border_and_areas(spec.grid, [area for area in named if area.name in here])
-        patterns[spec.region] = {name: cells_pattern(spec.grid, its) for name, its in here.items()}
+        patterns[spec.region] = {name: cells_pattern(spec.grid, inside) for name, inside in here.items()}
     if streets:
         files[STREETS] = read_streets(streets, [spec.grid for spec in specs])
     _write_outlines(out, files)
@@ -61,8 +61,8 @@ def cells(
             raise SettingsError(f"--live-map {live_map} does not exist", WHICH_MAP)
         page = with_streets(page, files[STREETS]["attribution"]) if streets else page
         _write_pages(out / DASHBOARDS, live_map.stem, _pages(page, specs, patterns))
-        for region, its in patterns.items():
-            for name in its:
+        for region, areas_of_region in patterns.items():
+            for name in areas_of_region:
                 typer.echo(f"{region}, only {name}: add ?var-area={quote(name)} to the address of its map")
 
 
@@ -73,9 +73,9 @@ def _served_specs(folder: Path) -> list[Spec]:
 
     specs: list[Spec] = []
     unread: list[ArtifactError] = []
-    for _, found in sorted(candidates(folder).items()):
-        unread += [found.fault] if found.fault else []
-        for artifact in found.folders:
+    for _, choice in sorted(candidates(folder).items()):
+        unread += [choice.fault] if choice.fault else []
+        for artifact in choice.folders:
             try:
                 specs.append(read_spec(artifact))
                 break
@@ -84,8 +84,8 @@ def _served_specs(folder: Path) -> list[Spec]:
     if not specs:
         nothing = ArtifactError(f"no artifact in {folder}", "train a model, or set RISK_ARTIFACTS to another folder")
         raise unread[0] if unread else nothing
-    for one in unread:
-        typer.echo(f"left out: {one}", err=True)
+    for unusable in unread:
+        typer.echo(f"left out: {unusable}", err=True)
     return specs
 
 

@@ -90,21 +90,21 @@ def examine(settings: Settings, *, now_s: float) -> Iterator[Finding]:
 
 def _java() -> Iterator[Finding]:
     output = subprocess.run([java(), "-version"], capture_output=True, text=True, check=False, timeout=30).stderr
-    found = re.search(r'version "(\d+)', output)
-    number = int(found[1]) if found else 0
+    match = re.search(r'version "(\d+)', output)
+    number = int(match[1]) if match else 0
     if number < _OLDEST_JAVA:
         raise RiskError(f"version {number}", f"install Java {_OLDEST_JAVA} (Debian: openjdk-17-jre-headless)")
     yield Finding("Java", f"version {number}")
 
 
 def _packages() -> Iterator[Finding]:
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             yield Finding("packages", f"{name} is missing", "fail", f"pip install {name}")
-    yield Finding("packages", ", ".join(f"{name} {number}" for name, number in found.items()))
+    yield Finding("packages", ", ".join(f"{name} {number}" for name, number in versions.items()))
 
 
 def _connector(cache: Path) -> Iterator[Finding]:
@@ -164,10 +164,10 @@ def _artifacts(settings: Settings, now_s: float) -> Iterator[Finding]:
     for region, entry in roster.items():
         artifact = load_artifact(entry.folder)
         days = (now_s - artifact.manifest.data.cutoff_s) / 86_400
-        seen = f"version {artifact.version}, spec {artifact.spec.fingerprint()}, data end {days:.0f} days ago"
-        finding = Finding(f"artifact {region}", seen)
+        result = f"version {artifact.version}, spec {artifact.spec.fingerprint()}, data end {days:.0f} days ago"
+        finding = Finding(f"artifact {region}", result)
         if artifact.network_fault:
-            fault = f"{seen}; no network: {artifact.network_fault}"
+            fault = f"{result}; no network: {artifact.network_fault}"
             finding = replace(finding, seen=fault, grade="warn", remedy="copy the artifact again")
         elif days > _OLD_DATA_DAYS and settings.clock == "wall":
             finding = replace(finding, grade="warn", remedy="the data are old, so train with newer incidents")
@@ -191,8 +191,8 @@ def _counts(settings: Settings) -> Iterator[Finding]:
         finding = Finding(f"checkpoint {region}", f"counts are for spec {entry.fingerprint}")
         if entry.fingerprint not in specs:
             remedy = "bring back an artifact of that spec, train `--like` it, or for a new spec `checkpoint --reset`"
-            seen = f"{finding.seen}, artifacts are for {', '.join(sorted(specs)) or 'none'}"
-            finding = replace(finding, seen=seen, grade="fail", remedy=remedy)
+            result = f"{finding.seen}, artifacts are for {', '.join(sorted(specs)) or 'none'}"
+            finding = replace(finding, seen=result, grade="fail", remedy=remedy)
         yield finding
 
 

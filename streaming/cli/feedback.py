@@ -45,10 +45,10 @@ def send_command(
         "category": category,
         "horizon": horizon,
     }
-    found = decode_feedback(msgspec.json.encode(fields))
-    if not isinstance(found, Feedback):
-        raise DataError(f"this is no mark ({found[0]}: {found[1]})", "see --help")
-    send_mark(found, KafkaConnection.of(settings), settings.feedback_topic)
+    decoded = decode_feedback(msgspec.json.encode(fields))
+    if not isinstance(decoded, Feedback):
+        raise DataError(f"this is no mark ({decoded[0]}: {decoded[1]})", "see --help")
+    send_mark(decoded, KafkaConnection.of(settings), settings.feedback_topic)
     typer.echo(f"{region}, cell {cell}: {mark} is sent to {settings.feedback_topic}")
 
 
@@ -85,7 +85,7 @@ def specs_of(artifacts: Path) -> "dict[str, Spec]":
     from models.artifact.artifact import read_spec
     from models.artifact.pointer import candidates
 
-    found = candidates(artifacts)
-    if fault := next((its.fault for its in found.values() if its.fault), None):
+    choices = candidates(artifacts)
+    if fault := next((choice.fault for choice in choices.values() if choice.fault), None):
         raise fault
-    return {region: read_spec(its.folders[0]) for region, its in found.items() if its.folders}
+    return {region: read_spec(choice.folders[0]) for region, choice in choices.items() if choice.folders}

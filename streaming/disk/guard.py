@@ -174,8 +174,8 @@ def refuse_lost_end(read: Mapping[int, int], end: Mapping[int, int], topic: str)
     lost = {partition: end[partition] for partition, until in read.items() if end.get(partition, until) < until}
     if lost:
         places = ", ".join(
-            f"partition {partition} ends before offset {found}, and was read up to offset {read[partition] - 1}"
-            for partition, found in sorted(lost.items())
+            f"partition {partition} ends before offset {newest}, and was read up to offset {read[partition] - 1}"
+            for partition, newest in sorted(lost.items())
         )
         fault = f"Kafka lost events of {topic} after they were read, by a power cut or another disk ({places})"
         raise EventsGone(fault, remedy=f"restore its disk, or send the events again and {RESET_FROM}")

@@ -44,8 +44,8 @@ def finish_reset(checkpoint: Path) -> None:
     intention = unfinished_reset(checkpoint)
     if intention is not None:
         begins_s = int(intention.read_text(encoding="utf-8")) / 1000
-        kept = kept_in(_carry_out(intention))
-        log.warning("finished an interrupted reset: the topic is read from %s; %s", instant_text(begins_s), kept)
+        result = kept_in(_carry_out(intention))
+        log.warning("finished an interrupted reset: the topic is read from %s; %s", instant_text(begins_s), result)
 
 
 def kept_in(old: Path | None) -> str:

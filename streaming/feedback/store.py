@@ -35,15 +35,15 @@ class FeedbackStore:
         specs, now_s = self.specs(), self.now_s()
         lines, refused = [], dict[str, list[Rejection]]()
         for record in records:
-            found = decode_feedback(record.value)
-            fault = fault_of(found, specs, now_s) if isinstance(found, Feedback) else found
-            if fault is None and isinstance(found, Feedback):
-                lines.append(mark_line(found))
+            decoded = decode_feedback(record.value)
+            fault = fault_of(decoded, specs, now_s) if isinstance(decoded, Feedback) else decoded
+            if fault is None and isinstance(decoded, Feedback):
+                lines.append(mark_line(decoded))
                 continue
             reason, detail = fault or ("schema", "the value is no mark")
-            region = found.region if isinstance(found, Feedback) and found.region in specs else ""
+            region = decoded.region if isinstance(decoded, Feedback) and decoded.region in specs else ""
             # What is not a mark may be about a person, whatever its reason: its bytes are not kept.
-            payload = record.value if isinstance(found, Feedback) else None
+            payload = record.value if isinstance(decoded, Feedback) else None
             place = (record.partition, record.offset, record.timestamp)
             refused.setdefault(region, []).append(Rejection(reason, detail, *place, payload))
         self.dead_letters.write(refused)
@@ -74,10 +74,10 @@ def keep_feedback(
         )
         try:
             while not stop.is_set():
-                records = [one for part in consumer.poll(timeout_ms=1000).values() for one in part]
+                records = [record for part in consumer.poll(timeout_ms=1000).values() for record in part]
                 if records:
-                    kept, left = store.keep(records)
-                    taken, refused = taken + kept, refused + left
+                    new, left = store.keep(records)
+                    taken, refused = taken + new, refused + left
                     consumer.commit()
                 elif not follow and consumer.assignment() and _is_at_end(consumer):
                     break

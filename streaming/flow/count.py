@@ -110,17 +110,17 @@ class RegionCounter(StatefulProcessor):  # type: ignore[misc]
             live = self._open(artifact, folder, head)
         if live.engine_of != folder:
             live.engine, live.engine_of = FeatureEngine(artifact.spec, artifact.constants), folder
-        day, kept = max(day_of(now_ms), head.kept_day), b""
+        day, day_counts = max(day_of(now_ms), head.kept_day), b""
         if day != head.kept_day:
-            kept = pack_counts(live.journal.state, totals=head.totals, newest_event_s=head.newest_event_s)
+            day_counts = pack_counts(live.journal.state, totals=head.totals, newest_event_s=head.newest_event_s)
         result = count_batch(live, head, packed, as_of_s)
         self._write(result.changes)
         _LIVE[region] = live
         summary = msgspec.structs.replace(
             result.summary,
             newest_received_ms=newest_received_ms,
-            kept_day=day if kept else "",
-            kept=kept,
+            kept_day=day if day_counts else "",
+            kept=day_counts,
         )
         counted = [CountedRow(region, folder, result.features, msgspec.msgpack.encode(summary))]
         if begins_an_hour(head, result.head):

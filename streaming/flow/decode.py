@@ -116,14 +116,14 @@ def covariate_rows(
 
     Raises LedgerUnbalanced when a message was lost or doubled.
     """
-    found, refused = decode_covariates(messages, specs)
-    if sum(map(len, found.values())) + sum(map(len, refused.values())) != len(messages.values):
+    values, refused = decode_covariates(messages, specs)
+    if sum(map(len, values.values())) + sum(map(len, refused.values())) != len(messages.values):
         raise LedgerUnbalanced(f"of {len(messages.values)} covariates some were lost or doubled in decoding")
     rows = []
-    for region in sorted({*found, *refused}):
+    for region in sorted({*values, *refused}):
         rejections, room = within(refused.get(region, []), room)
         row = row_without_messages(region, roster, int(np.max(messages.kafka_time_ms)))._replace(
-            covariates=found[region].tobytes() if region in found else b"",
+            covariates=values[region].tobytes() if region in values else b"",
             refused_covariates=pack_rejections(rejections),
         )
         rows.append(row)

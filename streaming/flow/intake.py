@@ -70,15 +70,15 @@ def take_in_outside(state: CountState, values: Values, refused: Sequence[Rejecti
 
 def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], int]:
     """The rejections, without the payloads for which `room` bytes are not enough, and the room that is left."""
-    kept = []
-    for one in refused:
-        size = len(one.payload or b"")
+    within_room = []
+    for rejection in refused:
+        size = len(rejection.payload or b"")
         if size > room:
-            kept.append(msgspec.structs.replace(one, payload=None))
+            within_room.append(msgspec.structs.replace(rejection, payload=None))
         else:
-            kept.append(one)
+            within_room.append(rejection)
             room -= size
-    return kept, room
+    return within_room, room
 
 
 def _issued_ahead(value: Any) -> Rejection:

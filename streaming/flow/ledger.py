@@ -14,9 +14,9 @@ UNASSIGNED = ""  # the region of messages that name no region of the roster
 
 def balanced_ledger(consumed: int, outcomes: Mapping[str, int], rejections: list[Rejection]) -> dict[str, int]:
     """consumed = counted + corrected + duplicate + repeated + excluded + rejected, or LedgerUnbalanced."""
-    reasons = Counter(f"rejected_{one.reason}" for one in rejections)
-    seen = {"consumed": consumed, **outcomes, "rejected": len(rejections)}
-    ledger = {name: seen.get(name, 0) for name in OUTCOMES_SHOWN}
+    reasons = Counter(f"rejected_{rejection.reason}" for rejection in rejections)
+    counts = {"consumed": consumed, **outcomes, "rejected": len(rejections)}
+    ledger = {name: counts.get(name, 0) for name in OUTCOMES_SHOWN}
     if not is_balanced(ledger):
         raise LedgerUnbalanced(f"{ledger}: outcomes do not add up to what was consumed", remedy="please report this")
     return ledger | dict(sorted(reasons.items()))

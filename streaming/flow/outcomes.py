@@ -31,8 +31,9 @@ class Outcomes:
 
     def points(self, spec: Spec, closed: Sequence[ClosedCounts]) -> bytes:
         """`outcome`, `outcome_area` and `outcome_chance` lines of the horizons for which a forecast was kept."""
-        kept = ((counts, self.kept.read(spec, counts.tick_s)) for counts in closed)
-        return b"".join(closed_points(Forecast.of_kept(one), counts, spec) for counts, one in kept if one is not None)
+        forecasts = ((counts, self.kept.read(spec, counts.tick_s)) for counts in closed)
+        judged = ((counts, Forecast.of_kept(forecast)) for counts, forecast in forecasts if forecast is not None)
+        return b"".join(closed_points(forecast, counts, spec) for counts, forecast in judged)
 
 
 def closed_points(forecast: Forecast, closed: ClosedCounts, spec: Spec) -> bytes:

@@ -50,4 +50,4 @@ def _newest(folders: pd.Series) -> str:
 
 
 def _rejections_in(blobs: pd.Series) -> list[Rejection]:
-    return [one for blob in blobs for one in unpack_rejections(blob)]
+    return [rejection for blob in blobs for rejection in unpack_rejections(blob)]

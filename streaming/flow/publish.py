@@ -107,11 +107,13 @@ class Publisher:
     def _publish(self, rows: "DataFrame", batch_id: int) -> Published:
         started = time.monotonic()
         batch = _Batch.of([ScoredRow.of(row) for row in rows.toArrow().to_pylist()])
-        self.dead_letters.write(
-            {region: unpack_rejections(one.rejections) for region, one in batch.summaries.items() if one.rejections}
-        )
-        if outside := {name: one.refused_covariates for name, one in batch.summaries.items() if one.refused_covariates}:
-            self.dead_letters.write_outside({name: unpack_rejections(refused) for name, refused in outside.items()})
+        refused = {region: summary.rejections for region, summary in batch.summaries.items()}
+        outside = {region: summary.refused_covariates for region, summary in batch.summaries.items()}
+        self.dead_letters.write({region: unpack_rejections(packed) for region, packed in refused.items() if packed})
+        if any(outside.values()):
+            self.dead_letters.write_outside(
+                {region: unpack_rejections(packed) for region, packed in outside.items() if packed}
+            )
         facts, unaccounted = self.facts(), self.unaccounted(batch_id, batch.consumed)
         of_the_machine = self._of_the_machine(facts, unaccounted)
         report = self._write(self._scores(batch), b"".join(self._pipeline(batch, of_the_machine)))
@@ -190,17 +192,17 @@ class Publisher:
             figures = dict(of_the_machine) if region != UNASSIGNED or summary.ledger["consumed"] else {}
             if summary.newest_received_ms:
                 figures["freshness_s"] = max(0.0, self.now_s() - summary.newest_received_ms / 1000)
-            known = load_artifact(batch.folders[region]).manifest if region in batch.folders else None
+            manifest = load_artifact(batch.folders[region]).manifest if region in batch.folders else None
             point = PipelinePoint(
                 region=region,
-                tick_s=tick_of(summary.as_of_s, known.spec if known else None),
+                tick_s=tick_of(summary.as_of_s, manifest.spec if manifest else None),
                 as_of_s=summary.as_of_s,
                 totals=summary.totals,
-                newest_event_s=summary.newest_event_s or (known.data.cutoff_s if known else 0),
+                newest_event_s=summary.newest_event_s or (manifest.data.cutoff_s if manifest else 0),
                 model=batch.frames[region].model if region in batch.frames else None,
-                data_end_s=known.data.cutoff_s if known else 0,
-                covariates_missing=summary.covariates_missing if known and known.spec.covariates else None,
-                challenger=(self.challenger(region) or NO_CHALLENGER) if known else None,
+                data_end_s=manifest.data.cutoff_s if manifest else 0,
+                covariates_missing=summary.covariates_missing if manifest and manifest.spec.covariates else None,
+                challenger=(self.challenger(region) or NO_CHALLENGER) if manifest else None,
             )
             yield point.line(figures)
 

@@ -27,7 +27,7 @@ def facts_of(query: "StreamingQuery") -> QueryFacts:
         return QueryFacts()
     return QueryFacts(
         lag_events=_lag(progress["sources"]),
-        state_bytes=float(sum(one["memoryUsedBytes"] for one in progress["stateOperators"])),
+        state_bytes=float(sum(operator["memoryUsedBytes"] for operator in progress["stateOperators"])),
         input_rows_per_s=float(progress["inputRowsPerSecond"]),
         processed_rows_per_s=float(progress["processedRowsPerSecond"]),
         phases_s={phase: ms / 1000 for phase, ms in progress["durationMs"].items()},

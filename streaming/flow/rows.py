@@ -72,7 +72,7 @@ def ddl(row: type) -> str:
 
 def _columns(row: type) -> Iterator[tuple[str, Any, str]]:
     for name, hint in get_type_hints(row).items():
-        kind = next(one for one in (*get_args(hint), hint) if one in _TYPES)  # of `str | None`, str
+        kind = next(part for part in (*get_args(hint), hint) if part in _TYPES)  # of `str | None`, str
         yield name, *_TYPES[kind]
 
 

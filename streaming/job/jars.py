@@ -92,8 +92,8 @@ def keep_class_archive(cache: Path, written: Path) -> Path:
 
 def _archive_name() -> str:
     parts = [Path(shutil.which("java") or "java").resolve(), _pyspark_jar("spark-core_*.jar")]
-    known = " ".join(f"{part} {part.stat().st_mtime_ns if part.exists() else 0}" for part in parts)
-    return f"java-classes-{sha256(known.encode()).hexdigest()[:16]}-"
+    versions = " ".join(f"{part} {part.stat().st_mtime_ns if part.exists() else 0}" for part in parts)
+    return f"java-classes-{sha256(versions.encode()).hexdigest()[:16]}-"
 
 
 def _list_of_jars(cache: Path, packages: Sequence[str]) -> Path:
@@ -114,10 +114,10 @@ def kafka_class_path(cache: Path) -> str:
 
 def java() -> str:
     """Path of the Java launcher. Raises BrokerError when there is none."""
-    found = shutil.which("java")
-    if found is None:
+    launcher = shutil.which("java")
+    if launcher is None:
         raise BrokerError("there is no `java` on PATH", remedy="install Java 17 (Debian: openjdk-17-jre-headless)")
-    return found
+    return launcher
 
 
 def _fetch_kafka(cache: Path, target: Path) -> None:
@@ -151,10 +151,10 @@ def last_lines(text: str) -> str:
 def _pyspark_jar(pattern: str) -> Path:
     spec = find_spec("pyspark")  # found, not imported: importing pyspark takes a second
     folders = spec.submodule_search_locations if spec else None
-    found = sorted(jar for folder in folders or () for jar in Path(folder, "jars").glob(pattern))
-    if not found:
+    jars = sorted(jar for folder in folders or () for jar in Path(folder, "jars").glob(pattern))
+    if not jars:
         raise BrokerError(f"pyspark's jars hold no {pattern}", remedy="install this project's pinned pyspark again")
-    return found[-1]
+    return jars[-1]
 
 
 def _folder(cache: Path) -> Path:

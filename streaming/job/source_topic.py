@@ -79,10 +79,10 @@ class SourceTopic:
         if topics is None:
             return False
         topic, *outside = topics
-        guard = self.guard_of(*(one.id for one in topics))
+        guard = self.guard_of(*(each.id for each in topics))
         verify_checkpoint(self.checkpoint, guard, topic, audit=self.audit)
-        for one in outside:
-            refuse_lost(self.checkpoint, one, self.covariates_topic)
+        for each in outside:
+            refuse_lost(self.checkpoint, each, self.covariates_topic)
         if self._guard is None:
             log.info("checkpoint=%s last batch: %s", self.checkpoint, progress_text(last_commit(self.checkpoint)))
         self._guard, self._watch.check = guard, self._refuse_other_topic

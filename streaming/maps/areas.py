@@ -50,7 +50,7 @@ def read_areas(path: Path, name_property: str) -> list[Area]:
     collection = read_json(path, _Collection, SettingsError, remedy=_EXPORT)
     if collection is None:
         raise SettingsError(f"{path} does not exist", "name the GeoJSON file of your areas with --areas")
-    areas = [_area(number, one, name_property) for number, one in enumerate(collection.features, start=1)]
+    areas = [_area(number, feature, name_property) for number, feature in enumerate(collection.features, start=1)]
     areas.sort(key=lambda area: area.name)
     for name, same in groupby(areas, key=lambda area: area.name):
         if len(list(same)) > 1:
@@ -64,10 +64,10 @@ def _area(number: int, feature: _Feature, name_property: str) -> Area:
     value = properties.get(name_property)
     name = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not name or name in _RESERVED:
-        known = ", ".join(sorted(properties)) or "no property at all"
+        present = ", ".join(sorted(properties)) or "no property at all"
         raise SettingsError(
             f"area {number} has {value!r} as its name (property {name_property!r})",
-            f"give each area a text or a whole number as its name, or choose the property with --area-name: {known}",
+            f"give each area a text or a whole number as its name, or choose the property with --area-name: {present}",
         )
     shape = feature.geometry
     parts = [shape.coordinates] if isinstance(shape, _Polygon) else shape.coordinates
@@ -117,9 +117,9 @@ def cells_inside(area: Area, grid: Grid) -> Cells:
 
 def cells_of_areas(areas: Sequence[Area], grids: Sequence[Grid]) -> list[dict[str, Cells]]:
     """For each grid, the cells of every area that has some there, by name. Raises SettingsError for one without any."""
-    found = [{area.name: cells_inside(area, grid) for area in areas} for grid in grids]
+    inside = [{area.name: cells_inside(area, grid) for area in areas} for grid in grids]
     for area in areas:
-        if not any(len(of_grid[area.name]) for of_grid in found):
+        if not any(len(of_grid[area.name]) for of_grid in inside):
             places = np.concatenate([ring for rings in area.polygons for ring in rings])
             (west, south), (east, north) = places.min(axis=0), places.max(axis=0)
             raise SettingsError(
@@ -127,7 +127,7 @@ def cells_of_areas(areas: Sequence[Area], grids: Sequence[Grid]) -> list[dict[st
                 f"latitude {south:.4f} to {north:.4f}",
                 "leave it out if it lies elsewhere, or join it with a neighbour if it is smaller than a cell",
             )
-    return [{name: cells for name, cells in of_grid.items() if len(cells)} for of_grid in found]
+    return [{name: cells for name, cells in of_grid.items() if len(cells)} for of_grid in inside]
 
 
 def cells_pattern(grid: Grid, cells: npt.ArrayLike) -> str:

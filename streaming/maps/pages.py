@@ -28,9 +28,9 @@ def page_of(dashboard: Page, spec: Spec) -> Page:
     variables = page["templating"]["list"]
     for place, variable in enumerate(variables):
         if variable["name"] == "region":
-            kept = {name: variable[name] for name in ("name", "label", "description")}
+            described = {name: variable[name] for name in ("name", "label", "description")}
             only = {"type": "custom", "hide": 2, "query": region, "current": {"text": region, "value": region}}
-            variables[place] = kept | only | {"multi": False, "includeAll": False}
+            variables[place] = described | only | {"multi": False, "includeAll": False}
     return page
 
 

@@ -24,10 +24,10 @@ class ArtifactCache(Generic[T]):
     def __call__(self, folder: str) -> T:
         region = folder.rpartition("/")[0]
         with self._lock:
-            kept = self._kept.setdefault(region, {})
-            if folder in kept:
-                kept[folder] = kept.pop(folder)
-                return kept[folder]
+            versions = self._kept.setdefault(region, {})
+            if folder in versions:
+                versions[folder] = versions.pop(folder)
+                return versions[folder]
         value = self._read(folder)
         self.keep(folder, value)
         return value
@@ -35,11 +35,11 @@ class ArtifactCache(Generic[T]):
     def keep(self, folder: str, value: T) -> None:
         """Remember a value of `folder` that the caller has read, in place of the remembered one."""
         with self._lock:
-            kept = self._kept.setdefault(folder.rpartition("/")[0], {})
-            kept.pop(folder, None)
-            kept[folder] = value
-            while len(kept) > KEPT_VERSIONS:
-                del kept[next(iter(kept))]
+            versions = self._kept.setdefault(folder.rpartition("/")[0], {})
+            versions.pop(folder, None)
+            versions[folder] = value
+            while len(versions) > KEPT_VERSIONS:
+                del versions[next(iter(versions))]
 
     def __reduce__(self) -> str:
         """Pickle by name, as a function of a module. Spark sends it to its workers, and each fills its own cache."""

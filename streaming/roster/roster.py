@@ -64,23 +64,23 @@ class ArtifactScan:
     def look(self, folder: Path) -> tuple[FoundArtifact, Artifact | None]:
         """What the folder contains, and the artifact itself if it was read just now. Raises ArtifactError."""
         stamp = stamp_of(folder)  # before reading: a change during the read shows at the next look
-        artifact, known = None, self._found.get(folder)
-        if known is None or known[0] != stamp:
-            found: FoundArtifact | ArtifactError
+        artifact, last_look = None, self._found.get(folder)
+        if last_look is None or last_look[0] != stamp:
+            content: FoundArtifact | ArtifactError
             try:
                 artifact = read_artifact(folder)
-                found = FoundArtifact(artifact.manifest, artifact.network_error)
+                content = FoundArtifact(artifact.manifest, artifact.network_error)
             except ArtifactError as error:
-                found = without_cause(error)
+                content = without_cause(error)
             except OSError as error:
-                found = ArtifactError(f"{folder} cannot be read ({error.strerror})", "check its owner and mode")
-            self._found[folder] = known = stamp, found
-        if isinstance(known[1], ArtifactError):
-            raise without_cause(known[1])
-        return known[1], artifact
+                content = ArtifactError(f"{folder} cannot be read ({error.strerror})", "check its owner and mode")
+            self._found[folder] = last_look = stamp, content
+        if isinstance(last_look[1], ArtifactError):
+            raise without_cause(last_look[1])
+        return last_look[1], artifact
 
     def forget_all_but(self, folders: Collection[Path]) -> None:
-        self._found = {folder: known for folder, known in self._found.items() if folder in folders}
+        self._found = {folder: content for folder, content in self._found.items() if folder in folders}
 
 
 def stamp_of(folder: Path) -> Stamp:
@@ -138,24 +138,24 @@ def next_roster(
     scan = ArtifactScan() if scan is None else scan
     after = dict(before)
     refused: list[Refused] = []
-    for region, its in candidates(artifacts).items():
+    for region, choice in candidates(artifacts).items():
         in_force = before.get(region)
-        if its.fault:
-            refused.append(Refused(str(its.pointer), without_cause(its.fault)))
-        for folder in its.folders:
+        if choice.fault:
+            refused.append(Refused(str(choice.pointer), without_cause(choice.fault)))
+        for folder in choice.folders:
             if in_force and str(folder) == in_force.folder:
                 after[region] = in_force
                 break
             try:
-                found, artifact = scan.look(folder)
-                _refuse_misfit(region, folder, found, in_force, latest_s)
+                content, artifact = scan.look(folder)
+                _refuse_misfit(region, folder, content, in_force, latest_s)
                 if in_force is None:
-                    _refuse_too_many(after, folder, found.manifest.spec.series)
+                    _refuse_too_many(after, folder, content.manifest.spec.series)
                 load_artifact.keep(str(folder), artifact or read_artifact(folder))
-                after[region] = Entry(str(folder), found.manifest.version, found.manifest.spec.fingerprint())
+                after[region] = Entry(str(folder), content.manifest.version, content.manifest.spec.fingerprint())
                 break
             except ArtifactError as error:
-                refused.append(Refused(str(folder), _at_pointer(error, folder, its.pointer)))
+                refused.append(Refused(str(folder), _at_pointer(error, folder, choice.pointer)))
     after = {
         region: replace(entry, challenger=_challenger(region, entry, artifacts, scan, refused))
         for region, entry in after.items()
@@ -188,11 +188,11 @@ def with_refused(error: ArtifactError, refused: Sequence[Refused]) -> ArtifactEr
     return ArtifactError("; ".join([error.message, *reasons]), error.remedy)
 
 
-def _refuse_misfit(region: str, folder: Path, found: FoundArtifact, in_force: Entry | None, latest_s: float) -> None:
+def _refuse_misfit(region: str, folder: Path, content: FoundArtifact, in_force: Entry | None, latest_s: float) -> None:
     """Raise ArtifactError when the artifact may not score the region in place of the one in force."""
-    if in_force and (broken := found.network_error):
+    if in_force and (broken := content.network_error):
         raise ArtifactError(f"{broken.message}; {in_force.version} stays in force", broken.remedy)
-    spec, cutoff_s = found.manifest.spec, found.manifest.data.cutoff_s
+    spec, cutoff_s = content.manifest.spec, content.manifest.data.cutoff_s
     if spec.region != region:
         raise ArtifactError(f"{folder} is for region {spec.region}", "move it to a folder with that region's name")
     if in_force and spec.fingerprint() != in_force.fingerprint:

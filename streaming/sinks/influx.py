@@ -244,8 +244,8 @@ def _attempts(deadline_s: float) -> Any:
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:
     """The system's text where there is one; urllib3 wraps it in objects and addresses."""
-    found = _ERRNO.search(str(error))
-    return found[1].strip().lower() if found else f"{type(error).__name__}: {error}"
+    of_the_system = _ERRNO.search(str(error))
+    return of_the_system[1].strip().lower() if of_the_system else f"{type(error).__name__}: {error}"
 
 
 def _quotes_no_answer(record: logging.LogRecord) -> bool:

@@ -65,8 +65,8 @@ def changed(frame: RiskFrame, previous: RiskFrame | None) -> Mask:
         return np.ones(frame.risk.shape, np.bool_)
     if frame.spec != previous.spec:
         return np.ones(frame.risk.shape, np.bool_)
-    seen = (frame.observed_1h != previous.observed_1h) | (frame.support != previous.support)
-    differs = np.broadcast_to(seen[:, :, None], frame.risk.shape).copy()
+    counted = (frame.observed_1h != previous.observed_1h) | (frame.support != previous.support)
+    differs = np.broadcast_to(counted[:, :, None], frame.risk.shape).copy()
     for name in VALUES:
         now, then = getattr(frame, name), getattr(previous, name)
         moved = np.flatnonzero((now != then) & ~differs)  # few cells change, and only those are rounded

@@ -27,8 +27,8 @@ class Topic:
 def ensure_topics(kafka: KafkaConnection, topics: Mapping[str, int]) -> None:
     """Create each missing topic with that many partitions; leave the others as they are."""
     with _admin(kafka) as admin:
-        known = set(admin.list_topics())
-        missing = {name: count for name, count in topics.items() if name not in known}
+        present = set(admin.list_topics())
+        missing = {name: count for name, count in topics.items() if name not in present}
         if missing:
             with contextlib.suppress(TopicAlreadyExistsError):  # another process was faster
                 admin.create_topics({name: {"num_partitions": count} for name, count in missing.items()})

@@ -231,10 +231,10 @@ def _shake_hands(address: str, context: ssl.SSLContext) -> None:
 
 def refusal_in(spark_text: str, *, bootstrap: str, username: str) -> BrokerError | None:
     """Kafka's refusal in the text of a Spark error, with the remedy; None when the text contains none."""
-    found = _REFUSAL.search(spark_text)
-    if not found:
+    refusal = _REFUSAL.search(spark_text)
+    if not refusal:
         return None
-    kind, reason = found.groups()
+    kind, reason = refusal.groups()
     what, remedy = {
         "SslAuthentication": ("shows a certificate that is not trusted", "run `doctor`"),
         "SaslAuthentication": (f"no longer accepts user {username!r}", "run `doctor`"),

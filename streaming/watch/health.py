@@ -50,10 +50,10 @@ def why_not_ready(health: Health, now: datetime) -> str:
     silence_s = (now - health.last_batch.stored_at).total_seconds()
     if abs(silence_s) > max(LONGEST_SILENCE_S, 3 * health.trigger_s):
         return f"no batch has been stored for {silence_s:,.0f} s"
-    for region, one in health.regions.items():
-        age_s = (now - one.as_of).total_seconds()
+    for region, scores in health.regions.items():
+        age_s = (now - scores.as_of).total_seconds()
         if health.clock == "wall" and abs(age_s) > OLDEST_SCORES_S:
-            return f"the scores of {region} are for {_time(one.as_of)}, {_ago(age_s)}"
+            return f"the scores of {region} are for {_time(scores.as_of)}, {_ago(age_s)}"
     return ""
 
 
@@ -82,11 +82,11 @@ def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]
     batch = health.last_batch
     stored = f"batch {batch.id} done, the store answered {_since(batch.stored_at, now)}" if batch else ""
     yield stored or "no batch stored yet"
-    for region, one in health.regions.items():
-        age = f", {_since(one.as_of, now)}" if health.clock == "wall" else " on the clock of events"
-        only = f", without the network ({one.baseline_only})" if one.baseline_only else ""
-        missing = f", {one.covariates_missing} outside series missing" if one.covariates_missing else ""
-        yield f"scores of {region} as of {_time(one.as_of)}{age}{only}{missing}"
+    for region, scores in health.regions.items():
+        age = f", {_since(scores.as_of, now)}" if health.clock == "wall" else " on the clock of events"
+        only = f", without the network ({scores.baseline_only})" if scores.baseline_only else ""
+        missing = f", {scores.covariates_missing} outside series missing" if scores.covariates_missing else ""
+        yield f"scores of {region} as of {_time(scores.as_of)}{age}{only}{missing}"
     yield "ledger balanced" if health.ledger_balanced else "ledger NOT balanced"
     agree = f"differ by {health.unaccounted:,} messages" if health.unaccounted else "agree"
     yield f"Kafka's offsets and the ledger {agree}"

@@ -24,15 +24,12 @@ from models.training.train_region import prepare, train_region
 from schemas.errors import ArtifactError
 from schemas.frame import RiskFrame
 from service import app as service_app
-from streaming.flow.left_for_trial import LeftForTrial
-from streaming.flow.outcomes import Outcomes
-from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS
 from streaming.flow.score import score_features
 from streaming.settings import Settings
 from streaming.sinks.line_protocol import risk_lines
 from streaming.sinks.open import SINKS, open_sink
-from tests.harness.batch import NoLetters, Rows, scored_row
+from tests.harness.batch import Rows, publisher_to, scored_row
 from tests.harness.service import Client, leave_frame, running, toy_service
 from tests.harness.small_task import evaluated
 from tests.harness.toy import publish_artifact, toy_artifact, toy_constants, toy_spec
@@ -125,14 +122,8 @@ def test_a_sink_is_a_module_and_an_entry(outside, monkeypatch, tmp_path):
     outside("folder_sink", A_SINK)
     monkeypatch.setitem(SINKS, "folder", "folder_sink:FolderSink")
     published = []
-    publisher = Publisher(
-        sink=open_sink(Settings.from_environment({"RISK_SINK": f"folder:{tmp_path / 'scores'}"})),
-        dead_letters=NoLetters(),
-        outcomes=Outcomes(tmp_path),
-        left=LeftForTrial(tmp_path),
-        top_k=2,
-        watchers=[published.append],
-    )
+    sink = open_sink(Settings.from_environment({"RISK_SINK": f"folder:{tmp_path / 'scores'}"}))
+    publisher = publisher_to(sink, tmp_path, top_k=2, watchers=[published.append])
     publisher(Rows(scored_row(toy_artifact(tmp_path / "artifacts", toy_spec()), AS_OF_S)), 0)
     lines = b"".join(stored.read_bytes() for stored in sorted((tmp_path / "scores").iterdir()))
     assert lines.startswith(risk_lines(published[0].frames["toyville"]))

@@ -1,9 +1,12 @@
-"""A batch as Spark hands it to the publisher, and dead letters of which there are none."""
+"""A publisher without Spark and Kafka, and a batch as Spark hands it over."""
 
 import msgspec
 import numpy as np
 
 from models.artifact.artifact import read_artifact
+from streaming.flow.left_for_trial import LeftForTrial
+from streaming.flow.outcomes import Outcomes
+from streaming.flow.publish import Publisher
 from streaming.flow.rows import FIELDS, Summary
 from streaming.flow.score import score_features
 
@@ -22,6 +25,19 @@ class Rows:
 class NoLetters:
     def write(self, refused):
         assert not refused
+
+
+def publisher_to(sink, checkpoint, **parts):
+    """A publisher that expects no dead letter and keeps forecasts in `checkpoint`. parts: others in place of these."""
+    outcomes, left = Outcomes(checkpoint), LeftForTrial(checkpoint)
+    usual = {"dead_letters": NoLetters(), "outcomes": outcomes, "left": left, "top_k": 1, "watchers": []}
+    return Publisher(sink=sink, **usual | parts)
+
+
+def row_without_scores(region, artifact, summary):
+    """A region's row of a batch that renewed no scores."""
+    packed = msgspec.msgpack.encode(summary)
+    return {"region": region, "artifact": artifact, "summary": packed, "scores": {"model": None}}
 
 
 def scored_row(folder, as_of_s):

@@ -1,16 +1,13 @@
 """A batch counts as stored when the store has answered, also where there was nothing to write."""
 
-import msgspec
 import pytest
 
 from schemas.errors import SinkUnavailable
-from streaming.flow.left_for_trial import LeftForTrial
-from streaming.flow.outcomes import Outcomes
-from streaming.flow.publish import ASK_EVERY_S, Publisher
+from streaming.flow.publish import ASK_EVERY_S
 from streaming.flow.rows import Summary
-from streaming.sinks.memory import MemorySink
 from streaming.watch.health import LONGEST_SILENCE_S
-from tests.harness.batch import NoLetters, Rows, scored_row
+from tests.harness.batch import Rows, publisher_to, row_without_scores, scored_row
+from tests.harness.memory_sink import MemorySink
 from tests.harness.points import OF_THE_MACHINE, points_in
 from tests.harness.toy import toy_artifact, toy_spec
 
@@ -22,8 +19,7 @@ def batch_of(messages=0, *, ticks=False):
     """Messages of no region, which need no artifact. ticks: it is a new minute."""
     ledger = {"consumed": messages, "rejected": messages}
     summary = Summary(as_of_s=60, ledger=ledger, totals=ledger)
-    row = {"region": "", "artifact": None, "summary": msgspec.msgpack.encode(summary), "scores": {"model": None}}
-    return Rows(row) if messages or ticks else Rows()
+    return Rows(row_without_scores("", None, summary)) if messages or ticks else Rows()
 
 
 class Store(MemorySink):
@@ -52,16 +48,7 @@ def job(tmp_path):
     """(publisher, what it published, its store, its clock)"""
     clock, published = Clock(), []
     store = Store(clock)
-    publisher = Publisher(
-        sink=store,
-        dead_letters=NoLetters(),
-        outcomes=Outcomes(tmp_path),
-        left=LeftForTrial(tmp_path),
-        top_k=1,
-        now_s=clock,
-        watchers=[published.append],
-    )
-    return publisher, published, store, clock
+    return publisher_to(store, tmp_path, now_s=clock, watchers=[published.append]), published, store, clock
 
 
 def silent_for(job, seconds):

@@ -10,12 +10,9 @@ from schemas.errors import CheckpointError
 from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
 from schemas.left_behind.kept_forecasts import KeptForecasts
 from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, trial_folder
-from streaming.flow.left_for_trial import LeftForTrial
-from streaming.flow.outcomes import Outcomes
-from streaming.flow.publish import Publisher
 from streaming.flow.rows import Summary
-from streaming.sinks.memory import MemorySink
-from tests.harness.batch import NoLetters, Rows, scored_row
+from tests.harness.batch import Rows, publisher_to, scored_row
+from tests.harness.memory_sink import MemorySink
 from tests.harness.toy import toy_artifact, toy_spec
 
 SPEC = toy_spec()
@@ -32,9 +29,7 @@ def folder(tmp_path):
 def job(tmp_path):
     """(publisher, what it stored)."""
     sink = MemorySink()
-    checkpoint = tmp_path / "checkpoint"
-    parts = {"dead_letters": NoLetters(), "outcomes": Outcomes(checkpoint), "left": LeftForTrial(checkpoint)}
-    return Publisher(sink=sink, top_k=2, watchers=[], **parts), sink
+    return publisher_to(sink, tmp_path / "checkpoint", top_k=2), sink
 
 
 def rows_of(folder, *, of_challenger=None):
@@ -111,10 +106,7 @@ def test_a_fault_in_what_is_tried_stops_no_batch_and_changes_no_point(job, folde
     assert publisher.batches == 1
     assert publisher.take_failure() is None
     alone = MemorySink()
-    parts = {"outcomes": Outcomes(tmp_path / "other"), "left": LeftForTrial(tmp_path / "other")}
-    started_s = publisher._started_s
-    beside = Publisher(sink=alone, dead_letters=NoLetters(), top_k=2, watchers=[], now_s=lambda: started_s, **parts)
-    beside(rows_of(folder), 0)
+    publisher_to(alone, tmp_path / "other", top_k=2)(rows_of(folder), 0)
 
     def of_the_map(writes):
         return [line for write in writes for line in write.splitlines() if not line.startswith(b"pipeline")]

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -18,13 +19,13 @@ from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, riskiest
 from schemas.frame import SUPPORT as NAMES_OF_SUPPORT
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, HOUR_S
-from streaming.flow.left_for_trial import LeftForTrial
-from streaming.flow.outcomes import Outcomes, closed_points
-from streaming.flow.publish import Publisher, frame_of
+from streaming.flow.outcomes import closed_points
+from streaming.flow.publish import frame_of
 from streaming.flow.rows import FIELDS, ScoredRow, Summary
 from streaming.roster.roster import load_artifact
-from streaming.sinks.memory import MemorySink
-from tests.harness.batch import NoLetters, Rows
+from tests.harness import batch as harness
+from tests.harness.batch import Rows
+from tests.harness.memory_sink import MemorySink
 from tests.harness.points import points_in
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 from tests.unit.sinks.test_influx_answers import answer, sink_for
@@ -133,18 +134,7 @@ def plain_points(rows):
 
 @pytest.fixture
 def publisher_to(tmp_path):
-    def make(sink, **parts):
-        outcomes = Outcomes(tmp_path)
-        return Publisher(
-            sink=sink,
-            dead_letters=NoLetters(),
-            outcomes=outcomes,
-            left=LeftForTrial(tmp_path),
-            top_k=TOP_K,
-            **{"watchers": []} | parts,
-        )
-
-    return make
+    return partial(harness.publisher_to, checkpoint=tmp_path, top_k=TOP_K)
 
 
 def stored_lines(store):

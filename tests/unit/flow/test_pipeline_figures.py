@@ -3,16 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from streaming.flow.left_for_trial import LeftForTrial
-from streaming.flow.outcomes import Outcomes
-from streaming.flow.publish import Publisher
 from streaming.flow.query_facts import QueryFacts
 from streaming.flow.rows import Summary
-from streaming.sinks.memory import MemorySink
-from tests.harness.batch import NoLetters, Rows, scored_row
+from tests.harness.batch import Rows, publisher_to, row_without_scores, scored_row
+from tests.harness.memory_sink import MemorySink
 from tests.harness.points import points_in
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 
@@ -40,26 +36,13 @@ def batch_of(folder, **changes):
     """One message of the region, at the clock NOW_S."""
     ledger = {"consumed": 1, "counted": 1}
     summary = Summary(as_of_s=int(NOW_S), ledger=ledger, totals=ledger, **changes)
-    region = toy_spec().region
-    row = {"region": region, "artifact": folder, "summary": msgspec.msgpack.encode(summary), "scores": {"model": None}}
-    return Rows(row)
-
-
-def publisher_of(tmp_path, store, **parts):
-    fields = {
-        "dead_letters": NoLetters(),
-        "outcomes": Outcomes(tmp_path),
-        "left": LeftForTrial(tmp_path),
-        "top_k": 1,
-        "watchers": [],
-    }
-    return Publisher(sink=store, now_s=lambda: NOW_S, **fields | parts)
+    return Rows(row_without_scores(toy_spec().region, folder, summary))
 
 
 def figures_of(tmp_path, *batches, store=None, **parts):
     """The fields of each batch's point."""
     store = store or Store()
-    publisher = publisher_of(tmp_path, store, **parts)
+    publisher = publisher_to(store, tmp_path, now_s=lambda: NOW_S, **parts)
     for number, batch in enumerate(batches):
         publisher(batch, number)
     return [
@@ -85,7 +68,8 @@ def test_points_that_the_store_dropped_are_counted_since_the_start_so_that_their
 
 def test_what_was_lost_with_scores_counts_as_well_as_what_was_lost_with_the_ledger(tmp_path, folder):
     store, published = Store((2, 3), (1, 4)), []
-    publisher_of(tmp_path, store, watchers=[published.append])(Rows(scored_row(Path(folder), int(NOW_S))), 0)
+    publisher = publisher_to(store, tmp_path, watchers=[published.append])
+    publisher(Rows(scored_row(Path(folder), int(NOW_S))), 0)
     assert [(one.retries, one.dropped) for one in published] == [(3, 7)]
 
 

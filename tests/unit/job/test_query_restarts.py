@@ -11,9 +11,9 @@ from streaming.disk.guard import Guard, verify_checkpoint
 from streaming.job.job import Job, Outside
 from streaming.job.query_starts import ClockSetBack, RestartPauses
 from streaming.settings import Settings
-from streaming.sinks.memory import MemorySink
 from streaming.topics.admin import Topic
 from tests.harness.checkpoint import commit
+from tests.harness.memory_sink import MemorySink
 
 
 @pytest.fixture

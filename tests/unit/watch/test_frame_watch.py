@@ -8,13 +8,10 @@ import pytest
 
 from schemas.errors import SinkUnavailable
 from schemas.left_behind.frame_file import frame_path, read_frames
-from streaming.flow.left_for_trial import LeftForTrial
-from streaming.flow.outcomes import Outcomes
-from streaming.flow.publish import Publisher
-from streaming.sinks.memory import MemorySink
 from streaming.watch import frame_watch
 from streaming.watch.frame_watch import FrameWatch
-from tests.harness.batch import NoLetters, Rows, scored_row
+from tests.harness.batch import Rows, publisher_to, scored_row
+from tests.harness.memory_sink import MemorySink
 from tests.harness.toy import toy_artifact, toy_published, toy_spec, toy_views
 
 SPEC = toy_spec()
@@ -34,14 +31,7 @@ def job(tmp_path):
     """(publisher, its store, its artifact, the region's file)"""
     folder, store = tmp_path / "frames", Store()
     watch = FrameWatch(folder=folder, clock="wall")
-    publisher = Publisher(
-        sink=store,
-        dead_letters=NoLetters(),
-        outcomes=Outcomes(tmp_path),
-        left=LeftForTrial(tmp_path),
-        top_k=1,
-        watchers=[watch.show],
-    )
+    publisher = publisher_to(store, tmp_path, watchers=[watch.show])
     return publisher, store, toy_artifact(tmp_path / "artifacts", SPEC), frame_path(folder, SPEC.region)
 
 
