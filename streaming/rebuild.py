@@ -29,7 +29,7 @@ from schemas.left_behind.batch_log import (
     logged_days,
 )
 from schemas.spec import Spec
-from streaming.disk.guard import Guard, read_guard, refuse_changes
+from streaming.disk.guard import CheckpointGuard, read_guard, refuse_changes
 from streaming.disk.kept_counts import read_counts
 from streaming.disk.locks import only_writer
 from streaming.flow.intake import take_in
@@ -95,7 +95,7 @@ def rebuild_span(settings: Settings, span: range, *, on_batch: Callable[[int, in
             is_beside = True
         plan = plan_rebuild(settings.checkpoint, specs, span, is_beside=is_beside)
         topic = describe_topic(kafka, settings.topic)
-        refuse_changes(guard, Guard.of(settings, topic.id))
+        refuse_changes(guard, CheckpointGuard.of(settings, topic.id))
         _refuse_gone(plan.offsets, topic.first_offsets, settings.topic)
         sink = stack.enter_context(closing(open_sink(settings)))
         sink.check()
@@ -200,7 +200,7 @@ class Recount:
         return _RegionNow(state, totals)
 
 
-def _guard_of(checkpoint: Path) -> Guard:
+def _guard_of(checkpoint: Path) -> CheckpointGuard:
     guard = read_guard(checkpoint)
     if guard is None:
         remedy = "set it to the folder of the job's checkpoint"

@@ -23,7 +23,7 @@ class RegionHealth(msgspec.Struct, frozen=True, kw_only=True):
     covariates_missing: int = 0  # outside series that are neutral in the scores
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True):
+class JobHealth(msgspec.Struct, frozen=True, kw_only=True):
     """The file's content. reason: why the job is not ready; empty when it is."""
 
     ready: bool = False

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from models.artifact.artifact import newest_artifacts, read_spec
 from schemas.errors import ArtifactError, RiskError
-from streaming.disk.guard import Guard, changed_settings, other_layout, read_guard
+from streaming.disk.guard import CheckpointGuard, changed_settings, other_layout, read_guard
 from streaming.disk.locks import is_held
 from streaming.disk.spark_files import last_commit
 from streaming.job.jars import java
@@ -202,7 +202,7 @@ def _guarded(settings: Settings) -> Iterator[Finding]:
         if layout := other_layout(guard):
             remedy = "go back to the version that wrote them, or start again with `checkpoint --reset`"
             yield Finding("checkpoint layout", layout, "fail", remedy)
-        if changed := changed_settings(guard, Guard.of(settings, guard.topic_id)):
+        if changed := changed_settings(guard, CheckpointGuard.of(settings, guard.topic_id)):
             remedy = "set the old values, or start again with `checkpoint --reset`"
             yield Finding("checkpoint", "; ".join(changed), "fail", remedy)
         else:

@@ -15,7 +15,7 @@ from schemas.audit.log import head_path, kept_head, record
 from schemas.audit.verify import Verdict, read_log, verify
 from schemas.errors import AuditError
 from schemas.left_behind.health import health_path
-from streaming.disk.guard import Guard, read_guard
+from streaming.disk.guard import CheckpointGuard, read_guard
 from streaming.disk.locks import only_writer
 from streaming.disk.reset import begin_ms, kept_in, set_aside, unfinished_reset
 from streaming.disk.spark_files import last_commit, progress_text, read_until
@@ -79,7 +79,7 @@ def _progress(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "read up to", f"offset by partition {read}"
 
 
-def _last_run(guard: Guard, shown: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _last_run(guard: CheckpointGuard, shown: dict[str, str]) -> Iterator[tuple[str, str]]:
     yield "topic", f"{guard.topic} (id {guard.topic_id})"
     yield "clock", guard.clock
     yield "state partitions", str(guard.shuffle_partitions)

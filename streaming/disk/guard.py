@@ -35,7 +35,7 @@ RESET = "begin anew with `checkpoint --reset`"
 _COUNTS_DEPEND_ON = ("topic", "covariates_topic", "clock", "starting", "shuffle_partitions")
 
 
-class Guard(msgspec.Struct, frozen=True, kw_only=True):
+class CheckpointGuard(msgspec.Struct, frozen=True, kw_only=True):
     """What a checkpoint's counts depend on. `settings`: all settings of the last run as text, without secrets."""
 
     topic: str
@@ -50,7 +50,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
     covariates_topic_id: str = ""
 
     @classmethod
-    def of(cls, settings: Settings, topic_id: str, covariates_topic_id: str = "") -> "Guard":
+    def of(cls, settings: Settings, topic_id: str, covariates_topic_id: str = "") -> "CheckpointGuard":
         return cls(
             topic_id=topic_id,
             covariates_topic_id=covariates_topic_id,
@@ -61,7 +61,7 @@ class Guard(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def verify_checkpoint(checkpoint: Path, after: Guard, topic: Topic, *, audit: Path) -> None:
+def verify_checkpoint(checkpoint: Path, after: CheckpointGuard, topic: Topic, *, audit: Path) -> None:
     """Compare the checkpoint with this start, and store `after` as its new guard. The caller holds the lock.
 
     Removes the state files of a batch without a commit. Raises CheckpointError when a topic or a setting that the
@@ -79,19 +79,19 @@ def verify_checkpoint(checkpoint: Path, after: Guard, topic: Topic, *, audit: Pa
     drop_unfinished(checkpoint)
 
 
-def read_guard(checkpoint: Path) -> Guard | None:
+def read_guard(checkpoint: Path) -> CheckpointGuard | None:
     """The checkpoint's guard; None when the checkpoint is new."""
-    return read_json(checkpoint / "guard.json", Guard, CheckpointError, remedy=f"restore it, or {RESET}")
+    return read_json(checkpoint / "guard.json", CheckpointGuard, CheckpointError, remedy=f"restore it, or {RESET}")
 
 
-def other_layout(before: Guard) -> str:
+def other_layout(before: CheckpointGuard) -> str:
     """A sentence when this version cannot read the counts; empty when it can."""
     if before.state_layout == STATE_LAYOUT:
         return ""
     return f"the checkpoint's counts are stored in layout {before.state_layout}, and this version reads {STATE_LAYOUT}"
 
 
-def changed_settings(before: Guard, after: Guard) -> list[str]:
+def changed_settings(before: CheckpointGuard, after: CheckpointGuard) -> list[str]:
     """The settings that the counts depend on and that differ, each as `NAME was VALUE and is VALUE`."""
     return [
         f"{PREFIX}{field.upper()} was {was or 'not set'} and is {now or 'not set'}"
@@ -100,7 +100,7 @@ def changed_settings(before: Guard, after: Guard) -> list[str]:
     ]
 
 
-def _report_other_spark(checkpoint: Path, before: Guard, after: Guard, audit: Path) -> None:
+def _report_other_spark(checkpoint: Path, before: CheckpointGuard, after: CheckpointGuard, audit: Path) -> None:
     """Log and record another version of Spark. It is not refused: Spark usually reads what an older one wrote."""
     was, now = (guard.spark.split(".")[:2] for guard in (before, after))
     if was != now:
@@ -124,7 +124,7 @@ def refuse_missing_parts(checkpoint: Path) -> None:
         raise damaged(checkpoint, "guard.json, which names the topic and the settings of its counts, is missing")
 
 
-def refuse_changes(before: Guard, after: Guard) -> None:
+def refuse_changes(before: CheckpointGuard, after: CheckpointGuard) -> None:
     """Raise CheckpointError when the layout, a setting or a topic has changed, with both values."""
     if fault := other_layout(before):
         raise CheckpointError(fault, remedy=f"go back to the version that wrote them, or {RESET}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event
 
 from schemas.errors import BrokerError
-from streaming.disk.guard import Guard, refuse_changes, refuse_lost, verify_checkpoint
+from streaming.disk.guard import CheckpointGuard, refuse_changes, refuse_lost, verify_checkpoint
 from streaming.disk.spark_files import OffsetAudit, last_commit, progress_text
 from streaming.settings import Settings
 from streaming.topics.admin import Right, Topic, describe_topic, topic_faults, topic_id
@@ -30,11 +30,11 @@ class SourceTopic:
     topic: str
     covariates_topic: str
     dead_letter_topic: str
-    guard_of: Callable[..., Guard]
+    guard_of: Callable[..., CheckpointGuard]
     checkpoint: Path
     audit: Path
     longest_absence_s: float
-    _guard: Guard | None = field(default=None, init=False)
+    _guard: CheckpointGuard | None = field(default=None, init=False)
     _watch: KafkaWatch = field(init=False)
     _offsets: OffsetAudit = field(init=False)
 
@@ -49,7 +49,7 @@ class SourceTopic:
             topic=settings.topic,
             covariates_topic=settings.covariates_topic,
             dead_letter_topic=settings.dead_letter_topic,
-            guard_of=partial(Guard.of, settings),
+            guard_of=partial(CheckpointGuard.of, settings),
             checkpoint=settings.checkpoint,
             audit=settings.audit,
             longest_absence_s=settings.kafka_timeout_s,

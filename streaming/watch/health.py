@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from schemas.left_behind.health import Health, health_path
+from schemas.left_behind.health import JobHealth, health_path
 from schemas.limits import OLDEST_SCORES_S
 from streaming.disk.locks import is_held
 
@@ -19,13 +19,13 @@ LONGEST_SILENCE_S = 60.0  # of the store; it is asked (publish.py) also when not
 HEALTH_FILE_STALE_S = 15.0
 
 
-def judged(health: Health) -> Health:
+def judged(health: JobHealth) -> JobHealth:
     """With `ready` and `reason` by the rules below, at the time the file is written."""
     reason = why_not_ready(health, health.written_at)
     return msgspec.structs.replace(health, ready=not reason, reason=reason)
 
 
-def why_not_ready(health: Health, now: datetime) -> str:
+def why_not_ready(health: JobHealth, now: datetime) -> str:
     """Why nobody should rely on the job's scores now; empty when they are reliable. Old scores are not.
 
     Scores are old when no batch was stored for LONGEST_SILENCE_S (or three triggers, if that is more), or when a
@@ -57,10 +57,10 @@ def why_not_ready(health: Health, now: datetime) -> str:
     return ""
 
 
-def read_health(checkpoint: Path, now: datetime) -> tuple[Health | None, str]:
+def read_health(checkpoint: Path, now: datetime) -> tuple[JobHealth | None, str]:
     """(the file's content, why the job is not ready). No file, an old one, or one whose job is gone is not ready."""
     try:
-        health = msgspec.json.decode(health_path(checkpoint).read_bytes(), type=Health)
+        health = msgspec.json.decode(health_path(checkpoint).read_bytes(), type=JobHealth)
     except FileNotFoundError:
         return None, f"no job has run on {checkpoint} yet, or none since it was reset"
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -73,7 +73,7 @@ def read_health(checkpoint: Path, now: datetime) -> tuple[Health | None, str]:
     return health, why_not_ready(health, now)
 
 
-def in_words(health: Health | None, reason: str, now: datetime) -> Iterator[str]:
+def in_words(health: JobHealth | None, reason: str, now: datetime) -> Iterator[str]:
     """One line per fact."""
     yield f"not ready: {reason}" if reason else "ready"
     if health is None:

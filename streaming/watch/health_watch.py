@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from schemas.files import replace_file
-from schemas.left_behind.health import Health, RegionHealth, StoredBatch, health_path
+from schemas.left_behind.health import JobHealth, RegionHealth, StoredBatch, health_path
 from streaming.flow.ledger import is_balanced
 from streaming.flow.rows import Published
 from streaming.watch.health import judged
@@ -101,10 +101,10 @@ class HealthWatch:
         else:
             self._is_failure_logged = False
 
-    def _health(self) -> Health:
+    def _health(self) -> JobHealth:
         now_s, newest = self.now_s(), self._newest
         unbalanced = sorted(region for region, totals in self._totals.items() if not is_balanced(totals))
-        return Health(
+        return JobHealth(
             process=os.getpid(),
             started_at=_utc(self._started_s),
             written_at=_utc(now_s),

@@ -2,7 +2,7 @@
 
 import json
 
-from streaming.disk.guard import Guard, verify_checkpoint
+from streaming.disk.guard import CheckpointGuard, verify_checkpoint
 from streaming.topics.admin import Topic
 
 TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0}, end_offsets={0: 9_000, 1: 9_000})
@@ -10,7 +10,8 @@ TOPIC = Topic(id="5f0c", first_offsets={0: 0, 1: 0}, end_offsets={0: 9_000, 1: 9
 
 def verify(settings, topic=TOPIC, outside_id=""):
     """As at a start of the job. outside_id: of the topic of outside series."""
-    verify_checkpoint(settings.checkpoint, Guard.of(settings, topic.id, outside_id), topic, audit=settings.audit)
+    guard = CheckpointGuard.of(settings, topic.id, outside_id)
+    verify_checkpoint(settings.checkpoint, guard, topic, audit=settings.audit)
 
 
 def begin_at(checkpoint, offsets):

@@ -13,7 +13,7 @@ from lifecycle.archive.collect import archive_region, regions_of
 from lifecycle.archive.feed import FeedLog
 from lifecycle.archive.table import ArchiveTable
 from schemas.files import replace_file
-from streaming.disk.guard import STATE_LAYOUT, Guard
+from streaming.disk.guard import STATE_LAYOUT, CheckpointGuard
 from streaming.watch.batch_writer import BatchLog
 from tests.harness.checkpoint import spark_files
 from tests.harness.kept_world import rows_of
@@ -73,7 +73,7 @@ def test_the_archive_of_a_week_equals_the_last_revisions_of_its_events(tmp_path,
     publish(bench.artifacts, spec, history=empty_history(spec))
     bench.look()
     settings = {"clock": "wall", "starting": "earliest", "shuffle_partitions": 1}
-    guard = Guard(topic="t", topic_id="i", spark="4.1.0", state_layout=STATE_LAYOUT, **settings)
+    guard = CheckpointGuard(topic="t", topic_id="i", spark="4.1.0", state_layout=STATE_LAYOUT, **settings)
     replace_file(tmp_path / "guard.json", msgspec.json.encode(guard))
     with closing(BatchLog(tmp_path, top_k=3)) as log:
         for number in range(8 * DAY_S // STEP_S):

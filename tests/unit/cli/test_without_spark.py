@@ -5,7 +5,7 @@ import os
 import msgspec
 import pytest
 
-from streaming.disk.guard import Guard
+from streaming.disk.guard import CheckpointGuard
 from streaming.settings import Settings
 from tests.harness.kept_world import KeptWorld
 from tests.harness.processes import run_python
@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
     world = KeptWorld(folder, toy_spec())
     for clock_s in (1_700_000_000, 1_700_000_060):
         world.batch(clock_s, scores="0" * 16)
-    guard = Guard.of(Settings(clock="event"), "5f0c")
+    guard = CheckpointGuard.of(Settings(clock="event"), "5f0c")
     (folder / "checkpoint" / "guard.json").write_bytes(msgspec.json.encode(guard))
     (folder / "night.jsonl").write_text('{"region": "elsewhere"}\n', encoding="utf-8")
     return folder

@@ -9,7 +9,7 @@ import pytest
 
 from schemas.audit.verify import verify
 from schemas.errors import CheckpointError
-from schemas.left_behind.health import Health, StoredBatch, health_path
+from schemas.left_behind.health import JobHealth, StoredBatch, health_path
 from streaming.disk.locks import only_writer
 from streaming.watch.health import judged, read_health
 from tests.harness.processes import run_python
@@ -57,7 +57,7 @@ def test_two_writers_take_turns(tmp_path):
 def test_a_job_that_was_killed_is_not_ready_however_new_its_file(tmp_path):
     assert run_python("-c", HOLDS, tmp_path, "0").returncode == 9
     for seconds, said in ((200, "3 min ago"), (0, "0 s ago")):
-        health = Health(
+        health = JobHealth(
             process=4242,
             started_at=NOW - timedelta(hours=1),
             written_at=NOW - timedelta(seconds=seconds),

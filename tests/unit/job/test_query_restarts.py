@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from schemas.errors import CheckpointError
-from streaming.disk.guard import Guard, verify_checkpoint
+from streaming.disk.guard import CheckpointGuard, verify_checkpoint
 from streaming.job.job import Job, Outside
 from streaming.job.query_starts import ClockSetBack, RestartPauses
 from streaming.settings import Settings
@@ -33,7 +33,7 @@ def run(settings):
     def verify(stop):
         topic = Topic(id="1", first_offsets={}, end_offsets={})
         settings.checkpoint.mkdir()
-        verify_checkpoint(settings.checkpoint, Guard.of(settings, "1"), topic, audit=settings.audit)
+        verify_checkpoint(settings.checkpoint, CheckpointGuard.of(settings, "1"), topic, audit=settings.audit)
         return True
 
     def start(session, publish):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.left_behind.health import Health, RegionHealth, StoredBatch, health_path
+from schemas.left_behind.health import JobHealth, RegionHealth, StoredBatch, health_path
 from streaming.disk.locks import only_writer
 from streaming.watch.health import in_words, judged, read_health, why_not_ready
 
@@ -29,7 +29,7 @@ def healthy(**changes):
         "last_batch": StoredBatch(17, ago(1)),
         "regions": {"riverton": RegionHealth(as_of=ago(2), age_s=1.5)},
     }
-    return Health(**{**fields, **changes})
+    return JobHealth(**{**fields, **changes})
 
 
 def test_outside_series_that_are_missing_are_said_and_do_not_make_the_job_unready():
