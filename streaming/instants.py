@@ -20,5 +20,5 @@ def instant_ms(text: str, *, option: str, now_s: float) -> int:
 
 
 def instant_text(epoch_s: float) -> str:
-    """In the form that `instant_ms` reads."""
+    """The instant in the form that `instant_ms` reads."""
     return datetime.fromtimestamp(epoch_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -29,7 +29,7 @@ _USER_IN_URL = re.compile(r"//[^/@\s]*@")
 
 
 class Settings(BaseModel):
-    """Of one deployment. Environment name: `RISK_` plus the field's name in capitals, or its alias.
+    """The settings of one deployment. Environment name: `RISK_` plus the field's name in capitals, or its alias.
 
     >>> Settings.from_environment({"RISK_TOPIC": "calls"}).topic
     'calls'
@@ -125,7 +125,7 @@ class Settings(BaseModel):
         return cls._checked(values, mistakes)
 
     def with_options(self, **options: Any) -> "Settings":
-        """These settings with the command-line options that are not None. Raises SettingsError."""
+        """These settings with the `options` that are not None. Raises SettingsError."""
         given = {name: value for name, value in options.items() if value is not None}
         return self._checked(self.model_dump() | given, [])
 
@@ -145,7 +145,7 @@ class Settings(BaseModel):
         return text
 
     def storage_options(self) -> dict[str, str]:
-        """Those of the archive, by their keys."""
+        """The storage options of the archive, by their keys."""
         pairs = (part.partition("=") for part in self.archive_storage.get_secret_value().split(",") if part.strip())
         return {key.strip(): value.strip() for key, _, value in pairs}
 

@@ -67,7 +67,7 @@ def cells(
 
 
 def _served_specs(folder: Path) -> list[Spec]:
-    """Each region's, of the best artifact that can be read: a damaged one must not keep the map from the others."""
+    """The spec of each region's best readable artifact: a damaged one must not keep the map from the other regions."""
     from models.artifact.artifact import read_spec  # torch: seconds that other commands save
     from models.artifact.pointer import candidates
 

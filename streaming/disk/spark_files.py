@@ -107,7 +107,7 @@ def _kafka_offsets(checkpoint: Path, sources: list[str], topic: str) -> dict[int
 
 
 def _topic_of_incidents(checkpoint: Path) -> str:
-    """As the guard names it (guard.py), where a second topic is read."""
+    """The topic that the guard names (guard.py), where a second topic is read."""
     try:
         guard = msgspec.json.decode((checkpoint / "guard.json").read_bytes(), type=dict[str, Any])
         return str(guard["topic"])

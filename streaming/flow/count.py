@@ -201,7 +201,7 @@ def count_batch(live: _Live, head: Head, packed: PackedBatch, as_of_s: int) -> B
 def _summary(
     state: CountState, before: Head, after: Head, taken: Intake, outside: OutsideIntake, features: Features | None
 ) -> Summary:
-    """Of a batch that led from `before` to `after`. state: after it."""
+    """The summary of a batch that led from `before` to `after`. state: the counts after it."""
     return Summary(
         as_of_s=state.as_of_s,
         ledger=taken.ledger,
@@ -230,9 +230,10 @@ def begins_an_hour(before: Head, after: Head) -> bool:
 
 
 def _of_challenger(region: str, live: _Live, folder: str) -> Iterator[CountedRow]:
-    """The row of the region's challenger, from the same counts. folder: of the challenger; none without one.
+    """The row of the region's challenger, from the same counts. folder: of the challenger, or empty.
 
-    Nor with one that can no longer be read: the roster's watch reports it, and the region goes on without.
+    There is no row without a challenger, or when it can no longer be read: the roster's watch reports that, and the
+    region goes on without it.
     """
     if not folder:
         live.challenger, live.challenger_of = None, ""

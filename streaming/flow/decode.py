@@ -96,7 +96,7 @@ def packed_rows(
 
 
 def row_without_messages(region: str, roster: Mapping[str, Entry], newest_ms: int) -> PackedRow:
-    """Of a region or of UNASSIGNED, for what a task found of it; no heartbeat."""
+    """The start of a row of a region, or of UNASSIGNED, to which a task adds what it decoded. It is no heartbeat."""
     return PackedRow(
         region=region,
         artifact=roster[region].folder if region in roster else None,

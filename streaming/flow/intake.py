@@ -82,7 +82,7 @@ def within(refused: Sequence[Rejection], room: int) -> tuple[list[Rejection], in
 
 
 def _issued_ahead(value: Any) -> Rejection:
-    """Of one value of PLACED_VALUE."""
+    """The rejection of a value of PLACED_VALUE that claims to come from the future."""
     partition, offset, time_ms = (int(value[name]) for name in ("partition", "kafka_offset", "kafka_time_ms"))
     return Rejection("future", "issued_at is ahead of the region's clock", partition, offset, time_ms)
 

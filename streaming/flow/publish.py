@@ -163,7 +163,7 @@ class Publisher:
         return report
 
     def _scores(self, batch: _Batch) -> dict[str, MakeLines]:
-        """By region the points of its new scores, and of its forecasts whose horizon has closed."""
+        """What makes each region's points: of its new scores, and of its forecasts whose horizon has closed."""
         closed = [region for region, summary in batch.summaries.items() if summary.closed]
         parts: dict[str, MakeLines] = {
             region: partial(self._points, batch, region) for region in sorted({*batch.frames, *closed})

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryFacts:
-    """Of the last finished batch; nothing before the first."""
+    """What Spark reported of the last finished batch; zeros before the first."""
 
     lag_events: float = 0.0  # in the topic and not read yet when it began
     state_bytes: float = 0.0  # memory of the state stores' open versions

@@ -107,7 +107,7 @@ class ScoredRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "ScoredRow":
-        """From a row as Arrow gives it."""
+        """The row that Arrow gave."""
         summary = None if row["summary"] is None else msgspec.msgpack.decode(row["summary"], type=Summary)
         return cls(
             region=row["region"], artifact=row["artifact"], summary=summary, scores=ScoreColumns(**row["scores"])

@@ -22,7 +22,7 @@ from streaming.roster.shipped import on_this_worker
 
 @cache
 def networks(device: str) -> ArtifactCache[RiskNetwork | None]:
-    """By artifact folder, its network on that device."""
+    """A cache that gives an artifact's network on that device by the artifact's folder."""
 
     def read(folder: str) -> RiskNetwork | None:
         network = load_artifact(folder).network()

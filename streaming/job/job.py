@@ -140,7 +140,7 @@ class Job:
         )
 
     def run(self, stop: Event) -> bool:
-        """As the function `run`; needs the checkpoint's lock."""
+        """It does what the function `run` does, and needs the checkpoint's lock."""
         finish_reset(self.checkpoint)  # before anything reads what it moves
         place_state(self.checkpoint, self.spark_state, f"state-{time.time_ns()}")
         self.supervisor.roster.look(time.monotonic())

@@ -20,7 +20,7 @@ _INTERRUPTED = 130
 
 @dataclass(slots=True)
 class JobRecord:
-    """Of a job that runs. `is_clean`: it stopped between two batches."""
+    """The record of a job that runs. `is_clean`: it stopped between two batches."""
 
     health: HealthWatch
     is_clean: bool = False

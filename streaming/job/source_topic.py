@@ -98,7 +98,7 @@ class SourceTopic:
         return [name for name in (self.topic, self.covariates_topic) if name]
 
     def _usable(self) -> list[Topic]:
-        """Those that are read. What is missing or forbidden is reported here: Spark would try again for minutes."""
+        """The topics that are read. What is missing or forbidden is reported here: Spark would try for minutes."""
         needed: dict[str, Right] = {**dict.fromkeys(self._read, "READ"), self.dead_letter_topic: "WRITE"}
         if faults := topic_faults(self.kafka, needed):
             raise BrokerError("; ".join(str(fault) for fault in faults.values()))

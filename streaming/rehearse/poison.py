@@ -70,7 +70,7 @@ def _examples(template: Event) -> Iterator[Poison]:
 
 
 def _of_no_file(template: Event) -> Iterator[Poison]:
-    """Nothing, too much, bytes that are no text, and times near the template's."""
+    """Messages that hold nothing, too much, bytes that are no text, or times near the template's."""
     text = msgspec.json.encode(template)
     yield Poison("tombstone", "null_value", None)
     yield Poison("one byte too large", "too_large", text[:-1] + b" " * (MAX_EVENT_BYTES + 1 - len(text)) + b"}")

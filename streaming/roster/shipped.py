@@ -34,7 +34,7 @@ class Shipment:
 
     @classmethod
     def of(cls, context: "SparkContext") -> "Shipment":
-        """From a folder that Spark deletes when the session ends."""
+        """A shipment from a folder that Spark deletes when the session ends."""
         from pyspark import SparkFiles
 
         return cls(context, Path(SparkFiles.getRootDirectory()).with_name("shipped"))

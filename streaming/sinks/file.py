@@ -44,7 +44,7 @@ class FileSink(Sink):
         return self.write_all({"": lambda: lines})
 
     def write_all(self, parts: Mapping[str, MakeLines]) -> WriteReport:
-        """One part after the other, and the disk is waited for once."""
+        """It writes one part after the other, and waits for the disk once."""
         report = WriteReport(lines=0, bytes=0, requests=1)
         for make in parts.values():
             lines = make()

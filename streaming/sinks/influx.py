@@ -91,7 +91,7 @@ class InfluxSink(Sink):
         return reason if time.monotonic() - since_s >= TROUBLE_AFTER_S else ""
 
     def check(self) -> None:
-        """One try, no waiting."""
+        """It tries once and does not wait."""
         try:
             self._post(Request(_QUESTION))
         except _TryAgain as error:
@@ -102,7 +102,7 @@ class InfluxSink(Sink):
         return report if lines else replace(report, lines=0, bytes=0)
 
     def write_all(self, parts: Mapping[str, MakeLines]) -> WriteReport:
-        """Up to WRITERS parts at a time."""
+        """It stores up to WRITERS parts at a time."""
         self._failing.clear()
         self._said.clear()
         deadline_s, failed = time.monotonic() + self._write_timeout_s, Event()
@@ -122,7 +122,7 @@ class InfluxSink(Sink):
             client.close()
 
     def _post_until(self, deadline_s: float, request: Request, failed: Event) -> WriteReport:
-        """Of one request that was acknowledged. Raises SinkRefused or SinkUnavailable, also when another `failed`."""
+        """The report of an acknowledged request. Raises SinkRefused or SinkUnavailable, also when another `failed`."""
         tries, began_s = 0, time.monotonic()
         self._failing.pop(get_ident(), None)
         try:

@@ -55,7 +55,7 @@ class DeadLetters:
         self._write(refused, self.source_topic)
 
     def write_outside(self, refused: Mapping[str, Iterable[Rejection]]) -> None:
-        """The same for messages of the topic of outside series."""
+        """It does the same for messages of the topic of outside series."""
         self._write(refused, self.outside_topic)
 
     def _write(self, refused: Mapping[str, Iterable[Rejection]], source_topic: str) -> None:

@@ -20,7 +20,7 @@ HEALTH_FILE_STALE_S = 15.0
 
 
 def judged(health: JobHealth) -> JobHealth:
-    """With `ready` and `reason` by the rules below, at the time the file is written."""
+    """The same report with `ready` and `reason`, which follow the rules below at the time the file is written."""
     reason = why_not_ready(health, health.written_at)
     return msgspec.structs.replace(health, ready=not reason, reason=reason)
 
@@ -74,7 +74,7 @@ def read_health(checkpoint: Path, now: datetime) -> tuple[JobHealth | None, str]
 
 
 def in_words(health: JobHealth | None, reason: str, now: datetime) -> Iterator[str]:
-    """One line per fact."""
+    """The report in words; each line says one fact."""
     yield f"not ready: {reason}" if reason else "ready"
     if health is None:
         return
