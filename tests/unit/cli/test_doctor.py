@@ -21,7 +21,8 @@ SPEC = toy_spec(3, 3, categories=("ems", "fire"))
 
 
 @pytest.fixture
-def settings(tmp_path):
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setattr("streaming.cli.doctor._java", lambda: iter(()))  # each look would start Java
     return Settings(
         kafka_bootstrap="127.0.0.1:1",  # nothing listens there
         artifacts=tmp_path / "artifacts",
@@ -42,7 +43,8 @@ def put_in_force(settings, *, cutoff_s=NOW_S):
 
 
 @pytest.mark.skipif(shutil.which("java") is None, reason="doctor's check of Java needs Java")
-def test_every_fault_is_named_with_its_remedy_and_none_hides_the_next(settings):
+def test_every_fault_is_named_with_its_remedy_and_none_hides_the_next(settings, monkeypatch):
+    monkeypatch.undo()
     found = findings(settings)
     assert found["Java"].grade == "ok"
     assert found["Kafka"].grade == "fail"

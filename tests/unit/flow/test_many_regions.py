@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 
 import msgspec
@@ -10,13 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.stats import nbinom
 
+from models.all_categories import stored_views
 from models.artifact.artifact import read_artifact
 from models.measures.outcomes import Forecast
 from schemas.errors import PipelineError, SinkRefused
-from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS, riskiest
-from schemas.frame import SUPPORT as NAMES_OF_SUPPORT
+from schemas.frame import ATTRIBUTED_RANKS, ATTRIBUTION_GROUPS
 from schemas.left_behind.closed_counts import ClosedCounts
 from schemas.spec import DAY_S, HOUR_S
 from streaming.flow.outcomes import closed_points
@@ -26,14 +24,13 @@ from streaming.roster.roster import load_artifact
 from tests.harness import batch as harness
 from tests.harness.batch import Rows
 from tests.harness.memory_sink import MemorySink
+from tests.harness.plain_lines import plain_risks, plain_tops
 from tests.harness.points import points_in
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 from tests.unit.sinks.test_influx_answers import answer, sink_for
-from tests.unit.sinks.test_line_protocol import rounded
 
 REGIONS = [f"town-{number}" for number in range(12)]
 TOP_K = 4
-NUMBERS = ("expected", "risk", "low", "high", "usual")
 
 
 @pytest.fixture(scope="module")
@@ -73,63 +70,13 @@ def row_of(folder, as_of_s, draw, **summary_too):
     }
 
 
-def plain_sum(frame, size):
-    """Over all categories: SciPy's distribution, a number at a time."""
-    expected = frame.expected.astype(float).sum(axis=1, keepdims=True)
-    spread = (frame.expected.astype(float) ** 2 / size).sum(axis=1, keepdims=True)
-    least = np.maximum(expected, 1e-9)
-    fitted = expected**2 / spread
-    low, high = (nbinom.ppf(share, fitted, fitted / (fitted + least)) for share in (0.05, 0.95))
-    return replace(
-        frame,
-        is_sum=True,
-        expected=expected.astype(np.float32),
-        risk=(1 - np.prod(1 - frame.risk.astype(float), axis=1, keepdims=True)).astype(np.float32),
-        low=low.astype(np.float32),
-        high=high.astype(np.float32),
-        usual=frame.usual.astype(float).sum(axis=1, keepdims=True).astype(np.float32),
-        observed_1h=frame.observed_1h.sum(axis=1, keepdims=True),
-        support=frame.support.max(axis=1, keepdims=True),
-        attribution=frame.attribution[:0, :1],
-    )
-
-
-def plain_lines(view, top_k):
-    """`risk` and `top` as text, a point at a time."""
-    spec = view.spec
-    ids, geohashes = spec.grid.cell_ids(), spec.grid.geohashes()
-    for (cell, c, h), _ in np.ndenumerate(view.risk):
-        numbers = ",".join(f"{name}={rounded(getattr(view, name)[cell, c, h])}" for name in NUMBERS)
-        yield (
-            f"risk,category={view.categories[c]},cell={ids[cell]},geohash={geohashes[cell]},"
-            f"horizon={spec.horizon_names[h]},region={spec.region} {numbers},observed_1h={view.observed_1h[cell, c]},"
-            f'support="{NAMES_OF_SUPPORT[view.support[cell, c]]}",model="{view.model}" {view.tick_s}'
-        )
-    for c, category in enumerate(view.categories):
-        for h, horizon in enumerate(spec.horizon_names):
-            for rank, cell in enumerate(riskiest(view.risk[:, c, h], view.expected[:, c, h], top_k), start=1):
-                numbers = ",".join(
-                    f"{name}={rounded(getattr(view, name)[cell, c, h])}" for name in ("expected", "risk", "usual")
-                )
-                lift = max(view.expected[cell, c, h], np.float32(1e-6)) / max(view.usual[cell, c, h], np.float32(1e-6))
-                known = view.attribution[rank - 1, c, h].tolist() if rank <= len(view.attribution) else []
-                by = "".join(
-                    f",by_{name}={factor:.4g}" for name, factor in zip(ATTRIBUTION_GROUPS, known, strict=False)
-                )
-                yield (
-                    f"top,category={category},horizon={horizon},rank={rank:02d},region={spec.region} {numbers},"
-                    f'lift={float(lift):.4g}{by},cell="{ids[cell]}",geohash="{geohashes[cell]}",'
-                    f'support="{NAMES_OF_SUPPORT[view.support[cell, c]]}",model="{view.model}" {view.tick_s}'
-                )
-
-
 def plain_points(rows):
     for row in rows:
         scored = ScoredRow.of(row)
         frame = frame_of(scored, scored.summary)
-        size = load_artifact(row["artifact"]).constants.dispersion.r
-        for view in (frame, plain_sum(frame, size)):
-            yield from plain_lines(view, TOP_K)
+        for view in stored_views(frame, load_artifact(row["artifact"]).constants):
+            yield from plain_risks(view)
+            yield from plain_tops(view, TOP_K)
 
 
 @pytest.fixture

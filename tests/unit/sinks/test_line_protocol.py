@@ -3,7 +3,6 @@
 import math
 import re
 from dataclasses import replace
-from decimal import ROUND_HALF_EVEN, Decimal
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.errors import PipelineError
 from schemas.frame import ATTRIBUTION_GROUPS
 from streaming.sinks.line_protocol import changed, point_line, risk_lines, string, tag, top_lines
+from tests.harness.plain_lines import plain_risks, plain_tops, rounded
 from tests.harness.toy import toy_frame, toy_spec
 
 SPEC = toy_spec(3, 4)
@@ -63,28 +63,6 @@ def points(lines):
     return [parsed(line) for line in lines.decode().removesuffix("\n").split("\n")]
 
 
-def rounded(value):
-    """Four significant digits, never finer than 1e-6, in exact decimal arithmetic."""
-    exact = Decimal(float(value))
-    step = max(Decimal("1e-6"), Decimal(1).scaleb(exact.adjusted() - 3)) if exact else Decimal("1e-6")
-    text = format((exact / step).quantize(Decimal(1), ROUND_HALF_EVEN) * step, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def slow_lines(scores, mask):
-    """The same lines, one value at a time."""
-    spec, names = scores.spec, ("no_history", "sparse", "ok")
-    ids, geohashes = spec.grid.cell_ids(), spec.grid.geohashes()
-    for cell, category, horizon in np.argwhere(mask).tolist():
-        numbers = ",".join(f"{name}={rounded(getattr(scores, name)[cell, category, horizon])}" for name in FIELDS)
-        yield (
-            f"risk,category={spec.categories[category]},cell={ids[cell]},geohash={geohashes[cell]},"
-            f"horizon={('1h', '4h', '24h')[horizon]},region=toyville {numbers},"
-            f"observed_1h={scores.observed_1h[cell, category]},"
-            f'support="{names[scores.support[cell, category]]}",model="{scores.model}" 1699999980\n'
-        )
-
-
 def test_the_first_line_is_written_like_this():
     even = {
         name: np.full(SHAPE, value, np.float32) for name, value in zip(FIELDS, [1.5, 0.77687, 0, 4, 0.25], strict=True)
@@ -100,8 +78,8 @@ def test_the_first_line_is_written_like_this():
 def test_lines_are_those_of_a_slow_formatter(seed, share):
     scores = frame(seed)
     mask = np.random.default_rng(seed).random(SHAPE) < share
-    assert risk_lines(scores, mask).decode() == "".join(slow_lines(scores, mask))
-    assert risk_lines(scores).decode() == "".join(slow_lines(scores, np.ones(SHAPE, np.bool_)))
+    assert risk_lines(scores, mask).decode().splitlines() == list(plain_risks(scores, mask))
+    assert risk_lines(scores).decode().splitlines() == list(plain_risks(scores))
 
 
 @pytest.mark.parametrize(
@@ -167,31 +145,9 @@ def test_a_point_counts_as_changed_when_its_line_is_another_one(seed, step):
 
 
 def test_the_top_is_the_order_of_a_plain_sort():
-    scores = frame(3)
-    written = points(top_lines(scores, 5))
+    written = top_lines(frame(3), 5).decode().splitlines()
+    assert written == list(plain_tops(frame(3), 5))
     assert len(written) == 2 * 3 * 5
-    ids, geohashes = SPEC.grid.cell_ids(), SPEC.grid.geohashes()
-    for c, category in enumerate(SPEC.categories):
-        for h, horizon in enumerate(("1h", "4h", "24h")):
-            order = sorted(range(12), key=lambda cell: (-scores.risk[cell, c, h], -scores.expected[cell, c, h], cell))
-            of_pair = [p for p in written if ("category", category) in p[1] and ("horizon", horizon) in p[1]]
-            for rank, (measurement, tags, fields, tick_s) in enumerate(of_pair, start=1):
-                cell = order[rank - 1]
-                assert (measurement, tick_s) == ("top", 1_699_999_980)
-                assert [key for key, _ in tags] == ["category", "horizon", "rank", "region"]
-                assert [value for _, value in tags] == [category, horizon, f"{rank:02d}", "toyville"]
-                place = (fields["cell"], fields["geohash"], fields["model"])
-                assert place == (ids[cell], geohashes[cell], "2026-11-01")
-                for name in ("expected", "risk", "usual"):
-                    assert fields[name] == float(rounded(getattr(scores, name)[cell, c, h]))
-                ratio = max(scores.expected[cell, c, h], 1e-6) / max(scores.usual[cell, c, h], 1e-6)
-                assert fields["lift"] == pytest.approx(ratio, rel=1e-3)
-                made = scores.attribution[rank - 1, c, h] if rank <= 3 else []
-                by = {
-                    f"by_{name}": pytest.approx(factor, rel=1e-3)
-                    for name, factor in zip(ATTRIBUTION_GROUPS, made, strict=False)
-                }
-                assert {name: value for name, value in fields.items() if name.startswith("by_")} == by
 
 
 def test_risks_that_saturate_are_ranked_by_what_is_expected():

@@ -12,7 +12,8 @@ from schemas.incidents import Rejection, pack_rejections, unpack_rejections
 from streaming.settings import Settings
 from streaming.topics.dead_letters import LETTERS_AT_ONCE, DeadLetters
 
-LETTERS = 2 * LETTERS_AT_ONCE + 500
+AT_ONCE = 200
+LETTERS = 2 * AT_ONCE + 50
 
 
 class Acknowledged:
@@ -57,6 +58,8 @@ class Broker:
 @pytest.fixture
 def broker(monkeypatch):
     broker = Broker()
+    assert LETTERS_AT_ONCE <= 20_000
+    monkeypatch.setattr(streaming.topics.dead_letters, "LETTERS_AT_ONCE", AT_ONCE)
     monkeypatch.setattr(streaming.topics.dead_letters, "KafkaProducer", broker)
     monkeypatch.setattr(streaming.topics.dead_letters, "refuse_unreachable", lambda bootstrap: None)
     return broker
@@ -71,12 +74,12 @@ def test_no_more_than_a_slice_waits_for_its_acknowledgement_and_the_order_stays(
 
     def one_by_one():
         for rejection in rejections(LETTERS):
-            assert len(drawn) - len(broker.taken) < LETTERS_AT_ONCE
+            assert len(drawn) - len(broker.taken) < AT_ONCE
             drawn.append(rejection)
             yield rejection
 
     DeadLetters.of(Settings(checkpoint=tmp_path)).write({"": one_by_one()})
-    assert broker.most_waiting == LETTERS_AT_ONCE
+    assert broker.most_waiting == AT_ONCE
     assert broker.taken == list(range(LETTERS))
 
 
@@ -100,12 +103,12 @@ def test_a_letter_counts_as_written_when_all_replicas_in_sync_have_it(broker, tm
 def test_what_fails_in_the_middle_fails_the_batch_and_nothing_more_is_sent(error, kind, broker, tmp_path):
     broker.fails[2] = error
     letters = DeadLetters.of(Settings(checkpoint=tmp_path))
-    with pytest.raises(kind, match=f"did not store {LETTERS_AT_ONCE} dead letters") as raised:
+    with pytest.raises(kind, match=f"did not store {AT_ONCE} dead letters") as raised:
         letters.write({"": rejections(LETTERS)})
     assert type(raised.value) is kind
-    assert broker.taken == list(range(LETTERS_AT_ONCE))
+    assert broker.taken == list(range(AT_ONCE))
     letters.write({"": rejections(LETTERS)})
-    assert broker.taken[LETTERS_AT_ONCE:] == list(range(LETTERS))
+    assert broker.taken[AT_ONCE:] == list(range(LETTERS))
 
 
 def test_a_kafka_that_takes_only_the_first_slice_of_each_try_is_given_up(broker, tmp_path):
@@ -121,12 +124,12 @@ def test_a_kafka_that_takes_only_the_first_slice_of_each_try_is_given_up(broker,
 
 
 def test_rejections_are_unpacked_without_having_all_of_them_at_once():
-    packed = pack_rejections(rejections(LETTERS))
+    packed = pack_rejections(rejections(5_000))
     tracemalloc.start()
     count = sum(1 for _ in unpack_rejections(packed))
     (_, one_by_one), _ = tracemalloc.get_traced_memory(), tracemalloc.reset_peak()
     everything = len(list(unpack_rejections(packed)))
     _, at_once = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert count == everything == LETTERS
+    assert count == everything == 5_000
     assert one_by_one < at_once / 3

@@ -1,0 +1,49 @@
+"""`risk` and `top` in line protocol, a point at a time and in exact decimal arithmetic."""
+
+from decimal import ROUND_HALF_EVEN, Decimal
+
+import numpy as np
+
+from schemas.frame import SUPPORT, attribution_groups
+
+NUMBERS = ("expected", "risk", "low", "high", "usual")
+
+
+def rounded(value):
+    """Four significant digits, never finer than 1e-6."""
+    exact = Decimal(float(value))
+    step = max(Decimal("1e-6"), Decimal(1).scaleb(exact.adjusted() - 3)) if exact else Decimal("1e-6")
+    text = format((exact / step).quantize(Decimal(1), ROUND_HALF_EVEN) * step, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def plain_risks(view, mask=None):
+    spec = view.spec
+    ids, geohashes = spec.grid.cell_ids(), spec.grid.geohashes()
+    for cell, c, h in np.argwhere(np.ones(view.risk.shape, np.bool_) if mask is None else mask).tolist():
+        numbers = ",".join(f"{name}={rounded(getattr(view, name)[cell, c, h])}" for name in NUMBERS)
+        yield (
+            f"risk,category={view.categories[c]},cell={ids[cell]},geohash={geohashes[cell]},"
+            f"horizon={spec.horizon_names[h]},region={spec.region} {numbers},observed_1h={view.observed_1h[cell, c]},"
+            f'support="{SUPPORT[view.support[cell, c]]}",model="{view.model}" {view.tick_s}'
+        )
+
+
+def plain_tops(view, top_k):
+    """The cells in the order of a plain sort: by risk, then by what is expected, then by their place."""
+    spec = view.spec
+    ids, geohashes, groups = spec.grid.cell_ids(), spec.grid.geohashes(), attribution_groups(spec.features)
+    for c, h in np.ndindex(view.risk.shape[1:]):
+        risk, expected, usual = (getattr(view, name)[:, c, h].tolist() for name in ("risk", "expected", "usual"))
+        order = sorted(range(len(ids)), key=lambda cell: (-risk[cell], -expected[cell], cell))
+        for rank, cell in enumerate(order[:top_k], start=1):
+            lift = np.float32(max(expected[cell], np.float32(1e-6))) / np.float32(max(usual[cell], np.float32(1e-6)))
+            factors = view.attribution[rank - 1, c, h].tolist() if rank <= len(view.attribution) else []
+            by = "".join(f",by_{name}={factor:.4g}" for name, factor in zip(groups, factors, strict=False))
+            yield (
+                f"top,category={view.categories[c]},horizon={spec.horizon_names[h]},rank={rank:02d},"
+                f"region={spec.region} expected={rounded(expected[cell])},risk={rounded(risk[cell])},"
+                f'usual={rounded(usual[cell])},lift={float(lift):.4g}{by},cell="{ids[cell]}",'
+                f'geohash="{geohashes[cell]}",support="{SUPPORT[view.support[cell, c]]}",model="{view.model}" '
+                f"{view.tick_s}"
+            )
