@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas.audit.log import record
 from schemas.audit.verify import verify
@@ -64,21 +62,18 @@ def test_an_untouched_log_has_no_fault(log):
 
 
 @pytest.mark.fault("F42")
-@given(data=st.data())
-def test_any_edited_byte_is_found(log, log_with_a_torn_line, data):
-    content = data.draw(st.sampled_from([log[0], log_with_a_torn_line]))
+@pytest.mark.parametrize("is_torn", [False, True])
+@pytest.mark.parametrize("byte", [b"\n", b"x", b'"', b"}", b"0", None], ids=repr)
+def test_any_edited_byte_is_found(log, log_with_a_torn_line, is_torn, byte):
+    """None: its lowest bit."""
+    content = log_with_a_torn_line if is_torn else log[0]
     assert verify(content).faults == []
-    place = data.draw(st.integers(0, len(content) - 1))
-    byte = data.draw(st.integers(0, 255).filter(lambda value: value != content[place]))
-    assert verify(content[:place] + bytes([byte]) + content[place + 1 :]).faults
-
-
-@pytest.mark.fault("F42")
-@pytest.mark.parametrize("byte", [b"\n", b"x", b'"', b"}", b"0"])
-def test_no_place_is_left_out(log, byte):
-    content, _ = log
-    places = [place for place in range(len(content)) if content[place : place + 1] != byte]
-    assert [place for place in places if not verify(content[:place] + byte + content[place + 1 :]).faults] == []
+    unseen = []
+    for place, was in enumerate(content):
+        edited = bytes([was ^ 1]) if byte is None else byte
+        if edited[0] != was and not verify(content[:place] + edited + content[place + 1 :]).faults:
+            unseen.append(place)
+    assert unseen == []
 
 
 @pytest.mark.fault("F42")
@@ -107,16 +102,6 @@ def test_a_removed_line_is_named(log):
 
 
 @pytest.mark.fault("F42")
-@given(data=st.data())
-def test_lines_that_changed_places_or_came_twice_are_found(log, data):
-    lines = log[0].splitlines(keepends=True)
-    order = data.draw(st.lists(st.sampled_from(range(6)), min_size=6, max_size=7).filter(lambda o: o != sorted(set(o))))
-    faults = verify(b"".join(lines[number] for number in order)).faults
-    assert faults
-    assert not [fault for fault in faults if "edited" in fault]
-
-
-@pytest.mark.fault("F42")
 @pytest.mark.parametrize("number", range(6))
 def test_every_line_that_was_moved_or_written_twice_is_found_wherever_it_went(log, number):
     lines = log[0].splitlines(keepends=True)
@@ -124,7 +109,9 @@ def test_every_line_that_was_moved_or_written_twice_is_found_wherever_it_went(lo
     for place in range(6):
         for left in (others, lines):
             changed = [*left[:place], lines[number], *left[place:]]
-            assert bool(verify(b"".join(changed)).faults) == (changed != lines), place
+            faults = verify(b"".join(changed)).faults
+            assert bool(faults) == (changed != lines), place
+            assert not [fault for fault in faults if "edited" in fault]
 
 
 @pytest.mark.fault("F42")

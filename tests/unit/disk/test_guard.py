@@ -111,11 +111,16 @@ def test_a_topic_of_outside_series_that_was_made_anew_is_refused(settings):
     assert read_guard(both.checkpoint).covariates_topic_id == "0c1d"
 
 
-def test_settings_are_compared_as_soon_as_spark_has_kept_where_it_begins(settings):
+@pytest.mark.parametrize(
+    "begun",
+    [lambda folder: begin_at(folder, {"0": 0}), lambda folder: commit(folder, 0, {"0": 1}, is_done=False)],
+    ids=["where it begins", "its first offsets"],
+)
+def test_settings_are_compared_as_soon_as_spark_has_kept(settings, begun):
     verify(settings)
-    begin_at(settings.checkpoint, {"0": 0})
-    with pytest.raises(CheckpointError, match="RISK_STARTING was earliest and is latest"):
-        verify(settings.with_options(starting="latest"))
+    begun(settings.checkpoint)
+    with pytest.raises(CheckpointError, match="RISK_SHUFFLE_PARTITIONS was 2 and is 3"):
+        verify(settings.with_options(shuffle_partitions=3))
 
 
 @pytest.mark.fault("F31")
@@ -138,13 +143,6 @@ def test_a_checkpoint_that_lost_a_part_is_refused_before_anything_is_touched(use
     with pytest.raises(CheckpointError, match=f"damaged: .*{named}.*Nothing was written"):
         verify(used.with_options(clock="event"), Topic(id="77aa", first_offsets={}, end_offsets={}))
     assert tree(used.checkpoint) == before
-
-
-def test_settings_are_compared_from_the_first_offsets_on_as_spark_keeps_them(settings):
-    verify(settings)
-    commit(settings.checkpoint, 0, {"0": 1}, is_done=False)
-    with pytest.raises(CheckpointError, match="RISK_SHUFFLE_PARTITIONS was 2 and is 3"):
-        verify(settings.with_options(shuffle_partitions=3))
 
 
 def test_the_settings_of_the_last_run_are_kept_without_secrets(used):
