@@ -1,8 +1,6 @@
-"""What every page keeps to: lines and cells that can be read, headings in steps, and commits that exist."""
+"""What every page keeps to: lines and cells that can be read, and headings in steps."""
 
 import re
-import shutil
-import subprocess
 from itertools import pairwise
 
 import pytest
@@ -40,25 +38,3 @@ def test_a_page_has_one_title_and_headings_in_order(page):
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
-
-
-GIT = shutil.which("git")
-
-
-def git(*words):
-    return subprocess.run([GIT, *words], cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_the_pages_cite_only_commits_that_exist():
-    if GIT is None or git("rev-parse", "--is-shallow-repository").stdout.strip() != "false":
-        pytest.skip("not a git checkout with its history")
-    cited = {
-        (page, commit)
-        for page in PAGES
-        for span in re.findall(r"commits? ((?:[0-9a-f]{7}(?:, | and | to )?)+)", " ".join(text_of(page).split()))
-        for commit in re.findall(r"[0-9a-f]{7}", span)
-    }
-    assert cited
-    assert {
-        (page, commit) for page, commit in cited if git("cat-file", "-e", f"{commit}^{{commit}}").returncode
-    } == set()

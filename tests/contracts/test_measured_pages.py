@@ -1,0 +1,165 @@
+"""Tables of measured figures on the pages say what the kept files of their runs say."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from lifecycle.gate.plan import GatePlan, read_plan
+from tests.harness.readme import rows_below
+
+ROOT = Path(__file__).parents[2]
+BENCHMARKS, EXPLANATION = ROOT / "benchmarks", ROOT / "docs" / "explanation"
+EVALUATED = {
+    "Chicago 3 km, day": "chicago-3km-daily",
+    "Chicago 1 km, hour": "chicago-1km-hourly",
+    "Montgomery 2 km, hour": "montgomery-2km-hourly",
+}
+
+
+def text_of(path):
+    return path.read_text(encoding="utf-8")
+
+
+def measured(name):
+    return json.loads(text_of(BENCHMARKS / f"{name}.json"))
+
+
+def evaluation(stem):
+    return json.loads(text_of(ROOT / "docs" / "evaluation" / f"{stem}.json"))
+
+
+def network_of(evaluated):
+    return next(row for row in evaluated["rows"] if row["kind"] == "network")
+
+
+def against(compared, itself=""):
+    if compared is None:
+        return itself
+    spread = f"({compared['percent_low']:+.3f}, {compared['percent_high']:+.3f})"
+    return f"{compared['percent']:+.3f} % {spread}: {compared['verdict']}"
+
+
+def row_of(*cells):
+    return f"| {' | '.join(cells)} |".replace("|  |", "| |")
+
+
+def rows_of_task(task, evaluated):
+    """The network, the best rival and the best rule."""
+    best = (evaluated["best_baseline"], evaluated["best_rule"])
+    rivals = [row for row in evaluated["rows"] if row["model"] in best]
+    for number, row in enumerate([network_of(evaluated), *rivals]):
+        yield row_of(
+            "" if number else task,
+            f"**{row['model']}**" if row["kind"] == "network" else row["model"],
+            f"{row['nb_log_score']:.4f}",
+            f"{row['forecast_over_actual']:.3f}",
+            against(row["versus_best_baseline"], "best rival"),
+            against(row["versus_best_rule"], "best rule"),
+        )
+
+
+def row_over_origins(task, evaluated):
+    origins = evaluated["origins"]
+    network = next(row for row in origins["rows"] if row["model"] == "network")
+    return row_of(
+        task,
+        ", ".join(moment[:10] for moment in origins["judged_from"]),
+        f"{network['nb_log_score']:.4f}",
+        origins["best_baseline"],
+        against(network["versus_best_baseline"]),
+        against(network["versus_best_rule"]),
+    )
+
+
+def test_the_tables_of_the_evaluation():
+    page = text_of(EXPLANATION / "evaluation.md")
+    results = {task: evaluation(stem) for task, stem in EVALUATED.items()}
+    newest = [row for task, evaluated in results.items() for row in rows_of_task(task, evaluated)]
+    assert rows_below(page, "| task | model |") == newest
+    assert rows_below(page, "| task | judged from |") == [row_over_origins(*each) for each in results.items()]
+
+
+def test_the_table_of_delays():
+    rows = []
+    for days in (0, 1, 3, 7):
+        evaluated = evaluation(f"chicago-3km-daily-delay-{days}" if days else "chicago-3km-daily")
+        network = network_of(evaluated)
+        figures = (f"{network['nb_log_score']:.4f}", f"{network['forecast_over_actual']:.3f}")
+        compared = (against(network["versus_best_baseline"]), against(network["versus_best_rule"]))
+        epoch = f"{network['chosen']['epoch']:.0f}"
+        rows.append(row_of(str(days), *figures, epoch, evaluated["best_baseline"], *compared))
+    assert rows_below(text_of(EXPLANATION / "late-reports.md"), "| delay, days |") == rows
+
+
+def test_the_table_of_merged_calls():
+    rows = []
+    for name, stem in (("each call", "montgomery-raw"), ("repeated calls once", "montgomery-merged")):
+        evaluated = evaluation(stem)
+        network = network_of(evaluated)
+        spreads = ", ".join(f"{network['dispersion'][category]:.1f}" for category in evaluated["categories"])
+        compared = (against(network["versus_best_baseline"]), against(network["versus_best_rule"]))
+        rows.append(row_of(name, f"{network['nb_log_score']:.5f}", spreads, *compared))
+    page = text_of(EXPLANATION / "late-reports.md")
+    assert rows_below(page, "| Montgomery 2 km, hour, three classes |") == rows
+
+
+def test_the_table_of_what_training_and_evaluation_cost():
+    rows = [
+        row_of(
+            cost["command"],
+            f"{cost['cells']:,}",
+            f"{cost['years']:g}",
+            f"{cost['incidents']:,}",
+            f"{cost['seconds']:,.0f}",
+            f"{cost['peak_mib'] / 1024:.1f}",
+        )
+        for name in ("training", "evaluation")
+        for cost in measured(name)["costs"]
+        if cost["years"] == 2
+    ]
+    assert rows_below(text_of(EXPLANATION / "costs.md"), "| command | cells |") == rows
+
+
+def test_the_table_of_the_year():
+    regions = measured("year")["regions"]
+    moved, quiet = (regions[name]["summary"] for name in ("moved", "quiet"))
+    both = {
+        "challengers made": "challengers",
+        "refused before a trial": "refused",
+        "promoted": "promoted",
+        "lost in the first four weeks": "lost_first",
+        "lost in the last four weeks": "lost_last",
+    }
+    around = {
+        "lost in the four weeks before the change": "lost_before",
+        "lost from the change to the promotion": "lost_between",
+        "lost in the four weeks after it": "lost_after",
+    }
+    rows = [row_of(words, f"{moved[name]:g}", f"{quiet[name]:g}") for words, name in both.items()]
+    rows += [row_of(words, f"{moved[name]:g}", "") for words, name in around.items()]
+    page = text_of(EXPLANATION / "year.md")
+    assert [line for line in page.splitlines() if line.startswith("| ")][2:] == rows
+
+
+def test_the_table_of_the_gate():
+    """Where neighbouring days correlate."""
+    rows = [
+        row_of(
+            f"{trial['margin']:g}",
+            f"{trial['mean']:g}",
+            f"{100 * trial['promoted']:.1f} %",
+            f"{trial['median_day']:g}",
+            f"{100 * trial['stopped']:.1f} %",
+        )
+        for trial in measured("gate")["gate"]
+        if trial["correlation"]
+    ]
+    assert rows_below(text_of(EXPLANATION / "gate.md"), "| margin | mean difference |") == rows
+
+
+def test_the_plan_that_is_shipped_has_every_key_with_its_default():
+    path = ROOT / "deploy" / "gate.toml"
+    assert read_plan(path)[0] == GatePlan()
+    assert set(tomllib.loads(path.read_text())) == set(msgspec.structs.asdict(GatePlan()))
