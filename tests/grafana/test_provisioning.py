@@ -47,30 +47,15 @@ def test_the_schema_refuses_what_is_wrong(damage):
         jsonschema.Draft7Validator(DASHBOARD_SCHEMA).validate(PAGES["cell"] | damage)
 
 
-@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
-def test_a_panels_options_meet_the_schema_of_its_type(panel):
-    schema = OPTIONS_SCHEMAS[panel["type"].replace("-", "")]
-    jsonschema.Draft7Validator(schema).validate(panel["options"])
+def test_a_panels_options_meet_the_schema_of_its_type():
+    for panel in PANELS.values():
+        schema = OPTIONS_SCHEMAS[panel["type"].replace("-", "")]
+        jsonschema.Draft7Validator(schema).validate(panel["options"])
 
 
 def test_what_grafanas_schema_leaves_open_meets_ours():
     for setting in OPEN:
         jsonschema.Draft7Validator(BY_HAND).validate(setting)
-
-
-@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer["type"])
-def test_a_misspelt_setting_of_a_layer_is_refused(layer):
-    ours = jsonschema.Draft7Validator(BY_HAND)
-    assert not ours.is_valid({"layer": layer | {"type": layer["type"] + "x"}})
-    for key, value in layer["config"].items():
-        others = {name: other for name, other in layer["config"].items() if name != key}
-        assert not ours.is_valid({"layer": layer | {"config": others | {key + "x": value}}}), key
-
-
-@pytest.mark.parametrize("key", TARGETS[0])
-def test_a_misspelt_setting_of_a_query_is_refused(key):
-    others = {name: value for name, value in TARGETS[0].items() if name != key}
-    assert not jsonschema.Draft7Validator(BY_HAND).is_valid({"target": others | {key + "x": TARGETS[0][key]}})
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -99,14 +84,14 @@ def test_uids_are_unique():
     assert len(set(uids)) == len(uids)
 
 
-@pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
-def test_a_panel_says_what_it_shows_and_in_which_unit(panel):
-    assert panel["title"]
-    assert panel["description"]
-    if panel["type"] != "text":
-        assert panel["fieldConfig"]["defaults"]["unit"]
-    else:
-        assert len(panel["options"]["content"]) > 80
+def test_a_panel_says_what_it_shows_and_in_which_unit():
+    for name, panel in PANELS.items():
+        assert panel["title"], name
+        assert panel["description"], name
+        if panel["type"] == "text":
+            assert len(panel["options"]["content"]) > 80, name
+        else:
+            assert panel["fieldConfig"]["defaults"]["unit"], name
 
 
 def test_each_data_source_that_is_asked_exists():
