@@ -40,15 +40,15 @@ def shares(
     rows = np.where(joined[:, None, None], inputs, mean)
     answers = residual_of(rows.reshape(-1, *inputs.shape[1:]), network).astype(np.float64)
     residuals = dict(zip(coalitions, answers.reshape(*rows.shape[:-1], -1), strict=True))
-    found = {NETWORK_ALONE: residuals[()]}
+    logs = {NETWORK_ALONE: residuals[()]}
     for number, name in enumerate(names):
         total = np.zeros_like(residuals[()])
         for chosen in coalitions:
             if number not in chosen:
                 weight = factorial(len(chosen)) * factorial(len(names) - len(chosen) - 1) / factorial(len(names))
                 total += weight * (residuals[tuple(sorted((*chosen, number)))] - residuals[chosen])
-        found[name] = total
-    return found
+        logs[name] = total
+    return logs
 
 
 def attribute_riskiest(
@@ -71,8 +71,8 @@ def attribute_riskiest(
     rows = np.zeros((max(len(those) for those, _ in asked), *inputs.shape[1:]), np.float32)
     for category, (those, _) in enumerate(asked):
         rows[: len(those), category] = inputs[those, category]
-    found = shares(network, rows, groups_of(network, features))
-    logs = np.stack([found[name] for name in groups], axis=-1)  # (rows, categories, horizons, groups)
+    log_shares = shares(network, rows, groups_of(network, features))
+    logs = np.stack([log_shares[name] for name in groups], axis=-1)  # (rows, categories, horizons, groups)
     factors = np.empty((ranks, categories, horizons, len(groups)), np.float32)
     for category, horizon in places:
         position = asked[category][1].reshape(ranks, horizons)[:, horizon]

@@ -50,10 +50,10 @@ class CovariateBook:
     def known(self, spec: Spec, at_s: int, hours: int) -> Floats:
         """(series, hours) the value of each hour from the one that `at_s` is in, as issued by then; NaN: missing."""
         first = at_s // HOUR_S
-        seen = as_issued(self.values, spec, np.full(len(self.values), at_s))
-        seen = seen[(seen["hour"] >= first) & (seen["hour"] < first + hours)]
+        issued = as_issued(self.values, spec, np.full(len(self.values), at_s))
+        issued = issued[(issued["hour"] >= first) & (issued["hour"] < first + hours)]
         table = np.full((len(spec.covariates), hours), np.nan)
-        table[seen["series"], seen["hour"] - first] = seen["value"]
+        table[issued["series"], issued["hour"] - first] = issued["value"]
         return table
 
 
@@ -65,8 +65,8 @@ def as_issued(values: Values, spec: Spec, at_s: npt.NDArray[np.int64]) -> Values
     oldest_s = (
         at_s - HOUR_S * np.array([series.max_age_hours for series in spec.covariates], np.int64)[values["series"]]
     )
-    seen: Values = values[(values["issued_s"] <= at_s) & (values["issued_s"] >= oldest_s)]
-    newest: Values = seen[_is_first(seen[::-1], "series", "hour")[::-1]]
+    issued: Values = values[(values["issued_s"] <= at_s) & (values["issued_s"] >= oldest_s)]
+    newest: Values = issued[_is_first(issued[::-1], "series", "hour")[::-1]]
     return newest
 
 
@@ -86,8 +86,8 @@ class SeriesScale:
         values = values[np.lexsort((-values["value"], values["issued_s"], values["hour"], values["series"]))]
         values = values[_is_first(values, "series", "hour", "issued_s")]
         values = values[(values["hour"] * HOUR_S >= start_s) & (values["hour"] * HOUR_S < stop_s)]
-        known = as_issued(values, spec, values["hour"] * HOUR_S)
-        of_each = [known["value"][known["series"] == number] for number in range(len(spec.covariates))]
+        at_begin = as_issued(values, spec, values["hour"] * HOUR_S)
+        of_each = [at_begin["value"][at_begin["series"] == number] for number in range(len(spec.covariates))]
         centre = np.array([values_of_series.mean() if len(values_of_series) else 0.0 for values_of_series in of_each])
         spread = np.array([values_of_series.std() if len(values_of_series) else 1.0 for values_of_series in of_each])
         return cls(centre=centre, scale=np.where(spread > _LEAST_SCALE, spread, 1.0))
@@ -112,13 +112,13 @@ def covariate_columns(book: CovariateBook, scale: SeriesScale, spec: Spec, at_s:
 def covariate_means(book: CovariateBook, spec: Spec, at_s: int) -> Floats:
     """(series, horizons) each series' mean over each horizon from `at_s` on; NaN where any of its hours is missing."""
     hours = -(-(at_s + max(spec.horizons_s)) // HOUR_S) - at_s // HOUR_S
-    known = book.known(spec, at_s, hours)
+    by_hour = book.known(spec, at_s, hours)
     begins_s = (at_s // HOUR_S + np.arange(hours)) * HOUR_S
-    means = np.empty((len(known), len(spec.horizons_s)))
+    means = np.empty((len(by_hour), len(spec.horizons_s)))
     for number, horizon_s in enumerate(spec.horizons_s):
         overlap_s = np.minimum(begins_s + HOUR_S, at_s + horizon_s) - np.maximum(begins_s, at_s)
         covered = overlap_s > 0
-        means[:, number] = (known[:, covered] * overlap_s[covered]).sum(axis=1) / horizon_s
+        means[:, number] = (by_hour[:, covered] * overlap_s[covered]).sum(axis=1) / horizon_s
     return means
 
 

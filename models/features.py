@@ -171,10 +171,10 @@ class FeatureEngine:
 
     def _past(self, level: LevelBins, give: Callable[[LevelBins], T]) -> T:
         """`give(level)`, a function of finished bins only, computed again when one of them has changed."""
-        known = self._memo.get(level.level.name)
-        if known is None or known[0] is not level or known[1] != level.past_version:
-            known = self._memo[level.level.name] = (level, level.past_version, give(level))
-        return known[2]  # type: ignore[return-value]
+        memo = self._memo.get(level.level.name)
+        if memo is None or memo[0] is not level or memo[1] != level.past_version:
+            memo = self._memo[level.level.name] = (level, level.past_version, give(level))
+        return memo[2]  # type: ignore[return-value]
 
     def _panes(self, level: LevelBins) -> list[Counts]:
         """Finished panes of each pane window: its panes but the current one, summed from the shortest outwards."""
@@ -231,7 +231,7 @@ class FeatureEngine:
         The unfinished pane is left out: otherwise every incident would change every cell of the region.
         """
         unfinished = panes.newest_bins(1).reshape(self._shape)
-        seen = np.stack(
+        counts = np.stack(
             [(window - unfinished).sum(axis=0) for window in windows.values()], axis=1
         )  # (categories, windows)
         until_s = panes.newest * self.spec.slide_s
@@ -243,8 +243,8 @@ class FeatureEngine:
         ]
         integrals = [profile_hours(self.constants, start, until_s, self.spec.timezone) for start in starts]
         expected = region_per_hour[:, None] * np.stack(integrals, axis=1)
-        by_category = np.log((seen + _LEVEL_PRIOR) / (expected + _LEVEL_PRIOR))
-        over_all = np.log((seen.sum(axis=0) + _LEVEL_PRIOR) / (expected.sum(axis=0) + _LEVEL_PRIOR))
+        by_category = np.log((counts + _LEVEL_PRIOR) / (expected + _LEVEL_PRIOR))
+        over_all = np.log((counts.sum(axis=0) + _LEVEL_PRIOR) / (expected.sum(axis=0) + _LEVEL_PRIOR))
         by_category, over_all = (
             np.clip(ratio, -LEVEL_LIMIT, LEVEL_LIMIT)
             for ratio in (by_category, np.broadcast_to(over_all, by_category.shape))

@@ -34,8 +34,8 @@ def negative_binomial_nll(log_mean: Tensor, counts: Tensor, size: Tensor) -> Ten
 def log_scores(mean: Floats, counts: npt.NDArray[np.number], dispersion: Dispersion) -> Floats:
     """Minus log probability of counts, nats. mean, counts: one shape, which the dispersion's is broadcast against."""
     size = torch.from_numpy(np.broadcast_to(dispersion.size(mean), mean.shape).astype(np.float64))
-    log_mean, seen = torch.from_numpy(np.log(mean)), torch.from_numpy(counts.astype(np.float64))
-    return np.asarray(negative_binomial_nll(log_mean, seen, size).numpy())
+    log_mean, observed = torch.from_numpy(np.log(mean)), torch.from_numpy(counts.astype(np.float64))
+    return np.asarray(negative_binomial_nll(log_mean, observed, size).numpy())
 
 
 def at_least_one(mean: npt.NDArray[np.float32], dispersion: Dispersion) -> npt.NDArray[np.float32]:
@@ -55,8 +55,8 @@ def predictive_quantile(mean: npt.NDArray[np.float32], dispersion: Dispersion, s
     apart = steps[:, -1].max() + 1.0  # one kind's steps stand behind another's, so that one search does for all
     behind = apart * np.arange(len(kinds))
     capped = np.minimum(mean.astype(np.float64), apart)
-    found = np.searchsorted((steps + behind[:, None]).ravel(), capped + behind[kind]) - TABLE[0] * kind
-    quantile: npt.NDArray[np.float32] = found.astype(np.float32)
+    steps_below = np.searchsorted((steps + behind[:, None]).ravel(), capped + behind[kind]) - TABLE[0] * kind
+    quantile: npt.NDArray[np.float32] = steps_below.astype(np.float32)
     beyond = mean > steps[kind, -1]
     for number in np.unique(kind[beyond]).tolist():
         here = beyond & (kind == number)
@@ -67,12 +67,12 @@ def predictive_quantile(mean: npt.NDArray[np.float32], dispersion: Dispersion, s
 def _past_the_table(means: npt.NDArray[np.float32], signed: float, share: float) -> npt.NDArray[np.float32]:
     """(n,) quantiles of distributions with these means (n,) and one dispersion."""
     steps = _steps_of(signed, share, TABLE[1])
-    found = np.searchsorted(steps, means).astype(np.float32)
+    quantile = np.searchsorted(steps, means).astype(np.float32)
     beyond = means > steps[-1]
     if beyond.any():
         dispersion = Dispersion(r=np.array(abs(signed)), power=np.array(LINEAR if signed < 0 else QUADRATIC))
-        found[beyond] = _expansion(means[beyond].astype(np.float64), dispersion, share)
-    return found
+        quantile[beyond] = _expansion(means[beyond].astype(np.float64), dispersion, share)
+    return quantile
 
 
 def _steps_of(signed: float, share: float, count: int) -> Floats:

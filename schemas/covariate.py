@@ -76,8 +76,8 @@ def decode_covariates(
 
     Every message is one or the other. The values are of PLACED_VALUE, in the order of the messages.
     """
-    places = {region: {one.name: at for at, one in enumerate(spec.covariates)} for region, spec in specs.items()}
-    found: dict[str, list[tuple[int | float, ...]]] = {}
+    places = {region: {series.name: at for at, series in enumerate(spec.covariates)} for region, spec in specs.items()}
+    accepted: dict[str, list[tuple[int | float, ...]]] = {}
     refused: dict[str, list[Rejection]] = {}
     for index, value in enumerate(messages.values):
         decoded = decode_covariate(value)
@@ -90,16 +90,16 @@ def decode_covariates(
         if isinstance(decoded, Covariate):
             row = value_of(decoded, places[region][decoded.series])
             place = (messages.partition[index], messages.kafka_offset[index], messages.kafka_time_ms[index])
-            found.setdefault(region, []).append((*row, *place))
+            accepted.setdefault(region, []).append((*row, *place))
         else:
             rejection = Rejection.at(messages, index, *decoded, kept_payload(value, decoded[0]))
             refused.setdefault(region, []).append(rejection)
-    return {region: np.array(rows, PLACED_VALUE) for region, rows in found.items()}, refused
+    return {region: np.array(rows, PLACED_VALUE) for region, rows in accepted.items()}, refused
 
 
 def without_place(values: Values) -> Values:
     """The values as VALUE."""
-    kept = np.empty(len(values), VALUE)
+    values_alone = np.empty(len(values), VALUE)
     for name in VALUE.names or ():
-        kept[name] = values[name]
-    return kept
+        values_alone[name] = values[name]
+    return values_alone

@@ -53,14 +53,14 @@ def _forecast(title: str, description: str, expression: str, name: str, unit: st
 def _numbers() -> list[Panel]:
     incidents = "suffix: incidents"
     soon = "Of at least one incident within the horizon, from the newest minute."
-    seen = "Incidents counted here in the last hour."
+    counted_here = "Incidents counted here in the last hour."
     history = "How much history stands behind the numbers."
     return [
         _forecast("Chance", soon, '"risk"', "risk", "percentunit"),
         _forecast("Expected", "Incidents foreseen within the horizon.", '"expected"', "expected", incidents),
         _forecast("Usual", "The long-run rate for this hour of the week.", '"usual"', "usual", incidents),
         _forecast("Lift", "Expected over usual: 1 is as always at this hour.", LIFT, "lift", "suffix: x usual"),
-        stat("Seen, 1 hour", seen, A_SIXTH, _newest("observed_1h"), incidents, without=STALE),
+        stat("Seen, 1 hour", counted_here, A_SIXTH, _newest("observed_1h"), incidents, without=STALE),
         stat(
             "Support", history, A_SIXTH, _newest("support"), "string", text="support", without=STALE, mappings=[SUPPORT]
         ),

@@ -236,10 +236,10 @@ def newest_artifacts(artifacts: Path) -> dict[str, list[Path]]:
         if not artifacts.is_dir():
             remedy = "train a model with `python -m models train`, or set RISK_ARTIFACTS to the folder of the regions"
             raise ArtifactsAway(f"{artifacts} is not a folder", remedy)
-        found = {region.name: _folders_in(region)[::-1] for region in _folders_in(artifacts)}
+        by_region = {region.name: _folders_in(region)[::-1] for region in _folders_in(artifacts)}
     except OSError as error:
         raise ArtifactsAway(f"{artifacts} cannot be read ({error})", remedy="check owners and modes") from error
-    return {region: folders for region, folders in found.items() if folders}
+    return {region: folders for region, folders in by_region.items() if folders}
 
 
 def _folders_in(folder: Path) -> list[Path]:

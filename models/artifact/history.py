@@ -37,14 +37,14 @@ def unpack_history(packed: bytes, path: Path, spec: Spec, *, first_day: int, cut
         raise ArtifactError(f"{path} ends at {state.as_of_s}, the manifest says {cutoff_s}", "train again")
     if any(int(level.ring.min()) < 0 for level in state.levels.values()):
         raise ArtifactError(f"{path} counts less than nothing", "train again")
-    known = state.registry.records()
-    sound = (known.cell >= 0) & (known.cell < spec.grid.cells) & (known.revision >= 0)
-    sound &= (known.category >= 0) & (known.category < len(spec.categories)) & (known.occurred_s >= 0)
-    sound &= (known.latest_s >= known.occurred_s) & are_places(known.place)
+    records = state.registry.records()
+    sound = (records.cell >= 0) & (records.cell < spec.grid.cells) & (records.revision >= 0)
+    sound &= (records.category >= 0) & (records.category < len(spec.categories)) & (records.occurred_s >= 0)
+    sound &= (records.latest_s >= records.occurred_s) & are_places(records.place)
     if not sound.all():
         raise ArtifactError(f"{path} remembers an incident outside the grid or the categories", "train again")
     _refuse_unsound(state, path)
-    is_empty = not len(known) and not any(level.ring.any() for level in state.levels.values())
+    is_empty = not len(records) and not any(level.ring.any() for level in state.levels.values())
     state.history_end_s = 0 if is_empty else cutoff_s
     state.first_day = first_day
     return state

@@ -28,10 +28,10 @@ def candidates(artifacts: Path) -> dict[str, Candidates]:
     newest = newest_artifacts(artifacts)
     try:
         regions = sorted(path.name for path in artifacts.iterdir() if path.is_dir() and not path.name.startswith("."))
-        found = {region: _pointed_at(artifacts, region) or Candidates(newest.get(region, ())) for region in regions}
+        by_region = {region: _pointed_at(artifacts, region) or Candidates(newest.get(region, ())) for region in regions}
     except OSError as error:
         raise ArtifactsAway(f"{artifacts} cannot be read ({error})", remedy="check owners and modes") from error
-    return {region: its for region, its in found.items() if its.folders or its.fault}
+    return {region: of_region for region, of_region in by_region.items() if of_region.folders or of_region.fault}
 
 
 def _pointed_at(artifacts: Path, region: str) -> Candidates | None:
@@ -49,12 +49,12 @@ def champion_of(artifacts: Path, region: str) -> Artifact:
     >>> champion_of(Path("streaming/sample/artifacts"), "chicago").spec.horizon_names
     ('1h', '4h', '24h')
     """
-    found = candidates(artifacts).get(region, Candidates())
-    if found.fault:
-        raise found.fault
-    if not found.folders:
+    possible = candidates(artifacts).get(region, Candidates())
+    if possible.fault:
+        raise possible.fault
+    if not possible.folders:
         raise ArtifactError(f"{artifacts} holds no artifact of {region!r}", "train one, or name another folder")
-    return read_artifact(found.folders[0])
+    return read_artifact(possible.folders[0])
 
 
 def challenger_of(artifacts: Path, region: str) -> Path | None:

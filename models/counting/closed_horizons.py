@@ -15,14 +15,14 @@ def horizons_closed_between(state: CountState, before_s: int) -> Iterator[Closed
     Each is judged twice: soon after its end, and once more when late reports have come.
     """
     spec, hours = state.spec, state.levels["hour"]
-    kept = hours.level.keep
+    bins_kept = hours.level.keep
     for grace_s in (GRACE_S, last_grace_s(spec)):
         last = (state.as_of_s - grace_s) // HOUR_S  # the newest hour that is judged by now
         first = max((before_s - grace_s) // HOUR_S + 1, last - MOST_HOURS + 1)
         for end in range(first, last + 1):
             skip = hours.newest - end + 1
             for number, horizon_s in enumerate(spec.horizons_s):
-                if skip + horizon_s // HOUR_S > kept:
+                if skip + horizon_s // HOUR_S > bins_kept:
                     continue
                 yield ClosedHorizon(
                     horizon=number,

@@ -107,7 +107,7 @@ class CountState:
         if self.spec.merges_calls:
             changed, entry = reconsidered(self.registry, changed, entry, forget_before_s=self.forget_before_s)
             is_repeat = np.isin(batch.key, changed.key[(changed.flags & REPEATED) != 0])
-        self.settle(changed, forget_before_s=self.forget_before_s, found=entry)
+        self.settle(changed, forget_before_s=self.forget_before_s, entries=entry)
         return Applied(
             outcomes=_outcomes(batch.flags, groups.in_history[groups.number], supersedes, is_new, is_repeat),
             future=np.flatnonzero(is_future),
@@ -120,20 +120,20 @@ class CountState:
         is_first = np.ones(len(batch), bool)
         is_first[1:] = batch.key[1:] != batch.key[:-1]
         entry = self.registry.find(batch.key[is_first])
-        known = self.registry.entries(np.maximum(entry, 0))
-        is_known = (entry >= 0) & (known.latest_s >= self.forget_before_s)
-        known_latest_s = np.where(is_known, known.latest_s, 0)
+        known_records = self.registry.entries(np.maximum(entry, 0))
+        is_known = (entry >= 0) & (known_records.latest_s >= self.forget_before_s)
+        known_latest_s = np.where(is_known, known_records.latest_s, 0)
         latest_s = np.maximum(known_latest_s, np.maximum.reduceat(batch.occurred_s, np.flatnonzero(is_first)))
         first_s = batch.occurred_s[is_first]
         return _Groups(
             is_first=is_first,
             number=np.cumsum(is_first) - 1,
             entry=entry,
-            known=known,
+            known=known_records,
             is_known=is_known,
             latest_s=latest_s,
             is_prolonged=is_known & (latest_s > known_latest_s),
-            in_history=np.where(is_known, (known.flags & IN_HISTORY) != 0, first_s < self.history_end_s),
+            in_history=np.where(is_known, (known_records.flags & IN_HISTORY) != 0, first_s < self.history_end_s),
         )
 
     @property
@@ -158,20 +158,20 @@ class CountState:
         closed_s = (self.as_of_s // DAY_S * DAY_S - self.spec.registry_keep_s) // DAY_S * DAY_S
         return min(closed_s, self.asked_from_s)
 
-    def settle(self, records: Records, *, forget_before_s: int, found: npt.NDArray[np.int32] | None = None) -> None:
+    def settle(self, records: Records, *, forget_before_s: int, entries: npt.NDArray[np.int32] | None = None) -> None:
         """Replace what is known of these incidents (different keys) and move their counts accordingly.
 
         An old record whose latest event time lies before `forget_before_s` keeps its count: whether the registry has
         dropped it yet must not matter.
         """
-        found = self.registry.find(records.key) if found is None else found
-        replaced = self.registry.entries(found[found >= 0])
+        entries = self.registry.find(records.key) if entries is None else entries
+        replaced = self.registry.entries(entries[entries >= 0])
         replaced = replaced.select(replaced.latest_s >= forget_before_s)
         for revision, sign in ((replaced, -1), (records, 1)):
             occurred_s, place = self._places(revision)
             for level in self.levels.values():
                 level.add(occurred_s, place, sign)
-        self.registry.put(records, found)
+        self.registry.put(records, entries)
 
     def _places(self, revision: Records) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.intp]]:
         """Times and places (cell * categories + category) of the records that the counts hold."""
@@ -204,9 +204,9 @@ class _Groups:
     def highest_before(self, revision: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
         """(messages,) rank of the highest revision of the incident before each message."""
         known_revision = np.where(self.is_known, self.known.revision, -1).astype(np.int64)
-        known = _rank(np.arange(len(self.entry)), known_revision)[self.number]
-        highest = np.maximum.accumulate(np.maximum(_rank(self.number, revision), known))
-        return np.where(self.is_first, known, np.concatenate([[0], highest[:-1]]))
+        known_rank = _rank(np.arange(len(self.entry)), known_revision)[self.number]
+        highest = np.maximum.accumulate(np.maximum(_rank(self.number, revision), known_rank))
+        return np.where(self.is_first, known_rank, np.concatenate([[0], highest[:-1]]))
 
 
 def _rank(number: npt.NDArray[np.int64], revision: npt.NDArray[np.integer] | np.int64) -> npt.NDArray[np.int64]:
@@ -257,5 +257,5 @@ def _changed(
     )
     prolonged = groups.is_prolonged.copy()
     prolonged[number] = False
-    kept = replace(groups.known.select(prolonged), latest_s=groups.latest_s[prolonged])
-    return Records.concatenate([revised, kept]), np.concatenate([groups.entry[number], groups.entry[prolonged]])
+    longer = replace(groups.known.select(prolonged), latest_s=groups.latest_s[prolonged])
+    return Records.concatenate([revised, longer]), np.concatenate([groups.entry[number], groups.entry[prolonged]])

@@ -71,10 +71,10 @@ def day_counts(state: CountState, day: int, *, clock_s: int) -> DayCounts:
 
     Raises CheckpointError when the registry has an incident that the level of hours does not count.
     """
-    known = state.registry.records()
-    known = known.select(counting(known) & (known.occurred_s // DAY_S == day))
-    place = known.cell.astype(np.int64) * len(state.spec.categories) + known.category
-    bin_ = known.occurred_s % DAY_S // BIN_S
+    records = state.registry.records()
+    records = records.select(counting(records) & (records.occurred_s // DAY_S == day))
+    place = records.cell.astype(np.int64) * len(state.spec.categories) + records.category
+    bin_ = records.occurred_s % DAY_S // BIN_S
     missing = _hours(state, day)
     np.subtract.at(missing, (bin_ * BIN_S // HOUR_S, place), 1)
     if missing.min() < 0:
@@ -94,7 +94,7 @@ def day_counts(state: CountState, day: int, *, clock_s: int) -> DayCounts:
     return replace(
         counts,
         by_hour=int(missing.sum()),
-        open=int(np.count_nonzero(known.latest_s >= clock_s - state.spec.registry_keep_s)),
+        open=int(np.count_nonzero(records.latest_s >= clock_s - state.spec.registry_keep_s)),
     )
 
 

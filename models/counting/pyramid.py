@@ -50,9 +50,9 @@ class LevelBins:
     def add(self, occurred_s: npt.NDArray[np.int64], place: npt.NDArray[np.intp], sign: int) -> None:
         """Add `sign` to the bin of each event; events outside the ring are past or beyond remembering."""
         bins = occurred_s // self.level.width_s
-        kept = (bins >= self.oldest) & (bins <= self.newest + self.ahead)
-        if not kept.all():
-            bins, place = bins[kept], place[kept]
+        in_reach = (bins >= self.oldest) & (bins <= self.newest + self.ahead)
+        if not in_reach.all():
+            bins, place = bins[in_reach], place[in_reach]
         np.add.at(self.ring.reshape(-1), (bins % len(self.ring)) * self.places + place, np.int32(sign))
         if len(bins):
             self.past_version += bool(bins.min() < self.newest)

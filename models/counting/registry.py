@@ -94,7 +94,7 @@ class Registry:
     def find(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
         """Entry number of each key, (n,); `_FREE` (negative) where the key is unknown."""
         mask = np.uint64(len(self._slots) - 1)
-        found = np.full(len(keys), _FREE, np.int32)
+        entries = np.full(len(keys), _FREE, np.int32)
         open_ = np.arange(len(keys))
         slot = (keys & mask).astype(np.intp)
         while len(open_):
@@ -102,29 +102,29 @@ class Registry:
             taken = entry != _FREE
             open_, slot, entry = open_[taken], slot[taken], entry[taken]
             same = self._columns.key[entry] == keys[open_]
-            found[open_[same]] = entry[same]
+            entries[open_[same]] = entry[same]
             open_, slot = open_[~same], (slot[~same] + 1) & int(mask)
-        return found
+        return entries
 
     def entries(self, numbers: npt.NDArray[np.int32]) -> Records:
         return self._columns.select(numbers.astype(np.intp))
 
-    def put(self, records: Records, found: npt.NDArray[np.int32] | None = None) -> None:
+    def put(self, records: Records, entries: npt.NDArray[np.int32] | None = None) -> None:
         """Store records of different keys, replacing what was known. `found`: what `find` gave for them."""
-        found = self.find(records.key) if found is None else found
-        known = found != _FREE
+        entries = self.find(records.key) if entries is None else entries
+        is_known = entries != _FREE
         for field in fields(records):
-            getattr(self._columns, field.name)[found[known]] = getattr(records, field.name)[known]
-        self._append(records.select(~known))
+            getattr(self._columns, field.name)[entries[is_known]] = getattr(records, field.name)[is_known]
+        self._append(records.select(~is_known))
 
     def expire(self, before_s: int) -> None:
         """Forget incidents whose latest event time lies before `before_s`, once they are a quarter of all."""
         keep = self._columns.latest_s[: self._count] >= before_s
         if 4 * np.count_nonzero(keep) > 3 * self._count:
             return
-        kept = self._columns.select(np.flatnonzero(keep))
+        remaining = self._columns.select(np.flatnonzero(keep))
         self.__init__(has_places=self.has_places)  # type: ignore[misc]
-        self._append(kept)
+        self._append(remaining)
 
     def near(self, times_s: npt.NDArray[np.int64], within_s: int) -> npt.NDArray[np.int32]:
         """Entry numbers of incidents at most `within_s` before or after one of these ascending times."""

@@ -29,8 +29,10 @@ class Calls:
     place: npt.NDArray[np.int32]  # (n, 2), see `schemas.incidents.fixed_places`
 
     @classmethod
-    def of(cls, known: Incidents | Records) -> "Calls":
-        return cls(occurred_s=known.occurred_s, order=known.key, category=known.category, place=known.place)
+    def of(cls, incidents: Incidents | Records) -> "Calls":
+        return cls(
+            occurred_s=incidents.occurred_s, order=incidents.key, category=incidents.category, place=incidents.place
+        )
 
     def select(self, chosen: npt.NDArray[np.intp]) -> "Calls":
         return Calls(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
@@ -59,9 +61,9 @@ def _repeats_in_order(calls: Calls) -> npt.NDArray[np.bool_]:
     open_, repeated = np.arange(len(occurred_s)), np.zeros(len(occurred_s), np.bool_)
     for north, east in sorted(product((-1, 0, 1), repeat=2), key=lambda step: step != (0, 0)):
         first, last = squares.ranks_between(open_, since[open_], north, east)
-        found = _any_near(places, squares.by_square, open_, first, last)
-        repeated[open_[found]] = True
-        open_ = open_[~found]
+        is_near = _any_near(places, squares.by_square, open_, first, last)
+        repeated[open_[is_near]] = True
+        open_ = open_[~is_near]
     return repeated
 
 
@@ -125,15 +127,15 @@ def _any_near(
     last: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.bool_]:
     """(m,) whether one of by_square[first:last] is near, the latest looked at first: most repeats follow at once."""
-    found = np.zeros(len(rank), np.bool_)
+    is_near = np.zeros(len(rank), np.bool_)
     left = np.flatnonzero(last > first)
     back = 1
     while len(left):
         other = by_square[last[left] - back]
-        found[left] = _metres(places[other], places[rank[left]]) <= WITHIN_M
+        is_near[left] = _metres(places[other], places[rank[left]]) <= WITHIN_M
         back += 1
-        left = left[~found[left] & (last[left] - back >= first[left])]
-    return found
+        left = left[~is_near[left] & (last[left] - back >= first[left])]
+    return is_near
 
 
 def _metres(place: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

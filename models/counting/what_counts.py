@@ -25,7 +25,7 @@ def counting(records: Records) -> npt.NDArray[np.bool_]:
 
 
 def reconsidered(
-    registry: Registry, changed: Records, found: npt.NDArray[np.int32], *, forget_before_s: int
+    registry: Registry, changed: Records, entries: npt.NDArray[np.int32], *, forget_before_s: int
 ) -> tuple[Records, npt.NDArray[np.int32]]:
     """The changed records with their REPEATED bits, and further ones whose bit changes with them; their numbers.
 
@@ -33,15 +33,15 @@ def reconsidered(
     the rule says so of all that are known and live, in whatever order they were reported. Whether one from before
     `forget_before_s` is a repeat no longer changes: until then all that it may repeat are still in the registry.
     """
-    old = registry.entries(found[found >= 0])
+    old = registry.entries(entries[entries >= 0])
     times_s = np.sort(np.concatenate([old.occurred_s, changed.occurred_s]))
-    numbers = np.setdiff1d(registry.near(times_s, WITHIN_S), found)
-    known = Records.concatenate([changed, registry.entries(numbers)])
-    asked = np.flatnonzero(is_live(known) & (known.occurred_s >= forget_before_s - WITHIN_S))
-    repeated = np.zeros(len(known), np.bool_)
-    repeated[asked] = repeats(Calls.of(known.select(asked)))
-    is_open = (known.occurred_s >= forget_before_s) & reached(known.occurred_s, times_s, WITHIN_S)
-    flags = np.where(is_open, known.flags & ~np.uint8(REPEATED) | repeated * np.uint8(REPEATED), known.flags)
-    takes_part = flags != known.flags
+    numbers = np.setdiff1d(registry.near(times_s, WITHIN_S), entries)
+    records = Records.concatenate([changed, registry.entries(numbers)])
+    asked = np.flatnonzero(is_live(records) & (records.occurred_s >= forget_before_s - WITHIN_S))
+    repeated = np.zeros(len(records), np.bool_)
+    repeated[asked] = repeats(Calls.of(records.select(asked)))
+    is_open = (records.occurred_s >= forget_before_s) & reached(records.occurred_s, times_s, WITHIN_S)
+    flags = np.where(is_open, records.flags & ~np.uint8(REPEATED) | repeated * np.uint8(REPEATED), records.flags)
+    takes_part = flags != records.flags
     takes_part[: len(changed)] = True
-    return replace(known, flags=flags).select(takes_part), np.concatenate([found, numbers])[takes_part]
+    return replace(records, flags=flags).select(takes_part), np.concatenate([entries, numbers])[takes_part]

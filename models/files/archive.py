@@ -135,8 +135,8 @@ def known_hours(data: str, spec: Spec) -> KnownHours:
     """What `data` say of the feed of the spec's region. Raises DataError for an archive that cannot be read."""
     if not is_archive(data):
         return KnownHours()
-    found = read_archive(data, region=spec.region, like=spec, may_miss=sys.maxsize)
-    return KnownHours(until_s=found.until_s, cut_hours=frozenset(found.table.cut_hours.tolist()))
+    archived = read_archive(data, region=spec.region, like=spec, may_miss=sys.maxsize)
+    return KnownHours(until_s=archived.until_s, cut_hours=frozenset(archived.table.cut_hours.tolist()))
 
 
 def delta() -> Any:
@@ -238,8 +238,8 @@ def _cut_hours(rows: npt.NDArray[np.void]) -> tuple[npt.NDArray[np.int64], int]:
 
 
 def _missing(days: npt.NDArray[np.int32], data: str, region: str, may_miss: int) -> int:
-    known = set(np.unique(days).tolist())
-    missing = set(range(min(known), max(known) + 1)) - known
+    archived = set(np.unique(days).tolist())
+    missing = set(range(min(archived), max(archived) + 1)) - archived
     if len(missing) > may_miss:
         shown = list(spans(missing))
         raise DataError(

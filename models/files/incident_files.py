@@ -102,10 +102,10 @@ def read_incidents(path: Path, layout: Layout, *, now_s: float | None = None) ->
     rows = _usable_rows(path, layout, skipped)
     start_s, reading = _utc(rows["start"], layout.timezone)
     end_s, _ = _utc(rows["end"], layout.timezone)
-    kept = _plausible(start_s, end_s, now_s, skipped)
-    if not kept.any():
+    plausible = _plausible(start_s, end_s, now_s, skipped)
+    if not plausible.any():
         refuse_nothing_left(skipped, layout.name)
-    rows, start_s, end_s, reading = rows[kept], start_s[kept], end_s[kept], reading[kept]
+    rows, start_s, end_s, reading = rows[plausible], start_s[plausible], end_s[plausible], reading[plausible]
     refuse_swapped(rows["lat"], rows["lon"], layout.timezone, int(start_s[0]), path)
     categories, category = _categories(rows["category"].tolist(), layout)
     table = IncidentTable(

@@ -29,10 +29,10 @@ def merged_as_in_the_stream(table: IncidentTable, inside: npt.NDArray[np.bool_],
     """
     if not spec.merges_calls or table.is_of_counts:
         return table
-    known = np.flatnonzero(inside)
-    keys = incident_keys([table.incident_id(position) for position in known.tolist()])
+    positions = np.flatnonzero(inside)
+    keys = incident_keys([table.incident_id(position) for position in positions.tolist()])
     repeated = np.zeros(len(table), np.bool_)
-    repeated[known] = repeats(_calls(table, known, keys))
+    repeated[positions] = repeats(_calls(table, positions, keys))
     return _without(table, repeated)
 
 

@@ -39,7 +39,7 @@ def reliability(probability: Probabilities, happened: npt.NDArray[np.bool_], *, 
 
     Equal probabilities share a bin, so ties make fewer and unequal bins; a constant forecast has one.
     """
-    flat, seen = probability.ravel(), happened.ravel()
+    flat, came = probability.ravel(), happened.ravel()
     tops = np.unique(np.quantile(flat, np.arange(1, bins + 1) / bins, method="inverted_cdf"))
     forecast = np.zeros(len(tops))
     values, observed = np.zeros((2, len(tops)), np.int64)
@@ -47,7 +47,7 @@ def reliability(probability: Probabilities, happened: npt.NDArray[np.bool_], *, 
         part = slice(start, start + PART_VALUES)
         bin_of = np.searchsorted(tops, flat[part])  # the first bin whose highest probability is not below
         values += np.bincount(bin_of, minlength=len(tops))
-        observed += np.bincount(bin_of[seen[part]], minlength=len(tops))
+        observed += np.bincount(bin_of[came[part]], minlength=len(tops))
         np.add.at(forecast, bin_of, flat[part])  # one after another, so that the parts' size changes nothing
     return Reliability(forecast=forecast / values, observed=observed / values, values=values)
 

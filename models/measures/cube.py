@@ -39,12 +39,12 @@ class Cube:
             self, counts=self.counts[:step], starts_s=self.starts_s[: step + 1], hour_of_week=self.hour_of_week[:step]
         )
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> "Cube":
+    def only(self, chosen: npt.NDArray[np.bool_]) -> "Cube":
         """The kept steps alone, one behind the other. kept: (steps,)."""
-        if kept.all():
+        if chosen.all():
             return self
-        starts_s = np.append(self.starts_s[:-1][kept], self.starts_s[-1])
-        return replace(self, counts=self.counts[kept], starts_s=starts_s, hour_of_week=self.hour_of_week[kept])
+        starts_s = np.append(self.starts_s[:-1][chosen], self.starts_s[-1])
+        return replace(self, counts=self.counts[chosen], starts_s=starts_s, hour_of_week=self.hour_of_week[chosen])
 
 
 def type_for(most: int) -> np.dtype[np.signedinteger[Any]]:

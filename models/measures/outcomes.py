@@ -50,14 +50,14 @@ class Forecast:
         )
 
     @classmethod
-    def of_kept(cls, kept: KeptForecast) -> "Forecast":
+    def of_kept(cls, stored: KeptForecast) -> "Forecast":
         """As it was kept."""
         return cls(
-            model=kept.model,
-            expected=kept.expected,
-            usual=kept.usual,
-            dispersion=Dispersion(r=kept.dispersion, power=kept.dispersion_power),
-            usual_dispersion=Dispersion(r=kept.usual_dispersion, power=kept.usual_dispersion_power),
+            model=stored.model,
+            expected=stored.expected,
+            usual=stored.usual,
+            dispersion=Dispersion(r=stored.dispersion, power=stored.dispersion_power),
+            usual_dispersion=Dispersion(r=stored.usual_dispersion, power=stored.usual_dispersion_power),
         )
 
     def to_keep(self) -> KeptForecast:
@@ -80,7 +80,7 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
     `ideal_hits_5` of the best choice in hindsight. Brier score (of at least one) and log score (negative binomial,
     nats) are means over all cells.
     """
-    h, found = closed.horizon, {}
+    h, by_category = closed.horizon, {}
     last = {percent: max(1, round(percent / 100 * spec.grid.cells)) - 1 for percent in AREA_PERCENTS}
     expected, usual = (means[:, :, h].astype(np.float64) for means in (forecast.expected, forecast.usual))
     for c, category in enumerate(spec.categories):
@@ -99,20 +99,20 @@ def judge(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> dict[str, di
             caught = capture(mean[None], observed)
             figures |= {f"{prefix}hits_{percent}": float(caught.caught[cell]) for percent, cell in last.items()}
         figures |= {f"ideal_hits_{percent}": float(caught.ideal[cell]) for percent, cell in last.items()}
-        found[category] = figures
-    return found
+        by_category[category] = figures
+    return by_category
 
 
 def by_district(forecast: Forecast, closed: ClosedHorizon, spec: Spec) -> Mapping[tuple[str, int], tuple[float, float]]:
     """(category, district) -> expected, observed. Districts are blocks of the grid, from the south-west."""
     district = districts(spec.grid.rows, spec.grid.cols)
-    found = {}
+    totals = {}
     for c, category in enumerate(spec.categories):
         expected = np.bincount(district, weights=forecast.expected[:, c, closed.horizon])
         observed = np.bincount(district, weights=closed.observed[:, c])
         for number, (mean, count) in enumerate(zip(expected.tolist(), observed.tolist(), strict=True)):
-            found[category, number + 1] = mean, count
-    return found
+            totals[category, number + 1] = mean, count
+    return totals
 
 
 def by_chance(
@@ -122,15 +122,15 @@ def by_chance(
 
     A forecast that is calibrated has as many as its chances add up to. Bins without a cell are left out.
     """
-    h, found = closed.horizon, {}
+    h, bins_of = closed.horizon, {}
     for c, category in enumerate(spec.categories):
         chance = _chance(forecast.expected[:, c, h], forecast.dispersion[..., c, h])
         bins = np.searchsorted(CHANCES_FROM, chance, side="right") - 1
         for number in np.unique(bins).tolist():
             here = bins == number
             observed = int((closed.observed[here, c] > 0).sum())
-            found[category, CHANCES_FROM[number]] = int(here.sum()), float(chance[here].sum()), observed
-    return found
+            bins_of[category, CHANCES_FROM[number]] = int(here.sum()), float(chance[here].sum()), observed
+    return bins_of
 
 
 def _chance(mean: npt.NDArray[np.floating], dispersion: Dispersion) -> Floats:

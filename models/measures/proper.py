@@ -21,7 +21,7 @@ def proper_scores(mean: Floats, counts: Counts, dispersion: Dispersion) -> tuple
     mean: (n,) expected counts, > 0. counts: (n,). dispersion: of one place. Log score and log loss are in nats, the
     CRPS in incidents; Brier score and log loss are those of "at least one".
     """
-    log_mean, seen = torch.from_numpy(mean).log(), torch.from_numpy(counts).double()
+    log_mean, observed = torch.from_numpy(mean).log(), torch.from_numpy(counts).double()
     happened = counts > 0
     size = dispersion.size(mean)
     log_none = -size * np.log1p(dispersion.excess(mean))
@@ -29,7 +29,7 @@ def proper_scores(mean: Floats, counts: Counts, dispersion: Dispersion) -> tuple
     scores = np.stack(
         [
             log_scores(mean, counts, dispersion),
-            poisson_deviance(log_mean, seen).numpy(),
+            poisson_deviance(log_mean, observed).numpy(),
             crps(mean, counts, size),
             (probability - happened) ** 2,
             -np.where(happened, np.log(probability), log_none),
@@ -45,10 +45,10 @@ def crps(mean: Floats, counts: Counts, size: AnyFloats) -> Floats:
     Source of the closed form for a small size: Wei and Held, Calibration tests for count data, TEST 23, 2014.
     """
     sizes = np.broadcast_to(size, mean.shape)
-    found, small = np.empty(len(mean)), sizes <= LIBRARY_SIZE
-    found[small] = crps_negbinom(counts[small], sizes[small], mu=mean[small])
-    found[~small] = crps_by_sum(mean[~small], counts[~small], sizes[~small])
-    return found
+    values, small = np.empty(len(mean)), sizes <= LIBRARY_SIZE
+    values[small] = crps_negbinom(counts[small], sizes[small], mu=mean[small])
+    values[~small] = crps_by_sum(mean[~small], counts[~small], sizes[~small])
+    return values
 
 
 def crps_by_sum(mean: Floats, counts: Counts, size: AnyFloats) -> Floats:

@@ -162,14 +162,14 @@ class _Tally:
 
         def block(start: int) -> tuple[Intervals, tuple[Floats, Counts]]:
             part, here = slice(start, start + height), slice(first + start, min(start + height, len(mean)) + first)
-            means, seen = np.array(mean[part], np.float64, order="C"), np.array(counts[part], np.int32, order="C")
-            scores, chance = proper_scores(means.ravel(), seen.ravel(), self.dispersion)
+            means, observed = np.array(mean[part], np.float64, order="C"), np.array(counts[part], np.int32, order="C")
+            scores, chance = proper_scores(means.ravel(), observed.ravel(), self.dispersion)
             self.sums[:, here] = scores.reshape(-1, *means.shape).sum(axis=2)
             self.probability[here] = chance.reshape(means.shape)
-            self.happened[here] = seen > 0
+            self.happened[here] = observed > 0
             self.forecast[here] = means.sum(axis=1)
-            spread = intervals(means.ravel(), seen.ravel(), self.dispersion, uniform[part].ravel())
-            return spread, by_places(means, seen)
+            spread = intervals(means.ravel(), observed.ravel(), self.dispersion, uniform[part].ravel())
+            return spread, by_places(means, observed)
 
         for spread, (credit, most_first) in pool.map(block, range(0, len(mean), height)):  # NumPy frees the interpreter
             self.intervals += spread

@@ -61,13 +61,13 @@ def totals(runs: Runs, cube: Cube, dispersion: Dispersion) -> Totals:
     else of its counts is read. dispersion: (categories,). Raises DataError when the shapes do not agree.
     """
     each, by_cell = [], np.zeros((3, *cube.counts.shape[1:]))
-    for mean, seen in runs:
-        if not mean.shape[1:] == seen.shape[1:] == cube.counts.shape[1:] or dispersion.r.shape != mean.shape[2:]:
+    for mean, observed in runs:
+        if not mean.shape[1:] == observed.shape[1:] == cube.counts.shape[1:] or dispersion.r.shape != mean.shape[2:]:
             raise DataError(
-                f"forecasts {mean.shape} and dispersions {dispersion.r.shape} for counts {seen.shape}",
+                f"forecasts {mean.shape} and dispersions {dispersion.r.shape} for counts {observed.shape}",
                 remedy="give a forecast for each cell and category, and a dispersion for each category",
             )
-        values = np.stack([mean, seen, mean * (1 + dispersion.excess(mean))])  # forecast, actual, variance
+        values = np.stack([mean, observed, mean * (1 + dispersion.excess(mean))])  # forecast, actual, variance
         each.append(values.sum(axis=2))
         by_cell = added(by_cell, values.swapaxes(0, 1))
     steps = sum(sums.shape[1] for sums in each)

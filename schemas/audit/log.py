@@ -85,8 +85,8 @@ def record(
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            kept = kept_head(checkpoint, path) if checkpoint else None
-            lines, head = _next_lines(path.read_bytes(), event, details, at_s, kept)
+            old_head = kept_head(checkpoint, path) if checkpoint else None
+            lines, head = _next_lines(path.read_bytes(), event, details, at_s, old_head)
             _append(file, lines)
             if is_new:
                 sync_folder(path.parent)
@@ -104,18 +104,18 @@ def head_path(checkpoint: Path) -> Path:
 def kept_head(checkpoint: Path, audit: Path) -> str | None:
     """The stored head of this log; None when there is none. Raises AuditError."""
     remedy = "remove it, then compare the log with a head that was noted elsewhere (`audit --head`)"
-    kept = read_json(head_path(checkpoint), _Head, AuditError, remedy=remedy)
-    return kept.head if kept and kept.audit == str(audit.absolute()) else None
+    stored = read_json(head_path(checkpoint), _Head, AuditError, remedy=remedy)
+    return stored.head if stored and stored.audit == str(audit.absolute()) else None
 
 
 def _keep_head(checkpoint: Path, audit: Path, head: str) -> None:
-    path, kept = head_path(checkpoint), _Head(audit=str(audit.absolute()), head=head)
+    path, stored = head_path(checkpoint), _Head(audit=str(audit.absolute()), head=head)
     with write_errors(AuditError, f"{path}, the audit log's newest hash,"):
-        replace_file(path, msgspec.json.encode(kept) + b"\n")
+        replace_file(path, msgspec.json.encode(stored) + b"\n")
 
 
 def _next_lines(
-    content: bytes, event: AuditEvent, details: Mapping[str, Plain], at_s: float, kept: str | None
+    content: bytes, event: AuditEvent, details: Mapping[str, Plain], at_s: float, old_head: str | None
 ) -> tuple[bytes, str]:
     """The lines to append to `content`, and the head after them. kept: the head that `content` should contain."""
     sequence, head, torn = _end_of(content)
@@ -123,8 +123,8 @@ def _next_lines(
     notes: list[tuple[AuditEvent, Mapping[str, Plain]]] = []
     if torn:
         notes.append(("torn_line", {"bytes": len(torn), "sha256": hashlib.sha256(torn).hexdigest()}))
-    if kept and content and not _contains(content, kept):
-        notes.append(("head_missing", {"head": kept}))
+    if old_head and content and not _contains(content, old_head):
+        notes.append(("head_missing", {"head": old_head}))
     for number, (name, facts) in enumerate((*notes, (event, details)), start=sequence + 1):
         line, head = _record_line(number, at_s, name, facts, head)
         lines += line
@@ -150,8 +150,8 @@ def _record_line(
 
 def parse_record(line: bytes) -> AuditRecord | None:
     """The record in a line without its newline; None when it is not one whole, unchanged record."""
-    found = _LINE.fullmatch(line)
-    if found is None or hashlib.sha256(found[1]).hexdigest() != found[2].decode():
+    parts = _LINE.fullmatch(line)
+    if parts is None or hashlib.sha256(parts[1]).hexdigest() != parts[2].decode():
         return None
     try:
         return msgspec.json.decode(line, type=AuditRecord)

@@ -19,7 +19,7 @@ def read_log(path: Path) -> bytes:
 
 def records(content: bytes) -> Iterator[AuditRecord]:
     """The whole, unchanged records of a log, in the order of its lines."""
-    return (found for line in content.split(b"\n") if (found := parse_record(line)))
+    return (record for line in content.split(b"\n") if (record := parse_record(line)))
 
 
 @dataclass(slots=True)
@@ -36,27 +36,27 @@ class Verdict:
     def head(self) -> str:
         return self.records[-1].hash if self.records else BEFORE_THE_FIRST
 
-    def add(self, number: int, line: bytes, found: AuditRecord | None) -> None:
+    def add(self, number: int, line: bytes, record: AuditRecord | None) -> None:
         """Follow the chain by one line; `found` is its record."""
-        if found is None:
+        if record is None:
             self._damaged.append((number, line))
             return
-        if self._damaged and _notes(found, self._damaged[-1][1]):
-            self.torn.append(f"a crash cut line {self._damaged.pop()[0]} short; record {found.sequence} notes it")
+        if self._damaged and _notes(record, self._damaged[-1][1]):
+            self.torn.append(f"a crash cut line {self._damaged.pop()[0]} short; record {record.sequence} notes it")
         last = self.records[-1].sequence if self.records else 0
-        lost = sorted(set(range(last + 1, found.sequence)) - self.present)
+        lost = sorted(set(range(last + 1, record.sequence)) - self.present)
         self._report_damaged()
-        if found.sequence != last + 1 + len(lost):
-            self.faults.append(f"line {number} is misplaced: record {found.sequence} after record {last}")
+        if record.sequence != last + 1 + len(lost):
+            self.faults.append(f"line {number} is misplaced: record {record.sequence} after record {last}")
         elif len(lost) > len(self._damaged):
             span = f"record {lost[0]}" if len(lost) == 1 else f"records {lost[0]} to {lost[-1]}"
             self.faults.append(f"missing before line {number}: {span}")
-        elif not lost and found.previous != self.head:
+        elif not lost and record.previous != self.head:
             self.faults.append(
-                f"the line before line {number} was replaced: record {found.sequence} names another hash"
+                f"the line before line {number} was replaced: record {record.sequence} names another hash"
             )
         self._damaged.clear()
-        self.records.append(found)
+        self.records.append(record)
 
     def end(self, number: int) -> None:
         """Judge the lines after the last whole record. A crash can have cut only the text after the last newline."""
@@ -75,29 +75,29 @@ class Verdict:
 def verify(content: bytes, *, heads: Collection[str] = ()) -> Verdict:
     """Follow the chain. heads: hashes noted earlier; each must still be the hash of a record."""
     lines = [(line, parse_record(line)) for line in content.split(b"\n")]
-    verdict = Verdict({found.sequence for _, found in lines if found})
-    for number, (line, found) in enumerate(lines, 1):
-        verdict.add(number, line, found)
+    verdict = Verdict({record.sequence for _, record in lines if record})
+    for number, (line, record) in enumerate(lines, 1):
+        verdict.add(number, line, record)
     verdict.end(len(lines))
     verdict.faults += [
-        f"record {found.sequence} notes that the lines up to hash {found.details.get('head')} were missing when it was "
-        "written"
-        for found in verdict.records
-        if found.event == "head_missing"
+        f"record {record.sequence} notes that the lines up to hash {record.details.get('head')} were missing when it "
+        "was written"
+        for record in verdict.records
+        if record.event == "head_missing"
     ]
     verdict.faults += [
         f"no record has the hash {head}: the last lines are missing, or the whole log was written again"
         for head in heads
-        if head not in {found.hash for found in verdict.records}
+        if head not in {record.hash for record in verdict.records}
     ]
     return verdict
 
 
-def _notes(found: AuditRecord, damaged: bytes) -> bool:
+def _notes(record: AuditRecord, damaged: bytes) -> bool:
     """Whether the record notes the damaged line as one that a crash cut short."""
-    if found.event != "torn_line" or _has_another_end(damaged):
+    if record.event != "torn_line" or _has_another_end(damaged):
         return False
-    return bool(found.details.get("sha256") == hashlib.sha256(damaged).hexdigest())
+    return bool(record.details.get("sha256") == hashlib.sha256(damaged).hexdigest())
 
 
 def _has_another_end(line: bytes) -> bool:

@@ -80,8 +80,7 @@ def read_frames(path: Path) -> StoredFrames:
     if seal != _seal(body):
         raise SinkError(f"{path} is damaged: its content does not fit its hash", _WAIT)
     try:
-        found = msgspec.msgpack.decode(body, type=_Body)
-        return _checked(found, path)
+        return _checked(msgspec.msgpack.decode(body, type=_Body), path)
     except SinkError:
         raise
     except (ValueError, RiskError) as error:
@@ -99,24 +98,24 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _checked(found: _Body, path: Path) -> StoredFrames:
-    if found.format != _FORMAT:
-        fault = f"{path} has format {found.format}, and this version reads {_FORMAT}"
+def _checked(content: _Body, path: Path) -> StoredFrames:
+    if content.format != _FORMAT:
+        fault = f"{path} has format {content.format}, and this version reads {_FORMAT}"
         raise SinkError(fault, "let the job and who reads its frames be of one version")
-    if (region := found.spec.region) != path.name.removesuffix(SUFFIX):
+    if (region := content.spec.region) != path.name.removesuffix(SUFFIX):
         fault = f"{path} is of region {region}, and so not the file of a job"
         raise SinkError(fault, f"delete it: no frame replaces it; the job writes {region}{SUFFIX}")
-    if not 0 < found.as_of_s <= MAX_TIME_S:
-        raise ValueError(f"its time {found.as_of_s} is no time")
-    if not (found.model.isprintable() and 0 < len(found.model) <= _LONGEST_MODEL):
+    if not 0 < content.as_of_s <= MAX_TIME_S:
+        raise ValueError(f"its time {content.as_of_s} is no time")
+    if not (content.model.isprintable() and 0 < len(content.model) <= _LONGEST_MODEL):
         raise ValueError("its model has no name that can be shown")
-    frame = _unpacked(found, found.by_category, is_sum=False)
-    over_all = _unpacked(found, found.over_all, is_sum=True)
-    return StoredFrames(by_category=frame, over_all=over_all, clock=found.clock, digest=frame.digest())
+    frame = _unpacked(content, content.by_category, is_sum=False)
+    over_all = _unpacked(content, content.over_all, is_sum=True)
+    return StoredFrames(by_category=frame, over_all=over_all, clock=content.clock, digest=frame.digest())
 
 
-def _unpacked(found: _Body, packed: dict[str, bytes], *, is_sum: bool) -> RiskFrame:
-    spec = found.spec
+def _unpacked(content: _Body, packed: dict[str, bytes], *, is_sum: bool) -> RiskFrame:
+    spec = content.spec
     places = (spec.grid.cells, 1 if is_sum else len(spec.categories))
     ranks = 0 if is_sum else min(ATTRIBUTED_RANKS, spec.grid.cells)
     shapes: dict[str, tuple[int, ...]] = dict.fromkeys(_SCORES, (*places, len(spec.horizons_s)))
@@ -125,7 +124,7 @@ def _unpacked(found: _Body, packed: dict[str, bytes], *, is_sum: bool) -> RiskFr
     if packed.keys() != shapes.keys():
         raise ValueError(f"it has the arrays {sorted(packed)}")
     arrays = {name: _array(name, packed[name], shape) for name, shape in shapes.items()}
-    return RiskFrame(spec=spec, as_of_s=found.as_of_s, model=found.model, is_sum=is_sum, **arrays)
+    return RiskFrame(spec=spec, as_of_s=content.as_of_s, model=content.model, is_sum=is_sum, **arrays)
 
 
 def _array(name: str, packed: bytes, shape: tuple[int, ...]) -> npt.NDArray[Any]:
