@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from models.counting.pyramid import LevelBins
 from models.dispersion import LINEAR, QUADRATIC, Dispersion
-from models.hour_of_week import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
+from models.local_time import DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hours_within
 from models.neighbours import ring_size, ring_sum
 from schemas.errors import DataError
 from schemas.limits import MAX_COVARIATE_VALUE

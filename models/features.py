@@ -32,8 +32,7 @@ from models.feature_lists import (
     outside_columns,
     usual_columns,
 )
-from models.hour_of_week import hour_of_week
-from models.local_time import local_from_utc
+from models.local_time import hour_of_week, local_from_utc
 from models.neighbours import ring_size, ring_sum
 from schemas.errors import SpecMismatch
 from schemas.spec import DAY_S, HOUR_S, Spec

@@ -19,7 +19,7 @@ from lifecycle.gate.judged_hour import judged_hour
 from lifecycle.gate.shadow_day import ShadowHour, drop_unneeded, judged_hours, shadow_path
 from lifecycle.gate.trial import Trial, read_trial
 from lifecycle.trials.points import drift_lines, gate_line, nobody_is_awaited_line, retrain_line, shadow_line
-from models.hour_of_week import hour_of_week
+from models.local_time import hour_of_week
 from models.measures.outcomes import Forecast
 from schemas.errors import ArtifactError, CheckpointError, RiskError
 from schemas.files import open_for_append, write_errors

@@ -37,8 +37,8 @@ from models.artifact.manifest import (
 )
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
-from models.hour_of_week import DAY_BLOCKS
 from models.hyperparameters import RecipeFile
+from models.local_time import DAY_BLOCKS
 from models.networks import kind_of_network, name_of_kind
 from schemas.errors import ArtifactError, ArtifactsAway, DataError, RiskError
 from schemas.files import pack_arrays, sha256, unpack_arrays, write_errors

@@ -11,7 +11,7 @@ from models.artifact.manifest import DataSource
 from models.baseline import BaselineConstants
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
-from models.hour_of_week import DAY_BLOCKS, HOURS
+from models.local_time import DAY_BLOCKS, HOURS
 from models.network import NetworkShape
 from models.networks.residual import ResidualNetwork
 from schemas.spec import DAY_S, Spec

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.files.incident_files import IncidentTable
-from models.hour_of_week import hour_of_week
+from models.local_time import hour_of_week
 from models.measures.cube import Cube, type_for
 from schemas.errors import DataError
 from schemas.grid import Grid

@@ -16,7 +16,7 @@ from models.measures.cube import AnyFloats, Counts, Floats, Runs, added
 from models.measures.paired import LEAST_JUDGED, Difference, compare
 from models.measures.ranking import AtShare
 from models.measures.scores import ModelScores, Sheet, score
-from models.measures.totals import Totals, totals
+from models.measures.totals import Totals, totals_of
 from models.training.fit_dispersion import dispersion_losses, likeliest
 
 T = TypeVar("T", Sheet, AtShare)
@@ -133,9 +133,9 @@ class Judge:
         kept = np.flatnonzero(self.is_kept[self.task.test :]) + self.task.test
         return np.asarray(self.task.cube.counts[kept].mean(axis=0))
 
-    def totals(self, forecast: Forecast, dispersion: Dispersion) -> Totals:
+    def totals(self, forecast: Forecast) -> Totals:
         """Of the scored cells; the others expect nothing and count nothing."""
-        return totals(self._everywhere(forecast), self.task.cube, dispersion)
+        return totals_of(self._everywhere(forecast), self.task.cube)
 
     def _everywhere(self, forecast: Forecast) -> Iterator[tuple[Floats, Counts]]:
         """The runs on the whole grid, with nothing in the place of what is not judged."""

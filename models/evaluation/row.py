@@ -46,7 +46,7 @@ def judged_row(
         model=fitted.name,
         kind=fitted.kind,
         scores=mean_scores(of_seeds),
-        totals=judge.totals(mean_of(judged, judge, share), dispersion),
+        totals=judge.totals(mean_of(judged, judge, share)),
         dispersion=dispersion,
         chosen={**fitted.chosen, MIXED_IN: share},
         seeds=len(judged),

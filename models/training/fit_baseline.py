@@ -10,7 +10,7 @@ import numpy.typing as npt
 from models.baseline import BaselineConstants, Floats, cell_rate, profile_hours, region_rate
 from models.covariates import SeriesScale
 from models.dispersion import Dispersion
-from models.hour_of_week import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
+from models.local_time import BLOCK_OF_HOUR, DAY_BLOCKS, HOURS, HOURS_OF_BLOCK, hour_of_week, hours_within
 from models.neighbours import ring_sum
 from models.training.fit_dispersion import DISPERSIONS
 from models.training.holiday_days import holiday_days

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.hour_of_week import hour_of_week
+from models.local_time import hour_of_week
 from models.measures.outcomes import Forecast, by_chance, by_district, judge
 from schemas.frame import RiskFrame
 from schemas.left_behind.closed_counts import ClosedCounts

@@ -13,7 +13,7 @@ from models.evaluation.rivals.ewma_profile import EwmaProfile
 from models.evaluation.rivals.means import Constant, Ewma, Historical, LastWeek
 from models.measures.paired import compare
 from models.measures.scores import score
-from models.measures.totals import totals
+from models.measures.totals import totals_of
 from tests.harness.small_cube import cube_of, stacked
 
 ROWS, COLS = 9, 8
@@ -113,7 +113,7 @@ def _row(cube, model, kind, means, chosen):
         model=model,
         kind=kind,
         scores=mean_scores(scored),
-        totals=totals([(everywhere, cube.counts[-steps:])], cube, size),
+        totals=totals_of([(everywhere, cube.counts[-steps:])], cube),
         dispersion=size,
         chosen=dict(chosen),
         seeds=len(means),

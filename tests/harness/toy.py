@@ -12,8 +12,8 @@ from models.baseline import BaselineConstants
 from models.dispersion import Dispersion
 from models.features import feature_names
 from models.files.incident_files import IncidentTable
-from models.hour_of_week import DAY_BLOCKS, HOURS
 from models.hyperparameters import TunedOn
+from models.local_time import DAY_BLOCKS, HOURS
 from models.network import NetworkShape
 from models.networks.residual import ResidualNetwork
 from schemas.decode import Messages

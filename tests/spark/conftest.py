@@ -11,7 +11,7 @@ import torch
 
 from models.counting.count_state import CountState
 from models.dispersion import Dispersion
-from models.hour_of_week import DAY_BLOCKS, HOURS
+from models.local_time import DAY_BLOCKS, HOURS
 from schemas.spec import DAY_S, Spec
 from streaming.flow import count
 from streaming.job.session import start_session

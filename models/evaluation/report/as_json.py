@@ -138,4 +138,4 @@ def _difference(difference: Difference | None, score: float) -> Value | None:
 def _total(found: Total | tuple[Total, ...]) -> Any:
     if isinstance(found, tuple):
         return [_total(one) for one in found]
-    return {name: getattr(found, name) for name in ("name", "forecast", "actual", "ratio", "n_test")}
+    return {name: getattr(found, name) for name in ("name", "forecast", "actual", "ratio")}

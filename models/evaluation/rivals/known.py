@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from models.hour_of_week import HOURS
+from models.local_time import HOURS
 from models.measures.cube import Counts, Cube, Floats
 
 
