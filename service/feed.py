@@ -30,7 +30,7 @@ class Looks:
     _looked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def keep_looking(self, service: Service) -> None:
-        """Never ends by itself: an error that nobody foresaw is logged, and `/health` says it until a look succeeds."""
+        """Look for ever: an error that nobody foresaw is logged, and `/health` says it until a look succeeds."""
         while True:
             try:
                 await asyncio.to_thread(service.look)

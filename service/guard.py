@@ -1,4 +1,4 @@
-"""Around every request: the longest body, the headers of every answer, who may be named as the host, the figures."""
+"""What surrounds every request: the longest body, the headers of every answer, the allowed hosts, the figures."""
 
 import time
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class _TooLong(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RequestGuard:
-    """hosts: names that a request may give as its host, none for any: no page of the web reaches this machine so."""
+    """hosts: names that a request may give as its host; none: any. So no page of the web reaches this machine."""
 
     app: ASGIApp
     metrics: ServiceMetrics

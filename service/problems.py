@@ -43,7 +43,7 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
 
 
 def answer_with_problems(app: FastAPI) -> None:
-    """Errors of the routes, of the routing, of the checks of a request, and those that nobody expects."""
+    """Answer the errors of the routes, of the routing, of the checks of a request, and those that nobody expects."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _unexpected)
@@ -64,7 +64,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _in_words(fault: Mapping[str, Any], route: object) -> str:
-    """Where it is and what; for a parameter that is unknown, which ones there are."""
+    """Where the fault is and what it is; for an unknown parameter also which ones there are."""
     said = f"{' '.join(map(str, fault['loc']))}: {fault['msg']}"
     if fault["type"] == "extra_forbidden" and fault["loc"][0] == "query" and isinstance(route, APIRoute):
         said += f"; there are {', '.join(_parameters(route))}"

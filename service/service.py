@@ -78,11 +78,11 @@ class Service:
         return Now(frames, is_stale(frames, self.now_s()))
 
     def cells_of(self, grid: Grid) -> Mapping[str, Cells]:
-        """The cells of each area that has some there."""
+        """The cells of each area that has some in the grid."""
         return _cells_of(tuple(map(_Same, self.areas)), grid)
 
     def build(self) -> str:
-        """Changes with everything but the frame that an answer depends on: version and areas."""
+        """A text that changes with version and areas: all that an answer depends on beside the frame."""
         return _build(tuple(map(_Same, self.areas)))
 
 

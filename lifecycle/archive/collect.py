@@ -1,4 +1,4 @@
-"""From a checkpoint's kept counts to the archive's table: what is final and not there yet."""
+"""Brings what is final from a checkpoint's kept counts to the archive's table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from streaming.roster.roster import read_roster
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivedRegion:
-    """A region after a run."""
+    """What a run has written of a region, and what its archive lacks."""
 
     region: str
     written: tuple[DayCounts, ...]

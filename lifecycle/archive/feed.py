@@ -98,13 +98,13 @@ class FeedLog:
         return sum(1 << hour for hour in range(24) if day * 24 + hour in hours)
 
     def of_now(self) -> "FeedLog":
-        """With what it has read of the newest days, but for the last one that is logged: that one still grows."""
+        """A log that keeps the newest days that this one has read, but for the last one, which still grows."""
         newest = max(logged_days(self.checkpoint), default="")
         finished = sorted(day for day in self._days if day_text(day) < newest)[-_NEWEST_DAYS - 1 - _DAYS_AFTER :]
         return FeedLog(self.checkpoint, {day: self._days[day] for day in finished})
 
     def _of_day(self, day: int) -> Mapping[str, list[LoggedRegion]]:
-        """By region the newest batch of each minute."""
+        """The newest batch of each minute, by region."""
         if day not in self._days:
             by_minute: dict[str, dict[int, LoggedRegion]] = {}
             for batch in logged_batches(self.checkpoint, day_text(day)):
@@ -116,7 +116,7 @@ class FeedLog:
 
 @dataclass(slots=True)
 class LiveFeed:
-    """The same of a running job's newest days, as far as its log says it by now."""
+    """The hours of a running job's newest days that are cut out, as far as its log says it by now."""
 
     checkpoint: Path
     _log: FeedLog = field(init=False)
@@ -148,7 +148,7 @@ class LiveFeed:
 
 
 def mean_gap_s(state: CountState) -> float:
-    """Between two incidents of the region, since the first day that has any; 0 without one."""
+    """The mean time between two incidents of the region, since the first day that has any; 0 without one."""
     level = state.levels["day"]
     per_day = level.newest_bins(level.level.keep - 1, skip=1).sum(axis=1)
     days = len(per_day) - int(np.argmax(per_day > 0))

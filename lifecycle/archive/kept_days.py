@@ -48,7 +48,7 @@ class KeptDays:
                     yield replace(day_counts(state, day, clock_s=kept_on * DAY_S), cut_hours=cut)
 
     def _first_batches(self) -> Iterator[tuple[int, int]]:
-        """By day on which counts were kept: the region's clock at the batch that they were kept before."""
+        """Each day on which counts were kept, with the region's clock at the batch that they were kept before."""
         for text in logged_days(self._checkpoint):
             day = day_number(date.fromisoformat(text))
             if self._path(day).exists():

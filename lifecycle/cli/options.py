@@ -45,7 +45,7 @@ def note_of(settings: Settings, because: str) -> Note:
 
 
 def region_and_version(text: str) -> tuple[str, str]:
-    """Of REGION/VERSION, or of REGION alone, then without a version. Raises RegistryError."""
+    """The two in REGION/VERSION; REGION alone has an empty version. Raises RegistryError."""
     region, _, version = text.partition("/")
     if not re.fullmatch(SLUG, region) or "/" in version:
         fault = f"{text} is neither REGION/VERSION nor a folder with {MANIFEST}"

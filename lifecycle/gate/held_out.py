@@ -88,7 +88,7 @@ def refuse_missing(past: IncidentHistory, start_s: int) -> None:
 
 
 def judge_held_out(days: Sequence[ShadowDay], plan: GatePlan) -> HeldOut:
-    """What the days have shown."""
+    """Judge the challenger by the days of the span."""
     baseline, champion, challenger = (
         float(mean_scores(days, name).mean()) for name in ("baseline", "champion", "challenger")
     )
@@ -105,7 +105,7 @@ def judge_held_out(days: Sequence[ShadowDay], plan: GatePlan) -> HeldOut:
 
 
 def _difference(days: Sequence[ShadowDay], beside: str) -> Difference:
-    """Of the challenger's log scores and those of `champion` or `baseline`."""
+    """How far the challenger's log scores are apart from those of `champion` or `baseline`."""
     apart = mean_scores(days, "challenger") - mean_scores(days, beside)
     return difference(apart[None], np.arange(len(days)), np.random.default_rng(0))
 
@@ -135,7 +135,7 @@ def faults_of(apart: Difference, margin: float, days: Sequence[ShadowDay], plan:
 def _forecasts(
     artifacts: Sequence[Artifact], past: IncidentHistory, start_s: int
 ) -> Iterator[tuple[int, list[Forecast]]]:
-    """Of each artifact, from the same counts, for every hour whose shortest horizon ends with the history."""
+    """The forecasts of each artifact from the same counts, for all hours whose shortest horizon the history holds."""
     spec, replay = past.spec, Replay(past)
     sides = [(artifact, artifact.network(), FeatureEngine(spec, artifact.constants)) for artifact in artifacts]
     last_s = (past.cutoff_s - spec.horizons_s[0]) // HOUR_S * HOUR_S

@@ -38,7 +38,7 @@ class Drift:
 
 
 def drift_of(days: Sequence[ShadowDay]) -> list[Drift]:
-    """Of the region and of each category; empty before LEAST_DAYS. `days`: of one champion, whole, in order.
+    """The drift of the region and of each category; empty before LEAST_DAYS. `days` are of one champion, in order.
 
     A change late in a champion's life is diluted by the days before it, and widens its own bounds. So a sequence begins
     every RESTART_DAYS; the one that says most is given. All of them, of all names, err in ALPHA together.

@@ -33,7 +33,7 @@ class FolderRegistry:
     folder: Path
 
     def regions(self) -> list[str]:
-        """Those with a state."""
+        """The regions that have a state."""
         try:
             names = (path.parent.name for path in self.folder.glob(f"*/{STATE}"))
             return sorted(name for name in names if re.fullmatch(SLUG, name))
@@ -41,7 +41,7 @@ class FolderRegistry:
             raise RegistryError(f"{self.folder} cannot be read ({error})", "check owners and modes") from error
 
     def state(self, region: str) -> RegionState:
-        """As it is on disk."""
+        """The state as it is on disk."""
         path = self._home(region) / STATE
         remedy = "restore it from a copy; the audit log has every change"
         return read_json(path, RegionState, RegistryError, remedy=remedy) or RegionState()
@@ -62,7 +62,7 @@ class FolderRegistry:
             self._write(region, before, after)
 
     def change(self, region: str, rule: Callable[[RegionState], RegionState]) -> RegionState:
-        """Under the region's lock."""
+        """Change the state under the region's lock."""
         if not self._home(region).exists():
             return rule(RegionState())
         with self._alone(region):
@@ -72,7 +72,7 @@ class FolderRegistry:
             return after
 
     def fetch(self, region: str, version: str, to: Path) -> None:
-        """Copy it."""
+        """Copy the version's files."""
         source = self._home(region) / version
         try:
             copy_files(source, to)

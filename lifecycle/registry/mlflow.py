@@ -60,14 +60,14 @@ class MlflowRegistry:
         self._client = MlflowClient()
 
     def regions(self) -> list[str]:
-        """Those with a registered model of our prefix."""
+        """The regions that have a registered model with our prefix."""
         with self._errors():
             models = list(_pages(lambda page: self._client.search_registered_models(page_token=page)))
         names = (model.name.removeprefix(_PREFIX) for model in models if model.name.startswith(_PREFIX))
         return sorted(name for name in names if re.fullmatch(SLUG, name))
 
     def state(self, region: str) -> RegionState:
-        """Put together from versions, aliases and tags."""
+        """The state, put together from versions, aliases and tags."""
         return consistent(self._read(region)[0])
 
     def add(
@@ -97,7 +97,7 @@ class MlflowRegistry:
             )
 
     def change(self, region: str, rule: Callable[[RegionState], RegionState]) -> RegionState:
-        """One call after another, in an order that may be interrupted."""
+        """Make the calls in an order that may be interrupted."""
         stored, numbers = self._read(region)
         after = rule(consistent(stored))
         name, client = _PREFIX + region, self._client
@@ -118,7 +118,7 @@ class MlflowRegistry:
         return after
 
     def fetch(self, region: str, version: str, to: Path) -> None:
-        """Download it beside, and copy the files that an artifact has."""
+        """Download the version beside `to`, and copy the files that an artifact has."""
         _, numbers = self._read(region)
         address = f"models:/{_PREFIX}{region}/{numbers[version]}"
         try:

@@ -90,13 +90,13 @@ def registered_challenger(
 
 
 def recipe_of(manifest: Manifest) -> RecipeFile:
-    """By which a network is made again; of one that does not say it, the default recipe with its kind of network."""
+    """The recipe that makes the network again: its own, or else the default one with its kind of network."""
     recipe = replace(manifest.recipe or DEFAULT, network=manifest.network)
     return RecipeFile(recipe=recipe, tuned_on=manifest.tuned_on)
 
 
 def as_long_as(champion: Artifact, task: RegionTask) -> RegionTask:
-    """The task with as many epochs and moments as the champion was trained with; of one that does not say it, ours."""
+    """The task with the epochs and moments of the champion's training, if its manifest says them."""
     made = champion.manifest.training
     return replace(task, epochs=made.epochs, step_minutes=made.step_minutes) if made else task
 
@@ -125,7 +125,7 @@ def with_values(task: RegionTask, champion: Artifact) -> RegionTask:
 
 
 def _newest_tried(desk: Desk, champion: Artifact) -> Manifest | None:
-    """Of the newest version; None when that is the champion. Versions begin with the time of their making."""
+    """The manifest of the newest version; None when that is the champion. Versions begin with their time."""
     region = champion.spec.region
     newest = max(desk.registry.state(region).manifests, default=champion.version)
     if newest == champion.version:

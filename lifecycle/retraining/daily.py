@@ -15,7 +15,7 @@ _LOOK_S = 300.0  # for regions that are due
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """ask: of one region; gives what became of it and why, or raises. say: prints a line. now_s: epoch seconds."""
+    """`ask` gives what became of a region's ask and why, or raises. `say` prints a line. `now_s`: epoch seconds."""
 
     artifacts: Path
     ask: Callable[[str], tuple[Outcome, str]]

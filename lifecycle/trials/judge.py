@@ -77,7 +77,7 @@ class TrialJudge:
                 yield judged_hour(champion, challenger, horizon, spec)
 
     def _forecast(self, folder: Path, spec: Spec, tick_s: int) -> Forecast | None:
-        """That of an hour; None without one that can be read."""
+        """The forecast of an hour; None without one that can be read."""
         try:
             stored = KeptForecasts(folder).read(spec, tick_s)
             return Forecast.of_kept(stored) if stored else None

@@ -49,9 +49,9 @@ def gate_line(spec: Spec, trial: Trial, hours: Iterable[ShadowHour]) -> bytes:
 
 
 def drift_lines(spec: Spec, hours: Iterable[ShadowHour]) -> bytes:
-    """Observed over expected of the version that scored last, as line protocol at its newest day; see `drift_of`."""
+    """The observed over expected of the version that scored last, as points at its newest day; see `drift_of`."""
     so_far = list(hours)
-    newest = max(so_far, key=lambda drift: drift.tick_s)
+    newest = max(so_far, key=lambda hour: hour.tick_s)
     days = days_of(so_far, spec, champion=newest.champion_version, challenger=None)
     return b"".join(
         point_line(
@@ -78,7 +78,7 @@ def retrain_line(region: str, asked: Asked, now_s: int) -> bytes:
 
 
 def nobody_is_awaited_line(region: str, newest_s: int) -> bytes:
-    """That the trial of the newest judged hour has ended."""
+    """A point which says that the trial of the newest judged hour has ended."""
     return point_line("gate", {"region": region}, {"awaited": 0.0}, day_start(newest_s))
 
 

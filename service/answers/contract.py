@@ -162,7 +162,7 @@ class ServiceHealth(_Closed):
 
 
 def geojson_shapes_schema() -> dict[str, Any]:
-    """Of lines without scores."""
+    """The schema of lines without scores."""
     return {
         "type": "object",
         "required": ["type", "features"],
@@ -171,5 +171,5 @@ def geojson_shapes_schema() -> dict[str, Any]:
 
 
 def geojson_schema() -> dict[str, Any]:
-    """Of the scores as GeoJSON, in short: GeoJSON has a schema of its own."""
+    """The schema of scores as GeoJSON, in short: GeoJSON has a schema of its own."""
     return {**geojson_shapes_schema(), "required": ["type", "features", "as_of", "stale", "model"]}

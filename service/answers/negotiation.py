@@ -9,7 +9,7 @@ _ANY: dict[str, Format] = {"*/*": "json", "application/*": "json", "text/*": "cs
 
 
 def format_of(asked: Format | None, accept: str | None) -> Format:
-    """By the parameter, else by the header Accept, its highest weight first. Raises 406 for neither."""
+    """The format by the parameter, else by the header Accept, its highest weight first. Raises 406 for neither."""
     if asked:
         return asked
     wanted = [_weighed(part) for part in (accept or "*/*").split(",")]

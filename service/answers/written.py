@@ -91,7 +91,7 @@ def _columns(chosen: Chosen) -> list[Any]:
 
 
 def _texts(values: Any) -> Any:
-    """Always with a point or an exponent: GDAL takes a column for one of integers by its first rows."""
+    """The numbers as texts with a point or an exponent: GDAL takes a column for one of integers by its first rows."""
     texts = pc.cast(pa.array(values), pa.string())
     return pc.if_else(pc.match_substring_regex(texts, "[.e]"), texts, _join(texts, ".0"))
 
