@@ -109,12 +109,8 @@ class Town:
         """archive: what is learned from in place of the town's file."""
         return self.command("retrain", "town", "--data", archive or self.task(**fields), *words)
 
-    @property
-    def registry(self):
-        return FolderRegistry(self.folder / "registry")
-
     def state(self):
-        return self.registry.state("town")
+        return FolderRegistry(self.folder / "registry").state("town")
 
     def both(self):
         """The artifacts of champion and challenger."""

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 SERVER, MLFLOW = ROOT / "out" / "mlflow-server" / "bin", ROOT / "deploy" / "mlflow"
 LOGIN = ("USERNAME", "PASSWORD")
 KINDS = ("folder", "mlflow")
+ALL_KINDS = (*KINDS, pytest.param("server", marks=pytest.mark.store))
 
 
 PAGE_FILES = ["calibration.png", "evaluation.json", "index.html"]
@@ -89,16 +90,19 @@ class Desk:
         """Names of the audit log's records and their versions; the log must be unbroken."""
         content = self.audit.read_bytes() if self.audit.exists() else b""
         assert verify(content).faults == []
-        return [(one.event, one.details.get("version")) for one in records(content)]
+        return [(entry.event, entry.details.get("version")) for entry in records(content)]
 
 
 def mlflow_store(template: Path) -> None:
-    """A new store of MLflow's at `template`; it takes some seconds."""
+    """A new store of MLflow's at `template`, for a desk beside it; it takes some seconds."""
     from mlflow import MlflowClient
     from mlflow.environment_variables import MLFLOW_SQLALCHEMYSTORE_POOLCLASS
 
+    from lifecycle.registry.mlflow import EXPERIMENT
+
     MLFLOW_SQLALCHEMYSTORE_POOLCLASS.set("NullPool")  # a connection must outlive neither a fork nor the file
-    MlflowClient(f"sqlite:///{template}").search_experiments()
+    files = template.with_name("desk") / "files"
+    MlflowClient(f"sqlite:///{template}").create_experiment(EXPERIMENT, artifact_location=str(files))
 
 
 @contextmanager
@@ -109,8 +113,8 @@ def mlflow_server(folder: Path) -> Iterator[str]:
     subprocess.run(["/bin/sh", MLFLOW / "make-secrets.sh", folder / "secrets"], check=True)
     port, login = free_port(), folder / "secrets" / "mlflow_login"
     login.write_text(login.read_text().replace("/mlflow/", f"{folder}/"))
-    its = configparser.ConfigParser()
-    its.read(login)
+    made = configparser.ConfigParser()
+    made.read(login)
     here = {" /mlflow/": f" {folder}/", "///mlflow/": f"//{folder}/", "/run/secrets": str(folder / "secrets")}
     start = (MLFLOW / "start.sh").read_text()
     for there, place in (here | {"0.0.0.0": "127.0.0.1", "5000": str(port)}).items():  # noqa: S104
@@ -125,7 +129,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             stderr=log,
             start_new_session=True,
         )
-    names = {f"MLFLOW_TRACKING_{name}": its["mlflow"][f"mlflow_tracking_{name.lower()}"] for name in LOGIN}
+    names = {f"MLFLOW_TRACKING_{name}": made["mlflow"][f"mlflow_tracking_{name.lower()}"] for name in LOGIN}
     try:
         address = f"http://127.0.0.1:{port}"
         _wait_until_it_asks_who_is_there(server, address, folder / "server.log")
@@ -160,7 +164,7 @@ def emptied(folder: Path, address: str, files: Path) -> Desk:
     """A desk with a server that other tests have used."""
     from mlflow import MlflowClient
 
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     desk = Desk("server", folder, address=address)
     desk.copies = files
     desk.open()
@@ -174,21 +178,20 @@ def emptied(folder: Path, address: str, files: Path) -> Desk:
     return desk
 
 
-def desk_of(kind: str, folder: Path, template: Path) -> Desk:
-    """A desk with an empty registry."""
-    folder.mkdir(parents=True, exist_ok=True)
-    desk = Desk(kind, folder)
+def desk_at(request: Any, kind: str, tmp_path: Path) -> Desk:
+    """A desk of that kind with an empty registry. All that it has lies in its folder, so that a test may copy it.
+
+    MLflow's stands at one place in all tests: MLflow keeps what it has learned of a store by the store's address.
+    """
+    if kind == "server":
+        return emptied(tmp_path / "desk", *request.getfixturevalue("server"))
+    folder = tmp_path / "desk"
     if kind == "mlflow":
-        from mlflow import MlflowClient
-
-        from lifecycle.registry.mlflow import EXPERIMENT
-
+        template = request.getfixturevalue("mlflow_template")
+        folder = template.with_name("desk")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
         shutil.copyfile(template, folder / "mlflow.db")
-        MlflowClient(desk.address).create_experiment(EXPERIMENT, artifact_location=str(folder / "files"))
-    return desk
-
-
-def desk_without_server(request: Any, tmp_path: Path) -> Desk:
-    """Of the kind that is the fixture's parameter."""
-    template = request.getfixturevalue("mlflow_template") if request.param == "mlflow" else None
-    return desk_of(request.param, tmp_path / "desk", template)
+    else:
+        folder.mkdir()
+    return Desk(kind, folder)

@@ -33,14 +33,24 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tokens(folder):
-    return {name: make_token(folder / "tokens.jsonl", name, []) for name in ("cad", "gis")}
+def token(folder):
+    return make_token(folder / "tokens.jsonl", "cad", [])
 
 
 @pytest.fixture(scope="module")
-def base(folder, tokens):
+def base(folder, token):
     with running(toy_service(folder, tokens=Tokens(folder / "tokens.jsonl"))) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def slow(folder):
+    """The address of a service that answers a caller once, and its tokens: two for each route."""
+    path = folder / "of_the_slow.jsonl"
+    names = [f"{who}-{number}" for number in range(len(OPERATIONS)) for who in ("hasty", "patient")]
+    made = iter([make_token(path, name, []) for name in names])
+    with running(toy_service(folder, tokens=Tokens(path), rate=0.001)) as address:
+        yield address, made
 
 
 def ask(client, path, method, query=""):
@@ -53,16 +63,16 @@ def ask(client, path, method, query=""):
 
 
 @guarded
-@pytest.mark.parametrize("token", [None, "wrong"])
-def test_it_tells_nothing_without_a_known_token(base, path, method, token):
-    answer, content = ask(Client(base, token), path, method)
+@pytest.mark.parametrize("unknown", [None, "wrong"])
+def test_it_tells_nothing_without_a_known_token(base, path, method, unknown):
+    answer, content = ask(Client(base, unknown), path, method)
     assert (answer.status, answer.headers["Content-Type"]) == (401, "application/problem+json")
     assert b"riverton" not in content.replace(b"/riverton", b"")
 
 
 @guarded
-def test_it_answers_who_has_one(base, tokens, path, method):
-    answer, _ = ask(Client(base, tokens["cad"]), path, method)
+def test_it_answers_who_has_one(base, token, path, method):
+    answer, _ = ask(Client(base, token), path, method)
     assert answer.status == 200
 
 
@@ -71,16 +81,16 @@ def test_more_than_two_routes_say_how_old_their_scores_may_be():
 
 
 @dated
-def test_it_refuses_stale_scores_to_who_requires_current_ones(base, tokens, path, method):
-    client = Client(base, tokens["cad"])
+def test_it_refuses_stale_scores_to_who_requires_current_ones(base, token, path, method):
+    client = Client(base, token)
     assert ask(client, path, method)[0].headers["Risk-Stale"] == "true"
     answer, content = ask(client, path, method, "?require=current")
     assert (answer.status, "not current" in json.loads(content)["detail"]) == (503, True)
 
 
 @guarded
-def test_it_counts_for_the_rate_of_its_caller_and_of_no_other(folder, tokens, path, method):
-    with running(toy_service(folder, tokens=Tokens(folder / "tokens.jsonl"), rate=0.001)) as slow:
-        hasty, patient = Client(slow, tokens["cad"]), Client(slow, tokens["gis"])
-        assert [ask(hasty, path, method)[0].status for _ in range(2)] == [200, 429]
-        assert ask(patient, path, method)[0].status == 200
+def test_it_counts_for_the_rate_of_its_caller_and_of_no_other(slow, path, method):
+    address, tokens = slow
+    hasty, patient = Client(address, next(tokens)), Client(address, next(tokens))
+    assert [ask(hasty, path, method)[0].status for _ in range(2)] == [200, 429]
+    assert ask(patient, path, method)[0].status == 200

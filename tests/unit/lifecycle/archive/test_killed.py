@@ -5,12 +5,14 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from lifecycle.__main__ import app
 from tests.harness.kept_world import KeptWorld, rows_of
+from tests.harness.processes import run_python
 from tests.unit.counting.test_count_state import CALL, HOUR, SPEC, incidents
 from tests.unit.lifecycle.archive.test_archive import TODAY, days_in, recounted
 
@@ -43,14 +45,6 @@ def killer(tmp_path_factory):
     return str(library)
 
 
-def archive(world, path, **environment):
-    settings = {"RISK_CHECKPOINT": str(world.checkpoint), "RISK_ARCHIVE": str(path)}
-    words = [sys.executable, "-m", "lifecycle", "archive"]
-    return subprocess.run(
-        words, cwd=ROOT, env=os.environ | settings | environment, capture_output=True, text=True, check=False
-    )
-
-
 @pytest.mark.parametrize(
     ("file", "when", "committed"),
     [("data", "before", 0), ("data", "after", 0), ("log", "before", 0), ("log", "after", 1)],
@@ -59,9 +53,10 @@ def test_a_kill_at_any_step_of_a_commit_loses_and_doubles_nothing(world, killer,
     """At the second day's commit: one day is there, and two are to come."""
     path = tmp_path / "archive"
     hit = {"data": "2", "log": "3"}[file]  # to make the table is a commit, too
-    killed = archive(world, path, LD_PRELOAD=killer, KILL_AT=file, KILL_WHEN=when, KILL_HIT=hit)
+    settings = {"RISK_CHECKPOINT": str(world.checkpoint), "RISK_ARCHIVE": str(path)}
+    kill = {"LD_PRELOAD": killer, "KILL_AT": file, "KILL_WHEN": when, "KILL_HIT": hit}
+    killed = run_python("-m", "lifecycle", "archive", cwd=ROOT, env=os.environ | settings | kill)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert days_in(rows_of(path)) == list(DAYS)[: 1 + committed]
-    again = archive(world, path)
-    assert again.returncode == 0, again.stderr
+    CliRunner().invoke(app, ["archive"], env=settings, catch_exceptions=False)
     assert rows_of(path) == recounted(world, DAYS)

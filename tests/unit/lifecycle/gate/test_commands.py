@@ -3,7 +3,6 @@
 import pytest
 
 from lifecycle.gate.trial import read_trial
-from lifecycle.registry.changes import promote
 from schemas.audit.verify import records
 from schemas.errors import GateClosed, RegistryError, SettingsError
 from schemas.left_behind.pointer import Pointer, read_pointer
@@ -30,28 +29,6 @@ def test_a_start_that_was_killed_before_its_end_can_be_made_again(trial):
     assert "is tried beside" in trial.start(challenger)
     assert read_trial(trial.artifacts, "town").challenger == challenger
     assert trial.state().challenger == challenger
-
-
-def test_an_end_that_was_killed_after_the_promotion_comes_to_its_end(trial):
-    challenger = trial.state().challenger
-    trial.judged(30, better=1.0)
-    promote(trial.registry, "town", challenger, "champion", lambda *_: None)  # and killed: not brought to the job
-    assert "promote" in trial.end("again", "--confirm")
-    assert read_pointer(trial.artifacts, "town") == Pointer(champion=challenger)
-    assert len(trial.state().before) == 1
-    assert read_trial(trial.artifacts, "town") is None
-
-
-def test_a_trial_beside_a_champion_that_no_longer_scores_is_void(trial):
-    path, other = trial.artifacts / "town" / "trial.json", "20200101T000000Z-00000000"
-    trial.judged(30, better=1.0)
-    path.write_bytes(path.read_bytes().replace(trial.state().champion.encode(), other.encode()))
-    before = trial.state()
-    with pytest.raises(GateClosed, match="is void"):
-        trial.end("too late", "--confirm")
-    assert trial.state() == before
-    assert not path.exists()
-    assert trial.events()[-1] == "trial_ended"
 
 
 def test_status_says_what_it_waits_for(trial):
@@ -132,13 +109,6 @@ def test_a_person_may_abandon_a_trial_and_says_why(trial):
     ]
     with pytest.raises(RegistryError, match="town has no trial"):
         trial.end("again", "--abandon")
-
-
-def test_one_that_was_promoted_before_a_kill_is_not_abandoned(trial):
-    trial.promote(trial.state().challenger)
-    with pytest.raises(GateClosed, match="is the champion already"):
-        trial.end("no", "--abandon")
-    assert read_trial(trial.artifacts, "town") is not None
 
 
 def test_without_a_trial_there_is_nothing_to_say(town):

@@ -123,12 +123,6 @@ def test_days_with_hours_that_are_cut_out_are_those_of_the_other_hours(drawn):
         assert day.hours + day.failed + day.cut == len(its)
 
 
-def test_a_line_of_an_older_version_is_of_an_hour_that_is_not_cut_out():
-    line = msgspec.json.encode(hour(START_S))
-    assert b"is_cut" not in line
-    assert msgspec.json.decode(line, type=ShadowHour) == hour(START_S, is_cut=False)
-
-
 def test_an_hour_that_the_champion_did_not_score_has_not_failed():
     day = [hour(START_S + number * 3600, champion_version="baseline", challenger_version="") for number in range(48)]
     assert days_of(day, **VERSIONS, since_s=START_S) == []

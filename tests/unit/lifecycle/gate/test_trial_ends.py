@@ -103,6 +103,17 @@ def test_a_promotion_by_hand_ends_the_trial_whatever_was_judged(world, judged, i
     assert (world.hand.state().champion, world.hand.state().retired) == (world.challenger, ())
 
 
+def test_a_trial_beside_a_champion_that_no_longer_scores_is_void(world):
+    world.begun()
+    world.hand.promote(world.other)
+    before = world.hand.state()
+    with pytest.raises(GateClosed, match=f"is void: {world.other} scores now"):
+        world.end(replace(WAITS, decision="promote"), is_confirmed=True)
+    assert world.hand.state() == before
+    assert read_trial(world.artifacts, REGION) is None
+    assert [ended["decision"] for ended in world.ended()] == ["void"]
+
+
 def test_a_trial_that_goes_on_and_one_that_nobody_confirms_stay(world):
     world.begun()
     with pytest.raises(GateClosed, match="goes on: two weekends"):

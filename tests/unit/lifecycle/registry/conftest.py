@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness.registries import KINDS, desk_without_server, emptied, mlflow_server, mlflow_store
+from tests.harness.registries import ALL_KINDS, KINDS, desk_at, mlflow_server, mlflow_store
 
 
 @pytest.fixture(scope="session")
@@ -23,13 +23,10 @@ def server(tmp_path_factory):
 
 @pytest.fixture(params=KINDS)
 def desk(request, tmp_path):
-    """All that it has lies in its folder, so that a test may copy it."""
-    return desk_without_server(request, tmp_path)
+    return desk_at(request, request.param, tmp_path)
 
 
-@pytest.fixture(params=[*KINDS, pytest.param("server", marks=pytest.mark.store)])
+@pytest.fixture(params=ALL_KINDS)
 def any_desk(request, tmp_path):
     """Also one with a real server."""
-    if request.param == "server":
-        return emptied(tmp_path / "desk", *request.getfixturevalue("server"))
-    return desk_without_server(request, tmp_path)
+    return desk_at(request, request.param, tmp_path)

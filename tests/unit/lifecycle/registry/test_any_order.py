@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from models.artifact.pointer import champion_of
 from schemas.errors import RegistryError
 from schemas.left_behind.pointer import Pointer, read_pointer
-from tests.harness.registries import KINDS, desk_of
+from tests.harness.registries import ALL_KINDS, Desk, desk_at
 
 VERSIONS = st.integers(0, 3)
 
@@ -18,11 +18,12 @@ VERSIONS = st.integers(0, 3)
 class AnyOrder(RuleBasedStateMachine):
     """The model: who is registered, champion, challenger, champions before, retired, and what the pointer names."""
 
-    def __init__(self, desk):
+    def __init__(self, desk, names):
         super().__init__()
-        self.desk, self.names = desk, desk.make(4)
+        self.desk, self.names = desk, names
         self.registered, self.retired, self.before = set(), set(), []
         self.champion = self.challenger = self.pointer = None
+        self.noted = []
 
     def refused_if(self, is_refused, action):
         """Do it; it must be refused exactly when the model says so. Gives whether it was done."""
@@ -35,8 +36,10 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(number=VERSIONS)
     def register(self, number):
-        self.desk.register(self.names[number])
-        self.registered.add(self.names[number])
+        version = self.names[number]
+        self.desk.register(version)
+        self.noted += [] if version in self.registered else [("model_registered", version)]
+        self.registered.add(version)
 
     @rule(number=VERSIONS)
     def promote(self, number):
@@ -46,12 +49,14 @@ class AnyOrder(RuleBasedStateMachine):
             self.before += [self.champion] if self.champion else []
             self.champion = version
             self.challenger = None if self.challenger == version else self.challenger
+            self.noted.append(("model_promoted", version))
 
     @rule(number=VERSIONS)
     def try_beside(self, number):
         version = self.names[number]
         refused = version not in self.registered or version in self.retired or version == self.champion
         if self.refused_if(refused, lambda: self.desk.promote(version, "challenger")):
+            self.noted += [] if version == self.challenger else [("model_promoted", version)]
             self.challenger = version
 
     @rule()
@@ -61,6 +66,7 @@ class AnyOrder(RuleBasedStateMachine):
             before.pop()
         if self.refused_if(not before, self.desk.roll_back):
             self.champion = before.pop()
+            self.noted.append(("model_rolled_back", self.champion))
             while before and before[-1] == self.champion:
                 before.pop()
             self.before = before
@@ -71,13 +77,16 @@ class AnyOrder(RuleBasedStateMachine):
         version = self.names[number]
         refused = version not in self.registered or version == self.champion
         if self.refused_if(refused, lambda: self.desk.retire(version)):
+            self.noted += [] if version in self.retired else [("model_retired", version)]
             self.retired.add(version)
             self.challenger = None if self.challenger == version else self.challenger
 
     @rule()
     def sync(self):
         if self.refused_if(self.champion is None, self.desk.sync):
-            self.pointer = Pointer(champion=self.champion, challenger=self.challenger)
+            pointer = Pointer(champion=self.champion, challenger=self.challenger)
+            self.noted += [] if pointer == self.pointer else [("pointer_written", self.champion)]
+            self.pointer = pointer
             for version in {self.champion, self.challenger} - {None}:
                 assert (self.desk.artifacts / "toyville" / version / "card.md").is_file()
 
@@ -97,17 +106,22 @@ class AnyOrder(RuleBasedStateMachine):
         assert read_pointer(self.desk.artifacts, "toyville") == self.pointer
 
     def teardown(self):
-        self.desk.events()  # unbroken
+        assert self.desk.events() == self.noted
         if self.pointer and self.pointer.champion == self.champion:
             assert champion_of(self.desk.artifacts, "toyville").version == self.champion
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL_KINDS)
 def test_any_order(kind, tmp_path, request):
-    template = request.getfixturevalue("mlflow_template") if kind == "mlflow" else None
-    numbers = itertools.count()
-    examples, steps = (40, 20) if kind == "folder" else (6, 15)
-    run_state_machine_as_test(
-        lambda: AnyOrder(desk_of(kind, tmp_path / f"desk-{next(numbers)}", template)),
-        settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None),
-    )
+    maker = Desk("folder", tmp_path)
+    names, numbers = maker.make(4), itertools.count()
+
+    def begin():
+        place = tmp_path / str(next(numbers))
+        place.mkdir()
+        desk = desk_at(request, kind, place)
+        desk.made = maker.made
+        return AnyOrder(desk, names)
+
+    examples, steps = {"folder": (40, 20), "mlflow": (6, 15), "server": (3, 15)}[kind]
+    run_state_machine_as_test(begin, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None))

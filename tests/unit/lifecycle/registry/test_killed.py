@@ -13,7 +13,7 @@ from models.artifact.artifact import read_artifact
 from models.artifact.pointer import champion_of
 from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness.killed_step import every_kill
-from tests.harness.registries import desk_without_server
+from tests.harness.registries import desk_at
 
 CALLS = (
     "create_registered_model",
@@ -35,11 +35,11 @@ CALLS = (
 
 @pytest.fixture(params=["folder", pytest.param("mlflow", marks=pytest.mark.nightly)])
 def desk(request, tmp_path):
-    return desk_without_server(request, tmp_path)
+    return desk_at(request, request.param, tmp_path)
 
 
 @pytest.fixture
-def kills(desk):
+def kills(desk, tmp_path):
     """kills(action): resets all that the desk has to what it is now, before each kill, and yields after it."""
 
     def kills(action):
@@ -48,7 +48,7 @@ def kills(desk):
             from mlflow import MlflowClient
 
             where["calls"] = tuple((MlflowClient, name) for name in CALLS)
-        kept = desk.folder.with_name("kept")
+        kept = tmp_path / "kept"
         shutil.copytree(desk.folder, kept)
         steps = []
         for step in every_kill(action, **where):

@@ -9,13 +9,13 @@ from lifecycle.registry.open import open_registry
 from schemas.errors import RegistryError
 from streaming.rehearse.broker import free_port
 from tests.harness.region_bench import empty_history
-from tests.harness.registries import PAGE_FILES, desk_of, evaluation_folder
+from tests.harness.registries import PAGE_FILES, desk_at, evaluation_folder
 from tests.harness.toy import publish_artifact, toy_constants, toy_network, toy_spec
 
 
 @pytest.fixture
-def desk(tmp_path, mlflow_template):
-    return desk_of("mlflow", tmp_path / "desk", mlflow_template)
+def desk(request, tmp_path):
+    return desk_at(request, "mlflow", tmp_path)
 
 
 def test_mlflow_shows_a_version_with_its_figures_its_files_and_its_role(desk):

@@ -4,7 +4,7 @@ import os
 
 from models.artifact.pointer import champion_of
 from schemas.left_behind.pointer import read_pointer
-from tests.harness.registries import desk_of
+from tests.harness.registries import Desk
 
 PROCESSES = 5
 
@@ -32,7 +32,7 @@ def at_once(*actions):
 
 
 def test_of_changes_at_the_same_moment_none_is_lost(tmp_path):
-    desk = desk_of("folder", tmp_path, None)
+    desk = Desk("folder", tmp_path)
     versions = desk.make(PROCESSES)
 
     def change(version):
