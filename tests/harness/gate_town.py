@@ -10,13 +10,14 @@ from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from lifecycle.__main__ import app as lifecycle_app
-from lifecycle.gate.shadow_day import ShadowHour, shadow_path
+from lifecycle.gate.shadow_day import shadow_path
 from lifecycle.gate.trial import read_trial, write_trial
 from lifecycle.registry.folder import FolderRegistry
 from models.__main__ import app as models_app
 from models.artifact.artifact import read_artifact
 from schemas.audit.verify import records, verify
 from schemas.left_behind.pointer import read_pointer
+from tests.harness.judged import judged_hour
 from tests.harness.small_town import LAYOUT, START_S
 from tests.harness.task_file import task_file
 from tests.harness.toy import iso
@@ -133,17 +134,14 @@ class Town:
         random, lines = np.random.default_rng(1), []
         for number in range(days * 24):
             score = 100 + random.standard_normal()
-            hour = ShadowHour(
-                tick_s=first_s + number * 3600,
-                horizon="1h",
+            hour = judged_hour(
+                first_s + number * 3600,
                 champion_version=read_pointer(self.artifacts, "town").champion,
                 challenger_version=trial.challenger if trial and number not in failed else "",
-                values=1000,
                 champion=score,
                 challenger=score - better + 0.1 * random.standard_normal(),
                 baseline=score + 1,
                 observed={name: 0 if number in silent else int(random.poisson(observed)) for name in ("ems", "fire")},
-                champion_expected={"ems": 30.0, "fire": 30.0},
                 challenger_expected={"ems": float(observed), "fire": float(observed)},
                 is_cut=number in cut,
             )

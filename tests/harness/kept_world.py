@@ -65,9 +65,9 @@ def rows_of(path, version=None):
     from deltalake import DeltaTable
 
     rows = DeltaTable(str(path), version=version).to_pyarrow_table().to_pylist()
-    seen = {}
+    keys = {}
     for row in rows:
         key = (row["region"], row["day"].toordinal() - 719_163, row["cell"], row["category"], row["bin"])
-        assert key not in seen, "a row is there twice"
-        seen[key] = row["count"]
-    return seen
+        assert key not in keys, "a row is there twice"
+        keys[key] = row["count"]
+    return keys

@@ -31,9 +31,9 @@ def events(base, token=None):
         for part in answer.stream(1):
             text += part
             while b"\n\n" in text:
-                one, _, text = text.partition(b"\n\n")
-                if one.startswith(b"event: frame\ndata: "):
-                    yield json.loads(one.partition(b"data: ")[2])
+                event, _, text = text.partition(b"\n\n")
+                if event.startswith(b"event: frame\ndata: "):
+                    yield json.loads(event.partition(b"data: ")[2])
 
     try:
         yield read()
@@ -132,7 +132,7 @@ def test_a_longer_tick_may_be_older(tmp_path, clock):
     leave_frame(tmp_path, "lakeside", age_s=600, tick_s=300)
     frames = Frames(tmp_path, clock)
     frames.look()
-    assert {region: frames.is_stale(one) for region, one in frames.by_region.items()} == {
+    assert {region: frames.is_stale(stored) for region, stored in frames.by_region.items()} == {
         "lakeside": False,
         "riverton": True,
     }

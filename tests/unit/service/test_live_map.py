@@ -30,8 +30,8 @@ def light(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def contrast(one, other):
-    brighter, darker = sorted((light(one), light(other)), reverse=True)
+def contrast(ink, ground):
+    brighter, darker = sorted((light(ink), light(ground)), reverse=True)
     return (brighter + 0.05) / (darker + 0.05)
 
 

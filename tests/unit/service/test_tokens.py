@@ -36,7 +36,7 @@ def base(folder, made):
 def test_the_file_holds_no_token(folder, made):
     text = (folder / "tokens.jsonl").read_text(encoding="utf-8")
     assert all(token not in text for token in made.values())
-    assert [one.name for one in read_tokens(folder / "tokens.jsonl")] == ["cad", "north"]
+    assert [caller.name for caller in read_tokens(folder / "tokens.jsonl")] == ["cad", "north"]
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Basic eDp5", "Bearer " + "x" * 5000])
@@ -65,14 +65,14 @@ def test_health_needs_none_and_names_no_region(base):
 
 def test_a_token_opens_its_regions_alone(base, made):
     everything, north = Client(base, made["cad"]), Client(base, made["north"])
-    assert [one["region"] for one in everything.json("/v1/regions")["regions"]] == ["lakeside", "riverton"]
-    assert [one["region"] for one in north.json("/v1/regions")["regions"]] == ["riverton"]
+    assert [entry["region"] for entry in everything.json("/v1/regions")["regions"]] == ["lakeside", "riverton"]
+    assert [entry["region"] for entry in north.json("/v1/regions")["regions"]] == ["riverton"]
     for path in ("/v1/regions/{}/scores", "/v1/regions/{}/outlines", "/ogc/collections/{}.all.1h/items"):
         assert north.get(path.format("riverton")).status == 200
         closed, unknown = north.get(path.format("lakeside")), north.get(path.format("nowhere"))
         assert (closed.status, unknown.status) == (404, 404)
         assert closed.data.replace(b"lakeside", b"nowhere") == unknown.data
-    assert {one["id"].split(".")[0] for one in north.json("/ogc/collections")["collections"]} == {"riverton"}
+    assert {entry["id"].split(".")[0] for entry in north.json("/ogc/collections")["collections"]} == {"riverton"}
 
 
 def test_a_token_ends_within_seconds_of_its_line(base, folder):

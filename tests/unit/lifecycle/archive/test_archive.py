@@ -28,14 +28,14 @@ def run(world, path):
 
 def recounted(world, days):
     """{(region, day, cell, category, bin): count} of the final revisions as they were when each day was closed."""
-    found = Counter()
+    counted = Counter()
     for day in days:
         closed_s = (day + 1) * DAY_S + world.spec.registry_keep_s
         _, total = recount([batch for batch in world.taken if batch[0] < closed_s])
         for (width, bin_, cell, kind), count in total.items():
             if width == BIN_S and bin_ * BIN_S // DAY_S == day and count:
-                found[world.spec.region, day, cell, world.spec.categories[kind], bin_ % (DAY_S // BIN_S)] += count
-    return found
+                counted[world.spec.region, day, cell, world.spec.categories[kind], bin_ % (DAY_S // BIN_S)] += count
+    return counted
 
 
 def days_in(rows):
@@ -89,10 +89,10 @@ def test_the_table_equals_a_recount_of_the_messages(tmp_path_factory, batches, r
 
 
 def hours(rows):
-    found = Counter()
+    by_hour = Counter()
     for (*place, bin_), count in rows.items():
-        found[*place, bin_ // 12] += count
-    return found
+        by_hour[*place, bin_ // 12] += count
+    return by_hour
 
 
 @pytest.fixture
@@ -180,9 +180,9 @@ def test_of_a_first_start_only_whole_days_count(world, path):
 
 def test_two_regions_share_a_table(tmp_path, world, path):
     other = KeptWorld(tmp_path / "other", type(SPEC)(**{**_fields(SPEC), "region": "elsewhere"}))
-    for one in (world, other):
-        quiet_days(one, TODAY, TODAY + 4)
-        run(one, path)
+    for region in (world, other):
+        quiet_days(region, TODAY, TODAY + 4)
+        run(region, path)
     assert {region for region, *_ in rows_of(path)} == {"toyville", "elsewhere"}
 
 
@@ -192,11 +192,11 @@ def _fields(spec):
 
 def test_of_two_writers_that_do_not_know_of_each_other_one_is_refused(world, path):
     quiet_days(world, TODAY, TODAY + 4)
-    one, two = (ArchiveTable(str(path), {}) for _ in range(2))
-    archive_region(one, FeedLog(world.checkpoint), SPEC)
+    first, second = (ArchiveTable(str(path), {}) for _ in range(2))
+    archive_region(first, FeedLog(world.checkpoint), SPEC)
     before = rows_of(path)
     with pytest.raises(SinkError, match="another process writes the archive"):
-        archive_region(two, FeedLog(world.checkpoint), SPEC)
+        archive_region(second, FeedLog(world.checkpoint), SPEC)
     assert rows_of(path) == before
 
 

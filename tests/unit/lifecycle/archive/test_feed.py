@@ -25,7 +25,7 @@ def life(folder, hours, *, every=1, calls=4, silent=(), rejects=None):
     for number in range(hours):
         clock_s = TODAY * DAY_S + number * HOUR
         is_heard = number % every == 0 and number not in silent
-        heard = [{**CALL, "key": calls * number + one, "ago_s": 0} for one in range(calls)] if is_heard else []
+        heard = [{**CALL, "key": calls * number + call, "ago_s": 0} for call in range(calls)] if is_heard else []
         world.batch(clock_s, incidents(heard, clock_s) if heard else None, rejected=(rejects or {}).get(number, 0))
     archive_region(ArchiveTable(str(folder / "archive"), {}), FeedLog(world.checkpoint), SPEC)
     return folder / "archive"
@@ -46,8 +46,8 @@ def test_a_silence_is_cut_out_from_its_last_incident_to_its_end(tmp_path):
     archived = read_archive(f"archive:{path}")
     assert archived.table.cut_hours.tolist() == [TODAY * 24 + hour for hour in range(46, 56)]
     assert (archived.unknown, archived.until_s) == (0, (TODAY + 6) * DAY_S)
-    known = known_hours(f"archive:{path}", SPEC)
-    said = [known.says_something((TODAY * 24 + hour) * HOUR) for hour in (45, 46, 55, 56, 6 * 24)]
+    hours = known_hours(f"archive:{path}", SPEC)
+    said = [hours.says_something((TODAY * 24 + hour) * HOUR) for hour in (45, 46, 55, 56, 6 * 24)]
     assert said == [True, False, False, True, False]  # of the last one the archive says nothing yet
 
 
@@ -64,17 +64,17 @@ def test_the_jobs_own_look_at_its_newest_days_agrees_with_the_archive(tmp_path):
 @pytest.mark.parametrize("calls", [4, 1])
 def test_a_running_job_sees_what_its_log_says_by_now(tmp_path, calls):
     """Asked every hour about the days before: as if the whole log were read anew, and each silence once it is long."""
-    world, live, seen = KeptWorld(tmp_path, SPEC), LiveFeed(tmp_path / "checkpoint"), []
+    world, live, is_cut = KeptWorld(tmp_path, SPEC), LiveFeed(tmp_path / "checkpoint"), []
     for number in range(6 * 24):
         clock_s = TODAY * DAY_S + number * HOUR
-        heard = [{**CALL, "key": 4 * number + one, "ago_s": 0} for one in range(calls)]
+        heard = [{**CALL, "key": 4 * number + call, "ago_s": 0} for call in range(calls)]
         is_heard = number not in range(60, 90) and number % (1 if calls > 1 else 3) == 0
         world.batch(clock_s, incidents(heard, clock_s) if is_heard else None)
-        found = live.cut_hours(SPEC, clock_s - 26 * HOUR)
-        assert found == LiveFeed(tmp_path / "checkpoint").cut_hours(SPEC, clock_s - 26 * HOUR)
-        seen.append(TODAY * 24 + 62 in found)
+        cut = live.cut_hours(SPEC, clock_s - 26 * HOUR)
+        assert cut == LiveFeed(tmp_path / "checkpoint").cut_hours(SPEC, clock_s - 26 * HOUR)
+        is_cut.append(TODAY * 24 + 62 in cut)
     # From the first time that its day is asked about; where a call comes in three hours, after 30 hours of silence
-    assert seen.index(True) == (74 if calls > 1 else 88)
+    assert is_cut.index(True) == (74 if calls > 1 else 88)
 
 
 def test_silences_up_to_the_alerts_level_are_none(tmp_path):
@@ -120,12 +120,12 @@ def test_refusals_equal_a_recount_by_the_words_of_the_alerts(steps):
         batches.append(LoggedRegion(as_of_s=at_s, totals=totals, newest_event_s=at_s))
     expected = set()
     for end_s, *_ in taken:
-        half, six = ([one for one in taken if end_s - window < one[0] <= end_s] for window in (1800, 21_600))
-        first = half if sum(one[1] for one in half) >= 20 else six
+        half, six = ([batch for batch in taken if end_s - window < batch[0] <= end_s] for window in (1800, 21_600))
+        first = half if sum(batch[1] for batch in half) >= 20 else six
         for inside, least, share in ((first, 20, 0.05), (six, 5, 0.5)):
-            messages, refused = (sum(one[place] for one in inside) for place in (1, 2))
+            messages, refused = (sum(batch[place] for batch in inside) for place in (1, 2))
             if messages >= least and refused > share * messages:
-                expected |= {one[0] // HOUR for one in inside if one[2]}
+                expected |= {batch[0] // HOUR for batch in inside if batch[2]}
     assert RegionFeed.of(batches).refused() == expected
 
 
@@ -138,10 +138,10 @@ def test_refusals_equal_a_recount_by_the_words_of_the_alerts(steps):
     ],
 )
 def test_the_rules_are_those_of_the_alerts(title, level, spans, least):
-    (rule,) = [one for one in ALERTS if one["title"] == title]
+    (rule,) = [alert for alert in ALERTS if alert["title"] == title]
     (condition,) = rule["data"][-1]["model"]["conditions"]
     assert condition["evaluator"] == {"type": "gt", "params": [level]}
     query, span = rule["data"][0]["model"]["query"], rule["data"][0]["relativeTimeRange"]
     if least is not None:
-        found = {span["from"]} | ({1800} if "now() - 30m" in query else set())
-        assert (found, f'"consumed" >= {least}' in query) == (spans, True)
+        windows = {span["from"]} | ({1800} if "now() - 30m" in query else set())
+        assert (windows, f'"consumed" >= {least}' in query) == (spans, True)

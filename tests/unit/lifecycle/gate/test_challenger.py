@@ -21,15 +21,15 @@ TUNED = TunedOn(
 def test_the_recipe_is_the_champions_with_what_it_was_tuned_on(tmp_path):
     manifest = read_artifact(toy_artifact(tmp_path, toy_spec())).manifest
     recipe = Hyperparameters(network="conv", widths=(24, 16), patience=7)
-    found = recipe_of(replace(manifest, network="conv", recipe=recipe, tuned_on=TUNED))
-    assert (found.recipe, found.tuned_on) == (recipe, TUNED)
+    made = recipe_of(replace(manifest, network="conv", recipe=recipe, tuned_on=TUNED))
+    assert (made.recipe, made.tuned_on) == (recipe, TUNED)
 
 
 def test_of_a_champion_without_a_recipe_the_kind_of_network_stays(tmp_path):
     manifest = replace(read_artifact(toy_artifact(tmp_path, toy_spec())).manifest, recipe=None)
     assert recipe_of(manifest).recipe == DEFAULT
-    found = recipe_of(replace(manifest, network="conv"))
-    assert (found.recipe, found.tuned_on) == (replace(DEFAULT, network="conv"), None)
+    made = recipe_of(replace(manifest, network="conv"))
+    assert (made.recipe, made.tuned_on) == (replace(DEFAULT, network="conv"), None)
 
 
 def test_without_the_values_of_its_outside_series_a_champion_gets_none_before_any_data_are_read(tmp_path):

@@ -50,17 +50,17 @@ def test_the_challenger_has_learned_from_the_values_until_its_own_end(informed):
 
 
 def test_both_are_compared_with_what_was_issued_and_without_it_they_are_worse(informed, tmp_path):
-    known = held_out(informed, informed.folder / "wind.csv")
-    assert not any("wind" in remark for remark in known.remarks)
+    informed_span = held_out(informed, informed.folder / "wind.csv")
+    assert not any("wind" in remark for remark in informed_span.remarks)
     values = forecasts(SERIES)
     write_forecasts(tmp_path / "short.csv", values[values["issued_s"] < HELD_OUT_FROM_S])
     neutral = held_out(informed, tmp_path / "short.csv")
     (said,) = (remark for remark in neutral.remarks if remark.startswith("the outside series wind is missing in "))
     assert 85 < int(said.split()[7].rstrip("%")) <= 100
-    assert neutral.baseline == known.baseline
+    assert neutral.baseline == informed_span.baseline
     gain = neutral.baseline - neutral.champion
     for name in ("champion", "challenger"):
-        assert getattr(known, name) < getattr(neutral, name) - max(gain, 0)
+        assert getattr(informed_span, name) < getattr(neutral, name) - max(gain, 0)
 
 
 def test_the_values_must_be_those_of_the_champions_series(informed, tmp_path):

@@ -103,8 +103,8 @@ def test_a_person_may_abandon_a_trial_and_says_why(trial):
     assert (trial.state().champion, trial.state().retired) == (champion, (challenger,))
     assert read_pointer(trial.artifacts, "town") == Pointer(champion=champion)
     assert read_trial(trial.artifacts, "town") is None
-    ended = [one for one in records((trial.folder / "audit.jsonl").read_bytes()) if one.event == "trial_ended"]
-    assert [(one.details["decision"], one.details["because"]) for one in ended] == [
+    ended = [entry for entry in records((trial.folder / "audit.jsonl").read_bytes()) if entry.event == "trial_ended"]
+    assert [(entry.details["decision"], entry.details["because"]) for entry in ended] == [
         ("abandoned", "its file lacked the north")
     ]
     with pytest.raises(RegistryError, match="town has no trial"):

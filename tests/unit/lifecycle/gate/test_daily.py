@@ -49,9 +49,9 @@ def test_each_region_is_asked_once_a_day_also_over_a_restart(tmp_path):
     assert [call for call in world.calls if call[0] == "north"] == [("north", 0), ("north", 24), ("north", 48)]
     world.live(0.25)  # started again: it was asked twelve hours before
     assert len(world.calls) == 6
-    found = read_asked(tmp_path, "south")
-    assert (found.outcome, found.because, found.made_s) == ("nothing due", "fine", None)
-    assert found.at_s == found.ended_s == 1_800_000_000 + 2 * DAY
+    asked = read_asked(tmp_path, "south")
+    assert (asked.outcome, asked.because, asked.made_s) == ("nothing due", "fine", None)
+    assert asked.at_s == asked.ended_s == 1_800_000_000 + 2 * DAY
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_an_ask_that_fails_is_said_and_repeated_and_keeps_no_other_from_its_turn
     assert [at for region, at in world.calls if region == "north"] == [0, 1, 2, 3, 4]
     assert [at for region, at in world.calls if region == "south"] == [0]
     assert sum("north: failed: " in line for line in world.said) == 5
-    found = read_asked(tmp_path, "north")
-    assert (found.outcome, found.ended_s, found.at_s) == ("failed", 1_800_000_000, 1_800_000_000 + 4 * HOUR)
-    assert (type(error).__name__ in found.because) or found.because == str(error)
+    asked = read_asked(tmp_path, "north")
+    assert (asked.outcome, asked.ended_s, asked.at_s) == ("failed", 1_800_000_000, 1_800_000_000 + 4 * HOUR)
+    assert (type(error).__name__ in asked.because) or asked.because == str(error)
     assert any("Traceback" in line for line in world.said) != isinstance(error, DataError)
 
 
@@ -90,8 +90,8 @@ def test_a_refusal_is_no_failure_and_a_challenger_is_remembered(tmp_path):
     world.live(2.9)
     assert [at for _, at in world.calls] == [0, 24, 48]
     assert "north: refused: not better" in "".join(world.said)
-    found = read_asked(tmp_path, "north")
-    assert (found.made_s, found.ended_s) == (1_800_000_000, 1_800_000_000 + 2 * DAY)
+    asked = read_asked(tmp_path, "north")
+    assert (asked.made_s, asked.ended_s) == (1_800_000_000, 1_800_000_000 + 2 * DAY)
 
 
 def test_an_ask_that_was_killed_has_failed(tmp_path):

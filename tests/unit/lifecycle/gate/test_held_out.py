@@ -1,34 +1,17 @@
 """What speaks against a trial: a challenger that could not pass it is not tried, and chance alone keeps none out."""
 
-from msgspec.structs import replace
-
 from lifecycle.gate.held_out import faults_of, judge_held_out
 from lifecycle.gate.plan import GatePlan
-from lifecycle.gate.shadow_day import ShadowDay
 from models.measures.paired import Difference
+from tests.harness.judged import judged_day
 
 ALIKE = Difference(mean=0.0, low=-1e-5, high=1e-5, blocks=28, correlation=0.0, verdict="tie")
 
 
-def day_of(*, observed=100, champion=100.0, challenger=100.0):
-    return ShadowDay(
-        day="2024-01-01",
-        weekday=1,
-        hours=24,
-        values=1000,
-        champion=100.0,
-        challenger=100.0,
-        baseline=101.0,
-        observed={"ems": observed},
-        champion_expected={"ems": champion},
-        challenger_expected={"ems": challenger},
-    )
-
-
-def faults(*, observed, champion, challenger, days=28):
-    """Of days with these incidents, all alike."""
-    one = day_of(observed=observed, champion=champion, challenger=challenger)
-    return list(faults_of(ALIKE, 1e-3, [one] * days, GatePlan()))
+def faults(*, observed, champion, challenger):
+    """What speaks against the challenger on 28 days with these incidents, all alike."""
+    expected = {"champion_expected": {"ems": champion}, "challenger_expected": {"ems": challenger}}
+    return list(faults_of(ALIKE, 1e-3, [judged_day(observed={"ems": observed}, **expected)] * 28, GatePlan()))
 
 
 def test_one_that_fits_may_be_tried():
@@ -54,7 +37,7 @@ def judged(new, champion, baseline=0.2):
     The challenger's differ by 0.02 from day to day, so that a loss of 0.0075 is not shown to be one.
     """
     days = [
-        replace(day_of(), champion=1000 * champion, challenger=1000 * (new + sign * 0.02), baseline=1000 * baseline)
+        judged_day(champion=1000 * champion, challenger=1000 * (new + sign * 0.02), baseline=1000 * baseline)
         for sign in (1, -1) * 14
     ]
     return judge_held_out(days, GatePlan()).faults

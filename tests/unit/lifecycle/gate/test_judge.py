@@ -6,7 +6,7 @@ import pytest
 
 from lifecycle.gate.judge import judge_shadow, margin_of
 from lifecycle.gate.plan import GatePlan
-from lifecycle.gate.shadow_day import ShadowDay
+from tests.harness.judged import judged_day
 
 PLAN = GatePlan()
 VALUES = 24 * 100
@@ -15,34 +15,32 @@ VALUES = 24 * 100
 def shadow(days=20, *, worse=0.0, noise=0.01, observed=40, expected=1.0, champion_expected=1.0, seed=1):
     """Days on which the challenger is worse by `worse` nats per value, and expects `expected` times what came."""
     random = np.random.default_rng(seed)
-    seen = random.poisson(observed, days)
+    came = random.poisson(observed, days)
     return [
-        ShadowDay(
-            day=f"2026-{3 + day // 28:02d}-{1 + day % 28:02d}",
-            weekday=day % 7 + 1,
-            hours=24,
+        judged_day(
+            number,
             values=VALUES,
             champion=VALUES * 0.1,
             challenger=VALUES * (0.1 + worse + noise * random.standard_normal()),
             baseline=VALUES * 0.12,
-            observed={"fire": int(seen[day])},
+            observed={"fire": int(came[number])},
             champion_expected={"fire": float(observed * champion_expected)},
             challenger_expected={"fire": float(observed * expected)},
         )
-        for day in range(days)
+        for number in range(days)
     ]
 
 
 def decided(days, *, plan=PLAN, margin=0.02):
-    found = judge_shadow(days, plan, margin=margin)
-    return found.decision, found.because
+    judgement = judge_shadow(days, plan, margin=margin)
+    return judgement.decision, judgement.because
 
 
 def test_nothing_is_known_before_the_first_day():
-    found = judge_shadow([], PLAN, margin=0.02)
-    assert (found.decision, found.days) == ("go on", 0)
-    assert found.low == -np.inf
-    assert found.high == np.inf
+    judgement = judge_shadow([], PLAN, margin=0.02)
+    assert (judgement.decision, judgement.days) == ("go on", 0)
+    assert judgement.low == -np.inf
+    assert judgement.high == np.inf
 
 
 def test_an_equal_challenger_passes_by_the_margin():
@@ -78,8 +76,8 @@ def test_a_trial_ends_also_where_a_weekday_is_never_judged():
 def test_days_with_few_hours_are_left_out():
     days = shadow(20)
     days[3] = msgspec.structs.replace(days[3], hours=11, challenger=1e9)
-    found = judge_shadow(days, PLAN, margin=0.02)
-    assert (found.decision, found.days) == ("promote", 19)
+    judgement = judge_shadow(days, PLAN, margin=0.02)
+    assert (judgement.decision, judgement.days) == ("promote", 19)
 
 
 def test_days_of_unequal_length_count_as_means_per_value():
@@ -87,8 +85,8 @@ def test_days_of_unequal_length_count_as_means_per_value():
     days[5] = msgspec.structs.replace(
         days[5], hours=12, values=VALUES // 2, champion=days[5].champion / 2, challenger=days[5].challenger / 2
     )
-    found, whole = judge_shadow(days, PLAN, margin=0.02), judge_shadow(shadow(30), PLAN, margin=0.02)
-    assert found.high == pytest.approx(whole.high, abs=1e-12)
+    halved, whole = judge_shadow(days, PLAN, margin=0.02), judge_shadow(shadow(30), PLAN, margin=0.02)
+    assert halved.high == pytest.approx(whole.high, abs=1e-12)
 
 
 def test_one_that_expects_far_too_little_is_stopped():
@@ -113,10 +111,10 @@ def test_a_category_with_few_incidents_is_named_and_not_judged():
         )
         for day in shadow(30)
     ]
-    found = judge_shadow(days, PLAN, margin=0.02)
-    assert found.decision == "promote"
-    assert found.too_few == ("flood",)
-    assert [one.category for one in found.calibration] == ["fire"]
+    judgement = judge_shadow(days, PLAN, margin=0.02)
+    assert judgement.decision == "promote"
+    assert judgement.too_few == ("flood",)
+    assert [total.category for total in judgement.calibration] == ["fire"]
 
 
 def test_with_few_incidents_everywhere_nothing_is_promoted():
@@ -128,10 +126,10 @@ def test_with_few_incidents_everywhere_nothing_is_promoted():
 def test_one_that_fails_in_more_than_a_twentieth_of_its_hours_is_stopped(failed, decision):
     days = shadow(14)  # of 14 x 24 hours
     days[3] = msgspec.structs.replace(days[3], hours=24 - failed, failed=failed)  # what is left of it is no day
-    found = judge_shadow(days, PLAN, margin=0.02)
-    assert found.decision == decision
-    assert found.failed == {"2026-03-04": failed}
-    assert decision == "go on" or found.because == "the challenger could not be scored in 17 of 336 hours"
+    judgement = judge_shadow(days, PLAN, margin=0.02)
+    assert judgement.decision == decision
+    assert judgement.failed == {"2026-03-04": failed}
+    assert decision == "go on" or judgement.because == "the challenger could not be scored in 17 of 336 hours"
 
 
 def test_the_share_grows_with_the_trial():
@@ -153,11 +151,11 @@ def test_one_that_is_never_scored_is_stopped_at_once_and_one_early_hour_stops_no
 
 def test_the_ratio_is_that_of_the_sums_and_lies_in_its_bounds():
     days = shadow(30, expected=0.95)
-    (one,) = judge_shadow(days, PLAN, margin=0.02).calibration
-    seen = sum(day.observed["fire"] for day in days)
-    assert one.observed == seen
-    assert one.ratio == pytest.approx(seen / (30 * 40 * 0.95))
-    assert one.low < one.ratio < one.high
+    (total,) = judge_shadow(days, PLAN, margin=0.02).calibration
+    came = sum(day.observed["fire"] for day in days)
+    assert total.observed == came
+    assert total.ratio == pytest.approx(came / (30 * 40 * 0.95))
+    assert total.low < total.ratio < total.high
 
 
 def test_the_margin_is_a_part_of_the_skill_and_never_below_zero():

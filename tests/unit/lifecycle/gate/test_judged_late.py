@@ -11,8 +11,8 @@ from lifecycle.gate.judged_late import ALLOWED_LATE_S, judged_late
 from lifecycle.gate.shadow_day import shadow_path
 from schemas.left_behind.closed_counts import ClosedCounts, ClosedFiles, ClosedHorizon, last_grace_s
 from schemas.left_behind.trial_folder import closed_folder
+from tests.harness.judged import judged_hour
 from tests.harness.toy import toy_spec
-from tests.unit.lifecycle.gate.test_shadow_day import hour
 
 SPEC = toy_spec(region="town")
 NEWEST_S = 1_800_000_000
@@ -27,7 +27,7 @@ class World:
     def judged_at(self, tick_s):
         path = shadow_path(self.checkpoint, "town")
         path.parent.mkdir(parents=True)
-        path.write_bytes(msgspec.json.encode(hour(tick_s)) + b"\n")
+        path.write_bytes(msgspec.json.encode(judged_hour(tick_s)) + b"\n")
 
     def closed(self):
         observed = np.zeros((SPEC.grid.cells, len(SPEC.categories)), np.int32)

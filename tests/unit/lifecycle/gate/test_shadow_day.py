@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lifecycle.gate.shadow_day import RECENT_DAYS, ShadowHour, days_of, drop_unneeded, read_shadow
+from lifecycle.gate.shadow_day import RECENT_DAYS, days_of, drop_unneeded, read_shadow
+from tests.harness.judged import CHALLENGER, CHAMPION, judged_hour
 from tests.harness.toy import toy_spec
 
 ZONE = "America/Chicago"
-CHAMPION, CHALLENGER = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
 VERSIONS = {"spec": toy_spec(timezone=ZONE), "champion": CHAMPION, "challenger": CHALLENGER}
 HOUR_S, DAY_S = 3600, 86_400
 START_S = 1_762_056_000  # 23:00 in Chicago, on the evening before the clocks go back
@@ -23,9 +23,6 @@ START_S = 1_762_056_000  # 23:00 in Chicago, on the evening before the clocks go
 def hour(tick_s, **changes):
     number = tick_s // 3600 % 97
     fields = {
-        "horizon": "1h",
-        "champion_version": CHAMPION,
-        "challenger_version": CHALLENGER,
         "values": 8,
         "champion": 1.0 + number,
         "challenger": 2.0 + number,
@@ -34,7 +31,7 @@ def hour(tick_s, **changes):
         "champion_expected": {"ems": 0.5, "fire": 0.25 * number},
         "challenger_expected": {"ems": 0.75, "fire": 0.5},
     }
-    return ShadowHour(tick_s=tick_s, **{**fields, **changes})
+    return judged_hour(tick_s, **fields | changes)
 
 
 def local(tick_s):
@@ -46,19 +43,19 @@ def test_days_are_those_of_a_plain_loop(numbers, random):
     hours = [hour(START_S + number * 3600) for number in numbers]
     random.shuffle(hours)
     by_day = defaultdict(list)
-    for one in hours:
-        by_day[local(one.tick_s).date()].append(one)
+    for each in hours:
+        by_day[local(each.tick_s).date()].append(each)
     newest = max(by_day, default=None)
-    if newest and max(local(one.tick_s).hour for one in by_day[newest]) < 23:
+    if newest and max(local(each.tick_s).hour for each in by_day[newest]) < 23:
         del by_day[newest]
-    found = days_of(hours, **VERSIONS)
-    assert [day.day for day in found] == [str(date) for date in sorted(by_day)]
-    for day in found:
-        its = by_day[datetime.fromisoformat(day.day).date()]
-        assert day.hours == len(its)
-        assert day.values == 8 * len(its)
-        assert day.challenger == pytest.approx(sum(one.challenger for one in its))
-        assert day.observed == {"ems": sum(one.observed["ems"] for one in its), "fire": len(its)}
+    days = days_of(hours, **VERSIONS)
+    assert [day.day for day in days] == [str(date) for date in sorted(by_day)]
+    for day in days:
+        of_day = by_day[datetime.fromisoformat(day.day).date()]
+        assert day.hours == len(of_day)
+        assert day.values == 8 * len(of_day)
+        assert day.challenger == pytest.approx(sum(each.challenger for each in of_day))
+        assert day.observed == {"ems": sum(each.observed["ems"] for each in of_day), "fire": len(of_day)}
         assert day.weekday == datetime.fromisoformat(day.day).isoweekday()
 
 
@@ -81,7 +78,7 @@ def test_an_hour_that_was_written_twice_counts_as_it_stands_last():
 )
 def test_other_horizons_and_versions_do_not_count(other):
     day = [hour(START_S + number * 3600) for number in range(48)]
-    assert days_of([*day, *(msgspec.structs.replace(one, **other) for one in day)], **VERSIONS) == days_of(
+    assert days_of([*day, *(msgspec.structs.replace(each, **other) for each in day)], **VERSIONS) == days_of(
         day, **VERSIONS
     )
 
@@ -93,14 +90,14 @@ def test_other_horizons_and_versions_do_not_count(other):
 def test_from_the_trials_start_on_an_hour_without_the_challenger_has_failed_and_none_before_counts(versions, start):
     since_s = START_S + start * 3600
     hours = [hour(START_S + number * 3600, challenger_version=version) for number, version in versions.items()]
-    found = days_of(hours, **VERSIONS, since_s=since_s)
-    for day in found:
-        its = [one for one in hours if str(local(one.tick_s).date()) == day.day and one.tick_s >= since_s]
-        assert day.hours == sum(one.challenger_version == CHALLENGER for one in its)
-        assert day.hours + day.failed == len(its) > 0
+    days = days_of(hours, **VERSIONS, since_s=since_s)
+    for day in days:
+        of_day = [each for each in hours if str(local(each.tick_s).date()) == day.day and each.tick_s >= since_s]
+        assert day.hours == sum(each.challenger_version == CHALLENGER for each in of_day)
+        assert day.hours + day.failed == len(of_day) > 0
         assert day.values == 8 * day.hours
-    judged = [(day.day, day.hours, day.champion) for day in found if day.hours]
-    later = [one for one in hours if one.tick_s >= since_s]
+    judged = [(day.day, day.hours, day.champion) for day in days if day.hours]
+    later = [each for each in hours if each.tick_s >= since_s]
     without = [(day.day, day.hours, day.champion) for day in days_of(later, **VERSIONS)]
     assert judged[: len(without)] == without  # the newest day may end later
 
@@ -113,14 +110,14 @@ def test_days_with_hours_that_are_cut_out_are_those_of_the_other_hours(drawn):
         hour(START_S + number * 3600, is_cut=is_cut, challenger_version=version)
         for number, (is_cut, version) in drawn.items()
     ]
-    clear = days_of([one for one in hours if not one.is_cut], **VERSIONS, since_s=START_S)
+    clear = days_of([each for each in hours if not each.is_cut], **VERSIONS, since_s=START_S)
     without = {day.day: day for day in clear}
     for day in days_of(hours, **VERSIONS, since_s=START_S):
-        its = [one for one in hours if str(local(one.tick_s).date()) == day.day]
-        assert day.cut == sum(one.is_cut for one in its)
+        of_day = [each for each in hours if str(local(each.tick_s).date()) == day.day]
+        assert day.cut == sum(each.is_cut for each in of_day)
         if day.day in without:  # the newest may have lost its last hour
             assert msgspec.structs.replace(day, cut=0) == without[day.day]
-        assert day.hours + day.failed + day.cut == len(its)
+        assert day.hours + day.failed + day.cut == len(of_day)
 
 
 def test_an_hour_that_the_champion_did_not_score_has_not_failed():
@@ -141,7 +138,7 @@ def test_what_is_dropped_is_read_by_no_judgement_and_what_is_left_is_bounded(tmp
         hour(START_S + number * DAY_S // 2, champion_version=champion, challenger_version=challenger)
         for number, (champion, challenger) in enumerate(roles)
     ]
-    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in before))
+    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in before))
     newest_s, needed = before[-1].tick_s, {lived[-1][1], lived[other % len(lived)][1]}
     drop_unneeded(path, champions=needed, newest_s=newest_s)
     after = list(read_shadow(path))
@@ -149,10 +146,10 @@ def test_what_is_dropped_is_read_by_no_judgement_and_what_is_left_is_bounded(tmp
         for challenger in (None, CHALLENGER):
             ours = {"spec": toy_spec(timezone=ZONE), "champion": champion, "challenger": challenger, "since_s": START_S}
             assert days_of(after, **ours) == days_of(before, **ours)
-    left = {one.tick_s for one in after}
-    dropped = [one for one in before if one.tick_s not in left]
-    assert all(one.tick_s < newest_s - RECENT_DAYS * DAY_S and one.champion_version not in needed for one in dropped)
-    assert sum(one.champion_version not in needed for one in after) <= 2 * RECENT_DAYS + 1
+    left = {each.tick_s for each in after}
+    dropped = [each for each in before if each.tick_s not in left]
+    assert all(each.tick_s < newest_s - RECENT_DAYS * DAY_S and each.champion_version not in needed for each in dropped)
+    assert sum(each.champion_version not in needed for each in after) <= 2 * RECENT_DAYS + 1
 
 
 def test_a_file_is_read_by_its_horizon_and_its_champion(tmp_path):
@@ -163,18 +160,18 @@ def test_a_file_is_read_by_its_horizon_and_its_champion(tmp_path):
         for horizon in ("1h", "24h")
         for champion in (CHAMPION, CHALLENGER)
     ]
-    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in hours))
+    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in hours))
     assert list(read_shadow(path)) == hours
-    found = list(read_shadow(path, horizon="1h", champion=CHAMPION))
-    assert found == [one for one in hours if (one.horizon, one.champion_version) == ("1h", CHAMPION)]
-    assert len(found) == 3  # the challenger's own name stands in every line
+    read = list(read_shadow(path, horizon="1h", champion=CHAMPION))
+    assert read == [each for each in hours if (each.horizon, each.champion_version) == ("1h", CHAMPION)]
+    assert len(read) == 3  # the challenger's own name stands in every line
 
 
 @pytest.mark.parametrize("fails", ["write", "rename"])
 def test_a_kill_while_hours_are_dropped_leaves_the_file_of_before(tmp_path, monkeypatch, fails):
     path = tmp_path / "town.jsonl"
     old = [hour(START_S + number * DAY_S, champion_version=CHALLENGER) for number in range(200)]
-    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in old) + b'{"cut off')
+    path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in old) + b'{"cut off')
     before, newest_s = path.read_bytes(), old[-1].tick_s
     with monkeypatch.context() as patched:
         if fails == "write":

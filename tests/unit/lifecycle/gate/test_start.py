@@ -31,7 +31,8 @@ def test_an_old_champion_gets_a_challenger_and_goes_on_scoring(tried):
 
 
 def test_the_plans_hash_is_on_record(tried):
-    (started,) = [one for one in records((tried.folder / "audit.jsonl").read_bytes()) if one.event == "trial_started"]
+    entries = records((tried.folder / "audit.jsonl").read_bytes())
+    (started,) = [entry for entry in entries if entry.event == "trial_started"]
     assert started.details["plan_sha256"] == hashlib.sha256(PLAN.encode()).hexdigest()
     assert read_trial(tried.artifacts, "town").plan_sha256 == started.details["plan_sha256"]
 
@@ -47,9 +48,9 @@ def test_a_fifth_trial_of_a_year_is_refused_before_anything_is_trained(trial):
     now_s = int(time.time())
     for age_days in (30, 20, 10):
         past = msgspec.structs.replace(read_trial(trial.artifacts, "town"), started_s=now_s - age_days * DAY_S)
-        kept = trial_path(trial.artifacts, "town").read_bytes()
+        running = trial_path(trial.artifacts, "town").read_bytes()
         end_on_record(trial.artifacts, "town", past, "stop")
-        trial_path(trial.artifacts, "town").write_bytes(kept)
+        trial_path(trial.artifacts, "town").write_bytes(running)
     assert "trials within 365 days, this one included: 4 of 4" in trial.status()
     assert trial.status_json()["trials"] == 4
     trial.end("enough", "--abandon")

@@ -10,7 +10,7 @@ import pytest
 from lifecycle.gate.held_out import HeldOut
 from lifecycle.gate.judge import Judgement
 from lifecycle.gate.plan import GatePlan
-from lifecycle.gate.trial import Trial, alone, end_on_record, ended_trials, read_trial, write_trial
+from lifecycle.gate.trial import alone, end_on_record, ended_trials, read_trial, write_trial
 from lifecycle.trials import desk as trials_desk
 from lifecycle.trials.desk import Desk, abandon_trial, begin, end_trial, start_trial
 from models.artifact.artifact import read_artifact
@@ -18,6 +18,7 @@ from schemas.audit.verify import records
 from schemas.errors import ArtifactError, GateClosed
 from schemas.left_behind.pointer import Pointer, read_pointer
 from tests.harness import registries
+from tests.harness.judged import toy_trial
 from tests.harness.toy import CUTOFF_S, toy_artifact, toy_spec
 
 REGION = "toyville"
@@ -54,14 +55,7 @@ class World:
         return version
 
     def trial(self, challenger="", started_s=1_800_000_000):
-        return Trial(
-            champion=self.champion,
-            challenger=challenger or self.challenger,
-            plan=GatePlan(),
-            plan_sha256="0" * 64,
-            margin=0.1,
-            started_s=started_s,
-        )
+        return toy_trial(champion=self.champion, challenger=challenger or self.challenger, started_s=started_s)
 
     def begun(self):
         begin(self.desk, REGION, self.trial(), held_out_days=28)
@@ -72,12 +66,12 @@ class World:
         sides = [read_artifact(self.hand.made_folder(version)) for version in both]
         return start_trial(self.desk, *sides, None, (GatePlan(), "0" * 64), clock)[0]
 
-    def end(self, found=WAITS, *, is_confirmed=False):
-        return end_trial(self.desk, REGION, read_trial(self.artifacts, REGION), found, is_confirmed=is_confirmed)
+    def end(self, judgement=WAITS, *, is_confirmed=False):
+        return end_trial(self.desk, REGION, read_trial(self.artifacts, REGION), judgement, is_confirmed=is_confirmed)
 
     def ended(self):
-        found = records(self.hand.audit.read_bytes())
-        return [one.details for one in found if one.event == "trial_ended"]
+        entries = records(self.hand.audit.read_bytes())
+        return [entry.details for entry in entries if entry.event == "trial_ended"]
 
 
 @pytest.fixture
@@ -97,8 +91,8 @@ def test_a_promotion_by_hand_ends_the_trial_whatever_was_judged(world, judged, i
     done = world.end(replace(WAITS, decision=judged, because="of its hours"))
     assert (done.decision, done.because) == ("promote", "it was promoted already")
     assert read_trial(world.artifacts, REGION) is None
-    assert [one.decision for one in ended_trials(world.artifacts, REGION)] == ["promote"]
-    assert [(one["decision"], one["reason"]) for one in world.ended()] == [("promote", "it was promoted already")]
+    assert [ended.decision for ended in ended_trials(world.artifacts, REGION)] == ["promote"]
+    assert [(ended["decision"], ended["reason"]) for ended in world.ended()] == [("promote", "it was promoted already")]
     assert read_pointer(world.artifacts, REGION) == Pointer(champion=world.challenger)
     assert (world.hand.state().champion, world.hand.state().retired) == (world.challenger, ())
 

@@ -10,7 +10,6 @@ from lifecycle.gate import trial as trials
 from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.trial import (
     YEAR_S,
-    Trial,
     end_on_record,
     ended_path,
     ended_trials,
@@ -20,27 +19,18 @@ from lifecycle.gate.trial import (
     write_trial,
 )
 from schemas.errors import ArtifactError, GateClosed
+from tests.harness.judged import toy_trial
 
 NOW_S = 1_800_000_000
 DAY_S = 86_400
 PLAN = GatePlan()
 
 
-def a_trial(started_s):
-    return Trial(
-        champion="20260101T000000Z-aaaaaaaa",
-        challenger="20260102T000000Z-bbbbbbbb",
-        plan=PLAN,
-        plan_sha256="0" * 64,
-        margin=0.1,
-        started_s=started_s,
-    )
-
-
 def write(artifacts, started_s):
     (artifacts / "town").mkdir(parents=True, exist_ok=True)
-    write_trial(artifacts, "town", a_trial(started_s))
-    return a_trial(started_s)
+    trial = toy_trial(started_s=started_s)
+    write_trial(artifacts, "town", trial)
+    return trial
 
 
 def had(artifacts, *ages_days):
@@ -83,14 +73,14 @@ def test_whoever_waits_as_told_may_start_and_not_a_day_before(tmp_path_factory, 
 
 
 def test_a_kill_between_record_and_removal_counts_the_trial_once(tmp_path, monkeypatch):
-    one = write(tmp_path, NOW_S)
+    trial = write(tmp_path, NOW_S)
     monkeypatch.setattr(trials, "trial_path", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        end_on_record(tmp_path, "town", one, "stop")
+        end_on_record(tmp_path, "town", trial, "stop")
     monkeypatch.undo()
-    assert read_trial(tmp_path, "town") == one
+    assert read_trial(tmp_path, "town") == trial
     assert started_within_a_year(tmp_path, "town", NOW_S) == [NOW_S]
-    end_on_record(tmp_path, "town", one, "stop")
+    end_on_record(tmp_path, "town", trial, "stop")
     assert read_trial(tmp_path, "town") is None
     assert [(each.started_s, each.decision) for each in ended_trials(tmp_path, "town")] == [(NOW_S, "stop")]
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lifecycle.gate.shadow_day import ShadowDay
 from lifecycle.gate.triggers import LEAST_DAYS, OLDEST_DAYS, SKILL_DAYS, drift_of, triggers
 from schemas.limits import DRIFT_BAND
+from tests.harness.judged import judged_day
 
 QUIET = {"age_days": 10.0, "was_better": True}
 
@@ -13,26 +13,20 @@ QUIET = {"age_days": 10.0, "was_better": True}
 def days(count, *, level=1.0, skill=0.01, seed=0):
     """Days of Poisson counts at `level` times what is expected, with a mean skill over the baseline, nats per value."""
     random = np.random.default_rng(seed)
-    found = []
+    drawn = []
     for number in range(count):
         score = 0.1 + 0.005 * random.standard_normal()
         observed = {"ems": int(random.poisson(200 * level)), "fire": int(random.poisson(40))}
-        expected = {"ems": 200.0, "fire": 40.0}
-        found.append(
-            ShadowDay(
-                day=f"day {number}",
-                weekday=number % 7 + 1,
-                hours=24,
-                values=1000,
+        drawn.append(
+            judged_day(
+                number,
                 champion=1000 * score,
-                challenger=1000 * score,
                 baseline=1000 * (score + skill + 0.005 * random.standard_normal()),
                 observed=observed,
-                champion_expected=expected,
-                challenger_expected=expected,
+                champion_expected={"ems": 200.0, "fire": 40.0},
             )
         )
-    return found
+    return drawn
 
 
 def test_a_young_champion_that_fits_needs_none():
@@ -70,7 +64,8 @@ def test_chance_seldom_is_one():
     wrong = 0
     for seed in range(100):
         half_a_year = days(180, seed=seed)
-        wrong += any(one.is_outside for length in range(LEAST_DAYS, 180, 14) for one in drift_of(half_a_year[:length]))
+        looks = (drift_of(half_a_year[:length]) for length in range(LEAST_DAYS, 180, 14))
+        wrong += any(drift.is_outside for drifts in looks for drift in drifts)
     assert wrong <= 5
 
 
@@ -84,7 +79,7 @@ def test_skill_that_is_gone_is_one_only_where_there_was_some():
 
 def test_the_ratio_is_that_of_the_sums():
     (region, ems, fire) = drift_of(days(30, level=1.3))
-    seen = sum(day.observed["ems"] for day in days(30, level=1.3))
-    assert ems.ratio == pytest.approx(seen / (30 * 200))
+    came = sum(day.observed["ems"] for day in days(30, level=1.3))
+    assert ems.ratio == pytest.approx(came / (30 * 200))
     assert region.low < region.ratio < region.high
     assert not fire.is_outside

@@ -38,8 +38,8 @@ def test_what_is_registered_comes_back_byte_for_byte_and_has_no_role(desk, tmp_p
     shutil.rmtree(desk.made)
     (tmp_path / "back").mkdir()
     desk.open().fetch("toyville", version, tmp_path / "back")
-    kept, back = ({one.name: one.read_bytes() for one in (tmp_path / name).iterdir()} for name in ("kept", "back"))
-    assert back == kept
+    given, back = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("kept", "back"))
+    assert back == given
 
 
 def test_a_refusal_says_which_role_stands_against_it(desk):
@@ -92,14 +92,14 @@ def test_sync_mends_what_was_spoilt_in_the_jobs_folder(desk, spoil):
     desk.sync()
     assert champion_of(desk.artifacts, "toyville").version == version
     assert not place.is_symlink()
-    assert sorted(one.name for one in place.parent.iterdir()) == [".lock", version, "pointer.json"]
+    assert sorted(path.name for path in place.parent.iterdir()) == [".lock", version, "pointer.json"]
 
 
 def stored(desk, name):
     """The registry's own copies of a file."""
-    found = list(desk.copies.rglob(name))
-    assert found
-    return found
+    copies = list(desk.copies.rglob(name))
+    assert copies
+    return copies
 
 
 def test_sync_replaces_no_sound_artifact_of_another_content(desk):
@@ -215,8 +215,8 @@ def test_nothing_is_registered_that_is_damaged_and_nothing_changes_without_a_rec
 
 
 def test_regions_do_not_touch_each_other_and_names_are_no_paths(desk):
-    (one,), (other,) = desk.make(1), desk.make(1, "aston")
-    desk.register(one)
+    (version,), (other,) = desk.make(1), desk.make(1, "aston")
+    desk.register(version)
     desk.register(other, "aston")
     desk.promote(other, region="aston")
     assert (desk.open().regions(), desk.state().champion) == (["aston", "toyville"], None)

@@ -48,14 +48,14 @@ def kills(desk, tmp_path):
             from mlflow import MlflowClient
 
             where["calls"] = tuple((MlflowClient, name) for name in CALLS)
-        kept = tmp_path / "kept"
-        shutil.copytree(desk.folder, kept)
+        before = tmp_path / "kept"
+        shutil.copytree(desk.folder, before)
         steps = []
         for step in every_kill(action, **where):
             steps.append(step)
             yield step
             shutil.rmtree(desk.folder)
-            shutil.copytree(kept, desk.folder)
+            shutil.copytree(before, desk.folder)
         assert len(steps) > 3, "hardly a step was killed: does the count still work?"
 
     return kills
@@ -90,12 +90,12 @@ def test_register(desk, kills):
     desk.register(first)
     digests = {version: manifest_digest(desk.made_folder(version)) for version in (first, second)}
     before, after = RegionState(manifests={first: digests[first]}), RegionState(manifests=digests)
-    found = set()
+    counts = set()
     for _ in kills(lambda: desk.register(second)):
         state = check_whole(desk)
         assert state in (before, after)
         check_no_half_folder(desk.folder / "registry" / "toyville")
-        found.add(len(state.manifests))
+        counts.add(len(state.manifests))
         for _ in range(2):
             desk.register(second)
         assert check_whole(desk) == after
@@ -103,10 +103,10 @@ def test_register(desk, kills):
         if desk.kind == "mlflow":
             from mlflow import MlflowClient
 
-            names = [one.name for one in MlflowClient().search_logged_models(["1"])]
+            names = [model.name for model in MlflowClient().search_logged_models(["1"])]
             assert sorted(names) == [first, second]
             assert len(MlflowClient().search_model_versions()) == 2
-    assert 1 in found
+    assert 1 in counts
 
 
 @pytest.mark.parametrize("role", ["champion", "challenger"])
@@ -163,10 +163,10 @@ def test_sync(desk, kills):
     if challenger:
         desk.promote(challenger, "challenger")
     old, new = Pointer(champion=first), Pointer(champion=second, challenger=challenger)
-    found = set()
+    pointers = set()
     for _ in kills(desk.sync):
         pointer = read_pointer(desk.artifacts, "toyville")
-        found.add(pointer)
+        pointers.add(pointer)
         check_no_half_folder(desk.artifacts / "toyville")
         assert pointer in (old, new)
         assert champion_of(desk.artifacts, "toyville").version == pointer.champion
@@ -177,4 +177,4 @@ def test_sync(desk, kills):
         assert not leftovers(desk.artifacts)
         copied = sorted(path.name for path in (desk.artifacts / "toyville").iterdir() if path.is_dir())
         assert copied == [first, second, *([third] if challenger else [])]
-    assert old in found
+    assert old in pointers

@@ -32,8 +32,11 @@ def test_mlflow_shows_a_version_with_its_figures_its_files_and_its_role(desk):
     assert shown.tags["version"] == version
     model = client.get_logged_model(shown.source.removeprefix("models:/"))
     assert (model.name, str(model.status)) == (version, "READY")
-    assert {one.key: one.value for one in model.metrics} == {"1h/network_log_score": 0.25, "4h/network_log_score": 0.5}
-    assert sorted(one.path for one in client.list_logged_model_artifacts(model.model_id)) == [
+    assert {metric.key: metric.value for metric in model.metrics} == {
+        "1h/network_log_score": 0.25,
+        "4h/network_log_score": 0.5,
+    }
+    assert sorted(entry.path for entry in client.list_logged_model_artifacts(model.model_id)) == [
         "baseline.npz",
         "card.md",
         "history.npz",
@@ -52,8 +55,8 @@ def test_the_page_of_an_evaluation_is_an_artifact_of_the_version(desk, tmp_path)
     register(desk.open(), desk.made_folder(version), desk.note, page)
     client = MlflowClient(desk.address)
     shown = client.get_model_version("incident-risk-toyville", "1")
-    kept = client.list_logged_model_artifacts(shown.source.removeprefix("models:/"), "evaluation")
-    assert sorted(one.path for one in kept) == [f"evaluation/{name}" for name in PAGE_FILES]
+    files = client.list_logged_model_artifacts(shown.source.removeprefix("models:/"), "evaluation")
+    assert sorted(file.path for file in files) == [f"evaluation/{name}" for name in PAGE_FILES]
     assert [name for name, _ in desk.events()] == ["model_registered"]
     desk.promote(version)
     assert desk.sync().copied == (version,)

@@ -9,9 +9,8 @@ from msgspec.structs import replace
 
 from lifecycle.cli.judge import judge_all
 from lifecycle.gate.asked import asked_path, keep_asked
-from lifecycle.gate.plan import GatePlan
 from lifecycle.gate.shadow_day import read_shadow, shadow_path
-from lifecycle.gate.trial import Trial, trial_path, write_trial
+from lifecycle.gate.trial import trial_path, write_trial
 from lifecycle.trials.judge import TrialJudge
 from models.dispersion import Dispersion
 from models.measures.outcomes import Forecast
@@ -20,12 +19,12 @@ from schemas.left_behind.closed_counts import KEEP_S, ClosedCounts, ClosedFiles,
 from schemas.left_behind.kept_forecasts import KeptForecasts
 from schemas.left_behind.trial_folder import closed_folder, forecasts_folder, outcomes_folder
 from schemas.spec import DAY_S
+from tests.harness.judged import CHALLENGER, CHAMPION, toy_trial
 from tests.harness.points import stored_points
 from tests.harness.toy import toy_artifact, toy_spec
 
 SPEC = toy_spec()
 TICK_S = 1_764_028_800  # midnight, UTC: drift is judged, too
-CHAMPION, CHALLENGER = "20260101T000000Z-aaaaaaaa", "20260102T000000Z-bbbbbbbb"
 NOW_S = TICK_S + SPEC.horizons_s[0] + last_grace_s(SPEC)
 
 
@@ -86,17 +85,17 @@ def test_without_damage_both_are_judged_once(world):
 
 def test_a_store_that_is_away_loses_nothing_and_the_second_try_writes_the_same(world):
     def away(lines):
-        kept.append(lines)
+        refused.append(lines)
         raise SinkUnavailable("no answer", "wait")
 
-    kept, world.judge.store = [], away
+    refused, world.judge.store = [], away
     world.closes()
     with pytest.raises(SinkUnavailable):
         world.judge.judge(SPEC)
     hours = world.hours()
     world.judge.store = world.written.append
     world.judge.judge(SPEC)
-    assert world.written == kept
+    assert world.written == refused
     assert world.hours() == hours
 
 
@@ -195,11 +194,8 @@ def test_old_hours_of_other_champions_are_dropped_once_a_day_and_those_of_the_tr
         for name in (*names, CHAMPION)
     ]
     world.path.write_bytes(b"".join(msgspec.json.encode(each) + b"\n" for each in old))
-    trial = Trial(
-        champion=names[1], challenger=CHALLENGER, plan=GatePlan(), plan_sha256="0" * 64, margin=0.1, started_s=TICK_S
-    )
     trial_path(world.judge.artifacts, SPEC.region).parent.mkdir(parents=True)
-    write_trial(world.judge.artifacts, SPEC.region, trial)
+    write_trial(world.judge.artifacts, SPEC.region, toy_trial(champion=names[1], started_s=TICK_S))
     world.points()
     stay = [each for each in old if each.tick_s > TICK_S - 60 * DAY_S or each.champion_version in (names[1], CHAMPION)]
     assert world.hours() == [*stay, hour]

@@ -33,7 +33,7 @@ def test_a_polygon_adds_up_its_cells(client, views, category, h):
     said = json.loads(answer.data)
     ids = by_hand(views[0].spec.grid)
     assert said["cells"] == ids
-    chosen = [views[0].spec.grid.index_of(one) for one in ids]
+    chosen = [views[0].spec.grid.index_of(cell_id) for cell_id in ids]
     none = 1.0
     for cell in chosen:
         none *= 1 - float(column(views, category, h, "risk")[cell])

@@ -10,13 +10,13 @@ ITEMS = "/ogc/collections/riverton.all.1h/items"
 
 
 def test_the_landing_page_leads_to_every_cell(client, views):
-    links = {one["rel"]: one["href"] for one in client.json("/ogc")["links"]}
+    links = {link["rel"]: link["href"] for link in client.json("/ogc")["links"]}
     assert links.keys() == {"self", "service-desc", "conformance", "data"}
     for href in links.values():
         assert json.loads(client.pool.request("GET", href).data)
-    found = json.loads(client.pool.request("GET", links["data"]).data)["collections"]
-    assert len(found) == 9
-    items = [link["href"] for link in found[0]["links"] if link["rel"] == "items"]
+    collections = json.loads(client.pool.request("GET", links["data"]).data)["collections"]
+    assert len(collections) == 9
+    items = [link["href"] for link in collections[0]["links"] if link["rel"] == "items"]
     assert len(json.loads(client.pool.request("GET", items[0]).data)["features"]) == views[0].spec.grid.cells
 
 
@@ -28,14 +28,14 @@ def test_behind_a_proxy_links_begin_with_its_address(views, frames):
 
 @pytest.mark.parametrize("limit", [1, 7, 29, 30, 31])
 def test_the_pages_have_every_cell_once(client, views, limit):
-    seen, href = [], client.base + f"{ITEMS}?limit={limit}"
+    cells, href = [], client.base + f"{ITEMS}?limit={limit}"
     while href:
         page = json.loads(client.pool.request("GET", href).data)
         assert page["numberReturned"] == len(page["features"]) <= limit
         assert page["numberMatched"] == 30
-        seen += [one["id"] for one in page["features"]]
+        cells += [feature["id"] for feature in page["features"]]
         href = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
-    assert seen == views[0].spec.grid.cell_ids()
+    assert cells == views[0].spec.grid.cell_ids()
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_the_pages_have_every_cell_once(client, views, limit):
     ],
 )
 def test_a_box_has_the_cells_that_it_touches(client, box, touched):
-    found = client.json(f"{ITEMS}?bbox={','.join(map(str, box))}")
-    assert {one["id"] for one in found["features"]} == touched
+    answer = client.json(f"{ITEMS}?bbox={','.join(map(str, box))}")
+    assert {feature["id"] for feature in answer["features"]} == touched
 
 
 def test_a_box_over_longitude_180_goes_around(client):

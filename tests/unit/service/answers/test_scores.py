@@ -94,8 +94,8 @@ def test_scores_for_a_time_ahead_of_this_clock_are_not_current(client, clock):
 def test_an_etag_saves_the_body_until_the_frame_is_another_or_has_become_stale(client, clock):
     path = "/v1/regions/riverton/scores"
     tag = client.get(path).headers["ETag"]
-    known = client.get(path, If_None_Match=tag)
-    assert (known.status, known.data, known.headers["ETag"]) == (304, b"", tag)
+    again = client.get(path, If_None_Match=tag)
+    assert (again.status, again.data, again.headers["ETag"]) == (304, b"", tag)
     assert client.get(path, If_None_Match=f'W/{tag}, "x"').status == 304
     clock.ahead_s = 3600
     try:
@@ -145,8 +145,8 @@ def test_replicas_share_nothing_but_the_folder_and_answer_the_same(client, frame
     areas = [area_of("North", [SQUARE])]
     with running(toy_service(frames, clock=clock, areas=areas)) as base:
         for path in ("scores?area=North", "scores?format=csv", "scores?format=geojson&category=theft"):
-            one, other = (asked.get(f"/v1/regions/riverton/{path}") for asked in (client, Client(base)))
-            assert (one.headers["ETag"], one.data) == (other.headers["ETag"], other.data)
+            ours, other = (asked.get(f"/v1/regions/riverton/{path}") for asked in (client, Client(base)))
+            assert (ours.headers["ETag"], ours.data) == (other.headers["ETag"], other.data)
 
 
 def test_a_cell_says_what_made_its_score(client, views):
@@ -155,12 +155,13 @@ def test_a_cell_says_what_made_its_score(client, views):
     said = client.json(f"/v1/regions/riverton/cells/{frame.spec.grid.cell_ids()[best]}")
     assert said["cell"] == frame.spec.grid.cell_ids()[best]
     assert said["geohash"] == frame.spec.grid.geohashes()[best]
-    (row,) = [one for one in client.json("/v1/regions/riverton/scores")["cells"] if one["cell"] == said["cell"]]
+    rows = client.json("/v1/regions/riverton/scores")["cells"]
+    (row,) = [row for row in rows if row["cell"] == said["cell"]]
     assert (said["lat"], said["lon"]) == (row["lat"], row["lon"])
     assert len(said["scores"]) == 9
-    (one,) = [score for score in said["scores"] if (score["category"], score["horizon"]) == ("theft", "4h")]
-    assert one["rank"] == 1
-    factors = np.array([factor["factor"] for factor in one["factors"]], np.float32)
+    (chosen,) = [score for score in said["scores"] if (score["category"], score["horizon"]) == ("theft", "4h")]
+    assert chosen["rank"] == 1
+    factors = np.array([factor["factor"] for factor in chosen["factors"]], np.float32)
     assert factors.tobytes() == frame.attribution[0, 0, 1].tobytes()
     assert all(score["factors"] is None for score in said["scores"] if score["category"] == "all")
     outside = [score for score in said["scores"] if score["rank"] is None]
@@ -172,9 +173,9 @@ def test_each_of_the_riskiest_cells_says_what_made_its_own_score(client, views):
     ranked = riskiest(frame.risk[:, 1, 2], frame.expected[:, 1, 2], 10)
     for rank, best in enumerate(ranked.tolist()):
         scores = client.json(f"/v1/regions/riverton/cells/{ids[best]}")["scores"]
-        (one,) = [score for score in scores if (score["category"], score["horizon"]) == ("battery", "24h")]
-        factors = np.array([factor["factor"] for factor in one["factors"]], np.float32)
-        assert (one["rank"], factors.tobytes()) == (rank + 1, frame.attribution[rank, 1, 2].tobytes())
+        (chosen,) = [score for score in scores if (score["category"], score["horizon"]) == ("battery", "24h")]
+        factors = np.array([factor["factor"] for factor in chosen["factors"]], np.float32)
+        assert (chosen["rank"], factors.tobytes()) == (rank + 1, frame.attribution[rank, 1, 2].tobytes())
 
 
 def test_what_a_map_draws_beside_the_scores(client):
@@ -185,9 +186,9 @@ def test_what_a_map_draws_beside_the_scores(client):
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 400)), max_size=50))
 def test_kept_answers_are_those_that_were_written_and_take_bounded_memory(asked):
-    kept, most = AnswerCache(most_bytes=1000), 1000
+    cache, most = AnswerCache(most_bytes=1000), 1000
     for name, size in asked:
-        assert kept.get((name, size), lambda text=f"{name} {size}", n=size: text.encode().ljust(n)).strip() == (
+        assert cache.get((name, size), lambda text=f"{name} {size}", n=size: text.encode().ljust(n)).strip() == (
             f"{name} {size}".encode().strip()
         )
-        assert sum(map(len, kept.answers.values())) <= max(most, 400)
+        assert sum(map(len, cache.answers.values())) <= max(most, 400)
