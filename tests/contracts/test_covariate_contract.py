@@ -1,6 +1,7 @@
 """Two judges of the contract of outside series: the checked-in JSON Schema and the decoder, which may be stricter."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import jsonschema
@@ -15,13 +16,13 @@ from schemas.covariate import PLACED_VALUE, Covariate, decode_covariate, decode_
 from schemas.event import REASONS
 from schemas.limits import MAX_EVENT_BYTES
 from schemas.spec import CovariateSeries
+from tests.contracts import test_event_contract
 from tests.harness.toy import RIVERTON, toy_messages
 
 FOLDER = Path(schemas.__file__).parent
 GOOD = sorted((FOLDER / "examples" / "covariates" / "good").glob("*.json"))
 BAD = sorted((FOLDER / "examples" / "covariates" / "bad").glob("*.json"))
-SCHEMA = json.loads((FOLDER / "covariate.schema.json").read_text(encoding="utf-8"))
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+VALIDATOR = jsonschema.Draft202012Validator(json.loads((FOLDER / "covariate.schema.json").read_bytes()))
 NAMES = ("stadium-visitors", "temperature_c")
 SPEC = msgspec.structs.replace(
     RIVERTON, covariates=tuple(CovariateSeries(name=name, max_age_hours=24) for name in NAMES)
@@ -40,14 +41,7 @@ def decode(*values, **places):
     return decode_covariates(toy_messages(values, TIME_MS, **places), {"riverton": SPEC})
 
 
-def schema_accepts(value):
-    def refuse_constant(name):
-        raise ValueError(name)
-
-    try:
-        return VALIDATOR.is_valid(json.loads(value.decode("utf-8"), parse_constant=refuse_constant))
-    except ValueError:
-        return False
+schema_accepts = partial(test_event_contract.schema_accepts, validator=VALIDATOR)
 
 
 def test_both_accept_the_good_examples():

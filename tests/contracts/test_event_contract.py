@@ -71,12 +71,12 @@ def decoder_says(value):
     return refusal
 
 
-def schema_accepts(value):
+def schema_accepts(value, validator=VALIDATOR):
     def refuse_constant(name):
         raise ValueError(name)
 
     try:
-        return VALIDATOR.is_valid(json.loads(value.decode("utf-8"), parse_constant=refuse_constant))
+        return validator.is_valid(json.loads(value.decode("utf-8"), parse_constant=refuse_constant))
     except (ValueError, RecursionError):  # no field takes a value that is nested at all
         return False
 

@@ -1,4 +1,4 @@
-"""What others' tools say of the CIs' files, and that each refuses a mistake. `make pipelines-check` gets them all."""
+"""What others' tools say of the CIs' files. `make pipelines-check` gets them all."""
 
 import json
 import shutil
@@ -37,15 +37,6 @@ def schema(kind, path):
     return run(needed("check-jsonschema"), "--builtin-schema", f"vendor.{kind}", *options, path)
 
 
-def changed(path, folder, old, new):
-    """A copy of the file with one mistake."""
-    text = path.read_text(encoding="utf-8")
-    assert old in text
-    copy = folder / path.name
-    copy.write_text(text.replace(old, new), encoding="utf-8")
-    return copy
-
-
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
 def test_a_workflow_keeps_githubs_schema(path):
     ran = schema("github-workflows", path)
@@ -55,16 +46,6 @@ def test_a_workflow_keeps_githubs_schema(path):
 def test_gitlabs_file_keeps_its_schema():
     ran = schema("gitlab-ci", GITLAB)
     assert ran.returncode == 0, ran.stdout
-
-
-def test_a_key_that_github_does_not_know_is_refused(tmp_path):
-    ran = schema("github-workflows", changed(WORKFLOWS[0], tmp_path, "runs-on:", "run-on:"))
-    assert (ran.returncode, "runs-on" in ran.stdout) == (1, True)
-
-
-def test_a_job_with_a_name_that_gitlab_keeps_for_itself_is_refused(tmp_path):
-    ran = schema("gitlab-ci", changed(GITLAB, tmp_path, "\nscorer-image:", "\nimage:"))
-    assert (ran.returncode, "$.image" in ran.stdout) == (1, True)
 
 
 def zizmor(*paths):
@@ -95,19 +76,6 @@ def test_actionlint_finds_nothing_in_the_workflows():
     assert (ran.returncode, ran.stdout) == (0, "")
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("inputs.because", "inputs.becauze", "becauze"),
-        ("risk-scorer]", "risk-scorrer]", "risk-scorrer"),
-    ],
-)
-def test_actionlint_finds_a_name_that_nothing_has(tmp_path, old, new, said):
-    (model,) = (path for path in WORKFLOWS if path.stem == "model")
-    ran = actionlint(changed(model, tmp_path, old, new))
-    assert (ran.returncode, said in ran.stdout) == (1, True)
-
-
 def groovy(path):
     found = needed("npm-groovy-lint", shutil.which("npm-groovy-lint", path=NODE_PROGRAMS))
     ran = run(found, "--noserver", "--failon", "error", "--output", "json", path)
@@ -118,10 +86,3 @@ def groovy(path):
 def test_the_linter_of_groovy_finds_no_error_in_the_jenkinsfile():
     code, found = groovy(JENKINS)
     assert (code, found["totalFoundErrorNumber"]) == (0, 0)
-
-
-@pytest.mark.nightly
-def test_the_linter_of_groovy_finds_a_brace_that_is_not_closed(tmp_path):
-    code, found = groovy(changed(JENKINS, tmp_path, "agent none", "agent {none"))
-    assert code == 1
-    assert "NglParseError" in found["detectedRules"]
